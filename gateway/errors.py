@@ -1,0 +1,151 @@
+"""Every failure a client can see, in the terms of Anthropic's API.
+
+GatewayError
+├── InvalidRequest        400  the client's: the request can never work as it is
+│   ├── MethodNotAllowed  405
+│   └── UnsupportedMedia  415
+├── Unauthenticated       401  the client's: no key, or a wrong one
+├── BillingProblem        402  the account at the upstream has no credit
+├── PermissionDenied      403  the key may not do this
+├── NotFound              404  path, model, batch
+├── RequestTimedOut       408  the client stopped sending its body
+├── Conflict              409
+├── RequestTooLarge       413
+├── RateLimited           429
+├── InternalError         500  ours
+├── UpstreamError         502  the upstream's: broken or unintelligible answer
+│   └── UpstreamUnreachable    no connection could be made, or it broke before any answer
+├── Unavailable           503  this process is draining, or a part it needs is off
+├── UpstreamTimedOut      504  the upstream was silent for too long
+└── Overloaded            529  the upstream, or the gateway, has no room now
+
+Raise where the fact is known. Turned into HTTP in one place (web/middleware), into an item's result in one place
+(workers/execute). Messages go to clients: never a secret, a prompt, an upstream URL or a stack in them.
+"""
+
+from typing import Any, ClassVar
+
+
+class GatewayError(Exception):
+    """A failure with the status, type and hints a client needs to act on it.
+
+    `code` becomes `error.details.error_code`, on which the SDKs choose coded error classes. `retry_after` is in seconds.
+    `should_retry` overrides the SDKs' own rule; None leaves it to them.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "api_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        details: dict[str, Any] | None = None,
+        retry_after: float | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.details = details
+        self.retry_after = retry_after
+        self.should_retry = should_retry
+
+
+class InvalidRequest(GatewayError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class MethodNotAllowed(InvalidRequest):
+    status = 405
+
+
+class UnsupportedMedia(InvalidRequest):
+    status = 415
+
+
+class Unauthenticated(GatewayError):
+    status = 401
+    type = "authentication_error"
+
+
+class BillingProblem(GatewayError):
+    status = 402
+    type = "billing_error"
+
+
+class PermissionDenied(GatewayError):
+    status = 403
+    type = "permission_error"
+
+
+class NotFound(GatewayError):
+    status = 404
+    type = "not_found_error"
+
+
+class RequestTimedOut(GatewayError):
+    status = 408
+    type = "timeout_error"
+
+
+class Conflict(GatewayError):
+    status = 409
+    type = "conflict_error"
+
+
+class RequestTooLarge(GatewayError):
+    status = 413
+    type = "request_too_large"
+
+
+class RateLimited(GatewayError):
+    status = 429
+    type = "rate_limit_error"
+    retryable = True
+
+
+class InternalError(GatewayError):
+    status = 500
+    type = "api_error"
+
+
+class UpstreamError(GatewayError):
+    status = 502
+    type = "api_error"
+    retryable = True
+
+
+class UpstreamUnreachable(UpstreamError):
+    pass
+
+
+class Unavailable(GatewayError):
+    status = 503
+    type = "api_error"
+
+
+class UpstreamTimedOut(GatewayError):
+    status = 504
+    type = "timeout_error"
+    retryable = True
+
+
+class Overloaded(GatewayError):
+    status = 529
+    type = "overloaded_error"
+    retryable = True
+
+
+def to_envelope(error: GatewayError, request_id: str) -> dict[str, Any]:
+    """The body of an error reply, as Anthropic's API sends it; the same shape ends a stream and fills a batch result."""
+    body: dict[str, Any] = {"type": error.type, "message": error.message}
+    details = dict(error.details or {})
+    if error.code is not None:
+        details["error_code"] = error.code
+    if details:
+        body["details"] = details
+    return {"type": "error", "error": body, "request_id": request_id}

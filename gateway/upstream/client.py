@@ -1,0 +1,76 @@
+"""What the gateway asks of an HTTP client towards its upstreams: the interface, no implementation.
+
+Two implementations pass the same tests: `transport` (the fast one) and `aiohttp_client` (the oracle, and for HTTP
+proxies). An answer is read either whole (`read`) or pushed to a callback as it arrives (`pump`): in the fast transport
+that callback runs inside the socket's read callback, so that a streamed delta costs no task switch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; None means unlimited. `total` spans the whole call and is None for streams.
+
+    `first_byte` runs from the sent request to the answer's header; `idle` between two reads of the answer's body, and
+    rests while the reader has paused it.
+    """
+
+    connect: float = 5.0
+    first_byte: float | None = 120.0
+    idle: float | None = 60.0
+    total: float | None = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to an upstream. `headers` need no Host, Content-Length, Accept-Encoding: the client sets these."""
+
+    method: str
+    url: str
+    headers: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+class Answer(Protocol):
+    """An upstream's answer whose header has arrived. Exactly one of `read` and `pump` is awaited, once.
+
+    Leaving either before its end (cancellation included), or calling `abort`, closes the connection at once; an answer
+    that was read to its end gives its connection back to the pool.
+    """
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case; a repeated header's values joined by ", "."""
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises UpstreamError over `limit` bytes or when cut short, UpstreamTimedOut on silence."""
+
+    async def pump(self, receive: Callable[[bytes], None]) -> None:
+        """Call `receive` with each piece until the body ends. Raises as `read` does; what `receive` raises comes out."""
+
+    def pause(self) -> None:
+        """Stop reading from the socket, since whoever takes the data is slow. Bounds memory to what has been read."""
+
+    def resume(self) -> None: ...
+
+    def abort(self) -> None:
+        """Close the connection now. A pending `read` or `pump` raises UpstreamError. Safe to call twice, or after the end."""
+
+
+class UpstreamClient(Protocol):
+    async def open(self, call: Call) -> Answer:
+        """Send and wait for the answer's header.
+
+        Raises UpstreamUnreachable (no connection, or broken before any answer byte on a fresh one), UpstreamTimedOut
+        (connect, first byte), Overloaded (no free connection within the limit), UpstreamError (not HTTP).
+        A reused connection that turns out to be closed before the first answer byte is retried once on a fresh one.
+        """
+
+    async def close(self) -> None: ...
