@@ -1,0 +1,68 @@
+# Everything a contributor or an operator types. Needs Python >= 3.11 and make; all else is installed into .venv from the
+# lock files, each file checked against its hash. Written for GNU make 3.81, which is what macOS ships.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# setuptools comes from the lock too, so that nothing unpinned takes part in building the project itself.
+INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check bench lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.runtime ## install and start everything on this machine: http://127.0.0.1:8080
+	$(BIN)/dragoman dev
+
+test: $(VENV)/.development ## install and run the whole suite
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.development ## lint, format, types and architecture, in half a minute
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: $(VENV)/.development ## measure the gateway beside a bare proxy
+	$(BIN)/python -m bench
+
+# uv resolves for every platform and Python at once and keeps the markers; the versions of both locks agree.
+COMPILE := --universal --python-version 3.11 --group build --generate-hashes --no-header --no-annotate --upgrade --quiet
+
+lock: ## choose the newest versions that pyproject.toml allows
+	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+	$(PYTHON) -m venv "$$tools"; \
+	"$$tools/bin/python" -m pip --disable-pip-version-check --quiet install uv; \
+	"$$tools/bin/uv" pip compile $(COMPILE) --output-file requirements.lock pyproject.toml >/dev/null; \
+	"$$tools/bin/uv" pip compile $(COMPILE) --extra test --constraint requirements.lock \
+		--output-file requirements-dev.lock pyproject.toml >/dev/null
+
+clean: ## remove .venv, caches and build results
+	rm -rf $(VENV) build dist bench/bin *.egg-info .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find gateway workers tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is older than its lock or pyproject.toml exactly when something has to be installed again.
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes --requirement requirements.lock
+	$(INSTALL_PROJECT)
+	@touch $@
+
+# The development lock holds all of the runtime lock, so it satisfies `make run` as well.
+$(VENV)/.development: requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes --requirement requirements-dev.lock
+	$(INSTALL_PROJECT)
+	@touch $(VENV)/.runtime $@
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name one: make PYTHON=python3.13 run" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); Dragoman needs 3.11 or newer. Name one: make PYTHON=python3.13 run" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) comes without its venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)

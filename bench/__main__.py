@@ -1,0 +1,152 @@
+"""python -m bench [compare|streams|sweep|plots|show] [options]; without a command: compare."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from bench import plots, report, results, streams, sweep
+from bench.cases import CASES
+from bench.compare import Options, compare
+from bench.peers import PEERS, peer_recipes
+from bench.programs import CompilerError
+from bench.targets import BARE, DIRECT, Recipe, gateway_recipe, nginx_recipe
+
+COMMANDS = ("compare", "streams", "sweep", "plots", "show")
+TARGETS = ("gateway", "quiet", "bare", "nginx", "direct", *PEERS)
+DEFAULT_TARGETS = "gateway,bare,nginx,direct"
+PLOTS = Path("docs/performance")
+
+
+def main(arguments: Sequence[str]) -> int:
+    named = arguments and arguments[0] in (*COMMANDS, "-h", "--help")
+    options = _parser().parse_args(arguments if named else ["compare", *arguments])
+    try:
+        status: int = options.run(options)
+    except CompilerError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure the gateway side by side with others."
+    )
+    commands = parser.add_subparsers(required=True, metavar="|".join(COMMANDS))
+
+    one = commands.add_parser("compare", help="cost per request and per delta, and the goals (the default)")
+    one.set_defaults(run=_compare)
+    _add_targets(one, DEFAULT_TARGETS)
+    one.add_argument("--cases", default=",".join(CASES), help="comma-separated; default: all of %(default)s")
+    one.add_argument("--rounds", type=int, default=3, help="3 by default; 7 for figures to be quoted")
+    one.add_argument("--secs", type=float, default=2.0, help="counted seconds of each case (2)")
+    one.add_argument("--quick", action="store_true", help="one round of one second: does it work at all?")
+    one.add_argument("--goals", action="store_true", help="exit with 1 where a must is missed or an answer was bad")
+
+    many = commands.add_parser(
+        "streams", help="thousands of streams at once: isolation, memory, and what is left after"
+    )
+    many.set_defaults(run=_streams)
+    _add_targets(many, "gateway")
+    many.add_argument("--streams", type=int, default=10_000)
+    many.add_argument("--deltas", type=int, default=30, help="deltas of each stream, one a second (30)")
+
+    over = commands.add_parser("sweep", help="figures over request sizes, streams and connections")
+    over.set_defaults(run=_sweep)
+    _add_targets(over, "gateway,bare")
+    over.add_argument("--over", default=",".join(sweep.SWEEPS), help="comma-separated; default: %(default)s")
+    over.add_argument("--most", type=int, default=None, help="leave out what is larger than this")
+    over.add_argument("--rounds", type=int, default=1)
+    over.add_argument("--secs", type=float, default=2.0)
+
+    drawn = commands.add_parser("plots", help="draw a stored sweep as SVG")
+    drawn.set_defaults(run=_plots)
+    drawn.add_argument("file", nargs="?", type=Path, help="default: the newest")
+    drawn.add_argument("--out", type=Path, default=PLOTS, help="directory (%(default)s)")
+
+    show = commands.add_parser("show", help="print the tables of a stored comparison")
+    show.set_defaults(run=_show)
+    show.add_argument("file", nargs="?", type=Path, help="default: the newest")
+    return parser
+
+
+def _add_targets(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--targets", default=default, help=f"comma-separated, of {', '.join(TARGETS)}; default: %(default)s"
+    )
+    parser.add_argument("--peers", type=Path, help="directory with installed peers; all found are measured too")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a setting of the gateway")
+
+
+def _recipes(options: argparse.Namespace) -> list[Recipe]:
+    """In the order asked for. Exits where a name is unknown; nginx is left out silently only by default."""
+    settings = dict(setting.split("=", 1) for setting in options.env)
+    nginx = nginx_recipe()
+    peers = {recipe.name: recipe for recipe in peer_recipes(options.peers)} if options.peers else {}
+    known = {
+        "gateway": gateway_recipe(**settings),
+        "quiet": gateway_recipe("quiet", **settings, GATEWAY_LOG_LEVEL="error"),
+        "bare": BARE,
+        "direct": DIRECT,
+        **({"nginx": nginx} if nginx else {}),
+        **peers,
+    }
+    names = options.targets.split(",")
+    for name in names:
+        if name not in known and (name != "nginx" or options.targets != DEFAULT_TARGETS):
+            sys.exit(f"bench: no target {name!r} here: {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys([*names, *peers]) if name in known]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    cases = options.cases.split(",")
+    for case in cases:
+        if case not in CASES:
+            sys.exit(f"bench: no case {case!r}: {', '.join(CASES)}")
+    rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.secs)
+    comparison = compare(_recipes(options), Options(cases, rounds, seconds), _say)
+    path = results.store(comparison)
+    print(report.render(comparison))
+    print(f"\nraw figures: {path}")
+    return 1 if options.goals and not report.passed(comparison) else 0
+
+
+def _streams(options: argparse.Namespace) -> int:
+    sound = True
+    for recipe in _recipes(options):
+        found = streams.hold(recipe, options.streams, options.deltas, _say)
+        print(streams.render(found))
+        results.store_json("streams", found.machine, asdict(found))
+        sound = sound and not found.faults
+    return 0 if sound else 1
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    names = options.over.split(",")
+    for name in names:
+        if name not in sweep.SWEEPS:
+            sys.exit(f"bench: nothing to sweep over called {name!r}: {', '.join(sweep.SWEEPS)}")
+    found = sweep.sweep(_recipes(options), sweep.Extent(names, options.rounds, options.secs, options.most), _say)
+    print(f"raw figures: {results.store_json('sweep', found.machine, asdict(found))}")
+    return 0
+
+
+def _plots(options: argparse.Namespace) -> int:
+    for path in plots.draw(sweep.read(options.file or results.latest("sweep")), options.out):
+        print(path)
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    print(report.render(results.read(options.file or results.latest("compare"))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

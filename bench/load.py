@@ -1,0 +1,105 @@
+"""Running the load generator, and what it says."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.programs import program
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How much is sent, and for how long. See `src/load.c` for what each one means."""
+
+    connections: int
+    seconds: float
+    warm: float = 0.0
+    requests: int | None = None
+    open_rate: int | None = None
+    expect: str | None = None
+    deltas_each: int = 0
+    marks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The load generator's own words. Times are in microseconds, -1 where nothing was measured."""
+
+    answers: int
+    bad: int
+    short_answers: int
+    seconds: float
+    reconnects: int
+    bytes: int
+    latency_p50: int
+    latency_p99: int
+    latency_max: int
+    first_p50: int
+    first_p99: int
+    deltas: int
+    delay_p50: int
+    delay_p99: int
+    delay_max: int
+    foreign: int
+    disordered: int
+    cpu_seconds: float
+    load_cpu_seconds: float
+    statuses: dict[str, int]
+
+    @property
+    def answer_cpu(self) -> float:
+        """Microseconds of CPU per answer."""
+        return self.cpu_seconds * 1e6 / self.answers if self.answers else float("nan")
+
+    @property
+    def delta_cpu(self) -> float:
+        """Microseconds of CPU per streamed delta."""
+        return self.cpu_seconds * 1e6 / self.deltas if self.deltas else float("nan")
+
+    @property
+    def answer_rate(self) -> float:
+        return self.answers / self.seconds
+
+    @property
+    def delta_rate(self) -> float:
+        return self.deltas / self.seconds
+
+    @property
+    def sound(self) -> bool:
+        """Whether something was answered, and nothing badly: only then are the other figures worth a look."""
+        return self.bad == 0 and self.foreign == 0 and (self.answers > 0 or self.deltas > 0)
+
+
+def start_load(
+    ports: Sequence[int], pids: Sequence[int], path: str, headers: Sequence[str], body: Path, shape: Shape
+) -> "subprocess.Popen[bytes]":
+    options: list[tuple[str, Any]] = [
+        ("-p", ",".join(map(str, ports))),
+        ("-P", ",".join(map(str, pids))),
+        ("-u", path),
+        ("-b", body),
+        ("-c", shape.connections),
+        ("-d", shape.seconds),
+        ("-w", shape.warm),
+        ("-n", shape.requests),
+        ("-o", shape.open_rate),
+        ("-e", shape.expect),
+        ("-D", shape.deltas_each or None),
+        *(("-H", header) for header in headers),
+    ]
+    command = [str(program("load")), *(["-m"] if shape.marks else [])]
+    for option, value in options:
+        if value is not None:
+            command += [option, str(value)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
+def end_load(process: "subprocess.Popen[bytes]") -> Report:
+    """Wait for the load generator's end and read what it found."""
+    said, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the load generator ended with {process.returncode}")
+    return Report(**json.loads(said))

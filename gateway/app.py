@@ -1,0 +1,211 @@
+"""Wiring: settings to a running front end. Opens every resource, hands it on, and closes it in reverse order.
+
+Stopping loses no request: the listening sockets close first, requests that the kernel had already accepted get a moment
+to come in, and what is in flight may finish within the drain time.
+"""
+
+import asyncio
+import gc
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import structlog
+from aiohttp import web
+
+from gateway.access.keys import ClientKeys
+from gateway.context import UsageRecord
+from gateway.convert.envelope import Keyring
+from gateway.exchange import Exchange
+from gateway.health import Health
+from gateway.logs import FLUSH_SECONDS, BufferedLogger, log_exchange
+from gateway.metrics import merged_metrics, observe, render_metrics
+from gateway.relay import Pace
+from gateway.settings import Settings
+from gateway.upstream.catalog import Catalog
+from gateway.upstream.client import Timeouts, UpstreamClient
+from gateway.upstream.retry import RetryPolicy
+from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.transport import Transport
+from gateway.web.connection import Runner
+from gateway.web.keys import CATALOG, CLIENT_KEYS, EXCHANGE, HEALTH, METRICS, SETTINGS
+from gateway.web.middleware import envelope
+from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
+
+log = structlog.get_logger()
+
+# Connections that the kernel accepted before the socket closed are served within this time.
+ACCEPT_GRACE = 0.3
+BACKLOG = 4096
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The parts of one front end."""
+
+    settings: Settings
+    exchange: Exchange
+    catalog: Catalog
+    client_keys: ClientKeys
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a front end listens; with port 0 in the settings, what the system chose."""
+
+    client: tuple[str, int]
+    admin: tuple[str, int] | None
+
+
+def build_gateway(settings: Settings, client: UpstreamClient, upstream: Upstream | None = None) -> Gateway:
+    table = to_table(settings, upstream or to_upstream(settings))
+    keyring = to_keyring(settings)
+    exchange = Exchange(
+        client=client,
+        table=table,
+        keyring=keyring,
+        report=report,
+        retry=RetryPolicy(max_attempts=settings.max_attempts),
+        timeouts=Timeouts(
+            settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout, settings.total_timeout
+        ),
+        pace=Pace(
+            settings.commit_seconds, settings.ping_seconds, settings.first_byte_timeout, settings.stalled_client_timeout
+        ),
+    )
+    keys = None if settings.auth == "off" else settings.keys
+    return Gateway(settings, exchange, Catalog(client, table), ClientKeys(keys, keyring.keys[0][1]), Health())
+
+
+def to_upstream(settings: Settings) -> Upstream:
+    key = settings.upstream_api_key.get_secret_value() if settings.upstream_api_key else ""
+    headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
+    if key:
+        headers.append(("authorization", f"Bearer {key}"))
+    if settings.flavor == "openrouter":
+        headers.append(("x-title", settings.app_title))
+        if settings.app_url:
+            headers.append(("http-referer", settings.app_url))
+    return Upstream(settings.upstream_name, settings.base_url, key, settings.flavor, tuple(headers))
+
+
+def to_table(settings: Settings, upstream: Upstream) -> RoutingTable:
+    """`big` and `small`, and the family names that Claude clients use for them, unless the aliases say otherwise."""
+    families = {"sonnet": settings.model_big, "opus": settings.model_big, "haiku": settings.model_small}
+    aliases = {"big": settings.model_big, "small": settings.model_small, **families, **dict(settings.aliases)}
+    return RoutingTable(upstream, MappingProxyType(aliases))
+
+
+def to_keyring(settings: Settings) -> Keyring:
+    if settings.secret is not None:
+        return Keyring.parse(settings.secret.get_secret_value())
+    log.warning(
+        "secret_is_random",
+        hint="set GATEWAY_SECRET=id:key: what this process signs, no other one can open, nor itself after a restart",
+    )
+    return Keyring((("random", secrets.token_bytes(32)),))
+
+
+def report(record: UsageRecord) -> None:
+    log_exchange(record)
+    observe(record)
+
+
+def client_app(gateway: Gateway) -> web.Application:
+    app = web.Application(middlewares=[envelope])
+    app[SETTINGS] = gateway.settings
+    app[EXCHANGE] = gateway.exchange
+    app[CATALOG] = gateway.catalog
+    app[CLIENT_KEYS] = gateway.client_keys
+    app[HEALTH] = gateway.health
+    app.add_routes(CLIENT_ROUTES)
+    return app
+
+
+def admin_app(health: Health, metrics: Callable[[], bytes]) -> web.Application:
+    app = web.Application(middlewares=[envelope])
+    app[HEALTH] = health
+    app[METRICS] = metrics
+    app.add_routes(ADMIN_ROUTES)
+    return app
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, *, upstream: Upstream | None = None, output: BufferedLogger | None = None, child: bool = False
+) -> AsyncIterator[Addresses]:
+    """A front end, listening for as long as the context lasts; leaving it drains.
+
+    A `child` shares its port with others, and leaves the admin listener to their parent.
+    """
+    async with AsyncExitStack() as stack:
+        client = Transport(max_connections=settings.upstream_connections)
+        stack.push_async_callback(client.close)
+        gateway = build_gateway(settings, client, upstream)
+        if output is not None:
+            await stack.enter_async_context(_background(_flush_regularly(output)))
+        await stack.enter_async_context(_background(gateway.exchange.pulse.run()))
+        admin = None
+        if not child:
+            app = admin_app(gateway.health, render_metrics)
+            admin = await stack.enter_async_context(_listening(app, settings.admin_host, settings.admin_port))
+        address = await stack.enter_async_context(
+            _listening(client_app(gateway), settings.host, settings.port, drain=settings.drain_seconds, shared=child)
+        )
+        stack.callback(gateway.health.drain)
+        settle_garbage_collector()
+        yield Addresses(address, admin)
+
+
+@asynccontextmanager
+async def running_admin(settings: Settings, directory: Path) -> AsyncIterator[tuple[str, int]]:
+    """The admin listener of a parent, with the metrics that its children leave in `directory`."""
+    app = admin_app(Health(), lambda: merged_metrics(str(directory)))
+    async with _listening(app, settings.admin_host, settings.admin_port) as address:
+        yield address
+
+
+def settle_garbage_collector() -> None:
+    """Full collections over everything that was imported stop the loop for 25 ms: p99 of a 67 kB request 30 ms, not 9."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
+
+
+@asynccontextmanager
+async def _listening(
+    app: web.Application, host: str, port: int, *, drain: float = 0.0, shared: bool = False
+) -> AsyncIterator[tuple[str, int]]:
+    runner = Runner(app, shutdown_timeout=drain)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=shared or None)
+        await site.start()
+        yield runner.addresses[0][:2]
+        await site.stop()
+        if drain:
+            await asyncio.sleep(ACCEPT_GRACE)
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _background(coroutine: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """A task that lives as long as the context, and whose end is awaited."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _flush_regularly(output: BufferedLogger) -> None:
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        output.flush()

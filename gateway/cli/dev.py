@@ -1,0 +1,82 @@
+"""`dragoman dev`: everything on one machine, one command, nothing to configure.
+
+Without an upstream's key or address it starts the built-in simulator as upstream, and says so: on the console, in the
+`x-gateway-upstream` header, and in every answer.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated
+
+import typer
+from aiohttp import web
+
+from gateway.app import Addresses, running
+from gateway.cli.console import fail
+from gateway.cli.serve import report_unknown_variables, run_until_stopped
+from gateway.logs import BufferedLogger, configure_logs
+from gateway.settings import Settings, SettingsError, is_loopback, load_settings
+from gateway.simulator.server import BASE, application
+from gateway.upstream.routing import Upstream
+
+JSON_HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
+
+
+def dev(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (GATEWAY_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (GATEWAY_PORT).")] = None,
+) -> None:
+    """Run a front end for development; without an upstream, on a built-in simulator."""
+    try:
+        settings = to_dev_settings(load_settings(host=host, port=port))
+    except SettingsError as error:
+        fail(str(error))
+    output = configure_logs(settings.log_level, settings.log_format)
+    report_unknown_variables()
+    run_until_stopped(lambda: _running(settings, output), settings, lambda addresses: _welcome(addresses, settings))
+
+
+def to_dev_settings(settings: Settings) -> Settings:
+    """Without a word on authentication, everyone on this machine is let in; nobody else ever is."""
+    if "auth" in settings.model_fields_set or settings.keys:
+        return settings
+    if not is_loopback(settings.host):
+        raise SettingsError(
+            f"GATEWAY_AUTH: {settings.host} can be reached from other machines;"
+            " set GATEWAY_KEYS=tenant:key, or GATEWAY_AUTH=off to let everyone in"
+        )
+    return settings.model_copy(update={"auth": "off"})
+
+
+@asynccontextmanager
+async def _running(settings: Settings, output: BufferedLogger) -> AsyncIterator[Addresses]:
+    async with AsyncExitStack() as stack:
+        upstream = None
+        if not settings.has_upstream:
+            url = await stack.enter_async_context(_simulator())
+            upstream = Upstream("simulator", url, headers=JSON_HEADERS)
+        yield await stack.enter_async_context(running(settings, upstream=upstream, output=output))
+
+
+@asynccontextmanager
+async def _simulator() -> AsyncIterator[str]:
+    """The built-in upstream on a port of its own; the value is its base address."""
+    runner = web.AppRunner(application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield "http://{}:{}".format(*runner.addresses[0][:2]) + BASE
+    finally:
+        await runner.cleanup()
+
+
+def _welcome(addresses: Addresses, settings: Settings) -> None:
+    url = "http://{}:{}".format(*addresses.client)
+    served = "upstream: " + settings.upstream_name
+    if not settings.has_upstream:
+        served = "upstream: none configured, so a SIMULATOR answers; set OPENROUTER_API_KEY for real models"
+    access = "clients need a key" if settings.auth == "keys" else "no client key needed on this machine"
+    typer.echo(f"Dragoman listens on {url} ({access})")
+    typer.echo(served)
+    typer.echo("metrics: http://{}:{}/metrics".format(*addresses.admin))
+    typer.echo(f"try: ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any claude")

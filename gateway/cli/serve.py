@@ -1,0 +1,109 @@
+"""`dragoman serve`: one front end, or several on one port, until SIGTERM or SIGINT."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Annotated
+
+import structlog
+import typer
+
+from gateway.app import Addresses, running, running_admin
+from gateway.cli.console import fail, new_event_loop
+from gateway.fleet import running_fleet
+from gateway.logs import configure_logs
+from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
+
+log = structlog.get_logger()
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (GATEWAY_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (GATEWAY_PORT).")] = None,
+    processes: Annotated[int, typer.Option(min=1, max=256, help="Front ends on this port.")] = 1,
+    child: Annotated[bool, typer.Option(hidden=True, help="One of several, started by their parent.")] = False,
+) -> None:
+    """Serve Anthropic's API to clients, forwarding to the configured upstream."""
+    try:
+        settings = load_settings(host=host, port=port)
+        check_settings(settings)
+        if processes > 1 and settings.port == 0:
+            raise SettingsError("GATEWAY_PORT: several processes need a port that is known beforehand")
+    except SettingsError as error:
+        fail(str(error))
+    output = configure_logs(settings.log_level, settings.log_format)
+    if not child:
+        report_unknown_variables()
+
+    @asynccontextmanager
+    async def several() -> AsyncIterator[Addresses]:
+        arguments = ("--host", settings.host, "--port", str(settings.port))
+        async with (
+            running_fleet(processes, arguments, settings.drain_seconds) as directory,
+            running_admin(settings, directory) as admin,
+        ):
+            yield Addresses((settings.host, settings.port), admin)
+
+    start = several if processes > 1 else lambda: running(settings, output=output, child=child)
+    run_until_stopped(start, settings, lambda addresses: _report(addresses, settings))
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises SettingsError for what `serve` cannot start without."""
+    if not settings.has_upstream:
+        raise SettingsError(
+            "OPENROUTER_API_KEY: no upstream is configured; set it, or GATEWAY_UPSTREAM_URL for another server"
+            " (`dragoman dev` runs without either, on a built-in simulator)"
+        )
+    if settings.auth == "keys" and not settings.keys:
+        raise SettingsError(
+            "GATEWAY_KEYS: no client could log in; set GATEWAY_KEYS=tenant:key, or GATEWAY_AUTH=off to let everyone in"
+        )
+
+
+def report_unknown_variables() -> None:
+    for name in unknown_variables(os.environ):
+        log.warning("unknown_variable", name=name, hint="no setting has this name")
+
+
+def run_until_stopped(
+    start: Callable[[], AbstractAsyncContextManager[Addresses]],
+    settings: Settings,
+    ready: Callable[[Addresses], None],
+) -> None:
+    """Run the context's front end until a signal; a second signal ends the process at once."""
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_run(start, ready))
+    except OSError as error:
+        client, admin = f"{settings.host}:{settings.port}", f"{settings.admin_host}:{settings.admin_port}"
+        fail(f"cannot listen on {client} (admin: {admin}): {error.strerror}")
+
+
+async def _run(start: Callable[[], AbstractAsyncContextManager[Addresses]], ready: Callable[[Addresses], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop_or_exit, stop)
+    async with start() as addresses:
+        ready(addresses)
+        await stop.wait()
+        log.info("stopping")
+
+
+def _stop_or_exit(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        os._exit(1)
+    stop.set()
+
+
+def _report(addresses: Addresses, settings: Settings) -> None:
+    log.info(
+        "listening",
+        client="{}:{}".format(*addresses.client),
+        admin="{}:{}".format(*addresses.admin) if addresses.admin else None,
+        upstream=settings.upstream_name,
+        auth=settings.auth,
+    )

@@ -1,0 +1,57 @@
+"""One context and one usage record for every exchange, live or batch: values that travel, no behaviour.
+
+Metrics, log lines and budgets all read the record, so that they cannot disagree.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Priority = Literal["live", "batch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who asks, and under which rules. `deadline` is on `time.monotonic`, None without one."""
+
+    request_id: str
+    tenant: str = "default"
+    key_id: str = ""
+    priority: Priority = "live"
+    deadline: float | None = None
+    api_version: str = "2023-06-01"
+    betas: frozenset[str] = frozenset()
+    trace_parent: str | None = None
+    session_id: str | None = None
+    agent_id: str | None = None
+    parent_agent_id: str | None = None
+
+
+@dataclass(slots=True)
+class UsageRecord:
+    """What one exchange came to. Filled while it runs; complete once the exchange has returned or raised.
+
+    `model` is the requested one, `served_model` the upstream's; tokens are Anthropic's (input without cached); cost is
+    in US dollars, None where the upstream does not tell; times are in seconds.
+    """
+
+    context: Context
+    model: str = ""
+    served_model: str | None = None
+    upstream: str = ""
+    dialect: str = ""
+    provider: str | None = None
+    generation_id: str | None = None
+    stream: bool = False
+    status: int = 200
+    error_type: str | None = None
+    stop_reason: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    estimated: bool = False
+    cost: float | None = None
+    attempts: int = 0
+    first_content_seconds: float | None = None
+    duration_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Conversion between Anthropic's Messages and chat completions: pure functions and values, in both directions."""

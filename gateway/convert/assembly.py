@@ -1,0 +1,310 @@
+"""The blocks of one answer: pieces in, in whatever order an upstream sends them; well-formed blocks out.
+
+Anthropic's stream has one block open at a time, with contiguous indexes; a chat upstream may interleave two tool calls,
+text and reasoning as it likes. So there is one open block and a line of blocks that wait. A piece that belongs to the
+open block passes straight through; a piece for another block lets the open one close if it may (text and thinking
+always, a tool call when its arguments are a complete object), else it waits in line. Nothing is ever reordered within
+a block, dropped, or put into a neighbour.
+
+The same assembly serves streams and JSON answers: it speaks to a `Writer`, which is either the event stream
+(`stream.EventWriter`) or the list of finished blocks (`fold.BlockCollector`). So both can only agree.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gateway.convert.arguments import closing_suffix, is_object, unwrapped
+from gateway.convert.events import SIGNATURE, TEXT, THINKING, TOOL_INPUT
+from gateway.convert.notes import Note
+from gateway.convert.reasoning import continues, merge_entry, to_redacted_data, to_signature
+from gateway.convert.reply import Reply
+from gateway.errors import UpstreamError
+from gateway.schemas.openai import ReasoningEntry
+
+# More blocks than any model makes; an upstream that loops is stopped before it fills memory.
+MAX_BLOCKS = 2000
+ILLEGAL_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+class Writer(Protocol):
+    """Where the blocks go. `kind` is one of the delta constants of `events`."""
+
+    def start(self, index: int, block: dict[str, Any]) -> None: ...
+
+    def delta(self, index: int, kind: bytes, text: str) -> None: ...
+
+    def stop(self, index: int) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class TextRun:
+    text: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class ThinkingRun:
+    """`text` is what came while the run waited; `entries` grow for as long as the run lasts."""
+
+    text: str = ""
+    entries: list[ReasoningEntry] = field(default_factory=list)
+    has_text: bool = False
+
+    @property
+    def is_shown(self) -> bool:
+        """As a thinking block; else it is redacted. A signature without text belongs to thinking that was left out."""
+        return self.has_text or (len(self.entries) == 1 and bool(self.entries[0].get("signature")))
+
+
+@dataclass(slots=True, eq=False)
+class ToolCall:
+    """`id` is the upstream's until the block opens. Arguments pass live only once they begin like an object."""
+
+    id: str = ""
+    name: str = ""
+    fragments: list[str] = field(default_factory=list)
+    live: bool = False
+    closed: bool = False
+
+    @property
+    def arguments(self) -> str:
+        if len(self.fragments) > 1:
+            self.fragments = ["".join(self.fragments)]
+        return self.fragments[0] if self.fragments else ""
+
+
+Block = TextRun | ThinkingRun | ToolCall
+
+
+class Assembly:
+    """Call `add_*` for each piece in order of arrival, then `close` once. Raises UpstreamError for data past mending."""
+
+    __slots__ = (
+        "_calls",
+        "_last_call",
+        "_open",
+        "_reply",
+        "_seen_ids",
+        "_waiting",
+        "_writer",
+        "has_tools",
+        "index",
+        "notes",
+        "truncated",
+    )
+
+    def __init__(self, reply: Reply, writer: Writer) -> None:
+        self._reply = reply
+        self._writer = writer
+        self._open: Block | None = None
+        self._waiting: list[Block] = []
+        self._calls: dict[int, ToolCall] = {}  # by the upstream's index
+        self._last_call: ToolCall | None = None
+        self._seen_ids: set[str] = set()
+        self.index = -1  # of the open block, or of the last one
+        self.has_tools = False
+        self.truncated = False  # whether a tool call's arguments were cut off and had to be closed
+        self.notes: list[Note] = []
+
+    @property
+    def open(self) -> Block | None:
+        return self._open
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether a piece for the open block can go to the client without a look at the line."""
+        return not self._waiting
+
+    def add_text(self, text: str) -> None:
+        run = self._last(TextRun)
+        if run is None:
+            self._waiting.append(TextRun(text))
+            self._advance()
+        elif run is self._open:
+            self._writer.delta(self.index, TEXT, text)
+        else:
+            run.text += text
+
+    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry] = ()) -> None:
+        """`entries` are an upstream's reasoning_details; `text` is its plain reasoning, shown where they show nothing."""
+        shown = False
+        for entry in entries:
+            run = self._last(ThinkingRun)
+            if run is None or not continues(run.entries, entry, self._reply.upstream_model):
+                run = ThinkingRun()
+            visible = merge_entry(run.entries, entry)
+            self._grow_thinking(run, visible)
+            shown = shown or visible != ""
+        if text and not shown:
+            self._grow_thinking(self._last(ThinkingRun) or ThinkingRun(), text)
+
+    def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
+        """A piece of a tool call. Some upstreams omit the index, repeat id and name, or use one index for several calls."""
+        call = self._find_call(index, call_id, name)
+        call.name = call.name or name
+        if call.closed:
+            _check_repetition(call, fragment)
+            return
+        if call is self._open:
+            self._pass_fragment(call, fragment)
+            if self._waiting and fragment.rstrip().endswith("}"):
+                self._advance()
+            return
+        call.fragments.append(fragment)
+        self._advance()
+
+    def close(self) -> None:
+        """End the open block and everything that still waits, in line order."""
+        self._close_open()
+        for block in self._waiting:
+            self._begin(block)
+            self._close_open()
+        self._waiting = []
+
+    def _last(self, kind: type[Any]) -> Any:
+        """The last block in line if it is of `kind`. Text passes by reasoning that has nothing to show (a late signature)."""
+        line = ([self._open] if self._open is not None else []) + self._waiting
+        for block in reversed(line):
+            if isinstance(block, kind):
+                return block
+            if not (kind is TextRun and isinstance(block, ThinkingRun) and not block.has_text):
+                return None
+        return None
+
+    def _advance(self) -> None:
+        """Open the next block in line, as long as the open one may close and the next has what its start needs."""
+        while self._waiting and self._may_open(self._waiting[0]) and self._may_close():
+            self._close_open()
+            self._begin(self._waiting.pop(0))
+
+    def _may_close(self) -> bool:
+        return not isinstance(self._open, ToolCall) or is_object(self._open.arguments)
+
+    def _may_open(self, block: Block) -> bool:
+        if isinstance(block, ToolCall):
+            return block.name != ""
+        if isinstance(block, ThinkingRun) and not block.has_text:
+            return len(self._waiting) > 1  # text for it may still come, as long as nothing stands behind it
+        return True
+
+    def _begin(self, block: Block) -> None:
+        self._open = block
+        self.index += 1
+        if self.index >= MAX_BLOCKS:
+            raise UpstreamError("The upstream sent more content blocks than the gateway accepts.")
+        match block:
+            case TextRun():
+                self._writer.start(self.index, {"type": "text", "text": "", "citations": None})
+                self._writer.delta(self.index, TEXT, block.text)
+            case ThinkingRun():
+                self._begin_thinking(block)
+            case ToolCall():
+                self._begin_call(block)
+
+    def _begin_thinking(self, run: ThinkingRun) -> None:
+        if run.is_shown:
+            self._writer.start(self.index, {"type": "thinking", "thinking": "", "signature": ""})
+            self._show_thinking(run.text)
+            run.text = ""
+        else:
+            data = to_redacted_data(run.entries, self._reply.upstream_model, self._reply.keyring)
+            self._writer.start(self.index, {"type": "redacted_thinking", "data": data})
+
+    def _begin_call(self, call: ToolCall) -> None:
+        if not call.name:
+            raise UpstreamError("The upstream sent a tool call without a name.")
+        self.has_tools = True
+        call.id = self._unique_id(call.id)
+        name = self._reply.tool_names.get(call.name, call.name)
+        block = {"type": "tool_use", "id": call.id, "name": name, "input": {}}
+        toolset = self._reply.toolsets.get(call.name)
+        if toolset is not None:
+            block["toolset_name"] = toolset
+        self._writer.start(self.index, block)
+        held, call.fragments = call.arguments, []
+        self._pass_fragment(call, held)
+
+    def _pass_fragment(self, call: ToolCall, fragment: str) -> None:
+        call.fragments.append(fragment)
+        if call.live:
+            if fragment:
+                self._writer.delta(self.index, TOOL_INPUT, fragment)
+        elif call.arguments.lstrip().startswith("{"):
+            call.live = True
+            self._writer.delta(self.index, TOOL_INPUT, call.arguments)
+
+    def _grow_thinking(self, run: ThinkingRun, visible: str) -> None:
+        if run is self._open:
+            run.has_text = run.has_text or visible != ""
+            self._show_thinking(visible)
+            return
+        run.text += visible
+        run.has_text = run.text != ""
+        if run not in self._waiting:
+            self._waiting.append(run)
+        self._advance()
+
+    def _show_thinking(self, text: str) -> None:
+        if text and self._reply.show_thinking:
+            self._writer.delta(self.index, THINKING, text)
+
+    def _close_open(self) -> None:
+        block = self._open
+        if block is None:
+            return
+        if isinstance(block, ThinkingRun) and block.is_shown:
+            signature = to_signature(block.entries, self._reply.upstream_model, self._reply.keyring)
+            self._writer.delta(self.index, SIGNATURE, signature)
+        elif isinstance(block, ToolCall):
+            self._mend(block)
+            block.closed = True
+        self._writer.stop(self.index)
+        self._open = None
+
+    def _mend(self, call: ToolCall) -> None:
+        """Make the arguments one object, or say that this cannot be done."""
+        arguments = call.arguments
+        if call.live and is_object(arguments):
+            return
+        mended = closing_suffix(arguments) if call.live else unwrapped(arguments)
+        if mended is None:
+            raise UpstreamError(f"The upstream sent arguments for the tool {call.name!r} that are not a JSON object.")
+        if call.live:
+            self.truncated = True
+        if arguments.strip():
+            self.notes.append(
+                Note("changed", f"content.{self.index}.input", "the upstream's tool arguments were not valid JSON")
+            )
+        if mended != "{}":
+            self._writer.delta(self.index, TOOL_INPUT, mended)
+
+    def _find_call(self, index: int | None, call_id: str, name: str) -> ToolCall:
+        if index is None:
+            same = [call for call in self._calls.values() if call_id and call.id == call_id]
+            call = same[0] if same else None if call_id or name else self._last_call
+            index = max(self._calls, default=-1) + 1
+        else:
+            call = self._calls.get(index)
+        is_other = call is not None and bool(call_id and name and call.id and call.id != call_id)
+        if call is None or is_other:
+            call = self._calls[index] = ToolCall(id=call_id)
+            self._waiting.append(call)
+        elif not call.id:
+            call.id = call_id
+        self._last_call = call
+        return call
+
+    def _unique_id(self, upstream_id: str) -> str:
+        """The upstream's id where Anthropic's rules allow it: legal characters, and used once in a message."""
+        legal = ILLEGAL_IN_ID.sub("_", upstream_id)
+        if not legal or legal in self._seen_ids:
+            legal = f"toolu_{ILLEGAL_IN_ID.sub('_', self._reply.message_id)}_{self.index}"
+        self._seen_ids.add(legal)
+        return legal
+
+
+def _check_repetition(call: ToolCall, fragment: str) -> None:
+    """After the end of its arguments a call may bring white space, or all of itself again; more would be lost."""
+    if fragment.strip() and fragment.strip() != call.arguments.strip():
+        raise UpstreamError(f"The upstream went on with the arguments of the tool {call.name!r} after their end.")

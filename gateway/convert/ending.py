@@ -1,0 +1,108 @@
+"""Why a message ended: from an upstream's finish reasons to Anthropic's stop reasons.
+
+A table, read top down; the first signal that applies decides. A tool call ends in `tool_use` whatever the upstream
+says, since clients act on the stop reason, not on the content.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.convert.reply import Reply
+from gateway.errors import GatewayError, UpstreamError
+
+
+@dataclass(slots=True)
+class Finish:
+    """What an upstream has said of the end so far; later words fill gaps, and never erase earlier ones."""
+
+    reason: str | None = None
+    native: str | None = None
+    refusal: str | None = None
+    stop_details: dict[str, Any] | None = None
+    matched: str | None = None  # the stop sequence that the gateway itself found
+    said: bool = False  # whether a finish reason has come at all
+
+    def note(self, choice: dict[str, Any]) -> None:
+        """Take what one choice of a chunk (or of a whole answer) says."""
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self.reason = reason
+            self.said = True
+        native = choice.get("native_finish_reason")
+        if isinstance(native, str) and native:
+            self.native = native
+        details = choice.get("stop_details")
+        if isinstance(details, dict):
+            self.stop_details = details
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    reason: str
+    sequence: str | None = None
+    details: dict[str, Any] | None = None
+
+
+REFUSALS = frozenset(
+    {
+        "refusal",
+        "content_filter",
+        "content_filtered",
+        "SAFETY",
+        "PROHIBITED_CONTENT",
+        "BLOCKLIST",
+        "SPII",
+        "RECITATION",
+        "IMAGE_SAFETY",
+        "guardrail_intervened",
+    }
+)
+STOP_REASONS = {
+    "model_context_window_exceeded": "model_context_window_exceeded",
+    "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "MAX_TOKENS": "max_tokens",
+    "stop_sequence": "stop_sequence",
+    "pause_turn": "pause_turn",
+    "compaction": "compaction",
+}
+BROKEN_CALLS = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
+
+
+def to_stop(finish: Finish, *, has_tools: bool, truncated: bool, reply: Reply) -> Stop:
+    """The stop reason by the table; `refusal` carries details where the upstream gives any.
+
+    A tool call whose arguments were cut off at the token limit ends in `max_tokens`: nobody should act on half a call.
+    """
+    if finish.refusal is not None or finish.native in REFUSALS or finish.reason in REFUSALS:
+        return Stop("refusal", details=_refusal_details(finish))
+    if finish.matched is not None:
+        return Stop("stop_sequence", sequence=finish.matched)
+    native = STOP_REASONS.get(finish.native or "")
+    if native == "model_context_window_exceeded":
+        return Stop(native)
+    reason = STOP_REASONS.get(finish.reason or "") or native or "end_turn"
+    if has_tools:
+        return Stop("max_tokens" if truncated and reason == "max_tokens" else "tool_use")
+    if reason == "stop_sequence" or native == "stop_sequence":
+        sent = reply.sent_stop_sequences
+        return Stop("stop_sequence", sequence=sent[0] if len(sent) == 1 else None)
+    return Stop(native if native in ("pause_turn", "compaction") else reason)
+
+
+def broken_finish(finish: Finish) -> GatewayError | None:
+    """The error that a finish reason stands for: an answer that broke off is never an end of turn."""
+    if finish.native in BROKEN_CALLS:
+        return UpstreamError("The model produced a malformed tool call; trying again may help.")
+    if finish.reason == "error":
+        return UpstreamError("The upstream failed while it was answering.")
+    return None
+
+
+def _refusal_details(finish: Finish) -> dict[str, Any]:
+    given = finish.stop_details or {}
+    return {
+        "type": "refusal",
+        "category": given.get("category"),
+        "explanation": given.get("explanation") or finish.refusal or None,
+    }

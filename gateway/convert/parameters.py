@@ -1,0 +1,323 @@
+"""Everything of a request but its prompt and tools: Anthropic's fields by their chat names, and chat's own passed on.
+
+Chat parameters come as top-level keys, or in an `openai` or `openrouter` object for upstreams of that kind. What two
+places say differently is refused, since either answer would surprise somebody; what is derived from other fields
+(`user`, `session_id`, `provider.require_parameters`) gives way to what is said outright.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from gateway.convert.scope import Scope
+from gateway.convert.target import to_slug
+from gateway.convert.thinking import snap_effort, to_thinking_fields
+from gateway.convert.vocabulary import (
+    FAST_TIER,
+    IGNORED_FIELDS,
+    OPENAI_ONLY,
+    OPENROUTER_ONLY,
+    PROMPT_FIELDS,
+    REFUSED_FIELDS,
+    RESERVED_OVERRIDES,
+    SERVICE_TIERS,
+)
+from gateway.errors import InvalidRequest
+from gateway.schemas.openai import PassThrough
+
+CHAT_FIELDS = frozenset(PassThrough.__annotations__) | {"temperature", "top_p"}
+REASONING_FIELDS = frozenset({"thinking", "output_config", "reasoning", "reasoning_effort"})
+
+# Further fields that Anthropic and chat share, in different terms; an override speaks in chat's.
+SHARED_FIELDS = frozenset({"top_k", "service_tier", "metadata", "tool_choice"})
+
+# OpenRouter tries at most this many models after the first.
+MAX_FALLBACKS = 3
+MAX_SESSION_ID = 256
+
+# OpenRouter takes one of the two, never both.
+EITHER_OR = {"effort": "max_tokens", "max_tokens": "effort"}
+MAX_SAFETY_IDENTIFIER = 128
+
+
+class Parameters:
+    """Chat parameters with the place in the request that each came from."""
+
+    __slots__ = ("_paths", "_suggested", "fields")
+
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] = {}
+        self._paths: dict[str, str] = {}
+        self._suggested: dict[str, Any] = {}
+
+    def put(self, name: str, value: Any, path: str) -> None:
+        """Raises InvalidRequest where another place has said something else."""
+        if name in self.fields and self.fields[name] != value:
+            raise InvalidRequest(f"{path}: conflicts with {self._paths[name]}; set only one of them")
+        self.fields[name] = value
+        self._paths.setdefault(name, path)
+
+    def suggest(self, name: str, value: Any) -> None:
+        """For want of a better value; one that is put, before or after, wins."""
+        self._suggested[name] = value
+
+    def take(self, name: str) -> tuple[Any, str]:
+        """Remove a parameter that does not go upstream as it stands; with where it was said."""
+        return self.fields.pop(name, None), self._paths.pop(name, name)
+
+    def settle(self) -> dict[str, Any]:
+        return {**self._suggested, **self.fields} if self._suggested else self.fields
+
+
+def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) -> tuple[dict[str, Any], list[str]]:
+    """Fields of the chat body, and the stop sequences that the gateway must match itself.
+
+    `effort` is what a system message of the conversation last set, where the upstream has to be told here.
+    """
+    parameters = Parameters()
+    for name, value in request.items():
+        if value is None or name in PROMPT_FIELDS:
+            continue
+        put = PUTTERS.get(name)
+        if put is not None:
+            put(value, parameters, scope)
+        elif name in CHAT_FIELDS:
+            foreign = OPENAI_ONLY if scope.target.openrouter else OPENROUTER_ONLY
+            _pass(name, value, name, foreign, parameters, scope)
+        else:
+            _refuse_or_ignore(name, value, scope)
+    _put_length(request["max_tokens"], parameters, scope)
+    _put_speed(request.get("speed"), parameters, scope)
+    if (
+        effort is not None
+        or not REASONING_FIELDS.isdisjoint(request)
+        or not REASONING_FIELDS.isdisjoint(parameters.fields)
+    ):
+        _put_reasoning(request, parameters, scope, effort)
+    if scope.target.openrouter and _has_schema(request):
+        provider, _ = parameters.take("provider")
+        parameters.fields["provider"] = {"require_parameters": True, **(provider or {})}
+    local_stops = _put_stops(request.get("stop_sequences") or [], parameters, scope)
+    return parameters.settle(), local_stops
+
+
+def _refuse_or_ignore(name: str, value: Any, scope: Scope) -> None:
+    if value in ([], {}):
+        return
+    if name in REFUSED_FIELDS:
+        raise InvalidRequest(f"{name}: Extra inputs are not permitted by this upstream, only by Anthropic's own API")
+    scope.note("dropped", name, IGNORED_FIELDS.get(name, "the gateway knows no such field"))
+
+
+def _pass(name: str, value: Any, path: str, foreign: frozenset[str], parameters: Parameters, scope: Scope) -> None:
+    if value is None:
+        return
+    if name in foreign:
+        scope.note("dropped", path, "this upstream has no such parameter")
+    elif name == "n":
+        if value != 1:
+            raise InvalidRequest(f"{path}: a message has one answer, so n can only be 1")
+    else:
+        parameters.put(name, value, path)
+
+
+def _put_openai(overrides: Mapping[str, Any], parameters: Parameters, scope: Scope) -> None:
+    is_openrouter = scope.target.openrouter
+    for name, value in overrides.items():
+        _check_override(name, "openai")
+        if is_openrouter and name not in CHAT_FIELDS and name not in SHARED_FIELDS:
+            scope.note("dropped", f"openai.{name}", "the upstream is not OpenAI's API")
+        else:
+            _pass(name, value, f"openai.{name}", OPENAI_ONLY if is_openrouter else frozenset(), parameters, scope)
+
+
+def _put_openrouter(overrides: Mapping[str, Any], parameters: Parameters, scope: Scope) -> None:
+    if not scope.target.openrouter:
+        if overrides:
+            scope.note("dropped", "openrouter", "the upstream is not OpenRouter")
+        return
+    for name, value in overrides.items():
+        _check_override(name, "openrouter")
+        _pass(name, value, f"openrouter.{name}", frozenset(), parameters, scope)
+
+
+def _check_override(name: str, space: str) -> None:
+    if name in RESERVED_OVERRIDES:
+        raise InvalidRequest(f"{space}.{name}: cannot be set here; use the request's own field")
+
+
+def _put_length(max_tokens: int, parameters: Parameters, scope: Scope) -> None:
+    limit, path = parameters.take("max_completion_tokens")
+    if limit is not None and limit != max_tokens:
+        raise InvalidRequest(f"{path}: conflicts with max_tokens; set only one of them")
+    if max_tokens == 0:
+        scope.note("changed", "max_tokens", "a chat upstream generates at least one token")
+    parameters.fields[scope.target.max_tokens_field] = max_tokens or 1
+
+
+def _put_top_k(value: int, parameters: Parameters, scope: Scope) -> None:
+    if scope.target.openrouter:
+        parameters.put("top_k", value, "top_k")
+    else:
+        scope.note("dropped", "top_k", "this upstream has no such parameter")
+
+
+def _put_stops(own: list[str], parameters: Parameters, scope: Scope) -> list[str]:
+    """The upstream gets as many as it takes; if that is not all, the gateway matches every one of them."""
+    passed, _ = parameters.take("stop")
+    if not own and not passed:
+        return []
+    sequences = list(dict.fromkeys([*own, *([passed] if isinstance(passed, str) else passed or ())]))
+    limit = scope.target.stop_limit
+    if limit:
+        parameters.fields["stop"] = sequences[:limit]
+    return sequences if len(sequences) > limit else []
+
+
+def _put_reasoning(request: Mapping[str, Any], parameters: Parameters, scope: Scope, effort: str | None) -> None:
+    """`reasoning_effort` is short for `reasoning.effort`; the upstream gets whichever of the two it knows."""
+    effort = effort or (request.get("output_config") or {}).get("effort")
+    derived = to_thinking_fields(request, scope, effort)
+    if "verbosity" in derived:
+        parameters.put("verbosity", derived["verbosity"], "output_config.effort")
+    reasoning = _take_reasoning(parameters, scope)
+    origin = "thinking" if request.get("thinking") else "output_config.effort"
+    asked = derived.get("reasoning") or {}
+    if "reasoning_effort" in derived:
+        asked = {"effort": derived["reasoning_effort"]}
+    for key, value in reasoning.items():
+        if asked.get(key, value) != value or EITHER_OR.get(key) in asked:
+            raise InvalidRequest(f"reasoning.{key}: conflicts with {origin}; set only one of them")
+    combined = {**asked, **reasoning}
+    if scope.target.openrouter and combined:
+        parameters.fields["reasoning"] = combined
+    elif combined:
+        parameters.fields["reasoning_effort"] = combined["effort"]
+
+
+def _take_reasoning(parameters: Parameters, scope: Scope) -> dict[str, Any]:
+    """What the client said of reasoning in chat's terms. Other upstreams than OpenRouter know the effort only."""
+    reasoning, path = parameters.take("reasoning")
+    reasoning = {key: value for key, value in (reasoning or {}).items() if value is not None}
+    short, short_path = parameters.take("reasoning_effort")
+    if short is not None:
+        if reasoning.get("effort", short) != short:
+            raise InvalidRequest(f"{short_path}: conflicts with {path}.effort; set only one of them")
+        reasoning["effort"] = short
+    if "effort" in reasoning:
+        reasoning["effort"] = snap_effort(reasoning["effort"], short_path if short else f"{path}.effort", scope)
+    if scope.target.openrouter:
+        return reasoning
+    for key in reasoning.keys() - {"effort"}:
+        scope.note("dropped", f"{path}.{key}", "this upstream knows the effort of reasoning only")
+    return {key: value for key, value in reasoning.items() if key == "effort"}
+
+
+def _has_schema(request: Mapping[str, Any]) -> bool:
+    return bool(request.get("output_format") or (request.get("output_config") or {}).get("format"))
+
+
+def _put_output_config(config: Mapping[str, Any], parameters: Parameters, scope: Scope) -> None:
+    if config.get("format"):
+        _put_format(config["format"], parameters, scope, "output_config.format")
+    if config.get("task_budget"):
+        scope.note("dropped", "output_config.task_budget", "this upstream knows no task budgets")
+
+
+def _put_format(wanted: Mapping[str, Any], parameters: Parameters, scope: Scope, path: str = "output_format") -> None:
+    schema = {"name": "output", "strict": scope.target.strict_schemas, "schema": wanted["schema"]}
+    parameters.put("response_format", {"type": "json_schema", "json_schema": schema}, path)
+
+
+def _put_fallbacks(fallbacks: Any, parameters: Parameters, scope: Scope) -> None:
+    if not scope.target.openrouter:
+        raise InvalidRequest("fallbacks: this upstream takes one model only")
+    if not isinstance(fallbacks, list) or not 0 < len(fallbacks) <= MAX_FALLBACKS:
+        raise InvalidRequest(f"fallbacks: expected a list of 1 to {MAX_FALLBACKS} models")
+    models: list[str] = []
+    for index, fallback in enumerate(fallbacks):
+        model = fallback.get("model") if isinstance(fallback, dict) else None
+        if not isinstance(model, str):
+            raise InvalidRequest(f"fallbacks.{index}.model: Field required")
+        if len(fallback) > 1:
+            scope.note("dropped", f"fallbacks.{index}", "a fallback gets the request's own settings")
+        models.append(to_slug(model))
+    parameters.put("models", models, "fallbacks")
+
+
+def _put_tier(tier: str, parameters: Parameters, scope: Scope) -> None:
+    if scope.target.openrouter or scope.target.family == "openai":
+        parameters.put("service_tier", SERVICE_TIERS.get(tier, tier), "service_tier")
+    elif tier != "auto":
+        scope.note("dropped", "service_tier", "this upstream has no service tiers")
+
+
+def _put_speed(speed: str | None, parameters: Parameters, scope: Scope) -> None:
+    if speed != "fast":
+        return
+    if parameters.fields.get("service_tier") == "auto":
+        parameters.take("service_tier")
+    if scope.target.openrouter or scope.target.family == "openai":
+        parameters.put("service_tier", FAST_TIER, "speed")
+    else:
+        scope.note("dropped", "speed", "this upstream has no faster tier")
+
+
+def _put_metadata(metadata: Mapping[str, Any], parameters: Parameters, scope: Scope) -> None:
+    pairs = {}
+    for key, value in metadata.items():
+        if key == "user_id":
+            continue
+        if isinstance(value, str):
+            pairs[key] = value
+        else:
+            scope.note("dropped", f"metadata.{key}", "upstreams take metadata as text only")
+    if pairs:
+        parameters.put("metadata", pairs, "metadata")
+    user = metadata.get("user_id")
+    if not user:
+        return
+    parameters.suggest("user", user)
+    session = _to_session(user)
+    if scope.target.openrouter:
+        if session:
+            parameters.suggest("session_id", session)
+    elif scope.target.family == "openai":
+        too_long = len(user) > MAX_SAFETY_IDENTIFIER
+        parameters.suggest("safety_identifier", hashlib.sha256(user.encode()).hexdigest() if too_long else user)
+        if session:
+            parameters.suggest("prompt_cache_key", session)
+
+
+def _to_session(user: str) -> str | None:
+    """The conversation within Claude Code's user_id: JSON with a session_id, in older versions `…_session_<id>`."""
+    if user.startswith("{"):
+        try:
+            session = orjson.loads(user).get("session_id")
+        except orjson.JSONDecodeError:
+            return None
+    else:
+        session = user.partition("_session_")[2]
+    return session if isinstance(session, str) and 0 < len(session) <= MAX_SESSION_ID else None
+
+
+def _put_cache_control(control: Mapping[str, Any], parameters: Parameters, scope: Scope) -> None:
+    if scope.target.cache_control and scope.target.openrouter:
+        parameters.put("cache_control", control, "cache_control")
+    else:
+        scope.note("dropped", "cache_control", "this upstream has no cache breakpoints")
+
+
+PUTTERS: dict[str, Callable[[Any, Parameters, Scope], None]] = {
+    "cache_control": _put_cache_control,
+    "fallbacks": _put_fallbacks,
+    "metadata": _put_metadata,
+    "openai": _put_openai,
+    "openrouter": _put_openrouter,
+    "output_config": _put_output_config,
+    "output_format": _put_format,
+    "service_tier": _put_tier,
+    "top_k": _put_top_k,
+}

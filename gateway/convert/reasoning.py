@@ -1,0 +1,214 @@
+"""Reasoning that survives the trip: an upstream's reasoning_details to thinking blocks, and back on the next request.
+
+A Claude signature travels raw, so that the block also works at Anthropic. Everything else (summaries, encrypted parts,
+Gemini's and OpenAI's forms, kinds not known yet) is shown as text where it has any, and travels whole and in order in
+an envelope in the block's opaque string. Nothing is kept here: each request brings its own history.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.convert.envelope import Envelope, Keyring, Entry, RejectedEnvelope, open_envelope, seal
+from gateway.convert.notes import Note
+from gateway.convert.target import Target, same_model, to_family
+from gateway.convert.vocabulary import CLAUDE_FORMAT, FORMAT_FAMILIES, SIGNING_FAMILIES
+
+TEXT_FIELDS = {"reasoning.text": "text", "reasoning.summary": "summary"}
+
+
+def merge_entry(entries: list[Entry], entry: Entry) -> str:
+    """Fold one streamed entry into `entries`, in place; return the visible text that it adds.
+
+    Fragments with one (type, index, id) are one entry: text is joined, and the first signature, format and id stay.
+    Encrypted data is never joined; the same entry sent again counts once.
+    """
+    earlier = _earlier_part(entries, entry)
+    if earlier is None:
+        if entry.get("type") in TEXT_FIELDS or entry not in entries:
+            entries.append(entry.copy())
+        return _string(entry.get("text")) or _string(entry.get("summary"))
+    name = TEXT_FIELDS[entry["type"]]
+    fragment = _string(entry.get(name))
+    if fragment:
+        text = _string(earlier.get(name))
+        earlier[name] = None  # leaves `text` as the only reference, so that += grows the string in place: 9 × faster
+        text += fragment
+        earlier[name] = text
+    for key in ("signature", "format", "id"):
+        if earlier.get(key) is None and entry.get(key) is not None:
+            earlier[key] = entry[key]
+    return fragment
+
+
+def continues(entries: Sequence[Entry], entry: Entry, model: str) -> bool:
+    """Whether `entry` belongs in the thinking block that already holds `entries`.
+
+    Each part of Claude's reasoning needs a block of its own, since its signature covers that part alone.
+    """
+    return not entries or to_family(model) != "claude" or _earlier_part(entries, entry) is not None
+
+
+def to_signature(entries: Sequence[Entry], model: str, keyring: Keyring) -> str:
+    """The signature of a thinking block that shows these entries. Never empty; no entries: the reasoning was plain."""
+    if len(entries) == 1 and entries[0].get("type") == "reasoning.text" and _is_claudes(entries[0], model):
+        signature = _string(entries[0].get("signature"))
+        if signature:
+            return signature
+    return seal(entries, model, keyring)
+
+
+def to_redacted_data(entries: Sequence[Entry], model: str, keyring: Keyring) -> str:
+    """The data of a redacted_thinking block for entries that show no text."""
+    if len(entries) == 1 and entries[0].get("type") == "reasoning.encrypted" and _is_claudes(entries[0], model):
+        data = _string(entries[0].get("data"))
+        if data:
+            return data
+    return seal(entries, model, keyring)
+
+
+def to_thinking_blocks(
+    entries: Iterable[Entry], plain_text: str, model: str, keyring: Keyring
+) -> list[dict[str, Any]]:
+    """The thinking blocks of a whole answer. `plain_text` is shown where no entry has any text of its own."""
+    runs: list[list[Entry]] = []
+    texts: list[str] = []
+    for entry in entries:
+        if not runs or not continues(runs[-1], entry, model):
+            runs.append([])
+            texts.append("")
+        texts[-1] += merge_entry(runs[-1], entry)
+    if plain_text and not any(texts):
+        runs, texts = runs or [[]], [plain_text, *texts[1:]]
+    return [_to_block(run, text, model, keyring) for run, text in zip(runs, texts, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningReplay:
+    """What one assistant message gives back. `details` None: send none; []: the upstream wants its empty list back."""
+
+    details: list[Entry] | None = None
+    plain: str | None = None
+    notes: tuple[Note, ...] = ()
+
+
+def to_reasoning_details(
+    blocks: Iterable[dict[str, Any]], target: Target, keyring: Keyring, path: str = "content"
+) -> ReasoningReplay:
+    """Open the thinking blocks of one assistant message, in block order. `path` is where notes say they stand.
+
+    What the target could not verify, or would answer with an error, is left out with a note: a block another model
+    made, an envelope this deployment did not write, Claude's or Gemini's text without its signature.
+    """
+    if target.reasoning_field is None:
+        return ReasoningReplay(notes=(Note("dropped", path, "this upstream takes no earlier reasoning"),))
+    details: list[Entry] = []
+    texts: list[str] = []
+    reasons: list[str] = []
+    explicitly_empty = False
+    for block in blocks:
+        opened = _open_block(block, len(details), target, keyring)
+        if isinstance(opened, str):
+            reasons.append(opened)
+            continue
+        kept = [entry for entry in opened or () if _is_welcome(entry, target)]
+        if opened and len(kept) < len(opened):
+            reasons.append("reasoning that this model could not verify")
+        details.extend(kept)
+        explicitly_empty = explicitly_empty or opened == []
+        if block.get("thinking") and (not opened or target.reasoning_field == "reasoning_content"):
+            texts.append(block["thinking"])
+    notes = tuple(Note("dropped", path, reason) for reason in dict.fromkeys(reasons))
+    plain = "\n\n".join(texts) or None
+    if target.reasoning_field == "reasoning_content":
+        return ReasoningReplay(plain=plain, notes=notes)
+    if details:
+        return ReasoningReplay(details, notes=notes)
+    return ReasoningReplay([] if explicitly_empty else None, plain, notes)
+
+
+def drop_repeated_entries(messages: Sequence[dict[str, Any]]) -> bool:
+    """Of entries with one id in several chat messages leave the newest: OpenAI answers 400 to a repeated id.
+
+    Only for OpenAI's models. Elsewhere ids repeat legally: Gemini's are tool-call ids, which may start over each turn.
+    """
+    seen: set[str] = set()
+    dropped = False
+    for message in reversed(messages):
+        details = message.get("reasoning_details")
+        if not details:
+            continue
+        kept = [entry for entry in details if _string(entry.get("id")) not in seen]
+        if len(kept) < len(details):
+            dropped = True
+            message["reasoning_details"] = kept
+        seen.update(entry["id"] for entry in kept if _string(entry.get("id")))
+    return dropped
+
+
+def _earlier_part(entries: Sequence[Entry], entry: Entry) -> Entry | None:
+    """The entry that `entry` is a further fragment of. Without an index only the last one can be."""
+    kind, index = entry.get("type"), entry.get("index")
+    if kind not in TEXT_FIELDS:
+        return None
+    for earlier in reversed(entries):
+        if earlier.get("type") == kind and earlier.get("index") == index and _same_id(earlier, entry):
+            return earlier
+        if index is None:
+            return None
+    return None
+
+
+def _same_id(one: Entry, other: Entry) -> bool:
+    return one.get("id") is None or other.get("id") is None or one["id"] == other["id"]
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _is_claudes(entry: Entry, model: str) -> bool:
+    return entry.get("format") in (None, CLAUDE_FORMAT) and to_family(model) == "claude"
+
+
+def _to_block(entries: Sequence[Entry], text: str, model: str, keyring: Keyring) -> dict[str, Any]:
+    if text or (len(entries) == 1 and entries[0].get("signature")):
+        return {"type": "thinking", "thinking": text, "signature": to_signature(entries, model, keyring)}
+    return {"type": "redacted_thinking", "data": to_redacted_data(entries, model, keyring)}
+
+
+def _open_block(
+    block: dict[str, Any], index: int, target: Target, keyring: Keyring
+) -> list[Entry] | str | None:
+    """Its entries; None where it is plain text without any; or, in words, why it cannot be given back."""
+    opaque = block.get("signature") or block.get("data") or ""
+    match open_envelope(opaque, keyring):
+        case Envelope(model, entries):
+            return entries if same_model(model, target.model) else "reasoning that another model made"
+        case RejectedEnvelope(reason):
+            return f"reasoning in an envelope that could not be opened ({reason})"
+        case None if opaque:
+            return [_claude_entry(block, index)] if target.claude else "reasoning that only Claude can read"
+        case None:
+            return None if target.family not in SIGNING_FAMILIES else "reasoning without a signature"
+
+
+def _claude_entry(block: dict[str, Any], index: int) -> Entry:
+    if block["type"] == "redacted_thinking":
+        return {"type": "reasoning.encrypted", "data": block["data"], "format": CLAUDE_FORMAT, "index": index}
+    return {
+        "type": "reasoning.text",
+        "text": block["thinking"],
+        "signature": block["signature"],
+        "format": CLAUDE_FORMAT,
+        "index": index,
+    }
+
+
+def _is_welcome(entry: Entry, target: Target) -> bool:
+    """Whether the target takes the entry back: made by its own family, and signed where that family checks."""
+    family = FORMAT_FAMILIES.get(_string(entry.get("format")), target.family)
+    if target.family not in (family, "other"):
+        return False
+    unsigned = entry.get("type") == "reasoning.text" and not entry.get("signature")
+    return not (unsigned and family in SIGNING_FAMILIES)

@@ -1,0 +1,46 @@
+"""What the answer half of a conversion must know of its request: one value, made before the upstream is called."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gateway.convert.envelope import Keyring
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`model` is what the client asked for and reads back; `upstream_model` is what answers.
+
+    `tool_names` restores names that were changed for the upstream, `toolsets` the toolset that a name belongs to. `input_estimate` (tokens) stands in message_start
+    until the upstream tells the truth at its end. `cache_ttl` says to which TTL written cache tokens belong.
+    `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
+    """
+
+    message_id: str
+    request_id: str
+    model: str
+    upstream_model: str
+    keyring: Keyring
+    input_estimate: int = 1
+    tool_names: Mapping[str, str] = field(default_factory=dict)
+    toolsets: Mapping[str, str] = field(default_factory=dict)
+    show_thinking: bool = True
+    cache_ttl: Literal["5m", "1h"] = "5m"
+    stop_sequences: tuple[str, ...] = ()
+    sent_stop_sequences: tuple[str, ...] = ()
+
+
+def empty_message(reply: Reply, usage: Mapping[str, Any]) -> dict[str, Any]:
+    """A message before its content: what message_start carries, and what a JSON answer is filled into."""
+    return {
+        "id": reply.message_id,
+        "type": "message",
+        "role": "assistant",
+        "model": reply.model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "stop_details": None,
+        "container": None,
+        "usage": usage,
+    }

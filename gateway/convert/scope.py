@@ -1,0 +1,47 @@
+"""What every part of one request's conversion shares: where it goes, whose keys open envelopes, what is lost."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.convert.envelope import Keyring
+from gateway.convert.notes import Note
+from gateway.convert.target import Target
+
+HASH_LENGTH = 8
+
+
+class ToolNames:
+    """Names as the upstream takes them, and the way back. The same name gives the same result in every request."""
+
+    __slots__ = ("_limit", "originals", "toolsets")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.originals: dict[str, str] = {}
+        self.toolsets: dict[str, str] = {}
+
+    def to_chat(self, name: str, toolset: str | None = None) -> str:
+        if toolset is None and len(name) <= self._limit:
+            return name
+        full = name if toolset is None else f"{toolset}_{name}"
+        chat_name = full if len(full) <= self._limit else self._shorten(full)
+        self.originals[chat_name] = name
+        if toolset is not None:
+            self.toolsets[chat_name] = toolset
+        return chat_name
+
+    def _shorten(self, name: str) -> str:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:HASH_LENGTH]
+        return f"{name[: self._limit - HASH_LENGTH - 1]}_{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    target: Target
+    keyring: Keyring
+    names: ToolNames
+    notes: list[Note] = field(default_factory=list)
+
+    def note(self, kind: Literal["dropped", "changed", "emulated"], path: str, reason: str) -> None:
+        self.notes.append(Note(kind, path, reason))

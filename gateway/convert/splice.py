@@ -1,0 +1,88 @@
+"""The short way for a delta: its string's raw JSON text, moved from the upstream's frame into ours without a parse.
+
+Measured: 1.1 microseconds a delta against 2.4 for the full way. It is taken only where it must give the same bytes: the
+payload begins and ends exactly as one that went the full way, and what stands between holds no quote, backslash or
+control byte and is valid UTF-8, so that it is one plain JSON string, equal in both frames.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+from gateway.convert.assembly import Assembly, ToolCall
+from gateway.convert.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix
+
+PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
+
+
+class DeltaSink(Protocol):
+    """What a splice writes to: the events of one read, and the bytes of output they hold."""
+
+    out: list[bytes]
+    output_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """The bytes around the string in the upstream's payload (`before`, `after`) and in our event (`prefix`)."""
+
+    before: bytes
+    after: bytes
+    prefix: bytes
+    call: ToolCall | None
+
+    def apply(self, payload: bytes, writer: DeltaSink) -> bool:
+        """Write the delta and return True, or return False when this payload must go the full way."""
+        if not (payload.startswith(self.before) and payload.endswith(self.after)):
+            return False
+        raw = payload[len(self.before) : len(payload) - len(self.after)]
+        if not PLAIN.fullmatch(raw):
+            return False
+        if self.call is not None or not raw.isascii():
+            try:
+                text = raw.decode()
+            except UnicodeDecodeError:
+                return False
+            if self.call is not None:
+                self.call.fragments.append(text)
+        writer.out.append(self.prefix + raw + b'"' + DELTA_END)
+        writer.output_size += len(raw)
+        return True
+
+
+def derive_splice(payload: bytes, delta: dict[str, Any], assembly: Assembly) -> Splice | None:
+    """From a delta that went the full way and only lengthened the open block; None where it did anything else."""
+    block = assembly.open
+    if isinstance(block, ToolCall):
+        text, field, kind, call = _only_fragment(delta, block), b'"arguments":', TOOL_INPUT, block
+        if not block.live:
+            return None
+    else:
+        text, field, kind, call = _only_text(delta), b'"content":', TEXT, None
+    if not text or not assembly.is_direct:
+        return None
+    raw = text.encode()
+    if not PLAIN.fullmatch(raw):
+        return None
+    for quote in (b'"', b' "'):
+        marker = field + quote + raw + b'"'
+        if payload.count(marker) == 1:
+            start = payload.index(marker) + len(field) + len(quote)
+            return Splice(payload[:start], payload[start + len(raw) :], delta_prefix(assembly.index, kind) + b'"', call)
+    return None
+
+
+def _only_text(delta: dict[str, Any]) -> str | None:
+    content = delta.get("content")
+    others = any(value for name, value in delta.items() if name not in ("content", "role"))
+    return content if isinstance(content, str) and not others else None
+
+
+def _only_fragment(delta: dict[str, Any], call: ToolCall) -> str | None:
+    calls = delta.get("tool_calls")
+    others = any(value for name, value in delta.items() if name not in ("tool_calls", "role"))
+    if others or not isinstance(calls, list) or len(calls) != 1:
+        return None
+    arguments = calls[0]["function"].get("arguments")
+    return arguments if isinstance(arguments, str) and call.live else None

@@ -1,0 +1,185 @@
+"""What conversion must know of the upstream model that a request goes to.
+
+`to_target` derives it from the model's slug alone, by family; whoever holds a model catalogue replaces fields of the
+result (`dataclasses.replace`) with what the catalogue says. Nothing here looks anything up.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+Flavor = Literal["openrouter", "openai"]
+Family = Literal["claude", "gemini", "openai", "xai", "deepseek", "meta", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningSupport:
+    """How the model is told to think.
+
+    `style`: "openrouter" sends a `reasoning` object, "effort" a `reasoning_effort`, "none" nothing at all.
+    `supported_efforts`: empty means unknown, and efforts are sent as they are. `mandatory`: thinking cannot be off.
+    """
+
+    style: Literal["openrouter", "effort", "none"] = "openrouter"
+    supports_max_tokens: bool = False
+    supported_efforts: tuple[str, ...] = ()
+    mandatory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One upstream model, as conversion sees it.
+
+    `flavor`: "openrouter" allows OpenRouter's extensions, "openai" sends strict chat completions.
+    `reasoning_field`: where earlier reasoning is replayed on assistant messages; None when it cannot be.
+    `stop_limit`: stop sequences the upstream takes; what goes beyond is matched by the gateway.
+    `prefill`: the model continues a trailing assistant message.
+    """
+
+    model: str
+    flavor: Flavor = "openrouter"
+    family: Family = "other"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    system_role: Literal["system", "developer"] = "system"
+    cache_control: bool = True
+    media_in_tool_results: bool = True
+    reasoning: ReasoningSupport = field(default_factory=ReasoningSupport)
+    reasoning_field: Literal["reasoning_details", "reasoning_content"] | None = "reasoning_details"
+    stop_limit: int = 4
+    tool_name_limit: int = 64
+    strict_schemas: bool = True
+    prefill: bool = True
+
+    @property
+    def claude(self) -> bool:
+        return self.family == "claude"
+
+    @property
+    def openrouter(self) -> bool:
+        return self.flavor == "openrouter"
+
+
+AUTHOR_FAMILIES: dict[str, Family] = {
+    "anthropic": "claude",
+    "openai": "openai",
+    "x-ai": "xai",
+    "xai": "xai",
+    "deepseek": "deepseek",
+    "meta": "meta",
+    "meta-llama": "meta",
+}
+
+NAME_FAMILIES: tuple[tuple[str, Family], ...] = (
+    ("claude", "claude"),
+    ("gemini", "gemini"),
+    ("gpt-oss", "other"),
+    ("gpt-", "openai"),
+    ("chatgpt-", "openai"),
+    ("o1", "openai"),
+    ("o3", "openai"),
+    ("o4", "openai"),
+    ("grok", "xai"),
+    ("deepseek", "deepseek"),
+)
+
+# Models that think whatever they are told; a catalogue's `reasoning.mandatory` overrules this list.
+MANDATORY = re.compile(r"o\d|gpt-5(?![.\d]|-chat)|gemini-2\.5-pro|gemini-3.*-pro|claude-(fable|mythos)|deepseek-r1")
+
+OPENAI_REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)(?!.*-chat)")
+
+CLAUDE_VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[.-](\d{1,2})(?!\d))?(?!\d)")
+
+
+def to_target(model: str, flavor: Flavor) -> Target:
+    family, name = to_family(model), bare_name(model)
+    if flavor == "openrouter":
+        return Target(
+            model=model,
+            family=family,
+            reasoning=ReasoningSupport(
+                supports_max_tokens=_takes_budget(family, name), mandatory=MANDATORY.match(name) is not None
+            ),
+            stop_limit=0 if _is_openai_reasoner(family, name) else 4,
+            prefill=_continues_prefill(family, name),
+        )
+    reasoner = _is_openai_reasoner(family, name)
+    return Target(
+        model=model,
+        flavor="openai",
+        family=family,
+        max_tokens_field="max_completion_tokens" if reasoner else "max_tokens",
+        cache_control=False,
+        media_in_tool_results=False,
+        reasoning=_effort_support(family, name),
+        reasoning_field="reasoning_content" if family == "deepseek" else None,
+        stop_limit=0 if reasoner else 4,
+        prefill=_continues_prefill(family, name),
+    )
+
+
+def bare_name(model: str) -> str:
+    """The model's own name: `~anthropic/claude-opus-latest:nitro@preset/x` → `claude-opus-latest`."""
+    return _without_variant(model).rpartition("/")[2]
+
+
+def to_family(model: str) -> Family:
+    """Who made the model, as far as that decides which reasoning it can be given back."""
+    name = bare_name(model)
+    for prefix, family in NAME_FAMILIES:
+        if name.startswith(prefix):
+            return family
+    author = model.lower().lstrip("~").partition("/")[0]
+    return AUTHOR_FAMILIES.get(author, "other")
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether reasoning that `one` made may go back to `other`: the same model, whatever variant, or both Claude."""
+    if to_family(one) == to_family(other) == "claude":
+        return True
+    return _without_variant(one) == _without_variant(other)
+
+
+def to_slug(model: str) -> str:
+    """OpenRouter's slug of a bare Claude id: `claude-opus-4-5-20251101` → `anthropic/claude-opus-4.5`.
+
+    Any other name, and one that already names its author, comes back as it is.
+    """
+    if "/" in model or not model.startswith("claude-"):
+        return model
+    undated = re.sub(r"-\d{8}$", "", model)
+    return "anthropic/" + re.sub(r"(?<=-)(\d{1,2})-(\d{1,2})(?=-|$)", r"\1.\2", undated)
+
+
+def claude_version(model: str) -> tuple[int, int]:
+    """(4, 5) for `claude-opus-4.5` and `claude-opus-4-5-20251101`; names without a number count as the newest."""
+    found = CLAUDE_VERSION.search(bare_name(model))
+    return (int(found[1]), int(found[2] or 0)) if found else (99, 0)
+
+
+def _without_variant(model: str) -> str:
+    return model.lower().partition("@")[0].partition(":")[0].lstrip("~")
+
+
+def _is_openai_reasoner(family: Family, name: str) -> bool:
+    return family == "openai" and OPENAI_REASONING.match(name) is not None
+
+
+def _takes_budget(family: Family, name: str) -> bool:
+    """Claude up to 4.6 takes a thinking budget, later ones are adaptive only; Gemini takes one throughout."""
+    return family == "gemini" or (family == "claude" and claude_version(name) < (4, 7))
+
+
+def _continues_prefill(family: Family, name: str) -> bool:
+    """Claude 4.6 and later answer 400 to a trailing assistant message (Anthropic docs, 2026-08)."""
+    return family != "claude" or claude_version(name) < (4, 6)
+
+
+def _effort_support(family: Family, name: str) -> ReasoningSupport:
+    if family == "gemini":
+        return ReasoningSupport("effort", supported_efforts=("none", "minimal", "low", "medium", "high"))
+    if not _is_openai_reasoner(family, name):
+        return ReasoningSupport("none")
+    if MANDATORY.match(name) is None:
+        return ReasoningSupport("effort", supported_efforts=("none", "low", "medium", "high", "xhigh"))
+    minimal = ("minimal",) if name.startswith("gpt-5") else ()
+    return ReasoningSupport("effort", supported_efforts=(*minimal, "low", "medium", "high"), mandatory=True)

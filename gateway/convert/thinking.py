@@ -1,0 +1,107 @@
+"""How hard the model is to think: from `thinking` and `output_config.effort` to what the upstream calls it.
+
+OpenRouter takes a `reasoning` object, and for Claude an effort as `verbosity`; OpenAI's reasoning models take
+`reasoning_effort`. An absent `thinking` sends nothing, since models differ in what they do then. `display` never
+reaches the upstream: asking it to leave reasoning out would also leave out the signatures.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.convert.scope import Scope
+from gateway.convert.vocabulary import EFFORT_BEYOND, EFFORT_SHARES, EFFORTS
+
+
+def to_thinking_fields(request: Mapping[str, Any], scope: Scope, effort: str | None) -> dict[str, Any]:
+    """`effort` is what the request asks for, or a later system message; None where neither does."""
+    thinking: Mapping[str, Any] = request.get("thinking") or {}
+    kind = thinking.get("type")
+    if kind is None and effort is None:
+        return {}
+    if kind == "between_tools":
+        scope.note(
+            "changed", "thinking.type", "this upstream cannot think between tool calls only; it may always think"
+        )
+        kind = "adaptive"
+    if thinking.get("block_binding"):
+        scope.note("dropped", "thinking.block_binding", "the upstream has no such setting")
+    match scope.target.reasoning.style:
+        case "openrouter":
+            return _to_reasoning(kind, thinking, request["max_tokens"], effort, scope)
+        case "effort":
+            return _to_effort(kind, thinking, request["max_tokens"], effort, scope)
+        case "none":
+            path = "thinking" if kind else "output_config.effort"
+            if kind != "disabled":
+                scope.note("dropped", path, "this model does not reason")
+            return {}
+
+
+def snap_effort(effort: str, path: str, scope: Scope) -> str:
+    """The nearest effort that the model has: the next lower one, else its lowest. "none" is only ever itself."""
+    supported = scope.target.reasoning.supported_efforts
+    if not supported or effort in supported:
+        return effort
+    ranks = {name: rank for rank, name in enumerate(EFFORTS)}
+    usable = sorted((name for name in supported if name != "none"), key=lambda name: ranks.get(name, 0))
+    below = [name for name in usable if ranks.get(name, 0) <= ranks.get(effort, 0)]
+    snapped = below[-1] if below else usable[0] if usable else effort
+    if snapped != effort:
+        scope.note("changed", path, f"the model has no effort {effort!r}; {snapped!r} is asked for")
+    return snapped
+
+
+def _to_reasoning(
+    kind: str | None, thinking: Mapping[str, Any], max_tokens: int, effort: str | None, scope: Scope
+) -> dict[str, Any]:
+    target = scope.target
+    reasoning: dict[str, Any] = {}
+    match kind:
+        case "enabled" if target.reasoning.supports_max_tokens:
+            reasoning["max_tokens"] = thinking["budget_tokens"]
+        case "enabled" if target.claude:
+            reasoning["enabled"] = True
+            scope.note("changed", "thinking.budget_tokens", "this model sets its thinking budget itself")
+        case "enabled":
+            reasoning["enabled"] = True
+            effort = effort or _to_share(thinking["budget_tokens"], max_tokens)
+        case "adaptive":
+            reasoning["enabled"] = True
+        case "disabled" if target.reasoning.mandatory:
+            scope.note("dropped", "thinking", "this model always thinks")
+        case "disabled":
+            reasoning["enabled"] = False
+    if effort is None:
+        return {"reasoning": reasoning} if reasoning else {}
+    if target.claude:
+        verbosity = {"verbosity": snap_effort(effort, "output_config.effort", scope)}
+        return {**verbosity, "reasoning": reasoning} if reasoning else verbosity
+    if "max_tokens" in reasoning:
+        scope.note("dropped", "output_config.effort", "this model takes a budget or an effort, and has the budget")
+    elif reasoning.get("enabled") is False:
+        scope.note("dropped", "output_config.effort", "thinking is disabled")
+    else:
+        reasoning["effort"] = snap_effort(effort, "output_config.effort", scope)
+    return {"reasoning": reasoning}
+
+
+def _to_effort(
+    kind: str | None, thinking: Mapping[str, Any], max_tokens: int, effort: str | None, scope: Scope
+) -> dict[str, Any]:
+    support = scope.target.reasoning
+    if kind == "disabled":
+        if "none" in support.supported_efforts:
+            return {"reasoning_effort": "none"}
+        scope.note("dropped", "thinking", "this model always thinks")
+    elif kind == "enabled" and effort is None:
+        effort = _to_share(thinking["budget_tokens"], max_tokens)
+        return {"reasoning_effort": snap_effort(effort, "thinking.budget_tokens", scope)}
+    return {} if effort is None else {"reasoning_effort": snap_effort(effort, "output_config.effort", scope)}
+
+
+def _to_share(budget: int, max_tokens: int) -> str:
+    """The least effort that may spend as much of max_tokens as the budget."""
+    for share, effort in EFFORT_SHARES:
+        if budget <= share * max_tokens:
+            return effort
+    return EFFORT_BEYOND

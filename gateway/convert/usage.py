@@ -1,0 +1,92 @@
+"""Token usage and cost, from an upstream's terms into Anthropic's.
+
+An upstream counts cached and cache-written tokens inside `prompt_tokens` (OpenRouter docs and OpenAI's guide; checked
+live by aplisay/llm-agent #345); Anthropic's `input_tokens` excludes both, so they are subtracted and clamped at zero.
+Passing them through instead doubles Claude Code's context meter.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from gateway.convert.reply import Reply
+
+
+def estimated_usage(input_tokens: int, output_tokens: int = 0) -> dict[str, Any]:
+    """What is said of tokens before, or instead of, an upstream's own count."""
+    return _usage(input_tokens, 0, 0, output_tokens, "5m")
+
+
+def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
+    """Anthropic's `usage` of a chat answer's `usage`; unknown or broken figures count as zero."""
+    prompt_details = _mapping(counts.get("prompt_tokens_details"))
+    cached = _count(prompt_details.get("cached_tokens", counts.get("prompt_cache_hit_tokens")))
+    written = _count(prompt_details.get("cache_write_tokens"))
+    output = _count(counts.get("completion_tokens"))
+    uncached = max(0, _count(counts.get("prompt_tokens")) - cached - written)
+    usage = _usage(uncached, written, cached, output, reply.cache_ttl)
+    thinking = _count(_mapping(counts.get("completion_tokens_details")).get("reasoning_tokens"))
+    if thinking:
+        usage["output_tokens_details"] = {"thinking_tokens": min(thinking, output)}
+    server_tools = _mapping(counts.get("server_tool_use_details") or counts.get("server_tool_use"))
+    searches = _count(server_tools.get("web_search_requests"))
+    if searches:
+        usage["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
+    return usage
+
+
+def to_delta_usage(usage: Mapping[str, Any], cost: float | None) -> dict[str, Any]:
+    """The part of `usage` that a message_delta carries: cumulative counts, and the cost where one is known."""
+    delta = {name: usage[name] for name in DELTA_USAGE_FIELDS if name in usage}
+    if cost is not None:
+        delta["cost"] = cost
+    return delta
+
+
+DELTA_USAGE_FIELDS = (
+    "input_tokens",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+    "output_tokens",
+    "output_tokens_details",
+    "server_tool_use",
+)
+
+
+def to_cost(counts: Mapping[str, Any]) -> float | None:
+    """US dollars, as OpenRouter reports them with every answer; None from upstreams that do not."""
+    cost = counts.get("cost")
+    return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0 else None
+
+
+def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:
+    """The TTL of the cache entries that a request writes: an upstream counts written tokens, but not by TTL."""
+    system = request.get("system")
+    contents = [message.get("content") for message in request.get("messages") or ()]
+    carriers = [request, *(request.get("tools") or ())]
+    for content in (system, *contents):
+        if isinstance(content, list):
+            carriers += content
+    controls = [carrier["cache_control"] for carrier in carriers if carrier.get("cache_control")]
+    return "1h" if any([control.get("ttl") == "1h" for control in controls]) else "5m"
+
+
+def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> dict[str, Any]:
+    return {
+        "input_tokens": uncached,
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": cached,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": written if ttl == "5m" else 0,
+            "ephemeral_1h_input_tokens": written if ttl == "1h" else 0,
+        },
+        "output_tokens": output,
+        "service_tier": "standard",
+    }
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

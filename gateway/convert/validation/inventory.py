@@ -1,0 +1,45 @@
+"""What is in a conversation that later checks ask for, found in one pass: media, and cache breakpoints.
+
+A request of a coding agent holds hundreds of blocks, of which a handful matter here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.schemas.anthropic import MessageParam
+
+MEDIA_TYPES = frozenset({"image", "document", "input_audio", "video_url"})
+HOLDERS = frozenset({"tool_result", "search_result", "mcp_tool_result"})  # blocks with blocks in `content`
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Blocks with their paths, in the order of the conversation; a block inside another precedes it."""
+
+    media: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    cached: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+def take_inventory(messages: Sequence[MessageParam]) -> Inventory:
+    inventory = Inventory()
+    for index, message in enumerate(messages):
+        content: Any = message.get("content")
+        if isinstance(content, list):
+            _take(content, f"messages.{index}.content", inventory)
+    return inventory
+
+
+def _take(blocks: list[dict[str, Any]], path: str, inventory: Inventory) -> None:
+    for index, block in enumerate(blocks):
+        kind = block["type"]
+        if kind in HOLDERS:
+            inner = block.get("content")
+            if isinstance(inner, list):
+                _take(inner, f"{path}.{index}.content", inventory)
+        elif kind in MEDIA_TYPES:
+            inventory.media.append((f"{path}.{index}", block))
+            if kind == "document" and isinstance(block["source"].get("content"), list):
+                _take(block["source"]["content"], f"{path}.{index}.source.content", inventory)
+        if "cache_control" in block and block["cache_control"] is not None:
+            inventory.cached.append((f"{path}.{index}", block))

@@ -1,0 +1,97 @@
+"""The way in: a parsed body becomes a request, or an InvalidRequest that names what is wrong with it."""
+
+import re
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.convert.notes import Note
+from gateway.convert.validation.breakpoints import check_breakpoints
+from gateway.convert.validation.depth import check_depth, note_wide_integers
+from gateway.convert.validation.fields import check_fields, refuse_sampling, refuse_unsupported
+from gateway.convert.validation.inventory import take_inventory
+from gateway.convert.validation.media import check_media
+from gateway.convert.validation.tools import check_tools
+from gateway.convert.validation.turns import check_turns
+from gateway.convert.validation.wording import EXTRA_INPUT, shorten, to_invalid_request
+from gateway.errors import InvalidRequest
+from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
+
+MESSAGES: TypeAdapter[MessagesRequest] = TypeAdapter(MessagesRequest)
+COUNT_TOKENS: TypeAdapter[CountTokensRequest] = TypeAdapter(CountTokensRequest)
+
+KNOWN_FIELDS = MessagesRequest.__required_keys__ | MessagesRequest.__optional_keys__
+
+# A body may hold a million unknown keys; a reply header holds few.
+MAX_NOTED_FIELDS = 20
+
+# Names fit for a header and a log line; others are not repeated.
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+def check_messages_request(
+    body: object, *, version: str, betas: frozenset[str], strict: bool = False
+) -> tuple[MessagesRequest, list[Note]]:
+    """The request in `body`, which is the same data, and what of it is dropped or changed.
+
+    `version` and `betas` are those of the client's headers. Unknown top-level fields are dropped with a note, or
+    refused if `strict`. Raises InvalidRequest, and nothing else for anything that orjson can parse.
+    """
+    fields, notes = _known_fields(body, version, strict)
+    request = cast(MessagesRequest, _check_shape(MESSAGES, fields))
+    return request, notes + _check_rules(request, version, betas)
+
+
+def check_count_tokens_request(
+    body: object, *, version: str, betas: frozenset[str], strict: bool = False
+) -> tuple[CountTokensRequest, list[Note]]:
+    """As `check_messages_request`, for a prompt whose reply is not asked for: `max_tokens` may be absent."""
+    fields, notes = _known_fields(body, version, strict)
+    request = cast(CountTokensRequest, _check_shape(COUNT_TOKENS, fields))
+    return request, notes + _check_rules(request, version, betas)
+
+
+def _known_fields(body: object, version: str, strict: bool) -> tuple[dict[str, Any], list[Note]]:
+    if not isinstance(body, dict):
+        raise InvalidRequest("The request body must be a JSON object.")
+    check_depth(body)
+    refuse_unsupported(body)
+    refuse_sampling(body, version)
+    if body.keys() <= KNOWN_FIELDS:
+        return body, []
+    unknown = [name for name in body if name not in KNOWN_FIELDS]
+    if strict:
+        raise InvalidRequest(f"{shorten(unknown[0])}: {EXTRA_INPUT}")
+    fields = {name: value for name, value in body.items() if name in KNOWN_FIELDS}
+    return fields, [_to_note(name) for name in unknown[:MAX_NOTED_FIELDS]]
+
+
+def _to_note(name: str) -> Note:
+    return Note("dropped", name if PLAIN_NAME.fullmatch(name) else "?", "no such field is known")
+
+
+def _check_shape(adapter: TypeAdapter[Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """Pydantic's own result is left: it has lost the keys within blocks that no type lists, and their order."""
+    try:
+        adapter.validate_python(fields, strict=True)
+    except ValidationError as error:
+        raise to_invalid_request(error, fields) from None
+    return fields
+
+
+def _check_rules(request: MessagesRequest | CountTokensRequest, version: str, betas: frozenset[str]) -> list[Note]:
+    messages = request["messages"]
+    check_fields(request, betas)
+    check_tools(request)
+    _check_system(request)
+    check_turns(messages, version)
+    inventory = take_inventory(messages)
+    check_media(inventory.media)
+    check_breakpoints(request, inventory)
+    return note_wide_integers(messages)
+
+
+def _check_system(request: MessagesRequest | CountTokensRequest) -> None:
+    system = request.get("system")
+    if isinstance(system, list) and not all(block["text"] for block in system):
+        raise InvalidRequest("system: text content blocks must be non-empty")

@@ -1,0 +1,171 @@
+"""Who may say what, and when: roles, texts that must not be empty, and tool calls with their results.
+
+Consecutive messages of one role are one turn. Every call in an assistant's turn needs its result at the start of the
+user's turn that follows, before anything else. A system message stands after a user's turn, and before an assistant's.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.convert.validation.wording import shorten
+from gateway.errors import InvalidRequest
+from gateway.schemas.anthropic import MessageParam
+
+# Since this version an assistant's message holds no documents, and a user's text no citations (migration guide).
+NEW_VERSION = "2026-10-21"
+
+# Blocks that only one role can have said. Replayed blocks of server tools are taken from anyone.
+SPEAKERS = {
+    "tool_use": "assistant",
+    "thinking": "assistant",
+    "redacted_thinking": "assistant",
+    "tool_result": "user",
+}
+
+EMPTY_MESSAGE = "all messages must have non-empty content except for the optional final assistant message"
+EMPTY_TEXT = "messages: text content blocks must be non-empty"
+BLANK_TEXT = "messages: text content blocks must contain non-whitespace text"
+SYSTEM_FIRST = (
+    'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, '
+    "and the first message may not have role system."
+)
+MISPLACED_SYSTEM = (
+    "a system message must follow a user message, or an assistant message that ends in a server tool's result, "
+    "and be the last message or be followed by an assistant message"
+)
+
+MAX_QUOTED_IDS = 20
+
+
+def check_turns(messages: Sequence[MessageParam], version: str) -> None:
+    """Raises InvalidRequest for the first message that is out of order, worded as Anthropic's API does."""
+    if not messages:
+        raise InvalidRequest("messages: at least one message is required")
+    if messages[0]["role"] == "system":
+        raise InvalidRequest(SYSTEM_FIRST)
+    calls = Calls()
+    last = len(messages) - 1
+    for index, message in enumerate(messages):
+        role = message["role"]
+        content: Any = message.get("content")
+        if role == "system":
+            _check_system(messages, index)
+        else:
+            calls.turn_to(role)
+        if isinstance(content, list):
+            if not content and (role != "assistant" or index != last):
+                raise InvalidRequest(f"messages.{index}: {EMPTY_MESSAGE}")
+            _check_blocks(content, role, index, calls)
+            if version == NEW_VERSION:
+                _check_sources(content, role, f"messages.{index}.content")
+        elif isinstance(content, str):
+            _check_text(content, role, index, last)
+            calls.leading = False
+    calls.settle()
+
+
+class Calls:
+    """The tool calls of the latest assistant's turn, and which of them have their result.
+
+    `leading`: nothing but results has been said in the user's turn so far, so the next block may still be one.
+    """
+
+    __slots__ = ("_answered", "_ids", "_open", "_role", "leading")
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._open: dict[str, int] = {}  # id → index of the message that made the call
+        self._answered: set[str] = set()
+        self._role = ""
+        self.leading = False
+
+    def turn_to(self, role: str) -> None:
+        if role == self._role:
+            return
+        if role == "assistant":
+            self.settle()
+            self._open = {}
+            self._answered = set()
+        self._role = role
+        self.leading = role == "user"
+
+    def add_call(self, call_id: str, index: int, position: int) -> None:
+        if call_id in self._ids:
+            raise InvalidRequest(f"messages.{index}.content.{position}: `tool_use` ids must be unique")
+        self._ids.add(call_id)
+        self._open[call_id] = index
+
+    def add_result(self, call_id: str, index: int, position: int) -> None:
+        path = f"messages.{index}.content.{position}"
+        if call_id not in self._open:
+            raise InvalidRequest(
+                f"{path}: unexpected `tool_use_id` found in `tool_result` blocks: {shorten(call_id)}. "
+                "Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
+            )
+        if call_id in self._answered:
+            raise InvalidRequest(
+                f"{path}: each tool_use must have a single result. "
+                f"Found multiple `tool_result` blocks with id: {shorten(call_id)}"
+            )
+        if self.leading:
+            self._answered.add(call_id)
+
+    def settle(self) -> None:
+        """Raises unless every call has its result."""
+        missing = [call_id for call_id in self._open if call_id not in self._answered]
+        if not missing:
+            return
+        quoted = ", ".join(shorten(call_id) for call_id in missing[:MAX_QUOTED_IDS])
+        raise InvalidRequest(
+            f"messages.{self._open[missing[0]]}: `tool_use` ids were found without `tool_result` blocks immediately "
+            f"after: {quoted}. Each `tool_use` block must have a corresponding `tool_result` block in the next message."
+        )
+
+
+def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, calls: Calls) -> None:
+    for position, block in enumerate(blocks):
+        kind = block["type"]
+        if kind in SPEAKERS and SPEAKERS[kind] != role:
+            raise InvalidRequest(
+                f"messages.{index}.content.{position}: `{kind}` blocks can only be in `{SPEAKERS[kind]}` messages"
+            )
+        if kind == "tool_result":
+            calls.add_result(block["tool_use_id"], index, position)
+            continue
+        calls.leading = False
+        if kind == "tool_use":
+            calls.add_call(block["id"], index, position)
+        elif kind == "text" and (not block["text"] or block["text"].isspace()):
+            raise InvalidRequest(BLANK_TEXT if block["text"] else EMPTY_TEXT)
+
+
+def _check_sources(blocks: list[dict[str, Any]], role: str, path: str) -> None:
+    for position, block in enumerate(blocks):
+        if block["type"] == "document" and role == "assistant":
+            raise InvalidRequest(f"{path}.{position}: `document` blocks can only be in `user` messages")
+        if block["type"] == "text" and block.get("citations") and role == "user":
+            problem = "citations are not permitted on text blocks in user messages"
+            raise InvalidRequest(f"{path}.{position}.citations: {problem}")
+
+
+def _check_text(text: str, role: str, index: int, last: int) -> None:
+    """Content that is one string. Only an assistant's last message may be empty: it asks for a reply from the start."""
+    if not text and (role != "assistant" or index != last):
+        raise InvalidRequest(f"messages.{index}: {EMPTY_MESSAGE}")
+    if text.isspace():
+        raise InvalidRequest(BLANK_TEXT)
+
+
+def _check_system(messages: Sequence[MessageParam], index: int) -> None:
+    message, before = messages[index], messages[index - 1]
+    after = messages[index + 1] if index + 1 < len(messages) else None
+    follows_assistant = before["role"] == "assistant" and not _ends_in_server_result(before)
+    if follows_assistant or (after is not None and after["role"] == "user"):
+        raise InvalidRequest(f"messages.{index}: {MISPLACED_SYSTEM}")
+    if "content" not in message and not message.get("output_config"):
+        raise InvalidRequest(f"messages.{index}.content: Field required")
+
+
+def _ends_in_server_result(message: MessageParam) -> bool:
+    content: Any = message.get("content")
+    return isinstance(content, list) and bool(content) and content[-1]["type"].endswith("_tool_result")

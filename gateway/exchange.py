@@ -1,0 +1,243 @@
+"""One prompt, one answer: convert, call the upstream, convert back; try again where that is safe.
+
+Live handlers and batch workers use the same calls: `plan`, then `answer` for a whole message or `stream` for a stream
+into a sink. An attempt may be repeated as long as the client has not been shown any content; after that a failure is
+an `error` event. Every exchange fills one usage record and reports it once, whatever happens, cancellation included.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import orjson
+
+from gateway import ids
+from gateway.context import Context, UsageRecord
+from gateway.convert import events
+from gateway.convert.envelope import Keyring
+from gateway.convert.failure import rejects_reasoning, to_error
+from gateway.convert.notes import Note
+from gateway.convert.replay import to_events
+from gateway.convert.reply import Reply
+from gateway.convert.request import Conversion, to_chat_request, without_reasoning
+from gateway.convert.response import Answered, Origin, to_message
+from gateway.convert.stream import MessageStream
+from gateway.convert.tokens import estimate_input_tokens
+from gateway.convert.usage import requested_ttl
+from gateway.errors import GatewayError, UpstreamError
+from gateway.pulse import Pulse
+from gateway.relay import Pace, Relay, Sink
+from gateway.schemas.anthropic import MessagesRequest
+from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
+from gateway.upstream.retry import RetryPolicy
+from gateway.upstream.routing import Route, RoutingTable
+
+# The largest JSON answer: 128k tokens of text are half a megabyte, generated images some tens.
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ERROR_BYTES = 256 * 1024
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A validated request, what validation had to say, and the size of its JSON in bytes (for the token estimate)."""
+
+    request: MessagesRequest
+    body_size: int
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be sent, and what the reply must know. `body` is replaced once if reasoning has to be left out."""
+
+    route: Route
+    conversion: Conversion
+    body: bytes
+    reply: Reply
+    record: UsageRecord
+    healed: bool = False
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Everything an exchange needs. `table` is replaced whole when the routing changes."""
+
+    client: UpstreamClient
+    table: RoutingTable
+    keyring: Keyring
+    report: Callable[[UsageRecord], None]
+    pulse: Pulse = field(default_factory=Pulse)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    pace: Pace = field(default_factory=Pace)
+
+    def plan(self, context: Context, prompt: Prompt, record: UsageRecord) -> Plan:
+        """Route and convert. Raises InvalidRequest for what this upstream cannot be asked; nothing has been sent then."""
+        request = prompt.request
+        route = self.table.resolve(request["model"])
+        record.model, record.upstream, record.dialect = route.requested, route.upstream.name, route.dialect
+        record.stream = bool(request.get("stream"))
+        conversion = to_chat_request(request, route.target, self.keyring)
+        record.notes = [f"{note.kind}:{note.field}" for note in (*prompt.notes, *conversion.notes)]
+        reply = to_reply(context, prompt, route, conversion, self.keyring)
+        return Plan(route, conversion, orjson.dumps(conversion.body), reply, record)
+
+    async def answer(self, plan: Plan) -> Answered:
+        """The whole message. Raises GatewayError when no attempt gave one."""
+        with self._reported(plan.record):
+            return await self._attempt(plan, lambda: self._answer_once(plan))
+
+    async def stream(self, plan: Plan, sink: Sink) -> None:
+        """Stream into the sink. Raises GatewayError only while the sink is not committed; later failures are events."""
+        with self._reported(plan.record):
+            try:
+                await self._attempt(plan, lambda: self._stream_once(plan, sink))
+            except GatewayError as error:
+                if not sink.committed:
+                    raise
+                note_error(plan.record, error)
+                sink.write(events.error_event(error, plan.reply.request_id))
+
+    async def _attempt(self, plan: Plan, once: Callable[[], Awaitable[Result]]) -> Result:
+        """Call `once` until it succeeds, fails for good, or has shown content to the client."""
+        clock = time.monotonic
+        deadline = None if self.timeouts.total is None else clock() + self.timeouts.total
+        record = plan.record
+        while True:
+            record.attempts += 1
+            try:
+                return await once()
+            except GatewayError as error:
+                if record.first_content_seconds is not None:
+                    raise
+                if heal(plan, error):
+                    continue
+                remaining = None if deadline is None else deadline - clock()
+                delay = self.retry.delay(error, record.attempts, random.random(), remaining)  # noqa: S311 - spreads retries
+                if delay is None:
+                    raise
+            await asyncio.sleep(delay)
+
+    async def _answer_once(self, plan: Plan) -> Answered:
+        answer = await self._open(plan, self.timeouts)
+        answered = to_message(_parsed(await answer.read(MAX_ANSWER_BYTES)), plan.reply)
+        note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
+        plan.record.notes += [f"{note.kind}:{note.field}" for note in answered.notes]
+        return answered
+
+    async def _stream_once(self, plan: Plan, sink: Sink) -> None:
+        answer = await self._open(plan, replace(self.timeouts, total=None))
+        content_type = answer.headers.get("content-type", "")
+        if "json" in content_type:
+            await self._stream_whole(plan, answer, sink)
+            return
+        if "html" in content_type:
+            answer.abort()
+            raise UpstreamError("The upstream answered with a web page instead of a stream.")
+        await self._relay(plan, answer, sink)
+
+    async def _relay(self, plan: Plan, answer: Answer, sink: Sink) -> None:
+        begun = time.monotonic()
+        stream = MessageStream(plan.reply, opened=sink.committed)
+        relay = Relay(answer, stream, sink, self.pace, time.monotonic)
+        self.pulse.join(relay)
+        try:
+            await relay.run()
+        finally:
+            self.pulse.leave(relay)
+            if relay.first_content is not None:
+                plan.record.first_content_seconds = relay.first_content - begun
+            note_answer(plan.record, stream.origin, stream.usage, stream.stop.reason if stream.stop else None)
+            plan.record.notes += [f"{note.kind}:{note.field}" for note in stream.notes]
+
+    async def _stream_whole(self, plan: Plan, answer: Answer, sink: Sink) -> None:
+        """Some upstreams answer a stream request with plain JSON; errors inside a 200 come this way too."""
+        answered = to_message(_parsed(await answer.read(MAX_ANSWER_BYTES)), plan.reply)
+        note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
+        told = to_events(answered.message, answered.origin.cost)
+        sink.write(events.without_start(told) if sink.committed else told)
+
+    async def _open(self, plan: Plan, timeouts: Timeouts) -> Answer:
+        """The upstream's answer, its header read and its status good. Raises the error that another status means."""
+        upstream = plan.route.upstream
+        call = Call("POST", upstream.url + "/chat/completions", upstream.headers, plan.body, timeouts)
+        answer = await self.client.open(call)
+        if not 200 <= answer.status < 300:
+            body = await answer.read(MAX_ERROR_BYTES)
+            raise to_error(answer.status, answer.headers, body, plan.reply.input_estimate)
+        return answer
+
+    @contextmanager
+    def _reported(self, record: UsageRecord) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        except GatewayError as error:
+            note_error(record, error)
+            raise
+        except asyncio.CancelledError:
+            record.status, record.error_type = CLIENT_GONE, "client_gone"
+            raise
+        finally:
+            record.duration_seconds = time.monotonic() - begun
+            self.report(record)
+
+
+# What a log line and a metric say when the client left before its answer was complete (nginx's convention).
+CLIENT_GONE = 499
+
+
+def to_reply(context: Context, prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyring) -> Reply:
+    request: Any = prompt.request
+    thinking = request.get("thinking") or {}
+    sent = conversion.body.get("stop") or ()
+    return Reply(
+        message_id=ids.message_id(),
+        request_id=context.request_id,
+        model=route.requested,
+        upstream_model=route.target.model,
+        keyring=keyring,
+        input_estimate=estimate_input_tokens(prompt.body_size, request),
+        tool_names=conversion.tool_names,
+        toolsets=conversion.toolsets,
+        show_thinking=thinking.get("display") != "omitted",
+        cache_ttl=requested_ttl(request),
+        stop_sequences=conversion.stop_sequences,
+        sent_stop_sequences=(sent,) if isinstance(sent, str) else tuple(sent),
+    )
+
+
+def heal(plan: Plan, error: GatewayError) -> bool:
+    """Leave out replayed reasoning that the upstream cannot verify, once; True when another attempt is worth it."""
+    if plan.healed or not plan.conversion.replayed_reasoning or not rejects_reasoning(error):
+        return False
+    plan.healed = True
+    plan.body = orjson.dumps(without_reasoning(plan.conversion.body))
+    plan.record.notes.append("dropped:reasoning")
+    return True
+
+
+def note_answer(record: UsageRecord, origin: Origin, usage: dict[str, Any], stop_reason: str | None) -> None:
+    record.served_model, record.provider, record.generation_id = origin.model, origin.provider, origin.generation_id
+    record.cost, record.estimated = origin.cost, origin.estimated
+    record.stop_reason = stop_reason
+    record.input_tokens, record.output_tokens = usage["input_tokens"], usage["output_tokens"]
+    record.cache_read_tokens = usage["cache_read_input_tokens"]
+    record.cache_write_tokens = usage["cache_creation_input_tokens"]
+
+
+def note_error(record: UsageRecord, error: GatewayError) -> None:
+    record.status, record.error_type = error.status, error.type
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise UpstreamError("The upstream answered with something that is not JSON.") from None

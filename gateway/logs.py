@@ -1,0 +1,117 @@
+"""Structured logs: one JSON line per exchange, written to stdout in batches.
+
+A flush per line costs more than making the line, so lines are collected and flushed by size, by a timer and at exit;
+errors are flushed at once. Nothing that a client or an upstream wrote is logged but ids, names and numbers.
+"""
+
+import atexit
+import logging
+import sys
+from typing import Any, BinaryIO, Literal
+
+import orjson
+import structlog
+
+from gateway.context import UsageRecord
+
+FLUSH_BYTES = 16 * 1024
+FLUSH_SECONDS = 0.5
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class BufferedLogger:
+    """structlog's logger over a binary file. Call `flush` from a timer; lines over FLUSH_BYTES flush by themselves."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lines: list[bytes] = []
+        self._size = 0
+
+    def flush(self) -> None:
+        if self._lines:
+            data = b"\n".join(self._lines) + b"\n"
+            self._lines.clear()
+            self._size = 0
+            self._file.write(data)
+            self._file.flush()
+
+    def _log(self, line: bytes) -> None:
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= FLUSH_BYTES:
+            self.flush()
+
+    def _log_now(self, line: bytes) -> None:
+        self._log(line)
+        self.flush()
+
+    debug = info = msg = _log
+    warning = error = critical = exception = _log_now
+
+
+def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> BufferedLogger:
+    """`auto` is made for a person on a terminal, JSON anywhere else. Returns what has to be flushed from a timer."""
+    output = BufferedLogger(sys.stdout.buffer)
+    console = form == "console" or (form == "auto" and sys.stdout.isatty())
+    renderer: Any = _render_console if console else structlog.processors.JSONRenderer(serializer=_dumps)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=lambda *_: output,
+        cache_logger_on_first_use=True,
+    )
+    atexit.register(output.flush)
+    return output
+
+
+def log_exchange(record: UsageRecord) -> None:
+    """The one line of an exchange."""
+    context = record.context
+    fields: dict[str, Any] = {
+        "request_id": context.request_id,
+        "tenant": context.tenant,
+        "key": context.key_id,
+        "session": context.session_id,
+        "model": record.model[:128],
+        "served_model": record.served_model,
+        "upstream": record.upstream,
+        "provider": record.provider,
+        "generation": record.generation_id,
+        "stream": record.stream,
+        "status": record.status,
+        "error": record.error_type,
+        "stop": record.stop_reason,
+        "input_tokens": record.input_tokens,
+        "output_tokens": record.output_tokens,
+        "cache_read_tokens": record.cache_read_tokens,
+        "cache_write_tokens": record.cache_write_tokens,
+        "cost": record.cost,
+        "attempts": record.attempts,
+        "notes": record.notes or None,
+        "first_content": _rounded(record.first_content_seconds),
+        "seconds": _rounded(record.duration_seconds),
+    }
+    LOG.info("exchange_finished", **{name: value for name, value in fields.items() if value not in (None, "")})
+
+
+LOG = structlog.get_logger()
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
+
+
+def _dumps(event: dict[str, Any], **_: Any) -> bytes:
+    return orjson.dumps(event, default=repr)
+
+
+def _render_console(_: Any, __: str, event: dict[str, Any]) -> bytes:
+    time, level, name = event.pop("timestamp", ""), event.pop("level", ""), event.pop("event", "")
+    fields = " ".join([f"{key}={value}" for key, value in event.items()])
+    return f"{time[11:19]} {level:<7} {name} {fields}".encode("utf-8", "backslashreplace")

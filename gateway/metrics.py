@@ -1,0 +1,122 @@
+"""Prometheus collectors, and the functions that feed them. Labels come from closed sets.
+
+Models are client input and upstream output: the first MAX_MODELS names get a label of their own, the rest share one.
+"""
+
+from functools import lru_cache
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from gateway.context import UsageRecord
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+MAX_MODELS = 200
+OTHER = "other"
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+EXCHANGES = Counter("gateway_exchanges_total", "Finished exchanges", ["model", "upstream", "status", "stream"])
+DURATION = Histogram("gateway_exchange_duration_seconds", "From request to end", ["model", "stream"], buckets=SECONDS)
+FIRST_CONTENT = Histogram(
+    "gateway_first_content_seconds", "From the upstream's header to content", ["model"], buckets=SECONDS
+)
+TOKENS = Counter("gateway_tokens_total", "Tokens by kind", ["model", "kind"])
+COST = Counter("gateway_cost_usd_total", "What the upstream charged, in US dollars", ["model"])
+UPSTREAM_ERRORS = Counter("gateway_upstream_errors_total", "Exchanges that ended in an error", ["upstream", "type"])
+RETRIES = Counter("gateway_upstream_retries_total", "Attempts beyond the first", ["upstream"])
+NOTES = Counter("gateway_conversion_notes_total", "Request fields not carried over as they were", ["kind"])
+STREAMS = Gauge("gateway_streams_open", "Streams open now", multiprocess_mode="livesum")
+REPLIES = Counter("gateway_http_replies_total", "Replies by route", ["route", "method", "status"])
+
+# The time of creation of each child doubles the number of series and tells nobody anything.
+disable_created_metrics()
+
+_models: set[str] = set()
+
+
+def observe(record: UsageRecord) -> None:
+    """Count one finished exchange."""
+    model = model_label(record.model)
+    stream = "true" if record.stream else "false"
+    exchange_counter(model, record.upstream, str(record.status), stream).inc()
+    duration(model, stream).observe(record.duration_seconds)
+    if record.first_content_seconds is not None:
+        first_content(model).observe(record.first_content_seconds)
+    for kind, count in (
+        ("input", record.input_tokens),
+        ("output", record.output_tokens),
+        ("cache_read", record.cache_read_tokens),
+        ("cache_write", record.cache_write_tokens),
+    ):
+        if count:
+            token_counter(model, kind).inc(count)
+    if record.cost:
+        COST.labels(model).inc(record.cost)
+    if record.error_type is not None:
+        UPSTREAM_ERRORS.labels(record.upstream, record.error_type).inc()
+    if record.attempts > 1:
+        RETRIES.labels(record.upstream).inc(record.attempts - 1)
+    for note in record.notes:
+        NOTES.labels(note.partition(":")[0]).inc()
+
+
+def count_reply(route: str, method: str, status: int) -> None:
+    reply_counter(route, method, status).inc()
+
+
+def render_metrics() -> bytes:
+    """The exposition text; over all processes of this host when prometheus_client runs in its multiprocess mode."""
+    return generate_latest(REGISTRY)
+
+
+def merged_metrics(directory: str) -> bytes:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def model_label(model: str) -> str:
+    if model in _models:
+        return model
+    if len(_models) >= MAX_MODELS or len(model) > 128:
+        return OTHER
+    _models.add(model)
+    return model
+
+
+# A bound child costs a third of a labels() call; the sets of labels are small, so the caches stay so.
+@lru_cache(maxsize=4096)
+def exchange_counter(model: str, upstream: str, status: str, stream: str) -> Counter:
+    return EXCHANGES.labels(model, upstream, status, stream)
+
+
+@lru_cache(maxsize=1024)
+def duration(model: str, stream: str) -> Histogram:
+    return DURATION.labels(model, stream)
+
+
+@lru_cache(maxsize=1024)
+def first_content(model: str) -> Histogram:
+    return FIRST_CONTENT.labels(model)
+
+
+@lru_cache(maxsize=1024)
+def token_counter(model: str, kind: str) -> Counter:
+    return TOKENS.labels(model, kind)
+
+
+@lru_cache(maxsize=1024)
+def reply_counter(route: str, method: str, status: int) -> Counter:
+    return REPLIES.labels(route, method if method in METHODS else OTHER, str(status))
+
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

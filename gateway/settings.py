@@ -1,0 +1,192 @@
+"""Every setting, in one frozen value: from GATEWAY_* variables and an optional gateway.toml, checked at start.
+
+A variable beats the file; in the file `${NAME}` stands for a variable of the environment. A wrong value stops the start
+and is named; docs/configuration.md lists every variable, and a test keeps it complete.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.convert.envelope import Keyring
+
+OPENROUTER_URL = "https://openrouter.ai/api/v1"
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+PairList = Annotated[tuple[tuple[str, str], ...], NoDecode]
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names it and is fit for a console."""
+
+
+class Settings(BaseSettings):
+    """Field names are the variables' names without GATEWAY_, in lower case; times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    admin_host: str = "127.0.0.1"
+    admin_port: Port = 8081
+
+    upstream_url: AnyHttpUrl | None = None
+    upstream_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("GATEWAY_UPSTREAM_API_KEY", "OPENROUTER_API_KEY", "upstream_api_key"),
+    )
+    upstream_flavor: Literal["auto", "openrouter", "openai"] = "auto"
+    dialect: Literal["auto", "chat"] = "auto"
+    app_url: str | None = None
+    app_title: str = "Dragoman"
+
+    model_big: str = "~anthropic/claude-sonnet-latest"
+    model_small: str = "~anthropic/claude-haiku-latest"
+    aliases: PairList = ()
+
+    auth: Literal["keys", "off"] = "keys"
+    keys: PairList = ()
+    secret: SecretStr | None = None
+
+    connect_timeout: Seconds = 5.0
+    first_byte_timeout: Seconds = 120.0
+    idle_timeout: Seconds = 60.0
+    total_timeout: Seconds = 600.0
+    commit_seconds: Seconds = 5.0
+    ping_seconds: Seconds = 10.0
+    stalled_client_timeout: Seconds = 60.0
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    upstream_connections: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
+    drain_seconds: Seconds = 25.0
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, InitSettingsSource(settings_cls, read_config_file(os.environ))
+
+    @field_validator("aliases", mode="before")
+    @classmethod
+    def _split_aliases(cls, value: object) -> object:
+        """`name=model,…`, or a table in the file. A name may end in `*`."""
+        if isinstance(value, Mapping):
+            return tuple(value.items())
+        return _pairs(value, "=", "name=model")
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return _pairs(value, ":", "tenant:key")
+
+    @field_validator("secret")
+    @classmethod
+    def _check_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            Keyring.parse(value.get_secret_value())
+        return value
+
+    @property
+    def has_upstream(self) -> bool:
+        return self.upstream_url is not None or self.upstream_api_key is not None
+
+    @property
+    def upstream_name(self) -> str:
+        """What headers, logs and metrics call the upstream; its address stays out of them."""
+        return "openrouter" if self.flavor == "openrouter" else "upstream"
+
+    @property
+    def base_url(self) -> str:
+        return str(self.upstream_url or OPENROUTER_URL).rstrip("/")
+
+    @property
+    def flavor(self) -> Literal["openrouter", "openai"]:
+        """`auto` takes OpenRouter's extensions for its own host only: elsewhere an unknown field may be refused."""
+        if self.upstream_flavor != "auto":
+            return self.upstream_flavor
+        host = urlsplit(self.base_url).hostname or ""
+        return "openrouter" if host == "openrouter.ai" or host.endswith(".openrouter.ai") else "openai"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment and the file. Raises SettingsError naming each value that cannot be used."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        lines = [
+            f"{_variable(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()
+        ]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def read_config_file(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The file named by GATEWAY_CONFIG, or ./gateway.toml where there is one. Raises SettingsError."""
+    named = environment.get("GATEWAY_CONFIG")
+    path = Path(named or "gateway.toml")
+    if not named and not path.is_file():
+        return {}
+    try:
+        return {name: _expand(value, environment) for name, value in tomllib.loads(path.read_text("utf-8")).items()}
+    except OSError as error:
+        raise SettingsError(f"GATEWAY_CONFIG: cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"GATEWAY_CONFIG: {path} is not valid TOML: {error}") from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """GATEWAY_* names that no setting reads: most likely misspelt. Reported, not refused: Kubernetes sets some itself."""
+    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | {"GATEWAY_CONFIG"}
+    return sorted(name for name in environment if name.startswith("GATEWAY_") and name not in known)
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    if not location:
+        return "settings"
+    name = str(location[0])
+    return name if name.isupper() else f"GATEWAY_{name.upper()}"
+
+
+def _pairs(value: object, separator: str, form: str) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [entry.strip().partition(separator) for entry in value.split(",") if entry.strip()]
+    if any(not left.strip() or not right.strip() for left, _, right in pairs):
+        raise ValueError(f"expected a comma-separated list of {form}")
+    return tuple((left.strip(), right.strip()) for left, _, right in pairs)
+
+
+def _expand(value: Any, environment: Mapping[str, str]) -> Any:
+    """`${NAME}` in every string of the file. Raises SettingsError for a name that the environment does not have."""
+    if isinstance(value, dict):
+        return {name: _expand(inner, environment) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_expand(inner, environment) for inner in value]
+    if not isinstance(value, str):
+        return value
+
+    def look_up(match: re.Match[str]) -> str:
+        if match[1] not in environment:
+            raise SettingsError(f"GATEWAY_CONFIG: the variable {match[1]} that the file refers to is not set")
+        return environment[match[1]]
+
+    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", look_up, value)

@@ -1,0 +1,219 @@
+"""What the simulator answers when nothing is wrong: a function per kind of answer, from a prompt to a script.
+
+No answer pretends that a model spoke. `faults` breaks what these make.
+"""
+
+import re
+from dataclasses import replace
+from itertools import cycle, islice
+
+import orjson
+
+from gateway.simulator.failures import error_script
+from gateway.simulator.prompt import Prompt, Tool, is_asked_for
+from gateway.simulator.sample import to_sample
+from gateway.simulator.script import COMMENT, DONE, Pause, Script, json_script, paced, stream_script
+from gateway.simulator.shapes import (
+    BYTES_PER_TOKEN,
+    Completion,
+    Generation,
+    Json,
+    ToolCall,
+    riffle,
+    to_body,
+    to_call_deltas,
+    to_chunk,
+    to_chunks,
+    to_encrypted,
+    to_ending,
+    to_signature,
+    to_thinking,
+    to_tokens,
+)
+
+BANNER = "This answer comes from Dragoman's built-in simulator: no model was asked."
+QUOTED_CHARACTERS = 4000  # of a prompt or a tool result; an echo of a whole code base helps nobody
+QUOTED = re.compile(r"`([^`\n]+)`")
+
+# Four bytes each, so that n of them are n tokens of the estimate.
+WORDS = ("one ", "two ", "six ", "ten ")
+
+THOUGHT = "The simulator does not think. These words stand where a model's thinking would be. "
+
+
+def echo(prompt: Prompt, generation: Generation) -> Script:
+    """Say what this is and repeat the user's last text; call a tool when that text asks for one by name."""
+    asked = tuple(tool for tool in prompt.tools if prompt.tool_required or is_asked_for(tool, prompt.text))
+    if asked and not prompt.results:
+        return tell(prompt, generation, calling(prompt, generation, asked[:1]))
+    return tell(prompt, generation, to_answer(prompt))
+
+
+def text(prompt: Prompt, generation: Generation, count: int) -> Script:
+    return tell(prompt, generation, Completion(prompt.tokens, to_words(count)))
+
+
+def stream(prompt: Prompt, generation: Generation, count: int, milliseconds: int) -> Script:
+    """`count` deltas that far apart; without `stream`, one body after the same time."""
+    script = text(prompt, generation, count)
+    if prompt.streamed:
+        return paced(script, milliseconds / 1000)
+    return replace(script, steps=(Pause(count * milliseconds / 1000), *script.steps))
+
+
+def thinking(prompt: Prompt, generation: Generation) -> Script:
+    return tell(prompt, generation, replace(to_answer(prompt), details=(to_thinking(THOUGHT),)))
+
+
+def tool(prompt: Prompt, generation: Generation) -> Script:
+    """Call the first offered tool, and end the loop when its result comes back."""
+    return tell(prompt, generation, to_call(prompt, generation))
+
+
+def tools_parallel(prompt: Prompt, generation: Generation) -> Script:
+    """Two calls, one after the other: of the first two tools, or twice of the only one."""
+    return tell(prompt, generation, to_two_calls(prompt, generation))
+
+
+def tools_interleaved(prompt: Prompt, generation: Generation) -> Script:
+    """Two calls whose argument fragments alternate, told apart by their index alone."""
+    completion = to_two_calls(prompt, generation)
+    if not prompt.streamed or len(completion.calls) < 2:
+        return tell(prompt, generation, completion)
+    first, second = (to_call_deltas(index, call) for index, call in enumerate(completion.calls))
+    chunks = [to_chunk(generation, delta) for delta in riffle(first, second)]
+    return to_stream(generation, chunks + to_ending(generation, completion))
+
+
+def thinking_tool(prompt: Prompt, generation: Generation) -> Script:
+    """Think, then call. The next turn must bring the signed thinking back, or it is refused as Claude refuses it."""
+    if prompt.results and not prompt.replayed:
+        return error_script(400, "Expected `thinking` or `redacted_thinking`, but found `tool_use`.")
+    return _signed_call(prompt, generation, to_thinking(THOUGHT))
+
+
+def encrypted(prompt: Prompt, generation: Generation) -> Script:
+    """A call with an encrypted thought signature under its id, which must come back as it was, as with Gemini 3."""
+    if prompt.results and not prompt.replayed:
+        return error_script(400, "Function call is missing a thought_signature in functionCall parts.")
+    return _signed_call(prompt, generation, to_encrypted(generation.call_id(0)))
+
+
+def length(prompt: Prompt, generation: Generation) -> Script:
+    return tell(
+        prompt, generation, replace(to_answer(prompt), finish_reason="length", native_finish_reason="max_tokens")
+    )
+
+
+def refusal(prompt: Prompt, generation: Generation) -> Script:
+    completion = Completion(
+        prompt.tokens,
+        refusal="The simulator refuses this, as it was asked to by the model's name.",
+        finish_reason="content_filter",
+        native_finish_reason="refusal",
+    )
+    return tell(prompt, generation, completion)
+
+
+def tell(prompt: Prompt, generation: Generation, completion: Completion) -> Script:
+    """The completion as the prompt wants it, in JSON or streamed, within its max_tokens and stop sequences."""
+    completion = bounded(prompt, completion)
+    if prompt.streamed:
+        return to_stream(generation, to_chunks(generation, completion))
+    return json_script(to_body(generation, completion), headers=generation_header(generation))
+
+
+def to_stream(generation: Generation, chunks: list[Json]) -> Script:
+    """Two keep-alive comments, as while a model starts; the chunks, one more comment before the last; the end."""
+    return stream_script(
+        COMMENT, COMMENT, *chunks[:-1], COMMENT, *chunks[-1:], DONE, headers=generation_header(generation)
+    )
+
+
+def generation_header(generation: Generation) -> tuple[tuple[str, str], ...]:
+    return (("X-Generation-Id", generation.id),)
+
+
+def to_answer(prompt: Prompt) -> Completion:
+    """The words of a turn without a call: a quotation, or a value of the schema that was asked for."""
+    if prompt.schema is not None:
+        return Completion(prompt.tokens, orjson.dumps(to_sample(prompt.schema, iter(()))).decode())
+    if prompt.results:
+        quotation = "\n\n".join(_quoted(result) for result in prompt.results)
+        return Completion(prompt.tokens, f"{BANNER} The tool's result was:\n\n{quotation}")
+    return Completion(prompt.tokens, f"{BANNER} Your last message was:\n\n{_quoted(prompt.text)}")
+
+
+def to_call(prompt: Prompt, generation: Generation) -> Completion:
+    if prompt.results:
+        return to_answer(prompt)
+    return calling(prompt, generation, prompt.tools[:1])
+
+
+def to_two_calls(prompt: Prompt, generation: Generation) -> Completion:
+    if prompt.results:
+        return to_answer(prompt)
+    return calling(prompt, generation, tuple(islice(cycle(prompt.tools), 2 if prompt.parallel else 1)))
+
+
+def calling(prompt: Prompt, generation: Generation, tools: tuple[Tool, ...]) -> Completion:
+    """Calls of these tools, with arguments that fit their schemas."""
+    if not tools:
+        return Completion(prompt.tokens, f"{BANNER} It was to call a tool, but none was offered.")
+    calls = tuple(
+        ToolCall(generation.call_id(index), tool.name, _arguments_of(tool, prompt.text))
+        for index, tool in enumerate(tools)
+    )
+    return Completion(prompt.tokens, calls=calls, finish_reason="tool_calls", native_finish_reason="tool_use")
+
+
+def to_words(count: int) -> str:
+    return "".join(islice(cycle(WORDS), count))
+
+
+def bounded(prompt: Prompt, completion: Completion) -> Completion:
+    """The text up to the first stop sequence, and within max_tokens; calls and thinking are left whole."""
+    ends = [at for word in prompt.stop if word and (at := completion.text.find(word)) >= 0]
+    if ends:
+        completion = replace(completion, text=completion.text[: min(ends)], native_finish_reason="stop_sequence")
+    if prompt.max_tokens is None or to_tokens(completion.text) <= prompt.max_tokens:
+        return completion
+    kept = completion.text.encode()[: prompt.max_tokens * BYTES_PER_TOKEN].decode(errors="ignore")
+    return replace(completion, text=kept, finish_reason="length", native_finish_reason="max_tokens")
+
+
+def replay_fault(prompt: Prompt) -> str | None:
+    """What is wrong with the thinking that came back, in the words of the provider that made it.
+
+    Text may be missing, since clients can ask for signatures alone; changed text or a foreign signature may not pass.
+    """
+    for detail in prompt.replayed:
+        match detail.get("type"):
+            case "reasoning.text" if detail.get("signature") != to_signature(detail.get("text") or THOUGHT):
+                return "messages.1.content.0: Invalid `signature` in `thinking` block"
+            case "reasoning.encrypted" if not _is_ours(detail, prompt.called):
+                return "Corrupted thought signature."
+    return None
+
+
+def _is_ours(detail: Json, called: tuple[str, ...]) -> bool:
+    identifier = detail.get("id")
+    return identifier in called and detail.get("data") == to_encrypted(identifier)["data"]
+
+
+def _signed_call(prompt: Prompt, generation: Generation, detail: Json) -> Script:
+    if fault := replay_fault(prompt):
+        return error_script(400, fault)
+    completion = to_call(prompt, generation)
+    return tell(prompt, generation, replace(completion, details=(detail,)) if completion.calls else completion)
+
+
+def _arguments_of(tool: Tool, text: str) -> str:
+    arguments = to_sample(tool.parameters, iter(QUOTED.findall(text)))
+    return orjson.dumps(arguments if isinstance(arguments, dict) else {}).decode()
+
+
+def _quoted(text: str) -> str:
+    if len(text) <= QUOTED_CHARACTERS:
+        return text or "(no text)"
+    return f"{text[:QUOTED_CHARACTERS]} … ({len(text) - QUOTED_CHARACTERS} more characters)"

@@ -1,0 +1,107 @@
+"""What the simulator sends, as a value: the status, the headers and the steps of one answer.
+
+Behaviours make scripts out of a prompt, tests write their own, and `server` plays both; so a fault that only a test
+needs costs no code here. Nothing in this module waits or writes.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import orjson
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+EVENT_STREAM = ("Content-Type", "text/event-stream; charset=utf-8")
+COMMENT = b": OPENROUTER PROCESSING\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+class Gate(Protocol):
+    """Something that can be waited for; an `asyncio.Event` is one."""
+
+    async def wait(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Go on when the gate opens. Without a gate: silence, until the client leaves or the simulator stops."""
+
+    gate: Gate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close the connection, whatever is still owed. With `reset` the client sees a TCP reset, else an end of file."""
+
+    reset: bool = False
+
+
+Step: TypeAlias = bytes | Pause | Hold | HangUp
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One answer. Each piece of bytes is one write to the socket.
+
+    The status line and headers leave with the first piece, so steps before it delay or prevent the header; an empty
+    piece sends the header alone. The body is chunked unless `headers` hold a Content-Length.
+    """
+
+    steps: tuple[Step, ...] = ()
+    status: int = 200
+    headers: Headers = ()
+
+
+def json_script(body: Any, *, status: int = 200, headers: Headers = ()) -> Script:
+    """A JSON answer in one piece; `body` may also be bytes that are no JSON at all."""
+    payload = body if isinstance(body, bytes) else orjson.dumps(body)
+    framing = (("Content-Type", "application/json"), ("Content-Length", str(len(payload))))
+    return Script((payload,), status, framing + headers)
+
+
+def stream_script(*steps: Step | Mapping[str, Any], headers: Headers = ()) -> Script:
+    """An event stream: mappings become `data:` events, every other step is taken as it is. No `[DONE]` is added."""
+    return Script(
+        tuple(to_data(step) if isinstance(step, Mapping) else step for step in steps), 200, (EVENT_STREAM, *headers)
+    )
+
+
+def to_data(chunk: Mapping[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+
+def paced(script: Script, seconds: float) -> Script:
+    """The same answer with a pause between its pieces."""
+    steps: list[Step] = []
+    for step in script.steps:
+        steps += (Pause(seconds), step) if steps else (step,)
+    return Script(tuple(steps), script.status, script.headers)
+
+
+def trickled(script: Script, seconds: float) -> Script:
+    """The same bytes, one at a time."""
+    return paced(Script(tuple(_bytes_of(script.steps)), script.status, script.headers), seconds)
+
+
+def broken_off(script: Script, *ending: Step) -> Script:
+    """The first half of the answer, then `ending`. An answer of a single piece is cut within it."""
+    steps = script.steps
+    if len(steps) == 1 and isinstance(steps[0], bytes):
+        half: tuple[Step, ...] = (steps[0][: len(steps[0]) // 2],)
+    else:
+        half = steps[: len(steps) // 2]
+    return Script(half + ending, script.status, script.headers)
+
+
+def _bytes_of(steps: Iterable[Step]) -> Iterable[Step]:
+    for step in steps:
+        if isinstance(step, bytes):
+            yield from (step[i : i + 1] for i in range(len(step)))
+        else:
+            yield step

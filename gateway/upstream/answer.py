@@ -1,0 +1,253 @@
+"""An answer that arrives on a connection of the fast transport, from the sent request to its end or failure.
+
+Body bytes go from the socket's read callback straight to the reader's `receive`, one call for everything that a read
+brought. What comes before anyone reads is held, and the socket paused above HELD_LIMIT.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from math import inf
+from types import TracebackType
+from typing import Final
+
+from gateway.errors import UpstreamError, UpstreamTimedOut, UpstreamUnreachable
+from gateway.upstream.client import Timeouts
+from gateway.upstream.connection import Connection
+from gateway.upstream.http1 import CLOSED_EARLY, AnswerParser, Part, declared_length, decoded, refuse_coding, too_large
+
+HELD_LIMIT: Final = 256 * 1024
+"""Bytes of body kept for a reader that has not come yet; the read that crosses it still fits (loops read 256 KiB)."""
+
+
+class SocketAnswer:
+    """An `Answer` that arrives on a connection, from the sent request to its end or failure.
+
+    `ends_at` is the deadline of the whole call in the loop's time. The connection is let go of (`_connection` is None)
+    the moment the answer ends or fails, whether or not what is held has been read.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_ends_at",
+        "_failure",
+        "_held",
+        "_held_size",
+        "_parser",
+        "_paused",
+        "_receive",
+        "_timeouts",
+        "_waiter",
+    )
+
+    def __init__(self, connection: Connection, parser: AnswerParser, timeouts: Timeouts, ends_at: float) -> None:
+        self._connection: Connection | None = connection
+        self._parser = parser
+        self._timeouts = timeouts
+        self._ends_at = ends_at
+        self._failure: BaseException | None = None
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._paused = False
+        self._receive: Callable[[bytes], None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    # For the client that opened it.
+
+    async def opened(self) -> None:
+        """Wait for the header. Raises UpstreamUnreachable when the connection broke before any byte of it."""
+        try:
+            self.sent()
+            await self._wait()
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        if self._failure is not None and not self._parser.status:
+            raise self._failure
+
+    # The interface Answer.
+
+    @property
+    def status(self) -> int:
+        return self._parser.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._parser.headers
+
+    async def read(self, limit: int) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+
+        def collect(piece: bytes) -> None:
+            nonlocal size
+            size += len(piece)
+            if size > limit:
+                raise too_large(limit)
+            pieces.append(piece)
+
+        if self._connection is not None and declared_length(self._parser.headers) > limit:
+            self.abort()
+            raise too_large(limit)
+        await self._deliver(collect)
+        return decoded(b"".join(pieces), self._coding(), limit)
+
+    async def pump(self, receive: Callable[[bytes], None]) -> None:
+        try:
+            refuse_coding(self._coding())
+        except UpstreamError:
+            self.abort()
+            raise
+        await self._deliver(receive)
+
+    def pause(self) -> None:
+        self._paused = True
+        self._settle()
+
+    def resume(self) -> None:
+        self._paused = False
+        self._settle()
+
+    def abort(self) -> None:
+        if self._connection is not None:
+            self._fail(UpstreamError("the upstream's answer was given up before its end"))
+
+    # For the connection.
+
+    def take(self, data: bytes) -> None:
+        """What the socket has read."""
+        parser = self._parser
+        opening = parser.part is Part.HEAD
+        piece = parser.feed(data)
+        if piece:
+            self._hand_on(piece)
+        if self._connection is not None:
+            self._settle()
+        if opening and parser.part is not Part.HEAD:
+            self._wake()
+
+    def finish(self) -> None:
+        """The upstream has sent its last byte."""
+        if not self._parser.started:
+            self.lose()
+        else:
+            self._parser.finish()
+            self._settle()
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        if self._parser.started:
+            self._fail(UpstreamError(CLOSED_EARLY))
+        else:
+            self._fail(UpstreamUnreachable("the upstream closed the connection before it answered"))
+
+    def sent(self) -> None:
+        """The request has left: from now on the upstream owes a header."""
+        if self._parser.part is Part.HEAD:
+            self._watch(self._timeouts.first_byte)
+
+    def expire(self) -> None:
+        """The deadline that was watched has passed."""
+        connection = self._connection
+        assert connection is not None
+        total_over = connection.loop.time() >= self._ends_at
+        if not total_over and self._parser.part is Part.HEAD and connection.upload_progressed():
+            self.sent()
+        elif total_over:
+            self._fail(UpstreamTimedOut(f"the upstream did not finish its answer within {self._timeouts.total:g} s"))
+        elif self._parser.part is Part.HEAD:
+            self._fail(UpstreamTimedOut(f"the upstream sent no answer within {self._timeouts.first_byte:g} s"))
+        else:
+            self._fail(UpstreamTimedOut(f"the upstream was silent for {self._timeouts.idle:g} s"))
+
+    def break_off(self, error: BaseException) -> None:
+        """The reader raised `error`."""
+        self._fail(error)
+
+    def _hand_on(self, piece: bytes) -> None:
+        if self._receive is None:
+            self._held.append(piece)
+            self._held_size += len(piece)
+        else:
+            with _Passing(self):
+                self._receive(piece)
+
+    async def _deliver(self, receive: Callable[[bytes], None]) -> None:
+        if self._receive is not None:
+            raise RuntimeError("an answer can be read once")
+        self._receive = receive
+        held, self._held, self._held_size = b"".join(self._held), [], 0
+        try:
+            if held:
+                receive(held)
+            if self._connection is not None:
+                self._settle()
+                await self._wait()
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self.abort()  # whoever leaves early closes; nothing happens after the end
+
+    def _settle(self) -> None:
+        """Act on where the answer stands: let go of the connection at its end, else read and watch, or rest."""
+        connection, part = self._connection, self._parser.part
+        if connection is None or part is Part.HEAD:
+            return
+        if part is Part.BROKEN:
+            self._fail(self._parser.failure)
+        elif part is Part.END:
+            self._let_go(reusable=self._parser.reusable)
+        else:
+            wanted = not self._paused and self._held_size <= HELD_LIMIT
+            connection.read_on(wanted)
+            self._watch(self._timeouts.idle if wanted else None)
+
+    def _watch(self, seconds: float | None) -> None:
+        if self._connection is not None:
+            soon = inf if seconds is None else self._connection.loop.time() + seconds
+            self._connection.watchdog.watch(min(soon, self._ends_at))
+
+    def _fail(self, error: BaseException | None) -> None:
+        if self._connection is not None:
+            self._failure = error
+            self._let_go(reusable=False)
+
+    def _let_go(self, reusable: bool) -> None:
+        connection, self._connection = self._connection, None
+        assert connection is not None
+        self._parser.close()
+        connection.done(reusable)
+        self._wake()
+
+    async def _wait(self) -> None:
+        if self._connection is not None:
+            self._waiter = self._connection.loop.create_future()
+            await self._waiter
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _coding(self) -> str:
+        return self._parser.headers.get("content-encoding", "")
+
+
+class _Passing:
+    """Takes what `receive` raises inside the socket's read callback to the task that awaits the answer.
+
+    The loop would log it and lose it; here it breaks the answer off and is raised by `read` or `pump`.
+    """
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: SocketAnswer) -> None:
+        self._answer = answer
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is not None:
+            self._answer.break_off(error)
+        return isinstance(error, Exception)

@@ -1,0 +1,135 @@
+"""One socket to an upstream: what asyncio calls, and what is done to the socket.
+
+A connection carries one answer at a time or lies idle in its pool. It has one `Watchdog` for all its waits. It knows
+nothing of HTTP, and neither connects nor retries.
+"""
+
+import asyncio
+from typing import Final, Protocol, cast
+
+from gateway.upstream.watchdog import Watchdog
+
+ONE_WRITE_LIMIT: Final = 64 * 1024
+"""Bodies up to this size are joined with the header: copying is cheaper than a second system call. (`writelines` would
+copy large ones as well, before Python 3.12.)"""
+
+
+class Carried(Protocol):
+    """The answer that a connection carries: told what happens on the socket."""
+
+    def take(self, data: bytes) -> None: ...
+    def finish(self) -> None: ...
+    def lose(self) -> None: ...
+    def sent(self) -> None: ...
+    def expire(self) -> None: ...
+
+
+class Keeper(Protocol):
+    """Who owns connections: told when one is made, has ended its answer (closed or ready for another), and is gone."""
+
+    def adopt(self, connection: "Connection") -> None: ...
+    def release(self, connection: "Connection") -> None: ...
+    def forget(self, connection: "Connection") -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """A socket. `used` says whether it carried an answer before, so that the upstream may have closed it meanwhile."""
+
+    __slots__ = ("_answer", "_keeper", "_max_idle", "_paused", "_transport", "_unsent", "loop", "used", "watchdog")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, keeper: Keeper, max_idle: float) -> None:
+        self.loop = loop
+        self.used = False
+        self.watchdog = Watchdog(loop, self._expired)
+        self._keeper = keeper
+        self._max_idle = max_idle
+        self._transport: asyncio.Transport | None = None
+        self._answer: Carried | None = None
+        self._paused = False
+        self._unsent = 0  # bytes of request in the transport's buffer when last looked at
+
+    @property
+    def closed(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def send(self, head: bytes, body: bytes, answer: Carried) -> None:
+        """Send a request, whose answer goes to `answer`."""
+        assert self._transport is not None
+        assert self._answer is None
+        self._answer = answer
+        if len(body) <= ONE_WRITE_LIMIT:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+
+    def read_on(self, wanted: bool) -> None:
+        """Read from the socket, or stop."""
+        if wanted == (not self._paused) or self._transport is None:
+            return
+        self._paused = not wanted
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def upload_progressed(self) -> bool:
+        """Whether the upstream has taken more of the request since the last look."""
+        before, self._unsent = self._unsent, self._unsent_now()
+        return self._unsent < before
+
+    def done(self, reusable: bool) -> None:
+        """The answer has ended or was given up."""
+        self._answer = None
+        self.used = True
+        if reusable and not self.closed and not self._unsent_now():
+            self.read_on(True)
+            self.watchdog.watch(self.loop.time() + self._max_idle)
+        else:
+            self.abort()
+        self._keeper.release(self)
+
+    def abort(self) -> None:
+        self.watchdog.stop()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _unsent_now(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def _expired(self) -> None:
+        if self._answer is None:
+            self.abort()
+        else:
+            self._answer.expire()
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._keeper.adopt(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:
+            self.abort()  # nobody asked: a late 408, or an upstream that does not count its bytes
+        else:
+            self._answer.take(data)
+
+    def eof_received(self) -> None:
+        if self._answer is not None:
+            self._answer.finish()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.watchdog.stop()
+        self._transport = None
+        if self._answer is not None:
+            self._answer.lose()
+        self._keeper.forget(self)
+
+    def pause_writing(self) -> None:
+        self._unsent = self._unsent_now()
+
+    def resume_writing(self) -> None:
+        self._unsent = 0
+        if self._answer is not None:
+            self._answer.sent()

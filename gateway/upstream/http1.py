@@ -1,0 +1,288 @@
+"""HTTP/1.1 as bytes, without a socket: the header of a request, and the answer that comes back for it.
+
+`encode_head` refuses what could break out of a header line. `AnswerParser` takes an answer cut anywhere; httptools
+(llhttp) reads the syntax and knows neither limits nor the end of a connection, so this module caps headers, ends bodies
+that have no length and refuses a second answer. Trailers and interim (1xx) answers are skipped; upgrades and transfer
+codings other than chunked are refused. Bodies come compressed only against our wish: `decoded` undoes gzip.
+"""
+
+import re
+import zlib
+from collections.abc import Sequence
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from gateway.errors import InternalError, InvalidRequest, UpstreamError
+from gateway.upstream.client import Call
+
+MAX_HEADER_BYTES: Final = 64 * 1024
+"""Largest header of an answer, interim answers included: 8 × what nginx accepts by default from its own upstreams."""
+
+CLOSED_EARLY: Final = "the upstream closed the connection before the end of its answer"
+NOT_HTTP: Final = "the upstream's answer is not valid HTTP/1.1"
+
+FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
+"""Headers that say where a body ends; without them it ends with the connection."""
+
+OWN_HEADERS: Final = frozenset({"accept-encoding", "connection", "content-length", "host", "transfer-encoding"})
+"""Headers the client writes itself: a second one from the caller would let the two ends disagree on framing or host."""
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNSAFE_IN_VALUE: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+_PATH: Final = re.compile(r"[\x21-\x7e]*")
+_HOST: Final = re.compile(r"[0-9A-Za-z.:_-]+")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Origin(NamedTuple):
+    """What a connection is made to, and shared for."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class Target(NamedTuple):
+    """A URL taken apart: where to connect, what to put into Host and into the request line."""
+
+    origin: Origin
+    authority: str
+    path: str
+
+
+@lru_cache(maxsize=256)
+def to_target(url: str) -> Target:
+    """Raises InternalError when `url`, which comes from the operator's settings, is no absolute http or https URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS[parts.scheme]
+    except (KeyError, ValueError):
+        raise InternalError("an upstream's URL is not an absolute http or https URL") from None
+    host = parts.hostname or ""
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not _HOST.fullmatch(host) or not _PATH.fullmatch(path) or "@" in parts.netloc or parts.fragment:
+        raise InternalError("an upstream's URL has no host, credentials, a fragment, or characters to be escaped")
+    authority = f"[{host}]" if ":" in host else host
+    if port != _DEFAULT_PORTS[parts.scheme]:
+        authority += f":{port}"
+    return Target(Origin(parts.scheme, host, port), authority, path)
+
+
+@lru_cache(maxsize=256)
+def _request_lines(method: str, url: str) -> str:
+    if not _TOKEN.fullmatch(method):
+        raise InternalError("a request method is not a token")
+    target = to_target(url)
+    return f"{method} {target.path} HTTP/1.1\r\nHost: {target.authority}\r\nAccept-Encoding: identity\r\n"
+
+
+@lru_cache(maxsize=256)
+def _check_name(name: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise InvalidRequest("a request header's name contains characters that HTTP does not allow")
+    if name.lower() in OWN_HEADERS:
+        raise InternalError(f"the header {name.lower()!r} is set by the upstream client itself")
+
+
+def check_headers(headers: Sequence[tuple[str, str]]) -> None:
+    """Raises InvalidRequest for what HTTP does not allow (line breaks above all), InternalError for OWN_HEADERS."""
+    for name, value in headers:
+        _check_name(name)
+        if _UNSAFE_IN_VALUE.search(value):
+            raise InvalidRequest(f"the request header {name!r} has a value with characters that HTTP does not allow")
+
+
+def encode_head(call: Call) -> bytes:
+    """The request line and header of `call`, up to and with the empty line. Raises as `check_headers`, `to_target`."""
+    check_headers(call.headers)
+    lines = [_request_lines(call.method, call.url)]
+    lines += [f"{name}: {value}\r\n" for name, value in call.headers]
+    if call.body or call.method in _BODY_METHODS:
+        lines.append(f"Content-Length: {len(call.body)}\r\n")
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1")
+
+
+class Part(Enum):
+    """How far an answer has been read. END and BROKEN are final."""
+
+    HEAD = auto()
+    BODY = auto()
+    END = auto()
+    BROKEN = auto()
+
+
+class AnswerParser:
+    """One answer from its bytes: `feed` what arrived, `finish` at the end of the connection, then look at `part`.
+
+    `status` and `headers` (lower-case names, repeated values joined by ", ") hold from the moment `part` leaves HEAD.
+    `reusable` says at END whether another request may follow on the connection; `failure` says at BROKEN why.
+    """
+
+    __slots__ = (
+        "_head_only",
+        "_max_header_bytes",
+        "_parser",
+        "_pieces",
+        "_until_close",
+        "_unyielding",
+        "failure",
+        "headers",
+        "on_body",
+        "part",
+        "reusable",
+        "status",
+    )
+
+    def __init__(self, method: str, max_header_bytes: int = MAX_HEADER_BYTES) -> None:
+        self.part = Part.HEAD
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.reusable = False
+        self.failure: UpstreamError | None = None
+        self._head_only = method == "HEAD"
+        self._until_close = False
+        self._max_header_bytes = max_header_bytes
+        self._unyielding = 0  # bytes since the last piece of body: header, trailers, chunk extensions
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+
+    @property
+    def started(self) -> bool:
+        """Whether any byte of the answer has arrived."""
+        return self.part is not Part.HEAD or self._unyielding > 0
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes of body in `data`, in one piece."""
+        if self.part is Part.HEAD and len(data) > (room := self._max_header_bytes - self._unyielding):
+            self._parse(data[:room])
+            data = data[room:]
+            if self.part is Part.HEAD:
+                self._break(header_too_large(self._max_header_bytes).message)
+        self._parse(data)
+        return self._take_pieces()
+
+    def finish(self) -> None:
+        """The upstream closed the connection in good order: the proper end only of a body that has no length."""
+        if self.part is Part.BODY and self._until_close:
+            self.part = Part.END
+        elif self.part in (Part.HEAD, Part.BODY):
+            self._break(CLOSED_EARLY)
+
+    def close(self) -> None:
+        """Let go of the parser behind, which refers back to this object; nothing may be fed afterwards."""
+        self._parser = None
+
+    def _parse(self, data: bytes) -> None:
+        if self.part is Part.END and data:
+            self.reusable = False
+        if self.part in (Part.END, Part.BROKEN) or self._parser is None:
+            return
+        self._unyielding += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._break(NOT_HTTP)
+
+    def _take_pieces(self) -> bytes:
+        if not self._pieces:
+            if self.part is Part.BODY and self._unyielding > self._max_header_bytes:
+                self._break("the upstream's answer has chunk extensions or trailers without end")
+            return b""
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._unyielding = 0
+        if self._head_only:
+            self.reusable = False
+            return b""
+        return body
+
+    def _break(self, reason: str) -> None:
+        self.reusable = False
+        if self.part is not Part.END:
+            self.part = Part.BROKEN
+            self.failure = UpstreamError(reason)
+
+    # Called by httptools; what they raise makes feed_data raise HttpParserCallbackError.
+
+    def on_message_begin(self) -> None:
+        if self.part is Part.END:
+            raise UpstreamError("a second answer follows the first")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.part is not Part.HEAD:
+            return  # a trailer
+        key = name.decode("latin-1").lower()
+        text = value.decode("latin-1").strip()
+        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
+        if 100 <= status < 200 and status != 101:
+            self._skip_interim()
+            return
+        check_kind(status, self.headers)
+        self.status = status
+        self.reusable = parser.should_keep_alive()
+        self._until_close = not FRAMING.intersection(self.headers)
+        self._unyielding = 0
+        self.part = Part.END if self._head_only else Part.BODY
+
+    def on_message_complete(self) -> None:
+        if self.part is Part.BODY:
+            self.part = Part.END
+
+    def _skip_interim(self) -> None:
+        if FRAMING.intersection(self.headers):
+            raise UpstreamError("an interim answer with a body")
+        self.headers = {}
+
+
+def check_kind(status: int, headers: dict[str, str]) -> None:
+    """Raises UpstreamError for what is no plain HTTP: a switch of protocols, a transfer coding beyond chunked."""
+    if status < 200 or headers.get("transfer-encoding", "chunked").lower() != "chunked":
+        raise UpstreamError(NOT_HTTP)
+
+
+def declared_length(headers: dict[str, str]) -> int:
+    """Content-Length, or 0 where the body's length is not known beforehand."""
+    return int(headers.get("content-length", 0))
+
+
+def refuse_coding(coding: str) -> None:
+    """For bodies that are passed on as they come. `coding` is the answer's Content-Encoding."""
+    if coding.lower() not in ("", "identity"):
+        raise UpstreamError("the upstream answered in a content coding that was not asked for")
+
+
+def decoded(body: bytes, coding: str, limit: int) -> bytes:
+    """`body` without its content coding; gzip alone is undone. Raises UpstreamError when broken or over `limit`."""
+    if not body or coding.lower() not in ("gzip", "x-gzip"):
+        refuse_coding("" if not body else coding)
+        return body
+    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        plain = decoder.decompress(body, limit + 1)
+    except zlib.error:
+        raise UpstreamError("the upstream's answer is not valid gzip") from None
+    if len(plain) > limit:
+        raise too_large(limit)
+    if not decoder.eof or decoder.unused_data:
+        raise UpstreamError("the upstream's answer is not valid gzip")
+    return plain
+
+
+def too_large(limit: int) -> UpstreamError:
+    return UpstreamError(f"the upstream's answer is larger than {limit} bytes")
+
+
+def header_too_large(limit: int) -> UpstreamError:
+    return UpstreamError(f"the upstream's answer has a header of more than {limit} bytes")

@@ -1,0 +1,188 @@
+"""The connections to one origin: a bound on their number, reuse of the newest, and an orderly line when all are busy.
+
+A *slot* is the right to have one connection. A call holds it from `lease` to the end of its answer; an idle connection
+holds one too. Whoever waits in line gets, first come first served, either a connection that became free or a slot.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from aiohappyeyeballs import start_connection
+
+from gateway.errors import Overloaded, Unavailable, UpstreamTimedOut, UpstreamUnreachable
+from gateway.upstream.connection import Connection
+from gateway.upstream.http1 import Origin
+
+HAPPY_EYEBALLS_DELAY: Final = 0.25
+"""Seconds until the next address is tried beside one that has not answered (RFC 8305, section 5)."""
+
+SHUTTING_DOWN: Final = "the gateway is shutting down"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the connections to one origin; times in seconds."""
+
+    connections: int
+    wait: float
+    idle: float
+
+
+class Pool:
+    """Leases connections; they come back by themselves (`release`) when their answer has ended."""
+
+    def __init__(self, origin: Origin, limits: Limits, tls: ssl.SSLContext | None) -> None:
+        self._origin = origin
+        self._limits = limits
+        self._tls = tls
+        self._slots = limits.connections
+        self._idle: dict[Connection, None] = {}  # the newest last
+        self._open: set[Connection] = set()
+        self._line: deque[asyncio.Future[Connection | None]] = deque()
+        self._closing: asyncio.Future[None] | None = None
+
+    async def lease(self, connect: float, ends_at: float, *, fresh: bool = False) -> Connection:
+        """A connection for one call; `fresh` asks for one that never carried an answer.
+
+        Raises Overloaded (none free in time), UpstreamTimedOut or UpstreamUnreachable (connecting), Unavailable.
+        """
+        connection = self._newest_idle() if not fresh else None
+        if connection is not None:
+            return connection
+        handed = await self._slot(ends_at)
+        if handed is not None and not fresh and not handed.closed:
+            return handed
+        if handed is not None:
+            handed.abort()
+        try:
+            connection = await self._connect(connect, ends_at)
+        finally:
+            if connection is None:
+                self._free_slot()
+        return connection
+
+    async def close(self) -> None:
+        """Abort all connections, whatever they carry, and wait until they are gone."""
+        self._closing = asyncio.get_running_loop().create_future()
+        while (waiter := self._first_in_line()) is not None:
+            waiter.set_result(None)
+        for connection in tuple(self._open):
+            connection.abort()
+        if self._open:
+            await self._closing
+
+    # Keeper: called by connections.
+
+    def adopt(self, connection: Connection) -> None:
+        self._open.add(connection)
+
+    def release(self, connection: Connection) -> None:
+        if connection.closed:
+            self._free_slot()
+        elif (waiter := self._first_in_line()) is not None:
+            waiter.set_result(connection)
+        else:
+            self._idle[connection] = None
+
+    def forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            del self._idle[connection]
+            self._free_slot()
+        if self._closing is not None and not self._open and not self._closing.done():
+            self._closing.set_result(None)
+
+    def _newest_idle(self) -> Connection | None:
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if not connection.closed:
+                return connection
+            self._free_slot()
+        return None
+
+    async def _slot(self, ends_at: float) -> Connection | None:
+        """Take a slot, waiting for one if need be; a connection that comes with it is returned."""
+        if self._slots == 0 and self._idle:  # asked for a fresh one: an idle one makes room
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            oldest.abort()
+            return None
+        if self._slots > 0:
+            self._slots -= 1
+            return None
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Connection | None] = loop.create_future()
+        self._line.append(waiter)
+        try:
+            async with asyncio.timeout_at(min(loop.time() + self._limits.wait, ends_at)):
+                return await waiter
+        except TimeoutError:
+            self._leave_line(waiter)
+            raise Overloaded(f"all {self._limits.connections} connections to the upstream are busy") from None
+        except asyncio.CancelledError:
+            self._leave_line(waiter)
+            raise
+
+    def _leave_line(self, waiter: asyncio.Future[Connection | None]) -> None:
+        """Go without what was waited for; pass on what came in the same moment."""
+        if waiter in self._line:
+            self._line.remove(waiter)
+        elif not waiter.cancelled():
+            connection = waiter.result()
+            if connection is None:
+                self._free_slot()
+            else:
+                self.release(connection)
+
+    def _first_in_line(self) -> asyncio.Future[Connection | None] | None:
+        while self._line:
+            waiter = self._line.popleft()
+            if not waiter.done():
+                return waiter
+        return None
+
+    def _free_slot(self) -> None:
+        waiter = self._first_in_line()
+        if waiter is None:
+            self._slots += 1
+        else:
+            waiter.set_result(None)
+
+    async def _connect(self, seconds: float, ends_at: float) -> Connection:
+        self._refuse_when_closed()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(min(loop.time() + seconds, ends_at)):
+                connection = await self._dial(loop)
+        except TimeoutError:
+            raise UpstreamTimedOut(f"no connection to the upstream within {seconds:g} s") from None
+        except ssl.SSLCertVerificationError as error:
+            raise UpstreamUnreachable("the upstream's certificate is not trusted") from error
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot spell
+            raise UpstreamUnreachable("no connection to the upstream could be made") from error
+        if self._closing is not None:
+            connection.abort()
+        self._refuse_when_closed()
+        return connection
+
+    def _refuse_when_closed(self) -> None:
+        if self._closing is not None:
+            raise Unavailable(SHUTTING_DOWN)
+
+    async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        """`create_connection` does the same on asyncio alone: uvloop's knows no Happy Eyeballs."""
+        host = self._origin.host
+        addresses = await loop.getaddrinfo(host, self._origin.port, type=socket.SOCK_STREAM)
+        sock = await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, loop=loop)
+        _, connection = await loop.create_connection(
+            partial(Connection, loop, self, self._limits.idle),
+            sock=sock,
+            ssl=self._tls,
+            server_hostname=host if self._tls is not None else None,
+        )
+        return connection

@@ -1,0 +1,39 @@
+"""When a failed attempt is worth another, and how long to wait before it. Pure: the caller brings clock and chance."""
+
+from dataclasses import dataclass
+
+from gateway.errors import GatewayError, RateLimited
+
+# A live client is waiting: it retries by itself too, so the gateway only bridges short gaps.
+MAX_ATTEMPTS = 3
+FIRST_DELAY = 0.25
+MAX_DELAY = 4.0
+# Told to wait longer than this, the gateway passes the answer on, and the client decides.
+MAX_RETRY_AFTER = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Delays in seconds; `max_attempts` counts the first one."""
+
+    max_attempts: int = MAX_ATTEMPTS
+    first_delay: float = FIRST_DELAY
+    max_delay: float = MAX_DELAY
+    max_retry_after: float = MAX_RETRY_AFTER
+
+    def delay(self, error: GatewayError, attempt: int, chance: float, remaining: float | None) -> float | None:
+        """Seconds to wait after failed attempt number `attempt` (from 1), or None to give up.
+
+        `chance` (0..1) spreads the clients; `remaining` is what is left until the exchange's deadline.
+        An upstream's `retry-after` is a floor, never shortened.
+        """
+        if not error.retryable or error.should_retry is False or attempt >= self.max_attempts:
+            return None
+        delay = min(self.max_delay, self.first_delay * 2 ** (attempt - 1)) * (0.5 + chance / 2)
+        if error.retry_after is not None:
+            if error.retry_after > self.max_retry_after:
+                return None
+            delay = max(delay, error.retry_after)
+        elif isinstance(error, RateLimited):
+            delay = max(delay, self.first_delay * 2)
+        return delay if remaining is None or delay < remaining else None

@@ -1,0 +1,80 @@
+"""From the model a client names to the upstream that answers: one immutable table, swapped whole when it changes.
+
+Precedence: an exact alias, a wildcard alias (the longest pattern first), the built-in family names, a bare `claude-…`
+name, which becomes OpenRouter's slug, and last the name as it is. A name is never silently replaced by another model.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Literal
+
+from gateway.convert.target import Flavor, Target, to_target
+
+Dialect = Literal["chat", "messages"]
+
+# Claude Code appends this to a model's name to ask for the long context window.
+CONTEXT_SUFFIX = re.compile(r"\[1m\]$")
+DATE_SUFFIX = re.compile(r"-(?:20\d{6}|latest)$")
+# claude-sonnet-4-5 and claude-3-5-sonnet: OpenRouter writes versions with a dot.
+VERSION = re.compile(r"(?<=-)(\d{1,2})-(\d{1,2})(?=-|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One server. `url` is its v1 base, without a slash at the end; `name` is what headers, logs and metrics call it."""
+
+    name: str
+    url: str
+    api_key: str = field(default="", repr=False)
+    flavor: Flavor = "openrouter"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`requested` is echoed to the client; `target.model` goes upstream."""
+
+    requested: str
+    upstream: Upstream
+    dialect: Dialect
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTable:
+    upstream: Upstream
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def resolve(self, model: str) -> Route:
+        slug = self.to_upstream_model(model)
+        return Route(model, self.upstream, "chat", cached_target(slug, self.upstream.flavor))
+
+    def to_upstream_model(self, model: str) -> str:
+        name = CONTEXT_SUFFIX.sub("", model)
+        alias = self.aliases.get(name) or self._wildcard(name)
+        if alias is not None:
+            return alias
+        return to_slug(name) if self.upstream.flavor == "openrouter" else name
+
+    def _wildcard(self, name: str) -> str | None:
+        patterns = [alias for alias in self.aliases if alias.endswith("*") and name.startswith(alias[:-1])]
+        return self.aliases[max(patterns, key=len)] if patterns else None
+
+
+def to_slug(name: str) -> str:
+    """OpenRouter's slug of a bare Claude name; any other name as it is.
+
+    >>> to_slug("claude-sonnet-4-5-20250929"), to_slug("openai/gpt-5")
+    ('anthropic/claude-sonnet-4.5', 'openai/gpt-5')
+    """
+    if "/" in name or not name.startswith("claude-"):
+        return name
+    return "anthropic/" + VERSION.sub(r"\1.\2", DATE_SUFFIX.sub("", name))
+
+
+@lru_cache(maxsize=1024)
+def cached_target(slug: str, flavor: Flavor) -> Target:
+    return to_target(slug, flavor)

@@ -1,0 +1,1 @@
+"""HTTP towards clients: aiohttp.web in front of the exchange."""

@@ -1,0 +1,49 @@
+"""From a request's headers to who sends it and under which rules: one frozen context."""
+
+import re
+
+from aiohttp import web
+
+from gateway.context import Context
+from gateway.errors import InvalidRequest
+from gateway.web.keys import CLIENT_KEYS
+
+DEFAULT_VERSION = "2023-06-01"
+VERSIONS = frozenset({DEFAULT_VERSION, "2026-10-21"})
+MAX_BETAS = 100
+# Ids of other parties are logged, never used as keys: short, and without anything that could break a line.
+FOREIGN_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
+
+REQUEST_ID = web.RequestKey("request_id", str)
+
+
+def to_context(request: web.Request) -> Context:
+    """Raises Unauthenticated for missing or wrong keys, InvalidRequest for an API version that does not exist."""
+    headers = request.headers
+    client = request.config_dict[CLIENT_KEYS].authenticate(headers.get("x-api-key"), headers.get("authorization"))
+    version = headers.get("anthropic-version", DEFAULT_VERSION)
+    if version not in VERSIONS:
+        raise InvalidRequest(
+            f"anthropic-version: {version[:40]!r} is not a valid version; use one of {sorted(VERSIONS)}."
+        )
+    return Context(
+        request_id=request[REQUEST_ID],
+        tenant=client.tenant,
+        key_id=client.key_id,
+        api_version=version,
+        betas=parse_betas(headers.getall("anthropic-beta", ())),
+        trace_parent=_foreign_id(headers.get("traceparent")),
+        session_id=_foreign_id(headers.get("x-claude-code-session-id")),
+        agent_id=_foreign_id(headers.get("x-claude-code-agent-id")),
+        parent_agent_id=_foreign_id(headers.get("x-claude-code-parent-agent-id")),
+    )
+
+
+def parse_betas(values: list[str] | tuple[str, ...]) -> frozenset[str]:
+    """A repeated header and a comma list are the same; unknown betas are accepted, since clients send new ones first."""
+    names = [name.strip() for value in values for name in value.split(",")]
+    return frozenset([name for name in names if name][:MAX_BETAS])
+
+
+def _foreign_id(value: str | None) -> str | None:
+    return value if value is not None and FOREIGN_ID.fullmatch(value) else None

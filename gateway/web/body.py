@@ -1,0 +1,68 @@
+"""A request's body, read within limits: of time, of size on the wire, and of size after inflation."""
+
+import asyncio
+import zlib
+
+from aiohttp import web
+
+from gateway.errors import InvalidRequest, RequestTimedOut, RequestTooLarge
+
+# A client gets this long for any body, and longer for one that keeps coming at this rate (bytes per second).
+BODY_SECONDS = 30.0
+MINIMUM_RATE = 64 * 1024
+GZIP = 16 + zlib.MAX_WBITS
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """Raises RequestTooLarge, RequestTimedOut, or InvalidRequest for an encoding that is not plain or one gzip."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        raise InvalidRequest(
+            f"Unsupported content-encoding {encoding[:40]!r}; send gzip or no encoding.",
+            code="request_body_encoding_unsupported",
+        )
+    length = request.content_length
+    if length is not None and length > limit:
+        raise too_large(limit)
+    seconds = BODY_SECONDS + min(length or limit, limit) / MINIMUM_RATE
+    try:
+        async with asyncio.timeout(seconds):
+            body = await _read_up_to(request, limit)
+    except TimeoutError:
+        raise RequestTimedOut("The request body did not arrive in time.") from None
+    return inflate(body, limit) if encoding == "gzip" else body
+
+
+def too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"Request exceeds the maximum size of {limit} bytes.", should_retry=False)
+
+
+def inflate(body: bytes, limit: int) -> bytes:
+    """One gzip member and nothing after it; memory stays within `limit` whatever it would inflate to."""
+    inflater = zlib.decompressobj(GZIP)
+    try:
+        data = inflater.decompress(body, limit + 1)
+    except zlib.error:
+        raise InvalidRequest("The request body is not valid gzip.", code="request_body_encoding_invalid") from None
+    if len(data) > limit:
+        raise RequestTooLarge(
+            f"Request exceeds the maximum size of {limit} bytes after decoding.",
+            code="request_body_too_large_after_decoding",
+            should_retry=False,
+        )
+    if not inflater.eof or inflater.unused_data:
+        raise InvalidRequest("The request body is not valid gzip.", code="request_body_encoding_invalid")
+    return data
+
+
+async def _read_up_to(request: web.Request, limit: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        piece = await request.content.readany()
+        if not piece:
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        size += len(piece)
+        if size > limit:
+            raise too_large(limit)
+        pieces.append(piece)

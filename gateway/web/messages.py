@@ -1,0 +1,82 @@
+"""POST /v1/messages, as JSON and as a stream."""
+
+import orjson
+from aiohttp import web
+
+from gateway.context import Context, UsageRecord
+from gateway.convert.validation import check_messages_request
+from gateway.errors import InvalidRequest
+from gateway.exchange import Exchange, Plan, Prompt
+from gateway.metrics import STREAMS
+from gateway.web.auth import to_context
+from gateway.web.body import read_body
+from gateway.web.keys import EXCHANGE, SETTINGS
+from gateway.web.reply import REQUEST_ID, X_REQUEST_ID, EventReply, json_response
+
+# Headers grow with what clients send (one note a field); proxies refuse long ones.
+MAX_NOTES_LENGTH = 2000
+
+
+async def create_message(request: web.Request) -> web.StreamResponse:
+    context = to_context(request)
+    prompt = await read_prompt(request, context)
+    return await _reply(request, context, prompt)
+
+
+async def stream_message(request: web.Request) -> web.StreamResponse:
+    """POST /v1/messages/stream: the same with `stream` set, for clients of gateways that had a path of its own for it."""
+    context = to_context(request)
+    prompt = await read_prompt(request, context)
+    prompt.request["stream"] = True
+    return await _reply(request, context, prompt)
+
+
+async def read_prompt(request: web.Request, context: Context) -> Prompt:
+    """Read, parse and check the body. Raises InvalidRequest naming the first field that is wrong."""
+    body = await read_body(request, request.config_dict[SETTINGS].max_body_bytes)
+    checked, notes = check_messages_request(parse_json(body), version=context.api_version, betas=context.betas)
+    return Prompt(checked, len(body), tuple(notes))
+
+
+def parse_json(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {error.msg} at position {error.pos}.") from None
+
+
+async def _reply(request: web.Request, context: Context, prompt: Prompt) -> web.StreamResponse:
+    exchange = request.config_dict[EXCHANGE]
+    plan = exchange.plan(context, prompt, UsageRecord(context))
+    if not prompt.request.get("stream"):
+        return await _answer(exchange, plan)
+    headers = [(REQUEST_ID, context.request_id), (X_REQUEST_ID, context.request_id), *plan_headers(plan)]
+    reply = EventReply(request, headers)
+    with STREAMS.track_inprogress():
+        await exchange.stream(plan, reply)
+    return reply
+
+
+async def _answer(exchange: Exchange, plan: Plan) -> web.Response:
+    answered = await exchange.answer(plan)
+    origin = answered.origin
+    headers = plan_headers(plan)
+    if origin.model:
+        headers.append(("x-gateway-model", _header_safe(origin.model)))
+    if origin.provider:
+        headers.append(("x-gateway-provider", _header_safe(origin.provider)))
+    if origin.cost is not None:
+        headers.append(("x-gateway-cost", f"{origin.cost:.8f}".rstrip("0").rstrip(".")))
+    return json_response(answered.message, headers=headers)
+
+
+def plan_headers(plan: Plan) -> list[tuple[str, str]]:
+    """What is known before the upstream answers: who will, how, and what of the request could not be carried over."""
+    headers = [("x-gateway-upstream", plan.route.upstream.name), ("x-gateway-dialect", plan.route.dialect)]
+    if plan.record.notes:
+        headers.append(("x-gateway-ignored", _header_safe(", ".join(plan.record.notes)[:MAX_NOTES_LENGTH])))
+    return headers
+
+
+def _header_safe(value: str) -> str:
+    return "".join([character if " " <= character <= "~" else "?" for character in value])

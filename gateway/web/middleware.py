@@ -1,0 +1,78 @@
+"""Around every handler: a request id, timing, and the one place where errors become replies."""
+
+import time
+import traceback
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway import ids
+from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, RequestTooLarge
+from gateway.metrics import count_reply
+from gateway.web.auth import REQUEST_ID
+from gateway.web.reply import REQUEST_ID as REQUEST_ID_HEADER
+from gateway.web.reply import X_REQUEST_ID, error_response
+
+log = structlog.get_logger()
+PROCESSING_TIME = "x-processing-time"
+SERVER = "dragoman"
+
+
+@web.middleware
+async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Request id and errors. A stream that has begun carries its failures itself, and its header is already out."""
+    request_id = ids.request_id()
+    request[REQUEST_ID] = request_id
+    begun = time.perf_counter()
+    response = await _handled(request, handler, request_id)
+    if not getattr(response, "committed", False):
+        headers = response.headers
+        headers["server"] = SERVER
+        headers[REQUEST_ID_HEADER] = headers[X_REQUEST_ID] = request_id
+        headers[PROCESSING_TIME] = f"{time.perf_counter() - begun:.6f}"
+    count_reply(_route_name(request), request.method, response.status)
+    return response
+
+
+async def _handled(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except GatewayError as error:
+        return error_response(error, request_id)
+    except web.HTTPException as error:
+        return error_response(to_gateway_error(error, request), request_id)
+    except ConnectionError:
+        raise
+    except Exception as error:
+        log.error("request_failed", request_id=request_id, route=_route_name(request), **where_raised(error))
+        return error_response(InternalError("The gateway failed to answer this request."), request_id)
+
+
+def where_raised(error: Exception) -> dict[str, str]:
+    """Type and place of an unexpected error; its message and its stack could quote a prompt."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return {
+        "error": type(error).__name__,
+        "where": f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown",
+    }
+
+
+def to_gateway_error(error: web.HTTPException, request: web.Request) -> GatewayError:
+    """What aiohttp's router refuses: unknown paths, wrong methods, and a few more."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return MethodNotAllowed(f"Method {request.method} is not allowed here; use {allowed}.")
+    if error.status == 404:
+        return NotFound("Not found: there is no such path in this API.")
+    if error.status == 413:
+        return RequestTooLarge("Request exceeds the maximum size.")
+    if error.status < 500:
+        return InvalidRequest(error.reason)
+    return InternalError("The gateway failed to answer this request.")
+
+
+def _route_name(request: web.Request) -> str:
+    """A label from a closed set: the path as the route table writes it."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unmatched"

@@ -1,0 +1,71 @@
+"""GET /v1/models and /v1/models/{id}. Ids may hold slashes, raw or escaped, as OpenRouter's do."""
+
+from typing import Any
+
+from aiohttp import web
+
+from gateway.errors import InvalidRequest, NotFound
+from gateway.web.auth import to_context
+from gateway.web.keys import CATALOG
+from gateway.web.reply import json_response
+
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 1000
+LIFECYCLES = ("active", "deprecated", "retired")
+
+
+async def list_models(request: web.Request) -> web.Response:
+    to_context(request)
+    limit = parse_limit(request.query.get("limit"))
+    wanted = _lifecycles(request)
+    models = [model for model in await request.config_dict[CATALOG].models() if model["lifecycle"] in wanted]
+    return json_response(to_page(models, limit, request.query.get("after_id"), request.query.get("before_id")))
+
+
+async def retrieve_model(request: web.Request) -> web.Response:
+    to_context(request)
+    model_id = request.match_info["model_id"]
+    model = await request.config_dict[CATALOG].find(model_id)
+    if model is None:
+        raise NotFound(f"model: {model_id[:200]}")
+    return json_response(model)
+
+
+def parse_limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_LIMIT
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= MAX_LIMIT:
+        raise InvalidRequest(f"limit: Input should be between 1 and {MAX_LIMIT}")
+    return int(text)
+
+
+def to_page(items: list[dict[str, Any]], limit: int, after_id: str | None, before_id: str | None) -> dict[str, Any]:
+    """Anthropic's page: `after_id` and `before_id` exclude the item they name; ids are null on an empty page."""
+    if after_id is not None and before_id is not None:
+        raise InvalidRequest("after_id and before_id cannot be used together")
+    if after_id is not None:
+        items = items[_position(items, after_id, "after_id") + 1 :]
+    elif before_id is not None:
+        items = items[: _position(items, before_id, "before_id")]
+    page = items[-limit:] if before_id is not None else items[:limit]
+    return {
+        "data": page,
+        "has_more": len(items) > len(page),
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+    }
+
+
+def _position(items: list[dict[str, Any]], identifier: str, name: str) -> int:
+    for position, item in enumerate(items):
+        if item["id"] == identifier:
+            return position
+    raise InvalidRequest(f"{name}: no such item")
+
+
+def _lifecycles(request: web.Request) -> set[str]:
+    asked = request.query.getall("lifecycle[]", []) + request.query.getall("lifecycle", [])
+    unknown = [value for value in asked if value not in LIFECYCLES]
+    if unknown:
+        raise InvalidRequest(f"lifecycle: Input should be one of {', '.join(LIFECYCLES)}")
+    return set(asked) or {"active", "deprecated"}

@@ -1,0 +1,126 @@
+"""Replies: JSON, errors in Anthropic's envelope, and the event stream.
+
+`EventReply` writes its own header and chunk framing straight to the transport. That keeps `write` synchronous, so that
+an upstream's read callback can write to the client without waking a task, and lets the first event decide the status.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Protocol, cast
+
+import orjson
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from gateway.errors import GatewayError, to_envelope
+from gateway.relay import Flow
+
+REQUEST_ID = "request-id"
+X_REQUEST_ID = "x-request-id"
+JSON_TYPE = "application/json"
+EVENT_HEADERS = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-cache, no-store"),
+    ("x-accel-buffering", "no"),
+)
+# Above this much unsent data the upstream is no longer read.
+HIGH_WATER = 128 * 1024
+
+
+class WriteFlow(Protocol):
+    """Who wants to know when the client reads slower than it is written to."""
+
+    def buffer_filled(self) -> None: ...
+
+    def buffer_drained(self) -> None: ...
+
+
+class ClientConnection(Protocol):
+    """What a stream needs of `connection.Connection`."""
+
+    transport: asyncio.Transport | None
+    flow: WriteFlow | None
+
+    @property
+    def writing_paused(self) -> bool: ...
+
+
+def json_response(value: Any, *, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> web.Response:
+    return web.Response(body=orjson.dumps(value), status=status, content_type=JSON_TYPE, headers=CIMultiDict(headers))
+
+
+def error_response(error: GatewayError, request_id: str) -> web.Response:
+    """The envelope and the headers that the SDKs' retry rules read."""
+    headers = [(REQUEST_ID, request_id), (X_REQUEST_ID, request_id)]
+    if error.retry_after is not None:
+        headers.append(("retry-after", f"{error.retry_after:g}"))
+    if error.should_retry is not None:
+        headers.append(("x-should-retry", "true" if error.should_retry else "false"))
+    return json_response(to_envelope(error, request_id), status=error.status, headers=headers)
+
+
+class EventReply(web.StreamResponse):
+    """The sink of a live stream (see `relay.Sink`). Its header goes out with the first write."""
+
+    def __init__(self, request: web.Request, headers: Iterable[tuple[str, str]]) -> None:
+        super().__init__()
+        self._client = cast(ClientConnection, request.protocol)
+        self._head_headers = (*EVENT_HEADERS, *headers)
+        self._is_chunked = request.version >= (1, 1)
+        self._reuse = self._is_chunked and request.keep_alive
+        self._source: Flow | None = None
+        self.committed = False
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]  # a sink writes at once
+        transport = self._client.transport
+        if transport is None or transport.is_closing():
+            return
+        framed = b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data
+        if not self.committed:
+            self.committed = True
+            transport.set_write_buffer_limits(high=HIGH_WATER)
+            framed = self._head() + framed
+        transport.write(framed)
+
+    def attach(self, source: Flow | None) -> None:
+        self._source = source
+        self._client.flow = self if source is not None else None
+        if source is not None and self._client.writing_paused:
+            source.pause()
+
+    def abort(self) -> None:
+        if self._client.transport is not None:
+            self._client.transport.abort()
+
+    def buffer_filled(self) -> None:
+        if self._source is not None:
+            self._source.pause()
+
+    def buffer_drained(self) -> None:
+        if self._source is not None:
+            self._source.resume()
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return self._reuse
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """aiohttp calls this when the handler is done; the header has long been written."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        transport = self._client.transport
+        if self._is_chunked and transport is not None and not transport.is_closing():
+            transport.write(b"0\r\n\r\n")
+
+    def _head(self) -> bytes:
+        lines = [f"HTTP/1.1 {HTTPStatus.OK.value} OK"]
+        lines += [f"{name}: {value}" for name, value in self._head_headers]
+        lines.append("transfer-encoding: chunked" if self._is_chunked else "connection: close")
+        if self._is_chunked and not self._reuse:
+            lines.append("connection: close")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def no_content(status: int = 200) -> web.Response:
+    return web.Response(status=status, headers={hdrs.CONTENT_LENGTH: "0"})

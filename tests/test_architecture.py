@@ -1,0 +1,378 @@
+"""Every module of `gateway` and `workers` keeps the architecture; and the checker finds what it says it finds."""
+
+from itertools import pairwise
+from textwrap import dedent
+
+import pytest
+
+from tests.architecture import CATCH_ALL_BOUNDARIES, LAYERS, Module, find_cycle, judge, read_modules, words
+
+MODULES = read_modules()
+
+
+@pytest.mark.parametrize("name", MODULES, ids=lambda name: f"{name} keeps its place and its budget")
+def test_every_module(name: str) -> None:
+    findings = judge(MODULES[name], frozenset(MODULES))
+    assert not findings, "\n" + "\n".join(findings)
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    cycle = find_cycle(MODULES)
+    assert cycle is None, f"{' → '.join(cycle or [])}: move what they share into a module below both"
+
+
+def test_the_source_was_found() -> None:
+    assert {"gateway", "gateway.errors", "gateway.upstream.client"} <= MODULES.keys()
+
+
+def test_every_room_lies_in_one_layer_only() -> None:
+    rooms = [room for layer in LAYERS for room in layer.rooms]
+    assert len(rooms) == len(set(rooms))
+
+
+# The checker, on sources small enough to see the fault.
+
+WORLD = words("""
+    gateway gateway.app gateway.cache gateway.cache.key gateway.cache.store gateway.cli gateway.convert
+    gateway.convert.request gateway.errors gateway.exchange gateway.ids gateway.metrics gateway.redis gateway.schemas
+    gateway.schemas.anthropic gateway.simulator gateway.simulator.server gateway.simulator.shapes gateway.tasks
+    gateway.upstream gateway.upstream.retry gateway.upstream.transport gateway.web gateway.web.middleware
+    gateway.web.messages workers workers.execute workers.worker
+""")
+
+HEADER = '"""A module."""\n'
+
+
+def findings_of(name: str, source: str, *, is_package: bool = False) -> list[str]:
+    return judge(Module.of(name, HEADER + dedent(source), is_package=is_package), WORLD)
+
+
+def function_of(lines: int, *, docstring: str = "") -> str:
+    return "def run(item):\n" + docstring + "    item.go()\n" * (lines - 1)
+
+
+ACCEPTED_IMPORTS = {
+    "a front door may import the exchange": ("gateway.web.messages", "from gateway.exchange import Exchange"),
+    "IO rooms may import one another": ("gateway.cache.store", "from gateway.redis import connect"),
+    "modules of one door may import one another": ("gateway.web.messages", "import gateway.web.middleware"),
+    "a worker may import the exchange": ("workers.execute", "from gateway.exchange import Exchange"),
+    "pure code may import pure code": ("gateway.cache.key", "from gateway.schemas import anthropic"),
+    "pure code may compute": ("gateway.cache.key", "import hashlib, hmac, orjson"),
+    "IO code may import its pure half": ("gateway.cache.store", "from gateway.cache.key import fingerprint"),
+    "IO code may import the clock": ("gateway.ids", "import time"),
+}
+
+REJECTED_IMPORTS = {
+    "conversion imports IO": ("gateway.convert.request", "import gateway.metrics", "lies above it"),
+    "IO imports the exchange": ("gateway.cache.store", "from gateway import exchange", "lies above it"),
+    "the ground imports conversion": ("gateway.errors", "import gateway.convert.request", "lies above it"),
+    "a pure half imports its IO half": ("gateway.cache.key", "from gateway.cache import store", "lies above it"),
+    "the simulator imports the gateway's door": ("gateway.simulator.server", "import gateway.web", "neighbour"),
+    "the app imports a worker": ("gateway.app", "import workers.worker", "run `python -m workers`"),
+    "a command imports a worker": ("gateway.cli", "from workers import worker", "run `python -m workers`"),
+    "a worker imports the web": ("workers.worker", "from gateway.web import middleware", "no HTTP in"),
+    "a worker imports the app": ("workers.worker", "from gateway.app import build", "a process of its own"),
+    "a worker imports the simulator": ("workers.worker", "import gateway.simulator", "over HTTP"),
+    "a room has no layer": ("gateway.helpers", "", "has no layer"),
+    "a folder has no __init__": ("gateway.access.policy", "", "without __init__.py"),
+    "pure code imports asyncio": ("gateway.convert.request", "import asyncio", "asyncio in pure code"),
+    "pure code imports a part of os": ("gateway.errors", "from os.path import join", "os in pure code"),
+    "pure code imports chance": ("gateway.upstream.retry", "from random import random", "random in pure code"),
+    "pure code imports a logger": ("gateway.simulator.shapes", "import structlog as s", "structlog in pure code"),
+    "an import inside a function": ("gateway.ids", "async def run():\n    import json", "inside a function"),
+    "an import inside a method": (
+        "gateway.ids",
+        """
+        class Ids:
+            def make(self):
+                if self:
+                    from json import dumps
+        """,
+        "inside a function",
+    ),
+    "an import for types only": (
+        "gateway.convert.request",
+        """
+        from typing import TYPE_CHECKING
+        if TYPE_CHECKING:
+            from gateway.metrics import Metrics
+        """,
+        "lies above it",
+    ),
+    "pure code asks for the time": (
+        "gateway.cache.key",
+        """
+        import datetime
+        start = datetime.datetime.now(datetime.UTC)
+        """,
+        "reads the clock",
+    ),
+    "pure code opens a file": ("gateway.convert.request", "text = open('vocabulary')", "opens a file"),
+}
+
+ACCEPTED_CODE = {
+    "named errors are caught": (
+        "gateway.ids",
+        """
+        from contextlib import suppress
+        try:
+            go()
+        except (KeyError, OSError):
+            pass
+        with suppress(OSError):
+            go()
+        """,
+    ),
+    "the error middleware catches everything once": (
+        "gateway.web.middleware",
+        """
+        try:
+            go()
+        except Exception:
+            pass
+        """,
+    ),
+    "a task is kept in a field": (
+        "gateway.tasks",
+        """
+        class Loop:
+            def start(self):
+                self.task = asyncio.create_task(go())
+        """,
+    ),
+    "a task is kept in a collection": ("gateway.tasks", "held.add(asyncio.create_task(go()))"),
+    "a task is awaited on the spot": ("gateway.tasks", "async def run():\n    await asyncio.create_task(go())"),
+    "a TaskGroup that was opened owns the task": (
+        "gateway.tasks",
+        """
+        async def run():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(go())
+        """,
+    ),
+    "a TaskGroup that was passed in owns the task": (
+        "gateway.tasks",
+        """
+        def start(group: asyncio.TaskGroup):
+            group.create_task(go())
+        """,
+    ),
+    "a TaskGroup in a field owns the task": (
+        "gateway.tasks",
+        """
+        class Loop:
+            def __init__(self):
+                self.group = asyncio.TaskGroup()
+            def start(self):
+                self.group.create_task(go())
+        """,
+    ),
+    "a TaskGroup in a dataclass owns the task": (
+        "gateway.tasks",
+        """
+        @dataclass
+        class Loop:
+            group: asyncio.TaskGroup
+            def start(self):
+                self.group.create_task(go())
+        """,
+    ),
+    "a function of forty lines": ("gateway.ids", function_of(40)),
+    "a docstring does not count as length": ("gateway.ids", function_of(40, docstring='    """Says\n    more."""\n')),
+    "a module of four hundred lines": ("gateway.ids", "go()\n" * 399),
+    "a wire schema may be longer": ("gateway.schemas.anthropic", "go()\n" * 900),
+    "three blocks inside one another": (
+        "gateway.ids",
+        """
+        def run(items):
+            for item in items:
+                with item:
+                    if item:
+                        go()
+        """,
+    ),
+    "a chain of elif is flat": (
+        "gateway.ids",
+        """
+        def run(item):
+            if item == 1:
+                go()
+            elif item == 2:
+                go()
+            elif item == 3:
+                go()
+            elif item == 4:
+                go()
+            else:
+                go()
+        """,
+    ),
+    "a function inside a function counts its own blocks": (
+        "gateway.ids",
+        """
+        def run(items):
+            for item in items:
+                if item:
+                    def inner():
+                        while item:
+                            with item:
+                                go()
+        """,
+    ),
+}
+
+REJECTED_CODE = {
+    "a bare except": ("gateway.ids", "try:\n    go()\nexcept:\n    pass", "catches everything"),
+    "except Exception": ("gateway.ids", "try:\n    go()\nexcept Exception as e:\n    raise", "catches everything"),
+    "except BaseException": ("gateway.ids", "try:\n    go()\nexcept BaseException:\n    raise", "catches everything"),
+    "Exception among others": ("gateway.ids", "try:\n    go()\nexcept (A, Exception):\n    pass", "catches everything"),
+    "except* Exception": ("gateway.ids", "try:\n    go()\nexcept* Exception:\n    pass", "catches everything"),
+    "builtins.Exception": ("gateway.ids", "try:\n    go()\nexcept builtins.Exception:\n    pass", "catches everything"),
+    "everything suppressed": ("gateway.ids", "with contextlib.suppress(Exception):\n    go()", "catches everything"),
+    "a second catch-all at a boundary": (
+        "workers.execute",
+        """
+        try:
+            go()
+        except Exception:
+            pass
+        try:
+            go()
+        except Exception:
+            pass
+        """,
+        "workers.execute:9 catches everything",
+    ),
+    "a task that nobody holds": ("gateway.tasks", "asyncio.create_task(go())", "drops the task"),
+    "a task of an imported create_task": ("gateway.tasks", "create_task(go())", "drops the task"),
+    "a task of the loop": ("gateway.tasks", "asyncio.get_running_loop().create_task(go())", "drops the task"),
+    "a task thrown into the underscore": ("gateway.tasks", "_ = asyncio.ensure_future(go())", "drops the task"),
+    "a task with only a callback": (
+        "gateway.tasks",
+        "asyncio.create_task(go()).add_done_callback(print)",
+        "drops the task",
+    ),
+    "a function of forty-one lines": ("gateway.ids", function_of(41), "run is 41 lines long"),
+    "a method of forty-one lines": (
+        "gateway.ids",
+        "class Ids:\n    " + function_of(41).replace("\n", "\n    "),
+        "run is 41 lines long",
+    ),
+    "a module of four hundred and one lines": ("gateway.ids", "go()\n" * 400, "is 401 lines long"),
+    "four blocks inside one another": (
+        "gateway.ids",
+        """
+        def run(items):
+            for item in items:
+                while item:
+                    with item:
+                        if item:
+                            go()
+        """,
+        "run nests 4 deep",
+    ),
+    "an else that holds an if is deeper": (
+        "gateway.ids",
+        """
+        def run(item):
+            if item:
+                go()
+            else:
+                if item.a:
+                    go()
+                else:
+                    if item.b:
+                        go()
+                    else:
+                        if item.c:
+                            go()
+        """,
+        "run nests 4 deep",
+    ),
+    "blocks in an except, a case and an async loop": (
+        "gateway.ids",
+        """
+        async def run(items):
+            try:
+                go()
+            except OSError:
+                match items:
+                    case 1:
+                        async for item in items:
+                            async with item:
+                                go()
+        """,
+        "run nests 4 deep",
+    ),
+    "blocks in the end of a chain of elif": (
+        "gateway.ids",
+        """
+        def run(item):
+            if item == 1:
+                go()
+            elif item == 2:
+                try:
+                    go()
+                finally:
+                    try:
+                        go()
+                    except* OSError:
+                        if item:
+                            go()
+        """,
+        "run nests 4 deep",
+    ),
+}
+
+ACCEPTED = ACCEPTED_IMPORTS | ACCEPTED_CODE
+REJECTED = REJECTED_IMPORTS | REJECTED_CODE
+
+
+@pytest.mark.parametrize(("name", "source"), ACCEPTED.values(), ids=ACCEPTED)
+def test_the_checker_accepts(name: str, source: str) -> None:
+    assert findings_of(name, source) == []
+
+
+@pytest.mark.parametrize(("name", "source", "complaint"), REJECTED.values(), ids=REJECTED)
+def test_the_checker_rejects(name: str, source: str, complaint: str) -> None:
+    (finding,) = findings_of(name, source)
+    assert complaint in finding
+
+
+def test_the_checker_rejects_an_init_that_would_load_io_with_a_pure_half() -> None:
+    (finding,) = findings_of("gateway.upstream", "import gateway.upstream.transport", is_package=True)
+    assert "above a pure module" in finding
+
+
+def test_the_checker_accepts_an_init_that_imports_io_where_nothing_is_pure() -> None:
+    assert findings_of("gateway.web", "import asyncio, gateway.web.messages", is_package=True) == []
+
+
+def test_the_checker_rejects_a_module_without_a_header() -> None:
+    (finding,) = judge(Module.of("gateway.ids", "import json"), WORLD)
+    assert "has no module docstring" in finding
+
+
+@pytest.mark.parametrize("name", CATCH_ALL_BOUNDARIES)
+def test_a_boundary_has_a_layer_like_any_module(name: str) -> None:
+    assert findings_of(name, "") == []
+
+
+def test_the_checker_finds_a_circle_over_three_modules() -> None:
+    sources = {
+        "gateway.cache": "from gateway.redis import connect",
+        "gateway.redis": "import gateway.upstream",
+        "gateway.upstream": "from gateway import cache, errors",
+        "gateway.errors": "",
+    }
+    cycle = find_cycle({name: Module.of(name, source) for name, source in sources.items()}) or []
+    assert set(pairwise(cycle)) == {
+        ("gateway.cache", "gateway.redis"),
+        ("gateway.redis", "gateway.upstream"),
+        ("gateway.upstream", "gateway.cache"),
+    }
+
+
+def test_the_checker_finds_no_circle_where_two_import_the_same() -> None:
+    sources = {"gateway.cache": "import gateway.redis, gateway.ids", "gateway.redis": "import gateway.ids"}
+    assert find_cycle({name: Module.of(name, source) for name, source in sources.items()}) is None

@@ -1,0 +1,63 @@
+from types import MappingProxyType
+
+import pytest
+
+from gateway.upstream.routing import RoutingTable, Upstream, to_slug
+
+ALIASES = MappingProxyType(
+    {
+        "big": "~anthropic/claude-sonnet-latest",
+        "claude-3-5-*": "anthropic/claude-haiku-4.5",
+        "claude-3-5-sonnet-*": "anthropic/claude-sonnet-4.5",
+        "claude-opus-5": "openai/gpt-6",
+    }
+)
+
+
+def table(flavor: str = "openrouter") -> RoutingTable:
+    return RoutingTable(Upstream("u", "http://127.0.0.1:1/v1", flavor=flavor), ALIASES)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("requested", "model"),
+    [
+        pytest.param("big", "~anthropic/claude-sonnet-latest", id="an alias is replaced"),
+        pytest.param("claude-opus-5", "openai/gpt-6", id="an exact alias beats the built-in rule"),
+        pytest.param("claude-3-5-haiku-x", "anthropic/claude-haiku-4.5", id="a wildcard alias takes what it begins"),
+        pytest.param("claude-3-5-sonnet-x", "anthropic/claude-sonnet-4.5", id="the longest wildcard wins"),
+        pytest.param("claude-opus-4-8", "anthropic/claude-opus-4.8", id="a bare Claude name becomes a slug"),
+        pytest.param("openai/gpt-5", "openai/gpt-5", id="a slug passes"),
+        pytest.param("some-model", "some-model", id="an unknown name passes, and is never replaced"),
+        pytest.param("openai/gpt-5:nitro", "openai/gpt-5:nitro", id="a variant suffix passes"),
+        pytest.param("@preset/mine", "@preset/mine", id="a preset passes"),
+        pytest.param("claude-opus-4-8[1m]", "anthropic/claude-opus-4.8", id="Claude Code's context suffix is cut"),
+    ],
+)
+def test_names_resolve_by_precedence(requested: str, model: str) -> None:
+    route = table().resolve(requested)
+    assert route.target.model == model
+    assert route.requested == requested
+
+
+def test_on_another_upstream_claude_names_stay_as_they_are() -> None:
+    assert table("openai").resolve("claude-opus-4-8").target.model == "claude-opus-4-8"
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("claude-sonnet-4-5-20250929", "anthropic/claude-sonnet-4.5"),
+        ("claude-sonnet-4-20250514", "anthropic/claude-sonnet-4"),
+        ("claude-3-5-sonnet-20241022", "anthropic/claude-3.5-sonnet"),
+        ("claude-3-7-sonnet-latest", "anthropic/claude-3.7-sonnet"),
+        ("claude-3-haiku-20240307", "anthropic/claude-3-haiku"),
+        ("claude-opus-5", "anthropic/claude-opus-5"),
+        ("claude-fable-5-1", "anthropic/claude-fable-5.1"),
+    ],
+)
+def test_claude_names_of_all_ages_become_slugs(name: str, slug: str) -> None:
+    assert to_slug(name) == slug
+
+
+def test_an_upstream_never_shows_its_key() -> None:
+    assert "s3cret" not in repr(Upstream("u", "http://x", api_key="s3cret"))
