@@ -37,7 +37,7 @@ def words(text: str) -> frozenset[str]:
 LAYERS = (
     Layer("entry point", words("gateway.__main__")),
     Layer("commands", words("gateway.cli")),
-    Layer("processes", words("gateway.app workers")),
+    Layer("processes", words("gateway.app gateway.fleet workers")),
     Layer("HTTP in", words("gateway.web gateway.simulator"), apart=True),
     Layer("exchange", words("gateway.exchange")),
     Layer(

@@ -256,7 +256,9 @@ def _to_prompt(system: SystemPrompt, scope: Scope) -> Any:
 
 def _to_tool_call(block: ToolUseBlockParam, scope: Scope) -> ToolCall:
     """`input` keeps its key order: the upstream's prefix cache sees the same bytes in every later request."""
-    name = scope.names.to_chat(block["name"], block.get("toolset_name"))
+    name = block["name"]
+    if len(name) > scope.target.tool_name_limit or "toolset_name" in block:
+        name = scope.names.to_chat(name, block.get("toolset_name"))
     arguments = orjson.dumps(block["input"]).decode()
     return {"id": block["id"], "type": "function", "function": {"name": name, "arguments": arguments}}
 

@@ -47,8 +47,13 @@ def to_chat_tools(
         for path, tool in offered:
             _add_tool(chat_tools, tool, path, scope, keep_deferred)
     else:
+        limit = scope.target.tool_name_limit
         for index, tool in enumerate(tools):
-            _add_tool(chat_tools, tool, f"tools.{index}", scope, keep_deferred)
+            plain = _to_plain_function(tool, limit)
+            if plain is not None:
+                chat_tools.append(plain)
+            else:
+                _add_tool(chat_tools, tool, f"tools.{index}", scope, keep_deferred)
     if scope.names.originals or changes:
         _check_unique(chat_tools)
     return chat_tools
@@ -128,6 +133,18 @@ def _add_tool(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope, ke
         chat_tools.append(tool)
     else:
         chat_tools.append(_to_typed_tool(tool, path, scope, keep_deferred))
+
+
+def _to_plain_function(tool: Any, limit: int) -> FunctionTool | None:
+    """The common case at a third of the cost: name, description and schema, and nothing else to look at."""
+    if len(tool) != 3 or "input_schema" not in tool or not tool.get("description") or len(tool["name"]) > limit:
+        return None
+    function: FunctionDefinition = {
+        "name": tool["name"],
+        "description": tool["description"],
+        "parameters": tool["input_schema"],
+    }
+    return {"type": "function", "function": function}
 
 
 def _to_function(tool: CustomTool, path: str, scope: Scope, keep_deferred: bool) -> FunctionTool:

@@ -70,10 +70,9 @@ class Calls:
     `leading`: nothing but results has been said in the user's turn so far, so the next block may still be one.
     """
 
-    __slots__ = ("_answered", "_ids", "_open", "_role", "leading")
+    __slots__ = ("_answered", "_open", "_role", "leading")
 
     def __init__(self) -> None:
-        self._ids: set[str] = set()
         self._open: dict[str, int] = {}  # id → index of the message that made the call
         self._answered: set[str] = set()
         self._role = ""
@@ -90,9 +89,8 @@ class Calls:
         self.leading = role == "user"
 
     def add_call(self, call_id: str, index: int, position: int) -> None:
-        if call_id in self._ids:
+        if call_id in self._open:
             raise InvalidRequest(f"messages.{index}.content.{position}: `tool_use` ids must be unique")
-        self._ids.add(call_id)
         self._open[call_id] = index
 
     def add_result(self, call_id: str, index: int, position: int) -> None:

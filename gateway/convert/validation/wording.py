@@ -44,7 +44,8 @@ def to_invalid_request(error: ValidationError, body: dict[str, Any]) -> InvalidR
 
 
 def _unknown_tag(tag: object, expected: str) -> str:
-    return f"Input tag '{shorten(str(tag))}' found using 'type' does not match any of the expected tags: {expected}"
+    quoted = shorten(tag) if isinstance(tag, str) else type(tag).__name__
+    return f"Input tag '{quoted}' found using 'type' does not match any of the expected tags: {expected}"
 
 
 def _locate(location: Sequence[Any], body: Any, is_missing: bool) -> tuple[str, Any]:
