@@ -11,7 +11,7 @@ from bench.cases import CASES
 from bench.compare import Options, compare
 from bench.peers import PEERS, peer_recipes
 from bench.programs import CompilerError
-from bench.targets import BARE, DIRECT, Recipe, gateway_recipe, nginx_recipe
+from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, nginx_recipe
 
 COMMANDS = ("compare", "streams", "sweep", "plots", "show")
 TARGETS = ("gateway", "quiet", "bare", "nginx", "direct", *PEERS)
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments if named else ["compare", *arguments])
     try:
         status: int = options.run(options)
-    except CompilerError as error:
+    except (CompilerError, StartError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
     return status

@@ -83,18 +83,18 @@ def store(comparison: Comparison) -> Path:
     return store_json("compare", comparison.machine, asdict(comparison))
 
 
-def store_json(kind: str, machine: Machine, content: dict[str, Any]) -> Path:
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{kind}-{machine.date[:19].replace(':', '')}.json"
+def store_json(kind: str, machine: Machine, content: dict[str, Any], directory: Path = RESULTS) -> Path:
+    directory.mkdir(exist_ok=True)
+    path = directory / f"{kind}-{machine.date[:19].replace(':', '')}.json"
     path.write_text(json.dumps(content, indent=1))
     return path
 
 
-def latest(kind: str) -> Path:
+def latest(kind: str, directory: Path = RESULTS) -> Path:
     """The newest stored file of that kind. Raises FileNotFoundError."""
-    found = sorted(RESULTS.glob(f"{kind}-*.json"))
+    found = sorted(directory.glob(f"{kind}-*.json"))
     if not found:
-        raise FileNotFoundError(f"no {kind} has been run yet: nothing in {RESULTS}")
+        raise FileNotFoundError(f"no {kind} has been run yet: nothing in {directory}")
     return found[-1]
 
 

@@ -210,9 +210,12 @@ def _process(recipe: Recipe, stage: Stage, directory: Path, port: int) -> Iterat
     directory.mkdir(parents=True, exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     environment = inherited | {name: fill(value) for name, value in recipe.environment.items()}
+    command = shlex.split(fill(recipe.command))
+    if shutil.which(command[0]) is None:
+        raise StartError(f"{recipe.name} needs {command[0]}, which is not installed")
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            shlex.split(fill(recipe.command)),
+            command,
             env=environment,
             cwd=directory,
             stdin=subprocess.DEVNULL,

@@ -10,7 +10,16 @@ from typing import Any, cast
 
 import orjson
 
-from gateway.convert.content import Content, last_text, mark_cached, to_content, to_parts, to_text_part, to_tool_message
+from gateway.convert.content import (
+    Content,
+    last_text,
+    mark_cached,
+    to_content,
+    to_parts,
+    to_plain_result,
+    to_text_part,
+    to_tool_message,
+)
 from gateway.convert.reasoning import ReasoningReplay, drop_repeated_entries, to_reasoning_details
 from gateway.convert.scope import Scope
 from gateway.convert.thinking import snap_effort
@@ -82,12 +91,12 @@ class Conversation:
         for index, block in enumerate(content):
             if block["type"] == "text" and len(block) == 2:
                 parts.append({"type": "text", "text": block["text"]})
-                continue
-            path = f"messages.{number}.content.{index}"
-            if block["type"] == "tool_result":
-                self.messages.append(to_tool_message(block, path, parts, scope))
+            elif block["type"] != "tool_result":
+                parts += to_parts(block, f"messages.{number}.content.{index}", scope)
             else:
-                parts += to_parts(block, path, scope)
+                result = to_plain_result(block)
+                path = "" if result else f"messages.{number}.content.{index}"
+                self.messages.append(result or to_tool_message(block, path, parts, scope))
         if parts:
             self._append_user(to_content(parts))
 

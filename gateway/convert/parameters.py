@@ -20,8 +20,6 @@ from gateway.convert.vocabulary import (
     OPENAI_ONLY,
     OPENROUTER_ONLY,
     PROMPT_FIELDS,
-    REFUSED_FIELDS,
-    RESERVED_OVERRIDES,
     SERVICE_TIERS,
 )
 from gateway.errors import InvalidRequest
@@ -86,8 +84,8 @@ def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) 
         elif name in CHAT_FIELDS:
             foreign = OPENAI_ONLY if scope.target.openrouter else OPENROUTER_ONLY
             _pass(name, value, name, foreign, parameters, scope)
-        else:
-            _refuse_or_ignore(name, value, scope)
+        elif value not in ([], {}):
+            scope.note("dropped", name, IGNORED_FIELDS.get(name, "this upstream knows no such field"))
     _put_length(request["max_tokens"], parameters, scope)
     _put_speed(request.get("speed"), parameters, scope)
     if (
@@ -101,14 +99,6 @@ def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) 
         parameters.fields["provider"] = {"require_parameters": True, **(provider or {})}
     local_stops = _put_stops(request.get("stop_sequences") or [], parameters, scope)
     return parameters.settle(), local_stops
-
-
-def _refuse_or_ignore(name: str, value: Any, scope: Scope) -> None:
-    if value in ([], {}):
-        return
-    if name in REFUSED_FIELDS:
-        raise InvalidRequest(f"{name}: Extra inputs are not permitted by this upstream, only by Anthropic's own API")
-    scope.note("dropped", name, IGNORED_FIELDS.get(name, "the gateway knows no such field"))
 
 
 def _pass(name: str, value: Any, path: str, foreign: frozenset[str], parameters: Parameters, scope: Scope) -> None:
@@ -126,7 +116,6 @@ def _pass(name: str, value: Any, path: str, foreign: frozenset[str], parameters:
 def _put_openai(overrides: Mapping[str, Any], parameters: Parameters, scope: Scope) -> None:
     is_openrouter = scope.target.openrouter
     for name, value in overrides.items():
-        _check_override(name, "openai")
         if is_openrouter and name not in CHAT_FIELDS and name not in SHARED_FIELDS:
             scope.note("dropped", f"openai.{name}", "the upstream is not OpenAI's API")
         else:
@@ -139,13 +128,7 @@ def _put_openrouter(overrides: Mapping[str, Any], parameters: Parameters, scope:
             scope.note("dropped", "openrouter", "the upstream is not OpenRouter")
         return
     for name, value in overrides.items():
-        _check_override(name, "openrouter")
         _pass(name, value, f"openrouter.{name}", frozenset(), parameters, scope)
-
-
-def _check_override(name: str, space: str) -> None:
-    if name in RESERVED_OVERRIDES:
-        raise InvalidRequest(f"{space}.{name}: cannot be set here; use the request's own field")
 
 
 def _put_length(max_tokens: int, parameters: Parameters, scope: Scope) -> None:

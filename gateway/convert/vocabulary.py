@@ -89,11 +89,6 @@ OPENROUTER_ONLY = frozenset(
 )
 OPENAI_ONLY = frozenset({"moderation", "prompt_cache_retention", "safety_identifier", "store"})
 
-# What an `openai` or `openrouter` object may not set: it would slip past routing, limits or the conversion itself.
-RESERVED_OVERRIDES = frozenset(
-    {"max_tokens", "messages", "model", "stream", "system", "tools", "functions", "function_call"}
-)
-
 # Fields of a Messages request that are not parameters, or that go with others.
 PROMPT_FIELDS = frozenset(
     {
@@ -111,13 +106,10 @@ PROMPT_FIELDS = frozenset(
     }
 )
 
-# Fields whose loss leaves the answer as it would have been; and those whose loss would change it.
+# Fields whose loss leaves the answer as it would have been.
 IGNORED_FIELDS = {
-    "billing_policy": "it concerns Anthropic's billing",
     "diagnostics": "it concerns Anthropic's prompt cache",
-    "fallback_credit_token": "it concerns Anthropic's billing",
     "inference_geo": "the upstream chooses where it runs",
 }
-REFUSED_FIELDS = frozenset({"compaction", "container", "mcp_servers", "safeguards", "thread"})
 
 SUMMARY_HEADER = "[summary of the conversation so far]"

@@ -108,7 +108,7 @@ class Simulator:
         self._opened = 0
         self._scripts: defaultdict[str, deque[Script]] = defaultdict(deque)
         self._arrivals = asyncio.Condition()
-        app = application(key=key, clock=clock, sleep=sleep, middlewares=[web.middleware(self._observe)])
+        app = application(key=key, clock=clock, sleep=sleep, middlewares=[self._observe])
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
         self._server: asyncio.Server | None = None
 
@@ -160,6 +160,7 @@ class Simulator:
         assert server is not None
         return Connection(server, self, self._opened)
 
+    @web.middleware
     async def _observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         record = await _to_record(request)
         async with self._arrivals:

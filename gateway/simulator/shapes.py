@@ -81,7 +81,7 @@ def to_usage(
     cached_tokens: int = 0,
     cache_write_tokens: int = 0,
 ) -> Json:
-    """Usage as OpenRouter reports it: cached and written tokens lie within the prompt, reasoning within the completion."""
+    """Usage as OpenRouter reports it: cached and written tokens lie within the prompt, reasoning within completion."""
     prompt_cost = prompt_tokens * PROMPT_PRICE
     completion_cost = completion_tokens * COMPLETION_PRICE
     return {

@@ -1,25 +1,15 @@
 """A simulator on a loopback port with a fixed clock and no pauses, and a client that asks it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
 
 from gateway.simulator.loopback import Simulator
+from tests.simulator.reading import Ask, Reply
 
 NOW = 1_790_000_000
-
-Ask: TypeAlias = Callable[..., Awaitable["Reply"]]
-
-
-class Reply:
-    """A whole answer."""
-
-    def __init__(self, status: int, headers: Any, body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
 
 
 @pytest.fixture
@@ -45,8 +35,6 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def ask(simulator: Simulator, session: aiohttp.ClientSession) -> Ask:
-    """`await ask("sim/echo", "Hello", stream=True, …)`: further names go into the request's body."""
-
     async def ask(model: str, text: str = "Hello there", **more: Any) -> Reply:
         body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
         async with session.post(f"{simulator.url}/chat/completions", json=body) as response:

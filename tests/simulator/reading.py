@@ -1,10 +1,28 @@
 """Reading what the simulator sends, by other means than those it was written with."""
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from gateway.simulator.script import Script
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer, as a client got it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+# `await ask("sim/echo", "Hello", stream=True)`: model, the user's text, and further fields of the body.
+Ask: TypeAlias = Callable[..., Awaitable[Reply]]
 
 
 def body_of(script: Script) -> Any:

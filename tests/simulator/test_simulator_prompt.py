@@ -67,7 +67,11 @@ def test_the_last_user_text_is_what_the_user_said_last(messages: list[dict[str, 
         pytest.param([], (), id="no result yet"),
         pytest.param([result("a", "four")], ("four",), id="a result as a string"),
         pytest.param(
-            [result("a", [{"type": "text", "text": "four"}]), result("b", "five"), {"role": "user", "content": REMINDER}],
+            [
+                result("a", [{"type": "text", "text": "four"}]),
+                result("b", "five"),
+                {"role": "user", "content": REMINDER},
+            ],
             ("four", "five"),
             id="several results as parts, before a reminder",
         ),
@@ -107,7 +111,10 @@ TWO_TOOLS = [function("first", type="object"), {"type": "openrouter:web_search"}
         pytest.param("none", [], False, id="none offers none"),
         pytest.param("required", ["first", "second"], True, id="required wants any"),
         pytest.param(
-            {"type": "function", "function": {"name": "second"}}, ["second"], True, id="a named function is the only one"
+            {"type": "function", "function": {"name": "second"}},
+            ["second"],
+            True,
+            id="a named function is the only one",
         ),
     ],
 )
@@ -133,7 +140,9 @@ def test_the_prompt_is_estimated_from_messages_and_tools_alone() -> None:
         pytest.param({"messages": "Hello"}, "messages: expected an array", id="messages that are no array"),
         pytest.param({"messages": ["Hello"]}, "messages.0.role", id="a message that is no object"),
         pytest.param({"messages": [USER, {"role": "bogus"}]}, "messages.1.role", id="a role that does not exist"),
-        pytest.param({"messages": [{"role": "user", "content": 5}]}, "messages.0.content", id="content of another type"),
+        pytest.param(
+            {"messages": [{"role": "user", "content": 5}]}, "messages.0.content", id="content of another type"
+        ),
         pytest.param(
             {"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]},
             "messages.0.content.0",
@@ -156,12 +165,16 @@ def test_the_prompt_is_estimated_from_messages_and_tools_alone() -> None:
             id="a result of another call",
         ),
         pytest.param({"messages": [assistant(call_of("a", "{"))]}, "messages.0.tool_calls", id="arguments cut short"),
-        pytest.param({"messages": [assistant(call_of("a", "[]"))]}, "messages.0.tool_calls", id="arguments in an array"),
+        pytest.param(
+            {"messages": [assistant(call_of("a", "[]"))]}, "messages.0.tool_calls", id="arguments in an array"
+        ),
         pytest.param(
             {"messages": [assistant(call_of("a", name="x" * 65))]}, "messages.0.tool_calls", id="a call's name too long"
         ),
         pytest.param(
-            {"messages": [USER], "tools": [function("no spaces")]}, "tools.0.function.name", id="a tool's name with spaces"
+            {"messages": [USER], "tools": [function("no spaces")]},
+            "tools.0.function.name",
+            id="a tool's name with spaces",
         ),
         pytest.param({"messages": [USER], "max_tokens": 0}, "max_tokens", id="no room to answer"),
         pytest.param({"messages": [USER], "max_completion_tokens": "9"}, "max_completion_tokens", id="room in words"),

@@ -128,7 +128,9 @@ def test_tokens_are_estimated_as_a_quarter_of_the_bytes(text: str, tokens: int) 
 
 
 def test_a_stream_is_thinking_then_signature_then_text_then_calls_then_two_endings() -> None:
-    chunks = to_chunks(GENERATION, Completion(9, "Hi you", (to_thinking("So so"),), (CALL,), finish_reason="tool_calls"))
+    chunks = to_chunks(
+        GENERATION, Completion(9, "Hi you", (to_thinking("So so"),), (CALL,), finish_reason="tool_calls")
+    )
     assert [_kind_of(chunk) for chunk in chunks] == [
         "reasoning",
         "reasoning",

@@ -67,6 +67,7 @@ def check_turns(messages: Sequence[MessageParam], version: str) -> None:
 class Calls:
     """The tool calls of the latest assistant's turn, and which of them have their result.
 
+    An id may come again in a later turn: some upstreams count their calls anew in every reply.
     `leading`: nothing but results has been said in the user's turn so far, so the next block may still be one.
     """
 
@@ -94,15 +95,15 @@ class Calls:
         self._open[call_id] = index
 
     def add_result(self, call_id: str, index: int, position: int) -> None:
-        path = f"messages.{index}.content.{position}"
         if call_id not in self._open:
             raise InvalidRequest(
-                f"{path}: unexpected `tool_use_id` found in `tool_result` blocks: {shorten(call_id)}. "
+                f"messages.{index}.content.{position}: unexpected `tool_use_id` found in `tool_result` blocks: "
+                f"{shorten(call_id)}. "
                 "Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
             )
         if call_id in self._answered:
             raise InvalidRequest(
-                f"{path}: each tool_use must have a single result. "
+                f"messages.{index}.content.{position}: each tool_use must have a single result. "
                 f"Found multiple `tool_result` blocks with id: {shorten(call_id)}"
             )
         if self.leading:

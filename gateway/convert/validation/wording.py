@@ -66,4 +66,6 @@ def _locate(location: Sequence[Any], body: Any, is_missing: bool) -> tuple[str, 
             may_be_label = isinstance(value, dict)
         elif is_missing and is_last:
             path.append(str(part))
+        else:
+            may_be_label = False
     return ".".join(path), value

@@ -1,0 +1,1 @@
+"""Redis: every key, every script, the connections, and the embedded server."""

@@ -1,0 +1,141 @@
+"""Every Redis key on one page: its name, type, content and lifetime, and the version of what is stored.
+
+A `{…}` part is a Cluster hash tag: all keys of one batch share a slot, all keys of the scheduler share another, so that
+each script touches one slot only. Nothing in a name comes from a prompt or a client's key; tenant names are
+percent-encoded. Times are milliseconds of the Redis server's clock.
+
+    batches, one slot per batch: gw:b:{<batch id>}:
+      m        hash    the batch: status, cursor, times, options (gateway/batches/record)   none; ended: keep time (90 d)
+      in       hash    chunk number -> items' params, encoded     1 h while staging; none; unlinked when sealed
+      cid      hash    chunk number -> custom_ids, encoded; "index" -> first index of each chunk, 4 bytes each
+                                                                  1 h while staging; none; ended: retention (29 d)
+      lease    zset    index -> deadline of its lease             unlinked when sealed, as all down to `grant`
+      own      hash    index -> fence of the claim that holds it
+      retry    zset    index -> not before
+      sus      zset    index -> since when; lost twice, to be redelivered alone
+      lost     hash    index -> "<leases lost> <fence of the last one lost>"
+      try      hash    index -> upstream attempts so far
+      grant    hash    worker -> "<fence> <reply>", so that a repeated claim gets the same grant
+      ok, err  hash    index -> result line, encoded              none; ended: retention (29 d)
+
+    scheduler, one slot: gw:q:{s}:
+      b        hash    batch -> "<level> <tenant> <virtual time>"
+      wake     zset    batch with nothing to claim now -> when it may have again
+      due      zset    batch not ended -> when the sweeper looks at it next
+      weight   hash    tenant -> weight (1 when absent)
+      t:<0-2>  zset    tenant with claimable batches -> virtual time, per priority level
+      r:<0-2>  zset    "<tenant> <virtual time> <batch>", all scores 0: claimable batches in the order within a tenant
+      p:<w>    string  worker -> "<nonce> <batch>", so that a repeated pick gets the same batch          60 s
+
+    tenants
+      gw:tenants             set     tenants that ever had a batch
+      gw:t:{<t>}:batches     zset    batch id -> created             trimmed by the sweeper
+      gw:t:{<t>}:idem:<h>    string  digest of an Idempotency-Key -> batch id            60 s while creating, then 24 h
+
+    others
+      gw:rl:{<scope>}        string  GCRA arrival time               itself
+      gw:cb:{<upstream>}     hash    breaker: state, opened at, probe owner          10 min
+      gw:w:{<worker>}        hash    worker's heartbeat              30 s
+      gw:k:{<digest>}        hash    a client key's record           none
+      gw:c:{<digest>}        string  prompt-cache entry              per entry
+      gw:c:{<digest>}:l      string  lock of its single flight       30 s, renewed
+      gw:secret              string  the secret made when none is configured (SET NX)  none
+"""
+
+from typing import NamedTuple
+from urllib.parse import quote
+
+# Version of all stored forms above. A newer process reads older data; an older one refuses newer data and says so.
+DATA_VERSION = 1
+
+DEFAULT_PREFIX = "gw:"
+STAGING_SECONDS = 3600
+IDEMPOTENCY_SECONDS = 24 * 3600
+RESERVATION_SECONDS = 60
+
+PRIORITY_LEVELS = 3
+
+
+class BatchKeys(NamedTuple):
+    """The keys of one batch, in the order in which every batch script takes them."""
+
+    meta: str
+    input: str
+    ids: str
+    lease: str
+    own: str
+    retry: str
+    suspect: str
+    lost: str
+    tries: str
+    ok: str
+    err: str
+    grant: str
+
+
+class SchedulerKeys(NamedTuple):
+    """The scheduler's fixed keys, in the order in which its scripts take them; the levels run from low to high."""
+
+    records: str
+    wake: str
+    due: str
+    weights: str
+    tenants_low: str
+    tenants_normal: str
+    tenants_high: str
+    ready_low: str
+    ready_normal: str
+    ready_high: str
+
+
+class Keys:
+    """Builds key names under one prefix, so that several installations, or tests, can share a server."""
+
+    def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
+        self.prefix = prefix
+        queue = f"{prefix}q:{{s}}:"
+        self.scheduler = SchedulerKeys(
+            f"{queue}b",
+            f"{queue}wake",
+            f"{queue}due",
+            f"{queue}weight",
+            *(f"{queue}t:{level}" for level in range(PRIORITY_LEVELS)),
+            *(f"{queue}r:{level}" for level in range(PRIORITY_LEVELS)),
+        )
+        self.tenants = f"{prefix}tenants"
+        self.secret = f"{prefix}secret"
+
+    def batch(self, batch_id: str) -> BatchKeys:
+        base = f"{self.prefix}b:{{{batch_id}}}:"
+        parts = ("m", "in", "cid", "lease", "own", "retry", "sus", "lost", "try", "ok", "err", "grant")
+        return BatchKeys(*(base + part for part in parts))
+
+    def batch_meta(self, batch_id: str) -> str:
+        return f"{self.prefix}b:{{{batch_id}}}:m"
+
+    def pick(self, worker: str) -> str:
+        return f"{self.prefix}q:{{s}}:p:{quote(worker, safe='')}"
+
+    def tenant_batches(self, tenant: str) -> str:
+        return f"{self.prefix}t:{{{quote(tenant, safe='')}}}:batches"
+
+    def idempotency(self, tenant: str, digest: str) -> str:
+        return f"{self.prefix}t:{{{quote(tenant, safe='')}}}:idem:{digest}"
+
+    def rate_limit(self, scope: str) -> str:
+        return f"{self.prefix}rl:{{{quote(scope, safe=':')}}}"
+
+    def breaker(self, upstream: str) -> str:
+        return f"{self.prefix}cb:{{{quote(upstream, safe='')}}}"
+
+    def worker(self, worker: str) -> str:
+        return f"{self.prefix}w:{{{quote(worker, safe='')}}}"
+
+    def client_key(self, digest: str) -> str:
+        return f"{self.prefix}k:{{{digest}}}"
+
+    def cache_entry(self, digest: str) -> str:
+        return f"{self.prefix}c:{{{digest}}}"
+
+    def cache_lock(self, digest: str) -> str:
+        return f"{self.prefix}c:{{{digest}}}:l"

@@ -1,0 +1,77 @@
+"""The Lua scripts: loaded from `scripts/*.lua`, run by digest, sent whole when the server does not know them.
+
+Every script is idempotent, takes all its keys in KEYS and reads the server's clock, so that one whose reply was lost is
+simply run again here. That is the only retry on the queue's connection: the client's own retries are off, since they
+would repeat any command.
+
+A script's shared beginning (`_batch.lua`, `_scheduler.lua`) is named by its first line: `-- include: _batch`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from gateway.redis.connections import redis_failures
+
+_FOLDER: Final = Path(__file__).parent / "scripts"
+_INCLUDE: Final = "-- include: "
+# One repeat: a restarted server or a broken connection is met once; whoever calls again later has its own backoff.
+_ATTEMPTS: Final = 2
+
+Argument = str | bytes | int
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    name: str
+    source: str
+    sha: str
+
+    async def run(self, client: Redis, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
+        """The script's reply. Raises Unavailable or Overloaded (`redis_failures`) when Redis cannot answer."""
+        with redis_failures():
+            for _ in range(_ATTEMPTS - 1):
+                try:
+                    return await self._evaluate(client, keys, arguments)
+                except (RedisConnectionError, RedisTimeoutError):
+                    continue
+            return await self._evaluate(client, keys, arguments)
+
+    async def _evaluate(self, client: Redis, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        try:
+            return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await client.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+
+
+def load(name: str) -> Script:
+    """The script in `scripts/<name>.lua`, its shared beginning put in front."""
+    source = (_FOLDER / f"{name}.lua").read_text("utf-8")
+    first_line = source.partition("\n")[0]
+    if first_line.startswith(_INCLUDE):
+        shared = first_line.removeprefix(_INCLUDE).strip()
+        source = (_FOLDER / f"{shared}.lua").read_text("utf-8") + source
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+COMMIT: Final = load("commit")
+CLAIM: Final = load("claim")
+RENEW: Final = load("renew")
+DONE: Final = load("done")
+RELEASE: Final = load("release")
+CANCEL: Final = load("cancel")
+SETTLE: Final = load("settle")
+DELETE: Final = load("delete")
+LIST: Final = load("list")
+
+SCHEDULE: Final = load("schedule")
+PICK: Final = load("pick")
+PARK: Final = load("park")
+DROP: Final = load("drop")
