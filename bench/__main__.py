@@ -15,7 +15,7 @@ from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, ngin
 
 COMMANDS = ("compare", "streams", "sweep", "plots", "show")
 TARGETS = ("gateway", "quiet", "bare", "nginx", "direct", *PEERS)
-DEFAULT_TARGETS = "gateway,bare,nginx,direct"
+DEFAULT_TARGETS = "gateway,bare,nginx,direct,quiet"
 PLOTS = Path("docs/performance")
 
 
@@ -51,7 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     many.set_defaults(run=_streams)
     _add_targets(many, "gateway")
     many.add_argument("--streams", type=int, default=10_000)
-    many.add_argument("--deltas", type=int, default=30, help="deltas of each stream, one a second (30)")
 
     over = commands.add_parser("sweep", help="figures over request sizes, streams and connections")
     over.set_defaults(run=_sweep)
@@ -120,7 +119,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _streams(options: argparse.Namespace) -> int:
     sound = True
     for recipe in _recipes(options):
-        found = streams.hold(recipe, options.streams, options.deltas, _say)
+        found = streams.hold(recipe, options.streams, _say)
         print(streams.render(found))
         results.store_json("streams", found.machine, asdict(found))
         sound = sound and not found.faults

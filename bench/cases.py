@@ -20,6 +20,7 @@ VOCABULARY = """
 """
 ODDITIES = (".\n", ",", ' "quoted"', "\n\t- ", " → ", " é")
 PLAIN = "plain-1"
+PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x04\x00\x00\x00\x04\x00\x08\x02\x00\x00\x00"  # 1024 × 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def conversation(size: int) -> Body:
 
 
 def image() -> Body:
-    data = base64.b64encode(random.Random(7).randbytes(1_125_000)).decode()
+    data = base64.b64encode(PNG_START + random.Random(7).randbytes(1_125_000 - len(PNG_START))).decode()
     source = {"type": "base64", "media_type": "image/png", "data": data}
     content = [{"type": "image", "source": source}, {"type": "text", "text": "What is this?"}]
     return {"model": PLAIN, "max_tokens": 1024, "messages": [{"role": "user", "content": content}]}

@@ -13,13 +13,13 @@ from bench.cases import CASES, Case
 from bench.load import Shape, end_load
 from bench.measure import machine, memory_mib, raise_file_limit
 from bench.results import Comparison, Run, Startup
-from bench.targets import DIRECT, Recipe, Stage, StartError, Target, running, running_stage
+from bench.targets import Recipe, Stage, StartError, Target, running, running_stage
 
 STARTS = 3  # of each target, for the time to its first answer
 SLOW_START = 5.0  # seconds; one that takes longer is started once
 SETTLE = 0.3  # seconds for a target to drop the streams of its last case
 STREAMS_FOR_MEMORY = 500
-DIRECT_CASES = ("one",)  # the only ones for which a goal asks what there is without a proxy
+ONLY_IN = {"direct": ("one",), "quiet": ("small",)}  # targets that only serve to be subtracted from another
 
 Say = Callable[[str], None]
 
@@ -40,31 +40,31 @@ def compare(recipes: Sequence[Recipe], options: Options, say: Say) -> Comparison
         targets = []
         for recipe in recipes:
             try:
-                target, startup = _start(recipe, stage, stack)
+                target = _start(recipe, stage, stack, comparison, say)
             except StartError as error:
                 comparison.left_out[recipe.name] = str(error)
                 say(f"{recipe.name}: left out, see below")
                 continue
             targets.append(target)
-            if target.name != DIRECT.name:
-                comparison.startups[target.name] = startup
-                say(f"{target.name}: first answer after {startup.first_answers[-1]:.2f} s, {startup.idle_mib:.0f} MiB")
         _measure(targets, options, comparison, say)
     return comparison
 
 
-def _start(recipe: Recipe, stage: Stage, stack: ExitStack) -> tuple[Target, Startup]:
+def _start(recipe: Recipe, stage: Stage, stack: ExitStack, comparison: Comparison, say: Say) -> Target:
+    """Start it, a few times for the time that takes, and look at its memory before anything else is asked of it."""
     first_answers: list[float] = []
-    while len(first_answers) < STARTS - 1 and max(first_answers, default=0) < SLOW_START and recipe is not DIRECT:
+    alone = recipe.name not in ONLY_IN
+    while alone and len(first_answers) < STARTS - 1 and max(first_answers, default=0) < SLOW_START:
         with running(recipe, stage) as attempt:
             first_answers.append(attempt.first_answer)
     target = stack.enter_context(running(recipe, stage))
-    first_answers.append(target.first_answer)
-    if recipe is DIRECT:
-        return target, Startup(first_answers, 0.0, 0.0)
-    time.sleep(SETTLE)
-    idle = memory_mib(target.processes())
-    return target, Startup(first_answers, idle, _memory_per_stream(target, idle))
+    if alone:
+        first_answers.append(target.first_answer)
+        time.sleep(SETTLE)
+        idle = memory_mib(target.processes())
+        comparison.startups[target.name] = Startup(first_answers, idle, _memory_per_stream(target, idle))
+        say(f"{target.name}: first answer after {target.first_answer:.2f} s, {idle:.0f} MiB")
+    return target
 
 
 def _memory_per_stream(target: Target, idle: float) -> float:
@@ -81,7 +81,7 @@ def _measure(targets: Sequence[Target], options: Options, comparison: Comparison
     for number in range(options.rounds):
         for case in (CASES[name] for name in options.cases):
             for target in _in_turn(targets, number):
-                if target.name == DIRECT.name and case.name not in DIRECT_CASES:
+                if case.name not in ONLY_IN.get(target.name, options.cases):
                     continue
                 run = Run(number, case.name, target.name, target.load(case.body, _shape(case, options.seconds)))
                 comparison.runs.append(run)

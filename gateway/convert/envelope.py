@@ -11,12 +11,11 @@ import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import orjson
 
-# One entry of an upstream's reasoning_details. A plain dict on purpose: kinds and keys not known yet must survive.
-Entry = dict[str, Any]
+from gateway.schemas.openai import ReasoningEntry
 
 VERSION = "gw1"
 
@@ -57,7 +56,7 @@ class Envelope:
     """`entries` is empty when the upstream sent plain reasoning, without details or with an explicit empty list."""
 
     model: str
-    entries: list[Entry]
+    entries: list[ReasoningEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class RejectedEnvelope:
     reason: Literal["unknown key", "forged", "damaged"]
 
 
-def seal(entries: Sequence[Entry], model: str, keyring: Keyring) -> str:
+def seal(entries: Sequence[ReasoningEntry], model: str, keyring: Keyring) -> str:
     key_id, key = keyring.keys[0]
     content = zlib.compress(orjson.dumps({"model": model, "entries": entries}), DEFLATE_LEVEL)
     signed = f"{VERSION}.{key_id}.{_to_base64(content)}"

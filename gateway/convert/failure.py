@@ -59,7 +59,6 @@ ERROR_TYPES: dict[str, type[GatewayError]] = {
     "payment_required": BillingProblem,
     "rate_limit_exceeded": RateLimited,
     "provider_overloaded": Overloaded,
-    "provider_unavailable": Overloaded,
     "invalid_request": InvalidRequest,
     "invalid_prompt": InvalidRequest,
     "not_found": NotFound,

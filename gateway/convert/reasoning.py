@@ -5,19 +5,20 @@ Gemini's and OpenAI's forms, kinds not known yet) is shown as text where it has 
 an envelope in the block's opaque string. Nothing is kept here: each request brings its own history.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from gateway.convert.envelope import Envelope, Keyring, Entry, RejectedEnvelope, open_envelope, seal
+from gateway.convert.envelope import Envelope, Keyring, RejectedEnvelope, open_envelope, seal
 from gateway.convert.notes import Note
 from gateway.convert.target import Target, same_model, to_family
 from gateway.convert.vocabulary import CLAUDE_FORMAT, FORMAT_FAMILIES, SIGNING_FAMILIES
+from gateway.schemas.openai import ReasoningEntry
 
 TEXT_FIELDS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
-def merge_entry(entries: list[Entry], entry: Entry) -> str:
+def merge_entry(entries: list[ReasoningEntry], entry: ReasoningEntry) -> str:
     """Fold one streamed entry into `entries`, in place; return the visible text that it adds.
 
     Fragments with one (type, index, id) are one entry: text is joined, and the first signature, format and id stay.
@@ -28,20 +29,10 @@ def merge_entry(entries: list[Entry], entry: Entry) -> str:
         if entry.get("type") in TEXT_FIELDS or entry not in entries:
             entries.append(entry.copy())
         return _string(entry.get("text")) or _string(entry.get("summary"))
-    name = TEXT_FIELDS[entry["type"]]
-    fragment = _string(entry.get(name))
-    if fragment:
-        text = _string(earlier.get(name))
-        earlier[name] = None  # leaves `text` as the only reference, so that += grows the string in place: 9 × faster
-        text += fragment
-        earlier[name] = text
-    for key in ("signature", "format", "id"):
-        if earlier.get(key) is None and entry.get(key) is not None:
-            earlier[key] = entry[key]
-    return fragment
+    return _merge(cast(dict[str, Any], earlier), entry, TEXT_FIELDS[entry["type"]])
 
 
-def continues(entries: Sequence[Entry], entry: Entry, model: str) -> bool:
+def continues(entries: Sequence[ReasoningEntry], entry: ReasoningEntry, model: str) -> bool:
     """Whether `entry` belongs in the thinking block that already holds `entries`.
 
     Each part of Claude's reasoning needs a block of its own, since its signature covers that part alone.
@@ -49,7 +40,7 @@ def continues(entries: Sequence[Entry], entry: Entry, model: str) -> bool:
     return not entries or to_family(model) != "claude" or _earlier_part(entries, entry) is not None
 
 
-def to_signature(entries: Sequence[Entry], model: str, keyring: Keyring) -> str:
+def to_signature(entries: Sequence[ReasoningEntry], model: str, keyring: Keyring) -> str:
     """The signature of a thinking block that shows these entries. Never empty; no entries: the reasoning was plain."""
     if len(entries) == 1 and entries[0].get("type") == "reasoning.text" and _is_claudes(entries[0], model):
         signature = _string(entries[0].get("signature"))
@@ -58,7 +49,7 @@ def to_signature(entries: Sequence[Entry], model: str, keyring: Keyring) -> str:
     return seal(entries, model, keyring)
 
 
-def to_redacted_data(entries: Sequence[Entry], model: str, keyring: Keyring) -> str:
+def to_redacted_data(entries: Sequence[ReasoningEntry], model: str, keyring: Keyring) -> str:
     """The data of a redacted_thinking block for entries that show no text."""
     if len(entries) == 1 and entries[0].get("type") == "reasoning.encrypted" and _is_claudes(entries[0], model):
         data = _string(entries[0].get("data"))
@@ -67,27 +58,11 @@ def to_redacted_data(entries: Sequence[Entry], model: str, keyring: Keyring) -> 
     return seal(entries, model, keyring)
 
 
-def to_thinking_blocks(
-    entries: Iterable[Entry], plain_text: str, model: str, keyring: Keyring
-) -> list[dict[str, Any]]:
-    """The thinking blocks of a whole answer. `plain_text` is shown where no entry has any text of its own."""
-    runs: list[list[Entry]] = []
-    texts: list[str] = []
-    for entry in entries:
-        if not runs or not continues(runs[-1], entry, model):
-            runs.append([])
-            texts.append("")
-        texts[-1] += merge_entry(runs[-1], entry)
-    if plain_text and not any(texts):
-        runs, texts = runs or [[]], [plain_text, *texts[1:]]
-    return [_to_block(run, text, model, keyring) for run, text in zip(runs, texts, strict=True)]
-
-
 @dataclass(frozen=True, slots=True)
 class ReasoningReplay:
     """What one assistant message gives back. `details` None: send none; []: the upstream wants its empty list back."""
 
-    details: list[Entry] | None = None
+    details: list[ReasoningEntry] | None = None
     plain: str | None = None
     notes: tuple[Note, ...] = ()
 
@@ -102,7 +77,7 @@ def to_reasoning_details(
     """
     if target.reasoning_field is None:
         return ReasoningReplay(notes=(Note("dropped", path, "this upstream takes no earlier reasoning"),))
-    details: list[Entry] = []
+    details: list[ReasoningEntry] = []
     texts: list[str] = []
     reasons: list[str] = []
     explicitly_empty = False
@@ -142,44 +117,54 @@ def drop_repeated_entries(messages: Sequence[dict[str, Any]]) -> bool:
         if len(kept) < len(details):
             dropped = True
             message["reasoning_details"] = kept
+            if not kept:
+                del message["reasoning_details"]
         seen.update(entry["id"] for entry in kept if _string(entry.get("id")))
     return dropped
 
 
-def _earlier_part(entries: Sequence[Entry], entry: Entry) -> Entry | None:
+def _earlier_part(entries: Sequence[ReasoningEntry], entry: ReasoningEntry) -> ReasoningEntry | None:
     """The entry that `entry` is a further fragment of. Without an index only the last one can be."""
-    kind, index = entry.get("type"), entry.get("index")
-    if kind not in TEXT_FIELDS:
+    if not entries or entry.get("type") not in TEXT_FIELDS:
         return None
-    for earlier in reversed(entries):
-        if earlier.get("type") == kind and earlier.get("index") == index and _same_id(earlier, entry):
-            return earlier
-        if index is None:
-            return None
-    return None
+    if _is_same(entries[-1], entry):
+        return entries[-1]
+    if entry.get("index") is None:
+        return None
+    return next((part for part in reversed(entries) if _is_same(part, entry)), None)
 
 
-def _same_id(one: Entry, other: Entry) -> bool:
-    return one.get("id") is None or other.get("id") is None or one["id"] == other["id"]
+def _is_same(one: ReasoningEntry, other: ReasoningEntry) -> bool:
+    if one.get("type") != other.get("type") or one.get("index") != other.get("index"):
+        return False
+    one_id, other_id = one.get("id"), other.get("id")
+    return one_id is None or other_id is None or one_id == other_id
+
+
+def _merge(earlier: dict[str, Any], entry: Mapping[str, Any], name: str) -> str:
+    fragment = _string(entry.get(name))
+    if fragment:
+        text = _string(earlier.get(name))
+        earlier[name] = None  # leaves `text` as the only reference, so that += grows the string in place: 9 × faster
+        text += fragment
+        earlier[name] = text
+    for key in ("signature", "format", "id"):
+        if earlier.get(key) is None and entry.get(key) is not None:
+            earlier[key] = entry[key]
+    return fragment
 
 
 def _string(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _is_claudes(entry: Entry, model: str) -> bool:
+def _is_claudes(entry: ReasoningEntry, model: str) -> bool:
     return entry.get("format") in (None, CLAUDE_FORMAT) and to_family(model) == "claude"
-
-
-def _to_block(entries: Sequence[Entry], text: str, model: str, keyring: Keyring) -> dict[str, Any]:
-    if text or (len(entries) == 1 and entries[0].get("signature")):
-        return {"type": "thinking", "thinking": text, "signature": to_signature(entries, model, keyring)}
-    return {"type": "redacted_thinking", "data": to_redacted_data(entries, model, keyring)}
 
 
 def _open_block(
     block: dict[str, Any], index: int, target: Target, keyring: Keyring
-) -> list[Entry] | str | None:
+) -> list[ReasoningEntry] | str | None:
     """Its entries; None where it is plain text without any; or, in words, why it cannot be given back."""
     opaque = block.get("signature") or block.get("data") or ""
     match open_envelope(opaque, keyring):
@@ -193,7 +178,7 @@ def _open_block(
             return None if target.family not in SIGNING_FAMILIES else "reasoning without a signature"
 
 
-def _claude_entry(block: dict[str, Any], index: int) -> Entry:
+def _claude_entry(block: dict[str, Any], index: int) -> ReasoningEntry:
     if block["type"] == "redacted_thinking":
         return {"type": "reasoning.encrypted", "data": block["data"], "format": CLAUDE_FORMAT, "index": index}
     return {
@@ -205,7 +190,7 @@ def _claude_entry(block: dict[str, Any], index: int) -> Entry:
     }
 
 
-def _is_welcome(entry: Entry, target: Target) -> bool:
+def _is_welcome(entry: ReasoningEntry, target: Target) -> bool:
     """Whether the target takes the entry back: made by its own family, and signed where that family checks."""
     family = FORMAT_FAMILIES.get(_string(entry.get("format")), target.family)
     if target.family not in (family, "other"):

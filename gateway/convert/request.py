@@ -58,7 +58,8 @@ def to_chat_request(request: MessagesRequest, target: Target, keyring: Keyring) 
     conversation.add_system_prompt(request.get("system"))
     conversation.add_messages(messages)
     fields, stop_sequences = to_parameters(request, scope, conversation.effort)
-    body = cast(ChatRequest, {"model": target.model, "messages": conversation.messages, **fields})
+    # The last two are ours to say, whatever an override holds.
+    body = cast(ChatRequest, {**fields, "model": target.model, "messages": conversation.messages})
     _add_tools(body, request, conversation, scope)
     if request.get("stream"):
         body = to_streamed(body, target)

@@ -6,6 +6,7 @@ result (`dataclasses.replace`) with what the catalogue says. Nothing here looks 
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 Flavor = Literal["openrouter", "openai"]
@@ -122,6 +123,7 @@ def bare_name(model: str) -> str:
     return _without_variant(model).rpartition("/")[2]
 
 
+@lru_cache(maxsize=1024)
 def to_family(model: str) -> Family:
     """Who made the model, as far as that decides which reasoning it can be given back."""
     name = bare_name(model)

@@ -184,11 +184,8 @@ def _carry_options(
 
 
 def _to_typed_tool(tool: Mapping[str, Any], path: str, scope: Scope, keep_deferred: bool) -> ChatTool:
-    for needed in (
-        "name",
-        *(("display_width_px", "display_height_px") if tool["type"].startswith("computer_") else ()),
-    ):
-        if needed not in tool and tool["type"] != "mcp_toolset":
+    for needed in ("display_width_px", "display_height_px") if tool["type"].startswith("computer_") else ():
+        if needed not in tool:
             raise InvalidRequest(f"{path}.{needed}: Field required")
     known = to_client_function(tool)
     if known is None:

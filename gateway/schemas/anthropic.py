@@ -259,6 +259,7 @@ class McpToolListingBlockParam(TypedDict):
     type: Literal["mcp_tool_listing"]
     mcp_server_name: str
     tools: Objects
+    cache_control: NotRequired[CacheControl | None]
 
 
 class CompactionBlockParam(TypedDict):
@@ -272,7 +273,13 @@ class CompactionBlockParam(TypedDict):
 
 FallbackBlockParam = TypedDict(
     "FallbackBlockParam",
-    {"type": Literal["fallback"], "from": JsonObject, "to": JsonObject, "trigger": NotRequired[Any]},
+    {
+        "type": Literal["fallback"],
+        "from": JsonObject,
+        "to": JsonObject,
+        "trigger": NotRequired[Any],
+        "cache_control": NotRequired[CacheControl | None],
+    },
 )
 
 
@@ -297,6 +304,7 @@ class AudioBlockParam(TypedDict):
 
     type: Literal["input_audio"]
     input_audio: AudioContent
+    cache_control: NotRequired[CacheControl | None]
 
 
 class VideoBlockParam(TypedDict):
@@ -304,6 +312,7 @@ class VideoBlockParam(TypedDict):
 
     type: Literal["video_url"]
     video_url: VideoUrl
+    cache_control: NotRequired[CacheControl | None]
 
 
 ContentBlockParam: TypeAlias = Annotated[
@@ -487,7 +496,9 @@ class UpstreamTool(TypedDict):
     """Not Anthropic's: one of OpenRouter's server tools (`openrouter:datetime`, …), handed on as it is."""
 
     type: Annotated[str, Field(pattern=r"^openrouter:[a-z0-9_]+$")]
+    name: NotRequired[str]
     parameters: NotRequired[JsonObject | None]
+    cache_control: NotRequired[CacheControl | None]
 
 
 class GrammarFormat(TypedDict):
@@ -501,6 +512,7 @@ class GrammarTool(TypedDict):
 
     type: Literal["custom"]
     custom: GrammarFormat
+    cache_control: NotRequired[CacheControl | None]
 
 
 IS_CUSTOM = "[custom]"

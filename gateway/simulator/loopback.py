@@ -30,7 +30,7 @@ ARRIVAL_SECONDS = 10.0
 class Connection(web.RequestHandler):
     """A client's connection, which tells when it ended and whether the client ended it."""
 
-    __slots__ = ("closed", "closed_at", "closed_by_client", "number", "owner")
+    __slots__ = ("closed", "closed_at", "closed_by_client", "number", "owner", "wire")
 
     def __init__(self, server: web.Server, owner: "Simulator", number: int) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
@@ -40,7 +40,13 @@ class Connection(web.RequestHandler):
         self.closed_at: float | None = None
         self.closed_by_client = False
 
+    def abort(self) -> None:
+        """Close without sending what is left. aiohttp's own `transport` is gone by then, as it has let go of it."""
+        self.wire.abort()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.wire = transport
         self.owner.connections.add(self)
         super().connection_made(transport)
 
@@ -149,8 +155,7 @@ class Simulator:
         self._server.close()
         await self._runner.cleanup()
         for connection in list(self.connections):
-            if connection.transport is not None:
-                connection.transport.abort()
+            connection.abort()
             await connection.closed.wait()
         await self._server.wait_closed()
 

@@ -4,9 +4,11 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import ValidationError
 
 from gateway.convert.notes import Note
 from gateway.convert.validation import check_count_tokens_request
+from gateway.convert.validation.request import MESSAGES
 from gateway.errors import InvalidRequest
 from tests.convert.bodies import (
     ABSENT,
@@ -188,9 +190,7 @@ def test_a_body_other_than_an_object_is_refused(fields: Any) -> None:
 
 def test_an_unknown_block_type_is_refused_with_its_path_and_the_known_types() -> None:
     message = refusal(body(messages=[user("a"), assistant("b"), user(text("c"), {"type": "hologram"})]))
-    assert message.startswith(
-        "messages.2.content.1: Input tag 'hologram' found using 'type' does not match any of the expected tags: 'text', "
-    )
+    assert message.startswith("messages.2.content.1: Input tag 'hologram' found using 'type' does not match any of the")
     assert "'redacted_thinking'" in message
 
 
@@ -205,7 +205,7 @@ def test_only_a_part_of_what_the_client_sent_is_quoted() -> None:
 
 
 def test_a_million_wrong_items_cost_no_more_than_one() -> None:
-    """Every list stops at its first error; with all errors collected this would take seconds and gigabytes."""
+    """Every list stops at its first error; with all errors collected this would take seconds, and gigabytes."""
     wrong = [{}] * 200_000
     for fields in (
         body(messages=wrong),
@@ -214,8 +214,10 @@ def test_a_million_wrong_items_cost_no_more_than_one() -> None:
         body(stop_sequences=wrong),
         body(models=wrong, plugins=wrong, transforms=wrong, modalities=wrong),
         body(provider={"order": wrong, "quantizations": wrong}),
-        body(logit_bias={f"{i}": {} for i in range(1000)}),
     ):
+        with pytest.raises(ValidationError) as raised:
+            MESSAGES.validate_python(fields, strict=True)
+        assert raised.value.error_count() < 10
         assert len(refusal(fields)) < 200
 
 
@@ -310,10 +312,11 @@ def test_a_field_that_changes_what_the_rest_means_is_refused_by_name(name: str, 
 
 
 @pytest.mark.parametrize("name", [*UNSUPPORTED, "thread"])
-def test_such_a_field_that_asks_for_nothing_is_dropped(name: str) -> None:
-    request, notes = check(body(**{name: None}))
+@pytest.mark.parametrize("nothing", [None, [], {}], ids=repr)
+def test_such_a_field_that_asks_for_nothing_is_dropped_in_silence(name: str, nothing: Any) -> None:
+    request, notes = check(body(**{name: nothing}), strict=True)
     assert name not in request
-    assert notes == [Note("dropped", name, "no such field is known")]
+    assert notes == []
 
 
 def test_a_thread_is_refused_with_the_code_on_which_sdks_send_the_whole_conversation() -> None:
@@ -344,7 +347,7 @@ def test_unknown_fields_are_dropped_with_a_note_each() -> None:
 
 
 def test_unknown_fields_are_refused_in_strict_mode() -> None:
-    with pytest.raises(InvalidRequest, match="^zeta: Extra inputs are not permitted$"):
+    with pytest.raises(InvalidRequest, match=r"^zeta: Extra inputs are not permitted$"):
         check(body(zeta=1), strict=True)
 
 
@@ -378,7 +381,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "keys in blocks that no type lists": body(
         messages=[user(text("a", mood="calm")), {**assistant("b"), "id": "msg_1"}]
     ),
-    "all kinds of thinking": body(thinking={"type": "between_tools"}),
+    "thinking between tools": body(thinking={"type": "between_tools"}),
     "disabled thinking": body(thinking={"type": "disabled"}),
     "enabled thinking": body(thinking={**ENABLED, "display": "summarized"}, max_tokens=1025),
     "adaptive thinking beside a forced tool": body(thinking={"type": "adaptive"}, **FORCED),

@@ -37,9 +37,9 @@ async def test_the_sdk_gets_a_message(live: Live) -> None:
 
 
 async def test_the_name_that_was_asked_for_is_echoed_and_the_slug_goes_upstream(live: Live) -> None:
-    message = await live.client().messages.create(**{**HELLO, "model": "claude-sonnet-4-5-20250929"})
-    assert message.model == "claude-sonnet-4-5-20250929"
-    assert live.simulator.requests()[0].json["model"] == "anthropic/claude-sonnet-4.5"
+    message = await live.client().messages.create(**{**HELLO, "model": "claude-opus-4-8-20260101"})
+    assert message.model == "claude-opus-4-8-20260101"
+    assert live.simulator.requests()[0].json["model"] == "anthropic/claude-opus-4.8"
 
 
 async def test_every_part_of_a_coding_agents_request_reaches_the_upstream(live: Live) -> None:
@@ -226,27 +226,33 @@ async def test_the_sdks_tool_runner_finishes_with_its_default_options(live: Live
         ("sim/hang-up", anthropic.InternalServerError, "api_error"),
         ("sim/hang-up-early", anthropic.InternalServerError, "api_error"),
         ("sim/overflow", anthropic.BadRequestError, "invalid_request_error"),
-        ("sim/tool-bad-json", anthropic.InternalServerError, "api_error"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_sdk_raises_the_class_of_each_failure(
     simulator: Any, model: str, error: type[Exception], kind: str | None, stream: bool
 ) -> None:
-    tools: Any = [{"name": "look", "input_schema": {"type": "object", "properties": {"at": {"type": "string"}}}}]
     async with serving(simulator, max_attempts=1) as live:
         with pytest.raises(anthropic.APIStatusError) as caught:
             if stream:
-                async with live.client().messages.stream(**{**HELLO, "model": model, "tools": tools}) as events:
+                async with live.client().messages.stream(**{**HELLO, "model": model}) as events:
                     await events.get_final_message()
             else:
-                await live.client().messages.create(**{**HELLO, "model": model, "tools": tools})
+                await live.client().messages.create(**{**HELLO, "model": model})
     if not stream:
         assert isinstance(caught.value, error)
     if kind is not None:
         assert caught.value.body["error"]["type"] == kind  # type: ignore[index, call-overload]
     if model == "sim/overflow":
         assert "prompt is too long: " in str(caught.value)
+
+
+async def test_cut_off_tool_arguments_are_closed_and_said(live: Live) -> None:
+    tool = {"name": "look", "input_schema": {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]}}
+    status, headers, body = await post(live, {**HELLO, "model": "sim/tool-bad-json", "tools": [tool]})
+    assert (status, body["stop_reason"]) == (200, "tool_use")
+    assert body["content"][0]["input"] == {"at": "simulated"}
+    assert "changed:content.0.input" in headers["x-gateway-ignored"]
 
 
 @pytest.mark.parametrize("status", [401, 402])

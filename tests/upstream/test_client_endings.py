@@ -1,7 +1,7 @@
 """How calls of every UpstreamClient end early: broken connections, timeouts, aborts, cancellation, slow readers.
 
-The same suite for each implementation, over real sockets, most of it over TLS as well. Whatever the ending, the error is
-a GatewayError of the promised kind, names neither host nor port, and the upstream sees the connection close at once.
+The same suite for each implementation, over real sockets, much of it over TLS as well. Whatever the ending, the error
+is a GatewayError of the promised kind, names neither host nor port, and the upstream sees the connection close at once.
 """
 
 import asyncio
@@ -538,7 +538,7 @@ async def test_an_answer_that_nobody_reads_yet_is_held_within_a_bound(
 
 
 async def test_the_idle_timeout_rests_while_the_reader_pauses(client: UpstreamClient, play: Play) -> None:
-    upstream = await play(sending(CHUNKED, CHUNK))
+    upstream = await play(Watched(sending(CHUNKED, CHUNK)))
     answer = await client.open(post(upstream.url, Timeouts(idle=BRIEF)))
     other = await client.open(post(upstream.url, Timeouts(idle=BRIEF * 2)))
     pumping = asyncio.create_task(answer.pump(lambda piece: answer.pause()))

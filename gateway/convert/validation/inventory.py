@@ -34,12 +34,15 @@ def _take(blocks: list[dict[str, Any]], path: str, inventory: Inventory) -> None
     for index, block in enumerate(blocks):
         kind = block["type"]
         if kind in HOLDERS:
-            inner = block.get("content")
-            if isinstance(inner, list):
-                _take(inner, f"{path}.{index}.content", inventory)
+            _take_inner(block.get("content"), f"{path}.{index}.content", inventory)
         elif kind in MEDIA_TYPES:
             inventory.media.append((f"{path}.{index}", block))
-            if kind == "document" and isinstance(block["source"].get("content"), list):
-                _take(block["source"]["content"], f"{path}.{index}.source.content", inventory)
+            if kind == "document" and block["source"]["type"] == "content":
+                _take_inner(block["source"]["content"], f"{path}.{index}.source.content", inventory)
         if "cache_control" in block and block["cache_control"] is not None:
             inventory.cached.append((f"{path}.{index}", block))
+
+
+def _take_inner(content: Any, path: str, inventory: Inventory) -> None:
+    if isinstance(content, list):
+        _take(content, path, inventory)

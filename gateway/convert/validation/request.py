@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.convert.notes import Note
 from gateway.convert.validation.breakpoints import check_breakpoints
 from gateway.convert.validation.depth import check_depth, note_wide_integers
-from gateway.convert.validation.fields import check_fields, refuse_sampling, refuse_unsupported
+from gateway.convert.validation.fields import UNSUPPORTED_FIELDS, check_fields, refuse_sampling, refuse_unsupported
 from gateway.convert.validation.inventory import take_inventory
 from gateway.convert.validation.media import check_media
 from gateway.convert.validation.tools import check_tools
@@ -52,6 +52,7 @@ def check_count_tokens_request(
 
 
 def _known_fields(body: object, version: str, strict: bool) -> tuple[dict[str, Any], list[Note]]:
+    """The body without unknown fields; unsupported ones that ask for nothing go without a note."""
     if not isinstance(body, dict):
         raise InvalidRequest("The request body must be a JSON object.")
     check_depth(body)
@@ -59,8 +60,8 @@ def _known_fields(body: object, version: str, strict: bool) -> tuple[dict[str, A
     refuse_sampling(body, version)
     if body.keys() <= KNOWN_FIELDS:
         return body, []
-    unknown = [name for name in body if name not in KNOWN_FIELDS]
-    if strict:
+    unknown = [name for name in body if name not in KNOWN_FIELDS and name not in UNSUPPORTED_FIELDS]
+    if unknown and strict:
         raise InvalidRequest(f"{shorten(unknown[0])}: {EXTRA_INPUT}")
     fields = {name: value for name, value in body.items() if name in KNOWN_FIELDS}
     return fields, [_to_note(name) for name in unknown[:MAX_NOTED_FIELDS]]

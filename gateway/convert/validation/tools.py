@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.convert.validation.wording import shorten
 from gateway.errors import InvalidRequest
-from gateway.schemas.anthropic import MessageParam, PromptFields
+from gateway.schemas.anthropic import IS_CUSTOM, IS_GRAMMAR, MessageParam, PromptFields, tool_kind
 
 # The name that a typed tool must have; toolsets have none.
 NAMES_OF_TYPES = {
@@ -52,7 +52,7 @@ def check_tools(request: PromptFields) -> None:
 
 
 def _check_tool(tool: dict[str, Any], path: str) -> None:
-    if "input_schema" in tool:
+    if tool_kind(tool) == IS_CUSTOM:
         root = tool["input_schema"].get("type")
         if root != "object":
             problem = "Field required" if root is None else "Input should be 'object'"
@@ -64,7 +64,7 @@ def _check_tool(tool: dict[str, Any], path: str) -> None:
 
 
 def _name(tool: dict[str, Any]) -> str | None:
-    name: str | None = tool["custom"]["name"] if "custom" in tool else tool.get("name")
+    name: str | None = tool["custom"]["name"] if tool_kind(tool) == IS_GRAMMAR else tool.get("name")
     return name
 
 

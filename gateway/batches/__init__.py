@@ -1,0 +1,1 @@
+"""Message Batches: taking them in, keeping them, handing their items to workers, and giving results back."""

@@ -1,0 +1,53 @@
+-- Shared by the scripts on one batch's slot. KEYS are BatchKeys, in that order (gateway/redis/keys.py).
+-- Rules they all keep: the server's clock only; results are written before leases go, leases before the cursor moves,
+-- so that whatever prefix of a script's writes survives a crash, running on loses no item and records none twice.
+local META, INPUT, IDS, LEASE, OWN, RETRY, SUSPECT, LOST, TRIES, OK, ERR, GRANT = unpack(KEYS)
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- Lua would print a large number with an exponent.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function recorded(index)
+  return redis.call('HEXISTS', OK, index) == 1 or redis.call('HEXISTS', ERR, index) == 1
+end
+
+-- The item is recorded: nothing about its being in flight matters any more.
+local function forget(index)
+  redis.call('ZREM', LEASE, index)
+  redis.call('HDEL', OWN, index)
+  redis.call('ZREM', RETRY, index)
+  redis.call('ZREM', SUSPECT, index)
+end
+
+-- What an ended batch no longer needs goes; what it still shows gets its end. Safe to repeat.
+local function clear()
+  local archive, gone = unpack(redis.call('HMGET', META, 'archive', 'forget'))
+  redis.call('UNLINK', INPUT, LEASE, OWN, RETRY, SUSPECT, LOST, TRIES, GRANT)
+  redis.call('PEXPIREAT', OK, archive)
+  redis.call('PEXPIREAT', ERR, archive)
+  redis.call('PEXPIREAT', IDS, archive)
+  redis.call('PEXPIREAT', META, gone)
+end
+
+-- End the batch when every item is recorded, or when it is stopped and nothing is in flight or the grace has passed.
+-- The tallies are counted from the results, here and nowhere else.
+local function seal_if_over(now)
+  local total, rest, stop, grace = unpack(redis.call('HMGET', META, 'total', 'rest', 'stop', 'grace'))
+  local ok, err = redis.call('HLEN', OK), redis.call('HLEN', ERR)
+  local over = ok + err >= tonumber(total)
+  if not over and rest ~= '' then
+    over = redis.call('ZCARD', LEASE) == 0 or now >= tonumber(stop) + tonumber(grace)
+  end
+  if over then
+    redis.call('HSET', META, 'st', 'ended', 'ended', whole(now), 'n_ok', ok, 'n_err', err)
+    clear()
+  end
+  return over
+end
+

@@ -1,0 +1,56 @@
+-- Shared by the scheduler's scripts. KEYS begin with SchedulerKeys, in that order (gateway/redis/keys.py).
+-- Virtual time: each claimed item moves its tenant on by 1/weight and its batch on by 1; the one furthest behind is next.
+-- All of this is a hint. A batch's own keys decide what may be claimed, and the sweeper restores what is lost here.
+local RECORDS, WAKE, DUE, WEIGHTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local TENANTS = {[0] = KEYS[5], [1] = KEYS[6], [2] = KEYS[7]}
+local READY = {[0] = KEYS[8], [1] = KEYS[9], [2] = KEYS[10]}
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- Fixed width, so that the order of the text is the order of the numbers.
+local function stamp(time)
+  return string.format('%020.6f', time)
+end
+
+local function find(batch)
+  local record = redis.call('HGET', RECORDS, batch)
+  if not record then return nil end
+  local level, tenant, time = string.match(record, '^(%d) (%S+) (%S+)$')
+  return {level = tonumber(level), tenant = tenant, time = time, entry = tenant .. ' ' .. time .. ' ' .. batch}
+end
+
+local function first_entry(level, tenant)
+  return redis.call('ZRANGEBYLEX', READY[level], '[' .. tenant .. ' ', '(' .. tenant .. '!', 'LIMIT', 0, 1)[1]
+end
+
+-- A newcomer, or one that was away, starts level with the one furthest behind: it neither starves nor takes over.
+local function make_ready(batch, level, tenant)
+  local first = first_entry(level, tenant)
+  local time = first and string.match(first, '^%S+ (%S+)') or stamp(0)
+  redis.call('HSET', RECORDS, batch, level .. ' ' .. tenant .. ' ' .. time)
+  if not redis.call('ZSCORE', TENANTS[level], tenant) then
+    redis.call('ZADD', TENANTS[level], redis.call('ZRANGE', TENANTS[level], 0, 0, 'WITHSCORES')[2] or 0, tenant)
+  end
+  redis.call('ZADD', READY[level], 0, tenant .. ' ' .. time .. ' ' .. batch)
+end
+
+local function is_ready(record)
+  return redis.call('ZSCORE', READY[record.level], record.entry) and redis.call('ZSCORE', TENANTS[record.level], record.tenant)
+end
+
+-- True when the batch was ready.
+local function unready(record)
+  local removed = redis.call('ZREM', READY[record.level], record.entry) == 1
+  if not first_entry(record.level, record.tenant) then
+    redis.call('ZREM', TENANTS[record.level], record.tenant)
+  end
+  return removed
+end
+
+local function weight_of(tenant)
+  return tonumber(redis.call('HGET', WEIGHTS, tenant) or 1)
+end
+

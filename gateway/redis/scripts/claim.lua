@@ -1,0 +1,147 @@
+-- include: _batch
+-- Lease up to `room` items to a worker, in this order: one item that was lost twice, and then nothing else, if the worker
+-- is idle; items whose lease has passed; retries that are due; new ones from the cursor.
+-- ARGV: data version, worker, fence (fresh for each claim; repeating one gets the same grant), room, lease ms, idle 0|1.
+-- Replies {status, alone 0|1, suspects waiting, when to come again (0: now), then index, tries, lost of each item}.
+local version, worker, fence = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local room, lease_ms, idle = math.min(tonumber(ARGV[4]), 200), tonumber(ARGV[5]), ARGV[6] == '1'
+
+local SUSPECT_AFTER = 2 -- leases lost; a single loss would redeliver all of a killed worker's items one by one
+local LOOKAHEAD = 1000 -- recorded items to pass over in one call after the cursor was set back
+local SUSPECT_POLL = 500 -- ms until a batch with nothing but suspects is offered again
+
+local stored, status, cursor, total, rest, expires, cap, spend, max_lost = unpack(
+  redis.call('HMGET', META, 'v', 'st', 'next', 'total', 'rest', 'expires', 'cap', 'spend', 'max_lost'))
+local now = now_ms()
+if not status then return {'missing'} end
+if tonumber(stored) > version then return {'newer', 0, 0, now + 1000} end
+if status == 'ended' then return {'ended'} end
+
+local last = redis.call('HGET', GRANT, worker)
+if last and string.sub(last, 1, #fence + 1) == fence .. ' ' then
+  return cjson.decode(string.sub(last, #fence + 2))
+end
+
+local spent = cap ~= '' and tonumber(spend) >= tonumber(cap)
+if status ~= 'in_progress' or rest ~= '' or spent or now >= tonumber(expires) then return {'stopped'} end
+
+cursor, total, max_lost = tonumber(cursor), tonumber(total), tonumber(max_lost)
+local start, taken, convicted = cursor, {}, false
+
+-- Leases this item has lost, the present one included. Kept with the fence of the lost lease: counting it again after
+-- a crash halfway changes nothing. Without an owner there was no grant to lose.
+local function count_loss(index)
+  local owner, known = redis.call('HGET', OWN, index), redis.call('HGET', LOST, index)
+  local count, counted = string.match(known or '0 ', '^(%d+) (.*)$')
+  if not owner or owner == counted then return tonumber(count) end
+  redis.call('HSET', LOST, index, (count + 1) .. ' ' .. owner)
+  return count + 1
+end
+
+local function take_suspect()
+  for _ = 1, 16 do
+    local index = redis.call('ZRANGE', SUSPECT, 0, 0)[1]
+    if not index then return end
+    if recorded(index) then
+      forget(index)
+    elseif redis.call('ZSCORE', LEASE, index) then
+      redis.call('ZREM', SUSPECT, index)
+    else
+      taken[1] = index
+      return
+    end
+  end
+end
+
+local function reclaim()
+  for _, index in ipairs(redis.call('ZRANGEBYSCORE', LEASE, '-inf', now, 'LIMIT', 0, room)) do
+    local losses = recorded(index) and -1 or count_loss(index)
+    if losses >= max_lost then
+      redis.call('HSETNX', ERR, index, 'L') -- the line is made when it is read
+      convicted = true
+    end
+    if losses < 0 or losses >= max_lost then
+      forget(index)
+    elseif losses >= SUSPECT_AFTER then
+      redis.call('ZADD', SUSPECT, 'NX', now, index)
+      redis.call('ZREM', LEASE, index)
+      redis.call('HDEL', OWN, index)
+    else
+      taken[#taken + 1] = index
+    end
+  end
+end
+
+local function take_retries()
+  for _, index in ipairs(redis.call('ZRANGEBYSCORE', RETRY, '-inf', now, 'LIMIT', 0, room - #taken)) do
+    if recorded(index) then
+      forget(index)
+    elseif redis.call('ZSCORE', LEASE, index) then
+      redis.call('ZREM', RETRY, index)
+    else
+      taken[#taken + 1] = index
+    end
+  end
+end
+
+local function in_hand(index)
+  return redis.call('ZSCORE', LEASE, index) or redis.call('ZSCORE', RETRY, index)
+    or redis.call('ZSCORE', SUSPECT, index)
+end
+
+local function take_new()
+  local last_looked_at = math.min(total, cursor + LOOKAHEAD)
+  while #taken < room and cursor < last_looked_at do
+    if not recorded(cursor) and not in_hand(cursor) then taken[#taken + 1] = cursor end
+    cursor = cursor + 1
+  end
+end
+
+local function write_leases()
+  local leases, owners = {}, {}
+  for position, index in ipairs(taken) do
+    leases[2 * position - 1], leases[2 * position] = whole(now + lease_ms), index
+    owners[2 * position - 1], owners[2 * position] = index, fence
+  end
+  redis.call('ZADD', LEASE, unpack(leases))
+  redis.call('HSET', OWN, unpack(owners))
+  redis.call('ZREM', RETRY, unpack(taken))
+  redis.call('ZREM', SUSPECT, unpack(taken))
+end
+
+-- 0 while there may be more to claim now.
+local function next_time(suspects)
+  if #taken == room or cursor < total then return 0 end
+  local soonest = tonumber(expires)
+  if suspects > 0 then soonest = math.min(soonest, now + SUSPECT_POLL) end
+  for _, key in ipairs({LEASE, RETRY}) do
+    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+    if first then soonest = math.min(soonest, tonumber(first)) end
+  end
+  return soonest
+end
+
+if idle then take_suspect() end
+local alone = #taken == 1
+if not alone then
+  reclaim()
+  if #taken < room then take_retries() end
+  take_new()
+end
+
+if #taken > 0 then write_leases() end
+if cursor ~= start then redis.call('HSET', META, 'next', cursor) end
+if convicted and #taken == 0 and seal_if_over(now) then return {'ended'} end
+
+local suspects = redis.call('ZCARD', SUSPECT)
+local reply = {'granted', alone and 1 or 0, suspects, alone and 0 or next_time(suspects)}
+if #taken > 0 then
+  local tries, losses = redis.call('HMGET', TRIES, unpack(taken)), redis.call('HMGET', LOST, unpack(taken))
+  for position, index in ipairs(taken) do
+    reply[#reply + 1] = tonumber(index)
+    reply[#reply + 1] = tonumber(tries[position] or 0)
+    reply[#reply + 1] = tonumber(string.match(losses[position] or '0', '^%d+'))
+  end
+  redis.call('HSET', GRANT, worker, fence .. ' ' .. cjson.encode(reply))
+end
+return reply

@@ -1,0 +1,9 @@
+-- include: _scheduler
+-- Forget a batch that has ended or is gone. ARGV: batch.
+local batch = ARGV[1]
+local record = find(batch)
+if record then unready(record) end
+redis.call('ZREM', WAKE, batch)
+redis.call('ZREM', DUE, batch)
+redis.call('HDEL', RECORDS, batch)
+return 1

@@ -1,0 +1,63 @@
+"""Message Batches on the wire: the batch object, its list, its deletion, and the lines of its results."""
+
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
+
+ProcessingStatus = Literal["in_progress", "canceling", "ended"]
+
+
+class RequestCounts(TypedDict):
+    processing: int
+    succeeded: int
+    errored: int
+    canceled: int
+    expired: int
+
+
+class MessageBatch(TypedDict):
+    id: str
+    type: Literal["message_batch"]
+    processing_status: ProcessingStatus
+    request_counts: RequestCounts
+    created_at: str
+    expires_at: str
+    ended_at: str | None
+    cancel_initiated_at: str | None
+    archived_at: str | None
+    results_url: str | None
+
+
+class MessageBatchList(TypedDict):
+    data: list[MessageBatch]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+class DeletedMessageBatch(TypedDict):
+    id: str
+    type: Literal["message_batch_deleted"]
+
+
+class SucceededResult(TypedDict):
+    type: Literal["succeeded"]
+    message: dict[str, Any]
+
+
+class ErroredResult(TypedDict):
+    type: Literal["errored"]
+    error: dict[str, Any]
+
+
+class CanceledResult(TypedDict):
+    type: Literal["canceled"]
+
+
+class ExpiredResult(TypedDict):
+    type: Literal["expired"]
+
+
+class ResultLine(TypedDict):
+    custom_id: str
+    result: SucceededResult | ErroredResult | CanceledResult | ExpiredResult
