@@ -48,7 +48,8 @@ class Fleet:
     async def _keep_one(self) -> None:
         environment = {**os.environ, METRICS_DIRECTORY: str(self.directory)}
         while True:
-            child = await asyncio.create_subprocess_exec(*self.command, env=environment)
+            # The pipe never carries anything: its end tells a child that the parent is gone, however it went.
+            child = await asyncio.create_subprocess_exec(*self.command, env=environment, stdin=asyncio.subprocess.PIPE)
             self._children.add(child)
             status = await child.wait()
             self._children.discard(child)

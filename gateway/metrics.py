@@ -38,7 +38,7 @@ STREAMS = Gauge("gateway_streams_open", "Streams open now", multiprocess_mode="l
 REPLIES = Counter("gateway_http_replies_total", "Replies by route", ["route", "method", "status"])
 
 # The time of creation of each child doubles the number of series and tells nobody anything.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _models: set[str] = set()
 

@@ -1,8 +1,10 @@
 """Server-sent events: bytes of a stream in, payloads out; and the frame of an event on its way to a client.
 
 The parser follows the WHATWG rules (LF, CRLF and CR line ends, comments, several data lines, an optional space after
-the colon) and keeps only `data`: chat upstreams say nothing in the other fields. A network read may cut anywhere, a
-character or a CRLF included. It is written around `bytes.split`, since it runs once for every streamed delta.
+the colon) and keeps only `data`: chat upstreams say nothing in the other fields. Two departures: an empty payload says
+nothing, and an event that lacks its blank line at the end of the stream is still an event. A network read may cut
+anywhere, a character or a CRLF included. It is written around `bytes.split`, since it runs once for every streamed
+delta.
 """
 
 from gateway.errors import UpstreamError
@@ -12,27 +14,30 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 
 class EventParser:
-    """Collects `data` payloads from the pieces of an event stream, and notices comments (`: …`), which are keep-alives."""
+    """Collects `data` payloads from the pieces of an event stream."""
 
-    __slots__ = ("_data", "_held", "_size", "_tail")
+    __slots__ = ("_after_cr", "_data", "_size", "_tail")
 
     def __init__(self) -> None:
-        self._tail = b""  # an unfinished line
-        self._held = b""  # a CR at the end of a piece: half a CRLF, or a line end by itself
+        self._tail = bytearray()  # an unfinished line
+        self._after_cr = False  # the last piece ended in a CR, to which a LF at the start of the next belongs
         self._data: list[bytes] = []  # the data lines of the event that is still open
         self._size = 0  # their bytes
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The payloads that this piece completes. Raises UpstreamError when an event outgrows MAX_EVENT_BYTES."""
-        if self._held or b"\r" in piece:
+        if self._after_cr or b"\r" in piece:
             piece = self._unify_line_ends(piece)
-        lines = (self._tail + piece).split(b"\n")
-        self._tail = lines.pop()
+        lines = piece.split(b"\n")
         payloads: list[bytes] = []
+        if len(lines) > 1 and self._tail:
+            lines[0] = bytes(self._tail) + lines[0]
+            self._tail.clear()
+        self._tail += lines.pop()
         for line in lines:
             if not line:
                 if self._data:
-                    payloads.append(self._take_event())
+                    self._take_event(payloads)
             elif line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
                 self._size += len(line)
@@ -42,21 +47,21 @@ class EventParser:
 
     def finish(self) -> list[bytes]:
         """What is left at the end of the stream: some upstreams omit the blank line after their last event."""
-        payloads = self.feed(b"\n\n") if self._tail or self._data or self._held else []
-        self._tail = b""
-        return payloads
+        return self.feed(b"\n\n") if self._tail or self._data else []
 
-    def _take_event(self) -> bytes:
-        data = self._data
+    def _take_event(self, payloads: list[bytes]) -> None:
+        payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._data = []
         self._size = 0
-        return data[0] if len(data) == 1 else b"\n".join(data)
+        if payload:
+            payloads.append(payload)
 
     def _unify_line_ends(self, piece: bytes) -> bytes:
-        piece = self._held + piece
-        self._held = b""
-        if piece.endswith(b"\r"):
-            piece, self._held = piece[:-1], b"\r"
+        if self._after_cr and piece.startswith(b"\n"):
+            piece = piece[1:]
+            self._after_cr = False
+        if piece:
+            self._after_cr = piece.endswith(b"\r")
         return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 

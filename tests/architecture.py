@@ -39,6 +39,7 @@ LAYERS = (
     Layer("commands", words("gateway.cli")),
     Layer("processes", words("gateway.app gateway.fleet workers")),
     Layer("HTTP in", words("gateway.web gateway.simulator"), apart=True),
+    Layer("parts", words("gateway.parts")),
     Layer("exchange", words("gateway.exchange")),
     Layer(
         "IO",

@@ -1,27 +1,28 @@
 """Splits the body of a batch creation into items while it arrives, without ever holding more than one item.
 
-A scanner that knows only strings, brackets and their depth finds where each value ends; orjson alone then decides whether
-the value is JSON, so no second parser can read stored bytes differently. What surrounds the items (the outer object, its
-commas and colons) is read strictly here. Accepts and rejects what orjson would for the whole body, with three limits of
-its own: depth, sizes, and no key of an item, nor `requests`, given twice (orjson keeps the last one).
+A scanner that knows only strings, brackets and their depth finds where each value ends; orjson alone then decides
+whether the value is JSON, so no second parser can read stored bytes differently. What surrounds the items (the outer
+object, its commas and colons) is read strictly here. Accepts and rejects what orjson would for the whole body, with
+three limits of its own: depth, sizes, and neither `requests` nor `params` given twice (orjson keeps the last one).
 
 An item's `params` are checked for being an object and no further: what is wrong in them fails that item alone, later.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 
-from gateway.batches.chunks import Item
 from gateway.errors import InvalidRequest, RequestTooLarge
 
 CUSTOM_ID_PATTERN: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
 # Brackets open at once, the body's own included. The worker's parser and the converters are safe at this depth.
 MAX_DEPTH: Final = 64
+_MODEL_CHARACTERS: Final = 128
 
 _QUOTE: Final = ord('"')
 _OPENING: Final = b"{["
@@ -41,6 +42,33 @@ class Limits:
     items: int = 100_000
     bytes: int = 256 * 1024 * 1024
     item_bytes: int = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One request of a batch, its params as they came.
+
+    `model` and `prefix`, a digest of what the prompt begins with, tell which items may share a prompt cache upstream.
+    """
+
+    custom_id: str
+    params: bytes
+    model: str
+    prefix: str
+
+    @classmethod
+    def of(cls, custom_id: str, params: bytes, body: dict[str, Any]) -> Self:
+        """`body` is the parsed `params`; nothing in it has been checked yet."""
+        model = body.get("model")
+        return cls(custom_id, params, model[:_MODEL_CHARACTERS] if isinstance(model, str) else "", prefix_of(body))
+
+
+def prefix_of(body: dict[str, Any]) -> str:
+    """Digest of tools, system and all messages but the last, which is where the requests of a batch differ."""
+    messages = body.get("messages")
+    start = messages[:-1] if isinstance(messages, list) else None
+    text = orjson.dumps([body.get("tools"), body.get("system"), start])
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 class _Expect(Enum):
@@ -77,7 +105,7 @@ _BASE_DEPTHS: Final = {_Expect.KEY_OR_END: 1, _Expect.KEY: 1, _Expect.VALUE: 1, 
 
 
 class Splitter:
-    """`feed` pieces of at most 256 KiB (2.5 ms of work), then `finish`. After an error the splitter is of no more use."""
+    """`feed` pieces of at most 256 KiB (2.5 ms of work), then `finish`. After an error it is of no more use."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
@@ -149,6 +177,8 @@ class Splitter:
         elif self._expect is _Expect.COLON and byte == ord(":"):
             self._expect = self._after_colon()
             self._position += 1
+        elif self._expect is _Expect.OBJECT:
+            raise InvalidRequest("The request body must be a JSON object")
         elif self._expect is _Expect.LIST:
             raise InvalidRequest("requests: Input should be a valid list")
         elif self._expect in _BASE_DEPTHS and (byte == _QUOTE or self._expect not in _KEYS):

@@ -65,7 +65,8 @@ async def _simulator() -> AsyncIterator[str]:
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield "http://{}:{}".format(*runner.addresses[0][:2]) + BASE
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}{BASE}"
     finally:
         await runner.cleanup()
 

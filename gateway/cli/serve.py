@@ -3,8 +3,11 @@
 import asyncio
 import os
 import signal
+import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import structlog
@@ -17,6 +20,8 @@ from gateway.logs import configure_logs
 from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
 
 log = structlog.get_logger()
+
+INSIST_SECONDS = 1.0
 
 
 def serve(
@@ -47,7 +52,12 @@ def serve(
             yield Addresses((settings.host, settings.port), admin)
 
     start = several if processes > 1 else lambda: running(settings, output=output, child=child)
-    run_until_stopped(start, settings, lambda addresses: _report(addresses, settings))
+
+    def ready(addresses: Addresses) -> None:
+        _report(addresses, settings)
+        output.flush()
+
+    run_until_stopped(start, settings, ready, watch_parent=child)
 
 
 def check_settings(settings: Settings) -> None:
@@ -72,38 +82,61 @@ def run_until_stopped(
     start: Callable[[], AbstractAsyncContextManager[Addresses]],
     settings: Settings,
     ready: Callable[[Addresses], None],
+    *,
+    watch_parent: bool = False,
 ) -> None:
-    """Run the context's front end until a signal; a second signal ends the process at once."""
+    """Run the context's front end until a signal; another one a second later ends the process at once."""
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_run(start, ready))
+            runner.run(_run(start, ready, watch_parent=watch_parent))
     except OSError as error:
         client, admin = f"{settings.host}:{settings.port}", f"{settings.admin_host}:{settings.admin_port}"
         fail(f"cannot listen on {client} (admin: {admin}): {error.strerror}")
 
 
-async def _run(start: Callable[[], AbstractAsyncContextManager[Addresses]], ready: Callable[[Addresses], None]) -> None:
-    stop = asyncio.Event()
+async def _run(
+    start: Callable[[], AbstractAsyncContextManager[Addresses]],
+    ready: Callable[[Addresses], None],
+    *,
+    watch_parent: bool,
+) -> None:
+    stop = Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop_or_exit, stop)
+        loop.add_signal_handler(number, stop.signalled)
+    if watch_parent:
+        loop.add_reader(sys.stdin, _parent_is_gone, loop, stop)
     async with start() as addresses:
         ready(addresses)
-        await stop.wait()
+        await stop.wanted.wait()
         log.info("stopping")
 
 
-def _stop_or_exit(stop: asyncio.Event) -> None:
-    if stop.is_set():
-        os._exit(1)
-    stop.set()
+@dataclass(slots=True)
+class Stop:
+    """Whether to stop, and since when. One Ctrl-C may be signalled twice, by terminal and parent: only a later one insists."""
+
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    since: float = 0.0
+
+    def signalled(self) -> None:
+        now = time.monotonic()
+        if self.wanted.is_set() and now - self.since > INSIST_SECONDS:
+            os._exit(1)
+        self.since = self.since or now
+        self.wanted.set()
+
+
+def _parent_is_gone(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
+    """The parent never writes: what can be read from its pipe is the end of it."""
+    loop.remove_reader(sys.stdin)
+    stop.signalled()
 
 
 def _report(addresses: Addresses, settings: Settings) -> None:
-    log.info(
-        "listening",
-        client="{}:{}".format(*addresses.client),
-        admin="{}:{}".format(*addresses.admin) if addresses.admin else None,
-        upstream=settings.upstream_name,
-        auth=settings.auth,
-    )
+    client = "{}:{}".format(*addresses.client)
+    if addresses.admin is None:
+        log.info("front_end_started", client=client, pid=os.getpid())
+        return
+    admin = "{}:{}".format(*addresses.admin)
+    log.info("listening", client=client, admin=admin, upstream=settings.upstream_name, auth=settings.auth)

@@ -11,11 +11,14 @@ The same assembly serves streams and JSON answers: it speaks to a `Writer`, whic
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, assert_never
+
+import orjson
 
 from gateway.convert.arguments import closing_suffix, is_object, unwrapped
+from gateway.convert.envelope import Keyring
 from gateway.convert.events import SIGNATURE, TEXT, THINKING, TOOL_INPUT
 from gateway.convert.notes import Note
 from gateway.convert.reasoning import continues, merge_entry, to_redacted_data, to_signature
@@ -40,26 +43,28 @@ class Writer(Protocol):
 
 @dataclass(slots=True, eq=False)
 class TextRun:
-    text: str = ""
+    """`fragments` are what came while the run waited."""
+
+    fragments: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
 class ThinkingRun:
-    """`text` is what came while the run waited; `entries` grow for as long as the run lasts."""
+    """`fragments` are text that came while the run waited; `entries` grow for as long as the run lasts."""
 
-    text: str = ""
+    fragments: list[str] = field(default_factory=list)
     entries: list[ReasoningEntry] = field(default_factory=list)
     has_text: bool = False
 
     @property
     def is_shown(self) -> bool:
         """As a thinking block; else it is redacted. A signature without text belongs to thinking that was left out."""
-        return self.has_text or (len(self.entries) == 1 and bool(self.entries[0].get("signature")))
+        return self.has_text or (len(self.entries) == 1 and _is_bare_signature(self.entries[0]))
 
 
 @dataclass(slots=True, eq=False)
 class ToolCall:
-    """`id` is the upstream's until the block opens. Arguments pass live only once they begin like an object."""
+    """`id` and `name` are the upstream's. Arguments pass live only once they begin like an object."""
 
     id: str = ""
     name: str = ""
@@ -73,19 +78,27 @@ class ToolCall:
             self.fragments = ["".join(self.fragments)]
         return self.fragments[0] if self.fragments else ""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the arguments are one whole object, as far as they have come."""
+        return self.arguments.rstrip().endswith("}") and is_object(self.arguments)
+
 
 Block = TextRun | ThinkingRun | ToolCall
+Run = TypeVar("Run", TextRun, ThinkingRun)
 
 
 class Assembly:
-    """Call `add_*` for each piece in order of arrival, then `close` once. Raises UpstreamError for data past mending."""
+    """Call `add_*` for each piece as it arrives, then `close` once. Raises UpstreamError for data past mending."""
 
     __slots__ = (
         "_calls",
         "_last_call",
+        "_made",
         "_open",
         "_reply",
         "_seen_ids",
+        "_told",
         "_waiting",
         "_writer",
         "has_tools",
@@ -101,6 +114,8 @@ class Assembly:
         self._waiting: list[Block] = []
         self._calls: dict[int, ToolCall] = {}  # by the upstream's index
         self._last_call: ToolCall | None = None
+        self._told: list[ReasoningEntry] = []  # of thinking blocks that are closed
+        self._made = 0  # blocks so far, open, closed and waiting
         self._seen_ids: set[str] = set()
         self.index = -1  # of the open block, or of the last one
         self.has_tools = False
@@ -119,40 +134,43 @@ class Assembly:
     def add_text(self, text: str) -> None:
         run = self._last(TextRun)
         if run is None:
-            self._waiting.append(TextRun(text))
+            self._line_up(TextRun([text]))
             self._advance()
         elif run is self._open:
             self._writer.delta(self.index, TEXT, text)
         else:
-            run.text += text
+            run.fragments.append(text)
 
     def add_thinking(self, text: str, entries: Sequence[ReasoningEntry] = ()) -> None:
-        """`entries` are an upstream's reasoning_details; `text` is its plain reasoning, shown where they show nothing."""
+        """`entries` are an upstream's reasoning_details; `text` is its plain reasoning, for where they show nothing."""
         shown = False
         for entry in entries:
             run = self._last(ThinkingRun)
-            if run is None or not continues(run.entries, entry, self._reply.upstream_model):
+            if run is not None and continues(run.entries, entry, self._reply.upstream_model):
+                visible = merge_entry(run.entries, entry)
+            else:
                 run = ThinkingRun()
-            visible = merge_entry(run.entries, entry)
+                visible = self._begin_entries(run, entry)
             self._grow_thinking(run, visible)
             shown = shown or visible != ""
         if text and not shown:
             self._grow_thinking(self._last(ThinkingRun) or ThinkingRun(), text)
 
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
-        """A piece of a tool call. Some upstreams omit the index, repeat id and name, or use one index for several calls."""
+        """A piece of a tool call. Upstreams omit the index, repeat id and name, or use one index for several calls."""
         call = self._find_call(index, call_id, name)
+        is_named_now = name != "" and not call.name
         call.name = call.name or name
-        if call.closed:
+        if call.closed or (fragment.lstrip().startswith("{") and call.is_complete):
             _check_repetition(call, fragment)
-            return
-        if call is self._open:
+        elif call is self._open:
             self._pass_fragment(call, fragment)
             if self._waiting and fragment.rstrip().endswith("}"):
                 self._advance()
-            return
-        call.fragments.append(fragment)
-        self._advance()
+        else:
+            call.fragments.append(fragment)
+            if is_named_now:
+                self._advance()
 
     def close(self) -> None:
         """End the open block and everything that still waits, in line order."""
@@ -162,15 +180,20 @@ class Assembly:
             self._close_open()
         self._waiting = []
 
-    def _last(self, kind: type[Any]) -> Any:
-        """The last block in line if it is of `kind`. Text passes by reasoning that has nothing to show (a late signature)."""
-        line = ([self._open] if self._open is not None else []) + self._waiting
-        for block in reversed(line):
+    def _last(self, kind: type[Run]) -> Run | None:
+        """The last block in line if it is of `kind`. Text passes by reasoning that shows nothing (a late signature)."""
+        for block in reversed(self._waiting):
             if isinstance(block, kind):
                 return block
             if not (kind is TextRun and isinstance(block, ThinkingRun) and not block.has_text):
                 return None
-        return None
+        return self._open if isinstance(self._open, kind) else None
+
+    def _line_up(self, block: Block) -> None:
+        self._made += 1
+        if self._made > MAX_BLOCKS:
+            raise UpstreamError("The upstream sent more content blocks than the gateway accepts.")
+        self._waiting.append(block)
 
     def _advance(self) -> None:
         """Open the next block in line, as long as the open one may close and the next has what its start needs."""
@@ -179,7 +202,7 @@ class Assembly:
             self._begin(self._waiting.pop(0))
 
     def _may_close(self) -> bool:
-        return not isinstance(self._open, ToolCall) or is_object(self._open.arguments)
+        return not isinstance(self._open, ToolCall) or self._open.is_complete
 
     def _may_open(self, block: Block) -> bool:
         if isinstance(block, ToolCall):
@@ -191,39 +214,50 @@ class Assembly:
     def _begin(self, block: Block) -> None:
         self._open = block
         self.index += 1
-        if self.index >= MAX_BLOCKS:
-            raise UpstreamError("The upstream sent more content blocks than the gateway accepts.")
         match block:
             case TextRun():
                 self._writer.start(self.index, {"type": "text", "text": "", "citations": None})
-                self._writer.delta(self.index, TEXT, block.text)
+                self._writer.delta(self.index, TEXT, "".join(block.fragments))
             case ThinkingRun():
                 self._begin_thinking(block)
             case ToolCall():
                 self._begin_call(block)
+            case _:
+                assert_never(block)
 
     def _begin_thinking(self, run: ThinkingRun) -> None:
         if run.is_shown:
             self._writer.start(self.index, {"type": "thinking", "thinking": "", "signature": ""})
-            self._show_thinking(run.text)
-            run.text = ""
+            self._show_thinking("".join(run.fragments))
         else:
-            data = to_redacted_data(run.entries, self._reply.upstream_model, self._reply.keyring)
-            self._writer.start(self.index, {"type": "redacted_thinking", "data": data})
+            self._writer.start(self.index, {"type": "redacted_thinking", "data": self._seal(run, to_redacted_data)})
 
     def _begin_call(self, call: ToolCall) -> None:
         if not call.name:
             raise UpstreamError("The upstream sent a tool call without a name.")
         self.has_tools = True
-        call.id = self._unique_id(call.id)
         name = self._reply.tool_names.get(call.name, call.name)
-        block = {"type": "tool_use", "id": call.id, "name": name, "input": {}}
+        block = {"type": "tool_use", "id": self._unique_id(call.id), "name": name, "input": {}}
         toolset = self._reply.toolsets.get(call.name)
         if toolset is not None:
             block["toolset_name"] = toolset
         self._writer.start(self.index, block)
         held, call.fragments = call.arguments, []
         self._pass_fragment(call, held)
+
+    def _begin_entries(self, run: ThinkingRun, entry: ReasoningEntry) -> str:
+        """Put its first entry into a new run; return the text that this shows.
+
+        A signature may come after the block with its text was closed. The two travel together in a block of their own,
+        without the text being shown again, so that the next request can give back what the upstream can verify.
+        """
+        if _is_bare_signature(entry):
+            part = next((told for told in reversed(self._told) if _is_unsigned_part(told, entry)), None)
+            if part is not None:
+                run.entries.append(part.copy())
+                run.entries[0]["signature"] = entry["signature"]
+                return ""
+        return merge_entry(run.entries, entry)
 
     def _pass_fragment(self, call: ToolCall, fragment: str) -> None:
         call.fragments.append(fragment)
@@ -235,14 +269,13 @@ class Assembly:
             self._writer.delta(self.index, TOOL_INPUT, call.arguments)
 
     def _grow_thinking(self, run: ThinkingRun, visible: str) -> None:
+        run.has_text = run.has_text or visible != ""
         if run is self._open:
-            run.has_text = run.has_text or visible != ""
             self._show_thinking(visible)
             return
-        run.text += visible
-        run.has_text = run.text != ""
+        run.fragments.append(visible)
         if run not in self._waiting:
-            self._waiting.append(run)
+            self._line_up(run)
         self._advance()
 
     def _show_thinking(self, text: str) -> None:
@@ -254,13 +287,19 @@ class Assembly:
         if block is None:
             return
         if isinstance(block, ThinkingRun) and block.is_shown:
-            signature = to_signature(block.entries, self._reply.upstream_model, self._reply.keyring)
-            self._writer.delta(self.index, SIGNATURE, signature)
+            self._writer.delta(self.index, SIGNATURE, self._seal(block, to_signature))
+            self._told += block.entries
         elif isinstance(block, ToolCall):
             self._mend(block)
             block.closed = True
         self._writer.stop(self.index)
         self._open = None
+
+    def _seal(self, run: ThinkingRun, to_opaque: Callable[[Sequence[ReasoningEntry], str, Keyring], str]) -> str:
+        try:
+            return to_opaque(run.entries, self._reply.upstream_model, self._reply.keyring)
+        except orjson.JSONEncodeError:
+            raise UpstreamError("The upstream sent reasoning that nests too deeply.") from None
 
     def _mend(self, call: ToolCall) -> None:
         """Make the arguments one object, or say that this cannot be done."""
@@ -270,9 +309,9 @@ class Assembly:
         mended = closing_suffix(arguments) if call.live else unwrapped(arguments)
         if mended is None:
             raise UpstreamError(f"The upstream sent arguments for the tool {call.name!r} that are not a JSON object.")
-        if call.live:
-            self.truncated = True
-        if arguments.strip():
+        is_empty = not arguments.strip()
+        self.truncated = self.truncated or call.live or is_empty
+        if not is_empty:
             self.notes.append(
                 Note("changed", f"content.{self.index}.input", "the upstream's tool arguments were not valid JSON")
             )
@@ -280,18 +319,17 @@ class Assembly:
             self._writer.delta(self.index, TOOL_INPUT, mended)
 
     def _find_call(self, index: int | None, call_id: str, name: str) -> ToolCall:
+        """The call that a piece belongs to, or a new one in line."""
         if index is None:
-            same = [call for call in self._calls.values() if call_id and call.id == call_id]
-            call = same[0] if same else None if call_id or name else self._last_call
+            same = next((call for call in self._calls.values() if call_id and call.id == call_id), None)
+            call = same or (None if call_id or name else self._last_call)
             index = max(self._calls, default=-1) + 1
         else:
             call = self._calls.get(index)
-        is_other = call is not None and bool(call_id and name and call.id and call.id != call_id)
-        if call is None or is_other:
-            call = self._calls[index] = ToolCall(id=call_id)
-            self._waiting.append(call)
-        elif not call.id:
-            call.id = call_id
+        if call is None or _is_other(call, call_id, name):
+            call = self._calls[index] = ToolCall()
+            self._line_up(call)
+        call.id = call.id or call_id
         self._last_call = call
         return call
 
@@ -302,6 +340,25 @@ class Assembly:
             legal = f"toolu_{ILLEGAL_IN_ID.sub('_', self._reply.message_id)}_{self.index}"
         self._seen_ids.add(legal)
         return legal
+
+
+def _is_other(call: ToolCall, call_id: str, name: str) -> bool:
+    """Whether a piece at the index of `call` begins another one.
+
+    A new id alone does not: some upstreams make one up for every fragment.
+    """
+    if not name or not call.name:
+        return False
+    return name != call.name or bool(call_id and call.id and call_id != call.id)
+
+
+def _is_bare_signature(entry: ReasoningEntry) -> bool:
+    return bool(entry.get("signature")) and not entry.get("text")
+
+
+def _is_unsigned_part(told: ReasoningEntry, signature: ReasoningEntry) -> bool:
+    same = (told["type"], told.get("index")) == (signature["type"], signature.get("index"))
+    return same and not told.get("signature")
 
 
 def _check_repetition(call: ToolCall, fragment: str) -> None:

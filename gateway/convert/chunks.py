@@ -2,10 +2,12 @@
 
 A tokenizer's pieces may split a character outside the basic plane, and upstreams that escape such text send the two
 halves in two chunks: `"\\ud83d"`, then `"\\ude00"`. orjson rightly refuses half a pair, so such chunks are read with
-the standard library, and a half that ends a string is carried over to the chunk that brings the other.
+the standard library, and a half that ends a string is carried over to the chunk that brings the other. Halves that
+never meet become U+FFFD, as a browser would show them; one at the very end of the stream is left out.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -14,8 +16,6 @@ from gateway.errors import UpstreamError
 
 TEXT_FIELDS = ("content", "reasoning", "reasoning_content", "refusal")
 HIGH = range(0xD800, 0xDC00)
-LOW = range(0xDC00, 0xE000)
-REPLACEMENT = "\ufffd"
 
 
 class ChunkDecoder:
@@ -39,50 +39,50 @@ class ChunkDecoder:
             raise UpstreamError("The upstream sent a chunk that is not a JSON object.")
         return chunk
 
-    def finish(self) -> None:
-        """Halves whose other never came are lost with the character they were of."""
-        self._halves.clear()
-
     def _decode_with_halves(self, payload: bytes) -> Any:
+        """The standard library also reads what orjson could not write; the way back through orjson refuses that."""
         if b"\\u" not in payload:
             raise UpstreamError("The upstream sent a chunk that is not JSON.")
         try:
-            chunk = json.loads(payload)
-        except ValueError as error:
-            raise UpstreamError("The upstream sent a chunk that is not JSON.") from error
-        if isinstance(chunk, dict):
-            self._join(chunk)
-        return chunk
+            chunk = json.loads(payload.decode())
+            if isinstance(chunk, dict):
+                self._join(chunk)
+            return orjson.loads(_paired(json.dumps(chunk, ensure_ascii=False)))
+        except (ValueError, RecursionError):
+            raise UpstreamError("The upstream sent a chunk that is not JSON.") from None
 
     def _join(self, chunk: dict[str, Any]) -> None:
         for place, holder, name in _strings(chunk):
-            holder[name] = self._whole(place, holder[name])
-
-    def _whole(self, place: str, text: str) -> str:
-        """`text` with the half that came before it in front, without a half at its end, and nothing unpaired inside."""
-        text = self._halves.pop(place, "") + text
-        if text and ord(text[-1]) in HIGH:
-            self._halves[place] = text[-1]
-            text = text[:-1]
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            text = self._halves.pop(place, "") + holder[name]
+            if text and ord(text[-1]) in HIGH:
+                self._halves[place] = text[-1]
+                text = text[:-1]
+            holder[name] = _paired(text)
 
 
-def _strings(chunk: dict[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
+def _paired(text: str) -> str:
+    """Halves that stand side by side as one character, and those that stand alone as U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _strings(chunk: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Every streamed string of a chunk: the place it belongs to over the whole stream, and where to put it back."""
-    found: list[tuple[str, dict[str, Any], str]] = []
-    for choice in chunk.get("choices") or ():
-        delta = choice.get("delta") if isinstance(choice, dict) else None
+    for choice in _dicts(chunk.get("choices")):
+        delta = choice.get("delta")
         if not isinstance(delta, dict):
             continue
-        found += [(name, delta, name) for name in TEXT_FIELDS if isinstance(delta.get(name), str)]
-        for number, entry in enumerate(delta.get("reasoning_details") or ()):
-            found += [(f"entry {number} {name}", entry, name) for name in ("text", "summary") if _has(entry, name)]
-        for call in delta.get("tool_calls") or ():
-            function = call.get("function") if isinstance(call, dict) else None
-            if _has(function, "arguments"):
-                found.append((f"call {call.get('index')}", function, "arguments"))
-    return found
+        yield from [(name, delta, name) for name in TEXT_FIELDS if isinstance(delta.get(name), str)]
+        for number, entry in enumerate(_dicts(delta.get("reasoning_details"))):
+            yield from [(f"entry {number} {name}", entry, name) for name in ("text", "summary") if _has(entry, name)]
+        for call in _dicts(delta.get("tool_calls")):
+            function = call.get("function")
+            if isinstance(function, dict) and _has(function, "arguments"):
+                yield f"call {call.get('index')}", function, "arguments"
 
 
-def _has(holder: Any, name: str) -> bool:
-    return isinstance(holder, dict) and isinstance(holder.get(name), str)
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _has(holder: dict[str, Any], name: str) -> bool:
+    return isinstance(holder.get(name), str)

@@ -144,6 +144,8 @@ def _to_image(block: ImageBlockParam, path: str, scope: Scope) -> ImagePart:
 def _to_document(block: DocumentBlockParam, path: str, scope: Scope) -> list[ContentPart]:
     _note_citations(block, path, scope)
     source = block["source"]
+    if source["type"] == "file":
+        raise InvalidRequest(f"{path}.source: {NO_FILES}")
     title, context = block.get("title"), block.get("context")
     header = _header("Document", title, "Context", context)
     match source["type"]:
@@ -160,12 +162,10 @@ def _to_document(block: DocumentBlockParam, path: str, scope: Scope) -> list[Con
             ]
         case "base64":
             data = f"data:{source['media_type']};base64,{source['data']}"
-        case "url":
+        case _:
             if not scope.target.openrouter:
                 raise InvalidRequest(f"{path}.source: this upstream takes no document by URL; send it as base64")
             data = source["url"]
-        case "file":
-            raise InvalidRequest(f"{path}.source: {NO_FILES}")
     file: FilePart = {"type": "file", "file": {"filename": _file_name(title), "file_data": data}}
     return [_text(header), file] if context else [file]
 

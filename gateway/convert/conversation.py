@@ -75,9 +75,8 @@ class Conversation:
                     self._add_user(message["content"], index)
                 case "assistant":
                     self._add_assistant(message["content"], index)
-                case "system":
-                    if not _is_cleared(message, messages[index + 1 :]):
-                        self._add_system(message, f"messages.{index}")
+                case _ if not _is_cleared(message, messages[index + 1 :]):
+                    self._add_system(message, f"messages.{index}")
         self._check_prefill(messages[-1])
         if self.has_reasoning and self._scope.target.family == "openai":
             self._drop_repeated_reasoning()

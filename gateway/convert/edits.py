@@ -4,6 +4,7 @@ Works on the request's messages and returns new ones; untouched messages are sha
 an estimate here. Compaction needs a model to write the summary and is refused.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -52,25 +53,19 @@ def edit_messages(
 def _clear_thinking(messages: Messages, edit: Mapping[str, Any], path: str) -> tuple[Messages, dict[str, Any] | None]:
     """A turn lasts until the user speaks again; tool results within it do not end it."""
     kept = _kept_turns(edit.get("keep"), f"{path}.keep")
-    if kept is None:
+    starts = _turn_starts(messages)
+    if kept is None or kept >= len(starts):
         return messages, None
-    oldest = _start_of_turn(messages, kept)
-    cleared = {
-        index
-        for index, message in enumerate(messages[:oldest])
-        if message["role"] == "assistant" and any(_is_thinking(block) for block in _blocks(message))
-    }
-    edited = [
-        {**message, "content": [block for block in message["content"] if not _is_thinking(block)]}
-        if index in cleared
-        else message
-        for index, message in enumerate(messages)
-    ]
-    turns = sum(1 for index in cleared if index - 1 not in cleared)
-    return edited, {
-        "cleared_thinking_turns": turns,
-        "cleared_input_tokens": _difference(messages, edited),
-    } if cleared else None
+    oldest = starts[-kept] if kept else len(messages)
+    cleared = [index for index in range(oldest) if any(_is_thinking(block) for block in _blocks(messages[index]))]
+    if not cleared:
+        return messages, None
+    edited = list(messages)
+    for index in cleared:
+        content = [block for block in _blocks(messages[index]) if not _is_thinking(block)]
+        edited[index] = {**messages[index], "content": content}
+    turns = {bisect_right(starts, index) for index in cleared}
+    return edited, {"cleared_thinking_turns": len(turns), "cleared_input_tokens": _difference(messages, edited)}
 
 
 def _clear_tool_uses(messages: Messages, edit: Mapping[str, Any], path: str) -> tuple[Messages, dict[str, Any] | None]:
@@ -122,19 +117,18 @@ def _is_thinking(block: Mapping[str, Any]) -> bool:
     return block["type"] in THINKING_TYPES
 
 
-def _start_of_turn(messages: Messages, kept: int) -> int:
-    """Where the `kept`-th last assistant turn begins; 0 when there are not so many."""
-    if kept == 0:
-        return len(messages)
+def _turn_starts(messages: Messages) -> list[int]:
+    """Where the user speaks, other than to give tool results. What has no answer yet is no turn."""
     starts = [
         index
         for index, message in enumerate(messages)
-        if message["role"] == "user" and not any(block["type"] == "tool_result" for block in _blocks(message))
+        if message["role"] == "user"
+        and (index == 0 or messages[index - 1]["role"] != "user")
+        and not any(block["type"] == "tool_result" for block in _blocks(message))
     ]
-    # A user message without an answer yet begins a turn that has no thinking to keep.
     if starts and not any(message["role"] == "assistant" for message in messages[starts[-1] :]):
         starts.pop()
-    return starts[-kept] if len(starts) >= kept else 0
+    return starts
 
 
 def _kept_turns(keep: Any, path: str) -> int | None:

@@ -22,6 +22,11 @@ class Finish:
     matched: str | None = None  # the stop sequence that the gateway itself found
     said: bool = False  # whether a finish reason has come at all
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has all of its message, so that the upstream may go without another word."""
+        return self.said or self.matched is not None
+
     def note(self, choice: dict[str, Any]) -> None:
         """Take what one choice of a chunk (or of a whole answer) says."""
         reason = choice.get("finish_reason")
@@ -41,6 +46,11 @@ class Stop:
     reason: str
     sequence: str | None = None
     details: dict[str, Any] | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Under the names they have in a message."""
+        return {"stop_reason": self.reason, "stop_sequence": self.sequence, "stop_details": self.details}
 
 
 REFUSALS = frozenset(
@@ -66,6 +76,8 @@ STOP_REASONS = {
     "pause_turn": "pause_turn",
     "compaction": "compaction",
 }
+# Where the reason and the native reason mean two things, the first of these; anything else is `end_turn`.
+PRECEDENCE = ("max_tokens", "stop_sequence", "pause_turn", "compaction")
 BROKEN_CALLS = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
 
 
@@ -73,21 +85,20 @@ def to_stop(finish: Finish, *, has_tools: bool, truncated: bool, reply: Reply) -
     """The stop reason by the table; `refusal` carries details where the upstream gives any.
 
     A tool call whose arguments were cut off at the token limit ends in `max_tokens`: nobody should act on half a call.
+    A finish of `tool_calls` without any call is an `end_turn`: clients wait for ever on `tool_use` without a block.
     """
     if finish.refusal is not None or finish.native in REFUSALS or finish.reason in REFUSALS:
         return Stop("refusal", details=_refusal_details(finish))
-    if finish.matched is not None:
+    if finish.matched is not None and not has_tools:
         return Stop("stop_sequence", sequence=finish.matched)
-    native = STOP_REASONS.get(finish.native or "")
-    if native == "model_context_window_exceeded":
-        return Stop(native)
-    reason = STOP_REASONS.get(finish.reason or "") or native or "end_turn"
+    meant = {STOP_REASONS.get(finish.native or ""), STOP_REASONS.get(finish.reason or "")}
+    if "model_context_window_exceeded" in meant:
+        return Stop("model_context_window_exceeded")
     if has_tools:
-        return Stop("max_tokens" if truncated and reason == "max_tokens" else "tool_use")
-    if reason == "stop_sequence" or native == "stop_sequence":
-        sent = reply.sent_stop_sequences
-        return Stop("stop_sequence", sequence=sent[0] if len(sent) == 1 else None)
-    return Stop(native if native in ("pause_turn", "compaction") else reason)
+        return Stop("max_tokens" if truncated and "max_tokens" in meant else "tool_use")
+    reason = next((reason for reason in PRECEDENCE if reason in meant), "end_turn")
+    sent = reply.sent_stop_sequences
+    return Stop(reason, sequence=sent[0] if reason == "stop_sequence" and len(sent) == 1 else None)
 
 
 def broken_finish(finish: Finish) -> GatewayError | None:
@@ -101,8 +112,9 @@ def broken_finish(finish: Finish) -> GatewayError | None:
 
 def _refusal_details(finish: Finish) -> dict[str, Any]:
     given = finish.stop_details or {}
+    category, explanation = given.get("category"), given.get("explanation")
     return {
         "type": "refusal",
-        "category": given.get("category"),
-        "explanation": given.get("explanation") or finish.refusal or None,
+        "category": category if isinstance(category, str) else None,
+        "explanation": explanation if isinstance(explanation, str) and explanation else finish.refusal,
     }

@@ -76,35 +76,70 @@ TYPE_PREFIXES: tuple[tuple[str, type[GatewayError]], ...] = (
     ("unsupported_image", InvalidRequest),
 )
 
-# What a context overflow looks like at upstreams, with the two numbers that Claude Code parses out of our wording.
+# Codes of OpenAI's own API and of servers that follow it, where they say more than the status.
+ERROR_CODES: dict[str, type[GatewayError]] = {
+    "insufficient_quota": BillingProblem,
+    "invalid_api_key": Unauthenticated,
+    "model_not_found": NotFound,
+}
+
+# What a context overflow looks like at upstreams, with the two numbers that Claude Code parses out of our wording:
+# OpenAI, OpenRouter, vLLM, xAI; Anthropic; Gemini; llama.cpp; Mistral; anything close to these.
 OVERFLOWS = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
-        r"maximum context length is (?P<limit>\d+) tokens.{0,80}?(?:requested|resulted in|contains)[^\d]{0,40}(?P<used>\d+)",
+        r"maximum \w{6,7} length is (?P<limit>\d+).{0,80}?(?:requested|resulted|contains)\D{0,40}(?P<used>\d+)",
         r"prompt is too long:? (?P<used>\d+) tokens > (?P<limit>\d+)",
-        r"input token count \(?(?P<used>\d+)\)? exceeds the maximum[^\d]{0,60}(?P<limit>\d+)",
-        r"context (?:length|window)[^\d]{0,60}(?P<limit>\d+)[^\d]{1,80}(?P<used>\d+)",
+        r"input token count \(?(?P<used>\d+)\)? exceeds the maximum\D{0,60}(?P<limit>\d+)",
+        r"request \(?(?P<used>\d+) tokens\)? exceeds the available context size \(?(?P<limit>\d+)",
+        r"prompt contains (?P<used>\d+) tokens.{0,80}?model with (?P<limit>\d+) maximum context",
+        r"context (?:length|window)\D{0,60}(?P<limit>\d+)\D{1,80}(?P<used>\d+)",
     )
 )
 OVERFLOW_WORDS = re.compile(
-    r"context[ _](?:length|window)|maximum context|too many tokens|prompt is too long", re.IGNORECASE
+    r"context[ _](?:length|window|size)|maximum (?:context|prompt)|too many tokens|(?:prompt|input) is too long"
+    r"|input token count",
+    re.IGNORECASE,
 )
+OVERFLOW_TYPE = "context_length_exceeded"
+OVERFLOW_STATUSES = frozenset({400, 413, 422})
+# The same words, but the prompt would fit: it is the answer's limit that is too high.
+ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W? is too large", re.IGNORECASE)
+
 REASONING_WORDS = re.compile(r"signature|thinking block|reasoning_details|encrypted_content", re.IGNORECASE)
-UNSAFE = re.compile(r"https?://\S+|\b(?:sk|key|Bearer)[-_ ][A-Za-z0-9._\-]{8,}", re.IGNORECASE)
+# Addresses (URLs, hosts with a port, IPv4), and what looks like a credential: a known prefix and at least one digit.
+# Every repetition has a bound, since an upstream may send megabytes of anything.
+UNSAFE = re.compile(
+    r"[a-z][a-z0-9+.-]{0,15}://\S+"
+    r"|\b(?:localhost|[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}):\d{2,5}\b"
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b"
+    r"|\b(?:sk|pk|gsk|xai|hf|key|bearer)[-_ ](?=\S{0,64}\d)[\w.*-]{8,}"
+    r"|\b(?:AIza|AKIA)[\w-]{16,}",
+    re.IGNORECASE,
+)
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
+TYPE_LIMIT = 64
 
 
 def to_error(status: int, headers: Mapping[str, str], body: bytes, input_estimate: int) -> GatewayError:
     """The error of an answer whose status is not 2xx."""
-    details = _error_of(body)
-    return _to_error(status, details, retry_after_of(headers), input_estimate)
+    return _to_error(status, _fields_of(body), retry_after_of(headers), input_estimate)
+
+
+def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, input_estimate: int) -> GatewayError | None:
+    """The error that a 200 may hold: beside its choices, in the first of them, or (vLLM) instead of everything."""
+    details = answer.get("error") or (choice or {}).get("error")
+    if not details and answer.get("object") == "error":
+        details = answer
+    return to_embedded_error(details, input_estimate) if details else None
 
 
 def to_embedded_error(details: Any, input_estimate: int) -> GatewayError:
-    """The error inside a 200: in a JSON body, or in a stream's chunk. Its code may be a number, a string, or missing."""
+    """The error inside a 200, of a JSON body or a chunk. Its code may be a number, a string, or missing."""
     fields = details if isinstance(details, dict) else {"message": str(details)}
-    code = fields.get("code", fields.get("http_status"))
-    status = int(code) if isinstance(code, int | str) and str(code).isdigit() else 502
+    codes = [str(fields.get(name)) for name in ("code", "http_status", "status_code")]
+    untold = 400 if fields.get("type") == "invalid_request_error" else 502
+    status = next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code, re.ASCII)), untold)
     return _to_error(status, fields, None, input_estimate)
 
 
@@ -116,42 +151,51 @@ def rejects_reasoning(error: GatewayError) -> bool:
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
     """Seconds from `retry-after`; a date is not read, since only the sender's clock could tell what it means."""
     value = headers.get("retry-after", "").strip()
-    return min(float(value), MAX_RETRY_AFTER) if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value) else None
+    return min(float(value), MAX_RETRY_AFTER) if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value, re.ASCII) else None
 
 
 def _to_error(status: int, fields: Mapping[str, Any], retry_after: float | None, input_estimate: int) -> GatewayError:
-    metadata = fields.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    error_type = fields.get("error_type") or metadata.get("error_type")
+    metadata = _mapping(fields.get("metadata"))
+    error_type = _error_type(fields, metadata)
     message = _message_of(fields, metadata)
-    if error_type == "context_length_exceeded" or (status in (400, 413, 422) and OVERFLOW_WORDS.search(message)):
+    if _is_overflow(status, error_type, message):
         return InvalidRequest(_overflow_wording(message, input_estimate), should_retry=False)
     kind = _error_class(status, error_type)
     if kind in (Unauthenticated, BillingProblem):
         return _account_error(kind)
-    availability = fields.get("availability")
-    availability = availability if isinstance(availability, dict) else {}
-    wait = availability.get("retry_after")
-    if retry_after is None and isinstance(wait, int | float):
+    availability = _mapping(fields.get("availability"))
+    wait, retryable = availability.get("retry_after"), availability.get("retryable")
+    if retry_after is None and isinstance(wait, int | float) and wait >= 0:
         retry_after = min(float(wait), MAX_RETRY_AFTER)
-    retryable = availability.get("retryable")
     return kind(
-        message or kind.__doc__ or "The upstream refused the request.",
+        message or "The upstream refused the request.",
         retry_after=retry_after,
         should_retry=retryable if isinstance(retryable, bool) else None,
-        details={"upstream_error_type": error_type} if isinstance(error_type, str) else None,
+        details={"upstream_error_type": error_type} if error_type else None,
     )
 
 
-def _error_class(status: int, error_type: object) -> type[GatewayError]:
-    if isinstance(error_type, str):
-        by_prefix = next((kind for prefix, kind in TYPE_PREFIXES if error_type.startswith(prefix)), None)
-        by_type = ERROR_TYPES.get(error_type) or by_prefix
-        if by_type is not None:
-            return by_type
+def _error_type(fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """OpenRouter's `error_type`, or a word that other servers put into `code`, as far as it is known."""
+    words = [word for word in (fields.get("error_type"), metadata.get("error_type")) if isinstance(word, str)]
+    code = fields.get("code")
+    if isinstance(code, str) and _class_of_type(code) is not None:
+        words.append(code)
+    return words[0][:TYPE_LIMIT] if words else ""
+
+
+def _error_class(status: int, error_type: str) -> type[GatewayError]:
+    by_type = _class_of_type(error_type)
+    if by_type is not None:
+        return by_type
     if status in STATUS_ERRORS:
         return STATUS_ERRORS[status]
     return InvalidRequest if 400 <= status < 500 else UpstreamError
+
+
+def _class_of_type(error_type: str) -> type[GatewayError] | None:
+    by_prefix = next((kind for prefix, kind in TYPE_PREFIXES if error_type.startswith(prefix)), None)
+    return ERROR_TYPES.get(error_type) or ERROR_CODES.get(error_type) or by_prefix
 
 
 def _account_error(kind: type[GatewayError]) -> GatewayError:
@@ -161,28 +205,40 @@ def _account_error(kind: type[GatewayError]) -> GatewayError:
     return InternalError("The upstream refused the gateway's own credentials.", should_retry=False)
 
 
+def _is_overflow(status: int, error_type: str, message: str) -> bool:
+    if error_type == OVERFLOW_TYPE:
+        return True
+    worded = status in OVERFLOW_STATUSES and OVERFLOW_WORDS.search(message) is not None
+    return worded and ANSWER_TOO_LONG.search(message) is None
+
+
 def _overflow_wording(message: str, input_estimate: int) -> str:
     """Claude Code compacts the conversation when it reads this sentence with two numbers in it."""
     for pattern in OVERFLOWS:
         found = pattern.search(message)
-        if found is not None:
+        if found is not None and int(found["used"]) > int(found["limit"]):
             return f"prompt is too long: {found['used']} tokens > {found['limit']} maximum"
     limit = max(1, input_estimate - 1)
     return f"prompt is too long: {input_estimate} tokens > {limit} maximum"
 
 
-def _error_of(body: bytes) -> Mapping[str, Any]:
+def _fields_of(body: bytes) -> Mapping[str, Any]:
+    """The error's own fields, from `{"error": {…}}`, `{"error": "…"}`, the bare fields, or a list of these (Gemini)."""
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         return {}
-    error = parsed.get("error", parsed) if isinstance(parsed, dict) else {}
+    if isinstance(parsed, list) and parsed:
+        parsed = parsed[0]
+    if not isinstance(parsed, dict):
+        return {}
+    error = parsed.get("error") or parsed
     return error if isinstance(error, dict) else {"message": str(error)}
 
 
 def _message_of(fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     """The upstream's words, and the provider's behind it where OpenRouter passes them on."""
-    message = fields.get("message")
+    message = fields.get("message") or fields.get("detail")
     message = message if isinstance(message, str) else ""
     raw = metadata.get("raw")
     if isinstance(raw, str) and raw and raw not in message:
@@ -191,3 +247,7 @@ def _message_of(fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     if isinstance(reasons, list) and reasons:
         message = f"{message} ({', '.join([str(reason) for reason in reasons])})"
     return UNSAFE.sub("[removed]", UNPRINTABLE.sub(" ", message))[:MESSAGE_LIMIT]
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -11,7 +11,7 @@ import orjson
 
 from gateway.convert.events import SIGNATURE, TEXT, THINKING, TOOL_INPUT
 
-FIELDS = {TEXT: "text", THINKING: "thinking", SIGNATURE: "signature"}
+FIELDS = {TEXT: "text", THINKING: "thinking", SIGNATURE: "signature", TOOL_INPUT: "input"}
 DELTA_KINDS = {
     "text_delta": (TEXT, "text"),
     "thinking_delta": (THINKING, "thinking"),
@@ -21,48 +21,55 @@ DELTA_KINDS = {
 
 
 class BlockCollector:
-    """Collects blocks in order; `blocks` is complete after the last `stop`."""
+    """Collects blocks; `blocks` is complete after the last `stop`. Raises ValueError for calls out of order."""
 
-    __slots__ = ("_fragments", "_kind", "blocks")
+    __slots__ = ("_fragments", "_kind", "blocks", "is_open", "output_size")
 
     def __init__(self) -> None:
         self.blocks: list[dict[str, Any]] = []
+        self.is_open = False
+        self.output_size = 0  # bytes of text, thinking and arguments
         self._fragments: list[str] = []
         self._kind = b""
 
     def start(self, index: int, block: dict[str, Any]) -> None:
-        if index != len(self.blocks):
-            raise ValueError(f"block {index} started after {len(self.blocks)} blocks")
+        if self.is_open or index != len(self.blocks):
+            raise ValueError(f"block {index} starts out of order")
         self.blocks.append(block)
+        self.is_open = True
 
     def delta(self, index: int, kind: bytes, text: str) -> None:
-        if index != len(self.blocks) - 1:
-            raise ValueError(f"a delta for block {index} while block {len(self.blocks) - 1} is open")
+        if FIELDS[kind] not in self._opened(index):
+            raise ValueError(f"a delta of another kind than block {index}")
         if kind != self._kind:
             self._settle()
             self._kind = kind
         self._fragments.append(text)
 
     def stop(self, index: int) -> None:
-        if index != len(self.blocks) - 1:
-            raise ValueError(f"block {index} stopped while block {len(self.blocks) - 1} is open")
+        self._opened(index)
         self._settle()
+        self.is_open = False
 
     def cite(self, index: int, citation: dict[str, Any]) -> None:
-        block = self.blocks[index]
+        block = self._opened(index)
         block["citations"] = [*(block.get("citations") or ()), citation]
+
+    def _opened(self, index: int) -> dict[str, Any]:
+        if not self.is_open or index != len(self.blocks) - 1:
+            raise ValueError(f"block {index} is not the open one")
+        return self.blocks[index]
 
     def _settle(self) -> None:
         """Write what one kind of delta has brought into the open block."""
-        if self._fragments:
-            text = "".join(self._fragments)
-            block = self.blocks[-1]
-            if self._kind == TOOL_INPUT:
-                block["input"] = orjson.loads(text)
-            else:
-                block[FIELDS[self._kind]] += text
+        if not self._fragments:
+            return
+        text = "".join(self._fragments)
+        block, name = self.blocks[-1], FIELDS[self._kind]
+        block[name] = orjson.loads(text) if self._kind == TOOL_INPUT else block[name] + text
+        if self._kind != SIGNATURE:
+            self.output_size += len(text.encode())
         self._fragments = []
-        self._kind = b""
 
 
 def fold_events(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -71,31 +78,45 @@ def fold_events(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
     collector = BlockCollector()
     ended = False
     for event in events:
-        match event["type"]:
-            case "message_start":
-                message = dict(event["message"])
-            case "content_block_start":
-                collector.start(event["index"], dict(event["content_block"]))
-            case "content_block_delta":
-                _fold_delta(collector, event["index"], event["delta"])
-            case "content_block_stop":
-                collector.stop(event["index"])
-            case "message_delta" if message is not None:
-                message.update(event["delta"])
-                message["usage"] = {**message["usage"], **event["usage"]}
-            case "message_stop":
-                ended = True
-            case "error":
-                raise ValueError(f"the stream ended in an error: {event['error']['message']}")
-    if message is None or not ended:
+        kind = event["type"]
+        if kind == "ping":
+            continue
+        if kind == "error":
+            raise ValueError(f"the stream ended in an error: {event['error']['message']}")
+        if ended or (message is None) != (kind == "message_start"):
+            raise ValueError(f"{kind} is out of order")
+        if message is None:
+            message = dict(event["message"])
+        elif kind == "message_delta":
+            message |= event["delta"]
+            message["usage"] = {**message["usage"], **event["usage"]}
+        elif kind == "message_stop":
+            ended = True
+        else:
+            _fold_block(collector, event)
+    if message is None or not ended or collector.is_open:
         raise ValueError("the stream has no end")
     message["content"] = collector.blocks
     return message
 
 
+def _fold_block(collector: BlockCollector, event: dict[str, Any]) -> None:
+    match event["type"]:
+        case "content_block_start":
+            collector.start(event["index"], dict(event["content_block"]))
+        case "content_block_delta":
+            _fold_delta(collector, event["index"], event["delta"])
+        case "content_block_stop":
+            collector.stop(event["index"])
+        case _:
+            pass  # Anthropic's versioning policy: new kinds of events may come, and may be ignored
+
+
 def _fold_delta(collector: BlockCollector, index: int, delta: dict[str, Any]) -> None:
     if delta["type"] == "citations_delta":
         collector.cite(index, delta["citation"])
-        return
-    kind, name = DELTA_KINDS[delta["type"]]
-    collector.delta(index, kind, delta[name])
+    elif delta["type"] in DELTA_KINDS:
+        kind, name = DELTA_KINDS[delta["type"]]
+        collector.delta(index, kind, delta[name])
+    else:
+        raise ValueError(f"{delta['type']} is unknown, so the block would lack what it says")

@@ -84,7 +84,7 @@ def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) 
         elif name in CHAT_FIELDS:
             foreign = OPENAI_ONLY if scope.target.openrouter else OPENROUTER_ONLY
             _pass(name, value, name, foreign, parameters, scope)
-        elif value not in ([], {}):
+        else:
             scope.note("dropped", name, IGNORED_FIELDS.get(name, "this upstream knows no such field"))
     _put_length(request["max_tokens"], parameters, scope)
     _put_speed(request.get("speed"), parameters, scope)
@@ -106,10 +106,7 @@ def _pass(name: str, value: Any, path: str, foreign: frozenset[str], parameters:
         return
     if name in foreign:
         scope.note("dropped", path, "this upstream has no such parameter")
-    elif name == "n":
-        if value != 1:
-            raise InvalidRequest(f"{path}: a message has one answer, so n can only be 1")
-    else:
+    elif name != "n":  # which can only be 1, since a message has one answer
         parameters.put(name, value, path)
 
 

@@ -5,61 +5,109 @@ streams and JSON. Upstreams differ in small ways that are evened out here and no
 tool calls last, as Anthropic orders the blocks of a message.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import orjson
 
-from gateway.convert.assembly import Assembly
 from gateway.convert.ending import Finish
 from gateway.errors import UpstreamError
+from gateway.schemas.openai import ReasoningEntry
 
 
-def add_pieces(delta: dict[str, Any], assembly: Assembly, finish: Finish) -> None:
+class PieceTarget(Protocol):
+    """What takes the pieces: an assembly, or a guard in front of one."""
+
+    def add_text(self, text: str) -> None: ...
+
+    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None: ...
+
+    def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def first_choice(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """More than one was never asked for; there is none beside usage or an error."""
+    choices = answer.get("choices")
+    if not choices:
+        return None
+    if not isinstance(choices, list) or not isinstance(choices[0], dict):
+        raise UpstreamError("The upstream sent choices of an unknown shape.")
+    return choices[0]
+
+
+def delta_of(choice: dict[str, Any]) -> dict[str, Any]:
+    """A chunk's `delta`, or an answer's `message`, which some upstreams also put in their chunks."""
+    delta = choice.get("delta") or choice.get("message") or {}
+    if not isinstance(delta, dict):
+        raise UpstreamError("The upstream sent a delta of an unknown shape.")
+    return delta
+
+
+def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> None:
     """Hand on everything that `delta` brings. Raises UpstreamError where it has not the shape of a chat delta."""
-    _add_reasoning(delta, assembly)
+    _add_reasoning(delta, target)
     content = delta.get("content")
     if content:
-        assembly.add_text(content if isinstance(content, str) else _text_of_parts(content))
+        target.add_text(content if isinstance(content, str) else _text_of_parts(content))
     refusal = delta.get("refusal")
     if refusal and isinstance(refusal, str):
         finish.refusal = (finish.refusal or "") + refusal
-        assembly.add_text(refusal)
-    for call in delta.get("tool_calls") or ():
-        _add_call(call, assembly)
+        target.add_text(refusal)
+    for call in _list(delta.get("tool_calls"), "tool calls"):
+        _add_call(call, target)
     legacy_call = delta.get("function_call")  # before tools there was one function call, without an id
-    if isinstance(legacy_call, dict):
-        _add_call({"index": 0, "function": legacy_call}, assembly)
+    if legacy_call:
+        _add_call({"index": 0, "function": legacy_call}, target)
 
 
-def _add_reasoning(delta: dict[str, Any], assembly: Assembly) -> None:
+def _add_reasoning(delta: dict[str, Any], target: PieceTarget) -> None:
     plain = delta.get("reasoning") or delta.get("reasoning_content") or ""
-    entries = delta.get("reasoning_details")
-    if not isinstance(plain, str) or not isinstance(entries, list | None):
+    entries = _list(delta.get("reasoning_details"), "reasoning")
+    if not plain and not entries:
+        return
+    if not isinstance(plain, str) or not all(map(_is_entry, entries)):
         raise UpstreamError("The upstream sent reasoning of an unknown shape.")
-    if plain or entries:
-        assembly.add_thinking(plain, entries)
+    target.add_thinking(plain, entries)
 
 
-def _add_call(call: Any, assembly: Assembly) -> None:
-    function = call.get("function") if isinstance(call, dict) else None
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("type"), str)
+
+
+def _add_call(call: Any, target: PieceTarget) -> None:
+    function = (call.get("function") or {}) if isinstance(call, dict) else None
     if not isinstance(function, dict):
         raise UpstreamError("The upstream sent a tool call of an unknown shape.")
     index = call.get("index")
-    arguments = function.get("arguments")
-    if isinstance(arguments, dict):  # Ollama's native shape
-        arguments = orjson.dumps(arguments).decode()
-    assembly.add_tool(
+    target.add_tool(
         index if isinstance(index, int) else None,
         _string(call.get("id")),
         _string(function.get("name")),
-        _string(arguments),
+        _arguments(function.get("arguments")),
     )
 
 
+def _arguments(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    try:
+        return orjson.dumps(value).decode()  # an object, as Ollama sends it; anything else is refused as no object
+    except orjson.JSONEncodeError:
+        raise UpstreamError("The upstream sent tool arguments that nest too deeply.") from None
+
+
 def _text_of_parts(content: Any) -> str:
-    if not isinstance(content, list):
-        raise UpstreamError("The upstream sent content of an unknown shape.")
-    return "".join([_string(part.get("text")) for part in content if isinstance(part, dict)])
+    return "".join([_string(part.get("text")) for part in _list(content, "content") if isinstance(part, dict)])
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if value is None or isinstance(value, list):
+        return value or []
+    raise UpstreamError(f"The upstream sent {what} of an unknown shape.")
 
 
 def _string(value: Any) -> str:

@@ -174,7 +174,7 @@ def _open_block(
             return f"reasoning in an envelope that could not be opened ({reason})"
         case None if opaque:
             return [_claude_entry(block, index)] if target.claude else "reasoning that only Claude can read"
-        case None:
+        case _:
             return None if target.family not in SIGNING_FAMILIES else "reasoning without a signature"
 
 

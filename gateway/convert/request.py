@@ -111,7 +111,7 @@ def _add_tools(body: ChatRequest, request: MessagesRequest, conversation: Conver
         body["tools"] = tools
     for name, value in to_choice_fields(request.get("tool_choice"), tools, scope).items():
         if cast(Any, body).get(name, value) != value:
-            raise InvalidRequest(f"tool_choice: conflicts with {name}; set only one of them")
+            raise InvalidRequest(f"tool_choice: conflicts with the {name} of chat; set only one of them")
         cast(Any, body)[name] = value
 
 

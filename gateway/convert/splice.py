@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-
 from gateway.convert.assembly import Assembly, ToolCall
 from gateway.convert.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix
 
@@ -45,6 +44,8 @@ class Splice:
             except UnicodeDecodeError:
                 return False
             if self.call is not None:
+                if text.lstrip().startswith("{"):
+                    return False  # the call may begin again, which the assembly has to look at
                 self.call.fragments.append(text)
         writer.out.append(self.prefix + raw + b'"' + DELTA_END)
         writer.output_size += len(raw)
@@ -52,23 +53,23 @@ class Splice:
 
 
 def derive_splice(payload: bytes, delta: dict[str, Any], assembly: Assembly) -> Splice | None:
-    """From a delta that went the full way and only lengthened the open block; None where it did anything else."""
+    """From a delta that went the full way and only lengthened the open block; None where it did anything else.
+
+    The string stands where its key stands. A payload without a backslash spells every key out, so a key that occurs
+    once, as a key or otherwise, is the one that was read.
+    """
     block = assembly.open
     if isinstance(block, ToolCall):
-        text, field, kind, call = _only_fragment(delta, block), b'"arguments":', TOOL_INPUT, block
-        if not block.live:
-            return None
+        text, key, kind, call = _only_fragment(delta, block), b'"arguments"', TOOL_INPUT, block
     else:
-        text, field, kind, call = _only_text(delta), b'"content":', TEXT, None
-    if not text or not assembly.is_direct:
+        text, key, kind, call = _only_text(delta), b'"content"', TEXT, None
+    if not text or not assembly.is_direct or b"\\" in payload or payload.count(key) != 1:
         return None
     raw = text.encode()
-    if not PLAIN.fullmatch(raw):
-        return None
-    for quote in (b'"', b' "'):
-        marker = field + quote + raw + b'"'
-        if payload.count(marker) == 1:
-            start = payload.index(marker) + len(field) + len(quote)
+    for joint in (b':"', b': "'):
+        start = payload.find(key + joint + raw + b'"')
+        if start >= 0:
+            start += len(key + joint)
             return Splice(payload[:start], payload[start + len(raw) :], delta_prefix(assembly.index, kind) + b'"', call)
     return None
 

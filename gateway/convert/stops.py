@@ -1,7 +1,57 @@
 """Stop sequences matched by the gateway, where an upstream takes fewer than Anthropic does."""
 
 from collections.abc import Sequence
-from typing import Any
+
+from gateway.convert.assembly import Assembly
+from gateway.convert.ending import Finish
+from gateway.convert.pieces import PieceTarget
+from gateway.convert.reply import Reply
+from gateway.schemas.openai import ReasoningEntry
+
+
+def guarded(assembly: Assembly, reply: Reply, finish: Finish) -> PieceTarget:
+    """The assembly itself where the upstream matches every sequence by itself."""
+    return StopGuard(assembly, reply.stop_sequences, finish) if reply.stop_sequences else assembly
+
+
+class StopGuard:
+    """Stands in front of an assembly and lets nothing pass after the first stop sequence.
+
+    A sequence is looked for within one run of text: what is held back as its possible start goes on when anything else
+    comes. The sequence that was found is put into `finish`.
+    """
+
+    __slots__ = ("_assembly", "_finish", "_scan")
+
+    def __init__(self, assembly: Assembly, sequences: Sequence[str], finish: Finish) -> None:
+        self._assembly = assembly
+        self._scan = StopScan(sequences)
+        self._finish = finish
+
+    def add_text(self, text: str) -> None:
+        if self._finish.matched is None:
+            passed, self._finish.matched = self._scan.feed(text)
+            if passed:
+                self._assembly.add_text(passed)
+
+    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
+        if self._finish.matched is None:
+            self._release()
+            self._assembly.add_thinking(text, entries)
+
+    def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
+        if self._finish.matched is None:
+            self._release()
+            self._assembly.add_tool(index, call_id, name, fragment)
+
+    def close(self) -> None:
+        self._release()
+        self._assembly.close()
+
+    def _release(self) -> None:
+        held = self._scan.flush()
+        if held:
+            self._assembly.add_text(held)
 
 
 class StopScan:
@@ -31,25 +81,17 @@ class StopScan:
         return held
 
 
-def cut_at_stop(message: dict[str, Any], sequences: Sequence[str]) -> tuple[dict[str, Any], str | None]:
-    """A whole answer's message cut at the first stop sequence; tool calls come after the text, so they go with the rest."""
-    found = _first_match(message["content"], sequences)
-    if found is None:
-        return message, None
-    position, sequence = found
-    kept = {name: value for name, value in message.items() if name not in ("tool_calls", "function_call")}
-    return {**kept, "content": message["content"][:position]}, sequence
-
-
 def _first_match(text: str, sequences: Sequence[str]) -> tuple[int, str] | None:
-    """The match that ends first, since that is where a model that watches every token would have stopped."""
-    matches = [
-        (text.find(sequence) + len(sequence), sequence) for sequence in sequences if sequence and sequence in text
-    ]
-    if not matches:
+    """The match that ends first, since that is where a model that watches every token would have stopped.
+
+    Of several that end there the longest, whose start had to be held back anyway.
+    """
+    matches = [(text.find(sequence), sequence) for sequence in sequences]
+    ends = [(start + len(sequence), start, sequence) for start, sequence in matches if start >= 0]
+    if not ends:
         return None
-    end, sequence = min(matches)
-    return end - len(sequence), sequence
+    _, start, sequence = min(ends)
+    return start, sequence
 
 
 def _overlap(text: str, sequence: str) -> int:

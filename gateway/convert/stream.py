@@ -11,20 +11,18 @@ than halves the cost of a delta; everything else goes the full way through `piec
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from gateway.convert import events
-from gateway.convert.assembly import Assembly, TextRun, ToolCall
+from gateway.convert.assembly import Assembly
 from gateway.convert.chunks import ChunkDecoder
 from gateway.convert.ending import Finish, Stop, broken_finish, to_stop
-from gateway.convert.failure import to_embedded_error
-from gateway.convert.pieces import add_pieces
+from gateway.convert.failure import error_in
+from gateway.convert.notes import Note
+from gateway.convert.pieces import add_pieces, delta_of, first_choice
 from gateway.convert.reply import Reply, empty_message
 from gateway.convert.response import Origin, to_origin
 from gateway.convert.splice import Splice, derive_splice
-from gateway.convert.stops import StopScan
-from gateway.convert.tokens import BYTES_PER_TOKEN
-from gateway.convert.usage import estimated_usage, to_delta_usage, to_usage
+from gateway.convert.stops import guarded
+from gateway.convert.usage import counts_of, estimated_usage, to_delta_usage, to_usage
 from gateway.errors import GatewayError, UpstreamError
 from gateway.sse import EventParser
 
@@ -38,14 +36,15 @@ class EventWriter:
 
     def __init__(self) -> None:
         self.out: list[bytes] = []
-        self.output_size = 0  # bytes of text, thinking and arguments, for an estimate where no usage comes
+        self.output_size = 0  # bytes of text, thinking and arguments
 
     def start(self, index: int, block: dict[str, Any]) -> None:
         self.out.append(events.block_start(index, block))
 
     def delta(self, index: int, kind: bytes, text: str) -> None:
         self.out.append(events.delta(index, kind, text))
-        self.output_size += len(text)
+        if kind != events.SIGNATURE:
+            self.output_size += len(text.encode())
 
     def stop(self, index: int) -> None:
         self.out.append(events.block_stop(index))
@@ -55,8 +54,8 @@ class MessageStream:
     """One answer's way through the gateway. `opened` says that an earlier attempt already sent message_start."""
 
     __slots__ = (
-        "_assembly", "_counts", "_decoder", "_finish", "_last_chunk", "_opened", "_parser", "_reply", "_scan", "_splice",
-        "_writer", "done", "failure", "started", "stop",
+        "_assembly", "_counts", "_decoder", "_finish", "_last_chunk", "_opened", "_parser", "_reply", "_splice",
+        "_target", "_writer", "done", "failure", "started", "stop",
     )  # fmt: skip
 
     def __init__(self, reply: Reply, *, opened: bool = False) -> None:
@@ -67,10 +66,10 @@ class MessageStream:
         self._writer = EventWriter()
         self._assembly = Assembly(reply, self._writer)
         self._finish = Finish()
+        self._target = guarded(self._assembly, reply, self._finish)
         self._counts: dict[str, Any] | None = None
         self._last_chunk: dict[str, Any] = {}
         self._splice: Splice | None = None
-        self._scan = StopScan(reply.stop_sequences) if reply.stop_sequences else None
         self.failure: GatewayError | None = None
         self.stop: Stop | None = None
         self.started = False  # whether the client has been shown any content
@@ -85,7 +84,7 @@ class MessageStream:
         return to_origin(self._last_chunk, self._counts)
 
     @property
-    def notes(self) -> tuple[Any, ...]:
+    def notes(self) -> tuple[Note, ...]:
         return tuple(self._assembly.notes)
 
     @property
@@ -93,32 +92,33 @@ class MessageStream:
         """The upstream's count, or an estimate from bytes where it has given none (`origin.estimated`)."""
         if self._counts:
             return to_usage(self._counts, self._reply)
-        return estimated_usage(self._reply.input_estimate, -(-self._writer.output_size // BYTES_PER_TOKEN))
+        return estimated_usage(self._reply.input_estimate, self._writer.output_size)
 
     def open(self) -> bytes:
-        """message_start and a ping: sent when the upstream is silent and the client should not wait for a sign of life."""
+        """message_start and a ping, for a client that has waited long enough for a sign of life."""
         return self._message_start() + events.PING
 
     def feed(self, piece: bytes) -> bytes:
-        """Convert one network read. Never raises: a failure is in `failure`, and what was whole before it is returned."""
+        """Convert one network read. Never raises: a failure is in `failure`, what was whole before it is returned."""
         return self._guarded(self._read, piece)
 
     def end(self) -> bytes:
         """The upstream's stream is over. Without a finish reason or `[DONE]` that is a failure, never a silent end."""
-        return self._guarded(self._read_end, b"")
+        return self._guarded(self._read_end)
 
     def fail(self, error: GatewayError) -> bytes:
         """The transport failed. If the answer was already whole, only its end is missing, and the client gets that."""
-        if self._finish.said and self.failure is None:
-            return self._guarded(lambda _: self._complete(), b"")
-        self.failure = self.failure or error
+        if self._finish.is_over:
+            return self._guarded(self._complete)
+        if not self.done:
+            self.failure = self.failure or error
         return b""
 
-    def _guarded(self, step: Callable[[bytes], None], piece: bytes) -> bytes:
+    def _guarded(self, step: Callable[..., None], *piece: bytes) -> bytes:
         if self.failure is not None or self.done:
             return b""
         try:
-            step(piece)
+            step(*piece)
         except GatewayError as error:
             self.failure = error
         return self._take()
@@ -145,67 +145,60 @@ class MessageStream:
             if self.done:
                 return
 
-    def _read_end(self, _: bytes) -> None:
+    def _read_end(self) -> None:
         for payload in self._parser.finish():
-            self._take_payload(payload)
+            self._take_rest(payload)
         if not self.done:
-            if not self._finish.said:
+            if not self._finish.is_over:
                 raise UpstreamError(CUT)
             self._complete()
+
+    def _take_rest(self, payload: bytes) -> None:
+        """An event without its end: it counts if only the blank line is missing, and was never sent if more is."""
+        if payload == b"[DONE]":
+            self._complete()
+            return
+        try:
+            chunk = self._decoder.decode(payload)
+        except UpstreamError:
+            return
+        self._take_chunk(chunk, payload)
 
     def _take_payload(self, payload: bytes) -> None:
         self._splice = None
         if payload == b"[DONE]":
             self._complete()
-            return
-        chunk = self._decoder.decode(payload)
-        if chunk.get("error"):
-            raise to_embedded_error(chunk["error"], self._reply.input_estimate)
-        if "model" in chunk or not self._last_chunk:  # a closing usage chunk may come without
-            self._last_chunk = chunk
-        counts = chunk.get("usage")
-        if isinstance(counts, dict) and counts:
-            self._counts = counts
-        choices = chunk.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            self._take_choice(choices[0], payload)
+        else:
+            self._take_chunk(self._decoder.decode(payload), payload)
 
-    def _take_choice(self, choice: dict[str, Any], payload: bytes) -> None:
-        if choice.get("error"):
-            raise to_embedded_error(choice["error"], self._reply.input_estimate)
-        delta = choice.get("delta") or choice.get("message") or {}
-        self._finish.note(choice)
-        error = broken_finish(self._finish)
+    def _take_chunk(self, chunk: dict[str, Any], payload: bytes) -> None:
+        choice = first_choice(chunk)
+        error = error_in(chunk, choice, self._reply.input_estimate)
         if error is not None:
             raise error
-        if not isinstance(delta, dict) or self._finish.matched is not None:
-            return
-        if self._scan is not None:
-            delta = self._scanned(delta, self._scan)
-        before = self._assembly.open
-        add_pieces(delta, self._assembly, self._finish)
-        if self._scan is None and before is self._assembly.open and isinstance(before, TextRun | ToolCall):
-            self._splice = derive_splice(payload, delta, self._assembly)
+        self._counts = counts_of(chunk) or self._counts
+        if "model" in chunk or not self._last_chunk:  # a closing usage chunk may come without
+            self._last_chunk = chunk
+        if choice is not None:
+            self._take_choice(choice, payload)
 
-    def _scanned(self, delta: dict[str, Any], scan: StopScan) -> dict[str, Any]:
-        """The delta with its text cut at a stop sequence, or held back where one could begin."""
-        content = delta.get("content")
-        if not isinstance(content, str):
-            return delta
-        text, self._finish.matched = scan.feed(content)
-        return {**delta, "content": text} if self._finish.matched is None else {"content": text}
+    def _take_choice(self, choice: dict[str, Any], payload: bytes) -> None:
+        finish, assembly = self._finish, self._assembly
+        finish.note(choice)
+        error = broken_finish(finish)
+        if error is not None:
+            raise error
+        delta = delta_of(choice)
+        before = assembly.open
+        add_pieces(delta, self._target, finish)
+        if before is not None and before is assembly.open and self._target is assembly:
+            self._splice = derive_splice(payload, delta, assembly)
 
     def _complete(self) -> None:
         """Close every block and write the end: the stop reason, the exact usage, message_stop."""
-        if self._scan is not None and self._finish.matched is None:
-            held = self._scan.flush()
-            if held:
-                self._assembly.add_text(held)
-        self._decoder.finish()
-        self._assembly.close()
+        self._target.close()
         assembly = self._assembly
         self.stop = to_stop(self._finish, has_tools=assembly.has_tools, truncated=assembly.truncated, reply=self._reply)
-        stop = {"stop_reason": self.stop.reason, "stop_sequence": self.stop.sequence, "stop_details": self.stop.details}
         usage = to_delta_usage(self.usage, self.origin.cost)
-        self._writer.out += (events.message_delta({**stop, "container": None}, usage), events.MESSAGE_STOP)
+        self._writer.out += (events.message_delta({**self.stop.fields, "container": None}, usage), events.MESSAGE_STOP)
         self.done = True

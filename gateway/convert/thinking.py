@@ -30,7 +30,7 @@ def to_thinking_fields(request: Mapping[str, Any], scope: Scope, effort: str | N
             return _to_reasoning(kind, thinking, request["max_tokens"], effort, scope)
         case "effort":
             return _to_effort(kind, thinking, request["max_tokens"], effort, scope)
-        case "none":
+        case _:
             path = "thinking" if kind else "output_config.effort"
             if kind != "disabled":
                 scope.note("dropped", path, "this model does not reason")
@@ -44,10 +44,11 @@ def snap_effort(effort: str, path: str, scope: Scope) -> str:
         return effort
     ranks = {name: rank for rank, name in enumerate(EFFORTS)}
     usable = sorted((name for name in supported if name != "none"), key=lambda name: ranks.get(name, 0))
+    if not usable:
+        return effort
     below = [name for name in usable if ranks.get(name, 0) <= ranks.get(effort, 0)]
-    snapped = below[-1] if below else usable[0] if usable else effort
-    if snapped != effort:
-        scope.note("changed", path, f"the model has no effort {effort!r}; {snapped!r} is asked for")
+    snapped = below[-1] if below else usable[0]
+    scope.note("changed", path, f"the model has no effort {effort!r}; {snapped!r} is asked for")
     return snapped
 
 

@@ -14,11 +14,8 @@ IMAGE_TOKENS = 1500
 PDF_BYTES_PER_TOKEN = 25
 
 
-def estimate_tokens(blocks: Iterable[Mapping[str, Any]]) -> int:
-    """Of an answer's blocks, where the upstream gave no usage."""
-    size = 0
-    for block in blocks:
-        size += len(str(block.get("text") or block.get("thinking") or block.get("input") or ""))
+def to_tokens(size: int) -> int:
+    """Of text of `size` bytes."""
     return -(-size // BYTES_PER_TOKEN)
 
 

@@ -155,7 +155,7 @@ def _to_function(tool: CustomTool, path: str, scope: Scope, keep_deferred: bool)
     else:
         function = {"name": name, "description": tool["description"] or "", "parameters": tool["input_schema"]}
     chat_tool: FunctionTool = {"type": "function", "function": function}
-    if len(tool) > 3:
+    if len(tool) > 2 + ("description" in tool):
         _carry_options(chat_tool, tool, path, scope, keep_deferred)
     return chat_tool
 
@@ -203,12 +203,14 @@ def _to_typed_tool(tool: Mapping[str, Any], path: str, scope: Scope, keep_deferr
 def _add_members(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope) -> None:
     """A toolset's cache breakpoint ends the toolset, so it goes on its last member."""
     toolset = TOOLSETS[tool["type"]][0]
+    member_tools: list[FunctionTool] = []
     for member, description, schema in members(tool):
         name = scope.names.to_chat(member, toolset)
         function = {"name": name, "description": description, "parameters": schema}
-        chat_tools.append(cast(FunctionTool, {"type": "function", "function": function}))
-    if chat_tools:
-        mark_cached(cast(FunctionTool, chat_tools[-1]), tool, path, scope)
+        member_tools.append(cast(FunctionTool, {"type": "function", "function": function}))
+    if member_tools:
+        mark_cached(member_tools[-1], tool, path, scope)
+    chat_tools += member_tools
 
 
 def _to_grammar_tool(tool: OtherTool, path: str, scope: Scope) -> OtherTool:

@@ -9,11 +9,18 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from gateway.convert.reply import Reply
+from gateway.convert.tokens import to_tokens
 
 
-def estimated_usage(input_tokens: int, output_tokens: int = 0) -> dict[str, Any]:
-    """What is said of tokens before, or instead of, an upstream's own count."""
-    return _usage(input_tokens, 0, 0, output_tokens, "5m")
+def estimated_usage(input_tokens: int, output_size: int = 0) -> dict[str, Any]:
+    """What is said of tokens before, or instead of, an upstream's own count; `output_size` is in bytes."""
+    return _usage(input_tokens, 0, 0, to_tokens(output_size), "5m")
+
+
+def counts_of(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The upstream's own count, where an answer or a chunk brings one."""
+    counts = answer.get("usage")
+    return counts if isinstance(counts, dict) and counts else None
 
 
 def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
@@ -35,8 +42,14 @@ def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
 
 
 def to_delta_usage(usage: Mapping[str, Any], cost: float | None) -> dict[str, Any]:
-    """The part of `usage` that a message_delta carries: cumulative counts, and the cost where one is known."""
+    """The part of `usage` that a message_delta carries: cumulative counts, and the cost where one is known.
+
+    The split of written cache tokens by TTL, which Anthropic only has in message_start, comes along where there is any:
+    otherwise the parts would not add up to the sum.
+    """
     delta = {name: usage[name] for name in DELTA_USAGE_FIELDS if name in usage}
+    if usage["cache_creation_input_tokens"]:
+        delta["cache_creation"] = usage["cache_creation"]
     if cost is not None:
         delta["cost"] = cost
     return delta
@@ -67,7 +80,7 @@ def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:
         if isinstance(content, list):
             carriers += content
     controls = [carrier["cache_control"] for carrier in carriers if carrier.get("cache_control")]
-    return "1h" if any([control.get("ttl") == "1h" for control in controls]) else "5m"
+    return "1h" if any(control.get("ttl") == "1h" for control in controls) else "5m"
 
 
 def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> dict[str, Any]:

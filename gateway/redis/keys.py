@@ -5,7 +5,7 @@ each script touches one slot only. Nothing in a name comes from a prompt or a cl
 percent-encoded. Times are milliseconds of the Redis server's clock.
 
     batches, one slot per batch: gw:b:{<batch id>}:
-      m        hash    the batch: status, cursor, times, options (gateway/batches/record)   none; ended: keep time (90 d)
+      m        hash    the batch: status, cursor, times, options (gateway/batches/lifecycle)   none; ended: 90 d
       in       hash    chunk number -> items' params, encoded     1 h while staging; none; unlinked when sealed
       cid      hash    chunk number -> custom_ids, encoded; "index" -> first index of each chunk, 4 bytes each
                                                                   1 h while staging; none; ended: retention (29 d)
@@ -16,6 +16,7 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       lost     hash    index -> "<leases lost> <fence of the last one lost>"
       try      hash    index -> upstream attempts so far
       grant    hash    worker -> "<fence> <reply>", so that a repeated claim gets the same grant
+      sync     string  written so as to wait for the disk or a replica                   60 s
       ok, err  hash    index -> result line, encoded              none; ended: retention (29 d)
 
     scheduler, one slot: gw:q:{s}:
@@ -112,6 +113,9 @@ class Keys:
 
     def batch_meta(self, batch_id: str) -> str:
         return f"{self.prefix}b:{{{batch_id}}}:m"
+
+    def batch_sync(self, batch_id: str) -> str:
+        return f"{self.prefix}b:{{{batch_id}}}:sync"
 
     def pick(self, worker: str) -> str:
         return f"{self.prefix}q:{{s}}:p:{quote(worker, safe='')}"

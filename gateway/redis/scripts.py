@@ -46,9 +46,9 @@ class Script:
 
     async def _evaluate(self, client: Redis, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         try:
-            return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
+            return await client.evalsha(self.sha, len(keys), *keys, *arguments)
         except NoScriptError:
-            return await client.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+            return await client.eval(self.source, len(keys), *keys, *arguments)
 
 
 def load(name: str) -> Script:

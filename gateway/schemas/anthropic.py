@@ -481,6 +481,12 @@ class ServerTool(TypedDict):
     blocked_domains: NotRequired[Strings | None]
     user_location: NotRequired[UserLocation | None]
     max_content_tokens: NotRequired[int | None]
+    max_tokens: NotRequired[int | None]
+    url_sources: NotRequired[JsonObject | None]
+    response_inclusion: NotRequired[str]
+    use_cache: NotRequired[bool]
+    caching: NotRequired[CacheControl | None]
+    tools: NotRequired[Objects | None]
     citations: NotRequired[CitationsConfig | None]
     model: NotRequired[str]
     mcp_server_name: NotRequired[str]
@@ -652,8 +658,8 @@ class Diagnostics(TypedDict, total=False):
 class PromptFields(PassThrough, total=False):
     """What Messages and count_tokens share: Anthropic's fields, and those of chat upstreams that are passed through.
 
-    `output_format` is the older name of `output_config.format`. `openrouter` and `openai` hold chat parameters for the
-    upstream of that name, and take precedence over the same parameter outside.
+    `output_format` is the older name of `output_config.format`. `openrouter` and `openai` hold chat parameters that
+    are meant for the upstream of that name alone.
     """
 
     model: Required[ModelName]

@@ -49,7 +49,7 @@ class SocketAnswer:
         self._held_size = 0
         self._paused = False
         self._receive: Callable[[bytes], None] | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = connection.loop.create_future()
 
     # For the client that opened it.
 
@@ -57,7 +57,8 @@ class SocketAnswer:
         """Wait for the header. Raises UpstreamUnreachable when the connection broke before any byte of it."""
         try:
             self.sent()
-            await self._wait()
+            if self._waiter is not None:
+                await self._waiter
         except asyncio.CancelledError:
             self.abort()
             raise
@@ -181,7 +182,8 @@ class SocketAnswer:
                 receive(held)
             if self._connection is not None:
                 self._settle()
-                await self._wait()
+                self._waiter = self._connection.loop.create_future()
+                await self._waiter
             if self._failure is not None:
                 raise self._failure
         finally:
@@ -217,11 +219,6 @@ class SocketAnswer:
         self._parser.close()
         connection.done(reusable)
         self._wake()
-
-    async def _wait(self) -> None:
-        if self._connection is not None:
-            self._waiter = self._connection.loop.create_future()
-            await self._waiter
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

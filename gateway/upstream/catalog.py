@@ -82,7 +82,9 @@ def to_models(listed: Iterable[Mapping[str, Any]], table: RoutingTable) -> tuple
     aliases = []
     for alias, slug in table.aliases.items():
         if not alias.endswith("*") and alias not in by_id:
-            aliases.append({**by_id.get(slug, to_model({"id": slug})), "id": alias, "display_name": f"{alias} ({slug})"})
+            aliases.append(
+                {**by_id.get(slug, to_model({"id": slug})), "id": alias, "display_name": f"{alias} ({slug})"}
+            )
     return (*aliases, *models)
 
 

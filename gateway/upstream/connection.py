@@ -25,9 +25,8 @@ class Carried(Protocol):
 
 
 class Keeper(Protocol):
-    """Who owns connections: told when one is made, has ended its answer (closed or ready for another), and is gone."""
+    """Who owns a connection: told when it has ended its answer (closed, or ready for another), and when it is gone."""
 
-    def adopt(self, connection: "Connection") -> None: ...
     def release(self, connection: "Connection") -> None: ...
     def forget(self, connection: "Connection") -> None: ...
 
@@ -107,7 +106,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._keeper.adopt(self)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:

@@ -73,38 +73,34 @@ def to_target(url: str) -> Target:
     return Target(Origin(parts.scheme, host, port), authority, path)
 
 
-@lru_cache(maxsize=256)
-def _request_lines(method: str, url: str) -> str:
-    if not _TOKEN.fullmatch(method):
-        raise InternalError("a request method is not a token")
-    target = to_target(url)
-    return f"{method} {target.path} HTTP/1.1\r\nHost: {target.authority}\r\nAccept-Encoding: identity\r\n"
-
-
-@lru_cache(maxsize=256)
-def _check_name(name: str) -> None:
-    if not _TOKEN.fullmatch(name):
-        raise InvalidRequest("a request header's name contains characters that HTTP does not allow")
-    if name.lower() in OWN_HEADERS:
-        raise InternalError(f"the header {name.lower()!r} is set by the upstream client itself")
-
-
 def check_headers(headers: Sequence[tuple[str, str]]) -> None:
     """Raises InvalidRequest for what HTTP does not allow (line breaks above all), InternalError for OWN_HEADERS."""
     for name, value in headers:
-        _check_name(name)
+        if not _TOKEN.fullmatch(name):
+            raise InvalidRequest("a request header's name contains characters that HTTP does not allow")
+        if name.lower() in OWN_HEADERS:
+            raise InternalError(f"the header {name.lower()!r} is set by the upstream client itself")
         if _UNSAFE_IN_VALUE.search(value):
             raise InvalidRequest(f"the request header {name!r} has a value with characters that HTTP does not allow")
 
 
 def encode_head(call: Call) -> bytes:
     """The request line and header of `call`, up to and with the empty line. Raises as `check_headers`, `to_target`."""
-    check_headers(call.headers)
-    lines = [_request_lines(call.method, call.url)]
-    lines += [f"{name}: {value}\r\n" for name, value in call.headers]
+    head = _steady_head(call.method, call.url, tuple(call.headers))
     if call.body or call.method in _BODY_METHODS:
-        lines.append(f"Content-Length: {len(call.body)}\r\n")
-    lines.append("\r\n")
+        return b"%sContent-Length: %d\r\n\r\n" % (head, len(call.body))
+    return head + b"\r\n"
+
+
+@lru_cache(maxsize=128)
+def _steady_head(method: str, url: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """All but the length and the empty line: what calls to one upstream for one client have in common."""
+    if not _TOKEN.fullmatch(method):
+        raise InternalError("a request method is not a token")
+    check_headers(headers)
+    target = to_target(url)
+    lines = [f"{method} {target.path} HTTP/1.1\r\nHost: {target.authority}\r\nAccept-Encoding: identity\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in headers]
     return "".join(lines).encode("latin-1")
 
 

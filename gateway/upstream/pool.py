@@ -5,21 +5,14 @@ holds one too. Whoever waits in line gets, first come first served, either a con
 """
 
 import asyncio
-import socket
-import ssl
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from aiohappyeyeballs import start_connection
-
-from gateway.errors import Overloaded, Unavailable, UpstreamTimedOut, UpstreamUnreachable
+from gateway.errors import Overloaded, Unavailable
 from gateway.upstream.connection import Connection
-from gateway.upstream.http1 import Origin
-
-HAPPY_EYEBALLS_DELAY: Final = 0.25
-"""Seconds until the next address is tried beside one that has not answered (RFC 8305, section 5)."""
+from gateway.upstream.dial import Dialer
 
 SHUTTING_DOWN: Final = "the gateway is shutting down"
 
@@ -36,10 +29,9 @@ class Limits:
 class Pool:
     """Leases connections; they come back by themselves (`release`) when their answer has ended."""
 
-    def __init__(self, origin: Origin, limits: Limits, tls: ssl.SSLContext | None) -> None:
-        self._origin = origin
+    def __init__(self, dialer: Dialer, limits: Limits) -> None:
+        self._dialer = dialer
         self._limits = limits
-        self._tls = tls
         self._slots = limits.connections
         self._idle: dict[Connection, None] = {}  # the newest last
         self._open: set[Connection] = set()
@@ -77,9 +69,6 @@ class Pool:
             await self._closing
 
     # Keeper: called by connections.
-
-    def adopt(self, connection: Connection) -> None:
-        self._open.add(connection)
 
     def release(self, connection: Connection) -> None:
         if connection.closed:
@@ -155,16 +144,9 @@ class Pool:
 
     async def _connect(self, seconds: float, ends_at: float) -> Connection:
         self._refuse_when_closed()
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout_at(min(loop.time() + seconds, ends_at)):
-                connection = await self._dial(loop)
-        except TimeoutError:
-            raise UpstreamTimedOut(f"no connection to the upstream within {seconds:g} s") from None
-        except ssl.SSLCertVerificationError as error:
-            raise UpstreamUnreachable("the upstream's certificate is not trusted") from error
-        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot spell
-            raise UpstreamUnreachable("no connection to the upstream could be made") from error
+        make = partial(Connection, asyncio.get_running_loop(), self, self._limits.idle)
+        connection = await self._dialer.dial(make, seconds, ends_at)
+        self._open.add(connection)
         if self._closing is not None:
             connection.abort()
         self._refuse_when_closed()
@@ -173,16 +155,3 @@ class Pool:
     def _refuse_when_closed(self) -> None:
         if self._closing is not None:
             raise Unavailable(SHUTTING_DOWN)
-
-    async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection:
-        """`create_connection` does the same on asyncio alone: uvloop's knows no Happy Eyeballs."""
-        host = self._origin.host
-        addresses = await loop.getaddrinfo(host, self._origin.port, type=socket.SOCK_STREAM)
-        sock = await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, loop=loop)
-        _, connection = await loop.create_connection(
-            partial(Connection, loop, self, self._limits.idle),
-            sock=sock,
-            ssl=self._tls,
-            server_hostname=host if self._tls is not None else None,
-        )
-        return connection

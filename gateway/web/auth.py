@@ -40,7 +40,7 @@ def to_context(request: web.Request) -> Context:
 
 
 def parse_betas(values: list[str] | tuple[str, ...]) -> frozenset[str]:
-    """A repeated header and a comma list are the same; unknown betas are accepted, since clients send new ones first."""
+    """A repeated header and a comma list are the same; unknown betas are accepted: clients send new ones first."""
     names = [name.strip() for value in values for name in value.split(",")]
     return frozenset([name for name in names if name][:MAX_BETAS])
 

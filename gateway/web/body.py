@@ -1,7 +1,10 @@
 """A request's body, read within limits: of time, of size on the wire, and of size after inflation."""
 
 import asyncio
+import time
 import zlib
+from collections.abc import AsyncIterator
+from typing import Literal
 
 from aiohttp import web
 
@@ -10,17 +13,13 @@ from gateway.errors import InvalidRequest, RequestTimedOut, RequestTooLarge
 # A client gets this long for any body, and longer for one that keeps coming at this rate (bytes per second).
 BODY_SECONDS = 30.0
 MINIMUM_RATE = 64 * 1024
+ENCODINGS: dict[str, Literal["identity", "gzip"]] = {"identity": "identity", "gzip": "gzip"}
 GZIP = 16 + zlib.MAX_WBITS
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
     """Raises RequestTooLarge, RequestTimedOut, or InvalidRequest for an encoding that is not plain or one gzip."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip"):
-        raise InvalidRequest(
-            f"Unsupported content-encoding {encoding[:40]!r}; send gzip or no encoding.",
-            code="request_body_encoding_unsupported",
-        )
+    encoding = content_encoding(request)
     length = request.content_length
     if length is not None and length > limit:
         raise too_large(limit)
@@ -31,6 +30,43 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     except TimeoutError:
         raise RequestTimedOut("The request body did not arrive in time.") from None
     return inflate(body, limit) if encoding == "gzip" else body
+
+
+async def body_pieces(request: web.Request, limit: int, size: int) -> AsyncIterator[bytes]:
+    """The body in pieces of at most `size` bytes while it arrives. Raises as `read_body` does; takes no gzip."""
+    if content_encoding(request) != "identity":
+        raise InvalidRequest(
+            "content-encoding: message batches are taken uncompressed.", code="request_body_encoding_unsupported"
+        )
+    length = request.content_length
+    if length is not None and length > limit:
+        raise too_large(limit)
+    received, begun = 0, time.monotonic()
+    while True:
+        allowed = BODY_SECONDS + received / MINIMUM_RATE - (time.monotonic() - begun)
+        try:
+            async with asyncio.timeout(max(0.0, allowed)):
+                arrived = await request.content.readany()
+        except TimeoutError:
+            raise RequestTimedOut("The request body did not arrive in time.") from None
+        if not arrived:
+            return
+        received += len(arrived)
+        if received > limit:
+            raise too_large(limit)
+        for start in range(0, len(arrived), size):
+            yield arrived[start : start + size]
+            await asyncio.sleep(0)
+
+
+def content_encoding(request: web.Request) -> Literal["identity", "gzip"]:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ENCODINGS:
+        return ENCODINGS[encoding]
+    raise InvalidRequest(
+        f"Unsupported content-encoding {encoding[:40]!r}; send gzip or no encoding.",
+        code="request_body_encoding_unsupported",
+    )
 
 
 def too_large(limit: int) -> RequestTooLarge:

@@ -38,7 +38,7 @@ class Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """A deadline runs from a request's first byte to the end of its header; a trickle of bytes does not extend it."""
+        """A deadline runs from a request's first byte to the end of its header; a trickle does not extend it."""
         super().data_received(data)
         if self._messages or self._current_request is not None:
             self._header_arrived()
@@ -58,7 +58,7 @@ class Connection(RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """What the parser refused, and what escaped the middleware: in Anthropic's envelope, and the connection ends."""
+        """What the parser refused, or escaped the middleware: in Anthropic's envelope, and the connection ends."""
         error: GatewayError = InternalError("The gateway failed to answer this request.")
         if status == 400:
             error = InvalidRequest("The request is not valid HTTP.")

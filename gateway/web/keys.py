@@ -5,6 +5,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from gateway.access.keys import ClientKeys
+from gateway.batches.store import BatchStore
 from gateway.exchange import Exchange
 from gateway.health import Health
 from gateway.settings import Settings
@@ -15,4 +16,5 @@ SETTINGS = web.AppKey("settings", Settings)
 CLIENT_KEYS = web.AppKey("client_keys", ClientKeys)
 CATALOG = web.AppKey("catalog", Catalog)
 HEALTH = web.AppKey("health", Health)
+BATCHES: web.AppKey[BatchStore | None] = web.AppKey("batches")
 METRICS: web.AppKey[Callable[[], bytes]] = web.AppKey("metrics")

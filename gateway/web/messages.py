@@ -24,17 +24,18 @@ async def create_message(request: web.Request) -> web.StreamResponse:
 
 
 async def stream_message(request: web.Request) -> web.StreamResponse:
-    """POST /v1/messages/stream: the same with `stream` set, for clients of gateways that had a path of its own for it."""
+    """POST /v1/messages/stream: the same with `stream` set, for clients of gateways that have a path for it."""
     context = to_context(request)
-    prompt = await read_prompt(request, context)
-    prompt.request["stream"] = True
-    return await _reply(request, context, prompt)
+    return await _reply(request, context, await read_prompt(request, context, streamed=True))
 
 
-async def read_prompt(request: web.Request, context: Context) -> Prompt:
+async def read_prompt(request: web.Request, context: Context, *, streamed: bool = False) -> Prompt:
     """Read, parse and check the body. Raises InvalidRequest naming the first field that is wrong."""
     body = await read_body(request, request.config_dict[SETTINGS].max_body_bytes)
-    checked, notes = check_messages_request(parse_json(body), version=context.api_version, betas=context.betas)
+    parsed = parse_json(body)
+    if streamed and isinstance(parsed, dict):
+        parsed["stream"] = True
+    checked, notes = check_messages_request(parsed, version=context.api_version, betas=context.betas)
     return Prompt(checked, len(body), tuple(notes))
 
 

@@ -2,11 +2,19 @@
 
 from aiohttp import web
 
-from gateway.web import admin, health, messages, models
+from gateway.web import admin, batches, health, messages, models
 
 CLIENT_ROUTES = (
     web.post("/v1/messages", messages.create_message),
     web.post("/v1/messages/stream", messages.stream_message),
+    web.post("/v1/messages/batches", batches.create_batch),
+    web.get("/v1/messages/batches", batches.list_batches),
+    web.get("/v1/messages/batches/{batch_id}", batches.retrieve_batch),
+    web.delete("/v1/messages/batches/{batch_id}", batches.delete_batch),
+    web.post("/v1/messages/batches/{batch_id}/cancel", batches.cancel_batch),
+    web.get("/v1/messages/batches/{batch_id}/results", batches.stream_results),
+    web.post("/v1/messages/batch", batches.create_batch),
+    web.get("/v1/messages/batch/{batch_id}/status", batches.show_status),
     web.get("/v1/models", models.list_models),
     web.get("/v1/models/{model_id:.+}", models.retrieve_model),
     web.get("/api/hello", health.hello),

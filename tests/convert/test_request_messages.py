@@ -128,8 +128,11 @@ TURNS = [
         id="O16 parallel calls keep order, and their arguments the order of keys; no arguments are {}",
     ),
     pytest.param(
-        called_with(tool_result("a", content="1"), tool_result("b", content="2"))[:2]
-        + [user(tool_result("a", content="1"), tool_result("b", content="2"), text("And?"), IMAGE)],
+        [
+            HELLO,
+            assistant(tool_use("a"), tool_use("b")),
+            user(tool_result("a", content="1"), tool_result("b", content="2"), text("And?"), IMAGE),
+        ],
         [
             HELLO,
             {"role": "assistant", "content": None, "tool_calls": [chat_call("a"), chat_call("b")]},
@@ -476,13 +479,14 @@ def test_only_the_first_system_block_can_be_a_billing_header() -> None:
 
 
 def test_a_system_message_within_the_conversation_stays_in_its_place() -> None:
-    chat = messages_of(HELLO, system(text("Now in French.")), assistant(text("Oui")), HELLO)
-    assert chat == [
-        HELLO,
-        {"role": "system", "content": "Now in French."},
-        {"role": "assistant", "content": "Oui"},
-        HELLO,
-    ]
+    for content in ("Now in French.", [text("Now in French.")]):
+        chat = messages_of(HELLO, {"role": "system", "content": content}, assistant(text("Oui")), HELLO)
+        assert chat == [
+            HELLO,
+            {"role": "system", "content": "Now in French."},
+            {"role": "assistant", "content": "Oui"},
+            HELLO,
+        ]
 
 
 def test_a_system_message_for_one_turn_is_gone_in_the_next() -> None:

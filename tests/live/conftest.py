@@ -52,8 +52,16 @@ class Process:
 
 
 def settings_for(simulator: Simulator, **changes: Any) -> Settings:
-    fixed = {"port": 0, "admin_port": 0, "keys": f"tests:{KEY}", "secret": "t:secret", "upstream_flavor": "openrouter"}
-    return load_settings(upstream_url=simulator.url, upstream_api_key="sk-upstream-canary", **{**fixed, **changes})
+    fixed = {
+        "port": 0,
+        "admin_port": 0,
+        "keys": f"tests:{KEY}",
+        "secret": "t:secret",
+        "upstream_url": simulator.url,
+        "upstream_api_key": "sk-upstream-canary",
+        "upstream_flavor": "openrouter",
+    }
+    return load_settings(**{**fixed, **changes})
 
 
 @asynccontextmanager

@@ -9,7 +9,9 @@ import orjson
 from tests.live.conftest import KEY, Live
 
 
-async def open_raw(live: Live, body: Any, *, version: str = "HTTP/1.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def open_raw(
+    live: Live, body: Any, *, version: str = "HTTP/1.1"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Send a Messages request and return before anything is read."""
     address = urlsplit(live.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)

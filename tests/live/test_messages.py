@@ -13,7 +13,9 @@ from gateway.simulator.script import json_script
 from tests.live.conftest import KEY, Live, serving
 
 HELLO: dict[str, Any] = {"model": "sim/echo", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 async def post(live: Live, body: Any, **headers: str) -> tuple[int, Any, Any]:
@@ -44,7 +46,10 @@ async def test_the_name_that_was_asked_for_is_echoed_and_the_slug_goes_upstream(
 
 async def test_every_part_of_a_coding_agents_request_reaches_the_upstream(live: Live) -> None:
     schema = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
-    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": base64.b64encode(PNG).decode()}}
+    image = {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": base64.b64encode(PNG).decode()},
+    }
     await live.client().messages.create(
         model="sim/echo",
         max_tokens=1000,
@@ -83,7 +88,10 @@ async def test_every_part_of_a_coding_agents_request_reaches_the_upstream(live: 
 
 async def test_a_large_request_and_a_large_image_pass(live: Live) -> None:
     picture = PNG + bytes(1_500_000)
-    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": base64.b64encode(picture).decode()}}
+    image = {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": base64.b64encode(picture).decode()},
+    }
     text = "word " * 13_000
     content = [{"type": "text", "text": text}, image]
     message = await live.client().messages.create(**{**HELLO, "messages": [{"role": "user", "content": content}]})
@@ -120,13 +128,20 @@ async def test_thinking_comes_back_with_its_signature_and_returns_to_the_upstrea
         pytest.param({"x-api-key": KEY}, 200, id="x-api-key"),
         pytest.param({"authorization": f"Bearer {KEY}"}, 200, id="a bearer token"),
         pytest.param({"x-api-key": KEY, "authorization": "Bearer wrong"}, 200, id="x-api-key wins over a bearer token"),
-        pytest.param({"x-api-key": "wrong", "authorization": f"Bearer {KEY}"}, 401, id="a wrong x-api-key is not saved by a token"),
+        pytest.param(
+            {"x-api-key": "wrong", "authorization": f"Bearer {KEY}"},
+            401,
+            id="a wrong x-api-key is not saved by a token",
+        ),
         pytest.param({}, 401, id="no key"),
         pytest.param({"authorization": f"Basic {KEY}"}, 401, id="another scheme"),
     ],
 )
 async def test_keys(live: Live, headers: dict[str, str], status: int) -> None:
-    async with aiohttp.ClientSession() as session, session.post(live.url + "/v1/messages", json=HELLO, headers=headers) as response:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(live.url + "/v1/messages", json=HELLO, headers=headers) as response,
+    ):
         body = await response.json()
         assert response.status == status
         if status == 401:
@@ -145,9 +160,14 @@ async def test_keys(live: Live, headers: dict[str, str], status: int) -> None:
         ("POST", "/v1/complete", 404, "not_found_error"),
     ],
 )
-async def test_whatever_goes_wrong_comes_in_the_envelope(live: Live, method: str, path: str, status: int, kind: str) -> None:
+async def test_whatever_goes_wrong_comes_in_the_envelope(
+    live: Live, method: str, path: str, status: int, kind: str
+) -> None:
     headers = {"x-api-key": KEY}
-    async with aiohttp.ClientSession() as session, session.request(method, live.url + path, headers=headers) as response:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, live.url + path, headers=headers) as response,
+    ):
         body = await response.json()
         assert (response.status, body["type"], body["error"]["type"]) == (status, "error", kind)
         assert body["request_id"] == response.headers["request-id"]
@@ -200,7 +220,10 @@ async def test_the_sdks_tool_runner_finishes_with_its_default_options(live: Live
         return f"sunny in {city}"
 
     runner = live.client().beta.messages.tool_runner(
-        model="sim/tool", max_tokens=1000, tools=[weather], messages=[{"role": "user", "content": "How is the weather?"}]
+        model="sim/tool",
+        max_tokens=1000,
+        tools=[weather],
+        messages=[{"role": "user", "content": "How is the weather?"}],
     )
     messages = [message async for message in runner]
     assert [message.stop_reason for message in messages] == ["tool_use", "end_turn"]
@@ -248,7 +271,10 @@ async def test_the_sdk_raises_the_class_of_each_failure(
 
 
 async def test_cut_off_tool_arguments_are_closed_and_said(live: Live) -> None:
-    tool = {"name": "look", "input_schema": {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]}}
+    tool = {
+        "name": "look",
+        "input_schema": {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]},
+    }
     status, headers, body = await post(live, {**HELLO, "model": "sim/tool-bad-json", "tools": [tool]})
     assert (status, body["stop_reason"]) == (200, "tool_use")
     assert body["content"][0]["input"] == {"at": "simulated"}

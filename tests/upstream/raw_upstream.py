@@ -5,7 +5,9 @@ leave. A script that fails makes the test fail.
 """
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -40,6 +42,8 @@ class Peer:
             return b""
 
     async def send(self, data: bytes) -> None:
+        if self._writer.is_closing():
+            raise ConnectionResetError  # as asyncio's loop says it; uvloop's has a RuntimeError for this
         self._writer.write(data)
         await self._writer.drain()
 
@@ -55,7 +59,7 @@ class Peer:
         for sent in range(pieces):
             self._writer.write(piece)
             draining = asyncio.ensure_future(self._writer.drain())
-            done, _ = await asyncio.wait({draining}, timeout=0.2)
+            done, _ = await asyncio.wait({draining}, timeout=0.1)
             if not done:
                 draining.cancel()
                 return sent
@@ -65,6 +69,9 @@ class Peer:
         self._writer.close()
 
     def reset(self) -> None:
+        """Close with RST instead of FIN, as a crashed or overrun server does."""
+        linger_for_no_time = struct.pack("ii", 1, 0)
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_for_no_time)
         self._writer.transport.abort()
 
     async def gone(self) -> None:
@@ -120,7 +127,7 @@ class RawUpstream:
             await self._script(Peer(reader, writer))
         except (ConnectionError, asyncio.CancelledError):
             pass  # the client left, or the test is over
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised by `running`
             self._failures.append(error)
         finally:
             writer.close()

@@ -6,7 +6,7 @@ is a GatewayError of the promised kind, names neither host nor port, and the ups
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from conftest import MakeClient, Play
@@ -48,8 +48,9 @@ class Watched:
         self._left = asyncio.Event()
 
     async def __call__(self, peer: Peer) -> None:
-        await self._script(peer)
-        await peer.gone()
+        with suppress(ConnectionError):  # the client left while the script was sending
+            await self._script(peer)
+            await peer.gone()
         self._left.set()
 
     async def client_left(self) -> None:
@@ -76,7 +77,6 @@ async def ignore(peer: Peer) -> None:
 WHOLE_ANSWERS = {
     "Content-Length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
     "chunked": CHUNKED + b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
-    "after 103 Early Hints": b"HTTP/1.1 103 Hints\r\n\r\n" + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
 }
 
 
@@ -85,12 +85,13 @@ async def test_an_answer_cut_short_at_any_byte_is_an_upstream_error(
     make_client: MakeClient, play: Play, whole: bytes
 ) -> None:
     client = make_client()
-    upstream = await play(lambda peer: sending(whole[:cut])(peer))
-    for cut in range(1, len(whole)):
+    cuts = iter(range(1, len(whole)))
+    upstream = await play(lambda peer: sending(whole[: next(cuts)])(peer))
+    for _ in range(1, len(whole)):
         async with failing(upstream.url, UpstreamError):
             answer = await client.open(post(upstream.url))
             await answer.read(100)
-    assert upstream.connections == len(whole) - 1
+    assert next(cuts, None) is None
 
 
 async def test_what_came_before_the_break_is_delivered_before_the_error(client: UpstreamClient, play: Play) -> None:
@@ -100,17 +101,6 @@ async def test_what_came_before_the_break_is_delivered_before_the_error(client: 
     async with failing(upstream.url, UpstreamError):
         await answer.pump(pieces.append)
     assert b"".join(pieces) == b"hellohellohe"
-
-
-async def test_what_came_before_a_broken_chunk_is_delivered_before_the_error(
-    client: UpstreamClient, play: Play
-) -> None:
-    pieces: list[bytes] = []
-    upstream = await play(sending(CHUNKED, CHUNK, b"no chunk size\r\n"))
-    answer = await client.open(post(upstream.url))
-    async with failing(upstream.url, UpstreamError):
-        await answer.pump(pieces.append)
-    assert b"".join(pieces) == b"hello"
 
 
 async def test_a_reset_in_the_middle_of_an_answer_is_an_upstream_error(client: UpstreamClient, play: Play) -> None:
@@ -478,12 +468,12 @@ async def test_cancelling_as_the_answer_arrives_neither_leaks_nor_breaks_the_nex
 # Slow readers.
 
 PIECE = b"%x\r\n" % 65536 + b"p" * 65536 + b"\r\n"
-PIECES = 1024  # 64 MiB: more than the kernel's buffers and the client's bound together
+PIECES = 256  # 16 MiB: more than the kernel's buffers and the client's bound together
 BOUND = 1024 * 1024
 
 
 class Flood:
-    """A script that sends 64 MiB, and notes how far it comes before the client stops taking."""
+    """A script that sends 16 MiB, and notes how far it comes before the client stops taking."""
 
     def __init__(self) -> None:
         self.stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()

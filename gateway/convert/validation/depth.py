@@ -25,8 +25,8 @@ WIDEST = 2**63
 def check_depth(body: dict[str, Any]) -> None:
     """Raises InvalidRequest for anything that nests deeper than MAX_DEPTH.
 
-    Framed in the levels that are too many, a body that is deep enough fails to be written. That takes orjson 20 µs for
-    70 kB, a walk over the same in Python five times as long.
+    Framed in as many levels as are left, a body that is too deep cannot be written. That takes orjson 29 µs for 78 kB,
+    where a walk in Python takes 90.
     """
     framed: object = body
     for _ in range(WRITABLE_DEPTH - MAX_DEPTH):

@@ -17,12 +17,12 @@ local function recorded(index)
   return redis.call('HEXISTS', OK, index) == 1 or redis.call('HEXISTS', ERR, index) == 1
 end
 
--- The item is recorded: nothing about its being in flight matters any more.
-local function forget(index)
-  redis.call('ZREM', LEASE, index)
-  redis.call('HDEL', OWN, index)
-  redis.call('ZREM', RETRY, index)
-  redis.call('ZREM', SUSPECT, index)
+-- These items are recorded: nothing about their being in flight matters any more.
+local function forget(...)
+  redis.call('ZREM', LEASE, ...)
+  redis.call('HDEL', OWN, ...)
+  redis.call('ZREM', RETRY, ...)
+  redis.call('ZREM', SUSPECT, ...)
 end
 
 -- What an ended batch no longer needs goes; what it still shows gets its end. Safe to repeat.

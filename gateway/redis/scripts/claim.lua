@@ -84,15 +84,22 @@ local function take_retries()
   end
 end
 
+-- Each item before the cursor is recorded or in somebody's hand, and so counted once here. More than that are only there
+-- after a crash set the cursor back, or kept it from moving: then each item is looked at.
+local function is_set_back()
+  return redis.call('HLEN', OK) + redis.call('HLEN', ERR) + redis.call('ZCARD', LEASE) + redis.call('ZCARD', RETRY)
+    + redis.call('ZCARD', SUSPECT) > cursor
+end
+
 local function in_hand(index)
   return redis.call('ZSCORE', LEASE, index) or redis.call('ZSCORE', RETRY, index)
     or redis.call('ZSCORE', SUSPECT, index)
 end
 
-local function take_new()
+local function take_new(set_back)
   local last_looked_at = math.min(total, cursor + LOOKAHEAD)
   while #taken < room and cursor < last_looked_at do
-    if not recorded(cursor) and not in_hand(cursor) then taken[#taken + 1] = cursor end
+    if not set_back or not (recorded(cursor) or in_hand(cursor)) then taken[#taken + 1] = cursor end
     cursor = cursor + 1
   end
 end
@@ -124,9 +131,10 @@ end
 if idle then take_suspect() end
 local alone = #taken == 1
 if not alone then
+  local set_back = is_set_back()
   reclaim()
   if #taken < room then take_retries() end
-  take_new()
+  take_new(set_back)
 end
 
 if #taken > 0 then write_leases() end

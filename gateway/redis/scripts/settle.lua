@@ -1,9 +1,10 @@
 -- include: _batch
 -- What the sweeper does to one batch: stop it when it is over time or budget, drop the leases of dead workers once it is
 -- stopped, end it when it is over, repair what a crash left. ARGV: data version, ms until the next look.
--- Replies {missing|newer|ended|in_progress|canceling, time of the next look, time from which items can be claimed (0: none)}.
-local stored, status, cursor, total, rest, expires, cap, spend, stop, grace = unpack(
-  redis.call('HMGET', META, 'v', 'st', 'next', 'total', 'rest', 'expires', 'cap', 'spend', 'stop', 'grace'))
+-- Replies {missing|newer|ended|in_progress|canceling, time of the next look, time from which items can be claimed (0:
+-- none), level, tenant}.
+local stored, status, cursor, total, rest, expires, cap, spend, stop, grace, level, tenant = unpack(redis.call(
+  'HMGET', META, 'v', 'st', 'next', 'total', 'rest', 'expires', 'cap', 'spend', 'stop', 'grace', 'prio', 'tenant'))
 if not status then return {'missing', 0, 0} end
 local now = now_ms()
 local look = now + tonumber(ARGV[2])
@@ -36,13 +37,13 @@ end
 
 local lease, retry = first(LEASE), first(RETRY)
 if rest ~= '' then
-  return {status, math.min(look, lease or look, tonumber(stop) + tonumber(grace)), 0}
+  return {status, math.min(look, lease or look, tonumber(stop) + tonumber(grace)), 0, level, tenant}
 end
 look = math.min(look, tonumber(expires))
-if tonumber(cursor) < tonumber(total) or redis.call('ZCARD', SUSPECT) > 0 then return {status, look, now} end
+if tonumber(cursor) < tonumber(total) or redis.call('ZCARD', SUSPECT) > 0 then return {status, look, now, level, tenant} end
 if not lease and not retry then
   -- Unrecorded items that nobody has: the cursor starts over, and passes by all that are recorded.
   redis.call('HSET', META, 'next', 0)
-  return {status, look, now}
+  return {status, look, now, level, tenant}
 end
-return {status, look, math.min(lease or retry, retry or lease)}
+return {status, look, math.min(lease or retry, retry or lease), level, tenant}

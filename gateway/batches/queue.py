@@ -1,0 +1,291 @@
+"""Batches for a worker: claim items under a lease, read them, renew, record results, give items back.
+
+A claim has a fence, a random token that its items carry while they are leased. Renewing and releasing need it;
+recording does not: the first result wins, since it has been paid for. Whatever is called again after a lost reply
+changes nothing the second time.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from gateway.batches.chunks import ChunkIndex, pack, unpack_items
+from gateway.batches.lifecycle import BatchRecord
+from gateway.batches.scheduler import LOOK_MS, Scheduler
+from gateway.batches.server import BatchServer
+from gateway.batches.splitter import Item
+from gateway.redis import scripts
+from gateway.redis.keys import DATA_VERSION
+
+LEASE_MS: Final = 60_000
+
+_CLAIM_ITEMS: Final = 200
+_CLAIM_PICKS: Final = 16
+_DONE_ITEMS: Final = 64
+_DONE_BYTES: Final = 4 * 1024 * 1024
+_THREAD_BYTES: Final = 1024 * 1024
+_KNOWN_BATCHES: Final = 256
+_CACHED_CHUNKS: Final = 64
+_CACHED_BYTES: Final = 16 * 1024 * 1024
+
+Outcome = Literal["recorded", "duplicate", "late"]
+_OUTCOMES: Final[dict[int, Outcome]] = {1: "recorded", 0: "duplicate", -1: "late"}
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One claimed item. `tries` are the upstream attempts it has had, as `release` was told; `lost` its lost leases."""
+
+    index: int
+    tries: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Items of one batch. `batch` is as it was when this process first met it: its options hold, its status does not.
+
+    `alone`: this item was lost twice; run nothing beside it. `suspects`: so many such items wait for a worker that is
+    idle; let the slots run empty and claim with `idle`.
+    """
+
+    batch: BatchRecord
+    fence: str
+    leases: tuple[Lease, ...]
+    alone: bool
+    suspects: int
+    index: ChunkIndex = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    lease: Lease
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """`lost` indices belong to somebody else, or to nobody. `stopping`: the batch was canceled, or is over."""
+
+    lost: frozenset[int]
+    stopping: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """`line` is the whole result line, without its newline; `cost` in micro-dollars."""
+
+    index: int
+    succeeded: bool
+    line: bytes
+    cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give an item back, to be claimed again after `delay_ms`. `tries` replaces the number kept; None leaves it."""
+
+    index: int
+    delay_ms: int = 0
+    tries: int | None = None
+    cost: int = 0
+
+
+class BatchQueue:
+    """For one claiming loop, whose claims do not overlap; `worker` names it."""
+
+    def __init__(self, server: BatchServer, worker: str, *, lease_ms: int = LEASE_MS) -> None:
+        self._server = server
+        self._scheduler = Scheduler(server)
+        self._worker = worker
+        self._lease_ms = lease_ms
+        self._batches: dict[str, tuple[BatchRecord, ChunkIndex]] = {}
+        self._chunks = _ChunkCache()
+
+    async def claim(self, free_slots: int, *, idle: bool = False) -> list[Claim]:
+        """Up to `free_slots` items, of several batches if need be; an empty list when there is nothing to do now.
+
+        `idle` says that this worker has nothing in flight; only then is it given an item that was lost twice.
+        """
+        claims: list[Claim] = []
+        free = free_slots
+        for _ in range(_CLAIM_PICKS):
+            if free <= 0:
+                break
+            wanted = min(free, _CLAIM_ITEMS)
+            batch_id = await self._scheduler.pick(self._worker, wanted)
+            if batch_id is None:
+                break
+            claim = await self._claim_from(batch_id, wanted, idle and not claims)
+            if claim is None:
+                continue
+            claims.append(claim)
+            free -= len(claim.leases)
+            if claim.alone:
+                break
+        return claims
+
+    async def items(self, claim: Claim) -> list[WorkItem]:
+        """The claim's items, less those whose batch has ended meanwhile. Raises BrokenBlob for damaged data."""
+        places = [(lease, *claim.index.find(lease.index)) for lease in claim.leases]
+        chunks = await self._read_chunks(claim.batch.id, {chunk for _, chunk, _ in places})
+        return [WorkItem(lease, chunks[chunk][place]) for lease, chunk, place in places if chunk in chunks]
+
+    async def renew(self, claim: Claim, indices: Iterable[int]) -> Renewal:
+        """Extend the leases of those items by a whole lease from now."""
+        keys = self._server.keys.batch(claim.batch.id)
+        reply = await scripts.RENEW.run(self._server.redis, keys, (claim.fence, self._lease_ms, *indices))
+        return Renewal(lost=frozenset(reply[1:]), stopping=reply[0] != b"running")
+
+    async def done(self, batch_id: str, results: Sequence[ItemResult]) -> list[Outcome]:
+        """Record results, of any claims on the batch. One that is late, or not the first, is not kept."""
+        outcomes: list[Outcome] = []
+        blobs = await _pack_all([result.line for result in results])
+        keys = self._server.keys.batch(batch_id)
+        sealed = False
+        for group in _groups([len(blob) for blob in blobs]):
+            arguments: list[str | bytes | int] = []
+            for result, blob in zip(results[group], blobs[group], strict=True):
+                arguments += (result.index, "ok" if result.succeeded else "err", blob, result.cost)
+            reply = await scripts.DONE.run(self._server.redis, keys, arguments)
+            sealed = sealed or reply[0] == 1
+            outcomes += [_OUTCOMES[code] for code in reply[1:]]
+        if sealed:
+            await self._ended(batch_id)
+        return outcomes
+
+    async def release(self, claim: Claim, releases: Sequence[Release]) -> int:
+        """How many were still held, and so given back. Of a batch that is stopping they are not tried again."""
+        arguments: list[str | int] = [claim.fence]
+        for release in releases:
+            tries = -1 if release.tries is None else release.tries
+            arguments += (release.index, release.delay_ms, tries, release.cost)
+        keys = self._server.keys.batch(claim.batch.id)
+        sealed, soonest, *released = await scripts.RELEASE.run(self._server.redis, keys, arguments)
+        if sealed:
+            await self._ended(claim.batch.id)
+        elif soonest:
+            await self._scheduler.wake(claim.batch.id, soonest)
+        return sum(released)
+
+    # -- claiming
+
+    async def _claim_from(self, batch_id: str, wanted: int, idle: bool) -> Claim | None:
+        known = await self._know(batch_id)
+        if known is None:
+            await self._scheduler.drop(batch_id)
+            return None
+        record, index = known
+        fence = secrets.token_hex(8)
+        arguments = (DATA_VERSION, self._worker, fence, wanted, self._lease_ms, int(idle))
+        reply = await scripts.CLAIM.run(self._server.redis, self._server.keys.batch(batch_id), arguments)
+        status = reply[0]
+        if status in (b"missing", b"ended"):
+            self._batches.pop(batch_id, None)
+            await self._scheduler.drop(batch_id)
+            return None
+        if status == b"stopped":
+            await self._settle(batch_id)
+            return None
+        _, alone, suspects, again, *figures = reply
+        leases = tuple(Lease(*figures[at : at + 3]) for at in range(0, len(figures), 3))
+        if again:
+            await self._scheduler.park(batch_id, unused=wanted - len(leases), at=again)
+        if not leases:
+            return None
+        return Claim(record, fence, leases, alone=alone == 1, suspects=suspects, index=index)
+
+    async def _settle(self, batch_id: str) -> None:
+        """The batch gives no more items: end it if nothing is in flight, else stop offering it."""
+        keys = self._server.keys.batch(batch_id)
+        status, look, *_ = await scripts.SETTLE.run(self._server.redis, keys, (DATA_VERSION, LOOK_MS))
+        if status in (b"ended", b"missing"):
+            await self._ended(batch_id)
+        else:
+            await self._scheduler.look(batch_id, look)
+            await self._scheduler.park(batch_id, unused=0, at=look)
+
+    async def _ended(self, batch_id: str) -> None:
+        self._batches.pop(batch_id, None)
+        await self._scheduler.drop(batch_id)
+        await self._server.confirm(batch_id)
+
+    async def _know(self, batch_id: str) -> tuple[BatchRecord, ChunkIndex] | None:
+        """The batch's options and the places of its items, which never change."""
+        known = self._batches.get(batch_id)
+        if known is not None:
+            return known
+        [record] = await self._server.read([batch_id])
+        [index] = await self._server.pipeline([("HGET", self._server.keys.batch(batch_id).ids, "index")])
+        if record is None or index is None:
+            return None
+        if len(self._batches) >= _KNOWN_BATCHES:
+            del self._batches[next(iter(self._batches))]
+        known = self._batches[batch_id] = (record, ChunkIndex.unpack(index))
+        return known
+
+    # -- reading items
+
+    async def _read_chunks(self, batch_id: str, chunks: set[int]) -> dict[int, list[Item]]:
+        found = {chunk: items for chunk in chunks if (items := self._chunks.get(batch_id, chunk)) is not None}
+        missing = sorted(chunks - found.keys())
+        if missing:
+            key = self._server.keys.batch(batch_id).input
+            [blobs] = await self._server.pipeline([("HMGET", key, *missing)])
+            for chunk, blob in zip(missing, blobs, strict=True):
+                if blob is not None:
+                    found[chunk] = self._chunks.put(batch_id, chunk, await _unpack(blob))
+        return found
+
+
+class _ChunkCache:
+    """Chunks read lately: claims go through a batch in order, and a chunk serves several. Chunks never change."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[tuple[str, int], tuple[list[Item], int]] = {}
+        self._bytes = 0
+
+    def get(self, batch_id: str, chunk: int) -> list[Item] | None:
+        entry = self._chunks.get((batch_id, chunk))
+        return None if entry is None else entry[0]
+
+    def put(self, batch_id: str, chunk: int, items: list[Item]) -> list[Item]:
+        size = sum(len(item.params) for item in items)
+        if (batch_id, chunk) in self._chunks or size > _CACHED_BYTES:
+            return items
+        self._chunks[batch_id, chunk] = (items, size)
+        self._bytes += size
+        while self._bytes > _CACHED_BYTES or len(self._chunks) > _CACHED_CHUNKS:
+            self._bytes -= self._chunks.pop(next(iter(self._chunks)))[1]
+        return items
+
+
+async def _pack_all(lines: list[bytes]) -> list[bytes]:
+    def pack_lines() -> list[bytes]:
+        return [pack(line) for line in lines]
+
+    if sum(map(len, lines)) > _THREAD_BYTES:
+        return await asyncio.to_thread(pack_lines)
+    return pack_lines()
+
+
+async def _unpack(blob: bytes) -> list[Item]:
+    if len(blob) > _THREAD_BYTES:
+        return await asyncio.to_thread(unpack_items, blob)
+    return unpack_items(blob)
+
+
+def _groups(sizes: Sequence[int]) -> list[slice]:
+    """Runs of at most _DONE_ITEMS and, unless one alone is more, _DONE_BYTES."""
+    groups: list[slice] = []
+    start = total = 0
+    for position, size in enumerate(sizes):
+        if position > start and (position - start >= _DONE_ITEMS or total + size > _DONE_BYTES):
+            groups.append(slice(start, position))
+            start, total = position, 0
+        total += size
+    if start < len(sizes):
+        groups.append(slice(start, len(sizes)))
+    return groups

@@ -1,0 +1,173 @@
+"""The Redis server as batches need it: its clock, whether it is fit to hold them, room for more, and durability.
+
+Whatever is read or written goes through here or through a script, so that a failure of Redis always becomes Unavailable
+or Overloaded.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from gateway.batches.lifecycle import BatchRecord, Lifetimes
+from gateway.errors import NotFound, Overloaded, Unavailable
+from gateway.redis.connections import redis_failures
+from gateway.redis.keys import DATA_VERSION, Keys
+
+Durability = Literal["process", "fsync", "replica"]
+Command = Sequence[str | bytes | int]
+
+_OLDEST: Final = (6, 2)
+_CONFIRM_MS: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How batches are kept. `durability` is what creating a batch waits for: nothing, the server's disk, a replica.
+
+    `memory_share` of the server's memory may be in use when a batch is created; the rest is left for results.
+    """
+
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
+    max_lost: int = 3
+    durability: Durability = "process"
+    memory_share: float = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What an operator should know of the server, and may want as metrics."""
+
+    product: str
+    version: str  # of Redis, whose commands it has
+    persistent: bool
+    eviction_policy: str
+    used_memory: int
+    memory_limit: int
+
+
+class BatchServer:
+    def __init__(self, redis: Redis, keys: Keys | None = None, policy: Policy | None = None) -> None:
+        self.redis = redis
+        self.keys = keys or Keys()
+        self.policy = policy or Policy()
+        self._has_waitaof: bool | None = None
+
+    async def pipeline(self, commands: Iterable[Command]) -> list[Any]:
+        """Their replies, in one round trip; no transaction."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        with redis_failures():
+            return await pipeline.execute()
+
+    async def now(self) -> int:
+        """Milliseconds, by the server's clock: the only one batches go by."""
+        return _milliseconds((await self.pipeline([("TIME",)]))[0])
+
+    async def read(self, batch_ids: Sequence[str]) -> list[BatchRecord | None]:
+        """Raises Unavailable for one that a newer version of the gateway has stored."""
+        replies = await self.pipeline(
+            [("TIME",), *(("HGETALL", self.keys.batch_meta(batch_id)) for batch_id in batch_ids)]
+        )
+        now = _milliseconds(replies[0])
+        return [to_record(batch_id, fields, now) for batch_id, fields in zip(batch_ids, replies[1:], strict=True)]
+
+    async def read_of(self, tenant: str, batch_id: str) -> BatchRecord:
+        """Raises NotFound, in the same words for an id of another tenant as for one that never was."""
+        record = (await self.read([batch_id]))[0]
+        if record is None or record.tenant != tenant:
+            raise NotFound("There is no message batch with this id in this workspace")
+        return record
+
+    async def check(self) -> ServerFacts:
+        """To be asked at start. Raises Unavailable when this server must not hold batches; the message says why."""
+        facts = await self._facts()
+        if tuple(int(part) for part in facts.version.split(".")[:2]) < _OLDEST:
+            raise Unavailable(f"Batches need Redis {_OLDEST[0]}.{_OLDEST[1]} or newer; this server is {facts.product}")
+        _refuse_eviction(facts)
+        if self.policy.durability == "fsync" and not await self._supports_waitaof():
+            raise Unavailable(
+                f"The durability 'fsync' needs the command WAITAOF (Redis 7.2, Valkey); this server is {facts.product}"
+            )
+        if self.policy.durability == "fsync" and not facts.persistent:
+            raise Unavailable("The durability 'fsync' needs a server with 'appendonly yes'")
+        return facts
+
+    async def admit(self) -> None:
+        """Is there room for another batch? Raises Overloaded; Unavailable when the server evicts."""
+        facts = await self._facts()
+        _refuse_eviction(facts)
+        if facts.used_memory > self.policy.memory_share * facts.memory_limit:
+            raise Overloaded(
+                "The gateway's store has no room for more batches now. Please try again later", retry_after=60
+            )
+
+    async def confirm(self, batch_id: str) -> bool:
+        """Wait, at most 2 s, until everything written so far is as durable as the policy asks."""
+        durability = self.policy.durability
+        if durability == "process":
+            return True
+        waits: list[Command] = []
+        if await self._supports_waitaof():
+            waits.append(("WAITAOF", 1, 0, _CONFIRM_MS))
+        if durability == "replica":
+            waits.append(("WAIT", 1, _CONFIRM_MS))
+        # A connection waits for its own last write; both logs are in order, so that covers all before it.
+        try:
+            replies = await self.pipeline([("SET", self.keys.batch_sync(batch_id), 1, "EX", 60), *waits])
+        except ResponseError as error:  # WAITAOF without an append-only file
+            raise Unavailable("The gateway's store cannot keep the promised durability") from error
+        # WAITAOF tells [servers of which this is the local one, replicas], WAIT the replicas.
+        return all((reply[0] if isinstance(reply, list) else reply) >= 1 for reply in replies[1:])
+
+    async def _facts(self) -> ServerFacts:
+        with redis_failures():
+            info = await self.redis.info()
+        return ServerFacts(
+            product=f"valkey {info['valkey_version']}"
+            if "valkey_version" in info
+            else f"redis {info['redis_version']}",
+            version=str(info["redis_version"]),
+            persistent=bool(info.get("aof_enabled", 0)),
+            eviction_policy=str(info.get("maxmemory_policy", "")),
+            used_memory=int(info["used_memory"]),
+            memory_limit=int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0)),
+        )
+
+    async def _supports_waitaof(self) -> bool:
+        if self._has_waitaof is None:
+            try:
+                await self.pipeline([("WAITAOF", 0, 0, 1)])
+                self._has_waitaof = True
+            except ResponseError:
+                self._has_waitaof = False
+        return self._has_waitaof
+
+
+def to_record(batch_id: str, fields: dict[bytes, bytes], now: int) -> BatchRecord | None:
+    """None for a batch that is not there. Raises Unavailable for one that a newer version of the gateway has stored."""
+    if b"st" not in fields:
+        return None
+    version = int(fields[b"v"])
+    if version > DATA_VERSION:
+        raise Unavailable(
+            f"This batch was stored by a newer version of the gateway (data version {version}); "
+            f"this process reads up to {DATA_VERSION} and has to be upgraded"
+        )
+    return BatchRecord.of(batch_id, fields, now)
+
+
+def _milliseconds(time: Sequence[Any]) -> int:
+    """Of a reply to TIME: seconds and microseconds."""
+    return int(time[0]) * 1000 + int(time[1]) // 1000
+
+
+def _refuse_eviction(facts: ServerFacts) -> None:
+    if facts.eviction_policy.startswith("allkeys-"):
+        raise Unavailable(
+            f"The gateway's store may drop batches: its maxmemory-policy is {facts.eviction_policy}, "
+            "and must be noeviction"
+        )

@@ -1,0 +1,209 @@
+"""A batch while its body arrives: chunks under its own keys, invisible, and gone within the hour unless committed.
+
+Committing goes index → commit → schedule. Each step is safe to repeat, and a crash between two leaves nothing that
+cannot be reached: before the commit only entries that lists pass over, after it a batch that the sweeper schedules.
+"""
+
+import asyncio
+import hashlib
+from typing import Final
+
+import orjson
+
+from gateway.batches.chunks import CHUNK_BYTES, CHUNK_ITEMS, ChunkIndex, pack_ids, pack_items
+from gateway.batches.lifecycle import BatchOptions, BatchRecord, to_fields
+from gateway.batches.scheduler import LOOK_MS, Scheduler
+from gateway.batches.server import BatchServer, Command
+from gateway.batches.splitter import Item
+from gateway.errors import Conflict, Unavailable
+from gateway.redis import scripts
+from gateway.redis.keys import DATA_VERSION, IDEMPOTENCY_SECONDS, RESERVATION_SECONDS, STAGING_SECONDS
+
+# One round trip for so much: at 2 KB an item, some 500 items.
+_WRITE_BYTES: Final = 256 * 1024
+_WRITE_CHUNKS: Final = 8
+# Compressing more than this takes over 3 ms, and is left to a thread.
+_THREAD_BYTES: Final = 1024 * 1024
+# Memory is asked for again after so much: uploads that were all admitted together must not fill it.
+_ADMIT_BYTES: Final = 16 * 1024 * 1024
+_MODELS: Final = 100
+
+
+class Staging:
+    """`add` each item, then `commit`, or `discard` when anything went wrong."""
+
+    def __init__(
+        self,
+        server: BatchServer,
+        scheduler: Scheduler,
+        *,
+        batch_id: str,
+        created: int,
+        tenant: str,
+        options: BatchOptions,
+    ) -> None:
+        self.batch_id = batch_id
+        self._server = server
+        self._scheduler = scheduler
+        self._created = created
+        self._tenant = tenant
+        self._options = options
+        self._keys = server.keys.batch(batch_id)
+
+        self._items: list[Item] = []  # of the open chunk
+        self._item_bytes = 0
+        self._starts = [0]  # first index of each chunk, the open one last
+        self._writes: list[Command] = []
+        self._write_bytes = 0
+        self._until_admission = _ADMIT_BYTES
+        self._models: dict[str, None] = {}
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    @property
+    def count(self) -> int:
+        return self._starts[-1] + len(self._items)
+
+    async def add(self, item: Item) -> None:
+        """Raises Overloaded when the store has no room left, Unavailable when it cannot be reached."""
+        self._items.append(item)
+        self._item_bytes += len(item.params)
+        if item.model not in self._models and len(self._models) < _MODELS:
+            self._models[item.model] = None
+        if self._options.idempotency_key is not None:
+            self._digest.update(b"%s %d " % (item.custom_id.encode(), len(item.params)))
+            self._digest.update(item.params)
+        if len(self._items) >= CHUNK_ITEMS or self._item_bytes >= CHUNK_BYTES:
+            await self._close_chunk()
+
+    async def commit(self) -> BatchRecord:
+        """The batch, now visible and scheduled; or the one that the same idempotency key created before.
+
+        Raises Conflict when that key's other request had other items or is still running, Unavailable when the batch
+        could not be kept; then nothing of it remains.
+        """
+        if self._items:
+            await self._close_chunk()
+        index = ChunkIndex.of(self._starts[:-1])
+        self._writes.append(("HSET", self._keys.ids, "index", index.pack()))
+        await self._write()
+        earlier = await self._reserve()
+        if earlier is not None:
+            await self.discard()
+            return earlier
+        await self._index()
+        await self._commit(chunks=len(index.starts))
+        record = await self._server.read_of(self._tenant, self.batch_id)
+        await self._scheduler.schedule(
+            self.batch_id,
+            level=record.priority,
+            tenant=self._tenant,
+            at=0,
+            look=min(record.expires, record.read + LOOK_MS),
+        )
+        if self._idempotency is not None:
+            await self._server.pipeline([("SET", self._idempotency, self.batch_id, "EX", IDEMPOTENCY_SECONDS)])
+        return record
+
+    async def discard(self) -> None:
+        """Remove what was staged. Safe to call twice, but not for a batch that was committed."""
+        self._items, self._writes = [], []
+        await self._server.pipeline([("UNLINK", self._keys.input, self._keys.ids)])
+
+    # -- chunks
+
+    async def _close_chunk(self) -> None:
+        number, items = len(self._starts) - 1, self._items
+        if self._item_bytes > _THREAD_BYTES:
+            blob = await asyncio.to_thread(pack_items, items)
+        else:
+            blob = pack_items(items)
+        self._writes.append(("HSET", self._keys.input, number, blob))
+        self._writes.append(("HSET", self._keys.ids, number, pack_ids(items)))
+        self._write_bytes += len(blob)
+        self._starts.append(self._starts[-1] + len(items))
+        self._items, self._item_bytes = [], 0
+        if self._write_bytes >= _WRITE_BYTES or len(self._writes) >= 2 * _WRITE_CHUNKS:
+            await self._write()
+
+    async def _write(self) -> None:
+        writes, self._writes = self._writes, []
+        self._until_admission -= self._write_bytes
+        self._write_bytes = 0
+        expiries = [("EXPIRE", key, STAGING_SECONDS) for key in (self._keys.input, self._keys.ids)]
+        await self._server.pipeline([*writes, *expiries])
+        if self._until_admission <= 0:
+            self._until_admission = _ADMIT_BYTES
+            await self._server.admit()
+
+    # -- committing
+
+    @property
+    def _idempotency(self) -> str | None:
+        """The key that stands for the client's idempotency key."""
+        given = self._options.idempotency_key
+        if given is None:
+            return None
+        return self._server.keys.idempotency(self._tenant, hashlib.blake2b(given.encode(), digest_size=16).hexdigest())
+
+    async def _reserve(self) -> BatchRecord | None:
+        """Take the idempotency key, or find the batch that has it."""
+        key = self._idempotency
+        if key is None:
+            return None
+        take: Command = ("SET", key, self.batch_id, "NX", "EX", RESERVATION_SECONDS)
+        taken, holder = await self._server.pipeline([take, ("GET", key)])
+        if taken is not None or holder is None or holder.decode() == self.batch_id:
+            return None
+        earlier = (await self._server.read([holder.decode()]))[0]
+        if earlier is None:
+            await self.discard()
+            raise Conflict("A request with this idempotency key is still being processed", retry_after=2)
+        if earlier.digest != self._digest.hexdigest():
+            await self.discard()
+            raise Conflict("This idempotency key was used before, for a batch with other requests")
+        return earlier
+
+    async def _index(self) -> None:
+        keys = self._server.keys
+        soon = await self._server.now() + 2 * LOOK_MS
+        await self._server.pipeline(
+            [
+                ("SADD", keys.tenants, self._tenant),
+                ("ZADD", keys.tenant_batches(self._tenant), self._created, self.batch_id),
+                ("ZADD", keys.scheduler.due, soon, self.batch_id),
+            ]
+        )
+
+    async def _commit(self, chunks: int) -> None:
+        policy = self._server.policy
+        fields = to_fields(
+            self._tenant,
+            self._options,
+            policy.lifetimes,
+            self._created,
+            {
+                "v": DATA_VERSION,
+                "max_lost": policy.max_lost,
+                "models": orjson.dumps(list(self._models)).decode(),
+                "digest": self._digest.hexdigest() if self._options.idempotency_key is not None else "",
+            },
+        )
+        pairs = [part for pair in fields.items() for part in pair]
+        reply = await scripts.COMMIT.run(self._server.redis, self._keys, (self.count, chunks, *pairs))
+        if reply != b"committed":
+            await self._withdraw()
+            raise Unavailable("The batch took too long to arrive and was given up. Please send it again")
+        if not await self._server.confirm(self.batch_id):
+            await self._withdraw()
+            raise Unavailable("The batch could not be stored durably. Please send it again", retry_after=5)
+
+    async def _withdraw(self) -> None:
+        keys = self._server.keys
+        commands: list[Command] = [
+            ("UNLINK", *self._keys),
+            ("ZREM", keys.tenant_batches(self._tenant), self.batch_id),
+            ("ZREM", keys.scheduler.due, self.batch_id),
+        ]
+        if self._idempotency is not None:
+            commands.append(("DEL", self._idempotency))
+        await self._server.pipeline(commands)

@@ -1,0 +1,173 @@
+"""Batches for the front ends: take them in, show them, cancel them, delete them, give their results back.
+
+Nothing is kept in the process: any front end answers for any batch. Every method that takes a tenant shows it its own
+batches only; another tenant's id is not found, in the same words as one that never was.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.batches.lifecycle import BatchOptions, BatchRecord, created_of, to_batch_id, to_rfc3339
+from gateway.batches.results import read_results
+from gateway.batches.scheduler import Scheduler
+from gateway.batches.server import BatchServer
+from gateway.batches.staging import Staging
+from gateway.errors import InvalidRequest, NotFound
+from gateway.redis import scripts
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Newest first. `has_more` looks in the direction of the page: older ones, or newer ones after `before_id`."""
+
+    records: tuple[BatchRecord, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Live figures of a batch, for metrics; clients see none of them before it has ended."""
+
+    pending: int
+    leased: int
+    retrying: int
+    suspect: int
+    succeeded: int
+    errored: int
+
+
+class BatchStore:
+    def __init__(self, server: BatchServer) -> None:
+        self._server = server
+        self._scheduler = Scheduler(server)
+
+    async def begin(self, tenant: str, options: BatchOptions | None = None) -> Staging:
+        """Raises Overloaded when there is no room for another batch."""
+        await self._server.admit()
+        created = await self._server.now()
+        return Staging(
+            self._server,
+            self._scheduler,
+            batch_id=to_batch_id(created, os.urandom(9)),
+            created=created,
+            tenant=tenant,
+            options=options or BatchOptions(),
+        )
+
+    async def retrieve(self, tenant: str, batch_id: str) -> BatchRecord:
+        """Raises NotFound."""
+        _check_id(batch_id)
+        return await self._server.read_of(tenant, batch_id)
+
+    async def page(
+        self, tenant: str, *, limit: int = 20, after_id: str | None = None, before_id: str | None = None
+    ) -> Page:
+        """The tenant's batches, newest first: the newest, those after (older than) or before (newer than) one.
+
+        The id may be that of a batch deleted since. Raises InvalidRequest for one that is none, or for both.
+        """
+        if after_id is not None and before_id is not None:
+            raise InvalidRequest("after_id: Cannot be given together with before_id")
+        if before_id is not None:
+            return await self._page_before(tenant, limit, before_id)
+        return await self._page_after(tenant, limit, after_id)
+
+    async def cancel(self, tenant: str, batch_id: str) -> BatchRecord:
+        """The batch, canceling or, when nothing was in flight, ended. One that has ended stays as it is."""
+        _check_id(batch_id)
+        await self._server.read_of(tenant, batch_id)
+        keys = self._server.keys.batch(batch_id)
+        reply = await scripts.CANCEL.run(self._server.redis, keys, (tenant,))
+        record = await self._server.read_of(tenant, batch_id)
+        if reply == b"ended":
+            await self._scheduler.drop(batch_id)
+        else:
+            await self._scheduler.look(batch_id, record.read)
+        return record
+
+    async def delete(self, tenant: str, batch_id: str) -> None:
+        """Raises InvalidRequest for a batch that has not ended."""
+        _check_id(batch_id)
+        await self._server.read_of(tenant, batch_id)
+        reply = await scripts.DELETE.run(self._server.redis, self._server.keys.batch(batch_id), (tenant,))
+        if reply in (b"in_progress", b"canceling"):
+            raise InvalidRequest(
+                f"Message batch {batch_id} is still {reply.decode()} and cannot be deleted. "
+                "Cancel it first, and delete it once it has ended"
+            )
+        await self._scheduler.drop(batch_id)
+        await self._server.pipeline([("ZREM", self._server.keys.tenant_batches(tenant), batch_id)])
+
+    async def results(self, tenant: str, batch_id: str) -> AsyncIterator[bytes]:
+        """Pieces of whole JSON lines, each with its newline. Raises InvalidRequest before the batch has ended, NotFound
+        once its results are no longer kept."""
+        record = await self.retrieve(tenant, batch_id)
+        if record.status != "ended":
+            raise InvalidRequest(f"Message batch {batch_id} has not ended yet; it has no results before that")
+        if record.is_archived:
+            raise NotFound(f"The results of message batch {batch_id} were kept until {to_rfc3339(record.archive)}")
+        return read_results(self._server, record)
+
+    async def progress(self, batch_id: str) -> Progress | None:
+        """None once the batch has ended, or is gone."""
+        keys = self._server.keys.batch(batch_id)
+        (status, total), *counts = await self._server.pipeline(
+            [
+                ("HMGET", keys.meta, "st", "total"),
+                ("ZCARD", keys.lease),
+                ("ZCARD", keys.retry),
+                ("ZCARD", keys.suspect),
+                ("HLEN", keys.ok),
+                ("HLEN", keys.err),
+            ]
+        )
+        if status is None or status == b"ended":
+            return None
+        # The counts are read one after the other while items move: never below 0.
+        return Progress(max(0, int(total) - sum(counts)), *counts)
+
+    # -- pages
+
+    async def _page_after(self, tenant: str, limit: int, after_id: str | None) -> Page:
+        found: list[BatchRecord] = []
+        cursor = after_id
+        while len(found) <= limit:
+            wanted = limit + 1 - len(found)
+            ids = await self._ids(tenant, wanted, "after", "after_id", cursor)
+            found += [record for record in await self._server.read(ids) if record is not None]
+            if len(ids) < wanted:
+                break
+            cursor = ids[-1]
+        return Page(tuple(found[:limit]), has_more=len(found) > limit)
+
+    async def _page_before(self, tenant: str, limit: int, before_id: str) -> Page:
+        found: list[BatchRecord] = []
+        cursor = before_id
+        while len(found) <= limit:
+            wanted = limit + 1 - len(found)
+            ids = await self._ids(tenant, wanted, "before", "before_id", cursor)
+            found = [record for record in await self._server.read(ids) if record is not None] + found
+            if len(ids) < wanted:
+                break
+            cursor = ids[0]
+        return Page(tuple(found[-limit:]), has_more=len(found) > limit)
+
+    async def _ids(
+        self, tenant: str, limit: int, side: Literal["after", "before"], parameter: str, cursor: str | None
+    ) -> list[str]:
+        """Of the list only: one that was never committed, or is gone, is among them."""
+        keys = (self._server.keys.tenant_batches(tenant),)
+        arguments: tuple[str | int, ...] = (limit, "start", "", 0)
+        if cursor is not None:
+            created = created_of(cursor)
+            if created is None:
+                raise InvalidRequest(f"{parameter}: Not the id of a message batch")
+            arguments = (limit, side, cursor, created)
+        return [batch_id.decode() for batch_id in await scripts.LIST.run(self._server.redis, keys, arguments)]
+
+
+def _check_id(batch_id: str) -> None:
+    if created_of(batch_id) is None:
+        raise NotFound("There is no message batch with this id in this workspace")

@@ -1,0 +1,121 @@
+"""What keeps batches going when nobody does: ends what is over, revives what was left, repairs what a crash broke.
+
+Any number of processes may do this at the same time: every step is safe to repeat, and none trusts another to be done.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.batches.lifecycle import created_of
+from gateway.batches.scheduler import LOOK_MS, Scheduler
+from gateway.batches.server import BatchServer, Command
+from gateway.redis import scripts
+from gateway.redis.keys import DATA_VERSION, STAGING_SECONDS
+
+_SWEEP_BATCHES: Final = 64
+_PAGE: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    looked_at: int
+    ended: int
+    more: bool  # sweep again at once
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    batches: int
+    active: int
+    repaired: int
+    trimmed: int  # list entries of batches that are no more
+
+
+class Sweeper:
+    def __init__(self, server: BatchServer) -> None:
+        self._server = server
+        self._scheduler = Scheduler(server)
+
+    async def sweep(self) -> SweepReport:
+        """Look at the batches that are due: each at least every 30 s. To be called every few seconds."""
+        due = await self._scheduler.due(_SWEEP_BATCHES)
+        ended = 0
+        for batch_id in due:
+            ended += await self.settle(batch_id)
+        return SweepReport(looked_at=len(due), ended=ended, more=len(due) == _SWEEP_BATCHES)
+
+    async def settle(self, batch_id: str) -> bool:
+        """Stop the batch if it is over time or budget, end it if it is over, repair it, and see that it is offered.
+
+        True when it has ended, or is gone.
+        """
+        keys = self._server.keys.batch(batch_id)
+        status, look, at, *place = await scripts.SETTLE.run(self._server.redis, keys, (DATA_VERSION, LOOK_MS))
+        if status in (b"ended", b"missing"):
+            await self._scheduler.drop(batch_id)
+            await self._server.confirm(batch_id)
+            return True
+        if at:
+            level, tenant = place
+            await self._scheduler.schedule(batch_id, level=int(level), tenant=tenant.decode(), at=at, look=look)
+        else:
+            await self._scheduler.look(batch_id, look)
+        return False
+
+    async def rebuild(self) -> RebuildReport:
+        """Go through all lists: restores a lost scheduler, repairs, trims. At start, then every ten minutes."""
+        report = RebuildReport(0, 0, 0, 0)
+        cursor = 0
+        while True:
+            [(position, tenants)] = await self._server.pipeline([("SSCAN", self._server.keys.tenants, cursor)])
+            for tenant in tenants:
+                report = _sum(report, await self._rebuild_tenant(tenant.decode()))
+            cursor = int(position)
+            if cursor == 0:
+                return report
+
+    async def _rebuild_tenant(self, tenant: str) -> RebuildReport:
+        report = RebuildReport(0, 0, 0, 0)
+        key = self._server.keys.tenant_batches(tenant)
+        start = 0
+        while True:
+            [ids] = await self._server.pipeline([("ZRANGE", key, start, start + _PAGE - 1)])
+            page = await self._rebuild_page(key, [batch_id.decode() for batch_id in ids])
+            report = _sum(report, page)
+            start += len(ids) - page.trimmed
+            if len(ids) < _PAGE:
+                return report
+
+    async def _rebuild_page(self, key: str, ids: list[str]) -> RebuildReport:
+        if not ids:
+            return RebuildReport(0, 0, 0, 0)
+        keys = [self._server.keys.batch(batch_id) for batch_id in ids]
+        commands: list[Command] = [("TIME",)]
+        for batch in keys:
+            commands += [("HGET", batch.meta, "st"), ("EXISTS", batch.input, batch.lease)]
+        (seconds, _), *replies = await self._server.pipeline(commands)
+        stale = (int(seconds) - STAGING_SECONDS) * 1000
+        active = repaired = 0
+        gone: list[str] = []
+        for batch_id, status, left in zip(ids, replies[::2], replies[1::2], strict=True):
+            if status is None:
+                if (created_of(batch_id) or 0) < stale:
+                    gone.append(batch_id)
+            elif status != b"ended":
+                active += 1
+                await self.settle(batch_id)
+            elif left:  # a crash kept its end from clearing up
+                repaired += 1
+                await self.settle(batch_id)
+        if gone:
+            await self._server.pipeline([("ZREM", key, *gone)])
+        return RebuildReport(len(ids), active, repaired, len(gone))
+
+
+def _sum(one: RebuildReport, other: RebuildReport) -> RebuildReport:
+    return RebuildReport(
+        one.batches + other.batches,
+        one.active + other.active,
+        one.repaired + other.repaired,
+        one.trimmed + other.trimmed,
+    )

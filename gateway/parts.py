@@ -1,0 +1,111 @@
+"""Settings to the parts that front ends and workers share: upstream, routing, keys, the exchange, the batch server."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+
+import structlog
+from redis.asyncio import Redis
+
+from gateway.batches.lifecycle import Lifetimes
+from gateway.batches.server import BatchServer, Policy
+from gateway.context import UsageRecord
+from gateway.convert.envelope import Keyring
+from gateway.exchange import Exchange
+from gateway.logs import log_exchange
+from gateway.metrics import observe
+from gateway.redis.connections import open_connections, redis_failures
+from gateway.redis.keys import Keys
+from gateway.relay import Pace
+from gateway.settings import Settings
+from gateway.upstream.client import Timeouts, UpstreamClient
+from gateway.upstream.retry import RetryPolicy
+from gateway.upstream.routing import RoutingTable, Upstream
+
+log = structlog.get_logger()
+
+SECRET_BYTES = 32
+# The id of keys that nobody configured.
+MADE_ID = "made"
+
+
+def build_exchange(
+    settings: Settings, client: UpstreamClient, keyring: Keyring, upstream: Upstream | None = None
+) -> Exchange:
+    """`upstream` replaces the configured one: the simulator in development."""
+    return Exchange(
+        client=client,
+        table=to_table(settings, upstream or to_upstream(settings)),
+        keyring=keyring,
+        report=report,
+        retry=RetryPolicy(max_attempts=settings.max_attempts),
+        timeouts=Timeouts(
+            settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout, settings.total_timeout
+        ),
+        pace=Pace(
+            settings.commit_seconds, settings.ping_seconds, settings.first_byte_timeout, settings.stalled_client_timeout
+        ),
+    )
+
+
+def to_upstream(settings: Settings) -> Upstream:
+    key = settings.upstream_api_key.get_secret_value() if settings.upstream_api_key else ""
+    headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
+    if key:
+        headers.append(("authorization", f"Bearer {key}"))
+    if settings.flavor == "openrouter":
+        headers.append(("x-title", settings.app_title))
+        if settings.app_url:
+            headers.append(("http-referer", settings.app_url))
+    return Upstream(settings.upstream_name, settings.base_url, key, settings.flavor, tuple(headers))
+
+
+def to_table(settings: Settings, upstream: Upstream) -> RoutingTable:
+    """`big` and `small`, and the family names that Claude clients use for them, unless the aliases say otherwise."""
+    families = {"sonnet": settings.model_big, "opus": settings.model_big, "haiku": settings.model_small}
+    aliases = {"big": settings.model_big, "small": settings.model_small, **families, **dict(settings.aliases)}
+    return RoutingTable(upstream, MappingProxyType(aliases))
+
+
+async def load_keyring(settings: Settings, redis: Redis | None) -> Keyring:
+    """The configured secret; without one, what all processes on this Redis share; without Redis, a passing one."""
+    if settings.secret is not None:
+        return Keyring.parse(settings.secret.get_secret_value())
+    made = secrets.token_bytes(SECRET_BYTES)
+    if redis is None:
+        log.warning(
+            "secret_is_random",
+            hint="set GATEWAY_SECRET=id:key: what this process signs cannot be opened by others, nor after a restart",
+        )
+        return Keyring(((MADE_ID, made),))
+    name = Keys().secret
+    with redis_failures():
+        await redis.set(name, made, nx=True)
+        shared = await redis.get(name)
+    return Keyring(((MADE_ID, shared if isinstance(shared, bytes) else made),))
+
+
+@asynccontextmanager
+async def open_batch_server(settings: Settings) -> AsyncIterator[BatchServer | None]:
+    """The Redis that holds batches, checked to be fit for them; None when none is configured.
+
+    Raises Unavailable when it is not fit, or cannot be reached; EmbeddedServerError when it cannot be started.
+    """
+    if settings.redis_url is None:
+        yield None
+        return
+    async with open_connections(settings.redis_url) as connections:
+        lifetimes = Lifetimes(
+            expiry=round(settings.batch_expiry * 1000), retention=round(settings.batch_retention * 1000)
+        )
+        server = BatchServer(
+            connections.queue, policy=Policy(lifetimes=lifetimes, durability=settings.batch_durability)
+        )
+        await server.check()
+        yield server
+
+
+def report(record: UsageRecord) -> None:
+    log_exchange(record)
+    observe(record)

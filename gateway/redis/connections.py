@@ -1,0 +1,117 @@
+"""Clients for the two uses of Redis, each with timeouts of its own, and what a failure of Redis means to a client.
+
+The library would repeat a command up to ten times after a timeout, even one that adds or claims: here it never does.
+Scripts, all of which are idempotent, are repeated by `scripts`; nothing else is.
+
+- queue: batches, keys, limits, threads. May wait seconds for its answer: nothing is right without it.
+- cache: must never hold up a request. It has 50 ms, a fixed pool that never waits, and errors that count as a miss.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from gateway.errors import Overloaded, Unavailable
+from gateway.redis.embedded import EmbeddedServer
+
+EMBEDDED: Final = "embedded"
+_SCHEMES: Final = ("redis://", "rediss://", "unix://")
+
+# A commit may wait 2 s for the disk or a replica, on the server's side of the socket.
+_QUEUE_TIMEOUT: Final = 5.0
+_QUEUE_CONNECT_TIMEOUT: Final = 2.0
+_QUEUE_POOL_TIMEOUT: Final = 2.0
+_CACHE_TIMEOUT: Final = 0.05
+_CACHE_CONNECT_TIMEOUT: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RedisConnections:
+    queue: Redis
+    cache: Redis
+
+
+def queue_client(url: str, *, connections: int = 32) -> Redis:
+    """Raises ValueError for a URL that is none of redis://, rediss://, unix://."""
+    pool = BlockingConnectionPool.from_url(
+        checked_url(url),
+        max_connections=connections,
+        timeout=_QUEUE_POOL_TIMEOUT,
+        socket_timeout=_QUEUE_TIMEOUT,
+        socket_connect_timeout=_QUEUE_CONNECT_TIMEOUT,
+        **_common(),
+    )
+    return Redis.from_pool(pool)
+
+
+def cache_client(url: str, *, connections: int = 64) -> Redis:
+    """As `queue_client`; a call that finds no free connection fails at once."""
+    pool = ConnectionPool.from_url(
+        checked_url(url),
+        max_connections=connections,
+        socket_timeout=_CACHE_TIMEOUT,
+        socket_connect_timeout=_CACHE_CONNECT_TIMEOUT,
+        **_common(),
+    )
+    return Redis.from_pool(pool)
+
+
+@asynccontextmanager
+async def open_connections(
+    url: str, cache_url: str | None = None, *, directory: Path | None = None
+) -> AsyncIterator[RedisConnections]:
+    """Both clients, and for `embedded` the server, which is stopped after everything else.
+
+    `directory` is the embedded server's. Raises EmbeddedServerError when it cannot be started.
+    """
+    async with AsyncExitStack() as stack:
+        resolved = url
+        if EMBEDDED in (url, cache_url):
+            server = await stack.enter_async_context(EmbeddedServer(directory))
+            resolved = server.url if url == EMBEDDED else url
+            cache_url = server.url if cache_url == EMBEDDED else cache_url
+        queue = queue_client(resolved)
+        stack.push_async_callback(queue.aclose)
+        cache = cache_client(cache_url or resolved)
+        stack.push_async_callback(cache.aclose)
+        yield RedisConnections(queue, cache)
+
+
+def checked_url(url: str) -> str:
+    """The URL, or a ValueError that does not repeat it, since it may hold a password."""
+    if not url.startswith(_SCHEMES):
+        scheme = url.partition("://")[0][:16] if "://" in url else "no scheme"
+        raise ValueError(
+            f"a Redis URL begins with redis://, rediss:// or unix://, or is 'embedded'; this one has {scheme}"
+        )
+    return url
+
+
+@contextmanager
+def redis_failures() -> Iterator[None]:
+    """Turns what Redis raises when it cannot serve into what a client is told: Unavailable, or Overloaded if full."""
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise Overloaded("The gateway's store is full. Please try again later", retry_after=30) from error
+    except (RedisConnectionError, RedisTimeoutError, ReadOnlyError, ClusterDownError) as error:
+        raise Unavailable("The gateway's store cannot be reached. Please try again", retry_after=2) from error
+
+
+def _common() -> dict[str, Any]:
+    # RESP2: the same reply shapes from every server since 6.2. Notifications of hosted Redis are not ours to follow.
+    return {
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }

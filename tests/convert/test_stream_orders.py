@@ -1,0 +1,150 @@
+"""Whatever order an upstream sends its pieces in, each lands whole in its own block, and blocks stand in their order.
+
+The expected blocks are worked out here by a rule of their own: a block stands where its first piece came, and a piece
+of text or reasoning joins the block before it if that is of its kind.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations, product
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.convert.envelope import Envelope, open_envelope
+from tests.convert.streams import (
+    KEYRING,
+    NOTHING,
+    Json,
+    Told,
+    call,
+    check_grammar,
+    chunk,
+    detail,
+    finish,
+    say,
+    sse,
+    think,
+    told,
+)
+
+# What each letter of an order sends. A second `a` goes on with the same call; `z` ends it; `B` is a whole call.
+TEXT, REASONING, SECRET, PART, LAST, OTHER, BARE = "t", "r", "s", "a", "z", "B", "C"
+ALPHABET = (TEXT, REASONING, SECRET, PART, LAST, OTHER, BARE)
+ORDERS = [order for length in range(1, 5) for order in product(ALPHABET, repeat=length)]
+
+
+class Script:
+    """Payloads for an order, and the blocks they should come to: (kind, content) in order."""
+
+    def __init__(self, order: Iterable[str]) -> None:
+        self.payloads: list[Json] = []
+        self.blocks: list[tuple[str, list[Any]]] = []
+        self.calls: dict[str, list[Any]] = {}
+        self.is_broken = False  # a call went on after its end
+        for number, letter in enumerate(order):
+            self.add(letter, number)
+
+    def add(self, letter: str, number: int) -> None:
+        match letter:
+            case "t":
+                self.payloads.append(say(f"text {number} "))
+                self.grow("text", f"text {number} ")
+            case "r":
+                self.payloads.append(think(f"thought {number} "))
+                self.grow("thinking", f"thought {number} ")
+            case "s":
+                self.payloads.append(detail(type="reasoning.encrypted", data=f"secret {number}"))
+                self.grow("thinking", {"type": "reasoning.encrypted", "data": f"secret {number}"})
+            case "a" | "z":
+                self.add_to_a_call(ending=letter == "z", number=number)
+            case "B":
+                self.begin_call("B", call(1, '{"whole": [1]}', "call_b", "b"), '{"whole": [1]}')
+            case "C":
+                self.begin_call("C", call(2, "", "call_c", "c"), "")
+
+    def add_to_a_call(self, *, ending: bool, number: int) -> None:
+        fragments = self.calls.get("A")
+        if fragments is None:
+            fragment = '{"parts": []}' if ending else f'{{"parts": [{number}'
+            self.begin_call("A", call(0, fragment, "call_a", "a"), fragment)
+            return
+        self.is_broken = self.is_broken or fragments[-1].endswith("}")
+        fragment = "]}" if ending else f", {number}"
+        self.payloads.append(call(0, fragment))
+        fragments.append(fragment)
+
+    def begin_call(self, letter: str, payload: Json, fragment: str) -> None:
+        """Sent again, a whole call says nothing new."""
+        self.payloads.append(payload)
+        if letter not in self.calls:
+            self.calls[letter] = [fragment]
+            self.blocks.append(("tool_use", self.calls[letter]))
+
+    def grow(self, kind: str, piece: Any) -> None:
+        """Reasoning without any text does not part text from text: it stands behind, for itself."""
+        line = [block for block in self.blocks if kind != "text" or not is_hidden(block)]
+        if line and line[-1][0] == kind:
+            line[-1][1].append(piece)
+        else:
+            self.blocks.append((kind, [piece]))
+
+
+def is_hidden(block: tuple[str, list[Any]]) -> bool:
+    kind, pieces = block
+    return kind == "thinking" and all(isinstance(piece, dict) for piece in pieces)
+
+
+def expected_of(script: Script) -> list[Any]:
+    blocks: list[Any] = []
+    for kind, pieces in script.blocks:
+        visible = "".join(piece for piece in pieces if isinstance(piece, str))
+        if kind == "thinking":
+            entries = [piece for piece in pieces if isinstance(piece, dict)]
+            blocks.append(("thinking" if visible else "redacted_thinking", visible, entries))
+        else:
+            blocks.append((kind, visible))
+    return blocks
+
+
+def seen_in(blocks: Sequence[Json]) -> list[Any]:
+    seen: list[Any] = []
+    for block in blocks:
+        match block["type"]:
+            case "text":
+                seen.append(("text", block["text"]))
+            case "thinking":
+                seen.append(("thinking", block["thinking"], entries_in(block["signature"])))
+            case "redacted_thinking":
+                seen.append(("redacted_thinking", "", entries_in(block["data"])))
+            case "tool_use":
+                assert isinstance(block["input"], dict)
+                seen.append(("tool_use", block.get("json", "")))
+    return seen
+
+
+def entries_in(sealed: str) -> Any:
+    envelope = open_envelope(sealed, KEYRING)
+    assert isinstance(envelope, Envelope)
+    return envelope.entries
+
+
+def closed(arguments: str) -> str:
+    """Arguments of a call that was never ended, as the gateway closes them."""
+    return arguments + "]}" if arguments and not arguments.endswith("}") else arguments
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+def test_any_order_of_deltas_gives_every_block_whole_and_in_place(length: int) -> None:
+    for order in product(ALPHABET, repeat=length):
+        script = Script(order)
+        result = told(*script.payloads, finish())
+        check_grammar(result.events, complete=not script.is_broken)
+        if script.is_broken:
+            assert result.failure is not None, order
+            continue
+        expected = [(*block[:1], closed(block[1]), *block[2:]) if block[0] == "tool_use" else block for block in expected_of(script)]
+        assert seen_in(result.blocks) == expected, order
+        assert result.stop["stop_reason"] == ("tool_use" if script.calls else "end_turn")
+        unspliced = told(*[part for payload in script.payloads for part in (payload, NOTHING_AT_ALL)], finish())
+        assert unspliced.output == result.output, order

@@ -1,0 +1,402 @@
+"""What the fast transport promises beyond the interface: strictness, pooling, and what a call costs the loop.
+
+The second half runs connections on a fake socket with a clock set by hand.
+"""
+
+import asyncio
+import gc
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+from conftest import Play
+from fake_socket import Line, ManualLoop
+from raw_upstream import SOON, Peer, answering
+
+from gateway.errors import GatewayError, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
+from gateway.upstream.client import Call, Timeouts
+from gateway.upstream.connection import Connection
+from gateway.upstream.dial import Address, Dialer
+from gateway.upstream.http1 import Origin, to_target
+from gateway.upstream.pool import Limits, Pool
+from gateway.upstream.transport import Transport
+from gateway.upstream.watchdog import Watchdog
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"5\r\nhello\r\n"
+AMPLE = Timeouts(connect=20, first_byte=20, idle=20, total=20)
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    made = Transport()
+    yield made
+    await made.close()
+
+
+def post(url: str, body: bytes = b"{}") -> Call:
+    return Call("POST", url, body=body, timeouts=AMPLE)
+
+
+async def fetch(transport: Transport, url: str) -> bytes:
+    answer = await transport.open(post(url))
+    return await answer.read(10_000_000)
+
+
+# Strictness.
+
+MALFORMED = {
+    "bare line feeds": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+    "a folded header": b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok",
+    "a space before the colon": b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
+    "the same length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+    "a status below 100": b"HTTP/1.1 099 OK\r\nContent-Length: 2\r\n\r\nok",
+    "an interim answer with a body": b"HTTP/1.1 103 OK\r\nContent-Length: 2\r\n\r\nok" + OK,
+    "a chunk extension without end": CHUNKED + b"5;" + b"x" * 70_000,
+    "trailers without end": CHUNKED + CHUNK + b"0\r\n" + b"X-Trailer: 0123456789\r\n" * 5_000,
+    "an interim answer cut off": b"HTTP/1.1 103 Hints\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", MALFORMED.values(), ids=MALFORMED)
+async def test_syntax_that_others_forgive_is_an_upstream_error(transport: Transport, play: Play, answer: bytes) -> None:
+    upstream = await play(answering(answer))
+    with pytest.raises(UpstreamError) as caught:
+        await fetch(transport, upstream.url)
+    assert type(caught.value) is UpstreamError
+
+
+async def test_a_header_may_have_any_number_of_lines_within_its_size(transport: Transport, play: Play) -> None:
+    upstream = await play(answering(OK.replace(b"\r\n\r\n", b"\r\n" + b"X-A: b\r\n" * 2_000 + b"\r\n")))
+    answer = await transport.open(post(upstream.url))
+    assert answer.headers["x-a"].count("b") == 2_000
+    assert await answer.read(2) == b"ok"
+
+
+async def test_a_reset_is_no_end_of_a_body_without_length(transport: Transport, play: Play) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send_in_pieces(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        peer.reset()
+
+    upstream = await play(script)
+    answer = await transport.open(post(upstream.url))
+    with pytest.raises(UpstreamError):
+        await answer.read(100)
+
+
+async def test_what_came_before_a_broken_chunk_is_delivered_before_the_error(transport: Transport, play: Play) -> None:
+    pieces: list[bytes] = []
+    upstream = await play(answering(CHUNKED + CHUNK + CHUNK + b"no chunk size\r\n"))
+    answer = await transport.open(post(upstream.url))
+    with pytest.raises(UpstreamError):
+        await answer.pump(pieces.append)
+    assert b"".join(pieces) == b"hellohello"
+
+
+async def test_a_host_that_names_cannot_spell_is_unreachable(transport: Transport) -> None:
+    with pytest.raises(UpstreamUnreachable):
+        await transport.open(post(f"http://{'a' * 64}.invalid/"))
+
+
+# Pooling.
+
+
+@pytest.mark.parametrize("rest", [b"garbage", b"0\r\n\r\n", OK[:-1]], ids=["garbage", "a chunk", "half an answer"])
+async def test_bytes_behind_an_answer_do_not_spoil_it_but_end_its_connection(
+    transport: Transport, play: Play, rest: bytes
+) -> None:
+    upstream = await play(answering(OK + rest, OK))
+    assert [await fetch(transport, upstream.url) for _ in range(2)] == [b"ok", b"ok"]
+    assert upstream.connections == 2
+
+
+async def test_bytes_on_an_idle_connection_close_it(transport: Transport, play: Play) -> None:
+    speak, left = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await speak.wait()
+        await peer.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        await peer.gone()
+        left.set()
+
+    upstream = await play(script)
+    await fetch(transport, upstream.url)
+    speak.set()
+    async with asyncio.timeout(SOON):
+        await left.wait()
+    assert await fetch(transport, upstream.url) == b"ok"
+    assert upstream.connections == 2
+
+
+async def test_a_connection_is_free_as_soon_as_its_answer_has_arrived_read_or_not(play: Play) -> None:
+    transport = Transport(max_connections=1)
+    upstream = await play(answering(OK, OK))
+    unread = await transport.open(post(upstream.url))
+    assert await fetch(transport, upstream.url) == b"ok"
+    assert await unread.read(10) == b"ok"
+    assert upstream.connections == 1
+    await transport.close()
+
+
+async def test_a_connection_paused_by_the_last_piece_serves_the_next_call(transport: Transport, play: Play) -> None:
+    upstream = await play(answering(OK, CHUNKED + CHUNK + b"0\r\n\r\n", OK, OK))
+    for _ in range(4):
+        answer = await transport.open(post(upstream.url))
+        answer.pause()
+        answer.resume()
+        await answer.pump(lambda _piece: answer.pause())  # noqa: B023 - called within this turn
+        answer.pause()
+    assert upstream.connections == 1
+
+
+async def test_a_stale_connection_at_the_limit_is_replaced_although_others_wait_in_line(play: Play) -> None:
+    answered: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        request = await peer.request()
+        answered.append(request or b"")
+        await peer.send(OK)
+        request = await peer.request()
+        if len(answered) > 1 and request is not None:
+            await peer.send(OK)
+
+    transport = Transport(max_connections=1)
+    upstream = await play(script)
+    await fetch(transport, upstream.url)
+    assert await asyncio.gather(*(fetch(transport, upstream.url) for _ in range(3))) == [b"ok"] * 3
+    await transport.close()
+
+
+async def test_a_fresh_connection_takes_the_place_of_an_idle_one(play: Play) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.gone()
+
+    upstream = await play(script)
+    pool = Pool(Dialer(to_target(upstream.url).origin, None), Limits(connections=1, wait=20, idle=20))
+    idle = await pool.lease(20, float("inf"))
+    pool.release(idle)
+    fresh = await pool.lease(20, float("inf"), fresh=True)
+    assert fresh is not idle
+    assert idle.closed
+    pool.release(fresh)
+    assert await pool.lease(20, float("inf")) is fresh
+    await pool.close()
+
+
+async def test_after_a_storm_of_cancelled_and_broken_calls_every_place_is_free(play: Play) -> None:
+    chance = random.Random(7)
+
+    async def script(peer: Peer) -> None:
+        while await peer.request() is not None:
+            await peer.send_in_pieces(CHUNKED, CHUNK)
+            if chance.random() < 0.2:
+                return
+            await peer.send(b"0\r\n\r\n")
+
+    async def call() -> None:
+        answer = await transport.open(post(upstream.url))
+        if chance.random() < 0.2:
+            answer.abort()
+        await answer.read(100)
+
+    transport = Transport(max_connections=5, pool_wait=20)
+    upstream = await play(script)
+    for _ in range(20):
+        calls = [asyncio.create_task(call()) for _ in range(15)]
+        for _ in range(chance.randrange(40)):
+            await asyncio.sleep(0)
+        for one in chance.sample(calls, 5):
+            one.cancel()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(result is None or isinstance(result, GatewayError | asyncio.CancelledError) for result in results)
+    stalled = [await transport.open(post(upstream.url)) for _ in range(5)]
+    assert len(stalled) == 5
+    await transport.close()
+
+
+# What a call costs the loop.
+
+
+async def test_receive_is_called_within_the_read_callback_once_for_all_that_was_read(
+    transport: Transport, play: Play
+) -> None:
+    pieces: list[tuple[bytes, bool]] = []
+    upstream = await play(burst)
+    answer = await transport.open(post(upstream.url))
+    await answer.pump(lambda piece: pieces.append((piece, asyncio.current_task() is None)))
+    assert pieces == [(b"hello" * 100, True)]
+
+
+async def burst(peer: Peer) -> None:
+    await peer.request()
+    await peer.send_in_pieces(CHUNKED, CHUNK * 100 + b"0\r\n\r\n")
+
+
+async def test_finished_calls_leave_nothing_to_the_garbage_collector(transport: Transport, play: Play) -> None:
+    upstream = await play(answering(*[CHUNKED + CHUNK + b"0\r\n\r\n"] * 60))
+    for _ in range(10):
+        await fetch(transport, upstream.url)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            await fetch(transport, upstream.url)
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
+
+
+# On a fake socket, with the clock in hand.
+
+
+async def opened(line: Line, timeouts: Timeouts = AMPLE, head: bytes = CHUNKED) -> "asyncio.Task[None]":
+    """A call on `line` whose header has come, being pumped into nothing."""
+    answer = line.call(timeouts)
+    opening = asyncio.create_task(answer.opened())
+    await asyncio.sleep(0)
+    line.connection.data_received(head)
+    await opening
+    pumping = asyncio.create_task(answer.pump(lambda _piece: None))
+    await asyncio.sleep(0)
+    return pumping
+
+
+async def test_the_idle_timeout_starts_anew_with_every_piece() -> None:
+    line = Line()
+    pumping = await opened(line, Timeouts(idle=10))
+    for _ in range(20):
+        line.loop.advance(9)
+        line.connection.data_received(CHUNK)
+    assert not line.socket.closing
+    line.loop.advance(10)
+    assert line.socket.closing
+    with pytest.raises(UpstreamTimedOut, match="silent for 10 s"):
+        await pumping
+
+
+async def test_first_byte_counts_from_the_request_to_the_whole_header() -> None:
+    line = Line()
+    opening = asyncio.create_task(line.call(Timeouts(first_byte=10)).opened())
+    await asyncio.sleep(0)
+    for byte in CHUNKED[:9]:
+        line.loop.advance(1)
+        line.connection.data_received(bytes([byte]))
+    assert not line.socket.closing
+    line.loop.advance(1)
+    with pytest.raises(UpstreamTimedOut, match="no answer within 10 s"):
+        await opening
+
+
+async def test_a_stream_of_chunks_sets_hardly_any_timers() -> None:
+    line = Line()
+    await opened(line, Timeouts(idle=60))
+    before = line.loop.set_timers
+    for _ in range(1000):
+        line.loop.advance(0.1)
+        line.connection.data_received(CHUNK)
+    assert line.loop.set_timers - before <= 2
+    assert len(line.loop.pending()) == 1
+
+
+async def test_calls_one_after_another_share_one_timer() -> None:
+    line = Line(max_idle=30)
+    for _ in range(100):
+        answer = line.call(AMPLE)
+        opening = asyncio.create_task(answer.opened())
+        await asyncio.sleep(0)
+        line.connection.data_received(OK)
+        await opening
+    assert line.loop.set_timers <= 2
+    line.loop.advance(31)
+    assert line.socket.closing
+    assert not line.loop.pending()
+
+
+async def test_the_first_byte_is_awaited_from_the_end_of_a_long_upload() -> None:
+    line = Line()
+    line.socket.unsent = 5_000_000
+    opening = asyncio.create_task(line.call(Timeouts(first_byte=10)).opened())
+    line.connection.pause_writing()
+    await asyncio.sleep(0)
+    for _ in range(4):
+        line.loop.advance(9)
+        line.socket.unsent -= 1_000_000
+    line.connection.resume_writing()
+    line.loop.advance(9)
+    assert not line.socket.closing
+    line.loop.advance(1)
+    with pytest.raises(UpstreamTimedOut):
+        await opening
+
+
+async def test_an_upload_that_stands_still_times_out() -> None:
+    line = Line()
+    line.socket.unsent = 5_000_000
+    opening = asyncio.create_task(line.call(Timeouts(first_byte=10)).opened())
+    line.connection.pause_writing()
+    await asyncio.sleep(0)
+    line.loop.advance(10)
+    with pytest.raises(UpstreamTimedOut):
+        await opening
+
+
+async def test_an_answer_ahead_of_its_request_ends_the_connection() -> None:
+    line = Line()
+    line.socket.unsent = 1
+    opening = asyncio.create_task(line.call().opened())
+    await asyncio.sleep(0)
+    line.connection.data_received(OK)
+    await opening
+    assert line.socket.closing
+    assert line.keeper.released == 1
+
+
+@pytest.mark.parametrize(("size", "writes"), [(10, 1), (64 * 1024, 1), (1_500_000, 2)])
+async def test_a_small_request_is_one_write_and_a_large_body_is_not_copied(size: int, writes: int) -> None:
+    line = Line()
+    line.call(body=b"x" * size)
+    assert len(line.socket.writes) == writes
+    assert b"".join(line.socket.writes) == b"HEAD " + b"x" * size
+
+
+async def test_what_nobody_reads_pauses_the_socket_above_256_kib_until_somebody_does() -> None:
+    line = Line()
+    answer = line.call()
+    opening = asyncio.create_task(answer.opened())
+    await asyncio.sleep(0)
+    line.connection.data_received(b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 256 * 1024)
+    assert line.socket.reading
+    line.connection.data_received(b"a")
+    assert not line.socket.reading
+    line.loop.advance(1000)
+    await opening
+    sizes: list[int] = []
+    pumping = asyncio.create_task(answer.pump(lambda piece: sizes.append(len(piece))))
+    await asyncio.sleep(0)
+    assert line.socket.reading
+    line.connection.eof_received()
+    await pumping
+    assert sizes == [256 * 1024 + 1]
+
+
+async def test_a_watchdog_wakes_at_its_deadline_wherever_that_moved() -> None:
+    loop = ManualLoop()
+    woken: list[float] = []
+    watchdog = Watchdog(loop, lambda: woken.append(loop.now))  # type: ignore[arg-type]
+    start = loop.now
+    watchdog.watch(start + 10)
+    watchdog.watch(start + 20)
+    loop.advance(15)
+    watchdog.watch(start + 17)
+    loop.advance(100)
+    watchdog.watch(start + 200)
+    watchdog.watch(float("inf"))
+    loop.advance(200)
+    watchdog.watch(start + 400)
+    watchdog.stop()
+    loop.advance(200)
+    assert woken == [start + 17]
