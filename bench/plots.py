@@ -85,7 +85,7 @@ def draw(sweep: Sweep, directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for plot in PLOTS:
-        points = [point for point in sweep.points if point.sweep == plot.sweep and point.report.sound]
+        points = [point for point in sweep.points if point.sweep == plot.sweep and point.kept_up]
         if points:
             path = directory / plot.file
             path.write_text(render(chart(plot, points)) + "\n")

@@ -1,8 +1,8 @@
-"""Several front ends on one port: a parent that starts, watches and stops them, and speaks for them all.
+"""Child processes: a parent that starts them, starts them again when they end by themselves, and stops them.
 
-Each child is an ordinary front end that listens with SO_REUSEPORT, so the kernel spreads connections over them. The
-parent accepts no client traffic: it owns the admin listener, where metrics are merged over the children's files, and
-starts a child again that ended by itself. Everything a child needs is in its environment.
+Several front ends on one port are children that listen with SO_REUSEPORT, so the kernel spreads connections over them;
+their parent accepts no client traffic and owns the admin listener, where metrics are merged over the children's files.
+In development the worker is a child of the front end. Everything a child needs is in its environment.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +27,16 @@ STOP_MARGIN = 5.0  # beyond the drain time, before a child that does not stop is
 
 @dataclass(slots=True)
 class Fleet:
-    """`command` starts one child; `drain_seconds` is what each may take to stop."""
+    """`command` starts one child, with `environment` on top of this process's; each may take `drain_seconds` to stop.
+
+    `metrics` is the directory of the children's metrics, where they are merged.
+    """
 
     command: tuple[str, ...]
     size: int
     drain_seconds: float
-    directory: Path
+    environment: Mapping[str, str]
+    metrics: Path | None = None
     _stopping: bool = False
     _children: set[asyncio.subprocess.Process] = field(default_factory=set)
 
@@ -46,15 +50,16 @@ class Fleet:
             await self._stop()
 
     async def _keep_one(self) -> None:
-        environment = {**os.environ, METRICS_DIRECTORY: str(self.directory)}
+        environment = {**os.environ, **self.environment}
         while True:
             # The pipe never carries anything: its end tells a child that the parent is gone, however it went.
             child = await asyncio.create_subprocess_exec(*self.command, env=environment, stdin=asyncio.subprocess.PIPE)
             self._children.add(child)
             status = await child.wait()
             self._children.discard(child)
-            mark_process_dead(child.pid, str(self.directory))  # type: ignore[no-untyped-call]
-            log.error("front_end_ended", pid=child.pid, status=status)
+            if self.metrics is not None:
+                mark_process_dead(child.pid, str(self.metrics))  # type: ignore[no-untyped-call]
+            log.error("process_ended", pid=child.pid, status=status)
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _stop(self) -> None:
@@ -71,17 +76,22 @@ class Fleet:
 
 
 @asynccontextmanager
-async def running_fleet(size: int, arguments: tuple[str, ...], drain_seconds: float) -> AsyncIterator[Path]:
-    """A fleet for as long as the context lasts; the value is where its metrics are."""
+async def running_front_ends(size: int, arguments: tuple[str, ...], drain_seconds: float) -> AsyncIterator[Path]:
+    """Front ends for as long as the context lasts; the value is where their metrics are."""
     with tempfile.TemporaryDirectory(prefix="dragoman-metrics-") as directory:
         command = (sys.executable, "-m", "gateway", "serve", "--child", *arguments)
-        fleet = Fleet(command, size, drain_seconds, Path(directory))
-        task = asyncio.create_task(fleet.run())
-        try:
+        async with running(Fleet(command, size, drain_seconds, {METRICS_DIRECTORY: directory}, Path(directory))):
             yield Path(directory)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running(fleet: Fleet) -> AsyncIterator[None]:
+    task = asyncio.create_task(fleet.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _signal(child: asyncio.subprocess.Process, number: signal.Signals) -> None:

@@ -1,9 +1,10 @@
 """`dragoman dev`: everything on one machine, one command, nothing to configure.
 
-Without an upstream's key or address it starts the built-in simulator as upstream, and says so: on the console, in the
-`x-gateway-upstream` header, and in every answer.
+One front end, one worker, and an embedded Redis. Without an upstream's key or address it starts the built-in simulator
+as upstream, and says so: on the console, in the `x-gateway-upstream` header, and in every answer.
 """
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
@@ -14,7 +15,10 @@ from aiohttp import web
 from gateway.app import Addresses, running
 from gateway.cli.console import fail
 from gateway.cli.serve import report_unknown_variables, run_until_stopped
+from gateway.fleet import Fleet
+from gateway.fleet import running as running_children
 from gateway.logs import BufferedLogger, configure_logs
+from gateway.redis.embedded import EmbeddedServer, EmbeddedServerError
 from gateway.settings import Settings, SettingsError, is_loopback, load_settings
 from gateway.simulator.server import BASE, application
 from gateway.upstream.routing import Upstream
@@ -26,14 +30,17 @@ def dev(
     host: Annotated[str | None, typer.Option(help="Address to listen on (GATEWAY_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (GATEWAY_PORT).")] = None,
 ) -> None:
-    """Run a front end for development; without an upstream, on a built-in simulator."""
+    """Run a front end and a worker for development; without an upstream, on a built-in simulator."""
     try:
         settings = to_dev_settings(load_settings(host=host, port=port))
     except SettingsError as error:
         fail(str(error))
     output = configure_logs(settings.log_level, settings.log_format)
     report_unknown_variables()
-    run_until_stopped(lambda: _running(settings, output), settings, lambda addresses: _welcome(addresses, settings))
+    notes: list[str] = []
+    run_until_stopped(
+        lambda: _running(settings, output, notes), settings, lambda addresses: _welcome(addresses, settings, notes)
+    )
 
 
 def to_dev_settings(settings: Settings) -> Settings:
@@ -49,13 +56,32 @@ def to_dev_settings(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
-async def _running(settings: Settings, output: BufferedLogger) -> AsyncIterator[Addresses]:
+async def _running(settings: Settings, output: BufferedLogger, notes: list[str]) -> AsyncIterator[Addresses]:
     async with AsyncExitStack() as stack:
         upstream = None
+        environment: dict[str, str] = {}
         if not settings.has_upstream:
             url = await stack.enter_async_context(_simulator())
             upstream = Upstream("simulator", url, headers=JSON_HEADERS)
-        yield await stack.enter_async_context(running(settings, upstream=upstream, output=output))
+            environment |= {"GATEWAY_UPSTREAM_URL": url, "GATEWAY_UPSTREAM_FLAVOR": "openrouter"}
+        if settings.redis_url is None:
+            settings = await _with_redis(settings, stack, notes)
+        addresses = await stack.enter_async_context(running(settings, upstream=upstream, output=output))
+        if settings.redis_url is not None:
+            environment["GATEWAY_REDIS_URL"] = settings.redis_url
+            worker = Fleet((sys.executable, "-m", "workers"), 1, settings.drain_seconds, environment)
+            await stack.enter_async_context(running_children(worker))
+        yield addresses
+
+
+async def _with_redis(settings: Settings, stack: AsyncExitStack, notes: list[str]) -> Settings:
+    """With the address of an embedded server; without one, live traffic goes on alone, and `notes` says why."""
+    try:
+        server = await stack.enter_async_context(EmbeddedServer())
+    except EmbeddedServerError as error:
+        notes.append(f"batches are off: {error}")
+        return settings
+    return settings.model_copy(update={"redis_url": server.url})
 
 
 @asynccontextmanager
@@ -71,7 +97,7 @@ async def _simulator() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def _welcome(addresses: Addresses, settings: Settings) -> None:
+def _welcome(addresses: Addresses, settings: Settings, notes: list[str]) -> None:
     url = "http://{}:{}".format(*addresses.client)
     served = "upstream: " + settings.upstream_name
     if not settings.has_upstream:
@@ -79,5 +105,8 @@ def _welcome(addresses: Addresses, settings: Settings) -> None:
     access = "clients need a key" if settings.auth == "keys" else "no client key needed on this machine"
     typer.echo(f"Dragoman listens on {url} ({access})")
     typer.echo(served)
-    typer.echo("metrics: http://{}:{}/metrics".format(*addresses.admin))
+    for note in notes:
+        typer.echo(note)
+    if addresses.admin is not None:
+        typer.echo("metrics: http://{}:{}/metrics".format(*addresses.admin))
     typer.echo(f"try: ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any claude")

@@ -15,7 +15,7 @@ import typer
 
 from gateway.app import Addresses, running, running_admin
 from gateway.cli.console import fail, new_event_loop
-from gateway.fleet import running_fleet
+from gateway.fleet import running_front_ends
 from gateway.logs import configure_logs
 from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
 
@@ -46,7 +46,7 @@ def serve(
     async def several() -> AsyncIterator[Addresses]:
         arguments = ("--host", settings.host, "--port", str(settings.port))
         async with (
-            running_fleet(processes, arguments, settings.drain_seconds) as directory,
+            running_front_ends(processes, arguments, settings.drain_seconds) as directory,
             running_admin(settings, directory) as admin,
         ):
             yield Addresses((settings.host, settings.port), admin)
@@ -114,7 +114,7 @@ async def _run(
 
 @dataclass(slots=True)
 class Stop:
-    """Whether to stop, and since when. One Ctrl-C may be signalled twice, by terminal and parent: only a later one insists."""
+    """Whether to stop, and since when. Terminal and parent may both signal one Ctrl-C: only a later one insists."""
 
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     since: float = 0.0

@@ -20,7 +20,7 @@ HAPPY_EYEBALLS_DELAY: Final = 0.25
 """Seconds until the next address is tried beside one that has not answered (RFC 8305, section 5)."""
 
 ADDRESSES_TTL: Final = 10.0
-"""Seconds for which looked-up addresses serve further connections; a failed connection forgets them at once."""
+"""Seconds for which looked-up addresses serve further connections: aiohttp's choice as well."""
 
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 LookUp = Callable[[str, int], Awaitable[Sequence[Address]]]
@@ -47,7 +47,6 @@ class Dialer:
         Raises UpstreamTimedOut, UpstreamUnreachable.
         """
         loop = asyncio.get_running_loop()
-        made = None
         try:
             async with asyncio.timeout_at(min(loop.time() + seconds, ends_at)):
                 made = await self._connect(loop, make)
@@ -57,9 +56,6 @@ class Dialer:
             raise UpstreamUnreachable("the upstream's certificate is not trusted") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot spell
             raise UpstreamUnreachable("no connection to the upstream could be made") from error
-        finally:
-            if made is None:
-                self._addresses_until = 0.0
         if made.closed:
             raise UpstreamUnreachable("the upstream closed the connection before it was used")
         return made

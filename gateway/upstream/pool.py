@@ -60,7 +60,8 @@ class Pool:
 
     async def close(self) -> None:
         """Abort all connections, whatever they carry, and wait until they are gone."""
-        self._closing = asyncio.get_running_loop().create_future()
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_future()
         while (waiter := self._first_in_line()) is not None:
             waiter.set_result(None)
         for connection in tuple(self._open):

@@ -1,7 +1,7 @@
 """One timer for all the waits of a connection: first byte, idle, total, lying idle.
 
-A deadline that moves away, as with every chunk of a stream, costs one comparison; the timer looks at it when it fires and
-sets itself again. So a busy connection makes a timer once in a while instead of one per chunk.
+A deadline that moves away, as with every chunk of a stream, costs one comparison; the timer looks at it when it fires
+and sets itself again. So a busy connection makes a timer once in a while instead of one per chunk.
 """
 
 import asyncio

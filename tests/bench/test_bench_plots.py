@@ -64,7 +64,7 @@ def test_tick_labels_are_short() -> None:
 
 
 def test_each_sweep_has_its_charts_and_each_chart_a_line_per_target_of_medians(tmp_path: Path) -> None:
-    streaming = report(deltas=1000)
+    streaming = report(deltas=39)
     points = [
         *(Point("size", size, "gateway", answering(cost)) for size, cost in ((1000, 10), (1000, 30), (1000, 20))),
         Point("size", 1000, "bare", answering(20)),
@@ -83,5 +83,12 @@ def test_every_plot_draws_a_sweep_that_there_is() -> None:
     assert {plot.sweep for plot in PLOTS} == set(SWEEPS)
 
 
-def test_points_with_bad_answers_are_not_drawn(tmp_path: Path) -> None:
-    assert draw(Sweep(MACHINE, [Point("size", 1000, "gateway", answering(10, bad=1))]), tmp_path) == []
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(Point("size", 1000, "gateway", answering(10, bad=1)), id="an answer was bad"),
+        pytest.param(Point("streams", 1000, "gateway", report(deltas=3000)), id="a quarter of the deltas was missing"),
+    ],
+)
+def test_a_point_at_which_the_target_did_not_keep_up_is_not_drawn(tmp_path: Path, point: Point) -> None:
+    assert draw(Sweep(MACHINE, [point]), tmp_path) == []

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -203,7 +204,7 @@ def check_blocks(events: Iterable[Json]) -> int:
 
 
 def blocks_of(events: Iterable[Json]) -> list[Json]:
-    """Each block with its deltas joined: `text`, `thinking` and `signature`, or `input` parsed and `json` as it came."""
+    """Each block with its deltas joined: `text`, `thinking`, `signature`, or `input` parsed and `json` as it came."""
     blocks: list[Json] = []
     for event in events:
         if event["type"] == "content_block_start":
@@ -223,5 +224,4 @@ def blocks_of(events: Iterable[Json]) -> list[Json]:
 
 
 def cut(stream: bytes, positions: Iterable[int]) -> list[bytes]:
-    edges = [0, *sorted(positions), len(stream)]
-    return [stream[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [stream[start:end] for start, end in pairwise([0, *sorted(positions), len(stream)])]

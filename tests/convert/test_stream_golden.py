@@ -38,9 +38,7 @@ def test_golden_events_keep_the_grammar(case: Case) -> None:
     check_grammar(read_events(case.read("events.sse")), complete=not case.has("failure.json"))
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.has("completion.json")], ids=lambda case: case.name
-)
+@pytest.mark.parametrize("case", [case for case in CASES if case.has("completion.json")], ids=lambda case: case.name)
 def test_the_json_answer_is_the_message_that_the_stream_tells(case: Case) -> None:
     answered = to_message(case.json("completion.json"), case.reply)
     assert opened(to_json(answered.message)) == case.read("message.json")

@@ -6,6 +6,7 @@ The second half runs connections on a fake socket with a clock set by hand.
 import asyncio
 import gc
 import random
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,7 +16,6 @@ from raw_upstream import SOON, Peer, answering
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.upstream.client import Call, Timeouts
-from gateway.upstream.connection import Connection
 from gateway.upstream.dial import Address, Dialer
 from gateway.upstream.http1 import Origin, to_target
 from gateway.upstream.pool import Limits, Pool
@@ -216,6 +216,62 @@ async def test_after_a_storm_of_cancelled_and_broken_calls_every_place_is_free(p
     stalled = [await transport.open(post(upstream.url)) for _ in range(5)]
     assert len(stalled) == 5
     await transport.close()
+
+
+# Making connections.
+
+
+async def test_connections_made_at_the_same_time_share_one_lookup_of_the_name(play: Play) -> None:
+    upstream = await play(answering(OK))
+    lookups: list[tuple[str, int]] = []
+
+    async def look_up(host: str, port: int) -> list[Address]:
+        lookups.append((host, port))
+        await asyncio.sleep(0)
+        return [address_of(upstream.url)]
+
+    dialer = Dialer(Origin("http", "upstream.test", 80), None, look_up)
+    made = await asyncio.gather(*(dialer.dial(lambda: Line().connection, 20, float("inf")) for _ in range(10)))
+    made.append(await dialer.dial(lambda: Line().connection, 20, float("inf")))
+    assert lookups == [("upstream.test", 80)]
+    for connection in made:
+        connection.abort()
+
+
+async def test_a_cancelled_lookup_is_taken_over_by_whoever_waits_for_it(play: Play) -> None:
+    upstream = await play(answering(OK))
+    begun = 0
+
+    async def look_up(host: str, port: int) -> list[Address]:
+        nonlocal begun
+        begun += 1
+        await (asyncio.sleep(0) if begun > 1 else asyncio.Event().wait())
+        return [address_of(upstream.url)]
+
+    dialer = Dialer(Origin("http", "upstream.test", 80), None, look_up)
+    first, second = (asyncio.create_task(dialer.dial(lambda: Line().connection, 20, float("inf"))) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    (await second).abort()
+    assert first.cancelled()
+
+
+async def test_an_address_that_refuses_gives_way_to_the_next(play: Play) -> None:
+    dead, live = await play(answering()), await play(answering(OK))
+    dead.stop()
+
+    async def look_up(host: str, port: int) -> list[Address]:
+        return [address_of(dead.url), address_of(live.url)]
+
+    dialer = Dialer(Origin("http", "upstream.test", 80), None, look_up)
+    connection = await dialer.dial(lambda: Line().connection, 20, float("inf"))
+    assert (dead.connections, connection.closed) == (0, False)
+    connection.abort()
+
+
+def address_of(url: str) -> Address:
+    origin = to_target(url).origin
+    return socket.AF_INET, socket.SOCK_STREAM, 0, "", (origin.host, origin.port)
 
 
 # What a call costs the loop.
