@@ -56,10 +56,8 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> Buff
     renderer: Any = _render_console if console else structlog.processors.JSONRenderer(serializer=_dumps)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),

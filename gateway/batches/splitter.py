@@ -124,7 +124,7 @@ class Splitter:
         self._base = 0
         self._depth = 0
         self._in_string = False
-        # Containers directly inside the item, of which `params` should be the only one: the first one's span.
+        # Containers directly inside the item: `params` is the only one allowed, and so the last one's span is its.
         self._inner_start = 0
         self._inner_end = 0
         self._inner_count = 0
@@ -258,13 +258,12 @@ class Splitter:
             raise InvalidRequest(f"{self._where()}: JSON nested deeper than {MAX_DEPTH} levels")
         if self._depth == self._base + 2:
             self._inner_count += 1
-            if self._inner_count == 1:
-                self._inner_start = position
+            self._inner_start = position
 
     def _close(self, end: int) -> bool:
         """True when this bracket ends the value."""
         self._depth -= 1
-        if self._depth == self._base + 1 and self._inner_count == 1:
+        if self._depth == self._base + 1:
             self._inner_end = end
         return self._depth == self._base
 

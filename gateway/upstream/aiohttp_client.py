@@ -211,7 +211,6 @@ class AiohttpAnswer:
         self.leave: Callable[[], None] | None = None
         self._response = response
         self._headers = _joined(response)
-        self._head_only = call.method == "HEAD"
         self._timeouts = call.timeouts
         self._ends_at = ends_at
         self._aborted = False
@@ -238,7 +237,7 @@ class AiohttpAnswer:
                 raise too_large(limit)
             pieces.append(piece)
 
-        if not self._head_only and declared_length(self._headers) > limit:
+        if not self._response.content.at_eof() and declared_length(self._headers) > limit:
             self.abort()
             raise too_large(limit)
         await self._deliver(collect)

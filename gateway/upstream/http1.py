@@ -147,7 +147,7 @@ class AnswerParser:
         self._unyielding = 0  # bytes since the last piece of body: header, trailers, chunk extensions
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append
-        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self._parser = HttpResponseParser(self)
 
     @property
     def started(self) -> bool:
@@ -156,12 +156,16 @@ class AnswerParser:
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of body in `data`, in one piece."""
-        if self.part is Part.HEAD and len(data) > (room := self._max_header_bytes - self._unyielding):
+        room = self._max_header_bytes - self._unyielding
+        if self.part is Part.HEAD and len(data) > room:
             self._parse(data[:room])
             data = data[room:]
             if self.part is Part.HEAD:
                 self._break(header_too_large(self._max_header_bytes).message)
-        self._parse(data)
+        if self.part in (Part.HEAD, Part.BODY):
+            self._parse(data)
+        else:
+            self.reusable = False  # bytes behind the answer
         return self._take_pieces()
 
     def finish(self) -> None:
@@ -172,14 +176,10 @@ class AnswerParser:
             self._break(CLOSED_EARLY)
 
     def close(self) -> None:
-        """Let go of the parser behind, which refers back to this object; nothing may be fed afterwards."""
-        self._parser = None
+        """Let go of the parser behind, which refers back to this object. Nothing may be fed afterwards."""
+        del self._parser
 
     def _parse(self, data: bytes) -> None:
-        if self.part is Part.END and data:
-            self.reusable = False
-        if self.part in (Part.END, Part.BROKEN) or self._parser is None:
-            return
         self._unyielding += len(data)
         try:
             self._parser.feed_data(data)
@@ -219,15 +219,13 @@ class AnswerParser:
         self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
     def on_headers_complete(self) -> None:
-        parser = self._parser
-        assert parser is not None
-        status = parser.get_status_code()
+        status = self._parser.get_status_code()
         if 100 <= status < 200 and status != 101:
             self._skip_interim()
             return
         check_kind(status, self.headers)
         self.status = status
-        self.reusable = parser.should_keep_alive()
+        self.reusable = self._parser.should_keep_alive()
         self._until_close = not FRAMING.intersection(self.headers)
         self._unyielding = 0
         self.part = Part.END if self._head_only else Part.BODY

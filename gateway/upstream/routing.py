@@ -7,11 +7,12 @@ name, which becomes OpenRouter's slug, and last the name as it is. A name is nev
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
 from gateway.convert.target import Flavor, Target, to_target
+
+MAX_REMEMBERED = 1024
 
 Dialect = Literal["chat", "messages"]
 
@@ -45,12 +46,20 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
+    """Resolved names are remembered, up to MAX_REMEMBERED of them: most traffic asks for a handful."""
+
     upstream: Upstream
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    _routes: dict[str, Route] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def resolve(self, model: str) -> Route:
-        slug = self.to_upstream_model(model)
-        return Route(model, self.upstream, "chat", cached_target(slug, self.upstream.flavor))
+        route = self._routes.get(model)
+        if route is None:
+            if len(self._routes) >= MAX_REMEMBERED:
+                self._routes.clear()
+            target = to_target(self.to_upstream_model(model), self.upstream.flavor)
+            route = self._routes[model] = Route(model, self.upstream, "chat", target)
+        return route
 
     def to_upstream_model(self, model: str) -> str:
         name = CONTEXT_SUFFIX.sub("", model)
@@ -73,8 +82,3 @@ def to_slug(name: str) -> str:
     if "/" in name or not name.startswith("claude-"):
         return name
     return "anthropic/" + VERSION.sub(r"\1.\2", DATE_SUFFIX.sub("", name))
-
-
-@lru_cache(maxsize=1024)
-def cached_target(slug: str, flavor: Flavor) -> Target:
-    return to_target(slug, flavor)

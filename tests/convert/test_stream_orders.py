@@ -4,26 +4,21 @@ The expected blocks are worked out here by a rule of their own: a block stands w
 of text or reasoning joins the block before it if that is of its kind.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations, product
 from typing import Any
 
-import orjson
 import pytest
 
 from gateway.convert.envelope import Envelope, open_envelope
 from tests.convert.streams import (
     KEYRING,
-    NOTHING,
     Json,
-    Told,
     call,
     check_grammar,
-    chunk,
     detail,
     finish,
     say,
-    sse,
     think,
     told,
 )
@@ -158,16 +153,13 @@ def riffles(first: Sequence[Any], second: Sequence[Any]) -> Iterator[list[Any]]:
 CITY = ["", '{"city": "Pa', 'ris", "at": {"x": 1', "}}"]
 ZONE = ['{"zone"', ": [1,", " 2]}"]
 # How the pieces of a call say whose they are.
-FORMS = {
+FORMS: dict[str, Callable[[int, int, str], tuple[int | None, str | None, str | None]]] = {
     "id and name in the first piece": lambda index, number, name: (
         (index, f"id_{name}", name) if number == 0 else (index, None, None)
     ),
     "id and name in every piece": lambda index, number, name: (index, f"id_{name}", name),
-    "an id of its own in every piece": lambda index, number, name: (
-        index,
-        f"id_{name}_{number}",
-        name if number == 0 else None,
-    ),
+    "an illegal id in every piece": lambda index, number, name: (index, f"f.{name}:0", name),
+    "another id in every piece": lambda index, number, name: (index, f"id_{number}", name if number == 0 else None),
     "no index": lambda index, number, name: (None, f"id_{name}", name if number == 0 else None),
     "no id": lambda index, number, name: (index, None, name if number == 0 else None),
 }

@@ -1,0 +1,94 @@
+"""The event-stream parser: WHATWG's rules, whatever the network cuts, and no more memory than one event needs."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import sse
+from gateway.errors import UpstreamError
+from gateway.sse import EventParser, to_event
+
+STREAMS: dict[str, tuple[bytes, list[bytes]]] = {
+    "one event": (b"data: a\n\n", [b"a"]),
+    "several events": (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),
+    "no space after the colon": (b"data:a\n\n", [b"a"]),
+    "only the first space goes": (b"data:  a \n\n", [b" a "]),
+    "CRLF line ends": (b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
+    "CR line ends": (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
+    "mixed line ends": (b"data: a\r\n\ndata: b\r\r\ndata: c\n\r", [b"a", b"b", b"c"]),
+    "several data lines are joined by line feeds": (b"data: a\ndata:\ndata: b\n\n", [b"a\n\nb"]),
+    "comments": (b": hello\n\n:\n\ndata: a\n: data: no\n\n", [b"a"]),
+    "other fields": (b"event: x\nid: 1\nretry: 9\ndata: a\nanything\n\n", [b"a"]),
+    "a field that only begins like data": (b"database: a\n\ndata\n\n", []),
+    "blank lines before and after": (b"\n\n\ndata: a\n\n\n\n", [b"a"]),
+    "an empty payload says nothing": (b"data:\n\ndata: \n\ndata: a\n\n", [b"a"]),
+    "the last event without its blank line": (b"data: a\n\ndata: b\n", [b"a", b"b"]),
+    "the last line without its end": (b"data: a\n\ndata: b", [b"a", b"b"]),
+    "the last line with half a CRLF": (b"data: a\r", [b"a"]),
+    "only comments": (b": OPENROUTER PROCESSING\n\n", []),
+    "nothing": (b"", []),
+    "bytes that are no UTF-8": (b"data: \xff\xfe\n\n", [b"\xff\xfe"]),
+}
+
+
+def parse(pieces: list[bytes]) -> list[bytes]:
+    parser = EventParser()
+    payloads = [payload for piece in pieces for payload in parser.feed(piece)]
+    return payloads + parser.finish()
+
+
+@pytest.mark.parametrize("case", STREAMS)
+def test_payloads_of(case: str) -> None:
+    stream, payloads = STREAMS[case]
+    assert parse([stream]) == payloads
+
+
+@pytest.mark.parametrize("case", STREAMS)
+def test_cuts_change_nothing_in(case: str) -> None:
+    stream, payloads = STREAMS[case]
+    for position in range(len(stream) + 1):
+        assert parse([stream[:position], stream[position:]]) == payloads
+    assert parse([stream[index : index + 1] for index in range(len(stream))]) == payloads
+
+
+@given(st.lists(st.lists(st.sampled_from([b"data: a", b"data", b":", b"\r", b"\n", b"\r\n", b"x"])).map(b"".join)))
+def test_any_pieces_are_what_they_are_joined(pieces: list[bytes]) -> None:
+    assert parse(pieces) == parse([b"".join(pieces)])
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_an_event_is_given_as_soon_as_its_blank_line_has_come(line_end: bytes) -> None:
+    parser = EventParser()
+    assert parser.feed(b"data: a" + line_end) == []
+    assert parser.feed(line_end) == [b"a"]
+
+
+def test_an_unfinished_line_is_not_given_twice() -> None:
+    parser = EventParser()
+    parser.feed(b"data: a")
+    assert parser.finish() == [b"a"]
+    assert parser.finish() == []
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"data: " + b"x" * 65_536, b"data: " + b"x" * 65_530 + b"\n", b"x" * 65_536],
+    ids=["line", "lines", "junk"],
+)
+def test_an_event_without_end_is_refused_before_it_fills_memory(piece: bytes) -> None:
+    parser = EventParser()
+    for _ in range(sse.MAX_EVENT_BYTES // len(piece)):
+        parser.feed(piece)
+    with pytest.raises(UpstreamError, match="larger than the gateway accepts"):
+        parser.feed(piece)
+
+
+def test_the_bound_is_for_one_event_not_for_the_stream() -> None:
+    parser = EventParser()
+    event = b"data: " + b"x" * (sse.MAX_EVENT_BYTES // 2) + b"\n\n"
+    for _ in range(4):
+        assert len(parser.feed(event)) == 1
+
+
+def test_an_event_for_a_client_has_a_name_and_one_line_of_data() -> None:
+    assert to_event(b"ping", b'{"type":"ping"}') == b'event: ping\ndata: {"type":"ping"}\n\n'
