@@ -59,6 +59,7 @@ GOALS = (
     Goal("one: p50 added to direct", "one.added_p50", "bare", 1.1, 0.85),
     Goal("one: p50 added to direct", "one.added_p50", "litellm", 1 / 40, 1 / 60),
     Goal("one: p99", "one.latency_p99", "bare", 1.2, 1.0),
+    Goal("crowd: the slowest request", "crowd.slowest", "bare", 4.0, 2.0),
     Goal("code: CPU per request", "code.answer_cpu", "bare", 3.5, 1.9),
     Goal("code: CPU per request", "code.answer_cpu", "litellm", 1 / 25, 1 / 55),
     Goal("code: CPU per request", "code.answer_cpu", BEST_PEER, 1 / 4, 1 / 9),

@@ -33,6 +33,7 @@ class Report:
     short_answers: int
     seconds: float
     reconnects: int
+    waiting_max: int
     bytes: int
     latency_p50: int
     latency_p99: int
@@ -66,6 +67,11 @@ class Report:
     @property
     def delta_rate(self) -> float:
         return self.deltas / self.seconds
+
+    @property
+    def slowest(self) -> int:
+        """Microseconds that the slowest request took, or had waited at the end without an answer."""
+        return max(self.latency_max, self.waiting_max)
 
     @property
     def sound(self) -> bool:

@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 class GatewayError(Exception):
     """A failure with the status, type and hints a client needs to act on it.
 
-    `code` becomes `error.details.error_code`, on which the SDKs choose coded error classes. `retry_after` is in seconds.
+    `code` becomes `error.details.error_code`, by which the SDKs choose coded error classes. `retry_after`: seconds.
     `should_retry` overrides the SDKs' own rule; None leaves it to them.
     """
 
@@ -141,7 +141,7 @@ class Overloaded(GatewayError):
 
 
 def to_envelope(error: GatewayError, request_id: str) -> dict[str, Any]:
-    """The body of an error reply, as Anthropic's API sends it; the same shape ends a stream and fills a batch result."""
+    """The body of an error reply, as Anthropic's API sends it; the same shape ends a stream and is a batch result."""
     body: dict[str, Any] = {"type": error.type, "message": error.message}
     details = dict(error.details or {})
     if error.code is not None:

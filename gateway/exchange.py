@@ -78,7 +78,7 @@ class Exchange:
     pace: Pace = field(default_factory=Pace)
 
     def plan(self, context: Context, prompt: Prompt, record: UsageRecord) -> Plan:
-        """Route and convert. Raises InvalidRequest for what this upstream cannot be asked; nothing has been sent then."""
+        """Route and convert. Raises InvalidRequest for what this upstream cannot be asked; nothing was sent then."""
         request = prompt.request
         route = self.table.resolve(request["model"])
         record.model, record.upstream, record.dialect = route.requested, route.upstream.name, route.dialect

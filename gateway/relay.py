@@ -51,7 +51,7 @@ class Sink(Protocol):
 
 
 class Relay:
-    """Joins one answer, one stream and one sink. `first_content` is the time of the first content, on `time.monotonic`."""
+    """Joins one answer, one stream and one sink. `first_content`: when content first came, on `time.monotonic`."""
 
     __slots__ = (
         "_answer",

@@ -87,8 +87,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings passes it by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, InitSettingsSource(settings_cls, read_config_file(os.environ))
 
@@ -160,7 +160,7 @@ def read_config_file(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """GATEWAY_* names that no setting reads: most likely misspelt. Reported, not refused: Kubernetes sets some itself."""
+    """GATEWAY_* names that no setting reads: most likely misspelt. Reported, not refused: Kubernetes sets some."""
     known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | {"GATEWAY_CONFIG"}
     return sorted(name for name in environment if name.startswith("GATEWAY_") and name not in known)
 

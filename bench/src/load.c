@@ -482,11 +482,19 @@ static bool any_open(const Conn *conns, int n) {
     return false;
 }
 
-static void print_report(double seconds, double cpu, double load_cpu) {
+/* The longest that a request without any answer has waited so far: what never comes is in no other figure. */
+static long longest_wait(const Conn *conns, int n, long now) {
+    long longest = -1;
+    for (int i = 0; i < n; i++)
+        if (conns[i].fd >= 0 && !conns[i].first_byte && now - conns[i].started > longest) longest = now - conns[i].started;
+    return longest;
+}
+
+static void print_report(long waiting, double seconds, double cpu, double load_cpu) {
     Samples *all[] = {&count.latency, &count.first_byte, &count.delay};
     for (int i = 0; i < 3; i++) qsort(all[i]->at, all[i]->len, sizeof(long), ascending);
-    printf("{\"answers\":%ld,\"bad\":%ld,\"short_answers\":%ld,\"seconds\":%.3f,\"reconnects\":%ld,\"bytes\":%ld",
-           count.answers, count.bad, count.short_answers, seconds, count.reconnects, count.bytes);
+    printf("{\"waiting_max\":%ld,\"answers\":%ld,\"bad\":%ld,\"short_answers\":%ld,\"seconds\":%.3f,\"reconnects\":%ld,\"bytes\":%ld",
+           waiting, count.answers, count.bad, count.short_answers, seconds, count.reconnects, count.bytes);
     printf(",\"latency_p50\":%ld,\"latency_p99\":%ld,\"latency_max\":%ld,\"first_p50\":%ld,\"first_p99\":%ld",
            quantile(&count.latency, .5), quantile(&count.latency, .99), quantile(&count.latency, 1),
            quantile(&count.first_byte, .5), quantile(&count.first_byte, .99));
@@ -531,6 +539,6 @@ int main(int argc, char **argv) {
         int n = epoll_wait(poller, events, 256, wait);
         for (int i = 0; i < n; i++) serve(events[i].data.ptr, events[i].events);
     }
-    print_report((now - count_from) / 1e6, cpu_of_processes(option.pids) - cpu, own_cpu() - load_cpu);
+    print_report(longest_wait(conns, opened, now), (now - count_from) / 1e6, cpu_of_processes(option.pids) - cpu, own_cpu() - load_cpu);
     return 0;
 }

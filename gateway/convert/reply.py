@@ -9,11 +9,10 @@ from gateway.convert.envelope import Keyring
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`model` is what the client asked for and reads back; `upstream_model` is what answers.
-
-    `tool_names` restores names that were changed for the upstream, `toolsets` the toolset that a name belongs to. `input_estimate` (tokens) stands in message_start
-    until the upstream tells the truth at its end. `cache_ttl` says to which TTL written cache tokens belong.
-    `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
+    """`model` is what the client asked for and reads back; `upstream_model` is what answers. `tool_names` restores
+    names that were changed for the upstream, `toolsets` the toolset a name belongs to. `input_estimate` (tokens)
+    stands in message_start until the upstream tells the truth at its end. `cache_ttl` says to which TTL written
+    cache tokens belong. `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
     """
 
     message_id: str

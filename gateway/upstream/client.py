@@ -53,7 +53,7 @@ class Answer(Protocol):
         """The whole body. Raises UpstreamError over `limit` bytes or when cut short, UpstreamTimedOut on silence."""
 
     async def pump(self, receive: Callable[[bytes], None]) -> None:
-        """Call `receive` with each piece until the body ends. Raises as `read` does; what `receive` raises comes out."""
+        """Call `receive` with each piece until the body ends. Raises as `read` does, and what `receive` raises."""
 
     def pause(self) -> None:
         """Stop reading from the socket, since whoever takes the data is slow. Bounds memory to what has been read."""
@@ -61,7 +61,7 @@ class Answer(Protocol):
     def resume(self) -> None: ...
 
     def abort(self) -> None:
-        """Close the connection now. A pending `read` or `pump` raises UpstreamError. Safe to call twice, or after the end."""
+        """Close the connection now; a pending `read` or `pump` raises UpstreamError. Safe to call again, or later."""
 
 
 class UpstreamClient(Protocol):

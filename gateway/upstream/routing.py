@@ -25,7 +25,7 @@ VERSION = re.compile(r"(?<=-)(\d{1,2})-(\d{1,2})(?=-|$)")
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One server. `url` is its v1 base, without a slash at the end; `name` is what headers, logs and metrics call it."""
+    """One server. `url` is its v1 base, without a slash at the end; `name` stands in headers, logs and metrics."""
 
     name: str
     url: str

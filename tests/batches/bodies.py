@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ def split(body: bytes, cuts: list[int] | None = None, limits: Limits | None = No
     """Fed in the pieces between the cuts. Raises what the splitter raises."""
     edges = [0, *sorted(cuts or ()), len(body)]
     splitter = Splitter(limits)
-    items = [item for start, end in zip(edges, edges[1:], strict=False) for item in splitter.feed(body[start:end])]
+    items = [item for start, end in pairwise(edges) for item in splitter.feed(body[start:end])]
     splitter.finish()
     assert splitter.count == len(items)
     return items

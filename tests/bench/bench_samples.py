@@ -23,6 +23,7 @@ REPORT = Report(
     short_answers=0,
     seconds=2.0,
     reconnects=0,
+    waiting_max=-1,
     bytes=800_000,
     latency_p50=300,
     latency_p99=900,

@@ -91,6 +91,11 @@ def test_what_a_target_adds_is_its_figure_less_that_of_the_same_round_without_it
     assert figure(comparison(runs), "gateway", "one.added_p50") == {0: 240, 1: 300}
 
 
+def test_the_slowest_request_may_be_one_that_was_never_answered() -> None:
+    runs = {("crowd", "gateway"): [report(latency_max=2000, waiting_max=1_500_000)]}
+    assert figure(comparison(runs), "gateway", "crowd.slowest") == {0: 1_500_000}
+
+
 @pytest.mark.parametrize("goal", GOALS, ids=lambda goal: f"{goal.figure} against {goal.against}")
 def test_every_goal_names_figures_that_there_are_and_an_aim_not_above_its_must(goal: Goal) -> None:
     for name in (goal.figure, goal.their_figure or goal.figure):

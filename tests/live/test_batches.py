@@ -106,8 +106,8 @@ async def test_a_cut_off_upload_leaves_nothing(live_batches: Live) -> None:
     host, port = live_batches.url.removeprefix("http://").split(":")
     for cut in (len(body) // 3, len(body) - 1):
         _, writer = await asyncio.open_connection(host, int(port))
-        head = f"POST /v1/messages/batches HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body[:cut])
+        head = f"POST /v1/messages/batches HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\n"
+        writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body[:cut])
         await writer.drain()
         writer.close()
     assert [batch async for batch in live_batches.client().messages.batches.list()] == []

@@ -60,9 +60,13 @@ async def test_every_part_of_a_coding_agents_request_reaches_the_upstream(live: 
         metadata={"user_id": "user-1"},
         messages=[
             {"role": "user", "content": [{"type": "text", "text": "look"}, image]},
-            {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "read", "input": {"path": "b", "a": 1}}]},
+            {"role": "assistant", "content": [
+                {"type": "tool_use", "id": "toolu_1", "name": "read", "input": {"path": "b", "a": 1}},
+            ]},
             {"role": "user", "content": [
-                {"type": "tool_result", "tool_use_id": "toolu_1", "is_error": True, "content": [{"type": "text", "text": "no"}, image]},
+                {"type": "tool_result", "tool_use_id": "toolu_1", "is_error": True, "content": [
+                    {"type": "text", "text": "no"}, image,
+                ]},
                 {"type": "text", "text": "go on"},
             ]},
         ],
@@ -230,6 +234,15 @@ async def test_the_sdks_tool_runner_finishes_with_its_default_options(live: Live
     assert "sunny in" in str(messages[-1].content[0])
 
 
+async def final(live: Live, model: str) -> None:
+    await live.client().messages.create(**{**HELLO, "model": model})
+
+
+async def final_of_stream(live: Live, model: str) -> None:
+    async with live.client().messages.stream(**{**HELLO, "model": model}) as events:
+        await events.get_final_message()
+
+
 @pytest.mark.parametrize(
     ("model", "error", "kind"),
     [
@@ -257,11 +270,7 @@ async def test_the_sdk_raises_the_class_of_each_failure(
 ) -> None:
     async with serving(simulator, max_attempts=1) as live:
         with pytest.raises(anthropic.APIStatusError) as caught:
-            if stream:
-                async with live.client().messages.stream(**{**HELLO, "model": model}) as events:
-                    await events.get_final_message()
-            else:
-                await live.client().messages.create(**{**HELLO, "model": model})
+            await (final_of_stream if stream else final)(live, model)
     if not stream:
         assert isinstance(caught.value, error)
     if kind is not None:

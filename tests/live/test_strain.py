@@ -1,8 +1,10 @@
 """Clients that leave or stall, upstreams that never end, and a process that is told to stop."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import sys
 from typing import Any
 
@@ -41,18 +43,41 @@ async def test_a_client_that_leaves_frees_its_upstream_within_a_second(
     assert record.closed_by_client
 
 
-async def test_a_client_that_leaves_while_the_gateway_connects_leaves_no_connection_behind(
-    simulator: Simulator,
-) -> None:
-    """An address that accepts nobody: the listen queue is full, so that connecting hangs."""
-    blocked = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, backlog=1, start_serving=True)
-    port = blocked.sockets[0].getsockname()[1]
-    blocked.close()
-    await blocked.wait_closed()
-    async with serving(simulator, upstream_url=f"http://127.0.0.1:{port}/api/v1", max_attempts=1) as live:
-        async with aiohttp.ClientSession() as session:
-            answer = await session.post(live.url + "/v1/messages", json=ASK, headers={"x-api-key": KEY})
-            assert (answer.status, (await answer.json())["error"]["type"]) == (502, "api_error")
+async def test_a_client_that_leaves_while_the_gateway_connects_ends_the_attempt(simulator: Simulator) -> None:
+    """The upstream's listen queue is full, so that connecting hangs for as long as nobody accepts."""
+    with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/api/v1"
+        async with serving(simulator, upstream_url=url) as live:
+            _, writer = await open_raw(live, {**ASK, "model": "only/here"})
+            await asyncio.sleep(0.1)
+            writer.close()
+            async with asyncio.timeout(1.0):
+                await counted(live, 'model="only/here",status="499"')
+
+
+async def test_an_upstream_that_refuses_connections_is_a_502(simulator: Simulator) -> None:
+    url = f"http://127.0.0.1:{await free_port()}/api/v1"
+    async with (
+        serving(simulator, upstream_url=url, max_attempts=1) as live,
+        aiohttp.ClientSession() as session,
+        session.post(live.url + "/v1/messages", json=ASK, headers={"x-api-key": KEY}) as answer,
+    ):
+        assert (answer.status, (await answer.json())["error"]["type"]) == (502, "api_error")
+
+
+async def counted(live: Live, label: str) -> None:
+    """Wait until an exchange with that label has been counted."""
+    async with aiohttp.ClientSession() as session:
+        while True:
+            metrics = await (await session.get(live.admin_url + "/metrics")).text()
+            if any(line.startswith("gateway_exchanges_total") and label in line for line in metrics.splitlines()):
+                return
+            await asyncio.sleep(0.02)
 
 
 async def test_a_client_that_never_reads_holds_the_upstream_back(simulator: Simulator) -> None:
@@ -153,8 +178,7 @@ async def test_several_processes_share_a_port_and_merge_their_metrics(simulator:
     async with front_end(simulator, "--processes", "2", GATEWAY_PORT=str(port)) as (live, started):
         async with aiohttp.ClientSession(headers={"x-api-key": KEY, "connection": "close"}) as session:
             async with asyncio.timeout(15):
-                while not await _answers(session, live.url):
-                    await asyncio.sleep(0.1)
+                await ready(session, live.url)
             for _ in range(20):
                 async with session.post(live.url + "/v1/messages", json=ASK) as answer:
                     assert answer.status == 200
@@ -176,12 +200,13 @@ async def free_port() -> int:
     return port
 
 
-async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with session.get(url + "/readyz") as response:
-            return response.status == 200
-    except aiohttp.ClientConnectionError:
-        return False
+async def ready(session: aiohttp.ClientSession, url: str) -> None:
+    while True:
+        with contextlib.suppress(aiohttp.ClientConnectionError):
+            async with session.get(url + "/readyz") as response:
+                if response.status == 200:
+                    return
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(

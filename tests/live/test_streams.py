@@ -8,7 +8,7 @@ import anthropic
 import pytest
 
 from gateway.convert.fold import fold_events
-from gateway.simulator.script import COMMENT, Hold, HangUp, Script, json_script, stream_script
+from gateway.simulator.script import COMMENT, HangUp, Hold, Script, json_script, stream_script
 from tests.live.conftest import KEY, Live, serving
 from tests.live.raw import open_raw, parse_events, read_until
 
@@ -69,7 +69,7 @@ async def test_the_sdks_helper_and_the_json_answer_agree(live: Live, model: str,
 
 
 def without_ids(block: dict[str, Any]) -> dict[str, Any]:
-    """Less what differs between two answers of the simulator: ids, what is sealed with them, and fields that the SDK leaves out when streaming."""
+    """Less ids, what is sealed with them, and fields that the SDK leaves out when streaming."""
     return {name: value for name, value in block.items() if name not in ("id", "citations", "caller", "signature")}
 
 
