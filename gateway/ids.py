@@ -1,10 +1,9 @@
 """Identifiers in Anthropic's forms, from the operating system's random source (a uuid4 costs four times as much)."""
 
 import os
-from base64 import b32encode
 
-# 15 bytes are 24 characters of base 32: as long as Anthropic's ids, and beyond guessing.
-ID_BYTES = 15
+# 24 characters in hexadecimal: as long as Anthropic's ids, and beyond guessing.
+ID_BYTES = 12
 
 
 def request_id() -> str:
@@ -15,9 +14,5 @@ def message_id() -> str:
     return "msg_" + _random()
 
 
-def batch_id() -> str:
-    return "msgbatch_" + _random()
-
-
 def _random() -> str:
-    return b32encode(os.urandom(ID_BYTES)).decode().lower()
+    return os.urandom(ID_BYTES).hex()

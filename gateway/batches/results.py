@@ -10,48 +10,47 @@ from gateway.batches.chunks import WORKER_LOST, ChunkIndex, unpack, unpack_ids
 from gateway.batches.lifecycle import BatchRecord, unrecorded_line, worker_lost_line
 from gateway.batches.server import BatchServer
 from gateway.errors import InternalError
+from gateway.redis import scripts
 
 _PAGE_ITEMS: Final = 256
-_FIRST_PAGE: Final = 16
-# A page of long answers is cut to about this much, so that memory does not grow with them.
-_PAGE_BYTES: Final = 1024 * 1024
+# A page of long answers is cut to about this much, before and after unpacking, so that memory does not grow with them.
+_PAGE_BYTES: Final = 512 * 1024
 
 
 async def read_results(server: BatchServer, record: BatchRecord) -> AsyncIterator[bytes]:
     """Pieces of whole lines, in the order of the items. Raises InternalError if some have disappeared."""
     custom_ids = _CustomIds(server, record)
-    start, size = 0, _FIRST_PAGE
-    while start < record.total:
-        stop = min(start + size, record.total)
-        lines: list[bytes] = []
-        for index, blob in enumerate(await _page(server, record, start, stop), start):
-            if blob is None:
-                lines.append(unrecorded_line(record, await custom_ids.find(index)))
-            elif blob == WORKER_LOST:
-                lines.append(worker_lost_line(record, await custom_ids.find(index)))
-            else:
-                lines.append(unpack(blob))
-        lines.append(b"")
-        piece = b"\n".join(lines)
-        size = max(1, min(_PAGE_ITEMS, 4 * size, size * _PAGE_BYTES // len(piece)))
-        start = stop
-        yield piece
+    lines: list[bytes] = []
+    size = index = 0
+    while index < record.total:
+        for blob in await _page(server, record, index):
+            line = await _line(record, custom_ids, index, blob)
+            index += 1
+            lines += (line, b"\n")
+            size += len(line)
+            if size >= _PAGE_BYTES:
+                yield b"".join(lines)
+                lines, size = [], 0
+    if lines:
+        yield b"".join(lines)
 
 
-async def _page(server: BatchServer, record: BatchRecord, start: int, stop: int) -> list[bytes | None]:
-    keys = server.keys.batch(record.id)
-    indices = range(start, stop)
-    blobs, ok, err = await server.pipeline([("HMGET", keys.ok, *indices), ("HLEN", keys.ok), ("HLEN", keys.err)])
-    missing = [index for index, blob in zip(indices, blobs, strict=True) if blob is None]
-    if missing and err:
-        [errors] = await server.pipeline([("HMGET", keys.err, *missing)])
-        for index, blob in zip(missing, errors, strict=True):
-            blobs[index - start] = blob
+async def _page(server: BatchServer, record: BatchRecord, start: int) -> list[bytes | None]:
+    """At least one result, or None for an item that has none."""
+    arguments = (start, min(start + _PAGE_ITEMS, record.total), _PAGE_BYTES)
+    ok, err, *blobs = await scripts.RESULTS.run(server.redis, server.keys.batch(record.id), arguments)
     # A missing result means canceled or expired only as long as all recorded ones are there.
     if (ok, err) != (record.succeeded, record.errored):
         raise InternalError("The results of this batch are no longer complete")
-    found: list[bytes | None] = blobs
-    return found
+    return blobs
+
+
+async def _line(record: BatchRecord, custom_ids: "_CustomIds", index: int, blob: bytes | None) -> bytes:
+    if blob is None:
+        return unrecorded_line(record, await custom_ids.find(index))
+    if blob == WORKER_LOST:
+        return worker_lost_line(record, await custom_ids.find(index))
+    return unpack(blob)
 
 
 class _CustomIds:

@@ -69,6 +69,7 @@ RELEASE: Final = load("release")
 CANCEL: Final = load("cancel")
 SETTLE: Final = load("settle")
 DELETE: Final = load("delete")
+RESULTS: Final = load("results")
 LIST: Final = load("list")
 
 SCHEDULE: Final = load("schedule")

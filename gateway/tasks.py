@@ -1,0 +1,106 @@
+"""What a process runs beside its requests or items: tasks that end with their owner, steps that are repeated whatever
+happens to one of them, and the signal that ends it all.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from gateway.errors import GatewayError
+
+log = structlog.get_logger()
+
+# After a failed step. At most 2 s: whoever waits for Redis goes on within 5 s of its return, its own time-outs included.
+FIRST_BACKOFF: Final = 0.05
+MAX_BACKOFF: Final = 2.0
+
+# One Ctrl-C may be signalled twice, by terminal and parent: only a later signal means that somebody insists.
+INSIST_SECONDS: Final = 1.0
+
+Sleep = Callable[[float], Awaitable[object]]
+
+
+@asynccontextmanager
+async def background(coroutine: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """A task that lives as long as the context, and whose end is awaited."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@dataclass(slots=True)
+class Repeated:
+    """Runs `step` again and again, `every` seconds apart. A step that fails never ends the loop, only delays it.
+
+    A series of failures is logged when it begins and when it is over: of an unexpected error its type and place, since
+    its words could quote a prompt. `sleep` may return early: then it is time to look at `until`.
+    """
+
+    name: str
+    step: Callable[[], Awaitable[object]]
+    every: float = 0.0
+    sleep: Sleep = asyncio.sleep
+    failures: int = 0
+
+    async def run(self) -> None:
+        while True:
+            await self.once()
+
+    async def run_until(self, until: asyncio.Event) -> None:
+        """As `run`, but no step begins once `until` is set."""
+        while not until.is_set():
+            await self.once()
+
+    async def once(self) -> None:
+        try:
+            await self.step()
+        except Exception as error:  # noqa: BLE001 - the boundary: a loop outlives whatever one of its steps raises
+            await self._failed(error)
+            return
+        if self.failures:
+            log.info("loop_recovered", loop=self.name, failures=self.failures)
+            self.failures = 0
+        await self.sleep(self.every)
+
+    async def _failed(self, error: Exception) -> None:
+        if self.failures == 0:
+            log.warning("loop_failed", loop=self.name, **_describe(error))
+        backoff = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(self.failures, 16))
+        self.failures += 1
+        await self.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether to stop, and since when. A signal that comes a second after the first ends the process at once."""
+
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    since: float = 0.0
+
+    def signalled(self) -> None:
+        now = time.monotonic()
+        if self.wanted.is_set() and now - self.since > INSIST_SECONDS:
+            os._exit(1)
+        self.since = self.since or now
+        self.wanted.set()
+
+
+def _describe(error: Exception) -> dict[str, object]:
+    if isinstance(error, GatewayError):
+        return {"error": error.type, "message": error.message}
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "unknown" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    return {"error": type(error).__name__, "where": where}

