@@ -27,6 +27,7 @@ from gateway.upstream.routing import Upstream
 from gateway.upstream.transport import Transport
 from gateway.web.connection import Runner
 from gateway.web.keys import BATCHES, CATALOG, CLIENT_KEYS, EXCHANGE, HEALTH, METRICS, SETTINGS
+from gateway.web.listener import listening
 from gateway.web.middleware import envelope
 from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
 
@@ -34,7 +35,6 @@ log = structlog.get_logger()
 
 # Connections that the kernel accepted before the socket closed are served within this time.
 ACCEPT_GRACE = 0.3
-BACKLOG = 4096
 
 
 @dataclass(slots=True)
@@ -136,10 +136,9 @@ async def _listening(
     runner = Runner(app, shutdown_timeout=drain)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=shared or None)
-        await site.start()
-        yield runner.addresses[0][:2]
-        await site.stop()
+        assert runner.server is not None
+        async with listening(runner.server, host, port, shared=shared) as listener:
+            yield listener.address
         if drain:
             await asyncio.sleep(ACCEPT_GRACE)
     finally:

@@ -6,6 +6,8 @@ Metrics, log lines and budgets all read the record, so that they cannot disagree
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gateway.convert.tokens import Estimate
+
 Priority = Literal["live", "batch"]
 
 
@@ -30,12 +32,14 @@ class Context:
 class UsageRecord:
     """What one exchange came to. Filled while it runs; complete once the exchange has returned or raised.
 
-    `model` is the requested one, `served_model` the upstream's; tokens are Anthropic's (input without cached); cost is
-    in US dollars, None where the upstream does not tell; times are in seconds.
+    `model` is the requested one, `upstream_model` what it was routed to, `served_model` what answered; tokens are
+    Anthropic's (input without cached), and the estimates are of all input; cost is in US dollars, None where the
+    upstream does not tell; times are in seconds.
     """
 
     context: Context
     model: str = ""
+    upstream_model: str = ""
     served_model: str | None = None
     upstream: str = ""
     dialect: str = ""
@@ -50,6 +54,8 @@ class UsageRecord:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     estimated: bool = False
+    size_estimate: Estimate | None = None
+    text_estimate: Estimate | None = None
     cost: float | None = None
     attempts: int = 0
     first_content_seconds: float | None = None

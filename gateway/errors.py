@@ -13,6 +13,7 @@ GatewayError
 ├── RequestTooLarge       413
 ├── RateLimited           429
 ├── InternalError         500  ours
+│   └── CredentialsRefused     the upstream refused the operator's own key
 ├── UpstreamError         502  the upstream's: broken or unintelligible answer
 │   └── UpstreamUnreachable    no connection could be made, or it broke before any answer
 ├── Unavailable           503  this process is draining, or a part it needs is off
@@ -111,6 +112,10 @@ class RateLimited(GatewayError):
 class InternalError(GatewayError):
     status = 500
     type = "api_error"
+
+
+class CredentialsRefused(InternalError):
+    pass
 
 
 class UpstreamError(GatewayError):

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import orjson
 
 from gateway import ids
+from gateway.calibration import Calibration
 from gateway.context import Context, UsageRecord
 from gateway.convert import events
 from gateway.convert.envelope import Keyring
@@ -26,7 +27,6 @@ from gateway.convert.reply import Reply
 from gateway.convert.request import Conversion, to_chat_request, without_reasoning
 from gateway.convert.response import Answered, Origin, to_message
 from gateway.convert.stream import MessageStream
-from gateway.convert.tokens import estimate_input_tokens
 from gateway.convert.usage import requested_ttl
 from gateway.errors import GatewayError, UpstreamError
 from gateway.pulse import Pulse
@@ -76,16 +76,21 @@ class Exchange:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
     pace: Pace = field(default_factory=Pace)
+    calibration: Calibration = field(default_factory=Calibration)
 
     def plan(self, context: Context, prompt: Prompt, record: UsageRecord) -> Plan:
         """Route and convert. Raises InvalidRequest for what this upstream cannot be asked; nothing was sent then."""
         request = prompt.request
         route = self.table.resolve(request["model"])
         record.model, record.upstream, record.dialect = route.requested, route.upstream.name, route.dialect
+        record.upstream_model = route.target.model
         record.stream = bool(request.get("stream"))
         conversion = to_chat_request(request, route.target, self.keyring)
         record.notes = [f"{note.kind}:{note.field}" for note in (*prompt.notes, *conversion.notes)]
-        reply = to_reply(context, prompt, route, conversion, self.keyring)
+        estimate = self.calibration.estimate(record, request, prompt.body_size)
+        if conversion.applied_edits:
+            record.size_estimate = record.text_estimate = None  # the upstream counts a shorter prompt
+        reply = to_reply(context, prompt, route, conversion, self.keyring, estimate)
         return Plan(route, conversion, orjson.dumps(conversion.body), reply, record)
 
     async def answer(self, plan: Plan) -> Answered:
@@ -186,6 +191,7 @@ class Exchange:
             raise
         finally:
             record.duration_seconds = time.monotonic() - begun
+            self.calibration.learn(record)
             self.report(record)
 
 
@@ -193,7 +199,9 @@ class Exchange:
 CLIENT_GONE = 499
 
 
-def to_reply(context: Context, prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyring) -> Reply:
+def to_reply(
+    context: Context, prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyring, input_estimate: int
+) -> Reply:
     request: Any = prompt.request
     thinking = request.get("thinking") or {}
     sent = conversion.body.get("stop") or ()
@@ -203,7 +211,7 @@ def to_reply(context: Context, prompt: Prompt, route: Route, conversion: Convers
         model=route.requested,
         upstream_model=route.target.model,
         keyring=keyring,
-        input_estimate=estimate_input_tokens(prompt.body_size, request),
+        input_estimate=input_estimate,
         tool_names=conversion.tool_names,
         toolsets=conversion.toolsets,
         show_thinking=thinking.get("display") != "omitted",

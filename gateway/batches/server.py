@@ -20,20 +20,19 @@ Durability = Literal["process", "fsync", "replica"]
 Command = Sequence[str | bytes | int]
 
 _OLDEST: Final = (6, 2)
-_CONFIRM_MS: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How batches are kept. `durability` is what creating a batch waits for: nothing, the server's disk, a replica.
-
-    `memory_share` of the server's memory may be in use when a batch is created; the rest is left for results.
+    """How batches are kept. `durability` is what creating a batch waits for, at most `confirm_ms`: nothing, the
+    server's disk, or a replica. `memory_share` of its memory may be in use then; the rest is for results.
     """
 
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
     max_lost: int = 3
     durability: Durability = "process"
     memory_share: float = 0.7
+    confirm_ms: int = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +105,15 @@ class BatchServer:
             )
 
     async def confirm(self, batch_id: str) -> bool:
-        """Wait, at most 2 s, until everything written so far is as durable as the policy asks."""
+        """Wait until everything written so far is as durable as the policy asks."""
         durability = self.policy.durability
         if durability == "process":
             return True
         waits: list[Command] = []
         if await self._supports_waitaof():
-            waits.append(("WAITAOF", 1, 0, _CONFIRM_MS))
+            waits.append(("WAITAOF", 1, 0, self.policy.confirm_ms))
         if durability == "replica":
-            waits.append(("WAIT", 1, _CONFIRM_MS))
+            waits.append(("WAIT", 1, self.policy.confirm_ms))
         # A connection waits for its own last write; both logs are in order, so that covers all before it.
         try:
             replies = await self.pipeline([("SET", self.keys.batch_sync(batch_id), 1, "EX", 60), *waits])

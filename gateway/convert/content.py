@@ -5,7 +5,6 @@ strict ones a tool's pictures move to the next user message, with a pointer left
 becomes text with a header that says what it was.
 """
 
-from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
 from gateway.convert.scope import Scope
@@ -84,17 +83,14 @@ def to_tool_message(
     block: ToolResultBlockParam, path: str, attachments: list[ContentPart], scope: Scope
 ) -> ToolMessage:
     """A tool's result. Media that the upstream does not take in it are added to `attachments`, for the user message."""
-    content = block.get("content") or ""
-    chat_content: Content = (
-        content if isinstance(content, str) else _to_result(block, content, path, attachments, scope)
-    )
+    content = _to_result(block, path, attachments, scope)
     if block.get("is_error"):
-        chat_content = _mark_error(chat_content)
-    if block.get("cache_control") and chat_content:
-        parts: list[ContentPart] = [_text(chat_content)] if isinstance(chat_content, str) else chat_content
+        content = _mark_error(content)
+    if block.get("cache_control") and content:
+        parts: list[ContentPart] = [_text(content)] if isinstance(content, str) else content
         mark_cached(last_text(parts) or parts[-1], block, path, scope)
-        chat_content = to_content(parts)
-    return {"role": "tool", "tool_call_id": block["tool_use_id"], "content": chat_content}
+        content = to_content(parts)
+    return {"role": "tool", "tool_call_id": block["tool_use_id"], "content": content}
 
 
 def to_content(parts: list[ContentPart]) -> Content:
@@ -204,16 +200,13 @@ def _to_tab_list(block: BrowserStateBlockParam) -> str:
     return "\n".join(["[open tabs]", *lines, *(["[changes]", *changes] if changes else [])])
 
 
-def _to_result(
-    result: ToolResultBlockParam,
-    content: Sequence[ToolResultContentBlock],
-    path: str,
-    attachments: list[ContentPart],
-    scope: Scope,
-) -> Content:
-    parts = [part for index, block in enumerate(content) for part in to_parts(block, f"{path}.content.{index}", scope)]
+def _to_result(block: ToolResultBlockParam, path: str, attachments: list[ContentPart], scope: Scope) -> Content:
+    content = block.get("content") or ""
+    if isinstance(content, str):
+        return content
+    parts = [part for index, inner in enumerate(content) for part in to_parts(inner, f"{path}.content.{index}", scope)]
     if not scope.target.media_in_tool_results:
-        parts = _detach_media(parts, result["tool_use_id"], attachments)
+        parts = _detach_media(parts, block["tool_use_id"], attachments)
     return to_content(parts) if parts else ""
 
 

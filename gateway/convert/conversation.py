@@ -110,10 +110,7 @@ class Conversation:
         if isinstance(content, str):
             self._append_assistant({"role": "assistant", "content": content})
             return
-        parts: list[ContentPart] = []
-        calls: list[ToolCall] = []
-        thinking: list[dict[str, Any]] = []
-        self._take_apart(content, number, parts, calls, thinking)
+        parts, calls, thinking = self._take_apart(content, number)
         chat: AssistantMessage = {"role": "assistant", "content": to_content(parts) if parts else None}
         if calls:
             chat["tool_calls"] = calls
@@ -126,15 +123,11 @@ class Conversation:
             chat["content"] = ""
         self._append_assistant(chat)
 
-    def _take_apart(
-        self,
-        content: Any,
-        number: int,
-        parts: list[ContentPart],
-        calls: list[ToolCall],
-        thinking: list[dict[str, Any]],
-    ) -> None:
-        """Sort one assistant turn's blocks into text and media, tool calls, and thinking."""
+    def _take_apart(self, content: Any, number: int) -> tuple[list[ContentPart], list[ToolCall], list[dict[str, Any]]]:
+        """One assistant turn's text and media, its tool calls, and its thinking blocks."""
+        parts: list[ContentPart] = []
+        calls: list[ToolCall] = []
+        thinking: list[dict[str, Any]] = []
         for index, block in enumerate(content):
             match block["type"]:
                 case "text" if len(block) == 2:
@@ -153,6 +146,7 @@ class Conversation:
                     parts += to_parts(block, f"messages.{number}.content.{index}", self._scope)
                 case _:
                     self._add_transcript(parts, block, f"messages.{number}.content.{index}")
+        return parts, calls, thinking
 
     def _mark_last_text(self, parts: list[ContentPart], block: ToolUseBlockParam, path: str) -> None:
         """A tool call cannot carry a cache breakpoint; the text before it is the nearest that can."""

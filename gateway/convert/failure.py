@@ -13,8 +13,8 @@ import orjson
 
 from gateway.errors import (
     BillingProblem,
+    CredentialsRefused,
     GatewayError,
-    InternalError,
     InvalidRequest,
     NotFound,
     Overloaded,
@@ -27,8 +27,10 @@ from gateway.errors import (
 )
 
 MESSAGE_LIMIT = 512
-# Clients sleep as long as they are told, an hour if need be (SDK source, 2026-11): longer waits are theirs to choose.
-MAX_RETRY_AFTER = 60.0
+# An upstream may send megabytes of anything; what is removed from the part that is read leaves enough to be shown.
+READ_LIMIT = 16 * MESSAGE_LIMIT
+# Longer than a batch waits for anything. What a live client is told is capped again, by web/reply.
+MAX_RETRY_AFTER = 600.0
 
 STATUS_ERRORS: dict[int, type[GatewayError]] = {
     400: InvalidRequest,
@@ -37,10 +39,12 @@ STATUS_ERRORS: dict[int, type[GatewayError]] = {
     403: PermissionDenied,
     404: NotFound,
     408: UpstreamTimedOut,
+    409: UpstreamError,
     412: InvalidRequest,
     413: RequestTooLarge,
     415: InvalidRequest,
     422: InvalidRequest,
+    425: UpstreamError,
     429: RateLimited,
     500: UpstreamError,
     502: UpstreamError,
@@ -108,7 +112,7 @@ ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W? is too large", re.I
 
 REASONING_WORDS = re.compile(r"signature|thinking block|reasoning_details|encrypted_content", re.IGNORECASE)
 # Addresses (URLs, hosts with a port, IPv4), and what looks like a credential: a known prefix and at least one digit.
-# Every repetition has a bound, since an upstream may send megabytes of anything.
+# Every repetition has a bound, so that no message takes time.
 UNSAFE = re.compile(
     r"[a-z][a-z0-9+.-]{0,15}://\S+"
     r"|\b(?:localhost|[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}):\d{2,5}\b"
@@ -202,7 +206,7 @@ def _account_error(kind: type[GatewayError]) -> GatewayError:
     """The operator's own account was refused: the client's key is not at fault, and retrying cannot help it."""
     if kind is BillingProblem:
         return BillingProblem("The gateway's account at the upstream has no credit left.", should_retry=False)
-    return InternalError("The upstream refused the gateway's own credentials.", should_retry=False)
+    return CredentialsRefused("The upstream refused the gateway's own credentials.", should_retry=False)
 
 
 def _is_overflow(status: int, error_type: str, message: str) -> bool:
@@ -246,7 +250,7 @@ def _message_of(fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     reasons = metadata.get("reasons")
     if isinstance(reasons, list) and reasons:
         message = f"{message} ({', '.join([str(reason) for reason in reasons])})"
-    return UNSAFE.sub("[removed]", UNPRINTABLE.sub(" ", message))[:MESSAGE_LIMIT]
+    return UNSAFE.sub("[removed]", UNPRINTABLE.sub(" ", message[:READ_LIMIT]))[:MESSAGE_LIMIT]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -43,9 +43,10 @@ MAX_SAFETY_IDENTIFIER = 128
 class Parameters:
     """Chat parameters with the place in the request that each came from."""
 
-    __slots__ = ("_paths", "_suggested", "fields")
+    __slots__ = ("_paths", "_suggested", "fields", "scope")
 
-    def __init__(self) -> None:
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
         self.fields: dict[str, Any] = {}
         self._paths: dict[str, str] = {}
         self._suggested: dict[str, Any] = {}
@@ -56,6 +57,15 @@ class Parameters:
             raise InvalidRequest(f"{path}: conflicts with {self._paths[name]}; set only one of them")
         self.fields[name] = value
         self._paths.setdefault(name, path)
+
+    def pass_on(self, name: str, value: Any, path: str, foreign: frozenset[str] = frozenset()) -> None:
+        """A parameter of chat's, as it is, unless it is one of those that are `foreign` to the upstream."""
+        if value is None:
+            return
+        if name in foreign:
+            self.scope.note("dropped", path, "this upstream has no such parameter")
+        elif name != "n":  # which can only be 1, since a message has one answer
+            self.put(name, value, path)
 
     def suggest(self, name: str, value: Any) -> None:
         """For want of a better value; one that is put, before or after, wins."""
@@ -74,95 +84,86 @@ def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) 
 
     `effort` is what a system message of the conversation last set, where the upstream has to be told here.
     """
-    parameters = Parameters()
+    parameters = Parameters(scope)
+    foreign = OPENAI_ONLY if scope.target.openrouter else OPENROUTER_ONLY
     for name, value in request.items():
         if value is None or name in PROMPT_FIELDS:
             continue
         put = PUTTERS.get(name)
         if put is not None:
-            put(value, parameters, scope)
+            put(value, parameters)
         elif name in CHAT_FIELDS:
-            foreign = OPENAI_ONLY if scope.target.openrouter else OPENROUTER_ONLY
-            _pass(name, value, name, foreign, parameters, scope)
+            parameters.pass_on(name, value, name, foreign)
         else:
             scope.note("dropped", name, IGNORED_FIELDS.get(name, "this upstream knows no such field"))
-    _put_length(request["max_tokens"], parameters, scope)
-    _put_speed(request.get("speed"), parameters, scope)
+    _put_length(request["max_tokens"], parameters)
+    _put_speed(request.get("speed"), parameters)
     if (
         effort is not None
         or not REASONING_FIELDS.isdisjoint(request)
         or not REASONING_FIELDS.isdisjoint(parameters.fields)
     ):
-        _put_reasoning(request, parameters, scope, effort)
+        _put_reasoning(request, parameters, effort)
     if scope.target.openrouter and _has_schema(request):
         provider, _ = parameters.take("provider")
         parameters.fields["provider"] = {"require_parameters": True, **(provider or {})}
-    local_stops = _put_stops(request.get("stop_sequences") or [], parameters, scope)
+    local_stops = _put_stops(request.get("stop_sequences") or [], parameters)
     return parameters.settle(), local_stops
 
 
-def _pass(name: str, value: Any, path: str, foreign: frozenset[str], parameters: Parameters, scope: Scope) -> None:
-    if value is None:
-        return
-    if name in foreign:
-        scope.note("dropped", path, "this upstream has no such parameter")
-    elif name != "n":  # which can only be 1, since a message has one answer
-        parameters.put(name, value, path)
-
-
-def _put_openai(overrides: Mapping[str, Any], parameters: Parameters, scope: Scope) -> None:
-    is_openrouter = scope.target.openrouter
+def _put_openai(overrides: Mapping[str, Any], parameters: Parameters) -> None:
+    is_openrouter = parameters.scope.target.openrouter
     for name, value in overrides.items():
         if is_openrouter and name not in CHAT_FIELDS and name not in SHARED_FIELDS:
-            scope.note("dropped", f"openai.{name}", "the upstream is not OpenAI's API")
+            parameters.scope.note("dropped", f"openai.{name}", "the upstream is not OpenAI's API")
         else:
-            _pass(name, value, f"openai.{name}", OPENAI_ONLY if is_openrouter else frozenset(), parameters, scope)
+            parameters.pass_on(name, value, f"openai.{name}", OPENAI_ONLY if is_openrouter else frozenset())
 
 
-def _put_openrouter(overrides: Mapping[str, Any], parameters: Parameters, scope: Scope) -> None:
-    if not scope.target.openrouter:
+def _put_openrouter(overrides: Mapping[str, Any], parameters: Parameters) -> None:
+    if not parameters.scope.target.openrouter:
         if overrides:
-            scope.note("dropped", "openrouter", "the upstream is not OpenRouter")
+            parameters.scope.note("dropped", "openrouter", "the upstream is not OpenRouter")
         return
     for name, value in overrides.items():
-        _pass(name, value, f"openrouter.{name}", frozenset(), parameters, scope)
+        parameters.pass_on(name, value, f"openrouter.{name}")
 
 
-def _put_length(max_tokens: int, parameters: Parameters, scope: Scope) -> None:
+def _put_length(max_tokens: int, parameters: Parameters) -> None:
     limit, path = parameters.take("max_completion_tokens")
     if limit is not None and limit != max_tokens:
         raise InvalidRequest(f"{path}: conflicts with max_tokens; set only one of them")
     if max_tokens == 0:
-        scope.note("changed", "max_tokens", "a chat upstream generates at least one token")
-    parameters.fields[scope.target.max_tokens_field] = max_tokens or 1
+        parameters.scope.note("changed", "max_tokens", "a chat upstream generates at least one token")
+    parameters.fields[parameters.scope.target.max_tokens_field] = max_tokens or 1
 
 
-def _put_top_k(value: int, parameters: Parameters, scope: Scope) -> None:
-    if scope.target.openrouter:
+def _put_top_k(value: int, parameters: Parameters) -> None:
+    if parameters.scope.target.openrouter:
         parameters.put("top_k", value, "top_k")
     else:
-        scope.note("dropped", "top_k", "this upstream has no such parameter")
+        parameters.scope.note("dropped", "top_k", "this upstream has no such parameter")
 
 
-def _put_stops(own: list[str], parameters: Parameters, scope: Scope) -> list[str]:
+def _put_stops(own: list[str], parameters: Parameters) -> list[str]:
     """The upstream gets as many as it takes; if that is not all, the gateway matches every one of them."""
     passed, _ = parameters.take("stop")
     if not own and not passed:
         return []
     sequences = list(dict.fromkeys([*own, *([passed] if isinstance(passed, str) else passed or ())]))
-    limit = scope.target.stop_limit
+    limit = parameters.scope.target.stop_limit
     if limit:
         parameters.fields["stop"] = sequences[:limit]
     return sequences if len(sequences) > limit else []
 
 
-def _put_reasoning(request: Mapping[str, Any], parameters: Parameters, scope: Scope, effort: str | None) -> None:
+def _put_reasoning(request: Mapping[str, Any], parameters: Parameters, effort: str | None) -> None:
     """`reasoning_effort` is short for `reasoning.effort`; the upstream gets whichever of the two it knows."""
     effort = effort or (request.get("output_config") or {}).get("effort")
-    derived = to_thinking_fields(request, scope, effort)
+    derived = to_thinking_fields(request, parameters.scope, effort)
     if "verbosity" in derived:
         parameters.put("verbosity", derived["verbosity"], "output_config.effort")
-    reasoning = _take_reasoning(parameters, scope)
+    reasoning = _take_reasoning(parameters)
     origin = "thinking" if request.get("thinking") else "output_config.effort"
     asked = derived.get("reasoning") or {}
     if "reasoning_effort" in derived:
@@ -171,13 +172,13 @@ def _put_reasoning(request: Mapping[str, Any], parameters: Parameters, scope: Sc
         if asked.get(key, value) != value or EITHER_OR.get(key) in asked:
             raise InvalidRequest(f"reasoning.{key}: conflicts with {origin}; set only one of them")
     combined = {**asked, **reasoning}
-    if scope.target.openrouter and combined:
+    if parameters.scope.target.openrouter and combined:
         parameters.fields["reasoning"] = combined
     elif combined:
         parameters.fields["reasoning_effort"] = combined["effort"]
 
 
-def _take_reasoning(parameters: Parameters, scope: Scope) -> dict[str, Any]:
+def _take_reasoning(parameters: Parameters) -> dict[str, Any]:
     """What the client said of reasoning in chat's terms. Other upstreams than OpenRouter know the effort only."""
     reasoning, path = parameters.take("reasoning")
     reasoning = {key: value for key, value in (reasoning or {}).items() if value is not None}
@@ -187,11 +188,13 @@ def _take_reasoning(parameters: Parameters, scope: Scope) -> dict[str, Any]:
             raise InvalidRequest(f"{short_path}: conflicts with {path}.effort; set only one of them")
         reasoning["effort"] = short
     if "effort" in reasoning:
-        reasoning["effort"] = snap_effort(reasoning["effort"], short_path if short else f"{path}.effort", scope)
-    if scope.target.openrouter:
+        reasoning["effort"] = snap_effort(
+            reasoning["effort"], short_path if short else f"{path}.effort", parameters.scope
+        )
+    if parameters.scope.target.openrouter:
         return reasoning
     for key in reasoning.keys() - {"effort"}:
-        scope.note("dropped", f"{path}.{key}", "this upstream knows the effort of reasoning only")
+        parameters.scope.note("dropped", f"{path}.{key}", "this upstream knows the effort of reasoning only")
     return {key: value for key, value in reasoning.items() if key == "effort"}
 
 
@@ -199,20 +202,20 @@ def _has_schema(request: Mapping[str, Any]) -> bool:
     return bool(request.get("output_format") or (request.get("output_config") or {}).get("format"))
 
 
-def _put_output_config(config: Mapping[str, Any], parameters: Parameters, scope: Scope) -> None:
+def _put_output_config(config: Mapping[str, Any], parameters: Parameters) -> None:
     if config.get("format"):
-        _put_format(config["format"], parameters, scope, "output_config.format")
+        _put_format(config["format"], parameters, "output_config.format")
     if config.get("task_budget"):
-        scope.note("dropped", "output_config.task_budget", "this upstream knows no task budgets")
+        parameters.scope.note("dropped", "output_config.task_budget", "this upstream knows no task budgets")
 
 
-def _put_format(wanted: Mapping[str, Any], parameters: Parameters, scope: Scope, path: str = "output_format") -> None:
-    schema = {"name": "output", "strict": scope.target.strict_schemas, "schema": wanted["schema"]}
+def _put_format(wanted: Mapping[str, Any], parameters: Parameters, path: str = "output_format") -> None:
+    schema = {"name": "output", "strict": parameters.scope.target.strict_schemas, "schema": wanted["schema"]}
     parameters.put("response_format", {"type": "json_schema", "json_schema": schema}, path)
 
 
-def _put_fallbacks(fallbacks: Any, parameters: Parameters, scope: Scope) -> None:
-    if not scope.target.openrouter:
+def _put_fallbacks(fallbacks: Any, parameters: Parameters) -> None:
+    if not parameters.scope.target.openrouter:
         raise InvalidRequest("fallbacks: this upstream takes one model only")
     if not isinstance(fallbacks, list) or not 0 < len(fallbacks) <= MAX_FALLBACKS:
         raise InvalidRequest(f"fallbacks: expected a list of 1 to {MAX_FALLBACKS} models")
@@ -222,30 +225,30 @@ def _put_fallbacks(fallbacks: Any, parameters: Parameters, scope: Scope) -> None
         if not isinstance(model, str):
             raise InvalidRequest(f"fallbacks.{index}.model: Field required")
         if len(fallback) > 1:
-            scope.note("dropped", f"fallbacks.{index}", "a fallback gets the request's own settings")
+            parameters.scope.note("dropped", f"fallbacks.{index}", "a fallback gets the request's own settings")
         models.append(to_slug(model))
     parameters.put("models", models, "fallbacks")
 
 
-def _put_tier(tier: str, parameters: Parameters, scope: Scope) -> None:
-    if scope.target.openrouter or scope.target.family == "openai":
+def _put_tier(tier: str, parameters: Parameters) -> None:
+    if parameters.scope.target.openrouter or parameters.scope.target.family == "openai":
         parameters.put("service_tier", SERVICE_TIERS.get(tier, tier), "service_tier")
     elif tier != "auto":
-        scope.note("dropped", "service_tier", "this upstream has no service tiers")
+        parameters.scope.note("dropped", "service_tier", "this upstream has no service tiers")
 
 
-def _put_speed(speed: str | None, parameters: Parameters, scope: Scope) -> None:
+def _put_speed(speed: str | None, parameters: Parameters) -> None:
     if speed != "fast":
         return
     if parameters.fields.get("service_tier") == "auto":
         parameters.take("service_tier")
-    if scope.target.openrouter or scope.target.family == "openai":
+    if parameters.scope.target.openrouter or parameters.scope.target.family == "openai":
         parameters.put("service_tier", FAST_TIER, "speed")
     else:
-        scope.note("dropped", "speed", "this upstream has no faster tier")
+        parameters.scope.note("dropped", "speed", "this upstream has no faster tier")
 
 
-def _put_metadata(metadata: Mapping[str, Any], parameters: Parameters, scope: Scope) -> None:
+def _put_metadata(metadata: Mapping[str, Any], parameters: Parameters) -> None:
     pairs = {}
     for key, value in metadata.items():
         if key == "user_id":
@@ -253,7 +256,7 @@ def _put_metadata(metadata: Mapping[str, Any], parameters: Parameters, scope: Sc
         if isinstance(value, str):
             pairs[key] = value
         else:
-            scope.note("dropped", f"metadata.{key}", "upstreams take metadata as text only")
+            parameters.scope.note("dropped", f"metadata.{key}", "upstreams take metadata as text only")
     if pairs:
         parameters.put("metadata", pairs, "metadata")
     user = metadata.get("user_id")
@@ -261,10 +264,10 @@ def _put_metadata(metadata: Mapping[str, Any], parameters: Parameters, scope: Sc
         return
     parameters.suggest("user", user)
     session = _to_session(user)
-    if scope.target.openrouter:
+    if parameters.scope.target.openrouter:
         if session:
             parameters.suggest("session_id", session)
-    elif scope.target.family == "openai":
+    elif parameters.scope.target.family == "openai":
         too_long = len(user) > MAX_SAFETY_IDENTIFIER
         parameters.suggest("safety_identifier", hashlib.sha256(user.encode()).hexdigest() if too_long else user)
         if session:
@@ -283,14 +286,14 @@ def _to_session(user: str) -> str | None:
     return session if isinstance(session, str) and 0 < len(session) <= MAX_SESSION_ID else None
 
 
-def _put_cache_control(control: Mapping[str, Any], parameters: Parameters, scope: Scope) -> None:
-    if scope.target.cache_control and scope.target.openrouter:
+def _put_cache_control(control: Mapping[str, Any], parameters: Parameters) -> None:
+    if parameters.scope.target.cache_control and parameters.scope.target.openrouter:
         parameters.put("cache_control", control, "cache_control")
     else:
-        scope.note("dropped", "cache_control", "this upstream has no cache breakpoints")
+        parameters.scope.note("dropped", "cache_control", "this upstream has no cache breakpoints")
 
 
-PUTTERS: dict[str, Callable[[Any, Parameters, Scope], None]] = {
+PUTTERS: dict[str, Callable[[Any, Parameters], None]] = {
     "cache_control": _put_cache_control,
     "fallbacks": _put_fallbacks,
     "metadata": _put_metadata,

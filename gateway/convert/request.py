@@ -49,7 +49,9 @@ class Conversion:
 
 def to_chat_request(request: MessagesRequest, target: Target, keyring: Keyring) -> Conversion:
     """Raises InvalidRequest, naming the field, for what this upstream cannot do and no note would make good."""
-    scope = Scope(target, keyring, ToolNames(target.tool_name_limit))
+    overrides = request.get("openrouter") or {}
+    keeps_deferred = target.openrouter and bool(request.get("deferred_tools") or overrides.get("deferred_tools"))
+    scope = Scope(target, keyring, ToolNames(target.tool_name_limit), keeps_deferred)
     messages, applied = request["messages"], list[dict[str, Any]]()
     edits = (request.get("context_management") or {}).get("edits")
     if edits:
@@ -101,12 +103,7 @@ def without_reasoning(body: ChatRequest) -> ChatRequest:
 
 
 def _add_tools(body: ChatRequest, request: MessagesRequest, conversation: Conversation, scope: Scope) -> None:
-    tools = to_chat_tools(
-        request.get("tools") or (),
-        conversation.changes,
-        scope,
-        keep_deferred=scope.target.openrouter and "deferred_tools" in body,
-    )
+    tools = to_chat_tools(request.get("tools") or (), conversation.changes, scope)
     if tools:
         body["tools"] = tools
     for name, value in to_choice_fields(request.get("tool_choice"), tools, scope).items():

@@ -38,9 +38,12 @@ class ToolNames:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
+    """`keeps_deferred`: the upstream itself keeps tools back until the model looks for them."""
+
     target: Target
     keyring: Keyring
     names: ToolNames
+    keeps_deferred: bool = False
     notes: list[Note] = field(default_factory=list)
 
     def note(self, kind: Literal["dropped", "changed", "emulated"], path: str, reason: str) -> None:

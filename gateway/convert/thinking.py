@@ -6,10 +6,21 @@ reaches the upstream: asking it to leave reasoning out would also leave out the 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.convert.scope import Scope
 from gateway.convert.vocabulary import EFFORT_BEYOND, EFFORT_SHARES, EFFORTS
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """`kind` of thinking; `share`: the effort that its `budget` amounts to; `effort`: what is asked for outright."""
+
+    kind: str | None
+    budget: int
+    share: str
+    effort: str | None
 
 
 def to_thinking_fields(request: Mapping[str, Any], scope: Scope, effort: str | None) -> dict[str, Any]:
@@ -25,15 +36,16 @@ def to_thinking_fields(request: Mapping[str, Any], scope: Scope, effort: str | N
         kind = "adaptive"
     if thinking.get("block_binding"):
         scope.note("dropped", "thinking.block_binding", "the upstream has no such setting")
+    budget = thinking.get("budget_tokens", 0)
+    wish = Wish(kind, budget, _to_share(budget, request["max_tokens"]), effort)
     match scope.target.reasoning.style:
         case "openrouter":
-            return _to_reasoning(kind, thinking, request["max_tokens"], effort, scope)
+            return _to_reasoning(wish, scope)
         case "effort":
-            return _to_effort(kind, thinking, request["max_tokens"], effort, scope)
+            return _to_effort(wish, scope)
         case _:
-            path = "thinking" if kind else "output_config.effort"
             if kind != "disabled":
-                scope.note("dropped", path, "this model does not reason")
+                scope.note("dropped", "thinking" if kind else "output_config.effort", "this model does not reason")
             return {}
 
 
@@ -52,52 +64,48 @@ def snap_effort(effort: str, path: str, scope: Scope) -> str:
     return snapped
 
 
-def _to_reasoning(
-    kind: str | None, thinking: Mapping[str, Any], max_tokens: int, effort: str | None, scope: Scope
-) -> dict[str, Any]:
-    target = scope.target
+def _to_reasoning(wish: Wish, scope: Scope) -> dict[str, Any]:
+    target, effort = scope.target, wish.effort
     reasoning: dict[str, Any] = {}
-    match kind:
+    match wish.kind:
         case "enabled" if target.reasoning.supports_max_tokens:
-            reasoning["max_tokens"] = thinking["budget_tokens"]
+            reasoning["max_tokens"] = wish.budget
         case "enabled" if target.claude:
             reasoning["enabled"] = True
             scope.note("changed", "thinking.budget_tokens", "this model sets its thinking budget itself")
         case "enabled":
             reasoning["enabled"] = True
-            effort = effort or _to_share(thinking["budget_tokens"], max_tokens)
+            effort = effort or wish.share
         case "adaptive":
             reasoning["enabled"] = True
         case "disabled" if target.reasoning.mandatory:
             scope.note("dropped", "thinking", "this model always thinks")
         case "disabled":
             reasoning["enabled"] = False
+    fields: dict[str, Any] = {"reasoning": reasoning} if reasoning else {}
     if effort is None:
-        return {"reasoning": reasoning} if reasoning else {}
+        return fields
     if target.claude:
-        verbosity = {"verbosity": snap_effort(effort, "output_config.effort", scope)}
-        return {**verbosity, "reasoning": reasoning} if reasoning else verbosity
+        return {**fields, "verbosity": snap_effort(effort, "output_config.effort", scope)}
     if "max_tokens" in reasoning:
         scope.note("dropped", "output_config.effort", "this model takes a budget or an effort, and has the budget")
-    elif reasoning.get("enabled") is False:
+        return fields
+    if reasoning.get("enabled") is False:
         scope.note("dropped", "output_config.effort", "thinking is disabled")
-    else:
-        reasoning["effort"] = snap_effort(effort, "output_config.effort", scope)
-    return {"reasoning": reasoning}
+        return fields
+    return {"reasoning": {**reasoning, "effort": snap_effort(effort, "output_config.effort", scope)}}
 
 
-def _to_effort(
-    kind: str | None, thinking: Mapping[str, Any], max_tokens: int, effort: str | None, scope: Scope
-) -> dict[str, Any]:
-    support = scope.target.reasoning
-    if kind == "disabled":
-        if "none" in support.supported_efforts:
+def _to_effort(wish: Wish, scope: Scope) -> dict[str, Any]:
+    if wish.kind == "disabled":
+        if "none" in scope.target.reasoning.supported_efforts:
             return {"reasoning_effort": "none"}
         scope.note("dropped", "thinking", "this model always thinks")
-    elif kind == "enabled" and effort is None:
-        effort = _to_share(thinking["budget_tokens"], max_tokens)
-        return {"reasoning_effort": snap_effort(effort, "thinking.budget_tokens", scope)}
-    return {} if effort is None else {"reasoning_effort": snap_effort(effort, "output_config.effort", scope)}
+    if wish.effort is not None:
+        return {"reasoning_effort": snap_effort(wish.effort, "output_config.effort", scope)}
+    if wish.kind == "enabled":
+        return {"reasoning_effort": snap_effort(wish.share, "thinking.budget_tokens", scope)}
+    return {}
 
 
 def _to_share(budget: int, max_tokens: int) -> str:

@@ -15,7 +15,7 @@ class Profile:
     """`name` is what a reply's header says.
 
     `bytes_per_token`: of JSON as clients send it, the median over kinds of text. `tool_prompt`: what comes with the
-    first tool. `page`: tokens of a PDF page. An image is scaled down to `image_edge` pixels and to `image_limit` tokens.
+    first tool. `page`: a PDF's page. An image is scaled down to `image_edge` pixels and to `image_limit` tokens.
     """
 
     name: str

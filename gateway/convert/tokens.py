@@ -1,17 +1,34 @@
 """Token estimates that cost next to nothing: from bytes, for the places where an exact count comes late or never.
 
 Prose, code and JSON in the languages models are used in come to about four bytes a token in the common vocabularies;
-binary data is counted by what it stands for, not by its base64.
+binary data is counted by what it stands for, not by its base64. `prompt_tokens` reads a request in full instead.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
+from gateway.convert.media_tokens import image_tokens
+from gateway.convert.token_profiles import Profile
+
 BYTES_PER_TOKEN = 4
-# Anthropic scales an image to at most about 1.15 megapixels and counts width x height / 750.
+# A screenshot or a photo, scaled to about a megapixel, in the common vocabularies.
 IMAGE_TOKENS = 1500
 # A PDF page comes to 1,500 to 3,000 tokens and, as a rule of thumb, to 50 kB of base64.
 PDF_BYTES_PER_TOKEN = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Tokens of a prompt. What was observed of a model's vocabulary corrects its text, and leaves its media alone."""
+
+    text: float
+    media: float = 0.0
+
+    def tokens(self, ratio: float = 1.0) -> int:
+        """At least 1, since clients treat 0 as missing."""
+        return max(1, ceil(self.text * ratio + self.media))
 
 
 def to_tokens(size: int) -> int:
@@ -19,16 +36,31 @@ def to_tokens(size: int) -> int:
     return -(-size // BYTES_PER_TOKEN)
 
 
+def estimate_by_size(body_size: int, request: Mapping[str, Any], profile: Profile) -> Estimate:
+    """Of a request whose JSON has `body_size` bytes, for one sort of model."""
+    media = 0.0
+    for source, kind in _sources_in(request):
+        size = len(source.get("data", ""))
+        body_size -= size
+        media += image_tokens(source, profile) if kind == "image" else size / PDF_BYTES_PER_TOKEN
+    return Estimate(max(0, body_size) / profile.bytes_per_token, media)
+
+
 def estimate_input_tokens(body_size: int, request: Mapping[str, Any]) -> int:
-    """Of a request whose JSON has `body_size` bytes; at least 1, since clients treat 0 as missing."""
+    """The same for no model in particular; at least 1."""
     tokens = 0
+    for source, kind in _sources_in(request):
+        size = len(source.get("data", ""))
+        body_size -= size
+        tokens += IMAGE_TOKENS if kind == "image" else size // PDF_BYTES_PER_TOKEN
+    return max(1, tokens + body_size // BYTES_PER_TOKEN)
+
+
+def _sources_in(request: Mapping[str, Any]) -> Iterable[tuple[Mapping[str, Any], str]]:
     for message in request.get("messages", ()):
         content = message.get("content")
-        for source, kind in _binary_sources(content if isinstance(content, list) else ()):
-            size = len(source.get("data", ""))
-            body_size -= size
-            tokens += IMAGE_TOKENS if kind == "image" else size // PDF_BYTES_PER_TOKEN
-    return max(1, tokens + body_size // BYTES_PER_TOKEN)
+        if isinstance(content, list):
+            yield from _binary_sources(content)
 
 
 def _binary_sources(blocks: Iterable[Mapping[str, Any]]) -> Iterable[tuple[Mapping[str, Any], str]]:

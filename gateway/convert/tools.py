@@ -36,16 +36,14 @@ class ToolChange:
     path: str
 
 
-def to_chat_tools(
-    tools: Sequence[ToolParam], changes: Sequence[ToolChange], scope: Scope, *, keep_deferred: bool = False
-) -> list[ChatTool]:
-    """The list as it stands at the end of the conversation. `keep_deferred`: the upstream defers tools itself."""
+def to_chat_tools(tools: Sequence[ToolParam], changes: Sequence[ToolChange], scope: Scope) -> list[ChatTool]:
+    """The list as it stands at the end of the conversation."""
     chat_tools: list[ChatTool] = []
     if changes:
         offered = _change([(f"tools.{index}", tool) for index, tool in enumerate(tools)], changes)
         scope.note("emulated", changes[0].path, "tools added and removed on the way are added and removed at the start")
         for path, tool in offered:
-            _add_tool(chat_tools, tool, path, scope, keep_deferred)
+            _add_tool(chat_tools, tool, path, scope)
     else:
         limit = scope.target.tool_name_limit
         for index, tool in enumerate(tools):
@@ -53,7 +51,7 @@ def to_chat_tools(
             if plain is not None:
                 chat_tools.append(plain)
             else:
-                _add_tool(chat_tools, tool, f"tools.{index}", scope, keep_deferred)
+                _add_tool(chat_tools, tool, f"tools.{index}", scope)
     if scope.names.originals or changes:
         _check_unique(chat_tools)
     return chat_tools
@@ -116,13 +114,11 @@ def _checked(definition: Any, path: str) -> ToolParam:
     raise InvalidRequest(f"{path}: a tool needs a name, and an input_schema or a type")
 
 
-def _add_tool(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope, keep_deferred: bool) -> None:
+def _add_tool(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope) -> None:
     kind: str = tool.get("type") or "custom"
     if kind == "custom":
         is_grammar = "custom" in tool
-        chat_tools.append(
-            _to_grammar_tool(tool, path, scope) if is_grammar else _to_function(tool, path, scope, keep_deferred)
-        )
+        chat_tools.append(_to_grammar_tool(tool, path, scope) if is_grammar else _to_function(tool, path, scope))
     elif kind in TOOLSETS:
         _add_members(chat_tools, tool, path, scope)
     elif kind.startswith("tool_search_tool"):
@@ -132,7 +128,7 @@ def _add_tool(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope, ke
             raise InvalidRequest(f"{path}.type: the tool {kind!r} is OpenRouter's, and the upstream is another one")
         chat_tools.append(tool)
     else:
-        chat_tools.append(_to_typed_tool(tool, path, scope, keep_deferred))
+        chat_tools.append(_to_typed_tool(tool, path, scope))
 
 
 def _to_plain_function(tool: Any, limit: int) -> FunctionTool | None:
@@ -147,7 +143,7 @@ def _to_plain_function(tool: Any, limit: int) -> FunctionTool | None:
     return {"type": "function", "function": function}
 
 
-def _to_function(tool: CustomTool, path: str, scope: Scope, keep_deferred: bool) -> FunctionTool:
+def _to_function(tool: CustomTool, path: str, scope: Scope) -> FunctionTool:
     name = scope.names.to_chat(tool["name"])
     function: FunctionDefinition
     if tool.get("description") is None:
@@ -156,13 +152,11 @@ def _to_function(tool: CustomTool, path: str, scope: Scope, keep_deferred: bool)
         function = {"name": name, "description": tool["description"] or "", "parameters": tool["input_schema"]}
     chat_tool: FunctionTool = {"type": "function", "function": function}
     if len(tool) > 2 + ("description" in tool):
-        _carry_options(chat_tool, tool, path, scope, keep_deferred)
+        _carry_options(chat_tool, tool, path, scope)
     return chat_tool
 
 
-def _carry_options(
-    chat_tool: FunctionTool, tool: Mapping[str, Any], path: str, scope: Scope, keep_deferred: bool
-) -> None:
+def _carry_options(chat_tool: FunctionTool, tool: Mapping[str, Any], path: str, scope: Scope) -> None:
     mark_cached(chat_tool, tool, path, scope)
     strict = tool.get("strict")
     if strict is not None:
@@ -173,7 +167,7 @@ def _carry_options(
         else:
             scope.note("dropped", f"{path}.eager_input_streaming", "the upstream streams tool inputs in its own way")
     if tool.get("defer_loading"):
-        if keep_deferred:
+        if scope.keeps_deferred:
             chat_tool["defer_loading"] = True
         else:
             scope.note("emulated", f"{path}.defer_loading", "the tool is offered from the start")
@@ -183,7 +177,7 @@ def _carry_options(
         scope.note("dropped", f"{path}.allowed_callers", "only the model itself calls tools on this upstream")
 
 
-def _to_typed_tool(tool: Mapping[str, Any], path: str, scope: Scope, keep_deferred: bool) -> ChatTool:
+def _to_typed_tool(tool: Mapping[str, Any], path: str, scope: Scope) -> ChatTool:
     for needed in ("display_width_px", "display_height_px") if tool["type"].startswith("computer_") else ():
         if needed not in tool:
             raise InvalidRequest(f"{path}.{needed}: Field required")
@@ -196,7 +190,7 @@ def _to_typed_tool(tool: Mapping[str, Any], path: str, scope: Scope, keep_deferr
         FunctionTool,
         {"type": "function", "function": {"name": name, "description": description, "parameters": schema}},
     )
-    _carry_options(chat_tool, tool, path, scope, keep_deferred)
+    _carry_options(chat_tool, tool, path, scope)
     return chat_tool
 
 

@@ -24,12 +24,14 @@ EVENT_HEADERS = (
     ("cache-control", "no-cache, no-store"),
     ("x-accel-buffering", "no"),
 )
+# The SDKs sleep as long as they are told, an hour if need be (their source, 2026-11): a longer wait is theirs to choose.
+MAX_RETRY_AFTER = 60.0
 # Above this much unsent data the upstream is no longer read.
 HIGH_WATER = 128 * 1024
 
 
 class WriteFlow(Protocol):
-    """Who wants to know when the client reads slower than it is written to."""
+    """Who wants to know when the client is slow to read."""
 
     def buffer_filled(self) -> None: ...
 
@@ -54,7 +56,7 @@ def error_response(error: GatewayError, request_id: str) -> web.Response:
     """The envelope and the headers that the SDKs' retry rules read."""
     headers = [(REQUEST_ID, request_id), (X_REQUEST_ID, request_id)]
     if error.retry_after is not None:
-        headers.append(("retry-after", f"{error.retry_after:g}"))
+        headers.append(("retry-after", f"{min(error.retry_after, MAX_RETRY_AFTER):g}"))
     if error.should_retry is not None:
         headers.append(("x-should-retry", "true" if error.should_retry else "false"))
     return json_response(to_envelope(error, request_id), status=error.status, headers=headers)

@@ -219,6 +219,11 @@ RESULTS = [
         [text("a", cache_control=CACHED), text("b")],
         id="R21 a cache breakpoint within a result stays where it is",
     ),
+    pytest.param(
+        tool_result(content=[text("a", cache_control=CACHED)]),
+        [text("a", cache_control=CACHED)],
+        id="R21 a cache breakpoint within a result of one text stays too",
+    ),
     pytest.param(tool_result(cache_control=CACHED), "", id="an empty result is never a cache breakpoint"),
 ]
 

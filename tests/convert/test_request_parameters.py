@@ -126,6 +126,12 @@ CARRIED = [
     ),
     pytest.param(
         OPENAI,
+        {"metadata": {"user_id": "u" * 128}},
+        {"user": "u" * 128, "safety_identifier": "u" * 128},
+        id="O43 a user that just fits is not",
+    ),
+    pytest.param(
+        OPENAI,
         {"metadata": {"user_id": "u1"}, "user": "u2", "safety_identifier": "s"},
         {"user": "u2", "safety_identifier": "s"},
         id="B03 an outright user wins",

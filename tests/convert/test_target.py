@@ -150,10 +150,16 @@ def test_a_strict_upstream_by_its_model(
 ) -> None:
     target = to_target(model, "openai")
     assert (target.reasoning.style, target.reasoning.supported_efforts) == (style, efforts)
+    assert target.reasoning.mandatory is (bool(efforts) and "none" not in efforts)
     assert (target.max_tokens_field, target.stop_limit, target.reasoning_field) == (limit, stops, replay)
     assert not target.cache_control
     assert not target.media_in_tool_results
     assert not target.openrouter
+
+
+@pytest.mark.parametrize(("model", "limit"), [("openai/gpt-5.5", 0), ("openai/gpt-4o", 4), ("qwen/qwen3", 4)])
+def test_openais_reasoning_models_take_no_stops_on_openrouter_either(model: str, limit: int) -> None:
+    assert to_target(model, "openrouter").stop_limit == limit
 
 
 def test_openrouter_takes_everything() -> None:

@@ -52,7 +52,7 @@ MALFORMED = {
     "a space before the colon": b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
     "the same length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
     "a status below 100": b"HTTP/1.1 099 OK\r\nContent-Length: 2\r\n\r\nok",
-    "an interim answer with a body": b"HTTP/1.1 103 OK\r\nContent-Length: 2\r\n\r\nok" + OK,
+    "an interim answer with a body": b"HTTP/1.1 150 OK\r\nContent-Length: 2\r\n\r\nok" + OK,
     "a chunk extension without end": CHUNKED + b"5;" + b"x" * 70_000,
     "trailers without end": CHUNKED + CHUNK + b"0\r\n" + b"X-Trailer: 0123456789\r\n" * 5_000,
     "an interim answer cut off": b"HTTP/1.1 103 Hints\r\n\r\n",
@@ -140,17 +140,6 @@ async def test_a_connection_is_free_as_soon_as_its_answer_has_arrived_read_or_no
     assert await unread.read(10) == b"ok"
     assert upstream.connections == 1
     await transport.close()
-
-
-async def test_a_connection_paused_by_the_last_piece_serves_the_next_call(transport: Transport, play: Play) -> None:
-    upstream = await play(answering(OK, CHUNKED + CHUNK + b"0\r\n\r\n", OK, OK))
-    for _ in range(4):
-        answer = await transport.open(post(upstream.url))
-        answer.pause()
-        answer.resume()
-        await answer.pump(lambda _piece: answer.pause())  # noqa: B023 - called within this turn
-        answer.pause()
-    assert upstream.connections == 1
 
 
 async def test_a_stale_connection_at_the_limit_is_replaced_although_others_wait_in_line(play: Play) -> None:
@@ -437,6 +426,49 @@ async def test_what_nobody_reads_pauses_the_socket_above_256_kib_until_somebody_
     line.connection.eof_received()
     await pumping
     assert sizes == [256 * 1024 + 1]
+
+
+async def test_what_receive_raises_does_not_reach_the_loop() -> None:
+    line = Line()
+    answer = line.call()
+    opening = asyncio.create_task(answer.opened())
+    await asyncio.sleep(0)
+    line.connection.data_received(CHUNKED)
+    await opening
+
+    def receive(piece: bytes) -> None:
+        raise LookupError(piece)
+
+    pumping = asyncio.create_task(answer.pump(receive))
+    await asyncio.sleep(0)
+    line.connection.data_received(CHUNK)
+    assert line.socket.closing
+    with pytest.raises(LookupError):
+        await pumping
+
+
+async def test_a_pause_at_the_end_of_an_answer_does_not_stop_the_next() -> None:
+    line = Line()
+    answer = line.call()
+    opening = asyncio.create_task(answer.opened())
+    await asyncio.sleep(0)
+    line.connection.data_received(CHUNKED)
+    await opening
+    answer.pause()
+    assert not line.socket.reading
+    line.connection.data_received(CHUNK + b"0\r\n\r\n")  # was on its way into the loop
+    assert line.socket.reading
+    answer.pause()
+    assert line.socket.reading
+    assert await answer.read(10) == b"hello"
+
+
+async def test_a_lost_connection_leaves_no_timer() -> None:
+    line = Line()
+    await opened(line)
+    line.connection.connection_lost(None)
+    assert not line.loop.pending()
+    assert (line.keeper.released, line.keeper.forgotten) == (1, 1)
 
 
 async def test_a_watchdog_wakes_at_its_deadline_wherever_that_moved() -> None:

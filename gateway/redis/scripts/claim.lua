@@ -41,16 +41,17 @@ end
 local function take_suspect()
   for _ = 1, 16 do
     local index = redis.call('ZRANGE', SUSPECT, 0, 0)[1]
-    if not index then return end
+    if not index then return false end
     if recorded(index) then
       forget(index)
     elseif redis.call('ZSCORE', LEASE, index) then
       redis.call('ZREM', SUSPECT, index)
     else
       taken[1] = index
-      return
+      return true
     end
   end
+  return false
 end
 
 local function reclaim()
@@ -128,13 +129,13 @@ local function next_time(suspects)
   return soonest
 end
 
-if idle then take_suspect() end
-local alone = #taken == 1
+local alone = idle and take_suspect()
 if not alone then
   local set_back = is_set_back()
   reclaim()
   if #taken < room then take_retries() end
   take_new(set_back)
+  alone = idle and #taken == 0 and take_suspect() -- one that was only now found to be
 end
 
 if #taken > 0 then write_leases() end

@@ -1,0 +1,128 @@
+"""Who is served next: nobody waits behind somebody else's bulk. Told in items claimed, never in seconds."""
+
+from collections import Counter
+
+import pytest
+
+from gateway.batches.lifecycle import BatchRecord
+from gateway.batches.scheduler import Scheduler
+from tests.batches.conftest import Bench, finish
+
+FAR = 10**15
+
+
+async def served(bench: Bench, claims: int, slots: int = 10) -> Counter[str]:
+    """Items per tenant in so many claims, each finished before the next."""
+    queue, counts = bench.queue(), Counter[str]()
+    for _ in range(claims):
+        for claim in await queue.claim(slots):
+            counts[claim.batch.tenant] += len(await finish(queue, claim))
+    return counts
+
+
+async def claims_until_ended(bench: Bench, record: BatchRecord, slots: int = 16) -> int:
+    queue, number = bench.queue(), 0
+    while (await bench.store.retrieve(record.tenant, record.id)).status != "ended":
+        for claim in await queue.claim(slots):
+            await finish(queue, claim)
+        number += 1
+    return number
+
+
+@pytest.mark.parametrize("tenant", ["acme", "umbrella"], ids=["of the same tenant", "of another tenant"])
+async def test_a_small_batch_does_not_wait_for_a_large_one(bench: Bench, tenant: str) -> None:
+    await bench.create(3000, "acme")
+    await served(bench, claims=5)
+    small = await bench.create(10, tenant)
+    assert await claims_until_ended(bench, small) <= 2
+
+
+async def test_tenants_share_evenly_however_many_batches_they_send(bench: Bench) -> None:
+    for _ in range(8):
+        await bench.create(100, "many")
+    await bench.create(800, "one")
+    counts = await served(bench, claims=40)
+    assert counts["many"] + counts["one"] == 400
+    assert abs(counts["many"] - counts["one"]) <= 20
+
+
+async def test_a_tenant_of_weight_three_gets_three_shares(bench: Bench) -> None:
+    await Scheduler(bench.server).set_weight("heavy", 3.0)
+    await bench.create(500, "heavy")
+    await bench.create(500, "light")
+    counts = await served(bench, claims=40)
+    assert counts["heavy"] == pytest.approx(300, abs=20)
+
+
+async def test_a_weight_of_nothing_is_refused(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="weight"):
+        await Scheduler(bench.server).set_weight("acme", 0.0)
+
+
+async def test_a_newcomer_takes_turns_and_does_not_catch_up_on_the_past(bench: Bench) -> None:
+    await bench.create(2000, "early")
+    await served(bench, claims=50)
+    await bench.create(2000, "late")
+    counts = await served(bench, claims=20)
+    assert abs(counts["early"] - counts["late"]) <= 20
+
+
+async def test_who_was_away_for_a_while_is_no_newcomer_with_a_debt_or_a_credit(bench: Bench) -> None:
+    away = await bench.create(1000, "away")
+    await bench.create(2000, "steady")
+    scheduler = Scheduler(bench.server)
+    await scheduler.park(away.id, unused=0, at=FAR)
+    await served(bench, claims=50)
+    await bench.time_passes(away)
+    counts = await served(bench, claims=20)
+    assert abs(counts["away"] - counts["steady"]) <= 20
+
+
+async def test_higher_priority_is_served_first(bench: Bench) -> None:
+    for priority, tenant in ((0, "low"), (2, "high"), (1, "normal")):
+        await bench.create(20, tenant, priority=priority)
+    counts = [await served(bench, claims=2) for _ in range(3)]
+    assert counts == [Counter(high=20), Counter(normal=20), Counter(low=20)]
+
+
+async def test_a_batch_is_charged_for_what_it_gave_and_not_for_what_was_asked(bench: Bench) -> None:
+    for _ in range(10):
+        await bench.create(1, "small")
+    await bench.create(500, "large")
+    queue, small = bench.queue(), 0
+    for _ in range(6):
+        for claim in await queue.claim(10):
+            small += len(claim.leases) if claim.batch.tenant == "small" else 0
+    assert small == 10, "asking ten times for 10 items of a batch that has one must not cost 100"
+
+
+async def test_of_a_thousand_tenants_each_has_its_turn_once_in_a_thousand(bench: Bench) -> None:
+    scheduler = Scheduler(bench.server)
+    for number in range(1000):
+        await scheduler.schedule(f"batch-{number}", level=1, tenant=f"tenant {number}", at=0, look=FAR)
+    picked = [await scheduler.pick("worker", 16) for _ in range(1000)]
+    assert len(set(picked)) == 1000
+
+
+async def test_a_batch_is_offered_no_more_once_it_is_dropped(bench: Bench) -> None:
+    scheduler = Scheduler(bench.server)
+    for batch_id, at in (("ready", 0), ("waiting", FAR)):
+        await scheduler.schedule(batch_id, level=1, tenant="acme", at=at, look=0)
+    assert sorted(await scheduler.active()) == ["ready", "waiting"]
+    for batch_id in ("ready", "waiting", "ready"):
+        await scheduler.drop(batch_id)
+    assert (await scheduler.pick("worker", 1), await scheduler.due(5), await scheduler.active()) == (None, [], [])
+    assert await bench.all_keys() == []
+
+
+async def test_scheduling_again_does_not_move_a_batch_ahead(bench: Bench) -> None:
+    scheduler = Scheduler(bench.server)
+    for batch_id in ("one", "two"):
+        await scheduler.schedule(batch_id, level=1, tenant="acme", at=0, look=FAR)
+    picked = []
+    for _ in range(4):
+        batch_id = await scheduler.pick("worker", 10)
+        assert batch_id is not None
+        picked.append(batch_id)
+        await scheduler.schedule(batch_id, level=1, tenant="acme", at=0, look=FAR)
+    assert Counter(picked) == Counter(one=2, two=2)

@@ -1,0 +1,226 @@
+"""JSON answers: the message, who it came from, and the errors that a success may hold. And that stream and JSON agree."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.convert.fold import fold_events
+from gateway.convert.notes import Note
+from gateway.convert.response import Origin, to_message
+from gateway.errors import GatewayError, NotFound, RateLimited, UpstreamError
+from tests.convert.streams import DONE, Json, call_part, chunk, completion, convert, cut, reply, sse
+
+
+def test_every_required_key_is_there_and_nulls_are_explicit() -> None:
+    answered = to_message(completion({"content": "Hi"}, usage={"prompt_tokens": 3, "completion_tokens": 1}), reply())
+    assert answered.message == {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-test",
+        "content": [{"type": "text", "text": "Hi", "citations": None}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "stop_details": None,
+        "container": None,
+        "usage": {
+            "input_tokens": 3,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "output_tokens": 1,
+            "service_tier": "standard",
+        },
+    }
+    assert answered.notes == ()
+
+
+@pytest.mark.parametrize("message", [{"content": ""}, {"content": None}, {}, None])
+def test_an_empty_answer_is_a_message_without_content(message: Any) -> None:
+    answered = to_message(completion(message, usage={"prompt_tokens": 3}), reply()).message
+    assert (answered["content"], answered["stop_reason"]) == ([], "end_turn")
+    assert answered["usage"]["input_tokens"] == 3
+
+
+ORIGINS: dict[str, tuple[Json, Origin]] = {
+    "OpenRouter": (
+        {"provider": "Acme", "usage": {"completion_tokens": 1, "cost": 0.5}},
+        Origin("acme/writer-2", "Acme", "gen-1", 0.5, estimated=False),
+    ),
+    "an upstream that tells little": ({"model": None, "id": 7}, Origin(estimated=True)),
+    "an upstream without cost": ({"usage": {"completion_tokens": 1}}, Origin("acme/writer-2", None, "gen-1")),
+    "empty words": ({"model": "", "provider": "", "id": "", "usage": {}}, Origin(estimated=True)),
+}
+
+
+@pytest.mark.parametrize("case", ORIGINS)
+def test_the_origin_of_an_answer_from(case: str) -> None:
+    fields, origin = ORIGINS[case]
+    assert to_message({**completion({"content": "Hi"}), **fields}, reply()).origin == origin
+
+
+def test_mended_arguments_are_noted() -> None:
+    calls = [call_part(None, '"{}"', "call_1", "f"), call_part(None, "", "call_2", "g")]
+    answered = to_message(completion({"tool_calls": calls}), reply())
+    assert answered.notes == (Note("changed", "content.0.input", "the upstream's tool arguments were not valid JSON"),)
+
+
+BROKEN: dict[str, tuple[Any, str]] = {
+    "a list": ([], "not a chat completion"),
+    "null": (None, "not a chat completion"),
+    "no choices": ({"id": "gen-1"}, "holds no choices"),
+    "empty choices": ({"choices": []}, "holds no choices"),
+    "choices of another shape": ({"choices": {"0": {}}}, "choices of an unknown shape"),
+    "a choice of another shape": ({"choices": ["Hi"]}, "choices of an unknown shape"),
+    "a message of another shape": (completion("Hi"), "a delta of an unknown shape"),
+    "content of another shape": (completion({"content": {"text": "Hi"}}), "content of an unknown shape"),
+    "reasoning of another shape": (completion({"reasoning": ["Hm"]}), "reasoning of an unknown shape"),
+    "details of another shape": (completion({"reasoning_details": {"0": "Hm"}}), "reasoning of an unknown shape"),
+    "a detail of another shape": (completion({"reasoning_details": ["Hm"]}), "reasoning of an unknown shape"),
+    "a detail without a type": (completion({"reasoning_details": [{"text": "Hm"}]}), "reasoning of an unknown shape"),
+    "calls of another shape": (completion({"tool_calls": {"0": {}}}), "tool calls of an unknown shape"),
+    "a call of another shape": (completion({"tool_calls": ["f"]}), "a tool call of an unknown shape"),
+    "a function of another shape": (completion({"tool_calls": [{"function": "f"}]}), "a tool call of an unknown shape"),
+    "an old call of another shape": (completion({"function_call": "f"}), "a tool call of an unknown shape"),
+    "a call without a name": (completion({"tool_calls": [{"id": "c", "function": {}}]}), "a tool call without a name"),
+    "a call without a function": (completion({"tool_calls": [{"id": "c"}]}), "a tool call without a name"),
+    "arguments that are no object": (completion({"tool_calls": [call_part(0, "[1]", "c", "f")]}), "not a JSON object"),
+    "arguments of another shape": (completion({"tool_calls": [call_part(0, [1], "c", "f")]}), "not a JSON object"),
+    "a finish of error": (completion({"content": "Hi"}, "error"), "failed while it was answering"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_answer_is_an_error(case: str) -> None:
+    answer, words = BROKEN[case]
+    with pytest.raises(UpstreamError, match=words):
+        to_message(answer, reply())
+
+
+def test_depth_beyond_writing_is_an_error() -> None:
+    deep: Json = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    for message in (
+        {"tool_calls": [call_part(0, deep, "c", "f")]},
+        {"reasoning_details": [{"type": "new", "a": deep}]},
+    ):
+        with pytest.raises(UpstreamError, match="too deeply"):
+            to_message(completion(message), reply())
+
+
+ERRORS: dict[str, tuple[Json, type[GatewayError]]] = {
+    "beside the choices": ({**completion({"content": "Hi"}), "error": {"code": 429, "message": "slow"}}, RateLimited),
+    "instead of the choices": ({"error": {"code": "404", "message": "no model"}}, NotFound),
+    "in the choice": (completion({"content": "Hi"}, "error", error={"code": 429, "message": "slow"}), RateLimited),
+    "instead of everything": ({"object": "error", "message": "slow", "code": 429}, RateLimited),
+}
+
+
+@pytest.mark.parametrize("place", ERRORS)
+def test_an_error_inside_a_success_is_raised(place: str) -> None:
+    answer, kind = ERRORS[place]
+    with pytest.raises(kind):
+        to_message(answer, reply())
+
+
+# Whole answers, told as JSON and as a stream of fragments: the message must be one and the same.
+
+WORDS = st.text(alphabet=["a", " ", "é", "🌍", '"', "\\", "\n"], min_size=1, max_size=8)
+VALUES = st.none() | st.booleans() | st.integers(-9, 9) | WORDS | st.lists(WORDS, max_size=2)
+INPUTS = st.dictionaries(WORDS, VALUES, max_size=3)
+ENTRIES = st.lists(
+    st.one_of(
+        st.fixed_dictionaries({"type": st.just("reasoning.text"), "text": WORDS}),
+        st.fixed_dictionaries({"type": st.just("reasoning.text"), "text": WORDS, "signature": WORDS}),
+        st.fixed_dictionaries({"type": st.just("reasoning.summary"), "summary": WORDS}),
+        st.fixed_dictionaries({"type": st.just("reasoning.encrypted"), "data": WORDS}),
+        st.fixed_dictionaries({"type": st.just("reasoning.new"), "more": INPUTS}),
+    ),
+    max_size=3,
+)
+MODELS = st.sampled_from(["acme/writer", "anthropic/claude-sonnet-4.5", "google/gemini-3-pro"])
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[Json, list[Json]]:
+    """The message of a chat completion, and the deltas that tell it."""
+    message: Json = {}
+    deltas: list[Json] = []
+    entries = [{**entry, "index": index} for index, entry in enumerate(draw(ENTRIES))]
+    if entries:
+        message["reasoning_details"] = entries
+        deltas += [{"reasoning_details": [part]} for entry in entries for part in entry_parts(draw, entry)]
+    elif draw(st.booleans()):
+        message["reasoning"] = draw(WORDS)
+        deltas += [{"reasoning": part} for part in parts(draw, message["reasoning"])]
+    if draw(st.booleans()):
+        message["content"] = draw(WORDS)
+        deltas += [{"role": "assistant", "content": part} for part in parts(draw, message["content"])]
+    calls = draw(st.lists(st.tuples(st.sampled_from(["f", "g.h"]), INPUTS), max_size=3))
+    written = [orjson.dumps(arguments).decode() for _, arguments in calls]
+    names = [name for name, _ in calls]
+    message["tool_calls"] = [
+        call_part(None, text, f"call {index}", name)
+        for index, (name, text) in enumerate(zip(names, written, strict=True))
+    ]
+    told = [call_deltas(draw, index, name, text) for index, (name, text) in enumerate(zip(names, written, strict=True))]
+    return message, deltas + riffled(draw, told)
+
+
+def parts(draw: st.DrawFn, text: str) -> list[str]:
+    positions = draw(st.sets(st.integers(0, len(text)), max_size=3))
+    return [piece.decode() for piece in cut_text(text, sorted(positions))]
+
+
+def cut_text(text: str, positions: Sequence[int]) -> list[bytes]:
+    edges = [0, *positions, len(text)]
+    return [text[start:end].encode() for start, end in zip(edges, edges[1:], strict=False)]
+
+
+def entry_parts(draw: st.DrawFn, entry: Json) -> list[Json]:
+    """Text in fragments, then the signature alone, as OpenRouter sends them."""
+    name = {"reasoning.text": "text", "reasoning.summary": "summary"}.get(entry["type"])
+    if name is None:
+        return [entry]
+    rest = {key: value for key, value in entry.items() if key not in (name, "signature")}
+    fragments: list[Json] = [{**rest, name: part} for part in parts(draw, entry[name])]
+    return fragments + ([{**rest, "signature": entry["signature"]}] if "signature" in entry else [])
+
+
+def call_deltas(draw: st.DrawFn, index: int, name: str, text: str) -> list[Json]:
+    opening = call_part(index, "", f"call {index}", name)
+    return [{"tool_calls": [part]} for part in [opening, *[call_part(index, piece) for piece in parts(draw, text)]]]
+
+
+def riffled(draw: st.DrawFn, lines: list[list[Json]]) -> list[Json]:
+    """Taken from several calls in turn, each in its own order, each begun in the order of the calls."""
+    order = [line.pop(0) for line in lines] if draw(st.booleans()) else []
+    while waiting := [line for line in lines if line]:
+        line = draw(st.sampled_from(waiting)) if order else waiting[0]
+        order.append(line.pop(0))
+        if not order[1:]:
+            continue
+    return order
+
+
+@given(
+    answer=answers(), model=MODELS, shown=st.booleans(), usage=st.none() | st.just({"prompt_tokens": 9}), data=st.data()
+)
+@settings(max_examples=400)
+def test_a_stream_folds_to_the_json_answer(
+    answer: tuple[Json, list[Json]], model: str, shown: bool, usage: Json | None, data: st.DataObject
+) -> None:
+    message, deltas = answer
+    to = reply(upstream_model=model, show_thinking=shown)
+    end = chunk({}, "stop", **({"usage": usage} if usage else {}))
+    stream = sse(*[chunk(delta) for delta in deltas], end) + DONE
+    told = convert(cut(stream, data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=3))), to)
+    answered = to_message(completion(message, "stop", **({"usage": usage} if usage else {})), to)
+    assert told.failure is None
+    assert fold_events(told.events) == answered.message
+    assert told.stream.notes == answered.notes

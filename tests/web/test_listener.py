@@ -1,0 +1,73 @@
+import asyncio
+import os
+import resource
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.web.listener import listening, open_sockets
+
+
+class Greeting(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(b"hello")
+        transport.close()
+
+
+async def greeting_from(address: tuple[str, int]) -> bytes:
+    reader, writer = await asyncio.open_connection(*address)
+    greeting = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return greeting
+
+
+async def test_a_crowd_that_connects_at_once_is_served() -> None:
+    async with listening(Greeting, "127.0.0.1", 0) as listener:
+        greetings = await asyncio.gather(*[greeting_from(listener.address) for _ in range(300)])
+    assert greetings == [b"hello"] * 300
+
+
+async def test_what_the_kernel_accepted_before_the_end_is_served() -> None:
+    async with listening(Greeting, "127.0.0.1", 0) as listener:
+        pending = [asyncio.create_task(greeting_from(listener.address)) for _ in range(20)]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*pending) == [b"hello"] * 20
+
+
+async def test_after_the_end_nobody_is_accepted() -> None:
+    async with listening(Greeting, "127.0.0.1", 0) as listener:
+        address = listener.address
+    with pytest.raises(ConnectionRefusedError):
+        await greeting_from(address)
+
+
+async def test_a_port_in_use_is_an_error_unless_it_is_shared() -> None:
+    async with listening(Greeting, "127.0.0.1", 0, shared=True) as listener:
+        host, port = listener.address
+        async with listening(Greeting, host, port, shared=True):
+            assert await greeting_from((host, port)) == b"hello"
+        with pytest.raises(OSError, match="in use"):
+            await open_sockets(host, port, shared=False)
+
+
+@pytest.fixture
+def descriptors() -> Iterator[tuple[int, int]]:
+    """The limits on open files, put back at the end."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield limits
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def test_without_descriptors_accepting_rests_and_goes_on_later(descriptors: tuple[int, int]) -> None:
+    async with listening(Greeting, "127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.address) as client:  # the kernel completes it; nobody has accepted yet
+            lowest_free = os.dup(client.fileno())
+            os.close(lowest_free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, descriptors[1]))
+            await asyncio.sleep(0.02)
+            resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
+            client.settimeout(5)
+            assert await asyncio.to_thread(client.recv, 100) == b"hello"
