@@ -51,7 +51,7 @@ LAYERS = (
     Layer(
         "rules",
         words("""
-            gateway.context gateway.convert gateway.upstream.client gateway.upstream.retry gateway.upstream.routing
+            gateway.calibration gateway.context gateway.convert gateway.upstream.client gateway.upstream.retry gateway.upstream.routing
             gateway.cache.key gateway.batches.lifecycle gateway.batches.splitter gateway.access.policy
             gateway.simulator.shapes
         """),

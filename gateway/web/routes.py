@@ -2,11 +2,12 @@
 
 from aiohttp import web
 
-from gateway.web import admin, batches, health, messages, models
+from gateway.web import admin, batches, count_tokens, health, messages, models
 
 CLIENT_ROUTES = (
     web.post("/v1/messages", messages.create_message),
     web.post("/v1/messages/stream", messages.stream_message),
+    web.post("/v1/messages/count_tokens", count_tokens.count_tokens),
     web.post("/v1/messages/batches", batches.create_batch),
     web.get("/v1/messages/batches", batches.list_batches),
     web.get("/v1/messages/batches/{batch_id}", batches.retrieve_batch),

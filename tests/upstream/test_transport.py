@@ -465,10 +465,12 @@ async def test_a_pause_at_the_end_of_an_answer_does_not_stop_the_next() -> None:
 
 async def test_a_lost_connection_leaves_no_timer() -> None:
     line = Line()
-    await opened(line)
+    pumping = await opened(line)
     line.connection.connection_lost(None)
     assert not line.loop.pending()
     assert (line.keeper.released, line.keeper.forgotten) == (1, 1)
+    with pytest.raises(UpstreamError):
+        await pumping
 
 
 async def test_a_watchdog_wakes_at_its_deadline_wherever_that_moved() -> None:

@@ -62,6 +62,8 @@ def descriptors() -> Iterator[tuple[int, int]]:
 
 
 async def test_without_descriptors_accepting_rests_and_goes_on_later(descriptors: tuple[int, int]) -> None:
+    problems: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
     async with listening(Greeting, "127.0.0.1", 0) as listener:
         with socket.create_connection(listener.address) as client:  # the kernel completes it; nobody has accepted yet
             lowest_free = os.dup(client.fileno())
@@ -71,3 +73,4 @@ async def test_without_descriptors_accepting_rests_and_goes_on_later(descriptors
             resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
             client.settimeout(5)
             assert await asyncio.to_thread(client.recv, 100) == b"hello"
+    assert problems == []
