@@ -29,7 +29,7 @@ WINDOW = 32
 SETTLED = 8
 PULL = 1.5
 
-# Of one text in twenty the estimate was off by more before calibration (docs/tokens.md); and no claim is finer than this.
+# One text in twenty is off by more before calibration (docs/tokens.md); and no claim is finer than the latter.
 UNSEEN_ERROR = 0.25
 LEAST_ERROR = 0.03
 # 19 of 20 samples lie within this many mean deviations, if they spread normally.
@@ -42,7 +42,7 @@ SAMPLED_EVERY = 16
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """True tokens per estimated token. `deviation` is the mean relative distance of a sample from the ratio before it."""
+    """True tokens per estimated token. `deviation` is how far a sample lies from the ratio before it, in the mean."""
 
     value: float = 1.0
     deviation: float = UNSEEN_ERROR / DEVIATIONS

@@ -51,9 +51,9 @@ LAYERS = (
     Layer(
         "rules",
         words("""
-            gateway.calibration gateway.context gateway.convert gateway.upstream.client gateway.upstream.retry gateway.upstream.routing
-            gateway.cache.key gateway.batches.lifecycle gateway.batches.splitter gateway.access.policy
-            gateway.simulator.shapes
+            gateway.calibration gateway.context gateway.convert gateway.upstream.client gateway.upstream.retry
+            gateway.upstream.routing gateway.cache.key gateway.batches.lifecycle gateway.batches.splitter
+            gateway.access.policy gateway.simulator.shapes
         """),
         pure=True,
     ),

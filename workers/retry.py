@@ -22,7 +22,7 @@ from gateway.errors import (
 MAX_ATTEMPTS: Final = 8
 FIRST_DELAY: Final = 1.0
 MAX_DELAY: Final = 60.0
-# A worker is not told anything longer, and a batch that lives for a day can wait as long.
+# An upstream that asks for more is asked again after this all the same.
 MAX_RETRY_AFTER: Final = 600.0
 # No credit, or a key that is refused: somebody has to do something first.
 ACCOUNT_DELAY: Final = 60.0
@@ -35,7 +35,7 @@ class Trouble(Enum):
 
     NONE = "none"  # it is the item's own
     PRESSURE = "pressure"  # too many calls now
-    FAILURE = "failure"  # it took the call on, and broke or was silent
+    FAILURE = "failure"  # it took the call on, and broke or fell silent
     UNREACHABLE = "unreachable"
     ACCOUNT = "account"  # the operator's, not the client's
 
@@ -49,17 +49,13 @@ class Again:
 
 
 def trouble_of(error: GatewayError) -> Trouble:
-    match error:
-        case BillingProblem() | CredentialsRefused():
-            return Trouble.ACCOUNT
-        case UpstreamUnreachable():
-            return Trouble.UNREACHABLE
-        case RateLimited() | Overloaded():
-            return Trouble.PRESSURE
-        case _ if error.retryable and error.should_retry is not False:
-            return Trouble.FAILURE
-        case _:
-            return Trouble.NONE
+    if isinstance(error, BillingProblem | CredentialsRefused):
+        return Trouble.ACCOUNT
+    if not error.retryable or error.should_retry is False:
+        return Trouble.NONE
+    if isinstance(error, UpstreamUnreachable):
+        return Trouble.UNREACHABLE
+    return Trouble.PRESSURE if isinstance(error, RateLimited | Overloaded) else Trouble.FAILURE
 
 
 def next_try(error: GatewayError, tries: int, chance: float) -> Again | None:
@@ -67,19 +63,18 @@ def next_try(error: GatewayError, tries: int, chance: float) -> Again | None:
 
     `chance` (0..1) spreads items. What the upstream asks for (`retry_after`) is a floor.
     """
-    trouble = trouble_of(error)
-    if trouble is Trouble.ACCOUNT:
-        return Again(ACCOUNT_DELAY * (1 + chance), tries)
     if isinstance(error, Unavailable):  # the gateway's own: this process is stopping, or a part of it is off
         return Again(FIRST_DELAY * (1 + chance), tries)
-    if trouble is Trouble.NONE or error.should_retry is False:
+    trouble = trouble_of(error)
+    if trouble is Trouble.NONE:
         return None
-    if not isinstance(error, RateLimited | UpstreamUnreachable):
+    if trouble is Trouble.ACCOUNT:
+        return Again(ACCOUNT_DELAY * (1 + chance), tries)
+    if trouble is not Trouble.UNREACHABLE and not isinstance(error, RateLimited):
         tries += 1
     if tries >= MAX_ATTEMPTS:
         return None
     backoff = chance * min(MAX_DELAY, FIRST_DELAY * 2**tries)
     if error.retry_after is None:
         return Again(backoff, tries)
-    floor = min(error.retry_after, MAX_RETRY_AFTER)
-    return Again(max(backoff, floor + chance * SPREAD), tries)
+    return Again(max(backoff, min(error.retry_after, MAX_RETRY_AFTER) + chance * SPREAD), tries)

@@ -27,6 +27,7 @@ CALL_TOKENS = 12
 BYTES_PER_SEALED_CHARACTER = 0.75
 
 NOT_COUNTED = frozenset({"type", "cache_control"})
+SCREEN_SIZE = frozenset({"display_width_px", "display_height_px"})
 
 
 def prompt_estimate(request: Mapping[str, Any], profile: Profile) -> Estimate:
@@ -159,9 +160,13 @@ def _told_of(tool: Mapping[str, Any]) -> Iterator[Any]:
     if kind in TOOLSETS:
         yield from (list(member) for member in members(tool))
         return
-    is_sized = not kind.startswith("computer_") or {"display_width_px", "display_height_px"} <= tool.keys()
-    known = to_client_function(tool) if is_sized else None
+    known = to_client_function(tool) if _is_known(kind, tool) else None
     if known is not None:
         yield [tool.get("name"), *known]
     else:
         yield {name: value for name, value in tool.items() if name not in NOT_COUNTED}
+
+
+def _is_known(kind: str, tool: Mapping[str, Any]) -> bool:
+    """By its type alone; a screen has a size as well."""
+    return kind != "custom" and (not kind.startswith("computer_") or tool.keys() >= SCREEN_SIZE)

@@ -35,7 +35,7 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
 
     others
       gw:rl:{<scope>}        string  GCRA arrival time               itself
-      gw:cb:{<upstream>}     hash    breaker: state, opened at, probe owner          10 min
+      gw:cb:{<upstream>[/<model>]}  hash  a gate that is shut: until, stamp, broken, probe, probe_until   until + 10 min
       gw:w:{<worker>}        hash    worker's heartbeat              30 s
       gw:k:{<digest>}        hash    a client key's record           none
       gw:c:{<digest>}        string  prompt-cache entry              per entry

@@ -76,3 +76,5 @@ SCHEDULE: Final = load("schedule")
 PICK: Final = load("pick")
 PARK: Final = load("park")
 DROP: Final = load("drop")
+
+GATE: Final = load("gate")

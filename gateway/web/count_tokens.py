@@ -24,7 +24,7 @@ from gateway.web.keys import EXCHANGE, SETTINGS
 from gateway.web.messages import parse_json
 from gateway.web.reply import json_response
 
-TOKEN_COUNT = "x-gateway-token-count"
+METHOD_HEADER = "x-gateway-token-count"
 
 # The event loop is given back after this long.
 STEP_SECONDS = 0.002
@@ -43,7 +43,7 @@ async def count_tokens(request: web.Request) -> web.Response:
         counted["context_management"] = {"original_input_tokens": tally.estimate.tokens(ratio.value)}
         tally = await _read_edited(prompt, exchange, tally)
     counted["input_tokens"] = tally.estimate.tokens(ratio.value)
-    return json_response(counted, headers=[(TOKEN_COUNT, to_header(tally, ratio))])
+    return json_response(counted, headers=[(METHOD_HEADER, to_header(tally, ratio))])
 
 
 async def read_in_steps(prompt: Mapping[str, Any], profile: Profile) -> PromptTally:

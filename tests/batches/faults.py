@@ -1,0 +1,100 @@
+"""Servers that fail as servers do, for the same code to run on: replies that get lost, and writes that are cut off."""
+
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from gateway.redis import scripts
+from gateway.redis.scripts import Script
+
+SCRIPTS = {script.sha: script for script in vars(scripts).values() if isinstance(script, Script)}
+READ_ONLY = {"list", "results"}
+
+# Put in front of a script: lets so many of its writes through, then fails. What was written stays, as after a crash
+# whose log ends in the middle of the script.
+TORN = """
+local server, left = redis, %d
+local READS = {TIME=1, EXISTS=1, GET=1, HGET=1, HMGET=1, HLEN=1, HEXISTS=1, ZCARD=1, ZSCORE=1, ZRANGE=1, ZRANGEBYSCORE=1,
+  ZRANGEBYLEX=1, ZREVRANGE=1, ZREVRANK=1, ZCOUNT=1}
+local redis = {error_reply = server.error_reply, call = function(command, ...)
+  if not READS[command] then
+    if left == 0 then error('power loss') end
+    left = left - 1
+  end
+  return server.call(command, ...)
+end}
+"""
+
+
+class PowerLoss(Exception):
+    """The server is gone; whoever was talking to it knows nothing of what it has written."""
+
+
+class TwiceRedis(Redis):
+    """Runs every script twice, as when the first reply was lost, and sees that the second run changes nothing."""
+
+    prefix: str
+    repeated: set[str]
+
+    @classmethod
+    def over(cls, redis: Redis, prefix: str) -> "TwiceRedis":
+        client = cls(connection_pool=redis.connection_pool)
+        client.prefix, client.repeated = prefix, set()
+        return client
+
+    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # type: ignore[override]
+        script = SCRIPTS[sha]
+        await super().eval(script.source, numkeys, *keys_and_args)
+        before = await snapshot(self, self.prefix)
+        reply = await super().evalsha(sha, numkeys, *keys_and_args)
+        assert await snapshot(self, self.prefix) == before, f"the second run of {script.name} changed something"
+        self.repeated.add(script.name)
+        return reply
+
+
+class TornRedis(Redis):
+    """Loses its power during the `call`-th script, after so many `writes` of it; all before that is as usual."""
+
+    call: int
+    writes: int
+    torn: str
+
+    @classmethod
+    def over(cls, redis: Redis, call: int, writes: int) -> "TornRedis":
+        client = cls(connection_pool=redis.connection_pool)
+        client.call, client.writes, client.torn = call, writes, ""
+        return client
+
+    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # type: ignore[override]
+        script = SCRIPTS[sha]
+        self.call -= script.name not in READ_ONLY
+        if self.call != -1 or script.name in READ_ONLY:
+            return await super().eval(script.source, numkeys, *keys_and_args)
+        try:
+            reply = await super().eval(TORN % self.writes + script.source, numkeys, *keys_and_args)
+        except ResponseError as error:
+            assert "power loss" in str(error)
+            self.torn = script.name
+            raise PowerLoss from None
+        return reply
+
+
+async def snapshot(redis: Redis, prefix: str) -> dict[bytes, Any]:
+    """Everything under the prefix, with its end; leases without their deadlines, which a repeated renewal extends."""
+    found: dict[bytes, Any] = {}
+    async for key in redis.scan_iter(f"{prefix}*"):
+        kind = await redis.type(key)
+        if kind == b"hash":
+            content: Any = await redis.hgetall(key)
+        elif kind == b"zset":
+            content = await redis.zrange(key, 0, -1, withscores=not key.endswith(b":lease"))
+        elif kind == b"set":
+            content = await redis.smembers(key)
+        else:
+            content = await redis.get(key)
+        ends = await redis.ttl(key)
+        found[key] = (content, None if ends < 0 else ends // 1000)
+    return found
+
+
