@@ -8,15 +8,20 @@ from redis.exceptions import ResponseError
 from gateway.redis import scripts
 from gateway.redis.scripts import Script
 
-SCRIPTS = {script.sha: script for script in vars(scripts).values() if isinstance(script, Script)}
+SHARED = tuple(scripts.load(name).source for name in ("_batch", "_scheduler"))
+SCRIPTS = {
+    script.sha: script
+    for script in vars(scripts).values()
+    if isinstance(script, Script) and (script.source.startswith(SHARED) or script is scripts.LIST)
+}
 READ_ONLY = {"list", "results"}
 
 # Put in front of a script: lets so many of its writes through, then fails. What was written stays, as after a crash
 # whose log ends in the middle of the script.
 TORN = """
 local server, left = redis, %d
-local READS = {TIME=1, EXISTS=1, GET=1, HGET=1, HMGET=1, HLEN=1, HEXISTS=1, ZCARD=1, ZSCORE=1, ZRANGE=1, ZRANGEBYSCORE=1,
-  ZRANGEBYLEX=1, ZREVRANGE=1, ZREVRANK=1, ZCOUNT=1}
+local READS = {TIME=1, EXISTS=1, GET=1, HGET=1, HMGET=1, HLEN=1, HEXISTS=1, ZCARD=1, ZSCORE=1, ZRANGE=1,
+  ZRANGEBYSCORE=1, ZRANGEBYLEX=1}
 local redis = {error_reply = server.error_reply, call = function(command, ...)
   if not READS[command] then
     if left == 0 then error('power loss') end
@@ -58,12 +63,11 @@ class TornRedis(Redis):
 
     call: int
     writes: int
-    torn: str
 
     @classmethod
     def over(cls, redis: Redis, call: int, writes: int) -> "TornRedis":
         client = cls(connection_pool=redis.connection_pool)
-        client.call, client.writes, client.torn = call, writes, ""
+        client.call, client.writes = call, writes
         return client
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # type: ignore[override]
@@ -72,12 +76,11 @@ class TornRedis(Redis):
         if self.call != -1 or script.name in READ_ONLY:
             return await super().eval(script.source, numkeys, *keys_and_args)
         try:
-            reply = await super().eval(TORN % self.writes + script.source, numkeys, *keys_and_args)
+            return await super().eval(TORN % self.writes + script.source, numkeys, *keys_and_args)
         except ResponseError as error:
-            assert "power loss" in str(error)
-            self.torn = script.name
+            if "power loss" not in str(error):
+                raise
             raise PowerLoss from None
-        return reply
 
 
 async def snapshot(redis: Redis, prefix: str) -> dict[bytes, Any]:
@@ -96,5 +99,3 @@ async def snapshot(redis: Redis, prefix: str) -> dict[bytes, Any]:
         ends = await redis.ttl(key)
         found[key] = (content, None if ends < 0 else ends // 1000)
     return found
-
-

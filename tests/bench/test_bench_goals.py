@@ -1,12 +1,12 @@
 """Goals are judged by ratios within a round, and only where both sides were measured soundly."""
 
 import pytest
-from bench_samples import answering, comparison, report
 
 from bench.cases import CASES
 from bench.goals import BEST_PEER, GOALS, Goal, Outcome, judge
 from bench.load import Report
 from bench.results import LESS, Startup, figure
+from tests.bench.bench_samples import answering, comparison, report
 
 GOAL = Goal("small: CPU per request", "small.answer_cpu", "bare", 1.1, 0.75)
 

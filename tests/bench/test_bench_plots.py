@@ -4,11 +4,11 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from bench_samples import MACHINE, answering, report
 
 from bench.plots import PLOTS, draw
 from bench.svg import HEIGHT, NAMESPACE, WIDTH, Chart, Series, axis, render, short
 from bench.sweep import SWEEPS, Point, Sweep
+from tests.bench.bench_samples import MACHINE, answering, report
 
 SVG = f"{{{NAMESPACE}}}"
 

@@ -4,11 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from bench_samples import MACHINE, answering, comparison, report
 
 from bench import results
 from bench.report import number, passed, render, table
 from bench.results import Startup
+from tests.bench.bench_samples import MACHINE, answering, comparison, report
 
 STARTUPS = {"gateway": Startup([0.5], 60.0, 20.0), "bare": Startup([0.3], 30.0, 28.0)}
 

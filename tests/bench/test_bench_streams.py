@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from bench_samples import report
 
 from bench.load import Report
 from bench.streams import FILES_KEPT, Level, find_faults
 from bench.sweep import instances_for
+from tests.bench.bench_samples import report
 
 STREAMS = 100
 WHOLE = report(answers=STREAMS, deltas=3000)

@@ -8,11 +8,11 @@ import gzip
 import zlib
 
 import pytest
-from conftest import MakeClient, Play
-from raw_upstream import SOON, Peer, answering, trusting
 
 from gateway.errors import InternalError, InvalidRequest, Overloaded, Unavailable, UpstreamError, UpstreamUnreachable
 from gateway.upstream.client import Call, UpstreamClient
+from tests.upstream.conftest import MakeClient, Play
+from tests.upstream.raw_upstream import SOON, Peer, answering, trusting
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from conftest import MakeClient, Play
-from raw_upstream import SOON, Peer, Script, answering, trusting
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
+from tests.upstream.conftest import MakeClient, Play
+from tests.upstream.raw_upstream import SOON, Peer, Script, answering, trusting
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Play
-from raw_upstream import Peer, answering, trusting
 
 from gateway.errors import UpstreamUnreachable
 from gateway.upstream.aiohttp_client import AiohttpClient
 from gateway.upstream.client import Call
+from tests.upstream.conftest import Play
+from tests.upstream.raw_upstream import Peer, answering, trusting
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

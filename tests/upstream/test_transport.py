@@ -10,9 +10,6 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from conftest import Play
-from fake_socket import Line, ManualLoop
-from raw_upstream import SOON, Peer, answering
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.upstream.client import Call, Timeouts
@@ -21,6 +18,9 @@ from gateway.upstream.http1 import Origin, to_target
 from gateway.upstream.pool import Limits, Pool
 from gateway.upstream.transport import Transport
 from gateway.upstream.watchdog import Watchdog
+from tests.upstream.conftest import Play
+from tests.upstream.fake_socket import Line, ManualLoop
+from tests.upstream.raw_upstream import SOON, Peer, answering
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from fake_socket import Line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError, UpstreamError
 from gateway.upstream.http1 import AnswerParser, Part
+from tests.upstream.fake_socket import Line
 
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=10).map(lambda name: f"x-{name}")
 VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=20)

@@ -151,6 +151,6 @@ if #taken > 0 then
     reply[#reply + 1] = tonumber(tries[position] or 0)
     reply[#reply + 1] = tonumber(string.match(losses[position] or '0', '^%d+'))
   end
-  redis.call('HSET', GRANT, worker, fence .. ' ' .. cjson.encode(reply))
 end
+redis.call('HSET', GRANT, worker, fence .. ' ' .. cjson.encode(reply))
 return reply

@@ -4,6 +4,6 @@ local batch = ARGV[1]
 local record = find(batch)
 if record then unready(record) end
 redis.call('ZREM', WAKE, batch)
-redis.call('ZREM', DUE, batch)
 redis.call('HDEL', RECORDS, batch)
+redis.call('ZREM', DUE, batch) -- last: until then the sweeper comes back to it
 return 1
