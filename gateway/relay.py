@@ -87,8 +87,7 @@ class Relay:
             self._send(self.stream.fail(error))
         finally:
             self._sink.attach(None)
-        if self.stream.failure is not None:
-            raise self.stream.failure
+        self._check()
 
     def pause(self) -> None:
         self._paused_at = self._clock()
@@ -110,6 +109,15 @@ class Relay:
             self._write(self.stream.open())
         elif self._sink.committed and now - self._quiet_since >= self._pace.ping_after:
             self._write(PING)
+
+    def _check(self) -> None:
+        """Raise the stream's failure, and forget it: its traceback refers to this relay."""
+        failure, self.stream.failure = self.stream.failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure
 
     def _receive(self, piece: bytes) -> None:
         stream = self.stream

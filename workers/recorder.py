@@ -51,16 +51,17 @@ class Recorder:
         if len(self._waiting) < GROUP_ITEMS:
             await self.sleep(GROUP_SECONDS)
         group = self._waiting[:GROUP_ITEMS]
-        failures: list[Exception] = []
+        failure: Exception | None = None
         for batch_id in dict.fromkeys(waiting.batch_id for waiting in group):
+            of_batch = [waiting for waiting in group if waiting.batch_id == batch_id]
             try:
-                await self._record([waiting for waiting in group if waiting.batch_id == batch_id])
+                await self._record(of_batch)
             except (GatewayError, RedisError) as error:
-                failures.append(error)
-        if failures:
-            # To the end of the line: what is wrong with one batch must not hold up the others.
-            self._waiting = self._waiting[len(group) :] + [one for one in group if not one.outcome.done()]
-            raise failures[0]
+                failure = error
+                # To the end of the line: what is wrong with one batch must not hold up the others.
+                self._waiting = [waiting for waiting in self._waiting if waiting not in of_batch] + of_batch
+        if failure is not None:
+            raise failure
 
     async def _record(self, group: list[Waiting]) -> None:
         outcomes = await self.done(group[0].batch_id, [waiting.result for waiting in group])

@@ -77,7 +77,7 @@ def _is_entry(value: Any) -> bool:
 
 
 def _add_call(call: Any, target: PieceTarget) -> None:
-    function = (call.get("function") or {}) if isinstance(call, dict) else None
+    function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
         raise UpstreamError("The upstream sent a tool call of an unknown shape.")
     index = call.get("index")

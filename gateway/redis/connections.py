@@ -41,13 +41,13 @@ class RedisConnections:
     cache: Redis
 
 
-def queue_client(url: str, *, connections: int = 32) -> Redis:
+def queue_client(url: str, *, connections: int = 32, timeout: float = _QUEUE_TIMEOUT) -> Redis:
     """Raises ValueError for a URL that is none of redis://, rediss://, unix://."""
     pool = BlockingConnectionPool.from_url(
         checked_url(url),
         max_connections=connections,
         timeout=_QUEUE_POOL_TIMEOUT,
-        socket_timeout=_QUEUE_TIMEOUT,
+        socket_timeout=timeout,
         socket_connect_timeout=_QUEUE_CONNECT_TIMEOUT,
         **_common(),
     )

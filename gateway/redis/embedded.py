@@ -35,7 +35,6 @@ _START_SECONDS: Final = 10.0  # until it answers at all
 _LOAD_SECONDS: Final = 120.0  # until it has read its file: 2 GiB take well under 20 s
 _STOP_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.02
-_WATCH_SECONDS: Final = 1.0
 _BACKOFF_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 # All but administration and whatever reads or drops the whole key space; INFO is for health checks and admission.
@@ -49,10 +48,16 @@ class EmbeddedServerError(Exception):
 class EmbeddedServer:
     """`async with EmbeddedServer() as server`, then connect to `server.url`."""
 
-    def __init__(self, directory: Path | None = None, binaries: Sequence[Path] | None = None) -> None:
-        """`directory` defaults to `$XDG_STATE_HOME/dragoman`; `binaries` to those `find_binaries` knows."""
+    def __init__(
+        self, directory: Path | None = None, binaries: Sequence[Path] | None = None, *, watch_seconds: float = 1.0
+    ) -> None:
+        """`directory` defaults to `$XDG_STATE_HOME/dragoman`; `binaries` to those `find_binaries` knows.
+
+        `watch_seconds` is how often a process that has joined looks whether the owner is still there.
+        """
         self.directory = directory or default_directory()
         self._binaries = binaries
+        self._watch_seconds = watch_seconds
         self._socket = self.directory / "server.sock"
         self._owner_lock: int | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -121,7 +126,7 @@ class EmbeddedServer:
         """Until cancelled: wait for the server's end, or for the owner's, and run it again."""
         failures = 0
         while True:
-            await self._until_gone(_WATCH_SECONDS)
+            await self._until_gone(self._watch_seconds)
             _log.warning("embedded_server_gone", directory=str(self.directory), failures=failures)
             await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
             try:

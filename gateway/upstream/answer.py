@@ -19,6 +19,10 @@ HELD_LIMIT: Final = 256 * 1024
 """Bytes of body kept for a reader that has not come yet; the read that crosses it still fits (loops read 256 KiB)."""
 
 
+def read_already(_: bytes) -> None:
+    """In the reader's place once the answer has been read."""
+
+
 class SocketAnswer:
     """An `Answer` that arrives on a connection, from the sent request to its end or failure.
 
@@ -62,8 +66,8 @@ class SocketAnswer:
         except asyncio.CancelledError:
             self.abort()
             raise
-        if self._failure is not None and not self._parser.status:
-            raise self._failure
+        if not self._parser.status:
+            self._raise_failure()
 
     # The interface Answer.
 
@@ -184,10 +188,11 @@ class SocketAnswer:
                 self._settle()
                 self._waiter = self._connection.loop.create_future()
                 await self._waiter
-            if self._failure is not None:
-                raise self._failure
+            self._raise_failure()
         finally:
             self.abort()  # whoever leaves early closes; nothing happens after the end
+            # The reader, and the traceback of what was raised, refer back to this: kept, they would be garbage in rings.
+            self._receive, self._failure = read_already, None
 
     def _settle(self) -> None:
         """Act on where the answer stands: let go of the connection at its end, else read and watch, or rest."""
@@ -195,7 +200,7 @@ class SocketAnswer:
         if connection is None or part is Part.HEAD:
             return
         if part is Part.BROKEN:
-            self._fail(self._parser.failure)
+            self._fail(UpstreamError(self._parser.fault))
         elif part is Part.END:
             self._let_go(reusable=self._parser.reusable)
         else:
@@ -208,10 +213,18 @@ class SocketAnswer:
             soon = inf if seconds is None else self._connection.loop.time() + seconds
             self._connection.watchdog.watch(min(soon, self._ends_at))
 
-    def _fail(self, error: BaseException | None) -> None:
+    def _fail(self, error: BaseException) -> None:
         if self._connection is not None:
             self._failure = error
             self._let_go(reusable=False)
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # it refers to this frame: together they would keep the request alive until the next collection
 
     def _let_go(self, reusable: bool) -> None:
         connection, self._connection = self._connection, None

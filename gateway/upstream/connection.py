@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
             self._answer.finish()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self.watchdog.stop()
+        self.watchdog.retire()
         self._transport = None
         if self._answer is not None:
             self._answer.lose()

@@ -69,8 +69,6 @@ class Dialer:
 
     async def _current_addresses(self, loop: asyncio.AbstractEventLoop) -> Sequence[Address]:
         """Those of the last lookup while they hold; only one lookup runs at a time, the others wait for its result."""
-        if loop.time() < self._addresses_until:
-            return self._addresses
         async with self._one_lookup:
             if loop.time() >= self._addresses_until:
                 self._addresses = await self._look_up(self._origin.host, self._origin.port)

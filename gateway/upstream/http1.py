@@ -117,7 +117,7 @@ class AnswerParser:
     """One answer from its bytes: `feed` what arrived, `finish` at the end of the connection, then look at `part`.
 
     `status` and `headers` (lower-case names, repeated values joined by ", ") hold from the moment `part` leaves HEAD.
-    `reusable` says at END whether another request may follow on the connection; `failure` says at BROKEN why.
+    `reusable` says at END whether another request may follow on the connection; `fault` says at BROKEN what was wrong.
     """
 
     __slots__ = (
@@ -127,7 +127,7 @@ class AnswerParser:
         "_pieces",
         "_until_close",
         "_unyielding",
-        "failure",
+        "fault",
         "headers",
         "on_body",
         "part",
@@ -140,7 +140,7 @@ class AnswerParser:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.reusable = False
-        self.failure: UpstreamError | None = None
+        self.fault = ""
         self._head_only = method == "HEAD"
         self._until_close = False
         self._max_header_bytes = max_header_bytes
@@ -199,11 +199,11 @@ class AnswerParser:
             return b""
         return body
 
-    def _break(self, reason: str) -> None:
+    def _break(self, fault: str) -> None:
         self.reusable = False
         if self.part is not Part.END:
             self.part = Part.BROKEN
-            self.failure = UpstreamError(reason)
+            self.fault = fault
 
     # Called by httptools; what they raise makes feed_data raise HttpParserCallbackError.
 

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from math import inf
 
 
+def nothing() -> None:
+    """What a retired watchdog would call."""
+
+
 class Watchdog:
     """A deadline that may move at any time, on one timer: set anew only when it fires or the deadline comes nearer.
 
@@ -34,6 +38,11 @@ class Watchdog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def retire(self) -> None:
+        """Stop for good, and let go of whom to call: the connection, which refers to this."""
+        self.stop()
+        self._on_expiry = nothing
 
     def _arm(self) -> None:
         if self._timer is not None:

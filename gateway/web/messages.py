@@ -53,8 +53,14 @@ async def _reply(request: web.Request, context: Context, prompt: Prompt) -> web.
         return await _answer(exchange, plan)
     headers = [(REQUEST_ID, context.request_id), (X_REQUEST_ID, context.request_id), *plan_headers(plan)]
     reply = EventReply(request, headers)
-    with STREAMS.track_inprogress():
-        await exchange.stream(plan, reply)
+    whole = False
+    try:
+        with STREAMS.track_inprogress():
+            await exchange.stream(plan, reply)
+        whole = True
+    finally:
+        if reply.committed and not whole:
+            reply.abort()  # a reply that has begun cannot become another one
     return reply
 
 

@@ -88,7 +88,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a function of another shape": (completion({"tool_calls": [{"function": "f"}]}), "a tool call of an unknown shape"),
     "an old call of another shape": (completion({"function_call": "f"}), "a tool call of an unknown shape"),
     "a call without a name": (completion({"tool_calls": [{"id": "c", "function": {}}]}), "a tool call without a name"),
-    "a call without a function": (completion({"tool_calls": [{"id": "c"}]}), "a tool call without a name"),
+    "a call without a function": (completion({"tool_calls": [{"id": "c"}]}), "a tool call of an unknown shape"),
     "arguments that are no object": (completion({"tool_calls": [call_part(0, "[1]", "c", "f")]}), "not a JSON object"),
     "arguments of another shape": (completion({"tool_calls": [call_part(0, [1], "c", "f")]}), "not a JSON object"),
     "a finish of error": (completion({"content": "Hi"}, "error"), "failed while it was answering"),

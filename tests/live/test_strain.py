@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -240,3 +241,34 @@ async def test_a_start_that_cannot_work_says_why(
     assert process.returncode == 1
     assert message in errors.decode()
     assert "Traceback" not in errors.decode()
+
+
+@pytest.mark.parametrize("model", ["sim/echo", "sim/hang-up", "sim/stream-200-d5"])
+async def test_a_stream_that_is_over_is_freed_at_once(live: Live, model: str) -> None:
+    """Garbage in rings waits for a full collection, which is rare on purpose: 7 KiB for each stream (2026-11)."""
+
+    async def stream_and_leave() -> None:
+        reader, writer = await open_raw(live, {**ASK, "model": model, "stream": True})
+        await read_until(reader, b"content_block_delta")
+        if model != "sim/stream-200-d5":
+            await read_until(reader, b"0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        await live.simulator.requests()[-1].finished.wait()
+        await asyncio.sleep(0.05)
+
+    await stream_and_leave()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await stream_and_leave()
+        gc.collect()
+        left = {type(thing).__qualname__ for thing in gc.garbage if type(thing).__module__.startswith("gateway.")}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert {
+        name for name in left if name in ("Relay", "MessageStream", "EventReply", "SocketAnswer", "Watchdog")
+    } == set()

@@ -584,7 +584,7 @@ async def test_tls_towards_a_server_that_speaks_none_is_unreachable(make_client:
 
 async def test_closing_ends_pending_calls_and_refuses_new_ones(make_client: MakeClient, play: Play) -> None:
     client = make_client(max_connections=1)
-    upstream = await play(stalling)
+    upstream, another = await play(stalling), await play(stalling)
     answer = await client.open(post(upstream.url))
     reading = asyncio.create_task(answer.read(10))
     waiting = asyncio.create_task(client.open(post(upstream.url)))
@@ -594,6 +594,7 @@ async def test_closing_ends_pending_calls_and_refuses_new_ones(make_client: Make
         await reading
     with pytest.raises(Unavailable):
         await waiting
-    with pytest.raises(Unavailable):
-        await client.open(post(upstream.url))
+    for url in (upstream.url, another.url):
+        with pytest.raises(Unavailable):
+            await client.open(post(url))
     await client.close()

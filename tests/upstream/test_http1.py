@@ -46,7 +46,7 @@ def test_a_header_of_exactly_the_limit_passes_and_one_byte_more_does_not(reads: 
     assert b"".join(passing.feed(read) for read in reads) == b"ok"
     assert b"".join(failing.feed(read) for read in reads) == b""
     assert (passing.part, failing.part) == (Part.END, Part.BROKEN)
-    assert "header of more than" in str(failing.failure)
+    assert "header of more than" in failing.fault
 
 
 def test_the_limit_of_the_header_covers_interim_answers() -> None:
@@ -77,7 +77,7 @@ def test_what_yields_no_body_may_not_go_on_for_ever(start: bytes, more: bytes) -
     for _ in range(100):
         parser.feed(more)
     assert parser.part is Part.BROKEN
-    assert "without end" in str(parser.failure)
+    assert "without end" in parser.fault
 
 
 def test_small_chunks_may_go_on_for_ever() -> None:

@@ -67,7 +67,7 @@ def test_a_sound_answer_is_parsed_the_same_however_it_is_cut(answer: Sound, cuts
     body = b"".join(parser.feed(piece) for piece in cut(answer.wire, cuts))
     assert parser.part is (Part.BODY if answer.to_the_end else Part.END)
     parser.finish()
-    assert (parser.part, parser.failure) == (Part.END, None)
+    assert (parser.part, parser.fault) == (Part.END, "")
     assert (parser.status, parser.headers, body) == (answer.status, answer.headers, answer.body)
     assert parser.reusable is not answer.to_the_end
 

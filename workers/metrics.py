@@ -1,0 +1,26 @@
+"""Prometheus collectors of a worker. Labels come from closed sets."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from gateway.metrics import SECONDS
+
+RESULTS = Counter(
+    "gateway_batch_results_total",
+    "Finished items: succeeded or errored; duplicate and late ones were not kept",
+    ["result"],
+)
+ITEM_SECONDS = Histogram("gateway_batch_item_seconds", "From claim to recorded result", ["result"], buckets=SECONDS)
+IN_HAND = Gauge("gateway_batch_items_in_hand", "Items this worker has claimed and not finished")
+GIVEN_BACK = Counter(
+    "gateway_batch_items_given_back_total",
+    "Items put back into the queue: after a failure (pressure, failure, unreachable, account), before a call (refused),"
+    " or because the worker stops or gave up its lease",
+    ["reason"],
+)
+LEASES_GIVEN_UP = Counter("gateway_batch_leases_given_up_total", "Items whose call was broken off, by reason", ["reason"])
+CLAIMS = Counter("gateway_batch_claims_total", "Claims by what came of them", ["outcome"])
+
+# Of all workers together; each of them shows the same.
+QUEUE_ITEMS = Gauge("gateway_batch_queue_items", "Items of batches that have not ended, by state", ["state"])
+QUEUE_BATCHES = Gauge("gateway_batch_queue_batches", "Batches that have not ended")
+OLDEST_SECONDS = Gauge("gateway_batch_queue_oldest_seconds", "Age of the oldest batch that has items nobody has begun")

@@ -1,0 +1,71 @@
+"""Keeping the leases of items in hand, and giving the items up before somebody else may have them.
+
+A round renews everything each third of a lease, whatever the items do. A worker whose last good round began two thirds
+of a lease ago, or whose clock says that it slept through a whole lease, breaks off its upstream calls: others will make
+them. What is finished by then is still recorded.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from math import inf
+from typing import Final, Literal
+
+import structlog
+from redis.exceptions import RedisError
+
+from gateway.batches.queue import Claim, Renewal
+from gateway.errors import GatewayError
+from workers.holdings import Held, Holdings
+
+log = structlog.get_logger()
+
+# Parts of a lease: between rounds, for a round (Redis may hang instead of refusing), and without a good one.
+ROUND_EVERY: Final = 1 / 3
+ROUND_TIMEOUT: Final = 1 / 6
+FENCE_AFTER: Final = 2 / 3
+
+Reason = Literal["lost", "fenced", "slept"]
+Renew = Callable[[Claim, Iterable[int]], Awaitable[Renewal]]
+
+
+@dataclass(slots=True)
+class LeaseKeeper:
+    """`renew` is `BatchQueue.renew`; `gave_up` is told how many items were given up, and why. Call `step` in a loop."""
+
+    renew: Renew
+    holdings: Holdings
+    lease_seconds: float
+    gave_up: Callable[[Reason, int], None]
+    clock: Callable[[], float] = time.monotonic
+    _begun: float = inf  # the last round
+    _renewed: float = inf  # the last good one, when it began
+
+    async def step(self) -> None:
+        """One round. Raises when Redis cannot be reached in time."""
+        now = self.clock()
+        if now - self._begun > self.lease_seconds:
+            self._give_up("slept", self.holdings.all())
+        self._begun, self._renewed = now, min(now, self._renewed)
+        try:
+            async with asyncio.timeout(self.lease_seconds * ROUND_TIMEOUT):
+                for claim, held in self.holdings.claims():
+                    await self._renew(claim, held)
+        except (GatewayError, RedisError, TimeoutError):
+            if self.clock() - self._renewed >= self.lease_seconds * FENCE_AFTER:
+                self._give_up("fenced", self.holdings.all())
+            raise
+        self._renewed = now
+
+    async def _renew(self, claim: Claim, held: list[Held]) -> None:
+        renewal = await self.renew(claim, [one.index for one in held])
+        self._give_up("lost", [one for one in held if one.index in renewal.lost])
+
+    def _give_up(self, reason: Reason, held: list[Held]) -> None:
+        running = [one for one in held if one.aborted is None and one.call is not None]
+        for one in running:
+            one.abort(reason)
+        if running:
+            log.warning("leases_given_up", reason=reason, items=len(running))
+            self.gave_up(reason, len(running))

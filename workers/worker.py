@@ -1,0 +1,191 @@
+"""One worker: claim items up to the free slots, have each run, and stop without losing or leaving anything.
+
+A slot is taken from an item's claim until its result is recorded or the item is given back, so what waits for Redis is
+bounded by the slots. Items wait in the queue and never in a slot: one that may not go upstream now is given back.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from gateway.batches.chunks import BrokenBlob
+from gateway.batches.queue import BatchQueue, Claim, Release, WorkItem
+from gateway.errors import GatewayError
+from gateway.tasks import Repeated
+from gateway.upstream.routing import RoutingTable
+from workers import metrics
+from workers.attempt import Attempts
+from workers.gates import Gates, Pass, Refusal
+from workers.holdings import Held, Holdings
+
+log = structlog.get_logger()
+
+# How often an idle worker asks for work.
+IDLE_SECONDS: Final = 0.2
+# How often a worker whose items may not be called now looks whether they may.
+REFUSED_SECONDS: Final = 1.0
+# The longest that an item which was refused stays away: a probe may open its gate long before the gate's time.
+REFUSED_DELAY: Final = 10.0
+# Data that cannot be read may be readable by another worker, or never: then the batch expires.
+BROKEN_DELAY: Final = 600.0
+# After the drain time: for breaking calls off and giving their items back.
+GIVE_BACK_SECONDS: Final = 3.0
+
+
+@dataclass(slots=True)
+class Worker:
+    """`claiming` tells whether claims succeed."""
+
+    queue: BatchQueue
+    attempts: Attempts
+    gates: Gates
+    holdings: Holdings
+    table: RoutingTable
+    slots: int
+    chance: Callable[[], float] = random.random
+    claiming: Repeated = field(init=False)
+    _stop: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _freed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _tasks: set[asyncio.Task[None]] = field(init=False, default_factory=set)
+    _reach: int = field(init=False)  # items to claim at most: few while most are refused
+    _alone: bool = field(init=False, default=False)  # an item that must run alone is in hand
+    _yielding: bool = field(init=False, default=False)  # such an item waits for a worker with nothing in hand
+
+    def __post_init__(self) -> None:
+        self._reach = self.slots
+        self.claiming = Repeated("claim", self.claim, sleep=self._pause)
+
+    async def run(self, stop: asyncio.Event, drain_seconds: float) -> None:
+        """Work until `stop`; then finish what is in hand within `drain_seconds`, and give the rest back."""
+        self._stop = stop
+        self._spawn(self.claiming.run_until(stop))
+        try:
+            await stop.wait()
+            self._freed.set()
+            await self._finish(drain_seconds)
+            for held in self.holdings.all():
+                held.abort("stopping")
+            await self._finish(GIVE_BACK_SECONDS)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def claim(self) -> None:
+        """One round: as many items as there is room for, and the wait before the next."""
+        room = self._room()
+        if room == 0:
+            await self._until_freed()
+            return
+        wait = self.gates.upstream_wait(self.table.upstream.name)
+        if wait > 0:
+            await self._pause(min(wait, REFUSED_SECONDS))
+            return
+        claims = await self.queue.claim(room, idle=not self.holdings)
+        claimed = sum(len(claim.leases) for claim in claims)
+        metrics.CLAIMS.labels("granted" if claimed else "empty").inc()
+        self._yielding = any(claim.suspects and not claim.alone for claim in claims)
+        started = [await self._start(claim) for claim in claims]
+        await self._pace(room, claimed, sum(started))
+
+    # -- room
+
+    def _room(self) -> int:
+        if self._alone or (self._yielding and self.holdings):
+            return 0
+        return max(0, min(self.slots - len(self.holdings), self._reach))
+
+    async def _pace(self, room: int, claimed: int, started: int) -> None:
+        """Claim few while most of what is claimed may not run, or a closed gate would churn through a whole batch."""
+        if claimed > started:
+            self._reach = max(1, 2 * started)
+        else:
+            self._reach = min(self.slots, 2 * self._reach)
+        if claimed and not started:
+            await self._pause(REFUSED_SECONDS)
+        elif claimed < room:
+            await self._pause(IDLE_SECONDS)
+
+    async def _until_freed(self) -> None:
+        self._freed.clear()
+        await self._freed.wait()
+
+    async def _pause(self, seconds: float) -> None:
+        """Ends early when the worker is told to stop."""
+        if seconds > 0:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._stop.wait()
+            except TimeoutError:
+                pass
+
+    # -- starting
+
+    async def _start(self, claim: Claim) -> int:
+        """How many of the claim's items may run; the others are given back."""
+        if self._stop.is_set():
+            self._return(claim, "stopping")
+            return 0
+        try:
+            items = await self.queue.items(claim)
+        except BrokenBlob as error:
+            log.error("batch_data_broken", batch=claim.batch.id, problem=str(error))
+            self._return(claim, "broken", BROKEN_DELAY)
+            return 0
+        except (GatewayError, RedisError):
+            self._return(claim, "unread")
+            raise
+        refused: list[Release] = []
+        for work in items:
+            answer = await self._admit(work)
+            if isinstance(answer, Refusal):
+                delay = min(answer.seconds, REFUSED_DELAY) + self.chance()
+                refused.append(Release(work.lease.index, round(delay * 1000)))
+            else:
+                self._hold(Held(claim, work, answer))
+        if refused:
+            self._spawn(self.attempts.give_back(claim, refused, "refused"))
+        return len(items) - len(refused)
+
+    async def _admit(self, work: WorkItem) -> Pass | Refusal:
+        if not work.item.model:
+            return Pass()  # it will not get as far as the upstream
+        try:
+            return await self.gates.admit(self.table.resolve(work.item.model))
+        except (GatewayError, RedisError):
+            return Refusal(REFUSED_SECONDS)
+
+    def _return(self, claim: Claim, reason: str, delay: float = 0.0) -> None:
+        releases = [Release(lease.index, round(delay * 1000)) for lease in claim.leases]
+        self._spawn(self.attempts.give_back(claim, releases, reason))
+
+    # -- what is in hand
+
+    def _hold(self, held: Held) -> None:
+        self.holdings.add(held)
+        self._alone = held.claim.alone
+        metrics.IN_HAND.set(len(self.holdings))
+        self._spawn(self._run(held))
+
+    async def _run(self, held: Held) -> None:
+        try:
+            await self.attempts.run(held)
+        finally:
+            self.holdings.remove(held)
+            self._alone = self._alone and not held.claim.alone
+            metrics.IN_HAND.set(len(self.holdings))
+            self._freed.set()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _finish(self, seconds: float) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
