@@ -5,6 +5,7 @@ import typer
 from gateway import __version__
 from gateway.cli.dev import dev
 from gateway.cli.serve import serve
+from gateway.cli.worker import worker
 
 app = typer.Typer(
     name="dragoman",
@@ -14,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(serve)
+app.command()(worker)
 app.command()(dev)
 
 

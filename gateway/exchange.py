@@ -85,7 +85,7 @@ class Exchange:
         record.model, record.upstream, record.dialect = route.requested, route.upstream.name, route.dialect
         record.upstream_model = route.target.model
         record.stream = bool(request.get("stream"))
-        conversion = to_chat_request(request, route.target, self.keyring)
+        conversion = to_chat_request(request, route.target, self.keyring, context.session_id)
         record.notes = [f"{note.kind}:{note.field}" for note in (*prompt.notes, *conversion.notes)]
         estimate = self.calibration.estimate(record, request, prompt.body_size)
         if conversion.applied_edits:

@@ -17,7 +17,7 @@ from gateway.errors import GatewayError
 
 log = structlog.get_logger()
 
-# After a failed step. At most 2 s: whoever waits for Redis goes on within 5 s of its return, its own time-outs included.
+# After a failed step. At most 2 s: whoever waits for Redis goes on within 5 s of its return, its time-outs included.
 FIRST_BACKOFF: Final = 0.05
 MAX_BACKOFF: Final = 2.0
 

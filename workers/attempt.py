@@ -11,12 +11,13 @@ import structlog
 from redis.exceptions import RedisError
 from structlog.contextvars import bound_contextvars
 
+from gateway import ids
 from gateway.batches.queue import BatchQueue, Claim, ItemResult, Release
 from gateway.errors import GatewayError, InternalError, UpstreamTimedOut
 from gateway.exchange import Exchange
 from gateway.tasks import FIRST_BACKOFF, MAX_BACKOFF
 from workers import metrics
-from workers.execute import Failed, Succeeded, execute, to_failure
+from workers.execute import Failed, Succeeded, execute, to_failed
 from workers.gates import Gates
 from workers.holdings import Held
 from workers.recorder import Recorder
@@ -73,7 +74,8 @@ class Attempts:
         except TimeoutError:
             if held.aborted is not None:
                 return None
-            return to_failure(item, UpstreamTimedOut("The upstream took too long to finish its answer."))
+            error = UpstreamTimedOut("The upstream took too long to finish its answer.")
+            return to_failed(item, ids.request_id(), error, sent=True)
         finally:
             held.call = None
 

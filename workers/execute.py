@@ -97,8 +97,7 @@ async def execute(
     except Exception as error:  # noqa: BLE001 - the boundary: whatever an item meets becomes its result
         log.error("item_failed", **_where_raised(error))
         failure = InternalError("The gateway failed to process this request.")
-    result = {"type": "errored", "error": to_envelope(failure, context.request_id)}
-    return Failed(failure, to_line(item, result), sent=record.attempts > 0, cost=to_micros(record.cost))
+    return to_failed(item, context.request_id, failure, sent=record.attempts > 0, cost=to_micros(record.cost))
 
 
 def to_context(batch: BatchRecord) -> Context:
@@ -153,6 +152,11 @@ def fold(pieces: list[bytes]) -> dict[str, Any]:
     parser = EventParser()
     payloads = [payload for piece in pieces for payload in parser.feed(piece)]
     return fold_events(map(orjson.loads, payloads))
+
+
+def to_failed(item: Item, request_id: str, error: GatewayError, *, sent: bool, cost: int = 0) -> Failed:
+    result = {"type": "errored", "error": to_envelope(error, request_id)}
+    return Failed(error, to_line(item, result), sent, cost)
 
 
 def to_line(item: Item, result: dict[str, Any]) -> bytes:

@@ -66,7 +66,8 @@ class Gates:
                 wait, probed[name] = await self._probe(name)
                 if wait > 0:
                     return Refusal(wait)
-        return Pass(tuple((name, self._gates[name].enter(self.clock(), probe=probed.get(name, False))) for name in names))
+        now = self.clock()
+        return Pass(tuple((name, self._gates[name].enter(now, probe=probed.get(name, False))) for name in names))
 
     def upstream_wait(self, upstream: str) -> float:
         """Seconds for which no item at all may go to this upstream."""

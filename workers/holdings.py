@@ -1,4 +1,4 @@
-"""The items that this worker has in hand, from their claim until they are recorded or given back, and how to stop them."""
+"""The items that a worker has in hand, from their claim until they are recorded or given back, and how to stop them."""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -17,7 +17,7 @@ GIVEN_BACK = Counter(
     " or because the worker stops or gave up its lease",
     ["reason"],
 )
-LEASES_GIVEN_UP = Counter("gateway_batch_leases_given_up_total", "Items whose call was broken off, by reason", ["reason"])
+LEASES_GIVEN_UP = Counter("gateway_batch_leases_given_up_total", "Items whose call was broken off", ["reason"])
 CLAIMS = Counter("gateway_batch_claims_total", "Claims by what came of them", ["outcome"])
 
 # Of all workers together; each of them shows the same.

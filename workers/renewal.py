@@ -63,9 +63,9 @@ class LeaseKeeper:
         self._give_up("lost", [one for one in held if one.index in renewal.lost])
 
     def _give_up(self, reason: Reason, held: list[Held]) -> None:
-        running = [one for one in held if one.aborted is None and one.call is not None]
-        for one in running:
+        running = sum(1 for one in held if one.call is not None and one.aborted is None)
+        for one in held:
             one.abort(reason)
         if running:
-            log.warning("leases_given_up", reason=reason, items=len(running))
-            self.gave_up(reason, len(running))
+            log.warning("leases_given_up", reason=reason, items=running)
+            self.gave_up(reason, running)

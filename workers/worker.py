@@ -6,7 +6,9 @@ bounded by the slots. Items wait in the queue and never in a slot: one that may 
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -48,6 +50,7 @@ class Worker:
     table: RoutingTable
     slots: int
     chance: Callable[[], float] = random.random
+    clock: Callable[[], float] = time.monotonic
     claiming: Repeated = field(init=False)
     _stop: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _freed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -107,22 +110,22 @@ class Worker:
         else:
             self._reach = min(self.slots, 2 * self._reach)
         if claimed and not started:
-            await self._pause(REFUSED_SECONDS)
+            await self._until_freed(REFUSED_SECONDS)
         elif claimed < room:
             await self._pause(IDLE_SECONDS)
 
-    async def _until_freed(self) -> None:
+    async def _until_freed(self, seconds: float | None = None) -> None:
+        """Until an item is out of hand, or the worker is told to stop; at most so long."""
         self._freed.clear()
-        await self._freed.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._freed.wait()
 
     async def _pause(self, seconds: float) -> None:
         """Ends early when the worker is told to stop."""
-        if seconds > 0:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._stop.wait()
-            except TimeoutError:
-                pass
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
 
     # -- starting
 
@@ -137,9 +140,10 @@ class Worker:
             log.error("batch_data_broken", batch=claim.batch.id, problem=str(error))
             self._return(claim, "broken", BROKEN_DELAY)
             return 0
-        except (GatewayError, RedisError):
+        except (GatewayError, RedisError) as error:
+            log.warning("batch_data_not_read", batch=claim.batch.id, error=type(error).__name__)
             self._return(claim, "unread")
-            raise
+            return 0
         refused: list[Release] = []
         for work in items:
             answer = await self._admit(work)
@@ -147,7 +151,7 @@ class Worker:
                 delay = min(answer.seconds, REFUSED_DELAY) + self.chance()
                 refused.append(Release(work.lease.index, round(delay * 1000)))
             else:
-                self._hold(Held(claim, work, answer))
+                self._hold(Held(claim, work, answer, self.clock()))
         if refused:
             self._spawn(self.attempts.give_back(claim, refused, "refused"))
         return len(items) - len(refused)
@@ -184,7 +188,14 @@ class Worker:
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """An item whose task broke is claimed again once its lease is over; three times, and the item is given up."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("item_task_failed", error=type(error).__name__)
 
     async def _finish(self, seconds: float) -> None:
         if self._tasks:

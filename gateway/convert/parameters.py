@@ -6,7 +6,7 @@ places say differently is refused, since either answer would surprise somebody; 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -31,8 +31,6 @@ REASONING_FIELDS = frozenset({"thinking", "output_config", "reasoning", "reasoni
 # Further fields that Anthropic and chat share, in different terms; an override speaks in chat's.
 SHARED_FIELDS = frozenset({"top_k", "service_tier", "metadata", "tool_choice"})
 
-# OpenRouter tries at most this many models after the first.
-MAX_FALLBACKS = 3
 MAX_SESSION_ID = 256
 
 # OpenRouter takes one of the two, never both.
@@ -214,20 +212,15 @@ def _put_format(wanted: Mapping[str, Any], parameters: Parameters, path: str = "
     parameters.put("response_format", {"type": "json_schema", "json_schema": schema}, path)
 
 
-def _put_fallbacks(fallbacks: Any, parameters: Parameters) -> None:
+def _put_fallbacks(fallbacks: Sequence[Mapping[str, Any]], parameters: Parameters) -> None:
+    if not fallbacks:
+        return
     if not parameters.scope.target.openrouter:
         raise InvalidRequest("fallbacks: this upstream takes one model only")
-    if not isinstance(fallbacks, list) or not 0 < len(fallbacks) <= MAX_FALLBACKS:
-        raise InvalidRequest(f"fallbacks: expected a list of 1 to {MAX_FALLBACKS} models")
-    models: list[str] = []
     for index, fallback in enumerate(fallbacks):
-        model = fallback.get("model") if isinstance(fallback, dict) else None
-        if not isinstance(model, str):
-            raise InvalidRequest(f"fallbacks.{index}.model: Field required")
         if len(fallback) > 1:
             parameters.scope.note("dropped", f"fallbacks.{index}", "a fallback gets the request's own settings")
-        models.append(to_slug(model))
-    parameters.put("models", models, "fallbacks")
+    parameters.put("models", [to_slug(fallback["model"]) for fallback in fallbacks], "fallbacks")
 
 
 def _put_tier(tier: str, parameters: Parameters) -> None:

@@ -47,8 +47,13 @@ class Conversion:
     applied_edits: tuple[dict[str, Any], ...] = ()
 
 
-def to_chat_request(request: MessagesRequest, target: Target, keyring: Keyring) -> Conversion:
-    """Raises InvalidRequest, naming the field, for what this upstream cannot do and no note would make good."""
+def to_chat_request(
+    request: MessagesRequest, target: Target, keyring: Keyring, session_id: str | None = None
+) -> Conversion:
+    """Raises InvalidRequest, naming the field, for what this upstream cannot do and no note would make good.
+
+    `session_id` is what the client's headers say; OpenRouter keeps a session with one provider, whose cache is warm.
+    """
     overrides = request.get("openrouter") or {}
     keeps_deferred = target.openrouter and bool(request.get("deferred_tools") or overrides.get("deferred_tools"))
     scope = Scope(target, keyring, ToolNames(target.tool_name_limit), keeps_deferred)
@@ -62,9 +67,13 @@ def to_chat_request(request: MessagesRequest, target: Target, keyring: Keyring) 
     fields, stop_sequences = to_parameters(request, scope, conversation.effort)
     # The last two are ours to say, whatever an override holds.
     body = cast(ChatRequest, {**fields, "model": target.model, "messages": conversation.messages})
+    if session_id is not None and target.openrouter:
+        body.setdefault("session_id", session_id)
     _add_tools(body, request, conversation, scope)
     if request.get("stream"):
         body = to_streamed(body, target)
+    else:
+        body.pop("stream_options", None)  # upstreams refuse it where nothing is streamed
     return Conversion(
         body=body,
         notes=_distinct(scope.notes),

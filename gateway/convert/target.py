@@ -88,6 +88,11 @@ MANDATORY = re.compile(r"o\d|gpt-5(?![.\d]|-chat)|gemini-2\.5-pro|gemini-3.*-pro
 
 OPENAI_REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)(?!.*-chat)")
 
+# The end of an id that names one snapshot of a model, or the latest; OpenRouter's slugs name the model.
+SNAPSHOT = re.compile(r"-(?:20\d{6}|latest)$")
+# claude-sonnet-4-5 and claude-3-5-sonnet: OpenRouter writes versions with a dot.
+SLUG_VERSION = re.compile(r"(?<=-)(\d{1,2})-(\d{1,2})(?=-|$)")
+
 CLAUDE_VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[.-](\d{1,2})(?!\d))?(?!\d)")
 
 
@@ -148,8 +153,7 @@ def to_slug(model: str) -> str:
     """
     if "/" in model or not model.startswith("claude-"):
         return model
-    undated = re.sub(r"-\d{8}$", "", model)
-    return "anthropic/" + re.sub(r"(?<=-)(\d{1,2})-(\d{1,2})(?=-|$)", r"\1.\2", undated)
+    return "anthropic/" + SLUG_VERSION.sub(r"\1.\2", SNAPSHOT.sub("", model))
 
 
 def claude_version(model: str) -> tuple[int, int]:

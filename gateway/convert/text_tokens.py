@@ -65,38 +65,38 @@ RUNS = {
     "punctuation": _marking(PUNCTUATION),
 }
 
-# What is counted in the classes of a text, and its weights: Claude from 4.7 on, Claude before, vocabularies with
-# digits in groups of up to three (OpenAI, Llama, DeepSeek …), and those with digits one by one (Qwen, Mistral, Gemini).
+# What is counted in the classes of a text, and its weights in five sorts of vocabulary: Claude from 4.7 on, Claude
+# before, OpenAI, others with digits in groups (Llama, DeepSeek …), and those with digits one by one (Qwen, Mistral …).
 ASCII_WEIGHTS = {
-    "a": (0.278, 0.076, 0.083, 0.094),  # lower case
-    "A": (0.759, 0.222, 0.148, 0.205),  # upper case
-    "aA": (1.05, 2.03, 1.25, 1.16),  # words within a word
-    "0": (0.28, 0.23, 0.32, 0.96),
-    ".": (0.18, 0.05, 0.05, 0.06),
-    " ": (0.02, 0.03, 0.02, 0.04),
-    "n": (2.15, 1.96, 1.57, 2.03),  # line breaks
+    "a": (0.325, 0.085, 0.074, 0.078, 0.092),  # lower case
+    "A": (0.855, 0.265, 0.184, 0.189, 0.244),  # upper case
+    "aA": (0.72, 1.47, 0.65, 0.60, 0.54),  # words within a word
+    "0": (0.23, 0.20, 0.20, 0.20, 0.78),
+    ".": (0.19, 0.05, 0.05, 0.05, 0.07),
+    " ": (0.02, 0.05, 0.06, 0.04, 0.06),
+    "n": (2.02, 1.79, 1.30, 1.48, 1.81),  # line breaks
 }
 WIDE_WEIGHTS = {
-    "l": (2.30, 1.84, 1.56, 1.07),
-    "g": (0.77, 0.77, 0.50, 0.41),
-    "r": (0.49, 0.47, 0.42, 0.36),
-    "h": (0.81, 0.81, 0.58, 0.43),
-    "i": (0.98, 0.98, 0.82, 0.63),
-    "j": (0.92, 0.92, 1.21, 0.67),
-    "s": (0.52, 0.53, 0.39, 0.44),
-    "k": (0.77, 0.78, 0.64, 0.50),
-    "c": (1.14, 1.13, 0.71, 0.77),
-    "K": (1.33, 1.31, 0.84, 0.65),
-    "F": (1.23, 1.27, 0.85, 1.12),
-    "e": (4.45, 5.25, 3.04, 3.82),
+    "l": (2.47, 1.98, 1.25, 1.79, 1.16),
+    "g": (0.78, 0.77, 0.41, 0.52, 0.41),
+    "r": (0.49, 0.47, 0.35, 0.43, 0.36),
+    "h": (0.82, 0.81, 0.40, 0.62, 0.44),
+    "i": (0.98, 0.98, 0.43, 0.92, 0.64),
+    "j": (0.92, 0.93, 0.48, 1.36, 0.68),
+    "s": (0.53, 0.53, 0.38, 0.39, 0.44),
+    "k": (0.77, 0.78, 0.69, 0.63, 0.51),
+    "c": (1.15, 1.14, 0.78, 0.70, 0.79),
+    "K": (1.34, 1.32, 0.71, 0.88, 0.66),
+    "F": (1.22, 1.25, 1.29, 0.74, 1.08),
+    "e": (4.84, 5.40, 3.19, 3.35, 3.77),
 }
 # Runs of one sort that have at least so many characters.
 RUN_WEIGHTS = {
-    ("words", 1): (0.02, 0.44, 0.29, 0.24),
-    ("words", 5): (1.04, 1.00, 1.22, 1.00),
-    ("numbers", 1): (1.53, 1.32, 1.30, 0.96),
-    ("punctuation", 1): (0.20, 0.53, 0.19, 0.15),
-    ("punctuation", 2): (1.03, 0.32, 0.28, 0.46),
+    ("words", 1): (0.04, 0.51, 0.38, 0.37, 0.30),
+    ("words", 5): (0.33, 0.63, 0.81, 0.95, 0.79),
+    ("numbers", 1): (1.59, 1.42, 1.57, 1.65, 1.44),
+    ("punctuation", 1): (0.29, 0.50, 0.16, 0.11, 0.09),
+    ("punctuation", 2): (0.84, 0.53, 0.68, 0.60, 0.72),
 }
 
 Weights = tuple[tuple[bytes, float], ...]

@@ -29,10 +29,11 @@ class Profile:
 
 # Anthropic docs, 2026-11: 290 to 675 tokens come with tools, 496 on 4.5 and 4.6; a PDF page is 1,500 to 3,000 tokens of
 # text and an image; images are high resolution from 4.7 on.
-CLAUDE = Profile("claude", to_reading(0), 2.5, 350, 3800, 2576, 4784)
-OLDER_CLAUDE = Profile("claude-before-4.7", to_reading(1), 3.1, 500, 3800, 1568, 1568)
-GENERAL = Profile("general", to_reading(2), 3.8, 0, 2250, 1568, 1568)
-SINGLE_DIGITS = Profile("single-digits", to_reading(3), 3.5, 0, 2250, 1568, 1568)
+CLAUDE = Profile("claude", to_reading(0), 2.6, 350, 3800, 2576, 4784)
+OLDER_CLAUDE = Profile("claude-before-4.7", to_reading(1), 3.3, 500, 3800, 1568, 1568)
+OPENAI = Profile("openai", to_reading(2), 4.1, 0, 2250, 1568, 1568)
+GENERAL = Profile("general", to_reading(3), 4.1, 0, 2250, 1568, 1568)
+SINGLE_DIGITS = Profile("single-digits", to_reading(4), 3.8, 0, 2250, 1568, 1568)
 
 SINGLE_DIGIT_NAMES = (
     *("gemini", "gemma", "qwen", "qwq"),
@@ -43,6 +44,9 @@ SINGLE_DIGIT_NAMES = (
 @lru_cache(maxsize=1024)
 def to_profile(model: str) -> Profile:
     """Of the upstream's name for a model. Vocabularies that are not named here resemble those of GENERAL the most."""
+    name = bare_name(model)
     if to_family(model) == "claude":
         return CLAUDE if claude_version(model) >= (4, 7) else OLDER_CLAUDE
-    return SINGLE_DIGITS if bare_name(model).startswith(SINGLE_DIGIT_NAMES) else GENERAL
+    if to_family(model) == "openai" or name.startswith("gpt-oss"):
+        return OPENAI
+    return SINGLE_DIGITS if name.startswith(SINGLE_DIGIT_NAMES) else GENERAL

@@ -16,7 +16,7 @@ from gateway.convert.target import to_slug
 from gateway.convert.toolsets import TOOLSETS, members
 from gateway.convert.vocabulary import SERVER_TOOLS, TOOL_CHOICES
 from gateway.errors import InvalidRequest
-from gateway.schemas.anthropic import CustomTool, ToolChoice, ToolParam
+from gateway.schemas.anthropic import IS_GRAMMAR, CustomTool, ToolChoice, ToolParam, tool_kind
 from gateway.schemas.openai import ChatTool, FunctionDefinition, FunctionTool, OtherTool
 
 # Said of a tool without being a parameter of what it does upstream.
@@ -117,7 +117,7 @@ def _checked(definition: Any, path: str) -> ToolParam:
 def _add_tool(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope) -> None:
     kind: str = tool.get("type") or "custom"
     if kind == "custom":
-        is_grammar = "custom" in tool
+        is_grammar = tool_kind(tool) == IS_GRAMMAR
         chat_tools.append(_to_grammar_tool(tool, path, scope) if is_grammar else _to_function(tool, path, scope))
     elif kind in TOOLSETS:
         _add_members(chat_tools, tool, path, scope)

@@ -35,8 +35,8 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
 
     others
       gw:rl:{<scope>}        string  GCRA arrival time               itself
-      gw:cb:{<upstream>}     hash    a gate that is shut, of the upstream or of <upstream>/<model>: until, stamp, broken,
-                                     probe, probe_until              10 min after `until`
+      gw:cb:{<upstream>}     hash    a gate that is shut, of the upstream or of <upstream>/<model>: until, stamp,
+                                     broken, probe, probe_until      10 min after `until`
       gw:w:{<worker>}        hash    worker's heartbeat              30 s
       gw:k:{<digest>}        hash    a client key's record           none
       gw:c:{<digest>}        string  prompt-cache entry              per entry

@@ -655,6 +655,12 @@ class Diagnostics(TypedDict, total=False):
     previous_message_id: str | None
 
 
+class Fallback(TypedDict):
+    """A model to try next. What else it may carry is Anthropic's and is not checked: the conversion notes its loss."""
+
+    model: ModelName
+
+
 class PromptFields(PassThrough, total=False):
     """What Messages and count_tokens share: Anthropic's fields, and those of chat upstreams that are passed through.
 
@@ -682,6 +688,7 @@ class PromptFields(PassThrough, total=False):
     inference_geo: str | None
     diagnostics: Diagnostics | None
     context_management: ContextManagement | None
+    fallbacks: Annotated[list[Fallback], FAIL_FAST, Field(max_length=3)] | None
     openrouter: Overrides | None
     openai: Overrides | None
 

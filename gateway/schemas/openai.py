@@ -196,14 +196,27 @@ class PassThrough(TypedDict, total=False):
     deferred_tools: JsonObject | None
 
 
+class StreamOptions(TypedDict, total=False):
+    include_usage: bool
+    include_obfuscation: bool
+
+
 class Overrides(PassThrough, total=False):
-    """The content of a request's `openrouter` or `openai` object: also what Anthropic has under the same name."""
+    """The content of a request's `openrouter` or `openai` object: also what Anthropic has under the same name.
+
+    `tool_choice` says what Anthropic's cannot, as `allowed_tools` does; its content is the upstream's to check.
+    """
 
     temperature: ZeroToTwo | None
     top_p: ZeroToOne | None
     top_k: Annotated[int, Field(ge=0)] | None
     service_tier: str | None
     metadata: JsonObject | None
+    stream_options: StreamOptions | None
+    tool_choice: (
+        Annotated[Annotated[str, Tag(AS_TEXT)] | Annotated[JsonObject, Tag(AS_OBJECT)], Discriminator(text_or_object)]
+        | None
+    )
 
 
 # --- a chat request, as the gateway writes it -----------------------------------------------------------------------
@@ -370,11 +383,6 @@ class NamedToolChoice(TypedDict):
 
 
 ChatToolChoice: TypeAlias = Literal["none", "auto", "required"] | NamedToolChoice | JsonObject
-
-
-class StreamOptions(TypedDict, total=False):
-    include_usage: bool
-    include_obfuscation: bool
 
 
 class ChatRequest(PassThrough, total=False):

@@ -191,7 +191,7 @@ class SocketAnswer:
             self._raise_failure()
         finally:
             self.abort()  # whoever leaves early closes; nothing happens after the end
-            # The reader, and the traceback of what was raised, refer back to this: kept, they would be garbage in rings.
+            # The reader and the traceback of what was raised refer back to this: kept, they would be garbage in rings.
             self._receive, self._failure = read_already, None
 
     def _settle(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from gateway.convert.target import Flavor, Target, to_target
+from gateway.convert.target import Flavor, Target, to_slug, to_target
 
 MAX_REMEMBERED = 1024
 
@@ -18,9 +18,6 @@ Dialect = Literal["chat", "messages"]
 
 # Claude Code appends this to a model's name to ask for the long context window.
 CONTEXT_SUFFIX = re.compile(r"\[1m\]$")
-DATE_SUFFIX = re.compile(r"-(?:20\d{6}|latest)$")
-# claude-sonnet-4-5 and claude-3-5-sonnet: OpenRouter writes versions with a dot.
-VERSION = re.compile(r"(?<=-)(\d{1,2})-(\d{1,2})(?=-|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +68,3 @@ class RoutingTable:
     def _wildcard(self, name: str) -> str | None:
         patterns = [alias for alias in self.aliases if alias.endswith("*") and name.startswith(alias[:-1])]
         return self.aliases[max(patterns, key=len)] if patterns else None
-
-
-def to_slug(name: str) -> str:
-    """OpenRouter's slug of a bare Claude name; any other name as it is.
-
-    >>> to_slug("claude-sonnet-4-5-20250929"), to_slug("openai/gpt-5")
-    ('anthropic/claude-sonnet-4.5', 'openai/gpt-5')
-    """
-    if "/" in name or not name.startswith("claude-"):
-        return name
-    return "anthropic/" + VERSION.sub(r"\1.\2", DATE_SUFFIX.sub("", name))

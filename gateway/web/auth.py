@@ -12,7 +12,7 @@ DEFAULT_VERSION = "2023-06-01"
 VERSIONS = frozenset({DEFAULT_VERSION, "2026-10-21"})
 MAX_BETAS = 100
 # Ids of other parties are logged, never used as keys: short, and without anything that could break a line.
-FOREIGN_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
+FOREIGN_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,256}")
 
 REQUEST_ID = web.RequestKey("request_id", str)
 
@@ -33,7 +33,7 @@ def to_context(request: web.Request) -> Context:
         api_version=version,
         betas=parse_betas(headers.getall("anthropic-beta", ())),
         trace_parent=_foreign_id(headers.get("traceparent")),
-        session_id=_foreign_id(headers.get("x-claude-code-session-id")),
+        session_id=_foreign_id(headers.get("x-session-id") or headers.get("x-claude-code-session-id")),
         agent_id=_foreign_id(headers.get("x-claude-code-agent-id")),
         parent_agent_id=_foreign_id(headers.get("x-claude-code-parent-agent-id")),
     )

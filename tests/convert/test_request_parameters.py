@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from gateway.convert.request import to_chat_request
 from gateway.convert.target import ReasoningSupport, Target, to_target
 from gateway.errors import InvalidRequest
 from tests.convert.conversions import (
@@ -15,6 +16,7 @@ from tests.convert.conversions import (
     GEMINI,
     GPT,
     HELLO,
+    KEYRING,
     OPENAI,
     OPENAI_PLAIN,
     STRICT,
@@ -600,28 +602,35 @@ FALLBACKS = [{"model": "claude-haiku-4-5-20251001"}, {"model": "openai/gpt-5"}]
 
 
 def test_r2_fallbacks_become_models_of_openrouters() -> None:
-    conversion = convert(fallbacks=FALLBACKS, is_checked=False)
+    conversion = convert(fallbacks=FALLBACKS)
     assert conversion.body["models"] == ["anthropic/claude-haiku-4.5", "openai/gpt-5"]
     assert conversion.notes == ()
 
 
 def test_settings_of_a_fallback_are_noted() -> None:
-    conversion = convert(fallbacks=[{"model": "a/b", "max_tokens": 5}], is_checked=False)
+    conversion = convert(fallbacks=[{"model": "a/b", "max_tokens": 5}])
     assert losses(conversion) == [("dropped", "fallbacks.0")]
 
 
 BAD_FALLBACKS = [
-    pytest.param(STRICT, FALLBACKS, "fallbacks: this upstream takes one model only", id="elsewhere"),
-    pytest.param(DEEPSEEK, "default", "fallbacks: expected a list of 1 to 3 models", id="Anthropic's own chain"),
-    pytest.param(DEEPSEEK, [*FALLBACKS, *FALLBACKS], "fallbacks: expected a list of 1 to 3 models", id="too many"),
-    pytest.param(DEEPSEEK, [{"name": "x"}], "fallbacks.0.model: Field required", id="without a model"),
+    pytest.param(STRICT, FALLBACKS, "fallbacks: this upstream takes one model only", id="R2 fallbacks elsewhere"),
+    pytest.param(
+        DEEPSEEK, "default", "fallbacks: Input should be a valid list", id="R2 Anthropic's own chain of fallbacks"
+    ),
+    pytest.param(
+        DEEPSEEK,
+        [*FALLBACKS, *FALLBACKS],
+        "fallbacks: List should have at most 3 items after validation, not 4",
+        id="R2 too many fallbacks",
+    ),
+    pytest.param(DEEPSEEK, [{"name": "x"}], "fallbacks.0.model: Field required", id="R2 a fallback without a model"),
 ]
 
 
 @pytest.mark.parametrize(("target", "fallbacks", "message"), BAD_FALLBACKS)
 def test_fallbacks_that_cannot_be_tried_are_refused(target: Target, fallbacks: Any, message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        convert(target, fallbacks=fallbacks, is_checked=False)
+        convert(target, fallbacks=fallbacks)
     assert caught.value.message == message
 
 
@@ -632,7 +641,26 @@ def test_a_field_that_nobody_knows_is_noted_not_sent() -> None:
 
 
 def test_o46_stream_options_of_the_client_are_kept() -> None:
-    body = convert(
-        STRICT, stream=True, openai={"stream_options": {"include_obfuscation": False}}, is_checked=False
-    ).body
+    options = {"include_obfuscation": False}
+    body = convert(STRICT, stream=True, openai={"stream_options": options}).body
     assert body["stream_options"] == {"include_obfuscation": False, "include_usage": True}
+    assert "stream_options" not in convert(STRICT, openai={"stream_options": options}).body
+
+
+SESSIONS = [
+    pytest.param(DEEPSEEK, {}, "h", id="R23 the session of the client's headers"),
+    pytest.param(DEEPSEEK, {"session_id": "b"}, "b", id="R23 the body's session wins over the header's"),
+    pytest.param(
+        DEEPSEEK,
+        {"metadata": {"user_id": "x_session_m"}},
+        "m",
+        id="R23 so does the session in the user id",
+    ),
+    pytest.param(STRICT, {}, None, id="R23 a strict upstream knows no sessions"),
+]
+
+
+@pytest.mark.parametrize(("target", "fields", "expected"), SESSIONS)
+def test_a_session_keeps_its_provider(target: Target, fields: dict[str, Any], expected: str | None) -> None:
+    request = cast(Any, {"model": "any", "max_tokens": 1, "messages": [HELLO], **fields})
+    assert to_chat_request(request, target, KEYRING, "h").body.get("session_id") == expected

@@ -216,7 +216,7 @@ def contents(value: Any) -> Any:
 
 
 @given(answer=answers(), model=MODELS, shown=st.booleans(), counted=st.booleans(), data=st.data())
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_a_stream_folds_to_the_json_answer(
     answer: tuple[Json, list[Json]], model: str, shown: bool, counted: bool, data: st.DataObject
 ) -> None:

@@ -99,7 +99,7 @@ def damaged(payload: bytes, place: int, junk: bytes) -> bytes:
 
 
 @given(payloads=streams(), end=st.sampled_from([sse(finish()) + DONE, sse(finish(), usage()) + DONE, b""]))
-@settings(max_examples=600)
+@settings(max_examples=300)
 @example(payloads=[tight(say("a")), tight(say("a")), tight(say("ä"))], end=sse(finish()) + DONE)
 @example(payloads=[loose(say("a")), loose({**say("a"), "content": "a"})], end=b"")
 def test_spliced_deltas_are_the_bytes_of_the_full_way(payloads: list[bytes], end: bytes) -> None:

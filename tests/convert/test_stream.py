@@ -247,7 +247,7 @@ def check_survives(stream: bytes, **fields: Any) -> None:
 
 
 @given(payloads=st.lists(strange_chunks(), max_size=4), stops=st.sampled_from([(), ("a",)]), is_claude=st.booleans())
-@settings(max_examples=600)
+@settings(max_examples=300)
 def test_no_chunk_makes_it_raise(payloads: list[bytes], stops: tuple[str, ...], is_claude: bool) -> None:
     model = "anthropic/claude-sonnet-4.5" if is_claude else "acme/writer"
     check_survives(sse(*payloads, finish()) + DONE, stop_sequences=stops, upstream_model=model)

@@ -171,15 +171,12 @@ def test_a_forced_choice_that_has_lost_its_tools_is_noted() -> None:
 
 def test_o15_allowed_tools_reach_openai_as_they_are() -> None:
     allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}
-    assert (
-        convert(OPENAI, tools=[tool()], openai={"tool_choice": allowed}, is_checked=False).body["tool_choice"]
-        == allowed
-    )
+    assert convert(OPENAI, tools=[tool()], openai={"tool_choice": allowed}).body["tool_choice"] == allowed
 
 
 def test_a_choice_that_differs_from_an_override_is_refused() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        convert(tools=[tool()], tool_choice={"type": "any"}, openrouter={"tool_choice": "none"}, is_checked=False)
+        convert(tools=[tool()], tool_choice={"type": "any"}, openrouter={"tool_choice": "none"})
     assert caught.value.message == "tool_choice: conflicts with the tool_choice of chat; set only one of them"
 
 
@@ -487,6 +484,10 @@ def test_a_tool_that_nobody_would_run_is_refused_by_name(
     with pytest.raises(InvalidRequest) as caught:
         convert(target, tools=[server_tool])
     assert caught.value.message == message
+
+
+def test_o24_a_key_named_custom_makes_no_grammar_of_a_function() -> None:
+    assert tools_of(tool(custom={"owner": "team"})) == [chat_tool()]
 
 
 def test_o24_tools_with_a_grammar_reach_openai_as_they_are() -> None:

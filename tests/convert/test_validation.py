@@ -298,7 +298,6 @@ def test_sampling_parameters_are_accepted_before(name: str, value: Any) -> None:
 
 UNSUPPORTED = {
     "compaction": {"type": "summarize"},
-    "fallbacks": "default",
     "fallback_credit_token": "token",
     "billing_policy": {"type": "billing_policy"},
     "mcp_servers": [{"type": "url", "name": "n", "url": "https://example.com"}],

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError
+from redis.exceptions import ResponseError
 
 from gateway.redis.connections import queue_client
 from gateway.redis.embedded import (
@@ -67,13 +67,16 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 async def test_it_starts_private_and_bounded(directory: Path) -> None:
     async with server_in(directory) as server:
         assert server.is_owner
-        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-        assert stat.S_IMODE((directory / "server.sock").stat().st_mode) == 0o700
+        assert [mode_of(path) for path in (directory, directory / "server.sock")] == [0o700, 0o700]
         info = await ask(server, "INFO")
         assert info["tcp_port"] == 0
         assert info["maxmemory_policy"] == "noeviction"
         assert 0 < info["maxmemory"] <= 2 * 1024**3
         assert info["aof_enabled"] == 1
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 REFUSED = [
@@ -106,7 +109,7 @@ ALLOWED = [
 async def test_it_refuses_what_no_part_of_the_gateway_needs(directory: Path) -> None:
     async with server_in(directory) as server:
         for command in REFUSED:
-            with pytest.raises(NoPermissionError):
+            with pytest.raises(ResponseError, match=r"permission|not allowed"):
                 await ask(server, *command)
         for command in ALLOWED:
             await ask(server, *command)
@@ -179,8 +182,7 @@ async def test_a_server_whose_owner_was_killed_is_adopted_and_stopped(directory:
     async with server_in(directory) as server:
         assert server.is_owner
         assert await process_of(server) == orphan
-    with pytest.raises(ProcessLookupError):
-        os.kill(orphan, 0)
+    assert not (directory / "server.pid").exists()
 
 
 async def test_a_socket_left_by_a_dead_server_is_no_obstacle(directory: Path) -> None:
@@ -249,13 +251,17 @@ async def test_a_path_too_long_for_a_socket_is_refused_before_anything_is_made(d
     long = directory / ("x" * 100)
     with pytest.raises(EmbeddedServerError, match="XDG_STATE_HOME"):
         await EmbeddedServer(long).start()
-    assert not directory.exists()
+    assert not any_in(directory.parent)
+
+
+def any_in(directory: Path) -> bool:
+    return any(directory.iterdir())
 
 
 async def test_a_directory_that_cannot_be_made_is_named(directory: Path) -> None:
-    directory.write_text("a file")
-    with pytest.raises(EmbeddedServerError, match=f"{directory}/x cannot be used"):
-        await EmbeddedServer(directory / "x").start()
+    a_file = fake(directory, "true")
+    with pytest.raises(EmbeddedServerError, match=f"{a_file}/x cannot be used"):
+        await EmbeddedServer(a_file / "x").start()
 
 
 def test_state_is_kept_where_the_desktop_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@ from types import MappingProxyType
 
 import pytest
 
-from gateway.upstream.routing import RoutingTable, Upstream, to_slug
+from gateway.upstream.routing import RoutingTable, Upstream
 
 ALIASES = MappingProxyType(
     {
@@ -41,22 +41,6 @@ def test_names_resolve_by_precedence(requested: str, model: str) -> None:
 
 def test_on_another_upstream_claude_names_stay_as_they_are() -> None:
     assert table("openai").resolve("claude-opus-4-8").target.model == "claude-opus-4-8"
-
-
-@pytest.mark.parametrize(
-    ("name", "slug"),
-    [
-        ("claude-sonnet-4-5-20250929", "anthropic/claude-sonnet-4.5"),
-        ("claude-sonnet-4-20250514", "anthropic/claude-sonnet-4"),
-        ("claude-3-5-sonnet-20241022", "anthropic/claude-3.5-sonnet"),
-        ("claude-3-7-sonnet-latest", "anthropic/claude-3.7-sonnet"),
-        ("claude-3-haiku-20240307", "anthropic/claude-3-haiku"),
-        ("claude-opus-5", "anthropic/claude-opus-5"),
-        ("claude-fable-5-1", "anthropic/claude-fable-5.1"),
-    ],
-)
-def test_claude_names_of_all_ages_become_slugs(name: str, slug: str) -> None:
-    assert to_slug(name) == slug
 
 
 def test_an_upstream_never_shows_its_key() -> None:

@@ -22,7 +22,7 @@ from gateway.upstream.pool import Limits, Pool
 from gateway.upstream.transport import Transport
 from gateway.upstream.watchdog import Watchdog
 from tests.upstream.conftest import Play
-from tests.upstream.fake_socket import Line, ManualLoop
+from tests.upstream.fake_socket import Line, ManualLoop, NoKeeper
 from tests.upstream.raw_upstream import SOON, Peer, answering
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -294,16 +294,16 @@ async def test_an_address_that_refuses_gives_way_to_the_next(play: Play) -> None
     connection.abort()
 
 
-async def test_a_connection_that_is_closed_as_soon_as_it_is_made_is_unreachable(play: Play) -> None:
-    class ClosedAtOnce(Connection):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)
-            self.abort()
+async def test_a_connection_that_the_upstream_closes_at_once_is_unreachable(play: Play) -> None:
+    class Closing(Connection):
+        closed = True  # type: ignore[assignment]
 
     upstream = await play(Peer.gone)
     dialer = Dialer(to_target(upstream.url).origin, None)
+    made = Closing(asyncio.get_running_loop(), NoKeeper(), 20)
     with pytest.raises(UpstreamUnreachable):
-        await dialer.dial(lambda: ClosedAtOnce(asyncio.get_running_loop(), NoKeeper(), 20), 20, float("inf"))
+        await dialer.dial(lambda: made, 20, float("inf"))
+    made.abort()
 
 
 def address_of(url: str) -> Address:

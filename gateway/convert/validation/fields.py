@@ -23,9 +23,7 @@ RESERVED_FIELDS = (
     "prompt",
     "max_tokens",
     "stream",
-    "stream_options",
     "tools",
-    "tool_choice",
     "functions",
     "function_call",
 )
@@ -38,7 +36,6 @@ MAX_BIAS = 100
 UNSUPPORTED_FIELDS = {
     "thread": "Message threads are not supported here; send the whole conversation in `messages`.",
     "compaction": "Compaction is not supported here.",
-    "fallbacks": "Fallback models are named in `models` here.",
     "fallback_credit_token": "Fallback credits are not supported here.",
     "billing_policy": "Billing policies are not supported here.",
     "mcp_servers": "MCP servers are not connected to from here; offer their tools in `tools`.",

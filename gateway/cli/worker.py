@@ -1,0 +1,9 @@
+"""`dragoman worker`: becomes `python -m workers`, since nothing in `gateway` imports the workers."""
+
+import os
+import sys
+
+
+def worker() -> None:
+    """Drain message batches from Redis, until SIGTERM or SIGINT."""
+    os.execv(sys.executable, [sys.executable, "-m", "workers"])  # noqa: S606 - this interpreter, and no shell

@@ -1,0 +1,57 @@
+"""Whatever can be called, sent, received or scraped is documented, and what the documents show works."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+import gateway.metrics
+import workers.metrics
+from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
+
+ROOT = Path(__file__).parent.parent
+API = (ROOT / "docs/api.md").read_text()
+METRICS = (ROOT / "docs/metrics.md").read_text()
+SOURCES = [path.read_text() for room in ("gateway", "workers") for path in (ROOT / room).rglob("*.py")]
+
+
+def rows(text: str, heading: str) -> set[str]:
+    """The first column of the table under a heading."""
+    section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("heading", "routes"),
+    [("Routes of the client listener", CLIENT_ROUTES), ("Routes of the admin listener", ADMIN_ROUTES)],
+)
+def test_every_route_is_documented_and_every_documented_route_is_there(heading: str, routes: Any) -> None:
+    assert rows(API, heading) == {f"{route.method} {route.path}" for route in routes}
+
+
+def test_every_header_of_our_own_is_documented() -> None:
+    used = {name for source in SOURCES for name in re.findall(r'"(x-gateway-[a-z-]+)"', source)}
+    assert used == set(re.findall(r"`(x-gateway-[a-z-]+)`", API))
+
+
+def test_every_metric_is_documented_with_its_type_and_labels() -> None:
+    written = set(re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*) \|", METRICS, re.MULTILINE))
+    assert written == {
+        described(metric)
+        for module in (gateway.metrics, workers.metrics)
+        for metric in vars(module).values()
+        if isinstance(metric, MetricWrapperBase)
+    }
+
+
+def described(metric: MetricWrapperBase) -> tuple[str, str, str]:
+    name = metric._name + ("_total" if metric._type == "counter" else "")
+    return name, metric._type, ", ".join(f"`{label}`" for label in metric._labelnames)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy/README.md"])
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
