@@ -11,7 +11,7 @@ INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench lock clean
+.PHONY: help run test check docs fuzz bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,11 +22,18 @@ run: $(VENV)/.runtime ## install and start everything on this machine: http://12
 test: $(VENV)/.development ## install and run the whole suite
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/.development ## lint, format, types and architecture, in half a minute
+check: $(VENV)/.development ## lint, format, types, documentation and architecture, in half a minute
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m tests.conversion_page --check
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+docs: $(VENV)/.development ## write docs/conversion.md from the tests
+	$(BIN)/python -m tests.conversion_page
+
+fuzz: $(VENV)/.development ## feed the conversion broken bodies and streams for some minutes
+	$(BIN)/python -m tests.fuzz
 
 bench: $(VENV)/.development ## measure the gateway beside a bare proxy
 	$(BIN)/python -m bench

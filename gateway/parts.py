@@ -58,7 +58,7 @@ def to_upstream(settings: Settings) -> Upstream:
         headers.append(("x-title", settings.app_title))
         if settings.app_url:
             headers.append(("http-referer", settings.app_url))
-    return Upstream(settings.upstream_name, settings.base_url, key, settings.flavor, tuple(headers))
+    return Upstream(settings.upstream_label, settings.base_url, key, settings.flavor, tuple(headers))
 
 
 def to_table(settings: Settings, upstream: Upstream) -> RoutingTable:

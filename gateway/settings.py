@@ -43,6 +43,7 @@ class Settings(BaseSettings):
         default=None,
         validation_alias=AliasChoices("GATEWAY_UPSTREAM_API_KEY", "OPENROUTER_API_KEY", "upstream_api_key"),
     )
+    upstream_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
     upstream_flavor: Literal["auto", "openrouter", "openai"] = "auto"
     dialect: Literal["auto", "chat"] = "auto"
     app_url: str | None = None
@@ -117,9 +118,9 @@ class Settings(BaseSettings):
         return self.upstream_url is not None or self.upstream_api_key is not None
 
     @property
-    def upstream_name(self) -> str:
+    def upstream_label(self) -> str:
         """What headers, logs and metrics call the upstream; its address stays out of them."""
-        return "openrouter" if self.flavor == "openrouter" else "upstream"
+        return self.upstream_name or ("openrouter" if self.flavor == "openrouter" else "upstream")
 
     @property
     def base_url(self) -> str:

@@ -64,6 +64,7 @@ async def _running(settings: Settings, output: BufferedLogger, notes: list[str])
             url = await stack.enter_async_context(_simulator())
             upstream = Upstream("simulator", url, headers=JSON_HEADERS)
             environment |= {"GATEWAY_UPSTREAM_URL": url, "GATEWAY_UPSTREAM_FLAVOR": "openrouter"}
+            environment |= {"GATEWAY_UPSTREAM_NAME": upstream.name}
         if settings.redis_url is None:
             settings = await _with_redis(settings, stack, notes)
         addresses = await stack.enter_async_context(running(settings, upstream=upstream, output=output))
@@ -99,7 +100,7 @@ async def _simulator() -> AsyncIterator[str]:
 
 def _welcome(addresses: Addresses, settings: Settings, notes: list[str]) -> None:
     url = "http://{}:{}".format(*addresses.client)
-    served = "upstream: " + settings.upstream_name
+    served = "upstream: " + settings.upstream_label
     if not settings.has_upstream:
         served = "upstream: none configured, so a SIMULATOR answers; set OPENROUTER_API_KEY for real models"
     access = "clients need a key" if settings.auth == "keys" else "no client key needed on this machine"

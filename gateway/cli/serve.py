@@ -139,4 +139,4 @@ def _report(addresses: Addresses, settings: Settings) -> None:
         log.info("front_end_started", client=client, pid=os.getpid())
         return
     admin = "{}:{}".format(*addresses.admin)
-    log.info("listening", client=client, admin=admin, upstream=settings.upstream_name, auth=settings.auth)
+    log.info("listening", client=client, admin=admin, upstream=settings.upstream_label, auth=settings.auth)

@@ -26,6 +26,11 @@ class ChunkDecoder:
     def __init__(self) -> None:
         self._halves: dict[str, str] = {}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no half is waiting for its other."""
+        return not self._halves
+
     def decode(self, payload: bytes) -> dict[str, Any]:
         """Raises UpstreamError when the payload is not one JSON object."""
         try:

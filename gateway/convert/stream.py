@@ -26,6 +26,8 @@ from gateway.convert.usage import counts_of, estimated_usage, to_delta_usage, to
 from gateway.errors import GatewayError, UpstreamError
 from gateway.sse import EventParser
 
+# Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
+MAX_MISSES = 8
 CUT = "The upstream closed the connection before the end of its answer."
 
 
@@ -54,8 +56,8 @@ class MessageStream:
     """One answer's way through the gateway. `opened` says that an earlier attempt already sent message_start."""
 
     __slots__ = (
-        "_assembly", "_counts", "_decoder", "_finish", "_last_chunk", "_opened", "_parser", "_reply", "_splice",
-        "_target", "_writer", "done", "failure", "started", "stop",
+        "_assembly", "_counts", "_decoder", "_finish", "_last_chunk", "_misses", "_opened", "_parser", "_reply",
+        "_splice", "_target", "_writer", "done", "failure", "started", "stop",
     )  # fmt: skip
 
     def __init__(self, reply: Reply, *, opened: bool = False) -> None:
@@ -70,6 +72,7 @@ class MessageStream:
         self._counts: dict[str, Any] | None = None
         self._last_chunk: dict[str, Any] = {}
         self._splice: Splice | None = None
+        self._misses = 0  # splices in a row that never applied
         self.failure: GatewayError | None = None
         self.stop: Stop | None = None
         self.started = False  # whether the client has been shown any content
@@ -140,8 +143,10 @@ class MessageStream:
     def _read(self, piece: bytes) -> None:
         for payload in self._parser.feed(piece):
             splice = self._splice
-            if splice is None or not splice.apply(payload, self._writer):
-                self._take_payload(payload)
+            if splice is not None and splice.apply(payload, self._writer):
+                self._misses = 0
+                continue
+            self._take_payload(payload)
             if self.done:
                 return
 
@@ -162,16 +167,28 @@ class MessageStream:
             chunk = self._decoder.decode(payload)
         except UpstreamError:
             return
-        self._take_chunk(chunk, payload)
+        self._take_chunk(chunk)
 
     def _take_payload(self, payload: bytes) -> None:
-        self._splice = None
+        """The full way; a delta that only lengthened the open block shows the short way for those after it."""
+        splice, self._splice = self._splice, None
         if payload == b"[DONE]":
             self._complete()
-        else:
-            self._take_chunk(self._decoder.decode(payload), payload)
+            return
+        before = self._assembly.open
+        delta = self._take_chunk(self._decoder.decode(payload))
+        if delta and before is not None and before is self._assembly.open and self._target is self._assembly:
+            self._splice = self._next_splice(splice, payload, delta)
 
-    def _take_chunk(self, chunk: dict[str, Any], payload: bytes) -> None:
+    def _next_splice(self, splice: Splice | None, payload: bytes, delta: dict[str, Any]) -> Splice | None:
+        if splice is not None:
+            if splice.fits(payload):
+                return splice if self._decoder.is_whole else None
+            self._misses += 1
+        return derive_splice(payload, delta, self._assembly) if self._misses < MAX_MISSES else None
+
+    def _take_chunk(self, chunk: dict[str, Any]) -> dict[str, Any]:
+        """Take all that a chunk says; return its delta."""
         choice = first_choice(chunk)
         error = error_in(chunk, choice, self._reply.input_estimate)
         if error is not None:
@@ -179,20 +196,15 @@ class MessageStream:
         self._counts = counts_of(chunk) or self._counts
         if "model" in chunk or not self._last_chunk:  # a closing usage chunk may come without
             self._last_chunk = chunk
-        if choice is not None:
-            self._take_choice(choice, payload)
-
-    def _take_choice(self, choice: dict[str, Any], payload: bytes) -> None:
-        finish, assembly = self._finish, self._assembly
-        finish.note(choice)
-        error = broken_finish(finish)
+        if choice is None:
+            return {}
+        self._finish.note(choice)
+        error = broken_finish(self._finish)
         if error is not None:
             raise error
         delta = delta_of(choice)
-        before = assembly.open
-        add_pieces(delta, self._target, finish)
-        if before is not None and before is assembly.open and self._target is assembly:
-            self._splice = derive_splice(payload, delta, assembly)
+        add_pieces(delta, self._target, self._finish)
+        return delta
 
     def _complete(self) -> None:
         """Close every block and write the end: the stop reason, the exact usage, message_stop."""

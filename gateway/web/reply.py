@@ -24,7 +24,7 @@ EVENT_HEADERS = (
     ("cache-control", "no-cache, no-store"),
     ("x-accel-buffering", "no"),
 )
-# The SDKs sleep as long as they are told, an hour if need be (their source, 2026-11): a longer wait is theirs to choose.
+# The SDKs sleep as long as they are told, an hour if need be (their source, 2026-11): what is longer is cut.
 MAX_RETRY_AFTER = 60.0
 # Above this much unsent data the upstream is no longer read.
 HIGH_WATER = 128 * 1024

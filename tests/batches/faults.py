@@ -14,7 +14,7 @@ SCRIPTS = {
     for script in vars(scripts).values()
     if isinstance(script, Script) and (script.source.startswith(SHARED) or script is scripts.LIST)
 }
-READ_ONLY = {"list", "results"}
+WRITING = {script.name for script in SCRIPTS.values()} - {"list", "results"}
 
 # Put in front of a script: lets so many of its writes through, then fails. What was written stays, as after a crash
 # whose log ends in the middle of the script.
@@ -63,17 +63,19 @@ class TornRedis(Redis):
 
     call: int
     writes: int
+    among: set[str]
 
     @classmethod
-    def over(cls, redis: Redis, call: int, writes: int) -> "TornRedis":
+    def over(cls, redis: Redis, call: int, writes: int, among: set[str]) -> "TornRedis":
+        """Counts the calls of scripts `among` these."""
         client = cls(connection_pool=redis.connection_pool)
-        client.call, client.writes = call, writes
+        client.call, client.writes, client.among = call, writes, among
         return client
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # type: ignore[override]
         script = SCRIPTS[sha]
-        self.call -= script.name not in READ_ONLY
-        if self.call != -1 or script.name in READ_ONLY:
+        self.call -= script.name in self.among
+        if self.call != -1 or script.name not in self.among:
             return await super().eval(script.source, numkeys, *keys_and_args)
         try:
             return await super().eval(TORN % self.writes + script.source, numkeys, *keys_and_args)

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -12,7 +12,7 @@ from gateway.batches.queue import Claim, Release
 from gateway.batches.scheduler import Scheduler
 from gateway.redis.keys import Keys
 from tests.batches.conftest import Bench, finish, numbers, result
-from tests.batches.faults import READ_ONLY, SCRIPTS, PowerLoss, TornRedis, TwiceRedis
+from tests.batches.faults import WRITING, PowerLoss, TornRedis, TwiceRedis
 
 Life = Callable[[Bench], Awaitable[None]]
 
@@ -114,28 +114,83 @@ async def test_together_the_lives_run_every_script_that_writes(redis: Redis) -> 
         twice = TwiceRedis.over(redis, keys.prefix)
         await life(Bench(twice, keys=keys))
         ran |= twice.repeated
-    assert ran >= {script.name for script in SCRIPTS.values()} - READ_ONLY
+    assert ran >= WRITING
+
+
+async def each_crash(redis: Redis, life: Life, among: set[str]) -> AsyncIterator[Bench]:
+    """The life cut off after every write of every script among these, one after the other: what each crash leaves."""
+    call, writes, reached = 0, 0, True
+    while reached:
+        keys = Keys(f"test{next(numbers)}:")
+        torn = TornRedis.over(redis, call, writes, among)
+        try:
+            await life(Bench(torn, keys=keys))
+        except PowerLoss:
+            yield Bench(redis, keys=keys)
+            writes += 1
+        else:
+            reached = torn.call < 0
+            call, writes = call + 1, 0
 
 
 @pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
 async def test_a_crash_after_any_write_of_any_script_loses_and_doubles_nothing(redis: Redis, life: Life) -> None:
-    """The whole life again for every script in it, and every number of its writes."""
-    call, writes = 0, 0
-    while True:
-        keys = Keys(f"test{next(numbers)}:")
-        torn = TornRedis.over(redis, call, writes)
-        try:
-            await life(Bench(torn, keys=keys))
-        except PowerLoss:
-            bench = Bench(redis, keys=keys)
-            for record in await recover(bench):
-                await check(bench, record)
-            writes += 1
-            continue
-        if torn.call >= 0:
-            break
-        call, writes = call + 1, 0
-    assert call >= 10
+    crashes = 0
+    async for bench in each_crash(redis, life, WRITING):
+        for record in await recover(bench):
+            await check(bench, record)
+        crashes += 1
+    assert crashes >= 30
+
+
+@pytest.mark.parametrize("life", [work_and_retry, lose_until_given_up], ids=["work and retry", "lose until given up"])
+async def test_workers_alone_go_on_after_a_crash_and_run_nothing_again_that_is_recorded(
+    redis: Redis, life: Life
+) -> None:
+    async for bench in each_crash(redis, life, {"claim", "done", "release", "renew"}):
+        [record] = (await bench.store.page("acme")).records
+        keys, ran = bench.keys.batch(record.id), 0
+        recorded = await bench.redis.hlen(keys.ok) + await bench.redis.hlen(keys.err)
+        for _ in range(6):
+            await bench.leases_pass(record)
+            ran += await bench.drain()
+        record = await bench.store.retrieve("acme", record.id)
+        assert record.status == "ended"
+        given_up = record.total - recorded - ran
+        assert given_up == (1 if life is lose_until_given_up and record.errored else 0)
+        await check(bench, record)
+
+
+async def test_a_loss_is_counted_once_though_the_server_stops_while_counting(redis: Redis) -> None:
+    async def lose(bench: Bench) -> None:
+        batch = await bench.create(1)
+        await bench.queue().claim(1)
+        await bench.leases_pass(batch)
+        await bench.queue().claim(1)
+
+    async for bench in each_crash(redis, lose, {"claim"}):
+        [record] = (await bench.store.page("acme")).records
+        before = await bench.redis.hgetall(bench.keys.batch(record.id).own)
+        await bench.leases_pass(record)
+        [claim] = await bench.queue().claim(1)
+        after = await bench.redis.hgetall(bench.keys.batch(record.id).own)
+        assert claim.leases[0].lost <= len({*before.values(), *after.values()}), "never more than there were leases"
+
+
+async def test_a_recorded_item_is_not_given_up_though_the_server_stopped_while_recording(redis: Redis) -> None:
+    async def record_two(bench: Bench) -> None:
+        batch = await bench.create(3)
+        queue = bench.queue()
+        await queue.claim(2)
+        await queue.done(batch.id, [result(0), result(1)])
+
+    async for bench in each_crash(redis, record_two, {"done"}):
+        [record] = (await bench.store.page("acme")).records
+        await bench.redis.hset(bench.keys.batch_meta(record.id), "max_lost", 1)
+        await bench.leases_pass(record)
+        await bench.queue().claim(1)
+        [record] = await recover(bench)
+        await check(bench, record)
 
 
 # Workers that die, over and over.

@@ -183,6 +183,26 @@ async def test_a_batch_waiting_for_a_retry_is_offered_again_at_its_time(bench: B
     assert wake == pytest.approx(now + 30_000, abs=5_000)
 
 
+async def test_a_retry_that_is_run_waits_no_more(bench: Bench) -> None:
+    created = await bench.create(1)
+    queue = bench.queue()
+    [claim] = await queue.claim(1)
+    await queue.release(claim, [Release(0)])
+    await queue.claim(1)
+    progress = await bench.store.progress(created.id)
+    assert progress is not None
+    assert (progress.leased, progress.retrying) == (1, 0)
+
+
+async def test_a_batch_all_in_flight_is_offered_again_when_a_lease_would_pass(bench: Bench) -> None:
+    created = await bench.create(2)
+    queue = bench.queue(lease_ms=40_000)
+    await queue.claim(5)
+    now = await bench.server.now()
+    wake = await bench.redis.zscore(bench.keys.scheduler.wake, created.id)
+    assert wake == pytest.approx(now + 40_000, abs=5_000)
+
+
 async def test_a_drained_worker_leaves_its_items_to_the_next_at_once(bench: Bench) -> None:
     await bench.create(4)
     queue = bench.queue()

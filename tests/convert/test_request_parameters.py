@@ -8,6 +8,7 @@ import pytest
 
 from gateway.convert.request import to_chat_request
 from gateway.convert.target import ReasoningSupport, Target, to_target
+from gateway.convert.vocabulary import OPENAI_ONLY, OPENROUTER_ONLY
 from gateway.errors import InvalidRequest
 from tests.convert.conversions import (
     CACHED,
@@ -24,6 +25,7 @@ from tests.convert.conversions import (
     losses,
     tool,
 )
+from tests.convert.test_validation_chat_parameters import PASSED_THROUGH
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
 FORMAT = {"type": "json_schema", "schema": SCHEMA}
@@ -226,6 +228,22 @@ CARRIED = [
 def test_a_parameter_reaches_the_upstream(target: Target, fields: dict[str, Any], expected: dict[str, Any]) -> None:
     assert fields_of(target, **fields) == expected
     assert convert(target, **fields).notes == ()
+
+
+# Parameters that are joined with others; each has cases of its own.
+JOINED = {"max_completion_tokens", "n", "reasoning", "reasoning_effort", "stop"}
+PLAIN = sorted(PASSED_THROUGH.keys() - JOINED)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize(("target", "foreign"), [(DEEPSEEK, OPENAI_ONLY), (OPENAI, OPENROUTER_ONLY)])
+def test_a_chat_parameter_reaches_the_upstream_that_has_it(target: Target, foreign: frozenset[str], name: str) -> None:
+    """And is noted where it is another's."""
+    for value in PASSED_THROUGH[name]:
+        fields = {"logprobs": True, name: value} if name == "top_logprobs" else {name: value}
+        conversion = convert(target, **fields)
+        assert conversion.body.get(name) == (None if name in foreign else value)
+        assert losses(conversion) == ([("dropped", name)] if name in foreign else [])
 
 
 LENGTHS = [

@@ -98,9 +98,15 @@ def damaged(payload: bytes, place: int, junk: bytes) -> bytes:
     return (payload[:place] + junk + payload[place + 1 :]).replace(b"\n", b"").replace(b"\r", b"")
 
 
+# The frame of `say` around more than a string: a tool call, which then waits to be named.
+FRAMED = tight(say("x")).replace(b'"x"', b'"x","tool_calls":[{"index":0,"function":{"arguments":""}}],"y":"z"')
+
+
 @given(payloads=streams(), end=st.sampled_from([sse(finish()) + DONE, sse(finish(), usage()) + DONE, b""]))
 @settings(max_examples=300)
 @example(payloads=[tight(say("a")), tight(say("a")), tight(say("ä"))], end=sse(finish()) + DONE)
+@example(payloads=[tight(say("a")), tight(say("b")), escaped(say("\ud83d")), tight(say("c"))], end=sse(finish()) + DONE)
+@example(payloads=[tight(say("a")), tight(say("b")), FRAMED, tight(say("c"))], end=sse(finish()) + DONE)
 @example(payloads=[loose(say("a")), loose({**say("a"), "content": "a"})], end=b"")
 def test_spliced_deltas_are_the_bytes_of_the_full_way(payloads: list[bytes], end: bytes) -> None:
     spliced = convert(sse(*payloads) + end)
@@ -200,6 +206,29 @@ def test_a_splice_refuses_what_is_not_a_plain_string_in_its_frame(case: str) -> 
     writer = EventWriter()
     assert not splice.apply(REFUSED[case], writer)
     assert writer.out == []
+
+
+FITTING = {
+    "another string": tight(say("three")),
+    "escapes in the string": tight(say('a "quote", a \\ and a\n')),
+    "escapes for other characters": tight(say("ö")).replace("ö".encode(), b"\\u00f6"),
+    "an empty string": tight(say("")),
+}
+
+
+@pytest.mark.parametrize("case", FITTING)
+def test_a_splice_outlives_a_string_that_went_the_full_way(case: str) -> None:
+    splice = derived(tight, say("one"), say("two"))
+    assert splice is not None
+    assert splice.fits(FITTING[case])
+
+
+@pytest.mark.parametrize("case", ["another frame", "more behind the string", "a payload shorter than the frame"])
+def test_a_splice_does_not_outlive_its_frame(case: str) -> None:
+    splice = derived(tight, say("one"), say("two"))
+    assert splice is not None
+    assert not splice.fits(REFUSED[case])
+    assert not splice.fits(FRAMED)
 
 
 def test_a_splice_of_arguments_leaves_a_new_beginning_to_the_full_way() -> None:

@@ -154,7 +154,7 @@ async def test_after_a_stale_connection_at_the_limit_another_used_one_is_no_subs
     transport = Transport(max_connections=1)
     upstream = await play(script)
     await fetch(transport, upstream.url)
-    assert await asyncio.gather(*(fetch(transport, upstream.url) for _ in range(3))) == [b"ok"] * 3
+    assert await asyncio.gather(*(fetch(transport, upstream.url) for _ in range(2))) == [b"ok"] * 2
     await transport.close()
 
 
@@ -179,9 +179,26 @@ async def test_an_idle_connection_that_is_closing_is_not_leased(play: Play) -> N
     await pool.close()
 
 
-async def test_closing_refuses_those_in_line_and_closes_what_is_being_connected(play: Play) -> None:
+async def test_a_connection_that_closes_while_it_is_handed_over_is_not_leased(play: Play) -> None:
     upstream = await play(Peer.gone)
-    may_look_up = asyncio.Event()
+    pool = Pool(Dialer(to_target(upstream.url).origin, None), Limits(connections=1, wait=20, idle=20))
+    line = Line()
+    await pool.lease(20, float("inf"))
+    waiting = asyncio.create_task(pool.lease(20, float("inf")))
+    await asyncio.sleep(0)
+    pool.release(line.connection)
+    line.socket.closing = True
+    assert await waiting is not line.connection
+    await pool.close()
+
+
+async def test_closing_refuses_those_in_line_and_closes_what_is_being_connected(play: Play) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.gone()
+        left.set()
+
+    upstream = await play(script)
+    may_look_up, left = asyncio.Event(), asyncio.Event()
 
     async def look_up(host: str, port: int) -> list[Address]:
         await may_look_up.wait()
@@ -196,7 +213,8 @@ async def test_closing_refuses_those_in_line_and_closes_what_is_being_connected(
     may_look_up.set()
     with pytest.raises(Unavailable):
         await connecting
-    await pool.close()
+    async with asyncio.timeout(SOON):
+        await left.wait()
 
 
 async def test_a_fresh_connection_takes_the_place_of_an_idle_one(play: Play) -> None:
