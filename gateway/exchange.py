@@ -62,6 +62,11 @@ class Plan:
     reply: Reply
     record: UsageRecord
     healed: bool = False
+    prewarms: bool = False  # max_tokens is 0: the prompt is to be cached upstream, and no answer shown
+
+
+# What a pre-warming request gets; a chat upstream has generated one token, which nobody asked for.
+EMPTY_ANSWER: dict[str, Any] = {"content": [], "stop_reason": "max_tokens", "stop_sequence": None, "stop_details": None}
 
 
 @dataclass(slots=True)
@@ -91,7 +96,9 @@ class Exchange:
         if conversion.applied_edits:
             record.size_estimate = record.text_estimate = None  # the upstream counts a shorter prompt
         reply = to_reply(context, prompt, route, conversion, self.keyring, estimate)
-        return Plan(route, conversion, orjson.dumps(conversion.body), reply, record)
+        return Plan(
+            route, conversion, orjson.dumps(conversion.body), reply, record, prewarms=request.get("max_tokens") == 0
+        )
 
     async def answer(self, plan: Plan) -> Answered:
         """The whole message. Raises GatewayError when no attempt gave one."""
@@ -132,6 +139,8 @@ class Exchange:
     async def _answer_once(self, plan: Plan) -> Answered:
         answer = await self._open(plan, self.timeouts)
         answered = to_message(_parsed(await answer.read(MAX_ANSWER_BYTES)), plan.reply)
+        if plan.prewarms:
+            answered.message.update(EMPTY_ANSWER)
         note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
         plan.record.notes += [f"{note.kind}:{note.field}" for note in answered.notes]
         return answered
@@ -218,6 +227,7 @@ def to_reply(
         cache_ttl=requested_ttl(request),
         stop_sequences=conversion.stop_sequences,
         sent_stop_sequences=(sent,) if isinstance(sent, str) else tuple(sent),
+        applied_edits=conversion.applied_edits if request.get("context_management") else None,
     )
 
 

@@ -17,6 +17,8 @@ STREAMS: dict[str, tuple[bytes, list[bytes]]] = {
     "CR line ends": (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
     "mixed line ends": (b"data: a\r\n\ndata: b\r\r\ndata: c\n\r", [b"a", b"b", b"c"]),
     "several data lines are joined by line feeds": (b"data: a\ndata:\ndata: b\n\n", [b"a\n\nb"]),
+    "several data lines with CRLF": (b"data: a\r\ndata: b\r\n\r\n", [b"a\nb"]),
+    "several data lines with CR": (b"data: a\rdata: b\r\r", [b"a\nb"]),
     "comments": (b": hello\n\n:\n\ndata: a\n: data: no\n\n", [b"a"]),
     "other fields": (b"event: x\nid: 1\nretry: 9\ndata: a\nanything\n\n", [b"a"]),
     "a field that only begins like data": (b"database: a\n\ndata\n\n", []),

@@ -172,6 +172,12 @@ class Assembly:
             if is_named_now:
                 self._advance()
 
+    def lose(self, what: str) -> None:
+        """Note that the answer held `what`, which a message has no place for; once, however often it comes."""
+        note = Note("dropped", "content", f"the answer's {what} could not be carried over")
+        if note not in self.notes:
+            self.notes.append(note)
+
     def close(self) -> None:
         """End the open block and everything that still waits, in line order."""
         self._close_open()

@@ -24,7 +24,13 @@ class PieceTarget(Protocol):
 
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None: ...
 
+    def lose(self, what: str) -> None: ...
+
     def close(self) -> None: ...
+
+
+# What an answer may bring that a message has no place for.
+UNCARRIED = ("annotations", "audio", "images")
 
 
 def first_choice(answer: dict[str, Any]) -> dict[str, Any] | None:
@@ -50,7 +56,7 @@ def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> No
     _add_reasoning(delta, target)
     content = delta.get("content")
     if content:
-        target.add_text(content if isinstance(content, str) else _text_of_parts(content))
+        _add_content(content, target)
     refusal = delta.get("refusal")
     if refusal and isinstance(refusal, str):
         finish.refusal = (finish.refusal or "") + refusal
@@ -60,6 +66,21 @@ def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> No
     legacy_call = delta.get("function_call")  # before tools there was one function call, without an id
     if legacy_call:
         _add_call({"index": 0, "function": legacy_call}, target)
+    for name in UNCARRIED:
+        if delta.get(name):
+            target.lose(name)
+
+
+def _add_content(content: Any, target: PieceTarget) -> None:
+    if isinstance(content, str):
+        target.add_text(content)
+        return
+    for part in _list(content, "content"):
+        text = part.get("text") if isinstance(part, dict) else None
+        if isinstance(text, str):
+            target.add_text(text)
+        else:
+            target.lose("content that is not text")
 
 
 def _add_reasoning(delta: dict[str, Any], target: PieceTarget) -> None:
@@ -98,10 +119,6 @@ def _arguments(value: Any) -> str:
         return orjson.dumps(value).decode()  # an object, as Ollama sends it; anything else is refused as no object
     except orjson.JSONEncodeError:
         raise UpstreamError("The upstream sent tool arguments that nest too deeply.") from None
-
-
-def _text_of_parts(content: Any) -> str:
-    return "".join([_string(part.get("text")) for part in _list(content, "content") if isinstance(part, dict)])
 
 
 def _list(value: Any, what: str) -> list[Any]:

@@ -13,6 +13,7 @@ class Reply:
     names that were changed for the upstream, `toolsets` the toolset a name belongs to. `input_estimate` (tokens)
     stands in message_start until the upstream tells the truth at its end. `cache_ttl` says to which TTL written
     cache tokens belong. `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
+    `applied_edits`: what the gateway did for the request's `context_management`; None when it asked for nothing.
     """
 
     message_id: str
@@ -27,11 +28,12 @@ class Reply:
     cache_ttl: Literal["5m", "1h"] = "5m"
     stop_sequences: tuple[str, ...] = ()
     sent_stop_sequences: tuple[str, ...] = ()
+    applied_edits: tuple[dict[str, Any], ...] | None = None
 
 
 def empty_message(reply: Reply, usage: Mapping[str, Any]) -> dict[str, Any]:
     """A message before its content: what message_start carries, and what a JSON answer is filled into."""
-    return {
+    message: dict[str, Any] = {
         "id": reply.message_id,
         "type": "message",
         "role": "assistant",
@@ -43,3 +45,6 @@ def empty_message(reply: Reply, usage: Mapping[str, Any]) -> dict[str, Any]:
         "container": None,
         "usage": usage,
     }
+    if reply.applied_edits is not None:
+        message["context_management"] = {"applied_edits": list(reply.applied_edits)}
+    return message

@@ -44,6 +44,9 @@ class StopGuard:
             self._release()
             self._assembly.add_tool(index, call_id, name, fragment)
 
+    def lose(self, what: str) -> None:
+        self._assembly.lose(what)
+
     def close(self) -> None:
         self._release()
         self._assembly.close()

@@ -36,7 +36,7 @@ def to_thinking_fields(request: Mapping[str, Any], scope: Scope, effort: str | N
         kind = "adaptive"
     if thinking.get("block_binding"):
         scope.note("dropped", "thinking.block_binding", "the upstream has no such setting")
-    budget = thinking.get("budget_tokens", 0)
+    budget = thinking["budget_tokens"] if kind == "enabled" else 0  # on another kind it is an unchecked extra key
     wish = Wish(kind, budget, _to_share(budget, request["max_tokens"]), effort)
     match scope.target.reasoning.style:
         case "openrouter":

@@ -196,7 +196,8 @@ class AiohttpClient:
             raise Unavailable(SHUTTING_DOWN)
 
     def _proxy(self, origin: Origin) -> str | None:
-        return None if proxy_bypass(origin.host) else self._proxies.get(origin.scheme)
+        proxy = self._proxies.get(origin.scheme)
+        return None if proxy is None or proxy_bypass(origin.host) else proxy
 
     def _check(self, response: aiohttp.ClientResponse) -> None:
         check_kind(response.status, _joined(response))

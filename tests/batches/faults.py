@@ -99,5 +99,5 @@ async def snapshot(redis: Redis, prefix: str) -> dict[bytes, Any]:
         else:
             content = await redis.get(key)
         ends = await redis.ttl(key)
-        found[key] = (content, None if ends < 0 else ends // 1000)
+        found[key] = (content, None if ends < 0 else (ends + 500) // 1000)
     return found

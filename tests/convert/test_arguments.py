@@ -39,6 +39,14 @@ def test_an_object_deeper_than_a_client_can_give_back_is_none() -> None:
     assert not is_object(nested(1000))
 
 
+def test_depth_is_counted_in_levels_and_not_in_brackets() -> None:
+    beside = '{"b":[[],[],[]],"a":'
+    assert is_object(beside + nested(MAX_DEPTH - 2) + "}")
+    assert not is_object(beside + nested(MAX_DEPTH) + "}")
+    assert is_object(beside + '{"a":' * (MAX_DEPTH - 1) + "1" + "}" * MAX_DEPTH)
+    assert not is_object(beside + '{"a":' * MAX_DEPTH + "1" + "}" * (MAX_DEPTH + 1))
+
+
 def test_many_brackets_are_not_many_levels() -> None:
     assert is_object(orjson.dumps({"a": [{}] * 100, "b": "{[" * 100}).decode())
 

@@ -52,6 +52,10 @@ QUIRKS: dict[str, tuple[list[Json], list[tuple[str, str, Any]]]] = {
         [call(None, '{"a":', "c", "f"), call(None, "1}"), call(None, "{}", "d", "g")],
         [("c", "f", {"a": 1}), ("d", "g", {})],
     ),
+    "no index and an id before its name": (
+        [call(None, '{"a":1}', "c", "f"), call(None, "", "d"), call(None, "{}", "d", "g")],
+        [("c", "f", {"a": 1}), ("d", "g", {})],
+    ),
     "neither index nor id": (
         [call(None, '{"a":1}', None, "f"), call(None, "{}", None, "g")],
         [("toolu_msg_1_0", "f", {"a": 1}), ("toolu_msg_1_1", "g", {})],
@@ -222,5 +226,31 @@ def test_hidden_thinking_gives_back_all_of_it() -> None:
 
 
 def test_text_in_parts_is_joined() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}, {"type": "image"}, "c"]
-    assert told(chunk({"content": parts}), finish()).blocks[0]["text"] == "ab"
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    result = told(chunk({"content": parts}), finish())
+    assert [block["text"] for block in result.blocks] == ["ab"]
+    assert result.stream.notes == ()
+
+
+MIXED = [{"type": "text", "text": "a"}, {"type": "image_url"}, 5]
+LOST: dict[str, tuple[Json, str]] = {
+    "citations": ({"content": "a", "annotations": [{"type": "url_citation"}]}, "annotations"),
+    "images": ({"content": "a", "images": [{"type": "image_url"}]}, "images"),
+    "sound": ({"content": "a", "audio": {"data": "QQ=="}}, "audio"),
+    "parts that are not text": ({"content": MIXED}, "content that is not text"),
+}
+
+
+@pytest.mark.parametrize("stops", [(), ("END",)], ids=["plain", "guarded"])
+@pytest.mark.parametrize("case", LOST)
+def test_what_a_message_has_no_place_for_is_noted_once(case: str, stops: tuple[str, ...]) -> None:
+    delta, what = LOST[case]
+    result = told(chunk(delta), chunk(delta), finish(), stop_sequences=stops)
+    assert result.blocks[0]["text"] == "aa"
+    assert result.stream.notes == (Note("dropped", "content", f"the answer's {what} could not be carried over"),)
+
+
+@pytest.mark.parametrize("empty", [None, [], {}])
+def test_what_is_empty_is_not_lost(empty: Any) -> None:
+    delta = {"content": "a", "annotations": empty, "images": empty, "audio": empty}
+    assert told(chunk(delta), finish()).stream.notes == ()

@@ -81,6 +81,11 @@ def test_halves_meet_in(place: str) -> None:
     assert read(decode(first, say("between"), second)[-1]["choices"][0]["delta"]) == FACE
 
 
+def test_a_half_beside_an_empty_string_is_carried() -> None:
+    chunks = decode(chunk({"content": HIGH, "reasoning": ""}), say(LOW))
+    assert contents(chunks) == ["", FACE]
+
+
 def test_halves_of_two_calls_do_not_mix() -> None:
     chunks = decode(call(0, HIGH), call(1, HIGH), call(1, LOW + "1"), call(0, LOW + "0"))
     arguments = [one["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] for one in chunks]

@@ -48,6 +48,7 @@ ROWS: dict[str, tuple[str | None, str | None, list[Json], str]] = {
     "a tool call under native stop_sequence": ("stop", "stop_sequence", [TOOL], "tool_use"),
     "a tool call cut off at length": ("length", None, [CUT_TOOL], "max_tokens"),
     "a tool call cut off before its arguments": ("length", None, [TOOL, call(1, "", "call_2", "g")], "max_tokens"),
+    "a tool call cut off before a whole one": ("length", None, [CUT_TOOL, call(1, "{}", "call_2", "g")], "max_tokens"),
     "a tool call quoted twice under length": ("length", None, [MEANT_TOOL], "tool_use"),
     "an unended tool call under tool_calls": ("tool_calls", None, [CUT_TOOL], "tool_use"),
     "a tool call without arguments": ("tool_calls", None, [EMPTY_TOOL], "tool_use"),
@@ -89,6 +90,7 @@ DETAILS: dict[str, tuple[Any, str | None, Any]] = {
     ),
     "its text where there is no explanation": ({"category": "bio"}, "No.", ("bio", "No.")),
     "its text where there are none": (None, "No.", (None, "No.")),
+    "its text where the explanation is empty": ({"explanation": ""}, "No.", (None, "No.")),
     "nothing of another shape": ({"category": [1], "explanation": 5}, None, (None, None)),
     "nothing where they are no object": ("why", None, (None, None)),
 }

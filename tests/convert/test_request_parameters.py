@@ -306,6 +306,12 @@ THINKING = [
         )
     ),
     pytest.param(CLAUDE, {"thinking": {"type": "adaptive"}}, {"reasoning": {"enabled": True}}, id="R11 adaptive"),
+    pytest.param(
+        CLAUDE,
+        {"thinking": {"type": "adaptive", "budget_tokens": "much"}},
+        {"reasoning": {"enabled": True}},
+        id="R11 a budget says nothing unless thinking is enabled",
+    ),
     pytest.param(CLAUDE, {"thinking": {"type": "disabled"}}, {"reasoning": {"enabled": False}}, id="R11 disabled"),
     pytest.param(
         CLAUDE,

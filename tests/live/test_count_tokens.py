@@ -1,6 +1,7 @@
 """POST /v1/messages/count_tokens as clients use it, and what it learns from the exchanges beside it."""
 
 import base64
+import io
 import struct
 from typing import Any
 
@@ -28,7 +29,7 @@ async def post(live: Live, body: Any, **headers: str) -> tuple[int, dict[str, st
     path = "/v1/messages/count_tokens?beta=true"
     async with (
         aiohttp.ClientSession() as session,
-        session.post(live.url + path, data=data, headers={"x-api-key": KEY, **headers}) as response,
+        session.post(live.url + path, data=io.BytesIO(data), headers={"x-api-key": KEY, **headers}) as response,
     ):
         return response.status, parse_method(response.headers.get("x-gateway-token-count", "")), await response.json()
 

@@ -312,6 +312,37 @@ async def test_what_could_not_be_carried_over_is_said(live: Live) -> None:
     assert "no_such_field" in headers["x-gateway-ignored"]
 
 
+async def test_max_tokens_zero_warms_the_prompt_and_shows_nothing(live: Live) -> None:
+    message = await live.client().messages.create(**{**HELLO, "max_tokens": 0})
+    assert (message.content, message.stop_reason) == ([], "max_tokens")
+    assert message.usage.input_tokens > 0
+    assert live.simulator.requests()[0].json["max_tokens"] == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_edits_of_the_context_are_done_here_and_reported(live: Live, stream: bool) -> None:
+    thought = {"type": "thinking", "thinking": "t", "signature": "s"}
+    messages: list[Any] = []
+    for turn in range(3):
+        messages.append({"role": "user", "content": f"ask {turn}"})
+        messages.append({"role": "assistant", "content": [thought, {"type": "text", "text": "said"}]})
+    messages.append({"role": "user", "content": "last"})
+    edits = {"edits": [{"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}}]}
+    asked: Any = {
+        **HELLO,
+        "messages": messages,
+        "context_management": edits,
+        "betas": ["context-management-2025-06-27"],
+    }
+    if stream:
+        async with live.client().beta.messages.stream(**asked) as events:
+            message = await events.get_final_message()
+    else:
+        message = await live.client().beta.messages.create(**asked)
+    assert message.context_management is not None
+    assert message.context_management.applied_edits[0].type == "clear_thinking_20251015"
+
+
 async def test_headers_tell_who_answered(live: Live) -> None:
     _, headers, _ = await post(live, HELLO)
     assert headers["x-gateway-model"] == "sim/echo"

@@ -26,7 +26,7 @@ local spent = cap ~= '' and tonumber(spend) >= tonumber(cap)
 if status ~= 'in_progress' or rest ~= '' or spent or now >= tonumber(expires) then return {'stopped'} end
 
 cursor, total, max_lost = tonumber(cursor), tonumber(total), tonumber(max_lost)
-local start, taken, convicted = cursor, {}, false
+local start, taken = cursor, {}
 
 -- Leases this item has lost, the present one included. Kept with the fence of the lost lease: counting it again after
 -- a crash halfway changes nothing. Without an owner there was no grant to lose.
@@ -59,7 +59,6 @@ local function reclaim()
     local losses = recorded(index) and -1 or count_loss(index)
     if losses >= max_lost then
       redis.call('HSETNX', ERR, index, 'L') -- the line is made when it is read
-      convicted = true
     end
     if losses < 0 or losses >= max_lost then
       forget(index)
@@ -140,7 +139,7 @@ end
 
 if #taken > 0 then write_leases() end
 if cursor ~= start then redis.call('HSET', META, 'next', cursor) end
-if convicted and #taken == 0 and seal_if_over(now) then return {'ended'} end
+if #taken == 0 and seal_if_over(now) then return {'ended'} end
 
 local suspects = redis.call('ZCARD', SUSPECT)
 local reply = {'granted', alone and 1 or 0, suspects, alone and 0 or next_time(suspects)}

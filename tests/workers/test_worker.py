@@ -1,0 +1,241 @@
+"""A worker in this process: what it claims, gives back and leaves behind. The upstream is the simulator."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from gateway.convert.envelope import Keyring
+from gateway.exchange import Exchange
+from gateway.simulator.failures import error_script
+from gateway.simulator.script import DONE, Hold, Script, stream_script
+from gateway.tasks import background
+from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.transport import Transport
+from tests.workers.conftest import Bench, item, said, text_of
+from workers.parts import assemble, to_patient_exchange
+from workers.worker import Worker
+
+DRAIN = 10.0
+
+
+@asynccontextmanager
+async def working(
+    bench: Bench, *, slots: int = 8, lease: float = 60.0, drain: float = DRAIN, chance: float = 0.02
+) -> AsyncIterator[Worker]:
+    """A worker at work; leaving the context stops it as SIGTERM does."""
+    client = Transport()
+    headers = (("content-type", "application/json"),)
+    table = RoutingTable(Upstream("sim", bench.simulator.url, headers=headers))
+    exchange = to_patient_exchange(Exchange(client, table, Keyring((("t", b"secret"),)), lambda record: None))
+    worker, loops = assemble(bench.server, exchange, slots, lease)
+    worker.chance = worker.attempts.chance = lambda: chance
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop.run()) for loop in loops]
+        async with background(exchange.pulse.run()):
+            running = group.create_task(worker.run(stop, drain))
+            yield worker
+            stop.set()
+            await running
+        for task in tasks:
+            task.cancel()
+    await client.close()
+
+
+def held_answer(gate: asyncio.Event) -> Script:
+    said = {"choices": [{"index": 0, "delta": {"content": "at last"}}]}
+    return stream_script(Hold(gate), said, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}, DONE)
+
+
+async def in_flight(bench: Bench, batch: Any) -> tuple[int, int]:
+    """Leases, and items to be tried again."""
+    keys = bench.keys(batch)
+    return await bench.redis.zcard(keys.lease), await bench.redis.zcard(keys.retry)
+
+
+async def given_back(bench: Bench, batch: Any, number: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if await in_flight(bench, batch) == (0, number):
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_each_item_gets_its_own_answer(bench: Bench) -> None:
+    batch = await bench.create([item(number) for number in range(50)])
+    async with working(bench):
+        record = await bench.ended(batch)
+    assert (record.succeeded, record.errored) == (50, 0)
+    results = await bench.results(batch)
+    for number in range(50):
+        assert said(number) in text_of(results[f"item-{number}"])
+    assert len(bench.simulator.requests()) == 50
+
+
+async def test_no_more_than_its_slots_are_in_flight(bench: Bench) -> None:
+    gate = asyncio.Event()
+    bench.simulator.script(*[held_answer(gate)] * 20)
+    batch = await bench.create([item(number) for number in range(20)])
+    async with working(bench, slots=4):
+        await bench.simulator.received(4)
+        assert await in_flight(bench, batch) == (4, 0)
+        assert len(bench.simulator.requests()) == 4
+        gate.set()
+        assert (await bench.ended(batch)).succeeded == 20
+
+
+async def test_bad_items_are_errored_and_the_others_succeed(bench: Bench) -> None:
+    items = [item(0), item(1, max_tokens="many"), item(2, model="sim/error-400"), item(3, model=None)]
+    batch = await bench.create(items)
+    async with working(bench):
+        record = await bench.ended(batch)
+    assert (record.succeeded, record.errored) == (1, 3)
+    results = await bench.results(batch)
+    kinds = [results[f"item-{number}"]["error"]["error"]["type"] for number in (1, 2, 3)]
+    assert kinds == ["invalid_request_error"] * 3
+
+
+async def test_a_failure_that_passes_is_tried_again(bench: Bench) -> None:
+    bench.simulator.script(error_script(502), error_script(500))
+    batch = await bench.create([item(0)])
+    async with working(bench):
+        record = await bench.ended(batch)
+    assert record.succeeded == 1
+    assert len(bench.simulator.requests()) == 3
+
+
+async def test_what_waits_to_be_tried_again_holds_no_slot(bench: Bench) -> None:
+    bench.simulator.script(error_script(502))
+    batch = await bench.create([item(number) for number in range(5)])
+    async with working(bench, slots=1, chance=0.5):
+        await bench.recorded(batch, 4)
+        record = await bench.ended(batch)
+    assert record.succeeded == 5
+    asked = [record.json["messages"][-1]["content"] for record in bench.simulator.requests()]
+    assert asked[0] == asked[-1]
+
+
+async def test_no_credit_pauses_the_batch_and_burns_no_item(bench: Bench) -> None:
+    bench.simulator.script(*[error_script(402)] * 100)
+    batch = await bench.create([item(number) for number in range(100)])
+    async with working(bench, slots=4):
+        await bench.simulator.received(1)
+        await given_back(bench, batch, 4)
+    assert len(bench.simulator.requests()) <= 4
+    assert (await bench.store.progress(batch.id)).pending == 96  # type: ignore[union-attr]
+    assert (await bench.read(batch)).status == "in_progress"
+
+
+async def test_canceling_lets_what_is_in_flight_finish_and_begins_nothing(bench: Bench) -> None:
+    gate = asyncio.Event()
+    unanswered = Script((Hold(gate),))  # a failure that would be tried again
+    bench.simulator.script(*[held_answer(gate)] * 3, unanswered)
+    batch = await bench.create([item(number) for number in range(20)])
+    async with working(bench, slots=4):
+        await bench.simulator.received(4)
+        assert (await bench.store.cancel("acme", batch.id)).status == "canceling"
+        gate.set()
+        record = await bench.ended(batch)
+    assert (record.rest, record.succeeded, record.errored, record.unrecorded) == ("canceled", 3, 0, 17)
+    kinds = [result["type"] for result in (await bench.results(batch)).values()]
+    assert (kinds.count("succeeded"), kinds.count("canceled")) == (3, 17)
+    assert len(bench.simulator.requests()) == 4
+
+
+async def test_told_to_stop_it_finishes_what_is_in_hand(bench: Bench) -> None:
+    batch = await bench.create([item(number, model="sim/stream-5-d40") for number in range(20)])
+    async with working(bench, slots=4):
+        await bench.simulator.received(4)
+    progress = await bench.store.progress(batch.id)
+    assert progress is not None
+    assert (progress.succeeded, progress.leased, progress.retrying) == (4, 0, 0)
+    assert len(bench.simulator.requests()) == 4
+
+
+async def test_what_does_not_finish_in_time_is_given_back_at_once_and_not_counted(bench: Bench) -> None:
+    bench.simulator.script(*[Script((Hold(),))] * 4)
+    batch = await bench.create([item(number) for number in range(4)])
+    async with working(bench, slots=4, drain=0.05):
+        await bench.simulator.received(4)
+    assert await in_flight(bench, batch) == (0, 4)
+    claims = await bench.queue().claim(10)
+    assert [(lease.tries, lease.lost) for claim in claims for lease in claim.leases] == [(0, 0)] * 4
+    closed = [record.closed.wait() for record in bench.simulator.requests()]
+    await asyncio.wait_for(asyncio.gather(*closed), 5)
+
+
+async def test_a_lease_that_somebody_else_took_ends_the_call(bench: Bench) -> None:
+    bench.simulator.script(Script((Hold(),)))
+    batch = await bench.create([item(0)])
+    async with working(bench, lease=0.6):
+        call = await bench.simulator.received(1)
+        await bench.redis.hset(bench.keys(batch).own, "0", "another-fence")
+        await asyncio.wait_for(call.closed.wait(), 5)
+        await bench.redis.zadd(bench.keys(batch).lease, {"0": 1})
+        record = await bench.ended(batch)
+    assert record.succeeded == 1
+
+
+async def test_an_item_that_was_lost_twice_runs_alone(bench: Bench) -> None:
+    batch = await bench.create([item(number) for number in range(6)])
+    keys = bench.keys(batch)
+    await bench.redis.zadd(keys.suspect, {"3": 1})
+    await bench.redis.hset(keys.lost, "3", "2 fence")
+    gate = asyncio.Event()
+    bench.simulator.script(held_answer(gate))
+    async with working(bench, slots=4) as worker:
+        first = await bench.simulator.received(1)
+        assert said(3) in first.json["messages"][-1]["content"]
+        assert worker._room() == 0
+        assert await in_flight(bench, batch) == (1, 0)
+        gate.set()
+        assert (await bench.ended(batch)).succeeded == 6
+
+
+async def test_a_busy_worker_lets_its_slots_run_empty_for_such_an_item(bench: Bench) -> None:
+    batch = await bench.create([item(number) for number in range(6)])
+    gate = asyncio.Event()
+    bench.simulator.script(*[held_answer(gate)] * 2)
+    async with working(bench, slots=2) as worker:
+        await bench.simulator.received(2)
+        await bench.redis.zadd(bench.keys(batch).suspect, {"5": 1})
+        gate.set()
+        assert (await bench.ended(batch)).succeeded == 6
+        assert not worker._yielding
+    assert len(bench.simulator.requests()) == 6
+
+
+async def test_an_item_that_must_run_alone_is_not_forgotten_beside_another_batch(bench: Bench) -> None:
+    gate = asyncio.Event()
+    bench.simulator.script(*[held_answer(gate)] * 2)
+    await bench.create([item(number, model="sim/stream-2-d20") for number in range(1000)], tenant="other")
+    async with working(bench, slots=2):
+        await bench.simulator.received(2)
+        suspect = await bench.create([item(0)], tenant="one")
+        await bench.redis.zadd(bench.keys(suspect).suspect, {"0": 1})
+        gate.set()
+        async with asyncio.timeout(10):
+            assert (await bench.ended(suspect)).succeeded == 1
+
+
+async def test_damaged_data_delays_its_batch_and_no_other(bench: Bench) -> None:
+    broken = await bench.create([item(0)])
+    sound = await bench.create([item(1)])
+    await bench.redis.hset(bench.keys(broken).input, "0", b"z damaged")
+    async with working(bench):
+        assert (await bench.ended(sound)).succeeded == 1
+        await given_back(bench, broken, 1)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+async def test_two_tenants_are_served_in_turn(bench: Bench, slots: int) -> None:
+    large = await bench.create([item(number, model="sim/stream-2-d5") for number in range(60)])
+    small = await bench.create([item(number, model="sim/stream-2-d5") for number in range(3)], tenant="small")
+    async with working(bench, slots=slots):
+        await bench.ended(small)
+        progress = await bench.store.progress(large.id)
+        assert progress is not None
+        assert progress.pending > 30
