@@ -20,11 +20,10 @@ from gateway.exchange import Exchange
 from gateway.health import Health
 from gateway.logs import FLUSH_SECONDS, BufferedLogger
 from gateway.metrics import merged_metrics, render_metrics
-from gateway.parts import build_exchange, load_keyring, open_batch_server
+from gateway.parts import build_client, build_exchange, load_keyring, open_batch_server
 from gateway.settings import Settings
 from gateway.upstream.catalog import Catalog
 from gateway.upstream.routing import Upstream
-from gateway.upstream.transport import Transport
 from gateway.web.connection import Runner
 from gateway.web.keys import BATCHES, CATALOG, CLIENT_KEYS, EXCHANGE, HEALTH, METRICS, SETTINGS
 from gateway.web.listener import listening
@@ -86,7 +85,7 @@ async def running(
     A `child` shares its port with others, and leaves the admin listener to their parent.
     """
     async with AsyncExitStack() as stack:
-        client = Transport(max_connections=settings.upstream_connections)
+        client = build_client(settings)
         stack.push_async_callback(client.close)
         batch_server = await stack.enter_async_context(open_batch_server(settings))
         keyring = await load_keyring(settings, batch_server.redis if batch_server else None)

@@ -81,7 +81,11 @@ class Exchange:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
     pace: Pace = field(default_factory=Pace)
+    stream_timeouts: Timeouts = field(init=False)  # without a total: an answer may be as long as it likes
     calibration: Calibration = field(default_factory=Calibration)
+
+    def __post_init__(self) -> None:
+        self.stream_timeouts = replace(self.timeouts, total=None)
 
     def plan(self, context: Context, prompt: Prompt, record: UsageRecord) -> Plan:
         """Route and convert. Raises InvalidRequest for what this upstream cannot be asked; nothing was sent then."""
@@ -146,7 +150,7 @@ class Exchange:
         return answered
 
     async def _stream_once(self, plan: Plan, sink: Sink) -> None:
-        answer = await self._open(plan, replace(self.timeouts, total=None))
+        answer = await self._open(plan, self.stream_timeouts)
         content_type = answer.headers.get("content-type", "")
         if "json" in content_type:
             await self._stream_whole(plan, answer, sink)
@@ -227,6 +231,7 @@ def to_reply(
         cache_ttl=requested_ttl(request),
         stop_sequences=conversion.stop_sequences,
         sent_stop_sequences=(sent,) if isinstance(sent, str) else tuple(sent),
+        think_tags=not route.target.openrouter,
         applied_edits=conversion.applied_edits if request.get("context_management") else None,
     )
 

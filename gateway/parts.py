@@ -4,6 +4,8 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import MappingProxyType
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import structlog
 from redis.asyncio import Redis
@@ -19,9 +21,11 @@ from gateway.redis.connections import open_connections, redis_failures
 from gateway.redis.keys import Keys
 from gateway.relay import Pace
 from gateway.settings import Settings
+from gateway.upstream.aiohttp_client import AiohttpClient
 from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.transport import Transport
 
 log = structlog.get_logger()
 
@@ -47,6 +51,14 @@ def build_exchange(
             settings.commit_seconds, settings.ping_seconds, settings.first_byte_timeout, settings.stalled_client_timeout
         ),
     )
+
+
+def build_client(settings: Settings) -> UpstreamClient:
+    """The fast transport; where the environment names an HTTP proxy for the upstream, the client that can use one."""
+    address = urlsplit(settings.base_url)
+    proxied = address.scheme in getproxies() and not proxy_bypass(address.hostname or "")
+    make = AiohttpClient if proxied else Transport
+    return make(max_connections=settings.upstream_connections)
 
 
 def to_upstream(settings: Settings) -> Upstream:

@@ -55,7 +55,7 @@ class Case:
 
 
 @dataclass(slots=True)
-class Tests:
+class Suite:
     """By test, `usage.the_parts_add_up`, and by rule."""
 
     names: dict[str, Case] = field(default_factory=dict)
@@ -66,8 +66,8 @@ class Tests:
             self.rules.setdefault(rule, []).append(case)
 
 
-def read_tests(folder: Path = TESTS) -> Tests:
-    tests = Tests()
+def read_tests(folder: Path = TESTS) -> Suite:
+    tests = Suite()
     for path in sorted(folder.glob("test_*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
         tables = {
@@ -83,7 +83,7 @@ def read_tests(folder: Path = TESTS) -> Tests:
     return tests
 
 
-def _read_test(node: ast.FunctionDef, tables: dict[str, list[str]], file: str, tests: Tests) -> None:
+def _read_test(node: ast.FunctionDef, tables: dict[str, list[str]], file: str, tests: Suite) -> None:
     case = Case.of(node.name, file, node.name.removeprefix("test_").replace("_", " "))
     tests.names[case.key] = case
     tests.add(case)
@@ -101,7 +101,7 @@ def _ids(tree: ast.expr) -> Iterator[str]:
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts)
 
 
-def to_page(tests: Tests) -> str:
+def to_page(tests: Suite) -> str:
     _check_complete(tests)
     parts = [INTRODUCTION]
     for section in SECTIONS:
@@ -111,7 +111,7 @@ def to_page(tests: Tests) -> str:
     return "\n".join(parts)
 
 
-def _check_complete(tests: Tests) -> None:
+def _check_complete(tests: Suite) -> None:
     """Every rule that a test names, and every field of a request, has its line."""
     rows = [row for section in SECTIONS for row in section.rows]
     untold = sorted(tests.rules.keys() - {name for row in rows for name in row.tests})
@@ -123,13 +123,13 @@ def _check_complete(tests: Tests) -> None:
         raise Stale(f"no line begins with {', '.join(missing)}")
 
 
-def _to_line(row: Row, tests: Tests) -> str:
+def _to_line(row: Row, tests: Suite) -> str:
     cases = [case for name in row.tests if not name.startswith("golden/") for case in _cases(name, tests)]
     golden = [_golden_link(name) for name in row.tests if name.startswith("golden/")]
     return f"| {row.given} | {row.made} | {row.note} | {'; '.join(_case_links(cases, tests) + golden)} |\n"
 
 
-def _cases(name: str, tests: Tests) -> list[Case]:
+def _cases(name: str, tests: Suite) -> list[Case]:
     if name in tests.names:
         return [tests.names[name]]
     if name not in tests.rules:
@@ -143,7 +143,7 @@ def _golden_link(name: str) -> str:
     return _link(name.removeprefix("golden/").replace("_", " "), name)
 
 
-def _case_links(cases: Sequence[Case], tests: Tests) -> list[str]:
+def _case_links(cases: Sequence[Case], tests: Suite) -> list[str]:
     if len(cases) <= MAX_CASES:
         return [_link(case.words or tests.names[case.key].words, case.file) for case in cases]
     counts = Counter(case.key for case in cases)

@@ -54,24 +54,27 @@ class Mutator:
             key = random.choice(list(place)) if isinstance(place, dict) else random.randrange(len(place))
         match random.randrange(6):
             case 0:
-                place[key] = random.choice(ODD_VALUES)
+                place[key] = _copy(random.choice(ODD_VALUES))
             case 1:
                 place[key] = self._part(random)
             case 2:
                 del place[key]
             case 3 if isinstance(place, list):
-                place.insert(random.randrange(len(place) + 1), place[key])
+                place.insert(random.randrange(len(place) + 1), _copy(place[key]))
             case 4 if isinstance(place, list):
                 place.insert(random.randrange(len(place) + 1), self._part(random))
             case _ if isinstance(place, dict):
-                place[random.choice(self._keys)] = random.choice((place[key], self._part(random)))
+                place[random.choice(self._keys)] = random.choice((_copy(place[key]), self._part(random)))
             case _:
                 random.shuffle(place)
 
     def _part(self, random: Random) -> Json:
-        """A copy, so that no two places share it."""
-        part = random.choice(self._parts)
-        return orjson.loads(orjson.dumps(part)) if isinstance(part, dict | list) else part
+        return _copy(random.choice(self._parts))
+
+
+def _copy(value: Json) -> Json:
+    """No two places share a part, so that a change in one is none in the other."""
+    return orjson.loads(orjson.dumps(value)) if isinstance(value, dict | list) else value
 
 
 def parts_of(value: Json) -> list[Json]:

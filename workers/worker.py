@@ -90,7 +90,7 @@ class Worker:
             await self._pause(min(wait, REFUSED_SECONDS))
             return
         claims = await self.queue.claim(room, idle=not self.holdings)
-        claimed = sum(len(claim.leases) for claim in claims)
+        claimed = sum(len(claim.leases) for claim in claims)  # one that only tells of suspects has none
         metrics.CLAIMS.labels("granted" if claimed else "empty").inc()
         self._yielding = any(claim.suspects and not claim.alone for claim in claims)
         started = [await self._start(claim) for claim in claims]

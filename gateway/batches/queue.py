@@ -48,7 +48,7 @@ class Claim:
     """Items of one batch. `batch` is as it was when this process first met it: its options hold, its status does not.
 
     `alone`: this item was lost twice; run nothing beside it. `suspects`: so many such items wait for a worker that is
-    idle; let the slots run empty and claim with `idle`.
+    idle; let the slots run empty and claim with `idle`. Such a claim may hold no items.
     """
 
     batch: BatchRecord
@@ -193,7 +193,7 @@ class BatchQueue:
         leases = tuple(Lease(*figures[at : at + 3]) for at in range(0, len(figures), 3))
         if again:
             await self._scheduler.park(batch_id, unused=wanted - len(leases), at=again)
-        if not leases:
+        if not leases and not suspects:
             return None
         return Claim(record, fence, leases, alone=alone == 1, suspects=suspects, index=index)
 

@@ -5,8 +5,8 @@ an estimate here. Compaction needs a model to write the summary and is refused.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias, cast
 
 import orjson
 
@@ -16,7 +16,10 @@ from gateway.convert.vocabulary import CLEARED_RESULT
 from gateway.errors import InvalidRequest
 from gateway.schemas.anthropic import MessageParam
 
-Messages = list[dict[str, Any]]
+Messages: TypeAlias = list[dict[str, Any]]
+
+# A block's message and its position there.
+Place: TypeAlias = tuple[int, int]
 
 # Anthropic's defaults (docs, context editing, 2026-08).
 DEFAULT_TRIGGER = {"type": "input_tokens", "value": 100_000}
@@ -69,38 +72,64 @@ def _clear_thinking(messages: Messages, edit: Mapping[str, Any], path: str) -> t
 
 
 def _clear_tool_uses(messages: Messages, edit: Mapping[str, Any], path: str) -> tuple[Messages, dict[str, Any] | None]:
-    uses = [block for message in messages for block in _blocks(message) if block["type"] == "tool_use"]
-    if not _is_triggered(messages, edit.get("trigger") or DEFAULT_TRIGGER, len(uses), f"{path}.trigger"):
+    calls, places = _read_calls(messages)
+    if not _is_triggered(messages, edit.get("trigger") or DEFAULT_TRIGGER, len(calls), f"{path}.trigger"):
         return messages, None
     excluded = set(edit.get("exclude_tools") or ())
-    candidates = [block for block in uses if block["name"] not in excluded]
+    candidates = [number for number, name in enumerate(calls) if name not in excluded]
     kept = _value(edit.get("keep"), "tool_uses", f"{path}.keep", DEFAULT_KEPT_USES)
-    cleared = {block["id"]: block["name"] for block in candidates[: max(0, len(candidates) - kept)]}
-    emptied = _emptied_tools(edit.get("clear_tool_inputs"), cleared)
-    edited = [_without_uses(message, cleared, emptied) for message in messages]
+    cleared = {number: calls[number] for number in candidates[: max(0, len(candidates) - kept)]}
+    emptied = _emptied_tools(edit.get("clear_tool_inputs"), cleared.values(), f"{path}.clear_tool_inputs")
+    names = {place: cleared[number] for place, number in places.items() if number in cleared}
+    edited = [_without_uses(message, index, names, emptied) for index, message in enumerate(messages)]
     saved = _difference(messages, edited)
     if not cleared or saved < _value(edit.get("clear_at_least"), "input_tokens", f"{path}.clear_at_least", 0):
         return messages, None
     return edited, {"cleared_tool_uses": len(cleared), "cleared_input_tokens": saved}
 
 
-def _emptied_tools(setting: bool | list[str] | None, cleared: Mapping[str, str]) -> frozenset[str]:
+def _read_calls(messages: Messages) -> tuple[list[str], dict[Place, int]]:
+    """The tools called, in order, and which of the calls the block at a place makes or answers.
+
+    A result belongs to the latest call of its id: some upstreams count their ids anew in every turn.
+    """
+    calls: list[str] = []
+    latest: dict[str, int] = {}
+    places: dict[Place, int] = {}
+    for index, message in enumerate(messages):
+        for position, block in enumerate(_blocks(message)):
+            if block["type"] == "tool_use":
+                latest[block["id"]] = places[index, position] = len(calls)
+                calls.append(block["name"])
+            elif block["type"] == "tool_result" and block["tool_use_id"] in latest:
+                places[index, position] = latest[block["tool_use_id"]]
+    return calls, places
+
+
+def _emptied_tools(setting: Any, cleared: Collection[str], path: str) -> frozenset[str]:
     """The tools whose inputs go too: all of them, those named, or none."""
-    return frozenset(setting) if isinstance(setting, list) else frozenset(cleared.values() if setting else ())
+    match setting:
+        case None | False:
+            return frozenset()
+        case True:
+            return frozenset(cleared)
+        case list() if all(isinstance(name, str) for name in setting):
+            return frozenset(setting)
+    raise InvalidRequest(f"{path}: Input should be a boolean or a list of tool names")
 
 
-def _without_uses(message: dict[str, Any], cleared: Mapping[str, str], emptied: frozenset[str]) -> dict[str, Any]:
-    if not any(_cleared_id(block) in cleared for block in _blocks(message)):
+def _without_uses(
+    message: dict[str, Any], index: int, names: Mapping[Place, str], emptied: frozenset[str]
+) -> dict[str, Any]:
+    """`names`: the tools of the blocks to clear, by their place."""
+    blocks = _blocks(message)
+    if not any((index, position) in names for position in range(len(blocks))):
         return message
-    return {**message, "content": [_cleared_block(block, cleared, emptied) for block in message["content"]]}
+    content = [_cleared_block(block, names.get((index, position)), emptied) for position, block in enumerate(blocks)]
+    return {**message, "content": content}
 
 
-def _cleared_id(block: Mapping[str, Any]) -> Any:
-    return block.get("tool_use_id") if block["type"] == "tool_result" else block.get("id")
-
-
-def _cleared_block(block: dict[str, Any], cleared: Mapping[str, str], emptied: frozenset[str]) -> dict[str, Any]:
-    name = cleared.get(_cleared_id(block) or "")
+def _cleared_block(block: dict[str, Any], name: str | None, emptied: frozenset[str]) -> dict[str, Any]:
     if name is None:
         return block
     if block["type"] == "tool_result":

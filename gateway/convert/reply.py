@@ -13,6 +13,7 @@ class Reply:
     names that were changed for the upstream, `toolsets` the toolset a name belongs to. `input_estimate` (tokens)
     stands in message_start until the upstream tells the truth at its end. `cache_ttl` says to which TTL written
     cache tokens belong. `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
+    `think_tags`: the upstream may leave `<think>` in the text.
     `applied_edits`: what the gateway did for the request's `context_management`; None when it asked for nothing.
     """
 
@@ -28,6 +29,7 @@ class Reply:
     cache_ttl: Literal["5m", "1h"] = "5m"
     stop_sequences: tuple[str, ...] = ()
     sent_stop_sequences: tuple[str, ...] = ()
+    think_tags: bool = False
     applied_edits: tuple[dict[str, Any], ...] | None = None
 
 

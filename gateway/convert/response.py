@@ -11,6 +11,7 @@ from gateway.convert.notes import Note
 from gateway.convert.pieces import add_pieces, delta_of, first_choice
 from gateway.convert.reply import Reply, empty_message
 from gateway.convert.stops import guarded
+from gateway.convert.think_tags import untagged
 from gateway.convert.usage import counts_of, estimated_usage, to_cost, to_usage
 from gateway.errors import UpstreamError
 
@@ -45,7 +46,7 @@ def to_message(completion: Any, reply: Reply) -> Answered:
         raise error
     collector = BlockCollector()
     assembly = Assembly(reply, collector)
-    target = guarded(assembly, reply, finish)
+    target = untagged(guarded(assembly, reply, finish), reply)
     add_pieces(delta_of(choice), target, finish)
     target.close()
     counts = counts_of(completion)

@@ -22,6 +22,7 @@ from gateway.convert.reply import Reply, empty_message
 from gateway.convert.response import Origin, to_origin
 from gateway.convert.splice import Splice, derive_splice
 from gateway.convert.stops import guarded
+from gateway.convert.think_tags import ThinkTags, untagged
 from gateway.convert.usage import counts_of, estimated_usage, to_delta_usage, to_usage
 from gateway.errors import GatewayError, UpstreamError
 from gateway.sse import EventParser
@@ -68,7 +69,7 @@ class MessageStream:
         self._writer = EventWriter()
         self._assembly = Assembly(reply, self._writer)
         self._finish = Finish()
-        self._target = guarded(self._assembly, reply, self._finish)
+        self._target = untagged(guarded(self._assembly, reply, self._finish), reply)
         self._counts: dict[str, Any] | None = None
         self._last_chunk: dict[str, Any] = {}
         self._splice: Splice | None = None
@@ -204,6 +205,8 @@ class MessageStream:
             raise error
         delta = delta_of(choice)
         add_pieces(delta, self._target, self._finish)
+        if isinstance(self._target, ThinkTags) and self._target.is_over:
+            self._target = self._target.inner
         return delta
 
     def _complete(self) -> None:

@@ -2,8 +2,9 @@
 
 It is the oracle that the fast transport is tested against, and the way through HTTP proxies (HTTP_PROXY, HTTPS_PROXY,
 NO_PROXY of the environment; aiohttp's own `trust_env` would also send credentials out of ~/.netrc). It keeps to the
-same rules, at five to ten times the CPU. Where it is coarser: no more than 128 header lines are taken, and an answer
-without length that ends in a connection reset counts as complete.
+same rules, at about eight times the CPU per small request. Coarser: no more than 128 header lines are taken; an
+answer without length that ends in a connection reset counts as complete; bytes on an idle connection may be taken
+for the next answer; a fault in a chunk may show only as silence.
 """
 
 import asyncio

@@ -24,8 +24,16 @@ def test_a_key_names_its_tenant(api_key: str | None, authorization: str | None, 
 
 @pytest.mark.parametrize(
     ("api_key", "authorization"),
-    [(None, None), ("", ""), ("KEY-ONE", None), ("key-on", None), ("wrong", "Bearer key-one"), (None, "Basic key-one"), ("\udcff", None)],
-)  # fmt: skip
+    [
+        (None, None),
+        ("", ""),
+        ("KEY-ONE", None),
+        ("key-on", None),
+        ("wrong", "Bearer key-one"),
+        (None, "Basic key-one"),
+        ("\udcff", None),
+    ],
+)
 def test_anything_else_is_refused_for_good(api_key: str | None, authorization: str | None) -> None:
     with pytest.raises(Unauthenticated) as caught:
         KEYS.authenticate(api_key, authorization)

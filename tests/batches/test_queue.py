@@ -240,7 +240,8 @@ async def lose_twice(bench: Bench, total: int) -> None:
 async def test_an_item_lost_twice_is_given_alone_and_to_an_idle_worker_only(bench: Bench) -> None:
     await lose_twice(bench, 3)
     busy, idle, other = bench.queue(), bench.queue(), bench.queue()
-    assert await busy.claim(8) == []
+    [claim] = await busy.claim(8)
+    assert (claim.leases, claim.suspects) == ((), 3)  # only to tell, so that it lets its slots run empty
     await bench.redis.zadd(bench.keys.scheduler.wake, {(await bench.store.page("acme")).records[0].id: 1})
     [claim] = await idle.claim(8, idle=True)
     assert ([lease.lost for lease in claim.leases], claim.alone, claim.suspects) == ([2], True, 2)

@@ -107,6 +107,23 @@ def test_inputs_of_cleared_uses_may_go_as_well(setting: Any, expected: list[str]
     assert calls[2]["function"]["arguments"] == '{"number":2}'
 
 
+def test_an_id_that_comes_again_in_a_later_turn_is_another_use() -> None:
+    messages = [HELLO, *called(0), HELLO, *called(0), HELLO, *called(1)]
+    conversion = edited(messages, {"type": CLEAR_USES, **ALWAYS, "keep": uses(2)})
+    assert results(conversion) == ["gone", "kept", "kept"]
+    assert conversion.applied_edits[0]["cleared_tool_uses"] == 1
+
+
+@pytest.mark.parametrize("other_id", ["call_0", ["call_0"], None], ids=repr)
+def test_an_id_of_another_sort_of_block_is_no_tool_use(other_id: Any) -> None:
+    """Such a key is unchecked, and a server tool's call keeps its input."""
+    search = {"type": "server_tool_use", "id": "call_0", "name": "look", "input": {"query": "q"}}
+    messages = [HELLO, assistant(search, text("Look.", id=other_id)), *history()]
+    conversion = edited(messages, {"type": CLEAR_USES, **ALWAYS, "clear_tool_inputs": True})
+    assert results(conversion) == ["gone", "gone", "kept", "kept", "kept"]
+    assert '"query"' in str(conversion.body["messages"][1]["content"])
+
+
 def test_of_two_uses_in_one_message_the_older_may_be_cleared_alone() -> None:
     messages = [
         HELLO,
@@ -218,6 +235,14 @@ BAD_EDITS = [
         {"type": CLEAR_USES, **ALWAYS, "keep": {"type": "tool_uses", "value": -1}},
         "context_management.edits.0.keep: expected {'type': 'tool_uses', 'value': <number>}",
         id="less than nothing",
+    ),
+    *(
+        pytest.param(
+            {"type": CLEAR_USES, **ALWAYS, "clear_tool_inputs": setting},
+            "context_management.edits.0.clear_tool_inputs: Input should be a boolean or a list of tool names",
+            id=f"inputs of {setting}",
+        )
+        for setting in ("look", 1, [["look"]])
     ),
 ]
 

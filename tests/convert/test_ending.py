@@ -129,13 +129,23 @@ def test_a_sequence_found_after_a_tool_call_leaves_the_call_to_be_made() -> None
     assert stop == Stop("tool_use")
 
 
+def test_a_reason_that_comes_too_early_does_not_end_the_answer() -> None:
+    """Some servers repeat it in every chunk."""
+    result = told(
+        chunk({"content": "a"}, "stop"), finish(), chunk({"content": "b"}, "stop"), TOOL, finish("tool_calls")
+    )
+    assert [block["type"] for block in result.blocks] == ["text", "tool_use"]
+    assert result.blocks[0]["text"] == "ab"
+    assert result.stop["stop_reason"] == "tool_use"
+
+
 def test_later_words_fill_gaps_and_erase_nothing() -> None:
     said = Finish()
     assert not said.is_over
     for choice in (
         {"finish_reason": None, "native_finish_reason": None},
         {"finish_reason": "stop", "native_finish_reason": "end_turn", "stop_details": {"category": "bio"}},
-        {"finish_reason": None, "native_finish_reason": "", "stop_details": None},
+        {"finish_reason": "", "native_finish_reason": "", "stop_details": None},
         {"finish_reason": 5, "native_finish_reason": ["x"], "stop_details": "y"},
     ):
         said.note(choice)

@@ -148,6 +148,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
         b'{"error":{"message":"Flagged","metadata":{"reasons":["hate","harassment"],"flagged_input":"..."}}}',
         "Flagged (hate, harassment)",
     ),
+    "no reasons": (b'{"error":{"message":"Flagged","metadata":{"reasons":[]}}}', "Flagged"),
     "HTML": (b"<html><body>502 Bad Gateway nginx</body></html>", "The upstream refused the request."),
     "nothing": (b"", "The upstream refused the request."),
     "a number": (b"7", "The upstream refused the request."),

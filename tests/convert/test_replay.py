@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.convert.events import MESSAGE_STOP, PING, message_start, without_start
-from gateway.convert.fold import fold_events
+from gateway.convert.fold import BlockCollector, fold_events
 from gateway.convert.replay import SLICE, to_events
 from gateway.convert.reply import empty_message
 from gateway.convert.usage import estimated_usage
@@ -203,6 +203,15 @@ NOT_STREAMS: dict[str, list[Json]] = {
 def test_what_is_no_whole_stream_is_refused(case: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         fold_events(NOT_STREAMS[case])
+
+
+def test_the_collector_takes_blocks_in_their_order_only() -> None:
+    collector = BlockCollector()
+    with pytest.raises(ValueError, match="block 1 starts out of order"):
+        collector.start(1, {"type": "text", "text": ""})
+    collector.start(0, {"type": "text", "text": ""})
+    with pytest.raises(ValueError, match="block 1 starts out of order"):
+        collector.start(1, {"type": "text", "text": ""})
 
 
 @pytest.mark.parametrize("event", [PING, MESSAGE_STOP])

@@ -2,6 +2,8 @@
 
 import base64
 import struct
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.convert.media_tokens import LENGTH_PER_PAGE, PDF_PIECE, VIDEO_TOKENS, image_size
 from gateway.convert.prompt_tokens import PromptTally, prompt_estimate
-from gateway.convert.text_tokens import PIECE, text_steps, text_tokens
+from gateway.convert.text_tokens import PIECE, Reading, text_steps, text_tokens
 from gateway.convert.token_profiles import (
     CLAUDE,
     GENERAL,
@@ -22,7 +24,7 @@ from gateway.convert.token_profiles import (
 )
 from gateway.convert.tokens import Estimate, estimate_by_size
 from tests.convert.bodies import assistant, body, call, document, image, image_at, result, system, text, tool, user
-from tests.convert.token_table import PROFILES, errors, total_errors
+from tests.convert.token_table import PROFILES, errors, table, total_errors
 
 WORDS = "Seventeen lanterns were hung along the quay before the ferry came in."
 MORE = " Nobody had counted them."
@@ -49,6 +51,35 @@ def test_the_mean_error_over_kinds_of_text_is_below_a_tenth_and_the_whole_is_nea
     rows = list(errors().values())
     assert sum(abs(row[column]) for row in rows) / len(rows) < 0.10
     assert abs(total_errors()[column]) < 0.03
+
+
+def test_the_documentation_shows_the_errors_as_they_are() -> None:
+    shown = (Path(__file__).parents[2] / "docs" / "tokens.md").read_text("utf-8")
+    assert "\n".join(table()) in shown
+
+
+NOTHING = Reading((), (), 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("reading", "words", "expected"),
+    [
+        (replace(NOTHING, word=1.0), "a bc, longer2words x", 5),
+        (replace(NOTHING, long_word=1.0), "four fives SixSix seven7n", 3),
+        (replace(NOTHING, number=1.0), "1 22 a3b 4.5", 5),
+        (replace(NOTHING, mark=1.0), "a(b) == c, ![]", 5),
+        (replace(NOTHING, long_mark=1.0), "a(b) == c, ![]", 2),
+        (replace(NOTHING, ascii=((b"aA", 1.0),)), "camelCase getHTTPCode UP", 2),
+        (replace(NOTHING, ascii=((b"a", 1.0), (b"A", 10.0))), "Ab cD", 22),
+        (replace(NOTHING, ascii=((b"n", 1.0), (b" ", 10.0))), "a b\n\tc\r\n\x7f", 42),
+        (replace(NOTHING, wide=((b"l", 1.0), (b"r", 10.0), (b"c", 100.0))), "aéüжж漢", 122),
+        (replace(NOTHING, wide=((b"e", 1.0), (b"K", 10.0), (b"k", 100.0))), "😀한かナ", 211),
+        (replace(NOTHING, wide=((b"h", 1.0), (b"i", 10.0), (b"j", 100.0))), "אعกა", 112),
+        (replace(NOTHING, wide=((b"g", 1.0), (b"s", 10.0), (b"F", 100.0))), "λ→ｆ", 111),
+    ],
+)
+def test_what_a_reading_looks_for(reading: Reading, words: str, expected: int) -> None:
+    assert text_tokens(words, reading) == expected
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,12 @@ async def test_the_sdk_gets_a_message(live: Live) -> None:
     assert message.usage.input_tokens > 0
 
 
+@pytest.mark.parametrize("header", ["x-session-id", "x-claude-code-session-id"])
+async def test_the_session_that_a_header_names_goes_upstream(live: Live, header: str) -> None:
+    await live.client().messages.create(**HELLO, extra_headers={header: "s-1"})
+    assert live.simulator.requests()[0].json["session_id"] == "s-1"
+
+
 async def test_the_name_that_was_asked_for_is_echoed_and_the_slug_goes_upstream(live: Live) -> None:
     message = await live.client().messages.create(**{**HELLO, "model": "claude-opus-4-8-20260101"})
     assert message.model == "claude-opus-4-8-20260101"

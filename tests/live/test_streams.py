@@ -212,3 +212,19 @@ async def test_a_connection_serves_streams_and_json_one_after_the_other(live: Li
             async with session.post(live.url + "/v1/messages", json={**ASK, "stream": number % 2 == 0}) as response:
                 assert response.status == 200
                 await response.read()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_thinking_in_tags_is_taken_out_of_the_text_of_a_plain_upstream(simulator: Any, streamed: bool) -> None:
+    async with serving(simulator, upstream_flavor="openai") as live:
+        asked: Any = {**ASK, "model": "sim/think-tags"}
+        if streamed:
+            async with live.client().messages.stream(**asked) as events:
+                message = await events.get_final_message()
+        else:
+            message = await live.client().messages.create(**asked)
+    thinking, text = message.content
+    assert thinking.type == "thinking"
+    assert thinking.signature
+    assert text.type == "text"
+    assert "think>" not in thinking.thinking + text.text

@@ -209,14 +209,16 @@ async def test_a_busy_worker_lets_its_slots_run_empty_for_such_an_item(bench: Be
 
 
 async def test_an_item_that_must_run_alone_is_not_forgotten_beside_another_batch(bench: Bench) -> None:
-    gate = asyncio.Event()
-    bench.simulator.script(*[held_answer(gate)] * 2)
-    await bench.create([item(number, model="sim/stream-2-d20") for number in range(1000)], tenant="other")
+    first, second = asyncio.Event(), asyncio.Event()
+    bench.simulator.script(held_answer(first), held_answer(second))
+    other = await bench.create([item(number, model="sim/stream-2-d20") for number in range(1000)], tenant="other")
     async with working(bench, slots=2):
         await bench.simulator.received(2)
         suspect = await bench.create([item(0)], tenant="one")
         await bench.redis.zadd(bench.keys(suspect).suspect, {"0": 1})
-        gate.set()
+        first.set()  # one after the other, so that the worker is never idle by chance
+        await bench.recorded(other, 1)
+        second.set()
         async with asyncio.timeout(10):
             assert (await bench.ended(suspect)).succeeded == 1
 

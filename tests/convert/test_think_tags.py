@@ -1,0 +1,93 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.convert.think_tags import ThinkTags
+
+
+class Pieces:
+    """A target that notes what it is given, neighbours of one kind joined."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    def _add(self, kind: str, text: str) -> None:
+        if self.seen and self.seen[-1][0] == kind:
+            self.seen[-1] = (kind, self.seen[-1][1] + text)
+        else:
+            self.seen.append((kind, text))
+
+    def add_text(self, text: str) -> None:
+        assert text
+        self._add("text", text)
+
+    def add_thinking(self, text: str, entries: Any) -> None:
+        self._add("thinking", text)
+
+    def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
+        self._add("tool", fragment)
+
+    def lose(self, what: str) -> None:
+        self._add("lost", what)
+
+    def close(self) -> None:
+        self.seen.append(("end", ""))
+
+
+def told(*texts: str) -> list[tuple[str, str]]:
+    pieces = Pieces()
+    tags = ThinkTags(pieces)
+    for text in texts:
+        tags.add_text(text)
+    tags.close()
+    assert pieces.seen.pop() == ("end", "")
+    return pieces.seen
+
+
+@pytest.mark.parametrize(
+    ("texts", "pieces"),
+    [
+        pytest.param(["<think>a</think>b"], [("thinking", "a"), ("text", "b")], id="a leading tag is thinking"),
+        pytest.param(["\n <think>a</think>\n\nb"], [("thinking", "a"), ("text", "b")], id="space around the tag goes"),
+        pytest.param(["a <think>b</think>"], [("text", "a <think>b</think>")], id="a tag later on is text"),
+        pytest.param(["<think>a</think>b<think>c"], [("thinking", "a"), ("text", "b<think>c")], id="a second is text"),
+        pytest.param(["<think>a"], [("thinking", "a")], id="a tag that is never closed is thinking"),
+        pytest.param(["<thin"], [("text", "<thin")], id="half a tag at the end is text"),
+        pytest.param(["<think></think>b"], [("text", "b")], id="empty thinking is none"),
+        pytest.param(["<think>a</thin"], [("thinking", "a</thin")], id="half a closing tag at the end is thinking"),
+        pytest.param(["<thinking>a"], [("text", "<thinking>a")], id="another tag is text"),
+        pytest.param([" x"], [("text", " x")], id="leading white space of text stays"),
+    ],
+)  # fmt: skip
+def test_only_a_leading_tag_is_thinking(texts: list[str], pieces: list[tuple[str, str]]) -> None:
+    assert told(*texts) == pieces
+
+
+@given(st.text(alphabet="<think>/ab\n", max_size=40), st.data())
+def test_the_cuts_between_pieces_change_nothing(text: str, data: st.DataObject) -> None:
+    whole = "<think>" + text
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
+    parts = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    thinking = "".join(piece for kind, piece in told(*parts) if kind == "thinking")
+    assert thinking == "".join(piece for kind, piece in told(whole) if kind == "thinking")
+
+
+def test_other_pieces_end_the_watch_and_release_what_is_held() -> None:
+    pieces = Pieces()
+    tags = ThinkTags(pieces)
+    tags.add_text("<thi")
+    tags.add_tool(0, "id", "name", "{}")
+    tags.add_text("<think>x")
+    tags.lose("images")
+    assert pieces.seen == [("text", "<thi"), ("tool", "{}"), ("text", "<think>x"), ("lost", "images")]
+    assert tags.is_over
+
+
+def test_reasoning_of_the_upstreams_own_ends_the_watch() -> None:
+    pieces = Pieces()
+    tags = ThinkTags(pieces)
+    tags.add_thinking("a", ())
+    tags.add_text("<think>b</think>")
+    assert pieces.seen == [("thinking", "a"), ("text", "<think>b</think>")]

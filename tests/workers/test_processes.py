@@ -1,0 +1,171 @@
+"""`python -m workers` as an operator runs it: several at once, killed, stopped, cut off from Redis or the upstream."""
+
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack
+
+import aiohttp
+import pytest
+
+from gateway.simulator.failures import error_script
+from gateway.simulator.loopback import Simulator
+from gateway.simulator.script import Hold, Script
+from tests.workers.conftest import Bench, item, said, text_of
+
+SLOW = "sim/stream-4-d25"  # answers in a tenth of a second
+SHORT_LEASE = {"GATEWAY_WORKER_LEASE_SECONDS": "1.5"}
+
+
+async def leases(bench: Bench) -> int:
+    """Of all batches."""
+    names = [name async for name in bench.redis.scan_iter("*:lease")]
+    return sum([await bench.redis.zcard(name) for name in names])
+
+
+async def test_two_workers_drain_a_batch_and_call_for_each_item_once(bench: Bench) -> None:
+    batch = await bench.create([item(number) for number in range(200)])
+    async with bench.worker(GATEWAY_WORKER_SLOTS="8") as one, bench.worker(GATEWAY_WORKER_SLOTS="8") as other:
+        record = await bench.ended(batch)
+        assert (record.succeeded, record.errored) == (200, 0)
+        results = await bench.results(batch)
+        assert all(said(number) in text_of(results[f"item-{number}"]) for number in range(200))
+        assert len(bench.simulator.requests()) == 200
+        assert [await one.stop(), await other.stop()] == [0, 0]
+    assert one.lines[-1]["event"] == "worker_stopped"
+    lines = [line for worker in (one, other) for line in worker.events("exchange_finished")]
+    assert {(line["batch"], line["item"]) for line in lines} == {(batch.id, number) for number in range(200)}
+    assert all(line["tenant"] == "acme" for line in lines)
+
+
+async def test_what_a_killed_worker_held_is_done_by_another_and_recorded_once(bench: Bench) -> None:
+    batch = await bench.create([item(number, model=SLOW) for number in range(60)])
+    slots = {"GATEWAY_WORKER_SLOTS": "8", **SHORT_LEASE}
+    async with bench.worker(**slots) as killed, bench.worker(**slots):
+        await bench.recorded(batch, 10)
+        killed.process.kill()
+        record = await bench.ended(batch)
+    assert (record.succeeded, record.errored) == (60, 0)
+    await bench.results(batch)
+    assert 60 <= len(bench.simulator.requests()) <= 68
+    assert await leases(bench) == 0
+
+
+async def test_sigterm_leaves_no_lease_and_another_worker_goes_on_at_once(bench: Bench) -> None:
+    bench.simulator.script(*[Script((Hold(),))] * 4)
+    batch = await bench.create([item(number) for number in range(20)])
+    async with bench.worker(GATEWAY_WORKER_SLOTS="4", GATEWAY_DRAIN_SECONDS="0.2") as worker:
+        await bench.simulator.received(4)
+        assert await worker.stop() == 0
+    assert await leases(bench) == 0
+    async with bench.worker():
+        record = await bench.ended(batch)
+    assert record.succeeded == 20
+    assert len(bench.simulator.requests()) == 24
+
+
+async def test_while_it_drains_a_worker_is_alive_and_not_ready(bench: Bench) -> None:
+    release = asyncio.Event()
+    bench.simulator.script(Script((Hold(release),)))
+    await bench.create([item(0)])
+    async with bench.worker() as worker, aiohttp.ClientSession() as session:
+        await bench.simulator.received(1)
+
+        async def status(path: str) -> int:
+            async with session.get(worker.admin_url + path) as answer:
+                return answer.status
+
+        assert [await status("/livez"), await status("/readyz"), await status("/nothing")] == [200, 200, 404]
+        async with session.get(f"{worker.admin_url}/metrics") as answer:
+            text = await answer.text()
+        assert "gateway_batch_items_in_hand 1.0" in text
+        worker.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            while await status("/readyz") != 503:
+                await asyncio.sleep(0.01)
+        assert await status("/livez") == 200
+        release.set()
+        assert await worker.process.wait() == 0
+
+
+async def test_an_upstream_that_is_away_costs_no_item_and_few_calls(bench: Bench) -> None:
+    port = bench.simulator.port
+    batch = await bench.create([item(number) for number in range(30)])
+    async with AsyncExitStack() as stack:
+        away = Bench(bench.url, bench.redis, Simulator(port=port))
+        await bench.simulator.__aexit__(None, None, None)
+        workers = [await stack.enter_async_context(away.worker(GATEWAY_WORKER_SLOTS="8")) for _ in range(2)]
+        async with asyncio.timeout(20):
+            while not any(line["broken"] for worker in workers for line in worker.events("upstream_shut")):
+                await asyncio.sleep(0.02)
+        async with away.simulator:
+            record = await bench.ended(batch)
+            assert (record.succeeded, record.errored) == (30, 0)
+            assert len(away.simulator.requests()) == 30
+        await bench.simulator.__aenter__()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_upstream_that_is_busy_is_asked_less_and_then_finishes_all(bench: Bench, status: int) -> None:
+    bench.simulator.script(*[error_script(status)] * 20)
+    batch = await bench.create([item(number) for number in range(40)])
+    async with bench.worker(GATEWAY_WORKER_SLOTS="4") as worker:
+        record = await bench.ended(batch)
+    assert (record.succeeded, record.errored) == (40, 0)
+    assert worker.events("upstream_shut")
+
+
+async def test_redis_away_for_a_moment_costs_no_call(bench: Bench) -> None:
+    """Every connection is cut again and again while the batch is worked on."""
+    batch = await bench.create([item(number, model=SLOW) for number in range(80)])
+    async with bench.worker(GATEWAY_WORKER_SLOTS="8"):
+        while (await bench.read(batch)).status != "ended":
+            for client in await bench.redis.client_list():
+                if client["name"] == "" and int(client["id"]) != await bench.redis.client_id():
+                    await bench.redis.client_kill_filter(_id=client["id"])
+            await asyncio.sleep(0.05)
+    assert (await bench.read(batch)).succeeded == 80
+    assert len(bench.simulator.requests()) == 80
+
+
+async def test_a_child_ends_with_its_parent(bench: Bench) -> None:
+    async with bench.worker("--child") as worker:
+        assert worker.process.stdin is not None
+        worker.process.stdin.close()
+        assert await asyncio.wait_for(worker.process.wait(), 10) == 0
+
+
+REFUSED = {
+    "no Redis": ({"GATEWAY_REDIS_URL": ""}, "GATEWAY_REDIS_URL"),
+    "no upstream": ({"GATEWAY_UPSTREAM_URL": "", "GATEWAY_UPSTREAM_API_KEY": ""}, "GATEWAY_UPSTREAM_URL"),
+    "a wrong value": ({"GATEWAY_WORKER_SLOTS": "many"}, "GATEWAY_WORKER_SLOTS"),
+    "a Redis that is not there": ({"GATEWAY_REDIS_URL": "unix:///nowhere.sock"}, "cannot be reached"),
+}
+
+
+async def start(*command: str, **variables: str) -> tuple[int, str]:
+    environment = {"PATH": "/usr/bin:/bin", "GATEWAY_REDIS_URL": "unix:///nowhere.sock", **variables}
+    environment = {"GATEWAY_UPSTREAM_URL": "http://127.0.0.1:9/v1", "GATEWAY_WORKER_ADMIN_PORT": "0", **environment}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *command,
+        env={name: value for name, value in environment.items() if value},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, problem = await asyncio.wait_for(process.communicate(), 20)
+    return process.returncode or 0, problem.decode()
+
+
+@pytest.mark.parametrize(("variables", "named"), REFUSED.values(), ids=REFUSED)
+async def test_what_a_worker_cannot_start_without_is_named(variables: dict[str, str], named: str) -> None:
+    status, problem = await start("workers", **variables)
+    assert status == 1
+    assert problem.startswith("dragoman: ")
+    assert named in problem
+    assert "Traceback" not in problem
+
+
+async def test_dragoman_worker_is_the_same(bench: Bench) -> None:
+    status, problem = await start("gateway", "worker", GATEWAY_REDIS_URL="")
+    assert (status, "GATEWAY_REDIS_URL" in problem) == (1, True)
