@@ -37,7 +37,7 @@ DEVIATIONS = 2.5
 
 # Requests up to this size are also counted by characters: the first ones of a model, and then one in so many.
 SAMPLED_BYTES = 64 * 1024
-SAMPLED_EVERY = 16
+SAMPLED_EVERY = 64
 
 
 @dataclass(frozen=True, slots=True)

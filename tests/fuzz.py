@@ -36,8 +36,8 @@ from tests.mutation import Mutator, damaged, pieces_of
 VERSIONS = ("2023-06-01", "2023-06-01", "2023-06-01", "2026-10-21")
 TARGETS = (ways.CLAUDE, ways.GEMINI, ways.GPT, ways.DEEPSEEK, ways.STRICT, ways.OPENAI, ways.OPENAI_PLAIN)
 
-# About four minutes together on one core of 2024; a full run is `--count 1000000`.
-DEFAULT_COUNT = 200_000
+# Of each of four kinds: less than five minutes on one busy core. A full run is `--count 1000000`.
+DEFAULT_COUNT = 100_000
 
 # What the process may grow by, once a tenth of the cases has warmed it up.
 MAX_GROWTH_BYTES = 64 * 1024 * 1024

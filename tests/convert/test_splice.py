@@ -163,6 +163,7 @@ NOT_SPLICED: dict[str, tuple[Write, Sequence[Json]]] = {
         tight,
         [BEGUN, chunk({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}] * 2})],
     ),
+    "no call beside an open one": (tight, [BEGUN, chunk({"content": "", "mood": ""})]),
     "arguments that have not begun": (tight, [call(0, "", "id_0", "f"), call(0, "")]),
     "arguments that are no object yet": (tight, [call(0, '"{', "id_0", "f"), call(0, "x")]),
     "arguments while another call waits": (tight, [BEGUN, call(1, "", "id_1", "g"), call(0, "x")]),
@@ -189,6 +190,7 @@ def test_other_deltas_go_the_full_way(case: str) -> None:
 
 REFUSED = {
     "another frame": tight({**say("x"), "id": "gen-2"}),
+    "another end of the same length": tight(say("x")).replace(b"null", b"true"),
     "more behind the string": tight({**say("x"), "more": 1}),
     "a quote in the string": tight(say('"')),
     "an escape in the string": escaped(say("ö")),
@@ -223,7 +225,10 @@ def test_a_splice_outlives_a_string_that_went_the_full_way(case: str) -> None:
     assert splice.fits(FITTING[case])
 
 
-@pytest.mark.parametrize("case", ["another frame", "more behind the string", "a payload shorter than the frame"])
+@pytest.mark.parametrize(
+    "case",
+    ["another frame", "another end of the same length", "more behind the string", "a payload shorter than the frame"],
+)
 def test_a_splice_does_not_outlive_its_frame(case: str) -> None:
     splice = derived(tight, say("one"), say("two"))
     assert splice is not None

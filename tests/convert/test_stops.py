@@ -105,6 +105,7 @@ def test_what_was_held_back_goes_on_before_anything_else(other: Json) -> None:
     result = told(say("one EN"), other, say("D two"), finish(), stop_sequences=STOPS)
     assert result.blocks[0]["text"].startswith("one EN")
     assert "".join(block["text"] for block in result.blocks if block["type"] == "text") == "one END two"
+    assert {block["type"] for block in result.blocks} & {"thinking", "redacted_thinking", "tool_use"}
     assert result.stop["stop_sequence"] is None
 
 

@@ -353,7 +353,7 @@ def test_a_pdf_costs_by_its_pages(data: bytes, pages: int) -> None:
     assert pdf_tokens(data) == pages * CLAUDE.page
 
 
-@pytest.mark.parametrize("shift", range(-len(PAGES), len(PAGES) + 1))
+@pytest.mark.parametrize("shift", range(-len(PAGE + PAGES + PAGE), 1))
 def test_pages_are_found_once_wherever_the_pieces_are_cut(shift: int) -> None:
     before = bytes(PDF_PIECE // 4 * 3 + shift)
     assert pdf_tokens(PAGE + before + PAGES + PAGE) == 2 * CLAUDE.page

@@ -151,6 +151,17 @@ async def test_context_management_tells_the_count_before_and_after_its_edits(liv
     assert counted.context_management.original_input_tokens > counted.input_tokens + 3 * 30 * 10
 
 
+async def test_an_exchange_whose_context_was_edited_teaches_nothing(live: Live) -> None:
+    edits = {"edits": [{"type": "clear_tool_uses_20250919", "trigger": {"type": "tool_uses", "value": 5}}]}
+    asked = {"model": "sim/echo", "messages": cleared_conversation(), "tools": [TOOL]}
+    for changes in ({"context_management": edits}, {}):
+        _, method, _ = await post(live, asked)
+        assert method["samples"] == "0"
+        await live.client().beta.messages.create(max_tokens=10, **asked, **changes)
+    _, method, _ = await post(live, asked)
+    assert method["samples"] == "1"
+
+
 async def test_context_management_that_changes_nothing_tells_the_same_count_twice(live: Live) -> None:
     _, _, answer = await post(live, {**HELLO, "context_management": {"edits": []}})
     assert answer["context_management"] == {"original_input_tokens": answer["input_tokens"]}

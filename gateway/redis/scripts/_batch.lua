@@ -25,7 +25,8 @@ local function forget(...)
   redis.call('ZREM', SUSPECT, ...)
 end
 
--- What an ended batch no longer needs goes; what it still shows gets its end. Safe to repeat.
+-- What an ended batch no longer needs goes; what it still shows gets its end. Safe to repeat, and repeated by whoever
+-- meets an ended batch: a crash may have cut it off.
 local function clear()
   local archive, gone = unpack(redis.call('HMGET', META, 'archive', 'forget'))
   redis.call('UNLINK', INPUT, LEASE, OWN, RETRY, SUSPECT, LOST, TRIES, GRANT)

@@ -3,7 +3,10 @@
 -- ARGV: tenant. Replies missing, ended, canceling.
 local tenant, status, rest = unpack(redis.call('HMGET', META, 'tenant', 'st', 'rest'))
 if not status or tenant ~= ARGV[1] then return 'missing' end
-if status == 'ended' then return 'ended' end
+if status == 'ended' then
+  clear()
+  return 'ended'
+end
 
 local now = now_ms()
 if status == 'in_progress' then

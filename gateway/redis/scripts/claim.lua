@@ -15,7 +15,10 @@ local stored, status, cursor, total, rest, expires, cap, spend, max_lost = unpac
 local now = now_ms()
 if not status then return {'missing'} end
 if tonumber(stored) > version then return {'newer', 0, 0, now + 1000} end
-if status == 'ended' then return {'ended'} end
+if status == 'ended' then
+  clear()
+  return {'ended'}
+end
 
 local last = redis.call('HGET', GRANT, worker)
 if last and string.sub(last, 1, #fence + 1) == fence .. ' ' then

@@ -27,7 +27,10 @@ for position = 1, #ARGV, 4 do
   indices[#indices + 1] = ARGV[position]
   reply[#reply + 1] = record(unpack(ARGV, position, position + 3))
 end
-if not is_open then return reply end
+if not is_open then
+  if status then clear() end
+  return reply
+end
 -- After a crash before this, `spend` is too low by these items: it is a brake, no account.
 if spend > 0 then redis.call('HINCRBY', META, 'spend', whole(spend)) end
 forget(unpack(indices))

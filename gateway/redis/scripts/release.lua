@@ -21,6 +21,7 @@ end
 for position = 2, #ARGV, 4 do
   reply[#reply + 1] = release(unpack(ARGV, position, position + 3))
 end
+if status == 'ended' then clear() end
 if not status or status == 'ended' or seal_if_over(now) then
   reply[1] = 1
 else
