@@ -13,7 +13,10 @@ Priority = Literal["live", "batch"]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who asks, and under which rules. `deadline` is on `time.monotonic`, None without one."""
+    """Who asks, and under which rules. `deadline` is on `time.monotonic`, None without one.
+
+    `batch` and `item` say of which batch's exchange this is, and which of its items, by index.
+    """
 
     request_id: str
     tenant: str = "default"
@@ -26,6 +29,8 @@ class Context:
     session_id: str | None = None
     agent_id: str | None = None
     parent_agent_id: str | None = None
+    batch: str | None = None
+    item: int | None = None
 
 
 @dataclass(slots=True)

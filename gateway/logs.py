@@ -76,6 +76,8 @@ def log_exchange(record: UsageRecord) -> None:
         "tenant": context.tenant,
         "key": context.key_id,
         "session": context.session_id,
+        "batch": context.batch,
+        "item": context.item,
         "model": record.model[:128],
         "served_model": record.served_model,
         "upstream": record.upstream,

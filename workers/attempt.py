@@ -9,7 +9,6 @@ from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
-from structlog.contextvars import bound_contextvars
 
 from gateway import ids
 from gateway.batches.queue import BatchQueue, Claim, ItemResult, Release
@@ -42,14 +41,14 @@ class Attempts:
     clock: Callable[[], float] = time.monotonic
 
     async def run(self, held: Held) -> None:
-        with bound_contextvars(batch=held.claim.batch.id, item=held.index):
-            outcome: Succeeded | Failed | None = None
-            try:
-                outcome = await self._call(held)
-                self._tell_gates(held, outcome)
-            finally:
-                self.gates.leave(held.granted, succeeded=isinstance(outcome, Succeeded))
-            await self._settle(held, outcome)
+        """From the upstream call until the item is out of hand."""
+        outcome: Succeeded | Failed | None = None
+        try:
+            outcome = await self._call(held)
+            self._tell_gates(held, outcome)
+        finally:
+            self.gates.leave(held.granted, succeeded=isinstance(outcome, Succeeded))
+        await self._settle(held, outcome)
 
     async def give_back(self, claim: Claim, releases: Sequence[Release], reason: str) -> None:
         """Put items back into the queue; while Redis is away, until their leases are over."""
@@ -65,17 +64,17 @@ class Attempts:
 
     async def _call(self, held: Held) -> Succeeded | Failed | None:
         """What came of the upstream call; None when it was broken off."""
-        batch, item = held.claim.batch, held.work.item
+        batch, work = held.claim.batch, held.work
         try:
             async with asyncio.timeout(ITEM_SECONDS) as held.call:
                 if held.aborted is not None:
                     return None
-                return await execute(self.exchange, batch, item, lambda: self.gates.accepted(held.granted))
+                return await execute(self.exchange, batch, work, lambda: self.gates.accepted(held.granted))
         except TimeoutError:
             if held.aborted is not None:
                 return None
             error = UpstreamTimedOut("The upstream took too long to finish its answer.")
-            return to_failed(item, ids.request_id(), error, sent=True)
+            return to_failed(work.item, ids.request_id(), error, sent=True)
         finally:
             held.call = None
 
@@ -96,7 +95,7 @@ class Attempts:
             again = next_try(outcome.error, held.work.lease.tries, self.chance())
             if again is not None:
                 reason = trouble_of(outcome.error).value
-                log.info("item_postponed", reason=reason, seconds=round(again.delay, 1), tries=again.tries)
+                self._log(held, "item_postponed", reason=reason, seconds=round(again.delay, 1), tries=again.tries)
                 release = Release(held.index, round(again.delay * 1000), again.tries, outcome.cost)
                 await self.give_back(held.claim, [release], reason)
                 return
@@ -111,4 +110,7 @@ class Attempts:
         metrics.ITEM_SECONDS.labels(kind).observe(self.clock() - held.since)
         if isinstance(outcome, Failed) or kept != "recorded":
             error = outcome.error.type if isinstance(outcome, Failed) else None
-            log.info("item_finished", result=kind, kept=kept, error=error)
+            self._log(held, "item_finished", result=kind, kept=kept, error=error)
+
+    def _log(self, held: Held, event: str, **fields: object) -> None:
+        log.info(event, batch=held.claim.batch.id, item=held.index, **fields)

@@ -16,6 +16,7 @@ import structlog
 
 from gateway import ids
 from gateway.batches.lifecycle import BatchRecord
+from gateway.batches.queue import WorkItem
 from gateway.batches.splitter import Item
 from gateway.context import Context, UsageRecord
 from gateway.convert.fold import fold_events
@@ -83,10 +84,10 @@ class EventCollector:
 
 
 async def execute(
-    exchange: Exchange, batch: BatchRecord, item: Item, accepted: Callable[[], None]
+    exchange: Exchange, batch: BatchRecord, work: WorkItem, accepted: Callable[[], None]
 ) -> Succeeded | Failed:
     """Run one attempt at the item; `accepted` is called when the upstream begins to answer."""
-    context = to_context(batch)
+    item, context = work.item, to_context(batch, work.lease.index)
     record = UsageRecord(context)
     try:
         prompt = to_prompt(item, batch)
@@ -95,12 +96,12 @@ async def execute(
     except GatewayError as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - the boundary: whatever an item meets becomes its result
-        log.error("item_failed", **_where_raised(error))
+        log.error("item_failed", batch=batch.id, item=context.item, **_where_raised(error))
         failure = InternalError("The gateway failed to process this request.")
     return to_failed(item, context.request_id, failure, sent=record.attempts > 0, cost=to_micros(record.cost))
 
 
-def to_context(batch: BatchRecord) -> Context:
+def to_context(batch: BatchRecord, index: int) -> Context:
     """What the batch was created with, and a request id of the item's own."""
     carried = batch.context
     return Context(
@@ -114,6 +115,8 @@ def to_context(batch: BatchRecord) -> Context:
         session_id=carried.get("session_id"),
         agent_id=carried.get("agent_id"),
         parent_agent_id=carried.get("parent_agent_id"),
+        batch=batch.id,
+        item=index,
     )
 
 

@@ -69,6 +69,7 @@ class Worker:
         self._spawn(self.claiming.run_until(stop))
         try:
             await stop.wait()
+            log.info("worker_stopping", items=len(self.holdings))
             self._freed.set()
             await self._finish(drain_seconds)
             for held in self.holdings.all():

@@ -25,12 +25,13 @@ async def work_and_retry(bench: Bench) -> None:
     queue = bench.queue()
     [claim] = await queue.claim(3)
     await queue.renew(claim, [0, 1, 2])
-    await queue.done(batch.id, [result(0), result(1, succeeded=False, cost=5)])
+    assert await queue.done(batch.id, [result(0), result(1, succeeded=False, cost=5)]) == ["recorded", "recorded"]
     await queue.release(claim, [Release(2, delay_ms=60_000, tries=1, cost=3)])
     await queue.claim(3)
     await bench.time_passes(batch)
     for claim in await bench.queue().claim(3):
-        await finish(queue, claim)
+        assert set(await finish(queue, claim)) == {"recorded"}
+    assert await Scheduler(bench.server).active() == []
 
 
 async def lose_until_given_up(bench: Bench) -> None:

@@ -249,6 +249,16 @@ async def test_an_item_lost_twice_is_given_alone_and_to_an_idle_worker_only(benc
     assert (len(claim.leases), claim.alone, claim.suspects) == (1, True, 1)
 
 
+async def test_a_suspect_in_flight_is_given_to_nobody_else_even_if_it_is_still_noted(bench: Bench) -> None:
+    await lose_twice(bench, 1)
+    [claim] = await bench.queue().claim(1, idle=True)
+    keys = bench.keys.batch(claim.batch.id)
+    await bench.redis.zadd(keys.suspect, {0: 1})  # as a crash in the middle of the claim leaves it
+    await bench.time_passes(claim.batch)
+    assert await bench.queue().claim(1, idle=True) == []
+    assert await bench.redis.zcard(keys.suspect) == 0
+
+
 async def test_a_busy_worker_hears_of_waiting_suspects_and_goes_on_with_other_items(bench: Bench) -> None:
     created = await bench.create(10)
     for _ in range(2):

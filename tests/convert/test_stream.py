@@ -164,6 +164,13 @@ ORIGINS: dict[str, tuple[list[Json], Origin]] = {
         [{"id": "", "model": "", "choices": [], "prompt_filter_results": []}, say("a"), finish(), usage()],
         Origin("acme/writer-2", None, "gen-1"),
     ),
+    "the first chunk where none has a model": (
+        [
+            {"id": "gen-2", "choices": []},
+            {"id": "gen-3", "choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]},
+        ],
+        Origin(generation_id="gen-2", estimated=True),
+    ),
     "chunks that name nobody": (
         [{"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}],
         Origin(estimated=True),

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from gateway.batches.lifecycle import BatchRecord
+from gateway.batches.queue import Lease, WorkItem
 from gateway.batches.splitter import Item
 from gateway.context import UsageRecord
 from gateway.convert.envelope import Keyring
@@ -62,8 +63,12 @@ async def exchange(simulator: Simulator, records: list[UsageRecord]) -> AsyncIte
     await client.close()
 
 
+def work(one: Item, index: int = 0) -> WorkItem:
+    return WorkItem(Lease(index, tries=0, lost=0), one)
+
+
 async def run(exchange: Exchange, one: Item, batch: BatchRecord = BATCH) -> tuple[Succeeded | Failed, dict[str, Any]]:
-    outcome = await execute(exchange, batch, one, lambda: None)
+    outcome = await execute(exchange, batch, work(one), lambda: None)
     line = orjson.loads(outcome.line)
     assert line["custom_id"] == one.custom_id
     return outcome, line["result"]
@@ -196,7 +201,7 @@ async def test_whatever_else_happens_is_an_errored_item_that_tells_nothing(excha
     def fail() -> None:
         raise RuntimeError("secret prompt")
 
-    outcome = await execute(exchange, BATCH, item(1), fail)
+    outcome = await execute(exchange, BATCH, work(item(1)), fail)
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, InternalError)
     assert b"secret prompt" not in outcome.line
@@ -208,13 +213,14 @@ async def test_the_upstream_is_known_to_answer_before_its_answer_is_whole(
     begun: list[int] = []
     chunk = {"choices": [{"delta": {"content": "half"}, "index": 0}]}
     simulator.script(stream_script(chunk, HangUp()))
-    outcome = await execute(exchange, BATCH, item(1), lambda: begun.append(1))
+    outcome = await execute(exchange, BATCH, work(item(1)), lambda: begun.append(1))
     assert isinstance(outcome, Failed)
     assert begun == [1]
 
 
 def test_the_context_is_the_batchs_with_a_request_id_of_its_own() -> None:
-    one, other = to_context(BATCH), to_context(BATCH)
+    one, other = to_context(BATCH, 4), to_context(BATCH, 5)
+    assert (one.batch, one.item, other.item) == ("msgbatch_a", 4, 5)
     assert (one.tenant, one.key_id, one.priority, one.session_id) == ("acme", "k1", "batch", "s1")
     assert (one.trace_parent, one.betas, one.agent_id) == ("00-1", frozenset({"beta-1"}), None)
     assert len({one.request_id, other.request_id, "req_create"}) == 3

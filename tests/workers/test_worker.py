@@ -9,12 +9,14 @@ import pytest
 
 from gateway.convert.envelope import Keyring
 from gateway.exchange import Exchange
+from gateway.redis.connections import queue_client
 from gateway.simulator.failures import error_script
 from gateway.simulator.script import DONE, Hold, Script, stream_script
 from gateway.tasks import background
 from gateway.upstream.routing import RoutingTable, Upstream
 from gateway.upstream.transport import Transport
 from tests.workers.conftest import Bench, item, said, text_of
+from tests.workers.proxy import RedisProxy
 from workers.parts import assemble, to_patient_exchange
 from workers.worker import Worker
 
@@ -165,6 +167,44 @@ async def test_what_does_not_finish_in_time_is_given_back_at_once_and_not_counte
     assert [(lease.tries, lease.lost) for claim in claims for lease in claim.leases] == [(0, 0)] * 4
     closed = [record.closed.wait() for record in bench.simulator.requests()]
     await asyncio.wait_for(asyncio.gather(*closed), 5)
+
+
+async def test_while_redis_is_away_results_are_kept_and_nothing_is_called_twice(bench: Bench) -> None:
+    batch = await bench.create([item(number) for number in range(8)])
+    gate = asyncio.Event()
+    bench.simulator.script(*[held_answer(gate)] * 4)
+    async with RedisProxy(bench.url) as proxy:
+        behind = Bench(proxy.url, queue_client(proxy.url), bench.simulator)
+        async with working(behind, slots=4) as worker:
+            await bench.simulator.received(4)
+            await proxy.cut()
+            gate.set()
+            for record in bench.simulator.requests():
+                await record.finished.wait()
+            while not worker.attempts.recorder._waiting:
+                await asyncio.sleep(0)
+            assert (await bench.store.progress(batch.id)).succeeded == 0  # type: ignore[union-attr]
+            await proxy.join()
+            record = await bench.ended(batch)
+        await behind.redis.aclose()
+    assert record.succeeded == 8
+    assert len(bench.simulator.requests()) == 8
+
+
+async def test_items_whose_lease_may_be_over_are_broken_off_and_given_back_when_redis_returns(bench: Bench) -> None:
+    batch = await bench.create([item(0)])
+    bench.simulator.script(Script((Hold(),)))
+    async with RedisProxy(bench.url) as proxy:
+        behind = Bench(proxy.url, queue_client(proxy.url), bench.simulator)
+        async with working(behind, lease=1.0):
+            call = await bench.simulator.received(1)
+            await proxy.cut()
+            await asyncio.wait_for(call.closed.wait(), 5)
+            await proxy.join()
+            record = await bench.ended(batch)
+        await behind.redis.aclose()
+    assert record.succeeded == 1
+    assert len(bench.simulator.requests()) == 2
 
 
 async def test_a_lease_that_somebody_else_took_ends_the_call(bench: Bench) -> None:
