@@ -6,8 +6,8 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +24,8 @@ MAX_BACKOFF: Final = 2.0
 # One Ctrl-C may be signalled twice, by terminal and parent: only a later signal means that somebody insists.
 INSIST_SECONDS: Final = 1.0
 
+CANCEL_AGAIN_SECONDS: Final = 0.5
+
 Sleep = Callable[[float], Awaitable[object]]
 
 
@@ -34,9 +36,19 @@ async def background(coroutine: Coroutine[None, None, None]) -> AsyncIterator[No
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end([task])
+        if not task.cancelled():
+            task.result()
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they are done, however they end."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        # Again if need be: before Python 3.12 `wait_for`, by which redis-py sends, can swallow a cancellation.
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_SECONDS)
 
 
 @dataclass(slots=True)

@@ -92,6 +92,32 @@ async def test_a_background_task_ends_with_its_context() -> None:
     assert seen == ["ended"]
 
 
+async def test_a_task_that_swallows_a_cancellation_ends_all_the_same() -> None:
+    swallowed: list[int] = []
+
+    async def run() -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if swallowed:
+                    raise
+                swallowed.append(1)
+
+    async with asyncio.timeout(5), background(run()):
+        await asyncio.sleep(0)
+    assert swallowed == [1]
+
+
+async def test_a_background_task_that_failed_is_heard_of() -> None:
+    async def fail() -> None:
+        raise KeyError("no")
+
+    with pytest.raises(KeyError):
+        async with background(fail()):
+            await asyncio.sleep(0)
+
+
 def test_a_second_signal_at_the_same_moment_is_the_same_wish() -> None:
     stop = Stop()
     stop.signalled()

@@ -46,7 +46,7 @@ def main() -> None:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(run(settings, output, watch_parent=bool(arguments)))
     except (EmbeddedServerError, GatewayError) as error:
-        fail(str(error))
+        fail(f"GATEWAY_REDIS_URL: {error}")
     except OSError as error:
         fail(f"cannot listen on {settings.admin_host}:{settings.worker_admin_port}: {error.strerror}")
 

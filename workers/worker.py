@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from gateway.batches.chunks import BrokenBlob
 from gateway.batches.queue import BatchQueue, Claim, Release, WorkItem
 from gateway.errors import GatewayError
-from gateway.tasks import Repeated
+from gateway.tasks import Repeated, end
 from gateway.upstream.routing import RoutingTable
 from workers import metrics
 from workers.attempt import Attempts
@@ -76,9 +76,7 @@ class Worker:
                 held.abort("stopping")
             await self._finish(GIVE_BACK_SECONDS)
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await end(self._tasks)
 
     async def claim(self) -> None:
         """One round: as many items as there is room for, and the wait before the next."""

@@ -45,8 +45,8 @@ async def test_a_lost_schedule_is_restored_at_start_and_then_every_ten_minutes(b
 
 async def test_the_queue_is_counted_by_state(bench: Bench) -> None:
     first = await bench.create([item(number) for number in range(5)])
-    await bench.create([item(0)])
     [claim] = await bench.queue().claim(2)
+    await bench.create([item(0)])
     await bench.redis.zadd(bench.keys(first).retry, {"4": 9e15})
     await Upkeep(bench.server).count()
     assert claim.batch.id == first.id

@@ -109,6 +109,16 @@ async def test_a_failure_that_passes_is_tried_again(bench: Bench) -> None:
     assert len(bench.simulator.requests()) == 3
 
 
+async def test_an_upstream_that_is_busy_is_asked_less_and_then_finishes_all(bench: Bench) -> None:
+    bench.simulator.script(error_script(429), error_script(503), error_script(529))
+    batch = await bench.create([item(number) for number in range(40)])
+    async with working(bench, slots=4):
+        record = await bench.ended(batch)
+    assert (record.succeeded, record.errored) == (40, 0)
+    times = [record.received_at for record in bench.simulator.requests()]
+    assert times[4] - times[3] >= 0.9  # as Retry-After said
+
+
 async def test_what_waits_to_be_tried_again_holds_no_slot(bench: Bench) -> None:
     bench.simulator.script(error_script(502))
     batch = await bench.create([item(number) for number in range(5)])
@@ -181,8 +191,7 @@ async def test_while_redis_is_away_results_are_kept_and_nothing_is_called_twice(
             gate.set()
             for record in bench.simulator.requests():
                 await record.finished.wait()
-            while not worker.attempts.recorder._waiting:
-                await asyncio.sleep(0)
+            await worker.attempts.recorder._arrived.wait()
             assert (await bench.store.progress(batch.id)).succeeded == 0  # type: ignore[union-attr]
             await proxy.join()
             record = await bench.ended(batch)
