@@ -245,7 +245,7 @@ def _message_of(fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     message = fields.get("message") or fields.get("detail")
     message = message if isinstance(message, str) else ""
     raw = metadata.get("raw")
-    if isinstance(raw, str) and raw and raw not in message:
+    if isinstance(raw, str) and raw not in message:
         message = f"{message}: {raw}" if message else raw
     reasons = metadata.get("reasons")
     if isinstance(reasons, list) and reasons:

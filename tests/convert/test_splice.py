@@ -5,7 +5,9 @@ outside. That the short way is taken at all is shown on `derive_splice` itself.
 """
 
 import json
+import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from gateway.convert.ending import Finish
 from gateway.convert.events import TEXT, TOOL_INPUT, delta
 from gateway.convert.pieces import add_pieces
 from gateway.convert.splice import Splice, derive_splice
-from gateway.convert.stream import EventWriter
+from gateway.convert.stream import MAX_MISSES, EventWriter
 from tests.convert.streams import DONE, NOTHING, Json, call, chunk, convert, cut, finish, reply, say, sse, usage
 
 Write = Callable[[Any], bytes]
@@ -138,6 +140,48 @@ def delta_in(payload: Json) -> Json:
 
 
 BEGUN = call(0, '{"a": "', "id_0", "f")
+
+
+def calls_of(name: str, stream: bytes) -> int:
+    """How often a function of this name runs while the stream is converted."""
+    count = 0
+
+    def watch(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        if (event == "c_call" and argument.__name__ == name) or (event == "call" and frame.f_code.co_name == name):
+            count += 1
+
+    sys.setprofile(watch)
+    try:
+        convert(stream)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_run_of_plain_deltas_is_parsed_three_times() -> None:
+    """For the block's start, for the first delta that shows the frame, and for the end."""
+    assert calls_of("loads", sse(*[say("a")] * 100, finish()) + DONE) == 3
+    assert (
+        calls_of("loads", sse(call(0, '{"a":"', "c", "f"), *[call(0, "x")] * 100, call(0, '"}'), finish()) + DONE) == 5
+    )
+
+
+def test_only_what_is_not_plain_is_parsed_in_between() -> None:
+    assert calls_of("loads", sse(*[say("a"), say("a"), say("\n")] * 30, finish()) + DONE) == 2 + 30 + 1
+
+
+def test_a_frame_that_always_changes_is_soon_no_longer_looked_for() -> None:
+    changing = [{**say("a"), "obfuscation": f"{number}"} for number in range(100)]
+    assert calls_of("derive_splice", sse(*changing, finish()) + DONE) == MAX_MISSES
+    assert calls_of("loads", sse(*changing, *[say("a")] * 100, finish()) + DONE) == 201
+
+
+def test_a_frame_that_changes_now_and_then_is_looked_for_again() -> None:
+    runs = [[{**say("a"), "part": number}] * 10 for number in range(3 * MAX_MISSES)]
+    stream = sse(*[payload for run in runs for payload in run], finish()) + DONE
+    assert calls_of("loads", stream) == 1 + 3 * MAX_MISSES + 1
+
 
 # A serialiser, what came before, and a delta around any text.
 SPLICED: dict[str, tuple[Write, Json, Callable[[str], Json]]] = {
