@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gateway.convert.assembly import Assembly, ToolCall
+from gateway.convert.assembly import Assembly, TextRun, ToolCall
 from gateway.convert.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix
 
 PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
@@ -65,11 +65,14 @@ def derive_splice(payload: bytes, delta: dict[str, Any], assembly: Assembly) -> 
     The string stands where its key stands. A payload without a backslash spells every key out, so a key that occurs
     once, as a key or otherwise, is the one that was read.
     """
-    block = assembly.open
-    if isinstance(block, ToolCall):
-        text, key, kind, call = _only_fragment(delta, block), b'"arguments"', TOOL_INPUT, block
-    else:
-        text, key, kind, call = _only_text(delta), b'"content"', TEXT, None
+    call: ToolCall | None = None
+    match assembly.open:
+        case ToolCall() as call:
+            text, key, kind = _only_fragment(delta, call), b'"arguments"', TOOL_INPUT
+        case TextRun():
+            text, key, kind = _only_text(delta), b'"content"', TEXT
+        case _:
+            return None
     if not text or not assembly.is_direct or b"\\" in payload or payload.count(key) != 1:
         return None
     raw = text.encode()

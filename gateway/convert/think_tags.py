@@ -23,6 +23,7 @@ def untagged(target: PieceTarget, reply: Reply) -> PieceTarget:
 class Place(Enum):
     START = auto()
     INSIDE = auto()
+    GAP = auto()  # white space between the closing tag and the text
     AFTER = auto()
 
 
@@ -49,6 +50,10 @@ class ThinkTags:
             self._look_for_opening()
         if self._place is Place.INSIDE:
             self._look_for_closing()
+        if self._place is Place.GAP:
+            self._held = self._held.lstrip()
+            if self._held:
+                self._release()
 
     def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
         self._release()
@@ -76,10 +81,9 @@ class ThinkTags:
     def _look_for_closing(self) -> None:
         thinking, closing, text = self._held.partition(CLOSING)
         if closing:
-            self._held = thinking
-            self._release()
-            if text.lstrip():
-                self.inner.add_text(text.lstrip())
+            if thinking:
+                self.inner.add_thinking(thinking, ())
+            self._held, self._place = text, Place.GAP
             return
         keep = next((size for size in range(len(CLOSING) - 1, 0, -1) if thinking.endswith(CLOSING[:size])), 0)
         passed, self._held = thinking[: len(thinking) - keep], thinking[len(thinking) - keep :]

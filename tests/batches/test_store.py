@@ -13,7 +13,7 @@ from gateway.batches.splitter import Item
 from gateway.batches.staging import Staging
 from gateway.errors import Conflict, InternalError, InvalidRequest, NotFound, Overloaded, Unavailable
 from gateway.redis.keys import DATA_VERSION
-from tests.batches.conftest import Bench, finish, item, result
+from tests.batches.conftest import Bench, finish, indices, item, result
 
 DAY = 24 * 3600 * 1000
 
@@ -86,15 +86,28 @@ async def test_a_committed_batch_does_not_expire_while_it_is_in_progress(bench: 
         assert await bench.redis.ttl(key) == -1
 
 
-async def test_an_upload_whose_staging_has_expired_is_refused_and_leaves_nothing(bench: Bench) -> None:
+@pytest.mark.parametrize("part", ["input", "ids"])
+async def test_an_upload_whose_staging_has_expired_is_refused_and_leaves_nothing(bench: Bench, part: str) -> None:
     staging = await bench.store.begin("acme")
     for number in range(700):
         await staging.add(item(number))
-    await bench.redis.unlink(bench.keys.batch(staging.batch_id).input)
+    await bench.redis.unlink(getattr(bench.keys.batch(staging.batch_id), part))
     with pytest.raises(Unavailable, match="took too long"):
         await staging.commit()
     assert (await bench.store.page("acme")).records == ()
     assert await bench.all_keys() == ["tenants"]
+
+
+async def test_committing_again_changes_nothing_of_what_has_happened_since(bench: Bench) -> None:
+    staging = await bench.store.begin("acme")
+    for number in range(3):
+        await staging.add(item(number))
+    await staging.commit()
+    await bench.queue().claim(2)
+    again = await staging.commit()
+    assert (again.id, again.total) == (staging.batch_id, 3)
+    assert indices(await bench.queue().claim(5)) == [2]
+    assert await bench.redis.ttl(bench.keys.batch(again.id).input) == -1
 
 
 # Idempotency
@@ -367,14 +380,12 @@ async def test_results_go_after_their_retention_and_the_batch_stays(bench_with: 
 async def test_an_ended_batch_keeps_what_can_be_shown_and_only_for_so_long(bench: Bench) -> None:
     created = await bench.create(3)
     queue = bench.queue()
-    await finish(queue, (await queue.claim(2))[0])
+    await queue.claim(2)
+    await queue.done(created.id, [result(0), result(1, succeeded=False)])
     await bench.store.cancel("acme", created.id)
-    keys, times = bench.keys.batch(created.id), {}
-    for name in ("meta", "ok", "ids"):
-        times[name] = created.created + await bench.redis.pttl(getattr(keys, name))
-    assert times["ok"] == pytest.approx(created.created + 29 * DAY, abs=60_000)
-    assert times["ids"] == pytest.approx(created.created + 29 * DAY, abs=60_000)
-    assert times["meta"] == pytest.approx(created.created + 90 * DAY, abs=60_000)
+    keys = bench.keys.batch(created.id)
+    for key, days in ((keys.meta, 90), (keys.ok, 29), (keys.err, 29), (keys.ids, 29)):
+        assert await bench.redis.pttl(key) == pytest.approx(days * DAY, abs=60_000)
     others = await bench.redis.exists(keys.input, keys.lease, keys.own, keys.retry, keys.tries, keys.grant)
     assert others == 0
 
@@ -426,7 +437,7 @@ async def test_a_newer_versions_batch_is_left_to_newer_workers(bench: Bench) -> 
     old = bench.queue()
     [claim] = await old.claim(1)
     await old.release(claim, [Release(0)])
-    await bench.redis.hset(bench.keys.batch_meta(created.id), "v", DATA_VERSION + 1)
+    await bench.redis.hset(bench.keys.batch_meta(created.id), mapping={"v": DATA_VERSION + 1, "expires": 1})
     before = await bench.redis.hgetall(bench.keys.batch_meta(created.id))
     assert await old.claim(5) == []
     assert await bench.sweeper.settle(created.id) is False

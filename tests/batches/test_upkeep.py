@@ -55,6 +55,15 @@ async def test_a_canceled_batch_ends_after_its_grace_though_somebody_goes_on_ren
     assert (await queue.renew(claim, [0, 1])).lost == {0, 1}
 
 
+async def test_looking_at_a_batch_does_not_hide_the_loss_of_its_items(bench: Bench) -> None:
+    created = await bench.create(2)
+    await bench.queue().claim(2)
+    await bench.leases_pass(created)
+    await bench.sweeper.sweep()
+    [claim] = await bench.queue().claim(2)
+    assert [lease.lost for lease in claim.leases] == [1, 1]
+
+
 async def test_every_batch_is_looked_at_again_and_again_until_it_ends(bench: Bench) -> None:
     created = await bench.create(1)
     assert (await bench.sweeper.sweep()).looked_at == 0
@@ -95,6 +104,16 @@ async def test_a_lost_scheduler_is_rebuilt_from_the_tenants_lists(bench: Bench) 
     report = await bench.sweeper.rebuild()
     assert (report.batches, report.active, report.repaired, report.trimmed) == (7, 6, 0, 0)
     assert await bench.drain() == 12
+
+
+async def test_a_lost_scheduler_is_rebuilt_for_a_batch_that_is_all_in_flight(bench: Bench) -> None:
+    created = await bench.create(2)
+    await bench.queue().claim(2)
+    await bench.redis.unlink(*bench.keys.scheduler)
+    await bench.sweeper.rebuild()
+    assert await bench.queue().claim(2) == []
+    await bench.leases_pass(created)
+    assert await bench.drain() == 2
 
 
 async def test_rebuilding_what_is_whole_changes_nothing_that_matters(bench: Bench) -> None:

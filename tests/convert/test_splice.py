@@ -55,7 +55,23 @@ def turned(value: Any) -> Any:
 # What makes trouble in JSON, in UTF-8 or in the frame of an event, next to what does not.
 WORDS = st.sampled_from(
     [
-        *("a", " the", "é", "中", "🌍", "{", "}", "", "content", "data: ", ": [1, 2]", '{"a": "', '"content":"x"'),
+        *(
+            "a",
+            " the",
+            "é",
+            "中",
+            "🌍",
+            "{",
+            "}",
+            "",
+            "content",
+            "<think>",
+            "</think>",
+            "data: ",
+            ": [1, 2]",
+            '{"a": "',
+            '"content":"x"',
+        ),
         *('"', '"}', "\\", "\\n", "\\u0041", "\n", "\x00", "\x7f", "\u0085", "\u2028", "\ud83d", "\ude00"),
     ]
 )
@@ -104,15 +120,19 @@ def damaged(payload: bytes, place: int, junk: bytes) -> bytes:
 FRAMED = tight(say("x")).replace(b'"x"', b'"x","tool_calls":[{"index":0,"function":{"arguments":""}}],"y":"z"')
 
 
-@given(payloads=streams(), end=st.sampled_from([sse(finish()) + DONE, sse(finish(), usage()) + DONE, b""]))
+ENDS = st.sampled_from([sse(finish()) + DONE, sse(finish(), usage()) + DONE, b""])
+
+
+@given(streams(), ENDS, st.booleans())
 @settings(max_examples=300)
-@example(payloads=[tight(say("a")), tight(say("a")), tight(say("ä"))], end=sse(finish()) + DONE)
-@example(payloads=[tight(say("a")), tight(say("b")), escaped(say("\ud83d")), tight(say("c"))], end=sse(finish()) + DONE)
-@example(payloads=[tight(say("a")), tight(say("b")), FRAMED, tight(say("c"))], end=sse(finish()) + DONE)
-@example(payloads=[loose(say("a")), loose({**say("a"), "content": "a"})], end=b"")
-def test_spliced_deltas_are_the_bytes_of_the_full_way(payloads: list[bytes], end: bytes) -> None:
-    spliced = convert(sse(*payloads) + end)
-    full = convert(b"".join(sse(payload) + NOTHING for payload in payloads) + end)
+@example([tight(say("a")), tight(say("a")), tight(say("ä"))], sse(finish()) + DONE, False)
+@example([tight(say("a")), tight(say("b")), escaped(say("\ud83d")), tight(say("c"))], sse(finish()) + DONE, False)
+@example([tight(say("a")), tight(say("b")), FRAMED, tight(say("c"))], sse(finish()) + DONE, False)
+@example([tight(say(text)) for text in ("<think>", "hm", "</think>", "a", "b", "c")], sse(finish()) + DONE, True)
+@example([loose(say("a")), loose({**say("a"), "content": "a"})], b"", False)
+def test_spliced_deltas_are_the_bytes_of_the_full_way(payloads: list[bytes], end: bytes, think_tags: bool) -> None:
+    spliced = convert(sse(*payloads) + end, reply(think_tags=think_tags))
+    full = convert(b"".join(sse(payload) + NOTHING for payload in payloads) + end, reply(think_tags=think_tags))
     assert spliced.output == full.output
     assert str(spliced.failure) == str(full.failure)
     assert spliced.stream.usage == full.stream.usage
@@ -142,7 +162,7 @@ def delta_in(payload: Json) -> Json:
 BEGUN = call(0, '{"a": "', "id_0", "f")
 
 
-def calls_of(name: str, stream: bytes) -> int:
+def calls_of(name: str, stream: bytes, **fields: Any) -> int:
     """How often a function of this name runs while the stream is converted."""
     count = 0
 
@@ -153,7 +173,7 @@ def calls_of(name: str, stream: bytes) -> int:
 
     sys.setprofile(watch)
     try:
-        convert(stream)
+        convert(stream, reply(**fields))
     finally:
         sys.setprofile(None)
     return count
@@ -165,6 +185,15 @@ def test_a_run_of_plain_deltas_is_parsed_three_times() -> None:
     assert (
         calls_of("loads", sse(call(0, '{"a":"', "c", "f"), *[call(0, "x")] * 100, call(0, '"}'), finish()) + DONE) == 5
     )
+
+
+def test_text_behind_tagged_thinking_is_spliced() -> None:
+    tagged = sse(say("<think>"), say("hm"), say("</think>"), *[say("a")] * 100, finish()) + DONE
+    assert calls_of("loads", tagged, think_tags=True) == 3 + 3
+    assert [(block["type"], block.get("text")) for block in convert(tagged, reply(think_tags=True)).blocks] == [
+        ("thinking", None),
+        ("text", "a" * 100),
+    ]
 
 
 def test_only_what_is_not_plain_is_parsed_in_between() -> None:

@@ -8,6 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.convert.events import PING
+from gateway.convert.fold import fold_events
+from gateway.convert.replay import to_events
 from gateway.convert.response import Origin
 from gateway.convert.stream import CUT, MessageStream
 from gateway.errors import UpstreamError, UpstreamTimedOut
@@ -50,6 +52,16 @@ def test_the_first_event_is_a_whole_message_with_an_estimate_of_the_input() -> N
     assert start["usage"]["input_tokens"] == 1234
     assert (start["id"], start["model"], start["role"], start["content"]) == ("msg_1", "claude-test", "assistant", [])
     assert (start["stop_reason"], start["stop_sequence"]) == (None, None)
+
+
+def test_edits_of_the_request_are_told_in_the_first_event_and_survive_folding_and_replay() -> None:
+    edit = {"type": "clear_tool_uses_20250919", "cleared_tool_uses": 2, "cleared_input_tokens": 900}
+    events = told(say("a"), finish(), applied_edits=(edit,)).events
+    assert events[0]["message"]["context_management"] == {"applied_edits": [edit]}
+    message = fold_events(events)
+    assert message["context_management"] == {"applied_edits": [edit]}
+    assert fold_events(read_events(to_events(message))) == message
+    assert "context_management" not in told(say("a"), finish()).events[0]["message"]
 
 
 def test_an_opened_stream_is_not_opened_again() -> None:

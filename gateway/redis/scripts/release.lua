@@ -3,15 +3,13 @@
 -- ARGV: fence, then per item: index, delay ms, tries so far (-1: leave), cost in micro-dollars.
 -- Replies {batch ended 0|1, time of the batch's first retry (0: none), then per item 1 released, 0 not held}.
 local fence, now = ARGV[1], now_ms()
-local status, rest = unpack(redis.call('HMGET', META, 'st', 'rest'))
+local status = redis.call('HGET', META, 'st')
 local reply = {0, 0}
 
 local function release(index, delay, tries, cost)
-  if redis.call('HGET', OWN, index) ~= fence or recorded(index) then return 0 end
+  if redis.call('HGET', OWN, index) ~= fence then return 0 end
   if tonumber(tries) >= 0 then redis.call('HSET', TRIES, index, tries) end
-  if rest == '' then -- a stopped batch tries nothing again
-    redis.call('ZADD', RETRY, whole(now + tonumber(delay)), index)
-  end
+  redis.call('ZADD', RETRY, whole(now + tonumber(delay)), index)
   redis.call('ZREM', LEASE, index)
   redis.call('HDEL', OWN, index)
   if tonumber(cost) > 0 then redis.call('HINCRBY', META, 'spend', cost) end
