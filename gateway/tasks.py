@@ -55,8 +55,8 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
 class Repeated:
     """Runs `step` again and again, `every` seconds apart. A step that fails never ends the loop, only delays it.
 
-    A series of failures is logged when it begins and when it is over: of an unexpected error its type and place, since
-    its words could quote a prompt. `sleep` may return early: then it is time to look at `until`.
+    A series of failures is logged when it begins and when it is over. `sleep` may return early: then it is time to look
+    at `until`.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Repeated:
 
     async def _failed(self, error: Exception) -> None:
         if self.failures == 0:
-            log.warning("loop_failed", loop=self.name, **_describe(error))
+            log.warning("loop_failed", loop=self.name, **describe(error))
         backoff = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(self.failures, 16))
         self.failures += 1
         await self.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries
@@ -108,7 +108,8 @@ class Stop:
         self.wanted.set()
 
 
-def _describe(error: Exception) -> dict[str, object]:
+def describe(error: BaseException) -> dict[str, object]:
+    """For a log line. Of an unexpected error only its type and place: its words could quote a prompt."""
     if isinstance(error, GatewayError):
         return {"error": error.type, "message": error.message}
     trace = error.__traceback__

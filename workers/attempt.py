@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from redis.exceptions import RedisError
 
 from gateway import ids
 from gateway.batches.queue import BatchQueue, Claim, ItemResult, Release
-from gateway.errors import GatewayError, InternalError, UpstreamTimedOut
+from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamTimedOut
 from gateway.exchange import Exchange
 from gateway.tasks import FIRST_BACKOFF, MAX_BACKOFF
 from workers import metrics
@@ -30,13 +29,12 @@ ITEM_SECONDS: Final = 7200.0
 
 @dataclass(slots=True)
 class Attempts:
-    """Runs what a worker holds. `lease_seconds`: nothing is given back for longer, since the lease does it then."""
+    """Runs what a worker holds."""
 
     queue: BatchQueue
     exchange: Exchange
     gates: Gates
     recorder: Recorder
-    lease_seconds: float
     chance: Callable[[], float] = random.random
     clock: Callable[[], float] = time.monotonic
 
@@ -51,14 +49,14 @@ class Attempts:
         await self._settle(held, outcome)
 
     async def give_back(self, claim: Claim, releases: Sequence[Release], reason: str) -> None:
-        """Put items back into the queue; while Redis is away, until their leases are over."""
+        """Put items back into the queue, however long Redis is away: a lease that passes counts as a lost worker."""
         metrics.GIVEN_BACK.labels(reason).inc(len(releases))
-        deadline, backoff = self.clock() + self.lease_seconds, FIRST_BACKOFF
-        while self.clock() < deadline:
+        backoff = FIRST_BACKOFF
+        while True:
             try:
                 await self.queue.release(claim, releases)
                 return
-            except (GatewayError, RedisError):
+            except GatewayError:
                 await asyncio.sleep(backoff)
                 backoff = min(MAX_BACKOFF, 2 * backoff)
 
@@ -84,7 +82,7 @@ class Attempts:
         trouble = trouble_of(outcome.error)
         if trouble is not Trouble.NONE:
             self.gates.failed(held.granted, trouble, outcome.error.retry_after)
-        elif not isinstance(outcome.error, InternalError):
+        elif not isinstance(outcome.error, InternalError | Unavailable):
             self.gates.accepted(held.granted)  # it has refused this request, hence it works
 
     async def _settle(self, held: Held, outcome: Succeeded | Failed | None) -> None:

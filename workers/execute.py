@@ -6,7 +6,6 @@ trouble. Here, and nowhere else, a failure becomes an item's result.
 """
 
 import asyncio
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,6 +24,7 @@ from gateway.errors import GatewayError, InternalError, InvalidRequest, Upstream
 from gateway.exchange import Exchange, Prompt
 from gateway.relay import Flow
 from gateway.sse import EventParser
+from gateway.tasks import describe
 
 log = structlog.get_logger()
 
@@ -96,7 +96,7 @@ async def execute(
     except GatewayError as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - the boundary: whatever an item meets becomes its result
-        log.error("item_failed", batch=batch.id, item=context.item, **_where_raised(error))
+        log.error("item_failed", batch=batch.id, item=context.item, **describe(error))
         failure = InternalError("The gateway failed to process this request.")
     return to_failed(item, context.request_id, failure, sent=record.attempts > 0, cost=to_micros(record.cost))
 
@@ -168,9 +168,3 @@ def to_line(item: Item, result: dict[str, Any]) -> bytes:
 
 def to_micros(dollars: float | None) -> int:
     return round((dollars or 0.0) * 1_000_000)
-
-
-def _where_raised(error: Exception) -> dict[str, str]:
-    """Type and place; the message and the stack could quote a prompt."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return {"error": type(error).__name__, "where": f"{last.filename}:{last.lineno}"}

@@ -60,7 +60,7 @@ def assemble(
     gates = Gates(server, slots)
     recorder = Recorder(queue.done)
     holdings = Holdings()
-    attempts = Attempts(queue, exchange, gates, recorder, lease_seconds)
+    attempts = Attempts(queue, exchange, gates, recorder)
     keeper = LeaseKeeper(queue.renew, holdings, lease_seconds, count_given_up)
     upkeep = Upkeep(server)
     loops = (

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from gateway.batches.chunks import BrokenBlob
 from gateway.batches.queue import BatchQueue, Claim, Release, WorkItem
 from gateway.errors import GatewayError
-from gateway.tasks import Repeated, end
+from gateway.tasks import Repeated, describe, end
 from gateway.upstream.routing import RoutingTable
 from workers import metrics
 from workers.attempt import Attempts
@@ -57,7 +57,7 @@ class Worker:
     _tasks: set[asyncio.Task[None]] = field(init=False, default_factory=set)
     _reach: int = field(init=False)  # items to claim at most: few while most are refused
     _alone: bool = field(init=False, default=False)  # an item that must run alone is in hand
-    _yielding: bool = field(init=False, default=False)  # such an item waits for a worker with nothing in hand
+    _awaited: str | None = field(init=False, default=None)  # a batch where such an item waits until nothing is in hand
 
     def __post_init__(self) -> None:
         self._reach = self.slots
@@ -80,27 +80,34 @@ class Worker:
 
     async def claim(self) -> None:
         """One round: as many items as there is room for, and the wait before the next."""
+        self._freed.clear()
         room = self._room()
         if room == 0:
-            await self._until_freed()
+            await self._freed.wait()
             return
         wait = self.gates.upstream_wait(self.table.upstream.name)
         if wait > 0:
-            await self._pause(min(wait, REFUSED_SECONDS))
+            await self._until_freed(min(wait, REFUSED_SECONDS))
             return
-        claims = await self.queue.claim(room, idle=not self.holdings)
+        claims = await self._claims(room)
         claimed = sum(len(claim.leases) for claim in claims)  # one that only tells of suspects has none
         metrics.CLAIMS.labels("granted" if claimed else "empty").inc()
-        self._yielding = any(claim.suspects and not claim.alone for claim in claims)
+        self._awaited = next((claim.batch.id for claim in claims if claim.suspects and not claim.alone), None)
         started = [await self._start(claim) for claim in claims]
         await self._pace(room, claimed, sum(started))
+
+    async def _claims(self, room: int) -> list[Claim]:
+        if self._awaited is not None:
+            claim = await self.queue.claim_alone(self._awaited)
+            return [] if claim is None else [claim]
+        return await self.queue.claim(room, idle=not self.holdings)
 
     # -- room
 
     def _room(self) -> int:
-        if self._alone or (self._yielding and self.holdings):
-            return 0
-        return max(0, min(self.slots - len(self.holdings), self._reach))
+        if self._awaited is not None:
+            return 0 if self.holdings else 1
+        return 0 if self._alone else max(0, min(self.slots - len(self.holdings), self._reach))
 
     async def _pace(self, room: int, claimed: int, started: int) -> None:
         """Claim few while most of what is claimed may not run, or a closed gate would churn through a whole batch."""
@@ -113,9 +120,8 @@ class Worker:
         elif claimed < room:
             await self._pause(IDLE_SECONDS)
 
-    async def _until_freed(self, seconds: float | None = None) -> None:
-        """Until an item is out of hand, or the worker is told to stop; at most so long."""
-        self._freed.clear()
+    async def _until_freed(self, seconds: float) -> None:
+        """Until an item is out of hand, also since this round began, or the worker is told to stop; at most so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._freed.wait()
@@ -194,7 +200,7 @@ class Worker:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            log.error("item_task_failed", error=type(error).__name__)
+            log.error("item_task_failed", **describe(error))
 
     async def _finish(self, seconds: float) -> None:
         if self._tasks:

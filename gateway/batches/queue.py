@@ -127,6 +127,10 @@ class BatchQueue:
                 break
         return claims
 
+    async def claim_alone(self, batch_id: str) -> Claim | None:
+        """For a worker with nothing in hand: an item of this batch that was lost twice, or another one of it."""
+        return await self._claim_from(batch_id, 1, idle=True)
+
     async def items(self, claim: Claim) -> list[WorkItem]:
         """The claim's items, less those whose batch has ended meanwhile. Raises BrokenBlob for damaged data."""
         places = [(lease, *claim.index.find(lease.index)) for lease in claim.leases]

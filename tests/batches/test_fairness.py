@@ -132,7 +132,7 @@ async def test_sending_ever_more_batches_gains_a_tenant_nothing(bench: Bench) ->
     scheduler = await offer(bench, "patient", tenant="patient")
     picked = []
     for number in range(40):
-        await offer(bench, f"pushy-{number}", tenant="pushy")
+        await offer(bench, f"pushy-{number}", tenant="a-pushy")
         picked += await picks(scheduler, 1)
     assert picked.count("patient") == 20
 

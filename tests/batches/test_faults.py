@@ -37,6 +37,7 @@ async def work_and_retry(bench: Bench) -> None:
 
 async def lose_until_given_up(bench: Bench) -> None:
     batch = await bench.create(2)
+    await bench.redis.hset(bench.keys.batch_meta(batch.id), "max_lost", 3)
     for _ in range(4):
         await bench.queue().claim(2, idle=True)
         await bench.leases_pass(batch)
@@ -258,7 +259,7 @@ async def test_exactly_the_poisoned_items_are_given_up(bench: Bench, seed: int) 
     await check(bench, record)
     lines = await bench.lines(record)
     assert {index for index, line in enumerate(lines) if line["result"]["type"] == "errored"} == poison
-    assert counts["dead"] <= 3 * len(poison)
+    assert counts["dead"] <= batch.max_lost * len(poison)
 
 
 @pytest.mark.parametrize("seed", range(4))

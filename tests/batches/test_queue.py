@@ -269,7 +269,8 @@ async def test_a_busy_worker_hears_of_waiting_suspects_and_goes_on_with_other_it
     assert (await bench.store.retrieve("acme", created.id)).status == "in_progress"
 
 
-async def test_an_item_lost_three_times_is_given_up_with_an_error(bench: Bench) -> None:
+async def test_an_item_lost_too_often_is_given_up_with_an_error(bench_with: Callable[..., Bench]) -> None:
+    bench = bench_with(max_lost=3)
     await lose_twice(bench, 2)
     [record] = (await bench.store.page("acme")).records
     [poison] = await bench.queue().claim(4, idle=True)

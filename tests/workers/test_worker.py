@@ -253,17 +253,18 @@ async def test_a_busy_worker_lets_its_slots_run_empty_for_such_an_item(bench: Be
         await bench.redis.zadd(bench.keys(batch).suspect, {"5": 1})
         gate.set()
         assert (await bench.ended(batch)).succeeded == 6
-        assert not worker._yielding
+        assert worker._awaited is None
     assert len(bench.simulator.requests()) == 6
 
 
-async def test_an_item_that_must_run_alone_is_not_forgotten_beside_another_batch(bench: Bench) -> None:
+@pytest.mark.parametrize("tenant", ["a", "z"])
+async def test_an_item_that_must_run_alone_is_not_forgotten_beside_another_batch(bench: Bench, tenant: str) -> None:
     first, second = asyncio.Event(), asyncio.Event()
     bench.simulator.script(held_answer(first), held_answer(second))
     other = await bench.create([item(number, model="sim/stream-2-d20") for number in range(1000)], tenant="other")
     async with working(bench, slots=2):
         await bench.simulator.received(2)
-        suspect = await bench.create([item(0)], tenant="one")
+        suspect = await bench.create([item(0)], tenant=tenant)
         await bench.redis.zadd(bench.keys(suspect).suspect, {"0": 1})
         first.set()  # one after the other, so that the worker is never idle by chance
         await bench.recorded(other, 1)
