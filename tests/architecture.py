@@ -45,7 +45,8 @@ LAYERS = (
         "IO",
         words("""
             gateway.settings gateway.logs gateway.metrics gateway.health gateway.ids gateway.tasks gateway.pulse
-            gateway.relay gateway.redis gateway.upstream gateway.cache gateway.batches gateway.threads gateway.access
+            gateway.relay gateway.recording gateway.redis gateway.upstream gateway.cache gateway.batches
+            gateway.threads gateway.access
         """),
     ),
     Layer(
