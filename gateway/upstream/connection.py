@@ -9,7 +9,7 @@ from typing import Final, Protocol, cast
 
 from gateway.upstream.watchdog import Watchdog
 
-ONE_WRITE_LIMIT: Final = 64 * 1024
+ONE_WRITE_LIMIT: Final = 256 * 1024
 """Bodies up to this size are joined with the header: copying is cheaper than a second system call. (`writelines` would
 copy large ones as well, before Python 3.12.)"""
 

@@ -7,4 +7,4 @@ from gateway.web.keys import METRICS
 
 
 async def metrics(request: web.Request) -> web.Response:
-    return web.Response(body=request.config_dict[METRICS](), headers={"content-type": CONTENT_TYPE})
+    return web.Response(body=request.app[METRICS](), headers={"content-type": CONTENT_TYPE})

@@ -20,7 +20,7 @@ REQUEST_ID = web.RequestKey("request_id", str)
 def to_context(request: web.Request) -> Context:
     """Raises Unauthenticated for missing or wrong keys, InvalidRequest for an API version that does not exist."""
     headers = request.headers
-    client = request.config_dict[CLIENT_KEYS].authenticate(headers.get("x-api-key"), headers.get("authorization"))
+    client = request.app[CLIENT_KEYS].authenticate(headers.get("x-api-key"), headers.get("authorization"))
     version = headers.get("anthropic-version", DEFAULT_VERSION)
     if version not in VERSIONS:
         raise InvalidRequest(

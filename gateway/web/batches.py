@@ -141,7 +141,7 @@ def to_options(request: web.Request, context: Context) -> BatchOptions:
 
 
 def _store(request: web.Request) -> BatchStore:
-    store = request.config_dict[BATCHES]
+    store = request.app[BATCHES]
     if store is None:
         raise Unavailable("Message batches are off: this gateway runs without Redis (GATEWAY_REDIS_URL).")
     return store
@@ -152,5 +152,5 @@ def _batch_response(request: web.Request, record: BatchRecord) -> web.Response:
 
 
 def _public_url(request: web.Request) -> str:
-    url = request.config_dict[SETTINGS].public_url
+    url = request.app[SETTINGS].public_url
     return "" if url is None else str(url).rstrip("/")

@@ -23,6 +23,11 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     length = request.content_length
     if length is not None and length > limit:
         raise too_large(limit)
+    if request.content.is_eof():  # it came with the header, as small ones do
+        body = request.content.read_nowait()
+        if len(body) > limit:
+            raise too_large(limit)
+        return inflate(body, limit) if encoding == "gzip" else body
     seconds = BODY_SECONDS + min(length or limit, limit) / MINIMUM_RATE
     try:
         async with asyncio.timeout(seconds):
@@ -60,7 +65,10 @@ async def body_pieces(request: web.Request, limit: int, size: int) -> AsyncItera
 
 
 def content_encoding(request: web.Request) -> Literal["identity", "gzip"]:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    said = request.headers.get("content-encoding")
+    if said is None:
+        return "identity"
+    encoding = said.strip().lower()
     if encoding in ENCODINGS:
         return ENCODINGS[encoding]
     raise InvalidRequest(

@@ -12,7 +12,7 @@ async def live(request: web.Request) -> web.Response:  # noqa: ARG001 - a handle
 
 
 async def ready(request: web.Request) -> web.Response:
-    if request.config_dict[HEALTH].is_ready:
+    if request.app[HEALTH].is_ready:
         return json_response({"status": "ready"})
     return json_response({"status": "draining"}, status=503)
 

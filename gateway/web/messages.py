@@ -31,7 +31,7 @@ async def stream_message(request: web.Request) -> web.StreamResponse:
 
 async def read_prompt(request: web.Request, context: Context, *, streamed: bool = False) -> Prompt:
     """Read, parse and check the body. Raises InvalidRequest naming the first field that is wrong."""
-    body = await read_body(request, request.config_dict[SETTINGS].max_body_bytes)
+    body = await read_body(request, request.app[SETTINGS].max_body_bytes)
     parsed = parse_json(body)
     if streamed and isinstance(parsed, dict):
         parsed["stream"] = True
@@ -47,7 +47,7 @@ def parse_json(body: bytes) -> object:
 
 
 async def _reply(request: web.Request, context: Context, prompt: Prompt) -> web.StreamResponse:
-    exchange = request.config_dict[EXCHANGE]
+    exchange = request.app[EXCHANGE]
     plan = exchange.plan(context, prompt, UsageRecord(context))
     if not prompt.request.get("stream"):
         return await _answer(exchange, plan)
@@ -86,4 +86,6 @@ def plan_headers(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _header_safe(value: str) -> str:
+    if value.isascii() and value.isprintable():
+        return value
     return "".join([character if " " <= character <= "~" else "?" for character in value])

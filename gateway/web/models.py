@@ -18,14 +18,14 @@ async def list_models(request: web.Request) -> web.Response:
     to_context(request)
     limit = parse_limit(request.query.get("limit"))
     wanted = _lifecycles(request)
-    models = [model for model in await request.config_dict[CATALOG].models() if model["lifecycle"] in wanted]
+    models = [model for model in await request.app[CATALOG].models() if model["lifecycle"] in wanted]
     return json_response(to_page(models, limit, request.query.get("after_id"), request.query.get("before_id")))
 
 
 async def retrieve_model(request: web.Request) -> web.Response:
     to_context(request)
     model_id = request.match_info["model_id"]
-    model = await request.config_dict[CATALOG].find(model_id)
+    model = await request.app[CATALOG].find(model_id)
     if model is None:
         raise NotFound(f"model: {model_id[:200]}")
     return json_response(model)

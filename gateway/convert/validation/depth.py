@@ -16,6 +16,19 @@ MAX_DEPTH = 72
 # orjson refuses to write what nests deeper than this.
 WRITABLE_DEPTH = 254
 
+class _Hole:
+    """What orjson cannot write, and asks for something else instead: the body."""
+
+
+def _framed(levels: int) -> object:
+    frame: object = _Hole()
+    for _ in range(levels):
+        frame = [frame]
+    return frame
+
+
+FRAME = _framed(WRITABLE_DEPTH - MAX_DEPTH)
+
 # Of a path that deep, as much as tells which tool or block it is in.
 QUOTED_LEVELS = 5
 
@@ -25,14 +38,11 @@ WIDEST = 2**63
 def check_depth(body: dict[str, Any]) -> None:
     """Raises InvalidRequest for anything that nests deeper than MAX_DEPTH.
 
-    Framed in as many levels as are left, a body that is too deep cannot be written. That takes orjson 29 µs for 78 kB,
+    Framed in as many levels as are left, a body that is too deep cannot be written. That takes orjson 20 µs for 68 kB,
     where a walk in Python takes 90.
     """
-    framed: object = body
-    for _ in range(WRITABLE_DEPTH - MAX_DEPTH):
-        framed = [framed]
     try:
-        orjson.dumps(framed)
+        orjson.dumps(FRAME, default=lambda _: body)
     except orjson.JSONEncodeError:
         raise InvalidRequest(f"{_find_depth(body)}: nested more than {MAX_DEPTH} levels deep") from None
 

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.schemas.anthropic import MessageParam
 
 MEDIA_TYPES = frozenset({"image", "document", "input_audio", "video_url"})
+PLAIN_TYPES = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
 HOLDERS = frozenset({"tool_result", "search_result", "mcp_tool_result"})  # blocks with blocks in `content`
 
 
@@ -25,9 +26,17 @@ def take_inventory(messages: Sequence[MessageParam]) -> Inventory:
     inventory = Inventory()
     for index, message in enumerate(messages):
         content: Any = message.get("content")
-        if isinstance(content, list):
+        if isinstance(content, list) and not all(map(_is_plain, content)):
             _take(content, f"messages.{index}.content", inventory)
     return inventory
+
+
+def _is_plain(block: dict[str, Any]) -> bool:
+    """Whether there is nothing to be found in a block, as in most of them."""
+    kind = block["type"]
+    if kind == "tool_result":
+        return "cache_control" not in block and isinstance(block.get("content"), str)
+    return kind in PLAIN_TYPES and "cache_control" not in block
 
 
 def _take(blocks: list[dict[str, Any]], path: str, inventory: Inventory) -> None:

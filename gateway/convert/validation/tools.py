@@ -41,14 +41,22 @@ NAMES_OF_TYPES = {
 def check_tools(request: PromptFields) -> None:
     """Raises InvalidRequest for the first tool that is wrong, then for the list, then for the choice."""
     tools: Sequence[Any] = request.get("tools") or ()
+    if not tools and "tool_choice" not in request:
+        return
     for index, tool in enumerate(tools):
-        _check_tool(tool, f"tools.{index}")
+        if not _is_plain(tool):
+            _check_tool(tool, f"tools.{index}")
     names = [name for tool in tools if (name := _name(tool)) is not None]
     if len(set(names)) != len(names):
         raise InvalidRequest("tools: Tool names must be unique.")
     if tools and all(tool.get("defer_loading") for tool in tools):
         raise InvalidRequest("At least one tool must have defer_loading=false. All tools cannot be deferred.")
     _check_choice(request, names)
+
+
+def _is_plain(tool: dict[str, Any]) -> bool:
+    """A custom tool as most are, with nothing left to be checked."""
+    return tool.get("type") is None and tool["input_schema"].get("type") == "object"
 
 
 def _check_tool(tool: dict[str, Any], path: str) -> None:
@@ -64,7 +72,8 @@ def _check_tool(tool: dict[str, Any], path: str) -> None:
 
 
 def _name(tool: dict[str, Any]) -> str | None:
-    name: str | None = tool["custom"]["name"] if tool_kind(tool) == IS_GRAMMAR else tool.get("name")
+    is_grammar = tool.get("type") == "custom" and tool_kind(tool) == IS_GRAMMAR
+    name: str | None = tool["custom"]["name"] if is_grammar else tool.get("name")
     return name
 
 

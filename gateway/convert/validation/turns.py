@@ -124,7 +124,7 @@ class Calls:
 def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, calls: Calls) -> None:
     for position, block in enumerate(blocks):
         kind = block["type"]
-        if kind in SPEAKERS and SPEAKERS[kind] != role:
+        if SPEAKERS.get(kind, role) != role:
             raise InvalidRequest(
                 f"messages.{index}.content.{position}: `{kind}` blocks can only be in `{SPEAKERS[kind]}` messages"
             )
