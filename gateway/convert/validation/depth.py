@@ -16,6 +16,7 @@ MAX_DEPTH = 72
 # orjson refuses to write what nests deeper than this.
 WRITABLE_DEPTH = 254
 
+
 class _Hole:
     """What orjson cannot write, and asks for something else instead: the body."""
 

@@ -29,6 +29,22 @@ RESERVED_FIELDS = (
 )
 NAMESPACES = ("openrouter", "openai")
 
+# What the rules below look at, beside `max_tokens`: without one of them there is nothing to check.
+RULED_FIELDS = frozenset(
+    {
+        "stop_sequences",
+        "thinking",
+        "output_config",
+        "output_format",
+        "response_format",
+        "logit_bias",
+        "top_logprobs",
+        "reasoning",
+        "reasoning_effort",
+        *NAMESPACES,
+    }
+)
+
 MAX_BIASED_TOKENS = 1024
 MAX_BIAS = 100
 

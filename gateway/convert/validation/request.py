@@ -8,7 +8,13 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.convert.notes import Note
 from gateway.convert.validation.breakpoints import check_breakpoints
 from gateway.convert.validation.depth import check_depth, note_wide_integers
-from gateway.convert.validation.fields import UNSUPPORTED_FIELDS, check_fields, refuse_sampling, refuse_unsupported
+from gateway.convert.validation.fields import (
+    RULED_FIELDS,
+    UNSUPPORTED_FIELDS,
+    check_fields,
+    refuse_sampling,
+    refuse_unsupported,
+)
 from gateway.convert.validation.inventory import take_inventory
 from gateway.convert.validation.media import check_media
 from gateway.convert.validation.tools import check_tools
@@ -21,6 +27,11 @@ MESSAGES: TypeAdapter[MessagesRequest] = TypeAdapter(MessagesRequest)
 COUNT_TOKENS: TypeAdapter[CountTokensRequest] = TypeAdapter(CountTokensRequest)
 
 KNOWN_FIELDS = MessagesRequest.__required_keys__ | MessagesRequest.__optional_keys__
+
+# Only with one of these fields is there something to be said by the rule of that name.
+DOUBTFUL_FIELDS = frozenset(UNSUPPORTED_FIELDS) | {"context_management"}
+TOOL_FIELDS = frozenset({"tools", "tool_choice"})
+CACHED_FIELDS = frozenset({"cache_control", "system", "tools"})
 
 # A body may hold a million unknown keys; a reply header holds few.
 MAX_NOTED_FIELDS = 20
@@ -56,7 +67,8 @@ def _known_fields(body: object, version: str, strict: bool) -> tuple[dict[str, A
     if not isinstance(body, dict):
         raise InvalidRequest("The request body must be a JSON object.")
     check_depth(body)
-    refuse_unsupported(body)
+    if not DOUBTFUL_FIELDS.isdisjoint(body):
+        refuse_unsupported(body)
     refuse_sampling(body, version)
     if body.keys() <= KNOWN_FIELDS:
         return body, []
@@ -81,14 +93,20 @@ def _check_shape(adapter: TypeAdapter[Any], fields: dict[str, Any]) -> dict[str,
 
 
 def _check_rules(request: MessagesRequest | CountTokensRequest, version: str, betas: frozenset[str]) -> list[Note]:
+    """Rules are left out where there is nothing for them to look at: most requests have few fields, and each rule's
+    code and tables cost several times their run once they have fallen out of the processor's cache."""
     messages = request["messages"]
-    check_fields(request, betas)
-    check_tools(request)
+    if not RULED_FIELDS.isdisjoint(request) or not request.get("max_tokens"):
+        check_fields(request, betas)
+    if not TOOL_FIELDS.isdisjoint(request):
+        check_tools(request)
     _check_system(request)
     check_turns(messages, version)
     inventory = take_inventory(messages)
-    check_media(inventory.media)
-    check_breakpoints(request, inventory)
+    if inventory.media:
+        check_media(inventory.media)
+    if inventory.cached or not CACHED_FIELDS.isdisjoint(request):
+        check_breakpoints(request, inventory)
     return note_wide_integers(messages)
 
 
