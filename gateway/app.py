@@ -20,12 +20,15 @@ from gateway.exchange import Exchange
 from gateway.health import Health
 from gateway.logs import FLUSH_SECONDS, BufferedLogger
 from gateway.metrics import merged_metrics, render_metrics
-from gateway.parts import build_client, build_exchange, load_keyring, open_batch_server
+from gateway.parts import build_client, build_exchange, build_threads, load_keyring, open_batch_server
 from gateway.settings import Settings
-from gateway.upstream.catalog import Catalog
+from gateway.tasks import Repeated, background
+from gateway.threads.turns import Threads
+from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.routing import Upstream
+from gateway.vitals import RedisWatch, watch_loop
 from gateway.web.connection import Runner
-from gateway.web.keys import BATCHES, CATALOG, CLIENT_KEYS, EXCHANGE, HEALTH, METRICS, SETTINGS
+from gateway.web.keys import BATCHES, CATALOG, CLIENT_KEYS, EXCHANGE, HEALTH, METRICS, SETTINGS, THREADS
 from gateway.web.listener import listening
 from gateway.web.middleware import envelope
 from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
@@ -45,6 +48,7 @@ class Gateway:
     catalog: Catalog
     client_keys: ClientKeys
     batches: BatchStore | None
+    threads: Threads | None
     health: Health
 
 
@@ -63,6 +67,7 @@ def client_app(gateway: Gateway) -> web.Application:
     app[CATALOG] = gateway.catalog
     app[CLIENT_KEYS] = gateway.client_keys
     app[BATCHES] = gateway.batches
+    app[THREADS] = gateway.threads
     app[HEALTH] = gateway.health
     app.add_routes(CLIENT_ROUTES)
     return app
@@ -96,11 +101,18 @@ async def running(
             catalog=Catalog(client, exchange.table),
             client_keys=ClientKeys(None if settings.auth == "off" else settings.keys, keyring.keys[0][1]),
             batches=BatchStore(batch_server) if batch_server else None,
+            threads=build_threads(settings, batch_server),
             health=Health(),
         )
         if output is not None:
             await stack.enter_async_context(_background(_flush_regularly(output)))
         await stack.enter_async_context(_background(gateway.exchange.pulse.run()))
+        await stack.enter_async_context(background(watch_loop()))
+        await stack.enter_async_context(background(Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()))
+        if batch_server is not None:
+            await stack.enter_async_context(background(RedisWatch(batch_server).run()))
+        if gateway.threads is not None:
+            await stack.enter_async_context(background(gateway.threads.run()))
         admin = None
         if not child:
             app = admin_app(gateway.health, render_metrics)

@@ -7,7 +7,7 @@ smaller steps down to one part in WINDOW, and a sample far off the others moves 
 Lives in one process and is lost with it; a few exchanges teach it again.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,12 +96,14 @@ class Calibration:
 
     by_size: Ratios = field(default_factory=Ratios)
     by_text: Ratios = field(default_factory=Ratios)
+    _prompts: Counter[str] = field(default_factory=Counter)  # that could have been sampled so far, by model
 
     def estimate(self, record: UsageRecord, request: Mapping[str, Any], body_size: int) -> int:
         """Tokens of a prompt from its size, for message_start; what can be learned from goes into the record."""
         profile = to_profile(record.upstream_model)
         by_size = record.size_estimate = estimate_by_size(body_size, request, profile)
-        if body_size <= SAMPLED_BYTES and not by_size.media and self._wants_sample(record.upstream_model):
+        is_telling = by_size.text >= LEAST_TOKENS and body_size <= SAMPLED_BYTES and not by_size.media
+        if is_telling and self._wants_sample(record.upstream_model):
             record.text_estimate = prompt_estimate(request, profile)
         return by_size.tokens(self.by_size.of(record.upstream_model).value)
 
@@ -115,4 +117,9 @@ class Calibration:
                 ratios.learn(record.upstream_model, estimate, observed)
 
     def _wants_sample(self, model: str) -> bool:
-        return self.by_text.of(model).samples < SETTLED or self.by_size.of(model).samples % SAMPLED_EVERY == 0
+        """Whatever came of the earlier ones: a model that answers nothing to learn from is not looked at every time."""
+        seen = self._prompts[model]
+        if len(self._prompts) >= MAX_MODELS:
+            self._prompts.clear()
+        self._prompts[model] = seen + 1
+        return seen < SETTLED or seen % SAMPLED_EVERY == 0

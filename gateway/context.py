@@ -59,6 +59,7 @@ class UsageRecord:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     estimated: bool = False
+    mismatched: bool = False  # the upstream's counts do not add up
     size_estimate: Estimate | None = None
     text_estimate: Estimate | None = None
     cost: float | None = None

@@ -8,8 +8,7 @@ an `error` event. Every exchange fills one usage record and reports it once, wha
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -106,21 +105,22 @@ class Exchange:
 
     async def answer(self, plan: Plan) -> Answered:
         """The whole message. Raises GatewayError when no attempt gave one."""
-        with self._reported(plan.record):
-            return await self._attempt(plan, lambda: self._answer_once(plan))
+        return await self._reported(plan.record, self._attempt(plan, self._answer_once))
 
     async def stream(self, plan: Plan, sink: Sink) -> None:
         """Stream into the sink. Raises GatewayError only while the sink is not committed; later failures are events."""
-        with self._reported(plan.record):
-            try:
-                await self._attempt(plan, lambda: self._stream_once(plan, sink))
-            except GatewayError as error:
-                if not sink.committed:
-                    raise
-                note_error(plan.record, error)
-                sink.write(events.error_event(error, plan.reply.request_id))
+        await self._reported(plan.record, self._stream(plan, sink))
 
-    async def _attempt(self, plan: Plan, once: Callable[[], Awaitable[Result]]) -> Result:
+    async def _stream(self, plan: Plan, sink: Sink) -> None:
+        try:
+            await self._attempt(plan, lambda plan: self._stream_once(plan, sink))
+        except GatewayError as error:
+            if not sink.committed:
+                raise
+            note_error(plan.record, error)
+            sink.write(events.error_event(error, plan.reply.request_id))
+
+    async def _attempt(self, plan: Plan, once: Callable[[Plan], Awaitable[Result]]) -> Result:
         """Call `once` until it succeeds, fails for good, or has shown content to the client."""
         clock = time.monotonic
         deadline = None if self.timeouts.total is None else clock() + self.timeouts.total
@@ -128,7 +128,7 @@ class Exchange:
         while True:
             record.attempts += 1
             try:
-                return await once()
+                return await once(plan)
             except GatewayError as error:
                 if record.first_content_seconds is not None:
                     raise
@@ -188,14 +188,13 @@ class Exchange:
         answer = await self.client.open(call)
         if not 200 <= answer.status < 300:
             body = await answer.read(MAX_ERROR_BYTES)
-            raise to_error(answer.status, answer.headers, body, plan.reply.input_estimate)
+            raise to_error(answer.status, answer.headers, body, plan.reply)
         return answer
 
-    @contextmanager
-    def _reported(self, record: UsageRecord) -> Iterator[None]:
+    async def _reported(self, record: UsageRecord, work: Awaitable[Result]) -> Result:
         begun = time.monotonic()
         try:
-            yield
+            return await work
         except GatewayError as error:
             note_error(record, error)
             raise
@@ -232,6 +231,7 @@ def to_reply(
         stop_sequences=conversion.stop_sequences,
         sent_stop_sequences=(sent,) if isinstance(sent, str) else tuple(sent),
         think_tags=not route.target.openrouter,
+        context_length=route.target.context_length,
         applied_edits=conversion.applied_edits if request.get("context_management") else None,
     )
 
@@ -248,7 +248,7 @@ def heal(plan: Plan, error: GatewayError) -> bool:
 
 def note_answer(record: UsageRecord, origin: Origin, usage: dict[str, Any], stop_reason: str | None) -> None:
     record.served_model, record.provider, record.generation_id = origin.model, origin.provider, origin.generation_id
-    record.cost, record.estimated = origin.cost, origin.estimated
+    record.cost, record.estimated, record.mismatched = origin.cost, origin.estimated, origin.mismatched
     record.stop_reason = stop_reason
     record.input_tokens, record.output_tokens = usage["input_tokens"], usage["output_tokens"]
     record.cache_read_tokens = usage["cache_read_input_tokens"]

@@ -8,6 +8,10 @@ import atexit
 import contextlib
 import logging
 import sys
+import time
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, BinaryIO, Literal
 
 import orjson
@@ -55,13 +59,8 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> Buff
     """`auto` is made for a person on a terminal, JSON anywhere else. Returns what has to be flushed from a timer."""
     output = BufferedLogger(sys.stdout.buffer)
     console = form == "console" or (form == "auto" and sys.stdout.isatty())
-    renderer: Any = _render_console if console else structlog.processors.JSONRenderer(serializer=_dumps)
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
+        processors=[_render_console if console else _render_json],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
@@ -99,7 +98,9 @@ def log_exchange(record: UsageRecord) -> None:
         "first_content": _rounded(record.first_content_seconds),
         "seconds": _rounded(record.duration_seconds),
     }
-    LOG.info("exchange_finished", **{name: value for name, value in fields.items() if value not in (None, "")})
+    LOG.info(
+        "exchange_finished", **{name: value for name, value in fields.items() if value is not None and value != ""}
+    )
 
 
 LOG = structlog.get_logger()
@@ -109,11 +110,24 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 6)
 
 
-def _dumps(event: dict[str, Any], **_: Any) -> bytes:
+def _render_json(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+    """One processor in place of structlog's three, which take twice as long."""
+    event["level"], event["timestamp"] = method, timestamp(time.time())
     return orjson.dumps(event, default=repr)
 
 
-def _render_console(_: Any, __: str, event: dict[str, Any]) -> bytes:
-    time, level, name = event.pop("timestamp", ""), event.pop("level", ""), event.pop("event", "")
+def _render_console(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+    name = event.pop("event", "")
     fields = " ".join([f"{key}={value}" for key, value in event.items()])
-    return f"{time[11:19]} {level:<7} {name} {fields}".encode("utf-8", "backslashreplace")
+    return f"{timestamp(time.time())[11:19]} {method:<7} {name} {fields}".encode("utf-8", "backslashreplace")
+
+
+def timestamp(now: float) -> str:
+    """ISO 8601 in UTC, to the microsecond, of seconds since 1970."""
+    second = int(now)
+    return f"{_to_second(second)}.{int((now - second) * 1e6):06d}Z"
+
+
+@lru_cache(maxsize=1)
+def _to_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

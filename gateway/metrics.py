@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from gateway import __version__
 from gateway.context import UsageRecord
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -33,9 +34,32 @@ TOKENS = Counter("gateway_tokens_total", "Tokens by kind", ["model", "kind"])
 COST = Counter("gateway_cost_usd_total", "What the upstream charged, in US dollars", ["model"])
 UPSTREAM_ERRORS = Counter("gateway_upstream_errors_total", "Exchanges that ended in an error", ["upstream", "type"])
 RETRIES = Counter("gateway_upstream_retries_total", "Attempts beyond the first", ["upstream"])
+MISMATCHES = Counter(
+    "gateway_usage_mismatches_total", "Answers whose prompt and completion tokens are not their total", ["upstream"]
+)
 NOTES = Counter("gateway_conversion_notes_total", "Request fields not carried over as they were", ["kind"])
+THREAD_TURNS = Counter("gateway_thread_turns_total", "Requests of message threads by what came of them", ["outcome"])
 STREAMS = Gauge("gateway_streams_open", "Streams open now", multiprocess_mode="livesum")
 REPLIES = Counter("gateway_http_replies_total", "Replies by route", ["route", "method", "status"])
+
+# Of every process, front end or worker; fed by `gateway.vitals`.
+LOOP_LAG = Histogram(
+    "gateway_loop_lag_seconds",
+    "How late a timer of the event loop fires",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+REDIS_UP = Gauge("gateway_redis_up", "Whether Redis answered when last asked", multiprocess_mode="livemin")
+REDIS_SECONDS = Histogram(
+    "gateway_redis_seconds",
+    "How long Redis takes to answer a small question",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+REDIS_MEMORY = Gauge(
+    "gateway_redis_memory_bytes", "Memory of Redis, used and limit (0: none set)", ["kind"], multiprocess_mode="livemax"
+)
+QUEUE_BATCHES = Gauge("gateway_batch_queue_batches", "Batches that have not ended", multiprocess_mode="livemax")
+BUILD = Gauge("gateway_build_info", "1, with the version that runs", ["version"], multiprocess_mode="livemax")
+BUILD.labels(__version__).set(1)
 
 # The time of creation of each child doubles the number of series and tells nobody anything.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -47,8 +71,9 @@ def observe(record: UsageRecord) -> None:
     """Count one finished exchange."""
     model = model_label(record.model)
     stream = "true" if record.stream else "false"
-    exchange_counter(model, record.upstream, str(record.status), stream).inc()
-    duration(model, stream).observe(record.duration_seconds)
+    finished, seconds = exchange_series(model, record.upstream, record.status, stream)
+    finished.inc()
+    seconds.observe(record.duration_seconds)
     if record.first_content_seconds is not None:
         first_content(model).observe(record.first_content_seconds)
     for kind, count in (
@@ -65,6 +90,8 @@ def observe(record: UsageRecord) -> None:
         UPSTREAM_ERRORS.labels(record.upstream, record.error_type).inc()
     if record.attempts > 1:
         RETRIES.labels(record.upstream).inc(record.attempts - 1)
+    if record.mismatched:
+        MISMATCHES.labels(record.upstream).inc()
     for note in record.notes:
         NOTES.labels(note.partition(":")[0]).inc()
 
@@ -95,13 +122,8 @@ def model_label(model: str) -> str:
 
 # A bound child costs a third of a labels() call; the sets of labels are small, so the caches stay so.
 @lru_cache(maxsize=4096)
-def exchange_counter(model: str, upstream: str, status: str, stream: str) -> Counter:
-    return EXCHANGES.labels(model, upstream, status, stream)
-
-
-@lru_cache(maxsize=1024)
-def duration(model: str, stream: str) -> Histogram:
-    return DURATION.labels(model, stream)
+def exchange_series(model: str, upstream: str, status: int, stream: str) -> tuple[Counter, Histogram]:
+    return EXCHANGES.labels(model, upstream, str(status), stream), DURATION.labels(model, stream)
 
 
 @lru_cache(maxsize=1024)

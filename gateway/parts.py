@@ -21,6 +21,9 @@ from gateway.redis.connections import open_connections, redis_failures
 from gateway.redis.keys import Keys
 from gateway.relay import Pace
 from gateway.settings import Settings
+from gateway.threads.store import Policy as ThreadPolicy
+from gateway.threads.store import ThreadStore
+from gateway.threads.turns import Threads
 from gateway.upstream.aiohttp_client import AiohttpClient
 from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.retry import RetryPolicy
@@ -116,6 +119,14 @@ async def open_batch_server(settings: Settings) -> AsyncIterator[BatchServer | N
         )
         await server.check()
         yield server
+
+
+def build_threads(settings: Settings, server: BatchServer | None) -> Threads | None:
+    """None where no thread can be held, or none is wanted."""
+    if server is None or settings.threads == "off":
+        return None
+    policy = ThreadPolicy(seconds=settings.thread_seconds, max_bytes=settings.max_body_bytes)
+    return Threads(ThreadStore(server.redis, policy))
 
 
 def report(record: UsageRecord) -> None:

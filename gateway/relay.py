@@ -122,7 +122,7 @@ class Relay:
     def _receive(self, piece: bytes) -> None:
         stream = self.stream
         self._send(stream.feed(piece))
-        if stream.failure is not None:
+        if stream.failure is not None or stream.abandoned:
             self._answer.abort()
 
     def _send(self, data: bytes) -> None:

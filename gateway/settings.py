@@ -20,7 +20,7 @@ from gateway.convert.envelope import Keyring
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
-RedisUrl = Annotated[str, Field(pattern=r"^((rediss?|unix)://.+|embedded)$")]
+RedisUrl = Annotated[str, Field(pattern=r"^((rediss?(\+cluster)?|unix)://.+|embedded)$")]
 PairList = Annotated[tuple[tuple[str, str], ...], NoDecode]
 
 
@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     batch_expiry: Seconds = 86_400.0
     batch_retention: Annotated[float, Field(gt=0)] = 29 * 86_400.0
     batch_durability: Literal["process", "fsync", "replica"] = "process"
+    threads: Literal["on", "off"] = "on"
+    thread_seconds: Seconds = 300.0
     worker_admin_port: Port = 8082
     worker_slots: Annotated[int, Field(ge=1, le=10_000)] = 64
     worker_lease_seconds: Seconds = 60.0

@@ -45,7 +45,7 @@ LAYERS = (
         "IO",
         words("""
             gateway.settings gateway.logs gateway.metrics gateway.health gateway.ids gateway.tasks gateway.pulse
-            gateway.relay gateway.recording gateway.redis gateway.upstream gateway.cache gateway.batches
+            gateway.relay gateway.recording gateway.vitals gateway.redis gateway.upstream gateway.cache gateway.batches
             gateway.threads gateway.access
         """),
     ),
@@ -54,7 +54,7 @@ LAYERS = (
         words("""
             gateway.calibration gateway.context gateway.convert gateway.upstream.client gateway.upstream.retry
             gateway.upstream.routing gateway.cache.key gateway.batches.lifecycle gateway.batches.splitter
-            gateway.access.policy gateway.simulator.shapes
+            gateway.access.policy gateway.threads.thread gateway.simulator.shapes
         """),
         pure=True,
     ),

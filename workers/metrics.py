@@ -11,6 +11,7 @@ RESULTS = Counter(
 )
 ITEM_SECONDS = Histogram("gateway_batch_item_seconds", "From claim to recorded result", ["result"], buckets=SECONDS)
 IN_HAND = Gauge("gateway_batch_items_in_hand", "Items this worker has claimed and not finished")
+SLOTS = Gauge("gateway_batch_slots", "Items that this worker may have in hand")
 GIVEN_BACK = Counter(
     "gateway_batch_items_given_back_total",
     "Items put back into the queue: after a failure (pressure, failure, unreachable, account), before a call (refused),"
@@ -22,5 +23,4 @@ CLAIMS = Counter("gateway_batch_claims_total", "Claims by what came of them", ["
 
 # Of all workers together; each of them shows the same.
 QUEUE_ITEMS = Gauge("gateway_batch_queue_items", "Items of batches that have not ended, by state", ["state"])
-QUEUE_BATCHES = Gauge("gateway_batch_queue_batches", "Batches that have not ended")
 OLDEST_SECONDS = Gauge("gateway_batch_queue_oldest_seconds", "Age of the oldest batch that has items nobody has begun")

@@ -15,8 +15,10 @@ from gateway.parts import build_exchange, load_keyring, open_batch_server
 from gateway.relay import Pace
 from gateway.settings import Settings
 from gateway.tasks import Repeated, background
+from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.transport import Transport
+from gateway.vitals import RedisWatch, watch_loop
 from workers import metrics
 from workers.attempt import Attempts
 from workers.gates import SHARE_SECONDS, Gates
@@ -42,6 +44,11 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         exchange = to_patient_exchange(build_exchange(settings, client, keyring))
         worker, loops = assemble(server, exchange, settings.worker_slots, settings.worker_lease_seconds)
         await stack.enter_async_context(background(exchange.pulse.run()))
+        await stack.enter_async_context(background(watch_loop()))
+        catalog = Catalog(client, exchange.table)
+        await stack.enter_async_context(background(Repeated("catalog", catalog.models, WATCH_SECONDS).run()))
+        await stack.enter_async_context(background(RedisWatch(server).run()))
+        metrics.SLOTS.set(settings.worker_slots)
         for loop in loops:
             await stack.enter_async_context(background(loop.run()))
         yield worker

@@ -16,6 +16,7 @@ from gateway.batches.scheduler import Scheduler
 from gateway.batches.server import BatchServer
 from gateway.batches.store import BatchStore
 from gateway.batches.upkeep import Sweeper
+from gateway.metrics import QUEUE_BATCHES
 from workers import metrics
 
 log = structlog.get_logger()
@@ -57,7 +58,7 @@ class Upkeep:
                 totals[state] += getattr(progress, state)
             if progress.pending and oldest is None:
                 oldest = created_of(batch_id)
-        metrics.QUEUE_BATCHES.set(len(active))
+        QUEUE_BATCHES.set(len(active))
         for state, total in totals.items():
             metrics.QUEUE_ITEMS.labels(state).set(total)
         metrics.OLDEST_SECONDS.set(0 if oldest is None else max(0, await self.server.now() - oldest) / 1000)

@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 
 from gateway.batches.lifecycle import BatchRecord, Lifetimes
 from gateway.errors import NotFound, Overloaded, Unavailable
+from gateway.redis.cluster import beside, every_info
 from gateway.redis.connections import redis_failures
 from gateway.redis.keys import DATA_VERSION, Keys
 
@@ -118,26 +119,24 @@ class BatchServer:
         if durability == "replica":
             waits.append(("WAIT", 1, self.policy.confirm_ms))
         # A connection waits for its own last write; both logs are in order, so that covers all before it.
+        key = self.keys.batch_sync(batch_id)
+        pipeline = self.redis.pipeline(transaction=False)
+        pipeline.execute_command("SET", key, 1, "EX", 60)
+        for command in waits:
+            pipeline.execute_command(*command, **beside(self.redis, key))
         try:
-            replies = await self.pipeline([("SET", self.keys.batch_sync(batch_id), 1, "EX", 60), *waits])
+            with redis_failures():
+                replies = await pipeline.execute()
         except ResponseError as error:  # WAITAOF without an append-only file
             raise Unavailable("The gateway's store cannot keep the promised durability") from error
         # WAITAOF tells [servers of which this is the local one, replicas], WAIT the replicas.
         return all((reply[0] if isinstance(reply, list) else reply) >= 1 for reply in replies[1:])
 
     async def _facts(self) -> ServerFacts:
+        """Of a Cluster: those of its fullest node."""
         with redis_failures():
-            info = await self.redis.info()
-        return ServerFacts(
-            product=f"valkey {info['valkey_version']}"
-            if "valkey_version" in info
-            else f"redis {info['redis_version']}",
-            version=str(info["redis_version"]),
-            persistent=bool(info.get("aof_enabled", 0)),
-            eviction_policy=str(info.get("maxmemory_policy", "")),
-            used_memory=int(info["used_memory"]),
-            memory_limit=int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0)),
-        )
+            every = [_to_facts(info) for info in await every_info(self.redis)]
+        return max(every, key=lambda facts: facts.used_memory / max(1, facts.memory_limit))
 
     async def _supports_waitaof(self) -> bool:
         if self._has_waitaof is None:
@@ -147,6 +146,18 @@ class BatchServer:
             except ResponseError:
                 self._has_waitaof = False
         return self._has_waitaof
+
+
+def _to_facts(info: dict[str, Any]) -> ServerFacts:
+    product, version = ("valkey", "valkey_version") if "valkey_version" in info else ("redis", "redis_version")
+    return ServerFacts(
+        product=f"{product} {info[version]}",
+        version=str(info["redis_version"]),
+        persistent=bool(info.get("aof_enabled", 0)),
+        eviction_policy=str(info.get("maxmemory_policy", "")),
+        used_memory=int(info["used_memory"]),
+        memory_limit=int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0)),
+    )
 
 
 def to_record(batch_id: str, fields: dict[bytes, bytes], now: int) -> BatchRecord | None:

@@ -30,7 +30,7 @@ _MODELS: Final = 100
 
 
 class Staging:
-    """`add` each item, then `commit`, or `discard` when anything went wrong."""
+    """`add` each item, then `commit`; `discard` when anything went wrong, in `commit` too."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Staging:
         """The batch, now visible and scheduled; or the one that the same idempotency key created before.
 
         Raises Conflict when that key's other request had other items or is still running, Unavailable when the batch
-        could not be kept; then nothing of it remains.
+        could not be kept; then `discard` it.
         """
         if self._items:
             await self._close_chunk()
@@ -89,25 +89,30 @@ class Staging:
         earlier = await self._reserve()
         if earlier is not None:
             await self.discard()
-            return earlier
+            return await self._vouch(earlier)
         await self._index()
         await self._commit(chunks=len(index.starts))
-        record = await self._server.read_of(self._tenant, self.batch_id)
-        await self._scheduler.schedule(
-            self.batch_id,
-            level=record.priority,
-            tenant=self._tenant,
-            at=0,
-            look=min(record.expires, record.read + LOOK_MS),
-        )
-        if self._idempotency is not None:
-            await self._server.pipeline([("SET", self._idempotency, self.batch_id, "EX", IDEMPOTENCY_SECONDS)])
-        return record
+        return await self._vouch(await self._server.read_of(self._tenant, self.batch_id))
 
     async def discard(self) -> None:
-        """Remove what was staged. Safe to call twice, but not for a batch that was committed."""
+        """After a failure: remove what was staged, and committed if that is how far it came. Safe to call twice.
+
+        With an idempotency key, what was committed stays: another request with the key may have been answered with it,
+        and the next one will be.
+        """
         self._items, self._writes = [], []
-        await self._server.pipeline([("UNLINK", self._keys.input, self._keys.ids)])
+        key = self._idempotency
+        if not await scripts.DISCARD.run(self._server.redis, self._keys, (int(key is not None),)):
+            return
+        keys = self._server.keys
+        await self._server.pipeline(
+            [
+                ("ZREM", keys.tenant_batches(self._tenant), self.batch_id),
+                ("ZREM", keys.scheduler.due, self.batch_id),
+            ]
+        )
+        if key is not None and (await self._server.pipeline([("GET", key)]))[0] == self.batch_id.encode():
+            await self._server.pipeline([("DEL", key)])
 
     # -- chunks
 
@@ -156,16 +161,14 @@ class Staging:
             return None
         earlier = (await self._server.read([holder.decode()]))[0]
         if earlier is None:
-            await self.discard()
             raise Conflict("A request with this idempotency key is still being processed", retry_after=2)
         if earlier.digest != self._digest.hexdigest():
-            await self.discard()
             raise Conflict("This idempotency key was used before, for a batch with other requests")
         return earlier
 
     async def _index(self) -> None:
         keys = self._server.keys
-        soon = await self._server.now() + 2 * LOOK_MS
+        soon = await self._server.now() + LOOK_MS  # the commit is over long before
         await self._server.pipeline(
             [
                 ("SADD", keys.tenants, self._tenant),
@@ -191,19 +194,15 @@ class Staging:
         pairs = [part for pair in fields.items() for part in pair]
         reply = await scripts.COMMIT.run(self._server.redis, self._keys, (self.count, chunks, *pairs))
         if reply != b"committed":
-            await self._withdraw()
             raise Unavailable("The batch took too long to arrive and was given up. Please send it again")
-        if not await self._server.confirm(self.batch_id):
-            await self._withdraw()
-            raise Unavailable("The batch could not be stored durably. Please send it again", retry_after=5)
 
-    async def _withdraw(self) -> None:
-        keys = self._server.keys
-        commands: list[Command] = [
-            ("UNLINK", *self._keys),
-            ("ZREM", keys.tenant_batches(self._tenant), self.batch_id),
-            ("ZREM", keys.scheduler.due, self.batch_id),
-        ]
+    async def _vouch(self, record: BatchRecord) -> BatchRecord:
+        """See that a committed batch is kept and worked on, whoever committed it; only then may a client hear of it."""
+        if not await self._server.confirm(record.id):
+            raise Unavailable("The batch could not be stored durably. Please send it again", retry_after=5)
+        if record.status != "ended":
+            look = min(record.expires, record.read + LOOK_MS)
+            await self._scheduler.schedule(record.id, level=record.priority, tenant=self._tenant, at=0, look=look)
         if self._idempotency is not None:
-            commands.append(("DEL", self._idempotency))
-        await self._server.pipeline(commands)
+            await self._server.pipeline([("SET", self._idempotency, record.id, "EX", IDEMPOTENCY_SECONDS)])
+        return record

@@ -16,16 +16,17 @@ from typing import Any, Final
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError
+from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, RedisClusterException
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from gateway.errors import Overloaded, Unavailable
+from gateway.redis.cluster import cluster_client, is_cluster
 from gateway.redis.embedded import EmbeddedServer
 
 EMBEDDED: Final = "embedded"
-_SCHEMES: Final = ("redis://", "rediss://", "unix://")
+_SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
 
 # A commit may wait 2 s for the disk or a replica, on the server's side of the socket.
 _QUEUE_TIMEOUT: Final = 5.0
@@ -42,9 +43,11 @@ class RedisConnections:
 
 
 def queue_client(url: str, *, connections: int = 32, timeout: float = _QUEUE_TIMEOUT) -> Redis:
-    """Raises ValueError for a URL that is none of redis://, rediss://, unix://."""
+    """Raises ValueError for a URL of another kind. On a Cluster `connections` are for each node."""
+    if is_cluster(checked_url(url)):
+        return _cluster_client(url, connections, timeout, _QUEUE_CONNECT_TIMEOUT)
     pool = BlockingConnectionPool.from_url(
-        checked_url(url),
+        url,
         max_connections=connections,
         timeout=_QUEUE_POOL_TIMEOUT,
         socket_timeout=timeout,
@@ -56,8 +59,10 @@ def queue_client(url: str, *, connections: int = 32, timeout: float = _QUEUE_TIM
 
 def cache_client(url: str, *, connections: int = 64) -> Redis:
     """As `queue_client`; a call that finds no free connection fails at once."""
+    if is_cluster(checked_url(url)):
+        return _cluster_client(url, connections, _CACHE_TIMEOUT, _CACHE_CONNECT_TIMEOUT)
     pool = ConnectionPool.from_url(
-        checked_url(url),
+        url,
         max_connections=connections,
         socket_timeout=_CACHE_TIMEOUT,
         socket_connect_timeout=_CACHE_CONNECT_TIMEOUT,
@@ -92,7 +97,8 @@ def checked_url(url: str) -> str:
     if not url.startswith(_SCHEMES):
         scheme = url.partition("://")[0][:16] if "://" in url else "no scheme"
         raise ValueError(
-            f"a Redis URL begins with redis://, rediss:// or unix://, or is 'embedded'; this one has {scheme}"
+            "a Redis URL begins with redis://, rediss://, redis+cluster://, rediss+cluster:// or unix://, "
+            f"or is 'embedded'; this one has {scheme}"
         )
     return url
 
@@ -104,8 +110,14 @@ def redis_failures() -> Iterator[None]:
         yield
     except OutOfMemoryError as error:
         raise Overloaded("The gateway's store is full. Please try again later", retry_after=30) from error
-    except (RedisConnectionError, RedisTimeoutError, ReadOnlyError, ClusterDownError) as error:
+    except (RedisConnectionError, RedisTimeoutError, ReadOnlyError, ClusterDownError, RedisClusterException) as error:
         raise Unavailable("The gateway's store cannot be reached. Please try again", retry_after=2) from error
+
+
+def _cluster_client(url: str, connections: int, timeout: float, connect_timeout: float) -> Redis:
+    return cluster_client(
+        url, max_connections=connections, socket_timeout=timeout, socket_connect_timeout=connect_timeout, **_common()
+    )
 
 
 def _common() -> dict[str, Any]:

@@ -33,6 +33,12 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       gw:t:{<t>}:batches     zset    batch id -> created             trimmed by the sweeper
       gw:t:{<t>}:idem:<h>    string  digest of an Idempotency-Key -> batch id            60 s while creating, then 24 h
 
+    threads, one slot per thread and one per reply
+      gw:th:{<thread>}       hash    a conversation: v, base (fields of its creation, encoded), 0… (the turns' messages,
+                                     encoded), turns, size, id:<reply> of each turn, head (last reply), stop (why it
+                                     ended), claim and until (who continues it)  GATEWAY_THREAD_SECONDS, sliding
+      gw:th:{<t>:<id>}:of    string  id of a tenant's reply -> its thread            likewise
+
     others
       gw:rl:{<scope>}        string  GCRA arrival time               itself
       gw:cb:{<upstream>}     hash    a gate that is shut, of the upstream or of <upstream>/<model>: until, stamp,
@@ -126,6 +132,12 @@ class Keys:
 
     def idempotency(self, tenant: str, digest: str) -> str:
         return f"{self.prefix}t:{{{quote(tenant, safe='')}}}:idem:{digest}"
+
+    def thread(self, thread_id: str) -> str:
+        return f"{self.prefix}th:{{{thread_id}}}"
+
+    def thread_of(self, tenant: str, message_id: str) -> str:
+        return f"{self.prefix}th:{{{quote(tenant, safe='')}:{message_id}}}:of"
 
     def rate_limit(self, scope: str) -> str:
         return f"{self.prefix}rl:{{{quote(scope, safe=':')}}}"

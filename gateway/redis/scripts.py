@@ -62,6 +62,7 @@ def load(name: str) -> Script:
 
 
 COMMIT: Final = load("commit")
+DISCARD: Final = load("discard")
 CLAIM: Final = load("claim")
 RENEW: Final = load("renew")
 DONE: Final = load("done")
@@ -78,3 +79,6 @@ PARK: Final = load("park")
 DROP: Final = load("drop")
 
 GATE: Final = load("gate")
+
+THREAD: Final = load("thread")
+THREAD_OF: Final = load("thread_of")

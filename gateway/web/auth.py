@@ -11,6 +11,7 @@ from gateway.web.keys import CLIENT_KEYS
 DEFAULT_VERSION = "2023-06-01"
 VERSIONS = frozenset({DEFAULT_VERSION, "2026-10-21"})
 MAX_BETAS = 100
+NO_BETAS: frozenset[str] = frozenset()
 # Ids of other parties are logged, never used as keys: short, and without anything that could break a line.
 FOREIGN_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,256}")
 
@@ -41,6 +42,8 @@ def to_context(request: web.Request) -> Context:
 
 def parse_betas(values: list[str] | tuple[str, ...]) -> frozenset[str]:
     """A repeated header and a comma list are the same; unknown betas are accepted: clients send new ones first."""
+    if not values:
+        return NO_BETAS
     names = [name.strip() for value in values for name in value.split(",")]
     return frozenset([name for name in names if name][:MAX_BETAS])
 

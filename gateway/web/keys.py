@@ -9,6 +9,7 @@ from gateway.batches.store import BatchStore
 from gateway.exchange import Exchange
 from gateway.health import Health
 from gateway.settings import Settings
+from gateway.threads.turns import Threads
 from gateway.upstream.catalog import Catalog
 
 EXCHANGE = web.AppKey("exchange", Exchange)
@@ -17,4 +18,5 @@ CLIENT_KEYS = web.AppKey("client_keys", ClientKeys)
 CATALOG = web.AppKey("catalog", Catalog)
 HEALTH = web.AppKey("health", Health)
 BATCHES: web.AppKey[BatchStore | None] = web.AppKey("batches")
+THREADS: web.AppKey[Threads | None] = web.AppKey("threads")
 METRICS: web.AppKey[Callable[[], bytes]] = web.AppKey("metrics")

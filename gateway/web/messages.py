@@ -1,5 +1,8 @@
 """POST /v1/messages, as JSON and as a stream."""
 
+from functools import partial
+from typing import Any, cast
+
 import orjson
 from aiohttp import web
 
@@ -8,35 +11,44 @@ from gateway.convert.validation import check_messages_request
 from gateway.errors import InvalidRequest
 from gateway.exchange import Exchange, Plan, Prompt
 from gateway.metrics import STREAMS
+from gateway.threads.thread import has_thread
+from gateway.threads.turns import Turn
 from gateway.web.auth import to_context
 from gateway.web.body import read_body
-from gateway.web.keys import EXCHANGE, SETTINGS
-from gateway.web.reply import REQUEST_ID, X_REQUEST_ID, EventReply, json_response
+from gateway.web.keys import EXCHANGE, SETTINGS, THREADS
+from gateway.web.reply import REQUEST_ID, X_REQUEST_ID, EventReply, MessageReply
 
 # Headers grow with what clients send (one note a field); proxies refuse long ones.
 MAX_NOTES_LENGTH = 2000
 
 
 async def create_message(request: web.Request) -> web.StreamResponse:
-    context = to_context(request)
-    prompt = await read_prompt(request, context)
-    return await _reply(request, context, prompt)
+    return await _message(request)
 
 
 async def stream_message(request: web.Request) -> web.StreamResponse:
     """POST /v1/messages/stream: the same with `stream` set, for clients of gateways that have a path for it."""
+    return await _message(request, streamed=True)
+
+
+async def _message(request: web.Request, *, streamed: bool = False) -> web.StreamResponse:
     context = to_context(request)
-    return await _reply(request, context, await read_prompt(request, context, streamed=True))
-
-
-async def read_prompt(request: web.Request, context: Context, *, streamed: bool = False) -> Prompt:
-    """Read, parse and check the body. Raises InvalidRequest naming the first field that is wrong."""
     body = await read_body(request, request.app[SETTINGS].max_body_bytes)
     parsed = parse_json(body)
     if streamed and isinstance(parsed, dict):
         parsed["stream"] = True
+    threads = request.app[THREADS]
+    if threads is None or not has_thread(parsed):
+        return await _reply(request, context, to_prompt(parsed, len(body), context))
+    async with threads.turn(context, cast(dict[str, Any], parsed), len(body)) as turn:
+        prompt = to_prompt(turn.request, len(body) + turn.held_bytes, context)
+        return await _reply(request, context, prompt, turn)
+
+
+def to_prompt(parsed: object, size: int, context: Context) -> Prompt:
+    """Check what a body says. Raises InvalidRequest naming the first field that is wrong."""
     checked, notes = check_messages_request(parsed, version=context.api_version, betas=context.betas)
-    return Prompt(checked, len(body), tuple(notes))
+    return Prompt(checked, size, tuple(notes))
 
 
 def parse_json(body: bytes) -> object:
@@ -46,17 +58,22 @@ def parse_json(body: bytes) -> object:
         raise InvalidRequest(f"The request body is not valid JSON: {error.msg} at position {error.pos}.") from None
 
 
-async def _reply(request: web.Request, context: Context, prompt: Prompt) -> web.StreamResponse:
+async def _reply(
+    request: web.Request, context: Context, prompt: Prompt, turn: Turn | None = None
+) -> web.StreamResponse:
     exchange = request.app[EXCHANGE]
     plan = exchange.plan(context, prompt, UsageRecord(context))
     if not prompt.request.get("stream"):
-        return await _answer(exchange, plan)
+        return await _answer(request, exchange, plan, turn)
     headers = [(REQUEST_ID, context.request_id), (X_REQUEST_ID, context.request_id), *plan_headers(plan)]
     reply = EventReply(request, headers)
     whole = False
     try:
         with STREAMS.track_inprogress():
-            await exchange.stream(plan, reply)
+            if turn is None:
+                await exchange.stream(plan, reply)
+            else:
+                await turn.stream(reply, partial(exchange.stream, plan))
         whole = True
     finally:
         if reply.committed and not whole:
@@ -64,8 +81,10 @@ async def _reply(request: web.Request, context: Context, prompt: Prompt) -> web.
     return reply
 
 
-async def _answer(exchange: Exchange, plan: Plan) -> web.Response:
+async def _answer(request: web.Request, exchange: Exchange, plan: Plan, turn: Turn | None) -> MessageReply:
     answered = await exchange.answer(plan)
+    if turn is not None:
+        await turn.keep(answered.message)
     origin = answered.origin
     headers = plan_headers(plan)
     if origin.model:
@@ -74,7 +93,7 @@ async def _answer(exchange: Exchange, plan: Plan) -> web.Response:
         headers.append(("x-gateway-provider", _header_safe(origin.provider)))
     if origin.cost is not None:
         headers.append(("x-gateway-cost", f"{origin.cost:.8f}".rstrip("0").rstrip(".")))
-    return json_response(answered.message, headers=headers)
+    return MessageReply(request, answered.message, headers)
 
 
 def plan_headers(plan: Plan) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from gateway.batches.server import BatchServer, Policy
 from gateway.batches.splitter import Item
 from gateway.batches.store import BatchStore
 from gateway.batches.upkeep import Sweeper
+from gateway.errors import GatewayError
 from gateway.redis.connections import queue_client
 from gateway.redis.embedded import EmbeddedServer, wheel_binary
 from gateway.redis.keys import Keys
@@ -58,9 +59,13 @@ class Bench:
 
     async def create(self, total: int, tenant: str = "acme", **options: Any) -> BatchRecord:
         staging = await self.store.begin(tenant, BatchOptions(**options))
-        for number in range(total):
-            await staging.add(item(number))
-        return await staging.commit()
+        try:
+            for number in range(total):
+                await staging.add(item(number))
+            return await staging.commit()
+        except GatewayError:
+            await staging.discard()
+            raise
 
     async def drain(self, queue: BatchQueue | None = None, slots: int = 16) -> int:
         """Claim and record until there is nothing to claim; the number of items run."""

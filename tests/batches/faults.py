@@ -3,6 +3,7 @@
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from gateway.redis import scripts
@@ -55,6 +56,24 @@ class TwiceRedis(Redis):
         reply = await super().evalsha(sha, numkeys, *keys_and_args)
         assert await snapshot(self, self.prefix) == before, f"the second run of {script.name} changed something"
         self.repeated.add(script.name)
+        return reply
+
+
+class DeafRedis(Redis):
+    """Runs one script, and never hears of it: each reply to it is lost, that of the repetition too."""
+
+    lost: Script | None
+
+    @classmethod
+    def over(cls, redis: Redis, lost: Script) -> "DeafRedis":
+        client = cls(connection_pool=redis.connection_pool)
+        client.lost = lost
+        return client
+
+    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # type: ignore[override]
+        reply = await super().eval(SCRIPTS[sha].source, numkeys, *keys_and_args)
+        if self.lost is not None and sha == self.lost.sha:
+            raise RedisConnectionError("the reply was lost")
         return reply
 
 

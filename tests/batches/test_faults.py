@@ -10,9 +10,12 @@ from redis.asyncio import Redis
 from gateway.batches.lifecycle import BatchRecord, request_counts
 from gateway.batches.queue import Claim, Release
 from gateway.batches.scheduler import Scheduler
+from gateway.errors import Unavailable
+from gateway.redis import scripts
 from gateway.redis.keys import Keys
-from tests.batches.conftest import Bench, finish, numbers, result
-from tests.batches.faults import WRITING, PowerLoss, TornRedis, TwiceRedis
+from gateway.redis.scripts import Script
+from tests.batches.conftest import Bench, finish, item, numbers, result
+from tests.batches.faults import WRITING, DeafRedis, PowerLoss, TornRedis, TwiceRedis
 
 Life = Callable[[Bench], Awaitable[None]]
 
@@ -45,6 +48,9 @@ async def lose_until_given_up(bench: Bench) -> None:
 
 
 async def cancel_and_delete(bench: Bench) -> None:
+    given_up = await bench.store.begin("acme")
+    await given_up.add(item(0))
+    await given_up.discard()
     batch = await bench.create(3)
     queue = bench.queue()
     [claim] = await queue.claim(2)
@@ -118,6 +124,30 @@ async def test_together_the_lives_run_every_script_that_writes(redis: Redis) -> 
         await life(Bench(twice, keys=keys))
         ran |= twice.repeated
     assert ran >= WRITING
+
+
+@pytest.mark.parametrize("lost", [scripts.COMMIT, scripts.SCHEDULE], ids=lambda script: script.name)
+async def test_a_batch_whose_creation_was_not_heard_of_leaves_nothing(redis: Redis, lost: Script) -> None:
+    bench = Bench(DeafRedis.over(redis, lost))
+    with pytest.raises(Unavailable):
+        await bench.create(3)
+    whole = Bench(redis, keys=bench.keys)
+    assert (await whole.store.page("acme")).records == ()
+    assert await whole.drain() == 0
+    assert [key for key in await whole.all_keys() if key.startswith("b:")] == []
+    assert await whole.redis.zcard(whole.keys.scheduler.due) == 0
+
+
+@pytest.mark.parametrize("lost", [scripts.COMMIT, scripts.SCHEDULE], ids=lambda script: script.name)
+async def test_with_an_idempotency_key_the_next_attempt_finds_it(redis: Redis, lost: Script) -> None:
+    bench = Bench(DeafRedis.over(redis, lost))
+    with pytest.raises(Unavailable):
+        await bench.create(3, idempotency_key="again")
+    whole = Bench(redis, keys=bench.keys)
+    [waiting] = (await whole.store.page("acme")).records
+    assert (await whole.create(3, idempotency_key="again")).id == waiting.id
+    assert await whole.drain() == 3
+    await check(whole, await whole.store.retrieve("acme", waiting.id))
 
 
 async def each_crash(redis: Redis, life: Life, among: set[str]) -> AsyncIterator[Bench]:

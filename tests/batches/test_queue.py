@@ -344,9 +344,23 @@ async def test_a_result_that_is_not_kept_is_not_charged_again(bench: Bench) -> N
 async def test_a_batch_that_no_replica_confirms_is_refused_and_withdrawn(bench_with: Callable[..., Bench]) -> None:
     bench = bench_with(durability="replica", confirm_ms=20)
     with pytest.raises(Unavailable, match="could not be stored durably"):
-        await bench.create(3, idempotency_key="again")
+        await bench.create(3)
     assert (await bench.store.page("acme")).records == ()
     assert [key for key in await bench.all_keys() if "sync" not in key] == ["tenants"]
+
+
+async def test_with_an_idempotency_key_an_unconfirmed_batch_waits_for_the_next_attempt(
+    bench_with: Callable[..., Bench],
+) -> None:
+    bench = bench_with(durability="replica", confirm_ms=20)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="could not be stored durably"):
+            await bench.create(3, idempotency_key="again")
+    [waiting] = (await bench.store.page("acme")).records
+    assert await bench.drain() == 0
+    confirmed = Bench(bench.redis, keys=bench.keys)
+    assert (await confirmed.create(3, idempotency_key="again")).id == waiting.id
+    assert await confirmed.drain() == 3
 
 
 async def test_the_disk_confirms_a_batch_where_the_server_can_and_is_refused_at_start_elsewhere(

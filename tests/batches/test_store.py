@@ -94,6 +94,7 @@ async def test_an_upload_whose_staging_has_expired_is_refused_and_leaves_nothing
     await bench.redis.unlink(getattr(bench.keys.batch(staging.batch_id), part))
     with pytest.raises(Unavailable, match="took too long"):
         await staging.commit()
+    await staging.discard()
     assert (await bench.store.page("acme")).records == ()
     assert await bench.all_keys() == ["tenants"]
 

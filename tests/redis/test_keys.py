@@ -39,6 +39,7 @@ def test_tenants_of_any_name_have_keys_of_their_own() -> None:
     for tenant, name in zip(TENANTS, lists, strict=True):
         assert slot_tag(keys.idempotency(tenant, "d")) == slot_tag(name)
         assert re.fullmatch(r"gw:t:\{[\w.~%-]+\}:batches", name)
+    assert len({keys.thread_of(tenant, message) for tenant in TENANTS for message in ("m", "n")}) == 2 * len(TENANTS)
 
 
 def test_installations_with_different_prefixes_share_no_key() -> None:
@@ -72,6 +73,8 @@ def all_keys(keys: Keys) -> list[str]:
         keys.pick("w"),
         keys.tenant_batches("t"),
         keys.idempotency("t", "d"),
+        keys.thread("t"),
+        keys.thread_of("t", "m"),
         keys.rate_limit("s"),
         keys.breaker("u"),
         keys.worker("w"),

@@ -1,8 +1,12 @@
-"""A proxy before Redis that can be cut: connections break, and new ones are refused until it is joined again."""
+"""A proxy before Redis that can be cut: connections break, and new ones are refused until it is joined again.
+
+It can lose replies as well: the server has done what it was asked, and the connection breaks before the client hears.
+"""
 
 import asyncio
 import tempfile
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +17,17 @@ PIECE = 64 * 1024
 
 @dataclass(slots=True)
 class RedisProxy:
-    """`async with RedisProxy(url) as proxy`, then connect to `proxy.url`."""
+    """`async with RedisProxy(url) as proxy`, then connect to `proxy.url`.
+
+    `loses` is asked at each reply whether to lose it. A new `target` is for connections made from then on.
+    """
 
     target: str  # unix://<socket>?db=<n>
+    loses: Callable[[], bool] = lambda: False
     _folder: tempfile.TemporaryDirectory[str] = field(init=False)
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -47,25 +56,29 @@ class RedisProxy:
             self._server.close()
             self._server = None
             self._path.unlink(missing_ok=True)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*self._tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        path = self.target.removeprefix("unix://").partition("?")[0]
-        back, forth = await asyncio.open_unix_connection(path)
+        self._writers.add(writer)
         try:
-            with suppress(OSError):
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(_copy(reader, forth))
-                    group.create_task(_copy(back, writer))
+            with suppress(OSError), closing(writer):
+                back, forth = await asyncio.open_unix_connection(self.target.removeprefix("unix://").partition("?")[0])
+                with closing(forth):
+                    await asyncio.gather(_copy(reader, forth), self._reply(back, writer))
         finally:
-            forth.close()
-            writer.close()
+            self._writers.discard(writer)
             self._tasks.discard(task)
+
+    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (piece := await reader.read(PIECE)) and not self.loses():
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,173 @@
+"""The rules of message threads: what a request asks for, and how what is held and what is new become one request.
+
+A thread is the fields it was created with and its turns: the messages a request brought, then the reply. A turn is
+continued from the reply's id, once. Nothing here knows where threads are kept, nor which dialect the merged request is
+converted to: it is the request that a client without threads would have sent.
+
+Sources: the official SDK's thread state and error classes (2.12, 2026-11). `system` and `tools` are taken from the
+thread, and a request that continues one may not repeat them; `output_config` is sent with every turn, and stays the
+same; everything else may change from turn to turn.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.convert.validation.depth import check_depth
+from gateway.convert.validation.wording import EXTRA_INPUT, to_invalid_request
+from gateway.convert.vocabulary import BILLING_HEADER
+from gateway.errors import InvalidRequest, NotFound
+from gateway.schemas.threads import ThreadField, ThreadParam
+
+# Taken from the thread, and those that every turn repeats; `output_format` is the older name of `output_config.format`.
+CREATE_ONLY: Final = ("system", "tools")
+FIXED: Final = ("output_config", "output_format")
+
+THREAD_FIELD: TypeAdapter[ThreadField] = TypeAdapter(ThreadField)
+
+Messages = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A thread as it was kept: the fields of its creation, the messages of each turn, replies included, why the last
+    reply ended, and how many bytes of JSON it all is."""
+
+    fields: dict[str, Any]
+    turns: Sequence[Messages]
+    stop_reason: str = ""
+    size: int = 0
+
+
+def has_thread(body: object) -> bool:
+    """Whether the request of this parsed body is one of a thread; null asks for none."""
+    return isinstance(body, dict) and body.get("thread") not in (None, {})
+
+
+def to_thread_param(body: dict[str, Any]) -> ThreadParam:
+    """Raises InvalidRequest for a `thread` that is neither create nor continue."""
+    field = {"thread": body["thread"]}
+    try:
+        return THREAD_FIELD.validate_python(field, strict=True)["thread"]
+    except ValidationError as error:
+        raise to_invalid_request(error, field) from None
+
+
+def to_fields(body: dict[str, Any]) -> dict[str, Any]:
+    """What a thread keeps of the request that creates it, besides its messages."""
+    return {name: body[name] for name in (*CREATE_ONLY, *FIXED) if body.get(name)}
+
+
+def to_turn(body: dict[str, Any], reply: dict[str, Any]) -> Messages:
+    """The messages that a request and its reply add. A reply without content adds none: no request may repeat it."""
+    said = [{"role": "assistant", "content": reply["content"]}] if reply["content"] else []
+    return [*body["messages"], *said]
+
+
+def merged(body: dict[str, Any], held: Held) -> dict[str, Any]:
+    """The whole conversation as one request. Changes the breakpoints in what is held; nothing else, and not the body.
+
+    Raises InvalidRequest for fields that must not come, or must not differ, and for a turn without messages, which
+    only a paused one goes on with. All else that may be wrong is left to the checks of any request.
+    """
+    check_depth(body)
+    _check_fields(body, held.fields)
+    new = body.get("messages")
+    if new == [] and held.stop_reason != "pause_turn":
+        raise InvalidRequest("messages: at least one message is required, unless the thread's last reply was paused")
+    request = {name: value for name, value in body.items() if name not in ("thread", *CREATE_ONLY)}
+    request |= {name: held.fields[name] for name in CREATE_ONLY if name in held.fields}
+    if isinstance(new, list):
+        settle_breakpoints(held.turns, sets_breakpoints=bool(body.get("cache_control")) or any(marked_in(new)))
+        request["messages"] = [message for turn in held.turns for message in turn] + new
+    return request
+
+
+def settle_breakpoints(turns: Sequence[Messages], *, sets_breakpoints: bool) -> None:
+    """Leave those of the latest turn that set any, as a request may have four: each was meant for the turn it came in.
+
+    The official SDK does the same to the history that it sends again.
+    """
+    superseded = sets_breakpoints
+    for turn in reversed(turns):
+        marked = list(marked_in(turn))
+        if superseded:
+            for block in marked:
+                del block["cache_control"]
+        superseded = superseded or bool(marked)
+
+
+def marked_in(value: object) -> Iterator[dict[str, Any]]:
+    """Blocks with a breakpoint, inner ones included; in messages that have not been checked yet, too."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from marked_in(inner)
+    elif isinstance(value, dict):
+        if value.get("cache_control"):
+            yield value
+        yield from marked_in(value.get("content"))
+        yield from marked_in(value.get("source"))
+
+
+def _check_fields(body: dict[str, Any], kept: dict[str, Any]) -> None:
+    repeated = [name for name in CREATE_ONLY if (body.get(name) and not _says_nothing(name, body[name]))]
+    differing = [name for name in repeated if body[name] != kept.get(name)]
+    differing += [name for name in FIXED if (body.get(name) or None) != kept.get(name)]
+    if differing:
+        raise InvalidRequest(
+            f"thread: the request differs from the thread that it continues; differing field(s): "
+            f"{', '.join(differing)}. Send what the thread was created with, where it is not left out, or replay the "
+            'whole conversation with `thread: {"type": "create"}`.',
+            code="thread_fingerprint_mismatch",
+        )
+    if repeated:
+        raise InvalidRequest(
+            f"{repeated[0]}: {EXTRA_INPUT} when `thread` continues from a `previous_message_id`: "
+            "the thread keeps what it was created with."
+        )
+
+
+def _says_nothing(name: str, value: object) -> bool:
+    """Claude Code sends its billing header with every request, as a system prompt of that one block."""
+    return (
+        name == "system"
+        and isinstance(value, list)
+        and all(isinstance(block, dict) and str(block.get("text")).startswith(BILLING_HEADER) for block in value)
+    )
+
+
+# The errors that only threads have, in the words of Anthropic's API where these are known: clients match on some.
+
+
+def not_found() -> NotFound:
+    return NotFound(
+        "thread: no usable thread state was found for `previous_message_id`. "
+        'Replay the whole conversation with `thread: {"type": "create"}` to start a new thread.',
+        code="thread_not_found",
+    )
+
+
+def already_continued() -> InvalidRequest:
+    return InvalidRequest(
+        "thread: the response that `previous_message_id` names has already been continued, and each response can be "
+        "continued only once. Continue from the thread's most recent response.",
+        code="thread_already_continued",
+    )
+
+
+def continue_in_flight() -> InvalidRequest:
+    return InvalidRequest(
+        "thread: another request is still continuing from the same `previous_message_id`. Wait for it to complete and "
+        'continue from its response, or replay the whole conversation with `thread: {"type": "create"}`.',
+        code="thread_continue_in_flight",
+    )
+
+
+def unsupported(reason: str) -> InvalidRequest:
+    """The thread cannot be held now, or not any longer: clients that see this code go on without one."""
+    return InvalidRequest(
+        f"thread: {reason}. Send the whole conversation in `messages`, without `thread`.",
+        code="thread_unsupported_request",
+    )

@@ -1,0 +1,145 @@
+"""One request of a thread, from its claim to the end of its reply.
+
+A turn without a whole reply (refused, failed, its client gone) leaves the thread as it was, to be continued again. And
+no reply is lost to the store: where a thread cannot be held, its request is refused with the code on which clients
+carry on without one; where a finished reply could not be added, it goes out all the same, and whoever continues from it
+is told that there is no such thread, and replays the conversation, which every client has.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import orjson
+import structlog
+
+from gateway.context import Context
+from gateway.errors import GatewayError, Overloaded, Unavailable
+from gateway.metrics import THREAD_TURNS
+from gateway.recording import RecordingSink
+from gateway.relay import Sink
+from gateway.tasks import Repeated, describe
+from gateway.threads.sink import HeldBackEnd
+from gateway.threads.store import Addition, Claim, ThreadStore
+from gateway.threads.thread import Held, merged, to_fields, to_thread_param, to_turn, unsupported
+
+log = structlog.get_logger()
+
+# Three renewals fit into a claim.
+RENEWAL_SECONDS: Final = 10.0
+
+Outcome = Literal["kept", "not_kept", "failed"]
+
+
+@dataclass(slots=True)
+class Turn:
+    """`request` is the whole conversation, as a client without threads would have sent it; so many bytes of its JSON,
+    `held_bytes`, did not come with `body`."""
+
+    request: dict[str, Any]
+    held_bytes: int
+    body: dict[str, Any]
+    context: Context
+    claim: Claim
+    threads: "Threads"
+    outcome: Outcome = "failed"
+
+    async def keep(self, message: dict[str, Any] | None) -> None:
+        """Add this request and its reply to the thread, whose next turn continues from the reply. Never raises for the
+        store. None stands for a reply that is not whole."""
+        if message is not None:
+            self.outcome = await self.threads.keep(self, message)
+
+    async def stream(self, sink: Sink, into: Callable[[Sink], Awaitable[None]]) -> None:
+        """Have `into` stream the reply, and keep it before its end goes out: clients continue at once, elsewhere."""
+        end = HeldBackEnd(sink)
+        recording = RecordingSink(end)
+        await into(recording)
+        await self.keep(recording.message())
+        end.release()
+
+
+@dataclass(slots=True)
+class Threads:
+    """The threads of a front end. `run` it as a task for as long as turns may be open."""
+
+    store: ThreadStore
+    _claims: set[Claim] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def turn(self, context: Context, body: dict[str, Any], size: int) -> AsyncIterator[Turn]:
+        """The turn that this body of so many bytes asks for. Raises what clients of threads are told."""
+        with _refusals_counted():
+            claim, held = await self._claim(context.tenant, body)
+        self._claims.add(claim)
+        turn = None
+        try:
+            with _refusals_counted():
+                request, held_bytes = self._to_request(body, size, held)
+            turn = Turn(request, held_bytes, body, context, claim, self)
+            yield turn
+        finally:
+            self._claims.discard(claim)
+            if turn is None or turn.outcome == "failed":
+                await self._release(claim)
+            if turn is not None:
+                THREAD_TURNS.labels(turn.outcome).inc()
+
+    async def keep(self, turn: Turn, message: dict[str, Any]) -> Outcome:
+        fields = b"" if turn.claim.message_id else orjson.dumps(to_fields(turn.body))
+        messages = orjson.dumps(to_turn(turn.body, message))
+        size = turn.held_bytes + len(fields) + len(messages)
+        addition = Addition(message["id"], message["stop_reason"] or "", messages, size, fields)
+        try:
+            if await self.store.add(turn.claim, addition):
+                return "kept"
+            reason: dict[str, object] = {"error": "claim_lost"}
+        except (Unavailable, Overloaded) as error:
+            reason = describe(error)
+        log.warning("thread_not_kept", request_id=turn.context.request_id, **reason)
+        return "not_kept"
+
+    async def run(self) -> None:
+        """Renew the claims of open turns."""
+        await Repeated("thread claims", self.renew, every=RENEWAL_SECONDS).run()
+
+    async def renew(self) -> None:
+        for claim in tuple(self._claims):
+            await self.store.renew(claim)
+
+    async def _claim(self, tenant: str, body: dict[str, Any]) -> tuple[Claim, Held | None]:
+        param = to_thread_param(body)
+        try:
+            if param["type"] == "create":
+                return await self.store.create(tenant), None
+            return await self.store.claim(tenant, param["previous_message_id"])
+        except Overloaded as error:
+            raise unsupported("the gateway has no room to hold a conversation now") from error
+        except Unavailable as error:
+            raise unsupported(
+                "message threads are not available now, as the gateway's store does not answer"
+            ) from error
+
+    def _to_request(self, body: dict[str, Any], size: int, held: Held | None) -> tuple[dict[str, Any], int]:
+        """The whole request, and how many bytes of it were held."""
+        if held is None:
+            return {name: value for name, value in body.items() if name != "thread"}, 0
+        if held.size + size > self.store.policy.max_bytes:
+            raise unsupported("the conversation has become too long to be held")
+        return merged(body, held), held.size
+
+    async def _release(self, claim: Claim) -> None:
+        """If the store cannot be told, the claim falls by itself, as nobody renews it any more."""
+        with suppress(Unavailable, Overloaded):
+            await self.store.release(claim)
+
+
+@contextmanager
+def _refusals_counted() -> Iterator[None]:
+    """By the codes of the API's errors, of which threads have five; any other error is of a malformed request."""
+    try:
+        yield
+    except GatewayError as error:
+        THREAD_TURNS.labels((error.code or "invalid").removeprefix("thread_")).inc()
+        raise

@@ -1,0 +1,82 @@
+"""What answers bring beyond text and calls, from the upstream to the official client and the operator's books."""
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.simulator.script import Hold, json_script, stream_script
+from tests.live.conftest import Live
+
+ASK: dict[str, Any] = {"model": "sim/echo", "max_tokens": 1000, "messages": [{"role": "user", "content": "Hello"}]}
+DONE = b"data: [DONE]\n\n"
+TEXT = "Cats purr. Dogs bark."
+SOURCE = {"url": "https://cats.example/", "title": "Cats", "content": "They purr.", "start_index": 0, "end_index": 10}
+ANNOTATIONS = [{"type": "url_citation", "url_citation": SOURCE}]
+USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+
+
+def chunk(delta: dict[str, Any], **choice: Any) -> dict[str, Any]:
+    return {"id": "gen-1", "model": "m", "choices": [{"index": 0, "delta": delta, **choice}]}
+
+
+def answer(message: dict[str, Any], usage: dict[str, int] = USAGE) -> Any:
+    return json_script({"id": "g", "choices": [{"finish_reason": "stop", "message": message}], "usage": usage})
+
+
+async def metrics(live: Live) -> str:
+    async with aiohttp.ClientSession() as session, session.get(live.admin_url + "/metrics") as response:
+        return await response.text()
+
+
+async def test_the_upstream_is_left_once_the_gateway_has_found_a_stop_sequence(live: Live) -> None:
+    """More sequences than the upstream takes; without a word more from it the client has its whole message."""
+    live.simulator.script(stream_script(chunk({"content": "One. S"}), chunk({"content": "TOP two"}), Hold()))
+    stops = ["A", "B", "C", "D", "STOP"]
+    async with asyncio.timeout(10), live.client().messages.stream(**ASK, stop_sequences=stops) as events:
+        message = await events.get_final_message()
+    assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "STOP")
+    assert [block.text for block in message.content if block.type == "text"] == ["One. "]
+    record = await live.simulator.received()
+    async with asyncio.timeout(10):
+        await record.closed.wait()
+    assert record.closed_by_client
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["JSON", "stream"])
+async def test_citations_reach_the_sdk_and_their_text_goes_back_whole(live: Live, streamed: bool) -> None:
+    client = live.client()
+    if streamed:
+        found, end = chunk({"annotations": ANNOTATIONS}), chunk({}, finish_reason="stop")
+        live.simulator.script(stream_script(found, chunk({"content": TEXT}), end, DONE))
+        async with client.messages.stream(**ASK) as events:
+            message = await events.get_final_message()
+    else:
+        live.simulator.script(answer({"content": TEXT, "annotations": ANNOTATIONS}))
+        message = await client.messages.create(**ASK)
+    assert [block.type for block in message.content] == ["server_tool_use", "web_search_tool_result", "text", "text"]
+    texts: list[Any] = list(message.content[2:])
+    assert [text.text for text in texts] == ["Cats purr. ", "Dogs bark."]
+    (citation,) = texts[0].citations
+    assert (citation.url, citation.cited_text) == (SOURCE["url"], SOURCE["content"])
+
+    said: Any = {"role": "assistant", "content": message.content}
+    await client.messages.create(**{**ASK, "messages": [*ASK["messages"], said, *ASK["messages"]]})
+    record = await live.simulator.received(2)
+    assert [part["text"] for part in record.json["messages"][1]["content"]] == [
+        "[web_search results]\n- Cats: https://cats.example/\n  They purr.",
+        TEXT,
+    ]
+
+
+async def test_counts_that_do_not_add_up_are_counted(live: Live) -> None:
+    live.simulator.script(answer({"content": "a"}), answer({"content": "a"}, {**USAGE, "total_tokens": 99}))
+    client = live.client()
+    name = "gateway_usage_mismatches_total{"
+    before = [line for line in (await metrics(live)).splitlines() if line.startswith(name)]
+    await client.messages.create(**ASK)
+    assert [line for line in (await metrics(live)).splitlines() if line.startswith(name)] == before
+    await client.messages.create(**ASK)
+    after = [line for line in (await metrics(live)).splitlines() if line.startswith(name)]
+    assert after != before
