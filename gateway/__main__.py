@@ -1,8 +1,14 @@
 """`dragoman`, also `python -m gateway`."""
 
+from typing import Annotated
+
 import typer
 
 from gateway import __version__
+from gateway.cli.batch import batch
+from gateway.cli.check import check
+from gateway.cli.claude import claude
+from gateway.cli.console import Console
 from gateway.cli.dev import dev
 from gateway.cli.serve import serve
 from gateway.cli.worker import worker
@@ -17,12 +23,15 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(worker)
 app.command()(dev)
+app.add_typer(batch, name="batch")
+app.command()(check)
+app.command()(claude)
 
 
 @app.command()
-def version() -> None:
+def version(json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False) -> None:
     """Print the version."""
-    typer.echo(__version__)
+    Console(json).answer({"version": __version__}, __version__)
 
 
 def main() -> None:

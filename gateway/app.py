@@ -16,11 +16,12 @@ from aiohttp import web
 
 from gateway.access.keys import ClientKeys
 from gateway.batches.store import BatchStore
+from gateway.cached import CachedExchange
 from gateway.exchange import Exchange
 from gateway.health import Health
 from gateway.logs import FLUSH_SECONDS, BufferedLogger
 from gateway.metrics import merged_metrics, render_metrics
-from gateway.parts import build_client, build_exchange, build_threads, load_keyring, open_batch_server
+from gateway.parts import build_cache, build_client, build_exchange, build_threads, load_keyring, open_stores
 from gateway.settings import Settings
 from gateway.tasks import Repeated, background
 from gateway.threads.turns import Threads
@@ -28,7 +29,7 @@ from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.routing import Upstream
 from gateway.vitals import RedisWatch, watch_loop
 from gateway.web.connection import Runner
-from gateway.web.keys import BATCHES, CATALOG, CLIENT_KEYS, EXCHANGE, HEALTH, METRICS, SETTINGS, THREADS
+from gateway.web.keys import BATCHES, CACHE, CATALOG, CLIENT_KEYS, EXCHANGE, HEALTH, METRICS, SETTINGS, THREADS
 from gateway.web.listener import listening
 from gateway.web.middleware import envelope
 from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
@@ -49,6 +50,7 @@ class Gateway:
     client_keys: ClientKeys
     batches: BatchStore | None
     threads: Threads | None
+    cache: CachedExchange | None
     health: Health
 
 
@@ -68,6 +70,7 @@ def client_app(gateway: Gateway) -> web.Application:
     app[CLIENT_KEYS] = gateway.client_keys
     app[BATCHES] = gateway.batches
     app[THREADS] = gateway.threads
+    app[CACHE] = gateway.cache
     app[HEALTH] = gateway.health
     app.add_routes(CLIENT_ROUTES)
     return app
@@ -90,9 +93,10 @@ async def running(
     A `child` shares its port with others, and leaves the admin listener to their parent.
     """
     async with AsyncExitStack() as stack:
-        client = build_client(settings)
+        client = build_client(settings, settings.upstream_connections)
         stack.push_async_callback(client.close)
-        batch_server = await stack.enter_async_context(open_batch_server(settings))
+        stores = await stack.enter_async_context(open_stores(settings))
+        batch_server = stores.batches
         keyring = await load_keyring(settings, batch_server.redis if batch_server else None)
         exchange = build_exchange(settings, client, keyring, upstream)
         gateway = Gateway(
@@ -102,6 +106,7 @@ async def running(
             client_keys=ClientKeys(None if settings.auth == "off" else settings.keys, keyring.keys[0][1]),
             batches=BatchStore(batch_server) if batch_server else None,
             threads=build_threads(settings, batch_server),
+            cache=build_cache(settings, exchange, stores.cache, keyring),
             health=Health(),
         )
         if output is not None:
@@ -113,6 +118,9 @@ async def running(
             await stack.enter_async_context(background(RedisWatch(batch_server).run()))
         if gateway.threads is not None:
             await stack.enter_async_context(background(gateway.threads.run()))
+        if gateway.cache is not None:
+            stack.push_async_callback(gateway.cache.close)
+            await stack.enter_async_context(background(gateway.cache.store.run()))
         admin = None
         if not child:
             app = admin_app(gateway.health, render_metrics)

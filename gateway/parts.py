@@ -1,8 +1,10 @@
 """Settings to the parts that front ends and workers share: upstream, routing, keys, the exchange, the batch server."""
 
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -12,6 +14,12 @@ from redis.asyncio import Redis
 
 from gateway.batches.lifecycle import Lifetimes
 from gateway.batches.server import BatchServer, Policy
+from gateway.cache.breaker import Breaker
+from gateway.cache.calls import Calls
+from gateway.cache.key import to_secret
+from gateway.cache.policy import CachePolicy
+from gateway.cache.store import CacheStore, Limits
+from gateway.cached import CachedExchange
 from gateway.context import UsageRecord
 from gateway.convert.envelope import Keyring
 from gateway.exchange import Exchange
@@ -56,12 +64,12 @@ def build_exchange(
     )
 
 
-def build_client(settings: Settings) -> UpstreamClient:
+def build_client(settings: Settings, connections: int) -> UpstreamClient:
     """The fast transport; where the environment names an HTTP proxy for the upstream, the client that can use one."""
     address = urlsplit(settings.base_url)
     proxied = address.scheme in getproxies() and not proxy_bypass(address.hostname or "")
     make = AiohttpClient if proxied else Transport
-    return make(max_connections=settings.upstream_connections)
+    return make(max_connections=connections)
 
 
 def to_upstream(settings: Settings) -> Upstream:
@@ -111,14 +119,52 @@ async def open_batch_server(settings: Settings) -> AsyncIterator[BatchServer | N
         yield None
         return
     async with open_connections(settings.redis_url) as connections:
-        lifetimes = Lifetimes(
-            expiry=round(settings.batch_expiry * 1000), retention=round(settings.batch_retention * 1000)
-        )
-        server = BatchServer(
-            connections.queue, policy=Policy(lifetimes=lifetimes, durability=settings.batch_durability)
-        )
-        await server.check()
-        yield server
+        yield await to_batch_server(settings, connections.queue)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a front end keeps where: None for what is off."""
+
+    batches: BatchServer | None = None
+    cache: Redis | None = None
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Raises as `open_batch_server`; a cache that cannot be reached is no reason not to start."""
+    url = settings.redis_url or settings.cache_redis_url
+    if url is None:
+        yield Stores()
+        return
+    async with open_connections(url, settings.cache_redis_url) as connections:
+        batches = await to_batch_server(settings, connections.queue) if settings.redis_url is not None else None
+        yield Stores(batches, None if settings.cache == "off" else connections.cache)
+
+
+async def to_batch_server(settings: Settings, redis: Redis) -> BatchServer:
+    lifetimes = Lifetimes(expiry=round(settings.batch_expiry * 1000), retention=round(settings.batch_retention * 1000))
+    server = BatchServer(redis, policy=Policy(lifetimes=lifetimes, durability=settings.batch_durability))
+    await server.check()
+    return server
+
+
+def build_cache(settings: Settings, exchange: Exchange, redis: Redis | None, keyring: Keyring) -> CachedExchange | None:
+    """None where answers are not cached, or cannot be."""
+    if redis is None:
+        return None
+    limits = Limits(
+        ttl=settings.cache_ttl,
+        entry_bytes=settings.cache_entry_bytes,
+        total_bytes=settings.cache_max_bytes,
+        lock=settings.cache_lock_seconds,
+        wait=settings.cache_wait_seconds,
+    )
+    policy = CachePolicy(
+        settings.cache, settings.cache_routes, frozenset(settings.cache_keys), tools=settings.cache_tools == "on"
+    )
+    store = CacheStore(Calls(redis, Breaker(time.monotonic)), limits)
+    return CachedExchange(exchange, store, policy, to_secret(keyring))
 
 
 def build_threads(settings: Settings, server: BatchServer | None) -> Threads | None:

@@ -11,13 +11,12 @@ from math import inf
 from gateway.batches.queue import BatchQueue
 from gateway.batches.server import BatchServer
 from gateway.exchange import Exchange
-from gateway.parts import build_exchange, load_keyring, open_batch_server
+from gateway.parts import build_client, build_exchange, load_keyring, open_batch_server
 from gateway.relay import Pace
 from gateway.settings import Settings
 from gateway.tasks import Repeated, background
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.retry import RetryPolicy
-from gateway.upstream.transport import Transport
 from gateway.vitals import RedisWatch, watch_loop
 from workers import metrics
 from workers.attempt import Attempts
@@ -36,7 +35,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
     Raises Unavailable, or EmbeddedServerError, when there is no Redis to work on.
     """
     async with AsyncExitStack() as stack:
-        client = Transport(max_connections=settings.worker_slots)
+        client = build_client(settings, settings.worker_slots)
         stack.push_async_callback(client.close)
         server = await stack.enter_async_context(open_batch_server(settings))
         assert server is not None  # the settings name one

@@ -1,20 +1,114 @@
-"""What the subcommands share: how they fail, and the event loop they run on."""
+"""What the subcommands share: what they print and where, how they fail, and the event loop they run on.
+
+Standard output carries results and nothing else, so that it can be piped; everything else goes to standard error. With
+`--json` every line of standard output is one JSON object, an error too.
+"""
 
 import asyncio
+import os
 import sys
-from typing import NoReturn
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NoReturn, TypeVar
 
+import orjson
 import typer
 
 if sys.platform != "win32":
     import uvloop
 
+Result = TypeVar("Result")
 
-def fail(message: str) -> NoReturn:
-    """One line a problem, on stderr; exit status 1."""
+
+class Exit(IntEnum):
+    """Exit statuses; docs/cli.md says what each command means by them."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    INTERRUPTED = 130
+
+
+class CommandError(Exception):
+    """What a command stops at: what was wrong, what to do about it, and the exit status."""
+
+    def __init__(self, message: str, hint: str = "", *, status: Exit = Exit.USAGE) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    json: bool = False
+
+    def event(self, event: str, text: str, **fields: Any) -> None:
+        """Something happened: a line on standard error, or an object on standard output."""
+        if self.json:
+            self.emit({"event": event, **fields})
+        else:
+            typer.echo(text, err=True)
+
+    def answer(self, value: object, text: str) -> None:
+        """What was asked for, on standard output either way."""
+        if self.json:
+            self.emit(value)
+        else:
+            typer.echo(text)
+
+    def note(self, text: str) -> None:
+        """For people only, on standard error."""
+        if not self.json:
+            typer.echo(text, err=True)
+
+    def emit(self, value: object) -> None:
+        sys.stdout.write(orjson.dumps(value).decode() + "\n")
+        sys.stdout.flush()
+
+    @contextmanager
+    def failing_clearly(self) -> Iterator[None]:
+        """Ends the process with the error's status, after the error and what to do about it."""
+        try:
+            yield
+        except CommandError as error:
+            self._report(error)
+            raise typer.Exit(error.status) from None
+        except BrokenPipeError:  # `… | head`: nobody reads any more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(Exit.FAILED) from None
+
+    def _report(self, error: CommandError) -> None:
+        if self.json:
+            self.emit({"event": "error", "message": error.message, "hint": error.hint, "status": int(error.status)})
+            return
+        for line in error.message.splitlines():
+            typer.echo(f"dragoman: {line}", err=True)
+        if error.hint:
+            typer.echo(f"  → {error.hint}", err=True)
+
+
+def run_async(main: Callable[[], Awaitable[Result]], *, on_interrupt: str = "") -> Result:
+    """Run to the end; Ctrl-C cancels what runs and becomes a CommandError with `on_interrupt` as its hint."""
+
+    async def started() -> Result:
+        return await main()
+
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(started())
+    except KeyboardInterrupt:
+        raise CommandError("interrupted", on_interrupt, status=Exit.INTERRUPTED) from None
+
+
+def fail(message: str, status: int = Exit.FAILED) -> NoReturn:
+    """One line a problem, on stderr."""
     for line in message.splitlines():
         typer.echo(f"dragoman: {line}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -70,7 +70,7 @@ async def _running(settings: Settings, output: BufferedLogger, notes: list[str])
         addresses = await stack.enter_async_context(running(settings, upstream=upstream, output=output))
         if settings.redis_url is not None:
             environment["GATEWAY_REDIS_URL"] = settings.redis_url
-            worker = Fleet((sys.executable, "-m", "workers"), 1, settings.drain_seconds, environment)
+            worker = Fleet((sys.executable, "-m", "workers", "--child"), 1, settings.drain_seconds, environment)
             await stack.enter_async_context(running_children(worker))
         yield addresses
 

@@ -15,8 +15,10 @@ import typer
 
 from gateway.app import Addresses, running, running_admin
 from gateway.cli.console import fail, new_event_loop
+from gateway.errors import GatewayError
 from gateway.fleet import running_front_ends
 from gateway.logs import configure_logs
+from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
 
 log = structlog.get_logger()
@@ -89,6 +91,9 @@ def run_until_stopped(
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_run(start, ready, watch_parent=watch_parent))
+    except (EmbeddedServerError, GatewayError) as error:
+        reason = f" ({error.__cause__})" if error.__cause__ is not None else ""
+        fail(f"GATEWAY_REDIS_URL: {error}{reason}")
     except OSError as error:
         client, admin = f"{settings.host}:{settings.port}", f"{settings.admin_host}:{settings.admin_port}"
         fail(f"cannot listen on {client} (admin: {admin}): {error.strerror}")

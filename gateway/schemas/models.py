@@ -1,6 +1,6 @@
 """Anthropic's Models API: one model, and a page of the list."""
 
-from typing import Literal, NotRequired, TypeAlias
+from typing import Any, Literal, NotRequired, TypeAlias
 
 from typing_extensions import TypedDict
 
@@ -75,6 +75,7 @@ class Model(TypedDict):
     max_input_tokens: int | None
     max_tokens: int | None
     capabilities: Capabilities | None
+    pricing: NotRequired[dict[str, Any]]  # ours: as the upstream tells it, dollars for a token
 
 
 class ModelPage(TypedDict):

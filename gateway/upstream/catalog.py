@@ -1,7 +1,7 @@
 """The upstream's models, read now and then, in Anthropic's shape.
 
 A list that cannot be read leaves the old one standing; before the first, the aliases alone are known. Requests do not
-wait for it: routing passes unknown names through.
+wait for it: routing passes unknown names through. What a list says of a model corrects what routing thinks of it.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from gateway.upstream.routing import RoutingTable, Upstream
 
 FRESH_SECONDS = 300.0
 RETRY_SECONDS = 15.0
+# How often to look whether it is time to read again.
+WATCH_SECONDS = 30.0
 MAX_LIST_BYTES = 32 * 1024 * 1024
 TIMEOUTS = Timeouts(connect=3.0, first_byte=5.0, idle=5.0, total=10.0)
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -59,6 +61,7 @@ class Catalog:
         except GatewayError:
             self._next_read = now + RETRY_SECONDS
         else:
+            self.table.learn(listed)
             self._models = to_models(listed, self.table)
             self._next_read = now + FRESH_SECONDS
 
@@ -94,7 +97,7 @@ def to_model(model: Mapping[str, Any]) -> dict[str, Any]:
     created = created if isinstance(created, int | float) and created > 0 else 0
     top = _mapping(model.get("top_provider"))
     identifier = model["id"]
-    return {
+    described = {
         "type": "model",
         "id": identifier,
         "display_name": model.get("name") or identifier,
@@ -107,6 +110,8 @@ def to_model(model: Mapping[str, Any]) -> dict[str, Any]:
         "max_tokens": top.get("max_completion_tokens"),
         "capabilities": _capabilities(model),
     }
+    # Beyond Anthropic's object, as the upstream tells it: dollars per token, as text.
+    return described | ({"pricing": model["pricing"]} if _mapping(model.get("pricing")) else {})
 
 
 def _capabilities(model: Mapping[str, Any]) -> dict[str, Any]:

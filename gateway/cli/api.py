@@ -1,0 +1,197 @@
+"""A client of Anthropic's API, as small as the batch commands need it: the gateway's, or any other server of that API.
+
+A failure is an ApiError that says what to do. `patiently` goes on through what passes by itself, a restart of the
+gateway for instance; the first call of a command is made without it, so that a wrong address is told at once.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import orjson
+
+from gateway.cli.console import CommandError, Exit
+from gateway.convert.failure import retry_after_of
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+URL_VARIABLE: Final = "ANTHROPIC_BASE_URL"
+KEY_VARIABLE: Final = "ANTHROPIC_API_KEY"
+TOKEN_VARIABLE: Final = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 - a name
+VERSION: Final = "2023-06-01"
+SERVER: Final = "dragoman"
+
+CONNECT_SECONDS: Final = 10.0
+# The creation of a batch is answered once all of it is stored.
+READ_SECONDS: Final = 300.0
+
+# A gateway that is being replaced comes back within this time; a longer outage is for a person to look at.
+PATIENCE_SECONDS: Final = 600.0
+FIRST_WAIT: Final = 0.5
+LONGEST_WAIT: Final = 15.0
+
+TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504, 529})
+
+Value = TypeVar("Value")
+
+HINTS: Final = {
+    401: f"put a client key of the gateway (from its GATEWAY_KEYS, without `tenant:`) into {KEY_VARIABLE}",
+    403: "this key may not do that; ask for one that may",
+    404: "is this the gateway's client address, and the right key? `dragoman batch status` lists the key's batches",
+    413: "send fewer or smaller requests; a proxy in front may have a limit of its own (nginx: client_max_body_size)",
+    429: "the limit of this key is reached; wait a little, then run the same command again",
+    500: "look for the request id in the gateway's log",
+    503: "batches need Redis and a worker where the gateway runs; `dragoman check` there says what is missing",
+    529: "the gateway has no room now; wait a minute, then run the same command again",
+}
+
+
+class ApiError(CommandError):
+    """`code` is the HTTP status, 0 without an answer. `wait`: seconds the server asks for."""
+
+    def __init__(
+        self, message: str, hint: str = "", *, code: int = 0, transient: bool = False, wait: float | None = None
+    ) -> None:
+        super().__init__(message, hint, status=Exit.UNAVAILABLE)
+        self.code = code
+        self.transient = transient
+        self.wait = wait
+
+
+@dataclass(slots=True)
+class Api:
+    """`is_dragoman` is known after the first answer: only this gateway tells how far a batch is."""
+
+    session: aiohttp.ClientSession
+    url: str
+    proxy: str | None = None
+    is_dragoman: bool = field(default=False, init=False)
+
+    async def get(self, path: str, **parameters: str | int) -> Any:
+        return (await self.call("GET", path, params=parameters))[0]
+
+    async def post(self, path: str, body: object) -> Any:
+        return (await self.call("POST", path, data=orjson.dumps(body), headers={"content-type": "application/json"}))[0]
+
+    async def call(self, method: str, path: str, **options: Any) -> tuple[Any, Mapping[str, str]]:
+        """The answer's JSON, and its headers. Raises ApiError."""
+        async with self.opened(method, path, **options) as response:
+            body = await response.read()
+            try:
+                return orjson.loads(body), response.headers
+            except orjson.JSONDecodeError:
+                raise self._foreign(response.status) from None
+
+    @asynccontextmanager
+    async def opened(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A successful answer, its body still to be read. Raises ApiError for any other, and when it breaks off."""
+        try:
+            async with self.session.request(method, self.url + path, proxy=self.proxy, **options) as response:
+                self.is_dragoman = response.headers.get("server") == SERVER
+                if response.status != 200:
+                    raise self._refused(response, await response.read())
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(error.__cause__, CommandError):  # of the body, on its way out
+                raise error.__cause__ from None
+            raise self._unreached(error) from None
+
+    def _refused(self, response: aiohttp.ClientResponse, body: bytes) -> ApiError:
+        try:
+            error = orjson.loads(body)["error"]
+            message = f"{error['message']} ({response.status} {error['type']})"
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return self._foreign(response.status)
+        request_id = response.headers.get("request-id")
+        wait = retry_after_of(response.headers)
+        passes = response.status in TRANSIENT or (response.status == 409 and wait is not None)
+        return ApiError(
+            message + (f" [{request_id}]" if request_id else ""),
+            HINTS.get(response.status, ""),
+            code=response.status,
+            transient=passes and response.headers.get("x-should-retry") != "false",
+            wait=wait,
+        )
+
+    def _foreign(self, status: int) -> ApiError:
+        """An answer that no Anthropic API gives: another server, or a proxy that speaks for an absent gateway."""
+        return ApiError(
+            f"what answered at {self.url} is not Anthropic's API (status {status})",
+            f"give the gateway's base address, without a path, with --url or {URL_VARIABLE}",
+            code=status,
+            transient=status in (502, 503, 504),
+        )
+
+    def _unreached(self, error: BaseException) -> ApiError:
+        where = f"give its address with --url or {URL_VARIABLE}"
+        match error:
+            case aiohttp.ClientConnectorDNSError():
+                return ApiError(f"there is no host {error.host!r}", where, transient=True)
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+                return ApiError(f"no TLS connection to {self.url}: {error.strerror or error}", "is it http:// there?")
+            case aiohttp.InvalidURL():
+                return ApiError(f"{self.url} is not an address", where)
+            case aiohttp.ClientConnectorError():
+                hint = f"start the gateway (`dragoman dev`, `dragoman serve`), or {where}"
+                reason = os.strerror(error.errno) if error.errno else "no connection"
+                return ApiError(f"nothing answers at {self.url}: {reason}", hint, transient=True)
+            case TimeoutError():
+                return ApiError(f"{self.url} did not answer in time", "is the gateway overloaded?", transient=True)
+            case _:
+                return ApiError(f"the connection to {self.url} broke off", "run the same command again", transient=True)
+
+
+@asynccontextmanager
+async def connected(url: str | None) -> AsyncIterator[Api]:
+    """`url` None stands for the environment's. Raises CommandError for one that is no address."""
+    base = to_base(url or os.environ.get(URL_VARIABLE) or DEFAULT_URL)
+    timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+    headers = {"anthropic-version": VERSION, "accept": "application/json", **credentials()}
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+        yield Api(session, base, proxy_for(base))
+
+
+def to_base(url: str) -> str:
+    """The address without the `/v1` that many paste along."""
+    base = url.strip().rstrip("/").removesuffix("/v1")
+    if urlsplit(base).scheme not in ("http", "https") or not urlsplit(base).hostname:
+        raise CommandError(f"{url!r} is not an address", f"one looks like {DEFAULT_URL}")
+    return base
+
+
+def credentials() -> dict[str, str]:
+    """From the environment alone: a key on the command line can be read by every process of the machine."""
+    if key := os.environ.get(KEY_VARIABLE):
+        return {"x-api-key": key}
+    token = os.environ.get(TOKEN_VARIABLE)
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def proxy_for(url: str) -> str | None:
+    """HTTP_PROXY, HTTPS_PROXY, NO_PROXY; aiohttp's own `trust_env` would also send credentials out of ~/.netrc."""
+    address = urlsplit(url)
+    return None if proxy_bypass(address.hostname or "") else getproxies().get(address.scheme)
+
+
+async def patiently(
+    call: Callable[[], Awaitable[Value]], waiting: Callable[[ApiError], None], *, seconds: float = PATIENCE_SECONDS
+) -> Value:
+    """The call's value, called again while it fails in a way that passes; `waiting` hears of each failure."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + seconds
+    pause = FIRST_WAIT
+    while True:
+        try:
+            return await call()
+        except ApiError as error:
+            pause = max(pause, error.wait or 0.0)
+            if not error.transient or clock() + pause > until:
+                raise
+            waiting(error)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_WAIT)

@@ -1,0 +1,82 @@
+"""The calls of the Message Batches API that the batch commands make, and how batches read on a terminal."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Final
+
+from gateway.cli.api import Api, ApiError
+from gateway.cli.requests_file import RequestsFile
+
+PATH: Final = "/v1/messages/batches"
+RESULT_PIECE: Final = 256 * 1024
+
+
+async def create(
+    api: Api,
+    requests: RequestsFile,
+    part: Sequence[int],
+    idempotency_key: str,
+    sent: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """The new batch; the gateway gives the same one again for the same key. `sent` is told how many bytes have gone."""
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(requests.body_bytes(part)),
+        "idempotency-key": idempotency_key,
+    }
+    body = _counted(requests.body(part), sent)
+    try:
+        created, _ = await api.call("POST", PATH, data=body, headers=headers)
+    except ApiError as error:
+        raise _at_its_line(error, requests, part) from None
+    assert isinstance(created, dict)
+    return created
+
+
+async def retrieve(api: Api, batch_id: str) -> dict[str, Any]:
+    batch, _ = await api.call("GET", f"{PATH}/{batch_id}")
+    assert isinstance(batch, dict)
+    return batch
+
+
+async def progress_of(api: Api, batch_id: str) -> tuple[dict[str, Any], int]:
+    """The batch, and how many of its requests have a result. Only Dragoman tells before the end."""
+    path = f"/v1/messages/batch/{batch_id}/status" if api.is_dragoman else f"{PATH}/{batch_id}"
+    batch, headers = await api.call("GET", path)
+    counts = batch["request_counts"]
+    finished = sum(counts.values()) - counts["processing"]
+    return batch, int(headers.get("x-gateway-batch-done", finished))
+
+
+async def result_pieces(api: Api, batch_id: str) -> AsyncIterator[bytes]:
+    """The lines of the results, in pieces that end anywhere."""
+    async with api.opened("GET", f"{PATH}/{batch_id}/results") as response:
+        async for piece in response.content.iter_chunked(RESULT_PIECE):
+            yield piece
+
+
+def counts_text(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "no requests"
+
+
+def to_line(batch: dict[str, Any], done: int = 0) -> str:
+    live = f" ({done:,} done)" if batch["processing_status"] != "ended" and done else ""
+    return f"{batch['id']}: {batch['processing_status']}, {counts_text(batch['request_counts'])}{live}"
+
+
+async def _counted(pieces: Iterator[bytes], sent: Callable[[int], None] | None) -> AsyncIterator[bytes]:
+    done = 0
+    for piece in pieces:
+        yield piece
+        done += len(piece)
+        if sent is not None:
+            sent(done)
+
+
+def _at_its_line(error: ApiError, requests: RequestsFile, part: Sequence[int]) -> ApiError:
+    """A refusal names the place of a request in the batch; what the user has is its line in the file."""
+    name, _, rest = error.message.partition(".")
+    place = rest.partition(".")[0].partition(":")[0]
+    if name != "requests" or not place.isdigit() or int(place) >= len(part):
+        return error
+    line = requests.lines[part[int(place)]]
+    return ApiError(f"{requests.path}:{line}: {error.message}", "mend this line and run it again", code=error.code)

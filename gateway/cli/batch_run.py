@@ -1,0 +1,143 @@
+"""`dragoman batch run`: send, wait, collect, and send again what may yet succeed; stopped at any moment, it goes on.
+
+    each round: write down its batches → create each → wait for all → merge each one's results → next round
+
+The first round has every request; a later one only those that expired, or errored in a way that passes. Requests whose
+own fault it was are not sent again unless asked for.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from gateway.cli.api import Api, ApiError, patiently
+from gateway.cli.batch_calls import create, result_pieces
+from gateway.cli.batch_wait import tell, wait_for_all
+from gateway.cli.console import CommandError
+from gateway.cli.progress import Meter
+from gateway.cli.requests_file import RequestsFile, changed
+from gateway.cli.results_file import MISSING, SUCCEEDED, Outcome, Place, Tally, find_results, write_merged, write_pieces
+from gateway.cli.run_state import RunState, SentBatch, state_path
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`attempts` is how often a request may be sent in all; `retry_failed` sends once more whatever has not succeeded,
+    `fresh` forgets what was done before."""
+
+    requests: RequestsFile
+    output: Path
+    attempts: int = 3
+    retry_failed: bool = False
+    fresh: bool = False
+
+
+@dataclass(slots=True)
+class Run:
+    api: Api
+    plan: Plan
+    meter: Meter
+    state: RunState
+
+    async def to_end(self) -> Tally:
+        """What became of each request. Raises CommandError, after which a new Run goes on."""
+        goes_on = bool(self.state.open_batches)
+        if not self.state.rounds:
+            self._begin(range(len(self.plan.requests)))
+        await self._finish_round()
+        if self.plan.retry_failed and not goes_on:  # else that round was it
+            await self._again(lambda outcome: outcome.kind != SUCCEEDED)
+        while len(self.state.rounds) < self.plan.attempts and await self._again(lambda outcome: outcome.may_pass):
+            pass
+        tally = Tally()
+        for outcome in self._outcomes():
+            tally.add(outcome)
+        return tally
+
+    async def _again(self, is_wanted: Callable[[Outcome], bool]) -> bool:
+        """Another round for the requests whose outcome is wanted; False when there are none."""
+        places = [place for place, outcome in enumerate(self._outcomes()) if is_wanted(outcome)]
+        if places:
+            self._begin(places)
+            await self._finish_round()
+        return bool(places)
+
+    def _begin(self, places: Sequence[int]) -> None:
+        self.state.begin_round(self.plan.requests.parts(places))
+        number, count = len(self.state.rounds), sum(batch.count for batch in self.state.open_batches)
+        if number > 1:
+            self.meter.note(f"sending {count:,} again", "resubmitting", attempt=number, requests=count)
+
+    async def _finish_round(self) -> None:
+        for batch in self.state.open_batches:
+            if not batch.id:
+                await self._create(batch)
+        number = len(self.state.rounds)
+        waited_for = {batch.id: batch.count for batch in self.state.open_batches}
+        try:
+            await wait_for_all(self.api, waited_for, self.meter, "requests" if number == 1 else f"attempt {number}")
+            for batch in self.state.open_batches:
+                await self._collect(batch)
+        except ApiError as error:
+            raise self._explained(error) from None
+
+    async def _create(self, batch: SentBatch) -> None:
+        part = batch.places
+
+        def sent(done: int) -> None:
+            self.meter.show("sending (bytes)", done, self.plan.requests.body_bytes(part))
+
+        call = partial(create, self.api, self.plan.requests, part, batch.idempotency_key, sent)
+        created = await patiently(call, partial(tell, self.meter))
+        batch.id = created["id"]
+        self.state.save()
+        self.meter.note(f"{batch.id}: {batch.count:,} requests", "created", batch=batch.id, requests=batch.count)
+
+    async def _collect(self, batch: SentBatch) -> None:
+        """The batch's results into the output. Done twice, it gives the same output."""
+        output = self.plan.output
+        downloaded = output.with_name(f"{output.name}.{batch.id}")
+        try:
+            await patiently(partial(self._download, batch.id, downloaded), partial(tell, self.meter))
+            write_merged(output, self.plan.requests.custom_ids, find_results(downloaded), find_results(output))
+        finally:
+            downloaded.unlink(missing_ok=True)
+        batch.collected = True
+        self.state.save()
+
+    async def _download(self, batch_id: str, path: Path) -> None:
+        await write_pieces(path, result_pieces(self.api, batch_id))
+
+    def _outcomes(self) -> Iterator[Outcome]:
+        """Of every request, in order."""
+        found: dict[str, Place] = find_results(self.plan.output)
+        for custom_id in self.plan.requests.custom_ids:
+            yield found[custom_id].outcome if custom_id in found else Outcome(MISSING)
+
+    def _explained(self, error: ApiError) -> ApiError:
+        if error.code != 404:
+            return error
+        hint = f"use the key it was begun with, or start over with --fresh ({self.state.path} names its batches)"
+        return ApiError(f"{self.api.url} does not know a batch of this run: {error.message}", hint, code=404)
+
+
+def open_state(api: Api, plan: Plan) -> RunState:
+    """That of an earlier run, or a new one. Raises CommandError when what is there belongs to something else."""
+    path = state_path(plan.output)
+    new = RunState(path, api.url, plan.requests.digest)
+    if plan.fresh:
+        plan.output.unlink(missing_ok=True)
+        return new
+    found = RunState.load(path)
+    if found is None:
+        if plan.output.exists():
+            raise CommandError(f"{plan.output} is there already", "give another --output, or replace it with --fresh")
+        return new
+    if found.digest != plan.requests.digest:
+        raise changed(plan.requests.path)
+    if found.url != api.url:
+        raise CommandError(f"this run was begun at {found.url}", f"go on there with --url {found.url}, or use --fresh")
+    if not plan.output.exists():
+        found.forget_collected()
+    return found

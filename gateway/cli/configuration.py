@@ -1,0 +1,91 @@
+"""The effective settings, each with where it comes from, fit to be shown to anybody: secrets are not in them.
+
+The rules of `gateway.settings` once more, read only: a variable beats the file, the file beats the default.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import AliasChoices, SecretStr
+
+from gateway.settings import Settings, read_config_file, unknown_variables
+
+HIDDEN: Final = "********"
+DEFAULT: Final = "default"
+# In names of settings to come too: rather one value too many hidden than one too few.
+SECRET_WORDS: Final = re.compile(r"secret|password|token$|_key$|_keys$|^keys$")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`source` is a variable's name, the file's path, or `default`."""
+
+    variable: str
+    value: Any
+    source: str
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.value, list):
+            return ", ".join(self.value) or "none"
+        return "" if self.value is None else str(self.value)
+
+
+def effective(settings: Settings) -> list[Setting]:
+    """Every setting, redacted. Raises SettingsError as the settings themselves do."""
+    variables = {name.upper(): name for name in os.environ}
+    in_file = read_config_file(os.environ)
+    path = os.environ.get("GATEWAY_CONFIG", "gateway.toml")
+    found = []
+    for name in Settings.model_fields:
+        names = names_of(name)
+        given = next((variables[variable] for variable in names if variable in variables), None)
+        source = given or (path if in_file.keys() & {name, *names} else DEFAULT)
+        found.append(Setting(names[0], redacted(name, getattr(settings, name)), source))
+    return found
+
+
+def names_of(field: str) -> tuple[str, ...]:
+    """The variables that a setting is read from, the first one its own."""
+    alias = Settings.model_fields[field].validation_alias
+    if isinstance(alias, AliasChoices):
+        return tuple(str(choice) for choice in alias.choices if str(choice).isupper())
+    return (f"GATEWAY_{field.upper()}",)
+
+
+def redacted(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, SecretStr):
+        return HIDDEN
+    if isinstance(value, tuple):
+        hides = SECRET_WORDS.search(name)
+        return [f"{left}:{HIDDEN}" if hides else f"{left}={right}" for left, right in value]
+    text = str(value)
+    if SECRET_WORDS.search(name):
+        return HIDDEN
+    return without_credentials(text) if "://" in text else text
+
+
+def without_credentials(url: str) -> str:
+    """User, password and query are hidden: either may hold a key."""
+    return re.sub(r"\?.*", f"?{HIDDEN}", re.sub(r"://[^/?#]*@", f"://{HIDDEN}@", url))
+
+
+def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that no setting reads, with the one that was probably meant, or nothing."""
+    known = [variable for field in Settings.model_fields for variable in names_of(field)] + ["GATEWAY_CONFIG"]
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, 1, 0.8)), "") for name in unknown_variables(environment)
+    }
+
+
+def config_file() -> str | None:
+    """The file that takes part, if there is one."""
+    named = os.environ.get("GATEWAY_CONFIG")
+    return named or ("gateway.toml" if Path("gateway.toml").is_file() else None)

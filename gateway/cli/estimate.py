@@ -1,0 +1,190 @@
+"""What a file of requests will cost, before any of it is sent: `--dry-run`.
+
+Up to SAMPLE requests are counted by the API's count_tokens, spread evenly over the file and over its models; the rest
+is taken to have as many tokens for its bytes. Prices are those that the model's entry in the API's list has, if any.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+from gateway.cli.api import Api, ApiError
+from gateway.cli.requests_file import Line, RequestsFile
+
+SAMPLE: Final = 100
+SHOWN_PROBLEMS: Final = 10
+COUNTED_FIELDS: Final = frozenset(
+    {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"}
+)
+
+
+@dataclass(slots=True)
+class ModelEstimate:
+    """`prices` are dollars for one token, in and out; None where the API tells none."""
+
+    model: str
+    places: list[int] = field(default_factory=list)
+    bytes: int = 0
+    most_output: int = 0
+    counted: int = 0
+    counted_tokens: int = 0
+    counted_bytes: int = 0
+    prices: tuple[float, float] | None = None
+
+    @property
+    def input_tokens(self) -> int:
+        return round(self.counted_tokens * self.bytes / self.counted_bytes) if self.counted_bytes else 0
+
+    @property
+    def cost(self) -> tuple[float, float] | None:
+        """Dollars: for the input alone, and with every answer as long as its max_tokens."""
+        if self.prices is None:
+            return None
+        least = self.input_tokens * self.prices[0]
+        return least, least + self.most_output * self.prices[1]
+
+
+@dataclass(slots=True)
+class Estimate:
+    """`error` is the relative error of the counts, as the gateway states it; `refused` requests would fail."""
+
+    models: list[ModelEstimate]
+    requests: int
+    error: float | None = None
+    refused: list[str] = field(default_factory=list)
+    refused_count: int = 0
+
+    @property
+    def counted(self) -> int:
+        return sum(model.counted for model in self.models)
+
+    @property
+    def cost(self) -> tuple[float, float] | None:
+        """None as long as the price of any model is unknown."""
+        costs = [model.cost for model in self.models]
+        known = [cost for cost in costs if cost is not None]
+        if len(known) < len(costs):
+            return None
+        return sum(cost[0] for cost in known), sum(cost[1] for cost in known)
+
+
+async def estimate(api: Api, requests: RequestsFile, show: Callable[[int, int], None]) -> Estimate:
+    """`show` is told how many of how many have been counted. Raises ApiError."""
+    models = group(requests)
+    found = Estimate(list(models.values()), len(requests))
+    chosen = choose(models.values(), len(requests))
+    for number, line in enumerate(requests.read(chosen), 1):
+        await _count(api, requests, line, models[model_of(line)], found)
+        show(number, len(chosen))
+    for model in models.values():
+        model.prices = await _prices(api, model.model)
+    return found
+
+
+def group(requests: RequestsFile) -> dict[str, ModelEstimate]:
+    models: dict[str, ModelEstimate] = {}
+    for place, line in enumerate(requests.read(range(len(requests)))):
+        model = models.setdefault(model_of(line), ModelEstimate(model_of(line)))
+        model.places.append(place)
+        model.bytes += len(line.body)
+        limit = line.params.get("max_tokens")
+        model.most_output += limit if isinstance(limit, int) else 0
+    return models
+
+
+def choose(models: Iterable[ModelEstimate], total: int) -> list[int]:
+    """All, if they are few; else of each model its share of SAMPLE, one at least, at even distances."""
+    chosen: list[int] = []
+    for model in models:
+        count = len(model.places)
+        share = count if total <= SAMPLE else max(1, SAMPLE * count // total)
+        chosen += [model.places[number * count // share] for number in range(share)]
+    return sorted(chosen)
+
+
+def model_of(line: Line) -> str:
+    model = line.params.get("model")
+    return model if isinstance(model, str) else ""
+
+
+def to_json(found: Estimate, batches: int) -> dict[str, Any]:
+    models = [
+        {
+            "model": model.model,
+            "requests": len(model.places),
+            "counted": model.counted,
+            "input_tokens": model.input_tokens,
+            "most_output_tokens": model.most_output,
+            "cost_usd": None if model.cost is None else {"input": model.cost[0], "most": model.cost[1]},
+        }
+        for model in found.models
+    ]
+    return {
+        "requests": found.requests,
+        "batches": batches,
+        "counted": found.counted,
+        "refused": found.refused_count,
+        "error": found.error,
+        "models": models,
+        "cost_usd": None if found.cost is None else {"input": found.cost[0], "most": found.cost[1]},
+    }
+
+
+def to_text(found: Estimate, batches: int) -> str:
+    lines = [f"{found.requests:,} requests in {batches:,} {'batch' if batches == 1 else 'batches'}; nothing was sent"]
+    lines += [f"would be refused: {problem}" for problem in found.refused]
+    if found.refused_count > len(found.refused):
+        lines.append(f"… and {found.refused_count - len(found.refused):,} more of those looked at")
+    for model in found.models:
+        lines.append(
+            f"{model.model or 'no model'}: {len(model.places):,} requests, about {model.input_tokens:,} tokens in,"
+            f" at most {model.most_output:,} out; {_dollars(model.cost)}"
+        )
+    if len(found.models) > 1:
+        lines.append(f"together: {_dollars(found.cost)}")
+    looked_at = found.counted + found.refused_count
+    how = "all requests" if looked_at == found.requests else f"{looked_at:,} of {found.requests:,} requests"
+    margin = "" if found.error is None else f", which is right within about {found.error:.0%}"
+    lines.append(f"counted: {how}{margin}. Discounts for cached prompts or batches are not taken off.")
+    return "\n".join(lines)
+
+
+def _dollars(cost: tuple[float, float] | None) -> str:
+    if cost is None:
+        return "price unknown: the API's list of models has none"
+    return f"${cost[0]:,.4f} for the input, at most ${cost[1]:,.4f} in all"
+
+
+async def _count(api: Api, requests: RequestsFile, line: Line, model: ModelEstimate, found: Estimate) -> None:
+    body = {name: value for name, value in line.params.items() if name in COUNTED_FIELDS}
+    try:
+        counted, headers = await api.call("POST", "/v1/messages/count_tokens", json=body)
+    except ApiError as error:
+        if error.code not in (400, 404):
+            raise
+        found.refused_count += 1
+        if len(found.refused) < SHOWN_PROBLEMS:
+            found.refused.append(f"{requests.path}:{line.number}: {error.message}")
+        return
+    model.counted += 1
+    model.counted_tokens += counted["input_tokens"]
+    model.counted_bytes += len(line.body)
+    error_rate = _parts(headers.get("x-gateway-token-count", "")).get("error")
+    if error_rate is not None:
+        found.error = max(found.error or 0.0, float(error_rate))
+
+
+async def _prices(api: Api, model: str) -> tuple[float, float] | None:
+    try:
+        entry = await api.get(f"/v1/models/{quote(model, safe='')}")
+        prices = float(entry["pricing"]["prompt"]), float(entry["pricing"]["completion"])
+    except (ApiError, KeyError, TypeError, ValueError):
+        return None
+    return prices if min(prices) >= 0 else None
+
+
+def _parts(header: str) -> dict[str, str]:
+    """`name=value; …`, as the gateway says how it has counted."""
+    pairs = (part.strip().partition("=") for part in header.split(";"))
+    return {name: value for name, _, value in pairs if value}

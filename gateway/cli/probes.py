@@ -1,0 +1,290 @@
+"""What `dragoman check` looks at, one function each: the upstream, Redis, a worker, the ports, and what is off.
+
+A finding says how bad it is, what was seen, and what to do. Nothing here changes anything: no server is started, no
+batch created, no model asked.
+"""
+
+import errno
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping, Sized
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import aiohttp
+import orjson
+from redis.exceptions import RedisError
+
+from gateway.batches.server import BatchServer, Policy, ServerFacts
+from gateway.cli.api import SERVER
+from gateway.errors import GatewayError, UpstreamTimedOut
+from gateway.parts import build_client, to_table, to_upstream
+from gateway.redis.connections import EMBEDDED, queue_client
+from gateway.redis.embedded import default_directory, find_binaries
+from gateway.redis.keys import DATA_VERSION
+from gateway.settings import Settings, is_loopback
+from gateway.upstream.catalog import MAX_LIST_BYTES, TIMEOUTS
+from gateway.upstream.client import Call, UpstreamClient
+from gateway.upstream.routing import Upstream
+
+Level = Literal["ok", "off", "warning", "error"]
+
+PROBE_SECONDS: Final = 2.0
+# OpenRouter's names that need not be in its list: `~author/family-latest`, `@preset/…`, and variants such as `:nitro`.
+RESOLVED_LATER: Final = re.compile(r"^~|@preset/|:[a-z]+$")
+LOW_MEMORY: Final = 0.7
+LOW_CREDIT: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`off` is what was not asked for; a `warning` works for now; an `error` does not."""
+
+    level: Level
+    subject: str
+    text: str
+    hint: str = ""
+
+
+# The upstream
+
+
+async def look_at_upstream(settings: Settings) -> list[Finding]:
+    """Its list of models, and at OpenRouter the key, which that list does not need."""
+    if not settings.has_upstream:
+        return [
+            Finding(
+                "error",
+                "upstream",
+                "none is configured",
+                "set OPENROUTER_API_KEY, or GATEWAY_UPSTREAM_URL for another server; `dragoman dev` brings a simulator",
+            )
+        ]
+    upstream = to_upstream(settings)
+    client = build_client(settings, settings.upstream_connections)
+    try:
+        found = [await _key(client, upstream)] if settings.flavor == "openrouter" else []
+        if any(finding.level == "error" for finding in found):
+            return found
+        return found + await _models(client, upstream, settings)
+    finally:
+        await client.close()
+
+
+async def _key(client: UpstreamClient, upstream: Upstream) -> Finding:
+    status, body = await _ask(client, upstream, "/key")
+    if status != 200:
+        return _refusal(status, body, upstream)
+    told = body.get("data") if isinstance(body, dict) else None
+    remaining = told.get("limit_remaining") if isinstance(told, dict) else None
+    if not isinstance(remaining, int | float):
+        return Finding("ok", "upstream key", "accepted; it has no limit of its own")
+    if remaining < LOW_CREDIT:
+        return Finding("warning", "upstream key", f"${remaining:.2f} are left of its limit", "raise it at the upstream")
+    return Finding("ok", "upstream key", f"accepted; ${remaining:.2f} are left of its limit")
+
+
+async def _models(client: UpstreamClient, upstream: Upstream, settings: Settings) -> list[Finding]:
+    status, body = await _ask(client, upstream, "/models")
+    if status != 200:
+        return [_refusal(status, body, upstream)]
+    listed = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(listed, list):
+        hint = "is GATEWAY_UPSTREAM_URL its v1 base, such as https://host/v1?"
+        return [Finding("warning", "upstream", "answers, but does not list models as OpenAI's API does", hint)]
+    known = {entry.get("id") for entry in listed if isinstance(entry, dict)}
+    found = [Finding("ok", "upstream", f"{upstream.name} lists {len(known):,} models")]
+    unknown: dict[str, list[str]] = {}
+    for alias, model in to_table(settings, upstream).aliases.items():
+        if model not in known and not (settings.flavor == "openrouter" and RESOLVED_LATER.search(model)):
+            unknown.setdefault(model, []).append(alias)
+    hint = "set GATEWAY_MODEL_BIG, GATEWAY_MODEL_SMALL or GATEWAY_ALIASES to a model that it lists"
+    for model, aliases in unknown.items():
+        found.append(Finding("warning", "models", f"{model!r} is not listed; {', '.join(aliases)} stand for it", hint))
+    return found
+
+
+async def _ask(client: UpstreamClient, upstream: Upstream, path: str) -> tuple[int, Any]:
+    """Status and JSON; 0 and what went wrong when there was no answer, None for what is no JSON."""
+    try:
+        answer = await client.open(Call("GET", upstream.url + path, upstream.headers, timeouts=TIMEOUTS))
+        body = await answer.read(MAX_LIST_BYTES)
+    except GatewayError as error:
+        return 0, error
+    try:
+        return answer.status, orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return answer.status, None
+
+
+def _refusal(status: int, body: object, upstream: Upstream) -> Finding:
+    if isinstance(body, UpstreamTimedOut):
+        return Finding("error", "upstream", "does not answer in time", "is a firewall or a proxy in the way?")
+    if isinstance(body, GatewayError):
+        cause = body.__cause__
+        why = f"{body.message}: {cause}" if cause is not None else body.message
+        hint = "check GATEWAY_UPSTREAM_URL, name lookup, and HTTPS_PROXY if this network needs one"
+        return Finding("error", "upstream", why, hint)
+    if status in (401, 403):
+        name = "OPENROUTER_API_KEY" if upstream.flavor == "openrouter" else "GATEWAY_UPSTREAM_API_KEY"
+        return Finding("error", "upstream", f"refuses the gateway's key (status {status})", f"set {name} anew")
+    hint = "is GATEWAY_UPSTREAM_URL its v1 base, such as https://host/v1?"
+    return Finding("warning", "upstream", f"answers, but has no list of models (status {status})", hint)
+
+
+# Redis and the workers
+
+
+async def look_at_redis(settings: Settings) -> list[Finding]:
+    if settings.redis_url is None:
+        return [
+            Finding(
+                "off",
+                "batches",
+                "need Redis, and none is configured",
+                "set GATEWAY_REDIS_URL=redis://… for front ends and workers alike",
+            )
+        ]
+    url = settings.redis_url
+    if url == EMBEDDED:
+        embedded = default_directory() / "server.sock"
+        if not embedded.exists():
+            return [_embedded_at_rest()]
+        url = f"unix://{embedded}"
+    redis = queue_client(url, connections=1, timeout=PROBE_SECONDS)
+    try:
+        facts = await BatchServer(redis, policy=Policy(durability=settings.batch_durability)).check()
+    except (GatewayError, RedisError) as error:
+        reason = str(error.__cause__ or error)
+        return [Finding("error", "redis", reason, "is GATEWAY_REDIS_URL right, and is its server running?")]
+    finally:
+        await redis.aclose()
+    return list(_judge(facts))
+
+
+def _embedded_at_rest() -> Finding:
+    binaries = find_binaries()
+    if not binaries:
+        hint = "install valkey or redis, or set GATEWAY_REDIS_URL to a running server"
+        return Finding("error", "redis", "embedded, and there is no server's binary", hint)
+    return Finding("ok", "redis", f"embedded; not running now, would be started from {binaries[0]}")
+
+
+def _judge(facts: ServerFacts) -> Iterator[Finding]:
+    share = facts.used_memory / facts.memory_limit if facts.memory_limit else 0.0
+    used = f"{facts.used_memory / 2**20:,.0f} MiB of {facts.memory_limit / 2**20:,.0f}"
+    yield Finding("ok", "redis", f"{facts.product}, {used} used, {facts.eviction_policy}, data version {DATA_VERSION}")
+    if share > LOW_MEMORY:
+        hint = "raise its maxmemory, delete batches, or shorten GATEWAY_BATCH_RETENTION"
+        yield Finding("warning", "redis", f"{share:.0%} of its memory is in use: no new batch is taken in", hint)
+    if not facts.persistent:
+        hint = "start it with `appendonly yes`"
+        yield Finding("warning", "redis", "keeps nothing on disk: a restart of it loses every batch", hint)
+    if facts.eviction_policy.startswith("volatile-"):
+        yield Finding("warning", "redis", f"may drop results early ({facts.eviction_policy})", "set it to noeviction")
+
+
+async def look_at_worker(settings: Settings) -> list[Finding]:
+    """On this machine only: workers elsewhere cannot be seen from here."""
+    if settings.redis_url is None:
+        return []
+    address = _address(settings.admin_host, settings.worker_admin_port)
+    if await _answers(f"http://{address}/readyz"):
+        return [Finding("ok", "worker", f"one runs here ({address})")]
+    hint = "start one with `dragoman worker`, unless others run elsewhere: batches wait without"
+    return [Finding("warning", "worker", f"none answers on this machine at {address}", hint)]
+
+
+# This machine
+
+
+async def look_at_ports(settings: Settings) -> list[Finding]:
+    listeners = (
+        ("client port", settings.host, settings.port, "GATEWAY_PORT"),
+        ("admin port", settings.admin_host, settings.admin_port, "GATEWAY_ADMIN_PORT"),
+    )
+    return [await _look_at_port(*listener) for listener in listeners]
+
+
+async def _look_at_port(subject: str, host: str, port: int, variable: str) -> Finding:
+    address = _address(host, port)
+    problem = _cannot_listen(host, port)
+    if problem is None:
+        return Finding("ok", subject, f"{address} is free")
+    if problem == errno.EADDRINUSE:
+        if await _answers(f"http://{address}/livez", SERVER):
+            return Finding("ok", subject, f"{address} is that of a Dragoman that runs")
+        hint = f"`ss -ltnp 'sport = :{port}'` names the program; stop it, or set {variable}"
+        return Finding("error", subject, f"{address} is taken by another program", hint)
+    return Finding("error", subject, f"cannot listen on {address}: {os.strerror(problem)}", f"set {variable}")
+
+
+def _cannot_listen(host: str, port: int) -> int | None:
+    """The error number of an attempt to listen there, None when it would work."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except socket.gaierror:
+        return errno.EADDRNOTAVAIL
+    except OSError as error:
+        return error.errno or errno.EIO
+    return None
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _answers(url: str, server: str = "") -> bool:
+    """Whether there is an answer, and by this server when one is named. The gateway's own ports know no proxy."""
+    timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            return response.headers.get("server") == server if server else response.status == 200
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
+
+
+def look_at_settings(settings: Settings, misspelt: Mapping[str, str]) -> list[Finding]:
+    return [*_access(settings), *_secret(settings), *_misspelt(misspelt)]
+
+
+def _access(settings: Settings) -> Iterator[Finding]:
+    if settings.auth == "off" and not is_loopback(settings.host):
+        hint = "set GATEWAY_KEYS=tenant:key"
+        yield Finding("warning", "access", f"everybody who reaches {settings.host} is let in (GATEWAY_AUTH=off)", hint)
+    elif settings.auth == "off":
+        yield Finding("ok", "access", "everybody on this machine is let in (GATEWAY_AUTH=off)")
+    elif settings.keys:
+        tenants = {tenant for tenant, _ in settings.keys}
+        yield Finding("ok", "access", f"{_number(settings.keys, 'client key')} of {_number(tenants, 'tenant')}")
+    else:
+        hint = "set GATEWAY_KEYS=tenant:key, or GATEWAY_AUTH=off; `dragoman dev` needs neither on a loopback address"
+        yield Finding("error", "access", "no client could log in: there are no keys", hint)
+    if not is_loopback(settings.admin_host):
+        hint = "keep it inside your network: it asks for no key"
+        yield Finding("warning", "admin listener", f"listens on {settings.admin_host}", hint)
+
+
+def _number(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}" + ("" if len(things) == 1 else "s")
+
+
+def _secret(settings: Settings) -> Iterator[Finding]:
+    if settings.secret is not None:
+        return
+    hint = "set GATEWAY_SECRET=id:key, the same for all processes"
+    if settings.redis_url is None:
+        text = "each start makes its own: reasoning that clients hold from before is lost to the model"
+        yield Finding("warning", "secret", text, hint)
+    else:
+        yield Finding("ok", "secret", "made by the first process, kept in Redis")
+
+
+def _misspelt(names: Mapping[str, str]) -> Iterator[Finding]:
+    for name, meant in names.items():
+        yield Finding("warning", name, "no setting has this name", f"is {meant} meant?" if meant else "")

@@ -1,0 +1,73 @@
+"""How far a long command is: a bar on a terminal, now and then a line elsewhere, an object each time with --json."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import rich.console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from gateway.cli.console import Console
+
+# Without a terminal, something is printed each time this share of the whole has been done.
+LINE_SHARE: Final = 0.1
+EVENT_SHARE: Final = 0.01
+
+
+class Meter:
+    """One bar, which begins anew with every label. Without a Progress it prints."""
+
+    def __init__(self, console: Console, bars: Progress | None) -> None:
+        self._console = console
+        self._bars = bars
+        self._task: TaskID | None = None
+        self._label = ""
+        self._shown = ("", 0)
+
+    def show(self, label: str, done: int, total: int) -> None:
+        if self._bars is not None:
+            self._draw(self._bars, label, done, total)
+        elif self._is_worth_a_line(label, done, total):
+            self._shown = label, done
+            text = f"{label}: {done:,} of {total:,}"
+            self._console.event("progress", text, label=label, done=done, total=total)
+
+    def note(self, text: str, event: str, **fields: object) -> None:
+        """Something happened meanwhile: a line above the bar."""
+        if self._bars is not None:
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._console.event(event, text, **fields)
+
+    def _is_worth_a_line(self, label: str, done: int, total: int) -> bool:
+        shown_label, shown = self._shown
+        if label != shown_label:
+            return True
+        share = EVENT_SHARE if self._console.json else LINE_SHARE
+        return done != shown and (done == total or done - shown >= share * total)
+
+    def _draw(self, bars: Progress, label: str, done: int, total: int) -> None:
+        if self._task is None or label != self._label:
+            if self._task is not None:
+                bars.remove_task(self._task)
+            self._task, self._label = bars.add_task(label, total=total), label
+        bars.update(self._task, completed=done, total=total)
+
+
+@contextmanager
+def metering(console: Console) -> Iterator[Meter]:
+    screen = rich.console.Console(stderr=True)
+    if console.json or not screen.is_terminal:
+        yield Meter(console, None)
+        return
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*shown, TimeElapsedColumn(), TimeRemainingColumn(compact=True), console=screen) as bars:
+        yield Meter(console, bars)

@@ -1,0 +1,188 @@
+"""FILE.jsonl: one request of a batch a line, `{"custom_id": …, "params": {…}}`. Checked whole, then sent in parts.
+
+The file is read twice and never held: once to check every line and to learn where the parts end, once for each part as
+it is sent. What `params` hold is the gateway's business; here it only has to be an object.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from gateway.batches.splitter import CUSTOM_ID_PATTERN, Limits
+from gateway.cli.console import CommandError
+
+MAX_PROBLEMS: Final = 10
+# The longest piece that is handed to the connection at once, but for a longer line.
+PIECE_BYTES: Final = 256 * 1024
+BEFORE: Final = b'{"requests":['
+AFTER: Final = b"]}"
+MARK: Final = b"\xef\xbb\xbf"  # editors on Windows put it at the start of a file
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One request: the number of its line, from 1, and what is sent for it."""
+
+    number: int
+    body: bytes
+    custom_id: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestsFile:
+    """What a look at every line has found. The n-th request has `custom_ids[n]`, `lines[n]` and `sizes[n]` bytes."""
+
+    path: Path
+    model: str | None
+    custom_ids: list[str]
+    lines: list[int]
+    sizes: list[int]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.custom_ids)
+
+    def parts(self, wanted: Iterable[int], limits: Limits | None = None) -> list[list[int]]:
+        """The wanted requests in as few batches as their limits allow, in order."""
+        limits = limits or Limits()
+        parts: list[list[int]] = []
+        room = 0
+        for place in wanted:
+            size = self.sizes[place] + 1
+            if not parts or len(parts[-1]) >= limits.items or size > room:
+                parts.append([])
+                room = limits.bytes - len(BEFORE + AFTER)
+            parts[-1].append(place)
+            room -= size
+        return parts
+
+    def body_bytes(self, part: Sequence[int]) -> int:
+        return len(BEFORE + AFTER) + sum(self.sizes[place] + 1 for place in part) - 1
+
+    def body(self, part: Sequence[int]) -> Iterator[bytes]:
+        """The body that creates a batch of these requests. Raises CommandError when the file is no longer the same."""
+        piece = bytearray(BEFORE)
+        for position, line in enumerate(self.read(part)):
+            if position:
+                piece += b","
+            piece += line.body
+            if len(piece) >= PIECE_BYTES:
+                yield bytes(piece)
+                piece.clear()
+        yield bytes(piece + AFTER)
+
+    def read(self, part: Iterable[int]) -> Iterator[Line]:
+        """These requests, whose places rise."""
+        lines = enumerate(read_lines(self.path, self.model, _raise))
+        for wanted in part:
+            found = next((line for place, line in lines if place == wanted), None)
+            if found is None or found.custom_id != self.custom_ids[wanted] or len(found.body) != self.sizes[wanted]:
+                raise changed(self.path)
+            yield found
+
+
+def changed(path: Path) -> CommandError:
+    return CommandError(f"{path} has changed since it was first read", "start over with --fresh, or put it back")
+
+
+def check_file(path: Path, model: str | None = None, limits: Limits | None = None) -> RequestsFile:
+    """Reads the whole file. `model` replaces that of every request. Raises CommandError that names each bad line."""
+    problems = _Problems(path)
+    seen: dict[str, int] = {}
+    lines: list[int] = []
+    sizes: list[int] = []
+    digest = hashlib.blake2b((model or "").encode() + b"\n", digest_size=16)
+    for line in read_lines(path, model, problems.add):
+        if line.custom_id in seen:
+            problems.add(line.number, f"custom_id {line.custom_id!r} is that of line {seen[line.custom_id]} too")
+        elif len(line.body) > (limits or Limits()).item_bytes:
+            problems.add(line.number, f"is {len(line.body):,} bytes long; a request has at most 32 MB")
+        seen.setdefault(line.custom_id, line.number)
+        lines.append(line.number)
+        sizes.append(len(line.body))
+        digest.update(line.body + b"\n")
+    problems.raise_any()
+    if not seen:
+        raise CommandError(f"{path} holds no requests", 'a line looks like {"custom_id": "a", "params": {…}}')
+    return RequestsFile(path, model, list(seen), lines, sizes, digest.hexdigest())
+
+
+def read_lines(path: Path, model: str | None, refuse: Callable[[int, str], None]) -> Iterator[Line]:
+    """Every good line; `refuse` is told the number of a bad one, and why. Empty lines are passed over."""
+    for number, text in _texts(path):
+        if not text:
+            continue
+        line = _to_line(number, text, model)
+        if isinstance(line, str):
+            refuse(number, line)
+        else:
+            yield line
+
+
+def _texts(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                yield number, raw.removeprefix(MARK if number == 1 else b"").strip()
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {error.strerror}", "give the path of a .jsonl file") from None
+
+
+def _to_line(number: int, text: bytes, model: str | None) -> Line | str:
+    """The request, or what is wrong with it."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        return f"not valid JSON at column {error.colno}: {error.msg.partition(':')[0]}"
+    problem = _problem_of(value)
+    if problem is not None:
+        return problem
+    custom_id, params = value["custom_id"], value["params"]
+    if model is not None:
+        params = {**params, "model": model}
+        text = orjson.dumps({"custom_id": custom_id, "params": params})
+    return Line(number, text, custom_id, params)
+
+
+def _problem_of(value: object) -> str | None:
+    if not isinstance(value, dict):
+        return "not an object"
+    if "body" in value and "params" not in value:
+        return "a line of OpenAI's batch format; here `params` holds a request of Anthropic's Messages"
+    for name in ("custom_id", "params"):
+        if name not in value:
+            return f"{name} is missing"
+    unknown = next((name for name in value if name not in ("custom_id", "params")), None)
+    if unknown is not None:
+        return f"{unknown[:64]!r} is not known here; a line has custom_id and params"
+    if not isinstance(value["custom_id"], str) or not CUSTOM_ID_PATTERN.match(value["custom_id"]):
+        return "custom_id must be 1 to 64 letters, digits, hyphens and underscores"
+    return None if isinstance(value["params"], dict) else "params must be an object"
+
+
+@dataclass(slots=True)
+class _Problems:
+    path: Path
+    found: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, number: int, problem: str) -> None:
+        self.count += 1
+        if len(self.found) < MAX_PROBLEMS:
+            self.found.append(f"{self.path}:{number}: {problem}")
+
+    def raise_any(self) -> None:
+        if not self.count:
+            return
+        more = self.count - len(self.found)
+        rest = [f"… and {more} more"] if more else []
+        raise CommandError("\n".join(self.found + rest), "nothing was sent; mend these lines and run it again")
+
+
+def _raise(number: int, problem: str) -> None:
+    raise CommandError(f"line {number}: {problem}", "the file has changed since it was first read")

@@ -1,0 +1,154 @@
+"""The results of a run: one line a request, in the order of the requests, replaced whole and at once.
+
+A run over several batches merges each batch's results into it. Only places of lines are held in memory, never lines.
+"""
+
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+import orjson
+
+from gateway.cli.console import CommandError
+
+# What may pass by itself: the request was not at fault, and nothing has to be mended first.
+PASSING_ERRORS: Final = frozenset({"rate_limit_error", "overloaded_error", "api_error", "timeout_error"})
+
+SUCCEEDED: Final = "succeeded"
+MISSING: Final = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request. `error` is the type of an errored one's error, and `example` its message."""
+
+    kind: str
+    error: str = ""
+    example: str = ""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether sending it again may help without anybody mending anything."""
+        return self.kind in ("expired", MISSING) or (self.kind == "errored" and self.error in PASSING_ERRORS)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a result stands: in which file, from which byte, how long."""
+
+    path: Path
+    start: int
+    length: int
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class Tally:
+    """Numbers by kind of outcome, and by type of error with one message each."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        self.kinds[outcome.kind] += 1
+        if outcome.error:
+            self.errors[outcome.error] += 1
+            self.examples.setdefault(outcome.error, outcome.example)
+
+    @property
+    def all_succeeded(self) -> bool:
+        return set(self.kinds) <= {SUCCEEDED}
+
+    @property
+    def text(self) -> str:
+        return ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.most_common()) or "no results"
+
+
+def find_results(path: Path) -> dict[str, Place]:
+    """By custom_id; nothing when the file is not there. Raises CommandError for a file that holds anything else."""
+    found: dict[str, Place] = {}
+    start = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                custom_id, outcome = read_result(line, f"{path}:{number}")
+                found[custom_id] = Place(path, start, len(line), outcome)
+                start += len(line)
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def read_result(line: bytes, where: str) -> tuple[str, Outcome]:
+    try:
+        value = orjson.loads(line)
+        return value["custom_id"], _to_outcome(value["result"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise CommandError(f"{where}: not a line of results", "is this the file of another program?") from None
+
+
+def write_merged(path: Path, custom_ids: Iterable[str], *newer_first: dict[str, Place]) -> None:
+    """For each id its newest result, in the order of the ids; ids without any are left out."""
+    with atomically(path) as output, _Readers() as readers:
+        for custom_id in custom_ids:
+            place = next((places[custom_id] for places in newer_first if custom_id in places), None)
+            if place is not None:
+                output.write(readers.read(place))
+
+
+async def write_pieces(path: Path, pieces: AsyncIterator[bytes]) -> None:
+    """All pieces, or the file as it was before."""
+    with atomically(path) as output:
+        async for piece in pieces:
+            output.write(piece)
+
+
+@contextmanager
+def atomically(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside `path` that takes its place once the block has ended well. Raises CommandError."""
+    beside = path.with_name(path.name + ".part")
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}", "give another path with --output") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class _Readers:
+    """The files that places lie in, open while the context lasts."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, IO[bytes]] = {}
+
+    def __enter__(self) -> "_Readers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def read(self, place: Place) -> bytes:
+        file = self._files.get(place.path)
+        if file is None:
+            file = self._files[place.path] = place.path.open("rb")
+        file.seek(place.start)
+        return file.read(place.length).rstrip(b"\n") + b"\n"
+
+
+def _to_outcome(result: dict[str, object]) -> Outcome:
+    if result["type"] != "errored":
+        return Outcome(str(result["type"]))
+    envelope = result["error"]
+    assert isinstance(envelope, dict)
+    error = envelope.get("error", envelope)
+    return Outcome("errored", str(error["type"]), str(error.get("message", "")))

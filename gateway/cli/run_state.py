@@ -1,0 +1,104 @@
+"""What a run remembers beside its results, so that the same command goes on where it stopped.
+
+A batch is written down before it is sent, with the key under which the gateway takes it only once; its id after that;
+and that its results are safe once they are. Whatever moment a run is stopped at, the next one finds what to do.
+"""
+
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import orjson
+
+from gateway.cli.console import CommandError
+from gateway.cli.results_file import atomically
+
+STATE_VERSION: Final = 1
+SUFFIX: Final = ".run.json"
+
+
+@dataclass(slots=True)
+class SentBatch:
+    """`items` are ranges of places in the file of requests, both ends included; `id` is empty until it is known."""
+
+    idempotency_key: str
+    items: list[list[int]]
+    id: str = ""
+    collected: bool = False
+
+    @property
+    def places(self) -> list[int]:
+        return [place for first, last in self.items for place in range(first, last + 1)]
+
+    @property
+    def count(self) -> int:
+        return sum(last - first + 1 for first, last in self.items)
+
+
+@dataclass(slots=True)
+class RunState:
+    """`digest` is that of the requests; `rounds` are the attempts so far, each some batches."""
+
+    path: Path
+    url: str
+    digest: str
+    rounds: list[list[SentBatch]] = field(default_factory=list)
+
+    def begin_round(self, parts: Iterable[list[int]]) -> None:
+        self.rounds.append([SentBatch(f"dragoman-run-{secrets.token_hex(12)}", to_ranges(part)) for part in parts])
+        self.save()
+
+    @property
+    def open_batches(self) -> list[SentBatch]:
+        """Those whose results are still to come, oldest first."""
+        return [batch for batches in self.rounds for batch in batches if not batch.collected]
+
+    def forget_collected(self) -> None:
+        """The results are gone: they will be fetched again, where the requests would otherwise be sent again."""
+        for batches in self.rounds:
+            for batch in batches:
+                batch.collected = False
+
+    def save(self) -> None:
+        rounds = [[asdict(batch) for batch in batches] for batches in self.rounds]
+        value = {"version": STATE_VERSION, "url": self.url, "digest": self.digest, "rounds": rounds}
+        with atomically(self.path) as file:
+            file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self | None:
+        """None when there is none. Raises CommandError when it cannot be read."""
+        try:
+            value: dict[str, Any] = orjson.loads(path.read_bytes())
+            if value["version"] != STATE_VERSION:
+                raise ValueError(f"version {value['version']}")
+            rounds = [[SentBatch(**batch) for batch in batches] for batches in value["rounds"]]
+            return cls(path, value["url"], value["digest"], rounds)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CommandError(f"cannot read {path}: {error}", "start over with --fresh") from None
+
+
+def state_path(output: Path) -> Path:
+    return output.with_name(output.name + SUFFIX)
+
+
+def to_ranges(places: Iterable[int]) -> list[list[int]]:
+    """Rising places as ranges: 100,000 of them in a row are two numbers."""
+    return [[first, last] for first, last in _ranges(places)]
+
+
+def _ranges(places: Iterable[int]) -> Iterator[tuple[int, int]]:
+    first = last = -1
+    for place in places:
+        if place == last + 1 and first >= 0:
+            last = place
+            continue
+        if first >= 0:
+            yield first, last
+        first = last = place
+    if first >= 0:
+        yield first, last
