@@ -11,7 +11,7 @@ RUN /opt/dragoman/bin/pip install --no-cache-dir --no-deps --no-build-isolation 
  && /opt/dragoman/bin/pip uninstall --yes pip setuptools
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --no-create-home dragoman
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin dragoman
 COPY --from=build /opt/dragoman /opt/dragoman
 ENV PATH=/opt/dragoman/bin:$PATH \
     GATEWAY_HOST=0.0.0.0 \

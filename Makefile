@@ -11,7 +11,7 @@ INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check docs fuzz bench chaos lock clean
+.PHONY: help run test check docs fuzz bench chaos cluster lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,8 +38,11 @@ fuzz: $(VENV)/.development ## feed the conversion broken bodies and streams for 
 bench: $(VENV)/.development ## measure the gateway beside a bare proxy
 	$(BIN)/python -m bench
 
-chaos: $(VENV)/.development ## kill, freeze, cut off what runs, and check that no batch suffers, in five minutes
+chaos: $(VENV)/.development ## kill, freeze, cut off what runs, and check that no batch suffers, in ten minutes
 	$(BIN)/python -m tests.chaos
+
+cluster: $(VENV)/.development ## run it behind haproxy, restart and kill everything, upgrade and roll back, in four minutes
+	$(BIN)/python -m tests.cluster
 
 # uv resolves for every platform and Python at once and keeps the markers; the versions of both locks agree.
 COMPILE := --universal --python-version 3.11 --group build --generate-hashes --no-header --no-annotate --upgrade --quiet
