@@ -1,4 +1,4 @@
-"""python -m bench [compare|streams|sweep|plots|show] [options]; without a command: compare."""
+"""python -m bench [compare|batches|streams|sweep|plots|show] [options]; without a command: compare."""
 
 import argparse
 import sys
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import plots, report, results, streams, sweep
+from bench import batches, plots, report, results, streams, sweep
 from bench.cases import CASES
 from bench.compare import Options, compare
 from bench.peers import PEERS, peer_recipes
 from bench.programs import CompilerError
 from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, nginx_recipe
 
-COMMANDS = ("compare", "streams", "sweep", "plots", "show")
+COMMANDS = ("compare", "batches", "streams", "sweep", "plots", "show")
 TARGETS = ("gateway", "quiet", "bare", "nginx", "direct", *PEERS)
 DEFAULT_TARGETS = "gateway,bare,nginx,direct,quiet"
 PLOTS = Path("docs/performance")
@@ -44,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--secs", type=float, default=2.0, help="counted seconds of each case (2)")
     one.add_argument("--quick", action="store_true", help="one round of one second: does it work at all?")
     one.add_argument("--goals", action="store_true", help="exit with 1 where a must is missed or an answer was bad")
+
+    bulk = commands.add_parser("batches", help="creating, draining and reading batches, and who suffers meanwhile")
+    bulk.set_defaults(run=_batches)
+    bulk.add_argument("--cases", default=",".join(batches.CASES), help="comma-separated; default: all of %(default)s")
+    bulk.add_argument("--quick", action="store_true", help="one item in fifty, and no goals: does it work at all?")
+    bulk.add_argument("--goals", action="store_true", help="exit with 1 where a goal is missed")
 
     many = commands.add_parser(
         "streams", help="thousands of streams at once: isolation, memory, and what is left after"
@@ -114,6 +120,18 @@ def _compare(options: argparse.Namespace) -> int:
     print(report.render(comparison))
     print(f"\nraw figures: {path}")
     return 1 if options.goals and not report.passed(comparison) else 0
+
+
+def _batches(options: argparse.Namespace) -> int:
+    cases = options.cases.split(",")
+    for case in cases:
+        if case not in batches.CASES:
+            sys.exit(f"bench: no case {case!r}: {', '.join(batches.CASES)}")
+    measured = batches.measure(cases, 0.02 if options.quick else 1, _say)
+    path = results.store_json("batches", measured.machine, asdict(measured))
+    print(batches.render(measured))
+    print(f"\nraw figures: {path}")
+    return 1 if options.goals and not measured.passed else 0
 
 
 def _streams(options: argparse.Namespace) -> int:

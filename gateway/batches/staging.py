@@ -156,10 +156,12 @@ class Staging:
         if key is None:
             return None
         take: Command = ("SET", key, self.batch_id, "NX", "EX", RESERVATION_SECONDS)
-        taken, holder = await self._server.pipeline([take, ("GET", key)])
+        taken, holder, seconds = await self._server.pipeline([take, ("GET", key), ("TTL", key)])
         if taken is not None or holder is None or holder.decode() == self.batch_id:
             return None
         earlier = (await self._server.read([holder.decode()]))[0]
+        if earlier is None and seconds > RESERVATION_SECONDS:
+            raise Conflict("This idempotency key was used before, for a batch that has been deleted")
         if earlier is None:
             raise Conflict("A request with this idempotency key is still being processed", retry_after=2)
         if earlier.digest != self._digest.hexdigest():

@@ -4,7 +4,8 @@ The library would repeat a command up to ten times after a timeout, even one tha
 Scripts, all of which are idempotent, are repeated by `scripts`; nothing else is.
 
 - queue: batches, keys, limits, threads. May wait seconds for its answer: nothing is right without it.
-- cache: must never hold up a request. It has 50 ms, a fixed pool that never waits, and errors that count as a miss.
+- cache: must never hold up a request. Nobody waits longer than 50 ms for it, which gateway.cache.calls sees to; here a
+  fixed pool that never waits, and time-outs that end what nobody waits for any more.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -32,8 +33,9 @@ _SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://", "redi
 _QUEUE_TIMEOUT: Final = 5.0
 _QUEUE_CONNECT_TIMEOUT: Final = 2.0
 _QUEUE_POOL_TIMEOUT: Final = 2.0
-_CACHE_TIMEOUT: Final = 0.05
-_CACHE_CONNECT_TIMEOUT: Final = 0.1
+# Longer than requests wait: a reply that was late because the loop was busy costs no connection.
+_CACHE_TIMEOUT: Final = 0.25
+_CACHE_CONNECT_TIMEOUT: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)

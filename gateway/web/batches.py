@@ -3,6 +3,7 @@
 Thin over `batches.store`: the envelope of a batch is checked here and at once, the requests in it by the workers.
 """
 
+import re
 from collections.abc import AsyncIterator
 from typing import Literal
 
@@ -25,6 +26,7 @@ PIECE_BYTES = 256 * 1024
 RESULTS_TYPE = "application/x-jsonl"
 PRIORITIES: dict[str, Literal[0, 1, 2]] = {"low": 0, "normal": 1, "high": 2}
 MAX_IDEMPOTENCY_KEY = 255
+SPEND_CAP = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?\Z")
 
 
 async def create_batch(request: web.Request) -> web.Response:
@@ -133,11 +135,21 @@ def to_options(request: web.Request, context: Context) -> BatchOptions:
     }
     return BatchOptions(
         priority=PRIORITIES[priority],
+        spend_cap=to_spend_cap(request.headers.get("x-gateway-spend-cap")),
         api_version=context.api_version,
         betas=tuple(sorted(context.betas)),
         context={name: value for name, value in carried.items() if value},
         idempotency_key=idempotency_key,
     )
+
+
+def to_spend_cap(dollars: str | None) -> int | None:
+    """Micro-dollars. Raises InvalidRequest for what is no amount of money."""
+    if dollars is None:
+        return None
+    if not SPEND_CAP.match(dollars):
+        raise InvalidRequest("x-gateway-spend-cap: must be an amount in US dollars, such as 2.50")
+    return round(float(dollars) * 1_000_000)
 
 
 def _store(request: web.Request) -> BatchStore:

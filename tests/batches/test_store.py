@@ -12,7 +12,7 @@ from gateway.batches.queue import Release
 from gateway.batches.splitter import Item
 from gateway.batches.staging import Staging
 from gateway.errors import Conflict, InternalError, InvalidRequest, NotFound, Overloaded, Unavailable
-from gateway.redis.keys import DATA_VERSION
+from gateway.redis.keys import DATA_VERSION, RESERVATION_SECONDS
 from tests.batches.conftest import Bench, finish, indices, item, result
 
 DAY = 24 * 3600 * 1000
@@ -135,9 +135,20 @@ async def test_an_idempotency_key_belongs_to_its_tenant(bench: Bench) -> None:
     assert second.id != first.id
 
 
+async def test_an_idempotency_key_outlives_its_batch(bench: Bench) -> None:
+    created = await bench.create(1, idempotency_key="again")
+    await bench.store.cancel("acme", created.id)
+    await bench.store.delete("acme", created.id)
+    with pytest.raises(Conflict, match="a batch that has been deleted"):
+        await bench.create(1, idempotency_key="again")
+
+
 async def test_an_idempotency_key_still_in_use_is_a_conflict_to_be_retried(bench: Bench) -> None:
     created = await bench.create(1, idempotency_key="again")
-    await bench.redis.unlink(bench.keys.batch_meta(created.id))  # as it is before the commit
+    # As it is before the commit.
+    await bench.redis.unlink(bench.keys.batch_meta(created.id))
+    [reservation] = [name async for name in bench.redis.scan_iter(f"{bench.keys.prefix}*:idem:*")]
+    await bench.redis.expire(reservation, RESERVATION_SECONDS)
     with pytest.raises(Conflict, match="still being processed") as conflict:
         await bench.create(1, idempotency_key="again")
     assert conflict.value.retry_after

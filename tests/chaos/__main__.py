@@ -1,6 +1,6 @@
 """`python -m tests.chaos`: faults at real processes, and the invariants after each. Prints the seed of every run.
 
-Runs on Debian's redis-server where it is on the PATH, and on the Valkey of the wheel, in about five minutes; ten times
+Runs on Debian's redis-server where it is on the PATH, and on the Valkey of the wheel, in about ten minutes; ten times
 as long with `--full`.
 """
 
@@ -58,7 +58,7 @@ async def run(fault: Fault, where: str, server: Server, seed: int, full: bool) -
     world = World(server, upstream, chance, fault.lease, fault.slots)
     try:
         found = await fault.run(world, FULL_SCALE if full else 1)
-    except* (Violation, TimeoutError) as group:
+    except* (Violation, TimeoutError, ChildProcessError) as group:
         found = "FAILED: " + "; ".join(str(error) or type(error).__name__ for error in group.exceptions)
     finally:
         for name in list(world.workers):
@@ -67,7 +67,7 @@ async def run(fault: Fault, where: str, server: Server, seed: int, full: bool) -
         await upstream.stop()
         await server.stop()
     seconds = time.monotonic() - begun
-    say(f"{fault.number:>3} {fault.says:<32} {where:<24} seed {seed:<7} {seconds:5.1f} s  {found}")
+    say(f"{fault.number:>7} {fault.says:<33} {where:<24} seed {seed:<7} {seconds:5.1f} s  {found}")
     return not found.startswith("FAILED")
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -21,14 +22,22 @@ from gateway.redis.connections import queue_client
 from gateway.redis.embedded import wheel_binary
 
 START_SECONDS = 60.0
+WRONG_CLOCK = """
+import runpy, time
+right = time.time
+time.time = lambda: right() + 3600 * {0}
+time.time_ns = lambda: int(time.time() * 1e9)
+runpy.run_module("workers", run_name="__main__")
+"""
 
 
 @dataclass(slots=True)
 class Server:
-    """A Redis or Valkey with an append-only file in a folder of its own, on a unix socket."""
+    """A Redis or Valkey with an append-only file in a folder of its own, on a unix socket, and any `options`."""
 
     binary: Path
     fsync: str
+    options: Mapping[str, str] = field(default_factory=dict)
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="chaos-")))
     process: asyncio.subprocess.Process | None = None
 
@@ -38,6 +47,7 @@ class Server:
 
     async def start(self) -> None:
         options = {
+            "bind": "127.0.0.1",
             "port": "0",
             "unixsocket": f"{self.folder}/s",
             "dir": str(self.folder),
@@ -48,6 +58,7 @@ class Server:
             "maxmemory": "512mb",
             "maxmemory-policy": "noeviction",
             "logfile": f"{self.folder}/log",
+            **self.options,
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self.process = await asyncio.create_subprocess_exec(str(self.binary), *arguments)
@@ -61,6 +72,15 @@ class Server:
         assert self.process is not None
         self.process.kill()
         await self.process.wait()
+
+    async def freeze(self) -> None:
+        """It keeps its connections, and says nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    async def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     async def stop(self) -> None:
         if self.process is not None and self.process.returncode is None:
@@ -113,12 +133,13 @@ class Process:
                 self.started.set()
             if line["event"] != "exchange_finished":
                 self.lines.append(line)
+        self.started.set()  # or never will be
 
 
 async def start(name: str, command: tuple[str, ...], event: str, variables: Mapping[str, str]) -> Process:
-    """Returns once it has logged `event`."""
+    """Returns once it has logged `event`. Raises ChildProcessError when it ends before."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", *command),
+        *(sys.executable, *command),
         env={**os.environ, "GATEWAY_LOG_FORMAT": "json", **variables},
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 20,
@@ -127,24 +148,35 @@ async def start(name: str, command: tuple[str, ...], event: str, variables: Mapp
     started._reader = asyncio.create_task(started.read(event))
     async with asyncio.timeout(START_SECONDS):
         await started.started.wait()
+    if all(line["event"] != event for line in started.lines):
+        raise ChildProcessError(f"{name} ended with status {await started.ended()} before it had started")
     return started
 
 
-async def start_worker(name: str, variables: Mapping[str, str]) -> Process:
-    return await start(name, ("workers",), "worker_started", {"GATEWAY_WORKER_ADMIN_PORT": "0", **variables})
+async def start_worker(name: str, variables: Mapping[str, str], hours: int = 0) -> Process:
+    """`hours`: so far off is its wall clock."""
+    command = ("-c", WRONG_CLOCK.format(hours)) if hours else ("-m", "workers")
+    return await start(name, command, "worker_started", {"GATEWAY_WORKER_ADMIN_PORT": "0", **variables})
 
 
 @asynccontextmanager
 async def front_end(variables: Mapping[str, str]) -> AsyncIterator[str]:
     """The value is its address."""
     settings = {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": "0", "GATEWAY_AUTH": "off", **variables}
-    process = await start("front", ("gateway", "serve"), "listening", settings)
+    process = await start("front", ("-m", "gateway", "serve"), "listening", settings)
     try:
         line = next(line for line in process.lines if line["event"] == "listening")
         yield f"http://{line['client']}"
     finally:
         process.signal(signal.SIGTERM)
         await process.ended()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 async def find_servers() -> dict[str, Path]:

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.redis.embedded import EmbeddedServer
 from gateway.simulator.loopback import Simulator
+from gateway.web.batches import to_spend_cap
 from tests.live.conftest import KEY, Live, serving
 
 OTHER_KEY = "other-key-0123456789"
@@ -121,6 +122,17 @@ async def test_an_idempotency_key_gives_the_same_batch_again(live_batches: Live)
     assert first.id == again.id
     with pytest.raises(anthropic.ConflictError):
         await batches.create(requests=[item("b")], **options)
+
+
+def test_a_spend_cap_is_kept_in_micro_dollars() -> None:
+    assert [to_spend_cap(cap) for cap in (None, "0", "2.50", "0.000001")] == [None, 0, 2_500_000, 1]
+
+
+@pytest.mark.parametrize("cap", ["", "free", "-1", "1e3", "2.50 USD", "0x10", "inf"])
+async def test_a_spend_cap_must_be_an_amount_of_money(live_batches: Live, cap: str) -> None:
+    batches = live_batches.client().messages.batches
+    with pytest.raises(anthropic.BadRequestError, match="x-gateway-spend-cap"):
+        await batches.create(requests=[item("a")], extra_headers={"x-gateway-spend-cap": cap})
 
 
 async def test_the_old_paths_are_served(live_batches: Live) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster, SSLConnection
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -16,6 +16,7 @@ from redis.exceptions import (
     MaxConnectionsError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -124,6 +125,15 @@ def test_urls_of_redis_are_accepted(url: str) -> None:
     assert isinstance(queue_client(url), Redis)
 
 
+@pytest.mark.parametrize(("url", "secure"), [("redis+cluster://host:7000", False), ("rediss+cluster://u:p@host", True)])
+def test_a_cluster_is_named_by_any_of_its_nodes(url: str, secure: bool) -> None:
+    for client in (queue_client(url), cache_client(url)):
+        assert isinstance(client, RedisCluster)
+        [node] = client.nodes_manager.startup_nodes.values()
+        assert node.host == "host"
+        assert issubclass(node.connection_class, SSLConnection) is secure
+
+
 @pytest.mark.parametrize("url", ["http://user:secret@host", "host:6379", "", "redis:/host", "embedded"])
 def test_other_urls_are_refused_without_repeating_what_may_be_a_password(url: str) -> None:
     with pytest.raises(ValueError, match="a Redis URL begins with redis://") as refusal:
@@ -139,6 +149,7 @@ FAILURES: dict[str, tuple[Exception, type[GatewayError]]] = {
     "wrong password": (AuthenticationError("invalid password"), Unavailable),
     "a replica after a failover": (ReadOnlyError("readonly"), Unavailable),
     "a cluster without a part": (ClusterDownError("down"), Unavailable),
+    "a cluster that is not there": (RedisClusterException("no node answers"), Unavailable),
     "no memory": (OutOfMemoryError("oom"), Overloaded),
 }
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -91,6 +92,21 @@ async def test_while_it_drains_a_worker_is_alive_and_not_ready(bench: Bench) -> 
         assert [await status("/livez"), await status("/readyz")] == [200, 503]
         release.set()
         assert await worker.process.wait() == 0
+
+
+async def test_nothing_of_a_prompt_an_id_or_a_secret_is_told(bench: Bench) -> None:
+    asked = {"role": "user", "content": "prompt-canary"}
+    items = [item(0, messages=[asked]), item(1, messages=[asked], max_tokens="canary"), item(2, model="sim/error-400")]
+    batch = await bench.create([replace(one, custom_id=f"canary-{one.custom_id}") for one in items])
+    async with bench.worker() as worker, aiohttp.ClientSession() as session:
+        await bench.ended(batch)
+        async with session.get(f"{worker.admin_url}/metrics") as answer:
+            told = [await answer.text()]
+        assert await worker.stop() == 0
+    told += [str(line) for line in worker.lines]
+    told += [name.decode() async for name in bench.redis.scan_iter("*")]
+    assert any(batch.id in one for one in told)
+    assert [one for one in told if "canary" in one] == []
 
 
 async def test_a_child_ends_with_its_parent(bench: Bench) -> None:
