@@ -28,12 +28,12 @@ class Policy:
     """How batches are kept. `durability` is what creating a batch waits for, at most `confirm_ms`: nothing, the
     server's disk, or a replica. `memory_share` of its memory may be in use then; the rest is for results.
 
-    An item is given up after `max_lost` leases lost: two beside other items, then two alone. One alone is too few: of
-    20,000 items whose workers were killed 50 times at random within 90 s, one was given up that had done nothing.
+    An item is given up after `max_lost` leases lost: two beside other items, then three alone. One alone was too few:
+    of 20,000 items whose workers were killed 50 times at random within 90 s, one was given up that had done nothing.
     """
 
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
-    max_lost: int = 4
+    max_lost: int = 5
     durability: Durability = "process"
     memory_share: float = 0.7
     confirm_ms: int = 2000
