@@ -1,19 +1,19 @@
-"""python -m bench [compare|batches|streams|sweep|plots|show] [options]; without a command: compare."""
+"""python -m bench [compare|batches|cache|streams|sweep|plots|show] [options]; without a command: compare."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import batches, plots, report, results, streams, sweep
+from bench import batches, cache, plots, report, results, streams, sweep
 from bench.cases import CASES
 from bench.compare import Options, compare
 from bench.peers import PEERS, peer_recipes
 from bench.programs import CompilerError
 from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, nginx_recipe
 
-COMMANDS = ("compare", "batches", "streams", "sweep", "plots", "show")
+COMMANDS = ("compare", "batches", "cache", "streams", "sweep", "plots", "show")
 TARGETS = ("gateway", "quiet", "bare", "nginx", "direct", *PEERS)
 DEFAULT_TARGETS = "gateway,bare,nginx,direct,quiet"
 PLOTS = Path("docs/performance")
@@ -50,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     bulk.add_argument("--cases", default=",".join(batches.CASES), help="comma-separated; default: all of %(default)s")
     bulk.add_argument("--quick", action="store_true", help="one item in fifty, and no goals: does it work at all?")
     bulk.add_argument("--goals", action="store_true", help="exit with 1 where a goal is missed")
+
+    equal = commands.add_parser("cache", help="the prompt cache: hits against misses, their cost, memory of an entry")
+    equal.set_defaults(run=_cache)
+    equal.add_argument("--cases", default=",".join(cache.CASES), help="comma-separated; default: all of %(default)s")
+    equal.add_argument("--quick", action="store_true", help="a second each, and no goals: does it work at all?")
+    equal.add_argument("--goals", action="store_true", help="exit with 1 where a goal is missed")
 
     many = commands.add_parser(
         "streams", help="thousands of streams at once: isolation, memory, and what is left after"
@@ -123,13 +129,26 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _batches(options: argparse.Namespace) -> int:
-    cases = options.cases.split(",")
+    measured = batches.measure(_cases(options, batches.CASES), 0.02 if options.quick else 1, _say)
+    return _tell("batches", measured, options)
+
+
+def _cache(options: argparse.Namespace) -> int:
+    measured = cache.measure(_cases(options, cache.CASES), 0.02 if options.quick else 1, _say)
+    return _tell("cache", measured, options)
+
+
+def _cases(options: argparse.Namespace, known: Iterable[str]) -> list[str]:
+    cases: list[str] = options.cases.split(",")
     for case in cases:
-        if case not in batches.CASES:
-            sys.exit(f"bench: no case {case!r}: {', '.join(batches.CASES)}")
-    measured = batches.measure(cases, 0.02 if options.quick else 1, _say)
-    path = results.store_json("batches", measured.machine, asdict(measured))
-    print(batches.render(measured))
+        if case not in known:
+            sys.exit(f"bench: no case {case!r}: {', '.join(known)}")
+    return cases
+
+
+def _tell(what: str, measured: batches.Measured, options: argparse.Namespace) -> int:
+    path = results.store_json(what, measured.machine, asdict(measured))
+    print(batches.render(measured, what))
     print(f"\nraw figures: {path}")
     return 1 if options.goals and not measured.passed else 0
 

@@ -1,169 +1,141 @@
-"""The prompt cache measured over HTTP: a front end and a Redis of their own, the upstream stand-in, and the bare proxy.
+"""What the prompt cache is worth: a hit beside a miss at a stated latency of the upstream, and beside bare forwarding.
 
-How much sooner a hit is there than a miss, at an upstream's latency that the figure names; what a hit costs beside
-forwarding, and what it costs to miss; what an entry takes in Redis. Every answer is checked for the outcome it should
-have had, by the gateway's own count of calls upstream.
+One gateway with an embedded Redis is asked in three ways: with `use`, so that all but the first request are hits; with
+`refresh`, so that all are misses that are stored; and without the header, which shows what a cache costs those who do not
+ask for it. CPU is that of the gateway and its Redis together.
 """
 
 import http.client
 import json
-import random
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from statistics import median
 
-from bench.batch_stage import Client, params, running_redis
-from bench.batches import Bench, Measured
-from bench.cases import VOCABULARY
-from bench.load import Report, Shape, end_load, start_load
-from bench.measure import machine
-from bench.targets import BARE, CLIENT_KEY, PATH, Stage, Target, gateway_recipe, running, running_stage
+from redis import Redis
 
-INSTANT = "plain-1"
-SLOW = "plain-1-f200"
-SLOW_MS = 200
-STREAM = "stream-200"
-ENTRIES = 10_000
-ANSWER_DELTAS = 100  # of eleven characters
+from bench.cases import question, write_body
+from bench.load import Report, Shape
+from bench.measure import Machine, machine
+from bench.report import machine_line, table
+from bench.targets import BARE, CLIENT_KEY, PATH, Recipe, Target, gateway_recipe, running, running_stage
+
+UPSTREAM_MS = 500
+MEMORY_ENTRIES = 2000
+SHAPES = {"one": 1, "small": 16}
 
 Say = Callable[[str], None]
 
 
-def measure(names: list[str], share: float, say: Say) -> Measured:
-    """Each case on processes of its own. Raises StartError, CompilerError."""
-    measured = Measured(machine())
-    for name in names:
-        with running_stage() as stage, running_redis(stage.directory) as redis:
-            settings = {"GATEWAY_REDIS_URL": redis.url, "GATEWAY_SECRET": "bench:secret"}
-            with running(gateway_recipe(**settings), stage) as target:
-                CASES[name](Bench(stage, redis, Client(target), share, measured, say, name))
-    return measured
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`way`: use, refresh or none for the gateway, plain for one without a cache, or the name of another target."""
+
+    round: int
+    case: str
+    way: str
+    report: Report
 
 
-def sooner(bench: Bench) -> None:
-    """On one connection, so that no request waits for another. A refresh asks the upstream every time, and stores."""
-    for model, said, expect in ((SLOW, "JSON", '"message"'), ("stream-20-f200", "stream", "message_stop")):
-        body = write(bench, model, stream=said == "stream")
-        shape = shaped(bench, 1, 8.0, expect)
-        miss = load(bench, body, shape, "refresh", calls=True)
-        hit = load(bench, body, shape, "use", calls=False)
-        case = f"{said}, upstream of {SLOW_MS} ms"
-        for name, report in (("miss", miss), ("hit", hit)):
-            bench.found(f"{case}: {name}, p50", report.latency_p50 / 1000, "ms")
-            bench.found(f"{case}: {name}, p99", report.latency_p99 / 1000, "ms")
-        bench.found(f"{case}: sooner, p50", 100 * (1 - hit.latency_p50 / miss.latency_p50), "%", at_least=99)
-        bench.found(f"{case}: sooner, p99", 100 * (1 - hit.latency_p99 / miss.latency_p99), "%")
+@dataclass(frozen=True, slots=True)
+class CacheCosts:
+    """`entry_bytes`: of the server's memory for one stored answer, whose JSON has `answer_bytes`."""
+
+    machine: Machine
+    upstream_ms: int
+    entry_bytes: float
+    answer_bytes: int
+    runs: list[Run] = field(default_factory=list)
+
+    def middle(self, case: str, way: str, name: str) -> float:
+        return median(getattr(run.report, name) for run in self.runs if (run.case, run.way) == (case, way))
 
 
-def cost(bench: Bench) -> None:
-    """Beside the bare proxy, which asks an instant upstream; in rounds, since the machine is not always as fast."""
-    body = write(bench, INSTANT)
-    many, one = shaped(bench, 16, 3.0), shaped(bench, 1, 3.0)
-    with running(BARE, bench.stage) as bare:
-        rounds = [one_round(bench, bare, body, many, one) for _ in range(3 if bench.share == 1 else 1)]
-    middle = [sorted(column)[len(rounds) // 2] for column in zip(*rounds, strict=True)]
-    forwarded, hit, missed, bypassed, bare_p50, hit_p50 = middle
-    bench.found("bare forwarding, 16 connections: CPU", forwarded, "µs/request")
-    bench.found("hit: CPU", hit, "µs/request")
-    bench.found("miss, stored: CPU", missed, "µs/request")
-    bench.found("without the cache: CPU", bypassed, "µs/request")
-    bench.found("hit against bare: CPU", hit / forwarded, "×", at_most=0.6)
-    bench.found("bare forwarding, 1 connection: p50", bare_p50 / 1000, "ms")
-    bench.found("hit, 1 connection: p50", hit_p50 / 1000, "ms")
-    bench.found("hit against bare: p50", hit_p50 / bare_p50, "×", at_most=0.75)
+def measure(rounds: int, seconds: float, say: Say) -> CacheCosts:
+    """Raises StartError, CompilerError."""
+    cached = gateway_recipe("cached", GATEWAY_CACHE_REDIS_URL="embedded", XDG_STATE_HOME="$dir")
+    with (
+        running_stage() as stage,
+        running(BARE, stage) as bare,
+        running(gateway_recipe("plain"), stage) as plain,
+        running(cached, stage) as target,
+    ):
+        write_body(target.directory / "bodies" / "late.json", question(f"plain-1-f{UPSTREAM_MS}"))
+        say(f"cached: memory of {MEMORY_ENTRIES} entries")
+        entry, answer = _memory_of_entries(target)
+        costs = CacheCosts(machine(), UPSTREAM_MS, entry, answer)
+        ways = {"bare": bare, "plain": plain, **{way: asking(target, way) for way in ("none", "use", "refresh")}}
+        for number in range(rounds):
+            for case, connections in SHAPES.items():
+                for way in ("bare", "plain", "none", "use"):
+                    say(f"round {number + 1}: {case}, {way}")
+                    shape = Shape(connections, seconds, 0.5, expect='"message"')
+                    costs.runs.append(Run(number, case, way, ways[way].load("small", shape)))
+            for way in ("refresh", "use"):
+                say(f"round {number + 1}: an upstream that takes {UPSTREAM_MS} ms, {way}")
+                shape = Shape(16, max(seconds, 6 * UPSTREAM_MS / 1000), 2 * UPSTREAM_MS / 1000, expect='"message"')
+                costs.runs.append(Run(number, "late", way, ways[way].load("late", shape)))
+    return costs
 
 
-def one_round(bench: Bench, bare: Target, body: Path, many: Shape, one: Shape) -> tuple[float, ...]:
-    """CPU of the bare proxy, of a hit, a miss and a request without the cache; p50 of the proxy and of a hit."""
-    forwarded = sound(bare, body, many)
-    missed = load(bench, body, many, "refresh", calls=True)
-    hit = load(bench, body, many, "use", calls=False)
-    bypassed = load(bench, body, many, "bypass", calls=True)
-    alone = load(bench, body, one, "use", calls=False)
-    return (
-        forwarded.answer_cpu,
-        hit.answer_cpu,
-        missed.answer_cpu,
-        bypassed.answer_cpu,
-        sound(bare, body, one).latency_p50,
-        alone.latency_p50,
+def asking(target: Target, way: str) -> Target:
+    """The same target, asked with that word in the header."""
+    header = () if way == "none" else (f"x-gateway-cache: {way}",)
+    recipe: Recipe = target.recipe
+    return replace(target, recipe=replace(recipe, headers=(*recipe.headers, *header)))
+
+
+def render(costs: CacheCosts) -> str:
+    cpu = {
+        case: {way: costs.middle(case, way, "answer_cpu") for way in ("bare", "plain", "none", "use")}
+        for case in SHAPES
+    }
+    latency = {
+        way: [costs.middle("late", way, name) for name in ("latency_p50", "latency_p99")] for way in ("refresh", "use")
+    }
+    rows = [
+        [
+            f"{case}, {connections} connection(s)",
+            *(f"{cpu[case][way]:.0f}" for way in ("bare", "plain", "none", "use")),
+            f"{cpu[case]['use'] / cpu[case]['bare']:.2f} ×",
+            f"{costs.middle(case, 'bare', 'latency_p50'):.0f}",
+            f"{costs.middle(case, 'use', 'latency_p50'):.0f}",
+        ]
+        for case, connections in SHAPES.items()
+    ]
+    heads = ["case", "bare CPU µs", "no cache", "not asked", "hit", "hit / bare", "bare p50 µs", "hit p50 µs"]
+    late = [[way, f"{p50 / 1000:.2f}", f"{p99 / 1000:.2f}"] for way, (p50, p99) in latency.items()]
+    faster = [100 * (1 - latency["use"][at] / latency["refresh"][at]) for at in range(2)]
+    return "\n\n".join(
+        [
+            machine_line(costs.machine),
+            table(heads, rows),
+            table([f"upstream takes {costs.upstream_ms} ms, 16 connections", "p50 ms", "p99 ms"], late),
+            f"A hit is {faster[0]:.2f} % faster than a miss at p50, {faster[1]:.2f} % at p99.",
+            f"An entry takes {costs.entry_bytes:.0f} bytes of Redis for an answer of {costs.answer_bytes} bytes of JSON.",
+        ]
     )
 
 
-def memory(bench: Bench) -> None:
-    """Different requests, each stored once; what Redis has in use before and after, over their number."""
-    number, rng, words = bench.items(ENTRIES), random.Random(7), VOCABULARY.split()
-    connection = bench.client.connect()
-    ask(connection, json.dumps(params(INSTANT, "the first one pays for what is made once")).encode())
-    before = bench.redis.traffic().memory
-    model = f"stream-{ANSWER_DELTAS}"
-    for at in range(number):
-        text = " ".join((str(at), *rng.choices(words, k=300)))
-        ask(connection, json.dumps(params(model, text)).encode())
-    wait_for_entries(connection, number + 1)
+def faults(costs: CacheCosts) -> list[str]:
+    return [f"{run.case}, {run.way}: bad answers {run.report.statuses}" for run in costs.runs if not run.report.sound]
+
+
+def _memory_of_entries(target: Target) -> tuple[float, int]:
+    """Bytes of Redis for an entry, and of the JSON that it holds."""
+    server = Redis(unix_socket_path=str(target.directory / "0" / "dragoman" / "server.sock"))
+    headers = {"x-api-key": CLIENT_KEY, "x-gateway-cache": "use", "content-type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", target.ports[0], timeout=10)
+    before, size = _used(server), 0
+    for number in range(MEMORY_ENTRIES):
+        connection.request("POST", PATH, json.dumps(question("plain-1", text=f"question {number}")), headers)
+        size = len(connection.getresponse().read())
     connection.close()
-    used = bench.redis.traffic().memory - before
-    bench.found(f"an answer of {ANSWER_DELTAS * 11} bytes to a prompt of 1.5 kB", used / number, "bytes/entry")
+    entries = (_used(server) - before) / MEMORY_ENTRIES
+    server.close()
+    return entries, size
 
 
-def ask(connection: http.client.HTTPConnection, body: bytes) -> None:
-    headers = {"x-api-key": CLIENT_KEY, "content-type": "application/json", "x-gateway-cache": "use"}
-    connection.request("POST", PATH, body, headers)
-    answer = connection.getresponse()
-    said = answer.read()
-    if answer.status != 200 or answer.headers["x-gateway-cache"] != "miss":
-        raise RuntimeError(f"got {answer.status}, {answer.headers['x-gateway-cache']}: {said[:300]!r}")
-
-
-def wait_for_entries(connection: http.client.HTTPConnection, number: int) -> None:
-    """An answer is stored just after it has been delivered."""
-    give_up = time.monotonic() + 10
-    while True:
-        connection.request("GET", f"{PATH}/cache/stats", headers={"x-api-key": CLIENT_KEY})
-        there = json.loads(connection.getresponse().read())["cache_stats"]["total_entries"]
-        if there == number:
-            return
-        if time.monotonic() > give_up:
-            raise RuntimeError(f"{there} of {number} answers were stored")
-        time.sleep(0.05)
-
-
-def load(bench: Bench, body: Path, shape: Shape, cache: str, *, calls: bool) -> Report:
-    """Raises RuntimeError unless every answer, or none of them, was the upstream's, as it should have been."""
-    target = bench.client.target
-    before = calls_upstream(bench.stage)
-    report = sound(target, body, shape, f"x-gateway-cache: {cache}")
-    called = calls_upstream(bench.stage) - before
-    if (called < report.answers) if calls else called:
-        raise RuntimeError(f"{cache}: {report.answers} answers by {called} calls")
-    return report
-
-
-def sound(target: Target, body: Path, shape: Shape, *headers: str) -> Report:
-    sent = (*target.recipe.headers, *headers)
-    report = end_load(start_load(target.ports, target.processes(), PATH, sent, body, shape))
-    if not report.sound:
-        raise RuntimeError(f"{target.name} answered badly: {report.statuses}")
-    return report
-
-
-def calls_upstream(stage: Stage) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", stage.port, timeout=10)
-    connection.request("GET", "/")
-    said = connection.getresponse().read().decode()
-    connection.close()
-    return sum(int(said.split(f'"{kind}":')[1].split(",")[0]) for kind in ("requests",))
-
-
-def write(bench: Bench, model: str, *, stream: bool = False) -> Path:
-    path = bench.stage.directory / f"cache-{model}.json"
-    path.write_text(json.dumps(params(model, "Say hello in three languages.") | {"stream": stream}))
-    return path
-
-
-def shaped(bench: Bench, connections: int, seconds: float, expect: str = '"message"') -> Shape:
-    return Shape(connections, seconds if bench.share == 1 else 1.0, 0.5, expect=expect)
-
-
-CASES: dict[str, Callable[[Bench], None]] = {"sooner": sooner, "cost": cost, "memory": memory}
+def _used(server: Redis) -> int:
+    info = server.info("memory")
+    assert isinstance(info, dict)
+    return int(info["used_memory"])

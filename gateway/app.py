@@ -16,12 +16,23 @@ from aiohttp import web
 
 from gateway.access.keys import ClientKeys
 from gateway.batches.store import BatchStore
+from gateway.cache.upkeep import CacheUpkeep
 from gateway.cached import CachedExchange
 from gateway.exchange import Exchange
 from gateway.health import Health
 from gateway.logs import FLUSH_SECONDS, BufferedLogger
 from gateway.metrics import merged_metrics, render_metrics
-from gateway.parts import build_cache, build_client, build_exchange, build_threads, load_keyring, open_stores
+from gateway.parts import (
+    build_client,
+    build_exchange,
+    build_threads,
+    load_keyring,
+    open_cache,
+    open_cache_upkeep,
+    open_stores,
+    to_table,
+    to_upstream,
+)
 from gateway.settings import Settings
 from gateway.tasks import Repeated, background
 from gateway.threads.turns import Threads
@@ -29,7 +40,20 @@ from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.routing import Upstream
 from gateway.vitals import RedisWatch, watch_loop
 from gateway.web.connection import Runner
-from gateway.web.keys import BATCHES, CACHE, CATALOG, CLIENT_KEYS, EXCHANGE, HEALTH, METRICS, SETTINGS, THREADS
+from gateway.web.keys import (
+    ADMIN_CACHE,
+    ADMIN_KEY,
+    BATCHES,
+    CACHE,
+    CATALOG,
+    CLIENT_KEYS,
+    EXCHANGE,
+    HEALTH,
+    METRICS,
+    SETTINGS,
+    THREADS,
+    AdminCache,
+)
 from gateway.web.listener import listening
 from gateway.web.middleware import envelope
 from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
@@ -76,10 +100,14 @@ def client_app(gateway: Gateway) -> web.Application:
     return app
 
 
-def admin_app(health: Health, metrics: Callable[[], bytes]) -> web.Application:
+def admin_app(
+    settings: Settings, health: Health, metrics: Callable[[], bytes], cache: AdminCache | None
+) -> web.Application:
     app = web.Application(middlewares=[envelope])
     app[HEALTH] = health
     app[METRICS] = metrics
+    app[ADMIN_KEY] = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
+    app[ADMIN_CACHE] = cache
     app.add_routes(ADMIN_ROUTES)
     return app
 
@@ -106,7 +134,7 @@ async def running(
             client_keys=ClientKeys(None if settings.auth == "off" else settings.keys, keyring.keys[0][1]),
             batches=BatchStore(batch_server) if batch_server else None,
             threads=build_threads(settings, batch_server),
-            cache=build_cache(settings, exchange, stores.cache, keyring),
+            cache=await stack.enter_async_context(open_cache(settings, exchange, stores.cache, keyring)),
             health=Health(),
         )
         if output is not None:
@@ -118,12 +146,10 @@ async def running(
             await stack.enter_async_context(background(RedisWatch(batch_server).run()))
         if gateway.threads is not None:
             await stack.enter_async_context(background(gateway.threads.run()))
-        if gateway.cache is not None:
-            stack.push_async_callback(gateway.cache.close)
-            await stack.enter_async_context(background(gateway.cache.store.run()))
         admin = None
         if not child:
-            app = admin_app(gateway.health, render_metrics)
+            cache = AdminCache(CacheUpkeep(gateway.cache.store), exchange.table) if gateway.cache is not None else None
+            app = admin_app(settings, gateway.health, render_metrics, cache)
             admin = await stack.enter_async_context(_listening(app, settings.admin_host, settings.admin_port))
         address = await stack.enter_async_context(
             _listening(client_app(gateway), settings.host, settings.port, drain=settings.drain_seconds, shared=child)
@@ -136,9 +162,11 @@ async def running(
 @asynccontextmanager
 async def running_admin(settings: Settings, directory: Path) -> AsyncIterator[tuple[str, int]]:
     """The admin listener of a parent, with the metrics that its children leave in `directory`."""
-    app = admin_app(Health(), lambda: merged_metrics(str(directory)))
-    async with _listening(app, settings.admin_host, settings.admin_port) as address:
-        yield address
+    async with open_cache_upkeep(settings) as upkeep:
+        cache = AdminCache(upkeep, to_table(settings, to_upstream(settings))) if upkeep is not None else None
+        app = admin_app(settings, Health(), lambda: merged_metrics(str(directory)), cache)
+        async with _listening(app, settings.admin_host, settings.admin_port) as address:
+            yield address
 
 
 def settle_garbage_collector() -> None:

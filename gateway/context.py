@@ -39,7 +39,8 @@ class UsageRecord:
 
     `model` is the requested one, `upstream_model` what it was routed to, `served_model` what answered; tokens are
     Anthropic's (input without cached), and the estimates are of all input; cost is in US dollars, None where the
-    upstream does not tell; times are in seconds.
+    upstream does not tell; times are in seconds. `cache` is the prompt cache's part in it: hit, miss or wait, empty
+    where it had none; what it answered without a call of its own has neither tokens nor a cost.
     """
 
     context: Context
@@ -67,3 +68,4 @@ class UsageRecord:
     first_content_seconds: float | None = None
     duration_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    cache: str = ""

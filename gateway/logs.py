@@ -94,6 +94,7 @@ def log_exchange(record: UsageRecord) -> None:
         "cache_write_tokens": record.cache_write_tokens,
         "cost": record.cost,
         "attempts": record.attempts,
+        "cache": record.cache,
         "notes": record.notes or None,
         "first_content": _rounded(record.first_content_seconds),
         "seconds": _rounded(record.duration_seconds),

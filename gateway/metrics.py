@@ -39,6 +39,15 @@ MISMATCHES = Counter(
 )
 NOTES = Counter("gateway_conversion_notes_total", "Request fields not carried over as they were", ["kind"])
 THREAD_TURNS = Counter("gateway_thread_turns_total", "Requests of message threads by what came of them", ["outcome"])
+CACHE_REQUESTS = Counter(
+    "gateway_cache_requests_total", "Requests that asked for the prompt cache, by what came of it", ["outcome"]
+)
+CACHE_SAVED_TOKENS = Counter("gateway_cache_saved_tokens_total", "Tokens that no upstream was paid for", ["kind"])
+CACHE_STORES = Counter("gateway_cache_stores_total", "Answers by whether they were kept", ["outcome"])
+CACHE_ERRORS = Counter(
+    "gateway_cache_errors_total", "Calls to the prompt cache's Redis that failed or were late", ["kind"]
+)
+CACHE_UP = Gauge("gateway_cache_up", "Whether the prompt cache's Redis is asked", multiprocess_mode="livemin")
 STREAMS = Gauge("gateway_streams_open", "Streams open now", multiprocess_mode="livesum")
 REPLIES = Counter("gateway_http_replies_total", "Replies by route", ["route", "method", "status"])
 

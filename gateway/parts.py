@@ -19,16 +19,18 @@ from gateway.cache.calls import Calls
 from gateway.cache.key import to_secret
 from gateway.cache.policy import CachePolicy
 from gateway.cache.store import CacheStore, Limits
+from gateway.cache.upkeep import CacheUpkeep
 from gateway.cached import CachedExchange
 from gateway.context import UsageRecord
 from gateway.convert.envelope import Keyring
 from gateway.exchange import Exchange
 from gateway.logs import log_exchange
 from gateway.metrics import observe
-from gateway.redis.connections import open_connections, redis_failures
+from gateway.redis.connections import StoreAway, open_connections, redis_failures
 from gateway.redis.keys import Keys
 from gateway.relay import Pace
 from gateway.settings import Settings
+from gateway.tasks import background, describe
 from gateway.threads.store import Policy as ThreadPolicy
 from gateway.threads.store import ThreadStore
 from gateway.threads.turns import Threads
@@ -132,27 +134,55 @@ class Stores:
 
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
-    """Raises as `open_batch_server`; a cache that cannot be reached is no reason not to start."""
+    """Raises as `open_batch_server`, but for a Redis that is away: live traffic does not need it, and what does says
+    so until it is back. Only without a configured secret nothing can be signed before Redis has told the shared one.
+    A cache that cannot be reached is no reason not to start either.
+    """
     url = settings.redis_url or settings.cache_redis_url
     if url is None:
         yield Stores()
         return
     async with open_connections(url, settings.cache_redis_url) as connections:
-        batches = await to_batch_server(settings, connections.queue) if settings.redis_url is not None else None
+        batches = None
+        if settings.redis_url is not None:
+            batches = await to_batch_server(settings, connections.queue, may_be_away=settings.secret is not None)
         yield Stores(batches, None if settings.cache == "off" else connections.cache)
 
 
-async def to_batch_server(settings: Settings, redis: Redis) -> BatchServer:
+async def to_batch_server(settings: Settings, redis: Redis, *, may_be_away: bool = False) -> BatchServer:
     lifetimes = Lifetimes(expiry=round(settings.batch_expiry * 1000), retention=round(settings.batch_retention * 1000))
     server = BatchServer(redis, policy=Policy(lifetimes=lifetimes, durability=settings.batch_durability))
-    await server.check()
+    try:
+        await server.check()
+    except StoreAway as error:
+        if not may_be_away:
+            raise
+        log.warning("redis_away", hint="messages are served, batches and threads once it is back", **describe(error))
     return server
 
 
-def build_cache(settings: Settings, exchange: Exchange, redis: Redis | None, keyring: Keyring) -> CachedExchange | None:
+@asynccontextmanager
+async def open_cache(
+    settings: Settings, exchange: Exchange, redis: Redis | None, keyring: Keyring
+) -> AsyncIterator[CachedExchange | None]:
     """None where answers are not cached, or cannot be."""
     if redis is None:
-        return None
+        yield None
+        return
+    policy = CachePolicy(
+        settings.cache, settings.cache_routes, frozenset(settings.cache_keys), tools=settings.cache_tools == "on"
+    )
+    store = build_cache_store(settings, redis)
+    await store.warm()
+    cache = CachedExchange(exchange, store, policy, to_secret(keyring))
+    async with background(store.run()):
+        try:
+            yield cache
+        finally:
+            await cache.close()
+
+
+def build_cache_store(settings: Settings, redis: Redis) -> CacheStore:
     limits = Limits(
         ttl=settings.cache_ttl,
         entry_bytes=settings.cache_entry_bytes,
@@ -160,11 +190,22 @@ def build_cache(settings: Settings, exchange: Exchange, redis: Redis | None, key
         lock=settings.cache_lock_seconds,
         wait=settings.cache_wait_seconds,
     )
-    policy = CachePolicy(
-        settings.cache, settings.cache_routes, frozenset(settings.cache_keys), tools=settings.cache_tools == "on"
-    )
-    store = CacheStore(Calls(redis, Breaker(time.monotonic)), limits)
-    return CachedExchange(exchange, store, policy, to_secret(keyring))
+    return CacheStore(Calls(redis, Breaker(time.monotonic)), limits)
+
+
+@asynccontextmanager
+async def open_cache_upkeep(settings: Settings) -> AsyncIterator[CacheUpkeep | None]:
+    """For a process that manages the cache and does not use it."""
+    url = settings.cache_redis_url or settings.redis_url
+    if url is None or settings.cache == "off":
+        yield None
+        return
+    async with open_connections(url) as connections:
+        store = build_cache_store(settings, connections.cache)
+        try:
+            yield CacheUpkeep(store)
+        finally:
+            await store.calls.close()
 
 
 def build_threads(settings: Settings, server: BatchServer | None) -> Threads | None:

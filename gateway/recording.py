@@ -47,6 +47,11 @@ class RecordingSink:
     def abort(self) -> None:
         self._sink.abort()
 
+    @property
+    def pieces(self) -> list[bytes] | None:
+        """What was written so far; None once it was too much."""
+        return self._pieces
+
     def message(self) -> dict[str, Any] | None:
         """What the stream told; None if it failed, was cut, or was too long to be kept."""
         if self._pieces is None:

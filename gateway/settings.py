@@ -22,6 +22,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 RedisUrl = Annotated[str, Field(pattern=r"^((rediss?(\+cluster)?|unix)://.+|embedded)$")]
 PairList = Annotated[tuple[tuple[str, str], ...], NoDecode]
+NameList = Annotated[tuple[str, ...], NoDecode]
 
 
 class SettingsError(Exception):
@@ -37,6 +38,7 @@ class Settings(BaseSettings):
     port: Port = 8080
     admin_host: str = "127.0.0.1"
     admin_port: Port = 8081
+    admin_key: SecretStr | None = None
 
     upstream_url: AnyHttpUrl | None = None
     upstream_api_key: SecretStr | None = Field(
@@ -60,6 +62,16 @@ class Settings(BaseSettings):
     batch_durability: Literal["process", "fsync", "replica"] = "process"
     threads: Literal["on", "off"] = "on"
     thread_seconds: Seconds = 300.0
+    cache: Literal["off", "opt-in", "on"] = "opt-in"
+    cache_redis_url: RedisUrl | None = None
+    cache_routes: NameList = ()
+    cache_keys: NameList = ()
+    cache_tools: Literal["on", "off"] = "off"
+    cache_ttl: Annotated[float, Field(ge=1, le=30 * 86_400)] = 3600.0
+    cache_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
+    cache_entry_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
+    cache_wait_seconds: Seconds = 60.0
+    cache_lock_seconds: Annotated[float, Field(ge=0.3, le=300)] = 5.0
     worker_admin_port: Port = 8082
     worker_slots: Annotated[int, Field(ge=1, le=10_000)] = 64
     worker_lease_seconds: Seconds = 60.0
@@ -107,6 +119,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split_keys(cls, value: object) -> object:
         return _pairs(value, ":", "tenant:key")
+
+    @field_validator("cache_routes", "cache_keys", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip() for name in value.split(",") if name.strip())
 
     @field_validator("secret")
     @classmethod

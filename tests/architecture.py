@@ -40,7 +40,7 @@ LAYERS = (
     Layer("processes", words("gateway.app gateway.fleet workers")),
     Layer("HTTP in", words("gateway.web gateway.simulator"), apart=True),
     Layer("parts", words("gateway.parts")),
-    Layer("exchange", words("gateway.exchange")),
+    Layer("exchange", words("gateway.exchange gateway.cached")),
     Layer(
         "IO",
         words("""
@@ -53,8 +53,8 @@ LAYERS = (
         "rules",
         words("""
             gateway.calibration gateway.context gateway.convert gateway.upstream.client gateway.upstream.retry
-            gateway.upstream.routing gateway.cache.key gateway.batches.lifecycle gateway.batches.splitter
-            gateway.access.policy gateway.threads.thread gateway.simulator.shapes
+            gateway.upstream.routing gateway.cache.key gateway.cache.policy gateway.batches.lifecycle
+            gateway.batches.splitter gateway.access.policy gateway.threads.thread gateway.simulator.shapes
         """),
         pure=True,
     ),

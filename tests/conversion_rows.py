@@ -171,6 +171,19 @@ PARAMETERS = Section(
             "whichever the model takes",
             "O26",
         ),
+        row(
+            "more tokens than the model writes",
+            "as many as it writes",
+            "noted, where the upstream's list of models tells",
+            "refine.the_answers_limit_is_the_models",
+        ),
+        row(
+            "a sampler or seed that the model does not take",
+            "nothing",
+            "noted, where the upstream's list of models tells",
+            "refine.parameters_that_the_model_does_not_take_are_left_out_and_noted",
+            "R54",
+        ),
         row("`temperature`, `top_p`, `top_k`", "the same", "what is absent stays absent", "O27"),
         row("`frequency_penalty`, `presence_penalty`, `logit_bias`", "the same", "", "O28"),
         row("`seed`", "the same", "", "O29"),
@@ -222,6 +235,12 @@ PARAMETERS = Section(
         row("`session_id`, or a header that names one", "`session_id` on OpenRouter", "", "R23"),
         row("`trace`", "the same on OpenRouter", "", "R24"),
         row("`min_p`, `top_a`, `repetition_penalty`", "the same on OpenRouter", "", "R25"),
+        row(
+            "nothing about compression, to a model of 8k tokens",
+            "`context-compression`, off",
+            "an overflow is said, not hidden",
+            "R28",
+        ),
         row("`plugins`", "the same on OpenRouter", "", "R26"),
         row(
             "`container`, `mcp_servers`, `compaction` …; `thread` where [threads](threads.md) are off",

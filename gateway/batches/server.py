@@ -57,6 +57,7 @@ class BatchServer:
         self.keys = keys or Keys()
         self.policy = policy or Policy()
         self._has_waitaof: bool | None = None
+        self._is_checked = False
 
     async def pipeline(self, commands: Iterable[Command]) -> list[Any]:
         """Their replies, in one round trip; no transaction."""
@@ -97,11 +98,12 @@ class BatchServer:
             )
         if self.policy.durability == "fsync" and not facts.persistent:
             raise Unavailable("The durability 'fsync' needs a server with 'appendonly yes'")
+        self._is_checked = True
         return facts
 
     async def admit(self) -> None:
-        """Is there room for another batch? Raises Overloaded; Unavailable when the server evicts."""
-        facts = await self._facts()
+        """Is there room for another batch? Raises Overloaded; as `check` when this server must not hold batches."""
+        facts = await self._facts() if self._is_checked else await self.check()
         _refuse_eviction(facts)
         if facts.used_memory > self.policy.memory_share * facts.memory_limit:
             raise Overloaded(

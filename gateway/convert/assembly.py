@@ -11,18 +11,20 @@ The same assembly serves streams and JSON answers: it speaks to a `Writer`, whic
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, assert_never
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar, assert_never
 
 import orjson
 
 from gateway.convert.arguments import closing_suffix, is_object, unwrapped
+from gateway.convert.blocks import Block, TextRun, ThinkingRun, ToolCall, WholeBlock, is_bare_signature
+from gateway.convert.citations import Citation, Sources
 from gateway.convert.envelope import Keyring
 from gateway.convert.events import SIGNATURE, TEXT, THINKING, TOOL_INPUT
 from gateway.convert.notes import Note
 from gateway.convert.reasoning import continues, merge_entry, to_redacted_data, to_signature
 from gateway.convert.reply import Reply
+from gateway.convert.target import to_family
 from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
 
@@ -38,53 +40,11 @@ class Writer(Protocol):
 
     def delta(self, index: int, kind: bytes, text: str) -> None: ...
 
+    def cite(self, index: int, citation: dict[str, Any]) -> None: ...
+
     def stop(self, index: int) -> None: ...
 
 
-@dataclass(slots=True, eq=False)
-class TextRun:
-    """`fragments` are what came while the run waited."""
-
-    fragments: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True, eq=False)
-class ThinkingRun:
-    """`fragments` are text that came while the run waited; `entries` grow for as long as the run lasts."""
-
-    fragments: list[str] = field(default_factory=list)
-    entries: list[ReasoningEntry] = field(default_factory=list)
-    has_text: bool = False
-
-    @property
-    def is_shown(self) -> bool:
-        """As a thinking block; else it is redacted. A signature without text belongs to thinking that was left out."""
-        return self.has_text or (len(self.entries) == 1 and _is_bare_signature(self.entries[0]))
-
-
-@dataclass(slots=True, eq=False)
-class ToolCall:
-    """`id` and `name` are the upstream's. Arguments pass live only once they begin like an object."""
-
-    id: str = ""
-    name: str = ""
-    fragments: list[str] = field(default_factory=list)
-    live: bool = False
-    closed: bool = False
-
-    @property
-    def arguments(self) -> str:
-        if len(self.fragments) > 1:
-            self.fragments = ["".join(self.fragments)]
-        return self.fragments[0] if self.fragments else ""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the arguments are one whole object, as far as they have come."""
-        return self.arguments.rstrip().endswith("}") and is_object(self.arguments)
-
-
-Block = TextRun | ThinkingRun | ToolCall
 Run = TypeVar("Run", TextRun, ThinkingRun)
 
 
@@ -96,8 +56,11 @@ class Assembly:
         "_last_call",
         "_made",
         "_open",
+        "_reasoning",
         "_reply",
         "_seen_ids",
+        "_sources",
+        "_spoken",
         "_told",
         "_waiting",
         "_writer",
@@ -117,6 +80,9 @@ class Assembly:
         self._told: list[ReasoningEntry] = []  # of thinking blocks that are closed
         self._made = 0  # blocks so far, open, closed and waiting
         self._seen_ids: set[str] = set()
+        self._reasoning: Literal["untold", "empty", "told"] = "untold"
+        self._spoken = False  # whether any text has come
+        self._sources: Sources | None = None  # of what the text says, once any are named
         self.index = -1  # of the open block, or of the last one
         self.has_tools = False
         self.truncated = False  # whether a tool call's arguments were cut off and had to be closed
@@ -128,18 +94,18 @@ class Assembly:
 
     @property
     def is_direct(self) -> bool:
-        """Whether a piece for the open block can go to the client without a look at the line."""
-        return not self._waiting
+        """Whether a piece for the open block can go to the client without a look at the line, or at its sources."""
+        return not self._waiting and (self._sources is None or not self._sources.is_ahead)
 
     def add_text(self, text: str) -> None:
-        run = self._last(TextRun)
-        if run is None:
-            self._line_up(TextRun([text]))
-            self._advance()
-        elif run is self._open:
-            self._writer.delta(self.index, TEXT, text)
-        else:
-            run.fragments.append(text)
+        if self._sources is None or not self._sources.is_ahead:
+            self._grow_text(text)
+            return
+        for piece, cited in self._sources.cut(text):
+            if piece:
+                self._grow_text(piece)
+            if cited:
+                self._cite(cited, ends=piece.strip() != "")
 
     def add_thinking(self, text: str, entries: Sequence[ReasoningEntry] = ()) -> None:
         """`entries` are an upstream's reasoning_details; `text` is its plain reasoning, for where they show nothing."""
@@ -155,6 +121,10 @@ class Assembly:
             shown = shown or visible != ""
         if text and not shown:
             self._grow_thinking(self._last(ThinkingRun) or ThinkingRun(), text)
+        if text or entries:
+            self._reasoning = "told"
+        elif self._reasoning == "untold":
+            self._reasoning = "empty"
 
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
         """A piece of a tool call. Upstreams omit the index, repeat id and name, or use one index for several calls."""
@@ -162,7 +132,7 @@ class Assembly:
         is_named_now = name != "" and not call.name
         call.name = call.name or name
         if call.closed or (fragment.lstrip().startswith("{") and call.is_complete):
-            _check_repetition(call, fragment)
+            call.check_repetition(fragment)
         elif call is self._open:
             self._pass_fragment(call, fragment)
             if self._waiting and fragment.rstrip().endswith("}"):
@@ -172,6 +142,17 @@ class Assembly:
             if is_named_now:
                 self._advance()
 
+    def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+        """What the text cites; what came before the text is told before it, and cut to measure (see `citations`)."""
+        if self._sources is None:
+            self._sources = Sources(self._reply)
+        citations = self._sources.add(annotations)
+        if self._spoken:
+            self._cite(citations)
+        elif citations:
+            self._sources.expect(citations)
+            self._tell_search(self._sources)
+
     def lose(self, what: str) -> None:
         """Note that the answer held `what`, which a message has no place for; once, however often it comes."""
         note = Note("dropped", "content", f"the answer's {what} could not be carried over")
@@ -180,6 +161,10 @@ class Assembly:
 
     def close(self) -> None:
         """End the open block and everything that still waits, in line order."""
+        if self._sources is not None:
+            self._tell_sources(self._sources)
+        if self._reasoning == "empty" and to_family(self._reply.upstream_model) == "deepseek":
+            self._line_up(ThinkingRun())  # DeepSeek's models want their empty list back (OpenRouter's AI SDK, 2026-06)
         self._close_open()
         for block in self._waiting:
             self._begin(block)
@@ -194,6 +179,52 @@ class Assembly:
             if not (kind is TextRun and isinstance(block, ThinkingRun) and not block.has_text):
                 return None
         return self._open if isinstance(self._open, kind) else None
+
+    def _grow_text(self, text: str) -> None:
+        run = self._last(TextRun)
+        if run is not None and run.is_ended and not text.isspace():
+            words = text.lstrip()
+            if words != text:  # white space stays with what was said before: alone in a block it could not be sent back
+                self._grow_text(text[: len(text) - len(words)])
+            run, text = None, words
+        if run is None:
+            self._spoken = True
+            self._line_up(TextRun([text]))
+            self._advance()
+        elif run is self._open:
+            self._writer.delta(self.index, TEXT, text)
+        else:
+            run.fragments.append(text)
+
+    def _cite(self, citations: Sequence[Citation], *, ends: bool = False) -> None:
+        """Cite the latest text. `ends`: text that follows belongs to a new block."""
+        assert self._sources is not None
+        line = [block for block in (self._open, *self._waiting) if isinstance(block, TextRun)]
+        for citation in citations if line else ():
+            location = self._sources.to_location(citation)
+            if line[-1] is self._open:
+                self._writer.cite(self.index, location)
+            else:
+                line[-1].citations.append(location)
+        if line and ends:
+            line[-1].is_ended = True
+        elif citations and not line:
+            self.lose("citations of a text that had ended")
+
+    def _tell_sources(self, sources: Sources) -> None:
+        """At the end: what cites the text as a whole, what was found that is not told yet, what was read in files."""
+        self._cite(sources.rest())
+        self._tell_search(sources)
+        carrier = sources.to_file_block()
+        if carrier is not None:
+            self._line_up(WholeBlock(carrier))
+        if not sources.is_whole:
+            self.lose("annotations beyond the first")
+
+    def _tell_search(self, sources: Sources) -> None:
+        for block in sources.to_blocks(self._made):
+            self._line_up(WholeBlock(block))
+        self._advance()
 
     def _line_up(self, block: Block) -> None:
         self._made += 1
@@ -224,10 +255,14 @@ class Assembly:
             case TextRun():
                 self._writer.start(self.index, {"type": "text", "text": "", "citations": None})
                 self._writer.delta(self.index, TEXT, "".join(block.fragments))
+                for citation in block.citations:
+                    self._writer.cite(self.index, citation)
             case ThinkingRun():
                 self._begin_thinking(block)
             case ToolCall():
                 self._begin_call(block)
+            case WholeBlock():
+                self._writer.start(self.index, block.content)
             case _:
                 assert_never(block)
 
@@ -257,7 +292,7 @@ class Assembly:
         A signature may come after the block with its text was closed. The two travel together in a block of their own,
         without the text being shown again, so that the next request can give back what the upstream can verify.
         """
-        if _is_bare_signature(entry):
+        if is_bare_signature(entry):
             part = next((told for told in reversed(self._told) if _is_unsigned_part(told, entry)), None)
             if part is not None:
                 run.entries.append(part.copy())
@@ -332,7 +367,7 @@ class Assembly:
             index = max(self._calls, default=-1) + 1
         else:
             call = self._calls.get(index)
-        if call is None or _is_other(call, call_id, name):
+        if call is None or call.is_over_at(call_id, name):
             call = self._calls[index] = ToolCall()
             self._line_up(call)
         call.id = call.id or call_id
@@ -348,26 +383,6 @@ class Assembly:
         return legal
 
 
-def _is_other(call: ToolCall, call_id: str, name: str) -> bool:
-    """Whether a piece at the index of `call` begins another one.
-
-    A new id alone does not: some upstreams make one up for every fragment.
-    """
-    if not name or not call.name:
-        return False
-    return name != call.name or bool(call_id and call.id and call_id != call.id)
-
-
-def _is_bare_signature(entry: ReasoningEntry) -> bool:
-    return bool(entry.get("signature")) and not entry.get("text")
-
-
 def _is_unsigned_part(told: ReasoningEntry, signature: ReasoningEntry) -> bool:
     same = (told["type"], told.get("index")) == (signature["type"], signature.get("index"))
     return same and not told.get("signature")
-
-
-def _check_repetition(call: ToolCall, fragment: str) -> None:
-    """After the end of its arguments a call may bring white space, or all of itself again; more would be lost."""
-    if fragment.strip() and fragment.strip() != call.arguments.strip():
-        raise UpstreamError(f"The upstream went on with the arguments of the tool {call.name!r} after their end.")

@@ -68,8 +68,8 @@ def to_parts(block: PartBlock, path: str, scope: Scope) -> list[ContentPart]:
 
 
 def to_plain_result(block: ToolResultBlockParam) -> ToolMessage | None:
-    """The common case at a third of the cost: one text, nothing to mark."""
-    if len(block) != 3:
+    """The common case at a third of the cost: one text, nothing to mark. Claude Code spells out that it is no error."""
+    if len(block) != 3 and (len(block) != 4 or block.get("is_error") is not False):
         return None
     content = block.get("content")
     if not isinstance(content, str):

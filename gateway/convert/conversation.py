@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import orjson
 
+from gateway.convert.citations import rejoin
 from gateway.convert.content import (
     Content,
     last_text,
@@ -128,9 +129,10 @@ class Conversation:
         parts: list[ContentPart] = []
         calls: list[ToolCall] = []
         thinking: list[dict[str, Any]] = []
+        cited: list[tuple[int, int]] = []  # texts with citations: where they are in `content`, and where in `parts`
         for index, block in enumerate(content):
             match block["type"]:
-                case "text" if len(block) == 2:
+                case "text" if len(block) == 2 or (len(block) == 3 and block.get("citations", block) is None):
                     parts.append({"type": "text", "text": block["text"]})
                 case "tool_use":
                     calls.append(_to_tool_call(block, self._scope))
@@ -139,13 +141,18 @@ class Conversation:
                 case "thinking" | "redacted_thinking":
                     thinking.append(block)
                 case "compaction":
-                    for earlier in (parts, calls, thinking):
+                    for earlier in (parts, calls, thinking, cited):
                         earlier.clear()
                     self._compact(block, f"messages.{number}.content.{index}")
+                case "text" if block.get("citations"):
+                    cited.append((index, len(parts)))
+                    parts.append(to_text_part(block, f"messages.{number}.content.{index}", self._scope))
                 case "text" | "image" | "document" | "search_result" | "input_audio" | "video_url":
                     parts += to_parts(block, f"messages.{number}.content.{index}", self._scope)
                 case _:
                     self._add_transcript(parts, block, f"messages.{number}.content.{index}")
+        if cited:
+            rejoin(parts, content, cited)
         return parts, calls, thinking
 
     def _mark_last_text(self, parts: list[ContentPart], block: ToolUseBlockParam, path: str) -> None:
@@ -169,7 +176,7 @@ class Conversation:
         self._scope.note("emulated", path, "the gateway replaced the history before the compaction by its summary")
 
     def _add_transcript(self, parts: list[ContentPart], block: Any, path: str) -> None:
-        text = to_transcript(block)
+        text = to_transcript(block, self._scope.keyring)
         if text:
             parts.append({"type": "text", "text": text})
             self._scope.note("changed", path, "what a tool of Anthropic's did is told to this model as text")
@@ -185,6 +192,8 @@ class Conversation:
                 replay.plain
             )
         self.has_reasoning = self.has_reasoning or len(chat) > 2 + ("tool_calls" in chat)
+        if replay.files:
+            chat["annotations"] = cast(Any, replay.files)
 
     def _append_assistant(self, chat: AssistantMessage) -> None:
         last = self.messages[-1] if self.messages else None
@@ -275,7 +284,7 @@ def _as_parts(content: Content) -> list[ContentPart]:
 
 def _extend(last: dict[str, Any], chat: dict[str, Any]) -> None:
     """Add the calls and the reasoning of one assistant message to those of the one right before it."""
-    for key in ("tool_calls", "reasoning_details"):
+    for key in ("tool_calls", "reasoning_details", "annotations"):
         if key in chat:
             last[key] = [*last.get(key, ()), *chat[key]]
     for key in ("reasoning", "reasoning_content"):

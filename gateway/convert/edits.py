@@ -1,7 +1,8 @@
 """`context_management` where the upstream has none: the gateway itself forgets old tool results and old thinking.
 
 Works on the request's messages and returns new ones; untouched messages are shared. What a trigger counts in tokens is
-an estimate here. Compaction needs a model to write the summary and is refused.
+counted as `count_tokens` does, by characters, unless the request's size leaves no doubt. Compaction needs a model to
+write the summary and is refused.
 """
 
 from bisect import bisect_right
@@ -10,8 +11,10 @@ from typing import Any, TypeAlias, cast
 
 import orjson
 
+from gateway.convert.prompt_tokens import prompt_estimate
 from gateway.convert.scope import Scope
-from gateway.convert.tokens import BYTES_PER_TOKEN, estimate_input_tokens
+from gateway.convert.token_profiles import Profile, to_profile
+from gateway.convert.tokens import estimate_by_size
 from gateway.convert.vocabulary import CLEARED_RESULT
 from gateway.errors import InvalidRequest
 from gateway.schemas.anthropic import MessageParam
@@ -26,22 +29,26 @@ DEFAULT_TRIGGER = {"type": "input_tokens", "value": 100_000}
 DEFAULT_KEPT_USES = 3
 DEFAULT_KEPT_TURNS = 1
 
+# An estimate by size differs by less than this factor from one by characters, for every kind of text in the samples.
+SIZE_ERROR = 4.0
+
 THINKING_TYPES = ("thinking", "redacted_thinking")
 
 
 def edit_messages(
-    messages: Sequence[MessageParam], edits: Sequence[Mapping[str, Any]], scope: Scope
+    request: Mapping[str, Any], edits: Sequence[Mapping[str, Any]], scope: Scope
 ) -> tuple[list[MessageParam], list[dict[str, Any]]]:
     """The messages as edited, and Anthropic's `applied_edits` for the answer. Raises InvalidRequest for compaction."""
-    edited = cast(Messages, list(messages))
+    edited: Messages = list(request["messages"])
+    profile = to_profile(scope.target.model)
     applied: list[dict[str, Any]] = []
     for index, edit in enumerate(edits):
         path = f"context_management.edits.{index}"
         match edit["type"]:
             case "clear_thinking_20251015":
-                edited, result = _clear_thinking(edited, edit, path)
+                edited, result = _clear_thinking(edited, edit, path, profile)
             case "clear_tool_uses_20250919":
-                edited, result = _clear_tool_uses(edited, edit, path)
+                edited, result = _clear_tool_uses({**request, "messages": edited}, edit, path, profile)
             case kind:
                 # Claude Code goes on without the field when it reads these words.
                 raise InvalidRequest(
@@ -53,7 +60,9 @@ def edit_messages(
     return cast(list[MessageParam], edited), applied
 
 
-def _clear_thinking(messages: Messages, edit: Mapping[str, Any], path: str) -> tuple[Messages, dict[str, Any] | None]:
+def _clear_thinking(
+    messages: Messages, edit: Mapping[str, Any], path: str, profile: Profile
+) -> tuple[Messages, dict[str, Any] | None]:
     """A turn lasts until the user speaks again; tool results within it do not end it."""
     kept = _kept_turns(edit.get("keep"), f"{path}.keep")
     starts = _turn_starts(messages)
@@ -68,12 +77,23 @@ def _clear_thinking(messages: Messages, edit: Mapping[str, Any], path: str) -> t
         content = [block for block in _blocks(messages[index]) if not _is_thinking(block)]
         edited[index] = {**messages[index], "content": content}
     turns = {bisect_right(starts, index) for index in cleared}
-    return edited, {"cleared_thinking_turns": len(turns), "cleared_input_tokens": _difference(messages, edited)}
+    return edited, {
+        "cleared_thinking_turns": len(turns),
+        "cleared_input_tokens": _difference(messages, edited, profile),
+    }
 
 
-def _clear_tool_uses(messages: Messages, edit: Mapping[str, Any], path: str) -> tuple[Messages, dict[str, Any] | None]:
+def _clear_tool_uses(
+    request: Mapping[str, Any], edit: Mapping[str, Any], path: str, profile: Profile
+) -> tuple[Messages, dict[str, Any] | None]:
+    messages: Messages = request["messages"]
     calls, places = _read_calls(messages)
-    if not _is_triggered(messages, edit.get("trigger") or DEFAULT_TRIGGER, len(calls), f"{path}.trigger"):
+    trigger = edit.get("trigger") or DEFAULT_TRIGGER
+    if isinstance(trigger, Mapping) and trigger.get("type") == "tool_uses":
+        triggered = len(calls) >= _value(trigger, "tool_uses", f"{path}.trigger", 0)
+    else:
+        triggered = _reaches(request, _value(trigger, "input_tokens", f"{path}.trigger", 0), profile)
+    if not triggered:
         return messages, None
     excluded = set(edit.get("exclude_tools") or ())
     candidates = [number for number, name in enumerate(calls) if name not in excluded]
@@ -82,7 +102,7 @@ def _clear_tool_uses(messages: Messages, edit: Mapping[str, Any], path: str) -> 
     emptied = _emptied_tools(edit.get("clear_tool_inputs"), cleared.values(), f"{path}.clear_tool_inputs")
     names = {place: cleared[number] for place, number in places.items() if number in cleared}
     edited = [_without_uses(message, index, names, emptied) for index, message in enumerate(messages)]
-    saved = _difference(messages, edited)
+    saved = _difference(messages, edited, profile)
     if not cleared or saved < _value(edit.get("clear_at_least"), "input_tokens", f"{path}.clear_at_least", 0):
         return messages, None
     return edited, {"cleared_tool_uses": len(cleared), "cleared_input_tokens": saved}
@@ -167,11 +187,12 @@ def _kept_turns(keep: Any, path: str) -> int | None:
     return _value(keep, "thinking_turns", path, DEFAULT_KEPT_TURNS)
 
 
-def _is_triggered(messages: Messages, trigger: Any, use_count: int, path: str) -> bool:
-    if isinstance(trigger, Mapping) and trigger.get("type") == "tool_uses":
-        return use_count >= _value(trigger, "tool_uses", path, 0)
-    size = len(orjson.dumps(messages))
-    return estimate_input_tokens(size, {"messages": messages}) >= _value(trigger, "input_tokens", path, 0)
+def _reaches(request: Mapping[str, Any], tokens: int, profile: Profile) -> bool:
+    """Whether the whole prompt comes to so many tokens: messages, system prompt and tools."""
+    by_size = estimate_by_size(len(orjson.dumps(request)), request, profile).tokens()
+    if not tokens / SIZE_ERROR < by_size < tokens * SIZE_ERROR:
+        return by_size >= tokens
+    return prompt_estimate(request, profile).tokens() >= tokens
 
 
 def _value(setting: Any, kind: str, path: str, default: int) -> int:
@@ -184,5 +205,5 @@ def _value(setting: Any, kind: str, path: str, default: int) -> int:
     return value
 
 
-def _difference(before: Messages, after: Messages) -> int:
-    return max(0, len(orjson.dumps(before)) - len(orjson.dumps(after))) // BYTES_PER_TOKEN
+def _difference(before: Messages, after: Messages, profile: Profile) -> int:
+    return int(max(0, len(orjson.dumps(before)) - len(orjson.dumps(after))) / profile.bytes_per_token)

@@ -10,6 +10,9 @@ from typing import Any
 from gateway.convert.reply import Reply
 from gateway.errors import GatewayError, UpstreamError
 
+# As many tokens as the longest answers have; each may bring twenty alternatives, all kept until the end of a stream.
+MAX_LOGPROBS = 131_072
+
 
 @dataclass(slots=True)
 class Finish:
@@ -20,6 +23,8 @@ class Finish:
     refusal: str | None = None
     stop_details: dict[str, Any] | None = None
     matched: str | None = None  # the stop sequence that the gateway itself found
+    stopped_at: str | None = None  # the stop sequence that the upstream says it found: vLLM, SGLang
+    logprobs: dict[str, list[Any]] | None = None
     said: bool = False  # whether a finish reason has come at all
 
     @property
@@ -33,12 +38,29 @@ class Finish:
         if isinstance(reason, str) and reason:
             self.reason = reason
             self.said = True
+            self.stopped_at = _string(choice.get("stop_reason")) or _string(choice.get("matched_stop"))
         native = choice.get("native_finish_reason")
         if isinstance(native, str) and native:
             self.native = native
         details = choice.get("stop_details")
         if isinstance(details, dict):
             self.stop_details = details
+        logprobs = choice.get("logprobs")
+        if logprobs:
+            self._add_logprobs(logprobs)
+
+    @property
+    def extension(self) -> dict[str, Any]:
+        """What a message says beyond Anthropic's fields, because the client asked for it."""
+        return {"logprobs": self.logprobs} if self.logprobs else {}
+
+    def _add_logprobs(self, logprobs: Any) -> None:
+        """Lists of tokens, `content` and `refusal`, which a stream brings in pieces."""
+        kept = self.logprobs = self.logprobs or {}
+        for name, tokens in logprobs.items() if isinstance(logprobs, dict) else ():
+            if isinstance(tokens, list):
+                known = kept.setdefault(name, [])
+                known += tokens[: MAX_LOGPROBS - len(known)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +113,8 @@ def to_stop(finish: Finish, *, has_tools: bool, truncated: bool, reply: Reply) -
         return Stop("refusal", details=_refusal_details(finish))
     if finish.matched is not None and not has_tools:
         return Stop("stop_sequence", sequence=finish.matched)
+    if finish.stopped_at in reply.sent_stop_sequences and not has_tools:
+        return Stop("stop_sequence", sequence=finish.stopped_at)
     meant = {STOP_REASONS.get(finish.native or ""), STOP_REASONS.get(finish.reason or "")}
     if "model_context_window_exceeded" in meant:
         return Stop("model_context_window_exceeded")
@@ -108,6 +132,10 @@ def broken_finish(finish: Finish) -> GatewayError | None:
     if finish.reason == "error":
         return UpstreamError("The upstream failed while it was answering.")
     return None
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _refusal_details(finish: Finish) -> dict[str, Any]:

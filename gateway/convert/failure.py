@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from gateway.convert.reply import Reply
 from gateway.errors import (
     BillingProblem,
     CredentialsRefused,
@@ -125,26 +126,26 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 TYPE_LIMIT = 64
 
 
-def to_error(status: int, headers: Mapping[str, str], body: bytes, input_estimate: int) -> GatewayError:
+def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
     """The error of an answer whose status is not 2xx."""
-    return _to_error(status, _fields_of(body), retry_after_of(headers), input_estimate)
+    return _to_error(status, _fields_of(body), retry_after_of(headers), reply)
 
 
-def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, input_estimate: int) -> GatewayError | None:
+def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, reply: Reply) -> GatewayError | None:
     """The error that a 200 may hold: beside its choices, in the first of them, or (vLLM) instead of everything."""
     details = answer.get("error") or (choice or {}).get("error")
     if not details and answer.get("object") == "error":
         details = answer
-    return to_embedded_error(details, input_estimate) if details else None
+    return to_embedded_error(details, reply) if details else None
 
 
-def to_embedded_error(details: Any, input_estimate: int) -> GatewayError:
+def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
     """The error inside a 200, of a JSON body or a chunk. Its code may be a number, a string, or missing."""
     fields = details if isinstance(details, dict) else {"message": str(details)}
     codes = [str(fields.get(name)) for name in ("code", "http_status", "status_code")]
     untold = 400 if fields.get("type") == "invalid_request_error" else 502
     status = next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code, re.ASCII)), untold)
-    return _to_error(status, fields, None, input_estimate)
+    return _to_error(status, fields, None, reply)
 
 
 def rejects_reasoning(error: GatewayError) -> bool:
@@ -158,12 +159,12 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
     return min(float(value), MAX_RETRY_AFTER) if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value, re.ASCII) else None
 
 
-def _to_error(status: int, fields: Mapping[str, Any], retry_after: float | None, input_estimate: int) -> GatewayError:
+def _to_error(status: int, fields: Mapping[str, Any], retry_after: float | None, reply: Reply) -> GatewayError:
     metadata = _mapping(fields.get("metadata"))
     error_type = _error_type(fields, metadata)
     message = _message_of(fields, metadata)
     if _is_overflow(status, error_type, message):
-        return InvalidRequest(_overflow_wording(message, input_estimate), should_retry=False)
+        return InvalidRequest(_overflow_wording(message, reply), should_retry=False)
     kind = _error_class(status, error_type)
     if kind in (Unauthenticated, BillingProblem):
         return _account_error(kind)
@@ -216,14 +217,19 @@ def _is_overflow(status: int, error_type: str, message: str) -> bool:
     return worded and ANSWER_TOO_LONG.search(message) is None
 
 
-def _overflow_wording(message: str, input_estimate: int) -> str:
-    """Claude Code compacts the conversation when it reads this sentence with two numbers in it."""
+def _overflow_wording(message: str, reply: Reply) -> str:
+    """Claude Code compacts when it reads these words, by as much as the two numbers differ if there are any (2.1.197).
+
+    Where the upstream does not say them they are ours, if they can be true: an estimate above the model's context.
+    """
     for pattern in OVERFLOWS:
         found = pattern.search(message)
         if found is not None and int(found["used"]) > int(found["limit"]):
             return f"prompt is too long: {found['used']} tokens > {found['limit']} maximum"
-    limit = max(1, input_estimate - 1)
-    return f"prompt is too long: {input_estimate} tokens > {limit} maximum"
+    limit = reply.context_length
+    if limit is not None and reply.input_estimate > limit:
+        return f"prompt is too long: {reply.input_estimate} tokens > {limit} maximum"
+    return "prompt is too long: it does not fit into the context of this model"
 
 
 def _fields_of(body: bytes) -> Mapping[str, Any]:

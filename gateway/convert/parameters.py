@@ -38,6 +38,13 @@ EITHER_OR = {"effort": "max_tokens", "max_tokens": "effort"}
 MAX_SAFETY_IDENTIFIER = 128
 
 
+DEFAULTS = {"temperature": 1, "top_p": 1}
+
+# Up to here OpenRouter takes messages out of a long conversation unless it is told not to (docs, context compression).
+SMALL_CONTEXT = 8192
+COMPRESSION = "context-compression"
+
+
 class Parameters:
     """Chat parameters with the place in the request that each came from."""
 
@@ -73,6 +80,13 @@ class Parameters:
         """Remove a parameter that does not go upstream as it stands; with where it was said."""
         return self.fields.pop(name, None), self._paths.pop(name, name)
 
+    def leave_out(self, names: frozenset[str]) -> None:
+        """What the model does not take; a default that is spelled out asks for nothing."""
+        for name in sorted(names & self.fields.keys()):
+            value, path = self.take(name)
+            if value != DEFAULTS.get(name):
+                self.scope.note("dropped", path, "this model has no such parameter")
+
     def settle(self) -> dict[str, Any]:
         return {**self._suggested, **self.fields} if self._suggested else self.fields
 
@@ -94,7 +108,7 @@ def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) 
             parameters.pass_on(name, value, name, foreign)
         else:
             scope.note("dropped", name, IGNORED_FIELDS.get(name, "this upstream knows no such field"))
-    _put_length(request["max_tokens"], parameters)
+    _put_length(request, parameters)
     _put_speed(request.get("speed"), parameters)
     if (
         effort is not None
@@ -105,6 +119,10 @@ def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) 
     if scope.target.openrouter and _has_schema(request):
         provider, _ = parameters.take("provider")
         parameters.fields["provider"] = {"require_parameters": True, **(provider or {})}
+    if scope.target.context_length is not None and scope.target.context_length <= SMALL_CONTEXT:
+        _keep_whole(parameters)
+    if scope.target.unsupported:
+        parameters.leave_out(scope.target.unsupported)
     local_stops = _put_stops(request.get("stop_sequences") or [], parameters)
     return parameters.settle(), local_stops
 
@@ -115,7 +133,23 @@ def _put_openai(overrides: Mapping[str, Any], parameters: Parameters) -> None:
         if is_openrouter and name not in CHAT_FIELDS and name not in SHARED_FIELDS:
             parameters.scope.note("dropped", f"openai.{name}", "the upstream is not OpenAI's API")
         else:
-            parameters.pass_on(name, value, f"openai.{name}", OPENAI_ONLY if is_openrouter else frozenset())
+            chat_value = _with_chat_names(value, parameters.scope) if name == "tool_choice" else value
+            parameters.pass_on(name, chat_value, f"openai.{name}", OPENAI_ONLY if is_openrouter else frozenset())
+
+
+def _with_chat_names(choice: Any, scope: Scope) -> Any:
+    """A choice in chat's terms that names functions, by the names that these have upstream."""
+    if not isinstance(choice, dict):
+        return choice
+    function, allowed = choice.get("function"), choice.get("allowed_tools")
+    if isinstance(function, dict) and isinstance(function.get("name"), str):
+        return {**choice, "function": {**function, "name": scope.names.to_chat(function["name"])}}
+    if isinstance(allowed, dict) and isinstance(allowed.get("tools"), list):
+        return {
+            **choice,
+            "allowed_tools": {**allowed, "tools": [_with_chat_names(tool, scope) for tool in allowed["tools"]]},
+        }
+    return choice
 
 
 def _put_openrouter(overrides: Mapping[str, Any], parameters: Parameters) -> None:
@@ -127,13 +161,26 @@ def _put_openrouter(overrides: Mapping[str, Any], parameters: Parameters) -> Non
         parameters.pass_on(name, value, f"openrouter.{name}")
 
 
-def _put_length(max_tokens: int, parameters: Parameters) -> None:
+def _put_length(request: Mapping[str, Any], parameters: Parameters) -> None:
+    max_tokens: int = request["max_tokens"]
     limit, path = parameters.take("max_completion_tokens")
     if limit is not None and limit != max_tokens:
         raise InvalidRequest(f"{path}: conflicts with max_tokens; set only one of them")
+    most = parameters.scope.target.max_output
+    if most is not None and max_tokens > most:
+        parameters.scope.note("changed", "max_tokens", f"this model writes {most} tokens at most")
+        max_tokens = most
     if max_tokens == 0:
         parameters.scope.note("changed", "max_tokens", "a chat upstream generates at least one token")
     parameters.fields[parameters.scope.target.max_tokens_field] = max_tokens or 1
+
+
+def _keep_whole(parameters: Parameters) -> None:
+    """Whoever sends more than the model can read should be told so, not be answered to a part of it."""
+    plugins = parameters.fields.get("plugins") or []
+    asked = "transforms" in parameters.fields or any(plugin["id"] == COMPRESSION for plugin in plugins)
+    if parameters.scope.target.openrouter and not asked:
+        parameters.fields["plugins"] = [*plugins, {"id": COMPRESSION, "enabled": False}]
 
 
 def _put_top_k(value: int, parameters: Parameters) -> None:

@@ -5,11 +5,12 @@ streams and JSON. Upstreams differ in small ways that are evened out here and no
 tool calls last, as Anthropic orders the blocks of a message.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
 
+from gateway.convert.citations import is_known
 from gateway.convert.ending import Finish
 from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
@@ -24,13 +25,11 @@ class PieceTarget(Protocol):
 
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None: ...
 
+    def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None: ...
+
     def lose(self, what: str) -> None: ...
 
     def close(self) -> None: ...
-
-
-# What an answer may bring that a message has no place for.
-UNCARRIED = ("annotations", "audio", "images")
 
 
 def first_choice(answer: dict[str, Any]) -> dict[str, Any] | None:
@@ -54,6 +53,9 @@ def delta_of(choice: dict[str, Any]) -> dict[str, Any]:
 def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> None:
     """Hand on everything that `delta` brings. Raises UpstreamError where it has not the shape of a chat delta."""
     _add_reasoning(delta, target)
+    annotations = delta.get("annotations")
+    if annotations:
+        _add_annotations(annotations, target)
     content = delta.get("content")
     if content:
         _add_content(content, target)
@@ -66,9 +68,23 @@ def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> No
     legacy_call = delta.get("function_call")  # before tools there was one function call, without an id
     if legacy_call:
         _add_call({"index": 0, "function": legacy_call}, target)
-    for name in UNCARRIED:
-        if delta.get(name):
-            target.lose(name)
+    audio = delta.get("audio")
+    if audio:
+        _add_audio(audio, target)
+    if delta.get("images"):
+        target.lose("images")
+
+
+def _add_annotations(annotations: Any, target: PieceTarget) -> None:
+    """Before the text that they belong to, so that it can be cut where they end."""
+    known = []
+    for annotation in _list(annotations, "annotations"):
+        if isinstance(annotation, dict) and is_known(annotation):
+            known.append(annotation)
+        else:
+            target.lose("annotations of an unknown kind")
+    if known:
+        target.add_annotations(known)
 
 
 def _add_content(content: Any, target: PieceTarget) -> None:
@@ -83,11 +99,23 @@ def _add_content(content: Any, target: PieceTarget) -> None:
             target.lose("content that is not text")
 
 
+def _add_audio(audio: Any, target: PieceTarget) -> None:
+    """A message has no place for sound, but for what is said in it."""
+    transcript = audio.get("transcript") if isinstance(audio, dict) else None
+    if transcript and isinstance(transcript, str):
+        target.add_text(transcript)
+    if not isinstance(audio, dict) or audio.get("data"):
+        target.lose("audio")
+
+
 def _add_reasoning(delta: dict[str, Any], target: PieceTarget) -> None:
     plain = delta.get("reasoning") or delta.get("reasoning_content") or ""
-    entries = _list(delta.get("reasoning_details"), "reasoning")
-    if not plain and not entries:
+    details = delta.get("reasoning_details")
+    if not plain and not details:
+        if details is not None:
+            target.add_thinking("", ())  # an empty list that is spelled out may have to be given back
         return
+    entries = _list(details, "reasoning")
     if not isinstance(plain, str) or not all(map(_is_entry, entries)):
         raise UpstreamError("The upstream sent reasoning of an unknown shape.")
     target.add_thinking(plain, entries)

@@ -6,9 +6,10 @@ an envelope in the block's opaque string. Nothing is kept here: each request bri
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
+from gateway.convert.citations import FILES
 from gateway.convert.envelope import Envelope, Keyring, RejectedEnvelope, open_envelope, seal
 from gateway.convert.notes import Note
 from gateway.convert.target import Target, same_model, to_family
@@ -60,10 +61,14 @@ def to_redacted_data(entries: Sequence[ReasoningEntry], model: str, keyring: Key
 
 @dataclass(frozen=True, slots=True)
 class ReasoningReplay:
-    """What one assistant message gives back. `details` None: send none; []: the upstream wants its empty list back."""
+    """What one assistant message gives back. `details` None: send none; []: the upstream wants its empty list back.
+
+    `files`: annotations of files, which travel in the same way.
+    """
 
     details: list[ReasoningEntry] | None = None
     plain: str | None = None
+    files: list[ReasoningEntry] = field(default_factory=list)
     notes: tuple[Note, ...] = ()
 
 
@@ -78,11 +83,12 @@ def to_reasoning_details(
     if target.reasoning_field is None:
         return ReasoningReplay(notes=(Note("dropped", path, "this upstream takes no earlier reasoning"),))
     details: list[ReasoningEntry] = []
+    files: list[ReasoningEntry] = []
     texts: list[str] = []
     reasons: list[str] = []
     explicitly_empty = False
     for block in blocks:
-        opened = _open_block(block, len(details), target, keyring)
+        opened = _open_block(block, len(details), target, keyring, files)
         if isinstance(opened, str):
             reasons.append(opened)
             continue
@@ -98,8 +104,8 @@ def to_reasoning_details(
     if target.reasoning_field == "reasoning_content":
         return ReasoningReplay(plain=plain, notes=notes)
     if details:
-        return ReasoningReplay(details, notes=notes)
-    return ReasoningReplay([] if explicitly_empty else None, plain, notes)
+        return ReasoningReplay(details, files=files, notes=notes)
+    return ReasoningReplay([] if explicitly_empty else None, plain, files, notes)
 
 
 def drop_repeated_entries(messages: Sequence[dict[str, Any]]) -> bool:
@@ -163,11 +169,17 @@ def _is_claudes(entry: ReasoningEntry, model: str) -> bool:
 
 
 def _open_block(
-    block: dict[str, Any], index: int, target: Target, keyring: Keyring
+    block: dict[str, Any], index: int, target: Target, keyring: Keyring, files: list[ReasoningEntry]
 ) -> list[ReasoningEntry] | str | None:
-    """Its entries; None where it is plain text without any; or, in words, why it cannot be given back."""
+    """Its entries; None where it is plain text without any; or, in words, why it cannot be given back.
+
+    A block that carries annotations of files adds them to `files` and has nothing else to say.
+    """
     opaque = block.get("signature") or block.get("data") or ""
     match open_envelope(opaque, keyring):
+        case Envelope(model, entries) if model == FILES and target.openrouter:
+            files.extend(entries)
+            return None
         case Envelope(model, entries):
             return entries if same_model(model, target.model) else "reasoning that another model made"
         case RejectedEnvelope(reason):

@@ -11,6 +11,9 @@ from gateway.convert.usage import to_delta_usage
 # Text comes in slices about as large as a busy upstream's reads, so that no client meets one giant event.
 SLICE = 1024
 
+# Known only at the end of a stream.
+EXTENSIONS = ("logprobs",)
+
 EMPTY_FORMS: dict[str, dict[str, Any]] = {
     "text": {"text": "", "citations": None},
     "thinking": {"thinking": "", "signature": ""},
@@ -21,7 +24,8 @@ EMPTY_FORMS: dict[str, dict[str, Any]] = {
 
 def to_events(message: Mapping[str, Any], cost: float | None = None) -> bytes:
     """All events, message_start to message_stop."""
-    started = {**message, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
+    told = {name: value for name, value in message.items() if name not in EXTENSIONS}
+    started = {**told, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
     usage = message["usage"]
     parts = [events.message_start({**started, "usage": {**usage, "output_tokens": 0}})]
     for index, block in enumerate(message["content"]):
@@ -29,6 +33,7 @@ def to_events(message: Mapping[str, Any], cost: float | None = None) -> bytes:
         parts += _deltas(index, block)
         parts.append(events.block_stop(index))
     stop = {name: message.get(name) for name in ("stop_reason", "stop_sequence", "stop_details", "container")}
+    stop |= {name: message[name] for name in EXTENSIONS if name in message}
     parts += (events.message_delta(stop, to_delta_usage(usage, cost)), events.MESSAGE_STOP)
     return b"".join(parts)
 

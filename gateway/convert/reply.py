@@ -14,6 +14,7 @@ class Reply:
     stands in message_start until the upstream tells the truth at its end. `cache_ttl` says to which TTL written
     cache tokens belong. `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
     `think_tags`: the upstream may leave `<think>` in the text.
+    `context_length`: the tokens that the model reads at most, where they are known.
     `applied_edits`: what the gateway did for the request's `context_management`; None when it asked for nothing.
     """
 
@@ -30,6 +31,7 @@ class Reply:
     stop_sequences: tuple[str, ...] = ()
     sent_stop_sequences: tuple[str, ...] = ()
     think_tags: bool = False
+    context_length: int | None = None
     applied_edits: tuple[dict[str, Any], ...] | None = None
 
 

@@ -60,7 +60,7 @@ def to_chat_request(
     messages, applied = request["messages"], list[dict[str, Any]]()
     edits = (request.get("context_management") or {}).get("edits")
     if edits:
-        messages, applied = edit_messages(messages, cast(Any, edits), scope)
+        messages, applied = edit_messages(request, cast(Any, edits), scope)
     conversation = Conversation(scope)
     conversation.add_system_prompt(request.get("system"))
     conversation.add_messages(messages)
@@ -90,6 +90,8 @@ def to_streamed(body: ChatRequest, target: Target) -> ChatRequest:
     streamed = cast(ChatRequest, {**body, "stream": True})
     if not target.openrouter:
         streamed["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
+        if target.family == "openai":  # padding against eavesdroppers on the wire, which nobody here needs to pay for
+            streamed["stream_options"].setdefault("include_obfuscation", False)
     return streamed
 
 

@@ -12,7 +12,7 @@ from gateway.convert.pieces import add_pieces, delta_of, first_choice
 from gateway.convert.reply import Reply, empty_message
 from gateway.convert.stops import guarded
 from gateway.convert.think_tags import untagged
-from gateway.convert.usage import counts_of, estimated_usage, to_cost, to_usage
+from gateway.convert.usage import adds_up, counts_of, estimated_usage, to_cost, to_tier, to_usage
 from gateway.errors import UpstreamError
 
 
@@ -25,6 +25,7 @@ class Origin:
     generation_id: str | None = None
     cost: float | None = None
     estimated: bool = False  # the upstream sent no usage
+    mismatched: bool = False  # its usage does not add up
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,9 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     target.close()
     counts = counts_of(completion)
     usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, collector.output_size)
+    usage["service_tier"] = to_tier(completion)
     stop = to_stop(finish, has_tools=assembly.has_tools, truncated=assembly.truncated, reply=reply)
-    message = {**empty_message(reply, usage), "content": collector.blocks, **stop.fields}
+    message = {**empty_message(reply, usage), "content": collector.blocks, **stop.fields, **finish.extension}
     return Answered(message, to_origin(completion, counts), tuple(assembly.notes))
 
 
@@ -64,12 +66,13 @@ def to_origin(chunk: dict[str, Any], counts: dict[str, Any] | None) -> Origin:
         generation_id=_text(chunk.get("id")),
         cost=to_cost(counts) if counts else None,
         estimated=not counts,
+        mismatched=counts is not None and not adds_up(counts),
     )
 
 
 def _checked_choice(completion: dict[str, Any], reply: Reply) -> dict[str, Any]:
     choice = first_choice(completion)
-    error = error_in(completion, choice, reply.input_estimate)
+    error = error_in(completion, choice, reply)
     if error is not None:
         raise error
     if choice is None:

@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gateway.convert.assembly import Assembly, TextRun, ToolCall
+from gateway.convert.assembly import Assembly
+from gateway.convert.blocks import TextRun, ToolCall
 from gateway.convert.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix
 
 PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
@@ -69,7 +70,7 @@ def derive_splice(payload: bytes, delta: dict[str, Any], assembly: Assembly) -> 
     match assembly.open:
         case ToolCall() as call:
             text, key, kind = _only_fragment(delta, call), b'"arguments"', TOOL_INPUT
-        case TextRun():
+        case TextRun(is_ended=False):
             text, key, kind = _only_text(delta), b'"content"', TEXT
         case _:
             return None

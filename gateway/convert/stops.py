@@ -1,6 +1,7 @@
 """Stop sequences matched by the gateway, where an upstream takes fewer than Anthropic does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gateway.convert.assembly import Assembly
 from gateway.convert.ending import Finish
@@ -36,13 +37,18 @@ class StopGuard:
 
     def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
         if self._finish.matched is None:
-            self._release()
+            if text or entries:
+                self._release()
             self._assembly.add_thinking(text, entries)
 
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
         if self._finish.matched is None:
             self._release()
             self._assembly.add_tool(index, call_id, name, fragment)
+
+    def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+        if self._finish.matched is None:
+            self._assembly.add_annotations(annotations)
 
     def lose(self, what: str) -> None:
         self._assembly.lose(what)

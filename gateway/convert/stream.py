@@ -6,6 +6,10 @@ caller whether to try again (nothing shown yet: `started` is False) or to end th
 
 A delta that only differs from the one before it in its string is not parsed at all but spliced (`splice`), which more
 than halves the cost of a delta; everything else goes the full way through `pieces` and `assembly`.
+
+Once the gateway itself has found a stop sequence the answer is over, and so is the stream (`abandoned`): the upstream
+would go on to its own end, at somebody's cost and with the client waiting. What it would have said of usage is then an
+estimate.
 """
 
 from collections.abc import Callable
@@ -23,7 +27,7 @@ from gateway.convert.response import Origin, to_origin
 from gateway.convert.splice import Splice, derive_splice
 from gateway.convert.stops import guarded
 from gateway.convert.think_tags import ThinkTags, untagged
-from gateway.convert.usage import counts_of, estimated_usage, to_delta_usage, to_usage
+from gateway.convert.usage import counts_of, estimated_usage, to_delta_usage, to_tier, to_usage
 from gateway.errors import GatewayError, UpstreamError
 from gateway.sse import EventParser
 
@@ -49,6 +53,9 @@ class EventWriter:
         if kind != events.SIGNATURE:
             self.output_size += len(text.encode())
 
+    def cite(self, index: int, citation: dict[str, Any]) -> None:
+        self.out.append(events.citation_delta(index, citation))
+
     def stop(self, index: int) -> None:
         self.out.append(events.block_stop(index))
 
@@ -57,8 +64,8 @@ class MessageStream:
     """One answer's way through the gateway. `opened` says that an earlier attempt already sent message_start."""
 
     __slots__ = (
-        "_assembly", "_counts", "_decoder", "_finish", "_last_chunk", "_misses", "_opened", "_parser", "_reply",
-        "_splice", "_target", "_writer", "done", "failure", "started", "stop",
+        "_assembly", "_counts", "_decoder", "_finish", "_first_chunk", "_last_chunk", "_misses", "_opened", "_parser",
+        "_reply", "_splice", "_target", "_writer", "abandoned", "done", "failure", "started", "stop",
     )  # fmt: skip
 
     def __init__(self, reply: Reply, *, opened: bool = False) -> None:
@@ -71,6 +78,7 @@ class MessageStream:
         self._finish = Finish()
         self._target = untagged(guarded(self._assembly, reply, self._finish), reply)
         self._counts: dict[str, Any] | None = None
+        self._first_chunk: dict[str, Any] = {}
         self._last_chunk: dict[str, Any] = {}
         self._splice: Splice | None = None
         self._misses = 0  # splices in a row that never applied
@@ -78,6 +86,7 @@ class MessageStream:
         self.stop: Stop | None = None
         self.started = False  # whether the client has been shown any content
         self.done = False
+        self.abandoned = False  # whether it was done before the upstream was: what still comes is of no use
 
     @property
     def opened(self) -> bool:
@@ -95,8 +104,10 @@ class MessageStream:
     def usage(self) -> dict[str, Any]:
         """The upstream's count, or an estimate from bytes where it has given none (`origin.estimated`)."""
         if self._counts:
-            return to_usage(self._counts, self._reply)
-        return estimated_usage(self._reply.input_estimate, self._writer.output_size)
+            usage = to_usage(self._counts, self._reply)
+        else:
+            usage = estimated_usage(self._reply.input_estimate, self._writer.output_size)
+        return {**usage, "service_tier": to_tier(self._last_chunk)}
 
     def open(self) -> bytes:
         """message_start and a ping, for a client that has waited long enough for a sign of life."""
@@ -139,7 +150,8 @@ class MessageStream:
         if self._opened:
             return b""
         self._opened = True
-        return events.message_start(empty_message(self._reply, estimated_usage(self._reply.input_estimate)))
+        usage = {**estimated_usage(self._reply.input_estimate), "service_tier": to_tier(self._first_chunk)}
+        return events.message_start(empty_message(self._reply, usage))
 
     def _read(self, piece: bytes) -> None:
         for payload in self._parser.feed(piece):
@@ -148,6 +160,9 @@ class MessageStream:
                 self._misses = 0
                 continue
             self._take_payload(payload)
+            if self._finish.matched is not None and not self.done:
+                self._complete()
+                self.abandoned = True
             if self.done:
                 return
 
@@ -191,11 +206,13 @@ class MessageStream:
     def _take_chunk(self, chunk: dict[str, Any]) -> dict[str, Any]:
         """Take all that a chunk says; return its delta."""
         choice = first_choice(chunk)
-        error = error_in(chunk, choice, self._reply.input_estimate)
+        error = error_in(chunk, choice, self._reply)
         if error is not None:
             raise error
         self._counts = counts_of(chunk) or self._counts
-        if "model" in chunk or not self._last_chunk:  # a closing usage chunk may come without
+        if not self._last_chunk:
+            self._first_chunk = self._last_chunk = chunk
+        elif "model" in chunk:  # a closing usage chunk may come without
             self._last_chunk = chunk
         if choice is None:
             return {}
@@ -214,6 +231,7 @@ class MessageStream:
         self._target.close()
         assembly = self._assembly
         self.stop = to_stop(self._finish, has_tools=assembly.has_tools, truncated=assembly.truncated, reply=self._reply)
+        fields = {**self.stop.fields, "container": None, **self._finish.extension}
         usage = to_delta_usage(self.usage, self.origin.cost)
-        self._writer.out += (events.message_delta({**self.stop.fields, "container": None}, usage), events.MESSAGE_STOP)
+        self._writer.out += (events.message_delta(fields, usage), events.MESSAGE_STOP)
         self.done = True

@@ -1,7 +1,7 @@
 """What conversion must know of the upstream model that a request goes to.
 
-`to_target` derives it from the model's slug alone, by family; whoever holds a model catalogue replaces fields of the
-result (`dataclasses.replace`) with what the catalogue says. Nothing here looks anything up.
+`to_target` derives it from the model's slug alone, by family; `refine` corrects the result by the upstream's own list
+of models, where there is one. Nothing here looks anything up.
 """
 
 import re
@@ -35,6 +35,8 @@ class Target:
     `reasoning_field`: where earlier reasoning is replayed on assistant messages; None when it cannot be.
     `stop_limit`: stop sequences the upstream takes; what goes beyond is matched by the gateway.
     `prefill`: the model continues a trailing assistant message.
+    `context_length`, `max_output`: tokens it reads and writes at most; None where nobody has told.
+    `unsupported`: parameters that it does not take, and that can be left out.
     """
 
     model: str
@@ -50,6 +52,9 @@ class Target:
     tool_name_limit: int = 64
     strict_schemas: bool = True
     prefill: bool = True
+    context_length: int | None = None
+    max_output: int | None = None
+    unsupported: frozenset[str] = frozenset()
 
     @property
     def claude(self) -> bool:

@@ -4,8 +4,9 @@ Servers that run open models without a reasoning parser send it so. Only the beg
 text that talks about the tag. What could still become the tag is held back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
+from typing import Any
 
 from gateway.convert.pieces import PieceTarget
 from gateway.convert.reply import Reply
@@ -56,12 +57,16 @@ class ThinkTags:
                 self._release()
 
     def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
-        self._release()
+        if text or entries:
+            self._release()
         self.inner.add_thinking(text, entries)
 
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
         self._release()
         self.inner.add_tool(index, call_id, name, fragment)
+
+    def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+        self.inner.add_annotations(annotations)
 
     def lose(self, what: str) -> None:
         self.inner.lose(what)

@@ -6,11 +6,14 @@ reaches the upstream: asking it to leave reasoning out would also leave out the 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.convert.scope import Scope
 from gateway.convert.vocabulary import EFFORT_BEYOND, EFFORT_SHARES, EFFORTS
+
+# Anthropic's rule, which OpenRouter's own clamp follows.
+LEAST_BUDGET = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,10 @@ def to_thinking_fields(request: Mapping[str, Any], scope: Scope, effort: str | N
     if thinking.get("block_binding"):
         scope.note("dropped", "thinking.block_binding", "the upstream has no such setting")
     budget = thinking["budget_tokens"] if kind == "enabled" else 0  # on another kind it is an unchecked extra key
-    wish = Wish(kind, budget, _to_share(budget, request["max_tokens"]), effort)
+    max_tokens, most = request["max_tokens"], scope.target.max_output
+    wish = Wish(kind, budget, _to_share(budget, max_tokens), effort)
+    if most is not None and budget and max_tokens > most:
+        wish = replace(wish, budget=max(LEAST_BUDGET, budget * most // max_tokens))  # the same part of less
     match scope.target.reasoning.style:
         case "openrouter":
             return _to_reasoning(wish, scope)

@@ -13,8 +13,6 @@ from gateway.convert.media_tokens import image_tokens
 from gateway.convert.token_profiles import Profile
 
 BYTES_PER_TOKEN = 4
-# A screenshot or a photo, scaled to about a megapixel, in the common vocabularies.
-IMAGE_TOKENS = 1500
 # A PDF page comes to 1,500 to 3,000 tokens and, as a rule of thumb, to 50 kB of base64.
 PDF_BYTES_PER_TOKEN = 25
 
@@ -44,16 +42,6 @@ def estimate_by_size(body_size: int, request: Mapping[str, Any], profile: Profil
         body_size -= size
         media += image_tokens(source, profile) if kind == "image" else size / PDF_BYTES_PER_TOKEN
     return Estimate(max(0, body_size) / profile.bytes_per_token, media)
-
-
-def estimate_input_tokens(body_size: int, request: Mapping[str, Any]) -> int:
-    """The same for no model in particular; at least 1."""
-    tokens = 0
-    for source, kind in _sources_in(request):
-        size = len(source.get("data", ""))
-        body_size -= size
-        tokens += IMAGE_TOKENS if kind == "image" else size // PDF_BYTES_PER_TOKEN
-    return max(1, tokens + body_size // BYTES_PER_TOKEN)
 
 
 def _sources_in(request: Mapping[str, Any]) -> Iterable[tuple[Mapping[str, Any], str]]:

@@ -1,13 +1,17 @@
 """What Anthropic's own tools did in an earlier turn, as text for a model that has no such tools.
 
 A conversation that began at Claude may hold web searches, code runs and MCP calls. Any of them reads well enough as a
-note in the assistant's text, so none is ever refused. Opaque parts, which only Anthropic could open, are left out.
+note in the assistant's text, so none is ever refused. Opaque parts, which only Anthropic could open, are left out; of
+those that the gateway sealed itself, when it was another upstream that searched, the model reads the beginning.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
+
+from gateway.convert.citations import excerpt_of
+from gateway.convert.envelope import Keyring
 
 OPAQUE_KEYS = frozenset(
     {"encrypted_content", "encrypted_stdout", "encrypted_index", "signature", "cache_control", "caller"}
@@ -19,10 +23,12 @@ MAX_DEPTH = 32
 RESULT_SUFFIX = "_tool_result"
 
 
-def to_transcript(block: Mapping[str, Any]) -> str:
+def to_transcript(block: Mapping[str, Any], keyring: Keyring) -> str:
     """A server-side block in brackets; "" for one that says nothing to a model. Never fails on a validated block."""
     kind: str = block["type"]
     match kind:
+        case "server_tool_use" if not block["input"]:
+            return ""
         case "server_tool_use":
             return f"[{block['name']} was called with {_to_json(block['input'])}]"
         case "mcp_tool_use":
@@ -31,7 +37,7 @@ def to_transcript(block: Mapping[str, Any]) -> str:
             names = ", ".join(str(tool.get("name")) for tool in block["tools"])
             return f"[tools of {block['mcp_server_name']}: {names}]"
         case "web_search_tool_result":
-            return _to_search_list(block.get("content"))
+            return _to_search_list(block.get("content"), keyring)
         case "container_upload":
             return f"[file {block['file_id']} in the container]"
         case _ if kind.endswith(RESULT_SUFFIX):
@@ -41,11 +47,17 @@ def to_transcript(block: Mapping[str, Any]) -> str:
             return ""
 
 
-def _to_search_list(content: Any) -> str:
+def _to_search_list(content: Any, keyring: Keyring) -> str:
     if not isinstance(content, list):
         return f"[web_search failed: {_to_plain(content)}]"
-    lines = [f"- {result.get('title')}: {result.get('url')}" for result in content if isinstance(result, Mapping)]
-    return "\n".join(["[web_search results]", *lines])
+    lines = ["[web_search results]"]
+    for result in content:
+        if isinstance(result, Mapping):
+            lines.append(f"- {result.get('title')}: {result.get('url')}")
+            excerpt = excerpt_of(result, keyring)
+            if excerpt:
+                lines.append(f"  {excerpt}")
+    return "\n".join(lines)
 
 
 def _to_plain(content: Any) -> str:

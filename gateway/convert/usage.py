@@ -11,6 +11,9 @@ from typing import Any, Literal
 from gateway.convert.reply import Reply
 from gateway.convert.tokens import to_tokens
 
+STANDARD = "standard"
+TIERS = {"default": STANDARD, "auto": STANDARD}
+
 
 def estimated_usage(input_tokens: int, output_size: int = 0) -> dict[str, Any]:
     """What is said of tokens before, or instead of, an upstream's own count; `output_size` is in bytes."""
@@ -41,15 +44,29 @@ def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
     return usage
 
 
+def to_tier(answer: Mapping[str, Any]) -> str:
+    """The service tier that an answer or a chunk says it had, in Anthropic's words where there are any."""
+    tier = answer.get("service_tier")
+    return TIERS.get(tier, tier) if isinstance(tier, str) and tier else STANDARD
+
+
+def adds_up(counts: Mapping[str, Any]) -> bool:
+    """Whether prompt and completion come to the total; they do not where an upstream counts parts in neither."""
+    total = counts.get("total_tokens")
+    return not total or total == _count(counts.get("prompt_tokens")) + _count(counts.get("completion_tokens"))
+
+
 def to_delta_usage(usage: Mapping[str, Any], cost: float | None) -> dict[str, Any]:
     """The part of `usage` that a message_delta carries: cumulative counts, and the cost where one is known.
 
     The split of written cache tokens by TTL, which Anthropic only has in message_start, comes along where there is any:
-    otherwise the parts would not add up to the sum.
+    otherwise the parts would not add up to the sum. A tier that message_start could not know comes along as well.
     """
     delta = {name: usage[name] for name in DELTA_USAGE_FIELDS if name in usage}
     if usage["cache_creation_input_tokens"]:
         delta["cache_creation"] = usage["cache_creation"]
+    if usage["service_tier"] != STANDARD:
+        delta["service_tier"] = usage["service_tier"]
     if cost is not None:
         delta["cost"] = cost
     return delta
@@ -93,7 +110,7 @@ def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> d
             "ephemeral_1h_input_tokens": written if ttl == "1h" else 0,
         },
         "output_tokens": output,
-        "service_tier": "standard",
+        "service_tier": STANDARD,
     }
 
 

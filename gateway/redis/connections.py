@@ -38,6 +38,10 @@ _CACHE_TIMEOUT: Final = 0.25
 _CACHE_CONNECT_TIMEOUT: Final = 0.25
 
 
+class StoreAway(Unavailable):
+    """Redis cannot be reached now, or cannot serve: it may be back in a moment."""
+
+
 @dataclass(frozen=True, slots=True)
 class RedisConnections:
     queue: Redis
@@ -113,7 +117,7 @@ def redis_failures() -> Iterator[None]:
     except OutOfMemoryError as error:
         raise Overloaded("The gateway's store is full. Please try again later", retry_after=30) from error
     except (RedisConnectionError, RedisTimeoutError, ReadOnlyError, ClusterDownError, RedisClusterException) as error:
-        raise Unavailable("The gateway's store cannot be reached. Please try again", retry_after=2) from error
+        raise StoreAway("The gateway's store cannot be reached. Please try again", retry_after=2) from error
 
 
 def _cluster_client(url: str, connections: int, timeout: float, connect_timeout: float) -> Redis:

@@ -39,14 +39,24 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
                                      ended), claim and until (who continues it)  GATEWAY_THREAD_SECONDS, sliding
       gw:th:{<t>:<id>}:of    string  id of a tenant's reply -> its thread            likewise
 
+    prompt cache, sixteen slots, by the first digit of a request's fingerprint
+      gw:c:{<d>}:e:<f>       string  an answer, encoded (gateway/cache/entry)   GATEWAY_CACHE_TTL, a tenth more or less
+      gw:c:{<d>}:l:<f>       string  who asks the upstream for it now, until silent for GATEWAY_CACHE_LOCK_SECONDS;
+                                     or `-`: nothing came of it that can be shared   1 s
+      gw:c:{<d>}:x           hash    fingerprint -> "<bytes> <expires> <tenant> <model>"  none
+      gw:c:{<d>}:u           zset    fingerprint -> last use         none
+      gw:c:{<d>}:n           hash    bytes; of each tenant b:<t>, bytes, and e:<t>, entries; out:<t> and old:<t>, how
+                                     many were pushed out and have expired  none
+      gw:c:{<d>}:p           hash    `*`, t:<t>, m:<model>, "t:<t> m:<model>" or k:<f> -> when that was purged: what was
+                                     asked for before is not kept    1 h
+      gw:c:{t:<t>}:n         hash    a tenant's hits, misses, waits and bypasses  30 d, sliding
+
     others
       gw:rl:{<scope>}        string  GCRA arrival time               itself
       gw:cb:{<upstream>}     hash    a gate that is shut, of the upstream or of <upstream>/<model>: until, stamp,
                                      broken, probe, probe_until      10 min after `until`
       gw:w:{<worker>}        hash    worker's heartbeat              30 s
       gw:k:{<digest>}        hash    a client key's record           none
-      gw:c:{<digest>}        string  prompt-cache entry              per entry
-      gw:c:{<digest>}:l      string  lock of its single flight       30 s, renewed
       gw:secret              string  the secret made when none is configured (SET NX)  none
 """
 
@@ -94,6 +104,15 @@ class SchedulerKeys(NamedTuple):
     ready_low: str
     ready_normal: str
     ready_high: str
+
+
+class ShardKeys(NamedTuple):
+    """What one sixteenth of the prompt cache keeps about its entries, in the order in which its scripts take them."""
+
+    records: str
+    used: str
+    totals: str
+    purged: str
 
 
 class Keys:
@@ -151,8 +170,14 @@ class Keys:
     def client_key(self, digest: str) -> str:
         return f"{self.prefix}k:{{{digest}}}"
 
-    def cache_entry(self, digest: str) -> str:
-        return f"{self.prefix}c:{{{digest}}}"
+    def cache_entry(self, fingerprint: str) -> str:
+        return f"{self.prefix}c:{{{fingerprint[0]}}}:e:{fingerprint}"
 
-    def cache_lock(self, digest: str) -> str:
-        return f"{self.prefix}c:{{{digest}}}:l"
+    def cache_lock(self, fingerprint: str) -> str:
+        return f"{self.prefix}c:{{{fingerprint[0]}}}:l:{fingerprint}"
+
+    def cache_shard(self, digit: str) -> ShardKeys:
+        return ShardKeys(*(f"{self.prefix}c:{{{digit}}}:{part}" for part in ("x", "u", "n", "p")))
+
+    def cache_counts(self, tenant: str) -> str:
+        return f"{self.prefix}c:{{t:{quote(tenant, safe='')}}}:n"

@@ -82,3 +82,8 @@ GATE: Final = load("gate")
 
 THREAD: Final = load("thread")
 THREAD_OF: Final = load("thread_of")
+
+CACHE_KEEP: Final = load("cache_keep")
+CACHE_FORGET: Final = load("cache_forget")
+CACHE_LOCK: Final = load("cache_lock")
+CACHE_PURGE: Final = load("cache_purge")

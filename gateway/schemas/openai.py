@@ -336,6 +336,7 @@ class AssistantMessage(TypedDict):
     reasoning: NotRequired[str]
     reasoning_content: NotRequired[str]
     reasoning_details: NotRequired[list[ReasoningEntry]]
+    annotations: NotRequired[list[JsonObject]]
 
 
 class ToolMessage(TypedDict):

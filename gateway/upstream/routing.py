@@ -2,14 +2,18 @@
 
 Precedence: an exact alias, a wildcard alias (the longest pattern first), the built-in family names, a bare `claude-…`
 name, which becomes OpenRouter's slug, and last the name as it is. A name is never silently replaced by another model.
+
+What the upstream's list says of its models is learned from whoever reads that list now and then; resolving a name never
+waits for it, and before the first one targets are what their names suggest.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
+from gateway.convert.refine import essentials, refined
 from gateway.convert.target import Flavor, Target, to_slug, to_target
 
 MAX_REMEMBERED = 1024
@@ -18,6 +22,9 @@ Dialect = Literal["chat", "messages"]
 
 # Claude Code appends this to a model's name to ask for the long context window.
 CONTEXT_SUFFIX = re.compile(r"\[1m\]$")
+
+# What OpenRouter's slugs may end in: a way to choose the provider, a preset. The list has the model without it.
+VARIANT = re.compile(r"[:@].*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +50,22 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """Resolved names are remembered, up to MAX_REMEMBERED of them: most traffic asks for a handful."""
+    """Resolved names are remembered, up to MAX_REMEMBERED of them: most traffic asks for a handful.
+
+    A list that is learned replaces the one before, and what was resolved by it.
+    """
 
     upstream: Upstream
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     _routes: dict[str, Route] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _listed: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def learn(self, listed: Iterable[Mapping[str, Any]]) -> None:
+        """Entries of the upstream's list of models, each with its `id`."""
+        known = {entry["id"]: essentials(entry) for entry in listed}
+        self._listed.clear()
+        self._listed.update(known)
+        self._routes.clear()
 
     def resolve(self, model: str) -> Route:
         route = self._routes.get(model)
@@ -55,6 +73,9 @@ class RoutingTable:
             if len(self._routes) >= MAX_REMEMBERED:
                 self._routes.clear()
             target = to_target(self.to_upstream_model(model), self.upstream.flavor)
+            listed = self._listed.get(target.model) or self._listed.get(VARIANT.sub("", target.model))
+            if listed is not None:
+                target = refined(target, listed)
             route = self._routes[model] = Route(model, self.upstream, "chat", target)
         return route
 

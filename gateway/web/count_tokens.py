@@ -76,5 +76,5 @@ async def _read_edited(prompt: CountTokensRequest, exchange: Exchange, whole: Pr
     target = exchange.table.resolve(prompt["model"]).target
     scope = Scope(target, exchange.keyring, ToolNames(target.tool_name_limit))
     edits = cast(Any, (prompt.get("context_management") or {}).get("edits") or ())
-    messages, applied = edit_messages(prompt["messages"], edits, scope)
+    messages, applied = edit_messages(prompt, edits, scope)
     return await read_in_steps({**prompt, "messages": messages}, whole.profile) if applied else whole

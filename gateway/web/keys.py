@@ -1,16 +1,29 @@
 """Typed places where the application keeps its parts."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from gateway.access.keys import ClientKeys
 from gateway.batches.store import BatchStore
+from gateway.cache.upkeep import CacheUpkeep
+from gateway.cached import CachedExchange
 from gateway.exchange import Exchange
 from gateway.health import Health
 from gateway.settings import Settings
 from gateway.threads.turns import Threads
 from gateway.upstream.catalog import Catalog
+from gateway.upstream.routing import RoutingTable
+
+
+@dataclass(frozen=True, slots=True)
+class AdminCache:
+    """The prompt cache of all tenants, and the table that says what a model's name stands for."""
+
+    upkeep: CacheUpkeep
+    table: RoutingTable
+
 
 EXCHANGE = web.AppKey("exchange", Exchange)
 SETTINGS = web.AppKey("settings", Settings)
@@ -18,5 +31,8 @@ CLIENT_KEYS = web.AppKey("client_keys", ClientKeys)
 CATALOG = web.AppKey("catalog", Catalog)
 HEALTH = web.AppKey("health", Health)
 BATCHES: web.AppKey[BatchStore | None] = web.AppKey("batches")
+CACHE: web.AppKey[CachedExchange | None] = web.AppKey("cache")
 THREADS: web.AppKey[Threads | None] = web.AppKey("threads")
+ADMIN_CACHE: web.AppKey[AdminCache | None] = web.AppKey("admin_cache")
+ADMIN_KEY: web.AppKey[str | None] = web.AppKey("admin_key")
 METRICS: web.AppKey[Callable[[], bytes]] = web.AppKey("metrics")

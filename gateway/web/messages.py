@@ -1,23 +1,31 @@
 """POST /v1/messages, as JSON and as a stream."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
 import orjson
 from aiohttp import web
 
+from gateway.cache.policy import HEADER as CACHE_HEADER
+from gateway.cached import Hit, Shared
 from gateway.context import Context, UsageRecord
 from gateway.convert.validation import check_messages_request
 from gateway.errors import InvalidRequest
 from gateway.exchange import Exchange, Plan, Prompt
 from gateway.metrics import STREAMS
+from gateway.relay import Sink
 from gateway.threads.thread import has_thread
 from gateway.threads.turns import Turn
+from gateway.upstream.routing import Route
 from gateway.web.auth import to_context
 from gateway.web.body import read_body
-from gateway.web.keys import EXCHANGE, SETTINGS, THREADS
+from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
 from gateway.web.reply import REQUEST_ID, X_REQUEST_ID, EventReply, MessageReply
+
+Headers = list[tuple[str, str]]
+NO_STORE = ("cache-control", "no-store")
 
 # Headers grow with what clients send (one note a field); proxies refuse long ones.
 MAX_NOTES_LENGTH = 2000
@@ -70,18 +78,30 @@ async def _reply(
     exchange = request.app[EXCHANGE]
     if prompt.body_size > LARGE_BODY:
         await asyncio.sleep(0)
+    cache, asked = request.app[CACHE], request.headers.get(CACHE_HEADER)
+    if cache is not None and (asked is not None or not cache.policy.waits_to_be_asked):
+        demand = cache.demand(asked, context, prompt)
+        if demand is not None and not demand.bypasses:
+            return await _cached_reply(request, await cache.ask(context, prompt, demand), context, prompt, turn)
     plan = exchange.plan(context, prompt, UsageRecord(context))
     if not prompt.request.get("stream"):
         return await _answer(request, exchange, plan, turn)
-    headers = [(REQUEST_ID, context.request_id), (X_REQUEST_ID, context.request_id), *plan_headers(plan)]
-    reply = EventReply(request, headers)
+    headers = [*plan_headers(plan), (CACHE_HEADER, "bypass")]
+    return await _stream(request, context, headers, partial(exchange.stream, plan), turn)
+
+
+async def _stream(
+    request: web.Request, context: Context, headers: Headers, into: Callable[[Sink], Awaitable[None]], turn: Turn | None
+) -> EventReply:
+    ids = [(REQUEST_ID, context.request_id), (X_REQUEST_ID, context.request_id)]
+    reply = EventReply(request, [*ids, *headers])
     whole = False
     try:
         with STREAMS.track_inprogress():
             if turn is None:
-                await exchange.stream(plan, reply)
+                await into(reply)
             else:
-                await turn.stream(reply, partial(exchange.stream, plan))
+                await turn.stream(reply, into)
         whole = True
     finally:
         if reply.committed and not whole:
@@ -94,22 +114,77 @@ async def _answer(request: web.Request, exchange: Exchange, plan: Plan, turn: Tu
     if turn is not None:
         await turn.keep(answered.message)
     origin = answered.origin
-    headers = plan_headers(plan)
-    if origin.model:
-        headers.append(("x-gateway-model", _header_safe(origin.model)))
-    if origin.provider:
-        headers.append(("x-gateway-provider", _header_safe(origin.provider)))
-    if origin.cost is not None:
-        headers.append(("x-gateway-cost", f"{origin.cost:.8f}".rstrip("0").rstrip(".")))
-    return MessageReply(request, answered.message, headers)
+    headers = [*plan_headers(plan), *origin_headers(origin.model, origin.provider, origin.cost)]
+    return MessageReply(request, answered.message, [*headers, (CACHE_HEADER, "bypass")])
 
 
-def plan_headers(plan: Plan) -> list[tuple[str, str]]:
+async def _cached_reply(
+    request: web.Request, found: Hit | Shared, context: Context, prompt: Prompt, turn: Turn | None
+) -> web.StreamResponse:
+    streams = bool(prompt.request.get("stream"))
+    if isinstance(found, Hit):
+        facts = found.entry.facts
+        headers = [*route_headers(found.route, facts.notes), *cache_headers("hit", found.fingerprint)]
+        headers.append(("age", str(found.age)))
+        if streams:
+            return await _stream(request, context, headers, found.stream, turn)
+        if turn is not None:
+            await turn.keep(found.to_message())
+        headers += [*origin_headers(facts.served_model, facts.provider, None), NO_STORE]
+        return MessageReply(request, orjson.Fragment(found.to_json()), headers)
+    with found:
+        headers = [*plan_headers(found.plan), *cache_headers(found.plan.record.cache, found.fingerprint)]
+        if streams:
+            return await _stream(request, context, headers, found.stream, turn)
+        return await _shared_answer(request, found, turn)
+
+
+async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None) -> MessageReply:
+    entry = await shared.answer()
+    reply, facts = shared.plan.reply, entry.facts
+    if turn is not None:
+        await turn.keep(entry.to_message(reply.message_id, reply.model))
+    cost = shared.plan.record.cost if shared.calls else None
+    headers = [
+        *route_headers(shared.plan.route, facts.notes),
+        *origin_headers(facts.served_model, facts.provider, cost),
+        *cache_headers(shared.plan.record.cache, shared.fingerprint),
+        NO_STORE,
+    ]
+    return MessageReply(request, orjson.Fragment(entry.to_json(reply.message_id, reply.model)), headers)
+
+
+def plan_headers(plan: Plan) -> Headers:
     """What is known before the upstream answers: who will, how, and what of the request could not be carried over."""
-    headers = [("x-gateway-upstream", plan.route.upstream.name), ("x-gateway-dialect", plan.route.dialect)]
-    if plan.record.notes:
-        headers.append(("x-gateway-ignored", _header_safe(", ".join(plan.record.notes)[:MAX_NOTES_LENGTH])))
+    return route_headers(plan.route, plan.record.notes)
+
+
+def route_headers(route: Route, notes: Sequence[str]) -> Headers:
+    headers = [("x-gateway-upstream", route.upstream.name), ("x-gateway-dialect", route.dialect)]
+    if notes:
+        headers.append(("x-gateway-ignored", _header_safe(", ".join(notes)[:MAX_NOTES_LENGTH])))
     return headers
+
+
+def origin_headers(model: str | None, provider: str | None, cost: float | None) -> Headers:
+    """What the upstream told of itself, and what it charged for this very reply."""
+    headers = []
+    if model:
+        headers.append(("x-gateway-model", _header_safe(model)))
+    if provider:
+        headers.append(("x-gateway-provider", _header_safe(provider)))
+    if cost is not None:
+        headers.append(("x-gateway-cost", f"{cost:.8f}".rstrip("0").rstrip(".")))
+    return headers
+
+
+def cache_headers(outcome: str, fingerprint: str) -> Headers:
+    """And, as for a cache on the way that keeps what it should not: an answer was made for one tenant."""
+    return [
+        (CACHE_HEADER, outcome),
+        ("x-gateway-cache-key", fingerprint),
+        ("vary", "x-api-key, authorization"),
+    ]
 
 
 def _header_safe(value: str) -> str:

@@ -2,12 +2,16 @@
 
 from aiohttp import web
 
-from gateway.web import admin, batches, count_tokens, health, messages, models
+from gateway.web import admin, batches, cache, count_tokens, health, messages, models
 
 CLIENT_ROUTES = (
     web.post("/v1/messages", messages.create_message),
     web.post("/v1/messages/stream", messages.stream_message),
     web.post("/v1/messages/count_tokens", count_tokens.count_tokens),
+    web.get("/v1/messages/cache/stats", cache.show_cache_stats),
+    web.post("/v1/messages/cache/clear", cache.clear_cache),
+    web.delete("/v1/messages/cache/clear", cache.clear_cache),
+    web.post("/v1/messages/cache/cleanup", cache.cleanup_cache),
     web.post("/v1/messages/batches", batches.create_batch),
     web.get("/v1/messages/batches", batches.list_batches),
     web.get("/v1/messages/batches/{batch_id}", batches.retrieve_batch),
@@ -29,4 +33,6 @@ ADMIN_ROUTES = (
     web.get("/livez", health.live),
     web.get("/readyz", health.ready),
     web.get("/metrics", admin.metrics),
+    web.get("/cache/stats", cache.show_any_cache_stats),
+    web.post("/cache/clear", cache.clear_any_cache),
 )

@@ -233,10 +233,14 @@ def test_text_in_parts_is_joined() -> None:
 
 
 MIXED = [{"type": "text", "text": "a"}, {"type": "image_url"}, 5]
+UNKNOWN = "annotations of an unknown kind"
 LOST: dict[str, tuple[Json, str]] = {
-    "citations": ({"content": "a", "annotations": [{"type": "url_citation"}]}, "annotations"),
+    "citations of nothing": ({"content": "a", "annotations": [{"type": "url_citation"}]}, UNKNOWN),
+    "annotations of later kinds": ({"content": "a", "annotations": [{"type": "x", "url": "u"}]}, UNKNOWN),
+    "annotations that are none": ({"content": "a", "annotations": ["x"]}, UNKNOWN),
     "images": ({"content": "a", "images": [{"type": "image_url"}]}, "images"),
     "sound": ({"content": "a", "audio": {"data": "QQ=="}}, "audio"),
+    "sound of an unknown shape": ({"content": "a", "audio": ["QQ=="]}, "audio"),
     "parts that are not text": ({"content": MIXED}, "content that is not text"),
 }
 
@@ -248,6 +252,13 @@ def test_what_a_message_has_no_place_for_is_noted_once(case: str, stops: tuple[s
     result = told(chunk(delta), chunk(delta), finish(), stop_sequences=stops)
     assert result.blocks[0]["text"] == "aa"
     assert result.stream.notes == (Note("dropped", "content", f"the answer's {what} could not be carried over"),)
+
+
+def test_what_is_said_in_a_sound_is_text() -> None:
+    spoken = [chunk({"audio": {"id": "a", "transcript": "Good "}}), chunk({"audio": {"transcript": "day."}})]
+    result = told(*spoken, chunk({"audio": {"data": "QQ==", "expires_at": 9}}), finish())
+    assert [block["text"] for block in result.blocks] == ["Good day."]
+    assert [note.reason for note in result.stream.notes] == ["the answer's audio could not be carried over"]
 
 
 @pytest.mark.parametrize("empty", [None, [], {}])

@@ -2,11 +2,18 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
+from gateway.convert.edits import SIZE_ERROR
+from gateway.convert.prompt_tokens import prompt_estimate
+from gateway.convert.target import Target, to_target
+from gateway.convert.token_profiles import Profile, to_profile
+from gateway.convert.tokens import estimate_by_size
 from gateway.errors import InvalidRequest
 from tests.convert.conversions import (
     CLAUDE,
+    GPT,
     HELLO,
     assistant,
     convert,
@@ -17,6 +24,7 @@ from tests.convert.conversions import (
     tool_use,
     user,
 )
+from tests.convert.token_table import PROFILES, SAMPLES
 
 CLEARED = "[old tool result cleared]"
 
@@ -137,7 +145,7 @@ def test_of_two_uses_in_one_message_the_older_may_be_cleared_alone() -> None:
 
 def test_the_answer_can_tell_what_was_cleared() -> None:
     (applied,) = edited(history(), {"type": CLEAR_USES, **ALWAYS}).applied_edits
-    assert applied == {"type": CLEAR_USES, "cleared_tool_uses": 2, "cleared_input_tokens": 187}
+    assert applied == {"type": CLEAR_USES, "cleared_tool_uses": 2, "cleared_input_tokens": 227}
 
 
 def thought(label: str) -> dict[str, Any]:
@@ -197,6 +205,30 @@ def test_old_thinking_is_cleared(messages: list[Any], settings: dict[str, Any], 
     conversion = edited(messages, {"type": CLEAR_THINKING, **settings})
     assert thoughts(conversion) == kept
     assert [edit["cleared_thinking_turns"] for edit in conversion.applied_edits] == ([turns] if turns else [])
+
+
+NEWEST = to_target("anthropic/claude-opus-4.8", "openrouter")
+PROSE = (SAMPLES / "english.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("target", [CLAUDE, NEWEST, GPT], ids=["Claude 4.5", "Claude 4.8", "GPT"])
+@pytest.mark.parametrize("system", ["", PROSE * 3], ids=["without a system prompt", "with a long one"])
+def test_a_trigger_counts_what_count_tokens_counts(target: Target, system: str) -> None:
+    """Newer Claude models make more tokens of the same text; the whole prompt counts, not its messages alone."""
+    request: Any = {"messages": history(), "tools": [tool("look", description=PROSE)], "system": system}
+    counted = prompt_estimate(request, to_profile(target.model)).tokens()
+    for asked, expected in ((counted, "gone"), (counted + 1, "kept")):
+        edits = {"edits": [{"type": CLEAR_USES, "trigger": tokens(asked)}]}
+        assert results(convert(target, **request, context_management=edits))[0] == expected
+
+
+@pytest.mark.parametrize("kind", sorted(path.stem for path in SAMPLES.glob("*.txt")))
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_the_size_of_a_prompt_decides_only_where_it_leaves_no_doubt(kind: str, profile: Profile) -> None:
+    request = {"messages": [{"role": "user", "content": (SAMPLES / f"{kind}.txt").read_text(encoding="utf-8")}]}
+    by_size = estimate_by_size(len(orjson.dumps(request)), request, profile).tokens()
+    by_characters = prompt_estimate(request, profile).tokens()
+    assert 1 / SIZE_ERROR < by_size / by_characters < SIZE_ERROR
 
 
 def test_edits_are_applied_in_order_and_told_each() -> None:

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
-from gateway.convert.ending import REFUSALS, Finish, Stop, broken_finish, to_stop
+from gateway.convert.ending import MAX_LOGPROBS, REFUSALS, Finish, Stop, broken_finish, to_stop
+from gateway.convert.fold import fold_events
+from gateway.convert.replay import to_events
 from gateway.convert.response import to_message
 from gateway.errors import UpstreamError
-from tests.convert.streams import Json, call, chunk, completion, finish, reply, say, told
+from tests.convert.streams import Json, call, chunk, completion, finish, read_events, reply, say, told
 
 TOOL = call(0, "{}", "call_1", "f")
 CUT_TOOL = call(0, '{"a": [', "call_1", "f")
@@ -114,6 +116,30 @@ def test_an_upstreams_stop_sequence_is_named_only_where_it_must_be_the_one(
     assert (result.stop["stop_reason"], result.stop["stop_sequence"]) == ("stop_sequence", sequence)
 
 
+@pytest.mark.parametrize("name", ["stop_reason", "matched_stop"])
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param("STOP", ("stop_sequence", "STOP"), id="the one that stopped it"),
+        pytest.param(151645, ("end_turn", None), id="a token"),
+        pytest.param("end_turn", ("end_turn", None), id="another word"),
+        pytest.param(None, ("end_turn", None), id="nothing"),
+    ],
+)
+def test_a_sequence_that_the_upstream_names_is_told(name: str, said: Any, expected: tuple[str, str | None]) -> None:
+    """vLLM and SGLang do, each in a field of its own."""
+    end = finish("stop")
+    end["choices"][0][name] = said
+    stop = told(say("a"), end, sent_stop_sequences=("END", "STOP")).stop
+    assert (stop["stop_reason"], stop["stop_sequence"]) == expected
+
+
+def test_a_call_is_to_be_made_though_a_sequence_is_named() -> None:
+    end = finish("tool_calls")
+    end["choices"][0]["stop_reason"] = "END"
+    assert told(TOOL, end, sent_stop_sequences=("END",)).stop["stop_reason"] == "tool_use"
+
+
 def test_a_sequence_sent_upstream_is_not_named_when_something_else_stopped_it() -> None:
     assert told(say("a"), finish("length"), sent_stop_sequences=("END",)).stop["stop_sequence"] is None
 
@@ -137,6 +163,39 @@ def test_a_reason_that_comes_too_early_does_not_end_the_answer() -> None:
     assert [block["type"] for block in result.blocks] == ["text", "tool_use"]
     assert result.blocks[0]["text"] == "ab"
     assert result.stop["stop_reason"] == "tool_use"
+
+
+PROBABLE = {"token": "a", "logprob": -0.1, "top_logprobs": []}
+
+
+def test_o30_logprobs_are_told_at_the_end() -> None:
+    pieces = [{"content": [PROBABLE]}, None, {"content": [PROBABLE], "refusal": None}, {"refusal": [PROBABLE]}, "x"]
+    deltas = [chunk({"content": "a"}) for _ in pieces]
+    for payload, logprobs in zip(deltas, pieces, strict=True):
+        payload["choices"][0]["logprobs"] = logprobs
+    result = told(*deltas, finish())
+    expected = {"content": [PROBABLE, PROBABLE], "refusal": [PROBABLE]}
+    assert result.stop["logprobs"] == expected
+    assert fold_events(result.events)["logprobs"] == expected
+    answer = completion({"content": "aaa"})
+    answer["choices"][0]["logprobs"] = {"content": [PROBABLE, PROBABLE], "refusal": [PROBABLE]}
+    message = to_message(answer, reply()).message
+    assert message["logprobs"] == expected
+    replayed = read_events(to_events(message))
+    assert "logprobs" not in replayed[0]["message"]
+    assert fold_events(replayed) == message
+
+
+def test_without_logprobs_nothing_is_said_of_them() -> None:
+    assert "logprobs" not in told(say("a"), finish()).stop
+    assert "logprobs" not in to_message(completion({"content": "a"}), reply()).message
+
+
+def test_no_more_logprobs_are_kept_than_an_answer_has_tokens() -> None:
+    said = Finish()
+    for _ in range(3):
+        said.note({"logprobs": {"content": [PROBABLE] * (MAX_LOGPROBS // 2)}})
+    assert len(said.extension["logprobs"]["content"]) == MAX_LOGPROBS
 
 
 def test_later_words_fill_gaps_and_erase_nothing() -> None:

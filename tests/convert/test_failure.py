@@ -32,10 +32,12 @@ from gateway.errors import (
     UpstreamError,
     UpstreamTimedOut,
 )
+from tests.convert.streams import reply
 
 
-def failed(status: int, body: Any = b"", headers: dict[str, str] | None = None, estimate: int = 900) -> GatewayError:
-    return to_error(status, headers or {}, body if isinstance(body, bytes) else orjson.dumps(body), estimate)
+def failed(status: int, body: Any = b"", headers: dict[str, str] | None = None, **fields: Any) -> GatewayError:
+    """`fields` are the reply's."""
+    return to_error(status, headers or {}, body if isinstance(body, bytes) else orjson.dumps(body), reply(**fields))
 
 
 def error_body(message: str = "told so", **fields: Any) -> dict[str, Any]:
@@ -218,6 +220,7 @@ def test_only_the_start_of_a_huge_message_is_read() -> None:
     assert failed(400, error_body("see https://" + "a" * READ_LIMIT + " for more")).message == "see [removed]"
 
 
+UNTOLD = "prompt is too long: it does not fit into the context of this model"
 OVERFLOWS: dict[str, tuple[str, str]] = {
     "OpenAI": (
         "This model's maximum context length is 8192 tokens. However, your messages resulted in 10000 tokens.",
@@ -251,10 +254,10 @@ OVERFLOWS: dict[str, tuple[str, str]] = {
         "The context window of this model is 4096 tokens, the prompt has 5000.",
         "prompt is too long: 5000 tokens > 4096 maximum",
     ),
-    "no numbers": ("Input is too long for requested model.", "prompt is too long: 900 tokens > 899 maximum"),
+    "no numbers": ("Input is too long for requested model.", UNTOLD),
     "numbers that cannot be meant": (
         "The context window is 4096 tokens in version 2.",
-        "prompt is too long: 900 tokens > 899 maximum",
+        UNTOLD,
     ),
 }
 
@@ -268,10 +271,26 @@ def test_an_overflow_is_told_in_the_words_that_make_clients_compact(who: str, st
     assert (error.message, error.should_retry) == (wording, False)
 
 
-def test_an_overflow_by_its_type_needs_no_words() -> None:
-    wording = "prompt is too long: 50 tokens > 49 maximum"
+@pytest.mark.parametrize(
+    ("estimate", "length", "wording"),
+    [
+        pytest.param(50, 40, "prompt is too long: 50 tokens > 40 maximum", id="the estimate, where it can be true"),
+        pytest.param(40, 40, UNTOLD, id="none where the estimate would fit"),
+        pytest.param(50, None, UNTOLD, id="none where the limit is unknown"),
+    ],
+)
+def test_an_overflow_by_its_type_needs_no_words_and_gets_no_false_numbers(
+    estimate: int, length: int | None, wording: str
+) -> None:
     for fields in ({"metadata": {"error_type": "context_length_exceeded"}}, {"code": "context_length_exceeded"}):
-        assert failed(502, error_body("no", **fields), estimate=50).message == wording
+        error = failed(502, error_body("no", **fields), input_estimate=estimate, context_length=length)
+        assert (error.message, error.should_retry) == (wording, False)
+
+
+def test_the_upstreams_own_numbers_win_over_the_estimate() -> None:
+    said = "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens"
+    error = failed(400, error_body(said), input_estimate=99999, context_length=1000)
+    assert error.message == "prompt is too long: 9000 tokens > 8192 maximum"
 
 
 ANSWER_LIMITS = {
@@ -356,7 +375,7 @@ EMBEDDED: dict[str, tuple[Any, type[GatewayError]]] = {
 @pytest.mark.parametrize("case", EMBEDDED)
 def test_an_error_inside_a_success(case: str) -> None:
     details, kind = EMBEDDED[case]
-    error = to_embedded_error(details, 900)
+    error = to_embedded_error(details, reply())
     assert type(error) is kind
     assert error.message == "m"
 
@@ -371,15 +390,15 @@ PLACES: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_an_error_is_found(place: str) -> None:
-    error = error_in(*PLACES[place], 900)
+    error = error_in(*PLACES[place], reply())
     assert error is not None
     assert error.message == "m"
 
 
 @pytest.mark.parametrize("answer", [{}, {"error": None}, {"error": ""}, {"object": "chat.completion"}])
 def test_no_error_is_none(answer: dict[str, Any]) -> None:
-    assert error_in(answer, None, 900) is None
-    assert error_in(answer, {"error": None}, 900) is None
+    assert error_in(answer, None, reply()) is None
+    assert error_in(answer, {"error": None}, reply()) is None
 
 
 @pytest.mark.parametrize(
@@ -418,6 +437,6 @@ def test_any_body_makes_an_error(status: int, body: bytes) -> None:
 
 @given(JSON)
 def test_any_details_make_an_error(details: Any) -> None:
-    error = to_embedded_error(details, 900)
+    error = to_embedded_error(details, reply())
     assert error.message
     assert len(error.message) <= MESSAGE_LIMIT

@@ -671,6 +671,16 @@ def test_o46_stream_options_of_the_client_are_kept() -> None:
     assert "stream_options" not in convert(STRICT, openai={"stream_options": options}).body
 
 
+def test_o57_openai_is_asked_to_leave_its_padding_out() -> None:
+    """It changes every chunk's frame; servers that only look like OpenAI's might refuse the option."""
+    plain = {"include_usage": True}
+    assert convert(OPENAI, stream=True).body["stream_options"] == {**plain, "include_obfuscation": False}
+    asked = {"stream_options": {"include_obfuscation": True}}
+    assert convert(OPENAI, stream=True, openai=asked).body["stream_options"] == {**plain, "include_obfuscation": True}
+    assert convert(STRICT, stream=True).body["stream_options"] == plain
+    assert "stream_options" not in convert(GPT, stream=True).body
+
+
 SESSIONS = [
     pytest.param(DEEPSEEK, {}, "h", id="R23 the session of the client's headers"),
     pytest.param(DEEPSEEK, {"session_id": "b"}, "b", id="R23 the body's session wins over the header's"),

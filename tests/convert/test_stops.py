@@ -6,7 +6,21 @@ from hypothesis import strategies as st
 
 from gateway.convert.response import to_message
 from gateway.convert.stops import StopScan
-from tests.convert.streams import Json, call, chunk, completion, convert, detail, finish, reply, say, sse, think, told
+from tests.convert.streams import (
+    Json,
+    call,
+    chunk,
+    completion,
+    convert,
+    detail,
+    finish,
+    reply,
+    say,
+    sse,
+    think,
+    told,
+    usage,
+)
 
 # Sequences, a text, what of it passes, the sequence found.
 ROWS: dict[str, tuple[tuple[str, ...], str, str, str | None]] = {
@@ -141,6 +155,23 @@ def test_a_json_answer_is_cut_at_the_sequence(case: str) -> None:
 
 
 def test_once_the_sequence_is_found_the_upstream_may_go() -> None:
-    told_until_then = convert(sse(say("one END")), reply(stop_sequences=STOPS))
+    told_until_then = convert(sse(say("one END")), reply(stop_sequences=STOPS), end=False)
     assert told_until_then.stream.done
+    assert told_until_then.stream.abandoned
     assert told_until_then.stop["stop_sequence"] == "END"
+
+
+def test_what_the_upstream_would_have_said_of_usage_is_an_estimate() -> None:
+    stream = [say("one END two"), finish(), usage(prompt=1000, completion=1000)]
+    result = told(*stream, stop_sequences=STOPS)
+    assert (result.usage["input_tokens"], result.usage["output_tokens"]) == (7, 1)
+    assert result.stream.origin.estimated
+    counted = chunk({"content": "one END"}, usage={"prompt_tokens": 1000, "completion_tokens": 3})
+    assert told(counted, stop_sequences=STOPS).usage["input_tokens"] == 1000
+    whole = completion({"content": "one END two"}, usage={"prompt_tokens": 1000, "completion_tokens": 3})
+    assert to_message(whole, reply(stop_sequences=STOPS)).message["usage"]["output_tokens"] == 3
+
+
+def test_a_stream_that_ends_by_itself_is_not_abandoned() -> None:
+    assert not told(say("one EN"), finish(), stop_sequences=STOPS).stream.abandoned
+    assert not convert(b'data: {"choices":[{"delta":{"content":"END"}}]}', reply(stop_sequences=STOPS)).stream.abandoned

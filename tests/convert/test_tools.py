@@ -13,6 +13,7 @@ from gateway.errors import InvalidRequest
 from tests.convert.conversions import (
     CACHED,
     DEEPSEEK,
+    GPT,
     HELLO,
     OPENAI,
     STRICT,
@@ -172,6 +173,28 @@ def test_a_forced_choice_that_has_lost_its_tools_is_noted() -> None:
 def test_o15_allowed_tools_reach_openai_as_they_are() -> None:
     allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}
     assert convert(OPENAI, tools=[tool()], openai={"tool_choice": allowed}).body["tool_choice"] == allowed
+
+
+@pytest.mark.parametrize("openai", [OPENAI, GPT], ids=["OpenAI", "OpenRouter"])
+def test_o12_o15_a_name_too_long_is_shortened_in_allowed_tools_as_well(openai: Target) -> None:
+    named = {"type": "function", "function": {"name": LONG}}
+    search = {"type": "openrouter:web_search"}
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [named, search, "x"]}}
+    conversion = convert(openai, tools=[tool(LONG)], openai={"tool_choice": allowed})
+    (function,) = [chat["function"]["name"] for chat in conversion.body["tools"]]
+    assert len(function) == 64
+    assert conversion.body["tool_choice"]["allowed_tools"] == {
+        "mode": "auto",
+        "tools": [{"type": "function", "function": {"name": function}}, search, "x"],
+    }
+    assert conversion.tool_names == {function: LONG}
+    body = convert(openai, tools=[tool(LONG)], openai={"tool_choice": named}).body
+    assert body["tool_choice"] == {"type": "function", "function": {"name": function}}
+
+
+@pytest.mark.parametrize("odd", ["auto", {"type": "allowed_tools", "allowed_tools": 5}, {"function": {"name": 5}}, {}])
+def test_a_choice_that_names_no_function_is_left_to_the_upstream(odd: Any) -> None:
+    assert convert(OPENAI, tools=[tool()], openai={"tool_choice": odd}).body["tool_choice"] == odd
 
 
 def test_a_choice_that_differs_from_an_override_is_refused() -> None:

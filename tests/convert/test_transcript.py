@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.convert.transcript import to_transcript
+from tests.convert.conversions import KEYRING
 
 DEEP: Any = "bottom"
 for _ in range(500):
@@ -15,6 +16,11 @@ CASES = [
         {"type": "server_tool_use", "id": "s", "name": "web_fetch", "input": {"url": "https://a.example"}},
         '[web_fetch was called with {"url":"https://a.example"}]',
         id="a server tool's call",
+    ),
+    pytest.param(
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+        "",
+        id="a server tool's call that tells nothing",
     ),
     pytest.param(
         {"type": "mcp_tool_use", "id": "m", "name": "find", "server_name": "files", "input": {}},
@@ -97,11 +103,11 @@ CASES = [
 
 @pytest.mark.parametrize(("block", "expected"), CASES)
 def test_a_server_side_block_is_told_as_text(block: dict[str, Any], expected: str) -> None:
-    assert to_transcript(block) == expected
+    assert to_transcript(block, KEYRING) == expected
 
 
 def test_a_result_nested_deeper_than_any_real_one_is_cut() -> None:
-    told = to_transcript({"type": "advisor_tool_result", "tool_use_id": "s", "content": DEEP})
+    told = to_transcript({"type": "advisor_tool_result", "tool_use_id": "s", "content": DEEP}, KEYRING)
     assert told.startswith('[advisor result: {"deeper":[{"deeper":')
     assert "…" in told
     assert len(told) < 500

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.convert.usage import counts_of, estimated_usage, requested_ttl, to_cost, to_delta_usage, to_usage
-from tests.convert.streams import finish, reply, say, told, usage
+from gateway.convert.fold import fold_events
+from gateway.convert.response import to_message
+from gateway.convert.usage import adds_up, counts_of, estimated_usage, requested_ttl, to_cost, to_delta_usage, to_usage
+from tests.convert.streams import chunk, completion, finish, reply, say, told, usage
 
 
 def counts(
@@ -52,6 +54,50 @@ def test_usage_of(row: str) -> None:
     assert result["output_tokens"] == output
     assert result.get("output_tokens_details") == (None if thinking is None else {"thinking_tokens": thinking})
     assert result["service_tier"] == "standard"
+
+
+TIERS = [
+    pytest.param("default", "standard", id="default"),
+    pytest.param("auto", "standard", id="auto"),
+    pytest.param("priority", "priority", id="priority"),
+    pytest.param("flex", "flex", id="one that Anthropic has not"),
+    pytest.param(None, "standard", id="null"),
+    pytest.param("", "standard", id="empty"),
+    pytest.param(5, "standard", id="no text"),
+]
+
+
+@pytest.mark.parametrize(("tier", "expected"), TIERS)
+def test_o45_the_tier_that_answered_is_told(tier: Any, expected: str) -> None:
+    message = to_message(completion({"content": "a"}, service_tier=tier), reply()).message
+    assert message["usage"]["service_tier"] == expected
+    result = told(chunk({"content": "a"}, service_tier=tier), finish(service_tier=tier))
+    assert fold_events(result.events)["usage"]["service_tier"] == expected
+    assert result.events[0]["message"]["usage"]["service_tier"] == expected
+    assert ("service_tier" in result.usage) == (expected != "standard")
+
+
+def test_a_tier_that_comes_late_is_told_at_the_end() -> None:
+    result = told(say("a"), finish(service_tier="priority"))
+    assert result.events[0]["message"]["usage"]["service_tier"] == "standard"
+    assert result.usage["service_tier"] == "priority"
+
+
+SUMS = [
+    pytest.param({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}, True, id="equal"),
+    pytest.param({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 9}, False, id="more in the total"),
+    pytest.param({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 4}, False, id="less in the total"),
+    pytest.param({"prompt_tokens": 3, "completion_tokens": 2}, True, id="without a total"),
+    pytest.param({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": "5"}, False, id="no number"),
+]
+
+
+@pytest.mark.parametrize(("told_counts", "expected"), SUMS)
+def test_a_sum_that_is_none_is_seen(told_counts: dict[str, int], expected: bool) -> None:
+    assert adds_up(told_counts) is expected
+    origin = to_message(completion({"content": "a"}, usage=told_counts), reply()).origin
+    assert origin.mismatched is not expected
+    assert not to_message(completion({"content": "a"}), reply()).origin.mismatched
 
 
 NUMBERS = st.integers(0, 10_000)

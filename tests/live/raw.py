@@ -1,6 +1,7 @@
 """A client on a bare socket: for what no HTTP library would do, such as leaving, stalling, or splitting bytes."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,13 +11,14 @@ from tests.live.conftest import KEY, Live
 
 
 async def open_raw(
-    live: Live, body: Any, *, version: str = "HTTP/1.1"
+    live: Live, body: Any, *, version: str = "HTTP/1.1", headers: Mapping[str, str] | None = None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Send a Messages request and return before anything is read."""
     address = urlsplit(live.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     data = orjson.dumps(body)
-    head = f"POST /v1/messages {version}\r\nhost: x\r\nx-api-key: {KEY}\r\ncontent-length: {len(data)}\r\n\r\n"
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    head = f"POST /v1/messages {version}\r\nhost: x\r\nx-api-key: {KEY}\r\n{more}content-length: {len(data)}\r\n\r\n"
     writer.write(head.encode() + data)
     await writer.drain()
     return reader, writer

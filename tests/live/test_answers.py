@@ -4,12 +4,14 @@ import asyncio
 from typing import Any
 
 import aiohttp
+import anthropic
 import pytest
 
 from gateway.simulator.script import Hold, json_script, stream_script
-from tests.live.conftest import Live
+from tests.live.conftest import Live, serving
 
 ASK: dict[str, Any] = {"model": "sim/echo", "max_tokens": 1000, "messages": [{"role": "user", "content": "Hello"}]}
+MODELS = "GET /models"
 DONE = b"data: [DONE]\n\n"
 TEXT = "Cats purr. Dogs bark."
 SOURCE = {"url": "https://cats.example/", "title": "Cats", "content": "They purr.", "start_index": 0, "end_index": 10}
@@ -80,3 +82,24 @@ async def test_counts_that_do_not_add_up_are_counted(live: Live) -> None:
     await client.messages.create(**ASK)
     after = [line for line in (await metrics(live)).splitlines() if line.startswith(name)]
     assert after != before
+
+
+async def test_the_upstreams_list_tells_what_a_model_takes(live: Live) -> None:
+    """The front end reads it by itself; no request waits for it."""
+    await live.simulator.received(on=MODELS)
+    listed = {"id": "acme/old", "context_length": 30, "supported_parameters": ["max_tokens", "stop"]}
+    live.simulator.script(json_script({"data": [{**listed, "top_provider": {"max_completion_tokens": 20}}]}), on=MODELS)
+    async with serving(live.simulator) as other:
+        await live.simulator.received(2, on=MODELS)
+        await other.client().models.list()
+        overflow = {"error": {"code": 400, "message": "input is too long"}}
+        live.simulator.script(answer({"content": "a"}), json_script(overflow, status=400))
+        raw = await other.client().messages.with_raw_response.create(
+            **{**ASK, "model": "acme/old"}, extra_body={"seed": 5}
+        )
+        assert raw.headers["x-gateway-ignored"] == "changed:max_tokens, dropped:seed"
+        with pytest.raises(anthropic.BadRequestError, match=r"prompt is too long: \d+ tokens > 30 maximum"):
+            await other.client().messages.create(**{**ASK, "model": "acme/old", "system": "long " * 50})
+    first = live.simulator.requests()[0].json
+    assert (first["max_tokens"], "seed" in first) == (20, False)
+    assert first["plugins"] == [{"id": "context-compression", "enabled": False}]

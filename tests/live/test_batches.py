@@ -10,6 +10,7 @@ import anthropic
 import orjson
 import pytest
 
+from gateway.errors import Unavailable
 from gateway.redis.embedded import EmbeddedServer
 from gateway.simulator.loopback import Simulator
 from gateway.web.batches import to_spend_cap
@@ -55,6 +56,30 @@ async def test_a_batch_is_created_shown_listed_canceled_and_deleted(live_batches
     assert (await batches.delete(created.id)).type == "message_batch_deleted"
     with pytest.raises(anthropic.NotFoundError):
         await batches.retrieve(created.id)
+
+
+async def test_a_front_end_starts_without_its_redis_and_takes_batches_once_it_is_there(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    async with EmbeddedServer(tmp_path) as server:
+        url = server.url
+    async with serving(simulator, redis_url=url) as live:
+        client = live.client()
+        answer = await client.messages.create(**item("")["params"])
+        assert answer.content
+        with pytest.raises(anthropic.InternalServerError, match="cannot be reached"):
+            await client.messages.batches.create(requests=[item("early")])
+        async with EmbeddedServer(tmp_path):
+            created = await client.messages.batches.create(requests=[item("late")])
+            assert created.request_counts.processing == 1
+
+
+async def test_without_a_secret_of_its_own_a_front_end_waits_for_redis_to_start(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        async with serving(simulator, redis_url=f"unix://{tmp_path}/nobody.sock", secret=None):
+            raise AssertionError("it started")
 
 
 async def test_another_tenant_finds_nothing(live_batches: Live) -> None:

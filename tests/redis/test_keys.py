@@ -60,7 +60,7 @@ def test_every_other_key_is_on_the_page() -> None:
 
 
 def without_names(key: str) -> str:
-    return re.sub(r"\{[^}]*\}|<\w+>|(?<=:idem:)\w+", "*", key)
+    return re.sub(r"\{[^}]*\}|<\w+>|(?<=:idem:)\w+|(?<=\}:[el]:)\w+", "*", key)
 
 
 def all_keys(keys: Keys) -> list[str]:
@@ -81,4 +81,6 @@ def all_keys(keys: Keys) -> list[str]:
         keys.client_key("d"),
         keys.cache_entry("d"),
         keys.cache_lock("d"),
+        *keys.cache_shard("d"),
+        keys.cache_counts("t"),
     ]

@@ -45,3 +45,26 @@ def test_on_another_upstream_claude_names_stay_as_they_are() -> None:
 
 def test_an_upstream_never_shows_its_key() -> None:
     assert "s3cret" not in repr(Upstream("u", "http://x", api_key="s3cret"))
+
+
+LISTED = [{"id": "acme/writer", "context_length": 1000}, {"id": "acme/writer:free", "context_length": 500}]
+
+
+@pytest.mark.parametrize(
+    ("requested", "length"),
+    [
+        pytest.param("acme/writer", 1000, id="a model of the list"),
+        pytest.param("acme/writer:nitro", 1000, id="a variant of one"),
+        pytest.param("acme/writer@preset/x", 1000, id="one with a preset"),
+        pytest.param("acme/writer:free", 500, id="a variant with an entry of its own"),
+        pytest.param("acme/reader", None, id="a model that is not listed"),
+    ],
+)
+def test_what_the_list_says_of_a_model_is_part_of_its_target(requested: str, length: int | None) -> None:
+    routes = table()
+    assert routes.resolve(requested).target.context_length is None
+    routes.learn(LISTED)
+    assert routes.resolve(requested).target.context_length == length
+    assert routes.resolve(requested) is routes.resolve(requested)
+    routes.learn([])
+    assert routes.resolve(requested).target.context_length is None

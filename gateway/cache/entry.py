@@ -1,0 +1,83 @@
+"""A stored answer: one message, from which both a JSON reply and an event stream are made.
+
+The message's id and model are each reply's own, so they are left out; the rest is stored as the JSON that goes to
+clients, and sent without being parsed. Beside it stand its fingerprint, which is compared when it is read (a reply that
+came for another key is never served), and what headers and logs tell of the call that made it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import orjson
+
+from gateway.batches.chunks import BrokenBlob, pack, unpack
+from gateway.convert.replay import to_events
+from gateway.convert.response import Origin
+
+# Every message has these, in this order, before whatever else it has.
+_OWN: Final = ("id", "type", "role", "model")
+
+
+class MixedUp(Exception):
+    """What Redis returned for one fingerprint was stored under another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Of the call that made an answer. Tokens are all of its input, and its output; `at`: Unix seconds."""
+
+    at: float
+    served_model: str | None = None
+    provider: str | None = None
+    stop_reason: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`rest` is the JSON of the message without the brace and the fields that are each reply's own."""
+
+    facts: Facts
+    rest: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any], origin: Origin, at: float, notes: tuple[str, ...] = ()) -> Self:
+        usage = {name: value for name, value in message["usage"].items() if name != "cost"}
+        told = {name: value for name, value in message.items() if name not in _OWN} | {"usage": usage}
+        read = usage["input_tokens"] + usage["cache_read_input_tokens"] + usage["cache_creation_input_tokens"]
+        facts = Facts(at, origin.model, origin.provider, message["stop_reason"], read, usage["output_tokens"], notes)
+        return cls(facts, orjson.dumps(told)[1:])
+
+    def to_json(self, message_id: str, model: str) -> bytes:
+        """The message, as a reply of its own."""
+        own = orjson.dumps({"id": message_id, "type": "message", "role": "assistant", "model": model})
+        return own[:-1] + b"," + self.rest
+
+    def to_message(self, message_id: str, model: str) -> dict[str, Any]:
+        message: dict[str, Any] = orjson.loads(self.to_json(message_id, model))
+        return message
+
+    def to_events(self, message_id: str, model: str) -> bytes:
+        """The stream that tells the message. Without a cost: what is told twice was paid for once."""
+        return to_events(self.to_message(message_id, model))
+
+
+def to_blob(fingerprint: str, entry: Entry) -> bytes:
+    """What Redis holds."""
+    return pack(b"\n".join((fingerprint.encode(), orjson.dumps(entry.facts), entry.rest)))
+
+
+def from_blob(fingerprint: str, blob: bytes) -> Entry | None:
+    """None for a damaged entry. Raises MixedUp."""
+    try:
+        name, facts, rest = unpack(blob).split(b"\n", 2)
+        told = orjson.loads(facts)
+        entry = Entry(Facts(**{**told, "notes": tuple(told["notes"])}), rest)
+    except (BrokenBlob, ValueError, TypeError, KeyError):
+        return None
+    if name != fingerprint.encode():
+        raise MixedUp
+    return entry

@@ -1,0 +1,89 @@
+"""The cache's store on a real server: one for all tests, a key prefix for each. DRAGOMAN_TEST_SERVER names another."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from gateway.cache.breaker import Breaker
+from gateway.cache.calls import Calls
+from gateway.cache.entry import Entry
+from gateway.cache.store import CacheStore, Limits, Place
+from gateway.convert.response import Origin
+from gateway.redis.connections import cache_client
+from gateway.redis.embedded import EmbeddedServer, wheel_binary
+from gateway.redis.keys import Keys
+
+numbers = count()
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(slots=True)
+class Bench:
+    """Stores that share a server and a prefix, as front ends do."""
+
+    redis: Redis
+    keys: Keys = field(default_factory=lambda: Keys(f"cache{next(numbers)}:"))
+    clock: Clock = field(default_factory=Clock)
+
+    def store(self, redis: Redis | None = None, *, budget: float = 5.0, **limits: Any) -> CacheStore:
+        """Another front end's. It waits for as long as a busy machine may need."""
+        calls = Calls(redis or self.redis, Breaker(self.clock), budget)
+        return CacheStore(calls, Limits(**limits), self.keys, now=self.clock)
+
+
+def to_place(number: int, *, tenant: str = "acme", model: str = "m1", shard: str = "a") -> Place:
+    return Place(shard + f"{number:039x}", tenant, model)
+
+
+def to_message(text: str = "hello", **fields: Any) -> dict[str, Any]:
+    usage = {"input_tokens": 3, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 4, "output_tokens": 2}
+    usage |= {"cache_creation": {"ephemeral_5m_input_tokens": 0}, "service_tier": "standard"}
+    content = [{"type": "text", "text": text, "citations": None}]
+    message = {"id": "msg_first", "type": "message", "role": "assistant", "model": "big", "content": content}
+    return {**message, "stop_reason": "end_turn", "stop_sequence": None, "usage": usage, **fields}
+
+
+def to_entry(text: str = "hello", **fields: Any) -> Entry:
+    return Entry.of(to_message(text, **fields), Origin("slug", "provider", "gen-1", 0.5), 1000.0, ("dropped:x",))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def cache_server_url() -> AsyncIterator[str]:
+    directory = Path(tempfile.mkdtemp(prefix="dc-"))
+    binary = os.environ.get("DRAGOMAN_TEST_SERVER")
+    candidates = [Path(binary)] if binary else [path for path in [wheel_binary()] if path is not None]
+    try:
+        async with EmbeddedServer(directory, candidates) as server:
+            yield server.url
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+async def redis(cache_server_url: str) -> AsyncIterator[Redis]:
+    client = cache_client(cache_server_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def bench(redis: Redis) -> Bench:
+    return Bench(redis)
