@@ -297,7 +297,7 @@ def timed(work: Callable[[], Result]) -> tuple[float, Result]:
     return time.monotonic() - begun, result
 
 
-def render(measured: Measured, what: str = "batches") -> str:
+def render(measured: Measured) -> str:
     rows = [
         [
             f"{figure.case}: {figure.what}",
@@ -308,4 +308,4 @@ def render(measured: Measured, what: str = "batches") -> str:
         ]
         for figure in measured.figures
     ]
-    return machine_line(measured.machine) + "\n\n" + table([what, "value", "unit", "goal", ""], rows)
+    return machine_line(measured.machine) + "\n\n" + table(["batches", "value", "unit", "goal", ""], rows)

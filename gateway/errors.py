@@ -17,6 +17,7 @@ GatewayError
 ├── UpstreamError         502  the upstream's: broken or unintelligible answer
 │   └── UpstreamUnreachable    no connection could be made, or it broke before any answer
 ├── Unavailable           503  this process is draining, or a part it needs is off
+│   └── StoreAway              Redis cannot be reached now, or cannot serve: it may be back in a moment
 ├── UpstreamTimedOut      504  the upstream was silent for too long
 └── Overloaded            529  the upstream, or the gateway, has no room now
 
@@ -131,6 +132,10 @@ class UpstreamUnreachable(UpstreamError):
 class Unavailable(GatewayError):
     status = 503
     type = "api_error"
+
+
+class StoreAway(Unavailable):
+    pass
 
 
 class UpstreamTimedOut(GatewayError):

@@ -23,10 +23,11 @@ from gateway.cache.upkeep import CacheUpkeep
 from gateway.cached import CachedExchange
 from gateway.context import UsageRecord
 from gateway.convert.envelope import Keyring
+from gateway.errors import StoreAway
 from gateway.exchange import Exchange
 from gateway.logs import log_exchange
 from gateway.metrics import observe
-from gateway.redis.connections import StoreAway, open_connections, redis_failures
+from gateway.redis.connections import open_connections, redis_failures
 from gateway.redis.keys import Keys
 from gateway.relay import Pace
 from gateway.settings import Settings

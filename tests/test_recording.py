@@ -7,7 +7,13 @@ from gateway.convert.replay import to_events
 from gateway.errors import UpstreamError
 from gateway.recording import RecordingSink
 
-USAGE = {"input_tokens": 3, "output_tokens": 2, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
+USAGE = {
+    "input_tokens": 3,
+    "output_tokens": 2,
+    "cache_read_input_tokens": 0,
+    "cache_creation_input_tokens": 0,
+    "service_tier": "standard",
+}
 MESSAGE = {
     "id": "msg_1",
     "type": "message",

@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from gateway.errors import Overloaded, Unavailable
+from gateway.errors import Overloaded, StoreAway
 from gateway.redis.cluster import cluster_client, is_cluster
 from gateway.redis.embedded import EmbeddedServer
 
@@ -36,10 +36,6 @@ _QUEUE_POOL_TIMEOUT: Final = 2.0
 # Longer than requests wait: a reply that was late because the loop was busy costs no connection.
 _CACHE_TIMEOUT: Final = 0.25
 _CACHE_CONNECT_TIMEOUT: Final = 0.25
-
-
-class StoreAway(Unavailable):
-    """Redis cannot be reached now, or cannot serve: it may be back in a moment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,14 @@ def test_every_word_for_a_refusal_from_either_place(word: str) -> None:
         assert to_stop(said, has_tools=False, truncated=False, reply=reply()) == refusal
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["content_filtered", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "guardrail_intervened"],
+)
+def test_words_of_several_upstreams_are_refusals(word: str) -> None:
+    assert told(say("a"), finish("stop", native_finish_reason=word)).stop["stop_reason"] == "refusal"
+
+
 DETAILS: dict[str, tuple[Any, str | None, Any]] = {
     "the upstream's own": (
         {"type": "refusal", "category": "cyber", "explanation": "Because."},
