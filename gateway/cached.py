@@ -33,7 +33,7 @@ from gateway.convert.response import Origin
 from gateway.errors import GatewayError, InternalError, UpstreamError
 from gateway.exchange import CLIENT_GONE, Exchange, Plan, Prompt, note_error
 from gateway.ids import message_id
-from gateway.metrics import CACHE_SAVED_TOKENS
+from gateway.metrics import count_saved
 from gateway.relay import Sink
 from gateway.tasks import background, describe, end
 from gateway.upstream.routing import Route
@@ -132,7 +132,7 @@ class Shared:
         elif isinstance(error, asyncio.CancelledError):
             record.status, record.error_type = CLIENT_GONE, "client_gone"
         elif error is None and self.flight.landed.done() and isinstance(entry := self.flight.landed.result(), Entry):
-            count_saved(entry)
+            count_saved(entry.facts.input_tokens, entry.facts.output_tokens)
         record.duration_seconds = self.cache.clock() - self.begun
         self.cache.exchange.report(record)
 
@@ -183,11 +183,14 @@ class CachedExchange:
         return await self._boarded(Shared(self, plan, flight, follower, name, begun), context.tenant)
 
     def leave(self, flight: Flight, follower: Follower) -> None:
-        """The last one who leaves breaks the call off, if it is not over."""
+        """The last one who leaves breaks the call off, if it is not over; nobody joins it from that moment on."""
         flight.leave(follower)
-        if flight.is_deserted:
-            for task in [task for task, of in self._tasks.items() if of is flight]:
-                task.cancel()
+        if not flight.is_deserted:
+            return
+        for name in [name for name, of in self._flights.items() if of is flight]:
+            del self._flights[name]
+        for task in [task for task, of in self._tasks.items() if of is flight]:
+            task.cancel()
 
     async def close(self) -> None:
         """Break off what nobody waits for any more."""
@@ -211,7 +214,7 @@ class CachedExchange:
         record.notes = list(facts.notes)
         self.store.use(hit.fingerprint)
         self.store.count(context.tenant, "hit")
-        count_saved(hit.entry)
+        count_saved(facts.input_tokens, facts.output_tokens)
         self.exchange.report(record)
         return hit
 
@@ -241,7 +244,7 @@ class CachedExchange:
 
     async def _fly(self, flight: Flight, errand: Errand) -> None:
         lock: Lock | None = None
-        stored = False
+        barren = True
         try:
             found, lock = await self._wait_for_turn(flight, errand)
             if found is not None:
@@ -254,13 +257,16 @@ class CachedExchange:
                     self._forget(flight, errand)
                 flight.land(entry)
                 if isinstance(entry, Entry) and storable:
-                    stored = await self.store.keep(errand.place, entry, self.clock() - begun)
+                    barren = not await self.store.keep(errand.place, entry, self.clock() - begun)
         except GatewayError as error:
             flight.land(error)
+        except asyncio.CancelledError:
+            barren = False  # one of those who wait elsewhere asks next, instead of all of them at once
+            raise
         finally:
             self._forget(flight, errand)
             if lock is not None:
-                await self.store.release(lock, stored=stored)
+                await self.store.release(lock, barren=barren)
 
     def _forget(self, flight: Flight, errand: Errand) -> None:
         """Let nobody join it any more."""
@@ -357,8 +363,3 @@ async def _read_back(flight: Flight) -> dict[str, Any] | None:
 @lru_cache(maxsize=1024)
 def tag_of(route: Route) -> str:
     return to_tag(route.target.model)
-
-
-def count_saved(entry: Entry) -> None:
-    CACHE_SAVED_TOKENS.labels("input").inc(entry.facts.input_tokens)
-    CACHE_SAVED_TOKENS.labels("output").inc(entry.facts.output_tokens)

@@ -129,6 +129,18 @@ def model_label(model: str) -> str:
     return model
 
 
+def count_cached(outcome: str) -> None:
+    cache_counter(outcome).inc()
+
+
+def count_saved(input_tokens: int, output_tokens: int) -> None:
+    SAVED_INPUT.inc(input_tokens)
+    SAVED_OUTPUT.inc(output_tokens)
+
+
+SAVED_INPUT, SAVED_OUTPUT = CACHE_SAVED_TOKENS.labels("input"), CACHE_SAVED_TOKENS.labels("output")
+
+
 # A bound child costs a third of a labels() call; the sets of labels are small, so the caches stay so.
 @lru_cache(maxsize=4096)
 def exchange_series(model: str, upstream: str, status: int, stream: str) -> tuple[Counter, Histogram]:
@@ -143,6 +155,11 @@ def first_content(model: str) -> Histogram:
 @lru_cache(maxsize=1024)
 def token_counter(model: str, kind: str) -> Counter:
     return TOKENS.labels(model, kind)
+
+
+@lru_cache(maxsize=8)
+def cache_counter(outcome: str) -> Counter:
+    return CACHE_REQUESTS.labels(outcome)
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ came for another key is never served), and what headers and logs tell of the cal
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
@@ -23,8 +23,7 @@ class MixedUp(Exception):
     """What Redis returned for one fingerprint was stored under another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """Of the call that made an answer. Tokens are all of its input, and its output; `at`: Unix seconds."""
 
     at: float
@@ -67,7 +66,7 @@ class Entry:
 
 def to_blob(fingerprint: str, entry: Entry) -> bytes:
     """What Redis holds."""
-    return pack(b"\n".join((fingerprint.encode(), orjson.dumps(entry.facts), entry.rest)))
+    return pack(b"\n".join((fingerprint.encode(), orjson.dumps(tuple(entry.facts)), entry.rest)))
 
 
 def from_blob(fingerprint: str, blob: bytes) -> Entry | None:
@@ -75,8 +74,8 @@ def from_blob(fingerprint: str, blob: bytes) -> Entry | None:
     try:
         name, facts, rest = unpack(blob).split(b"\n", 2)
         told = orjson.loads(facts)
-        entry = Entry(Facts(**{**told, "notes": tuple(told["notes"])}), rest)
-    except (BrokenBlob, ValueError, TypeError, KeyError):
+        entry = Entry(Facts._make([*told[:-1], tuple(told[-1])]), rest)
+    except (BrokenBlob, ValueError, TypeError, LookupError):
         return None
     if name != fingerprint.encode():
         raise MixedUp

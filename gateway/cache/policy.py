@@ -8,6 +8,7 @@ calls one has an effect: a request that offers any needs `tools` in the header, 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from gateway.context import Context
@@ -73,7 +74,8 @@ class CachePolicy:
             demand = to_demand(header)
         if demand.bypasses:
             return demand
-        demand = replace(demand, tools=demand.tools or self.tools)
+        if self.tools and not demand.tools:
+            demand = replace(demand, tools=True)
         reason = self._obstacle(request, size, demand)
         return demand if reason is None else Demand("bypass", reason=reason)
 
@@ -94,6 +96,7 @@ class CachePolicy:
         return "size" if size > MAX_REQUEST_BYTES else None
 
 
+@lru_cache(maxsize=64)
 def to_demand(header: str) -> Demand:
     """Raises InvalidRequest, which says what is allowed."""
     words = [word.strip().lower() for word in header.split(",")]

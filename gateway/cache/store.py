@@ -21,7 +21,7 @@ import structlog
 
 from gateway.cache.calls import CacheAway, Calls
 from gateway.cache.entry import Entry, MixedUp, from_blob, to_blob
-from gateway.metrics import CACHE_ERRORS, CACHE_REQUESTS, CACHE_STORES
+from gateway.metrics import CACHE_ERRORS, CACHE_STORES, count_cached
 from gateway.redis import scripts
 from gateway.redis.keys import Keys
 from gateway.tasks import Repeated
@@ -122,17 +122,17 @@ class CacheStore:
         """Go on holding it. False when it is another's by now. Raises CacheAway."""
         return bool(await self.calls.run(lambda: self._lock(lock, "hold", self.limits.lock * 1000)))
 
-    async def release(self, lock: Lock, *, stored: bool) -> None:
-        """If Redis cannot be told, the lock falls by itself."""
+    async def release(self, lock: Lock, *, barren: bool) -> None:
+        """Barren: nothing came of the call that can be shared. If Redis cannot be told, the lock falls by itself."""
         with suppress(CacheAway):
-            await self.calls.run(lambda: self._lock(lock, "free" if stored else "end", BARREN_MS))
+            await self.calls.run(lambda: self._lock(lock, "end" if barren else "free", BARREN_MS))
 
     def use(self, fingerprint: str) -> None:
         """An entry has been of use, and so will be pushed out later than others."""
         self._used[fingerprint[0]][fingerprint] = self.now() * 1000
 
     def count(self, tenant: str, outcome: Outcome) -> None:
-        CACHE_REQUESTS.labels(outcome).inc()
+        count_cached(outcome)
         self._counts[tenant][outcome] += 1
 
     async def run(self) -> None:

@@ -50,7 +50,7 @@ DAMAGED = {
     "cut": BLOB[:-20],
     "without facts": b"r" + NAME.encode(),
     "with facts that are no JSON": b"r" + NAME.encode() + b"\n{\n{}",
-    "with unknown facts": b"r" + NAME.encode() + b'\n{"at":1,"notes":[],"more":2}\n}',
+    "with unknown facts": b"r" + NAME.encode() + b"\n[1,null,null,null,0,0,0,0,[]]\n}",
 }
 
 

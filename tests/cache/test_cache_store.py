@@ -162,7 +162,7 @@ async def test_one_takes_the_lock_and_others_see_it_until_it_is_free(bench: Benc
     lock, taken = await one.take("f", 5.0)
     assert (taken, (await two.take("f", 5.0))[1]) == ("taken", "held")
     assert await one.hold(lock)
-    await one.release(lock, stored=True)
+    await one.release(lock, barren=False)
     assert (await two.take("f", 5.0))[1] == "taken"
     assert not await one.hold(lock)
 
@@ -170,7 +170,7 @@ async def test_one_takes_the_lock_and_others_see_it_until_it_is_free(bench: Benc
 async def test_when_nothing_came_of_a_call_everybody_is_told_to_go(bench: Bench) -> None:
     one, two = bench.store(), bench.store()
     lock, _ = await one.take("f", 5.0)
-    await one.release(lock, stored=False)
+    await one.release(lock, barren=True)
     assert (await two.take("f", 5.0))[1] == "barren"
     assert 0 < await bench.redis.pttl(bench.keys.cache_lock("f")) <= 1000
 
@@ -182,7 +182,7 @@ async def test_a_lock_falls_unless_it_is_renewed_and_an_old_one_frees_nothing(be
     await bench.redis.delete(bench.keys.cache_lock("f"))  # its time has passed
     new, taken = await store.take("f", 5.0)
     assert taken == "taken"
-    await store.release(old, stored=True)
+    await store.release(old, barren=False)
     assert await store.hold(new)
 
 

@@ -86,6 +86,12 @@ def test_the_table_of_statuses_is_covered_above() -> None:
 BY_TYPE: dict[str, type[GatewayError]] = {
     **ERROR_TYPES,
     "authentication": CredentialsRefused,
+    "content_policy_violation": InvalidRequest,
+    "context_length_exceeded": InvalidRequest,
+    "provider_overloaded": Overloaded,
+    "rate_limit_exceeded": RateLimited,
+    "payload_too_large": RequestTooLarge,
+    "timeout": UpstreamTimedOut,
     "image_too_large": InvalidRequest,
     "image_not_found": InvalidRequest,
     "image_download_failed": InvalidRequest,

@@ -82,6 +82,12 @@ CARRIED = [
     pytest.param(STRICT, {"output_config": {"format": FORMAT}}, {"response_format": CHAT_FORMAT}, id="O34 a schema"),
     pytest.param(STRICT, {"output_format": FORMAT}, {"response_format": CHAT_FORMAT}, id="O34 by its older name"),
     pytest.param(
+        DEEPSEEK,
+        {"output_format": FORMAT},
+        {"response_format": CHAT_FORMAT, "provider": {"require_parameters": True}},
+        id="R4 with a schema by its older name too",
+    ),
+    pytest.param(
         replace(STRICT, strict_schemas=False),
         {"output_config": {"format": FORMAT}},
         {
@@ -615,6 +621,9 @@ def test_two_formats_are_refused_even_where_the_door_lets_them_in() -> None:
     with pytest.raises(InvalidRequest) as caught:
         convert(response_format={"type": "json_object"}, output_config={"format": FORMAT}, is_checked=False)
     assert caught.value.message == "output_config.format: conflicts with response_format; set only one of them"
+    with pytest.raises(InvalidRequest) as caught:
+        convert(response_format={"type": "json_object"}, output_format=FORMAT, is_checked=False)
+    assert caught.value.message == "output_format: conflicts with response_format; set only one of them"
 
 
 def test_an_override_cannot_change_the_model_or_the_messages() -> None:
