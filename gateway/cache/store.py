@@ -42,6 +42,8 @@ MAX_RAW_BYTES: Final = 16 * 1024 * 1024
 # Packing more than this takes over a millisecond, and is left to a thread.
 INLINE_BYTES: Final = 512 * 1024
 
+# As many calls as a burst of requests has under way at once; opening a connection takes five round trips.
+WARM_CONNECTIONS: Final = 8
 KEEP_SECONDS: Final = 1.0
 FLUSH_SECONDS: Final = 1.0
 COUNTS_SECONDS: Final = 30 * 86_400
@@ -90,9 +92,9 @@ class CacheStore:
     _counts: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     async def warm(self) -> None:
-        """Open a first connection, so that no request pays for it. A Redis that is away stays so."""
+        """Open the first connections, so that no request pays for them. A Redis that is away stays so."""
         with suppress(CacheAway):
-            await self.calls.run(lambda: self.calls.redis.exists(self.keys.secret), KEEP_SECONDS)
+            await asyncio.gather(*(self.calls.run(self._touch, KEEP_SECONDS) for _ in range(WARM_CONNECTIONS)))
 
     async def get(self, fingerprint: str) -> Entry | None:
         """Raises CacheAway."""
@@ -150,6 +152,9 @@ class CacheStore:
         except CacheAway:
             for tenant, counted in counts.items():
                 self._counts[tenant].update(counted)
+
+    async def _touch(self) -> None:
+        await self.calls.redis.exists(self.keys.secret)
 
     async def _write(self, used: dict[str, dict[str, float]], counts: dict[str, Counter[str]]) -> None:
         pipeline = self.calls.redis.pipeline(transaction=False)

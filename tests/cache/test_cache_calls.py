@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from typing import Any
 
 import pytest
@@ -38,6 +39,27 @@ async def test_reads_of_one_turn_of_the_loop_go_out_together_and_equal_ones_once
     values = await asyncio.gather(*(calls.read(f"calls:{name}") for name in "abcaab"))
     assert values == [b"1", b"2", None, b"1", b"1", b"2"]
     assert counting.sent == [("MGET", "calls:a", "calls:b", "calls:c")]
+
+
+class BusyLoop:
+    """A client whose server has answered at once, in a loop whose turns are long: it takes ten of them to say so."""
+
+    async def mget(self, keys: list[str]) -> list[bytes]:
+        for _ in range(10):
+            time.sleep(0.01)  # noqa: ASYNC251 - what the loop is busy with
+            await asyncio.sleep(0)
+        return [b"answer"] * len(keys)
+
+
+@pytest.mark.parametrize("way", ["read", "run"])
+async def test_an_answer_that_only_a_busy_loop_delays_is_waited_for(way: str) -> None:
+    redis: Any = BusyLoop()
+    calls = Calls(redis, Breaker(Clock()), budget=0.01)
+    if way == "read":
+        assert await calls.read("x") == b"answer"
+    else:
+        assert await calls.run(lambda: redis.mget(["x"])) == [b"answer"]
+    await calls.close()
 
 
 async def test_nobody_waits_for_a_server_that_is_silent(cache_server_url: str) -> None:
