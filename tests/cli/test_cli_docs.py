@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -92,7 +91,7 @@ async def test_the_environment_for_claude_code_is_evaluated_as_shown(whole: Live
     assert out.decode() == f"{whole.url} big"
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
+def commands() -> Iterator[tuple[str, Any]]:
     root: Any = typer.main.get_command(app)
     for name, command in root.commands.items():
         yield name, command
