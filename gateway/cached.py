@@ -168,7 +168,8 @@ class CachedExchange:
             except CacheAway:
                 entry, is_away = None, True
             if entry is not None and self._is_recent(entry, demand):
-                return self._hit(context, prompt, route, Hit(entry, self._age(entry), name, route, message_id()))
+                hit = Hit(entry, self._age(entry), name, route, message_id())
+                return self._hit(context, prompt, hit, begun)
         plan = self.exchange.plan(context, prompt, UsageRecord(context))
         flight = None if fresh else self._flights.get(name)
         plan.record.cache = "miss" if flight is None or not flight.is_open else "wait"
@@ -205,13 +206,14 @@ class CachedExchange:
         landed = flight.landed.result() if flight.landed.done() else None
         return landed if isinstance(landed, Entry) else None
 
-    def _hit(self, context: Context, prompt: Prompt, route: Route, hit: Hit) -> Hit:
+    def _hit(self, context: Context, prompt: Prompt, hit: Hit, begun: float) -> Hit:
         """Count it: an exchange without a call, so without tokens and without a cost."""
-        facts = hit.entry.facts
+        facts, route = hit.entry.facts, hit.route
         record = UsageRecord(context, route.requested, route.target.model, facts.served_model, route.upstream.name)
         record.dialect, record.provider, record.stop_reason = route.dialect, facts.provider, facts.stop_reason
         record.stream, record.cache = bool(prompt.request.get("stream")), "hit"
         record.notes = list(facts.notes)
+        record.duration_seconds = self.clock() - begun
         self.store.use(hit.fingerprint)
         self.store.count(context.tenant, "hit")
         count_saved(facts.input_tokens, facts.output_tokens)
