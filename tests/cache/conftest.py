@@ -1,12 +1,8 @@
 """The cache's store on a real server: one for all tests, a key prefix for each. DRAGOMAN_TEST_SERVER names another."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +15,8 @@ from gateway.cache.entry import Entry
 from gateway.cache.store import CacheStore, Limits, Place
 from gateway.convert.response import Origin
 from gateway.redis.connections import cache_client
-from gateway.redis.embedded import EmbeddedServer, wheel_binary
 from gateway.redis.keys import Keys
+from tests.redis_server import redis_server
 
 numbers = count()
 
@@ -54,7 +50,12 @@ def to_place(number: int, *, tenant: str = "acme", model: str = "m1", shard: str
 
 
 def to_message(text: str = "hello", **fields: Any) -> dict[str, Any]:
-    usage = {"input_tokens": 3, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 4, "output_tokens": 2}
+    usage: dict[str, Any] = {
+        "input_tokens": 3,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 4,
+        "output_tokens": 2,
+    }
     usage |= {"cache_creation": {"ephemeral_5m_input_tokens": 0}, "service_tier": "standard"}
     content = [{"type": "text", "text": text, "citations": None}]
     message = {"id": "msg_first", "type": "message", "role": "assistant", "model": "big", "content": content}
@@ -67,14 +68,8 @@ def to_entry(text: str = "hello", **fields: Any) -> Entry:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def cache_server_url() -> AsyncIterator[str]:
-    directory = Path(tempfile.mkdtemp(prefix="dc-"))
-    binary = os.environ.get("DRAGOMAN_TEST_SERVER")
-    candidates = [Path(binary)] if binary else [path for path in [wheel_binary()] if path is not None]
-    try:
-        async with EmbeddedServer(directory, candidates) as server:
-            yield server.url
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    async with redis_server() as url:
+        yield url
 
 
 @pytest.fixture

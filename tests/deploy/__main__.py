@@ -1,7 +1,7 @@
 """`python -m tests.deploy`: every file that deploys, judged by the tool that reads it; what cannot be run is said.
 
 Debian's haproxy, prometheus, systemd and debootstrap are used where they are installed; hadolint, the Compose
-Specification, Helm's engine and Kubernetes' schemas come from PyPI, into an environment that lasts as long as the run.
+Specification, Helm's engine and Kubernetes' schemas come as Python packages, into an environment that lasts one run.
 Ends with 0 only when nothing failed; `--strict` also wants nothing left out.
 """
 
@@ -66,7 +66,7 @@ def units(folder: Path) -> str:
 
 
 def packages(folder: Path) -> Path:
-    """The environment with the tools from PyPI."""
+    """The environment with the tools that are Python packages."""
     environment = folder / "tools"
     if not environment.exists():
         venv.create(environment, with_pip=True)

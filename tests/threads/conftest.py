@@ -3,13 +3,9 @@
 Its clock cannot be set: a test that needs time to pass moves the stored deadlines into the past instead.
 """
 
-import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,9 +14,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from gateway.redis.connections import queue_client
-from gateway.redis.embedded import EmbeddedServer, wheel_binary
 from gateway.redis.keys import Keys
 from gateway.threads.store import Addition, Claim, Policy, ThreadStore
+from tests.redis_server import redis_server
 
 numbers = count()
 
@@ -60,14 +56,8 @@ def addition(message_id: str, words: str = "", *, fields: bytes = b"", stop_reas
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def thread_server_url() -> AsyncIterator[str]:
-    directory = Path(tempfile.mkdtemp(prefix="dg-"))
-    binary = os.environ.get("DRAGOMAN_TEST_SERVER")
-    candidates = [Path(binary)] if binary else [path for path in [wheel_binary()] if path is not None]
-    try:
-        async with EmbeddedServer(directory, candidates) as server:
-            yield server.url
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    async with redis_server() as url:
+        yield url
 
 
 @pytest.fixture

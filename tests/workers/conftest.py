@@ -5,15 +5,12 @@ One server for all tests and a database of it for each, since a worker's keys ha
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -27,9 +24,9 @@ from gateway.batches.server import BatchServer
 from gateway.batches.splitter import Item
 from gateway.batches.store import BatchStore
 from gateway.redis.connections import queue_client
-from gateway.redis.embedded import EmbeddedServer, wheel_binary
 from gateway.redis.keys import BatchKeys, Keys
 from gateway.simulator.loopback import Simulator
+from tests.redis_server import redis_server
 
 databases = count()
 DATABASES = 16  # of a server that nobody configured otherwise
@@ -170,14 +167,8 @@ def text_of(result: dict[str, Any]) -> str:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server_url() -> AsyncIterator[str]:
-    binary = os.environ.get("DRAGOMAN_TEST_SERVER")
-    directory = Path(tempfile.mkdtemp(prefix="dragoman-"))  # the path of a socket must be short
-    candidates = [Path(binary)] if binary else [path for path in [wheel_binary()] if path is not None]
-    try:
-        async with EmbeddedServer(directory, candidates) as server:
-            yield server.url
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    async with redis_server() as url:
+        yield url
 
 
 @pytest.fixture

