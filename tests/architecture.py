@@ -44,9 +44,9 @@ LAYERS = (
     Layer(
         "IO",
         words("""
-            gateway.settings gateway.logs gateway.metrics gateway.health gateway.ids gateway.tasks gateway.pulse
-            gateway.relay gateway.recording gateway.vitals gateway.redis gateway.upstream gateway.cache gateway.batches
-            gateway.threads gateway.access
+            gateway.settings gateway.logs gateway.memory gateway.metrics gateway.health gateway.ids gateway.tasks
+            gateway.pulse gateway.relay gateway.recording gateway.vitals gateway.redis gateway.upstream gateway.cache
+            gateway.batches gateway.threads gateway.access
         """),
     ),
     Layer(

@@ -6,7 +6,6 @@ end of that pipe, and is gone then, however it went.
 """
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ import structlog
 
 from gateway.errors import GatewayError
 from gateway.logs import FLUSH_SECONDS, BufferedLogger, configure_logs
+from gateway.memory import settle_memory
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
 from gateway.tasks import Stop, background
@@ -72,18 +72,11 @@ async def run(settings: Settings, output: BufferedLogger, *, watch_parent: bool 
     async with background(flush_regularly(output)), open_worker(settings) as worker:
         app = admin_app(lambda: problem_of(worker, stop))
         async with listening(app, settings.admin_host, settings.worker_admin_port) as (host, port):
-            settle_garbage_collector()
+            settle_memory()
             log.info("worker_started", admin=f"{host}:{port}", slots=worker.slots, pid=os.getpid())
             output.flush()
             await worker.run(stop.wanted, settings.drain_seconds)
             log.info("worker_stopped")
-
-
-def settle_garbage_collector() -> None:
-    """Keep it away from what lives as long as the process: a tenth of an item's CPU."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 50)
 
 
 def problem_of(worker: Worker, stop: Stop) -> str | None:
