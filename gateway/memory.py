@@ -2,7 +2,7 @@
 
 Measured 2026-11, CPython 3.11 and glibc 2.36: full collections over all that was imported stop the loop for 25 ms (p99
 of a 67 kB request 30 ms, with the collector settled 9). And glibc gives the top of the heap back to the system whenever
-128 kB of it are free, so a request of 1.5 MB pays for the same pages again and again: 6.2 ms of CPU, 3.6 when they stay.
+128 kB of it are free, so a request of 1.5 MB pays for the same pages again and again: 6.2 ms of CPU, else 3.6.
 """
 
 import ctypes
