@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from gateway.batches.lifecycle import Lifetimes
 from gateway.batches.server import BatchServer, Policy
 from gateway.cache.breaker import Breaker
-from gateway.cache.calls import Calls
+from gateway.cache.calls import GRACE, Calls
 from gateway.cache.key import to_secret
 from gateway.cache.policy import CachePolicy
 from gateway.cache.store import CacheStore, Limits
@@ -191,7 +191,7 @@ def build_cache_store(settings: Settings, redis: Redis) -> CacheStore:
         lock=settings.cache_lock_seconds,
         wait=settings.cache_wait_seconds,
     )
-    return CacheStore(Calls(redis, Breaker(time.monotonic)), limits)
+    return CacheStore(Calls(redis, Breaker(time.monotonic), settings.cache_budget_seconds - GRACE), limits)
 
 
 @asynccontextmanager

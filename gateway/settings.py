@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     cache_ttl: Annotated[float, Field(ge=1, le=30 * 86_400)] = 3600.0
     cache_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
     cache_entry_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
+    cache_budget_seconds: Annotated[float, Field(ge=0.02, le=5)] = 0.05
     cache_wait_seconds: Seconds = 60.0
     cache_lock_seconds: Annotated[float, Field(ge=0.3, le=300)] = 5.0
     worker_admin_port: Port = 8082

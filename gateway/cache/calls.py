@@ -20,9 +20,8 @@ from gateway.cache.breaker import Breaker
 from gateway.errors import GatewayError
 from gateway.metrics import CACHE_ERRORS
 
-# Of the budget, for replies that have come while the loop was busy with something else.
+# What an operator grants, less this, is the budget; then come the replies that have arrived while the loop was busy.
 GRACE: Final = 0.01
-BUDGET: Final = 0.05 - GRACE
 # And in turns of the event loop. A reply passes through several of them, and through some more where a connection has
 # to be opened first; with hundreds of requests in each turn, they take longer than the budget though Redis does not.
 # With an idle loop they take a fraction of a millisecond.
@@ -59,7 +58,7 @@ class Verdict:
 class Calls:
     redis: Redis
     breaker: Breaker
-    budget: float = BUDGET
+    budget: float
     _tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
     _collected: Reads = field(default_factory=dict)
 

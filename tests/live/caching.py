@@ -41,10 +41,11 @@ class Reply:
 
 @asynccontextmanager
 async def caching(simulator: Simulator, url: str, number: int = 1, **changes: Any) -> AsyncIterator[list[Live]]:
-    """Front ends that share Redis and the upstream, and know its catalogue."""
+    """Front ends that share Redis and the upstream, and know its catalogue; patient, as a busy machine may need it."""
     keys = f"tests:{KEY},others:{OTHER_KEY}"
     async with AsyncExitStack() as stack:
-        settings = {"redis_url": url, "keys": keys, "max_attempts": 1, "admin_key": ADMIN_KEY, **changes}
+        settings = {"redis_url": url, "keys": keys, "max_attempts": 1, "admin_key": ADMIN_KEY}
+        settings |= {"cache_budget_seconds": 5} | changes
         fronts = [await stack.enter_async_context(serving(simulator, **settings)) for _ in range(number)]
         for live in fronts:
             await live.client().models.list()

@@ -77,7 +77,7 @@ async def test_500_equal_requests_over_four_processes_on_one_port_make_one_call(
     simulator.script(held_stream(gate))
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = str(reserved.getsockname()[1])
-    variables = {"GATEWAY_REDIS_URL": cache_url, "GATEWAY_PORT": port}
+    variables = {"GATEWAY_REDIS_URL": cache_url, "GATEWAY_PORT": port, "GATEWAY_CACHE_BUDGET_SECONDS": "5"}
     async with front_end(simulator, "--processes", "4", **variables) as (live, _), asyncio.TaskGroup() as group:
         await simulator.received(4, on="GET /models")
         await until(lambda: all(record.finished.is_set() for record in simulator.records))
@@ -91,7 +91,8 @@ async def test_500_equal_requests_over_four_processes_on_one_port_make_one_call(
 
 
 async def test_a_leader_that_is_killed_costs_one_more_call(simulator: Simulator, cache_url: str, words: str) -> None:
-    variables = {"GATEWAY_REDIS_URL": cache_url, "GATEWAY_CACHE_LOCK_SECONDS": "0.5"}
+    variables = {"GATEWAY_CACHE_LOCK_SECONDS": "0.5", "GATEWAY_CACHE_BUDGET_SECONDS": "5"}
+    variables["GATEWAY_REDIS_URL"] = cache_url
     simulator.script(held_stream(asyncio.Event()))
     async with (
         front_end(simulator, **variables) as (one, doomed),
@@ -159,7 +160,7 @@ async def test_requests_are_answered_whatever_happens_to_redis(
     async with (
         EmbeddedServer(tmp_path_factory.mktemp("redis"), watch_seconds=60) as server,
         RedisProxy(server.url + "?db=0") as proxy,
-        caching(simulator, proxy.url, threads="off") as (live,),
+        caching(simulator, proxy.url, threads="off", cache_budget_seconds=0.05) as (live,),
     ):
         assert [(await post(live, words)).outcome for _ in range(2)] == ["miss", "hit"]
         pid = (await info(server.url))["process_id"]
