@@ -11,7 +11,7 @@ from gateway.convert.tokens import Estimate
 Priority = Literal["live", "batch"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
     """Who asks, and under which rules. `deadline` is on `time.monotonic`, None without one.
 

@@ -42,7 +42,7 @@ MAX_ERROR_BYTES = 256 * 1024
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prompt:
     """A validated request, what validation had to say, and the size of its JSON in bytes (for the token estimate)."""
 

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, BinaryIO, Literal
@@ -21,6 +21,7 @@ from gateway.context import UsageRecord
 
 FLUSH_BYTES = 16 * 1024
 FLUSH_SECONDS = 0.5
+Render = Callable[[Any, str, MutableMapping[str, Any]], bytes]
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -59,14 +60,28 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> Buff
     """`auto` is made for a person on a terminal, JSON anywhere else. Returns what has to be flushed from a timer."""
     output = BufferedLogger(sys.stdout.buffer)
     console = form == "console" or (form == "auto" and sys.stdout.isatty())
+    render = _render_console if console else _render_json
     structlog.configure(
-        processors=[_render_console if console else _render_json],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        processors=[render],
+        wrapper_class=_to_bound_logger(LEVELS[level], render),
         logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
     )
     atexit.register(output.flush)
     return output
+
+
+def _to_bound_logger(level: int, render: Render) -> type[structlog.typing.FilteringBoundLogger]:
+    """structlog's, with a short way from a call of `info` to its line: the long one takes twice as long as the line."""
+    bound = structlog.make_filtering_bound_logger(level)
+    if level > logging.INFO:
+        return bound
+
+    def info(self: Any, event: str, **fields: Any) -> None:
+        fields["event"] = event
+        self._logger.info(render(self._logger, "info", fields))
+
+    return type("BoundLogger", (bound,), {"info": info})
 
 
 def log_exchange(record: UsageRecord) -> None:

@@ -63,7 +63,7 @@ class Finish:
                 known += tokens[: MAX_LOGPROBS - len(known)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stop:
     reason: str
     sequence: str | None = None
@@ -89,7 +89,7 @@ REFUSALS = frozenset(
         "guardrail_intervened",
     }
 )
-STOP_REASONS = {
+STOP_REASONS: dict[str | None, str] = {
     "model_context_window_exceeded": "model_context_window_exceeded",
     "length": "max_tokens",
     "max_tokens": "max_tokens",
@@ -115,12 +115,14 @@ def to_stop(finish: Finish, *, has_tools: bool, truncated: bool, reply: Reply) -
         return Stop("stop_sequence", sequence=finish.matched)
     if finish.stopped_at in reply.sent_stop_sequences and not has_tools:
         return Stop("stop_sequence", sequence=finish.stopped_at)
-    meant = {STOP_REASONS.get(finish.native or ""), STOP_REASONS.get(finish.reason or "")}
+    meant = (STOP_REASONS.get(finish.native), STOP_REASONS.get(finish.reason))
     if "model_context_window_exceeded" in meant:
         return Stop("model_context_window_exceeded")
     if has_tools:
         return Stop("max_tokens" if truncated and "max_tokens" in meant else "tool_use")
-    reason = next((reason for reason in PRECEDENCE if reason in meant), "end_turn")
+    if meant == (None, None):
+        return Stop("end_turn")
+    reason = next(reason for reason in PRECEDENCE if reason in meant)
     sent = reply.sent_stop_sequences
     return Stop(reason, sequence=sent[0] if reason == "stop_sequence" and len(sent) == 1 else None)
 

@@ -28,7 +28,7 @@ REPLAY_FIELDS = frozenset({"reasoning", "reasoning_content", "reasoning_details"
 MAX_NOTES = 50
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Conversion:
     """A chat request, and what its answer and the log must know of how it came about.
 
@@ -57,7 +57,8 @@ def to_chat_request(
     overrides = request.get("openrouter") or {}
     keeps_deferred = target.openrouter and bool(request.get("deferred_tools") or overrides.get("deferred_tools"))
     scope = Scope(target, keyring, ToolNames(target.tool_name_limit), keeps_deferred)
-    messages, applied = request["messages"], list[dict[str, Any]]()
+    messages = request["messages"]
+    applied: list[dict[str, Any]] = []
     edits = (request.get("context_management") or {}).get("edits")
     if edits:
         messages, applied = edit_messages(request, cast(Any, edits), scope)

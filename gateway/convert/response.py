@@ -15,8 +15,11 @@ from gateway.convert.think_tags import untagged
 from gateway.convert.usage import adds_up, counts_of, estimated_usage, to_cost, to_tier, to_usage
 from gateway.errors import UpstreamError
 
+# Of a message that is nothing but text.
+TEXT_FIELDS = frozenset({"role", "content"})
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Origin:
     """Who answered, as the upstream tells it; for headers, logs and metrics."""
 
@@ -28,11 +31,22 @@ class Origin:
     mismatched: bool = False  # its usage does not add up
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answered:
     message: dict[str, Any]
     origin: Origin
     notes: tuple[Note, ...] = ()
+
+
+@dataclass(slots=True)
+class Content:
+    """The blocks of an answer, and what its ending depends on. `size`: bytes of what the model wrote."""
+
+    blocks: list[dict[str, Any]]
+    size: int
+    notes: tuple[Note, ...] = ()
+    has_tools: bool = False
+    truncated: bool = False
 
 
 def to_message(completion: Any, reply: Reply) -> Answered:
@@ -45,17 +59,43 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     error = broken_finish(finish)
     if error is not None:
         raise error
+    delta = delta_of(choice)
+    content = _plain_content(delta, reply) or _assembled(delta, reply, finish)
+    counts = counts_of(completion)
+    usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, content.size)
+    usage["service_tier"] = to_tier(completion)
+    message = empty_message(reply, usage)
+    message["content"] = content.blocks
+    message |= to_stop(finish, has_tools=content.has_tools, truncated=content.truncated, reply=reply).fields
+    message |= finish.extension
+    return Answered(message, to_origin(completion, counts), content.notes)
+
+
+def _plain_content(delta: dict[str, Any], reply: Reply) -> Content | None:
+    """What `_assembled` makes of an answer that is one text and nothing else, as most are; None for any other.
+
+    The assembly is made for pieces that come in any order; leaving it out saves a third of the conversion.
+    """
+    text = delta.get("content")
+    if not isinstance(text, str) or not text or reply.stop_sequences or delta.get("reasoning_details") is not None:
+        return None
+    for name, value in delta.items():
+        if value and name not in TEXT_FIELDS:
+            return None
+    if reply.think_tags and text.lstrip().startswith("<"):
+        return None
+    size = len(text) if text.isascii() else len(text.encode())
+    return Content([{"type": "text", "text": text, "citations": None}], size)
+
+
+def _assembled(delta: dict[str, Any], reply: Reply, finish: Finish) -> Content:
     collector = BlockCollector()
     assembly = Assembly(reply, collector)
     target = untagged(guarded(assembly, reply, finish), reply)
-    add_pieces(delta_of(choice), target, finish)
+    add_pieces(delta, target, finish)
     target.close()
-    counts = counts_of(completion)
-    usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, collector.output_size)
-    usage["service_tier"] = to_tier(completion)
-    stop = to_stop(finish, has_tools=assembly.has_tools, truncated=assembly.truncated, reply=reply)
-    message = {**empty_message(reply, usage), "content": collector.blocks, **stop.fields, **finish.extension}
-    return Answered(message, to_origin(completion, counts), tuple(assembly.notes))
+    notes = tuple(assembly.notes)
+    return Content(collector.blocks, collector.output_size, notes, assembly.has_tools, assembly.truncated)
 
 
 def to_origin(chunk: dict[str, Any], counts: dict[str, Any] | None) -> Origin:

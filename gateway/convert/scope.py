@@ -36,7 +36,7 @@ class ToolNames:
         return f"{name[: self._limit - HASH_LENGTH - 1]}_{digest}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scope:
     """`keeps_deferred`: the upstream itself keeps tools back until the model looks for them."""
 

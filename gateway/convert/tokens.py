@@ -17,7 +17,7 @@ BYTES_PER_TOKEN = 4
 PDF_BYTES_PER_TOKEN = 25
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Estimate:
     """Tokens of a prompt. What was observed of a model's vocabulary corrects its text, and leaves its media alone."""
 

@@ -5,7 +5,7 @@ live by aplisay/llm-agent #345); Anthropic's `input_tokens` excludes both, so th
 Passing them through instead doubles Claude Code's context meter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from gateway.convert.reply import Reply
@@ -90,14 +90,17 @@ def to_cost(counts: Mapping[str, Any]) -> float | None:
 
 def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:
     """The TTL of the cache entries that a request writes: an upstream counts written tokens, but not by TTL."""
-    system = request.get("system")
     contents = [message.get("content") for message in request.get("messages") or ()]
-    carriers = [request, *(request.get("tools") or ())]
-    for content in (system, *contents):
-        if isinstance(content, list):
-            carriers += content
-    controls = [carrier["cache_control"] for carrier in carriers if carrier.get("cache_control")]
-    return "1h" if any(control.get("ttl") == "1h" for control in controls) else "5m"
+    carriers = (request,), request.get("tools"), request.get("system"), *contents
+    return "1h" if any(_asks_for_an_hour(blocks) for blocks in carriers if isinstance(blocks, list | tuple)) else "5m"
+
+
+def _asks_for_an_hour(blocks: Iterable[Mapping[str, Any]]) -> bool:
+    for block in blocks:
+        control = block.get("cache_control")
+        if control and control.get("ttl") == "1h":
+            return True
+    return False
 
 
 def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> dict[str, Any]:
@@ -118,5 +121,5 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

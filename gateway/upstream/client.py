@@ -24,7 +24,7 @@ class Timeouts:
     total: float | None = 600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """One request to an upstream. `headers` need no Host, Content-Length, Accept-Encoding: the client sets these."""
 

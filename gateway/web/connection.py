@@ -13,6 +13,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway import ids
 from gateway.errors import GatewayError, InternalError, InvalidRequest
+from gateway.web.dispatch import Dispatch
 from gateway.web.reply import WriteFlow, error_response
 
 HEADER_SECONDS = 10.0
@@ -106,7 +107,7 @@ class Runner(web.AppRunner):
         await super()._make_server()
         app = self.app
         return ConnectionServer(
-            app._handle,  # type: ignore[arg-type]  # as aiohttp's own runner does
+            Dispatch(app),  # type: ignore[arg-type]  # of requests that the factory makes
             request_factory=app._make_request,
             loop=asyncio.get_running_loop(),
             **self._kwargs,

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.convert.envelope import open_envelope
@@ -229,3 +229,36 @@ def test_a_stream_folds_to_the_json_answer(
     assert told.failure is None
     assert opened(fold_events(told.events)) == opened(answered.message)
     assert told.stream.notes == answered.notes
+
+
+TAGGED = ["<think>why</think>yes", "\n <think>why</think> yes", " <thin", "<b>"]
+BESIDE: list[Json] = [
+    {},
+    {"role": "assistant", "refusal": None, "tool_calls": [], "reasoning": "", "annotations": None},
+    {"refusal": "I will not."},
+    {"reasoning": "Well."},
+    {"reasoning_details": []},
+    {"tool_calls": [call_part(0, "{}", "call_1", "look")]},
+    {"images": [{"image_url": {"url": "data:"}}]},
+    {"a field of tomorrow": 1},
+]
+
+
+@given(
+    text=st.text(max_size=20) | st.sampled_from(TAGGED),
+    beside=st.sampled_from(BESIDE),
+    tags=st.booleans(),
+    stops=st.sampled_from([(), ("a", "b")]),
+    model=MODELS,
+    counted=st.booleans(),
+)
+@example(text=TAGGED[1], beside={}, tags=True, stops=(), model="m", counted=True)
+def test_plain_text_gives_the_message_that_it_gives_piece_by_piece(
+    text: str, beside: Json, tags: bool, stops: tuple[str, ...], model: str, counted: bool
+) -> None:
+    to = reply(upstream_model=model, think_tags=tags, stop_sequences=stops)
+    fields: Json = {"usage": {"prompt_tokens": 9, "completion_tokens": 4}} if counted else {}
+    content = [{"type": "text", "text": text}] if text else None
+    whole, parts = (to_message(completion({"content": said, **beside}, **fields), to) for said in (text, content))
+    assert opened(whole.message) == opened(parts.message)
+    assert (whole.origin, whole.notes) == (parts.origin, parts.notes)

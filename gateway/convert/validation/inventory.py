@@ -14,7 +14,7 @@ PLAIN_TYPES = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
 HOLDERS = frozenset({"tool_result", "search_result", "mcp_tool_result"})  # blocks with blocks in `content`
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Inventory:
     """Blocks with their paths, in the order of the conversation; a block inside another precedes it."""
 

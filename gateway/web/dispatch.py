@@ -1,0 +1,37 @@
+"""From a request to its handler: literal paths by one look into a table, all others by aiohttp's router.
+
+aiohttp resolves each request anew, builds its match, and enters the middlewares through two more coroutines; for the
+one path that nearly all requests have, that is a twentieth of their CPU. What a handler sees is the same.
+"""
+
+from collections.abc import Sequence
+from functools import partial, reduce
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+
+class Dispatch:
+    """The handler of a whole application, whose routes must not change any more."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._others = app._handle
+        self._known: dict[tuple[str, str], tuple[web.UrlMappingMatchInfo, Handler]] = {}
+        for resource in app.router.resources():
+            if isinstance(resource, web.PlainResource):
+                for route in resource:
+                    match = web.UrlMappingMatchInfo({}, route)
+                    match.add_app(app)
+                    match.freeze()
+                    self._known[route.method, resource.canonical] = match, _wrapped(route.handler, app.middlewares)
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        known = self._known.get((request.method, request.raw_path.partition("?")[0]))
+        if known is None or hdrs.EXPECT in request.headers:
+            return await self._others(request)
+        request._match_info, handler = known
+        return await handler(request)
+
+
+def _wrapped(handler: Handler, middlewares: Sequence[Middleware]) -> Handler:
+    return reduce(lambda inner, middleware: partial(middleware, handler=inner), reversed(middlewares), handler)
