@@ -26,6 +26,8 @@ class EventParser:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The payloads that this piece completes. Raises UpstreamError when an event outgrows MAX_EVENT_BYTES."""
+        if not (self._tail or self._data or self._after_cr) and _is_one_event(piece):
+            return [piece[6:-2]]
         if self._after_cr or b"\r" in piece:
             piece = self._unify_line_ends(piece)
         lines = piece.split(b"\n")
@@ -63,6 +65,17 @@ class EventParser:
         if piece:
             self._after_cr = piece.endswith(b"\r")
         return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _is_one_event(piece: bytes) -> bool:
+    """As most reads of a live stream: one line of data, which says something, and the blank line after it."""
+    return (
+        piece.find(b"\n") == len(piece) - 2 > 6
+        and piece.startswith(b"data: ")
+        and piece.endswith(b"\n")
+        and b"\r" not in piece
+        and len(piece) <= MAX_EVENT_BYTES
+    )
 
 
 def to_event(name: bytes, payload: bytes) -> bytes:

@@ -44,19 +44,21 @@ def estimate_by_size(body_size: int, request: Mapping[str, Any], profile: Profil
     return Estimate(max(0, body_size) / profile.bytes_per_token, media)
 
 
-def _sources_in(request: Mapping[str, Any]) -> Iterable[tuple[Mapping[str, Any], str]]:
+def _sources_in(request: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
+    found: list[tuple[Mapping[str, Any], str]] = []
     for message in request.get("messages", ()):
         content = message.get("content")
         if isinstance(content, list):
-            yield from _binary_sources(content)
+            _find_sources(content, found)
+    return found
 
 
-def _binary_sources(blocks: Iterable[Mapping[str, Any]]) -> Iterable[tuple[Mapping[str, Any], str]]:
+def _find_sources(blocks: Iterable[Mapping[str, Any]], found: list[tuple[Mapping[str, Any], str]]) -> None:
     for block in blocks:
         kind = block.get("type")
         if kind == "tool_result" and isinstance(block.get("content"), list):
-            yield from _binary_sources(block["content"])
+            _find_sources(block["content"], found)
         elif kind in ("image", "document"):
             source = block.get("source")
             if isinstance(source, Mapping) and source.get("type") == "base64":
-                yield source, kind
+                found.append((source, kind))

@@ -5,7 +5,7 @@ live by aplisay/llm-agent #345); Anthropic's `input_tokens` excludes both, so th
 Passing them through instead doubles Claude Code's context meter.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from gateway.convert.reply import Reply
@@ -89,18 +89,24 @@ def to_cost(counts: Mapping[str, Any]) -> float | None:
 
 
 def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:
-    """The TTL of the cache entries that a request writes: an upstream counts written tokens, but not by TTL."""
+    """The TTL of the cache entries that a request writes: an upstream counts written tokens, but not by TTL.
+
+    The first mark decides, since no 1h may come after a 5m (`validation.breakpoints`).
+    """
     contents = [message.get("content") for message in request.get("messages") or ()]
-    carriers = (request,), request.get("tools"), request.get("system"), *contents
-    return "1h" if any(_asks_for_an_hour(blocks) for blocks in carriers if isinstance(blocks, list | tuple)) else "5m"
+    for blocks in (request.get("tools"), request.get("system"), *contents, [request]):
+        mark = _first_mark(blocks) if isinstance(blocks, list) else None
+        if mark is not None:
+            return "1h" if mark.get("ttl") == "1h" else "5m"
+    return "5m"
 
 
-def _asks_for_an_hour(blocks: Iterable[Mapping[str, Any]]) -> bool:
+def _first_mark(blocks: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     for block in blocks:
-        control = block.get("cache_control")
-        if control and control.get("ttl") == "1h":
-            return True
-    return False
+        mark: Mapping[str, Any] | None = block.get("cache_control")
+        if mark is not None:
+            return mark
+    return None
 
 
 def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> dict[str, Any]:

@@ -11,12 +11,9 @@ from gateway import ids
 from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, RequestTooLarge
 from gateway.metrics import count_reply
 from gateway.web.auth import REQUEST_ID
-from gateway.web.reply import REQUEST_ID as REQUEST_ID_HEADER
-from gateway.web.reply import X_REQUEST_ID, error_response
+from gateway.web.reply import MessageReply, error_response, stamps
 
 log = structlog.get_logger()
-PROCESSING_TIME = "x-processing-time"
-SERVER = "dragoman"
 
 
 @web.middleware
@@ -26,11 +23,11 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     request[REQUEST_ID] = request_id
     begun = time.perf_counter()
     response = await _handled(request, handler, request_id)
-    if not getattr(response, "committed", False):
-        headers = response.headers
-        headers["server"] = SERVER
-        headers[REQUEST_ID_HEADER] = headers[X_REQUEST_ID] = request_id
-        headers[PROCESSING_TIME] = f"{time.perf_counter() - begun:.6f}"
+    seconds = time.perf_counter() - begun
+    if isinstance(response, MessageReply):
+        response.stamp(request_id, seconds)
+    elif not getattr(response, "committed", False):
+        response.headers.update(stamps(request_id, seconds))
     count_reply(_route_name(request), request.method, response.status)
     return response
 

@@ -20,8 +20,10 @@ from multidict import CIMultiDict
 from gateway.errors import GatewayError, InternalError, to_envelope
 from gateway.relay import Flow
 
+SERVER = "dragoman"
 REQUEST_ID = "request-id"
 X_REQUEST_ID = "x-request-id"
+PROCESSING_TIME = "x-processing-time"
 JSON_TYPE = "application/json"
 EVENT_HEADERS = (
     ("content-type", "text/event-stream; charset=utf-8"),
@@ -67,14 +69,20 @@ def error_response(error: GatewayError, request_id: str) -> web.Response:
 
 
 class MessageReply(web.StreamResponse):
-    """A message as JSON, with status 200: header and body in one write. `headers` may grow until it is sent."""
+    """A message as JSON, with status 200: header and body in one write. To be stamped before it is sent."""
 
     def __init__(self, request: web.Request, message: Any, headers: Iterable[tuple[str, str]]) -> None:
-        super().__init__(headers=CIMultiDict(headers))
+        super().__init__()
         self._client = cast(ClientConnection, request.protocol)
         self._data = orjson.dumps(message)
+        self._fields = headers
+        self._stamp: tuple[tuple[str, str], ...] = ()
         self._version = request.version
         self._reuse = request.keep_alive
+
+    def stamp(self, request_id: str, seconds: float) -> None:
+        """With what every reply says; `seconds` were spent on it."""
+        self._stamp = stamps(request_id, seconds)
 
     @property
     def keep_alive(self) -> bool | None:
@@ -92,7 +100,7 @@ class MessageReply(web.StreamResponse):
             framing.append(("connection", "close"))
         elif self._version < (1, 1):
             framing.append(("connection", "keep-alive"))
-        transport.write(to_head((*self.headers.items(), *framing)) + self._data)
+        transport.write(to_head((*self._fields, *self._stamp, *framing)) + self._data)
 
 
 class EventReply(web.StreamResponse):
@@ -153,6 +161,10 @@ class EventReply(web.StreamResponse):
         if not self._reuse:
             framing.append(("connection", "close"))
         return to_head((*self._head_headers, *framing))
+
+
+def stamps(request_id: str, seconds: float) -> tuple[tuple[str, str], ...]:
+    return ("server", SERVER), (REQUEST_ID, request_id), (X_REQUEST_ID, request_id), (PROCESSING_TIME, f"{seconds:.6f}")
 
 
 def to_head(headers: Iterable[tuple[str, str]]) -> bytes:
