@@ -46,7 +46,7 @@ class Splice:
             except UnicodeDecodeError:
                 return False
             if self.call is not None:
-                if text.lstrip().startswith("{"):
+                if "{" in text and text.lstrip().startswith("{"):
                     return False  # the call may begin again, which the assembly has to look at
                 self.call.fragments.append(text)
         writer.out.append(self.prefix + raw + b'"' + DELTA_END)
