@@ -19,11 +19,12 @@ from gateway.calibration import Calibration
 from gateway.context import Context, UsageRecord
 from gateway.convert import events
 from gateway.convert.envelope import Keyring
-from gateway.convert.failure import rejects_reasoning, to_error
+from gateway.convert.failure import to_error
 from gateway.convert.notes import Note
+from gateway.convert.remedies import to_remedy
 from gateway.convert.replay import to_events
 from gateway.convert.reply import Reply
-from gateway.convert.request import Conversion, to_chat_request, without_reasoning
+from gateway.convert.request import Conversion, to_chat_request
 from gateway.convert.response import Answered, Origin, to_message
 from gateway.convert.stream import MessageStream
 from gateway.convert.usage import requested_ttl
@@ -53,14 +54,13 @@ class Prompt:
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be sent, and what the reply must know. `body` is replaced once if reasoning has to be left out."""
+    """What is to be sent, and what the reply must know. `heal` replaces `conversion` and `body`."""
 
     route: Route
     conversion: Conversion
     body: bytes
     reply: Reply
     record: UsageRecord
-    healed: bool = False
     prewarms: bool = False  # max_tokens is 0: the prompt is to be cached upstream, and no answer shown
 
 
@@ -237,12 +237,13 @@ def to_reply(
 
 
 def heal(plan: Plan, error: GatewayError) -> bool:
-    """Leave out replayed reasoning that the upstream cannot verify, once; True when another attempt is worth it."""
-    if plan.healed or not plan.conversion.replayed_reasoning or not rejects_reasoning(error):
+    """Leave out what the upstream has refused and can be left out; True when another attempt is worth it."""
+    remedy = to_remedy(plan.conversion, plan.route.target, error)
+    if remedy is None:
         return False
-    plan.healed = True
-    plan.body = orjson.dumps(without_reasoning(plan.conversion.body))
-    plan.record.notes.append("dropped:reasoning")
+    plan.conversion = remedy.conversion
+    plan.body = orjson.dumps(plan.conversion.body)
+    plan.record.notes += [f"{note.kind}:{note.field}" for note in remedy.notes]
     return True
 
 

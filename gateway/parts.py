@@ -91,7 +91,12 @@ def to_table(settings: Settings, upstream: Upstream) -> RoutingTable:
     """`big` and `small`, and the family names that Claude clients use for them, unless the aliases say otherwise."""
     families = {"sonnet": settings.model_big, "opus": settings.model_big, "haiku": settings.model_small}
     aliases = {"big": settings.model_big, "small": settings.model_small, **families, **dict(settings.aliases)}
-    return RoutingTable(upstream, MappingProxyType(aliases))
+    return RoutingTable(
+        upstream,
+        MappingProxyType(aliases),
+        local_stops=settings.stop_sequences == "gateway",
+        strict_fallback=settings.strict_fallback == "on",
+    )
 
 
 async def load_keyring(settings: Settings, redis: Redis | None) -> Keyring:

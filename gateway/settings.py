@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     upstream_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
     upstream_flavor: Literal["auto", "openrouter", "openai"] = "auto"
     dialect: Literal["auto", "chat"] = "auto"
+    stop_sequences: Literal["upstream", "gateway"] = "upstream"
+    strict_fallback: Literal["off", "on"] = "off"
     app_url: str | None = None
     app_title: str = "Dragoman"
 

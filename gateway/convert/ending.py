@@ -108,11 +108,12 @@ def to_stop(finish: Finish, *, has_tools: bool, truncated: bool, reply: Reply) -
 
     A tool call whose arguments were cut off at the token limit ends in `max_tokens`: nobody should act on half a call.
     A finish of `tool_calls` without any call is an `end_turn`: clients wait for ever on `tool_use` without a block.
+    Where the gateway found a stop sequence, whatever ended the upstream's answer came after the end of ours.
     """
+    if finish.refusal is None and finish.matched is not None and not has_tools:
+        return Stop("stop_sequence", sequence=finish.matched)
     if finish.refusal is not None or finish.native in REFUSALS or finish.reason in REFUSALS:
         return Stop("refusal", details=_refusal_details(finish))
-    if finish.matched is not None and not has_tools:
-        return Stop("stop_sequence", sequence=finish.matched)
     if finish.stopped_at in reply.sent_stop_sequences and not has_tools:
         return Stop("stop_sequence", sequence=finish.stopped_at)
     meant = (STOP_REASONS.get(finish.native), STOP_REASONS.get(finish.reason))

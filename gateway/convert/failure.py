@@ -112,6 +112,14 @@ OVERFLOW_STATUSES = frozenset({400, 413, 422})
 ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W? is too large", re.IGNORECASE)
 
 REASONING_WORDS = re.compile(r"signature|thinking block|reasoning_details|encrypted_content", re.IGNORECASE)
+# A schema that nobody there can hold the model to. OpenRouter's router says which filter left no endpoint, not why, and
+# of strict schemas also that a guardrail left none (its ai-sdk-provider, issue 483, 2026-04); then servers that take no
+# `strict`, or the same for all tools only; then what compiles schemas at OpenAI, Anthropic and Azure.
+STRICT_WORDS = re.compile(
+    r"no endpoints (?:found (?:that|matching)|available)|endpoints out of \d+ requested"
+    r"|\bstrict\b|invalid schema for|compiled grammar",
+    re.IGNORECASE,
+)
 # Addresses (URLs, hosts with a port, IPv4), and what looks like a credential: a known prefix and at least one digit.
 # Every repetition has a bound, so that no message takes time.
 UNSAFE = re.compile(
@@ -151,6 +159,11 @@ def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
 def rejects_reasoning(error: GatewayError) -> bool:
     """Whether the upstream refused replayed reasoning, which can be left out, and not the request as such."""
     return isinstance(error, InvalidRequest) and REASONING_WORDS.search(error.message) is not None
+
+
+def rejects_strict(error: GatewayError) -> bool:
+    """Whether the upstream refused, or may have refused, schemas because they are to be kept strictly."""
+    return isinstance(error, InvalidRequest | NotFound | Overloaded) and STRICT_WORDS.search(error.message) is not None
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:

@@ -255,7 +255,11 @@ def _put_output_config(config: Mapping[str, Any], parameters: Parameters) -> Non
 
 
 def _put_format(wanted: Mapping[str, Any], parameters: Parameters, path: str = "output_format") -> None:
-    schema = {"name": "output", "strict": parameters.scope.target.strict_schemas, "schema": wanted["schema"]}
+    target = parameters.scope.target
+    is_strict = target.strict_schemas or not target.strict_fallback
+    if not is_strict:
+        parameters.scope.note("changed", path, "nobody holds this model to a schema: it is sent as a wish")
+    schema = {"name": "output", "strict": is_strict, "schema": wanted["schema"]}
     parameters.put("response_format", {"type": "json_schema", "json_schema": schema}, path)
 
 

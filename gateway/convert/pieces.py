@@ -60,7 +60,7 @@ def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> No
     if content:
         _add_content(content, target)
     refusal = delta.get("refusal")
-    if refusal and isinstance(refusal, str):
+    if refusal and isinstance(refusal, str) and finish.matched is None:
         finish.refusal = (finish.refusal or "") + refusal
         target.add_text(refusal)
     for call in _list(delta.get("tool_calls"), "tool calls"):

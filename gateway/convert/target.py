@@ -37,6 +37,7 @@ class Target:
     `prefill`: the model continues a trailing assistant message.
     `context_length`, `max_output`: tokens it reads and writes at most; None where nobody has told.
     `unsupported`: parameters that it does not take, and that can be left out.
+    `strict_fallback`: schemas that it cannot hold the model to may be sent as wishes, which the operator decides.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Target:
     context_length: int | None = None
     max_output: int | None = None
     unsupported: frozenset[str] = frozenset()
+    strict_fallback: bool = False
 
     @property
     def claude(self) -> bool:

@@ -9,7 +9,7 @@ waits for it, and before the first one targets are what their names suggest.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -53,10 +53,13 @@ class RoutingTable:
     """Resolved names are remembered, up to MAX_REMEMBERED of them: most traffic asks for a handful.
 
     A list that is learned replaces the one before, and what was resolved by it.
+    `local_stops` and `strict_fallback` are the operator's decisions, whatever the model.
     """
 
     upstream: Upstream
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    local_stops: bool = False
+    strict_fallback: bool = False
     _routes: dict[str, Route] = field(default_factory=dict, init=False, repr=False, compare=False)
     _listed: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -76,7 +79,7 @@ class RoutingTable:
             listed = self._listed.get(target.model) or self._listed.get(VARIANT.sub("", target.model))
             if listed is not None:
                 target = refined(target, listed)
-            route = self._routes[model] = Route(model, self.upstream, "chat", target)
+            route = self._routes[model] = Route(model, self.upstream, "chat", self._as_decided(target))
         return route
 
     def to_upstream_model(self, model: str) -> str:
@@ -85,6 +88,10 @@ class RoutingTable:
         if alias is not None:
             return alias
         return to_slug(name) if self.upstream.flavor == "openrouter" else name
+
+    def _as_decided(self, target: Target) -> Target:
+        stop_limit = 0 if self.local_stops else target.stop_limit
+        return replace(target, stop_limit=stop_limit, strict_fallback=self.strict_fallback)
 
     def _wildcard(self, name: str) -> str | None:
         patterns = [alias for alias in self.aliases if alias.endswith("*") and name.startswith(alias[:-1])]

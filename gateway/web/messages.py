@@ -1,8 +1,9 @@
 """POST /v1/messages, as JSON and as a stream."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, cast
 
 import orjson
@@ -86,15 +87,19 @@ async def _reply(
     plan = exchange.plan(context, prompt, UsageRecord(context))
     if not prompt.request.get("stream"):
         return await _answer(request, exchange, plan, turn)
-    headers = [*plan_headers(plan), (CACHE_HEADER, "bypass")]
+    headers = chain(plan_headers(plan), [(CACHE_HEADER, "bypass")])
     return await _stream(request, context, headers, partial(exchange.stream, plan), turn)
 
 
 async def _stream(
-    request: web.Request, context: Context, headers: Headers, into: Callable[[Sink], Awaitable[None]], turn: Turn | None
+    request: web.Request,
+    context: Context,
+    headers: Iterable[tuple[str, str]],
+    into: Callable[[Sink], Awaitable[None]],
+    turn: Turn | None,
 ) -> EventReply:
     ids = [(REQUEST_ID, context.request_id), (X_REQUEST_ID, context.request_id)]
-    reply = EventReply(request, [*ids, *headers])
+    reply = EventReply(request, chain(ids, headers))
     whole = False
     try:
         with STREAMS.track_inprogress():
@@ -133,9 +138,9 @@ async def _cached_reply(
         headers += [*origin_headers(facts.served_model, facts.provider, None), NO_STORE]
         return MessageReply(request, orjson.Fragment(found.to_json()), headers)
     with found:
-        headers = [*plan_headers(found.plan), *cache_headers(found.plan.record.cache, found.fingerprint)]
         if streams:
-            return await _stream(request, context, headers, found.stream, turn)
+            told = chain(plan_headers(found.plan), cache_headers(found.plan.record.cache, found.fingerprint))
+            return await _stream(request, context, told, found.stream, turn)
         return await _shared_answer(request, found, turn)
 
 
@@ -154,9 +159,9 @@ async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None
     return MessageReply(request, orjson.Fragment(entry.to_json(reply.message_id, reply.model)), headers)
 
 
-def plan_headers(plan: Plan) -> Headers:
-    """What is known before the upstream answers: who will, how, and what of the request could not be carried over."""
-    return route_headers(plan.route, plan.record.notes)
+def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Who answers, how, and what of the request could not be carried over, as it stands once the first is read."""
+    yield from route_headers(plan.route, plan.record.notes)
 
 
 def route_headers(route: Route, notes: Sequence[str]) -> Headers:

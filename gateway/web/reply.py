@@ -109,7 +109,7 @@ class EventReply(web.StreamResponse):
     def __init__(self, request: web.Request, headers: Iterable[tuple[str, str]]) -> None:
         super().__init__()
         self._client = cast(ClientConnection, request.protocol)
-        self._head_headers = (*EVENT_HEADERS, *headers)
+        self._fields = headers  # read when the header is written: an iterator may tell what came up until then
         self._is_chunked = request.version >= (1, 1)
         self._reuse = self._is_chunked and request.keep_alive
         self._source: Flow | None = None
@@ -160,7 +160,7 @@ class EventReply(web.StreamResponse):
         framing = [("transfer-encoding", "chunked")] if self._is_chunked else []
         if not self._reuse:
             framing.append(("connection", "close"))
-        return to_head((*self._head_headers, *framing))
+        return to_head((*EVENT_HEADERS, *self._fields, *framing))
 
 
 def stamps(request_id: str, seconds: float) -> tuple[tuple[str, str], ...]:

@@ -1,8 +1,10 @@
 """Chat streams to convert, piece by piece, and an independent reading of the event streams that come out."""
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import FrameType
 from typing import Any
 
 import orjson
@@ -137,6 +139,23 @@ def convert(pieces: bytes | Iterable[bytes], reply_: Reply | None = None, *, end
 def told(*payloads: Any, **fields: Any) -> Told:
     """A well-formed stream of these payloads, finished, in one read; `fields` are the reply's."""
     return convert(sse(*payloads) + DONE, reply(**fields))
+
+
+def calls_during(name: str, work: Callable[[], object]) -> int:
+    """How often a function of this name runs: which of two ways with one result was taken."""
+    count = 0
+
+    def watch(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        if (event == "c_call" and argument.__name__ == name) or (event == "call" and frame.f_code.co_name == name):
+            count += 1
+
+    sys.setprofile(watch)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 # Downstream: reading events without the code that wrote them

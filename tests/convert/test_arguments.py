@@ -85,6 +85,12 @@ def test_an_object_cut_off(place: str) -> None:
     assert is_object(whole)
 
 
+@pytest.mark.parametrize("word", ["true", "false", "null"])
+def test_a_word_cut_after_any_of_its_letters_is_completed(word: str) -> None:
+    for length in range(1, len(word)):
+        assert closing_suffix('{"a":' + word[:length]) == word[length:] + "}"
+
+
 @given(value=OBJECTS, is_ascii=st.booleans(), data=st.data())
 def test_an_object_cut_off_anywhere_can_be_closed(
     value: dict[str, object], is_ascii: bool, data: st.DataObject

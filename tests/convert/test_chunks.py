@@ -35,6 +35,11 @@ ROWS: dict[str, tuple[list[str], list[str]]] = {
     "a second half alone": ([LOW, "a"], ["�", "a"]),
     "a first half in the middle": ([HIGH + "a"], ["�a"]),
     "two first halves": ([HIGH, HIGH + "a"], ["", "��a"]),
+    "the first and the last of the halves": (
+        ["\ud800", "\udc00", "\udbff", "\udfff"],
+        ["", "\U00010000", "", "\U0010ffff"],
+    ),
+    "characters next to the halves": ([HIGH, LOW + "\ud7ff", "\ue000"], ["", FACE + "\ud7ff", "\ue000"]),
     "halves the wrong way round": ([LOW + HIGH], ["�"]),
 }
 
@@ -129,6 +134,13 @@ def test_a_payload_that_is_no_json_is_an_error(payload: bytes) -> None:
 def test_a_payload_that_is_no_object_is_an_error(payload: bytes) -> None:
     with pytest.raises(UpstreamError, match="a chunk that is not a JSON object"):
         ChunkDecoder().decode(payload)
+
+
+def test_a_payload_that_is_no_object_is_an_error_while_a_half_waits_too() -> None:
+    decoder = ChunkDecoder()
+    decoder.decode(json.dumps(say(HIGH)).encode())
+    with pytest.raises(UpstreamError, match="a chunk that is not a JSON object"):
+        decoder.decode(b"[]")
 
 
 @pytest.mark.parametrize(

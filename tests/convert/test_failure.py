@@ -84,15 +84,27 @@ def test_the_table_of_statuses_is_covered_above() -> None:
 
 
 BY_TYPE: dict[str, type[GatewayError]] = {
-    **ERROR_TYPES,
     "authentication": CredentialsRefused,
     "content_policy_violation": InvalidRequest,
     "context_length_exceeded": InvalidRequest,
+    "invalid_prompt": InvalidRequest,
+    "invalid_request": InvalidRequest,
+    "max_tokens_exceeded": InvalidRequest,
+    "not_found": NotFound,
+    "payload_too_large": RequestTooLarge,
+    "payment_required": BillingProblem,
+    "permission_denied": PermissionDenied,
+    "precondition_failed": InvalidRequest,
     "provider_overloaded": Overloaded,
     "rate_limit_exceeded": RateLimited,
-    "payload_too_large": RequestTooLarge,
+    "refusal": InvalidRequest,
+    "server": UpstreamError,
+    "string_too_long": InvalidRequest,
     "timeout": UpstreamTimedOut,
+    "token_limit_exceeded": InvalidRequest,
+    "unprocessable": InvalidRequest,
     "image_too_large": InvalidRequest,
+    "image_too_small": InvalidRequest,
     "image_not_found": InvalidRequest,
     "image_download_failed": InvalidRequest,
     "invalid_image": InvalidRequest,
@@ -103,6 +115,10 @@ BY_TYPE: dict[str, type[GatewayError]] = {
 }
 
 
+def test_the_table_of_types_is_covered_above() -> None:
+    assert set(ERROR_TYPES) <= set(BY_TYPE)
+
+
 @pytest.mark.parametrize("place", ["beside the message", "in the metadata"])
 @pytest.mark.parametrize("word", BY_TYPE)
 def test_a_type_says_more_than_the_status(word: str, place: str) -> None:
@@ -111,6 +127,10 @@ def test_a_type_says_more_than_the_status(word: str, place: str) -> None:
     assert type(error) is BY_TYPE[word]
     if type(error) not in (CredentialsRefused, BillingProblem) and word != "context_length_exceeded":
         assert error.details == {"upstream_error_type": word}
+
+
+def test_a_type_is_told_up_to_a_length() -> None:
+    assert failed(500, error_body(error_type="x" * 1000)).details == {"upstream_error_type": "x" * 64}
 
 
 @pytest.mark.parametrize(
@@ -125,6 +145,12 @@ def test_a_type_says_more_than_the_status(word: str, place: str) -> None:
 )
 def test_a_word_in_the_code_counts_where_it_is_known(code: str, kind: type[GatewayError]) -> None:
     assert type(failed(429, error_body(code=code))) is kind
+
+
+def test_openrouters_type_says_more_than_a_word_in_the_code() -> None:
+    error = failed(500, error_body(error_type="timeout", code="rate_limit_exceeded"))
+    assert type(error) is UpstreamTimedOut
+    assert error.details == {"upstream_error_type": "timeout"}
 
 
 def test_the_operators_own_troubles_are_not_told_in_the_upstreams_words() -> None:
@@ -157,6 +183,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
         "Flagged (hate, harassment)",
     ),
     "no reasons": (b'{"error":{"message":"Flagged","metadata":{"reasons":[]}}}', "Flagged"),
+    "reasons that are no list": (b'{"error":{"message":"Flagged","metadata":{"reasons":5}}}', "Flagged"),
     "HTML": (b"<html><body>502 Bad Gateway nginx</body></html>", "The upstream refused the request."),
     "nothing": (b"", "The upstream refused the request."),
     "a number": (b"7", "The upstream refused the request."),
@@ -338,6 +365,7 @@ def test_retry_after(said: str, seconds: float | None) -> None:
 
 AVAILABILITY: dict[str, tuple[dict[str, Any], dict[str, str], tuple[float | None, bool | None]]] = {
     "retryable, later": ({"retryable": True, "retry_after": 7}, {}, (7.0, True)),
+    "retryable, at once": ({"retryable": True, "retry_after": 0}, {}, (0.0, True)),
     "not retryable": ({"retryable": False}, {}, (None, False)),
     "the header says when": ({"retryable": True, "retry_after": 7}, {"retry-after": "3"}, (3.0, True)),
     "far too late": ({"retry_after": 9000.5}, {}, (MAX_RETRY_AFTER, None)),

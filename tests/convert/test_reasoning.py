@@ -454,8 +454,9 @@ def test_reasoning_of_consecutive_assistant_messages_is_joined() -> None:
     (_, message, _) = convert(CLAUDE, messages=messages).body["messages"]
     assert message["reasoning_details"] == [SIGNED, {**REDACTED, "index": 0}]
     plain = [HELLO, assistant(thinking("", "A"), text("A")), assistant(thinking("", "B"), text("B")), HELLO]
-    (_, message, _) = convert(DEEPSEEK, messages=plain).body["messages"]
-    assert message["reasoning"] == "A\n\nB"
+    for target, field in ((DEEPSEEK, "reasoning"), (DEEPSEEK_DIRECT, "reasoning_content")):
+        (_, message, _) = convert(target, messages=plain).body["messages"]
+        assert message[field] == "A\n\nB"
 
 
 def test_an_id_in_several_messages_stays_in_the_newest_for_openai() -> None:
@@ -497,6 +498,8 @@ def test_within_a_tool_turn_the_second_try_asks_for_no_thinking_budget_either() 
     assert "reasoning" not in without_reasoning(body)
     adaptive = convert(CLAUDE, messages=messages, thinking={"type": "adaptive"}).body
     assert without_reasoning(adaptive)["reasoning"] == {"enabled": True}
+    unasked = convert(CLAUDE, messages=messages).body
+    assert without_reasoning(unasked).keys() == unasked.keys()
 
 
 @pytest.mark.parametrize("target", [DEEPSEEK, DEEPSEEK_DIRECT])
@@ -508,3 +511,6 @@ def test_plain_reasoning_goes_as_well_on_the_second_try(target: Target) -> None:
 
 def test_nothing_replayed_means_no_second_try() -> None:
     assert not convert(OPENAI, messages=[HELLO, assistant(text("A")), HELLO]).replayed_reasoning
+    turn = [HELLO, assistant(thinking("RAW"), tool_use()), user(tool_result())]
+    assert convert(CLAUDE, messages=turn).replayed_reasoning
+    assert not convert(OPENAI, messages=turn).replayed_reasoning

@@ -150,59 +150,76 @@ def test_folding_leaves_the_events_as_they_were() -> None:
     assert TEXT_START["content_block"]["text"] == ""
 
 
-NOT_STREAMS: dict[str, list[Json]] = {
-    "nothing": [],
-    "only pings": [{"type": "ping"}],
-    "no start": WHOLE[1:],
-    "two starts": [START, *WHOLE],
-    "no end": WHOLE[:-1],
-    "an end before the block's": [START, TEXT_START, TEXT_DELTA, DELTA, STOP],
-    "more after the end": [*WHOLE, TEXT_START],
-    "a block that was not closed": [START, TEXT_START, {**TEXT_START, "index": 1}, TEXT_STOP, DELTA, STOP],
-    "an index that was left out": [START, {**TEXT_START, "index": 1}, {**TEXT_STOP, "index": 1}, DELTA, STOP],
-    "a delta without a block": [START, TEXT_DELTA, DELTA, STOP],
-    "a delta for another block": [START, TEXT_START, {**TEXT_DELTA, "index": 1}, TEXT_STOP, DELTA, STOP],
-    "a delta after its block": [START, TEXT_START, TEXT_STOP, TEXT_DELTA, DELTA, STOP],
-    "a stop without a block": [START, TEXT_STOP, DELTA, STOP],
-    "two stops": [START, TEXT_START, TEXT_STOP, TEXT_STOP, DELTA, STOP],
-    "a delta of another kind": [
-        START,
-        TEXT_START,
-        {**TEXT_DELTA, "delta": {"type": "thinking_delta", "thinking": "Hm"}},
-        TEXT_STOP,
-        DELTA,
-        STOP,
-    ],
-    "a delta of the future": [
-        START,
-        TEXT_START,
-        {**TEXT_DELTA, "delta": {"type": "hologram_delta", "frame": 1}},
-        TEXT_STOP,
-        DELTA,
-        STOP,
-    ],
-    "a citation without a block": [
-        START,
-        {**TEXT_DELTA, "delta": {"type": "citations_delta", "citation": CITATION}},
-        DELTA,
-        STOP,
-    ],
-    "arguments that are no JSON": [
-        START,
-        {**TEXT_START, "content_block": BLOCKS["a tool call without arguments"]},
-        {**TEXT_DELTA, "delta": {"type": "input_json_delta", "partial_json": "{"}},
-        TEXT_STOP,
-        DELTA,
-        STOP,
-    ],
-    "an error": [START, TEXT_START, {"type": "error", "error": {"type": "api_error", "message": "broke off"}}],
+# Each with what is said of it.
+NOT_STREAMS: dict[str, tuple[str, list[Json]]] = {
+    "nothing": ("the stream has no end", []),
+    "only pings": ("the stream has no end", [{"type": "ping"}]),
+    "no start": ("content_block_start is out of order", WHOLE[1:]),
+    "two starts": ("message_start is out of order", [START, *WHOLE]),
+    "no end": ("the stream has no end", WHOLE[:-1]),
+    "an end before the block's": ("the stream has no end", [START, TEXT_START, TEXT_DELTA, DELTA, STOP]),
+    "more after the end": ("content_block_start is out of order", [*WHOLE, TEXT_START]),
+    "a block that was not closed": (
+        "block 1 starts out of order",
+        [START, TEXT_START, {**TEXT_START, "index": 1}, TEXT_STOP, DELTA, STOP],
+    ),
+    "an index that was left out": (
+        "block 1 starts out of order",
+        [START, {**TEXT_START, "index": 1}, {**TEXT_STOP, "index": 1}, DELTA, STOP],
+    ),
+    "a delta without a block": ("block 0 is not the open one", [START, TEXT_DELTA, DELTA, STOP]),
+    "a delta for another block": (
+        "block 1 is not the open one",
+        [START, TEXT_START, {**TEXT_DELTA, "index": 1}, TEXT_STOP, DELTA, STOP],
+    ),
+    "a delta after its block": (
+        "block 0 is not the open one",
+        [START, TEXT_START, TEXT_STOP, TEXT_DELTA, DELTA, STOP],
+    ),
+    "a stop without a block": ("block 0 is not the open one", [START, TEXT_STOP, DELTA, STOP]),
+    "two stops": ("block 0 is not the open one", [START, TEXT_START, TEXT_STOP, TEXT_STOP, DELTA, STOP]),
+    "a delta of another kind": (
+        "a delta of another kind than block 0",
+        [
+            START,
+            TEXT_START,
+            {**TEXT_DELTA, "delta": {"type": "thinking_delta", "thinking": "Hm"}},
+            TEXT_STOP,
+            DELTA,
+            STOP,
+        ],
+    ),
+    "a delta of the future": (
+        "hologram_delta is unknown, so the block would lack what it says",
+        [START, TEXT_START, {**TEXT_DELTA, "delta": {"type": "hologram_delta", "frame": 1}}, TEXT_STOP, DELTA, STOP],
+    ),
+    "a citation without a block": (
+        "block 0 is not the open one",
+        [START, {**TEXT_DELTA, "delta": {"type": "citations_delta", "citation": CITATION}}, DELTA, STOP],
+    ),
+    "arguments that are no JSON": (
+        "line 1 column",
+        [
+            START,
+            {**TEXT_START, "content_block": BLOCKS["a tool call without arguments"]},
+            {**TEXT_DELTA, "delta": {"type": "input_json_delta", "partial_json": "{"}},
+            TEXT_STOP,
+            DELTA,
+            STOP,
+        ],
+    ),
+    "an error": (
+        "the stream ended in an error: broke off",
+        [START, TEXT_START, {"type": "error", "error": {"type": "api_error", "message": "broke off"}}],
+    ),
 }
 
 
 @pytest.mark.parametrize("case", NOT_STREAMS)
 def test_what_is_no_whole_stream_is_refused(case: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        fold_events(NOT_STREAMS[case])
+    words, events = NOT_STREAMS[case]
+    with pytest.raises(ValueError, match=words):
+        fold_events(events)
 
 
 def test_the_collector_takes_blocks_in_their_order_only() -> None:

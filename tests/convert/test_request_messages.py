@@ -3,11 +3,12 @@
 from base64 import b64decode, b64encode
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 
+from gateway.convert.content import to_plain_result
 from gateway.convert.target import Target, to_target
 from gateway.errors import InvalidRequest
 from tests.convert.conversions import (
@@ -237,6 +238,13 @@ def test_a_tool_result_becomes_the_content_of_a_tool_message(result: dict[str, A
         {"role": "tool", "tool_call_id": "call_1", "content": expected},
     ]
     assert conversion.notes == ()
+
+
+@pytest.mark.parametrize("content", ["sunny", [text("sunny")]], ids=["a string", "a block"])
+@pytest.mark.parametrize("more", [{}, {"is_error": False}], ids=["alone", "said to be no error"])
+def test_a_result_of_one_text_goes_the_short_way(content: Any, more: dict[str, Any]) -> None:
+    message = to_plain_result(cast(Any, tool_result(content=content, **more)))
+    assert message == {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}
 
 
 def test_o19_media_of_a_result_move_to_the_user_message_where_tool_messages_hold_text_only() -> None:
@@ -497,8 +505,10 @@ def test_a_system_message_within_the_conversation_stays_in_its_place() -> None:
 def test_a_system_message_for_one_turn_is_gone_in_the_next() -> None:
     once = system(text("Only now."), clear_at="next_user_message")
     assert messages_of(HELLO, once) == [HELLO, {"role": "system", "content": "Only now."}]
-    later = [assistant(text("Yes")), {"role": "user", "content": "More"}]
-    assert {"role": "system", "content": "Only now."} not in messages_of(HELLO, once, *later)
+    answer, more = {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "More"}
+    assert messages_of(HELLO, once, answer) == [HELLO, {"role": "system", "content": "Only now."}, answer]
+    assert messages_of(HELLO, once, answer, more) == [HELLO, answer, more]
+    assert messages_of(answer, once, more, is_checked=False) == [answer, more]
 
 
 UPDATE = {"role": "system", "content": "", "configuration_update": {"reasoning": {"effort": "low"}}}
@@ -538,9 +548,10 @@ def test_an_effort_set_on_the_way_is_snapped_to_what_the_model_has() -> None:
     assert losses(conversion) == [("changed", "messages.1.output_config.effort")]
 
 
-def test_an_effort_set_on_the_way_sets_the_whole_request_on_other_upstreams() -> None:
+@pytest.mark.parametrize("asked", [{}, {"output_config": {"effort": "high"}}], ids=["alone", "over the request's own"])
+def test_an_effort_set_on_the_way_sets_the_whole_request_on_other_upstreams(asked: dict[str, Any]) -> None:
     messages = [HELLO, system(text("Hurry."), output_config={"effort": "low"})]
-    conversion = convert(OPENAI, messages=messages, output_config={"effort": "high"})
+    conversion = convert(OPENAI, messages=messages, **asked)
     assert conversion.body["reasoning_effort"] == "low"
     assert conversion.body["messages"] == [HELLO, {"role": "system", "content": "Hurry."}]
 
@@ -571,6 +582,17 @@ def test_r21_breakpoints_are_taken_out_and_noted_once_where_the_upstream_has_non
     ]
 
 
+def test_a_cache_breakpoint_keeps_an_assistants_text_apart_from_the_next() -> None:
+    said = [text("a", cache_control=CACHED, citations=None), text("b")]
+    marked = [text("a", cache_control=CACHED), text("b")]
+    assert messages_of(HELLO, assistant(*said), HELLO)[1]["content"] == marked
+
+
+def test_an_image_that_an_assistant_sent_stays_one() -> None:
+    chat = messages_of(HELLO, assistant(text("Look:"), IMAGE), HELLO, is_checked=False)
+    assert chat[1]["content"] == [text("Look:"), IMAGE_PART]
+
+
 PREFILL = [HELLO, {"role": "assistant", "content": "The answer is"}]
 
 
@@ -587,11 +609,24 @@ def test_r61_a_prefill_is_refused_in_anthropics_words_by_models_that_refuse_it(l
     )
 
 
-def test_a_paused_turn_that_ends_in_a_server_tools_result_is_no_prefill() -> None:
-    result = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+PAUSED = [
+    pytest.param(
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
+        "[web_search results]",
+        id="a server tool's result",
+    ),
+    pytest.param(
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "cats"}},
+        '[web_search was called with {"query":"cats"}]',
+        id="a server tool's call",
+    ),
+]
+
+
+@pytest.mark.parametrize(("last", "told"), PAUSED)
+def test_a_paused_turn_is_no_prefill_where_it_ends_in(last: dict[str, Any], told: str) -> None:
     target = to_target("anthropic/claude-opus-5", "openrouter")
-    chat = messages_of(HELLO, assistant(result), target=target)
-    assert chat[-1] == {"role": "assistant", "content": "[web_search results]"}
+    assert messages_of(HELLO, assistant(last), target=target)[-1] == {"role": "assistant", "content": told}
 
 
 def test_what_a_server_tool_did_becomes_text_and_is_noted_once() -> None:
@@ -637,6 +672,13 @@ def test_a_compaction_stands_for_everything_before_it() -> None:
         {"role": "user", "content": "Go on"},
     ]
     assert losses(conversion) == [("emulated", "messages.3.content.1")]
+
+
+def test_a_compaction_stands_for_the_thinking_and_the_calls_before_it_in_its_own_message() -> None:
+    before = ({"type": "thinking", "thinking": "I wonder", "signature": ""}, text("old"), tool_use())
+    summary = {"type": "compaction", "content": "They met."}
+    chat = messages_of(HELLO, assistant(*before, summary, text("new")), HELLO, is_checked=False)
+    assert chat[1:-1] == [{"role": "assistant", "content": "new"}]
 
 
 def test_a_compaction_that_only_anthropic_can_read_leaves_the_history() -> None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.convert.request import to_chat_request
+from gateway.convert.request import MAX_NOTES, to_chat_request
 from gateway.convert.target import ReasoningSupport, Target, to_target
 from gateway.convert.vocabulary import OPENAI_ONLY, OPENROUTER_ONLY
 from gateway.errors import InvalidRequest
@@ -90,13 +90,14 @@ CARRIED = [
     pytest.param(
         replace(STRICT, strict_schemas=False),
         {"output_config": {"format": FORMAT}},
-        {
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "output", "strict": False, "schema": SCHEMA},
-            }
-        },
-        id="O35 a schema on an upstream that knows no strict ones",
+        {"response_format": CHAT_FORMAT},
+        id="O35 a schema that no provider keeps to stays strict, for the upstream to refuse",
+    ),
+    pytest.param(
+        replace(STRICT, strict_fallback=True),
+        {"output_config": {"format": FORMAT}},
+        {"response_format": CHAT_FORMAT},
+        id="O35 a schema stays strict where providers keep to it",
     ),
     pytest.param(
         DEEPSEEK,
@@ -215,6 +216,12 @@ CARRIED = [
         {"openrouter": {"seed": 1, "safe_prompt": True}, "openai": {"top_p": 0.1}},
         {"seed": 1, "safe_prompt": True, "top_p": 0.1},
         id="R10 parameters in an object for the upstream, known to us or not",
+    ),
+    pytest.param(
+        DEEPSEEK,
+        {"openrouter": {"reasoning_effort": "low"}},
+        {"reasoning": {"effort": "low"}},
+        id="reasoning in such an object, in OpenRouter's form",
     ),
     pytest.param(
         STRICT, {"openai": {"top_k": 3, "min_p": 0.1}}, {"top_k": 3, "min_p": 0.1}, id="an openai object is taken whole"
@@ -396,6 +403,11 @@ def test_thinking_and_effort_reach_the_upstream(
     assert convert(target, **request).notes == ()
 
 
+def test_a_claude_that_sets_its_budget_itself_is_told_to_think() -> None:
+    fields = fields_of(OPUS_5, thinking=budget(2000), max_tokens=4096)
+    assert fields == {"reasoning": {"enabled": True}}
+
+
 def having(*efforts: str, target: Target = DEEPSEEK) -> Target:
     return replace(target, reasoning=replace(target.reasoning, supported_efforts=efforts))
 
@@ -525,6 +537,12 @@ LOST = [
         {"reasoning": {"effort": "low", "summary": "auto"}},
         [("dropped", "reasoning.summary")],
         id="R12 a reasoning setting that OpenAI's field cannot say",
+    ),
+    pytest.param(
+        OPENAI,
+        {"reasoning": {"exclude": True}},
+        [("dropped", "reasoning.exclude")],
+        id="a reasoning setting where no effort is asked for",
     ),
 ]
 
@@ -673,6 +691,12 @@ def test_a_field_that_nobody_knows_is_noted_not_sent() -> None:
     assert losses(conversion) == [("dropped", "future_field")]
 
 
+def test_of_very_many_losses_the_first_are_told() -> None:
+    fields = {"x" * length: 1 for length in range(1, MAX_NOTES + 10)}
+    conversion = convert(**fields, is_checked=False)
+    assert losses(conversion) == [("dropped", name) for name in list(fields)[:MAX_NOTES]]
+
+
 def test_o46_stream_options_of_the_client_are_kept() -> None:
     options = {"include_obfuscation": False}
     body = convert(STRICT, stream=True, openai={"stream_options": options}).body
@@ -688,6 +712,12 @@ def test_o57_openai_is_asked_to_leave_its_padding_out() -> None:
     assert convert(OPENAI, stream=True, openai=asked).body["stream_options"] == {**plain, "include_obfuscation": True}
     assert convert(STRICT, stream=True).body["stream_options"] == plain
     assert "stream_options" not in convert(GPT, stream=True).body
+
+
+@pytest.mark.parametrize(("length", "sent"), [(256, "s" * 256), (257, None)])
+def test_a_session_longer_than_openrouter_takes_is_none(length: int, sent: str | None) -> None:
+    conversion = convert(metadata={"user_id": "x_session_" + "s" * length}, is_checked=False)
+    assert conversion.body.get("session_id") == sent
 
 
 SESSIONS = [

@@ -13,7 +13,19 @@ from gateway.convert.fold import fold_events
 from gateway.convert.notes import Note
 from gateway.convert.response import Origin, to_message
 from gateway.errors import GatewayError, NotFound, RateLimited, UpstreamError
-from tests.convert.streams import DONE, KEYRING, Json, call_part, chunk, completion, convert, cut, reply, sse
+from tests.convert.streams import (
+    DONE,
+    KEYRING,
+    Json,
+    call_part,
+    calls_during,
+    chunk,
+    completion,
+    convert,
+    cut,
+    reply,
+    sse,
+)
 
 
 def test_every_required_key_is_there_and_nulls_are_explicit() -> None:
@@ -262,3 +274,24 @@ def test_plain_text_gives_the_message_that_it_gives_piece_by_piece(
     whole, parts = (to_message(completion({"content": said, **beside}, **fields), to) for said in (text, content))
     assert opened(whole.message) == opened(parts.message)
     assert (whole.origin, whole.notes) == (parts.origin, parts.notes)
+
+
+# Messages that are text alone, and what is expected of their upstream.
+PLAIN: dict[str, tuple[Json, Json]] = {
+    "text": ({"content": "Hi"}, {}),
+    "text with its role": ({"role": "assistant", "content": "Hi"}, {}),
+    "text beside empty fields": ({"content": "Hi", "refusal": None, "tool_calls": [], "reasoning": ""}, {}),
+    "a tag where none is looked for": ({"content": "<b>Hi</b>"}, {}),
+    "text without a tag where one is looked for": ({"content": "Hi"}, {"think_tags": True}),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_plain_text_goes_the_short_way(case: str) -> None:
+    message, fields = PLAIN[case]
+    assert calls_during("add_pieces", lambda: to_message(completion(message), reply(**fields))) == 0
+
+
+def test_other_messages_go_the_full_way() -> None:
+    message = {"content": "Hi", "reasoning": "Well."}
+    assert calls_during("add_pieces", lambda: to_message(completion(message), reply())) == 1

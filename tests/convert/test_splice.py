@@ -5,9 +5,7 @@ outside. That the short way is taken at all is shown on `derive_splice` itself.
 """
 
 import json
-import sys
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -20,7 +18,21 @@ from gateway.convert.events import TEXT, TOOL_INPUT, delta
 from gateway.convert.pieces import add_pieces
 from gateway.convert.splice import Splice, derive_splice
 from gateway.convert.stream import MAX_MISSES, EventWriter
-from tests.convert.streams import DONE, NOTHING, Json, call, chunk, convert, cut, finish, reply, say, sse, usage
+from tests.convert.streams import (
+    DONE,
+    NOTHING,
+    Json,
+    call,
+    calls_during,
+    chunk,
+    convert,
+    cut,
+    finish,
+    reply,
+    say,
+    sse,
+    usage,
+)
 
 Write = Callable[[Any], bytes]
 
@@ -164,19 +176,7 @@ BEGUN = call(0, '{"a": "', "id_0", "f")
 
 def calls_of(name: str, stream: bytes, **fields: Any) -> int:
     """How often a function of this name runs while the stream is converted."""
-    count = 0
-
-    def watch(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal count
-        if (event == "c_call" and argument.__name__ == name) or (event == "call" and frame.f_code.co_name == name):
-            count += 1
-
-    sys.setprofile(watch)
-    try:
-        convert(stream, reply(**fields))
-    finally:
-        sys.setprofile(None)
-    return count
+    return calls_during(name, lambda: convert(stream, reply(**fields)))
 
 
 def test_a_run_of_plain_deltas_is_parsed_three_times() -> None:
@@ -236,6 +236,8 @@ NOT_SPLICED: dict[str, tuple[Write, Sequence[Json]]] = {
         tight,
         [BEGUN, chunk({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}] * 2})],
     ),
+    "arguments that are not a string": (tight, [BEGUN, call(0, {"a": 1})]),
+    "an empty list of calls": (tight, [BEGUN, chunk({"tool_calls": []})]),
     "no call beside an open one": (tight, [BEGUN, chunk({"content": "", "mood": ""})]),
     "arguments that have not begun": (tight, [call(0, "", "id_0", "f"), call(0, "")]),
     "arguments that are no object yet": (tight, [call(0, '"{', "id_0", "f"), call(0, "x")]),
@@ -316,5 +318,6 @@ def test_a_splice_of_arguments_leaves_a_new_beginning_to_the_full_way() -> None:
     assert not splice.apply(tight(call(0, " {")), writer)
     assert not splice.apply(tight(call(0, "x")).replace(b'"x"', b'"\xff"'), writer)
     assert splice.apply(tight(call(0, "y")), writer)
+    assert splice.apply(tight(call(0, "[{")), writer)
     assert splice.call is not None
-    assert splice.call.arguments == '{"a": "xy'
+    assert splice.call.arguments == '{"a": "xy[{'

@@ -19,6 +19,20 @@ FAMILIES = [
     ("deepseek/deepseek-v4", "deepseek"),
     ("meta-llama/llama-5", "meta"),
     ("openrouter/auto", "other"),
+    # By the name alone
+    ("o1-mini", "openai"),
+    ("o3", "openai"),
+    ("o4-mini", "openai"),
+    ("grok-4", "xai"),
+    ("deepseek-v4", "deepseek"),
+    ("some-host/gemini-3-pro", "gemini"),
+    # By the author alone
+    ("anthropic/next", "claude"),
+    ("~OpenAI/codex-mini", "openai"),
+    ("x-ai/next", "xai"),
+    ("xai/next", "xai"),
+    ("deepseek/next", "deepseek"),
+    ("meta/next", "meta"),
     ("my-vllm", "other"),
 ]
 
@@ -64,6 +78,7 @@ SLUGS = [
     ("anthropic/claude-opus-4.5", "anthropic/claude-opus-4.5"),
     ("openai/gpt-5", "openai/gpt-5"),
     ("gpt-5", "gpt-5"),
+    ("claude-host/model-4-5", "claude-host/model-4-5"),
 ]
 
 
@@ -100,6 +115,7 @@ PREFILL = [
 @pytest.mark.parametrize(("model", "prefill"), PREFILL)
 def test_newer_claudes_take_no_prefill(model: str, prefill: bool) -> None:
     assert to_target(model, "openrouter").prefill is prefill
+    assert to_target(bare_name(model), "openai").prefill is prefill
 
 
 BUDGETS = [
@@ -107,6 +123,7 @@ BUDGETS = [
     ("anthropic/claude-opus-4.7", False),
     ("google/gemini-3-pro", True),
     ("openai/gpt-5", False),
+    ("someone/like-claude-3.5", False),
 ]
 
 

@@ -75,6 +75,31 @@ def test_the_cuts_between_pieces_change_nothing(text: str, data: st.DataObject) 
     assert told(*parts) == told(whole)
 
 
+@pytest.mark.parametrize("place", range(1, len("<think>a</think>b")))
+def test_a_tag_cut_anywhere_is_a_tag(place: int) -> None:
+    whole = "<think>a</think>b"
+    assert told(whole[:place], whole[place:]) == [("thinking", "a"), ("text", "b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "passed"),
+    [
+        pytest.param("<think>hm", [("thinking", "hm")], id="thinking"),
+        pytest.param("<think>a < b", [("thinking", "a < b")], id="a bracket before something else"),
+        pytest.param("<think>a</thigh", [("thinking", "a</thigh")], id="what begins like the closing tag and is none"),
+        pytest.param("<think>a<", [("thinking", "a")], id="all but a bracket"),
+        pytest.param("<think>a</think", [("thinking", "a")], id="all but the closing tag without its end"),
+        pytest.param("<think>a</think> b", [("thinking", "a"), ("text", "b")], id="text behind the tag"),
+        pytest.param("<b>", [("text", "<b>")], id="text that begins with another tag"),
+        pytest.param("\n<thin", [], id="nothing of what may be the opening tag"),
+    ],
+)
+def test_all_goes_on_at_once_but_what_may_be_a_tag(text: str, passed: list[tuple[str, str]]) -> None:
+    pieces = Pieces()
+    ThinkTags(pieces).add_text(text)
+    assert pieces.seen == passed
+
+
 def test_other_pieces_end_the_watch_and_release_what_is_held() -> None:
     pieces = Pieces()
     tags = ThinkTags(pieces)
@@ -86,9 +111,18 @@ def test_other_pieces_end_the_watch_and_release_what_is_held() -> None:
     assert tags.is_over
 
 
-def test_reasoning_of_the_upstreams_own_ends_the_watch() -> None:
+@pytest.mark.parametrize("reasoning", [("a", ()), ("", ({"type": "reasoning.encrypted", "data": "x"},))])
+def test_reasoning_of_the_upstreams_own_ends_the_watch(reasoning: tuple[str, Any]) -> None:
     pieces = Pieces()
     tags = ThinkTags(pieces)
-    tags.add_thinking("a", ())
+    tags.add_thinking(*reasoning)
     tags.add_text("<think>b</think>")
-    assert pieces.seen == [("thinking", "a"), ("text", "<think>b</think>")]
+    assert pieces.seen == [("thinking", reasoning[0]), ("text", "<think>b</think>")]
+
+
+def test_reasoning_that_says_nothing_does_not_end_the_watch() -> None:
+    pieces = Pieces()
+    tags = ThinkTags(pieces)
+    tags.add_thinking("", ())
+    tags.add_text("<think>b</think>")
+    assert pieces.seen == [("thinking", "b")]

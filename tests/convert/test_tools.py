@@ -227,6 +227,13 @@ TYPED = [
         id="the editor, which inserts insert_text",
     ),
     pytest.param(
+        {**EDITOR, "type": "text_editor_20250429"},
+        EDITOR_KEYS | {"insert_text"},
+        ["command", "path"],
+        ["view", "create", "str_replace", "insert"],
+        id="the first editor that cannot undo",
+    ),
+    pytest.param(
         OLD_EDITOR,
         EDITOR_KEYS,
         ["command", "path"],
@@ -293,6 +300,43 @@ def test_a_typed_tool_becomes_a_function_of_its_name_with_a_schema(
     assert conversion.notes == ()
 
 
+def integers(count: int) -> dict[str, Any]:
+    return {"type": "array", "items": {"type": "integer"}, "minItems": count, "maxItems": count}
+
+
+STRING, INTEGER = {"type": "string"}, {"type": "integer"}
+
+# What clients' own code expects of each parameter, less the commands above.
+SHAPES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("action", "command", "text"), STRING),
+    **dict.fromkeys(("path", "old_path", "new_path", "file_text", "old_str", "new_str", "insert_text"), STRING),
+    **dict.fromkeys(("insert_line", "scroll_amount"), INTEGER),
+    **dict.fromkeys(("coordinate", "start_coordinate", "view_range"), integers(2)),
+    "region": integers(4),
+    "restart": {"type": "boolean"},
+    "duration": {"type": "number"},
+    "scroll_direction": {"type": "string", "enum": ["up", "down", "left", "right"]},
+}
+
+
+@pytest.mark.parametrize("typed", [pytest.param(row.values[0], id=row.id) for row in TYPED])
+def test_a_typed_tools_parameters_have_the_shapes_that_clients_expect(typed: dict[str, Any]) -> None:
+    (chat,) = tools_of(typed)
+    for name, parameter in chat["function"]["parameters"]["properties"].items():
+        told = {"description", "enum"} if name in ("action", "command") else {"description"}
+        assert {key: value for key, value in parameter.items() if key not in told} == SHAPES[name], name
+
+
+def test_each_parameter_of_a_tool_has_a_description_of_its_own() -> None:
+    """But a memory's command and a scroll's direction, whose values say it all."""
+    for chat in tools_of(BASH, EDITOR, MEMORY, COMPUTER_TOOL):
+        properties = chat["function"]["parameters"]["properties"].items()
+        told = [parameter.get("description") for name, parameter in properties if name != "scroll_direction"]
+        told = told[1:] if chat["function"]["name"] == "memory" else told
+        assert all(told)
+        assert len(set(told)) == len(told)
+
+
 def test_a_computers_screen_and_an_editors_limit_are_told_to_the_model() -> None:
     computer, editor = tools_of(COMPUTER_TOOL, {**EDITOR, "max_characters": 5000})
     assert "1024 × 768" in computer["function"]["description"]
@@ -327,6 +371,7 @@ TOOLSET = {"type": "computer_toolset_20260801"}
 
 def test_a_toolset_becomes_a_function_for_each_member_with_a_way_back() -> None:
     conversion = convert(tools=[TOOLSET, tool("screenshot")])
+    assert {tool["type"] for tool in conversion.body["tools"]} == {"function"}
     names = [tool["function"]["name"] for tool in conversion.body["tools"]]
     assert names == [*(f"computer_{member}" for member in COMPUTER), "screenshot"]
     assert conversion.tool_names["computer_left_click"] == "left_click"
@@ -370,9 +415,10 @@ def test_a_members_earlier_call_goes_by_the_same_name() -> None:
     assert conversion.body["messages"][1]["tool_calls"][0]["function"]["name"] == "browser_left_click"
 
 
-def test_a_tool_that_a_member_would_be_mistaken_for_is_refused() -> None:
+@pytest.mark.parametrize("before", [[], [{"type": "openrouter:datetime"}]], ids=["alone", "behind a server's tool"])
+def test_a_tool_that_a_member_would_be_mistaken_for_is_refused(before: list[Any]) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        tools_of(TOOLSET, tool("computer_zoom"))
+        tools_of(*before, TOOLSET, tool("computer_zoom"))
     assert caught.value.message == "tools: Tool names must be unique; two would be called 'computer_zoom'"
 
 
@@ -416,6 +462,11 @@ SERVER_TOOLS = [
             "parameters": {"max_uses": 3, "excluded_domains": ["x.example"], "user_location": LOCATION},
         },
         id="web search with its parameters",
+    ),
+    pytest.param(
+        {"type": "web_search_20250305", "name": "web_search", "max_uses": 1, "defer_loading": False},
+        {"type": "openrouter:web_search", "parameters": {"max_uses": 1}},
+        id="web search once, and nothing asked for by false",
     ),
     pytest.param(
         {
@@ -525,8 +576,11 @@ def test_tool_search_is_emulated_by_offering_every_tool() -> None:
     assert losses(conversion) == [("emulated", "tools.0"), ("emulated", "tools.2.defer_loading")]
 
 
-def test_r33_deferral_is_left_to_openrouter_when_the_request_asks_it_to_defer() -> None:
-    conversion = convert(tools=[tool("a"), tool("b", defer_loading=True)], deferred_tools={"protocol": "v1"})
+@pytest.mark.parametrize(
+    "asked", [{"deferred_tools": {"protocol": "v1"}}, {"openrouter": {"deferred_tools": {"protocol": "v1"}}}]
+)
+def test_r33_deferral_is_left_to_openrouter_when_the_request_asks_it_to_defer(asked: dict[str, Any]) -> None:
+    conversion = convert(tools=[tool("a"), tool("b", defer_loading=True)], **asked)
     assert conversion.body["tools"] == [chat_tool("a"), chat_tool("b", defer_loading=True)]
     assert conversion.notes == ()
 
@@ -589,6 +643,11 @@ BAD_CHANGES = [
         "messages.1.content.0.tool.type: 'mcp_toolset_reference' cannot be changed on this upstream, "
         "only tools by name",
         id="an MCP server's",
+    ),
+    pytest.param(
+        {**defined(A), "type": "tool_removal"},
+        "messages.1.content.0.tool.type: 'tool_definition' cannot be changed on this upstream, only tools by name",
+        id="one removed by a definition",
     ),
     *(
         pytest.param(
