@@ -349,8 +349,9 @@ async def test_without_redis_only_threads_are_refused_and_tool_loops_go_on(
 async def test_a_conversation_outlives_a_restart_of_redis(simulator: Simulator, tmp_path: Path) -> None:
     async with EmbeddedServer(tmp_path) as server, two_front_ends(simulator, server.url) as (one, two):
         first = await begin(one, system="Be brief.")
-        while (await info(server.url))["aof_buffer_length"]:  # a flush of the disk can hold up a write for two seconds
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):  # a flush of the disk can hold up a write for two seconds
+            while (await info(server.url))["aof_buffer_length"]:
+                pass
         assert server._process is not None
         server._process.kill()
         assert (await insist(two, on(first), "thread_unsupported_request", "second"))[0] == 200
