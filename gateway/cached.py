@@ -30,6 +30,7 @@ from gateway.cache.store import CacheStore, Lock, Place, to_tag
 from gateway.context import Context, UsageRecord
 from gateway.convert import events
 from gateway.convert.response import Origin
+from gateway.convert.validation.depth import check_depth
 from gateway.errors import GatewayError, InternalError, UpstreamError
 from gateway.exchange import CLIENT_GONE, Exchange, Plan, Prompt, note_error
 from gateway.ids import message_id
@@ -160,6 +161,7 @@ class CachedExchange:
         """The stored answer, or a flight that is to be entered as a context. Raises as `Exchange.plan`."""
         begun = self.clock()
         route = self.exchange.table.resolve(prompt.request["model"])
+        check_depth(prompt.request)
         name = fingerprint(self.secret, context, route, prompt.request)
         fresh, is_away = demand.verb == "refresh", False
         if not fresh:

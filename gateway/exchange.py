@@ -28,6 +28,7 @@ from gateway.convert.request import Conversion, to_chat_request
 from gateway.convert.response import Answered, Origin, to_message
 from gateway.convert.stream import MessageStream
 from gateway.convert.usage import requested_ttl
+from gateway.convert.validation.depth import to_json, too_deep
 from gateway.errors import GatewayError, UpstreamError
 from gateway.pulse import Pulse
 from gateway.relay import Pace, Relay, Sink
@@ -88,20 +89,26 @@ class Exchange:
 
     def plan(self, context: Context, prompt: Prompt, record: UsageRecord) -> Plan:
         """Route and convert. Raises InvalidRequest for what this upstream cannot be asked; nothing was sent then."""
+        try:
+            return self._plan(context, prompt, record)
+        except orjson.JSONEncodeError:
+            raise too_deep(prompt.request) from None
+
+    def _plan(self, context: Context, prompt: Prompt, record: UsageRecord) -> Plan:
+        """Raises JSONEncodeError for what nests too deeply."""
         request = prompt.request
         route = self.table.resolve(request["model"])
         record.model, record.upstream, record.dialect = route.requested, route.upstream.name, route.dialect
         record.upstream_model = route.target.model
         record.stream = bool(request.get("stream"))
         conversion = to_chat_request(request, route.target, self.keyring, context.session_id)
+        body = to_json(conversion.body)
         record.notes = [f"{note.kind}:{note.field}" for note in (*prompt.notes, *conversion.notes)]
         estimate = self.calibration.estimate(record, request, prompt.body_size)
         if conversion.applied_edits:
             record.size_estimate = record.text_estimate = None  # the upstream counts a shorter prompt
         reply = to_reply(context, prompt, route, conversion, self.keyring, estimate)
-        return Plan(
-            route, conversion, orjson.dumps(conversion.body), reply, record, prewarms=request.get("max_tokens") == 0
-        )
+        return Plan(route, conversion, body, reply, record, prewarms=request.get("max_tokens") == 0)
 
     async def answer(self, plan: Plan) -> Answered:
         """The whole message. Raises GatewayError when no attempt gave one."""

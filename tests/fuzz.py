@@ -26,6 +26,7 @@ from gateway.convert.stream import MessageStream
 from gateway.convert.token_profiles import to_profile
 from gateway.convert.usage import requested_ttl
 from gateway.convert.validation import check_count_tokens_request, check_messages_request
+from gateway.convert.validation.depth import check_depth, to_json
 from gateway.errors import GatewayError, InvalidRequest, UpstreamError
 from tests.convert import conversions as ways
 from tests.convert.golden_cases import CASES
@@ -134,17 +135,28 @@ def use_body(raw: bytes, random: Random) -> str:
         request, _ = check_messages_request(body, version=version, betas=frozenset())
     except InvalidRequest:
         return "refused"
-    before = orjson.dumps(request)
     try:
+        before = orjson.dumps(request)
         conversion = to_chat_request(request, target, ways.KEYRING, random.choice((None, "session")))
+        assert orjson.loads(to_json(conversion.body)) == orjson.loads(orjson.dumps(conversion.body))
     except InvalidRequest:
         return "cannot be carried"
+    except orjson.JSONEncodeError:
+        return refuse_depth(request)
     assert orjson.dumps(request) == before, "a conversion changed its request"
     assert conversion.body["model"] == target.model
     assert conversion.body["messages"]
     assert orjson.dumps(to_streamed(without_reasoning(conversion.body), target))
     assert requested_ttl(request) in ("5m", "1h")
     return "converted"
+
+
+def refuse_depth(request: Any) -> str:
+    try:
+        check_depth(request)
+    except InvalidRequest:
+        return "nests too deeply"
+    raise AssertionError("what could not be written is not too deep")
 
 
 def count_tokens(body: Any, version: str, model: str) -> None:

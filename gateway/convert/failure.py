@@ -132,6 +132,8 @@ UNSAFE = re.compile(
 )
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 TYPE_LIMIT = 64
+MAX_ALTERNATIVES = 3
+MODEL_NAME = re.compile(r"~?[\w.-]{1,64}(?:/[\w.-]{1,64})?(?::[\w-]{1,32})?", re.ASCII)
 
 
 def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
@@ -186,11 +188,18 @@ def _to_error(status: int, fields: Mapping[str, Any], retry_after: float | None,
     if retry_after is None and isinstance(wait, int | float) and wait >= 0:
         retry_after = min(float(wait), MAX_RETRY_AFTER)
     return kind(
-        message or "The upstream refused the request.",
+        (message or "The upstream refused the request.") + _alternatives(availability.get("fallback_models")),
         retry_after=retry_after,
         should_retry=retryable if isinstance(retryable, bool) else None,
         details={"upstream_error_type": error_type} if error_type else None,
     )
+
+
+def _alternatives(models: Any) -> str:
+    """The models that OpenRouter says would answer instead, for whoever reads the message."""
+    names = [name for name in models if isinstance(name, str)] if isinstance(models, list) else []
+    known = [name for name in names if MODEL_NAME.fullmatch(name)][:MAX_ALTERNATIVES]
+    return f" (available instead: {', '.join(known)})" if known else ""
 
 
 def _error_type(fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:

@@ -50,7 +50,8 @@ class Conversion:
 def to_chat_request(
     request: MessagesRequest, target: Target, keyring: Keyring, session_id: str | None = None
 ) -> Conversion:
-    """Raises InvalidRequest, naming the field, for what this upstream cannot do and no note would make good.
+    """Raises InvalidRequest, naming the field, for what this upstream cannot do and no note would make good, and
+    JSONEncodeError for a tool call's input that nests deeper than can be written.
 
     `session_id` is what the client's headers say; OpenRouter keeps a session with one provider, whose cache is warm.
     """

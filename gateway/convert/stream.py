@@ -115,7 +115,13 @@ class MessageStream:
 
     def feed(self, piece: bytes) -> bytes:
         """Convert one network read. Never raises: a failure is in `failure`, what was whole before it is returned."""
-        return self._guarded(self._read, piece)
+        if self.failure is not None or self.done:
+            return b""
+        try:
+            self._read(piece)
+        except GatewayError as error:
+            self.failure = error
+        return self._take()
 
     def end(self) -> bytes:
         """The upstream's stream is over. Without a finish reason or `[DONE]` that is a failure, never a silent end."""
@@ -129,11 +135,11 @@ class MessageStream:
             self.failure = self.failure or error
         return b""
 
-    def _guarded(self, step: Callable[..., None], *piece: bytes) -> bytes:
+    def _guarded(self, step: Callable[[], None]) -> bytes:
         if self.failure is not None or self.done:
             return b""
         try:
-            step(*piece)
+            step()
         except GatewayError as error:
             self.failure = error
         return self._take()

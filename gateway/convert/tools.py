@@ -220,7 +220,7 @@ def _to_server_tool(tool: Mapping[str, Any], path: str, scope: Scope) -> OtherTo
     chat_type, names = SERVER_TOOLS[family]
     parameters: dict[str, Any] = {}
     for key, value in tool.items():
-        if key in SERVER_TOOL_LABELS or value in (None, False):
+        if key in SERVER_TOOL_LABELS or value is None or value is False:
             continue
         if key in names:
             parameters[names[key]] = to_slug(value) if key == "model" else value

@@ -6,7 +6,6 @@ brought. What comes before anyone reads is held, and the socket paused above HEL
 
 import asyncio
 from collections.abc import Callable, Mapping
-from math import inf
 from types import TracebackType
 from typing import Final
 
@@ -203,15 +202,22 @@ class SocketAnswer:
             self._fail(UpstreamError(self._parser.fault))
         elif part is Part.END:
             self._let_go(reusable=self._parser.reusable)
+        elif self._paused or self._held_size > HELD_LIMIT:
+            connection.read_on(False)
+            self._watch(None)
         else:
-            wanted = not self._paused and self._held_size <= HELD_LIMIT
-            connection.read_on(wanted)
-            self._watch(self._timeouts.idle if wanted else None)
+            if connection.paused:
+                connection.read_on(True)
+            self._watch(self._timeouts.idle)
 
     def _watch(self, seconds: float | None) -> None:
-        if self._connection is not None:
-            soon = inf if seconds is None else self._connection.loop.time() + seconds
-            self._connection.watchdog.watch(min(soon, self._ends_at))
+        connection, deadline = self._connection, self._ends_at
+        if connection is None:
+            return
+        if seconds is not None:
+            soon = connection.loop.time() + seconds
+            deadline = soon if soon < deadline else deadline
+        connection.watchdog.watch(deadline)
 
     def _fail(self, error: BaseException) -> None:
         if self._connection is not None:

@@ -34,7 +34,7 @@ class Keeper(Protocol):
 class Connection(asyncio.Protocol):
     """A socket. `used` says whether it carried an answer before, so that the upstream may have closed it meanwhile."""
 
-    __slots__ = ("_answer", "_keeper", "_max_idle", "_paused", "_transport", "_unsent", "loop", "used", "watchdog")
+    __slots__ = ("_answer", "_keeper", "_max_idle", "_transport", "_unsent", "loop", "paused", "used", "watchdog")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, keeper: Keeper, max_idle: float) -> None:
         self.loop = loop
@@ -44,7 +44,7 @@ class Connection(asyncio.Protocol):
         self._max_idle = max_idle
         self._transport: asyncio.Transport | None = None
         self._answer: Carried | None = None
-        self._paused = False
+        self.paused = False
         self._unsent = 0  # bytes of request in the transport's buffer when last looked at
 
     @property
@@ -64,9 +64,9 @@ class Connection(asyncio.Protocol):
 
     def read_on(self, wanted: bool) -> None:
         """Read from the socket, or stop."""
-        if wanted == (not self._paused) or self._transport is None:
+        if wanted == (not self.paused) or self._transport is None:
             return
-        self._paused = not wanted
+        self.paused = not wanted
         if wanted:
             self._transport.resume_reading()
         else:

@@ -156,17 +156,23 @@ class AnswerParser:
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of body in `data`, in one piece."""
-        room = self._max_header_bytes - self._unyielding
-        if self.part is Part.HEAD and len(data) > room:
-            self._parse(data[:room])
-            data = data[room:]
-            if self.part is Part.HEAD:
-                self._break(header_too_large(self._max_header_bytes).message)
-        if self.part in (Part.HEAD, Part.BODY):
+        if self.part is Part.HEAD:
+            data = self._without_excess(data)
+        if self.part is Part.BODY or self.part is Part.HEAD:
             self._parse(data)
         else:
             self.reusable = False  # bytes behind the answer
         return self._take_pieces()
+
+    def _without_excess(self, data: bytes) -> bytes:
+        """What is left when a header may not take more than it has; a header that goes on breaks the answer."""
+        room = self._max_header_bytes - self._unyielding
+        if len(data) <= room:
+            return data
+        self._parse(data[:room])
+        if self.part is Part.HEAD:
+            self._break(header_too_large(self._max_header_bytes).message)
+        return data[room:]
 
     def finish(self) -> None:
         """The upstream closed the connection in good order: the proper end only of a body that has no length."""

@@ -381,6 +381,22 @@ def test_availability(case: str) -> None:
     assert (error.retry_after, error.should_retry) == hints
 
 
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        (["acme/a", "b:free"], "full (available instead: acme/a, b:free)"),
+        (["m1", "m2", "m3", "m4"], "full (available instead: m1, m2, m3)"),
+        ([7, None, "two words", "x" * 65, "http://host/path", "a/b"], "full (available instead: a/b)"),
+        ([], "full"),
+        ("acme/a", "full"),
+        (None, "full"),
+    ],
+)
+def test_the_models_that_would_answer_instead_are_told(models: Any, told: str) -> None:
+    body = {"error": {"http_status": 503, "message": "full", "availability": {"fallback_models": models}}}
+    assert failed(503, body).message == told
+
+
 @pytest.mark.parametrize("availability", [None, [], "x", 5])
 def test_availability_of_another_shape_says_nothing(availability: Any) -> None:
     error = failed(503, error_body(availability=availability))
@@ -454,7 +470,7 @@ def test_a_refusal_of_replayed_reasoning_is_recognised(message: str, expected: b
 FIELDS = st.sampled_from(
     [
         *("error", "code", "http_status", "message", "metadata", "error_type", "raw", "reasons", "type", "object"),
-        *("detail", "availability", "retry_after", "retryable"),
+        *("detail", "availability", "retry_after", "retryable", "fallback_models"),
     ]
 )
 JSON = st.recursive(

@@ -162,6 +162,7 @@ STRICT = [
     ("gemini-3-flash", "effort", ("none", "minimal", "low", "medium", "high"), "max_tokens", 4, None),
     ("deepseek-v4", "none", (), "max_tokens", 4, "reasoning_content"),
     ("qwen-next", "none", (), "max_tokens", 4, None),
+    ("someone/o7-like", "none", (), "max_tokens", 4, None),
 ]
 
 

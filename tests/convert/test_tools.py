@@ -483,6 +483,11 @@ SERVER_TOOLS = [
         id="web fetch",
     ),
     pytest.param(
+        {"type": "web_fetch_20250910", "name": "web_fetch", "max_content_tokens": 0, "citations": None},
+        {"type": "openrouter:web_fetch", "parameters": {"max_content_tokens": 0}},
+        id="a limit of nothing",
+    ),
+    pytest.param(
         {"type": "advisor_20260301", "name": "advisor", "model": "claude-opus-4-5", "max_tokens": 9},
         {
             "type": "openrouter:advisor",

@@ -1,5 +1,7 @@
 """Shape and parameters of a request: what is refused, in which words, and what passes untouched."""
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -7,7 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.convert.notes import Note
+from gateway.convert.request import to_chat_request
 from gateway.convert.validation import check_count_tokens_request
+from gateway.convert.validation.depth import check_depth, to_json
 from gateway.convert.validation.request import MESSAGES
 from gateway.errors import InvalidRequest
 from tests.convert.bodies import (
@@ -27,6 +31,7 @@ from tests.convert.bodies import (
     tool,
     user,
 )
+from tests.convert.conversions import CLAUDE, KEYRING
 
 INTERLEAVED = frozenset({"interleaved-thinking-2025-05-14"})
 
@@ -415,41 +420,60 @@ def nested(levels: int) -> Any:
     return value
 
 
+def written(request: Any) -> bytes:
+    """What goes upstream of a body that was found to be valid. Raises JSONEncodeError."""
+    return to_json(to_chat_request(check(request)[0], CLAUDE, KEYRING).body)
+
+
 def test_64_levels_within_a_schema_and_an_input_are_accepted() -> None:
     conversation = [user("a"), assistant(call(input=nested(64))), user(result())]
-    check(body(tools=[tool(input_schema={"type": "object", **nested(64)})], messages=conversation))
+    request = body(tools=[tool(input_schema={"type": "object", **nested(64)})], messages=conversation)
+    check_depth(request)
+    assert b'{"a":' * 63 in written(request)
 
 
-DEEP = {
+DEEP: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a tool's schema": (
         lambda deep: body(tools=[tool(input_schema={"type": "object", "properties": deep})]),
-        "tools.0.input_schema.properties.a: nested more than 72 levels deep",
+        "tools.0.input_schema.properties.a",
     ),
     "a call's input": (
-        lambda deep: body(messages=[user("a"), assistant(call(input=deep))]),
-        "messages.1.content.0.input: nested more than 72 levels deep",
+        lambda deep: body(messages=[user("a"), assistant(call(input=deep)), user(result())]),
+        "messages.1.content.0.input",
     ),
     "a key that no type lists": (
         lambda deep: body(messages=[user(text("a", mood=deep))]),
-        "messages.0.content.0.mood: nested more than 72 levels deep",
+        "messages.0.content.0.mood",
     ),
-    "an unknown field": (lambda deep: body(zeta=deep), "zeta.a.a.a.a: nested more than 72 levels deep"),
-    "a list of lists": (
-        lambda deep: body(zeta=[[deep]]),
-        "zeta.0.0.a.a: nested more than 72 levels deep",
-    ),
+    "an unknown field": (lambda deep: body(zeta=deep), "zeta.a.a.a.a"),
+    "a list of lists": (lambda deep: body(zeta=[[deep]]), "zeta.0.0.a.a"),
 }
 
 
-@pytest.mark.parametrize(("place", "message"), DEEP.values(), ids=DEEP.keys())
+@pytest.mark.parametrize(("place", "path"), DEEP.values(), ids=DEEP.keys())
 @pytest.mark.parametrize("levels", [80, 300, 1000])
-def test_deeper_nesting_is_refused_with_the_start_of_its_path(place: Any, message: str, levels: int) -> None:
-    assert refusal(place(nested(levels))) == message
+def test_deeper_nesting_is_refused_with_the_start_of_its_path(place: Any, path: str, levels: int) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{re.escape(path)}: nested more than 72 levels deep$"):
+        check_depth(place(nested(levels)))
+
+
+@pytest.mark.parametrize(
+    ("case", "levels"), [("a tool's schema", 80), ("a tool's schema", 1000), ("a call's input", 300)]
+)
+def test_deeper_nesting_is_not_written(case: str, levels: int) -> None:
+    with pytest.raises(orjson.JSONEncodeError):
+        written(DEEP[case][0](nested(levels)))
+
+
+@pytest.mark.parametrize("case", ["a key that no type lists", "an unknown field", "a list of lists"])
+def test_what_is_left_out_may_nest_as_it_likes(case: str) -> None:
+    assert b'{"a":' not in written(DEEP[case][0](nested(1000)))
 
 
 def test_a_body_that_could_not_be_written_again_is_refused() -> None:
     """Not what orjson parses; and still no crash."""
-    assert refusal(body(trace={"a": 2**70})) == "body: nested more than 72 levels deep"
+    with pytest.raises(InvalidRequest, match=r"^body: nested more than 72 levels deep$"):
+        check_depth(body(trace={"a": 2**70}))
 
 
 WIDE = {

@@ -2,6 +2,8 @@
 
 import base64
 import gzip
+import json
+from itertools import product
 from typing import Any
 
 import aiohttp
@@ -18,12 +20,12 @@ PNG = base64.b64decode(
 )
 
 
-async def post(live: Live, body: Any, **headers: str) -> tuple[int, Any, Any]:
+async def post(live: Live, body: Any, path: str = "/v1/messages", **headers: str) -> tuple[int, Any, Any]:
     """Status, headers and JSON of a plain HTTP request with a valid key."""
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     async with (
         aiohttp.ClientSession() as session,
-        session.post(live.url + "/v1/messages", data=data, headers={"x-api-key": KEY, **headers}) as response,
+        session.post(live.url + path, data=data, headers={"x-api-key": KEY, **headers}) as response,
     ):
         return response.status, response.headers, await response.json()
 
@@ -206,6 +208,36 @@ async def test_bad_requests(simulator: Any, body: Any, headers: dict[str, str], 
     assert got == status
     assert message in answer["error"]["message"]
     assert simulator.requests() == []
+
+
+def nested(levels: int) -> dict[str, Any]:
+    return {} if levels == 1 else {"a": nested(levels - 1)}
+
+
+def to_deep(place: str, levels: int) -> dict[str, Any]:
+    """A request long enough for its tokens to be counted as a sample, with something deep in one place."""
+    deep = nested(levels)
+    words = {"role": "user", "content": "some words " * 100}
+    call = {"type": "tool_use", "id": "t1", "name": "look", "input": deep if place == "input" else {}}
+    answer: dict[str, Any] = {"type": "tool_result", "tool_use_id": "t1", "content": "x"}
+    tool = {"name": "look", "input_schema": {"type": "object", "properties": deep if place == "schema" else {}}}
+    turns = [words, {"role": "assistant", "content": [call]}, {"role": "user", "content": [answer]}]
+    body = {**HELLO, "messages": turns}
+    body["tools"] = [tool | ({"mood": deep} if place == "unlisted" else {})]
+    return body | ({"zeta": deep} if place == "unknown" else {})
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("cache", ["bypass", "use"])
+async def test_whatever_nests_too_deeply_is_refused_or_left_out(live: Live, path: str, cache: str) -> None:
+    for place, levels in product(("schema", "input", "unlisted", "unknown"), (80, 400, 900)):
+        body = json.dumps(to_deep(place, levels)).encode()
+        status, _, answer = await post(live, body, path, **{"x-gateway-cache": cache})
+        if status == 200:
+            assert place in ("unlisted", "unknown") or (place, levels) == ("input", 80)
+        else:
+            assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+            assert "nested more than 72 levels deep" in answer["error"]["message"]
 
 
 async def test_a_gzipped_request_is_read(live: Live) -> None:

@@ -46,7 +46,8 @@ def check_messages_request(
     """The request in `body`, which is the same data, and what of it is dropped or changed.
 
     `version` and `betas` are those of the client's headers. Unknown top-level fields are dropped with a note, or
-    refused if `strict`. Raises InvalidRequest, and nothing else for anything that orjson can parse.
+    refused if `strict`. Raises InvalidRequest, and nothing else for anything that orjson can parse. How deep the body
+    nests is found when the chat request is made of it and written.
     """
     fields, notes = _known_fields(body, version, strict)
     request = cast(MessagesRequest, _check_shape(MESSAGES, fields))
@@ -58,6 +59,7 @@ def check_count_tokens_request(
 ) -> tuple[CountTokensRequest, list[Note]]:
     """As `check_messages_request`, for a prompt whose reply is not asked for: `max_tokens` may be absent."""
     fields, notes = _known_fields(body, version, strict)
+    check_depth(fields)
     request = cast(CountTokensRequest, _check_shape(COUNT_TOKENS, fields))
     return request, notes + _check_rules(request, version, betas)
 
@@ -66,7 +68,6 @@ def _known_fields(body: object, version: str, strict: bool) -> tuple[dict[str, A
     """The body without unknown fields; unsupported ones that ask for nothing go without a note."""
     if not isinstance(body, dict):
         raise InvalidRequest("The request body must be a JSON object.")
-    check_depth(body)
     if not DOUBTFUL_FIELDS.isdisjoint(body):
         refuse_unsupported(body)
     refuse_sampling(body, version)
