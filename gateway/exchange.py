@@ -64,6 +64,13 @@ class Plan:
     record: UsageRecord
     prewarms: bool = False  # max_tokens is 0: the prompt is to be cached upstream, and no answer shown
 
+    def forget_prompt(self) -> None:
+        """Nothing will be sent again. A long prompt is larger than all else that a stream holds while it lasts."""
+        self.body, self.conversion = b"", NOTHING
+
+
+NOTHING = Conversion({"model": "", "messages": []})
+
 
 # What a pre-warming request gets; a chat upstream has generated one token, which nobody asked for.
 EMPTY_ANSWER: dict[str, Any] = {"content": [], "stop_reason": "max_tokens", "stop_sequence": None, "stop_details": None}
@@ -170,7 +177,7 @@ class Exchange:
     async def _relay(self, plan: Plan, answer: Answer, sink: Sink) -> None:
         begun = time.monotonic()
         stream = MessageStream(plan.reply, opened=sink.committed)
-        relay = Relay(answer, stream, sink, self.pace, time.monotonic)
+        relay = Relay(answer, stream, sink, self.pace, time.monotonic, plan.forget_prompt)
         self.pulse.join(relay)
         try:
             await relay.run()

@@ -55,6 +55,7 @@ class Relay:
 
     __slots__ = (
         "_answer",
+        "_begun",
         "_clock",
         "_pace",
         "_paused_at",
@@ -66,9 +67,17 @@ class Relay:
     )
 
     def __init__(
-        self, answer: Answer, stream: MessageStream, sink: Sink, pace: Pace, clock: Callable[[], float]
+        self,
+        answer: Answer,
+        stream: MessageStream,
+        sink: Sink,
+        pace: Pace,
+        clock: Callable[[], float],
+        begun: Callable[[], None],
     ) -> None:
+        """`begun` is told of the first content, after which nothing can be tried again."""
         self._answer = answer
+        self._begun = begun
         self._sink = sink
         self._pace = pace
         self._clock = clock
@@ -129,6 +138,7 @@ class Relay:
         if data:
             if self.first_content is None:
                 self.first_content = self._clock()
+                self._begun()
             self._write(data)
 
     def _write(self, data: bytes) -> None:

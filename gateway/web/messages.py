@@ -46,18 +46,26 @@ async def stream_message(request: web.Request) -> web.StreamResponse:
 
 async def _message(request: web.Request, *, streamed: bool = False) -> web.StreamResponse:
     context = to_context(request)
-    body = await read_body(request, request.app[SETTINGS].max_body_bytes)
-    parsed = parse_json(body)
-    if len(body) > LARGE_BODY:
-        await asyncio.sleep(0)
+    parsed, size = await _read(request)
     if streamed and isinstance(parsed, dict):
         parsed["stream"] = True
     threads = request.app[THREADS]
     if threads is None or not has_thread(parsed):
-        return await _reply(request, context, to_prompt(parsed, len(body), context))
-    async with threads.turn(context, cast(dict[str, Any], parsed), len(body)) as turn:
-        prompt = to_prompt(turn.request, len(body) + turn.held_bytes, context)
+        reply = _reply(request, context, to_prompt(parsed, size, context))
+        del parsed  # a stream may last for minutes, and its prompt take megabytes: nothing here holds it meanwhile
+        return await reply
+    async with threads.turn(context, cast(dict[str, Any], parsed), size) as turn:
+        prompt = to_prompt(turn.request, size + turn.held_bytes, context)
         return await _reply(request, context, prompt, turn)
+
+
+async def _read(request: web.Request) -> tuple[object, int]:
+    """The body, parsed, and its size in bytes."""
+    body = await read_body(request, request.app[SETTINGS].max_body_bytes)
+    parsed = parse_json(body)
+    if len(body) > LARGE_BODY:
+        await asyncio.sleep(0)
+    return parsed, len(body)
 
 
 def to_prompt(parsed: object, size: int, context: Context) -> Prompt:
@@ -76,16 +84,19 @@ def parse_json(body: bytes) -> object:
 async def _reply(
     request: web.Request, context: Context, prompt: Prompt, turn: Turn | None = None
 ) -> web.StreamResponse:
-    exchange = request.app[EXCHANGE]
+    exchange, streams = request.app[EXCHANGE], bool(prompt.request.get("stream"))
     if prompt.body_size > LARGE_BODY:
         await asyncio.sleep(0)
     cache, asked = request.app[CACHE], request.headers.get(CACHE_HEADER)
     if cache is not None and (asked is not None or not cache.policy.waits_to_be_asked):
         demand = cache.demand(asked, context, prompt)
         if demand is not None and not demand.bypasses:
-            return await _cached_reply(request, await cache.ask(context, prompt, demand), context, prompt, turn)
+            found = await cache.ask(context, prompt, demand)
+            del prompt
+            return await _cached_reply(request, found, context, turn, streams=streams)
     plan = exchange.plan(context, prompt, UsageRecord(context))
-    if not prompt.request.get("stream"):
+    del prompt
+    if not streams:
         return await _answer(request, exchange, plan, turn)
     headers = chain(plan_headers(plan), [(CACHE_HEADER, "bypass")])
     return await _stream(request, context, headers, partial(exchange.stream, plan), turn)
@@ -124,9 +135,8 @@ async def _answer(request: web.Request, exchange: Exchange, plan: Plan, turn: Tu
 
 
 async def _cached_reply(
-    request: web.Request, found: Hit | Shared, context: Context, prompt: Prompt, turn: Turn | None
+    request: web.Request, found: Hit | Shared, context: Context, turn: Turn | None, *, streams: bool
 ) -> web.StreamResponse:
-    streams = bool(prompt.request.get("stream"))
     if isinstance(found, Hit):
         facts = found.entry.facts
         headers = [*route_headers(found.route, facts.notes), *cache_headers("hit", found.fingerprint)]

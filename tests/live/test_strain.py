@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -117,6 +118,29 @@ async def test_a_client_that_never_reads_holds_the_upstream_back(simulator: Simu
         writer.close()
     server.close()
     await server.wait_closed()
+
+
+async def test_a_stream_that_has_begun_holds_its_prompt_no_longer(simulator: Simulator) -> None:
+    """Held, as text and as objects, it would be four megabytes a stream."""
+    turns = [{"role": role, "content": "word " * 200} for _ in range(500) for role in ("user", "assistant")]
+    ask = {**ASK, "stream": True, "messages": [*turns, {"role": "user", "content": "Go on."}]}
+    async with front_end(simulator) as (live, started):
+        open_streams = []
+        for number in range(44):
+            simulator.script(stream_script(chunk("first"), Hold()))
+            reader, writer = await open_raw(live, ask)
+            await read_until(reader, b"first")
+            open_streams.append(writer)
+            if number == 3:
+                before = resident_bytes(started.process.pid)
+        assert resident_bytes(started.process.pid) - before < 40 * 1_000_000
+        for writer in open_streams:
+            writer.close()
+
+
+def resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 async def test_sigterm_lets_streams_finish_and_the_process_ends_well(simulator: Simulator) -> None:
