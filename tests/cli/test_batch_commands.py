@@ -172,11 +172,18 @@ async def test_progress_of_another_server_comes_from_its_counts(fake: FakeBatche
     assert progress[-1] == {"event": "progress", "label": "requests", "done": 5, "total": 5}
 
 
+def heed_ctrl_c() -> None:
+    """A shell has what it runs in the background ignore it, with all that this runs in turn, these tests included."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 async def test_ctrl_c_keeps_the_batch_and_says_how_to_go_on(whole: Live, tmp_path: Path) -> None:
     path = write(tmp_path / "slow.jsonl", *[request_line(f"q-{n}", model="sim/stream-2-d400") for n in range(3)])
     command = (sys.executable, "-m", "gateway", "batch", "run", str(path), "--json")
     environment = {**os.environ, "ANTHROPIC_BASE_URL": whole.url, "ANTHROPIC_API_KEY": KEY}
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, preexec_fn=heed_ctrl_c
+    )
     assert process.stdout is not None
     while b'"created"' not in await process.stdout.readline():
         pass
