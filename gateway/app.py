@@ -5,8 +5,8 @@ to come in, and what is in flight may finish within the drain time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from gateway.cache.upkeep import CacheUpkeep
 from gateway.cached import CachedExchange
 from gateway.exchange import Exchange
 from gateway.health import Health
-from gateway.logs import FLUSH_SECONDS, BufferedLogger
+from gateway.logs import BufferedLogger, flush_regularly
 from gateway.memory import settle_memory
 from gateway.metrics import merged_metrics, render_metrics
 from gateway.parts import (
@@ -138,8 +138,8 @@ async def running(
             health=Health(),
         )
         if output is not None:
-            await stack.enter_async_context(_background(_flush_regularly(output)))
-        await stack.enter_async_context(_background(gateway.exchange.pulse.run()))
+            await stack.enter_async_context(background(flush_regularly(output)))
+        await stack.enter_async_context(background(gateway.exchange.pulse.run()))
         await stack.enter_async_context(background(watch_loop()))
         await stack.enter_async_context(background(Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()))
         if batch_server is not None:
@@ -183,21 +183,3 @@ async def _listening(
             await asyncio.sleep(ACCEPT_GRACE)
     finally:
         await runner.cleanup()
-
-
-@asynccontextmanager
-async def _background(coroutine: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """A task that lives as long as the context, and whose end is awaited."""
-    task = asyncio.create_task(coroutine)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _flush_regularly(output: BufferedLogger) -> None:
-    while True:
-        await asyncio.sleep(FLUSH_SECONDS)
-        output.flush()

@@ -4,6 +4,7 @@ A flush per line costs more than making the line, so lines are collected and flu
 errors are flushed at once. Nothing that a client or an upstream wrote is logged but ids, names and numbers.
 """
 
+import asyncio
 import atexit
 import contextlib
 import logging
@@ -54,6 +55,13 @@ class BufferedLogger:
 
     debug = info = msg = _log
     warning = error = critical = exception = _log_now
+
+
+async def flush_regularly(output: BufferedLogger) -> None:
+    """The timer that a logger's lines wait for; to be run as long as it is used."""
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        output.flush()
 
 
 def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> BufferedLogger:

@@ -14,7 +14,7 @@ from typing import NoReturn
 import structlog
 
 from gateway.errors import GatewayError
-from gateway.logs import FLUSH_SECONDS, BufferedLogger, configure_logs
+from gateway.logs import BufferedLogger, configure_logs, flush_regularly
 from gateway.memory import settle_memory
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
@@ -90,12 +90,6 @@ def parent_is_gone(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
     """The parent never writes: what can be read from its pipe is the end of it."""
     loop.remove_reader(sys.stdin)
     stop.signalled()
-
-
-async def flush_regularly(output: BufferedLogger) -> None:
-    while True:
-        await asyncio.sleep(FLUSH_SECONDS)
-        output.flush()
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -54,7 +54,7 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     if not isinstance(completion, dict):
         raise UpstreamError("The upstream answered with something that is not a chat completion.")
     choice = _checked_choice(completion, reply)
-    finish = Finish(said=True)
+    finish = Finish()
     finish.note(choice)
     error = broken_finish(finish)
     if error is not None:

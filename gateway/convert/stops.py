@@ -80,7 +80,7 @@ class StopScan:
             position, sequence = found
             self._held = ""
             return text[:position], sequence
-        keep = max((_overlap(text, sequence) for sequence in self._sequences), default=0)
+        keep = max((overlap(text, sequence) for sequence in self._sequences), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], None
 
@@ -103,7 +103,7 @@ def _first_match(text: str, sequences: Sequence[str]) -> tuple[int, str] | None:
     return start, sequence
 
 
-def _overlap(text: str, sequence: str) -> int:
+def overlap(text: str, sequence: str) -> int:
     """How many characters at the end of `text` could begin `sequence`."""
     longest = min(len(text), len(sequence) - 1)
     return next((size for size in range(longest, 0, -1) if text.endswith(sequence[:size])), 0)

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.convert.pieces import PieceTarget
 from gateway.convert.reply import Reply
+from gateway.convert.stops import overlap
 from gateway.schemas.openai import ReasoningEntry
 
 OPENING = "<think>"
@@ -90,7 +91,7 @@ class ThinkTags:
                 self.inner.add_thinking(thinking, ())
             self._held, self._place = text, Place.GAP
             return
-        keep = next((size for size in range(len(CLOSING) - 1, 0, -1) if thinking.endswith(CLOSING[:size])), 0)
+        keep = overlap(thinking, CLOSING)
         passed, self._held = thinking[: len(thinking) - keep], thinking[len(thinking) - keep :]
         if passed:
             self.inner.add_thinking(passed, ())

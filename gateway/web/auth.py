@@ -1,4 +1,4 @@
-"""From a request's headers to who sends it and under which rules: one frozen context."""
+"""From a request's headers to who sends it and under which rules: one context."""
 
 import re
 

@@ -130,8 +130,8 @@ async def _answer(request: web.Request, exchange: Exchange, plan: Plan, turn: Tu
     if turn is not None:
         await turn.keep(answered.message)
     origin = answered.origin
-    headers = [*plan_headers(plan), *origin_headers(origin.model, origin.provider, origin.cost)]
-    return MessageReply(request, answered.message, [*headers, (CACHE_HEADER, "bypass")])
+    told = origin_headers(origin.model, origin.provider, origin.cost)
+    return MessageReply(request, answered.message, chain(plan_headers(plan), told, [(CACHE_HEADER, "bypass")]))
 
 
 async def _cached_reply(

@@ -121,7 +121,7 @@ async def test_a_client_that_never_reads_holds_the_upstream_back(simulator: Simu
 
 
 async def test_a_stream_that_has_begun_holds_its_prompt_no_longer(simulator: Simulator) -> None:
-    """Held, as text and as objects, it would be four megabytes a stream."""
+    """Held, as text and as objects, it would be over two megabytes a stream."""
     turns = [{"role": role, "content": "word " * 200} for _ in range(500) for role in ("user", "assistant")]
     ask = {**ASK, "stream": True, "messages": [*turns, {"role": "user", "content": "Go on."}]}
     async with front_end(simulator) as (live, started):
