@@ -5,7 +5,7 @@ to come in, and what is in flight may finish within the drain time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from gateway.access.keys import ClientKeys
+from gateway.batches.server import BatchServer
 from gateway.batches.store import BatchStore
 from gateway.cache.upkeep import CacheUpkeep
 from gateway.cached import CachedExchange
@@ -34,6 +35,7 @@ from gateway.parts import (
     to_upstream,
 )
 from gateway.settings import Settings
+from gateway.tally import settle_regularly
 from gateway.tasks import Repeated, background
 from gateway.threads.turns import Threads
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
@@ -139,13 +141,8 @@ async def running(
         )
         if output is not None:
             await stack.enter_async_context(background(flush_regularly(output)))
-        await stack.enter_async_context(background(gateway.exchange.pulse.run()))
-        await stack.enter_async_context(background(watch_loop()))
-        await stack.enter_async_context(background(Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()))
-        if batch_server is not None:
-            await stack.enter_async_context(background(RedisWatch(batch_server).run()))
-        if gateway.threads is not None:
-            await stack.enter_async_context(background(gateway.threads.run()))
+        for chore in _chores(gateway, batch_server, child=child):
+            await stack.enter_async_context(background(chore))
         admin = None
         if not child:
             cache = AdminCache(CacheUpkeep(gateway.cache.store), exchange.table) if gateway.cache is not None else None
@@ -157,6 +154,21 @@ async def running(
         stack.callback(gateway.health.drain)
         settle_memory()
         yield Addresses(address, admin)
+
+
+def _chores(
+    gateway: Gateway, batch_server: BatchServer | None, *, child: bool
+) -> Iterator[Coroutine[None, None, None]]:
+    """What runs beside the requests for as long as there are any."""
+    yield gateway.exchange.pulse.run()
+    yield watch_loop()
+    yield Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()
+    if child:
+        yield settle_regularly()
+    if batch_server is not None:
+        yield RedisWatch(batch_server).run()
+    if gateway.threads is not None:
+        yield gateway.threads.run()
 
 
 @asynccontextmanager

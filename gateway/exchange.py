@@ -109,7 +109,7 @@ class Exchange:
         record.upstream_model = route.target.model
         record.stream = bool(request.get("stream"))
         conversion = to_chat_request(request, route.target, self.keyring, context.session_id)
-        body = to_json(conversion.body)
+        body = to_json(conversion.body, prompt.body_size)
         record.notes = [f"{note.kind}:{note.field}" for note in (*prompt.notes, *conversion.notes)]
         estimate = self.calibration.estimate(record, request, prompt.body_size)
         if conversion.applied_edits:

@@ -22,6 +22,7 @@ from gateway.context import UsageRecord
 
 FLUSH_BYTES = 16 * 1024
 FLUSH_SECONDS = 0.5
+LONGEST_MODEL = 128  # characters of the name that a client asked for; further ones say nothing
 Render = Callable[[Any, str, MutableMapping[str, Any]], bytes]
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -80,59 +81,71 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> Buff
 
 
 def _to_bound_logger(level: int, render: Render) -> type[structlog.typing.FilteringBoundLogger]:
-    """structlog's, with a short way from a call of `info` to its line: the long one takes twice as long as the line."""
+    """structlog's, with a short way from a call of `info` to its line: the long one takes twice as long as the line.
+
+    `fields` stands for all that is otherwise passed by name, which costs a line of twenty names a quarter more.
+    """
     bound = structlog.make_filtering_bound_logger(level)
     if level > logging.INFO:
         return bound
 
-    def info(self: Any, event: str, **fields: Any) -> None:
-        fields["event"] = event
-        self._logger.info(render(self._logger, "info", fields))
+    def info(self: Any, event: str, fields: dict[str, Any] | None = None, **named: Any) -> None:
+        line = named if fields is None else fields
+        line["event"] = event
+        self._logger.info(render(self._logger, "info", line))
 
     return type("BoundLogger", (bound,), {"info": info})
 
 
 def log_exchange(record: UsageRecord) -> None:
-    """The one line of an exchange."""
+    """The one line of an exchange; what there is nothing to say of is left out."""
     context = record.context
     fields: dict[str, Any] = {
         "request_id": context.request_id,
         "tenant": context.tenant,
         "key": context.key_id,
-        "session": context.session_id,
-        "batch": context.batch,
-        "item": context.item,
-        "model": record.model[:128],
-        "served_model": record.served_model,
+        "model": record.model[:LONGEST_MODEL],
         "upstream": record.upstream,
-        "provider": record.provider,
-        "generation": record.generation_id,
         "stream": record.stream,
         "status": record.status,
-        "error": record.error_type,
-        "stop": record.stop_reason,
         "input_tokens": record.input_tokens,
         "output_tokens": record.output_tokens,
         "cache_read_tokens": record.cache_read_tokens,
         "cache_write_tokens": record.cache_write_tokens,
-        "cost": record.cost,
         "attempts": record.attempts,
-        "cache": record.cache,
-        "notes": record.notes or None,
-        "first_content": _rounded(record.first_content_seconds),
         "seconds": _rounded(record.duration_seconds),
     }
-    LOG.info(
-        "exchange_finished", **{name: value for name, value in fields.items() if value is not None and value != ""}
-    )
+    if record.served_model is not None:
+        fields["served_model"] = record.served_model
+    if record.provider is not None:
+        fields["provider"] = record.provider
+    if record.generation_id is not None:
+        fields["generation"] = record.generation_id
+    if record.stop_reason is not None:
+        fields["stop"] = record.stop_reason
+    if record.cost is not None:
+        fields["cost"] = record.cost
+    if record.first_content_seconds is not None:
+        fields["first_content"] = _rounded(record.first_content_seconds)
+    if record.error_type is not None:
+        fields["error"] = record.error_type
+    if record.cache:
+        fields["cache"] = record.cache
+    if record.notes:
+        fields["notes"] = record.notes
+    if context.session_id is not None:
+        fields["session"] = context.session_id
+    if context.batch is not None:
+        fields |= {"batch": context.batch, "item": context.item}
+    LOG.bind().info("exchange_finished", fields=fields)
 
 
 LOG = structlog.get_logger()
 
 
-def _rounded(seconds: float | None) -> float | None:
+def _rounded(seconds: float) -> float:
     """To the microsecond below; `round` takes four times as long."""
-    return None if seconds is None else int(seconds * 1e6) / 1e6
+    return int(seconds * 1e6) / 1e6
 
 
 def _render_json(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:

@@ -1,8 +1,6 @@
-"""Prometheus collectors, and the functions that feed them. Labels come from closed sets.
+"""Prometheus collectors. Labels come from closed sets. What every request moves is fed by `gateway.tally`."""
 
-Models are client input and upstream output: the first MAX_MODELS names get a label of their own, the rest share one.
-"""
-
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from prometheus_client import (
@@ -16,18 +14,48 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from gateway import __version__
-from gateway.context import UsageRecord
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-MAX_MODELS = 200
-OTHER = "other"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
+
+class BeforeScrape(Collector):
+    """Steps to be taken before the collectors are read: it is registered first, so it is asked first."""
+
+    def __init__(self) -> None:
+        self.steps: list[Callable[[], None]] = []
+
+    def describe(self) -> tuple[()]:
+        return ()
+
+    def collect(self) -> tuple[()]:
+        for step in self.steps:
+            step()
+        return ()
+
+
+class CountedHistogram(Histogram):
+    """A histogram that takes observations which somebody else has sorted into its buckets."""
+
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """`counts`: how many fell into each bucket, the one without a bound included; `total`: their sum."""
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(total)
+
+
+BEFORE_SCRAPE = BeforeScrape()
+REGISTRY.register(BEFORE_SCRAPE)
+
 EXCHANGES = Counter("gateway_exchanges_total", "Finished exchanges", ["model", "upstream", "status", "stream"])
-DURATION = Histogram("gateway_exchange_duration_seconds", "From request to end", ["model", "stream"], buckets=SECONDS)
-FIRST_CONTENT = Histogram(
+DURATION = CountedHistogram(
+    "gateway_exchange_duration_seconds", "From request to end", ["model", "stream"], buckets=SECONDS
+)
+FIRST_CONTENT = CountedHistogram(
     "gateway_first_content_seconds", "From the upstream's header to content", ["model"], buckets=SECONDS
 )
 TOKENS = Counter("gateway_tokens_total", "Tokens by kind", ["model", "kind"])
@@ -73,41 +101,6 @@ BUILD.labels(__version__).set(1)
 # The time of creation of each child doubles the number of series and tells nobody anything.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-_models: set[str] = set()
-
-
-def observe(record: UsageRecord) -> None:
-    """Count one finished exchange."""
-    model = model_label(record.model)
-    stream = "true" if record.stream else "false"
-    finished, seconds = exchange_series(model, record.upstream, record.status, stream)
-    finished.inc()
-    seconds.observe(record.duration_seconds)
-    if record.first_content_seconds is not None:
-        first_content(model).observe(record.first_content_seconds)
-    for kind, count in (
-        ("input", record.input_tokens),
-        ("output", record.output_tokens),
-        ("cache_read", record.cache_read_tokens),
-        ("cache_write", record.cache_write_tokens),
-    ):
-        if count:
-            token_counter(model, kind).inc(count)
-    if record.cost:
-        COST.labels(model).inc(record.cost)
-    if record.error_type is not None:
-        UPSTREAM_ERRORS.labels(record.upstream, record.error_type).inc()
-    if record.attempts > 1:
-        RETRIES.labels(record.upstream).inc(record.attempts - 1)
-    if record.mismatched:
-        MISMATCHES.labels(record.upstream).inc()
-    for note in record.notes:
-        NOTES.labels(note.partition(":")[0]).inc()
-
-
-def count_reply(route: str, method: str, status: int) -> None:
-    reply_counter(route, method, status).inc()
-
 
 def render_metrics() -> bytes:
     """The exposition text; over all processes of this host when prometheus_client runs in its multiprocess mode."""
@@ -118,15 +111,6 @@ def merged_metrics(directory: str) -> bytes:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
-
-
-def model_label(model: str) -> str:
-    if model in _models:
-        return model
-    if len(_models) >= MAX_MODELS or len(model) > 128:
-        return OTHER
-    _models.add(model)
-    return model
 
 
 def count_cached(outcome: str) -> None:
@@ -142,29 +126,6 @@ SAVED_INPUT, SAVED_OUTPUT = CACHE_SAVED_TOKENS.labels("input"), CACHE_SAVED_TOKE
 
 
 # A bound child costs a third of a labels() call; the sets of labels are small, so the caches stay so.
-@lru_cache(maxsize=4096)
-def exchange_series(model: str, upstream: str, status: int, stream: str) -> tuple[Counter, Histogram]:
-    return EXCHANGES.labels(model, upstream, str(status), stream), DURATION.labels(model, stream)
-
-
-@lru_cache(maxsize=1024)
-def first_content(model: str) -> Histogram:
-    return FIRST_CONTENT.labels(model)
-
-
-@lru_cache(maxsize=1024)
-def token_counter(model: str, kind: str) -> Counter:
-    return TOKENS.labels(model, kind)
-
-
 @lru_cache(maxsize=8)
 def cache_counter(outcome: str) -> Counter:
     return CACHE_REQUESTS.labels(outcome)
-
-
-@lru_cache(maxsize=1024)
-def reply_counter(route: str, method: str, status: int) -> Counter:
-    return REPLIES.labels(route, method if method in METHODS else OTHER, str(status))
-
-
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

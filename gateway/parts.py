@@ -26,11 +26,11 @@ from gateway.convert.envelope import Keyring
 from gateway.errors import StoreAway
 from gateway.exchange import Exchange
 from gateway.logs import log_exchange
-from gateway.metrics import observe
 from gateway.redis.connections import open_connections, redis_failures
 from gateway.redis.keys import Keys
 from gateway.relay import Pace
 from gateway.settings import Settings
+from gateway.tally import observe
 from gateway.tasks import background, describe
 from gateway.threads.store import Policy as ThreadPolicy
 from gateway.threads.store import ThreadStore

@@ -26,7 +26,7 @@ from gateway.convert.stream import MessageStream
 from gateway.convert.token_profiles import to_profile
 from gateway.convert.usage import requested_ttl
 from gateway.convert.validation import check_count_tokens_request, check_messages_request
-from gateway.convert.validation.depth import check_depth, to_json
+from gateway.convert.validation.depth import SMALL_BODY, check_depth, to_json
 from gateway.errors import GatewayError, InvalidRequest, UpstreamError
 from tests.convert import conversions as ways
 from tests.convert.golden_cases import CASES
@@ -138,7 +138,8 @@ def use_body(raw: bytes, random: Random) -> str:
     try:
         before = orjson.dumps(request)
         conversion = to_chat_request(request, target, ways.KEYRING, random.choice((None, "session")))
-        assert orjson.loads(to_json(conversion.body)) == orjson.loads(orjson.dumps(conversion.body))
+        size = random.choice((0, SMALL_BODY + 1))
+        assert orjson.loads(to_json(conversion.body, size)) == orjson.loads(orjson.dumps(conversion.body))
     except InvalidRequest:
         return "cannot be carried"
     except orjson.JSONEncodeError:

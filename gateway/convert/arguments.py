@@ -72,5 +72,5 @@ def _depth(value: Any) -> int:
     while level:
         depth += 1
         children = (node.values() if isinstance(node, dict) else node for node in level)
-        level = [child for group in children for child in group if isinstance(child, dict | list)]
+        level = [child for group in children for child in group if isinstance(child, (dict, list))]
     return depth

@@ -100,14 +100,10 @@ def _assembled(delta: dict[str, Any], reply: Reply, finish: Finish) -> Content:
 
 def to_origin(chunk: dict[str, Any], counts: dict[str, Any] | None) -> Origin:
     """From an answer or a stream's chunk and its usage, where it has come."""
-    return Origin(
-        model=_text(chunk.get("model")),
-        provider=_text(chunk.get("provider")),
-        generation_id=_text(chunk.get("id")),
-        cost=to_cost(counts) if counts else None,
-        estimated=not counts,
-        mismatched=counts is not None and not adds_up(counts),
-    )
+    model, provider, generation_id = _text(chunk.get("model")), _text(chunk.get("provider")), _text(chunk.get("id"))
+    if not counts:
+        return Origin(model, provider, generation_id, None, estimated=True)
+    return Origin(model, provider, generation_id, to_cost(counts), mismatched=not adds_up(counts))
 
 
 def _checked_choice(completion: dict[str, Any], reply: Reply) -> dict[str, Any]:

@@ -5,7 +5,7 @@ live by aplisay/llm-agent #345); Anthropic's `input_tokens` excludes both, so th
 Passing them through instead doubles Claude Code's context meter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from gateway.convert.reply import Reply
@@ -31,15 +31,14 @@ def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
     prompt_details = _mapping(counts.get("prompt_tokens_details"))
     cached = _count(prompt_details.get("cached_tokens", counts.get("prompt_cache_hit_tokens")))
     written = _count(prompt_details.get("cache_write_tokens"))
-    output = _count(counts.get("completion_tokens"))
-    uncached = max(0, _count(counts.get("prompt_tokens")) - cached - written)
-    usage = _usage(uncached, written, cached, output, reply.cache_ttl)
-    thinking = _count(_mapping(counts.get("completion_tokens_details")).get("reasoning_tokens"))
-    if thinking:
+    prompt, output = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
+    uncached = prompt - cached - written
+    usage = _usage(uncached if uncached > 0 else 0, written, cached, output, reply.cache_ttl)
+    details = counts.get("completion_tokens_details")
+    if details and (thinking := _count(_mapping(details).get("reasoning_tokens"))):
         usage["output_tokens_details"] = {"thinking_tokens": min(thinking, output)}
-    server_tools = _mapping(counts.get("server_tool_use_details") or counts.get("server_tool_use"))
-    searches = _count(server_tools.get("web_search_requests"))
-    if searches:
+    server_tools = counts.get("server_tool_use_details") or counts.get("server_tool_use")
+    if server_tools and (searches := _count(_mapping(server_tools).get("web_search_requests"))):
         usage["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
     return usage
 
@@ -85,7 +84,7 @@ DELTA_USAGE_FIELDS = (
 def to_cost(counts: Mapping[str, Any]) -> float | None:
     """US dollars, as OpenRouter reports them with every answer; None from upstreams that do not."""
     cost = counts.get("cost")
-    return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0 else None
+    return float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) and cost >= 0 else None
 
 
 def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:
@@ -93,20 +92,25 @@ def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:
 
     The first mark decides, since no 1h may come after a 5m (`validation.breakpoints`).
     """
-    contents = [message.get("content") for message in request.get("messages") or ()]
-    for blocks in (request.get("tools"), request.get("system"), *contents, [request]):
-        mark = _first_mark(blocks) if isinstance(blocks, list) else None
+    for block in _markable(request):
+        mark = block.get("cache_control")
         if mark is not None:
             return "1h" if mark.get("ttl") == "1h" else "5m"
     return "5m"
 
 
-def _first_mark(blocks: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    for block in blocks:
-        mark: Mapping[str, Any] | None = block.get("cache_control")
-        if mark is not None:
-            return mark
-    return None
+def _markable(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Whatever may have a mark, in the order of the prompt."""
+    tools, system = request.get("tools"), request.get("system")
+    if tools:
+        yield from tools
+    if isinstance(system, list):
+        yield from system
+    for message in request.get("messages") or ():
+        content = message.get("content")
+        if isinstance(content, list):
+            yield from content
+    yield request
 
 
 def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> dict[str, Any]:
@@ -124,7 +128,7 @@ def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> d
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if type(value) is int and value > 0 else 0
 
 
 def _mapping(value: object) -> dict[str, Any]:

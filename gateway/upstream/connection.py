@@ -25,8 +25,10 @@ class Carried(Protocol):
 
 
 class Keeper(Protocol):
-    """Who owns a connection: told when it has ended its answer (closed, or ready for another), and when it is gone."""
+    """Who owns a connection: told when it has a request to be flushed, now or soon; when it has ended its answer
+    (closed, or ready for another); and when it is gone."""
 
+    def post(self, connection: "Connection") -> None: ...
     def release(self, connection: "Connection") -> None: ...
     def forget(self, connection: "Connection") -> None: ...
 
@@ -34,7 +36,18 @@ class Keeper(Protocol):
 class Connection(asyncio.Protocol):
     """A socket. `used` says whether it carried an answer before, so that the upstream may have closed it meanwhile."""
 
-    __slots__ = ("_answer", "_keeper", "_max_idle", "_transport", "_unsent", "loop", "paused", "used", "watchdog")
+    __slots__ = (
+        "_answer",
+        "_keeper",
+        "_max_idle",
+        "_posted",
+        "_transport",
+        "_unsent",
+        "loop",
+        "paused",
+        "used",
+        "watchdog",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, keeper: Keeper, max_idle: float) -> None:
         self.loop = loop
@@ -45,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: Carried | None = None
         self.paused = False
+        self._posted: tuple[bytes, ...] = ()  # the request, until it is flushed
         self._unsent = 0  # bytes of request in the transport's buffer when last looked at
 
     @property
@@ -56,11 +70,15 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         assert self._answer is None
         self._answer = answer
-        if len(body) <= ONE_WRITE_LIMIT:
-            self._transport.write(head + body)
-        else:
-            self._transport.write(head)
-            self._transport.write(body)
+        self._posted = (head + body,) if len(body) <= ONE_WRITE_LIMIT else (head, body)
+        self._keeper.post(self)
+
+    def flush(self) -> None:
+        """Write the request, unless it was given up meanwhile."""
+        pieces, self._posted = self._posted, ()
+        if not self.closed:
+            for piece in pieces:
+                self._transport.write(piece)  # type: ignore[union-attr]  # not closed
 
     def read_on(self, wanted: bool) -> None:
         """Read from the socket, or stop."""
@@ -94,7 +112,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _unsent_now(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+        posted = sum(map(len, self._posted)) if self._posted else 0
+        return posted if self._transport is None else posted + self._transport.get_write_buffer_size()
 
     def _expired(self) -> None:
         if self._answer is None:

@@ -36,6 +36,7 @@ class Pool:
         self._idle: dict[Connection, None] = {}  # the newest last
         self._open: set[Connection] = set()
         self._line: deque[asyncio.Future[Connection | None]] = deque()
+        self._posts: list[Connection] = []
         self._closing: asyncio.Future[None] | None = None
 
     async def lease(self, connect: float, ends_at: float, *, fresh: bool = False) -> Connection:
@@ -71,6 +72,19 @@ class Pool:
 
     # Keeper: called by connections.
 
+    def post(self, connection: Connection) -> None:
+        """Requests of one turn of the loop are written together at its end; one that is alone at once.
+
+        A write wakes up who reads at the other end. One by one, each finds it asleep again, which costs as much as the
+        write itself: together with the same for replies (`web.reply`) a fifth of a small request's CPU.
+        """
+        if len(self._open) - len(self._idle) == 1:
+            connection.flush()
+            return
+        if not self._posts:
+            connection.loop.call_soon(self._flush)
+        self._posts.append(connection)
+
     def release(self, connection: Connection) -> None:
         if connection.closed:
             self._free_slot()
@@ -86,6 +100,11 @@ class Pool:
             self._free_slot()
         if self._closing is not None and not self._open and not self._closing.done():
             self._closing.set_result(None)
+
+    def _flush(self) -> None:
+        connections, self._posts = self._posts, []
+        for connection in connections:
+            connection.flush()
 
     def _newest_idle(self) -> Connection | None:
         while self._idle:

@@ -23,12 +23,18 @@ KEEP_ALIVE_SECONDS = 75.0  # longer than a load balancer's, so that the balancer
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_header_deadline", "flow")
+    __slots__ = ("_dispatch", "_header_deadline", "flow")
 
-    def __init__(self, server: web.Server, **options: Any) -> None:
+    def __init__(self, server: web.Server, dispatch: Dispatch, **options: Any) -> None:
         super().__init__(server, **options)
+        self._dispatch = dispatch
         self.flow: WriteFlow | None = None
         self._header_deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether requests of other connections are being answered just now."""
+        return self._dispatch.active > 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -85,7 +91,8 @@ class Connection(RequestHandler):
 
 class ConnectionServer(web.Server):
     def __call__(self) -> RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        dispatch: Any = self.request_handler
+        return Connection(self, dispatch, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):

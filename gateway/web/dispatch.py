@@ -16,6 +16,7 @@ class Dispatch:
 
     def __init__(self, app: web.Application) -> None:
         self._others = app._handle
+        self.active = 0  # requests whose handler has not returned
         self._known: dict[tuple[str, str], tuple[web.UrlMappingMatchInfo, Handler]] = {}
         for resource in app.router.resources():
             if isinstance(resource, web.PlainResource):
@@ -27,10 +28,14 @@ class Dispatch:
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         known = self._known.get((request.method, request.raw_path.partition("?")[0]))
-        if known is None or hdrs.EXPECT in request.headers:
-            return await self._others(request)
-        request._match_info, handler = known
-        return await handler(request)
+        self.active += 1
+        try:
+            if known is None or hdrs.EXPECT in request.headers:
+                return await self._others(request)
+            request._match_info, handler = known
+            return await handler(request)
+        finally:
+            self.active -= 1
 
 
 def _wrapped(handler: Handler, middlewares: Sequence[Middleware]) -> Handler:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, cast
 
@@ -23,10 +23,10 @@ from gateway.upstream.routing import Route
 from gateway.web.auth import to_context
 from gateway.web.body import read_body
 from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
-from gateway.web.reply import REQUEST_ID, X_REQUEST_ID, EventReply, MessageReply
+from gateway.web.reply import EventReply, MessageReply, id_lines
 
-Headers = list[tuple[str, str]]
 NO_STORE = ("cache-control", "no-store")
+BYPASS = (CACHE_HEADER, "bypass")
 
 # Headers grow with what clients send (one note a field); proxies refuse long ones.
 MAX_NOTES_LENGTH = 2000
@@ -98,19 +98,19 @@ async def _reply(
     del prompt
     if not streams:
         return await _answer(request, exchange, plan, turn)
-    headers = chain(plan_headers(plan), [(CACHE_HEADER, "bypass")])
-    return await _stream(request, context, headers, partial(exchange.stream, plan), turn)
+    headers = chain(plan_headers(plan), [BYPASS])
+    return await _stream(request, context, headers, "", partial(exchange.stream, plan), turn)
 
 
 async def _stream(
     request: web.Request,
     context: Context,
     headers: Iterable[tuple[str, str]],
+    own: str,
     into: Callable[[Sink], Awaitable[None]],
     turn: Turn | None,
 ) -> EventReply:
-    ids = [(REQUEST_ID, context.request_id), (X_REQUEST_ID, context.request_id)]
-    reply = EventReply(request, chain(ids, headers))
+    reply = EventReply(request, headers, id_lines(context.request_id) + own)
     whole = False
     try:
         with STREAMS.track_inprogress():
@@ -130,8 +130,8 @@ async def _answer(request: web.Request, exchange: Exchange, plan: Plan, turn: Tu
     if turn is not None:
         await turn.keep(answered.message)
     origin = answered.origin
-    told = origin_headers(origin.model, origin.provider, origin.cost)
-    return MessageReply(request, answered.message, chain(plan_headers(plan), told, [(CACHE_HEADER, "bypass")]))
+    headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), BYPASS)
+    return MessageReply(request, answered.message, headers, cost_line(origin.cost))
 
 
 async def _cached_reply(
@@ -139,18 +139,18 @@ async def _cached_reply(
 ) -> web.StreamResponse:
     if isinstance(found, Hit):
         facts = found.entry.facts
-        headers = [*route_headers(found.route, facts.notes), *cache_headers("hit", found.fingerprint)]
-        headers.append(("age", str(found.age)))
+        headers = [*route_headers(found.route, facts.notes), *cache_headers("hit")]
+        own = f"{key_line(found.fingerprint)}age: {found.age}\r\n"
         if streams:
-            return await _stream(request, context, headers, found.stream, turn)
+            return await _stream(request, context, headers, own, found.stream, turn)
         if turn is not None:
             await turn.keep(found.to_message())
-        headers += [*origin_headers(facts.served_model, facts.provider, None), NO_STORE]
-        return MessageReply(request, orjson.Fragment(found.to_json()), headers)
+        headers += [*origin_headers(facts.served_model, facts.provider), NO_STORE]
+        return MessageReply(request, orjson.Fragment(found.to_json()), headers, own)
     with found:
         if streams:
-            told = chain(plan_headers(found.plan), cache_headers(found.plan.record.cache, found.fingerprint))
-            return await _stream(request, context, told, found.stream, turn)
+            told = chain(plan_headers(found.plan), cache_headers(found.plan.record.cache))
+            return await _stream(request, context, told, key_line(found.fingerprint), found.stream, turn)
         return await _shared_answer(request, found, turn)
 
 
@@ -160,13 +160,14 @@ async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None
     if turn is not None:
         await turn.keep(entry.to_message(reply.message_id, reply.model))
     cost = shared.plan.record.cost if shared.calls else None
-    headers = [
+    headers = (
         *route_headers(shared.plan.route, facts.notes),
-        *origin_headers(facts.served_model, facts.provider, cost),
-        *cache_headers(shared.plan.record.cache, shared.fingerprint),
+        *origin_headers(facts.served_model, facts.provider),
+        *cache_headers(shared.plan.record.cache),
         NO_STORE,
-    ]
-    return MessageReply(request, orjson.Fragment(entry.to_json(reply.message_id, reply.model)), headers)
+    )
+    message = orjson.Fragment(entry.to_json(reply.message_id, reply.model))
+    return MessageReply(request, message, headers, key_line(shared.fingerprint) + cost_line(cost))
 
 
 def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -174,32 +175,36 @@ def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:
     yield from route_headers(plan.route, plan.record.notes)
 
 
-def route_headers(route: Route, notes: Sequence[str]) -> Headers:
+def route_headers(route: Route, notes: Sequence[str]) -> list[tuple[str, str]]:
     headers = [("x-gateway-upstream", route.upstream.name), ("x-gateway-dialect", route.dialect)]
     if notes:
         headers.append(("x-gateway-ignored", _header_safe(", ".join(notes)[:MAX_NOTES_LENGTH])))
     return headers
 
 
-def origin_headers(model: str | None, provider: str | None, cost: float | None) -> Headers:
-    """What the upstream told of itself, and what it charged for this very reply."""
+@lru_cache(maxsize=1024)
+def origin_headers(model: str | None, provider: str | None) -> tuple[tuple[str, str], ...]:
+    """What the upstream told of itself."""
     headers = []
     if model:
         headers.append(("x-gateway-model", _header_safe(model)))
     if provider:
         headers.append(("x-gateway-provider", _header_safe(provider)))
-    if cost is not None:
-        headers.append(("x-gateway-cost", f"{cost:.8f}".rstrip("0").rstrip(".")))
-    return headers
+    return tuple(headers)
 
 
-def cache_headers(outcome: str, fingerprint: str) -> Headers:
+def cost_line(cost: float | None) -> str:
+    """What the upstream charged for this very reply."""
+    return "" if cost is None else f"x-gateway-cost: {f'{cost:.8f}'.rstrip('0').rstrip('.')}\r\n"
+
+
+def cache_headers(outcome: str) -> list[tuple[str, str]]:
     """And, as for a cache on the way that keeps what it should not: an answer was made for one tenant."""
-    return [
-        (CACHE_HEADER, outcome),
-        ("x-gateway-cache-key", fingerprint),
-        ("vary", "x-api-key, authorization"),
-    ]
+    return [(CACHE_HEADER, outcome), ("vary", "x-api-key, authorization")]
+
+
+def key_line(fingerprint: str) -> str:
+    return f"x-gateway-cache-key: {fingerprint}\r\n"
 
 
 def _header_safe(value: str) -> str:

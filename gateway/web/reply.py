@@ -20,16 +20,22 @@ from multidict import CIMultiDict
 from gateway.errors import GatewayError, InternalError, to_envelope
 from gateway.relay import Flow
 
+Headers = tuple[tuple[str, str], ...]
+
 SERVER = "dragoman"
 REQUEST_ID = "request-id"
 X_REQUEST_ID = "x-request-id"
 PROCESSING_TIME = "x-processing-time"
 JSON_TYPE = "application/json"
-EVENT_HEADERS = (
+MESSAGE_HEADERS: Headers = (("content-type", JSON_TYPE),)
+EVENT_HEADERS: Headers = (
     ("content-type", "text/event-stream; charset=utf-8"),
     ("cache-control", "no-cache, no-store"),
     ("x-accel-buffering", "no"),
 )
+CHUNKED: Headers = (("transfer-encoding", "chunked"),)
+CLOSES: Headers = (("connection", "close"),)
+KEEPS: Headers = (("connection", "keep-alive"),)
 # The SDKs sleep as long as they are told, an hour if need be (their source, 2026-11): what is longer is cut.
 MAX_RETRY_AFTER = 60.0
 # Above this much unsent data the upstream is no longer read.
@@ -45,10 +51,13 @@ class WriteFlow(Protocol):
 
 
 class ClientConnection(Protocol):
-    """What a stream needs of `connection.Connection`."""
+    """What replies need of `connection.Connection`."""
 
     transport: asyncio.Transport | None
     flow: WriteFlow | None
+
+    @property
+    def others_wait(self) -> bool: ...
 
     @property
     def writing_paused(self) -> bool: ...
@@ -69,20 +78,23 @@ def error_response(error: GatewayError, request_id: str) -> web.Response:
 
 
 class MessageReply(web.StreamResponse):
-    """A message as JSON, with status 200: header and body in one write. To be stamped before it is sent."""
+    """A message as JSON, with status 200: header and body in one write. To be stamped before it is sent.
 
-    def __init__(self, request: web.Request, message: Any, headers: Iterable[tuple[str, str]]) -> None:
+    `own`: header lines that only this reply has.
+    """
+
+    def __init__(self, request: web.Request, message: Any, headers: Iterable[tuple[str, str]], own: str = "") -> None:
         super().__init__()
         self._client = cast(ClientConnection, request.protocol)
         self._data = orjson.dumps(message)
         self._fields = headers
-        self._stamp: tuple[tuple[str, str], ...] = ()
+        self._own = own
         self._version = request.version
         self._reuse = request.keep_alive
 
     def stamp(self, request_id: str, seconds: float) -> None:
         """With what every reply says; `seconds` were spent on it."""
-        self._stamp = stamps(request_id, seconds)
+        self._own += f"{id_lines(request_id)}{PROCESSING_TIME}: {seconds:.6f}\r\n"
 
     @property
     def keep_alive(self) -> bool | None:
@@ -92,24 +104,31 @@ class MessageReply(web.StreamResponse):
         """Nothing: the header goes with the body."""
 
     async def write_eof(self, data: bytes = b"") -> None:
+        if self._client.others_wait:
+            await asyncio.sleep(0)  # so that the replies of one turn are written one after the other (`Pool.post`)
         transport = self._client.transport
         if transport is None or transport.is_closing():
             return
-        framing = [("content-type", JSON_TYPE), ("content-length", str(len(self._data)))]
+        framing = MESSAGE_HEADERS
         if not self._reuse:
-            framing.append(("connection", "close"))
+            framing += CLOSES
         elif self._version < (1, 1):
-            framing.append(("connection", "keep-alive"))
-        transport.write(to_head((*self._fields, *self._stamp, *framing)) + self._data)
+            framing += KEEPS
+        own = f"{self._own}content-length: {len(self._data)}\r\n"
+        transport.write(to_head((*self._fields, *framing), own) + self._data)
 
 
 class EventReply(web.StreamResponse):
-    """The sink of a live stream (see `relay.Sink`). Its header goes out with the first write."""
+    """The sink of a live stream (see `relay.Sink`). Its header goes out with the first write.
 
-    def __init__(self, request: web.Request, headers: Iterable[tuple[str, str]]) -> None:
+    `own`: header lines that only this reply has.
+    """
+
+    def __init__(self, request: web.Request, headers: Iterable[tuple[str, str]], own: str) -> None:
         super().__init__()
         self._client = cast(ClientConnection, request.protocol)
         self._fields = headers  # read when the header is written: an iterator may tell what came up until then
+        self._own = own
         self._is_chunked = request.version >= (1, 1)
         self._reuse = self._is_chunked and request.keep_alive
         self._source: Flow | None = None
@@ -157,29 +176,42 @@ class EventReply(web.StreamResponse):
             transport.write(b"0\r\n\r\n")
 
     def _head(self) -> bytes:
-        framing = [("transfer-encoding", "chunked")] if self._is_chunked else []
+        framing = CHUNKED if self._is_chunked else ()
         if not self._reuse:
-            framing.append(("connection", "close"))
-        return to_head((*EVENT_HEADERS, *self._fields, *framing))
+            framing += CLOSES
+        return to_head((*EVENT_HEADERS, *self._fields, *framing), self._own)
 
 
-def stamps(request_id: str, seconds: float) -> tuple[tuple[str, str], ...]:
+def stamps(request_id: str, seconds: float) -> Headers:
     return ("server", SERVER), (REQUEST_ID, request_id), (X_REQUEST_ID, request_id), (PROCESSING_TIME, f"{seconds:.6f}")
 
 
-def to_head(headers: Iterable[tuple[str, str]]) -> bytes:
-    """The header of a reply with status 200. Raises InternalError for a value that would break out of its line."""
+def id_lines(request_id: str) -> str:
+    return f"{REQUEST_ID}: {request_id}\r\n{X_REQUEST_ID}: {request_id}\r\n"
+
+
+def to_head(headers: Headers, own: str) -> bytes:
+    """The header of a reply with status 200. `headers` are what many replies have in common, and are remembered.
+
+    Raises InternalError for a value of theirs that would break out of its line; `own` lines hold none but our values.
+    """
+    return f"{_first_lines(int(time.time()))}{_to_lines(headers)}{own}\r\n".encode("latin-1", "replace")
+
+
+@lru_cache(maxsize=1)
+def _first_lines(second: int) -> str:
+    """What all replies of one second have in common."""
+    date = formatdate(second, usegmt=True)
+    return f"HTTP/1.1 {HTTPStatus.OK.value} OK\r\ndate: {date}\r\nserver: {SERVER}\r\n"
+
+
+@lru_cache(maxsize=1024)
+def _to_lines(headers: Headers) -> str:
     lines = [f"{name}: {value}\r\n" for name, value in headers]
     text = "".join(lines)
     if text.count("\n") != len(lines) or text.count("\r") != len(lines):
         raise InternalError("A reply header holds a line break.")
-    return b"%b%b\r\n" % (_first_lines(int(time.time())), text.encode("latin-1", "replace"))
-
-
-@lru_cache(maxsize=1)
-def _first_lines(second: int) -> bytes:
-    """What all replies of one second have in common."""
-    return f"HTTP/1.1 {HTTPStatus.OK.value} OK\r\ndate: {formatdate(second, usegmt=True)}\r\n".encode()
+    return text
 
 
 def no_content(status: int = 200) -> web.Response:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gateway.convert.notes import Note
 from gateway.convert.request import to_chat_request
 from gateway.convert.validation import check_count_tokens_request
-from gateway.convert.validation.depth import check_depth, to_json
+from gateway.convert.validation.depth import SMALL_BODY, check_depth, to_json
 from gateway.convert.validation.request import MESSAGES
 from gateway.errors import InvalidRequest
 from tests.convert.bodies import (
@@ -420,16 +420,32 @@ def nested(levels: int) -> Any:
     return value
 
 
-def written(request: Any) -> bytes:
+# What is small is written in a shorter way: the same must come of both.
+SIZES = (0, SMALL_BODY + 1)
+
+
+def written(request: Any, size: int) -> bytes:
     """What goes upstream of a body that was found to be valid. Raises JSONEncodeError."""
-    return to_json(to_chat_request(check(request)[0], CLAUDE, KEYRING).body)
+    return to_json(to_chat_request(check(request)[0], CLAUDE, KEYRING).body, size)
 
 
-def test_64_levels_within_a_schema_and_an_input_are_accepted() -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_64_levels_within_a_schema_and_an_input_are_accepted(size: int) -> None:
     conversation = [user("a"), assistant(call(input=nested(64))), user(result())]
     request = body(tools=[tool(input_schema={"type": "object", **nested(64)})], messages=conversation)
     check_depth(request)
-    assert b'{"a":' * 63 in written(request)
+    assert b'{"a":' * 63 in written(request, size)
+
+
+@pytest.mark.parametrize("levels", [1, 71, 72, 73, 74, 100])
+def test_a_small_body_may_nest_as_deep_as_a_large_one(levels: int) -> None:
+    def outcome(size: int) -> bytes | None:
+        try:
+            return to_json(nested(levels), size)
+        except orjson.JSONEncodeError:
+            return None
+
+    assert outcome(SIZES[0]) == outcome(SIZES[1])
 
 
 DEEP: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -460,14 +476,15 @@ def test_deeper_nesting_is_refused_with_the_start_of_its_path(place: Any, path: 
 @pytest.mark.parametrize(
     ("case", "levels"), [("a tool's schema", 80), ("a tool's schema", 1000), ("a call's input", 300)]
 )
-def test_deeper_nesting_is_not_written(case: str, levels: int) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_deeper_nesting_is_not_written(case: str, levels: int, size: int) -> None:
     with pytest.raises(orjson.JSONEncodeError):
-        written(DEEP[case][0](nested(levels)))
+        written(DEEP[case][0](nested(levels)), size)
 
 
 @pytest.mark.parametrize("case", ["a key that no type lists", "an unknown field", "a list of lists"])
 def test_what_is_left_out_may_nest_as_it_likes(case: str) -> None:
-    assert b'{"a":' not in written(DEEP[case][0](nested(1000)))
+    assert b'{"a":' not in written(DEEP[case][0](nested(1000)), SIZES[1])
 
 
 def test_a_body_that_could_not_be_written_again_is_refused() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import COMMENT, Hold, stream_script
+from gateway.tally import SETTLE_SECONDS
 from tests.live.conftest import KEY, Live, front_end, serving
 from tests.live.raw import open_raw, read_until
 from tests.live.test_streams import ASK, chunk
@@ -210,11 +211,12 @@ async def test_several_processes_share_a_port_and_merge_their_metrics(simulator:
             for _ in range(20):
                 async with session.post(live.url + "/v1/messages", json=ASK) as answer:
                     assert answer.status == 200
-            metrics = await (await session.get(live.admin_url + "/metrics")).text()
-        assert (
-            'gateway_exchanges_total{model="sim/echo",status="200",stream="false",upstream="openrouter"} 20.0'
-            in metrics
-        )
+            wanted = 'gateway_exchanges_total{model="sim/echo",status="200",stream="false",upstream="openrouter"} 20.0'
+            async with asyncio.timeout(15):
+                metrics = ""
+                while wanted not in metrics:
+                    await asyncio.sleep(SETTLE_SECONDS / 5)  # each process tells what it counted now and then
+                    metrics = await (await session.get(live.admin_url + "/metrics")).text()
         started.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(15):
             assert await started.process.wait() == 0

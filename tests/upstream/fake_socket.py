@@ -33,6 +33,9 @@ class ManualLoop:
     def create_future(self) -> asyncio.Future[None]:
         return asyncio.get_running_loop().create_future()
 
+    def call_soon(self, callback: Callable[[], None]) -> asyncio.Handle:
+        return asyncio.get_running_loop().call_soon(callback)
+
     def call_at(self, when: float, callback: Callable[[], None]) -> ManualTimer:
         self.set_timers += 1
         timer = ManualTimer(when, callback)
@@ -88,6 +91,11 @@ class NoKeeper:
     def __init__(self) -> None:
         self.released = 0
         self.forgotten = 0
+        self.posts = False  # whether requests lie there until they are flushed
+
+    def post(self, connection: Connection) -> None:
+        if not self.posts:
+            connection.flush()
 
     def release(self, connection: Connection) -> None:
         self.released += 1

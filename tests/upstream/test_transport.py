@@ -578,3 +578,44 @@ async def test_a_watchdog_wakes_at_its_deadline_wherever_that_moved() -> None:
     watchdog.stop()
     loop.advance(200)
     assert woken == [start + 17]
+
+
+async def test_a_request_that_is_given_up_before_it_is_flushed_is_not_written() -> None:
+    line = Line()
+    line.keeper.posts = True
+    answer = line.call(AMPLE)
+    answer.abort()
+    line.connection.flush()
+    assert line.socket.writes == []
+
+
+async def test_an_answer_to_what_was_not_yet_written_ends_its_connection() -> None:
+    line = Line()
+    line.keeper.posts = True
+    opening = asyncio.create_task(line.call(AMPLE).opened())
+    await asyncio.sleep(0)
+    line.connection.data_received(OK)
+    await opening
+    line.connection.flush()
+    assert line.socket.closing
+    assert line.socket.writes == []
+
+
+async def test_a_request_that_is_alone_is_written_at_once_and_others_in_the_next_turn(play: Play) -> None:
+    upstream = await play(Peer.gone)
+    pool = Pool(Dialer(to_target(upstream.url).origin, None), Limits(connections=3, wait=20, idle=20))
+    lines = [Line() for _ in range(3)]
+    for line in lines:
+        line.keeper.posts = True
+        line.call(AMPLE)
+    await pool.lease(20, float("inf"))
+    pool.post(lines[0].connection)
+    assert lines[0].socket.writes
+    await pool.lease(20, float("inf"))
+    pool.post(lines[1].connection)
+    pool.post(lines[2].connection)
+    assert not lines[1].socket.writes
+    await asyncio.sleep(0)
+    assert lines[1].socket.writes
+    assert lines[2].socket.writes
+    await pool.close()

@@ -33,6 +33,8 @@ FRAME_LEVELS = WRITABLE_DEPTH - MAX_DEPTH - 1
 FRAME = _framed(FRAME_LEVELS)
 TIGHT_FRAME = _framed(FRAME_LEVELS + 1)
 
+SMALL_BODY = 4096
+
 # Of a path that deep, as much as tells which tool or block it is in.
 QUOTED_LEVELS = 5
 
@@ -47,11 +49,16 @@ def check_depth(body: Mapping[str, object]) -> None:
         raise too_deep(body) from None
 
 
-def to_json(chat_body: Mapping[str, object]) -> bytes:
-    """What goes upstream. Raises JSONEncodeError where it nests deeper than a request may.
+def to_json(chat_body: Mapping[str, object], size: int) -> bytes:
+    """What goes upstream, of a request of `size` bytes. Raises JSONEncodeError where it nests too deeply.
 
-    Depth is not looked at before: that would be one more pass over all of it.
+    Depth is not looked at before: that would be one more pass over all of it. What is small and opens few brackets is
+    written without the frame, which would cost more than the rest.
     """
+    if size <= SMALL_BODY:
+        written = orjson.dumps(chat_body)
+        if written.count(b"{") + written.count(b"[") <= MAX_DEPTH:
+            return written
     return orjson.dumps(FRAME, default=lambda _: chat_body)[FRAME_LEVELS:-FRAME_LEVELS]
 
 
@@ -83,7 +90,7 @@ def _has_wide_number(value: dict[str, Any]) -> bool:
                 continue  # as most of them are
             if isinstance(child, float) and abs(child) >= WIDEST:
                 return True
-            if isinstance(child, dict | list):
+            if isinstance(child, (dict, list)):
                 nodes.append(child)
     return False
 
@@ -96,6 +103,6 @@ def _find_depth(body: Mapping[str, object]) -> str:
             (f"{path}.{key}" if depth < QUOTED_LEVELS else path, child)
             for path, node in level
             for key, child in (node.items() if isinstance(node, dict) else enumerate(node))
-            if isinstance(child, dict | list)
+            if isinstance(child, (dict, list))
         ]
     return shorten(level[0][0].removeprefix(".")) if level else "body"
