@@ -28,7 +28,8 @@ class ClientKeys:
     """The keys that are valid; None instead of a list means that every client is let in."""
 
     def __init__(self, keys: Iterable[tuple[str, str]] | None, pepper: bytes) -> None:
-        self._pepper = hashlib.blake2b(pepper).digest()  # of the length that a key may have
+        seasoning = hashlib.blake2b(pepper).digest()  # of the length that a hash's key may have
+        self._seasoned = hashlib.blake2b(key=seasoning, digest_size=32)
         self._clients: dict[bytes, Client] | None = None
         if keys is not None:
             self._clients = {self._digest(key): _client(tenant, key, pepper) for tenant, key in keys}
@@ -46,7 +47,9 @@ class ClientKeys:
         return client
 
     def _digest(self, key: str) -> bytes:
-        return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), key=self._pepper, digest_size=32).digest()
+        state = self._seasoned.copy()
+        state.update(key.encode("utf-8", "surrogateescape"))
+        return state.digest()
 
 
 def bearer_token(authorization: str | None) -> str:

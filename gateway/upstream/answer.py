@@ -12,7 +12,17 @@ from typing import Final
 from gateway.errors import UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.upstream.client import Timeouts
 from gateway.upstream.connection import Connection
-from gateway.upstream.http1 import CLOSED_EARLY, AnswerParser, Part, declared_length, decoded, refuse_coding, too_large
+from gateway.upstream.http1 import (
+    BROKEN,
+    CLOSED_EARLY,
+    END,
+    HEAD,
+    AnswerParser,
+    declared_length,
+    decoded,
+    refuse_coding,
+    too_large,
+)
 
 HELD_LIMIT: Final = 256 * 1024
 """Bytes of body kept for a reader that has not come yet; the read that crosses it still fits (loops read 256 KiB)."""
@@ -120,13 +130,13 @@ class SocketAnswer:
     def take(self, data: bytes) -> None:
         """What the socket has read."""
         parser = self._parser
-        opening = parser.part is Part.HEAD
+        opening = parser.part is HEAD
         piece = parser.feed(data)
         if piece:
             self._hand_on(piece)
         if self._connection is not None:
             self._settle()
-        if opening and parser.part is not Part.HEAD:
+        if opening and parser.part is not HEAD:
             self._wake()
 
     def finish(self) -> None:
@@ -146,7 +156,7 @@ class SocketAnswer:
 
     def sent(self) -> None:
         """The request has left: from now on the upstream owes a header."""
-        if self._parser.part is Part.HEAD:
+        if self._parser.part is HEAD:
             self._watch(self._timeouts.first_byte)
 
     def expire(self) -> None:
@@ -154,11 +164,11 @@ class SocketAnswer:
         connection = self._connection
         assert connection is not None
         total_over = connection.loop.time() >= self._ends_at
-        if not total_over and self._parser.part is Part.HEAD and connection.upload_progressed():
+        if not total_over and self._parser.part is HEAD and connection.upload_progressed():
             self.sent()
         elif total_over:
             self._fail(UpstreamTimedOut(f"the upstream did not finish its answer within {self._timeouts.total:g} s"))
-        elif self._parser.part is Part.HEAD:
+        elif self._parser.part is HEAD:
             self._fail(UpstreamTimedOut(f"the upstream sent no answer within {self._timeouts.first_byte:g} s"))
         else:
             self._fail(UpstreamTimedOut(f"the upstream was silent for {self._timeouts.idle:g} s"))
@@ -196,11 +206,11 @@ class SocketAnswer:
     def _settle(self) -> None:
         """Act on where the answer stands: let go of the connection at its end, else read and watch, or rest."""
         connection, part = self._connection, self._parser.part
-        if connection is None or part is Part.HEAD:
+        if connection is None or part is HEAD:
             return
-        if part is Part.BROKEN:
+        if part is BROKEN:
             self._fail(UpstreamError(self._parser.fault))
-        elif part is Part.END:
+        elif part is END:
             self._let_go(reusable=self._parser.reusable)
         elif self._paused or self._held_size > HELD_LIMIT:
             connection.read_on(False)

@@ -113,6 +113,13 @@ class Part(Enum):
     BROKEN = auto()
 
 
+# To be named without `Part`: Python 3.11 takes as long for a member of an enum as for fifteen other attributes.
+HEAD: Final = Part.HEAD
+BODY: Final = Part.BODY
+END: Final = Part.END
+BROKEN: Final = Part.BROKEN
+
+
 class AnswerParser:
     """One answer from its bytes: `feed` what arrived, `finish` at the end of the connection, then look at `part`.
 
@@ -136,7 +143,7 @@ class AnswerParser:
     )
 
     def __init__(self, method: str, max_header_bytes: int = MAX_HEADER_BYTES) -> None:
-        self.part = Part.HEAD
+        self.part = HEAD
         self.status = 0
         self.headers: dict[str, str] = {}
         self.reusable = False
@@ -152,13 +159,13 @@ class AnswerParser:
     @property
     def started(self) -> bool:
         """Whether any byte of the answer has arrived."""
-        return self.part is not Part.HEAD or self._unyielding > 0
+        return self.part is not HEAD or self._unyielding > 0
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of body in `data`, in one piece."""
-        if self.part is Part.HEAD:
+        if self.part is HEAD:
             data = self._without_excess(data)
-        if self.part is Part.BODY or self.part is Part.HEAD:
+        if self.part is BODY or self.part is HEAD:
             self._parse(data)
         else:
             self.reusable = False  # bytes behind the answer
@@ -170,15 +177,15 @@ class AnswerParser:
         if len(data) <= room:
             return data
         self._parse(data[:room])
-        if self.part is Part.HEAD:
+        if self.part is HEAD:
             self._break(header_too_large(self._max_header_bytes).message)
         return data[room:]
 
     def finish(self) -> None:
         """The upstream closed the connection in good order: the proper end only of a body that has no length."""
-        if self.part is Part.BODY and self._until_close:
-            self.part = Part.END
-        elif self.part in (Part.HEAD, Part.BODY):
+        if self.part is BODY and self._until_close:
+            self.part = END
+        elif self.part in (HEAD, BODY):
             self._break(CLOSED_EARLY)
 
     def close(self) -> None:
@@ -194,7 +201,7 @@ class AnswerParser:
 
     def _take_pieces(self) -> bytes:
         if not self._pieces:
-            if self.part is Part.BODY and self._unyielding > self._max_header_bytes:
+            if self.part is BODY and self._unyielding > self._max_header_bytes:
                 self._break("the upstream's answer has chunk extensions or trailers without end")
             return b""
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -207,20 +214,20 @@ class AnswerParser:
 
     def _break(self, fault: str) -> None:
         self.reusable = False
-        if self.part is not Part.END:
-            self.part = Part.BROKEN
+        if self.part is not END:
+            self.part = BROKEN
             self.fault = fault
 
     # Called by httptools; what they raise makes feed_data raise HttpParserCallbackError.
 
     def on_message_begin(self) -> None:
-        if self.part is Part.END:
+        if self.part is END:
             raise UpstreamError("a second answer follows the first")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.part is not Part.HEAD:
+        if self.part is not HEAD:
             return  # a trailer
-        key = name.decode("latin-1").lower()
+        key = _header_name(name)
         text = value.decode("latin-1").strip()
         self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
@@ -234,16 +241,21 @@ class AnswerParser:
         self.reusable = self._parser.should_keep_alive()
         self._until_close = not FRAMING.intersection(self.headers)
         self._unyielding = 0
-        self.part = Part.END if self._head_only else Part.BODY
+        self.part = END if self._head_only else BODY
 
     def on_message_complete(self) -> None:
-        if self.part is Part.BODY:
-            self.part = Part.END
+        if self.part is BODY:
+            self.part = END
 
     def _skip_interim(self) -> None:
         if FRAMING.intersection(self.headers):
             raise UpstreamError("an interim answer with a body")
         self.headers = {}
+
+
+@lru_cache(maxsize=128)
+def _header_name(sent: bytes) -> str:
+    return sent.decode("latin-1").lower()
 
 
 def check_kind(status: int, headers: dict[str, str]) -> None:

@@ -20,14 +20,14 @@ GZIP = 16 + zlib.MAX_WBITS
 async def read_body(request: web.Request, limit: int) -> bytes:
     """Raises RequestTooLarge, RequestTimedOut, or InvalidRequest for an encoding that is not plain or one gzip."""
     encoding = content_encoding(request)
-    length = request.content_length
-    if length is not None and length > limit:
-        raise too_large(limit)
     if request.content.is_eof():  # it came with the header, as small ones do
         body = request.content.read_nowait()
         if len(body) > limit:
             raise too_large(limit)
         return inflate(body, limit) if encoding == "gzip" else body
+    length = request.content_length
+    if length is not None and length > limit:
+        raise too_large(limit)
     seconds = BODY_SECONDS + min(length or limit, limit) / MINIMUM_RATE
     try:
         async with asyncio.timeout(seconds):

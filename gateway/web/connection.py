@@ -52,6 +52,11 @@ class Connection(RequestHandler):
         elif self._header_deadline is None and self._waiter is not None and not self._waiter.done():
             self._await_header()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Nothing where reading was not paused: aiohttp goes through parser and transport for every piece it reads."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def pause_writing(self) -> None:
         super().pause_writing()
         if self.flow is not None:

@@ -27,6 +27,8 @@ from gateway.web.reply import EventReply, MessageReply, id_lines
 
 NO_STORE = ("cache-control", "no-store")
 BYPASS = (CACHE_HEADER, "bypass")
+COST = "x-gateway-cost"
+CACHE_KEY = "x-gateway-cache-key"
 
 # Headers grow with what clients send (one note a field); proxies refuse long ones.
 MAX_NOTES_LENGTH = 2000
@@ -45,11 +47,12 @@ async def stream_message(request: web.Request) -> web.StreamResponse:
 
 
 async def _message(request: web.Request, *, streamed: bool = False) -> web.StreamResponse:
+    app = request.app
     context = to_context(request)
-    parsed, size = await _read(request)
+    parsed, size = await _read(request, app[SETTINGS].max_body_bytes)
     if streamed and isinstance(parsed, dict):
         parsed["stream"] = True
-    threads = request.app[THREADS]
+    threads = app[THREADS]
     if threads is None or not has_thread(parsed):
         reply = _reply(request, context, to_prompt(parsed, size, context))
         del parsed  # a stream may last for minutes, and its prompt take megabytes: nothing here holds it meanwhile
@@ -59,9 +62,9 @@ async def _message(request: web.Request, *, streamed: bool = False) -> web.Strea
         return await _reply(request, context, prompt, turn)
 
 
-async def _read(request: web.Request) -> tuple[object, int]:
+async def _read(request: web.Request, limit: int) -> tuple[object, int]:
     """The body, parsed, and its size in bytes."""
-    body = await read_body(request, request.app[SETTINGS].max_body_bytes)
+    body = await read_body(request, limit)
     parsed = parse_json(body)
     if len(body) > LARGE_BODY:
         await asyncio.sleep(0)
@@ -84,16 +87,17 @@ def parse_json(body: bytes) -> object:
 async def _reply(
     request: web.Request, context: Context, prompt: Prompt, turn: Turn | None = None
 ) -> web.StreamResponse:
-    exchange, streams = request.app[EXCHANGE], bool(prompt.request.get("stream"))
+    app, streams = request.app, bool(prompt.request.get("stream"))
     if prompt.body_size > LARGE_BODY:
         await asyncio.sleep(0)
-    cache, asked = request.app[CACHE], request.headers.get(CACHE_HEADER)
+    cache, asked = app[CACHE], request.headers.get(CACHE_HEADER)
     if cache is not None and (asked is not None or not cache.policy.waits_to_be_asked):
         demand = cache.demand(asked, context, prompt)
         if demand is not None and not demand.bypasses:
             found = await cache.ask(context, prompt, demand)
             del prompt
             return await _cached_reply(request, found, context, turn, streams=streams)
+    exchange = app[EXCHANGE]
     plan = exchange.plan(context, prompt, UsageRecord(context))
     del prompt
     if not streams:
@@ -195,7 +199,7 @@ def origin_headers(model: str | None, provider: str | None) -> tuple[tuple[str, 
 
 def cost_line(cost: float | None) -> str:
     """What the upstream charged for this very reply."""
-    return "" if cost is None else f"x-gateway-cost: {f'{cost:.8f}'.rstrip('0').rstrip('.')}\r\n"
+    return "" if cost is None else f"{COST}: {f'{cost:.8f}'.rstrip('0').rstrip('.')}\r\n"
 
 
 def cache_headers(outcome: str) -> list[tuple[str, str]]:
@@ -204,7 +208,7 @@ def cache_headers(outcome: str) -> list[tuple[str, str]]:
 
 
 def key_line(fingerprint: str) -> str:
-    return f"x-gateway-cache-key: {fingerprint}\r\n"
+    return f"{CACHE_KEY}: {fingerprint}\r\n"
 
 
 def _header_safe(value: str) -> str:
