@@ -59,7 +59,7 @@ class Plan:
 
     route: Route
     conversion: Conversion
-    body: bytes
+    body: bytes | memoryview
     reply: Reply
     record: UsageRecord
     prewarms: bool = False  # max_tokens is 0: the prompt is to be cached upstream, and no answer shown
@@ -110,7 +110,8 @@ class Exchange:
         record.stream = bool(request.get("stream"))
         conversion = to_chat_request(request, route.target, self.keyring, context.session_id)
         body = to_json(conversion.body, prompt.body_size)
-        record.notes = [f"{note.kind}:{note.field}" for note in (*prompt.notes, *conversion.notes)]
+        if prompt.notes or conversion.notes:
+            record.notes = [f"{note.kind}:{note.field}" for note in (*prompt.notes, *conversion.notes)]
         estimate = self.calibration.estimate(record, request, prompt.body_size)
         if conversion.applied_edits:
             record.size_estimate = record.text_estimate = None  # the upstream counts a shorter prompt
@@ -232,14 +233,14 @@ def to_reply(
     thinking = request.get("thinking") or {}
     sent = conversion.body.get("stop") or ()
     return Reply(
-        message_id=ids.message_id(),
-        request_id=context.request_id,
-        model=route.requested,
-        upstream_model=route.target.model,
-        keyring=keyring,
-        input_estimate=input_estimate,
-        tool_names=conversion.tool_names,
-        toolsets=conversion.toolsets,
+        ids.message_id(),
+        context.request_id,
+        route.requested,
+        route.target.model,
+        keyring,
+        input_estimate,
+        conversion.tool_names,
+        conversion.toolsets,
         show_thinking=thinking.get("display") != "omitted",
         cache_ttl=requested_ttl(request),
         stop_sequences=conversion.stop_sequences,

@@ -45,8 +45,8 @@ LAYERS = (
         "IO",
         words("""
             gateway.settings gateway.logs gateway.memory gateway.metrics gateway.health gateway.ids gateway.tasks
-            gateway.pulse gateway.relay gateway.recording gateway.tally gateway.vitals gateway.redis gateway.upstream gateway.cache
-            gateway.batches gateway.threads gateway.access
+            gateway.pulse gateway.relay gateway.recording gateway.tally gateway.vitals gateway.redis gateway.upstream
+            gateway.cache gateway.batches gateway.threads gateway.access
         """),
     ),
     Layer(

@@ -22,6 +22,7 @@ from gateway.errors import InvalidRequest
 from gateway.schemas.anthropic import MessagesRequest
 from gateway.schemas.openai import ChatMessage, ChatRequest
 
+TOOL_FIELDS = frozenset({"tools", "tool_choice"})
 REPLAY_FIELDS = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
 
 # A conversation repeats itself; beyond this a list of losses tells nobody more.
@@ -71,20 +72,14 @@ def to_chat_request(
     body = cast(ChatRequest, {**fields, "model": target.model, "messages": conversation.messages})
     if session_id is not None and target.openrouter:
         body.setdefault("session_id", session_id)
-    _add_tools(body, request, conversation, scope)
+    if conversation.changes or not TOOL_FIELDS.isdisjoint(request):
+        _add_tools(body, request, conversation, scope)
     if request.get("stream"):
         body = to_streamed(body, target)
     else:
         body.pop("stream_options", None)  # upstreams refuse it where nothing is streamed
-    return Conversion(
-        body=body,
-        notes=_distinct(scope.notes),
-        tool_names=scope.names.originals,
-        toolsets=scope.names.toolsets,
-        stop_sequences=tuple(stop_sequences),
-        replayed_reasoning=conversation.has_reasoning,
-        applied_edits=tuple(applied),
-    )
+    notes, names, replayed = _distinct(scope.notes), scope.names, conversation.has_reasoning
+    return Conversion(body, notes, names.originals, names.toolsets, tuple(stop_sequences), replayed, tuple(applied))
 
 
 def to_streamed(body: ChatRequest, target: Target) -> ChatRequest:

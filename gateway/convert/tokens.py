@@ -16,6 +16,8 @@ BYTES_PER_TOKEN = 4
 # A PDF page comes to 1,500 to 3,000 tokens and, as a rule of thumb, to 50 kB of base64.
 PDF_BYTES_PER_TOKEN = 25
 
+SOURCE_HOLDERS = frozenset({"tool_result", "image", "document"})
+
 
 @dataclass(slots=True)
 class Estimate:
@@ -56,9 +58,13 @@ def _sources_in(request: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str
 def _find_sources(blocks: Iterable[Mapping[str, Any]], found: list[tuple[Mapping[str, Any], str]]) -> None:
     for block in blocks:
         kind = block.get("type")
-        if kind == "tool_result" and isinstance(block.get("content"), list):
-            _find_sources(block["content"], found)
-        elif kind in ("image", "document"):
+        if kind not in SOURCE_HOLDERS:
+            continue
+        if kind == "tool_result":
+            content = block.get("content")
+            if isinstance(content, list):
+                _find_sources(content, found)
+        else:
             source = block.get("source")
             if isinstance(source, Mapping) and source.get("type") == "base64":
                 found.append((source, kind))

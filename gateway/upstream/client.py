@@ -31,7 +31,7 @@ class Call:
     method: str
     url: str
     headers: Sequence[tuple[str, str]] = ()
-    body: bytes = b""
+    body: bytes | memoryview = b""
     timeouts: Timeouts = field(default_factory=Timeouts)
 
 

@@ -58,14 +58,14 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: Carried | None = None
         self.paused = False
-        self._posted: tuple[bytes, ...] = ()  # the request, until it is flushed
+        self._posted: tuple[bytes | memoryview, ...] = ()  # the request, until it is flushed
         self._unsent = 0  # bytes of request in the transport's buffer when last looked at
 
     @property
     def closed(self) -> bool:
         return self._transport is None or self._transport.is_closing()
 
-    def send(self, head: bytes, body: bytes, answer: Carried) -> None:
+    def send(self, head: bytes, body: bytes | memoryview, answer: Carried) -> None:
         """Send a request, whose answer goes to `answer`."""
         assert self._transport is not None
         assert self._answer is None

@@ -102,11 +102,10 @@ def inflate(body: bytes, limit: int) -> bytes:
 async def _read_up_to(request: web.Request, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
-    while True:
-        piece = await request.content.readany()
-        if not piece:
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    while not request.content.at_eof():
+        piece, _ = await request.content.readchunk()  # as it came: `readany` would copy it once more
         size += len(piece)
         if size > limit:
             raise too_large(limit)
         pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

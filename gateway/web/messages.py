@@ -37,16 +37,12 @@ MAX_NOTES_LENGTH = 2000
 LARGE_BODY = 256 * 1024
 
 
-async def create_message(request: web.Request) -> web.StreamResponse:
-    return await _message(request)
-
-
 async def stream_message(request: web.Request) -> web.StreamResponse:
     """POST /v1/messages/stream: the same with `stream` set, for clients of gateways that have a path for it."""
-    return await _message(request, streamed=True)
+    return await create_message(request, streamed=True)
 
 
-async def _message(request: web.Request, *, streamed: bool = False) -> web.StreamResponse:
+async def create_message(request: web.Request, *, streamed: bool = False) -> web.StreamResponse:
     app = request.app
     context = to_context(request)
     parsed, size = await _read(request, app[SETTINGS].max_body_bytes)

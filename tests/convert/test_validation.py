@@ -426,7 +426,7 @@ SIZES = (0, SMALL_BODY + 1)
 
 def written(request: Any, size: int) -> bytes:
     """What goes upstream of a body that was found to be valid. Raises JSONEncodeError."""
-    return to_json(to_chat_request(check(request)[0], CLAUDE, KEYRING).body, size)
+    return bytes(to_json(to_chat_request(check(request)[0], CLAUDE, KEYRING).body, size))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -441,7 +441,7 @@ def test_64_levels_within_a_schema_and_an_input_are_accepted(size: int) -> None:
 def test_a_small_body_may_nest_as_deep_as_a_large_one(levels: int) -> None:
     def outcome(size: int) -> bytes | None:
         try:
-            return to_json(nested(levels), size)
+            return bytes(to_json(nested(levels), size))
         except orjson.JSONEncodeError:
             return None
 

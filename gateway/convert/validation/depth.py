@@ -49,7 +49,7 @@ def check_depth(body: Mapping[str, object]) -> None:
         raise too_deep(body) from None
 
 
-def to_json(chat_body: Mapping[str, object], size: int) -> bytes:
+def to_json(chat_body: Mapping[str, object], size: int) -> bytes | memoryview:
     """What goes upstream, of a request of `size` bytes. Raises JSONEncodeError where it nests too deeply.
 
     Depth is not looked at before: that would be one more pass over all of it. What is small and opens few brackets is
@@ -59,7 +59,7 @@ def to_json(chat_body: Mapping[str, object], size: int) -> bytes:
         written = orjson.dumps(chat_body)
         if written.count(b"{") + written.count(b"[") <= MAX_DEPTH:
             return written
-    return orjson.dumps(FRAME, default=lambda _: chat_body)[FRAME_LEVELS:-FRAME_LEVELS]
+    return memoryview(orjson.dumps(FRAME, default=lambda _: chat_body))[FRAME_LEVELS:-FRAME_LEVELS]
 
 
 def too_deep(body: Mapping[str, object]) -> InvalidRequest:

@@ -26,17 +26,22 @@ def take_inventory(messages: Sequence[MessageParam]) -> Inventory:
     inventory = Inventory()
     for index, message in enumerate(messages):
         content: Any = message.get("content")
-        if isinstance(content, list) and not all(map(_is_plain, content)):
+        if isinstance(content, list) and _may_hold(content):
             _take(content, f"messages.{index}.content", inventory)
     return inventory
 
 
-def _is_plain(block: dict[str, Any]) -> bool:
-    """Whether there is nothing to be found in a block, as in most of them."""
-    kind = block["type"]
-    if kind == "tool_result":
-        return "cache_control" not in block and isinstance(block.get("content"), str)
-    return kind in PLAIN_TYPES and "cache_control" not in block
+def _may_hold(blocks: list[dict[str, Any]]) -> bool:
+    """Whether there may be anything to be found in blocks, as in few of them."""
+    for block in blocks:
+        if "cache_control" in block:
+            return True
+        kind = block["type"]
+        if kind not in PLAIN_TYPES:
+            inner = block.get("content") if kind == "tool_result" else ()
+            if not isinstance(inner, str) and (not isinstance(inner, list) or _may_hold(inner)):
+                return True
+    return False
 
 
 def _take(blocks: list[dict[str, Any]], path: str, inventory: Inventory) -> None:

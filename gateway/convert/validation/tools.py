@@ -43,13 +43,20 @@ def check_tools(request: PromptFields) -> None:
     tools: Sequence[Any] = request.get("tools") or ()
     if not tools and "tool_choice" not in request:
         return
+    names, all_deferred = [], bool(tools)
     for index, tool in enumerate(tools):
-        if not _is_plain(tool):
+        if _is_plain(tool):
+            name = tool["name"]
+        else:
             _check_tool(tool, f"tools.{index}")
-    names = [name for tool in tools if (name := _name(tool)) is not None]
+            name = _name(tool)
+        if name is not None:
+            names.append(name)
+        if not tool.get("defer_loading"):
+            all_deferred = False
     if len(set(names)) != len(names):
         raise InvalidRequest("tools: Tool names must be unique.")
-    if tools and all(tool.get("defer_loading") for tool in tools):
+    if all_deferred:
         raise InvalidRequest("At least one tool must have defer_loading=false. All tools cannot be deferred.")
     _check_choice(request, names)
 

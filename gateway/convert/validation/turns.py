@@ -111,6 +111,8 @@ class Calls:
 
     def settle(self) -> None:
         """Raises unless every call has its result."""
+        if not self._open:
+            return
         missing = [call_id for call_id in self._open if call_id not in self._answered]
         if not missing:
             return
@@ -124,6 +126,12 @@ class Calls:
 def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, calls: Calls) -> None:
     for position, block in enumerate(blocks):
         kind = block["type"]
+        if kind == "text":
+            calls.leading = False
+            text = block["text"]
+            if not text or text.isspace():
+                raise InvalidRequest(BLANK_TEXT if text else EMPTY_TEXT)
+            continue
         if SPEAKERS.get(kind, role) != role:
             raise InvalidRequest(
                 f"messages.{index}.content.{position}: `{kind}` blocks can only be in `{SPEAKERS[kind]}` messages"
@@ -134,8 +142,6 @@ def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, calls: Ca
         calls.leading = False
         if kind == "tool_use":
             calls.add_call(block["id"], index, position)
-        elif kind == "text" and (not block["text"] or block["text"].isspace()):
-            raise InvalidRequest(BLANK_TEXT if block["text"] else EMPTY_TEXT)
 
 
 def _check_sources(blocks: list[dict[str, Any]], role: str, path: str) -> None:
