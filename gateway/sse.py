@@ -11,6 +11,8 @@ from gateway.errors import UpstreamError
 
 # An event larger than this is no delta: generated images arrive as data URIs of a few megabytes.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
+# An unfinished line up to this size is put in front of the next piece; a longer one would be copied again and again.
+SHORT_TAIL = 4096
 
 
 class EventParser:
@@ -24,10 +26,23 @@ class EventParser:
         self._data: list[bytes] = []  # the data lines of the event that is still open
         self._size = 0  # their bytes
 
+    @property
+    def is_between_events(self) -> bool:
+        return not (self._tail or self._data or self._after_cr)
+
     def feed(self, piece: bytes) -> list[bytes]:
         """The payloads that this piece completes. Raises UpstreamError when an event outgrows MAX_EVENT_BYTES."""
-        if not (self._tail or self._data or self._after_cr) and _is_one_event(piece):
-            return [piece[6:-2]]
+        if self._tail and len(self._tail) <= SHORT_TAIL and not (self._data or self._after_cr):
+            piece = bytes(self._tail) + piece
+            self._tail.clear()
+        if self.is_between_events and b"\r" not in piece:
+            *events, rest = piece.split(b"\n\n")
+            payloads = _payloads_of(events)
+            if payloads is not None:
+                return payloads + self._feed_lines(rest) if rest else payloads
+        return self._feed_lines(piece)
+
+    def _feed_lines(self, piece: bytes) -> list[bytes]:
         if self._after_cr or b"\r" in piece:
             piece = self._unify_line_ends(piece)
         lines = piece.split(b"\n")
@@ -67,15 +82,17 @@ class EventParser:
         return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _is_one_event(piece: bytes) -> bool:
-    """As most reads of a live stream: one line of data, which says something, and the blank line after it."""
-    return (
-        piece.find(b"\n") == len(piece) - 2 > 6
-        and piece.startswith(b"data: ")
-        and piece.endswith(b"\n")
-        and b"\r" not in piece
-        and len(piece) <= MAX_EVENT_BYTES
-    )
+def _payloads_of(events: list[bytes]) -> list[bytes] | None:
+    """Of events that are one line each, either data that says something or a comment, as nearly all are; else None."""
+    payloads = []
+    for event in events:
+        if event.find(b"\n") >= 0:
+            return None
+        if event.startswith(b"data: ") and len(event) > len(b"data: "):
+            payloads.append(event[6:])
+        elif not event.startswith(b":"):
+            return None
+    return payloads
 
 
 def to_event(name: bytes, payload: bytes) -> bytes:

@@ -1,5 +1,7 @@
 """The event-stream parser: WHATWG's rules, whatever the network cuts, and no more memory than one event needs."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,9 +55,25 @@ def test_cuts_change_nothing_in(case: str) -> None:
     assert parse([stream[index : index + 1] for index in range(len(stream))]) == payloads
 
 
-@given(st.lists(st.lists(st.sampled_from([b"data: a", b"data", b":", b"\r", b"\n", b"\r\n", b"x"])).map(b"".join)))
-def test_any_pieces_are_what_they_are_joined(pieces: list[bytes]) -> None:
-    assert parse(pieces) == parse([b"".join(pieces)])
+def payloads_by_the_book(stream: bytes) -> list[bytes]:
+    """Line by line, over the whole stream, with a blank line supplied at its end."""
+    payloads: list[bytes] = []
+    data: list[bytes] = []
+    for line in [*re.split(rb"\r\n|\n|\r", stream), b""]:
+        if line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+        elif not line:
+            payloads += [payload] if (payload := b"\n".join(data)) else []
+            data = []
+    return payloads
+
+
+WORDS = [b"data: a\n\n", b"data: a", b"data: ", b"data", b": a\n\n", b":", b"\r", b"\n", b"\n\n", b"\r\n", b"x"]
+
+
+@given(st.lists(st.lists(st.sampled_from(WORDS)).map(b"".join)))
+def test_any_pieces_are_what_the_book_says(pieces: list[bytes]) -> None:
+    assert parse(pieces) == payloads_by_the_book(b"".join(pieces))
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])

@@ -64,8 +64,8 @@ class MessageStream:
     """One answer's way through the gateway. `opened` says that an earlier attempt already sent message_start."""
 
     __slots__ = (
-        "_assembly", "_counts", "_decoder", "_finish", "_first_chunk", "_last_chunk", "_misses", "_opened", "_parser",
-        "_reply", "_splice", "_target", "_writer", "abandoned", "done", "failure", "started", "stop",
+        "_assembly", "_at_event", "_counts", "_decoder", "_finish", "_first_chunk", "_last_chunk", "_misses", "_opened",
+        "_parser", "_reply", "_splice", "_target", "_writer", "abandoned", "done", "failure", "started", "stop",
     )  # fmt: skip
 
     def __init__(self, reply: Reply, *, opened: bool = False) -> None:
@@ -81,6 +81,7 @@ class MessageStream:
         self._first_chunk: dict[str, Any] = {}
         self._last_chunk: dict[str, Any] = {}
         self._splice: Splice | None = None
+        self._at_event = False  # whether the next piece begins where an event does
         self._misses = 0  # splices in a row that never applied
         self.failure: GatewayError | None = None
         self.stop: Stop | None = None
@@ -150,7 +151,8 @@ class MessageStream:
             return b""
         self.started = True
         self._writer.out = []
-        return self._message_start() + b"".join(out)
+        told = out[0] if len(out) == 1 else b"".join(out)
+        return told if self._opened else self._message_start() + told
 
     def _message_start(self) -> bytes:
         if self._opened:
@@ -160,17 +162,25 @@ class MessageStream:
         return events.message_start(empty_message(self._reply, usage))
 
     def _read(self, piece: bytes) -> None:
-        for payload in self._parser.feed(piece):
-            splice = self._splice
-            if splice is not None and splice.apply(payload, self._writer):
-                self._misses = 0
-                continue
-            self._take_payload(payload)
+        if self._splice is not None and self._at_event and self._splice.apply_event(piece, self._writer):
+            self._misses = 0
+            return
+        payloads, index = self._parser.feed(piece), 0
+        while index < len(payloads):
+            if self._splice is not None:
+                begun = index
+                index = self._splice.apply(payloads, index, self._writer)
+                if index > begun:
+                    self._misses = 0
+                    continue
+            self._take_payload(payloads[index])
+            index += 1
             if self._finish.matched is not None and not self.done:
                 self._complete()
                 self.abandoned = True
             if self.done:
                 return
+        self._at_event = self._parser.is_between_events
 
     def _read_end(self) -> None:
         for payload in self._parser.finish():

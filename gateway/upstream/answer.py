@@ -173,16 +173,25 @@ class SocketAnswer:
         else:
             self._fail(UpstreamTimedOut(f"the upstream was silent for {self._timeouts.idle:g} s"))
 
-    def break_off(self, error: BaseException) -> None:
-        """The reader raised `error`."""
-        self._fail(error)
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Takes what a reader raises inside the socket's read callback to the task that awaits the answer.
+
+        The loop would log it and lose it; here it breaks the answer off and is raised by `read` or `pump`.
+        """
+        if error is not None:
+            self._fail(error)
+        return isinstance(error, Exception)
 
     def _hand_on(self, piece: bytes) -> None:
         if self._receive is None:
             self._held.append(piece)
             self._held_size += len(piece)
         else:
-            with _Passing(self):
+            with self:
                 self._receive(piece)
 
     async def _deliver(self, receive: Callable[[bytes], None]) -> None:
@@ -256,24 +265,3 @@ class SocketAnswer:
 
     def _coding(self) -> str:
         return self._parser.headers.get("content-encoding", "")
-
-
-class _Passing:
-    """Takes what `receive` raises inside the socket's read callback to the task that awaits the answer.
-
-    The loop would log it and lose it; here it breaks the answer off and is raised by `read` or `pump`.
-    """
-
-    __slots__ = ("_answer",)
-
-    def __init__(self, answer: SocketAnswer) -> None:
-        self._answer = answer
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if error is not None:
-            self._answer.break_off(error)
-        return isinstance(error, Exception)

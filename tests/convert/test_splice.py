@@ -145,9 +145,47 @@ ENDS = st.sampled_from([sse(finish()) + DONE, sse(finish(), usage()) + DONE, b""
 def test_spliced_deltas_are_the_bytes_of_the_full_way(payloads: list[bytes], end: bytes, think_tags: bool) -> None:
     spliced = convert(sse(*payloads) + end, reply(think_tags=think_tags))
     full = convert(b"".join(sse(payload) + NOTHING for payload in payloads) + end, reply(think_tags=think_tags))
-    assert spliced.output == full.output
-    assert str(spliced.failure) == str(full.failure)
-    assert spliced.stream.usage == full.stream.usage
+    one_by_one = convert([*map(sse, payloads), end], reply(think_tags=think_tags))
+    for short in (spliced, one_by_one):
+        assert short.output == full.output
+        assert str(short.failure) == str(full.failure)
+        assert short.stream.usage == full.stream.usage
+
+
+# Ways to write one event; some leave its end, or the next one's beginning, to another read.
+FRAMES: list[Callable[[bytes], list[bytes]]] = [
+    lambda payload: [b"data: " + payload + b"\n\n"],
+    lambda payload: [b"data:" + payload + b"\n\n"],
+    lambda payload: [b"data: " + payload + b"\r\n\r\n"],
+    lambda payload: [b"data: " + payload + b"\r\r", b"\n"],
+    lambda payload: [b"data: " + payload + b"\n", b"\n"],
+    lambda payload: [b"data: " + payload[:-1] + b"\ndata: " + payload[-1:] + b"\n\n"],
+    lambda payload: [b": ping\n\ndata: " + payload + b"\n\n"],
+    lambda payload: [b"data: " + payload + b"\n\n: ping"],
+    lambda payload: [b"data: " + payload + b"\n\ndata: ", payload + b"\n\n"],
+    lambda payload: [b"data: ", payload, b"\n\n"],
+    lambda payload: [b"id: data: " + payload + b"\n\n"],
+    lambda payload: [b"\n\n"],
+]
+
+
+@given(st.lists(st.tuples(streams(), st.sampled_from(FRAMES)), min_size=1, max_size=4), ENDS)
+@settings(max_examples=200)
+def test_reads_of_one_event_are_the_bytes_of_the_same_in_one_read(
+    parts: list[tuple[list[bytes], Callable[[bytes], list[bytes]]]], end: bytes
+) -> None:
+    pieces = [piece for payloads, frame in parts for payload in payloads for piece in frame(payload)]
+    one_by_one, at_once = convert([*pieces, end]), convert(b"".join(pieces) + end)
+    assert one_by_one.output == at_once.output
+    assert str(one_by_one.failure) == str(at_once.failure)
+
+
+def test_a_frame_of_several_lines_is_no_frame_of_an_event() -> None:
+    """A line of JSON without `data:` in front of it says nothing, even where the payload of two lines said the same."""
+    first, second, third = (tight(say(text)).replace(b",", b",\n", 1) for text in ("a", "b", "c"))
+    two_lines = [b"data: " + payload.replace(b"\n", b"\ndata: ") + b"\n\n" for payload in (first, second)]
+    pieces = [*two_lines, b"data: " + third + b"\n\n", sse(finish()) + DONE]
+    assert convert(pieces).output == convert(b"".join(pieces)).output
 
 
 @given(payloads=streams(), data=st.data())
@@ -252,7 +290,7 @@ def test_plain_deltas_are_spliced(case: str, text: str) -> None:
     splice = derived(write, begun, delta_around(text))
     assert splice is not None
     writer = EventWriter()
-    assert splice.apply(write(delta_around("thrée")), writer)
+    assert splice.apply([write(delta_around("thrée"))], 0, writer)
     kind = TOOL_INPUT if begun is BEGUN else TEXT
     assert (writer.out, writer.output_size) == ([delta(0, kind, "thrée")], len("thrée".encode()))
 
@@ -281,7 +319,7 @@ def test_a_splice_refuses_what_is_not_a_plain_string_in_its_frame(case: str) -> 
     splice = derived(tight, say("one"), say("two"))
     assert splice is not None
     writer = EventWriter()
-    assert not splice.apply(REFUSED[case], writer)
+    assert not splice.apply([REFUSED[case]], 0, writer)
     assert writer.out == []
 
 
@@ -315,9 +353,9 @@ def test_a_splice_of_arguments_leaves_a_new_beginning_to_the_full_way() -> None:
     splice = derived(tight, BEGUN, call(0, "x"))
     assert splice is not None
     writer = EventWriter()
-    assert not splice.apply(tight(call(0, " {")), writer)
-    assert not splice.apply(tight(call(0, "x")).replace(b'"x"', b'"\xff"'), writer)
-    assert splice.apply(tight(call(0, "y")), writer)
-    assert splice.apply(tight(call(0, "[{")), writer)
+    assert not splice.apply([tight(call(0, " {"))], 0, writer)
+    assert not splice.apply([tight(call(0, "x")).replace(b'"x"', b'"\xff"')], 0, writer)
+    assert splice.apply([tight(call(0, "y"))], 0, writer)
+    assert splice.apply([tight(call(0, "[{"))], 0, writer)
     assert splice.call is not None
     assert splice.call.arguments == '{"a": "xy[{'
