@@ -1,4 +1,4 @@
-"""python -m bench [compare|batches|cache|streams|sweep|plots|show] [options]; without a command: compare."""
+"""python -m bench [compare|batches|cache|streams|sweep|instructions|plots|show] [options]; without one: compare."""
 
 import argparse
 import sys
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import batches, cache, plots, report, results, streams, sweep
+from bench import batches, cache, instructions, plots, report, results, streams, sweep
 from bench.cases import CASES
 from bench.compare import Options, compare
 from bench.peers import PEERS, peer_recipes
 from bench.programs import CompilerError
 from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, nginx_recipe
 
-COMMANDS = ("compare", "batches", "cache", "streams", "sweep", "plots", "show")
+COMMANDS = ("compare", "batches", "cache", "streams", "sweep", "instructions", "plots", "show")
 TARGETS = ("gateway", "quiet", "bare", "nginx", "direct", *PEERS)
 DEFAULT_TARGETS = "gateway,bare,nginx,direct,quiet"
 PLOTS = Path("docs/performance")
@@ -70,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     over.add_argument("--most", type=int, default=None, help="leave out what is larger than this")
     over.add_argument("--rounds", type=int, default=1)
     over.add_argument("--secs", type=float, default=2.0)
+
+    counted = commands.add_parser("instructions", help="machine instructions, which do not depend on who else computes")
+    counted.set_defaults(run=_instructions)
+    cases = ",".join(instructions.REQUESTS)
+    counted.add_argument("--cases", default=cases, help="comma-separated; default: all of %(default)s")
 
     drawn = commands.add_parser("plots", help="draw a stored sweep as SVG")
     drawn.set_defaults(run=_plots)
@@ -137,6 +142,18 @@ def _batches(options: argparse.Namespace) -> int:
     print(batches.render(measured))
     print(f"\nraw figures: {path}")
     return 1 if options.goals and not measured.passed else 0
+
+
+def _instructions(options: argparse.Namespace) -> int:
+    cases = options.cases.split(",")
+    for case in cases:
+        if case not in instructions.REQUESTS:
+            sys.exit(f"bench: no case {case!r}: {', '.join(instructions.REQUESTS)}")
+    counted = instructions.measure([gateway_recipe(), BARE], cases, _say)
+    path = results.store_json("instructions", counted.machine, asdict(counted))
+    print(instructions.render(counted))
+    print(f"\nraw figures: {path}")
+    return 0
 
 
 def _cache(options: argparse.Namespace) -> int:

@@ -1,0 +1,110 @@
+"""What the steps of one request take, in instructions: the gateway's own functions, each called alone again and again.
+
+Run as a program under callgrind (`python -m bench.steps BODY FILE`) it prints JSON; `steps_of` runs it so.
+"""
+
+import gc
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+
+from bench.callgrind import Counter, under_callgrind
+from bench.cases import BODIES
+from gateway.context import Context, UsageRecord
+from gateway.convert.envelope import Keyring
+from gateway.convert.response import to_message
+from gateway.exchange import Exchange
+from gateway.logs import BufferedLogger, configure_logs, log_exchange
+from gateway.tally import observe
+from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.transport import Transport
+from gateway.web.messages import parse_json, to_prompt
+from gateway.web.reply import MESSAGE_HEADERS, id_lines, to_head
+
+STEP_BODIES = ("small", "code")
+WARM, COUNTED = 60, 200
+COMPLETION = {
+    "id": "gen-1",
+    "provider": "Stand-in",
+    "model": "plain-1",
+    "object": "chat.completion",
+    "choices": [
+        {
+            "index": 0,
+            "finish_reason": "stop",
+            "native_finish_reason": "stop",
+            "message": {"role": "assistant", "content": "Hello. " * 100},
+        }
+    ],
+    "usage": {"prompt_tokens": 12, "completion_tokens": 300, "total_tokens": 312, "cost": 0.0001},
+}
+
+
+def steps_of(body: str, directory: Path) -> dict[str, float]:
+    """Step → instructions a call. Raises StartError without valgrind."""
+    out = directory / f"steps-{body}"
+    command = under_callgrind(f"{shlex.quote(sys.executable)} -m bench.steps {body} {shlex.quote(str(out))}", out)
+    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True)
+    counts: dict[str, float] = json.loads(done.stdout)
+    return counts
+
+
+class Nowhere:
+    def write(self, data: bytes) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+def main(body: str, out: Path) -> None:
+    gc.disable()
+    configure_logs("info", "json")
+    output = BufferedLogger(Nowhere())  # type: ignore[arg-type]
+    structlog.configure(logger_factory=lambda *_: output)
+    counter = Counter(os.getpid(), out)
+    overhead = _counted(counter, lambda: None)
+    counts = {name: _counted(counter, step) - overhead for name, step in _steps(body).items()}
+    print(json.dumps(counts))
+
+
+def _counted(counter: Counter, step: Callable[[], Any]) -> float:
+    for _ in range(WARM):
+        step()
+    counter.begin()
+    for _ in range(COUNTED):
+        step()
+    return counter.end() / COUNTED
+
+
+def _steps(name: str) -> dict[str, Callable[[], Any]]:
+    raw, answer = orjson.dumps(BODIES[name]()), orjson.dumps(COMPLETION)
+    context = Context("req_0", "bench", "key")
+    keyring = Keyring((("k", b"k" * 32),))
+    table = RoutingTable(Upstream("upstream", "http://127.0.0.1:1/api/v1"))
+    exchange = Exchange(Transport(), table, keyring, lambda _: None)
+    prompt = to_prompt(parse_json(raw), len(raw), context)
+    plan = exchange.plan(context, prompt, UsageRecord(context))
+    answered = to_message(orjson.loads(answer), plan.reply)
+    own = id_lines("req_0")
+    return {
+        "parse the request": lambda: parse_json(raw),
+        "check it": lambda: to_prompt(prompt.request, len(raw), context),
+        "route, convert and write it": lambda: exchange.plan(context, prompt, UsageRecord(context)),
+        "parse the answer": lambda: orjson.loads(answer),
+        "convert it": lambda: to_message(COMPLETION, plan.reply),
+        "write it": lambda: orjson.dumps(answered.message),
+        "write the reply's header": lambda: to_head(MESSAGE_HEADERS, own),
+        "log line": lambda: log_exchange(plan.record),
+        "metrics": lambda: observe(plan.record),
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
