@@ -42,6 +42,7 @@ CASES = {
     for case in (
         Case("one", "small", 1, "small request, 1 connection", expect='"message"'),
         Case("small", "small", 16, "small request, 16 connections", expect='"message"'),
+        Case("ten", "small", 10, "small request, 10 connections", expect='"message"'),
         Case("crowd", "small", 256, "small request, 256 connections opened at once", expect='"message"', warm=1.5),
         Case("code", "code", 8, "67 kB coding-agent request, 8 connections", expect='"message"'),
         Case("image", "image", 2, "1.5 MB image request, 2 connections", expect='"message"'),

@@ -59,6 +59,10 @@ GOALS = (
     Goal("one: p50 added to direct", "one.added_p50", "bare", 1.1, 0.85),
     Goal("one: p50 added to direct", "one.added_p50", "litellm", 1 / 40, 1 / 60),
     Goal("one: p99", "one.latency_p99", "bare", 1.2, 1.0),
+    # What GoModel publishes of its Messages endpoint: 2 vCPU, an upstream stand-in, 10 connections.
+    Goal("ten: p50, µs", "ten.latency_p50", None, None, 1760),
+    Goal("ten: p99, µs", "ten.latency_p99", None, None, 6590),
+    Goal("ten: from answer to answer, µs", "ten.answer_gap", None, None, 1e6 / 4928),
     Goal("crowd: the slowest request", "crowd.slowest", "bare", 4.0, 2.0),
     Goal("code: CPU per request", "code.answer_cpu", "bare", 3.5, 1.9),
     Goal("code: CPU per request", "code.answer_cpu", "litellm", 1 / 25, 1 / 55),

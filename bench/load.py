@@ -65,6 +65,11 @@ class Report:
         return self.answers / self.seconds
 
     @property
+    def answer_gap(self) -> float:
+        """Microseconds from one answer to the next, over all connections."""
+        return self.seconds * 1e6 / self.answers if self.answers else float("nan")
+
+    @property
     def delta_rate(self) -> float:
         return self.deltas / self.seconds
 

@@ -1,6 +1,6 @@
 """Identifiers in Anthropic's forms, from the operating system's random source.
 
-They are drawn a few hundred at a time: asking that source for each costs as much as four lines of log.
+They are drawn a few hundred at a time, which spares each its system call: 0.5 µs, twice a request.
 """
 
 import os

@@ -103,7 +103,6 @@ def log_exchange(record: UsageRecord) -> None:
     fields: dict[str, Any] = {
         "request_id": context.request_id,
         "tenant": context.tenant,
-        "key": context.key_id,
         "model": record.model[:LONGEST_MODEL],
         "upstream": record.upstream,
         "stream": record.stream,
@@ -115,6 +114,8 @@ def log_exchange(record: UsageRecord) -> None:
         "attempts": record.attempts,
         "seconds": _rounded(record.duration_seconds),
     }
+    if context.key_id:
+        fields["key"] = context.key_id
     if record.served_model is not None:
         fields["served_model"] = record.served_model
     if record.provider is not None:

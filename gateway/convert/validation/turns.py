@@ -82,7 +82,7 @@ class Calls:
     def turn_to(self, role: str) -> None:
         if role == self._role:
             return
-        if role == "assistant":
+        if role == "assistant" and self._open:
             self.settle()
             self._open = {}
             self._answered = set()
