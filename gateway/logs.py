@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Literal
 import orjson
 import structlog
 
-from gateway.context import UsageRecord
+from gateway.context import Context, UsageRecord
 
 FLUSH_BYTES = 16 * 1024
 FLUSH_SECONDS = 0.5
@@ -114,8 +114,6 @@ def log_exchange(record: UsageRecord) -> None:
         "attempts": record.attempts,
         "seconds": _rounded(record.duration_seconds),
     }
-    if context.key_id:
-        fields["key"] = context.key_id
     if record.served_model is not None:
         fields["served_model"] = record.served_model
     if record.provider is not None:
@@ -134,11 +132,18 @@ def log_exchange(record: UsageRecord) -> None:
         fields["cache"] = record.cache
     if record.notes:
         fields["notes"] = record.notes
+    _add_origin(fields, context)
+    LOG.bind().info("exchange_finished", fields=fields)
+
+
+def _add_origin(fields: dict[str, Any], context: Context) -> None:
+    """On whose behalf the exchange was, beyond the tenant."""
+    if context.key_id:
+        fields["key"] = context.key_id
     if context.session_id is not None:
         fields["session"] = context.session_id
     if context.batch is not None:
         fields |= {"batch": context.batch, "item": context.item}
-    LOG.bind().info("exchange_finished", fields=fields)
 
 
 LOG = structlog.get_logger()
