@@ -15,6 +15,7 @@ from gateway.convert.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix
 
 PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
 STRING_END = b'"' + DELTA_END
+EVENT_START, EVENT_END = b"data: ", b"\n\n"
 STRING = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
 
 
@@ -28,17 +29,22 @@ class DeltaSink(Protocol):
 class Splice:
     """The bytes around the string in the upstream's payload (`before`, `after`) and in our event (`prefix`)."""
 
-    __slots__ = ("_event_end", "_event_start", "_joint", "after", "before", "call", "is_one_line", "prefix")
+    __slots__ = ("_event_end", "_event_start", "call", "is_one_line", "prefix")
 
     def __init__(self, before: bytes, after: bytes, prefix: bytes, call: ToolCall | None) -> None:
-        self.before = before
-        self.after = after
         self.prefix = prefix
         self.call = call
         self.is_one_line = b"\n" not in before and b"\n" not in after
-        self._event_start = b"data: " + before
-        self._event_end = after + b"\n\n"
-        self._joint = STRING_END + prefix
+        self._event_start = EVENT_START + before
+        self._event_end = after + EVENT_END
+
+    @property
+    def before(self) -> bytes:
+        return self._event_start[len(EVENT_START) :]
+
+    @property
+    def after(self) -> bytes:
+        return self._event_end[: -len(EVENT_END)]
 
     def apply(self, payloads: Sequence[bytes], index: int, writer: DeltaSink) -> int:
         """Write the deltas from `index` on. Returns the index of the first that must go the full way."""
@@ -46,7 +52,7 @@ class Splice:
         text = b"".join(strings)
         if self.call is None and text.isascii() and PLAIN.fullmatch(text):
             # What holds of all together holds of each, and one write of them costs half of what each by itself does.
-            writer.out.append(self.prefix + self._joint.join(strings) + STRING_END)
+            writer.out.append(self.prefix + (STRING_END + self.prefix).join(strings) + STRING_END)
             writer.output_size += len(text)
             return index + len(strings)
         for string in strings:
@@ -69,7 +75,8 @@ class Splice:
     def _strings(self, payloads: Sequence[bytes], index: int) -> list[bytes]:
         """What stands in the frame, of the payloads from `index` on that have the frame and say something."""
         strings = []
-        before, after, start, end = self.before, self.after, len(self.before), len(self.after)
+        before, after = self.before, self.after
+        start, end = len(before), len(after)
         for payload in payloads[index:] if index else payloads:
             string = payload[start : len(payload) - end]
             if not (string and payload.startswith(before) and payload.endswith(after)):
@@ -98,9 +105,10 @@ class Splice:
 
     def fits(self, payload: bytes) -> bool:
         """Whether this payload, which went the full way, differs in its string alone: then the next may be spliced."""
-        end = len(payload) - len(self.after)
-        framed = end >= len(self.before) and payload.startswith(self.before) and payload.endswith(self.after)
-        return framed and STRING.fullmatch(payload, len(self.before), end) is not None
+        before, after = self.before, self.after
+        end = len(payload) - len(after)
+        framed = end >= len(before) and payload.startswith(before) and payload.endswith(after)
+        return framed and STRING.fullmatch(payload, len(before), end) is not None
 
 
 def derive_splice(payload: bytes, delta: dict[str, Any], assembly: Assembly) -> Splice | None:

@@ -33,6 +33,8 @@ from gateway.sse import EventParser
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
+# Who answers, and at which tier.
+LASTING = ("id", "model", "provider", "service_tier")
 CUT = "The upstream closed the connection before the end of its answer."
 
 
@@ -227,9 +229,9 @@ class MessageStream:
             raise error
         self._counts = counts_of(chunk) or self._counts
         if not self._last_chunk:
-            self._first_chunk = self._last_chunk = chunk
+            self._first_chunk = self._last_chunk = _lasting(chunk)
         elif "model" in chunk:  # a closing usage chunk may come without
-            self._last_chunk = chunk
+            self._last_chunk = _lasting(chunk)
         if choice is None:
             return {}
         self._finish.note(choice)
@@ -251,3 +253,8 @@ class MessageStream:
         usage = to_delta_usage(self.usage, self.origin.cost)
         self._writer.out += (events.message_delta(fields, usage), events.MESSAGE_STOP)
         self.done = True
+
+
+def _lasting(chunk: dict[str, Any]) -> dict[str, Any]:
+    """What is asked of a chunk once its delta has been taken: it is kept as long as the stream lasts."""
+    return {name: chunk[name] for name in LASTING if name in chunk}

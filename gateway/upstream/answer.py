@@ -202,6 +202,7 @@ class SocketAnswer:
         try:
             if held:
                 receive(held)
+            del held  # this lasts as long as the stream
             if self._connection is not None:
                 self._settle()
                 self._waiter = self._connection.loop.create_future()
