@@ -13,7 +13,7 @@ share their call.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from types import TracebackType
@@ -252,6 +252,8 @@ class CachedExchange:
         try:
             found, lock = await self._wait_for_turn(flight, errand)
             if found is not None:
+                barren = False
+                flight.board(waits=True)
                 flight.land(found)
                 return
             begun = self.clock()
@@ -278,13 +280,13 @@ class CachedExchange:
             del self._flights[errand.place.fingerprint]
 
     async def _wait_for_turn(self, flight: Flight, errand: Errand) -> tuple[Entry | None, Lock | None]:
-        """Another front end's answer; or the lock, or neither, to ask the upstream here."""
+        """Another front end's answer; without one the upstream is asked here. The lock, where it was taken."""
         if not errand.locks:
             return None, None
         try:
-            lock, taken = await self.store.take(errand.place.fingerprint, errand.budget)
-            if taken != "held":
-                return None, lock if taken == "taken" else None
+            turn = await self._take(errand, errand.budget)
+            if turn is not None:
+                return turn
             flight.board(waits=True)
             return await self._wait_for_entry(errand)
         except CacheAway:
@@ -302,10 +304,26 @@ class CachedExchange:
                 return entry, None
             if holder is not None and holder != BARREN:
                 continue
-            lock, taken = await self.store.take(name, self.store.calls.budget)
-            if taken != "held":
-                return None, lock if taken == "taken" else None
+            turn = await self._take(errand, self.store.calls.budget)
+            if turn is not None:
+                return turn
         return None, None
+
+    async def _take(self, errand: Errand, budget: float) -> tuple[Entry | None, Lock | None] | None:
+        """As `_wait_for_turn`, None while another front end asks. Raises CacheAway.
+
+        An answer may have been stored, and its lock freed, since this one was looked for.
+        """
+        name, entry = errand.place.fingerprint, None
+        lock, taken = await self.store.take(name, budget)
+        if taken == "held":
+            return None
+        if taken == "barren":
+            return None, None
+        if taken == "answered":
+            with suppress(CacheAway):
+                entry = await self.store.get(name)
+        return entry if entry is not None and self._is_recent(entry, errand.demand) else None, lock
 
     async def _call(self, plan: Plan, flight: Flight, demand: Demand) -> tuple[Landed, bool]:
         """Ask the upstream, as one of the followers would have. What came of it, and whether it may be kept."""

@@ -148,7 +148,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     if url is None:
         yield Stores()
         return
-    async with open_connections(url, settings.cache_redis_url) as connections:
+    budget = settings.cache_budget_seconds
+    async with open_connections(url, settings.cache_redis_url, cache_budget=budget) as connections:
         batches = None
         if settings.redis_url is not None:
             batches = await to_batch_server(settings, connections.queue, may_be_away=settings.secret is not None)
@@ -206,7 +207,7 @@ async def open_cache_upkeep(settings: Settings) -> AsyncIterator[CacheUpkeep | N
     if url is None or settings.cache == "off":
         yield None
         return
-    async with open_connections(url) as connections:
+    async with open_connections(url, cache_budget=settings.cache_budget_seconds) as connections:
         store = build_cache_store(settings, connections.cache)
         try:
             yield CacheUpkeep(store)

@@ -29,7 +29,7 @@ from gateway.tasks import Repeated
 log = structlog.get_logger()
 
 Outcome = Literal["hit", "miss", "wait", "bypass"]
-Taken = Literal["taken", "held", "barren"]
+Taken = Literal["taken", "answered", "held", "barren"]  # see cache_lock.lua
 
 SHARDS: Final = "0123456789abcdef"
 # What an entry takes beside its blob: its key, its place in the index and among the used (measured on Valkey 9.1: 350
@@ -119,7 +119,7 @@ class CacheStore:
         """Ask to be the one that asks the upstream. Raises CacheAway."""
         lock = Lock(fingerprint, os.urandom(8).hex())
         taken: bytes = await self.calls.run(lambda: self._lock(lock, "take", self.limits.lock * 1000), budget)
-        return lock, taken.decode()  # type: ignore[return-value]  # one of the script's three words
+        return lock, taken.decode()  # type: ignore[return-value]  # one of the script's words
 
     async def hold(self, lock: Lock) -> bool:
         """Go on holding it. False when it is another's by now. Raises CacheAway."""
@@ -196,8 +196,8 @@ class CacheStore:
         return told
 
     async def _lock(self, lock: Lock, verb: str, ms: float) -> bytes:
-        key = self.keys.cache_lock(lock.fingerprint)
-        reply: bytes = await scripts.CACHE_LOCK.run(self.calls.redis, (key,), (verb, lock.nonce, round(ms)))
+        names = (self.keys.cache_lock(lock.fingerprint), self.keys.cache_entry(lock.fingerprint))
+        reply: bytes = await scripts.CACHE_LOCK.run(self.calls.redis, names, (verb, lock.nonce, round(ms)))
         return reply
 
     def _read(self, fingerprint: str, blob: bytes) -> Entry | None:

@@ -33,9 +33,9 @@ _SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://", "redi
 _QUEUE_TIMEOUT: Final = 5.0
 _QUEUE_CONNECT_TIMEOUT: Final = 2.0
 _QUEUE_POOL_TIMEOUT: Final = 2.0
-# Longer than requests wait: a reply that was late because the loop was busy costs no connection.
-_CACHE_TIMEOUT: Final = 0.25
-_CACHE_CONNECT_TIMEOUT: Final = 0.25
+# Beyond what requests wait: a reply that was late because the loop was busy costs no connection.
+_CACHE_TIMEOUT: Final = 0.2
+_CACHE_BUDGET: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,16 @@ def queue_client(url: str, *, connections: int = 32, timeout: float = _QUEUE_TIM
     return Redis.from_pool(pool)
 
 
-def cache_client(url: str, *, connections: int = 64) -> Redis:
-    """As `queue_client`; a call that finds no free connection fails at once."""
+def cache_client(url: str, *, connections: int = 64, budget: float = _CACHE_BUDGET) -> Redis:
+    """As `queue_client`; a call that finds no free connection fails at once. `budget`: seconds that a request waits."""
+    timeout = budget + _CACHE_TIMEOUT
     if is_cluster(checked_url(url)):
-        return _cluster_client(url, connections, _CACHE_TIMEOUT, _CACHE_CONNECT_TIMEOUT)
+        return _cluster_client(url, connections, timeout, timeout)
     pool = ConnectionPool.from_url(
         url,
         max_connections=connections,
-        socket_timeout=_CACHE_TIMEOUT,
-        socket_connect_timeout=_CACHE_CONNECT_TIMEOUT,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
         **_common(),
     )
     return Redis.from_pool(pool)
@@ -75,11 +76,12 @@ def cache_client(url: str, *, connections: int = 64) -> Redis:
 
 @asynccontextmanager
 async def open_connections(
-    url: str, cache_url: str | None = None, *, directory: Path | None = None
+    url: str, cache_url: str | None = None, *, cache_budget: float = _CACHE_BUDGET, directory: Path | None = None
 ) -> AsyncIterator[RedisConnections]:
     """Both clients, and for `embedded` the server, which is stopped after everything else.
 
-    `directory` is the embedded server's. Raises EmbeddedServerError when it cannot be started.
+    `cache_budget` is `cache_client`'s, `directory` the embedded server's. Raises EmbeddedServerError when that
+    cannot be started.
     """
     async with AsyncExitStack() as stack:
         resolved = url
@@ -89,7 +91,7 @@ async def open_connections(
             cache_url = server.url if cache_url == EMBEDDED else cache_url
         queue = queue_client(resolved)
         stack.push_async_callback(queue.aclose)
-        cache = cache_client(cache_url or resolved)
+        cache = cache_client(cache_url or resolved, budget=cache_budget)
         stack.push_async_callback(cache.aclose)
         yield RedisConnections(queue, cache)
 

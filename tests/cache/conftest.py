@@ -74,7 +74,7 @@ async def cache_server_url() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def redis(cache_server_url: str) -> AsyncIterator[Redis]:
-    client = cache_client(cache_server_url)
+    client = cache_client(cache_server_url, budget=5.0)
     yield client
     await client.aclose()
 

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.cache.entry import Entry
 from gateway.cache.policy import USE, CachePolicy
+from gateway.cache.store import CacheStore
 from gateway.cached import CachedExchange, Hit, Shared
 from gateway.context import Context
 from gateway.convert.envelope import Keyring
@@ -128,4 +129,36 @@ async def test_one_of_those_who_wait_elsewhere_takes_over_a_call_that_is_broken_
         assert all(b"ok" in entry.rest for entry in await asyncio.gather(*waiting))
     assert upstream.calls == 2
     for cache in (first, *others):
+        await cache.close()
+
+
+@dataclass(slots=True)
+class Overtaken(CacheStore):
+    """Between its first look and what follows, another front end is answered."""
+
+    other: CachedExchange | None = None
+
+    async def get(self, fingerprint: str) -> Entry | None:
+        found = await CacheStore.get(self, fingerprint)
+        if (other := self.other) is not None:
+            self.other = None
+            await answered(other)
+            await until(lambda: not other._flights)
+        return found
+
+
+async def test_an_answer_that_is_stored_between_the_look_and_the_lock_is_taken(bench: Bench) -> None:
+    upstream = Silent(silent=0)
+    first, late = front_end(bench, upstream), front_end(bench, upstream)
+    store = late.store
+    late.store = Overtaken(store.calls, store.limits, store.keys, now=bench.clock, other=first)
+    shared = await ask(late)
+    assert isinstance(shared, Shared)
+    with shared:
+        assert b"ok" in (await shared.answer()).rest
+    assert upstream.calls == 1
+    assert shared.plan.record.cache == "wait"
+    await until(lambda: not late._flights)
+    assert not await bench.redis.exists(bench.keys.cache_lock(shared.fingerprint)), "the lock was freed"
+    for cache in (first, late):
         await cache.close()
