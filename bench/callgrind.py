@@ -1,7 +1,7 @@
 """Counting machine instructions with valgrind's callgrind: the same figure twice, whatever else the machine does.
 
-Instructions say nothing of the kernel's work, of waits and of caches, which make half of a request's time; but a change
-of one in a hundred, which no clock on a shared machine shows, is plain to see.
+Instructions say nothing of the kernel's work, of waits and of caches; but a change of one in a hundred, which no clock
+on a shared machine shows, is plain to see.
 """
 
 import shlex

@@ -22,7 +22,7 @@ from gateway.context import Context, UsageRecord
 
 FLUSH_BYTES = 16 * 1024
 FLUSH_SECONDS = 0.5
-LONGEST_MODEL = 128  # characters of the name that a client asked for; further ones say nothing
+LONGEST_MODEL = 128  # characters of the name that a client asked for; what is beyond says nothing
 Render = Callable[[Any, str, MutableMapping[str, Any]], bytes]
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 

@@ -11,6 +11,8 @@ from gateway.errors import UpstreamError
 
 # An event larger than this is no delta: generated images arrive as data URIs of a few megabytes.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
+DATA = b"data: "
+END = b"\n\n"
 # An unfinished line up to this size is put in front of the next piece; a longer one would be copied again and again.
 SHORT_TAIL = 4096
 
@@ -36,7 +38,7 @@ class EventParser:
             piece = bytes(self._tail) + piece
             self._tail.clear()
         if self.is_between_events and b"\r" not in piece:
-            *events, rest = piece.split(b"\n\n")
+            *events, rest = piece.split(END)
             payloads = _payloads_of(events)
             if payloads is not None:
                 return payloads + self._feed_lines(rest) if rest else payloads
@@ -88,8 +90,8 @@ def _payloads_of(events: list[bytes]) -> list[bytes] | None:
     for event in events:
         if event.find(b"\n") >= 0:
             return None
-        if event.startswith(b"data: ") and len(event) > len(b"data: "):
-            payloads.append(event[6:])
+        if event.startswith(DATA) and len(event) > len(DATA):
+            payloads.append(event[len(DATA) :])
         elif not event.startswith(b":"):
             return None
     return payloads

@@ -11,13 +11,13 @@ from collections import Counter
 
 from gateway import metrics
 from gateway.context import UsageRecord
+from gateway.logs import LONGEST_MODEL
 
 # How old the figures of one of several processes may be; so much is lost with one that is killed.
 SETTLE_SECONDS = 0.5
 
 # Models are client input and upstream output: so many names get a label of their own, the rest share one.
 MAX_MODELS = 200
-LONGEST_MODEL = 128
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

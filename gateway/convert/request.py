@@ -22,7 +22,6 @@ from gateway.errors import InvalidRequest
 from gateway.schemas.anthropic import MessagesRequest
 from gateway.schemas.openai import ChatMessage, ChatRequest
 
-TOOL_FIELDS = frozenset({"tools", "tool_choice"})
 REPLAY_FIELDS = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
 
 # A conversation repeats itself; beyond this a list of losses tells nobody more.
@@ -72,7 +71,7 @@ def to_chat_request(
     body = cast(ChatRequest, {**fields, "model": target.model, "messages": conversation.messages})
     if session_id is not None and target.openrouter:
         body.setdefault("session_id", session_id)
-    if conversation.changes or not TOOL_FIELDS.isdisjoint(request):
+    if "tools" in request or "tool_choice" in request or conversation.changes:
         _add_tools(body, request, conversation, scope)
     if request.get("stream"):
         body = to_streamed(body, target)

@@ -67,8 +67,7 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     message = empty_message(reply, usage)
     message["content"] = content.blocks
     message |= to_stop(finish, has_tools=content.has_tools, truncated=content.truncated, reply=reply).fields
-    if finish.logprobs:
-        message |= finish.extension
+    message |= finish.extension
     return Answered(message, to_origin(completion, counts), content.notes)
 
 

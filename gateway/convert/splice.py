@@ -12,10 +12,10 @@ from typing import Any, Protocol
 from gateway.convert.assembly import Assembly
 from gateway.convert.blocks import TextRun, ToolCall
 from gateway.convert.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix
+from gateway.sse import DATA, END
 
 PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
 STRING_END = b'"' + DELTA_END
-EVENT_START, EVENT_END = b"data: ", b"\n\n"
 STRING = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
 
 
@@ -35,16 +35,16 @@ class Splice:
         self.prefix = prefix
         self.call = call
         self.is_one_line = b"\n" not in before and b"\n" not in after
-        self._event_start = EVENT_START + before
-        self._event_end = after + EVENT_END
+        self._event_start = DATA + before
+        self._event_end = after + END
 
     @property
     def before(self) -> bytes:
-        return self._event_start[len(EVENT_START) :]
+        return self._event_start[len(DATA) :]
 
     @property
     def after(self) -> bytes:
-        return self._event_end[: -len(EVENT_END)]
+        return self._event_end[: -len(END)]
 
     def apply(self, payloads: Sequence[bytes], index: int, writer: DeltaSink) -> int:
         """Write the deltas from `index` on. Returns the index of the first that must go the full way."""

@@ -75,8 +75,8 @@ class Pool:
     def post(self, connection: Connection) -> None:
         """Requests of one turn of the loop are written together at its end; one that is alone at once.
 
-        A write wakes up who reads at the other end. One by one, each finds it asleep again, which costs as much as the
-        write itself: together with the same for replies (`web.reply`) a fifth of a small request's CPU.
+        A write wakes up who reads at the other end; one by one, each finds it asleep again. Together with the same for
+        replies (`web.reply`) that took a fifth of a small request's CPU.
         """
         if len(self._open) - len(self._idle) == 1:
             connection.flush()

@@ -111,8 +111,6 @@ class Calls:
 
     def settle(self) -> None:
         """Raises unless every call has its result."""
-        if not self._open:
-            return
         missing = [call_id for call_id in self._open if call_id not in self._answered]
         if not missing:
             return
