@@ -8,9 +8,9 @@ an `error` event. Every exchange fills one usage record and reports it once, wha
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import orjson
 
@@ -42,6 +42,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 256 * 1024
 
 Result = TypeVar("Result")
+Into = TypeVarTuple("Into")
 
 
 @dataclass(slots=True)
@@ -118,24 +119,26 @@ class Exchange:
         reply = to_reply(context, prompt, route, conversion, self.keyring, estimate)
         return Plan(route, conversion, body, reply, record, prewarms=request.get("max_tokens") == 0)
 
-    async def answer(self, plan: Plan) -> Answered:
+    def answer(self, plan: Plan) -> Coroutine[Any, Any, Answered]:
         """The whole message. Raises GatewayError when no attempt gave one."""
-        return await self._reported(plan.record, self._attempt(plan, self._answer_once))
+        return self._reported(plan.record, self._attempt(plan, self._answer_once))
 
-    async def stream(self, plan: Plan, sink: Sink) -> None:
+    def stream(self, plan: Plan, sink: Sink) -> Coroutine[Any, Any, None]:
         """Stream into the sink. Raises GatewayError only while the sink is not committed; later failures are events."""
-        await self._reported(plan.record, self._stream(plan, sink))
+        return self._reported(plan.record, self._stream(plan, sink))
 
     async def _stream(self, plan: Plan, sink: Sink) -> None:
         try:
-            await self._attempt(plan, lambda plan: self._stream_once(plan, sink))
+            await self._attempt(plan, self._stream_once, sink)
         except GatewayError as error:
             if not sink.committed:
                 raise
             note_error(plan.record, error)
             sink.write(events.error_event(error, plan.reply.request_id))
 
-    async def _attempt(self, plan: Plan, once: Callable[[Plan], Awaitable[Result]]) -> Result:
+    async def _attempt(
+        self, plan: Plan, once: Callable[[Plan, *Into], Coroutine[Any, Any, Result]], *into: *Into
+    ) -> Result:
         """Call `once` until it succeeds, fails for good, or has shown content to the client."""
         clock = time.monotonic
         deadline = None if self.timeouts.total is None else clock() + self.timeouts.total
@@ -143,7 +146,7 @@ class Exchange:
         while True:
             record.attempts += 1
             try:
-                return await once(plan)
+                return await once(plan, *into)
             except GatewayError as error:
                 if record.first_content_seconds is not None:
                     raise
@@ -206,7 +209,7 @@ class Exchange:
             raise to_error(answer.status, answer.headers, body, plan.reply)
         return answer
 
-    async def _reported(self, record: UsageRecord, work: Awaitable[Result]) -> Result:
+    async def _reported(self, record: UsageRecord, work: Coroutine[Any, Any, Result]) -> Result:
         begun = time.monotonic()
         try:
             return await work

@@ -5,9 +5,9 @@ brought. What comes before anyone reads is held, and the socket paused above HEL
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from gateway.errors import UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.upstream.client import Timeouts
@@ -105,13 +105,14 @@ class SocketAnswer:
         await self._deliver(collect)
         return decoded(b"".join(pieces), self._coding(), limit)
 
-    async def pump(self, receive: Callable[[bytes], None]) -> None:
+    def pump(self, receive: Callable[[bytes], None]) -> Coroutine[Any, Any, None]:
         try:
             refuse_coding(self._coding())
         except UpstreamError:
             self.abort()
             raise
-        await self._deliver(receive)
+        self._parser.headers = {}  # not kept for as long as the stream lasts: some upstreams send a kilobyte of them
+        return self._deliver(receive)
 
     def pause(self) -> None:
         self._paused = True

@@ -47,7 +47,7 @@ class Answer(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Names in lower case; a repeated header's values joined by ", "."""
+        """Names in lower case; a repeated header's values joined by ", ". Not to be asked for after `pump`."""
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises UpstreamError over `limit` bytes or when cut short, UpstreamTimedOut on silence."""

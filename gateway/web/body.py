@@ -3,6 +3,7 @@
 import asyncio
 import time
 import zlib
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Literal
 
@@ -15,6 +16,7 @@ BODY_SECONDS = 30.0
 MINIMUM_RATE = 64 * 1024
 ENCODINGS: dict[str, Literal["identity", "gzip"]] = {"identity": "identity", "gzip": "gzip"}
 GZIP = 16 + zlib.MAX_WBITS
+NOTHING_LEFT: deque[bytes] = deque()
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
@@ -24,16 +26,10 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         body = request.content.read_nowait()
         if len(body) > limit:
             raise too_large(limit)
-        return inflate(body, limit) if encoding == "gzip" else body
-    length = request.content_length
-    if length is not None and length > limit:
-        raise too_large(limit)
-    seconds = BODY_SECONDS + min(length or limit, limit) / MINIMUM_RATE
-    try:
-        async with asyncio.timeout(seconds):
-            body = await _read_up_to(request, limit)
-    except TimeoutError:
-        raise RequestTimedOut("The request body did not arrive in time.") from None
+    else:
+        body = await _read_in_time(request, limit)
+    # The reader lasts as long as the reply, and an empty deque takes 600 bytes.
+    request.content._buffer = NOTHING_LEFT
     return inflate(body, limit) if encoding == "gzip" else body
 
 
@@ -97,6 +93,18 @@ def inflate(body: bytes, limit: int) -> bytes:
     if not inflater.eof or inflater.unused_data:
         raise InvalidRequest("The request body is not valid gzip.", code="request_body_encoding_invalid")
     return data
+
+
+async def _read_in_time(request: web.Request, limit: int) -> bytes:
+    length = request.content_length
+    if length is not None and length > limit:
+        raise too_large(limit)
+    seconds = BODY_SECONDS + min(length or limit, limit) / MINIMUM_RATE
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read_up_to(request, limit)
+    except TimeoutError:
+        raise RequestTimedOut("The request body did not arrive in time.") from None
 
 
 async def _read_up_to(request: web.Request, limit: int) -> bytes:

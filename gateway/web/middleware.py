@@ -22,7 +22,12 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     request_id = ids.request_id()
     request[REQUEST_ID] = request_id
     begun = time.perf_counter()
-    response = await _handled(request, handler, request_id)
+    try:
+        response = await handler(request)
+    except ConnectionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever a handler raises becomes a reply
+        response = error_response(_told(error, request), request_id)
     seconds = time.perf_counter() - begun
     if isinstance(response, MessageReply):
         response.stamp(request_id, seconds)
@@ -32,18 +37,14 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     return response
 
 
-async def _handled(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except GatewayError as error:
-        return error_response(error, request_id)
-    except web.HTTPException as error:
-        return error_response(to_gateway_error(error, request), request_id)
-    except ConnectionError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the boundary: whatever a handler raises becomes a reply
-        log.error("request_failed", request_id=request_id, route=_route_name(request), **where_raised(error))
-        return error_response(InternalError("The gateway failed to answer this request."), request_id)
+def _told(error: Exception, request: web.Request) -> GatewayError:
+    """What the client is told of it; what nobody expected goes to the log."""
+    if isinstance(error, GatewayError):
+        return error
+    if isinstance(error, web.HTTPException):
+        return to_gateway_error(error, request)
+    log.error("request_failed", request_id=request[REQUEST_ID], route=_route_name(request), **where_raised(error))
+    return InternalError("The gateway failed to answer this request.")
 
 
 def where_raised(error: Exception) -> dict[str, str]:

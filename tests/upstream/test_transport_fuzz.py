@@ -83,9 +83,9 @@ async def converse(pieces: list[bytes], method: str = "POST") -> tuple[int, dict
     line.connection.eof_received()
     line.connection.connection_lost(None)
     await opening
-    received: list[bytes] = []
+    headers, received = dict(answer.headers), list[bytes]()
     await answer.pump(received.append)
-    return answer.status, dict(answer.headers), b"".join(received), line
+    return answer.status, headers, b"".join(received), line
 
 
 @given(sound_answers(), CUTS)
