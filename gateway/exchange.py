@@ -20,6 +20,7 @@ from gateway.context import Context, UsageRecord
 from gateway.convert import events
 from gateway.convert.envelope import Keyring
 from gateway.convert.failure import to_error
+from gateway.convert.images import shows_images
 from gateway.convert.notes import Note
 from gateway.convert.remedies import to_remedy
 from gateway.convert.replay import to_events
@@ -245,6 +246,8 @@ def to_reply(
         conversion.tool_names,
         conversion.toolsets,
         show_thinking=thinking.get("display") != "omitted",
+        shows_images=shows_images(conversion.body),
+        is_seeded="seed" in conversion.body,
         cache_ttl=requested_ttl(request),
         stop_sequences=conversion.stop_sequences,
         sent_stop_sequences=(sent,) if isinstance(sent, str) else tuple(sent),

@@ -10,7 +10,6 @@ The same assembly serves streams and JSON answers: it speaks to a `Writer`, whic
 (`stream.EventWriter`) or the list of finished blocks (`fold.BlockCollector`). So both can only agree.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar, assert_never
 
@@ -18,9 +17,11 @@ import orjson
 
 from gateway.convert.arguments import closing_suffix, is_object, unwrapped
 from gateway.convert.blocks import Block, TextRun, ThinkingRun, ToolCall, WholeBlock, is_bare_signature
+from gateway.convert.calls import CallBook
 from gateway.convert.citations import Citation, Sources
 from gateway.convert.envelope import Keyring
 from gateway.convert.events import SIGNATURE, TEXT, THINKING, TOOL_INPUT
+from gateway.convert.images import LEFT_OUT
 from gateway.convert.notes import Note
 from gateway.convert.reasoning import continues, merge_entry, to_redacted_data, to_signature
 from gateway.convert.reply import Reply
@@ -30,7 +31,6 @@ from gateway.schemas.openai import ReasoningEntry
 
 # More blocks than any model makes; an upstream that loops is stopped before it fills memory.
 MAX_BLOCKS = 2000
-ILLEGAL_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class Writer(Protocol):
@@ -53,12 +53,10 @@ class Assembly:
 
     __slots__ = (
         "_calls",
-        "_last_call",
         "_made",
         "_open",
         "_reasoning",
         "_reply",
-        "_seen_ids",
         "_sources",
         "_spoken",
         "_told",
@@ -75,11 +73,9 @@ class Assembly:
         self._writer = writer
         self._open: Block | None = None
         self._waiting: list[Block] = []
-        self._calls: dict[int, ToolCall] = {}  # by the upstream's index
-        self._last_call: ToolCall | None = None
+        self._calls: CallBook | None = None  # once any is made
         self._told: list[ReasoningEntry] = []  # of thinking blocks that are closed
         self._made = 0  # blocks so far, open, closed and waiting
-        self._seen_ids: set[str] = set()
         self._reasoning: Literal["untold", "empty", "told"] = "untold"
         self._spoken = False  # whether any text has come
         self._sources: Sources | None = None  # of what the text says, once any are named
@@ -128,7 +124,11 @@ class Assembly:
 
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
         """A piece of a tool call. Upstreams omit the index, repeat id and name, or use one index for several calls."""
-        call = self._find_call(index, call_id, name)
+        if self._calls is None:
+            self._calls = CallBook()
+        call, is_new = self._calls.find(index, call_id, name)
+        if is_new:
+            self._line_up(call)
         is_named_now = name != "" and not call.name
         call.name = call.name or name
         if call.closed or (fragment.lstrip().startswith("{") and call.is_complete):
@@ -153,11 +153,17 @@ class Assembly:
             self._sources.expect(citations)
             self._tell_search(self._sources)
 
+    def add_image(self, block: dict[str, Any]) -> None:
+        """A request's block, for a client that asked for images; words in its place for any other."""
+        if self._reply.shows_images:
+            self._line_up(WholeBlock(block))
+        elif self._is_new_loss("images, which were not asked for,"):
+            self._line_up(TextRun([LEFT_OUT], is_ended=True))
+        self._advance()
+
     def lose(self, what: str) -> None:
         """Note that the answer held `what`, which a message has no place for; once, however often it comes."""
-        note = Note("dropped", "content", f"the answer's {what} could not be carried over")
-        if note not in self.notes:
-            self.notes.append(note)
+        self._is_new_loss(what)
 
     def close(self) -> None:
         """End the open block and everything that still waits, in line order."""
@@ -170,6 +176,13 @@ class Assembly:
             self._begin(block)
             self._close_open()
         self._waiting = []
+
+    def _is_new_loss(self, what: str) -> bool:
+        note = Note("dropped", "content", f"the answer's {what} could not be carried over")
+        if note in self.notes:
+            return False
+        self.notes.append(note)
+        return True
 
     def _last(self, kind: type[Run]) -> Run | None:
         """The last block in line if it is of `kind`. Text passes by reasoning that shows nothing (a late signature)."""
@@ -276,9 +289,11 @@ class Assembly:
     def _begin_call(self, call: ToolCall) -> None:
         if not call.name:
             raise UpstreamError("The upstream sent a tool call without a name.")
+        assert self._calls is not None
         self.has_tools = True
+        call_id = self._calls.to_legal_id(call.id, self._reply.message_id, self.index)
         name = self._reply.tool_names.get(call.name, call.name)
-        block = {"type": "tool_use", "id": self._unique_id(call.id), "name": name, "input": {}}
+        block = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
         toolset = self._reply.toolsets.get(call.name)
         if toolset is not None:
             block["toolset_name"] = toolset
@@ -358,29 +373,6 @@ class Assembly:
             )
         if mended != "{}":
             self._writer.delta(self.index, TOOL_INPUT, mended)
-
-    def _find_call(self, index: int | None, call_id: str, name: str) -> ToolCall:
-        """The call that a piece belongs to, or a new one in line."""
-        if index is None:
-            same = next((call for call in self._calls.values() if call_id and call.id == call_id), None)
-            call = same or (None if call_id or name else self._last_call)
-            index = max(self._calls, default=-1) + 1
-        else:
-            call = self._calls.get(index)
-        if call is None or call.is_over_at(call_id, name):
-            call = self._calls[index] = ToolCall()
-            self._line_up(call)
-        call.id = call.id or call_id
-        self._last_call = call
-        return call
-
-    def _unique_id(self, upstream_id: str) -> str:
-        """The upstream's id where Anthropic's rules allow it: legal characters, and used once in a message."""
-        legal = ILLEGAL_IN_ID.sub("_", upstream_id)
-        if not legal or legal in self._seen_ids:
-            legal = f"toolu_{ILLEGAL_IN_ID.sub('_', self._reply.message_id)}_{self.index}"
-        self._seen_ids.add(legal)
-        return legal
 
 
 def _is_unsigned_part(told: ReasoningEntry, signature: ReasoningEntry) -> bool:

@@ -4,6 +4,7 @@ A table, read top down; the first signal that applies decides. A tool call ends 
 says, since clients act on the stop reason, not on the content.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,11 +50,6 @@ class Finish:
         if logprobs:
             self._add_logprobs(logprobs)
 
-    @property
-    def extension(self) -> dict[str, Any]:
-        """What a message says beyond Anthropic's fields, because the client asked for it."""
-        return {"logprobs": self.logprobs} if self.logprobs else {}
-
     def _add_logprobs(self, logprobs: Any) -> None:
         """Lists of tokens, `content` and `refusal`, which a stream brings in pieces."""
         kept = self.logprobs = self.logprobs or {}
@@ -61,6 +57,16 @@ class Finish:
             if isinstance(tokens, list):
                 known = kept.setdefault(name, [])
                 known += tokens[: MAX_LOGPROBS - len(known)]
+
+
+def to_extension(finish: Finish, chunk: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
+    """What a message says beyond Anthropic's fields, because the client asked for it. `chunk`: an answer, or the last
+    piece of a stream."""
+    fields: dict[str, Any] = {"logprobs": finish.logprobs} if finish.logprobs else {}
+    fingerprint = chunk.get("system_fingerprint") if reply.is_seeded else None
+    if fingerprint and isinstance(fingerprint, str):
+        fields["system_fingerprint"] = fingerprint
+    return fields
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import orjson
 
 from gateway.convert.citations import is_known
 from gateway.convert.ending import Finish
+from gateway.convert.images import to_image_block
 from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
 
@@ -26,6 +27,8 @@ class PieceTarget(Protocol):
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None: ...
 
     def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def add_image(self, block: dict[str, Any]) -> None: ...
 
     def lose(self, what: str) -> None: ...
 
@@ -71,8 +74,10 @@ def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> No
     audio = delta.get("audio")
     if audio:
         _add_audio(audio, target)
-    if delta.get("images"):
-        target.lose("images")
+    images = delta.get("images")
+    if images:
+        for image in images if isinstance(images, list) else (images,):
+            _add_image(image, target)
 
 
 def _add_annotations(annotations: Any, target: PieceTarget) -> None:
@@ -95,8 +100,18 @@ def _add_content(content: Any, target: PieceTarget) -> None:
         text = part.get("text") if isinstance(part, dict) else None
         if isinstance(text, str):
             target.add_text(text)
+        elif isinstance(part, dict) and part.get("type") == "image_url":
+            _add_image(part, target)
         else:
             target.lose("content that is not text")
+
+
+def _add_image(image: Any, target: PieceTarget) -> None:
+    block = to_image_block(image)
+    if block is None:
+        target.lose("images that no request could hold")
+    else:
+        target.add_image(block)
 
 
 def _add_audio(audio: Any, target: PieceTarget) -> None:

@@ -12,7 +12,7 @@ from gateway.convert.usage import to_delta_usage
 SLICE = 1024
 
 # Known only at the end of a stream.
-EXTENSIONS = ("logprobs",)
+EXTENSIONS = ("logprobs", "system_fingerprint")
 
 EMPTY_FORMS: dict[str, dict[str, Any]] = {
     "text": {"text": "", "citations": None},

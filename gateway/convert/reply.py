@@ -13,6 +13,7 @@ class Reply:
     names that were changed for the upstream, `toolsets` the toolset a name belongs to. `input_estimate` (tokens)
     stands in message_start until the upstream tells the truth at its end. `cache_ttl` says to which TTL written
     cache tokens belong. `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
+    `shows_images`: the client asked for images. `is_seeded`: it sent a seed, and wants to know what answered it.
     `think_tags`: the upstream may leave `<think>` in the text.
     `context_length`: the tokens that the model reads at most, where they are known.
     `applied_edits`: what the gateway did for the request's `context_management`; None when it asked for nothing.
@@ -27,6 +28,8 @@ class Reply:
     tool_names: Mapping[str, str] = field(default_factory=dict)
     toolsets: Mapping[str, str] = field(default_factory=dict)
     show_thinking: bool = True
+    shows_images: bool = False
+    is_seeded: bool = False
     cache_ttl: Literal["5m", "1h"] = "5m"
     stop_sequences: tuple[str, ...] = ()
     sent_stop_sequences: tuple[str, ...] = ()

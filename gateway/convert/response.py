@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.convert.assembly import Assembly
-from gateway.convert.ending import Finish, broken_finish, to_stop
+from gateway.convert.ending import Finish, broken_finish, to_extension, to_stop
 from gateway.convert.failure import error_in
 from gateway.convert.fold import BlockCollector
 from gateway.convert.notes import Note
@@ -67,7 +67,7 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     message = empty_message(reply, usage)
     message["content"] = content.blocks
     message |= to_stop(finish, has_tools=content.has_tools, truncated=content.truncated, reply=reply).fields
-    message |= finish.extension
+    message |= to_extension(finish, completion, reply)
     return Answered(message, to_origin(completion, counts), content.notes)
 
 

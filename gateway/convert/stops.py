@@ -50,6 +50,11 @@ class StopGuard:
         if self._finish.matched is None:
             self._assembly.add_annotations(annotations)
 
+    def add_image(self, block: dict[str, Any]) -> None:
+        if self._finish.matched is None:
+            self._release()
+            self._assembly.add_image(block)
+
     def lose(self, what: str) -> None:
         self._assembly.lose(what)
 

@@ -18,7 +18,7 @@ from typing import Any
 from gateway.convert import events
 from gateway.convert.assembly import Assembly
 from gateway.convert.chunks import ChunkDecoder
-from gateway.convert.ending import Finish, Stop, broken_finish, to_stop
+from gateway.convert.ending import Finish, Stop, broken_finish, to_extension, to_stop
 from gateway.convert.failure import error_in
 from gateway.convert.notes import Note
 from gateway.convert.pieces import add_pieces, delta_of, first_choice
@@ -33,8 +33,8 @@ from gateway.sse import EventParser
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
-# Who answers, and at which tier.
-LASTING = ("id", "model", "provider", "service_tier")
+# Who answers, at which tier, and from which system.
+LASTING = ("id", "model", "provider", "service_tier", "system_fingerprint")
 CUT = "The upstream closed the connection before the end of its answer."
 
 
@@ -249,7 +249,8 @@ class MessageStream:
         self._target.close()
         assembly = self._assembly
         self.stop = to_stop(self._finish, has_tools=assembly.has_tools, truncated=assembly.truncated, reply=self._reply)
-        fields = {**self.stop.fields, "container": None, **self._finish.extension}
+        extension = to_extension(self._finish, self._last_chunk, self._reply)
+        fields = {**self.stop.fields, "container": None, **extension}
         usage = to_delta_usage(self.usage, self.origin.cost)
         self._writer.out += (events.message_delta(fields, usage), events.MESSAGE_STOP)
         self.done = True

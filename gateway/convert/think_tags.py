@@ -69,6 +69,10 @@ class ThinkTags:
     def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
         self.inner.add_annotations(annotations)
 
+    def add_image(self, block: dict[str, Any]) -> None:
+        self._release()
+        self.inner.add_image(block)
+
     def lose(self, what: str) -> None:
         self.inner.lose(what)
 

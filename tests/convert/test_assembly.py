@@ -232,13 +232,12 @@ def test_text_in_parts_is_joined() -> None:
     assert result.stream.notes == ()
 
 
-MIXED = [{"type": "text", "text": "a"}, {"type": "image_url"}, 5]
+MIXED = [{"type": "text", "text": "a"}, {"type": "file"}, 5]
 UNKNOWN = "annotations of an unknown kind"
 LOST: dict[str, tuple[Json, str]] = {
     "citations of nothing": ({"content": "a", "annotations": [{"type": "url_citation"}]}, UNKNOWN),
     "annotations of later kinds": ({"content": "a", "annotations": [{"type": "x", "url": "u"}]}, UNKNOWN),
     "annotations that are none": ({"content": "a", "annotations": ["x"]}, UNKNOWN),
-    "images": ({"content": "a", "images": [{"type": "image_url"}]}, "images"),
     "sound": ({"content": "a", "audio": {"data": "QQ=="}}, "audio"),
     "sound of an unknown shape": ({"content": "a", "audio": ["QQ=="]}, "audio"),
     "parts that are not text": ({"content": MIXED}, "content that is not text"),

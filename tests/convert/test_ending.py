@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.convert.ending import MAX_LOGPROBS, REFUSALS, Finish, Stop, broken_finish, to_stop
+from gateway.convert.ending import MAX_LOGPROBS, REFUSALS, Finish, Stop, broken_finish, to_extension, to_stop
 from gateway.convert.fold import fold_events
 from gateway.convert.replay import to_events
 from gateway.convert.response import to_message
@@ -199,11 +199,26 @@ def test_without_logprobs_nothing_is_said_of_them() -> None:
     assert "logprobs" not in to_message(completion({"content": "a"}), reply()).message
 
 
+@pytest.mark.parametrize(
+    ("seeded", "fingerprint"), [(True, "fp_1"), (False, "fp_1"), (True, None), (True, 5), (True, "")]
+)
+def test_o29_who_sends_a_seed_learns_which_system_answered(seeded: bool, fingerprint: Any) -> None:
+    fields = {} if fingerprint is None else {"system_fingerprint": fingerprint}
+    expected = "fp_1" if seeded and fingerprint == "fp_1" else None
+    streamed = told(chunk({"content": "a"}, **fields), finish(**fields), is_seeded=seeded)
+    whole = to_message(completion({"content": "a"}, **fields), reply(is_seeded=seeded)).message
+    assert streamed.stop.get("system_fingerprint") == whole.get("system_fingerprint") == expected
+    assert fold_events(read_events(to_events(whole))) == whole
+    if expected is None:
+        assert "system_fingerprint" not in streamed.stop
+        assert "system_fingerprint" not in whole
+
+
 def test_no_more_logprobs_are_kept_than_an_answer_has_tokens() -> None:
     said = Finish()
     for _ in range(3):
         said.note({"logprobs": {"content": [PROBABLE] * (MAX_LOGPROBS // 2)}})
-    assert len(said.extension["logprobs"]["content"]) == MAX_LOGPROBS
+    assert len(to_extension(said, {}, reply())["logprobs"]["content"]) == MAX_LOGPROBS
 
 
 def test_later_words_fill_gaps_and_erase_nothing() -> None:

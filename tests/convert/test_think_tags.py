@@ -29,6 +29,9 @@ class Pieces:
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
         self._add("tool", fragment)
 
+    def add_image(self, block: Any) -> None:
+        self._add("image", block["source"]["url"])
+
     def lose(self, what: str) -> None:
         self._add("lost", what)
 
@@ -106,8 +109,8 @@ def test_other_pieces_end_the_watch_and_release_what_is_held() -> None:
     tags.add_text("<thi")
     tags.add_tool(0, "id", "name", "{}")
     tags.add_text("<think>x")
-    tags.lose("images")
-    assert pieces.seen == [("text", "<thi"), ("tool", "{}"), ("text", "<think>x"), ("lost", "images")]
+    tags.lose("audio")
+    assert pieces.seen == [("text", "<thi"), ("tool", "{}"), ("text", "<think>x"), ("lost", "audio")]
     assert tags.is_over
 
 
@@ -118,6 +121,15 @@ def test_reasoning_of_the_upstreams_own_ends_the_watch(reasoning: tuple[str, Any
     tags.add_thinking(*reasoning)
     tags.add_text("<think>b</think>")
     assert pieces.seen == [("thinking", reasoning[0]), ("text", "<think>b</think>")]
+
+
+def test_an_image_ends_the_watch() -> None:
+    pieces = Pieces()
+    tags = ThinkTags(pieces)
+    tags.add_text("<thi")
+    tags.add_image({"type": "image", "source": {"type": "url", "url": "u"}})
+    tags.add_text("<think>b</think>")
+    assert pieces.seen == [("text", "<thi"), ("image", "u"), ("text", "<think>b</think>")]
 
 
 def test_reasoning_that_says_nothing_does_not_end_the_watch() -> None:

@@ -1,6 +1,7 @@
 """What answers bring beyond text and calls, from the upstream to the official client and the operator's books."""
 
 import asyncio
+from base64 import b64encode
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ DONE = b"data: [DONE]\n\n"
 TEXT = "Cats purr. Dogs bark."
 SOURCE = {"url": "https://cats.example/", "title": "Cats", "content": "They purr.", "start_index": 0, "end_index": 10}
 ANNOTATIONS = [{"type": "url_citation", "url_citation": SOURCE}]
+DOT = f"data:image/png;base64,{b64encode(bytes.fromhex('89504e470d0a1a0a') + b' a dot').decode()}"
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 
 
@@ -70,6 +72,27 @@ async def test_citations_reach_the_sdk_and_their_text_goes_back_whole(live: Live
         "[web_search results]\n- Cats: https://cats.example/\n  They purr.",
         TEXT,
     ]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["JSON", "stream"])
+async def test_images_reach_the_sdk_and_go_back_as_they_came(live: Live, streamed: bool) -> None:
+    client, drawn = live.client(), {"content": "A dot:", "images": [{"type": "image_url", "image_url": {"url": DOT}}]}
+    asked: Any = {**ASK, "extra_body": {"modalities": ["image", "text"], "seed": 7}}
+    if streamed:
+        live.simulator.script(stream_script(chunk(drawn), chunk({}, finish_reason="stop"), DONE))
+        async with client.messages.stream(**asked) as events:
+            message = await events.get_final_message()
+    else:
+        live.simulator.script(answer(drawn))
+        message = await client.messages.create(**asked)
+    text, image = (block.to_dict() for block in message.content)
+    assert (text["text"], image["type"]) == ("A dot:", "image")
+    assert (await live.simulator.received()).json["modalities"] == ["image", "text"]
+
+    said: Any = {"role": "assistant", "content": message.content}
+    await client.messages.create(**{**ASK, "messages": [*ASK["messages"], said, *ASK["messages"]]})
+    record = await live.simulator.received(2)
+    assert record.json["messages"][1]["content"] == [{"type": "text", "text": "A dot:"}, drawn["images"][0]]
 
 
 async def test_counts_that_do_not_add_up_are_counted(live: Live) -> None:

@@ -64,6 +64,19 @@ def check_url(url: str, path: str) -> None:
         raise InvalidRequest(f"{path}: URL should not lead to a private network")
 
 
+def image_type(data: str) -> str | None:
+    """The media type by the first bytes of what `is_base64`; None for no image that the API takes."""
+    start = a2b_base64(data[:MAGIC_LENGTH])
+    return next((name for name, magic in MAGIC if magic.match(start)), None)
+
+
+def is_base64(data: str) -> bool:
+    padding = len(data) - len(data.rstrip("="))
+    if not data or len(data) % 4 or padding > 2 or not data.isascii():
+        return False
+    return len(data.encode().translate(None, ALPHABET)) == padding
+
+
 def _check_source(kind: str, source: dict[str, Any], path: str) -> None:
     match source["type"]:
         case "file":
@@ -81,8 +94,7 @@ def _check_image(data: str, media_type: str, path: str) -> None:
         size = f"{len(data)} bytes > {MAX_IMAGE_LENGTH} bytes"
         raise InvalidRequest(f"{path}.data: image exceeds {MAX_IMAGE_LENGTH >> 20} MB maximum: {size}")
     _check_base64(data, f"{path}.data")
-    start = a2b_base64(data[:MAGIC_LENGTH])
-    found = next((name for name, magic in MAGIC if magic.match(start)), None)
+    found = image_type(data)
     if found is None:
         raise InvalidRequest(f"{path}.data: Image does not match the provided media type {media_type}")
     if found != media_type:
@@ -91,9 +103,7 @@ def _check_image(data: str, media_type: str, path: str) -> None:
 
 
 def _check_base64(data: str, path: str) -> None:
-    padding = len(data) - len(data.rstrip("="))
-    is_whole = data and len(data) % 4 == 0 and padding <= 2
-    if not is_whole or not data.isascii() or len(data.encode().translate(None, ALPHABET)) != padding:
+    if not is_base64(data):
         raise InvalidRequest(f"{path}: Invalid base64 data")
 
 
