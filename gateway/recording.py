@@ -6,11 +6,8 @@ before the stream has ended.
 
 from typing import Any
 
-import orjson
-
-from gateway.convert.fold import fold_events
+from gateway.convert.fold import fold_stream
 from gateway.relay import Flow, Sink
-from gateway.sse import EventParser
 
 # A recorded answer is held in memory while it streams; a longer one is passed on and forgotten.
 MAX_RECORDED_BYTES = 8 * 1024 * 1024
@@ -57,6 +54,6 @@ class RecordingSink:
         if self._pieces is None:
             return None
         try:
-            return fold_events(map(orjson.loads, EventParser().feed(b"".join(self._pieces))))
+            return fold_stream(b"".join(self._pieces))
         except ValueError:
             return None

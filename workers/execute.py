@@ -18,12 +18,11 @@ from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import WorkItem
 from gateway.batches.splitter import Item
 from gateway.context import Context, UsageRecord
-from gateway.convert.fold import fold_events
+from gateway.convert.fold import fold_stream
 from gateway.convert.validation import check_messages_request
 from gateway.errors import GatewayError, InternalError, InvalidRequest, UpstreamError, to_envelope
 from gateway.exchange import Exchange, Prompt
 from gateway.relay import Flow
-from gateway.sse import EventParser
 from gateway.tasks import describe
 
 log = structlog.get_logger()
@@ -78,9 +77,8 @@ class EventCollector:
         """There is no client to cut off."""
 
     async def message(self) -> dict[str, Any]:
-        if self.size > THREAD_EVENTS:
-            return await asyncio.to_thread(fold, self.pieces)
-        return fold(self.pieces)
+        told = b"".join(self.pieces)
+        return fold_stream(told) if self.size <= THREAD_EVENTS else await asyncio.to_thread(fold_stream, told)
 
 
 async def execute(
@@ -149,12 +147,6 @@ async def ask(
     message = await sink.message()
     message["usage"]["service_tier"] = SERVICE_TIER
     return message
-
-
-def fold(pieces: list[bytes]) -> dict[str, Any]:
-    parser = EventParser()
-    payloads = [payload for piece in pieces for payload in parser.feed(piece)]
-    return fold_events(map(orjson.loads, payloads))
 
 
 def to_failed(item: Item, request_id: str, error: GatewayError, *, sent: bool, cost: int = 0) -> Failed:

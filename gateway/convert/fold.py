@@ -1,7 +1,7 @@
 """From pieces, or from a finished event stream, to whole blocks and a whole message.
 
-`BlockCollector` is the assembly's writer for JSON answers. `fold_events` reads a stream back into the message it told:
-what workers record and what the tests compare with the JSON answer.
+`BlockCollector` is the assembly's writer for JSON answers. `fold_stream` reads a stream of ours back into the message
+it told: what workers record, and caches and threads keep. The tests compare it with the JSON answer.
 """
 
 from collections.abc import Iterable
@@ -70,6 +70,15 @@ class BlockCollector:
         if self._kind != SIGNATURE:
             self.output_size += len(text.encode())
         self._fragments = []
+
+
+def fold_stream(told: bytes) -> dict[str, Any]:
+    """As `fold_events`, from the bytes of `convert.events`: each event is a line with its name and one with its data.
+
+    The data are parsed all at once: event by event that takes as long as all else here.
+    """
+    payloads = [event.partition(b"\ndata: ")[2] for event in told.split(b"\n\n") if event]
+    return fold_events(orjson.loads(b"[%b]" % b",".join(payloads)))
 
 
 def fold_events(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
