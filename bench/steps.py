@@ -89,12 +89,13 @@ def _steps(name: str) -> dict[str, Callable[[], Any]]:
     keyring = Keyring((("k", b"k" * 32),))
     table = RoutingTable(Upstream("upstream", "http://127.0.0.1:1/api/v1"))
     exchange = Exchange(Transport(), table, keyring, lambda _: None)
-    prompt = to_prompt(parse_json(raw), len(raw), context)
-    plan = exchange.plan(context, prompt, UsageRecord(context))
+    for _ in range(3):  # an agent sends the same tools with every request: from the third on they are known
+        prompt = to_prompt(parse_json(raw, exchange.tools), len(raw), context)
+        plan = exchange.plan(context, prompt, UsageRecord(context))
     answered = to_message(orjson.loads(answer), plan.reply)
     own = id_lines("req_0")
     return {
-        "parse the request": lambda: parse_json(raw),
+        "parse the request": lambda: parse_json(raw, exchange.tools),
         "check it": lambda: to_prompt(prompt.request, len(raw), context),
         "route, convert and write it": lambda: exchange.plan(context, prompt, UsageRecord(context)),
         "parse the answer": lambda: orjson.loads(answer),

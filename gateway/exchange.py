@@ -7,6 +7,7 @@ an `error` event. Every exchange fills one usage record and reports it once, wha
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from gateway.convert import events
 from gateway.convert.envelope import Keyring
 from gateway.convert.failure import to_error
 from gateway.convert.images import shows_images
+from gateway.convert.known_tools import ToolMemory
 from gateway.convert.notes import Note
 from gateway.convert.remedies import to_remedy
 from gateway.convert.replay import to_events
@@ -92,6 +94,7 @@ class Exchange:
     pace: Pace = field(default_factory=Pace)
     stream_timeouts: Timeouts = field(init=False)  # without a total: an answer may be as long as it likes
     calibration: Calibration = field(default_factory=Calibration)
+    tools: ToolMemory = field(default_factory=lambda: ToolMemory(secrets.token_hex(16)))
 
     def __post_init__(self) -> None:
         self.stream_timeouts = replace(self.timeouts, total=None)

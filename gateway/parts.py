@@ -23,6 +23,7 @@ from gateway.cache.upkeep import CacheUpkeep
 from gateway.cached import CachedExchange
 from gateway.context import UsageRecord
 from gateway.convert.envelope import Keyring
+from gateway.convert.known_tools import ToolMemory
 from gateway.errors import StoreAway
 from gateway.exchange import Exchange
 from gateway.logs import log_exchange
@@ -64,6 +65,7 @@ def build_exchange(
         pace=Pace(
             settings.commit_seconds, settings.ping_seconds, settings.first_byte_timeout, settings.stalled_client_timeout
         ),
+        tools=ToolMemory(secrets.token_hex(16), settings.tool_memory_bytes),
     )
 
 

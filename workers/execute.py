@@ -19,6 +19,7 @@ from gateway.batches.queue import WorkItem
 from gateway.batches.splitter import Item
 from gateway.context import Context, UsageRecord
 from gateway.convert.fold import fold_stream
+from gateway.convert.known_tools import ToolMemory
 from gateway.convert.validation import check_messages_request
 from gateway.errors import GatewayError, InternalError, InvalidRequest, UpstreamError, to_envelope
 from gateway.exchange import Exchange, Prompt
@@ -88,7 +89,7 @@ async def execute(
     item, context = work.item, to_context(batch, work.lease.index)
     record = UsageRecord(context)
     try:
-        prompt = to_prompt(item, batch)
+        prompt = to_prompt(item, batch, exchange.tools)
         message = await ask(exchange, context, prompt, record, accepted)
         return Succeeded(to_line(item, {"type": "succeeded", "message": message}), to_micros(record.cost))
     except GatewayError as error:
@@ -118,9 +119,9 @@ def to_context(batch: BatchRecord, index: int) -> Context:
     )
 
 
-def to_prompt(item: Item, batch: BatchRecord) -> Prompt:
+def to_prompt(item: Item, batch: BatchRecord, tools: ToolMemory) -> Prompt:
     """Raises InvalidRequest, in the words a live request gets, for params that cannot be served."""
-    params = orjson.loads(item.params)
+    params: Any = tools.parse(item.params)
     refuse_live_only(params)
     request, notes = check_messages_request(params, version=batch.api_version, betas=frozenset(batch.betas))
     request["stream"] = True

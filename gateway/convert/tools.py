@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from gateway.convert.client_tools import to_client_function
 from gateway.convert.content import mark_cached
+from gateway.convert.known_tools import KnownTools
 from gateway.convert.scope import Scope
 from gateway.convert.target import to_slug
 from gateway.convert.toolsets import TOOLSETS, members
@@ -38,6 +39,19 @@ class ToolChange:
 
 def to_chat_tools(tools: Sequence[ToolParam], changes: Sequence[ToolChange], scope: Scope) -> list[ChatTool]:
     """The list as it stands at the end of the conversation."""
+    if changes or scope.keeps_deferred or not isinstance(tools, KnownTools):
+        return _to_chat_tools(tools, changes, scope)
+    known = tools.chat_for(scope.target)
+    if known is not None:
+        return known
+    notes = len(scope.notes)
+    chat_tools = _to_chat_tools(tools, (), scope)
+    if len(scope.notes) > notes or scope.names.originals:
+        return chat_tools  # more was said of them than the list
+    return tools.keep_chat(scope.target, chat_tools)
+
+
+def _to_chat_tools(tools: Sequence[ToolParam], changes: Sequence[ToolChange], scope: Scope) -> list[ChatTool]:
     chat_tools: list[ChatTool] = []
     if changes:
         offered = _change([(f"tools.{index}", tool) for index, tool in enumerate(tools)], changes)

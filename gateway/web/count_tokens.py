@@ -33,8 +33,9 @@ STEP_SECONDS = 0.002
 async def count_tokens(request: web.Request) -> web.Response:
     context = to_context(request)
     body = await read_body(request, request.app[SETTINGS].max_body_bytes)
-    prompt, _ = check_count_tokens_request(parse_json(body), version=context.api_version, betas=context.betas)
     exchange = request.app[EXCHANGE]
+    parsed = parse_json(body, exchange.tools)
+    prompt, _ = check_count_tokens_request(parsed, version=context.api_version, betas=context.betas)
     model = exchange.table.resolve(prompt["model"]).target.model
     ratio = exchange.calibration.by_text.of(model)
     tally = await read_in_steps(prompt, to_profile(model))

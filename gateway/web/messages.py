@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.cache.policy import HEADER as CACHE_HEADER
 from gateway.cached import Hit, Shared
 from gateway.context import Context, UsageRecord
+from gateway.convert.known_tools import ToolMemory
 from gateway.convert.validation import check_messages_request
 from gateway.errors import InvalidRequest
 from gateway.exchange import Exchange, Plan, Prompt
@@ -45,7 +46,7 @@ async def stream_message(request: web.Request) -> web.StreamResponse:
 async def create_message(request: web.Request, *, streamed: bool = False) -> web.StreamResponse:
     app = request.app
     context = to_context(request)
-    parsed, size = await _read(request, app[SETTINGS].max_body_bytes)
+    parsed, size = await _read(request, app[SETTINGS].max_body_bytes, app[EXCHANGE].tools)
     if streamed and isinstance(parsed, dict):
         parsed["stream"] = True
     threads = app[THREADS]
@@ -58,10 +59,10 @@ async def create_message(request: web.Request, *, streamed: bool = False) -> web
         return await _reply(request, context, prompt, turn)
 
 
-async def _read(request: web.Request, limit: int) -> tuple[object, int]:
+async def _read(request: web.Request, limit: int, tools: ToolMemory) -> tuple[object, int]:
     """The body, parsed, and its size in bytes."""
     body = await read_body(request, limit)
-    parsed = parse_json(body)
+    parsed = parse_json(body, tools)
     if len(body) > LARGE_BODY:
         await asyncio.sleep(0)
     return parsed, len(body)
@@ -73,9 +74,9 @@ def to_prompt(parsed: object, size: int, context: Context) -> Prompt:
     return Prompt(checked, size, tuple(notes))
 
 
-def parse_json(body: bytes) -> object:
+def parse_json(body: bytes, tools: ToolMemory) -> object:
     try:
-        return orjson.loads(body)
+        return tools.parse(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error.msg} at position {error.pos}.") from None
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from gateway.convert.known_tools import ChatTools
 from gateway.convert.notes import Note
 from gateway.convert.validation.wording import shorten
 from gateway.errors import InvalidRequest
@@ -55,6 +56,17 @@ def to_json(chat_body: Mapping[str, object], size: int) -> bytes | memoryview:
     Depth is not looked at before: that would be one more pass over all of it. What is small and opens few brackets is
     written without the frame, which would cost more than the rest.
     """
+    tools = chat_body.get("tools")
+    if isinstance(tools, ChatTools):
+        if tools.written is not None:
+            return _to_json({**chat_body, "tools": orjson.Fragment(tools.written)}, size)
+        body = _to_json(chat_body, size)
+        tools.written = orjson.dumps(tools)
+        return body
+    return _to_json(chat_body, size)
+
+
+def _to_json(chat_body: Mapping[str, object], size: int) -> bytes | memoryview:
     if size <= SMALL_BODY:
         written = orjson.dumps(chat_body)
         if written.count(b"{") + written.count(b"[") <= MAX_DEPTH:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from gateway.convert.known_tools import is_checked
 from gateway.convert.notes import Note
 from gateway.convert.validation.breakpoints import check_breakpoints
 from gateway.convert.validation.depth import check_depth, note_wide_integers
@@ -86,8 +87,11 @@ def _to_note(name: str) -> Note:
 
 def _check_shape(adapter: TypeAdapter[Any], fields: dict[str, Any]) -> dict[str, Any]:
     """Pydantic's own result is left: it has lost the keys within blocks that no type lists, and their order."""
+    unchecked = fields
+    if is_checked(fields.get("tools")):
+        unchecked = {name: value for name, value in fields.items() if name != "tools"}
     try:
-        adapter.validate_python(fields, strict=True)
+        adapter.validate_python(unchecked, strict=True)
     except ValidationError as error:
         raise to_invalid_request(error, fields) from None
     return fields

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from gateway.convert.known_tools import KnownTools
 from gateway.convert.validation.wording import shorten
 from gateway.errors import InvalidRequest
 from gateway.schemas.anthropic import IS_CUSTOM, IS_GRAMMAR, MessageParam, PromptFields, tool_kind
@@ -41,8 +42,16 @@ NAMES_OF_TYPES = {
 def check_tools(request: PromptFields) -> None:
     """Raises InvalidRequest for the first tool that is wrong, then for the list, then for the choice."""
     tools: Sequence[Any] = request.get("tools") or ()
-    if not tools and "tool_choice" not in request:
-        return
+    if isinstance(tools, KnownTools):
+        if tools.names is None:
+            tools.names = _names(tools)
+        _check_choice(request, tools.names)
+    elif tools or "tool_choice" in request:
+        _check_choice(request, _names(tools))
+
+
+def _names(tools: Sequence[Any]) -> list[str]:
+    """Raises InvalidRequest for the first tool that is wrong, then for the list."""
     names, all_deferred = [], bool(tools)
     for index, tool in enumerate(tools):
         if _is_plain(tool):
@@ -58,7 +67,7 @@ def check_tools(request: PromptFields) -> None:
         raise InvalidRequest("tools: Tool names must be unique.")
     if all_deferred:
         raise InvalidRequest("At least one tool must have defer_loading=false. All tools cannot be deferred.")
-    _check_choice(request, names)
+    return names
 
 
 def _is_plain(tool: dict[str, Any]) -> bool:
