@@ -147,7 +147,7 @@ TOOLS = Section(
         row(
             "`disable_parallel_tool_use`, `parallel_tool_calls`",
             "`parallel_tool_calls: false`",
-            "only where there are tools",
+            "only where there are tools; calls of an upstream that takes no notice are passed on, since none may be lost",
             "O17",
         ),
         row("`type: custom` with a grammar", "the same at OpenAI", "400 elsewhere", "O24"),
@@ -270,7 +270,7 @@ PARAMETERS = Section(
         row(
             "an unknown field",
             "nothing",
-            "noted; 400 in strict mode",
+            "noted; within an object that is known it is not looked for",
             "validation.unknown_fields_are_dropped_with_a_note_each",
         ),
     ),

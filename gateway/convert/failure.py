@@ -133,6 +133,10 @@ UNSAFE = re.compile(
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 TYPE_LIMIT = 64
 MAX_ALTERNATIVES = 3
+# OpenRouter says 400 to a model that it does not have.
+UNKNOWN_MODEL = re.compile(r"is not a valid model id", re.IGNORECASE)
+REFUSED = "The upstream refused the request."
+FAILED = "The upstream failed, and did not say why."
 MODEL_NAME = re.compile(r"~?[\w.-]{1,64}(?:/[\w.-]{1,64})?(?::[\w-]{1,32})?", re.ASCII)
 
 
@@ -181,6 +185,8 @@ def _to_error(status: int, fields: Mapping[str, Any], retry_after: float | None,
     if _is_overflow(status, error_type, message):
         return InvalidRequest(_overflow_wording(message, reply), should_retry=False)
     kind = _error_class(status, error_type)
+    if kind is InvalidRequest and UNKNOWN_MODEL.search(message):
+        kind = NotFound
     if kind in (Unauthenticated, BillingProblem):
         return _account_error(kind)
     availability = _mapping(fields.get("availability"))
@@ -188,7 +194,7 @@ def _to_error(status: int, fields: Mapping[str, Any], retry_after: float | None,
     if retry_after is None and isinstance(wait, int | float) and wait >= 0:
         retry_after = min(float(wait), MAX_RETRY_AFTER)
     return kind(
-        (message or "The upstream refused the request.") + _alternatives(availability.get("fallback_models")),
+        (message or (REFUSED if 400 <= status < 500 else FAILED)) + _alternatives(availability.get("fallback_models")),
         retry_after=retry_after,
         should_retry=retryable if isinstance(retryable, bool) else None,
         details={"upstream_error_type": error_type} if error_type else None,
@@ -271,6 +277,8 @@ def _fields_of(body: bytes) -> Mapping[str, Any]:
 def _message_of(fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     """The upstream's words, and the provider's behind it where OpenRouter passes them on."""
     message = fields.get("message") or fields.get("detail")
+    if isinstance(message, list):
+        message = "; ".join([_fault_of(entry) for entry in message if isinstance(entry, dict)])
     message = message if isinstance(message, str) else ""
     raw = metadata.get("raw")
     if isinstance(raw, str) and raw not in message:
@@ -279,6 +287,13 @@ def _message_of(fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     if isinstance(reasons, list) and reasons:
         message = f"{message} ({', '.join([str(reason) for reason in reasons])})"
     return UNSAFE.sub("[removed]", UNPRINTABLE.sub(" ", message[:READ_LIMIT]))[:MESSAGE_LIMIT]
+
+
+def _fault_of(entry: dict[str, Any]) -> str:
+    """One of FastAPI's faults: where, and what."""
+    place = entry.get("loc")
+    where = ".".join(map(str, place)) if isinstance(place, list) else ""
+    return f"{where}: {entry.get('msg')}" if where else str(entry.get("msg"))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

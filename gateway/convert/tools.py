@@ -5,6 +5,7 @@ from `client_tools` and `toolsets`. Web tools become OpenRouter's where that is 
 can run is refused by name: offering it as a function that is never answered would be worse than a 400.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
@@ -15,6 +16,7 @@ from gateway.convert.known_tools import KnownTools
 from gateway.convert.scope import Scope
 from gateway.convert.target import to_slug
 from gateway.convert.toolsets import TOOLSETS, members
+from gateway.convert.validation.wording import shorten
 from gateway.convert.vocabulary import SERVER_TOOLS, TOOL_CHOICES
 from gateway.errors import InvalidRequest
 from gateway.schemas.anthropic import IS_GRAMMAR, CustomTool, ToolChoice, ToolParam, tool_kind
@@ -23,6 +25,9 @@ from gateway.schemas.openai import ChatTool, FunctionDefinition, FunctionTool, O
 # Said of a tool without being a parameter of what it does upstream.
 SERVER_TOOL_LABELS = frozenset({"type", "name"})
 
+
+TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+OBJECT = {"type": "object"}
 
 # A tool and where the request declares it.
 Offer: TypeAlias = tuple[str, ToolParam]
@@ -124,8 +129,16 @@ def _checked(definition: Any, path: str) -> ToolParam:
     if isinstance(definition, dict) and isinstance(definition.get("name"), str):
         is_custom = definition.get("type") in (None, "custom")
         if isinstance(definition.get("input_schema" if is_custom else "type"), dict if is_custom else str):
+            _check_custom(definition, path)
             return cast(ToolParam, definition)
     raise InvalidRequest(f"{path}: a tool needs a name, and an input_schema or a type")
+
+
+def _check_custom(definition: dict[str, Any], path: str) -> None:
+    if not TOOL_NAME.fullmatch(definition["name"]):
+        raise InvalidRequest(f"{path}.name: String should match pattern '{TOOL_NAME.pattern}'")
+    if definition.get("input_schema", OBJECT).get("type") != "object":
+        raise InvalidRequest(f"{path}.input_schema.type: Input should be 'object'")
 
 
 def _add_tool(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope) -> None:
@@ -250,7 +263,14 @@ def _to_named_choice(name: str, chat_tools: Sequence[ChatTool], scope: Scope) ->
     chat_type = SERVER_TOOLS.get(name, ("", {}))[0]
     if any(tool["type"] == chat_type for tool in chat_tools):
         return {"type": chat_type}
-    return {"type": "function", "function": {"name": scope.names.to_chat(name)}}
+    if any(tool["type"] == "custom" and cast(Any, tool)["custom"]["name"] == name for tool in chat_tools):
+        return {"type": "custom", "custom": {"name": name}}
+    offered = [cast(Any, tool)["function"]["name"] for tool in chat_tools if "function" in tool]
+    members = [chat for chat in scope.names.toolsets if scope.names.originals[chat] == name]
+    chat_name = next((chat for chat in (scope.names.to_chat(name), *members) if chat in offered), None)
+    if chat_name is None:
+        raise InvalidRequest(f"tool_choice: Tool '{shorten(name)}' not found in the tools that can be offered")
+    return {"type": "function", "function": {"name": chat_name}}
 
 
 def _check_unique(chat_tools: Sequence[ChatTool]) -> None:

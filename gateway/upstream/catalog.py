@@ -127,7 +127,7 @@ def _capabilities(model: Mapping[str, Any]) -> dict[str, Any]:
         "image_input": _supported("image" in inputs),
         "pdf_input": _supported("file" in inputs or "image" in inputs),
         "structured_outputs": _supported("structured_outputs" in parameters or "response_format" in parameters),
-        "context_management": _supported(False),
+        "context_management": {**_supported(True), **{edit: _supported(done) for edit, done in EDITS.items()}},
         "effort": {**_supported(bool(efforts)), **{effort: _supported(effort in efforts) for effort in EFFORTS}},
         "server_tools": {**_supported(False), "web_search": _supported(False), "code_execution": _supported(False)},
         "thinking": {
@@ -140,6 +140,10 @@ def _capabilities(model: Mapping[str, Any]) -> dict[str, Any]:
             },
         },
     }
+
+
+# Of a prompt, done by the gateway for whatever model (`convert.edits`).
+EDITS = {"clear_tool_uses_20250919": True, "clear_thinking_20251015": True, "compact_20260112": False}
 
 
 def _supported(value: bool) -> dict[str, Any]:

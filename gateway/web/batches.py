@@ -14,12 +14,13 @@ from gateway.batches.splitter import Limits, Splitter
 from gateway.batches.staging import Staging
 from gateway.batches.store import BatchStore
 from gateway.context import Context
+from gateway.convert.validation.request import PLAIN_NAME
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.web.auth import to_context
 from gateway.web.body import body_pieces
 from gateway.web.keys import BATCHES, SETTINGS
 from gateway.web.models import parse_limit
-from gateway.web.reply import json_response
+from gateway.web.reply import IGNORED, json_response
 
 # A piece of this size is split in about 2.5 ms, after which others get their turn.
 PIECE_BYTES = 256 * 1024
@@ -37,22 +38,27 @@ async def create_batch(request: web.Request) -> web.Response:
     staging = await store.begin(context.tenant, to_options(request, context))
     committed = False
     try:
-        await stage(staging, body_pieces(request, limits.bytes, PIECE_BYTES), limits)
+        ignored = await stage(staging, body_pieces(request, limits.bytes, PIECE_BYTES), limits)
         record = await staging.commit()
         committed = True
     finally:
         if not committed:
             await staging.discard()
-    return _batch_response(request, record)
+    response = _batch_response(request, record)
+    if ignored:
+        names = [name if PLAIN_NAME.fullmatch(name) else "?" for name in ignored]
+        response.headers[IGNORED] = ", ".join([f"dropped:{name}" for name in names])
+    return response
 
 
-async def stage(staging: Staging, pieces: AsyncIterator[bytes], limits: Limits) -> None:
-    """Split the body while it arrives: memory holds one item and one chunk."""
+async def stage(staging: Staging, pieces: AsyncIterator[bytes], limits: Limits) -> list[str]:
+    """Split the body while it arrives: memory holds one item and one chunk. Returns the keys that no batch has."""
     splitter = Splitter(limits)
     async for piece in pieces:
         for item in splitter.feed(piece):
             await staging.add(item)
     splitter.finish()
+    return splitter.ignored
 
 
 async def retrieve_batch(request: web.Request) -> web.Response:
@@ -155,7 +161,8 @@ def to_spend_cap(dollars: str | None) -> int | None:
 def _store(request: web.Request) -> BatchStore:
     store = request.app[BATCHES]
     if store is None:
-        raise Unavailable("Message batches are off: this gateway runs without Redis (GATEWAY_REDIS_URL).")
+        off = "Message batches are off: this gateway runs without Redis (GATEWAY_REDIS_URL)."
+        raise Unavailable(off, should_retry=False)
     return store
 
 

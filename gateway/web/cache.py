@@ -67,7 +67,7 @@ def to_scope(request: web.Request, table: RoutingTable, tenant: str | None) -> S
 def _cache(request: web.Request) -> CachedExchange:
     cache = request.app[CACHE]
     if cache is None:
-        raise Unavailable(OFF)
+        raise Unavailable(OFF, should_retry=False)
     return cache
 
 
@@ -79,7 +79,7 @@ def _admin_cache(request: web.Request) -> AdminCache:
     require_admin(request)
     cache = request.app[ADMIN_CACHE]
     if cache is None:
-        raise Unavailable(OFF)
+        raise Unavailable(OFF, should_retry=False)
     return cache
 
 

@@ -10,6 +10,12 @@ from functools import partial, reduce
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway import ids
+from gateway.errors import InvalidRequest
+from gateway.web.reply import error_response
+
+CONTINUE = "100-continue"
+
 
 class Dispatch:
     """The handler of a whole application, whose routes must not change any more."""
@@ -31,6 +37,8 @@ class Dispatch:
         self.active += 1
         try:
             if known is None or hdrs.EXPECT in request.headers:
+                if request.headers.get(hdrs.EXPECT, CONTINUE).lower() != CONTINUE:
+                    return error_response(InvalidRequest(f"expect: only {CONTINUE} is understood"), ids.request_id())
                 return await self._others(request)
             request._match_info, handler = known
             return await handler(request)

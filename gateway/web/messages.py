@@ -24,7 +24,7 @@ from gateway.upstream.routing import Route
 from gateway.web.auth import to_context
 from gateway.web.body import read_body
 from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
-from gateway.web.reply import EventReply, MessageReply, id_lines
+from gateway.web.reply import IGNORED, EventReply, MessageReply, id_lines
 
 NO_STORE = ("cache-control", "no-store")
 BYPASS = (CACHE_HEADER, "bypass")
@@ -179,7 +179,7 @@ def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:
 def route_headers(route: Route, notes: Sequence[str]) -> list[tuple[str, str]]:
     headers = [("x-gateway-upstream", route.upstream.name), ("x-gateway-dialect", route.dialect)]
     if notes:
-        headers.append(("x-gateway-ignored", _header_safe(", ".join(notes)[:MAX_NOTES_LENGTH])))
+        headers.append((IGNORED, _header_safe(", ".join(notes)[:MAX_NOTES_LENGTH])))
     return headers
 
 

@@ -28,6 +28,8 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         raise
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a handler raises becomes a reply
         response = error_response(_told(error, request), request_id)
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            response.headers["allow"] = ", ".join(sorted(error.allowed_methods))
     seconds = time.perf_counter() - begun
     if isinstance(response, MessageReply):
         response.stamp(request_id, seconds)

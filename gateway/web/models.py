@@ -1,5 +1,6 @@
 """GET /v1/models and /v1/models/{id}. Ids may hold slashes, raw or escaped, as OpenRouter's do."""
 
+import re
 from typing import Any
 
 from aiohttp import web
@@ -34,7 +35,7 @@ async def retrieve_model(request: web.Request) -> web.Response:
 def parse_limit(text: str | None) -> int:
     if text is None:
         return DEFAULT_LIMIT
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= MAX_LIMIT:
+    if not re.fullmatch(r"\d{1,6}", text, re.ASCII) or not 1 <= int(text) <= MAX_LIMIT:
         raise InvalidRequest(f"limit: Input should be between 1 and {MAX_LIMIT}")
     return int(text)
 

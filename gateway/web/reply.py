@@ -26,6 +26,7 @@ SERVER = "dragoman"
 REQUEST_ID = "request-id"
 X_REQUEST_ID = "x-request-id"
 PROCESSING_TIME = "x-processing-time"
+IGNORED = "x-gateway-ignored"
 JSON_TYPE = "application/json"
 MESSAGE_HEADERS: Headers = (("content-type", JSON_TYPE),)
 EVENT_HEADERS: Headers = (
@@ -69,7 +70,7 @@ def json_response(value: Any, *, status: int = 200, headers: Iterable[tuple[str,
 
 def error_response(error: GatewayError, request_id: str) -> web.Response:
     """The envelope and the headers that the SDKs' retry rules read."""
-    headers = [(REQUEST_ID, request_id), (X_REQUEST_ID, request_id)]
+    headers = [("server", SERVER), (REQUEST_ID, request_id), (X_REQUEST_ID, request_id)]
     if error.retry_after is not None:
         headers.append(("retry-after", f"{min(error.retry_after, MAX_RETRY_AFTER):g}"))
     if error.should_retry is not None:

@@ -124,8 +124,9 @@ async def test_the_same_idempotency_key_gives_the_same_batch(bench: Bench) -> No
 
 async def test_the_same_idempotency_key_with_other_requests_is_a_conflict(bench: Bench) -> None:
     await bench.create(3, idempotency_key="again")
-    with pytest.raises(Conflict, match="other requests"):
+    with pytest.raises(Conflict, match="other requests") as refused:
         await bench.create(4, idempotency_key="again")
+    assert refused.value.should_retry is False
     assert len((await bench.store.page("acme")).records) == 1
 
 

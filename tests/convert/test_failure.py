@@ -190,6 +190,10 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "an empty list": (b"[]", "The upstream refused the request."),
     "a list of words": (b'["a"]', "The upstream refused the request."),
     "a message that is no string": (b'{"error":{"message":{"a":1}}}', "The upstream refused the request."),
+    "faults in a list": (
+        b'{"detail":[{"loc":["body","top_k"],"msg":"must be positive","type":"x"},{"msg":"and whole"},5]}',
+        "body.top_k: must be positive; and whole",
+    ),
     "metadata that is no object": (b'{"error":{"message":"told so","metadata":[1]}}', "told so"),
     "control characters": (b'{"error":{"message":"a\\u0000\\n\\nb\\tc"}}', "a b c"),
 }
@@ -199,6 +203,16 @@ BODIES: dict[str, tuple[bytes, str]] = {
 def test_the_message_from(case: str) -> None:
     body, message = BODIES[case]
     assert failed(400, body).message == message
+
+
+def test_an_upstream_that_fails_without_a_word_has_not_refused() -> None:
+    assert failed(520).message == "The upstream failed, and did not say why."
+
+
+def test_a_model_that_the_upstream_does_not_have_is_not_found() -> None:
+    error = failed(400, error_body("foo/bar is not a valid model ID"))
+    assert (type(error), error.status) == (NotFound, 404)
+    assert error.message == "foo/bar is not a valid model ID"
 
 
 def test_a_long_message_is_cut() -> None:

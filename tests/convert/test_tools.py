@@ -96,6 +96,54 @@ def test_e01_every_tool_is_sent_in_order() -> None:
     assert [tool["function"]["name"] for tool in tools_of(*map(tool, names))] == names
 
 
+OFFERED: dict[str, tuple[list[Any], str, Any]] = {
+    "a toolset's member": (
+        [{"type": "computer_toolset_20260801", "display_width_px": 9, "display_height_px": 9}],
+        "key",
+        {"type": "function", "function": {"name": "computer_key"}},
+    ),
+    "beside a toolset": (
+        [tool(), {"type": "computer_toolset_20260801", "display_width_px": 9, "display_height_px": 9}],
+        "look",
+        {"type": "function", "function": {"name": "look"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OFFERED)
+def test_a_choice_names_what_is_offered_upstream(case: str) -> None:
+    tools, name, expected = OFFERED[case]
+    body: Any = convert(tools=tools, tool_choice={"type": "tool", "name": name}).body
+    assert body["tool_choice"] == expected
+    assert expected["function"]["name"] in [offered["function"]["name"] for offered in body["tools"]]
+
+
+def test_a_choice_of_what_is_not_offered_is_refused() -> None:
+    toolset = {"type": "computer_toolset_20260801", "display_width_px": 9, "display_height_px": 9}
+    with pytest.raises(InvalidRequest, match="tool_choice: Tool 'zzz' not found"):
+        convert(tools=[toolset], tool_choice={"type": "tool", "name": "zzz"})
+    removal = {"type": "tool_removal", "tool": {"type": "tool_reference", "name": "look"}}
+    with pytest.raises(InvalidRequest, match="tool_choice: Tool 'look' not found"):
+        convert(
+            tools=[tool(), tool("second")],
+            tool_choice={"type": "tool", "name": "look"},
+            messages=[HELLO, {"role": "system", "content": [removal]}],
+        )
+
+
+@pytest.mark.parametrize(
+    ("definition", "problem"),
+    [
+        ({"name": "c d!", "input_schema": SCHEMA}, "definition.name: String should match pattern"),
+        ({"name": "c", "input_schema": {"type": "array"}}, "definition.input_schema.type: Input should be 'object'"),
+    ],
+)
+def test_a_tool_that_is_added_on_the_way_is_checked_like_any_other(definition: Any, problem: str) -> None:
+    addition = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": definition}}
+    with pytest.raises(InvalidRequest, match=problem):
+        convert(tools=[tool()], messages=[HELLO, {"role": "system", "content": [addition]}])
+
+
 LONG = "a" * 65
 SHORTENED = "a" * 55 + "_635361c4"
 

@@ -182,3 +182,13 @@ async def test_without_redis_batches_say_so_and_live_traffic_works(live: Live) -
         await client.messages.batches.create(requests=[item("a")])
     message = await client.messages.create(**item("a")["params"])
     assert message.content
+
+
+async def test_keys_that_no_batch_has_are_named(live_batches: Live) -> None:
+    body = {"requests": [item("a")], "metadata": {"a": 1}, "pri ority": 5}
+    async with (
+        aiohttp.ClientSession(headers={"x-api-key": KEY}) as session,
+        session.post(f"{live_batches.url}/v1/messages/batches", json=body) as answer,
+    ):
+        assert answer.status == 200
+        assert answer.headers["x-gateway-ignored"] == "dropped:metadata, dropped:?"

@@ -184,6 +184,19 @@ async def test_whatever_goes_wrong_comes_in_the_envelope(
         assert (response.status, body["type"], body["error"]["type"]) == (status, "error", kind)
         assert body["request_id"] == response.headers["request-id"]
         assert body["request_id"].startswith("req_")
+        assert ("allow" in response.headers) == (status == 405)
+        assert response.headers["server"] == "dragoman"
+
+
+async def test_an_expectation_that_cannot_be_met_is_refused_in_the_envelope(live: Live) -> None:
+    headers = {"x-api-key": KEY, "expect": "the-unexpected"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(live.url + "/v1/messages", json=HELLO, headers=headers) as response,
+    ):
+        body = await response.json()
+        assert (response.status, body["error"]["type"]) == (400, "invalid_request_error")
+        assert body["request_id"] == response.headers["request-id"]
 
 
 @pytest.mark.parametrize(
@@ -399,7 +412,7 @@ async def test_models_are_listed_in_pages_and_found_with_slashes(live: Live) -> 
     async with aiohttp.ClientSession() as session:
         raw = await session.get(live.url + "/v1/models/sim/echo", headers={"x-api-key": KEY})
         assert (await raw.json())["id"] == "sim/echo"
-        for limit in ("0", "1001", "x"):
+        for limit in ("0", "1001", "0010005", "000001" + "9" * 5000, "x", "1_0", "²"):
             refused = await session.get(live.url + f"/v1/models?limit={limit}", headers={"x-api-key": KEY})
             assert refused.status == 400
 

@@ -14,7 +14,7 @@ from gateway.schemas.anthropic import MessageParam
 # Since this version an assistant's message holds no documents, and a user's text no citations (migration guide).
 NEW_VERSION = "2026-10-21"
 
-# Blocks that only one role can have said. Replayed blocks of server tools are taken from anyone.
+# Blocks that only one role can have said. Those of server tools are the assistant's too; the conversion refuses others.
 SPEAKERS = {
     "tool_use": "assistant",
     "thinking": "assistant",
