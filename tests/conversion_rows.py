@@ -147,7 +147,7 @@ TOOLS = Section(
         row(
             "`disable_parallel_tool_use`, `parallel_tool_calls`",
             "`parallel_tool_calls: false`",
-            "only where there are tools; calls of an upstream that takes no notice are passed on, since none may be lost",
+            "only where there are tools; calls of an upstream that ignores it are passed on, since none may be lost",
             "O17",
         ),
         row("`type: custom` with a grammar", "the same at OpenAI", "400 elsewhere", "O24"),

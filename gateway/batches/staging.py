@@ -27,7 +27,6 @@ _THREAD_BYTES: Final = 1024 * 1024
 # Memory is asked for again after so much: uploads that were all admitted together must not fill it.
 _ADMIT_BYTES: Final = 16 * 1024 * 1024
 _MODELS: Final = 100
-_USED_BEFORE: Final = "This idempotency key was used before, for a batch"
 
 
 class Staging:
@@ -162,11 +161,13 @@ class Staging:
             return None
         earlier = (await self._server.read([holder.decode()]))[0]
         if earlier is None and seconds > RESERVATION_SECONDS:
-            raise Conflict(f"{_USED_BEFORE} that has been deleted", should_retry=False)
+            text = "This idempotency key was used before, for a batch that has been deleted"
+            raise Conflict(text, should_retry=False)
         if earlier is None:
             raise Conflict("A request with this idempotency key is still being processed", retry_after=2)
         if earlier.digest != self._digest.hexdigest():
-            raise Conflict(f"{_USED_BEFORE} with other requests", should_retry=False)
+            text = "This idempotency key was used before, for a batch with other requests"
+            raise Conflict(text, should_retry=False)
         return earlier
 
     async def _index(self) -> None:
