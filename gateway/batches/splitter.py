@@ -23,6 +23,9 @@ CUSTOM_ID_PATTERN: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 # Brackets open at once, the body's own included. The worker's parser and the converters are safe at this depth.
 MAX_DEPTH: Final = 64
 _MODEL_CHARACTERS: Final = 128
+# Of keys that no batch has: how many are told, and how much of each.
+_IGNORED_KEYS: Final = 16
+_KEY_CHARACTERS: Final = 64
 
 _QUOTE: Final = ord('"')
 _OPENING: Final = b"{["
@@ -117,7 +120,7 @@ class Splitter:
         self._custom_ids: set[str] = set()
         self._key = ""
         self._seen_requests = False
-        self.ignored: list[str] = []  # other keys of the outer object, at most 16 of them
+        self.ignored: list[str] = []  # other keys of the outer object
 
         # The value being scanned: where it began (-1: none), how many brackets are open, whether in a string.
         self._start = -1
@@ -281,8 +284,8 @@ class Splitter:
             self._key = value
             self._expect = _Expect.COLON
         elif self._expect is _Expect.VALUE:
-            if len(self.ignored) < 16:
-                self.ignored.append(self._key[:64])
+            if len(self.ignored) < _IGNORED_KEYS:
+                self.ignored.append(self._key[:_KEY_CHARACTERS])
             self._expect = _Expect.COMMA
         else:
             self._count += 1
