@@ -19,8 +19,8 @@ import structlog
 from bench.callgrind import Counter, under_callgrind
 from bench.cases import BODIES
 from gateway.context import Context, UsageRecord
+from gateway.convert.answer.response import to_message
 from gateway.convert.envelope import Keyring
-from gateway.convert.response import to_message
 from gateway.exchange import Exchange
 from gateway.logs import BufferedLogger, configure_logs, log_exchange
 from gateway.tally import observe

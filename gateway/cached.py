@@ -28,8 +28,8 @@ from gateway.cache.key import fingerprint
 from gateway.cache.policy import CachePolicy, Demand, is_storable
 from gateway.cache.store import CacheStore, Lock, Place, to_tag
 from gateway.context import Context, UsageRecord
-from gateway.convert import events
-from gateway.convert.response import Origin
+from gateway.convert.answer import events
+from gateway.convert.answer.response import Origin
 from gateway.convert.validation.depth import check_depth
 from gateway.errors import GatewayError, InternalError, UpstreamError
 from gateway.exchange import CLIENT_GONE, Exchange, Plan, Prompt, note_error

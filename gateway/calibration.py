@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.context import UsageRecord
-from gateway.convert.prompt_tokens import prompt_estimate
-from gateway.convert.token_profiles import to_profile
-from gateway.convert.tokens import Estimate, estimate_by_size
+from gateway.convert.tokens.estimate import Estimate, estimate_by_size
+from gateway.convert.tokens.profiles import to_profile
+from gateway.convert.tokens.prompt import prompt_estimate
 
 # Names of models come from clients; those used least recently are forgotten.
 MAX_MODELS = 256

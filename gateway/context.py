@@ -6,7 +6,7 @@ Metrics, log lines and budgets all read the record, so that they cannot disagree
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.convert.tokens import Estimate
+from gateway.convert.tokens.estimate import Estimate
 
 Priority = Literal["live", "batch"]
 

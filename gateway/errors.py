@@ -27,6 +27,8 @@ Raise where the fact is known. Turned into HTTP in one place (web/middleware), i
 
 from typing import Any, ClassVar
 
+QUOTED_LENGTH = 100
+
 
 class GatewayError(Exception):
     """A failure with the status, type and hints a client needs to act on it.
@@ -148,6 +150,11 @@ class Overloaded(GatewayError):
     status = 529
     type = "overloaded_error"
     retryable = True
+
+
+def shorten(text: str) -> str:
+    """What a message repeats of a client's own text, which may be megabytes long."""
+    return text if len(text) <= QUOTED_LENGTH else text[:QUOTED_LENGTH] + "…"
 
 
 def to_envelope(error: GatewayError, request_id: str) -> dict[str, Any]:

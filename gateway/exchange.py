@@ -18,19 +18,19 @@ import orjson
 from gateway import ids
 from gateway.calibration import Calibration
 from gateway.context import Context, UsageRecord
-from gateway.convert import events
+from gateway.convert.answer import events
+from gateway.convert.answer.failure import to_error
+from gateway.convert.answer.images import shows_images
+from gateway.convert.answer.replay import to_events
+from gateway.convert.answer.response import Answered, Origin, to_message
+from gateway.convert.answer.stream import MessageStream
+from gateway.convert.answer.usage import requested_ttl
 from gateway.convert.envelope import Keyring
-from gateway.convert.failure import to_error
-from gateway.convert.images import shows_images
-from gateway.convert.known_tools import ToolMemory
 from gateway.convert.notes import Note
-from gateway.convert.remedies import to_remedy
-from gateway.convert.replay import to_events
+from gateway.convert.prompt.remedies import to_remedy
+from gateway.convert.prompt.request import Conversion, to_chat_request
 from gateway.convert.reply import Reply
-from gateway.convert.request import Conversion, to_chat_request
-from gateway.convert.response import Answered, Origin, to_message
-from gateway.convert.stream import MessageStream
-from gateway.convert.usage import requested_ttl
+from gateway.convert.tools.known import ToolMemory
 from gateway.convert.validation.depth import to_json, too_deep
 from gateway.errors import GatewayError, UpstreamError
 from gateway.pulse import Pulse

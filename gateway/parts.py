@@ -23,7 +23,7 @@ from gateway.cache.upkeep import CacheUpkeep
 from gateway.cached import CachedExchange
 from gateway.context import UsageRecord
 from gateway.convert.envelope import Keyring
-from gateway.convert.known_tools import ToolMemory
+from gateway.convert.tools.known import ToolMemory
 from gateway.errors import StoreAway
 from gateway.exchange import Exchange
 from gateway.logs import log_exchange

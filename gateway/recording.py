@@ -6,7 +6,7 @@ before the stream has ended.
 
 from typing import Any
 
-from gateway.convert.fold import fold_stream
+from gateway.convert.answer.fold import fold_stream
 from gateway.relay import Flow, Sink
 
 # A recorded answer is held in memory while it streams; a longer one is passed on and forgotten.

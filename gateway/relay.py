@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.convert.events import PING
-from gateway.convert.stream import MessageStream
+from gateway.convert.answer.events import PING
+from gateway.convert.answer.stream import MessageStream
 from gateway.errors import GatewayError, RequestTimedOut, UpstreamTimedOut
 from gateway.upstream.client import Answer
 

@@ -52,12 +52,18 @@ LAYERS = (
     Layer(
         "rules",
         words("""
-            gateway.calibration gateway.context gateway.convert gateway.upstream.client gateway.upstream.retry
-            gateway.upstream.routing gateway.cache.key gateway.cache.policy gateway.batches.lifecycle
-            gateway.batches.splitter gateway.access.policy gateway.threads.thread gateway.simulator.shapes
+            gateway.calibration gateway.context gateway.upstream.client gateway.upstream.retry gateway.upstream.routing
+            gateway.cache.key gateway.cache.policy gateway.batches.lifecycle gateway.batches.splitter
+            gateway.access.policy gateway.threads.thread gateway.simulator.shapes
         """),
         pure=True,
     ),
+    Layer("requests to chat", words("gateway.convert.prompt"), pure=True),
+    Layer("answers to messages", words("gateway.convert.answer"), pure=True),
+    Layer("the door", words("gateway.convert.validation"), pure=True),
+    Layer("counting", words("gateway.convert.tokens"), pure=True),
+    Layer("tools", words("gateway.convert.tools"), pure=True),
+    Layer("what all conversion shares", words("gateway.convert"), pure=True),
     Layer("ground", words("gateway gateway.errors gateway.sse gateway.schemas"), pure=True),
 )
 

@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from gateway.schemas.anthropic import MessagesRequest
 from tests.conversion_rows import INTRODUCTION, SECTIONS, Row
@@ -45,7 +45,7 @@ class Case:
 
     @property
     def key(self) -> str:
-        return f"{self.file[5:-3]}.{self.test[5:]}"
+        return f"{PurePosixPath(self.file).stem[5:]}.{self.test[5:]}"
 
     @classmethod
     def of(cls, test: str, file: str, name: str) -> "Case":
@@ -68,7 +68,7 @@ class Suite:
 
 def read_tests(folder: Path = TESTS) -> Suite:
     tests = Suite()
-    for path in sorted(folder.glob("test_*.py")):
+    for path in sorted(folder.rglob("test_*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
         tables = {
             target.id: list(_ids(node.value))
@@ -79,7 +79,7 @@ def read_tests(folder: Path = TESTS) -> Suite:
         }
         for node in module.body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                _read_test(node, tables, path.name, tests)
+                _read_test(node, tables, path.relative_to(folder).as_posix(), tests)
     return tests
 
 

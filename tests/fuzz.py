@@ -17,21 +17,21 @@ from typing import Any
 
 import orjson
 
+from gateway.convert.answer.fold import fold_events
+from gateway.convert.answer.response import to_message
+from gateway.convert.answer.stream import MessageStream
+from gateway.convert.answer.usage import requested_ttl
 from gateway.convert.envelope import seal
-from gateway.convert.fold import fold_events
-from gateway.convert.prompt_tokens import prompt_estimate
-from gateway.convert.request import to_chat_request, to_streamed, without_reasoning
-from gateway.convert.response import to_message
-from gateway.convert.stream import MessageStream
-from gateway.convert.token_profiles import to_profile
-from gateway.convert.usage import requested_ttl
+from gateway.convert.prompt.request import to_chat_request, to_streamed, without_reasoning
+from gateway.convert.tokens.profiles import to_profile
+from gateway.convert.tokens.prompt import prompt_estimate
 from gateway.convert.validation import check_count_tokens_request, check_messages_request
 from gateway.convert.validation.depth import SMALL_BODY, check_depth, to_json
 from gateway.errors import GatewayError, InvalidRequest, UpstreamError
 from tests.convert import conversions as ways
 from tests.convert.golden_cases import CASES
 from tests.convert.streams import check_grammar, read_events, reply
-from tests.convert.test_validation_fuzz import RICH
+from tests.convert.validation.test_validation_fuzz import RICH
 from tests.mutation import Mutator, damaged, pieces_of
 
 VERSIONS = ("2023-06-01", "2023-06-01", "2023-06-01", "2026-10-21")

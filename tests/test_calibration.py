@@ -17,7 +17,7 @@ from gateway.calibration import (
     Ratios,
 )
 from gateway.context import Context, UsageRecord
-from gateway.convert.tokens import Estimate
+from gateway.convert.tokens.estimate import Estimate
 
 MODEL = "vendor/model"
 WORDS = "Seventeen lanterns were hung along the quay before the ferry came in. "

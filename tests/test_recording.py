@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.convert.events import error_event
-from gateway.convert.replay import to_events
+from gateway.convert.answer.events import error_event
+from gateway.convert.answer.replay import to_events
 from gateway.errors import UpstreamError
 from gateway.recording import RecordingSink
 

@@ -18,8 +18,8 @@ from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import WorkItem
 from gateway.batches.splitter import Item
 from gateway.context import Context, UsageRecord
-from gateway.convert.fold import fold_stream
-from gateway.convert.known_tools import ToolMemory
+from gateway.convert.answer.fold import fold_stream
+from gateway.convert.tools.known import ToolMemory
 from gateway.convert.validation import check_messages_request
 from gateway.errors import GatewayError, InternalError, InvalidRequest, UpstreamError, to_envelope
 from gateway.exchange import Exchange, Prompt

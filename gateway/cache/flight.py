@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 import orjson
 
 from gateway.cache.entry import Entry
-from gateway.convert import events
+from gateway.convert.answer import events
+from gateway.convert.answer.stream import MessageStream
 from gateway.convert.reply import Reply
-from gateway.convert.stream import MessageStream
 from gateway.errors import GatewayError
 from gateway.recording import RecordingSink
 from gateway.relay import Flow, Sink

@@ -2,11 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, cast
 
 from gateway.convert.envelope import Keyring
 from gateway.convert.notes import Note
 from gateway.convert.target import Target
+from gateway.schemas.openai import ContentPart, FunctionTool
 
 HASH_LENGTH = 8
 
@@ -48,3 +49,13 @@ class Scope:
 
     def note(self, kind: Literal["dropped", "changed", "emulated"], path: str, reason: str) -> None:
         self.notes.append(Note(kind, path, reason))
+
+    def mark_cached(self, part: ContentPart | FunctionTool, block: Any, path: str) -> None:
+        """Put the block's cache breakpoint on the part that ends it, where the upstream knows breakpoints."""
+        control = block.get("cache_control")
+        if not control:
+            return
+        if self.target.cache_control:
+            cast(dict[str, Any], part)["cache_control"] = control
+        else:
+            self.note("dropped", f"{path}.cache_control", "this upstream has no cache breakpoints")

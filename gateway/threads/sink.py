@@ -1,6 +1,6 @@
 """Keeps the last word of a stream back until it is true that the conversation can be continued."""
 
-from gateway.convert.events import MESSAGE_STOP
+from gateway.convert.answer.events import MESSAGE_STOP
 from gateway.relay import Flow, Sink
 
 

@@ -11,10 +11,10 @@ from typing import Any, cast
 from aiohttp import web
 
 from gateway.calibration import Ratio
-from gateway.convert.edits import edit_messages
-from gateway.convert.prompt_tokens import PromptTally
+from gateway.convert.prompt.edits import edit_messages
 from gateway.convert.scope import Scope, ToolNames
-from gateway.convert.token_profiles import Profile, to_profile
+from gateway.convert.tokens.profiles import Profile, to_profile
+from gateway.convert.tokens.prompt import PromptTally
 from gateway.convert.validation import check_count_tokens_request
 from gateway.exchange import Exchange
 from gateway.schemas.anthropic import CountTokensRequest

@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.cache.policy import HEADER as CACHE_HEADER
 from gateway.cached import Hit, Shared
 from gateway.context import Context, UsageRecord
-from gateway.convert.known_tools import ToolMemory
+from gateway.convert.tools.known import ToolMemory
 from gateway.convert.validation import check_messages_request
 from gateway.errors import InvalidRequest
 from gateway.exchange import Exchange, Plan, Prompt

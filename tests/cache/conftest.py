@@ -13,7 +13,7 @@ from gateway.cache.breaker import Breaker
 from gateway.cache.calls import Calls
 from gateway.cache.entry import Entry
 from gateway.cache.store import CacheStore, Limits, Place
-from gateway.convert.response import Origin
+from gateway.convert.answer.response import Origin
 from gateway.redis.connections import cache_client
 from gateway.redis.keys import Keys
 from tests.redis_server import redis_server

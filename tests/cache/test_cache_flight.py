@@ -8,9 +8,9 @@ import pytest
 
 from gateway.cache.entry import Entry
 from gateway.cache.flight import Flight, Follower, Landed
-from gateway.convert import events
+from gateway.convert.answer import events
+from gateway.convert.answer.fold import fold_events
 from gateway.convert.envelope import Keyring
-from gateway.convert.fold import fold_events
 from gateway.convert.reply import Reply
 from gateway.errors import Overloaded, UpstreamError
 from gateway.recording import RecordingSink

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from gateway.convert.envelope import Keyring
-from gateway.convert.request import Conversion, to_chat_request
+from gateway.convert.prompt.request import Conversion, to_chat_request
 from gateway.convert.target import Target, to_target
 from gateway.convert.validation import check_messages_request
 

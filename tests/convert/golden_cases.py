@@ -15,8 +15,8 @@ from typing import Any
 
 import orjson
 
+from gateway.convert.answer.fold import fold_events
 from gateway.convert.envelope import Envelope, open_envelope
-from gateway.convert.fold import fold_events
 from gateway.convert.reply import Reply
 from gateway.errors import to_envelope
 from tests.convert.streams import KEYRING, Told, convert, reply

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
+from gateway.convert.answer.stream import MessageStream
 from gateway.convert.envelope import Keyring
 from gateway.convert.reply import Reply
-from gateway.convert.stream import MessageStream
 from gateway.errors import GatewayError
 
 Json = dict[str, Any]

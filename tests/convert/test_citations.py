@@ -5,10 +5,10 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.convert.answer.response import to_message
 from gateway.convert.citations import EXCERPT_LENGTH, MAX_CITATIONS, MAX_FILE_BYTES
 from gateway.convert.envelope import seal
-from gateway.convert.request import to_chat_request
-from gateway.convert.response import to_message
+from gateway.convert.prompt.request import to_chat_request
 from gateway.convert.target import Target, to_target
 from gateway.convert.validation import check_messages_request
 from gateway.errors import UpstreamError

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.convert.answer.response import to_message
 from gateway.convert.envelope import Envelope, Keyring, open_envelope, seal
+from gateway.convert.prompt.request import without_reasoning
 from gateway.convert.reasoning import (
     ReasoningReplay,
     continues,
@@ -19,8 +21,6 @@ from gateway.convert.reasoning import (
     to_signature,
 )
 from gateway.convert.reply import Reply
-from gateway.convert.request import without_reasoning
-from gateway.convert.response import to_message
 from gateway.convert.target import Target, to_target
 from tests.convert.conversions import (
     CLAUDE,

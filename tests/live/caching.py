@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from gateway.convert.fold import fold_events
+from gateway.convert.answer.fold import fold_events
 from gateway.metrics import CACHE_REQUESTS
 from gateway.redis.connections import queue_client
 from gateway.simulator.loopback import Simulator

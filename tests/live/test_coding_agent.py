@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 import pytest
 
-from gateway.convert.fold import fold_events
+from gateway.convert.answer.fold import fold_events
 from gateway.simulator.failures import overflow_script
 from gateway.simulator.script import COMMENT, Script, json_script, stream_script
 from gateway.simulator.shapes import Completion, Generation, ToolCall, to_chunks, to_thinking

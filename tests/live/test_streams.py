@@ -7,7 +7,7 @@ import aiohttp
 import anthropic
 import pytest
 
-from gateway.convert.fold import fold_events
+from gateway.convert.answer.fold import fold_events
 from gateway.simulator.script import COMMENT, HangUp, Hold, Script, json_script, stream_script
 from tests.live.conftest import KEY, Live, serving
 from tests.live.raw import open_raw, parse_events, read_until

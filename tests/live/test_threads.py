@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.convert.fold import fold_events
+from gateway.convert.answer.fold import fold_events
 from gateway.redis.embedded import EmbeddedServer
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import Hold, Script, json_script, stream_script

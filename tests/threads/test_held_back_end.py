@@ -1,6 +1,6 @@
 """A stream that is part of a thread reaches its client as it is told, but for its end."""
 
-from gateway.convert.events import MESSAGE_STOP, PING
+from gateway.convert.answer.events import MESSAGE_STOP, PING
 from gateway.relay import Flow
 from gateway.threads.sink import HeldBackEnd
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from gateway.context import Context
-from gateway.convert.events import MESSAGE_STOP
-from gateway.convert.replay import to_events
+from gateway.convert.answer.events import MESSAGE_STOP
+from gateway.convert.answer.replay import to_events
 from gateway.errors import GatewayError, InvalidRequest, Overloaded, Unavailable, UpstreamError
 from gateway.relay import Sink
 from gateway.threads.store import Addition, Claim, ThreadStore

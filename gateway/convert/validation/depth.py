@@ -5,10 +5,9 @@ from typing import Any
 
 import orjson
 
-from gateway.convert.known_tools import ChatTools
 from gateway.convert.notes import Note
-from gateway.convert.validation.wording import shorten
-from gateway.errors import InvalidRequest
+from gateway.convert.tools.known import ChatTools
+from gateway.errors import InvalidRequest, shorten
 from gateway.schemas.anthropic import MessageParam
 
 # 64 levels within a tool's schema or input, which themselves lie up to eight levels deep in the body.

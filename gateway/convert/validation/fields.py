@@ -6,8 +6,8 @@ Each rule takes the whole request and raises InvalidRequest. Those about chat pa
 
 from typing import Any
 
-from gateway.convert.validation.wording import EXTRA_INPUT, shorten
-from gateway.errors import InvalidRequest
+from gateway.convert.validation.wording import EXTRA_INPUT
+from gateway.errors import InvalidRequest, shorten
 from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
 
 # A thinking budget may then span several replies, hence exceed max_tokens (Anthropic docs, extended thinking).

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.convert.known_tools import is_checked
 from gateway.convert.notes import Note
+from gateway.convert.tools.known import is_checked
 from gateway.convert.validation.breakpoints import check_breakpoints
 from gateway.convert.validation.depth import check_depth, note_wide_integers
 from gateway.convert.validation.fields import (
@@ -20,8 +20,8 @@ from gateway.convert.validation.inventory import take_inventory
 from gateway.convert.validation.media import check_media
 from gateway.convert.validation.tools import check_tools
 from gateway.convert.validation.turns import check_turns
-from gateway.convert.validation.wording import EXTRA_INPUT, shorten, to_invalid_request
-from gateway.errors import InvalidRequest
+from gateway.convert.validation.wording import EXTRA_INPUT, to_invalid_request
+from gateway.errors import InvalidRequest, shorten
 from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
 
 MESSAGES: TypeAdapter[MessagesRequest] = TypeAdapter(MessagesRequest)

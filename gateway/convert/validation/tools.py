@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.convert.known_tools import KnownTools
-from gateway.convert.validation.wording import shorten
-from gateway.errors import InvalidRequest
+from gateway.convert.tools.known import KnownTools
+from gateway.errors import InvalidRequest, shorten
 from gateway.schemas.anthropic import IS_CUSTOM, IS_GRAMMAR, MessageParam, PromptFields, tool_kind
 
 # The name that a typed tool must have; toolsets have none.

@@ -7,8 +7,7 @@ user's turn that follows, before anything else. A system message stands after a 
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.convert.validation.wording import shorten
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, shorten
 from gateway.schemas.anthropic import MessageParam
 
 # Since this version an assistant's message holds no documents, and a user's text no citations (migration guide).

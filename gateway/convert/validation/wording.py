@@ -9,19 +9,13 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, shorten
 from gateway.schemas.anthropic import ClientToolType, ServerToolType
-
-QUOTED_LENGTH = 100
 
 EXTRA_INPUT = "Extra inputs are not permitted"
 
 ROLES = "Input should be 'user', 'assistant' or 'system'"
 TOOL_TYPES = ", ".join(repr(name) for name in ("custom", *get_args(ClientToolType), *get_args(ServerToolType)))
-
-
-def shorten(text: str) -> str:
-    return text if len(text) <= QUOTED_LENGTH else text[:QUOTED_LENGTH] + "…"
 
 
 def to_invalid_request(error: ValidationError, body: dict[str, Any]) -> InvalidRequest:

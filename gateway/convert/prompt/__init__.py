@@ -1,0 +1,1 @@
+"""From a Messages request to a chat request, part by part; `request` is the way in."""
