@@ -55,3 +55,11 @@ def described(metric: MetricWrapperBase) -> tuple[str, str, str]:
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_room_has_its_place_on_the_architecture_page() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    told = set(re.findall(r"[\w/]+", page))
+    rooms = {f"{path.parent.name}/" for path in (ROOT / "gateway").rglob("__init__.py")} - {"gateway/"}
+    modules = {path.stem for path in (ROOT / "gateway").glob("*.py")} - {"__init__", "__main__"}
+    assert (rooms | modules) - told == set()

@@ -73,7 +73,7 @@ class BlockCollector:
 
 
 def fold_stream(told: bytes) -> dict[str, Any]:
-    """As `fold_events`, from the bytes of `convert.events`: each event is a line with its name and one with its data.
+    """As `fold_events`, from the bytes of `events`: each event is a line with its name and one with its data.
 
     The data are parsed all at once: event by event that takes as long as all else here.
     """
