@@ -9,6 +9,7 @@ import asyncio
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from gateway import ids
@@ -17,6 +18,9 @@ from gateway.web.dispatch import Dispatch
 from gateway.web.reply import WriteFlow, error_response
 
 HEADER_SECONDS = 10.0
+MAX_LINE_BYTES = 8190  # of a path, and of a header's name or value
+MAX_HEADERS = 128
+TOO_MANY_HEADERS = "Too many headers received"  # aiohttp's message; it has no class for it
 KEEP_ALIVE_SECONDS = 75.0  # longer than a load balancer's, so that the balancer closes first
 
 
@@ -83,7 +87,7 @@ class Connection(RequestHandler):
         """What the parser refused, or escaped the middleware: in Anthropic's envelope, and the connection ends."""
         error: GatewayError = InternalError("The gateway failed to answer this request.")
         if status == 400:
-            error = InvalidRequest("The request is not valid HTTP.")
+            error = InvalidRequest(_to_reason(exc))
         response = error_response(error, ids.request_id())
         response.force_close()
         return response
@@ -102,6 +106,15 @@ class Connection(RequestHandler):
     def _header_overdue(self) -> None:
         self._header_deadline = None
         self.force_close()
+
+
+def _to_reason(exc: BaseException | None) -> str:
+    """Of what the parser refused, nothing is quoted: it may be a key."""
+    if isinstance(exc, LineTooLong):
+        return f"The path, or a header, exceeds the maximum size of {MAX_LINE_BYTES} bytes."
+    if getattr(exc, "message", "") == TOO_MANY_HEADERS:
+        return f"The request has more than {MAX_HEADERS} headers."
+    return "The request is not valid HTTP."
 
 
 class ConnectionServer(web.Server):
@@ -123,6 +136,9 @@ class Runner(web.AppRunner):
             shutdown_timeout=shutdown_timeout,
             auto_decompress=False,
             handler_cancellation=True,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            max_headers=MAX_HEADERS,
         )
 
     async def _make_server(self) -> web.Server:
