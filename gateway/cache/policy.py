@@ -18,6 +18,7 @@ HEADER: Final = "x-gateway-cache"
 
 Mode = Literal["off", "opt-in", "on"]
 Verb = Literal["use", "refresh", "bypass"]
+Reason = Literal["off", "prewarm", "tools", "size"]
 
 # A fingerprint of that much takes 2 ms, during which nobody else is served.
 MAX_REQUEST_BYTES: Final = 1024 * 1024
@@ -34,13 +35,14 @@ _FORM: Final = f"{HEADER}: must be use, refresh, bypass or max-age=<seconds>; `t
 class Demand:
     """What is wanted of the cache for one request. `max_age`: seconds; older entries count as none.
 
-    `refresh` asks the upstream, and keeps its answer. `bypass` neither reads nor keeps; `reason` says why.
+    `refresh` asks the upstream, and keeps its answer. `bypass` neither reads nor keeps; `reason` says why
+    the gateway decided so, and is None where it was asked for.
     """
 
     verb: Verb = "use"
     max_age: int | None = None
     tools: bool = False
-    reason: str = "asked"
+    reason: Reason | None = None
 
     @property
     def bypasses(self) -> bool:
@@ -86,7 +88,7 @@ class CachePolicy:
             return True
         return any(_names(route, request["model"]) for route in self.routes)
 
-    def _obstacle(self, request: Mapping[str, Any], size: int, demand: Demand) -> str | None:
+    def _obstacle(self, request: Mapping[str, Any], size: int, demand: Demand) -> Reason | None:
         if self.mode == "off":
             return "off"
         if request.get("max_tokens") == 0:

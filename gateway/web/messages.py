@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import chain
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import orjson
 from aiohttp import web
@@ -26,8 +26,12 @@ from gateway.web.body import read_body
 from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
 from gateway.web.reply import IGNORED, EventReply, MessageReply, id_lines
 
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
 NO_STORE = ("cache-control", "no-store")
-BYPASS = (CACHE_HEADER, "bypass")
+BYPASS: Headers = ((CACHE_HEADER, "bypass"),)
+CACHE_REASON = "x-gateway-cache-reason"
+NO_CACHE: Headers = (*BYPASS, (CACHE_REASON, "off"))
 COST = "x-gateway-cost"
 CACHE_KEY = "x-gateway-cache-key"
 
@@ -87,19 +91,23 @@ async def _reply(
     app, streams = request.app, bool(prompt.request.get("stream"))
     if prompt.body_size > LARGE_BODY:
         await asyncio.sleep(0)
-    cache, asked = app[CACHE], request.headers.get(CACHE_HEADER)
-    if cache is not None and (asked is not None or not cache.policy.waits_to_be_asked):
+    cache, asked, past = app[CACHE], request.headers.get(CACHE_HEADER), BYPASS
+    if cache is None:
+        past = BYPASS if asked is None else NO_CACHE
+    elif asked is not None or not cache.policy.waits_to_be_asked:
         demand = cache.demand(asked, context, prompt)
         if demand is not None and not demand.bypasses:
             found = await cache.ask(context, prompt, demand)
             del prompt
             return await _cached_reply(request, found, context, turn, streams=streams)
+        if demand is not None and demand.reason is not None:
+            past = (*BYPASS, (CACHE_REASON, demand.reason))
     exchange = app[EXCHANGE]
     plan = exchange.plan(context, prompt, UsageRecord(context))
     del prompt
     if not streams:
-        return await _answer(request, exchange, plan, turn)
-    headers = chain(plan_headers(plan), [BYPASS])
+        return await _answer(request, exchange, plan, past, turn)
+    headers = chain(plan_headers(plan), past)
     return await _stream(request, context, headers, "", partial(exchange.stream, plan), turn)
 
 
@@ -126,12 +134,14 @@ async def _stream(
     return reply
 
 
-async def _answer(request: web.Request, exchange: Exchange, plan: Plan, turn: Turn | None) -> MessageReply:
+async def _answer(
+    request: web.Request, exchange: Exchange, plan: Plan, past: Headers, turn: Turn | None
+) -> MessageReply:
     answered = await exchange.answer(plan)
     if turn is not None:
         await turn.keep(answered.message)
     origin = answered.origin
-    headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), BYPASS)
+    headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *past)
     return MessageReply(request, answered.message, headers, cost_line(origin.cost))
 
 

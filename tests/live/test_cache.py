@@ -173,6 +173,31 @@ async def test_what_the_operator_has_configured(front: Live, cache_url: str, wor
     assert calls(front.simulator) == 2 - expected.count("hit")
 
 
+REASONS: dict[str, tuple[str, dict[str, Any], str | None]] = {
+    "tools": ("use", {"tools": TOOLS}, "tools"),
+    "tools in a stream": ("use", {"tools": TOOLS, "stream": True}, "tools"),
+    "pre-warming": ("refresh", {"max_tokens": 0}, "prewarm"),
+    "its own wish": ("bypass", {}, None),
+    "none": ("use", {}, None),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+async def test_who_asks_and_goes_past_it_is_told_why(front: Live, words: str, name: str) -> None:
+    header, fields, expected = REASONS[name]
+    assert (await post(front, words, header, **fields)).headers.get("x-gateway-cache-reason") == expected
+
+
+@pytest.mark.parametrize(("header", "expected"), [("use", "off"), (None, None)])
+@pytest.mark.parametrize("changes", [{"cache": "off"}, {"redis_url": None}], ids=["off", "without Redis"])
+async def test_where_there_is_no_cache_who_asks_for_it_is_told(
+    front: Live, cache_url: str, words: str, changes: dict[str, Any], header: str | None, expected: str | None
+) -> None:
+    async with caching(front.simulator, cache_url, **changes) as (live,):
+        reply = await post(live, words, header)
+    assert (reply.outcome, reply.headers.get("x-gateway-cache-reason")) == ("bypass", expected)
+
+
 async def test_a_refresh_is_what_others_read_afterwards(front: Live, words: str) -> None:
     front.simulator.script(json_script(completion("old")), json_script(completion("new")))
     replies = [await post(front, words, header) for header in ("use", "refresh", "use")]
