@@ -9,7 +9,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -33,6 +33,7 @@ from gateway.convert.reply import Reply
 from gateway.convert.tools.known import ToolMemory
 from gateway.convert.validation.depth import to_json, too_deep
 from gateway.errors import GatewayError, UpstreamError
+from gateway.logs import log_note
 from gateway.pulse import Pulse
 from gateway.relay import Pace, Relay, Sink
 from gateway.schemas.anthropic import MessagesRequest
@@ -115,8 +116,8 @@ class Exchange:
         record.stream = bool(request.get("stream"))
         conversion = to_chat_request(request, route.target, self.keyring, context.session_id)
         body = to_json(conversion.body, prompt.body_size)
-        if prompt.notes or conversion.notes:
-            record.notes = [f"{note.kind}:{note.field}" for note in (*prompt.notes, *conversion.notes)]
+        note_losses(record, prompt.notes)
+        note_losses(record, conversion.notes)
         estimate = self.calibration.estimate(record, request, prompt.body_size)
         if conversion.applied_edits:
             record.size_estimate = record.text_estimate = None  # the upstream counts a shorter prompt
@@ -168,7 +169,7 @@ class Exchange:
         if plan.prewarms:
             answered.message.update(EMPTY_ANSWER)
         note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
-        plan.record.notes += [f"{note.kind}:{note.field}" for note in answered.notes]
+        note_losses(plan.record, answered.notes)
         return answered
 
     async def _stream_once(self, plan: Plan, sink: Sink) -> None:
@@ -194,7 +195,7 @@ class Exchange:
             if relay.first_content is not None:
                 plan.record.first_content_seconds = relay.first_content - begun
             note_answer(plan.record, stream.origin, stream.usage, stream.stop.reason if stream.stop else None)
-            plan.record.notes += [f"{note.kind}:{note.field}" for note in stream.notes]
+            note_losses(plan.record, stream.notes)
 
     async def _stream_whole(self, plan: Plan, answer: Answer, sink: Sink) -> None:
         """Some upstreams answer a stream request with plain JSON; errors inside a 200 come this way too."""
@@ -267,7 +268,7 @@ def heal(plan: Plan, error: GatewayError) -> bool:
         return False
     plan.conversion = remedy.conversion
     plan.body = orjson.dumps(plan.conversion.body)
-    plan.record.notes += [f"{note.kind}:{note.field}" for note in remedy.notes]
+    note_losses(plan.record, remedy.notes)
     return True
 
 
@@ -278,6 +279,13 @@ def note_answer(record: UsageRecord, origin: Origin, usage: dict[str, Any], stop
     record.input_tokens, record.output_tokens = usage["input_tokens"], usage["output_tokens"]
     record.cache_read_tokens = usage["cache_read_input_tokens"]
     record.cache_write_tokens = usage["cache_creation_input_tokens"]
+
+
+def note_losses(record: UsageRecord, notes: Iterable[Note]) -> None:
+    """For header, log line and metric, all without reasons: those are in log lines of their own."""
+    for note in notes:
+        record.notes.append(f"{note.kind}:{note.field}")
+        log_note(record.context, note)
 
 
 def note_error(record: UsageRecord, error: GatewayError) -> None:

@@ -19,6 +19,7 @@ import orjson
 import structlog
 
 from gateway.context import Context, UsageRecord
+from gateway.convert.notes import Note
 
 FLUSH_BYTES = 16 * 1024
 FLUSH_SECONDS = 0.5
@@ -134,6 +135,12 @@ def log_exchange(record: UsageRecord) -> None:
         fields["notes"] = record.notes
     _add_origin(fields, context)
     LOG.bind().info("exchange_finished", fields=fields)
+
+
+def log_note(context: Context, note: Note) -> None:
+    """Why something was lost or changed: for operators who look closer, at the level `debug`."""
+    fields = {"request_id": context.request_id, "kind": note.kind, "field": note.field, "reason": note.reason}
+    LOG.debug("conversion_noted", **fields)
 
 
 def _add_origin(fields: dict[str, Any], context: Context) -> None:

@@ -1,5 +1,6 @@
 """POST /v1/messages as clients use it: the official SDK, and plain HTTP where the SDK would not show the detail."""
 
+import asyncio
 import base64
 import gzip
 import json
@@ -12,7 +13,7 @@ import orjson
 import pytest
 
 from gateway.simulator.script import json_script
-from tests.live.conftest import KEY, Live, serving
+from tests.live.conftest import KEY, Live, front_end, serving
 
 HELLO: dict[str, Any] = {"model": "sim/echo", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
 PNG = base64.b64decode(
@@ -361,6 +362,21 @@ async def test_a_passing_failure_is_bridged_and_a_permanent_one_is_not_repeated(
 async def test_what_could_not_be_carried_over_is_said(live: Live) -> None:
     _, headers, _ = await post(live, {**HELLO, "inference_geo": "us", "no_such_field": 1})
     assert "no_such_field" in headers["x-gateway-ignored"]
+
+
+@pytest.mark.parametrize(("level", "told"), [("info", False), ("debug", True)])
+async def test_why_it_could_not_be_carried_over_is_logged_for_who_looks_closer(
+    simulator: Any, level: str, told: bool
+) -> None:
+    async with front_end(simulator, GATEWAY_LOG_LEVEL=level) as (live, started):
+        _, headers, _ = await post(live, {**HELLO, "no_such_field": 1})
+        async with asyncio.timeout(10):
+            while not any(line["event"] == "exchange_finished" for line in started.lines):
+                await asyncio.sleep(0.05)
+    lines = [line for line in started.lines if line["event"] == "conversion_noted"]
+    expected = {"kind": "dropped", "field": "no_such_field", "reason": "no such field is known"}
+    assert [{name: line[name] for name in expected} for line in lines] == ([expected] if told else [])
+    assert all(line["request_id"] == headers["request-id"] for line in lines)
 
 
 async def test_max_tokens_zero_warms_the_prompt_and_shows_nothing(live: Live) -> None:
