@@ -270,8 +270,10 @@ PARAMETERS = Section(
         row(
             "an unknown field",
             "nothing",
-            "noted; within an object that is known it is not looked for",
+            "noted, also within blocks, messages, tools and settings: one note for all of a sort",
             "validation.unknown_fields_are_dropped_with_a_note_each",
+            "validation_unknown.an_unknown_key_is_noted_where_it_is",
+            "validation_unknown.whatever_is_added_anywhere_is_carried_noted_or_refused",
         ),
     ),
 )

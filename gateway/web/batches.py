@@ -14,7 +14,7 @@ from gateway.batches.splitter import Limits, Splitter
 from gateway.batches.staging import Staging
 from gateway.batches.store import BatchStore
 from gateway.context import Context
-from gateway.convert.validation.request import PLAIN_NAME
+from gateway.convert.validation.unknown import PLAIN_NAME
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.web.auth import to_context
 from gateway.web.body import body_pieces

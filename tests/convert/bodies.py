@@ -12,10 +12,8 @@ from gateway.schemas.anthropic import MessagesRequest
 OLD, NEW = "2023-06-01", "2026-10-21"
 
 
-def check(
-    fields: Any, version: str = OLD, betas: frozenset[str] = frozenset(), strict: bool = False
-) -> tuple[MessagesRequest, list[Note]]:
-    return check_messages_request(fields, version=version, betas=betas, strict=strict)
+def check(fields: Any, version: str = OLD, betas: frozenset[str] = frozenset()) -> tuple[MessagesRequest, list[Note]]:
+    return check_messages_request(fields, version=version, betas=betas)
 
 
 def refusal(fields: Any, version: str = OLD, betas: frozenset[str] = frozenset()) -> str:

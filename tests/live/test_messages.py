@@ -1,6 +1,5 @@
 """POST /v1/messages as clients use it: the official SDK, and plain HTTP where the SDK would not show the detail."""
 
-import asyncio
 import base64
 import gzip
 import json
@@ -13,6 +12,7 @@ import orjson
 import pytest
 
 from gateway.simulator.script import json_script
+from tests.live.caching import until
 from tests.live.conftest import KEY, Live, front_end, serving
 
 HELLO: dict[str, Any] = {"model": "sim/echo", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
@@ -370,9 +370,7 @@ async def test_why_it_could_not_be_carried_over_is_logged_for_who_looks_closer(
 ) -> None:
     async with front_end(simulator, GATEWAY_LOG_LEVEL=level) as (live, started):
         _, headers, _ = await post(live, {**HELLO, "no_such_field": 1})
-        async with asyncio.timeout(10):
-            while not any(line["event"] == "exchange_finished" for line in started.lines):
-                await asyncio.sleep(0.05)
+        await until(lambda: any(line["event"] == "exchange_finished" for line in started.lines))
     lines = [line for line in started.lines if line["event"] == "conversion_noted"]
     expected = {"kind": "dropped", "field": "no_such_field", "reason": "no such field is known"}
     assert [{name: line[name] for name in expected} for line in lines] == ([expected] if told else [])

@@ -44,13 +44,15 @@ class ChatTools(list[Any]):
 
 
 class KnownTools(list[Any]):
-    """A request's tools, which many requests share. `names` is set when they were checked, and found good."""
+    """A request's tools, which many requests share. `names` is set when they were checked, and found good; `unknown`,
+    notes for keys of theirs that nobody knows, when those were looked for."""
 
-    __slots__ = ("_chat", "names")
+    __slots__ = ("_chat", "names", "unknown")
 
     def __init__(self, tools: Sequence[Any]) -> None:
         super().__init__(tools)
         self.names: Sequence[str] | None = None
+        self.unknown: Sequence[Any] | None = None
         self._chat: list[tuple[Target, ChatTools]] = []
 
     def chat_for(self, target: Target) -> ChatTools | None:

@@ -1,4 +1,4 @@
-"""What is in a conversation that later checks ask for, found in one pass: media, and cache breakpoints.
+"""What is in a conversation that later checks ask for, found in one pass: media, cache breakpoints, unknown keys.
 
 A request of a coding agent holds hundreds of blocks, of which a handful matter here.
 """
@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.schemas.anthropic import MessageParam
+from gateway.convert.validation.unknown import BLOCK_KEYS, MESSAGE_KEYS, SOURCE_KEYS, Unknown, count_required
+from gateway.schemas.anthropic import ContentBlockParam, MessageParam, ToolResultContentBlock
 
 MEDIA_TYPES = frozenset({"image", "document", "input_audio", "video_url"})
 PLAIN_TYPES = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
+UNMARKED_KEYS = {kind: keys - {"cache_control"} for kind, keys in BLOCK_KEYS.items()}
+# What has no more keys than it must has no unknown ones: its shape was checked.
+LEAST_BLOCK_KEYS = count_required(ContentBlockParam, ToolResultContentBlock)
+LEAST_MESSAGE_KEYS = 2
+NONE: frozenset[str] = frozenset()
+SOURCED_TYPES = frozenset({"image", "document"})
 HOLDERS = frozenset({"tool_result", "search_result", "mcp_tool_result"})  # blocks with blocks in `content`
 
 
@@ -20,11 +27,14 @@ class Inventory:
 
     media: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     cached: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    unknown: Unknown = field(default_factory=Unknown)
 
 
 def take_inventory(messages: Sequence[MessageParam]) -> Inventory:
     inventory = Inventory()
     for index, message in enumerate(messages):
+        if len(message) > LEAST_MESSAGE_KEYS:
+            inventory.unknown.look("message", f"messages.{index}", message, MESSAGE_KEYS)
         content: Any = message.get("content")
         if isinstance(content, list) and _may_hold(content):
             _take(content, f"messages.{index}.content", inventory)
@@ -34,9 +44,9 @@ def take_inventory(messages: Sequence[MessageParam]) -> Inventory:
 def _may_hold(blocks: list[dict[str, Any]]) -> bool:
     """Whether there may be anything to be found in blocks, as in few of them."""
     for block in blocks:
-        if "cache_control" in block:
-            return True
         kind = block["type"]
+        if len(block) > LEAST_BLOCK_KEYS[kind] and not block.keys() <= UNMARKED_KEYS.get(kind, NONE):
+            return True
         if kind not in PLAIN_TYPES:
             inner = block.get("content") if kind == "tool_result" else ()
             if not isinstance(inner, str) and (not isinstance(inner, list) or _may_hold(inner)):
@@ -47,10 +57,14 @@ def _may_hold(blocks: list[dict[str, Any]]) -> bool:
 def _take(blocks: list[dict[str, Any]], path: str, inventory: Inventory) -> None:
     for index, block in enumerate(blocks):
         kind = block["type"]
+        if kind in BLOCK_KEYS:
+            inventory.unknown.look(kind, f"{path}.{index}", block, BLOCK_KEYS[kind])
         if kind in HOLDERS:
             _take_inner(block.get("content"), f"{path}.{index}.content", inventory)
         elif kind in MEDIA_TYPES:
             inventory.media.append((f"{path}.{index}", block))
+            if kind in SOURCED_TYPES:
+                inventory.unknown.look("source", f"{path}.{index}.source", block["source"], SOURCE_KEYS)
             if kind == "document" and block["source"]["type"] == "content":
                 _take_inner(block["source"]["content"], f"{path}.{index}.source.content", inventory)
         if "cache_control" in block and block["cache_control"] is not None:

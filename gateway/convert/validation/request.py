@@ -1,6 +1,5 @@
 """The way in: a parsed body becomes a request, or an InvalidRequest that names what is wrong with it."""
 
-import re
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,8 +19,9 @@ from gateway.convert.validation.inventory import take_inventory
 from gateway.convert.validation.media import check_media
 from gateway.convert.validation.tools import check_tools
 from gateway.convert.validation.turns import check_turns
-from gateway.convert.validation.wording import EXTRA_INPUT, to_invalid_request
-from gateway.errors import InvalidRequest, shorten
+from gateway.convert.validation.unknown import LOOKED_INTO, MAX_NOTED, PLAIN_NAME, note_unknown, to_note
+from gateway.convert.validation.wording import to_invalid_request
+from gateway.errors import InvalidRequest
 from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
 
 MESSAGES: TypeAdapter[MessagesRequest] = TypeAdapter(MessagesRequest)
@@ -34,38 +34,30 @@ DOUBTFUL_FIELDS = frozenset(UNSUPPORTED_FIELDS) | {"context_management"}
 TOOL_FIELDS = frozenset({"tools", "tool_choice"})
 CACHED_FIELDS = frozenset({"cache_control", "system", "tools"})
 
-# A body may hold a million unknown keys; a reply header holds few.
-MAX_NOTED_FIELDS = 20
 
-# Names fit for a header and a log line; others are not repeated.
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-
-
-def check_messages_request(
-    body: object, *, version: str, betas: frozenset[str], strict: bool = False
-) -> tuple[MessagesRequest, list[Note]]:
+def check_messages_request(body: object, *, version: str, betas: frozenset[str]) -> tuple[MessagesRequest, list[Note]]:
     """The request in `body`, which is the same data, and what of it is dropped or changed.
 
-    `version` and `betas` are those of the client's headers. Unknown top-level fields are dropped with a note, or
-    refused if `strict`. Raises InvalidRequest, and nothing else for anything that orjson can parse. How deep the body
-    nests is found when the chat request is made of it and written.
+    `version` and `betas` are those of the client's headers. Unknown fields are noted; those at the top level are left
+    out here, those within by the conversion. Raises InvalidRequest, and nothing else for anything that orjson can
+    parse. How deep the body nests is found when the chat request is made of it and written.
     """
-    fields, notes = _known_fields(body, version, strict)
+    fields, notes = _known_fields(body, version)
     request = cast(MessagesRequest, _check_shape(MESSAGES, fields))
     return request, notes + _check_rules(request, version, betas)
 
 
 def check_count_tokens_request(
-    body: object, *, version: str, betas: frozenset[str], strict: bool = False
+    body: object, *, version: str, betas: frozenset[str]
 ) -> tuple[CountTokensRequest, list[Note]]:
     """As `check_messages_request`, for a prompt whose reply is not asked for: `max_tokens` may be absent."""
-    fields, notes = _known_fields(body, version, strict)
+    fields, notes = _known_fields(body, version)
     check_depth(fields)
     request = cast(CountTokensRequest, _check_shape(COUNT_TOKENS, fields))
     return request, notes + _check_rules(request, version, betas)
 
 
-def _known_fields(body: object, version: str, strict: bool) -> tuple[dict[str, Any], list[Note]]:
+def _known_fields(body: object, version: str) -> tuple[dict[str, Any], list[Note]]:
     """The body without unknown fields; unsupported ones that ask for nothing go without a note."""
     if not isinstance(body, dict):
         raise InvalidRequest("The request body must be a JSON object.")
@@ -75,14 +67,8 @@ def _known_fields(body: object, version: str, strict: bool) -> tuple[dict[str, A
     if body.keys() <= KNOWN_FIELDS:
         return body, []
     unknown = [name for name in body if name not in KNOWN_FIELDS and name not in UNSUPPORTED_FIELDS]
-    if unknown and strict:
-        raise InvalidRequest(f"{shorten(unknown[0])}: {EXTRA_INPUT}")
     fields = {name: value for name, value in body.items() if name in KNOWN_FIELDS}
-    return fields, [_to_note(name) for name in unknown[:MAX_NOTED_FIELDS]]
-
-
-def _to_note(name: str) -> Note:
-    return Note("dropped", name if PLAIN_NAME.fullmatch(name) else "?", "no such field is known")
+    return fields, [to_note(name if PLAIN_NAME.fullmatch(name) else "?") for name in unknown[:MAX_NOTED]]
 
 
 def _check_shape(adapter: TypeAdapter[Any], fields: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +98,10 @@ def _check_rules(request: MessagesRequest | CountTokensRequest, version: str, be
         check_media(inventory.media)
     if inventory.cached or not CACHED_FIELDS.isdisjoint(request):
         check_breakpoints(request, inventory)
-    return note_wide_integers(messages)
+    notes = note_wide_integers(messages)
+    if inventory.unknown or not LOOKED_INTO.isdisjoint(request):
+        notes += note_unknown(request, inventory.unknown)
+    return notes
 
 
 def _check_system(request: MessagesRequest | CountTokensRequest) -> None:
