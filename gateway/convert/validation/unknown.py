@@ -7,7 +7,7 @@ nothing.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from gateway.convert.notes import Note
 from gateway.convert.tools.known import KnownTools
@@ -51,6 +51,10 @@ def _members(union: Any) -> Iterator[Any]:
             yield from _members(part)
 
 
+def _types(member: Any) -> tuple[str, ...]:
+    return get_args(member.__annotations__["type"])
+
+
 def _keys(*shapes: Any) -> frozenset[str]:
     members = [member for shape in shapes for member in _members(shape)]
     return frozenset().union(*(member.__required_keys__ | member.__optional_keys__ for member in members))
@@ -60,7 +64,7 @@ def _keys_by_type(*unions: Any) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     for union in unions:
         for member in _members(union):
-            for name in get_args(get_type_hints(member)["type"]):
+            for name in _types(member):
                 found[name] = found.get(name, frozenset()) | _keys(member)
     return found
 
@@ -68,9 +72,7 @@ def _keys_by_type(*unions: Any) -> dict[str, frozenset[str]]:
 def count_required(*unions: Any) -> dict[str, int]:
     """How many keys a block of each type has at the least."""
     members = [member for union in unions for member in _members(union)]
-    return {
-        name: len(member.__required_keys__) for member in members for name in get_args(get_type_hints(member)["type"])
-    }
+    return {name: len(member.__required_keys__) for member in members for name in _types(member)}
 
 
 # Chat's own parts, which go upstream with whatever is in them.
