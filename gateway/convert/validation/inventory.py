@@ -5,16 +5,24 @@ A request of a coding agent holds hundreds of blocks, of which a handful matter 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-from gateway.convert.validation.unknown import BLOCK_KEYS, MESSAGE_KEYS, SOURCE_KEYS, Unknown, count_required
-from gateway.schemas.anthropic import ContentBlockParam, MessageParam, ToolResultContentBlock
+from gateway.convert.validation.unknown import BLOCK_KEYS, MESSAGE_KEYS, SOURCE_KEYS, Unknown
+from gateway.schemas.anthropic import (
+    MessageParam,
+    RedactedThinkingBlockParam,
+    TextBlockParam,
+    ThinkingBlockParam,
+    ToolUseBlockParam,
+)
 
 MEDIA_TYPES = frozenset({"image", "document", "input_audio", "video_url"})
-PLAIN_TYPES = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
 UNMARKED_KEYS = {kind: keys - {"cache_control"} for kind, keys in BLOCK_KEYS.items()}
-# What has no more keys than it must has no unknown ones: its shape was checked.
-LEAST_BLOCK_KEYS = count_required(ContentBlockParam, ToolResultContentBlock)
+# Blocks with nothing in them to be found. One with no more keys than it must have has no unknown ones.
+PLAIN_LENGTHS = {
+    get_args(shape.__annotations__["type"])[0]: len(shape.__required_keys__)
+    for shape in (TextBlockParam, ToolUseBlockParam, ThinkingBlockParam, RedactedThinkingBlockParam)
+}
 LEAST_MESSAGE_KEYS = 2
 NONE: frozenset[str] = frozenset()
 SOURCED_TYPES = frozenset({"image", "document"})
@@ -45,9 +53,11 @@ def _may_hold(blocks: list[dict[str, Any]]) -> bool:
     """Whether there may be anything to be found in blocks, as in few of them."""
     for block in blocks:
         kind = block["type"]
-        if len(block) > LEAST_BLOCK_KEYS[kind] and not block.keys() <= UNMARKED_KEYS.get(kind, NONE):
+        if len(block) == PLAIN_LENGTHS.get(kind):
+            continue
+        if not block.keys() <= UNMARKED_KEYS.get(kind, NONE):
             return True
-        if kind not in PLAIN_TYPES:
+        if kind not in PLAIN_LENGTHS:
             inner = block.get("content") if kind == "tool_result" else ()
             if not isinstance(inner, str) and (not isinstance(inner, list) or _may_hold(inner)):
                 return True

@@ -69,12 +69,6 @@ def _keys_by_type(*unions: Any) -> dict[str, frozenset[str]]:
     return found
 
 
-def count_required(*unions: Any) -> dict[str, int]:
-    """How many keys a block of each type has at the least."""
-    members = [member for union in unions for member in _members(union)]
-    return {name: len(member.__required_keys__) for member in members for name in _types(member)}
-
-
 # Chat's own parts, which go upstream with whatever is in them.
 HANDED_ON = frozenset({"input_audio", "video_url"})
 
@@ -124,6 +118,12 @@ def note_unknown(request: PromptFields, found: Unknown) -> list[Note]:
     if isinstance(system, list):
         for index, block in enumerate(system):
             found.look("system", f"system.{index}", block, BLOCK_KEYS["text"])
+    if not SETTING_KEYS.keys().isdisjoint(request):
+        _look_at_settings(request, found)
+    return [*found.notes(), *_note_tools(request.get("tools") or ())]
+
+
+def _look_at_settings(request: PromptFields, found: Unknown) -> None:
     for field, known in SETTING_KEYS.items():
         value: Any = request.get(field)
         if value:
@@ -133,7 +133,6 @@ def note_unknown(request: PromptFields, found: Unknown) -> list[Note]:
         found.look("schema", "output_config.format", schema, SETTING_KEYS["output_format"])
     for index, edit in enumerate((request.get("context_management") or {}).get("edits") or ()):
         found.look("edit", f"context_management.edits.{index}", edit, EDIT_KEYS)
-    return [*found.notes(), *_note_tools(request.get("tools") or ())]
 
 
 def _note_tools(tools: Sequence[Any]) -> Sequence[Note]:
