@@ -26,14 +26,14 @@ check: $(VENV)/.development ## lint, format, types, documentation and architectu
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m tests.conversion_page --check
+	$(BIN)/python -m tests.support.conversion_page --check
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 docs: $(VENV)/.development ## write docs/conversion.md from the tests
-	$(BIN)/python -m tests.conversion_page
+	$(BIN)/python -m tests.support.conversion_page
 
 fuzz: $(VENV)/.development ## feed the conversion broken bodies and streams for some minutes
-	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.support.fuzz
 
 bench: $(VENV)/.development ## measure the gateway beside a bare proxy
 	$(BIN)/python -m bench

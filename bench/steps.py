@@ -18,15 +18,16 @@ import structlog
 
 from bench.callgrind import Counter, under_callgrind
 from bench.cases import BODIES
-from gateway.context import Context, UsageRecord
-from gateway.convert.answer.response import to_message
-from gateway.convert.envelope import Keyring
-from gateway.exchange import Exchange
-from gateway.logs import BufferedLogger, configure_logs, log_exchange
-from gateway.tally import observe
+from gateway.access.keyring import Keyring
+from gateway.context import Context
+from gateway.dialects.chat.response.convert import to_message
+from gateway.exchange.exchange import Exchange
+from gateway.telemetry.counters import observe
+from gateway.telemetry.logs import BufferedLogger, configure_logs, log_exchange
+from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.http_client import Transport
 from gateway.upstream.routing import RoutingTable, Upstream
-from gateway.upstream.transport import Transport
-from gateway.web.messages import parse_json, to_prompt
+from gateway.web.api.messages import parse_json, to_prompt
 from gateway.web.reply import MESSAGE_HEADERS, id_lines, to_head
 
 STEP_BODIES = ("small", "code")

@@ -16,31 +16,21 @@ from aiohttp import web
 from gateway.access.keys import ClientKeys
 from gateway.batches.server import BatchServer
 from gateway.batches.store import BatchStore
-from gateway.cache.upkeep import CacheUpkeep
-from gateway.cached import CachedExchange
-from gateway.exchange import Exchange
-from gateway.health import Health
-from gateway.logs import BufferedLogger, flush_regularly
-from gateway.memory import settle_memory
-from gateway.metrics import merged_metrics, render_metrics
-from gateway.parts import (
-    build_client,
-    build_exchange,
-    build_threads,
-    load_keyring,
-    open_cache,
-    open_cache_upkeep,
-    open_stores,
-    to_table,
-    to_upstream,
-)
+from gateway.cache.admin import CacheUpkeep
+from gateway.exchange.cached import CachedExchange
+from gateway.exchange.exchange import Exchange
+from gateway.process.gc_tuning import settle_memory
+from gateway.process.health import Health
+from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings
-from gateway.tally import settle_regularly
-from gateway.tasks import Repeated, background
+from gateway.telemetry.counters import settle_regularly
+from gateway.telemetry.logs import BufferedLogger, flush_regularly
+from gateway.telemetry.metrics import merged_metrics, render_metrics
+from gateway.telemetry.monitors import RedisWatch, watch_loop
 from gateway.threads.turns import Threads
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
+from gateway.upstream.config import to_table, to_upstream
 from gateway.upstream.routing import Upstream
-from gateway.vitals import RedisWatch, watch_loop
 from gateway.web.connection import Runner
 from gateway.web.keys import (
     ADMIN_CACHE,
@@ -59,6 +49,15 @@ from gateway.web.keys import (
 from gateway.web.listener import listening
 from gateway.web.middleware import envelope
 from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
+from gateway.wiring import (
+    build_client,
+    build_exchange,
+    build_threads,
+    load_keyring,
+    open_cache,
+    open_cache_upkeep,
+    open_stores,
+)
 
 log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gateway.convert.envelope import Keyring
+from gateway.access.keyring import Keyring
 
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -5,7 +5,7 @@ from textwrap import dedent
 
 import pytest
 
-from tests.architecture import CATCH_ALL_BOUNDARIES, LAYERS, Module, find_cycle, judge, read_modules, words
+from tests.support.architecture import CATCH_ALL_BOUNDARIES, LAYERS, Module, find_cycle, judge, read_modules, words
 
 MODULES = read_modules()
 
@@ -33,11 +33,12 @@ def test_every_room_lies_in_one_layer_only() -> None:
 # The checker, on sources small enough to see the fault.
 
 WORLD = words("""
-    gateway gateway.app gateway.cache gateway.cache.key gateway.cache.store gateway.cli gateway.convert
-    gateway.convert.request gateway.errors gateway.exchange gateway.ids gateway.metrics gateway.redis gateway.schemas
-    gateway.schemas.anthropic gateway.simulator gateway.simulator.server gateway.simulator.shapes gateway.tasks
-    gateway.upstream gateway.upstream.retry gateway.upstream.transport gateway.web gateway.web.middleware
-    gateway.web.messages workers workers.execute workers.worker
+    gateway gateway.app gateway.cache gateway.cache.key gateway.cache.store gateway.cli gateway.messages
+    gateway.messages.fold gateway.errors gateway.exchange gateway.exchange.exchange gateway.ids gateway.redis
+    gateway.process gateway.telemetry gateway.telemetry.metrics gateway.schemas gateway.web.api
+    gateway.schemas.anthropic gateway.simulator gateway.simulator.server gateway.simulator.shapes gateway.process.tasks
+    gateway.upstream gateway.upstream.retry gateway.upstream.http_client gateway.web gateway.web.middleware
+    gateway.web.api.messages workers workers.execute workers.worker
 """)
 
 HEADER = '"""A module."""\n'
@@ -52,10 +53,13 @@ def function_of(lines: int, *, docstring: str = "") -> str:
 
 
 ACCEPTED_IMPORTS = {
-    "a front door may import the exchange": ("gateway.web.messages", "from gateway.exchange import Exchange"),
+    "a front door may import the exchange": (
+        "gateway.web.api.messages",
+        "from gateway.exchange.exchange import Exchange",
+    ),
     "IO rooms may import one another": ("gateway.cache.store", "from gateway.redis import connect"),
-    "modules of one door may import one another": ("gateway.web.messages", "import gateway.web.middleware"),
-    "a worker may import the exchange": ("workers.execute", "from gateway.exchange import Exchange"),
+    "modules of one door may import one another": ("gateway.web.api.messages", "import gateway.web.middleware"),
+    "a worker may import the exchange": ("workers.execute", "from gateway.exchange.exchange import Exchange"),
     "pure code may import pure code": ("gateway.cache.key", "from gateway.schemas import anthropic"),
     "pure code may compute": ("gateway.cache.key", "import hashlib, hmac, orjson"),
     "IO code may import its pure half": ("gateway.cache.store", "from gateway.cache.key import fingerprint"),
@@ -63,9 +67,9 @@ ACCEPTED_IMPORTS = {
 }
 
 REJECTED_IMPORTS = {
-    "conversion imports IO": ("gateway.convert.request", "import gateway.metrics", "lies above it"),
+    "conversion imports IO": ("gateway.messages.fold", "import gateway.telemetry.metrics", "which does IO"),
     "IO imports the exchange": ("gateway.cache.store", "from gateway import exchange", "lies above it"),
-    "the ground imports conversion": ("gateway.errors", "import gateway.convert.request", "lies above it"),
+    "the ground imports conversion": ("gateway.errors", "import gateway.messages.fold", "lies above it"),
     "a pure half imports its IO half": ("gateway.cache.key", "from gateway.cache import store", "lies above it"),
     "the simulator imports the gateway's door": ("gateway.simulator.server", "import gateway.web", "neighbour"),
     "the app imports a worker": ("gateway.app", "import workers.worker", "run `python -m workers`"),
@@ -75,7 +79,7 @@ REJECTED_IMPORTS = {
     "a worker imports the simulator": ("workers.worker", "import gateway.simulator", "over HTTP"),
     "a room has no layer": ("gateway.helpers", "", "has no layer"),
     "a folder has no __init__": ("gateway.access.policy", "", "without __init__.py"),
-    "pure code imports asyncio": ("gateway.convert.request", "import asyncio", "asyncio in pure code"),
+    "pure code imports asyncio": ("gateway.messages.fold", "import asyncio", "asyncio in pure code"),
     "pure code imports a part of os": ("gateway.errors", "from os.path import join", "os in pure code"),
     "pure code imports chance": ("gateway.upstream.retry", "from random import random", "random in pure code"),
     "pure code imports a logger": ("gateway.simulator.shapes", "import structlog as s", "structlog in pure code"),
@@ -91,13 +95,13 @@ REJECTED_IMPORTS = {
         "inside a function",
     ),
     "an import for types only": (
-        "gateway.convert.request",
+        "gateway.messages.fold",
         """
         from typing import TYPE_CHECKING
         if TYPE_CHECKING:
-            from gateway.metrics import Metrics
+            from gateway.telemetry.metrics import Metrics
         """,
-        "lies above it",
+        "which does IO",
     ),
     "pure code asks for the time": (
         "gateway.cache.key",
@@ -107,7 +111,7 @@ REJECTED_IMPORTS = {
         """,
         "reads the clock",
     ),
-    "pure code opens a file": ("gateway.convert.request", "text = open('vocabulary')", "opens a file"),
+    "pure code opens a file": ("gateway.messages.fold", "text = open('vocabulary')", "opens a file"),
 }
 
 ACCEPTED_CODE = {
@@ -133,17 +137,17 @@ ACCEPTED_CODE = {
         """,
     ),
     "a task is kept in a field": (
-        "gateway.tasks",
+        "gateway.process.tasks",
         """
         class Loop:
             def start(self):
                 self.task = asyncio.create_task(go())
         """,
     ),
-    "a task is kept in a collection": ("gateway.tasks", "held.add(asyncio.create_task(go()))"),
-    "a task is awaited on the spot": ("gateway.tasks", "async def run():\n    await asyncio.create_task(go())"),
+    "a task is kept in a collection": ("gateway.process.tasks", "held.add(asyncio.create_task(go()))"),
+    "a task is awaited on the spot": ("gateway.process.tasks", "async def run():\n    await asyncio.create_task(go())"),
     "a TaskGroup that was opened owns the task": (
-        "gateway.tasks",
+        "gateway.process.tasks",
         """
         async def run():
             async with asyncio.TaskGroup() as group:
@@ -151,14 +155,14 @@ ACCEPTED_CODE = {
         """,
     ),
     "a TaskGroup that was passed in owns the task": (
-        "gateway.tasks",
+        "gateway.process.tasks",
         """
         def start(group: asyncio.TaskGroup):
             group.create_task(go())
         """,
     ),
     "a TaskGroup in a field owns the task": (
-        "gateway.tasks",
+        "gateway.process.tasks",
         """
         class Loop:
             def __init__(self):
@@ -168,7 +172,7 @@ ACCEPTED_CODE = {
         """,
     ),
     "a TaskGroup in a dataclass owns the task": (
-        "gateway.tasks",
+        "gateway.process.tasks",
         """
         @dataclass
         class Loop:
@@ -243,12 +247,12 @@ REJECTED_CODE = {
         """,
         "workers.execute:9 catches everything",
     ),
-    "a task that nobody holds": ("gateway.tasks", "asyncio.create_task(go())", "drops the task"),
-    "a task of an imported create_task": ("gateway.tasks", "create_task(go())", "drops the task"),
-    "a task of the loop": ("gateway.tasks", "asyncio.get_running_loop().create_task(go())", "drops the task"),
-    "a task thrown into the underscore": ("gateway.tasks", "_ = asyncio.ensure_future(go())", "drops the task"),
+    "a task that nobody holds": ("gateway.process.tasks", "asyncio.create_task(go())", "drops the task"),
+    "a task of an imported create_task": ("gateway.process.tasks", "create_task(go())", "drops the task"),
+    "a task of the loop": ("gateway.process.tasks", "asyncio.get_running_loop().create_task(go())", "drops the task"),
+    "a task thrown into the underscore": ("gateway.process.tasks", "_ = asyncio.ensure_future(go())", "drops the task"),
     "a task with only a callback": (
-        "gateway.tasks",
+        "gateway.process.tasks",
         "asyncio.create_task(go()).add_done_callback(print)",
         "drops the task",
     ),
@@ -340,12 +344,12 @@ def test_the_checker_rejects(name: str, source: str, complaint: str) -> None:
 
 
 def test_the_checker_rejects_an_init_that_would_load_io_with_a_pure_half() -> None:
-    (finding,) = findings_of("gateway.upstream", "import gateway.upstream.transport", is_package=True)
+    (finding,) = findings_of("gateway.upstream", "import gateway.upstream.http_client", is_package=True)
     assert "above a pure module" in finding
 
 
 def test_the_checker_accepts_an_init_that_imports_io_where_nothing_is_pure() -> None:
-    assert findings_of("gateway.web", "import asyncio, gateway.web.messages", is_package=True) == []
+    assert findings_of("gateway.web", "import asyncio, gateway.web.api.messages", is_package=True) == []
 
 
 def test_the_checker_rejects_a_module_without_a_header() -> None:

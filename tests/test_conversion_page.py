@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conversion_page import PAGE, Case, Stale, Suite, main, read_tests, to_page
+from tests.support.conversion_page import PAGE, Case, Stale, Suite, main, read_tests, to_page
 
 SOURCE = """
 CASES = [pytest.param(1, id="O1 R2 one"), pytest.param(2, id=f"O1 {2} of them"), pytest.param(3, id="three")]
@@ -20,7 +20,7 @@ def test_inline(number): ...
 @pytest.fixture
 def some(tmp_path: Path) -> Suite:
     (tmp_path / "test_some.py").write_text(SOURCE)
-    return read_tests(tmp_path)
+    return read_tests(tmp_path, ("",))
 
 
 def test_the_page_is_not_older_than_the_tests() -> None:

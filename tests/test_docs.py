@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-import gateway.metrics
+import gateway.telemetry.metrics
 import workers.metrics
 from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
 
@@ -40,7 +40,7 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
     written = set(re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*) \|", METRICS, re.MULTILINE))
     assert written == {
         described(metric)
-        for module in (gateway.metrics, workers.metrics)
+        for module in (gateway.telemetry.metrics, workers.metrics)
         for metric in vars(module).values()
         if isinstance(metric, MetricWrapperBase)
     }

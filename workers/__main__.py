@@ -14,13 +14,13 @@ from typing import NoReturn
 import structlog
 
 from gateway.errors import GatewayError
-from gateway.logs import BufferedLogger, configure_logs, flush_regularly
-from gateway.memory import settle_memory
+from gateway.process.gc_tuning import settle_memory
+from gateway.process.tasks import Stop, background
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
-from gateway.tasks import Stop, background
+from gateway.telemetry.logs import BufferedLogger, configure_logs, flush_regularly
 from workers.health import admin_app, listening
-from workers.parts import open_worker
+from workers.wiring import open_worker
 from workers.worker import Worker
 
 if sys.platform != "win32":

@@ -12,8 +12,8 @@ import structlog
 from gateway import ids
 from gateway.batches.queue import BatchQueue, Claim, ItemResult, Release
 from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamTimedOut
-from gateway.exchange import Exchange
-from gateway.tasks import FIRST_BACKOFF, MAX_BACKOFF
+from gateway.exchange.exchange import Exchange
+from gateway.process.tasks import FIRST_BACKOFF, MAX_BACKOFF
 from workers import metrics
 from workers.execute import Failed, Succeeded, execute, to_failed
 from workers.gates import Gates

@@ -17,14 +17,15 @@ from gateway import ids
 from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import WorkItem
 from gateway.batches.splitter import Item
-from gateway.context import Context, UsageRecord
-from gateway.convert.answer.fold import fold_stream
-from gateway.convert.tools.known import ToolMemory
-from gateway.convert.validation import check_messages_request
+from gateway.context import Context
 from gateway.errors import GatewayError, InternalError, InvalidRequest, UpstreamError, to_envelope
-from gateway.exchange import Exchange, Prompt
-from gateway.relay import Flow
-from gateway.tasks import describe
+from gateway.exchange.exchange import Exchange, Prompt
+from gateway.exchange.sink import Flow
+from gateway.messages.fold import fold_stream
+from gateway.messages.tools.tool_cache import ToolMemory
+from gateway.messages.validation import check_messages_request
+from gateway.process.tasks import describe
+from gateway.telemetry.usage import UsageRecord
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import orjson
 from aiohttp import web
 
-from gateway.metrics import CONTENT_TYPE, render_metrics
+from gateway.telemetry.metrics import CONTENT_TYPE, render_metrics
 
 SHUTDOWN_SECONDS = 1.0
 

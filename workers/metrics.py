@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from gateway.metrics import SECONDS
+from gateway.telemetry.metrics import SECONDS
 
 RESULTS = Counter(
     "gateway_batch_results_total",

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from gateway.batches.queue import ItemResult, Outcome
 from gateway.errors import GatewayError
-from gateway.tasks import Sleep
+from gateway.process.tasks import Sleep
 
 GROUP_ITEMS: Final = 32
 # How long the first result of a group waits for others.

@@ -15,8 +15,8 @@ from gateway.batches.lifecycle import created_of
 from gateway.batches.scheduler import Scheduler
 from gateway.batches.server import BatchServer
 from gateway.batches.store import BatchStore
-from gateway.batches.upkeep import Sweeper
-from gateway.metrics import QUEUE_BATCHES
+from gateway.batches.sweeper import Sweeper
+from gateway.telemetry.metrics import QUEUE_BATCHES
 from workers import metrics
 
 log = structlog.get_logger()

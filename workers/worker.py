@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from gateway.batches.chunks import BrokenBlob
 from gateway.batches.queue import BatchQueue, Claim, Release, WorkItem
 from gateway.errors import GatewayError
-from gateway.tasks import Repeated, describe, end
+from gateway.process.tasks import Repeated, describe, end
 from gateway.upstream.routing import RoutingTable
 from workers import metrics
 from workers.attempt import Attempts

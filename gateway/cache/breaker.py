@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import structlog
 
-from gateway.metrics import CACHE_UP
+from gateway.telemetry.metrics import CACHE_UP
 
 log = structlog.get_logger()
 

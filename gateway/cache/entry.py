@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, Self
 import orjson
 
 from gateway.batches.chunks import BrokenBlob, pack, unpack
-from gateway.convert.answer.replay import to_events
-from gateway.convert.answer.response import Origin
+from gateway.dialects.chat.response.convert import Origin
+from gateway.messages.replay import to_events
 
 # Every message has these, in this order, before whatever else it has.
 _OWN: Final = ("id", "type", "role", "model")

@@ -14,11 +14,11 @@ from typing import Any, Final
 import orjson
 
 from gateway import __version__
+from gateway.access.keyring import Keyring
 from gateway.context import Context
-from gateway.convert.envelope import Keyring
-from gateway.convert.target import Target
-from gateway.convert.vocabulary import BILLING_HEADER
+from gateway.messages.claude_code import BILLING_HEADER
 from gateway.upstream.routing import Route
+from gateway.upstream.target import Target
 
 # Of the fingerprint and of the entries found under it. The gateway's version counts as well: another one may convert
 # an answer differently.

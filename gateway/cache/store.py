@@ -19,12 +19,12 @@ from urllib.parse import quote
 
 import structlog
 
-from gateway.cache.calls import CacheAway, Calls
+from gateway.cache.client import CacheAway, Calls
 from gateway.cache.entry import Entry, MixedUp, from_blob, to_blob
-from gateway.metrics import CACHE_ERRORS, CACHE_STORES, count_cached
+from gateway.process.tasks import Repeated
 from gateway.redis import scripts
 from gateway.redis.keys import Keys
-from gateway.tasks import Repeated
+from gateway.telemetry.metrics import CACHE_ERRORS, CACHE_STORES, count_cached
 
 log = structlog.get_logger()
 

@@ -15,12 +15,12 @@ from aiohttp import web
 from gateway.app import Addresses, running
 from gateway.cli.console import fail
 from gateway.cli.serve import report_unknown_variables, run_until_stopped
-from gateway.fleet import Fleet
-from gateway.fleet import running as running_children
-from gateway.logs import BufferedLogger, configure_logs
+from gateway.process.supervisor import Fleet
+from gateway.process.supervisor import running as running_children
 from gateway.redis.embedded import EmbeddedServer, EmbeddedServerError
 from gateway.settings import Settings, SettingsError, is_loopback, load_settings
 from gateway.simulator.server import BASE, application
+from gateway.telemetry.logs import BufferedLogger, configure_logs
 from gateway.upstream.routing import Upstream
 
 JSON_HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))

@@ -19,14 +19,15 @@ from redis.exceptions import RedisError
 from gateway.batches.server import BatchServer, Policy, ServerFacts
 from gateway.cli.api import SERVER
 from gateway.errors import GatewayError, UpstreamTimedOut
-from gateway.parts import build_client, to_table, to_upstream
 from gateway.redis.connections import EMBEDDED, queue_client
 from gateway.redis.embedded import default_directory, find_binaries
 from gateway.redis.keys import DATA_VERSION
 from gateway.settings import Settings, is_loopback
 from gateway.upstream.catalog import MAX_LIST_BYTES, TIMEOUTS
 from gateway.upstream.client import Call, UpstreamClient
+from gateway.upstream.config import to_table, to_upstream
 from gateway.upstream.routing import Upstream
+from gateway.wiring import build_client
 
 Level = Literal["ok", "off", "warning", "error"]
 

@@ -16,10 +16,10 @@ import typer
 from gateway.app import Addresses, running, running_admin
 from gateway.cli.console import fail, new_event_loop
 from gateway.errors import GatewayError
-from gateway.fleet import running_front_ends
-from gateway.logs import configure_logs
+from gateway.process.supervisor import running_front_ends
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
+from gateway.telemetry.logs import configure_logs
 
 log = structlog.get_logger()
 

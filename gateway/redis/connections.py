@@ -4,7 +4,7 @@ The library would repeat a command up to ten times after a timeout, even one tha
 Scripts, all of which are idempotent, are repeated by `scripts`; nothing else is.
 
 - queue: batches, keys, limits, threads. May wait seconds for its answer: nothing is right without it.
-- cache: must never hold up a request. Nobody waits for it beyond a budget, which gateway.cache.calls sees to; here
+- cache: must never hold up a request. Nobody waits for it beyond a budget, which gateway.cache.client sees to; here
   a fixed pool that never waits, and time-outs that end what nobody waits for any more.
 """
 

@@ -1,7 +1,7 @@
 """Keeps the last word of a stream back until it is true that the conversation can be continued."""
 
-from gateway.convert.answer.events import MESSAGE_STOP
-from gateway.relay import Flow, Sink
+from gateway.exchange.sink import Flow, Sink
+from gateway.messages.events import MESSAGE_STOP
 
 
 class HeldBackEnd:

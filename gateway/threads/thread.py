@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.convert.validation.depth import check_depth
-from gateway.convert.validation.wording import EXTRA_INPUT, to_invalid_request
-from gateway.convert.vocabulary import BILLING_HEADER
 from gateway.errors import InvalidRequest, NotFound
+from gateway.messages.claude_code import BILLING_HEADER
+from gateway.messages.validation.depth import check_depth
+from gateway.messages.validation.error_messages import EXTRA_INPUT, to_invalid_request
 from gateway.schemas.threads import ThreadField, ThreadParam
 
 # Taken from the thread, and those that every turn repeats; `output_format` is the older name of `output_config.format`.

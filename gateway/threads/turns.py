@@ -16,10 +16,10 @@ import structlog
 
 from gateway.context import Context
 from gateway.errors import GatewayError, Overloaded, Unavailable
-from gateway.metrics import THREAD_TURNS
-from gateway.recording import RecordingSink
-from gateway.relay import Sink
-from gateway.tasks import Repeated, describe
+from gateway.exchange.recording import RecordingSink
+from gateway.exchange.sink import Sink
+from gateway.process.tasks import Repeated, describe
+from gateway.telemetry.metrics import THREAD_TURNS
 from gateway.threads.sink import HeldBackEnd
 from gateway.threads.store import Addition, Claim, ThreadStore
 from gateway.threads.thread import Held, merged, to_fields, to_thread_param, to_turn, unsupported

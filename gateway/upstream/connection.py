@@ -7,7 +7,7 @@ nothing of HTTP, and neither connects nor retries.
 import asyncio
 from typing import Final, Protocol, cast
 
-from gateway.upstream.watchdog import Watchdog
+from gateway.upstream.deadline import Watchdog
 
 ONE_WRITE_LIMIT: Final = 256 * 1024
 """Bodies up to this size are joined with the header: copying is cheaper than a second system call. (`writelines` would

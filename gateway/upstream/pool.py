@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.errors import Overloaded, Unavailable
 from gateway.upstream.connection import Connection
-from gateway.upstream.dial import Dialer
+from gateway.upstream.dialer import Dialer
 
 SHUTTING_DOWN: Final = "the gateway is shutting down"
 

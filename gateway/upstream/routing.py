@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from gateway.convert.refine import essentials, refined
-from gateway.convert.target import Flavor, Target, to_slug, to_target
+from gateway.upstream.model_facts import essentials, refined
+from gateway.upstream.target import Flavor, Target, to_slug, to_target
 
 MAX_REMEMBERED = 1024
 

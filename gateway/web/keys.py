@@ -7,10 +7,10 @@ from aiohttp import web
 
 from gateway.access.keys import ClientKeys
 from gateway.batches.store import BatchStore
-from gateway.cache.upkeep import CacheUpkeep
-from gateway.cached import CachedExchange
-from gateway.exchange import Exchange
-from gateway.health import Health
+from gateway.cache.admin import CacheUpkeep
+from gateway.exchange.cached import CachedExchange
+from gateway.exchange.exchange import Exchange
+from gateway.process.health import Health
 from gateway.settings import Settings
 from gateway.threads.turns import Threads
 from gateway.upstream.catalog import Catalog

@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 
 from gateway import ids
 from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, RequestTooLarge
-from gateway.tally import count_reply
+from gateway.telemetry.counters import count_reply
 from gateway.web.auth import REQUEST_ID
 from gateway.web.reply import MessageReply, error_response, stamps
 

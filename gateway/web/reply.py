@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.errors import GatewayError, InternalError, to_envelope
-from gateway.relay import Flow
+from gateway.exchange.sink import Flow
 
 Headers = tuple[tuple[str, str], ...]
 

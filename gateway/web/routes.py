@@ -2,7 +2,9 @@
 
 from aiohttp import web
 
-from gateway.web import admin, batches, cache, count_tokens, health, messages, models
+from gateway.web.admin import cache as admin_cache
+from gateway.web.admin import metrics
+from gateway.web.api import batches, cache, count_tokens, health, messages, models
 
 CLIENT_ROUTES = (
     web.post("/v1/messages", messages.create_message),
@@ -32,7 +34,7 @@ ADMIN_ROUTES = (
     web.get("/", health.hello),
     web.get("/livez", health.live),
     web.get("/readyz", health.ready),
-    web.get("/metrics", admin.metrics),
-    web.get("/cache/stats", cache.show_any_cache_stats),
-    web.post("/cache/clear", cache.clear_any_cache),
+    web.get("/metrics", metrics.metrics),
+    web.get("/cache/stats", admin_cache.show_any_cache_stats),
+    web.post("/cache/clear", admin_cache.clear_any_cache),
 )

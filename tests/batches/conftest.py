@@ -19,11 +19,11 @@ from gateway.batches.queue import BatchQueue, Claim, ItemResult, Outcome
 from gateway.batches.server import BatchServer, Policy
 from gateway.batches.splitter import Item
 from gateway.batches.store import BatchStore
-from gateway.batches.upkeep import Sweeper
+from gateway.batches.sweeper import Sweeper
 from gateway.errors import GatewayError
 from gateway.redis.connections import queue_client
 from gateway.redis.keys import Keys
-from tests.redis_server import redis_server
+from tests.support.redis_server import redis_server
 
 numbers = count()
 

@@ -10,13 +10,13 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from gateway.cache.breaker import Breaker
-from gateway.cache.calls import Calls
+from gateway.cache.client import Calls
 from gateway.cache.entry import Entry
 from gateway.cache.store import CacheStore, Limits, Place
-from gateway.convert.answer.response import Origin
+from gateway.dialects.chat.response.convert import Origin
 from gateway.redis.connections import cache_client
 from gateway.redis.keys import Keys
-from tests.redis_server import redis_server
+from tests.support.redis_server import redis_server
 
 numbers = count()
 

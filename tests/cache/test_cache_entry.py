@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.cache.entry import MixedUp, from_blob, to_blob
-from gateway.convert.answer.fold import fold_events
+from gateway.messages.fold import fold_events
 from gateway.sse import EventParser
 from tests.cache.conftest import to_entry, to_message
 

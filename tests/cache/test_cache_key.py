@@ -12,13 +12,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from gateway.access.keyring import Keyring
 from gateway.cache.key import VOLATILE, canonical, fingerprint, to_secret
 from gateway.context import Context
-from gateway.convert.envelope import Keyring
-from gateway.convert.target import Target
-from gateway.convert.vocabulary import BILLING_HEADER
+from gateway.messages.claude_code import BILLING_HEADER
 from gateway.schemas.anthropic import MessagesRequest
 from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.target import Target
 
 SECRET = b"secret"
 CONTEXT = Context("req_1", tenant="acme", key_id="k1", betas=frozenset({"b", "a"}))
@@ -166,7 +166,7 @@ def test_without_the_secret_it_cannot_be_made_and_a_new_secret_makes_others() ->
 def test_every_process_makes_the_same(tmp_path: Any) -> None:
     """A set in what is known of a model has another order in every process."""
     code = (
-        "from gateway.cache.key import _described; from gateway.convert.target import Target;"
+        "from gateway.cache.key import _described; from gateway.upstream.target import Target;"
         "print(_described(Target('m', unsupported=frozenset({'a', 'b', 'c', 'd', 'e'}))))"
     )
     told = {

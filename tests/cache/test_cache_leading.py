@@ -3,10 +3,10 @@
 import asyncio
 
 from gateway.cache.policy import USE, Demand
-from gateway.cached import Hit, Shared
-from gateway.exchange import Prompt
+from gateway.exchange.cached import Hit, Shared
+from gateway.exchange.exchange import Prompt
 from tests.cache.conftest import Bench
-from tests.cache.test_cache_exchange import WHO, Silent, answered, ask, front_end, until
+from tests.cache.test_cached_exchange import WHO, Silent, answered, ask, front_end, until
 
 PROMPT = Prompt({"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}, 100)
 

@@ -1,4 +1,4 @@
-"""What may be kept, and what the header may say. Who is answered from the cache: tests/live/test_cache.py."""
+"""What may be kept, and what the header may say. Who is answered from the cache: tests/e2e/test_cache.py."""
 
 from typing import Any
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.calls import CacheAway
+from gateway.cache.admin import CacheUpkeep, Scope, Stats
+from gateway.cache.client import CacheAway
 from gateway.cache.store import OVERHEAD_BYTES, SHARDS, CacheStore, Limits
-from gateway.cache.upkeep import CacheUpkeep, Scope, Stats
 from gateway.errors import Unavailable
 from gateway.redis.connections import cache_client
 from tests.cache.conftest import Bench, to_entry, to_place

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from gateway.batches.queue import BatchQueue, ItemResult, Release
 from gateway.batches.server import BatchServer
 from gateway.batches.store import BatchStore
-from gateway.batches.upkeep import Sweeper
+from gateway.batches.sweeper import Sweeper
 from tests.chaos.processes import Server
 from tests.chaos.world import TENANT, Violation, World, inspect_batch, mark_of
 

@@ -24,7 +24,7 @@ from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.server import BatchServer, Policy
 from gateway.batches.splitter import Item
 from gateway.batches.store import BatchStore
-from gateway.batches.upkeep import Sweeper
+from gateway.batches.sweeper import Sweeper
 from gateway.errors import Unavailable
 from gateway.redis.keys import STAGING_SECONDS, Keys
 from tests.chaos.processes import Process, Server, start_worker

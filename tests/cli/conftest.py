@@ -17,8 +17,8 @@ from gateway.__main__ import app
 from gateway.redis.embedded import EmbeddedServer
 from gateway.simulator.loopback import Simulator
 from tests.cli.fake_batches import FakeBatches, fake_batches
-from tests.live.conftest import Live, serving, settings_for
-from workers.parts import open_worker
+from tests.e2e.conftest import Live, serving, settings_for
+from workers.wiring import open_worker
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from gateway.cli.console import CommandError, Exit
 from gateway.cli.requests_file import check_file
 from tests.cli.conftest import Ran, dragoman, request_line
 from tests.cli.fake_batches import FakeBatches, errored
-from tests.live.conftest import KEY, Live
+from tests.e2e.conftest import KEY, Live
 
 
 async def at(live: Live, *arguments: str | Path, key: str = KEY) -> Ran:

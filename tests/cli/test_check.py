@@ -13,7 +13,7 @@ from gateway.cli.configuration import names_of, without_credentials
 from gateway.settings import Settings
 from gateway.simulator.loopback import Simulator
 from tests.cli.conftest import Ran, dragoman
-from tests.live.conftest import KEY, Live
+from tests.e2e.conftest import KEY, Live
 
 CANARY = "canary-0123456789"
 

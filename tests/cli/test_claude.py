@@ -9,7 +9,7 @@ import pytest
 
 from gateway.cli.claude import Chosen, Shell, to_script, to_variables
 from tests.cli.conftest import dragoman
-from tests.live.conftest import KEY, Live
+from tests.e2e.conftest import KEY, Live
 
 SMALL = Chosen("small", 200_000, 64_000)
 WINDOW = "CLAUDE_CODE_MAX_CONTEXT_TOKENS"

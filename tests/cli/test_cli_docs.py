@@ -17,7 +17,7 @@ import typer
 from gateway.__main__ import app
 from gateway.cli.console import Exit
 from tests.cli.conftest import dragoman, request_line
-from tests.live.conftest import KEY, Live
+from tests.e2e.conftest import KEY, Live
 
 ROOT = Path(__file__).parents[2]
 CLI = (ROOT / "docs/cli.md").read_text()

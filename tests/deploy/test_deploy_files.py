@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-import gateway.metrics
+import gateway.telemetry.metrics
 import workers.metrics
 from gateway.settings import Settings, load_settings, unknown_variables
 from tests.cluster.programs import DEPLOY, ROOT, replaced, with_targets
@@ -34,7 +34,7 @@ RECORDED = set(re.findall(r"- record: ([\w:]+)", RULES))
 def exposed() -> set[str]:
     """The names of all series, as Prometheus sees them."""
     names = set()
-    for module in (gateway.metrics, workers.metrics):
+    for module in (gateway.telemetry.metrics, workers.metrics):
         for metric in vars(module).values():
             if isinstance(metric, MetricWrapperBase):
                 endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}

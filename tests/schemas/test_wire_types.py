@@ -10,7 +10,7 @@ from anthropic.types.beta.beta_tool_result_block_param import Content as BetaToo
 from anthropic.types.beta.message_create_params import MessageCreateParamsBase
 from typing_extensions import get_type_hints, is_typeddict
 
-from gateway.convert.validation.fields import UNSUPPORTED_FIELDS
+from gateway.messages.validation.fields import UNSUPPORTED_FIELDS
 from gateway.schemas import anthropic, models
 
 # The SDK sends these as headers.

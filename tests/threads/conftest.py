@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from gateway.redis.connections import queue_client
 from gateway.redis.keys import Keys
 from gateway.threads.store import Addition, Claim, Policy, ThreadStore
-from tests.redis_server import redis_server
+from tests.support.redis_server import redis_server
 
 numbers = count()
 

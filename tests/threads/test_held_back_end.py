@@ -1,7 +1,7 @@
 """A stream that is part of a thread reaches its client as it is told, but for its end."""
 
-from gateway.convert.answer.events import MESSAGE_STOP, PING
-from gateway.relay import Flow
+from gateway.exchange.sink import Flow
+from gateway.messages.events import MESSAGE_STOP, PING
 from gateway.threads.sink import HeldBackEnd
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.convert.validation import check_messages_request
 from gateway.errors import GatewayError, InvalidRequest
+from gateway.messages.validation import check_messages_request
 from gateway.threads.thread import Held, has_thread, merged, to_fields, to_thread_param, to_turn
 
 TOOLS = [{"name": "get", "input_schema": {"type": "object"}}]

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from gateway.context import Context
-from gateway.convert.answer.events import MESSAGE_STOP
-from gateway.convert.answer.replay import to_events
 from gateway.errors import GatewayError, InvalidRequest, Overloaded, Unavailable, UpstreamError
-from gateway.relay import Sink
+from gateway.exchange.sink import Sink
+from gateway.messages.events import MESSAGE_STOP
+from gateway.messages.replay import to_events
 from gateway.threads.store import Addition, Claim, ThreadStore
 from gateway.threads.turns import Threads
 from tests.threads.conftest import Bench

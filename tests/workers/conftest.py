@@ -26,7 +26,7 @@ from gateway.batches.store import BatchStore
 from gateway.redis.connections import queue_client
 from gateway.redis.keys import BatchKeys, Keys
 from gateway.simulator.loopback import Simulator
-from tests.redis_server import redis_server
+from tests.support.redis_server import redis_server
 
 databases = count()
 DATABASES = 16  # of a server that nobody configured otherwise

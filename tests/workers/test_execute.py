@@ -7,21 +7,21 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.access.keyring import Keyring
 from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import Lease, WorkItem
 from gateway.batches.splitter import Item
-from gateway.context import UsageRecord
-from gateway.convert.envelope import Keyring
 from gateway.errors import InternalError, InvalidRequest, RateLimited, UpstreamError
-from gateway.exchange import Exchange
+from gateway.exchange.exchange import Exchange
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import HangUp, json_script, stream_script
+from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.http_client import Transport
 from gateway.upstream.routing import RoutingTable, Upstream
-from gateway.upstream.transport import Transport
 from tests.workers.conftest import item, said, text_of
 from workers import execute as execution
 from workers.execute import Failed, Succeeded, execute, to_context
-from workers.parts import to_patient_exchange
+from workers.wiring import to_patient_exchange
 
 BATCH = BatchRecord(
     id="msgbatch_a",

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.convert.target import to_target
 from gateway.redis.keys import Keys
 from gateway.upstream.routing import Route, Upstream
+from gateway.upstream.target import to_target
 from tests.workers.conftest import Bench
 from workers.gate import BREAK_AFTER
 from workers.gates import MAX_GATES, Gates, Pass, Refusal

@@ -6,16 +6,16 @@ from typing import Any
 
 import orjson
 
-from gateway.convert.envelope import Keyring
-from gateway.parts import build_exchange
+from gateway.access.keyring import Keyring
 from gateway.settings import load_settings
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import Hold, json_script, stream_script
-from gateway.upstream.transport import Transport
+from gateway.upstream.http_client import Transport
+from gateway.wiring import build_exchange
 from tests.workers.conftest import item, text_of
 from tests.workers.test_execute import BATCH, work
 from workers.execute import execute
-from workers.parts import to_patient_exchange
+from workers.wiring import to_patient_exchange
 
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
 

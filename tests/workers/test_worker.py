@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from gateway.convert.envelope import Keyring
-from gateway.exchange import Exchange
+from gateway.access.keyring import Keyring
+from gateway.exchange.exchange import Exchange
+from gateway.process.tasks import background
 from gateway.redis.connections import queue_client
 from gateway.simulator.failures import error_script
 from gateway.simulator.script import DONE, Hold, Script, stream_script
-from gateway.tasks import background
+from gateway.upstream.http_client import Transport
 from gateway.upstream.routing import RoutingTable, Upstream
-from gateway.upstream.transport import Transport
 from tests.workers.conftest import Bench, item, said, text_of
 from tests.workers.proxy import RedisProxy
-from workers.parts import assemble, to_patient_exchange
+from workers.wiring import assemble, to_patient_exchange
 from workers.worker import Worker
 
 DRAIN = 10.0

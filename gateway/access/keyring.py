@@ -1,0 +1,27 @@
+"""Signing keys of this deployment."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Self
+
+KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """Keys in the order they are configured: the first signs, all verify."""
+
+    keys: tuple[tuple[str, bytes], ...] = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `id:key,id2:key2`. Raises ValueError, without quoting any key, when that is not the form."""
+        pairs = [entry.strip().partition(":") for entry in text.split(",")]
+        if any(not KEY_ID.fullmatch(key_id) or not key for key_id, _, key in pairs):
+            raise ValueError("expected a comma-separated list of id:key, an id being 1 to 32 of A-Z a-z 0-9 _ -")
+        if len({key_id for key_id, _, _ in pairs}) != len(pairs):
+            raise ValueError("the same key id is given twice")
+        return cls(tuple((key_id, key.encode()) for key_id, _, key in pairs))
+
+    def find(self, key_id: str) -> bytes | None:
+        return next((key for known, key in self.keys if known == key_id), None)

@@ -1,0 +1,174 @@
+"""What operators and tenants may know of the cache, and take out of it. Within a tenant, or over all of them.
+
+A purge first forbids keeping what was asked for until now, then deletes: an answer that is on its way at that moment is
+delivered, and not kept.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from urllib.parse import quote
+
+from gateway.cache.client import CacheAway
+from gateway.cache.store import SHARDS, CacheStore
+from gateway.errors import Unavailable
+from gateway.redis import scripts
+from gateway.redis.scripts import Argument, Script
+
+AWAY: Final = "The prompt cache cannot be reached now. Please try again"
+STEP: Final = 200
+SCAN: Final = 500
+CALL_SECONDS: Final = 1.0
+# Longer than an upstream may take for an answer.
+PURGED_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which entries: of one tenant, of one model (its tag), with one fingerprint; None stands for all."""
+
+    tenant: str | None = None
+    model: str | None = None
+    fingerprint: str | None = None
+
+    def holds(self, fingerprint: str, owner: str, model: str) -> bool:
+        return (
+            (self.tenant is None or owner == quote(self.tenant, safe=""))
+            and (self.model is None or model == self.model)
+            and (self.fingerprint is None or fingerprint == self.fingerprint)
+        )
+
+    @property
+    def note(self) -> str:
+        """As `cache_keep` looks for it: never narrower than the scope."""
+        if self.fingerprint is not None:
+            return f"k:{self.fingerprint}"
+        parts = []
+        if self.tenant is not None:
+            parts.append(f"t:{quote(self.tenant, safe='')}")
+        if self.model is not None:
+            parts.append(f"m:{self.model}")
+        return " ".join(parts) or "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Of a tenant, or of all. Every look-up is a hit or a miss; of the misses, `waits` got another request's answer."""
+
+    hits: int = 0
+    misses: int = 0
+    waits: int = 0
+    bypasses: int = 0
+    entries: int = 0
+    bytes: int = 0
+    pushed_out: int = 0
+    expired: int = 0
+
+    @property
+    def lookups(self) -> int:
+        return self.hits + self.misses
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUpkeep:
+    store: CacheStore
+
+    async def stats(self, tenant: str) -> Stats:
+        """Raises Unavailable."""
+        with _away():
+            await self.store.flush()
+            counts = await self._fields(self.store.keys.cache_counts(tenant), ("hit", "miss", "wait", "bypass"))
+            name = quote(tenant, safe="")
+            fields = (f"e:{name}", f"b:{name}", f"out:{name}", f"old:{name}")
+            totals = [await self._fields(self.store.keys.cache_shard(digit).totals, fields) for digit in SHARDS]
+        hits, misses, waits, bypasses = counts
+        return Stats(hits, misses + waits, waits, bypasses, *(sum(column) for column in zip(*totals, strict=True)))
+
+    async def totals(self) -> tuple[int, int]:
+        """Of all tenants: how many entries there are, and their bytes. Raises Unavailable."""
+        with _away():
+            shards = [self.store.keys.cache_shard(digit) for digit in SHARDS]
+            entries = [
+                await self.store.calls.run(partial(self._redis.hlen, shard.records), CALL_SECONDS) for shard in shards
+            ]
+            sizes = [(await self._fields(shard.totals, ("bytes",)))[0] for shard in shards]
+        return sum(entries), sum(sizes)
+
+    async def purge(self, scope: Scope) -> int:
+        """Delete what is in the scope; how many entries that were. Raises Unavailable."""
+        digits = SHARDS if scope.fingerprint is None else scope.fingerprint[:1]
+        with _away():
+            for digit in digits:
+                key = self.store.keys.cache_shard(digit).purged
+                await self._run(scripts.CACHE_PURGE, (key,), (scope.note, PURGED_MS))
+            return sum([await self._purge(digit, scope) for digit in digits])
+
+    async def cleanup(self, tenant: str) -> int:
+        """Take expired entries off the books, which happens by itself as entries are added. Raises Unavailable."""
+        with _away():
+            return sum([await self._clean(digit, Scope(tenant=tenant)) for digit in SHARDS])
+
+    async def _purge(self, digit: str, scope: Scope) -> int:
+        found = 0
+        async for fingerprints in self._in(digit, scope):
+            names = [self.store.keys.cache_entry(fingerprint) for fingerprint in fingerprints]
+            await self.store.calls.run(partial(self._redis.unlink, *names), CALL_SECONDS)
+            found += await self._forget(digit, "", fingerprints)
+        return found
+
+    async def _clean(self, digit: str, scope: Scope) -> int:
+        found = 0
+        async for fingerprints in self._in(digit, scope):
+            pipeline = self._redis.pipeline(transaction=False)
+            for fingerprint in fingerprints:
+                pipeline.exists(self.store.keys.cache_entry(fingerprint))
+            there = await self.store.calls.run(pipeline.execute, CALL_SECONDS)
+            gone = [one for one, is_there in zip(fingerprints, there, strict=True) if not is_there]
+            found += await self._forget(digit, "old", gone)
+        return found
+
+    async def _in(self, digit: str, scope: Scope) -> AsyncIterator[list[str]]:
+        """Fingerprints of the shard that the scope holds, at most STEP at a time."""
+        key, cursor = self.store.keys.cache_shard(digit).records, 0
+        while True:
+            scan = partial(self._redis.hscan, key, cursor, count=SCAN)
+            cursor, records = await self.store.calls.run(scan, CALL_SECONDS)
+            found = [name.decode() for name, record in records.items() if _is_in(scope, name, record)]
+            for at in range(0, len(found), STEP):
+                yield found[at : at + STEP]
+            if cursor == 0:
+                return
+
+    async def _forget(self, digit: str, fate: str, fingerprints: Sequence[str]) -> int:
+        if not fingerprints:
+            return 0
+        keys = self.store.keys.cache_shard(digit)[:3]
+        return int(await self._run(scripts.CACHE_FORGET, keys, (fate, *fingerprints)))
+
+    async def _fields(self, key: str, fields: Sequence[str]) -> list[int]:
+        values = await self.store.calls.run(partial(self._redis.hmget, key, list(fields)), CALL_SECONDS)
+        return [int(value or 0) for value in values]
+
+    async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        return await self.store.calls.run(partial(script.run, self._redis, keys, arguments), CALL_SECONDS)
+
+    @property
+    def _redis(self) -> Any:
+        """Untyped: redis-py declares one result for the commands of both its clients, that which waits and that which
+        does not."""
+        return self.store.calls.redis
+
+
+@contextmanager
+def _away() -> Iterator[None]:
+    try:
+        yield
+    except CacheAway as error:
+        raise Unavailable(AWAY, retry_after=2) from error
+
+
+def _is_in(scope: Scope, name: bytes, record: bytes) -> bool:
+    _, _, owner, model = record.decode().split(" ")
+    return scope.holds(name.decode(), owner, model)

@@ -1,1 +1,0 @@
-"""The tools of a request: what each is for an upstream, and which of them come again."""

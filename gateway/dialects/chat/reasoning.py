@@ -1,0 +1,212 @@
+"""Reasoning that survives the trip: an upstream's reasoning_details to thinking blocks, and back on the next request.
+
+A Claude signature travels raw, so that the block also works at Anthropic. Everything else (summaries, encrypted parts,
+Gemini's and OpenAI's forms, kinds not known yet) is shown as text where it has any, and travels whole and in order in
+an envelope in the block's opaque string. Nothing is kept here: each request brings its own history.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from gateway.access.keyring import Keyring
+from gateway.dialects.chat.citations import FILES
+from gateway.dialects.chat.vocabulary import CLAUDE_FORMAT, FORMAT_FAMILIES, SIGNING_FAMILIES
+from gateway.messages.envelope import Envelope, RejectedEnvelope, open_envelope, seal
+from gateway.messages.notes import Note
+from gateway.schemas.openai import ReasoningEntry
+from gateway.upstream.target import Target, same_model, to_family
+
+TEXT_FIELDS = {"reasoning.text": "text", "reasoning.summary": "summary"}
+
+
+def merge_entry(entries: list[ReasoningEntry], entry: ReasoningEntry) -> str:
+    """Fold one streamed entry into `entries`, in place; return the visible text that it adds.
+
+    Fragments with one (type, index, id) are one entry: text is joined, and the first signature, format and id stay.
+    Encrypted data is never joined; the same entry sent again counts once.
+    """
+    earlier = _earlier_part(entries, entry)
+    if earlier is None:
+        if entry.get("type") in TEXT_FIELDS or entry not in entries:
+            entries.append(entry.copy())
+        return _string(entry.get("text")) or _string(entry.get("summary"))
+    return _merge(cast(dict[str, Any], earlier), entry, TEXT_FIELDS[entry["type"]])
+
+
+def continues(entries: Sequence[ReasoningEntry], entry: ReasoningEntry, model: str) -> bool:
+    """Whether `entry` belongs in the thinking block that already holds `entries`.
+
+    Each part of Claude's reasoning needs a block of its own, since its signature covers that part alone.
+    """
+    return not entries or to_family(model) != "claude" or _earlier_part(entries, entry) is not None
+
+
+def to_signature(entries: Sequence[ReasoningEntry], model: str, keyring: Keyring) -> str:
+    """The signature of a thinking block that shows these entries. Never empty; no entries: the reasoning was plain."""
+    if len(entries) == 1 and entries[0].get("type") == "reasoning.text" and _is_claudes(entries[0], model):
+        signature = _string(entries[0].get("signature"))
+        if signature:
+            return signature
+    return seal(entries, model, keyring)
+
+
+def to_redacted_data(entries: Sequence[ReasoningEntry], model: str, keyring: Keyring) -> str:
+    """The data of a redacted_thinking block for entries that show no text."""
+    if len(entries) == 1 and entries[0].get("type") == "reasoning.encrypted" and _is_claudes(entries[0], model):
+        data = _string(entries[0].get("data"))
+        if data:
+            return data
+    return seal(entries, model, keyring)
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningReplay:
+    """What one assistant message gives back. `details` None: send none; []: the upstream wants its empty list back.
+
+    `files`: annotations of files, which travel in the same way.
+    """
+
+    details: list[ReasoningEntry] | None = None
+    plain: str | None = None
+    files: list[ReasoningEntry] = field(default_factory=list)
+    notes: tuple[Note, ...] = ()
+
+
+def to_reasoning_details(
+    blocks: Iterable[dict[str, Any]], target: Target, keyring: Keyring, path: str = "content"
+) -> ReasoningReplay:
+    """Open the thinking blocks of one assistant message, in block order. `path` is where notes say they stand.
+
+    What the target could not verify, or would answer with an error, is left out with a note: a block another model
+    made, an envelope this deployment did not write, Claude's or Gemini's text without its signature.
+    """
+    if target.reasoning_field is None:
+        return ReasoningReplay(notes=(Note("dropped", path, "this upstream takes no earlier reasoning"),))
+    details: list[ReasoningEntry] = []
+    files: list[ReasoningEntry] = []
+    texts: list[str] = []
+    reasons: list[str] = []
+    explicitly_empty = False
+    for block in blocks:
+        opened = _open_block(block, len(details), target, keyring, files)
+        if isinstance(opened, str):
+            reasons.append(opened)
+            continue
+        kept = [entry for entry in opened or () if _is_welcome(entry, target)]
+        if opened and len(kept) < len(opened):
+            reasons.append("reasoning that this model could not verify")
+        details.extend(kept)
+        explicitly_empty = explicitly_empty or opened == []
+        if block.get("thinking") and (not opened or target.reasoning_field == "reasoning_content"):
+            texts.append(block["thinking"])
+    notes = tuple(Note("dropped", path, reason) for reason in dict.fromkeys(reasons))
+    plain = "\n\n".join(texts) or None
+    if target.reasoning_field == "reasoning_content":
+        return ReasoningReplay(plain=plain, notes=notes)
+    if details:
+        return ReasoningReplay(details, files=files, notes=notes)
+    return ReasoningReplay([] if explicitly_empty else None, plain, files, notes)
+
+
+def drop_repeated_entries(messages: Sequence[dict[str, Any]]) -> bool:
+    """Of entries with one id in several chat messages leave the newest: OpenAI answers 400 to a repeated id.
+
+    Only for OpenAI's models. Elsewhere ids repeat legally: Gemini's are tool-call ids, which may start over each turn.
+    """
+    seen: set[str] = set()
+    dropped = False
+    for message in reversed(messages):
+        details = message.get("reasoning_details")
+        if not details:
+            continue
+        kept = [entry for entry in details if _string(entry.get("id")) not in seen]
+        if len(kept) < len(details):
+            dropped = True
+            message["reasoning_details"] = kept
+            if not kept:
+                del message["reasoning_details"]
+        seen.update(entry["id"] for entry in kept if _string(entry.get("id")))
+    return dropped
+
+
+def _earlier_part(entries: Sequence[ReasoningEntry], entry: ReasoningEntry) -> ReasoningEntry | None:
+    """The entry that `entry` is a further fragment of. Without an index only the last one can be."""
+    if not entries or entry.get("type") not in TEXT_FIELDS:
+        return None
+    if _is_same(entries[-1], entry):
+        return entries[-1]
+    if entry.get("index") is None:
+        return None
+    return next((part for part in reversed(entries) if _is_same(part, entry)), None)
+
+
+def _is_same(one: ReasoningEntry, other: ReasoningEntry) -> bool:
+    if one.get("type") != other.get("type") or one.get("index") != other.get("index"):
+        return False
+    one_id, other_id = one.get("id"), other.get("id")
+    return one_id is None or other_id is None or one_id == other_id
+
+
+def _merge(earlier: dict[str, Any], entry: Mapping[str, Any], name: str) -> str:
+    fragment = _string(entry.get(name))
+    if fragment:
+        text = _string(earlier.get(name))
+        earlier[name] = None  # leaves `text` as the only reference, so that += grows the string in place: 9 × faster
+        text += fragment
+        earlier[name] = text
+    for key in ("signature", "format", "id"):
+        if earlier.get(key) is None and entry.get(key) is not None:
+            earlier[key] = entry[key]
+    return fragment
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _is_claudes(entry: ReasoningEntry, model: str) -> bool:
+    return entry.get("format") in (None, CLAUDE_FORMAT) and to_family(model) == "claude"
+
+
+def _open_block(
+    block: dict[str, Any], index: int, target: Target, keyring: Keyring, files: list[ReasoningEntry]
+) -> list[ReasoningEntry] | str | None:
+    """Its entries; None where it is plain text without any; or, in words, why it cannot be given back.
+
+    A block that carries annotations of files adds them to `files` and has nothing else to say.
+    """
+    opaque = block.get("signature") or block.get("data") or ""
+    match open_envelope(opaque, keyring):
+        case Envelope(model, entries) if model == FILES and target.openrouter:
+            files.extend(entries)
+            return None
+        case Envelope(model, entries):
+            return entries if same_model(model, target.model) else "reasoning that another model made"
+        case RejectedEnvelope(reason):
+            return f"reasoning in an envelope that could not be opened ({reason})"
+        case None if opaque:
+            return [_claude_entry(block, index)] if target.claude else "reasoning that only Claude can read"
+        case _:
+            return None if target.family not in SIGNING_FAMILIES else "reasoning without a signature"
+
+
+def _claude_entry(block: dict[str, Any], index: int) -> ReasoningEntry:
+    if block["type"] == "redacted_thinking":
+        return {"type": "reasoning.encrypted", "data": block["data"], "format": CLAUDE_FORMAT, "index": index}
+    return {
+        "type": "reasoning.text",
+        "text": block["thinking"],
+        "signature": block["signature"],
+        "format": CLAUDE_FORMAT,
+        "index": index,
+    }
+
+
+def _is_welcome(entry: ReasoningEntry, target: Target) -> bool:
+    """Whether the target takes the entry back: made by its own family, and signed where that family checks."""
+    family = FORMAT_FAMILIES.get(_string(entry.get("format")), target.family)
+    if target.family not in (family, "other"):
+        return False
+    unsigned = entry.get("type") == "reasoning.text" and not entry.get("signature")
+    return not (unsigned and family in SIGNING_FAMILIES)

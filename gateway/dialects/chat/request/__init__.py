@@ -1,0 +1,1 @@
+"""A Messages request to a chat request, part by part; `convert` is the way in."""

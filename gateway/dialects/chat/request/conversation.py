@@ -1,0 +1,297 @@
+"""A Messages conversation as the messages of a chat request.
+
+Anthropic puts a turn's tool results, text and media into one message; chat wants one `tool` message for each result,
+right after the calls, and then a single user message with the rest. Consecutive messages of one role are one turn.
+A system message stays where it is, since what it says holds from there on.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import orjson
+
+from gateway.dialects.chat.citations import rejoin
+from gateway.dialects.chat.reasoning import ReasoningReplay, drop_repeated_entries, to_reasoning_details
+from gateway.dialects.chat.request.content import (
+    Content,
+    last_text,
+    to_content,
+    to_parts,
+    to_plain_result,
+    to_text_part,
+    to_tool_message,
+)
+from gateway.dialects.chat.request.scope import Scope
+from gateway.dialects.chat.request.thinking import snap_effort
+from gateway.dialects.chat.request.tools import ToolChange
+from gateway.dialects.chat.request.transcript import to_transcript
+from gateway.dialects.chat.vocabulary import NO_PREFILL, SUMMARY_HEADER
+from gateway.errors import InvalidRequest
+from gateway.messages.claude_code import BILLING_HEADER
+from gateway.schemas.anthropic import (
+    CompactionBlockParam,
+    MessageContent,
+    MessageParam,
+    SystemMessageParam,
+    SystemPrompt,
+    ToolUseBlockParam,
+)
+from gateway.schemas.openai import (
+    AssistantMessage,
+    ChatMessage,
+    ContentPart,
+    InstructionMessage,
+    TextPart,
+    ToolCall,
+)
+
+
+class Conversation:
+    """Filled by `add_system_prompt`, then `add_messages`, once each.
+
+    `changes`: tools added or removed on the way. `effort`: the last one that a system message set and that the upstream
+    cannot be told in place. `has_reasoning`: whether any message gives earlier reasoning back.
+    """
+
+    __slots__ = ("_prompt_length", "_scope", "changes", "effort", "has_reasoning", "messages")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._prompt_length = 0
+        self.messages: list[ChatMessage] = []
+        self.changes: list[ToolChange] = []
+        self.effort: str | None = None
+        self.has_reasoning = False
+
+    def add_system_prompt(self, system: SystemPrompt | None) -> None:
+        content = _to_prompt(system, self._scope) if system else ""
+        if content:
+            self.messages.append({"role": self._scope.target.system_role, "content": content})
+        self._prompt_length = len(self.messages)
+
+    def add_messages(self, messages: Sequence[MessageParam]) -> None:
+        for index, message in enumerate(messages):
+            match message["role"]:
+                case "user":
+                    self._add_user(message["content"], index)
+                case "assistant":
+                    self._add_assistant(message["content"], index)
+                case _ if not _is_cleared(message, messages[index + 1 :]):
+                    self._add_system(message, f"messages.{index}")
+        self._check_prefill(messages[-1])
+        if self.has_reasoning and self._scope.target.family == "openai":
+            self._drop_repeated_reasoning()
+
+    def _add_user(self, content: MessageContent, number: int) -> None:
+        if isinstance(content, str):
+            self._append_user(content)
+            return
+        scope = self._scope
+        parts: list[ContentPart] = []
+        for index, block in enumerate(content):
+            if block["type"] == "text" and len(block) == 2:
+                parts.append({"type": "text", "text": block["text"]})
+            elif block["type"] != "tool_result":
+                parts += to_parts(block, f"messages.{number}.content.{index}", scope)
+            else:
+                result = to_plain_result(block)
+                path = "" if result else f"messages.{number}.content.{index}"
+                self.messages.append(result or to_tool_message(block, path, parts, scope))
+        if parts:
+            self._append_user(to_content(parts))
+
+    def _append_user(self, content: Content) -> None:
+        last = self.messages[-1] if self.messages else None
+        if last is not None and last["role"] == "user":
+            last["content"] = _join(last["content"], content)
+        else:
+            self.messages.append({"role": "user", "content": content})
+
+    def _add_assistant(self, content: MessageContent, number: int) -> None:
+        if isinstance(content, str):
+            self._append_assistant({"role": "assistant", "content": content})
+            return
+        parts, calls, thinking = self._take_apart(content, number)
+        chat: AssistantMessage = {"role": "assistant", "content": to_content(parts) if parts else None}
+        if calls:
+            chat["tool_calls"] = calls
+        if thinking:
+            path = f"messages.{number}.content"
+            self._replay(chat, to_reasoning_details(thinking, self._scope.target, self._scope.keyring, path))
+        if not parts and not calls:
+            if len(chat) == 2:
+                return
+            chat["content"] = ""
+        self._append_assistant(chat)
+
+    def _take_apart(self, content: Any, number: int) -> tuple[list[ContentPart], list[ToolCall], list[dict[str, Any]]]:
+        """One assistant turn's text and media, its tool calls, and its thinking blocks."""
+        parts: list[ContentPart] = []
+        calls: list[ToolCall] = []
+        thinking: list[dict[str, Any]] = []
+        cited: list[tuple[int, int]] = []  # texts with citations: where they are in `content`, and where in `parts`
+        for index, block in enumerate(content):
+            match block["type"]:
+                case "text" if len(block) == 2 or (len(block) == 3 and block.get("citations", block) is None):
+                    parts.append({"type": "text", "text": block["text"]})
+                case "tool_use":
+                    calls.append(_to_tool_call(block, self._scope))
+                    if block.get("cache_control"):
+                        self._mark_last_text(parts, block, f"messages.{number}.content.{index}")
+                case "thinking" | "redacted_thinking":
+                    thinking.append(block)
+                case "compaction":
+                    for earlier in (parts, calls, thinking, cited):
+                        earlier.clear()
+                    self._compact(block, f"messages.{number}.content.{index}")
+                case "text" if block.get("citations"):
+                    cited.append((index, len(parts)))
+                    parts.append(to_text_part(block, f"messages.{number}.content.{index}", self._scope))
+                case "text" | "image" | "document" | "search_result" | "input_audio" | "video_url":
+                    parts += to_parts(block, f"messages.{number}.content.{index}", self._scope)
+                case _:
+                    self._add_transcript(parts, block, f"messages.{number}.content.{index}")
+        if cited:
+            rejoin(parts, content, cited)
+        return parts, calls, thinking
+
+    def _mark_last_text(self, parts: list[ContentPart], block: ToolUseBlockParam, path: str) -> None:
+        """A tool call cannot carry a cache breakpoint; the text before it is the nearest that can."""
+        text = last_text(parts)
+        if text is not None:
+            self._scope.mark_cached(text, block, path)
+        else:
+            self._scope.note("dropped", f"{path}.cache_control", "a tool call cannot end a cached prefix")
+
+    def _compact(self, block: CompactionBlockParam, path: str) -> None:
+        """A summary stands for everything before it; one that only Anthropic can read stands for nothing."""
+        summary = block.get("content")
+        if not summary:
+            self._scope.note(
+                "dropped", path, "a compaction that only Anthropic can read; the history before it is kept"
+            )
+            return
+        del self.messages[self._prompt_length :]
+        self._append_user(f"{SUMMARY_HEADER}\n\n{summary}")
+        self._scope.note("emulated", path, "the gateway replaced the history before the compaction by its summary")
+
+    def _add_transcript(self, parts: list[ContentPart], block: Any, path: str) -> None:
+        text = to_transcript(block, self._scope.keyring)
+        if text:
+            parts.append({"type": "text", "text": text})
+            self._scope.note("changed", path, "what a tool of Anthropic's did is told to this model as text")
+        else:
+            self._scope.note("dropped", path, f"a {block['type']} block says nothing to this model")
+
+    def _replay(self, chat: AssistantMessage, replay: ReasoningReplay) -> None:
+        self._scope.notes.extend(replay.notes)
+        if replay.details is not None:
+            chat["reasoning_details"] = cast(Any, replay.details)
+        if replay.plain:
+            chat["reasoning_content" if self._scope.target.reasoning_field == "reasoning_content" else "reasoning"] = (
+                replay.plain
+            )
+        self.has_reasoning = self.has_reasoning or len(chat) > 2 + ("tool_calls" in chat)
+        if replay.files:
+            chat["annotations"] = cast(Any, replay.files)
+
+    def _append_assistant(self, chat: AssistantMessage) -> None:
+        last = self.messages[-1] if self.messages else None
+        if last is None or last["role"] != "assistant":
+            self.messages.append(chat)
+            return
+        if chat["content"] is not None:
+            last["content"] = chat["content"] if last["content"] is None else _join(last["content"], chat["content"])
+        _extend(cast(Any, last), cast(Any, chat))
+
+    def _add_system(self, message: SystemMessageParam, path: str) -> None:
+        self._set_effort((message.get("output_config") or {}).get("effort"), f"{path}.output_config.effort")
+        content = message.get("content") or ""
+        if isinstance(content, str):
+            if content:
+                self.messages.append({"role": self._scope.target.system_role, "content": content})
+            return
+        parts: list[TextPart] = []
+        for index, block in enumerate(content):
+            where = f"{path}.content.{index}"
+            if block["type"] == "text":
+                parts.append(to_text_part(block, where, self._scope))
+            else:
+                self.changes.append(ToolChange(block["type"], block["tool"], where))
+        if parts:
+            content = cast(Any, to_content(cast(list[ContentPart], parts)))
+            self.messages.append({"role": self._scope.target.system_role, "content": cast(Any, content)})
+
+    def _set_effort(self, effort: str | None, path: str) -> None:
+        """OpenRouter wants the change on an empty system message, right before the user message that it is for."""
+        if effort is None:
+            return
+        if not self._scope.target.openrouter:
+            self.effort = effort
+            return
+        snapped = snap_effort(effort, path, self._scope)
+        update: InstructionMessage = {
+            "role": "system",
+            "content": "",
+            "configuration_update": {"reasoning": {"effort": cast(Any, snapped)}},
+        }
+        follows_user = bool(self.messages) and self.messages[-1]["role"] == "user"
+        self.messages.insert(len(self.messages) - follows_user, update)
+
+    def _check_prefill(self, last: MessageParam) -> None:
+        """A turn that ends in a server tool's part is no prefill: it asks for the rest of a paused turn."""
+        if self._scope.target.prefill or last["role"] != "assistant":
+            return
+        content = last["content"]
+        tail = "text" if isinstance(content, str) or not content else content[-1]["type"]
+        if tail != "server_tool_use" and not tail.endswith("_tool_result"):
+            raise InvalidRequest(NO_PREFILL)
+
+    def _drop_repeated_reasoning(self) -> None:
+        if drop_repeated_entries(cast(Any, self.messages)):
+            self._scope.note("dropped", "messages", "repetitions of reasoning in older messages")
+
+
+def _to_prompt(system: SystemPrompt, scope: Scope) -> Any:
+    if isinstance(system, str):
+        return system
+    parts: list[ContentPart] = []
+    for index, block in enumerate(system):
+        path = f"system.{index}"
+        if index == 0 and block["text"].startswith(BILLING_HEADER):
+            scope.note("dropped", path, "a billing header says nothing to this upstream, and defeats its prefix cache")
+        else:
+            parts.append(to_text_part(block, path, scope))
+    return to_content(parts)
+
+
+def _to_tool_call(block: ToolUseBlockParam, scope: Scope) -> ToolCall:
+    """`input` keeps its key order: the upstream's prefix cache sees the same bytes in every later request."""
+    name = block["name"]
+    if len(name) > scope.target.tool_name_limit or "toolset_name" in block:
+        name = scope.names.to_chat(name, block.get("toolset_name"))
+    arguments = orjson.dumps(block["input"]).decode()
+    return {"id": block["id"], "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _join(one: Content, other: Content) -> Content:
+    return [*_as_parts(one), *_as_parts(other)]
+
+
+def _as_parts(content: Content) -> list[ContentPart]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _extend(last: dict[str, Any], chat: dict[str, Any]) -> None:
+    """Add the calls and the reasoning of one assistant message to those of the one right before it."""
+    for key in ("tool_calls", "reasoning_details", "annotations"):
+        if key in chat:
+            last[key] = [*last.get(key, ()), *chat[key]]
+    for key in ("reasoning", "reasoning_content"):
+        if key in chat:
+            last[key] = f"{last[key]}\n\n{chat[key]}" if key in last else chat[key]
+
+
+def _is_cleared(message: SystemMessageParam, later: Sequence[MessageParam]) -> bool:
+    """A message for one user turn is no longer shown once another has begun."""
+    return message.get("clear_at") == "next_user_message" and any(other["role"] == "user" for other in later)

@@ -1,0 +1,127 @@
+"""A Messages request to a chat request: the way in.
+
+Validated data in, a new body out. Large parts (tool schemas, media, texts) are shared with the request, never copied;
+the request itself is never changed. What chat cannot say is refused, or done by the gateway, or noted; nothing is lost
+in silence.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from gateway.access.keyring import Keyring
+from gateway.dialects.chat.request.context_editing import edit_messages
+from gateway.dialects.chat.request.conversation import Conversation
+from gateway.dialects.chat.request.parameters import to_parameters
+from gateway.dialects.chat.request.scope import Scope, ToolNames
+from gateway.dialects.chat.request.tools import to_chat_tools, to_choice_fields
+from gateway.errors import InvalidRequest
+from gateway.messages.notes import Note
+from gateway.schemas.anthropic import MessagesRequest
+from gateway.schemas.openai import ChatMessage, ChatRequest
+from gateway.upstream.target import Target
+
+REPLAY_FIELDS = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
+
+# A conversation repeats itself; beyond this a list of losses tells nobody more.
+MAX_NOTES = 50
+
+
+@dataclass(slots=True)
+class Conversion:
+    """A chat request, and what its answer and the log must know of how it came about.
+
+    `tool_names`: names as they went upstream → the client's, where they differ. `toolsets`: likewise → `toolset_name`.
+    `stop_sequences`: those the gateway must match itself, since the upstream does not take them all.
+    `replayed_reasoning`: earlier reasoning went along, so a refused signature is worth one try without.
+    `applied_edits`: Anthropic's `context_management.applied_edits` for the answer.
+    """
+
+    body: ChatRequest
+    notes: tuple[Note, ...] = ()
+    tool_names: Mapping[str, str] = field(default_factory=dict)
+    toolsets: Mapping[str, str] = field(default_factory=dict)
+    stop_sequences: tuple[str, ...] = ()
+    replayed_reasoning: bool = False
+    applied_edits: tuple[dict[str, Any], ...] = ()
+
+
+def to_chat_request(
+    request: MessagesRequest, target: Target, keyring: Keyring, session_id: str | None = None
+) -> Conversion:
+    """Raises InvalidRequest, naming the field, for what this upstream cannot do and no note would make good, and
+    JSONEncodeError for a tool call's input that nests deeper than can be written.
+
+    `session_id` is what the client's headers say; OpenRouter keeps a session with one provider, whose cache is warm.
+    """
+    overrides = request.get("openrouter") or {}
+    keeps_deferred = target.openrouter and bool(request.get("deferred_tools") or overrides.get("deferred_tools"))
+    scope = Scope(target, keyring, ToolNames(target.tool_name_limit), keeps_deferred)
+    messages = request["messages"]
+    applied: list[dict[str, Any]] = []
+    edits = (request.get("context_management") or {}).get("edits")
+    if edits:
+        messages, applied = edit_messages(request, cast(Any, edits), scope)
+    conversation = Conversation(scope)
+    conversation.add_system_prompt(request.get("system"))
+    conversation.add_messages(messages)
+    fields, stop_sequences = to_parameters(request, scope, conversation.effort)
+    # The last two are ours to say, whatever an override holds.
+    body = cast(ChatRequest, {**fields, "model": target.model, "messages": conversation.messages})
+    if session_id is not None and target.openrouter:
+        body.setdefault("session_id", session_id)
+    if "tools" in request or "tool_choice" in request or conversation.changes:
+        _add_tools(body, request, conversation, scope)
+    if request.get("stream"):
+        body = to_streamed(body, target)
+    else:
+        body.pop("stream_options", None)  # upstreams refuse it where nothing is streamed
+    notes, names, replayed = _distinct(scope.notes), scope.names, conversation.has_reasoning
+    return Conversion(body, notes, names.originals, names.toolsets, tuple(stop_sequences), replayed, tuple(applied))
+
+
+def to_streamed(body: ChatRequest, target: Target) -> ChatRequest:
+    """The same request with its answer streamed. OpenRouter always sends usage; elsewhere it has to be asked for."""
+    streamed = cast(ChatRequest, {**body, "stream": True})
+    if not target.openrouter:
+        streamed["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
+        if target.family == "openai":  # padding against eavesdroppers on the wire, which nobody here needs to pay for
+            streamed["stream_options"].setdefault("include_obfuscation", False)
+    return streamed
+
+
+def without_reasoning(body: ChatRequest) -> ChatRequest:
+    """For one more try, after the upstream refused a signature in reasoning that was given back.
+
+    A thinking budget goes too where the conversation ends in a tool result: Claude then demands the very thinking block
+    that has just been taken out.
+    """
+    messages = [
+        cast(ChatMessage, {key: value for key, value in message.items() if key not in REPLAY_FIELDS})
+        if message.keys() & REPLAY_FIELDS
+        else message
+        for message in body["messages"]
+    ]
+    healed = cast(ChatRequest, {**body, "messages": messages})
+    if messages[-1]["role"] == "tool" and "max_tokens" in (body.get("reasoning") or {}):
+        del healed["reasoning"]
+    return healed
+
+
+def _add_tools(body: ChatRequest, request: MessagesRequest, conversation: Conversation, scope: Scope) -> None:
+    tools = to_chat_tools(request.get("tools") or (), conversation.changes, scope)
+    if tools:
+        body["tools"] = tools
+    for name, value in to_choice_fields(request.get("tool_choice"), tools, scope).items():
+        if cast(Any, body).get(name, value) != value:
+            raise InvalidRequest(f"tool_choice: conflicts with the {name} of chat; set only one of them")
+        cast(Any, body)[name] = value
+
+
+def _distinct(notes: list[Note]) -> tuple[Note, ...]:
+    """The first of each sort: the same loss in every turn of a conversation is one fact."""
+    if not notes:
+        return ()
+    sorts = {(note.kind, re.sub(r"\d+", "", note.field), note.reason): note for note in reversed(notes)}
+    return tuple(sorted(sorts.values(), key=notes.index))[:MAX_NOTES]

@@ -1,0 +1,350 @@
+"""Everything of a request but its prompt and tools: Anthropic's fields by their chat names, and chat's own passed on.
+
+Chat parameters come as top-level keys, or in an `openai` or `openrouter` object for upstreams of that kind. What two
+places say differently is refused, since either answer would surprise somebody; what is derived from other fields
+(`user`, `session_id`, `provider.require_parameters`) gives way to what is said outright.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from gateway.dialects.chat.request.scope import Scope
+from gateway.dialects.chat.request.thinking import snap_effort, to_thinking_fields
+from gateway.dialects.chat.vocabulary import (
+    FAST_TIER,
+    IGNORED_FIELDS,
+    OPENAI_ONLY,
+    OPENROUTER_ONLY,
+    PROMPT_FIELDS,
+    SERVICE_TIERS,
+)
+from gateway.errors import InvalidRequest
+from gateway.schemas.openai import PassThrough
+from gateway.upstream.target import to_slug
+
+CHAT_FIELDS = frozenset(PassThrough.__annotations__) | {"temperature", "top_p"}
+REASONING_FIELDS = frozenset({"thinking", "output_config", "reasoning", "reasoning_effort"})
+
+# Further fields that Anthropic and chat share, in different terms; an override speaks in chat's.
+SHARED_FIELDS = frozenset({"top_k", "service_tier", "metadata", "tool_choice"})
+
+MAX_SESSION_ID = 256
+
+# OpenRouter takes one of the two, never both.
+EITHER_OR = {"effort": "max_tokens", "max_tokens": "effort"}
+MAX_SAFETY_IDENTIFIER = 128
+
+
+DEFAULTS = {"temperature": 1, "top_p": 1}
+
+# Up to here OpenRouter takes messages out of a long conversation unless it is told not to (docs, context compression).
+SMALL_CONTEXT = 8192
+COMPRESSION = "context-compression"
+
+
+class Parameters:
+    """Chat parameters with the place in the request that each came from."""
+
+    __slots__ = ("_paths", "_suggested", "fields", "scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.fields: dict[str, Any] = {}
+        self._paths: dict[str, str] = {}
+        self._suggested: dict[str, Any] = {}
+
+    def put(self, name: str, value: Any, path: str) -> None:
+        """Raises InvalidRequest where another place has said something else."""
+        if name in self.fields and self.fields[name] != value:
+            raise InvalidRequest(f"{path}: conflicts with {self._paths[name]}; set only one of them")
+        self.fields[name] = value
+        self._paths.setdefault(name, path)
+
+    def pass_on(self, name: str, value: Any, path: str, foreign: frozenset[str] = frozenset()) -> None:
+        """A parameter of chat's, as it is, unless it is one of those that are `foreign` to the upstream."""
+        if value is None:
+            return
+        if name in foreign:
+            self.scope.note("dropped", path, "this upstream has no such parameter")
+        elif name != "n":  # which can only be 1, since a message has one answer
+            self.put(name, value, path)
+
+    def suggest(self, name: str, value: Any) -> None:
+        """For want of a better value; one that is put, before or after, wins."""
+        self._suggested[name] = value
+
+    def take(self, name: str) -> tuple[Any, str]:
+        """Remove a parameter that does not go upstream as it stands; with where it was said."""
+        return self.fields.pop(name, None), self._paths.pop(name, name)
+
+    def leave_out(self, names: frozenset[str]) -> None:
+        """What the model does not take; a default that is spelled out asks for nothing."""
+        for name in sorted(names & self.fields.keys()):
+            value, path = self.take(name)
+            if value != DEFAULTS.get(name):
+                self.scope.note("dropped", path, "this model has no such parameter")
+
+    def settle(self) -> dict[str, Any]:
+        return {**self._suggested, **self.fields} if self._suggested else self.fields
+
+
+def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) -> tuple[dict[str, Any], list[str]]:
+    """Fields of the chat body, and the stop sequences that the gateway must match itself.
+
+    `effort` is what a system message of the conversation last set, where the upstream has to be told here.
+    """
+    parameters = Parameters(scope)
+    foreign = OPENAI_ONLY if scope.target.openrouter else OPENROUTER_ONLY
+    for name, value in request.items():
+        if value is None or name in PROMPT_FIELDS:
+            continue
+        put = PUTTERS.get(name)
+        if put is not None:
+            put(value, parameters)
+        elif name in CHAT_FIELDS:
+            parameters.pass_on(name, value, name, foreign)
+        else:
+            scope.note("dropped", name, IGNORED_FIELDS.get(name, "this upstream knows no such field"))
+    _put_length(request, parameters)
+    _put_speed(request.get("speed"), parameters)
+    if (
+        effort is not None
+        or not REASONING_FIELDS.isdisjoint(request)
+        or not REASONING_FIELDS.isdisjoint(parameters.fields)
+    ):
+        _put_reasoning(request, parameters, effort)
+    if scope.target.openrouter and _has_schema(request):
+        provider, _ = parameters.take("provider")
+        parameters.fields["provider"] = {"require_parameters": True, **(provider or {})}
+    if scope.target.context_length is not None and scope.target.context_length <= SMALL_CONTEXT:
+        _keep_whole(parameters)
+    if scope.target.unsupported:
+        parameters.leave_out(scope.target.unsupported)
+    local_stops = _put_stops(request.get("stop_sequences") or [], parameters)
+    return parameters.settle(), local_stops
+
+
+def _put_openai(overrides: Mapping[str, Any], parameters: Parameters) -> None:
+    is_openrouter = parameters.scope.target.openrouter
+    for name, value in overrides.items():
+        if is_openrouter and name not in CHAT_FIELDS and name not in SHARED_FIELDS:
+            parameters.scope.note("dropped", f"openai.{name}", "the upstream is not OpenAI's API")
+        else:
+            chat_value = _with_chat_names(value, parameters.scope) if name == "tool_choice" else value
+            parameters.pass_on(name, chat_value, f"openai.{name}", OPENAI_ONLY if is_openrouter else frozenset())
+
+
+def _with_chat_names(choice: Any, scope: Scope) -> Any:
+    """A choice in chat's terms that names functions, by the names that these have upstream."""
+    if not isinstance(choice, dict):
+        return choice
+    function, allowed = choice.get("function"), choice.get("allowed_tools")
+    if isinstance(function, dict) and isinstance(function.get("name"), str):
+        return {**choice, "function": {**function, "name": scope.names.to_chat(function["name"])}}
+    if isinstance(allowed, dict) and isinstance(allowed.get("tools"), list):
+        return {
+            **choice,
+            "allowed_tools": {**allowed, "tools": [_with_chat_names(tool, scope) for tool in allowed["tools"]]},
+        }
+    return choice
+
+
+def _put_openrouter(overrides: Mapping[str, Any], parameters: Parameters) -> None:
+    if not parameters.scope.target.openrouter:
+        if overrides:
+            parameters.scope.note("dropped", "openrouter", "the upstream is not OpenRouter")
+        return
+    for name, value in overrides.items():
+        parameters.pass_on(name, value, f"openrouter.{name}")
+
+
+def _put_length(request: Mapping[str, Any], parameters: Parameters) -> None:
+    max_tokens: int = request["max_tokens"]
+    limit, path = parameters.take("max_completion_tokens")
+    if limit is not None and limit != max_tokens:
+        raise InvalidRequest(f"{path}: conflicts with max_tokens; set only one of them")
+    most = parameters.scope.target.max_output
+    if most is not None and max_tokens > most:
+        parameters.scope.note("changed", "max_tokens", f"this model writes {most} tokens at most")
+        max_tokens = most
+    if max_tokens == 0:
+        parameters.scope.note("changed", "max_tokens", "a chat upstream generates at least one token")
+    parameters.fields[parameters.scope.target.max_tokens_field] = max_tokens or 1
+
+
+def _keep_whole(parameters: Parameters) -> None:
+    """Whoever sends more than the model can read should be told so, not be answered to a part of it."""
+    plugins = parameters.fields.get("plugins") or []
+    asked = "transforms" in parameters.fields or any(plugin["id"] == COMPRESSION for plugin in plugins)
+    if parameters.scope.target.openrouter and not asked:
+        parameters.fields["plugins"] = [*plugins, {"id": COMPRESSION, "enabled": False}]
+
+
+def _put_top_k(value: int, parameters: Parameters) -> None:
+    if parameters.scope.target.openrouter:
+        parameters.put("top_k", value, "top_k")
+    else:
+        parameters.scope.note("dropped", "top_k", "this upstream has no such parameter")
+
+
+def _put_stops(own: list[str], parameters: Parameters) -> list[str]:
+    """The upstream gets as many as it takes; if that is not all, the gateway matches every one of them."""
+    passed, _ = parameters.take("stop")
+    if not own and not passed:
+        return []
+    sequences = list(dict.fromkeys([*own, *([passed] if isinstance(passed, str) else passed or ())]))
+    limit = parameters.scope.target.stop_limit
+    if limit:
+        parameters.fields["stop"] = sequences[:limit]
+    return sequences if len(sequences) > limit else []
+
+
+def _put_reasoning(request: Mapping[str, Any], parameters: Parameters, effort: str | None) -> None:
+    """`reasoning_effort` is short for `reasoning.effort`; the upstream gets whichever of the two it knows."""
+    effort = effort or (request.get("output_config") or {}).get("effort")
+    derived = to_thinking_fields(request, parameters.scope, effort)
+    if "verbosity" in derived:
+        parameters.put("verbosity", derived["verbosity"], "output_config.effort")
+    reasoning = _take_reasoning(parameters)
+    origin = "thinking" if request.get("thinking") else "output_config.effort"
+    asked = derived.get("reasoning") or {}
+    if "reasoning_effort" in derived:
+        asked = {"effort": derived["reasoning_effort"]}
+    for key, value in reasoning.items():
+        if asked.get(key, value) != value or EITHER_OR.get(key) in asked:
+            raise InvalidRequest(f"reasoning.{key}: conflicts with {origin}; set only one of them")
+    combined = {**asked, **reasoning}
+    if parameters.scope.target.openrouter and combined:
+        parameters.fields["reasoning"] = combined
+    elif combined:
+        parameters.fields["reasoning_effort"] = combined["effort"]
+
+
+def _take_reasoning(parameters: Parameters) -> dict[str, Any]:
+    """What the client said of reasoning in chat's terms. Other upstreams than OpenRouter know the effort only."""
+    reasoning, path = parameters.take("reasoning")
+    reasoning = {key: value for key, value in (reasoning or {}).items() if value is not None}
+    short, short_path = parameters.take("reasoning_effort")
+    if short is not None:
+        if reasoning.get("effort", short) != short:
+            raise InvalidRequest(f"{short_path}: conflicts with {path}.effort; set only one of them")
+        reasoning["effort"] = short
+    if "effort" in reasoning:
+        reasoning["effort"] = snap_effort(
+            reasoning["effort"], short_path if short else f"{path}.effort", parameters.scope
+        )
+    if parameters.scope.target.openrouter:
+        return reasoning
+    for key in reasoning.keys() - {"effort"}:
+        parameters.scope.note("dropped", f"{path}.{key}", "this upstream knows the effort of reasoning only")
+    return {key: value for key, value in reasoning.items() if key == "effort"}
+
+
+def _has_schema(request: Mapping[str, Any]) -> bool:
+    return bool(request.get("output_format") or (request.get("output_config") or {}).get("format"))
+
+
+def _put_output_config(config: Mapping[str, Any], parameters: Parameters) -> None:
+    if config.get("format"):
+        _put_format(config["format"], parameters, "output_config.format")
+    if config.get("task_budget"):
+        parameters.scope.note("dropped", "output_config.task_budget", "this upstream knows no task budgets")
+
+
+def _put_format(wanted: Mapping[str, Any], parameters: Parameters, path: str = "output_format") -> None:
+    target = parameters.scope.target
+    is_strict = target.strict_schemas or not target.strict_fallback
+    if not is_strict:
+        parameters.scope.note("changed", path, "nobody holds this model to a schema: it is sent as a wish")
+    schema = {"name": "output", "strict": is_strict, "schema": wanted["schema"]}
+    parameters.put("response_format", {"type": "json_schema", "json_schema": schema}, path)
+
+
+def _put_fallbacks(fallbacks: Sequence[Mapping[str, Any]], parameters: Parameters) -> None:
+    if not fallbacks:
+        return
+    if not parameters.scope.target.openrouter:
+        raise InvalidRequest("fallbacks: this upstream takes one model only")
+    for index, fallback in enumerate(fallbacks):
+        if len(fallback) > 1:
+            parameters.scope.note("dropped", f"fallbacks.{index}", "a fallback gets the request's own settings")
+    parameters.put("models", [to_slug(fallback["model"]) for fallback in fallbacks], "fallbacks")
+
+
+def _put_tier(tier: str, parameters: Parameters) -> None:
+    if parameters.scope.target.openrouter or parameters.scope.target.family == "openai":
+        parameters.put("service_tier", SERVICE_TIERS.get(tier, tier), "service_tier")
+    elif tier != "auto":
+        parameters.scope.note("dropped", "service_tier", "this upstream has no service tiers")
+
+
+def _put_speed(speed: str | None, parameters: Parameters) -> None:
+    if speed != "fast":
+        return
+    if parameters.fields.get("service_tier") == "auto":
+        parameters.take("service_tier")
+    if parameters.scope.target.openrouter or parameters.scope.target.family == "openai":
+        parameters.put("service_tier", FAST_TIER, "speed")
+    else:
+        parameters.scope.note("dropped", "speed", "this upstream has no faster tier")
+
+
+def _put_metadata(metadata: Mapping[str, Any], parameters: Parameters) -> None:
+    pairs = {}
+    for key, value in metadata.items():
+        if key == "user_id":
+            continue
+        if isinstance(value, str):
+            pairs[key] = value
+        else:
+            parameters.scope.note("dropped", f"metadata.{key}", "upstreams take metadata as text only")
+    if pairs:
+        parameters.put("metadata", pairs, "metadata")
+    user = metadata.get("user_id")
+    if not user:
+        return
+    parameters.suggest("user", user)
+    session = _to_session(user)
+    if parameters.scope.target.openrouter:
+        if session:
+            parameters.suggest("session_id", session)
+    elif parameters.scope.target.family == "openai":
+        too_long = len(user) > MAX_SAFETY_IDENTIFIER
+        parameters.suggest("safety_identifier", hashlib.sha256(user.encode()).hexdigest() if too_long else user)
+        if session:
+            parameters.suggest("prompt_cache_key", session)
+
+
+def _to_session(user: str) -> str | None:
+    """The conversation within Claude Code's user_id: JSON with a session_id, in older versions `…_session_<id>`."""
+    if user.startswith("{"):
+        try:
+            session = orjson.loads(user).get("session_id")
+        except orjson.JSONDecodeError:
+            return None
+    else:
+        session = user.partition("_session_")[2]
+    return session if isinstance(session, str) and 0 < len(session) <= MAX_SESSION_ID else None
+
+
+def _put_cache_control(control: Mapping[str, Any], parameters: Parameters) -> None:
+    if parameters.scope.target.cache_control and parameters.scope.target.openrouter:
+        parameters.put("cache_control", control, "cache_control")
+    else:
+        parameters.scope.note("dropped", "cache_control", "this upstream has no cache breakpoints")
+
+
+PUTTERS: dict[str, Callable[[Any, Parameters], None]] = {
+    "cache_control": _put_cache_control,
+    "fallbacks": _put_fallbacks,
+    "metadata": _put_metadata,
+    "openai": _put_openai,
+    "openrouter": _put_openrouter,
+    "output_config": _put_output_config,
+    "output_format": _put_format,
+    "service_tier": _put_tier,
+    "top_k": _put_top_k,
+}

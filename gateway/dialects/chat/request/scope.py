@@ -1,0 +1,61 @@
+"""What every part of one request's conversion shares: where it goes, whose keys open envelopes, what is lost."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from gateway.access.keyring import Keyring
+from gateway.messages.notes import Note
+from gateway.schemas.openai import ContentPart, FunctionTool
+from gateway.upstream.target import Target
+
+HASH_LENGTH = 8
+
+
+class ToolNames:
+    """Names as the upstream takes them, and the way back. The same name gives the same result in every request."""
+
+    __slots__ = ("_limit", "originals", "toolsets")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.originals: dict[str, str] = {}
+        self.toolsets: dict[str, str] = {}
+
+    def to_chat(self, name: str, toolset: str | None = None) -> str:
+        if toolset is None and len(name) <= self._limit:
+            return name
+        full = name if toolset is None else f"{toolset}_{name}"
+        chat_name = full if len(full) <= self._limit else self._shorten(full)
+        self.originals[chat_name] = name
+        if toolset is not None:
+            self.toolsets[chat_name] = toolset
+        return chat_name
+
+    def _shorten(self, name: str) -> str:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:HASH_LENGTH]
+        return f"{name[: self._limit - HASH_LENGTH - 1]}_{digest}"
+
+
+@dataclass(slots=True)
+class Scope:
+    """`keeps_deferred`: the upstream itself keeps tools back until the model looks for them."""
+
+    target: Target
+    keyring: Keyring
+    names: ToolNames
+    keeps_deferred: bool = False
+    notes: list[Note] = field(default_factory=list)
+
+    def note(self, kind: Literal["dropped", "changed", "emulated"], path: str, reason: str) -> None:
+        self.notes.append(Note(kind, path, reason))
+
+    def mark_cached(self, part: ContentPart | FunctionTool, block: Any, path: str) -> None:
+        """Put the block's cache breakpoint on the part that ends it, where the upstream knows breakpoints."""
+        control = block.get("cache_control")
+        if not control:
+            return
+        if self.target.cache_control:
+            cast(dict[str, Any], part)["cache_control"] = control
+        else:
+            self.note("dropped", f"{path}.cache_control", "this upstream has no cache breakpoints")

@@ -1,0 +1,283 @@
+"""The tools a model is offered, and how freely it may call them.
+
+The client's own tools become functions with their schemas untouched; typed ones (bash, editor, computer …) get theirs
+from `client` and `toolsets`. Web tools become OpenRouter's where that is the upstream. A tool that nobody there
+can run is refused by name: offering it as a function that is never answered would be worse than a 400.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast
+
+from gateway.dialects.chat.request.scope import Scope
+from gateway.dialects.chat.vocabulary import SERVER_TOOLS, TOOL_CHOICES
+from gateway.errors import InvalidRequest, shorten
+from gateway.messages.tools.client import to_client_function
+from gateway.messages.tools.tool_cache import KnownTools
+from gateway.messages.tools.toolsets import TOOLSETS, members
+from gateway.schemas.anthropic import IS_GRAMMAR, CustomTool, ToolChoice, ToolParam, tool_kind
+from gateway.schemas.openai import ChatTool, FunctionDefinition, FunctionTool, OtherTool
+from gateway.upstream.target import to_slug
+
+# Said of a tool without being a parameter of what it does upstream.
+SERVER_TOOL_LABELS = frozenset({"type", "name"})
+
+
+TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+OBJECT = {"type": "object"}
+
+# A tool and where the request declares it.
+Offer: TypeAlias = tuple[str, ToolParam]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChange:
+    """A `tool_addition` or `tool_removal` block met in the conversation."""
+
+    kind: Literal["tool_addition", "tool_removal"]
+    tool: Mapping[str, Any]
+    path: str
+
+
+def to_chat_tools(tools: Sequence[ToolParam], changes: Sequence[ToolChange], scope: Scope) -> list[ChatTool]:
+    """The list as it stands at the end of the conversation."""
+    if changes or scope.keeps_deferred or not isinstance(tools, KnownTools):
+        return _to_chat_tools(tools, changes, scope)
+    known = tools.chat_for(scope.target)
+    if known is not None:
+        return known
+    notes = len(scope.notes)
+    chat_tools = _to_chat_tools(tools, (), scope)
+    if len(scope.notes) > notes or scope.names.originals:
+        return chat_tools  # more was said of them than the list
+    return tools.keep_chat(scope.target, chat_tools)
+
+
+def _to_chat_tools(tools: Sequence[ToolParam], changes: Sequence[ToolChange], scope: Scope) -> list[ChatTool]:
+    chat_tools: list[ChatTool] = []
+    if changes:
+        offered = _change([(f"tools.{index}", tool) for index, tool in enumerate(tools)], changes)
+        scope.note("emulated", changes[0].path, "tools added and removed on the way are added and removed at the start")
+        for path, tool in offered:
+            _add_tool(chat_tools, tool, path, scope)
+    else:
+        limit = scope.target.tool_name_limit
+        for index, tool in enumerate(tools):
+            plain = _to_plain_function(tool, limit)
+            if plain is not None:
+                chat_tools.append(plain)
+            else:
+                _add_tool(chat_tools, tool, f"tools.{index}", scope)
+    if scope.names.originals or changes:
+        _check_unique(chat_tools)
+    return chat_tools
+
+
+def to_choice_fields(choice: ToolChoice | None, chat_tools: Sequence[ChatTool], scope: Scope) -> dict[str, Any]:
+    """`tool_choice` and `parallel_tool_calls`, only where there are tools: without, upstreams answer 400."""
+    if choice is None:
+        return {}
+    if not chat_tools:
+        if choice["type"] not in ("auto", "none"):
+            scope.note("dropped", "tool_choice", "there are no tools to choose from")
+        return {}
+    fields: dict[str, Any] = {}
+    if choice["type"] == "tool":
+        fields["tool_choice"] = _to_named_choice(choice["name"], chat_tools, scope)
+    else:
+        fields["tool_choice"] = TOOL_CHOICES[choice["type"]]
+    if choice["type"] != "none" and choice.get("disable_parallel_tool_use"):
+        fields["parallel_tool_calls"] = False
+    return fields
+
+
+def _change(offered: Sequence[Offer], changes: Sequence[ToolChange]) -> list[Offer]:
+    """Follow the changes in order; a tool that comes back does so at the end of the list."""
+    declared = {_name(tool) or path: (path, tool) for path, tool in offered}
+    result = dict(declared)
+    for change in changes:
+        tool, path = change.tool, f"{change.path}.tool"
+        match tool.get("type"):
+            case "tool_reference":
+                name = str(tool.get("name"))
+            case "tool_definition" if change.kind == "tool_addition":
+                path += ".definition"
+                definition = _checked(tool.get("definition"), path)
+                name = _name(definition)
+                declared[name] = path, definition
+            case other:
+                raise InvalidRequest(f"{path}.type: {other!r} cannot be changed on this upstream, only tools by name")
+        if change.kind == "tool_removal":
+            result.pop(name, None)
+        elif name in declared:
+            result[name] = declared[name]
+        else:
+            raise InvalidRequest(f"{path}.name: no tool named {name!r} is declared")
+    return list(result.values())
+
+
+def _name(tool: Any) -> str:
+    """Toolsets, and tools of other APIs, have none; nothing can refer to those."""
+    return cast(str, tool.get("name") or "")
+
+
+def _checked(definition: Any, path: str) -> ToolParam:
+    """The least that a definition needs; `tools` entries have been validated, this one has not."""
+    if isinstance(definition, dict) and isinstance(definition.get("name"), str):
+        is_custom = definition.get("type") in (None, "custom")
+        if isinstance(definition.get("input_schema" if is_custom else "type"), dict if is_custom else str):
+            _check_custom(definition, path)
+            return cast(ToolParam, definition)
+    raise InvalidRequest(f"{path}: a tool needs a name, and an input_schema or a type")
+
+
+def _check_custom(definition: dict[str, Any], path: str) -> None:
+    if not TOOL_NAME.fullmatch(definition["name"]):
+        raise InvalidRequest(f"{path}.name: String should match pattern '{TOOL_NAME.pattern}'")
+    if definition.get("input_schema", OBJECT).get("type") != "object":
+        raise InvalidRequest(f"{path}.input_schema.type: Input should be 'object'")
+
+
+def _add_tool(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope) -> None:
+    kind: str = tool.get("type") or "custom"
+    if kind == "custom":
+        is_grammar = tool_kind(tool) == IS_GRAMMAR
+        chat_tools.append(_to_grammar_tool(tool, path, scope) if is_grammar else _to_function(tool, path, scope))
+    elif kind in TOOLSETS:
+        _add_members(chat_tools, tool, path, scope)
+    elif kind.startswith("tool_search_tool"):
+        scope.note("emulated", path, "every tool is offered from the start, so none needs to be searched for")
+    elif kind.startswith("openrouter:"):
+        if not scope.target.openrouter:
+            raise InvalidRequest(f"{path}.type: the tool {kind!r} is OpenRouter's, and the upstream is another one")
+        chat_tools.append(tool)
+    else:
+        chat_tools.append(_to_typed_tool(tool, path, scope))
+
+
+def _to_plain_function(tool: Any, limit: int) -> FunctionTool | None:
+    """The common case at a third of the cost: name, description and schema, and nothing else to look at."""
+    if len(tool) != 3 or "input_schema" not in tool or not tool.get("description") or len(tool["name"]) > limit:
+        return None
+    function: FunctionDefinition = {
+        "name": tool["name"],
+        "description": tool["description"],
+        "parameters": tool["input_schema"],
+    }
+    return {"type": "function", "function": function}
+
+
+def _to_function(tool: CustomTool, path: str, scope: Scope) -> FunctionTool:
+    name = scope.names.to_chat(tool["name"])
+    function: FunctionDefinition
+    if tool.get("description") is None:
+        function = {"name": name, "parameters": tool["input_schema"]}
+    else:
+        function = {"name": name, "description": tool["description"] or "", "parameters": tool["input_schema"]}
+    chat_tool: FunctionTool = {"type": "function", "function": function}
+    if len(tool) > 2 + ("description" in tool):
+        _carry_options(chat_tool, tool, path, scope)
+    return chat_tool
+
+
+def _carry_options(chat_tool: FunctionTool, tool: Mapping[str, Any], path: str, scope: Scope) -> None:
+    scope.mark_cached(chat_tool, tool, path)
+    strict = tool.get("strict")
+    if strict is not None:
+        chat_tool["function"]["strict"] = strict
+    if tool.get("eager_input_streaming"):
+        if scope.target.openrouter:
+            chat_tool["eager_input_streaming"] = True
+        else:
+            scope.note("dropped", f"{path}.eager_input_streaming", "the upstream streams tool inputs in its own way")
+    if tool.get("defer_loading"):
+        if scope.keeps_deferred:
+            chat_tool["defer_loading"] = True
+        else:
+            scope.note("emulated", f"{path}.defer_loading", "the tool is offered from the start")
+    if tool.get("input_examples"):
+        scope.note("dropped", f"{path}.input_examples", "functions have no field for examples")
+    if any(caller != "direct" for caller in tool.get("allowed_callers") or ()):
+        scope.note("dropped", f"{path}.allowed_callers", "only the model itself calls tools on this upstream")
+
+
+def _to_typed_tool(tool: Mapping[str, Any], path: str, scope: Scope) -> ChatTool:
+    for needed in ("display_width_px", "display_height_px") if tool["type"].startswith("computer_") else ():
+        if needed not in tool:
+            raise InvalidRequest(f"{path}.{needed}: Field required")
+    known = to_client_function(tool)
+    if known is None:
+        return _to_server_tool(tool, path, scope)
+    description, schema = known
+    name = scope.names.to_chat(tool["name"])
+    chat_tool = cast(
+        FunctionTool,
+        {"type": "function", "function": {"name": name, "description": description, "parameters": schema}},
+    )
+    _carry_options(chat_tool, tool, path, scope)
+    return chat_tool
+
+
+def _add_members(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope) -> None:
+    """A toolset's cache breakpoint ends the toolset, so it goes on its last member."""
+    toolset = TOOLSETS[tool["type"]][0]
+    member_tools: list[FunctionTool] = []
+    for member, description, schema in members(tool):
+        name = scope.names.to_chat(member, toolset)
+        function = {"name": name, "description": description, "parameters": schema}
+        member_tools.append(cast(FunctionTool, {"type": "function", "function": function}))
+    if member_tools:
+        scope.mark_cached(member_tools[-1], tool, path)
+    chat_tools += member_tools
+
+
+def _to_grammar_tool(tool: OtherTool, path: str, scope: Scope) -> OtherTool:
+    if scope.target.openrouter:
+        raise InvalidRequest(f"{path}.type: tools with a grammar exist on OpenAI's API only")
+    return tool
+
+
+def _to_server_tool(tool: Mapping[str, Any], path: str, scope: Scope) -> OtherTool:
+    family = tool["type"].rpartition("_")[0]
+    if family not in SERVER_TOOLS or not scope.target.openrouter:
+        raise InvalidRequest(f"{path}.type: the tool {tool['type']!r} runs at Anthropic and is not available here")
+    chat_type, names = SERVER_TOOLS[family]
+    parameters: dict[str, Any] = {}
+    for key, value in tool.items():
+        if key in SERVER_TOOL_LABELS or value is None or value is False:
+            continue
+        if key in names:
+            parameters[names[key]] = to_slug(value) if key == "model" else value
+        elif key != "allowed_callers" or value != ["direct"]:
+            scope.note("dropped", f"{path}.{key}", f"{chat_type} has no such parameter")
+    chat_tool: OtherTool = {"type": chat_type}
+    if parameters:
+        chat_tool["parameters"] = parameters
+    return chat_tool
+
+
+def _to_named_choice(name: str, chat_tools: Sequence[ChatTool], scope: Scope) -> dict[str, Any]:
+    chat_type = SERVER_TOOLS.get(name, ("", {}))[0]
+    if any(tool["type"] == chat_type for tool in chat_tools):
+        return {"type": chat_type}
+    if any(tool["type"] == "custom" and cast(Any, tool)["custom"]["name"] == name for tool in chat_tools):
+        return {"type": "custom", "custom": {"name": name}}
+    offered = [cast(Any, tool)["function"]["name"] for tool in chat_tools if "function" in tool]
+    members = [chat for chat in scope.names.toolsets if scope.names.originals[chat] == name]
+    chat_name = next((chat for chat in (scope.names.to_chat(name), *members) if chat in offered), None)
+    if chat_name is None:
+        raise InvalidRequest(f"tool_choice: Tool '{shorten(name)}' not found in the tools that can be offered")
+    return {"type": "function", "function": {"name": chat_name}}
+
+
+def _check_unique(chat_tools: Sequence[ChatTool]) -> None:
+    """A toolset's member may come out like a tool of the client's own; the model could not tell them apart."""
+    names: set[str] = set()
+    for tool in chat_tools:
+        function = cast(Any, tool).get("function")
+        if function is None:
+            continue
+        if function["name"] in names:
+            raise InvalidRequest(f"tools: Tool names must be unique; two would be called {function['name']!r}")
+        names.add(function["name"])

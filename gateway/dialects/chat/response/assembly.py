@@ -1,0 +1,380 @@
+"""The blocks of one answer: pieces in, in whatever order an upstream sends them; well-formed blocks out.
+
+Anthropic's stream has one block open at a time, with contiguous indexes; a chat upstream may interleave two tool calls,
+text and reasoning as it likes. So there is one open block and a line of blocks that wait. A piece that belongs to the
+open block passes straight through; a piece for another block lets the open one close if it may (text and thinking
+always, a tool call when its arguments are a complete object), else it waits in line. Nothing is ever reordered within
+a block, dropped, or put into a neighbour.
+
+The same assembly serves streams and JSON answers: it speaks to a `Writer`, which is either the event stream
+(`stream.EventWriter`) or the list of finished blocks (`fold.BlockCollector`). So both can only agree.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar, assert_never
+
+import orjson
+
+from gateway.access.keyring import Keyring
+from gateway.dialects.chat.citations import Citation, Sources
+from gateway.dialects.chat.reasoning import continues, merge_entry, to_redacted_data, to_signature
+from gateway.dialects.chat.response.blocks import Block, TextRun, ThinkingRun, ToolCall, WholeBlock, is_bare_signature
+from gateway.dialects.chat.response.images import LEFT_OUT
+from gateway.dialects.chat.response.tool_arguments import closing_suffix, is_object, unwrapped
+from gateway.dialects.chat.response.tool_calls import CallBook
+from gateway.dialects.reply import Reply
+from gateway.errors import UpstreamError
+from gateway.messages.events import SIGNATURE, TEXT, THINKING, TOOL_INPUT
+from gateway.messages.notes import Note
+from gateway.schemas.openai import ReasoningEntry
+from gateway.upstream.target import to_family
+
+# More blocks than any model makes; an upstream that loops is stopped before it fills memory.
+MAX_BLOCKS = 2000
+
+
+class Writer(Protocol):
+    """Where the blocks go. `kind` is one of the delta constants of `events`."""
+
+    def start(self, index: int, block: dict[str, Any]) -> None: ...
+
+    def delta(self, index: int, kind: bytes, text: str) -> None: ...
+
+    def cite(self, index: int, citation: dict[str, Any]) -> None: ...
+
+    def stop(self, index: int) -> None: ...
+
+
+Run = TypeVar("Run", TextRun, ThinkingRun)
+
+
+class Assembly:
+    """Call `add_*` for each piece as it arrives, then `close` once. Raises UpstreamError for data past mending."""
+
+    __slots__ = (
+        "_calls",
+        "_made",
+        "_open",
+        "_reasoning",
+        "_reply",
+        "_sources",
+        "_spoken",
+        "_told",
+        "_waiting",
+        "_writer",
+        "has_tools",
+        "index",
+        "notes",
+        "truncated",
+    )
+
+    def __init__(self, reply: Reply, writer: Writer) -> None:
+        self._reply = reply
+        self._writer = writer
+        self._open: Block | None = None
+        self._waiting: list[Block] = []
+        self._calls: CallBook | None = None  # once any is made
+        self._told: list[ReasoningEntry] = []  # of thinking blocks that are closed
+        self._made = 0  # blocks so far, open, closed and waiting
+        self._reasoning: Literal["untold", "empty", "told"] = "untold"
+        self._spoken = False  # whether any text has come
+        self._sources: Sources | None = None  # of what the text says, once any are named
+        self.index = -1  # of the open block, or of the last one
+        self.has_tools = False
+        self.truncated = False  # whether a tool call's arguments were cut off and had to be closed
+        self.notes: list[Note] = []
+
+    @property
+    def open(self) -> Block | None:
+        return self._open
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether a piece for the open block can go to the client without a look at the line, or at its sources."""
+        return not self._waiting and (self._sources is None or not self._sources.is_ahead)
+
+    def add_text(self, text: str) -> None:
+        if self._sources is None or not self._sources.is_ahead:
+            self._grow_text(text)
+            return
+        for piece, cited in self._sources.cut(text):
+            if piece:
+                self._grow_text(piece)
+            if cited:
+                self._cite(cited, ends=piece.strip() != "")
+
+    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry] = ()) -> None:
+        """`entries` are an upstream's reasoning_details; `text` is its plain reasoning, for where they show nothing."""
+        shown = False
+        for entry in entries:
+            run = self._last(ThinkingRun)
+            if run is not None and continues(run.entries, entry, self._reply.upstream_model):
+                visible = merge_entry(run.entries, entry)
+            else:
+                run = ThinkingRun()
+                visible = self._begin_entries(run, entry)
+            self._grow_thinking(run, visible)
+            shown = shown or visible != ""
+        if text and not shown:
+            self._grow_thinking(self._last(ThinkingRun) or ThinkingRun(), text)
+        if text or entries:
+            self._reasoning = "told"
+        elif self._reasoning == "untold":
+            self._reasoning = "empty"
+
+    def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
+        """A piece of a tool call. Upstreams omit the index, repeat id and name, or use one index for several calls."""
+        if self._calls is None:
+            self._calls = CallBook()
+        call, is_new = self._calls.find(index, call_id, name)
+        if is_new:
+            self._line_up(call)
+        is_named_now = name != "" and not call.name
+        call.name = call.name or name
+        if call.closed or (fragment.lstrip().startswith("{") and call.is_complete):
+            call.check_repetition(fragment)
+        elif call is self._open:
+            self._pass_fragment(call, fragment)
+            if self._waiting and fragment.rstrip().endswith("}"):
+                self._advance()
+        else:
+            call.fragments.append(fragment)
+            if is_named_now:
+                self._advance()
+
+    def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+        """What the text cites; what came before the text is told before it, and cut to measure (see `citations`)."""
+        if self._sources is None:
+            self._sources = Sources(self._reply)
+        citations = self._sources.add(annotations)
+        if self._spoken:
+            self._cite(citations)
+        elif citations:
+            self._sources.expect(citations)
+            self._tell_search(self._sources)
+
+    def add_image(self, block: dict[str, Any]) -> None:
+        """A request's block, for a client that asked for images; words in its place for any other."""
+        if self._reply.shows_images:
+            self._line_up(WholeBlock(block))
+        elif self._is_new_loss("images, which were not asked for,"):
+            self._line_up(TextRun([LEFT_OUT], is_ended=True))
+        self._advance()
+
+    def lose(self, what: str) -> None:
+        """Note that the answer held `what`, which a message has no place for; once, however often it comes."""
+        self._is_new_loss(what)
+
+    def close(self) -> None:
+        """End the open block and everything that still waits, in line order."""
+        if self._sources is not None:
+            self._tell_sources(self._sources)
+        if self._reasoning == "empty" and to_family(self._reply.upstream_model) == "deepseek":
+            self._line_up(ThinkingRun())  # DeepSeek's models want their empty list back (OpenRouter's AI SDK, 2026-06)
+        self._close_open()
+        for block in self._waiting:
+            self._begin(block)
+            self._close_open()
+        self._waiting = []
+
+    def _is_new_loss(self, what: str) -> bool:
+        note = Note("dropped", "content", f"the answer's {what} could not be carried over")
+        if note in self.notes:
+            return False
+        self.notes.append(note)
+        return True
+
+    def _last(self, kind: type[Run]) -> Run | None:
+        """The last block in line if it is of `kind`. Text passes by reasoning that shows nothing (a late signature)."""
+        for block in reversed(self._waiting):
+            if isinstance(block, kind):
+                return block
+            if not (kind is TextRun and isinstance(block, ThinkingRun) and not block.has_text):
+                return None
+        return self._open if isinstance(self._open, kind) else None
+
+    def _grow_text(self, text: str) -> None:
+        run = self._last(TextRun)
+        if run is not None and run.is_ended and not text.isspace():
+            words = text.lstrip()
+            if words != text:  # white space stays with what was said before: alone in a block it could not be sent back
+                self._grow_text(text[: len(text) - len(words)])
+            run, text = None, words
+        if run is None:
+            self._spoken = True
+            self._line_up(TextRun([text]))
+            self._advance()
+        elif run is self._open:
+            self._writer.delta(self.index, TEXT, text)
+        else:
+            run.fragments.append(text)
+
+    def _cite(self, citations: Sequence[Citation], *, ends: bool = False) -> None:
+        """Cite the latest text. `ends`: text that follows belongs to a new block."""
+        assert self._sources is not None
+        line = [block for block in (self._open, *self._waiting) if isinstance(block, TextRun)]
+        for citation in citations if line else ():
+            location = self._sources.to_location(citation)
+            if line[-1] is self._open:
+                self._writer.cite(self.index, location)
+            else:
+                line[-1].citations.append(location)
+        if line and ends:
+            line[-1].is_ended = True
+        elif citations and not line:
+            self.lose("citations of a text that had ended")
+
+    def _tell_sources(self, sources: Sources) -> None:
+        """At the end: what cites the text as a whole, what was found that is not told yet, what was read in files."""
+        self._cite(sources.rest())
+        self._tell_search(sources)
+        carrier = sources.to_file_block()
+        if carrier is not None:
+            self._line_up(WholeBlock(carrier))
+        if not sources.is_whole:
+            self.lose("annotations beyond the first")
+
+    def _tell_search(self, sources: Sources) -> None:
+        for block in sources.to_blocks(self._made):
+            self._line_up(WholeBlock(block))
+        self._advance()
+
+    def _line_up(self, block: Block) -> None:
+        self._made += 1
+        if self._made > MAX_BLOCKS:
+            raise UpstreamError("The upstream sent more content blocks than the gateway accepts.")
+        self._waiting.append(block)
+
+    def _advance(self) -> None:
+        """Open the next block in line, as long as the open one may close and the next has what its start needs."""
+        while self._waiting and self._may_open(self._waiting[0]) and self._may_close():
+            self._close_open()
+            self._begin(self._waiting.pop(0))
+
+    def _may_close(self) -> bool:
+        return not isinstance(self._open, ToolCall) or self._open.is_complete
+
+    def _may_open(self, block: Block) -> bool:
+        if isinstance(block, ToolCall):
+            return block.name != ""
+        if isinstance(block, ThinkingRun) and not block.has_text:
+            return len(self._waiting) > 1  # text for it may still come, as long as nothing stands behind it
+        return True
+
+    def _begin(self, block: Block) -> None:
+        self._open = block
+        self.index += 1
+        match block:
+            case TextRun():
+                self._writer.start(self.index, {"type": "text", "text": "", "citations": None})
+                self._writer.delta(self.index, TEXT, "".join(block.fragments))
+                for citation in block.citations:
+                    self._writer.cite(self.index, citation)
+            case ThinkingRun():
+                self._begin_thinking(block)
+            case ToolCall():
+                self._begin_call(block)
+            case WholeBlock():
+                self._writer.start(self.index, block.content)
+            case _:
+                assert_never(block)
+
+    def _begin_thinking(self, run: ThinkingRun) -> None:
+        if run.is_shown:
+            self._writer.start(self.index, {"type": "thinking", "thinking": "", "signature": ""})
+            self._show_thinking("".join(run.fragments))
+        else:
+            self._writer.start(self.index, {"type": "redacted_thinking", "data": self._seal(run, to_redacted_data)})
+
+    def _begin_call(self, call: ToolCall) -> None:
+        if not call.name:
+            raise UpstreamError("The upstream sent a tool call without a name.")
+        assert self._calls is not None
+        self.has_tools = True
+        call_id = self._calls.to_legal_id(call.id, self._reply.message_id, self.index)
+        name = self._reply.tool_names.get(call.name, call.name)
+        block = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+        toolset = self._reply.toolsets.get(call.name)
+        if toolset is not None:
+            block["toolset_name"] = toolset
+        self._writer.start(self.index, block)
+        held, call.fragments = call.arguments, []
+        self._pass_fragment(call, held)
+
+    def _begin_entries(self, run: ThinkingRun, entry: ReasoningEntry) -> str:
+        """Put its first entry into a new run; return the text that this shows.
+
+        A signature may come after the block with its text was closed. The two travel together in a block of their own,
+        without the text being shown again, so that the next request can give back what the upstream can verify.
+        """
+        if is_bare_signature(entry):
+            part = next((told for told in reversed(self._told) if _is_unsigned_part(told, entry)), None)
+            if part is not None:
+                run.entries.append(part.copy())
+                run.entries[0]["signature"] = entry["signature"]
+                return ""
+        return merge_entry(run.entries, entry)
+
+    def _pass_fragment(self, call: ToolCall, fragment: str) -> None:
+        call.fragments.append(fragment)
+        if call.live:
+            if fragment:
+                self._writer.delta(self.index, TOOL_INPUT, fragment)
+        elif call.arguments.lstrip().startswith("{"):
+            call.live = True
+            self._writer.delta(self.index, TOOL_INPUT, call.arguments)
+
+    def _grow_thinking(self, run: ThinkingRun, visible: str) -> None:
+        run.has_text = run.has_text or visible != ""
+        if run is self._open:
+            self._show_thinking(visible)
+            return
+        run.fragments.append(visible)
+        if run not in self._waiting:
+            self._line_up(run)
+        self._advance()
+
+    def _show_thinking(self, text: str) -> None:
+        if text and self._reply.show_thinking:
+            self._writer.delta(self.index, THINKING, text)
+
+    def _close_open(self) -> None:
+        block = self._open
+        if block is None:
+            return
+        if isinstance(block, ThinkingRun) and block.is_shown:
+            self._writer.delta(self.index, SIGNATURE, self._seal(block, to_signature))
+            self._told += block.entries
+        elif isinstance(block, ToolCall):
+            self._mend(block)
+            block.closed = True
+        self._writer.stop(self.index)
+        self._open = None
+
+    def _seal(self, run: ThinkingRun, to_opaque: Callable[[Sequence[ReasoningEntry], str, Keyring], str]) -> str:
+        try:
+            return to_opaque(run.entries, self._reply.upstream_model, self._reply.keyring)
+        except orjson.JSONEncodeError:
+            raise UpstreamError("The upstream sent reasoning that nests too deeply.") from None
+
+    def _mend(self, call: ToolCall) -> None:
+        """Make the arguments one object, or say that this cannot be done."""
+        arguments = call.arguments
+        if call.live and is_object(arguments):
+            return
+        mended = closing_suffix(arguments) if call.live else unwrapped(arguments)
+        if mended is None:
+            raise UpstreamError(f"The upstream sent arguments for the tool {call.name!r} that are not a JSON object.")
+        is_empty = not arguments.strip()
+        self.truncated = self.truncated or call.live or is_empty
+        if not is_empty:
+            self.notes.append(
+                Note("changed", f"content.{self.index}.input", "the upstream's tool arguments were not valid JSON")
+            )
+        if mended != "{}":
+            self._writer.delta(self.index, TOOL_INPUT, mended)
+
+
+def _is_unsigned_part(told: ReasoningEntry, signature: ReasoningEntry) -> bool:
+    same = (told["type"], told.get("index")) == (signature["type"], signature.get("index"))
+    return same and not told.get("signature")

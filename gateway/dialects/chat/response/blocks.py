@@ -1,0 +1,84 @@
+"""The blocks of an answer while they are being told: what each has been given so far, and whether it may end.
+
+`fragments` are what came while a block waited behind another one. What is done with blocks is in `assembly`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.dialects.chat.response.tool_arguments import is_object
+from gateway.errors import UpstreamError
+from gateway.schemas.openai import ReasoningEntry
+
+
+@dataclass(slots=True, eq=False)
+class TextRun:
+    """`citations` came while the run waited. Text that comes after `is_ended` belongs to another block."""
+
+    fragments: list[str] = field(default_factory=list)
+    citations: list[dict[str, Any]] = field(default_factory=list)
+    is_ended: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class ThinkingRun:
+    """`entries` grow for as long as the run lasts."""
+
+    fragments: list[str] = field(default_factory=list)
+    entries: list[ReasoningEntry] = field(default_factory=list)
+    has_text: bool = False
+
+    @property
+    def is_shown(self) -> bool:
+        """As a thinking block; else it is redacted. A signature without text belongs to thinking that was left out."""
+        return self.has_text or (len(self.entries) == 1 and is_bare_signature(self.entries[0]))
+
+
+@dataclass(slots=True, eq=False)
+class ToolCall:
+    """`id` and `name` are the upstream's. Arguments pass live only once they begin like an object."""
+
+    id: str = ""
+    name: str = ""
+    fragments: list[str] = field(default_factory=list)
+    live: bool = False
+    closed: bool = False
+
+    @property
+    def arguments(self) -> str:
+        if len(self.fragments) > 1:
+            self.fragments = ["".join(self.fragments)]
+        return self.fragments[0] if self.fragments else ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the arguments are one whole object, as far as they have come."""
+        return self.arguments.rstrip().endswith("}") and is_object(self.arguments)
+
+    def is_over_at(self, call_id: str, name: str) -> bool:
+        """Whether a piece at this call's index begins another one.
+
+        A new id alone does not: some upstreams make one up for every fragment.
+        """
+        if not name or not self.name:
+            return False
+        return name != self.name or bool(call_id and self.id and call_id != self.id)
+
+    def check_repetition(self, fragment: str) -> None:
+        """After the end of its arguments a call may bring white space, or all of itself again; more would be lost."""
+        if fragment.strip() and fragment.strip() != self.arguments.strip():
+            raise UpstreamError(f"The upstream went on with the arguments of the tool {self.name!r} after their end.")
+
+
+@dataclass(slots=True, eq=False)
+class WholeBlock:
+    """A block that comes all at once."""
+
+    content: dict[str, Any]
+
+
+Block = TextRun | ThinkingRun | ToolCall | WholeBlock
+
+
+def is_bare_signature(entry: ReasoningEntry) -> bool:
+    return bool(entry.get("signature")) and not entry.get("text")

@@ -1,0 +1,120 @@
+"""A whole chat completion to a whole message: the JSON answer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.dialects.chat.response.assembly import Assembly
+from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice
+from gateway.dialects.chat.response.errors import error_in
+from gateway.dialects.chat.response.stop_reason import Finish, broken_finish, to_extension, to_stop
+from gateway.dialects.chat.response.stop_sequences import guarded
+from gateway.dialects.chat.response.think_tags import untagged
+from gateway.dialects.chat.response.usage import adds_up, counts_of, estimated_usage, to_cost, to_tier, to_usage
+from gateway.dialects.reply import Reply, empty_message
+from gateway.errors import UpstreamError
+from gateway.messages.fold import BlockCollector
+from gateway.messages.notes import Note
+
+# Of a message that is nothing but text.
+TEXT_FIELDS = frozenset({"role", "content"})
+
+
+@dataclass(slots=True)
+class Origin:
+    """Who answered, as the upstream tells it; for headers, logs and metrics."""
+
+    model: str | None = None
+    provider: str | None = None
+    generation_id: str | None = None
+    cost: float | None = None
+    estimated: bool = False  # the upstream sent no usage
+    mismatched: bool = False  # its usage does not add up
+
+
+@dataclass(slots=True)
+class Answered:
+    message: dict[str, Any]
+    origin: Origin
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(slots=True)
+class Content:
+    """The blocks of an answer, and what its ending depends on. `size`: bytes of what the model wrote."""
+
+    blocks: list[dict[str, Any]]
+    size: int
+    notes: tuple[Note, ...] = ()
+    has_tools: bool = False
+    truncated: bool = False
+
+
+def to_message(completion: Any, reply: Reply) -> Answered:
+    """Raises the error that a 200 may hold, and UpstreamError for a body that is no chat completion."""
+    if not isinstance(completion, dict):
+        raise UpstreamError("The upstream answered with something that is not a chat completion.")
+    choice = _checked_choice(completion, reply)
+    finish = Finish()
+    finish.note(choice)
+    error = broken_finish(finish)
+    if error is not None:
+        raise error
+    delta = delta_of(choice)
+    content = _plain_content(delta, reply) or _assembled(delta, reply, finish)
+    counts = counts_of(completion)
+    usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, content.size)
+    usage["service_tier"] = to_tier(completion)
+    message = empty_message(reply, usage)
+    message["content"] = content.blocks
+    message |= to_stop(finish, has_tools=content.has_tools, truncated=content.truncated, reply=reply).fields
+    message |= to_extension(finish, completion, reply)
+    return Answered(message, to_origin(completion, counts), content.notes)
+
+
+def _plain_content(delta: dict[str, Any], reply: Reply) -> Content | None:
+    """What `_assembled` makes of an answer that is one text and nothing else, as most are; None for any other.
+
+    The assembly is made for pieces that come in any order; leaving it out saves a third of the conversion.
+    """
+    text = delta.get("content")
+    if not isinstance(text, str) or not text or reply.stop_sequences or delta.get("reasoning_details") is not None:
+        return None
+    for name, value in delta.items():
+        if value and name not in TEXT_FIELDS:
+            return None
+    if reply.think_tags and text.lstrip().startswith("<"):
+        return None
+    size = len(text) if text.isascii() else len(text.encode())
+    return Content([{"type": "text", "text": text, "citations": None}], size)
+
+
+def _assembled(delta: dict[str, Any], reply: Reply, finish: Finish) -> Content:
+    collector = BlockCollector()
+    assembly = Assembly(reply, collector)
+    target = untagged(guarded(assembly, reply, finish), reply)
+    add_pieces(delta, target, finish)
+    target.close()
+    notes = tuple(assembly.notes)
+    return Content(collector.blocks, collector.output_size, notes, assembly.has_tools, assembly.truncated)
+
+
+def to_origin(chunk: dict[str, Any], counts: dict[str, Any] | None) -> Origin:
+    """From an answer or a stream's chunk and its usage, where it has come."""
+    model, provider, generation_id = _text(chunk.get("model")), _text(chunk.get("provider")), _text(chunk.get("id"))
+    if not counts:
+        return Origin(model, provider, generation_id, None, estimated=True)
+    return Origin(model, provider, generation_id, to_cost(counts), mismatched=not adds_up(counts))
+
+
+def _checked_choice(completion: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    choice = first_choice(completion)
+    error = error_in(completion, choice, reply)
+    if error is not None:
+        raise error
+    if choice is None:
+        raise UpstreamError("The upstream's answer holds no choices.")
+    return choice
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,300 @@
+"""An upstream's failure to the error a client sees: by status, by OpenRouter's error_type, and by wording.
+
+Statuses and types follow OpenRouter's own mapping to Anthropic's (OpenRouter docs, errors, 2026-08). What the upstream
+says of the request is kept, since it helps; bodies are never echoed beyond MESSAGE_LIMIT printable characters, and
+nothing that could hold a key or an address of the upstream is.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.dialects.reply import Reply
+from gateway.errors import (
+    BillingProblem,
+    CredentialsRefused,
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    RateLimited,
+    RequestTooLarge,
+    Unauthenticated,
+    UpstreamError,
+    UpstreamTimedOut,
+)
+
+MESSAGE_LIMIT = 512
+# An upstream may send megabytes of anything; what is removed from the part that is read leaves enough to be shown.
+READ_LIMIT = 16 * MESSAGE_LIMIT
+# Longer than a batch waits for anything. What a live client is told is capped again, by web/reply.
+MAX_RETRY_AFTER = 600.0
+
+STATUS_ERRORS: dict[int, type[GatewayError]] = {
+    400: InvalidRequest,
+    401: Unauthenticated,
+    402: BillingProblem,
+    403: PermissionDenied,
+    404: NotFound,
+    408: UpstreamTimedOut,
+    409: UpstreamError,
+    412: InvalidRequest,
+    413: RequestTooLarge,
+    415: InvalidRequest,
+    422: InvalidRequest,
+    425: UpstreamError,
+    429: RateLimited,
+    500: UpstreamError,
+    502: UpstreamError,
+    503: Overloaded,
+    504: UpstreamTimedOut,
+    524: UpstreamTimedOut,
+    529: Overloaded,
+}
+ERROR_TYPES: dict[str, type[GatewayError]] = {
+    "context_length_exceeded": InvalidRequest,
+    "max_tokens_exceeded": InvalidRequest,
+    "token_limit_exceeded": InvalidRequest,
+    "string_too_long": InvalidRequest,
+    "authentication": Unauthenticated,
+    "permission_denied": PermissionDenied,
+    "payment_required": BillingProblem,
+    "rate_limit_exceeded": RateLimited,
+    "provider_overloaded": Overloaded,
+    "invalid_request": InvalidRequest,
+    "invalid_prompt": InvalidRequest,
+    "not_found": NotFound,
+    "precondition_failed": InvalidRequest,
+    "payload_too_large": RequestTooLarge,
+    "unprocessable": InvalidRequest,
+    "content_policy_violation": InvalidRequest,
+    "refusal": InvalidRequest,
+    "server": UpstreamError,
+    "timeout": UpstreamTimedOut,
+}
+TYPE_PREFIXES: tuple[tuple[str, type[GatewayError]], ...] = (
+    ("invalid_image", InvalidRequest),
+    ("image_", InvalidRequest),
+    ("unsupported_image", InvalidRequest),
+)
+
+# Codes of OpenAI's own API and of servers that follow it, where they say more than the status.
+ERROR_CODES: dict[str, type[GatewayError]] = {
+    "insufficient_quota": BillingProblem,
+    "invalid_api_key": Unauthenticated,
+    "model_not_found": NotFound,
+}
+
+# What a context overflow looks like at upstreams, with the two numbers that Claude Code parses out of our wording:
+# OpenAI, OpenRouter, vLLM, xAI; Anthropic; Gemini; llama.cpp; Mistral; anything close to these.
+OVERFLOWS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        r"maximum \w{6,7} length is (?P<limit>\d+).{0,80}?(?:requested|resulted|contains)\D{0,40}(?P<used>\d+)",
+        r"prompt is too long:? (?P<used>\d+) tokens > (?P<limit>\d+)",
+        r"input token count \(?(?P<used>\d+)\)? exceeds the maximum\D{0,60}(?P<limit>\d+)",
+        r"request \(?(?P<used>\d+) tokens\)? exceeds the available context size \(?(?P<limit>\d+)",
+        r"prompt contains (?P<used>\d+) tokens.{0,80}?model with (?P<limit>\d+) maximum context",
+        r"context (?:length|window)\D{0,60}(?P<limit>\d+)\D{1,80}(?P<used>\d+)",
+    )
+)
+OVERFLOW_WORDS = re.compile(
+    r"context[ _](?:length|window|size)|maximum (?:context|prompt)|too many tokens|(?:prompt|input) is too long"
+    r"|input token count",
+    re.IGNORECASE,
+)
+OVERFLOW_TYPE = "context_length_exceeded"
+OVERFLOW_STATUSES = frozenset({400, 413, 422})
+# The same words, but the prompt would fit: it is the answer's limit that is too high.
+ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W? is too large", re.IGNORECASE)
+
+REASONING_WORDS = re.compile(r"signature|thinking block|reasoning_details|encrypted_content", re.IGNORECASE)
+# A schema that nobody there can hold the model to. OpenRouter's router says which filter left no endpoint, not why, and
+# of strict schemas also that a guardrail left none (its ai-sdk-provider, issue 483, 2026-04); then servers that take no
+# `strict`, or the same for all tools only; then what compiles schemas at OpenAI, Anthropic and Azure.
+STRICT_WORDS = re.compile(
+    r"no endpoints (?:found (?:that|matching)|available)|endpoints out of \d+ requested"
+    r"|\bstrict\b|invalid schema for|compiled grammar",
+    re.IGNORECASE,
+)
+# Addresses (URLs, hosts with a port, IPv4), and what looks like a credential: a known prefix and at least one digit.
+# Every repetition has a bound, so that no message takes time.
+UNSAFE = re.compile(
+    r"[a-z][a-z0-9+.-]{0,15}://\S+"
+    r"|\b(?:localhost|[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}):\d{2,5}\b"
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b"
+    r"|\b(?:sk|pk|gsk|xai|hf|key|bearer)[-_ ](?=\S{0,64}\d)[\w.*-]{8,}"
+    r"|\b(?:AIza|AKIA)[\w-]{16,}",
+    re.IGNORECASE,
+)
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
+TYPE_LIMIT = 64
+MAX_ALTERNATIVES = 3
+# OpenRouter says 400 to a model that it does not have.
+UNKNOWN_MODEL = re.compile(r"is not a valid model id", re.IGNORECASE)
+REFUSED = "The upstream refused the request."
+FAILED = "The upstream failed, and did not say why."
+MODEL_NAME = re.compile(r"~?[\w.-]{1,64}(?:/[\w.-]{1,64})?(?::[\w-]{1,32})?", re.ASCII)
+
+
+def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
+    """The error of an answer whose status is not 2xx."""
+    return _to_error(status, _fields_of(body), retry_after_of(headers), reply)
+
+
+def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, reply: Reply) -> GatewayError | None:
+    """The error that a 200 may hold: beside its choices, in the first of them, or (vLLM) instead of everything."""
+    details = answer.get("error") or (choice or {}).get("error")
+    if not details and answer.get("object") == "error":
+        details = answer
+    return to_embedded_error(details, reply) if details else None
+
+
+def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
+    """The error inside a 200, of a JSON body or a chunk. Its code may be a number, a string, or missing."""
+    fields = details if isinstance(details, dict) else {"message": str(details)}
+    codes = [str(fields.get(name)) for name in ("code", "http_status", "status_code")]
+    untold = 400 if fields.get("type") == "invalid_request_error" else 502
+    status = next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code, re.ASCII)), untold)
+    return _to_error(status, fields, None, reply)
+
+
+def rejects_reasoning(error: GatewayError) -> bool:
+    """Whether the upstream refused replayed reasoning, which can be left out, and not the request as such."""
+    return isinstance(error, InvalidRequest) and REASONING_WORDS.search(error.message) is not None
+
+
+def rejects_strict(error: GatewayError) -> bool:
+    """Whether the upstream refused, or may have refused, schemas because they are to be kept strictly."""
+    return isinstance(error, InvalidRequest | NotFound | Overloaded) and STRICT_WORDS.search(error.message) is not None
+
+
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
+    """Seconds from `retry-after`; a date is not read, since only the sender's clock could tell what it means."""
+    value = headers.get("retry-after", "").strip()
+    return min(float(value), MAX_RETRY_AFTER) if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value, re.ASCII) else None
+
+
+def _to_error(status: int, fields: Mapping[str, Any], retry_after: float | None, reply: Reply) -> GatewayError:
+    metadata = _mapping(fields.get("metadata"))
+    error_type = _error_type(fields, metadata)
+    message = _message_of(fields, metadata)
+    if _is_overflow(status, error_type, message):
+        return InvalidRequest(_overflow_wording(message, reply), should_retry=False)
+    kind = _error_class(status, error_type)
+    if kind is InvalidRequest and UNKNOWN_MODEL.search(message):
+        kind = NotFound
+    if kind in (Unauthenticated, BillingProblem):
+        return _account_error(kind)
+    availability = _mapping(fields.get("availability"))
+    wait, retryable = availability.get("retry_after"), availability.get("retryable")
+    if retry_after is None and isinstance(wait, int | float) and wait >= 0:
+        retry_after = min(float(wait), MAX_RETRY_AFTER)
+    return kind(
+        (message or (REFUSED if 400 <= status < 500 else FAILED)) + _alternatives(availability.get("fallback_models")),
+        retry_after=retry_after,
+        should_retry=retryable if isinstance(retryable, bool) else None,
+        details={"upstream_error_type": error_type} if error_type else None,
+    )
+
+
+def _alternatives(models: Any) -> str:
+    """The models that OpenRouter says would answer instead, for whoever reads the message."""
+    names = [name for name in models if isinstance(name, str)] if isinstance(models, list) else []
+    known = [name for name in names if MODEL_NAME.fullmatch(name)][:MAX_ALTERNATIVES]
+    return f" (available instead: {', '.join(known)})" if known else ""
+
+
+def _error_type(fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """OpenRouter's `error_type`, or a word that other servers put into `code`, as far as it is known."""
+    words = [word for word in (fields.get("error_type"), metadata.get("error_type")) if isinstance(word, str)]
+    code = fields.get("code")
+    if isinstance(code, str) and _class_of_type(code) is not None:
+        words.append(code)
+    return words[0][:TYPE_LIMIT] if words else ""
+
+
+def _error_class(status: int, error_type: str) -> type[GatewayError]:
+    by_type = _class_of_type(error_type)
+    if by_type is not None:
+        return by_type
+    if status in STATUS_ERRORS:
+        return STATUS_ERRORS[status]
+    return InvalidRequest if 400 <= status < 500 else UpstreamError
+
+
+def _class_of_type(error_type: str) -> type[GatewayError] | None:
+    by_prefix = next((kind for prefix, kind in TYPE_PREFIXES if error_type.startswith(prefix)), None)
+    return ERROR_TYPES.get(error_type) or ERROR_CODES.get(error_type) or by_prefix
+
+
+def _account_error(kind: type[GatewayError]) -> GatewayError:
+    """The operator's own account was refused: the client's key is not at fault, and retrying cannot help it."""
+    if kind is BillingProblem:
+        return BillingProblem("The gateway's account at the upstream has no credit left.", should_retry=False)
+    return CredentialsRefused("The upstream refused the gateway's own credentials.", should_retry=False)
+
+
+def _is_overflow(status: int, error_type: str, message: str) -> bool:
+    if error_type == OVERFLOW_TYPE:
+        return True
+    worded = status in OVERFLOW_STATUSES and OVERFLOW_WORDS.search(message) is not None
+    return worded and ANSWER_TOO_LONG.search(message) is None
+
+
+def _overflow_wording(message: str, reply: Reply) -> str:
+    """Claude Code compacts when it reads these words, by as much as the two numbers differ if there are any (2.1.197).
+
+    Where the upstream does not say them they are ours, if they can be true: an estimate above the model's context.
+    """
+    for pattern in OVERFLOWS:
+        found = pattern.search(message)
+        if found is not None and int(found["used"]) > int(found["limit"]):
+            return f"prompt is too long: {found['used']} tokens > {found['limit']} maximum"
+    limit = reply.context_length
+    if limit is not None and reply.input_estimate > limit:
+        return f"prompt is too long: {reply.input_estimate} tokens > {limit} maximum"
+    return "prompt is too long: it does not fit into the context of this model"
+
+
+def _fields_of(body: bytes) -> Mapping[str, Any]:
+    """The error's own fields, from `{"error": {…}}`, `{"error": "…"}`, the bare fields, or a list of these (Gemini)."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    if isinstance(parsed, list) and parsed:
+        parsed = parsed[0]
+    if not isinstance(parsed, dict):
+        return {}
+    error = parsed.get("error") or parsed
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def _message_of(fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """The upstream's words, and the provider's behind it where OpenRouter passes them on."""
+    message = fields.get("message") or fields.get("detail")
+    if isinstance(message, list):
+        message = "; ".join([_fault_of(entry) for entry in message if isinstance(entry, dict)])
+    message = message if isinstance(message, str) else ""
+    raw = metadata.get("raw")
+    if isinstance(raw, str) and raw not in message:
+        message = f"{message}: {raw}" if message else raw
+    reasons = metadata.get("reasons")
+    if isinstance(reasons, list) and reasons:
+        message = f"{message} ({', '.join([str(reason) for reason in reasons])})"
+    return UNSAFE.sub("[removed]", UNPRINTABLE.sub(" ", message[:READ_LIMIT]))[:MESSAGE_LIMIT]
+
+
+def _fault_of(entry: dict[str, Any]) -> str:
+    """One of FastAPI's faults: where, and what."""
+    place = entry.get("loc")
+    where = ".".join(map(str, place)) if isinstance(place, list) else ""
+    return f"{where}: {entry.get('msg')}" if where else str(entry.get("msg"))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

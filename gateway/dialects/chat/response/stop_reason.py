@@ -1,0 +1,157 @@
+"""Why a message ended: from an upstream's finish reasons to Anthropic's stop reasons.
+
+A table, read top down; the first signal that applies decides. A tool call ends in `tool_use` whatever the upstream
+says, since clients act on the stop reason, not on the content.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.dialects.reply import Reply
+from gateway.errors import GatewayError, UpstreamError
+
+# As many tokens as the longest answers have; each may bring twenty alternatives, all kept until the end of a stream.
+MAX_LOGPROBS = 131_072
+
+
+@dataclass(slots=True)
+class Finish:
+    """What an upstream has said of the end so far; later words fill gaps, and never erase earlier ones."""
+
+    reason: str | None = None
+    native: str | None = None
+    refusal: str | None = None
+    stop_details: dict[str, Any] | None = None
+    matched: str | None = None  # the stop sequence that the gateway itself found
+    stopped_at: str | None = None  # the stop sequence that the upstream says it found: vLLM, SGLang
+    logprobs: dict[str, list[Any]] | None = None
+    said: bool = False  # whether a finish reason has come at all
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has all of its message, so that the upstream may go without another word."""
+        return self.said or self.matched is not None
+
+    def note(self, choice: dict[str, Any]) -> None:
+        """Take what one choice of a chunk (or of a whole answer) says."""
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self.reason = reason
+            self.said = True
+            self.stopped_at = _string(choice.get("stop_reason")) or _string(choice.get("matched_stop"))
+        native = choice.get("native_finish_reason")
+        if isinstance(native, str) and native:
+            self.native = native
+        details = choice.get("stop_details")
+        if isinstance(details, dict):
+            self.stop_details = details
+        logprobs = choice.get("logprobs")
+        if logprobs:
+            self._add_logprobs(logprobs)
+
+    def _add_logprobs(self, logprobs: Any) -> None:
+        """Lists of tokens, `content` and `refusal`, which a stream brings in pieces."""
+        kept = self.logprobs = self.logprobs or {}
+        for name, tokens in logprobs.items() if isinstance(logprobs, dict) else ():
+            if isinstance(tokens, list):
+                known = kept.setdefault(name, [])
+                known += tokens[: MAX_LOGPROBS - len(known)]
+
+
+def to_extension(finish: Finish, chunk: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
+    """What a message says beyond Anthropic's fields, because the client asked for it. `chunk`: an answer, or the last
+    piece of a stream."""
+    fields: dict[str, Any] = {"logprobs": finish.logprobs} if finish.logprobs else {}
+    fingerprint = chunk.get("system_fingerprint") if reply.is_seeded else None
+    if fingerprint and isinstance(fingerprint, str):
+        fields["system_fingerprint"] = fingerprint
+    return fields
+
+
+@dataclass(slots=True)
+class Stop:
+    reason: str
+    sequence: str | None = None
+    details: dict[str, Any] | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Under the names they have in a message."""
+        return {"stop_reason": self.reason, "stop_sequence": self.sequence, "stop_details": self.details}
+
+
+REFUSALS = frozenset(
+    {
+        "refusal",
+        "content_filter",
+        "content_filtered",
+        "SAFETY",
+        "PROHIBITED_CONTENT",
+        "BLOCKLIST",
+        "SPII",
+        "RECITATION",
+        "IMAGE_SAFETY",
+        "guardrail_intervened",
+    }
+)
+STOP_REASONS: dict[str | None, str] = {
+    "model_context_window_exceeded": "model_context_window_exceeded",
+    "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "MAX_TOKENS": "max_tokens",
+    "stop_sequence": "stop_sequence",
+    "pause_turn": "pause_turn",
+    "compaction": "compaction",
+}
+# Where the reason and the native reason mean two things, the first of these; anything else is `end_turn`.
+PRECEDENCE = ("max_tokens", "stop_sequence", "pause_turn", "compaction")
+BROKEN_CALLS = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
+
+
+def to_stop(finish: Finish, *, has_tools: bool, truncated: bool, reply: Reply) -> Stop:
+    """The stop reason by the table; `refusal` carries details where the upstream gives any.
+
+    A tool call whose arguments were cut off at the token limit ends in `max_tokens`: nobody should act on half a call.
+    A finish of `tool_calls` without any call is an `end_turn`: clients wait for ever on `tool_use` without a block.
+    Where the gateway found a stop sequence, whatever ended the upstream's answer came after the end of ours.
+    """
+    if finish.refusal is None and finish.matched is not None and not has_tools:
+        return Stop("stop_sequence", sequence=finish.matched)
+    if finish.refusal is not None or finish.native in REFUSALS or finish.reason in REFUSALS:
+        return Stop("refusal", details=_refusal_details(finish))
+    if finish.stopped_at in reply.sent_stop_sequences and not has_tools:
+        return Stop("stop_sequence", sequence=finish.stopped_at)
+    meant = (STOP_REASONS.get(finish.native), STOP_REASONS.get(finish.reason))
+    if "model_context_window_exceeded" in meant:
+        return Stop("model_context_window_exceeded")
+    if has_tools:
+        return Stop("max_tokens" if truncated and "max_tokens" in meant else "tool_use")
+    if meant == (None, None):
+        return Stop("end_turn")
+    reason = next(reason for reason in PRECEDENCE if reason in meant)
+    sent = reply.sent_stop_sequences
+    return Stop(reason, sequence=sent[0] if reason == "stop_sequence" and len(sent) == 1 else None)
+
+
+def broken_finish(finish: Finish) -> GatewayError | None:
+    """The error that a finish reason stands for: an answer that broke off is never an end of turn."""
+    if finish.native in BROKEN_CALLS:
+        return UpstreamError("The model produced a malformed tool call; trying again may help.")
+    if finish.reason == "error":
+        return UpstreamError("The upstream failed while it was answering.")
+    return None
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _refusal_details(finish: Finish) -> dict[str, Any]:
+    given = finish.stop_details or {}
+    category, explanation = given.get("category"), given.get("explanation")
+    return {
+        "type": "refusal",
+        "category": category if isinstance(category, str) else None,
+        "explanation": explanation if isinstance(explanation, str) and explanation else finish.refusal,
+    }

@@ -1,0 +1,262 @@
+"""The stream core: bytes of an upstream's event stream in, bytes of a Messages event stream out.
+
+`MessageStream` is pure and complete in itself: no clock, no socket. One network read becomes one `feed`, whose result
+is one write. It does not write `error` events by itself: on a failure it stops, sets `failure`, and leaves to its
+caller whether to try again (nothing shown yet: `started` is False) or to end the client's stream with an error event.
+
+A delta that only differs from the one before it in its string is not parsed at all but spliced (`splice`), which more
+than halves the cost of a delta; everything else goes the full way through `pieces` and `assembly`.
+
+Once the gateway itself has found a stop sequence the answer is over, and so is the stream (`abandoned`): the upstream
+would go on to its own end, at somebody's cost and with the client waiting. What it would have said of usage is then an
+estimate.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gateway.dialects.chat.response.assembly import Assembly
+from gateway.dialects.chat.response.chunks import ChunkDecoder
+from gateway.dialects.chat.response.convert import Origin, to_origin
+from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice
+from gateway.dialects.chat.response.errors import error_in
+from gateway.dialects.chat.response.fast_path import Splice, derive_splice
+from gateway.dialects.chat.response.stop_reason import Finish, Stop, broken_finish, to_extension, to_stop
+from gateway.dialects.chat.response.stop_sequences import guarded
+from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
+from gateway.dialects.chat.response.usage import counts_of, estimated_usage, to_tier, to_usage
+from gateway.dialects.reply import Reply, empty_message
+from gateway.errors import GatewayError, UpstreamError
+from gateway.messages import events
+from gateway.messages.notes import Note
+from gateway.messages.usage import to_delta_usage
+from gateway.sse import EventParser
+
+# Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
+MAX_MISSES = 8
+# Who answers, at which tier, and from which system.
+LASTING = ("id", "model", "provider", "service_tier", "system_fingerprint")
+CUT = "The upstream closed the connection before the end of its answer."
+
+
+class EventWriter:
+    """The assembly's writer for streams: appends events to `out`, which the stream empties after each read."""
+
+    __slots__ = ("out", "output_size")
+
+    def __init__(self) -> None:
+        self.out: list[bytes] = []
+        self.output_size = 0  # bytes of text, thinking and arguments
+
+    def start(self, index: int, block: dict[str, Any]) -> None:
+        self.out.append(events.block_start(index, block))
+
+    def delta(self, index: int, kind: bytes, text: str) -> None:
+        self.out.append(events.delta(index, kind, text))
+        if kind != events.SIGNATURE:
+            self.output_size += len(text.encode())
+
+    def cite(self, index: int, citation: dict[str, Any]) -> None:
+        self.out.append(events.citation_delta(index, citation))
+
+    def stop(self, index: int) -> None:
+        self.out.append(events.block_stop(index))
+
+
+class MessageStream:
+    """One answer's way through the gateway. `opened` says that an earlier attempt already sent message_start."""
+
+    __slots__ = (
+        "_assembly", "_at_event", "_counts", "_decoder", "_finish", "_first_chunk", "_last_chunk", "_misses", "_opened",
+        "_parser", "_reply", "_splice", "_target", "_writer", "abandoned", "done", "failure", "started", "stop",
+    )  # fmt: skip
+
+    def __init__(self, reply: Reply, *, opened: bool = False) -> None:
+        self._reply = reply
+        self._opened = opened
+        self._parser = EventParser()
+        self._decoder = ChunkDecoder()
+        self._writer = EventWriter()
+        self._assembly = Assembly(reply, self._writer)
+        self._finish = Finish()
+        self._target = untagged(guarded(self._assembly, reply, self._finish), reply)
+        self._counts: dict[str, Any] | None = None
+        self._first_chunk: dict[str, Any] = {}
+        self._last_chunk: dict[str, Any] = {}
+        self._splice: Splice | None = None
+        self._at_event = False  # whether the next piece begins where an event does
+        self._misses = 0  # splices in a row that never applied
+        self.failure: GatewayError | None = None
+        self.stop: Stop | None = None
+        self.started = False  # whether the client has been shown any content
+        self.done = False
+        self.abandoned = False  # whether it was done before the upstream was: what still comes is of no use
+
+    @property
+    def opened(self) -> bool:
+        return self._opened
+
+    @property
+    def origin(self) -> Origin:
+        return to_origin(self._last_chunk, self._counts)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        return tuple(self._assembly.notes)
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The upstream's count, or an estimate from bytes where it has given none (`origin.estimated`)."""
+        if self._counts:
+            usage = to_usage(self._counts, self._reply)
+        else:
+            usage = estimated_usage(self._reply.input_estimate, self._writer.output_size)
+        return {**usage, "service_tier": to_tier(self._last_chunk)}
+
+    def open(self) -> bytes:
+        """message_start and a ping, for a client that has waited long enough for a sign of life."""
+        return self._message_start() + events.PING
+
+    def feed(self, piece: bytes) -> bytes:
+        """Convert one network read. Never raises: a failure is in `failure`, what was whole before it is returned."""
+        if self.failure is not None or self.done:
+            return b""
+        try:
+            self._read(piece)
+        except GatewayError as error:
+            self.failure = error
+        return self._take()
+
+    def end(self) -> bytes:
+        """The upstream's stream is over. Without a finish reason or `[DONE]` that is a failure, never a silent end."""
+        return self._guarded(self._read_end)
+
+    def fail(self, error: GatewayError) -> bytes:
+        """The transport failed. If the answer was already whole, only its end is missing, and the client gets that."""
+        if self._finish.is_over:
+            return self._guarded(self._complete)
+        if not self.done:
+            self.failure = self.failure or error
+        return b""
+
+    def _guarded(self, step: Callable[[], None]) -> bytes:
+        if self.failure is not None or self.done:
+            return b""
+        try:
+            step()
+        except GatewayError as error:
+            self.failure = error
+        return self._take()
+
+    def _take(self) -> bytes:
+        out = self._writer.out
+        if not out:
+            return b""
+        self.started = True
+        self._writer.out = []
+        told = out[0] if len(out) == 1 else b"".join(out)
+        return told if self._opened else self._message_start() + told
+
+    def _message_start(self) -> bytes:
+        if self._opened:
+            return b""
+        self._opened = True
+        usage = {**estimated_usage(self._reply.input_estimate), "service_tier": to_tier(self._first_chunk)}
+        return events.message_start(empty_message(self._reply, usage))
+
+    def _read(self, piece: bytes) -> None:
+        if self._splice is not None and self._at_event and self._splice.apply_event(piece, self._writer):
+            self._misses = 0
+            return
+        payloads, index = self._parser.feed(piece), 0
+        while index < len(payloads):
+            if self._splice is not None:
+                begun = index
+                index = self._splice.apply(payloads, index, self._writer)
+                if index > begun:
+                    self._misses = 0
+                    continue
+            self._take_payload(payloads[index])
+            index += 1
+            if self._finish.matched is not None and not self.done:
+                self._complete()
+                self.abandoned = True
+            if self.done:
+                return
+        self._at_event = self._parser.is_between_events
+
+    def _read_end(self) -> None:
+        for payload in self._parser.finish():
+            self._take_rest(payload)
+        if not self.done:
+            if not self._finish.is_over:
+                raise UpstreamError(CUT)
+            self._complete()
+
+    def _take_rest(self, payload: bytes) -> None:
+        """An event without its end: it counts if only the blank line is missing, and was never sent if more is."""
+        if payload == b"[DONE]":
+            self._complete()
+            return
+        try:
+            chunk = self._decoder.decode(payload)
+        except UpstreamError:
+            return
+        self._take_chunk(chunk)
+
+    def _take_payload(self, payload: bytes) -> None:
+        """The full way; a delta that only lengthened the open block shows the short way for those after it."""
+        splice, self._splice = self._splice, None
+        if payload == b"[DONE]":
+            self._complete()
+            return
+        before = self._assembly.open
+        delta = self._take_chunk(self._decoder.decode(payload))
+        if delta and before is not None and before is self._assembly.open and self._target is self._assembly:
+            self._splice = self._next_splice(splice, payload, delta)
+
+    def _next_splice(self, splice: Splice | None, payload: bytes, delta: dict[str, Any]) -> Splice | None:
+        if splice is not None:
+            if splice.fits(payload):
+                return splice if self._decoder.is_whole else None
+            self._misses += 1
+        return derive_splice(payload, delta, self._assembly) if self._misses < MAX_MISSES else None
+
+    def _take_chunk(self, chunk: dict[str, Any]) -> dict[str, Any]:
+        """Take all that a chunk says; return its delta."""
+        choice = first_choice(chunk)
+        error = error_in(chunk, choice, self._reply)
+        if error is not None:
+            raise error
+        self._counts = counts_of(chunk) or self._counts
+        if not self._last_chunk:
+            self._first_chunk = self._last_chunk = _lasting(chunk)
+        elif "model" in chunk:  # a closing usage chunk may come without
+            self._last_chunk = _lasting(chunk)
+        if choice is None:
+            return {}
+        self._finish.note(choice)
+        error = broken_finish(self._finish)
+        if error is not None:
+            raise error
+        delta = delta_of(choice)
+        add_pieces(delta, self._target, self._finish)
+        if isinstance(self._target, ThinkTags) and self._target.is_over:
+            self._target = self._target.inner
+        return delta
+
+    def _complete(self) -> None:
+        """Close every block and write the end: the stop reason, the exact usage, message_stop."""
+        self._target.close()
+        assembly = self._assembly
+        self.stop = to_stop(self._finish, has_tools=assembly.has_tools, truncated=assembly.truncated, reply=self._reply)
+        extension = to_extension(self._finish, self._last_chunk, self._reply)
+        fields = {**self.stop.fields, "container": None, **extension}
+        usage = to_delta_usage(self.usage, self.origin.cost)
+        self._writer.out += (events.message_delta(fields, usage), events.MESSAGE_STOP)
+        self.done = True
+
+
+def _lasting(chunk: dict[str, Any]) -> dict[str, Any]:
+    """What is asked of a chunk once its delta has been taken: it is kept as long as the stream lasts."""
+    return {name: chunk[name] for name in LASTING if name in chunk}

@@ -1,0 +1,110 @@
+"""Thinking that a model writes into its text: `<think>…</think>` at the very beginning of an answer.
+
+Servers that run open models without a reasoning parser send it so. Only the beginning counts: the same tag later on is
+text that talks about the tag. What could still become the tag is held back.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from typing import Any
+
+from gateway.dialects.chat.response.delta import PieceTarget
+from gateway.dialects.chat.response.stop_sequences import overlap
+from gateway.dialects.reply import Reply
+from gateway.schemas.openai import ReasoningEntry
+
+OPENING = "<think>"
+CLOSING = "</think>"
+
+
+def untagged(target: PieceTarget, reply: Reply) -> PieceTarget:
+    """The target itself where the upstream takes thinking apart by itself, as OpenRouter does."""
+    return ThinkTags(target) if reply.think_tags else target
+
+
+class Place(Enum):
+    START = auto()
+    INSIDE = auto()
+    GAP = auto()  # white space between the closing tag and the text
+    AFTER = auto()
+
+
+class ThinkTags:
+    """Stands in front of a target and turns a leading tag's content into thinking. `is_over`: it changes no more."""
+
+    __slots__ = ("_held", "_place", "inner")
+
+    def __init__(self, inner: PieceTarget) -> None:
+        self.inner = inner
+        self._place = Place.START
+        self._held = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self._place is Place.AFTER
+
+    def add_text(self, text: str) -> None:
+        if self._place is Place.AFTER:
+            self.inner.add_text(text)
+            return
+        self._held += text
+        if self._place is Place.START:
+            self._look_for_opening()
+        if self._place is Place.INSIDE:
+            self._look_for_closing()
+        if self._place is Place.GAP:
+            self._held = self._held.lstrip()
+            if self._held:
+                self._release()
+
+    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
+        if text or entries:
+            self._release()
+        self.inner.add_thinking(text, entries)
+
+    def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
+        self._release()
+        self.inner.add_tool(index, call_id, name, fragment)
+
+    def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+        self.inner.add_annotations(annotations)
+
+    def add_image(self, block: dict[str, Any]) -> None:
+        self._release()
+        self.inner.add_image(block)
+
+    def lose(self, what: str) -> None:
+        self.inner.lose(what)
+
+    def close(self) -> None:
+        self._release()
+        self.inner.close()
+
+    def _look_for_opening(self) -> None:
+        text = self._held.lstrip()
+        if text.startswith(OPENING):
+            self._place = Place.INSIDE
+            self._held = text[len(OPENING) :]
+        elif not OPENING.startswith(text):
+            self._release()
+
+    def _look_for_closing(self) -> None:
+        thinking, closing, text = self._held.partition(CLOSING)
+        if closing:
+            if thinking:
+                self.inner.add_thinking(thinking, ())
+            self._held, self._place = text, Place.GAP
+            return
+        keep = overlap(thinking, CLOSING)
+        passed, self._held = thinking[: len(thinking) - keep], thinking[len(thinking) - keep :]
+        if passed:
+            self.inner.add_thinking(passed, ())
+
+    def _release(self) -> None:
+        """Hand on what is held, as what it is, and watch no longer."""
+        held, place = self._held, self._place
+        self._held, self._place = "", Place.AFTER
+        if held and place is Place.INSIDE:
+            self.inner.add_thinking(held, ())
+        elif held:
+            self.inner.add_text(held)

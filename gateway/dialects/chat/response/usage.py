@@ -1,0 +1,109 @@
+"""Token usage and cost, from an upstream's terms into Anthropic's.
+
+An upstream counts cached and cache-written tokens inside `prompt_tokens` (OpenRouter docs and OpenAI's guide; checked
+live by aplisay/llm-agent #345); Anthropic's `input_tokens` excludes both, so they are subtracted and clamped at zero.
+Passing them through instead doubles Claude Code's context meter.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from gateway.dialects.reply import Reply
+from gateway.messages.tokens.estimate import to_tokens
+from gateway.messages.usage import STANDARD
+
+TIERS = {"default": STANDARD, "auto": STANDARD}
+
+
+def estimated_usage(input_tokens: int, output_size: int = 0) -> dict[str, Any]:
+    """What is said of tokens before, or instead of, an upstream's own count; `output_size` is in bytes."""
+    return _usage(input_tokens, 0, 0, to_tokens(output_size), "5m")
+
+
+def counts_of(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The upstream's own count, where an answer or a chunk brings one."""
+    counts = answer.get("usage")
+    return counts if isinstance(counts, dict) and counts else None
+
+
+def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
+    """Anthropic's `usage` of a chat answer's `usage`; unknown or broken figures count as zero."""
+    prompt_details = _mapping(counts.get("prompt_tokens_details"))
+    cached = _count(prompt_details.get("cached_tokens", counts.get("prompt_cache_hit_tokens")))
+    written = _count(prompt_details.get("cache_write_tokens"))
+    prompt, output = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
+    uncached = prompt - cached - written
+    usage = _usage(uncached if uncached > 0 else 0, written, cached, output, reply.cache_ttl)
+    details = counts.get("completion_tokens_details")
+    if details and (thinking := _count(_mapping(details).get("reasoning_tokens"))):
+        usage["output_tokens_details"] = {"thinking_tokens": min(thinking, output)}
+    server_tools = counts.get("server_tool_use_details") or counts.get("server_tool_use")
+    if server_tools and (searches := _count(_mapping(server_tools).get("web_search_requests"))):
+        usage["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
+    return usage
+
+
+def to_tier(answer: Mapping[str, Any]) -> str:
+    """The service tier that an answer or a chunk says it had, in Anthropic's words where there are any."""
+    tier = answer.get("service_tier")
+    return TIERS.get(tier, tier) if isinstance(tier, str) and tier else STANDARD
+
+
+def adds_up(counts: Mapping[str, Any]) -> bool:
+    """Whether prompt and completion come to the total; they do not where an upstream counts parts in neither."""
+    total = counts.get("total_tokens")
+    return not total or total == _count(counts.get("prompt_tokens")) + _count(counts.get("completion_tokens"))
+
+
+def to_cost(counts: Mapping[str, Any]) -> float | None:
+    """US dollars, as OpenRouter reports them with every answer; None from upstreams that do not."""
+    cost = counts.get("cost")
+    return float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) and cost >= 0 else None
+
+
+def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:
+    """The TTL of the cache entries that a request writes: an upstream counts written tokens, but not by TTL.
+
+    The first mark decides, since no 1h may come after a 5m (`validation.breakpoints`).
+    """
+    for block in _markable(request):
+        mark = block.get("cache_control")
+        if mark is not None:
+            return "1h" if mark.get("ttl") == "1h" else "5m"
+    return "5m"
+
+
+def _markable(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Whatever may have a mark, in the order of the prompt."""
+    tools, system = request.get("tools"), request.get("system")
+    if tools:
+        yield from tools
+    if isinstance(system, list):
+        yield from system
+    for message in request.get("messages") or ():
+        content = message.get("content")
+        if isinstance(content, list):
+            yield from content
+    yield request
+
+
+def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> dict[str, Any]:
+    return {
+        "input_tokens": uncached,
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": cached,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": written if ttl == "5m" else 0,
+            "ephemeral_1h_input_tokens": written if ttl == "1h" else 0,
+        },
+        "output_tokens": output,
+        "service_tier": STANDARD,
+    }
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and value > 0 else 0
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,57 @@
+"""What the answer half of a conversion must know of its request: one value, made before the upstream is called."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gateway.access.keyring import Keyring
+
+
+@dataclass(slots=True)
+class Reply:
+    """`model` is what the client asked for and reads back; `upstream_model` is what answers. `tool_names` restores
+    names that were changed for the upstream, `toolsets` the toolset a name belongs to. `input_estimate` (tokens)
+    stands in message_start until the upstream tells the truth at its end. `cache_ttl` says to which TTL written
+    cache tokens belong. `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
+    `shows_images`: the client asked for images. `is_seeded`: it sent a seed, and wants to know what answered it.
+    `think_tags`: the upstream may leave `<think>` in the text.
+    `context_length`: the tokens that the model reads at most, where they are known.
+    `applied_edits`: what the gateway did for the request's `context_management`; None when it asked for nothing.
+    """
+
+    message_id: str
+    request_id: str
+    model: str
+    upstream_model: str
+    keyring: Keyring
+    input_estimate: int = 1
+    tool_names: Mapping[str, str] = field(default_factory=dict)
+    toolsets: Mapping[str, str] = field(default_factory=dict)
+    show_thinking: bool = True
+    shows_images: bool = False
+    is_seeded: bool = False
+    cache_ttl: Literal["5m", "1h"] = "5m"
+    stop_sequences: tuple[str, ...] = ()
+    sent_stop_sequences: tuple[str, ...] = ()
+    think_tags: bool = False
+    context_length: int | None = None
+    applied_edits: tuple[dict[str, Any], ...] | None = None
+
+
+def empty_message(reply: Reply, usage: Mapping[str, Any]) -> dict[str, Any]:
+    """A message before its content: what message_start carries, and what a JSON answer is filled into."""
+    message: dict[str, Any] = {
+        "id": reply.message_id,
+        "type": "message",
+        "role": "assistant",
+        "model": reply.model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "stop_details": None,
+        "container": None,
+        "usage": usage,
+    }
+    if reply.applied_edits is not None:
+        message["context_management"] = {"applied_edits": list(reply.applied_edits)}
+    return message

@@ -1,0 +1,388 @@
+"""The exchange behind the prompt cache: one stored answer, or one call that all equal requests share.
+
+`ask` either finds the answer (a `Hit`) or joins a flight (`Shared`). In a process, equal requests share a flight, and
+its stream as it arrives. Over several front ends, the one that takes the lock in Redis asks the upstream, and the
+others wait for the entry that it stores: streams, too, are replayed there when they have ended. So an answer that
+breaks off because its front end has died was never half shown elsewhere, nothing but whole answers passes through
+Redis, and a follower costs a look every quarter of a second instead of a message for each delta.
+
+Redis is never needed. Where it is away, requests are answered as without a cache, and equal ones of a process still
+share their call.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from types import TracebackType
+from typing import Any, Final, Self
+
+import structlog
+
+from gateway.cache.client import CacheAway
+from gateway.cache.entry import Entry
+from gateway.cache.key import fingerprint
+from gateway.cache.policy import CachePolicy, Demand, is_storable
+from gateway.cache.store import CacheStore, Lock, Place, to_tag
+from gateway.context import Context
+from gateway.dialects.chat.response.convert import Origin
+from gateway.errors import GatewayError, InternalError, UpstreamError
+from gateway.exchange.exchange import CLIENT_GONE, Exchange, Plan, Prompt, note_error
+from gateway.exchange.flight import Flight, Follower, Landed
+from gateway.exchange.sink import Sink
+from gateway.ids import message_id
+from gateway.messages import events
+from gateway.messages.validation.depth import check_depth
+from gateway.process.tasks import background, describe, end
+from gateway.telemetry.metrics import count_saved
+from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.routing import Route
+
+log = structlog.get_logger()
+
+# How often whoever waits for another front end looks whether it is done.
+FIRST_LOOK: Final = 0.02
+LAST_LOOK: Final = 0.25
+BARREN: Final = b"-"
+# Reading back a stream of so many bytes takes over 3 ms, and is left to a thread.
+INLINE_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An answer that was there; its reply has an id of its own. `age`: seconds."""
+
+    entry: Entry
+    age: int
+    fingerprint: str
+    route: Route
+    message_id: str
+
+    def to_json(self) -> bytes:
+        return self.entry.to_json(self.message_id, self.route.requested)
+
+    def to_message(self) -> dict[str, Any]:
+        return self.entry.to_message(self.message_id, self.route.requested)
+
+    async def stream(self, sink: Sink) -> None:
+        told = self.entry.to_events(self.message_id, self.route.requested)
+        sink.write(events.without_start(told) if sink.committed else told)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a flight is for. `locks`: other front ends are to know of it. `budget`: seconds left to wait for Redis."""
+
+    place: Place
+    demand: Demand
+    locks: bool
+    budget: float
+
+
+@dataclass(slots=True)
+class Shared:
+    """A request that follows a flight, for as long as the context lasts."""
+
+    cache: "CachedExchange"
+    plan: Plan
+    flight: Flight
+    follower: Follower
+    fingerprint: str
+    begun: float
+    _reported: bool = False
+
+    @property
+    def calls(self) -> bool:
+        """Whether the upstream was called for this very request, and so is paid for by it."""
+        return self._reported or self.flight.speaker is self.follower
+
+    async def answer(self) -> Entry:
+        """Raises GatewayError, as `Exchange.answer`."""
+        entry = await self._follow()
+        if isinstance(entry, Entry):
+            return entry
+        self._reported = True  # by the exchange
+        answered = await self.cache.exchange.answer(self.plan)
+        return Entry.of(answered.message, answered.origin, self.cache.store.now(), tuple(self.plan.record.notes))
+
+    async def stream(self, sink: Sink) -> None:
+        """Raises GatewayError only while the sink is not committed."""
+        self.follower.attach(sink)
+        landed = await self._follow()
+        if not self.follower.finish(landed):
+            self.follower.detach()
+            self._reported = True
+            await self.cache.exchange.stream(self.plan, sink)
+
+    async def _follow(self) -> Landed:
+        return await self.flight.follow(self.follower, self.cache.exchange.pace.ping_after)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        calls, record = self.calls, self.plan.record
+        self.cache.leave(self.flight, self.follower)
+        if calls:
+            return
+        if isinstance(error, GatewayError):
+            note_error(record, error)
+        elif isinstance(error, asyncio.CancelledError):
+            record.status, record.error_type = CLIENT_GONE, "client_gone"
+        elif error is None and self.flight.landed.done() and isinstance(entry := self.flight.landed.result(), Entry):
+            count_saved(entry.facts.input_tokens, entry.facts.output_tokens)
+        record.duration_seconds = self.cache.clock() - self.begun
+        self.cache.exchange.report(record)
+
+
+@dataclass(slots=True)
+class CachedExchange:
+    """The cache of a front end. Run `store.run` beside it, and close it when no request is left."""
+
+    exchange: Exchange
+    store: CacheStore
+    policy: CachePolicy
+    secret: bytes = field(repr=False)
+    clock: Callable[[], float] = time.monotonic
+    _flights: dict[str, Flight] = field(default_factory=dict)
+    _tasks: dict["asyncio.Task[None]", Flight] = field(default_factory=dict)
+
+    def demand(self, header: str | None, context: Context, prompt: Prompt) -> Demand | None:
+        """What the request wants of the cache, None where nobody asks for it. Raises InvalidRequest for the header."""
+        demand = self.policy.demand(header, context, prompt.request, prompt.body_size)
+        if demand is not None and demand.bypasses:
+            self.store.count(context.tenant, "bypass")
+        return demand
+
+    async def ask(self, context: Context, prompt: Prompt, demand: Demand) -> Hit | Shared:
+        """The stored answer, or a flight that is to be entered as a context. Raises as `Exchange.plan`."""
+        begun = self.clock()
+        route = self.exchange.table.resolve(prompt.request["model"])
+        check_depth(prompt.request)
+        name = fingerprint(self.secret, context, route, prompt.request)
+        fresh, is_away = demand.verb == "refresh", False
+        if not fresh:
+            try:
+                entry = await self._find(name)
+            except CacheAway:
+                entry, is_away = None, True
+            if entry is not None and self._is_recent(entry, demand):
+                hit = Hit(entry, self._age(entry), name, route, message_id())
+                return self._hit(context, prompt, hit, begun)
+        plan = self.exchange.plan(context, prompt, UsageRecord(context))
+        flight = None if fresh else self._flights.get(name)
+        plan.record.cache = "miss" if flight is None or not flight.is_open else "wait"
+        if plan.record.cache == "miss":
+            shares = not fresh and flight is None
+            place = Place(name, context.tenant, tag_of(route))
+            budget = begun + self.store.calls.budget - self.clock()
+            flight = self._start(Errand(place, demand, shares and not is_away, budget), shares=shares)
+        assert flight is not None
+        call = partial(self._call, plan, flight, demand)
+        follower = flight.join(plan.reply, call, streams=plan.record.stream)
+        return await self._boarded(Shared(self, plan, flight, follower, name, begun), context.tenant)
+
+    def leave(self, flight: Flight, follower: Follower) -> None:
+        """The last one who leaves breaks the call off, if it is not over; nobody joins it from that moment on."""
+        flight.leave(follower)
+        if not flight.is_deserted:
+            return
+        for name in [name for name, of in self._flights.items() if of is flight]:
+            del self._flights[name]
+        for task in [task for task, of in self._tasks.items() if of is flight]:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Break off what nobody waits for any more."""
+        await end(list(self._tasks))
+        await self.store.calls.close()
+
+    async def _find(self, name: str) -> Entry | None:
+        """The stored answer, or one that is being stored. Raises CacheAway."""
+        flight = self._flights.get(name)
+        if flight is None:
+            return await self.store.get(name)
+        landed = flight.landed.result() if flight.landed.done() else None
+        return landed if isinstance(landed, Entry) else None
+
+    def _hit(self, context: Context, prompt: Prompt, hit: Hit, begun: float) -> Hit:
+        """Count it: an exchange without a call, so without tokens and without a cost."""
+        facts, route = hit.entry.facts, hit.route
+        record = UsageRecord(context, route.requested, route.target.model, facts.served_model, route.upstream.name)
+        record.dialect, record.provider, record.stop_reason = route.dialect, facts.provider, facts.stop_reason
+        record.stream, record.cache = bool(prompt.request.get("stream")), "hit"
+        record.notes = list(facts.notes)
+        record.duration_seconds = self.clock() - begun
+        self.store.use(hit.fingerprint)
+        self.store.count(context.tenant, "hit")
+        count_saved(facts.input_tokens, facts.output_tokens)
+        self.exchange.report(record)
+        return hit
+
+    def _start(self, errand: Errand, *, shares: bool) -> Flight:
+        """A flight whose first follower must join it before this turn of the loop is over."""
+        flight = Flight()
+        if shares:
+            self._flights[errand.place.fingerprint] = flight
+        task = asyncio.get_running_loop().create_task(self._fly(flight, errand))
+        self._tasks[task] = flight
+        task.add_done_callback(self._landed)
+        return flight
+
+    async def _boarded(self, shared: Shared, tenant: str) -> Shared:
+        """Wait, as long as Redis may take, until it is known who asks the upstream."""
+        known = False
+        try:
+            await asyncio.wait({shared.flight.boarded})
+            known = True
+        finally:
+            if not known:
+                self.leave(shared.flight, shared.follower)
+        if shared.flight.boarded.result():
+            shared.plan.record.cache = "wait"
+        self.store.count(tenant, "wait" if shared.plan.record.cache == "wait" else "miss")
+        return shared
+
+    async def _fly(self, flight: Flight, errand: Errand) -> None:
+        lock: Lock | None = None
+        barren = True
+        try:
+            found, lock = await self._wait_for_turn(flight, errand)
+            if found is not None:
+                barren = False
+                flight.board(waits=True)
+                flight.land(found)
+                return
+            begun = self.clock()
+            async with self._holding(lock):
+                entry, storable = await flight.choose_speaker().call()
+                if not storable:
+                    self._forget(flight, errand)
+                flight.land(entry)
+                if isinstance(entry, Entry) and storable:
+                    barren = not await self.store.keep(errand.place, entry, self.clock() - begun)
+        except GatewayError as error:
+            flight.land(error)
+        except asyncio.CancelledError:
+            barren = False  # one of those who wait elsewhere asks next, instead of all of them at once
+            raise
+        finally:
+            self._forget(flight, errand)
+            if lock is not None:
+                await self.store.release(lock, barren=barren)
+
+    def _forget(self, flight: Flight, errand: Errand) -> None:
+        """Let nobody join it any more."""
+        if self._flights.get(errand.place.fingerprint) is flight:
+            del self._flights[errand.place.fingerprint]
+
+    async def _wait_for_turn(self, flight: Flight, errand: Errand) -> tuple[Entry | None, Lock | None]:
+        """Another front end's answer; without one the upstream is asked here. The lock, where it was taken."""
+        if not errand.locks:
+            return None, None
+        try:
+            turn = await self._take(errand, errand.budget)
+            if turn is not None:
+                return turn
+            flight.board(waits=True)
+            return await self._wait_for_entry(errand)
+        except CacheAway:
+            return None, None
+
+    async def _wait_for_entry(self, errand: Errand) -> tuple[Entry | None, Lock | None]:
+        """As `_wait_for_turn`. A leader that has died is followed by one of those who waited for it."""
+        name, limits = errand.place.fingerprint, self.store.limits
+        give_up, pause = self.clock() + limits.wait, FIRST_LOOK
+        while self.clock() < give_up:
+            await asyncio.sleep(pause)
+            pause = min(LAST_LOOK, pause * 1.5)
+            entry, holder = await self.store.look(name)
+            if entry is not None and self._is_recent(entry, errand.demand):
+                return entry, None
+            if holder is not None and holder != BARREN:
+                continue
+            turn = await self._take(errand, self.store.calls.budget)
+            if turn is not None:
+                return turn
+        return None, None
+
+    async def _take(self, errand: Errand, budget: float) -> tuple[Entry | None, Lock | None] | None:
+        """As `_wait_for_turn`, None while another front end asks. Raises CacheAway.
+
+        An answer may have been stored, and its lock freed, since this one was looked for.
+        """
+        name, entry = errand.place.fingerprint, None
+        lock, taken = await self.store.take(name, budget)
+        if taken == "held":
+            return None
+        if taken == "barren":
+            return None, None
+        if taken == "answered":
+            with suppress(CacheAway):
+                entry = await self.store.get(name)
+        return entry if entry is not None and self._is_recent(entry, errand.demand) else None, lock
+
+    async def _call(self, plan: Plan, flight: Flight, demand: Demand) -> tuple[Landed, bool]:
+        """Ask the upstream, as one of the followers would have. What came of it, and whether it may be kept."""
+        flight.board(waits=False)
+        record = plan.record
+        if not record.stream:
+            answered = await self.exchange.answer(plan)
+            message, origin = answered.message, answered.origin
+        else:
+            await self.exchange.stream(plan, flight.recording)
+            flight.end_told()
+            if record.error_type is not None:
+                return UpstreamError("The upstream's answer broke off."), False
+            told = await _read_back(flight)
+            if told is None:
+                return None, False
+            message, origin = told, Origin(record.served_model, record.provider)
+        entry = Entry.of(message, origin, self.store.now(), tuple(record.notes))
+        return entry, is_storable(message, tools=demand.tools)
+
+    @asynccontextmanager
+    async def _holding(self, lock: Lock | None) -> AsyncIterator[None]:
+        if lock is None:
+            yield
+            return
+        async with background(self._renew(lock)):
+            yield
+
+    async def _renew(self, lock: Lock) -> None:
+        while True:
+            await asyncio.sleep(self.store.limits.lock / 3)
+            try:
+                await self.store.hold(lock)
+            except CacheAway:
+                continue
+
+    def _landed(self, task: "asyncio.Task[None]") -> None:
+        """Whatever a flight ends in, nobody waits for it for ever."""
+        flight = self._tasks.pop(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("cache_flight_failed", **describe(error))
+        flight.land(InternalError("The gateway failed to answer this request."))
+
+    def _is_recent(self, entry: Entry, demand: Demand) -> bool:
+        return demand.max_age is None or self._age(entry) <= demand.max_age
+
+    def _age(self, entry: Entry) -> int:
+        return max(0, int(self.store.now() - entry.facts.at))
+
+
+async def _read_back(flight: Flight) -> dict[str, Any] | None:
+    size = sum(map(len, flight.recording.pieces or ()))
+    if size <= INLINE_BYTES:
+        return flight.recording.message()
+    return await asyncio.to_thread(flight.recording.message)
+
+
+@lru_cache(maxsize=1024)
+def tag_of(route: Route) -> str:
+    return to_tag(route.target.model)

@@ -1,0 +1,125 @@
+"""What upstreams count, held against what was estimated: one ratio for each model, learned while the gateway runs.
+
+Every finished exchange brings the true number of prompt tokens. Its estimates are in the usage record: by size for all
+exchanges, and by characters for some, since that costs a millisecond for 50 kB. A ratio starts at 1, moves by ever
+smaller steps down to one part in WINDOW, and a sample far off the others moves it no further than one at the edge.
+
+Lives in one process and is lost with it; a few exchanges teach it again.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.messages.tokens.estimate import Estimate, estimate_by_size
+from gateway.messages.tokens.profiles import to_profile
+from gateway.messages.tokens.prompt import prompt_estimate
+from gateway.telemetry.usage import UsageRecord
+
+# Names of models come from clients; those used least recently are forgotten.
+MAX_MODELS = 256
+
+# A prompt of a few words is mostly frame; what it comes to says little about a vocabulary.
+LEAST_TOKENS = 100
+# Vocabularies differ by less than this; beyond it something else is being counted (a router's own prompt, a document).
+WIDEST = 4.0
+WINDOW = 32
+# A ratio has settled after so many samples; from then on a sample may pull only so far.
+SETTLED = 8
+PULL = 1.5
+
+# One text in twenty is off by more before calibration (docs/tokens.md); and no claim is finer than the latter.
+UNSEEN_ERROR = 0.25
+LEAST_ERROR = 0.03
+# 19 of 20 samples lie within this many mean deviations, if they spread normally.
+DEVIATIONS = 2.5
+
+# Requests up to this size are also counted by characters: the first ones of a model, and then one in so many.
+SAMPLED_BYTES = 64 * 1024
+SAMPLED_EVERY = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """True tokens per estimated token. `deviation` is how far a sample lies from the ratio before it, in the mean."""
+
+    value: float = 1.0
+    deviation: float = UNSEEN_ERROR / DEVIATIONS
+    samples: int = 0
+
+    @property
+    def error(self) -> float:
+        """The relative error that 19 of 20 estimates keep within."""
+        return max(LEAST_ERROR, DEVIATIONS * self.deviation)
+
+    def after(self, sample: float) -> "Ratio":
+        weight = 1 / min(self.samples + 2, WINDOW)
+        pulled = sample
+        if self.samples >= SETTLED:
+            pulled = min(max(sample, self.value / PULL), self.value * PULL)
+        return Ratio(
+            self.value + weight * (pulled - self.value),
+            self.deviation + weight * (abs(pulled / self.value - 1) - self.deviation),
+            self.samples + 1,
+        )
+
+
+@dataclass(slots=True)
+class Ratios:
+    """By model, at most MAX_MODELS."""
+
+    _by_model: OrderedDict[str, Ratio] = field(default_factory=OrderedDict)
+
+    def of(self, model: str) -> Ratio:
+        return self._by_model.get(model, UNSEEN)
+
+    def learn(self, model: str, estimate: Estimate, observed: int) -> None:
+        """Media cannot be told apart in what an upstream counts, so a prompt with any teaches nothing about text."""
+        if estimate.media or estimate.text < LEAST_TOKENS or observed <= 0:
+            return
+        sample = observed / estimate.text
+        if not 1 / WIDEST <= sample <= WIDEST:
+            return
+        self._by_model[model] = self.of(model).after(sample)
+        self._by_model.move_to_end(model)
+        if len(self._by_model) > MAX_MODELS:
+            self._by_model.popitem(last=False)
+
+
+UNSEEN = Ratio()
+
+
+@dataclass(slots=True)
+class Calibration:
+    """`by_size` corrects estimates from a request's bytes, `by_text` those from its characters."""
+
+    by_size: Ratios = field(default_factory=Ratios)
+    by_text: Ratios = field(default_factory=Ratios)
+    _prompts: Counter[str] = field(default_factory=Counter)  # that could have been sampled so far, by model
+
+    def estimate(self, record: UsageRecord, request: Mapping[str, Any], body_size: int) -> int:
+        """Tokens of a prompt from its size, for message_start; what can be learned from goes into the record."""
+        profile = to_profile(record.upstream_model)
+        by_size = record.size_estimate = estimate_by_size(body_size, request, profile)
+        is_telling = by_size.text >= LEAST_TOKENS and body_size <= SAMPLED_BYTES and not by_size.media
+        if is_telling and self._wants_sample(record.upstream_model):
+            record.text_estimate = prompt_estimate(request, profile)
+        return by_size.tokens(self.by_size.of(record.upstream_model).value)
+
+    def learn(self, record: UsageRecord) -> None:
+        """From an exchange that has ended; from nothing that failed, or that the upstream did not count."""
+        if record.status != 200 or record.estimated:
+            return
+        observed = record.input_tokens + record.cache_read_tokens + record.cache_write_tokens
+        for ratios, estimate in ((self.by_size, record.size_estimate), (self.by_text, record.text_estimate)):
+            if estimate is not None:
+                ratios.learn(record.upstream_model, estimate, observed)
+
+    def _wants_sample(self, model: str) -> bool:
+        """Whatever came of the earlier ones: a model that answers nothing to learn from is not looked at every time."""
+        seen = self._prompts[model]
+        if len(self._prompts) >= MAX_MODELS:
+            self._prompts.clear()
+        self._prompts[model] = seen + 1
+        return seen < SETTLED or seen % SAMPLED_EVERY == 0

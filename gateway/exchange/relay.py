@@ -1,0 +1,126 @@
+"""One attempt at a stream: an upstream's answer flows through a `MessageStream` into the client's sink.
+
+Everything happens in the socket's read callback: one read in, one write out, no task woken in between. Time is looked
+at only when the pulse beats: to commit a 200 while the upstream thinks, to ping, and to give up on an upstream that
+shows no content or a client that stopped reading. The sink's buffer decides the pace: when it is full, the upstream's
+socket is not read, so memory per stream is bounded whichever side is slow.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.dialects.chat.response.stream import MessageStream
+from gateway.errors import GatewayError, RequestTimedOut, UpstreamTimedOut
+from gateway.exchange.sink import Sink
+from gateway.messages.events import PING
+from gateway.upstream.client import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds. Claude Code shows a stall after 20 s without bytes, so a ping comes well before that."""
+
+    commit_after: float = 5.0
+    ping_after: float = 10.0
+    first_content: float = 120.0
+    stalled_client: float = 60.0
+
+
+class Relay:
+    """Joins one answer, one stream and one sink. `first_content`: when content first came, on `time.monotonic`."""
+
+    __slots__ = (
+        "_answer",
+        "_begun",
+        "_clock",
+        "_pace",
+        "_paused_at",
+        "_quiet_since",
+        "_sink",
+        "_started_at",
+        "first_content",
+        "stream",
+    )
+
+    def __init__(
+        self,
+        answer: Answer,
+        stream: MessageStream,
+        sink: Sink,
+        pace: Pace,
+        clock: Callable[[], float],
+        begun: Callable[[], None],
+    ) -> None:
+        """`begun` is told of the first content, after which nothing can be tried again."""
+        self._answer = answer
+        self._begun = begun
+        self._sink = sink
+        self._pace = pace
+        self._clock = clock
+        self._started_at = self._quiet_since = clock()
+        self._paused_at: float | None = None
+        self.first_content: float | None = None
+        self.stream = stream
+
+    async def run(self) -> None:
+        """Raises the stream's failure; what was whole before it has then been written."""
+        self._sink.attach(self)
+        try:
+            await self._answer.pump(self._receive)
+            self._send(self.stream.end())
+        except GatewayError as error:
+            self._send(self.stream.fail(error))
+        finally:
+            self._sink.attach(None)
+        self._check()
+
+    def pause(self) -> None:
+        self._paused_at = self._clock()
+        self._answer.pause()
+
+    def resume(self) -> None:
+        self._paused_at = None
+        self._answer.resume()
+
+    def beat(self, now: float) -> None:
+        if self._paused_at is not None:
+            if now - self._paused_at >= self._pace.stalled_client:
+                self._give_up(RequestTimedOut("The client stopped reading its stream."))
+                self._sink.abort()
+            return
+        if not self.stream.started and now - self._started_at >= self._pace.first_content:
+            self._give_up(UpstreamTimedOut("The upstream sent no content in time."))
+        elif not self._sink.committed and now - self._started_at >= self._pace.commit_after:
+            self._write(self.stream.open())
+        elif self._sink.committed and now - self._quiet_since >= self._pace.ping_after:
+            self._write(PING)
+
+    def _check(self) -> None:
+        """Raise the stream's failure, and forget it: its traceback refers to this relay."""
+        failure, self.stream.failure = self.stream.failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure
+
+    def _receive(self, piece: bytes) -> None:
+        stream = self.stream
+        self._send(stream.feed(piece))
+        if stream.failure is not None or stream.abandoned:
+            self._answer.abort()
+
+    def _send(self, data: bytes) -> None:
+        if data:
+            if self.first_content is None:
+                self.first_content = self._clock()
+                self._begun()
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        self._quiet_since = self._clock()
+        self._sink.write(data)
+
+    def _give_up(self, error: GatewayError) -> None:
+        self._send(self.stream.fail(error))
+        self._answer.abort()

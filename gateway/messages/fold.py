@@ -1,0 +1,131 @@
+"""From pieces, or from a finished event stream, to whole blocks and a whole message.
+
+`BlockCollector` is the assembly's writer for JSON answers. `fold_stream` reads a stream of ours back into the message
+it told: what workers record, and caches and threads keep. The tests compare it with the JSON answer.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from gateway.messages.events import SIGNATURE, TEXT, THINKING, TOOL_INPUT
+
+FIELDS = {TEXT: "text", THINKING: "thinking", SIGNATURE: "signature", TOOL_INPUT: "input"}
+DELTA_KINDS = {
+    "text_delta": (TEXT, "text"),
+    "thinking_delta": (THINKING, "thinking"),
+    "signature_delta": (SIGNATURE, "signature"),
+    "input_json_delta": (TOOL_INPUT, "partial_json"),
+}
+
+
+class BlockCollector:
+    """Collects blocks; `blocks` is complete after the last `stop`. Raises ValueError for calls out of order."""
+
+    __slots__ = ("_fragments", "_kind", "blocks", "is_open", "output_size")
+
+    def __init__(self) -> None:
+        self.blocks: list[dict[str, Any]] = []
+        self.is_open = False
+        self.output_size = 0  # bytes of text, thinking and arguments
+        self._fragments: list[str] = []
+        self._kind = b""
+
+    def start(self, index: int, block: dict[str, Any]) -> None:
+        if self.is_open or index != len(self.blocks):
+            raise ValueError(f"block {index} starts out of order")
+        self.blocks.append(block)
+        self.is_open = True
+
+    def delta(self, index: int, kind: bytes, text: str) -> None:
+        if FIELDS[kind] not in self._opened(index):
+            raise ValueError(f"a delta of another kind than block {index}")
+        if kind != self._kind:
+            self._settle()
+            self._kind = kind
+        self._fragments.append(text)
+
+    def stop(self, index: int) -> None:
+        self._opened(index)
+        self._settle()
+        self.is_open = False
+
+    def cite(self, index: int, citation: dict[str, Any]) -> None:
+        block = self._opened(index)
+        block["citations"] = [*(block.get("citations") or ()), citation]
+
+    def _opened(self, index: int) -> dict[str, Any]:
+        if not self.is_open or index != len(self.blocks) - 1:
+            raise ValueError(f"block {index} is not the open one")
+        return self.blocks[index]
+
+    def _settle(self) -> None:
+        """Write what one kind of delta has brought into the open block."""
+        if not self._fragments:
+            return
+        text = "".join(self._fragments)
+        block, name = self.blocks[-1], FIELDS[self._kind]
+        block[name] = orjson.loads(text) if self._kind == TOOL_INPUT else block[name] + text
+        if self._kind != SIGNATURE:
+            self.output_size += len(text.encode())
+        self._fragments = []
+
+
+def fold_stream(told: bytes) -> dict[str, Any]:
+    """As `fold_events`, from the bytes of `events`: each event is a line with its name and one with its data.
+
+    The data are parsed all at once: event by event that takes as long as all else here.
+    """
+    payloads = [event.partition(b"\ndata: ")[2] for event in told.split(b"\n\n") if event]
+    return fold_events(orjson.loads(b"[%b]" % b",".join(payloads)))
+
+
+def fold_events(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The message that parsed events tell. Raises ValueError for a sequence that is no well-formed, complete stream."""
+    message: dict[str, Any] | None = None
+    collector = BlockCollector()
+    ended = False
+    for event in events:
+        kind = event["type"]
+        if kind == "ping":
+            continue
+        if kind == "error":
+            raise ValueError(f"the stream ended in an error: {event['error']['message']}")
+        if ended or (message is None) != (kind == "message_start"):
+            raise ValueError(f"{kind} is out of order")
+        if message is None:
+            message = dict(event["message"])
+        elif kind == "message_delta":
+            message |= event["delta"]
+            message["usage"] = {**message["usage"], **event["usage"]}
+        elif kind == "message_stop":
+            ended = True
+        else:
+            _fold_block(collector, event)
+    if message is None or not ended or collector.is_open:
+        raise ValueError("the stream has no end")
+    message["content"] = collector.blocks
+    return message
+
+
+def _fold_block(collector: BlockCollector, event: dict[str, Any]) -> None:
+    match event["type"]:
+        case "content_block_start":
+            collector.start(event["index"], dict(event["content_block"]))
+        case "content_block_delta":
+            _fold_delta(collector, event["index"], event["delta"])
+        case "content_block_stop":
+            collector.stop(event["index"])
+        case _:
+            pass  # Anthropic's versioning policy: new kinds of events may come, and may be ignored
+
+
+def _fold_delta(collector: BlockCollector, index: int, delta: dict[str, Any]) -> None:
+    if delta["type"] == "citations_delta":
+        collector.cite(index, delta["citation"])
+    elif delta["type"] in DELTA_KINDS:
+        kind, name = DELTA_KINDS[delta["type"]]
+        collector.delta(index, kind, delta[name])
+    else:
+        raise ValueError(f"{delta['type']} is unknown, so the block would lack what it says")

@@ -1,0 +1,119 @@
+"""What JSON can say and a request cannot: nesting without end, and integers wider than 64 bits."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from gateway.errors import InvalidRequest, shorten
+from gateway.messages.notes import Note
+from gateway.messages.tools.tool_cache import ChatTools
+from gateway.schemas.anthropic import MessageParam
+
+# 64 levels within a tool's schema or input, which themselves lie up to eight levels deep in the body.
+MAX_DEPTH = 72
+
+# orjson refuses to write what nests deeper than this.
+WRITABLE_DEPTH = 254
+
+
+class _Hole:
+    """What orjson cannot write, and asks for something else instead: the body."""
+
+
+def _framed(levels: int) -> object:
+    frame: object = _Hole()
+    for _ in range(levels):
+        frame = [frame]
+    return frame
+
+
+# In as many levels as are left, a body that is too deep cannot be written. A chat body's schemas lie one level deeper.
+FRAME_LEVELS = WRITABLE_DEPTH - MAX_DEPTH - 1
+FRAME = _framed(FRAME_LEVELS)
+TIGHT_FRAME = _framed(FRAME_LEVELS + 1)
+
+SMALL_BODY = 4096
+
+# Of a path that deep, as much as tells which tool or block it is in.
+QUOTED_LEVELS = 5
+
+WIDEST = 2**63
+
+
+def check_depth(body: Mapping[str, object]) -> None:
+    """Raises InvalidRequest for what nests deeper than MAX_DEPTH: of bodies that do not become chat requests."""
+    try:
+        orjson.dumps(TIGHT_FRAME, default=lambda _: body)
+    except orjson.JSONEncodeError:
+        raise too_deep(body) from None
+
+
+def to_json(chat_body: Mapping[str, object], size: int) -> bytes | memoryview:
+    """What goes upstream, of a request of `size` bytes. Raises JSONEncodeError where it nests too deeply.
+
+    Depth is not looked at before: that would be one more pass over all of it. What is small and opens few brackets is
+    written without the frame, which would cost more than the rest.
+    """
+    tools = chat_body.get("tools")
+    if isinstance(tools, ChatTools):
+        if tools.written is not None:
+            return _to_json({**chat_body, "tools": orjson.Fragment(tools.written)}, size)
+        body = _to_json(chat_body, size)
+        tools.written = orjson.dumps(tools)
+        return body
+    return _to_json(chat_body, size)
+
+
+def _to_json(chat_body: Mapping[str, object], size: int) -> bytes | memoryview:
+    if size <= SMALL_BODY:
+        written = orjson.dumps(chat_body)
+        if written.count(b"{") + written.count(b"[") <= MAX_DEPTH:
+            return written
+    return memoryview(orjson.dumps(FRAME, default=lambda _: chat_body))[FRAME_LEVELS:-FRAME_LEVELS]
+
+
+def too_deep(body: Mapping[str, object]) -> InvalidRequest:
+    """Names the place."""
+    return InvalidRequest(f"{_find_depth(body)}: nested more than {MAX_DEPTH} levels deep")
+
+
+def note_wide_integers(messages: Sequence[MessageParam]) -> list[Note]:
+    """Inputs of tool calls in which an integer has become floating point, since it did not fit 64 bits."""
+    notes = []
+    for index, message in enumerate(messages):
+        content: Any = message.get("content")
+        if message["role"] != "assistant" or not isinstance(content, list):
+            continue
+        for position, block in enumerate(content):
+            if block["type"] == "tool_use" and _has_wide_number(block["input"]):
+                path = f"messages.{index}.content.{position}.input"
+                notes.append(Note("changed", path, "numbers beyond 64 bits are carried as floating point"))
+    return notes
+
+
+def _has_wide_number(value: dict[str, Any]) -> bool:
+    nodes: list[Any] = [value]
+    while nodes:
+        node = nodes.pop()
+        for child in node.values() if isinstance(node, dict) else node:
+            if type(child) is str:
+                continue  # as most of them are
+            if isinstance(child, float) and abs(child) >= WIDEST:
+                return True
+            if isinstance(child, (dict, list)):
+                nodes.append(child)
+    return False
+
+
+def _find_depth(body: Mapping[str, object]) -> str:
+    """The start of the path to what nests too deeply."""
+    level: list[tuple[str, Any]] = [("", body)]
+    for depth in range(MAX_DEPTH):
+        level = [
+            (f"{path}.{key}" if depth < QUOTED_LEVELS else path, child)
+            for path, node in level
+            for key, child in (node.items() if isinstance(node, dict) else enumerate(node))
+            if isinstance(child, (dict, list))
+        ]
+    return shorten(level[0][0].removeprefix(".")) if level else "body"

@@ -1,0 +1,110 @@
+"""The way in: a parsed body becomes a request, or an InvalidRequest that names what is wrong with it."""
+
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.errors import InvalidRequest
+from gateway.messages.notes import Note
+from gateway.messages.tools.tool_cache import is_checked
+from gateway.messages.validation.block_index import take_inventory
+from gateway.messages.validation.breakpoints import check_breakpoints
+from gateway.messages.validation.depth import check_depth, note_wide_integers
+from gateway.messages.validation.error_messages import to_invalid_request
+from gateway.messages.validation.fields import (
+    RULED_FIELDS,
+    UNSUPPORTED_FIELDS,
+    check_fields,
+    refuse_sampling,
+    refuse_unsupported,
+)
+from gateway.messages.validation.media import check_media
+from gateway.messages.validation.tools import check_tools
+from gateway.messages.validation.turns import check_turns
+from gateway.messages.validation.unknown_keys import LOOKED_INTO, MAX_NOTED, PLAIN_NAME, note_unknown, to_note
+from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
+
+MESSAGES: TypeAdapter[MessagesRequest] = TypeAdapter(MessagesRequest)
+COUNT_TOKENS: TypeAdapter[CountTokensRequest] = TypeAdapter(CountTokensRequest)
+
+KNOWN_FIELDS = MessagesRequest.__required_keys__ | MessagesRequest.__optional_keys__
+
+# Only with one of these fields is there something to be said by the rule of that name.
+DOUBTFUL_FIELDS = frozenset(UNSUPPORTED_FIELDS) | {"context_management"}
+TOOL_FIELDS = frozenset({"tools", "tool_choice"})
+CACHED_FIELDS = frozenset({"cache_control", "system", "tools"})
+
+
+def check_messages_request(body: object, *, version: str, betas: frozenset[str]) -> tuple[MessagesRequest, list[Note]]:
+    """The request in `body`, which is the same data, and what of it is dropped or changed.
+
+    `version` and `betas` are those of the client's headers. Unknown fields are noted; those at the top level are left
+    out here, those within by the conversion. Raises InvalidRequest, and nothing else for anything that orjson can
+    parse. How deep the body nests is found when the chat request is made of it and written.
+    """
+    fields, notes = _known_fields(body, version)
+    request = cast(MessagesRequest, _check_shape(MESSAGES, fields))
+    return request, notes + _check_rules(request, version, betas)
+
+
+def check_count_tokens_request(
+    body: object, *, version: str, betas: frozenset[str]
+) -> tuple[CountTokensRequest, list[Note]]:
+    """As `check_messages_request`, for a prompt whose reply is not asked for: `max_tokens` may be absent."""
+    fields, notes = _known_fields(body, version)
+    check_depth(fields)
+    request = cast(CountTokensRequest, _check_shape(COUNT_TOKENS, fields))
+    return request, notes + _check_rules(request, version, betas)
+
+
+def _known_fields(body: object, version: str) -> tuple[dict[str, Any], list[Note]]:
+    """The body without unknown fields; unsupported ones that ask for nothing go without a note."""
+    if not isinstance(body, dict):
+        raise InvalidRequest("The request body must be a JSON object.")
+    if not DOUBTFUL_FIELDS.isdisjoint(body):
+        refuse_unsupported(body)
+    refuse_sampling(body, version)
+    if body.keys() <= KNOWN_FIELDS:
+        return body, []
+    unknown = [name for name in body if name not in KNOWN_FIELDS and name not in UNSUPPORTED_FIELDS]
+    fields = {name: value for name, value in body.items() if name in KNOWN_FIELDS}
+    return fields, [to_note(name if PLAIN_NAME.fullmatch(name) else "?") for name in unknown[:MAX_NOTED]]
+
+
+def _check_shape(adapter: TypeAdapter[Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """Pydantic's own result is left: it has lost the keys within blocks that no type lists, and their order."""
+    unchecked = fields
+    if is_checked(fields.get("tools")):
+        unchecked = {name: value for name, value in fields.items() if name != "tools"}
+    try:
+        adapter.validate_python(unchecked, strict=True)
+    except ValidationError as error:
+        raise to_invalid_request(error, fields) from None
+    return fields
+
+
+def _check_rules(request: MessagesRequest | CountTokensRequest, version: str, betas: frozenset[str]) -> list[Note]:
+    """Rules are left out where there is nothing for them to look at: most requests have few fields, and each rule's
+    code and tables cost several times their run once they have fallen out of the processor's cache."""
+    messages = request["messages"]
+    if not RULED_FIELDS.isdisjoint(request) or not request.get("max_tokens"):
+        check_fields(request, betas)
+    if not TOOL_FIELDS.isdisjoint(request):
+        check_tools(request)
+    _check_system(request)
+    check_turns(messages, version)
+    inventory = take_inventory(messages)
+    if inventory.media:
+        check_media(inventory.media)
+    if inventory.cached or not CACHED_FIELDS.isdisjoint(request):
+        check_breakpoints(request, inventory)
+    notes = note_wide_integers(messages)
+    if inventory.unknown or not LOOKED_INTO.isdisjoint(request):
+        notes += note_unknown(request, inventory.unknown)
+    return notes
+
+
+def _check_system(request: MessagesRequest | CountTokensRequest) -> None:
+    system = request.get("system")
+    if isinstance(system, list) and not all(block["text"] for block in system):
+        raise InvalidRequest("system: text content blocks must be non-empty")

@@ -1,0 +1,120 @@
+"""The tools of a request: their names, what they take, and whether the choice among them can be made."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.errors import InvalidRequest, shorten
+from gateway.messages.tools.tool_cache import KnownTools
+from gateway.schemas.anthropic import IS_CUSTOM, IS_GRAMMAR, MessageParam, PromptFields, tool_kind
+
+# The name that a typed tool must have; toolsets have none.
+NAMES_OF_TYPES = {
+    "bash_20241022": "bash",
+    "bash_20250124": "bash",
+    "text_editor_20241022": "str_replace_editor",
+    "text_editor_20250124": "str_replace_editor",
+    "text_editor_20250429": "str_replace_based_edit_tool",
+    "text_editor_20250728": "str_replace_based_edit_tool",
+    "memory_20250818": "memory",
+    "computer_20241022": "computer",
+    "computer_20250124": "computer",
+    "computer_20251124": "computer",
+    "web_search_20250305": "web_search",
+    "web_search_20260209": "web_search",
+    "web_search_20260318": "web_search",
+    "web_fetch_20250910": "web_fetch",
+    "web_fetch_20260209": "web_fetch",
+    "web_fetch_20260309": "web_fetch",
+    "web_fetch_20260318": "web_fetch",
+    "code_execution_20250522": "code_execution",
+    "code_execution_20250825": "code_execution",
+    "code_execution_20260120": "code_execution",
+    "code_execution_20260521": "code_execution",
+    "tool_search_tool_regex": "tool_search_tool_regex",
+    "tool_search_tool_regex_20251119": "tool_search_tool_regex",
+    "tool_search_tool_bm25": "tool_search_tool_bm25",
+    "tool_search_tool_bm25_20251119": "tool_search_tool_bm25",
+    "advisor_20260301": "advisor",
+}
+
+
+def check_tools(request: PromptFields) -> None:
+    """Raises InvalidRequest for the first tool that is wrong, then for the list, then for the choice."""
+    tools: Sequence[Any] = request.get("tools") or ()
+    if isinstance(tools, KnownTools):
+        if tools.names is None:
+            tools.names = _names(tools)
+        _check_choice(request, tools.names)
+    elif tools or "tool_choice" in request:
+        _check_choice(request, _names(tools))
+
+
+def _names(tools: Sequence[Any]) -> list[str]:
+    """Raises InvalidRequest for the first tool that is wrong, then for the list."""
+    names, all_deferred = [], bool(tools)
+    for index, tool in enumerate(tools):
+        if _is_plain(tool):
+            name = tool["name"]
+        else:
+            _check_tool(tool, f"tools.{index}")
+            name = _name(tool)
+        if name is not None:
+            names.append(name)
+        if not tool.get("defer_loading"):
+            all_deferred = False
+    if len(set(names)) != len(names):
+        raise InvalidRequest("tools: Tool names must be unique.")
+    if all_deferred:
+        raise InvalidRequest("At least one tool must have defer_loading=false. All tools cannot be deferred.")
+    return names
+
+
+def _is_plain(tool: dict[str, Any]) -> bool:
+    """A custom tool as most are, with nothing left to be checked."""
+    return tool.get("type") is None and tool["input_schema"].get("type") == "object"
+
+
+def _check_tool(tool: dict[str, Any], path: str) -> None:
+    if tool_kind(tool) == IS_CUSTOM:
+        root = tool["input_schema"].get("type")
+        if root != "object":
+            problem = "Field required" if root is None else "Input should be 'object'"
+            raise InvalidRequest(f"{path}.input_schema.type: {problem}")
+    expected = NAMES_OF_TYPES.get(tool.get("type") or "custom")
+    if expected is not None and tool.get("name") != expected:
+        problem = f"Input should be '{expected}'" if "name" in tool else "Field required"
+        raise InvalidRequest(f"{path}.name: {problem}")
+
+
+def _name(tool: dict[str, Any]) -> str | None:
+    is_grammar = tool.get("type") == "custom" and tool_kind(tool) == IS_GRAMMAR
+    name: str | None = tool["custom"]["name"] if is_grammar else tool.get("name")
+    return name
+
+
+def _check_choice(request: PromptFields, names: Sequence[str]) -> None:
+    """Toolsets and MCP servers have no name, but members: with one of them, any name may be right."""
+    choice = request.get("tool_choice")
+    if choice is None or choice["type"] in ("auto", "none"):
+        return
+    tools = request.get("tools") or ()
+    if not tools:
+        raise InvalidRequest("tool_choice: tool_choice may only be specified while providing tools.")
+    if choice["type"] != "tool" or choice["name"] in names or len(names) < len(tools):
+        return
+    if choice["name"] not in _added(request["messages"]):
+        raise InvalidRequest(f"tool_choice: Tool '{shorten(choice['name'])}' not found in provided tools")
+
+
+def _added(messages: Sequence[MessageParam]) -> set[object]:
+    """Names of the tools that the conversation itself defines, in `tool_addition` blocks."""
+    contents: list[Any] = [message.get("content") for message in messages]
+    additions = [
+        block["tool"]
+        for content in contents
+        if isinstance(content, list)
+        for block in content
+        if block["type"] == "tool_addition"
+    ]
+    definitions = [addition.get("definition") for addition in additions]
+    return {definition.get("name") for definition in definitions if isinstance(definition, dict)}

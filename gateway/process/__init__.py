@@ -1,0 +1,1 @@
+"""Life of a process: tasks, supervision of children, readiness, memory tuning."""

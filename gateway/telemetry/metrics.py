@@ -1,0 +1,134 @@
+"""Prometheus collectors. Labels come from closed sets.
+
+What every request moves is fed by `gateway.telemetry.counters`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from gateway import __version__
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class BeforeScrape(Collector):
+    """Steps to be taken before the collectors are read: it is registered first, so it is asked first."""
+
+    def __init__(self) -> None:
+        self.steps: list[Callable[[], None]] = []
+
+    def describe(self) -> tuple[()]:
+        return ()
+
+    def collect(self) -> tuple[()]:
+        for step in self.steps:
+            step()
+        return ()
+
+
+class CountedHistogram(Histogram):
+    """A histogram that takes observations which somebody else has sorted into its buckets."""
+
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """`counts`: how many fell into each bucket, the one without a bound included; `total`: their sum."""
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(total)
+
+
+BEFORE_SCRAPE = BeforeScrape()
+REGISTRY.register(BEFORE_SCRAPE)
+
+EXCHANGES = Counter("gateway_exchanges_total", "Finished exchanges", ["model", "upstream", "status", "stream"])
+DURATION = CountedHistogram(
+    "gateway_exchange_duration_seconds", "From request to end", ["model", "stream"], buckets=SECONDS
+)
+FIRST_CONTENT = CountedHistogram(
+    "gateway_first_content_seconds", "From the upstream's header to content", ["model"], buckets=SECONDS
+)
+TOKENS = Counter("gateway_tokens_total", "Tokens by kind", ["model", "kind"])
+COST = Counter("gateway_cost_usd_total", "What the upstream charged, in US dollars", ["model"])
+UPSTREAM_ERRORS = Counter("gateway_upstream_errors_total", "Exchanges that ended in an error", ["upstream", "type"])
+RETRIES = Counter("gateway_upstream_retries_total", "Attempts beyond the first", ["upstream"])
+MISMATCHES = Counter(
+    "gateway_usage_mismatches_total", "Answers whose prompt and completion tokens are not their total", ["upstream"]
+)
+NOTES = Counter("gateway_conversion_notes_total", "Request fields not carried over as they were", ["kind"])
+THREAD_TURNS = Counter("gateway_thread_turns_total", "Requests of message threads by what came of them", ["outcome"])
+CACHE_REQUESTS = Counter(
+    "gateway_cache_requests_total", "Requests that asked for the prompt cache, by what came of it", ["outcome"]
+)
+CACHE_SAVED_TOKENS = Counter("gateway_cache_saved_tokens_total", "Tokens that no upstream was paid for", ["kind"])
+CACHE_STORES = Counter("gateway_cache_stores_total", "Answers by whether they were kept", ["outcome"])
+CACHE_ERRORS = Counter(
+    "gateway_cache_errors_total", "Calls to the prompt cache's Redis that failed or were late", ["kind"]
+)
+CACHE_UP = Gauge("gateway_cache_up", "Whether the prompt cache's Redis is asked", multiprocess_mode="livemin")
+STREAMS = Gauge("gateway_streams_open", "Streams open now", multiprocess_mode="livesum")
+REPLIES = Counter("gateway_http_replies_total", "Replies by route", ["route", "method", "status"])
+
+# Of every process, front end or worker; fed by `gateway.telemetry.monitors`.
+LOOP_LAG = Histogram(
+    "gateway_loop_lag_seconds",
+    "How late a timer of the event loop fires",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+REDIS_UP = Gauge("gateway_redis_up", "Whether Redis answered when last asked", multiprocess_mode="livemin")
+REDIS_SECONDS = Histogram(
+    "gateway_redis_seconds",
+    "How long Redis takes to answer a small question",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+REDIS_MEMORY = Gauge(
+    "gateway_redis_memory_bytes", "Memory of Redis, used and limit (0: none set)", ["kind"], multiprocess_mode="livemax"
+)
+QUEUE_BATCHES = Gauge("gateway_batch_queue_batches", "Batches that have not ended", multiprocess_mode="livemax")
+BUILD = Gauge("gateway_build_info", "1, with the version that runs", ["version"], multiprocess_mode="livemax")
+BUILD.labels(__version__).set(1)
+
+# The time of creation of each child doubles the number of series and tells nobody anything.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+def render_metrics() -> bytes:
+    """The exposition text; over all processes of this host when prometheus_client runs in its multiprocess mode."""
+    return generate_latest(REGISTRY)
+
+
+def merged_metrics(directory: str) -> bytes:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def count_cached(outcome: str) -> None:
+    cache_counter(outcome).inc()
+
+
+def count_saved(input_tokens: int, output_tokens: int) -> None:
+    SAVED_INPUT.inc(input_tokens)
+    SAVED_OUTPUT.inc(output_tokens)
+
+
+SAVED_INPUT, SAVED_OUTPUT = CACHE_SAVED_TOKENS.labels("input"), CACHE_SAVED_TOKENS.labels("output")
+
+
+# A bound child costs a third of a labels() call; the sets of labels are small, so the caches stay so.
+@lru_cache(maxsize=8)
+def cache_counter(outcome: str) -> Counter:
+    return CACHE_REQUESTS.labels(outcome)

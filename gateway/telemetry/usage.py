@@ -1,0 +1,44 @@
+"""The usage record: one value an exchange fills, read by logs, metrics and calibration."""
+
+from dataclasses import dataclass, field
+
+from gateway.context import Context
+from gateway.messages.tokens.estimate import Estimate
+
+
+@dataclass(slots=True)
+class UsageRecord:
+    """What one exchange came to. Filled while it runs; complete once the exchange has returned or raised.
+
+    `model` is the requested one, `upstream_model` what it was routed to, `served_model` what answered; tokens are
+    Anthropic's (input without cached), and the estimates are of all input; cost is in US dollars, None where the
+    upstream does not tell; times are in seconds. `cache` is the prompt cache's part in it: hit, miss or wait, empty
+    where it had none; what it answered without a call of its own has neither tokens nor a cost.
+    """
+
+    context: Context
+    model: str = ""
+    upstream_model: str = ""
+    served_model: str | None = None
+    upstream: str = ""
+    dialect: str = ""
+    provider: str | None = None
+    generation_id: str | None = None
+    stream: bool = False
+    status: int = 200
+    error_type: str | None = None
+    stop_reason: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    estimated: bool = False
+    mismatched: bool = False  # the upstream's counts do not add up
+    size_estimate: Estimate | None = None
+    text_estimate: Estimate | None = None
+    cost: float | None = None
+    attempts: int = 0
+    first_content_seconds: float | None = None
+    duration_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    cache: str = ""

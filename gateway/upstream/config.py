@@ -1,0 +1,30 @@
+"""Settings to the upstream and its routing table."""
+
+from types import MappingProxyType
+
+from gateway.settings import Settings
+from gateway.upstream.routing import RoutingTable, Upstream
+
+
+def to_upstream(settings: Settings) -> Upstream:
+    key = settings.upstream_api_key.get_secret_value() if settings.upstream_api_key else ""
+    headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
+    if key:
+        headers.append(("authorization", f"Bearer {key}"))
+    if settings.flavor == "openrouter":
+        headers.append(("x-title", settings.app_title))
+        if settings.app_url:
+            headers.append(("http-referer", settings.app_url))
+    return Upstream(settings.upstream_label, settings.base_url, key, settings.flavor, tuple(headers))
+
+
+def to_table(settings: Settings, upstream: Upstream) -> RoutingTable:
+    """`big` and `small`, and the family names that Claude clients use for them, unless the aliases say otherwise."""
+    families = {"sonnet": settings.model_big, "opus": settings.model_big, "haiku": settings.model_small}
+    aliases = {"big": settings.model_big, "small": settings.model_small, **families, **dict(settings.aliases)}
+    return RoutingTable(
+        upstream,
+        MappingProxyType(aliases),
+        local_stops=settings.stop_sequences == "gateway",
+        strict_fallback=settings.strict_fallback == "on",
+    )

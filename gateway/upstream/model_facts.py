@@ -1,0 +1,82 @@
+"""A target as the upstream's own list of models describes it, instead of what its name suggests.
+
+OpenRouter's list tells of each model which parameters it takes, how it is told to think, and how much it reads and
+writes; vLLM's tells its context. What the list does not say stays as it was guessed. Pure: whoever reads the list now
+and then gives one of its entries.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gateway.upstream.target import ReasoningSupport, Target
+
+# The part of an entry that says anything here; the rest is prose and prices.
+FIELDS = ("context_length", "max_model_len", "top_provider", "supported_parameters", "reasoning")
+
+# Parameters without which an answer is still an answer to what was asked. OpenRouter ignores them in silence where a
+# model does not take them; what would change the answer's form is left to the upstream to refuse.
+DISPENSABLE = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "min_p",
+        "presence_penalty",
+        "repetition_penalty",
+        "seed",
+        "temperature",
+        "top_a",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+    }
+)
+
+
+def essentials(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in FIELDS if name in entry}
+
+
+def refined(target: Target, entry: Mapping[str, Any]) -> Target:
+    top = _mapping(entry.get("top_provider"))
+    lengths = (top.get("context_length"), entry.get("context_length"), entry.get("max_model_len"))
+    taken = _words(entry.get("supported_parameters"))
+    if taken and "stop" not in taken:
+        target = replace(target, stop_limit=0)
+    if taken and "response_format" in taken and "structured_outputs" not in taken:
+        target = replace(target, strict_schemas=False)
+    return replace(
+        target,
+        context_length=next(filter(None, map(_count, lengths)), None),
+        max_output=_count(top.get("max_completion_tokens")),
+        unsupported=DISPENSABLE - taken if taken else frozenset(),
+        reasoning=_to_reasoning(target, _mapping(entry.get("reasoning")), taken),
+    )
+
+
+def _to_reasoning(target: Target, described: Mapping[str, Any], taken: frozenset[str]) -> ReasoningSupport:
+    known = target.reasoning
+    if not described:
+        silent = target.openrouter and taken and not taken & {"reasoning", "include_reasoning", "reasoning_effort"}
+        return replace(known, style="none") if silent else known
+    efforts = described.get("supported_efforts")
+    budget, mandatory = described.get("supports_max_tokens"), described.get("mandatory")
+    return replace(
+        known,
+        supported_efforts=tuple(sorted(_words(efforts))) if _words(efforts) else known.supported_efforts,
+        supports_max_tokens=budget if isinstance(budget, bool) else known.supports_max_tokens,
+        mandatory=mandatory if isinstance(mandatory, bool) else known.mandatory,
+    )
+
+
+def _words(value: object) -> frozenset[str]:
+    return frozenset(word for word in value if isinstance(word, str)) if isinstance(value, list) else frozenset()
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

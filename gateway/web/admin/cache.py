@@ -1,0 +1,33 @@
+"""Prompt cache of any tenant, for operators with GATEWAY_ADMIN_KEY."""
+
+from aiohttp import web
+
+from gateway.errors import Unavailable
+from gateway.web.admin.metrics import require_admin
+from gateway.web.api.cache import OFF, cleared, now, stats_response, to_scope
+from gateway.web.keys import ADMIN_CACHE, AdminCache
+from gateway.web.reply import json_response
+
+
+async def show_any_cache_stats(request: web.Request) -> web.Response:
+    """Of one tenant; without one, what all their entries come to."""
+    cache = _admin_cache(request)
+    tenant = request.query.get("tenant")
+    if tenant is None:
+        entries, size = await cache.upkeep.totals()
+        return json_response({"total_entries": entries, "memory_usage_bytes": size, "timestamp": now()})
+    return stats_response(await cache.upkeep.stats(tenant), cache.upkeep)
+
+
+async def clear_any_cache(request: web.Request) -> web.Response:
+    """As `clear_cache`, of one `tenant` or of all."""
+    cache = _admin_cache(request)
+    return cleared(await cache.upkeep.purge(to_scope(request, cache.table, request.query.get("tenant"))))
+
+
+def _admin_cache(request: web.Request) -> AdminCache:
+    require_admin(request)
+    cache = request.app[ADMIN_CACHE]
+    if cache is None:
+        raise Unavailable(OFF, should_retry=False)
+    return cache

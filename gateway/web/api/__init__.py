@@ -1,0 +1,1 @@
+"""Handlers of the client listener, one module a resource."""

@@ -1,0 +1,90 @@
+"""Statistics and clearing of the prompt cache, for clients: their own tenant's entries only."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from gateway.cache.admin import CacheUpkeep, Scope, Stats
+from gateway.cache.store import to_tag
+from gateway.errors import InvalidRequest, Unavailable
+from gateway.exchange.cached import CachedExchange
+from gateway.upstream.routing import RoutingTable
+from gateway.web.auth import to_context
+from gateway.web.keys import CACHE
+from gateway.web.reply import json_response
+
+OFF = "The prompt cache is off: GATEWAY_CACHE says so, or this gateway runs without Redis (GATEWAY_REDIS_URL)."
+FINGERPRINT = re.compile(r"[0-9a-f]{40}")
+
+
+async def show_cache_stats(request: web.Request) -> web.Response:
+    tenant = to_context(request).tenant
+    return stats_response(await _upkeep(request).stats(tenant), _upkeep(request))
+
+
+async def clear_cache(request: web.Request) -> web.Response:
+    """All that the tenant has stored, or what its requests for a `model` have, or the entry that a `key` names."""
+    tenant = to_context(request).tenant
+    upkeep, table = _upkeep(request), _cache(request).exchange.table
+    return cleared(await upkeep.purge(to_scope(request, table, tenant)))
+
+
+async def cleanup_cache(request: web.Request) -> web.Response:
+    tenant = to_context(request).tenant
+    removed = await _upkeep(request).cleanup(tenant)
+    return json_response({"success": True, "expired_entries_removed": removed, "cleaned_at": now()})
+
+
+def to_scope(request: web.Request, table: RoutingTable, tenant: str | None) -> Scope:
+    """What the query names. Raises InvalidRequest for a key that is none."""
+    model, key = request.query.get("model"), request.query.get("key")
+    if key is not None and not FINGERPRINT.fullmatch(key):
+        raise InvalidRequest("key: must be what an x-gateway-cache-key header said")
+    return Scope(tenant, None if model is None else to_tag(table.to_upstream_model(model)), key)
+
+
+def _cache(request: web.Request) -> CachedExchange:
+    cache = request.app[CACHE]
+    if cache is None:
+        raise Unavailable(OFF, should_retry=False)
+    return cache
+
+
+def _upkeep(request: web.Request) -> CacheUpkeep:
+    return CacheUpkeep(_cache(request).store)
+
+
+def stats_response(stats: Stats, upkeep: CacheUpkeep) -> web.Response:
+    limits = upkeep.store.limits
+    told: dict[str, Any] = {
+        "cache_enabled": True,
+        "cache_backend": "redis",
+        "cache_ttl_seconds": limits.ttl,
+        "cache_max_bytes": limits.total_bytes,
+        "total_requests": stats.lookups,
+        "cache_hits": stats.hits,
+        "cache_misses": stats.misses,
+        "cache_waits": stats.waits,
+        "cache_bypasses": stats.bypasses,
+        "cache_expires": stats.expired,
+        "cache_pushed_out": stats.pushed_out,
+        "total_entries": stats.entries,
+        "memory_usage_bytes": stats.bytes,
+        "hit_rate_percent": _percent(stats.hits, stats.lookups),
+        "miss_rate_percent": _percent(stats.misses, stats.lookups),
+    }
+    return json_response({"cache_stats": told, "timestamp": now()})
+
+
+def cleared(entries: int) -> web.Response:
+    return json_response({"success": True, "entries_cleared": entries, "cleared_at": now()})
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 2) if whole else 0.0
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,81 @@
+"""POST /v1/messages/count_tokens: what a prompt would cost, without asking the upstream.
+
+The answer is Anthropic's; how it was arrived at, and how far it may be off, is in the `x-gateway-token-count` header.
+Long prompts are counted in steps, between which other requests are served.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+from aiohttp import web
+
+from gateway.dialects.chat.request.context_editing import edit_messages
+from gateway.dialects.chat.request.scope import Scope, ToolNames
+from gateway.exchange.calibration import Ratio
+from gateway.exchange.exchange import Exchange
+from gateway.messages.tokens.profiles import Profile, to_profile
+from gateway.messages.tokens.prompt import PromptTally
+from gateway.messages.validation import check_count_tokens_request
+from gateway.schemas.anthropic import CountTokensRequest
+from gateway.web.api.messages import parse_json
+from gateway.web.auth import to_context
+from gateway.web.body import read_body
+from gateway.web.keys import EXCHANGE, SETTINGS
+from gateway.web.reply import json_response
+
+METHOD_HEADER = "x-gateway-token-count"
+
+# The event loop is given back after this long.
+STEP_SECONDS = 0.002
+
+
+async def count_tokens(request: web.Request) -> web.Response:
+    context = to_context(request)
+    body = await read_body(request, request.app[SETTINGS].max_body_bytes)
+    exchange = request.app[EXCHANGE]
+    parsed = parse_json(body, exchange.tools)
+    prompt, _ = check_count_tokens_request(parsed, version=context.api_version, betas=context.betas)
+    model = exchange.table.resolve(prompt["model"]).target.model
+    ratio = exchange.calibration.by_text.of(model)
+    tally = await read_in_steps(prompt, to_profile(model))
+    counted: dict[str, Any] = {}
+    if prompt.get("context_management") is not None:
+        counted["context_management"] = {"original_input_tokens": tally.estimate.tokens(ratio.value)}
+        tally = await _read_edited(prompt, exchange, tally)
+    counted["input_tokens"] = tally.estimate.tokens(ratio.value)
+    return json_response(counted, headers=[(METHOD_HEADER, to_header(tally, ratio))])
+
+
+async def read_in_steps(prompt: Mapping[str, Any], profile: Profile) -> PromptTally:
+    tally = PromptTally(profile)
+    clock = asyncio.get_running_loop().time
+    rest_at = clock() + STEP_SECONDS
+    for _ in tally.read(prompt):
+        if clock() >= rest_at:
+            await asyncio.sleep(0)
+            rest_at = clock() + STEP_SECONDS
+    return tally
+
+
+def to_header(tally: PromptTally, ratio: Ratio) -> str:
+    """How the number came about. `error` is of its text; `media` and the `assumed` part of it are tokens in it."""
+    parts = {
+        "method": "characters",
+        "profile": tally.profile.name,
+        "ratio": f"{ratio.value:.3f}",
+        "samples": ratio.samples,
+        "error": f"{ratio.error:.2f}",
+        "media": round(tally.media),
+        "assumed": round(tally.assumed),
+    }
+    return "; ".join(f"{name}={value}" for name, value in parts.items())
+
+
+async def _read_edited(prompt: CountTokensRequest, exchange: Exchange, whole: PromptTally) -> PromptTally:
+    """The prompt as `context_management` leaves it; the same tally where it changes nothing."""
+    target = exchange.table.resolve(prompt["model"]).target
+    scope = Scope(target, exchange.keyring, ToolNames(target.tool_name_limit))
+    edits = cast(Any, (prompt.get("context_management") or {}).get("edits") or ())
+    messages, applied = edit_messages(prompt, edits, scope)
+    return await read_in_steps({**prompt, "messages": messages}, whole.profile) if applied else whole

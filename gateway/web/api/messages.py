@@ -1,0 +1,225 @@
+"""POST /v1/messages, as JSON and as a stream."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import chain
+from typing import Any, TypeAlias, cast
+
+import orjson
+from aiohttp import web
+
+from gateway.cache.policy import HEADER as CACHE_HEADER
+from gateway.context import Context
+from gateway.errors import InvalidRequest
+from gateway.exchange.cached import Hit, Shared
+from gateway.exchange.exchange import Exchange, Plan, Prompt
+from gateway.exchange.sink import Sink
+from gateway.messages.tools.tool_cache import ToolMemory
+from gateway.messages.validation import check_messages_request
+from gateway.telemetry.metrics import STREAMS
+from gateway.telemetry.usage import UsageRecord
+from gateway.threads.thread import has_thread
+from gateway.threads.turns import Turn
+from gateway.upstream.routing import Route
+from gateway.web.auth import to_context
+from gateway.web.body import read_body
+from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
+from gateway.web.reply import IGNORED, EventReply, MessageReply, id_lines
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+NO_STORE = ("cache-control", "no-store")
+BYPASS: Headers = ((CACHE_HEADER, "bypass"),)
+CACHE_REASON = "x-gateway-cache-reason"
+NO_CACHE: Headers = (*BYPASS, (CACHE_REASON, "off"))
+COST = "x-gateway-cost"
+CACHE_KEY = "x-gateway-cache-key"
+
+# Headers grow with what clients send (one note a field); proxies refuse long ones.
+MAX_NOTES_LENGTH = 2000
+
+# A megabyte of conversation takes 1.5 ms to parse, 3 to check, 2 to convert: between these steps others get their turn.
+LARGE_BODY = 256 * 1024
+
+
+async def stream_message(request: web.Request) -> web.StreamResponse:
+    """POST /v1/messages/stream: the same with `stream` set, for clients of gateways that have a path for it."""
+    return await create_message(request, streamed=True)
+
+
+async def create_message(request: web.Request, *, streamed: bool = False) -> web.StreamResponse:
+    app = request.app
+    context = to_context(request)
+    parsed, size = await _read(request, app[SETTINGS].max_body_bytes, app[EXCHANGE].tools)
+    if streamed and isinstance(parsed, dict):
+        parsed["stream"] = True
+    threads = app[THREADS]
+    if threads is None or not has_thread(parsed):
+        reply = _reply(request, context, to_prompt(parsed, size, context))
+        del parsed  # a stream may last for minutes, and its prompt take megabytes: nothing here holds it meanwhile
+        return await reply
+    async with threads.turn(context, cast(dict[str, Any], parsed), size) as turn:
+        prompt = to_prompt(turn.request, size + turn.held_bytes, context)
+        return await _reply(request, context, prompt, turn)
+
+
+async def _read(request: web.Request, limit: int, tools: ToolMemory) -> tuple[object, int]:
+    """The body, parsed, and its size in bytes."""
+    body = await read_body(request, limit)
+    parsed = parse_json(body, tools)
+    if len(body) > LARGE_BODY:
+        await asyncio.sleep(0)
+    return parsed, len(body)
+
+
+def to_prompt(parsed: object, size: int, context: Context) -> Prompt:
+    """Check what a body says. Raises InvalidRequest naming the first field that is wrong."""
+    checked, notes = check_messages_request(parsed, version=context.api_version, betas=context.betas)
+    return Prompt(checked, size, tuple(notes))
+
+
+def parse_json(body: bytes, tools: ToolMemory) -> object:
+    try:
+        return tools.parse(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {error.msg} at position {error.pos}.") from None
+
+
+async def _reply(
+    request: web.Request, context: Context, prompt: Prompt, turn: Turn | None = None
+) -> web.StreamResponse:
+    app, streams = request.app, bool(prompt.request.get("stream"))
+    if prompt.body_size > LARGE_BODY:
+        await asyncio.sleep(0)
+    cache, asked, past = app[CACHE], request.headers.get(CACHE_HEADER), BYPASS
+    if cache is None:
+        past = BYPASS if asked is None else NO_CACHE
+    elif asked is not None or not cache.policy.waits_to_be_asked:
+        demand = cache.demand(asked, context, prompt)
+        if demand is not None and not demand.bypasses:
+            found = await cache.ask(context, prompt, demand)
+            del prompt
+            return await _cached_reply(request, found, context, turn, streams=streams)
+        if demand is not None and demand.reason is not None:
+            past = (*BYPASS, (CACHE_REASON, demand.reason))
+    exchange = app[EXCHANGE]
+    plan = exchange.plan(context, prompt, UsageRecord(context))
+    del prompt
+    if not streams:
+        return await _answer(request, exchange, plan, past, turn)
+    headers = chain(plan_headers(plan), past)
+    return await _stream(request, context, headers, "", partial(exchange.stream, plan), turn)
+
+
+async def _stream(
+    request: web.Request,
+    context: Context,
+    headers: Iterable[tuple[str, str]],
+    own: str,
+    into: Callable[[Sink], Awaitable[None]],
+    turn: Turn | None,
+) -> EventReply:
+    reply = EventReply(request, headers, id_lines(context.request_id) + own)
+    whole = False
+    try:
+        with STREAMS.track_inprogress():
+            if turn is None:
+                await into(reply)
+            else:
+                await turn.stream(reply, into)
+        whole = True
+    finally:
+        if reply.committed and not whole:
+            reply.abort()  # a reply that has begun cannot become another one
+    return reply
+
+
+async def _answer(
+    request: web.Request, exchange: Exchange, plan: Plan, past: Headers, turn: Turn | None
+) -> MessageReply:
+    answered = await exchange.answer(plan)
+    if turn is not None:
+        await turn.keep(answered.message)
+    origin = answered.origin
+    headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *past)
+    return MessageReply(request, answered.message, headers, cost_line(origin.cost))
+
+
+async def _cached_reply(
+    request: web.Request, found: Hit | Shared, context: Context, turn: Turn | None, *, streams: bool
+) -> web.StreamResponse:
+    if isinstance(found, Hit):
+        facts = found.entry.facts
+        headers = [*route_headers(found.route, facts.notes), *cache_headers("hit")]
+        own = f"{key_line(found.fingerprint)}age: {found.age}\r\n"
+        if streams:
+            return await _stream(request, context, headers, own, found.stream, turn)
+        if turn is not None:
+            await turn.keep(found.to_message())
+        headers += [*origin_headers(facts.served_model, facts.provider), NO_STORE]
+        return MessageReply(request, orjson.Fragment(found.to_json()), headers, own)
+    with found:
+        if streams:
+            told = chain(plan_headers(found.plan), cache_headers(found.plan.record.cache))
+            return await _stream(request, context, told, key_line(found.fingerprint), found.stream, turn)
+        return await _shared_answer(request, found, turn)
+
+
+async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None) -> MessageReply:
+    entry = await shared.answer()
+    reply, facts = shared.plan.reply, entry.facts
+    if turn is not None:
+        await turn.keep(entry.to_message(reply.message_id, reply.model))
+    cost = shared.plan.record.cost if shared.calls else None
+    headers = (
+        *route_headers(shared.plan.route, facts.notes),
+        *origin_headers(facts.served_model, facts.provider),
+        *cache_headers(shared.plan.record.cache),
+        NO_STORE,
+    )
+    message = orjson.Fragment(entry.to_json(reply.message_id, reply.model))
+    return MessageReply(request, message, headers, key_line(shared.fingerprint) + cost_line(cost))
+
+
+def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Who answers, how, and what of the request could not be carried over, as it stands once the first is read."""
+    yield from route_headers(plan.route, plan.record.notes)
+
+
+def route_headers(route: Route, notes: Sequence[str]) -> list[tuple[str, str]]:
+    headers = [("x-gateway-upstream", route.upstream.name), ("x-gateway-dialect", route.dialect)]
+    if notes:
+        headers.append((IGNORED, _header_safe(", ".join(notes)[:MAX_NOTES_LENGTH])))
+    return headers
+
+
+@lru_cache(maxsize=1024)
+def origin_headers(model: str | None, provider: str | None) -> tuple[tuple[str, str], ...]:
+    """What the upstream told of itself."""
+    headers = []
+    if model:
+        headers.append(("x-gateway-model", _header_safe(model)))
+    if provider:
+        headers.append(("x-gateway-provider", _header_safe(provider)))
+    return tuple(headers)
+
+
+def cost_line(cost: float | None) -> str:
+    """What the upstream charged for this very reply."""
+    return "" if cost is None else f"{COST}: {f'{cost:.8f}'.rstrip('0').rstrip('.')}\r\n"
+
+
+def cache_headers(outcome: str) -> list[tuple[str, str]]:
+    """And, as for a cache on the way that keeps what it should not: an answer was made for one tenant."""
+    return [(CACHE_HEADER, outcome), ("vary", "x-api-key, authorization")]
+
+
+def key_line(fingerprint: str) -> str:
+    return f"{CACHE_KEY}: {fingerprint}\r\n"
+
+
+def _header_safe(value: str) -> str:
+    if value.isascii() and value.isprintable():
+        return value
+    return "".join([character if " " <= character <= "~" else "?" for character in value])

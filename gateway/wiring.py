@@ -1,0 +1,199 @@
+"""Settings to the parts that front ends and workers share: upstream, routing, keys, the exchange, the batch server."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import structlog
+from redis.asyncio import Redis
+
+from gateway.access.keyring import Keyring
+from gateway.batches.lifecycle import Lifetimes
+from gateway.batches.server import BatchServer, Policy
+from gateway.cache.admin import CacheUpkeep
+from gateway.cache.breaker import Breaker
+from gateway.cache.client import GRACE, Calls
+from gateway.cache.key import to_secret
+from gateway.cache.policy import CachePolicy
+from gateway.cache.store import CacheStore, Limits
+from gateway.errors import StoreAway
+from gateway.exchange.cached import CachedExchange
+from gateway.exchange.exchange import Exchange
+from gateway.exchange.relay import Pace
+from gateway.messages.tools.tool_cache import ToolMemory
+from gateway.process.tasks import background, describe
+from gateway.redis.connections import open_connections, redis_failures
+from gateway.redis.keys import Keys
+from gateway.settings import Settings
+from gateway.telemetry.report import report
+from gateway.threads.store import Policy as ThreadPolicy
+from gateway.threads.store import ThreadStore
+from gateway.threads.turns import Threads
+from gateway.upstream.client import Timeouts, UpstreamClient
+from gateway.upstream.config import to_table, to_upstream
+from gateway.upstream.http_client import Transport
+from gateway.upstream.proxy_client import AiohttpClient
+from gateway.upstream.retry import RetryPolicy
+from gateway.upstream.routing import Upstream
+
+log = structlog.get_logger()
+
+SECRET_BYTES = 32
+# The id of keys that nobody configured.
+MADE_ID = "made"
+
+
+def build_exchange(
+    settings: Settings, client: UpstreamClient, keyring: Keyring, upstream: Upstream | None = None
+) -> Exchange:
+    """`upstream` replaces the configured one: the simulator in development."""
+    return Exchange(
+        client=client,
+        table=to_table(settings, upstream or to_upstream(settings)),
+        keyring=keyring,
+        report=report,
+        retry=RetryPolicy(max_attempts=settings.max_attempts),
+        timeouts=Timeouts(
+            settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout, settings.total_timeout
+        ),
+        pace=Pace(
+            settings.commit_seconds, settings.ping_seconds, settings.first_byte_timeout, settings.stalled_client_timeout
+        ),
+        tools=ToolMemory(secrets.token_hex(16), settings.tool_memory_bytes),
+    )
+
+
+def build_client(settings: Settings, connections: int) -> UpstreamClient:
+    """The fast transport; where the environment names an HTTP proxy for the upstream, the client that can use one."""
+    address = urlsplit(settings.base_url)
+    proxied = address.scheme in getproxies() and not proxy_bypass(address.hostname or "")
+    make = AiohttpClient if proxied else Transport
+    return make(max_connections=connections)
+
+
+async def load_keyring(settings: Settings, redis: Redis | None) -> Keyring:
+    """The configured secret; without one, what all processes on this Redis share; without Redis, a passing one."""
+    if settings.secret is not None:
+        return Keyring.parse(settings.secret.get_secret_value())
+    made = secrets.token_bytes(SECRET_BYTES)
+    if redis is None:
+        log.warning(
+            "secret_is_random",
+            hint="set GATEWAY_SECRET=id:key: what this process signs cannot be opened by others, nor after a restart",
+        )
+        return Keyring(((MADE_ID, made),))
+    name = Keys().secret
+    with redis_failures():
+        await redis.set(name, made, nx=True)
+        shared = await redis.get(name)
+    return Keyring(((MADE_ID, shared if isinstance(shared, bytes) else made),))
+
+
+@asynccontextmanager
+async def open_batch_server(settings: Settings) -> AsyncIterator[BatchServer | None]:
+    """The Redis that holds batches, checked to be fit for them; None when none is configured.
+
+    Raises Unavailable when it is not fit, or cannot be reached; EmbeddedServerError when it cannot be started.
+    """
+    if settings.redis_url is None:
+        yield None
+        return
+    async with open_connections(settings.redis_url) as connections:
+        yield await to_batch_server(settings, connections.queue)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a front end keeps where: None for what is off."""
+
+    batches: BatchServer | None = None
+    cache: Redis | None = None
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Raises as `open_batch_server`, but for a Redis that is away: live traffic does not need it, and what does says
+    so until it is back. Only without a configured secret nothing can be signed before Redis has told the shared one.
+    A cache that cannot be reached is no reason not to start either.
+    """
+    url = settings.redis_url or settings.cache_redis_url
+    if url is None:
+        yield Stores()
+        return
+    budget = settings.cache_budget_seconds
+    async with open_connections(url, settings.cache_redis_url, cache_budget=budget) as connections:
+        batches = None
+        if settings.redis_url is not None:
+            batches = await to_batch_server(settings, connections.queue, may_be_away=settings.secret is not None)
+        yield Stores(batches, None if settings.cache == "off" else connections.cache)
+
+
+async def to_batch_server(settings: Settings, redis: Redis, *, may_be_away: bool = False) -> BatchServer:
+    lifetimes = Lifetimes(expiry=round(settings.batch_expiry * 1000), retention=round(settings.batch_retention * 1000))
+    server = BatchServer(redis, policy=Policy(lifetimes=lifetimes, durability=settings.batch_durability))
+    try:
+        await server.check()
+    except StoreAway as error:
+        if not may_be_away:
+            raise
+        log.warning("redis_away", hint="messages are served, batches and threads once it is back", **describe(error))
+    return server
+
+
+@asynccontextmanager
+async def open_cache(
+    settings: Settings, exchange: Exchange, redis: Redis | None, keyring: Keyring
+) -> AsyncIterator[CachedExchange | None]:
+    """None where answers are not cached, or cannot be."""
+    if redis is None:
+        yield None
+        return
+    policy = CachePolicy(
+        settings.cache, settings.cache_routes, frozenset(settings.cache_keys), tools=settings.cache_tools == "on"
+    )
+    store = build_cache_store(settings, redis)
+    await store.warm()
+    cache = CachedExchange(exchange, store, policy, to_secret(keyring))
+    async with background(store.run()):
+        try:
+            yield cache
+        finally:
+            await cache.close()
+
+
+def build_cache_store(settings: Settings, redis: Redis) -> CacheStore:
+    limits = Limits(
+        ttl=settings.cache_ttl,
+        entry_bytes=settings.cache_entry_bytes,
+        total_bytes=settings.cache_max_bytes,
+        lock=settings.cache_lock_seconds,
+        wait=settings.cache_wait_seconds,
+    )
+    return CacheStore(Calls(redis, Breaker(time.monotonic), settings.cache_budget_seconds - GRACE), limits)
+
+
+@asynccontextmanager
+async def open_cache_upkeep(settings: Settings) -> AsyncIterator[CacheUpkeep | None]:
+    """For a process that manages the cache and does not use it."""
+    url = settings.cache_redis_url or settings.redis_url
+    if url is None or settings.cache == "off":
+        yield None
+        return
+    async with open_connections(url, cache_budget=settings.cache_budget_seconds) as connections:
+        store = build_cache_store(settings, connections.cache)
+        try:
+            yield CacheUpkeep(store)
+        finally:
+            await store.calls.close()
+
+
+def build_threads(settings: Settings, server: BatchServer | None) -> Threads | None:
+    """None where no thread can be held, or none is wanted."""
+    if server is None or settings.threads == "off":
+        return None
+    policy = ThreadPolicy(seconds=settings.thread_seconds, max_bytes=settings.max_body_bytes)
+    return Threads(ThreadStore(server.redis, policy))

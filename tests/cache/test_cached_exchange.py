@@ -1,0 +1,164 @@
+"""What becomes of those who come, or wait elsewhere, just as the last client of a call hangs up."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import orjson
+import pytest
+
+from gateway.access.keyring import Keyring
+from gateway.cache.entry import Entry
+from gateway.cache.policy import USE, CachePolicy
+from gateway.cache.store import CacheStore
+from gateway.context import Context
+from gateway.exchange.cached import CachedExchange, Hit, Shared
+from gateway.exchange.exchange import Exchange, Prompt
+from gateway.messages.validation import check_messages_request
+from gateway.upstream.client import Call
+from gateway.upstream.routing import RoutingTable, Upstream
+from tests.cache.conftest import Bench
+
+SAID = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}]}
+WHO = Context("req_1", tenant="acme")
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole answer, as JSON."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+
+    async def read(self, limit: int) -> bytes:
+        return orjson.dumps(SAID)
+
+    async def pump(self, receive: Callable[[bytes], None]) -> None:
+        raise AssertionError
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Silent:
+    """An upstream that never answers the first so many calls. `calls` are those of all front ends."""
+
+    silent: int = 1
+    calls: int = 0
+
+    async def open(self, call: Call) -> Answer:
+        self.calls += 1
+        if self.calls <= self.silent:
+            await asyncio.Event().wait()
+        return Answer()
+
+    async def close(self) -> None: ...
+
+
+@pytest.fixture
+def upstream() -> Silent:
+    return Silent()
+
+
+def front_end(bench: Bench, upstream: Silent) -> CachedExchange:
+    table = RoutingTable(Upstream("up", "http://127.0.0.1:9/v1"))
+    exchange = Exchange(upstream, table, Keyring.parse("a:one"), lambda record: None)
+    return CachedExchange(exchange, bench.store(), CachePolicy(), b"secret")
+
+
+async def ask(cache: CachedExchange) -> Hit | Shared:
+    body = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}
+    request, _ = check_messages_request(body, version=WHO.api_version, betas=WHO.betas)
+    return await cache.ask(WHO, Prompt(request, 100), USE)
+
+
+async def answered(cache: CachedExchange) -> Entry:
+    found = await ask(cache)
+    if isinstance(found, Hit):
+        return found.entry
+    with found:
+        return await found.answer()
+
+
+async def hung_up(cache: CachedExchange, upstream: Silent) -> None:
+    """A request whose client leaves once the upstream has been called."""
+    shared = await ask(cache)
+    assert isinstance(shared, Shared)
+    await until(lambda: upstream.calls > 0)
+    with shared:
+        pass
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what it looks at are counters
+            await asyncio.sleep(0)
+
+
+def is_waiting(cache: CachedExchange) -> bool:
+    """For another front end."""
+    return any(flight.boarded.done() and flight.boarded.result() for flight in cache._flights.values())
+
+
+async def test_who_comes_as_the_last_one_leaves_does_not_join_the_call_that_is_broken_off(
+    bench: Bench, upstream: Silent
+) -> None:
+    cache = front_end(bench, upstream)
+    await hung_up(cache, upstream)
+    async with asyncio.timeout(5):
+        assert b"ok" in (await answered(cache)).rest
+    assert upstream.calls == 2
+    await cache.close()
+
+
+async def test_one_of_those_who_wait_elsewhere_takes_over_a_call_that_is_broken_off(
+    bench: Bench, upstream: Silent
+) -> None:
+    first, *others = [front_end(bench, upstream) for _ in range(4)]
+    leader = await ask(first)
+    assert isinstance(leader, Shared)
+    waiting = [asyncio.create_task(answered(cache)) for cache in others for _ in range(2)]
+    await until(lambda: all(is_waiting(cache) for cache in others))
+    with leader:
+        pass
+    async with asyncio.timeout(5):
+        assert all(b"ok" in entry.rest for entry in await asyncio.gather(*waiting))
+    assert upstream.calls == 2
+    for cache in (first, *others):
+        await cache.close()
+
+
+@dataclass(slots=True)
+class Overtaken(CacheStore):
+    """Between its first look and what follows, another front end is answered."""
+
+    other: CachedExchange | None = None
+
+    async def get(self, fingerprint: str) -> Entry | None:
+        found = await CacheStore.get(self, fingerprint)
+        if (other := self.other) is not None:
+            self.other = None
+            await answered(other)
+            await until(lambda: not other._flights)
+        return found
+
+
+async def test_an_answer_that_is_stored_between_the_look_and_the_lock_is_taken(bench: Bench) -> None:
+    upstream = Silent(silent=0)
+    first, late = front_end(bench, upstream), front_end(bench, upstream)
+    store = late.store
+    late.store = Overtaken(store.calls, store.limits, store.keys, now=bench.clock, other=first)
+    shared = await ask(late)
+    assert isinstance(shared, Shared)
+    with shared:
+        assert b"ok" in (await shared.answer()).rest
+    assert upstream.calls == 1
+    assert shared.plan.record.cache == "wait"
+    await until(lambda: not late._flights)
+    assert not await bench.redis.exists(bench.keys.cache_lock(shared.fingerprint)), "the lock was freed"
+    for cache in (first, late):
+        await cache.close()

@@ -1,0 +1,506 @@
+"""Upstream failures as clients see them: status, type and hints by the table; words kept, secrets and addresses not."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.dialects.chat.response.errors import (
+    ERROR_TYPES,
+    MAX_RETRY_AFTER,
+    MESSAGE_LIMIT,
+    READ_LIMIT,
+    STATUS_ERRORS,
+    error_in,
+    rejects_reasoning,
+    retry_after_of,
+    to_embedded_error,
+    to_error,
+)
+from gateway.errors import (
+    BillingProblem,
+    CredentialsRefused,
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    RateLimited,
+    RequestTooLarge,
+    UpstreamError,
+    UpstreamTimedOut,
+)
+from tests.support.streams import reply
+
+
+def failed(status: int, body: Any = b"", headers: dict[str, str] | None = None, **fields: Any) -> GatewayError:
+    """`fields` are the reply's."""
+    return to_error(status, headers or {}, body if isinstance(body, bytes) else orjson.dumps(body), reply(**fields))
+
+
+def error_body(message: str = "told so", **fields: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **fields}}
+
+
+BY_STATUS: dict[int, type[GatewayError]] = {
+    302: UpstreamError,
+    400: InvalidRequest,
+    401: CredentialsRefused,
+    402: BillingProblem,
+    403: PermissionDenied,
+    404: NotFound,
+    405: InvalidRequest,
+    408: UpstreamTimedOut,
+    409: UpstreamError,
+    412: InvalidRequest,
+    413: RequestTooLarge,
+    415: InvalidRequest,
+    418: InvalidRequest,
+    422: InvalidRequest,
+    425: UpstreamError,
+    429: RateLimited,
+    500: UpstreamError,
+    501: UpstreamError,
+    502: UpstreamError,
+    503: Overloaded,
+    504: UpstreamTimedOut,
+    524: UpstreamTimedOut,
+    529: Overloaded,
+}
+
+
+@pytest.mark.parametrize("status", BY_STATUS)
+def test_each_status_has_its_error(status: int) -> None:
+    error = failed(status, error_body(code=status))
+    assert type(error) is BY_STATUS[status]
+    if status not in (401, 402):
+        assert error.message == "told so"
+
+
+def test_the_table_of_statuses_is_covered_above() -> None:
+    assert set(STATUS_ERRORS) <= set(BY_STATUS)
+
+
+BY_TYPE: dict[str, type[GatewayError]] = {
+    "authentication": CredentialsRefused,
+    "content_policy_violation": InvalidRequest,
+    "context_length_exceeded": InvalidRequest,
+    "invalid_prompt": InvalidRequest,
+    "invalid_request": InvalidRequest,
+    "max_tokens_exceeded": InvalidRequest,
+    "not_found": NotFound,
+    "payload_too_large": RequestTooLarge,
+    "payment_required": BillingProblem,
+    "permission_denied": PermissionDenied,
+    "precondition_failed": InvalidRequest,
+    "provider_overloaded": Overloaded,
+    "rate_limit_exceeded": RateLimited,
+    "refusal": InvalidRequest,
+    "server": UpstreamError,
+    "string_too_long": InvalidRequest,
+    "timeout": UpstreamTimedOut,
+    "token_limit_exceeded": InvalidRequest,
+    "unprocessable": InvalidRequest,
+    "image_too_large": InvalidRequest,
+    "image_too_small": InvalidRequest,
+    "image_not_found": InvalidRequest,
+    "image_download_failed": InvalidRequest,
+    "invalid_image": InvalidRequest,
+    "unsupported_image_format": InvalidRequest,
+    "unmapped": UpstreamError,
+    "provider_unavailable": UpstreamError,
+    "never heard of": UpstreamError,
+}
+
+
+def test_the_table_of_types_is_covered_above() -> None:
+    assert set(ERROR_TYPES) <= set(BY_TYPE)
+
+
+@pytest.mark.parametrize("place", ["beside the message", "in the metadata"])
+@pytest.mark.parametrize("word", BY_TYPE)
+def test_a_type_says_more_than_the_status(word: str, place: str) -> None:
+    fields = {"error_type": word} if place == "beside the message" else {"metadata": {"error_type": word}}
+    error = failed(500, error_body(**fields))
+    assert type(error) is BY_TYPE[word]
+    if type(error) not in (CredentialsRefused, BillingProblem) and word != "context_length_exceeded":
+        assert error.details == {"upstream_error_type": word}
+
+
+def test_a_type_is_told_up_to_a_length() -> None:
+    assert failed(500, error_body(error_type="x" * 1000)).details == {"upstream_error_type": "x" * 64}
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("insufficient_quota", BillingProblem),
+        ("invalid_api_key", CredentialsRefused),
+        ("model_not_found", NotFound),
+        ("rate_limit_exceeded", RateLimited),
+        ("server_error", RateLimited),
+    ],
+)
+def test_a_word_in_the_code_counts_where_it_is_known(code: str, kind: type[GatewayError]) -> None:
+    assert type(failed(429, error_body(code=code))) is kind
+
+
+def test_openrouters_type_says_more_than_a_word_in_the_code() -> None:
+    error = failed(500, error_body(error_type="timeout", code="rate_limit_exceeded"))
+    assert type(error) is UpstreamTimedOut
+    assert error.details == {"upstream_error_type": "timeout"}
+
+
+def test_the_operators_own_troubles_are_not_told_in_the_upstreams_words() -> None:
+    wrong_key = failed(401, error_body("Incorrect API key provided: sk-or-v1-0123456789"))
+    assert (wrong_key.status, wrong_key.should_retry) == (500, False)
+    assert wrong_key.message == "The upstream refused the gateway's own credentials."
+    no_credit = failed(402, error_body("Buy more at https://openrouter.ai/credits"))
+    assert (no_credit.status, no_credit.should_retry) == (402, False)
+    assert no_credit.message == "The gateway's account at the upstream has no credit left."
+
+
+BODIES: dict[str, tuple[bytes, str]] = {
+    "OpenAI's and OpenRouter's": (b'{"error":{"message":"no such tool","code":400}}', "no such tool"),
+    "a string": (b'{"error":"no such tool"}', "no such tool"),
+    "bare fields": (b'{"object":"error","message":"no such tool","code":400}', "no such tool"),
+    "a null error beside the message": (b'{"error":null,"message":"no such tool"}', "no such tool"),
+    "FastAPI's": (b'{"detail":"no such tool"}', "no such tool"),
+    "Gemini's list": (b'[{"error":{"message":"no such tool","code":400}}]', "no such tool"),
+    "words in a provider's own": (
+        b'{"error":{"message":"Provider returned error","metadata":{"raw":"no such tool","provider_name":"Acme"}}}',
+        "Provider returned error: no such tool",
+    ),
+    "only a provider's own words": (b'{"error":{"metadata":{"raw":"no such tool"}}}', "no such tool"),
+    "a provider's words that are there already": (
+        b'{"error":{"message":"no such tool!","metadata":{"raw":"no such tool"}}}',
+        "no such tool!",
+    ),
+    "reasons of a moderation": (
+        b'{"error":{"message":"Flagged","metadata":{"reasons":["hate","harassment"],"flagged_input":"..."}}}',
+        "Flagged (hate, harassment)",
+    ),
+    "no reasons": (b'{"error":{"message":"Flagged","metadata":{"reasons":[]}}}', "Flagged"),
+    "reasons that are no list": (b'{"error":{"message":"Flagged","metadata":{"reasons":5}}}', "Flagged"),
+    "HTML": (b"<html><body>502 Bad Gateway nginx</body></html>", "The upstream refused the request."),
+    "nothing": (b"", "The upstream refused the request."),
+    "a number": (b"7", "The upstream refused the request."),
+    "an empty list": (b"[]", "The upstream refused the request."),
+    "a list of words": (b'["a"]', "The upstream refused the request."),
+    "a message that is no string": (b'{"error":{"message":{"a":1}}}', "The upstream refused the request."),
+    "faults in a list": (
+        b'{"detail":[{"loc":["body","top_k"],"msg":"must be positive","type":"x"},{"msg":"and whole"},5]}',
+        "body.top_k: must be positive; and whole",
+    ),
+    "metadata that is no object": (b'{"error":{"message":"told so","metadata":[1]}}', "told so"),
+    "control characters": (b'{"error":{"message":"a\\u0000\\n\\nb\\tc"}}', "a b c"),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_the_message_from(case: str) -> None:
+    body, message = BODIES[case]
+    assert failed(400, body).message == message
+
+
+def test_an_upstream_that_fails_without_a_word_has_not_refused() -> None:
+    assert failed(520).message == "The upstream failed, and did not say why."
+
+
+def test_a_model_that_the_upstream_does_not_have_is_not_found() -> None:
+    error = failed(400, error_body("foo/bar is not a valid model ID"))
+    assert (type(error), error.status) == (NotFound, 404)
+    assert error.message == "foo/bar is not a valid model ID"
+
+
+def test_a_long_message_is_cut() -> None:
+    assert failed(400, error_body("ä" * 10_000)).message == "ä" * MESSAGE_LIMIT
+
+
+HIDDEN = {
+    "a URL": "see https://internal.example:8443/v1/x?key=1 now",
+    "a URL of another kind": "see redis://user:pass@cache/0 now",
+    "an address": "dial 10.0.3.17 now",
+    "an address and a port": "dial 10.0.3.17:8080 now",
+    "a host and a port": "lookup llm.internal.example:443 now",
+    "this host and a port": "lookup localhost:11434 now",
+    "an OpenRouter key": "used sk-or-v1-0a1b2c3d4e5f now",
+    "an OpenAI key": "used sk-proj-AbCdEfGh1234 now",
+    "a Groq key": "used gsk_AbCdEfGh1234 now",
+    "a Google key": "used AIzaSyA-1234567890abcdefghi now",
+    "an AWS key": "used AKIAIOSFODNN7EXAMPLE now",
+    "a bearer token": "got Bearer eyJhbGciOi.J9.x now",
+    "a key named as such": "invalid key: key-0a1b2c3d4e now",
+}
+
+
+@pytest.mark.parametrize("case", HIDDEN)
+def test_a_message_does_not_tell(case: str) -> None:
+    before, *hidden, after = HIDDEN[case].split(" ")
+    message = failed(400, error_body(HIDDEN[case])).message
+    assert message.startswith(before)
+    assert message.endswith(f"[removed] {after}")
+    assert not any(len(word) > 7 and word in message for word in hidden)
+
+
+def test_a_secret_beyond_the_cut_is_not_half_told() -> None:
+    message = failed(400, error_body("x" * (MESSAGE_LIMIT - 14) + " sk-or-v1-0a1b2c3d4e5f")).message
+    assert "sk-or" not in message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the key provided is not valid for model llama-3.1:70b",
+        "tools.3.custom: key management is required, see section 4.5.1",
+        "sk-learn is not a model",
+    ],
+)
+def test_ordinary_words_stay(words: str) -> None:
+    assert failed(400, error_body(words)).message == words
+
+
+def test_only_the_start_of_a_huge_message_is_read() -> None:
+    """Whatever the patterns cost, they cost it once."""
+    assert failed(400, error_body("see https://" + "a" * READ_LIMIT + " for more")).message == "see [removed]"
+
+
+UNTOLD = "prompt is too long: it does not fit into the context of this model"
+OVERFLOWS: dict[str, tuple[str, str]] = {
+    "OpenAI": (
+        "This model's maximum context length is 8192 tokens. However, your messages resulted in 10000 tokens.",
+        "prompt is too long: 10000 tokens > 8192 maximum",
+    ),
+    "OpenRouter": (
+        "This endpoint's maximum context length is 200000 tokens. However, you requested about 250000 tokens (240000 …",
+        "prompt is too long: 250000 tokens > 200000 maximum",
+    ),
+    "xAI": (
+        "This model's maximum prompt length is 131072 but the request contains 150000 tokens.",
+        "prompt is too long: 150000 tokens > 131072 maximum",
+    ),
+    "Anthropic": (
+        "prompt is too long: 205001 tokens > 200000 maximum",
+        "prompt is too long: 205001 tokens > 200000 maximum",
+    ),
+    "Gemini": (
+        "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+        "prompt is too long: 1200000 tokens > 1048576 maximum",
+    ),
+    "llama.cpp": (
+        "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it",
+        "prompt is too long: 5000 tokens > 4096 maximum",
+    ),
+    "Mistral": (
+        "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+        "prompt is too long: 40000 tokens > 32768 maximum",
+    ),
+    "others": (
+        "The context window of this model is 4096 tokens, the prompt has 5000.",
+        "prompt is too long: 5000 tokens > 4096 maximum",
+    ),
+    "no numbers": ("Input is too long for requested model.", UNTOLD),
+    "numbers that cannot be meant": (
+        "The context window is 4096 tokens in version 2.",
+        UNTOLD,
+    ),
+}
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+@pytest.mark.parametrize("who", OVERFLOWS)
+def test_an_overflow_is_told_in_the_words_that_make_clients_compact(who: str, status: int) -> None:
+    message, wording = OVERFLOWS[who]
+    error = failed(status, error_body(message))
+    assert isinstance(error, InvalidRequest)
+    assert (error.message, error.should_retry) == (wording, False)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "length", "wording"),
+    [
+        pytest.param(50, 40, "prompt is too long: 50 tokens > 40 maximum", id="the estimate, where it can be true"),
+        pytest.param(40, 40, UNTOLD, id="none where the estimate would fit"),
+        pytest.param(50, None, UNTOLD, id="none where the limit is unknown"),
+    ],
+)
+def test_an_overflow_by_its_type_needs_no_words_and_gets_no_false_numbers(
+    estimate: int, length: int | None, wording: str
+) -> None:
+    for fields in ({"metadata": {"error_type": "context_length_exceeded"}}, {"code": "context_length_exceeded"}):
+        error = failed(502, error_body("no", **fields), input_estimate=estimate, context_length=length)
+        assert (error.message, error.should_retry) == (wording, False)
+
+
+def test_the_upstreams_own_numbers_win_over_the_estimate() -> None:
+    said = "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens"
+    error = failed(400, error_body(said), input_estimate=99999, context_length=1000)
+    assert error.message == "prompt is too long: 9000 tokens > 8192 maximum"
+
+
+ANSWER_LIMITS = {
+    "OpenAI": "max_tokens is too large: 9000. The context window is 4096.",
+    "vLLM": "'max_tokens' or 'max_completion_tokens' is too large: 9000. This model's maximum context length is 4096 "
+    "tokens and your request has 100 input tokens.",
+}
+
+
+@pytest.mark.parametrize("who", ANSWER_LIMITS)
+def test_an_answer_limit_that_is_too_high_is_no_overflow(who: str) -> None:
+    assert failed(400, error_body(ANSWER_LIMITS[who])).message == ANSWER_LIMITS[who]
+
+
+def test_the_same_words_with_another_status_are_no_overflow() -> None:
+    assert isinstance(failed(500, error_body("lost the context window")), UpstreamError)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("5", 5.0),
+        ("0", 0.0),
+        (" 1.5 ", 1.5),
+        ("3600", MAX_RETRY_AFTER),
+        ("999999999", MAX_RETRY_AFTER),
+        ("-1", None),
+        ("", None),
+        ("soon", None),
+        ("1e3", None),
+        ("٣", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+    ],
+)
+def test_retry_after(said: str, seconds: float | None) -> None:
+    assert retry_after_of({"retry-after": said}) == seconds
+    assert failed(429, error_body(), {"retry-after": said}).retry_after == seconds
+
+
+AVAILABILITY: dict[str, tuple[dict[str, Any], dict[str, str], tuple[float | None, bool | None]]] = {
+    "retryable, later": ({"retryable": True, "retry_after": 7}, {}, (7.0, True)),
+    "retryable, at once": ({"retryable": True, "retry_after": 0}, {}, (0.0, True)),
+    "not retryable": ({"retryable": False}, {}, (None, False)),
+    "the header says when": ({"retryable": True, "retry_after": 7}, {"retry-after": "3"}, (3.0, True)),
+    "far too late": ({"retry_after": 9000.5}, {}, (MAX_RETRY_AFTER, None)),
+    "nonsense": ({"retryable": "yes", "retry_after": -4}, {}, (None, None)),
+    "words": ({"retry_after": "soon"}, {}, (None, None)),
+}
+
+
+@pytest.mark.parametrize("case", AVAILABILITY)
+def test_availability(case: str) -> None:
+    availability, headers, hints = AVAILABILITY[case]
+    error = failed(503, {"error": {"error_type": "x", "http_status": 503, "availability": availability}}, headers)
+    assert (error.retry_after, error.should_retry) == hints
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        (["acme/a", "b:free"], "full (available instead: acme/a, b:free)"),
+        (["m1", "m2", "m3", "m4"], "full (available instead: m1, m2, m3)"),
+        ([7, None, "two words", "x" * 65, "http://host/path", "a/b"], "full (available instead: a/b)"),
+        ([], "full"),
+        ("acme/a", "full"),
+        (None, "full"),
+    ],
+)
+def test_the_models_that_would_answer_instead_are_told(models: Any, told: str) -> None:
+    body = {"error": {"http_status": 503, "message": "full", "availability": {"fallback_models": models}}}
+    assert failed(503, body).message == told
+
+
+@pytest.mark.parametrize("availability", [None, [], "x", 5])
+def test_availability_of_another_shape_says_nothing(availability: Any) -> None:
+    error = failed(503, error_body(availability=availability))
+    assert (error.retry_after, error.should_retry) == (None, None)
+
+
+EMBEDDED: dict[str, tuple[Any, type[GatewayError]]] = {
+    "a number": ({"code": 429, "message": "m"}, RateLimited),
+    "a number as a string": ({"code": "429", "message": "m"}, RateLimited),
+    "no code": ({"message": "m"}, UpstreamError),
+    "a null code": ({"code": None, "http_status": 503, "message": "m"}, Overloaded),
+    "a status instead of a code": ({"http_status": 404, "message": "m"}, NotFound),
+    "another name for the status": ({"code": "tool_use_failed", "status_code": 400, "message": "m"}, InvalidRequest),
+    "a word": ({"code": "server_error", "message": "m"}, UpstreamError),
+    "a word that is known": ({"code": "rate_limit_exceeded", "message": "m"}, RateLimited),
+    "a number that is no status": ({"code": 1234, "message": "m"}, UpstreamError),
+    "a success": ({"code": 200, "message": "m"}, UpstreamError),
+    "no digits": ({"code": "²²²", "message": "m"}, UpstreamError),
+    "a boolean": ({"code": True, "message": "m"}, UpstreamError),
+    "OpenAI's type": ({"type": "invalid_request_error", "message": "m", "code": None}, InvalidRequest),
+    "a type in the metadata": ({"code": 502, "message": "m", "metadata": {"error_type": "timeout"}}, UpstreamTimedOut),
+    "only words": ("m", UpstreamError),
+}
+
+
+@pytest.mark.parametrize("case", EMBEDDED)
+def test_an_error_inside_a_success(case: str) -> None:
+    details, kind = EMBEDDED[case]
+    error = to_embedded_error(details, reply())
+    assert type(error) is kind
+    assert error.message == "m"
+
+
+PLACES: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
+    "beside the choices": ({"error": {"message": "m"}, "choices": []}, None),
+    "in the choice": ({"choices": []}, {"error": {"message": "m"}}),
+    "instead of everything": ({"object": "error", "message": "m", "code": 500}, None),
+    "as a string": ({"error": "m"}, None),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_error_is_found(place: str) -> None:
+    error = error_in(*PLACES[place], reply())
+    assert error is not None
+    assert error.message == "m"
+
+
+@pytest.mark.parametrize("answer", [{}, {"error": None}, {"error": ""}, {"object": "chat.completion"}])
+def test_no_error_is_none(answer: dict[str, Any]) -> None:
+    assert error_in(answer, None, reply()) is None
+    assert error_in(answer, {"error": None}, reply()) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("messages.1.content.0: Invalid `signature` in `thinking` block", True),
+        ("Corrupted thought signature.", True),
+        ("Expected a thinking block first", True),
+        ("reasoning_details[0] is unknown", True),
+        ("The encrypted_content could not be verified", True),
+        ("temperature: too high", False),
+    ],
+)
+def test_a_refusal_of_replayed_reasoning_is_recognised(message: str, expected: bool) -> None:
+    assert rejects_reasoning(failed(400, error_body(message))) is expected
+    assert rejects_reasoning(failed(500, error_body(message))) is False
+
+
+FIELDS = st.sampled_from(
+    [
+        *("error", "code", "http_status", "message", "metadata", "error_type", "raw", "reasons", "type", "object"),
+        *("detail", "availability", "retry_after", "retryable", "fallback_models"),
+    ]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(status=st.integers(100, 599), body=st.binary(max_size=40) | JSON.map(lambda value: str(value).encode()))
+def test_any_body_makes_an_error(status: int, body: bytes) -> None:
+    assert isinstance(failed(status, body), GatewayError)
+
+
+@given(JSON)
+def test_any_details_make_an_error(details: Any) -> None:
+    error = to_embedded_error(details, reply())
+    assert error.message
+    assert len(error.message) <= MESSAGE_LIMIT

@@ -1,0 +1,256 @@
+"""Stop reasons: every row of the table, from whichever of an upstream's two words says it."""
+
+from typing import Any
+
+import pytest
+
+from gateway.dialects.chat.response.convert import to_message
+from gateway.dialects.chat.response.stop_reason import (
+    MAX_LOGPROBS,
+    REFUSALS,
+    Finish,
+    Stop,
+    broken_finish,
+    to_extension,
+    to_stop,
+)
+from gateway.errors import UpstreamError
+from gateway.messages.fold import fold_events
+from gateway.messages.replay import to_events
+from tests.support.streams import Json, call, chunk, completion, finish, read_events, reply, say, told
+
+TOOL = call(0, "{}", "call_1", "f")
+CUT_TOOL = call(0, '{"a": [', "call_1", "f")
+MEANT_TOOL = call(0, '"{}"', "call_1", "f")
+EMPTY_TOOL = call(0, "", "call_1", "f")
+
+# What the upstream says at the end (reason, native reason), after which payloads; what the client reads.
+ROWS: dict[str, tuple[str | None, str | None, list[Json], str]] = {
+    "stop": ("stop", None, [say("a")], "end_turn"),
+    "end_turn": ("end_turn", None, [say("a")], "end_turn"),
+    "eos": ("eos", None, [say("a")], "end_turn"),
+    "nothing but the end": (None, None, [say("a")], "end_turn"),
+    "a native word nobody knows": ("stop", "LANGUAGE", [say("a")], "end_turn"),
+    "length": ("length", None, [say("a")], "max_tokens"),
+    "max_tokens": ("max_tokens", None, [say("a")], "max_tokens"),
+    "native MAX_TOKENS under stop": ("stop", "MAX_TOKENS", [say("a")], "max_tokens"),
+    "length over another native word": ("length", "stop_sequence", [say("a")], "max_tokens"),
+    "native pause_turn": ("stop", "pause_turn", [say("a")], "pause_turn"),
+    "native compaction": ("stop", "compaction", [say("a")], "compaction"),
+    "native stop_sequence": ("stop", "stop_sequence", [say("a")], "stop_sequence"),
+    "native context window": ("length", "model_context_window_exceeded", [say("a")], "model_context_window_exceeded"),
+    "the context window before a tool call": (
+        "tool_calls",
+        "model_context_window_exceeded",
+        [TOOL],
+        "model_context_window_exceeded",
+    ),
+    "content_filter": ("content_filter", None, [say("a")], "refusal"),
+    "native refusal": ("stop", "refusal", [say("a")], "refusal"),
+    "native SAFETY": ("stop", "SAFETY", [say("a")], "refusal"),
+    "a refusal under length": ("length", None, [chunk({"refusal": "No."})], "refusal"),
+    "a refusal with a tool call": ("content_filter", None, [TOOL], "refusal"),
+    "tool_calls": ("tool_calls", "tool_use", [TOOL], "tool_use"),
+    "function_call": ("function_call", None, [chunk({"function_call": {"name": "f", "arguments": "{}"}})], "tool_use"),
+    "a tool call under stop": ("stop", "end_turn", [say("a"), TOOL], "tool_use"),
+    "a tool call without a reason": (None, None, [TOOL], "tool_use"),
+    "a whole tool call under length": ("length", None, [TOOL], "tool_use"),
+    "a tool call under native stop_sequence": ("stop", "stop_sequence", [TOOL], "tool_use"),
+    "a tool call cut off at length": ("length", None, [CUT_TOOL], "max_tokens"),
+    "a tool call cut off before its arguments": ("length", None, [TOOL, call(1, "", "call_2", "g")], "max_tokens"),
+    "a tool call cut off before a whole one": ("length", None, [CUT_TOOL, call(1, "{}", "call_2", "g")], "max_tokens"),
+    "a tool call quoted twice under length": ("length", None, [MEANT_TOOL], "tool_use"),
+    "an unended tool call under tool_calls": ("tool_calls", None, [CUT_TOOL], "tool_use"),
+    "a tool call without arguments": ("tool_calls", None, [EMPTY_TOOL], "tool_use"),
+    "tool_calls without any": ("tool_calls", None, [say("a")], "end_turn"),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_stop_reason_of_a_stream(row: str) -> None:
+    reason, native, payloads, expected = ROWS[row]
+    end = [] if reason is None else [finish(reason, native_finish_reason=native)]
+    result = told(*payloads, *end)
+    assert result.failure is None
+    assert result.stop["stop_reason"] == expected
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_stop_reason_of_a_json_answer(row: str) -> None:
+    reason, native, payloads, expected = ROWS[row]
+    deltas = [payload["choices"][0]["delta"] for payload in payloads]
+    message = {name: value for delta in deltas for name, value in delta.items()}
+    calls = [part for delta in deltas for part in delta.get("tool_calls", ())]
+    answer = completion({**message, "tool_calls": calls}, reason, native_finish_reason=native)
+    assert to_message(answer, reply()).message["stop_reason"] == expected
+
+
+@pytest.mark.parametrize("word", sorted(REFUSALS))
+def test_every_word_for_a_refusal_from_either_place(word: str) -> None:
+    refusal = Stop("refusal", details={"type": "refusal", "category": None, "explanation": None})
+    for said in (Finish(reason=word), Finish(reason="stop", native=word)):
+        assert to_stop(said, has_tools=False, truncated=False, reply=reply()) == refusal
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["content_filtered", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "guardrail_intervened"],
+)
+def test_words_of_several_upstreams_are_refusals(word: str) -> None:
+    assert told(say("a"), finish("stop", native_finish_reason=word)).stop["stop_reason"] == "refusal"
+
+
+DETAILS: dict[str, tuple[Any, str | None, Any]] = {
+    "the upstream's own": (
+        {"type": "refusal", "category": "cyber", "explanation": "Because."},
+        None,
+        ("cyber", "Because."),
+    ),
+    "its text where there is no explanation": ({"category": "bio"}, "No.", ("bio", "No.")),
+    "its text where there are none": (None, "No.", (None, "No.")),
+    "its text where the explanation is empty": ({"explanation": ""}, "No.", (None, "No.")),
+    "nothing of another shape": ({"category": [1], "explanation": 5}, None, (None, None)),
+    "nothing where they are no object": ("why", None, (None, None)),
+}
+
+
+@pytest.mark.parametrize("case", DETAILS)
+def test_a_refusal_carries(case: str) -> None:
+    details, refusal, (category, explanation) = DETAILS[case]
+    end = finish("content_filter", stop_details=details)
+    result = told(chunk({"refusal": refusal}), end)
+    assert result.stop["stop_details"] == {"type": "refusal", "category": category, "explanation": explanation}
+
+
+@pytest.mark.parametrize(
+    ("sent", "sequence"), [(("END",), "END"), (("END", "STOP"), None), ((), None)], ids=["one", "two", "none"]
+)
+def test_an_upstreams_stop_sequence_is_named_only_where_it_must_be_the_one(
+    sent: tuple[str, ...], sequence: str | None
+) -> None:
+    result = told(say("a"), finish("stop", native_finish_reason="stop_sequence"), sent_stop_sequences=sent)
+    assert (result.stop["stop_reason"], result.stop["stop_sequence"]) == ("stop_sequence", sequence)
+
+
+@pytest.mark.parametrize("name", ["stop_reason", "matched_stop"])
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param("STOP", ("stop_sequence", "STOP"), id="the one that stopped it"),
+        pytest.param(151645, ("end_turn", None), id="a token"),
+        pytest.param("end_turn", ("end_turn", None), id="another word"),
+        pytest.param(None, ("end_turn", None), id="nothing"),
+    ],
+)
+def test_a_sequence_that_the_upstream_names_is_told(name: str, said: Any, expected: tuple[str, str | None]) -> None:
+    """vLLM and SGLang do, each in a field of its own."""
+    end = finish("stop")
+    end["choices"][0][name] = said
+    stop = told(say("a"), end, sent_stop_sequences=("END", "STOP")).stop
+    assert (stop["stop_reason"], stop["stop_sequence"]) == expected
+
+
+def test_a_call_is_to_be_made_though_a_sequence_is_named() -> None:
+    end = finish("tool_calls")
+    end["choices"][0]["stop_reason"] = "END"
+    assert told(TOOL, end, sent_stop_sequences=("END",)).stop["stop_reason"] == "tool_use"
+
+
+def test_a_sequence_sent_upstream_is_not_named_when_something_else_stopped_it() -> None:
+    assert told(say("a"), finish("length"), sent_stop_sequences=("END",)).stop["stop_sequence"] is None
+
+
+def test_a_sequence_found_here_wins_over_what_the_upstream_said_later() -> None:
+    found = Finish(reason="length", native="pause_turn", matched="END")
+    stop = to_stop(found, has_tools=False, truncated=False, reply=reply())
+    assert stop == Stop("stop_sequence", sequence="END")
+
+
+def test_a_sequence_found_after_a_tool_call_leaves_the_call_to_be_made() -> None:
+    stop = to_stop(Finish(reason="stop", matched="END"), has_tools=True, truncated=False, reply=reply())
+    assert stop == Stop("tool_use")
+
+
+def test_a_reason_that_comes_too_early_does_not_end_the_answer() -> None:
+    """Some servers repeat it in every chunk."""
+    result = told(
+        chunk({"content": "a"}, "stop"), finish(), chunk({"content": "b"}, "stop"), TOOL, finish("tool_calls")
+    )
+    assert [block["type"] for block in result.blocks] == ["text", "tool_use"]
+    assert result.blocks[0]["text"] == "ab"
+    assert result.stop["stop_reason"] == "tool_use"
+
+
+PROBABLE = {"token": "a", "logprob": -0.1, "top_logprobs": []}
+
+
+def test_o30_logprobs_are_told_at_the_end() -> None:
+    pieces = [{"content": [PROBABLE]}, None, {"content": [PROBABLE], "refusal": None}, {"refusal": [PROBABLE]}, "x"]
+    deltas = [chunk({"content": "a"}) for _ in pieces]
+    for payload, logprobs in zip(deltas, pieces, strict=True):
+        payload["choices"][0]["logprobs"] = logprobs
+    result = told(*deltas, finish())
+    expected = {"content": [PROBABLE, PROBABLE], "refusal": [PROBABLE]}
+    assert result.stop["logprobs"] == expected
+    assert fold_events(result.events)["logprobs"] == expected
+    answer = completion({"content": "aaa"})
+    answer["choices"][0]["logprobs"] = {"content": [PROBABLE, PROBABLE], "refusal": [PROBABLE]}
+    message = to_message(answer, reply()).message
+    assert message["logprobs"] == expected
+    replayed = read_events(to_events(message))
+    assert "logprobs" not in replayed[0]["message"]
+    assert fold_events(replayed) == message
+
+
+def test_without_logprobs_nothing_is_said_of_them() -> None:
+    assert "logprobs" not in told(say("a"), finish()).stop
+    assert "logprobs" not in to_message(completion({"content": "a"}), reply()).message
+
+
+@pytest.mark.parametrize(
+    ("seeded", "fingerprint"), [(True, "fp_1"), (False, "fp_1"), (True, None), (True, 5), (True, "")]
+)
+def test_o29_who_sends_a_seed_learns_which_system_answered(seeded: bool, fingerprint: Any) -> None:
+    fields = {} if fingerprint is None else {"system_fingerprint": fingerprint}
+    expected = "fp_1" if seeded and fingerprint == "fp_1" else None
+    streamed = told(chunk({"content": "a"}, **fields), finish(**fields), is_seeded=seeded)
+    whole = to_message(completion({"content": "a"}, **fields), reply(is_seeded=seeded)).message
+    assert streamed.stop.get("system_fingerprint") == whole.get("system_fingerprint") == expected
+    assert fold_events(read_events(to_events(whole))) == whole
+    if expected is None:
+        assert "system_fingerprint" not in streamed.stop
+        assert "system_fingerprint" not in whole
+
+
+def test_no_more_logprobs_are_kept_than_an_answer_has_tokens() -> None:
+    said = Finish()
+    for _ in range(3):
+        said.note({"logprobs": {"content": [PROBABLE] * (MAX_LOGPROBS // 2)}})
+    assert len(to_extension(said, {}, reply())["logprobs"]["content"]) == MAX_LOGPROBS
+
+
+def test_later_words_fill_gaps_and_erase_nothing() -> None:
+    said = Finish()
+    assert not said.is_over
+    for choice in (
+        {"finish_reason": None, "native_finish_reason": None},
+        {"finish_reason": "stop", "native_finish_reason": "end_turn", "stop_details": {"category": "bio"}},
+        {"finish_reason": "", "native_finish_reason": "", "stop_details": None},
+        {"finish_reason": 5, "native_finish_reason": ["x"], "stop_details": "y"},
+    ):
+        said.note(choice)
+    assert said == Finish("stop", "end_turn", stop_details={"category": "bio"}, said=True)
+    assert said.is_over
+
+
+@pytest.mark.parametrize("native", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"])
+def test_a_malformed_call_is_an_error_worth_another_attempt(native: str) -> None:
+    error = broken_finish(Finish(reason="stop", native=native))
+    assert isinstance(error, UpstreamError)
+    assert error.retryable
+
+
+def test_a_finish_of_error_is_an_error() -> None:
+    assert isinstance(broken_finish(Finish(reason="error")), UpstreamError)
+    assert broken_finish(Finish(reason="stop", native="end_turn")) is None
+    assert broken_finish(Finish()) is None

@@ -1,0 +1,303 @@
+"""Clients that leave or stall, upstreams that never end, and a process that is told to stop."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from gateway.simulator.loopback import Simulator
+from gateway.simulator.script import COMMENT, Hold, stream_script
+from gateway.telemetry.counters import SETTLE_SECONDS
+from tests.e2e.conftest import KEY, Live, front_end, serving
+from tests.e2e.raw import open_raw, read_until
+from tests.e2e.test_streams import ASK, chunk
+
+
+@pytest.mark.parametrize(
+    ("body", "script", "seen"),
+    [
+        pytest.param({"stream": True, "model": "sim/silent"}, None, None, id="before the upstream's header"),
+        pytest.param({"stream": True}, stream_script(COMMENT, Hold()), None, id="before the first content"),
+        pytest.param({"stream": True}, stream_script(chunk("some"), Hold()), b"some", id="in the middle of the stream"),
+        pytest.param({"model": "sim/silent"}, None, None, id="while a JSON answer is awaited"),
+    ],
+)
+async def test_a_client_that_leaves_frees_its_upstream_within_a_second(
+    live: Live, body: dict[str, Any], script: Any, seen: bytes | None
+) -> None:
+    if script is not None:
+        live.simulator.script(script)
+    reader, writer = await open_raw(live, {**ASK, **body})
+    record = await live.simulator.received()
+    if seen is not None:
+        await read_until(reader, seen)
+    writer.close()
+    async with asyncio.timeout(1.0):
+        await record.closed.wait()
+    assert record.closed_by_client
+
+
+async def test_a_client_that_leaves_while_the_gateway_connects_ends_the_attempt(simulator: Simulator) -> None:
+    """The upstream's listen queue is full, so that connecting hangs for as long as nobody accepts."""
+    with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/api/v1"
+        async with serving(simulator, upstream_url=url) as live:
+            _, writer = await open_raw(live, {**ASK, "model": "only/here"})
+            await asyncio.sleep(0.1)
+            writer.close()
+            async with asyncio.timeout(1.0):
+                await counted(live, 'model="only/here",status="499"')
+
+
+async def test_an_upstream_that_refuses_connections_is_a_502(simulator: Simulator) -> None:
+    url = f"http://127.0.0.1:{await free_port()}/api/v1"
+    async with (
+        serving(simulator, upstream_url=url, max_attempts=1) as live,
+        aiohttp.ClientSession() as session,
+        session.post(live.url + "/v1/messages", json=ASK, headers={"x-api-key": KEY}) as answer,
+    ):
+        assert (answer.status, (await answer.json())["error"]["type"]) == (502, "api_error")
+
+
+async def counted(live: Live, label: str) -> None:
+    """Wait until an exchange with that label has been counted."""
+    async with aiohttp.ClientSession() as session:
+        while True:
+            metrics = await (await session.get(live.admin_url + "/metrics")).text()
+            if any(line.startswith("gateway_exchanges_total") and label in line for line in metrics.splitlines()):
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_client_that_never_reads_holds_the_upstream_back(simulator: Simulator) -> None:
+    """The upstream would send without end; what it got rid of stays bounded by the buffers in between."""
+    piece = b"data: " + orjson.dumps(chunk("x" * 60_000)) + b"\n\n"
+    sent = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET"):  # the list of models
+            writer.close()
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        try:
+            while sent < 200_000_000:
+                writer.write(piece)
+                await writer.drain()
+                sent += len(piece)
+        except ConnectionError:
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(flood, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with serving(simulator, upstream_url=f"http://127.0.0.1:{port}/v1", stalled_client_timeout=1.0) as live:
+        reader, writer = await open_raw(live, {**ASK, "stream": True})
+        before = -1
+        async with asyncio.timeout(10):
+            while before != sent or sent == 0:
+                before = sent
+                await asyncio.sleep(0.3)
+        assert sent < 40_000_000
+        async with asyncio.timeout(5):  # the stalled client is cut off, and the upstream with it
+            await reader.read(100_000_000)
+        writer.close()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_stream_that_has_begun_holds_its_prompt_no_longer(simulator: Simulator) -> None:
+    """Held, as text and as objects, it would be over two megabytes a stream."""
+    turns = [{"role": role, "content": "word " * 200} for _ in range(500) for role in ("user", "assistant")]
+    ask = {**ASK, "stream": True, "messages": [*turns, {"role": "user", "content": "Go on."}]}
+    async with front_end(simulator) as (live, started):
+        open_streams = []
+        for number in range(44):
+            simulator.script(stream_script(chunk("first"), Hold()))
+            reader, writer = await open_raw(live, ask)
+            await read_until(reader, b"first")
+            open_streams.append(writer)
+            if number == 3:
+                before = resident_bytes(started.process.pid)
+        assert resident_bytes(started.process.pid) - before < 40 * 1_000_000
+        for writer in open_streams:
+            writer.close()
+
+
+def resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_sigterm_lets_streams_finish_and_the_process_ends_well(simulator: Simulator) -> None:
+    gate = asyncio.Event()
+    simulator.script(
+        stream_script(chunk("first"), Hold(gate), chunk("last", finish_reason="stop"), b"data: [DONE]\n\n")
+    )
+    async with front_end(simulator) as (live, started):
+        reader, writer = await open_raw(live, {**ASK, "stream": True})
+        await read_until(reader, b"first")
+        started.process.send_signal(signal.SIGTERM)
+        while True:
+            try:
+                _, extra = await asyncio.open_connection(*live.url.removeprefix("http://").split(":"))
+            except ConnectionRefusedError:
+                break
+            extra.close()
+            await asyncio.sleep(0.02)
+        gate.set()
+        rest = await read_until(reader, b"message_stop")
+        assert b"last" in rest
+        writer.close()
+        async with asyncio.timeout(10):
+            assert await started.process.wait() == 0
+
+
+async def test_a_process_logs_one_line_an_exchange_and_no_secrets_nor_prompts(simulator: Simulator) -> None:
+    async with front_end(simulator) as (live, started):
+        ask = {**ASK, "messages": [{"role": "user", "content": "prompt-canary"}], "system": "system-canary"}
+        headers = {"x-api-key": KEY}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            for model in ("sim/echo", "sim/error-400", "sim/error-mid-stream", "sim/hang-up-early"):
+                for stream in (False, True):
+                    answer = await session.post(
+                        live.url + "/v1/messages", json={**ask, "model": model, "stream": stream}
+                    )
+                    body = await answer.text()
+                    assert "sk-upstream-canary" not in body
+                    assert simulator.url not in body
+            metrics = await (await session.get(live.admin_url + "/metrics")).text()
+        started.process.send_signal(signal.SIGTERM)
+        await started.process.wait()
+        await asyncio.sleep(0)
+    exchanges = [line for line in started.lines if line["event"] == "exchange_finished"]
+    assert len(exchanges) == 8
+    assert [line["status"] for line in exchanges[:2]] == [200, 200]
+    assert all(line["request_id"].startswith("req_") and line["tenant"] == "tests" for line in exchanges)
+    for canary in (
+        b"prompt-canary",
+        b"system-canary",
+        b"sk-upstream-canary",
+        b"secret-canary",
+        KEY.encode(),
+        simulator.url.encode(),
+    ):
+        assert canary not in started.raw
+        assert canary not in metrics.encode()
+    assert 'gateway_exchanges_total{model="sim/echo",status="200",stream="true",upstream="openrouter"} 1.0' in metrics
+
+
+async def test_several_processes_share_a_port_and_merge_their_metrics(simulator: Simulator) -> None:
+    port = await free_port()
+    async with front_end(simulator, "--processes", "2", GATEWAY_PORT=str(port)) as (live, started):
+        async with aiohttp.ClientSession(headers={"x-api-key": KEY, "connection": "close"}) as session:
+            async with asyncio.timeout(15):
+                await ready(session, live.url)
+            for _ in range(20):
+                async with session.post(live.url + "/v1/messages", json=ASK) as answer:
+                    assert answer.status == 200
+            wanted = 'gateway_exchanges_total{model="sim/echo",status="200",stream="false",upstream="openrouter"} 20.0'
+            async with asyncio.timeout(15):
+                metrics = ""
+                while wanted not in metrics:
+                    await asyncio.sleep(SETTLE_SECONDS / 5)  # each process tells what it counted now and then
+                    metrics = await (await session.get(live.admin_url + "/metrics")).text()
+        started.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(15):
+            assert await started.process.wait() == 0
+
+
+async def free_port() -> int:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+async def ready(session: aiohttp.ClientSession, url: str) -> None:
+    while True:
+        with contextlib.suppress(aiohttp.ClientConnectionError):
+            async with session.get(url + "/readyz") as response:
+                if response.status == 200:
+                    return
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        ((), {"GATEWAY_PORT": "nonsense"}, "GATEWAY_PORT"),
+        ((), {"GATEWAY_KEYS": ""}, "GATEWAY_KEYS"),
+        ((), {"GATEWAY_UPSTREAM_URL": "", "GATEWAY_UPSTREAM_API_KEY": ""}, "GATEWAY_UPSTREAM_URL"),
+        (("--processes", "2"), {}, "GATEWAY_PORT"),
+    ],
+)
+async def test_a_start_that_cannot_work_says_why(
+    arguments: tuple[str, ...], variables: dict[str, str], message: str
+) -> None:
+    environment = {
+        **os.environ,
+        "GATEWAY_UPSTREAM_URL": "http://127.0.0.1:1/v1",
+        "GATEWAY_KEYS": "a:b",
+        "GATEWAY_PORT": "0",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gateway",
+        "serve",
+        *arguments,
+        env={**environment, **variables},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert message in errors.decode()
+    assert "Traceback" not in errors.decode()
+
+
+@pytest.mark.parametrize("model", ["sim/echo", "sim/hang-up", "sim/stream-200-d5"])
+async def test_a_stream_that_is_over_is_freed_at_once(live: Live, model: str) -> None:
+    """Garbage in rings waits for a full collection, which is rare on purpose: 7 KiB for each stream (2026-11)."""
+
+    async def stream_and_leave() -> None:
+        reader, writer = await open_raw(live, {**ASK, "model": model, "stream": True})
+        await read_until(reader, b"content_block_delta")
+        if model != "sim/stream-200-d5":
+            await read_until(reader, b"0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        await live.simulator.requests()[-1].finished.wait()
+        await asyncio.sleep(0.05)
+
+    await stream_and_leave()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await stream_and_leave()
+        gc.collect()
+        left = {type(thing).__qualname__ for thing in gc.garbage if type(thing).__module__.startswith("gateway.")}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert {
+        name for name in left if name in ("Relay", "MessageStream", "EventReply", "SocketAnswer", "Watchdog")
+    } == set()

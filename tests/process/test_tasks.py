@@ -1,0 +1,125 @@
+"""Tasks with an owner, steps that outlive their failures, and the signal that ends it all."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.errors import Unavailable
+from gateway.process.tasks import MAX_BACKOFF, Repeated, Stop, background
+
+
+@dataclass(slots=True)
+class Steps:
+    """A step that does what it is told in turn, and a sleep that only takes notes."""
+
+    script: list[Exception | None]
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    waits: list[float] = field(default_factory=list)
+
+    async def step(self) -> None:
+        what = self.script.pop(0)
+        if not self.script:
+            self.done.set()
+        if what is not None:
+            raise what
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        await asyncio.sleep(0)
+
+    async def run(self) -> None:
+        await Repeated("loop", self.step, every=7.0, sleep=self.sleep).run_until(self.done)
+
+
+async def test_a_step_is_repeated_until_told_otherwise() -> None:
+    steps = Steps([None, None, None])
+    await steps.run()
+    assert steps.waits == [7.0, 7.0, 7.0]
+
+
+async def test_failures_delay_the_next_step_more_and_more_and_no_more_than_two_seconds() -> None:
+    steps = Steps([Unavailable("away")] * 12)
+    await steps.run()
+    assert steps.waits[0] <= 0.05
+    assert steps.waits[3] <= 0.4
+    assert MAX_BACKOFF / 2 <= steps.waits[-1] <= MAX_BACKOFF
+
+
+async def test_a_series_of_failures_is_logged_when_it_begins_and_when_it_is_over() -> None:
+    steps = Steps([Unavailable("away")] * 5 + [None, Unavailable("away"), None])
+    with capture_logs() as lines:
+        await steps.run()
+    assert [(line["event"], line.get("failures")) for line in lines] == [
+        ("loop_failed", None),
+        ("loop_recovered", 5),
+        ("loop_failed", None),
+        ("loop_recovered", 1),
+    ]
+
+
+async def test_an_unexpected_error_is_told_by_type_and_place_since_its_words_may_quote_a_prompt() -> None:
+    with capture_logs() as lines:
+        await Steps([KeyError("the user's prompt"), None]).run()
+    assert lines[0]["error"] == "KeyError"
+    assert lines[0]["where"].partition(":")[0].endswith("test_tasks.py")
+    assert "prompt" not in str(lines)
+
+
+async def test_cancelling_ends_the_loop() -> None:
+    steps = Steps([])
+    loop = Repeated("loop", asyncio.Event().wait, sleep=steps.sleep)
+    task = asyncio.create_task(loop.run())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_background_task_ends_with_its_context() -> None:
+    seen: list[str] = []
+
+    async def run() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append("ended")
+
+    async with background(run()):
+        await asyncio.sleep(0)
+        assert not seen
+    assert seen == ["ended"]
+
+
+async def test_a_task_that_swallows_a_cancellation_ends_all_the_same() -> None:
+    swallowed: list[int] = []
+
+    async def run() -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if swallowed:
+                    raise
+                swallowed.append(1)
+
+    async with asyncio.timeout(5), background(run()):
+        await asyncio.sleep(0)
+    assert swallowed == [1]
+
+
+async def test_a_background_task_that_failed_is_heard_of() -> None:
+    async def fail() -> None:
+        raise KeyError("no")
+
+    with pytest.raises(KeyError):
+        async with background(fail()):
+            await asyncio.sleep(0)
+
+
+def test_a_second_signal_at_the_same_moment_is_the_same_wish() -> None:
+    stop = Stop()
+    stop.signalled()
+    stop.signalled()
+    assert stop.wanted.is_set()

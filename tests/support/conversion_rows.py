@@ -1,0 +1,449 @@
+"""The lines of docs/conversion.md. `tests` names rules (`O19`), tests (`usage.the_parts_add_up`) or golden cases."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    given: str
+    made: str
+    note: str
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    title: str
+    text: str
+    rows: tuple[Row, ...]
+    is_answer: bool = False
+
+
+def row(given: str, made: str, note: str, *tests: str) -> Row:
+    return Row(given, made, note, tests)
+
+
+INTRODUCTION = """# What becomes of each field
+
+<!-- Written by `make docs` from the tests; edit tests/support/conversion_rows.py instead. -->
+
+A client speaks Anthropic's Messages API; the upstream speaks chat completions, either OpenRouter's or the strict form
+of other servers ("strict" below). Each line names what is sent, what it becomes and the tests that hold the line true.
+
+What cannot be carried over is refused with a message that names the field, done by the gateway instead, or noted in the
+`x-gateway-ignored` header. Nothing is dropped in silence.
+"""
+
+SYSTEM = Section(
+    "System",
+    "Instructions keep their place, and their cache breakpoints.",
+    (
+        row("`system`, text or blocks", "the first message, role `system`", "one part for each block", "O2"),
+        row("`system` for an upstream that wants it so", "role `developer`", "a setting of the target", "O4"),
+        row(
+            "Claude Code's billing header, the first block",
+            "nothing",
+            "noted; it would defeat the prefix cache",
+            "request_messages.claude_codes_billing_header_is_dropped_and_noted",
+        ),
+        row(
+            "a message of role `system`",
+            "a system message in the same place",
+            "",
+            "request_messages.a_system_message_within_the_conversation_stays_in_its_place",
+        ),
+        row("its `output_config.effort`", "OpenRouter: `configuration_update`", "strict: the request's effort", "R34"),
+    ),
+)
+
+MESSAGES = Section(
+    "Messages and blocks",
+    "",
+    (
+        row(
+            "`model`",
+            "the upstream's name of it",
+            "a bare Claude id becomes OpenRouter's slug",
+            "target.a_bare_claude_id_becomes_a_slug",
+        ),
+        row("`messages`: text", "text, or a text part", "", "O1"),
+        row("several messages of one role", "one message", "tool results first, then the rest", "O3", "O20"),
+        row("`image` by URL or base64", "`image_url`; base64 as a data URI", "the bytes are the same", "O5", "O6"),
+        row("`image` with a `detail`", "`image_url.detail`", "an extension", "O7"),
+        row("`document`, a PDF", "a `file` part", "", "O8"),
+        row("`document` of text, `search_result`", "text under its title and source", "", "O9"),
+        row("`input_audio`", "`input_audio`", "an extension", "O10"),
+        row("video, as `video_url`", "`video_url`", "an extension", "request_messages.a_block_becomes_parts"),
+        row("`tool_use`", "`tool_calls`, its input as compact JSON", "keys keep their order", "O16", "R62"),
+        row("`tool_result`", "a message of role `tool`", "`is_error` becomes a mark in the text", "O18"),
+        row(
+            "media in a `tool_result`", "OpenRouter: parts of the tool message", "strict: the next user message", "O19"
+        ),
+        row(
+            "a source of type `file`",
+            "400",
+            "there is no file store here",
+            "validation_media.files_are_refused_clearly",
+        ),
+        row(
+            "text with `citations`",
+            "text, joined with the texts beside it",
+            "noted as dropped",
+            "citations.cited_text_flows_together_again_behind_what_was_found",
+        ),
+        row(
+            "blocks of Anthropic's server tools",
+            "text",
+            "noted as changed",
+            "transcript.a_server_side_block_is_told_as_text",
+        ),
+        row("`cache_control` on blocks and tools", "the same, in the same place", "strict: taken out, noted", "R21"),
+        row("a last message of the assistant (prefill)", "the same", "400 for Claude 4.6 and later", "R61"),
+        row(
+            "`context_management`: clear tool uses, clear thinking",
+            "the prompt without them",
+            "done by the gateway, and told in the answer",
+            "context_editing.old_tool_results_are_cleared",
+            "context_editing.old_thinking_is_cleared",
+            "context_editing.the_answer_can_tell_what_was_cleared",
+        ),
+    ),
+)
+
+THINKING = Section(
+    "Thinking",
+    "`signature` and `data` carry the upstream's `reasoning_details` to the client and back, sealed where need be.",
+    (
+        row(
+            "`thinking`", "`reasoning`, or `reasoning_effort`", "a budget becomes an effort where none is taken", "R11"
+        ),
+        row("`output_config.effort`", "Claude: `verbosity`; others: effort", "the next one that the model has", "O36"),
+        row("`reasoning`, `reasoning_effort`", "joined with those of `thinking`", "contradictions are 400", "R12"),
+        row("a `thinking` block of Claude's", "`reasoning.text` with its signature", "", "R14"),
+        row("a `redacted_thinking` block of Claude's", "`reasoning.encrypted`", "", "R15"),
+        row("Gemini's thinking", "its signature on the call it belongs to", "over many tool turns", "R16"),
+        row("OpenAI's thinking", "its summary and encrypted entry", "", "R17"),
+        row("other kinds of reasoning", "as they came, in their order", "", "R18"),
+        row("thinking of another model", "nothing", "noted; the upstream would refuse it", "R19"),
+    ),
+)
+
+TOOLS = Section(
+    "Tools",
+    "",
+    (
+        row("`tools` with a schema", "a function with the same schema", "", "O11"),
+        row("a name longer than 64 characters", "a shortened one", "the answer has the client's again", "O12"),
+        row("`strict`", "`strict`", "", "O13"),
+        row(
+            "`strict` that the upstream refuses",
+            "one more try without, where the operator allows it",
+            "noted; else the refusal is passed on",
+            "fallbacks.o35_refused_strict_schemas_go_as_wishes_the_second_time",
+            "fallbacks.o35_everything_else_is_refused_once",
+        ),
+        row("`tool_choice`", "`auto`, `required`, `none` or the function", "", "O14"),
+        row("`openai.tool_choice`, as `allowed_tools`", "the same", "", "O15"),
+        row(
+            "`disable_parallel_tool_use`, `parallel_tool_calls`",
+            "`parallel_tool_calls: false`",
+            "only where there are tools; calls of an upstream that ignores it are passed on, since none may be lost",
+            "O17",
+        ),
+        row("`type: custom` with a grammar", "the same at OpenAI", "400 elsewhere", "O24"),
+        row("`openrouter:…`", "the same on OpenRouter", "400 elsewhere", "R31"),
+        row("`defer_loading`", "offered from the start", "or left to OpenRouter, with `deferred_tools`", "R33"),
+        row(
+            "`max_tool_calls`, `stop_server_tools_when`, `deferred_tools`",
+            "the same on OpenRouter",
+            "",
+            "request_parameters.a_chat_parameter_reaches_the_upstream_that_has_it",
+        ),
+        row(
+            "a tool of Anthropic's that nobody here runs",
+            "400, with its type",
+            "",
+            "validation_tools.an_unknown_tool_type_is_refused_by_name",
+        ),
+    ),
+)
+
+PARAMETERS = Section(
+    "Parameters",
+    "Chat parameters are top-level keys, or keys of an `openrouter` or `openai` object.",
+    (
+        row(
+            "`max_tokens`, `max_completion_tokens`",
+            "`max_tokens` or `max_completion_tokens`",
+            "whichever the model takes",
+            "O26",
+        ),
+        row(
+            "more tokens than the model writes",
+            "as many as it writes",
+            "noted, where the upstream's list of models tells",
+            "model_facts.the_answers_limit_is_the_models",
+        ),
+        row(
+            "a sampler or seed that the model does not take",
+            "nothing",
+            "noted, where the upstream's list of models tells",
+            "model_facts.parameters_that_the_model_does_not_take_are_left_out_and_noted",
+            "R54",
+        ),
+        row("`temperature`, `top_p`, `top_k`", "the same", "what is absent stays absent", "O27"),
+        row("`frequency_penalty`, `presence_penalty`, `logit_bias`", "the same", "", "O28"),
+        row("`seed`", "the same", "", "O29"),
+        row(
+            "`logprobs`, `top_logprobs`",
+            "the same",
+            "",
+            "request_parameters.a_chat_parameter_reaches_the_upstream_that_has_it",
+        ),
+        row("`n`", "nothing", "only 1 is accepted", "O31"),
+        row(
+            "`stop_sequences`, `stop`",
+            "`stop`, or nothing where the operator has them matched here",
+            "more than the upstream takes are matched here",
+            "O32",
+        ),
+        row("`response_format`", "the same", "", "O33"),
+        row(
+            "`output_config.format`, `output_format`",
+            "`response_format` with a JSON schema",
+            "always strict, unless the operator allows a wish where nobody keeps to it: noted",
+            "O34",
+            "O35",
+        ),
+        row("`provider.require_parameters`", "the same", "on by default with a schema", "R4"),
+        row("`verbosity`", "the same", "", "O37"),
+        row("`prediction`", "the same", "", "O38"),
+        row("`prompt_cache_key`, `prompt_cache_options`", "the same", "", "O41"),
+        row(
+            "`prompt_cache_retention`, `safety_identifier`",
+            "the same at OpenAI",
+            "noted elsewhere",
+            "request_parameters.a_chat_parameter_reaches_the_upstream_that_has_it",
+        ),
+        row(
+            "`modalities`, `audio`, `web_search_options`",
+            "the same",
+            "",
+            "request_parameters.a_chat_parameter_reaches_the_upstream_that_has_it",
+        ),
+        row(
+            "`image_config`, `include_reasoning`, `route`, `transforms`, `preset`",
+            "the same on OpenRouter",
+            "noted elsewhere",
+            "request_parameters.a_chat_parameter_reaches_the_upstream_that_has_it",
+        ),
+        row(
+            "`diagnostics`, `inference_geo`",
+            "nothing",
+            "noted",
+            "request_parameters.a_parameter_that_cannot_be_carried_is_noted",
+        ),
+        row("`metadata.user_id`, `user`", "`user`, and OpenAI's `safety_identifier`", "`user` wins", "O43"),
+        row("other `metadata`, `store`, `moderation`", "the same", "text only; the last two at OpenAI", "O44"),
+        row("`service_tier`, `speed`", "`service_tier`", "noted where there are no tiers", "O45", "R48"),
+        row("`stream`", "`stream`, strict: with `include_usage`", "OpenAI: without padding", "O46", "O57"),
+        row("`fallbacks`, `models`", "OpenRouter: `models`", "at most three fallbacks", "R2"),
+        row("`provider`", "the same on OpenRouter", "", "R3"),
+        row("an `openrouter` or `openai` object", "its parameters", "for the upstream of that kind", "R10"),
+        row("`session_id`, or a header that names one", "`session_id` on OpenRouter", "", "R23"),
+        row("`trace`", "the same on OpenRouter", "", "R24"),
+        row("`min_p`, `top_a`, `repetition_penalty`", "the same on OpenRouter", "", "R25"),
+        row(
+            "nothing about compression, to a model of 8k tokens",
+            "`context-compression`, off",
+            "an overflow is said, not hidden",
+            "R28",
+        ),
+        row("`plugins`", "the same on OpenRouter", "", "R26"),
+        row(
+            "`container`, `mcp_servers`, `compaction` …; `thread` where [threads](threads.md) are off",
+            "400",
+            "they would change what the rest means",
+            "validation.a_field_that_changes_what_the_rest_means_is_refused_by_name",
+            "validation.a_thread_is_refused_with_the_code_on_which_sdks_send_the_whole_conversation",
+        ),
+        row(
+            "an unknown field",
+            "nothing",
+            "noted, also within blocks, messages, tools and settings: one note for all of a sort",
+            "validation.unknown_fields_are_dropped_with_a_note_each",
+            "validation_unknown.an_unknown_key_is_noted_where_it_is",
+            "validation_unknown.whatever_is_added_anywhere_is_carried_noted_or_refused",
+        ),
+    ),
+)
+
+ANSWERS = Section(
+    "Answers",
+    "",
+    (
+        row("text", "a `text` block", "", "golden/text"),
+        row("`reasoning`, `reasoning_content`", "a `thinking` block before the text", "", "golden/reasoning_content"),
+        row(
+            "a signature, however late",
+            "the block's `signature`",
+            "",
+            "golden/thinking_signed",
+            "golden/signature_late",
+        ),
+        row("encrypted reasoning", "`redacted_thinking`, or an envelope", "", "golden/reasoning_encrypted"),
+        row("tool calls", "`tool_use` blocks", "one after the other, whole", "golden/tools_interleaved"),
+        row("calls in any shape", "the same", "ids are unique", "golden/id_missing", "golden/index_missing"),
+        row("arguments that are no JSON", "mended, and noted; or an error", "", "response.mended_arguments_are_noted"),
+        row(
+            "`annotations` of the web",
+            "a search with its results, and citations of the text",
+            "in a stream that cites late, of its last text as a whole",
+            "golden/citations_before_text",
+            "golden/citations_after_text",
+            "citations.a_text_is_cut",
+        ),
+        row("`annotations` of files", "a `redacted_thinking` block", "given back to OpenRouter", "R27"),
+        row(
+            "`audio`",
+            "its transcript, as text",
+            "the sound itself is noted: a message has no place for it",
+            "assembly.what_is_said_in_a_sound_is_text",
+        ),
+        row(
+            "`images`, if `modalities` asked for them",
+            "`image` blocks, as a request has them",
+            "an extension; they can be given back",
+            "R58",
+            "images.an_image_can_be_given_back_as_it_came",
+        ),
+        row(
+            "`images` otherwise",
+            "a text that says how to get them",
+            "noted",
+            "images.who_did_not_ask_is_told_once_how_to_get_them",
+        ),
+        row(
+            "images that no request could hold; parts of other kinds",
+            "nothing",
+            "noted",
+            "images.an_image_that_no_request_could_hold_is_noted_once",
+            "assembly.what_a_message_has_no_place_for_is_noted_once",
+        ),
+        row(
+            "`system_fingerprint`, if a `seed` was sent",
+            "the same, of the message or of `message_delta`",
+            "an extension",
+            "stop_reason.o29_who_sends_a_seed_learns_which_system_answered",
+        ),
+        row("`logprobs`", "`logprobs` of the message, or of `message_delta`", "an extension", "O30"),
+        row("no content", "an empty message", "", "response.an_empty_answer_is_a_message_without_content"),
+    ),
+    is_answer=True,
+)
+
+STOPS = Section(
+    "Stop reasons",
+    "",
+    (
+        row(
+            "`finish_reason`, `native_finish_reason`",
+            "`stop_reason`",
+            "calls are `tool_use`, whatever is said",
+            "stop_reason.the_stop_reason_of_a_json_answer",
+            "stop_reason.the_stop_reason_of_a_stream",
+        ),
+        row("any word for a refusal", "`refusal`", "", "stop_reason.every_word_for_a_refusal_from_either_place"),
+        row(
+            "a stop sequence in the text",
+            "`stop_sequence`, with the sequence",
+            "",
+            "stop_sequences.a_text_cut_anywhere",
+        ),
+        row(
+            "which of several sequences stopped it, told by vLLM and SGLang",
+            "`stop_sequence`",
+            "else null, unless one was sent or the gateway matched it, which operators may choose",
+            "stop_reason.a_sequence_that_the_upstream_names_is_told",
+            "stop_reason.an_upstreams_stop_sequence_is_named_only_where_it_must_be_the_one",
+        ),
+        row(
+            "what would follow a sequence matched by the gateway",
+            "nothing; the upstream is left",
+            "of a stream the usage is then an estimate, the cost unknown; a JSON answer is paid to its end",
+            "stop_sequences.once_the_sequence_is_found_the_upstream_may_go",
+            "local_stops.what_ended_the_upstreams_answer_after_the_sequence_is_of_no_account",
+            "stop_sequences.what_the_upstream_would_have_said_of_usage_is_an_estimate",
+        ),
+        row("`finish_reason: error`", "an error", "", "stop_reason.a_finish_of_error_is_an_error"),
+    ),
+    is_answer=True,
+)
+
+USAGE = Section(
+    "Usage",
+    "",
+    (
+        row("`usage`", "`usage`: input without what was cached", "", "usage.usage_of", "usage.the_parts_add_up"),
+        row(
+            "`cache_write_tokens`",
+            "`cache_creation`, by the TTL asked for",
+            "",
+            "usage.written_tokens_belong_to_the_ttl_that_was_asked_for",
+        ),
+        row("`service_tier`", "`usage.service_tier`", "`default` is `standard`; others as they are", "O45"),
+        row("no usage", "an estimate", "recorded as an estimate", "usage.a_stream_without_a_count_says_an_estimate"),
+        row("`cost`", "a header, or a field of `message_delta`", "US dollars", "usage.cost_in_dollars"),
+    ),
+    is_answer=True,
+)
+
+ERRORS = Section(
+    "Errors",
+    "",
+    (
+        row("an error status", "Anthropic's error of that kind", "", "errors.each_status_has_its_error"),
+        row(
+            "an error inside a 200",
+            "an error",
+            "never an empty message",
+            "response.an_error_inside_a_success_is_raised",
+            "golden/error_first",
+        ),
+        row(
+            "a context overflow",
+            "`prompt is too long: …`",
+            "clients compact on these words",
+            "errors.an_overflow_is_told_in_the_words_that_make_clients_compact",
+        ),
+        row("`retry-after`", "`retry-after`", "", "errors.retry_after"),
+        row("secrets, addresses", "nothing", "", "errors.a_message_does_not_tell"),
+    ),
+    is_answer=True,
+)
+
+STREAMS = Section(
+    "Streams",
+    "",
+    (
+        row(
+            "a stream, however the network cuts it",
+            "the same events",
+            "",
+            "stream_cuts.a_stream_cut_in_two_anywhere_gives_the_same_bytes",
+        ),
+        row(
+            "the same answer as JSON",
+            "the message that the stream tells",
+            "",
+            "stream_golden.the_json_answer_is_the_message_that_the_stream_tells",
+        ),
+        row("comments, CRLF, several `data` lines", "read", "", "golden/comments", "golden/data_on_several_lines"),
+        row("an error amid the stream", "an `error` event", "no `message_stop`", "golden/error_mid_stream"),
+        row("an end without a reason", "an `error` event", "never a silent end", "golden/cut_stream"),
+        row("usage after the finish", "one `message_delta`", "", "golden/usage_on_empty_choices"),
+    ),
+    is_answer=True,
+)
+
+SECTIONS = (SYSTEM, MESSAGES, THINKING, TOOLS, PARAMETERS, ANSWERS, STOPS, USAGE, ERRORS, STREAMS)

@@ -1,0 +1,74 @@
+"""What the tests of request conversion share: targets, one keyring, and a request in its shortest form."""
+
+from typing import Any, cast
+
+from gateway.access.keyring import Keyring
+from gateway.dialects.chat.request.convert import Conversion, to_chat_request
+from gateway.messages.validation import check_messages_request
+from gateway.upstream.target import Target, to_target
+
+KEYRING = Keyring.parse("k1:a-key-for-tests")
+
+CLAUDE = to_target("anthropic/claude-sonnet-4.5", "openrouter")
+GEMINI = to_target("google/gemini-3-pro", "openrouter")
+GPT = to_target("openai/gpt-5.5", "openrouter")
+DEEPSEEK = to_target("deepseek/deepseek-v4", "openrouter")
+STRICT = to_target("some-local-model", "openai")
+OPENAI = to_target("gpt-5.5", "openai")
+OPENAI_PLAIN = to_target("gpt-4o", "openai")
+
+CACHED = {"type": "ephemeral", "ttl": "1h"}
+
+HELLO = {"role": "user", "content": "Hello"}
+
+
+def convert(target: Target = DEEPSEEK, *, is_checked: bool = True, **fields: Any) -> Conversion:
+    """Convert a request of these fields; by default one that the gateway's door lets in."""
+    request = {"model": "any", "max_tokens": 100, "messages": [HELLO], **fields}
+    if is_checked:
+        check_messages_request(request, version="2023-06-01", betas=frozenset())
+    return to_chat_request(cast(Any, request), target, KEYRING)
+
+
+def messages_of(*messages: dict[str, Any], target: Target = DEEPSEEK, is_checked: bool = True) -> list[Any]:
+    return convert(target, messages=list(messages), is_checked=is_checked).body["messages"]
+
+
+def losses(conversion: Conversion) -> list[tuple[str, str]]:
+    return [(note.kind, note.field) for note in conversion.notes]
+
+
+def text(text: str, **more: Any) -> dict[str, Any]:
+    return {"type": "text", "text": text, **more}
+
+
+def user(*blocks: Any) -> dict[str, Any]:
+    return {"role": "user", "content": list(blocks)}
+
+
+def assistant(*blocks: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def system(*blocks: Any, **more: Any) -> dict[str, Any]:
+    return {"role": "system", "content": list(blocks), **more}
+
+
+def tool_use(call_id: str = "call_1", name: str = "look", **arguments: Any) -> dict[str, Any]:
+    return {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
+
+
+def tool_result(call_id: str = "call_1", **fields: Any) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": call_id, **fields}
+
+
+def chat_call(call_id: str = "call_1", name: str = "look", arguments: str = "{}") -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def tool(name: str = "look", **more: Any) -> dict[str, Any]:
+    return {"name": name, "input_schema": {"type": "object"}, **more}
+
+
+def chat_tool(name: str = "look", **more: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}, **more}

@@ -1,0 +1,275 @@
+"""Broken bodies, streams and answers, as many as there is time for: the conversion converts or refuses, never fails.
+
+Each case is a function of the seed and its own number, so that `--seed S --start N --count 1` repeats one alone.
+
+    python -m tests.support.fuzz [--count N] [--seed S] [--start N] [--only bodies|bytes|streams|answers]
+"""
+
+import argparse
+import resource
+import secrets
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+import orjson
+
+from gateway.dialects.chat.request.convert import to_chat_request, to_streamed, without_reasoning
+from gateway.dialects.chat.response.convert import to_message
+from gateway.dialects.chat.response.stream import MessageStream
+from gateway.dialects.chat.response.usage import requested_ttl
+from gateway.errors import GatewayError, InvalidRequest, UpstreamError
+from gateway.messages.envelope import seal
+from gateway.messages.fold import fold_events
+from gateway.messages.tokens.profiles import to_profile
+from gateway.messages.tokens.prompt import prompt_estimate
+from gateway.messages.validation import check_count_tokens_request, check_messages_request
+from gateway.messages.validation.depth import SMALL_BODY, check_depth, to_json
+from tests.messages.validation.test_validation_fuzz import RICH
+from tests.support import conversions as ways
+from tests.support.golden_cases import CASES
+from tests.support.mutation import Mutator, damaged, pieces_of
+from tests.support.streams import check_grammar, read_events, reply
+
+VERSIONS = ("2023-06-01", "2023-06-01", "2023-06-01", "2026-10-21")
+TARGETS = (ways.CLAUDE, ways.GEMINI, ways.GPT, ways.DEEPSEEK, ways.STRICT, ways.OPENAI, ways.OPENAI_PLAIN)
+
+# Of each of four kinds: less than five minutes on one busy core. A full run is `--count 1000000`.
+DEFAULT_COUNT = 100_000
+
+# What the process may grow by, once a tenth of the cases has warmed it up.
+MAX_GROWTH_BYTES = 64 * 1024 * 1024
+
+SEALED = seal([{"type": "reasoning.encrypted", "data": "d", "id": "r"}], "google/gemini-3-pro", ways.KEYRING)
+
+CONVERSATION: dict[str, Any] = {
+    "model": "claude-sonnet-4-5",
+    "max_tokens": 4000,
+    "system": "Be brief.",
+    "thinking": {"type": "adaptive", "display": "omitted"},
+    "context_management": {
+        "edits": [
+            {"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}},
+            {
+                "type": "clear_tool_uses_20250919",
+                "trigger": {"type": "input_tokens", "value": 1},
+                "exclude_tools": ["b"],
+            },
+        ]
+    },
+    "tools": [
+        {"name": "look" * 20, "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}},
+        {"type": "web_search_20250305", "name": "web_search", "max_uses": 2},
+        {"type": "browser_toolset_20260801"},
+        {"type": "computer_20251124", "name": "computer", "display_width_px": 9, "display_height_px": 9},
+    ],
+    "fallbacks": [{"model": "claude-haiku-4-5"}],
+    "stop_sequences": ["a", "b", "c", "d", "e"],
+    "metadata": {"user_id": '{"session_id":"s"}', "team": "red"},
+    "openai": {"tool_choice": "auto", "stream_options": {"include_obfuscation": False}},
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}]},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "redacted_thinking", "data": SEALED},
+                {"type": "thinking", "thinking": "t", "signature": SEALED},
+                {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
+                {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [{"type": "x"}]},
+                {"type": "tool_use", "id": "call_1", "name": "look" * 20, "input": {"a": [1, {"b": None}]}},
+                {"type": "tool_use", "id": "call_2", "name": "b", "input": {}, "toolset_name": "browser"},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "call_1", "is_error": True},
+                {"type": "tool_result", "tool_use_id": "call_2", "content": [{"type": "text", "text": "r"}]},
+                {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "d"}},
+            ],
+        },
+        {"role": "system", "content": "Now in French.", "output_config": {"effort": "low"}},
+        {"role": "assistant", "content": [{"type": "compaction", "content": "summary"}, {"type": "text", "text": "x"}]},
+        {"role": "user", "content": "Go on."},
+    ],
+}
+# What any upstream can carry.
+PLAIN = {
+    **{name: value for name, value in CONVERSATION.items() if name != "fallbacks"},
+    "tools": [tool for tool in CONVERSATION["tools"] if tool.get("name") != "web_search"],
+}
+# Validation's own, less what no single upstream takes together.
+CARRIED = {
+    **RICH,
+    "tools": [tool for tool in RICH["tools"] if "custom" not in tool],
+    "openrouter": {name: value for name, value in RICH["openrouter"].items() if name != "reasoning"},
+}
+BODIES = (RICH, CARRIED, CONVERSATION, PLAIN)
+STREAMS = [case.upstream for case in CASES]
+ANSWERS = [case.json("completion.json") for case in CASES if case.has("completion.json")]
+
+BODY_MUTATOR = Mutator(BODIES)
+ANSWER_MUTATOR = Mutator(ANSWERS)
+
+
+def fuzz_body(random: Random) -> str:
+    return use_body(orjson.dumps(BODY_MUTATOR.mutate(random.choice(BODIES), random, random.randrange(1, 5))), random)
+
+
+def fuzz_bytes(random: Random) -> str:
+    return use_body(damaged(orjson.dumps(random.choice(BODIES)), random, random.randrange(1, 3)), random)
+
+
+def use_body(raw: bytes, random: Random) -> str:
+    """What becomes of a body at the front door and on its way to an upstream."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return "no JSON"
+    version, target = random.choice(VERSIONS), random.choice(TARGETS)
+    count_tokens(body, version, target.model)
+    try:
+        request, _ = check_messages_request(body, version=version, betas=frozenset())
+    except InvalidRequest:
+        return "refused"
+    try:
+        before = orjson.dumps(request)
+        conversion = to_chat_request(request, target, ways.KEYRING, random.choice((None, "session")))
+        size = random.choice((0, SMALL_BODY + 1))
+        assert orjson.loads(to_json(conversion.body, size)) == orjson.loads(orjson.dumps(conversion.body))
+    except InvalidRequest:
+        return "cannot be carried"
+    except orjson.JSONEncodeError:
+        return refuse_depth(request)
+    assert orjson.dumps(request) == before, "a conversion changed its request"
+    assert conversion.body["model"] == target.model
+    assert conversion.body["messages"]
+    assert orjson.dumps(to_streamed(without_reasoning(conversion.body), target))
+    assert requested_ttl(request) in ("5m", "1h")
+    return "converted"
+
+
+def refuse_depth(request: Any) -> str:
+    try:
+        check_depth(request)
+    except InvalidRequest:
+        return "nests too deeply"
+    raise AssertionError("what could not be written is not too deep")
+
+
+def count_tokens(body: Any, version: str, model: str) -> None:
+    try:
+        request, _ = check_count_tokens_request(body, version=version, betas=frozenset())
+    except InvalidRequest:
+        return
+    assert prompt_estimate(request, to_profile(model)).tokens(1.0) >= 1
+
+
+def fuzz_stream(random: Random) -> str:
+    stream = random.choice(STREAMS)
+    match random.randrange(3):
+        case 0:
+            stream = damaged(stream, random, random.randrange(1, 4))
+        case 1:
+            stream = with_changed_chunks(stream, random)
+        case _:
+            stream = stream[: random.randrange(len(stream) + 1)]
+    return use_stream(pieces_of(stream, random), random)
+
+
+def with_changed_chunks(stream: bytes, random: Random) -> bytes:
+    """Some of its chunks damaged inside, said twice, left out, or in another's place."""
+    frames = stream.split(b"\n\n")
+    for _ in range(random.randrange(1, 4)):
+        place = random.randrange(len(frames))
+        match random.randrange(4):
+            case 0:
+                frames.insert(random.randrange(len(frames) + 1), frames[place])
+            case 1 if len(frames) > 1:
+                del frames[place]
+            case _:
+                frames[place] = with_changed_payload(frames[place], random)
+    return b"\n\n".join(frames)
+
+
+def with_changed_payload(frame: bytes, random: Random) -> bytes:
+    try:
+        payload = orjson.loads(frame.removeprefix(b"data:"))
+    except orjson.JSONDecodeError:
+        return frame
+    return b"data: " + orjson.dumps(ANSWER_MUTATOR.mutate(payload, random, random.randrange(1, 4)))
+
+
+def use_stream(pieces: Sequence[bytes], random: Random) -> str:
+    """What a client reads is a whole stream or the beginning of one, and the gateway knows which."""
+    stops = random.choice(((), (), ("a",), ("answer", "\n")))
+    model = random.choice(("acme/writer", "anthropic/claude-sonnet-4.5", "google/gemini-3-pro"))
+    stream = MessageStream(reply(stop_sequences=stops, upstream_model=model, show_thinking=random.random() < 0.8))
+    output = b"".join([stream.feed(piece) for piece in pieces])
+    output += stream.end() if random.random() < 0.8 else stream.fail(UpstreamError("The connection was lost."))
+    assert stream.done == (stream.failure is None), "a stream has to end or to fail"
+    events = read_events(output)
+    check_grammar(events, complete=stream.done)
+    if not stream.done:
+        return "failed"
+    fold_events(events)
+    return "whole"
+
+
+def fuzz_answer(random: Random) -> str:
+    answer = ANSWER_MUTATOR.mutate(random.choice(ANSWERS), random, random.randrange(1, 4))
+    try:
+        answered = to_message(answer, reply(stop_sequences=random.choice(((), ("a",)))))
+    except GatewayError:
+        return "an error"
+    assert orjson.dumps(answered.message)
+    return "a message"
+
+
+Fuzzer = Callable[[Random], str]
+FUZZERS: dict[str, Fuzzer] = {"bodies": fuzz_body, "bytes": fuzz_bytes, "streams": fuzz_stream, "answers": fuzz_answer}
+
+
+def run(name: str, seed: int, numbers: range, fuzzers: Mapping[str, Fuzzer] = FUZZERS) -> Counter[str]:
+    """How the cases ended. A case that fails raises, with its number in a note."""
+    outcomes: Counter[str] = Counter()
+    fuzzer = fuzzers[name]
+    for number in numbers:
+        try:
+            outcomes[fuzzer(Random(seed << 32 | number))] += 1
+        except Exception as failure:
+            failure.add_note(f"python -m tests.support.fuzz --only {name} --seed {seed} --start {number} --count 1")
+            raise
+    return outcomes
+
+
+def peak_memory() -> int:
+    """Bytes; Linux counts in kilobytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.support.fuzz", description=__doc__)
+    parser.add_argument("--count", type=int, default=DEFAULT_COUNT, help="cases of each kind")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
+    parser.add_argument("--start", type=int, default=0, help="number of the first case")
+    parser.add_argument("--only", choices=FUZZERS)
+    options = parser.parse_args(arguments)
+    sys.stdout.write(f"seed {options.seed}\n")
+    for name in [options.only] if options.only else FUZZERS:
+        begun = time.monotonic()
+        first = range(options.start, options.start + options.count // 10)
+        outcomes = run(name, options.seed, first)
+        warm = peak_memory()
+        outcomes += run(name, options.seed, range(first.stop, options.start + options.count))
+        growth = peak_memory() - warm
+        told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+        sys.stdout.write(f"{name}: {told}; {time.monotonic() - begun:.0f} s, memory grew by {growth >> 10} KiB\n")
+        assert growth <= MAX_GROWTH_BYTES, "the conversion keeps what it should not"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Settings to a worker that is ready to run, with the loops that keep it going."""
+
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from math import inf
+
+from gateway.batches.queue import BatchQueue
+from gateway.batches.server import BatchServer
+from gateway.exchange.exchange import Exchange
+from gateway.exchange.relay import Pace
+from gateway.process.tasks import Repeated, background
+from gateway.settings import Settings
+from gateway.telemetry.monitors import RedisWatch, watch_loop
+from gateway.upstream.catalog import WATCH_SECONDS, Catalog
+from gateway.upstream.retry import RetryPolicy
+from gateway.wiring import build_client, build_exchange, load_keyring, open_batch_server
+from workers import metrics
+from workers.attempt import Attempts
+from workers.gates import SHARE_SECONDS, Gates
+from workers.holdings import Holdings
+from workers.recorder import Recorder
+from workers.renewal import ROUND_EVERY, LeaseKeeper
+from workers.sweeper import CENSUS_SECONDS, SWEEP_SECONDS, Upkeep
+from workers.worker import Worker
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
+    """A worker to `run`, whose leases are renewed and results recorded for as long as the context lasts.
+
+    Raises Unavailable, or EmbeddedServerError, when there is no Redis to work on.
+    """
+    async with AsyncExitStack() as stack:
+        client = build_client(settings, settings.worker_slots)
+        stack.push_async_callback(client.close)
+        server = await stack.enter_async_context(open_batch_server(settings))
+        assert server is not None  # the settings name one
+        keyring = await load_keyring(settings, server.redis)
+        exchange = to_patient_exchange(build_exchange(settings, client, keyring))
+        worker, loops = assemble(server, exchange, settings.worker_slots, settings.worker_lease_seconds)
+        await stack.enter_async_context(background(exchange.pulse.run()))
+        await stack.enter_async_context(background(watch_loop()))
+        catalog = Catalog(client, exchange.table)
+        await stack.enter_async_context(background(Repeated("catalog", catalog.models, WATCH_SECONDS).run()))
+        await stack.enter_async_context(background(RedisWatch(server).run()))
+        metrics.SLOTS.set(settings.worker_slots)
+        for loop in loops:
+            await stack.enter_async_context(background(loop.run()))
+        yield worker
+
+
+def to_patient_exchange(exchange: Exchange) -> Exchange:
+    """Without what is done for a client that waits: attempts at once after another, pings, an early 200."""
+    pace = Pace(commit_after=inf, ping_after=inf, first_content=exchange.pace.first_content, stalled_client=inf)
+    return replace(exchange, retry=RetryPolicy(max_attempts=1), pace=pace)
+
+
+def assemble(
+    server: BatchServer, exchange: Exchange, slots: int, lease_seconds: float
+) -> tuple[Worker, tuple[Repeated, ...]]:
+    queue = BatchQueue(server, worker_name(), lease_ms=round(lease_seconds * 1000))
+    gates = Gates(server, slots)
+    recorder = Recorder(queue.done)
+    holdings = Holdings()
+    attempts = Attempts(queue, exchange, gates, recorder)
+    keeper = LeaseKeeper(queue.renew, holdings, lease_seconds, count_given_up)
+    upkeep = Upkeep(server)
+    loops = (
+        Repeated("record", recorder.step),
+        Repeated("renew", keeper.step, every=lease_seconds * ROUND_EVERY),
+        Repeated("gates", gates.share, every=SHARE_SECONDS),
+        Repeated("sweep", upkeep.sweep, every=SWEEP_SECONDS),
+        Repeated("census", upkeep.count, every=CENSUS_SECONDS),
+    )
+    return Worker(queue, attempts, gates, holdings, exchange.table, slots), loops
+
+
+def worker_name() -> str:
+    """Unlike that of any worker before it, on this host or another."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def count_given_up(reason: str, items: int) -> None:
+    metrics.LEASES_GIVEN_UP.labels(reason).inc(items)
