@@ -1,0 +1,44 @@
+"""Cases that fail today: the sentence, the servers (names by spaces) and the reason.
+
+Each is marked `xfail(strict=True)`, so a change that makes a case pass must remove the server or the row here.
+"""
+
+from typing import Final
+
+STRICT_TEMPLATE = "a template that refuses system messages amid the conversation is not worked around"
+IMAGES = "an image for a text model is neither told as text nor told apart from a failure"
+NOT_OFFERED = "the parameter is not sent to servers that are not OpenRouter"
+SCHEMAS = "a refused tool schema is not loosened"
+
+EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
+    "samplers beyond OpenAI's arrive": ("llama-cpp", NOT_OFFERED),
+    "a system message amid the conversation arrives as text": ("llama-cpp", STRICT_TEMPLATE),
+    "a system message behind the first user message arrives as text": ("llama-cpp", STRICT_TEMPLATE),
+    "a system message between earlier turns arrives as text": ("llama-cpp", STRICT_TEMPLATE),
+    "an image for a text model becomes a note": ("llama-cpp", IMAGES),
+    "an image in a tool result for a text model becomes a note": ("llama-cpp", IMAGES),
+    "a PDF becomes a note or is refused by its name": ("llama-cpp", "the refusal names a part that no client sent"),
+    "a named tool is called though the model prefers another": ("llama-cpp", "the server ignores named choices"),
+    "parallel calls come one at a time, or their number is noted": ("llama-cpp", "the server ignores the flag"),
+    "a call cut by a stop sequence does not look whole": ("llama-cpp", "the server does not name the sequence"),
+    "a tool schema that is only `true` is loosened and noted": ("llama-cpp", SCHEMAS),
+    "a tool schema that refers to itself is loosened and noted": ("llama-cpp", SCHEMAS),
+    "a tool schema with a dead reference is loosened and noted": ("llama-cpp", SCHEMAS),
+    "a tool schema with a foreign type is loosened and noted": ("llama-cpp", SCHEMAS),
+    "log probabilities with tools in a stream are left out and noted": ("llama-cpp", "the refusal is not healed"),
+    "a schema with tools, of which none can be called then, is noted": ("llama-cpp", "it is not noted"),
+    "thinking is off when disabled": ("llama-cpp", NOT_OFFERED),
+    "high effort arrives": ("llama-cpp", NOT_OFFERED),
+    "low effort arrives beside adaptive thinking": ("llama-cpp", NOT_OFFERED),
+    "a budget of thinking is kept": ("llama-cpp", NOT_OFFERED),
+    "a stop sequence is named": ("llama-cpp", "the server does not name it and the gateway does not look for it"),
+    "a prefill is not repeated": ("llama-cpp", "the server repeats it in JSON"),
+    "a full context is told apart from max_tokens": ("llama-cpp", "the finish reason is the same"),
+    "reasoning goes back to the model after a call": ("llama-cpp", NOT_OFFERED),
+    "reasoning goes back to the model after a text": ("llama-cpp", NOT_OFFERED),
+}
+
+
+def reason_of(server: str, sentence: str) -> str | None:
+    servers, reason = EXPECTED_FAILURES.get(sentence, ("", ""))
+    return reason if server in servers.split() else None
