@@ -5,7 +5,8 @@ wait for it: routing passes unknown names through. What a list says of a model c
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ import orjson
 
 from gateway.errors import GatewayError, UpstreamError
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
+from gateway.upstream.model_facts import to_count, to_mapping, to_words
 from gateway.upstream.routing import RoutingTable, Upstream
 
 FRESH_SECONDS = 300.0
@@ -24,6 +26,11 @@ MAX_LIST_BYTES = 32 * 1024 * 1024
 TIMEOUTS = Timeouts(connect=3.0, first_byte=5.0, idle=5.0, total=10.0)
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 LINES = ("haiku", "sonnet", "opus", "fable", "mythos")
+# An id of this length still fits into a request line of 8 kB when every character of it is escaped.
+MAX_ID_LENGTH = 512
+# Seconds since 1970 do not reach this before the year 5138; a few servers list milliseconds.
+FIRST_MILLISECONDS = 100_000_000_000
+LAST_SECOND = 253_402_300_799  # of the year 9999, the last that datetime knows
 
 
 @dataclass(slots=True)
@@ -32,6 +39,7 @@ class Catalog:
 
     client: UpstreamClient
     table: RoutingTable
+    clock: Callable[[], float] = time.monotonic
     _models: tuple[dict[str, Any], ...] = ()
     _next_read: float = 0.0
     _reading: asyncio.Lock | None = None
@@ -40,10 +48,9 @@ class Catalog:
         """Aliases first, then the upstream's models, newest first. Never raises for an upstream that is away."""
         if self._reading is None:
             self._reading = asyncio.Lock()
-        clock = asyncio.get_running_loop().time
         async with self._reading:
-            if clock() >= self._next_read:
-                await self._read(clock())
+            if self.clock() >= self._next_read:
+                await self._read(self.clock())
         return self._models or to_models([], self.table)
 
     async def find(self, model_id: str) -> dict[str, Any] | None:
@@ -56,14 +63,14 @@ class Catalog:
         return None if served is None else {**served, "id": model_id}
 
     async def _read(self, now: float) -> None:
+        self._next_read = now + RETRY_SECONDS  # whatever goes wrong: never a read of the list for each request
         try:
             listed = await read_models(self.client, self.table.upstream)
         except GatewayError:
-            self._next_read = now + RETRY_SECONDS
-        else:
-            self.table.learn(listed)
-            self._models = to_models(listed, self.table)
-            self._next_read = now + FRESH_SECONDS
+            return
+        self.table.learn(listed)
+        self._models = to_models(listed, self.table)
+        self._next_read = now + FRESH_SECONDS
 
 
 async def read_models(client: UpstreamClient, upstream: Upstream) -> list[dict[str, Any]]:
@@ -72,11 +79,34 @@ async def read_models(client: UpstreamClient, upstream: Upstream) -> list[dict[s
     body = await answer.read(MAX_LIST_BYTES)
     if answer.status != 200:
         raise UpstreamError("The upstream does not list its models.")
+    return to_entries(body)
+
+
+def to_entries(body: bytes) -> list[dict[str, Any]]:
+    """Return the entries that have an id, each id once. Raises UpstreamError if the body holds no list.
+
+    The list is under `data` (OpenAI), under `models` (Ollama, llama.cpp) or at the top (Together, GitHub Models). An
+    entry may be a bare name; one of any other form is left out, so that it cannot hide the others.
+    """
     try:
-        data = orjson.loads(body)["data"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
         raise UpstreamError("The upstream's list of models cannot be read.") from None
-    return [model for model in data if isinstance(model, dict) and isinstance(model.get("id"), str)]
+    if isinstance(value, dict):
+        value = value["data"] if "data" in value else value.get("models", "")
+        value = [] if value is None else value  # an empty list as Go writes it
+    if not isinstance(value, list):
+        raise UpstreamError("The upstream's list of models cannot be read.")
+    entries: dict[str, dict[str, Any]] = {}
+    for item in value:
+        entry = {"id": item} if isinstance(item, str) else item
+        if isinstance(entry, dict) and _is_id(entry.get("id")):
+            entries.setdefault(entry["id"], entry)
+    return list(entries.values())
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH
 
 
 def to_models(listed: Iterable[Mapping[str, Any]], table: RoutingTable) -> tuple[dict[str, Any], ...]:
@@ -92,34 +122,44 @@ def to_models(listed: Iterable[Mapping[str, Any]], table: RoutingTable) -> tuple
 
 
 def to_model(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Anthropic's Model object of one entry of an OpenAI or OpenRouter list; capabilities from what the entry tells."""
-    created = model.get("created")
-    created = created if isinstance(created, int | float) and created > 0 else 0
-    top = _mapping(model.get("top_provider"))
+    """Return Anthropic's Model object for an entry with an id, whatever the types of its other fields."""
+    name = model.get("name")
+    top = to_mapping(model.get("top_provider"))
     identifier = model["id"]
     described = {
         "type": "model",
         "id": identifier,
-        "display_name": model.get("name") or identifier,
-        "created_at": datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "display_name": name if name and isinstance(name, str) else identifier,
+        "created_at": _to_time(model.get("created")),
         "lifecycle": "active",
         "line": next((line for line in LINES if "claude" in identifier and line in identifier), None),
         "deprecated_at": None,
         "retires_at": None,
-        "max_input_tokens": top.get("context_length") or model.get("context_length"),
-        "max_tokens": top.get("max_completion_tokens"),
+        "max_input_tokens": to_count(top.get("context_length")) or to_count(model.get("context_length")),
+        "max_tokens": to_count(top.get("max_completion_tokens")),
         "capabilities": _capabilities(model),
     }
-    # Beyond Anthropic's object, as the upstream tells it: dollars per token, as text.
-    return described | ({"pricing": model["pricing"]} if _mapping(model.get("pricing")) else {})
+    # Beyond Anthropic's object: dollars per token, as text. Nested values could be too deep to be written again.
+    listed = to_mapping(model.get("pricing"))
+    pricing = {unit: price for unit, price in listed.items() if isinstance(price, str | int | float)}
+    return described | ({"pricing": pricing} if pricing else {})
+
+
+def _to_time(created: object) -> str:
+    """RFC 3339, from seconds or milliseconds since 1970; 1970 itself where the entry has no usable time."""
+    seconds = created if isinstance(created, int | float) else 0
+    if seconds >= FIRST_MILLISECONDS:
+        seconds /= 1000
+    seconds = seconds if 0 <= seconds <= LAST_SECOND else 0
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _capabilities(model: Mapping[str, Any]) -> dict[str, Any]:
-    inputs = set(_mapping(model.get("architecture")).get("input_modalities") or ())
-    parameters = set(model.get("supported_parameters") or ())
-    reasoning = _mapping(model.get("reasoning"))
+    inputs = to_words(to_mapping(model.get("architecture")).get("input_modalities"))
+    parameters = to_words(model.get("supported_parameters"))
+    reasoning = to_mapping(model.get("reasoning"))
     thinks = bool(reasoning) or "reasoning" in parameters
-    efforts = set(reasoning.get("supported_efforts") or ())
+    efforts = to_words(reasoning.get("supported_efforts"))
     return {
         "batch": _supported(True),
         "citations": _supported(False),
@@ -142,13 +182,9 @@ def _capabilities(model: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-# Of a prompt, done by the gateway for whatever model (`convert.edits`).
+# Of a prompt, done by the gateway for whatever model (`dialects.chat.request.context_editing`).
 EDITS = {"clear_tool_uses_20250919": True, "clear_thinking_20251015": True, "compact_20260112": False}
 
 
 def _supported(value: bool) -> dict[str, Any]:
     return {"supported": value}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -39,19 +39,19 @@ def essentials(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refined(target: Target, entry: Mapping[str, Any]) -> Target:
-    top = _mapping(entry.get("top_provider"))
+    top = to_mapping(entry.get("top_provider"))
     lengths = (top.get("context_length"), entry.get("context_length"), entry.get("max_model_len"))
-    taken = _words(entry.get("supported_parameters"))
+    taken = to_words(entry.get("supported_parameters"))
     if taken and "stop" not in taken:
         target = replace(target, stop_limit=0)
     if taken and "response_format" in taken and "structured_outputs" not in taken:
         target = replace(target, strict_schemas=False)
     return replace(
         target,
-        context_length=next(filter(None, map(_count, lengths)), None),
-        max_output=_count(top.get("max_completion_tokens")),
+        context_length=next(filter(None, map(to_count, lengths)), None),
+        max_output=to_count(top.get("max_completion_tokens")),
         unsupported=DISPENSABLE - taken if taken else frozenset(),
-        reasoning=_to_reasoning(target, _mapping(entry.get("reasoning")), taken),
+        reasoning=_to_reasoning(target, to_mapping(entry.get("reasoning")), taken),
     )
 
 
@@ -64,19 +64,22 @@ def _to_reasoning(target: Target, described: Mapping[str, Any], taken: frozenset
     budget, mandatory = described.get("supports_max_tokens"), described.get("mandatory")
     return replace(
         known,
-        supported_efforts=tuple(sorted(_words(efforts))) if _words(efforts) else known.supported_efforts,
+        supported_efforts=tuple(sorted(to_words(efforts))) if to_words(efforts) else known.supported_efforts,
         supports_max_tokens=budget if isinstance(budget, bool) else known.supports_max_tokens,
         mandatory=mandatory if isinstance(mandatory, bool) else known.mandatory,
     )
 
 
-def _words(value: object) -> frozenset[str]:
+def to_words(value: object) -> frozenset[str]:
+    """Return the strings of a list; empty for any other value."""
     return frozenset(word for word in value if isinstance(word, str)) if isinstance(value, list) else frozenset()
 
 
-def _count(value: object) -> int | None:
+def to_count(value: object) -> int | None:
+    """Return a positive integer; None for any other value."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def to_mapping(value: object) -> Mapping[str, Any]:
+    """Return an object; an empty one for any other value."""
     return value if isinstance(value, Mapping) else {}

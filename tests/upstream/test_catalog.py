@@ -1,0 +1,161 @@
+"""The list of models, from upstreams whose lists are odd, broken or away."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.errors import UpstreamError, UpstreamUnreachable
+from gateway.upstream.catalog import FRESH_SECONDS, Catalog, to_entries, to_models
+from gateway.upstream.client import Answer, Call
+from gateway.upstream.routing import RoutingTable, Upstream
+
+UPSTREAM = Upstream("test", "http://upstream.test/v1", flavor="openai")
+GOOD = {"id": "good/model", "created": 1_750_000_000}
+
+
+@dataclass
+class Listed:
+    """An answer to GET /models."""
+
+    body: bytes
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def read(self, limit: int) -> bytes:
+        return self.body
+
+    async def pump(self, receive: Callable[[bytes], None]) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+@dataclass
+class Client:
+    """An upstream that gives `answer`, or raises it."""
+
+    answer: Listed | Exception
+    reads: int = 0
+
+    async def open(self, call: Call) -> Answer:
+        self.reads += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def close(self) -> None: ...
+
+
+def catalog_of(answer: Listed | Exception, clock: Callable[[], float] | None = None) -> tuple[Catalog, Client]:
+    client = Client(answer)
+    return Catalog(client, RoutingTable(UPSTREAM), clock or (lambda: 1e6)), client
+
+
+def ids(models: tuple[dict[str, Any], ...]) -> list[str]:
+    return [model["id"] for model in models]
+
+
+DEEP: Any = 1
+for _ in range(600):
+    DEEP = [DEEP]
+
+FIELDS = ("name", "created", "context_length", "max_model_len", "top_provider", "architecture", "supported_parameters")
+NESTED = (
+    {"top_provider": {"context_length": "8k", "max_completion_tokens": {"x": 1}}},
+    {"architecture": {"input_modalities": "text"}},
+    {"architecture": {"input_modalities": [{"x": 1}, None, "image"]}},
+    {"reasoning": {"supported_efforts": [["high"], 5], "mandatory": "yes", "supports_max_tokens": []}},
+    {"pricing": {"prompt": DEEP, "completion": "0.1"}},
+)
+VALUES = (None, True, -1, 0, 5, 1.5, 1e300, 1_750_000_000_000, 2**63, "", "x", [], [{"x": 1}], [[]], {}, {"x": DEEP})
+ODD_ENTRIES = [{name: value} for name in (*FIELDS, "reasoning", "pricing") for value in VALUES] + list(NESTED)
+
+
+@pytest.mark.parametrize("odd", ODD_ENTRIES, ids=lambda odd: str(odd)[:60])
+async def test_an_odd_field_spoils_neither_its_entry_nor_the_others(odd: dict[str, Any]) -> None:
+    catalog, _ = catalog_of(Listed(orjson.dumps({"data": [GOOD, {"id": "odd/model"}]})))
+    catalog.table.learn([GOOD, {"id": "odd/model", **odd}])
+    catalog.table.resolve("odd/model")
+    models = to_models([GOOD, {"id": "odd/model", **odd}], catalog.table)
+    assert sorted(ids(models)) == ["good/model", "odd/model"]
+    orjson.dumps(models)
+    for model in models:
+        assert isinstance(model["display_name"], str)
+        assert model["max_input_tokens"] is None or model["max_input_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [None, 5, [], "", {}, {"id": None}, {"id": 7}, {"id": ""}, {"id": ["x"]}, {"id": "x" * 513}, {"name": "x"}],
+    ids=str,
+)
+def test_an_entry_without_a_usable_id_is_left_out(entry: object) -> None:
+    assert to_entries(orjson.dumps({"data": [entry, GOOD]})) == [GOOD]
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ({"data": [GOOD]}, ["good/model"]),
+        ({"object": "list", "models": [{"name": "llama"}], "data": [GOOD]}, ["good/model"]),
+        ({"models": [{"id": "a"}]}, ["a"]),
+        ([GOOD], ["good/model"]),
+        (["a", "b"], ["a", "b"]),
+        ({"data": []}, []),
+        ({"data": None}, []),
+        ({"data": [{"id": "a", "n": 1}, {"id": "a", "n": 2}]}, ["a"]),
+    ],
+    ids=str,
+)
+def test_a_list_is_found_wherever_servers_put_it(body: object, found: list[str]) -> None:
+    assert [entry["id"] for entry in to_entries(orjson.dumps(body))] == found
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"5", b"null", b'"x"', b"{}", b'{"data":{"id":"a"}}', b'{"data":5}'])
+def test_a_body_without_a_list_is_the_upstreams_error(body: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        to_entries(body)
+
+
+@pytest.mark.parametrize(
+    ("created", "time"),
+    [
+        (1_750_000_000, "2025-06-15T15:06:40Z"),
+        (1_750_000_000_000, "2025-06-15T15:06:40Z"),
+        (1e18, "1970-01-01T00:00:00Z"),
+        ("2025-06-15", "1970-01-01T00:00:00Z"),
+    ],
+)
+def test_a_time_of_creation_may_be_in_milliseconds(created: object, time: str) -> None:
+    assert to_models([{"id": "a", "created": created}], RoutingTable(UPSTREAM))[0]["created_at"] == time
+
+
+async def test_the_list_stays_known_while_the_upstream_is_away() -> None:
+    now = 1e6
+    catalog, client = catalog_of(Listed(orjson.dumps({"data": [GOOD]})), lambda: now)
+    assert ids(await catalog.models()) == ["good/model"]
+    client.answer = UpstreamUnreachable("away")
+    now += FRESH_SECONDS
+    assert ids(await catalog.models()) == ["good/model"]
+    assert client.reads == 2
+
+
+FAILURES = {
+    "an upstream that is away": UpstreamUnreachable("away"),
+    "a failure nobody foresaw": RuntimeError("bug"),
+    "a status of 500": Listed(b"{}", 500),
+    "a list that cannot be read": Listed(b"{"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+async def test_after_a_failure_of_any_kind_the_list_is_not_read_for_each_request(failure: Listed | Exception) -> None:
+    catalog, client = catalog_of(failure)
+    with suppress(RuntimeError):
+        await catalog.models()
+    assert await catalog.models() == ()
+    assert client.reads == 1
