@@ -137,7 +137,12 @@ class Unavailable(GatewayError):
 
 
 class StoreAway(Unavailable):
-    pass
+    """`reason` is for logs and probes. `refusal`: the code with which Redis refused, None if it has said nothing."""
+
+    def __init__(self, message: str, *, reason: str = "", refusal: str | None = None, retry_after: float = 2) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.reason = reason
+        self.refusal = refusal
 
 
 class UpstreamTimedOut(GatewayError):

@@ -26,7 +26,8 @@ from gateway.exchange.exchange import Exchange
 from gateway.exchange.relay import Pace
 from gateway.messages.tools.tool_cache import ToolMemory
 from gateway.process.tasks import background, describe
-from gateway.redis.connections import open_connections, redis_failures
+from gateway.redis.connections import open_connections
+from gateway.redis.failures import redis_failures
 from gateway.redis.keys import Keys
 from gateway.settings import Settings
 from gateway.telemetry.report import report
@@ -88,8 +89,10 @@ async def load_keyring(settings: Settings, redis: Redis | None) -> Keyring:
         return Keyring(((MADE_ID, made),))
     name = Keys().secret
     with redis_failures():
-        await redis.set(name, made, nx=True)
         shared = await redis.get(name)
+        if shared is None:  # a server that takes no writes now may have it all the same
+            await redis.set(name, made, nx=True)
+            shared = await redis.get(name)
     return Keyring(((MADE_ID, shared if isinstance(shared, bytes) else made),))
 
 
@@ -104,6 +107,13 @@ async def open_batch_server(settings: Settings) -> AsyncIterator[BatchServer | N
         return
     async with open_connections(settings.redis_url) as connections:
         yield await to_batch_server(settings, connections.queue)
+
+
+def to_start_problem(error: Exception) -> str:
+    """The line with which a process ends that Redis keeps from starting; the console may show its address."""
+    refused = isinstance(error, StoreAway) and error.refusal is not None
+    reason = error.reason if isinstance(error, StoreAway) and refused else error.__cause__
+    return f"GATEWAY_REDIS_URL: {error}" + (f" ({reason})" if reason else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from gateway.process.tasks import Stop, background
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
 from gateway.telemetry.logs import BufferedLogger, configure_logs, flush_regularly
+from gateway.wiring import to_start_problem
 from workers.health import admin_app, listening
 from workers.wiring import open_worker
 from workers.worker import Worker
@@ -47,7 +48,7 @@ def main() -> None:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(run(settings, output, watch_parent=bool(arguments)))
     except (EmbeddedServerError, GatewayError) as error:
-        fail(f"GATEWAY_REDIS_URL: {error}")
+        fail(to_start_problem(error))
     except OSError as error:
         fail(f"cannot listen on {settings.admin_host}:{settings.worker_admin_port}: {error.strerror}")
 

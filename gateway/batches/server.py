@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from gateway.batches.lifecycle import BatchRecord, Lifetimes
-from gateway.errors import NotFound, Overloaded, Unavailable
+from gateway.errors import NotFound, Overloaded, StoreAway, Unavailable
 from gateway.redis.cluster import beside, every_info
-from gateway.redis.connections import redis_failures
+from gateway.redis.failures import MISSING_COMMAND, redis_failures, replies_of
 from gateway.redis.keys import DATA_VERSION, Keys
 
 Durability = Literal["process", "fsync", "replica"]
@@ -65,7 +64,7 @@ class BatchServer:
         for command in commands:
             pipeline.execute_command(*command)
         with redis_failures():
-            return await pipeline.execute()
+            return await replies_of(pipeline)
 
     async def now(self) -> int:
         """Milliseconds, by the server's clock: the only one batches go by."""
@@ -128,8 +127,11 @@ class BatchServer:
             pipeline.execute_command(*command, **beside(self.redis, key))
         try:
             with redis_failures():
-                replies = await pipeline.execute()
-        except ResponseError as error:  # WAITAOF without an append-only file
+                replies = await replies_of(pipeline)
+        except StoreAway as error:
+            if error.refusal != "ERR":
+                raise
+            # WAITAOF without an append-only file
             raise Unavailable("The gateway's store cannot keep the promised durability") from error
         # WAITAOF tells [servers of which this is the local one, replicas], WAIT the replicas.
         return all((reply[0] if isinstance(reply, list) else reply) >= 1 for reply in replies[1:])
@@ -145,7 +147,9 @@ class BatchServer:
             try:
                 await self.pipeline([("WAITAOF", 0, 0, 1)])
                 self._has_waitaof = True
-            except ResponseError:
+            except StoreAway as error:
+                if error.refusal not in MISSING_COMMAND:
+                    raise
                 self._has_waitaof = False
         return self._has_waitaof
 

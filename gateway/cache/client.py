@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from gateway.cache.breaker import Breaker
 from gateway.errors import GatewayError
+from gateway.redis.failures import redis_failures
 from gateway.telemetry.metrics import CACHE_ERRORS
 
 # What an operator grants, less this, is the budget; then come the replies that have arrived while the loop was busy.
@@ -141,8 +142,9 @@ async def get_all(redis: Redis | RedisCluster, keys: Sequence[str]) -> Sequence[
 async def _settled(call: Callable[[], Awaitable[Result]], verdict: Verdict) -> Result:
     """Tell the breaker how it ended. Raises CacheAway."""
     try:
-        result = await call()
-    except (RedisError, GatewayError, OSError) as error:
+        with redis_failures():
+            result = await call()
+    except (GatewayError, RedisError, OSError) as error:
         verdict.failed("failed")
         raise CacheAway from error
     verdict.succeeded()

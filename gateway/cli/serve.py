@@ -20,6 +20,7 @@ from gateway.process.supervisor import running_front_ends
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
 from gateway.telemetry.logs import configure_logs
+from gateway.wiring import to_start_problem
 
 log = structlog.get_logger()
 
@@ -92,8 +93,7 @@ def run_until_stopped(
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_run(start, ready, watch_parent=watch_parent))
     except (EmbeddedServerError, GatewayError) as error:
-        reason = f" ({error.__cause__})" if error.__cause__ is not None else ""
-        fail(f"GATEWAY_REDIS_URL: {error}{reason}")
+        fail(to_start_problem(error))
     except OSError as error:
         client, admin = f"{settings.host}:{settings.port}", f"{settings.admin_host}:{settings.admin_port}"
         fail(f"cannot listen on {client} (admin: {admin}): {error.strerror}")

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StoreAway
 
 log = structlog.get_logger()
 
@@ -110,6 +110,8 @@ class Stop:
 
 def describe(error: BaseException) -> dict[str, object]:
     """For a log line. Of an unexpected error only its type and place: its words could quote a prompt."""
+    if isinstance(error, StoreAway):
+        return {"error": error.type, "message": error.message, "reason": error.reason}
     if isinstance(error, GatewayError):
         return {"error": error.type, "message": error.message}
     trace = error.__traceback__

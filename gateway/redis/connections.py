@@ -1,4 +1,4 @@
-"""Clients for the two uses of Redis, each with timeouts of its own, and what a failure of Redis means to a client.
+"""Clients for the two uses of Redis, each with timeouts of its own.
 
 The library would repeat a command up to ten times after a timeout, even one that adds or claims: here it never does.
 Scripts, all of which are idempotent, are repeated by `scripts`; nothing else is.
@@ -8,8 +8,8 @@ Scripts, all of which are idempotent, are repeated by `scripts`; nothing else is
   a fixed pool that never waits, and time-outs that end what nobody waits for any more.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +17,8 @@ from typing import Any, Final
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, RedisClusterException
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from gateway.errors import Overloaded, StoreAway
 from gateway.redis.cluster import cluster_client, is_cluster
 from gateway.redis.embedded import EmbeddedServer
 
@@ -105,17 +101,6 @@ def checked_url(url: str) -> str:
             f"or is 'embedded'; this one has {scheme}"
         )
     return url
-
-
-@contextmanager
-def redis_failures() -> Iterator[None]:
-    """Turns what Redis raises when it cannot serve into what a client is told: Unavailable, or Overloaded if full."""
-    try:
-        yield
-    except OutOfMemoryError as error:
-        raise Overloaded("The gateway's store is full. Please try again later", retry_after=30) from error
-    except (RedisConnectionError, RedisTimeoutError, ReadOnlyError, ClusterDownError, RedisClusterException) as error:
-        raise StoreAway("The gateway's store cannot be reached. Please try again", retry_after=2) from error
 
 
 def _cluster_client(url: str, connections: int, timeout: float, connect_timeout: float) -> Redis:

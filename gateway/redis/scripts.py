@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from gateway.redis.connections import redis_failures
+from gateway.redis.failures import redis_failures
 
 _FOLDER: Final = Path(__file__).parent / "scripts"
 _INCLUDE: Final = "-- include: "

@@ -26,7 +26,7 @@ from gateway.batches.chunks import BrokenBlob, pack, unpack
 from gateway.errors import Overloaded, Unavailable
 from gateway.redis import scripts
 from gateway.redis.cluster import every_info
-from gateway.redis.connections import redis_failures
+from gateway.redis.failures import redis_failures
 from gateway.redis.keys import DATA_VERSION, Keys
 from gateway.redis.scripts import Argument
 from gateway.threads.thread import Held, already_continued, continue_in_flight, not_found

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import orjson
 import structlog
+from redis.exceptions import RedisError
 
 from gateway.context import Context
 from gateway.errors import GatewayError, Overloaded, Unavailable
@@ -95,7 +96,7 @@ class Threads:
             if await self.store.add(turn.claim, addition):
                 return "kept"
             reason: dict[str, object] = {"error": "claim_lost"}
-        except (Unavailable, Overloaded) as error:
+        except (Unavailable, Overloaded, RedisError) as error:
             reason = describe(error)
         log.warning("thread_not_kept", request_id=turn.context.request_id, **reason)
         return "not_kept"
@@ -117,6 +118,7 @@ class Threads:
         except Overloaded as error:
             raise unsupported("the gateway has no room to hold a conversation now") from error
         except Unavailable as error:
+            log.warning("thread_store_away", **describe(error))
             raise unsupported(
                 "message threads are not available now, as the gateway's store does not answer"
             ) from error

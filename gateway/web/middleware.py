@@ -8,7 +8,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway import ids
-from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, RequestTooLarge
+from gateway.errors import (
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTooLarge,
+    StoreAway,
+)
 from gateway.telemetry.counters import count_reply
 from gateway.web.auth import REQUEST_ID
 from gateway.web.reply import MessageReply, error_response, stamps
@@ -40,7 +48,9 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _told(error: Exception, request: web.Request) -> GatewayError:
-    """What the client is told of it; what nobody expected goes to the log."""
+    """What the client is told of it; what nobody expected, and why the store fails, goes to the log."""
+    if isinstance(error, StoreAway):
+        log.warning("store_away", request_id=request[REQUEST_ID], route=_route_name(request), reason=error.reason)
     if isinstance(error, GatewayError):
         return error
     if isinstance(error, web.HTTPException):

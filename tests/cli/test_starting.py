@@ -9,9 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from gateway import __version__
 from gateway.redis.embedded import EmbeddedServer
 from tests.cli.conftest import dragoman
+from tests.redis.servers import open_server
 
 PORTS = {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": "0", "GATEWAY_WORKER_ADMIN_PORT": "0"}
 SECONDS = 20.0
@@ -43,6 +46,30 @@ async def test_a_redis_that_is_away_stops_the_start_in_one_line() -> None:
     assert line.startswith(
         "dragoman: GATEWAY_REDIS_URL: The gateway's store cannot be reached. Please try again (Error"
     )
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+async def test_a_redis_that_refuses_the_shared_secret_stops_the_start_in_one_line_with_the_reason(command: str) -> None:
+    async with open_server(min_replicas_to_write="1") as server:
+        variables = {"GATEWAY_REDIS_URL": server.url, "GATEWAY_AUTH": "off", "OPENROUTER_API_KEY": "k"}
+        async with started(command, **variables) as process, asyncio.timeout(SECONDS):
+            _, err = await process.communicate()
+    assert process.returncode == 1
+    [line] = err.decode().splitlines()
+    assert line.startswith("dragoman: GATEWAY_REDIS_URL: The gateway's store cannot serve this now.")
+    assert line.endswith("(NOREPLICAS: the server has fewer replicas than its min-replicas-to-write)")
+
+
+async def test_a_shared_secret_that_is_there_is_used_though_redis_takes_no_writes() -> None:
+    async with open_server() as server:
+        variables = {"GATEWAY_REDIS_URL": server.url, "GATEWAY_AUTH": "off", "OPENROUTER_API_KEY": "k"}
+        for writes in ("0", "1"):
+            async with server.client() as client:
+                await client.config_set("min-replicas-to-write", writes)
+            async with started("serve", **variables) as process, asyncio.timeout(SECONDS):
+                assert process.stdout is not None
+                while b'"event":"listening"' not in (line := await process.stdout.readline()):
+                    assert line, "it ended before it listened"
 
 
 async def test_the_worker_of_a_killed_dev_ends_too(state: Path) -> None:

@@ -9,21 +9,11 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis, RedisCluster, SSLConnection
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterDownError,
-    MaxConnectionsError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    ResponseError,
-)
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import MaxConnectionsError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from gateway.errors import GatewayError, Overloaded, Unavailable
-from gateway.redis.connections import cache_client, checked_url, open_connections, queue_client, redis_failures
+from gateway.redis.connections import cache_client, checked_url, open_connections, queue_client
 
 
 @pytest.fixture
@@ -139,29 +129,3 @@ def test_other_urls_are_refused_without_repeating_what_may_be_a_password(url: st
     with pytest.raises(ValueError, match="a Redis URL begins with redis://") as refusal:
         queue_client(url)
     assert "secret" not in str(refusal.value)
-
-
-FAILURES: dict[str, tuple[Exception, type[GatewayError]]] = {
-    "no connection": (RedisConnectionError("refused"), Unavailable),
-    "no answer": (RedisTimeoutError("timeout"), Unavailable),
-    "still loading": (BusyLoadingError("loading"), Unavailable),
-    "no free connection": (MaxConnectionsError("too many"), Unavailable),
-    "wrong password": (AuthenticationError("invalid password"), Unavailable),
-    "a replica after a failover": (ReadOnlyError("readonly"), Unavailable),
-    "a cluster without a part": (ClusterDownError("down"), Unavailable),
-    "a cluster that is not there": (RedisClusterException("no node answers"), Unavailable),
-    "no memory": (OutOfMemoryError("oom"), Overloaded),
-}
-
-
-@pytest.mark.parametrize(("error", "shown"), FAILURES.values(), ids=FAILURES)
-def test_a_failure_of_redis_is_told_without_its_details(error: Exception, shown: type[GatewayError]) -> None:
-    with pytest.raises(shown) as told, redis_failures():
-        raise error
-    assert str(error) not in told.value.message
-    assert told.value.retry_after
-
-
-def test_a_mistake_of_ours_is_no_failure_of_redis() -> None:
-    with pytest.raises(ResponseError), redis_failures():
-        raise ResponseError("wrong number of arguments")

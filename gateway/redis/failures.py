@@ -1,0 +1,176 @@
+"""What a failure of Redis means: a 503 or 529 with `retry-after` for the client, a reason for the operator.
+
+Whatever the server, or the way to it, refuses becomes StoreAway, or Overloaded when its memory is full. Only what a
+mistake of ours provokes stays as it is, and ends as a 500 and a line in the log.
+
+A reason holds no key, argument, address or password, so logs and readiness probes may show it.
+"""
+
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from redis.asyncio.client import Pipeline
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterError,
+    InvalidResponse,
+    MaxConnectionsError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from gateway.errors import Overloaded, StoreAway
+
+RETRY_AFTER: Final = 2
+FULL_RETRY_AFTER: Final = 30
+CANNOT_BE_REACHED: Final = "The gateway's store cannot be reached. Please try again"
+CANNOT_SERVE: Final = "The gateway's store cannot serve this now. Please try again"
+STORE_FULL: Final = "The gateway's store is full. Please try again later"
+# Of a refusal that is not among MEANINGS.
+QUOTED_LENGTH: Final = 80
+
+# A code of ours: Redis answers `ERR` to a command that it does not have.
+UNKNOWN_COMMAND: Final = "UNKNOWN"
+FULL: Final = "OOM"
+
+# By the code that begins a refusal, as Redis 7.0 and Valkey 9.1 send it (2026-11).
+MEANINGS: Final = {
+    "NOAUTH": "the server requires a password, and its URL has none",
+    "WRONGPASS": "the server does not accept the user name or password in its URL",
+    "NOPERM": "the server's ACL does not allow this user what the gateway needs",
+    "DENIED": "the server is in protected mode: it accepts connections from its own host only",
+    "READONLY": "the server is a replica and takes no writes",
+    "MASTERDOWN": "the server is a replica that has lost its primary",
+    "NOREPLICAS": "the server has fewer replicas than its min-replicas-to-write",
+    "MISCONF": "the server cannot write to its disk and takes no writes",
+    "BUSY": "the server is busy with a script",
+    "LOADING": "the server is still loading its data",
+    "CLUSTERDOWN": "the Cluster does not cover all slots",
+    "TRYAGAIN": "the Cluster is moving keys to another node",
+    "ASK": "the Cluster is moving keys to another node",
+    "MOVED": "the server is part of a Cluster: its URL should begin with redis+cluster://",
+    "CROSSSLOT": "the server is part of a Cluster: its URL should begin with redis+cluster://",
+    "WRONGTYPE": "another program uses keys with this prefix: set GATEWAY_REDIS_PREFIX",
+    FULL: "the server's memory is full",
+    UNKNOWN_COMMAND: "the server does not have a command that the gateway needs",
+}
+# Refusals that end by themselves. Any other one waits for an operator.
+PASSING: Final = frozenset(
+    ("READONLY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "ASK", FULL)
+)
+# The server does not have the command, or does not let this user run it.
+MISSING_COMMAND: Final = frozenset((UNKNOWN_COMMAND, "NOPERM"))
+# After these the connection leads to the wrong server: behind a balancer, another one is primary by now.
+WRONG_SERVER: Final = frozenset(("READONLY", "MASTERDOWN"))
+
+# redis-py removes the codes that it knows, `ERR` among them. Redis before 7.0 puts the code of a refusal within a
+# script further back: "ERR Error running script (…): …: -READONLY …".
+_CODE: Final = re.compile(r"([A-Z]{3,}) ")
+_CODE_WITHIN: Final = re.compile(r": -([A-Z]{3,}) ")
+_UNKNOWN: Final = re.compile(r"unknown (redis )?command", re.IGNORECASE)
+# Within a script, an ACL answers `ERR`.
+_NOT_ALLOWED: Final = re.compile(r"ACL failure in script|can't run this command")
+_COMMAND: Final = re.compile(r"run the '([\w|-]{1,40})'")
+# `ERR` also begins what proxies and hosted servers refuse, in words of their own.
+_OUR_MISTAKE: Final = re.compile(
+    r"wrong number of arg|syntax error|not an integer|not a valid float|no such item in the batch|"
+    r"^user_script:|error (running|compiling) script",
+    re.IGNORECASE,
+)
+
+
+@contextmanager
+def redis_failures() -> Iterator[None]:
+    """Turn what redis-py raises into StoreAway or Overloaded; leave what only a mistake of ours provokes."""
+    try:
+        yield
+    except (RedisError, RedisClusterException) as error:
+        code = code_of(error)
+        if code == FULL:
+            raise Overloaded(STORE_FULL, retry_after=FULL_RETRY_AFTER) from error
+        if code == "ERR" and _OUR_MISTAKE.search(str(error)):
+            raise
+        message = CANNOT_BE_REACHED if code is None else CANNOT_SERVE
+        raise StoreAway(message, refusal=code, reason=reason_of(error), retry_after=RETRY_AFTER) from error
+
+
+async def replies_of(pipeline: Pipeline) -> list[Any]:
+    """Send the pipeline. Raises the first refusal as it is: redis-py would quote the command in it."""
+    replies: list[Any] = await pipeline.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+def code_of(error: Exception) -> str | None:
+    """The code that begins a server's refusal; None for a failure without one: no connection, no answer in time."""
+    if isinstance(error, RedisClusterException) and isinstance(error.__cause__, Exception):
+        return code_of(error.__cause__)  # raised for the last node that was asked
+    status = getattr(error, "status_code", None)
+    if status is not None and status != "ERR":
+        return str(status)
+    if not isinstance(error, ResponseError):
+        return None
+    text = str(error)
+    if _NOT_ALLOWED.search(text):
+        return "NOPERM"
+    if _UNKNOWN.search(text):
+        return UNKNOWN_COMMAND
+    found = _CODE.match(text) if status is None else _CODE_WITHIN.search(text)
+    return found[1] if found is not None else "ERR"
+
+
+def reason_of(error: Exception) -> str:
+    """One line for an operator: the code and what it means."""
+    if isinstance(error, RedisClusterException) and isinstance(error.__cause__, Exception):
+        return reason_of(error.__cause__)
+    code = code_of(error)
+    if code is None:
+        return _reason_without_code(error)
+    command = _COMMAND.search(str(error)) if code == "NOPERM" else None
+    if command is not None:
+        return f"NOPERM: the server's ACL does not allow this user to run '{command[1]}'"
+    return f"{code}: {MEANINGS[code] if code in MEANINGS else _quoted(error)}"
+
+
+def _reason_without_code(error: Exception) -> str:
+    if isinstance(error, AuthenticationError):
+        return "the URL has a password, and the server has none for this user"
+    if isinstance(error, RedisTimeoutError):
+        return "no answer in time"
+    if isinstance(error, RedisConnectionError):
+        return f"no connection: {_cause_of(error)}"
+    if isinstance(error, ClusterError):
+        return "the Cluster redirected the call too often: it may be moving keys to another node"
+    if isinstance(error, InvalidResponse):
+        return "the answer is not in the protocol of Redis"
+    return _quoted(error)
+
+
+def _cause_of(error: RedisConnectionError) -> str:
+    """Without the address that redis-py puts into its message."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, MaxConnectionsError) or isinstance(cause, TimeoutError):
+        return "all of them are in use"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed ({getattr(cause, 'reason', None) or 'no reason given'})"
+    if isinstance(cause, socket.gaierror):
+        return str(cause.strerror)
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return os.strerror(cause.errno)
+    return "closed by the server"
+
+
+def _quoted(error: Exception) -> str:
+    """The server's own words, up to where it repeats the command."""
+    text = str(error).partition(", with args")[0].partition(" script: ")[0]
+    return "".join([letter for letter in text if letter.isprintable()])[:QUOTED_LENGTH]

@@ -1,0 +1,23 @@
+"""Redis servers that a test may configure, freeze and kill; those that the gateway starts allow none of it."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.redis.embedded import wheel_binary
+from tests.chaos.processes import Server
+
+
+@asynccontextmanager
+async def open_server(**options: str) -> AsyncIterator[Server]:
+    """A server of the test's own, for as long as the context lasts. Options are those of redis.conf, `_` for `-`."""
+    named = os.environ.get("DRAGOMAN_TEST_SERVER")
+    binary = Path(named) if named else wheel_binary()
+    assert binary is not None, "there is no server's binary"
+    server = Server(binary, "everysec", {name.replace("_", "-"): value for name, value in options.items()})
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
