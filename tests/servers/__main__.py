@@ -71,6 +71,7 @@ def start(arguments: argparse.Namespace) -> None:
         options["extra"] = tuple(arguments.extra)
     with running(arguments.name, port=arguments.port, **options) as server, suppress(KeyboardInterrupt):
         say(f"ready {server.api} model {server.model} key {server.key} log {server.log}")
+        assert server.process is not None
         server.process.wait()
 
 

@@ -52,6 +52,11 @@ class Answer:
     def input_tokens(self) -> int:
         return total_input(self.usage)
 
+    @property
+    def start_input_tokens(self) -> int:
+        """Return the input tokens of message_start."""
+        return total_input(self.start_usage)
+
     def given_back(self) -> dict[str, Any]:
         return {"role": "assistant", "content": self.content}
 

@@ -4,8 +4,8 @@ Only llama.cpp's cases run in `make test`; `make servers` selects the others by 
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from gateway.app import running as running_gateway
 from gateway.settings import load_settings
 from tests.servers.client import TIMEOUT, Client
 from tests.servers.expectation import Case, Conversation
-from tests.servers.expected_failures import reason_of
+from tests.servers.expected_failures import EXPECTED_FAILURES
 from tests.servers.registry import SERVERS
 from tests.servers.report import CHOICE
 from tests.servers.running import Running, running
@@ -26,7 +26,10 @@ from tests.servers.running import Running, running
 KEY = "test-key-0123456789"
 CHOSEN = tuple(os.environ.get(CHOICE, "llama-cpp").split(","))
 
-Front = Callable[..., AbstractAsyncContextManager[Client]]
+Test = Callable[..., Awaitable[None]]
+
+# The servers of every test that is not a row of a table, by its sentence.
+SENTENCES: dict[str, frozenset[str]] = {}
 
 
 @dataclass(slots=True)
@@ -62,20 +65,19 @@ def servers() -> Iterator[Servers]:
         started.stop(name)
 
 
+def settings_before(server: Running, **changes: Any) -> dict[str, Any]:
+    """Return the settings of a gateway before the server."""
+    fixed = {"port": 0, "admin_port": 0, "keys": f"tests:{KEY}", "secret": "t:secret"}
+    return {**fixed, "upstream_url": server.api, "upstream_api_key": server.key, **changes}
+
+
 @asynccontextmanager
 async def front_end(server: Running, **changes: Any) -> AsyncIterator[Client]:
     """A front end in this process before the server, with settings of the test's own, and a client of it."""
     structlog.configure(logger_factory=ReturnLoggerFactory(), cache_logger_on_first_use=False)
-    fixed = {
-        "port": 0,
-        "admin_port": 0,
-        "keys": f"tests:{KEY}",
-        "secret": "t:secret",
-        "upstream_url": server.api,
-        "upstream_api_key": server.key,
-    }
+    settings = load_settings(**settings_before(server, **changes))
     async with AsyncExitStack() as stack:
-        addresses = await stack.enter_async_context(running_gateway(load_settings(**{**fixed, **changes})))
+        addresses = await stack.enter_async_context(running_gateway(settings))
         headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
         session = await stack.enter_async_context(aiohttp.ClientSession(headers=headers, timeout=TIMEOUT))
         yield Client(session, "http://{}:{}".format(*addresses.client), server.model)
@@ -84,20 +86,27 @@ async def front_end(server: Running, **changes: Any) -> AsyncIterator[Client]:
 def for_servers(table: Sequence[Case | Conversation]) -> list[Any]:
     """Return a parameter for each chosen server of each case, marked where it is expected to fail."""
     return [
-        pytest.param(name, case, id=f"{name}: {case.name}", marks=expected_failure(name, case.name))
+        pytest.param(name, case, id=f"{name}: {case.name}", marks=_expected_failure(name, case.name))
         for case in table
         for name in case.servers.split()
         if name in CHOSEN
     ]
 
 
-def on_servers(names: str, sentence: str) -> pytest.MarkDecorator:
-    """Parametrize a test by the chosen ones of these servers; the sentence is its name among expected failures."""
-    chosen = [name for name in names.split() if name in CHOSEN]
-    values = [pytest.param(name, id=name, marks=expected_failure(name, sentence)) for name in chosen]
-    return pytest.mark.parametrize("name", values)
+def on_servers(names: str) -> Callable[[Test], Test]:
+    """Run a test on the chosen ones of these servers. The table of expected failures has its name, as a sentence."""
+
+    def parametrize(test: Test) -> Test:
+        sentence = test.__name__.removeprefix("test_").replace("_", " ")
+        SENTENCES[sentence] = frozenset(names.split())
+        chosen = [name for name in names.split() if name in CHOSEN]
+        parameters = [pytest.param(name, id=name, marks=_expected_failure(name, sentence)) for name in chosen]
+        absent = pytest.param("", id="others", marks=pytest.mark.skip(reason=f"`make servers` runs it on {names}"))
+        return pytest.mark.parametrize("name", parameters or [absent])(test)
+
+    return parametrize
 
 
-def expected_failure(name: str, sentence: str) -> list[pytest.MarkDecorator]:
-    reason = reason_of(name, sentence)
-    return [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+def _expected_failure(name: str, sentence: str) -> list[pytest.MarkDecorator]:
+    servers, reason = EXPECTED_FAILURES.get(sentence, ("", ""))
+    return [pytest.mark.xfail(reason=reason, strict=True)] if name in servers.split() else []

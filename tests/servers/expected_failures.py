@@ -8,6 +8,7 @@ from typing import Final
 STRICT_TEMPLATE = "a template that refuses system messages amid the conversation is not worked around"
 IMAGES = "an image for a text model is neither told as text nor told apart from a failure"
 NOT_OFFERED = "the parameter is not sent to servers that are not OpenRouter"
+NO_HEADER = "the server sends no header while a request waits"
 SCHEMAS = "a refused tool schema is not loosened"
 
 EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
@@ -36,9 +37,18 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "a full context is told apart from max_tokens": ("llama-cpp", "the finish reason is the same"),
     "reasoning goes back to the model after a call": ("llama-cpp", NOT_OFFERED),
     "reasoning goes back to the model after a text": ("llama-cpp", NOT_OFFERED),
+    "a batch with an image for a text model ends soon": ("llama-cpp", "a refusal with status 500 is retried"),
+    "a json request that is left frees the server beside a running stream": (
+        "llama-cpp",
+        "JSON requests are not streamed from the server, which notices a hang-up of a stream only",
+    ),
+    "the list of models has the servers length of context": ("llama-cpp", "it is not read"),
+    "the list of models has no names of another upstream": ("llama-cpp", "the default aliases are OpenRouter's"),
+    "a list of models that the server did not give is refused or marked": ("llama-cpp", "it is 200 without a mark"),
+    "tokens are counted as the server counts them": ("llama-cpp", "they are estimated"),
+    "a stream begins while the server has no free slot": ("llama-cpp", NO_HEADER),
+    "a request keeps its place while the server serves others": ("llama-cpp", NO_HEADER),
+    "comments of the server count as life while it reads a long prompt": ("llama-cpp", "only content counts"),
+    "a request while the model loads is told when to come back": ("llama-cpp", "there is no retry-after"),
+    "a context that is full for all slots together is an overload": ("llama-cpp", "it is told as api_error"),
 }
-
-
-def reason_of(server: str, sentence: str) -> str | None:
-    servers, reason = EXPECTED_FAILURES.get(sentence, ("", ""))
-    return reason if server in servers.split() else None

@@ -20,7 +20,8 @@ class Server:
     """`environment` is None for a server in the project's own environment.
 
     `start_seconds` bounds its start on two busy cores. `options` names the fields of Launch that it honours. `behind`
-    is the server that this one, a proxy, forwards to. `metric` counts the requests that it works on.
+    is the server that this one, a proxy, forwards to. `metric` counts the requests that it works on. `is_model_a_path`
+    is for a server that knows its model by the folder only.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Server:
     options: frozenset[str]
     behind: str | None = None
     metric: str | None = None
+    is_model_a_path: bool = False
 
     @property
     def missing(self) -> str | None:
@@ -96,6 +98,7 @@ SERVERS: Final = {
             health="/health",
             start_seconds=180,
             options=_options("extra"),
+            is_model_a_path=True,
         ),
         Server(
             "llama-cpp-python",

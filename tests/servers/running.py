@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.servers.launch import HOST, LITELLM_KEY, MODEL, ROOT, Launch
+from tests.servers.launch import HOST, LITELLM_KEY, MODEL, ROOT, Command, Launch
 from tests.servers.registry import SERVERS, Server
 
 POLL_SECONDS = 0.05
@@ -34,9 +34,9 @@ class Running:
     url: str
     model: str
     key: str
-    log: Path
-    start_seconds: float
-    process: subprocess.Popen[bytes]
+    log: Path | None = None
+    start_seconds: float = 0.0
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def api(self) -> str:
@@ -62,9 +62,19 @@ def running(name: str, *, port: int | None = None, **options: Any) -> Iterator[R
 
 @contextmanager
 def _started(server: Server, launch: Launch) -> Iterator[Running]:
-    command = server.command(launch)
-    log = launch.folder / "log"
     begun = time.monotonic()
+    log = launch.folder / "log"
+    with child_process(server.command(launch), log) as process:
+        url = f"http://{HOST}:{launch.port}"
+        wait_until_answered(process, url + server.health, server.start_seconds, log)
+        key = launch.key or (LITELLM_KEY if server.behind else "none")
+        model = str(launch.folder / MODEL) if server.is_model_a_path else MODEL
+        yield Running(server, url, model, key, log, time.monotonic() - begun, process)
+
+
+@contextmanager
+def child_process(command: Command, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command in the background, at low priority, and end it with the context."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command.arguments,
@@ -77,27 +87,32 @@ def _started(server: Server, launch: Launch) -> Iterator[Running]:
             preexec_fn=lambda: os.nice(NICENESS),
         )
     try:
-        url = f"http://{HOST}:{launch.port}"
-        _wait(process, url + server.health, server.start_seconds, log)
-        key = launch.key or (LITELLM_KEY if server.behind else "none")
-        model = str(launch.folder / MODEL) if server.name == "transformers" else MODEL
-        yield Running(server, url, model, key, log, time.monotonic() - begun, process)
+        yield process
     finally:
         end(process)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, seconds: float, log: Path) -> None:
+def wait_until_answered(
+    process: subprocess.Popen[bytes], url: str, seconds: float, log: Path, status: int = 200
+) -> None:
+    """Wait for a reply with this status. Raises StartError if the process ends or takes longer."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(POLL_SECONDS)
+    while time.monotonic() < deadline and process.poll() is None:
+        if _status_of(url) == status:
+            return
+        time.sleep(POLL_SECONDS)
     tail = log.read_text(errors="replace")[-3000:]
     raise StartError(f"{url} did not answer within {seconds:.0f} s; the end of the server's log:\n{tail}")
+
+
+def _status_of(url: str) -> int | None:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,82 @@
+"""Servers that refuse, fail or end: whose fault it is, and how often they are asked."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from tests.servers.cases import HELLO, PARIS, WEATHER
+from tests.servers.conftest import Servers, front_end, on_servers
+
+pytestmark = pytest.mark.timeout(120, func_only=True)
+
+
+@on_servers("llama-cpp litellm")
+async def test_a_wrong_upstream_key_is_our_fault_and_not_retried(servers: Servers, name: str) -> None:
+    options = {"key": "sk-right"} if name == "llama-cpp" else {}
+    async with front_end(servers.get(name, **options), upstream_api_key="sk-wrong") as client:
+        answer = await client.ask(messages="hi")
+    assert (answer.status, answer.headers["x-should-retry"]) == (500, "false"), answer.describe()
+
+
+@on_servers("llama-cpp")
+async def test_a_server_that_is_killed_amid_a_stream_ends_it_with_an_error_event(servers: Servers, name: str) -> None:
+    server = servers.get(name)
+    async with front_end(server) as client:
+        asked = asyncio.create_task(client.ask(messages="#long", max_tokens=7000, stream=True))
+        await asyncio.sleep(0.5)
+        assert server.process is not None
+        os.kill(server.process.pid, signal.SIGKILL)
+        answer = await asked
+        servers.stop(name)
+        after = await client.ask(messages="hi")
+    assert answer.text.startswith("again")
+    assert answer.error["type"] == "api_error"
+    assert (after.status, after.error["type"]) == (502, "api_error")
+
+
+@on_servers("llama-cpp")
+async def test_thinking_left_in_the_text_by_the_server_is_separated(servers: Servers, name: str) -> None:
+    async with front_end(servers.get(name, extra=("--set", "reasoning_format=none"))) as client:
+        async for answer in client.both(messages="#think"):
+            assert (answer.thinking.strip(), answer.text) == ("Let me think about it.", "Thought and said.")
+
+
+@on_servers("vllm")
+async def test_a_strict_tool_without_a_grammar_is_offered_without_strict_where_the_operator_allows_it(
+    servers: Servers, name: str
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"$ref": "#/$defs/City"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    tool = {**WEATHER, "strict": True, "input_schema": schema}
+    async with front_end(servers.get(name), strict_fallback="on") as client:
+        async for answer in client.both(messages="#tool", tools=[tool]):
+            assert (answer.calls, "strict" in answer.noted) == ([PARIS], True), answer.describe()
+
+
+@on_servers("vllm")
+async def test_thinking_has_no_tag_under_load(servers: Servers, name: str) -> None:
+    """Under load the tag and the next token may reach vLLM's parser together, and it leaves the tag in."""
+    limit = asyncio.Semaphore(24)
+    async with front_end(servers.get(name)) as client:
+
+        async def ask() -> str:
+            async with limit:
+                return (await client.ask(messages="#think", stream=True)).thinking
+
+        thoughts = await asyncio.gather(*(ask() for _ in range(300)))
+    assert {thought.strip() for thought in thoughts} == {"Let me think about it."}
+
+
+@on_servers("vllm")
+async def test_a_missing_parser_is_reported_in_the_servers_words(servers: Servers, name: str) -> None:
+    async with front_end(servers.get(name, parsers=False)) as client:
+        answer = await client.ask(messages="#tool", tools=[WEATHER])
+        text = await client.ask(messages="hi")
+    assert (answer.status, text.text) == (400, HELLO)
+    assert "--tool-call-parser" in answer.message
