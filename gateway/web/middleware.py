@@ -23,6 +23,9 @@ from gateway.web.reply import MessageReply, error_response, stamps
 
 log = structlog.get_logger()
 
+# Headers that a handler wants on its reply even if that becomes an error.
+ERROR_HEADERS = web.RequestKey("error_headers", tuple[tuple[str, str], ...])
+
 
 @web.middleware
 async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -36,6 +39,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         raise
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a handler raises becomes a reply
         response = error_response(_told(error, request), request_id)
+        response.headers.extend(request.get(ERROR_HEADERS, ()))
         if isinstance(error, web.HTTPMethodNotAllowed):
             response.headers["allow"] = ", ".join(sorted(error.allowed_methods))
     seconds = time.perf_counter() - begun

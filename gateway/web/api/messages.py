@@ -25,6 +25,7 @@ from gateway.upstream.routing import Route
 from gateway.web.auth import to_context
 from gateway.web.body import read_body
 from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
+from gateway.web.middleware import ERROR_HEADERS
 from gateway.web.reply import IGNORED, EventReply, MessageReply, id_lines
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -38,6 +39,9 @@ CACHE_KEY = "x-gateway-cache-key"
 
 # Headers grow with what clients send (one note a field); proxies refuse long ones.
 MAX_NOTES_LENGTH = 2000
+# Of the upstream's name for a model or provider. Python's http.client gives up on a header line of 64 KiB, nginx on a
+# header of 4 KiB.
+MAX_ORIGIN_LENGTH = 256
 
 # A megabyte of conversation takes 1.5 ms to parse, 3 to check, 2 to convert: between these steps others get their turn.
 LARGE_BODY = 256 * 1024
@@ -98,18 +102,26 @@ async def _reply(
     elif asked is not None or not cache.policy.waits_to_be_asked:
         demand = cache.demand(asked, context, prompt)
         if demand is not None and not demand.bypasses:
-            found = await cache.ask(context, prompt, demand)
+            found = cache.ask(context, prompt, demand)
             del prompt
-            return await _cached_reply(request, found, context, turn, streams=streams)
+            return await _reply_from_cache(request, found, context, turn, streams=streams)
         if demand is not None and demand.reason is not None:
             past = (*BYPASS, (CACHE_REASON, demand.reason))
-    exchange = app[EXCHANGE]
-    plan = exchange.plan(context, prompt, UsageRecord(context))
-    del prompt
-    if not streams:
-        return await _answer(request, exchange, plan, past, turn)
-    headers = chain(plan_headers(plan), past)
-    return await _stream(request, context, headers, "", partial(exchange.stream, plan), turn)
+    exchange, failed = app[EXCHANGE], True
+    try:
+        plan = exchange.plan(context, prompt, UsageRecord(context))
+        del prompt
+        reply: web.StreamResponse
+        if not streams:
+            reply = await _answer(request, exchange, plan, past, turn)
+        else:
+            headers = chain(plan_headers(plan), past)
+            reply = await _stream(request, context, headers, "", partial(exchange.stream, plan), turn)
+        failed = False
+    finally:
+        if failed:
+            request[ERROR_HEADERS] = past
+    return reply
 
 
 async def _stream(
@@ -144,6 +156,21 @@ async def _answer(
     origin = answered.origin
     headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *past)
     return MessageReply(request, answered.message, headers, cost_line(origin.cost))
+
+
+async def _reply_from_cache(
+    request: web.Request, asking: Awaitable[Hit | Shared], context: Context, turn: Turn | None, *, streams: bool
+) -> web.StreamResponse:
+    outcome, failed = "miss", True
+    try:
+        found = await asking
+        outcome = "hit" if isinstance(found, Hit) else found.plan.record.cache
+        reply = await _cached_reply(request, found, context, turn, streams=streams)
+        failed = False
+    finally:
+        if failed:
+            request[ERROR_HEADERS] = tuple(cache_headers(outcome))
+    return reply
 
 
 async def _cached_reply(
@@ -194,15 +221,15 @@ def route_headers(route: Route, notes: Sequence[str]) -> list[tuple[str, str]]:
     return headers
 
 
+def origin_headers(model: str | None, provider: str | None) -> Headers:
+    """The upstream's names of the model and provider that answered."""
+    return _origin_headers((model or "")[:MAX_ORIGIN_LENGTH], (provider or "")[:MAX_ORIGIN_LENGTH])
+
+
 @lru_cache(maxsize=1024)
-def origin_headers(model: str | None, provider: str | None) -> tuple[tuple[str, str], ...]:
-    """What the upstream told of itself."""
-    headers = []
-    if model:
-        headers.append(("x-gateway-model", _header_safe(model)))
-    if provider:
-        headers.append(("x-gateway-provider", _header_safe(provider)))
-    return tuple(headers)
+def _origin_headers(model: str, provider: str) -> Headers:
+    named = ("x-gateway-model", model), ("x-gateway-provider", provider)
+    return tuple((header, _header_safe(name)) for header, name in named if name)
 
 
 def cost_line(cost: float | None) -> str:
