@@ -14,12 +14,13 @@ from gateway.batches.queue import BatchQueue, Claim, ItemResult, Release
 from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamTimedOut
 from gateway.exchange.exchange import Exchange
 from gateway.process.tasks import FIRST_BACKOFF, MAX_BACKOFF
+from gateway.upstream.circuits import Permit
+from gateway.upstream.trouble import Trouble, trouble_of
 from workers import metrics
 from workers.execute import Failed, Succeeded, execute, to_failed
-from workers.gates import Gates
-from workers.holdings import Held
+from workers.in_flight import InFlightItem
 from workers.recorder import Recorder
-from workers.retry import Trouble, next_try, trouble_of
+from workers.retry import next_try
 
 log = structlog.get_logger()
 
@@ -29,28 +30,24 @@ ITEM_SECONDS: Final = 7200.0
 
 @dataclass(slots=True)
 class Attempts:
-    """Runs what a worker holds."""
+    """Run the items that a worker has claimed."""
 
     queue: BatchQueue
     exchange: Exchange
-    gates: Gates
     recorder: Recorder
     chance: Callable[[], float] = random.random
     clock: Callable[[], float] = time.monotonic
 
-    async def run(self, held: Held) -> None:
-        """From the upstream call until the item is out of hand."""
-        outcome: Succeeded | Failed | None = None
-        try:
-            outcome = await self._call(held)
-            self._tell_gates(held, outcome)
-        finally:
-            self.gates.leave(held.granted, succeeded=isinstance(outcome, Succeeded))
-        await self._settle(held, outcome)
+    async def run(self, item: InFlightItem) -> None:
+        """Call the upstream, and record the result or release the item."""
+        async with item.permit_scope:
+            outcome = await self._call(item)
+            report(item.permit, outcome)
+        await self._settle(item, outcome)
 
-    async def give_back(self, claim: Claim, releases: Sequence[Release], reason: str) -> None:
-        """Put items back into the queue, however long Redis is away: a lease that passes counts as a lost worker."""
-        metrics.GIVEN_BACK.labels(reason).inc(len(releases))
+    async def release(self, claim: Claim, releases: Sequence[Release], reason: str) -> None:
+        """Put items back into the queue, however long Redis is away: a lease that expires counts as a lost worker."""
+        metrics.RELEASED.labels(reason).inc(len(releases))
         backoff = FIRST_BACKOFF
         while True:
             try:
@@ -60,55 +57,58 @@ class Attempts:
                 await asyncio.sleep(backoff)
                 backoff = min(MAX_BACKOFF, 2 * backoff)
 
-    async def _call(self, held: Held) -> Succeeded | Failed | None:
-        """What came of the upstream call; None when it was broken off."""
-        batch, work = held.claim.batch, held.work
+    async def _call(self, item: InFlightItem) -> Succeeded | Failed | None:
+        """Return the outcome of the upstream call, None if it was broken off."""
+        batch, work = item.claim.batch, item.work
         try:
-            async with asyncio.timeout(ITEM_SECONDS) as held.call:
-                if held.aborted is not None:
+            async with asyncio.timeout(ITEM_SECONDS) as item.call:
+                if item.aborted is not None:
                     return None
-                return await execute(self.exchange, batch, work, lambda: self.gates.accepted(held.granted))
+                return await execute(self.exchange, batch, work, item.permit.accepted)
         except TimeoutError:
-            if held.aborted is not None:
+            if item.aborted is not None:
                 return None
             error = UpstreamTimedOut("The upstream took too long to finish its answer.")
             return to_failed(work.item, ids.request_id(), error, sent=True)
         finally:
-            held.call = None
+            item.call = None
 
-    def _tell_gates(self, held: Held, outcome: Succeeded | Failed | None) -> None:
-        if not isinstance(outcome, Failed) or not outcome.sent:
-            return
-        trouble = trouble_of(outcome.error)
-        if trouble is not Trouble.NONE:
-            self.gates.failed(held.granted, trouble, outcome.error.retry_after)
-        elif not isinstance(outcome.error, InternalError | Unavailable):
-            self.gates.accepted(held.granted)  # it has refused this request, hence it works
-
-    async def _settle(self, held: Held, outcome: Succeeded | Failed | None) -> None:
+    async def _settle(self, item: InFlightItem, outcome: Succeeded | Failed | None) -> None:
         if outcome is None:
-            await self.give_back(held.claim, [Release(held.index)], held.aborted or "stopping")
+            await self.release(item.claim, [Release(item.index)], item.aborted or "stopping")
             return
         if isinstance(outcome, Failed):
-            again = next_try(outcome.error, held.work.lease.tries, self.chance())
+            again = next_try(outcome.error, item.work.lease.tries, self.chance())
             if again is not None:
                 reason = trouble_of(outcome.error).value
-                self._log(held, "item_postponed", reason=reason, seconds=round(again.delay, 1), tries=again.tries)
-                release = Release(held.index, round(again.delay * 1000), again.tries, outcome.cost)
-                await self.give_back(held.claim, [release], reason)
+                self._log(item, "item_postponed", reason=reason, seconds=round(again.delay, 1), tries=again.tries)
+                release = Release(item.index, round(again.delay * 1000), again.tries, outcome.cost)
+                await self.release(item.claim, [release], reason)
                 return
-        await self._record(held, outcome)
+        await self._record(item, outcome)
 
-    async def _record(self, held: Held, outcome: Succeeded | Failed) -> None:
+    async def _record(self, item: InFlightItem, outcome: Succeeded | Failed) -> None:
         succeeded = isinstance(outcome, Succeeded)
-        result = ItemResult(held.index, succeeded, outcome.line, outcome.cost)
-        kept = await self.recorder.record(held.claim.batch.id, result)
+        result = ItemResult(item.index, succeeded, outcome.line, outcome.cost)
+        kept = await self.recorder.record(item.claim.batch.id, result)
         kind = "succeeded" if succeeded else "errored"
         metrics.RESULTS.labels(kind if kept == "recorded" else kept).inc()
-        metrics.ITEM_SECONDS.labels(kind).observe(self.clock() - held.since)
+        metrics.ITEM_SECONDS.labels(kind).observe(self.clock() - item.since)
         if isinstance(outcome, Failed) or kept != "recorded":
             error = outcome.error.type if isinstance(outcome, Failed) else None
-            self._log(held, "item_finished", result=kind, kept=kept, error=error)
+            self._log(item, "item_finished", result=kind, kept=kept, error=error)
 
-    def _log(self, held: Held, event: str, **fields: object) -> None:
-        log.info(event, batch=held.claim.batch.id, item=held.index, **fields)
+    def _log(self, item: InFlightItem, event: str, **fields: object) -> None:
+        log.info(event, batch=item.claim.batch.id, item=item.index, **fields)
+
+
+def report(permit: Permit, outcome: Succeeded | Failed | None) -> None:
+    """Tell the circuits what the upstream did. A call that was broken off, or never sent, shows nothing."""
+    if isinstance(outcome, Succeeded):
+        permit.succeeded()
+    elif outcome is not None and outcome.sent:
+        trouble = trouble_of(outcome.error)
+        if trouble is not Trouble.NONE:
+            permit.failed(trouble, outcome.error.retry_after)
+        elif not isinstance(outcome.error, InternalError | Unavailable):
+            permit.accepted()  # it refused this request, so it works

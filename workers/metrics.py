@@ -10,12 +10,12 @@ RESULTS = Counter(
     ["result"],
 )
 ITEM_SECONDS = Histogram("gateway_batch_item_seconds", "From claim to recorded result", ["result"], buckets=SECONDS)
-IN_HAND = Gauge("gateway_batch_items_in_hand", "Items this worker has claimed and not finished")
-SLOTS = Gauge("gateway_batch_slots", "Items that this worker may have in hand")
-GIVEN_BACK = Counter(
-    "gateway_batch_items_given_back_total",
-    "Items put back into the queue: after a failure (pressure, failure, unreachable, account), before a call (refused),"
-    " or because the worker stops or gave up its lease",
+IN_FLIGHT = Gauge("gateway_batch_items_in_flight", "Items this worker has claimed and not finished")
+SLOTS = Gauge("gateway_batch_slots", "Items that this worker may have in flight")
+RELEASED = Counter(
+    "gateway_batch_items_released_total",
+    "Items put back into the queue: after a failure (pressure, failure, unreachable, account), before a call"
+    " (rejected), or because the worker stops or gave up its lease",
     ["reason"],
 )
 LEASES_GIVEN_UP = Counter("gateway_batch_leases_given_up_total", "Items whose call was broken off", ["reason"])

@@ -1,4 +1,4 @@
-"""Keeping the leases of items in hand, and giving the items up before somebody else may have them.
+"""Keep the leases of items in flight, and give the items up before another worker may have them.
 
 A round renews everything each third of a lease, whatever the items do. A worker whose last good round began two thirds
 of a lease ago, or whose clock says that it slept through a whole lease, breaks off its upstream calls: others will make
@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from gateway.batches.queue import Claim, Renewal
 from gateway.errors import GatewayError
-from workers.holdings import Held, Holdings
+from workers.in_flight import InFlightItem, InFlightItems
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ class LeaseKeeper:
     """`renew` is `BatchQueue.renew`; `gave_up` is told how many items were given up, and why. Call `step` in a loop."""
 
     renew: Renew
-    holdings: Holdings
+    in_flight: InFlightItems
     lease_seconds: float
     gave_up: Callable[[Reason, int], None]
     clock: Callable[[], float] = time.monotonic
@@ -46,23 +46,23 @@ class LeaseKeeper:
         """One round. Raises when Redis cannot be reached in time."""
         now = self.clock()
         if now - self._begun > self.lease_seconds:
-            self._give_up("slept", self.holdings.all())
+            self._give_up("slept", self.in_flight.all())
         self._begun, self._renewed = now, min(now, self._renewed)
         try:
             async with asyncio.timeout(self.lease_seconds * ROUND_TIMEOUT):
-                for claim, held in self.holdings.claims():
+                for claim, held in self.in_flight.claims():
                     await self._renew(claim, held)
         except (GatewayError, RedisError, TimeoutError):
             if self.clock() - self._renewed >= self.lease_seconds * FENCE_AFTER:
-                self._give_up("fenced", self.holdings.all())
+                self._give_up("fenced", self.in_flight.all())
             raise
         self._renewed = now
 
-    async def _renew(self, claim: Claim, held: list[Held]) -> None:
+    async def _renew(self, claim: Claim, held: list[InFlightItem]) -> None:
         renewal = await self.renew(claim, [one.index for one in held])
         self._give_up("lost", [one for one in held if one.index in renewal.lost])
 
-    def _give_up(self, reason: Reason, held: list[Held]) -> None:
+    def _give_up(self, reason: Reason, held: list[InFlightItem]) -> None:
         running = sum(1 for one in held if one.call is not None and one.aborted is None)
         for one in held:
             one.abort(reason)

@@ -16,15 +16,15 @@ from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings
 from gateway.telemetry.monitors import RedisWatch, watch_loop
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
+from gateway.upstream.circuits import SHARE_SECONDS, Circuits
 from gateway.upstream.retry import RetryPolicy
 from gateway.wiring import build_client, build_exchange, load_keyring, open_batch_server
 from workers import metrics
 from workers.attempt import Attempts
-from workers.gates import SHARE_SECONDS, Gates
-from workers.holdings import Holdings
+from workers.in_flight import InFlightItems
+from workers.maintenance import CENSUS_SECONDS, SWEEP_SECONDS, Maintenance
 from workers.recorder import Recorder
 from workers.renewal import ROUND_EVERY, LeaseKeeper
-from workers.sweeper import CENSUS_SECONDS, SWEEP_SECONDS, Upkeep
 from workers.worker import Worker
 
 
@@ -63,20 +63,20 @@ def assemble(
     server: BatchServer, exchange: Exchange, slots: int, lease_seconds: float
 ) -> tuple[Worker, tuple[Repeated, ...]]:
     queue = BatchQueue(server, worker_name(), lease_ms=round(lease_seconds * 1000))
-    gates = Gates(server, slots)
+    circuits = Circuits(server, slots)
     recorder = Recorder(queue.done)
-    holdings = Holdings()
-    attempts = Attempts(queue, exchange, gates, recorder)
-    keeper = LeaseKeeper(queue.renew, holdings, lease_seconds, count_given_up)
-    upkeep = Upkeep(server)
+    in_flight = InFlightItems()
+    attempts = Attempts(queue, exchange, recorder)
+    keeper = LeaseKeeper(queue.renew, in_flight, lease_seconds, count_given_up)
+    maintenance = Maintenance(server)
     loops = (
         Repeated("record", recorder.step),
         Repeated("renew", keeper.step, every=lease_seconds * ROUND_EVERY),
-        Repeated("gates", gates.share, every=SHARE_SECONDS),
-        Repeated("sweep", upkeep.sweep, every=SWEEP_SECONDS),
-        Repeated("census", upkeep.count, every=CENSUS_SECONDS),
+        Repeated("circuits", circuits.share, every=SHARE_SECONDS),
+        Repeated("sweep", maintenance.sweep, every=SWEEP_SECONDS),
+        Repeated("census", maintenance.count, every=CENSUS_SECONDS),
     )
-    return Worker(queue, attempts, gates, holdings, exchange.table, slots), loops
+    return Worker(queue, attempts, circuits, in_flight, exchange.table, slots), loops
 
 
 def worker_name() -> str:

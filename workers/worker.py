@@ -1,14 +1,14 @@
-"""One worker: claim items up to the free slots, have each run, and stop without losing or leaving anything.
+"""One worker: claim items up to the free slots, run each, and stop without losing anything.
 
-A slot is taken from an item's claim until its result is recorded or the item is given back, so what waits for Redis is
-bounded by the slots. Items wait in the queue and never in a slot: one that may not go upstream now is given back.
+An item takes a slot from its claim until its result is recorded or it is released, so the results that wait for Redis
+are bounded by the slots. Items wait in the queue, never in a slot: one that may not go upstream now is released.
 """
 
 import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,34 +19,34 @@ from gateway.batches.chunks import BrokenBlob
 from gateway.batches.queue import BatchQueue, Claim, Release, WorkItem
 from gateway.errors import GatewayError
 from gateway.process.tasks import Repeated, describe, end
+from gateway.upstream.circuits import Circuits, Permit, Rejected
 from gateway.upstream.routing import RoutingTable
 from workers import metrics
 from workers.attempt import Attempts
-from workers.gates import Gates, Pass, Refusal
-from workers.holdings import Held, Holdings
+from workers.in_flight import InFlightItem, InFlightItems
 
 log = structlog.get_logger()
 
 # How often an idle worker asks for work.
 IDLE_SECONDS: Final = 0.2
-# How often a worker whose items may not be called now looks whether they may.
-REFUSED_SECONDS: Final = 1.0
-# The longest that an item which was refused stays away: a probe may open its gate long before the gate's time.
-REFUSED_DELAY: Final = 10.0
+# How often a worker whose items may not be called now checks whether they may.
+REJECTED_SECONDS: Final = 1.0
+# The longest that a rejected item stays away: a probe may close its circuit long before the circuit's time.
+REJECTED_DELAY: Final = 10.0
 # Data that cannot be read may be readable by another worker, or never: then the batch expires.
 BROKEN_DELAY: Final = 600.0
-# After the drain time: for breaking calls off and giving their items back.
-GIVE_BACK_SECONDS: Final = 3.0
+# After the drain time: for breaking calls off and releasing their items.
+RELEASE_SECONDS: Final = 3.0
 
 
 @dataclass(slots=True)
 class Worker:
-    """`claiming` tells whether claims succeed."""
+    """`claiming` shows whether claims succeed."""
 
     queue: BatchQueue
     attempts: Attempts
-    gates: Gates
-    holdings: Holdings
+    circuits: Circuits
+    in_flight: InFlightItems
     table: RoutingTable
     slots: int
     chance: Callable[[], float] = random.random
@@ -55,42 +55,42 @@ class Worker:
     _stop: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _freed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(init=False, default_factory=set)
-    _reach: int = field(init=False)  # items to claim at most: few while most are refused
-    _alone: bool = field(init=False, default=False)  # an item that must run alone is in hand
-    _awaited: str | None = field(init=False, default=None)  # a batch where such an item waits until nothing is in hand
+    _reach: int = field(init=False)  # items to claim at most: few while most are rejected
+    _alone: bool = field(init=False, default=False)  # an item that must run alone is in flight
+    _awaited: str | None = field(init=False, default=None)  # a batch where such an item waits for an idle worker
 
     def __post_init__(self) -> None:
         self._reach = self.slots
         self.claiming = Repeated("claim", self.claim, sleep=self._pause)
 
     async def run(self, stop: asyncio.Event, drain_seconds: float) -> None:
-        """Work until `stop`; then finish what is in hand within `drain_seconds`, and give the rest back."""
+        """Work until `stop`; then finish what is in flight within `drain_seconds`, and release the rest."""
         self._stop = stop
         self._spawn(self.claiming.run_until(stop))
         try:
             await stop.wait()
-            log.info("worker_stopping", items=len(self.holdings))
+            log.info("worker_stopping", items=len(self.in_flight))
             self._freed.set()
             await self._finish(drain_seconds)
-            for held in self.holdings.all():
-                held.abort("stopping")
-            await self._finish(GIVE_BACK_SECONDS)
+            for item in self.in_flight.all():
+                item.abort("stopping")
+            await self._finish(RELEASE_SECONDS)
         finally:
             await end(self._tasks)
 
     async def claim(self) -> None:
-        """One round: as many items as there is room for, and the wait before the next."""
+        """One round: claim as many items as there is room for, and wait before the next."""
         self._freed.clear()
         room = self._room()
         if room == 0:
             await self._freed.wait()
             return
-        wait = self.gates.upstream_wait(self.table.upstream.name)
+        wait = self.circuits.upstream_wait(self.table.upstream.name)
         if wait > 0:
-            await self._until_freed(min(wait, REFUSED_SECONDS))
+            await self._until_freed(min(wait, REJECTED_SECONDS))
             return
         claims = await self._claims(room)
-        claimed = sum(len(claim.leases) for claim in claims)  # one that only tells of suspects has none
+        claimed = sum(len(claim.leases) for claim in claims)  # one that only reports suspects has none
         metrics.CLAIMS.labels("granted" if claimed else "empty").inc()
         self._awaited = next((claim.batch.id for claim in claims if claim.suspects and not claim.alone), None)
         started = [await self._start(claim) for claim in claims]
@@ -100,34 +100,34 @@ class Worker:
         if self._awaited is not None:
             claim = await self.queue.claim_alone(self._awaited)
             return [] if claim is None else [claim]
-        return await self.queue.claim(room, idle=not self.holdings)
+        return await self.queue.claim(room, idle=not self.in_flight)
 
     # -- room
 
     def _room(self) -> int:
         if self._awaited is not None:
-            return 0 if self.holdings else 1
-        return 0 if self._alone else max(0, min(self.slots - len(self.holdings), self._reach))
+            return 0 if self.in_flight else 1
+        return 0 if self._alone else max(0, min(self.slots - len(self.in_flight), self._reach))
 
     async def _pace(self, room: int, claimed: int, started: int) -> None:
-        """Claim few while most of what is claimed may not run, or a closed gate would churn through a whole batch."""
+        """Claim few while most of what is claimed may not run: an open circuit would churn through a whole batch."""
         if claimed > started:
             self._reach = max(1, 2 * started)
         else:
             self._reach = min(self.slots, 2 * self._reach)
         if claimed and not started:
-            await self._until_freed(REFUSED_SECONDS)
+            await self._until_freed(REJECTED_SECONDS)
         elif claimed < room:
             await self._pause(IDLE_SECONDS)
 
     async def _until_freed(self, seconds: float) -> None:
-        """Until an item is out of hand, also since this round began, or the worker is told to stop; at most so long."""
+        """Wait until a slot is freed, also since this round began, or the worker stops; at most `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._freed.wait()
 
     async def _pause(self, seconds: float) -> None:
-        """Ends early when the worker is told to stop."""
+        """Ends early when the worker stops."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
@@ -135,7 +135,7 @@ class Worker:
     # -- starting
 
     async def _start(self, claim: Claim) -> int:
-        """How many of the claim's items may run; the others are given back."""
+        """Start the claim's items that may run now, and release the others. Return how many were started."""
         if self._stop.is_set():
             self._return(claim, "stopping")
             return 0
@@ -149,45 +149,46 @@ class Worker:
             log.warning("batch_data_not_read", batch=claim.batch.id, error=type(error).__name__)
             self._return(claim, "unread")
             return 0
-        refused: list[Release] = []
+        rejected: list[Release] = []
         for work in items:
-            answer = await self._admit(work)
-            if isinstance(answer, Refusal):
-                delay = min(answer.seconds, REFUSED_DELAY) + self.chance()
-                refused.append(Release(work.lease.index, round(delay * 1000)))
-            else:
-                self._hold(Held(claim, work, answer, self.clock()))
-        if refused:
-            self._spawn(self.attempts.give_back(claim, refused, "refused"))
-        return len(items) - len(refused)
+            try:
+                self._run(await self._admit(claim, work))
+            except Rejected as answer:
+                delay = min(answer.seconds, REJECTED_DELAY) + self.chance()
+                rejected.append(Release(work.lease.index, round(delay * 1000)))
+        if rejected:
+            self._spawn(self.attempts.release(claim, rejected, "rejected"))
+        return len(items) - len(rejected)
 
-    async def _admit(self, work: WorkItem) -> Pass | Refusal:
-        if not work.item.model:
-            return Pass()  # it will not get as far as the upstream
-        try:
-            return await self.gates.admit(self.table.resolve(work.item.model))
-        except (GatewayError, RedisError):
-            return Refusal(REFUSED_SECONDS)
+    async def _admit(self, claim: Claim, work: WorkItem) -> InFlightItem:
+        """Raises Rejected. An item without a model passes no circuit: it will not get as far as the upstream."""
+        permit, scope = Permit(self.circuits), AsyncExitStack()
+        if work.item.model:
+            try:
+                permit = await scope.enter_async_context(self.circuits.permit(self.table.resolve(work.item.model)))
+            except (GatewayError, RedisError):
+                raise Rejected(REJECTED_SECONDS) from None
+        return InFlightItem(claim, work, permit, scope, self.clock())
 
     def _return(self, claim: Claim, reason: str, delay: float = 0.0) -> None:
         releases = [Release(lease.index, round(delay * 1000)) for lease in claim.leases]
-        self._spawn(self.attempts.give_back(claim, releases, reason))
+        self._spawn(self.attempts.release(claim, releases, reason))
 
-    # -- what is in hand
+    # -- in flight
 
-    def _hold(self, held: Held) -> None:
-        self.holdings.add(held)
-        self._alone = held.claim.alone
-        metrics.IN_HAND.set(len(self.holdings))
-        self._spawn(self._run(held))
+    def _run(self, item: InFlightItem) -> None:
+        self.in_flight.add(item)
+        self._alone = item.claim.alone
+        metrics.IN_FLIGHT.set(len(self.in_flight))
+        self._spawn(self._attempt(item))
 
-    async def _run(self, held: Held) -> None:
+    async def _attempt(self, item: InFlightItem) -> None:
         try:
-            await self.attempts.run(held)
+            await self.attempts.run(item)
         finally:
-            self.holdings.remove(held)
-            self._alone = self._alone and not held.claim.alone
-            metrics.IN_HAND.set(len(self.holdings))
+            self.in_flight.remove(item)
+            self._alone = self._alone and not item.claim.alone
+            metrics.IN_FLIGHT.set(len(self.in_flight))
             self._freed.set()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -196,7 +197,7 @@ class Worker:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """An item whose task broke is claimed again once its lease is over; three times, and the item is given up."""
+        """An item whose task failed is claimed again once its lease has expired."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:

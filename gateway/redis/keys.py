@@ -53,8 +53,8 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
 
     others
       gw:rl:{<scope>}        string  GCRA arrival time               itself
-      gw:cb:{<upstream>}     hash    a gate that is shut, of the upstream or of <upstream>/<model>: until, stamp,
-                                     broken, probe, probe_until      10 min after `until`
+      gw:cb:{<circuit>}      hash    a circuit that is paused or open, of an upstream or of <upstream>/<model>: until,
+                                     stamp, open, probe, probe_until 10 min after `until`
       gw:w:{<worker>}        hash    worker's heartbeat              30 s
       gw:k:{<digest>}        hash    a client key's record           none
       gw:secret              string  the secret made when none is configured (SET NX)  none
@@ -161,8 +161,8 @@ class Keys:
     def rate_limit(self, scope: str) -> str:
         return f"{self.prefix}rl:{{{quote(scope, safe=':')}}}"
 
-    def breaker(self, upstream: str) -> str:
-        return f"{self.prefix}cb:{{{quote(upstream, safe='')}}}"
+    def circuit(self, name: str) -> str:
+        return f"{self.prefix}cb:{{{quote(name, safe='')}}}"
 
     def worker(self, worker: str) -> str:
         return f"{self.prefix}w:{{{quote(worker, safe='')}}}"

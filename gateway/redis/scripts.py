@@ -78,7 +78,7 @@ PICK: Final = load("pick")
 PARK: Final = load("park")
 DROP: Final = load("drop")
 
-GATE: Final = load("gate")
+CIRCUIT: Final = load("circuit")
 
 THREAD: Final = load("thread")
 THREAD_OF: Final = load("thread_of")

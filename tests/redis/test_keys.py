@@ -76,7 +76,7 @@ def all_keys(keys: Keys) -> list[str]:
         keys.thread("t"),
         keys.thread_of("t", "m"),
         keys.rate_limit("s"),
-        keys.breaker("u"),
+        keys.circuit("u"),
         keys.worker("w"),
         keys.client_key("d"),
         keys.cache_entry("d"),

@@ -86,7 +86,7 @@ async def test_while_it_drains_a_worker_is_alive_and_not_ready(bench: Bench) -> 
         assert [await status("/livez"), await status("/readyz"), await status("/nothing")] == [200, 200, 404]
         async with session.get(f"{worker.admin_url}/metrics") as answer:
             text = await answer.text()
-        assert "gateway_batch_items_in_hand 1.0" in text
+        assert "gateway_batch_items_in_flight 1.0" in text
         worker.process.send_signal(signal.SIGTERM)
         await until_draining(worker)
         assert [await status("/livez"), await status("/readyz")] == [200, 503]

@@ -4,7 +4,8 @@ import pytest
 
 from gateway import errors
 from gateway.errors import GatewayError
-from workers.retry import MAX_ATTEMPTS, Again, Trouble, next_try, trouble_of
+from gateway.upstream.trouble import Trouble, trouble_of
+from workers.retry import MAX_ATTEMPTS, Again, next_try
 
 FINAL = {
     "the client's params are wrong": errors.InvalidRequest("x"),

@@ -3,7 +3,7 @@
 from prometheus_client import REGISTRY
 
 from tests.workers.conftest import Bench, item
-from workers.sweeper import REBUILD_SECONDS, Upkeep
+from workers.maintenance import REBUILD_SECONDS, Maintenance
 
 
 def gauge(name: str, **labels: str) -> float | None:
@@ -20,19 +20,19 @@ async def test_a_sweep_ends_what_is_over(bench: Bench) -> None:
     batches = [await bench.create([item(0)]) for _ in range(70)]  # more than one sweep looks at
     for batch in batches:
         await expire(bench, batch.id)
-    await Upkeep(bench.server).sweep()
+    await Maintenance(bench.server).sweep()
     assert {(await bench.read(batch)).status for batch in batches} == {"ended"}
 
 
 async def test_a_lost_schedule_is_restored_at_start_and_then_every_ten_minutes(bench: Bench) -> None:
     now = [1000.0]
-    upkeep = Upkeep(bench.server, lambda: now[0])
+    maintenance = Maintenance(bench.server, lambda: now[0])
     batch = await bench.create([item(0)])
     scheduler = bench.server.keys.scheduler
 
     async def is_restored() -> bool:
         await bench.redis.unlink(*scheduler)
-        await upkeep.sweep()
+        await maintenance.sweep()
         return bool(await bench.redis.hexists(scheduler.records, batch.id))
 
     assert await is_restored()
@@ -48,7 +48,7 @@ async def test_the_queue_is_counted_by_state(bench: Bench) -> None:
     [claim] = await bench.queue().claim(2)
     await bench.create([item(0)])
     await bench.redis.zadd(bench.keys(first).retry, {"4": 9e15})
-    await Upkeep(bench.server).count()
+    await Maintenance(bench.server).count()
     assert claim.batch.id == first.id
     assert gauge("batches") == 2
     counted = {state: gauge("items", state=state) for state in ("pending", "leased", "retrying", "suspect")}
@@ -57,5 +57,5 @@ async def test_the_queue_is_counted_by_state(bench: Bench) -> None:
 
 
 async def test_an_empty_queue_counts_nothing(bench: Bench) -> None:
-    await Upkeep(bench.server).count()
+    await Maintenance(bench.server).count()
     assert (gauge("batches"), gauge("items", state="pending"), gauge("oldest_seconds")) == (0, 0, 0)

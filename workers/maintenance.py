@@ -1,6 +1,6 @@
-"""The worker's rounds through all batches: sweep those that are due, now and then rebuild the schedule, and count.
+"""Periodic work on all batches: sweep those that are due, rebuild the schedule, and count items for metrics.
 
-Every worker does this; all of it is safe to do twice at the same time.
+Every worker does this. All of it is safe to do twice at the same time.
 """
 
 import time
@@ -29,7 +29,7 @@ CENSUS_BATCHES: Final = 1000
 
 
 @dataclass(slots=True)
-class Upkeep:
+class Maintenance:
     """Call `sweep` and `count` in loops of their own."""
 
     server: BatchServer

@@ -1,0 +1,38 @@
+"""What a failed call says about the upstream, as opposed to the request. Pure."""
+
+from enum import Enum
+from typing import Final
+
+from gateway.errors import (
+    BillingProblem,
+    CredentialsRefused,
+    GatewayError,
+    Overloaded,
+    RateLimited,
+    UpstreamUnreachable,
+)
+
+# No credit, or a key that is refused: the operator has to act first.
+ACCOUNT_DELAY: Final = 60.0
+# An upstream that asks for a longer pause is called again after this all the same.
+MAX_RETRY_AFTER: Final = 600.0
+
+
+class Trouble(Enum):
+    """The kinds of trouble. The values are metric labels."""
+
+    NONE = "none"  # the failure is the request's own
+    PRESSURE = "pressure"  # too many calls now
+    FAILURE = "failure"  # it accepted the call, and then broke or fell silent
+    UNREACHABLE = "unreachable"
+    ACCOUNT = "account"  # the operator's account at the upstream, not the client's
+
+
+def trouble_of(error: GatewayError) -> Trouble:
+    if isinstance(error, BillingProblem | CredentialsRefused):
+        return Trouble.ACCOUNT
+    if not error.retryable or error.should_retry is False:
+        return Trouble.NONE
+    if isinstance(error, UpstreamUnreachable):
+        return Trouble.UNREACHABLE
+    return Trouble.PRESSURE if isinstance(error, RateLimited | Overloaded) else Trouble.FAILURE

@@ -1,0 +1,64 @@
+"""The items that a worker has in flight, from their claim until they are recorded or released, and how to stop them."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from gateway.batches.queue import Claim, WorkItem
+from gateway.upstream.circuits import Permit
+
+
+@dataclass(slots=True, eq=False)
+class InFlightItem:
+    """One item since `since` (monotonic). `aborted` is why its call was broken off, if it was.
+
+    Leaving `permit_scope` ends the permit.
+    """
+
+    claim: Claim
+    work: WorkItem
+    permit: Permit
+    permit_scope: AsyncExitStack
+    since: float
+    aborted: str | None = None
+    call: asyncio.Timeout | None = None  # the scope of the upstream call, while it runs
+
+    @property
+    def index(self) -> int:
+        return self.work.lease.index
+
+    def abort(self, reason: str) -> None:
+        """Break off the upstream call. A result that is already there stays."""
+        if self.aborted is None:
+            self.aborted = reason
+            if self.call is not None:
+                self.call.reschedule(asyncio.get_running_loop().time())
+
+
+@dataclass(slots=True)
+class InFlightItems:
+    """Items by claim, since the leases of a claim are renewed together."""
+
+    _claims: dict[str, tuple[Claim, dict[int, InFlightItem]]] = field(default_factory=dict)
+    _count: int = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, item: InFlightItem) -> None:
+        _, items = self._claims.setdefault(item.claim.fence, (item.claim, {}))
+        items[item.index] = item
+        self._count += 1
+
+    def remove(self, item: InFlightItem) -> None:
+        _, items = self._claims[item.claim.fence]
+        del items[item.index]
+        self._count -= 1
+        if not items:
+            del self._claims[item.claim.fence]
+
+    def claims(self) -> list[tuple[Claim, list[InFlightItem]]]:
+        return [(claim, list(items.values())) for claim, items in self._claims.values()]
+
+    def all(self) -> list[InFlightItem]:
+        return [item for _, items in self._claims.values() for item in items.values()]
