@@ -67,6 +67,12 @@ MESSAGES = Section(
             "target.a_bare_claude_id_becomes_a_slug",
         ),
         row("`messages`: text", "text, or a text part", "", "O1"),
+        row(
+            "blank text in an earlier answer, or one without content",
+            "nothing",
+            "noted; other gateways hand it out, upstreams refuse it",
+            "validation_turns.an_answers_blank_text_is_dropped_with_a_note",
+        ),
         row("several messages of one role", "one message", "tool results first, then the rest", "O3", "O20"),
         row("`image` by URL or base64", "`image_url`; base64 as a data URI", "the bytes are the same", "O5", "O6"),
         row("`image` with a `detail`", "`image_url.detail`", "an extension", "O7"),
@@ -283,6 +289,19 @@ ANSWERS = Section(
     "",
     (
         row("text", "a `text` block", "", "golden/text"),
+        row(
+            "white space before, between and after thinking and calls",
+            "nothing",
+            "a block of white space could not be given back",
+            "golden/blank_text_around_calls",
+            "blank_text.white_space_makes_no_block_of_its_own",
+        ),
+        row(
+            "any of the answers below",
+            "content that the next request may give back",
+            "",
+            "round_trip.every_message_is_accepted_when_it_comes_back",
+        ),
         row("`reasoning`, `reasoning_content`", "a `thinking` block before the text", "", "golden/reasoning_content"),
         row(
             "a signature, however late",

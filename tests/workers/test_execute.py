@@ -224,3 +224,15 @@ def test_the_context_is_the_batchs_with_a_request_id_of_its_own() -> None:
     assert (one.tenant, one.key_id, one.priority, one.session_id) == ("acme", "k1", "batch", "s1")
     assert (one.trace_parent, one.betas, one.agent_id) == ("00-1", frozenset({"beta-1"}), None)
     assert len({one.request_id, other.request_id, "req_create"}) == 3
+
+
+async def test_an_item_may_hold_an_earlier_answer_of_white_space(exchange: Exchange, simulator: Simulator) -> None:
+    blank = [{"type": "text", "text": "\n"}]
+    turns = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": blank},
+        {"role": "user", "content": "Go on."},
+    ]
+    outcome, _ = await run(exchange, item(1, messages=turns))
+    assert isinstance(outcome, Succeeded)
+    assert [message["role"] for message in simulator.requests()[0].json["messages"]] == ["user"]

@@ -1,12 +1,13 @@
 """The way in: a parsed body becomes a request, or an InvalidRequest that names what is wrong with it."""
 
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
 from gateway.messages.tools.tool_cache import is_checked
+from gateway.messages.validation.blank_text import without_blank_text
 from gateway.messages.validation.block_index import take_inventory
 from gateway.messages.validation.breakpoints import check_breakpoints
 from gateway.messages.validation.depth import check_depth, note_wide_integers
@@ -27,6 +28,8 @@ from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
 MESSAGES: TypeAdapter[MessagesRequest] = TypeAdapter(MessagesRequest)
 COUNT_TOKENS: TypeAdapter[CountTokensRequest] = TypeAdapter(CountTokensRequest)
 
+AnyRequest = TypeVar("AnyRequest", MessagesRequest, CountTokensRequest)
+
 KNOWN_FIELDS = MessagesRequest.__required_keys__ | MessagesRequest.__optional_keys__
 
 # Only with one of these fields is there something to be said by the rule of that name.
@@ -36,7 +39,7 @@ CACHED_FIELDS = frozenset({"cache_control", "system", "tools"})
 
 
 def check_messages_request(body: object, *, version: str, betas: frozenset[str]) -> tuple[MessagesRequest, list[Note]]:
-    """The request in `body`, which is the same data, and what of it is dropped or changed.
+    """The request in `body`, which is the same data but for blank text, and what of it is dropped or changed.
 
     `version` and `betas` are those of the client's headers. Unknown fields are noted; those at the top level are left
     out here, those within by the conversion. Raises InvalidRequest, and nothing else for anything that orjson can
@@ -44,7 +47,7 @@ def check_messages_request(body: object, *, version: str, betas: frozenset[str])
     """
     fields, notes = _known_fields(body, version)
     request = cast(MessagesRequest, _check_shape(MESSAGES, fields))
-    return request, notes + _check_rules(request, version, betas)
+    return _check_rules(request, notes, version, betas)
 
 
 def check_count_tokens_request(
@@ -54,7 +57,7 @@ def check_count_tokens_request(
     fields, notes = _known_fields(body, version)
     check_depth(fields)
     request = cast(CountTokensRequest, _check_shape(COUNT_TOKENS, fields))
-    return request, notes + _check_rules(request, version, betas)
+    return _check_rules(request, notes, version, betas)
 
 
 def _known_fields(body: object, version: str) -> tuple[dict[str, Any], list[Note]]:
@@ -83,25 +86,33 @@ def _check_shape(adapter: TypeAdapter[Any], fields: dict[str, Any]) -> dict[str,
     return fields
 
 
-def _check_rules(request: MessagesRequest | CountTokensRequest, version: str, betas: frozenset[str]) -> list[Note]:
-    """Rules are left out where there is nothing for them to look at: most requests have few fields, and each rule's
-    code and tables cost several times their run once they have fallen out of the processor's cache."""
+def _check_rules(
+    request: AnyRequest, notes: list[Note], version: str, betas: frozenset[str]
+) -> tuple[AnyRequest, list[Note]]:
+    """The request without blank text, and `notes` with those of the rules.
+
+    Rules are left out where there is nothing for them to look at: most requests have few fields, and each rule's code
+    and tables cost several times their run once they have fallen out of the processor's cache.
+    """
     messages = request["messages"]
     if not RULED_FIELDS.isdisjoint(request) or not request.get("max_tokens"):
         check_fields(request, betas)
     if not TOOL_FIELDS.isdisjoint(request):
         check_tools(request)
     _check_system(request)
-    check_turns(messages, version)
+    blank = check_turns(messages, version)
     inventory = take_inventory(messages)
     if inventory.media:
         check_media(inventory.media)
     if inventory.cached or not CACHED_FIELDS.isdisjoint(request):
         check_breakpoints(request, inventory)
-    notes = note_wide_integers(messages)
+    notes = notes + note_wide_integers(messages)
     if inventory.unknown or not LOOKED_INTO.isdisjoint(request):
         notes += note_unknown(request, inventory.unknown)
-    return notes
+    if blank:
+        kept, dropped = without_blank_text(messages, blank)
+        return cast(AnyRequest, {**request, "messages": kept}), notes + dropped
+    return request, notes
 
 
 def _check_system(request: MessagesRequest | CountTokensRequest) -> None:

@@ -1,5 +1,8 @@
 """Who may say what, and when: roles, texts that must not be empty, and tool calls with their results.
 
+Anthropic's API refuses blank text from either role. An assistant's is accepted here and dropped: other gateways and
+older versions of this one hand it out, and clients give back what they got.
+
 Consecutive messages of one role are one turn. Every call in an assistant's turn needs its result at the start of the
 user's turn that follows, before anything else. A system message stands after a user's turn, and before an assistant's.
 """
@@ -36,13 +39,17 @@ MISPLACED_SYSTEM = (
 MAX_QUOTED_IDS = 20
 
 
-def check_turns(messages: Sequence[MessageParam], version: str) -> None:
-    """Raises InvalidRequest for the first message that is out of order, worded as Anthropic's API does."""
+def check_turns(messages: Sequence[MessageParam], version: str) -> list[int]:
+    """Indexes of assistant messages with blank text or no content in the middle, to be dropped (see `blank_text`).
+
+    Raises InvalidRequest for the first message that is out of order, worded as Anthropic's API does.
+    """
     if not messages:
         raise InvalidRequest("messages: at least one message is required")
     if messages[0]["role"] == "system":
         raise InvalidRequest(SYSTEM_FIRST)
     calls = Calls()
+    blank: list[int] = []
     last = len(messages) - 1
     for index, message in enumerate(messages):
         role = message["role"]
@@ -51,16 +58,12 @@ def check_turns(messages: Sequence[MessageParam], version: str) -> None:
             _check_system(messages, index)
         else:
             calls.turn_to(role)
-        if isinstance(content, list):
-            if not content and (role != "assistant" or index != last):
-                raise InvalidRequest(f"messages.{index}: {EMPTY_MESSAGE}")
-            _check_blocks(content, role, index, calls)
-            if version == NEW_VERSION:
-                _check_sources(content, role, f"messages.{index}.content")
-        elif isinstance(content, str):
-            _check_text(content, role, index, last)
-            calls.leading = False
+        if _check_content(content, role, index, calls, is_last=index == last):
+            blank.append(index)
+        if version == NEW_VERSION and isinstance(content, list):
+            _check_sources(content, role, f"messages.{index}.content")
     calls.settle()
+    return blank
 
 
 class Calls:
@@ -120,14 +123,38 @@ class Calls:
         )
 
 
-def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, calls: Calls) -> None:
+def _check_content(content: Any, role: str, index: int, calls: Calls, *, is_last: bool) -> bool:
+    """Whether it is, or holds, an earlier answer's blank text.
+
+    Blank text that asks for something is refused; an assistant's empty last message is no prefill, and stays.
+    """
+    if isinstance(content, list):
+        if not content and role != "assistant":
+            raise InvalidRequest(f"messages.{index}: {EMPTY_MESSAGE}")
+        has_blank = _check_blocks(content, role, index, calls)
+        return has_blank or (not content and not is_last)
+    if not isinstance(content, str):
+        return False
+    calls.leading = False
+    if content and not content.isspace():
+        return False
+    if role != "assistant" or (content and is_last):
+        raise InvalidRequest(BLANK_TEXT if content else f"messages.{index}: {EMPTY_MESSAGE}")
+    return not is_last
+
+
+def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, calls: Calls) -> bool:
+    """Whether there is blank text among them, which only an assistant's message may hold."""
+    has_blank = False
     for position, block in enumerate(blocks):
         kind = block["type"]
         if kind == "text":
             calls.leading = False
             text = block["text"]
-            if not text or text.isspace():
+            is_blank = not text or text.isspace()
+            if is_blank and role != "assistant":
                 raise InvalidRequest(BLANK_TEXT if text else EMPTY_TEXT)
+            has_blank = has_blank or is_blank
             continue
         if SPEAKERS.get(kind, role) != role:
             raise InvalidRequest(
@@ -139,6 +166,7 @@ def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, calls: Ca
         calls.leading = False
         if kind == "tool_use":
             calls.add_call(block["id"], index, position)
+    return has_blank
 
 
 def _check_sources(blocks: list[dict[str, Any]], role: str, path: str) -> None:
@@ -148,14 +176,6 @@ def _check_sources(blocks: list[dict[str, Any]], role: str, path: str) -> None:
         if block["type"] == "text" and block.get("citations") and role == "user":
             problem = "citations are not permitted on text blocks in user messages"
             raise InvalidRequest(f"{path}.{position}.citations: {problem}")
-
-
-def _check_text(text: str, role: str, index: int, last: int) -> None:
-    """Content that is one string. Only an assistant's last message may be empty: it asks for a reply from the start."""
-    if not text and (role != "assistant" or index != last):
-        raise InvalidRequest(f"messages.{index}: {EMPTY_MESSAGE}")
-    if text.isspace():
-        raise InvalidRequest(BLANK_TEXT)
 
 
 def _check_system(messages: Sequence[MessageParam], index: int) -> None:

@@ -90,7 +90,7 @@ def test_a_stream_is_cut_likewise_however_its_deltas_lie(
 def test_white_space_behind_a_citation_makes_no_block() -> None:
     """It could not be sent back: the API refuses blocks of nothing else."""
     assert pieces(answer("One.\n\n", cite("a", 4))) == [("One.\n\n", ["a"])]
-    assert pieces(answer("\n One.", cite("a", 1))) == [("\n One.", ["a"])]
+    assert pieces(answer("\n One.", cite("a", 1))) == [(" One.", ["a"])]
 
 
 def test_annotations_in_the_delta_of_their_text_are_read_before_it() -> None:

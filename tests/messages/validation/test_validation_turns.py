@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
+from gateway.messages.validation import check_count_tokens_request
 from tests.support.bodies import (
     NEW,
     OLD,
@@ -74,16 +76,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "an empty system message": ([user("a"), system("")], f"messages.1: {EMPTY_MESSAGE}"),
     "an empty text": ([user("")], f"messages.0: {EMPTY_MESSAGE}"),
     "no blocks": ([user("a"), assistant("b"), user()], f"messages.2: {EMPTY_MESSAGE}"),
-    "an assistant's empty text before the end": (
-        [user("a"), assistant(""), user("c")],
-        f"messages.1: {EMPTY_MESSAGE}",
-    ),
-    "an assistant's missing blocks before the end": (
-        [user("a"), assistant(), user("c")],
-        f"messages.1: {EMPTY_MESSAGE}",
-    ),
     "an empty text block": ([user(text("a"), text(""))], EMPTY_TEXT),
-    "an assistant's empty text block": ([user("a"), assistant(text("")), user("c")], EMPTY_TEXT),
     "a blank text": ([user(" \n\t")], BLANK_TEXT),
     "a blank text block": ([user(text("a"), text("\n"))], BLANK_TEXT),
     "an assistant's blank text at the end": ([user("a"), assistant(" ")], BLANK_TEXT),
@@ -252,6 +245,65 @@ ACCEPTED: dict[str, list[Any]] = {
 @pytest.mark.parametrize("version", [OLD, NEW])
 def test_a_conversation_in_order_is_accepted(messages: list[Any], version: str) -> None:
     assert check(body(messages=messages), version) == (body(messages=messages), [])
+
+
+# A conversation with answers that say nothing, what is left of it, and where the note points.
+BLANK_ANSWERS: dict[str, tuple[list[Any], list[Any], int]] = {
+    "a blank block before a call": (
+        [user("a"), assistant(THINKING, text("\n\n"), call()), user(result())],
+        [user("a"), assistant(THINKING, call()), user(result())],
+        1,
+    ),
+    "blank blocks around calls": (
+        [
+            user("a"),
+            assistant(text(" "), call("t1"), text(""), call("t2"), text("\n")),
+            user(result("t1"), result("t2")),
+        ],
+        [user("a"), assistant(call("t1"), call("t2")), user(result("t1"), result("t2"))],
+        1,
+    ),
+    "blank blocks alone": ([user("a"), assistant(text("\n"), text("")), user("b")], [user("a"), user("b")], 1),
+    "an empty block": ([user("a"), assistant(text("")), user("b")], [user("a"), user("b")], 1),
+    "a blank text": ([user("a"), assistant(" \n"), user("b")], [user("a"), user("b")], 1),
+    "an empty text": ([user("a"), assistant(""), user("b")], [user("a"), user("b")], 1),
+    "no blocks": ([user("a"), assistant(), user("b")], [user("a"), user("b")], 1),
+    "blank blocks at the end": ([user("a"), assistant(text("\n"))], [user("a"), assistant()], 1),
+    "a blank block with a breakpoint": (
+        [user("a"), assistant(text("b"), text("\n", cache_control={"type": "ephemeral"})), user("c")],
+        [user("a"), {"role": "assistant", "content": [text("b")]}, user("c")],
+        1,
+    ),
+    "several of them": (
+        [user("a"), assistant(""), user("b"), assistant(text("\n"), text("c")), user("d"), assistant(), user("e")],
+        [user("a"), user("b"), {"role": "assistant", "content": [text("c")]}, user("d"), user("e")],
+        1,
+    ),
+    "before a system message": (
+        [user("a"), assistant(""), user("b"), system("s")],
+        [user("a"), user("b"), system("s")],
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("messages", "kept", "index"), BLANK_ANSWERS.values(), ids=BLANK_ANSWERS.keys())
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_an_answers_blank_text_is_dropped_with_a_note(
+    messages: list[Any], kept: list[Any], index: int, version: str
+) -> None:
+    sent = body(messages=messages)
+    before = orjson.dumps(sent)
+    request, notes = check(sent, version)
+    assert request["messages"] == kept
+    assert [(note.kind, note.field) for note in notes] == [("dropped", f"messages.{index}.content")]
+    assert orjson.dumps(sent) == before
+
+
+def test_an_answers_blank_text_is_dropped_before_tokens_are_counted() -> None:
+    conversation = body(messages=[user("a"), assistant(text("\n")), user("b")])
+    request, _ = check_count_tokens_request(conversation, version=OLD, betas=frozenset())
+    assert request["messages"] == [user("a"), user("b")]
 
 
 CITATION = {"type": "char_location", "cited_text": "x"}

@@ -52,6 +52,7 @@ class Assembly:
     """Call `add_*` for each piece as it arrives, then `close` once. Raises UpstreamError for data past mending."""
 
     __slots__ = (
+        "_blank",
         "_calls",
         "_made",
         "_open",
@@ -73,6 +74,7 @@ class Assembly:
         self._writer = writer
         self._open: Block | None = None
         self._waiting: list[Block] = []
+        self._blank: TextRun | None = None  # white space that is text only if text follows it
         self._calls: CallBook | None = None  # once any is made
         self._told: list[ReasoningEntry] = []  # of thinking blocks that are closed
         self._made = 0  # blocks so far, open, closed and waiting
@@ -201,18 +203,33 @@ class Assembly:
                 self._grow_text(text[: len(text) - len(words)])
             run, text = None, words
         if run is None:
-            self._spoken = True
-            self._line_up(TextRun([text]))
-            self._advance()
+            self._begin_text(text)
         elif run is self._open:
             self._writer.delta(self.index, TEXT, text)
         else:
             run.fragments.append(text)
 
+    def _begin_text(self, text: str) -> None:
+        """Hold back white space: templates put it between thinking, calls and text, and alone no request may repeat it.
+
+        Line ends in front of a text belong to it only where nothing precedes it, as in the continuation of a prefill.
+        """
+        run = self._blank or TextRun()
+        run.fragments.append(text)
+        if text.isspace():
+            self._blank = run
+            return
+        if self._made:
+            whole = "".join(run.fragments)
+            run.fragments = [whole[whole.rfind("\n", 0, len(whole) - len(whole.lstrip())) + 1 :]]
+        self._spoken = True
+        self._line_up(run)
+        self._advance()
+
     def _cite(self, citations: Sequence[Citation], *, ends: bool = False) -> None:
         """Cite the latest text. `ends`: text that follows belongs to a new block."""
         assert self._sources is not None
-        line = [block for block in (self._open, *self._waiting) if isinstance(block, TextRun)]
+        line = [block for block in (self._open, *self._waiting, self._blank) if isinstance(block, TextRun)]
         for citation in citations if line else ():
             location = self._sources.to_location(citation)
             if line[-1] is self._open:
@@ -243,6 +260,7 @@ class Assembly:
         self._made += 1
         if self._made > MAX_BLOCKS:
             raise UpstreamError("The upstream sent more content blocks than the gateway accepts.")
+        self._blank = None
         self._waiting.append(block)
 
     def _advance(self) -> None:

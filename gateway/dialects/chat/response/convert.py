@@ -77,7 +77,9 @@ def _plain_content(delta: dict[str, Any], reply: Reply) -> Content | None:
     The assembly is made for pieces that come in any order; leaving it out saves a third of the conversion.
     """
     text = delta.get("content")
-    if not isinstance(text, str) or not text or reply.stop_sequences or delta.get("reasoning_details") is not None:
+    if not isinstance(text, str) or not text or text.isspace():
+        return None
+    if reply.stop_sequences or delta.get("reasoning_details") is not None:
         return None
     for name, value in delta.items():
         if value and name not in TEXT_FIELDS:

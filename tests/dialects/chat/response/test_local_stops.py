@@ -48,6 +48,7 @@ def test_o32_stream_and_json_tell_the_same_text_and_sequence(
     stream = sse(*map(say, pieces), finish()) + DONE
     streamed = convert((stream[at : at + read_size] for at in range(0, len(stream), read_size)), to)
 
+    text = text if text.strip() else ""
     shown = [{"type": "text", "text": text, "citations": None}] if text else []
     ending = ("stop_sequence" if found else "end_turn", found)
     assert whole["content"] == shown
