@@ -25,16 +25,25 @@ Raise where the fact is known. Turned into HTTP in one place (web/middleware), i
 (workers/execute). Messages go to clients: never a secret, a prompt, an upstream URL or a stack in them.
 """
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 QUOTED_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamWords:
+    """What an upstream said of a failure, for rules that look for its reason. Never shown to a client as it is."""
+
+    status: int
+    text: str
 
 
 class GatewayError(Exception):
     """A failure with the status, type and hints a client needs to act on it.
 
     `code` becomes `error.details.error_code`, by which the SDKs choose coded error classes. `retry_after`: seconds.
-    `should_retry` overrides the SDKs' own rule; None leaves it to them.
+    `should_retry` overrides the SDKs' own rule; None leaves it to them. `said`: by the upstream, if it answered.
     """
 
     status: ClassVar[int] = 500
@@ -56,6 +65,7 @@ class GatewayError(Exception):
         self.details = details
         self.retry_after = retry_after
         self.should_retry = should_retry
+        self.said: UpstreamWords | None = None
 
 
 class InvalidRequest(GatewayError):

@@ -19,7 +19,8 @@ from gateway import ids
 from gateway.access.keyring import Keyring
 from gateway.context import Context
 from gateway.dialects.chat.request.convert import Conversion, to_chat_request
-from gateway.dialects.chat.request.fallbacks import to_remedy
+from gateway.dialects.chat.request.fallbacks.apply import adapted
+from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
 from gateway.dialects.chat.response.convert import Answered, Origin, to_message
 from gateway.dialects.chat.response.errors import to_error
 from gateway.dialects.chat.response.images import shows_images
@@ -39,13 +40,17 @@ from gateway.messages.validation.depth import to_json, too_deep
 from gateway.schemas.anthropic import MessagesRequest
 from gateway.telemetry.logs import log_note
 from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
+from gateway.upstream.learned import LearnedAdaptations
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import Route, RoutingTable
 
 # The largest JSON answer: 128k tokens of text are half a megabyte, generated images some tens.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 256 * 1024
+# Calls that one request may cost beyond its first because the upstream has refused something in it.
+MAX_HEALS = 2
 
 Result = TypeVar("Result")
 Into = TypeVarTuple("Into")
@@ -69,6 +74,7 @@ class Plan:
     body: bytes | memoryview
     reply: Reply
     record: UsageRecord
+    healed: tuple[Adaptation, ...] = ()  # what this request was sent again with
     prewarms: bool = False  # max_tokens is 0: the prompt is to be cached upstream, and no answer shown
 
     def forget_prompt(self) -> None:
@@ -97,6 +103,7 @@ class Exchange:
     pace: Pace = field(default_factory=Pace)
     stream_timeouts: Timeouts = field(init=False)  # without a total: an answer may be as long as it likes
     calibration: Calibration = field(default_factory=Calibration)
+    learned: LearnedAdaptations = field(default_factory=LearnedAdaptations)
     tools: ToolMemory = field(default_factory=lambda: ToolMemory(secrets.token_hex(16)))
 
     def __post_init__(self) -> None:
@@ -117,6 +124,7 @@ class Exchange:
         record.upstream_model = route.target.model
         record.stream = bool(request.get("stream"))
         conversion = to_chat_request(request, route.target, self.keyring, context.session_id)
+        conversion = adapted(conversion, self.learned.known(route))
         body = to_json(conversion.body, prompt.body_size)
         note_losses(record, prompt.notes)
         note_losses(record, conversion.notes)
@@ -214,6 +222,7 @@ class Exchange:
         if not 200 <= answer.status < 300:
             body = await answer.read(MAX_ERROR_BYTES)
             raise to_error(answer.status, answer.headers, body, plan.reply)
+        self.learned.learn(plan.route, plan.healed)
         return answer
 
     async def _reported(self, record: UsageRecord, work: Coroutine[Any, Any, Result]) -> Result:
@@ -264,13 +273,17 @@ def to_reply(
 
 
 def heal(plan: Plan, error: GatewayError) -> bool:
-    """Leave out what the upstream has refused and can be left out; True when another attempt is worth it."""
-    remedy = to_remedy(plan.conversion, plan.route.target, error)
-    if remedy is None:
+    """Change what the upstream has refused and the request can do without; True when another attempt is worth it."""
+    if len(plan.healed) == MAX_HEALS:
         return False
-    plan.conversion = remedy.conversion
+    adaptation = to_adaptation(error, plan.conversion, plan.route.target)
+    if adaptation is None:
+        return False
+    notes = len(plan.conversion.notes)
+    plan.conversion = adapted(plan.conversion, [adaptation])
     plan.body = orjson.dumps(plan.conversion.body)
-    note_losses(plan.record, remedy.notes)
+    plan.healed = (*plan.healed, adaptation)
+    note_losses(plan.record, plan.conversion.notes[notes:])
     return True
 
 

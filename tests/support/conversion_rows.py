@@ -52,6 +52,12 @@ SYSTEM = Section(
             "",
             "request_messages.a_system_message_within_the_conversation_stays_in_its_place",
         ),
+        row(
+            "the same, where the upstream refuses it",
+            "user text in the same place, after `[system message]`",
+            "asked again, noted, and remembered for a day",
+            "fallbacks.a_refused_system_message_in_the_middle_is_sent_as_user_text_in_its_place",
+        ),
         row("its `output_config.effort`", "OpenRouter: `configuration_update`", "strict: the request's effort", "R34"),
     ),
 )

@@ -15,6 +15,8 @@ EFFORT_BEYOND = "xhigh"
 
 TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
+INSTRUCTION_ROLES = frozenset({"developer", "system"})
+
 SERVICE_TIERS = {"standard_only": "default"}
 FAST_TIER = "priority"
 
@@ -39,6 +41,8 @@ SIGNING_FAMILIES: frozenset[Family] = frozenset({"claude", "gemini"})
 ERROR_MARK = "[tool error]"
 CLEARED_RESULT = "[old tool result cleared]"
 MEDIA_POINTER = "[attached to the next user message]"
+# How an instruction reads that the upstream does not take as a system message in its place.
+SYSTEM_MARK = "[system message]"
 NO_PREFILL = "This model does not support assistant message prefill. The conversation must end with a user message."
 
 # Web tools that OpenRouter runs itself: our field → its parameter.

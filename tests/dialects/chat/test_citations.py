@@ -7,10 +7,12 @@ import pytest
 
 from gateway.dialects.chat.citations import EXCERPT_LENGTH, MAX_CITATIONS, MAX_FILE_BYTES
 from gateway.dialects.chat.request.convert import to_chat_request
+from gateway.dialects.chat.request.fallbacks.apply import apply
 from gateway.dialects.chat.response.convert import to_message
 from gateway.errors import UpstreamError
 from gateway.messages.envelope import seal
 from gateway.messages.validation import check_messages_request
+from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.target import Target, to_target
 from tests.support.conversions import CACHED, CLAUDE, DEEPSEEK, GEMINI, HELLO, STRICT, assistant, text
 from tests.support.golden_cases import CASES
@@ -264,7 +266,8 @@ def test_r27_what_was_read_in_files_is_given_back(target: Target) -> None:
 
 def test_annotations_of_files_alone_are_no_reasoning_that_could_be_refused() -> None:
     body: Any = {"model": "m", "max_tokens": 9, "messages": [HELLO, assistant(*answer("a", READ)), HELLO]}
-    assert not to_chat_request(body, DEEPSEEK, KEYRING).replayed_reasoning
+    chat: Any = to_chat_request(body, DEEPSEEK, KEYRING).body
+    assert apply(Adaptation("drop_reasoning"), chat)[0] is chat
 
 
 def test_two_turns_of_the_assistant_in_a_row_keep_what_both_have_read() -> None:

@@ -18,10 +18,11 @@ from gateway.dialects.chat.reasoning import (
     to_redacted_data,
     to_signature,
 )
-from gateway.dialects.chat.request.convert import without_reasoning
+from gateway.dialects.chat.request.fallbacks.apply import apply
 from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.reply import Reply
 from gateway.messages.envelope import Envelope, open_envelope, seal
+from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.target import Target, to_target
 from tests.support.conversions import (
     CLAUDE,
@@ -292,7 +293,6 @@ def test_what_the_upstream_sent_comes_back_to_it(target: Target, entries: list[A
     blocks = answered({"content": "Look!", "reasoning_details": entries, "tool_calls": [CALL]}, target)
     message, conversion = replayed(blocks, target)
     assert message == {"role": "assistant", "content": "Look!", "tool_calls": [CALL], "reasoning_details": entries}
-    assert conversion.replayed_reasoning
     assert conversion.notes == ()
 
 
@@ -384,7 +384,6 @@ def test_what_the_model_could_not_verify_is_left_out_and_noted(
     assert [(note.kind, note.field, note.reason) for note in conversion.notes] == [
         ("dropped", "messages.1.content", reason)
     ]
-    assert not conversion.replayed_reasoning
 
 
 GIVEN_BACK = [
@@ -483,6 +482,10 @@ def test_a_message_left_without_entries_has_none() -> None:
 # One try without, after the upstream refused a signature.
 
 
+def without_reasoning(body: Any) -> Any:
+    return apply(Adaptation("drop_reasoning"), body)[0]
+
+
 def test_the_second_try_goes_without_the_reasoning_and_leaves_the_first_alone() -> None:
     messages = [HELLO, assistant(thinking("RAW"), tool_use()), user(tool_result(content="r"), text("Well?"))]
     body = convert(CLAUDE, messages=messages, thinking={"type": "enabled", "budget_tokens": 2000}, max_tokens=4000).body
@@ -510,8 +513,7 @@ def test_plain_reasoning_goes_as_well_on_the_second_try(target: Target) -> None:
     assert without_reasoning(body)["messages"][1] == {"role": "assistant", "content": "A"}
 
 
-def test_nothing_replayed_means_no_second_try() -> None:
-    assert not convert(OPENAI, messages=[HELLO, assistant(text("A")), HELLO]).replayed_reasoning
+def test_a_body_without_earlier_reasoning_stays_the_very_same() -> None:
     turn = [HELLO, assistant(thinking("RAW"), tool_use()), user(tool_result())]
-    assert convert(CLAUDE, messages=turn).replayed_reasoning
-    assert not convert(OPENAI, messages=turn).replayed_reasoning
+    body = convert(OPENAI, messages=turn).body
+    assert without_reasoning(body) is body

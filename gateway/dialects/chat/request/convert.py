@@ -19,10 +19,8 @@ from gateway.dialects.chat.request.tools import to_chat_tools, to_choice_fields
 from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
 from gateway.schemas.anthropic import MessagesRequest
-from gateway.schemas.openai import ChatMessage, ChatRequest
+from gateway.schemas.openai import ChatRequest
 from gateway.upstream.target import Target
-
-REPLAY_FIELDS = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
 
 # A conversation repeats itself; beyond this a list of losses tells nobody more.
 MAX_NOTES = 50
@@ -34,7 +32,6 @@ class Conversion:
 
     `tool_names`: names as they went upstream → the client's, where they differ. `toolsets`: likewise → `toolset_name`.
     `stop_sequences`: those the gateway must match itself, since the upstream does not take them all.
-    `replayed_reasoning`: earlier reasoning went along, so a refused signature is worth one try without.
     `applied_edits`: Anthropic's `context_management.applied_edits` for the answer.
     """
 
@@ -43,7 +40,6 @@ class Conversion:
     tool_names: Mapping[str, str] = field(default_factory=dict)
     toolsets: Mapping[str, str] = field(default_factory=dict)
     stop_sequences: tuple[str, ...] = ()
-    replayed_reasoning: bool = False
     applied_edits: tuple[dict[str, Any], ...] = ()
 
 
@@ -77,8 +73,8 @@ def to_chat_request(
         body = to_streamed(body, target)
     else:
         body.pop("stream_options", None)  # upstreams refuse it where nothing is streamed
-    notes, names, replayed = _distinct(scope.notes), scope.names, conversation.has_reasoning
-    return Conversion(body, notes, names.originals, names.toolsets, tuple(stop_sequences), replayed, tuple(applied))
+    notes, names = _distinct(scope.notes), scope.names
+    return Conversion(body, notes, names.originals, names.toolsets, tuple(stop_sequences), tuple(applied))
 
 
 def to_streamed(body: ChatRequest, target: Target) -> ChatRequest:
@@ -89,24 +85,6 @@ def to_streamed(body: ChatRequest, target: Target) -> ChatRequest:
         if target.family == "openai":  # padding against eavesdroppers on the wire, which nobody here needs to pay for
             streamed["stream_options"].setdefault("include_obfuscation", False)
     return streamed
-
-
-def without_reasoning(body: ChatRequest) -> ChatRequest:
-    """For one more try, after the upstream refused a signature in reasoning that was given back.
-
-    A thinking budget goes too where the conversation ends in a tool result: Claude then demands the very thinking block
-    that has just been taken out.
-    """
-    messages = [
-        cast(ChatMessage, {key: value for key, value in message.items() if key not in REPLAY_FIELDS})
-        if message.keys() & REPLAY_FIELDS
-        else message
-        for message in body["messages"]
-    ]
-    healed = cast(ChatRequest, {**body, "messages": messages})
-    if messages[-1]["role"] == "tool" and "max_tokens" in (body.get("reasoning") or {}):
-        del healed["reasoning"]
-    return healed
 
 
 def _add_tools(body: ChatRequest, request: MessagesRequest, conversation: Conversation, scope: Scope) -> None:

@@ -25,6 +25,7 @@ from gateway.errors import (
     Unauthenticated,
     UpstreamError,
     UpstreamTimedOut,
+    UpstreamWords,
 )
 
 MESSAGE_LIMIT = 512
@@ -111,13 +112,10 @@ OVERFLOW_STATUSES = frozenset({400, 413, 422})
 # The same words, but the prompt would fit: it is the answer's limit that is too high.
 ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W? is too large", re.IGNORECASE)
 
-REASONING_WORDS = re.compile(r"signature|thinking block|reasoning_details|encrypted_content", re.IGNORECASE)
-# A schema that nobody there can hold the model to. OpenRouter's router says which filter left no endpoint, not why, and
-# of strict schemas also that a guardrail left none (its ai-sdk-provider, issue 483, 2026-04); then servers that take no
-# `strict`, or the same for all tools only; then what compiles schemas at OpenAI, Anthropic and Azure.
-STRICT_WORDS = re.compile(
-    r"no endpoints (?:found (?:that|matching)|available)|endpoints out of \d+ requested"
-    r"|\bstrict\b|invalid schema for|compiled grammar",
+# A refusal of the request that a server tells as its own failure: what a chat template raised (llama.cpp,
+# llama-cpp-python and text-generation-inference answer 500).
+REFUSAL_WORDS = re.compile(
+    r"jinja exception|raise_exception|templateerror|template error|system message must|roles must alternate",
     re.IGNORECASE,
 )
 # Addresses (URLs, hosts with a port, IPv4), and what looks like a credential: a known prefix and at least one digit.
@@ -162,16 +160,6 @@ def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
     return _to_error(status, fields, None, reply)
 
 
-def rejects_reasoning(error: GatewayError) -> bool:
-    """Whether the upstream refused replayed reasoning, which can be left out, and not the request as such."""
-    return isinstance(error, InvalidRequest) and REASONING_WORDS.search(error.message) is not None
-
-
-def rejects_strict(error: GatewayError) -> bool:
-    """Whether the upstream refused, or may have refused, schemas because they are to be kept strictly."""
-    return isinstance(error, InvalidRequest | NotFound | Overloaded) and STRICT_WORDS.search(error.message) is not None
-
-
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
     """Seconds from `retry-after`; a date is not read, since only the sender's clock could tell what it means."""
     value = headers.get("retry-after", "").strip()
@@ -179,12 +167,21 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
 
 
 def _to_error(status: int, fields: Mapping[str, Any], retry_after: float | None, reply: Reply) -> GatewayError:
-    metadata = _mapping(fields.get("metadata"))
-    error_type = _error_type(fields, metadata)
-    message = _message_of(fields, metadata)
+    message = _message_of(fields, _mapping(fields.get("metadata")))
+    error = _classified(status, fields, message, retry_after, reply)
+    error.said = UpstreamWords(status, message)
+    return error
+
+
+def _classified(
+    status: int, fields: Mapping[str, Any], message: str, retry_after: float | None, reply: Reply
+) -> GatewayError:
+    error_type = _error_type(fields, _mapping(fields.get("metadata")))
     if _is_overflow(status, error_type, message):
         return InvalidRequest(_overflow_wording(message, reply), should_retry=False)
     kind = _error_class(status, error_type)
+    if kind is UpstreamError and REFUSAL_WORDS.search(message):
+        kind = InvalidRequest
     if kind is InvalidRequest and UNKNOWN_MODEL.search(message):
         kind = NotFound
     if kind in (Unauthenticated, BillingProblem):

@@ -1,4 +1,4 @@
-"""What a refused request is sent without: what the refusal may be about, once, noted, with every schema kept."""
+"""What a refused request is sent with or without the second time: once, noted, and with every schema kept."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -8,11 +8,25 @@ import orjson
 import pytest
 
 from gateway.dialects.chat.request.convert import Conversion
-from gateway.dialects.chat.request.fallbacks import Remedy, to_remedy
-from gateway.dialects.chat.response.errors import rejects_strict, to_embedded_error, to_error
-from gateway.errors import GatewayError
+from gateway.dialects.chat.request.fallbacks.apply import adapted, apply
+from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
+from gateway.dialects.chat.response.errors import to_embedded_error, to_error
+from gateway.errors import GatewayError, InvalidRequest
+from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.target import Target
-from tests.support.conversions import CLAUDE, DEEPSEEK, HELLO, STRICT, assistant, convert, losses, text, tool, user
+from tests.support.conversions import (
+    CLAUDE,
+    DEEPSEEK,
+    HELLO,
+    STRICT,
+    assistant,
+    convert,
+    losses,
+    system,
+    text,
+    tool,
+    user,
+)
 from tests.support.streams import reply
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
@@ -27,8 +41,15 @@ def refused(message: str = NO_ENDPOINT, status: int = 404) -> GatewayError:
     return to_error(status, {}, orjson.dumps({"error": {"message": message, "code": status}}), reply())
 
 
-def remedy_for(conversion: Conversion, target: Target = ALLOWED, error: GatewayError | None = None) -> Remedy | None:
-    return to_remedy(conversion, target, error or refused())
+def healed(conversion: Conversion, target: Target = ALLOWED, error: GatewayError | None = None) -> Conversion | None:
+    """What goes up after the refusal; None when there is no second try."""
+    adaptation = to_adaptation(error or refused(), conversion, target)
+    return None if adaptation is None else adapted(conversion, [adaptation])
+
+
+def said(first: Conversion, second: Conversion) -> list[str]:
+    """What the second try adds to the notes."""
+    return [f"{note.kind}:{note.field}" for note in second.notes[len(first.notes) :]]
 
 
 def strict_tool(**more: Any) -> dict[str, Any]:
@@ -70,10 +91,10 @@ def test_o35_refused_strict_schemas_go_as_wishes_the_second_time(case: str) -> N
     fields, of_tools, of_format, notes = STRICT_ONES[case]
     first = convert(ALLOWED, **fields)
     before = deepcopy(first.body)
-    remedy = remedy_for(first)
-    assert remedy is not None
-    assert [f"{note.kind}:{note.field}" for note in remedy.notes] == notes
-    body: Any = remedy.conversion.body
+    second = healed(first)
+    assert second is not None
+    assert said(first, second) == notes
+    body: Any = second.body
     assert [one["function"].get("strict") for one in body.get("tools", ())] == of_tools
     assert (body.get("response_format") or {}).get("json_schema", {}).get("strict") is of_format
     assert first.body == before, "the first body stays as it was"
@@ -82,10 +103,10 @@ def test_o35_refused_strict_schemas_go_as_wishes_the_second_time(case: str) -> N
 @pytest.mark.parametrize("case", STRICT_ONES)
 def test_o35_nothing_but_strictness_is_given_up(case: str) -> None:
     first = convert(ALLOWED, **STRICT_ONES[case][0])
-    remedy = remedy_for(first)
-    assert remedy is not None
-    assert loosened(first.body) == loosened(remedy.conversion.body)
-    assert replace(remedy.conversion, body=first.body) == first
+    second = healed(first)
+    assert second is not None
+    assert loosened(first.body) == loosened(second.body)
+    assert replace(second, body=first.body, notes=first.notes) == first
 
 
 def loosened(body: Any) -> Any:
@@ -96,9 +117,9 @@ def loosened(body: Any) -> Any:
 
 
 def test_o35_a_second_refusal_is_final() -> None:
-    first = remedy_for(convert(ALLOWED, tools=[strict_tool()], output_config=FORMAT))
-    assert first is not None
-    assert remedy_for(first.conversion) is None
+    second = healed(convert(ALLOWED, tools=[strict_tool()], output_config=FORMAT))
+    assert second is not None
+    assert healed(second) is None
 
 
 NO_REMEDY: dict[str, tuple[Target, dict[str, Any], GatewayError]] = {
@@ -119,7 +140,7 @@ NO_REMEDY: dict[str, tuple[Target, dict[str, Any], GatewayError]] = {
 @pytest.mark.parametrize("case", NO_REMEDY)
 def test_o35_everything_else_is_refused_once(case: str) -> None:
     target, fields, error = NO_REMEDY[case]
-    assert to_remedy(convert(target, **fields), target, error) is None
+    assert healed(convert(target, **fields), target, error) is None
 
 
 # OpenRouter's router, then single providers, as public issues of 2025 and 2026 quote them; the status with it.
@@ -157,14 +178,16 @@ REFUSALS: dict[str, tuple[int, str, bool]] = {
 @pytest.mark.parametrize("case", REFUSALS)
 def test_o35_a_refusal_of_strict_schemas_is_recognised(case: str) -> None:
     status, message, expected = REFUSALS[case]
-    assert rejects_strict(refused(message, status)) is expected
-    assert rejects_strict(to_embedded_error({"code": status, "message": message}, reply())) is expected
+    first = convert(ALLOWED, tools=[strict_tool()])
+    embedded = to_embedded_error({"code": status, "message": message}, reply())
+    for error in (refused(message, status), embedded):
+        assert (healed(first, error=error) is not None) is expected
 
 
 def test_o35_what_a_provider_behind_openrouter_said_counts() -> None:
     raw = {"raw": "Invalid schema for function 'f'", "provider_name": "Azure"}
-    error = {"message": "Provider returned error", "code": 400, "metadata": raw}
-    assert rejects_strict(to_embedded_error(error, reply()))
+    error = to_embedded_error({"message": "Provider returned error", "code": 400, "metadata": raw}, reply())
+    assert healed(convert(ALLOWED, tools=[strict_tool()]), error=error) is not None
 
 
 # Reasoning that cannot be verified, which needs nobody's permission.
@@ -178,23 +201,109 @@ def test_refused_reasoning_is_left_out_once() -> None:
     first = with_thought()
     assert "reasoning_details" in first.body["messages"][1]
     error = refused("Invalid `signature` in `thinking` block", 400)
-    remedy = to_remedy(first, CLAUDE, error)
-    assert remedy is not None
-    assert [f"{note.kind}:{note.field}" for note in remedy.notes] == ["dropped:reasoning"]
-    assert "reasoning_details" not in remedy.conversion.body["messages"][1]
-    assert to_remedy(remedy.conversion, CLAUDE, error) is None
-
-
-def test_one_remedy_may_follow_the_other() -> None:
-    target = replace(CLAUDE, strict_fallback=True)
-    first = to_remedy(with_thought(target, tools=[strict_tool()]), target, refused())
-    assert first is not None
-    assert "reasoning_details" in first.conversion.body["messages"][1]
-    second = to_remedy(first.conversion, target, refused("Invalid signature", 400))
+    second = healed(first, CLAUDE, error)
     assert second is not None
-    assert "reasoning_details" not in second.conversion.body["messages"][1]
-    again: Any = second.conversion.body["tools"]
-    assert "strict" not in again[0]["function"]
+    assert said(first, second) == ["dropped:reasoning"]
+    assert "reasoning_details" not in second.body["messages"][1]
+    assert healed(second, CLAUDE, error) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "messages.1.content.0: Invalid `signature` in `thinking` block",
+        "Corrupted thought signature.",
+        "Expected a thinking block first",
+        "reasoning_details[0] is unknown",
+        "The encrypted_content could not be verified",
+    ],
+)
+def test_a_refusal_of_replayed_reasoning_is_recognised(message: str) -> None:
+    assert healed(with_thought(), CLAUDE, refused(message, 400)) is not None
+    assert healed(with_thought(), CLAUDE, refused("temperature: too high", 400)) is None
+
+
+def test_one_adaptation_may_follow_another() -> None:
+    target = replace(CLAUDE, strict_fallback=True)
+    first = healed(with_thought(target, tools=[strict_tool()]), target)
+    assert first is not None
+    assert "reasoning_details" in first.body["messages"][1]
+    second = healed(first, target, refused("Invalid signature", 400))
+    assert second is not None
+    assert "reasoning_details" not in second.body["messages"][1]
+    tools: Any = second.body["tools"]
+    assert "strict" not in tools[0]["function"]
+
+
+# System messages that an upstream takes at the start only.
+
+AT_THE_START = "System message must be at the beginning."
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, AT_THE_START),
+        (500, f"While executing CallExpression at line 9 … Error: Jinja Exception: {AT_THE_START}"),
+        (500, "Internal Server Error"),
+        (500, ""),
+        (400, "Unexpected role 'system' after role 'user'"),
+        (400, "Only one system message is allowed"),
+    ],
+)
+def test_a_refused_system_message_in_the_middle_is_sent_as_user_text_in_its_place(status: int, message: str) -> None:
+    turns = [HELLO, assistant(text("Two.")), user(text("Three.")), system(text("Few tokens left."))]
+    first = convert(STRICT, system="Be kind.", messages=turns)
+    before = deepcopy(first.body)
+    second = healed(first, STRICT, refused(message, status))
+    assert second is not None
+    assert said(first, second) == ["changed:messages"]
+    assert second.body["messages"] == [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Two."},
+        {"role": "user", "content": "Three.\n\n[system message]\nFew tokens left."},
+    ]
+    assert first.body == before, "the first body stays as it was"
+
+
+def test_system_text_waits_for_the_results_of_calls_and_joins_the_users_words() -> None:
+    body: Any = {
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}, {"id": "b"}]},
+            {"role": "tool", "tool_call_id": "a", "content": "1"},
+            {"role": "system", "content": [{"type": "text", "text": "Hurry."}]},
+            {"role": "tool", "tool_call_id": "b", "content": "2"},
+            {"role": "user", "content": [{"type": "text", "text": "Well?"}]},
+        ]
+    }
+    rewritten, _ = apply(Adaptation("system_as_user"), body)
+    assert [message["role"] for message in rewritten["messages"]] == ["user", "assistant", "tool", "tool", "user"]
+    texts = [part["text"] for part in rewritten["messages"][-1]["content"]]
+    assert texts == ["[system message]", "Hurry.", "Well?"]
+
+
+def test_system_messages_at_the_start_become_one() -> None:
+    body: Any = {
+        "messages": [{"role": "developer", "content": "A"}, {"role": "system", "content": "B"}, dict(HELLO)],
+    }
+    rewritten, _ = apply(Adaptation("system_as_user"), body)
+    assert rewritten["messages"] == [{"role": "developer", "content": "A\n\nB"}, HELLO]
+
+
+@pytest.mark.parametrize("status", [500, 502])
+def test_a_failure_is_no_refusal_where_nothing_in_the_request_can_be_meant(status: int) -> None:
+    in_place = convert(STRICT, system="Be kind.", messages=[HELLO])
+    assert healed(in_place, STRICT, refused("Internal Server Error", status)) is None
+    turns = [HELLO, system(text("Be kind."))]
+    assert healed(convert(STRICT, messages=turns), STRICT, refused("CUDA error", status)) is None
+
+
+def test_what_a_chat_template_raised_is_the_requests_fault_even_as_a_500() -> None:
+    error = refused(f"Jinja Exception: {AT_THE_START}", 500)
+    assert isinstance(error, InvalidRequest)
+    assert not error.retryable
 
 
 def test_o35_a_schema_that_nobody_keeps_to_is_noted_where_it_goes_as_a_wish() -> None:

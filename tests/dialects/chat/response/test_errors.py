@@ -14,7 +14,6 @@ from gateway.dialects.chat.response.errors import (
     READ_LIMIT,
     STATUS_ERRORS,
     error_in,
-    rejects_reasoning,
     retry_after_of,
     to_embedded_error,
     to_error,
@@ -463,22 +462,6 @@ def test_an_error_is_found(place: str) -> None:
 def test_no_error_is_none(answer: dict[str, Any]) -> None:
     assert error_in(answer, None, reply()) is None
     assert error_in(answer, {"error": None}, reply()) is None
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("messages.1.content.0: Invalid `signature` in `thinking` block", True),
-        ("Corrupted thought signature.", True),
-        ("Expected a thinking block first", True),
-        ("reasoning_details[0] is unknown", True),
-        ("The encrypted_content could not be verified", True),
-        ("temperature: too high", False),
-    ],
-)
-def test_a_refusal_of_replayed_reasoning_is_recognised(message: str, expected: bool) -> None:
-    assert rejects_reasoning(failed(400, error_body(message))) is expected
-    assert rejects_reasoning(failed(500, error_body(message))) is False
 
 
 FIELDS = st.sampled_from(

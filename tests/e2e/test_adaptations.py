@@ -1,0 +1,61 @@
+"""A request that the upstream refuses in some form is asked again, and the next one is right at once."""
+
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from gateway.simulator.loopback import Simulator
+from gateway.simulator.script import json_script
+from tests.e2e.conftest import KEY, Live, serving
+
+STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
+USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+CHOICE = {"finish_reason": "stop", "message": {"content": "Yes."}}
+ANSWER = json_script({"id": "g", "choices": [CHOICE], "usage": USAGE})
+AT_THE_START = json_script({"object": "error", "message": "System message must be at the beginning."}, status=400)
+OPAQUE = json_script("Internal Server Error", status=500)
+TURNS = [
+    {"role": "user", "content": "One."},
+    {"role": "assistant", "content": "Two."},
+    {"role": "user", "content": "Three."},
+    {"role": "system", "content": "Few tokens left."},
+]
+
+
+async def ask(live: Live, **fields: Any) -> tuple[int, str | None, str]:
+    """The status, the losses told, the body."""
+    body = {"model": "qwen3", "max_tokens": 100, "messages": TURNS, **fields}
+    async with (
+        aiohttp.ClientSession(headers={"x-api-key": KEY}) as session,
+        session.post(live.url + "/v1/messages", json=body) as response,
+    ):
+        return response.status, response.headers.get("x-gateway-ignored"), await response.text()
+
+
+def roles(simulator: Simulator) -> list[list[str]]:
+    return [[message["role"] for message in record.json["messages"]] for record in simulator.requests()]
+
+
+@STREAMED
+@pytest.mark.parametrize("refusal", [AT_THE_START, OPAQUE], ids=["told", "opaque"])
+async def test_a_system_message_in_the_middle_is_asked_again_as_user_text_and_remembered(
+    simulator: Simulator, refusal: Any, stream: bool
+) -> None:
+    simulator.script(refusal, ANSWER, ANSWER)
+    async with serving(simulator, upstream_flavor="openai") as live:
+        for _ in range(2):
+            status, losses, body = await ask(live, stream=stream)
+            assert (status, losses) == (200, "changed:messages")
+            assert "Yes." in body
+    assert roles(simulator) == [["user", "assistant", "user", "system"]] + [["user", "assistant", "user"]] * 2
+    assert simulator.requests()[-1].json["messages"][-1]["content"].endswith("Few tokens left.")
+
+
+async def test_a_second_refusal_of_the_same_kind_is_passed_on(simulator: Simulator) -> None:
+    simulator.script(AT_THE_START, AT_THE_START)
+    async with serving(simulator, upstream_flavor="openai") as live:
+        status, _, body = await ask(live)
+    assert (status, orjson.loads(body)["error"]["type"]) == (400, "invalid_request_error")
+    assert len(simulator.requests()) == 2

@@ -1,0 +1,60 @@
+"""What is learned of an upstream model: by server and model, for a day, bounded."""
+
+from dataclasses import replace
+
+from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.learned import LIFETIME_SECONDS, MAX_ADAPTATIONS, MAX_MODELS, LearnedAdaptations
+from gateway.upstream.routing import Route, RoutingTable, Upstream
+
+TABLE = RoutingTable(Upstream("local", "http://127.0.0.1:9/v1", flavor="openai"))
+SYSTEM = Adaptation("system_as_user")
+LOOSE = Adaptation("not_strict")
+ONCE = Adaptation("drop_reasoning", lasting=False)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def route(model: str = "m") -> Route:
+    return TABLE.resolve(model)
+
+
+def test_an_adaptation_is_known_for_its_server_and_model_only() -> None:
+    learned = LearnedAdaptations(Clock())
+    learned.learn(route(), [SYSTEM])
+    assert learned.known(route()) == (SYSTEM,)
+    assert learned.known(route("other")) == ()
+    elsewhere = replace(route(), upstream=replace(TABLE.upstream, url="http://127.0.0.1:10/v1"))
+    assert learned.known(elsewhere) == ()
+
+
+def test_what_concerns_one_request_is_not_remembered() -> None:
+    learned = LearnedAdaptations(Clock())
+    learned.learn(route(), [ONCE])
+    assert learned.known(route()) == ()
+
+
+def test_an_adaptation_is_forgotten_a_day_after_it_was_learned_however_often_it_is_used() -> None:
+    clock = Clock()
+    learned = LearnedAdaptations(clock)
+    learned.learn(route(), [SYSTEM])
+    clock.now += LIFETIME_SECONDS - 1
+    learned.learn(route(), [SYSTEM, LOOSE])
+    assert learned.known(route()) == (SYSTEM, LOOSE)
+    clock.now += 1
+    assert learned.known(route()) == (LOOSE,)
+
+
+def test_models_and_adaptations_are_bounded_and_the_oldest_go_first() -> None:
+    learned = LearnedAdaptations(Clock())
+    for number in range(MAX_MODELS + 1):
+        learned.learn(route(f"m{number}"), [SYSTEM])
+    assert learned.known(route("m0")) == ()
+    assert learned.known(route(f"m{MAX_MODELS}")) == (SYSTEM,)
+    many = [Adaptation("not_strict", (str(number),)) for number in range(MAX_ADAPTATIONS + 1)]
+    learned.learn(route(), many)
+    assert learned.known(route()) == tuple(many[1:])
