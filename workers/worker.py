@@ -15,10 +15,10 @@ from typing import Any, Final
 import structlog
 from redis.exceptions import RedisError
 
-from gateway.batches.chunks import BrokenBlob
 from gateway.batches.queue import BatchQueue, Claim, Release, WorkItem
 from gateway.errors import GatewayError
 from gateway.process.tasks import Repeated, describe, end
+from gateway.redis.codec import BrokenBlob
 from gateway.upstream.circuits import Circuits, Permit, Rejected
 from gateway.upstream.routing import RoutingTable
 from workers import metrics

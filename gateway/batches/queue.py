@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from gateway.batches.chunks import ChunkIndex, pack, unpack_items
+from gateway.batches.chunks import ChunkIndex, unpack_items
 from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.scheduler import LOOK_MS, Scheduler
 from gateway.batches.server import BatchServer
 from gateway.batches.splitter import Item
 from gateway.redis import scripts
+from gateway.redis.codec import pack
 from gateway.redis.keys import DATA_VERSION
 
 LEASE_MS: Final = 60_000

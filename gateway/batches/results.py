@@ -6,11 +6,12 @@ An item without a recorded result was canceled, expired or cut off by the spend 
 from collections.abc import AsyncIterator
 from typing import Final
 
-from gateway.batches.chunks import WORKER_LOST, ChunkIndex, unpack, unpack_ids
+from gateway.batches.chunks import WORKER_LOST, ChunkIndex, unpack_ids
 from gateway.batches.lifecycle import BatchRecord, unrecorded_line, worker_lost_line
 from gateway.batches.server import BatchServer
 from gateway.errors import InternalError
 from gateway.redis import scripts
+from gateway.redis.codec import unpack
 
 _PAGE_ITEMS: Final = 256
 # A page of long answers is cut to about this much, before and after unpacking, so that memory does not grow with them.

@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
-from gateway.batches.chunks import BrokenBlob, pack, unpack
 from gateway.dialects.chat.response.convert import Origin
 from gateway.messages.replay import to_events
+from gateway.redis.codec import BrokenBlob, pack, unpack
 
 # Every message has these, in this order, before whatever else it has.
 _OWN: Final = ("id", "type", "role", "model")

@@ -52,11 +52,8 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       gw:c:{t:<t>}:n         hash    a tenant's hits, misses, waits and bypasses  30 d, sliding
 
     others
-      gw:rl:{<scope>}        string  GCRA arrival time               itself
       gw:cb:{<circuit>}      hash    a circuit that is paused or open, of an upstream or of <upstream>/<model>: until,
                                      stamp, open, probe, probe_until 10 min after `until`
-      gw:w:{<worker>}        hash    worker's heartbeat              30 s
-      gw:k:{<digest>}        hash    a client key's record           none
       gw:secret              string  the secret made when none is configured (SET NX)  none
 """
 
@@ -158,17 +155,8 @@ class Keys:
     def thread_of(self, tenant: str, message_id: str) -> str:
         return f"{self.prefix}th:{{{quote(tenant, safe='')}:{message_id}}}:of"
 
-    def rate_limit(self, scope: str) -> str:
-        return f"{self.prefix}rl:{{{quote(scope, safe=':')}}}"
-
     def circuit(self, name: str) -> str:
         return f"{self.prefix}cb:{{{quote(name, safe='')}}}"
-
-    def worker(self, worker: str) -> str:
-        return f"{self.prefix}w:{{{quote(worker, safe='')}}}"
-
-    def client_key(self, digest: str) -> str:
-        return f"{self.prefix}k:{{{digest}}}"
 
     def cache_entry(self, fingerprint: str) -> str:
         return f"{self.prefix}c:{{{fingerprint[0]}}}:e:{fingerprint}"

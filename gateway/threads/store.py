@@ -22,10 +22,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from gateway.batches.chunks import BrokenBlob, pack, unpack
 from gateway.errors import Overloaded, Unavailable
 from gateway.redis import scripts
 from gateway.redis.cluster import every_info
+from gateway.redis.codec import BrokenBlob, pack, unpack
 from gateway.redis.failures import redis_failures
 from gateway.redis.keys import DATA_VERSION, Keys
 from gateway.redis.scripts import Argument
