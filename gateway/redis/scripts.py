@@ -4,7 +4,7 @@ Every script is idempotent, takes all its keys in KEYS and reads the server's cl
 simply run again here. That is the only retry on the queue's connection: the client's own retries are off, since they
 would repeat any command.
 
-A script's shared beginning (`_batch.lua`, `_scheduler.lua`) is named by its first line: `-- include: _batch`.
+A script's shared beginning is named by its first line, `-- include: _batch`, and may include another one itself.
 """
 
 import hashlib
@@ -52,13 +52,17 @@ class Script:
 
 
 def load(name: str) -> Script:
-    """The script in `scripts/<name>.lua`, its shared beginning put in front."""
+    """The script in `scripts/<name>.lua`, with what it includes in front."""
+    source = _source_of(name)
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _source_of(name: str) -> str:
     source = (_FOLDER / f"{name}.lua").read_text("utf-8")
     first_line = source.partition("\n")[0]
-    if first_line.startswith(_INCLUDE):
-        shared = first_line.removeprefix(_INCLUDE).strip()
-        source = (_FOLDER / f"{shared}.lua").read_text("utf-8") + source
-    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    if not first_line.startswith(_INCLUDE):
+        return source
+    return _source_of(first_line.removeprefix(_INCLUDE).strip()) + source
 
 
 COMMIT: Final = load("commit")

@@ -1,17 +1,8 @@
+-- include: _time
 -- Shared by the scripts on one batch's slot. KEYS are BatchKeys, in that order (gateway/redis/keys.py).
 -- Rules they all keep: the server's clock only; results are written before leases go, leases before the cursor moves,
 -- so that whatever prefix of a script's writes survives a crash, running on loses no item and records none twice.
 local META, INPUT, IDS, LEASE, OWN, RETRY, SUSPECT, LOST, TRIES, OK, ERR, GRANT = unpack(KEYS)
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
--- Lua would print a large number with an exponent.
-local function whole(number)
-  return string.format('%.0f', number)
-end
 
 local function recorded(index)
   return redis.call('HEXISTS', OK, index) == 1 or redis.call('HEXISTS', ERR, index) == 1

@@ -1,14 +1,10 @@
+-- include: _time
 -- Shared by the scheduler's scripts. KEYS begin with SchedulerKeys, in that order (gateway/redis/keys.py).
 -- Virtual time: each claimed item moves its tenant on by 1/weight and its batch on by 1; the one furthest behind is next.
 -- All of this is a hint. A batch's own keys decide what may be claimed, and the sweeper restores what is lost here.
 local RECORDS, WAKE, DUE, WEIGHTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local TENANTS = {[0] = KEYS[5], [1] = KEYS[6], [2] = KEYS[7]}
 local READY = {[0] = KEYS[8], [1] = KEYS[9], [2] = KEYS[10]}
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
 
 -- Fixed width, so that the order of the text is the order of the numbers.
 local function stamp(time)

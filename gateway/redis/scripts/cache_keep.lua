@@ -1,3 +1,4 @@
+-- include: _time
 -- Keeps one answer of the prompt cache, and makes room for it among the entries of its shard.
 -- KEYS: the entry, then the shard's index, used, totals and purged.
 -- ARGV: fingerprint, the entry, ms to live, bytes that it counts as, bytes that the shard may have, tenant, model, ms
@@ -6,13 +7,7 @@
 local entry, index, used, totals, purged = unpack(KEYS)
 local fingerprint, blob, live, bytes, room, tenant, model, since = unpack(ARGV)
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-
--- Lua would print a large number with an exponent.
-local function whole(number)
-  return string.format('%.0f', number)
-end
+local now = now_ms()
 
 local scopes = {'*', 't:' .. tenant, 'm:' .. model, 'k:' .. fingerprint, 't:' .. tenant .. ' m:' .. model}
 for _, at in ipairs(redis.call('HMGET', purged, unpack(scopes))) do

@@ -1,3 +1,4 @@
+-- include: _time
 -- The shared state of the circuit of an upstream, or of one of its models. Without the key the circuit is closed.
 -- KEYS: the circuit.
 -- ARGV: pause|open, ms, which replies the incident's stamp: no call starts for so long; an open circuit then admits one
@@ -7,13 +8,7 @@
 local circuit, verb = KEYS[1], ARGV[1]
 local KEEP = 600000 -- ms; an open circuit without a probe for this long is forgotten
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-
--- Lua would print a large number with an exponent.
-local function whole(number)
-  return string.format('%.0f', number)
-end
+local now = now_ms()
 
 if verb == 'close' then
   redis.call('DEL', circuit)

@@ -1,3 +1,4 @@
+-- include: _time
 -- One server-held conversation (gateway/threads). KEYS: the thread. Without the key it has expired, or never was.
 -- Every write that matters is one HSET, so that no prefix of a script's writes is a half-told conversation.
 -- ARGV: claim, reply's id, nonce (repeating one gets the same answer), ms of lease, ms to live, data version: continue
@@ -8,13 +9,7 @@
 --    or release, nonce: the turn came to nothing, and the thread is where it was.
 local thread, verb = KEYS[1], ARGV[1]
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-
--- Lua would print a large number with an exponent.
-local function whole(number)
-  return string.format('%.0f', number)
-end
+local now = now_ms()
 
 if verb == 'claim' then
   local id, nonce, lease, live, version = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
