@@ -24,7 +24,6 @@ from gateway.process.health import Health
 from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings
 from gateway.telemetry.counters import settle_regularly
-from gateway.telemetry.logs import BufferedLogger, flush_regularly
 from gateway.telemetry.metrics import merged_metrics, render_metrics
 from gateway.telemetry.monitors import RedisWatch, watch_loop
 from gateway.threads.turns import Threads
@@ -115,7 +114,7 @@ def admin_app(
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, upstream: Upstream | None = None, output: BufferedLogger | None = None, child: bool = False
+    settings: Settings, *, upstream: Upstream | None = None, child: bool = False
 ) -> AsyncIterator[Addresses]:
     """A front end, listening for as long as the context lasts; leaving it drains.
 
@@ -138,8 +137,6 @@ async def running(
             cache=await stack.enter_async_context(open_cache(settings, exchange, stores.cache, keyring)),
             health=Health(),
         )
-        if output is not None:
-            await stack.enter_async_context(background(flush_regularly(output)))
         for chore in _chores(gateway, batch_server, child=child):
             await stack.enter_async_context(background(chore))
         admin = None

@@ -9,16 +9,18 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import structlog
 
 from gateway.errors import GatewayError
 from gateway.process.gc_tuning import settle_memory
-from gateway.process.tasks import Stop, background
+from gateway.process.tasks import Stop
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
-from gateway.telemetry.logs import BufferedLogger, configure_logs, flush_regularly
+from gateway.telemetry.log_writer import LogWriter
+from gateway.telemetry.logs import configure_logs
 from gateway.wiring import to_start_problem
 from workers.health import admin_app, listening
 from workers.wiring import open_worker
@@ -63,14 +65,14 @@ def check_settings(settings: Settings) -> None:
         )
 
 
-async def run(settings: Settings, output: BufferedLogger, *, watch_parent: bool = False) -> None:
+async def run(settings: Settings, output: LogWriter, *, watch_parent: bool = False) -> None:
     stop = Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.signalled)
     if watch_parent:
         loop.add_reader(sys.stdin, parent_is_gone, loop, stop)
-    async with background(flush_regularly(output)), open_worker(settings) as worker:
+    async with open_worker(settings) as worker:
         app = admin_app(lambda: problem_of(worker, stop))
         async with listening(app, settings.admin_host, settings.worker_admin_port) as (host, port):
             settle_memory()
@@ -98,9 +100,10 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def fail(message: str) -> NoReturn:
-    """One line a problem, on stderr; exit status 1."""
-    for line in message.splitlines():
-        sys.stderr.write(f"dragoman: {line}\n")
+    """One line a problem, on stderr if that can be written; exit status 1."""
+    with suppress(OSError):
+        for line in message.splitlines():
+            sys.stderr.write(f"dragoman: {line}\n")
     raise SystemExit(1)
 
 

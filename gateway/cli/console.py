@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NoReturn, TypeVar
@@ -105,9 +105,10 @@ def run_async(main: Callable[[], Awaitable[Result]], *, on_interrupt: str = "") 
 
 
 def fail(message: str, status: int = Exit.FAILED) -> NoReturn:
-    """One line a problem, on stderr."""
-    for line in message.splitlines():
-        typer.echo(f"dragoman: {line}", err=True)
+    """One line a problem, on stderr, if that can be written."""
+    with suppress(OSError):
+        for line in message.splitlines():
+            typer.echo(f"dragoman: {line}", err=True)
     raise typer.Exit(status)
 
 

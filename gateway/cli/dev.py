@@ -6,7 +6,7 @@ as upstream, and says so: on the console, in the `x-gateway-upstream` header, an
 
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -20,7 +20,7 @@ from gateway.process.supervisor import running as running_children
 from gateway.redis.embedded import EmbeddedServer, EmbeddedServerError
 from gateway.settings import Settings, SettingsError, is_loopback, load_settings
 from gateway.simulator.server import BASE, application
-from gateway.telemetry.logs import BufferedLogger, configure_logs
+from gateway.telemetry.logs import configure_logs
 from gateway.upstream.routing import Upstream
 
 JSON_HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
@@ -35,11 +35,11 @@ def dev(
         settings = to_dev_settings(load_settings(host=host, port=port))
     except SettingsError as error:
         fail(str(error))
-    output = configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.log_level, settings.log_format)
     report_unknown_variables()
     notes: list[str] = []
     run_until_stopped(
-        lambda: _running(settings, output, notes), settings, lambda addresses: _welcome(addresses, settings, notes)
+        lambda: _running(settings, notes), settings, lambda addresses: _welcome(addresses, settings, notes)
     )
 
 
@@ -56,7 +56,7 @@ def to_dev_settings(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
-async def _running(settings: Settings, output: BufferedLogger, notes: list[str]) -> AsyncIterator[Addresses]:
+async def _running(settings: Settings, notes: list[str]) -> AsyncIterator[Addresses]:
     async with AsyncExitStack() as stack:
         upstream = None
         environment: dict[str, str] = {}
@@ -67,7 +67,7 @@ async def _running(settings: Settings, output: BufferedLogger, notes: list[str])
             environment |= {"GATEWAY_UPSTREAM_NAME": upstream.name}
         if settings.redis_url is None:
             settings = await _with_redis(settings, stack, notes)
-        addresses = await stack.enter_async_context(running(settings, upstream=upstream, output=output))
+        addresses = await stack.enter_async_context(running(settings, upstream=upstream))
         if settings.redis_url is not None:
             environment["GATEWAY_REDIS_URL"] = settings.redis_url
             worker = Fleet((sys.executable, "-m", "workers", "--child"), 1, settings.drain_seconds, environment)
@@ -104,10 +104,9 @@ def _welcome(addresses: Addresses, settings: Settings, notes: list[str]) -> None
     if not settings.has_upstream:
         served = "upstream: none configured, so a SIMULATOR answers; set OPENROUTER_API_KEY for real models"
     access = "clients need a key" if settings.auth == "keys" else "no client key needed on this machine"
-    typer.echo(f"Dragoman listens on {url} ({access})")
-    typer.echo(served)
-    for note in notes:
-        typer.echo(note)
+    lines = [f"Dragoman listens on {url} ({access})", served, *notes]
     if addresses.admin is not None:
-        typer.echo("metrics: http://{}:{}/metrics".format(*addresses.admin))
-    typer.echo(f"try: ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any claude")
+        lines.append("metrics: http://{}:{}/metrics".format(*addresses.admin))
+    lines.append(f"try: ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any claude")
+    with suppress(OSError):  # it runs all the same where nothing can be printed
+        typer.echo("\n".join(lines))

@@ -54,7 +54,7 @@ def serve(
         ):
             yield Addresses((settings.host, settings.port), admin)
 
-    start = several if processes > 1 else lambda: running(settings, output=output, child=child)
+    start = several if processes > 1 else lambda: running(settings, child=child)
 
     def ready(addresses: Addresses) -> None:
         _report(addresses, settings)

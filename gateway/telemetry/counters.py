@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 
 from gateway.telemetry import metrics
-from gateway.telemetry.logs import LONGEST_MODEL
+from gateway.telemetry.logs import LONGEST_NAME
 from gateway.telemetry.usage import UsageRecord
 
 # How old the figures of one of several processes may be; so much is lost with one that is killed.
@@ -122,7 +122,7 @@ def _settle(tally: Tally, model: str, upstream: str, status: str, stream: str) -
 def _model_label(model: str) -> str:
     if model in _models:
         return model
-    if len(_models) >= MAX_MODELS or len(model) > LONGEST_MODEL:
+    if len(_models) >= MAX_MODELS or len(model) > LONGEST_NAME:
         return OTHER
     _models.add(model)
     return model

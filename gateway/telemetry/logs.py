@@ -1,85 +1,78 @@
-"""Structured logs: one JSON line per exchange, written to stdout in batches.
+"""Structured logs: one JSON line per exchange, written to standard output by a thread (`log_writer`).
 
-A flush per line costs more than making the line, so lines are collected and flushed by size, by a timer and at exit;
-errors are flushed at once. Nothing that a client or an upstream wrote is logged but ids, names and numbers.
+Nothing that a client or an upstream wrote is logged but ids, names and numbers. Logging never raises, whatever it is
+given, and no value can pass for a line or a field of its own.
 """
 
-import asyncio
 import atexit
-import contextlib
 import logging
+import os
+import re
 import sys
 import time
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import orjson
 import structlog
 
 from gateway.context import Context
 from gateway.messages.notes import Note
+from gateway.process.tasks import describe
+from gateway.telemetry.log_writer import LogWriter, to_descriptor
 from gateway.telemetry.usage import UsageRecord
 
-FLUSH_BYTES = 16 * 1024
-FLUSH_SECONDS = 0.5
-LONGEST_MODEL = 128  # characters of the name that a client asked for; what is beyond says nothing
+# Characters of a name that a client or an upstream chose.
+LONGEST_NAME = 128
 Render = Callable[[Any, str, MutableMapping[str, Any]], bytes]
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
-
-class BufferedLogger:
-    """structlog's logger over a binary file. Call `flush` from a timer; lines over FLUSH_BYTES flush by themselves."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._lines: list[bytes] = []
-        self._size = 0
-
-    def flush(self) -> None:
-        if self._lines:
-            data = b"\n".join(self._lines) + b"\n"
-            self._lines.clear()
-            self._size = 0
-            with contextlib.suppress(BrokenPipeError):  # whoever read the log has gone: the service goes on
-                self._file.write(data)
-                self._file.flush()
-
-    def _log(self, line: bytes) -> None:
-        self._lines.append(line)
-        self._size += len(line)
-        if self._size >= FLUSH_BYTES:
-            self.flush()
-
-    def _log_now(self, line: bytes) -> None:
-        self._log(line)
-        self.flush()
-
-    debug = info = msg = _log
-    warning = error = critical = exception = _log_now
+# Controls, line breaks, invisible characters and those that change the direction of text: they could make one line look
+# like another on a terminal. JSON escapes only the first 32.
+UNPRINTABLE = re.compile(
+    "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+NEEDS_QUOTES = re.compile(r"""[\s"'=]|^$""")
+# orjson writes no longer integers; Python refuses to turn very long ones into text.
+MAX_BITS = 64
+# Of a library's own log line, whose values are left out.
+LONGEST_TEMPLATE = 200
 
 
-async def flush_regularly(output: BufferedLogger) -> None:
-    """The timer that a logger's lines wait for; to be run as long as it is used."""
-    while True:
-        await asyncio.sleep(FLUSH_SECONDS)
-        output.flush()
+def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> LogWriter:
+    """Log to standard output, from now until the process ends.
 
-
-def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> BufferedLogger:
-    """`auto` is made for a person on a terminal, JSON anywhere else. Returns what has to be flushed from a timer."""
-    output = BufferedLogger(sys.stdout.buffer)
-    console = form == "console" or (form == "auto" and sys.stdout.isatty())
+    `auto` is made for a person on a terminal, JSON anywhere else. What libraries log goes the same way.
+    """
+    # Started with standard output closed, there is none; descriptor 1 may soon be a client's socket.
+    descriptor = os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno()
+    console = form == "console" or (form == "auto" and os.isatty(descriptor))
     render = _render_console if console else _render_json
+    output = LogWriter(
+        to_descriptor(descriptor),
+        lambda lines: render(None, "warning", {"event": "log_lines_dropped", "lines": lines}),
+    )
     structlog.configure(
         processors=[render],
         wrapper_class=_to_bound_logger(LEVELS[level], render),
         logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
     )
-    atexit.register(output.flush)
+    logging.lastResort = LibraryHandler(logging.WARNING)
+    output.start()
+    atexit.register(output.close)
     return output
+
+
+class LibraryHandler(logging.Handler):
+    """Log what libraries log, without its values: they may quote a prompt or a key. Never raises."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        found = {"where": f"{record.pathname}:{record.lineno}"} if error is None else describe(error)
+        LOG.warning("library_logged", library=record.name, text=str(record.msg)[:LONGEST_TEMPLATE], **found)
 
 
 def _to_bound_logger(level: int, render: Render) -> type[structlog.typing.FilteringBoundLogger]:
@@ -105,7 +98,7 @@ def log_exchange(record: UsageRecord) -> None:
     fields: dict[str, Any] = {
         "request_id": context.request_id,
         "tenant": context.tenant,
-        "model": record.model[:LONGEST_MODEL],
+        "model": record.model[:LONGEST_NAME],
         "upstream": record.upstream,
         "stream": record.stream,
         "status": record.status,
@@ -117,11 +110,11 @@ def log_exchange(record: UsageRecord) -> None:
         "seconds": _rounded(record.duration_seconds),
     }
     if record.served_model is not None:
-        fields["served_model"] = record.served_model
+        fields["served_model"] = record.served_model[:LONGEST_NAME]
     if record.provider is not None:
-        fields["provider"] = record.provider
+        fields["provider"] = record.provider[:LONGEST_NAME]
     if record.generation_id is not None:
-        fields["generation"] = record.generation_id
+        fields["generation"] = record.generation_id[:LONGEST_NAME]
     if record.stop_reason is not None:
         fields["stop"] = record.stop_reason
     if record.cost is not None:
@@ -163,15 +156,54 @@ def _rounded(seconds: float) -> float:
 
 
 def _render_json(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
-    """One processor in place of structlog's three, which take twice as long."""
+    """One processor in place of structlog's three, which take twice as long. Never raises."""
     event["level"], event["timestamp"] = method, timestamp(time.time())
-    return orjson.dumps(event, default=repr)
+    try:
+        line = orjson.dumps(event, default=_to_type_name, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    except TypeError:  # surrogates, integers beyond 64 bits, names that are no text
+        line = orjson.dumps({str(name): _to_encodable(value) for name, value in event.items()})
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return UNPRINTABLE.sub(_to_json_escape, line.decode()).encode()
 
 
 def _render_console(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+    """For people: `name=value`, a value in quotes where it could be read as more than one. Never raises."""
     name = event.pop("event", "")
-    fields = " ".join([f"{key}={value}" for key, value in event.items()])
-    return f"{timestamp(time.time())[11:19]} {method:<7} {name} {fields}".encode("utf-8", "backslashreplace")
+    fields = " ".join([f"{key}={_to_text(value)}" for key, value in event.items()])
+    return f"{timestamp(time.time())[11:19]} {method:<7} {_to_text(name)} {fields}".encode()
+
+
+def _to_text(value: object) -> str:
+    """One printable word, or text in quotes whose unprintable characters are escaped."""
+    if isinstance(value, str):
+        return value if value.isprintable() and not NEEDS_QUOTES.search(value) else repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_to_text, value))}]"
+    return str(value) if _is_plain(value) else _to_type_name(value)
+
+
+def _to_encodable(value: object) -> object:
+    """The value as orjson can write it."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list | tuple):
+        return [_to_encodable(each) for each in value]
+    return value if _is_plain(value) else _to_type_name(value)
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, float) or (isinstance(value, int) and value.bit_length() < MAX_BITS)
+
+
+def _to_type_name(value: object) -> str:
+    """An object is never written out: its fields may hold a prompt or a key."""
+    return f"<{type(value).__name__}>"
+
+
+def _to_json_escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def timestamp(now: float) -> str:

@@ -82,6 +82,10 @@ CACHE_UP = Gauge("gateway_cache_up", "Whether the prompt cache's Redis is asked"
 STREAMS = Gauge("gateway_streams_open", "Streams open now", multiprocess_mode="livesum")
 REPLIES = Counter("gateway_http_replies_total", "Replies by route", ["route", "method", "status"])
 
+LOG_LINES_DROPPED = Counter(
+    "gateway_log_lines_dropped_total", "Log lines dropped because the log could not be written fast enough, or at all"
+)
+
 # Of every process, front end or worker; fed by `gateway.telemetry.monitors`.
 LOOP_LAG = Histogram(
     "gateway_loop_lag_seconds",

@@ -1,0 +1,121 @@
+"""Write log lines from a thread of their own, so that a log that is full or stuck never delays or fails a request.
+
+Lines wait in a bounded buffer. What does not fit is dropped and counted; once the log can be written again, one line
+in its place says how many. A write that fails is repeated from the byte where it stopped, so no line is torn.
+"""
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from gateway.telemetry.metrics import LOG_LINES_DROPPED
+
+FLUSH_BYTES: Final = 16 * 1024
+FLUSH_SECONDS: Final = 0.5
+# About 10,000 lines, some seconds of a busy front end. A log that is stuck for longer would outgrow any buffer.
+MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
+RETRY_SECONDS: Final = 1.0
+# At exit. A log that is stuck must not delay the end of a process that its supervisor is about to kill.
+CLOSE_SECONDS: Final = 1.0
+
+
+class LogWriter:
+    """structlog's logger over `write`, which may block and raise OSError. Logging from any thread does neither.
+
+    `write` returns how many bytes it has taken. `dropped_line` is the line for a number of dropped lines.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[memoryview], int],
+        dropped_line: Callable[[int], bytes],
+        *,
+        every: float = FLUSH_SECONDS,
+        retry: float = RETRY_SECONDS,
+    ) -> None:
+        self._write = write
+        self._dropped_line = dropped_line
+        self._every = every
+        self._retry = retry
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._dropped = 0
+        # Reentrant: the garbage collector may log while it holds the lock.
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def flush(self) -> None:
+        """Ask for a write now. Returns at once."""
+        self._wake.set()
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Write what waits, within so many seconds."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def write_waiting(self) -> None:
+        """Write all lines that wait. Blocks until they are written; while closing, only until a write fails."""
+        data = memoryview(self._take())
+        while data:
+            try:
+                data = data[self._write(data) :]
+            except OSError:  # no space left, a reader that has gone, a file system that was taken away: all may pass
+                if self._closing.wait(self._retry):
+                    return
+
+    def _log(self, line: bytes) -> None:
+        with self._lock:
+            fits = self._size + len(line) < MAX_WAITING_BYTES
+            if fits:
+                self._lines.append(line)
+                self._size += len(line) + 1
+            else:
+                self._dropped += 1
+        if not fits:
+            LOG_LINES_DROPPED.inc()
+        elif self._size >= FLUSH_BYTES and not self._wake.is_set():
+            self._wake.set()
+
+    def _log_now(self, line: bytes) -> None:
+        self._log(line)
+        self._wake.set()
+
+    debug = info = msg = _log
+    warning = error = critical = exception = _log_now
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait(self._every)
+            self._wake.clear()
+            self.write_waiting()
+        self.write_waiting()  # what was logged meanwhile
+
+    def _take(self) -> bytes:
+        with self._lock:
+            lines, self._lines, self._size = self._lines, [], 0
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            lines.append(self._dropped_line(dropped))
+        return b"\n".join(lines) + b"\n" if lines else b""
+
+
+def to_descriptor(descriptor: int) -> Callable[[memoryview], int]:
+    """`write` for a LogWriter. Waits where another program has made the descriptor non-blocking."""
+
+    def write(data: memoryview) -> int:
+        try:
+            return os.write(descriptor, data)
+        except BlockingIOError:
+            select.select([], [descriptor], [], RETRY_SECONDS)
+            return 0
+
+    return write
