@@ -18,7 +18,7 @@ from gateway.errors import GatewayError
 from gateway.process.gc_tuning import settle_memory
 from gateway.process.tasks import Stop
 from gateway.redis.embedded import EmbeddedServerError
-from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
+from gateway.settings import Settings, SettingsError, load_settings, needs_redis, needs_upstream, unknown_variables
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.logs import configure_logs
 from gateway.wiring import to_start_problem
@@ -39,8 +39,7 @@ def main() -> None:
     if arguments not in ([], [CHILD]):
         fail(f"a worker takes no arguments but {CHILD}; its settings are GATEWAY_ variables")
     try:
-        settings = load_settings()
-        check_settings(settings)
+        settings = load_settings(needs_redis, needs_upstream)
     except SettingsError as error:
         fail(str(error))
     output = configure_logs(settings.log_level, settings.log_format)
@@ -53,16 +52,6 @@ def main() -> None:
         fail(to_start_problem(error))
     except OSError as error:
         fail(f"cannot listen on {settings.admin_host}:{settings.worker_admin_port}: {error.strerror}")
-
-
-def check_settings(settings: Settings) -> None:
-    """Raises SettingsError for what a worker cannot start without."""
-    if settings.redis_url is None:
-        raise SettingsError("GATEWAY_REDIS_URL: a worker takes its batches from Redis; set it as for the front ends")
-    if not settings.has_upstream:
-        raise SettingsError(
-            "OPENROUTER_API_KEY: no upstream is configured; set it, or GATEWAY_UPSTREAM_URL for another server"
-        )
 
 
 async def run(settings: Settings, output: LogWriter, *, watch_parent: bool = False) -> None:

@@ -15,8 +15,9 @@ class Keyring:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `id:key,id2:key2`. Raises ValueError, without quoting any key, when that is not the form."""
-        pairs = [entry.strip().partition(":") for entry in text.split(",")]
+        """From `id:key,id2:key2`, or one a line. Raises ValueError, without quoting any key, for another form."""
+        entries = re.split(r"\s*,\s*|\s*[\r\n]\s*", text.strip())
+        pairs = [entry.partition(":") for entry in entries]
         if any(not KEY_ID.fullmatch(key_id) or not key for key_id, _, key in pairs):
             raise ValueError("expected a comma-separated list of id:key, an id being 1 to 32 of A-Z a-z 0-9 _ -")
         if len({key_id for key_id, _, _ in pairs}) != len(pairs):

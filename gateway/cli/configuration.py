@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import AliasChoices, SecretStr
+from pydantic import SecretStr
 
-from gateway.settings import Settings, read_config_file, unknown_variables
+from gateway.settings import Settings, names_of, read_config_file, unknown_variables
 
 HIDDEN: Final = "********"
 DEFAULT: Final = "default"
@@ -48,14 +48,6 @@ def effective(settings: Settings) -> list[Setting]:
         source = given or (path if in_file.keys() & {name, *names} else DEFAULT)
         found.append(Setting(names[0], redacted(name, getattr(settings, name)), source))
     return found
-
-
-def names_of(field: str) -> tuple[str, ...]:
-    """The variables that a setting is read from, the first one its own."""
-    alias = Settings.model_fields[field].validation_alias
-    if isinstance(alias, AliasChoices):
-        return tuple(str(choice) for choice in alias.choices if str(choice).isupper())
-    return (f"GATEWAY_{field.upper()}",)
 
 
 def redacted(name: str, value: Any) -> Any:

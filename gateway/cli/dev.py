@@ -5,7 +5,7 @@ as upstream, and says so: on the console, in the `x-gateway-upstream` header, an
 """
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Annotated
 
@@ -18,7 +18,7 @@ from gateway.cli.serve import report_unknown_variables, run_until_stopped
 from gateway.process.supervisor import Fleet
 from gateway.process.supervisor import running as running_children
 from gateway.redis.embedded import EmbeddedServer, EmbeddedServerError
-from gateway.settings import Settings, SettingsError, is_loopback, load_settings
+from gateway.settings import Problem, Settings, SettingsError, is_loopback, load_settings, needs_client_keys
 from gateway.simulator.server import BASE, application
 from gateway.telemetry.logs import configure_logs
 from gateway.upstream.routing import Upstream
@@ -32,7 +32,7 @@ def dev(
 ) -> None:
     """Run a front end and a worker for development; without an upstream, on a built-in simulator."""
     try:
-        settings = to_dev_settings(load_settings(host=host, port=port))
+        settings = to_dev_settings(load_settings(needs_access, host=host, port=port))
     except SettingsError as error:
         fail(str(error))
     configure_logs(settings.log_level, settings.log_format)
@@ -43,15 +43,21 @@ def dev(
     )
 
 
+def needs_access(settings: Settings) -> Iterator[Problem]:
+    if "auth" in settings.model_fields_set:
+        yield from needs_client_keys(settings)
+    elif not settings.keys and not is_loopback(settings.host):
+        yield Problem(
+            f"GATEWAY_AUTH: {settings.host} can be reached from other machines;"
+            " set GATEWAY_KEYS=tenant:key, or GATEWAY_AUTH=off to let everyone in",
+            ("GATEWAY_AUTH", "GATEWAY_KEYS", "GATEWAY_HOST"),
+        )
+
+
 def to_dev_settings(settings: Settings) -> Settings:
-    """Without a word on authentication, everyone on this machine is let in; nobody else ever is."""
+    """Let everyone on this machine in, unless keys or GATEWAY_AUTH are set."""
     if "auth" in settings.model_fields_set or settings.keys:
         return settings
-    if not is_loopback(settings.host):
-        raise SettingsError(
-            f"GATEWAY_AUTH: {settings.host} can be reached from other machines;"
-            " set GATEWAY_KEYS=tenant:key, or GATEWAY_AUTH=off to let everyone in"
-        )
     return settings.model_copy(update={"auth": "off"})
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -18,7 +18,15 @@ from gateway.cli.console import fail, new_event_loop
 from gateway.errors import GatewayError
 from gateway.process.supervisor import running_front_ends
 from gateway.redis.embedded import EmbeddedServerError
-from gateway.settings import Settings, SettingsError, load_settings, unknown_variables
+from gateway.settings import (
+    Problem,
+    Settings,
+    SettingsError,
+    load_settings,
+    needs_client_keys,
+    needs_upstream,
+    unknown_variables,
+)
 from gateway.telemetry.logs import configure_logs
 from gateway.wiring import to_start_problem
 
@@ -35,10 +43,8 @@ def serve(
 ) -> None:
     """Serve Anthropic's API to clients, forwarding to the configured upstream."""
     try:
-        settings = load_settings(host=host, port=port)
-        check_settings(settings)
-        if processes > 1 and settings.port == 0:
-            raise SettingsError("GATEWAY_PORT: several processes need a port that is known beforehand")
+        needs = (needs_upstream, needs_client_keys, *((needs_known_port,) if processes > 1 else ()))
+        settings = load_settings(*needs, host=host, port=port)
     except SettingsError as error:
         fail(str(error))
     output = configure_logs(settings.log_level, settings.log_format)
@@ -63,17 +69,9 @@ def serve(
     run_until_stopped(start, settings, ready, watch_parent=child)
 
 
-def check_settings(settings: Settings) -> None:
-    """Raises SettingsError for what `serve` cannot start without."""
-    if not settings.has_upstream:
-        raise SettingsError(
-            "OPENROUTER_API_KEY: no upstream is configured; set it, or GATEWAY_UPSTREAM_URL for another server"
-            " (`dragoman dev` runs without either, on a built-in simulator)"
-        )
-    if settings.auth == "keys" and not settings.keys:
-        raise SettingsError(
-            "GATEWAY_KEYS: no client could log in; set GATEWAY_KEYS=tenant:key, or GATEWAY_AUTH=off to let everyone in"
-        )
+def needs_known_port(settings: Settings) -> Iterator[Problem]:
+    if settings.port == 0:
+        yield Problem("GATEWAY_PORT: several processes need a port that is known beforehand", ("GATEWAY_PORT",))
 
 
 def report_unknown_variables() -> None:

@@ -4,73 +4,86 @@ A variable beats the file; in the file `${NAME}` stands for a variable of the en
 and is named; docs/configuration.md lists every variable, and a test keeps it complete.
 """
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.access.keyring import Keyring
+from gateway.settings.values import (
+    AppTitle,
+    AppUrl,
+    BaseUrl,
+    Credential,
+    Host,
+    NameList,
+    PairList,
+    Port,
+    RedisUrl,
+    Seconds,
+    SettingsError,
+    UpstreamName,
+    check_keys,
+    check_text,
+    to_names,
+    to_pairs,
+)
 
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=86400)]
-RedisUrl = Annotated[str, Field(pattern=r"^((rediss?(\+cluster)?|unix)://.+|embedded)$")]
-PairList = Annotated[tuple[tuple[str, str], ...], NoDecode]
-NameList = Annotated[tuple[str, ...], NoDecode]
-
-
-class SettingsError(Exception):
-    """A setting that cannot be used; the message names it and is fit for a console."""
+# May span lines, with or without commas at their ends.
+LISTS: Final = frozenset({"aliases", "cache_keys", "cache_routes", "keys", "secret"})
 
 
 class Settings(BaseSettings):
     """Field names are the variables' names without GATEWAY_, in lower case; times are in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="GATEWAY_", frozen=True, extra="forbid", hide_input_in_errors=True, env_ignore_empty=True
+    )
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8080
-    admin_host: str = "127.0.0.1"
+    admin_host: Host = "127.0.0.1"
     admin_port: Port = 8081
-    admin_key: SecretStr | None = None
+    admin_key: SecretStr | None = Field(default=None, examples=["a-long-random-key"])
 
-    upstream_url: AnyHttpUrl | None = None
-    upstream_api_key: SecretStr | None = Field(
+    upstream_url: BaseUrl | None = Field(default=None, examples=["https://llm.example.com/v1"])
+    upstream_api_key: Credential | None = Field(
         default=None,
+        examples=["sk-or-v1-0123456789abcdef"],
         validation_alias=AliasChoices("GATEWAY_UPSTREAM_API_KEY", "OPENROUTER_API_KEY", "upstream_api_key"),
     )
-    upstream_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
+    upstream_name: UpstreamName = Field(default="", examples=["openrouter"])
     upstream_flavor: Literal["auto", "openrouter", "openai"] = "auto"
     dialect: Literal["auto", "chat"] = "auto"
     stop_sequences: Literal["upstream", "gateway"] = "upstream"
     strict_fallback: Literal["off", "on"] = "off"
-    app_url: str | None = None
-    app_title: str = "Dragoman"
+    app_url: AppUrl | None = Field(default=None, examples=["https://app.example.com"])
+    app_title: AppTitle = "Dragoman"
 
     model_big: str = "~anthropic/claude-sonnet-latest"
     model_small: str = "~anthropic/claude-haiku-latest"
-    aliases: PairList = ()
+    aliases: PairList = Field(default=(), examples=["fast=openai/gpt-5-mini"])
 
-    redis_url: RedisUrl | None = None
-    public_url: AnyHttpUrl | None = None
+    redis_url: RedisUrl | None = Field(default=None, examples=["redis://:password@127.0.0.1:6379/0"])
+    public_url: BaseUrl | None = Field(default=None, examples=["https://gateway.example.com"])
     batch_expiry: Seconds = 86_400.0
-    batch_retention: Annotated[float, Field(gt=0)] = 29 * 86_400.0
+    batch_retention: Annotated[float, Field(gt=0, le=366 * 86_400)] = 29 * 86_400.0
     batch_durability: Literal["process", "fsync", "replica"] = "process"
     threads: Literal["on", "off"] = "on"
     thread_seconds: Seconds = 300.0
     cache: Literal["off", "opt-in", "on"] = "opt-in"
-    cache_redis_url: RedisUrl | None = None
-    cache_routes: NameList = ()
-    cache_keys: NameList = ()
+    cache_redis_url: RedisUrl | None = Field(default=None, examples=["redis://:password@127.0.0.1:6379/1"])
+    cache_routes: NameList = Field(default=(), examples=["claude-*"])
+    cache_keys: NameList = Field(default=(), examples=["acme"])
     cache_tools: Literal["on", "off"] = "off"
     cache_ttl: Annotated[float, Field(ge=1, le=30 * 86_400)] = 3600.0
-    cache_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
+    cache_max_bytes: Annotated[int, Field(ge=1024 * 1024, le=1 << 40)] = 256 * 1024 * 1024
     cache_entry_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
     cache_budget_seconds: Annotated[float, Field(ge=0.02, le=5)] = 0.05
     cache_wait_seconds: Seconds = 60.0
@@ -80,8 +93,8 @@ class Settings(BaseSettings):
     worker_lease_seconds: Seconds = 60.0
 
     auth: Literal["keys", "off"] = "keys"
-    keys: PairList = ()
-    secret: SecretStr | None = None
+    keys: PairList = Field(default=(), examples=["acme:a-long-random-key"])
+    secret: SecretStr | None = Field(default=None, examples=["k1:a-long-random-secret"])
 
     connect_timeout: Seconds = 5.0
     first_byte_timeout: Seconds = 120.0
@@ -103,13 +116,14 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings passes them by name
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings passes it by name
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, InitSettingsSource(settings_cls, read_config_file(os.environ))
+        """`load_settings` reads the environment and the file, so that it can leave out what is wrong."""
+        return (init_settings,)
 
     @field_validator("aliases", mode="before")
     @classmethod
@@ -117,19 +131,22 @@ class Settings(BaseSettings):
         """`name=model,…`, or a table in the file. A name may end in `*`."""
         if isinstance(value, Mapping):
             return tuple(value.items())
-        return _pairs(value, "=", "name=model")
+        return to_pairs(value, "=", "name=model")
 
     @field_validator("keys", mode="before")
     @classmethod
     def _split_keys(cls, value: object) -> object:
-        return _pairs(value, ":", "tenant:key")
+        return to_pairs(value, ":", "tenant:key")
+
+    @field_validator("keys")
+    @classmethod
+    def _check_keys(cls, value: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        return check_keys(value)
 
     @field_validator("cache_routes", "cache_keys", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(name.strip() for name in value.split(",") if name.strip())
+        return to_names(value)
 
     @field_validator("secret")
     @classmethod
@@ -137,6 +154,12 @@ class Settings(BaseSettings):
         if value is not None:
             Keyring.parse(value.get_secret_value())
         return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _clean_text(cls, value: object, info: ValidationInfo) -> object:
+        """Runs before the validators above."""
+        return check_text(value, is_list=info.field_name in LISTS) if isinstance(value, str) else value
 
     @property
     def has_upstream(self) -> bool:
@@ -160,15 +183,12 @@ class Settings(BaseSettings):
         return "openrouter" if host == "openrouter.ai" or host.endswith(".openrouter.ai") else "openai"
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment and the file. Raises SettingsError naming each value that cannot be used."""
-    try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
-    except ValidationError as error:
-        lines = [
-            f"{_variable(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()
-        ]
-        raise SettingsError("\n".join(lines)) from None
+def names_of(field: str) -> tuple[str, ...]:
+    """The variables that a setting is read from, the first one its own."""
+    alias = Settings.model_fields[field].validation_alias
+    if isinstance(alias, AliasChoices):
+        return tuple(str(choice) for choice in alias.choices if str(choice).isupper())
+    return (f"GATEWAY_{field.upper()}",)
 
 
 def read_config_file(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -189,26 +209,6 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """GATEWAY_* names that no setting reads: most likely misspelt. Reported, not refused: Kubernetes sets some."""
     known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | {"GATEWAY_CONFIG"}
     return sorted(name for name in environment if name.startswith("GATEWAY_") and name not in known)
-
-
-def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def _variable(location: tuple[int | str, ...]) -> str:
-    if not location:
-        return "settings"
-    name = str(location[0])
-    return name if name.isupper() else f"GATEWAY_{name.upper()}"
-
-
-def _pairs(value: object, separator: str, form: str) -> object:
-    if not isinstance(value, str):
-        return value
-    pairs = [entry.strip().partition(separator) for entry in value.split(",") if entry.strip()]
-    if any(not left.strip() or not right.strip() for left, _, right in pairs):
-        raise ValueError(f"expected a comma-separated list of {form}")
-    return tuple((left.strip(), right.strip()) for left, _, right in pairs)
 
 
 def _expand(value: Any, environment: Mapping[str, str]) -> Any:

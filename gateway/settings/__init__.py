@@ -1,0 +1,30 @@
+"""Settings from variables and a file, checked at start: `settings` has the fields, `values` what each may hold, `load`
+reads them.
+"""
+
+from gateway.settings.load import (
+    Need,
+    Problem,
+    is_loopback,
+    load_settings,
+    needs_client_keys,
+    needs_redis,
+    needs_upstream,
+)
+from gateway.settings.settings import Settings, names_of, read_config_file, unknown_variables
+from gateway.settings.values import SettingsError
+
+__all__ = [
+    "Need",
+    "Problem",
+    "Settings",
+    "SettingsError",
+    "is_loopback",
+    "load_settings",
+    "names_of",
+    "needs_client_keys",
+    "needs_redis",
+    "needs_upstream",
+    "read_config_file",
+    "unknown_variables",
+]

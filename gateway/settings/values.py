@@ -1,0 +1,128 @@
+"""What one setting may hold: types, and rules that pydantic has no words for.
+
+Surrounding white space is cut off every value, so the line end of a Secret made with `echo` does no harm. No message
+repeats a value, since it may be a secret.
+"""
+
+import re
+from ipaddress import ip_address
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
+from pydantic_settings import NoDecode
+
+from gateway.redis.url import check_url
+
+CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
+HOST_NAME: Final = re.compile(r"[0-9A-Za-z._-]{1,253}")
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used. Each line of the message names one and is fit for a console."""
+
+
+def _matching(pattern: str, expected: str) -> AfterValidator:
+    """A validator for text of a form; `expected` describes the form to an operator."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _check_host(host: str) -> str:
+    if not HOST_NAME.fullmatch(host):
+        try:
+            ip_address(host)
+        except ValueError:
+            raise ValueError("expected a host name or an IP address, without a port or brackets") from None
+    return host
+
+
+def _check_base_url(url: AnyHttpUrl) -> AnyHttpUrl:
+    """Paths are put behind it, and it is sent in clear text: no query, fragment or password."""
+    parts = urlsplit(str(url))
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or a password; the key has a variable of its own")
+    if parts.query or parts.fragment:
+        raise ValueError("must not have a query (?) or a fragment (#): paths are put behind it")
+    if not parts.port and parts.port is not None:
+        raise ValueError("port 0 cannot be connected to")
+    if not re.fullmatch(r"[0-9A-Za-z.:_-]+", parts.hostname or ""):
+        raise ValueError("the host holds characters that no host name has")
+    return url
+
+
+def _check_credential(secret: SecretStr) -> SecretStr:
+    """It is sent in a header, which a line end would break, and every other character would change."""
+    if not re.fullmatch(r"[\x21-\x7e]{1,4096}", secret.get_secret_value()):
+        raise ValueError("expected the key alone: visible ASCII characters, without spaces or line ends")
+    return secret
+
+
+Host = Annotated[str, AfterValidator(_check_host)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Bytes = Annotated[int, Field(ge=1024, le=1 << 30)]
+BaseUrl = Annotated[AnyHttpUrl, AfterValidator(_check_base_url)]
+RedisUrl = Annotated[str, AfterValidator(check_url)]
+Credential = Annotated[SecretStr, AfterValidator(_check_credential)]
+UpstreamName = Annotated[str, _matching(r"[A-Za-z0-9_.-]{0,64}", "up to 64 of A-Z a-z 0-9 _ . -")]
+# Both are sent in headers, which hold ASCII and Latin-1.
+AppTitle = Annotated[
+    str, _matching(r"[\x20-\x7e\xa0-\xff]{1,256}", "one line of up to 256 ASCII or Latin-1 characters")
+]
+AppUrl = Annotated[str, _matching(r"[\x21-\x7e]{1,2048}", "an address of visible ASCII characters")]
+PairList = Annotated[tuple[tuple[str, str], ...], NoDecode]
+NameList = Annotated[tuple[str, ...], NoDecode]
+
+
+def check_text(text: str, *, is_list: bool) -> str:
+    """Cut off surrounding white space. A list may span lines. Raises ValueError for what no setting may hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid UTF-8") from None
+    stripped = text.strip()
+    if CONTROL_CHARACTER.search(re.sub(r"\s+", " ", stripped) if is_list else stripped):
+        raise ValueError("holds a line end or another control character")
+    return stripped
+
+
+def to_pairs(value: object, separator: str, form: str) -> object:
+    """Pairs of a comma-separated text, or of a list of such texts in the file; other values as they are."""
+    entries = _entries(value)
+    if entries is None:
+        return value
+    pairs = [entry.partition(separator) for entry in entries]
+    if any(not left.strip() or not right.strip() for left, _, right in pairs):
+        raise ValueError(f"expected a comma-separated list of {form}")
+    return tuple((left.strip(), right.strip()) for left, _, right in pairs)
+
+
+def to_names(value: object) -> object:
+    return value if isinstance(value, tuple) else _entries(value) or value
+
+
+def _entries(value: object) -> tuple[str, ...] | None:
+    """None for what is neither a text nor a list of texts."""
+    if isinstance(value, str):
+        value = re.split(r"[,\r\n]", value)
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        return None
+    return tuple(entry.strip() for entry in value if entry.strip())
+
+
+def check_keys(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Raises ValueError where one key is given to two tenants: which of them a request is from would be chance."""
+    tenants: dict[str, str] = {}
+    for tenant, key in pairs:
+        if not tenant or not key:
+            raise ValueError("a tenant or its key is empty")
+        if tenants.setdefault(key, tenant) != tenant:
+            raise ValueError(f"tenants {tenants[key]!r} and {tenant!r} have the same key")
+    return pairs
