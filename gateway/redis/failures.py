@@ -28,6 +28,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import Overloaded, StoreAway
+from gateway.process import descriptors
 
 RETRY_AFTER: Final = 2
 FULL_RETRY_AFTER: Final = 30
@@ -98,6 +99,8 @@ def redis_failures() -> Iterator[None]:
             raise Overloaded(STORE_FULL, retry_after=FULL_RETRY_AFTER) from error
         if code == "ERR" and _OUR_MISTAKE.search(str(error)):
             raise
+        if code is None and descriptors.out_of_descriptors(error, "redis"):
+            raise Overloaded(descriptors.MESSAGE, retry_after=descriptors.RETRY_AFTER) from error
         message = CANNOT_BE_REACHED if code is None else CANNOT_SERVE
         raise StoreAway(message, refusal=code, reason=reason_of(error), retry_after=RETRY_AFTER) from error
 

@@ -101,6 +101,9 @@ REDIS_SECONDS = Histogram(
 REDIS_MEMORY = Gauge(
     "gateway_redis_memory_bytes", "Memory of Redis, used and limit (0: none set)", ["kind"], multiprocess_mode="livemax"
 )
+DESCRIPTORS_EXHAUSTED = Counter(
+    "gateway_descriptors_exhausted_total", "Connections that failed for want of file descriptors", ["purpose"]
+)
 QUEUE_BATCHES = Gauge("gateway_batch_queue_batches", "Batches that have not ended", multiprocess_mode="livemax")
 BUILD = Gauge("gateway_build_info", "1, with the version that runs", ["version"], multiprocess_mode="livemax")
 BUILD.labels(__version__).set(1)

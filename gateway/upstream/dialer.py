@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from aiohappyeyeballs import start_connection
 
-from gateway.errors import UpstreamTimedOut, UpstreamUnreachable
+from gateway.errors import Overloaded, UpstreamTimedOut, UpstreamUnreachable
+from gateway.process import descriptors
 from gateway.upstream.connection import Connection
 from gateway.upstream.http1 import Origin
 
@@ -44,7 +45,7 @@ class Dialer:
     async def dial(self, make: Callable[[], Connection], seconds: float, ends_at: float) -> Connection:
         """A connection within `seconds` and before `ends_at` (the loop's time). Cancelling it leaves none open.
 
-        Raises UpstreamTimedOut, UpstreamUnreachable.
+        Raises UpstreamTimedOut, UpstreamUnreachable, Overloaded (this process has no descriptors left).
         """
         loop = asyncio.get_running_loop()
         try:
@@ -55,6 +56,8 @@ class Dialer:
         except ssl.SSLCertVerificationError as error:
             raise UpstreamUnreachable("the upstream's certificate is not trusted") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot spell
+            if descriptors.out_of_descriptors(error, "upstream"):
+                raise Overloaded(descriptors.MESSAGE, retry_after=descriptors.RETRY_AFTER) from error
             raise UpstreamUnreachable("no connection to the upstream could be made") from error
         if made.closed:
             raise UpstreamUnreachable("the upstream closed the connection before it was used")

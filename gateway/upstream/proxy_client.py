@@ -19,6 +19,7 @@ import aiohttp
 from yarl import URL
 
 from gateway.errors import GatewayError, Overloaded, Unavailable, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
+from gateway.process import descriptors
 from gateway.upstream.client import Answer, Call, Timeouts
 from gateway.upstream.http1 import (
     CLOSED_EARLY,
@@ -171,6 +172,8 @@ class AiohttpClient:
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as error:
             raise UpstreamUnreachable("the upstream's certificate is not trusted") from error
         except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
+            if descriptors.out_of_descriptors(error, "upstream"):
+                raise Overloaded(descriptors.MESSAGE, retry_after=descriptors.RETRY_AFTER) from error
             raise UpstreamUnreachable("no connection to the upstream could be made") from error
         except aiohttp.ClientError as error:
             raise UpstreamError(NOT_HTTP) from error

@@ -6,16 +6,15 @@ waited up to ten seconds (measured 2026-11). Here one wake-up accepts all that a
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from gateway.process.descriptors import out_of_descriptors
+
 BACKLOG = 4096
 ACCEPT_BATCH = 256
-# Without descriptors left, accepting again at once would only spin.
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-REST_SECONDS = 0.1
+REST_SECONDS = 0.1  # without descriptors left, accepting again at once would only spin
 
 
 class Listener:
@@ -56,7 +55,7 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in EXHAUSTED:
+                if not out_of_descriptors(error, "client"):
                     raise
                 self._rest(listening)
                 return

@@ -1,5 +1,6 @@
 """What Redis refuses is a 503 or 529 with `retry-after` and a reason for the operator; a mistake of ours is a 500."""
 
+import errno
 import socket
 import ssl
 from contextlib import AsyncExitStack
@@ -65,6 +66,12 @@ def test_a_full_server_is_overloaded() -> None:
     with pytest.raises(Overloaded) as raised, redis_failures():
         raise BaseParser.parse_error("OOM command not allowed when used memory > 'maxmemory'.")
     assert raised.value.retry_after == 30
+
+
+def test_no_descriptors_left_for_a_connection_is_overload_of_the_gateway() -> None:
+    with pytest.raises(Overloaded, match="descriptors") as raised, redis_failures():
+        raise caused(RedisConnectionError("Error 24 connecting to 10.0.0.1:6379."), OSError(errno.EMFILE, "no"))
+    assert raised.value.retry_after == 1
 
 
 OUR_MISTAKES = (

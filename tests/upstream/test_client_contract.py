@@ -11,6 +11,7 @@ import pytest
 
 from gateway.errors import InternalError, InvalidRequest, Overloaded, Unavailable, UpstreamError, UpstreamUnreachable
 from gateway.upstream.client import Call, UpstreamClient
+from tests.support.descriptors import no_descriptors_left
 from tests.upstream.conftest import MakeClient, Play
 from tests.upstream.raw_upstream import SOON, Peer, answering, trusting
 
@@ -540,6 +541,18 @@ async def test_an_idle_connection_is_closed_after_its_time(make_client: MakeClie
     await fetch(client, post(upstream.url))
     async with asyncio.timeout(SOON):
         await left.wait()
+
+
+# Limits of this process.
+
+
+async def test_a_call_without_descriptors_left_is_overload_of_the_gateway_and_passes(
+    client: UpstreamClient, play: Play
+) -> None:
+    upstream = await play(answering(OK))
+    with no_descriptors_left(), pytest.raises(Overloaded, match="descriptors"):
+        await client.open(post(upstream.url))
+    assert await fetch(client, post(upstream.url)) == b"ok"
 
 
 # TLS.

@@ -1,12 +1,11 @@
 import asyncio
-import os
-import resource
 import socket
-from collections.abc import Iterator
 
 import pytest
 
+from gateway.telemetry.metrics import DESCRIPTORS_EXHAUSTED
 from gateway.web.listener import listening, open_sockets
+from tests.support.descriptors import no_descriptors_left
 
 
 class Greeting(asyncio.Protocol):
@@ -53,24 +52,14 @@ async def test_a_port_in_use_is_an_error_unless_it_is_shared() -> None:
             await open_sockets(host, port, shared=False)
 
 
-@pytest.fixture
-def descriptors() -> Iterator[tuple[int, int]]:
-    """The limits on open files, put back at the end."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield limits
-    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
-
-async def test_without_descriptors_accepting_rests_and_goes_on_later(descriptors: tuple[int, int]) -> None:
+async def test_without_descriptors_accepting_rests_and_goes_on_later() -> None:
     problems: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
     async with listening(Greeting, "127.0.0.1", 0) as listener:
         with socket.create_connection(listener.address) as client:  # the kernel completes it; nobody has accepted yet
-            lowest_free = os.dup(client.fileno())
-            os.close(lowest_free)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, descriptors[1]))
-            await asyncio.sleep(0.02)
-            resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
+            with no_descriptors_left():
+                await asyncio.sleep(0.02)
             client.settimeout(5)
             assert await asyncio.to_thread(client.recv, 100) == b"hello"
     assert problems == []
+    assert DESCRIPTORS_EXHAUSTED.labels("client")._value.get() > 0

@@ -1,0 +1,42 @@
+"""Running out of file descriptors: how to recognize it, and its metric.
+
+A process at its limit (`ulimit -n`) can neither accept nor connect. The failure comes from the system, so without a
+look at its cause it reads as the upstream's or Redis' fault.
+"""
+
+import errno
+import os
+import socket
+from typing import Literal
+
+from gateway.telemetry.metrics import DESCRIPTORS_EXHAUSTED
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+MESSAGE = "The gateway has no file descriptors left for another connection. Please try again."
+RETRY_AFTER = 1.0  # connections come and go by the second at such a load
+
+Purpose = Literal["client", "upstream", "redis"]
+
+
+def out_of_descriptors(error: BaseException | None, purpose: Purpose) -> bool:
+    """Whether `error`, or what it came from, is a want of descriptors or memory for sockets; counts it if so."""
+    while error is not None:
+        if _is_exhaustion(error):
+            DESCRIPTORS_EXHAUSTED.labels(purpose).inc()
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_exhaustion(error: BaseException) -> bool:
+    if isinstance(error, socket.gaierror):
+        return _none_left()  # its codes do not show why the resolver could not open its files
+    return isinstance(error, OSError) and error.errno in EXHAUSTED
+
+
+def _none_left() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in EXHAUSTED
+    return False
