@@ -15,7 +15,7 @@ class Expected:
     """`thinking` is compared without white space around it.
 
     `noted` and `not_noted` are words that x-gateway-ignored must and must not have. `error` is the status and the type
-    of a refusal, `message` a pattern that its message matches from the start. `most_output` bounds output tokens,
+    of a failure, `message` a pattern that its message matches from the start. `most_output` bounds output tokens,
     `most_seconds` the time. `satisfies` is for what has no field here; its name goes into the report.
     """
 
@@ -35,7 +35,8 @@ class Expected:
 
     def check(self, answer: Answer) -> None:
         differences = [self._describe(name) for name in self._fields() if not CHECKS[name](self, answer)]
-        if self.error is None and (answer.status != 200 or answer.error):
+        succeeds = self.error is None and self.message is None
+        if succeeds and (answer.status != 200 or answer.error):
             differences.insert(0, "the request succeeds")
         assert not differences, f"expected: {'; '.join(differences)}\ngot: {answer.describe()}"
 

@@ -63,7 +63,7 @@ def llama_cpp(launch: Launch) -> Command:
         options += ["--key", launch.key]
     if launch.lenient:
         options += ["--template", _write_template(launch)]
-    return Command((sys.executable, INSIDE / "llama_cpp.py", *options, *launch.extra))
+    return Command((sys.executable, INSIDE / "run_llama_cpp.py", *options, *launch.extra))
 
 
 def _write_template(launch: Launch) -> Path:
@@ -116,7 +116,7 @@ SGLANG_REQUIREMENTS: Final = """
 """
 SGLANG_OPTIONS: Final = """
     --device cpu --dtype float32 --attention-backend torch_native --cuda-graph-backend-decode=disabled
-    --cuda-graph-backend-prefill=disabled --max-total-tokens 32768 --mem-fraction-static 0.1 --tool-call-parser hermes
+    --cuda-graph-backend-prefill=disabled --mem-fraction-static 0.1 --tool-call-parser hermes
     --reasoning-parser qwen3 --sampling-backend pytorch --enable-metrics --skip-server-warmup
 """
 
@@ -135,8 +135,9 @@ def sglang(launch: Launch) -> Command:
     model = write_hugging_face(launch.folder / "model")
     options: list[str | Path] = ["--model-path", model, "--served-model-name", MODEL, "--host", HOST]
     options += ["--port", str(launch.port), "--context-length", str(launch.context), *SGLANG_OPTIONS.split()]
+    options += ["--max-total-tokens", str(4 * launch.context)]
     return Command(
-        (SGLANG.python, INSIDE / "sglang.py", *options, *launch.extra), {**OFFLINE, "SGLANG_USE_CPU_ENGINE": "1"}
+        (SGLANG.python, INSIDE / "run_sglang.py", *options, *launch.extra), {**OFFLINE, "SGLANG_USE_CPU_ENGINE": "1"}
     )
 
 
@@ -238,7 +239,7 @@ def llama_cpp_python(launch: Launch) -> Command:
     libraries = LLAMA_CPP_PYTHON.packages / "llama_cpp" / "lib"
     options: list[str | Path] = ["--model", write_gguf(launch.folder / "scripted.gguf"), "--model_alias", MODEL]
     options += ["--n_ctx", str(launch.context), "--n_threads", "1", "--host", HOST, "--port", str(launch.port)]
-    entry = INSIDE / "llama_cpp_python.py"
+    entry = INSIDE / "run_llama_cpp_python.py"
     return Command(
         (LLAMA_CPP_PYTHON.python, entry, libraries, *options, *launch.extra), {"LD_LIBRARY_PATH": str(libraries)}
     )

@@ -87,7 +87,7 @@ SERVERS: Final = {
             environment=launch.LITELLM,
             health="/health/liveliness",
             start_seconds=120,
-            options=_options("behind key extra"),
+            options=_options("context slots lenient behind key extra"),
             behind="llama-cpp",
         ),
         Server(

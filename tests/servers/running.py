@@ -20,6 +20,7 @@ from tests.servers.registry import SERVERS, Server
 POLL_SECONDS = 0.05
 END_SECONDS = 20.0
 NICENESS = 10
+BEHIND_OPTIONS = frozenset({"context", "slots", "lenient"})  # of a proxy: they go to the server behind it
 
 
 class StartError(Exception):
@@ -51,8 +52,9 @@ def running(name: str, *, port: int | None = None, **options: Any) -> Iterator[R
     if unknown:
         raise StartError(f"{name} has no option {', '.join(sorted(unknown))}")
     with ExitStack() as stack:
-        if server.behind and not options.get("behind"):
-            options["behind"] = stack.enter_context(running(server.behind)).api
+        if server.behind and "behind" not in options:
+            passed_on = {option: options.pop(option) for option in BEHIND_OPTIONS & options.keys()}
+            options["behind"] = stack.enter_context(running(server.behind, **passed_on)).api
         if server.environment is not None:
             server.environment.install()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"dragoman-{name}-")))

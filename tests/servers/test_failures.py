@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.servers.cases import HELLO, PARIS, WEATHER
+from tests.servers.cases import PARIS, WEATHER
 from tests.servers.conftest import Servers, front_end, on_servers
 
 pytestmark = pytest.mark.timeout(120, func_only=True)
@@ -71,12 +71,3 @@ async def test_thinking_has_no_tag_under_load(servers: Servers, name: str) -> No
 
         thoughts = await asyncio.gather(*(ask() for _ in range(300)))
     assert {thought.strip() for thought in thoughts} == {"Let me think about it."}
-
-
-@on_servers("vllm")
-async def test_a_missing_parser_is_reported_in_the_servers_words(servers: Servers, name: str) -> None:
-    async with front_end(servers.get(name, parsers=False)) as client:
-        answer = await client.ask(messages="#tool", tools=[WEATHER])
-        text = await client.ask(messages="hi")
-    assert (answer.status, text.text) == (400, HELLO)
-    assert "--tool-call-parser" in answer.message

@@ -36,6 +36,19 @@ SECOND_CALL: Final[list[Piece]] = [
     "</tool",
     "_call>",
 ]
+BASH_CALL: Final[list[Piece]] = [
+    "<tool_call>",
+    '\n{"name": "',
+    "Bash",
+    '", "arguments": ',
+    '{"command": "',
+    "echo scripted",
+    '", "description": "',
+    "Says a word",
+    '"}}',
+    "\n",
+    "</tool_call>",
+]
 THINK: Final[list[Piece]] = ["<think>", "\nLet me", " think", " about", " it", ".\n", "</think>", "\n\n"]
 
 SCRIPTS: Final[dict[str, list[Piece]]] = {
@@ -43,23 +56,12 @@ SCRIPTS: Final[dict[str, list[Piece]]] = {
     "tool": CALL,
     "two": [*CALL, *SECOND_CALL],
     "say": ["I will", " look", " now.\n", *CALL],
-    "bash": [
-        "<tool_call>",
-        '\n{"name": "',
-        "Bash",
-        '", "arguments": ',
-        '{"command": "',
-        "echo scripted",
-        '", "description": "',
-        "Says a word",
-        '"}}',
-        "\n",
-        "</tool_call>",
-    ],
+    "bash": BASH_CALL,
     "badtool": [*CALL[:6], '"', "\n", "</tool_call>"],  # two closing braces are missing
     "escape": [*CALL[:5], 'a \\"b\\"', "\\n", "C:\\\\temp", " \\u00e9", "\\t", *CALL[6:]],
     "think": [*THINK, "Thought", " and", " said", "."],
     "thinktool": [*THINK, *CALL],
+    "thinkbash": [*THINK, *BASH_CALL],
     "longthink": ["<think>", "\nI think", " more", " and", " more still"],
     "long": ["again", " and", " once more"],
     "unicode": [
