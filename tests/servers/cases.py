@@ -239,7 +239,7 @@ CONTENT = [
         "a PDF becomes a note or is refused by its name",
         "llama-cpp vllm sglang litellm",
         {"messages": [user(PDF, {"type": "text", "text": "hi"})]},
-        Expected(satisfies=is_told_or_refused_by_name("document", "PDF")),
+        Expected(satisfies=is_told_or_refused_by_name("document", "PDF"), may_fail=True),
     ),
 ]
 
@@ -361,7 +361,7 @@ OUTPUT_FORMATS = [
         "a schema that the server ignores is noted",
         "transformers",
         {"messages": "hi", "output_config": CITY_FORMAT},
-        Expected(satisfies=is_json_or_noted),
+        Expected(satisfies=is_json_or_noted, may_fail=True),
     ),
     Case(
         "a schema for a server of plain JSON objects is loosened and noted",
@@ -486,7 +486,7 @@ LIMITS = [
         "a prompt that fits, but not with max_tokens, is answered or told so",
         "sglang",
         {"messages": NEARLY_FULL + "#long", "max_tokens": 5000},
-        Expected(satisfies=fits_after_all),
+        Expected(satisfies=fits_after_all, may_fail=True),
     ),
     Case(
         "max_tokens above the context is lowered and noted",

@@ -50,7 +50,8 @@ class Recorder:
 @asynccontextmanager
 async def recording(server: Running) -> AsyncIterator[tuple[Running, list[Exchange]]]:
     """Run the proxy; the value is the server at the proxy's address, and the exchanges so far."""
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
+    connector = aiohttp.TCPConnector(force_close=True)  # llama.cpp closes idle connections without notice
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         recorder = Recorder(server.url, session)
         application = web.Application(client_max_size=MAX_BODY)
         application.router.add_route("*", "/{path:.*}", recorder.forward)
