@@ -25,7 +25,7 @@ Raise where the fact is known. Turned into HTTP in one place (web/middleware), i
 (workers/execute). Messages go to clients: never a secret, a prompt, an upstream URL or a stack in them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 QUOTED_LENGTH = 100
@@ -36,7 +36,7 @@ class UpstreamWords:
     """What an upstream said of a failure, for rules that look for its reason. Never shown to a client as it is."""
 
     status: int
-    text: str
+    text: str = field(repr=False)
 
 
 class GatewayError(Exception):

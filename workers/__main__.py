@@ -16,7 +16,7 @@ import structlog
 
 from gateway.errors import GatewayError
 from gateway.process.gc_tuning import settle_memory
-from gateway.process.tasks import Stop
+from gateway.process.tasks import Stop, log_loop_error
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, needs_redis, needs_upstream, unknown_variables
 from gateway.telemetry.log_writer import LogWriter
@@ -57,6 +57,7 @@ def main() -> None:
 async def run(settings: Settings, output: LogWriter, *, watch_parent: bool = False) -> None:
     stop = Stop()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_loop_error)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.signalled)
     if watch_parent:

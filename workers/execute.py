@@ -41,7 +41,7 @@ SERVICE_TIER: Final = "batch"
 class Succeeded:
     """`cost` in micro-dollars."""
 
-    line: bytes
+    line: bytes = field(repr=False)
     cost: int
 
 
@@ -50,7 +50,7 @@ class Failed:
     """`line` is the result if nobody tries again. `sent`: the upstream has been asked. `cost` in micro-dollars."""
 
     error: GatewayError
-    line: bytes
+    line: bytes = field(repr=False)
     sent: bool
     cost: int
 
@@ -60,7 +60,7 @@ class EventCollector:
     """The sink of a stream that nobody reads along: never committed, so that every failure is raised."""
 
     begun: Callable[[], None]
-    pieces: list[bytes] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list, repr=False)
     size: int = 0
     committed: bool = False
 

@@ -48,7 +48,7 @@ class BatchOptions:
     api_version: str = "2023-06-01"
     betas: tuple[str, ...] = ()
     context: Mapping[str, str] = field(default_factory=dict)
-    idempotency_key: str | None = None
+    idempotency_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

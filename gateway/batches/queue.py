@@ -80,7 +80,7 @@ class ItemResult:
 
     index: int
     succeeded: bool
-    line: bytes
+    line: bytes = field(repr=False)
     cost: int = 0
 
 

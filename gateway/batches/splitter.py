@@ -10,7 +10,7 @@ An item's `params` are checked for being an object and no further: what is wrong
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final, Self
 
@@ -54,10 +54,10 @@ class Item:
     `model` and `prefix`, a digest of what the prompt begins with, tell which items may share a prompt cache upstream.
     """
 
-    custom_id: str
-    params: bytes
+    custom_id: str = field(repr=False)
+    params: bytes = field(repr=False)
     model: str
-    prefix: str
+    prefix: str = field(repr=False)
 
     @classmethod
     def of(cls, custom_id: str, params: bytes, body: dict[str, Any]) -> Self:

@@ -60,8 +60,8 @@ class Calls:
     redis: Redis
     breaker: Breaker
     budget: float
-    _tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
-    _collected: Reads = field(default_factory=dict)
+    _tasks: set["asyncio.Task[Any]"] = field(default_factory=set, repr=False)
+    _collected: Reads = field(default_factory=dict, repr=False)
 
     async def read(self, key: str) -> bytes | None:
         """The key's value. Raises CacheAway."""

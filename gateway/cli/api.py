@@ -68,8 +68,8 @@ class Api:
     """`is_dragoman` is known after the first answer: only this gateway tells how far a batch is."""
 
     session: aiohttp.ClientSession
-    url: str
-    proxy: str | None = None
+    url: str = field(repr=False)
+    proxy: str | None = field(default=None, repr=False)
     is_dragoman: bool = field(default=False, init=False)
 
     async def get(self, path: str, **parameters: str | int) -> Any:

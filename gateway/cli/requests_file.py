@@ -23,7 +23,7 @@ AFTER: Final = b"]}"
 MARK: Final = b"\xef\xbb\xbf"  # editors on Windows put it at the start of a file
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Line:
     """One request: the number of its line, from 1, and what is sent for it."""
 
@@ -39,7 +39,7 @@ class RequestsFile:
 
     path: Path
     model: str | None
-    custom_ids: list[str]
+    custom_ids: list[str] = field(repr=False)
     lines: list[int]
     sizes: list[int]
     digest: str

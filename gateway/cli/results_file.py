@@ -28,7 +28,7 @@ class Outcome:
 
     kind: str
     error: str = ""
-    example: str = ""
+    example: str = field(default="", repr=False)
 
     @property
     def may_pass(self) -> bool:
@@ -52,7 +52,7 @@ class Tally:
 
     kinds: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict, repr=False)
 
     def add(self, outcome: Outcome) -> None:
         self.kinds[outcome.kind] += 1

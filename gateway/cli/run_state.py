@@ -23,7 +23,7 @@ SUFFIX: Final = ".run.json"
 class SentBatch:
     """`items` are ranges of places in the file of requests, both ends included; `id` is empty until it is known."""
 
-    idempotency_key: str
+    idempotency_key: str = field(repr=False)
     items: list[list[int]]
     id: str = ""
     collected: bool = False
@@ -42,7 +42,7 @@ class RunState:
     """`digest` is that of the requests; `rounds` are the attempts so far, each some batches."""
 
     path: Path
-    url: str
+    url: str = field(repr=False)
     digest: str
     rounds: list[list[SentBatch]] = field(default_factory=list)
 

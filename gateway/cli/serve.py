@@ -17,6 +17,7 @@ from gateway.app import Addresses, running, running_admin
 from gateway.cli.console import fail, new_event_loop
 from gateway.errors import GatewayError
 from gateway.process.supervisor import running_front_ends
+from gateway.process.tasks import log_loop_error
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import (
     Problem,
@@ -105,6 +106,7 @@ async def _run(
 ) -> None:
     stop = Stop()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_loop_error)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.signalled)
     if watch_parent:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from gateway.access.keyring import Keyring
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Reply:
     """`model` is what the client asked for and reads back; `upstream_model` is what answers. `tool_names` restores
     names that were changed for the upstream, `toolsets` the toolset a name belongs to. `input_estimate` (tokens)

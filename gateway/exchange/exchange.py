@@ -60,7 +60,7 @@ Into = TypeVarTuple("Into")
 class Prompt:
     """A validated request, what validation had to say, and the size of its JSON in bytes (for the token estimate)."""
 
-    request: MessagesRequest
+    request: MessagesRequest = field(repr=False)
     body_size: int
     notes: tuple[Note, ...] = ()
 
@@ -71,7 +71,7 @@ class Plan:
 
     route: Route
     conversion: Conversion
-    body: bytes | memoryview
+    body: bytes | memoryview = field(repr=False)
     reply: Reply
     record: UsageRecord
     healed: tuple[Adaptation, ...] = ()  # what this request was sent again with

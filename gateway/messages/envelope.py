@@ -9,7 +9,7 @@ import hmac
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import orjson
@@ -34,7 +34,7 @@ class Envelope:
     """`entries` is empty when the upstream sent plain reasoning, without details or with an explicit empty list."""
 
     model: str
-    entries: list[ReasoningEntry]
+    entries: list[ReasoningEntry] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

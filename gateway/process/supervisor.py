@@ -35,7 +35,7 @@ class Fleet:
     command: tuple[str, ...]
     size: int
     drain_seconds: float
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     metrics: Path | None = None
     _stopping: bool = False
     _children: set[asyncio.subprocess.Process] = field(default_factory=set)

@@ -5,11 +5,12 @@ happens to one of them, and the signal that ends it all.
 import asyncio
 import os
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -25,6 +26,9 @@ MAX_BACKOFF: Final = 2.0
 INSIST_SECONDS: Final = 1.0
 
 CANCEL_AGAIN_SECONDS: Final = 0.5
+
+# "Exception in callback <bound method …", "Task exception was never retrieved"
+BEFORE_REPR: Final = re.compile("[A-Za-z ]*")
 
 Sleep = Callable[[float], Awaitable[object]]
 
@@ -106,6 +110,18 @@ class Stop:
             os._exit(1)
         self.since = self.since or now
         self.wanted.set()
+
+
+def log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what an event loop reports: a callback that raised, a task whose error nobody read.
+
+    To be set as the loop's exception handler. The one of asyncio prints the reprs of callbacks and their arguments, and
+    the error's message, to standard error. Of the loop's own message only the words before the first repr are kept.
+    """
+    error = context.get("exception")
+    problem = BEFORE_REPR.match(context.get("message", ""))
+    found = {} if error is None else describe(error)
+    log.error("event_loop_error", problem=problem[0].strip() if problem else "", **found)
 
 
 def describe(error: BaseException) -> dict[str, object]:

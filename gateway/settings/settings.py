@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     admin_port: Port = 8081
     admin_key: SecretStr | None = Field(default=None, examples=["a-long-random-key"])
 
-    upstream_url: BaseUrl | None = Field(default=None, examples=["https://llm.example.com/v1"])
+    upstream_url: BaseUrl | None = Field(default=None, repr=False, examples=["https://llm.example.com/v1"])
     upstream_api_key: Credential | None = Field(
         default=None,
         examples=["sk-or-v1-0123456789abcdef"],
@@ -70,15 +70,15 @@ class Settings(BaseSettings):
     model_small: str = "~anthropic/claude-haiku-latest"
     aliases: PairList = Field(default=(), examples=["fast=openai/gpt-5-mini"])
 
-    redis_url: RedisUrl | None = Field(default=None, examples=["redis://:password@127.0.0.1:6379/0"])
-    public_url: BaseUrl | None = Field(default=None, examples=["https://gateway.example.com"])
+    redis_url: RedisUrl | None = Field(default=None, repr=False, examples=["redis://:password@127.0.0.1:6379/0"])
+    public_url: BaseUrl | None = Field(default=None, repr=False, examples=["https://gateway.example.com"])
     batch_expiry: Seconds = 86_400.0
     batch_retention: Annotated[float, Field(gt=0, le=366 * 86_400)] = 29 * 86_400.0
     batch_durability: Literal["process", "fsync", "replica"] = "process"
     threads: Literal["on", "off"] = "on"
     thread_seconds: Seconds = 300.0
     cache: Literal["off", "opt-in", "on"] = "opt-in"
-    cache_redis_url: RedisUrl | None = Field(default=None, examples=["redis://:password@127.0.0.1:6379/1"])
+    cache_redis_url: RedisUrl | None = Field(default=None, repr=False, examples=["redis://:password@127.0.0.1:6379/1"])
     cache_routes: NameList = Field(default=(), examples=["claude-*"])
     cache_keys: NameList = Field(default=(), examples=["acme"])
     cache_tools: Literal["on", "off"] = "off"
@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     worker_lease_seconds: Seconds = 60.0
 
     auth: Literal["keys", "off"] = "keys"
-    keys: PairList = Field(default=(), examples=["acme:a-long-random-key"])
+    keys: PairList = Field(default=(), repr=False, examples=["acme:a-long-random-key"])
     secret: SecretStr | None = Field(default=None, examples=["k1:a-long-random-secret"])
 
     connect_timeout: Seconds = 5.0

@@ -61,7 +61,7 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Record:
     """One request as it arrived. Times are the event loop's.
 

@@ -25,13 +25,13 @@ REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 UNMISTAKABLE = re.compile(r"[^A-Za-z]|[a-z][A-Z]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Tool:
     name: str
     parameters: Json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Prompt:
     """`results`: texts of the tool results since the model last spoke. `tools`: those it may call now.
 

@@ -45,7 +45,7 @@ class HangUp:
 Step: TypeAlias = bytes | Pause | Hold | HangUp
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Script:
     """One answer. Each piece of bytes is one write to the socket.
 

@@ -36,7 +36,7 @@ Sleep: TypeAlias = Callable[[float], Awaitable[Any]]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Stage:
     """What an application's answers share."""
 

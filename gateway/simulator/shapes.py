@@ -43,14 +43,14 @@ class Generation:
         return f"toolu_{self.created}_{self.number}_{index}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ToolCall:
     id: str
     name: str
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Completion:
     """What the simulated model says. `details` are whole `reasoning_details` entries, in order."""
 

@@ -74,9 +74,9 @@ class Addition:
 
     message_id: str
     stop_reason: str
-    messages: bytes
+    messages: bytes = field(repr=False)
     size: int
-    fields: bytes = b""
+    fields: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True)

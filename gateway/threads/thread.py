@@ -10,7 +10,7 @@ same; everything else may change from turn to turn.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,8 +35,8 @@ class Held:
     """A thread as it was kept: the fields of its creation, the messages of each turn, replies included, why the last
     reply ended, and how many bytes of JSON it all is."""
 
-    fields: dict[str, Any]
-    turns: Sequence[Messages]
+    fields: dict[str, Any] = field(repr=False)
+    turns: Sequence[Messages] = field(repr=False)
     stop_reason: str = ""
     size: int = 0
 

@@ -38,9 +38,9 @@ class Turn:
     """`request` is the whole conversation, as a client without threads would have sent it; so many bytes of its JSON,
     `held_bytes`, did not come with `body`."""
 
-    request: dict[str, Any]
+    request: dict[str, Any] = field(repr=False)
     held_bytes: int
-    body: dict[str, Any]
+    body: dict[str, Any] = field(repr=False)
     context: Context
     claim: Claim
     threads: "Threads"

@@ -7,7 +7,7 @@ wait for it: routing passes unknown names through. What a list says of a model c
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,7 +40,7 @@ class Catalog:
     client: UpstreamClient
     table: RoutingTable
     clock: Callable[[], float] = time.monotonic
-    _models: tuple[dict[str, Any], ...] = ()
+    _models: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     _next_read: float = 0.0
     _reading: asyncio.Lock | None = None
 

@@ -29,9 +29,9 @@ class Call:
     """One request to an upstream. `headers` need no Host, Content-Length, Accept-Encoding: the client sets these."""
 
     method: str
-    url: str
-    headers: Sequence[tuple[str, str]] = ()
-    body: bytes | memoryview = b""
+    url: str = field(repr=False)
+    headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    body: bytes | memoryview = field(default=b"", repr=False)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
 

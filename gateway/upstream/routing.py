@@ -32,10 +32,10 @@ class Upstream:
     """One server. `url` is its v1 base, without a slash at the end; `name` stands in headers, logs and metrics."""
 
     name: str
-    url: str
+    url: str = field(repr=False)
     api_key: str = field(default="", repr=False)
     flavor: Flavor = "openrouter"
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

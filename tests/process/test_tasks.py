@@ -1,13 +1,15 @@
 """Tasks with an owner, steps that outlive their failures, and the signal that ends it all."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from gateway.errors import Unavailable
-from gateway.process.tasks import MAX_BACKOFF, Repeated, Stop, background
+from gateway.process.tasks import MAX_BACKOFF, Repeated, Stop, background, log_loop_error
 
 
 @dataclass(slots=True)
@@ -123,3 +125,40 @@ def test_a_second_signal_at_the_same_moment_is_the_same_wish() -> None:
     stop.signalled()
     stop.signalled()
     assert stop.wanted.is_set()
+
+
+@dataclass(slots=True)
+class Holder:
+    """What a callback belongs to, with something that nobody else may see."""
+
+    prompt: str = "prompt-canary"
+
+    def ended(self, argument: str) -> None:
+        raise ValueError(f"{self.prompt} {argument}")
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_callback_that_raises_is_logged_without_its_repr_and_its_message(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(log_loop_error)
+        loop.call_soon(Holder().ended, "argument-canary")
+        await asyncio.sleep(0)
+
+    with capture_logs() as lines, asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(run())
+    assert "canary" not in str(lines) + "".join(capfd.readouterr())
+    [line] = lines
+    assert (line["event"], line["error"]) == ("event_loop_error", "ValueError")
+    assert line["problem"].startswith("Exception in callback")
+    assert line["where"].startswith(__file__)
+
+
+def test_what_a_loop_reports_without_an_exception_is_logged_too() -> None:
+    loop = asyncio.new_event_loop()
+    with capture_logs() as lines:
+        log_loop_error(loop, {"message": "Unclosed client session <canary>"})
+    loop.close()
+    assert lines == [{"event": "event_loop_error", "log_level": "error", "problem": "Unclosed client session"}]

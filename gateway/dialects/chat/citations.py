@@ -37,7 +37,7 @@ FILES = "annotations of files"
 EXCERPT_LENGTH = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Citation:
     """`text` is the source's own. `end`: how many characters of the answer's text come before it; None if untold."""
 

@@ -60,7 +60,7 @@ def to_redacted_data(entries: Sequence[ReasoningEntry], model: str, keyring: Key
     return seal(entries, model, keyring)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ReasoningReplay:
     """What one assistant message gives back. `details` None: send none; []: the upstream wants its empty list back.
 

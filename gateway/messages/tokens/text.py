@@ -98,7 +98,7 @@ LONG_MARK_WEIGHTS = (0.84, 0.53, 0.68, 0.60, 0.72)  # two characters or more
 Weights = tuple[tuple[bytes, float], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Reading:
     """One column of the weights, in the form in which a text is counted: what to look for, and what it comes to."""
 

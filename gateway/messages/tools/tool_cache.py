@@ -67,7 +67,7 @@ class KnownTools(list[Any]):
         return kept
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Entry:
     """`written`: the list as it stands in requests."""
 

@@ -29,7 +29,7 @@ SOURCED_TYPES = frozenset({"image", "document"})
 HOLDERS = frozenset({"tool_result", "search_result", "mcp_tool_result"})  # blocks with blocks in `content`
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Inventory:
     """Blocks with their paths, in the order of the conversation; a block inside another precedes it."""
 

@@ -26,7 +26,7 @@ from gateway.upstream.target import Target
 MAX_NOTES = 50
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Conversion:
     """A chat request, and what its answer and the log must know of how it came about.
 

@@ -7,7 +7,7 @@ can run is refused by name: offering it as a function that is never answered wou
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
 from gateway.dialects.chat.request.scope import Scope
@@ -36,7 +36,7 @@ class ToolChange:
     """A `tool_addition` or `tool_removal` block met in the conversation."""
 
     kind: Literal["tool_addition", "tool_removal"]
-    tool: Mapping[str, Any]
+    tool: Mapping[str, Any] = field(repr=False)
     path: str
 
 

@@ -11,7 +11,7 @@ from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class TextRun:
     """`citations` came while the run waited. Text that comes after `is_ended` belongs to another block."""
 
@@ -20,7 +20,7 @@ class TextRun:
     is_ended: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ThinkingRun:
     """`entries` grow for as long as the run lasts."""
 
@@ -34,7 +34,7 @@ class ThinkingRun:
         return self.has_text or (len(self.entries) == 1 and is_bare_signature(self.entries[0]))
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ToolCall:
     """`id` and `name` are the upstream's. Arguments pass live only once they begin like an object."""
 
@@ -70,7 +70,7 @@ class ToolCall:
             raise UpstreamError(f"The upstream went on with the arguments of the tool {self.name!r} after their end.")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class WholeBlock:
     """A block that comes all at once."""
 

@@ -31,14 +31,14 @@ class Origin:
     mismatched: bool = False  # its usage does not add up
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Answered:
     message: dict[str, Any]
     origin: Origin
     notes: tuple[Note, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Content:
     """The blocks of an answer, and what its ending depends on. `size`: bytes of what the model wrote."""
 

@@ -15,7 +15,7 @@ from gateway.errors import GatewayError, UpstreamError
 MAX_LOGPROBS = 131_072
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Finish:
     """What an upstream has said of the end so far; later words fill gaps, and never erase earlier ones."""
 
@@ -69,7 +69,7 @@ def to_extension(finish: Finish, chunk: Mapping[str, Any], reply: Reply) -> dict
     return fields
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Stop:
     reason: str
     sequence: str | None = None
