@@ -9,9 +9,13 @@ KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Keys in the order they are configured: the first signs, all verify."""
+    """Keys in the order they are configured: the first signs, all verify.
+
+    `tenant` owns what is signed. It is empty until an exchange is run for somebody, and nothing is signed before.
+    """
 
     keys: tuple[tuple[str, bytes], ...] = field(repr=False)
+    tenant: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -23,6 +27,10 @@ class Keyring:
         if len({key_id for key_id, _, _ in pairs}) != len(pairs):
             raise ValueError("the same key id is given twice")
         return cls(tuple((key_id, key.encode()) for key_id, _, key in pairs))
+
+    def of_tenant(self, tenant: str) -> Self:
+        """The same keys, for what belongs to this tenant."""
+        return type(self)(self.keys, tenant)
 
     def find(self, key_id: str) -> bytes | None:
         return next((key for known, key in self.keys if known == key_id), None)

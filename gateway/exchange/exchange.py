@@ -123,7 +123,8 @@ class Exchange:
         record.model, record.upstream, record.dialect = route.requested, route.upstream.name, route.dialect
         record.upstream_model = route.target.model
         record.stream = bool(request.get("stream"))
-        conversion = to_chat_request(request, route.target, self.keyring, context.session_id)
+        keyring = self.keyring.of_tenant(context.tenant)
+        conversion = to_chat_request(request, route.target, keyring, context.session_id)
         conversion = adapted(conversion, self.learned.known(route))
         body = to_json(conversion.body, prompt.body_size)
         note_losses(record, prompt.notes)
@@ -131,7 +132,7 @@ class Exchange:
         estimate = self.calibration.estimate(record, request, prompt.body_size)
         if conversion.applied_edits:
             record.size_estimate = record.text_estimate = None  # the upstream counts a shorter prompt
-        reply = to_reply(context, prompt, route, conversion, self.keyring, estimate)
+        reply = to_reply(context, prompt, route, conversion, keyring, estimate)
         return Plan(route, conversion, body, reply, record, prewarms=request.get("max_tokens") == 0)
 
     def answer(self, plan: Plan) -> Coroutine[Any, Any, Answered]:

@@ -1,8 +1,13 @@
 """Reasoning that an Anthropic client carries for us: sealed into the opaque string of a thinking block, opened again.
 
-An envelope is `gw1.<key id>.<base64url of deflated JSON>.<mac>`. It holds the upstream's reasoning entries exactly as
-they came and the model they came from. The MAC only proves that this deployment wrote it; the content is not secret
-from the client. Two further replicas, or a later key, open it as long as the keyring still names the key.
+An envelope is `gw2.<key id>.<base64url of deflated JSON>.<mac>`. It holds the upstream's reasoning entries exactly as
+they came and the model they came from. The MAC proves that this deployment wrote it for this tenant: encrypted
+reasoning belongs to the operator's account at the upstream, which would decrypt it for any tenant that sends it. The
+content is not secret from the client. Other replicas and later keys open it as long as the keyring names its key.
+
+Version `gw1` (until November 2026) was not bound to a tenant. It is still opened, or conversations and tool loops that
+are under way during an upgrade would lose their reasoning. No new envelope is of that version, and none opens any more
+once its key is taken out of GATEWAY_SECRET.
 """
 
 import hmac
@@ -17,7 +22,8 @@ import orjson
 from gateway.access.keyring import Keyring
 from gateway.schemas.openai import ReasoningEntry
 
-VERSION = "gw1"
+VERSION = "gw2"
+VERSION_WITHOUT_TENANT = "gw1"
 
 # The largest body a client may send; a thinking block cannot hold more than that.
 MAX_INFLATED = 32 * 1024 * 1024
@@ -39,7 +45,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class RejectedEnvelope:
-    """It has an envelope's form, but this deployment did not write it, or no longer holds the key."""
+    """It has an envelope's form, but this deployment did not write it for this tenant, or no longer holds the key."""
 
     reason: Literal["unknown key", "forged", "damaged"]
 
@@ -48,12 +54,12 @@ def seal(entries: Sequence[ReasoningEntry], model: str, keyring: Keyring) -> str
     key_id, key = keyring.keys[0]
     content = zlib.compress(orjson.dumps({"model": model, "entries": entries}), DEFLATE_LEVEL)
     signed = f"{VERSION}.{key_id}.{_to_base64(content)}"
-    return f"{signed}.{_mac(key, signed)}"
+    return f"{signed}.{_mac(key, f'{signed}.{keyring.tenant}')}"
 
 
 def open_envelope(text: str, keyring: Keyring) -> Envelope | RejectedEnvelope | None:
     """None when `text` is somebody else's string, as a Claude signature is. Never raises, whatever the client sent."""
-    if not text.startswith(VERSION + "."):
+    if not text.startswith((f"{VERSION}.", f"{VERSION_WITHOUT_TENANT}.")):
         return None
     parts = text.split(".")
     if len(parts) != 4:
@@ -62,6 +68,8 @@ def open_envelope(text: str, keyring: Keyring) -> Envelope | RejectedEnvelope | 
     if key is None:
         return RejectedEnvelope("unknown key")
     signed, _, mac = text.rpartition(".")
+    if parts[0] == VERSION:
+        signed = f"{signed}.{keyring.tenant}"
     if not hmac.compare_digest(_mac(key, signed).encode(), mac.encode("utf-8", "surrogatepass")):
         return RejectedEnvelope("forged")
     return _unpack(parts[2])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.access.keyring import Keyring
 from gateway.messages.envelope import MAX_INFLATED, Envelope, RejectedEnvelope, open_envelope, seal
 
-KEYRING = Keyring.parse("k1:first-key")
+KEYRING = Keyring.parse("k1:first-key").of_tenant("acme")
 ENTRIES: list[Any] = [
     {
         "type": "reasoning.summary",
@@ -40,7 +40,7 @@ def test_what_is_sealed_comes_out_as_it_went_in(entries: list[Any], model: str) 
 
 def test_an_envelope_is_one_word_of_safe_characters_that_names_its_key() -> None:
     sealed = seal(ENTRIES, "a/b", KEYRING)
-    assert sealed.startswith("gw1.k1.")
+    assert sealed.startswith("gw2.k1.")
     assert set(sealed) <= set(string.ascii_letters + string.digits + "._-")
 
 
@@ -59,8 +59,9 @@ def test_a_text_that_repeats_itself_is_stored_small() -> None:
 NOT_OURS = [
     pytest.param("", id="nothing"),
     pytest.param("EqQBCkYIBBgCKkBabc+/==", id="a signature of Claude's"),
-    pytest.param("gw1", id="the first word alone"),
-    pytest.param("gw2.k1.abc.def", id="a later version"),
+    pytest.param("gw2", id="the first word alone"),
+    pytest.param("gw3.k1.abc.def", id="a later version"),
+    pytest.param("gw10.k1.abc.def", id="a version that begins alike"),
 ]
 
 
@@ -75,19 +76,19 @@ def flip(text: str, position: int) -> str:
 
 def test_a_change_anywhere_is_noticed() -> None:
     sealed = seal(ENTRIES, "a/b", KEYRING)
-    content_start = len("gw1.k1.")
+    content_start = len("gw2.k1.")
     for position in range(content_start, len(sealed)):
         if sealed[position] != ".":
             assert open_envelope(flip(sealed, position), KEYRING) == RejectedEnvelope("forged"), position
 
 
 REJECTED = [
-    pytest.param("gw1.k1.abc", "damaged", id="too few parts"),
-    pytest.param("gw1.k1.abc.def.ghi", "damaged", id="too many parts"),
-    pytest.param("gw1.k9.abc.def", "unknown key", id="a key of another deployment"),
-    pytest.param("gw1.k1.abc.def", "forged", id="a mac out of thin air"),
-    pytest.param("gw1.k1.é🐈.é", "forged", id="characters that no envelope has"),
-    pytest.param("gw1.k1.\ud800.\ud800", "forged", id="half a surrogate pair"),
+    pytest.param("gw2.k1.abc", "damaged", id="too few parts"),
+    pytest.param("gw2.k1.abc.def.ghi", "damaged", id="too many parts"),
+    pytest.param("gw2.k9.abc.def", "unknown key", id="a key of another deployment"),
+    pytest.param("gw2.k1.abc.def", "forged", id="a mac out of thin air"),
+    pytest.param("gw2.k1.é🐈.é", "forged", id="characters that no envelope has"),
+    pytest.param("gw2.k1.\ud800.\ud800", "forged", id="half a surrogate pair"),
 ]
 
 
@@ -99,8 +100,8 @@ def test_what_looks_like_an_envelope_and_is_none_says_why(text: str, reason: Any
 def signed(content: bytes, keyring: Keyring = KEYRING) -> str:
     """An envelope around any content, as a holder of the key could make it."""
     key_id, key = keyring.keys[0]
-    text = f"gw1.{key_id}.{to_base64(content)}"
-    return f"{text}.{to_base64(hmac.digest(key, text.encode(), 'sha256')[:16])}"
+    text = f"gw2.{key_id}.{to_base64(content)}"
+    return f"{text}.{to_base64(hmac.digest(key, f'{text}.{keyring.tenant}'.encode(), 'sha256')[:16])}"
 
 
 def to_base64(content: bytes) -> str:
@@ -140,14 +141,43 @@ def test_the_format_is_the_documented_one() -> None:
 
 def test_a_new_key_signs_while_the_old_one_still_opens() -> None:
     old = seal(ENTRIES, "a/b", KEYRING)
-    rotated = Keyring.parse("k2:second-key, k1:first-key")
+    rotated = Keyring.parse("k2:second-key, k1:first-key").of_tenant("acme")
     assert open_envelope(old, rotated) == Envelope("a/b", ENTRIES)
-    assert seal(ENTRIES, "a/b", rotated).startswith("gw1.k2.")
+    assert seal(ENTRIES, "a/b", rotated).startswith("gw2.k2.")
     assert open_envelope(seal(ENTRIES, "a/b", rotated), KEYRING) == RejectedEnvelope("unknown key")
 
 
 def test_one_key_id_with_another_key_opens_nothing() -> None:
-    assert open_envelope(seal(ENTRIES, "a/b", KEYRING), Keyring.parse("k1:other")) == RejectedEnvelope("forged")
+    assert open_envelope(
+        seal(ENTRIES, "a/b", KEYRING), Keyring.parse("k1:other").of_tenant("acme")
+    ) == RejectedEnvelope("forged")
+
+
+@pytest.mark.parametrize("tenant", ["", "acm", "acme.", "ACME", "other"])
+def test_an_envelope_of_another_tenant_does_not_open(tenant: str) -> None:
+    sealed = seal(ENTRIES, "a/b", KEYRING)
+    assert open_envelope(sealed, KEYRING.of_tenant(tenant)) == RejectedEnvelope("forged")
+
+
+def test_a_tenant_with_dots_cannot_pass_for_another_one() -> None:
+    """The tenant stands behind the content in what is signed: no split of it gives the envelope of another tenant."""
+    sealed = seal([], "m", KEYRING.of_tenant("x.y"))
+    version, key_id, content, mac = sealed.split(".")
+    assert open_envelope(f"{version}.{key_id}.{content}.x.{mac}", KEYRING.of_tenant("y")) == RejectedEnvelope("damaged")
+
+
+def test_an_envelope_from_before_tenants_still_opens_for_every_tenant() -> None:
+    key_id, key = KEYRING.keys[0]
+    text = f"gw1.{key_id}.{to_base64(content_of(seal(ENTRIES, 'a/b', KEYRING)))}"
+    old = f"{text}.{to_base64(hmac.digest(key, text.encode(), 'sha256')[:16])}"
+    assert open_envelope(old, KEYRING) == Envelope("a/b", ENTRIES)
+    assert open_envelope(old, KEYRING.of_tenant("other")) == Envelope("a/b", ENTRIES)
+    assert open_envelope(old[:-1] + ("A" if old[-1] != "A" else "B"), KEYRING) == RejectedEnvelope("forged")
+
+
+def test_an_envelope_cannot_be_turned_into_one_of_the_version_without_a_tenant() -> None:
+    sealed = seal(ENTRIES, "a/b", KEYRING)
+    assert open_envelope("gw1" + sealed.removeprefix("gw2"), KEYRING) == RejectedEnvelope("forged")
 
 
 def test_a_key_may_hold_a_colon() -> None:

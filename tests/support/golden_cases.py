@@ -22,7 +22,7 @@ from gateway.messages.fold import fold_events
 from tests.support.streams import KEYRING, Told, convert, reply
 
 ROOT = Path(__file__).parents[1] / "dialects" / "chat" / "golden"
-SEALED = re.compile(rb'"gw1\.k1\.[\w.-]+"')
+SEALED = re.compile(rb'"gw2\.k1\.[\w.-]+"')
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ Json: TypeAlias = Any
 # Values that are of no use in most places, and of an unexpected one in some.
 ODD_VALUES: tuple[Json, ...] = (
     *(None, True, False, 0, -1, 1, 1.5, 1e300, 2**63, -(2**63), 2**64 - 1),
-    *("", " ", "a", "é😀", "\x00", "x" * 300, "[text]", "[list]", "gw1.k1.a.b", "data:,", "https://example.com/"),
+    *("", " ", "a", "é😀", "\x00", "x" * 300, "[text]", "[list]", "gw2.k1.a.b", "data:,", "https://example.com/"),
     *(
         [],
         {},

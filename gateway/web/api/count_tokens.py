@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
+from gateway.access.keyring import Keyring
 from gateway.dialects.chat.request.context_editing import edit_messages
 from gateway.dialects.chat.request.scope import Scope, ToolNames
 from gateway.exchange.calibration import Ratio
@@ -42,7 +43,7 @@ async def count_tokens(request: web.Request) -> web.Response:
     counted: dict[str, Any] = {}
     if prompt.get("context_management") is not None:
         counted["context_management"] = {"original_input_tokens": tally.estimate.tokens(ratio.value)}
-        tally = await _read_edited(prompt, exchange, tally)
+        tally = await _read_edited(prompt, exchange, exchange.keyring.of_tenant(context.tenant), tally)
     counted["input_tokens"] = tally.estimate.tokens(ratio.value)
     return json_response(counted, headers=[(METHOD_HEADER, to_header(tally, ratio))])
 
@@ -72,10 +73,12 @@ def to_header(tally: PromptTally, ratio: Ratio) -> str:
     return "; ".join(f"{name}={value}" for name, value in parts.items())
 
 
-async def _read_edited(prompt: CountTokensRequest, exchange: Exchange, whole: PromptTally) -> PromptTally:
+async def _read_edited(
+    prompt: CountTokensRequest, exchange: Exchange, keyring: Keyring, whole: PromptTally
+) -> PromptTally:
     """The prompt as `context_management` leaves it; the same tally where it changes nothing."""
     target = exchange.table.resolve(prompt["model"]).target
-    scope = Scope(target, exchange.keyring, ToolNames(target.tool_name_limit))
+    scope = Scope(target, keyring, ToolNames(target.tool_name_limit))
     edits = cast(Any, (prompt.get("context_management") or {}).get("edits") or ())
     messages, applied = edit_messages(prompt, edits, scope)
     return await read_in_steps({**prompt, "messages": messages}, whole.profile) if applied else whole
