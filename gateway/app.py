@@ -56,6 +56,7 @@ from gateway.wiring import (
     open_cache,
     open_cache_upkeep,
     open_stores,
+    share_learned,
 )
 
 log = structlog.get_logger()
@@ -163,6 +164,7 @@ def _chores(
         yield settle_regularly()
     if batch_server is not None:
         yield RedisWatch(batch_server).run()
+        yield share_learned(gateway.exchange, batch_server.redis).run()
     if gateway.threads is not None:
         yield gateway.threads.run()
 

@@ -13,8 +13,7 @@ GatewayError
 ├── RequestTooLarge       413
 ├── RateLimited           429
 ├── InternalError         500  ours
-│   ├── CredentialsRefused     the upstream refused the operator's own key
-│   └── Misconfigured          the operator's settings cannot be sent to the upstream
+│   └── CredentialsRefused     the upstream refused the operator's own key
 ├── UpstreamError         502  the upstream's: broken or unintelligible answer
 │   └── UpstreamUnreachable    no connection could be made, or it broke before any answer
 ├── Unavailable           503  this process is draining, or a part it needs is off
@@ -34,10 +33,14 @@ QUOTED_LENGTH = 100
 
 @dataclass(frozen=True, slots=True)
 class UpstreamWords:
-    """What an upstream said of a failure, for rules that look for its reason. Never shown to a client as it is."""
+    """What an upstream said of a failure, for rules that look for its reason. Never shown to a client as it is.
+
+    `pointers`: paths in the request that it names apart from its text.
+    """
 
     status: int
     text: str = field(repr=False)
+    pointers: tuple[str, ...] = ()
 
 
 class GatewayError(Exception):
@@ -129,10 +132,6 @@ class InternalError(GatewayError):
 
 
 class CredentialsRefused(InternalError):
-    pass
-
-
-class Misconfigured(InternalError):
     pass
 
 

@@ -25,7 +25,7 @@ from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.relay import Pace
 from gateway.messages.tools.tool_cache import ToolMemory
-from gateway.process.tasks import background, describe
+from gateway.process.tasks import Repeated, background, describe
 from gateway.redis.connections import open_connections
 from gateway.redis.failures import redis_failures
 from gateway.redis.keys import Keys
@@ -37,6 +37,7 @@ from gateway.threads.turns import Threads
 from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.config import to_table, to_upstream
 from gateway.upstream.http_client import Transport
+from gateway.upstream.learned_store import SHARE_SECONDS, LearnedStore
 from gateway.upstream.proxy_client import AiohttpClient
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import Upstream
@@ -66,6 +67,11 @@ def build_exchange(
         ),
         tools=ToolMemory(secrets.token_hex(16), settings.tool_memory_bytes),
     )
+
+
+def share_learned(exchange: Exchange, redis: Redis) -> Repeated:
+    """The loop that shares what is learned of upstream models with the other processes on this Redis."""
+    return Repeated("learned", LearnedStore(redis, exchange.learned).share, SHARE_SECONDS)
 
 
 def build_client(settings: Settings, connections: int) -> UpstreamClient:

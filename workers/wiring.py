@@ -18,7 +18,7 @@ from gateway.telemetry.monitors import RedisWatch, watch_loop
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.circuits import SHARE_SECONDS, Circuits
 from gateway.upstream.retry import RetryPolicy
-from gateway.wiring import build_client, build_exchange, load_keyring, open_batch_server
+from gateway.wiring import build_client, build_exchange, load_keyring, open_batch_server, share_learned
 from workers import metrics
 from workers.attempt import Attempts
 from workers.in_flight import InFlightItems
@@ -47,6 +47,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         catalog = Catalog(client, exchange.table)
         await stack.enter_async_context(background(Repeated("catalog", catalog.models, WATCH_SECONDS).run()))
         await stack.enter_async_context(background(RedisWatch(server).run()))
+        await stack.enter_async_context(background(share_learned(exchange, server.redis).run()))
         metrics.SLOTS.set(settings.worker_slots)
         for loop in loops:
             await stack.enter_async_context(background(loop.run()))

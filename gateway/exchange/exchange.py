@@ -251,7 +251,6 @@ def to_reply(
 ) -> Reply:
     request: Any = prompt.request
     thinking = request.get("thinking") or {}
-    sent = conversion.body.get("stop") or ()
     return Reply(
         ids.message_id(),
         context.request_id,
@@ -265,13 +264,18 @@ def to_reply(
         shows_images=shows_images(conversion.body),
         is_seeded="seed" in conversion.body,
         cache_ttl=requested_ttl(request),
-        stop_sequences=conversion.stop_sequences,
-        sent_stop_sequences=(sent,) if isinstance(sent, str) else tuple(sent),
+        **to_stops(conversion),
         think_tags=not route.target.openrouter,
         context_length=route.target.context_length,
-        max_tokens=conversion.body.get(route.target.max_tokens_field),
         applied_edits=conversion.applied_edits if request.get("context_management") else None,
     )
+
+
+def to_stops(conversion: Conversion) -> dict[str, Any]:
+    """Of a reply: the stop sequences to match here, and those that went upstream."""
+    stop = conversion.body.get("stop") or ()
+    sent = (stop,) if isinstance(stop, str) else tuple(stop)
+    return {"stop_sequences": conversion.stop_sequences, "sent_stop_sequences": sent}
 
 
 def heal(plan: Plan, error: GatewayError) -> bool:
@@ -284,6 +288,7 @@ def heal(plan: Plan, error: GatewayError) -> bool:
     notes = len(plan.conversion.notes)
     plan.conversion = adapted(plan.conversion, [adaptation])
     plan.body = orjson.dumps(plan.conversion.body)
+    plan.reply = replace(plan.reply, **to_stops(plan.conversion))
     plan.healed = (*plan.healed, adaptation)
     note_losses(plan.record, plan.conversion.notes[notes:])
     return True

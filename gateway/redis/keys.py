@@ -54,6 +54,8 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
     others
       gw:cb:{<circuit>}      hash    a circuit that is paused or open, of an upstream or of <upstream>/<model>: until,
                                      stamp, open, probe, probe_until 10 min after `until`
+      gw:learned             hash    [server, model, adaptation] as JSON -> wall time in seconds until which it counts:
+                                     what requests to an upstream model need   24 h, sliding
       gw:secret              string  the secret made when none is configured (SET NX)  none
 """
 
@@ -128,6 +130,7 @@ class Keys:
         )
         self.tenants = f"{prefix}tenants"
         self.secret = f"{prefix}secret"
+        self.learned = f"{prefix}learned"
 
     def batch(self, batch_id: str) -> BatchKeys:
         base = f"{self.prefix}b:{{{batch_id}}}:"

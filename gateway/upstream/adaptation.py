@@ -5,9 +5,48 @@ from a refusal, and those that apply it to a request, are in `dialects/chat/requ
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
-Kind = Literal["drop_reasoning", "not_strict", "system_as_user"]
+Kind = Literal[
+    "alternate_turns",
+    "auto_choice",
+    "bare_schemas",
+    "cut_descriptions",
+    "cut_stops",
+    "drop_fields",
+    "drop_nested",
+    "drop_reasoning",
+    "effort_none_with_tools",
+    "efforts",
+    "empty_content",
+    "fill_reasoning",
+    "flat_content",
+    "format_in_prompt",
+    "json_object",
+    "keep_thinking",
+    "length_field",
+    "lone_tool",
+    "max_tokens",
+    "media_as_text",
+    "no_system",
+    "not_strict",
+    "omit_content",
+    "plain_schemas",
+    "prefill_flag",
+    "schema_formats",
+    "schema_words",
+    "short_ids",
+    "sign_calls",
+    "single_types",
+    "system_as_user",
+    "system_role",
+    "typed_schemas",
+]
+KINDS: frozenset[str] = frozenset(get_args(Kind))
+
+# A stored adaptation with more or longer names than this did not come from a gateway.
+MAX_NAMES = 64
+MAX_NAME_LENGTH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +60,20 @@ class Adaptation:
     names: tuple[str, ...] = ()
     limit: int = 0
     lasting: bool = True
+
+    def to_plain(self) -> list[Any]:
+        """The JSON form in which replicas share it. Only lasting adaptations are shared."""
+        return [self.kind, list(self.names), self.limit]
+
+
+def to_adaptation_value(plain: Any) -> Adaptation | None:
+    """The adaptation of a JSON form; None for what is malformed, or of a kind that this version does not know."""
+    match plain:
+        case [str(kind), list(names), int(limit)] if kind in KINDS and _are_names(names):
+            return Adaptation(kind, tuple(names), limit)  # type: ignore[arg-type]
+        case _:
+            return None
+
+
+def _are_names(names: list[Any]) -> bool:
+    return len(names) <= MAX_NAMES and all(isinstance(name, str) and len(name) <= MAX_NAME_LENGTH for name in names)

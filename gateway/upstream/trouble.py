@@ -7,7 +7,6 @@ from gateway.errors import (
     BillingProblem,
     CredentialsRefused,
     GatewayError,
-    Misconfigured,
     Overloaded,
     RateLimited,
     UpstreamUnreachable,
@@ -26,11 +25,11 @@ class Trouble(Enum):
     PRESSURE = "pressure"  # too many calls now
     FAILURE = "failure"  # it accepted the call, and then broke or fell silent
     UNREACHABLE = "unreachable"
-    ACCOUNT = "account"  # the operator's account at the upstream, or settings that it cannot be called with
+    ACCOUNT = "account"  # the operator's account at the upstream, not the client's
 
 
 def trouble_of(error: GatewayError) -> Trouble:
-    if isinstance(error, BillingProblem | CredentialsRefused | Misconfigured):
+    if isinstance(error, BillingProblem | CredentialsRefused):
         return Trouble.ACCOUNT
     if not error.retryable or error.should_retry is False:
         return Trouble.NONE

@@ -58,3 +58,35 @@ def test_models_and_adaptations_are_bounded_and_the_oldest_go_first() -> None:
     many = [Adaptation("not_strict", (str(number),)) for number in range(MAX_ADAPTATIONS + 1)]
     learned.learn(route(), many)
     assert learned.known(route()) == tuple(many[1:])
+
+
+def test_what_one_process_has_learned_another_knows_for_as_long() -> None:
+    clock = Clock()
+    one, other = LearnedAdaptations(clock), LearnedAdaptations(clock)
+    one.learn(route(), [SYSTEM, ONCE])
+    new = one.take_new()
+    assert [learned.adaptation for learned in new] == [SYSTEM]
+    assert one.take_new() == []
+    clock.now += LIFETIME_SECONDS - 1
+    other.merge(new)
+    assert other.known(route()) == (SYSTEM,)
+    assert other.take_new() == [], "what comes from others is not sent to them again"
+    clock.now += 1
+    assert other.known(route()) == ()
+
+
+def test_a_clock_that_is_ahead_prolongs_nothing() -> None:
+    ahead, learned = Clock(), LearnedAdaptations(Clock())
+    ahead.now += 7200
+    other = LearnedAdaptations(ahead)
+    other.learn(route(), [SYSTEM])
+    learned.merge(other.take_new())
+    assert learned.known(route()) == ()
+
+
+def test_what_could_not_be_shared_is_new_again() -> None:
+    learned = LearnedAdaptations(Clock())
+    learned.learn(route(), [SYSTEM])
+    new = learned.take_new()
+    learned.put_back(new)
+    assert learned.take_new() == new

@@ -43,6 +43,8 @@ CLEARED_RESULT = "[old tool result cleared]"
 MEDIA_POINTER = "[attached to the next user message]"
 # How an instruction reads that the upstream does not take as a system message in its place.
 SYSTEM_MARK = "[system message]"
+# On a call that Gemini did not make itself, in place of its signature (Google's documentation, thought signatures).
+UNSIGNED_CALL = {"google": {"thought_signature": "skip_thought_signature_validator"}}
 NO_PREFILL = "This model does not support assistant message prefill. The conversation must end with a user message."
 
 # Web tools that OpenRouter runs itself: our field → its parameter.

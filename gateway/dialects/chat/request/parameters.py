@@ -35,8 +35,11 @@ MAX_SESSION_ID = 256
 
 # OpenRouter takes one of the two, never both.
 EITHER_OR = {"effort": "max_tokens", "max_tokens": "effort"}
-MAX_SAFETY_IDENTIFIER = 128
 
+# Who asks, or which conversation it is. OpenAI takes 64 characters of each, Zhipu, Doubao and OpenRouter 128 of the
+# user; Claude Code's user_id alone has 150 to 190. A longer one is sent as its SHA-256 in hexadecimal.
+IDENTIFIERS = ("prompt_cache_key", "safety_identifier", "user")
+MAX_IDENTIFIER = 64
 
 DEFAULTS = {"temperature": 1, "top_p": 1}
 
@@ -88,7 +91,11 @@ class Parameters:
                 self.scope.note("dropped", path, "this model has no such parameter")
 
     def settle(self) -> dict[str, Any]:
-        return {**self._suggested, **self.fields} if self._suggested else self.fields
+        fields = {**self._suggested, **self.fields} if self._suggested else self.fields
+        for name in IDENTIFIERS:
+            if name in fields and len(fields[name]) > MAX_IDENTIFIER:
+                fields[name] = hashlib.sha256(fields[name].encode()).hexdigest()
+        return fields
 
 
 def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) -> tuple[dict[str, Any], list[str]]:
@@ -312,8 +319,7 @@ def _put_metadata(metadata: Mapping[str, Any], parameters: Parameters) -> None:
         if session:
             parameters.suggest("session_id", session)
     elif parameters.scope.target.family == "openai":
-        too_long = len(user) > MAX_SAFETY_IDENTIFIER
-        parameters.suggest("safety_identifier", hashlib.sha256(user.encode()).hexdigest() if too_long else user)
+        parameters.suggest("safety_identifier", user)
         if session:
             parameters.suggest("prompt_cache_key", session)
 

@@ -5,7 +5,7 @@ OpenRouter takes a `reasoning` object, and for Claude an effort as `verbosity`; 
 reaches the upstream: asking it to leave reasoning out would also leave out the signatures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,18 +56,21 @@ def to_thinking_fields(request: Mapping[str, Any], scope: Scope, effort: str | N
 
 
 def snap_effort(effort: str, path: str, scope: Scope) -> str:
-    """The nearest effort that the model has: the next lower one, else its lowest. "none" is only ever itself."""
-    supported = scope.target.reasoning.supported_efforts
-    if not supported or effort in supported:
-        return effort
+    """The nearest effort that the model has, noted where it is another."""
+    snapped = nearest_effort(effort, scope.target.reasoning.supported_efforts)
+    if snapped != effort:
+        scope.note("changed", path, f"the model has no effort {effort!r}; {snapped!r} is asked for")
+    return snapped
+
+
+def nearest_effort(effort: str, supported: Collection[str]) -> str:
+    """The next lower one of those supported, else the lowest. "none" is only ever itself; without a list all are."""
     ranks = {name: rank for rank, name in enumerate(EFFORTS)}
     usable = sorted((name for name in supported if name != "none"), key=lambda name: ranks.get(name, 0))
-    if not usable:
+    if effort in supported or not usable:
         return effort
     below = [name for name in usable if ranks.get(name, 0) <= ranks.get(effort, 0)]
-    snapped = below[-1] if below else usable[0]
-    scope.note("changed", path, f"the model has no effort {effort!r}; {snapped!r} is asked for")
-    return snapped
+    return below[-1] if below else usable[0]
 
 
 def _to_reasoning(wish: Wish, scope: Scope) -> dict[str, Any]:

@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
+from gateway.dialects.chat.response.error_body import ErrorBody, read_body, read_value
 from gateway.dialects.reply import Reply
 from gateway.errors import (
     BillingProblem,
@@ -28,9 +27,6 @@ from gateway.errors import (
     UpstreamWords,
 )
 
-MESSAGE_LIMIT = 512
-# An upstream may send megabytes of anything; what is removed from the part that is read leaves enough to be shown.
-READ_LIMIT = 16 * MESSAGE_LIMIT
 # Longer than a batch waits for anything. What a live client is told is capped again, by web/reply.
 MAX_RETRY_AFTER = 600.0
 
@@ -112,35 +108,28 @@ OVERFLOW_STATUSES = frozenset({400, 413, 422})
 # The same words, but the prompt would fit: it is the answer's limit that is too high.
 ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W? is too large", re.IGNORECASE)
 
-# A refusal of the request that a server tells as its own failure: what a chat template raised (llama.cpp,
-# llama-cpp-python and text-generation-inference answer 500).
+# A refusal of the request that a server tells as its own failure. llama.cpp and llama-cpp-python answer 500 to what a
+# chat template raised, to media, tools and arguments that they cannot take, and to bodies that do not validate.
 REFUSAL_WORDS = re.compile(
-    r"jinja exception|raise_exception|templateerror|template error|system message must|roles must alternate",
+    r"jinja exception|raise_exception|templateerror|template error|chat template|system message must|must alternate"
+    r"|validation errors?\b|input should be|field required|extra_forbidden|extra inputs are not permitted"
+    r"|failed to parse (?:tool|message|grammar|input|request|json)|requires --\w|unknown reasoning format"
+    r"|(?:input|content|param(?:eter)?|value|tool|role|format|field)s? (?:is|are) (?:not supported|unsupported)"
+    r"|unsupported (?:tool|content|param|value|role|chat|response|media|image)|not a multi-?modal model"
+    r"|does not support (?:image|vision|tool|function|multi|audio|system)|tool call id was"
+    r"|bad_?request_?error|invalid_request_error|unsupportedparamserror",
     re.IGNORECASE,
 )
-# Addresses (URLs, hosts with a port, IPv4), and what looks like a credential: a known prefix and at least one digit.
-# Every repetition has a bound, so that no message takes time.
-UNSAFE = re.compile(
-    r"[a-z][a-z0-9+.-]{0,15}://\S+"
-    r"|\b(?:localhost|[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}):\d{2,5}\b"
-    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b"
-    r"|\b(?:sk|pk|gsk|xai|hf|key|bearer)[-_ ](?=\S{0,64}\d)[\w.*-]{8,}"
-    r"|\b(?:AIza|AKIA)[\w-]{16,}",
-    re.IGNORECASE,
-)
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 TYPE_LIMIT = 64
 MAX_ALTERNATIVES = 3
 # OpenRouter says 400 to a model that it does not have.
 UNKNOWN_MODEL = re.compile(r"is not a valid model id", re.IGNORECASE)
-REFUSED = "The upstream refused the request."
-FAILED = "The upstream failed, and did not say why."
 MODEL_NAME = re.compile(r"~?[\w.-]{1,64}(?:/[\w.-]{1,64})?(?::[\w-]{1,32})?", re.ASCII)
 
 
 def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
     """The error of an answer whose status is not 2xx."""
-    return _to_error(status, _fields_of(body), retry_after_of(headers), reply)
+    return _to_error(status, read_body(body), retry_after_of(headers), reply)
 
 
 def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, reply: Reply) -> GatewayError | None:
@@ -153,11 +142,12 @@ def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, reply:
 
 def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
     """The error inside a 200, of a JSON body or a chunk. Its code may be a number, a string, or missing."""
-    fields = details if isinstance(details, dict) else {"message": str(details)}
+    read = read_value(details if isinstance(details, dict | list) else str(details))
+    fields = read.fields
     codes = [str(fields.get(name)) for name in ("code", "http_status", "status_code")]
     untold = 400 if fields.get("type") == "invalid_request_error" else 502
     status = next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code, re.ASCII)), untold)
-    return _to_error(status, fields, None, reply)
+    return _to_error(status, read, None, reply)
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
@@ -166,21 +156,19 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
     return min(float(value), MAX_RETRY_AFTER) if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value, re.ASCII) else None
 
 
-def _to_error(status: int, fields: Mapping[str, Any], retry_after: float | None, reply: Reply) -> GatewayError:
-    message = _message_of(fields, _mapping(fields.get("metadata")))
-    error = _classified(status, fields, message, retry_after, reply)
-    error.said = UpstreamWords(status, message)
+def _to_error(status: int, body: ErrorBody, retry_after: float | None, reply: Reply) -> GatewayError:
+    error = _classified(status, body, retry_after, reply)
+    error.said = UpstreamWords(status, body.words, body.pointers)
     return error
 
 
-def _classified(
-    status: int, fields: Mapping[str, Any], message: str, retry_after: float | None, reply: Reply
-) -> GatewayError:
+def _classified(status: int, body: ErrorBody, retry_after: float | None, reply: Reply) -> GatewayError:
+    fields, message = body.fields, body.sentence
     error_type = _error_type(fields, _mapping(fields.get("metadata")))
     if _is_overflow(status, error_type, message):
         return InvalidRequest(_overflow_wording(message, reply), should_retry=False)
     kind = _error_class(status, error_type)
-    if kind is UpstreamError and REFUSAL_WORDS.search(message):
+    if kind is UpstreamError and REFUSAL_WORDS.search(body.words):
         kind = InvalidRequest
     if kind is InvalidRequest and UNKNOWN_MODEL.search(message):
         kind = NotFound
@@ -191,11 +179,16 @@ def _classified(
     if retry_after is None and isinstance(wait, int | float) and wait >= 0:
         retry_after = min(float(wait), MAX_RETRY_AFTER)
     return kind(
-        (message or (REFUSED if 400 <= status < 500 else FAILED)) + _alternatives(availability.get("fallback_models")),
+        (message or _unsaid(status)) + _alternatives(availability.get("fallback_models")),
         retry_after=retry_after,
         should_retry=retryable if isinstance(retryable, bool) else None,
         details={"upstream_error_type": error_type} if error_type else None,
     )
+
+
+def _unsaid(status: int) -> str:
+    what = "refused the request" if 400 <= status < 500 else "failed"
+    return f"The upstream {what} with status {status} and did not say why."
 
 
 def _alternatives(models: Any) -> str:
@@ -255,42 +248,6 @@ def _overflow_wording(message: str, reply: Reply) -> str:
     if limit is not None and reply.input_estimate > limit:
         return f"prompt is too long: {reply.input_estimate} tokens > {limit} maximum"
     return "prompt is too long: it does not fit into the context of this model"
-
-
-def _fields_of(body: bytes) -> Mapping[str, Any]:
-    """The error's own fields, from `{"error": {…}}`, `{"error": "…"}`, the bare fields, or a list of these (Gemini)."""
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    if isinstance(parsed, list) and parsed:
-        parsed = parsed[0]
-    if not isinstance(parsed, dict):
-        return {}
-    error = parsed.get("error") or parsed
-    return error if isinstance(error, dict) else {"message": str(error)}
-
-
-def _message_of(fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
-    """The upstream's words, and the provider's behind it where OpenRouter passes them on."""
-    message = fields.get("message") or fields.get("detail")
-    if isinstance(message, list):
-        message = "; ".join([_fault_of(entry) for entry in message if isinstance(entry, dict)])
-    message = message if isinstance(message, str) else ""
-    raw = metadata.get("raw")
-    if isinstance(raw, str) and raw not in message:
-        message = f"{message}: {raw}" if message else raw
-    reasons = metadata.get("reasons")
-    if isinstance(reasons, list) and reasons:
-        message = f"{message} ({', '.join([str(reason) for reason in reasons])})"
-    return UNSAFE.sub("[removed]", UNPRINTABLE.sub(" ", message[:READ_LIMIT]))[:MESSAGE_LIMIT]
-
-
-def _fault_of(entry: dict[str, Any]) -> str:
-    """One of FastAPI's faults: where, and what."""
-    place = entry.get("loc")
-    where = ".".join(map(str, place)) if isinstance(place, list) else ""
-    return f"{where}: {entry.get('msg')}" if where else str(entry.get("msg"))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dialects.chat.response.error_body import MESSAGE_LIMIT, READ_LIMIT, read_body
 from gateway.dialects.chat.response.errors import (
     ERROR_TYPES,
     MAX_RETRY_AFTER,
-    MESSAGE_LIMIT,
-    READ_LIMIT,
     STATUS_ERRORS,
     error_in,
     retry_after_of,
@@ -161,6 +160,7 @@ def test_the_operators_own_troubles_are_not_told_in_the_upstreams_words() -> Non
     assert no_credit.message == "The gateway's account at the upstream has no credit left."
 
 
+UNSAID = "The upstream refused the request with status 400 and did not say why."
 BODIES: dict[str, tuple[bytes, str]] = {
     "OpenAI's and OpenRouter's": (b'{"error":{"message":"no such tool","code":400}}', "no such tool"),
     "a string": (b'{"error":"no such tool"}', "no such tool"),
@@ -183,15 +183,48 @@ BODIES: dict[str, tuple[bytes, str]] = {
     ),
     "no reasons": (b'{"error":{"message":"Flagged","metadata":{"reasons":[]}}}', "Flagged"),
     "reasons that are no list": (b'{"error":{"message":"Flagged","metadata":{"reasons":5}}}', "Flagged"),
-    "HTML": (b"<html><body>502 Bad Gateway nginx</body></html>", "The upstream refused the request."),
-    "nothing": (b"", "The upstream refused the request."),
-    "a number": (b"7", "The upstream refused the request."),
-    "an empty list": (b"[]", "The upstream refused the request."),
-    "a list of words": (b'["a"]', "The upstream refused the request."),
-    "a message that is no string": (b'{"error":{"message":{"a":1}}}', "The upstream refused the request."),
+    "a web page": (
+        b"<html><head><title>502 Bad Gateway</title></head><body><h1>nginx</h1></body></html>",
+        "The upstream answered with a web page: 502 Bad Gateway.",
+    ),
+    "a web page without a title": (b"<!DOCTYPE html><p>Oh", "The upstream answered with a web page."),
+    "plain text": (b"tool 7 is unknown\n", "tool 7 is unknown"),
+    "nothing": (b"", UNSAID),
+    "a number": (b"7", UNSAID),
+    "an empty list": (b"[]", UNSAID),
+    "an empty object": (b"{}", UNSAID),
+    "a list of words": (b'["a", "b", "a"]', "a; b"),
+    "a message that is an object": (b'{"error":{"message":{"detail":"no such tool"}}}', "no such tool"),
+    "a message that says nothing": (b'{"error":{"message":{"a":1}}}', UNSAID),
+    "errors in a list": (
+        b'{"errors":[{"code":1,"message":"no such tool"},{"message":"nor this"}]}',
+        "no such tool; nor this",
+    ),
+    "another name": (b'{"code":7,"msg":"no such tool"}', "no such tool"),
+    "MiniMax's": (b'{"base_resp":{"status_code":7,"status_msg":"no such tool"}}', "no such tool"),
+    "JSON within the message": (
+        b'{"error":{"message":"{\\"error\\":{\\"message\\":\\"no such tool\\"}}"}}',
+        "no such tool",
+    ),
+    "a Python literal within the message": (
+        b"{\"message\":\"Error code: 400 - {'error': {'message': 'no such tool', 'param': None}}\"}",
+        "no such tool",
+    ),
+    "Python's faults within the message": (
+        b"{\"message\":\"1 validation error:\\n {'loc': 'body.stop', 'msg': 'too long', 'input': 'secret'}\"}",
+        "stop: too long",
+    ),
+    "LiteLLM's wrapping": (
+        b'{"error":{"message":"litellm.BadRequestError: OpenAIException - no such tool\\n\\nLiteLLM: model group x"}}',
+        "no such tool",
+    ),
+    "a stack": (
+        b'Traceback (most recent call last):\n  File "/srv/app.py", line 7, in run\nValueError: no such tool',
+        "no such tool",
+    ),
     "faults in a list": (
         b'{"detail":[{"loc":["body","top_k"],"msg":"must be positive","type":"x"},{"msg":"and whole"},5]}',
-        "body.top_k: must be positive; and whole",
+        "top_k: must be positive; and whole",
     ),
     "metadata that is no object": (b'{"error":{"message":"told so","metadata":[1]}}', "told so"),
     "control characters": (b'{"error":{"message":"a\\u0000\\n\\nb\\tc"}}', "a b c"),
@@ -205,7 +238,7 @@ def test_the_message_from(case: str) -> None:
 
 
 def test_an_upstream_that_fails_without_a_word_has_not_refused() -> None:
-    assert failed(520).message == "The upstream failed, and did not say why."
+    assert failed(520).message == "The upstream failed with status 520 and did not say why."
 
 
 def test_a_model_that_the_upstream_does_not_have_is_not_found() -> None:
@@ -218,7 +251,30 @@ def test_a_long_message_is_cut() -> None:
     assert failed(400, error_body("ä" * 10_000)).message == "ä" * MESSAGE_LIMIT
 
 
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        (b'{"error":{"message":"m","param":"tools[0].function.name"}}', ("tools[0].function.name",)),
+        (
+            b'{"detail":[{"loc":["body","messages",1,"name"],"msg":"m"},{"loc":["body","user"],"msg":"m"}]}',
+            ("messages.1.name", "user"),
+        ),
+        (b"{\"message\":\"1 validation error: {'loc': ('body', 'top_k'), 'msg': 'm'}\"}", ("top_k",)),
+        (b'{"error":{"message":"m","param":null}}', ()),
+        (b"user: m", ()),
+    ],
+)
+def test_the_places_that_a_refusal_points_at_are_read(body: bytes, pointers: tuple[str, ...]) -> None:
+    assert read_body(body).pointers == pointers
+
+
+def test_an_echo_of_the_request_is_not_read_as_the_upstreams_words() -> None:
+    echoed = {"detail": [{"loc": ["body", "user"], "msg": "too long", "input": "System message must be at the start"}]}
+    assert "System" not in read_body(orjson.dumps(echoed)).words
+
+
 HIDDEN = {
+    "a place in the source": 'failed in File "/srv/app/main.py", line 12, in run now',
     "a URL": "see https://internal.example:8443/v1/x?key=1 now",
     "a URL of another kind": "see redis://user:pass@cache/0 now",
     "an address": "dial 10.0.3.17 now",

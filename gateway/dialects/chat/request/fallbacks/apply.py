@@ -1,23 +1,53 @@
 """Applies adaptations to chat requests, for a second try as for the first try of a later request.
 
-The rewrites are in `messages` and `schemas`; this table says which kind is which. A body is never changed in place,
+The rewrites are in `fields`, `messages` and `schemas`; this table names them by kind. A body is never changed in place,
 since it shares its parts with the client's request.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 from gateway.dialects.chat.request.convert import Conversion
-from gateway.dialects.chat.request.fallbacks import messages, schemas
+from gateway.dialects.chat.request.fallbacks import fields, messages, schemas
 from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten
 from gateway.schemas.openai import ChatRequest
 from gateway.upstream.adaptation import Adaptation, Kind
 
 REWRITES: dict[Kind, Callable[[Adaptation, Body], Rewritten]] = {
+    "alternate_turns": messages.alternate_turns,
+    "auto_choice": fields.auto_choice,
+    "bare_schemas": schemas.bare_schemas,
+    "cut_descriptions": fields.cut_descriptions,
+    "cut_stops": fields.cut_stops,
+    "drop_fields": fields.drop_fields,
+    "drop_nested": messages.drop_nested,
     "drop_reasoning": messages.drop_reasoning,
+    "effort_none_with_tools": fields.effort_none_with_tools,
+    "efforts": fields.efforts,
+    "empty_content": messages.empty_content,
+    "fill_reasoning": messages.fill_reasoning,
+    "flat_content": messages.flat_content,
+    "format_in_prompt": fields.format_in_prompt,
+    "json_object": fields.json_object,
+    "keep_thinking": fields.keep_thinking,
+    "length_field": fields.length_field,
+    "lone_tool": fields.lone_tool,
+    "max_tokens": fields.max_tokens,
+    "media_as_text": messages.media_as_text,
+    "no_system": messages.no_system,
     "not_strict": schemas.not_strict,
+    "omit_content": messages.omit_content,
+    "plain_schemas": schemas.plain_schemas,
+    "prefill_flag": messages.prefill_flag,
+    "schema_formats": schemas.schema_formats,
+    "schema_words": schemas.schema_words,
+    "short_ids": messages.short_ids,
+    "sign_calls": messages.sign_calls,
+    "single_types": schemas.single_types,
     "system_as_user": messages.system_as_user,
+    "system_role": messages.system_role,
+    "typed_schemas": schemas.typed_schemas,
 }
 
 
@@ -29,7 +59,13 @@ def apply(adaptation: Adaptation, body: ChatRequest) -> Rewritten:
 def adapted(conversion: Conversion, adaptations: Iterable[Adaptation]) -> Conversion:
     """The conversion with all adaptations applied that concern it, in order."""
     for adaptation in adaptations:
+        old = cast(Body, conversion.body)
         body, notes = apply(adaptation, conversion.body)
-        if body is not cast(Any, conversion.body):
-            conversion = replace(conversion, body=cast(ChatRequest, body), notes=(*conversion.notes, *notes))
+        if body is old:
+            continue
+        sequences = conversion.stop_sequences
+        if body.get("stop") != old.get("stop") and not sequences:  # what the upstream no longer gets is matched here
+            sequences = (old["stop"],) if isinstance(old["stop"], str) else tuple(old["stop"])
+        notes = (*conversion.notes, *notes)
+        conversion = replace(conversion, body=cast(ChatRequest, body), notes=notes, stop_sequences=sequences)
     return conversion

@@ -4,10 +4,12 @@ A rewrite returns the body that it was given when there is nothing to change, el
 they change, since they share their parts with the client's request.
 """
 
-from collections.abc import Sequence
+import hashlib
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from gateway.dialects.chat.vocabulary import INSTRUCTION_ROLES, SYSTEM_MARK
+from gateway.dialects.chat.vocabulary import INSTRUCTION_ROLES, SYSTEM_MARK, UNSIGNED_CALL
 from gateway.messages.notes import Note
 from gateway.upstream.adaptation import Adaptation
 
@@ -16,6 +18,16 @@ Message: TypeAlias = dict[str, Any]
 Rewritten: TypeAlias = tuple[Body, tuple[Note, ...]]
 
 REPLAY_FIELDS = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
+# Stands for reasoning that is not known. Kimi's API reads an empty string as a missing one (new-api, issue 3121).
+NO_REASONING = " "
+# Stands between a tool's result and the user's next words, for templates that count turns (Mistral's, 2026).
+FILLER_TURN = "Understood."
+
+SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")
+SHORT_ID_LENGTH = 9
+
+# Content parts that are not text, and what a placeholder calls them.
+MEDIA_NAMES = {"file": "document", "image_url": "image", "input_audio": "audio", "video_url": "video"}
 
 
 def system_as_user(_: Adaptation, body: Body) -> Rewritten:
@@ -24,7 +36,61 @@ def system_as_user(_: Adaptation, body: Body) -> Rewritten:
     One that directly follows the first is joined to it. Text never comes between a call and its results.
     """
     note = Note("changed", "messages", "this upstream takes a system message at the start only; others are user text")
-    return _replaced(body, _instructions_as_user(body["messages"]), note)
+    return _replaced(body, _instructions_as_user(body["messages"], keeps_first=True), note)
+
+
+def no_system(_: Adaptation, body: Body) -> Rewritten:
+    """All system messages become marked user text."""
+    note = Note("changed", "system", "this upstream takes no system messages; they are user text")
+    return _replaced(body, _instructions_as_user(body["messages"], keeps_first=False), note)
+
+
+def system_role(adaptation: Adaptation, body: Body) -> Rewritten:
+    """Send instructions in the role that the upstream knows, of `system` and `developer`."""
+    role = adaptation.names[0]
+
+    def change(message: Message) -> Message:
+        return {**message, "role": role} if message["role"] in INSTRUCTION_ROLES - {role} else message
+
+    return _mapped(body, change)
+
+
+def alternate_turns(_: Adaptation, body: Body) -> Rewritten:
+    """Put a short assistant message between tool results and a user message."""
+    messages: list[Message] = []
+    for message in body["messages"]:
+        if message["role"] == "user" and messages and messages[-1]["role"] == "tool":
+            messages.append({"role": "assistant", "content": FILLER_TURN})
+        messages.append(message)
+    note = Note("changed", "messages", "this upstream wants an assistant message between a tool's result and the user")
+    return _replaced(body, messages, note)
+
+
+def fill_reasoning(adaptation: Adaptation, body: Body) -> Rewritten:
+    """Give each assistant message the reasoning field that a thinking model insists on, blank where it has none."""
+    field = adaptation.names[0]
+
+    def change(message: Message) -> Message:
+        return (
+            {**message, field: NO_REASONING} if message["role"] == "assistant" and not message.get(field) else message
+        )
+
+    return _mapped(body, change)
+
+
+def sign_calls(_: Adaptation, body: Body) -> Rewritten:
+    """Mark calls that another model made, or whose signature is lost, in the way that Gemini accepts for those.
+
+    Google's documentation on thought signatures names the mark; the first call of a message is the one that is checked.
+    """
+
+    def change(message: Message) -> Message:
+        calls = message.get("tool_calls")
+        if not calls or "extra_content" in calls[0]:
+            return message
+        return {**message, "tool_calls": [{**calls[0], "extra_content": UNSIGNED_CALL}, *calls[1:]]}
+
+    return _mapped(body, change)
 
 
 def drop_reasoning(_: Adaptation, body: Body) -> Rewritten:
@@ -33,23 +99,134 @@ def drop_reasoning(_: Adaptation, body: Body) -> Rewritten:
     A thinking budget goes too where the conversation ends in a tool result: Claude then demands the very thinking block
     that has just been taken out.
     """
-    messages = [_without(message, REPLAY_FIELDS) for message in body["messages"]]
     note = Note("dropped", "reasoning", "the upstream could not verify the reasoning that was given back")
-    rewritten, notes = _replaced(body, messages, note)
-    if rewritten is not body and messages[-1]["role"] == "tool" and "max_tokens" in (body.get("reasoning") or {}):
+    rewritten, notes = _mapped(body, lambda message: without(message, REPLAY_FIELDS), note)
+    ends_in_result = body["messages"][-1]["role"] == "tool"
+    if rewritten is not body and ends_in_result and "max_tokens" in (body.get("reasoning") or {}):
         del rewritten["reasoning"]
     return rewritten, notes
 
 
-def _instructions_as_user(messages: Sequence[Message]) -> list[Message]:
+def drop_nested(adaptation: Adaptation, body: Body) -> Rewritten:
+    """Leave out keys that the upstream does not know of messages, their parts and calls, and of tools."""
+    names = frozenset(adaptation.names)
+    notes = tuple(Note("dropped", f"messages.{name}", f"the upstream refuses {name}") for name in adaptation.names)
+    rewritten, _ = _mapped(body, lambda message: _without_nested(message, names))
+    tools = [without(tool, names) for tool in body.get("tools") or ()]
+    if differs(tools, body.get("tools") or ()):
+        rewritten = {**rewritten, "tools": tools}
+    return rewritten, () if rewritten is body else notes
+
+
+def empty_content(_: Adaptation, body: Body) -> Rewritten:
+    """Send an empty text where a message has no content besides its calls."""
+
+    def change(message: Message) -> Message:
+        return {**message, "content": ""} if "content" in message and message["content"] is None else message
+
+    return _mapped(body, change)
+
+
+def omit_content(_: Adaptation, body: Body) -> Rewritten:
+    """Leave the content of a message out where it has calls only."""
+    content = frozenset({"content"})
+
+    def change(message: Message) -> Message:
+        has_calls_only = message.get("tool_calls") and not message.get("content")
+        return without(message, content) if has_calls_only else message
+
+    return _mapped(body, change)
+
+
+def flat_content(_: Adaptation, body: Body) -> Rewritten:
+    """Send content as one text, for servers that take no list of parts."""
+
+    def change(message: Message) -> Message:
+        parts = _parts(message)
+        if not parts:
+            return message
+        return {
+            **message,
+            "content": "\n\n".join(part["text"] if "text" in part else _placeholder(part) for part in parts),
+        }
+
+    note = Note("changed", "messages", "this upstream takes text only; a line of text stands for each medium")
+    return _mapped(body, change, *([note] if media_kinds(body) else []))
+
+
+def media_as_text(adaptation: Adaptation, body: Body) -> Rewritten:
+    """Replace media that the model cannot read by a line of text that says what is missing."""
+    kinds = frozenset(adaptation.names)
+
+    def change(message: Message) -> Message:
+        parts = _parts(message)
+        if kinds.isdisjoint(part["type"] for part in parts):
+            return message
+        told = [{"type": "text", "text": _placeholder(part)} if part["type"] in kinds else part for part in parts]
+        return {**message, "content": told}
+
+    names = " or ".join(MEDIA_NAMES[kind] for kind in sorted(kinds))
+    note = Note("changed", "messages", f"this model takes no {names} input; a line of text stands for it")
+    return _mapped(body, change, note)
+
+
+def short_ids(_: Adaptation, body: Body) -> Rewritten:
+    """Send ids of tool calls as nine letters and digits, the same for one id in each request."""
+
+    def change(message: Message) -> Message:
+        if message["role"] == "tool":
+            short = _to_short_id(message["tool_call_id"])
+            return message if short == message["tool_call_id"] else {**message, "tool_call_id": short}
+        calls = message.get("tool_calls") or ()
+        if all(SHORT_ID.fullmatch(call["id"]) for call in calls):
+            return message
+        return {**message, "tool_calls": [{**call, "id": _to_short_id(call["id"])} for call in calls]}
+
+    return _mapped(body, change)
+
+
+def prefill_flag(adaptation: Adaptation, body: Body) -> Rewritten:
+    """Mark a trailing assistant message as one to be continued: `prefix` at Mistral, `partial` at Kimi."""
+    last = body["messages"][-1]
+    if last["role"] != "assistant" or last.get("tool_calls") or adaptation.names[0] in last:
+        return body, ()
+    return _replaced(body, [*body["messages"][:-1], {**last, **dict.fromkeys(adaptation.names, True)}])
+
+
+def media_kinds(body: Body) -> set[str]:
+    """The types of parts that are not text."""
+    return {part["type"] for message in body["messages"] for part in _parts(message)} & MEDIA_NAMES.keys()
+
+
+def with_instruction(messages: Sequence[Message], text: str) -> list[Message]:
+    """The messages, with `text` at the end of the system prompt."""
+    first = messages[0]
+    if first["role"] in INSTRUCTION_ROLES:
+        return [{**first, "content": _joined(first["content"], text)}, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
+
+
+def without(mapping: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """A copy without these keys; the mapping itself if it has none of them."""
+    if names.isdisjoint(mapping):
+        return mapping
+    return {key: value for key, value in mapping.items() if key not in names}
+
+
+def differs(new: Sequence[Any], old: Sequence[Any]) -> bool:
+    """Whether any entry is another object."""
+    return len(new) != len(old) or any(one is not other for one, other in zip(new, old, strict=True))
+
+
+def _instructions_as_user(messages: Sequence[Message], *, keeps_first: bool) -> list[Message]:
     result: list[Message] = []
     waiting: list[Any] = []  # instructions that must not come between a call and its results
     for message in messages:
         role = message["role"]
         if role in INSTRUCTION_ROLES:
-            if not result and not waiting:
+            if keeps_first and not result and not waiting:
                 result.append(message)
-            elif len(result) == 1 and result[0]["role"] in INSTRUCTION_ROLES and not waiting:
+            elif keeps_first and len(result) == 1 and result[0]["role"] in INSTRUCTION_ROLES and not waiting:
                 result[0] = {**result[0], "content": _joined(result[0]["content"], message["content"])}
             elif message["content"]:
                 waiting.append(_marked(message["content"]))
@@ -93,14 +270,40 @@ def _as_parts(content: Any) -> list[Any]:
     return list(content)
 
 
-def _without(mapping: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    if names.isdisjoint(mapping):
-        return mapping
-    return {key: value for key, value in mapping.items() if key not in names}
+def _parts(message: Message) -> list[Any]:
+    content = message.get("content")
+    return content if isinstance(content, list) else []
+
+
+def _placeholder(part: dict[str, Any]) -> str:
+    name = MEDIA_NAMES.get(part["type"], "content")
+    title = (part.get("file") or {}).get("filename")
+    return (
+        f"[{name} {title!r} omitted: this model cannot read it]"
+        if title
+        else f"[{name} omitted: this model cannot read it]"
+    )
+
+
+def _without_nested(message: Message, names: frozenset[str]) -> Message:
+    kept = without(message, names)
+    for key in ("content", "tool_calls"):
+        entries = kept.get(key)
+        if isinstance(entries, list):
+            smaller = [without(entry, names) for entry in entries]
+            kept = {**kept, key: smaller} if differs(smaller, entries) else kept
+    return kept
+
+
+def _to_short_id(call_id: str) -> str:
+    if SHORT_ID.fullmatch(call_id):
+        return call_id
+    return hashlib.sha256(call_id.encode()).hexdigest()[:SHORT_ID_LENGTH]
+
+
+def _mapped(body: Body, change: Callable[[Message], Message], *notes: Note) -> Rewritten:
+    return _replaced(body, [change(message) for message in body["messages"]], *notes)
 
 
 def _replaced(body: Body, messages: list[Message], *notes: Note) -> Rewritten:
-    old = body["messages"]
-    if len(messages) == len(old) and all(new is message for new, message in zip(messages, old, strict=True)):
-        return body, ()
-    return {**body, "messages": messages}, notes
+    return ({**body, "messages": messages}, notes) if differs(messages, body["messages"]) else (body, ())

@@ -1,77 +1,85 @@
-"""What an upstream's refusal asks for: a table of wordings, read in order, each with the adaptation that answers it.
+"""What an upstream's refusal asks for: the first adaptation in order of likelihood that changes the request.
 
-A rule counts only if its adaptation changes the request. So none is tried twice, and a general rule may follow a
-special one.
+The words are looked for wherever they stand in the refusal, since servers and proxies wrap them differently. As an
+adaptation counts only if it changes the request, none is tried twice, and a general rule may follow a special one.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 from gateway.dialects.chat.request.convert import Conversion
 from gateway.dialects.chat.request.fallbacks.apply import apply
-from gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded, UpstreamError
+from gateway.dialects.chat.request.fallbacks.message_rules import CONTENT_RULES, REASONING_BACK_RULES, ROLE_RULES
+from gateway.dialects.chat.request.fallbacks.messages import Body
+from gateway.dialects.chat.request.fallbacks.named import pointed_fields, worded_fields
+from gateway.dialects.chat.request.fallbacks.parameter_rules import (
+    FORMAT_RULES,
+    LENGTH_RULES,
+    REASONING_RULES,
+    STOP_RULES,
+    TOOL_RULES,
+)
+from gateway.dialects.chat.request.fallbacks.rule import Rule
+from gateway.dialects.chat.request.fallbacks.schema_rules import SCHEMA_RULES, WHOLE_SCHEMA_RULES
+from gateway.errors import (
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    RequestTooLarge,
+    UpstreamError,
+    UpstreamWords,
+)
 from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.target import Target
 
 # Errors that may be about the request. OpenRouter's router says 404 and 503 too.
-REFUSALS = (InvalidRequest, NotFound, Overloaded)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`words` of a refusal, and what they ask for."""
-
-    words: re.Pattern[str]
-    adaptation: Adaptation
-
-
-def _rule(words: str, adaptation: Adaptation) -> Rule:
-    return Rule(re.compile(words, re.IGNORECASE | re.DOTALL), adaptation)
-
-
-RULES = (
-    _rule(
-        # Qwen's template in vLLM, SGLang and llama.cpp; Mistral's API; any template that raises (transformers' Jinja).
-        r"system (?:message|prompt|role)s?\b.{0,40}?(?:must|should|may|only|has to|need).{0,40}?(?:begin|start|first)"
-        r"|(?:multiple|more than one|only one|several) system (?:message|prompt)|unexpected role '?system"
-        r"|jinja exception|raise_exception|templateerror|template error|chat template",
-        Adaptation("system_as_user"),
-    ),
-    _rule(
-        r"signature|thinking block|reasoning_details|encrypted_content",
-        Adaptation("drop_reasoning", lasting=False),
-    ),
-    _rule(
-        # A schema that the model cannot be held to. OpenRouter's router says which filter left no endpoint, not why,
-        # and of strict schemas also that a guardrail left none (its ai-sdk-provider, issue 483, 2026-04); then servers
-        # that take no `strict`, or the same for all tools only; then what compiles schemas at OpenAI and Anthropic.
-        r"no endpoints (?:found (?:that|matching)|available)|endpoints out of \d+ requested"
-        r"|\bstrict\b|invalid schema for|compiled grammar",
-        Adaptation("not_strict"),
-    ),
-)
+REFUSALS = (InvalidRequest, NotFound, Overloaded, RequestTooLarge)
 # The whole answer of servers that do not say what went wrong (transformers serve 5.19, 2026-11).
 OPAQUE = re.compile(r"\s*(?:internal server error\.?)?\s*", re.IGNORECASE)
+
+SPECIAL_RULES = (
+    *REASONING_BACK_RULES,
+    *REASONING_RULES,
+    *ROLE_RULES,
+    *LENGTH_RULES,
+    *STOP_RULES,
+    *CONTENT_RULES,
+    *TOOL_RULES,
+)
+GENERAL_RULES = (*SCHEMA_RULES, *FORMAT_RULES, *WHOLE_SCHEMA_RULES)
 
 
 def to_adaptation(error: GatewayError, conversion: Conversion, target: Target) -> Adaptation | None:
     """What to send differently after this error; None where nothing in the request can be what was refused."""
-    for adaptation in _asked_for(error):
+    for adaptation in _asked_for(error, cast(Body, conversion.body)):
         if adaptation.kind == "not_strict" and not target.strict_fallback:
             continue
         body, _ = apply(adaptation, conversion.body)
-        if body is not cast(object, conversion.body):
+        if body is not cast(Any, conversion.body):
             return adaptation
     return None
 
 
-def _asked_for(error: GatewayError) -> Iterator[Adaptation]:
+def _asked_for(error: GatewayError, body: Body) -> Iterator[Adaptation]:
+    """In order of likelihood. Not all of them concern the request."""
     said = error.said
     if said is None:
         return
     if isinstance(error, REFUSALS):
-        yield from (rule.adaptation for rule in RULES if rule.words.search(said.text))
+        yield from _read(SPECIAL_RULES, said, body)
+        pointed = pointed_fields(said, body)
+        if pointed is not None:
+            yield pointed
+        yield from _read(GENERAL_RULES, said, body)
+        yield from worded_fields(said, body)
     elif isinstance(error, UpstreamError) and said.status == 500 and OPAQUE.fullmatch(said.text):
         yield Adaptation("system_as_user")
+
+
+def _read(rules: Iterable[Rule], said: UpstreamWords, body: Body) -> Iterator[Adaptation]:
+    for rule in rules:
+        adaptation = rule.read(said, body)
+        if adaptation is not None:
+            yield adaptation

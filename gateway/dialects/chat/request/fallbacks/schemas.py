@@ -1,22 +1,116 @@
-"""Rewrites of the JSON schemas in a chat request, for upstreams that cannot hold the model to them.
+"""Rewrites of the JSON schemas in a chat request, for upstreams that compile only a part of the language.
 
-Schemas stay in the request whatever happens, since they describe what is wanted.
+A schema that is loosened still describes what is wanted, since descriptions and the structure stay. Schemas are copied
+where they change. Keys of `properties` and other maps of schemas are names, never keywords.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten
+from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten, differs, without
 from gateway.messages.notes import Note
 from gateway.upstream.adaptation import Adaptation
 
+SCHEMA_MAPS = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})
+SCHEMA_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+SINGLE_SCHEMAS = frozenset(
+    {
+        "additionalProperties",
+        "contains",
+        "else",
+        "if",
+        "items",
+        "not",
+        "propertyNames",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    }
+)
+# Where a boolean is a setting that every server knows, not a schema.
+BOOLEAN_KEYWORDS = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedProperties"})
+TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+# What is left of a schema when nothing else helps; each server that takes schemas knows these.
+BARE_KEYWORDS = frozenset({"description", "enum", "items", "properties", "required", "type"})
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def schema_words(adaptation: Adaptation, body: Body) -> Rewritten:
+    """Leave out keywords that the upstream does not know."""
+    names = frozenset(adaptation.names)
+    reason = f"this upstream refuses {', '.join(adaptation.names)} in a schema"
+    return _rewritten(body, lambda schema: without(schema, names), reason)
+
+
+def schema_formats(adaptation: Adaptation, body: Body) -> Rewritten:
+    """Leave out these values of `format`; all of them, and `pattern`, when no value is named."""
+    named = frozenset(adaptation.names)
+
+    def change(schema: dict[str, Any]) -> dict[str, Any]:
+        if not named:
+            return without(schema, frozenset({"format", "pattern"}))
+        return without(schema, frozenset({"format"})) if schema.get("format") in named else schema
+
+    return _rewritten(body, change, "this upstream cannot hold the model to a format or pattern of a schema")
+
+
+def plain_schemas(_: Adaptation, body: Body) -> Rewritten:
+    """Open the places that only some compilers take: boolean schemas, references that lead nowhere, unknown types."""
+
+    def change_all(root: Any) -> Any:
+        return rewrite_schema(root, lambda schema: _plain(schema, root))
+
+    return _rewritten_whole(body, change_all, "this upstream refuses boolean schemas, open references or unknown types")
+
+
+def single_types(_: Adaptation, body: Body) -> Rewritten:
+    """Send one type where a schema lists several (Gemini takes no list)."""
+
+    def change(schema: dict[str, Any]) -> dict[str, Any]:
+        types = schema.get("type")
+        if not isinstance(types, list):
+            return schema
+        chosen = next((name for name in types if name != "null"), "string")
+        return {**schema, "type": chosen, **({"nullable": True} if "null" in types else {})}
+
+    return _rewritten(body, change, "this upstream takes one type for each place of a schema")
+
+
+def typed_schemas(_: Adaptation, body: Body) -> Rewritten:
+    """Spell out what a schema may leave out: `properties` of objects, `items` of arrays, which OpenAI insists on."""
+    return _rewritten(body, completed, "")
+
+
+def completed(schema: dict[str, Any]) -> dict[str, Any]:
+    kind = schema.get("type")
+    if kind == "object" and "properties" not in schema:
+        return {**schema, "properties": {}}
+    if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in schema:
+        return schema if "prefixItems" in schema else {**schema, "items": {}}
+    return schema
+
+
+def bare_schemas(_: Adaptation, body: Body) -> Rewritten:
+    """Reduce schemas to types, properties and enumerations, where the upstream does not say what it refuses."""
+
+    def change(schema: dict[str, Any]) -> dict[str, Any]:
+        return (
+            {key: value for key, value in schema.items() if key in BARE_KEYWORDS}
+            if schema.keys() - BARE_KEYWORDS
+            else schema
+        )
+
+    return _rewritten(body, change, "this upstream refuses the schema; only its types and properties are sent")
+
 
 def not_strict(_: Adaptation, body: Body) -> Rewritten:
-    """Keep the schemas, and give up that the model is held to them. Tools lose the word: some servers refuse it."""
+    """Keep the schemas, and give up that the model is held to them. Some servers do not even know `strict` on tools."""
     changes: dict[str, Any] = {}
     notes: list[Note] = []
     tools: list[Any] = list(body.get("tools") or ())
-    if any(_function(tool).get("strict") for tool in tools):
-        changes["tools"] = [_loosened(tool) if "strict" in _function(tool) else tool for tool in tools]
+    if any((tool.get("function") or {}).get("strict") for tool in tools):
+        changes["tools"] = [_loosened(tool) for tool in tools]
         reason = "the upstream could not hold the model to the schemas of its tools"
         notes.append(Note("dropped", "tools.strict", reason))
     wanted: Any = body.get("response_format") or {}
@@ -28,10 +122,109 @@ def not_strict(_: Adaptation, body: Body) -> Rewritten:
     return ({**body, **changes}, tuple(notes)) if changes else (body, ())
 
 
-def _function(tool: Any) -> dict[str, Any]:
-    return tool.get("function") or {}
+def rewrite_schema(schema: Any, change: Change) -> Any:
+    """The schema with `change` applied to each of its object schemas, inner ones first; itself if nothing changed."""
+    if not isinstance(schema, dict):
+        return schema
+    inner: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in SCHEMA_MAPS and isinstance(value, dict):
+            new: Any = _each(value, change)
+        elif isinstance(value, list) and (key in SCHEMA_LISTS or key == "items"):
+            new = [rewrite_schema(part, change) for part in value]
+            new = new if differs(new, value) else value
+        elif key in SINGLE_SCHEMAS:
+            new = rewrite_schema(value, change)
+        else:
+            continue
+        if new is not value:
+            inner[key] = new
+    return change({**schema, **inner} if inner else schema)
+
+
+def schema_keywords(body: Body) -> set[str]:
+    """The keywords that the body's schemas use."""
+    used: set[str] = set()
+
+    def collect(schema: dict[str, Any]) -> dict[str, Any]:
+        used.update(schema)
+        return schema
+
+    for schema in _schemas(body):
+        rewrite_schema(schema, collect)
+    return used
+
+
+def _each(schemas: dict[str, Any], change: Change) -> dict[str, Any]:
+    changed = {name: rewrite_schema(schema, change) for name, schema in schemas.items()}
+    return changed if any(changed[name] is not schemas[name] for name in schemas) else schemas
+
+
+def _plain(schema: dict[str, Any], root: Any) -> dict[str, Any]:
+    opened: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in SINGLE_SCHEMAS - BOOLEAN_KEYWORDS and isinstance(value, bool):
+            opened[key] = {}
+        elif key in SCHEMA_MAPS and isinstance(value, dict) and any(isinstance(part, bool) for part in value.values()):
+            opened[key] = {name: {} if isinstance(part, bool) else part for name, part in value.items()}
+        elif key in SCHEMA_LISTS and isinstance(value, list) and any(isinstance(part, bool) for part in value):
+            opened[key] = [{} if isinstance(part, bool) else part for part in value]
+    plain = {**schema, **opened} if opened else schema
+    if "$ref" in plain and not _resolves(plain["$ref"], root):
+        plain = without(plain, frozenset({"$ref"}))
+    if isinstance(plain.get("type"), str) and plain["type"] not in TYPES:
+        plain = without(plain, frozenset({"type"}))
+    return plain
+
+
+def _resolves(reference: Any, root: Any) -> bool:
+    """Whether a reference leads to a part of the same schema. One to the whole is refused where this is asked."""
+    if not isinstance(reference, str) or not reference.startswith("#/"):
+        return False
+    place = root
+    for step in reference[2:].split("/"):
+        if not isinstance(place, dict) or step not in place:
+            return False
+        place = place[step]
+    return True
+
+
+def _schemas(body: Body) -> Iterable[Any]:
+    for tool in body.get("tools") or ():
+        yield (tool.get("function") or {}).get("parameters")
+    yield ((body.get("response_format") or {}).get("json_schema") or {}).get("schema")
+
+
+def _rewritten(body: Body, change: Change, reason: str) -> Rewritten:
+    return _rewritten_whole(body, lambda schema: rewrite_schema(schema, change), reason)
+
+
+def _rewritten_whole(body: Body, change: Callable[[Any], Any], reason: str) -> Rewritten:
+    """`reason` may be empty for changes that lose nothing."""
+    changes: dict[str, Any] = {}
+    notes: list[Note] = []
+    tools = [_with_parameters(tool, change) for tool in body.get("tools") or ()]
+    if differs(tools, body.get("tools") or ()):
+        changes["tools"] = tools
+        notes.append(Note("changed", "tools.input_schema", reason))
+    wanted = body.get("response_format") or {}
+    described = wanted.get("json_schema") or {}
+    schema = change(described.get("schema"))
+    if schema is not described.get("schema"):
+        changes["response_format"] = {**wanted, "json_schema": {**described, "schema": schema}}
+        notes.append(Note("changed", "output_config.format", reason))
+    return ({**body, **changes}, tuple(notes) if reason else ()) if changes else (body, ())
+
+
+def _with_parameters(tool: Any, change: Callable[[Any], Any]) -> Any:
+    function = tool.get("function") or {}
+    schema = function.get("parameters")
+    changed = change(schema)
+    return tool if changed is schema else {**tool, "function": {**function, "parameters": changed}}
 
 
 def _loosened(tool: Any) -> Any:
-    function = {name: value for name, value in _function(tool).items() if name != "strict"}
-    return {**tool, "function": function}
+    function = tool.get("function") or {}
+    if "strict" not in function:
+        return tool
+    return {**tool, "function": {name: value for name, value in function.items() if name != "strict"}}

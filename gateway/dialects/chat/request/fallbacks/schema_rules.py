@@ -1,0 +1,71 @@
+"""Wordings of refusals that concern the JSON schemas of tools and of the answer."""
+
+import re
+
+from gateway.dialects.chat.request.fallbacks.messages import Body
+from gateway.dialects.chat.request.fallbacks.rule import rule
+from gateway.dialects.chat.request.fallbacks.schemas import BARE_KEYWORDS, schema_keywords
+from gateway.errors import UpstreamWords
+from gateway.upstream.adaptation import Adaptation
+
+# Keywords that are words of the language too: they count only in quotation marks.
+PROSE = frozenset(
+    {"const", "contains", "default", "else", "examples", "format", "if", "not", "pattern", "then", "title"}
+)
+ABOUT_SCHEMAS = r"schema|grammar|function_?declarations|unknown name|unimplemented keys|keyword"
+
+
+def _named_words(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | None:
+    """Keywords of the request's schemas that the refusal names. Types and properties stay whatever it says."""
+    used = sorted(schema_keywords(body) - BARE_KEYWORDS)
+    named = tuple(word for word in used if _is_named(word, said.text))
+    return Adaptation("schema_words", named) if named else None
+
+
+def _is_named(word: str, text: str) -> bool:
+    quoted = rf"[\"'`/]{re.escape(word)}[\"'`]|\b{re.escape(word)} is not (?:support|permit|allow)"
+    anywhere = rf"(?<![\w$.-]){re.escape(word)}(?![\w$-])"
+    return re.search(quoted if word in PROSE else anywhere, text) is not None
+
+
+def _format(match: re.Match[str], _: UpstreamWords, __: Body) -> Adaptation:
+    return Adaptation("schema_formats", (match["format"] or match["other"],))
+
+
+SCHEMA_RULES = (
+    # OpenAI: "array schema missing items"; Gemini: "items: missing field".
+    rule(
+        r"schema missing (?:items|properties)|items: missing field|missing properties",
+        Adaptation("typed_schemas"),
+    ),
+    # vLLM's xgrammar; OpenAI: "'uri' is not a valid format"; Gemini: "only 'enum' and 'date-time' are supported".
+    rule(r"unknown format:? [\"'`]?(?P<format>[\w-]{1,40})|'(?P<other>[\w-]{1,40})' is not a valid format", _format),
+    rule(r"only 'enum' and 'date-time' are supported|regex parse|regular expression", Adaptation("schema_formats")),
+    # Gemini: a list of types.
+    rule(r"proto field is not repeating", Adaptation("single_types")),
+    # llama.cpp build 11549; vLLM: "Pointer '/$defs/B' does not exist", "Invalid type: foo".
+    rule(
+        r"schema must be an object|only references into the same document|cannot resolve \$ref|unrecognized type"
+        r"|pointer '[^']{1,200}' does not exist|invalid type: [a-z]{1,40}\b(?! ?,)",
+        Adaptation("plain_schemas"),
+    ),
+    rule(ABOUT_SCHEMAS, _named_words),
+)
+
+# After the rules of formats: what remains when no place of a schema is named.
+WHOLE_SCHEMA_RULES = (
+    # A schema that the model cannot be held to. OpenRouter's router says which filter left no endpoint, not why, and of
+    # strict schemas also that a guardrail left none (its ai-sdk-provider, issue 483, 2026-04); then servers that take
+    # no `strict`, or the same for all tools only; then what compiles schemas at OpenAI, Anthropic, Azure and in vLLM.
+    rule(
+        r"no endpoints (?:found (?:that|matching)|available)|endpoints out of \d+ requested"
+        r"|\bstrict\b|invalid schema for|compiled grammar|grammar error|invalid grammar",
+        Adaptation("not_strict"),
+    ),
+    # Whatever it is that a compiler of schemas refuses without a name.
+    rule(
+        r"invalid (?:json )?schema|json schema (?:error|is|not)|schema.{0,40}?(?:invalid|unsupported|not supported)"
+        r"|flavored json schema|function_?declarations\W.{0,80}?parameters",
+        Adaptation("bare_schemas"),
+    ),
+)
