@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, TypeVar, TypeVarTuple
 
 import orjson
@@ -105,6 +106,7 @@ class Exchange:
     calibration: Calibration = field(default_factory=Calibration)
     learned: LearnedAdaptations = field(default_factory=LearnedAdaptations)
     tools: ToolMemory = field(default_factory=lambda: ToolMemory(secrets.token_hex(16)))
+    clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self.stream_timeouts = replace(self.timeouts, total=None)
@@ -153,29 +155,34 @@ class Exchange:
             sink.write(events.error_event(error, plan.reply.request_id))
 
     async def _attempt(
-        self, plan: Plan, once: Callable[[Plan, *Into], Coroutine[Any, Any, Result]], *into: *Into
+        self, plan: Plan, once: Callable[[Plan, float, *Into], Coroutine[Any, Any, Result]], *into: *Into
     ) -> Result:
-        """Call `once` until it succeeds, fails for good, or has shown content to the client."""
-        clock = time.monotonic
-        deadline = None if self.timeouts.total is None else clock() + self.timeouts.total
+        """Call `once` until it succeeds, fails for good, or has shown content to the client.
+
+        The first attempt has the configured times, each further one what is left of the total.
+        """
+        clock = self.clock
+        ends_at = inf if self.timeouts.total is None else clock() + self.timeouts.total
         record = plan.record
+        remaining = inf
         while True:
             record.attempts += 1
             try:
-                return await once(plan, *into)
+                return await once(plan, remaining, *into)
             except GatewayError as error:
-                if record.first_content_seconds is not None:
+                remaining = ends_at - clock()
+                if record.first_content_seconds is not None or remaining <= 0:
                     raise
                 if heal(plan, error):
                     continue
-                remaining = None if deadline is None else deadline - clock()
                 delay = self.retry.delay(error, record.attempts, random.random(), remaining)  # noqa: S311 - spreads retries
                 if delay is None:
                     raise
             await asyncio.sleep(delay)
+            remaining -= delay
 
-    async def _answer_once(self, plan: Plan) -> Answered:
-        answer = await self._open(plan, self.timeouts)
+    async def _answer_once(self, plan: Plan, remaining: float) -> Answered:
+        answer = await self._open(plan, self.timeouts.within(remaining))
         answered = to_message(_parsed(await answer.read(MAX_ANSWER_BYTES)), plan.reply)
         if plan.prewarms:
             answered.message.update(EMPTY_ANSWER)
@@ -183,8 +190,9 @@ class Exchange:
         note_losses(plan.record, answered.notes)
         return answered
 
-    async def _stream_once(self, plan: Plan, sink: Sink) -> None:
-        answer = await self._open(plan, self.stream_timeouts)
+    async def _stream_once(self, plan: Plan, remaining: float, sink: Sink) -> None:
+        ends_at = self.clock() + remaining
+        answer = await self._open(plan, self.stream_timeouts.within(remaining))
         content_type = answer.headers.get("content-type", "")
         if "json" in content_type:
             await self._stream_whole(plan, answer, sink)
@@ -192,12 +200,13 @@ class Exchange:
         if "html" in content_type:
             answer.abort()
             raise UpstreamError("The upstream answered with a web page instead of a stream.")
-        await self._relay(plan, answer, sink)
+        await self._relay(plan, answer, sink, ends_at)
 
-    async def _relay(self, plan: Plan, answer: Answer, sink: Sink) -> None:
-        begun = time.monotonic()
+    async def _relay(self, plan: Plan, answer: Answer, sink: Sink, ends_at: float) -> None:
+        """`ends_at`: when content must have come, by `clock`."""
+        begun = self.clock()
         stream = MessageStream(plan.reply, opened=sink.committed)
-        relay = Relay(answer, stream, sink, self.pace, time.monotonic, plan.forget_prompt)
+        relay = Relay(answer, stream, sink, self.pace.within(ends_at - begun), self.clock, plan.forget_prompt)
         self.pulse.join(relay)
         try:
             await relay.run()

@@ -7,7 +7,8 @@ socket is not read, so memory per stream is bounded whichever side is slow.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.errors import GatewayError, RequestTimedOut, UpstreamTimedOut
@@ -24,6 +25,10 @@ class Pace:
     ping_after: float = 10.0
     first_content: float = 120.0
     stalled_client: float = 60.0
+
+    def within(self, seconds: float) -> Self:
+        """The pace of an attempt whose first content must come within this time."""
+        return self if seconds >= self.first_content else replace(self, first_content=seconds)
 
 
 class Relay:

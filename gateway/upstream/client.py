@@ -6,8 +6,12 @@ that callback runs inside the socket's read callback, so that a streamed delta c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Final, Protocol, Self
+
+# Asking again changes nothing at the upstream (RFC 9110, section 9.2.1).
+SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,15 @@ class Timeouts:
     first_byte: float | None = 120.0
     idle: float | None = 60.0
     total: float | None = 600.0
+
+    def within(self, seconds: float) -> Self:
+        """The times of an attempt that may take this long: a stream until its header, any other until its end."""
+        if seconds == inf:
+            return self
+        seconds = round(seconds, 2)  # stands in messages
+        first_byte = seconds if self.first_byte is None else min(self.first_byte, seconds)
+        total = None if self.total is None else min(self.total, seconds)
+        return replace(self, connect=min(self.connect, seconds), first_byte=first_byte, total=total)
 
 
 @dataclass(slots=True)
@@ -70,7 +83,8 @@ class UpstreamClient(Protocol):
 
         Raises UpstreamUnreachable (no connection, or broken before any answer byte on a fresh one), UpstreamTimedOut
         (connect, first byte), Overloaded (no free connection within the limit), UpstreamError (not HTTP).
-        A reused connection that turns out to be closed before the first answer byte is retried once on a fresh one.
+        A call is sent again, once, only where that cannot repeat work: a reused connection turned out to be closed
+        before anything was written to it, or the method is one of SAFE_METHODS. Any other repetition is the caller's.
         """
 
     async def close(self) -> None: ...

@@ -34,7 +34,8 @@ class Keeper(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """A socket. `used` says whether it carried an answer before, so that the upstream may have closed it meanwhile."""
+    """A socket. `used`: it carried an answer before, so the upstream may have closed it meanwhile. `written`: some of
+    the request on it has left this process, so the upstream may have read it."""
 
     __slots__ = (
         "_answer",
@@ -47,11 +48,13 @@ class Connection(asyncio.Protocol):
         "paused",
         "used",
         "watchdog",
+        "written",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, keeper: Keeper, max_idle: float) -> None:
         self.loop = loop
         self.used = False
+        self.written = False
         self.watchdog = Watchdog(loop, self._expired)
         self._keeper = keeper
         self._max_idle = max_idle
@@ -70,6 +73,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         assert self._answer is None
         self._answer = answer
+        self.written = False
         self._posted = (head + body,) if len(body) <= ONE_WRITE_LIMIT else (head, body)
         self._keeper.post(self)
 
@@ -77,6 +81,7 @@ class Connection(asyncio.Protocol):
         """Write the request, unless it was given up meanwhile."""
         pieces, self._posted = self._posted, ()
         if not self.closed:
+            self.written = True
             for piece in pieces:
                 self._transport.write(piece)  # type: ignore[union-attr]  # not closed
 

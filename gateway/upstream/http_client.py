@@ -13,7 +13,7 @@ from math import inf
 
 from gateway.errors import Unavailable, UpstreamUnreachable
 from gateway.upstream.answer import SocketAnswer
-from gateway.upstream.client import Answer, Call
+from gateway.upstream.client import SAFE_METHODS, Answer, Call
 from gateway.upstream.connection import Connection
 from gateway.upstream.dialer import Dialer
 from gateway.upstream.http1 import MAX_HEADER_BYTES, AnswerParser, Origin, encode_head, to_target
@@ -53,8 +53,10 @@ class Transport:
         if connection.used:
             try:
                 return await self._ask(connection, call, head, ends_at)
-            except UpstreamUnreachable:  # closed while it lay idle: nothing has been answered, so once more
-                connection = await pool.lease(call.timeouts.connect, ends_at, fresh=True)
+            except UpstreamUnreachable:  # closed while it lay idle
+                if connection.written and call.method not in SAFE_METHODS:
+                    raise  # the upstream may have read it, so the caller decides and counts
+            connection = await pool.lease(call.timeouts.connect, ends_at, fresh=True)
         return await self._ask(connection, call, head, ends_at)
 
     async def close(self) -> None:

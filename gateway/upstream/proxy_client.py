@@ -20,7 +20,7 @@ from yarl import URL
 
 from gateway.errors import GatewayError, Overloaded, Unavailable, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.process import descriptors
-from gateway.upstream.client import Answer, Call, Timeouts
+from gateway.upstream.client import SAFE_METHODS, Answer, Call, Timeouts
 from gateway.upstream.http1 import (
     CLOSED_EARLY,
     MAX_HEADER_BYTES,
@@ -150,7 +150,7 @@ class AiohttpClient:
         try:
             return await self._send(call, progress, fresh=False)
         except UpstreamUnreachable:
-            if not progress.reused:
+            if not progress.reused or (progress.sent and call.method not in SAFE_METHODS):
                 raise
         progress.begin()
         return await self._send(call, progress, fresh=True)

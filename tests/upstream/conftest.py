@@ -13,7 +13,7 @@ from gateway.upstream.http_client import Transport
 from gateway.upstream.proxy_client import AiohttpClient
 from tests.upstream.raw_upstream import RawUpstream, Script
 
-ON_BOTH_LOOPS = {"test_client_contract.py", "test_client_endings.py", "test_transport.py"}
+ON_BOTH_LOOPS = {"test_client_contract.py", "test_client_endings.py", "test_http_client.py"}
 
 MakeClient = Callable[..., UpstreamClient]
 Play = Callable[..., Awaitable[RawUpstream]]

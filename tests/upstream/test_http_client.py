@@ -151,10 +151,14 @@ async def test_after_a_stale_connection_at_the_limit_another_used_one_is_no_subs
         await peer.send(OK)
         await peer.request()  # and closes: every connection is stale after its first answer
 
+    async def get() -> bytes:
+        answer = await transport.open(Call("GET", upstream.url, timeouts=AMPLE))
+        return await answer.read(10)
+
     transport = Transport(max_connections=1)
     upstream = await play(script)
-    await fetch(transport, upstream.url)
-    assert await asyncio.gather(*(fetch(transport, upstream.url) for _ in range(2))) == [b"ok"] * 2
+    await get()
+    assert await asyncio.gather(*(get() for _ in range(2))) == [b"ok"] * 2
     await transport.close()
 
 
@@ -578,6 +582,21 @@ async def test_a_watchdog_wakes_at_its_deadline_wherever_that_moved() -> None:
     watchdog.stop()
     loop.advance(200)
     assert woken == [start + 17]
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+async def test_only_a_request_that_was_flushed_counts_as_written(flushed: bool) -> None:
+    line = Line()
+    line.keeper.posts = True
+    opening = asyncio.create_task(line.call().opened())
+    await asyncio.sleep(0)
+    if flushed:
+        line.connection.flush()
+    line.connection.connection_lost(None)
+    line.connection.flush()
+    with pytest.raises(UpstreamUnreachable):
+        await opening
+    assert line.connection.written is flushed
 
 
 async def test_a_request_that_is_given_up_before_it_is_flushed_is_not_written() -> None:
