@@ -19,6 +19,7 @@ from gateway.settings import load_settings
 from tests.servers.client import TIMEOUT, Client
 from tests.servers.expectation import Case, Conversation
 from tests.servers.expected_failures import EXPECTED_FAILURES
+from tests.servers.launch import MODEL
 from tests.servers.registry import SERVERS
 from tests.servers.report import CHOICE
 from tests.servers.running import Running, running
@@ -67,7 +68,9 @@ def servers() -> Iterator[Servers]:
 
 def settings_before(server: Running, **changes: Any) -> dict[str, Any]:
     """Return the settings of a gateway before the server."""
-    fixed = {"port": 0, "admin_port": 0, "keys": f"tests:{KEY}", "secret": "t:secret"}
+    fixed: dict[str, Any] = {"port": 0, "admin_port": 0, "keys": f"tests:{KEY}", "secret": "t:secret"}
+    if server.model != MODEL:
+        fixed["aliases"] = f"{MODEL}={server.model}"
     return {**fixed, "upstream_url": server.api, "upstream_api_key": server.key, **changes}
 
 
@@ -80,7 +83,7 @@ async def front_end(server: Running, **changes: Any) -> AsyncIterator[Client]:
         addresses = await stack.enter_async_context(running_gateway(settings))
         headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
         session = await stack.enter_async_context(aiohttp.ClientSession(headers=headers, timeout=TIMEOUT))
-        yield Client(session, "http://{}:{}".format(*addresses.client), server.model)
+        yield Client(session, "http://{}:{}".format(*addresses.client), MODEL)
 
 
 def for_servers(table: Sequence[Case | Conversation]) -> list[Any]:
