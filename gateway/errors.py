@@ -13,7 +13,8 @@ GatewayError
 ├── RequestTooLarge       413
 ├── RateLimited           429
 ├── InternalError         500  ours
-│   └── CredentialsRefused     the upstream refused the operator's own key
+│   ├── CredentialsRefused     the upstream refused the operator's own key
+│   └── Misconfigured          the operator's settings cannot be sent to the upstream
 ├── UpstreamError         502  the upstream's: broken or unintelligible answer
 │   └── UpstreamUnreachable    no connection could be made, or it broke before any answer
 ├── Unavailable           503  this process is draining, or a part it needs is off
@@ -132,6 +133,10 @@ class InternalError(GatewayError):
 
 
 class CredentialsRefused(InternalError):
+    pass
+
+
+class Misconfigured(InternalError):
     pass
 
 

@@ -24,6 +24,7 @@ TABLE: dict[type[GatewayError], tuple[int, str, bool, type[anthropic.APIStatusEr
     errors.RateLimited: (429, "rate_limit_error", True, anthropic.RateLimitError),
     errors.InternalError: (500, "api_error", False, anthropic.InternalServerError),
     errors.CredentialsRefused: (500, "api_error", False, anthropic.InternalServerError),
+    errors.Misconfigured: (500, "api_error", False, anthropic.InternalServerError),
     errors.UpstreamError: (502, "api_error", True, anthropic.InternalServerError),
     errors.UpstreamUnreachable: (502, "api_error", True, anthropic.InternalServerError),
     errors.Unavailable: (503, "api_error", False, anthropic.InternalServerError),

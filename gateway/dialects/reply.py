@@ -16,6 +16,7 @@ class Reply:
     `shows_images`: the client asked for images. `is_seeded`: it sent a seed, and wants to know what answered it.
     `think_tags`: the upstream may leave `<think>` in the text.
     `context_length`: the tokens that the model reads at most, where they are known.
+    `max_tokens`: the tokens that the upstream was asked to write at most.
     `applied_edits`: what the gateway did for the request's `context_management`; None when it asked for nothing.
     """
 
@@ -35,6 +36,7 @@ class Reply:
     sent_stop_sequences: tuple[str, ...] = ()
     think_tags: bool = False
     context_length: int | None = None
+    max_tokens: int | None = None
     applied_edits: tuple[dict[str, Any], ...] | None = None
 
 

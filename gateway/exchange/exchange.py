@@ -276,6 +276,7 @@ def to_reply(
         **to_stops(conversion),
         think_tags=not route.target.openrouter,
         context_length=route.target.context_length,
+        max_tokens=conversion.body.get(route.target.max_tokens_field),
         applied_edits=conversion.applied_edits if request.get("context_management") else None,
     )
 

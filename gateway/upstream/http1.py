@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from gateway.errors import InternalError, InvalidRequest, UpstreamError
+from gateway.errors import InternalError, Misconfigured, UpstreamError
 from gateway.upstream.client import Call
 
 MAX_HEADER_BYTES: Final = 64 * 1024
@@ -57,16 +57,16 @@ class Target(NamedTuple):
 
 @lru_cache(maxsize=256)
 def to_target(url: str) -> Target:
-    """Raises InternalError when `url`, which comes from the operator's settings, is no absolute http or https URL."""
+    """Raises Misconfigured if `url`, which comes from the operator's settings, is no absolute http or https URL."""
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS[parts.scheme]
     except (KeyError, ValueError):
-        raise InternalError("an upstream's URL is not an absolute http or https URL") from None
+        raise Misconfigured("an upstream's URL is not an absolute http or https URL") from None
     host = parts.hostname or ""
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not _HOST.fullmatch(host) or not _PATH.fullmatch(path) or "@" in parts.netloc or parts.fragment:
-        raise InternalError("an upstream's URL has no host, credentials, a fragment, or characters to be escaped")
+        raise Misconfigured("an upstream's URL has no host, credentials, a fragment, or characters to be escaped")
     authority = f"[{host}]" if ":" in host else host
     if port != _DEFAULT_PORTS[parts.scheme]:
         authority += f":{port}"
@@ -74,14 +74,17 @@ def to_target(url: str) -> Target:
 
 
 def check_headers(headers: Sequence[tuple[str, str]]) -> None:
-    """Raises InvalidRequest for what HTTP does not allow (line breaks above all), InternalError for OWN_HEADERS."""
+    """Raises Misconfigured for what HTTP does not allow (line breaks above all), InternalError for OWN_HEADERS.
+
+    Headers come from the operator's settings: a client cannot send others, so it is never told that its request is bad.
+    """
     for name, value in headers:
         if not _TOKEN.fullmatch(name):
-            raise InvalidRequest("a request header's name contains characters that HTTP does not allow")
+            raise Misconfigured("a request header's name contains characters that HTTP does not allow")
         if name.lower() in OWN_HEADERS:
             raise InternalError(f"the header {name.lower()!r} is set by the upstream client itself")
         if _UNSAFE_IN_VALUE.search(value):
-            raise InvalidRequest(f"the request header {name!r} has a value with characters that HTTP does not allow")
+            raise Misconfigured(f"the request header {name!r} has a value with characters that HTTP does not allow")
 
 
 def encode_head(call: Call) -> bytes:

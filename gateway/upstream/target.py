@@ -33,7 +33,9 @@ class Target:
 
     `flavor`: "openrouter" allows OpenRouter's extensions, "openai" sends strict chat completions.
     `reasoning_field`: where earlier reasoning is replayed on assistant messages; None when it cannot be.
-    `stop_limit`: stop sequences the upstream takes; what goes beyond is matched by the gateway.
+    `stop_limit`: stop sequences the upstream takes; what goes beyond is matched by the gateway. 0 unless the upstream
+    names the sequence it found, and finds it in text only: vLLM 0.32 also looks in thinking and in calls, where it then
+    loses letters of a stream; llama.cpp and LiteLLM do not name it; LiteLLM cuts the list; transformers leaves it in.
     `prefill`: the model continues a trailing assistant message.
     `context_length`, `max_output`: tokens it reads and writes at most; None where nobody has told.
     `unsupported`: parameters that it does not take, and that can be left out.
@@ -125,7 +127,7 @@ def to_target(model: str, flavor: Flavor) -> Target:
         media_in_tool_results=False,
         reasoning=_effort_support(family, name),
         reasoning_field="reasoning_content" if family == "deepseek" else None,
-        stop_limit=0 if reasoner else 4,
+        stop_limit=0,
         prefill=_continues_prefill(family, name),
     )
 

@@ -7,6 +7,7 @@ from gateway.errors import (
     BillingProblem,
     CredentialsRefused,
     GatewayError,
+    Misconfigured,
     Overloaded,
     RateLimited,
     UpstreamUnreachable,
@@ -25,11 +26,11 @@ class Trouble(Enum):
     PRESSURE = "pressure"  # too many calls now
     FAILURE = "failure"  # it accepted the call, and then broke or fell silent
     UNREACHABLE = "unreachable"
-    ACCOUNT = "account"  # the operator's account at the upstream, not the client's
+    ACCOUNT = "account"  # the operator's account at the upstream, or settings that it cannot be called with
 
 
 def trouble_of(error: GatewayError) -> Trouble:
-    if isinstance(error, BillingProblem | CredentialsRefused):
+    if isinstance(error, BillingProblem | CredentialsRefused | Misconfigured):
         return Trouble.ACCOUNT
     if not error.retryable or error.should_retry is False:
         return Trouble.NONE

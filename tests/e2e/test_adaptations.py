@@ -86,8 +86,8 @@ async def test_stop_sequences_that_the_upstream_does_not_take_are_matched_by_the
     refusal = json_script({"error": "Argument not supported on this model: stop"}, status=400)
     choice = {"finish_reason": "stop", "message": {"content": "one STOP two"}}
     simulator.script(refusal, json_script({"id": "g", "choices": [choice], "usage": USAGE}))
-    async with serving(simulator, upstream_flavor="openai") as live:
-        _, _, body = await ask(live, stop_sequences=["STOP"])
+    async with serving(simulator) as live:
+        _, _, body = await ask(live, messages=TURNS[:1], stop_sequences=["STOP"])
     answer = orjson.loads(body)
     assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "STOP")
     assert answer["content"][0]["text"] == "one "

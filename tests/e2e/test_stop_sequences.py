@@ -56,3 +56,16 @@ async def test_the_upstream_gets_them_otherwise(simulator: Simulator, choice: di
         simulator.script(stream_script(chunk({"content": "One. "}), end, b"data: [DONE]\n\n"))
         assert ending(await streamed(live)) == ("stop_sequence", None, "One. ")
     assert simulator.requests()[0].json["stop"] == ["END", "STOP"]
+
+
+async def test_a_strict_upstream_gets_none_and_a_call_that_holds_one_stays_whole(simulator: Simulator) -> None:
+    """vLLM would look for it in the call's arguments too."""
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "look", "arguments": '{"at": "the END"}'}}
+    async with serving(simulator, upstream_flavor="openai") as live:
+        ended = chunk({}, finish_reason="tool_calls")
+        simulator.script(stream_script(chunk({"tool_calls": [call]}), ended, b"data: [DONE]\n\n"))
+        tools: Any = [{"name": "look", "input_schema": {"type": "object"}}]
+        async with live.client().messages.stream(**ASK, tools=tools) as events:
+            message: Any = await events.get_final_message()
+    assert (message.stop_reason, message.content[0].input) == ("tool_use", {"at": "the END"})
+    assert "stop" not in simulator.requests()[0].json

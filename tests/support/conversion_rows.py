@@ -215,8 +215,8 @@ PARAMETERS = Section(
         row("`n`", "nothing", "only 1 is accepted", "O31"),
         row(
             "`stop_sequences`, `stop`",
-            "`stop`, or nothing where the operator has them matched here",
-            "more than the upstream takes are matched here",
+            "OpenRouter: `stop`, or nothing where the operator has them matched here; strict: nothing",
+            "what is not sent is matched here, and so are more than the upstream takes",
             "O32",
         ),
         row("`response_format`", "the same", "", "O33"),
@@ -379,9 +379,17 @@ STOPS = Section(
         row(
             "`finish_reason`, `native_finish_reason`",
             "`stop_reason`",
-            "calls are `tool_use`, whatever is said",
+            "whole calls are `tool_use`, whatever is said",
             "stop_reason.the_stop_reason_of_a_json_answer",
             "stop_reason.the_stop_reason_of_a_stream",
+        ),
+        row(
+            "a call that the token limit, a stop sequence or nothing told has cut",
+            "`max_tokens` or `stop_sequence`; its last argument is null",
+            "noted; a call that lacks closing brackets only is completed",
+            "golden/arguments_cut_at_length",
+            "cut_calls.wherever_a_call_is_cut_its_last_argument_is_null",
+            "cut_calls.a_call_that_lacks_closing_brackets_only_is_whole",
         ),
         row("any word for a refusal", "`refusal`", "", "stop_reason.every_word_for_a_refusal_from_either_place"),
         row(
@@ -391,10 +399,11 @@ STOPS = Section(
             "stop_sequences.a_text_cut_anywhere",
         ),
         row(
-            "which of several sequences stopped it, told by vLLM and SGLang",
+            "which of several sequences stopped it, where the upstream names it",
             "`stop_sequence`",
-            "else null, unless one was sent or the gateway matched it, which operators may choose",
+            "else null, unless one was sent or the gateway matched it, as it does for strict upstreams",
             "stop_reason.a_sequence_that_the_upstream_names_is_told",
+            "stop_reason.a_call_in_which_the_upstream_found_a_sequence_is_not_to_be_run",
             "stop_reason.an_upstreams_stop_sequence_is_named_only_where_it_must_be_the_one",
         ),
         row(

@@ -154,15 +154,15 @@ def test_which_models_always_think(model: str, mandatory: bool) -> None:
 
 STRICT = [
     # model, style, efforts, field of the limit, stops, field of earlier reasoning
-    ("gpt-4o", "none", (), "max_tokens", 4, None),
-    ("gpt-5-chat", "none", (), "max_tokens", 4, None),
+    ("gpt-4o", "none", (), "max_tokens", 0, None),
+    ("gpt-5-chat", "none", (), "max_tokens", 0, None),
     ("gpt-5-mini", "effort", ("minimal", "low", "medium", "high"), "max_completion_tokens", 0, None),
     ("gpt-5.5", "effort", ("none", "low", "medium", "high", "xhigh"), "max_completion_tokens", 0, None),
     ("o4-mini", "effort", ("low", "medium", "high"), "max_completion_tokens", 0, None),
-    ("gemini-3-flash", "effort", ("none", "minimal", "low", "medium", "high"), "max_tokens", 4, None),
-    ("deepseek-v4", "none", (), "max_tokens", 4, "reasoning_content"),
-    ("qwen-next", "none", (), "max_tokens", 4, None),
-    ("someone/o7-like", "none", (), "max_tokens", 4, None),
+    ("gemini-3-flash", "effort", ("none", "minimal", "low", "medium", "high"), "max_tokens", 0, None),
+    ("deepseek-v4", "none", (), "max_tokens", 0, "reasoning_content"),
+    ("qwen-next", "none", (), "max_tokens", 0, None),
+    ("someone/o7-like", "none", (), "max_tokens", 0, None),
 ]
 
 

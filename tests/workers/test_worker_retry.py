@@ -67,6 +67,7 @@ POSTPONED = {
         Again(90.0, 0),
         Trouble.ACCOUNT,
     ),
+    "nor settings that cannot be sent": (errors.Misconfigured("x"), 0, 0.5, Again(90.0, 0), Trouble.ACCOUNT),
 }
 
 

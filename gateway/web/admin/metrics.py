@@ -21,7 +21,7 @@ async def metrics(request: web.Request) -> web.Response:
 def require_admin(request: web.Request) -> None:
     """Raises PermissionDenied where there is no admin key, Unauthenticated for a wrong one."""
     expected = request.app[ADMIN_KEY]
-    if expected is None:
+    if not expected:  # an empty key would equal the one that nobody sends
         raise PermissionDenied("This needs an admin key, and the gateway has none: set GATEWAY_ADMIN_KEY.")
     given = request.headers.get("x-api-key") or bearer_token(request.headers.get("authorization"))
     if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode()):

@@ -20,7 +20,7 @@ from gateway.dialects.chat.citations import Citation, Sources
 from gateway.dialects.chat.reasoning import continues, merge_entry, to_redacted_data, to_signature
 from gateway.dialects.chat.response.blocks import Block, TextRun, ThinkingRun, ToolCall, WholeBlock, is_bare_signature
 from gateway.dialects.chat.response.images import LEFT_OUT
-from gateway.dialects.chat.response.tool_arguments import closing_suffix, is_object, unwrapped
+from gateway.dialects.chat.response.stop_reason import Finish, may_cut_calls
 from gateway.dialects.chat.response.tool_calls import CallBook
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
@@ -49,11 +49,12 @@ Run = TypeVar("Run", TextRun, ThinkingRun)
 
 
 class Assembly:
-    """Call `add_*` for each piece as it arrives, then `close` once. Raises UpstreamError for data past mending."""
+    """Call `add_*` for each piece as it arrives, then `close` once. Raises UpstreamError if it cannot be repaired."""
 
     __slots__ = (
         "_blank",
         "_calls",
+        "_finish",
         "_made",
         "_open",
         "_reasoning",
@@ -63,14 +64,15 @@ class Assembly:
         "_told",
         "_waiting",
         "_writer",
+        "has_cut_call",
         "has_tools",
         "index",
         "notes",
-        "truncated",
     )
 
-    def __init__(self, reply: Reply, writer: Writer) -> None:
+    def __init__(self, reply: Reply, writer: Writer, finish: Finish) -> None:
         self._reply = reply
+        self._finish = finish  # complete when `close` is called
         self._writer = writer
         self._open: Block | None = None
         self._waiting: list[Block] = []
@@ -83,7 +85,7 @@ class Assembly:
         self._sources: Sources | None = None  # of what the text says, once any are named
         self.index = -1  # of the open block, or of the last one
         self.has_tools = False
-        self.truncated = False  # whether a tool call's arguments were cut off and had to be closed
+        self.has_cut_call = False  # whether a call lacks its end, so that it must not be run
         self.notes: list[Note] = []
 
     @property
@@ -127,7 +129,7 @@ class Assembly:
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
         """A piece of a tool call. Upstreams omit the index, repeat id and name, or use one index for several calls."""
         if self._calls is None:
-            self._calls = CallBook()
+            self._calls = CallBook(self._reply)
         call, is_new = self._calls.find(index, call_id, name)
         if is_new:
             self._line_up(call)
@@ -136,7 +138,7 @@ class Assembly:
         if call.closed or (fragment.lstrip().startswith("{") and call.is_complete):
             call.check_repetition(fragment)
         elif call is self._open:
-            self._pass_fragment(call, fragment)
+            self._show_arguments(call.take(fragment))
             if self._waiting and fragment.rstrip().endswith("}"):
                 self._advance()
         else:
@@ -305,19 +307,10 @@ class Assembly:
             self._writer.start(self.index, {"type": "redacted_thinking", "data": self._seal(run, to_redacted_data)})
 
     def _begin_call(self, call: ToolCall) -> None:
-        if not call.name:
-            raise UpstreamError("The upstream sent a tool call without a name.")
         assert self._calls is not None
         self.has_tools = True
-        call_id = self._calls.to_legal_id(call.id, self._reply.message_id, self.index)
-        name = self._reply.tool_names.get(call.name, call.name)
-        block = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
-        toolset = self._reply.toolsets.get(call.name)
-        if toolset is not None:
-            block["toolset_name"] = toolset
-        self._writer.start(self.index, block)
-        held, call.fragments = call.arguments, []
-        self._pass_fragment(call, held)
+        self._writer.start(self.index, self._calls.to_block(call, self.index))
+        self._show_arguments(call.show())
 
     def _begin_entries(self, run: ThinkingRun, entry: ReasoningEntry) -> str:
         """Put its first entry into a new run; return the text that this shows.
@@ -332,15 +325,6 @@ class Assembly:
                 run.entries[0]["signature"] = entry["signature"]
                 return ""
         return merge_entry(run.entries, entry)
-
-    def _pass_fragment(self, call: ToolCall, fragment: str) -> None:
-        call.fragments.append(fragment)
-        if call.live:
-            if fragment:
-                self._writer.delta(self.index, TOOL_INPUT, fragment)
-        elif call.arguments.lstrip().startswith("{"):
-            call.live = True
-            self._writer.delta(self.index, TOOL_INPUT, call.arguments)
 
     def _grow_thinking(self, run: ThinkingRun, visible: str) -> None:
         run.has_text = run.has_text or visible != ""
@@ -364,8 +348,7 @@ class Assembly:
             self._writer.delta(self.index, SIGNATURE, self._seal(block, to_signature))
             self._told += block.entries
         elif isinstance(block, ToolCall):
-            self._mend(block)
-            block.closed = True
+            self._end_call(block)
         self._writer.stop(self.index)
         self._open = None
 
@@ -375,22 +358,17 @@ class Assembly:
         except orjson.JSONEncodeError:
             raise UpstreamError("The upstream sent reasoning that nests too deeply.") from None
 
-    def _mend(self, call: ToolCall) -> None:
-        """Make the arguments one object, or say that this cannot be done."""
-        arguments = call.arguments
-        if call.live and is_object(arguments):
-            return
-        mended = closing_suffix(arguments) if call.live else unwrapped(arguments)
-        if mended is None:
-            raise UpstreamError(f"The upstream sent arguments for the tool {call.name!r} that are not a JSON object.")
-        is_empty = not arguments.strip()
-        self.truncated = self.truncated or call.live or is_empty
-        if not is_empty:
-            self.notes.append(
-                Note("changed", f"content.{self.index}.input", "the upstream's tool arguments were not valid JSON")
-            )
-        if mended != "{}":
-            self._writer.delta(self.index, TOOL_INPUT, mended)
+    def _end_call(self, call: ToolCall) -> None:
+        ending = call.end(may_be_cut=may_cut_calls(self._finish, self._reply))
+        self.has_cut_call = self.has_cut_call or ending.is_cut
+        if ending.reason:
+            self.notes.append(Note("changed", f"content.{self.index}.input", ending.reason))
+        if ending.text != "{}":
+            self._show_arguments(ending.text)
+
+    def _show_arguments(self, text: str) -> None:
+        if text:
+            self._writer.delta(self.index, TOOL_INPUT, text)
 
 
 def _is_unsigned_part(told: ReasoningEntry, signature: ReasoningEntry) -> bool:

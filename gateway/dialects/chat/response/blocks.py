@@ -6,7 +6,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.dialects.chat.response.tool_arguments import is_object
+from gateway.dialects.chat.response.tool_arguments import Ending, is_object, to_ending
 from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
 
@@ -54,6 +54,26 @@ class ToolCall:
     def is_complete(self) -> bool:
         """Whether the arguments are one whole object, as far as they have come."""
         return self.arguments.rstrip().endswith("}") and is_object(self.arguments)
+
+    def take(self, fragment: str) -> str:
+        """Add a fragment to an open call; return what is to be shown of the arguments."""
+        self.fragments.append(fragment)
+        return fragment if self.live else self.show()
+
+    def show(self) -> str:
+        """All of the arguments so far, once they begin like an object."""
+        self.live = self.arguments.lstrip().startswith("{")
+        return self.arguments if self.live else ""
+
+    def end(self, *, may_be_cut: bool) -> Ending:
+        """Close the call. Raises UpstreamError if its arguments cannot be made one object."""
+        self.closed = True
+        if self.live and is_object(self.arguments):
+            return Ending("")
+        ending = to_ending(self.arguments, is_shown=self.live, may_be_cut=may_be_cut)
+        if ending is None:
+            raise UpstreamError(f"The upstream sent arguments for the tool {self.name!r} that are not a JSON object.")
+        return ending
 
     def is_over_at(self, call_id: str, name: str) -> bool:
         """Whether a piece at this call's index begins another one.

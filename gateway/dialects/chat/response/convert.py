@@ -9,7 +9,15 @@ from gateway.dialects.chat.response.errors import error_in
 from gateway.dialects.chat.response.stop_reason import Finish, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.think_tags import untagged
-from gateway.dialects.chat.response.usage import adds_up, counts_of, estimated_usage, to_cost, to_tier, to_usage
+from gateway.dialects.chat.response.usage import (
+    adds_up,
+    counts_of,
+    estimated_usage,
+    output_of,
+    to_cost,
+    to_tier,
+    to_usage,
+)
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import UpstreamError
 from gateway.messages.fold import BlockCollector
@@ -46,7 +54,7 @@ class Content:
     size: int
     notes: tuple[Note, ...] = ()
     has_tools: bool = False
-    truncated: bool = False
+    has_cut_call: bool = False
 
 
 def to_message(completion: Any, reply: Reply) -> Answered:
@@ -60,13 +68,15 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     if error is not None:
         raise error
     delta = delta_of(choice)
-    content = _plain_content(delta, reply) or _assembled(delta, reply, finish)
     counts = counts_of(completion)
+    finish.spent = output_of(counts)
+    content = _plain_content(delta, reply) or _assembled(delta, reply, finish)
     usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, content.size)
     usage["service_tier"] = to_tier(completion)
     message = empty_message(reply, usage)
     message["content"] = content.blocks
-    message |= to_stop(finish, has_tools=content.has_tools, truncated=content.truncated, reply=reply).fields
+    stop = to_stop(finish, has_tools=content.has_tools, has_cut_call=content.has_cut_call, reply=reply)
+    message |= stop.fields
     message |= to_extension(finish, completion, reply)
     return Answered(message, to_origin(completion, counts), content.notes)
 
@@ -92,12 +102,12 @@ def _plain_content(delta: dict[str, Any], reply: Reply) -> Content | None:
 
 def _assembled(delta: dict[str, Any], reply: Reply, finish: Finish) -> Content:
     collector = BlockCollector()
-    assembly = Assembly(reply, collector)
+    assembly = Assembly(reply, collector, finish)
     target = untagged(guarded(assembly, reply, finish), reply)
     add_pieces(delta, target, finish)
     target.close()
     notes = tuple(assembly.notes)
-    return Content(collector.blocks, collector.output_size, notes, assembly.has_tools, assembly.truncated)
+    return Content(collector.blocks, collector.output_size, notes, assembly.has_tools, assembly.has_cut_call)
 
 
 def to_origin(chunk: dict[str, Any], counts: dict[str, Any] | None) -> Origin:

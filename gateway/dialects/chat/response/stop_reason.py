@@ -1,7 +1,8 @@
 """Why a message ended: from an upstream's finish reasons to Anthropic's stop reasons.
 
-A table, read top down; the first signal that applies decides. A tool call ends in `tool_use` whatever the upstream
-says, since clients act on the stop reason, not on the content.
+A table, read top down; the first signal that applies decides. A call that the model finished ends in `tool_use`
+whatever word the upstream has for it, since clients act on the stop reason, not on the content. One that a token limit
+or a stop sequence may have cut never does: clients would run half of it.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from gateway.errors import GatewayError, UpstreamError
 
 # As many tokens as the longest answers have; each may bring twenty alternatives, all kept until the end of a stream.
 MAX_LOGPROBS = 131_072
+# Where a choice names the stop sequence that ended it: vLLM 0.32, SGLang 0.5, llama.cpp's word for it, Anthropic's.
+MATCH_FIELDS = ("stop_reason", "matched_stop", "stopping_word", "stop_sequence")
 
 
 @dataclass(slots=True, repr=False)
@@ -24,8 +27,9 @@ class Finish:
     refusal: str | None = None
     stop_details: dict[str, Any] | None = None
     matched: str | None = None  # the stop sequence that the gateway itself found
-    stopped_at: str | None = None  # the stop sequence that the upstream says it found: vLLM, SGLang
+    stopped_at: str | None = None  # the stop sequence that the upstream says it found
     logprobs: dict[str, list[Any]] | None = None
+    spent: int = 0  # tokens written, by the upstream's count; known at the end
     said: bool = False  # whether a finish reason has come at all
 
     @property
@@ -39,7 +43,7 @@ class Finish:
         if isinstance(reason, str) and reason:
             self.reason = reason
             self.said = True
-            self.stopped_at = _string(choice.get("stop_reason")) or _string(choice.get("matched_stop"))
+            self.stopped_at = next((word for name in MATCH_FIELDS if (word := _string(choice.get(name)))), None)
         native = choice.get("native_finish_reason")
         if isinstance(native, str) and native:
             self.native = native
@@ -106,32 +110,64 @@ STOP_REASONS: dict[str | None, str] = {
 }
 # Where the reason and the native reason mean two things, the first of these; anything else is `end_turn`.
 PRECEDENCE = ("max_tokens", "stop_sequence", "pause_turn", "compaction")
+# Reasons that end a call too: it may lack its end even where it looks whole, since SGLang completes its arguments.
+ENDS_OF_CALLS = frozenset({"max_tokens", "stop_sequence"})
 BROKEN_CALLS = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
 
 
-def to_stop(finish: Finish, *, has_tools: bool, truncated: bool, reply: Reply) -> Stop:
+def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply) -> Stop:
     """The stop reason by the table; `refusal` carries details where the upstream gives any.
 
-    A tool call whose arguments were cut off at the token limit ends in `max_tokens`: nobody should act on half a call.
     A finish of `tool_calls` without any call is an `end_turn`: clients wait for ever on `tool_use` without a block.
     Where the gateway found a stop sequence, whatever ended the upstream's answer came after the end of ours.
     """
-    if finish.refusal is None and finish.matched is not None and not has_tools:
+    if finish.refusal is None and finish.matched is not None:
         return Stop("stop_sequence", sequence=finish.matched)
     if finish.refusal is not None or finish.native in REFUSALS or finish.reason in REFUSALS:
         return Stop("refusal", details=_refusal_details(finish))
-    if finish.stopped_at in reply.sent_stop_sequences and not has_tools:
+    if finish.stopped_at in reply.sent_stop_sequences:
         return Stop("stop_sequence", sequence=finish.stopped_at)
-    meant = (STOP_REASONS.get(finish.native), STOP_REASONS.get(finish.reason))
+    meant = _meant(finish)
     if "model_context_window_exceeded" in meant:
         return Stop("model_context_window_exceeded")
-    if has_tools:
-        return Stop("max_tokens" if truncated and "max_tokens" in meant else "tool_use")
-    if meant == (None, None):
-        return Stop("end_turn")
-    reason = next(reason for reason in PRECEDENCE if reason in meant)
+    reason = next((reason for reason in PRECEDENCE if reason in meant), None)
+    if reason in ENDS_OF_CALLS or (reason is not None and not has_tools):
+        return Stop(reason, sequence=_only_sequence(reply) if reason == "stop_sequence" else None)
+    if has_cut_call:
+        return _to_stop_of_cut_call(finish, reply)
+    return Stop("tool_use" if has_tools else "end_turn")
+
+
+def may_cut_calls(finish: Finish, reply: Reply) -> bool:
+    """Whether a call without its end may have been cut: by the token limit, the context's end, or a stop sequence.
+
+    A server that finds a sequence within a call often does not say so (llama.cpp, LiteLLM; vLLM's reason is
+    `tool_calls`), and some have that reason for a call at the limit too.
+    """
+    if finish.matched is not None or reply.sent_stop_sequences or _is_at_limit(finish, reply):
+        return True
+    return not ENDS_OF_CALLS.isdisjoint(_meant(finish)) or "model_context_window_exceeded" in _meant(finish)
+
+
+def _to_stop_of_cut_call(finish: Finish, reply: Reply) -> Stop:
+    """The likeliest reason for a call without its end of which the upstream gave none: never one to run it."""
+    if reply.sent_stop_sequences and not _is_at_limit(finish, reply):
+        return Stop("stop_sequence", sequence=_only_sequence(reply))
+    return Stop("max_tokens")
+
+
+def _meant(finish: Finish) -> frozenset[str | None]:
+    return frozenset((STOP_REASONS.get(finish.native), STOP_REASONS.get(finish.reason)))
+
+
+def _is_at_limit(finish: Finish, reply: Reply) -> bool:
+    return reply.max_tokens is not None and finish.spent >= reply.max_tokens
+
+
+def _only_sequence(reply: Reply) -> str | None:
+    """The sequence that stopped the upstream, if it can only have been the one."""
     sent = reply.sent_stop_sequences
-    return Stop(reason, sequence=sent[0] if reason == "stop_sequence" and len(sent) == 1 else None)
+    return sent[0] if len(sent) == 1 else None
 
 
 def broken_finish(finish: Finish) -> GatewayError | None:

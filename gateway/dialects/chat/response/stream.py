@@ -24,7 +24,7 @@ from gateway.dialects.chat.response.fast_path import Splice, derive_splice
 from gateway.dialects.chat.response.stop_reason import Finish, Stop, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
-from gateway.dialects.chat.response.usage import counts_of, estimated_usage, to_tier, to_usage
+from gateway.dialects.chat.response.usage import counts_of, estimated_usage, output_of, to_tier, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import GatewayError, UpstreamError
 from gateway.messages import events
@@ -77,8 +77,8 @@ class MessageStream:
         self._parser = EventParser()
         self._decoder = ChunkDecoder()
         self._writer = EventWriter()
-        self._assembly = Assembly(reply, self._writer)
         self._finish = Finish()
+        self._assembly = Assembly(reply, self._writer, self._finish)
         self._target = untagged(guarded(self._assembly, reply, self._finish), reply)
         self._counts: dict[str, Any] | None = None
         self._first_chunk: dict[str, Any] = {}
@@ -247,9 +247,12 @@ class MessageStream:
 
     def _complete(self) -> None:
         """Close every block and write the end: the stop reason, the exact usage, message_stop."""
+        self._finish.spent = output_of(self._counts)
         self._target.close()
         assembly = self._assembly
-        self.stop = to_stop(self._finish, has_tools=assembly.has_tools, truncated=assembly.truncated, reply=self._reply)
+        self.stop = to_stop(
+            self._finish, has_tools=assembly.has_tools, has_cut_call=assembly.has_cut_call, reply=self._reply
+        )
         extension = to_extension(self._finish, self._last_chunk, self._reply)
         fields = {**self.stop.fields, "container": None, **extension}
         usage = to_delta_usage(self.usage, self.origin.cost)

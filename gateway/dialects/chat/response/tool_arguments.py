@@ -1,9 +1,17 @@
 """Tool arguments as models write them: JSON text that may be missing, quoted twice, or cut off.
 
-A client must always read an object. What can be mended without guessing a value is mended, and said; anything else is
-an error, never a silent `{}`.
+A client must always read an object. What has one meaning only is repaired and noted; anything else is an error, never a
+silent `{}`.
+
+Arguments that were cut off end as an object whose last member is null. Anthropic leaves them unfinished, and clients
+that parse them strictly then fail, some without the rest of the message. Completed without the null they would look
+whole: agents that do not read `stop_reason` would run half a command, or write half a file. A null fails the tool's
+schema instead.
 """
 
+import json
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -14,8 +22,40 @@ ENDINGS = ("", "null", ":null", '"":null', "rue", "ue", "e", "alse", "lse", "se"
 ESCAPE_ENDINGS = ("", "\\", "0", "00", "000", "0020", "c00", "dc00", "udc00", "\\udc00", "0\\udc00", "00\\udc00")
 STRING_ENDINGS = tuple(escape + quote for quote in ('"', '":null') for escape in ESCAPE_ENDINGS)
 CLOSERS = {"{": "}", "[": "]"}
+# Reasons of notes.
+REPAIRED = "the upstream's tool arguments were not valid JSON"
+CUT = "the tool call was cut off; its last argument is null"
+# Behind any of these a value is whole; a digit may be followed by another.
+WHOLE_VALUE = re.compile(r'(?:["}\]\s]|true|false|null)\Z')
 # Validation allows 64 levels, so a client could not send a deeper input back.
 MAX_DEPTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What completes arguments, why they had to be completed, and whether they were cut off, and must not be used."""
+
+    text: str
+    reason: str = ""
+    is_cut: bool = False
+
+
+def to_ending(arguments: str, *, is_shown: bool, may_be_cut: bool) -> Ending | None:
+    """The end of arguments that are no object as they are; None if they cannot be made one.
+
+    `is_shown`: the client has seen them, so that text can only be appended. `may_be_cut`: the answer ended where the
+    model did not end it; else a call that lacks nothing but closing brackets is whole.
+    """
+    if not is_shown:
+        meant = unwrapped(arguments)
+        if meant is not None:
+            return Ending(meant, REPAIRED if arguments.strip() else "")
+        return Ending("{}", CUT, is_cut=True) if may_be_cut else None
+    brackets = None if may_be_cut else _missing_brackets(arguments)
+    if brackets is not None:
+        return Ending(brackets, REPAIRED)
+    cut = _ending_in_null(arguments)
+    return None if cut is None else Ending(cut, CUT, is_cut=True)
 
 
 def is_object(text: str) -> bool:
@@ -47,6 +87,26 @@ def unwrapped(text: str) -> str | None:
     except orjson.JSONDecodeError:
         return None
     return inner if isinstance(inner, str) and is_object(inner) else None
+
+
+def _missing_brackets(text: str) -> str | None:
+    """The closing brackets of an object that lacks nothing else."""
+    if not WHOLE_VALUE.search(text):
+        return None
+    stack, _ = _open_brackets(text)
+    close = "".join(CLOSERS[bracket] for bracket in reversed(stack))
+    return close if is_object(text + close) else None
+
+
+def _ending_in_null(text: str) -> str | None:
+    """What makes a cut-off object valid, with null for its last member: parsers take the last of a name's values."""
+    suffix = closing_suffix(text)
+    if suffix is None:
+        return None
+    members = json.loads(text + suffix, object_pairs_hook=list)
+    if not members or members[-1][1] is None:
+        return suffix
+    return f"{suffix[:-1]},{json.dumps(members[-1][0])}:null}}"
 
 
 def _open_brackets(text: str) -> tuple[list[str], bool]:

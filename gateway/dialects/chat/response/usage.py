@@ -43,6 +43,11 @@ def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
     return usage
 
 
+def output_of(counts: Mapping[str, Any] | None) -> int:
+    """Tokens that the upstream has written, thinking included; 0 where it gives no count."""
+    return _count(counts.get("completion_tokens")) if counts else 0
+
+
 def to_tier(answer: Mapping[str, Any]) -> str:
     """The service tier that an answer or a chunk says it had, in Anthropic's words where there are any."""
     tier = answer.get("service_tier")

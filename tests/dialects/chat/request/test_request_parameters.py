@@ -230,9 +230,9 @@ CARRIED = [
     pytest.param(
         DEEPSEEK, {"seed": 1, "openrouter": {"seed": 1}}, {"seed": 1}, id="saying the same twice is no conflict"
     ),
-    pytest.param(STRICT, {"stop_sequences": ["A", "B"]}, {"stop": ["A", "B"]}, id="O32 up to four stops"),
+    pytest.param(DEEPSEEK, {"stop_sequences": ["A", "B"]}, {"stop": ["A", "B"]}, id="O32 up to four stops"),
     pytest.param(
-        STRICT, {"stop": "A", "stop_sequences": ["B", "A"]}, {"stop": ["B", "A"]}, id="O32 stops by both names"
+        DEEPSEEK, {"stop": "A", "stop_sequences": ["B", "A"]}, {"stop": ["B", "A"]}, id="O32 stops by both names"
     ),
     pytest.param(STRICT, {"inference_geo": None, "diagnostics": None}, {}, id="null asks for nothing"),
 ]
@@ -293,9 +293,19 @@ def test_o32_up_to_four_stops_are_left_to_the_upstream() -> None:
 
 
 def test_o32_models_without_stops_get_none_and_the_gateway_matches() -> None:
-    conversion = convert(OPENAI, stop_sequences=["A"])
+    conversion = convert(GPT, stop_sequences=["A"])
     assert "stop" not in conversion.body
     assert conversion.stop_sequences == ("A",)
+
+
+@pytest.mark.parametrize("target", [STRICT, OPENAI, OPENAI_PLAIN], ids=lambda target: target.model)
+@pytest.mark.parametrize(
+    "fields", [{"stop_sequences": ["A", "B"]}, {"stop": ["A", "B"]}, {"openai": {"stop": ["A", "B"]}}]
+)
+def test_o32_a_strict_upstream_gets_no_stops_and_the_gateway_matches(target: Target, fields: dict[str, Any]) -> None:
+    conversion = convert(target, **fields)
+    assert "stop" not in conversion.body
+    assert conversion.stop_sequences == ("A", "B")
 
 
 THINKING = [

@@ -198,7 +198,7 @@ def test_splices_do_not_depend_on_how_the_network_cuts(payloads: list[bytes], da
 
 def derived(write: Write, *payloads: Json) -> Splice | None:
     """From the last of these, after all of them went the full way."""
-    assembly = Assembly(reply(), EventWriter())
+    assembly = Assembly(reply(), EventWriter(), Finish())
     for payload in payloads:
         add_pieces(delta_in(payload), assembly, Finish())
     return derive_splice(write(payloads[-1]), delta_in(payloads[-1]), assembly)

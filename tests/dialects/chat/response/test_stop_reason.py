@@ -17,10 +17,11 @@ from gateway.dialects.chat.response.stop_reason import (
 from gateway.errors import UpstreamError
 from gateway.messages.fold import fold_events
 from gateway.messages.replay import to_events
-from tests.support.streams import Json, call, chunk, completion, finish, read_events, reply, say, told
+from tests.support.streams import Json, call, chunk, completion, finish, read_events, reply, say, told, usage
 
 TOOL = call(0, "{}", "call_1", "f")
 CUT_TOOL = call(0, '{"a": [', "call_1", "f")
+UNCLOSED_TOOL = call(0, '{"a": ["b"', "call_1", "f")
 MEANT_TOOL = call(0, '"{}"', "call_1", "f")
 EMPTY_TOOL = call(0, "", "call_1", "f")
 
@@ -54,13 +55,18 @@ ROWS: dict[str, tuple[str | None, str | None, list[Json], str]] = {
     "function_call": ("function_call", None, [chunk({"function_call": {"name": "f", "arguments": "{}"}})], "tool_use"),
     "a tool call under stop": ("stop", "end_turn", [say("a"), TOOL], "tool_use"),
     "a tool call without a reason": (None, None, [TOOL], "tool_use"),
-    "a whole tool call under length": ("length", None, [TOOL], "tool_use"),
-    "a tool call under native stop_sequence": ("stop", "stop_sequence", [TOOL], "tool_use"),
+    "a tool call that looks whole under length": ("length", None, [TOOL], "max_tokens"),
+    "a tool call that looks whole under native stop_sequence": ("stop", "stop_sequence", [TOOL], "stop_sequence"),
+    "a tool call under native pause_turn": ("stop", "pause_turn", [TOOL], "tool_use"),
     "a tool call cut off at length": ("length", None, [CUT_TOOL], "max_tokens"),
     "a tool call cut off before its arguments": ("length", None, [TOOL, call(1, "", "call_2", "g")], "max_tokens"),
     "a tool call cut off before a whole one": ("length", None, [CUT_TOOL, call(1, "{}", "call_2", "g")], "max_tokens"),
-    "a tool call quoted twice under length": ("length", None, [MEANT_TOOL], "tool_use"),
-    "an unended tool call under tool_calls": ("tool_calls", None, [CUT_TOOL], "tool_use"),
+    "a tool call quoted twice under length": ("length", None, [MEANT_TOOL], "max_tokens"),
+    "an unended tool call under tool_calls": ("tool_calls", None, [CUT_TOOL], "max_tokens"),
+    "an unended tool call under stop": ("stop", None, [CUT_TOOL], "max_tokens"),
+    "an unended tool call without a reason": (None, None, [CUT_TOOL], "max_tokens"),
+    "an unended tool call before a whole one": ("tool_calls", None, [CUT_TOOL, call(1, "{}", "d", "g")], "max_tokens"),
+    "a tool call that lacks closing brackets only": ("tool_calls", None, [UNCLOSED_TOOL], "tool_use"),
     "a tool call without arguments": ("tool_calls", None, [EMPTY_TOOL], "tool_use"),
     "tool_calls without any": ("tool_calls", None, [say("a")], "end_turn"),
 }
@@ -89,7 +95,7 @@ def test_the_stop_reason_of_a_json_answer(row: str) -> None:
 def test_every_word_for_a_refusal_from_either_place(word: str) -> None:
     refusal = Stop("refusal", details={"type": "refusal", "category": None, "explanation": None})
     for said in (Finish(reason=word), Finish(reason="stop", native=word)):
-        assert to_stop(said, has_tools=False, truncated=False, reply=reply()) == refusal
+        assert to_stop(said, has_tools=False, has_cut_call=False, reply=reply()) == refusal
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,7 @@ def test_an_upstreams_stop_sequence_is_named_only_where_it_must_be_the_one(
     assert (result.stop["stop_reason"], result.stop["stop_sequence"]) == ("stop_sequence", sequence)
 
 
-@pytest.mark.parametrize("name", ["stop_reason", "matched_stop"])
+@pytest.mark.parametrize("name", ["stop_reason", "matched_stop", "stopping_word", "stop_sequence"])
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -143,17 +149,48 @@ def test_an_upstreams_stop_sequence_is_named_only_where_it_must_be_the_one(
     ],
 )
 def test_a_sequence_that_the_upstream_names_is_told(name: str, said: Any, expected: tuple[str, str | None]) -> None:
-    """vLLM and SGLang do, each in a field of its own."""
+    """Servers that do have each a field of their own for it."""
     end = finish("stop")
     end["choices"][0][name] = said
     stop = told(say("a"), end, sent_stop_sequences=("END", "STOP")).stop
     assert (stop["stop_reason"], stop["stop_sequence"]) == expected
 
 
-def test_a_call_is_to_be_made_though_a_sequence_is_named() -> None:
+@pytest.mark.parametrize("tool", [TOOL, CUT_TOOL], ids=["looks whole", "cut"])
+@pytest.mark.parametrize("name", ["stop_reason", "matched_stop"])
+def test_a_call_in_which_the_upstream_found_a_sequence_is_not_to_be_run(name: str, tool: Json) -> None:
+    """vLLM streams the pieces, SGLang completes them; both then say `tool_calls`."""
     end = finish("tool_calls")
-    end["choices"][0]["stop_reason"] = "END"
-    assert told(TOOL, end, sent_stop_sequences=("END",)).stop["stop_reason"] == "tool_use"
+    end["choices"][0][name] = "END"
+    stop = told(tool, end, sent_stop_sequences=("STOP", "END")).stop
+    assert (stop["stop_reason"], stop["stop_sequence"]) == ("stop_sequence", "END")
+
+
+@pytest.mark.parametrize(
+    ("tool", "sent", "expected"),
+    [
+        pytest.param(CUT_TOOL, ("END",), ("stop_sequence", "END"), id="the only one"),
+        pytest.param(CUT_TOOL, ("END", "STOP"), ("stop_sequence", None), id="one of two"),
+        pytest.param(UNCLOSED_TOOL, ("END",), ("stop_sequence", "END"), id="before a closing bracket"),
+        pytest.param(TOOL, ("END",), ("tool_use", None), id="not within a whole call"),
+    ],
+)
+def test_a_call_cut_while_sequences_were_sent_was_stopped_by_one(
+    tool: Json, sent: tuple[str, ...], expected: tuple[str, str | None]
+) -> None:
+    """llama.cpp and LiteLLM stop there and do not name it."""
+    stop = told(tool, finish("stop"), sent_stop_sequences=sent).stop
+    assert (stop["stop_reason"], stop["stop_sequence"]) == expected
+
+
+@pytest.mark.parametrize("sent", [(), ("END",)])
+@pytest.mark.parametrize(("spent", "reason"), [(99, "tool_use"), (100, "max_tokens"), (101, "max_tokens")])
+def test_a_call_cut_at_the_token_limit_is_known_by_the_usage(spent: int, reason: str, sent: tuple[str, ...]) -> None:
+    """Some servers say `tool_calls` whatever ended the call."""
+    counted = usage(10, spent)
+    result = told(UNCLOSED_TOOL, finish("tool_calls"), counted, max_tokens=100, sent_stop_sequences=sent)
+    expected = "stop_sequence" if sent and reason == "tool_use" else reason
+    assert result.stop["stop_reason"] == expected
 
 
 def test_a_sequence_sent_upstream_is_not_named_when_something_else_stopped_it() -> None:
@@ -162,13 +199,13 @@ def test_a_sequence_sent_upstream_is_not_named_when_something_else_stopped_it() 
 
 def test_a_sequence_found_here_wins_over_what_the_upstream_said_later() -> None:
     found = Finish(reason="length", native="pause_turn", matched="END")
-    stop = to_stop(found, has_tools=False, truncated=False, reply=reply())
+    stop = to_stop(found, has_tools=False, has_cut_call=False, reply=reply())
     assert stop == Stop("stop_sequence", sequence="END")
 
 
-def test_a_sequence_found_after_a_tool_call_leaves_the_call_to_be_made() -> None:
-    stop = to_stop(Finish(reason="stop", matched="END"), has_tools=True, truncated=False, reply=reply())
-    assert stop == Stop("tool_use")
+def test_a_sequence_found_after_a_tool_call_is_told() -> None:
+    stop = to_stop(Finish(reason="stop", matched="END"), has_tools=True, has_cut_call=False, reply=reply())
+    assert stop == Stop("stop_sequence", sequence="END")
 
 
 def test_a_reason_that_comes_too_early_does_not_end_the_answer() -> None:

@@ -60,11 +60,11 @@ class Script:
     def add_to_a_call(self, *, ending: bool, number: int) -> None:
         fragments = self.calls.get("A")
         if fragments is None:
-            fragment = '{"parts": []}' if ending else f'{{"parts": [{number}'
+            fragment = '{"parts": []}' if ending else f'{{"parts": ["{number}"'
             self.begin_call("A", call(0, fragment, "call_a", "a"), fragment)
             return
         self.is_broken = self.is_broken or fragments[-1].endswith("}")
-        fragment = "]}" if ending else f", {number}"
+        fragment = "]}" if ending else f', "{number}"'
         self.payloads.append(call(0, fragment))
         fragments.append(fragment)
 
