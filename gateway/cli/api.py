@@ -6,11 +6,12 @@ gateway for instance; the first call of a command is made without it, so that a 
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -149,19 +150,37 @@ class Api:
 @asynccontextmanager
 async def connected(url: str | None) -> AsyncIterator[Api]:
     """`url` None stands for the environment's. Raises CommandError for one that is no address."""
-    base = to_base(url or os.environ.get(URL_VARIABLE) or DEFAULT_URL)
+    given = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    base = to_base(given)
     timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
-    headers = {"anthropic-version": VERSION, "accept": "application/json", **credentials()}
+    headers = {"anthropic-version": VERSION, "accept": "application/json", **basic_auth(given), **credentials()}
     async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
         yield Api(session, base, proxy_for(base))
 
 
 def to_base(url: str) -> str:
-    """The address without the `/v1` that many paste along."""
-    base = url.strip().rstrip("/").removesuffix("/v1")
-    if urlsplit(base).scheme not in ("http", "https") or not urlsplit(base).hostname:
-        raise CommandError(f"{url!r} is not an address", f"one looks like {DEFAULT_URL}")
+    """The address without the `/v1` that many paste along, and without a password: it is shown, and kept in files."""
+    base = without_userinfo(url.strip().rstrip("/").removesuffix("/v1"))
+    try:
+        parts = urlsplit(base)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise CommandError(f"{base!r} is not an address", f"one looks like {DEFAULT_URL}")
     return base
+
+
+def without_userinfo(url: str) -> str:
+    return re.sub(r"://[^/?#]*@", "://", url, count=1)
+
+
+def basic_auth(url: str) -> dict[str, str]:
+    """The header for a user name and a password in the address, as a proxy in front of the gateway may ask for."""
+    found = re.match(r"\s*https?://([^/?#]*)@", url)
+    if found is None:
+        return {}
+    user, _, password = found[1].partition(":")
+    return {"authorization": aiohttp.encode_basic_auth(unquote(user), unquote(password))}
 
 
 def credentials() -> dict[str, str]:

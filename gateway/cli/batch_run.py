@@ -17,7 +17,17 @@ from gateway.cli.batch_wait import tell, wait_for_all
 from gateway.cli.console import CommandError
 from gateway.cli.progress import Meter
 from gateway.cli.requests_file import RequestsFile, changed
-from gateway.cli.results_file import MISSING, SUCCEEDED, Outcome, Place, Tally, find_results, write_merged, write_pieces
+from gateway.cli.results_file import (
+    MISSING,
+    SUCCEEDED,
+    Outcome,
+    Place,
+    Tally,
+    find_results,
+    mode_of,
+    write_merged,
+    write_pieces,
+)
 from gateway.cli.run_state import RunState, SentBatch, state_path
 
 
@@ -31,6 +41,11 @@ class Plan:
     attempts: int = 3
     retry_failed: bool = False
     fresh: bool = False
+
+    @property
+    def mode(self) -> int:
+        """The permissions of every file that the run writes: those of the requests."""
+        return mode_of(self.requests.path)
 
 
 @dataclass(slots=True)
@@ -100,14 +115,15 @@ class Run:
         downloaded = output.with_name(f"{output.name}.{batch.id}")
         try:
             await patiently(partial(self._download, batch.id, downloaded), partial(tell, self.meter))
-            write_merged(output, self.plan.requests.custom_ids, find_results(downloaded), find_results(output))
+            newer_first = find_results(downloaded), find_results(output)
+            write_merged(output, self.plan.requests.custom_ids, *newer_first, mode=self.plan.mode)
         finally:
             downloaded.unlink(missing_ok=True)
         batch.collected = True
         self.state.save()
 
     async def _download(self, batch_id: str, path: Path) -> None:
-        await write_pieces(path, result_pieces(self.api, batch_id))
+        await write_pieces(path, result_pieces(self.api, batch_id), self.plan.mode)
 
     def _outcomes(self) -> Iterator[Outcome]:
         """Of every request, in order."""
@@ -125,11 +141,11 @@ class Run:
 def open_state(api: Api, plan: Plan) -> RunState:
     """That of an earlier run, or a new one. Raises CommandError when what is there belongs to something else."""
     path = state_path(plan.output)
-    new = RunState(path, api.url, plan.requests.digest)
+    new = RunState(path, api.url, plan.requests.digest, mode=plan.mode)
     if plan.fresh:
         plan.output.unlink(missing_ok=True)
         return new
-    found = RunState.load(path)
+    found = RunState.load(path, plan.mode)
     if found is None:
         if plan.output.exists():
             raise CommandError(f"{plan.output} is there already", "give another --output, or replace it with --fresh")

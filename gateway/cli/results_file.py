@@ -4,6 +4,7 @@ A run over several batches merges each batch's results into it. Only places of l
 """
 
 import os
+import stat
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from gateway.cli.console import CommandError
 
 # What may pass by itself: the request was not at fault, and nothing has to be mended first.
 PASSING_ERRORS: Final = frozenset({"rate_limit_error", "overloaded_error", "api_error", "timeout_error"})
+
+OWNER_ONLY: Final = 0o600
+NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 SUCCEEDED: Final = "succeeded"
 MISSING: Final = "missing"
@@ -92,28 +96,33 @@ def read_result(line: bytes, where: str) -> tuple[str, Outcome]:
         raise CommandError(f"{where}: not a line of results", "is this the file of another program?") from None
 
 
-def write_merged(path: Path, custom_ids: Iterable[str], *newer_first: dict[str, Place]) -> None:
+def write_merged(path: Path, custom_ids: Iterable[str], *newer_first: dict[str, Place], mode: int = OWNER_ONLY) -> None:
     """For each id its newest result, in the order of the ids; ids without any are left out."""
-    with atomically(path) as output, _Readers() as readers:
+    with atomically(path, mode) as output, _Readers() as readers:
         for custom_id in custom_ids:
             place = next((places[custom_id] for places in newer_first if custom_id in places), None)
             if place is not None:
                 output.write(readers.read(place))
 
 
-async def write_pieces(path: Path, pieces: AsyncIterator[bytes]) -> None:
+async def write_pieces(path: Path, pieces: AsyncIterator[bytes], mode: int = OWNER_ONLY) -> None:
     """All pieces, or the file as it was before."""
-    with atomically(path) as output:
+    with atomically(path, mode) as output:
         async for piece in pieces:
             output.write(piece)
 
 
 @contextmanager
-def atomically(path: Path) -> Iterator[IO[bytes]]:
-    """A file beside `path` that takes its place once the block has ended well. Raises CommandError."""
+def atomically(path: Path, mode: int = OWNER_ONLY) -> Iterator[IO[bytes]]:
+    """A file beside `path` that takes its place once the block has ended well. Raises CommandError.
+
+    Its permissions are `mode` without what the umask denies. In a directory that others may write to, a link planted
+    under its name is removed and never followed.
+    """
     beside = path.with_name(path.name + ".part")
     try:
-        with beside.open("wb") as file:
+        beside.unlink(missing_ok=True)
+        with open(os.open(beside, NEW_FILE, mode), "wb") as file:  # noqa: PTH123 - a descriptor
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -122,6 +131,14 @@ def atomically(path: Path) -> Iterator[IO[bytes]]:
         raise CommandError(f"cannot write {path}: {error.strerror}", "give another path with --output") from None
     finally:
         beside.unlink(missing_ok=True)
+
+
+def mode_of(path: Path) -> int:
+    """Who may read and write it; results hold as much as the requests that they answer."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode) & 0o666 | OWNER_ONLY
+    except OSError:
+        return OWNER_ONLY
 
 
 class _Readers:

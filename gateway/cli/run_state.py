@@ -12,8 +12,9 @@ from typing import Any, Final, Self
 
 import orjson
 
+from gateway.cli.api import without_userinfo
 from gateway.cli.console import CommandError
-from gateway.cli.results_file import atomically
+from gateway.cli.results_file import OWNER_ONLY, atomically
 
 STATE_VERSION: Final = 1
 SUFFIX: Final = ".run.json"
@@ -39,12 +40,15 @@ class SentBatch:
 
 @dataclass(slots=True)
 class RunState:
-    """`digest` is that of the requests; `rounds` are the attempts so far, each some batches."""
+    """`digest` is that of the requests; `rounds` are the attempts so far, each some batches. `url` holds no password;
+    `mode` are the permissions of the file.
+    """
 
     path: Path
     url: str = field(repr=False)
     digest: str
     rounds: list[list[SentBatch]] = field(default_factory=list)
+    mode: int = OWNER_ONLY
 
     def begin_round(self, parts: Iterable[list[int]]) -> None:
         self.rounds.append([SentBatch(f"dragoman-run-{secrets.token_hex(12)}", to_ranges(part)) for part in parts])
@@ -64,18 +68,18 @@ class RunState:
     def save(self) -> None:
         rounds = [[asdict(batch) for batch in batches] for batches in self.rounds]
         value = {"version": STATE_VERSION, "url": self.url, "digest": self.digest, "rounds": rounds}
-        with atomically(self.path) as file:
+        with atomically(self.path, self.mode) as file:
             file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
 
     @classmethod
-    def load(cls, path: Path) -> Self | None:
+    def load(cls, path: Path, mode: int = OWNER_ONLY) -> Self | None:
         """None when there is none. Raises CommandError when it cannot be read."""
         try:
             value: dict[str, Any] = orjson.loads(path.read_bytes())
             if value["version"] != STATE_VERSION:
                 raise ValueError(f"version {value['version']}")
             rounds = [[SentBatch(**batch) for batch in batches] for batches in value["rounds"]]
-            return cls(path, value["url"], value["digest"], rounds)
+            return cls(path, without_userinfo(value["url"]), value["digest"], rounds, mode)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:

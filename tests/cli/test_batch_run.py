@@ -1,6 +1,7 @@
 """`dragoman batch run` against a server with scripted fates: what is sent again, and how a stopped run goes on."""
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+def make_private(path: Path) -> None:
+    path.chmod(0o600)
+
+
 def output_of(requests_path: Path) -> Path:
     return requests_path.with_name("prompts.results.jsonl")
 
@@ -48,6 +53,33 @@ async def test_every_request_is_sent_once_and_its_result_kept(fake: FakeBatches,
         "prompts.results.jsonl",
         "prompts.results.jsonl.run.json",
     ]
+
+
+async def test_results_and_state_have_the_permissions_of_the_requests(fake: FakeBatches, requests_path: Path) -> None:
+    make_private(requests_path)
+    assert (await dragoman("batch", "run", requests_path, "--url", fake.url)).status == 0
+    for path in (output_of(requests_path), state_of(requests_path)):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_a_password_in_the_address_is_sent_and_never_written_down_or_shown(
+    fake: FakeBatches, requests_path: Path
+) -> None:
+    url = fake.url.replace("//", "//user:hunter%402@")
+    ran = await dragoman("batch", "run", requests_path, "--url", url, ANTHROPIC_API_KEY="k")
+    assert ran.status == 0
+    assert fake.headers[0]["authorization"] == "Basic dXNlcjpodW50ZXJAMg=="  # user:hunter@2
+    assert remembered(requests_path)["url"] == fake.url
+    assert "hunter" not in ran.all
+    assert (await dragoman("batch", "run", requests_path, "--url", fake.url)).status == 0
+    assert len(fake.created) == 1
+
+
+async def test_a_password_in_the_address_is_not_shown_where_nothing_answers(requests_path: Path) -> None:
+    ran = await dragoman("batch", "run", requests_path, "--url", "http://user:hunter2@127.0.0.1:1")
+    assert ran.status == Exit.UNAVAILABLE
+    assert "hunter" not in ran.all
+    assert "hunter" not in (await dragoman("batch", "run", requests_path, "--url", "ftp://user:hunter2@x")).all
 
 
 async def test_run_again_after_the_end_sends_nothing(fake: FakeBatches, requests_path: Path) -> None:

@@ -1,13 +1,16 @@
 """A run's results: merged in the order of the requests, written whole or not at all."""
 
 import json
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.cli.console import CommandError
-from gateway.cli.results_file import Outcome, atomically, find_results, read_result, write_merged
+from gateway.cli.results_file import NEW_FILE, Outcome, atomically, find_results, mode_of, read_result, write_merged
 from tests.cli.fake_batches import errored
 
 DONE = {"type": "succeeded", "message": {"content": []}}
@@ -68,6 +71,41 @@ def test_a_file_that_could_not_be_finished_stays_as_it_was(tmp_path: Path) -> No
         file.writelines([b"after", "\ud800".encode()])
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_a_written_file_has_the_mode_it_is_given(tmp_path: Path, mode: int) -> None:
+    with atomically(tmp_path / "out", mode) as file:
+        file.write(b"x")
+    umask = os.umask(0o077)
+    os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == mode & ~umask
+
+
+@pytest.mark.parametrize(("mode", "written"), [(0o600, 0o600), (0o664, 0o664), (0o755, 0o644), (0o400, 0o600)])
+def test_results_may_be_read_by_those_who_may_read_the_requests(tmp_path: Path, mode: int, written: int) -> None:
+    path = write(tmp_path / "requests")
+    path.chmod(mode)
+    assert mode_of(path) == written
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to], ids=["a symbolic link", "a hard link"])
+def test_a_link_planted_under_the_name_of_the_unfinished_file_is_not_followed(
+    tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    plant(tmp_path / "out.part", victim)
+    with atomically(tmp_path / "out") as file:
+        file.write(b"results")
+    assert victim.read_text() == "precious"
+    assert (tmp_path / "out").read_text() == "results"
+    assert not (tmp_path / "out").is_symlink()
+
+
+def test_a_link_planted_while_the_file_is_opened_is_refused(tmp_path: Path) -> None:
+    with atomically(tmp_path / "out"), pytest.raises(FileExistsError):
+        os.open(tmp_path / "out.part", NEW_FILE)
 
 
 def test_a_path_that_cannot_be_written_is_told(tmp_path: Path) -> None:
