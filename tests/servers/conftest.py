@@ -27,6 +27,9 @@ from tests.servers.running import Running, running
 KEY = "test-key-0123456789"
 CHOSEN = tuple(os.environ.get(CHOICE, "llama-cpp").split(","))
 
+# The first test of a heavy server waits for its start, up to two minutes on two busy cores.
+PATIENT = pytest.mark.timeout(400)
+
 Test = Callable[..., Awaitable[None]]
 
 # The servers of every test that is not a row of a table, by its sentence.

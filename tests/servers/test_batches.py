@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 
 from gateway.process.tasks import background
 from gateway.redis.embedded import EmbeddedServer
 from gateway.settings import load_settings
 from tests.servers.cases import HELLO, IMAGE
 from tests.servers.client import Client, user
-from tests.servers.conftest import Servers, front_end, on_servers, settings_before
+from tests.servers.conftest import PATIENT, Servers, front_end, on_servers, settings_before
 from tests.servers.running import Running
 from workers.wiring import open_worker
 
-pytestmark = pytest.mark.timeout(120, func_only=True)
+pytestmark = PATIENT
 
 END_SECONDS = 20.0
 POLL_SECONDS = 0.1

@@ -3,10 +3,10 @@
 import aiohttp
 import pytest
 
-from tests.servers.conftest import Servers, front_end, on_servers
+from tests.servers.conftest import PATIENT, Servers, front_end, on_servers
 from tests.servers.upstream import becomes, holding
 
-pytestmark = pytest.mark.timeout(120, func_only=True)
+pytestmark = PATIENT
 
 LONG = {"messages": "#long", "max_tokens": 7000}
 

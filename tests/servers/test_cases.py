@@ -6,11 +6,10 @@ import pytest
 
 from tests.servers.cases import CASES, CONVERSATIONS
 from tests.servers.client import Answer, user
-from tests.servers.conftest import Servers, for_servers, front_end
+from tests.servers.conftest import PATIENT, Servers, for_servers, front_end
 from tests.servers.expectation import Case, Conversation
 
-# The limit is for the test alone: a heavy server may take minutes to start.
-pytestmark = pytest.mark.timeout(120, func_only=True)
+pytestmark = PATIENT
 
 
 @pytest.mark.parametrize(("name", "case"), for_servers(CASES))

@@ -4,12 +4,10 @@ import asyncio
 import os
 import signal
 
-import pytest
-
 from tests.servers.cases import PARIS, WEATHER
-from tests.servers.conftest import Servers, front_end, on_servers
+from tests.servers.conftest import PATIENT, Servers, front_end, on_servers
 
-pytestmark = pytest.mark.timeout(120, func_only=True)
+pytestmark = PATIENT
 
 
 @on_servers("llama-cpp litellm")

@@ -6,12 +6,12 @@ import pytest
 
 from tests.servers.cases import WEATHER
 from tests.servers.client import user
-from tests.servers.conftest import Servers, front_end, on_servers
+from tests.servers.conftest import PATIENT, Servers, front_end, on_servers
 from tests.servers.launch import HOST
 from tests.servers.registry import SERVERS
 from tests.servers.running import Running
 
-pytestmark = pytest.mark.timeout(120, func_only=True)
+pytestmark = PATIENT
 
 ALL = "llama-cpp vllm sglang litellm transformers llama-cpp-python"
 

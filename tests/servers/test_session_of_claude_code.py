@@ -20,7 +20,7 @@ from tests.servers.recorder import Exchange, recording
 from tests.servers.report import CHOICE
 
 pytestmark = [
-    pytest.mark.timeout(900, func_only=True),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(CHOICE not in os.environ, reason="`make servers` runs it: it downloads Claude Code"),
     pytest.mark.skipif(claude_code.missing() is not None, reason=str(claude_code.missing())),
 ]

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.servers.cases import HELLO
-from tests.servers.conftest import Servers, front_end, on_servers
+from tests.servers.conftest import PATIENT, Servers, front_end, on_servers
 from tests.servers.launch import Launch, llama_cpp
 from tests.servers.registry import SERVERS
 from tests.servers.running import Running, child_process, free_port, wait_until_answered
 from tests.servers.upstream import holding
 
-pytestmark = pytest.mark.timeout(120, func_only=True)
+pytestmark = PATIENT
 
 
 @on_servers("llama-cpp")

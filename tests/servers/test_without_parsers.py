@@ -1,11 +1,9 @@
 """vLLM without parsers for tools and reasoning, as it is often started. Last, since the server starts anew for it."""
 
-import pytest
-
 from tests.servers.cases import HELLO, WEATHER
-from tests.servers.conftest import Servers, front_end, on_servers
+from tests.servers.conftest import PATIENT, Servers, front_end, on_servers
 
-pytestmark = pytest.mark.timeout(120, func_only=True)
+pytestmark = PATIENT
 
 
 @on_servers("vllm")
