@@ -12,10 +12,10 @@ SCHEMAS = "a refused tool schema is not loosened"
 
 EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "samplers beyond OpenAI's arrive": ("llama-cpp sglang litellm", NOT_OFFERED),
-    "an image for a text model becomes a note": ("llama-cpp litellm llama-cpp-python", IMAGES),
+    "an image for a text model becomes a note": ("litellm llama-cpp-python", IMAGES),
     "an image in a tool result for a text model becomes a note": ("llama-cpp litellm", IMAGES),
     "a PDF becomes a note or is refused by its name": (
-        "llama-cpp sglang litellm",
+        "sglang litellm",
         "the refusal names a part that no client sent",
     ),
     "a named tool is called though the model prefers another": (
@@ -27,14 +27,11 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "the server ignores the flag",
     ),
     "a call cut by a stop sequence does not look whole": ("litellm", "the server does not name the sequence"),
-    "a tool schema that is only `true` is loosened and noted": ("llama-cpp litellm", SCHEMAS),
-    "a tool schema that refers to itself is loosened and noted": ("llama-cpp litellm", SCHEMAS),
-    "a tool schema with a dead reference is loosened and noted": ("llama-cpp litellm", SCHEMAS),
-    "a tool schema with a foreign type is loosened and noted": ("llama-cpp litellm", SCHEMAS),
-    "log probabilities with tools in a stream are left out and noted": (
-        "llama-cpp litellm",
-        "the refusal is not healed",
-    ),
+    "a tool schema that is only `true` is loosened and noted": ("litellm", SCHEMAS),
+    "a tool schema that refers to itself is loosened and noted": ("litellm", SCHEMAS),
+    "a tool schema with a dead reference is loosened and noted": ("litellm", SCHEMAS),
+    "a tool schema with a foreign type is loosened and noted": ("litellm", SCHEMAS),
+    "log probabilities with tools in a stream are left out and noted": ("litellm", "the refusal is not healed"),
     "a schema with tools, of which none can be called then, is noted": ("llama-cpp sglang litellm", "it is not noted"),
     "thinking is off when disabled": ("llama-cpp sglang litellm transformers", NOT_OFFERED),
     "high effort arrives": ("llama-cpp sglang litellm", NOT_OFFERED),
@@ -51,7 +48,7 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "reasoning goes back to the model after a call": ("llama-cpp sglang litellm", NOT_OFFERED),
     "reasoning goes back to the model after a text": ("llama-cpp sglang litellm", NOT_OFFERED),
-    "a batch with an image for a text model ends soon": ("llama-cpp litellm", "a refusal with status 500 is retried"),
+    "a batch with an image for a text model ends soon": ("litellm", "a refusal with status 500 is retried"),
     "a json request that is left frees the server beside a running stream": (
         "llama-cpp sglang",
         "JSON requests are not streamed from the server, which notices a hang-up of a stream only",
