@@ -1,10 +1,10 @@
 """Server-sent events: bytes of a stream in, payloads out; and the frame of an event on its way to a client.
 
 The parser follows the WHATWG rules (LF, CRLF and CR line ends, comments, several data lines, an optional space after
-the colon) and keeps only `data`: chat upstreams say nothing in the other fields. Two departures: an empty payload says
-nothing, and an event that lacks its blank line at the end of the stream is still an event. A network read may cut
-anywhere, a character or a CRLF included. It is written around `bytes.split`, since it runs once for every streamed
-delta.
+the colon) and keeps only `data`, and of events' names whether it is `error`, or that of a sign of life, whose data are
+left. Two departures: an empty payload says nothing, and an event that lacks its blank line at the end of the stream is
+still an event. A network read may cut anywhere, a character or a CRLF included. It is written around `bytes.split`,
+since it runs once for every streamed delta.
 """
 
 from gateway.errors import UpstreamError
@@ -17,20 +17,27 @@ END = b"\n\n"
 SHORT_TAIL = 4096
 
 
+# In front of the payload of an event so named. No JSON begins like it, so that it is taken for no other payload.
+ERROR_EVENT = b"event: error\n"
+# Names of events without content.
+SIGNS_OF_LIFE = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive"})
+
+
 class EventParser:
     """Collects `data` payloads from the pieces of an event stream."""
 
-    __slots__ = ("_after_cr", "_data", "_size", "_tail")
+    __slots__ = ("_after_cr", "_data", "_name", "_size", "_tail")
 
     def __init__(self) -> None:
         self._tail = bytearray()  # an unfinished line
         self._after_cr = False  # the last piece ended in a CR, to which a LF at the start of the next belongs
         self._data: list[bytes] = []  # the data lines of the event that is still open
+        self._name = b""  # of that event
         self._size = 0  # their bytes
 
     @property
     def is_between_events(self) -> bool:
-        return not (self._tail or self._data or self._after_cr)
+        return not (self._tail or self._data or self._name or self._after_cr)
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The payloads that this piece completes. Raises UpstreamError when an event outgrows MAX_EVENT_BYTES."""
@@ -54,25 +61,29 @@ class EventParser:
             self._tail.clear()
         self._tail += lines.pop()
         for line in lines:
-            if not line:
-                if self._data:
-                    self._take_event(payloads)
-            elif line.startswith(b"data:"):
+            if line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
                 self._size += len(line)
+            elif line.startswith(b"event:"):
+                self._name = line[6:].strip()
+            elif not line and (self._data or self._name):
+                self._take_event(payloads)
         if self._size + len(self._tail) > MAX_EVENT_BYTES:
             raise UpstreamError("The upstream sent an event larger than the gateway accepts.")
         return payloads
 
     def finish(self) -> list[bytes]:
         """What is left at the end of the stream: some upstreams omit the blank line after their last event."""
-        return self.feed(b"\n\n") if self._tail or self._data else []
+        return self.feed(b"\n\n") if self._tail or self._data or self._name else []
 
     def _take_event(self, payloads: list[bytes]) -> None:
         payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        name, self._name = self._name, b""
         self._data = []
         self._size = 0
-        if payload:
+        if name == b"error":
+            payloads.append(ERROR_EVENT + payload)
+        elif payload and name not in SIGNS_OF_LIFE:
             payloads.append(payload)
 
     def _unify_line_ends(self, piece: bytes) -> bytes:

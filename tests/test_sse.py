@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway import sse
 from gateway.errors import UpstreamError
-from gateway.sse import EventParser, to_event
+from gateway.sse import ERROR_EVENT, EventParser, to_event
 
 STREAMS: dict[str, tuple[bytes, list[bytes]]] = {
     "one event": (b"data: a\n\n", [b"a"]),
@@ -23,6 +23,12 @@ STREAMS: dict[str, tuple[bytes, list[bytes]]] = {
     "several data lines with CR": (b"data: a\rdata: b\r\r", [b"a\nb"]),
     "comments": (b": hello\n\n:\n\ndata: a\n: data: no\n\n", [b"a"]),
     "other fields": (b"event: x\nid: 1\nretry: 9\ndata: a\nanything\n\n", [b"a"]),
+    "an event named error": (b"data: a\n\nevent: error\ndata: b\n\ndata: c\n\n", [b"a", ERROR_EVENT + b"b", b"c"]),
+    "a name behind its data": (b"data: b\nevent:error\n\n", [ERROR_EVENT + b"b"]),
+    "an event named error without data": (b"event: error\r\n\r\n", [ERROR_EVENT]),
+    "an event named error at the end": (b"event: error\ndata: b", [ERROR_EVENT + b"b"]),
+    "an event that is a sign of life": (b"event: ping\ndata: a\n\nevent:heartbeat\ndata: b\n\ndata: c\n\n", [b"c"]),
+    "the latest of two names": (b"event: ping\nevent: x\ndata: a\n\n", [b"a"]),
     "a field that only begins like data": (b"database: a\n\ndata\n\n", []),
     "blank lines before and after": (b"\n\n\ndata: a\n\n\n\n", [b"a"]),
     "an empty payload says nothing": (b"data:\n\ndata: \n\ndata: a\n\n", [b"a"]),
@@ -59,16 +65,37 @@ def payloads_by_the_book(stream: bytes) -> list[bytes]:
     """Line by line, over the whole stream, with a blank line supplied at its end."""
     payloads: list[bytes] = []
     data: list[bytes] = []
+    name = b""
     for line in [*re.split(rb"\r\n|\n|\r", stream), b""]:
         if line.startswith(b"data:"):
             data.append(line[5:].removeprefix(b" "))
+        elif line.startswith(b"event:"):
+            name = line[6:].strip()
         elif not line:
-            payloads += [payload] if (payload := b"\n".join(data)) else []
-            data = []
+            payload = b"\n".join(data)
+            if name == b"error":
+                payloads.append(ERROR_EVENT + payload)
+            elif payload and name != b"ping":
+                payloads.append(payload)
+            data, name = [], b""
     return payloads
 
 
-WORDS = [b"data: a\n\n", b"data: a", b"data: ", b"data", b": a\n\n", b":", b"\r", b"\n", b"\n\n", b"\r\n", b"x"]
+WORDS = [
+    b"event: error\n",
+    b"event: ping\n",
+    b"data: a\n\n",
+    b"data: a",
+    b"data: ",
+    b"data",
+    b": a\n\n",
+    b":",
+    b"\r",
+    b"\n",
+    b"\n\n",
+    b"\r\n",
+    b"x",
+]
 
 
 @given(st.lists(st.lists(st.sampled_from(WORDS)).map(b"".join)))

@@ -5,6 +5,7 @@ from typing import Any
 
 import aiohttp
 import anthropic
+import orjson
 import pytest
 
 from gateway.messages.fold import fold_events
@@ -136,6 +137,45 @@ async def test_a_failure_before_the_first_content_is_tried_again(live: Live) -> 
     status, _, body = await stream(live, {})
     assert (status, parse_events(body)[-1]["type"]) == (200, "message_stop")
     assert len(live.simulator.requests()) == 3
+
+
+FAILURE_FRAMES = {
+    "an event named error": b'event: error\ndata: {"message":"the engine went down","code":"500"}\n\n',
+    "a detail": b'data: {"detail":"the engine went down"}\n\n',
+    "broken JSON": b'data: {"error": "the engine went down\nat line 1\n\n',
+}
+
+
+@pytest.mark.parametrize("frame", FAILURE_FRAMES)
+@pytest.mark.parametrize("ending", [b"data: [DONE]\n\n", b""], ids=["done", "closed"])
+async def test_a_failure_in_whatever_frame_is_an_error_and_no_end_of_turn(
+    live: Live, frame: str, ending: bytes
+) -> None:
+    failure = FAILURE_FRAMES[frame] + ending
+    live.simulator.script(stream_script(chunk("The first hal"), failure), *[stream_script(failure)] * 3)
+    _, _, body = await stream(live, {})
+    assert parse_events(body)[-1]["type"] == "error"
+    assert b"the engine went down" in body
+    assert len(live.simulator.requests()) == 1
+    status, _, body = await stream(live, {})
+    assert (status, orjson.loads(body)["error"]["message"][:20]) == (502, "the engine went down")
+    assert len(live.simulator.requests()) == 4
+
+
+async def test_a_stream_of_nothing_but_its_end_is_asked_for_again(live: Live) -> None:
+    live.simulator.script(stream_script(b"data: [DONE]\n\n"))
+    status, _, body = await stream(live, {})
+    assert (status, parse_events(body)[-1]["type"]) == (200, "message_stop")
+    assert len(live.simulator.requests()) == 2
+
+
+async def test_a_lack_of_money_told_in_a_200_is_asked_for_once(live: Live) -> None:
+    refused = {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "balance too low"}}
+    live.simulator.script(json_script(refused), stream_script(refused))
+    for count, streams in ((1, False), (2, True)):
+        status, _, body = await stream(live, {"stream": streams})
+        assert (status, orjson.loads(body)["error"]["type"]) == (402, "billing_error")
+        assert len(live.simulator.requests()) == count
 
 
 async def test_a_failure_before_the_first_event_has_its_own_status(live: Live) -> None:

@@ -18,6 +18,10 @@ TEXT_FIELDS = ("content", "reasoning", "reasoning_content", "refusal")
 HIGH = range(0xD800, 0xDC00)
 
 
+class BrokenChunk(UpstreamError):
+    """A payload that is not one JSON object."""
+
+
 class ChunkDecoder:
     """Decodes payloads in order; remembers only halves of pairs, by the place they stood in."""
 
@@ -32,7 +36,7 @@ class ChunkDecoder:
         return not self._halves
 
     def decode(self, payload: bytes) -> dict[str, Any]:
-        """Raises UpstreamError when the payload is not one JSON object."""
+        """Raises BrokenChunk if the payload is not one JSON object."""
         try:
             chunk = orjson.loads(payload)
         except orjson.JSONDecodeError:
@@ -41,20 +45,20 @@ class ChunkDecoder:
             if self._halves and isinstance(chunk, dict):
                 self._join(chunk)
         if not isinstance(chunk, dict):
-            raise UpstreamError("The upstream sent a chunk that is not a JSON object.")
+            raise BrokenChunk("The upstream sent a chunk that is not a JSON object.")
         return chunk
 
     def _decode_with_halves(self, payload: bytes) -> Any:
         """The standard library also reads what orjson could not write; the way back through orjson refuses that."""
         if b"\\u" not in payload:
-            raise UpstreamError("The upstream sent a chunk that is not JSON.")
+            raise BrokenChunk("The upstream sent a chunk that is not JSON.")
         try:
             chunk = json.loads(payload.decode())
             if isinstance(chunk, dict):
                 self._join(chunk)
             return orjson.loads(_paired(json.dumps(chunk, ensure_ascii=False)))
         except (ValueError, RecursionError):
-            raise UpstreamError("The upstream sent a chunk that is not JSON.") from None
+            raise BrokenChunk("The upstream sent a chunk that is not JSON.") from None
 
     def _join(self, chunk: dict[str, Any]) -> None:
         for place, holder, name in _strings(chunk):

@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice
-from gateway.dialects.chat.response.errors import error_in
+from gateway.dialects.chat.response.embedded_errors import error_in
 from gateway.dialects.chat.response.stop_reason import Finish, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.think_tags import untagged

@@ -132,14 +132,6 @@ def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply)
     return _to_error(status, read_body(body), retry_after_of(headers), reply)
 
 
-def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, reply: Reply) -> GatewayError | None:
-    """The error that a 200 may hold: beside its choices, in the first of them, or (vLLM) instead of everything."""
-    details = answer.get("error") or (choice or {}).get("error")
-    if not details and answer.get("object") == "error":
-        details = answer
-    return to_embedded_error(details, reply) if details else None
-
-
 def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
     """The error inside a 200, of a JSON body or a chunk. Its code may be a number, a string, or missing."""
     read = read_value(details if isinstance(details, dict | list) else str(details))

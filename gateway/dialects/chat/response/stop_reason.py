@@ -30,6 +30,7 @@ class Finish:
     stopped_at: str | None = None  # the stop sequence that the upstream says it found
     logprobs: dict[str, list[Any]] | None = None
     spent: int = 0  # tokens written, by the upstream's count; known at the end
+    has_choice: bool = False  # whether any part of an answer has come
     said: bool = False  # whether a finish reason has come at all
 
     @property
@@ -39,6 +40,7 @@ class Finish:
 
     def note(self, choice: dict[str, Any]) -> None:
         """Take what one choice of a chunk (or of a whole answer) says."""
+        self.has_choice = True
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
             self.reason = reason

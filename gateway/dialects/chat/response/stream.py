@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.dialects.chat.response.assembly import Assembly
-from gateway.dialects.chat.response.chunks import ChunkDecoder
+from gateway.dialects.chat.response.chunks import BrokenChunk, ChunkDecoder
 from gateway.dialects.chat.response.convert import Origin, to_origin
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice
-from gateway.dialects.chat.response.errors import error_in
+from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.fast_path import Splice, derive_splice
 from gateway.dialects.chat.response.stop_reason import Finish, Stop, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
@@ -30,12 +30,14 @@ from gateway.errors import GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
 from gateway.messages.usage import to_delta_usage
-from gateway.sse import EventParser
+from gateway.sse import ERROR_EVENT, EventParser
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
 # Who answers, at which tier, and from which system.
 LASTING = ("id", "model", "provider", "service_tier", "system_fingerprint")
+DONE = b"[DONE]"
+NO_ANSWER = "The upstream ended its stream without an answer."
 CUT = "The upstream closed the connection before the end of its answer."
 
 
@@ -195,25 +197,34 @@ class MessageStream:
 
     def _take_rest(self, payload: bytes) -> None:
         """An event without its end: it counts if only the blank line is missing, and was never sent if more is."""
-        if payload == b"[DONE]":
-            self._complete()
+        if payload.startswith(DONE):
+            self._complete_at_done()
             return
         try:
-            chunk = self._decoder.decode(payload)
-        except UpstreamError:
+            chunk = self._to_chunk(payload)
+        except BrokenChunk:
             return
         self._take_chunk(chunk)
 
     def _take_payload(self, payload: bytes) -> None:
         """The full way; a delta that only lengthened the open block shows the short way for those after it."""
         splice, self._splice = self._splice, None
-        if payload == b"[DONE]":
-            self._complete()
+        if payload.startswith(DONE):
+            self._complete_at_done()
             return
         before = self._assembly.open
-        delta = self._take_chunk(self._decoder.decode(payload))
+        delta = self._take_chunk(self._to_chunk(payload))
         if delta and before is not None and before is self._assembly.open and self._target is self._assembly:
             self._splice = self._next_splice(splice, payload, delta)
+
+    def _to_chunk(self, payload: bytes) -> dict[str, Any]:
+        """Raises the failure that the payload tells, or BrokenChunk if it is no JSON object."""
+        if payload.startswith(ERROR_EVENT):
+            raise error_of_event(payload.removeprefix(ERROR_EVENT), self._reply)
+        try:
+            return self._decoder.decode(payload)
+        except BrokenChunk as error:
+            raise error_of_broken(payload, self._reply) or error from None
 
     def _next_splice(self, splice: Splice | None, payload: bytes, delta: dict[str, Any]) -> Splice | None:
         if splice is not None:
@@ -244,6 +255,12 @@ class MessageStream:
         if isinstance(self._target, ThinkTags) and self._target.is_over:
             self._target = self._target.inner
         return delta
+
+    def _complete_at_done(self) -> None:
+        """Without a choice before it that is no answer: vLLM's streams end so where it fails before the first token."""
+        if not self._finish.has_choice:
+            raise UpstreamError(NO_ANSWER)
+        self._complete()
 
     def _complete(self) -> None:
         """Close every block and write the end: the stop reason, the exact usage, message_stop."""

@@ -12,7 +12,6 @@ from gateway.dialects.chat.response.errors import (
     ERROR_TYPES,
     MAX_RETRY_AFTER,
     STATUS_ERRORS,
-    error_in,
     retry_after_of,
     to_embedded_error,
     to_error,
@@ -497,27 +496,6 @@ def test_an_error_inside_a_success(case: str) -> None:
     error = to_embedded_error(details, reply())
     assert type(error) is kind
     assert error.message == "m"
-
-
-PLACES: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
-    "beside the choices": ({"error": {"message": "m"}, "choices": []}, None),
-    "in the choice": ({"choices": []}, {"error": {"message": "m"}}),
-    "instead of everything": ({"object": "error", "message": "m", "code": 500}, None),
-    "as a string": ({"error": "m"}, None),
-}
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_an_error_is_found(place: str) -> None:
-    error = error_in(*PLACES[place], reply())
-    assert error is not None
-    assert error.message == "m"
-
-
-@pytest.mark.parametrize("answer", [{}, {"error": None}, {"error": ""}, {"object": "chat.completion"}])
-def test_no_error_is_none(answer: dict[str, Any]) -> None:
-    assert error_in(answer, None, reply()) is None
-    assert error_in(answer, {"error": None}, reply()) is None
 
 
 FIELDS = st.sampled_from(

@@ -276,7 +276,7 @@ def test_later_words_fill_gaps_and_erase_nothing() -> None:
         {"finish_reason": 5, "native_finish_reason": ["x"], "stop_details": "y"},
     ):
         said.note(choice)
-    assert said == Finish("stop", "end_turn", stop_details={"category": "bio"}, said=True)
+    assert said == Finish("stop", "end_turn", stop_details={"category": "bio"}, has_choice=True, said=True)
     assert said.is_over
 
 
