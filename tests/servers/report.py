@@ -38,6 +38,7 @@ def run_all(names: list[str]) -> int:
         numbers = [outcome.counts.get(kind, 0) for kind in ("passed", "failed", "expected", "skipped")]
         passed, failed, expected, skipped = numbers
         say(f"{outcome.server.name:18}{passed:8}{failed:8}{expected:10}{skipped:9}{outcome.seconds:9.0f}")
+    say("expected: known failures, listed with their reasons in tests/servers/expected_failures.py")
     for outcome in outcomes:
         for failure in outcome.failures:
             say(f"FAILED  {outcome.server.name}: {failure}")
