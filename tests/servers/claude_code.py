@@ -89,7 +89,7 @@ def missing() -> str | None:
 
 
 def install() -> Path:
-    """Return the program, installed if need be."""
+    """Return the program, installed if need be. Raises InstallError."""
     folder = cache_folder() / "claude-code"
     stamp = folder / "installed"
     if not stamp.exists() or stamp.read_text() != PACKAGE:

@@ -13,7 +13,6 @@ SCHEMAS = "a refused tool schema is not loosened"
 EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "samplers beyond OpenAI's arrive": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
     "an image for a text model becomes a note": ("llama-cpp-python", IMAGES),
-    "a PDF becomes a note or is refused by its name": ("sglang", "the refusal names a part that no client sent"),
     "a named tool is called though the model prefers another": (
         "llama-cpp sglang litellm",
         "the server ignores named choices",
@@ -30,10 +29,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "high effort arrives": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
     "low effort arrives beside adaptive thinking": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
     "a budget of thinking is kept": ("llama-cpp vllm litellm", NOT_OFFERED),
-    "a stop sequence is named": (
-        "transformers llama-cpp-python",
-        "the server does not name it and the gateway does not look for it",
-    ),
     "a prefill is not repeated": ("llama-cpp litellm", "the server repeats it in JSON"),
     "a full context is told apart from max_tokens": (
         "llama-cpp vllm litellm llama-cpp-python",
@@ -63,10 +58,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "a model that the server does not have is not found": ("litellm transformers", "the refusal is handed on as 400"),
     "a wrong upstream key is our fault and not retried": ("litellm", "LiteLLM's 400 `No connected db.` is handed on"),
-    "a history with a call and its result is continued": (
-        "llama-cpp-python",
-        "the server refuses `content: null` beside calls",
-    ),
     "a named tool is called once though the server repeats it in the old form": (
         "llama-cpp-python",
         "each piece of the arguments is read twice",
@@ -74,10 +65,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "a forced call that does not come is noted": (
         "transformers llama-cpp-python",
         "a choice that the server ignores is not noted",
-    ),
-    "a schema for a server of plain JSON objects is loosened and noted": (
-        "llama-cpp-python",
-        "the refusal is not healed",
     ),
     "an overflow has the prompt's true number of tokens": (
         "sglang llama-cpp-python",
@@ -93,7 +80,7 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "the frame is no JSON, so its words are lost",
     ),
     "a call cut by max_tokens ends in max_tokens": (
-        "sglang transformers",
+        "transformers",
         "a cut call is completed by the server, or fails without a reason",
     ),
     "a schema that the server ignores is noted": ("transformers", "an answer that is no JSON is not looked at"),

@@ -1,6 +1,6 @@
 """A proxy between the gateway and a real server that keeps what the server was asked, and the status of its answer."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,18 +33,22 @@ class Recorder:
         exchange = Exchange(orjson.loads(data) if data else {})
         if request.method == "POST":
             self.exchanges.append(exchange)
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
+        headers = end_to_end(request.headers)
         async with self.session.request(
             request.method, self.target + request.path_qs, headers=headers, data=data
         ) as answer:
             exchange.status = answer.status
-            reply = web.StreamResponse(status=answer.status)
-            reply.content_type = answer.content_type
+            reply = web.StreamResponse(status=answer.status, headers=end_to_end(answer.headers))
             await reply.prepare(request)
             async for piece in answer.content.iter_any():
                 await reply.write(piece)
             await reply.write_eof()
             return reply
+
+
+def end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that a proxy passes on."""
+    return {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP}
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from tests.servers import claude_code
 from tests.servers.environment import InstallError
 from tests.servers.launch import ROOT
 from tests.servers.registry import SERVERS, Server
@@ -32,6 +33,7 @@ class Outcome:
 
 def run_all(names: list[str]) -> int:
     """Return the exit status: 0 if every server was installed and started and no case failed."""
+    say(claude_code.missing() or f"{claude_code.PACKAGE}: {claude_code.install()}")
     outcomes = [run_one(SERVERS[name]) for name in names]
     say(f"\n{'server':18}{'passed':>8}{'failed':>8}{'expected':>10}{'skipped':>9}{'seconds':>9}")
     for outcome in outcomes:
