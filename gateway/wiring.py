@@ -29,7 +29,8 @@ from gateway.process.tasks import Repeated, background, describe
 from gateway.redis.connections import open_connections
 from gateway.redis.failures import redis_failures
 from gateway.redis.keys import Keys
-from gateway.settings import Settings
+from gateway.settings import Settings, passwords_in, private_hosts_of, secrets_of
+from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.report import report
 from gateway.threads.store import Policy as ThreadPolicy
 from gateway.threads.store import ThreadStore
@@ -49,6 +50,12 @@ SECRET_BYTES = 32
 MADE_ID = "made"
 
 
+def build_redactor(settings: Settings) -> Redactor:
+    """What removes the settings' secrets, and those of the environment's proxies, from an upstream's errors."""
+    proxies = [password for proxy in getproxies().values() for password in passwords_in(proxy)]
+    return Redactor([*secrets_of(settings), *proxies], private_hosts_of(settings))
+
+
 def build_exchange(
     settings: Settings, client: UpstreamClient, keyring: Keyring, upstream: Upstream | None = None
 ) -> Exchange:
@@ -58,6 +65,7 @@ def build_exchange(
         table=to_table(settings, upstream or to_upstream(settings)),
         keyring=keyring,
         report=report,
+        redactor=build_redactor(settings),
         retry=RetryPolicy(max_attempts=settings.max_attempts),
         timeouts=Timeouts(
             settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout, settings.total_timeout

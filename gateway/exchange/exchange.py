@@ -40,6 +40,7 @@ from gateway.messages.tools.tool_cache import ToolMemory
 from gateway.messages.validation.depth import to_json, too_deep
 from gateway.schemas.anthropic import MessagesRequest
 from gateway.telemetry.logs import log_note
+from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
@@ -98,6 +99,7 @@ class Exchange:
     table: RoutingTable
     keyring: Keyring
     report: Callable[[UsageRecord], None]
+    redactor: Redactor = field(default_factory=Redactor)
     pulse: Pulse = field(default_factory=Pulse)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -170,6 +172,7 @@ class Exchange:
             try:
                 return await once(plan, remaining, *into)
             except GatewayError as error:
+                self.redactor.error(error)
                 remaining = ends_at - clock()
                 if record.first_content_seconds is not None or remaining <= 0:
                     raise
@@ -186,7 +189,7 @@ class Exchange:
         answered = to_message(_parsed(await answer.read(MAX_ANSWER_BYTES)), plan.reply)
         if plan.prewarms:
             answered.message.update(EMPTY_ANSWER)
-        note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
+        self._note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
         note_losses(plan.record, answered.notes)
         return answered
 
@@ -214,15 +217,26 @@ class Exchange:
             self.pulse.leave(relay)
             if relay.first_content is not None:
                 plan.record.first_content_seconds = relay.first_content - begun
-            note_answer(plan.record, stream.origin, stream.usage, stream.stop.reason if stream.stop else None)
+            self._note_answer(plan.record, stream.origin, stream.usage, stream.stop.reason if stream.stop else None)
             note_losses(plan.record, stream.notes)
 
     async def _stream_whole(self, plan: Plan, answer: Answer, sink: Sink) -> None:
         """Some upstreams answer a stream request with plain JSON; errors inside a 200 come this way too."""
         answered = to_message(_parsed(await answer.read(MAX_ANSWER_BYTES)), plan.reply)
-        note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
+        self._note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
         told = to_events(answered.message, answered.origin.cost)
         sink.write(events.without_start(told) if sink.committed else told)
+
+    def _note_answer(self, record: UsageRecord, origin: Origin, usage: dict[str, Any], stop_reason: str | None) -> None:
+        name = self.redactor.name
+        origin.model, origin.provider = name(origin.model), name(origin.provider)
+        origin.generation_id = name(origin.generation_id)
+        record.served_model, record.provider, record.generation_id = origin.model, origin.provider, origin.generation_id
+        record.cost, record.estimated, record.mismatched = origin.cost, origin.estimated, origin.mismatched
+        record.stop_reason = stop_reason
+        record.input_tokens, record.output_tokens = usage["input_tokens"], usage["output_tokens"]
+        record.cache_read_tokens = usage["cache_read_input_tokens"]
+        record.cache_write_tokens = usage["cache_creation_input_tokens"]
 
     async def _open(self, plan: Plan, timeouts: Timeouts) -> Answer:
         """The upstream's answer, its header read and its status good. Raises the error that another status means."""
@@ -302,15 +316,6 @@ def heal(plan: Plan, error: GatewayError) -> bool:
     plan.healed = (*plan.healed, adaptation)
     note_losses(plan.record, plan.conversion.notes[notes:])
     return True
-
-
-def note_answer(record: UsageRecord, origin: Origin, usage: dict[str, Any], stop_reason: str | None) -> None:
-    record.served_model, record.provider, record.generation_id = origin.model, origin.provider, origin.generation_id
-    record.cost, record.estimated, record.mismatched = origin.cost, origin.estimated, origin.mismatched
-    record.stop_reason = stop_reason
-    record.input_tokens, record.output_tokens = usage["input_tokens"], usage["output_tokens"]
-    record.cache_read_tokens = usage["cache_read_input_tokens"]
-    record.cache_write_tokens = usage["cache_creation_input_tokens"]
 
 
 def note_losses(record: UsageRecord, notes: Iterable[Note]) -> None:

@@ -11,6 +11,7 @@ from gateway.settings.load import (
     needs_redis,
     needs_upstream,
 )
+from gateway.settings.secrets import passwords_in, private_hosts_of, secrets_of
 from gateway.settings.settings import Settings, names_of, read_config_file, unknown_variables
 from gateway.settings.values import SettingsError
 
@@ -25,6 +26,9 @@ __all__ = [
     "needs_client_keys",
     "needs_redis",
     "needs_upstream",
+    "passwords_in",
+    "private_hosts_of",
     "read_config_file",
+    "secrets_of",
     "unknown_variables",
 ]

@@ -63,9 +63,9 @@ LAYERS = (
             gateway.access.keyring gateway.access.policy gateway.batches.lifecycle gateway.batches.splitter
             gateway.context gateway.messages.notes gateway.messages.tokens.estimate gateway.messages.tokens.media
             gateway.messages.tokens.profiles gateway.messages.tokens.text gateway.simulator.shapes
-            gateway.telemetry.usage gateway.upstream.adaptation gateway.upstream.circuit gateway.upstream.client
-            gateway.upstream.model_facts gateway.upstream.retry gateway.upstream.routing gateway.upstream.target
-            gateway.upstream.trouble
+            gateway.telemetry.redaction gateway.telemetry.usage gateway.upstream.adaptation gateway.upstream.circuit
+            gateway.upstream.client gateway.upstream.model_facts gateway.upstream.retry gateway.upstream.routing
+            gateway.upstream.target gateway.upstream.trouble
         """),
         pure=True,
     ),

@@ -19,7 +19,7 @@ from tests.support.conversion_rows import INTRODUCTION, SECTIONS, Row
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
-ROOMS = ("dialects", "messages", "upstream")
+ROOMS = ("dialects", "messages", "upstream", "telemetry")
 PAGE = ROOT / "docs" / "conversion.md"
 LINK = "../tests/"
 GOLDEN = "dialects/chat/"

@@ -456,7 +456,7 @@ ERRORS = Section(
             "errors.an_overflow_is_told_in_the_words_that_make_clients_compact",
         ),
         row("`retry-after`", "`retry-after`", "", "errors.retry_after"),
-        row("secrets, addresses", "nothing", "", "errors.a_message_does_not_tell"),
+        row("secrets, private addresses, file paths", "`[removed]`", "", "redaction.what_is_private_is_removed"),
     ),
     is_answer=True,
 )

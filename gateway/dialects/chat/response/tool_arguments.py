@@ -31,7 +31,7 @@ WHOLE_VALUE = re.compile(r'(?:["}\]\s]|true|false|null)\Z')
 MAX_DEPTH = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Ending:
     """What completes arguments, why they had to be completed, and whether they were cut off, and must not be used."""
 

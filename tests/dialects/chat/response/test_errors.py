@@ -272,53 +272,9 @@ def test_an_echo_of_the_request_is_not_read_as_the_upstreams_words() -> None:
     assert "System" not in read_body(orjson.dumps(echoed)).words
 
 
-HIDDEN = {
-    "a place in the source": 'failed in File "/srv/app/main.py", line 12, in run now',
-    "a URL": "see https://internal.example:8443/v1/x?key=1 now",
-    "a URL of another kind": "see redis://user:pass@cache/0 now",
-    "an address": "dial 10.0.3.17 now",
-    "an address and a port": "dial 10.0.3.17:8080 now",
-    "a host and a port": "lookup llm.internal.example:443 now",
-    "this host and a port": "lookup localhost:11434 now",
-    "an OpenRouter key": "used sk-or-v1-0a1b2c3d4e5f now",
-    "an OpenAI key": "used sk-proj-AbCdEfGh1234 now",
-    "a Groq key": "used gsk_AbCdEfGh1234 now",
-    "a Google key": "used AIzaSyA-1234567890abcdefghi now",
-    "an AWS key": "used AKIAIOSFODNN7EXAMPLE now",
-    "a bearer token": "got Bearer eyJhbGciOi.J9.x now",
-    "a key named as such": "invalid key: key-0a1b2c3d4e now",
-}
-
-
-@pytest.mark.parametrize("case", HIDDEN)
-def test_a_message_does_not_tell(case: str) -> None:
-    before, *hidden, after = HIDDEN[case].split(" ")
-    message = failed(400, error_body(HIDDEN[case])).message
-    assert message.startswith(before)
-    assert message.endswith(f"[removed] {after}")
-    assert not any(len(word) > 7 and word in message for word in hidden)
-
-
-def test_a_secret_beyond_the_cut_is_not_half_told() -> None:
-    message = failed(400, error_body("x" * (MESSAGE_LIMIT - 14) + " sk-or-v1-0a1b2c3d4e5f")).message
-    assert "sk-or" not in message
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "the key provided is not valid for model llama-3.1:70b",
-        "tools.3.custom: key management is required, see section 4.5.1",
-        "sk-learn is not a model",
-    ],
-)
-def test_ordinary_words_stay(words: str) -> None:
-    assert failed(400, error_body(words)).message == words
-
-
 def test_only_the_start_of_a_huge_message_is_read() -> None:
-    """Whatever the patterns cost, they cost it once."""
-    assert failed(400, error_body("see https://" + "a" * READ_LIMIT + " for more")).message == "see [removed]"
+    message = failed(400, error_body("\n" * (READ_LIMIT - 10) + "a" * READ_LIMIT)).message
+    assert message == "a" * 10
 
 
 UNTOLD = "prompt is too long: it does not fit into the context of this model"

@@ -1,0 +1,215 @@
+"""Removal of secrets, private addresses and file paths from text that an upstream wrote.
+
+An upstream may repeat what it was sent, its key included. Text is therefore compared with the configured secrets
+themselves, in each form in which servers repeat them: plain, escaped, percent-encoded, base64, hex; whole or a long
+part. Patterns remove what is not configured here: private addresses, file paths, credentials of third parties. Public
+links stay, since refusals refer to documentation. Only errors and names are redacted, never the answer of a model.
+"""
+
+import html
+import re
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Final
+from urllib.parse import SplitResult, quote, quote_plus, urlsplit
+
+import orjson
+
+from gateway.errors import GatewayError
+
+REMOVED: Final = "[removed]"
+
+# Length of the runs by which secrets are found. A shorter secret is not looked for: "test" is a word of many messages.
+PIECE: Final = 6
+# A run of this length that text shares with a secret is removed. Documentation quotes prefixes of nine ("sk-or-v1-").
+LONG_RUN: Final = 12
+# Secrets below this length are indexed at each offset, longer ones at each PIECE, one of which is in any LONG_RUN.
+SHORT_SECRET: Final = 2 * LONG_RUN
+# Values that local servers ask for where they need no key (documentation of Ollama, LM Studio, llama.cpp, 2026-11).
+PLACEHOLDERS: Final = frozenset({"lm-studio", "no-key-required", "not-needed", "ollama", "sk-no-key-required"})
+
+LOWER_CASE: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}  # keeps the length, unlike lower()
+
+LINK: Final = re.compile(r"""([a-z][a-z0-9+.-]{0,15}://[^\s"'<>`,;]+)""", re.IGNORECASE)
+LINK_END: Final = ".:!?)]}*_"  # punctuation of the sentence, not of the link
+PUBLIC_PORTS: Final = (None, 80, 443)
+PRIVATE_DOMAINS: Final = ("corp", "home", "internal", "intranet", "invalid", "lan", "local", "localdomain", "localhost")
+# Parameters of signed links and of APIs that take their key in the address.
+SECRET_PARAMETER: Final = re.compile(
+    r"[?&][^=&#]*(?:key|token|sig|secret|passw|auth|credential)[^=&#]*=", re.IGNORECASE
+)
+
+# Known prefixes of credentials, with at least one digit: "sk-learn" is a library.
+CREDENTIAL: Final = r"\b(?:sk|pk|gsk|xai|hf)[-_](?=\S{0,64}\d)[\w.*-]{8,}|\b(?:AIza|AKIA|eyJ)[\w.-]{16,}"
+SOURCE_SUFFIXES: Final = "(?:py|pyc|pyx|so|c|cc|cpp|cu|h|hpp|rs|go|js|ts|rb|java|kt|cs|php|lua)"
+FILE_SUFFIXES: Final = (
+    f"(?:{SOURCE_SUFFIXES}|log|cfg|conf|ini|toml|ya?ml|env|sock|pem|crt|gguf|safetensors|ptx?|bin|db)"
+)
+ROOTS: Final = (
+    "(?:bin|boot|etc|home|lib(?:32|64)?|media|mnt|nix|opt|private|proc|root|run|sbin|snap|srv|sys|tmp|usr|var|vol"
+    "|Applications|Library|Users|Volumes)"
+)
+SEGMENTS: Final = r"""[^\s"'<>`,;:()\[\]]{1,512}"""
+# A space belongs to the path where another folder follows it.
+WINDOWS_SEGMENTS: Final = r"""(?:[^\s"'<>|?*(),;]|\ (?=[^\s\\]{1,64}\\)){1,512}"""
+# Paths of APIs, JSON pointers and references (/v1/chat, /data/0, #/$defs/B) are no file paths.
+UNSAFE: Final = re.compile(
+    "|".join(
+        (
+            CREDENTIAL,
+            r"\b(?:key|bearer|basic)[-_ ](?=\S{0,64}\d)[\w.*-]{8,}",
+            # Host and port, IPv4, IPv6 in brackets, hosts of private domains. "tools.0.name:25" is a field's column.
+            r"(?<![\w.-])(?:(?!\d+\.)[\w-]{1,63}\.){1,8}[a-z][\w-]{1,62}:\d{1,5}\b|\blocalhost:\d{1,5}\b",
+            r"\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d{1,5})?",
+            r"\[(?=[\da-f.]{0,45}:[\da-f.]{0,45}:)[\da-f:.]{3,45}\](?::\d{1,5})?",
+            rf"(?<![\w.-])(?:[\w-]{{1,63}}\.){{2,9}}(?:{'|'.join(PRIVATE_DOMAINS)})(?![\w-])",
+            # In a stack trace, below a root folder, with a file's suffix, of source code, in a home folder, on Windows.
+            r"\bFile \\?\"[^\"]{1,300}\"(?:, line \d{1,6})?(?:, in \w{1,80})?",
+            rf"(?<![\w/.#$~:-])/{ROOTS}/{SEGMENTS}",
+            rf"(?<![\w/.#$~:-])/(?:[\w.@+-]{{1,128}}/){{1,16}}[\w.@+-]{{1,128}}\.{FILE_SUFFIXES}\b(?::\d{{1,6}})?",
+            rf"(?<![\w/.-])(?:[\w.-]{{1,64}}/){{1,16}}[\w.-]{{1,64}}\.{SOURCE_SUFFIXES}\b(?::\d{{1,6}})?",
+            rf"(?<![\w/])~/{SEGMENTS}",
+            rf"\b[A-Z]:\\{{1,2}}{WINDOWS_SEGMENTS}|\\\\[\w.-]{{1,64}}\\{WINDOWS_SEGMENTS}",
+        )
+    ),
+    re.IGNORECASE,
+)
+CREDENTIALS: Final = re.compile(CREDENTIAL, re.IGNORECASE)
+
+# Of a secret's form: where in it a piece is.
+Found = tuple[str, int]
+
+
+class Redactor:
+    """Remove `secrets` in any form, and addresses of `hosts`, which are those of upstreams that are not public.
+
+    Immutable. Without secrets only the patterns apply.
+    """
+
+    __slots__ = ("_hosts", "_pieces", "name")
+
+    def __init__(self, secrets: Iterable[str] = (), hosts: Iterable[str] = ()) -> None:
+        pieces: dict[str, dict[Found, None]] = {}
+        for form in {form for secret in secrets if is_secret(secret) for form in forms_of(secret)}:
+            for offset in _offsets(form):
+                pieces.setdefault(form[offset : offset + PIECE], {})[form, offset] = None
+        self._pieces = {piece: tuple(found) for piece, found in pieces.items()}
+        names = "|".join(sorted({re.escape(host) for host in hosts}, key=len, reverse=True))
+        self._hosts = (
+            re.compile(rf"(?:[\w-]{{1,63}}\.){{0,8}}\b(?:{names})(?![\w-])(?::\d{{1,5}})?", re.IGNORECASE)
+            if names
+            else None
+        )
+        self.name = lru_cache(maxsize=1024)(self._name)
+
+    def text(self, text: str) -> str:
+        """A message without secrets, private addresses and file paths."""
+        parts = LINK.split(self._without_secrets(text))
+        return "".join([self._link(part) if at % 2 else self._plain(part) for at, part in enumerate(parts)])
+
+    def error(self, error: GatewayError) -> None:
+        """Redact what a client is shown of a failure, in place."""
+        error.message = self.text(error.message)
+        if error.details:
+            error.details = {
+                name: self.text(value) if isinstance(value, str) else value for name, value in error.details.items()
+            }
+
+    def _name(self, text: str | None) -> str | None:
+        """The name of a model, a provider or an answer, which may look like a path: only secrets are removed."""
+        return None if text is None else self._without_secrets(text)
+
+    def _plain(self, text: str) -> str:
+        return UNSAFE.sub(REMOVED, text if self._hosts is None else self._hosts.sub(REMOVED, text))
+
+    def _link(self, text: str) -> str:
+        """A link to a public site, without a query that holds a credential."""
+        link = text.rstrip(LINK_END)
+        end = text[len(link) :]
+        try:
+            public = is_public(urlsplit(link))
+        except ValueError:  # a port or an IPv6 address that is none
+            public = False
+        if not public or CREDENTIALS.search(link) or (self._hosts is not None and self._hosts.search(link)):
+            return REMOVED + end
+        if SECRET_PARAMETER.search(link):
+            return f"{link.partition('?')[0]}?{REMOVED}{end}"
+        return text
+
+    def _without_secrets(self, text: str) -> str:
+        lowered = text.translate(LOWER_CASE)
+        if self._pieces.keys().isdisjoint(map(lowered.__getitem__, _windows(len(lowered)))):
+            return text
+        kept, end = [], 0
+        for start, stop in self._spans(lowered):
+            kept += [text[end:start], REMOVED]
+            end = stop
+        return "".join([*kept, text[end:]])
+
+    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where secrets are, in order and apart from each other."""
+        at = end = 0
+        while at <= len(text) - PIECE:
+            runs = [common_run(text, at, *found) for found in self._pieces.get(text[at : at + PIECE], ())]
+            start, stop = max([run for run in runs if run is not None], key=lambda run: run[1], default=(at, at))
+            if stop > at:
+                yield max(start, end), stop
+                at = end = stop
+            else:
+                at += 1
+
+
+def is_secret(value: str) -> bool:
+    return len(value) >= PIECE and value.lower() not in PLACEHOLDERS
+
+
+def forms_of(secret: str) -> set[str]:
+    """How a secret may look in a message, in lower case: base64 at each of the three places where it may begin."""
+    raw = secret.encode("utf-8", "surrogateescape")
+    escaped = orjson.dumps(raw.decode("utf-8", "replace"))[1:-1].decode()
+    forms = {secret, escaped, escaped.replace("/", "\\/"), html.escape(secret), raw.hex()}
+    forms |= {quote(raw, safe=""), quote(raw), quote_plus(raw)}
+    for encode in (b64encode, urlsafe_b64encode):
+        for before, start in enumerate((0, 2, 3)):  # characters that bytes beside the secret take part in are left out
+            encoded = encode(b"\0" * before + raw).rstrip(b"=").decode()
+            forms.add(encoded[start:] if (before + len(raw)) % 3 == 0 else encoded[start:-1])
+    return {form.translate(LOWER_CASE) for form in forms if len(form) >= PIECE}
+
+
+def common_run(text: str, at: int, form: str, offset: int) -> tuple[int, int] | None:
+    """The run that text and form share around a piece; None if it is too short to be more than chance."""
+    start, first = at, offset
+    while start > 0 and first > 0 and text[start - 1] == form[first - 1]:
+        start, first = start - 1, first - 1
+    stop, last = at + PIECE, offset + PIECE
+    while stop < len(text) and last < len(form) and text[stop] == form[last]:
+        stop, last = stop + 1, last + 1
+    is_cut = first == 0 and stop == len(text)  # messages are cut to a length, and a secret with them
+    needed = PIECE if is_cut else min(LONG_RUN, max(PIECE, len(form) * 3 // 4))
+    return (start, stop) if stop - start >= needed else None
+
+
+def is_public(target: SplitResult) -> bool:
+    """Whether an address is of the public web: a domain, no user, no port of its own. Raises ValueError."""
+    host = target.hostname or ""
+    domain = host.rpartition(".")[2]
+    return (
+        target.scheme.lower() in ("http", "https")
+        and "." in host
+        and domain.isalpha()
+        and domain not in PRIVATE_DOMAINS
+        and target.port in PUBLIC_PORTS
+        and "@" not in target.netloc
+    )
+
+
+def _offsets(form: str) -> Iterator[int]:
+    yield from range(0, len(form) - PIECE + 1, 1 if len(form) < SHORT_SECRET else PIECE)
+    yield len(form) - PIECE
+
+
+@lru_cache(maxsize=1024)
+def _windows(length: int) -> tuple[slice, ...]:
+    """Each place where a piece may be in text of this length."""
+    return tuple(slice(at, at + PIECE) for at in range(length - PIECE + 1))
