@@ -45,8 +45,6 @@ class Servers:
 
     def get(self, name: str, **options: Any) -> Running:
         """Return the running server, started anew if it had other options."""
-        if SERVERS[name].missing is not None:
-            pytest.skip(f"{name}: {SERVERS[name].missing}")
         if name in self.started and self.started[name][0] == options:
             return self.started[name][1]
         self.stop(name)
@@ -90,9 +88,9 @@ async def front_end(server: Running, **changes: Any) -> AsyncIterator[Client]:
 
 
 def for_servers(table: Sequence[Case | Conversation]) -> list[Any]:
-    """Return a parameter for each chosen server of each case, marked where it is expected to fail."""
+    """Return a parameter for each chosen server of each case; those that cannot or need not succeed are marked."""
     return [
-        pytest.param(name, case, id=f"{name}: {case.name}", marks=_expected_failure(name, case.name))
+        pytest.param(name, case, id=f"{name}: {case.name}", marks=_marks(name, case.name))
         for case in table
         for name in case.servers.split()
         if name in CHOSEN
@@ -106,13 +104,16 @@ def on_servers(names: str) -> Callable[[Test], Test]:
         sentence = test.__name__.removeprefix("test_").replace("_", " ")
         SENTENCES[sentence] = frozenset(names.split())
         chosen = [name for name in names.split() if name in CHOSEN]
-        parameters = [pytest.param(name, id=name, marks=_expected_failure(name, sentence)) for name in chosen]
+        parameters = [pytest.param(name, id=name, marks=_marks(name, sentence)) for name in chosen]
         absent = pytest.param("", id="others", marks=pytest.mark.skip(reason=f"`make servers` runs it on {names}"))
         return pytest.mark.parametrize("name", parameters or [absent])(test)
 
     return parametrize
 
 
-def _expected_failure(name: str, sentence: str) -> list[pytest.MarkDecorator]:
+def _marks(name: str, sentence: str) -> list[pytest.MarkDecorator]:
+    missing = SERVERS[name].missing
+    if missing is not None:
+        return [pytest.mark.skip(reason=missing)]
     servers, reason = EXPECTED_FAILURES.get(sentence, ("", ""))
     return [pytest.mark.xfail(reason=reason, strict=True)] if name in servers.split() else []
