@@ -79,21 +79,21 @@ def system(text: str) -> dict[str, Any]:
 
 def is_whole_call_or_named_sequence(answer: Answer) -> bool:
     """A call that was cut short must never look like one to run."""
-    told = (answer.stop_reason, answer.stop_sequence)
-    return (answer.calls == [PARIS] and told == ("tool_use", None)) or told == ("stop_sequence", "Paris")
+    end = (answer.stop_reason, answer.stop_sequence)
+    return (answer.calls == [PARIS] and end == ("tool_use", None)) or end == ("stop_sequence", "Paris")
 
 
-def is_told_or_refused_by_name(*names: str) -> Any:
+def is_noted_or_refused_by_name(*names: str) -> Any:
     """The block is replaced by text and noted, or refused as a client's error that names it."""
 
-    def is_told_or_refused(answer: Answer) -> bool:
+    def is_noted_or_refused(answer: Answer) -> bool:
         if answer.status == 200:
             return "messages" in answer.noted
         return (answer.status, answer.error["type"]) == (400, "invalid_request_error") and any(
             name in answer.message for name in names
         )
 
-    return is_told_or_refused
+    return is_noted_or_refused
 
 
 def has_city(answer: Answer) -> bool:
@@ -239,7 +239,7 @@ CONTENT = [
         "a PDF becomes a note or is refused by its name",
         "llama-cpp vllm sglang litellm",
         {"messages": [user(PDF, {"type": "text", "text": "hi"})]},
-        Expected(satisfies=is_told_or_refused_by_name("document", "PDF"), may_fail=True),
+        Expected(satisfies=is_noted_or_refused_by_name("document", "PDF"), may_fail=True),
     ),
 ]
 
@@ -468,7 +468,7 @@ LIMITS = [
         Expected(error=(400, "invalid_request_error"), satisfies=has_plausible_count),
     ),
     Case(
-        "an overflow that the server tells in characters has a plausible number of tokens",
+        "an overflow that the server reports in characters has a plausible number of tokens",
         "vllm",
         {"messages": "word " * 80_000},
         Expected(
@@ -477,13 +477,13 @@ LIMITS = [
         ),
     ),
     Case(
-        "a full context is told apart from max_tokens",
+        "a full context is not reported as max_tokens",
         "llama-cpp vllm litellm llama-cpp-python",
         {"messages": NEARLY_FULL + "#long", "max_tokens": 5000},
         Expected(stop="model_context_window_exceeded", most_output=600),
     ),
     Case(
-        "a prompt that fits, but not with max_tokens, is answered or told so",
+        "a prompt that fits, but not with max_tokens, is answered or refused in these words",
         "sglang",
         {"messages": NEARLY_FULL + "#long", "max_tokens": 5000},
         Expected(satisfies=fits_after_all, may_fail=True),

@@ -68,7 +68,7 @@ class Session:
     process: asyncio.subprocess.Process
 
     async def turn(self, text: str) -> Turn:
-        """Say something and wait for the end of the turn."""
+        """Send a message of the user and wait for the end of the turn."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         line = {"type": "user", "message": {"role": "user", "content": text}}

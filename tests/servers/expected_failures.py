@@ -5,7 +5,7 @@ Each is marked `xfail(strict=True)`, so a change that makes a case pass must rem
 
 from typing import Final
 
-IMAGES = "an image for a text model is neither told as text nor told apart from a failure"
+IMAGES = "an image for a text model is neither replaced by text nor distinguished from a failure"
 NOT_OFFERED = "the parameter is not sent to servers that are not OpenRouter"
 NO_HEADER = "the server sends no header while a request waits"
 SCHEMAS = "a refused tool schema is not loosened"
@@ -30,7 +30,7 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "low effort arrives beside adaptive thinking": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
     "a budget of thinking is kept": ("llama-cpp vllm litellm", NOT_OFFERED),
     "a prefill is not repeated": ("llama-cpp litellm", "the server repeats it in JSON"),
-    "a full context is told apart from max_tokens": (
+    "a full context is not reported as max_tokens": (
         "llama-cpp vllm litellm llama-cpp-python",
         "the finish reason is the same",
     ),
@@ -50,8 +50,8 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "a stream begins while the server has no free slot": ("llama-cpp", NO_HEADER),
     "a request keeps its place while the server serves others": ("llama-cpp", NO_HEADER),
     "comments of the server count as life while it reads a long prompt": ("llama-cpp", "only content counts"),
-    "a request while the model loads is told when to come back": ("llama-cpp", "there is no retry-after"),
-    "a context that is full for all slots together is an overload": ("llama-cpp", "it is told as api_error"),
+    "a request while the model loads gets a retry after": ("llama-cpp", "there is no retry-after"),
+    "a context that is full for all slots together is an overload": ("llama-cpp", "it is reported as api_error"),
     "ten turns of claude code with thinking and a tool": (
         "llama-cpp vllm sglang litellm",
         "reasoning does not return to the server",
@@ -93,7 +93,7 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "sglang",
         "the finish reason is not looked at where there are calls",
     ),
-    "a prompt that fits, but not with max_tokens, is answered or told so": (
+    "a prompt that fits, but not with max_tokens, is answered or refused in these words": (
         "sglang",
         "the sum is taken for the prompt",
     ),
@@ -103,10 +103,10 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "vllm",
         "a floor is taken for a count",
     ),
-    "an overflow that the server tells in characters has a plausible number of tokens": (
+    "an overflow that the server reports in characters has a plausible number of tokens": (
         "vllm",
         "characters are taken for tokens",
     ),
-    "message start has the exact input where the server can tell it": ("vllm", "usage is not asked for throughout"),
+    "message start has the exact input where the server reports it": ("vllm", "usage is not asked for throughout"),
     "tokens written to the servers cache are reported": ("vllm", "the server's field for it is not read"),
 }

@@ -1,6 +1,6 @@
 """Commands that start each server with the scripted model.
 
-A command function gets a Launch, writes whatever files the server needs into its folder, and returns the Command.
+A command function gets a Launch, writes the files that the server needs into its folder, and returns the Command.
 """
 
 import json
@@ -158,7 +158,7 @@ RESPONSE_FIELDS: Final[dict[str, Any]] = {
 
 
 def transformers(launch: Launch) -> Command:
-    """The server knows the model by its folder only, so clients must ask for that path."""
+    """Serve the model under the path of its folder, since the command has no option for a name."""
     model = write_hugging_face(launch.folder / MODEL)
     settings = json.loads((model / "tokenizer_config.json").read_text())
     settings["response_template"] = {

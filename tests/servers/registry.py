@@ -21,7 +21,7 @@ class Server:
 
     `start_seconds` bounds its start on two busy cores. `options` names the fields of Launch that it honours. `behind`
     is the server that this one, a proxy, forwards to. `metric` counts the requests that it works on. `is_model_a_path`
-    is for a server that knows its model by the folder only.
+    is for a server whose clients must name the model by its folder.
     """
 
     name: str

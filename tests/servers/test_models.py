@@ -1,4 +1,4 @@
-"""Lists of models and counts of tokens, from what a real server knows."""
+"""Lists of models and counts of tokens, compared with those of a real server."""
 
 import socket
 
@@ -50,7 +50,7 @@ async def test_tokens_are_counted_as_the_server_counts_them(servers: Servers, na
 
 
 @on_servers("vllm")
-async def test_message_start_has_the_exact_input_where_the_server_can_tell_it(servers: Servers, name: str) -> None:
+async def test_message_start_has_the_exact_input_where_the_server_reports_it(servers: Servers, name: str) -> None:
     async with front_end(servers.get(name)) as client:
         answer = await client.ask(messages="hi", tools=[WEATHER], stream=True)
     assert answer.start_input_tokens == answer.input_tokens

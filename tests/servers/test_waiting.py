@@ -44,7 +44,7 @@ async def test_comments_of_the_server_count_as_life_while_it_reads_a_long_prompt
 
 
 @on_servers("llama-cpp")
-async def test_a_request_while_the_model_loads_is_told_when_to_come_back(tmp_path: Path, name: str) -> None:
+async def test_a_request_while_the_model_loads_gets_a_retry_after(tmp_path: Path, name: str) -> None:
     with loading_server(tmp_path) as server:
         async with front_end(server) as client:
             answer = await client.ask(messages="hi")
