@@ -27,7 +27,7 @@ check: $(VENV)/.development ## lint, format, types, documentation and architectu
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m tests.support.conversion_page --check
-	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_reprs.py
 
 docs: $(VENV)/.development ## write docs/conversion.md from the tests
 	$(BIN)/python -m tests.support.conversion_page

@@ -63,6 +63,9 @@ log = structlog.get_logger()
 
 # Connections that the kernel accepted before the socket closed are served within this time.
 ACCEPT_GRACE = 0.3
+# What the upstream's list says of a model counts in the prompt cache's fingerprints: two equal requests, one before the
+# first list and one after it, would both miss. A front end with a cache waits for that list before it listens.
+FIRST_LIST_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -140,6 +143,8 @@ async def running(
         )
         for chore in _chores(gateway, batch_server, child=child):
             await stack.enter_async_context(background(chore))
+        if gateway.cache is not None:
+            await gateway.catalog.wait_for_first(FIRST_LIST_SECONDS)
         admin = None
         if not child:
             cache = AdminCache(CacheUpkeep(gateway.cache.store), exchange.table) if gateway.cache is not None else None

@@ -2,8 +2,8 @@
 
 It is an HMAC over who asks (the tenant), where the request goes, the rules that it is read and converted by, and its
 body in canonical form. Without the deployment's secret nobody can tell from a fingerprint what was asked, nor find out
-whether somebody has asked it. The body counts whole, less what says who asks or how the answer is to be delivered, so a
-field that is added to the API tomorrow tells requests apart without a change here.
+whether somebody has asked it. The body counts whole, less what says who asks or how the answer is to be delivered.
+Fields that validation does not know are gone by then; one that it learns counts without a change here.
 """
 
 import hmac

@@ -23,7 +23,7 @@ import structlog
 
 from gateway.cache.client import CacheAway
 from gateway.cache.entry import Entry
-from gateway.cache.key import fingerprint
+from gateway.cache.key import VOLATILE, fingerprint
 from gateway.cache.policy import CachePolicy, Demand, is_storable
 from gateway.cache.store import CacheStore, Lock, Place, to_tag
 from gateway.context import Context
@@ -34,6 +34,7 @@ from gateway.exchange.flight import Flight, Follower, Landed
 from gateway.exchange.sink import Sink
 from gateway.ids import message_id
 from gateway.messages import events
+from gateway.messages.notes import field_of
 from gateway.messages.validation.depth import check_depth
 from gateway.process.tasks import background, describe, end
 from gateway.telemetry.metrics import count_saved
@@ -52,13 +53,14 @@ INLINE_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An answer that was there; its reply has an id of its own. `age`: seconds."""
+    """An answer that was there; its reply has an id and notes of its own. `age`: seconds."""
 
     entry: Entry
     age: int
     fingerprint: str
     route: Route
     message_id: str
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return self.entry.to_json(self.message_id, self.route.requested)
@@ -105,7 +107,7 @@ class Shared:
             return entry
         self._reported = True  # by the exchange
         answered = await self.cache.exchange.answer(self.plan)
-        return Entry.of(answered.message, answered.origin, self.cache.store.now(), tuple(self.plan.record.notes))
+        return Entry.of(answered.message, answered.origin, self.cache.store.now(), shared_notes(self.plan))
 
     async def stream(self, sink: Sink) -> None:
         """Raises GatewayError only while the sink is not committed."""
@@ -171,7 +173,8 @@ class CachedExchange:
             except CacheAway:
                 entry, is_away = None, True
             if entry is not None and self._is_recent(entry, demand):
-                hit = Hit(entry, self._age(entry), name, route, message_id())
+                notes = (*[note.text for note in prompt.notes], *entry.facts.notes)
+                hit = Hit(entry, self._age(entry), name, route, message_id(), notes)
                 return self._hit(context, prompt, hit, begun)
         plan = self.exchange.plan(context, prompt, UsageRecord(context))
         flight = None if fresh else self._flights.get(name)
@@ -215,7 +218,7 @@ class CachedExchange:
         record = UsageRecord(context, route.requested, route.target.model, facts.served_model, route.upstream.name)
         record.dialect, record.provider, record.stop_reason = route.dialect, facts.provider, facts.stop_reason
         record.stream, record.cache = bool(prompt.request.get("stream")), "hit"
-        record.notes = list(facts.notes)
+        record.notes = list(hit.notes)
         record.duration_seconds = self.clock() - begun
         self.store.use(hit.fingerprint)
         self.store.count(context.tenant, "hit")
@@ -342,7 +345,7 @@ class CachedExchange:
             if told is None:
                 return None, False
             message, origin = told, Origin(record.served_model, record.provider)
-        entry = Entry.of(message, origin, self.store.now(), tuple(record.notes))
+        entry = Entry.of(message, origin, self.store.now(), shared_notes(plan))
         return entry, is_storable(message, tools=demand.tools)
 
     @asynccontextmanager
@@ -374,6 +377,11 @@ class CachedExchange:
 
     def _age(self, entry: Entry) -> int:
         return max(0, int(self.store.now() - entry.facts.at))
+
+
+def shared_notes(plan: Plan) -> tuple[str, ...]:
+    """The notes that each equal request would have got: none of fields in which equal requests may differ."""
+    return tuple(note for note in plan.record.notes[plan.own_notes :] if field_of(note) not in VOLATILE)
 
 
 async def _read_back(flight: Flight) -> dict[str, Any] | None:

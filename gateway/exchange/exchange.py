@@ -69,7 +69,11 @@ class Prompt:
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be sent, and what the reply must know. `heal` replaces `conversion` and `body`."""
+    """What is to be sent, and what the reply must know. `heal` replaces `conversion` and `body`.
+
+    `own_notes`: so many notes at the start of the record's are validation's. They may differ between requests that the
+    prompt cache takes for equal; those of the conversion do not.
+    """
 
     route: Route
     conversion: Conversion
@@ -77,6 +81,7 @@ class Plan:
     reply: Reply
     record: UsageRecord
     healed: tuple[Adaptation, ...] = ()  # what this request was sent again with
+    own_notes: int = 0
     prewarms: bool = False  # max_tokens is 0: the prompt is to be cached upstream, and no answer shown
 
     def forget_prompt(self) -> None:
@@ -137,7 +142,8 @@ class Exchange:
         if conversion.applied_edits:
             record.size_estimate = record.text_estimate = None  # the upstream counts a shorter prompt
         reply = to_reply(context, prompt, route, conversion, keyring, estimate)
-        return Plan(route, conversion, body, reply, record, prewarms=request.get("max_tokens") == 0)
+        prewarms = request.get("max_tokens") == 0
+        return Plan(route, conversion, body, reply, record, own_notes=len(prompt.notes), prewarms=prewarms)
 
     def answer(self, plan: Plan) -> Coroutine[Any, Any, Answered]:
         """The whole message. Raises GatewayError when no attempt gave one."""
@@ -321,7 +327,7 @@ def heal(plan: Plan, error: GatewayError) -> bool:
 def note_losses(record: UsageRecord, notes: Iterable[Note]) -> None:
     """For header, log line and metric, all without reasons: those are in log lines of their own."""
     for note in notes:
-        record.notes.append(f"{note.kind}:{note.field}")
+        record.notes.append(note.text)
         log_note(record.context, note)
 
 

@@ -11,3 +11,13 @@ class Note:
     kind: Literal["dropped", "changed", "emulated"]
     field: str
     reason: str
+
+    @property
+    def text(self) -> str:
+        """What headers and log lines show."""
+        return f"{self.kind}:{self.field}"
+
+
+def field_of(note: str) -> str:
+    """The field of the request that the text of a note is about, without the path below it."""
+    return note.partition(":")[2].partition(".")[0]

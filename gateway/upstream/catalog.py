@@ -7,6 +7,7 @@ wait for it: routing passes unknown names through. What a list says of a model c
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -43,6 +44,7 @@ class Catalog:
     _models: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     _next_read: float = 0.0
     _reading: asyncio.Lock | None = None
+    _first: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def models(self) -> tuple[dict[str, Any], ...]:
         """Aliases first, then the upstream's models, newest first. Never raises for an upstream that is away."""
@@ -52,6 +54,12 @@ class Catalog:
             if self.clock() >= self._next_read:
                 await self._read(self.clock())
         return self._models or to_models([], self.table)
+
+    async def wait_for_first(self, seconds: float) -> None:
+        """Wait until somebody has asked for the list once, whatever came of it; at most so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._first.wait()
 
     async def find(self, model_id: str) -> dict[str, Any] | None:
         """By the id of the list, or by any name that routing maps onto a model of the upstream."""
@@ -68,6 +76,8 @@ class Catalog:
             listed = await read_models(self.client, self.table.upstream)
         except GatewayError:
             return
+        finally:
+            self._first.set()
         self.table.learn(listed)
         self._models = to_models(listed, self.table)
         self._next_read = now + FRESH_SECONDS

@@ -178,7 +178,7 @@ async def _cached_reply(
 ) -> web.StreamResponse:
     if isinstance(found, Hit):
         facts = found.entry.facts
-        headers = [*route_headers(found.route, facts.notes), *cache_headers("hit")]
+        headers = [*route_headers(found.route, found.notes), *cache_headers("hit")]
         own = f"{key_line(found.fingerprint)}age: {found.age}\r\n"
         if streams:
             return await _stream(request, context, headers, own, found.stream, turn)
@@ -200,7 +200,7 @@ async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None
         await turn.keep(entry.to_message(reply.message_id, reply.model))
     cost = shared.plan.record.cost if shared.calls else None
     headers = (
-        *route_headers(shared.plan.route, facts.notes),
+        *route_headers(shared.plan.route, (*shared.plan.record.notes[: shared.plan.own_notes], *facts.notes)),
         *origin_headers(facts.served_model, facts.provider),
         *cache_headers(shared.plan.record.cache),
         NO_STORE,
