@@ -34,6 +34,8 @@ PDF = {
     "source": {"type": "base64", "media_type": "application/pdf", "data": base64.b64encode(PDF_BYTES).decode()},
 }
 
+TEXT_DOCUMENT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Some words."}}
+
 # With what the template adds: 27,015 tokens and 7,670 tokens.
 TOO_LONG = "abcdefghij " * 3000
 NEARLY_FULL = "abcdefghij " * 850
@@ -131,6 +133,10 @@ def fits_after_all(answer: Answer) -> bool:
     asked_for_less = answer.status == 200 and answer.noted
     words = "input length and `max_tokens` exceed context limit: 7669 + 5000 > 8192"
     return bool(asked_for_less) or answer.message.startswith(words)
+
+
+def has_effort_or_notes(answer: Answer) -> bool:
+    return answer.text in ("Effort is high.", "Effort is something else.") or "effort" in answer.noted
 
 
 def stays_within_budget(answer: Answer) -> bool:
@@ -236,6 +242,18 @@ CONTENT = [
         Expected(stop="end_turn", noted="messages", most_seconds=11),
     ),
     Case(
+        "an image in an earlier turn does not stop the conversation",
+        "llama-cpp vllm litellm llama-cpp-python",
+        {"messages": [user({"type": "text", "text": "Look"}, IMAGE), assistant("I see."), user("#stop")]},
+        Expected(text="one two STOP three", noted="messages"),
+    ),
+    Case(
+        "a text document arrives as text",
+        ALL,
+        {"messages": [user(TEXT_DOCUMENT, {"type": "text", "text": "#stop"})]},
+        Expected(text="one two STOP three"),
+    ),
+    Case(
         "a PDF becomes a note or is refused by its name",
         "llama-cpp vllm sglang litellm",
         {"messages": [user(PDF, {"type": "text", "text": "hi"})]},
@@ -336,6 +354,21 @@ TOOL_CHOICES = [
         Expected(text=HELLO, noted="tools"),
     ),
     Case(
+        "a refused schema deep within a tool is loosened and noted",
+        LLAMA,
+        {
+            "messages": "hi",
+            "tools": [tool_with({"type": "array", "items": {"anyOf": [{"type": "string"}, {"$ref": "#"}]}}), WEATHER],
+        },
+        Expected(text=HELLO, noted="tools"),
+    ),
+    Case(
+        "refused schemas in two tools are loosened and noted",
+        LLAMA,
+        {"messages": "hi", "tools": [tool_with(True), {**tool_with({"$ref": "#"}), "name": "g"}]},
+        Expected(text=HELLO, noted="tools"),
+    ),
+    Case(
         "log probabilities with tools in a stream are left out and noted",
         LLAMA,
         {"messages": "hi", "tools": TOOLS, "logprobs": True},
@@ -400,6 +433,18 @@ REASONING = [
         WITH_REASONING,
         {"messages": "#effort", "output_config": {"effort": "low"}, "thinking": {"type": "adaptive"}},
         Expected(text="Effort is low."),
+    ),
+    Case(
+        "effort beyond the server's words is lowered or noted",
+        WITH_REASONING,
+        {"messages": "#effort", "output_config": {"effort": "max"}, "max_tokens": 2000},
+        Expected(satisfies=has_effort_or_notes),
+    ),
+    Case(
+        "thinking is off when disabled, with a call",
+        "llama-cpp vllm sglang litellm transformers",
+        {"messages": "#thinktool", "tools": TOOLS, "thinking": {"type": "disabled"}},
+        Expected(thinking="", calls=[PARIS], stop="tool_use"),
     ),
     Case(
         "a budget of thinking is kept",

@@ -109,4 +109,5 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "message start has the exact input where the server reports it": ("vllm", "usage is not asked for throughout"),
     "tokens written to the servers cache are reported": ("vllm", "the server's field for it is not read"),
+    "thinking is off when disabled, with a call": ("llama-cpp vllm sglang litellm transformers", NOT_OFFERED),
 }

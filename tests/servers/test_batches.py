@@ -12,7 +12,7 @@ import orjson
 from gateway.process.tasks import background
 from gateway.redis.embedded import EmbeddedServer
 from gateway.settings import load_settings
-from tests.servers.cases import HELLO, IMAGE
+from tests.servers.cases import HELLO, IMAGE, TOO_LONG
 from tests.servers.client import Client, user
 from tests.servers.conftest import PATIENT, Servers, front_end, on_servers, settings_before
 from tests.servers.running import Running
@@ -39,6 +39,16 @@ async def test_a_batch_with_an_image_for_a_text_model_ends_soon(servers: Servers
         results = await results_of(client, messages)
     assert [result["type"] for result in results.values()][:9] == ["succeeded"] * 9
     assert results["image"]["type"] in ("succeeded", "errored")
+
+
+@on_servers("llama-cpp vllm litellm")
+async def test_an_overflow_in_a_batch_is_an_error_of_that_item(servers: Servers, name: str, tmp_path: Path) -> None:
+    async with batches_before(servers.get(name), tmp_path) as client:
+        results = await results_of(client, {"long": user(TOO_LONG), "short": user("hi")})
+    assert [result["type"] for result in results.values()] == ["errored", "succeeded"]
+    error = results["long"]["error"]["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["message"].startswith("prompt is too long: ")
 
 
 @asynccontextmanager
