@@ -67,7 +67,7 @@ async def run(fault: Fault, where: str, server: Server, seed: int, full: bool) -
         await upstream.stop()
         await server.stop()
     seconds = time.monotonic() - begun
-    say(f"{fault.number:>7} {fault.says:<33} {where:<24} seed {seed:<7} {seconds:5.1f} s  {found}")
+    say(f"{fault.number:>9} {fault.says:<33} {where:<24} seed {seed:<7} {seconds:5.1f} s  {found}")
     return not found.startswith("FAILED")
 
 
