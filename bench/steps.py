@@ -20,15 +20,16 @@ from bench.callgrind import Counter, under_callgrind
 from bench.cases import BODIES
 from gateway.access.keyring import Keyring
 from gateway.context import Context
+from gateway.dialects.chat.dialect import ChatDialect
 from gateway.dialects.chat.response.convert import to_message
 from gateway.exchange.exchange import Exchange
+from gateway.messages.prompt import parse_body, to_prompt
 from gateway.telemetry.counters import observe
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.logs import configure_logs, log_exchange
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.http_client import Transport
 from gateway.upstream.routing import RoutingTable, Upstream
-from gateway.web.api.messages import parse_json, to_prompt
 from gateway.web.reply import MESSAGE_HEADERS, id_lines, to_head
 
 STEP_BODIES = ("small", "code")
@@ -84,14 +85,14 @@ def _steps(name: str) -> dict[str, Callable[[], Any]]:
     context = Context("req_0", "bench", "key")
     keyring = Keyring((("k", b"k" * 32),))
     table = RoutingTable(Upstream("upstream", "http://127.0.0.1:1/api/v1"))
-    exchange = Exchange(Transport(), table, keyring, lambda _: None)
+    exchange = Exchange(Transport(), table, keyring, {"chat": ChatDialect(keyring)})
     for _ in range(3):  # an agent sends the same tools with every request: from the third on they are known
-        prompt = to_prompt(parse_json(raw, exchange.tools), len(raw), context)
+        prompt = to_prompt(parse_body(raw, exchange.tools), len(raw), context)
         plan = exchange.plan(context, prompt, UsageRecord(context))
     answered = to_message(orjson.loads(answer), plan.reply)
     own = id_lines("req_0")
     return {
-        "parse the request": lambda: parse_json(raw, exchange.tools),
+        "parse the request": lambda: parse_body(raw, exchange.tools),
         "check it": lambda: to_prompt(prompt.request, len(raw), context),
         "route, convert and write it": lambda: exchange.plan(context, prompt, UsageRecord(context)),
         "parse the answer": lambda: orjson.loads(answer),

@@ -162,7 +162,7 @@ def _chores(
     gateway: Gateway, batch_server: BatchServer | None, *, child: bool
 ) -> Iterator[Coroutine[None, None, None]]:
     """What runs beside the requests for as long as there are any."""
-    yield gateway.exchange.pulse.run()
+    yield gateway.exchange.heartbeat.run()
     yield watch_loop()
     yield Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()
     if child:

@@ -16,7 +16,8 @@ GatewayError
 │   ├── CredentialsRefused     the upstream refused the operator's own key
 │   └── Misconfigured          the operator's settings cannot be sent to the upstream
 ├── UpstreamError         502  the upstream's: broken or unintelligible answer
-│   └── UpstreamUnreachable    no connection could be made, or it broke before any answer
+│   ├── UpstreamUnreachable    no connection could be made, or it broke before any answer
+│   └── EmptyAnswer            a stream that ended before its first chunk
 ├── Unavailable           503  this process is draining, or a part it needs is off
 │   └── StoreAway              Redis cannot be reached now, or cannot serve: it may be back in a moment
 ├── UpstreamTimedOut      504  the upstream was silent for too long
@@ -147,6 +148,10 @@ class UpstreamError(GatewayError):
 
 
 class UpstreamUnreachable(UpstreamError):
+    pass
+
+
+class EmptyAnswer(UpstreamError):
     pass
 
 

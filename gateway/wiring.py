@@ -20,18 +20,20 @@ from gateway.cache.client import GRACE, Calls
 from gateway.cache.key import to_secret
 from gateway.cache.policy import CachePolicy
 from gateway.cache.store import CacheStore, Limits
+from gateway.dialects.chat.dialect import ChatDialect
 from gateway.errors import StoreAway
 from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
-from gateway.exchange.relay import Pace
+from gateway.exchange.relay import StreamTimeouts
 from gateway.messages.tools.tool_cache import ToolMemory
 from gateway.process.tasks import Repeated, background, describe
 from gateway.redis.connections import open_connections
 from gateway.redis.failures import redis_failures
 from gateway.redis.keys import Keys
 from gateway.settings import Settings, passwords_in, private_hosts_of, secrets_of
+from gateway.telemetry.counters import observe
+from gateway.telemetry.logs import log_exchange
 from gateway.telemetry.redaction import Redactor
-from gateway.telemetry.report import report
 from gateway.threads.store import Policy as ThreadPolicy
 from gateway.threads.store import ThreadStore
 from gateway.threads.turns import Threads
@@ -64,13 +66,14 @@ def build_exchange(
         client=client,
         table=to_table(settings, upstream or to_upstream(settings)),
         keyring=keyring,
-        report=report,
         redactor=build_redactor(settings),
+        dialects={"chat": ChatDialect(keyring)},
+        observers=(log_exchange, observe),
         retry=RetryPolicy(max_attempts=settings.max_attempts),
         timeouts=Timeouts(
             settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout, settings.total_timeout
         ),
-        pace=Pace(
+        stream_timeouts=StreamTimeouts(
             settings.commit_seconds, settings.ping_seconds, settings.first_byte_timeout, settings.stalled_client_timeout
         ),
         tools=ToolMemory(secrets.token_hex(16), settings.tool_memory_bytes),

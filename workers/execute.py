@@ -1,11 +1,8 @@
 """One item of a batch: parse, check, plan, ask the upstream, and make the line that becomes its result.
 
-The way is that of a live request, without its HTTP. The upstream is streamed whatever the item says, and the stream
-folded into a message: an answer may take longer than any proxy keeps a silent connection, and silence then means
-trouble. Here, and nowhere else, a failure becomes an item's result.
+The steps are those of a live JSON request, without its HTTP. Only here does a failure become an item's result.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,21 +15,14 @@ from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import WorkItem
 from gateway.batches.splitter import Item
 from gateway.context import Context
-from gateway.errors import GatewayError, InternalError, InvalidRequest, UpstreamError, to_envelope
-from gateway.exchange.exchange import Exchange, Prompt
-from gateway.exchange.sink import Flow
-from gateway.messages.fold import fold_stream
+from gateway.errors import GatewayError, InternalError, InvalidRequest, to_envelope
+from gateway.exchange.exchange import Exchange
+from gateway.messages.prompt import Prompt, parse_body, to_prompt
 from gateway.messages.tools.tool_cache import ToolMemory
-from gateway.messages.validation import check_messages_request
 from gateway.process.tasks import describe
 from gateway.telemetry.usage import UsageRecord
 
 log = structlog.get_logger()
-
-# Of events: a delta of four bytes makes an event of 130, and the longest answer has 128k tokens.
-MAX_EVENTS: Final = 64 * 1024 * 1024
-# Folding more than this takes over 20 ms, and is left to a thread.
-THREAD_EVENTS: Final = 512 * 1024
 
 SERVICE_TIER: Final = "batch"
 
@@ -55,34 +45,6 @@ class Failed:
     cost: int
 
 
-@dataclass(slots=True)
-class EventCollector:
-    """The sink of a stream that nobody reads along: never committed, so that every failure is raised."""
-
-    begun: Callable[[], None]
-    pieces: list[bytes] = field(default_factory=list, repr=False)
-    size: int = 0
-    committed: bool = False
-
-    def write(self, data: bytes) -> None:
-        if not self.pieces:
-            self.begun()
-        self.size += len(data)
-        if self.size > MAX_EVENTS:
-            raise UpstreamError("The upstream's answer is longer than a batch can hold.", should_retry=False)
-        self.pieces.append(data)
-
-    def attach(self, source: Flow | None) -> None:
-        """Nothing here is ever slow."""
-
-    def abort(self) -> None:
-        """There is no client to cut off."""
-
-    async def message(self) -> dict[str, Any]:
-        told = b"".join(self.pieces)
-        return fold_stream(told) if self.size <= THREAD_EVENTS else await asyncio.to_thread(fold_stream, told)
-
-
 async def execute(
     exchange: Exchange, batch: BatchRecord, work: WorkItem, accepted: Callable[[], None]
 ) -> Succeeded | Failed:
@@ -90,7 +52,7 @@ async def execute(
     item, context = work.item, to_context(batch, work.lease.index)
     record = UsageRecord(context)
     try:
-        prompt = to_prompt(item, batch, exchange.tools)
+        prompt = read_item(item, context, exchange.tools)
         message = await ask(exchange, context, prompt, record, accepted)
         return Succeeded(to_line(item, {"type": "succeeded", "message": message}), to_micros(record.cost))
     except GatewayError as error:
@@ -120,13 +82,11 @@ def to_context(batch: BatchRecord, index: int) -> Context:
     )
 
 
-def to_prompt(item: Item, batch: BatchRecord, tools: ToolMemory) -> Prompt:
-    """Raises InvalidRequest, in the words a live request gets, for params that cannot be served."""
-    params: Any = tools.parse(item.params)
+def read_item(item: Item, context: Context, tools: ToolMemory) -> Prompt:
+    """Raises InvalidRequest, worded as for a live request, for params that cannot be served."""
+    params: Any = parse_body(item.params, tools)
     refuse_live_only(params)
-    request, notes = check_messages_request(params, version=batch.api_version, betas=frozenset(batch.betas))
-    request["stream"] = True
-    return Prompt(request, len(item.params), tuple(notes))
+    return to_prompt(params, len(item.params), context)
 
 
 def refuse_live_only(params: Mapping[str, Any]) -> None:
@@ -143,12 +103,9 @@ async def ask(
     exchange: Exchange, context: Context, prompt: Prompt, record: UsageRecord, accepted: Callable[[], None]
 ) -> dict[str, Any]:
     """The upstream's message. Raises GatewayError."""
-    plan = exchange.plan(context, prompt, record)
-    sink = EventCollector(accepted)
-    await exchange.stream(plan, sink)
-    message = await sink.message()
-    message["usage"]["service_tier"] = SERVICE_TIER
-    return message
+    answered = await exchange.answer(exchange.plan(context, prompt, record), accepted)
+    answered.message["usage"]["service_tier"] = SERVICE_TIER
+    return answered.message
 
 
 def to_failed(item: Item, request_id: str, error: GatewayError, *, sent: bool, cost: int = 0) -> Failed:

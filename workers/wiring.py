@@ -6,12 +6,10 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from math import inf
 
 from gateway.batches.queue import BatchQueue
 from gateway.batches.server import BatchServer
 from gateway.exchange.exchange import Exchange
-from gateway.exchange.relay import Pace
 from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings
 from gateway.telemetry.monitors import RedisWatch, watch_loop
@@ -42,7 +40,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         keyring = await load_keyring(settings, server.redis)
         exchange = to_patient_exchange(build_exchange(settings, client, keyring))
         worker, loops = assemble(server, exchange, settings.worker_slots, settings.worker_lease_seconds)
-        await stack.enter_async_context(background(exchange.pulse.run()))
+        await stack.enter_async_context(background(exchange.heartbeat.run()))
         await stack.enter_async_context(background(watch_loop()))
         catalog = Catalog(client, exchange.table)
         await stack.enter_async_context(background(Repeated("catalog", catalog.models, WATCH_SECONDS).run()))
@@ -55,9 +53,8 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
 
 
 def to_patient_exchange(exchange: Exchange) -> Exchange:
-    """Without what is done for a client that waits: attempts at once after another, pings, an early 200."""
-    pace = Pace(commit_after=inf, ping_after=inf, first_content=exchange.pace.first_content, stalled_client=inf)
-    return replace(exchange, retry=RetryPolicy(max_attempts=1), pace=pace)
+    """Return the exchange with one attempt a call and no total timeout: an item is retried through the queue."""
+    return replace(exchange, retry=RetryPolicy(max_attempts=1), timeouts=replace(exchange.timeouts, total=None))
 
 
 def assemble(

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
-from gateway.dialects.chat.response.convert import Origin
+from gateway.dialects.base import Origin
 from gateway.messages.replay import to_events
 from gateway.redis.codec import BrokenBlob, pack, unpack
 

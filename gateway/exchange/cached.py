@@ -27,14 +27,15 @@ from gateway.cache.key import VOLATILE, fingerprint
 from gateway.cache.policy import CachePolicy, Demand, is_storable
 from gateway.cache.store import CacheStore, Lock, Place, to_tag
 from gateway.context import Context
-from gateway.dialects.chat.response.convert import Origin
+from gateway.dialects.base import Origin
 from gateway.errors import GatewayError, InternalError, UpstreamError
-from gateway.exchange.exchange import CLIENT_GONE, Exchange, Plan, Prompt, note_error
+from gateway.exchange.exchange import CLIENT_GONE, Exchange, Plan, note_error
 from gateway.exchange.flight import Flight, Follower, Landed
 from gateway.exchange.sink import Sink
 from gateway.ids import message_id
 from gateway.messages import events
 from gateway.messages.notes import field_of
+from gateway.messages.prompt import Prompt
 from gateway.messages.validation.depth import check_depth
 from gateway.process.tasks import background, describe, end
 from gateway.telemetry.metrics import count_saved
@@ -119,7 +120,7 @@ class Shared:
             await self.cache.exchange.stream(self.plan, sink)
 
     async def _follow(self) -> Landed:
-        return await self.flight.follow(self.follower, self.cache.exchange.pace.ping_after)
+        return await self.flight.follow(self.follower, self.cache.exchange.stream_timeouts.ping_after)
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +177,7 @@ class CachedExchange:
                 notes = (*[note.text for note in prompt.notes], *entry.facts.notes)
                 hit = Hit(entry, self._age(entry), name, route, message_id(), notes)
                 return self._hit(context, prompt, hit, begun)
-        plan = self.exchange.plan(context, prompt, UsageRecord(context))
+        plan = self.exchange.plan(context, prompt, UsageRecord(context), (route,))
         flight = None if fresh else self._flights.get(name)
         plan.record.cache = "miss" if flight is None or not flight.is_open else "wait"
         if plan.record.cache == "miss":

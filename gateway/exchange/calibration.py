@@ -91,7 +91,7 @@ UNSEEN = Ratio()
 
 
 @dataclass(slots=True)
-class Calibration:
+class TokenCalibration:
     """`by_size` corrects estimates from a request's bytes, `by_text` those from its characters."""
 
     by_size: Ratios = field(default_factory=Ratios)

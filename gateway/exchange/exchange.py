@@ -1,48 +1,42 @@
-"""One prompt, one answer: convert, call the upstream, convert back; try again where that is safe.
+"""One prompt, one answer: try candidates and attempts until one succeeds or nothing may be tried any more.
 
-Live handlers and batch workers use the same calls: `plan`, then `answer` for a whole message or `stream` for a stream
-into a sink. An attempt may be repeated as long as the client has not been shown any content; after that a failure is
-an `error` event. Every exchange fills one usage record and reports it once, whatever happens, cancellation included.
+Live handlers and batch workers use the same calls: `plan`, then `answer` for a whole message or `stream` into a sink.
+The upstream is streamed either way; for `answer` its events are collected here and folded into a message. An attempt
+may be repeated as long as no client has received content; after that a failure is an `error` event. Every exchange
+fills one usage record and hands it to the observers once, whatever happens, cancellation included.
 """
 
 import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar
 
 import orjson
 
 from gateway import ids
 from gateway.access.keyring import Keyring
 from gateway.context import Context
-from gateway.dialects.chat.request.convert import Conversion, to_chat_request
-from gateway.dialects.chat.request.fallbacks.apply import adapted
-from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
-from gateway.dialects.chat.response.convert import Answered, Origin, to_message
-from gateway.dialects.chat.response.errors import to_error
-from gateway.dialects.chat.response.images import shows_images
-from gateway.dialects.chat.response.stream import MessageStream
-from gateway.dialects.chat.response.usage import requested_ttl
+from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
 from gateway.dialects.reply import Reply
-from gateway.errors import GatewayError, UpstreamError
-from gateway.exchange.calibration import Calibration
-from gateway.exchange.heartbeat import Pulse
-from gateway.exchange.relay import Pace, Relay
+from gateway.errors import BillingProblem, CredentialsRefused, EmptyAnswer, GatewayError, UpstreamError
+from gateway.exchange.calibration import TokenCalibration
+from gateway.exchange.heartbeat import Heartbeat
+from gateway.exchange.recording import CollectingSink
+from gateway.exchange.relay import Relay, StreamTimeouts
 from gateway.exchange.sink import Sink
 from gateway.messages import events
 from gateway.messages.notes import Note
+from gateway.messages.prompt import Prompt
 from gateway.messages.replay import to_events
 from gateway.messages.tools.tool_cache import ToolMemory
-from gateway.messages.validation.depth import to_json, too_deep
-from gateway.schemas.anthropic import MessagesRequest
+from gateway.messages.validation.depth import too_deep
 from gateway.telemetry.logs import log_note
 from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
 from gateway.upstream.learned import LearnedAdaptations
 from gateway.upstream.retry import RetryPolicy
@@ -54,184 +48,234 @@ MAX_ERROR_BYTES = 256 * 1024
 # Calls that one request may cost beyond its first because the upstream has refused something in it.
 MAX_HEALS = 2
 
+# Content of the answer to a pre-warming request; a chat upstream has generated one token, which is discarded.
+EMPTY_ANSWER: dict[str, Any] = {"content": [], "stop_reason": "max_tokens", "stop_sequence": None, "stop_details": None}
+
+# Status in log lines and metrics when the client left before its answer was complete (nginx's convention).
+CLIENT_GONE = 499
+
+Observer = Callable[[UsageRecord], None]
 Result = TypeVar("Result")
-Into = TypeVarTuple("Into")
-
-
-@dataclass(slots=True)
-class Prompt:
-    """A validated request, what validation had to say, and the size of its JSON in bytes (for the token estimate)."""
-
-    request: MessagesRequest = field(repr=False)
-    body_size: int
-    notes: tuple[Note, ...] = ()
 
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be sent, and what the reply must know. `heal` replaces `conversion` and `body`.
+    """State of one exchange: the prompt, the candidates left to try, and the request prepared for the current one.
+
+    Each candidate is prepared when it is tried. `prompt` is None once a client has received content: nothing will be
+    sent again, and a long prompt dominates the memory of an open stream.
 
     `own_notes`: so many notes at the start of the record's are validation's. They may differ between requests that the
     prompt cache takes for equal; those of the conversion do not.
     """
 
-    route: Route
-    conversion: Conversion
-    body: bytes | memoryview = field(repr=False)
-    reply: Reply
+    context: Context
+    prompt: Prompt | None
     record: UsageRecord
-    healed: tuple[Adaptation, ...] = ()  # what this request was sent again with
-    own_notes: int = 0
-    prewarms: bool = False  # max_tokens is 0: the prompt is to be cached upstream, and no answer shown
+    route: Route
+    prepared: Prepared
+    fallbacks: list[Route]
+    own_notes: int
+    prewarms: bool  # max_tokens is 0: fill the upstream's prompt cache, return no content
 
-    def forget_prompt(self) -> None:
-        """Nothing will be sent again. A long prompt is larger than all else that a stream holds while it lasts."""
-        self.body, self.conversion = b"", NOTHING
+    @property
+    def reply(self) -> Reply:
+        return self.prepared.reply
 
+    def release(self) -> None:
+        self.prompt = None
+        self.prepared.release()
 
-NOTHING = Conversion({"model": "", "messages": []})
-
-
-# What a pre-warming request gets; a chat upstream has generated one token, which nobody asked for.
-EMPTY_ANSWER: dict[str, Any] = {"content": [], "stop_reason": "max_tokens", "stop_sequence": None, "stop_details": None}
+    @property
+    def is_released(self) -> bool:
+        return self.prompt is None
 
 
 @dataclass(slots=True)
 class Exchange:
-    """Everything an exchange needs. `table` is replaced whole when the routing changes."""
+    """Everything an exchange needs. `observers` get each finished exchange's record; they must not block or raise."""
 
     client: UpstreamClient
     table: RoutingTable
     keyring: Keyring
-    report: Callable[[UsageRecord], None]
+    dialects: Mapping[str, Dialect]
+    observers: tuple[Observer, ...] = ()
     redactor: Redactor = field(default_factory=Redactor)
-    pulse: Pulse = field(default_factory=Pulse)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
-    pace: Pace = field(default_factory=Pace)
-    stream_timeouts: Timeouts = field(init=False)  # without a total: an answer may be as long as it likes
-    calibration: Calibration = field(default_factory=Calibration)
+    stream_timeouts: StreamTimeouts = field(default_factory=StreamTimeouts)
+    calibration: TokenCalibration = field(default_factory=TokenCalibration)
     learned: LearnedAdaptations = field(default_factory=LearnedAdaptations)
     tools: ToolMemory = field(default_factory=lambda: ToolMemory(secrets.token_hex(16)))
     clock: Callable[[], float] = time.monotonic
+    _unbounded: Timeouts = field(init=False)  # for streams: without a total, an answer may take as long as it needs
+    _unattended: StreamTimeouts = field(init=False)  # for collected streams: no client waits for an early 200 or a ping
 
     def __post_init__(self) -> None:
-        self.stream_timeouts = replace(self.timeouts, total=None)
+        self._unbounded = replace(self.timeouts, total=None)
+        self._unattended = replace(self.stream_timeouts, commit_after=inf, ping_after=inf)
 
-    def plan(self, context: Context, prompt: Prompt, record: UsageRecord) -> Plan:
-        """Route and convert. Raises InvalidRequest for what this upstream cannot be asked; nothing was sent then."""
-        try:
-            return self._plan(context, prompt, record)
-        except orjson.JSONEncodeError:
-            raise too_deep(prompt.request) from None
+    def plan(self, context: Context, prompt: Prompt, record: UsageRecord, candidates: tuple[Route, ...] = ()) -> Plan:
+        """Route and convert. Raises InvalidRequest if the first candidate cannot be asked this; nothing was sent then.
 
-    def _plan(self, context: Context, prompt: Prompt, record: UsageRecord) -> Plan:
-        """Raises JSONEncodeError for what nests too deeply."""
-        request = prompt.request
-        route = self.table.resolve(request["model"])
-        record.model, record.upstream, record.dialect = route.requested, route.upstream.name, route.dialect
-        record.upstream_model = route.target.model
-        record.stream = bool(request.get("stream"))
-        keyring = self.keyring.of_tenant(context.tenant)
-        conversion = to_chat_request(request, route.target, keyring, context.session_id)
-        conversion = adapted(conversion, self.learned.known(route))
-        body = to_json(conversion.body, prompt.body_size)
+        `candidates`: routes in the order of preference, if the caller has resolved the model already.
+        """
+        route, *fallbacks = candidates or (self.table.resolve(prompt.request["model"]),)
+        record.model = route.requested
+        record.stream = bool(prompt.request.get("stream"))
+        prewarms = prompt.request.get("max_tokens") == 0
         note_losses(record, prompt.notes)
-        note_losses(record, conversion.notes)
-        estimate = self.calibration.estimate(record, request, prompt.body_size)
-        if conversion.applied_edits:
-            record.size_estimate = record.text_estimate = None  # the upstream counts a shorter prompt
-        reply = to_reply(context, prompt, route, conversion, keyring, estimate)
-        prewarms = request.get("max_tokens") == 0
-        return Plan(route, conversion, body, reply, record, own_notes=len(prompt.notes), prewarms=prewarms)
+        prepared = self._prepare(context, prompt, record, route, ids.message_id())
+        return Plan(context, prompt, record, route, prepared, fallbacks, len(prompt.notes), prewarms)
 
-    def answer(self, plan: Plan) -> Coroutine[Any, Any, Answered]:
-        """The whole message. Raises GatewayError when no attempt gave one."""
-        return self._reported(plan.record, self._attempt(plan, self._answer_once))
+    def _prepare(
+        self, context: Context, prompt: Prompt, record: UsageRecord, route: Route, message_id: str
+    ) -> Prepared:
+        record.upstream, record.dialect = route.upstream.name, route.dialect
+        record.upstream_model = route.target.model
+        asking = Asking(
+            message_id, context.request_id, context.tenant, context.session_id, tuple(self.learned.known(route))
+        )
+        prepared = self.dialects[route.dialect].prepare(prompt, route, asking)
+        note_losses(record, prepared.notes)
+        try:
+            prepared.reply.input_estimate = self.calibration.estimate(record, prompt.request, prompt.body_size)
+        except orjson.JSONEncodeError:  # keys that no upstream gets may nest too deeply to be read
+            raise too_deep(prompt.request) from None
+        if prepared.edits_prompt:
+            record.size_estimate = record.text_estimate = None
+        return prepared
+
+    def answer(self, plan: Plan, begun: Callable[[], None] | None = None) -> Coroutine[Any, Any, Answered]:
+        """Return the whole message. Raises GatewayError if every attempt failed. `begun` is called at first content."""
+        return self._observed(plan.record, self._collect(plan, begun))
 
     def stream(self, plan: Plan, sink: Sink) -> Coroutine[Any, Any, None]:
         """Stream into the sink. Raises GatewayError only while the sink is not committed; later failures are events."""
-        return self._reported(plan.record, self._stream(plan, sink))
+        return self._observed(plan.record, self._stream(plan, sink))
+
+    async def _collect(self, plan: Plan, begun: Callable[[], None] | None) -> Answered:
+        answered = await self._attempt(plan, lambda remaining: self._collect_once(plan, remaining, begun))
+        if plan.prewarms:
+            answered.message.update(EMPTY_ANSWER)
+        return answered
 
     async def _stream(self, plan: Plan, sink: Sink) -> None:
         try:
-            await self._attempt(plan, self._stream_once, sink)
+            await self._attempt(plan, lambda remaining: self._stream_once(plan, remaining, sink))
         except GatewayError as error:
             if not sink.committed:
                 raise
             note_error(plan.record, error)
             sink.write(events.error_event(error, plan.reply.request_id))
 
-    async def _attempt(
-        self, plan: Plan, once: Callable[[Plan, float, *Into], Coroutine[Any, Any, Result]], *into: *Into
-    ) -> Result:
-        """Call `once` until it succeeds, fails for good, or has shown content to the client.
+    async def _attempt(self, plan: Plan, once: Callable[[float], Coroutine[Any, Any, Result]]) -> Result:
+        """Call `once` until it succeeds, fails for good on every candidate, or has shown content to a client.
 
-        The first attempt has the configured times, each further one what is left of the total.
+        The first attempt has the configured times, each further one what is left of the total, in seconds.
         """
-        clock = self.clock
-        ends_at = inf if self.timeouts.total is None else clock() + self.timeouts.total
-        record = plan.record
-        remaining = inf
+        ends_at = inf if self.timeouts.total is None else self.clock() + self.timeouts.total
+        attempts, remaining = 0, inf
         while True:
-            record.attempts += 1
+            attempts += 1
+            plan.record.attempts += 1
             try:
-                return await once(plan, remaining, *into)
+                return await once(remaining)
             except GatewayError as error:
                 self.redactor.error(error)
-                remaining = ends_at - clock()
-                if record.first_content_seconds is not None or remaining <= 0:
+                remaining = ends_at - self.clock()
+                if plan.is_released or remaining <= 0:
                     raise
-                if heal(plan, error):
+                if self._heal(plan, error):
                     continue
-                delay = self.retry.delay(error, record.attempts, random.random(), remaining)  # noqa: S311 - spreads retries
-                if delay is None:
+                delay = self.retry.delay(error, attempts, random.random(), remaining)  # noqa: S311 - spreads retries
+                if delay is None and not self._next_candidate(plan, error):
                     raise
-            await asyncio.sleep(delay)
-            remaining -= delay
+            if delay is None:
+                attempts = 0
+            else:
+                await asyncio.sleep(delay)
+                remaining -= delay
 
-    async def _answer_once(self, plan: Plan, remaining: float) -> Answered:
+    def _heal(self, plan: Plan, error: GatewayError) -> bool:
+        """Change the prepared request so that it avoids the refusal. Returns True if it should be sent again."""
+        dialect = self.dialects[plan.route.dialect]
+        if isinstance(error, EmptyAnswer) and plan.prepared.is_streamed:
+            # Some servers hide the reason of a failed stream in a 200 without a body; without stream they give it
+            # (llama-cpp-python 0.3.36).
+            healed: Prepared | None = dialect.unstreamed(plan.prepared)
+        elif len(plan.prepared.healed) < MAX_HEALS:
+            healed = dialect.heal(plan.prepared, plan.route, error)
+        else:
+            return False
+        if healed is None:
+            return False
+        plan.prepared = healed
+        note_losses(plan.record, healed.notes)
+        return True
+
+    def _next_candidate(self, plan: Plan, error: GatewayError) -> bool:
+        """Prepare the next candidate for a failure that is the upstream's own. Returns False if there is none."""
+        fails_over = error.retryable or isinstance(error, CredentialsRefused | BillingProblem)
+        if not fails_over or not plan.fallbacks or plan.prompt is None:
+            return False
+        plan.route = plan.fallbacks.pop(0)
+        plan.prepared = self._prepare(plan.context, plan.prompt, plan.record, plan.route, plan.reply.message_id)
+        return True
+
+    async def _collect_once(self, plan: Plan, remaining: float, begun: Callable[[], None] | None) -> Answered:
+        ends_at = self.clock() + remaining
         answer = await self._open(plan, self.timeouts.within(remaining))
-        answered = to_message(_parsed(await answer.read(MAX_ANSWER_BYTES)), plan.reply)
-        if plan.prewarms:
-            answered.message.update(EMPTY_ANSWER)
-        self._note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
-        note_losses(plan.record, answered.notes)
-        return answered
+        if not is_event_stream(answer):
+            if begun is not None:
+                begun()
+            return await self._read_whole(plan, answer)
+        sink = CollectingSink(begun)
+        origin = await self._relay(plan, answer, sink, self._unattended.within(ends_at - self.clock()))
+        return Answered(await sink.message(), origin)
 
     async def _stream_once(self, plan: Plan, remaining: float, sink: Sink) -> None:
         ends_at = self.clock() + remaining
-        answer = await self._open(plan, self.stream_timeouts.within(remaining))
-        content_type = answer.headers.get("content-type", "")
-        if "json" in content_type:
-            await self._stream_whole(plan, answer, sink)
+        answer = await self._open(plan, self._unbounded.within(remaining))
+        if is_event_stream(answer):
+            timeouts = self.stream_timeouts.within(ends_at - self.clock())
+            await self._relay(plan, answer, sink, timeouts, plan.release)
             return
-        if "html" in content_type:
-            answer.abort()
-            raise UpstreamError("The upstream answered with a web page instead of a stream.")
-        await self._relay(plan, answer, sink, ends_at)
+        answered = await self._read_whole(plan, answer)
+        replayed = to_events(answered.message, answered.origin.cost)
+        sink.write(events.without_start(replayed) if sink.committed else replayed)
 
-    async def _relay(self, plan: Plan, answer: Answer, sink: Sink, ends_at: float) -> None:
-        """`ends_at`: when content must have come, by `clock`."""
-        begun = self.clock()
-        stream = MessageStream(plan.reply, opened=sink.committed)
-        relay = Relay(answer, stream, sink, self.pace.within(ends_at - begun), self.clock, plan.forget_prompt)
-        self.pulse.join(relay)
+    async def _relay(
+        self,
+        plan: Plan,
+        answer: Answer,
+        sink: Sink,
+        timeouts: StreamTimeouts,
+        begun: Callable[[], None] | None = None,
+    ) -> Origin:
+        started_at = self.clock()
+        converter = self.dialects[plan.route.dialect].stream(plan.prepared, opened=sink.committed)
+        relay = Relay(answer, converter, sink, timeouts, self.clock, begun)
+        self.heartbeat.register(relay)
         try:
             await relay.run()
         finally:
-            self.pulse.leave(relay)
+            self.heartbeat.unregister(relay)
             if relay.first_content is not None:
-                plan.record.first_content_seconds = relay.first_content - begun
-            self._note_answer(plan.record, stream.origin, stream.usage, stream.stop.reason if stream.stop else None)
-            note_losses(plan.record, stream.notes)
+                plan.record.first_content_seconds = relay.first_content - started_at
+            origin = converter.origin
+            self._note_answer(plan.record, origin, converter.usage, converter.stop_reason)
+            note_losses(plan.record, converter.notes)
+        return origin
 
-    async def _stream_whole(self, plan: Plan, answer: Answer, sink: Sink) -> None:
-        """Some upstreams answer a stream request with plain JSON; errors inside a 200 come this way too."""
-        answered = to_message(_parsed(await answer.read(MAX_ANSWER_BYTES)), plan.reply)
+    async def _read_whole(self, plan: Plan, answer: Answer) -> Answered:
+        """Read a JSON answer: some upstreams send one to a stream request, or an error inside a 200."""
+        body = await answer.read(MAX_ANSWER_BYTES)
+        answered = self.dialects[plan.route.dialect].answer(body, plan.prepared)
         self._note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
-        told = to_events(answered.message, answered.origin.cost)
-        sink.write(events.without_start(told) if sink.committed else told)
+        note_losses(plan.record, answered.notes)
+        return answered
 
     def _note_answer(self, record: UsageRecord, origin: Origin, usage: dict[str, Any], stop_reason: str | None) -> None:
         name = self.redactor.name
@@ -245,17 +289,17 @@ class Exchange:
         record.cache_write_tokens = usage["cache_creation_input_tokens"]
 
     async def _open(self, plan: Plan, timeouts: Timeouts) -> Answer:
-        """The upstream's answer, its header read and its status good. Raises the error that another status means."""
-        upstream = plan.route.upstream
-        call = Call("POST", upstream.url + "/chat/completions", upstream.headers, plan.body, timeouts)
+        """Send, and return the answer once its header has come with a 2xx. Raises the error of any other status."""
+        upstream, prepared = plan.route.upstream, plan.prepared
+        call = Call("POST", upstream.url + prepared.path, upstream.headers, prepared.body, timeouts)
         answer = await self.client.open(call)
         if not 200 <= answer.status < 300:
             body = await answer.read(MAX_ERROR_BYTES)
-            raise to_error(answer.status, answer.headers, body, plan.reply)
-        self.learned.learn(plan.route, plan.healed)
+            raise self.dialects[plan.route.dialect].error(answer.status, answer.headers, body, prepared)
+        self.learned.learn(plan.route, prepared.healed)
         return answer
 
-    async def _reported(self, record: UsageRecord, work: Coroutine[Any, Any, Result]) -> Result:
+    async def _observed(self, record: UsageRecord, work: Coroutine[Any, Any, Result]) -> Result:
         begun = time.monotonic()
         try:
             return await work
@@ -270,62 +314,22 @@ class Exchange:
             self.calibration.learn(record)
             self.report(record)
 
-
-# What a log line and a metric say when the client left before its answer was complete (nginx's convention).
-CLIENT_GONE = 499
-
-
-def to_reply(
-    context: Context, prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyring, input_estimate: int
-) -> Reply:
-    request: Any = prompt.request
-    thinking = request.get("thinking") or {}
-    return Reply(
-        ids.message_id(),
-        context.request_id,
-        route.requested,
-        route.target.model,
-        keyring,
-        input_estimate,
-        conversion.tool_names,
-        conversion.toolsets,
-        show_thinking=thinking.get("display") != "omitted",
-        shows_images=shows_images(conversion.body),
-        is_seeded="seed" in conversion.body,
-        cache_ttl=requested_ttl(request),
-        **to_stops(conversion),
-        think_tags=not route.target.openrouter,
-        context_length=route.target.context_length,
-        max_tokens=conversion.body.get(route.target.max_tokens_field),
-        applied_edits=conversion.applied_edits if request.get("context_management") else None,
-    )
+    def report(self, record: UsageRecord) -> None:
+        for observe in self.observers:
+            observe(record)
 
 
-def to_stops(conversion: Conversion) -> dict[str, Any]:
-    """Of a reply: the stop sequences to match here, and those that went upstream."""
-    stop = conversion.body.get("stop") or ()
-    sent = (stop,) if isinstance(stop, str) else tuple(stop)
-    return {"stop_sequences": conversion.stop_sequences, "sent_stop_sequences": sent}
-
-
-def heal(plan: Plan, error: GatewayError) -> bool:
-    """Change what the upstream has refused and the request can do without; True when another attempt is worth it."""
-    if len(plan.healed) == MAX_HEALS:
-        return False
-    adaptation = to_adaptation(error, plan.conversion, plan.route.target)
-    if adaptation is None:
-        return False
-    notes = len(plan.conversion.notes)
-    plan.conversion = adapted(plan.conversion, [adaptation])
-    plan.body = orjson.dumps(plan.conversion.body)
-    plan.reply = replace(plan.reply, **to_stops(plan.conversion))
-    plan.healed = (*plan.healed, adaptation)
-    note_losses(plan.record, plan.conversion.notes[notes:])
-    return True
+def is_event_stream(answer: Answer) -> bool:
+    """Whether to read the answer as a stream. Raises UpstreamError for a web page."""
+    content_type = answer.headers.get("content-type", "")
+    if "html" in content_type:
+        answer.abort()
+        raise UpstreamError("The upstream answered with a web page instead of a stream.")
+    return "json" not in content_type
 
 
 def note_losses(record: UsageRecord, notes: Iterable[Note]) -> None:
-    """For header, log line and metric, all without reasons: those are in log lines of their own."""
+    """Record notes for header, log line and metric, without their reasons: each reason has a log line of its own."""
     for note in notes:
         record.notes.append(note.text)
         log_note(record.context, note)
@@ -333,10 +337,3 @@ def note_losses(record: UsageRecord, notes: Iterable[Note]) -> None:
 
 def note_error(record: UsageRecord, error: GatewayError) -> None:
     record.status, record.error_type = error.status, error.type
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise UpstreamError("The upstream answered with something that is not JSON.") from None

@@ -11,22 +11,22 @@ from typing import Protocol
 INTERVAL = 1.0
 
 
-class Beating(Protocol):
-    def beat(self, now: float) -> None:
+class Ticking(Protocol):
+    def tick(self, now: float) -> None:
         """Look at the clock (`time.monotonic`). Must not block and must not raise."""
 
 
-class Pulse:
-    """Run it as a task for as long as the process serves; streams join and leave as they open and end."""
+class Heartbeat:
+    """Run it as a task for as long as the process serves; streams register while they are open."""
 
     def __init__(self, interval: float = INTERVAL) -> None:
         self._interval = interval
-        self._members: set[Beating] = set()
+        self._members: set[Ticking] = set()
 
-    def join(self, member: Beating) -> None:
+    def register(self, member: Ticking) -> None:
         self._members.add(member)
 
-    def leave(self, member: Beating) -> None:
+    def unregister(self, member: Ticking) -> None:
         self._members.discard(member)
 
     def __len__(self) -> int:
@@ -37,4 +37,4 @@ class Pulse:
             await asyncio.sleep(self._interval)
             now = time.monotonic()
             for member in tuple(self._members):
-                member.beat(now)
+                member.tick(now)

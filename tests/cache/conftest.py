@@ -13,7 +13,7 @@ from gateway.cache.breaker import Breaker
 from gateway.cache.client import Calls
 from gateway.cache.entry import Entry
 from gateway.cache.store import CacheStore, Limits, Place
-from gateway.dialects.chat.response.convert import Origin
+from gateway.dialects.base import Origin
 from gateway.redis.connections import cache_client
 from gateway.redis.keys import Keys
 from tests.support.redis_server import redis_server

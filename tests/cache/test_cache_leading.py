@@ -4,7 +4,7 @@ import asyncio
 
 from gateway.cache.policy import USE, Demand
 from gateway.exchange.cached import Hit, Shared
-from gateway.exchange.exchange import Prompt
+from gateway.messages.prompt import Prompt
 from tests.cache.conftest import Bench
 from tests.cache.test_cached_exchange import WHO, Silent, answered, ask, front_end, until
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 import orjson
 import pytest
 
-from gateway.access.keyring import Keyring
 from gateway.cache.entry import Entry
 from gateway.cache.policy import USE, CachePolicy
 from gateway.cache.store import CacheStore
 from gateway.context import Context
 from gateway.exchange.cached import CachedExchange, Hit, Shared
-from gateway.exchange.exchange import Exchange, Prompt
+from gateway.messages.prompt import Prompt
 from gateway.messages.validation import check_messages_request
 from gateway.upstream.client import Call
 from gateway.upstream.routing import RoutingTable, Upstream
 from tests.cache.conftest import Bench
+from tests.support.exchanges import chat_exchange
 
 SAID = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}]}
 WHO = Context("req_1", tenant="acme")
@@ -66,7 +66,7 @@ def upstream() -> Silent:
 
 def front_end(bench: Bench, upstream: Silent) -> CachedExchange:
     table = RoutingTable(Upstream("up", "http://127.0.0.1:9/v1"))
-    exchange = Exchange(upstream, table, Keyring.parse("a:one"), lambda record: None)
+    exchange = chat_exchange(upstream, table)
     return CachedExchange(exchange, bench.store(), CachePolicy(), b"secret")
 
 

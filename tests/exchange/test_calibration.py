@@ -13,9 +13,9 @@ from gateway.exchange.calibration import (
     SAMPLED_EVERY,
     SETTLED,
     UNSEEN_ERROR,
-    Calibration,
     Ratio,
     Ratios,
+    TokenCalibration,
 )
 from gateway.messages.tokens.estimate import Estimate
 from gateway.telemetry.usage import UsageRecord
@@ -89,7 +89,7 @@ def test_models_have_ratios_of_their_own_and_the_least_recent_are_forgotten() ->
 # From usage records
 
 
-def exchange(calibration: Calibration, prompt_tokens: int, **fields: Any) -> UsageRecord:
+def exchange(calibration: TokenCalibration, prompt_tokens: int, **fields: Any) -> UsageRecord:
     """One exchange of 1,000 words or so, as the upstream counted it."""
     record = UsageRecord(Context("req_1"), upstream_model=MODEL)
     request = {"model": "m", "messages": [{"role": "user", "content": WORDS * 80}]}
@@ -102,7 +102,7 @@ def exchange(calibration: Calibration, prompt_tokens: int, **fields: Any) -> Usa
 
 
 def test_the_estimate_of_the_next_prompt_is_corrected() -> None:
-    calibration = Calibration()
+    calibration = TokenCalibration()
     request = {"model": "m", "messages": [{"role": "user", "content": WORDS * 80}]}
     before = calibration.estimate(UsageRecord(Context("r"), upstream_model=MODEL), request, 5660)
     for _ in range(40):
@@ -113,9 +113,9 @@ def test_the_estimate_of_the_next_prompt_is_corrected() -> None:
 
 
 def test_cached_tokens_belong_to_the_prompt() -> None:
-    calibration = Calibration()
+    calibration = TokenCalibration()
     exchange(calibration, 200, cache_read_tokens=1000, cache_write_tokens=300)
-    other = Calibration()
+    other = TokenCalibration()
     exchange(other, 1500)
     assert calibration.by_size.of(MODEL) == other.by_size.of(MODEL)
     assert calibration.by_size.of(MODEL).samples == 1
@@ -131,13 +131,13 @@ def test_cached_tokens_belong_to_the_prompt() -> None:
     ],
 )
 def test_nothing_is_learned_from_an_exchange_that(fields: dict[str, Any]) -> None:
-    calibration = Calibration()
+    calibration = TokenCalibration()
     exchange(calibration, 1500, **fields)
     assert calibration.by_size.of(MODEL).samples == calibration.by_text.of(MODEL).samples == 0
 
 
 def test_the_first_exchanges_are_counted_in_full_and_then_one_in_so_many() -> None:
-    calibration = Calibration()
+    calibration = TokenCalibration()
     rounds = SETTLED + 3 * SAMPLED_EVERY
     counted = [exchange(calibration, 1500).text_estimate is not None for _ in range(rounds)]
     assert all(counted[:SETTLED])
@@ -153,6 +153,6 @@ def test_the_first_exchanges_are_counted_in_full_and_then_one_in_so_many() -> No
 )
 def test_prompts_are_not_counted_in_full(content: Any, size: int) -> None:
     record = UsageRecord(Context("r"), upstream_model=MODEL)
-    Calibration().estimate(record, {"messages": [{"role": "user", "content": content}]}, size)
+    TokenCalibration().estimate(record, {"messages": [{"role": "user", "content": content}]}, size)
     assert record.size_estimate is not None
     assert record.text_estimate is None

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.chat.request.convert import to_chat_request, to_streamed
+from gateway.dialects.chat.request.encode import SMALL_BODY, to_json
 from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.chat.response.usage import requested_ttl
@@ -27,7 +28,7 @@ from gateway.messages.fold import fold_events
 from gateway.messages.tokens.profiles import to_profile
 from gateway.messages.tokens.prompt import prompt_estimate
 from gateway.messages.validation import check_count_tokens_request, check_messages_request
-from gateway.messages.validation.depth import SMALL_BODY, check_depth, to_json
+from gateway.messages.validation.depth import check_depth
 from tests.messages.validation.test_validation_fuzz import RICH
 from tests.support import conversions as ways
 from tests.support.golden_cases import CASES

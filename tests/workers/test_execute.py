@@ -7,19 +7,19 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.access.keyring import Keyring
 from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import Lease, WorkItem
 from gateway.batches.splitter import Item
 from gateway.errors import InternalError, InvalidRequest, RateLimited, UpstreamError
+from gateway.exchange import recording
 from gateway.exchange.exchange import Exchange
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import HangUp, json_script, stream_script
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.http_client import Transport
 from gateway.upstream.routing import RoutingTable, Upstream
+from tests.support.exchanges import chat_exchange
 from tests.workers.conftest import item, said, text_of
-from workers import execute as execution
 from workers.execute import Failed, Succeeded, execute, to_context
 from workers.wiring import to_patient_exchange
 
@@ -59,7 +59,7 @@ def records() -> list[UsageRecord]:
 async def exchange(simulator: Simulator, records: list[UsageRecord]) -> AsyncIterator[Exchange]:
     client = Transport()
     table = RoutingTable(Upstream("sim", simulator.url, headers=(("content-type", "application/json"),)))
-    yield to_patient_exchange(Exchange(client, table, Keyring(((b"t".decode(), b"secret"),)), records.append))
+    yield to_patient_exchange(chat_exchange(client, table, records.append))
     await client.close()
 
 
@@ -103,7 +103,7 @@ async def test_an_answer_that_comes_whole_all_the_same_is_taken(exchange: Exchan
 
 
 async def test_a_long_answer_is_folded_beside_the_loop(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "THREAD_EVENTS", 10)
+    monkeypatch.setattr(recording, "INLINE_BYTES", 10)
     _, result = await run(exchange, item(1, model="sim/text-500", max_tokens=1000))
     assert len(text_of(result)) == 2000
 
@@ -190,7 +190,7 @@ async def test_half_an_answer_is_a_failure_that_may_pass(exchange: Exchange, mod
 
 
 async def test_an_answer_without_end_is_given_up_for_good(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "MAX_EVENTS", 2000)
+    monkeypatch.setattr(recording, "MAX_COLLECTED_BYTES", 2000)
     outcome, _ = await run(exchange, item(1, model="sim/text-500", max_tokens=1000))
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, UpstreamError)

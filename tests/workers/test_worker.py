@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from gateway.access.keyring import Keyring
-from gateway.exchange.exchange import Exchange
 from gateway.process.tasks import background
 from gateway.redis.connections import queue_client
 from gateway.simulator.failures import error_script
 from gateway.simulator.script import DONE, Hold, Script, stream_script
 from gateway.upstream.http_client import Transport
 from gateway.upstream.routing import RoutingTable, Upstream
+from tests.support.exchanges import chat_exchange
 from tests.workers.conftest import Bench, item, said, text_of
 from tests.workers.proxy import RedisProxy
 from workers.wiring import assemble, to_patient_exchange
@@ -31,13 +30,13 @@ async def working(
     client = Transport()
     headers = (("content-type", "application/json"),)
     table = RoutingTable(Upstream("sim", bench.simulator.url, headers=headers))
-    exchange = to_patient_exchange(Exchange(client, table, Keyring((("t", b"secret"),)), lambda record: None))
+    exchange = to_patient_exchange(chat_exchange(client, table))
     worker, loops = assemble(bench.server, exchange, slots, lease)
     worker.chance = worker.attempts.chance = lambda: chance
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(loop.run()) for loop in loops]
-        async with background(exchange.pulse.run()):
+        async with background(exchange.heartbeat.run()):
             running = group.create_task(worker.run(stop, drain))
             yield worker
             stop.set()

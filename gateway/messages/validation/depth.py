@@ -7,7 +7,6 @@ import orjson
 
 from gateway.errors import InvalidRequest, shorten
 from gateway.messages.notes import Note
-from gateway.messages.tools.tool_cache import ChatTools
 from gateway.schemas.anthropic import MessageParam
 
 # 64 levels within a tool's schema or input, which themselves lie up to eight levels deep in the body.
@@ -33,7 +32,6 @@ FRAME_LEVELS = WRITABLE_DEPTH - MAX_DEPTH - 1
 FRAME = _framed(FRAME_LEVELS)
 TIGHT_FRAME = _framed(FRAME_LEVELS + 1)
 
-SMALL_BODY = 4096
 
 # Of a path that deep, as much as tells which tool or block it is in.
 QUOTED_LEVELS = 5
@@ -47,30 +45,6 @@ def check_depth(body: Mapping[str, object]) -> None:
         orjson.dumps(TIGHT_FRAME, default=lambda _: body)
     except orjson.JSONEncodeError:
         raise too_deep(body) from None
-
-
-def to_json(chat_body: Mapping[str, object], size: int) -> bytes | memoryview:
-    """What goes upstream, of a request of `size` bytes. Raises JSONEncodeError where it nests too deeply.
-
-    Depth is not looked at before: that would be one more pass over all of it. What is small and opens few brackets is
-    written without the frame, which would cost more than the rest.
-    """
-    tools = chat_body.get("tools")
-    if isinstance(tools, ChatTools):
-        if tools.written is not None:
-            return _to_json({**chat_body, "tools": orjson.Fragment(tools.written)}, size)
-        body = _to_json(chat_body, size)
-        tools.written = orjson.dumps(tools)
-        return body
-    return _to_json(chat_body, size)
-
-
-def _to_json(chat_body: Mapping[str, object], size: int) -> bytes | memoryview:
-    if size <= SMALL_BODY:
-        written = orjson.dumps(chat_body)
-        if written.count(b"{") + written.count(b"[") <= MAX_DEPTH:
-            return written
-    return memoryview(orjson.dumps(FRAME, default=lambda _: chat_body))[FRAME_LEVELS:-FRAME_LEVELS]
 
 
 def too_deep(body: Mapping[str, object]) -> InvalidRequest:

@@ -15,11 +15,11 @@ from gateway.dialects.chat.request.context_editing import edit_messages
 from gateway.dialects.chat.request.scope import Scope, ToolNames
 from gateway.exchange.calibration import Ratio
 from gateway.exchange.exchange import Exchange
+from gateway.messages.prompt import parse_body
 from gateway.messages.tokens.profiles import Profile, to_profile
 from gateway.messages.tokens.prompt import PromptTally
 from gateway.messages.validation import check_count_tokens_request
 from gateway.schemas.anthropic import CountTokensRequest
-from gateway.web.api.messages import parse_json
 from gateway.web.auth import to_context
 from gateway.web.body import read_body
 from gateway.web.keys import EXCHANGE, SETTINGS
@@ -35,7 +35,7 @@ async def count_tokens(request: web.Request) -> web.Response:
     context = to_context(request)
     body = await read_body(request, request.app[SETTINGS].max_body_bytes)
     exchange = request.app[EXCHANGE]
-    parsed = parse_json(body, exchange.tools)
+    parsed = parse_body(body, exchange.tools)
     prompt, _ = check_count_tokens_request(parsed, version=context.api_version, betas=context.betas)
     model = exchange.table.resolve(prompt["model"]).target.model
     ratio = exchange.calibration.by_text.of(model)

@@ -11,12 +11,11 @@ from aiohttp import web
 
 from gateway.cache.policy import HEADER as CACHE_HEADER
 from gateway.context import Context
-from gateway.errors import InvalidRequest
 from gateway.exchange.cached import Hit, Shared
-from gateway.exchange.exchange import Exchange, Plan, Prompt
+from gateway.exchange.exchange import Exchange, Plan
 from gateway.exchange.sink import Sink
+from gateway.messages.prompt import Prompt, parse_body, to_prompt
 from gateway.messages.tools.tool_cache import ToolMemory
-from gateway.messages.validation import check_messages_request
 from gateway.telemetry.metrics import STREAMS
 from gateway.telemetry.usage import UsageRecord
 from gateway.threads.thread import has_thread
@@ -69,25 +68,12 @@ async def create_message(request: web.Request, *, streamed: bool = False) -> web
 
 
 async def _read(request: web.Request, limit: int, tools: ToolMemory) -> tuple[object, int]:
-    """The body, parsed, and its size in bytes."""
+    """Return the parsed body and its size in bytes."""
     body = await read_body(request, limit)
-    parsed = parse_json(body, tools)
+    parsed = parse_body(body, tools)
     if len(body) > LARGE_BODY:
         await asyncio.sleep(0)
     return parsed, len(body)
-
-
-def to_prompt(parsed: object, size: int, context: Context) -> Prompt:
-    """Check what a body says. Raises InvalidRequest naming the first field that is wrong."""
-    checked, notes = check_messages_request(parsed, version=context.api_version, betas=context.betas)
-    return Prompt(checked, size, tuple(notes))
-
-
-def parse_json(body: bytes, tools: ToolMemory) -> object:
-    try:
-        return tools.parse(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The request body is not valid JSON: {error.msg} at position {error.pos}.") from None
 
 
 async def _reply(

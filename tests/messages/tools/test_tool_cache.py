@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.chat.request.convert import to_chat_request
+from gateway.dialects.chat.request.encode import to_json
 from gateway.errors import InvalidRequest
 from gateway.messages.tools.tool_cache import (
     LEAST_BYTES,
@@ -22,7 +23,6 @@ from gateway.messages.tools.tool_cache import (
     is_checked,
 )
 from gateway.messages.validation import check_messages_request
-from gateway.messages.validation.depth import to_json
 from gateway.upstream.target import Target, to_target
 
 STAND_IN = "0123456789abcdef" * 2

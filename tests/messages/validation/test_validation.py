@@ -9,10 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.dialects.chat.request.convert import to_chat_request
+from gateway.dialects.chat.request.encode import SMALL_BODY, to_json
 from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
 from gateway.messages.validation import check_count_tokens_request
-from gateway.messages.validation.depth import SMALL_BODY, check_depth, to_json
+from gateway.messages.validation.depth import check_depth
 from gateway.messages.validation.request import MESSAGES
 from tests.support.bodies import (
     ABSENT,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in
@@ -28,25 +29,6 @@ TEXT_FIELDS = frozenset({"role", "content"})
 
 
 @dataclass(slots=True)
-class Origin:
-    """Who answered, as the upstream tells it; for headers, logs and metrics."""
-
-    model: str | None = None
-    provider: str | None = None
-    generation_id: str | None = None
-    cost: float | None = None
-    estimated: bool = False  # the upstream sent no usage
-    mismatched: bool = False  # its usage does not add up
-
-
-@dataclass(slots=True, repr=False)
-class Answered:
-    message: dict[str, Any]
-    origin: Origin
-    notes: tuple[Note, ...] = ()
-
-
-@dataclass(slots=True, repr=False)
 class Content:
     """The blocks of an answer, and what its ending depends on. `size`: bytes of what the model wrote."""
 

@@ -15,9 +15,10 @@ estimate.
 from collections.abc import Callable
 from typing import Any
 
+from gateway.dialects.base import Origin
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.chunks import BrokenChunk, ChunkDecoder
-from gateway.dialects.chat.response.convert import Origin, to_origin
+from gateway.dialects.chat.response.convert import to_origin
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.fast_path import Splice, derive_splice
@@ -26,7 +27,7 @@ from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, output_of, to_tier, to_usage
 from gateway.dialects.reply import Reply, empty_message
-from gateway.errors import GatewayError, UpstreamError
+from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
 from gateway.messages.usage import to_delta_usage
@@ -101,6 +102,10 @@ class MessageStream:
     @property
     def origin(self) -> Origin:
         return to_origin(self._last_chunk, self._counts)
+
+    @property
+    def stop_reason(self) -> str | None:
+        return self.stop.reason if self.stop else None
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -192,7 +197,7 @@ class MessageStream:
             self._take_rest(payload)
         if not self.done:
             if not self._finish.is_over:
-                raise UpstreamError(CUT)
+                raise UpstreamError(CUT) if self._first_chunk else EmptyAnswer(CUT)
             self._complete()
 
     def _take_rest(self, payload: bytes) -> None:

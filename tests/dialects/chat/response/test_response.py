@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects.chat.response.convert import Origin, to_message
+from gateway.dialects.base import Origin
+from gateway.dialects.chat.response.convert import to_message
 from gateway.errors import GatewayError, NotFound, RateLimited, UpstreamError
 from gateway.messages.envelope import open_envelope
 from gateway.messages.fold import fold_events

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects.chat.response.convert import Origin
+from gateway.dialects.base import Origin
 from gateway.dialects.chat.response.stream import CUT, MessageStream
 from gateway.errors import UpstreamError, UpstreamTimedOut
 from gateway.messages.events import PING

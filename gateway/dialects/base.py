@@ -1,0 +1,132 @@
+"""The interface between the exchange and the wire format of an upstream.
+
+A dialect is a pure converter. The exchange holds one for each name that a route may carry, calls `prepare` for a
+candidate only when it is tried, sends the result, and feeds what comes back into a converter or the error reader.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gateway.dialects.reply import Reply
+from gateway.errors import GatewayError
+from gateway.messages.notes import Note
+from gateway.messages.prompt import Prompt
+from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.routing import Route
+
+
+@dataclass(slots=True)
+class Origin:
+    """Who answered, as reported by the upstream; for headers, logs and metrics. `cost` is in US dollars."""
+
+    model: str | None = None
+    provider: str | None = None
+    generation_id: str | None = None
+    cost: float | None = None
+    estimated: bool = False  # the upstream sent no usage
+    mismatched: bool = False  # its usage does not add up
+
+
+@dataclass(slots=True)
+class Answered:
+    """A whole message in Anthropic's form."""
+
+    message: dict[str, Any] = field(repr=False)
+    origin: Origin
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Facts about the exchange that a conversion needs. `adaptations`: those learned for this upstream and model."""
+
+    message_id: str
+    request_id: str
+    tenant: str
+    session_id: str | None = None
+    adaptations: tuple[Adaptation, ...] = ()
+
+
+@dataclass(slots=True)
+class Prepared:
+    """One request in an upstream's dialect: `path` below the upstream's base URL, JSON `body`, `reply` for the answer.
+
+    `notes` are those of this conversion, or of the last `heal`. `healed`: the adaptations that refusals made necessary.
+    `is_streamed` tells whether the
+    upstream is asked to stream. `edits_prompt`: the upstream counts a shorter prompt than the client sent.
+    `state` belongs to the dialect.
+    """
+
+    path: str
+    body: bytes | memoryview = field(repr=False)
+    reply: Reply
+    notes: tuple[Note, ...] = ()
+    is_streamed: bool = True
+    edits_prompt: bool = False
+    healed: tuple[Adaptation, ...] = ()
+    state: Any = field(default=None, repr=False)
+
+    def release(self) -> None:
+        """Drop what is only needed to send the request: it dominates the memory of an open stream."""
+        self.body, self.state = b"", None
+
+
+class StreamConverter(Protocol):
+    """Bytes of the upstream's stream in, bytes of a Messages event stream out. No call raises GatewayError.
+
+    After a failure `failure` is set, and what was complete before it has been returned.
+    """
+
+    failure: GatewayError | None
+
+    @property
+    def started(self) -> bool:
+        """Whether content has been returned: a client that reads along then rules out another attempt."""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the message is complete although the upstream has not ended; the rest is of no use."""
+
+    @property
+    def origin(self) -> Origin: ...
+
+    @property
+    def usage(self) -> dict[str, Any]: ...
+
+    @property
+    def stop_reason(self) -> str | None: ...
+
+    @property
+    def notes(self) -> tuple[Note, ...]: ...
+
+    def open(self) -> bytes:
+        """Return message_start, unless it was returned before, and a ping."""
+
+    def feed(self, piece: bytes) -> bytes: ...
+
+    def end(self) -> bytes: ...
+
+    def fail(self, error: GatewayError) -> bytes: ...
+
+
+class Dialect(Protocol):
+    """One wire format of upstreams. Stateless, so one instance serves all exchanges."""
+
+    def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
+        """Convert a request. Raises InvalidRequest if this upstream cannot be asked it."""
+
+    def stream(self, prepared: Prepared, *, opened: bool) -> StreamConverter:
+        """Return a converter; `opened`: the client has received message_start from an earlier attempt."""
+
+    def answer(self, body: bytes, prepared: Prepared) -> Answered:
+        """Convert a whole JSON answer. Raises GatewayError for an error inside a 200, or an unusable body."""
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:
+        """Convert an answer whose status is not 2xx."""
+
+    def heal(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:
+        """Return the request changed so that it avoids the refusal, or None if no change could help."""
+
+    def unstreamed(self, prepared: Prepared) -> Prepared:
+        """Return the same request, asked for as one JSON answer."""

@@ -1,0 +1,114 @@
+"""OpenAI chat completions as a dialect: request and answer converters behind one interface."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import orjson
+
+from gateway.access.keyring import Keyring
+from gateway.dialects.base import Answered, Asking, Prepared
+from gateway.dialects.chat.request.convert import Conversion, to_chat_request, to_streamed
+from gateway.dialects.chat.request.encode import to_json
+from gateway.dialects.chat.request.fallbacks.apply import adapted
+from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
+from gateway.dialects.chat.response.convert import to_message
+from gateway.dialects.chat.response.errors import to_error
+from gateway.dialects.chat.response.images import shows_images
+from gateway.dialects.chat.response.stream import MessageStream
+from gateway.dialects.chat.response.usage import requested_ttl
+from gateway.dialects.reply import Reply
+from gateway.errors import GatewayError, UpstreamError
+from gateway.messages.prompt import Prompt
+from gateway.messages.validation.depth import too_deep
+from gateway.schemas.openai import ChatRequest
+from gateway.upstream.routing import Route
+
+PATH = "/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatDialect:
+    """Converter for upstreams with `POST <base>/chat/completions`. `Prepared.state` is the `Conversion`."""
+
+    keyring: Keyring = field(repr=False)
+
+    def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
+        keyring = self.keyring.of_tenant(asking.tenant)
+        try:
+            conversion = to_chat_request(prompt.request, route.target, keyring, asking.session_id)
+            conversion = adapted(conversion, asking.adaptations)
+            # Streamed for JSON clients too: one that leaves then frees the upstream's slot (llama.cpp finishes an
+            # unstreamed answer, 2026-11), and JSON and streams cannot differ.
+            conversion.body = to_streamed(conversion.body, route.target)
+            body = to_json(conversion.body, prompt.body_size)
+        except orjson.JSONEncodeError:
+            raise too_deep(prompt.request) from None
+        reply = to_reply(prompt, route, conversion, keyring, asking)
+        return Prepared(
+            PATH, body, reply, conversion.notes, edits_prompt=bool(conversion.applied_edits), state=conversion
+        )
+
+    def stream(self, prepared: Prepared, *, opened: bool) -> MessageStream:
+        return MessageStream(prepared.reply, opened=opened)
+
+    def answer(self, body: bytes, prepared: Prepared) -> Answered:
+        try:
+            completion = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise UpstreamError("The upstream answered with something that is not JSON.") from None
+        return to_message(completion, prepared.reply)
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:
+        return to_error(status, headers, body, prepared.reply)
+
+    def heal(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:
+        conversion: Conversion = prepared.state
+        adaptation = to_adaptation(error, conversion, route.target)
+        if adaptation is None:
+            return None
+        changed = adapted(conversion, [adaptation])
+        return replace(
+            prepared,
+            body=orjson.dumps(changed.body),
+            reply=replace(prepared.reply, **to_stops(changed)),
+            state=changed,
+            notes=changed.notes[len(conversion.notes) :],
+            healed=(*prepared.healed, adaptation),
+        )
+
+    def unstreamed(self, prepared: Prepared) -> Prepared:
+        conversion: Conversion = prepared.state
+        body = {name: value for name, value in conversion.body.items() if name not in ("stream", "stream_options")}
+        conversion = replace(conversion, body=cast(ChatRequest, body))
+        return replace(prepared, body=orjson.dumps(body), state=conversion, notes=(), is_streamed=False)
+
+
+def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyring, asking: Asking) -> Reply:
+    request: Any = prompt.request
+    thinking = request.get("thinking") or {}
+    return Reply(
+        asking.message_id,
+        asking.request_id,
+        route.requested,
+        route.target.model,
+        keyring,
+        tool_names=conversion.tool_names,
+        toolsets=conversion.toolsets,
+        show_thinking=thinking.get("display") != "omitted",
+        shows_images=shows_images(conversion.body),
+        is_seeded="seed" in conversion.body,
+        cache_ttl=requested_ttl(request),
+        **to_stops(conversion),
+        think_tags=not route.target.openrouter,
+        context_length=route.target.context_length,
+        max_tokens=conversion.body.get(route.target.max_tokens_field),
+        applied_edits=conversion.applied_edits if request.get("context_management") else None,
+    )
+
+
+def to_stops(conversion: Conversion) -> dict[str, Any]:
+    """Fields of a reply: the stop sequences to match here, and those that went upstream."""
+    stop = conversion.body.get("stop") or ()
+    sent = (stop,) if isinstance(stop, str) else tuple(stop)
+    return {"stop_sequences": conversion.stop_sequences, "sent_stop_sequences": sent}

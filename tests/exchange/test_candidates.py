@@ -1,0 +1,119 @@
+"""The candidates of one exchange: which of them are asked, when each is prepared, and what the record says."""
+
+from typing import ClassVar
+
+import orjson
+import pytest
+
+from gateway.context import Context
+from gateway.dialects.base import Asking, Prepared
+from gateway.dialects.chat.dialect import ChatDialect
+from gateway.errors import CredentialsRefused, GatewayError, InvalidRequest, UpstreamUnreachable
+from gateway.exchange.exchange import Exchange, Plan
+from gateway.exchange.recording import CollectingSink
+from gateway.messages.prompt import Prompt, to_prompt
+from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.retry import RetryPolicy
+from gateway.upstream.routing import Route, RoutingTable, Upstream
+from gateway.upstream.target import to_target
+from tests.support.exchanges import KEYRING, ScriptedAnswer, ScriptedClient
+
+CONTEXT = Context("req_1")
+HELLO = {"model": "quick", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}
+ANSWER = ScriptedAnswer(
+    200,
+    b'data: {"choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\ndata: [DONE]\n\n',
+)
+UNREACHABLE = UpstreamUnreachable("refused")
+
+
+def route(name: str) -> Route:
+    return Route("quick", Upstream(name, f"http://{name}/v1"), "chat", to_target(f"{name}-model", "openai"))
+
+
+FIRST, SECOND = route("first"), route("second")
+
+
+class CountingDialect(ChatDialect):
+    prepared_for: ClassVar[list[str]] = []
+
+    def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
+        self.prepared_for.append(route.upstream.name)
+        return super().prepare(prompt, route, asking)
+
+
+def exchange_of(client: ScriptedClient) -> Exchange:
+    CountingDialect.prepared_for = []
+    table = RoutingTable(FIRST.upstream)
+    return Exchange(
+        client, table, KEYRING, {"chat": CountingDialect(KEYRING)}, retry=RetryPolicy(max_attempts=2, first_delay=0.0)
+    )
+
+
+def plan_of(exchange: Exchange, **fields: object) -> Plan:
+    prompt = to_prompt({**HELLO, **fields}, 100, CONTEXT)
+    return exchange.plan(CONTEXT, prompt, UsageRecord(CONTEXT), (FIRST, SECOND))
+
+
+async def test_second_candidate_is_asked_after_first_has_used_its_attempts() -> None:
+    client = ScriptedClient([UNREACHABLE, UNREACHABLE, ANSWER])
+    exchange = exchange_of(client)
+    plan = plan_of(exchange)
+    assert CountingDialect.prepared_for == ["first"]
+    answered = await exchange.answer(plan)
+    assert [call.url for call in client.calls] == [
+        "http://first/v1/chat/completions",
+        "http://first/v1/chat/completions",
+        "http://second/v1/chat/completions",
+    ]
+    assert CountingDialect.prepared_for == ["first", "second"]
+    assert orjson.loads(client.calls[2].body)["model"] == "second-model"
+    assert answered.message["content"][0]["text"] == "hello"
+    assert (plan.record.upstream, plan.record.upstream_model, plan.record.attempts) == ("second", "second-model", 3)
+
+
+async def test_refused_credentials_go_to_the_next_candidate_without_a_retry() -> None:
+    client = ScriptedClient([CredentialsRefused("no", should_retry=False), ANSWER])
+    await (exchange := exchange_of(client)).answer(plan_of(exchange))
+    assert [call.url.split("/")[2] for call in client.calls] == ["first", "second"]
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("wrong"), UNREACHABLE])
+async def test_error_of_the_last_attempt_is_raised(error: GatewayError) -> None:
+    attempts = 1 if isinstance(error, InvalidRequest) else 4
+    client = ScriptedClient([error] * attempts)
+    exchange = exchange_of(client)
+    with pytest.raises(type(error)):
+        await exchange.answer(plan_of(exchange))
+    assert len(client.calls) == attempts
+
+
+async def test_no_candidate_is_asked_after_content_was_streamed() -> None:
+    half = ScriptedAnswer(200, b'data: {"choices":[{"index":0,"delta":{"content":"hel"}}]}\n\n')
+    client = ScriptedClient([half])
+    exchange, sink = exchange_of(client), CollectingSink()
+    plan = plan_of(exchange, stream=True)
+    with pytest.raises(GatewayError):
+        await exchange.stream(plan, sink)
+    assert len(client.calls) == 1
+    assert plan.is_released
+
+
+async def test_half_an_answer_is_asked_again_for_a_client_that_waits_for_json() -> None:
+    half = ScriptedAnswer(200, b'data: {"choices":[{"index":0,"delta":{"content":"hel"}}]}\n\n')
+    client = ScriptedClient([half, ANSWER])
+    answered = await (exchange := exchange_of(client)).answer(plan_of(exchange))
+    assert answered.message["content"] == [{"type": "text", "text": "hello", "citations": None}]
+
+
+async def test_empty_stream_is_asked_again_without_stream() -> None:
+    refusal = ScriptedAnswer(400, b'{"error":{"message":"no such thing"}}', "application/json")
+    client = ScriptedClient([ScriptedAnswer(200, b""), refusal])
+    exchange = exchange_of(client)
+    with pytest.raises(InvalidRequest, match="no such thing"):
+        await exchange.answer(plan_of(exchange))
+    first, second = (orjson.loads(call.body) for call in client.calls)
+    assert first["stream"] is True
+    assert "stream" not in second
+    assert "stream_options" not in second
