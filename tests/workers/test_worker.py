@@ -142,7 +142,7 @@ async def test_no_credit_pauses_the_batch_and_burns_no_item(bench: Bench) -> Non
 
 async def test_canceling_lets_what_is_in_flight_finish_and_begins_nothing(bench: Bench) -> None:
     gate = asyncio.Event()
-    unanswered = Script((Hold(gate),))  # a failure that would be tried again
+    unanswered = Script((Hold(gate), HangUp()))  # a failure that would be tried again
     bench.simulator.script(*[held_answer(gate)] * 3, unanswered)
     batch = await bench.create([item(number) for number in range(20)])
     async with working(bench, slots=4):
