@@ -10,7 +10,7 @@ import pytest
 from gateway.process.tasks import background
 from gateway.redis.connections import queue_client
 from gateway.simulator.failures import error_script
-from gateway.simulator.script import DONE, Hold, Script, stream_script
+from gateway.simulator.script import DONE, HangUp, Hold, Script, stream_script
 from gateway.upstream.http_client import Transport
 from gateway.upstream.routing import RoutingTable, Upstream
 from tests.support.exchanges import chat_exchange
