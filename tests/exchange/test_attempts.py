@@ -1,18 +1,19 @@
 """How often an exchange calls the upstream, and how long each call may take."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from gateway.access.keyring import Keyring
 from gateway.context import Context
 from gateway.errors import GatewayError, UpstreamTimedOut, UpstreamUnreachable
-from gateway.exchange.exchange import Exchange, Prompt
+from gateway.exchange.exchange import Exchange
+from gateway.messages.prompt import Prompt
 from gateway.messages.validation import check_messages_request
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.client import Answer, Call, Timeouts
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import RoutingTable, Upstream
+from tests.support.exchanges import chat_exchange
 
 CONTEXT = Context("req_1", tenant="acme")
 
@@ -51,7 +52,7 @@ def exchange_on(upstream: Failing, **changes: object) -> Exchange:
     table = RoutingTable(Upstream("up", "http://127.0.0.1:9/v1", flavor="openai"))
     policy = {"retry": RetryPolicy(max_attempts=3, first_delay=0.0), "timeouts": Timeouts(total=9.0, first_byte=6.0)}
     options = {**policy, **changes}
-    return Exchange(upstream, table, Keyring.parse("a:b"), lambda _: None, clock=upstream.clock, **options)  # type: ignore[arg-type]
+    return replace(chat_exchange(upstream, table), clock=upstream.clock, **options)  # type: ignore[arg-type]
 
 
 async def failed(exchange: Exchange, *, stream: bool = False) -> UsageRecord:

@@ -28,7 +28,7 @@ from gateway.messages.notes import Note
 TEXT_FIELDS = frozenset({"role", "content"})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Content:
     """The blocks of an answer, and what its ending depends on. `size`: bytes of what the model wrote."""
 
