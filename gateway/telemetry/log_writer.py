@@ -12,7 +12,8 @@ from typing import Final
 
 from gateway.telemetry.metrics import LOG_LINES_DROPPED
 
-FLUSH_BYTES: Final = 16 * 1024
+# Waking the thread costs as much as some thirty lines.
+FLUSH_BYTES: Final = 64 * 1024
 FLUSH_SECONDS: Final = 0.5
 # About 10,000 lines, some seconds of a busy front end. A log that is stuck for longer would outgrow any buffer.
 MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
