@@ -12,7 +12,7 @@ import typer
 
 from gateway import __version__
 from gateway.cli.configuration import DEFAULT, Setting, config_file, effective, misspelt
-from gateway.cli.console import CommandError, Console, Exit, run_async
+from gateway.cli.console import CommandError, Console, Exit, printable, run_async
 from gateway.cli.probes import (
     Finding,
     Level,
@@ -79,6 +79,6 @@ def _print(shown: list[Setting], findings: list[Finding], *, every: bool) -> Non
         typer.echo(f"  {left_out} others have their default; --all shows them")
     for finding in findings:
         mark, colour = MARKS[finding.level]
-        typer.echo(typer.style(f"{mark:>9}", fg=colour) + f"  {finding.subject:<15}  {finding.text}")
+        typer.echo(typer.style(f"{mark:>9}", fg=colour) + f"  {finding.subject:<15}  {printable(finding.text)}")
         if finding.hint and finding.level != "ok":
             typer.echo(f"{HINT_INDENT}→ {finding.hint}")

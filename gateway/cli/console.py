@@ -51,19 +51,19 @@ class Console:
         if self.json:
             self.emit({"event": event, **fields})
         else:
-            typer.echo(text, err=True)
+            typer.echo(printable(text), err=True)
 
     def answer(self, value: object, text: str) -> None:
         """What was asked for, on standard output either way."""
         if self.json:
             self.emit(value)
         else:
-            typer.echo(text)
+            typer.echo(printable(text))
 
     def note(self, text: str) -> None:
         """For people only, on standard error."""
         if not self.json:
-            typer.echo(text, err=True)
+            typer.echo(printable(text), err=True)
 
     def emit(self, value: object) -> None:
         sys.stdout.write(orjson.dumps(value).decode() + "\n")
@@ -85,10 +85,17 @@ class Console:
         if self.json:
             self.emit({"event": "error", "message": error.message, "hint": error.hint, "status": int(error.status)})
             return
-        for line in error.message.splitlines():
-            typer.echo(f"dragoman: {line}", err=True)
+        for line in error.message.split("\n"):
+            typer.echo(f"dragoman: {printable(line)}", err=True)
         if error.hint:
-            typer.echo(f"  → {error.hint}", err=True)
+            typer.echo(f"  → {printable(error.hint)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: what a server or a file wrote in it cannot move the cursor, colour it or reverse it."""
+    if text.isprintable():
+        return text
+    return "".join([each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text])
 
 
 def run_async(main: Callable[[], Awaitable[Result]], *, on_interrupt: str = "") -> Result:

@@ -61,6 +61,7 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> LogW
         cache_logger_on_first_use=True,
     )
     logging.lastResort = LibraryHandler(logging.WARNING)
+    sys.unraisablehook = log_unraisable
     output.start()
     atexit.register(output.close)
     return output
@@ -73,6 +74,11 @@ class LibraryHandler(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         found = {"where": f"{record.pathname}:{record.lineno}"} if error is None else describe(error)
         LOG.warning("library_logged", library=record.name, text=str(record.msg)[:LONGEST_TEMPLATE], **found)
+
+
+def log_unraisable(found: "sys.UnraisableHookArgs") -> None:
+    """Log an error that nothing can catch, as in a finalizer. Python itself would print the repr of the object."""
+    LOG.error("error_ignored", **({} if found.exc_value is None else describe(found.exc_value)))
 
 
 def _to_bound_logger(level: int, render: Render) -> type[structlog.typing.FilteringBoundLogger]:

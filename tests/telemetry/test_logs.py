@@ -1,6 +1,7 @@
 """Log lines say what happened in one line each, whatever text they are given, and making one never raises."""
 
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import structlog
 
 from gateway.context import Context
 from gateway.telemetry import logs
-from gateway.telemetry.logs import LONGEST_NAME, LibraryHandler, log_exchange
+from gateway.telemetry.logs import LONGEST_NAME, LibraryHandler, log_exchange, log_unraisable
 from gateway.telemetry.usage import UsageRecord
 
 RENDERS = {"json": logs._render_json, "console": logs._render_console}
@@ -128,3 +129,20 @@ def test_a_library_s_own_log_line_is_logged_without_its_values() -> None:
         "error": "ValueError",
         "where": "",
     }
+
+
+def test_an_error_in_a_finalizer_is_logged_without_its_object_and_its_message(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Finalized:
+        def __repr__(self) -> str:
+            return "repr-canary"
+
+        def __del__(self) -> None:
+            raise ValueError("message-canary")
+
+    monkeypatch.setattr(sys, "unraisablehook", log_unraisable)
+    with structlog.testing.capture_logs() as captured:
+        Finalized()
+    assert "canary" not in str(captured) + "".join(capfd.readouterr())
+    assert [(line["event"], line["error"]) for line in captured] == [("error_ignored", "ValueError")]
