@@ -21,6 +21,7 @@ from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
 from gateway.process.gc_tuning import settle_memory
 from gateway.process.health import Health
+from gateway.process.ports import cannot_listen
 from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings
 from gateway.telemetry.counters import settle_regularly
@@ -45,7 +46,7 @@ from gateway.web.keys import (
     THREADS,
     AdminCache,
 )
-from gateway.web.listener import listening
+from gateway.web.listener import listening, open_sockets
 from gateway.web.middleware import envelope
 from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
 from gateway.wiring import (
@@ -66,6 +67,10 @@ ACCEPT_GRACE = 0.3
 # What the upstream's list says of a model counts in the prompt cache's fingerprints: two equal requests, one before the
 # first list and one after it, would both miss. A front end with a cache waits for that list before it listens.
 FIRST_LIST_SECONDS = 1.0
+
+# The variables of the two listeners' hosts and ports.
+CLIENT = ("GATEWAY_HOST", "GATEWAY_PORT")
+ADMIN = ("GATEWAY_ADMIN_HOST", "GATEWAY_ADMIN_PORT")
 
 
 @dataclass(slots=True)
@@ -149,9 +154,11 @@ async def running(
         if not child:
             cache = AdminCache(CacheUpkeep(gateway.cache.store), exchange.table) if gateway.cache is not None else None
             app = admin_app(settings, gateway.health, render_metrics, cache)
-            admin = await stack.enter_async_context(_listening(app, settings.admin_host, settings.admin_port))
+            admin = await stack.enter_async_context(_listening(app, ADMIN, settings.admin_host, settings.admin_port))
         address = await stack.enter_async_context(
-            _listening(client_app(gateway), settings.host, settings.port, drain=settings.drain_seconds, shared=child)
+            _listening(
+                client_app(gateway), CLIENT, settings.host, settings.port, drain=settings.drain_seconds, shared=child
+            )
         )
         stack.callback(gateway.health.drain)
         settle_memory()
@@ -175,24 +182,29 @@ def _chores(
 
 
 @asynccontextmanager
-async def running_admin(settings: Settings, directory: Path) -> AsyncIterator[tuple[str, int]]:
+async def running_admin(settings: Settings, health: Health, directory: Path) -> AsyncIterator[tuple[str, int]]:
     """The admin listener of a parent, with the metrics that its children leave in `directory`."""
     async with open_cache_upkeep(settings) as upkeep:
         cache = AdminCache(upkeep, to_table(settings, to_upstream(settings))) if upkeep is not None else None
-        app = admin_app(settings, Health(), lambda: merged_metrics(str(directory)), cache)
-        async with _listening(app, settings.admin_host, settings.admin_port) as address:
+        app = admin_app(settings, health, lambda: merged_metrics(str(directory)), cache)
+        async with _listening(app, ADMIN, settings.admin_host, settings.admin_port) as address:
             yield address
 
 
 @asynccontextmanager
 async def _listening(
-    app: web.Application, host: str, port: int, *, drain: float = 0.0, shared: bool = False
+    app: web.Application, names: tuple[str, str], host: str, port: int, *, drain: float = 0.0, shared: bool = False
 ) -> AsyncIterator[tuple[str, int]]:
+    """`names` are the variables of host and port. Raises SettingsError where it cannot listen there."""
     runner = Runner(app, shutdown_timeout=drain)
     await runner.setup()
     try:
         assert runner.server is not None
-        async with listening(runner.server, host, port, shared=shared) as listener:
+        try:
+            sockets = await open_sockets(host, port, shared=shared)
+        except (OSError, UnicodeError) as error:
+            raise cannot_listen(names, host, port, error) from None
+        async with listening(runner.server, sockets) as listener:
             yield listener.address
         if drain:
             await asyncio.sleep(ACCEPT_GRACE)

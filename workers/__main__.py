@@ -1,24 +1,26 @@
-"""`python -m workers`: one worker, until SIGTERM or SIGINT; another signal a second later ends it at once.
+"""`python -m workers`: one worker, until SIGTERM, SIGINT or SIGHUP; another signal a second later ends it at once.
 
-Told to stop, it claims nothing more and is no longer ready, finishes what is in hand within the drain time, gives the
-rest back, and ends with status 0. With `--child` it also stops when its standard input ends: a parent holds the other
-end of that pipe, and is gone then, however it went.
+A worker that is started before its Redis waits for it, alive and not ready. Told to stop, it claims nothing more and is
+no longer ready, finishes what is in flight within the drain time, gives the rest back, and ends with status 0. With
+`--child` it also stops when its standard input ends: a parent holds the other end, and is gone then, however it went.
 """
 
 import asyncio
 import os
-import signal
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import NoReturn
 
 import structlog
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StoreAway
 from gateway.process.gc_tuning import settle_memory
-from gateway.process.tasks import Stop, log_loop_error
+from gateway.process.ports import cannot_listen
+from gateway.process.signals import Stop, new_event_loop, report_ready, stop_on_signals
+from gateway.process.tasks import log_loop_error
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, needs_redis, needs_upstream, unknown_variables
+from gateway.telemetry import metrics
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.logs import configure_logs
 from gateway.wiring import to_start_problem
@@ -26,12 +28,15 @@ from workers.health import admin_app, listening
 from workers.wiring import open_worker
 from workers.worker import Worker
 
-if sys.platform != "win32":
-    import uvloop
-
 log = structlog.get_logger()
 
 CHILD = "--child"
+
+# The variables of the admin listener's host and port.
+ADMIN = ("GATEWAY_ADMIN_HOST", "GATEWAY_WORKER_ADMIN_PORT")
+
+# Between two looks at a Redis that is away. Its return is noticed within this and the time of a look, 5 s in all.
+RETRY_SECONDS = 2.0
 
 
 def main() -> None:
@@ -47,46 +52,64 @@ def main() -> None:
         log.warning("unknown_variable", name=name, hint="no setting has this name")
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(run(settings, output, watch_parent=bool(arguments)))
+            runner.run(run(settings, output, is_child=bool(arguments)))
     except (EmbeddedServerError, GatewayError) as error:
         fail(to_start_problem(error))
+    except SettingsError as error:
+        fail(str(error))
     except OSError as error:
-        fail(f"cannot listen on {settings.admin_host}:{settings.worker_admin_port}: {error.strerror}")
+        fail(f"cannot start: {error}")
 
 
-async def run(settings: Settings, output: LogWriter, *, watch_parent: bool = False) -> None:
-    stop = Stop()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(log_loop_error)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.signalled)
-    if watch_parent:
-        loop.add_reader(sys.stdin, parent_is_gone, loop, stop)
-    async with open_worker(settings) as worker:
+async def run(settings: Settings, output: LogWriter, *, is_child: bool = False) -> None:
+    asyncio.get_running_loop().set_exception_handler(log_loop_error)
+    stop = stop_on_signals(is_child=is_child)
+    async with AsyncExitStack() as stack:
+        worker: Worker | None = None
         app = admin_app(lambda: problem_of(worker, stop))
-        async with listening(app, settings.admin_host, settings.worker_admin_port) as (host, port):
-            settle_memory()
-            log.info("worker_started", admin=f"{host}:{port}", slots=worker.slots, pid=os.getpid())
-            output.flush()
-            await worker.run(stop.wanted, settings.drain_seconds)
-            log.info("worker_stopped")
+        try:
+            address = await stack.enter_async_context(listening(app, settings.admin_host, settings.worker_admin_port))
+        except (OSError, UnicodeError) as error:
+            raise cannot_listen(ADMIN, settings.admin_host, settings.worker_admin_port, error) from None
+        admin = "{}:{}".format(*address)
+        worker = await open_patiently(settings, stack, stop, admin)
+        if worker is None:
+            return
+        settle_memory()
+        log.info("worker_started", admin=admin, slots=worker.slots, pid=os.getpid())
+        output.flush()
+        if is_child:
+            report_ready()
+        await worker.run(stop.wanted, settings.drain_seconds)
+        log.info("worker_stopped")
 
 
-def problem_of(worker: Worker, stop: Stop) -> str | None:
+async def open_patiently(settings: Settings, stack: AsyncExitStack, stop: Stop, admin: str) -> Worker | None:
+    """A worker that is closed with the stack, once its Redis answers; None when told to stop before that."""
+    problem = ""
+    while not stop.wanted.is_set():
+        try:
+            return await stack.enter_async_context(open_worker(settings))
+        except StoreAway as error:
+            before, problem = problem, to_start_problem(error)
+        metrics.REDIS_UP.set(0)
+        if problem != before:
+            log.warning("redis_away", admin=admin, hint="the worker waits until it answers", problem=problem)
+        await wait_for(stop.wanted, RETRY_SECONDS)
+    return None
+
+
+async def wait_for(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+def problem_of(worker: Worker | None, stop: Stop) -> str | None:
     """Why no work should be expected of this worker."""
     if stop.wanted.is_set():
         return "draining"
-    return "redis cannot be reached" if worker.claiming.failures else None
-
-
-def parent_is_gone(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
-    """The parent never writes: what can be read from its pipe is the end of it."""
-    loop.remove_reader(sys.stdin)
-    stop.signalled()
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop() if sys.platform == "win32" else uvloop.new_event_loop()
+    return "redis cannot be reached" if worker is None or worker.claiming.failures else None
 
 
 def fail(message: str) -> NoReturn:

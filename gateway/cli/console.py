@@ -16,8 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import orjson
 import typer
 
-if sys.platform != "win32":
-    import uvloop
+from gateway.process.signals import new_event_loop
 
 Result = TypeVar("Result")
 
@@ -117,7 +116,3 @@ def fail(message: str, status: int = Exit.FAILED) -> NoReturn:
         for line in message.splitlines():
             typer.echo(f"dragoman: {line}", err=True)
     raise typer.Exit(status)
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop() if sys.platform == "win32" else uvloop.new_event_loop()

@@ -15,8 +15,7 @@ from aiohttp import web
 from gateway.app import Addresses, running
 from gateway.cli.console import fail
 from gateway.cli.serve import report_unknown_variables, run_until_stopped
-from gateway.process.supervisor import Fleet
-from gateway.process.supervisor import running as running_children
+from gateway.process.supervisor import Supervisor
 from gateway.redis.embedded import EmbeddedServer, EmbeddedServerError
 from gateway.settings import Problem, Settings, SettingsError, is_loopback, load_settings, needs_client_keys
 from gateway.simulator.server import BASE, application
@@ -38,9 +37,7 @@ def dev(
     configure_logs(settings.log_level, settings.log_format)
     report_unknown_variables()
     notes: list[str] = []
-    run_until_stopped(
-        lambda: _running(settings, notes), settings, lambda addresses: _welcome(addresses, settings, notes)
-    )
+    run_until_stopped(lambda: _running(settings, notes), lambda addresses: _welcome(addresses, settings, notes))
 
 
 def needs_access(settings: Settings) -> Iterator[Problem]:
@@ -76,8 +73,8 @@ async def _running(settings: Settings, notes: list[str]) -> AsyncIterator[Addres
         addresses = await stack.enter_async_context(running(settings, upstream=upstream))
         if settings.redis_url is not None:
             environment["GATEWAY_REDIS_URL"] = settings.redis_url
-            worker = Fleet((sys.executable, "-m", "workers", "--child"), 1, settings.drain_seconds, environment)
-            await stack.enter_async_context(running_children(worker))
+            worker = Supervisor((sys.executable, "-m", "workers", "--child"), 1, settings.drain_seconds, environment)
+            await stack.enter_async_context(worker.running())
         yield addresses
 
 

@@ -2,21 +2,22 @@
 
 import asyncio
 import os
-import signal
-import sys
-import time
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
 import structlog
 import typer
 
-from gateway.app import Addresses, running, running_admin
-from gateway.cli.console import fail, new_event_loop
+from gateway.app import CLIENT, Addresses, running, running_admin
+from gateway.cli.console import fail
 from gateway.errors import GatewayError
-from gateway.process.supervisor import running_front_ends
+from gateway.process.health import Health
+from gateway.process.ports import cannot_listen, claimed
+from gateway.process.signals import new_event_loop, report_ready, stop_on_signals
+from gateway.process.supervisor import StartFailed, front_ends
 from gateway.process.tasks import log_loop_error
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import (
@@ -32,8 +33,6 @@ from gateway.telemetry.logs import configure_logs
 from gateway.wiring import to_start_problem
 
 log = structlog.get_logger()
-
-INSIST_SECONDS = 1.0
 
 
 def serve(
@@ -52,22 +51,36 @@ def serve(
     if not child:
         report_unknown_variables()
 
-    @asynccontextmanager
-    async def several() -> AsyncIterator[Addresses]:
-        arguments = ("--host", settings.host, "--port", str(settings.port))
-        async with (
-            running_front_ends(processes, arguments, settings.drain_seconds) as directory,
-            running_admin(settings, directory) as admin,
-        ):
-            yield Addresses((settings.host, settings.port), admin)
-
-    start = several if processes > 1 else lambda: running(settings, child=child)
+    def start() -> AbstractAsyncContextManager[Addresses]:
+        return several(settings, processes) if processes > 1 else running(settings, child=child)
 
     def ready(addresses: Addresses) -> None:
         _report(addresses, settings)
         output.flush()
+        if child:
+            report_ready()
 
-    run_until_stopped(start, settings, ready, watch_parent=child)
+    run_until_stopped(start, ready, is_child=child)
+
+
+@asynccontextmanager
+async def several(settings: Settings, processes: int) -> AsyncIterator[Addresses]:
+    """Front ends on one port, entered when all of them listen. Raises SettingsError, or StartFailed."""
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dragoman-metrics-")))
+        arguments = ("--host", settings.host, "--port", str(settings.port))
+        children = front_ends(processes, arguments, settings.drain_seconds, directory)
+        health = Health(listening=lambda: children.ready)
+        admin = await stack.enter_async_context(running_admin(settings, health, directory))
+        claim = stack.enter_context(ExitStack())
+        try:
+            claim.enter_context(claimed(settings.host, settings.port))
+        except (OSError, UnicodeError) as error:
+            raise cannot_listen(CLIENT, settings.host, settings.port, error) from None
+        await stack.enter_async_context(children.started())
+        claim.close()
+        stack.callback(health.drain)
+        yield Addresses((settings.host, settings.port), admin)
 
 
 def needs_known_port(settings: Settings) -> Iterator[Problem]:
@@ -82,60 +95,34 @@ def report_unknown_variables() -> None:
 
 def run_until_stopped(
     start: Callable[[], AbstractAsyncContextManager[Addresses]],
-    settings: Settings,
     ready: Callable[[Addresses], None],
     *,
-    watch_parent: bool = False,
+    is_child: bool = False,
 ) -> None:
     """Run the context's front end until a signal; another one a second later ends the process at once."""
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_run(start, ready, watch_parent=watch_parent))
+            runner.run(_run(start, ready, is_child=is_child))
+    except (SettingsError, StartFailed) as error:
+        fail(str(error))
     except (EmbeddedServerError, GatewayError) as error:
         fail(to_start_problem(error))
     except OSError as error:
-        client, admin = f"{settings.host}:{settings.port}", f"{settings.admin_host}:{settings.admin_port}"
-        fail(f"cannot listen on {client} (admin: {admin}): {error.strerror}")
+        fail(f"cannot start: {error}")
 
 
 async def _run(
     start: Callable[[], AbstractAsyncContextManager[Addresses]],
     ready: Callable[[Addresses], None],
     *,
-    watch_parent: bool,
+    is_child: bool,
 ) -> None:
-    stop = Stop()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(log_loop_error)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.signalled)
-    if watch_parent:
-        loop.add_reader(sys.stdin, _parent_is_gone, loop, stop)
+    stop = stop_on_signals(is_child=is_child)
+    asyncio.get_running_loop().set_exception_handler(log_loop_error)
     async with start() as addresses:
         ready(addresses)
         await stop.wanted.wait()
         log.info("stopping")
-
-
-@dataclass(slots=True)
-class Stop:
-    """Whether to stop, and since when. Terminal and parent may both signal one Ctrl-C: only a later one insists."""
-
-    wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    since: float = 0.0
-
-    def signalled(self) -> None:
-        now = time.monotonic()
-        if self.wanted.is_set() and now - self.since > INSIST_SECONDS:
-            os._exit(1)
-        self.since = self.since or now
-        self.wanted.set()
-
-
-def _parent_is_gone(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
-    """The parent never writes: what can be read from its pipe is the end of it."""
-    loop.remove_reader(sys.stdin)
-    stop.signalled()
 
 
 def _report(addresses: Addresses, settings: Settings) -> None:

@@ -1,17 +1,24 @@
-"""What the process can say of itself to a balancer: alive, and ready for work. No probe ever calls the upstream."""
+"""Whether a process is alive and ready for work, as a balancer asks. No probe ever calls the upstream."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Health:
-    """`draining` is set once, when the process has been told to stop."""
+    """`draining` is set once, when the process has been told to stop. `listening` counts the children that serve, in a
+    process that leaves it to them.
+    """
 
     draining: bool = False
+    listening: Callable[[], int] | None = None
 
     def drain(self) -> None:
         self.draining = True
 
     @property
-    def is_ready(self) -> bool:
-        return not self.draining
+    def problem(self) -> str | None:
+        """Why no work should be sent here; None if it may."""
+        if self.draining:
+            return "draining"
+        return "no front end listens" if self.listening is not None and not self.listening() else None

@@ -3,20 +3,26 @@
 Several front ends on one port are children that listen with SO_REUSEPORT, so the kernel spreads connections over them;
 their parent accepts no client traffic and owns the admin listener, where metrics are merged over the children's files.
 In development the worker is a child of the front end. Everything a child needs is in its environment.
+
+A child's standard input is a socket to its parent. The child writes to it once, when it is ready. The parent never
+does: the end of the socket shows a child that its parent is gone, however it went. `signals` has the child's side.
 """
 
 import asyncio
 import os
 import signal
+import socket
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
+
+from gateway.process.signals import READY
+from gateway.process.tasks import background, end
 
 log = structlog.get_logger()
 
@@ -25,8 +31,12 @@ RESTART_SECONDS = 1.0  # between the end of a child and its successor, so that a
 STOP_MARGIN = 5.0  # beyond the drain time, before a child that does not stop is killed
 
 
+class StartFailed(Exception):
+    """A child ended before it was ready; why, it has written to standard error."""
+
+
 @dataclass(slots=True)
-class Fleet:
+class Supervisor:
     """`command` starts one child, with `environment` on top of this process's; each may take `drain_seconds` to stop.
 
     `metrics` is the directory of the children's metrics, where they are merged.
@@ -37,33 +47,78 @@ class Fleet:
     drain_seconds: float
     environment: Mapping[str, str] = field(repr=False)
     metrics: Path | None = None
-    _stopping: bool = False
-    _children: set[asyncio.subprocess.Process] = field(default_factory=set)
+    restart_seconds: float = RESTART_SECONDS
+    children: set[asyncio.subprocess.Process] = field(default_factory=set, init=False)
+    _ready: set[asyncio.subprocess.Process] = field(default_factory=set, init=False)
+    _all_ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)  # all of them at one time, once
 
-    async def run(self) -> None:
-        """Keep `size` children running until cancelled; then stop them, and wait for their drain."""
+    @property
+    def ready(self) -> int:
+        """How many children do their work now."""
+        return len(self._ready)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the children running for as long as the context lasts; then stop them, and wait for their drain."""
+        async with self._kept_running(is_first=False):
+            yield
+
+    @asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """As `running`, entered when all children are ready. Raises StartFailed where one ends before that."""
+        async with self._kept_running(is_first=True) as tasks:
+            waiting = asyncio.ensure_future(self._all_ready.wait())
+            try:
+                done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+            for child in done - {waiting}:
+                child.result()
+            yield
+
+    @asynccontextmanager
+    async def _kept_running(self, *, is_first: bool) -> AsyncIterator[list[asyncio.Task[None]]]:
+        tasks = [asyncio.create_task(self._keep_one(is_first=is_first)) for _ in range(self.size)]
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self.size):
-                    group.create_task(self._keep_one())
+            yield tasks
         finally:
+            await end(tasks)
             await self._stop()
 
-    async def _keep_one(self) -> None:
-        environment = {**os.environ, **self.environment}
+    async def _keep_one(self, *, is_first: bool) -> None:
         while True:
-            # The pipe never carries anything: its end tells a child that the parent is gone, however it went.
-            child = await asyncio.create_subprocess_exec(*self.command, env=environment, stdin=asyncio.subprocess.PIPE)
-            self._children.add(child)
-            status = await child.wait()
-            self._children.discard(child)
-            if self.metrics is not None:
-                mark_process_dead(child.pid, str(self.metrics))  # type: ignore[no-untyped-call]
-            log.error("process_ended", pid=child.pid, status=status)
-            await asyncio.sleep(RESTART_SECONDS)
+            pid, status = await self._run_one()
+            if is_first and not self._all_ready.is_set():
+                raise StartFailed(f"a process with status {status} ended before all {self.size} were ready")
+            log.error("process_ended", pid=pid, status=status)
+            await asyncio.sleep(self.restart_seconds)
+
+    async def _run_one(self) -> tuple[int, int]:
+        """Process id and status of a child, once it has ended."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                environment = {**os.environ, **self.environment}
+                child = await asyncio.create_subprocess_exec(*self.command, env=environment, stdin=theirs.fileno())
+            self.children.add(child)
+            async with background(self._note_ready(child, ours)):
+                status = await child.wait()
+        self.children.discard(child)
+        self._ready.discard(child)
+        if self.metrics is not None:
+            mark_process_dead(child.pid, str(self.metrics))  # type: ignore[no-untyped-call]
+        return child.pid, status
+
+    async def _note_ready(self, child: asyncio.subprocess.Process, ours: socket.socket) -> None:
+        ours.setblocking(False)
+        with suppress(OSError):
+            if await asyncio.get_running_loop().sock_recv(ours, len(READY)) == READY:
+                self._ready.add(child)
+        if len(self._ready) == self.size:
+            self._all_ready.set()
 
     async def _stop(self) -> None:
-        children = list(self._children)
+        children = list(self.children)
         for child in children:
             _signal(child, signal.SIGTERM)
         waits = [asyncio.ensure_future(child.wait()) for child in children]
@@ -73,25 +128,13 @@ class Fleet:
                 for child in children:
                     _signal(child, signal.SIGKILL)
                 await asyncio.wait(late)
+        self._ready.clear()
 
 
-@asynccontextmanager
-async def running_front_ends(size: int, arguments: tuple[str, ...], drain_seconds: float) -> AsyncIterator[Path]:
-    """Front ends for as long as the context lasts; the value is where their metrics are."""
-    with tempfile.TemporaryDirectory(prefix="dragoman-metrics-") as directory:
-        command = (sys.executable, "-m", "gateway", "serve", "--child", *arguments)
-        async with running(Fleet(command, size, drain_seconds, {METRICS_DIRECTORY: directory}, Path(directory))):
-            yield Path(directory)
-
-
-@asynccontextmanager
-async def running(fleet: Fleet) -> AsyncIterator[None]:
-    task = asyncio.create_task(fleet.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def front_ends(size: int, arguments: tuple[str, ...], drain_seconds: float, metrics: Path) -> Supervisor:
+    """Children that listen on one port and write their metrics to files in a directory."""
+    command = (sys.executable, "-m", "gateway", "serve", "--child", *arguments)
+    return Supervisor(command, size, drain_seconds, {METRICS_DIRECTORY: str(metrics)}, metrics)
 
 
 def _signal(child: asyncio.subprocess.Process, number: signal.Signals) -> None:

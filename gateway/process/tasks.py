@@ -1,15 +1,13 @@
-"""What a process runs beside its requests or items: tasks that end with their owner, steps that are repeated whatever
-happens to one of them, and the signal that ends it all.
+"""What a process runs beside its requests or items: tasks that end with their owner, and steps that are repeated
+whatever happens to one of them.
 """
 
 import asyncio
-import os
 import random
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -21,9 +19,6 @@ log = structlog.get_logger()
 # After a failed step. At most 2 s: whoever waits for Redis goes on within 5 s of its return, its time-outs included.
 FIRST_BACKOFF: Final = 0.05
 MAX_BACKOFF: Final = 2.0
-
-# One Ctrl-C may be signalled twice, by terminal and parent: only a later signal means that somebody insists.
-INSIST_SECONDS: Final = 1.0
 
 CANCEL_AGAIN_SECONDS: Final = 0.5
 
@@ -95,21 +90,6 @@ class Repeated:
         backoff = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(self.failures, 16))
         self.failures += 1
         await self.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries
-
-
-@dataclass(slots=True)
-class Stop:
-    """Whether to stop, and since when. A signal that comes a second after the first ends the process at once."""
-
-    wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    since: float = 0.0
-
-    def signalled(self) -> None:
-        now = time.monotonic()
-        if self.wanted.is_set() and now - self.since > INSIST_SECONDS:
-            os._exit(1)
-        self.since = self.since or now
-        self.wanted.set()
 
 
 def log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

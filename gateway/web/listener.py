@@ -79,10 +79,10 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    factory: Callable[[], asyncio.BaseProtocol], host: str, port: int, *, shared: bool = False
+    factory: Callable[[], asyncio.BaseProtocol], sockets: list[socket.socket]
 ) -> AsyncIterator[Listener]:
-    """Listens while the context lasts. `shared`: other processes may listen on the same port. Raises OSError."""
-    listener = Listener(await open_sockets(host, port, shared=shared), factory)
+    """Accept on the sockets while the context lasts, and close them."""
+    listener = Listener(sockets, factory)
     listener.start()
     try:
         yield listener
@@ -91,7 +91,10 @@ async def listening(
 
 
 async def open_sockets(host: str, port: int, *, shared: bool) -> list[socket.socket]:
-    """One socket for each address that `host` stands for, all on one port."""
+    """One socket for each address that `host` stands for, all on one port; on a `shared` one others may listen too.
+
+    Raises OSError, or UnicodeError for what is no host name.
+    """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []

@@ -4,11 +4,14 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import aiohttp
+import orjson
 import pytest
 
 from gateway import __version__
@@ -48,11 +51,10 @@ async def test_a_redis_that_is_away_stops_the_start_in_one_line() -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["serve", "worker"])
-async def test_a_redis_that_refuses_the_shared_secret_stops_the_start_in_one_line_with_the_reason(command: str) -> None:
+async def test_a_redis_that_refuses_the_shared_secret_stops_the_start_in_one_line_with_the_reason() -> None:
     async with open_server(min_replicas_to_write="1") as server:
         variables = {"GATEWAY_REDIS_URL": server.url, "GATEWAY_AUTH": "off", "OPENROUTER_API_KEY": "k"}
-        async with started(command, **variables) as process, asyncio.timeout(SECONDS):
+        async with started("serve", **variables) as process, asyncio.timeout(SECONDS):
             _, err = await process.communicate()
     assert process.returncode == 1
     [line] = err.decode().splitlines()
@@ -86,6 +88,87 @@ async def test_the_worker_of_a_killed_dev_ends_too(state: Path) -> None:
                 os.kill(int(found[1]), signal.SIGKILL)
             async with EmbeddedServer(state / "dragoman"):
                 pass  # adopts the server that was left behind, and stops it
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "line"),
+    [
+        (("serve",), {"GATEWAY_HOST": "no-such-host.invalid"}, "GATEWAY_HOST: cannot listen on no-such-host.invalid:0"),
+        (("serve",), {"GATEWAY_ADMIN_HOST": "192.0.2.1"}, "GATEWAY_ADMIN_HOST: cannot listen on 192.0.2.1:0"),
+        (("serve",), {"GATEWAY_ADMIN_PORT": "taken"}, "GATEWAY_ADMIN_PORT: cannot listen on 127.0.0.1:"),
+        (("serve", "--processes", "2"), {"GATEWAY_PORT": "taken"}, "GATEWAY_PORT: cannot listen on 127.0.0.1:"),
+        (("worker",), {"GATEWAY_WORKER_ADMIN_PORT": "taken"}, "GATEWAY_WORKER_ADMIN_PORT: cannot listen on 127.0.0.1:"),
+        (("worker",), {"GATEWAY_ADMIN_HOST": "192.0.2.1"}, "GATEWAY_ADMIN_HOST: cannot listen on 192.0.2.1:0"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,
+)
+async def test_an_address_that_cannot_be_listened_on_ends_the_start_in_one_line_with_its_variable(
+    command: tuple[str, ...], variables: dict[str, str], line: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = str(other.getsockname()[1])
+        ports = {name: taken if value == "taken" else value for name, value in variables.items()}
+        fit = {"GATEWAY_AUTH": "off", "OPENROUTER_API_KEY": "k", "GATEWAY_REDIS_URL": "redis://127.0.0.1:1"}
+        if command[0] == "serve":
+            del fit["GATEWAY_REDIS_URL"]
+        async with started(*command, **{**fit, **ports}) as process, asyncio.timeout(SECONDS):
+            out, err = await process.communicate()
+    assert process.returncode == 1
+    [told] = err.decode().splitlines()
+    assert told.startswith(f"dragoman: {line}")
+    assert b'"listening"' not in out
+
+
+async def test_processes_of_which_one_cannot_start_end_with_their_reason() -> None:
+    variables = {"GATEWAY_REDIS_URL": "redis://127.0.0.1:1", "GATEWAY_AUTH": "off", "OPENROUTER_API_KEY": "k"}
+    async with started("serve", "--processes", "2", **{**variables, "GATEWAY_PORT": str(free_port())}) as process:
+        out, err = await process.communicate()
+    assert process.returncode == 1
+    *reasons, last = err.decode().splitlines()
+    assert {reason.partition(" (")[0] for reason in reasons} == {
+        "dragoman: GATEWAY_REDIS_URL: The gateway's store cannot be reached. Please try again"
+    }
+    assert last == "dragoman: a process with status 1 ended before all 2 were ready"
+    assert b'"listening"' not in out
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+async def test_a_worker_that_is_started_before_its_redis_waits_for_it() -> None:
+    async with open_server() as server:
+        async with server.client() as client:
+            await client.config_set("min-replicas-to-write", "1")  # it refuses the shared secret, for now
+        variables = {"GATEWAY_REDIS_URL": server.url, "OPENROUTER_API_KEY": "k"}
+        async with started("worker", **variables) as process, asyncio.timeout(SECONDS):
+            assert process.stdout is not None
+            waiting = orjson.loads(await process.stdout.readline())
+            assert waiting["event"] == "redis_away"
+            assert "NOREPLICAS" in waiting["problem"]
+            assert await probe(waiting["admin"], "livez") == 200
+            assert await probe(waiting["admin"], "readyz") == 503
+            async with server.client() as client:
+                await client.config_set("min-replicas-to-write", "0")
+            assert orjson.loads(await process.stdout.readline())["event"] == "worker_started"
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_worker_that_waits_for_redis_stops_when_told(number: signal.Signals) -> None:
+    variables = {"GATEWAY_REDIS_URL": "redis://127.0.0.1:1", "OPENROUTER_API_KEY": "k"}
+    async with started("worker", **variables) as process, asyncio.timeout(SECONDS):
+        assert process.stdout is not None
+        assert orjson.loads(await process.stdout.readline())["event"] == "redis_away"
+        process.send_signal(number)
+        assert await process.wait() == 0
+
+
+async def probe(admin: str, name: str) -> int:
+    async with aiohttp.ClientSession() as session, session.get(f"http://{admin}/{name}") as answer:
+        return answer.status
 
 
 async def test_the_version_is_told() -> None:

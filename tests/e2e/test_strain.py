@@ -144,7 +144,10 @@ def resident_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-async def test_sigterm_lets_streams_finish_and_the_process_ends_well(simulator: Simulator) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_stop_signal_lets_streams_finish_and_the_process_ends_well(
+    simulator: Simulator, number: signal.Signals
+) -> None:
     gate = asyncio.Event()
     simulator.script(
         stream_script(chunk("first"), Hold(gate), chunk("last", finish_reason="stop"), b"data: [DONE]\n\n")
@@ -152,7 +155,7 @@ async def test_sigterm_lets_streams_finish_and_the_process_ends_well(simulator: 
     async with front_end(simulator) as (live, started):
         reader, writer = await open_raw(live, {**ASK, "stream": True})
         await read_until(reader, b"first")
-        started.process.send_signal(signal.SIGTERM)
+        started.process.send_signal(number)
         while True:
             try:
                 _, extra = await asyncio.open_connection(*live.url.removeprefix("http://").split(":"))
@@ -220,6 +223,46 @@ async def test_several_processes_share_a_port_and_merge_their_metrics(simulator:
         started.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(15):
             assert await started.process.wait() == 0
+
+
+async def test_a_second_deployment_cannot_join_the_port_of_several_processes(simulator: Simulator) -> None:
+    port = str(await free_port())
+    async with front_end(simulator, "--processes", "2", GATEWAY_PORT=port) as (live, _):
+        environment = {**os.environ, "GATEWAY_PORT": port, "GATEWAY_ADMIN_PORT": "0", "GATEWAY_KEYS": "other:key"}
+        environment["GATEWAY_UPSTREAM_URL"] = simulator.url
+        command = (sys.executable, "-m", "gateway", "serve", "--processes", "2")
+        second = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+        _, errors = await second.communicate()
+        assert second.returncode == 1
+        assert errors.decode() == f"dragoman: GATEWAY_PORT: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+        async with aiohttp.ClientSession(headers={"x-api-key": KEY, "connection": "close"}) as session:
+            for _ in range(10):
+                async with session.post(live.url + "/v1/messages", json=ASK) as answer:
+                    assert answer.status == 200
+
+
+async def test_a_parent_is_ready_while_any_of_its_processes_listens(simulator: Simulator) -> None:
+    port = await free_port()
+    async with (
+        front_end(simulator, "--processes", "2", GATEWAY_PORT=str(port)) as (live, started),
+        aiohttp.ClientSession() as session,
+        asyncio.timeout(30),
+    ):
+
+        async def status() -> tuple[int, str]:
+            async with session.get(live.admin_url + "/readyz") as answer:
+                return answer.status, (await answer.json())["status"]
+
+        assert await status() == (200, "ready")
+        children = [line["pid"] for line in started.lines if line["event"] == "front_end_started"]
+        os.kill(children[0], signal.SIGKILL)
+        assert await status() == (200, "ready")
+        os.kill(children[1], signal.SIGKILL)
+        for wanted in ((503, "no front end listens"), (200, "ready")):
+            while True:
+                if await status() == wanted:
+                    break
+                await asyncio.sleep(0.01)
 
 
 async def free_port() -> int:

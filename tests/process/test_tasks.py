@@ -9,7 +9,7 @@ import uvloop
 from structlog.testing import capture_logs
 
 from gateway.errors import Unavailable
-from gateway.process.tasks import MAX_BACKOFF, Repeated, Stop, background, log_loop_error
+from gateway.process.tasks import MAX_BACKOFF, Repeated, background, log_loop_error
 
 
 @dataclass(slots=True)
@@ -118,13 +118,6 @@ async def test_a_background_task_that_failed_is_heard_of() -> None:
     with pytest.raises(KeyError):
         async with background(fail()):
             await asyncio.sleep(0)
-
-
-def test_a_second_signal_at_the_same_moment_is_the_same_wish() -> None:
-    stop = Stop()
-    stop.signalled()
-    stop.signalled()
-    assert stop.wanted.is_set()
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway.web import connection
 from gateway.web.connection import MAX_HEADERS, MAX_LINE_BYTES, Runner
-from gateway.web.listener import listening
+from gateway.web.listener import listening, open_sockets
 
 BODY = b'{"say": "hello"}'
 SECRET = b"sk-never-to-be-quoted"
@@ -34,7 +34,7 @@ async def address() -> AsyncIterator[tuple[str, int]]:
     runner = Runner(app, shutdown_timeout=0)
     await runner.setup()
     assert runner.server is not None
-    async with listening(runner.server, "127.0.0.1", 0) as listener:
+    async with listening(runner.server, await open_sockets("127.0.0.1", 0, shared=False)) as listener:
         yield listener.address
     await runner.cleanup()
 

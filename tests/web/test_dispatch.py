@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from yarl import URL
 
 from gateway.web.connection import Runner
-from gateway.web.listener import listening
+from gateway.web.listener import listening, open_sockets
 
 NAME = web.AppKey("name", str)
 PASSED = web.RequestKey("passed", list[str])
@@ -49,7 +49,10 @@ async def servers() -> AsyncIterator[tuple[str, str]]:
     runner = Runner(to_app(), shutdown_timeout=0)
     await runner.setup()
     assert runner.server is not None
-    async with TestServer(to_app()) as routed, listening(runner.server, "127.0.0.1", 0) as listener:
+    async with (
+        TestServer(to_app()) as routed,
+        listening(runner.server, await open_sockets("127.0.0.1", 0, shared=False)) as listener,
+    ):
         host, port = listener.address
         yield str(routed.make_url("")).rstrip("/"), f"http://{host}:{port}"
     await runner.cleanup()

@@ -24,29 +24,29 @@ async def greeting_from(address: tuple[str, int]) -> bytes:
 
 
 async def test_a_crowd_that_connects_at_once_is_served() -> None:
-    async with listening(Greeting, "127.0.0.1", 0) as listener:
+    async with listening(Greeting, await open_sockets("127.0.0.1", 0, shared=False)) as listener:
         greetings = await asyncio.gather(*[greeting_from(listener.address) for _ in range(300)])
     assert greetings == [b"hello"] * 300
 
 
 async def test_what_the_kernel_accepted_before_the_end_is_served() -> None:
-    async with listening(Greeting, "127.0.0.1", 0) as listener:
+    async with listening(Greeting, await open_sockets("127.0.0.1", 0, shared=False)) as listener:
         pending = [asyncio.create_task(greeting_from(listener.address)) for _ in range(20)]
         await asyncio.sleep(0)
     assert await asyncio.gather(*pending) == [b"hello"] * 20
 
 
 async def test_after_the_end_nobody_is_accepted() -> None:
-    async with listening(Greeting, "127.0.0.1", 0) as listener:
+    async with listening(Greeting, await open_sockets("127.0.0.1", 0, shared=False)) as listener:
         address = listener.address
     with pytest.raises(ConnectionRefusedError):
         await greeting_from(address)
 
 
 async def test_a_port_in_use_is_an_error_unless_it_is_shared() -> None:
-    async with listening(Greeting, "127.0.0.1", 0, shared=True) as listener:
+    async with listening(Greeting, await open_sockets("127.0.0.1", 0, shared=True)) as listener:
         host, port = listener.address
-        async with listening(Greeting, host, port, shared=True):
+        async with listening(Greeting, await open_sockets(host, port, shared=True)):
             assert await greeting_from((host, port)) == b"hello"
         with pytest.raises(OSError, match="in use"):
             await open_sockets(host, port, shared=False)
@@ -55,7 +55,7 @@ async def test_a_port_in_use_is_an_error_unless_it_is_shared() -> None:
 async def test_without_descriptors_accepting_rests_and_goes_on_later() -> None:
     problems: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
-    async with listening(Greeting, "127.0.0.1", 0) as listener:
+    async with listening(Greeting, await open_sockets("127.0.0.1", 0, shared=False)) as listener:
         with socket.create_connection(listener.address) as client:  # the kernel completes it; nobody has accepted yet
             with no_descriptors_left():
                 await asyncio.sleep(0.02)

@@ -47,8 +47,8 @@ class WorkerProcess:
     def admin_url(self) -> str:
         return "http://" + next(line["admin"] for line in self.lines if line["event"] == "worker_started")
 
-    async def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
         return await self.process.wait()
 
     def events(self, name: str) -> list[dict[str, Any]]:

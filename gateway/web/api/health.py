@@ -12,9 +12,10 @@ async def live(request: web.Request) -> web.Response:  # noqa: ARG001 - a handle
 
 
 async def ready(request: web.Request) -> web.Response:
-    if request.app[HEALTH].is_ready:
+    problem = request.app[HEALTH].problem
+    if problem is None:
         return json_response({"status": "ready"})
-    return json_response({"status": "draining"}, status=503)
+    return json_response({"status": problem}, status=503)
 
 
 async def hello(request: web.Request) -> web.Response:

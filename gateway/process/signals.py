@@ -1,0 +1,68 @@
+"""What ends a process: signals, or the end of its parent. And the event loop that a process runs on."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+if sys.platform != "win32":
+    import uvloop
+
+# One Ctrl-C may be signalled twice, by terminal and parent: only a later signal means that somebody insists.
+INSIST_SECONDS: Final = 1.0
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+READY: Final = b"+"
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether to stop, and since when. A signal that comes a second after the first ends the process at once."""
+
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    since: float = 0.0
+
+    def signalled(self) -> None:
+        now = time.monotonic()
+        if self.wanted.is_set() and now - self.since > INSIST_SECONDS:
+            os._exit(1)
+        self.hung_up()
+
+    def hung_up(self) -> None:
+        """The terminal is gone, or a log was rotated. Nobody insists by it: it may follow any other signal."""
+        self.since = self.since or time.monotonic()
+        self.wanted.set()
+
+
+def stop_on_signals(*, is_child: bool = False) -> Stop:
+    """Stop on SIGTERM, SIGINT and SIGHUP, and a child also when its parent is gone. `nohup` keeps its meaning."""
+    stop = Stop()
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.signalled)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, stop.hung_up)
+    if is_child:
+        loop.add_reader(sys.stdin, _parent_is_gone, loop, stop)
+    return stop
+
+
+def report_ready() -> None:
+    """Tell the parent, at the other end of standard input, that this child does its work from now on."""
+    with suppress(OSError):  # the parent is gone, or started it in another way
+        os.write(sys.stdin.fileno(), READY)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.new_event_loop() if sys.platform == "win32" else uvloop.new_event_loop()
+
+
+def _parent_is_gone(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
+    """The parent never writes: what can be read from it is its end, however it came."""
+    loop.remove_reader(sys.stdin)
+    stop.signalled()
