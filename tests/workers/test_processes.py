@@ -8,7 +8,7 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from gateway.simulator.script import Hold, Script
+from gateway.simulator.script import Hold, Script, json_script
 from tests.workers.conftest import Bench, WorkerProcess, item, said, text_of
 from workers.__main__ import main
 
@@ -109,6 +109,19 @@ async def test_nothing_of_a_prompt_an_id_or_a_secret_is_told(bench: Bench) -> No
     told += [name.decode() async for name in bench.redis.scan_iter("*")]
     assert any(batch.id in one for one in told)
     assert [one for one in told if "canary" in one] == []
+
+
+async def test_a_result_does_not_repeat_the_secrets_that_an_upstream_has_repeated(bench: Bench) -> None:
+    words = "sk-upstream-canary and secret-canary are wrong, see https://docs.example.org/keys"
+    bench.simulator.script(json_script({"error": {"message": words}}, status=400))
+    batch = await bench.create([item(0)])
+    async with bench.worker() as worker:
+        await bench.ended(batch)
+        assert await worker.stop() == 0
+    [result] = (await bench.results(batch)).values()
+    message = result["error"]["error"]["message"]
+    assert message == "[removed] and [removed] are wrong, see https://docs.example.org/keys"
+    assert "canary" not in str(worker.lines)
 
 
 async def test_a_child_ends_with_its_parent(bench: Bench) -> None:
