@@ -89,6 +89,17 @@ class StreamConverter(Protocol):
         """Whether the message is complete although the upstream has not ended; the rest is of no use."""
 
     @property
+    def done(self) -> bool:
+        """Whether message_stop has been returned."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the upstream has given a finish reason but not ended its stream."""
+
+    @property
+    def has_usage(self) -> bool: ...
+
+    @property
     def origin(self) -> Origin: ...
 
     @property

@@ -225,48 +225,53 @@ class Exchange:
         return True
 
     async def _collect_once(self, plan: Plan, remaining: float, begun: Callable[[], None] | None) -> Answered:
-        ends_at = self.clock() + remaining
-        answer = await self._open(plan, self.timeouts.within(remaining))
-        if not is_event_stream(answer):
-            if begun is not None:
-                begun()
-            return await self._read_whole(plan, answer)
         sink = CollectingSink(begun)
-        origin = await self._relay(plan, answer, sink, self._unattended.within(ends_at - self.clock()))
-        return Answered(await sink.message(), origin)
+        relay = self._to_relay(plan, sink, self._unattended.within(remaining))
+        answered = await self._converse(plan, relay, self.timeouts.within(remaining))
+        if isinstance(answered, Origin):
+            return Answered(await sink.message(), answered)
+        if begun is not None:
+            begun()
+        return answered
 
     async def _stream_once(self, plan: Plan, remaining: float, sink: Sink) -> None:
-        ends_at = self.clock() + remaining
-        answer = await self._open(plan, self._unbounded.within(remaining))
-        if is_event_stream(answer):
-            timeouts = self.stream_timeouts.within(ends_at - self.clock())
-            await self._relay(plan, answer, sink, timeouts, plan.release)
-            return
-        answered = await self._read_whole(plan, answer)
-        replayed = to_events(answered.message, answered.origin.cost)
-        sink.write(events.without_start(replayed) if sink.committed else replayed)
+        relay = self._to_relay(plan, sink, self.stream_timeouts.within(remaining), plan.release)
+        answered = await self._converse(plan, relay, self._unbounded.within(remaining))
+        if isinstance(answered, Answered):
+            replayed = to_events(answered.message, answered.origin.cost)
+            sink.write(events.without_start(replayed) if sink.committed else replayed)
 
-    async def _relay(
-        self,
-        plan: Plan,
-        answer: Answer,
-        sink: Sink,
-        timeouts: StreamTimeouts,
-        begun: Callable[[], None] | None = None,
-    ) -> Origin:
-        started_at = self.clock()
+    def _to_relay(
+        self, plan: Plan, sink: Sink, timeouts: StreamTimeouts, begun: Callable[[], None] | None = None
+    ) -> Relay:
         converter = self.dialects[plan.route.dialect].stream(plan.prepared, opened=sink.committed)
-        relay = Relay(answer, converter, sink, timeouts, self.clock, begun)
+        return Relay(converter, sink, timeouts, self.clock, begun)
+
+    async def _converse(self, plan: Plan, relay: Relay, timeouts: Timeouts) -> Answered | Origin:
+        """Send, and pass the answer through the relay. Returns the message instead if it came as one JSON answer.
+
+        The relay is registered before the header has come, so that a client is kept while the upstream queues.
+        """
+        started_at = self.clock()
         self.heartbeat.register(relay)
         try:
-            await relay.run()
+            answer = await self._open(plan, timeouts)
+            if not is_event_stream(answer):
+                return await self._read_whole(plan, answer)
+            return await self._relay(plan, relay, answer, started_at)
         finally:
             self.heartbeat.unregister(relay)
+
+    async def _relay(self, plan: Plan, relay: Relay, answer: Answer, started_at: float) -> Origin:
+        converter, record = relay.converter, plan.record
+        try:
+            await relay.run(answer)
+        finally:
             if relay.first_content is not None:
-                plan.record.first_content_seconds = relay.first_content - started_at
+                record.first_content_seconds = relay.first_content - started_at
             origin = converter.origin
-            self._note_answer(plan.record, origin, converter.usage, converter.stop_reason)
-            note_losses(plan.record, converter.notes)
+            self._note_answer(record, origin, converter.usage, converter.stop_reason)
+            note_losses(record, converter.notes)
         return origin
 
     async def _read_whole(self, plan: Plan, answer: Answer) -> Answered:

@@ -1,11 +1,12 @@
 """One attempt at a stream: an upstream's answer flows through a `StreamConverter` into the client's sink.
 
-Everything happens in the socket's read callback: one read in, one write out, no task woken in between. Time is looked
-at only on the heartbeat: to commit a 200 while the upstream thinks, to ping, and to give up on an upstream that
-shows no content or a client that stopped reading. The sink's buffer decides the pace: when it is full, the upstream's
-socket is not read, so memory per stream is bounded whichever side is slow.
+Everything happens in the socket's read callback: one read in, one write out, no task woken in between. Deadlines are
+checked on the heartbeat only: to commit a 200 while the upstream queues or thinks, to ping, to end an answer whose body
+stays open, and to give up on an upstream that is silent or a client that stopped reading. The sink's buffer decides the
+pace: when it is full, the upstream's socket is not read, so memory per stream is bounded whichever side is slow.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
@@ -16,10 +17,21 @@ from gateway.exchange.sink import Sink
 from gateway.messages.events import PING
 from gateway.upstream.client import Answer
 
+# Seconds that a body may stay open after `[DONE]`: its end usually follows in the next packet, and then the connection
+# can be used again.
+DONE_GRACE = 0.2
+# Seconds from a finish reason to the end of a body that stays open, with its usage and while that may still come.
+WHOLE_GRACE = 1.0
+USAGE_GRACE = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class StreamTimeouts:
-    """Seconds. Claude Code shows a stall after 20 s without bytes, so a ping comes well before that."""
+    """Seconds. Claude Code shows a stall after 20 s without bytes, so a ping comes well before that.
+
+    `commit_after` runs from the request, whether or not the upstream's header has come: a server without a free slot
+    sends none (llama.cpp b11549). `first_content` is the longest silence before content; comments end a silence.
+    """
 
     commit_after: float = 5.0
     ping_after: float = 10.0
@@ -27,29 +39,34 @@ class StreamTimeouts:
     stalled_client: float = 60.0
 
     def within(self, seconds: float) -> Self:
-        """The pace of an attempt whose first content must come within this time."""
+        """Return the timeouts of an attempt whose first content must come within this time."""
         return self if seconds >= self.first_content else replace(self, first_content=seconds)
 
 
 class Relay:
-    """Joins one answer, one stream and one sink. `first_content`: when content first came, on `time.monotonic`."""
+    """Joins one converter, one sink and, once its header has come, one answer.
+
+    Register it with the heartbeat from the request on. `first_content`: when content first came, on `clock`.
+    """
 
     __slots__ = (
         "_answer",
         "_begun",
         "_clock",
-        "_converter",
+        "_finished_at",
+        "_heard_at",
+        "_lingering",
         "_paused_at",
         "_quiet_since",
         "_sink",
         "_started_at",
         "_timeouts",
+        "converter",
         "first_content",
     )
 
     def __init__(
         self,
-        answer: Answer,
         converter: StreamConverter,
         sink: Sink,
         timeouts: StreamTimeouts,
@@ -57,52 +74,76 @@ class Relay:
         begun: Callable[[], None] | None,
     ) -> None:
         """`begun` is called at the first content."""
-        self._answer = answer
+        self._answer: Answer | None = None
         self._begun = begun
         self._sink = sink
         self._timeouts = timeouts
         self._clock = clock
-        self._started_at = self._quiet_since = clock()
+        self._started_at = self._quiet_since = self._heard_at = clock()
         self._paused_at: float | None = None
+        self._finished_at: float | None = None
+        self._lingering: asyncio.TimerHandle | None = None
         self.first_content: float | None = None
-        self._converter = converter
+        self.converter = converter
 
-    async def run(self) -> None:
-        """Raises the stream's failure; what was whole before it has then been written."""
+    async def run(self, answer: Answer) -> None:
+        """Raise the stream's failure; what was complete before it has then been written."""
+        self._answer = answer
+        self._heard_at = self._clock()
         self._sink.attach(self)
         try:
-            await self._answer.pump(self._receive)
-            self._send(self._converter.end())
+            await answer.pump(self._receive)
+            self._send(self.converter.end())
         except GatewayError as error:
-            self._send(self._converter.fail(error))
+            self._send(self.converter.fail(error))
         finally:
             self._sink.attach(None)
+            if self._lingering is not None:
+                self._lingering.cancel()
         self._check()
 
     def pause(self) -> None:
         self._paused_at = self._clock()
-        self._answer.pause()
+        if self._answer is not None:
+            self._answer.pause()
 
     def resume(self) -> None:
         self._paused_at = None
-        self._answer.resume()
+        if self._answer is not None:
+            self._answer.resume()
 
     def tick(self, now: float) -> None:
+        if self.converter.done:
+            return
         if self._paused_at is not None:
             if now - self._paused_at >= self._timeouts.stalled_client:
                 self._give_up(RequestTimedOut("The client stopped reading its stream."))
                 self._sink.abort()
-            return
-        if not self._converter.started and now - self._started_at >= self._timeouts.first_content:
+        elif self.converter.is_finished:
+            self._end_open_body(now)
+        elif self._is_silent(now):
             self._give_up(UpstreamTimedOut("The upstream sent no content in time."))
         elif not self._sink.committed and now - self._started_at >= self._timeouts.commit_after:
-            self._write(self._converter.open())
+            self._write(self.converter.open())
         elif self._sink.committed and now - self._quiet_since >= self._timeouts.ping_after:
             self._write(PING)
 
+    def _is_silent(self, now: float) -> bool:
+        """Whether content is overdue. The wait for the header has a timeout of its own, in the client."""
+        waits = self._answer is not None and not self.converter.started
+        return waits and now - self._heard_at >= self._timeouts.first_content
+
+    def _end_open_body(self, now: float) -> None:
+        """End an answer that is complete but whose body is not (bifrost#6784): comments are no reason to wait."""
+        if self._finished_at is None:
+            self._finished_at = now
+        elif now - self._finished_at >= (WHOLE_GRACE if self.converter.has_usage else USAGE_GRACE):
+            self._send(self.converter.end())
+            self._abort()
+
     def _check(self) -> None:
         """Raise the stream's failure, and forget it: its traceback refers to this relay."""
-        failure, self._converter.failure = self._converter.failure, None
+        failure, self.converter.failure = self.converter.failure, None
         try:
             if failure is not None:
                 raise failure
@@ -110,10 +151,14 @@ class Relay:
             del failure
 
     def _receive(self, piece: bytes) -> None:
-        converter = self._converter
+        converter, answer = self.converter, self._answer
+        assert answer is not None  # it calls this
+        self._heard_at = self._clock()
         self._send(converter.feed(piece))
         if converter.failure is not None or converter.abandoned:
-            self._answer.abort()
+            answer.abort()
+        elif converter.done and self._lingering is None:
+            self._lingering = asyncio.get_running_loop().call_later(DONE_GRACE, answer.abort)
 
     def _send(self, data: bytes) -> None:
         if data:
@@ -128,5 +173,9 @@ class Relay:
         self._sink.write(data)
 
     def _give_up(self, error: GatewayError) -> None:
-        self._send(self._converter.fail(error))
-        self._answer.abort()
+        self._send(self.converter.fail(error))
+        self._abort()
+
+    def _abort(self) -> None:
+        if self._answer is not None:
+            self._answer.abort()

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     secret: SecretStr | None = Field(default=None, examples=["k1:a-long-random-secret"])
 
     connect_timeout: Seconds = 5.0
-    first_byte_timeout: Seconds = 120.0
+    first_byte_timeout: Seconds = 600.0
     idle_timeout: Seconds = 60.0
     total_timeout: Seconds = 600.0
     commit_seconds: Seconds = 5.0

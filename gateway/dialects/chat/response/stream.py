@@ -100,6 +100,14 @@ class MessageStream:
         return self._opened
 
     @property
+    def is_finished(self) -> bool:
+        return self._finish.is_over and not self.done
+
+    @property
+    def has_usage(self) -> bool:
+        return self._counts is not None
+
+    @property
     def origin(self) -> Origin:
         return to_origin(self._last_chunk, self._counts)
 
