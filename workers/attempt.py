@@ -20,7 +20,7 @@ from workers import metrics
 from workers.execute import Failed, Succeeded, execute, to_failed
 from workers.in_flight import InFlightItem
 from workers.recorder import Recorder
-from workers.retry import next_try
+from workers.retry import History, next_try
 
 log = structlog.get_logger()
 
@@ -78,11 +78,14 @@ class Attempts:
             await self.release(item.claim, [Release(item.index)], item.aborted or "stopping")
             return
         if isinstance(outcome, Failed):
-            again = next_try(outcome.error, item.work.lease.tries, self.chance())
+            history = History(item.work.lease.tries, item.work.lease.refusals)
+            others_served = item.permit.model_serves_others()
+            again = next_try(outcome.error, history, self.chance(), others_served=others_served)
             if again is not None:
-                reason = trouble_of(outcome.error).value
-                self._log(item, "item_postponed", reason=reason, seconds=round(again.delay, 1), tries=again.tries)
-                release = Release(item.index, round(again.delay * 1000), again.tries, outcome.cost)
+                reason, tries = trouble_of(outcome.error).value, again.history.tries
+                self._log(item, "item_postponed", reason=reason, seconds=round(again.delay, 1), tries=tries)
+                delay = round(again.delay * 1000)
+                release = Release(item.index, delay, tries, outcome.cost, again.history.refusals)
                 await self.release(item.claim, [release], reason)
                 return
         await self._record(item, outcome)

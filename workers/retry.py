@@ -1,8 +1,8 @@
 """When an item that failed is tried again. Pure.
 
-An item waits in the queue, not in a slot. Only attempts that the upstream accepted and then failed count against it. A
-429, a connection that could not be made and an account without credit do not, so a batch outlasts any of these until
-it expires.
+An item waits in the queue, not in a slot. Attempts that the upstream accepted and then failed count against it. A 429
+and a connection that could not be made do not, so a batch outlasts them until it expires. Nor does an account without
+credit, unless the model serves other items meanwhile: then it is this item that the account cannot pay for.
 """
 
 from dataclasses import dataclass
@@ -19,30 +19,46 @@ SPREAD: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """What became of the earlier attempts: `tries` count against the item, `refusals` in a row do not."""
+
+    tries: int = 0
+    refusals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Again:
-    """Try the item again after `delay` seconds; `tries` are the attempts that count against it so far."""
+    """Try the item again after `delay` seconds, with this history."""
 
     delay: float
-    tries: int
+    history: History
 
 
-def next_try(error: GatewayError, tries: int, chance: float) -> Again | None:
+def next_try(error: GatewayError, history: History, chance: float, *, others_served: bool = False) -> Again | None:
     """Return when to try an item again after a failed attempt; None if the failure is the item's result.
 
-    `tries` attempts counted before this one. `chance` (0..1) spreads items. The upstream's `retry_after` is a floor.
+    `chance` (0..1) spreads items. The upstream's `retry_after` is a floor. `others_served`: the model has accepted
+    calls lately.
     """
     if isinstance(error, Unavailable):  # the gateway's own: this process is stopping, or a part of it is off
-        return Again(FIRST_DELAY * (1 + chance), tries)
+        return Again(FIRST_DELAY * (1 + chance), history)
     trouble = trouble_of(error)
     if trouble is Trouble.NONE:
         return None
-    if trouble is Trouble.ACCOUNT:
-        return Again(ACCOUNT_DELAY * (1 + chance), tries)
-    if trouble is not Trouble.UNREACHABLE and not isinstance(error, RateLimited):
-        tries += 1
+    counts = others_served if trouble is Trouble.ACCOUNT else not is_refusal(error, trouble)
+    tries, refusals = (history.tries + 1, 0) if counts else (history.tries, history.refusals + 1)
     if tries >= MAX_ATTEMPTS:
         return None
-    backoff = chance * min(MAX_DELAY, FIRST_DELAY * 2**tries)
+    again = History(tries, refusals)
+    if trouble is Trouble.ACCOUNT:
+        return Again(ACCOUNT_DELAY * (1 + chance), again)
+    # An item that is refused again and again is asked less and less, too: each refusal slows its batch down.
+    backoff = chance * min(MAX_DELAY, FIRST_DELAY * 2 ** min(tries if counts else refusals - 1, 16))
     if error.retry_after is None:
-        return Again(backoff, tries)
-    return Again(max(backoff, min(error.retry_after, MAX_RETRY_AFTER) + chance * SPREAD), tries)
+        return Again(backoff, again)
+    return Again(max(backoff, min(error.retry_after, MAX_RETRY_AFTER) + chance * SPREAD), again)
+
+
+def is_refusal(error: GatewayError, trouble: Trouble) -> bool:
+    """True if the upstream did not take the call on."""
+    return trouble is Trouble.UNREACHABLE or isinstance(error, RateLimited)

@@ -15,10 +15,12 @@ from typing import Any, Final
 import structlog
 from redis.exceptions import RedisError
 
+from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import BatchQueue, Claim, Release, WorkItem
 from gateway.errors import GatewayError
 from gateway.process.tasks import Repeated, describe, end
 from gateway.redis.codec import BrokenBlob
+from gateway.upstream.circuit import CROWDED
 from gateway.upstream.circuits import Circuits, Permit, Rejected
 from gateway.upstream.routing import RoutingTable
 from workers import metrics
@@ -29,10 +31,16 @@ log = structlog.get_logger()
 
 # How often an idle worker asks for work.
 IDLE_SECONDS: Final = 0.2
+# How soon it asks again after a circuit had room for some calls only: the first of them may have ended.
+LIMITED_SECONDS: Final = 0.05
 # How often a worker whose items may not be called now checks whether they may.
 REJECTED_SECONDS: Final = 1.0
 # The longest that a rejected item stays away: a probe may close its circuit long before the circuit's time.
 REJECTED_DELAY: Final = 10.0
+# How long a batch of which nothing could be started is not offered again.
+DEFER_SECONDS: Final = 0.25
+# How long an item stays away after this worker failed to read or to start it: others come first.
+UNSTARTED_DELAY: Final = 2.0
 # Data that cannot be read may be readable by another worker, or never: then the batch expires.
 BROKEN_DELAY: Final = 600.0
 # After the drain time: for breaking calls off and releasing their items.
@@ -55,12 +63,11 @@ class Worker:
     _stop: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _freed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(init=False, default_factory=set)
-    _reach: int = field(init=False)  # items to claim at most: few while most are rejected
     _alone: bool = field(init=False, default=False)  # an item that must run alone is in flight
     _awaited: str | None = field(init=False, default=None)  # a batch where such an item waits for an idle worker
+    _is_limited: bool = field(init=False, default=False)  # circuits had room for a part of what could be claimed
 
     def __post_init__(self) -> None:
-        self._reach = self.slots
         self.claiming = Repeated("claim", self.claim, sleep=self._pause)
 
     async def run(self, stop: asyncio.Event, drain_seconds: float) -> None:
@@ -89,36 +96,35 @@ class Worker:
         if wait > 0:
             await self._until_freed(min(wait, REJECTED_SECONDS))
             return
+        self._is_limited = False
         claims = await self._claims(room)
         claimed = sum(len(claim.leases) for claim in claims)  # one that only reports suspects has none
         metrics.CLAIMS.labels("granted" if claimed else "empty").inc()
         self._awaited = next((claim.batch.id for claim in claims if claim.suspects and not claim.alone), None)
-        started = [await self._start(claim) for claim in claims]
-        await self._pace(room, claimed, sum(started))
+        await self._start_all(claims)
+        if claimed < room:
+            await self._pause(LIMITED_SECONDS if self._is_limited else IDLE_SECONDS)
 
     async def _claims(self, room: int) -> list[Claim]:
         if self._awaited is not None:
-            claim = await self.queue.claim_alone(self._awaited)
-            return [] if claim is None else [claim]
-        return await self.queue.claim(room, idle=not self.in_flight)
+            return await self.queue.claim_alone(self._awaited)
+        return await self.queue.claim(room, idle=not self.in_flight, room=self._room_for)
 
     # -- room
 
     def _room(self) -> int:
         if self._awaited is not None:
             return 0 if self.in_flight else 1
-        return 0 if self._alone else max(0, min(self.slots - len(self.in_flight), self._reach))
+        return 0 if self._alone else max(0, self.slots - len(self.in_flight))
 
-    async def _pace(self, room: int, claimed: int, started: int) -> None:
-        """Claim few while most of what is claimed may not run: an open circuit would churn through a whole batch."""
-        if claimed > started:
-            self._reach = max(1, 2 * started)
-        else:
-            self._reach = min(self.slots, 2 * self._reach)
-        if claimed and not started:
-            await self._until_freed(REJECTED_SECONDS)
-        elif claimed < room:
-            await self._pause(IDLE_SECONDS)
+    def _room_for(self, batch: BatchRecord) -> tuple[int, float]:
+        """How many items of a batch the circuits let run now; if none, seconds until they may."""
+        if not batch.names_all_models:
+            return self.slots, 0.0
+        routes = [self.table.resolve(model) for model in batch.models]
+        room, wait = self.circuits.room(routes, batch.tenant, batch.id)
+        self._is_limited = self._is_limited or (room < self._room() and wait <= CROWDED)
+        return room, wait
 
     async def _until_freed(self, seconds: float) -> None:
         """Wait until a slot is freed, also since this round began, or the worker stops; at most `seconds`."""
@@ -134,45 +140,65 @@ class Worker:
 
     # -- starting
 
-    async def _start(self, claim: Claim) -> int:
-        """Start the claim's items that may run now, and release the others. Return how many were started."""
-        if self._stop.is_set():
-            self._return(claim, "stopping")
-            return 0
+    async def _start_all(self, claims: list[Claim]) -> None:
+        """Start what may run now, and release everything else, whatever happens."""
+        left = list(claims)
         try:
+            while left:
+                claim = left.pop(0)
+                started = await self._start(claim)
+                if claim.leases and not started:
+                    await self.queue.defer(claim.batch.id, DEFER_SECONDS)
+        finally:
+            for claim in left:
+                releases = [Release(lease.index) for lease in claim.leases]
+                self._release(claim, releases, "unstarted")
+
+    async def _start(self, claim: Claim) -> int:
+        """Start the items of one claim that may run now, and release the others. Return how many were started."""
+        delays = {lease.index: UNSTARTED_DELAY for lease in claim.leases}  # of those to release
+        reason = "unstarted"
+        try:
+            if self._stop.is_set():
+                reason, delays = "stopping", dict.fromkeys(delays, 0.0)
+                return 0
             items = await self.queue.items(claim)
+            first = int(self.chance() * len(items))  # of an open circuit, any item may be the one that probes
+            for work in items[first:] + items[:first]:
+                try:
+                    self._run(await self._admit(claim, work))
+                except Rejected as answer:
+                    seconds = min(answer.seconds, REJECTED_DELAY)
+                    delays[work.lease.index] = seconds + self.chance() * min(seconds, 1.0)
+                else:
+                    del delays[work.lease.index]
+            reason = "rejected"
         except BrokenBlob as error:
             log.error("batch_data_broken", batch=claim.batch.id, problem=str(error))
-            self._return(claim, "broken", BROKEN_DELAY)
-            return 0
+            reason, delays = "broken", dict.fromkeys(delays, BROKEN_DELAY)
         except (GatewayError, RedisError) as error:
             log.warning("batch_data_not_read", batch=claim.batch.id, error=type(error).__name__)
-            self._return(claim, "unread")
-            return 0
-        rejected: list[Release] = []
-        for work in items:
-            try:
-                self._run(await self._admit(claim, work))
-            except Rejected as answer:
-                delay = min(answer.seconds, REJECTED_DELAY) + self.chance()
-                rejected.append(Release(work.lease.index, round(delay * 1000)))
-        if rejected:
-            self._spawn(self.attempts.release(claim, rejected, "rejected"))
-        return len(items) - len(rejected)
+            reason = "unread"
+        finally:
+            self._release(claim, [Release(index, round(1000 * delay)) for index, delay in delays.items()], reason)
+        return len(claim.leases) - len(delays)
 
     async def _admit(self, claim: Claim, work: WorkItem) -> InFlightItem:
         """Raises Rejected. An item without a model passes no circuit: it will not get as far as the upstream."""
         permit, scope = Permit(self.circuits), AsyncExitStack()
         if work.item.model:
+            route = self.table.resolve(work.item.model)
             try:
-                permit = await scope.enter_async_context(self.circuits.permit(self.table.resolve(work.item.model)))
+                permit = await scope.enter_async_context(
+                    self.circuits.permit(route, claim.batch.tenant, claim.batch.id)
+                )
             except (GatewayError, RedisError):
                 raise Rejected(REJECTED_SECONDS) from None
         return InFlightItem(claim, work, permit, scope, self.clock())
 
-    def _return(self, claim: Claim, reason: str, delay: float = 0.0) -> None:
-        releases = [Release(lease.index, round(delay * 1000)) for lease in claim.leases]
-        self._spawn(self.attempts.release(claim, releases, reason))
+    def _release(self, claim: Claim, releases: list[Release], reason: str) -> None:
+        if releases:
+            self._spawn(self.attempts.release(claim, releases, reason))
 
     # -- in flight
 

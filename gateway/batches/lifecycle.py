@@ -19,6 +19,10 @@ from gateway.errors import BillingProblem, GatewayError, InternalError, to_envel
 from gateway.schemas.batches import MessageBatch, ProcessingStatus, RequestCounts, ResultLine
 
 Rest = Literal["", "canceled", "expired", "capped"]
+BatchPriority = Literal[0, 1, 2]
+
+# Models of a batch that are kept with it.
+MAX_MODELS: Final = 100
 
 _DAY: Final = 24 * 3600 * 1000
 _ID_PREFIX: Final = "msgbatch_"
@@ -39,11 +43,13 @@ class Lifetimes:
 class BatchOptions:
     """What a batch is created with, besides its items.
 
-    `priority` is 0 (low), 1 or 2 (high). `spend_cap` and all costs are micro-dollars. `context` is what an exchange
-    needs besides the item: request id, key, trace parent, session and agent ids.
+    `priority` is 0 (low), 1 or 2 (high); with `across` it counts against the batches of all tenants. `spend_cap` and
+    all costs are micro-dollars. `context` is what an exchange needs besides the item: request id, key, trace parent,
+    session and agent ids.
     """
 
-    priority: Literal[0, 1, 2] = 1
+    priority: BatchPriority = 1
+    across: bool = False
     spend_cap: int | None = None
     api_version: str = "2023-06-01"
     betas: tuple[str, ...] = ()
@@ -68,7 +74,7 @@ class BatchRecord:
     cancel: int | None
     succeeded: int
     errored: int
-    priority: Literal[0, 1, 2]
+    priority: BatchPriority
     spend: int
     spend_cap: int | None
     max_lost: int
@@ -78,11 +84,17 @@ class BatchRecord:
     context: Mapping[str, str]
     digest: str
     read: int  # when this was read
+    across: bool = False  # its priority counts against the batches of all tenants
 
     @property
     def unrecorded(self) -> int:
         """Items that will never have a result, once the batch has ended."""
         return self.total - self.succeeded - self.errored
+
+    @property
+    def names_all_models(self) -> bool:
+        """True if `models` are those of all items; of a batch with more models only some are kept."""
+        return len(self.models) < MAX_MODELS and "" not in self.models
 
     @property
     def is_archived(self) -> bool:
@@ -107,7 +119,8 @@ class BatchRecord:
             cancel=_optional(text.get("cancel")),
             succeeded=int(text.get("n_ok", 0)),
             errored=int(text.get("n_err", 0)),
-            priority=cast(Literal[0, 1, 2], int(text["prio"])),
+            priority=cast(BatchPriority, int(text["prio"])),
+            across=text.get("across") == "1",
             spend=int(text["spend"]),
             spend_cap=_optional(text["cap"]),
             max_lost=int(text["max_lost"]),
@@ -144,6 +157,7 @@ def to_fields(
         "forget": created + max(lifetimes.keep, lifetimes.retention),
         "grace": lifetimes.grace,
         "prio": options.priority,
+        "across": int(options.across),
         "cap": "" if options.spend_cap is None else options.spend_cap,
         "api": options.api_version,
         "betas": orjson.dumps(options.betas).decode(),

@@ -7,15 +7,19 @@ changes nothing the second time.
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from redis.exceptions import RedisError
+
 from gateway.batches.chunks import ChunkIndex, unpack_items
 from gateway.batches.lifecycle import BatchRecord
-from gateway.batches.scheduler import LOOK_MS, Scheduler
+from gateway.batches.scheduler import INSPECT_MS, Scheduler
 from gateway.batches.server import BatchServer
 from gateway.batches.splitter import Item
+from gateway.errors import GatewayError
 from gateway.redis import scripts
 from gateway.redis.codec import pack
 from gateway.redis.keys import DATA_VERSION
@@ -24,6 +28,10 @@ LEASE_MS: Final = 60_000
 
 _CLAIM_ITEMS: Final = 200
 _CLAIM_PICKS: Final = 16
+# How soon a batch is offered again after its room was used up: not in the same round.
+_LIMITED_MS: Final = 50
+# How long at most a batch is not offered because it has no room: another worker may find sooner that it has.
+_WAIT_SECONDS: Final = 2.0
 _DONE_ITEMS: Final = 64
 _DONE_BYTES: Final = 4 * 1024 * 1024
 _THREAD_BYTES: Final = 1024 * 1024
@@ -37,11 +45,12 @@ _OUTCOMES: Final[dict[int, Outcome]] = {1: "recorded", 0: "duplicate", -1: "late
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One claimed item. `tries` are the upstream attempts it has had, as `release` was told; `lost` its lost leases."""
+    """One claimed item. `tries` and `refusals` are as `release` recorded them; `lost` are its lost leases."""
 
     index: int
     tries: int
     lost: int
+    refusals: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,51 +95,87 @@ class ItemResult:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Give an item back, to be claimed again after `delay_ms`. `tries` replaces the number kept; None leaves it."""
+    """Give an item back, to be claimed again after `delay_ms`.
+
+    `tries` are the upstream attempts that count against it, `refusals` those in a row that do not. They replace what
+    was recorded; without `tries` both are left.
+    """
 
     index: int
     delay_ms: int = 0
     tries: int | None = None
     cost: int = 0
+    refusals: int = 0
+
+
+# How many items of a batch may be called now; if none, seconds until some may.
+Room = Callable[[BatchRecord], tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unanswered:
+    """A claim whose reply was lost. Repeating it with its fence gets the same grant, if there was one."""
+
+    batch_id: str
+    fence: str
+    wanted: int
+    idle: bool
+    at: float
 
 
 class BatchQueue:
     """For one claiming loop, whose claims do not overlap; `worker` names it."""
 
-    def __init__(self, server: BatchServer, worker: str, *, lease_ms: int = LEASE_MS) -> None:
+    def __init__(
+        self,
+        server: BatchServer,
+        worker: str,
+        *,
+        lease_ms: int = LEASE_MS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._server = server
         self._scheduler = Scheduler(server)
         self._worker = worker
         self._lease_ms = lease_ms
+        self._clock = clock
         self._batches: dict[str, tuple[BatchRecord, ChunkIndex]] = {}
         self._chunks = _ChunkCache()
+        self._unanswered: _Unanswered | None = None
 
-    async def claim(self, free_slots: int, *, idle: bool = False) -> list[Claim]:
+    async def claim(self, free_slots: int, *, idle: bool = False, room: Room | None = None) -> list[Claim]:
         """Up to `free_slots` items, of several batches if need be; an empty list when there is nothing to do now.
 
-        `idle` says that this worker has nothing in flight; only then is it given an item that was lost twice.
+        `idle` says that this worker has nothing in flight; only then is it given an item that was lost twice. No more
+        items of a batch are claimed than `room` allows. Raises if Redis fails before there is any claim; otherwise the
+        claims made before it failed are returned.
         """
         claims: list[Claim] = []
-        free = free_slots
-        for _ in range(_CLAIM_PICKS):
-            if free <= 0:
-                break
-            wanted = min(free, _CLAIM_ITEMS)
-            batch_id = await self._scheduler.pick(self._worker, wanted)
-            if batch_id is None:
-                break
-            claim = await self._claim_from(batch_id, wanted, idle and not claims)
-            if claim is None:
-                continue
-            claims.append(claim)
-            free -= len(claim.leases)
-            if claim.alone:
-                break
+        try:
+            await self._claim_unanswered(claims)
+            for _ in range(_CLAIM_PICKS):
+                free = free_slots - sum(len(claim.leases) for claim in claims)
+                if free <= 0 or any(claim.alone for claim in claims):
+                    break
+                wanted = min(free, _CLAIM_ITEMS)
+                batch_id = await self._scheduler.pick(self._worker, wanted)
+                if batch_id is None:
+                    break
+                await self._claim_from(batch_id, wanted, claims, idle=idle and not claims, room=room)
+        except (GatewayError, RedisError):
+            if not claims:
+                raise
         return claims
 
-    async def claim_alone(self, batch_id: str) -> Claim | None:
-        """For a worker with nothing in hand: an item of this batch that was lost twice, or another one of it."""
-        return await self._claim_from(batch_id, 1, idle=True)
+    async def claim_alone(self, batch_id: str) -> list[Claim]:
+        """For a worker with nothing in flight: an item of this batch that was lost twice, or another one of it."""
+        claims: list[Claim] = []
+        await self._claim_from(batch_id, 1, claims, idle=True)
+        return claims
+
+    async def defer(self, batch_id: str, seconds: float) -> None:
+        """Do not offer the batch for a time."""
+        await self._scheduler.park(batch_id, unused=0, after=round(seconds * 1000))
 
     async def items(self, claim: Claim) -> list[WorkItem]:
         """The claim's items, less those whose batch has ended meanwhile. Raises BrokenBlob for damaged data."""
@@ -166,51 +211,77 @@ class BatchQueue:
         arguments: list[str | int] = [claim.fence]
         for release in releases:
             tries = -1 if release.tries is None else release.tries
-            arguments += (release.index, release.delay_ms, tries, release.cost)
+            arguments += (release.index, release.delay_ms, tries, release.refusals, release.cost)
         keys = self._server.keys.batch(claim.batch.id)
         sealed, soonest, *released = await scripts.RELEASE.run(self._server.redis, keys, arguments)
         if sealed:
             await self._ended(claim.batch.id)
-        elif soonest:
+        elif soonest >= 0:
             await self._scheduler.wake(claim.batch.id, soonest)
         return sum(released)
 
     # -- claiming
 
-    async def _claim_from(self, batch_id: str, wanted: int, idle: bool) -> Claim | None:
+    async def _claim_from(
+        self, batch_id: str, wanted: int, claims: list[Claim], *, idle: bool, room: Room | None = None
+    ) -> None:
+        """Add what the batch gives to `claims`."""
         known = await self._know(batch_id)
         if known is None:
             await self._scheduler.drop(batch_id)
-            return None
-        record, index = known
-        fence = secrets.token_hex(8)
+            return
+        allowed, wait = (wanted, 0.0) if room is None else room(known[0])
+        if allowed <= 0:
+            # It keeps its charge, or it would come first in every round for as long as it has to wait.
+            await self._scheduler.park(batch_id, unused=0, after=round(min(wait, _WAIT_SECONDS) * 1000))
+            return
+        claimed = min(wanted, allowed)
+        leases, again = await self._grant(batch_id, secrets.token_hex(8), claimed, claims, idle=idle)
+        if again == 0 and claimed < wanted:
+            again = _LIMITED_MS
+        if again:
+            await self._scheduler.park(batch_id, unused=wanted - leases, after=again)
+
+    async def _grant(
+        self, batch_id: str, fence: str, wanted: int, claims: list[Claim], *, idle: bool
+    ) -> tuple[int, int]:
+        """Claim, and add the claim. Return the number of its items, and ms until there may be more (0: now)."""
+        self._unanswered = _Unanswered(batch_id, fence, wanted, idle, self._clock())
         arguments = (DATA_VERSION, self._worker, fence, wanted, self._lease_ms, int(idle))
         reply = await scripts.CLAIM.run(self._server.redis, self._server.keys.batch(batch_id), arguments)
+        self._unanswered = None
         status = reply[0]
         if status in (b"missing", b"ended"):
             self._batches.pop(batch_id, None)
             await self._scheduler.drop(batch_id)
-            return None
+            return 0, 0
         if status == b"stopped":
             await self._settle(batch_id)
-            return None
+            return 0, 0
         _, alone, suspects, again, *figures = reply
-        leases = tuple(Lease(*figures[at : at + 3]) for at in range(0, len(figures), 3))
-        if again:
-            await self._scheduler.park(batch_id, unused=wanted - len(leases), at=again)
-        if not leases and not suspects:
-            return None
-        return Claim(record, fence, leases, alone=alone == 1, suspects=suspects, index=index)
+        leases = tuple(Lease(*figures[at : at + 4]) for at in range(0, len(figures), 4))
+        if leases or suspects:
+            record, index = self._batches[batch_id]
+            claims.append(Claim(record, fence, leases, alone=alone == 1, suspects=suspects, index=index))
+        return len(leases), again
+
+    async def _claim_unanswered(self, claims: list[Claim]) -> None:
+        """Repeat the claim whose reply was lost: its items would wait until their leases end."""
+        lost, self._unanswered = self._unanswered, None
+        if lost is None or lost.batch_id not in self._batches:
+            return
+        if (self._clock() - lost.at) * 1000 < self._lease_ms / 2:  # else the leases may be over before it is started
+            await self._grant(lost.batch_id, lost.fence, lost.wanted, claims, idle=lost.idle)
 
     async def _settle(self, batch_id: str) -> None:
         """The batch gives no more items: end it if nothing is in flight, else stop offering it."""
         keys = self._server.keys.batch(batch_id)
-        status, look, *_ = await scripts.SETTLE.run(self._server.redis, keys, (DATA_VERSION, LOOK_MS))
+        status, inspection, *_ = await scripts.SETTLE.run(self._server.redis, keys, (DATA_VERSION, INSPECT_MS))
         if status in (b"ended", b"missing"):
             await self._ended(batch_id)
         else:
-            await self._scheduler.look(batch_id, look)
-            await self._scheduler.park(batch_id, unused=0, at=look)
+            await self._scheduler.inspect(batch_id, inspection)
+            await self._scheduler.park(batch_id, unused=0, after=inspection)
 
     async def _ended(self, batch_id: str) -> None:
         self._batches.pop(batch_id, None)

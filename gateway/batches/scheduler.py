@@ -1,28 +1,48 @@
-"""Which batch a worker claims from next: by priority, then fairly between tenants, then fairly between their batches.
+"""Which batch a worker claims from next: fairly between tenants, then by priority, then fairly between their batches.
 
-Virtual time: each item moves its tenant and its batch on, whoever is furthest behind comes next, so a small batch sent
-after a large one is done first. What is here is a hint only: a batch's own keys say what may be claimed, and what is
-lost here the sweeper restores.
+Virtual time: each item moves its tenant and its batch on, and the one furthest behind comes next, so a small batch sent
+after a large one is done first. Priority counts among the batches of one tenant. A batch that is allowed to (`across`)
+goes before, or after, those of all tenants. All of this is a hint only: a batch's own keys decide what may be claimed,
+and the sweeper restores what is lost here.
 """
 
 import secrets
+from typing import Final
 from urllib.parse import quote
 
+from gateway.batches.lifecycle import BatchPriority
 from gateway.batches.server import BatchServer
 from gateway.redis import scripts
 
 # What happens to a batch without anybody asking (expiry, a worker's death, a repair) is noticed within this time.
-LOOK_MS = 30_000
+INSPECT_MS: Final = 30_000
+# Two servers' clocks may differ, and the sweeper may be late, before a time counts as one that no clock could have set.
+CLOCK_SLACK_MS: Final = 1_000
+
+# The level of batches whose priority does not count across tenants.
+NORMAL: Final = 1
 
 
 class Scheduler:
+    """Times are milliseconds from now."""
+
     def __init__(self, server: BatchServer) -> None:
         self._server = server
         self._keys = server.keys.scheduler
 
-    async def schedule(self, batch_id: str, *, level: int, tenant: str, at: int, look: int) -> None:
-        """Offer a batch from the time `at` on, and have the sweeper look at it at `look`. Safe to repeat."""
-        arguments = (batch_id, level, quote(tenant, safe=""), at, look)
+    async def schedule(
+        self,
+        batch_id: str,
+        tenant: str,
+        *,
+        after: int,
+        inspect_after: int,
+        priority: BatchPriority = 1,
+        across: bool = False,
+    ) -> None:
+        """Offer a batch after a time (0: now), and have the sweeper inspect it. Safe to repeat."""
+        level, order = priority if across else NORMAL, 2 - priority
+        arguments = (batch_id, level, order, quote(tenant, safe=""), after, inspect_after)
         await scripts.SCHEDULE.run(self._server.redis, self._keys, arguments)
 
     async def pick(self, worker: str, items: int) -> str | None:
@@ -31,26 +51,25 @@ class Scheduler:
         picked = await scripts.PICK.run(self._server.redis, keys, (secrets.token_hex(8), items))
         return picked.decode() if picked is not None else None
 
-    async def park(self, batch_id: str, *, unused: int, at: int) -> None:
-        """It had `unused` items fewer than were charged: offer it again at `at`."""
-        await scripts.PARK.run(self._server.redis, self._keys, (batch_id, unused, at))
+    async def park(self, batch_id: str, *, unused: int, after: int) -> None:
+        """Offer a batch again after a time. `unused` items of what it was charged are given back."""
+        await scripts.PARK.run(self._server.redis, self._keys, (batch_id, unused, after))
 
-    async def wake(self, batch_id: str, at: int) -> None:
-        """Offer it at `at` if it is not offered before."""
-        await self._server.pipeline([("ZADD", self._keys.wake, "LT", at, batch_id)])
+    async def wake(self, batch_id: str, after: int) -> None:
+        """Offer a batch after a time if it is not offered before."""
+        await scripts.WAKE.run(self._server.redis, self._keys, (batch_id, after))
 
-    async def look(self, batch_id: str, at: int) -> None:
-        """Have the sweeper look at it at `at`."""
-        await self._server.pipeline([("ZADD", self._keys.due, at, batch_id)])
+    async def inspect(self, batch_id: str, after: int) -> None:
+        """Have the sweeper inspect a batch after a time."""
+        await scripts.INSPECT.run(self._server.redis, self._keys, (batch_id, after))
 
     async def drop(self, batch_id: str) -> None:
         await scripts.DROP.run(self._server.redis, self._keys, (batch_id,))
 
     async def due(self, limit: int) -> list[str]:
-        """Batches for the sweeper to look at now."""
-        now = await self._server.now()
-        command = ("ZRANGEBYSCORE", self._keys.due, "-inf", now, "LIMIT", 0, limit)
-        return [batch_id.decode() for batch_id in (await self._server.pipeline([command]))[0]]
+        """Batches for the sweeper to inspect now."""
+        arguments = (limit, INSPECT_MS + CLOCK_SLACK_MS)
+        return [batch_id.decode() for batch_id in await scripts.DUE.run(self._server.redis, self._keys, arguments)]
 
     async def active(self) -> list[str]:
         """All batches that have not ended."""

@@ -11,8 +11,8 @@ from typing import Final
 import orjson
 
 from gateway.batches.chunks import CHUNK_BYTES, CHUNK_ITEMS, ChunkIndex, pack_ids, pack_items
-from gateway.batches.lifecycle import BatchOptions, BatchRecord, to_fields
-from gateway.batches.scheduler import LOOK_MS, Scheduler
+from gateway.batches.lifecycle import MAX_MODELS, BatchOptions, BatchRecord, to_fields
+from gateway.batches.scheduler import INSPECT_MS, Scheduler
 from gateway.batches.server import BatchServer, Command
 from gateway.batches.splitter import Item
 from gateway.errors import Conflict, Unavailable
@@ -26,7 +26,6 @@ _WRITE_CHUNKS: Final = 8
 _THREAD_BYTES: Final = 1024 * 1024
 # Memory is asked for again after so much: uploads that were all admitted together must not fill it.
 _ADMIT_BYTES: Final = 16 * 1024 * 1024
-_MODELS: Final = 100
 
 
 class Staging:
@@ -67,7 +66,7 @@ class Staging:
         """Raises Overloaded when the store has no room left, Unavailable when it cannot be reached."""
         self._items.append(item)
         self._item_bytes += len(item.params)
-        if item.model not in self._models and len(self._models) < _MODELS:
+        if item.model not in self._models and len(self._models) < MAX_MODELS:
             self._models[item.model] = None
         if self._options.idempotency_key is not None:
             self._digest.update(b"%s %d " % (item.custom_id.encode(), len(item.params)))
@@ -172,14 +171,13 @@ class Staging:
 
     async def _index(self) -> None:
         keys = self._server.keys
-        soon = await self._server.now() + LOOK_MS  # the commit is over long before
         await self._server.pipeline(
             [
                 ("SADD", keys.tenants, self._tenant),
                 ("ZADD", keys.tenant_batches(self._tenant), self._created, self.batch_id),
-                ("ZADD", keys.scheduler.due, soon, self.batch_id),
             ]
         )
+        await self._scheduler.inspect(self.batch_id, INSPECT_MS)  # the commit is over long before
 
     async def _commit(self, chunks: int) -> None:
         policy = self._server.policy
@@ -205,8 +203,14 @@ class Staging:
         if not await self._server.confirm(record.id):
             raise Unavailable("The batch could not be stored durably. Please send it again", retry_after=5)
         if record.status != "ended":
-            look = min(record.expires, record.read + LOOK_MS)
-            await self._scheduler.schedule(record.id, level=record.priority, tenant=self._tenant, at=0, look=look)
+            await self._scheduler.schedule(
+                record.id,
+                self._tenant,
+                after=0,
+                inspect_after=max(0, min(record.expires - record.read, INSPECT_MS)),
+                priority=record.priority,
+                across=record.across,
+            )
         if self._idempotency is not None:
             await self._server.pipeline([("SET", self._idempotency, record.id, "EX", IDEMPOTENCY_SECONDS)])
         return record

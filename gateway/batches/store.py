@@ -84,7 +84,7 @@ class BatchStore:
         if reply == b"ended":
             await self._scheduler.drop(batch_id)
         else:
-            await self._scheduler.look(batch_id, record.read)
+            await self._scheduler.inspect(batch_id, 0)
         return record
 
     async def delete(self, tenant: str, batch_id: str) -> None:

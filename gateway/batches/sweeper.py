@@ -4,10 +4,10 @@ Any number of processes may do this at the same time: every step is safe to repe
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
-from gateway.batches.lifecycle import created_of
-from gateway.batches.scheduler import LOOK_MS, Scheduler
+from gateway.batches.lifecycle import BatchPriority, created_of
+from gateway.batches.scheduler import INSPECT_MS, Scheduler
 from gateway.batches.server import BatchServer, Command
 from gateway.redis import scripts
 from gateway.redis.keys import DATA_VERSION, STAGING_SECONDS
@@ -50,16 +50,25 @@ class Sweeper:
         True when it has ended, or is gone.
         """
         keys = self._server.keys.batch(batch_id)
-        status, look, at, *place = await scripts.SETTLE.run(self._server.redis, keys, (DATA_VERSION, LOOK_MS))
+        status, inspection, after, *place = await scripts.SETTLE.run(
+            self._server.redis, keys, (DATA_VERSION, INSPECT_MS)
+        )
         if status in (b"ended", b"missing"):
             await self._scheduler.drop(batch_id)
             await self._server.confirm(batch_id)
             return True
-        if at:
-            level, tenant = place
-            await self._scheduler.schedule(batch_id, level=int(level), tenant=tenant.decode(), at=at, look=look)
+        if after >= 0:
+            priority, across, tenant = place
+            await self._scheduler.schedule(
+                batch_id,
+                tenant.decode(),
+                after=after,
+                inspect_after=inspection,
+                priority=cast(BatchPriority, int(priority)),
+                across=int(across) == 1,
+            )
         else:
-            await self._scheduler.look(batch_id, look)
+            await self._scheduler.inspect(batch_id, inspection)
         return False
 
     async def rebuild(self) -> RebuildReport:

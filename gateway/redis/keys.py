@@ -14,17 +14,17 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       retry    zset    index -> not before
       sus      zset    index -> since when; lost twice, to be redelivered alone
       lost     hash    index -> "<leases lost> <fence of the last one lost>"
-      try      hash    index -> upstream attempts so far
+      try      hash    index -> upstream attempts that count against it; r<index> -> those in a row that do not
       grant    hash    worker -> "<fence> <reply>", so that a repeated claim gets the same grant
       sync     string  written so as to wait for the disk or a replica                   60 s
       ok, err  hash    index -> result line, encoded              none; ended: retention (29 d)
 
     scheduler, one slot: gw:q:{s}:
-      b        hash    batch -> "<level> <tenant> <virtual time>"
+      b        hash    batch -> "<level> <tenant> <virtual time>"; level 1 unless its priority counts across tenants
       wake     zset    batch with nothing to claim now -> when it may have again
-      due      zset    batch not ended -> when the sweeper looks at it next
+      due      zset    batch not ended -> when the sweeper inspects it next
       weight   hash    tenant -> weight (1 when absent)
-      t:<0-2>  zset    tenant with claimable batches -> virtual time, per priority level
+      t:<0-2>  zset    tenant with claimable batches -> virtual time, per level
       r:<0-2>  zset    "<tenant> <virtual time> <batch>", all scores 0: claimable batches in the order within a tenant
       p:<w>    string  worker -> "<nonce> <batch>", so that a repeated pick gets the same batch          60 s
 
@@ -52,8 +52,8 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       gw:c:{t:<t>}:n         hash    a tenant's hits, misses, waits and bypasses  30 d, sliding
 
     others
-      gw:cb:{<circuit>}      hash    a circuit that is paused or open, of an upstream or of <upstream>/<model>: until,
-                                     stamp, open, probe, probe_until 10 min after `until`
+      gw:cb:{<circuit>}      hash    a circuit that is paused or open, named as in gateway/upstream/circuits: until,
+                                     length, stamp, open, probe, probe_until   10 min after `until`
       gw:learned             hash    [server, model, adaptation] as JSON -> wall time in seconds until which it counts:
                                      what requests to an upstream model need   24 h, sliding
       gw:secret              string  the secret made when none is configured (SET NX)  none

@@ -36,7 +36,7 @@ from gateway.settings.values import (
 
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
 # May span lines, with or without commas at their ends.
-LISTS: Final = frozenset({"aliases", "cache_keys", "cache_routes", "keys", "secret"})
+LISTS: Final = frozenset({"aliases", "batch_priority_keys", "cache_keys", "cache_routes", "keys", "secret"})
 
 
 class Settings(BaseSettings):
@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     batch_expiry: Seconds = 86_400.0
     batch_retention: Annotated[float, Field(gt=0, le=366 * 86_400)] = 29 * 86_400.0
     batch_durability: Literal["process", "fsync", "replica"] = "process"
+    batch_priority_keys: NameList = Field(default=(), examples=["acme"])
     threads: Literal["on", "off"] = "on"
     thread_seconds: Seconds = 300.0
     cache: Literal["off", "opt-in", "on"] = "opt-in"
@@ -143,7 +144,7 @@ class Settings(BaseSettings):
     def _check_keys(cls, value: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         return check_keys(value)
 
-    @field_validator("cache_routes", "cache_keys", mode="before")
+    @field_validator("batch_priority_keys", "cache_routes", "cache_keys", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         return to_names(value)

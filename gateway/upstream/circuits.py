@@ -1,4 +1,9 @@
-"""All circuits that a call passes: that of its upstream, and that of the model at this upstream.
+"""All circuits that a call passes, from the widest to the narrowest: those of its upstream, its model, its sources.
+
+    upstream ⊃ model at it ⊃ tenant ⊃ batch        "openrouter", "openrouter/m", "openrouter/m acme", …
+
+A failure is reported to all circuits that it may concern, and each judges for itself (`circuit`): one batch whose
+requests fail opens its own circuit, several batches of a tenant that of the tenant, several tenants that of the model.
 
 Each process judges by the calls it makes itself, at once, and shares what it learns within SHARE_SECONDS, so that all
 slow down together and only one of them probes. A rate shared in Redis was the alternative. It needs a number of calls
@@ -7,27 +12,39 @@ per second, which upstreams do not publish and live traffic changes; windows ada
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Final
+from urllib.parse import quote
 
 import structlog
 
 from gateway.batches.server import BatchServer, Command
 from gateway.redis import scripts
-from gateway.upstream.circuit import Circuit, Opened, PeerState, State, Ticket
+from gateway.upstream.circuit import Circuit, Failure, Opened, PeerState, State, Ticket
 from gateway.upstream.routing import Route
-from gateway.upstream.trouble import Trouble
+from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER, Trouble
 
 log = structlog.get_logger()
 
 SHARE_SECONDS: Final = 0.25
+# The shared state of a circuit without calls in flight is read again before a call after this time.
+FRESH_SECONDS: Final = 1.0
 # Another process may probe after the prober has been silent for this long.
 PROBE_SECONDS: Final = 30.0
 # Models are client input. Beyond this many, closed circuits without calls are forgotten.
-MAX_CIRCUITS: Final = 256
+MAX_CIRCUITS: Final = 1024
+KEEP_SECONDS: Final = 15.0
+# To take of a mixed batch while some of its models admit no call: the items of the others are to be found among them.
+MIXED_ITEMS: Final = 64
 
+PEER_FIELDS: Final = ("until", "length", "open", "stamp")
+NAME_SAFE: Final = "/:@"
+NEWS_EVENTS: Final = {State.OPEN: "circuit_opened", State.PAUSED: "circuit_paused"}
+
+# What these mean for the upstream, they mean for all of its models; anything else is one model's.
 UPSTREAM_TROUBLES: Final = frozenset({Trouble.UNREACHABLE, Trouble.ACCOUNT})
 
 
@@ -39,12 +56,22 @@ class Rejected(Exception):
         self.seconds = seconds
 
 
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A call in one circuit. `source` names the next narrower circuit: whose call it is to this one."""
+
+    name: str
+    circuit: Circuit
+    ticket: Ticket
+    source: str
+
+
 @dataclass(slots=True)
 class Permit:
-    """A call's right to run: its tickets by circuit, that of the upstream first. Report what the upstream did."""
+    """A call's right to run, and where to report what the upstream did. `entries`: the upstream's circuit first."""
 
     circuits: "Circuits"
-    tickets: tuple[tuple[str, Ticket], ...] = ()
+    entries: list[Entry] = field(default_factory=list)
     has_succeeded: bool = False
 
     def accepted(self) -> None:
@@ -56,8 +83,11 @@ class Permit:
         self.has_succeeded = True
 
     def failed(self, trouble: Trouble, retry_after: float | None) -> None:
-        """Report the failure to the one circuit that it concerns."""
-        self.circuits.failed(self, trouble, retry_after)
+        self.circuits.failed(self, Failure(trouble, retry_after))
+
+    def model_serves_others(self) -> bool:
+        """True if the model has accepted calls lately."""
+        return len(self.entries) > 1 and self.circuits.clock() - self.entries[1].circuit.served < ACCOUNT_DELAY
 
 
 @dataclass(slots=True)
@@ -68,16 +98,37 @@ class Circuits:
     slots: int
     clock: Callable[[], float] = time.monotonic
     _circuits: dict[str, Circuit] = field(default_factory=dict)
+    _used_at: dict[str, float] = field(default_factory=dict)
+    _read_at: dict[str, float] = field(default_factory=dict)
     _news: dict[str, Opened | None] = field(default_factory=dict)  # to be shared; None: it is closed
 
     @asynccontextmanager
-    async def permit(self, route: Route) -> AsyncIterator[Permit]:
-        """Hold a permit for one call. Raises Rejected, and Unavailable if the shared state cannot be read."""
-        permit = await self._admit(route)
+    async def permit(self, route: Route, *sources: str) -> AsyncIterator[Permit]:
+        """Hold a permit for one call; `sources` are whose it is, from the widest: tenant, batch.
+
+        Raises Rejected, and Unavailable if the shared state cannot be read.
+        """
+        permit = await self._admit(names_of(route, sources))
         try:
+            # The narrowest first: a call must not take the turn at a wider circuit, and then be stopped at its own.
+            for entry in reversed(permit.entries):
+                if entry.circuit.state is State.OPEN:
+                    await self._probe(entry)
             yield permit
         finally:
             self._leave(permit)
+
+    def room(self, routes: Iterable[Route], *sources: str) -> tuple[int, float]:
+        """How many calls may start now, of any of these routes; if none, seconds until some may."""
+        room, shortest, is_mixed = 0, inf, False
+        for route in routes:
+            circuits = [self._circuits[name] for name in names_of(route, sources) if name in self._circuits]
+            wait = max((circuit.wait(self.clock()) for circuit in circuits), default=0.0)
+            shortest = min(shortest, wait)
+            is_mixed = is_mixed or wait > 0
+            if wait == 0:
+                room += min((circuit.room() for circuit in circuits), default=self.slots)
+        return min(room, MIXED_ITEMS) if is_mixed else room, shortest
 
     def upstream_wait(self, upstream: str) -> float:
         """Seconds for which no call at all may go to this upstream."""
@@ -85,72 +136,66 @@ class Circuits:
         return 0.0 if circuit is None else circuit.wait(self.clock())
 
     def accepted(self, permit: Permit) -> None:
-        for name, ticket in permit.tickets:
-            if self._circuits[name].accepted(ticket):
-                log.info("circuit_closed", circuit=name)
-                self._news[name] = None
+        for entry in permit.entries:
+            if entry.circuit.accepted(entry.ticket, self.clock()):
+                log.info("circuit_closed", circuit=entry.name)
+                self._news[entry.name] = None
 
-    def failed(self, permit: Permit, trouble: Trouble, retry_after: float | None) -> None:
-        if trouble is Trouble.NONE or not permit.tickets:
+    def failed(self, permit: Permit, failure: Failure) -> None:
+        if failure.trouble is Trouble.NONE:
             return
-        name, ticket = permit.tickets[0 if trouble in UPSTREAM_TROUBLES else -1]
-        opened = self._circuits[name].failed(ticket, trouble, retry_after, self.clock())
-        if opened is not None:
+        for entry in permit.entries[0 if failure.trouble in UPSTREAM_TROUBLES else 1 :]:
+            opened = entry.circuit.failed(entry.ticket, replace(failure, source=entry.source), self.clock())
+            if opened is None:
+                continue
             level = log.warning if opened.state is State.OPEN else log.info
             seconds = round(opened.seconds, 1)
-            level(f"circuit_{opened.state.value}", circuit=name, trouble=trouble.value, seconds=seconds)
-            self._news[name] = opened
+            level(NEWS_EVENTS[opened.state], circuit=entry.name, trouble=failure.trouble.value, seconds=seconds)
+            self._news[entry.name] = opened
 
     async def share(self) -> None:
-        """Publish the news of this process, and read that of the others."""
+        """Publish the news of this process, and read that of the others on every circuit in use."""
         while self._news:
             name, opened = next(iter(self._news.items()))
             await self._publish(name, opened)
             if self._news.get(name) is opened:
                 del self._news[name]
-        await self._read(tuple(self._circuits))
+        now = self.clock()
+        await self._read([name for name, circuit in self._circuits.items() if not circuit.is_idle(now)])
 
-    async def _admit(self, route: Route) -> Permit:
-        upstream = route.upstream.name
-        names = (upstream, f"{upstream}/{route.target.model}")
-        await self._meet(names)
-        wait = max(self._circuits[name].wait(self.clock()) for name in names)
+    async def _admit(self, names: Sequence[str]) -> Permit:
+        circuits = [self._get(name, shared=name != names[-1]) for name in names]
+        now = self.clock()
+        await self._read([name for name in names if now - self._read_at.get(name, -inf) > FRESH_SECONDS])
+        now = self.clock()
+        wait = max(circuit.wait(now) for circuit in circuits)
         if wait > 0:
             raise Rejected(wait)
-        probed: dict[str, bool] = {}
-        for name in names:
-            if self._circuits[name].state is State.OPEN:
-                wait, probed[name] = await self._probe(name)
-                if wait > 0:
-                    raise Rejected(wait)
-        now = self.clock()
-        tickets = tuple((name, self._circuits[name].enter(now, probe=probed.get(name, False))) for name in names)
-        return Permit(self, tickets)
+        path = zip(names, circuits, [*names[1:], ""], strict=True)
+        return Permit(self, [Entry(name, circuit, circuit.enter(now), source) for name, circuit, source in path])
 
     def _leave(self, permit: Permit) -> None:
         """End the call. A probe without a result makes room for the next one."""
-        for name, ticket in permit.tickets:
-            circuit = self._circuits[name]
-            circuit.leave(ticket, succeeded=permit.has_succeeded)
-            if ticket.probe and circuit.state is State.OPEN and name not in self._news:
-                self._news[name] = Opened(0.0, State.OPEN)
+        for entry in permit.entries:
+            entry.circuit.leave(entry.ticket, succeeded=permit.has_succeeded)
+            if entry.ticket.probe and entry.circuit.state is State.OPEN and entry.name not in self._news:
+                self._news[entry.name] = Opened(0.0, State.OPEN)
 
-    async def _meet(self, names: tuple[str, ...]) -> None:
-        """Add circuits that are new to this process, with their shared state."""
-        new = tuple(name for name in names if name not in self._circuits)
-        if not new:
-            return
-        if len(self._circuits) >= MAX_CIRCUITS:
-            self._forget(but=names)
-        for name in new:
-            self._circuits[name] = Circuit(self.slots)
-        await self._read(new)
+    def _get(self, name: str, *, shared: bool) -> Circuit:
+        now, circuit = self.clock(), self._circuits.get(name)
+        if circuit is None:
+            if len(self._circuits) >= MAX_CIRCUITS:
+                self._forget(now)
+            circuit = self._circuits[name] = Circuit(self.slots, shared)
+        self._used_at[name] = now
+        return circuit
 
-    def _forget(self, but: tuple[str, ...]) -> None:
+    def _forget(self, now: float) -> None:
+        """Forget what no call uses, nor has asked for lately: it may be waiting for the shared state."""
         for name, circuit in list(self._circuits.items()):
-            is_idle = circuit.state is State.CLOSED and not circuit.in_flight
-            if is_idle and name not in self._news and name not in but:
-                del self._circuits[name]
+            if circuit.is_idle(now) and name not in self._news and now - self._used_at[name] > KEEP_SECONDS:
+                for table in (self._circuits, self._used_at, self._read_at):
+                    table.pop(name, None)
 
     async def _publish(self, name: str, opened: Opened | None) -> None:
         key = (self.server.keys.circuit(name),)
@@ -161,24 +206,44 @@ class Circuits:
         stamp = await scripts.CIRCUIT.run(self.server.redis, key, (verb, round(opened.seconds * 1000)))
         self._circuits[name].stamp = max(self._circuits[name].stamp, stamp)
 
-    async def _read(self, names: tuple[str, ...]) -> None:
+    async def _read(self, names: Sequence[str]) -> None:
+        """Take over the shared state of these circuits. Raises Unavailable."""
         if not names:
             return
         commands: list[Command] = [("TIME",)]
-        commands += [("HMGET", self.server.keys.circuit(name), "until", "open", "stamp") for name in names]
+        commands += [("HMGET", self.server.keys.circuit(name), *PEER_FIELDS) for name in names]
         (seconds, microseconds), *replies = await self.server.pipeline(commands)
         server_now = int(seconds) * 1000 + int(microseconds) // 1000
-        for name, (until, is_open, stamp) in zip(names, replies, strict=True):
-            peers = None
-            if stamp is not None:
-                peers = PeerState((int(until) - server_now) / 1000, is_open == b"1", int(stamp))
+        now = self.clock()
+        for name, fields in zip(names, replies, strict=True):
             if name in self._circuits and name not in self._news:
-                self._circuits[name].learn(peers, self.clock())
+                self._circuits[name].learn(to_peer_state(fields, server_now), now)
+                self._read_at[name] = now
 
-    async def _probe(self, name: str) -> tuple[float, bool]:
-        """Seconds to wait, and whether this is the probe; neither if another process has closed the circuit."""
+    async def _probe(self, entry: Entry) -> None:
+        """Make the call the probe of an open circuit, unless a peer has closed the circuit. Raises Rejected."""
         arguments = ("probe", secrets.token_hex(8), round(PROBE_SECONDS * 1000))
-        wait, probe = await scripts.CIRCUIT.run(self.server.redis, (self.server.keys.circuit(name),), arguments)
-        if not wait and not probe:
-            self._circuits[name].close()
-        return wait / 1000, bool(probe)
+        wait, granted = await scripts.CIRCUIT.run(self.server.redis, (self.server.keys.circuit(entry.name),), arguments)
+        if wait:
+            raise Rejected(wait / 1000)
+        if granted:
+            entry.ticket = entry.circuit.probe(entry.ticket)
+        else:
+            entry.circuit.close()
+
+
+def names_of(route: Route, sources: Sequence[str]) -> list[str]:
+    """Names of the circuits on a call's way, the widest first. No name can be made to equal another kind's."""
+    names = [route.upstream.name, f"{route.upstream.name}/{quote(route.target.model, safe=NAME_SAFE)}"]
+    for source in sources:
+        names.append(f"{names[-1]} {quote(source, safe=NAME_SAFE)}")
+    return names
+
+
+def to_peer_state(fields: Sequence[bytes | None], now: int) -> PeerState | None:
+    until, length, is_open, stamp = fields
+    if until is None or stamp is None:
+        return None
+    # The server's clock may have been set back: no more is left than there was at first.
+    left = min(int(until) - now, int(length or MAX_RETRY_AFTER * 1000))
+    return PeerState(left / 1000, is_open == b"1", int(stamp))

@@ -77,6 +77,25 @@ class DeafRedis(Redis):
         return reply
 
 
+class CutRedis(Redis):
+    """Cannot be reached any more once a script has run so many times."""
+
+    script: Script
+    runs: int
+
+    @classmethod
+    def over(cls, redis: Redis, script: Script, runs: int) -> "CutRedis":
+        client = cls(connection_pool=redis.connection_pool)
+        client.script, client.runs = script, runs
+        return client
+
+    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # type: ignore[override]
+        if self.runs == 0:
+            raise RedisConnectionError("the connection is cut")
+        self.runs -= sha == self.script.sha
+        return await super().eval(SCRIPTS[sha].source, numkeys, *keys_and_args)
+
+
 class TornRedis(Redis):
     """Loses its power during the `call`-th script, after so many `writes` of it; all before that is as usual."""
 
@@ -105,14 +124,15 @@ class TornRedis(Redis):
 
 
 async def snapshot(redis: Redis, prefix: str) -> dict[bytes, Any]:
-    """Everything under the prefix, with its end; leases without their deadlines, which a repeated renewal extends."""
+    """Everything under the prefix, with its end; leases and inspections without their times, which count
+    from when they are set."""
     found: dict[bytes, Any] = {}
     async for key in redis.scan_iter(f"{prefix}*"):
         kind = await redis.type(key)
         if kind == b"hash":
             content: Any = await redis.hgetall(key)
         elif kind == b"zset":
-            content = await redis.zrange(key, 0, -1, withscores=not key.endswith(b":lease"))
+            content = await redis.zrange(key, 0, -1, withscores=not key.endswith((b":lease", b":due")))
         elif kind == b"set":
             content = await redis.smembers(key)
         else:

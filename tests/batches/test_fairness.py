@@ -1,11 +1,12 @@
 """Who is served next: nobody waits behind somebody else's bulk. Told in items claimed, never in seconds."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from gateway.batches.lifecycle import BatchRecord
-from gateway.batches.scheduler import Scheduler
+from gateway.batches.scheduler import INSPECT_MS, Scheduler
 from tests.batches.conftest import Bench, finish
 
 FAR = 10**15
@@ -71,18 +72,54 @@ async def test_who_was_away_for_a_while_is_no_newcomer_with_a_debt_or_a_credit(b
     away = await bench.create(1000, "away")
     await bench.create(2000, "steady")
     scheduler = Scheduler(bench.server)
-    await scheduler.park(away.id, unused=0, at=FAR)
+    await scheduler.park(away.id, unused=0, after=FAR)
     await served(bench, claims=50)
     await bench.time_passes(away)
     counts = await served(bench, claims=20)
     assert abs(counts["away"] - counts["steady"]) <= 20
 
 
-async def test_higher_priority_is_served_first(bench: Bench) -> None:
-    for priority, tenant in ((0, "low"), (2, "high"), (1, "normal")):
-        await bench.create(20, tenant, priority=priority)
+async def test_a_batch_of_higher_priority_goes_before_others_of_its_tenant(bench: Bench) -> None:
+    batches = {priority: await bench.create(20, priority=priority) for priority in (0, 2, 1)}
+    queue, order = bench.queue(), []
+    for _ in range(6):
+        for claim in await queue.claim(10):
+            order.append(claim.batch.id)
+            await finish(queue, claim)
+    assert order == [batches[priority].id for priority in (2, 2, 1, 1, 0, 0)]
+
+
+async def test_priority_does_not_count_against_the_batches_of_other_tenants(bench: Bench) -> None:
+    await bench.create(500, "pushy", priority=2)
+    await bench.create(500, "modest", priority=0)
+    counts = await served(bench, claims=40)
+    assert abs(counts["pushy"] - counts["modest"]) <= 20
+
+
+async def test_a_batch_that_may_goes_before_or_after_those_of_all_tenants(bench: Bench) -> None:
+    await bench.create(20, "patient", priority=0, across=True)
+    await bench.create(20, "urgent", priority=2, across=True)
+    await bench.create(20, "high", priority=2)
     counts = [await served(bench, claims=2) for _ in range(3)]
-    assert counts == [Counter(high=20), Counter(normal=20), Counter(low=20)]
+    assert counts == [Counter(urgent=20), Counter(high=20), Counter(patient=20)]
+
+
+async def test_batches_of_equal_priority_take_turns_whatever_ran_before_them(bench: Bench) -> None:
+    scheduler = await offer(bench, "first", priority=2)
+    await picks(scheduler, 50)
+    await scheduler.drop("first")
+    await offer(bench, "one", "two", priority=1)
+    await picks(scheduler, 10)
+    await offer(bench, "three", priority=1)
+    assert Counter(await picks(scheduler, 30)) == Counter(one=10, two=10, three=10)
+
+
+async def test_a_batch_scheduled_with_another_priority_is_filed_anew(bench: Bench) -> None:
+    scheduler = await offer(bench, "one", "two", priority=1)
+    await offer(bench, "two", priority=2)
+    assert await picks(scheduler, 3) == ["two"] * 3
+    await offer(bench, "two", priority=1)
+    assert Counter(await picks(scheduler, 10)) == Counter(one=5, two=5)
 
 
 async def test_a_batch_is_charged_for_what_it_gave_and_not_for_what_was_asked(bench: Bench) -> None:
@@ -99,10 +136,10 @@ async def test_a_batch_is_charged_for_what_it_gave_and_not_for_what_was_asked(be
 # The scheduler by itself: any names will do for batches.
 
 
-async def offer(bench: Bench, *batch_ids: str, tenant: str = "acme", at: int = 0) -> Scheduler:
+async def offer(bench: Bench, *batch_ids: str, tenant: str = "acme", after: int = 0, **options: Any) -> Scheduler:
     scheduler = Scheduler(bench.server)
     for batch_id in batch_ids:
-        await scheduler.schedule(batch_id, level=1, tenant=tenant, at=at, look=FAR)
+        await scheduler.schedule(batch_id, tenant, after=after, inspect_after=INSPECT_MS, **options)
     return scheduler
 
 
@@ -145,25 +182,25 @@ async def test_scheduling_or_waking_again_does_not_move_a_batch_ahead(bench: Ben
         assert batch_id is not None
         picked.append(batch_id)
         await offer(bench, batch_id)
-        await scheduler.wake(batch_id, 1)
+        await scheduler.wake(batch_id, 0)
     assert Counter(picked) == Counter(one=3, two=3)
 
 
 async def test_a_batch_that_has_nothing_now_is_not_offered_before_its_time(bench: Bench) -> None:
-    scheduler = await offer(bench, "later", at=FAR)
+    scheduler = await offer(bench, "later", after=FAR)
     assert await picks(scheduler, 1) == [None]
-    await scheduler.wake("later", 1)
+    await scheduler.wake("later", 0)
     assert await picks(scheduler, 1) == ["later"]
-    await scheduler.park("later", unused=0, at=FAR)
+    await scheduler.park("later", unused=0, after=FAR)
     assert await picks(scheduler, 1) == [None]
 
 
 async def test_the_earlier_of_two_times_counts(bench: Bench) -> None:
     scheduler = await offer(bench, "retry", "lease")
-    await scheduler.wake("retry", 1)
-    await scheduler.park("retry", unused=0, at=FAR)
-    await scheduler.park("lease", unused=0, at=1)
-    await offer(bench, "lease", at=FAR)
+    await scheduler.wake("retry", 0)
+    await scheduler.park("retry", unused=0, after=FAR)
+    await scheduler.park("lease", unused=0, after=0)
+    await offer(bench, "lease", after=FAR)
     assert set(await picks(scheduler, 4)) == {"retry", "lease"}
 
 
@@ -176,7 +213,7 @@ async def test_what_a_crash_left_behind_is_passed_by(bench: Bench) -> None:
 
 async def test_a_batch_is_offered_no_more_once_it_is_dropped(bench: Bench) -> None:
     scheduler = await offer(bench, "ready")
-    await offer(bench, "waiting", at=FAR)
+    await offer(bench, "waiting", after=FAR)
     assert sorted(await scheduler.active()) == ["ready", "waiting"]
     for batch_id in ("ready", "waiting", "ready"):
         await scheduler.drop(batch_id)

@@ -5,9 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from gateway.batches.lifecycle import Lifetimes
-from gateway.batches.queue import Claim, ItemResult, Release
-from gateway.errors import Unavailable
+from gateway.batches.queue import Claim, ItemResult, Lease, Release
+from gateway.errors import StoreAway, Unavailable
+from gateway.redis import scripts
 from tests.batches.conftest import Bench, finish, indices, result
+from tests.batches.faults import CutRedis, DeafRedis
 
 
 async def test_items_are_claimed_in_their_order_up_to_the_free_slots(bench: Bench) -> None:
@@ -34,6 +36,105 @@ async def test_a_claim_carries_what_its_items_are_to_be_run_with(bench: Bench) -
     assert batch.context == {"request_id": "r"}
     [work] = await bench.queue().items(claim)
     assert (work.item.custom_id, work.item.params, work.item.model) == ("item-0", b'{"n":0}', "model")
+
+
+async def test_retries_that_are_due_and_new_items_are_claimed_half_and_half(bench: Bench) -> None:
+    await bench.create(40)
+    queue = bench.queue()
+    [claim] = await queue.claim(10)
+    await queue.release(claim, [Release(lease.index) for lease in claim.leases])
+    claimed = indices(await queue.claim(8))
+    assert sorted(claimed) == [0, 1, 2, 3, 10, 11, 12, 13]
+    assert len(indices(await queue.claim(20))) == 20
+
+
+async def test_with_one_free_slot_retries_and_new_items_take_turns(bench: Bench) -> None:
+    await bench.create(200)
+    queue = bench.queue()
+    [claim] = await queue.claim(60)
+    await queue.release(claim, [Release(lease.index) for lease in claim.leases])
+    claimed = [index for _ in range(40) for index in indices(await queue.claim(1))]
+    retried = sum(index < 60 for index in claimed)
+    assert 5 <= retried <= 35
+
+
+async def test_due_retries_fill_the_slots_once_no_new_item_is_left(bench: Bench) -> None:
+    await bench.create(12)
+    queue = bench.queue()
+    [claim] = await queue.claim(10)
+    await queue.release(claim, [Release(lease.index) for lease in claim.leases])
+    assert sorted(indices(await queue.claim(12))) == list(range(12))
+
+
+# Room
+
+
+async def test_no_more_is_claimed_of_a_batch_than_it_has_room_for(bench: Bench) -> None:
+    limited = await bench.create(20, "a-limited")
+    await bench.create(20, "free")
+    claims = await bench.queue().claim(10, room=lambda batch: (3 if batch.id == limited.id else 10, 0.0))
+    counts = {claim.batch.tenant: len(claim.leases) for claim in claims}
+    assert counts == {"a-limited": 3, "free": 7}
+
+
+async def test_a_batch_without_room_is_not_claimed_from_nor_offered_for_a_while(bench: Bench) -> None:
+    created = await bench.create(5)
+    assert await bench.queue().claim(5, room=lambda batch: (0, 1.5)) == []
+    wake = await bench.redis.zscore(bench.keys.scheduler.wake, created.id)
+    assert wake == pytest.approx(await bench.server.now() + 1500, abs=500)
+    assert await bench.queue().claim(5) == []
+    await bench.time_passes(created)
+    assert len(indices(await bench.queue().claim(5))) == 5
+
+
+async def test_a_tenant_whose_batches_have_no_room_does_not_come_first_in_every_round(bench: Bench) -> None:
+    for _ in range(20):
+        await bench.create(5, "blocked")
+    await bench.create(100, "free")
+    claims = await bench.queue().claim(10, room=lambda batch: (0 if batch.tenant == "blocked" else 10, 60.0))
+    assert [claim.batch.tenant for claim in claims] == ["free"]
+
+
+# A Redis that fails in the middle
+
+
+async def test_claims_made_before_redis_failed_are_returned(bench: Bench) -> None:
+    batches = {(await bench.create(2)).id for _ in range(4)}
+    cut = Bench(CutRedis.over(bench.redis, scripts.CLAIM, 2), keys=bench.keys)
+    claims = await cut.queue().claim(10)
+    assert [len(claim.leases) for claim in claims] == [2, 2]
+    left = await bench.queue().claim(10)
+    assert {claim.batch.id for claim in [*claims, *left]} == batches
+
+
+async def test_a_redis_that_fails_before_any_claim_fails_the_claim(bench: Bench) -> None:
+    await bench.create(2)
+    cut = Bench(CutRedis.over(bench.redis, scripts.CLAIM, 0), keys=bench.keys)
+    with pytest.raises(StoreAway):
+        await cut.queue().claim(10)
+
+
+async def test_a_claim_whose_reply_was_lost_is_repeated_and_gets_the_same_items(bench: Bench) -> None:
+    await bench.create(5)
+    deaf = DeafRedis.over(bench.redis, scripts.CLAIM)
+    queue = Bench(deaf, keys=bench.keys).queue()
+    with pytest.raises(StoreAway):
+        await queue.claim(2)
+    deaf.lost = None
+    claims = await queue.claim(2)
+    assert [(lease.index, lease.lost) for claim in claims for lease in claim.leases] == [(0, 0), (1, 0)]
+    assert (await bench.redis.zcard(bench.keys.batch(claims[0].batch.id).lease)) == 2
+
+
+async def test_a_lost_claim_is_not_repeated_once_its_leases_may_be_over(bench: Bench) -> None:
+    await bench.create(5)
+    deaf, now = DeafRedis.over(bench.redis, scripts.CLAIM), [1000.0]
+    queue = Bench(deaf, keys=bench.keys).queue(clock=lambda: now[0], lease_ms=60_000)
+    with pytest.raises(StoreAway):
+        await queue.claim(2)
+    deaf.lost = None
+    now[0] += 31
+    assert indices(await queue.claim(2)) == [2, 3]
 
 
 # Recording
@@ -164,12 +265,15 @@ async def test_a_retry_waits_for_its_time_and_remembers_its_tries(bench: Bench) 
     created = await bench.create(2)
     queue = bench.queue()
     [claim] = await queue.claim(2)
-    assert await queue.release(claim, [Release(0, delay_ms=60_000, tries=3), Release(1)]) == 2
+    assert await queue.release(claim, [Release(0, delay_ms=60_000, tries=3, refusals=2), Release(1)]) == 2
     [again] = await bench.queue().claim(5)
-    assert [(lease.index, lease.tries, lease.lost) for lease in again.leases] == [(1, 0, 0)]
+    assert again.leases == (Lease(1, tries=0, lost=0, refusals=0),)
     await bench.time_passes(created)
     [later] = await bench.queue().claim(5)
-    assert [(lease.index, lease.tries, lease.lost) for lease in later.leases] == [(0, 3, 0)]
+    assert later.leases == (Lease(0, tries=3, lost=0, refusals=2),)
+    await bench.queue().release(later, [Release(0)])
+    [last] = await bench.queue().claim(5)
+    assert last.leases == later.leases, "without tries both are left"
 
 
 async def test_a_batch_waiting_for_a_retry_is_offered_again_at_its_time(bench: Bench) -> None:

@@ -11,7 +11,9 @@ import orjson
 import pytest
 
 from gateway.errors import Unavailable
+from gateway.redis.connections import queue_client
 from gateway.redis.embedded import EmbeddedServer
+from gateway.redis.keys import Keys
 from gateway.simulator.loopback import Simulator
 from gateway.web.api.batches import to_spend_cap
 from tests.e2e.conftest import KEY, Live, serving
@@ -147,6 +149,19 @@ async def test_an_idempotency_key_gives_the_same_batch_again(live_batches: Live)
     assert first.id == again.id
     with pytest.raises(anthropic.ConflictError):
         await batches.create(requests=[item("b")], **options)
+
+
+async def test_a_priority_counts_across_tenants_for_the_keys_that_may(simulator: Simulator, tmp_path: Path) -> None:
+    keys = f"tests:{KEY},others:{OTHER_KEY}"
+    async with EmbeddedServer(tmp_path) as server:
+        async with serving(simulator, redis_url=server.url, keys=keys, batch_priority_keys=("others",)) as live:
+            for key in (KEY, OTHER_KEY):
+                batches = live.client(api_key=key).messages.batches
+                await batches.create(requests=[item("a")], extra_headers={"x-gateway-priority": "high"})
+        client = queue_client(server.url)
+        records = (await client.hgetall(Keys().scheduler.records)).values()
+        await client.aclose()
+    assert sorted(record.split()[:2] for record in records) == [[b"1", b"tests"], [b"2", b"others"]]
 
 
 def test_a_spend_cap_is_kept_in_micro_dollars() -> None:

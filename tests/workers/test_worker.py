@@ -1,9 +1,10 @@
 """A worker in this process: what it claims, gives back and leaves behind. The upstream is the simulator."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 
@@ -11,11 +12,13 @@ from gateway.process.tasks import background
 from gateway.redis.connections import queue_client
 from gateway.simulator.failures import error_script
 from gateway.simulator.script import DONE, HangUp, Hold, Script, stream_script
+from gateway.upstream.circuit import OPEN_AFTER
 from gateway.upstream.http_client import Transport
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Route, RoutingTable, Upstream
 from tests.support.exchanges import chat_exchange
 from tests.workers.conftest import Bench, item, said, text_of
 from tests.workers.proxy import RedisProxy
+from workers.retry import MAX_ATTEMPTS
 from workers.wiring import assemble, to_patient_exchange
 from workers.worker import Worker
 
@@ -63,6 +66,14 @@ async def given_back(bench: Bench, batch: Any, number: int) -> None:
             if await in_flight(bench, batch) == (0, number):
                 return
             await asyncio.sleep(0.01)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("still waiting")
 
 
 async def test_each_item_gets_its_own_answer(bench: Bench) -> None:
@@ -118,6 +129,88 @@ async def test_an_upstream_that_is_busy_is_asked_less_and_then_finishes_all(benc
     assert times[4] - times[3] >= 0.9  # as Retry-After said
 
 
+# What one batch, model or item meets delays no other.
+
+
+@pytest.mark.parametrize("model", ["sim/error-402", "sim/error-401", "sim/error-429", "sim/error-500"])
+async def test_a_batch_that_the_upstream_rejects_does_not_delay_another_tenants_batch(bench: Bench, model: str) -> None:
+    rejected = await bench.create([item(number, model=model) for number in range(50)], tenant="a-poor")
+    sound = await bench.create([item(number) for number in range(100)])
+    async with working(bench, slots=4, chance=0.5):
+        async with asyncio.timeout(20):
+            assert (await bench.ended(sound)).succeeded == 100
+    assert (await bench.read(rejected)).status == "in_progress"
+    asked = sum(request.json["model"] == model for request in bench.simulator.requests())
+    assert 1 <= asked <= OPEN_AFTER + 2 * 4
+
+
+async def test_items_of_a_model_that_fails_do_not_delay_the_items_of_another_in_their_batch(bench: Bench) -> None:
+    poor = [item(number, model="sim/error-402") for number in range(60)]
+    batch = await bench.create([*poor, *(item(number) for number in range(60, 100))])
+    async with working(bench, slots=4, chance=0.5):
+        async with asyncio.timeout(20):
+            await bench.recorded(batch, 40)
+
+
+async def test_one_item_that_the_account_cannot_pay_for_is_an_error_once_others_are_served(bench: Bench) -> None:
+    bench.simulator.script(error_script(402))
+    batch = await bench.create([item(number) for number in range(10)])
+    async with working(bench, slots=4, chance=0.0):
+        await bench.recorded(batch, 9)
+        keys = bench.keys(batch)
+        [(index, _)] = await bench.redis.zrange(keys.retry, 0, -1, withscores=True)
+        await bench.redis.hset(keys.tries, index, MAX_ATTEMPTS - 1)
+        bench.simulator.script(error_script(402))
+        await bench.redis.zadd(keys.retry, {index: 1})
+        await bench.redis.zadd(bench.server.keys.scheduler.wake, {batch.id: 1})
+        record = await bench.ended(batch)
+    assert (record.succeeded, record.errored) == (9, 1)
+    [error] = [result["error"]["error"] for result in (await bench.results(batch)).values() if "error" in result]
+    assert error["type"] == "billing_error"
+
+
+async def test_after_a_429_the_next_batch_soon_has_all_its_calls_at_once(bench: Bench) -> None:
+    bench.simulator.script(error_script(429))
+    first = await bench.create([item(number, model="sim/stream-2-d20") for number in range(32)])
+    async with working(bench, slots=32, chance=0.5):
+        await bench.ended(first)
+        next_one = await bench.create([item(number, model="sim/stream-2-d50") for number in range(32)])
+        begun = asyncio.get_running_loop().time()
+        await bench.ended(next_one)
+        took = asyncio.get_running_loop().time() - begun
+    assert took < 1.5
+
+
+@dataclass(slots=True)
+class BrokenTable:
+    """Resolves no model so many times."""
+
+    table: RoutingTable
+    failures: int
+
+    @property
+    def upstream(self) -> Upstream:
+        return self.table.upstream
+
+    def resolve(self, model: str) -> Route:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise KeyError(model)
+        return self.table.resolve(model)
+
+
+async def test_items_that_cannot_be_started_are_released_and_those_claimed_with_them(bench: Bench) -> None:
+    """An unexpected error must not hold them until their leases end, nor count as a lost worker."""
+    for number in range(3):
+        await bench.create([item(number)], tenant=f"t{number}")
+    async with working(bench, lease=60.0, chance=0.0) as worker:
+        worker.table = cast(RoutingTable, BrokenTable(worker.table, 1))
+        records = [await bench.store.page(f"t{number}") for number in range(3)]
+        async with asyncio.timeout(20):
+            ended = [await bench.ended(page.records[0]) for page in records]
+    assert [record.succeeded for record in ended] == [1, 1, 1]
+
+
 async def test_what_waits_to_be_tried_again_holds_no_slot(bench: Bench) -> None:
     bench.simulator.script(error_script(502))
     batch = await bench.create([item(number) for number in range(5)])
@@ -129,14 +222,17 @@ async def test_what_waits_to_be_tried_again_holds_no_slot(bench: Bench) -> None:
     assert asked[0] == asked[-1]
 
 
-async def test_no_credit_pauses_the_batch_and_burns_no_item(bench: Bench) -> None:
+async def test_an_account_without_credit_stops_the_batch_and_no_item_is_errored(bench: Bench) -> None:
     bench.simulator.script(*[error_script(402)] * 100)
     batch = await bench.create([item(number) for number in range(100)])
-    async with working(bench, slots=4):
-        await bench.simulator.received(1)
-        await given_back(bench, batch, 4)
-    assert len(bench.simulator.requests()) <= 4
-    assert (await bench.store.progress(batch.id)).pending == 96  # type: ignore[union-attr]
+    async with working(bench, slots=4) as worker:
+        await bench.simulator.received(OPEN_AFTER)
+        await until(lambda: worker.circuits.room([worker.table.resolve("sim/echo")], "acme", batch.id)[1] > 1)
+        await until(lambda: not worker.in_flight)
+    assert len(bench.simulator.requests()) < OPEN_AFTER + 4
+    progress = await bench.store.progress(batch.id)
+    assert progress is not None
+    assert progress.errored == 0
     assert (await bench.read(batch)).status == "in_progress"
 
 

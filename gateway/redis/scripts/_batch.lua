@@ -8,6 +8,12 @@ local function recorded(index)
   return redis.call('HEXISTS', OK, index) == 1 or redis.call('HEXISTS', ERR, index) == 1
 end
 
+-- At maxmemory Redis rejects every command that may take memory, but not once the script has written: from then on it
+-- lets the script finish. Scripts that free memory begin with this write, which changes nothing.
+local function allow_at_maxmemory()
+  redis.call('HDEL', META, '-')
+end
+
 -- These items are recorded: nothing about their being in flight matters any more.
 local function forget(...)
   redis.call('ZREM', LEASE, ...)

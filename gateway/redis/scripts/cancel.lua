@@ -9,6 +9,7 @@ if status == 'ended' then
 end
 
 local now = now_ms()
+allow_at_maxmemory()
 if status == 'in_progress' then
   if rest == '' then
     redis.call('HSET', META, 'st', 'canceling', 'cancel', whole(now), 'rest', 'canceled', 'stop', whole(now))

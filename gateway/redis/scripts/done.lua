@@ -1,7 +1,7 @@
 -- include: _batch
 -- Record results: the first to arrive wins, whoever holds the lease. ARGV: index, ok|err, blob, cost in micro-dollars, ….
 -- Replies {batch ended 0|1, then per item 1 recorded, 0 another result was first, -1 the batch ended without it}.
-local status, total = unpack(redis.call('HMGET', META, 'st', 'total'))
+local status, total, rest = unpack(redis.call('HMGET', META, 'st', 'total', 'rest'))
 local is_open = status and status ~= 'ended'
 local reply, indices, spend = {is_open and 0 or 1}, {}, 0
 
@@ -23,6 +23,8 @@ local function record(index, kind, blob, cost)
   return is_open and 0 or -1
 end
 
+-- The last results of a batch that is stopping free more memory than they take.
+if is_open and rest ~= '' then allow_at_maxmemory() end
 for position = 1, #ARGV, 4 do
   indices[#indices + 1] = ARGV[position]
   reply[#reply + 1] = record(unpack(ARGV, position, position + 3))

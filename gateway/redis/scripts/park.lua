@@ -1,10 +1,10 @@
 -- include: _scheduler
--- A batch that gave fewer items than were charged has nothing more now: offer it again at a time, give the charge back.
--- ARGV: batch, items to give back, ms from which to offer it again.
-local batch, items, at = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+-- A batch that gave fewer items than were charged has nothing more now: offer it again later, give the charge back.
+-- ARGV: batch, items to give back, ms until it is offered again.
+local batch, items = ARGV[1], tonumber(ARGV[2])
 local record = find(batch)
 if not record then return 0 end
-redis.call('ZADD', WAKE, 'LT', at, batch)
+redis.call('ZADD', WAKE, 'LT', whole(now_ms() + tonumber(ARGV[3])), batch)
 if unready(record) and items > 0 and redis.call('ZSCORE', TENANTS[record.level], record.tenant) then
   redis.call('ZINCRBY', TENANTS[record.level], -items / weight_of(record.tenant), record.tenant)
 end

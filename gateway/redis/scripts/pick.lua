@@ -8,7 +8,7 @@ if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then return string.s
 
 for _, batch in ipairs(redis.call('ZRANGEBYSCORE', WAKE, '-inf', now_ms(), 'LIMIT', 0, 64)) do
   local record = find(batch)
-  if record and not is_ready(record) then make_ready(batch, record.level, record.tenant) end
+  if record and not is_ready(record) then make_ready(batch, record.level, record.order, record.tenant) end
   redis.call('ZREM', WAKE, batch)
 end
 

@@ -139,8 +139,10 @@ def to_options(request: web.Request, context: Context) -> BatchOptions:
         "agent_id": context.agent_id,
         "parent_agent_id": context.parent_agent_id,
     }
+    allowed = request.app[SETTINGS].batch_priority_keys
     return BatchOptions(
         priority=PRIORITIES[priority],
+        across=context.tenant in allowed or context.key_id in allowed,
         spend_cap=to_spend_cap(request.headers.get("x-gateway-spend-cap")),
         api_version=context.api_version,
         betas=tuple(sorted(context.betas)),
