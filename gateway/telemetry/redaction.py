@@ -20,6 +20,10 @@ from gateway.errors import GatewayError
 
 REMOVED: Final = "[removed]"
 
+# Of what an upstream may write without end. Headers and log lines cut names further.
+MAX_MESSAGE: Final = 2048
+MAX_NAME: Final = 256
+
 # Length of the runs by which secrets are found. A shorter secret is not looked for: "test" is a word of many messages.
 PIECE: Final = 6
 # A run of this length that text shares with a secret is removed. Documentation quotes prefixes of nine ("sk-or-v1-").
@@ -87,7 +91,7 @@ class Redactor:
     Immutable. Without secrets only the patterns apply.
     """
 
-    __slots__ = ("_hosts", "_pieces", "name")
+    __slots__ = ("_hosts", "_name", "_pieces")
 
     def __init__(self, secrets: Iterable[str] = (), hosts: Iterable[str] = ()) -> None:
         pieces: dict[str, dict[Found, None]] = {}
@@ -101,7 +105,8 @@ class Redactor:
             if names
             else None
         )
-        self.name = lru_cache(maxsize=1024)(self._name)
+        # A process meets the same few models and providers over and over.
+        self._name = lru_cache(maxsize=1024)(self._without_secrets)
 
     def text(self, text: str) -> str:
         """A message without secrets, private addresses and file paths."""
@@ -110,15 +115,15 @@ class Redactor:
 
     def error(self, error: GatewayError) -> None:
         """Redact what a client is shown of a failure, in place."""
-        error.message = self.text(error.message)
+        error.message = self.text(error.message[:MAX_MESSAGE])
         if error.details:
             error.details = {
                 name: self.text(value) if isinstance(value, str) else value for name, value in error.details.items()
             }
 
-    def _name(self, text: str | None) -> str | None:
+    def name(self, text: str | None) -> str | None:
         """The name of a model, a provider or an answer, which may look like a path: only secrets are removed."""
-        return None if text is None else self._without_secrets(text)
+        return None if text is None else self._name(text[:MAX_NAME])
 
     def _plain(self, text: str) -> str:
         return UNSAFE.sub(REMOVED, text if self._hosts is None else self._hosts.sub(REMOVED, text))
@@ -139,7 +144,8 @@ class Redactor:
 
     def _without_secrets(self, text: str) -> str:
         lowered = text.translate(LOWER_CASE)
-        if self._pieces.keys().isdisjoint(map(lowered.__getitem__, _windows(len(lowered)))):
+        # The quick way for names, of which every answer has some.
+        if len(text) <= MAX_NAME and self._pieces.keys().isdisjoint(map(lowered.__getitem__, _windows(len(lowered)))):
             return text
         kept, end = [], 0
         for start, stop in self._spans(lowered):
@@ -209,7 +215,7 @@ def _offsets(form: str) -> Iterator[int]:
     yield len(form) - PIECE
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=MAX_NAME)
 def _windows(length: int) -> tuple[slice, ...]:
     """Each place where a piece may be in text of this length."""
     return tuple(slice(at, at + PIECE) for at in range(length - PIECE + 1))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest
 from gateway.settings import load_settings, private_hosts_of, secrets_of
-from gateway.telemetry.redaction import LONG_RUN, PIECE, REMOVED, Redactor
+from gateway.telemetry.redaction import LONG_RUN, MAX_MESSAGE, MAX_NAME, PIECE, REMOVED, Redactor
 
 KEY = 'sk-or-v1-AbCdEfGh/+"IjKl&MnOp=QrStUvWxYz'
 WORDS_ONLY = "sk-upstream"  # nothing in it looks like a key
@@ -198,6 +198,13 @@ def test_of_a_name_only_secrets_are_removed() -> None:
     assert REDACTOR.name(None) is None
     assert REDACTOR.name("/models/llama.gguf") == "/models/llama.gguf"
     assert REDACTOR.name(f"gen-{WORDS_ONLY}") == f"gen-{REMOVED}"
+
+
+def test_messages_and_names_without_end_are_cut() -> None:
+    error = InvalidRequest("ä" * 1_000_000)
+    REDACTOR.error(error)
+    assert error.message == "ä" * MAX_MESSAGE
+    assert REDACTOR.name("ä" * 1_000_000) == "ä" * MAX_NAME
 
 
 HOSTILE = ["key-", "a.b", "a/", "-", "/usr", "https://", "sk-upstr", "[1:", "1.1.1.", ":\\", "a", 'File "', "~/", "@"]
