@@ -31,6 +31,7 @@ from gateway.threads.turns import Threads
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.config import to_table, to_upstream
 from gateway.upstream.routing import Upstream
+from gateway.web.auth import authenticate
 from gateway.web.connection import Runner
 from gateway.web.keys import (
     ADMIN_CACHE,
@@ -96,7 +97,7 @@ class Addresses:
 
 
 def client_app(gateway: Gateway) -> web.Application:
-    app = web.Application(middlewares=[envelope])
+    app = web.Application(middlewares=[envelope, authenticate])
     app[SETTINGS] = gateway.settings
     app[EXCHANGE] = gateway.exchange
     app[CATALOG] = gateway.catalog

@@ -1,8 +1,12 @@
-"""From a request's headers to who sends it and under which rules: one context."""
+"""Authentication as a middleware: every request but a probe gets a context, or is refused, before its handler runs.
+
+A handler reads `request[CONTEXT]`. One that forgets is still closed: what is open is listed here.
+"""
 
 import re
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from gateway.context import Context
 from gateway.errors import InvalidRequest
@@ -15,7 +19,19 @@ NO_BETAS: frozenset[str] = frozenset()
 # Ids of other parties are logged, never used as keys: short, and without anything that could break a line.
 FOREIGN_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,256}")
 
+# Answered without a key: load balancers and Claude Code's connectivity check send none.
+OPEN_PATHS = frozenset({"/", "/api/hello", "/livez", "/readyz"})
+
 REQUEST_ID = web.RequestKey("request_id", str)
+CONTEXT = web.RequestKey("context", Context)
+
+
+@web.middleware
+async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Set the context. An unknown path stays a 404 and a wrong method a 405, whoever asks."""
+    if request.path not in OPEN_PATHS and request.match_info.http_exception is None:
+        request[CONTEXT] = to_context(request)
+    return await handler(request)
 
 
 def to_context(request: web.Request) -> Context:

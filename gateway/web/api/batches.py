@@ -17,7 +17,7 @@ from gateway.context import Context
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.messages.validation.unknown_keys import PLAIN_NAME
 from gateway.web.api.models import parse_limit
-from gateway.web.auth import to_context
+from gateway.web.auth import CONTEXT
 from gateway.web.body import body_pieces
 from gateway.web.keys import BATCHES, SETTINGS
 from gateway.web.reply import IGNORED, json_response
@@ -32,7 +32,7 @@ SPEND_CAP = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?\Z")
 
 async def create_batch(request: web.Request) -> web.Response:
     """The batch is visible once all of it has arrived and been stored; a cut-off upload leaves nothing behind."""
-    context = to_context(request)
+    context = request[CONTEXT]
     store = _store(request)
     limits = Limits()
     staging = await store.begin(context.tenant, to_options(request, context))
@@ -62,13 +62,13 @@ async def stage(staging: Staging, pieces: AsyncIterator[bytes], limits: Limits) 
 
 
 async def retrieve_batch(request: web.Request) -> web.Response:
-    context = to_context(request)
+    context = request[CONTEXT]
     record = await _store(request).retrieve(context.tenant, request.match_info["batch_id"])
     return _batch_response(request, record)
 
 
 async def list_batches(request: web.Request) -> web.Response:
-    context = to_context(request)
+    context = request[CONTEXT]
     page = await _store(request).page(
         context.tenant,
         limit=parse_limit(request.query.get("limit")),
@@ -88,13 +88,13 @@ async def list_batches(request: web.Request) -> web.Response:
 
 async def cancel_batch(request: web.Request) -> web.Response:
     """Canceling again, or canceling what has ended, changes nothing and answers with the batch."""
-    context = to_context(request)
+    context = request[CONTEXT]
     record = await _store(request).cancel(context.tenant, request.match_info["batch_id"])
     return _batch_response(request, record)
 
 
 async def delete_batch(request: web.Request) -> web.Response:
-    context = to_context(request)
+    context = request[CONTEXT]
     batch_id = request.match_info["batch_id"]
     await _store(request).delete(context.tenant, batch_id)
     return json_response({"id": batch_id, "type": "message_batch_deleted"})
@@ -102,7 +102,7 @@ async def delete_batch(request: web.Request) -> web.Response:
 
 async def stream_results(request: web.Request) -> web.StreamResponse:
     """One line a request, in the order they were sent."""
-    context = to_context(request)
+    context = request[CONTEXT]
     pieces = await _store(request).results(context.tenant, request.match_info["batch_id"])
     response = web.StreamResponse(headers={"content-type": RESULTS_TYPE, "cache-control": "no-store"})
     await response.prepare(request)
@@ -114,7 +114,7 @@ async def stream_results(request: web.Request) -> web.StreamResponse:
 
 async def show_status(request: web.Request) -> web.Response:
     """GET /v1/messages/batch/{id}/status: the batch, for clients of gateways that had this path, with live figures."""
-    context = to_context(request)
+    context = request[CONTEXT]
     store = _store(request)
     record = await store.retrieve(context.tenant, request.match_info["batch_id"])
     progress = await store.progress(record.id)

@@ -11,7 +11,7 @@ from gateway.cache.store import to_tag
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.exchange.cached import CachedExchange
 from gateway.upstream.routing import RoutingTable
-from gateway.web.auth import to_context
+from gateway.web.auth import CONTEXT
 from gateway.web.keys import CACHE
 from gateway.web.reply import json_response
 
@@ -20,19 +20,19 @@ FINGERPRINT = re.compile(r"[0-9a-f]{40}")
 
 
 async def show_cache_stats(request: web.Request) -> web.Response:
-    tenant = to_context(request).tenant
+    tenant = request[CONTEXT].tenant
     return stats_response(await _upkeep(request).stats(tenant), _upkeep(request))
 
 
 async def clear_cache(request: web.Request) -> web.Response:
     """All that the tenant has stored, or what its requests for a `model` have, or the entry that a `key` names."""
-    tenant = to_context(request).tenant
+    tenant = request[CONTEXT].tenant
     upkeep, table = _upkeep(request), _cache(request).exchange.table
     return cleared(await upkeep.purge(to_scope(request, table, tenant)))
 
 
 async def cleanup_cache(request: web.Request) -> web.Response:
-    tenant = to_context(request).tenant
+    tenant = request[CONTEXT].tenant
     removed = await _upkeep(request).cleanup(tenant)
     return json_response({"success": True, "expired_entries_removed": removed, "cleaned_at": now()})
 

@@ -20,7 +20,7 @@ from gateway.messages.tokens.profiles import Profile, to_profile
 from gateway.messages.tokens.prompt import PromptTally
 from gateway.messages.validation import check_count_tokens_request
 from gateway.schemas.anthropic import CountTokensRequest
-from gateway.web.auth import to_context
+from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
 from gateway.web.keys import EXCHANGE, SETTINGS
 from gateway.web.reply import json_response
@@ -32,7 +32,7 @@ STEP_SECONDS = 0.002
 
 
 async def count_tokens(request: web.Request) -> web.Response:
-    context = to_context(request)
+    context = request[CONTEXT]
     body = await read_body(request, request.app[SETTINGS].max_body_bytes)
     exchange = request.app[EXCHANGE]
     parsed = parse_body(body, exchange.tools)

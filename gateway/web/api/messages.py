@@ -21,7 +21,7 @@ from gateway.telemetry.usage import UsageRecord
 from gateway.threads.thread import has_thread
 from gateway.threads.turns import Turn
 from gateway.upstream.routing import Route
-from gateway.web.auth import to_context
+from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
 from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
 from gateway.web.middleware import ERROR_HEADERS
@@ -53,7 +53,7 @@ async def stream_message(request: web.Request) -> web.StreamResponse:
 
 async def create_message(request: web.Request, *, streamed: bool = False) -> web.StreamResponse:
     app = request.app
-    context = to_context(request)
+    context = request[CONTEXT]
     parsed, size = await _read(request, app[SETTINGS].max_body_bytes, app[EXCHANGE].tools)
     if streamed and isinstance(parsed, dict):
         parsed["stream"] = True

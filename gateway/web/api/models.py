@@ -6,7 +6,6 @@ from typing import Any
 from aiohttp import web
 
 from gateway.errors import InvalidRequest, NotFound
-from gateway.web.auth import to_context
 from gateway.web.keys import CATALOG
 from gateway.web.reply import json_response
 
@@ -16,7 +15,6 @@ LIFECYCLES = ("active", "deprecated", "retired")
 
 
 async def list_models(request: web.Request) -> web.Response:
-    to_context(request)
     limit = parse_limit(request.query.get("limit"))
     wanted = _lifecycles(request)
     models = [model for model in await request.app[CATALOG].models() if model["lifecycle"] in wanted]
@@ -24,7 +22,6 @@ async def list_models(request: web.Request) -> web.Response:
 
 
 async def retrieve_model(request: web.Request) -> web.Response:
-    to_context(request)
     model_id = request.match_info["model_id"]
     model = await request.app[CATALOG].find(model_id)
     if model is None:
