@@ -323,7 +323,27 @@ ANSWERS = Section(
         ),
         row("encrypted reasoning", "`redacted_thinking`, or an envelope", "", "golden/reasoning_encrypted"),
         row("tool calls", "`tool_use` blocks", "one after the other, whole", "golden/tools_interleaved"),
-        row("calls in any shape", "the same", "ids are unique", "golden/id_missing", "golden/index_missing"),
+        row(
+            "calls in any shape",
+            "the same",
+            "ids are unique",
+            "golden/id_missing",
+            "golden/index_missing",
+            "assembly.calls_are_read_despite",
+        ),
+        row(
+            "an id that clients may not have, or that the conversation has already",
+            "an id with the upstream's in it",
+            "the upstream gets its own back, Claude the client's",
+            "call_ids.ids_are_unique_over_a_conversation_and_the_upstreams_own_upstream",
+            "call_ids.claude_gets_the_clients_ids_which_are_legal_and_unique",
+        ),
+        row(
+            "a tool's name with marks around it, or of illegal characters",
+            "the name without them",
+            "noted",
+            "call_ids.the_tool_that_a_name_means",
+        ),
         row("arguments that are no JSON", "mended, and noted; or an error", "", "response.mended_arguments_are_noted"),
         row(
             "`annotations` of the web",

@@ -103,6 +103,7 @@ def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyr
         think_tags=not route.target.openrouter,
         context_length=route.target.context_length,
         max_tokens=conversion.body.get(route.target.max_tokens_field),
+        used_call_ids=conversion.used_call_ids,
         applied_edits=conversion.applied_edits if request.get("context_management") else None,
     )
 

@@ -27,7 +27,7 @@ WORDS = st.sampled_from(
 )
 TEXTS = st.lists(WORDS, max_size=3).map("".join)
 IDS = st.sampled_from(["call_0", "call_1", "functions.f:0", "", None, "a b", "é", 5])
-NAMES = st.sampled_from(["f", "g", "f", "mcp__s__f", "functions.f", "f<|channel|>commentary"])
+NAMES = st.sampled_from(["f", "g", "f", "mcp__s__f", "functions.f", "f<|channel|>commentary", "x" * 300, " ", "é"])
 ARGUMENTS = st.sampled_from(
     ["", "{}", '{"a":1}', "null", '"{}"', '{"a":"\\n"}', '{"a":', '{"a":"b', "1}", {"a": 1}, None]
 )
@@ -128,7 +128,15 @@ def check_is_accepted(message: Json) -> None:
             assert {note.reason for note in notes} <= (set() if message["content"] else {EMPTY})
         for target in TARGETS:
             if target.prefill or body["messages"][-1]["role"] == "user":
-                assert orjson.dumps(to_chat_request(request, target, ways.KEYRING).body)
+                check_calls(to_chat_request(request, target, ways.KEYRING).body["messages"])
+
+
+def check_calls(messages: Any) -> None:
+    """Each call has its result, under one id."""
+    assert orjson.dumps(messages)
+    called = [call["id"] for message in messages for call in message.get("tool_calls") or ()]
+    answered = [message["tool_call_id"] for message in messages if message["role"] == "tool"]
+    assert called == answered
 
 
 @pytest.mark.parametrize("to_answer", [streamed, whole])

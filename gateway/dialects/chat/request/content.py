@@ -195,7 +195,7 @@ def _to_result(block: ToolResultBlockParam, path: str, attachments: list[Content
         return content
     parts = [part for index, inner in enumerate(content) for part in to_parts(inner, f"{path}.content.{index}", scope)]
     if not scope.target.media_in_tool_results:
-        parts = _detach_media(parts, block["tool_use_id"], attachments)
+        parts = _detach_media(parts, scope.to_call_id(block["tool_use_id"]), attachments)
     return to_content(parts) if parts else ""
 
 

@@ -96,7 +96,9 @@ class Conversation:
             else:
                 result = to_plain_result(block)
                 path = "" if result else f"messages.{number}.content.{index}"
-                self.messages.append(result or to_tool_message(block, path, parts, scope))
+                message = result or to_tool_message(block, path, parts, scope)
+                message["tool_call_id"] = scope.to_call_id(message["tool_call_id"])
+                self.messages.append(message)
         if parts:
             self._append_user(to_content(parts))
 
@@ -136,6 +138,7 @@ class Conversation:
                     parts.append({"type": "text", "text": block["text"]})
                 case "tool_use":
                     calls.append(_to_tool_call(block, self._scope))
+                    self._scope.used_call_ids.append(block["id"])
                     if block.get("cache_control"):
                         self._mark_last_text(parts, block, f"messages.{number}.content.{index}")
                 case "thinking" | "redacted_thinking":
@@ -271,7 +274,8 @@ def _to_tool_call(block: ToolUseBlockParam, scope: Scope) -> ToolCall:
     if len(name) > scope.target.tool_name_limit or "toolset_name" in block:
         name = scope.names.to_chat(name, block.get("toolset_name"))
     arguments = orjson.dumps(block["input"]).decode()
-    return {"id": block["id"], "type": "function", "function": {"name": name, "arguments": arguments}}
+    call_id = scope.to_call_id(block["id"])
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def _join(one: Content, other: Content) -> Content:

@@ -32,6 +32,7 @@ class Conversion:
 
     `tool_names`: names as they went upstream → the client's, where they differ. `toolsets`: likewise → `toolset_name`.
     `stop_sequences`: those the gateway must match itself, since the upstream does not take them all.
+    `used_call_ids`: the client's ids of the conversation's tool calls.
     `applied_edits`: Anthropic's `context_management.applied_edits` for the answer.
     """
 
@@ -41,6 +42,7 @@ class Conversion:
     toolsets: Mapping[str, str] = field(default_factory=dict)
     stop_sequences: tuple[str, ...] = ()
     applied_edits: tuple[dict[str, Any], ...] = ()
+    used_call_ids: frozenset[str] = frozenset()
 
 
 def to_chat_request(
@@ -73,8 +75,9 @@ def to_chat_request(
         body = to_streamed(body, target)
     else:
         body.pop("stream_options", None)  # upstreams refuse it where nothing is streamed
+    used = frozenset(scope.used_call_ids)
     notes, names = _distinct(scope.notes), scope.names
-    return Conversion(body, notes, names.originals, names.toolsets, tuple(stop_sequences), tuple(applied))
+    return Conversion(body, notes, names.originals, names.toolsets, tuple(stop_sequences), tuple(applied), used)
 
 
 def to_streamed(body: ChatRequest, target: Target) -> ChatRequest:

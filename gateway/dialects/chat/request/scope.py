@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from gateway.access.keyring import Keyring
+from gateway.dialects.chat.call_ids import to_upstream_id
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ContentPart, FunctionTool
 from gateway.upstream.target import Target
@@ -39,16 +40,23 @@ class ToolNames:
 
 @dataclass(slots=True)
 class Scope:
-    """`keeps_deferred`: the upstream itself keeps tools back until the model looks for them."""
+    """`used_call_ids`: those of the conversation's tool calls, as the client knows them.
+
+    `keeps_deferred`: the upstream itself keeps tools back until the model looks for them."""
 
     target: Target
     keyring: Keyring
     names: ToolNames
     keeps_deferred: bool = False
     notes: list[Note] = field(default_factory=list)
+    used_call_ids: list[str] = field(default_factory=list)
 
     def note(self, kind: Literal["dropped", "changed", "emulated"], path: str, reason: str) -> None:
         self.notes.append(Note(kind, path, reason))
+
+    def to_call_id(self, client_id: str) -> str:
+        """The upstream's own id of a call. Claude gets the client's: it takes no others, and no id twice."""
+        return client_id if self.target.claude else to_upstream_id(client_id)
 
     def mark_cached(self, part: ContentPart | FunctionTool, block: Any, path: str) -> None:
         """Put the block's cache breakpoint on the part that ends it, where the upstream knows breakpoints."""

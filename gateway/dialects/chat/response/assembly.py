@@ -31,6 +31,7 @@ from gateway.upstream.target import to_family
 
 # More blocks than any model makes; an upstream that loops is stopped before it fills memory.
 MAX_BLOCKS = 2000
+ILLEGAL_NAME = "the upstream's name of the tool held marks or characters that no name has"
 
 
 class Writer(Protocol):
@@ -130,10 +131,9 @@ class Assembly:
         """A piece of a tool call. Upstreams omit the index, repeat id and name, or use one index for several calls."""
         if self._calls is None:
             self._calls = CallBook(self._reply)
-        call, is_new = self._calls.find(index, call_id, name)
+        call, is_new = self._calls.find(index, call_id, name, fragment)
         if is_new:
             self._line_up(call)
-        is_named_now = name != "" and not call.name
         call.name = call.name or name
         if call.closed or (fragment.lstrip().startswith("{") and call.is_complete):
             call.check_repetition(fragment)
@@ -143,7 +143,7 @@ class Assembly:
                 self._advance()
         else:
             call.fragments.append(fragment)
-            if is_named_now:
+            if call.becomes_ready():
                 self._advance()
 
     def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
@@ -276,7 +276,7 @@ class Assembly:
 
     def _may_open(self, block: Block) -> bool:
         if isinstance(block, ToolCall):
-            return block.name != ""
+            return block.ready
         if isinstance(block, ThinkingRun) and not block.has_text:
             return len(self._waiting) > 1  # text for it may still come, as long as nothing stands behind it
         return True
@@ -309,7 +309,10 @@ class Assembly:
     def _begin_call(self, call: ToolCall) -> None:
         assert self._calls is not None
         self.has_tools = True
-        self._writer.start(self.index, self._calls.to_block(call, self.index))
+        block = self._calls.to_block(call, self.index)
+        if block["name"] != call.name and call.name not in self._reply.tool_names:
+            self.notes.append(Note("changed", f"content.{self.index}.name", ILLEGAL_NAME))
+        self._writer.start(self.index, block)
         self._show_arguments(call.show())
 
     def _begin_entries(self, run: ThinkingRun, entry: ReasoningEntry) -> str:

@@ -41,6 +41,7 @@ class ToolCall:
     id: str = ""
     name: str = ""
     fragments: list[str] = field(default_factory=list)
+    ready: bool = False  # to begin
     live: bool = False
     closed: bool = False
 
@@ -54,6 +55,12 @@ class ToolCall:
     def is_complete(self) -> bool:
         """Whether the arguments are one whole object, as far as they have come."""
         return self.arguments.rstrip().endswith("}") and is_object(self.arguments)
+
+    def becomes_ready(self) -> bool:
+        """Whether all that the block's start needs has come with the last piece: an id may still follow the name."""
+        was_ready = self.ready
+        self.ready = was_ready or (self.name != "" and (self.id != "" or self.arguments != ""))
+        return self.ready and not was_ready
 
     def take(self, fragment: str) -> str:
         """Add a fragment to an open call; return what is to be shown of the arguments."""
@@ -83,6 +90,13 @@ class ToolCall:
         if not name or not self.name:
             return False
         return name != self.name or bool(call_id and self.id and call_id != self.id)
+
+    def is_followed_by(self, fragment: str) -> bool:
+        """Whether a fragment at this call's place is the beginning of another call's arguments, and no repetition."""
+        begun = fragment.strip()
+        if not begun.startswith("{") or not (self.closed or self.is_complete):
+            return False
+        return begun != self.arguments.strip()
 
     def check_repetition(self, fragment: str) -> None:
         """After the end of its arguments a call may bring white space, or all of itself again; more would be lost."""

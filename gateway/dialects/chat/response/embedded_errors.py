@@ -121,7 +121,7 @@ def _with_status(details: Any) -> Any:
     """With the HTTP status that its code or its words stand for, where it does not tell that it refuses the request."""
     if isinstance(details, str):
         details = {"message": details}
-    if not isinstance(details, Mapping) or details.get("type") in REFUSALS:
+    if not isinstance(details, Mapping) or str(details.get("type")) in REFUSALS:
         return details
     codes = [str(details[name]) for name in CODE_FIELDS if name in details]
     status = next((int(code) for code in codes if HTTP_FAILURE.fullmatch(code)), None)

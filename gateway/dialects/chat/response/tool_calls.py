@@ -1,13 +1,17 @@
-"""The tool calls of one answer: which call a piece belongs to, and the ids under which the client knows them."""
+"""The tool calls of one answer: which call a piece belongs to, and the ids and names that the client gets."""
 
 import re
 from typing import Any
 
+from gateway.dialects.chat.call_ids import LEGAL, to_client_id
 from gateway.dialects.chat.response.blocks import ToolCall
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
 
-ILLEGAL_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
+# What models put around the name of a tool: gpt-oss its harmony marks (vLLM issue 32587) and namespace, Gemini its own.
+NAMESPACE = re.compile(r"^(?:functions?|default_api|tools?)[.:/]")
+ILLEGAL_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+MAX_NAME = 128
 
 
 class CallBook:
@@ -21,36 +25,57 @@ class CallBook:
         self._last: ToolCall | None = None
         self._ids: set[str] = set()
 
-    def find(self, index: int | None, call_id: str, name: str) -> tuple[ToolCall, bool]:
+    def find(self, index: int | None, call_id: str, name: str, fragment: str) -> tuple[ToolCall, bool]:
         """The call that a piece belongs to, and whether that is a new one."""
         if index is None:
-            same = next((call for call in self._calls.values() if call_id and call.id == call_id), None)
-            call = same or (None if call_id or name else self._last)
+            call = self._find_without_index(call_id, name)
             index = max(self._calls, default=-1) + 1
         else:
             call = self._calls.get(index)
         is_new = call is None or call.is_over_at(call_id, name)
+        if call is not None and not is_new and call.is_followed_by(fragment):
+            is_new, name = True, name or call.name  # without a word that another begins: of the same tool
         if call is None or is_new:
-            call = self._calls[index] = ToolCall()
+            call = self._calls[index] = ToolCall(name=name)
         call.id = call.id or call_id
         self._last = call
         return call, is_new
 
+    def _find_without_index(self, call_id: str, name: str) -> ToolCall | None:
+        last = self._last
+        if name:
+            return self._find_id(call_id)
+        if call_id and (last is None or last.id):
+            return self._find_id(call_id)
+        return last  # which an id may still be said of
+
+    def _find_id(self, call_id: str) -> ToolCall | None:
+        """The latest call of that id."""
+        return next((call for call in reversed(self._calls.values()) if call_id and call.id == call_id), None)
+
     def to_block(self, call: ToolCall, index: int) -> dict[str, Any]:
         """The start of the `tool_use` block at `index`, under the client's name of the tool."""
-        if not call.name:
+        names = self._reply.tool_names
+        called = call.name if call.name in names else to_legal_name(call.name)
+        if not called:
             raise UpstreamError("The upstream sent a tool call without a name.")
-        name = self._reply.tool_names.get(call.name, call.name)
-        block = {"type": "tool_use", "id": self._to_legal_id(call.id, index), "name": name, "input": {}}
-        toolset = self._reply.toolsets.get(call.name)
+        block = {"type": "tool_use", "id": self._to_id(call.id, index), "name": names.get(called, called), "input": {}}
+        toolset = self._reply.toolsets.get(called)
         if toolset is not None:
             block["toolset_name"] = toolset
         return block
 
-    def _to_legal_id(self, upstream_id: str, index: int) -> str:
-        """The upstream's id where Anthropic's rules allow it: legal characters, and used once in a message."""
-        legal = ILLEGAL_IN_ID.sub("_", upstream_id)
-        if not legal or legal in self._ids:
-            legal = f"toolu_{ILLEGAL_IN_ID.sub('_', self._reply.message_id)}_{index}"
-        self._ids.add(legal)
-        return legal
+    def _to_id(self, upstream_id: str, index: int) -> str:
+        """The upstream's id, if the client may have it and has no other call of that id."""
+        if upstream_id in self._ids:
+            return to_client_id("", self._reply.message_id, index)
+        self._ids.add(upstream_id)
+        if LEGAL.fullmatch(upstream_id) and upstream_id not in self._reply.used_call_ids:
+            return upstream_id
+        return to_client_id(upstream_id, self._reply.message_id, index)
+
+
+def to_legal_name(name: str) -> str:
+    """The tool that the upstream means: without marks and namespaces around its name, which no offered tool has."""
+    bare = NAMESPACE.sub("", name.partition("<|")[0].strip())
+    return ILLEGAL_IN_NAME.sub("_", bare)[:MAX_NAME]
