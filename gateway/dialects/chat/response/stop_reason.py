@@ -32,6 +32,7 @@ class Finish:
     spent: int = 0  # tokens written, by the upstream's count; known at the end
     has_choice: bool = False  # whether any part of an answer has come
     said: bool = False  # whether a finish reason has come at all
+    is_early: bool = False  # whether content came after it: some servers say a reason with every chunk
 
     @property
     def is_over(self) -> bool:

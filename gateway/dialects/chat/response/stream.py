@@ -101,7 +101,7 @@ class MessageStream:
 
     @property
     def is_finished(self) -> bool:
-        return self._finish.is_over and not self.done
+        return self._finish.is_over and not self._finish.is_early and not self.done
 
     @property
     def has_usage(self) -> bool:
@@ -205,7 +205,7 @@ class MessageStream:
             self._take_rest(payload)
         if not self.done:
             if not self._finish.is_over:
-                raise UpstreamError(CUT) if self._first_chunk else EmptyAnswer(CUT)
+                raise UpstreamError(CUT) if self._finish.has_choice else EmptyAnswer(CUT)
             self._complete()
 
     def _take_rest(self, payload: bytes) -> None:
@@ -259,11 +259,13 @@ class MessageStream:
             self._last_chunk = _lasting(chunk)
         if choice is None:
             return {}
+        delta = delta_of(choice)
+        if self._finish.said and any(value for name, value in delta.items() if name != "role"):
+            self._finish.is_early = True
         self._finish.note(choice)
         error = broken_finish(self._finish)
         if error is not None:
             raise error
-        delta = delta_of(choice)
         add_pieces(delta, self._target, self._finish)
         if isinstance(self._target, ThinkTags) and self._target.is_over:
             self._target = self._target.inner
@@ -272,7 +274,7 @@ class MessageStream:
     def _complete_at_done(self) -> None:
         """Without a choice before it that is no answer: vLLM's streams end so where it fails before the first token."""
         if not self._finish.has_choice:
-            raise UpstreamError(NO_ANSWER)
+            raise EmptyAnswer(NO_ANSWER)
         self._complete()
 
     def _complete(self) -> None:

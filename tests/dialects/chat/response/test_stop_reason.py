@@ -17,7 +17,20 @@ from gateway.dialects.chat.response.stop_reason import (
 from gateway.errors import UpstreamError
 from gateway.messages.fold import fold_events
 from gateway.messages.replay import to_events
-from tests.support.streams import Json, call, chunk, completion, finish, read_events, reply, say, told, usage
+from tests.support.streams import (
+    Json,
+    call,
+    chunk,
+    completion,
+    convert,
+    finish,
+    read_events,
+    reply,
+    say,
+    sse,
+    told,
+    usage,
+)
 
 TOOL = call(0, "{}", "call_1", "f")
 CUT_TOOL = call(0, '{"a": [', "call_1", "f")
@@ -216,6 +229,17 @@ def test_a_reason_that_comes_too_early_does_not_end_the_answer() -> None:
     assert [block["type"] for block in result.blocks] == ["text", "tool_use"]
     assert result.blocks[0]["text"] == "ab"
     assert result.stop["stop_reason"] == "tool_use"
+
+
+def test_a_reason_that_came_too_early_is_no_reason_to_leave_the_upstream() -> None:
+    for payloads, is_finished in (
+        ([say("a"), finish()], True),
+        ([say("a"), finish(), usage(), chunk({"role": "assistant", "content": ""})], True),
+        ([chunk({"content": "a"}, "stop")], True),
+        ([chunk({"content": "a"}, "stop"), usage(), chunk({"content": "b"}, "stop")], False),
+        ([say("a")], False),
+    ):
+        assert convert(sse(*payloads), end=False).stream.is_finished is is_finished
 
 
 PROBABLE = {"token": "a", "logprob": -0.1, "top_logprobs": []}
