@@ -21,6 +21,7 @@ from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
 from gateway.process.gc_tuning import settle_memory
 from gateway.process.health import Health
+from gateway.process.http_guard import Guard
 from gateway.process.ports import cannot_listen
 from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings
@@ -59,6 +60,7 @@ from gateway.wiring import (
     open_cache_upkeep,
     open_stores,
     share_learned,
+    to_guard,
 )
 
 log = structlog.get_logger()
@@ -151,15 +153,15 @@ async def running(
             await stack.enter_async_context(background(chore))
         if gateway.cache is not None:
             await gateway.catalog.wait_for_first(FIRST_LIST_SECONDS)
-        admin = None
+        admin, guard = None, to_guard(settings)
         if not child:
             cache = AdminCache(CacheUpkeep(gateway.cache.store), exchange.table) if gateway.cache is not None else None
             app = admin_app(settings, gateway.health, render_metrics, cache)
-            admin = await stack.enter_async_context(_listening(app, ADMIN, settings.admin_host, settings.admin_port))
+            listener = _listening(app, ADMIN, settings.admin_host, settings.admin_port, guard=guard)
+            admin = await stack.enter_async_context(listener)
+        app, drain = client_app(gateway), settings.drain_seconds
         address = await stack.enter_async_context(
-            _listening(
-                client_app(gateway), CLIENT, settings.host, settings.port, drain=settings.drain_seconds, shared=child
-            )
+            _listening(app, CLIENT, settings.host, settings.port, guard=guard, drain=drain, shared=child)
         )
         stack.callback(gateway.health.drain)
         settle_memory()
@@ -187,17 +189,24 @@ async def running_admin(settings: Settings, health: Health, directory: Path) -> 
     """The admin listener of a parent, with the metrics that its children leave in `directory`."""
     async with open_cache_upkeep(settings) as upkeep:
         cache = AdminCache(upkeep, to_table(settings, to_upstream(settings))) if upkeep is not None else None
-        app = admin_app(settings, health, lambda: merged_metrics(str(directory)), cache)
-        async with _listening(app, ADMIN, settings.admin_host, settings.admin_port) as address:
+        app, guard = admin_app(settings, health, lambda: merged_metrics(str(directory)), cache), to_guard(settings)
+        async with _listening(app, ADMIN, settings.admin_host, settings.admin_port, guard=guard) as address:
             yield address
 
 
 @asynccontextmanager
 async def _listening(
-    app: web.Application, names: tuple[str, str], host: str, port: int, *, drain: float = 0.0, shared: bool = False
+    app: web.Application,
+    names: tuple[str, str],
+    host: str,
+    port: int,
+    *,
+    guard: Guard,
+    drain: float = 0.0,
+    shared: bool = False,
 ) -> AsyncIterator[tuple[str, int]]:
     """`names` are the variables of host and port. Raises SettingsError where it cannot listen there."""
-    runner = Runner(app, shutdown_timeout=drain)
+    runner = Runner(app, shutdown_timeout=drain, guard=guard)
     await runner.setup()
     try:
         assert runner.server is not None

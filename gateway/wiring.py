@@ -26,6 +26,8 @@ from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.relay import StreamTimeouts
 from gateway.messages.tools.tool_cache import ToolMemory
+from gateway.process.descriptors import descriptor_limit
+from gateway.process.http_guard import Guard
 from gateway.process.tasks import Repeated, background, describe
 from gateway.redis.connections import open_connections
 from gateway.redis.failures import redis_failures
@@ -83,6 +85,15 @@ def build_exchange(
 def share_learned(exchange: Exchange, redis: Redis) -> Repeated:
     """The loop that shares what is learned of upstream models with the other processes on this Redis."""
     return Repeated("learned", LearnedStore(redis, exchange.learned).share, SHARE_SECONDS)
+
+
+def to_guard(settings: Settings) -> Guard:
+    """The limits of every listener's connections."""
+    per_address = settings.connections_per_address
+    return Guard(
+        stalled_seconds=settings.stalled_client_timeout,
+        per_address=descriptor_limit() // 2 if per_address is None else per_address,
+    )
 
 
 def build_client(settings: Settings, connections: int) -> UpstreamClient:

@@ -23,8 +23,8 @@ from gateway.settings import Settings, SettingsError, load_settings, needs_redis
 from gateway.telemetry import metrics
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.logs import configure_logs
-from gateway.wiring import to_start_problem
-from workers.health import admin_app, listening
+from gateway.wiring import to_guard, to_start_problem
+from workers.health import admin_handler, listening
 from workers.wiring import open_worker
 from workers.worker import Worker
 
@@ -66,9 +66,10 @@ async def run(settings: Settings, output: LogWriter, *, is_child: bool = False) 
     stop = stop_on_signals(is_child=is_child)
     async with AsyncExitStack() as stack:
         worker: Worker | None = None
-        app = admin_app(lambda: problem_of(worker, stop))
+        handler, guard = admin_handler(lambda: problem_of(worker, stop)), to_guard(settings)
         try:
-            address = await stack.enter_async_context(listening(app, settings.admin_host, settings.worker_admin_port))
+            listener = listening(handler, settings.admin_host, settings.worker_admin_port, guard)
+            address = await stack.enter_async_context(listener)
         except (OSError, UnicodeError) as error:
             raise cannot_listen(ADMIN, settings.admin_host, settings.worker_admin_port, error) from None
         admin = "{}:{}".format(*address)

@@ -1,45 +1,59 @@
 """A worker's own admin listener: /livez, /readyz, /metrics. Loopback by default, and never for clients."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import orjson
 from aiohttp import web
 
+from gateway.errors import GatewayError
+from gateway.process.http_guard import Guard, GuardedServer
 from gateway.telemetry.metrics import CONTENT_TYPE, render_metrics
 
 SHUTDOWN_SECONDS = 1.0
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
-def admin_app(problem: Callable[[], str | None]) -> web.Application:
+
+def admin_handler(problem: Callable[[], str | None]) -> Handler:
     """`problem` says why the worker is not ready, None when it is."""
 
-    async def live(request: web.Request) -> web.Response:  # noqa: ARG001 - a handler's shape
-        return _status("ok")
-
-    async def ready(request: web.Request) -> web.Response:  # noqa: ARG001
+    def ready() -> web.Response:
         found = problem()
         return _status("ready") if found is None else _status(found, 503)
 
-    async def metrics(request: web.Request) -> web.Response:  # noqa: ARG001
-        return web.Response(body=render_metrics(), headers={"content-type": CONTENT_TYPE})
+    replies: dict[str, Callable[[], web.Response]] = {
+        "/livez": lambda: _status("ok"),
+        "/readyz": ready,
+        "/metrics": lambda: web.Response(body=render_metrics(), headers={"content-type": CONTENT_TYPE}),
+    }
 
-    app = web.Application()
-    app.add_routes([web.get("/livez", live), web.get("/readyz", ready), web.get("/metrics", metrics)])
-    return app
+    async def answer(request: web.BaseRequest) -> web.Response:
+        reply = replies.get(request.path)
+        if reply is None:
+            return _status("not found", 404)
+        return reply() if request.method in ("GET", "HEAD") else _status("method not allowed", 405)
+
+    return answer
 
 
 @asynccontextmanager
-async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[tuple[str, int]]:
+async def listening(handler: Handler, host: str, port: int, guard: Guard) -> AsyncIterator[tuple[str, int]]:
     """The address it listens on; with port 0, what the system chose."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
+    loop = asyncio.get_running_loop()
+    connections = GuardedServer(handler, guard=guard, refuse=_refuse, loop=loop)
+    server = await loop.create_server(connections, host, port)
     try:
-        await web.TCPSite(runner, host, port).start()
-        found_host, found_port = runner.addresses[0][:2]
+        found_host, found_port = server.sockets[0].getsockname()[:2]
         yield found_host, found_port
     finally:
-        await runner.cleanup()
+        server.close()
+        await connections.shutdown(SHUTDOWN_SECONDS)
+
+
+def _refuse(error: GatewayError) -> web.Response:
+    return _status(error.message, error.status)
 
 
 def _status(status: str, code: int = 200) -> web.Response:

@@ -7,15 +7,27 @@ look at its cause it reads as the upstream's or Redis' fault.
 import errno
 import os
 import socket
+import sys
 from typing import Literal
 
 from gateway.telemetry.metrics import DESCRIPTORS_EXHAUSTED
+
+if sys.platform != "win32":
+    import resource
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 MESSAGE = "The gateway has no file descriptors left for another connection. Please try again."
 RETRY_AFTER = 1.0  # connections come and go by the second at such a load
 
 Purpose = Literal["client", "upstream", "redis"]
+
+
+def descriptor_limit() -> int:
+    """How many descriptors this process may have, 0 for any number."""
+    if sys.platform == "win32":
+        return 0
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 0 if limit == resource.RLIM_INFINITY else limit
 
 
 def out_of_descriptors(error: BaseException | None, purpose: Purpose) -> bool:

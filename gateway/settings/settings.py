@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     upstream_connections: Annotated[int, Field(ge=1, le=100_000)] = 10_000
 
+    connections_per_address: int | None = Field(default=None, ge=0, examples=["500"])
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
     tool_memory_bytes: Annotated[int, Field(ge=0, le=1 << 30)] = 2 * 1024 * 1024
     drain_seconds: Seconds = 25.0

@@ -101,6 +101,7 @@ REDIS_SECONDS = Histogram(
 REDIS_MEMORY = Gauge(
     "gateway_redis_memory_bytes", "Memory of Redis, used and limit (0: none set)", ["kind"], multiprocess_mode="livemax"
 )
+CONNECTIONS_CUT = Counter("gateway_connections_cut_total", "Client connections ended by the gateway", ["reason"])
 DESCRIPTORS_EXHAUSTED = Counter(
     "gateway_descriptors_exhausted_total", "Connections that failed for want of file descriptors", ["purpose"]
 )

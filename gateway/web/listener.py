@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from gateway.process.descriptors import out_of_descriptors
+from gateway.process.sockets import limit_unsent
 
 BACKLOG = 4096
 ACCEPT_BATCH = 256
@@ -103,6 +104,7 @@ async def open_sockets(host: str, port: int, *, shared: bool) -> list[socket.soc
             bound = (address[0], sockets[0].getsockname()[1], *address[2:]) if sockets and not port else address
             opened = socket.create_server(bound[:2], family=family, backlog=BACKLOG, reuse_port=shared)
             opened.setblocking(False)
+            limit_unsent(opened)
             sockets.append(opened)
     except OSError:
         for opened in sockets:

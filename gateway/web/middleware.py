@@ -17,6 +17,7 @@ from gateway.errors import (
     RequestTooLarge,
     StoreAway,
 )
+from gateway.process.http_guard import MAX_HEADER_BYTES, GuardedConnection, header_too_large
 from gateway.telemetry.counters import count_reply
 from gateway.web.auth import REQUEST_ID
 from gateway.web.reply import MessageReply, error_response, stamps
@@ -39,7 +40,10 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     except ConnectionError:
         raise
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a handler raises becomes a reply
-        response = error_response(_told(error, request), request_id)
+        told = _told(error, request)
+        if request.writer.output_size:
+            raise _broken_off(told, request) from None
+        response = error_response(told, request_id)
         response.headers.extend(request.get(ERROR_HEADERS, ()))
         if isinstance(error, web.HTTPMethodNotAllowed):
             response.headers["allow"] = ", ".join(sorted(error.allowed_methods))
@@ -52,13 +56,26 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     return response
 
 
-def check_header_bytes(request: web.Request) -> None:
-    """Raises InvalidRequest for a header value that is not UTF-8.
+def _broken_off(error: GatewayError, request: web.Request) -> ConnectionResetError:
+    """End a reply that has begun. A second header would become part of its body, and a plain end its regular end."""
+    route = _route_name(request)
+    log.warning("reply_broken_off", request_id=request[REQUEST_ID], route=route, error=error.type, reason=error.message)
+    count_reply(route, request.method, error.status)
+    if isinstance(request.protocol, GuardedConnection):
+        request.protocol.cut("broken_reply")
+    return ConnectionResetError("The reply had begun.")
 
-    aiohttp decodes such bytes to lone surrogates, which neither JSON nor Redis takes: every handler that passes a
-    header on would fail far from here. Paths need no check, the parser takes ASCII only.
+
+def check_header_bytes(request: web.Request) -> None:
+    """Raises InvalidRequest for a header value that is not UTF-8, and for values that are too long together.
+
+    aiohttp decodes bytes that are not UTF-8 to lone surrogates, which neither JSON nor Redis takes: every handler that
+    passes a header on would fail far from here. Paths need no check, the parser takes ASCII only.
     """
-    if "".join(request.headers.values()).isascii():  # one look at nearly all requests, 1 µs
+    text = "".join(request.headers.values())  # one look at nearly all requests, 1 µs
+    if len(text) > MAX_HEADER_BYTES:
+        raise header_too_large()
+    if text.isascii():
         return
     for name, value in request.headers.items():
         try:

@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 
 from gateway.errors import GatewayError, InternalError, to_envelope
 from gateway.exchange.sink import Flow
+from gateway.process.sockets import reset
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -70,7 +71,7 @@ def json_response(value: Any, *, status: int = 200, headers: Iterable[tuple[str,
 
 def error_response(error: GatewayError, request_id: str) -> web.Response:
     """The envelope and the headers that the SDKs' retry rules read."""
-    headers = [("server", SERVER), (REQUEST_ID, request_id), (X_REQUEST_ID, request_id)]
+    headers = [*identity(request_id)]
     if error.retry_after is not None:
         headers.append(("retry-after", f"{min(error.retry_after, MAX_RETRY_AFTER):g}"))
     if error.should_retry is not None:
@@ -154,7 +155,7 @@ class EventReply(web.StreamResponse):
 
     def abort(self) -> None:
         if self._client.transport is not None:
-            self._client.transport.abort()
+            reset(self._client.transport)
 
     def buffer_filled(self) -> None:
         if self._source is not None:
@@ -184,7 +185,11 @@ class EventReply(web.StreamResponse):
 
 
 def stamps(request_id: str, seconds: float) -> Headers:
-    return ("server", SERVER), (REQUEST_ID, request_id), (X_REQUEST_ID, request_id), (PROCESSING_TIME, f"{seconds:.6f}")
+    return *identity(request_id), (PROCESSING_TIME, f"{seconds:.6f}")
+
+
+def identity(request_id: str) -> Headers:
+    return ("server", SERVER), (REQUEST_ID, request_id), (X_REQUEST_ID, request_id)
 
 
 def id_lines(request_id: str) -> str:

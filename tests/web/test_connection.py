@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from gateway.web import connection
-from gateway.web.connection import MAX_HEADERS, MAX_LINE_BYTES, Runner
+from gateway.process.http_guard import MAX_HEADERS, MAX_LINE_BYTES, Guard
+from gateway.web.connection import Runner
 from gateway.web.listener import listening, open_sockets
 
 BODY = b'{"say": "hello"}'
@@ -31,7 +31,7 @@ async def echo(request: web.Request) -> web.Response:
 async def address() -> AsyncIterator[tuple[str, int]]:
     app = web.Application()
     app.add_routes([web.post("/", echo)])
-    runner = Runner(app, shutdown_timeout=0)
+    runner = Runner(app, shutdown_timeout=0, guard=Guard(header_seconds=0.5))
     await runner.setup()
     assert runner.server is not None
     async with listening(runner.server, await open_sockets("127.0.0.1", 0, shared=False)) as listener:
@@ -102,10 +102,7 @@ async def test_a_long_header_within_the_limit_passes(address: tuple[str, int]) -
 
 
 @pytest.mark.parametrize("start", [b"", b"POST /", asked()[:30]], ids=["nothing", "a path", "half a header"])
-async def test_who_sends_no_whole_header_is_left_though_bytes_trickle(
-    address: tuple[str, int], start: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "HEADER_SECONDS", 0.2)
+async def test_who_sends_no_whole_header_is_left_though_bytes_trickle(address: tuple[str, int], start: bytes) -> None:
     reader, writer = await asyncio.open_connection(*address)
     writer.write(start)
     trickle = asyncio.create_task(_trickle(writer, b"a" if start else b""))

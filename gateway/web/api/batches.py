@@ -20,7 +20,7 @@ from gateway.web.api.models import parse_limit
 from gateway.web.auth import CONTEXT
 from gateway.web.body import body_pieces
 from gateway.web.keys import BATCHES, SETTINGS
-from gateway.web.reply import IGNORED, json_response
+from gateway.web.reply import IGNORED, identity, json_response
 
 # A piece of this size is split in about 2.5 ms, after which others get their turn.
 PIECE_BYTES = 256 * 1024
@@ -104,7 +104,8 @@ async def stream_results(request: web.Request) -> web.StreamResponse:
     """One line a request, in the order they were sent."""
     context = request[CONTEXT]
     pieces = await _store(request).results(context.tenant, request.match_info["batch_id"])
-    response = web.StreamResponse(headers={"content-type": RESULTS_TYPE, "cache-control": "no-store"})
+    headers = {"content-type": RESULTS_TYPE, "cache-control": "no-store", **dict(identity(context.request_id))}
+    response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     async for piece in pieces:
         await response.write(piece)
