@@ -29,17 +29,12 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "high effort arrives": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
     "low effort arrives beside adaptive thinking": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
     "a budget of thinking is kept": ("llama-cpp vllm litellm", NOT_OFFERED),
-    "a prefill is not repeated": ("litellm", "the server repeats it in JSON"),
     "a full context is not reported as max_tokens": (
         "llama-cpp vllm litellm llama-cpp-python",
         "the finish reason is the same",
     ),
     "reasoning goes back to the model after a call": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
     "reasoning goes back to the model after a text": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
-    "a json request that is left frees the server beside a running stream": (
-        "sglang",
-        "JSON requests are not streamed from the server, which notices a hang-up of a stream only",
-    ),
     "the list of models has the servers length of context": ("llama-cpp vllm sglang", "it is not read"),
     "the list of models has no names of another upstream": (
         "llama-cpp vllm sglang litellm transformers llama-cpp-python",
@@ -81,10 +76,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "a schema that the server ignores is noted": ("transformers", "an answer that is no JSON is not looked at"),
     "a forced call has the arguments that the schema requires": ("vllm sglang", "strict is not asked for"),
-    "a broken call is completed in both forms": (
-        "vllm sglang",
-        "JSON is not streamed from the server, which gives the markup as text",
-    ),
     "a call cut by a stop sequence that the server names ends in it": (
         "sglang",
         "the finish reason is not looked at where there are calls",
