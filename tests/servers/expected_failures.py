@@ -42,9 +42,7 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "a list of models that the server did not give is refused or marked": ("llama-cpp", "it is 200 without a mark"),
     "tokens are counted as the server counts them": ("llama-cpp vllm", "they are estimated"),
-    "a stream begins while the server has no free slot": ("llama-cpp", NO_HEADER),
     "a request keeps its place while the server serves others": ("llama-cpp", NO_HEADER),
-    "comments of the server count as life while it reads a long prompt": ("llama-cpp", "only content counts"),
     "a request while the model loads gets a retry after": ("llama-cpp", "there is no retry-after"),
     "a context that is full for all slots together is an overload": ("llama-cpp", "it is reported as api_error"),
     "ten turns of claude code with thinking and a tool": (
