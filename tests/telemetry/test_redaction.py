@@ -190,7 +190,7 @@ def test_of_a_link_that_carries_a_credential_the_query_is_removed() -> None:
 def test_an_error_is_cleaned_with_its_details() -> None:
     error = InvalidRequest(f"bad {KEY}", details={"upstream_error_type": WORDS_ONLY, "number": 5})
     REDACTOR.error(error)
-    assert error.message == f"bad {REMOVED}"
+    assert error.message == str(error) == f"bad {REMOVED}"
     assert error.details == {"upstream_error_type": REMOVED, "number": 5}
 
 
