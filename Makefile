@@ -29,8 +29,9 @@ check: $(VENV)/.development ## lint, format, types, documentation and architectu
 	$(BIN)/python -m tests.support.conversion_page --check
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_reprs.py
 
-docs: $(VENV)/.development ## write docs/conversion.md from the tests
+docs: $(VENV)/.development ## write docs/conversion.md and docs/upstreams.md from tables and tests
 	$(BIN)/python -m tests.support.conversion_page
+	$(BIN)/python -m tests.support.upstreams_page
 
 fuzz: $(VENV)/.development ## feed the conversion broken bodies and streams for some minutes
 	$(BIN)/python -m tests.support.fuzz

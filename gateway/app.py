@@ -68,7 +68,8 @@ log = structlog.get_logger()
 # Connections that the kernel accepted before the socket closed are served within this time.
 ACCEPT_GRACE = 0.3
 # What the upstream's list says of a model counts in the prompt cache's fingerprints: two equal requests, one before the
-# first list and one after it, would both miss. A front end with a cache waits for that list before it listens.
+# first list and one after it, would both miss. So does what the server turns out to be. A front end waits for both
+# before it listens; requests are served without them all the same.
 FIRST_LIST_SECONDS = 1.0
 
 # The variables of the two listeners' hosts and ports.
@@ -151,8 +152,7 @@ async def running(
         )
         for chore in _chores(gateway, batch_server, child=child):
             await stack.enter_async_context(background(chore))
-        if gateway.cache is not None:
-            await gateway.catalog.wait_for_first(FIRST_LIST_SECONDS)
+        await gateway.catalog.wait_for_first(FIRST_LIST_SECONDS)
         admin, guard = None, to_guard(settings)
         if not child:
             cache = AdminCache(CacheUpkeep(gateway.cache.store), exchange.table) if gateway.cache is not None else None

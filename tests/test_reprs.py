@@ -51,6 +51,12 @@ HARMLESS = frozenset(
         ("gateway.simulator.failures.Failure", "message"),
         ("gateway.simulator.models.Model", "example"),
         ("gateway.simulator.models.Model", "says"),
+        ("gateway.upstream.target.Target", "parameters"),  # names only, as in the table of vendors
+        ("gateway.upstream.target.Target", "renamed"),
+        ("gateway.upstream.vendor.Vendor", "marks"),
+        ("gateway.upstream.vendor.Vendor", "parameters"),
+        ("gateway.upstream.vendor.Vendor", "renamed"),
+        ("gateway.upstream.vendor.Vendor", "title"),
     }
 )
 

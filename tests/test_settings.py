@@ -31,7 +31,7 @@ def test_everything_has_a_default() -> None:
     settings = load_settings()
     assert (settings.host, settings.port, settings.admin_port) == ("127.0.0.1", 8080, 8081)
     assert not settings.has_upstream
-    assert settings.flavor == "openrouter"
+    assert settings.vendor.name == "openrouter"
 
 
 @pytest.mark.parametrize(
@@ -100,17 +100,33 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "flavor"),
+    ("url", "flavor", "vendor"),
     [
-        ("https://openrouter.ai/api/v1", "openrouter"),
-        ("https://eu.openrouter.ai/api/v1", "openrouter"),
-        ("https://notopenrouter.ai/api/v1", "openai"),
-        ("http://127.0.0.1:8000/v1", "openai"),
+        ("https://openrouter.ai/api/v1", "auto", "openrouter"),
+        ("https://eu.openrouter.ai/api/v1", "auto", "openrouter"),
+        ("https://eu.openrouter.ai/api/v1", "openai", "compatible"),
+        ("https://notopenrouter.ai/api/v1", "auto", "compatible"),
+        ("https://api.groq.com/openai/v1", "auto", "groq"),
+        ("https://api.groq.com/openai/v1", "openai", "groq"),
+        ("https://mine.openai.azure.com/openai/v1", "auto", "azure"),
+        ("http://127.0.0.1:8000/v1", "auto", "compatible"),
+        ("http://127.0.0.1:8000/v1", "openai", "compatible"),
+        ("http://127.0.0.1:8000/v1", "vllm", "vllm"),
+        ("https://api.groq.com/openai/v1", "openrouter", "openrouter"),
     ],
 )
-def test_the_flavor_goes_by_the_host(monkeypatch: pytest.MonkeyPatch, url: str, flavor: str) -> None:
+def test_the_vendor_goes_by_the_flavor_and_the_host(
+    monkeypatch: pytest.MonkeyPatch, url: str, flavor: str, vendor: str
+) -> None:
     monkeypatch.setenv("GATEWAY_UPSTREAM_URL", url)
-    assert load_settings().flavor == flavor
+    monkeypatch.setenv("GATEWAY_UPSTREAM_FLAVOR", flavor)
+    assert load_settings().vendor.name == vendor
+
+
+def test_an_unknown_flavor_is_refused_with_those_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_UPSTREAM_FLAVOR", "vlm")
+    with pytest.raises(SettingsError, match="GATEWAY_UPSTREAM_FLAVOR: expected auto or one of openrouter, openai, "):
+        load_settings()
 
 
 def test_misspelt_variables_are_found() -> None:

@@ -65,7 +65,7 @@ async def look_at_upstream(settings: Settings) -> list[Finding]:
     upstream = to_upstream(settings)
     client = build_client(settings, settings.upstream_connections)
     try:
-        found = [await _key(client, upstream)] if settings.flavor == "openrouter" else []
+        found = [await _key(client, upstream)] if settings.vendor.flavor == "openrouter" else []
         if any(finding.level == "error" for finding in found):
             return found
         return found + await _models(client, upstream, settings)
@@ -98,7 +98,7 @@ async def _models(client: UpstreamClient, upstream: Upstream, settings: Settings
     found = [Finding("ok", "upstream", f"{upstream.name} lists {len(known):,} models")]
     unknown: dict[str, list[str]] = {}
     for alias, model in to_table(settings, upstream).aliases.items():
-        if model not in known and not (settings.flavor == "openrouter" and RESOLVED_LATER.search(model)):
+        if model not in known and not (settings.vendor.flavor == "openrouter" and RESOLVED_LATER.search(model)):
             unknown.setdefault(model, []).append(alias)
     hint = "set GATEWAY_MODEL_BIG, GATEWAY_MODEL_SMALL or GATEWAY_ALIASES to a model that it lists"
     for model, aliases in unknown.items():

@@ -197,7 +197,10 @@ class PassThrough(TypedDict, total=False):
 
 
 class StreamOptions(TypedDict, total=False):
+    """`continuous_usage_stats`: vLLM's and SGLang's."""
+
     include_usage: bool
+    continuous_usage_stats: bool
     include_obfuscation: bool
 
 
@@ -288,9 +291,12 @@ class FunctionCall(TypedDict):
 
 
 class ToolCall(TypedDict):
+    """`extra_content`: Google's, with the thought signature of the call."""
+
     id: str
     type: Literal["function"]
     function: FunctionCall
+    extra_content: NotRequired[JsonObject]
 
 
 class ReasoningEntry(TypedDict, total=False):

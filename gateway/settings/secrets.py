@@ -22,7 +22,7 @@ def secrets_of(settings: Settings) -> Iterator[str]:
 def private_hosts_of(settings: Settings) -> Iterator[str]:
     """The upstream's host, unless it is OpenRouter; with its port where the name alone may be an ordinary word."""
     address = urlsplit(settings.base_url)
-    if settings.flavor == "openrouter" or address.hostname is None:
+    if settings.vendor.flavor == "openrouter" or address.hostname is None:
         return
     if "." in address.hostname:
         yield address.hostname

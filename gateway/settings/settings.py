@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -20,6 +19,7 @@ from gateway.settings.values import (
     AppUrl,
     BaseUrl,
     Credential,
+    Flavor,
     Host,
     NameList,
     PairList,
@@ -33,6 +33,8 @@ from gateway.settings.values import (
     to_names,
     to_pairs,
 )
+from gateway.upstream.vendor import Vendor
+from gateway.upstream.vendors import vendor_of
 
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
 # May span lines, with or without commas at their ends.
@@ -59,7 +61,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("GATEWAY_UPSTREAM_API_KEY", "OPENROUTER_API_KEY", "upstream_api_key"),
     )
     upstream_name: UpstreamName = Field(default="", examples=["openrouter"])
-    upstream_flavor: Literal["auto", "openrouter", "openai"] = "auto"
+    upstream_flavor: Flavor = Field(default="auto", examples=["vllm"])
     dialect: Literal["auto", "chat"] = "auto"
     stop_sequences: Literal["upstream", "gateway"] = "upstream"
     strict_fallback: Literal["off", "on"] = "off"
@@ -170,19 +172,16 @@ class Settings(BaseSettings):
     @property
     def upstream_label(self) -> str:
         """What headers, logs and metrics call the upstream; its address stays out of them."""
-        return self.upstream_name or ("openrouter" if self.flavor == "openrouter" else "upstream")
+        return self.upstream_name or ("openrouter" if self.vendor.flavor == "openrouter" else "upstream")
 
     @property
     def base_url(self) -> str:
         return str(self.upstream_url or OPENROUTER_URL).rstrip("/")
 
     @property
-    def flavor(self) -> Literal["openrouter", "openai"]:
-        """`auto` takes OpenRouter's extensions for its own host only: elsewhere an unknown field may be refused."""
-        if self.upstream_flavor != "auto":
-            return self.upstream_flavor
-        host = urlsplit(self.base_url).hostname or ""
-        return "openrouter" if host == "openrouter.ai" or host.endswith(".openrouter.ai") else "openai"
+    def vendor(self) -> Vendor:
+        """Whose server the upstream is, as far as the setting and its host tell."""
+        return vendor_of(self.upstream_flavor, self.base_url)
 
 
 def names_of(field: str) -> tuple[str, ...]:

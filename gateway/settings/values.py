@@ -13,6 +13,7 @@ from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from gateway.redis.url import check_url
+from gateway.upstream.vendors import VENDORS
 
 CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
 HOST_NAME: Final = re.compile(r"[0-9A-Za-z._-]{1,253}")
@@ -64,6 +65,12 @@ def _check_credential(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _check_flavor(flavor: str) -> str:
+    if flavor != "auto" and flavor not in VENDORS:
+        raise ValueError(f"expected auto or one of {', '.join(VENDORS)}")
+    return flavor
+
+
 Host = Annotated[str, AfterValidator(_check_host)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -71,6 +78,7 @@ Bytes = Annotated[int, Field(ge=1024, le=1 << 30)]
 BaseUrl = Annotated[AnyHttpUrl, AfterValidator(_check_base_url)]
 RedisUrl = Annotated[str, AfterValidator(check_url)]
 Credential = Annotated[SecretStr, AfterValidator(_check_credential)]
+Flavor = Annotated[str, AfterValidator(_check_flavor)]
 UpstreamName = Annotated[str, _matching(r"[A-Za-z0-9_.-]{0,64}", "up to 64 of A-Z a-z 0-9 _ . -")]
 # Both are sent in headers, which hold ASCII and Latin-1.
 AppTitle = Annotated[

@@ -13,11 +13,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+import structlog
 
-from gateway.errors import GatewayError, UpstreamError
+from gateway.errors import GatewayError, UpstreamError, UpstreamUnreachable
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
 from gateway.upstream.model_facts import to_count, to_mapping, to_words
+from gateway.upstream.recognition import look_at
 from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.vendors import COMPATIBLE
+
+log = structlog.get_logger()
 
 FRESH_SECONDS = 300.0
 RETRY_SECONDS = 15.0
@@ -43,6 +48,7 @@ class Catalog:
     clock: Callable[[], float] = time.monotonic
     _models: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     _next_read: float = 0.0
+    _is_recognised: bool = False
     _reading: asyncio.Lock | None = None
     _first: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -73,23 +79,44 @@ class Catalog:
     async def _read(self, now: float) -> None:
         self._next_read = now + RETRY_SECONDS  # whatever goes wrong: never a read of the list for each request
         try:
-            listed = await read_models(self.client, self.table.upstream)
+            await self._read_from_upstream()
         except GatewayError:
-            return
+            return  # what was known before stays
         finally:
             self._first.set()
-        self.table.learn(listed)
-        self._models = to_models(listed, self.table)
         self._next_read = now + FRESH_SECONDS
 
+    async def _read_from_upstream(self) -> None:
+        """Raises GatewayError without a list. A server that answers shows what it is even then."""
+        try:
+            listed, headers = await read_models(self.client, self.table.upstream)
+        except UpstreamUnreachable:
+            raise
+        except GatewayError:
+            await self._recognise({}, [])
+            raise
+        await self._recognise(headers, listed)
+        self.table.learn(listed)
+        self._models = to_models(listed, self.table)
 
-async def read_models(client: UpstreamClient, upstream: Upstream) -> list[dict[str, Any]]:
-    """The upstream's own list, as it is. Raises GatewayError when it cannot be had."""
+    async def _recognise(self, headers: Mapping[str, str], listed: Iterable[Mapping[str, Any]]) -> None:
+        """Once, and only what neither the settings nor the host have named."""
+        if self._is_recognised or self.table.upstream.vendor is not COMPATIBLE:
+            return
+        vendor = await look_at(self.client, self.table.upstream, headers, listed)
+        if vendor is not None:
+            self._is_recognised = True
+            self.table.recognise(vendor)
+            log.info("upstream_recognised", vendor=vendor.name)
+
+
+async def read_models(client: UpstreamClient, upstream: Upstream) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
+    """The upstream's own list, as it is, and the header it came with. Raises GatewayError when it cannot be had."""
     answer = await client.open(Call("GET", upstream.url + "/models", upstream.headers, timeouts=TIMEOUTS))
     body = await answer.read(MAX_LIST_BYTES)
     if answer.status != 200:
         raise UpstreamError("The upstream does not list its models.")
-    return to_entries(body)
+    return to_entries(body), answer.headers
 
 
 def to_entries(body: bytes) -> list[dict[str, Any]]:

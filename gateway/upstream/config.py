@@ -7,15 +7,18 @@ from gateway.upstream.routing import RoutingTable, Upstream
 
 
 def to_upstream(settings: Settings) -> Upstream:
+    vendor = settings.vendor
     key = settings.upstream_api_key.get_secret_value() if settings.upstream_api_key else ""
     headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
-    if key:
+    if key and vendor.auth == "api-key":
+        headers.append(("api-key", key))
+    elif key:
         headers.append(("authorization", f"Bearer {key}"))
-    if settings.flavor == "openrouter":
+    if vendor.flavor == "openrouter":
         headers.append(("x-title", settings.app_title))
         if settings.app_url:
             headers.append(("http-referer", settings.app_url))
-    return Upstream(settings.upstream_label, settings.base_url, key, settings.flavor, tuple(headers))
+    return Upstream(settings.upstream_label, settings.base_url, key, vendor, tuple(headers))
 
 
 def to_table(settings: Settings, upstream: Upstream) -> RoutingTable:

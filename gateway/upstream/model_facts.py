@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from gateway.upstream.target import ReasoningSupport, Target
+from gateway.upstream.target import Target
+from gateway.upstream.vendor import ReasoningSupport
 
 # The part of an entry that says anything here; the rest is prose and prices.
 FIELDS = ("context_length", "max_model_len", "top_provider", "supported_parameters", "reasoning")
@@ -50,7 +51,7 @@ def refined(target: Target, entry: Mapping[str, Any]) -> Target:
         target,
         context_length=next(filter(None, map(to_count, lengths)), None),
         max_output=to_count(top.get("max_completion_tokens")),
-        unsupported=DISPENSABLE - taken if taken else frozenset(),
+        unsupported=target.unsupported | (DISPENSABLE - taken if taken else frozenset()),
         reasoning=_to_reasoning(target, to_mapping(entry.get("reasoning")), taken),
     )
 

@@ -14,7 +14,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from gateway.upstream.model_facts import essentials, refined
-from gateway.upstream.target import Flavor, Target, to_slug, to_target
+from gateway.upstream.target import Target, to_slug, to_target
+from gateway.upstream.vendor import Flavor, Vendor
+from gateway.upstream.vendors import OPENROUTER
 
 MAX_REMEMBERED = 1024
 
@@ -34,8 +36,12 @@ class Upstream:
     name: str
     url: str = field(repr=False)
     api_key: str = field(default="", repr=False)
-    flavor: Flavor = "openrouter"
+    vendor: Vendor = OPENROUTER
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def flavor(self) -> Flavor:
+        return self.vendor.flavor
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +54,11 @@ class Route:
     target: Target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RoutingTable:
     """Resolved names are remembered, up to MAX_REMEMBERED of them: most traffic asks for a handful.
 
-    A list that is learned replaces the one before, and what was resolved by it.
+    A list that is learned, and a vendor that is recognised, replace what was known before, and what was resolved by it.
     `local_stops` and `strict_fallback` are the operator's decisions, whatever the model.
     """
 
@@ -70,12 +76,17 @@ class RoutingTable:
         self._listed.update(known)
         self._routes.clear()
 
+    def recognise(self, vendor: Vendor) -> None:
+        """The server turned out to be this vendor's."""
+        self.upstream = replace(self.upstream, vendor=vendor)
+        self._routes.clear()
+
     def resolve(self, model: str) -> Route:
         route = self._routes.get(model)
         if route is None:
             if len(self._routes) >= MAX_REMEMBERED:
                 self._routes.clear()
-            target = to_target(self.to_upstream_model(model), self.upstream.flavor)
+            target = to_target(self.to_upstream_model(model), self.upstream.vendor)
             listed = self._listed.get(target.model) or self._listed.get(VARIANT.sub("", target.model))
             if listed is not None:
                 target = refined(target, listed)

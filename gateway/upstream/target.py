@@ -1,30 +1,28 @@
 """What conversion must know of the upstream model that a request goes to.
 
-`to_target` derives it from the model's slug alone, by family; `refine` corrects the result by the upstream's own list
-of models, where there is one. Nothing here looks anything up.
+`to_target` derives it from the vendor's row and from the model's slug, by family; `model_facts` corrects the result by
+the upstream's own list of models, where there is one. Nothing here looks anything up.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
-Flavor = Literal["openrouter", "openai"]
+from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendor import (
+    ANY_EFFORT,
+    NO_REASONING,
+    Flavor,
+    LengthField,
+    ReasoningField,
+    ReasoningSupport,
+    Setting,
+    Vendor,
+)
+from gateway.upstream.vendors import COMPATIBLE, by_model
+
 Family = Literal["claude", "gemini", "openai", "xai", "deepseek", "meta", "other"]
-
-
-@dataclass(frozen=True, slots=True)
-class ReasoningSupport:
-    """How the model is told to think.
-
-    `style`: "openrouter" sends a `reasoning` object, "effort" a `reasoning_effort`, "none" nothing at all.
-    `supported_efforts`: empty means unknown, and efforts are sent as they are. `mandatory`: thinking cannot be off.
-    """
-
-    style: Literal["openrouter", "effort", "none"] = "openrouter"
-    supports_max_tokens: bool = False
-    supported_efforts: tuple[str, ...] = ()
-    mandatory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +36,21 @@ class Target:
     loses letters of a stream; llama.cpp and LiteLLM do not name it; LiteLLM cuts the list; transformers leaves it in.
     `prefill`: the model continues a trailing assistant message.
     `context_length`, `max_output`: tokens it reads and writes at most; None where nobody has told.
-    `unsupported`: parameters that it does not take, and that can be left out.
+    `unsupported`: parameters that it does not take, and that can be left out; `parameters`: those it takes beyond
+    OpenAI's; `renamed`: what it calls some of them. `constants` and `adaptations` apply to each request.
     `strict_fallback`: schemas that it cannot hold the model to may be sent as wishes, which the operator decides.
+    The other fields are the vendor's, and explained there.
     """
 
     model: str
     flavor: Flavor = "openrouter"
     family: Family = "other"
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    max_tokens_field: LengthField = "max_tokens"
     system_role: Literal["system", "developer"] = "system"
     cache_control: bool = True
     media_in_tool_results: bool = True
     reasoning: ReasoningSupport = field(default_factory=ReasoningSupport)
-    reasoning_field: Literal["reasoning_details", "reasoning_content"] | None = "reasoning_details"
+    reasoning_field: ReasoningField | None = "reasoning_details"
     stop_limit: int = 4
     tool_name_limit: int = 64
     strict_schemas: bool = True
@@ -58,6 +58,14 @@ class Target:
     context_length: int | None = None
     max_output: int | None = None
     unsupported: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset()
+    renamed: tuple[tuple[str, str], ...] = ()
+    constants: tuple[Setting, ...] = ()
+    adaptations: tuple[Adaptation, ...] = ()
+    keeps_parallel: bool = True
+    format_excludes_tools: bool = False
+    answer_within_context: bool = False
+    continuous_usage: bool = False
     strict_fallback: bool = False
 
     @property
@@ -105,30 +113,39 @@ SLUG_VERSION = re.compile(r"(?<=-)(\d{1,2})-(\d{1,2})(?=-|$)")
 CLAUDE_VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[.-](\d{1,2})(?!\d))?(?!\d)")
 
 
-def to_target(model: str, flavor: Flavor) -> Target:
+def to_target(model: str, vendor: Vendor = COMPATIBLE) -> Target:
     family, name = to_family(model), bare_name(model)
-    if flavor == "openrouter":
+    is_reasoner = _is_openai_reasoner(family, name)
+    if vendor.flavor == "openrouter":
         return Target(
             model=model,
             family=family,
             reasoning=ReasoningSupport(
                 supports_max_tokens=_takes_budget(family, name), mandatory=MANDATORY.match(name) is not None
             ),
-            stop_limit=0 if _is_openai_reasoner(family, name) else 4,
+            stop_limit=0 if is_reasoner else 4,
             prefill=_continues_prefill(family, name),
         )
-    reasoner = _is_openai_reasoner(family, name)
     return Target(
         model=model,
         flavor="openai",
         family=family,
-        max_tokens_field="max_completion_tokens" if reasoner else "max_tokens",
+        max_tokens_field=vendor.length_field or ("max_completion_tokens" if is_reasoner else "max_tokens"),
         cache_control=False,
         media_in_tool_results=False,
-        reasoning=_effort_support(family, name),
-        reasoning_field="reasoning_content" if family == "deepseek" else None,
+        reasoning=_reasoning_support(vendor, family, name),
+        reasoning_field=_reasoning_field(vendor, family),
         stop_limit=0,
         prefill=_continues_prefill(family, name),
+        unsupported=vendor.refused,
+        parameters=vendor.parameters,
+        renamed=vendor.renamed,
+        constants=vendor.constants,
+        adaptations=(*vendor.adaptations, *by_model(vendor.adaptations_by_model, name)),
+        keeps_parallel=vendor.keeps_parallel,
+        format_excludes_tools=vendor.format_excludes_tools,
+        answer_within_context=vendor.answer_within_context,
+        continuous_usage=vendor.continuous_usage,
     )
 
 
@@ -189,12 +206,27 @@ def _continues_prefill(family: Family, name: str) -> bool:
     return family != "claude" or claude_version(name) < (4, 6)
 
 
+def _reasoning_support(vendor: Vendor, family: Family, name: str) -> ReasoningSupport:
+    special = by_model(vendor.reasoning_by_model, name)
+    return special[0] if special else vendor.reasoning or _effort_support(family, name)
+
+
 def _effort_support(family: Family, name: str) -> ReasoningSupport:
+    """What a model takes by its family, where the server says nothing else."""
     if family == "gemini":
-        return ReasoningSupport("effort", supported_efforts=("none", "minimal", "low", "medium", "high"))
+        return replace(ANY_EFFORT, supported_efforts=("none", "minimal", "low", "medium", "high"))
+    if family != "openai":
+        return ANY_EFFORT
     if not _is_openai_reasoner(family, name):
-        return ReasoningSupport("none")
+        return NO_REASONING
     if MANDATORY.match(name) is None:
-        return ReasoningSupport("effort", supported_efforts=("none", "low", "medium", "high", "xhigh"))
+        return replace(ANY_EFFORT, supported_efforts=("none", "low", "medium", "high", "xhigh"))
     minimal = ("minimal",) if name.startswith("gpt-5") else ()
-    return ReasoningSupport("effort", supported_efforts=(*minimal, "low", "medium", "high"), mandatory=True)
+    return replace(ANY_EFFORT, off=(), supported_efforts=(*minimal, "low", "medium", "high"), mandatory=True)
+
+
+def _reasoning_field(vendor: Vendor, family: Family) -> ReasoningField | None:
+    """OpenAI's models show no reasoning on chat, and Gemini's take signatures only."""
+    if vendor.reasoning_field is not None:
+        return vendor.reasoning_field or None
+    return None if family in ("openai", "gemini") else "reasoning_content"

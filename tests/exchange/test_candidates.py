@@ -16,6 +16,7 @@ from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import Route, RoutingTable, Upstream
 from gateway.upstream.target import to_target
+from gateway.upstream.vendors import COMPATIBLE
 from tests.support.exchanges import KEYRING, ScriptedAnswer, ScriptedClient
 
 CONTEXT = Context("req_1")
@@ -29,7 +30,7 @@ UNREACHABLE = UpstreamUnreachable("refused")
 
 
 def route(name: str) -> Route:
-    return Route("quick", Upstream(name, f"http://{name}/v1"), "chat", to_target(f"{name}-model", "openai"))
+    return Route("quick", Upstream(name, f"http://{name}/v1"), "chat", to_target(f"{name}-model", COMPATIBLE))
 
 
 FIRST, SECOND = route("first"), route("second")

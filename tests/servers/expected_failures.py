@@ -11,30 +11,30 @@ NO_HEADER = "the server sends no header while a request waits"
 SCHEMAS = "a refused tool schema is not loosened"
 
 EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
-    "samplers beyond OpenAI's arrive": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
+    "samplers beyond OpenAI's arrive": ("vllm sglang litellm", NOT_OFFERED),
     "an image for a text model becomes a note": ("llama-cpp-python", IMAGES),
     "a named tool is called though the model prefers another": (
-        "llama-cpp sglang litellm",
+        "sglang litellm",
         "the server ignores named choices",
     ),
     "parallel calls come one at a time, or their number is noted": (
-        "llama-cpp sglang litellm transformers",
+        "sglang litellm transformers",
         "the server ignores the flag",
     ),
     "a schema with tools, of which none can be called then, is noted": (
-        "llama-cpp vllm sglang litellm",
+        "vllm sglang litellm",
         "it is not noted",
     ),
-    "thinking is off when disabled": ("llama-cpp vllm sglang litellm transformers", NOT_OFFERED),
-    "high effort arrives": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
-    "low effort arrives beside adaptive thinking": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
-    "a budget of thinking is kept": ("llama-cpp vllm litellm", NOT_OFFERED),
+    "thinking is off when disabled": ("vllm sglang litellm transformers", NOT_OFFERED),
+    "high effort arrives": ("vllm sglang litellm", NOT_OFFERED),
+    "low effort arrives beside adaptive thinking": ("vllm sglang litellm", NOT_OFFERED),
+    "a budget of thinking is kept": ("vllm litellm", NOT_OFFERED),
     "a full context is not reported as max_tokens": (
         "llama-cpp vllm litellm llama-cpp-python",
         "the finish reason is the same",
     ),
-    "reasoning goes back to the model after a call": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
-    "reasoning goes back to the model after a text": ("llama-cpp vllm sglang litellm", NOT_OFFERED),
+    "reasoning goes back to the model after a call": ("vllm sglang litellm", NOT_OFFERED),
+    "reasoning goes back to the model after a text": ("vllm sglang litellm", NOT_OFFERED),
     "the list of models has the servers length of context": ("llama-cpp vllm sglang", "it is not read"),
     "the list of models has no names of another upstream": (
         "llama-cpp vllm sglang litellm transformers llama-cpp-python",
@@ -94,6 +94,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "message start has the exact input where the server reports it": ("vllm", "usage is not asked for throughout"),
     "tokens written to the servers cache are reported": ("vllm", "the server's field for it is not read"),
-    "thinking is off when disabled, with a call": ("llama-cpp vllm sglang litellm transformers", NOT_OFFERED),
+    "thinking is off when disabled, with a call": ("vllm sglang litellm transformers", NOT_OFFERED),
     "an image in an earlier turn does not stop the conversation": ("llama-cpp-python", IMAGES),
 }

@@ -65,7 +65,7 @@ LAYERS = (
             gateway.messages.tokens.profiles gateway.messages.tokens.text gateway.simulator.shapes
             gateway.telemetry.redaction gateway.telemetry.usage gateway.upstream.adaptation gateway.upstream.circuit
             gateway.upstream.client gateway.upstream.model_facts gateway.upstream.retry gateway.upstream.routing
-            gateway.upstream.target gateway.upstream.trouble
+            gateway.upstream.target gateway.upstream.trouble gateway.upstream.vendor gateway.upstream.vendors
         """),
         pure=True,
     ),

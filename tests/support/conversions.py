@@ -6,16 +6,17 @@ from gateway.access.keyring import Keyring
 from gateway.dialects.chat.request.convert import Conversion, to_chat_request
 from gateway.messages.validation import check_messages_request
 from gateway.upstream.target import Target, to_target
+from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
 
 KEYRING = Keyring.parse("k1:a-key-for-tests")
 
-CLAUDE = to_target("anthropic/claude-sonnet-4.5", "openrouter")
-GEMINI = to_target("google/gemini-3-pro", "openrouter")
-GPT = to_target("openai/gpt-5.5", "openrouter")
-DEEPSEEK = to_target("deepseek/deepseek-v4", "openrouter")
-STRICT = to_target("some-local-model", "openai")
-OPENAI = to_target("gpt-5.5", "openai")
-OPENAI_PLAIN = to_target("gpt-4o", "openai")
+CLAUDE = to_target("anthropic/claude-sonnet-4.5", OPENROUTER)
+GEMINI = to_target("google/gemini-3-pro", OPENROUTER)
+GPT = to_target("openai/gpt-5.5", OPENROUTER)
+DEEPSEEK = to_target("deepseek/deepseek-v4", OPENROUTER)
+STRICT = to_target("some-local-model", COMPATIBLE)
+OPENAI = to_target("gpt-5.5", COMPATIBLE)
+OPENAI_PLAIN = to_target("gpt-4o", COMPATIBLE)
 
 CACHED = {"type": "ephemeral", "ttl": "1h"}
 

@@ -12,8 +12,9 @@ from gateway.errors import UpstreamError, UpstreamUnreachable
 from gateway.upstream.catalog import FRESH_SECONDS, Catalog, to_entries, to_models
 from gateway.upstream.client import Answer, Call
 from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.vendors import VENDORS
 
-UPSTREAM = Upstream("test", "http://upstream.test/v1", flavor="openai")
+UPSTREAM = Upstream("test", "http://upstream.test/v1", vendor=VENDORS["bedrock"])
 GOOD = {"id": "good/model", "created": 1_750_000_000}
 
 

@@ -18,6 +18,7 @@ from gateway.upstream.circuits import FRESH_SECONDS, MAX_CIRCUITS, Circuits, Per
 from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.target import to_target
 from gateway.upstream.trouble import ACCOUNT_DELAY, Trouble
+from gateway.upstream.vendors import OPENROUTER
 from tests.support.redis_server import redis_server
 
 UPSTREAM = Upstream("up", "http://upstream.example/v1")
@@ -26,7 +27,7 @@ numbers = count()
 
 
 def route(model: str = "m/one") -> Route:
-    return Route(model, UPSTREAM, "chat", to_target(model, "openrouter"))
+    return Route(model, UPSTREAM, "chat", to_target(model, OPENROUTER))
 
 
 @dataclass(slots=True)

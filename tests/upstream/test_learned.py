@@ -5,8 +5,9 @@ from dataclasses import replace
 from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.learned import LIFETIME_SECONDS, MAX_ADAPTATIONS, MAX_MODELS, LearnedAdaptations
 from gateway.upstream.routing import Route, RoutingTable, Upstream
+from gateway.upstream.vendors import COMPATIBLE
 
-TABLE = RoutingTable(Upstream("local", "http://127.0.0.1:9/v1", flavor="openai"))
+TABLE = RoutingTable(Upstream("local", "http://127.0.0.1:9/v1", vendor=COMPATIBLE))
 SYSTEM = Adaptation("system_as_user")
 LOOSE = Adaptation("not_strict")
 ONCE = Adaptation("drop_reasoning", lasting=False)

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.upstream.model_facts import DISPENSABLE, essentials, refined
 from gateway.upstream.target import Target, to_target
+from gateway.upstream.vendors import COMPATIBLE
 from tests.support.conversions import CLAUDE, DEEPSEEK, GPT, OPENAI_PLAIN, STRICT, convert, losses
 
 EVERYTHING = [*sorted(DISPENSABLE), "stop", "tools", "reasoning", "response_format", "structured_outputs"]
@@ -63,15 +64,15 @@ def test_an_entry_tells_of_reasoning(entry: dict[str, Any], changes: dict[str, A
 
 
 def test_an_entry_without_efforts_leaves_those_that_were_guessed() -> None:
-    guessed = to_target("gpt-5.5", "openai").reasoning
+    guessed = to_target("gpt-5.5", COMPATIBLE).reasoning
     assert guessed.supported_efforts
-    assert refined(to_target("gpt-5.5", "openai"), {"reasoning": {"mandatory": True}}).reasoning == replace(
+    assert refined(to_target("gpt-5.5", COMPATIBLE), {"reasoning": {"mandatory": True}}).reasoning == replace(
         guessed, mandatory=True
     )
 
 
 def test_another_upstreams_list_does_not_say_how_its_models_are_told_to_think() -> None:
-    target = to_target("gpt-5.5", "openai")
+    target = to_target("gpt-5.5", COMPATIBLE)
     assert refined(target, {"supported_parameters": ["seed"]}).reasoning == target.reasoning
 
 

@@ -3,6 +3,8 @@ from types import MappingProxyType
 import pytest
 
 from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.vendor import Vendor
+from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
 
 ALIASES = MappingProxyType(
     {
@@ -14,8 +16,8 @@ ALIASES = MappingProxyType(
 )
 
 
-def table(flavor: str = "openrouter") -> RoutingTable:
-    return RoutingTable(Upstream("u", "http://127.0.0.1:1/v1", flavor=flavor), ALIASES)  # type: ignore[arg-type]
+def table(vendor: Vendor = OPENROUTER) -> RoutingTable:
+    return RoutingTable(Upstream("u", "http://127.0.0.1:1/v1", vendor=vendor), ALIASES)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_names_resolve_by_precedence(requested: str, model: str) -> None:
 
 
 def test_on_another_upstream_claude_names_stay_as_they_are() -> None:
-    assert table("openai").resolve("claude-opus-4-8").target.model == "claude-opus-4-8"
+    assert table(COMPATIBLE).resolve("claude-opus-4-8").target.model == "claude-opus-4-8"
 
 
 def test_an_upstream_never_shows_its_key() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.upstream.target import bare_name, claude_version, same_model, to_family, to_slug, to_target
+from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
 
 FAMILIES = [
     ("anthropic/claude-sonnet-4.5", "claude"),
@@ -114,8 +115,8 @@ PREFILL = [
 
 @pytest.mark.parametrize(("model", "prefill"), PREFILL)
 def test_newer_claudes_take_no_prefill(model: str, prefill: bool) -> None:
-    assert to_target(model, "openrouter").prefill is prefill
-    assert to_target(bare_name(model), "openai").prefill is prefill
+    assert to_target(model, OPENROUTER).prefill is prefill
+    assert to_target(bare_name(model), COMPATIBLE).prefill is prefill
 
 
 BUDGETS = [
@@ -129,7 +130,7 @@ BUDGETS = [
 
 @pytest.mark.parametrize(("model", "takes"), BUDGETS)
 def test_which_models_take_a_thinking_budget(model: str, takes: bool) -> None:
-    assert to_target(model, "openrouter").reasoning.supports_max_tokens is takes
+    assert to_target(model, OPENROUTER).reasoning.supports_max_tokens is takes
 
 
 MANDATORY = [
@@ -149,20 +150,20 @@ MANDATORY = [
 
 @pytest.mark.parametrize(("model", "mandatory"), MANDATORY)
 def test_which_models_always_think(model: str, mandatory: bool) -> None:
-    assert to_target(model, "openrouter").reasoning.mandatory is mandatory
+    assert to_target(model, OPENROUTER).reasoning.mandatory is mandatory
 
 
 STRICT = [
     # model, style, efforts, field of the limit, stops, field of earlier reasoning
     ("gpt-4o", "none", (), "max_tokens", 0, None),
     ("gpt-5-chat", "none", (), "max_tokens", 0, None),
-    ("gpt-5-mini", "effort", ("minimal", "low", "medium", "high"), "max_completion_tokens", 0, None),
-    ("gpt-5.5", "effort", ("none", "low", "medium", "high", "xhigh"), "max_completion_tokens", 0, None),
-    ("o4-mini", "effort", ("low", "medium", "high"), "max_completion_tokens", 0, None),
-    ("gemini-3-flash", "effort", ("none", "minimal", "low", "medium", "high"), "max_tokens", 0, None),
-    ("deepseek-v4", "none", (), "max_tokens", 0, "reasoning_content"),
-    ("qwen-next", "none", (), "max_tokens", 0, None),
-    ("someone/o7-like", "none", (), "max_tokens", 0, None),
+    ("gpt-5-mini", "fields", ("minimal", "low", "medium", "high"), "max_completion_tokens", 0, None),
+    ("gpt-5.5", "fields", ("none", "low", "medium", "high", "xhigh"), "max_completion_tokens", 0, None),
+    ("o4-mini", "fields", ("low", "medium", "high"), "max_completion_tokens", 0, None),
+    ("gemini-3-flash", "fields", ("none", "minimal", "low", "medium", "high"), "max_tokens", 0, None),
+    ("deepseek-v4", "fields", (), "max_tokens", 0, "reasoning_content"),
+    ("qwen-next", "fields", (), "max_tokens", 0, "reasoning_content"),
+    ("someone/o7-like", "fields", (), "max_tokens", 0, "reasoning_content"),
 ]
 
 
@@ -170,7 +171,7 @@ STRICT = [
 def test_a_strict_upstream_by_its_model(
     model: str, style: str, efforts: tuple[str, ...], limit: str, stops: int, replay: str | None
 ) -> None:
-    target = to_target(model, "openai")
+    target = to_target(model, COMPATIBLE)
     assert (target.reasoning.style, target.reasoning.supported_efforts) == (style, efforts)
     assert target.reasoning.mandatory is (bool(efforts) and "none" not in efforts)
     assert (target.max_tokens_field, target.stop_limit, target.reasoning_field) == (limit, stops, replay)
@@ -181,13 +182,13 @@ def test_a_strict_upstream_by_its_model(
 
 @pytest.mark.parametrize(("model", "limit"), [("openai/gpt-5.5", 0), ("openai/gpt-4o", 4), ("qwen/qwen3", 4)])
 def test_openais_reasoning_models_take_no_stops_on_openrouter_either(model: str, limit: int) -> None:
-    assert to_target(model, "openrouter").stop_limit == limit
+    assert to_target(model, OPENROUTER).stop_limit == limit
 
 
 def test_openrouter_takes_everything() -> None:
-    target = to_target("openai/gpt-5", "openrouter")
+    target = to_target("openai/gpt-5", OPENROUTER)
     assert target.model == "openai/gpt-5"
     assert (target.cache_control, target.media_in_tool_results, target.openrouter) == (True, True, True)
     assert (target.max_tokens_field, target.reasoning_field) == ("max_tokens", "reasoning_details")
     assert not target.claude
-    assert to_target("anthropic/claude-opus-5", "openrouter").claude
+    assert to_target("anthropic/claude-opus-5", OPENROUTER).claude

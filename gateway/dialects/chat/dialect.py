@@ -37,7 +37,7 @@ class ChatDialect:
         keyring = self.keyring.of_tenant(asking.tenant)
         try:
             conversion = to_chat_request(prompt.request, route.target, keyring, asking.session_id)
-            conversion = adapted(conversion, asking.adaptations)
+            conversion = adapted(conversion, (*route.target.adaptations, *asking.adaptations))
             # Streamed for JSON clients too: one that leaves then frees the upstream's slot (llama.cpp finishes an
             # unstreamed answer, 2026-11), and JSON and streams cannot differ.
             conversion.body = to_streamed(conversion.body, route.target)

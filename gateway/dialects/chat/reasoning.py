@@ -17,6 +17,9 @@ from gateway.messages.notes import Note
 from gateway.schemas.openai import ReasoningEntry
 from gateway.upstream.target import Target, same_model, to_family
 
+# Of an entry that is no reasoning, and travels with it.
+CALL_EXTRA = "call.extra_content"
+
 TEXT_FIELDS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
@@ -64,13 +67,19 @@ def to_redacted_data(entries: Sequence[ReasoningEntry], model: str, keyring: Key
 class ReasoningReplay:
     """What one assistant message gives back. `details` None: send none; []: the upstream wants its empty list back.
 
-    `files`: annotations of files, which travel in the same way.
+    `files`: annotations of files, and `extras`: what belongs to calls, by their ids; both travel in the same way.
     """
 
     details: list[ReasoningEntry] | None = None
     plain: str | None = None
     files: list[ReasoningEntry] = field(default_factory=list)
+    extras: dict[str, Any] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+
+
+def to_call_entry(call_id: str, extra_content: Mapping[str, Any]) -> ReasoningEntry:
+    """An entry that carries what an upstream wants back with a call: Gemini's thought signature, on OpenAI's API."""
+    return cast(ReasoningEntry, {"type": CALL_EXTRA, "id": call_id, "extra_content": extra_content})
 
 
 def to_reasoning_details(
@@ -79,10 +88,11 @@ def to_reasoning_details(
     """Open the thinking blocks of one assistant message, in block order. `path` is where notes say they stand.
 
     What the target could not verify, or would answer with an error, is left out with a note: a block another model
-    made, an envelope this deployment did not write, Claude's or Gemini's text without its signature.
+    made, an envelope this deployment did not write, Claude's or Gemini's text without its signature. Targets that take
+    plain text get the text, whoever made it.
     """
-    if target.reasoning_field is None:
-        return ReasoningReplay(notes=(Note("dropped", path, "this upstream takes no earlier reasoning"),))
+    if target.reasoning_field != "reasoning_details":
+        return _to_plain(blocks, target, keyring, path)
     details: list[ReasoningEntry] = []
     files: list[ReasoningEntry] = []
     texts: list[str] = []
@@ -98,15 +108,48 @@ def to_reasoning_details(
             reasons.append("reasoning that this model could not verify")
         details.extend(kept)
         explicitly_empty = explicitly_empty or opened == []
-        if block.get("thinking") and (not opened or target.reasoning_field == "reasoning_content"):
+        if block.get("thinking") and not opened:
             texts.append(block["thinking"])
     notes = tuple(Note("dropped", path, reason) for reason in dict.fromkeys(reasons))
     plain = "\n\n".join(texts) or None
-    if target.reasoning_field == "reasoning_content":
-        return ReasoningReplay(plain=plain, notes=notes)
     if details:
         return ReasoningReplay(details, files=files, notes=notes)
-    return ReasoningReplay([] if explicitly_empty else None, plain, files, notes)
+    return ReasoningReplay([] if explicitly_empty else None, plain, files, notes=notes)
+
+
+def _to_plain(blocks: Iterable[dict[str, Any]], target: Target, keyring: Keyring, path: str) -> ReasoningReplay:
+    """The text of the blocks, and what belongs to calls of the same model."""
+    texts: list[str] = []
+    extras: dict[str, Any] = {}
+    reasons: list[str] = []
+    for block in blocks:
+        model, entries = _sealed(block, keyring)
+        of_calls = [entry for entry in entries if entry.get("type") == CALL_EXTRA]
+        if model is not None and same_model(model, target.model):
+            extras |= {_string(entry.get("id")): cast(Any, entry)["extra_content"] for entry in of_calls}
+        # A client that asked not to see the thinking gives back the sealed entries only.
+        text = block.get("thinking") or "".join(map(_text_of, entries))
+        if model == FILES:
+            reasons.append("this upstream takes no annotations of files")
+        elif text and target.reasoning_field is not None:
+            texts.append(text)
+        elif text or len(of_calls) < len(entries) or model is None:
+            reasons.append("this upstream takes no earlier reasoning" if text else "reasoning without text")
+    notes = tuple(Note("dropped", path, reason) for reason in dict.fromkeys(reasons))
+    return ReasoningReplay(plain="\n\n".join(texts) or None, extras=extras, notes=notes)
+
+
+def _sealed(block: Mapping[str, Any], keyring: Keyring) -> tuple[str | None, list[ReasoningEntry]]:
+    """The model and the entries in a block's envelope; None where it has none that can be opened."""
+    match open_envelope(block.get("signature") or block.get("data") or "", keyring):
+        case Envelope(model, entries):
+            return model, entries
+        case _:
+            return None, []
+
+
+def _text_of(entry: ReasoningEntry) -> str:
+    return _string(entry.get("text")) or _string(entry.get("summary"))
 
 
 def drop_repeated_entries(messages: Sequence[dict[str, Any]]) -> bool:
@@ -205,6 +248,8 @@ def _claude_entry(block: dict[str, Any], index: int) -> ReasoningEntry:
 
 def _is_welcome(entry: ReasoningEntry, target: Target) -> bool:
     """Whether the target takes the entry back: made by its own family, and signed where that family checks."""
+    if entry.get("type") == CALL_EXTRA:
+        return False
     family = FORMAT_FAMILIES.get(_string(entry.get("format")), target.family)
     if target.family not in (family, "other"):
         return False

@@ -41,6 +41,7 @@ SIGNING_FAMILIES: frozenset[Family] = frozenset({"claude", "gemini"})
 ERROR_MARK = "[tool error]"
 CLEARED_RESULT = "[old tool result cleared]"
 MEDIA_POINTER = "[attached to the next user message]"
+MEDIA_ORIGIN = "[from the result of tool call {}]"
 # How an instruction reads that the upstream does not take as a system message in its place.
 SYSTEM_MARK = "[system message]"
 # On a call that Gemini did not make itself, in place of its signature (Google's documentation, thought signatures).

@@ -14,7 +14,8 @@ from gateway.messages.envelope import seal
 from gateway.messages.validation import check_messages_request
 from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.target import Target, to_target
-from tests.support.conversions import CACHED, CLAUDE, DEEPSEEK, GEMINI, HELLO, STRICT, assistant, text
+from gateway.upstream.vendors import COMPATIBLE
+from tests.support.conversions import CACHED, CLAUDE, DEEPSEEK, GEMINI, HELLO, OPENAI, assistant, text
 from tests.support.golden_cases import CASES
 from tests.support.streams import KEYRING, Json, call, check_grammar, chunk, completion, finish, reply, say, told
 
@@ -278,7 +279,7 @@ def test_two_turns_of_the_assistant_in_a_row_keep_what_both_have_read() -> None:
     assert message["annotations"] == [READ, other]
 
 
-@pytest.mark.parametrize("target", [STRICT, to_target("deepseek-chat", "openai")], ids=["none", "reasoning_content"])
+@pytest.mark.parametrize("target", [OPENAI, to_target("deepseek-chat", COMPATIBLE)], ids=["none", "reasoning_content"])
 def test_another_upstream_gets_no_annotations_of_files(target: Target) -> None:
     message = replayed(answer("It says so.", READ), target)
     assert "annotations" not in message

@@ -24,6 +24,7 @@ from gateway.dialects.reply import Reply
 from gateway.messages.envelope import Envelope, open_envelope, seal
 from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.target import Target, to_target
+from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
 from tests.support.conversions import (
     CLAUDE,
     DEEPSEEK,
@@ -32,7 +33,6 @@ from tests.support.conversions import (
     HELLO,
     KEYRING,
     OPENAI,
-    STRICT,
     assistant,
     convert,
     losses,
@@ -46,7 +46,7 @@ CLAUDE_FORMAT = "anthropic-claude-v1"
 GEMINI_FORMAT = "google-gemini-v1"
 OPENAI_FORMAT = "openai-responses-v1"
 
-DEEPSEEK_DIRECT = to_target("deepseek-v4", "openai")
+DEEPSEEK_DIRECT = to_target("deepseek-v4", COMPATIBLE)
 
 
 def entry(kind: str, **fields: Any) -> Any:
@@ -273,7 +273,7 @@ ROUND_TRIPS = [
         id="R17 OpenAI's summary and encrypted reasoning",
     ),
     pytest.param(
-        to_target("x-ai/grok-5", "openrouter"),
+        to_target("x-ai/grok-5", OPENROUTER),
         [entry("text", text="Hm", format="xai-responses-v1", index=0)],
         id="an unsigned text of xAI's",
     ),
@@ -370,7 +370,7 @@ LEFT_OUT = [
         id="R19 what a fallback model of another family made",
     ),
     pytest.param(
-        thinking("RAW"), STRICT, "this upstream takes no earlier reasoning", id="an upstream without a field for it"
+        thinking("RAW"), OPENAI, "this upstream takes no earlier reasoning", id="an upstream without a field for it"
     ),
 ]
 
@@ -395,7 +395,7 @@ GIVEN_BACK = [
     ),
     pytest.param(
         [thinking("RAW"), redacted("SECRET")],
-        to_target("anthropic/claude-opus-5", "openrouter"),
+        to_target("anthropic/claude-opus-5", OPENROUTER),
         ReasoningReplay([SIGNED, REDACTED]),
         id="R19 one Claude's to another Claude",
     ),
@@ -413,7 +413,7 @@ GIVEN_BACK = [
     ),
     pytest.param(
         [thinking(seal([SIGNED], "openrouter/auto", KEYRING))],
-        to_target("openrouter/auto", "openrouter"),
+        to_target("openrouter/auto", OPENROUTER),
         ReasoningReplay([SIGNED]),
         id="to a router, whatever model it had chosen",
     ),

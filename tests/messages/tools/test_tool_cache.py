@@ -24,9 +24,10 @@ from gateway.messages.tools.tool_cache import (
 )
 from gateway.messages.validation import check_messages_request
 from gateway.upstream.target import Target, to_target
+from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
 
 STAND_IN = "0123456789abcdef" * 2
-TARGET = to_target("acme/writer", "openrouter")
+TARGET = to_target("acme/writer", OPENROUTER)
 KEYRING = Keyring.parse("k:s")
 Json = dict[str, Any]
 
@@ -78,7 +79,7 @@ def test_a_list_that_comes_for_the_second_time_is_known_from_then_on() -> None:
     assert lists[3] == TOOLS
 
 
-@pytest.mark.parametrize("target", [TARGET, to_target("gpt-5", "openai"), to_target("m", "generic")], ids=str)
+@pytest.mark.parametrize("target", [TARGET, to_target("gpt-5", COMPATIBLE), to_target("m", "generic")], ids=str)
 def test_what_goes_upstream_is_the_same_to_the_byte(target: Target) -> None:
     seen = memory()
     request = body(system="Be kind.", tool_choice={"type": "any"}, stream=True)
@@ -96,14 +97,14 @@ def test_lists_of_all_sorts_come_out_as_ever(tools: list[Json]) -> None:
     outcomes = []
     for _ in range(4):
         checked, _ = check_messages_request(seen.parse(raw), version="2023-06-01", betas=frozenset())
-        outcomes.append(to_chat_request(checked, to_target("gpt-5", "openai"), KEYRING))
+        outcomes.append(to_chat_request(checked, to_target("gpt-5", COMPATIBLE), KEYRING))
     assert all(outcome == outcomes[0] for outcome in outcomes)
     assert bytes(to_json(outcomes[3].body, len(raw))) == bytes(to_json(outcomes[0].body, len(raw)))
 
 
 def test_each_model_has_its_own_form_and_the_latest_few_are_kept() -> None:
     seen = knows(memory(), body())
-    targets = [to_target(f"acme/writer-{number}", "openrouter") for number in range(6)]
+    targets = [to_target(f"acme/writer-{number}", OPENROUTER) for number in range(6)]
     for target in (*targets, *targets):
         assert converted(seen, body(), target)[1] == plainly(body(), target)
     (known,) = [entry.tools for entry in seen._known]

@@ -8,7 +8,7 @@ becomes text with a header that says what it was.
 from typing import TypeAlias, cast
 
 from gateway.dialects.chat.request.scope import Scope
-from gateway.dialects.chat.vocabulary import ERROR_MARK, MEDIA_POINTER
+from gateway.dialects.chat.vocabulary import ERROR_MARK, MEDIA_ORIGIN, MEDIA_POINTER
 from gateway.errors import InvalidRequest
 from gateway.schemas.anthropic import (
     BrowserStateBlockParam,
@@ -205,7 +205,7 @@ def _detach_media(parts: list[ContentPart], call_id: str, attachments: list[Cont
         if part["type"] == "text":
             kept.append(part)
             continue
-        attachments += [_text(f"[from the result of tool call {call_id}]"), part]
+        attachments += [_text(MEDIA_ORIGIN.format(call_id)), part]
         kept.append(_text(MEDIA_POINTER))
     return kept
 

@@ -190,10 +190,15 @@ class Conversation:
         self._scope.notes.extend(replay.notes)
         if replay.details is not None:
             chat["reasoning_details"] = cast(Any, replay.details)
-        if replay.plain:
-            chat["reasoning_content" if self._scope.target.reasoning_field == "reasoning_content" else "reasoning"] = (
-                replay.plain
-            )
+        if replay.plain and self._scope.target.reasoning_field == "thinking_parts":
+            thought = {"type": "thinking", "thinking": [{"type": "text", "text": replay.plain}]}
+            chat["content"] = cast(Any, [thought, *_as_parts(chat["content"] or "")])
+        elif replay.plain:
+            is_content = self._scope.target.reasoning_field == "reasoning_content"
+            chat["reasoning_content" if is_content else "reasoning"] = replay.plain
+        for call in chat.get("tool_calls", ()) if replay.extras else ():
+            if call["id"] in replay.extras:
+                call["extra_content"] = replay.extras[call["id"]]
         self.has_reasoning = self.has_reasoning or len(chat) > 2 + ("tool_calls" in chat)
         if replay.files:
             chat["annotations"] = cast(Any, replay.files)
@@ -283,7 +288,9 @@ def _join(one: Content, other: Content) -> Content:
 
 
 def _as_parts(content: Content) -> list[ContentPart]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(content, str):
+        return content
+    return [{"type": "text", "text": content}] if content else []
 
 
 def _extend(last: dict[str, Any], chat: dict[str, Any]) -> None:

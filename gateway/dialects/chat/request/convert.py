@@ -71,6 +71,8 @@ def to_chat_request(
         body.setdefault("session_id", session_id)
     if "tools" in request or "tool_choice" in request or conversation.changes:
         _add_tools(body, request, conversation, scope)
+    if target.format_excludes_tools and body.get("tools") and "response_format" in body:
+        scope.note("changed", "output_config.format", "with an output format this upstream calls no tool")
     if request.get("stream"):
         body = to_streamed(body, target)
     else:
@@ -85,6 +87,8 @@ def to_streamed(body: ChatRequest, target: Target) -> ChatRequest:
     streamed = cast(ChatRequest, {**body, "stream": True})
     if not target.openrouter:
         streamed["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
+        if target.continuous_usage:  # the first chunk then has the prompt's tokens
+            streamed["stream_options"]["continuous_usage_stats"] = True
         if target.family == "openai":  # padding against eavesdroppers on the wire, which nobody here needs to pay for
             streamed["stream_options"].setdefault("include_obfuscation", False)
     return streamed

@@ -6,13 +6,13 @@ places say differently is refused, since either answer would surprise somebody; 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from gateway.dialects.chat.request.scope import Scope
-from gateway.dialects.chat.request.thinking import snap_effort, to_thinking_fields
+from gateway.dialects.chat.request.thinking import nested, snap_effort, to_thinking_fields
 from gateway.dialects.chat.vocabulary import (
     FAST_TIER,
     IGNORED_FIELDS,
@@ -84,11 +84,18 @@ class Parameters:
         return self.fields.pop(name, None), self._paths.pop(name, name)
 
     def leave_out(self, names: frozenset[str]) -> None:
-        """What the model does not take; a default that is spelled out asks for nothing."""
+        """What the model does not take; a default that is spelled out asks for nothing, nor does what is derived."""
+        for name in names & self._suggested.keys():
+            del self._suggested[name]
         for name in sorted(names & self.fields.keys()):
             value, path = self.take(name)
             if value != DEFAULTS.get(name):
                 self.scope.note("dropped", path, "this model has no such parameter")
+
+    def rename(self, names: Iterable[tuple[str, str]]) -> None:
+        for name, other in names:
+            if name in self.fields:
+                self.fields[other] = self.fields.pop(name)
 
     def settle(self) -> dict[str, Any]:
         fields = {**self._suggested, **self.fields} if self._suggested else self.fields
@@ -104,7 +111,7 @@ def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) 
     `effort` is what a system message of the conversation last set, where the upstream has to be told here.
     """
     parameters = Parameters(scope)
-    foreign = OPENAI_ONLY if scope.target.openrouter else OPENROUTER_ONLY
+    foreign = OPENAI_ONLY if scope.target.openrouter else OPENROUTER_ONLY - scope.target.parameters
     for name, value in request.items():
         if value is None or name in PROMPT_FIELDS:
             continue
@@ -130,6 +137,9 @@ def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) 
         _keep_whole(parameters)
     if scope.target.unsupported:
         parameters.leave_out(scope.target.unsupported)
+    parameters.rename(scope.target.renamed)
+    if scope.target.constants:
+        parameters.fields |= nested(scope.target.constants)
     local_stops = _put_stops(request.get("stop_sequences") or [], parameters)
     return parameters.settle(), local_stops
 
@@ -191,7 +201,7 @@ def _keep_whole(parameters: Parameters) -> None:
 
 
 def _put_top_k(value: int, parameters: Parameters) -> None:
-    if parameters.scope.target.openrouter:
+    if parameters.scope.target.openrouter or "top_k" in parameters.scope.target.parameters:
         parameters.put("top_k", value, "top_k")
     else:
         parameters.scope.note("dropped", "top_k", "this upstream has no such parameter")
@@ -217,14 +227,16 @@ def _put_reasoning(request: Mapping[str, Any], parameters: Parameters, effort: s
         parameters.put("verbosity", derived["verbosity"], "output_config.effort")
     reasoning = _take_reasoning(parameters)
     origin = "thinking" if request.get("thinking") else "output_config.effort"
-    asked = derived.get("reasoning") or {}
-    if "reasoning_effort" in derived:
-        asked = {"effort": derived["reasoning_effort"]}
+    is_openrouter = parameters.scope.target.openrouter
+    derived_effort = derived.pop("reasoning_effort", None)
+    asked = derived.get("reasoning") or {} if is_openrouter else {"effort": derived_effort} if derived_effort else {}
     for key, value in reasoning.items():
         if asked.get(key, value) != value or EITHER_OR.get(key) in asked:
             raise InvalidRequest(f"reasoning.{key}: conflicts with {origin}; set only one of them")
     combined = {**asked, **reasoning}
-    if parameters.scope.target.openrouter and combined:
+    if not is_openrouter:
+        parameters.fields |= derived
+    if is_openrouter and combined:
         parameters.fields["reasoning"] = combined
     elif combined:
         parameters.fields["reasoning_effort"] = combined["effort"]

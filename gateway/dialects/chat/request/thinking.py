@@ -1,16 +1,18 @@
 """How hard the model is to think: from `thinking` and `output_config.effort` to what the upstream calls it.
 
-OpenRouter takes a `reasoning` object, and for Claude an effort as `verbosity`; OpenAI's reasoning models take
-`reasoning_effort`. An absent `thinking` sends nothing, since models differ in what they do then. `display` never
-reaches the upstream: asking it to leave reasoning out would also leave out the signatures.
+OpenRouter takes a `reasoning` object, and for Claude an effort as `verbosity`. Others take `reasoning_effort`, a budget
+in a field of their own, or a switch, as the target says. An absent `thinking` sends nothing, since models differ in
+what they do then. `display` never reaches the upstream: asking it to leave reasoning out would also leave out the
+signatures.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.dialects.chat.request.scope import Scope
 from gateway.dialects.chat.vocabulary import EFFORT_BEYOND, EFFORT_SHARES, EFFORTS
+from gateway.upstream.vendor import Setting
 
 # Anthropic's rule, which OpenRouter's own clamp follows.
 LEAST_BUDGET = 1024
@@ -47,8 +49,8 @@ def to_thinking_fields(request: Mapping[str, Any], scope: Scope, effort: str | N
     match scope.target.reasoning.style:
         case "openrouter":
             return _to_reasoning(wish, scope)
-        case "effort":
-            return _to_effort(wish, scope)
+        case "fields":
+            return _to_fields(wish, scope)
         case _:
             if kind != "disabled":
                 scope.note("dropped", "thinking" if kind else "output_config.effort", "this model does not reason")
@@ -105,16 +107,39 @@ def _to_reasoning(wish: Wish, scope: Scope) -> dict[str, Any]:
     return {"reasoning": {**reasoning, "effort": snap_effort(effort, "output_config.effort", scope)}}
 
 
-def _to_effort(wish: Wish, scope: Scope) -> dict[str, Any]:
+def _to_fields(wish: Wish, scope: Scope) -> dict[str, Any]:
+    """Fields of the request: switches, an effort, a budget, as far as the upstream has them."""
+    support, effort = scope.target.reasoning, wish.effort
     if wish.kind == "disabled":
-        if "none" in scope.target.reasoning.supported_efforts:
-            return {"reasoning_effort": "none"}
+        if support.off:
+            if effort is not None:
+                scope.note("dropped", "output_config.effort", "thinking is disabled")
+            return nested(support.off)
         scope.note("dropped", "thinking", "this model always thinks")
-    if wish.effort is not None:
-        return {"reasoning_effort": snap_effort(wish.effort, "output_config.effort", scope)}
-    if wish.kind == "enabled":
-        return {"reasoning_effort": snap_effort(wish.share, "thinking.budget_tokens", scope)}
-    return {}
+    fields = nested(support.on) if wish.kind in ("adaptive", "enabled") else {}
+    if wish.kind == "enabled" and support.budget_field:
+        fields[support.budget_field] = wish.budget
+    elif wish.kind == "enabled" and support.takes_effort and effort is None:
+        fields["reasoning_effort"] = snap_effort(wish.share, "thinking.budget_tokens", scope)
+    elif wish.kind == "enabled" and not support.takes_effort:
+        scope.note("dropped", "thinking.budget_tokens", "this upstream takes no thinking budget")
+    if effort is not None and support.takes_effort:
+        fields["reasoning_effort"] = snap_effort(effort, "output_config.effort", scope)
+    elif effort is not None:
+        scope.note("dropped", "output_config.effort", "this upstream takes no effort")
+    return fields
+
+
+def nested(settings: Iterable[Setting]) -> dict[str, Any]:
+    """The settings as fields of a request: `("thinking.type", "enabled")` is `{"thinking": {"type": "enabled"}}`."""
+    fields: dict[str, Any] = {}
+    for path, value in settings:
+        *outer, name = path.split(".")
+        place = fields
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[name] = value
+    return fields
 
 
 def _to_share(budget: int, max_tokens: int) -> str:

@@ -89,6 +89,9 @@ def to_choice_fields(choice: ToolChoice | None, chat_tools: Sequence[ChatTool], 
         fields["tool_choice"] = TOOL_CHOICES[choice["type"]]
     if choice["type"] != "none" and choice.get("disable_parallel_tool_use"):
         fields["parallel_tool_calls"] = False
+        if not scope.target.keeps_parallel:
+            reason = "this upstream may call several tools at once all the same"
+            scope.note("dropped", "tool_choice.disable_parallel_tool_use", reason)
     return fields
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from gateway.dialects.chat.citations import is_known
+from gateway.dialects.chat.reasoning import to_call_entry
 from gateway.dialects.chat.response.images import to_image_block
 from gateway.dialects.chat.response.stop_reason import Finish
 from gateway.errors import UpstreamError
@@ -102,8 +103,17 @@ def _add_content(content: Any, target: PieceTarget) -> None:
             target.add_text(text)
         elif isinstance(part, dict) and part.get("type") == "image_url":
             _add_image(part, target)
+        elif isinstance(part, dict) and part.get("type") == "thinking":
+            target.add_thinking(_thought(part.get("thinking")), ())
         else:
             target.lose("content that is not text")
+
+
+def _thought(value: Any) -> str:
+    """The thinking of a content part: a text, or parts with texts (Mistral's reasoning models)."""
+    if isinstance(value, str):
+        return value
+    return "".join([_string(part.get("text")) for part in _list(value, "thinking") if isinstance(part, dict)])
 
 
 def _add_image(image: Any, target: PieceTarget) -> None:
@@ -144,7 +154,9 @@ def _add_call(call: Any, target: PieceTarget) -> None:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
         raise UpstreamError("The upstream sent a tool call of an unknown shape.")
-    index = call.get("index")
+    index, extra_content = call.get("index"), call.get("extra_content")
+    if extra_content and isinstance(extra_content, dict):
+        target.add_thinking("", [to_call_entry(_string(call.get("id")), extra_content)])
     target.add_tool(
         index if isinstance(index, int) else None,
         _string(call.get("id")),

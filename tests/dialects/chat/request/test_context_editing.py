@@ -11,6 +11,7 @@ from gateway.messages.tokens.estimate import estimate_by_size
 from gateway.messages.tokens.profiles import Profile, to_profile
 from gateway.messages.tokens.prompt import prompt_estimate
 from gateway.upstream.target import Target, to_target
+from gateway.upstream.vendors import OPENROUTER
 from tests.messages.tokens.table import PROFILES, SAMPLES
 from tests.support.conversions import (
     CLAUDE,
@@ -207,7 +208,7 @@ def test_old_thinking_is_cleared(messages: list[Any], settings: dict[str, Any], 
     assert [edit["cleared_thinking_turns"] for edit in conversion.applied_edits] == ([turns] if turns else [])
 
 
-NEWEST = to_target("anthropic/claude-opus-4.8", "openrouter")
+NEWEST = to_target("anthropic/claude-opus-4.8", OPENROUTER)
 PROSE = (SAMPLES / "english.txt").read_text(encoding="utf-8")
 
 

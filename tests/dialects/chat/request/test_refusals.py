@@ -599,6 +599,25 @@ def test_each_kind_has_its_rewrite() -> None:
     assert REWRITES.keys() == KINDS
 
 
+def test_an_image_of_a_tools_result_is_told_where_the_result_points_at_it() -> None:
+    origin = {"type": "text", "text": "[from the result of tool call c1]"}
+    body: Any = {
+        "messages": [
+            {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": "c1"}]},
+            {"role": "tool", "tool_call_id": "c1", "content": "[attached to the next user message]"},
+            {"role": "user", "content": [origin, IMAGE]},
+        ]
+    }
+    images = Adaptation("media_as_text", ("image_url",))
+    told = adapted(Conversion(body), [images]).body["messages"]
+    assert told[1:] == [
+        {"role": "tool", "tool_call_id": "c1", "content": "[image omitted: this model cannot read it]"},
+    ]
+    body["messages"][-1]["content"].append({"type": "text", "text": "Well?"})
+    told = adapted(Conversion(body), [images]).body["messages"]
+    assert told[-1] == {"role": "user", "content": [{"type": "text", "text": "Well?"}]}
+
+
 NOT_ASKED = {
     "a rate limit": (429, openai("Rate limit reached: temperature is not supported")),
     "a wrong key": (401, openai("temperature is not supported")),

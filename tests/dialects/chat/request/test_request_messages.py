@@ -11,6 +11,7 @@ import pytest
 from gateway.dialects.chat.request.content import to_plain_result
 from gateway.errors import InvalidRequest
 from gateway.upstream.target import Target, to_target
+from gateway.upstream.vendors import OPENROUTER
 from tests.support.conversions import (
     CACHED,
     CLAUDE,
@@ -603,7 +604,7 @@ def test_r61_a_prefill_goes_along_as_the_last_message() -> None:
 @pytest.mark.parametrize("last", [PREFILL[1], assistant(text("The answer is"))])
 def test_r61_a_prefill_is_refused_in_anthropics_words_by_models_that_refuse_it(last: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        messages_of(HELLO, last, target=to_target("anthropic/claude-opus-4.6", "openrouter"))
+        messages_of(HELLO, last, target=to_target("anthropic/claude-opus-4.6", OPENROUTER))
     assert caught.value.message == (
         "This model does not support assistant message prefill. The conversation must end with a user message."
     )
@@ -625,7 +626,7 @@ PAUSED = [
 
 @pytest.mark.parametrize(("last", "told"), PAUSED)
 def test_a_paused_turn_is_no_prefill_where_it_ends_in(last: dict[str, Any], told: str) -> None:
-    target = to_target("anthropic/claude-opus-5", "openrouter")
+    target = to_target("anthropic/claude-opus-5", OPENROUTER)
     assert messages_of(HELLO, assistant(last), target=target)[-1] == {"role": "assistant", "content": told}
 
 

@@ -11,6 +11,7 @@ from gateway.dialects.chat.request.parameters import IDENTIFIERS, MAX_IDENTIFIER
 from gateway.dialects.chat.vocabulary import OPENAI_ONLY, OPENROUTER_ONLY
 from gateway.errors import InvalidRequest
 from gateway.upstream.target import ReasoningSupport, Target, to_target
+from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
 from tests.messages.validation.test_validation_chat_parameters import PASSED_THROUGH
 from tests.support.conversions import (
     CACHED,
@@ -32,7 +33,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "additional
 FORMAT = {"type": "json_schema", "schema": SCHEMA}
 CHAT_FORMAT = {"type": "json_schema", "json_schema": {"name": "output", "strict": True, "schema": SCHEMA}}
 
-OPUS_5 = to_target("anthropic/claude-opus-5", "openrouter")
+OPUS_5 = to_target("anthropic/claude-opus-5", OPENROUTER)
 NO_BUDGET = replace(GEMINI, reasoning=ReasoningSupport())
 ALWAYS_THINKS = replace(DEEPSEEK, reasoning=ReasoningSupport(mandatory=True))
 
@@ -506,7 +507,7 @@ LOST = [
         ALWAYS_THINKS, {"thinking": {"type": "disabled"}}, [("dropped", "thinking")], id="no thinking, of one that must"
     ),
     pytest.param(
-        to_target("o3", "openai"),
+        to_target("o3", COMPATIBLE),
         {"thinking": {"type": "disabled"}},
         [("dropped", "thinking")],
         id="no thinking, of o3",

@@ -8,6 +8,7 @@ from gateway.dialects.chat.reasoning import to_reasoning_details
 from gateway.dialects.chat.response.assembly import MAX_BLOCKS
 from gateway.messages.notes import Note
 from gateway.upstream.target import to_target
+from gateway.upstream.vendors import OPENROUTER
 from tests.support.streams import KEYRING, Json, call, call_part, chunk, detail, finish, say, told
 
 CLAUDE = "anthropic/claude-sonnet-4.5"
@@ -190,7 +191,7 @@ def claude_entry(**fields: Any) -> Json:
 def replayed(blocks: list[Json], model: str) -> list[Any]:
     """What the next request gives back to the same model."""
     thinking = [block for block in blocks if block["type"].endswith("thinking")]
-    replay = to_reasoning_details(thinking, to_target(model, "openrouter"), KEYRING)
+    replay = to_reasoning_details(thinking, to_target(model, OPENROUTER), KEYRING)
     return [*(replay.details or [])]
 
 

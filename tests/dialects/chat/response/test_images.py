@@ -14,6 +14,7 @@ from gateway.messages.notes import Note
 from gateway.messages.replay import to_events
 from gateway.messages.validation import check_messages_request
 from gateway.upstream.target import to_target
+from gateway.upstream.vendors import OPENROUTER
 from tests.support.streams import Json, call, chunk, completion, finish, read_events, reply, say, told
 
 PNG = b64encode(b"\x89PNG\r\n\x1a\n and then the image").decode()
@@ -134,7 +135,7 @@ def test_an_image_can_be_given_back_as_it_came() -> None:
     ]
     body = {"model": "m", "max_tokens": 9, "messages": turns}
     request, _ = check_messages_request(body, version="2023-06-01", betas=frozenset())
-    target = to_target("google/gemini-3-pro-image", "openrouter")
+    target = to_target("google/gemini-3-pro-image", OPENROUTER)
     chat = to_chat_request(request, target, Keyring.parse("k:s")).body["messages"]
     assert chat[1]["content"] == [{"type": "text", "text": "Look:"}, part(data_uri(PNG))]
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.dialects.chat.response.convert import to_message
 from gateway.upstream.routing import RoutingTable, Upstream
 from gateway.upstream.target import Target, to_target
+from gateway.upstream.vendors import OPENROUTER
 from tests.support.conversions import DEEPSEEK
 from tests.support.conversions import convert as ask
 from tests.support.streams import DONE, blocks_of, chunk, completion, convert, finish, reply, say, sse, told
@@ -72,7 +73,7 @@ def resolved(model: str, *, local: bool) -> Target:
 @pytest.mark.parametrize("model", MODELS)
 def test_o32_the_operators_decision_goes_for_every_family(model: str) -> None:
     assert resolved(model, local=True).stop_limit == 0
-    assert resolved(model, local=False).stop_limit == to_target(model, "openrouter").stop_limit
+    assert resolved(model, local=False).stop_limit == to_target(model, OPENROUTER).stop_limit
 
 
 def test_o32_the_operators_decision_goes_over_what_the_upstreams_list_says() -> None:

@@ -1,7 +1,7 @@
 """Applies adaptations to chat requests, for a second try as for the first try of a later request.
 
-The rewrites are in `fields`, `messages` and `schemas`; this table names them by kind. A body is never changed in place,
-since it shares its parts with the client's request.
+The rewrites are in the modules beside it; this table names them by kind. A body is never changed in place, since it
+shares its parts with the client's request.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,16 +9,16 @@ from dataclasses import replace
 from typing import cast
 
 from gateway.dialects.chat.request.convert import Conversion
-from gateway.dialects.chat.request.fallbacks import fields, messages, schemas
+from gateway.dialects.chat.request.fallbacks import fields, media, messages, schemas, tools
 from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten
 from gateway.schemas.openai import ChatRequest
 from gateway.upstream.adaptation import Adaptation, Kind
 
 REWRITES: dict[Kind, Callable[[Adaptation, Body], Rewritten]] = {
     "alternate_turns": messages.alternate_turns,
-    "auto_choice": fields.auto_choice,
+    "auto_choice": tools.auto_choice,
     "bare_schemas": schemas.bare_schemas,
-    "cut_descriptions": fields.cut_descriptions,
+    "cut_descriptions": tools.cut_descriptions,
     "cut_stops": fields.cut_stops,
     "drop_fields": fields.drop_fields,
     "drop_nested": messages.drop_nested,
@@ -27,24 +27,27 @@ REWRITES: dict[Kind, Callable[[Adaptation, Body], Rewritten]] = {
     "efforts": fields.efforts,
     "empty_content": messages.empty_content,
     "fill_reasoning": messages.fill_reasoning,
-    "flat_content": messages.flat_content,
+    "flat_content": media.flat_content,
     "format_in_prompt": fields.format_in_prompt,
+    "hide_tools": tools.hide_tools,
     "json_object": fields.json_object,
     "keep_thinking": fields.keep_thinking,
     "length_field": fields.length_field,
-    "lone_tool": fields.lone_tool,
+    "lone_tool": tools.lone_tool,
     "max_tokens": fields.max_tokens,
-    "media_as_text": messages.media_as_text,
+    "media_as_text": media.media_as_text,
     "no_system": messages.no_system,
     "not_strict": schemas.not_strict,
     "omit_content": messages.omit_content,
     "plain_schemas": schemas.plain_schemas,
+    "prefill_fields": messages.prefill_fields,
     "prefill_flag": messages.prefill_flag,
     "schema_formats": schemas.schema_formats,
     "schema_words": schemas.schema_words,
     "short_ids": messages.short_ids,
     "sign_calls": messages.sign_calls,
     "single_types": schemas.single_types,
+    "strict_calls": tools.strict_calls,
     "system_as_user": messages.system_as_user,
     "system_role": messages.system_role,
     "typed_schemas": schemas.typed_schemas,

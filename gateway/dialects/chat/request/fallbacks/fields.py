@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten, differs, with_instruction, without
+from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten, with_instruction, without
 from gateway.dialects.chat.request.thinking import nearest_effort
 from gateway.messages.notes import Note
 from gateway.upstream.adaptation import Adaptation
@@ -114,25 +114,6 @@ def keep_thinking(_: Adaptation, body: Body) -> Rewritten:
     return without(body, off), (Note("dropped", "thinking", "this model always thinks"),)
 
 
-def lone_tool(_: Adaptation, body: Body) -> Rewritten:
-    """Offer the tool that must be called as the only one, and demand a call."""
-    alone = _chosen_alone(body)
-    if alone is None:
-        return body, ()
-    note = Note("emulated", "tool_choice", "the tool that must be called is the only one offered")
-    return {**body, "tools": alone, "tool_choice": "required"}, (note,)
-
-
-def auto_choice(_: Adaptation, body: Body) -> Rewritten:
-    """Leave the choice to the model where the upstream cannot force a call."""
-    if body.get("tool_choice") in (None, "auto", "none"):
-        return body, ()
-    rest = without(body, frozenset({"tool_choice"}))
-    alone = _chosen_alone(body)
-    note = Note("dropped", "tool_choice", "this upstream cannot make the model call a tool")
-    return rest if alone is None else {**rest, "tools": alone}, (note,)
-
-
 def json_object(adaptation: Adaptation, body: Body) -> Rewritten:
     """Ask for JSON of any form, and describe the schema in the system prompt.
 
@@ -162,35 +143,11 @@ def format_in_prompt(_: Adaptation, body: Body) -> Rewritten:
     return {**rest, "messages": _with_schema(body, schema)}, (note,)
 
 
-def cut_descriptions(adaptation: Adaptation, body: Body) -> Rewritten:
-    """Shorten the descriptions of tools to what the upstream takes."""
-    tools = [_described(tool, adaptation.limit) for tool in body.get("tools") or ()]
-    if not differs(tools, body.get("tools") or ()):
-        return body, ()
-    note = Note("changed", "tools", f"this upstream takes {adaptation.limit} characters of a tool's description")
-    return {**body, "tools": tools}, (note,)
-
-
-def _described(tool: Any, limit: int) -> Any:
-    function = tool.get("function") or {}
-    description = function.get("description") or ""
-    if len(description) <= limit:
-        return tool
-    return {**tool, "function": {**function, "description": description[: limit - 1] + "…"}}
-
-
 def _turns_thinking_off(name: str, value: Any) -> bool:
     off = OFF_VALUES.get(name)
     if off is None:
         return False
     return any(value.get(key) == word for key, word in off) if isinstance(value, dict) else value == off[0][1]
-
-
-def _chosen_alone(body: Body) -> list[Any] | None:
-    choice = body.get("tool_choice")
-    name = (choice.get("function") or {}).get("name") if isinstance(choice, dict) else None
-    alone = [tool for tool in body.get("tools") or () if (tool.get("function") or {}).get("name") == name]
-    return alone if name is not None and alone else None
 
 
 def _with_schema(body: Body, schema: Any) -> list[Any]:

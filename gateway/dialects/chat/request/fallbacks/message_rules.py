@@ -2,7 +2,8 @@
 
 import re
 
-from gateway.dialects.chat.request.fallbacks.messages import Body, media_kinds
+from gateway.dialects.chat.request.fallbacks.media import media_kinds
+from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.rule import UNSUPPORTED, rule
 from gateway.errors import UpstreamWords
 from gateway.upstream.adaptation import Adaptation

@@ -26,9 +26,6 @@ FILLER_TURN = "Understood."
 SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")
 SHORT_ID_LENGTH = 9
 
-# Content parts that are not text, and what a placeholder calls them.
-MEDIA_NAMES = {"file": "document", "image_url": "image", "input_audio": "audio", "video_url": "video"}
-
 
 def system_as_user(_: Adaptation, body: Body) -> Rewritten:
     """System messages behind the first become marked user text in their place, which keeps the prompt's prefix.
@@ -36,13 +33,13 @@ def system_as_user(_: Adaptation, body: Body) -> Rewritten:
     One that directly follows the first is joined to it. Text never comes between a call and its results.
     """
     note = Note("changed", "messages", "this upstream takes a system message at the start only; others are user text")
-    return _replaced(body, _instructions_as_user(body["messages"], keeps_first=True), note)
+    return replaced(body, _instructions_as_user(body["messages"], keeps_first=True), note)
 
 
 def no_system(_: Adaptation, body: Body) -> Rewritten:
     """All system messages become marked user text."""
     note = Note("changed", "system", "this upstream takes no system messages; they are user text")
-    return _replaced(body, _instructions_as_user(body["messages"], keeps_first=False), note)
+    return replaced(body, _instructions_as_user(body["messages"], keeps_first=False), note)
 
 
 def system_role(adaptation: Adaptation, body: Body) -> Rewritten:
@@ -52,7 +49,7 @@ def system_role(adaptation: Adaptation, body: Body) -> Rewritten:
     def change(message: Message) -> Message:
         return {**message, "role": role} if message["role"] in INSTRUCTION_ROLES - {role} else message
 
-    return _mapped(body, change)
+    return mapped(body, change)
 
 
 def alternate_turns(_: Adaptation, body: Body) -> Rewritten:
@@ -63,7 +60,7 @@ def alternate_turns(_: Adaptation, body: Body) -> Rewritten:
             messages.append({"role": "assistant", "content": FILLER_TURN})
         messages.append(message)
     note = Note("changed", "messages", "this upstream wants an assistant message between a tool's result and the user")
-    return _replaced(body, messages, note)
+    return replaced(body, messages, note)
 
 
 def fill_reasoning(adaptation: Adaptation, body: Body) -> Rewritten:
@@ -75,7 +72,7 @@ def fill_reasoning(adaptation: Adaptation, body: Body) -> Rewritten:
             {**message, field: NO_REASONING} if message["role"] == "assistant" and not message.get(field) else message
         )
 
-    return _mapped(body, change)
+    return mapped(body, change)
 
 
 def sign_calls(_: Adaptation, body: Body) -> Rewritten:
@@ -90,7 +87,7 @@ def sign_calls(_: Adaptation, body: Body) -> Rewritten:
             return message
         return {**message, "tool_calls": [{**calls[0], "extra_content": UNSIGNED_CALL}, *calls[1:]]}
 
-    return _mapped(body, change)
+    return mapped(body, change)
 
 
 def drop_reasoning(_: Adaptation, body: Body) -> Rewritten:
@@ -100,7 +97,7 @@ def drop_reasoning(_: Adaptation, body: Body) -> Rewritten:
     that has just been taken out.
     """
     note = Note("dropped", "reasoning", "the upstream could not verify the reasoning that was given back")
-    rewritten, notes = _mapped(body, lambda message: without(message, REPLAY_FIELDS), note)
+    rewritten, notes = mapped(body, lambda message: without(message, REPLAY_FIELDS), note)
     ends_in_result = body["messages"][-1]["role"] == "tool"
     if rewritten is not body and ends_in_result and "max_tokens" in (body.get("reasoning") or {}):
         del rewritten["reasoning"]
@@ -111,7 +108,7 @@ def drop_nested(adaptation: Adaptation, body: Body) -> Rewritten:
     """Leave out keys that the upstream does not know of messages, their parts and calls, and of tools."""
     names = frozenset(adaptation.names)
     notes = tuple(Note("dropped", f"messages.{name}", f"the upstream refuses {name}") for name in adaptation.names)
-    rewritten, _ = _mapped(body, lambda message: _without_nested(message, names))
+    rewritten, _ = mapped(body, lambda message: _without_nested(message, names))
     tools = [without(tool, names) for tool in body.get("tools") or ()]
     if differs(tools, body.get("tools") or ()):
         rewritten = {**rewritten, "tools": tools}
@@ -124,7 +121,7 @@ def empty_content(_: Adaptation, body: Body) -> Rewritten:
     def change(message: Message) -> Message:
         return {**message, "content": ""} if "content" in message and message["content"] is None else message
 
-    return _mapped(body, change)
+    return mapped(body, change)
 
 
 def omit_content(_: Adaptation, body: Body) -> Rewritten:
@@ -135,39 +132,7 @@ def omit_content(_: Adaptation, body: Body) -> Rewritten:
         has_calls_only = message.get("tool_calls") and not message.get("content")
         return without(message, content) if has_calls_only else message
 
-    return _mapped(body, change)
-
-
-def flat_content(_: Adaptation, body: Body) -> Rewritten:
-    """Send content as one text, for servers that take no list of parts."""
-
-    def change(message: Message) -> Message:
-        parts = _parts(message)
-        if not parts:
-            return message
-        return {
-            **message,
-            "content": "\n\n".join(part["text"] if "text" in part else _placeholder(part) for part in parts),
-        }
-
-    note = Note("changed", "messages", "this upstream takes text only; a line of text stands for each medium")
-    return _mapped(body, change, *([note] if media_kinds(body) else []))
-
-
-def media_as_text(adaptation: Adaptation, body: Body) -> Rewritten:
-    """Replace media that the model cannot read by a line of text that says what is missing."""
-    kinds = frozenset(adaptation.names)
-
-    def change(message: Message) -> Message:
-        parts = _parts(message)
-        if kinds.isdisjoint(part["type"] for part in parts):
-            return message
-        told = [{"type": "text", "text": _placeholder(part)} if part["type"] in kinds else part for part in parts]
-        return {**message, "content": told}
-
-    names = " or ".join(MEDIA_NAMES[kind] for kind in sorted(kinds))
-    note = Note("changed", "messages", f"this model takes no {names} input; a line of text stands for it")
-    return _mapped(body, change, note)
+    return mapped(body, change)
 
 
 def short_ids(_: Adaptation, body: Body) -> Rewritten:
@@ -182,7 +147,7 @@ def short_ids(_: Adaptation, body: Body) -> Rewritten:
             return message
         return {**message, "tool_calls": [{**call, "id": _to_short_id(call["id"])} for call in calls]}
 
-    return _mapped(body, change)
+    return mapped(body, change)
 
 
 def prefill_flag(adaptation: Adaptation, body: Body) -> Rewritten:
@@ -190,12 +155,15 @@ def prefill_flag(adaptation: Adaptation, body: Body) -> Rewritten:
     last = body["messages"][-1]
     if last["role"] != "assistant" or last.get("tool_calls") or adaptation.names[0] in last:
         return body, ()
-    return _replaced(body, [*body["messages"][:-1], {**last, **dict.fromkeys(adaptation.names, True)}])
+    return replaced(body, [*body["messages"][:-1], {**last, **dict.fromkeys(adaptation.names, True)}])
 
 
-def media_kinds(body: Body) -> set[str]:
-    """The types of parts that are not text."""
-    return {part["type"] for message in body["messages"] for part in _parts(message)} & MEDIA_NAMES.keys()
+def prefill_fields(adaptation: Adaptation, body: Body) -> Rewritten:
+    """Ask for a trailing assistant message to be continued by fields of the request (vLLM wants both, SGLang one)."""
+    last = body["messages"][-1]
+    if last["role"] != "assistant" or last.get("tool_calls") or adaptation.names[0] in body:
+        return body, ()
+    return {**body, **{name: name != "add_generation_prompt" for name in adaptation.names}}, ()
 
 
 def with_instruction(messages: Sequence[Message], text: str) -> list[Message]:
@@ -204,6 +172,14 @@ def with_instruction(messages: Sequence[Message], text: str) -> list[Message]:
     if first["role"] in INSTRUCTION_ROLES:
         return [{**first, "content": _joined(first["content"], text)}, *messages[1:]]
     return [{"role": "system", "content": text}, *messages]
+
+
+def mapped(body: Body, change: Callable[[Message], Message], *notes: Note) -> Rewritten:
+    return replaced(body, [change(message) for message in body["messages"]], *notes)
+
+
+def replaced(body: Body, messages: list[Message], *notes: Note) -> Rewritten:
+    return ({**body, "messages": messages}, notes) if differs(messages, body["messages"]) else (body, ())
 
 
 def without(mapping: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
@@ -270,21 +246,6 @@ def _as_parts(content: Any) -> list[Any]:
     return list(content)
 
 
-def _parts(message: Message) -> list[Any]:
-    content = message.get("content")
-    return content if isinstance(content, list) else []
-
-
-def _placeholder(part: dict[str, Any]) -> str:
-    name = MEDIA_NAMES.get(part["type"], "content")
-    title = (part.get("file") or {}).get("filename")
-    return (
-        f"[{name} {title!r} omitted: this model cannot read it]"
-        if title
-        else f"[{name} omitted: this model cannot read it]"
-    )
-
-
 def _without_nested(message: Message, names: frozenset[str]) -> Message:
     kept = without(message, names)
     for key in ("content", "tool_calls"):
@@ -299,11 +260,3 @@ def _to_short_id(call_id: str) -> str:
     if SHORT_ID.fullmatch(call_id):
         return call_id
     return hashlib.sha256(call_id.encode()).hexdigest()[:SHORT_ID_LENGTH]
-
-
-def _mapped(body: Body, change: Callable[[Message], Message], *notes: Note) -> Rewritten:
-    return _replaced(body, [change(message) for message in body["messages"]], *notes)
-
-
-def _replaced(body: Body, messages: list[Message], *notes: Note) -> Rewritten:
-    return ({**body, "messages": messages}, notes) if differs(messages, body["messages"]) else (body, ())

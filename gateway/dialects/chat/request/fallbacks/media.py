@@ -1,0 +1,104 @@
+"""Rewrites of media in messages, for models that read text only and servers that take no lists of parts.
+
+As in `messages`, a rewrite returns the body that it was given when there is nothing to change.
+"""
+
+from typing import Any
+
+from gateway.dialects.chat.request.fallbacks.messages import Body, Message, Rewritten, mapped, replaced
+from gateway.dialects.chat.vocabulary import MEDIA_ORIGIN, MEDIA_POINTER
+from gateway.messages.notes import Note
+from gateway.upstream.adaptation import Adaptation
+
+# Content parts that are not text, and what a placeholder calls them.
+MEDIA_NAMES = {"file": "document", "image_url": "image", "input_audio": "audio", "video_url": "video"}
+
+
+def media_as_text(adaptation: Adaptation, body: Body) -> Rewritten:
+    """Replace media that the model cannot read by a line of text that says what is missing.
+
+    Media of a tool's result stand in the next user message, since strict servers take none in results. Their line goes
+    back into the result, and the message is left out if nothing else is in it.
+    """
+    kinds = frozenset(adaptation.names)
+    if kinds.isdisjoint(media_kinds(body)):
+        return body, ()
+    messages: list[Message] = []
+    for message in body["messages"]:
+        parts = _parts(message)
+        if kinds.isdisjoint(part["type"] for part in parts):
+            messages.append(message)
+            continue
+        kept = _replaced_parts(parts, kinds, messages)
+        if kept:
+            messages.append({**message, "content": kept})
+    names = " or ".join(MEDIA_NAMES[kind] for kind in sorted(kinds))
+    note = Note("changed", "messages", f"this model takes no {names} input; a line of text stands for it")
+    return replaced(body, messages, note)
+
+
+def flat_content(_: Adaptation, body: Body) -> Rewritten:
+    """Send content as one text, for servers that take no list of parts."""
+
+    def change(message: Message) -> Message:
+        parts = _parts(message)
+        if not parts:
+            return message
+        return {
+            **message,
+            "content": "\n\n".join(part["text"] if "text" in part else _placeholder(part) for part in parts),
+        }
+
+    note = Note("changed", "messages", "this upstream takes text only; a line of text stands for each medium")
+    return mapped(body, change, *([note] if media_kinds(body) else []))
+
+
+def media_kinds(body: Body) -> set[str]:
+    """The types of parts that are not text."""
+    return {part["type"] for message in body["messages"] for part in _parts(message)} & MEDIA_NAMES.keys()
+
+
+def _replaced_parts(parts: list[Any], kinds: frozenset[str], earlier: list[Message]) -> list[Any]:
+    """The parts of a message with a line for each medium of these kinds; some lines go into results in `earlier`."""
+    kept: list[Any] = []
+    for part in parts:
+        if part["type"] not in kinds:
+            kept.append(part)
+        elif kept and _put_into_result(kept[-1], _placeholder(part), earlier):
+            kept.pop()
+        else:
+            kept.append({"type": "text", "text": _placeholder(part)})
+    return kept
+
+
+def _put_into_result(origin: Any, line: str, earlier: list[Message]) -> bool:
+    """Put the line where the result of the call that `origin` names points at a medium."""
+    text = origin.get("text", "")
+    for index, message in enumerate(earlier):
+        if message["role"] != "tool" or text != MEDIA_ORIGIN.format(message["tool_call_id"]):
+            continue
+        content = message["content"]
+        if isinstance(content, str) and MEDIA_POINTER in content:
+            earlier[index] = {**message, "content": content.replace(MEDIA_POINTER, line, 1)}
+            return True
+        pointer = next((one for one in content if isinstance(one, dict) and one.get("text") == MEDIA_POINTER), None)
+        if pointer is not None:
+            told = [{**one, "text": line} if one is pointer else one for one in content]
+            earlier[index] = {**message, "content": told}
+            return True
+    return False
+
+
+def _parts(message: Message) -> list[Any]:
+    content = message.get("content")
+    return content if isinstance(content, list) else []
+
+
+def _placeholder(part: dict[str, Any]) -> str:
+    name = MEDIA_NAMES.get(part["type"], "content")
+    title = (part.get("file") or {}).get("filename")
+    return (
+        f"[{name} {title!r} omitted: this model cannot read it]"
+        if title
+        else f"[{name} omitted: this model cannot read it]"
+    )

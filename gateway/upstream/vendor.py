@@ -1,0 +1,91 @@
+"""What one kind of server takes and sends, as far as it differs from OpenAI's chat completions: one frozen value.
+
+The rows are in `vendors`. A row is data: a conversion reads the facts that routing copies into a target, and never asks
+whose server it is.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.upstream.adaptation import Adaptation
+
+Flavor = Literal["openrouter", "openai"]
+LengthField = Literal["max_tokens", "max_completion_tokens"]
+ReasoningField = Literal["reasoning_details", "reasoning_content", "reasoning", "thinking_parts"]
+# How tokens of a prompt are counted: llama.cpp's route for chat requests, vLLM's and SGLang's `/tokenize`, and the
+# Messages route that several servers have.
+Counting = Literal["input_tokens", "tokenize", "messages"]
+
+# A field of the chat request, dots between the keys of nested objects, and its value.
+Setting = tuple[str, str | int | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningSupport:
+    """How the model is told to think.
+
+    `style`: "openrouter" sends a `reasoning` object, "fields" what the other attributes say, "none" nothing at all.
+    `on`, `off`: settings that turn thinking on and off; empty where there is no such switch. `takes_effort`: it takes a
+    `reasoning_effort`, one of `supported_efforts`, or any where that is empty. `budget_field`: takes a number of
+    tokens. `mandatory`: thinking cannot be off. `supports_max_tokens`: of OpenRouter's object.
+    """
+
+    style: Literal["openrouter", "fields", "none"] = "openrouter"
+    on: tuple[Setting, ...] = ()
+    off: tuple[Setting, ...] = ()
+    takes_effort: bool = True
+    supported_efforts: tuple[str, ...] = ()
+    budget_field: str = ""
+    mandatory: bool = False
+    supports_max_tokens: bool = False
+
+
+# For servers and models of which nothing is known: most take an effort, and "none" turns thinking off (vLLM 0.32,
+# SGLang 0.5.23, llama.cpp build 11549; 2026-11). Where it is refused the fallbacks leave it out.
+ANY_EFFORT = ReasoningSupport("fields", off=(("reasoning_effort", "none"),))
+NO_REASONING = ReasoningSupport("none", takes_effort=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """One row. A default is OpenAI's way, or the one that an unknown server most likely understands.
+
+    Recognition. `hosts`: of its API, subdomains included. `owned_by`: in its list of models. `server`: its header.
+    `marks`: paths below the server's root, and a text in what each answers without a key.
+
+    The request. `length_field`: None where it depends on the model. `parameters`: those taken beyond OpenAI's.
+    `renamed`: parameters of ours, and what it calls them. `refused`: parameters of OpenAI's that it does not take.
+    `constants` go into each request; `adaptations`, too, and those `by_model` where the pattern matches the model.
+    `keeps_parallel`: it obeys `parallel_tool_calls`. `format_excludes_tools`: with an output format it calls no tool.
+    `answer_within_context`: it refuses a `max_tokens` above its context length.
+
+    Reasoning. `reasoning`: None leaves it to the model's family. `reasoning_field`: where earlier reasoning goes back,
+    "" where it cannot, None leaves it to the family.
+
+    The answer. `continuous_usage`: it can send the prompt's tokens with the first chunk. `counting`: how it counts a
+    prompt exactly.
+    """
+
+    name: str
+    title: str
+    hosts: tuple[str, ...] = ()
+    owned_by: tuple[str, ...] = ()
+    server: str = ""
+    marks: tuple[tuple[str, str], ...] = ()
+    flavor: Flavor = "openai"
+    auth: Literal["bearer", "api-key"] = "bearer"
+    length_field: LengthField | None = None
+    parameters: frozenset[str] = frozenset()
+    renamed: tuple[tuple[str, str], ...] = ()
+    refused: frozenset[str] = frozenset()
+    constants: tuple[Setting, ...] = ()
+    adaptations: tuple[Adaptation, ...] = ()
+    adaptations_by_model: tuple[tuple[str, Adaptation], ...] = ()
+    keeps_parallel: bool = True
+    format_excludes_tools: bool = False
+    answer_within_context: bool = False
+    reasoning: ReasoningSupport | None = None
+    reasoning_by_model: tuple[tuple[str, ReasoningSupport], ...] = ()
+    reasoning_field: ReasoningField | Literal[""] | None = None
+    continuous_usage: bool = False
+    counting: Counting | None = None

@@ -1,0 +1,190 @@
+"""docs/upstreams.md: what is sent to each vendor's servers, from the table, and what was tried on the real ones.
+
+python -m tests.support.upstreams_page [--check]
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gateway.dialects.chat.request.fallbacks.apply import REWRITES
+from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendor import ReasoningSupport, Setting, Vendor
+from gateway.upstream.vendors import COMPATIBLE, HOSTED, OPENROUTER, SERVERS
+from tests.servers.cases import CASES, CONVERSATIONS
+from tests.servers.expected_failures import EXPECTED_FAILURES
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "upstreams.md"
+
+# Names of vendors' rows, and of the servers in tests/servers.
+TRIED = {
+    "llama-cpp-python": "llama-cpp-python",
+    "litellm": "litellm",
+    "llamacpp": "llama-cpp",
+    "sglang": "sglang",
+    "transformers": "transformers",
+    "vllm": "vllm",
+}
+PORTS = {"llamacpp": 8080, "litellm": 4000, "lmstudio": 1234, "ollama": 11434, "sglang": 30000}
+
+INTRODUCTION = """# Upstreams
+
+<!-- Written by `make docs` from the table of vendors and the tests of real servers. -->
+
+Dragoman sends OpenAI's chat completions to every upstream, and knows in which details these servers differ. It goes by
+the host of `GATEWAY_UPSTREAM_URL`; an unknown server is looked at when the gateway starts: its list of models, its
+`server` header and a few paths that need no key. `GATEWAY_UPSTREAM_FLAVOR` names one outright, by the name in brackets
+below. A server that stays unknown is sent strict chat completions.
+
+## What an upstream refuses
+
+A refusal is read wherever its words stand, and answered by a second try without what was refused: a field, words of a
+JSON schema, an image for a text model, a system message in the middle, too high a `max_tokens`. A request costs at most
+two more calls. What was changed stands in `x-gateway-ignored`. What helped is remembered for this server and model for
+a day, in all processes that share a Redis, so that later requests are right at once. A refusal that a server reports as
+its own failure (500) is a 400 for the client, is not repeated, and does not count against the upstream.
+
+"""
+
+
+def to_page() -> str:
+    parts = [INTRODUCTION, "## Servers of your own\n"]
+    parts += [_section(vendor) for vendor in SERVERS]
+    parts.append("## Hosted APIs\n")
+    parts += [_section(vendor) for vendor in HOSTED if vendor is not OPENROUTER]
+    parts += [UNKNOWN, _matrix()]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _section(vendor: Vendor) -> str:
+    lines = [f"### {vendor.title} (`{vendor.name}`)", "", *_set_up(vendor), ""]
+    lines += [f"- {fact}" for fact in _facts(vendor)]
+    if vendor.name in TRIED:
+        lines += ["", *_failing(TRIED[vendor.name])]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _set_up(vendor: Vendor) -> Iterator[str]:
+    yield "```sh"
+    if vendor.hosts:
+        yield f"export GATEWAY_UPSTREAM_URL=https://{vendor.hosts[0]}/v1  # or the base that your account shows"
+        yield "export GATEWAY_UPSTREAM_API_KEY=your-key"
+    else:
+        yield f"export GATEWAY_UPSTREAM_URL=http://127.0.0.1:{PORTS.get(vendor.name, 8000)}/v1"
+        yield "export GATEWAY_UPSTREAM_API_KEY=none  # or its key"
+    yield "dragoman serve"
+    yield "```"
+
+
+def _facts(vendor: Vendor) -> Iterator[str]:
+    yield from _parameters(vendor)
+    if vendor.reasoning is not None:
+        yield from _thinking("Thinking", vendor.reasoning)
+    for pattern, support in vendor.reasoning_by_model:
+        yield from _thinking(f"Thinking of models like `{pattern}`", support)
+    if vendor.reasoning_field is not None:
+        field = vendor.reasoning_field
+        yield f"Earlier thinking goes back as `{field}`." if field else "Earlier thinking is not sent back, and noted."
+    yield from (_rewrite(adaptation) for adaptation in vendor.adaptations)
+    for pattern, adaptation in vendor.adaptations_by_model:
+        yield f"For models like `{pattern}`: {_rewrite(adaptation)}"
+    if not vendor.keeps_parallel:
+        yield "`disable_parallel_tool_use` has no effect, which is noted."
+    if vendor.format_excludes_tools:
+        yield "With an output format no tool is called, which is noted."
+    if vendor.counting:
+        yield "Counts the tokens of a prompt exactly."
+
+
+def _parameters(vendor: Vendor) -> Iterator[str]:
+    if vendor.length_field:
+        yield f"The limit of an answer is sent as `{vendor.length_field}`."
+    if vendor.parameters:
+        yield f"Takes {_names(vendor.parameters)} as well."
+    yield from (f"`{name}` is sent as `{other}`." for name, other in vendor.renamed)
+    if vendor.refused:
+        yield f"Never sent, and noted: {_names(vendor.refused)}."
+    yield from (f"Always sent: {_setting(setting)}." for setting in vendor.constants)
+
+
+def _thinking(subject: str, support: ReasoningSupport) -> Iterator[str]:
+    ways = []
+    if support.on:
+        ways.append(f"on by {', '.join(map(_setting, support.on))}")
+    if support.off:
+        ways.append(f"off by {', '.join(map(_setting, support.off))}")
+    if support.mandatory:
+        ways.append("always on")
+    if support.takes_effort:
+        listed = ", ".join(support.supported_efforts)
+        ways.append(f"effort {listed}" if listed else "any effort")
+    if support.budget_field:
+        ways.append(f"budget as `{support.budget_field}`")
+    yield f"{subject}: {'; '.join(ways)}." if ways else f"{subject} cannot be controlled, which is noted."
+
+
+def _setting(setting: Setting) -> str:
+    path, value = setting
+    return f"`{path}: {str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _rewrite(adaptation: Adaptation) -> str:
+    """The first sentence of what the rewrite says of itself."""
+    words = " ".join((REWRITES[adaptation.kind].__doc__ or "").split())
+    sentence = words.partition(". ")[0].rstrip(".") + "."
+    return f"{sentence} ({_names(adaptation.names)})" if adaptation.names else sentence
+
+
+def _failing(server: str) -> Iterator[str]:
+    failing = {name: reason for name, (servers, reason) in EXPECTED_FAILURES.items() if server in servers.split()}
+    if failing:
+        yield "Not right yet, or impossible:"
+        yield ""
+        yield from (f"- {name}: {reason}" for name, reason in sorted(failing.items()))
+
+
+def _matrix() -> str:
+    """Each case that is tried on real servers, and what comes of it on each."""
+    columns = [vendor for vendor in SERVERS if vendor.name in TRIED]
+    lines = [
+        "## Tried on real servers",
+        "",
+        '`tests/servers` runs these cases. "noted": right, with a note in `x-gateway-ignored`; "–": not tried there.',
+        "",
+        f"| case | {' | '.join(vendor.title for vendor in columns)} |",
+        f"|---|{'---|' * len(columns)}",
+    ]
+    for case in (*CASES, *CONVERSATIONS):
+        failing = EXPECTED_FAILURES.get(case.name, ("", ""))[0].split()
+        right = "noted" if case.expected.noted else "yes"
+        names = [TRIED[vendor.name] for vendor in columns]
+        tried = case.servers.split()
+        cells = ["–" if name not in tried else "no" if name in failing else right for name in names]
+        lines.append(f"| {case.name.replace('|', '/')} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+UNKNOWN = f"""## Any other server (`{COMPATIBLE.name}`)
+
+- OpenAI's parameters are sent; others are left out and noted.
+- Thinking: `reasoning_effort`, with `none` to turn it off; left out again where it is refused.
+- Earlier thinking goes back as `reasoning_content`; left out again where it is refused.
+- Stop sequences are matched by the gateway, since few servers name the one they found.
+"""
+
+
+def _names(names: Sequence[str] | frozenset[str]) -> str:
+    return ", ".join(f"`{name}`" for name in (sorted(names) if isinstance(names, frozenset) else names))
+
+
+def main(arguments: Sequence[str]) -> int:
+    page = to_page()
+    if "--check" in arguments:
+        return 0 if PAGE.read_text(encoding="utf-8") == page else 1
+    PAGE.write_text(page, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
