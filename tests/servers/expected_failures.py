@@ -7,7 +7,6 @@ from typing import Final
 
 IMAGES = "an image for a text model is neither replaced by text nor distinguished from a failure"
 NOT_OFFERED = "the parameter is not sent to servers that are not OpenRouter"
-NO_HEADER = "the server sends no header while a request waits"
 SCHEMAS = "a refused tool schema is not loosened"
 
 EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
@@ -42,7 +41,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "a list of models that the server did not give is refused or marked": ("llama-cpp", "it is 200 without a mark"),
     "tokens are counted as the server counts them": ("llama-cpp vllm", "they are estimated"),
-    "a request keeps its place while the server serves others": ("llama-cpp", NO_HEADER),
     "a request while the model loads gets a retry after": ("llama-cpp", "there is no retry-after"),
     "a context that is full for all slots together is an overload": ("llama-cpp", "it is reported as api_error"),
     "ten turns of claude code with thinking and a tool": (
@@ -68,10 +66,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "a stream that fails before its first chunk has no reason, so it cannot be healed",
     ),
     "no call comes where calls are forbidden": ("transformers", "the server ignores the choice"),
-    "a call cut by max_tokens ends in max_tokens": (
-        "transformers",
-        "a cut call is completed by the server, or fails without a reason",
-    ),
     "a schema that the server ignores is noted": ("transformers", "an answer that is no JSON is not looked at"),
     "a forced call has the arguments that the schema requires": ("vllm sglang", "strict is not asked for"),
     "a call cut by a stop sequence that the server names ends in it": (

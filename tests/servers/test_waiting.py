@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.servers.cases import HELLO
 from tests.servers.conftest import PATIENT, Servers, front_end, on_servers
 from tests.servers.launch import Launch, llama_cpp
+from tests.servers.recorder import recording
 from tests.servers.registry import SERVERS
 from tests.servers.running import Running, child_process, free_port, wait_until_answered
 from tests.servers.upstream import holding
@@ -27,12 +28,18 @@ async def test_a_stream_begins_while_the_server_has_no_free_slot(servers: Server
 
 @on_servers("llama-cpp")
 async def test_a_request_keeps_its_place_while_the_server_serves_others(servers: Servers, name: str) -> None:
-    server = servers.get(name)
-    async with front_end(server, commit_seconds=0.3, first_byte_timeout=1, max_attempts=1) as client:
-        async with holding(server, 2):
-            asked = asyncio.create_task(client.ask(messages="hi", stream=True))
-            await asyncio.sleep(3)  # longer than first_byte_timeout; the server has no clock to inject
-        assert (await asked).text == HELLO
+    async with (
+        recording(servers.get(name)) as (server, exchanges),
+        front_end(server, commit_seconds=0.3, ping_seconds=0.5) as client,
+    ):
+        async with holding(servers.get(name), 2):
+            body = client.body(messages="hi", stream=True)
+            response = await client.session.post(f"{client.url}/v1/messages", json=body)
+            waiting = [await response.content.readuntil(b"event: ping") for _ in range(4)]
+        rest = await response.read()
+    assert len(exchanges) == 1
+    assert waiting[0].startswith(b"event: message_start")
+    assert b"message_stop" in rest
 
 
 @on_servers("llama-cpp")
