@@ -218,6 +218,12 @@ class GuardedConnection(RequestHandler):
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: a parser's traceback quotes what the client sent."""
 
+    def fail_body(self, body: StreamReader, error: GatewayError) -> None:
+        """Raise `error` in whatever reads the body; the connection ends with the reply."""
+        self._is_last = True
+        body.set_exception(error)
+        self._end_body()
+
     # Deadlines.
 
     def cut(self, reason: str) -> None:
@@ -283,19 +289,15 @@ class GuardedConnection(RequestHandler):
             self._end_body()
             self._body = None
         elif self._body_bytes - body.total_bytes > MAX_OTHER_BYTES + OTHER_BYTES_PER_BYTE * body.total_bytes:
-            self._fail_body(body, "The request body has too much beside its data: chunk extensions or trailers.")
+            reason = "The request body has too much beside its data: chunk extensions or trailers."
+            self.fail_body(body, InvalidRequest(reason))
 
     def _parser_failed(self) -> None:
         """aiohttp queues a refusal as if it were the next request. Within a body it is the failure of that one."""
         body = self._waiting[-2][1] if len(self._waiting) > 1 else self._body
         if body is not None and not body.is_eof():
             message, _ = self._waiting.pop()
-            self._fail_body(body, _to_reason(message.exc))
-
-    def _fail_body(self, body: StreamReader, reason: str) -> None:
-        self._is_last = True
-        body.set_exception(InvalidRequest(reason))
-        self._end_body()
+            self.fail_body(body, InvalidRequest(_to_reason(message.exc)))
 
     def _end_body(self) -> None:
         if self._body_ended is not None:

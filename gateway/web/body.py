@@ -1,25 +1,42 @@
 """A request's body, read within limits: of time, of size on the wire, and of size after inflation."""
 
 import asyncio
-import time
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Literal
 
 from aiohttp import web
 
 from gateway.errors import InvalidRequest, RequestTimedOut, RequestTooLarge
+from gateway.process.http_guard import GuardedConnection
 
-# A client gets this long for any body, and longer for one that keeps coming at this rate (bytes per second).
-BODY_SECONDS = 30.0
-MINIMUM_RATE = 64 * 1024
 ENCODINGS: dict[str, Literal["identity", "gzip"]] = {"identity": "identity", "gzip": "gzip"}
 GZIP = 16 + zlib.MAX_WBITS
 NOTHING_LEFT: deque[bytes] = deque()
 
 
-async def read_body(request: web.Request, limit: int) -> bytes:
+@dataclass(frozen=True, slots=True)
+class UploadPace:
+    """A client may be `seconds` behind a rate (bytes per second) that mobile networks reach.
+
+    Only the body's data counts, not what frames it. What arrived early buys no more than `seconds` either: otherwise a
+    client could send megabytes at once, and then hold the connection for minutes.
+    """
+
+    seconds: float = 30.0
+    rate: int = 64 * 1024
+
+    def left_after(self, left: float, waited: float, arrived: int) -> float:
+        """How long the next wait may take; `left` before one that took `waited` seconds and brought `arrived` bytes."""
+        return min(self.seconds, left - waited + arrived / self.rate)
+
+
+PACE = UploadPace()
+
+
+async def read_body(request: web.Request, limit: int, pace: UploadPace = PACE) -> bytes:
     """Raises RequestTooLarge, RequestTimedOut, or InvalidRequest for an encoding that is not plain or one gzip."""
     encoding = content_encoding(request)
     if request.content.is_eof():  # it came with the header, as small ones do
@@ -27,34 +44,20 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         if len(body) > limit:
             raise too_large(limit)
     else:
-        body = await _read_in_time(request, limit)
+        pieces = [piece async for piece in _arriving(request, limit, pace)]
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     # The reader lasts as long as the reply, and an empty deque takes 600 bytes.
     request.content._buffer = NOTHING_LEFT
     return inflate(body, limit) if encoding == "gzip" else body
 
 
-async def body_pieces(request: web.Request, limit: int, size: int) -> AsyncIterator[bytes]:
+async def body_pieces(request: web.Request, limit: int, size: int, pace: UploadPace = PACE) -> AsyncIterator[bytes]:
     """The body in pieces of at most `size` bytes while it arrives. Raises as `read_body` does; takes no gzip."""
     if content_encoding(request) != "identity":
         raise InvalidRequest(
             "content-encoding: message batches are taken uncompressed.", code="request_body_encoding_unsupported"
         )
-    length = request.content_length
-    if length is not None and length > limit:
-        raise too_large(limit)
-    received, begun = 0, time.monotonic()
-    while True:
-        allowed = BODY_SECONDS + received / MINIMUM_RATE - (time.monotonic() - begun)
-        try:
-            async with asyncio.timeout(max(0.0, allowed)):
-                arrived = await request.content.readany()
-        except TimeoutError:
-            raise RequestTimedOut("The request body did not arrive in time.") from None
-        if not arrived:
-            return
-        received += len(arrived)
-        if received > limit:
-            raise too_large(limit)
+    async for arrived in _arriving(request, limit, pace):
         for start in range(0, len(arrived), size):
             yield arrived[start : start + size]
             await asyncio.sleep(0)
@@ -95,25 +98,30 @@ def inflate(body: bytes, limit: int) -> bytes:
     return data
 
 
-async def _read_in_time(request: web.Request, limit: int) -> bytes:
-    length = request.content_length
+async def _arriving(request: web.Request, limit: int, pace: UploadPace) -> AsyncIterator[bytes]:
+    """The body as it arrives. Time that the caller takes between two pieces does not count against the client."""
+    length, content, clock = request.content_length, request.content, asyncio.get_running_loop().time
     if length is not None and length > limit:
         raise too_large(limit)
-    seconds = BODY_SECONDS + min(length or limit, limit) / MINIMUM_RATE
-    try:
-        async with asyncio.timeout(seconds):
-            return await _read_up_to(request, limit)
-    except TimeoutError:
-        raise RequestTimedOut("The request body did not arrive in time.") from None
-
-
-async def _read_up_to(request: web.Request, limit: int) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    while not request.content.at_eof():
-        piece, _ = await request.content.readchunk()  # as it came: `readany` would copy it once more
-        size += len(piece)
-        if size > limit:
+    left, received = pace.seconds, 0
+    while not content.at_eof():
+        begun = clock()
+        try:
+            async with asyncio.timeout(left):
+                # As it came, since `readany` may copy it; but a body can have a million chunks.
+                piece = await content.readany() if length is None else (await content.readchunk())[0]
+        except TimeoutError:
+            raise _give_up(request) from None
+        left = pace.left_after(left, clock() - begun, len(piece))
+        received += len(piece)
+        if received > limit:
             raise too_large(limit)
-        pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        yield piece
+
+
+def _give_up(request: web.Request) -> RequestTimedOut:
+    """End the connection with the reply: aiohttp would wait another ten seconds for the rest."""
+    error = RequestTimedOut("The request body did not arrive in time.")
+    if isinstance(request.protocol, GuardedConnection):
+        request.protocol.fail_body(request.content, error)
+    return error
