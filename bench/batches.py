@@ -34,6 +34,7 @@ from bench.targets import PATH, Stage, Target, gateway_recipe, running, running_
 from gateway.batches.queue import BatchQueue, ItemResult
 from gateway.batches.server import BatchServer
 from gateway.redis.connections import queue_client
+from gateway.redis.server import RedisServer
 
 INSTANT = "stream-3"
 SLOW = "stream-3-f200"  # 200 ms before the first byte
@@ -187,7 +188,7 @@ def queue(bench: Bench) -> None:
 async def run_queue(url: str, slots: int, lines: list[bytes]) -> int:
     """How many items were recorded."""
     async with queue_client(url) as redis:
-        claiming, ran = BatchQueue(BatchServer(redis), "bench"), 0
+        claiming, ran = BatchQueue(BatchServer(RedisServer(redis)), "bench"), 0
         while claims := await claiming.claim(slots):
             for claim in claims:
                 leases = [work.lease for work in await claiming.items(claim)]

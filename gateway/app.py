@@ -14,7 +14,6 @@ import structlog
 from aiohttp import web
 
 from gateway.access.keys import ClientKeys
-from gateway.batches.server import BatchServer
 from gateway.batches.store import BatchStore
 from gateway.cache.admin import CacheUpkeep
 from gateway.exchange.cached import CachedExchange
@@ -27,7 +26,7 @@ from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings
 from gateway.telemetry.counters import settle_regularly
 from gateway.telemetry.metrics import merged_metrics, render_metrics
-from gateway.telemetry.monitors import RedisWatch, watch_loop
+from gateway.telemetry.monitors import RedisMonitor, watch_loop
 from gateway.threads.turns import Threads
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.config import to_table, to_upstream
@@ -138,7 +137,7 @@ async def running(
         stack.push_async_callback(client.close)
         stores = await stack.enter_async_context(open_stores(settings))
         batch_server = stores.batches
-        keyring = await load_keyring(settings, batch_server.redis if batch_server else None)
+        keyring = await load_keyring(settings, batch_server.server if batch_server else None)
         exchange = build_exchange(settings, client, keyring, upstream)
         gateway = Gateway(
             settings=settings,
@@ -148,9 +147,9 @@ async def running(
             batches=BatchStore(batch_server) if batch_server else None,
             threads=build_threads(settings, batch_server),
             cache=await stack.enter_async_context(open_cache(settings, exchange, stores.cache, keyring)),
-            health=Health(),
+            health=Health(monitor=RedisMonitor(batch_server.server) if batch_server else None),
         )
-        for chore in _chores(gateway, batch_server, child=child):
+        for chore in _chores(gateway, child=child):
             await stack.enter_async_context(background(chore))
         await gateway.catalog.wait_for_first(FIRST_LIST_SECONDS)
         admin, guard = None, to_guard(settings)
@@ -168,18 +167,16 @@ async def running(
         yield Addresses(address, admin)
 
 
-def _chores(
-    gateway: Gateway, batch_server: BatchServer | None, *, child: bool
-) -> Iterator[Coroutine[None, None, None]]:
+def _chores(gateway: Gateway, *, child: bool) -> Iterator[Coroutine[None, None, None]]:
     """What runs beside the requests for as long as there are any."""
     yield gateway.exchange.heartbeat.run()
     yield watch_loop()
     yield Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()
     if child:
         yield settle_regularly()
-    if batch_server is not None:
-        yield RedisWatch(batch_server).run()
-        yield share_learned(gateway.exchange, batch_server.redis).run()
+    if gateway.health.monitor is not None:
+        yield gateway.health.monitor.run()
+        yield share_learned(gateway.exchange, gateway.health.monitor.server).run()
     if gateway.threads is not None:
         yield gateway.threads.run()
 

@@ -2,8 +2,8 @@
 
 import secrets
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -21,7 +21,7 @@ from gateway.cache.key import to_secret
 from gateway.cache.policy import CachePolicy
 from gateway.cache.store import CacheStore, Limits
 from gateway.dialects.chat.dialect import ChatDialect
-from gateway.errors import StoreAway
+from gateway.errors import Overloaded, StoreAway
 from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.relay import StreamTimeouts
@@ -30,8 +30,9 @@ from gateway.process.descriptors import descriptor_limit
 from gateway.process.http_guard import Guard
 from gateway.process.tasks import Repeated, background, describe
 from gateway.redis.connections import open_connections
-from gateway.redis.failures import redis_failures
+from gateway.redis.failures import PASSING
 from gateway.redis.keys import Keys
+from gateway.redis.server import RedisServer
 from gateway.settings import Settings, passwords_in, private_hosts_of, secrets_of
 from gateway.telemetry.counters import observe
 from gateway.telemetry.logs import log_exchange
@@ -82,9 +83,9 @@ def build_exchange(
     )
 
 
-def share_learned(exchange: Exchange, redis: Redis) -> Repeated:
+def share_learned(exchange: Exchange, server: RedisServer) -> Repeated:
     """The loop that shares what is learned of upstream models with the other processes on this Redis."""
-    return Repeated("learned", LearnedStore(redis, exchange.learned).share, SHARE_SECONDS)
+    return Repeated("learned", LearnedStore(server.redis, exchange.learned, server.keys).share, SHARE_SECONDS)
 
 
 def to_guard(settings: Settings) -> Guard:
@@ -104,23 +105,21 @@ def build_client(settings: Settings, connections: int) -> UpstreamClient:
     return make(max_connections=connections)
 
 
-async def load_keyring(settings: Settings, redis: Redis | None) -> Keyring:
+async def load_keyring(settings: Settings, server: RedisServer | None) -> Keyring:
     """The configured secret; without one, what all processes on this Redis share; without Redis, a passing one."""
     if settings.secret is not None:
         return Keyring.parse(settings.secret.get_secret_value())
     made = secrets.token_bytes(SECRET_BYTES)
-    if redis is None:
+    if server is None:
         log.warning(
             "secret_is_random",
             hint="set GATEWAY_SECRET=id:key: what this process signs cannot be opened by others, nor after a restart",
         )
         return Keyring(((MADE_ID, made),))
-    name = Keys().secret
-    with redis_failures():
-        shared = await redis.get(name)
-        if shared is None:  # a server that takes no writes now may have it all the same
-            await redis.set(name, made, nx=True)
-            shared = await redis.get(name)
+    name = server.keys.secret
+    [shared] = await server.pipeline([("GET", name)])
+    if shared is None:  # a server that takes no writes now may have it all the same
+        _, shared = await server.pipeline([("SET", name, made, "NX"), ("GET", name)])
     return Keyring(((MADE_ID, shared if isinstance(shared, bytes) else made),))
 
 
@@ -134,7 +133,9 @@ async def open_batch_server(settings: Settings) -> AsyncIterator[BatchServer | N
         yield None
         return
     async with open_connections(settings.redis_url) as connections:
-        yield await to_batch_server(settings, connections.queue)
+        batches = build_batch_server(settings, connections.queue)
+        await check_batch_server(batches)
+        yield batches
 
 
 def to_start_problem(error: Exception) -> str:
@@ -166,20 +167,37 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     async with open_connections(url, settings.cache_redis_url, cache_budget=budget) as connections:
         batches = None
         if settings.redis_url is not None:
-            batches = await to_batch_server(settings, connections.queue, may_be_away=settings.secret is not None)
+            batches = build_batch_server(settings, connections.queue)
+            with _away_at_start(settings):
+                await check_batch_server(batches)
         yield Stores(batches, None if settings.cache == "off" else connections.cache)
 
 
-async def to_batch_server(settings: Settings, redis: Redis, *, may_be_away: bool = False) -> BatchServer:
-    lifetimes = Lifetimes(expiry=round(settings.batch_expiry * 1000), retention=round(settings.batch_retention * 1000))
-    server = BatchServer(redis, policy=Policy(lifetimes=lifetimes, durability=settings.batch_durability))
+@contextmanager
+def _away_at_start(settings: Settings) -> Iterator[None]:
+    """Go on without a Redis that is away, unless the secret has to come from it and only an operator can help."""
     try:
-        await server.check()
+        yield
     except StoreAway as error:
-        if not may_be_away:
+        if settings.secret is None and error.refusal not in PASSING:
             raise
-        log.warning("redis_away", hint="messages are served, batches and threads once it is back", **describe(error))
-    return server
+        hint = "messages are served, batches and threads once it is back"
+        log.warning("redis_away", hint=hint, **describe(error))
+
+
+def build_batch_server(settings: Settings, redis: Redis) -> BatchServer:
+    lifetimes = Lifetimes(expiry=round(settings.batch_expiry * 1000), retention=round(settings.batch_retention * 1000))
+    server = RedisServer(redis, Keys(settings.redis_prefix))
+    return BatchServer(server, Policy(lifetimes=lifetimes, durability=settings.batch_durability))
+
+
+async def check_batch_server(batches: BatchServer) -> None:
+    """Raises Unavailable for a server that is not fit, StoreAway for one that is away or refuses writes."""
+    await batches.check()
+    try:
+        await batches.server.probe()
+    except Overloaded as error:
+        log.warning("redis_full", **describe(error))
 
 
 @asynccontextmanager
@@ -211,7 +229,8 @@ def build_cache_store(settings: Settings, redis: Redis) -> CacheStore:
         lock=settings.cache_lock_seconds,
         wait=settings.cache_wait_seconds,
     )
-    return CacheStore(Calls(redis, Breaker(time.monotonic), settings.cache_budget_seconds - GRACE), limits)
+    calls = Calls(redis, Breaker(time.monotonic), settings.cache_budget_seconds - GRACE)
+    return CacheStore(calls, limits, Keys(settings.redis_prefix))
 
 
 @asynccontextmanager
@@ -234,4 +253,4 @@ def build_threads(settings: Settings, server: BatchServer | None) -> Threads | N
     if server is None or settings.threads == "off":
         return None
     policy = ThreadPolicy(seconds=settings.thread_seconds, max_bytes=settings.max_body_bytes)
-    return Threads(ThreadStore(server.redis, policy))
+    return Threads(ThreadStore(server.redis, policy, server.keys))

@@ -24,6 +24,7 @@ from gateway.cache.key import to_secret
 from gateway.cache.policy import CachePolicy
 from gateway.exchange.cached import CachedExchange
 from gateway.redis.connections import queue_client
+from gateway.redis.server import RedisServer
 from gateway.settings import load_settings
 from gateway.upstream.client import Call
 from gateway.wiring import build_cache_store, build_client, build_exchange, load_keyring
@@ -144,7 +145,7 @@ async def test_nothing_that_is_built_from_the_settings_shows_a_secret() -> None:
     keyring = await load_keyring(settings, None)
     exchange = build_exchange(settings, build_client(settings, 1), keyring)
     queue = queue_client(str(settings.redis_url))
-    worker, loops = assemble(BatchServer(queue), exchange, 1, 60.0)
+    worker, loops = assemble(BatchServer(RedisServer(queue)), exchange, 1, 60.0)
     cache = CachedExchange(exchange, build_cache_store(settings, queue), CachePolicy(), to_secret(keyring))
     call = partial(exchange.client.open, Call("POST", "url-canary", exchange.table.upstream.headers, b"body-canary"))
     shown = repr([settings, str(settings), keyring, exchange, worker, worker.run, loops, cache, call])

@@ -53,6 +53,13 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
         load_settings()
 
 
+@pytest.mark.parametrize("prefix", ["{tag}:", "a b:", "gw*", "ä:", "x" * 65])
+def test_a_prefix_that_would_change_slots_or_patterns_is_refused(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    monkeypatch.setenv("GATEWAY_REDIS_PREFIX", prefix)
+    with pytest.raises(SettingsError, match="GATEWAY_REDIS_PREFIX"):
+        load_settings()
+
+
 def test_no_error_quotes_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_SECRET", "canary-4711")
     monkeypatch.setenv("GATEWAY_KEYS", "canary-4712")

@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from typing import NoReturn
 
 import structlog
@@ -63,17 +64,16 @@ def main() -> None:
 
 async def run(settings: Settings, output: LogWriter, *, is_child: bool = False) -> None:
     asyncio.get_running_loop().set_exception_handler(log_loop_error)
-    stop = stop_on_signals(is_child=is_child)
+    readiness = Readiness(stop_on_signals(is_child=is_child))
     async with AsyncExitStack() as stack:
-        worker: Worker | None = None
-        handler, guard = admin_handler(lambda: problem_of(worker, stop)), to_guard(settings)
+        handler, guard = admin_handler(lambda: readiness.problem), to_guard(settings)
         try:
             listener = listening(handler, settings.admin_host, settings.worker_admin_port, guard)
             address = await stack.enter_async_context(listener)
         except (OSError, UnicodeError) as error:
             raise cannot_listen(ADMIN, settings.admin_host, settings.worker_admin_port, error) from None
         admin = "{}:{}".format(*address)
-        worker = await open_patiently(settings, stack, stop, admin)
+        worker = await open_patiently(settings, stack, readiness, admin)
         if worker is None:
             return
         settle_memory()
@@ -81,22 +81,44 @@ async def run(settings: Settings, output: LogWriter, *, is_child: bool = False) 
         output.flush()
         if is_child:
             report_ready()
-        await worker.run(stop.wanted, settings.drain_seconds)
+        await worker.run(readiness.stop.wanted, settings.drain_seconds)
         log.info("worker_stopped")
 
 
-async def open_patiently(settings: Settings, stack: AsyncExitStack, stop: Stop, admin: str) -> Worker | None:
+@dataclass(slots=True)
+class Readiness:
+    """`away`: why Redis could not be used at the last attempt to start on it."""
+
+    stop: Stop
+    worker: Worker | None = None
+    away: str = "not reached yet"
+
+    @property
+    def problem(self) -> str | None:
+        """Why no work should be expected of this worker."""
+        if self.stop.wanted.is_set():
+            return "draining"
+        if self.worker is None:
+            return f"redis: {self.away}"
+        if self.worker.monitor.problem is not None:
+            return f"redis: {self.worker.monitor.problem}"
+        return "redis: items cannot be claimed" if self.worker.claiming.failures else None
+
+
+async def open_patiently(settings: Settings, stack: AsyncExitStack, readiness: Readiness, admin: str) -> Worker | None:
     """A worker that is closed with the stack, once its Redis answers; None when told to stop before that."""
     problem = ""
-    while not stop.wanted.is_set():
+    while not readiness.stop.wanted.is_set():
         try:
-            return await stack.enter_async_context(open_worker(settings))
+            readiness.worker = await stack.enter_async_context(open_worker(settings))
         except StoreAway as error:
-            before, problem = problem, to_start_problem(error)
+            before, problem, readiness.away = problem, to_start_problem(error), error.reason
+        else:
+            return readiness.worker
         metrics.REDIS_UP.set(0)
         if problem != before:
             log.warning("redis_away", admin=admin, hint="the worker waits until it answers", problem=problem)
-        await wait_for(stop.wanted, RETRY_SECONDS)
+        await wait_for(readiness.stop.wanted, RETRY_SECONDS)
     return None
 
 
@@ -104,13 +126,6 @@ async def wait_for(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-
-
-def problem_of(worker: Worker | None, stop: Stop) -> str | None:
-    """Why no work should be expected of this worker."""
-    if stop.wanted.is_set():
-        return "draining"
-    return "redis cannot be reached" if worker is None or worker.claiming.failures else None
 
 
 def fail(message: str) -> NoReturn:

@@ -12,7 +12,7 @@ from gateway.batches.server import BatchServer
 from gateway.exchange.exchange import Exchange
 from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings
-from gateway.telemetry.monitors import RedisWatch, watch_loop
+from gateway.telemetry.monitors import RedisMonitor, watch_loop
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.circuits import SHARE_SECONDS, Circuits
 from gateway.upstream.retry import RetryPolicy
@@ -37,15 +37,15 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         stack.push_async_callback(client.close)
         server = await stack.enter_async_context(open_batch_server(settings))
         assert server is not None  # the settings name one
-        keyring = await load_keyring(settings, server.redis)
+        keyring = await load_keyring(settings, server.server)
         exchange = to_patient_exchange(build_exchange(settings, client, keyring))
         worker, loops = assemble(server, exchange, settings.worker_slots, settings.worker_lease_seconds)
         await stack.enter_async_context(background(exchange.heartbeat.run()))
         await stack.enter_async_context(background(watch_loop()))
         catalog = Catalog(client, exchange.table)
         await stack.enter_async_context(background(Repeated("catalog", catalog.models, WATCH_SECONDS).run()))
-        await stack.enter_async_context(background(RedisWatch(server).run()))
-        await stack.enter_async_context(background(share_learned(exchange, server.redis).run()))
+        await stack.enter_async_context(background(worker.monitor.run()))
+        await stack.enter_async_context(background(share_learned(exchange, server.server).run()))
         metrics.SLOTS.set(settings.worker_slots)
         for loop in loops:
             await stack.enter_async_context(background(loop.run()))
@@ -61,7 +61,7 @@ def assemble(
     server: BatchServer, exchange: Exchange, slots: int, lease_seconds: float
 ) -> tuple[Worker, tuple[Repeated, ...]]:
     queue = BatchQueue(server, worker_name(), lease_ms=round(lease_seconds * 1000))
-    circuits = Circuits(server, slots)
+    circuits = Circuits(server.server, slots)
     recorder = Recorder(queue.done)
     in_flight = InFlightItems()
     attempts = Attempts(queue, exchange, recorder)
@@ -74,7 +74,8 @@ def assemble(
         Repeated("sweep", maintenance.sweep, every=SWEEP_SECONDS),
         Repeated("census", maintenance.count, every=CENSUS_SECONDS),
     )
-    return Worker(queue, attempts, circuits, in_flight, exchange.table, slots), loops
+    monitor = RedisMonitor(server.server)
+    return Worker(queue, attempts, circuits, in_flight, exchange.table, monitor, slots), loops
 
 
 def worker_name() -> str:

@@ -20,6 +20,7 @@ from gateway.batches.queue import BatchQueue, Claim, Release, WorkItem
 from gateway.errors import GatewayError
 from gateway.process.tasks import Repeated, describe, end
 from gateway.redis.codec import BrokenBlob
+from gateway.telemetry.monitors import RedisMonitor
 from gateway.upstream.circuit import CROWDED
 from gateway.upstream.circuits import Circuits, Permit, Rejected
 from gateway.upstream.routing import RoutingTable
@@ -49,13 +50,14 @@ RELEASE_SECONDS: Final = 3.0
 
 @dataclass(slots=True)
 class Worker:
-    """`claiming` shows whether claims succeed."""
+    """`claiming` shows whether claims succeed, `monitor` whether Redis takes writes."""
 
     queue: BatchQueue
     attempts: Attempts
     circuits: Circuits
     in_flight: InFlightItems
     table: RoutingTable
+    monitor: RedisMonitor
     slots: int
     chance: Callable[[], float] = random.random
     clock: Callable[[], float] = time.monotonic

@@ -186,7 +186,7 @@ class BatchQueue:
     async def renew(self, claim: Claim, indices: Iterable[int]) -> Renewal:
         """Extend the leases of those items by a whole lease from now."""
         keys = self._server.keys.batch(claim.batch.id)
-        reply = await scripts.RENEW.run(self._server.redis, keys, (claim.fence, self._lease_ms, *indices))
+        reply = await self._server.run(scripts.RENEW, keys, (claim.fence, self._lease_ms, *indices))
         return Renewal(lost=frozenset(reply[1:]), stopping=reply[0] != b"running")
 
     async def done(self, batch_id: str, results: Sequence[ItemResult]) -> list[Outcome]:
@@ -199,7 +199,7 @@ class BatchQueue:
             arguments: list[str | bytes | int] = []
             for result, blob in zip(results[group], blobs[group], strict=True):
                 arguments += (result.index, "ok" if result.succeeded else "err", blob, result.cost)
-            reply = await scripts.DONE.run(self._server.redis, keys, arguments)
+            reply = await self._server.run(scripts.DONE, keys, arguments)
             sealed = sealed or reply[0] == 1
             outcomes += [_OUTCOMES[code] for code in reply[1:]]
         if sealed:
@@ -213,7 +213,7 @@ class BatchQueue:
             tries = -1 if release.tries is None else release.tries
             arguments += (release.index, release.delay_ms, tries, release.refusals, release.cost)
         keys = self._server.keys.batch(claim.batch.id)
-        sealed, soonest, *released = await scripts.RELEASE.run(self._server.redis, keys, arguments)
+        sealed, soonest, *released = await self._server.run(scripts.RELEASE, keys, arguments)
         if sealed:
             await self._ended(claim.batch.id)
         elif soonest >= 0:
@@ -248,7 +248,7 @@ class BatchQueue:
         """Claim, and add the claim. Return the number of its items, and ms until there may be more (0: now)."""
         self._unanswered = _Unanswered(batch_id, fence, wanted, idle, self._clock())
         arguments = (DATA_VERSION, self._worker, fence, wanted, self._lease_ms, int(idle))
-        reply = await scripts.CLAIM.run(self._server.redis, self._server.keys.batch(batch_id), arguments)
+        reply = await self._server.run(scripts.CLAIM, self._server.keys.batch(batch_id), arguments)
         self._unanswered = None
         status = reply[0]
         if status in (b"missing", b"ended"):
@@ -276,7 +276,7 @@ class BatchQueue:
     async def _settle(self, batch_id: str) -> None:
         """The batch gives no more items: end it if nothing is in flight, else stop offering it."""
         keys = self._server.keys.batch(batch_id)
-        status, inspection, *_ = await scripts.SETTLE.run(self._server.redis, keys, (DATA_VERSION, INSPECT_MS))
+        status, inspection, *_ = await self._server.run(scripts.SETTLE, keys, (DATA_VERSION, INSPECT_MS))
         if status in (b"ended", b"missing"):
             await self._ended(batch_id)
         else:

@@ -39,7 +39,7 @@ async def read_results(server: BatchServer, record: BatchRecord) -> AsyncIterato
 async def _page(server: BatchServer, record: BatchRecord, start: int) -> list[bytes | None]:
     """At least one result, or None for an item that has none."""
     arguments = (start, min(start + _PAGE_ITEMS, record.total), _PAGE_BYTES)
-    reply = await scripts.RESULTS.run(server.redis, server.keys.batch(record.id), arguments)
+    reply = await server.run(scripts.RESULTS, server.keys.batch(record.id), arguments)
     # A missing result means canceled or expired only as long as all recorded ones are there.
     if reply[:2] != [record.succeeded, record.errored]:
         raise InternalError("The results of this batch are no longer complete")

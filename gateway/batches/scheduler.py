@@ -43,33 +43,33 @@ class Scheduler:
         """Offer a batch after a time (0: now), and have the sweeper inspect it. Safe to repeat."""
         level, order = priority if across else NORMAL, 2 - priority
         arguments = (batch_id, level, order, quote(tenant, safe=""), after, inspect_after)
-        await scripts.SCHEDULE.run(self._server.redis, self._keys, arguments)
+        await self._server.run(scripts.SCHEDULE, self._keys, arguments)
 
     async def pick(self, worker: str, items: int) -> str | None:
         """The batch to claim up to `items` from, charged for them. None when no batch has any."""
         keys = (*self._keys, self._server.keys.pick(worker))
-        picked = await scripts.PICK.run(self._server.redis, keys, (secrets.token_hex(8), items))
+        picked = await self._server.run(scripts.PICK, keys, (secrets.token_hex(8), items))
         return picked.decode() if picked is not None else None
 
     async def park(self, batch_id: str, *, unused: int, after: int) -> None:
         """Offer a batch again after a time. `unused` items of what it was charged are given back."""
-        await scripts.PARK.run(self._server.redis, self._keys, (batch_id, unused, after))
+        await self._server.run(scripts.PARK, self._keys, (batch_id, unused, after))
 
     async def wake(self, batch_id: str, after: int) -> None:
         """Offer a batch after a time if it is not offered before."""
-        await scripts.WAKE.run(self._server.redis, self._keys, (batch_id, after))
+        await self._server.run(scripts.WAKE, self._keys, (batch_id, after))
 
     async def inspect(self, batch_id: str, after: int) -> None:
         """Have the sweeper inspect a batch after a time."""
-        await scripts.INSPECT.run(self._server.redis, self._keys, (batch_id, after))
+        await self._server.run(scripts.INSPECT, self._keys, (batch_id, after))
 
     async def drop(self, batch_id: str) -> None:
-        await scripts.DROP.run(self._server.redis, self._keys, (batch_id,))
+        await self._server.run(scripts.DROP, self._keys, (batch_id,))
 
     async def due(self, limit: int) -> list[str]:
         """Batches for the sweeper to inspect now."""
         arguments = (limit, INSPECT_MS + CLOCK_SLACK_MS)
-        return [batch_id.decode() for batch_id in await scripts.DUE.run(self._server.redis, self._keys, arguments)]
+        return [batch_id.decode() for batch_id in await self._server.run(scripts.DUE, self._keys, arguments)]
 
     async def active(self) -> list[str]:
         """All batches that have not ended."""

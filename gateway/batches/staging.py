@@ -101,7 +101,7 @@ class Staging:
         """
         self._items, self._writes = [], []
         key = self._idempotency
-        if not await scripts.DISCARD.run(self._server.redis, self._keys, (int(key is not None),)):
+        if not await self._server.run(scripts.DISCARD, self._keys, (int(key is not None),)):
             return
         keys = self._server.keys
         await self._server.pipeline(
@@ -194,7 +194,7 @@ class Staging:
             },
         )
         pairs = [part for pair in fields.items() for part in pair]
-        reply = await scripts.COMMIT.run(self._server.redis, self._keys, (self.count, chunks, *pairs))
+        reply = await self._server.run(scripts.COMMIT, self._keys, (self.count, chunks, *pairs))
         if reply != b"committed":
             raise Unavailable("The batch took too long to arrive and was given up. Please send it again")
 

@@ -79,7 +79,7 @@ class BatchStore:
         _check_id(batch_id)
         await self._server.read_of(tenant, batch_id)
         keys = self._server.keys.batch(batch_id)
-        reply = await scripts.CANCEL.run(self._server.redis, keys, (tenant,))
+        reply = await self._server.run(scripts.CANCEL, keys, (tenant,))
         record = await self._server.read_of(tenant, batch_id)
         if reply == b"ended":
             await self._scheduler.drop(batch_id)
@@ -91,7 +91,7 @@ class BatchStore:
         """Raises InvalidRequest for a batch that has not ended."""
         _check_id(batch_id)
         await self._server.read_of(tenant, batch_id)
-        reply = await scripts.DELETE.run(self._server.redis, self._server.keys.batch(batch_id), (tenant,))
+        reply = await self._server.run(scripts.DELETE, self._server.keys.batch(batch_id), (tenant,))
         if reply in (b"in_progress", b"canceling"):
             raise InvalidRequest(
                 f"Message batch {batch_id} is still {reply.decode()} and cannot be deleted. "
@@ -165,7 +165,7 @@ class BatchStore:
             if created is None:
                 raise InvalidRequest(f"{parameter}: Not the id of a message batch")
             arguments = (limit, side, cursor, created)
-        return [batch_id.decode() for batch_id in await scripts.LIST.run(self._server.redis, keys, arguments)]
+        return [batch_id.decode() for batch_id in await self._server.run(scripts.LIST, keys, arguments)]
 
 
 def _check_id(batch_id: str) -> None:

@@ -16,12 +16,13 @@ import aiohttp
 import orjson
 from redis.exceptions import RedisError
 
-from gateway.batches.server import BatchServer, Policy, ServerFacts
+from gateway.batches.server import BatchServer, Policy
 from gateway.cli.api import SERVER
-from gateway.errors import GatewayError, UpstreamTimedOut
+from gateway.errors import GatewayError, StoreAway, UpstreamTimedOut
 from gateway.redis.connections import EMBEDDED, queue_client
 from gateway.redis.embedded import default_directory, find_binaries
-from gateway.redis.keys import DATA_VERSION
+from gateway.redis.keys import DATA_VERSION, Keys
+from gateway.redis.server import RedisServer, ServerFacts
 from gateway.settings import Settings, is_loopback
 from gateway.upstream.catalog import MAX_LIST_BYTES, TIMEOUTS
 from gateway.upstream.client import Call, UpstreamClient
@@ -155,13 +156,26 @@ async def look_at_redis(settings: Settings) -> list[Finding]:
         url = f"unix://{embedded}"
     redis = queue_client(url, connections=1, timeout=PROBE_SECONDS)
     try:
-        facts = await BatchServer(redis, policy=Policy(durability=settings.batch_durability)).check()
+        server = RedisServer(redis, Keys(settings.redis_prefix))
+        facts = await BatchServer(server, Policy(durability=settings.batch_durability)).check()
+        await server.probe()
     except (GatewayError, RedisError) as error:
-        reason = str(error.__cause__ or error)
-        return [Finding("error", "redis", reason, "is GATEWAY_REDIS_URL right, and is its server running?")]
+        return [_redis_problem(error)]
     finally:
         await redis.aclose()
+    if facts is None:
+        hint = "allow the command INFO to this user"
+        return [Finding("warning", "redis", "takes writes; its version, memory and eviction policy are unknown", hint)]
     return list(_judge(facts))
+
+
+def _redis_problem(error: Exception) -> Finding:
+    """The server's refusal, or the way to it, whose address may be shown here."""
+    if isinstance(error, StoreAway) and error.refusal is not None:
+        hint = "the server answers: see the rights and settings that docs/deployment.md asks for"
+        return Finding("error", "redis", error.reason, hint)
+    reason = str(error.__cause__ or error)
+    return Finding("error", "redis", reason, "is GATEWAY_REDIS_URL right, and is its server running?")
 
 
 def _embedded_at_rest() -> Finding:

@@ -21,6 +21,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from gateway.redis.cluster import cluster_client, is_cluster
 from gateway.redis.embedded import EmbeddedServer
+from gateway.redis.failures import WRONG_SERVER, code_of
 
 EMBEDDED: Final = "embedded"
 _SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
@@ -92,6 +93,20 @@ async def open_connections(
         yield RedisConnections(queue, cache)
 
 
+async def leave_demoted(redis: Redis, error: Exception) -> bool:
+    """Drop all connections if the error comes from a server that has stopped being primary. True: call again.
+
+    A server keeps its connections when it becomes a replica. Behind a balancer or a DNS name, new ones lead to the new
+    primary. The client of a Cluster follows the redirections of its nodes instead.
+    """
+    pool: Any = getattr(redis, "connection_pool", None)  # the client of a Cluster has none
+    if pool is None or code_of(error) not in WRONG_SERVER:
+        return False
+    await pool.update_active_connections_for_reconnect()
+    await pool.disconnect(inuse_connections=False)
+    return True
+
+
 def checked_url(url: str) -> str:
     """The URL, or a ValueError that does not repeat it, since it may hold a password."""
     if not url.startswith(_SCHEMES):
@@ -111,8 +126,10 @@ def _cluster_client(url: str, connections: int, timeout: float, connect_timeout:
 
 def _common() -> dict[str, Any]:
     # RESP2: the same reply shapes from every server since 6.2. Notifications of hosted Redis are not ours to follow.
+    # The library's name takes two commands for each connection, and a user with few rights may not send them.
     return {
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        "driver_info": None,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }

@@ -42,11 +42,12 @@ QUOTED_LENGTH: Final = 80
 UNKNOWN_COMMAND: Final = "UNKNOWN"
 FULL: Final = "OOM"
 
+NO_ANSWER: Final = "no answer in time"
+
 # By the code that begins a refusal, as Redis 7.0 and Valkey 9.1 send it (2026-11).
 MEANINGS: Final = {
     "NOAUTH": "the server requires a password, and its URL has none",
     "WRONGPASS": "the server does not accept the user name or password in its URL",
-    "NOPERM": "the server's ACL does not allow this user what the gateway needs",
     "DENIED": "the server is in protected mode: it accepts connections from its own host only",
     "READONLY": "the server is a replica and takes no writes",
     "MASTERDOWN": "the server is a replica that has lost its primary",
@@ -63,9 +64,10 @@ MEANINGS: Final = {
     FULL: "the server's memory is full",
     UNKNOWN_COMMAND: "the server does not have a command that the gateway needs",
 }
+KEYS_NOT_ALLOWED: Final = "NOPERM: the server's ACL does not allow this user the gateway's keys"
 # Refusals that end by themselves. Any other one waits for an operator.
 PASSING: Final = frozenset(
-    ("READONLY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "ASK", FULL)
+    ("READONLY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "ASK")
 )
 # The server does not have the command, or does not let this user run it.
 MISSING_COMMAND: Final = frozenset((UNKNOWN_COMMAND, "NOPERM"))
@@ -116,8 +118,7 @@ async def replies_of(pipeline: Pipeline) -> list[Any]:
 
 def code_of(error: Exception) -> str | None:
     """The code that begins a server's refusal; None for a failure without one: no connection, no answer in time."""
-    if isinstance(error, RedisClusterException) and isinstance(error.__cause__, Exception):
-        return code_of(error.__cause__)  # raised for the last node that was asked
+    error = _root_of(error)
     status = getattr(error, "status_code", None)
     if status is not None and status != "ERR":
         return str(status)
@@ -134,22 +135,41 @@ def code_of(error: Exception) -> str | None:
 
 def reason_of(error: Exception) -> str:
     """One line for an operator: the code and what it means."""
-    if isinstance(error, RedisClusterException) and isinstance(error.__cause__, Exception):
-        return reason_of(error.__cause__)
+    error = _root_of(error)
     code = code_of(error)
     if code is None:
         return _reason_without_code(error)
-    command = _COMMAND.search(str(error)) if code == "NOPERM" else None
-    if command is not None:
-        return f"NOPERM: the server's ACL does not allow this user to run '{command[1]}'"
+    if code == "NOPERM":
+        command = _COMMAND.search(str(error))
+        if command is None:
+            return KEYS_NOT_ALLOWED
+        return f"NOPERM: the server's ACL does not let this user run '{command[1]}'"
     return f"{code}: {MEANINGS[code] if code in MEANINGS else _quoted(error)}"
+
+
+def _root_of(error: Exception) -> Exception:
+    """redis-py wraps what it meets while it connects, and what a Cluster's last node has said."""
+    while isinstance(error.__cause__, RedisError | RedisClusterException):
+        error = error.__cause__
+    return error
+
+
+def problem_of(error: Exception) -> str:
+    """As `reason_of`, for what `redis_failures` has made of an error too."""
+    if isinstance(error, StoreAway):
+        return error.reason
+    if isinstance(error, Overloaded):
+        return f"{FULL}: {MEANINGS[FULL]}" if error.message == STORE_FULL else error.message
+    if isinstance(error, TimeoutError):
+        return NO_ANSWER
+    return reason_of(error)
 
 
 def _reason_without_code(error: Exception) -> str:
     if isinstance(error, AuthenticationError):
         return "the URL has a password, and the server has none for this user"
     if isinstance(error, RedisTimeoutError):
-        return "no answer in time"
+        return NO_ANSWER
     if isinstance(error, RedisConnectionError):
         return f"no connection: {_cause_of(error)}"
     if isinstance(error, ClusterError):

@@ -56,6 +56,7 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
                                      length, stamp, open, probe, probe_until   10 min after `until`
       gw:learned             hash    [server, model, adaptation] as JSON -> wall time in seconds until which it counts:
                                      what requests to an upstream model need   24 h, sliding
+      gw:probe               string  written every few seconds, to see whether Redis takes writes  60 s
       gw:secret              string  the secret made when none is configured (SET NX)  none
 """
 
@@ -131,6 +132,7 @@ class Keys:
         self.tenants = f"{prefix}tenants"
         self.secret = f"{prefix}secret"
         self.learned = f"{prefix}learned"
+        self.probe = f"{prefix}probe"
 
     def batch(self, batch_id: str) -> BatchKeys:
         base = f"{self.prefix}b:{{{batch_id}}}:"

@@ -15,15 +15,14 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from gateway.redis.connections import leave_demoted
 from gateway.redis.failures import redis_failures
 
 _FOLDER: Final = Path(__file__).parent / "scripts"
 _INCLUDE: Final = "-- include: "
-# One repeat: a restarted server or a broken connection is met once; whoever calls again later has its own backoff.
-_ATTEMPTS: Final = 2
 
 Argument = str | bytes | int
 
@@ -37,11 +36,14 @@ class Script:
     async def run(self, client: Redis, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
         """The script's reply. Raises Unavailable or Overloaded (`redis_failures`) when Redis cannot answer."""
         with redis_failures():
-            for _ in range(_ATTEMPTS - 1):
-                try:
-                    return await self._evaluate(client, keys, arguments)
-                except (RedisConnectionError, RedisTimeoutError):
-                    continue
+            try:
+                return await self._evaluate(client, keys, arguments)
+            except (RedisConnectionError, RedisTimeoutError):
+                pass
+            except ResponseError as error:
+                if not await leave_demoted(client, error):
+                    raise
+            # A restarted or demoted server or a broken connection is met once; later attempts are the caller's.
             return await self._evaluate(client, keys, arguments)
 
     async def _evaluate(self, client: Redis, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
@@ -86,6 +88,8 @@ DUE: Final = load("due")
 DROP: Final = load("drop")
 
 CIRCUIT: Final = load("circuit")
+
+PROBE: Final = load("probe")
 
 THREAD: Final = load("thread")
 THREAD_OF: Final = load("thread_of")

@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     aliases: PairList = Field(default=(), examples=["fast=openai/gpt-5-mini"])
 
     redis_url: RedisUrl | None = Field(default=None, repr=False, examples=["redis://:password@127.0.0.1:6379/0"])
+    redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,64}$")] = "gw:"
     public_url: BaseUrl | None = Field(default=None, repr=False, examples=["https://gateway.example.com"])
     batch_expiry: Seconds = 86_400.0
     batch_retention: Annotated[float, Field(gt=0, le=366 * 86_400)] = 29 * 86_400.0

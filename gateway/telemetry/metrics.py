@@ -92,10 +92,10 @@ LOOP_LAG = Histogram(
     "How late a timer of the event loop fires",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
-REDIS_UP = Gauge("gateway_redis_up", "Whether Redis answered when last asked", multiprocess_mode="livemin")
+REDIS_UP = Gauge("gateway_redis_up", "Whether Redis took a write when last asked", multiprocess_mode="livemin")
 REDIS_SECONDS = Histogram(
     "gateway_redis_seconds",
-    "How long Redis takes to answer a small question",
+    "How long Redis takes for a small write",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 REDIS_MEMORY = Gauge(

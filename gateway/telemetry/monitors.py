@@ -1,21 +1,25 @@
-"""What a process measures whatever is asked of it: how late its event loop runs, whether Redis answers, what it holds.
+"""What a process measures beside its requests: how late its event loop runs, whether Redis takes writes, what it holds.
 
-None of it is ever in a request's way, and nothing is decided by it: alert rules read the figures.
+None of it delays a request. Metrics show the figures, and readiness probes the problem of Redis.
 """
 
 import asyncio
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from redis.exceptions import RedisError
 
-from gateway.batches.server import BatchServer
 from gateway.errors import GatewayError
+from gateway.redis.failures import problem_of
+from gateway.redis.server import RedisServer
 from gateway.telemetry import metrics
+
+log = structlog.get_logger()
 
 LAG_SECONDS: Final = 0.5
 REDIS_SECONDS: Final = 5.0
-# A ping that takes longer counts as none.
+# A write that takes longer counts as none.
 REDIS_TIMEOUT: Final = 2.0
 
 
@@ -28,11 +32,17 @@ async def watch_loop(every: float = LAG_SECONDS) -> None:
         metrics.LOOP_LAG.observe(max(0.0, loop.time() - due))
 
 
-@dataclass(frozen=True, slots=True)
-class RedisWatch:
-    """Asks the server that holds the batches. Front ends do too: with no worker left, who else would tell?"""
+@dataclass(slots=True)
+class RedisMonitor:
+    """Write to the Redis that holds batches every REDIS_SECONDS. `problem` is why it took no write last time.
 
-    server: BatchServer
+    Front ends do this too, so that an outage shows with no worker running. A write also finds out that the server has
+    become a replica, which still answers reads, and so leads to the new primary.
+    """
+
+    server: RedisServer
+    timeout: float = REDIS_TIMEOUT
+    problem: str | None = None
 
     async def run(self) -> None:
         while True:
@@ -40,19 +50,30 @@ class RedisWatch:
             await asyncio.sleep(REDIS_SECONDS)
 
     async def look(self) -> None:
-        """One small question; that it goes without an answer is a figure like any other."""
         clock = asyncio.get_running_loop().time
         begun = clock()
         try:
-            async with asyncio.timeout(REDIS_TIMEOUT):
-                memory, batches = await self.server.pipeline(
-                    [("INFO", "memory"), ("HLEN", self.server.keys.scheduler.records)]
-                )
-        except (GatewayError, RedisError, TimeoutError):
-            metrics.REDIS_UP.set(0)
+            async with asyncio.timeout(self.timeout):
+                await self.server.probe()
+                metrics.REDIS_SECONDS.observe(clock() - begun)
+                [batches] = await self.server.pipeline([("HLEN", self.server.keys.scheduler.records)])
+                facts = await self.server.facts()
+        except (GatewayError, RedisError, TimeoutError) as error:
+            self._note(problem_of(error))
             return
-        metrics.REDIS_SECONDS.observe(clock() - begun)
-        metrics.REDIS_UP.set(1)
-        metrics.REDIS_MEMORY.labels("used").set(memory["used_memory"])
-        metrics.REDIS_MEMORY.labels("limit").set(memory["maxmemory"])
+        self._note(None)
         metrics.QUEUE_BATCHES.set(batches)
+        if facts is not None:
+            metrics.REDIS_MEMORY.labels("used").set(facts.used_memory)
+            metrics.REDIS_MEMORY.labels("limit").set(facts.maxmemory)
+
+    def _note(self, problem: str | None) -> None:
+        """Set the gauge, and log what has changed."""
+        metrics.REDIS_UP.set(problem is None)
+        if problem == self.problem:
+            return
+        self.problem = problem
+        if problem is None:
+            log.info("redis_back")
+        else:
+            log.warning("redis_away", reason=problem)

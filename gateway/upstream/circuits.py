@@ -21,8 +21,8 @@ from urllib.parse import quote
 
 import structlog
 
-from gateway.batches.server import BatchServer, Command
 from gateway.redis import scripts
+from gateway.redis.server import Command, RedisServer
 from gateway.upstream.circuit import Circuit, Failure, Opened, PeerState, State, Ticket
 from gateway.upstream.routing import Route
 from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER, Trouble
@@ -94,7 +94,7 @@ class Permit:
 class Circuits:
     """`slots` is the most calls that this process makes at once."""
 
-    server: BatchServer
+    server: RedisServer
     slots: int
     clock: Callable[[], float] = time.monotonic
     _circuits: dict[str, Circuit] = field(default_factory=dict)
@@ -200,10 +200,10 @@ class Circuits:
     async def _publish(self, name: str, opened: Opened | None) -> None:
         key = (self.server.keys.circuit(name),)
         if opened is None:
-            await scripts.CIRCUIT.run(self.server.redis, key, ("close",))
+            await self.server.run(scripts.CIRCUIT, key, ("close",))
             return
         verb = "open" if opened.state is State.OPEN else "pause"
-        stamp = await scripts.CIRCUIT.run(self.server.redis, key, (verb, round(opened.seconds * 1000)))
+        stamp = await self.server.run(scripts.CIRCUIT, key, (verb, round(opened.seconds * 1000)))
         self._circuits[name].stamp = max(self._circuits[name].stamp, stamp)
 
     async def _read(self, names: Sequence[str]) -> None:
@@ -223,7 +223,7 @@ class Circuits:
     async def _probe(self, entry: Entry) -> None:
         """Make the call the probe of an open circuit, unless a peer has closed the circuit. Raises Rejected."""
         arguments = ("probe", secrets.token_hex(8), round(PROBE_SECONDS * 1000))
-        wait, granted = await scripts.CIRCUIT.run(self.server.redis, (self.server.keys.circuit(entry.name),), arguments)
+        wait, granted = await self.server.run(scripts.CIRCUIT, (self.server.keys.circuit(entry.name),), arguments)
         if wait:
             raise Rejected(wait / 1000)
         if granted:

@@ -23,6 +23,7 @@ from gateway.batches.sweeper import Sweeper
 from gateway.errors import GatewayError
 from gateway.redis.connections import queue_client
 from gateway.redis.keys import Keys
+from gateway.redis.server import RedisServer
 from tests.support.redis_server import redis_server
 
 numbers = count()
@@ -39,7 +40,7 @@ class Bench:
 
     @property
     def server(self) -> BatchServer:
-        return BatchServer(self.redis, self.keys, self.policy)
+        return BatchServer(RedisServer(self.redis, self.keys), self.policy)
 
     @property
     def store(self) -> BatchStore:

@@ -17,6 +17,7 @@ from gateway.batches.queue import BatchQueue, ItemResult, Release
 from gateway.batches.server import BatchServer
 from gateway.batches.store import BatchStore
 from gateway.batches.sweeper import Sweeper
+from gateway.redis.server import RedisServer
 from tests.chaos.processes import Server
 from tests.chaos.world import TENANT, Violation, World, inspect_batch, mark_of
 
@@ -60,7 +61,7 @@ async def cut_log(world: World, scale: int) -> str:
 async def write_log(world: World) -> Log:
     """Half a batch's life, on the world's server; its last five scripts are of five kinds."""
     batch = await world.create(ITEMS)
-    queue = BatchQueue(BatchServer(world.redis), "before", lease_ms=LEASE_MS)
+    queue = BatchQueue(BatchServer(RedisServer(world.redis)), "before", lease_ms=LEASE_MS)
     [claim] = await queue.claim(4)
     path = world.server.folder / LOG
     begin = path.stat().st_size
@@ -88,7 +89,7 @@ async def recover(binary: Path, log: Log, cut: int) -> int:
     try:
         await server.start()
         async with server.client() as redis:
-            await BatchQueue(BatchServer(redis), "between", lease_ms=LEASE_MS).claim(2)
+            await BatchQueue(BatchServer(RedisServer(redis)), "between", lease_ms=LEASE_MS).claim(2)
         await server.kill()
         await server.start()
         async with server.client() as redis:
@@ -101,7 +102,7 @@ async def recover(binary: Path, log: Log, cut: int) -> int:
 
 async def finish(redis: Redis, batch_id: str) -> int:
     """Work until the batch has ended, as workers do; how many items were run."""
-    server, ran = BatchServer(redis), 0
+    server, ran = BatchServer(RedisServer(redis)), 0
     await Sweeper(server).rebuild()
     queue = BatchQueue(server, "after", lease_ms=LEASE_MS)
     for _ in range(ROUNDS):

@@ -27,6 +27,7 @@ from gateway.batches.store import BatchStore
 from gateway.batches.sweeper import Sweeper
 from gateway.errors import Unavailable
 from gateway.redis.keys import STAGING_SECONDS, Keys
+from gateway.redis.server import RedisServer
 from tests.chaos.processes import Process, Server, start_worker
 from tests.chaos.upstream import Upstream
 
@@ -62,7 +63,7 @@ class World:
 
     @property
     def store(self) -> BatchStore:
-        return BatchStore(BatchServer(self.redis))
+        return BatchStore(BatchServer(RedisServer(self.redis)))
 
     @property
     def variables(self) -> dict[str, str]:
@@ -119,7 +120,7 @@ class World:
     # -- batches
 
     async def create(self, total: int, *, tenant: str | None = None, policy: Policy | None = None) -> BatchRecord:
-        staging = await BatchStore(BatchServer(self.redis, policy=policy)).begin(tenant or self.tenant)
+        staging = await BatchStore(BatchServer(RedisServer(self.redis), policy)).begin(tenant or self.tenant)
         for number in range(total):
             body = {
                 "model": "m",
@@ -169,7 +170,7 @@ class World:
     async def _forget_failed_creations(self) -> None:
         """What the sweeper does within half a minute, and with the lists of tenants within the hour: a creation that
         Redis' end broke off, so that it could not even be taken back, has left its name there."""
-        keys, sweeper = Keys(), Sweeper(BatchServer(self.redis))
+        keys, sweeper = Keys(), Sweeper(BatchServer(RedisServer(self.redis)))
         for batch_id in await self.redis.zrange(keys.scheduler.due, 0, -1):
             await sweeper.settle(batch_id.decode())
         listed = keys.tenant_batches(self.tenant)
@@ -188,7 +189,7 @@ async def inspect_batch(
     redis: Redis, tenant: str, batch_id: str, errored: frozenset[str] = frozenset()
 ) -> tuple[str, int]:
     """I1 to I4 of one batch: its name in marks, and the number of its items that were to be called for."""
-    store = BatchStore(BatchServer(redis))
+    store = BatchStore(BatchServer(RedisServer(redis)))
     record = await store.retrieve(tenant, batch_id)
     require(record.status == "ended", f"{batch_id} is {record.status}")
     pieces = [piece async for piece in await store.results(tenant, batch_id)]

@@ -147,8 +147,9 @@ async def test_a_worker_that_is_started_before_its_redis_waits_for_it() -> None:
             waiting = orjson.loads(await process.stdout.readline())
             assert waiting["event"] == "redis_away"
             assert "NOREPLICAS" in waiting["problem"]
-            assert await probe(waiting["admin"], "livez") == 200
-            assert await probe(waiting["admin"], "readyz") == 503
+            assert await probe(waiting["admin"], "livez") == (200, "ok")
+            reason = "NOREPLICAS: the server has fewer replicas than its min-replicas-to-write"
+            assert await probe(waiting["admin"], "readyz") == (503, f"redis: {reason}")
             async with server.client() as client:
                 await client.config_set("min-replicas-to-write", "0")
             assert orjson.loads(await process.stdout.readline())["event"] == "worker_started"
@@ -166,9 +167,9 @@ async def test_a_worker_that_waits_for_redis_stops_when_told(number: signal.Sign
         assert await process.wait() == 0
 
 
-async def probe(admin: str, name: str) -> int:
+async def probe(admin: str, name: str) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session, session.get(f"http://{admin}/{name}") as answer:
-        return answer.status
+        return answer.status, (await answer.json())["status"]
 
 
 async def test_the_version_is_told() -> None:

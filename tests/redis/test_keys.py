@@ -69,6 +69,7 @@ def all_keys(keys: Keys) -> list[str]:
         *keys.scheduler,
         keys.tenants,
         keys.secret,
+        keys.probe,
         keys.batch_sync(BATCH),
         keys.pick("w"),
         keys.tenant_batches("t"),

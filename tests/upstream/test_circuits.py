@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.batches.server import BatchServer
 from gateway.redis.connections import queue_client
 from gateway.redis.keys import Keys
+from gateway.redis.server import RedisServer
 from gateway.upstream.circuit import FIRST_OPEN, OPEN_AFTER
 from gateway.upstream.circuits import FRESH_SECONDS, MAX_CIRCUITS, Circuits, Permit, Rejected, names_of
 from gateway.upstream.routing import Route, Upstream
@@ -47,7 +47,7 @@ class Bench:
     keys: Keys = field(default_factory=lambda: Keys(f"test{next(numbers)}:"))
 
     def process(self, slots: int = SLOTS) -> Circuits:
-        return Circuits(BatchServer(self.redis, self.keys), slots, self.clock)
+        return Circuits(RedisServer(self.redis, self.keys), slots, self.clock)
 
     async def open_time_passes(self, name: str) -> None:
         """The circuit may be probed, here and at the server."""
@@ -105,7 +105,7 @@ async def fail_often(process: Circuits, trouble: Trouble = Trouble.FAILURE, *sou
 
 
 async def in_a_while(bench: Bench) -> int:
-    return await BatchServer(bench.redis).now() + 20_000
+    return await RedisServer(bench.redis).now() + 20_000
 
 
 BATCH = "up/m/one acme b"

@@ -25,6 +25,7 @@ from gateway.batches.splitter import Item
 from gateway.batches.store import BatchStore
 from gateway.redis.connections import queue_client
 from gateway.redis.keys import BatchKeys, Keys
+from gateway.redis.server import RedisServer
 from gateway.simulator.loopback import Simulator
 from tests.support.redis_server import redis_server
 
@@ -72,7 +73,7 @@ class Bench:
 
     @property
     def server(self) -> BatchServer:
-        return BatchServer(self.redis)
+        return BatchServer(RedisServer(self.redis))
 
     @property
     def store(self) -> BatchStore:

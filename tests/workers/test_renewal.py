@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 
 from gateway.batches.chunks import ChunkIndex
 from gateway.batches.queue import Claim, Lease, Renewal, WorkItem
-from gateway.batches.server import BatchServer
 from gateway.errors import Unavailable
+from gateway.redis.server import RedisServer
 from gateway.upstream.circuits import Circuits, Permit
 from tests.workers.conftest import item
 from tests.workers.test_execute import BATCH
@@ -19,7 +19,7 @@ from workers.in_flight import InFlightItem, InFlightItems
 from workers.renewal import FENCE_AFTER, LeaseKeeper
 
 LEASE = 60.0
-NO_PERMIT = Permit(Circuits(BatchServer(Redis()), slots=8))
+NO_PERMIT = Permit(Circuits(RedisServer(Redis()), slots=8))
 
 
 @dataclass(slots=True)

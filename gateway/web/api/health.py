@@ -12,10 +12,11 @@ async def live(request: web.Request) -> web.Response:  # noqa: ARG001 - a handle
 
 
 async def ready(request: web.Request) -> web.Response:
-    problem = request.app[HEALTH].problem
-    if problem is None:
-        return json_response({"status": "ready"})
-    return json_response({"status": problem}, status=503)
+    health = request.app[HEALTH]
+    if health.problem is not None:
+        return json_response({"status": health.problem}, status=503)
+    redis = health.redis_problem
+    return json_response({"status": "ready"} if redis is None else {"status": "ready", "redis": redis})
 
 
 async def hello(request: web.Request) -> web.Response:

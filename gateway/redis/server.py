@@ -1,0 +1,157 @@
+"""One Redis server, or Cluster, as the gateway uses it: commands and scripts, its clock, its state, whether it writes.
+
+Whatever is read or written goes through here, so that a failure always becomes StoreAway or Overloaded, and connections
+to a server that has stopped being primary are not used again.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from gateway.errors import StoreAway, Unavailable
+from gateway.redis import scripts
+from gateway.redis.cluster import beside, every_info
+from gateway.redis.connections import leave_demoted
+from gateway.redis.failures import KEYS_NOT_ALLOWED, MISSING_COMMAND, redis_failures, replies_of
+from gateway.redis.keys import Keys
+from gateway.redis.scripts import Argument, Script
+
+log = structlog.get_logger()
+
+Command = Sequence[str | bytes | int]
+
+OLDEST: Final = (6, 2)
+# Written every few seconds by each process (gateway.telemetry.monitors).
+PROBE_MS: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What INFO says of a server. `memory_limit`: its maxmemory, or all of its host's memory; 0 if it gives neither."""
+
+    product: str
+    version: tuple[int, ...]  # of Redis, whose commands it has
+    persistent: bool
+    eviction_policy: str
+    used_memory: int
+    maxmemory: int
+    memory_limit: int
+
+    @property
+    def share_in_use(self) -> float:
+        return self.used_memory / self.memory_limit if self.memory_limit else 0.0
+
+
+class RedisServer:
+    def __init__(self, redis: Redis, keys: Keys | None = None) -> None:
+        self.redis = redis
+        self.keys = keys or Keys()
+        self._may_ask_info = True
+
+    async def pipeline(self, commands: Iterable[Command], *, near: str | None = None) -> list[Any]:
+        """Their replies, in one round trip; no transaction. On a Cluster, commands without a key go to that of `near`.
+
+        Raises StoreAway or Overloaded.
+        """
+        all_commands = list(commands)
+        with redis_failures():
+            try:
+                return await self._send(all_commands, near)
+            except RedisError as error:
+                if not await leave_demoted(self.redis, error):
+                    raise
+            return await self._send(all_commands, near)
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
+        """The script's reply. Raises StoreAway or Overloaded."""
+        return await script.run(self.redis, keys, arguments)
+
+    async def now(self) -> int:
+        """Milliseconds, by the server's clock: the only one that batches go by."""
+        [time] = await self.pipeline([("TIME",)])
+        return milliseconds(time)
+
+    async def facts(self) -> ServerFacts | None:
+        """Those of a Cluster's fullest node. None where this user may not ask for them: they are advice only."""
+        if not self._may_ask_info:
+            return None
+        try:
+            with redis_failures():
+                every = [_to_facts(info) for info in await self._info()]
+        except StoreAway as error:
+            if error.refusal not in MISSING_COMMAND:
+                raise
+            self._may_ask_info = False
+            hint = "allow INFO to have its version, memory and eviction policy checked"
+            log.warning("redis_info_refused", reason=error.reason, hint=hint)
+            return None
+        return max(every, key=lambda facts: facts.share_in_use)
+
+    async def check(self) -> ServerFacts | None:
+        """Raises Unavailable for a server that is too old."""
+        facts = await self.facts()
+        if facts is not None and facts.version < OLDEST:
+            needed = ".".join(map(str, OLDEST))
+            raise Unavailable(f"Batches need Redis {needed} or newer; this server is {facts.product}")
+        return facts
+
+    async def probe(self) -> None:
+        """Write something by a script: a replica, a full disk or an ACL refuse that. Raises StoreAway or Overloaded."""
+        try:
+            await self.run(scripts.PROBE, (self.keys.probe,), (PROBE_MS,))
+        except StoreAway as error:
+            if error.reason == KEYS_NOT_ALLOWED:
+                error.reason = f"{KEYS_NOT_ALLOWED}, which begin with {self.keys.prefix} (GATEWAY_REDIS_PREFIX)"
+            raise
+
+    async def has(self, command: Command) -> bool:
+        """Whether the server has a command, and lets this user run it."""
+        try:
+            await self.pipeline([command], near=self.keys.probe)
+        except StoreAway as error:
+            if error.refusal not in MISSING_COMMAND:
+                raise
+            return False
+        return True
+
+    async def _send(self, commands: Sequence[Command], near: str | None) -> list[Any]:
+        pipeline = self.redis.pipeline(transaction=False)
+        target = {} if near is None else beside(self.redis, near)
+        for command in commands:
+            pipeline.execute_command(*command, **target)
+        return await replies_of(pipeline)
+
+    async def _info(self) -> list[dict[str, Any]]:
+        """Asked twice if need be: of a restarted server, every kept connection fails once."""
+        try:
+            return await every_info(self.redis)
+        except (RedisConnectionError, RedisTimeoutError):
+            return await every_info(self.redis)
+
+
+def milliseconds(time: Sequence[Any]) -> int:
+    """From a reply to TIME: seconds and microseconds."""
+    return int(time[0]) * 1000 + int(time[1]) // 1000
+
+
+def _to_facts(info: dict[str, Any]) -> ServerFacts:
+    """Hosted servers leave some of it out."""
+    version = str(info.get("redis_version", ""))
+    product = f"valkey {info['valkey_version']}" if "valkey_version" in info else f"redis {version or 'of no version'}"
+    maxmemory = int(info.get("maxmemory", 0))
+    return ServerFacts(
+        product=product,
+        version=tuple(int(part) for part in re.findall(r"\d+", version)[:2]) or OLDEST,
+        persistent=bool(info.get("aof_enabled", 0)),
+        eviction_policy=str(info.get("maxmemory_policy", "")),
+        used_memory=int(info.get("used_memory", 0)),
+        maxmemory=maxmemory,
+        memory_limit=maxmemory or int(info.get("total_system_memory", 0)),
+    )

@@ -1,0 +1,46 @@
+"""A TCP balancer before a primary and its replica: connections stay where they are, new ones lead to the primary."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from tests.chaos.processes import Server, free_port
+from tests.redis.servers import open_server
+from tests.workers.proxy import RedisProxy
+
+
+@dataclass(slots=True)
+class Balanced:
+    """`primary` and `replica` as they were at first."""
+
+    proxy: RedisProxy
+    primary: Server
+    replica: Server
+
+    @property
+    def url(self) -> str:
+        return self.proxy.url
+
+    async def fail_over(self) -> None:
+        """The replica becomes primary, and the primary its replica. No write is lost, and no connection breaks."""
+        async with self.primary.client() as old:
+            await old.execute_command("FAILOVER", "TO", "127.0.0.1", self.replica.options["port"])
+            while (await old.execute_command("ROLE"))[0] != b"slave":
+                pass
+        self.proxy.target = self.replica.url
+
+
+@asynccontextmanager
+async def balanced() -> AsyncIterator[Balanced]:
+    async with AsyncExitStack() as stack:
+        ports = [str(free_port()), str(free_port())]
+        options = {"repl_diskless_sync_delay": "0"}
+        primary = await stack.enter_async_context(open_server(port=ports[0], **options))
+        replica = await stack.enter_async_context(
+            open_server(port=ports[1], replicaof=f"127.0.0.1 {ports[0]}", **options)
+        )
+        async with replica.client() as client:
+            while (await client.info("replication")).get("master_link_status") != "up":
+                pass
+        proxy = await stack.enter_async_context(RedisProxy(primary.url))
+        yield Balanced(proxy, primary, replica)
