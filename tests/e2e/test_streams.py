@@ -268,3 +268,15 @@ async def test_thinking_in_tags_is_taken_out_of_the_text_of_a_plain_upstream(sim
     assert thinking.signature
     assert text.type == "text"
     assert "think>" not in thinking.thinking + text.text
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["stream", "json"])
+async def test_arguments_beyond_repair_are_asked_for_once(live: Live, streamed: bool) -> None:
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "look", "arguments": '{"at": "a "b" c"}'}}
+    end = chunk("", finish_reason="tool_calls")
+    script = stream_script({"choices": [{"delta": {"tool_calls": [call]}}]}, end, b"data: [DONE]\n\n")
+    live.simulator.script(script)
+    status, headers, body = await stream(live, {"stream": streamed, "tools": TOOLS})
+    assert b"not a JSON object" in body
+    assert (status, headers.get("x-should-retry")) == ((200, None) if streamed else (502, "false"))
+    assert len(live.simulator.requests()) == 1

@@ -344,7 +344,19 @@ ANSWERS = Section(
             "noted",
             "call_ids.the_tool_that_a_name_means",
         ),
-        row("arguments that are no JSON", "mended, and noted; or an error", "", "response.mended_arguments_are_noted"),
+        row(
+            "arguments that are nearly JSON: raw line ends, backslashes, commas and brackets too many, Python's quotes",
+            "JSON, the same in a stream",
+            "noted",
+            "near_json.what_has_one_meaning_is_repaired_and_noted",
+            "near_json.a_json_answer_is_repaired_likewise",
+        ),
+        row(
+            "arguments that are no JSON otherwise",
+            "an error",
+            "not asked for again",
+            "near_json.what_would_be_a_guess_is_an_error_that_is_not_paid_for_again",
+        ),
         row(
             "`annotations` of the web",
             "a search with its results, and citations of the text",

@@ -2,7 +2,7 @@
 
 Each case is a function of the seed and its own number, so that `--seed S --start N --count 1` repeats one alone.
 
-    python -m tests.support.fuzz [--count N] [--seed S] [--start N] [--only bodies|bytes|streams|answers]
+    python -m tests.support.fuzz [--count N] [--seed S] [--start N] [--only bodies|bytes|streams|answers|arguments]
 """
 
 import argparse
@@ -33,12 +33,12 @@ from tests.messages.validation.test_validation_fuzz import RICH
 from tests.support import conversions as ways
 from tests.support.golden_cases import CASES
 from tests.support.mutation import Mutator, damaged, pieces_of
-from tests.support.streams import check_grammar, read_events, reply
+from tests.support.streams import call, call_part, check_grammar, completion, finish, read_events, reply, told
 
 VERSIONS = ("2023-06-01", "2023-06-01", "2023-06-01", "2026-10-21")
 TARGETS = (ways.CLAUDE, ways.GEMINI, ways.GPT, ways.DEEPSEEK, ways.STRICT, ways.OPENAI, ways.OPENAI_PLAIN)
 
-# Of each of four kinds: less than five minutes on one busy core. A full run is `--count 1000000`.
+# Of each of five kinds: less than five minutes on one busy core. A full run is `--count 1000000`.
 DEFAULT_COUNT = 100_000
 
 # What the process may grow by, once a tenth of the cases has warmed it up.
@@ -230,8 +230,73 @@ def fuzz_answer(random: Random) -> str:
     return "a message"
 
 
+# What models forget, write twice, or write as another language does.
+SLIPS = (
+    "\n",
+    "\t",
+    "\\",
+    "\\d",
+    "\\u",
+    "\\'",
+    '"',
+    "'",
+    ",",
+    ",}",
+    "}",
+    "]",
+    "{",
+    ":",
+    " ",
+    "True",
+    "None",
+    "\\ud83d",
+    "é",
+    "1",
+)
+SAMPLES = (
+    r'{"path": "C:\\x", "content": "one\ntwo \"three\"", "n": 12}',
+    '{"edits": [{"old": "a", "new": "b"}, {"old": "", "new": null}], "all": true}',
+    "{'command': 'ls -l', 'flags': ['a', 'b'], 'quiet': False}",
+)
+
+
+def fuzz_arguments(random: Random) -> str:
+    """A tool call's arguments with slips in them, streamed and whole: both make the same of it."""
+    arguments = random.choice(SAMPLES)
+    for _ in range(random.randrange(4)):
+        place = random.randrange(len(arguments) + 1)
+        arguments = arguments[:place] + random.choice((*SLIPS, "")) + arguments[place + random.randrange(3) :]
+    arguments = arguments[: random.randrange(1, len(arguments) + 1)] if random.random() < 0.3 else arguments
+    reason = random.choice(("tool_calls", "stop", "length"))
+    cuts = sorted(random.randrange(len(arguments) + 1) for _ in range(random.randrange(8)))
+    pieces = [arguments[start:end] for start, end in zip([0, *cuts], [*cuts, len(arguments)], strict=True)]
+    result = told(call(0, "", "c", "f"), *[call(0, piece) for piece in pieces], finish(reason))
+    answer = completion({"tool_calls": [call_part(0, arguments, "c", "f")]}, reason)
+    streamed = fold_events(result.events) if result.failure is None else None
+    try:
+        whole = to_message(answer, reply()).message
+    except UpstreamError:
+        assert streamed is None or len(streamed["content"]) > 1, "what a stream repairs is refused whole"
+        return "refused"
+    assert streamed is not None
+    assert streamed["content"] == whole["content"]
+    (block,) = whole["content"]
+    assert isinstance(block["input"], dict)
+    assert whole["stop_reason"] == streamed["stop_reason"]
+    assert whole["stop_reason"] in (("max_tokens",) if reason == "length" else ("max_tokens", "tool_use"))
+    if whole["stop_reason"] == "max_tokens":
+        return "cut"
+    return "repaired" if result.stream.notes else "valid"
+
+
 Fuzzer = Callable[[Random], str]
-FUZZERS: dict[str, Fuzzer] = {"bodies": fuzz_body, "bytes": fuzz_bytes, "streams": fuzz_stream, "answers": fuzz_answer}
+FUZZERS: dict[str, Fuzzer] = {
+    "bodies": fuzz_body,
+    "bytes": fuzz_bytes,
+    "streams": fuzz_stream,
+    "answers": fuzz_answer,
+    "arguments": fuzz_arguments,
+}
 
 
 def run(name: str, seed: int, numbers: range, fuzzers: Mapping[str, Fuzzer] = FUZZERS) -> Counter[str]:

@@ -15,6 +15,7 @@ OUTCOMES = {
     "bytes": {"no JSON", "refused", "cannot be carried", "converted"},
     "streams": {"failed", "whole"},
     "answers": {"an error", "a message"},
+    "arguments": {"refused", "repaired", "valid", "cut"},
 }
 
 

@@ -135,16 +135,13 @@ class Assembly:
         if is_new:
             self._line_up(call)
         call.name = call.name or name
-        if call.closed or (fragment.lstrip().startswith("{") and call.is_complete):
-            call.check_repetition(fragment)
-        elif call is self._open:
-            self._show_arguments(call.take(fragment))
-            if self._waiting and fragment.rstrip().endswith("}"):
+        shown = call.add_rest(fragment) if call.is_over else call.add(fragment)
+        if call is self._open:
+            self._show_arguments(shown)
+            if self._waiting and call.is_over:
                 self._advance()
-        else:
-            call.fragments.append(fragment)
-            if call.becomes_ready():
-                self._advance()
+        elif call.becomes_ready():
+            self._advance()
 
     def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
         """What the text cites; what came before the text is told before it, and cut to measure (see `citations`)."""
@@ -272,7 +269,7 @@ class Assembly:
             self._begin(self._waiting.pop(0))
 
     def _may_close(self) -> bool:
-        return not isinstance(self._open, ToolCall) or self._open.is_complete
+        return not isinstance(self._open, ToolCall) or self._open.is_over
 
     def _may_open(self, block: Block) -> bool:
         if isinstance(block, ToolCall):
@@ -313,7 +310,8 @@ class Assembly:
         if block["name"] != call.name and call.name not in self._reply.tool_names:
             self.notes.append(Note("changed", f"content.{self.index}.name", ILLEGAL_NAME))
         self._writer.start(self.index, block)
-        self._show_arguments(call.show())
+        if call.begun:
+            self._show_arguments(call.arguments)
 
     def _begin_entries(self, run: ThinkingRun, entry: ReasoningEntry) -> str:
         """Put its first entry into a new run; return the text that this shows.

@@ -1,13 +1,16 @@
 """The short way for a delta: its string's raw JSON text, moved from the upstream's frame into ours without a parse.
 
 Measured: 1.1 microseconds a delta against 4 for the full way. It is taken only where it must give the same bytes: the
-payload begins and ends exactly as one that went the full way, and what stands between holds no quote, backslash or
-control byte and is valid UTF-8, so that it is one plain JSON string, equal in both frames.
+payload begins and ends exactly as one that went the full way, and what stands between is valid UTF-8 without a quote,
+backslash or control byte, so that it is one plain JSON string, equal in both frames. Of a tool's arguments it is taken
+inside their strings, where the escapes of JSON within JSON are equal in both frames too.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+import orjson
 
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.blocks import TextRun, ToolCall
@@ -15,6 +18,8 @@ from gateway.messages.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix
 from gateway.sse import DATA, END
 
 PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
+# Of arguments, part of a string: also what JSON escapes in it by one letter, as it is escaped again in a frame.
+IN_STRING = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\\\(?:[bfnrt/]|\\["\\]))++')
 STRING_END = b'"' + DELTA_END
 STRING = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
 
@@ -85,22 +90,17 @@ class Splice:
         return strings
 
     def _apply(self, string: bytes, writer: DeltaSink) -> bool:
-        if not PLAIN.fullmatch(string) or not ((self.call is None and string.isascii()) or self._takes(string)):
-            return False
-        writer.out.append(self.prefix + string + STRING_END)
-        writer.output_size += len(string)
-        return True
-
-    def _takes(self, string: bytes) -> bool:
-        """Whether this is text, and no new beginning of a call, which the assembly would have to look at."""
-        try:
-            text = string.decode()
-        except UnicodeDecodeError:
-            return False
-        if self.call is not None:
-            if "{" in text and text.lstrip().startswith("{"):
+        if self.call is None:
+            if not PLAIN.fullmatch(string) or not (string.isascii() or _to_text(string)):
                 return False
-            self.call.fragments.append(text)
+            writer.output_size += len(string)
+        else:
+            fragment = _to_text(string) if self.call.reader.is_in_string and IN_STRING.fullmatch(string) else None
+            if fragment is None:
+                return False
+            self.call.fragments.append(fragment)
+            writer.output_size += len(fragment) if fragment.isascii() else len(fragment.encode())
+        writer.out.append(self.prefix + string + STRING_END)
         return True
 
     def fits(self, payload: bytes) -> bool:
@@ -136,6 +136,14 @@ def derive_splice(payload: bytes, delta: dict[str, Any], assembly: Assembly) -> 
     return None
 
 
+def _to_text(string: bytes) -> str | None:
+    """What a string in a frame says; None where it is no UTF-8."""
+    try:
+        return string.decode() if b"\\" not in string else str(orjson.loads(b'"%b"' % string))
+    except (UnicodeDecodeError, orjson.JSONDecodeError):
+        return None
+
+
 def _only_text(delta: dict[str, Any]) -> str | None:
     content = delta.get("content")
     others = any(value for name, value in delta.items() if name not in ("content", "role"))
@@ -148,4 +156,4 @@ def _only_fragment(delta: dict[str, Any], call: ToolCall) -> str | None:
     if others or not isinstance(calls, list) or len(calls) != 1:
         return None
     arguments = calls[0]["function"].get("arguments")
-    return arguments if isinstance(arguments, str) and call.live else None
+    return arguments if isinstance(arguments, str) and call.begun else None

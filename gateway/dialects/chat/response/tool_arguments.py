@@ -1,4 +1,4 @@
-"""Tool arguments as models write them: JSON text that may be missing, quoted twice, or cut off.
+"""The ends of tool arguments as models write them: JSON text that may be missing, quoted twice, or cut off.
 
 A client must always read an object. What has one meaning only is repaired and noted; anything else is an error, never a
 silent `{}`.
@@ -16,12 +16,15 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.chat.response.near_json import repaired
+
 # Endings that can complete a cut-off value, in the order tried, before the brackets are closed.
 ENDINGS = ("", "null", ":null", '"":null', "rue", "ue", "e", "alse", "lse", "se", "ull", "ll", "l", "0")
 # Inside a string, before its quote: an escape may be cut off too, or the second half of a surrogate pair.
 ESCAPE_ENDINGS = ("", "\\", "0", "00", "000", "0020", "c00", "dc00", "udc00", "\\udc00", "0\\udc00", "00\\udc00")
 STRING_ENDINGS = tuple(escape + quote for quote in ('"', '":null') for escape in ESCAPE_ENDINGS)
 CLOSERS = {"{": "}", "[": "]"}
+FENCE = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
 # Reasons of notes.
 REPAIRED = "the upstream's tool arguments were not valid JSON"
 CUT = "the tool call was cut off; its last argument is null"
@@ -78,15 +81,20 @@ def closing_suffix(text: str) -> str | None:
 
 
 def unwrapped(text: str) -> str | None:
-    """Arguments that are no object but mean one: nothing, `null`, or an object inside a JSON string."""
+    """Arguments that are no object but mean one: nothing, `null`, or an object inside a JSON string or a fence."""
     stripped = text.strip()
     if stripped in ("", "null", '""'):
         return "{}"
+    fenced = FENCE.fullmatch(stripped)
     try:
-        inner = orjson.loads(stripped)
-    except orjson.JSONDecodeError:
+        # Not strict: the line ends within may be forgotten ones.
+        inner = fenced[1] if fenced else json.loads(stripped, strict=False)
+    except (ValueError, RecursionError):
         return None
-    return inner if isinstance(inner, str) and is_object(inner) else None
+    if not isinstance(inner, str):
+        return None
+    meant = repaired(inner)
+    return meant if is_object(meant) else None
 
 
 def _missing_brackets(text: str) -> str | None:

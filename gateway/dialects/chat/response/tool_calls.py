@@ -33,7 +33,7 @@ class CallBook:
         else:
             call = self._calls.get(index)
         is_new = call is None or call.is_over_at(call_id, name)
-        if call is not None and not is_new and call.is_followed_by(fragment):
+        if call is not None and call.is_over and not is_new and call.is_followed_by(fragment):
             is_new, name = True, name or call.name  # without a word that another begins: of the same tool
         if call is None or is_new:
             call = self._calls[index] = ToolCall(name=name)

@@ -130,7 +130,7 @@ def test_names_and_toolsets_are_the_clients_again() -> None:
 
 BROKEN: dict[str, tuple[list[Json], str]] = {
     "a call without a name": ([call(0, "{}", "c")], "a tool call without a name"),
-    "arguments behind their end": ([call(0, "{}", "c", "f"), call(0, "1")], "not a JSON object"),
+    "arguments behind their end": ([call(0, "{}", "c", "f"), call(0, "1")], "went on"),
     "arguments behind the end of their block": ([call(0, "{}", "c", "f"), say("x"), call(0, "1")], "went on"),
     "text for arguments": ([call(0, "rm -rf", "c", "f")], "not a JSON object"),
     "a list for arguments": ([call(0, "[]", "c", "f")], "not a JSON object"),

@@ -349,13 +349,16 @@ def test_a_splice_does_not_outlive_its_frame(case: str) -> None:
     assert not splice.fits(FRAMED)
 
 
-def test_a_splice_of_arguments_leaves_a_new_beginning_to_the_full_way() -> None:
+def test_a_splice_of_arguments_is_for_the_inside_of_strings() -> None:
     splice = derived(tight, BEGUN, call(0, "x"))
     assert splice is not None
     writer = EventWriter()
-    assert not splice.apply([tight(call(0, " {"))], 0, writer)
     assert not splice.apply([tight(call(0, "x")).replace(b'"x"', b'"\xff"')], 0, writer)
     assert splice.apply([tight(call(0, "y"))], 0, writer)
     assert splice.apply([tight(call(0, "[{"))], 0, writer)
     assert splice.call is not None
     assert splice.call.arguments == '{"a": "xy[{'
+    splice.call.add('", "n": ')
+    assert not splice.apply([tight(call(0, "12"))], 0, writer)
+    splice.call.add('"a' + "\\")
+    assert not splice.apply([tight(call(0, "n"))], 0, writer)

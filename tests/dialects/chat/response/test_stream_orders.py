@@ -63,10 +63,12 @@ class Script:
             fragment = '{"parts": []}' if ending else f'{{"parts": ["{number}"'
             self.begin_call("A", call(0, fragment, "call_a", "a"), fragment)
             return
-        self.is_broken = self.is_broken or fragments[-1].endswith("}")
+        has_ended = fragments[-1].endswith("}")
+        self.is_broken = self.is_broken or (has_ended and not ending)
         fragment = "]}" if ending else f', "{number}"'
         self.payloads.append(call(0, fragment))
-        fragments.append(fragment)
+        if not has_ended:  # brackets too many say nothing
+            fragments.append(fragment)
 
     def begin_call(self, letter: str, payload: Json, fragment: str) -> None:
         """Sent again, a whole call says nothing new."""
