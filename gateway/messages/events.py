@@ -59,10 +59,20 @@ def message_delta(delta_fields: dict[str, Any], usage: dict[str, Any]) -> bytes:
     return to_event(b"message_delta", orjson.dumps({"type": "message_delta", "delta": delta_fields, "usage": usage}))
 
 
+def line_safe(events: bytes) -> bytes:
+    """Escape U+2028, U+2029 and U+0085, which JSON allows raw: clients that split lines the Unicode way break at them.
+
+    httpx' `iter_lines` and `str.splitlines` do. The three occur within strings only, and events are never cut here.
+    """
+    if b"\xe2\x80" in events:  # the first two bytes of typographic quotes as well
+        events = events.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return events.replace(b"\xc2\x85", b"\\u0085") if b"\xc2\x85" in events else events
+
+
 def without_start(stream: bytes) -> bytes:
     """A whole stream less its message_start, for a client that has already got one."""
     return stream[stream.index(b"\n\n") + 2 :]
 
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
-    return to_event(b"error", orjson.dumps(to_envelope(error, request_id)))
+    return line_safe(to_event(b"error", orjson.dumps(to_envelope(error, request_id))))

@@ -35,7 +35,7 @@ def to_events(message: Mapping[str, Any], cost: float | None = None) -> bytes:
     stop = {name: message.get(name) for name in ("stop_reason", "stop_sequence", "stop_details", "container")}
     stop |= {name: message[name] for name in EXTENSIONS if name in message}
     parts += (events.message_delta(stop, to_delta_usage(usage, cost)), events.MESSAGE_STOP)
-    return b"".join(parts)
+    return events.line_safe(b"".join(parts))
 
 
 def _deltas(index: int, block: Mapping[str, Any]) -> Iterator[bytes]:

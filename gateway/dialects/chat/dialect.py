@@ -19,12 +19,16 @@ from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.chat.response.usage import requested_ttl
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, UpstreamError
+from gateway.messages.fold import fold_stream
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation.depth import too_deep
 from gateway.schemas.openai import ChatRequest
 from gateway.upstream.routing import Route
 
 PATH = "/chat/completions"
+# How a body begins that is an event stream, whatever its label; no JSON value begins so.
+STREAM_STARTS = (b"data:", b"event:", b":", b"id:", b"retry:")
+DONE = b"data: [DONE]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,21 @@ class ChatDialect:
         return MessageStream(prepared.reply, opened=opened)
 
     def answer(self, body: bytes, prepared: Prepared) -> Answered:
+        if body.lstrip().startswith(STREAM_STARTS):
+            return self._answer_from_stream(body, prepared)
         try:
-            completion = orjson.loads(body)
+            completion = orjson.loads(without_done(body))
         except orjson.JSONDecodeError:
             raise UpstreamError("The upstream answered with something that is not JSON.") from None
         return to_message(completion, prepared.reply)
+
+    def _answer_from_stream(self, body: bytes, prepared: Prepared) -> Answered:
+        """Convert an event stream that came labelled as JSON (openclaw#96497)."""
+        converter = self.stream(prepared, opened=False)
+        events = converter.feed(body) + converter.end()
+        if converter.failure is not None:
+            raise converter.failure
+        return Answered(fold_stream(events), converter.origin, converter.notes)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:
         return to_error(status, headers, body, prepared.reply)
@@ -82,6 +96,11 @@ class ChatDialect:
         body = {name: value for name, value in conversion.body.items() if name not in ("stream", "stream_options")}
         conversion = replace(conversion, body=cast(ChatRequest, body))
         return replace(prepared, body=orjson.dumps(body), state=conversion, notes=(), is_streamed=False)
+
+
+def without_done(body: bytes) -> bytes:
+    """Cut the end of a stream off a whole JSON answer (9router#1396)."""
+    return body.rstrip().removesuffix(DONE)
 
 
 def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyring, asking: Asking) -> Reply:

@@ -79,7 +79,7 @@ def test_a_list_that_comes_for_the_second_time_is_known_from_then_on() -> None:
     assert lists[3] == TOOLS
 
 
-@pytest.mark.parametrize("target", [TARGET, to_target("gpt-5", COMPATIBLE), to_target("m", "generic")], ids=str)
+@pytest.mark.parametrize("target", [TARGET, to_target("gpt-5", COMPATIBLE), to_target("m", COMPATIBLE)], ids=str)
 def test_what_goes_upstream_is_the_same_to_the_byte(target: Target) -> None:
     seen = memory()
     request = body(system="Be kind.", tool_choice={"type": "any"}, stream=True)

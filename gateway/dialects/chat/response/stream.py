@@ -169,7 +169,7 @@ class MessageStream:
             return b""
         self.started = True
         self._writer.out = []
-        told = out[0] if len(out) == 1 else b"".join(out)
+        told = events.line_safe(out[0] if len(out) == 1 else b"".join(out))
         return told if self._opened else self._message_start() + told
 
     def _message_start(self) -> bytes:

@@ -12,6 +12,11 @@ from gateway.dialects.reply import Reply
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.usage import STANDARD
 
+# Where upstreams count tokens read from and written to their prompt cache, inside `prompt_tokens_details` or beside it:
+# OpenAI, DeepSeek, Moonshot; OpenRouter, vLLM 0.32, and two wordings of proxies.
+CACHE_READS = ("cached_tokens", "prompt_cache_hit_tokens")
+CACHE_WRITES = ("cache_write_tokens", "created_cache_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+
 TIERS = {"default": STANDARD, "auto": STANDARD}
 
 
@@ -21,17 +26,30 @@ def estimated_usage(input_tokens: int, output_size: int = 0) -> dict[str, Any]:
 
 
 def counts_of(answer: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The upstream's own count, where an answer or a chunk brings one."""
+    """Return the upstream's count, if an answer or a chunk has one: at the top, or within its choice (Moonshot).
+
+    A count of zeros is none: some servers send it with each chunk and no other at the end (MiniMax).
+    """
     counts = answer.get("usage")
-    return counts if isinstance(counts, dict) and counts else None
+    if counts is None and answer.get("choices"):
+        counts = _mapping(first_of(answer["choices"])).get("usage")
+    if not isinstance(counts, dict) or not counts:
+        return None
+    if _count(counts.get("prompt_tokens")) == _count(counts.get("completion_tokens")) == 0:
+        return None
+    return counts
+
+
+def first_of(choices: Any) -> Any:
+    return choices[0] if isinstance(choices, list) and choices else None
 
 
 def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
     """Anthropic's `usage` of a chat answer's `usage`; unknown or broken figures count as zero."""
     prompt_details = _mapping(counts.get("prompt_tokens_details"))
-    cached = _count(prompt_details.get("cached_tokens", counts.get("prompt_cache_hit_tokens")))
-    written = _count(prompt_details.get("cache_write_tokens"))
-    prompt, output = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
+    cached = _first_count(CACHE_READS, prompt_details, counts)
+    written = _first_count(CACHE_WRITES, prompt_details, counts)
+    prompt, output = _count(counts.get("prompt_tokens")), output_of(counts)
     uncached = prompt - cached - written
     usage = _usage(uncached if uncached > 0 else 0, written, cached, output, reply.cache_ttl)
     details = counts.get("completion_tokens_details")
@@ -44,8 +62,16 @@ def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
 
 
 def output_of(counts: Mapping[str, Any] | None) -> int:
-    """Tokens that the upstream has written, thinking included; 0 where it gives no count."""
-    return _count(counts.get("completion_tokens")) if counts else 0
+    """Tokens that the upstream has written, thinking included; 0 if it gives no count.
+
+    xAI counts reasoning beside `completion_tokens` and in `total_tokens` only, and bills it (sub2api#5771).
+    """
+    if not counts:
+        return 0
+    output = _count(counts.get("completion_tokens"))
+    thinking = _count(_mapping(counts.get("completion_tokens_details")).get("reasoning_tokens"))
+    beside = _count(counts.get("prompt_tokens")) + output + thinking
+    return output + thinking if thinking and _count(counts.get("total_tokens")) == beside else output
 
 
 def to_tier(answer: Mapping[str, Any]) -> str:
@@ -57,13 +83,22 @@ def to_tier(answer: Mapping[str, Any]) -> str:
 def adds_up(counts: Mapping[str, Any]) -> bool:
     """Whether prompt and completion come to the total; they do not where an upstream counts parts in neither."""
     total = counts.get("total_tokens")
-    return not total or total == _count(counts.get("prompt_tokens")) + _count(counts.get("completion_tokens"))
+    return not total or _count(total) == _count(counts.get("prompt_tokens")) + output_of(counts)
 
 
 def to_cost(counts: Mapping[str, Any]) -> float | None:
-    """US dollars, as OpenRouter reports them with every answer; None from upstreams that do not."""
-    cost = counts.get("cost")
-    return float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) and cost >= 0 else None
+    """US dollars, as OpenRouter reports them with every answer; None from upstreams that do not.
+
+    With a provider key of one's own (BYOK) `cost` is OpenRouter's fee alone, and the provider's price stands beside it.
+    """
+    cost = _dollars(counts.get("cost"))
+    if cost is None or not counts.get("is_byok"):
+        return cost
+    return cost + (_dollars(_mapping(counts.get("cost_details")).get("upstream_inference_cost")) or 0.0)
+
+
+def _dollars(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 else None
 
 
 def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:
@@ -107,8 +142,15 @@ def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> d
 
 
 def _count(value: object) -> int:
+    """Some servers write counts as floats (9.0)."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
     return value if type(value) is int and value > 0 else 0
 
 
 def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _first_count(names: tuple[str, ...], *holders: Mapping[str, Any]) -> int:
+    return next((count for holder in holders for name in names if (count := _count(holder.get(name)))), 0)
