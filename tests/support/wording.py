@@ -1,0 +1,140 @@
+"""Count archaic and aphoristic wording in comments, docstrings and documentation: `python -m tests.support.wording`.
+
+Quoted code and code blocks are left out. `--limit N` exits with status 1 above N findings in 10,000 words.
+"""
+
+import argparse
+import ast
+import io
+import re
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DEFAULT_PATHS = ("gateway", "workers", "docs", "README.md")
+
+# Regular expressions, each with the reason or the usual word.
+WORDING = {
+    r"who(?:m|so)?ever": "name the subject",
+    r"whatever|whichever": "name the cases, or 'any'",
+    r"nobody|no one|somebody": "name the component",
+    r"for ever|forever": "'indefinitely', or the limit",
+    r"mend(?:s|ed|ing)?": "'fix' or 'repair'",
+    r"told": "'notified', 'reported', 'given'",
+    r"tells?": "'report', 'show', 'notify'",
+    r"(?:is|are|was|be) wanted": "'required' or 'requested'",
+    r"in hand": "'in flight' or 'held'",
+    r"comes? to": "'amounts to', or the figure",
+    r"a wish": "'optional'",
+    r"so much": "give the quantity",
+    r"for want of": "'without'",
+    r"off the books": "'removed'",
+    r"lest": "'so that … not'",
+    r"thereby|therein|thereof|hitherto|hence|herein": "archaic",
+    r"nor does|nor is|nor are|nor do": "inversion",
+    r"anew": "'again'",
+    r"ere|save for|but for": "archaic",
+    r"of its own|of their own": "'its own …', 'separate'",
+    r"what becomes? of|what became of": "'outcome'",
+    r"of no use": "'unused' or 'useless'",
+    r"worth (?:it|while)": "state the condition",
+    r"nothing (?:more|else|is|will)": "state what happens",
+    r"is gone|are gone|went away|is away": "'unavailable', 'closed', 'deleted'",
+    r"begins? with": "'starts with'",
+    r"no longer": "state the present",
+    r"stands? for|stands? in": "'represents', 'is sent in'",
+    r"bears?|bore|borne": "'carries' or 'accepts'",
+    r"as it were|as long as": "'while'",
+    r"till": "'until'",
+}
+# An opening of a docstring that is neither a verb nor a noun.
+OPENING = re.compile(r"(?:what|who|whose|whoever|whatever|why|how|as|for|of|where|when|unlike|only)\b", re.IGNORECASE)
+PATTERN = re.compile(r"\b(?:" + "|".join(f"(?:{word})" for word in WORDING) + r")\b", re.IGNORECASE)
+
+
+def python_texts(source: str) -> Iterator[tuple[int, str, bool]]:
+    """Yield line, text and whether it is a docstring, for each docstring and comment."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node)
+            if docstring is not None:
+                yield node.body[0].lineno, docstring, True
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT and not token.string.startswith("# noqa"):
+            yield token.start[0], token.string.lstrip("# "), False
+
+
+def markdown_texts(source: str) -> Iterator[tuple[int, str, bool]]:
+    """Yield the lines outside code blocks."""
+    in_block = False
+    for number, line in enumerate(source.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            in_block = not in_block
+        elif not in_block:
+            yield number, line, False
+
+
+def findings(text: str, is_docstring: bool = False) -> tuple[int, list[str]]:
+    """Return the number of words of a text, and its archaic wording."""
+    prose = re.sub(r"`[^`]*`", "`", text)
+    found = [match.group().lower() for match in PATTERN.finditer(" ".join(prose.split()))]
+    opening = OPENING.match(prose) if is_docstring else None
+    if opening:
+        found.append(f"{opening.group().lower()} …")
+    return len(re.findall(r"[A-Za-z][\w'-]*", prose)), found
+
+
+def room_of(path: Path) -> str:
+    """Return the package that a file is counted under."""
+    parent = path.resolve().relative_to(ROOT).parent
+    return "/".join(parent.parts[:2]) or path.name
+
+
+def measure(paths: list[Path]) -> tuple[Counter[str], Counter[str], list[str]]:
+    """Return words by room, findings by room, and one line for each finding."""
+    words: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    lines: list[str] = []
+    for path in files_of(paths):
+        source = path.read_text()
+        texts = python_texts(source) if path.suffix == ".py" else markdown_texts(source)
+        for number, text, is_docstring in texts:
+            count, found = findings(text, is_docstring)
+            words[room_of(path)] += count
+            counts[room_of(path)] += len(found)
+            lines += [f"{path}:{number}: {word}" for word in found]
+    return words, counts, lines
+
+
+def files_of(paths: list[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_file():
+            yield path
+        else:
+            yield from sorted(file for file in path.rglob("*") if file.suffix in (".py", ".md"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="count archaic wording per 10,000 words")
+    parser.add_argument("paths", nargs="*", type=Path, default=[ROOT / path for path in DEFAULT_PATHS])
+    parser.add_argument("--limit", type=float, help="exit with status 1 above this many in 10,000")
+    parser.add_argument("--list", action="store_true", help="print each finding")
+    options = parser.parse_args()
+    words, counts, lines = measure(options.paths)
+    if options.list:
+        print("\n".join(lines))
+    for room in sorted(words):
+        print(f"{room:32} {words[room]:7} {counts[room]:5} {rate(counts[room], words[room]):6.1f}")
+    total = rate(counts.total(), words.total())
+    print(f"{'total':32} {words.total():7} {counts.total():5} {total:6.1f}")
+    return int(options.limit is not None and total > options.limit)
+
+
+def rate(count: int, words: int) -> float:
+    return 10_000 * count / max(words, 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
