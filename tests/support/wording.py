@@ -7,6 +7,7 @@ import argparse
 import ast
 import io
 import re
+import sys
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
@@ -124,12 +125,15 @@ def main() -> int:
     options = parser.parse_args()
     words, counts, lines = measure(options.paths)
     if options.list:
-        print("\n".join(lines))
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
     for room in sorted(words):
-        print(f"{room:32} {words[room]:7} {counts[room]:5} {rate(counts[room], words[room]):6.1f}")
-    total = rate(counts.total(), words.total())
-    print(f"{'total':32} {words.total():7} {counts.total():5} {total:6.1f}")
-    return int(options.limit is not None and total > options.limit)
+        sys.stdout.write(row(room, counts[room], words[room]))
+    sys.stdout.write(row("total", counts.total(), words.total()))
+    return int(options.limit is not None and rate(counts.total(), words.total()) > options.limit)
+
+
+def row(name: str, count: int, words: int) -> str:
+    return f"{name:32} {words:7} {count:5} {rate(count, words):6.1f}\n"
 
 
 def rate(count: int, words: int) -> float:
