@@ -244,6 +244,6 @@ def to_peer_state(fields: Sequence[bytes | None], now: int) -> PeerState | None:
     until, length, is_open, stamp = fields
     if until is None or stamp is None:
         return None
-    # The server's clock may have been set back: no more is left than there was at first.
-    left = min(int(until) - now, int(length or MAX_RETRY_AFTER * 1000))
-    return PeerState(left / 1000, is_open == b"1", int(stamp))
+    left, longest = int(until) - now, int(length or MAX_RETRY_AFTER * 1000)
+    # If more is left than there was at first, the server's clock was set back.
+    return PeerState(0.0 if left > longest else left / 1000, is_open == b"1", int(stamp))

@@ -92,6 +92,13 @@ class Bench:
         for key in (scheduler.wake, scheduler.due):
             await self.redis.zadd(key, {record.id: 1}, xx=True)
 
+    async def clock_is_set_back(self, record: BatchRecord, milliseconds: int) -> None:
+        """All times that are stored lie further ahead by so much."""
+        scheduler, keys = self.keys.scheduler, self.keys.batch(record.id)
+        for key in (scheduler.wake, scheduler.due, keys.retry, keys.lease):
+            for member in await self.redis.zrange(key, 0, -1):
+                await self.redis.zincrby(key, milliseconds, member)
+
     async def all_keys(self) -> list[str]:
         """Of this bench, less those that pass away by themselves within the minute."""
         names = [name.decode() async for name in self.redis.scan_iter(f"{self.keys.prefix}*")]

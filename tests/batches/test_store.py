@@ -1,7 +1,7 @@
 """What front ends do with batches: create, show, list, cancel, delete, read results; and when they refuse to."""
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
@@ -12,8 +12,10 @@ from gateway.batches.queue import Release
 from gateway.batches.splitter import Item
 from gateway.batches.staging import Staging
 from gateway.errors import Conflict, InternalError, InvalidRequest, NotFound, Overloaded, Unavailable
+from gateway.redis.embedded import wheel_binary
 from gateway.redis.keys import DATA_VERSION, RESERVATION_SECONDS
 from tests.batches.conftest import Bench, finish, indices, item, result
+from tests.chaos.processes import Server
 
 DAY = 24 * 3600 * 1000
 
@@ -479,3 +481,48 @@ async def test_progress_counts_every_item_once_until_the_end(bench: Bench) -> No
     await finish(queue, claim)
     await bench.drain()
     assert await bench.store.progress(created.id) is None
+
+
+async def test_batches_sent_with_one_idempotency_key_must_have_the_same_params(bench: Bench) -> None:
+    """Same ids, same lengths, other content: the digest is of the params themselves."""
+    for text, expected in ((b'{"n":1}', None), (b'{"n":1}', None), (b'{"n":2}', Conflict)):
+        staging = await bench.store.begin("acme", BatchOptions(idempotency_key="once"))
+        await staging.add(Item("a", text, "model", "prefix"))
+        if expected is None:
+            await staging.commit()
+            continue
+        with pytest.raises(expected, match="other requests"):
+            await staging.commit()
+        await staging.discard()
+
+
+@pytest.fixture
+async def own_server() -> AsyncIterator[Redis]:
+    """A server that lets its memory be limited."""
+    binary = wheel_binary()
+    assert binary is not None
+    server = Server(binary, "no")
+    await server.start()
+    client = server.client()
+    yield client
+    await client.aclose()
+    await server.stop()
+
+
+@pytest.mark.parametrize("in_flight", [0, 2])
+async def test_a_batch_can_be_canceled_and_deleted_when_redis_has_no_memory_left(
+    own_server: Redis, in_flight: int
+) -> None:
+    bench = Bench(own_server)
+    created, queue = await bench.create(5), bench.queue()
+    claims = await queue.claim(in_flight) if in_flight else []
+    await own_server.config_set("maxmemory", 1)
+    with pytest.raises(Overloaded):
+        await bench.queue().claim(1)
+    await bench.store.cancel("acme", created.id)
+    for claim in claims:
+        assert await finish(queue, claim) == ["recorded"] * in_flight
+    record = await bench.store.retrieve("acme", created.id)
+    assert (record.status, record.succeeded) == ("ended", in_flight)
+    await bench.store.delete("acme", created.id)
+    assert await bench.all_keys() == ["tenants"]

@@ -205,3 +205,39 @@ async def test_many_sweepers_at_once_do_no_harm(bench: Bench) -> None:
     await asyncio.gather(*(bench.sweeper.sweep() for _ in range(6)))
     assert [await status(bench, record) for record in records] == ["ended"] * 3 + ["in_progress"] * 2
     assert await bench.drain() == 8
+
+
+# The server's clock set back, or another server, with a clock behind, that took over
+
+
+async def test_retries_stored_before_the_clock_was_set_back_are_due(bench: Bench) -> None:
+    created = await bench.create(4)
+    queue = bench.queue()
+    [claim] = await queue.claim(4)
+    await queue.release(claim, [Release(index, delay_ms=1000 * index) for index in range(4)])
+    await bench.clock_is_set_back(created, 120_000)
+    assert await bench.queue().claim(4) == []
+    assert (await bench.sweeper.sweep()).looked_at == 1
+    assert sorted(indices(await bench.queue().claim(4))) == [0, 1, 2, 3]
+
+
+async def test_a_retry_within_the_longest_delay_still_waits(bench: Bench) -> None:
+    created = await bench.create(2)
+    queue = bench.queue()
+    [claim] = await queue.claim(2)
+    await queue.release(claim, [Release(0, delay_ms=60_000), Release(1, delay_ms=59_000)])
+    await bench.redis.zadd(bench.keys.scheduler.due, {created.id: 1})
+    await bench.sweeper.sweep()
+    assert await bench.queue().claim(2) == []
+
+
+async def test_leases_stored_before_the_clock_was_set_back_end_one_lease_from_now(bench: Bench) -> None:
+    created = await bench.create(2)
+    queue = bench.queue(lease_ms=40_000)
+    [claim] = await queue.claim(2)
+    await bench.clock_is_set_back(created, 3600_000)
+    await bench.sweeper.sweep()
+    ends = await bench.redis.zscore(bench.keys.batch(created.id).lease, 0)
+    now = await bench.server.now()
+    assert now + 30_000 < ends <= now + 40_000
+    assert (await queue.renew(claim, [0, 1])).lost == frozenset()

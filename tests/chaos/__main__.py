@@ -12,7 +12,7 @@ import sys
 import time
 
 from tests.chaos.faults import FAULTS, Fault
-from tests.chaos.processes import Server, find_servers
+from tests.chaos.processes import Server, find_faketime, find_servers
 from tests.chaos.upstream import Upstream
 from tests.chaos.world import Violation, World
 
@@ -41,9 +41,13 @@ async def run_all(arguments: argparse.Namespace) -> int:
     for fault in FAULTS:
         if arguments.fault and fault.number not in arguments.fault:
             continue
+        if fault.wrong_clock and find_faketime() is None:
+            say(f"{fault.number:>7} {fault.says} is not tried: it needs libfaketime (Debian: apt install libfaketime)")
+            continue
         for name in chosen[:1] if fault.once else chosen:
             for fsync in fault.fsync:
-                failed += not await run(fault, f"{name} {fsync}", Server(servers[name], fsync), seed, arguments.full)
+                server = Server(servers[name], fsync, wrong_clock=fault.wrong_clock)
+                failed += not await run(fault, f"{name} {fsync}", server, seed, arguments.full)
                 seed += 1
     say(f"{failed} failed" if failed else "all invariants held")
     return 1 if failed else 0

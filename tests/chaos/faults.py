@@ -15,7 +15,8 @@ from tests.chaos.world import World
 class Fault:
     """`run` returns what was measured, and raises Violation.
 
-    `fsync` are the server's modes to try it under; `once`: it has little to do with the server, and is tried on one.
+    `fsync` are the server's modes to try it under; `once`: it has little to do with the server, and is tried on one;
+    `wrong_clock`: it sets the server's clock.
     """
 
     number: str
@@ -25,6 +26,7 @@ class Fault:
     slots: int = 16
     fsync: tuple[str, ...] = ("everysec",)
     once: bool = False
+    wrong_clock: bool = False
 
 
 FAULTS = (
@@ -39,11 +41,13 @@ FAULTS = (
     Fault("10", "poison items", worker_faults.poison, slots=8),
     Fault("11", "memory full", redis_faults.fill_memory, lease=4.0),
     Fault("12", "upstream down, then limited", worker_faults.bad_upstream, lease=30.0, slots=8, once=True),
+    Fault("12-402", "items nobody can pay for", worker_faults.unaffordable, lease=30.0, slots=8, once=True),
     Fault("13", "cancel", client_faults.cancel, lease=30.0),
     Fault("14", "expiry and retention", client_faults.expire, once=True),
     Fault("15", "a small batch among many", client_faults.crowd, lease=30.0, once=True),
     Fault("16", "SIGTERM workers in turn", worker_faults.roll, lease=30.0),
     Fault("18", "cut and refused uploads", client_faults.bad_uploads),
+    Fault("clock-back", "the clock of Redis set back", redis_faults.set_clock_back, lease=8.0, wrong_clock=True),
     Fault("29", "lost replies", redis_faults.lose_replies),
     Fault("log-stuck", "nobody reads the log", log_faults.reader_stuck, lease=30.0, once=True),
     Fault("log-full", "the log's disk is full", log_faults.disk_full, lease=30.0, once=True),

@@ -38,6 +38,7 @@ class Server:
     binary: Path
     fsync: str
     options: Mapping[str, str] = field(default_factory=dict)
+    wrong_clock: bool = False  # its clock can be set (`set_clock`); needs libfaketime
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="chaos-")))
     process: asyncio.subprocess.Process | None = None
 
@@ -61,12 +62,26 @@ class Server:
             **self.options,
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self.process = await asyncio.create_subprocess_exec(str(self.binary), *arguments)
+        clock = {}
+        if self.wrong_clock:
+            self.set_clock(0)
+            clock = {
+                "LD_PRELOAD": str(find_faketime()),
+                "FAKETIME_TIMESTAMP_FILE": str(self.folder / "clock"),
+                "FAKETIME_NO_CACHE": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
+        environment = {**os.environ, **clock}
+        self.process = await asyncio.create_subprocess_exec(str(self.binary), *arguments, env=environment)
         async with asyncio.timeout(START_SECONDS):
             while True:
                 if await self._answers():
                     return
                 await asyncio.sleep(0.02)
+
+    def set_clock(self, seconds: int) -> None:
+        """So far off is its clock from now on."""
+        (self.folder / "clock").write_text(f"{seconds:+d}")
 
     async def kill(self) -> None:
         assert self.process is not None
@@ -177,6 +192,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def find_faketime() -> Path | None:
+    """Debian's libfaketime, on any architecture."""
+    return next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
 async def find_servers() -> dict[str, Path]:

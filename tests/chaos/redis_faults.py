@@ -10,12 +10,15 @@ from redis.asyncio import Redis
 from gateway.batches.server import Policy
 from tests.chaos.processes import Server, free_port
 from tests.chaos.traffic import Traffic, check_acknowledged, front, traffic
+from tests.chaos.upstream import Mode
 from tests.chaos.world import World, require, until
 from tests.workers.proxy import RedisProxy
 
 # What live traffic may lose to a Redis that is gone, in the middle.
 LIVE_LOSS = 0.002
 RESUME_SECONDS = 5.0
+# Longer than any item waits for its next try here.
+STANDSTILL = 30.0
 OF_REPLIES_LOST = 0.03
 # So many fit into what is left of the memory when new batches are refused.
 FITTING_RESULTS = 375
@@ -173,6 +176,27 @@ async def limit_memory(world: World, share: float) -> None:
     """So that `share` of what is used now may be used."""
     used = (await world.redis.info("memory"))["used_memory"]
     await world.redis.config_set("maxmemory", round(used * share))
+
+
+async def set_clock_back(world: World, scale: int) -> str:
+    """Its clock goes back, as after an NTP step or with a host that is behind: nothing waits for the time to return."""
+    batch = await world.create(1500 * scale)
+    await world.hire(2)
+    longest = 0.0
+    for step, seconds in enumerate((-120, -3600, -3600 * 24), 1):
+        await world.reached(batch.id, batch.total * step // 5)
+        world.upstream.mode = Mode.BUSY  # so that items wait for their next try when it happens
+        await asyncio.sleep(2)
+        world.server.set_clock(seconds)
+        world.upstream.mode = Mode.WORKS
+        world.fault(workers=2)  # a lease may seem over, or endless
+        before, begun = await world.done(batch.id), time.monotonic()
+        await world.reached(batch.id, min(batch.total, before + 2 * world.slots + 50))
+        longest = max(longest, time.monotonic() - begun)
+        require(longest <= STANDSTILL, f"the batch stood still for {longest:.1f} s")
+    await world.ended(batch.id)
+    world.allowed += world.upstream.turned_away
+    return f"{await world.check(batch.id)}; the longest step took {longest:.1f} s"
 
 
 async def lose_replies(world: World, scale: int) -> str:

@@ -21,6 +21,9 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 MARK = re.compile(r"[\w-]+/\d+")
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n"
+NO_CREDIT = (
+    b'HTTP/1.1 402 No\r\ncontent-type: application/json\r\ncontent-length: 34\r\n\r\n{"error":{"message":"no credit."}}'
+)
 REFUSAL = b"HTTP/1.1 %d No\r\ncontent-type: application/json\r\nretry-after: %d\r\ncontent-length: 2\r\n\r\n{}"
 
 
@@ -28,6 +31,7 @@ class Mode(Enum):
     WORKS = "works"
     DOWN = "down"  # connections break before an answer
     LIMITED = "limited"  # 429, retry-after
+    BUSY = "busy"  # one call of three: 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Call:
 class Upstream:
     """`latency` in seconds, least and most.
 
-    A prompt in `poisonous` is not answered; `poison` is told who sent it.
+    A prompt in `poisonous` is not answered; `poison` is told who sent it. One in `unaffordable` is answered with a 402.
     """
 
     chance: random.Random
@@ -49,9 +53,11 @@ class Upstream:
     mode: Mode = Mode.WORKS
     retry_after: int = 3
     poisonous: set[str] = field(default_factory=set)
+    unaffordable: set[str] = field(default_factory=set)
     poison: Callable[[str], None] = lambda caller: None
     calls: list[Call] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)  # when a 429 was sent
+    turned_away: int = 0  # calls answered with a 503
     _port: int = 0
     _server: asyncio.Server | None = None
 
@@ -124,6 +130,13 @@ class _Connection(asyncio.Protocol):
             return
         if mark in upstream.poisonous:
             upstream.poison(caller)
+            return
+        if upstream.mode is Mode.BUSY and upstream.chance.random() < 1 / 3:
+            upstream.turned_away += 1
+            transport.write(REFUSAL % (503, 1))
+            return
+        if mark in upstream.unaffordable:
+            transport.write(NO_CREDIT)
             return
         answer = _stream(mark) if asked.get("stream") else _completion(mark)
         self._timer = asyncio.get_running_loop().call_later(upstream.delay(), self._answer, answer)

@@ -3,8 +3,10 @@
 import asyncio
 import time
 
+from gateway.batches.lifecycle import BatchRecord
+from gateway.upstream.circuit import OPEN_AFTER
 from tests.chaos.upstream import Mode
-from tests.chaos.world import World, mark_of, require
+from tests.chaos.world import ALL, World, mark_of, require, until
 
 
 async def kill_workers(world: World, scale: int) -> str:
@@ -107,6 +109,37 @@ async def bad_upstream(world: World, scale: int) -> str:
     world.allowed += down + limited
     found = await world.check(batch.id)
     return f"{found}; {down} calls while down, {limited} while limited, done {took:.0f} s after"
+
+
+async def unaffordable(world: World, scale: int) -> str:
+    """Items that the account cannot pay for do not delay another batch, not even of the same tenant and model."""
+    world.upstream.latency = (0.05, 0.05)
+    await world.hire(2)
+    first = await world.create(400)
+    alone = await seconds_to_end(world, first)
+    refused = await world.create(50)
+    world.upstream.unaffordable = {mark_of(refused.id, index) for index in range(refused.total)}
+    await until(lambda: is_called(world, mark_of(refused.id, 0)), "the first refusal")
+    batch = await world.create(400)
+    beside = await seconds_to_end(world, batch)
+    require(beside <= 1.5 * alone + 1, f"{beside:.1f} s beside items that cannot be paid for, {alone:.1f} s alone")
+    asked = sum(count for mark, count in world.upstream.marks().items() if mark.startswith(refused.id))
+    require(asked <= 2 * (world.slots + OPEN_AFTER), f"{asked} calls though none could come to anything")
+    await world.store.cancel(world.tenant, refused.id)
+    await world.ended(refused.id)
+    world.allowed += asked
+    found = await world.check(first.id, batch.id, refused.id)
+    return f"{found}; alone {alone:.1f} s, beside {refused.total} refused items {beside:.1f} s, {asked} calls for these"
+
+
+async def seconds_to_end(world: World, batch: BatchRecord) -> float:
+    begun = time.monotonic()
+    await world.reached(batch.id, ALL)
+    return time.monotonic() - begun
+
+
+async def is_called(world: World, mark: str) -> bool:
+    return world.upstream.marks()[mark] > 0
 
 
 async def count_calls(world: World, seconds: float) -> int:

@@ -310,12 +310,12 @@ async def test_the_shared_state_of_an_open_circuit_expires(bench: Bench) -> None
     assert 600_000 < await bench.redis.pttl(bench.keys.circuit(BATCH)) <= 605_000
 
 
-async def test_after_the_clock_of_redis_was_set_back_a_circuit_waits_no_longer_than_at_first(bench: Bench) -> None:
+async def test_after_the_clock_of_redis_was_set_back_no_circuit_waits_for_it(bench: Bench) -> None:
     await (await admitted(one := bench.process())).fail(Trouble.PRESSURE, 30.0)
     await one.share()
     key = bench.keys.circuit(BATCH)
     await bench.redis.hincrby(key, "until", 3600_000)  # as if it were an hour earlier
-    assert 29 < await rejected(bench.process()) <= 30
+    await admitted(bench.process())
     await fail_often(one, Trouble.FAILURE, "m/two")
     key = bench.keys.circuit("up/m/two acme b")
     await bench.redis.hset(key, mapping={"until": 1, "probe": "of a process that ended", "probe_until": 10**15})

@@ -18,8 +18,8 @@ end
 local shut_until, length, stamp, open, probe, probe_until = unpack(
   redis.call('HMGET', circuit, 'until', 'length', 'stamp', 'open', 'probe', 'probe_until'))
 shut_until = tonumber(shut_until or 0)
--- After the clock was set back, no more is left than there was at first.
-if length then shut_until = math.min(shut_until, now + tonumber(length)) end
+-- If more is left than there was at first, the clock was set back.
+if shut_until - now > tonumber(length or KEEP) then shut_until = now end
 
 if verb == 'pause' or verb == 'open' then
   if not stamp or now >= shut_until then stamp = whole(math.max(now, tonumber(stamp or 0) + 1)) end
