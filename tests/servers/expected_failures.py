@@ -10,30 +10,24 @@ NOT_OFFERED = "the parameter is not sent to servers that are not OpenRouter"
 SCHEMAS = "a refused tool schema is not loosened"
 
 EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
-    "samplers beyond OpenAI's arrive": ("vllm sglang litellm", NOT_OFFERED),
+    "samplers beyond OpenAI's arrive": ("sglang", NOT_OFFERED),
     "an image for a text model becomes a note": ("llama-cpp-python", IMAGES),
-    "a named tool is called though the model prefers another": (
-        "sglang litellm",
-        "the server ignores named choices",
-    ),
+    "a named tool is called though the model prefers another": ("sglang litellm", "the server ignores named choices"),
     "parallel calls come one at a time, or their number is noted": (
         "sglang litellm transformers",
         "the server ignores the flag",
     ),
-    "a schema with tools, of which none can be called then, is noted": (
-        "vllm sglang litellm",
-        "it is not noted",
-    ),
-    "thinking is off when disabled": ("vllm sglang litellm transformers", NOT_OFFERED),
-    "high effort arrives": ("vllm sglang litellm", NOT_OFFERED),
-    "low effort arrives beside adaptive thinking": ("vllm sglang litellm", NOT_OFFERED),
-    "a budget of thinking is kept": ("vllm litellm", NOT_OFFERED),
+    "a schema with tools, of which none can be called then, is noted": ("sglang litellm", "it is not noted"),
+    "thinking is off when disabled": ("sglang transformers", NOT_OFFERED),
+    "high effort arrives": ("sglang", NOT_OFFERED),
+    "low effort arrives beside adaptive thinking": ("sglang", NOT_OFFERED),
+    "a budget of thinking is kept": ("litellm", NOT_OFFERED),
     "a full context is not reported as max_tokens": (
         "llama-cpp vllm litellm llama-cpp-python",
         "the finish reason is the same",
     ),
-    "reasoning goes back to the model after a call": ("vllm sglang litellm", NOT_OFFERED),
-    "reasoning goes back to the model after a text": ("vllm sglang litellm", NOT_OFFERED),
+    "reasoning goes back to the model after a call": ("sglang", NOT_OFFERED),
+    "reasoning goes back to the model after a text": ("vllm sglang", NOT_OFFERED),
     "the list of models has the servers length of context": ("llama-cpp vllm sglang", "it is not read"),
     "the list of models has no names of another upstream": (
         "llama-cpp vllm sglang litellm transformers llama-cpp-python",
@@ -43,10 +37,7 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "tokens are counted as the server counts them": ("llama-cpp vllm", "they are estimated"),
     "a request while the model loads gets a retry after": ("llama-cpp", "there is no retry-after"),
     "a context that is full for all slots together is an overload": ("llama-cpp", "it is reported as api_error"),
-    "ten turns of claude code with thinking and a tool": (
-        "llama-cpp vllm sglang litellm",
-        "reasoning does not return to the server",
-    ),
+    "ten turns of claude code with thinking and a tool": ("sglang", "reasoning does not return to the server"),
     "a model that the server does not have is not found": ("litellm transformers", "the refusal is handed on as 400"),
     "a wrong upstream key is our fault and not retried": ("litellm", "LiteLLM's 400 `No connected db.` is handed on"),
     "a named tool is called once though the server repeats it in the old form": (
@@ -67,7 +58,7 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "no call comes where calls are forbidden": ("transformers", "the server ignores the choice"),
     "a schema that the server ignores is noted": ("transformers", "an answer that is no JSON is not looked at"),
-    "a forced call has the arguments that the schema requires": ("vllm sglang", "strict is not asked for"),
+    "a forced call has the arguments that the schema requires": ("sglang", "strict is not asked for"),
     "a call cut by a stop sequence that the server names ends in it": (
         "sglang",
         "the finish reason is not looked at where there are calls",
@@ -77,7 +68,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "the sum is taken for the prompt",
     ),
     "max_tokens above the context is lowered and noted": ("sglang", "the refusal is handed on"),
-    "a prefill is continued rather than begun anew": ("vllm", "the server's fields for it are not sent"),
     "an overflow that the server did not count has a plausible number of tokens": (
         "vllm",
         "a floor is taken for a count",
@@ -88,6 +78,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "message start has the exact input where the server reports it": ("vllm", "usage is not asked for throughout"),
     "tokens written to the servers cache are reported": ("vllm", "the server's field for it is not read"),
-    "thinking is off when disabled, with a call": ("vllm sglang litellm transformers", NOT_OFFERED),
+    "thinking is off when disabled, with a call": ("sglang transformers", NOT_OFFERED),
     "an image in an earlier turn does not stop the conversation": ("llama-cpp-python", IMAGES),
 }
