@@ -18,7 +18,7 @@ import aiohttp
 import orjson
 
 from gateway.cli.console import CommandError, Exit
-from gateway.dialects.chat.response.errors import retry_after_of
+from gateway.dialects.chat.response.retry_hints import retry_after_of
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 URL_VARIABLE: Final = "ANTHROPIC_BASE_URL"

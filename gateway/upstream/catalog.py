@@ -17,7 +17,7 @@ import structlog
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamUnreachable
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
-from gateway.upstream.model_facts import to_count, to_mapping, to_words
+from gateway.upstream.model_facts import lengths_of, to_mapping, to_words
 from gateway.upstream.recognition import look_at
 from gateway.upstream.routing import RoutingTable, Upstream
 from gateway.upstream.vendors import COMPATIBLE
@@ -161,7 +161,7 @@ def to_models(listed: Iterable[Mapping[str, Any]], table: RoutingTable) -> tuple
 def to_model(model: Mapping[str, Any]) -> dict[str, Any]:
     """Return Anthropic's Model object for an entry with an id, whatever the types of its other fields."""
     name = model.get("name")
-    top = to_mapping(model.get("top_provider"))
+    context, output = lengths_of(model)
     identifier = model["id"]
     described = {
         "type": "model",
@@ -172,8 +172,8 @@ def to_model(model: Mapping[str, Any]) -> dict[str, Any]:
         "line": next((line for line in LINES if "claude" in identifier and line in identifier), None),
         "deprecated_at": None,
         "retires_at": None,
-        "max_input_tokens": to_count(top.get("context_length")) or to_count(model.get("context_length")),
-        "max_tokens": to_count(top.get("max_completion_tokens")),
+        "max_input_tokens": context,
+        "max_tokens": output,
         "capabilities": _capabilities(model),
     }
     # Beyond Anthropic's object: dollars per token, as text. Nested values could be too deep to be written again.
@@ -193,6 +193,7 @@ def _to_time(created: object) -> str:
 
 def _capabilities(model: Mapping[str, Any]) -> dict[str, Any]:
     inputs = to_words(to_mapping(model.get("architecture")).get("input_modalities"))
+    sees = "image" in inputs or to_mapping(model.get("capabilities")).get("vision") is True  # OpenRouter; Mistral
     parameters = to_words(model.get("supported_parameters"))
     reasoning = to_mapping(model.get("reasoning"))
     thinks = bool(reasoning) or "reasoning" in parameters
@@ -201,8 +202,8 @@ def _capabilities(model: Mapping[str, Any]) -> dict[str, Any]:
         "batch": _supported(True),
         "citations": _supported(False),
         "code_execution": _supported(False),
-        "image_input": _supported("image" in inputs),
-        "pdf_input": _supported("file" in inputs or "image" in inputs),
+        "image_input": _supported(sees),
+        "pdf_input": _supported("file" in inputs or sees),
         "structured_outputs": _supported("structured_outputs" in parameters or "response_format" in parameters),
         "context_management": {**_supported(True), **{edit: _supported(done) for edit, done in EDITS.items()}},
         "effort": {**_supported(bool(efforts)), **{effort: _supported(effort in efforts) for effort in EFFORTS}},

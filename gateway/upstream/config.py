@@ -22,9 +22,18 @@ def to_upstream(settings: Settings) -> Upstream:
 
 
 def to_table(settings: Settings, upstream: Upstream) -> RoutingTable:
-    """`big` and `small`, and the family names that Claude clients use for them, unless the aliases say otherwise."""
-    families = {"sonnet": settings.model_big, "opus": settings.model_big, "haiku": settings.model_small}
-    aliases = {"big": settings.model_big, "small": settings.model_small, **families, **dict(settings.aliases)}
+    """`big` and `small`, and the family names that Claude clients use for them, unless the aliases say otherwise.
+
+    Their defaults are OpenRouter's slugs: another server gets such a name only if the operator has set its model.
+    """
+    families = {"model_big": ("big", "sonnet", "opus"), "model_small": ("small", "haiku")}
+    means_something = upstream.vendor.flavor == "openrouter"
+    aliases = {
+        alias: getattr(settings, name)
+        for name, names in families.items()
+        if means_something or name in settings.model_fields_set
+        for alias in names
+    } | dict(settings.aliases)
     return RoutingTable(
         upstream,
         MappingProxyType(aliases),

@@ -13,7 +13,10 @@ from gateway.upstream.target import Target
 from gateway.upstream.vendor import ReasoningSupport
 
 # The part of an entry that says anything here; the rest is prose and prices.
-FIELDS = ("context_length", "max_model_len", "top_provider", "supported_parameters", "reasoning")
+FIELDS = (
+    *("context_length", "context_window", "max_completion_tokens", "max_context_length", "max_input_tokens"),
+    *("max_model_len", "max_output_tokens", "meta", "reasoning", "supported_parameters", "top_provider"),
+)
 
 # Parameters without which an answer is still an answer to what was asked. OpenRouter ignores them in silence where a
 # model does not take them; what would change the answer's form is left to the upstream to refuse.
@@ -40,8 +43,7 @@ def essentials(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refined(target: Target, entry: Mapping[str, Any]) -> Target:
-    top = to_mapping(entry.get("top_provider"))
-    lengths = (top.get("context_length"), entry.get("context_length"), entry.get("max_model_len"))
+    context, output = lengths_of(entry)
     taken = to_words(entry.get("supported_parameters"))
     if taken and "stop" not in taken:
         target = replace(target, stop_limit=0)
@@ -49,11 +51,26 @@ def refined(target: Target, entry: Mapping[str, Any]) -> Target:
         target = replace(target, strict_schemas=False)
     return replace(
         target,
-        context_length=next(filter(None, map(to_count, lengths)), None),
-        max_output=to_count(top.get("max_completion_tokens")),
+        context_length=context,
+        max_output=output,
         unsupported=target.unsupported | (DISPENSABLE - taken if taken else frozenset()),
         reasoning=_to_reasoning(target, to_mapping(entry.get("reasoning")), taken),
     )
+
+
+def lengths_of(entry: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Return the tokens that a model reads and writes at most, by the first field that holds a count.
+
+    Read: OpenRouter, Together; vLLM and SGLang; Groq; Mistral; llama.cpp, whose `n_ctx` is what one slot has; LiteLLM.
+    """
+    top, meta = to_mapping(entry.get("top_provider")), to_mapping(entry.get("meta"))
+    context = (
+        *(top.get("context_length"), entry.get("context_length"), entry.get("max_model_len")),
+        *(entry.get("context_window"), entry.get("max_context_length"), meta.get("n_ctx")),
+        entry.get("max_input_tokens"),
+    )
+    output = (top.get("max_completion_tokens"), entry.get("max_completion_tokens"), entry.get("max_output_tokens"))
+    return next(filter(None, map(to_count, context)), None), next(filter(None, map(to_count, output)), None)
 
 
 def _to_reasoning(target: Target, described: Mapping[str, Any], taken: frozenset[str]) -> ReasoningSupport:

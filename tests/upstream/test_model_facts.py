@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.upstream.model_facts import DISPENSABLE, essentials, refined
+from gateway.upstream.model_facts import DISPENSABLE, essentials, lengths_of, refined
 from gateway.upstream.target import Target, to_target
 from gateway.upstream.vendors import COMPATIBLE
 from tests.support.conversions import CLAUDE, DEEPSEEK, GPT, OPENAI_PLAIN, STRICT, convert, losses
@@ -186,3 +186,22 @@ def test_leaving_out_parts_of_a_conversation(
     target: Target, length: int | None, asked: dict[str, Any], plugins: list[Any] | None
 ) -> None:
     assert convert(replace(target, context_length=length), **asked).body.get("plugins") == plugins
+
+
+LENGTHS = {
+    "OpenRouter": (
+        {"context_length": 100, "top_provider": {"context_length": 90, "max_completion_tokens": 9}},
+        (90, 9),
+    ),
+    "vLLM and SGLang": ({"max_model_len": 40960}, (40960, None)),
+    "Groq": ({"context_window": 131072, "max_completion_tokens": 65536}, (131072, 65536)),
+    "Mistral": ({"max_context_length": 131072}, (131072, None)),
+    "llama.cpp, a slot's": ({"meta": {"n_ctx_train": 131072, "n_ctx": 8192}}, (8192, None)),
+    "LiteLLM": ({"max_input_tokens": 8000, "max_output_tokens": 4000}, (8000, 4000)),
+    "no counts": ({"context_length": "many", "max_model_len": -1, "meta": None}, (None, None)),
+}
+
+
+@pytest.mark.parametrize(("entry", "lengths"), LENGTHS.values(), ids=LENGTHS)
+def test_lengths_are_read_from_each_servers_list(entry: dict[str, Any], lengths: tuple[int | None, int | None]) -> None:
+    assert lengths_of(entry) == lengths

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.dialects.chat.response.error_body import ErrorBody, read_body, read_value
+from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, retry_after_of
 from gateway.dialects.reply import Reply
 from gateway.errors import (
     BillingProblem,
@@ -26,9 +27,6 @@ from gateway.errors import (
     UpstreamTimedOut,
     UpstreamWords,
 )
-
-# Longer than a batch waits for anything. What a live client is told is capped again, by web/reply.
-MAX_RETRY_AFTER = 600.0
 
 STATUS_ERRORS: dict[int, type[GatewayError]] = {
     400: InvalidRequest,
@@ -129,7 +127,8 @@ MODEL_NAME = re.compile(r"~?[\w.-]{1,64}(?:/[\w.-]{1,64})?(?::[\w-]{1,32})?", re
 
 def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
     """The error of an answer whose status is not 2xx."""
-    return _to_error(status, read_body(body), retry_after_of(headers), reply)
+    read = read_body(body)
+    return _to_error(status, read, retry_after_of(headers, read.words, limited=status == 429), reply)
 
 
 def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
@@ -140,12 +139,6 @@ def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
     untold = 400 if fields.get("type") == "invalid_request_error" else 502
     status = next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code, re.ASCII)), untold)
     return _to_error(status, read, None, reply)
-
-
-def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds from `retry-after`; a date is not read, since only the sender's clock could tell what it means."""
-    value = headers.get("retry-after", "").strip()
-    return min(float(value), MAX_RETRY_AFTER) if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value, re.ASCII) else None
 
 
 def _to_error(status: int, body: ErrorBody, retry_after: float | None, reply: Reply) -> GatewayError:

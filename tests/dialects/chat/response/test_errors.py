@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from gateway.dialects.chat.response.error_body import MESSAGE_LIMIT, READ_LIMIT, read_body
 from gateway.dialects.chat.response.errors import (
     ERROR_TYPES,
-    MAX_RETRY_AFTER,
     STATUS_ERRORS,
-    retry_after_of,
     to_embedded_error,
     to_error,
 )
+from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, retry_after_of
 from gateway.errors import (
     BillingProblem,
     CredentialsRefused,

@@ -1,0 +1,42 @@
+"""When an upstream wants to be asked again: every form that servers use."""
+
+import pytest
+
+from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, retry_after_of
+
+DATE = {"date": "Sun, 29 Nov 2026 12:00:00 GMT"}
+
+HEADERS = {
+    "seconds": ({"retry-after": "7"}, 7.0),
+    "a date, counted from the reply's own": ({"retry-after": "Sun, 29 Nov 2026 12:00:20 GMT", **DATE}, 20.0),
+    "a date that has passed": ({"retry-after": "Sun, 29 Nov 2026 11:00:00 GMT", **DATE}, 0.0),
+    "a date far ahead": ({"retry-after": "Fri, 31 Dec 2100 23:59:59 GMT", **DATE}, MAX_RETRY_AFTER),
+    "a date without the reply's own": ({"retry-after": "Sun, 29 Nov 2026 12:00:20 GMT"}, None),
+    "nonsense": ({"retry-after": "soon", **DATE}, None),
+    "milliseconds": ({"retry-after-ms": "25000"}, 25.0),
+    "Azure's milliseconds": ({"x-ms-retry-after-ms": "1500"}, 1.5),
+    "seconds before milliseconds": ({"retry-after": "2", "retry-after-ms": "25000"}, 2.0),
+}
+
+
+@pytest.mark.parametrize(("headers", "seconds"), HEADERS.values(), ids=HEADERS)
+def test_header_becomes_seconds(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_of(headers) == seconds
+
+
+LIMITS = {
+    "the reset of a limit": ({"x-ratelimit-reset-tokens": "7.66s"}, "", 7.66),
+    "minutes and seconds": ({"x-ratelimit-reset-requests": "1m2s"}, "", MAX_RETRY_AFTER),
+    "milliseconds of a reset": ({"x-ratelimit-reset-tokens": "250ms"}, "", 0.25),
+    "the later of two resets": ({"x-ratelimit-reset-tokens": "2s", "x-ratelimit-reset-requests": "5s"}, "", 5.0),
+    "Groq's sentence": ({}, "Rate limit reached. Please try again in 7m12s. Visit the console.", MAX_RETRY_AFTER),
+    "OpenAI's sentence": ({}, "Please try again in 820ms.", 0.82),
+    "a sentence in words": ({}, "Please retry after 20 seconds.", 20.0),
+    "a sentence without a time": ({}, "Please try again in a while.", None),
+}
+
+
+@pytest.mark.parametrize(("headers", "words", "seconds"), LIMITS.values(), ids=LIMITS)
+def test_rate_limit_gives_its_reset(headers: dict[str, str], words: str, seconds: float | None) -> None:
+    assert retry_after_of(headers, words, limited=True) == pytest.approx(seconds)
+    assert retry_after_of(headers, words) is None
