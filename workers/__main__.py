@@ -1,8 +1,8 @@
 """`python -m workers`: one worker, until SIGTERM, SIGINT or SIGHUP; another signal a second later ends it at once.
 
-A worker that is started before its Redis waits for it, alive and not ready. Told to stop, it claims nothing more and is
-no longer ready, finishes what is in flight within the drain time, gives the rest back, and ends with status 0. With
-`--child` it also stops when its standard input ends: a parent holds the other end, and is gone then, however it went.
+A worker started before its Redis waits for it, alive and not ready. On a stop signal it stops claiming, turns unready,
+finishes the items in flight within the drain time, releases the rest, and exits with status 0. With `--child` it also
+stops when its standard input closes, which means that the parent process has ended.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ CHILD = "--child"
 # The variables of the admin listener's host and port.
 ADMIN = ("GATEWAY_ADMIN_HOST", "GATEWAY_WORKER_ADMIN_PORT")
 
-# Between two looks at a Redis that is away. Its return is noticed within this and the time of a look, 5 s in all.
+# Between checks of an unavailable Redis. Recovery is noticed within this plus the time of one check, 5 s in all.
 RETRY_SECONDS = 2.0
 
 
@@ -87,7 +87,7 @@ async def run(settings: Settings, output: LogWriter, *, is_child: bool = False) 
 
 @dataclass(slots=True)
 class Readiness:
-    """`away`: why Redis could not be used at the last attempt to start on it."""
+    """`away`: the reason why Redis could not be used at the last attempt to start."""
 
     stop: Stop
     worker: Worker | None = None
@@ -95,7 +95,7 @@ class Readiness:
 
     @property
     def problem(self) -> str | None:
-        """Why no work should be expected of this worker."""
+        """Return the reason why this worker is not ready; None if it is."""
         if self.stop.wanted.is_set():
             return "draining"
         if self.worker is None:
@@ -106,7 +106,7 @@ class Readiness:
 
 
 async def open_patiently(settings: Settings, stack: AsyncExitStack, readiness: Readiness, admin: str) -> Worker | None:
-    """A worker that is closed with the stack, once its Redis answers; None when told to stop before that."""
+    """Return a worker, closed with the stack, once its Redis answers; None if stopped before that."""
     problem = ""
     while not readiness.stop.wanted.is_set():
         try:
@@ -129,7 +129,7 @@ async def wait_for(event: asyncio.Event, seconds: float) -> None:
 
 
 def fail(message: str) -> NoReturn:
-    """One line a problem, on stderr if that can be written; exit status 1."""
+    """Write one line per problem to stderr, if possible; return exit status 1."""
     with suppress(OSError):
         for line in message.splitlines():
             sys.stderr.write(f"dragoman: {line}\n")

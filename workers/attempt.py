@@ -24,7 +24,7 @@ from workers.retry import History, next_try
 
 log = structlog.get_logger()
 
-# 128k tokens at 20 tokens a second; nothing that still trickles after this will end well.
+# 128k tokens at 20 tokens a second; a call still running after this is considered stuck.
 ITEM_SECONDS: Final = 7200.0
 
 
@@ -46,7 +46,7 @@ class Attempts:
         await self._settle(item, outcome)
 
     async def release(self, claim: Claim, releases: Sequence[Release], reason: str) -> None:
-        """Put items back into the queue, however long Redis is away: a lease that expires counts as a lost worker."""
+        """Release items, retrying until Redis is back: a lease that expires would count as a lost worker."""
         metrics.RELEASED.labels(reason).inc(len(releases))
         backoff = FIRST_BACKOFF
         while True:
@@ -58,7 +58,7 @@ class Attempts:
                 backoff = min(MAX_BACKOFF, 2 * backoff)
 
     async def _call(self, item: InFlightItem) -> Succeeded | Failed | None:
-        """Return the outcome of the upstream call, None if it was broken off."""
+        """Return the outcome of the upstream call, or None if it was aborted."""
         batch, work = item.claim.batch, item.work
         try:
             async with asyncio.timeout(ITEM_SECONDS) as item.call:
@@ -106,7 +106,7 @@ class Attempts:
 
 
 def report(permit: Permit, outcome: Succeeded | Failed | None) -> None:
-    """Tell the circuits what the upstream did. A call that was broken off, or never sent, shows nothing."""
+    """Report the call's outcome to the circuits. A call that was aborted or never sent is not reported."""
     if isinstance(outcome, Succeeded):
         permit.succeeded()
     elif outcome is not None and outcome.sent:

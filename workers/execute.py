@@ -37,7 +37,7 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """`line` is the result if nobody tries again. `sent`: the upstream has been asked. `cost` in micro-dollars."""
+    """`line` is the result if there is no retry. `sent`: the upstream was called. `cost` in micro-dollars."""
 
     error: GatewayError
     line: bytes = field(repr=False)
@@ -57,14 +57,14 @@ async def execute(
         return Succeeded(to_line(item, {"type": "succeeded", "message": message}), to_micros(record.cost))
     except GatewayError as error:
         failure = error
-    except Exception as error:  # noqa: BLE001 - the boundary: whatever an item meets becomes its result
+    except Exception as error:  # noqa: BLE001 - the boundary: any failure becomes the item's result
         log.error("item_failed", batch=batch.id, item=context.item, **describe(error))
         failure = InternalError("The gateway failed to process this request.")
     return to_failed(item, context.request_id, failure, sent=record.attempts > 0, cost=to_micros(record.cost))
 
 
 def to_context(batch: BatchRecord, index: int) -> Context:
-    """What the batch was created with, and a request id of the item's own."""
+    """Return the context of the batch's creation, with a separate request id for the item."""
     carried = batch.context
     return Context(
         request_id=ids.request_id(),
@@ -83,14 +83,14 @@ def to_context(batch: BatchRecord, index: int) -> Context:
 
 
 def read_item(item: Item, context: Context, tools: ToolMemory) -> Prompt:
-    """Raises InvalidRequest, worded as for a live request, for params that cannot be served."""
+    """Parse and check params. Raises InvalidRequest with the wording of a live request."""
     params: Any = parse_body(item.params, tools)
     refuse_live_only(params)
     return to_prompt(params, len(item.params), context)
 
 
 def refuse_live_only(params: Mapping[str, Any]) -> None:
-    """What a Messages request may ask for and an item of a batch may not (Anthropic docs, batches, 2026-10)."""
+    """Reject options of a Messages request that batch items may not use (Anthropic docs, batches, 2026-10)."""
     if params.get("stream"):
         raise InvalidRequest("stream: Streaming is not supported in message batches.")
     if params.get("speed") is not None:
@@ -102,7 +102,7 @@ def refuse_live_only(params: Mapping[str, Any]) -> None:
 async def ask(
     exchange: Exchange, context: Context, prompt: Prompt, record: UsageRecord, accepted: Callable[[], None]
 ) -> dict[str, Any]:
-    """The upstream's message. Raises GatewayError."""
+    """Return the upstream's message. Raises GatewayError."""
     answered = await exchange.answer(exchange.plan(context, prompt, record), accepted)
     answered.message["usage"]["service_tier"] = SERVICE_TIER
     return answered.message

@@ -17,7 +17,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 
 def admin_handler(problem: Callable[[], str | None]) -> Handler:
-    """`problem` says why the worker is not ready, None when it is."""
+    """`problem` returns the reason why the worker is not ready, None when it is."""
 
     def ready() -> web.Response:
         found = problem()
@@ -40,7 +40,7 @@ def admin_handler(problem: Callable[[], str | None]) -> Handler:
 
 @asynccontextmanager
 async def listening(handler: Handler, host: str, port: int, guard: Guard) -> AsyncIterator[tuple[str, int]]:
-    """The address it listens on; with port 0, what the system chose."""
+    """Return the address it listens on; with port 0, the one that the system chose."""
     loop = asyncio.get_running_loop()
     connections = GuardedServer(handler, guard=guard, refuse=_refuse, loop=loop)
     server = await loop.create_server(connections, host, port)

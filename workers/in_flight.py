@@ -10,7 +10,7 @@ from gateway.upstream.circuits import Permit
 
 @dataclass(slots=True, eq=False)
 class InFlightItem:
-    """One item since `since` (monotonic). `aborted` is why its call was broken off, if it was.
+    """One item since `since` (monotonic). `aborted` is the reason why its call was aborted, if it was.
 
     Leaving `permit_scope` ends the permit.
     """
@@ -28,7 +28,7 @@ class InFlightItem:
         return self.work.lease.index
 
     def abort(self, reason: str) -> None:
-        """Break off the upstream call. A result that is already there stays."""
+        """Abort the upstream call. A result that already exists is kept."""
         if self.aborted is None:
             self.aborted = reason
             if self.call is not None:
@@ -37,7 +37,7 @@ class InFlightItem:
 
 @dataclass(slots=True)
 class InFlightItems:
-    """Items by claim, since the leases of a claim are renewed together."""
+    """Return items by claim, since the leases of a claim are renewed together."""
 
     _claims: dict[str, tuple[Claim, dict[int, InFlightItem]]] = field(default_factory=dict)
     _count: int = 0

@@ -30,7 +30,7 @@ CENSUS_BATCHES: Final = 1000
 
 @dataclass(slots=True)
 class Maintenance:
-    """Call `sweep` and `count` in loops of their own."""
+    """Call `sweep` and `count` in separate loops."""
 
     server: BatchServer
     clock: Callable[[], float] = time.monotonic

@@ -1,7 +1,7 @@
-"""Finished results on their way to Redis: grouped, so that a hundred of them cost a few calls, and kept until recorded.
+"""Record finished results in groups, so that a hundred of them cost a few calls, and keep them until recorded.
 
-While Redis is away they wait here, at most one for each slot. Recording again what was recorded changes nothing: the
-first result of an item wins.
+While Redis is unavailable results wait here, at most one per slot. Recording is idempotent: the first result of an
+item wins.
 """
 
 import asyncio
@@ -39,14 +39,14 @@ class Recorder:
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def record(self, batch_id: str, result: ItemResult) -> Outcome:
-        """Returns once it is recorded, or known to be too late. Cancelling the wait leaves it to be recorded."""
+        """Return once the result is recorded, or known to be too late. A cancelled wait leaves it to be recorded."""
         waiting = Waiting(batch_id, result, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._arrived.set()
         return await waiting.outcome
 
     async def step(self) -> None:
-        """Record one group. Raises when Redis cannot, and keeps what was not recorded."""
+        """Record one group. If Redis fails, raise and keep the results that were not recorded."""
         await self._arrived.wait()
         if len(self._waiting) < GROUP_ITEMS:
             await self.sleep(GROUP_SECONDS)
@@ -58,7 +58,7 @@ class Recorder:
                 await self._record(of_batch)
             except (GatewayError, RedisError) as error:
                 failure = error
-                # To the end of the line: what is wrong with one batch must not hold up the others.
+                # To the end of the queue: a failing batch must not delay the others.
                 self._waiting = [waiting for waiting in self._waiting if waiting not in of_batch] + of_batch
         if failure is not None:
             raise failure

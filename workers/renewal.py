@@ -1,8 +1,8 @@
-"""Keep the leases of items in flight, and give the items up before another worker may have them.
+"""Renew the leases of items in flight, and abandon the items before another worker may claim them.
 
-A round renews everything each third of a lease, whatever the items do. A worker whose last good round began two thirds
-of a lease ago, or whose clock says that it slept through a whole lease, breaks off its upstream calls: others will make
-them. What is finished by then is still recorded.
+A round renews all leases every third of a lease. A worker whose last good round began two thirds of a lease ago, or
+whose clock shows that it slept through a whole lease, aborts its upstream calls: other workers will repeat them.
+Results that are finished by then are still recorded.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ Renew = Callable[[Claim, Iterable[int]], Awaitable[Renewal]]
 
 @dataclass(slots=True)
 class LeaseKeeper:
-    """`renew` is `BatchQueue.renew`; `gave_up` is told how many items were given up, and why. Call `step` in a loop."""
+    """`renew` is `BatchQueue.renew`; `gave_up` receives the number of items given up and why. Call `step` in a loop."""
 
     renew: Renew
     in_flight: InFlightItems

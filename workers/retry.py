@@ -1,8 +1,8 @@
-"""When an item that failed is tried again. Pure.
+"""Retry policy of failed items. Pure.
 
 An item waits in the queue, not in a slot. Attempts that the upstream accepted and then failed count against it. A 429
-and a connection that could not be made do not, so a batch outlasts them until it expires. Nor does an account without
-credit, unless the model serves other items meanwhile: then it is this item that the account cannot pay for.
+and a failed connection do not, so a batch survives them until it expires. An account without credit does not count
+either, unless the model serves other items meanwhile: then the account cannot pay for this item.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER, Trouble, tr
 MAX_ATTEMPTS: Final = 8
 FIRST_DELAY: Final = 1.0
 MAX_DELAY: Final = 60.0
-# Items that were told to come back at the same time are spread over this.
+# Spread of items that are due at the same time.
 SPREAD: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What became of the earlier attempts: `tries` count against the item, `refusals` in a row do not."""
+    """Counts of earlier attempts: `tries` count against the item, consecutive `refusals` do not."""
 
     tries: int = 0
     refusals: int = 0
@@ -52,7 +52,7 @@ def next_try(error: GatewayError, history: History, chance: float, *, others_ser
     again = History(tries, refusals)
     if trouble is Trouble.ACCOUNT:
         return Again(ACCOUNT_DELAY * (1 + chance), again)
-    # An item that is refused again and again is asked less and less, too: each refusal slows its batch down.
+    # Back off for items that are refused repeatedly, too: each refusal slows its batch down.
     backoff = chance * min(MAX_DELAY, FIRST_DELAY * 2 ** min(tries if counts else refusals - 1, 16))
     if error.retry_after is None:
         return Again(backoff, again)
@@ -60,5 +60,5 @@ def next_try(error: GatewayError, history: History, chance: float, *, others_ser
 
 
 def is_refusal(error: GatewayError, trouble: Trouble) -> bool:
-    """True if the upstream did not take the call on."""
+    """Return True if the upstream did not accept the call."""
     return trouble is Trouble.UNREACHABLE or isinstance(error, RateLimited)

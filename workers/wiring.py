@@ -1,4 +1,4 @@
-"""Settings to a worker that is ready to run, with the loops that keep it going."""
+"""Build a worker from settings, with its background loops."""
 
 import os
 import secrets
@@ -28,7 +28,7 @@ from workers.worker import Worker
 
 @asynccontextmanager
 async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
-    """A worker to `run`, whose leases are renewed and results recorded for as long as the context lasts.
+    """Yield a worker to `run`; while the context is open, its leases are renewed and its results recorded.
 
     Raises Unavailable, or EmbeddedServerError, when there is no Redis to work on.
     """
@@ -79,7 +79,7 @@ def assemble(
 
 
 def worker_name() -> str:
-    """Unlike that of any worker before it, on this host or another."""
+    """Return an id that is unique across hosts and restarts."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 

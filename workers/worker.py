@@ -1,7 +1,8 @@
 """One worker: claim items up to the free slots, run each, and stop without losing anything.
 
-An item takes a slot from its claim until its result is recorded or it is released, so the results that wait for Redis
-are bounded by the slots. Items wait in the queue, never in a slot: one that may not go upstream now is released.
+An item takes a slot from its claim until its result is recorded or it is released, so the slots
+bound the results that wait for Redis. Items wait in the queue, never in a slot: one that may not go upstream now is
+released.
 """
 
 import asyncio
@@ -30,21 +31,21 @@ from workers.in_flight import InFlightItem, InFlightItems
 
 log = structlog.get_logger()
 
-# How often an idle worker asks for work.
+# Interval between an idle worker's claims.
 IDLE_SECONDS: Final = 0.2
-# How soon it asks again after a circuit had room for some calls only: the first of them may have ended.
+# Interval after a circuit had room for some calls only: the first of them may have ended.
 LIMITED_SECONDS: Final = 0.05
-# How often a worker whose items may not be called now checks whether they may.
+# Interval between checks while circuits reject all items.
 REJECTED_SECONDS: Final = 1.0
-# The longest that a rejected item stays away: a probe may close its circuit long before the circuit's time.
+# Maximum delay of a rejected item: a probe may close its circuit long before the circuit's timeout.
 REJECTED_DELAY: Final = 10.0
-# How long a batch of which nothing could be started is not offered again.
+# Delay before a batch is offered again after none of its items could start.
 DEFER_SECONDS: Final = 0.25
-# How long an item stays away after this worker failed to read or to start it: others come first.
+# Delay of an item that this worker failed to read or start: other items come first.
 UNSTARTED_DELAY: Final = 2.0
 # Data that cannot be read may be readable by another worker, or never: then the batch expires.
 BROKEN_DELAY: Final = 600.0
-# After the drain time: for breaking calls off and releasing their items.
+# Time after the drain time for aborting calls and releasing their items.
 RELEASE_SECONDS: Final = 3.0
 
 
@@ -88,7 +89,7 @@ class Worker:
             await end(self._tasks)
 
     async def claim(self) -> None:
-        """One round: claim as many items as there is room for, and wait before the next."""
+        """Run one round: claim as many items as there is room for, and wait before the next."""
         self._freed.clear()
         room = self._room()
         if room == 0:
@@ -120,7 +121,7 @@ class Worker:
         return 0 if self._alone else max(0, self.slots - len(self.in_flight))
 
     def _room_for(self, batch: BatchRecord) -> tuple[int, float]:
-        """How many items of a batch the circuits let run now; if none, seconds until they may."""
+        """Return how many items of a batch the circuits allow now; if none, seconds until they do."""
         if not batch.names_all_models:
             return self.slots, 0.0
         routes = [self.table.resolve(model) for model in batch.models]
@@ -135,7 +136,7 @@ class Worker:
                 await self._freed.wait()
 
     async def _pause(self, seconds: float) -> None:
-        """Ends early when the worker stops."""
+        """Sleep; return early when the worker stops."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
@@ -143,7 +144,7 @@ class Worker:
     # -- starting
 
     async def _start_all(self, claims: list[Claim]) -> None:
-        """Start what may run now, and release everything else, whatever happens."""
+        """Start the items that may run now, and always release all others."""
         left = list(claims)
         try:
             while left:
@@ -186,7 +187,7 @@ class Worker:
         return len(claim.leases) - len(delays)
 
     async def _admit(self, claim: Claim, work: WorkItem) -> InFlightItem:
-        """Raises Rejected. An item without a model passes no circuit: it will not get as far as the upstream."""
+        """Raises Rejected. An item without a model uses no circuit: it fails before the upstream is called."""
         permit, scope = Permit(self.circuits), AsyncExitStack()
         if work.item.model:
             route = self.table.resolve(work.item.model)

@@ -1,1 +1,1 @@
-"""Message Batches: taking them in, keeping them, handing their items to workers, and giving results back."""
+"""Message Batches: accept and store them, hand their items to workers, and return results."""

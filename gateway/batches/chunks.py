@@ -1,9 +1,9 @@
-"""How the items of a batch are laid out in Redis: many of them to a compressed chunk.
+"""Layout of a batch's items in Redis: many items per compressed chunk.
 
 Items of a batch repeat each other's system prompt and tools, so 64 of them compress 8 times better than each alone.
 
-A chunk of items is one JSON line `[[custom_id, model, prefix, length], …]` and then the params, byte for byte as they
-came. The custom_ids are kept once more, apart, since they outlive the params.
+A chunk of items is one JSON line `[[custom_id, model, prefix, length], …]` followed by the params, byte for byte as
+received. The custom_ids are also stored separately, since they outlive the params.
 """
 
 from bisect import bisect_right
@@ -18,7 +18,7 @@ from gateway.redis.codec import BrokenBlob, pack, unpack
 
 CHUNK_ITEMS: Final = 64
 CHUNK_BYTES: Final = 128 * 1024
-# Stands for the result of an item whose worker was lost too often; the line is made when it is read.
+# Placeholder for the result of an item whose worker was lost too often; the line is built on read.
 WORKER_LOST: Final = b"L"
 
 
@@ -53,7 +53,7 @@ def unpack_ids(blob: bytes) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ChunkIndex:
-    """Which chunk an item is in: the index of the first item of each chunk."""
+    """Index from items to chunks: the index of the first item of each chunk."""
 
     starts: tuple[int, ...]
 
@@ -69,6 +69,6 @@ class ChunkIndex:
         return cls.of([int.from_bytes(blob[at : at + 4], "big") for at in range(0, len(blob), 4)])
 
     def find(self, index: int) -> tuple[int, int]:
-        """Number of the chunk, and the item's place in it."""
+        """Return the number of the chunk, and the item's position in it."""
         chunk = bisect_right(self.starts, index) - 1
         return chunk, index - self.starts[chunk]

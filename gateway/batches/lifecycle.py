@@ -1,4 +1,4 @@
-"""A batch's life: its record, its times, its counts, and what a client sees of it. Values in, values out.
+"""Batch lifecycle: record, timestamps, counts, and the representation for clients. Values in, values out.
 
 in_progress ──► ended          every item recorded, or the batch expired or spent its budget
      └► canceling ──► ended    what was in flight may still finish
@@ -21,7 +21,7 @@ from gateway.schemas.batches import MessageBatch, ProcessingStatus, RequestCount
 Rest = Literal["", "canceled", "expired", "capped"]
 BatchPriority = Literal[0, 1, 2]
 
-# Models of a batch that are kept with it.
+# Maximum number of models stored with a batch.
 MAX_MODELS: Final = 100
 
 _DAY: Final = 24 * 3600 * 1000
@@ -31,7 +31,7 @@ _ID: Final = re.compile(_ID_PREFIX + r"[a-z2-7]{24}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """Milliseconds from creation; `grace` is how long items in flight may go on once a batch is stopped."""
+    """Milliseconds from creation; `grace` is the time that items in flight may continue after a batch is stopped."""
 
     expiry: int = _DAY
     retention: int = 29 * _DAY
@@ -41,11 +41,11 @@ class Lifetimes:
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """What a batch is created with, besides its items.
+    """Options of a new batch, besides its items.
 
     `priority` is 0 (low), 1 or 2 (high); with `across` it counts against the batches of all tenants. `spend_cap` and
-    all costs are micro-dollars. `context` is what an exchange needs besides the item: request id, key, trace parent,
-    session and agent ids.
+    all costs are micro-dollars. `context` holds the exchange's other inputs: request id, key, trace parent, session and
+    agent ids.
     """
 
     priority: BatchPriority = 1
@@ -65,7 +65,7 @@ class BatchRecord:
     version: int
     tenant: str
     status: ProcessingStatus
-    rest: Rest  # why the batch was stopped, and so what became of the items without a result
+    rest: Rest  # why the batch was stopped, which decides the outcome of items without a result
     total: int
     created: int
     expires: int
@@ -83,27 +83,27 @@ class BatchRecord:
     betas: tuple[str, ...]
     context: Mapping[str, str]
     digest: str
-    read: int  # when this was read
+    read: int  # time of the read
     across: bool = False  # its priority counts against the batches of all tenants
 
     @property
     def unrecorded(self) -> int:
-        """Items that will never have a result, once the batch has ended."""
+        """Return the number of items without a result in an ended batch."""
         return self.total - self.succeeded - self.errored
 
     @property
     def names_all_models(self) -> bool:
-        """True if `models` are those of all items; of a batch with more models only some are kept."""
+        """Return True if `models` covers all items; a batch with more models stores only some."""
         return len(self.models) < MAX_MODELS and "" not in self.models
 
     @property
     def is_archived(self) -> bool:
-        """It has ended, and its results are gone."""
+        """Return True if the batch has ended and its results were deleted."""
         return self.status == "ended" and self.read >= self.archive
 
     @classmethod
     def of(cls, batch_id: str, fields: Mapping[bytes, bytes], read: int) -> Self:
-        """From the hash in Redis, as `to_fields` and the scripts write it."""
+        """Read the Redis hash that `to_fields` and the scripts write."""
         text = {name.decode(): value.decode() for name, value in fields.items()}
         return cls(
             id=batch_id,
@@ -134,12 +134,12 @@ class BatchRecord:
 
 
 def to_batch_id(created: int, chance: bytes) -> str:
-    """`chance` is 9 random bytes. The time is in the id so that a list can go on from a batch that has been deleted."""
+    """`chance` is 9 random bytes. The id contains the time so that a list can continue from a deleted batch."""
     return _ID_PREFIX + b32encode(created.to_bytes(6, "big") + chance).decode().lower()
 
 
 def created_of(batch_id: str) -> int | None:
-    """None when it is no batch id of ours; to be asked before an id is used in a key."""
+    """Return None for an invalid batch id. Call this before an id is used in a key."""
     if not _ID.match(batch_id):
         return None
     return int.from_bytes(b32decode(batch_id.removeprefix(_ID_PREFIX).upper())[:6], "big")
@@ -148,7 +148,7 @@ def created_of(batch_id: str) -> int | None:
 def to_fields(
     tenant: str, options: BatchOptions, lifetimes: Lifetimes, created: int, extra: Mapping[str, str | int]
 ) -> dict[str, str | int]:
-    """The fields a new batch is stored with; `extra` has `v`, `max_lost`, `models`, `digest`."""
+    """Return the stored fields of a new batch; `extra` has `v`, `max_lost`, `models`, `digest`."""
     return {
         "tenant": tenant,
         "created": created,
@@ -167,7 +167,7 @@ def to_fields(
 
 
 def request_counts(record: BatchRecord) -> RequestCounts:
-    """As Anthropic shows them: everything is `processing` until the whole batch has ended."""
+    """Return counts as Anthropic does: all items are `processing` until the whole batch has ended."""
     counts = RequestCounts(processing=0, succeeded=0, errored=0, canceled=0, expired=0)
     if record.status != "ended":
         counts["processing"] = record.total
@@ -184,7 +184,7 @@ def request_counts(record: BatchRecord) -> RequestCounts:
 
 
 def to_message_batch(record: BatchRecord, public_url: str) -> MessageBatch:
-    """`public_url` is put before the path of the results, and may be empty."""
+    """`public_url` is the prefix of the results path, and may be empty."""
     has_results = record.status == "ended" and not record.is_archived
     return MessageBatch(
         id=record.id,
@@ -207,7 +207,7 @@ def to_rfc3339(time: int) -> str:
 
 
 def unrecorded_line(record: BatchRecord, custom_id: str) -> bytes:
-    """The result line of an item that has none, in an ended batch."""
+    """Return the result line of an item without a recorded result, in an ended batch."""
     if record.rest == "canceled":
         return _line({"custom_id": custom_id, "result": {"type": "canceled"}})
     if record.rest == "expired":

@@ -1,8 +1,8 @@
-"""Batches for a worker: claim items under a lease, read them, renew, record results, give items back.
+"""Batch queue for workers: claim items under a lease, read them, renew, record results, release items.
 
 A claim has a fence, a random token that its items carry while they are leased. Renewing and releasing need it;
-recording does not: the first result wins, since it has been paid for. Whatever is called again after a lost reply
-changes nothing the second time.
+recording does not: the first result wins, since it has been paid for. All calls are idempotent, so they can be
+repeated after a lost reply.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ LEASE_MS: Final = 60_000
 
 _CLAIM_ITEMS: Final = 200
 _CLAIM_PICKS: Final = 16
-# How soon a batch is offered again after its room was used up: not in the same round.
+# Delay before a batch is offered again after its room was used up: not in the same round.
 _LIMITED_MS: Final = 50
-# How long at most a batch is not offered because it has no room: another worker may find sooner that it has.
+# Maximum delay of a batch without room: another worker may find room sooner.
 _WAIT_SECONDS: Final = 2.0
 _DONE_ITEMS: Final = 64
 _DONE_BYTES: Final = 4 * 1024 * 1024
@@ -55,7 +55,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Items of one batch. `batch` is as it was when this process first met it: its options hold, its status does not.
+    """Items of one batch. `batch` is as first read by this process: its options are valid, its status is stale.
 
     `alone`: this item was lost twice; run nothing beside it. `suspects`: so many such items wait for a worker that is
     idle; let the slots run empty and claim with `idle`. Such a claim may hold no items.
@@ -77,7 +77,7 @@ class WorkItem:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """`lost` indices belong to somebody else, or to nobody. `stopping`: the batch was canceled, or is over."""
+    """`lost` indices are not leased to this claim. `stopping`: the batch was canceled or has ended."""
 
     lost: frozenset[int]
     stopping: bool
@@ -95,7 +95,7 @@ class ItemResult:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Give an item back, to be claimed again after `delay_ms`.
+    """Release an item, to be claimed again after `delay_ms`.
 
     `tries` are the upstream attempts that count against it, `refusals` those in a row that do not. They replace what
     was recorded; without `tries` both are left.
@@ -108,7 +108,7 @@ class Release:
     refusals: int = 0
 
 
-# How many items of a batch may be called now; if none, seconds until some may.
+# Number of items of a batch that may be called now; if none, seconds until some may.
 Room = Callable[[BatchRecord], tuple[int, float]]
 
 
@@ -124,7 +124,7 @@ class _Unanswered:
 
 
 class BatchQueue:
-    """For one claiming loop, whose claims do not overlap; `worker` names it."""
+    """Queue client of one claiming loop, whose claims do not overlap; `worker` names it."""
 
     def __init__(
         self,
@@ -144,11 +144,11 @@ class BatchQueue:
         self._unanswered: _Unanswered | None = None
 
     async def claim(self, free_slots: int, *, idle: bool = False, room: Room | None = None) -> list[Claim]:
-        """Up to `free_slots` items, of several batches if need be; an empty list when there is nothing to do now.
+        """Claim up to `free_slots` items, from several batches if necessary; return an empty list if there are none.
 
-        `idle` says that this worker has nothing in flight; only then is it given an item that was lost twice. No more
-        items of a batch are claimed than `room` allows. Raises if Redis fails before there is any claim; otherwise the
-        claims made before it failed are returned.
+        `idle`: this worker has no items in flight; only then may it claim an item that was lost twice. `room` limits
+        the items claimed per batch. Raises if Redis fails before the first claim; otherwise the claims made before the
+        failure are returned.
         """
         claims: list[Claim] = []
         try:
@@ -168,17 +168,17 @@ class BatchQueue:
         return claims
 
     async def claim_alone(self, batch_id: str) -> list[Claim]:
-        """For a worker with nothing in flight: an item of this batch that was lost twice, or another one of it."""
+        """Claim an item of this batch that was lost twice, or another one, for a worker without items in flight."""
         claims: list[Claim] = []
         await self._claim_from(batch_id, 1, claims, idle=True)
         return claims
 
     async def defer(self, batch_id: str, seconds: float) -> None:
-        """Do not offer the batch for a time."""
+        """Withhold the batch for a time."""
         await self._scheduler.park(batch_id, unused=0, after=round(seconds * 1000))
 
     async def items(self, claim: Claim) -> list[WorkItem]:
-        """The claim's items, less those whose batch has ended meanwhile. Raises BrokenBlob for damaged data."""
+        """Read the claim's items, without those whose batch has ended. Raises BrokenBlob for damaged data."""
         places = [(lease, *claim.index.find(lease.index)) for lease in claim.leases]
         chunks = await self._read_chunks(claim.batch.id, {chunk for _, chunk, _ in places})
         return [WorkItem(lease, chunks[chunk][place]) for lease, chunk, place in places if chunk in chunks]
@@ -190,7 +190,7 @@ class BatchQueue:
         return Renewal(lost=frozenset(reply[1:]), stopping=reply[0] != b"running")
 
     async def done(self, batch_id: str, results: Sequence[ItemResult]) -> list[Outcome]:
-        """Record results, of any claims on the batch. One that is late, or not the first, is not kept."""
+        """Record results of any claims on the batch. Late and repeated results are discarded."""
         outcomes: list[Outcome] = []
         blobs = await _pack_all([result.line for result in results])
         keys = self._server.keys.batch(batch_id)
@@ -207,7 +207,7 @@ class BatchQueue:
         return outcomes
 
     async def release(self, claim: Claim, releases: Sequence[Release]) -> int:
-        """How many were still held, and so given back. Of a batch that is stopping they are not tried again."""
+        """Return how many items were still leased and are now released. A stopping batch does not retry them."""
         arguments: list[str | int] = [claim.fence]
         for release in releases:
             tries = -1 if release.tries is None else release.tries
@@ -225,14 +225,14 @@ class BatchQueue:
     async def _claim_from(
         self, batch_id: str, wanted: int, claims: list[Claim], *, idle: bool, room: Room | None = None
     ) -> None:
-        """Add what the batch gives to `claims`."""
+        """Claim from the batch and add the claim to `claims`."""
         known = await self._know(batch_id)
         if known is None:
             await self._scheduler.drop(batch_id)
             return
         allowed, wait = (wanted, 0.0) if room is None else room(known[0])
         if allowed <= 0:
-            # It keeps its charge, or it would come first in every round for as long as it has to wait.
+            # Keep its charge; otherwise it would come first in every round while it waits.
             await self._scheduler.park(batch_id, unused=0, after=round(min(wait, _WAIT_SECONDS) * 1000))
             return
         claimed = min(wanted, allowed)
@@ -270,11 +270,11 @@ class BatchQueue:
         lost, self._unanswered = self._unanswered, None
         if lost is None or lost.batch_id not in self._batches:
             return
-        if (self._clock() - lost.at) * 1000 < self._lease_ms / 2:  # else the leases may be over before it is started
+        if (self._clock() - lost.at) * 1000 < self._lease_ms / 2:  # else the leases may expire too soon
             await self._grant(lost.batch_id, lost.fence, lost.wanted, claims, idle=lost.idle)
 
     async def _settle(self, batch_id: str) -> None:
-        """The batch gives no more items: end it if nothing is in flight, else stop offering it."""
+        """Handle an exhausted batch: end it if it has no items in flight, else stop offering it."""
         keys = self._server.keys.batch(batch_id)
         status, inspection, *_ = await self._server.run(scripts.SETTLE, keys, (DATA_VERSION, INSPECT_MS))
         if status in (b"ended", b"missing"):
@@ -289,7 +289,7 @@ class BatchQueue:
         await self._server.confirm(batch_id)
 
     async def _know(self, batch_id: str) -> tuple[BatchRecord, ChunkIndex] | None:
-        """The batch's options and the places of its items, which never change."""
+        """Return the batch's options and the positions of its items, which never change."""
         known = self._batches.get(batch_id)
         if known is not None:
             return known
@@ -354,7 +354,7 @@ async def _unpack(blob: bytes) -> list[Item]:
 
 
 def _groups(sizes: Sequence[int]) -> list[slice]:
-    """Runs of at most _DONE_ITEMS and, unless one alone is more, _DONE_BYTES."""
+    """Yield runs of at most _DONE_ITEMS and, unless one item alone exceeds it, _DONE_BYTES."""
     groups: list[slice] = []
     start = total = 0
     for position, size in enumerate(sizes):

@@ -1,6 +1,6 @@
-"""Results of an ended batch, read in pages and never all at once; lines that nobody wrote are made here.
+"""Results of an ended batch, read in pages. Lines of items without a recorded result are built here.
 
-An item without a recorded result was canceled, expired or cut off by the spend cap, as the batch says.
+Such an item was canceled, expired or stopped by the spend cap, depending on the batch's stop reason.
 """
 
 from collections.abc import AsyncIterator
@@ -14,12 +14,12 @@ from gateway.redis import scripts
 from gateway.redis.codec import unpack
 
 _PAGE_ITEMS: Final = 256
-# A page of long answers is cut to about this much, before and after unpacking, so that memory does not grow with them.
+# Approximate maximum of a page, packed and unpacked, so that long answers do not increase memory use.
 _PAGE_BYTES: Final = 512 * 1024
 
 
 async def read_results(server: BatchServer, record: BatchRecord) -> AsyncIterator[bytes]:
-    """Pieces of whole lines, in the order of the items. Raises InternalError if some have disappeared."""
+    """Yield pieces of whole lines, in the order of the items. Raises InternalError if some are missing."""
     custom_ids = _CustomIds(server, record)
     lines: list[bytes] = []
     size = index = 0
@@ -37,10 +37,10 @@ async def read_results(server: BatchServer, record: BatchRecord) -> AsyncIterato
 
 
 async def _page(server: BatchServer, record: BatchRecord, start: int) -> list[bytes | None]:
-    """At least one result, or None for an item that has none."""
+    """Return at least one result, with None for an item without one."""
     arguments = (start, min(start + _PAGE_ITEMS, record.total), _PAGE_BYTES)
     reply = await server.run(scripts.RESULTS, server.keys.batch(record.id), arguments)
-    # A missing result means canceled or expired only as long as all recorded ones are there.
+    # A missing result means canceled or expired only while all recorded ones exist.
     if reply[:2] != [record.succeeded, record.errored]:
         raise InternalError("The results of this batch are no longer complete")
     blobs: list[bytes | None] = reply[2:]

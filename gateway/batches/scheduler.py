@@ -1,4 +1,4 @@
-"""Which batch a worker claims from next: fairly between tenants, then by priority, then fairly between their batches.
+"""Fair scheduling of batches: between tenants, then by priority, then between a tenant's batches.
 
 Virtual time: each item moves its tenant and its batch on, and the one furthest behind comes next, so a small batch sent
 after a large one is done first. Priority counts among the batches of one tenant. A batch that is allowed to (`across`)
@@ -14,12 +14,12 @@ from gateway.batches.lifecycle import BatchPriority
 from gateway.batches.server import BatchServer
 from gateway.redis import scripts
 
-# What happens to a batch without anybody asking (expiry, a worker's death, a repair) is noticed within this time.
+# Maximum delay for noticing expiry, a worker's death or the need for a repair.
 INSPECT_MS: Final = 30_000
-# Two servers' clocks may differ, and the sweeper may be late, before a time counts as one that no clock could have set.
+# Tolerance for clock differences and a late sweeper, beyond which a stored time is treated as invalid.
 CLOCK_SLACK_MS: Final = 1_000
 
-# The level of batches whose priority does not count across tenants.
+# Level of batches whose priority does not count across tenants.
 NORMAL: Final = 1
 
 
@@ -46,13 +46,13 @@ class Scheduler:
         await self._server.run(scripts.SCHEDULE, self._keys, arguments)
 
     async def pick(self, worker: str, items: int) -> str | None:
-        """The batch to claim up to `items` from, charged for them. None when no batch has any."""
+        """Return the batch to claim up to `items` from, charged for them. None when no batch has any."""
         keys = (*self._keys, self._server.keys.pick(worker))
         picked = await self._server.run(scripts.PICK, keys, (secrets.token_hex(8), items))
         return picked.decode() if picked is not None else None
 
     async def park(self, batch_id: str, *, unused: int, after: int) -> None:
-        """Offer a batch again after a time. `unused` items of what it was charged are given back."""
+        """Offer a batch again after a time. `unused` items are refunded from its charge."""
         await self._server.run(scripts.PARK, self._keys, (batch_id, unused, after))
 
     async def wake(self, batch_id: str, after: int) -> None:
@@ -67,16 +67,16 @@ class Scheduler:
         await self._server.run(scripts.DROP, self._keys, (batch_id,))
 
     async def due(self, limit: int) -> list[str]:
-        """Batches for the sweeper to inspect now."""
+        """Return the batches for the sweeper to inspect now."""
         arguments = (limit, INSPECT_MS + CLOCK_SLACK_MS)
         return [batch_id.decode() for batch_id in await self._server.run(scripts.DUE, self._keys, arguments)]
 
     async def active(self) -> list[str]:
-        """All batches that have not ended."""
+        """Return all batches that have not ended."""
         return [batch_id.decode() for batch_id in (await self._server.pipeline([("HKEYS", self._keys.records)]))[0]]
 
     async def set_weight(self, tenant: str, weight: float) -> None:
-        """A tenant of weight 2 gets twice the share of one of weight 1, which is what a tenant has by default."""
+        """Set a tenant's weight. Weight 2 gets twice the share of weight 1, the default."""
         if weight < 0.01:
             raise ValueError("a tenant's weight is at least 0.01")
         await self._server.pipeline([("HSET", self._keys.weights, quote(tenant, safe=""), repr(weight))])

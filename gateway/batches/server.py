@@ -1,4 +1,4 @@
-"""The Redis server as batches need it: whether it is fit to hold them, room for more, their records, and durability."""
+"""Checks of the Redis server that stores batches: suitability, free memory, record versions, durability."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ Durability = Literal["process", "fsync", "replica"]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How batches are kept. `durability` is what creating a batch waits for, at most `confirm_ms`: nothing, the
-    server's disk, or a replica. `memory_share` of its memory may be in use then; the rest is for results.
+    """Storage policy. `durability`: batch creation waits for nothing, the server's disk, or a replica, at most
+    `confirm_ms`. `memory_share` of its memory may be in use then; the rest is for results.
 
     An item is given up after `max_lost` leases lost: two beside other items, then three alone. One alone was too few:
     of 20,000 items whose workers were killed 50 times at random within 90 s, one was given up that had done nothing.
@@ -39,7 +39,7 @@ class BatchServer:
         self._is_checked = False
 
     async def read(self, batch_ids: Sequence[str]) -> list[BatchRecord | None]:
-        """Raises Unavailable for one that a newer version of the gateway has stored."""
+        """Raise Unavailable for a record stored by a newer version of the gateway."""
         replies = await self.pipeline(
             [("TIME",), *(("HGETALL", self.keys.batch_meta(batch_id)) for batch_id in batch_ids)]
         )
@@ -47,14 +47,14 @@ class BatchServer:
         return [to_record(batch_id, fields, now) for batch_id, fields in zip(batch_ids, replies[1:], strict=True)]
 
     async def read_of(self, tenant: str, batch_id: str) -> BatchRecord:
-        """Raises NotFound, in the same words for an id of another tenant as for one that never was."""
+        """Raise NotFound, with the same message for another tenant's id as for one that never existed."""
         record = (await self.read([batch_id]))[0]
         if record is None or record.tenant != tenant:
             raise NotFound("There is no message batch with this id in this workspace")
         return record
 
     async def check(self) -> ServerFacts | None:
-        """Ask at start. Raises Unavailable for a server that must not hold batches; the message says why."""
+        """Check the server at start. Raises Unavailable with the reason if it must not hold batches."""
         facts = await self.server.check()
         if facts is not None:
             _refuse_eviction(facts)
@@ -71,10 +71,10 @@ class BatchServer:
         return facts
 
     async def admit(self) -> None:
-        """Is there room for another batch? Raises Overloaded; as `check` when this server must not hold batches."""
+        """Raise Overloaded if there is no room for another batch; also raises as `check` does."""
         facts = await self.server.facts() if self._is_checked else await self.check()
         if facts is None:
-            return  # whether there is room shows when it is written
+            return  # the write itself shows whether there is room
         _refuse_eviction(facts)
         if facts.share_in_use > self.policy.memory_share:
             raise Overloaded(
@@ -86,7 +86,7 @@ class BatchServer:
         durability = self.policy.durability
         if durability == "process":
             return True
-        # A connection waits for its own last write; both logs are in order, so that covers all before it.
+        # A connection waits for its own last write; both logs are ordered, so this covers all earlier writes.
         key = self.keys.batch_sync(batch_id)
         commands: list[Command] = [("SET", key, 1, "EX", 60)]
         if await self._supports_waitaof():
@@ -110,7 +110,7 @@ class BatchServer:
 
 
 def to_record(batch_id: str, fields: dict[bytes, bytes], now: int) -> BatchRecord | None:
-    """None for a batch that is not there. Raises Unavailable for one that a newer version of the gateway has stored."""
+    """Return None if the batch does not exist. Raises Unavailable if a newer version of the gateway stored it."""
     if b"st" not in fields:
         return None
     version = int(fields[b"v"])

@@ -1,11 +1,11 @@
-"""Splits the body of a batch creation into items while it arrives, without ever holding more than one item.
+"""Split the body of a batch creation into items while it arrives, holding at most one item.
 
 A scanner that knows only strings, brackets and their depth finds where each value ends; orjson alone then decides
 whether the value is JSON, so no second parser can read stored bytes differently. What surrounds the items (the outer
 object, its commas and colons) is read strictly here. Accepts and rejects what orjson would for the whole body, with
-three limits of its own: depth, sizes, and neither `requests` nor `params` given twice (orjson keeps the last one).
+three additional limits: depth, sizes, and no duplicate `requests` or `params` (orjson keeps the last one).
 
-An item's `params` are checked for being an object and no further: what is wrong in them fails that item alone, later.
+An item's `params` are only checked to be an object: errors in them fail that item alone, later.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ CUSTOM_ID_PATTERN: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 # Brackets open at once, the body's own included. The worker's parser and the converters are safe at this depth.
 MAX_DEPTH: Final = 64
 _MODEL_CHARACTERS: Final = 128
-# Of keys that no batch has: how many are told, and how much of each.
+# Unknown keys: how many are reported, and how much of each.
 _IGNORED_KEYS: Final = 16
 _KEY_CHARACTERS: Final = 64
 
@@ -49,9 +49,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One request of a batch, its params as they came.
+    """One request of a batch, with its params as received.
 
-    `model` and `prefix`, a digest of what the prompt begins with, tell which items may share a prompt cache upstream.
+    `model` and `prefix`, a digest of the prompt's beginning, identify items that may share an upstream prompt cache.
     """
 
     custom_id: str = field(repr=False)
@@ -61,13 +61,13 @@ class Item:
 
     @classmethod
     def of(cls, custom_id: str, params: bytes, body: dict[str, Any]) -> Self:
-        """`body` is the parsed `params`; nothing in it has been checked yet."""
+        """`body` is the parsed `params`, not yet validated."""
         model = body.get("model")
         return cls(custom_id, params, model[:_MODEL_CHARACTERS] if isinstance(model, str) else "", prefix_of(body))
 
 
 def prefix_of(body: dict[str, Any]) -> str:
-    """Digest of tools, system and all messages but the last, which is where the requests of a batch differ."""
+    """Return a digest of tools, system and all messages but the last, where requests of a batch differ."""
     messages = body.get("messages")
     start = messages[:-1] if isinstance(messages, list) else None
     text = orjson.dumps([body.get("tools"), body.get("system"), start])
@@ -75,7 +75,7 @@ def prefix_of(body: dict[str, Any]) -> str:
 
 
 class _Expect(Enum):
-    """What the next byte outside a value may be."""
+    """Tokens allowed for the next byte outside a value."""
 
     OBJECT = auto()
     KEY_OR_END = auto()
@@ -108,7 +108,7 @@ _BASE_DEPTHS: Final = {_Expect.KEY_OR_END: 1, _Expect.KEY: 1, _Expect.VALUE: 1, 
 
 
 class Splitter:
-    """`feed` pieces of at most 256 KiB (2.5 ms of work), then `finish`. After an error it is of no more use."""
+    """`feed` pieces of at most 256 KiB (2.5 ms of work), then `finish`. Discard it after an error."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
@@ -138,7 +138,7 @@ class Splitter:
         return self._count
 
     def feed(self, piece: bytes) -> list[Item]:
-        """The items completed by this piece. Raises InvalidRequest, RequestTooLarge."""
+        """Return the items completed by this piece. Raises InvalidRequest, RequestTooLarge."""
         self._received += len(piece)
         if self._received > self._limits.bytes:
             raise RequestTooLarge(f"Request exceeds the maximum size of {self._limits.bytes} bytes for a message batch")
@@ -150,7 +150,7 @@ class Splitter:
         return items
 
     def finish(self) -> None:
-        """The body has ended. Raises InvalidRequest when it is cut short, or has no items."""
+        """Finish the body. Raises InvalidRequest when it is truncated or has no items."""
         if self._expect is not _Expect.NOTHING:
             raise _not_json("unexpected end of data")
         if not self._seen_requests:
@@ -172,7 +172,7 @@ class Splitter:
         return True
 
     def _take(self, byte: int) -> None:
-        """One byte of punctuation, or the first one of a value."""
+        """Handle one byte of punctuation, or the first byte of a value."""
         step = _STEPS.get((self._expect, byte))
         if step is not None:
             self._expect = step
@@ -225,7 +225,7 @@ class Splitter:
         return ended
 
     def _scan_string(self) -> bool:
-        """Past the closing quote of the string we are in."""
+        """Move past the closing quote of the current string."""
         buffer = self._buffer
         self._position = _end(_REST_OF_STRING, buffer, self._position)
         # A backslash at the cut is left for the next piece, together with what it escapes.
@@ -264,7 +264,7 @@ class Splitter:
             self._inner_start = position
 
     def _close(self, end: int) -> bool:
-        """True when this bracket ends the value."""
+        """Return True when this bracket ends the value."""
         self._depth -= 1
         if self._depth == self._base + 1:
             self._inner_end = end
@@ -340,7 +340,7 @@ class Splitter:
 
 
 def _end(pattern: re.Pattern[bytes], buffer: bytearray, position: int) -> int:
-    """Where the match ends; all patterns here match at any position, if only emptily."""
+    """Return the end of the match; all patterns here match at any position, possibly empty."""
     match = pattern.match(buffer, position)
     assert match is not None
     return match.end()

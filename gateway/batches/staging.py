@@ -1,7 +1,7 @@
-"""A batch while its body arrives: chunks under its own keys, invisible, and gone within the hour unless committed.
+"""Stage a batch while its body arrives: chunks under its own keys, invisible, expiring within the hour if uncommitted.
 
-Committing goes index → commit → schedule. Each step is safe to repeat, and a crash between two leaves nothing that
-cannot be reached: before the commit only entries that lists pass over, after it a batch that the sweeper schedules.
+The order of committing is index → commit → schedule. Each step is safe to repeat, and a crash between two steps leaves
+only recoverable state: before the commit, entries that lists skip; after it, a batch that the sweeper schedules.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from gateway.errors import Conflict, Unavailable
 from gateway.redis import scripts
 from gateway.redis.keys import DATA_VERSION, IDEMPOTENCY_SECONDS, RESERVATION_SECONDS, STAGING_SECONDS
 
-# One round trip for so much: at 2 KB an item, some 500 items.
+# Bytes per round trip: at 2 KB an item, some 500 items.
 _WRITE_BYTES: Final = 256 * 1024
 _WRITE_CHUNKS: Final = 8
 # Compressing more than this takes over 3 ms, and is left to a thread.
 _THREAD_BYTES: Final = 1024 * 1024
-# Memory is asked for again after so much: uploads that were all admitted together must not fill it.
+# Bytes between memory checks: uploads admitted at the same time must not fill the server.
 _ADMIT_BYTES: Final = 16 * 1024 * 1024
 
 
 class Staging:
-    """`add` each item, then `commit`; `discard` when anything went wrong, in `commit` too."""
+    """`add` each item, then `commit`; call `discard` after any failure, including one in `commit`."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Staging:
         return self._starts[-1] + len(self._items)
 
     async def add(self, item: Item) -> None:
-        """Raises Overloaded when the store has no room left, Unavailable when it cannot be reached."""
+        """Add an item. Raises Overloaded when the store is full, Unavailable when it cannot be reached."""
         self._items.append(item)
         self._item_bytes += len(item.params)
         if item.model not in self._models and len(self._models) < MAX_MODELS:
@@ -75,7 +75,7 @@ class Staging:
             await self._close_chunk()
 
     async def commit(self) -> BatchRecord:
-        """The batch, now visible and scheduled; or the one that the same idempotency key created before.
+        """Return the batch, now visible and scheduled, or the one that the same idempotency key created before.
 
         Raises Conflict when that key's other request had other items or is still running, Unavailable when the batch
         could not be kept; then `discard` it.
@@ -94,10 +94,9 @@ class Staging:
         return await self._vouch(await self._server.read_of(self._tenant, self.batch_id))
 
     async def discard(self) -> None:
-        """After a failure: remove what was staged, and committed if that is how far it came. Safe to call twice.
+        """Remove what was staged, and what was committed if it got that far. Safe to call twice.
 
-        With an idempotency key, what was committed stays: another request with the key may have been answered with it,
-        and the next one will be.
+        With an idempotency key, a committed batch stays: other requests with the key may already have received it.
         """
         self._items, self._writes = [], []
         key = self._idempotency
@@ -143,7 +142,7 @@ class Staging:
 
     @property
     def _idempotency(self) -> str | None:
-        """The key that stands for the client's idempotency key."""
+        """Return the Redis key of the client's idempotency key."""
         given = self._options.idempotency_key
         if given is None:
             return None
@@ -199,7 +198,7 @@ class Staging:
             raise Unavailable("The batch took too long to arrive and was given up. Please send it again")
 
     async def _vouch(self, record: BatchRecord) -> BatchRecord:
-        """See that a committed batch is kept and worked on, whoever committed it; only then may a client hear of it."""
+        """Ensure that a committed batch is durable and scheduled, before it is returned to a client."""
         if not await self._server.confirm(record.id):
             raise Unavailable("The batch could not be stored durably. Please send it again", retry_after=5)
         if record.status != "ended":

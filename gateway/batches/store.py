@@ -1,7 +1,7 @@
-"""Batches for the front ends: take them in, show them, cancel them, delete them, give their results back.
+"""Batch store for front ends: create, show, cancel and delete batches, and read their results.
 
-Nothing is kept in the process: any front end answers for any batch. Every method that takes a tenant shows it its own
-batches only; another tenant's id is not found, in the same words as one that never was.
+The process keeps no state: any front end can serve any batch. Every method that takes a tenant is limited to its
+batches; another tenant's id raises the same NotFound as one that never existed.
 """
 
 import os
@@ -44,7 +44,7 @@ class BatchStore:
         self._scheduler = Scheduler(server)
 
     async def begin(self, tenant: str, options: BatchOptions | None = None) -> Staging:
-        """Raises Overloaded when there is no room for another batch."""
+        """Start a batch. Raises Overloaded when there is no room for another one."""
         await self._server.admit()
         created = await self._server.now()
         return Staging(
@@ -64,7 +64,7 @@ class BatchStore:
     async def page(
         self, tenant: str, *, limit: int = 20, after_id: str | None = None, before_id: str | None = None
     ) -> Page:
-        """The tenant's batches, newest first: the newest, those after (older than) or before (newer than) one.
+        """List the tenant's batches, newest first: the newest, or those after (older than) or before (newer than) one.
 
         The id may be that of a batch deleted since. Raises InvalidRequest for one that is none, or for both.
         """
@@ -75,7 +75,7 @@ class BatchStore:
         return await self._page_after(tenant, limit, after_id)
 
     async def cancel(self, tenant: str, batch_id: str) -> BatchRecord:
-        """The batch, canceling or, when nothing was in flight, ended. One that has ended stays as it is."""
+        """Cancel the batch; it ends at once if no item is in flight. An ended batch is returned unchanged."""
         _check_id(batch_id)
         await self._server.read_of(tenant, batch_id)
         keys = self._server.keys.batch(batch_id)
@@ -88,7 +88,7 @@ class BatchStore:
         return record
 
     async def delete(self, tenant: str, batch_id: str) -> None:
-        """Raises InvalidRequest for a batch that has not ended."""
+        """Delete the batch. Raises InvalidRequest if it has not ended."""
         _check_id(batch_id)
         await self._server.read_of(tenant, batch_id)
         reply = await self._server.run(scripts.DELETE, self._server.keys.batch(batch_id), (tenant,))
@@ -101,8 +101,8 @@ class BatchStore:
         await self._server.pipeline([("ZREM", self._server.keys.tenant_batches(tenant), batch_id)])
 
     async def results(self, tenant: str, batch_id: str) -> AsyncIterator[bytes]:
-        """Pieces of whole JSON lines, each with its newline. Raises InvalidRequest before the batch has ended, NotFound
-        once its results are no longer kept."""
+        """Yield pieces of whole JSON lines, each with its newline. Raises InvalidRequest before the batch has ended,
+        NotFound after its results were deleted."""
         record = await self.retrieve(tenant, batch_id)
         if record.status != "ended":
             raise InvalidRequest(f"Message batch {batch_id} has not ended yet; it has no results before that")
@@ -111,7 +111,7 @@ class BatchStore:
         return read_results(self._server, record)
 
     async def progress(self, batch_id: str) -> Progress | None:
-        """None once the batch has ended, or is gone."""
+        """Return None once the batch has ended or was deleted."""
         keys = self._server.keys.batch(batch_id)
         (status, total), *counts = await self._server.pipeline(
             [
@@ -157,7 +157,7 @@ class BatchStore:
     async def _ids(
         self, tenant: str, limit: int, side: Literal["after", "before"], parameter: str, cursor: str | None
     ) -> list[str]:
-        """Of the list only: one that was never committed, or is gone, is among them."""
+        """Read ids from the list only, which includes uncommitted and deleted batches."""
         keys = (self._server.keys.tenant_batches(tenant),)
         arguments: tuple[str | int, ...] = (limit, "start", "", 0)
         if cursor is not None:

@@ -1,6 +1,6 @@
-"""What keeps batches going when nobody does: ends what is over, revives what was left, repairs what a crash broke.
+"""Background sweep of batches: end expired ones, reschedule stalled ones, repair the state after a crash.
 
-Any number of processes may do this at the same time: every step is safe to repeat, and none trusts another to be done.
+Any number of processes may do this at the same time: every step is safe to repeat, and independent of the others.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class RebuildReport:
     batches: int
     active: int
     repaired: int
-    trimmed: int  # list entries of batches that are no more
+    trimmed: int  # list entries of deleted batches
 
 
 class Sweeper:
@@ -37,7 +37,7 @@ class Sweeper:
         self._scheduler = Scheduler(server)
 
     async def sweep(self) -> SweepReport:
-        """Look at the batches that are due: each at least every 30 s. To be called every few seconds."""
+        """Inspect the batches that are due, each at least every 30 s. Call this every few seconds."""
         due = await self._scheduler.due(_SWEEP_BATCHES)
         ended = 0
         for batch_id in due:
@@ -45,9 +45,9 @@ class Sweeper:
         return SweepReport(looked_at=len(due), ended=ended, more=len(due) == _SWEEP_BATCHES)
 
     async def settle(self, batch_id: str) -> bool:
-        """Stop the batch if it is over time or budget, end it if it is over, repair it, and see that it is offered.
+        """Stop the batch if it exceeds its time or budget, end it if finished, repair it, and have it offered.
 
-        True when it has ended, or is gone.
+        Return True if it has ended or was deleted.
         """
         keys = self._server.keys.batch(batch_id)
         status, inspection, after, *place = await scripts.SETTLE.run(
@@ -72,7 +72,7 @@ class Sweeper:
         return False
 
     async def rebuild(self) -> RebuildReport:
-        """Go through all lists: restores a lost scheduler, repairs, trims. At start, then every ten minutes."""
+        """Go through all lists: restore a lost scheduler, repair, trim. Runs at start, then every ten minutes."""
         report = RebuildReport(0, 0, 0, 0)
         cursor = 0
         while True:
@@ -113,7 +113,7 @@ class Sweeper:
             elif status != b"ended":
                 active += 1
                 await self.settle(batch_id)
-            elif left:  # a crash kept its end from clearing up
+            elif left:  # a crash interrupted the cleanup at its end
                 repaired += 1
                 await self.settle(batch_id)
         if gone:
