@@ -1,7 +1,7 @@
-"""What operators and tenants may know of the cache, and take out of it. Within a tenant, or over all of them.
+"""Statistics and purges of the cache, for one tenant or for all.
 
-A purge first forbids keeping what was asked for until now, then deletes: an answer that is on its way at that moment is
-delivered, and not kept.
+A purge first blocks storing answers to earlier requests, then deletes: an answer in flight at that moment is delivered,
+but not stored.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -21,13 +21,13 @@ AWAY: Final = "The prompt cache cannot be reached now. Please try again"
 STEP: Final = 200
 SCAN: Final = 500
 CALL_SECONDS: Final = 1.0
-# Longer than an upstream may take for an answer.
+# Longer than the maximum time of an upstream's answer.
 PURGED_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which entries: of one tenant, of one model (its tag), with one fingerprint; None stands for all."""
+    """Entries of one tenant, of one model (its tag), or with one fingerprint; None matches all."""
 
     tenant: str | None = None
     model: str | None = None
@@ -42,7 +42,7 @@ class Scope:
 
     @property
     def note(self) -> str:
-        """As `cache_keep` looks for it: never narrower than the scope."""
+        """Return the field that `cache_keep` looks up: never narrower than the scope."""
         if self.fingerprint is not None:
             return f"k:{self.fingerprint}"
         parts = []
@@ -55,7 +55,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Of a tenant, or of all. Every look-up is a hit or a miss; of the misses, `waits` got another request's answer."""
+    """Counts of one tenant or all. Each look-up is a hit or a miss; `waits` are misses served by another request."""
 
     hits: int = 0
     misses: int = 0
@@ -87,7 +87,7 @@ class CacheUpkeep:
         return Stats(hits, misses + waits, waits, bypasses, *(sum(column) for column in zip(*totals, strict=True)))
 
     async def totals(self) -> tuple[int, int]:
-        """Of all tenants: how many entries there are, and their bytes. Raises Unavailable."""
+        """Return the number of entries of all tenants, and their bytes. Raises Unavailable."""
         with _away():
             shards = [self.store.keys.cache_shard(digit) for digit in SHARDS]
             entries = [
@@ -97,7 +97,7 @@ class CacheUpkeep:
         return sum(entries), sum(sizes)
 
     async def purge(self, scope: Scope) -> int:
-        """Delete what is in the scope; how many entries that were. Raises Unavailable."""
+        """Delete the entries in the scope and return their number. Raises Unavailable."""
         digits = SHARDS if scope.fingerprint is None else scope.fingerprint[:1]
         with _away():
             for digit in digits:
@@ -106,7 +106,7 @@ class CacheUpkeep:
             return sum([await self._purge(digit, scope) for digit in digits])
 
     async def cleanup(self, tenant: str) -> int:
-        """Take expired entries off the books, which happens by itself as entries are added. Raises Unavailable."""
+        """Remove expired entries from the index. This also happens on insert. Raises Unavailable."""
         with _away():
             return sum([await self._clean(digit, Scope(tenant=tenant)) for digit in SHARDS])
 
@@ -130,7 +130,7 @@ class CacheUpkeep:
         return found
 
     async def _in(self, digit: str, scope: Scope) -> AsyncIterator[list[str]]:
-        """Fingerprints of the shard that the scope holds, at most STEP at a time."""
+        """Yield the shard's fingerprints in the scope, at most STEP at a time."""
         key, cursor = self.store.keys.cache_shard(digit).records, 0
         while True:
             scan = partial(self._redis.hscan, key, cursor, count=SCAN)
@@ -156,8 +156,7 @@ class CacheUpkeep:
 
     @property
     def _redis(self) -> Any:
-        """Untyped: redis-py declares one result for the commands of both its clients, that which waits and that which
-        does not."""
+        """Run a command, untyped: redis-py declares one result type for its sync and its async client."""
         return self.store.calls.redis
 
 

@@ -1,4 +1,4 @@
-"""Whether Redis is worth asking: after a row of failures it is left alone for a while, and then tried by one call."""
+"""Circuit breaker for Redis: consecutive failures open it for a while, then one trial call is let through."""
 
 from collections import deque
 from collections.abc import Callable
@@ -31,12 +31,12 @@ class Breaker:
         CACHE_UP.set(1)
 
     def admits(self) -> bool:
-        """To be asked before a call, whose end must then be told by `succeeded` or `failed`."""
+        """Ask before a call, and report its end with `succeeded` or `failed`."""
         if self.state == "closed":
             return True
         if self.clock() - self._opened_at < OPEN_SECONDS:
             return False
-        # One that tries and is never heard of again must not keep all others out.
+        # A trial call that never ends must not block all others.
         self.state, self._opened_at = "trying", self.clock()
         return True
 

@@ -1,10 +1,10 @@
-"""Calls to Redis that nobody has to wait for: each has a budget, after which its caller goes on without it.
+"""Redis calls with a budget, after which the caller continues without the reply.
 
-A call is never cut off. It runs in a task of its own until redis-py's time-outs end it, and a caller that leaves, or
-loses patience, only stops waiting: so no reply is ever left in a connection for the next call to read as its own.
+A call is never cancelled. It runs in a separate task until redis-py's timeouts end it, and a caller that leaves or
+runs out of budget only stops waiting, so that no reply stays in a connection for the next call to read.
 
-Reads are collected: all that are asked for in one turn of the event loop go out together, equal ones once (one GET is
-50 to 90 µs of CPU, one of sixteen that go together 10).
+Reads are batched: all reads of one turn of the event loop are sent together, equal ones once (one GET takes 50 to 90 µs
+of CPU, one of a batch of sixteen takes 10).
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from gateway.errors import GatewayError
 from gateway.redis.failures import redis_failures
 from gateway.telemetry.metrics import CACHE_ERRORS
 
-# What an operator grants, less this, is the budget; then come the replies that have arrived while the loop was busy.
+# The budget is the configured time less this; replies that arrived while the loop was busy are handled after it.
 GRACE: Final = 0.01
-# And in turns of the event loop. A reply passes through several of them, and through some more where a connection has
-# to be opened first; with hundreds of requests in each turn, they take longer than the budget though Redis does not.
-# With an idle loop they take a fraction of a millisecond.
+# Also in turns of the event loop. A reply takes several of them, and some more if a connection must be opened first;
+# with hundreds of requests in each turn, they take longer than the budget even if Redis does not. With an idle loop
+# they take a fraction of a millisecond.
 GRACE_TURNS: Final = 30
 
 Result = TypeVar("Result")
@@ -33,12 +33,12 @@ Reads = dict[str, list["asyncio.Future[bytes | None]"]]
 
 
 class CacheAway(Exception):
-    """Redis did not answer in time, could not be reached, or is not asked for now."""
+    """Redis did not answer in time, could not be reached, or is skipped by the breaker."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What the breaker is told of one call, once: a call that was late has failed, whatever it comes to later."""
+    """Report of one call to the breaker, sent once: a late call has failed, even if it succeeds later."""
 
     breaker: Breaker
     _is_told: bool = False
@@ -64,7 +64,7 @@ class Calls:
     _collected: Reads = field(default_factory=dict, repr=False)
 
     async def read(self, key: str) -> bytes | None:
-        """The key's value. Raises CacheAway."""
+        """Return the key's value. Raises CacheAway."""
         if self.breaker.state != "closed" and not self.breaker.admits():
             raise CacheAway
         loop = asyncio.get_running_loop()
@@ -75,7 +75,7 @@ class Calls:
         return await value
 
     async def run(self, call: Callable[[], Awaitable[Result]], budget: float | None = None) -> Result:
-        """The call's result; so many seconds are waited for it. Raises CacheAway."""
+        """Return the call's result, waiting at most so many seconds. Raises CacheAway."""
         if not self.breaker.admits():
             raise CacheAway
         verdict = Verdict(self.breaker)
@@ -93,7 +93,7 @@ class Calls:
         raise CacheAway
 
     async def close(self) -> None:
-        """Wait for the calls that are under way; redis-py's time-outs end each of them soon."""
+        """Wait for the open calls; redis-py's timeouts end each of them soon."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
@@ -125,12 +125,12 @@ class Calls:
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # nobody may be waiting for it any more
+            task.exception()  # its caller may have stopped waiting
 
 
 async def get_all(redis: Redis | RedisCluster, keys: Sequence[str]) -> Sequence[bytes | None]:
-    """Their values: by one MGET, or on a Cluster, whose keys are apart, by one pipeline of GETs to each node."""
-    client: Any = redis  # redis-py declares one result for its clients that wait and those that do not
+    """Return their values: by one MGET, or on a Cluster by one pipeline of GETs per node."""
+    client: Any = redis  # redis-py declares one result type for its sync and its async client
     if not isinstance(redis, RedisCluster):
         return list(await client.mget(keys))
     pipeline = client.pipeline()
@@ -140,7 +140,7 @@ async def get_all(redis: Redis | RedisCluster, keys: Sequence[str]) -> Sequence[
 
 
 async def _settled(call: Callable[[], Awaitable[Result]], verdict: Verdict) -> Result:
-    """Tell the breaker how it ended. Raises CacheAway."""
+    """Report the end to the breaker. Raises CacheAway."""
     try:
         with redis_failures():
             result = await call()
@@ -152,7 +152,7 @@ async def _settled(call: Callable[[], Awaitable[Result]], verdict: Verdict) -> R
 
 
 def _run_out(reads: Reads, verdict: Verdict, turns: int) -> None:
-    """Give up after so many more turns of the loop."""
+    """Give up after this many more turns of the loop."""
     if turns == 0:
         _give_up(reads, verdict)
     elif any(not one.done() for each in reads.values() for one in each):

@@ -1,8 +1,8 @@
 """A stored answer: one message, from which both a JSON reply and an event stream are made.
 
-The message's id and model are each reply's own, so they are left out; the rest is stored as the JSON that goes to
-clients, and sent without being parsed. Beside it stand its fingerprint, which is compared when it is read (a reply that
-came for another key is never served), and what headers and logs tell of the call that made it.
+The message's id and model differ per reply, so they are left out; the rest is stored as the JSON that goes to clients,
+and sent without being parsed. The entry also holds its fingerprint, which is compared on read (a reply for another key
+is never served), and the data that headers and logs report about the call that made it.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from gateway.dialects.base import Origin
 from gateway.messages.replay import to_events
 from gateway.redis.codec import BrokenBlob, pack, unpack
 
-# Every message has these, in this order, before whatever else it has.
+# Every message has these, in this order, before all other fields.
 _OWN: Final = ("id", "type", "role", "model")
 
 
 class MixedUp(Exception):
-    """What Redis returned for one fingerprint was stored under another."""
+    """Redis returned an entry that was stored under another fingerprint."""
 
 
 class Facts(NamedTuple):
-    """Of the call that made an answer. Tokens are all of its input, and its output; `at`: Unix seconds."""
+    """Facts about the call that made an answer. Tokens are all of its input, and its output; `at`: Unix seconds."""
 
     at: float
     served_model: str | None = None
@@ -37,7 +37,7 @@ class Facts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`rest` is the JSON of the message without the brace and the fields that are each reply's own."""
+    """`rest` is the JSON of the message without the brace and the fields that differ per reply."""
 
     facts: Facts
     rest: bytes = field(repr=False)
@@ -51,7 +51,7 @@ class Entry:
         return cls(facts, orjson.dumps(told)[1:])
 
     def to_json(self, message_id: str, model: str) -> bytes:
-        """The message, as a reply of its own."""
+        """Return the message as a new reply."""
         own = orjson.dumps({"id": message_id, "type": "message", "role": "assistant", "model": model})
         return own[:-1] + b"," + self.rest
 
@@ -60,17 +60,17 @@ class Entry:
         return message
 
     def to_events(self, message_id: str, model: str) -> bytes:
-        """The stream that tells the message. Without a cost: what is told twice was paid for once."""
+        """Return the message as a stream. It has no cost, since the call was paid for once."""
         return to_events(self.to_message(message_id, model))
 
 
 def to_blob(fingerprint: str, entry: Entry) -> bytes:
-    """What Redis holds."""
+    """Return the stored form."""
     return pack(b"\n".join((fingerprint.encode(), orjson.dumps(tuple(entry.facts)), entry.rest)))
 
 
 def from_blob(fingerprint: str, blob: bytes) -> Entry | None:
-    """None for a damaged entry. Raises MixedUp."""
+    """Return None for a damaged entry. Raises MixedUp."""
     try:
         name, facts, rest = unpack(blob).split(b"\n", 2)
         told = orjson.loads(facts)

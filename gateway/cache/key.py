@@ -1,9 +1,9 @@
-"""The fingerprint of a request: equal when the answer may be, different when anything that can change it is.
+"""Fingerprint of a request: equal if the answers are interchangeable, different if anything that affects them differs.
 
-It is an HMAC over who asks (the tenant), where the request goes, the rules that it is read and converted by, and its
-body in canonical form. Without the deployment's secret nobody can tell from a fingerprint what was asked, nor find out
-whether somebody has asked it. The body counts whole, less what says who asks or how the answer is to be delivered.
-Fields that validation does not know are gone by then; one that it learns counts without a change here.
+It is an HMAC over the tenant, the target, the rules that the request is read and converted by, and its body in
+canonical form. Without the deployment's secret, a fingerprint does not reveal the request, and a guessed request cannot
+be confirmed. The whole body counts, except fields for the client's identity and the delivery of the answer. Unknown
+fields have been removed by validation; a field that validation learns counts without a change here.
 """
 
 import hmac
@@ -20,27 +20,27 @@ from gateway.messages.claude_code import BILLING_HEADER
 from gateway.upstream.routing import Route
 from gateway.upstream.target import Target
 
-# Of the fingerprint and of the entries found under it. The gateway's version counts as well: another one may convert
-# an answer differently.
+# Version of the fingerprint and of its entries. The gateway's version counts as well: another one may convert an
+# answer differently.
 KEY_VERSION: Final = 1
 
-# Who asks, how the answer is delivered, and what is for somebody's records: none of it reaches the model.
+# Identity of the client, delivery of the answer, and metadata: none of it reaches the model.
 VOLATILE: Final = frozenset(
     {"diagnostics", "metadata", "safety_identifier", "session_id", "stream", "stream_options", "trace", "user"}
 )
 
 _PURPOSE: Final = b"dragoman prompt cache"
-# 160 bits: two requests never share one, and a name in Redis stays short.
+# 160 bits: collisions are negligible, and a name in Redis stays short.
 _BYTES: Final = 20
 
 
 def to_secret(keyring: Keyring) -> bytes:
-    """The key of the fingerprints, from the one that signs: a new one makes a new, empty cache."""
+    """Derive the fingerprints' key from the signing key: a new signing key starts an empty cache."""
     return hmac.digest(keyring.keys[0][1], _PURPOSE, "sha256")
 
 
 def fingerprint(secret: bytes, context: Context, route: Route, request: Mapping[str, Any]) -> str:
-    """In hexadecimal. The model counts as the one that will answer, so aliases of one model share their answers."""
+    """Return the fingerprint in hexadecimal. The resolved model counts, so aliases of one model share their answers."""
     rules = (
         KEY_VERSION,
         __version__,
@@ -51,13 +51,13 @@ def fingerprint(secret: bytes, context: Context, route: Route, request: Mapping[
         route.upstream.url,
         route.dialect,
     )
-    # No line end is in JSON of one line, so the three parts cannot be confused.
+    # One-line JSON contains no line end, so the three parts cannot be confused.
     said = b"\n".join((orjson.dumps(rules), _described(route.target), canonical(request)))
     return hmac.digest(secret, said, "sha256")[:_BYTES].hex()
 
 
 def canonical(request: Mapping[str, Any]) -> bytes:
-    """What is asked, as JSON: keys sorted, the order of lists kept, null the same as absent, no volatile field."""
+    """Return canonical JSON: sorted keys, lists in order, null the same as absent, no volatile fields."""
     asked = {name: value for name, value in request.items() if value is not None and name not in VOLATILE}
     del asked["model"]
     system = asked.get("system")
@@ -75,12 +75,12 @@ def _is_billing(block: object) -> bool:
 
 @lru_cache(maxsize=1024)
 def _described(target: Target) -> bytes:
-    """All that conversion goes by: the model, and what is known of it. The same in every process."""
+    """Return all inputs of the conversion: the model and the facts about it. The same in every process."""
     return orjson.dumps(target, default=_plain, option=orjson.OPT_SORT_KEYS)
 
 
 def _plain(value: object) -> object:
-    """A set in an order of its own, which that of its hashes is not."""
+    """Return a set's values in a stable order, which the order of hashes is not."""
     if isinstance(value, frozenset):
         return sorted(value)
     raise TypeError

@@ -1,8 +1,8 @@
-"""Which requests may be answered from the cache, and which answers may be kept: rules only.
+"""Cache policy: which requests may be answered from the cache, and which answers may be stored. Pure.
 
-Nothing is cached that was not asked for: by the `x-gateway-cache` header, or by the operator for a client's key or a
-model's name; with GATEWAY_CACHE=on also by `temperature: 0`. Tools are a request of their own, since an answer that
-calls one has an effect: a request that offers any needs `tools` in the header, or GATEWAY_CACHE_TOOLS.
+Caching is opt-in: by the `x-gateway-cache` header, or by the operator for a client's key or a model's name; with
+GATEWAY_CACHE=on also by `temperature: 0`. Tools need a separate opt-in, since an answer that calls one has an effect: a
+request with tools needs `tools` in the header, or GATEWAY_CACHE_TOOLS.
 """
 
 import re
@@ -20,10 +20,10 @@ Mode = Literal["off", "opt-in", "on"]
 Verb = Literal["use", "refresh", "bypass"]
 Reason = Literal["off", "prewarm", "tools", "size"]
 
-# A fingerprint of that much takes 2 ms, during which nobody else is served.
+# A fingerprint of this size blocks the event loop for 2 ms.
 MAX_REQUEST_BYTES: Final = 1024 * 1024
 
-# Why an answer ended, where it is whole: neither cut off, nor refused, nor paused.
+# Stop reasons of complete answers: not truncated, refused or paused.
 WHOLE: Final = frozenset({"end_turn", "stop_sequence"})
 PLAIN_BLOCKS: Final = frozenset({"text", "thinking", "redacted_thinking"})
 
@@ -33,10 +33,10 @@ _FORM: Final = f"{HEADER}: must be use, refresh, bypass or max-age=<seconds>; `t
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is wanted of the cache for one request. `max_age`: seconds; older entries count as none.
+    """Cache directives of one request. `max_age`: seconds; older entries are misses.
 
-    `refresh` asks the upstream, and keeps its answer. `bypass` neither reads nor keeps; `reason` says why
-    the gateway decided so, and is None where it was asked for.
+    `refresh` calls the upstream and stores its answer. `bypass` neither reads nor stores; `reason` is the
+    gateway's reason, None if the client asked for it.
     """
 
     verb: Verb = "use"
@@ -54,7 +54,7 @@ USE: Final = Demand()
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """`routes`: model names as clients say them, which may end in `*`. `keys`: tenants, or ids of client keys."""
+    """`routes`: model names as clients send them, which may end in `*`. `keys`: tenants, or ids of client keys."""
 
     mode: Mode = "opt-in"
     routes: tuple[str, ...] = ()
@@ -63,11 +63,11 @@ class CachePolicy:
 
     @property
     def waits_to_be_asked(self) -> bool:
-        """Without the header nothing is cached, whatever the request."""
+        """Return True if only requests with the header are cached."""
         return self.mode == "off" or (self.mode == "opt-in" and not self.routes and not self.keys)
 
     def demand(self, header: str | None, context: Context, request: Mapping[str, Any], size: int) -> Demand | None:
-        """None where nobody asks for the cache. Raises InvalidRequest for a header that says nothing known."""
+        """Return None if the cache is not requested. Raises InvalidRequest for an unknown header value."""
         if header is None:
             if self.waits_to_be_asked or not self._is_asked_for(context, request):
                 return None
@@ -92,7 +92,7 @@ class CachePolicy:
         if self.mode == "off":
             return "off"
         if request.get("max_tokens") == 0:
-            return "prewarm"  # its purpose is the upstream's own prompt cache
+            return "prewarm"  # its purpose is the upstream's prompt cache
         if request.get("tools") and not demand.tools:
             return "tools"
         return "size" if size > MAX_REQUEST_BYTES else None
@@ -100,7 +100,7 @@ class CachePolicy:
 
 @lru_cache(maxsize=64)
 def to_demand(header: str) -> Demand:
-    """Raises InvalidRequest, which says what is allowed."""
+    """Parse the header. Raises InvalidRequest with the allowed values."""
     words = [word.strip().lower() for word in header.split(",")]
     tools = "tools" in words
     told = [word for word in words if word != "tools"]
@@ -117,7 +117,7 @@ def to_demand(header: str) -> Demand:
 
 
 def is_storable(message: Mapping[str, Any], *, tools: bool) -> bool:
-    """Whether another request may be given this answer: whole, without effects, and as true tomorrow as today."""
+    """Return True if other requests may get this answer: complete, without effects, and not bound to a time."""
     if message["stop_reason"] not in WHOLE and not (tools and message["stop_reason"] == "tool_use"):
         return False
     content = message["content"]
@@ -125,7 +125,7 @@ def is_storable(message: Mapping[str, Any], *, tools: bool) -> bool:
     if not content or any(block["type"] not in allowed for block in content):
         return False
     if any((message["usage"].get("server_tool_use") or {}).values()):
-        return False  # a search found this, at that time
+        return False  # search results age
     return not any(_cites_web(block) for block in content)
 
 

@@ -1,8 +1,7 @@
-"""Entries, locks and counts in Redis. Nothing here delays a request by more than its budget, nor fails it: what Redis
-cannot do in time is CacheAway, and the request goes on without.
+"""Entries, locks and counts in Redis. No call delays a request beyond its budget or fails it: a late or failed call
+raises CacheAway, and the request continues without the cache.
 
-Whatever is not needed for an answer (which entries were used, how often there was one) is collected and written once a
-second.
+Data that is not needed for an answer (which entries were used, hit counts) is collected and written once a second.
 """
 
 import asyncio
@@ -32,22 +31,22 @@ Outcome = Literal["hit", "miss", "wait", "bypass"]
 Taken = Literal["taken", "answered", "held", "barren"]  # see cache_lock.lua
 
 SHARDS: Final = "0123456789abcdef"
-# What an entry takes beside its blob: its key, its place in the index and among the used (measured on Valkey 9.1: 350
+# Overhead of an entry besides its blob: its key, its fields in the index and the usage set (measured on Valkey 9.1: 350
 # to 380 bytes each of 8,000 to 24,000 entries; fewer while an index is small enough to be packed).
 OVERHEAD_BYTES: Final = 400
-# Spread over so much of it, entries that were made together do not expire together.
+# Spread of the lifetime, so that entries made together do not expire together.
 TTL_JITTER: Final = 0.1
-# Of an entry's JSON. The largest that compress to an entry at all.
+# Maximum of an entry's JSON: larger ones never compress to an allowed entry.
 MAX_RAW_BYTES: Final = 16 * 1024 * 1024
-# Packing more than this takes over a millisecond, and is left to a thread.
+# Packing more than this takes over a millisecond, and runs in a thread.
 INLINE_BYTES: Final = 512 * 1024
 
-# As many calls as a burst of requests has under way at once; opening a connection takes five round trips.
+# Number of concurrent calls in a burst of requests; opening a connection takes five round trips.
 WARM_CONNECTIONS: Final = 8
 KEEP_SECONDS: Final = 1.0
 FLUSH_SECONDS: Final = 1.0
 COUNTS_SECONDS: Final = 30 * 86_400
-# How long it is remembered that nothing came of a call: as long as whoever waits takes to look again, and some more.
+# Lifetime of the mark of a call without a shareable answer: a little longer than the waiters' poll interval.
 BARREN_MS: Final = 1000
 
 
@@ -69,7 +68,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an answer belongs."""
+    """Place of an answer in the cache."""
 
     fingerprint: str
     tenant: str
@@ -92,46 +91,46 @@ class CacheStore:
     _counts: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     async def warm(self) -> None:
-        """Open the first connections, so that no request pays for them. A Redis that is away stays so."""
+        """Open the first connections ahead of requests. An unavailable Redis is ignored."""
         with suppress(CacheAway):
-            await self.calls.run(self._touch, KEEP_SECONDS)  # alone: more would count as so many failures
+            await self.calls.run(self._touch, KEEP_SECONDS)  # one call: several would count as several failures
             await asyncio.gather(*(self.calls.run(self._touch, KEEP_SECONDS) for _ in range(WARM_CONNECTIONS)))
 
     async def get(self, fingerprint: str) -> Entry | None:
-        """Raises CacheAway."""
+        """Return the entry. Raises CacheAway."""
         blob = await self.calls.read(self.keys.cache_entry(fingerprint))
         return None if blob is None else self._read(fingerprint, blob)
 
     async def look(self, fingerprint: str) -> tuple[Entry | None, bytes | None]:
-        """The entry, and who is making one. Raises CacheAway."""
+        """Return the entry, and the holder of its lock. Raises CacheAway."""
         blob, holder = await asyncio.gather(
             self.calls.read(self.keys.cache_entry(fingerprint)), self.calls.read(self.keys.cache_lock(fingerprint))
         )
         return None if blob is None else self._read(fingerprint, blob), holder
 
     async def keep(self, place: Place, entry: Entry, seconds: float) -> bool:
-        """Store an answer for which the upstream was asked so many seconds ago. Never raises for Redis."""
+        """Store an answer whose upstream call began so many seconds ago. Never raises for Redis."""
         outcome = await self._keep(place, entry, seconds)
         CACHE_STORES.labels(outcome).inc()
         return outcome == "kept"
 
     async def take(self, fingerprint: str, budget: float) -> tuple[Lock, Taken]:
-        """Ask to be the one that asks the upstream. Raises CacheAway."""
+        """Try to take the lock for calling the upstream. Raises CacheAway."""
         lock = Lock(fingerprint, os.urandom(8).hex())
         taken: bytes = await self.calls.run(lambda: self._lock(lock, "take", self.limits.lock * 1000), budget)
         return lock, taken.decode()  # type: ignore[return-value]  # one of the script's words
 
     async def hold(self, lock: Lock) -> bool:
-        """Go on holding it. False when it is another's by now. Raises CacheAway."""
+        """Extend the lock. Return False if another process holds it now. Raises CacheAway."""
         return bool(await self.calls.run(lambda: self._lock(lock, "hold", self.limits.lock * 1000)))
 
     async def release(self, lock: Lock, *, barren: bool) -> None:
-        """Barren: nothing came of the call that can be shared. If Redis cannot be told, the lock falls by itself."""
+        """Release the lock. Barren: the call has no shareable answer. If Redis fails, the lock expires."""
         with suppress(CacheAway):
             await self.calls.run(lambda: self._lock(lock, "end" if barren else "free", BARREN_MS))
 
     def use(self, fingerprint: str) -> None:
-        """An entry has been of use, and so will be pushed out later than others."""
+        """Mark an entry as used, so that it is evicted later than others."""
         self._used[fingerprint[0]][fingerprint] = self.now() * 1000
 
     def count(self, tenant: str, outcome: Outcome) -> None:
@@ -139,11 +138,11 @@ class CacheStore:
         self._counts[tenant][outcome] += 1
 
     async def run(self) -> None:
-        """Write what has been collected, every second."""
+        """Write the collected data every second."""
         await Repeated("cache counts", self.flush, every=FLUSH_SECONDS).run()
 
     async def flush(self) -> None:
-        """What cannot be written now stays collected."""
+        """Write the collected data; keep it if Redis fails."""
         used, self._used = self._used, defaultdict(dict)
         counts, self._counts = self._counts, defaultdict(Counter)
         if not used and not counts:
@@ -214,5 +213,5 @@ async def _to_blob_in_thread(fingerprint: str, entry: Entry) -> bytes:
 
 
 def to_tag(model: str) -> str:
-    """How the index names the upstream's model of an entry: short, and free of whatever such a name may hold."""
+    """Return the index's tag for an entry's upstream model: short, without special characters."""
     return blake2s(model.encode(), digest_size=6).hexdigest()

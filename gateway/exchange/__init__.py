@@ -1,1 +1,1 @@
-"""One prompt, one answer: attempts, streaming into a sink, single-flight and the prompt cache around them."""
+"""Exchanges: attempts, streaming into a sink, single-flight, and the prompt cache around them."""

@@ -2,12 +2,12 @@
 
 `ask` either finds the answer (a `Hit`) or joins a flight (`Shared`). In a process, equal requests share a flight, and
 its stream as it arrives. Over several front ends, the one that takes the lock in Redis asks the upstream, and the
-others wait for the entry that it stores: streams, too, are replayed there when they have ended. So an answer that
-breaks off because its front end has died was never half shown elsewhere, nothing but whole answers passes through
-Redis, and a follower costs a look every quarter of a second instead of a message for each delta.
+others wait for the entry that it stores: streams, too, are replayed there when they have ended. So if a
+front end dies, no partial answer was shown elsewhere; only whole answers pass through Redis; and a follower costs one
+poll every quarter of a second instead of a message per delta.
 
-Redis is never needed. Where it is away, requests are answered as without a cache, and equal ones of a process still
-share their call.
+Redis is optional. While it is unavailable, requests are answered without the cache, and equal requests in one process
+still share their call.
 """
 
 import asyncio
@@ -44,17 +44,17 @@ from gateway.upstream.routing import Route
 
 log = structlog.get_logger()
 
-# How often whoever waits for another front end looks whether it is done.
+# Poll interval while waiting for another front end.
 FIRST_LOOK: Final = 0.02
 LAST_LOOK: Final = 0.25
 BARREN: Final = b"-"
-# Reading back a stream of so many bytes takes over 3 ms, and is left to a thread.
+# Reading back a stream of this many bytes takes over 3 ms, and runs in a thread.
 INLINE_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An answer that was there; its reply has an id and notes of its own. `age`: seconds."""
+    """A stored answer; its reply gets a new id and new notes. `age`: seconds."""
 
     entry: Entry
     age: int
@@ -76,7 +76,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What a flight is for. `locks`: other front ends are to know of it. `budget`: seconds left to wait for Redis."""
+    """Parameters of one flight. `locks`: take the distributed lock. `budget`: seconds left to wait for Redis."""
 
     place: Place
     demand: Demand
@@ -86,7 +86,7 @@ class Errand:
 
 @dataclass(slots=True)
 class Shared:
-    """A request that follows a flight, for as long as the context lasts."""
+    """A request that follows a flight while the context is open."""
 
     cache: "CachedExchange"
     plan: Plan
@@ -98,11 +98,11 @@ class Shared:
 
     @property
     def calls(self) -> bool:
-        """Whether the upstream was called for this very request, and so is paid for by it."""
+        """Return True if the upstream was called for this request, which then carries the cost."""
         return self._reported or self.flight.speaker is self.follower
 
     async def answer(self) -> Entry:
-        """Raises GatewayError, as `Exchange.answer`."""
+        """Return the message. Raises GatewayError, as `Exchange.answer` does."""
         entry = await self._follow()
         if isinstance(entry, Entry):
             return entry
@@ -111,7 +111,7 @@ class Shared:
         return Entry.of(answered.message, answered.origin, self.cache.store.now(), shared_notes(self.plan))
 
     async def stream(self, sink: Sink) -> None:
-        """Raises GatewayError only while the sink is not committed."""
+        """Stream into the sink. Raises GatewayError only while the sink is not committed."""
         self.follower.attach(sink)
         landed = await self._follow()
         if not self.follower.finish(landed):
@@ -144,7 +144,7 @@ class Shared:
 
 @dataclass(slots=True)
 class CachedExchange:
-    """The cache of a front end. Run `store.run` beside it, and close it when no request is left."""
+    """The cache of a front end. Run `store.run` beside it, and close it after the last request."""
 
     exchange: Exchange
     store: CacheStore
@@ -155,14 +155,14 @@ class CachedExchange:
     _tasks: dict["asyncio.Task[None]", Flight] = field(default_factory=dict)
 
     def demand(self, header: str | None, context: Context, prompt: Prompt) -> Demand | None:
-        """What the request wants of the cache, None where nobody asks for it. Raises InvalidRequest for the header."""
+        """Return the request's cache directives, None if there are none. Raises InvalidRequest for the header."""
         demand = self.policy.demand(header, context, prompt.request, prompt.body_size)
         if demand is not None and demand.bypasses:
             self.store.count(context.tenant, "bypass")
         return demand
 
     async def ask(self, context: Context, prompt: Prompt, demand: Demand) -> Hit | Shared:
-        """The stored answer, or a flight that is to be entered as a context. Raises as `Exchange.plan`."""
+        """Return the stored answer, or a flight to enter as a context. Raises as `Exchange.plan` does."""
         begun = self.clock()
         route = self.exchange.table.resolve(prompt.request["model"])
         check_depth(prompt.request)
@@ -191,7 +191,7 @@ class CachedExchange:
         return await self._boarded(Shared(self, plan, flight, follower, name, begun), context.tenant)
 
     def leave(self, flight: Flight, follower: Follower) -> None:
-        """The last one who leaves breaks the call off, if it is not over; nobody joins it from that moment on."""
+        """Leave the flight. The last follower to leave aborts an unfinished call and closes it to others."""
         flight.leave(follower)
         if not flight.is_deserted:
             return
@@ -201,12 +201,12 @@ class CachedExchange:
             task.cancel()
 
     async def close(self) -> None:
-        """Break off what nobody waits for any more."""
+        """Abort calls without followers."""
         await end(list(self._tasks))
         await self.store.calls.close()
 
     async def _find(self, name: str) -> Entry | None:
-        """The stored answer, or one that is being stored. Raises CacheAway."""
+        """Return the stored answer, or one that is being stored. Raises CacheAway."""
         flight = self._flights.get(name)
         if flight is None:
             return await self.store.get(name)
@@ -214,7 +214,7 @@ class CachedExchange:
         return landed if isinstance(landed, Entry) else None
 
     def _hit(self, context: Context, prompt: Prompt, hit: Hit, begun: float) -> Hit:
-        """Count it: an exchange without a call, so without tokens and without a cost."""
+        """Count the hit: an exchange without a call, tokens or cost."""
         facts, route = hit.entry.facts, hit.route
         record = UsageRecord(context, route.requested, route.target.model, facts.served_model, route.upstream.name)
         record.dialect, record.provider, record.stop_reason = route.dialect, facts.provider, facts.stop_reason
@@ -228,7 +228,7 @@ class CachedExchange:
         return hit
 
     def _start(self, errand: Errand, *, shares: bool) -> Flight:
-        """A flight whose first follower must join it before this turn of the loop is over."""
+        """Start a flight whose first follower must join within this turn of the loop."""
         flight = Flight()
         if shares:
             self._flights[errand.place.fingerprint] = flight
@@ -238,7 +238,7 @@ class CachedExchange:
         return flight
 
     async def _boarded(self, shared: Shared, tenant: str) -> Shared:
-        """Wait, as long as Redis may take, until it is known who asks the upstream."""
+        """Wait within the Redis budget until the flight's role is known: leader or follower."""
         known = False
         try:
             await asyncio.wait({shared.flight.boarded})
@@ -272,7 +272,7 @@ class CachedExchange:
         except GatewayError as error:
             flight.land(error)
         except asyncio.CancelledError:
-            barren = False  # one of those who wait elsewhere asks next, instead of all of them at once
+            barren = False  # one of the waiting front ends asks next, instead of all at once
             raise
         finally:
             self._forget(flight, errand)
@@ -280,12 +280,12 @@ class CachedExchange:
                 await self.store.release(lock, barren=barren)
 
     def _forget(self, flight: Flight, errand: Errand) -> None:
-        """Let nobody join it any more."""
+        """Close the flight to new followers."""
         if self._flights.get(errand.place.fingerprint) is flight:
             del self._flights[errand.place.fingerprint]
 
     async def _wait_for_turn(self, flight: Flight, errand: Errand) -> tuple[Entry | None, Lock | None]:
-        """Another front end's answer; without one the upstream is asked here. The lock, where it was taken."""
+        """Return another front end's answer, or the lock if the upstream is to be called here."""
         if not errand.locks:
             return None, None
         try:
@@ -298,7 +298,7 @@ class CachedExchange:
             return None, None
 
     async def _wait_for_entry(self, errand: Errand) -> tuple[Entry | None, Lock | None]:
-        """As `_wait_for_turn`. A leader that has died is followed by one of those who waited for it."""
+        """Poll for `_wait_for_turn`. If the leader dies, one of the waiting front ends replaces it."""
         name, limits = errand.place.fingerprint, self.store.limits
         give_up, pause = self.clock() + limits.wait, FIRST_LOOK
         while self.clock() < give_up:
@@ -315,9 +315,9 @@ class CachedExchange:
         return None, None
 
     async def _take(self, errand: Errand, budget: float) -> tuple[Entry | None, Lock | None] | None:
-        """As `_wait_for_turn`, None while another front end asks. Raises CacheAway.
+        """Check once for `_wait_for_turn`; None while another front end calls the upstream. Raises CacheAway.
 
-        An answer may have been stored, and its lock freed, since this one was looked for.
+        An answer may have been stored, and its lock released, since the last look-up.
         """
         name, entry = errand.place.fingerprint, None
         lock, taken = await self.store.take(name, budget)
@@ -331,7 +331,7 @@ class CachedExchange:
         return entry if entry is not None and self._is_recent(entry, errand.demand) else None, lock
 
     async def _call(self, plan: Plan, flight: Flight, demand: Demand) -> tuple[Landed, bool]:
-        """Ask the upstream, as one of the followers would have. What came of it, and whether it may be kept."""
+        """Call the upstream for the followers. Return the result, and whether it may be stored."""
         flight.board(waits=False)
         record = plan.record
         if not record.stream:
@@ -366,7 +366,7 @@ class CachedExchange:
                 continue
 
     def _landed(self, task: "asyncio.Task[None]") -> None:
-        """Whatever a flight ends in, nobody waits for it for ever."""
+        """Always resolve the flight, so that followers cannot hang."""
         flight = self._tasks.pop(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -381,7 +381,7 @@ class CachedExchange:
 
 
 def shared_notes(plan: Plan) -> tuple[str, ...]:
-    """The notes that each equal request would have got: none of fields in which equal requests may differ."""
+    """Return the notes common to equal requests, without notes on fields in which they may differ."""
     return tuple(note for note in plan.record.notes[plan.own_notes :] if field_of(note) not in VOLATILE)
 
 

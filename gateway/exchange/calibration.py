@@ -1,10 +1,10 @@
-"""What upstreams count, held against what was estimated: one ratio for each model, learned while the gateway runs.
+"""Calibration of token estimates: one ratio of counted to estimated tokens per model, learned at run time.
 
-Every finished exchange brings the true number of prompt tokens. Its estimates are in the usage record: by size for all
-exchanges, and by characters for some, since that costs a millisecond for 50 kB. A ratio starts at 1, moves by ever
-smaller steps down to one part in WINDOW, and a sample far off the others moves it no further than one at the edge.
+Every finished exchange provides the true number of prompt tokens. Its estimates are in the usage record: by size for
+all exchanges, and by characters for some, since that costs a millisecond for 50 kB. A ratio starts at 1 and moves by
+decreasing steps down to one part in WINDOW; an outlier moves it no further than a sample at the edge.
 
-Lives in one process and is lost with it; a few exchanges teach it again.
+The state lives in one process; a few exchanges restore it after a restart.
 """
 
 from collections import Counter, OrderedDict
@@ -20,29 +20,29 @@ from gateway.telemetry.usage import UsageRecord
 # Names of models come from clients; those used least recently are forgotten.
 MAX_MODELS = 256
 
-# A prompt of a few words is mostly frame; what it comes to says little about a vocabulary.
+# A prompt of a few words is mostly framing; its count says little about a vocabulary.
 LEAST_TOKENS = 100
-# Vocabularies differ by less than this; beyond it something else is being counted (a router's own prompt, a document).
+# Vocabularies differ by less than this; beyond it the count includes other content (a router's prompt, a document).
 WIDEST = 4.0
 WINDOW = 32
-# A ratio has settled after so many samples; from then on a sample may pull only so far.
+# A ratio has settled after this many samples; from then on the effect of a sample is limited.
 SETTLED = 8
 PULL = 1.5
 
 # One text in twenty is off by more before calibration (docs/tokens.md); and no claim is finer than the latter.
 UNSEEN_ERROR = 0.25
 LEAST_ERROR = 0.03
-# 19 of 20 samples lie within this many mean deviations, if they spread normally.
+# 19 of 20 samples lie within this many mean deviations, if normally distributed.
 DEVIATIONS = 2.5
 
-# Requests up to this size are also counted by characters: the first ones of a model, and then one in so many.
+# Requests up to this size are also counted by characters: the first ones of a model, and then every n-th.
 SAMPLED_BYTES = 64 * 1024
 SAMPLED_EVERY = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """True tokens per estimated token. `deviation` is how far a sample lies from the ratio before it, in the mean."""
+    """True tokens per estimated token. `deviation` is the mean distance of a sample from the ratio before it."""
 
     value: float = 1.0
     deviation: float = UNSEEN_ERROR / DEVIATIONS
@@ -50,7 +50,7 @@ class Ratio:
 
     @property
     def error(self) -> float:
-        """The relative error that 19 of 20 estimates keep within."""
+        """Return the relative error that 19 of 20 estimates stay within."""
         return max(LEAST_ERROR, DEVIATIONS * self.deviation)
 
     def after(self, sample: float) -> "Ratio":
@@ -67,7 +67,7 @@ class Ratio:
 
 @dataclass(slots=True)
 class Ratios:
-    """By model, at most MAX_MODELS."""
+    """Ratios by model, at most MAX_MODELS."""
 
     _by_model: OrderedDict[str, Ratio] = field(default_factory=OrderedDict)
 
@@ -75,7 +75,7 @@ class Ratios:
         return self._by_model.get(model, UNSEEN)
 
     def learn(self, model: str, estimate: Estimate, observed: int) -> None:
-        """Media cannot be told apart in what an upstream counts, so a prompt with any teaches nothing about text."""
+        """Learn from a prompt without media: an upstream's count does not separate media from text."""
         if estimate.media or estimate.text < LEAST_TOKENS or observed <= 0:
             return
         sample = observed / estimate.text
@@ -96,10 +96,10 @@ class TokenCalibration:
 
     by_size: Ratios = field(default_factory=Ratios)
     by_text: Ratios = field(default_factory=Ratios)
-    _prompts: Counter[str] = field(default_factory=Counter)  # that could have been sampled so far, by model
+    _prompts: Counter[str] = field(default_factory=Counter)  # candidates for sampling so far, by model
 
     def estimate(self, record: UsageRecord, request: Mapping[str, Any], body_size: int) -> int:
-        """Tokens of a prompt from its size, for message_start; what can be learned from goes into the record."""
+        """Estimate a prompt's tokens from its size, for message_start; record the estimates for learning."""
         profile = to_profile(record.upstream_model)
         by_size = record.size_estimate = estimate_by_size(body_size, request, profile)
         is_telling = by_size.text >= LEAST_TOKENS and body_size <= SAMPLED_BYTES and not by_size.media
@@ -108,7 +108,7 @@ class TokenCalibration:
         return by_size.tokens(self.by_size.of(record.upstream_model).value)
 
     def learn(self, record: UsageRecord) -> None:
-        """From an exchange that has ended; from nothing that failed, or that the upstream did not count."""
+        """Learn from a finished exchange; ignore failures and exchanges that the upstream did not count."""
         if record.status != 200 or record.estimated:
             return
         observed = record.input_tokens + record.cache_read_tokens + record.cache_write_tokens
@@ -117,7 +117,7 @@ class TokenCalibration:
                 ratios.learn(record.upstream_model, estimate, observed)
 
     def _wants_sample(self, model: str) -> bool:
-        """Whatever came of the earlier ones: a model that answers nothing to learn from is not looked at every time."""
+        """Decide by the number of requests, so that a model without usable counts is not sampled every time."""
         seen = self._prompts[model]
         if len(self._prompts) >= MAX_MODELS:
             self._prompts.clear()

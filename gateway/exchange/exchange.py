@@ -1,9 +1,9 @@
-"""One prompt, one answer: try candidates and attempts until one succeeds or nothing may be tried any more.
+"""Run one exchange: try candidates and attempts until one succeeds or none is left.
 
 Live handlers and batch workers use the same calls: `plan`, then `answer` for a whole message or `stream` into a sink.
 The upstream is streamed either way; for `answer` its events are collected here and folded into a message. An attempt
-may be repeated as long as no client has received content; after that a failure is an `error` event. Every exchange
-fills one usage record and hands it to the observers once, whatever happens, cancellation included.
+may be repeated while no client has received content; after that a failure is an `error` event. Every exchange
+fills one usage record and always hands it to the observers once, also when cancelled.
 """
 
 import asyncio
@@ -42,10 +42,10 @@ from gateway.upstream.learned import LearnedAdaptations
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import Route, RoutingTable
 
-# The largest JSON answer: 128k tokens of text are half a megabyte, generated images some tens.
+# Maximum JSON answer: 128k tokens of text are half a megabyte, generated images some tens.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 256 * 1024
-# Calls that one request may cost beyond its first because the upstream has refused something in it.
+# Additional calls of one request after the upstream refused something in it.
 MAX_HEALS = 2
 
 # Content of the answer to a pre-warming request; a chat upstream has generated one token, which is discarded.
@@ -62,11 +62,11 @@ Result = TypeVar("Result")
 class Plan:
     """State of one exchange: the prompt, the candidates left to try, and the request prepared for the current one.
 
-    Each candidate is prepared when it is tried. `prompt` is None once a client has received content: nothing will be
-    sent again, and a long prompt dominates the memory of an open stream.
+    Each candidate is prepared when it is tried. `prompt` is None once a client has received content: no retry is
+    possible then, and a long prompt dominates the memory of an open stream.
 
-    `own_notes`: so many notes at the start of the record's are validation's. They may differ between requests that the
-    prompt cache takes for equal; those of the conversion do not.
+    `own_notes`: number of validation's notes, which lead the record's. They may differ between requests that are equal
+    to the prompt cache; the conversion's notes do not.
     """
 
     context: Context
@@ -109,7 +109,7 @@ class Exchange:
     learned: LearnedAdaptations = field(default_factory=LearnedAdaptations)
     tools: ToolMemory = field(default_factory=lambda: ToolMemory(secrets.token_hex(16)))
     clock: Callable[[], float] = time.monotonic
-    _unbounded: Timeouts = field(init=False)  # for streams: without a total, an answer may take as long as it needs
+    _unbounded: Timeouts = field(init=False)  # for streams: without a total, an answer has no time limit
     _unattended: StreamTimeouts = field(init=False)  # for collected streams: no client waits for an early 200 or a ping
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ class Exchange:
         self._unattended = replace(self.stream_timeouts, commit_after=inf, ping_after=inf)
 
     def plan(self, context: Context, prompt: Prompt, record: UsageRecord, candidates: tuple[Route, ...] = ()) -> Plan:
-        """Route and convert. Raises InvalidRequest if the first candidate cannot be asked this; nothing was sent then.
+        """Route and convert. Raises InvalidRequest, before any call, if the first candidate cannot serve the prompt.
 
         `candidates`: routes in the order of preference, if the caller has resolved the model already.
         """
@@ -171,9 +171,9 @@ class Exchange:
             sink.write(events.error_event(error, plan.reply.request_id))
 
     async def _attempt(self, plan: Plan, once: Callable[[float], Coroutine[Any, Any, Result]]) -> Result:
-        """Call `once` until it succeeds, fails for good on every candidate, or has shown content to a client.
+        """Call `once` until it succeeds, fails finally on every candidate, or has shown content to a client.
 
-        The first attempt has the configured times, each further one what is left of the total, in seconds.
+        The first attempt has the configured timeouts, each further one the rest of the total, in seconds.
         """
         ends_at = inf if self.timeouts.total is None else self.clock() + self.timeouts.total
         attempts, remaining = 0, inf
@@ -199,7 +199,7 @@ class Exchange:
                 remaining -= delay
 
     def _heal(self, plan: Plan, error: GatewayError) -> bool:
-        """Change the prepared request so that it avoids the refusal. Returns True if it should be sent again."""
+        """Change the prepared request to avoid the refusal. Return True if it should be sent again."""
         dialect = self.dialects[plan.route.dialect]
         if isinstance(error, EmptyAnswer) and plan.prepared.is_streamed:
             # Some servers hide the reason of a failed stream in a 200 without a body; without stream they give it
@@ -216,7 +216,7 @@ class Exchange:
         return True
 
     def _next_candidate(self, plan: Plan, error: GatewayError) -> bool:
-        """Prepare the next candidate for a failure that is the upstream's own. Returns False if there is none."""
+        """Prepare the next candidate for a failure that is the upstream's own. Return False if there is none."""
         fails_over = error.retryable or isinstance(error, CredentialsRefused | BillingProblem)
         if not fails_over or not plan.fallbacks or plan.prompt is None:
             return False
@@ -325,7 +325,7 @@ class Exchange:
 
 
 def is_event_stream(answer: Answer) -> bool:
-    """Whether to read the answer as a stream. Raises UpstreamError for a web page."""
+    """Return True if the answer is to be read as a stream. Raises UpstreamError for a web page."""
     content_type = answer.headers.get("content-type", "")
     if "html" in content_type:
         answer.abort()

@@ -1,11 +1,11 @@
-"""One call to the upstream, and everybody in this process who waits for its answer.
+"""One upstream call shared by all requests in this process that wait for its answer.
 
-A flight belongs to none of its followers: who leaves, even the one whose request went upstream, leaves the others
-undisturbed, and only when the last one has left is the call broken off. Streams are followed as they arrive: whoever
-joins late gets at once what has been told so far. A client that reads slowly is not waited for; it has a backlog of its
-own, and the upstream is slowed down when nobody keeps up, or when the answer has become too long to be held.
+A flight is independent of its followers: any of them may leave, even the one whose request went upstream, without
+affecting the others; the call is aborted when the last one leaves. Streams are followed as they arrive: a late follower
+first gets the events so far. A slow client does not delay the others; it has a separate backlog, and the upstream is
+slowed down when no follower keeps up, or when the answer has become too long to be held.
 
-Every follower has a message id of its own: it is put into the first event. A failure is everybody's.
+Every follower has a separate message id, which is put into the first event. All followers share a failure.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ from gateway.exchange.recording import RecordingSink
 from gateway.exchange.sink import Flow, Sink
 from gateway.messages import events
 
-# What came of a flight. None: an answer that is not held, so that only those who were following it have got it.
+# Result of a flight. None: an answer that was not held, so only the followers at the time got it.
 Landed = Entry | GatewayError | None
 
-# Asks the upstream on behalf of a follower: what came of it, and whether it may be kept.
+# Calls the upstream for a follower; returns the result, and whether it may be stored.
 Call = Callable[[], Awaitable[tuple[Landed, bool]]]
 
 _ERROR = b"event: error\n"
 
 
 class Follower:
-    """One reply to come. Without a sink, which a stream is given before it is followed, it wants the answer whole."""
+    """One pending reply. With a sink, set before it follows, it is a stream; without one it gets the whole answer."""
 
     __slots__ = ("_backlog", "_flight", "begun", "call", "paused", "reply", "sink", "streams")
 
@@ -77,13 +77,13 @@ class Follower:
         self._flight.pace()
 
     def beat(self) -> None:
-        """A sign of life, while nobody tells anything."""
+        """Send a ping while the stream is silent."""
         if self.sink is not None and not self.begun and not self.paused:
             self.sink.write(events.PING if self.sink.committed else MessageStream(self.reply).open())
 
     def finish(self, landed: Landed) -> bool:
-        """What is still to be written. False when the answer cannot be had from here. Raises the flight's failure,
-        unless the client has been shown something."""
+        """Write the rest. Return False if the answer is not available here. Raises the flight's failure, unless the
+        client has received something."""
         if self.sink is None or self.begun:
             self._write_backlog()
             return self.begun
@@ -97,7 +97,7 @@ class Follower:
         return landed is not None
 
     def _open(self, sink: Sink) -> None:
-        """The first bytes begin with message_start, which has to be this reply's own."""
+        """Replace message_start in the first bytes by this reply's."""
         told = b"".join(self._backlog)
         self._backlog = []
         if sink.committed:
@@ -122,10 +122,10 @@ class Follower:
 
 
 class Flight:
-    """See the module. It is the sink of its call; give `recording` to whoever tells the answer.
+    """One flight; it is the sink of its call. Pass `recording` to the writer of the answer.
 
-    `boarded` is done when it is known whether this process asks, or waits for another one that does (True); `told` when
-    all of a stream was written; `landed` when there is an answer for those who want it whole.
+    `boarded` is done when it is known whether this process calls the upstream or waits for another one (True); `told`
+    when a whole stream was written; `landed` when there is an answer for followers of the whole message.
     """
 
     __slots__ = ("_source", "_stopped", "boarded", "committed", "followers", "landed", "recording", "speaker", "told")
@@ -144,7 +144,7 @@ class Flight:
 
     @property
     def is_open(self) -> bool:
-        """Whether one more can follow it from the beginning."""
+        """Return True if another follower can follow it from the beginning."""
         return self.recording.pieces is not None
 
     @property
@@ -164,12 +164,12 @@ class Flight:
         self.pace()
 
     def choose_speaker(self) -> Follower:
-        """Whose request goes upstream: the one who has waited longest."""
+        """Return the follower whose request goes upstream: the one that has waited longest."""
         self.speaker = self.followers[0]
         return self.speaker
 
     async def follow(self, follower: Follower, ping_after: float) -> Landed:
-        """Wait until there is nothing more to come. Raises the failure, as `Follower.finish` does."""
+        """Wait until the flight has ended. Raises the failure, as `Follower.finish` does."""
         end: asyncio.Future[None] | asyncio.Future[Landed] = self.told if follower.streams else self.landed
         while not end.done():
             await asyncio.wait({end}, timeout=ping_after if follower.streams else None)
@@ -184,7 +184,7 @@ class Flight:
 
     @property
     def _tells(self) -> bool:
-        """The upstream's stream is passed on; whoever does that sees to pings."""
+        """Mark the upstream's stream as passed on; its relay sends the pings."""
         return self.speaker is not None and self.speaker.streams
 
     def board(self, *, waits: bool) -> None:
@@ -222,7 +222,7 @@ class Flight:
                 follower.sink.abort()
 
     def pace(self) -> None:
-        """Slow the upstream down when nobody keeps up; for the slowest, when backlogs can grow without a bound."""
+        """Slow the upstream down when no follower keeps up; for the slowest, when backlogs could grow without bound."""
         slow = [follower.paused for follower in self.followers]
         stop = bool(slow) and (all(slow) if self.is_open else any(slow))
         if self._source is None or stop == self._stopped:
@@ -235,7 +235,7 @@ class Flight:
 
 
 def with_start_of(reply: Reply, told: bytes) -> bytes:
-    """A stream's bytes, with its message_start made this reply's own."""
+    """Return a stream's bytes with this reply's message_start."""
     start, rest = told[: told.index(b"\n\n")], events.without_start(told)
     message = orjson.loads(start[start.index(b"data: ") + 6 :])["message"]
     return events.message_start({**message, "id": reply.message_id, "model": reply.model}) + rest

@@ -1,7 +1,7 @@
 """One timer for all open streams.
 
-Pings, first-content deadlines and stalled clients need a look at each stream now and then, not a timer of its own:
-10,000 streams cost one pass over a set each second instead of 10,000 wake-ups.
+Pings, first-content deadlines and stalled clients need an occasional check of each stream, not one timer each: 10,000
+streams cost one pass over a set each second instead of 10,000 wake-ups.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ class Ticking(Protocol):
 
 
 class Heartbeat:
-    """Run it as a task for as long as the process serves; streams register while they are open."""
+    """Run it as a task while the process serves; streams register while they are open."""
 
     def __init__(self, interval: float = INTERVAL) -> None:
         self._interval = interval

@@ -15,7 +15,7 @@ from gateway.messages.fold import fold_stream
 
 # Of events: a delta of four bytes makes an event of 130, and the longest answer has 128k tokens.
 MAX_COLLECTED_BYTES = 64 * 1024 * 1024
-# Folding more than this takes over 20 ms, and is left to a thread.
+# Folding more than this takes over 20 ms, and runs in a thread.
 INLINE_BYTES = 512 * 1024
 
 # A recorded answer is held in memory while it streams; a longer one is passed on and forgotten.
@@ -23,7 +23,7 @@ MAX_RECORDED_BYTES = 8 * 1024 * 1024
 
 
 class RecordingSink:
-    """Passes everything on to `sink`, and keeps the bytes up to MAX_RECORDED_BYTES."""
+    """Pass everything on to `sink`, and keep the bytes up to MAX_RECORDED_BYTES."""
 
     __slots__ = ("_limit", "_pieces", "_sink", "_size")
 
@@ -55,11 +55,11 @@ class RecordingSink:
 
     @property
     def pieces(self) -> list[bytes] | None:
-        """What was written so far; None once it was too much."""
+        """Return the bytes written so far; None once they exceed the limit."""
         return self._pieces
 
     def message(self) -> dict[str, Any] | None:
-        """What the stream told; None if it failed, was cut, or was too long to be kept."""
+        """Return the stream's message; None if it failed, was cut, or was too long to be kept."""
         if self._pieces is None:
             return None
         try:

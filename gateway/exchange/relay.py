@@ -17,8 +17,8 @@ from gateway.exchange.sink import Sink
 from gateway.messages.events import PING
 from gateway.upstream.client import Answer
 
-# Seconds that a body may stay open after `[DONE]`: its end usually follows in the next packet, and then the connection
-# can be used again.
+# Seconds that a body may stay open after `[DONE]`: its end usually follows in the next packet, which makes the
+# connection reusable.
 DONE_GRACE = 0.2
 # Seconds from a finish reason to the end of a body that stays open, with its usage and while that may still come.
 WHOLE_GRACE = 1.0
@@ -129,7 +129,7 @@ class Relay:
             self._write(PING)
 
     def _is_silent(self, now: float) -> bool:
-        """Whether content is overdue. The wait for the header has a timeout of its own, in the client."""
+        """Return True if content is overdue. The wait for the header has a separate timeout, in the client."""
         waits = self._answer is not None and not self.converter.started
         return waits and now - self._heard_at >= self._timeouts.first_content
 
@@ -152,7 +152,7 @@ class Relay:
 
     def _receive(self, piece: bytes) -> None:
         converter, answer = self.converter, self._answer
-        assert answer is not None  # it calls this
+        assert answer is not None  # the client calls this
         self._heard_at = self._clock()
         self._send(converter.feed(piece))
         if converter.failure is not None or converter.abandoned:

@@ -1,10 +1,10 @@
-"""Where a stream's bytes go, and what slows their source down."""
+"""Protocols of a stream's destination and of its flow control."""
 
 from typing import Protocol
 
 
 class Flow(Protocol):
-    """What a sink holds to slow its source down."""
+    """Handle with which a sink slows its source down."""
 
     def pause(self) -> None: ...
 
@@ -12,16 +12,16 @@ class Flow(Protocol):
 
 
 class Sink(Protocol):
-    """Where a stream's bytes go. The first write commits the reply: status 200, and no other answer from then on."""
+    """Destination of a stream's bytes. The first write commits the reply: status 200, and no other answer after."""
 
     @property
     def committed(self) -> bool: ...
 
     def write(self, data: bytes) -> None:
-        """Never blocks; a sink whose buffer is full pauses its source. Writes to a client that has gone are ignored."""
+        """Write without blocking; a full buffer pauses the source. Writes to a disconnected client are ignored."""
 
     def attach(self, source: Flow | None) -> None:
-        """Who feeds the sink from now on; None when nobody does."""
+        """Set the source of the sink; None when it has none."""
 
     def abort(self) -> None:
         """Close the client's connection at once."""

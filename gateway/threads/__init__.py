@@ -1,1 +1,1 @@
-"""Message threads: conversations that the gateway holds, so that a turn's request carries its new messages only."""
+"""Message threads: conversations stored by the gateway, so that a turn's request carries only its new messages."""

@@ -1,13 +1,13 @@
-"""Keeps the last word of a stream back until it is true that the conversation can be continued."""
+"""Hold back the end of a stream until the conversation can be continued."""
 
 from gateway.exchange.sink import Flow, Sink
 from gateway.messages.events import MESSAGE_STOP
 
 
 class HeldBackEnd:
-    """Passes everything on to `sink` but `message_stop`, which waits for `release`.
+    """Pass everything on to `sink` except `message_stop`, which waits for `release`.
 
-    A stream's end is written last and whole, alone or at the end of a write, so looking at the ends of writes finds it.
+    A stream's end is written last and whole, alone or at the end of a write, so checking the ends of writes finds it.
     """
 
     __slots__ = ("_held", "_sink")

@@ -1,11 +1,11 @@
-"""Threads in Redis: one hash a conversation, and from each reply's id, under its tenant, a key that leads to it.
+"""Threads in Redis: one hash per conversation, and a key per reply id and tenant that refers to it.
 
-A turn writes only what it adds, compressed. Continuing claims the thread by one script: of two front ends that continue
-from one reply at once, one gets the conversation and the other is told. A claim that nobody renews is a dead process's,
-and falls after CLAIM_SECONDS. All keys live for some minutes from their last use; nothing has to be swept.
+A turn writes only its additions, compressed. Continuing claims the thread by one script: if two front ends continue
+from one reply at once, one gets the conversation and the other an error. A claim that is not renewed belongs to a dead
+process, and expires after CLAIM_SECONDS. All keys expire some minutes after their last use; no sweep is needed.
 
-A turn has two steps, opening and ending it, and its client waits for both: what Redis cannot do within the policy's
-patience is Unavailable. When it is full, that is Overloaded.
+A turn has two steps, opening and ending it, and its client waits for both: a step that exceeds the policy's patience
+raises Unavailable, a full Redis Overloaded.
 """
 
 import asyncio
@@ -32,22 +32,22 @@ from gateway.redis.scripts import Argument
 from gateway.threads.thread import Held, already_continued, continue_in_flight, not_found
 
 CLAIM_SECONDS: Final = 30.0
-# How long a reading of the server's memory is good for.
+# Lifetime of a cached reading of the server's memory.
 ROOM_SECONDS: Final = 1.0
-# After a step that was not answered in time, the server is not asked again for so long.
+# Pause after a step that was not answered in time.
 SILENCE_SECONDS: Final = 2.0
 SILENT: Final = "The gateway's store does not answer"
-# Packing or unpacking more than this takes over 3 ms, and is left to a thread.
+# Packing or unpacking more than this takes over 3 ms, and runs in a thread.
 INLINE_BYTES: Final = 1024 * 1024
 
 ID_BYTES: Final = 12
-# What a message's id may be; anything else is not asked for, since a key is named after it.
+# Form of a message's id; others are never looked up, since the id becomes part of a key.
 MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`seconds`: how long a thread is held after its last use. `patience`: seconds for one step. `max_bytes`: of a
+    """`seconds`: lifetime of a thread after its last use. `patience`: seconds for one step. `max_bytes`: of a
     conversation's JSON. `memory_share`: of the server's memory may be in use when a thread is created; the rest is for
     batches."""
 
@@ -59,7 +59,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to add to a thread, from one reply on. Without a nonce the thread is yet to be created."""
+    """The right to add to a thread after one reply. Without a nonce the thread has not been created yet."""
 
     tenant: str
     thread_id: str
@@ -69,8 +69,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """A turn that has ended: the id of its reply and why that stopped, the JSON of its messages, the reply's included,
-    the size that the whole conversation then has, and the JSON of the fields that a new thread keeps."""
+    """A finished turn: the id and stop reason of its reply, the JSON of its messages including the reply's, the
+    resulting size of the conversation, and the JSON of the fields that a new thread keeps."""
 
     message_id: str
     stop_reason: str
@@ -90,7 +90,7 @@ class ThreadStore:
     _silent_until: float = float("-inf")
 
     async def create(self, tenant: str) -> Claim:
-        """A thread of which nothing is stored yet. Raises Overloaded when there is no room for another."""
+        """Return a thread that is not stored yet. Raises Overloaded when there is no room for another."""
         async with self._step():
             if self.clock() - self._room_read_at >= ROOM_SECONDS:
                 self._room = await self._has_room()
@@ -100,7 +100,7 @@ class ThreadStore:
         return Claim(tenant, os.urandom(ID_BYTES).hex())
 
     async def claim(self, tenant: str, message_id: str) -> tuple[Claim, Held]:
-        """The thread that ends in this reply, for one turn. Raises `not_found` and the others of `REFUSALS`."""
+        """Claim the thread that ends in this reply, for one turn. Raises `not_found` and the others of `REFUSALS`."""
         if not MESSAGE_ID.fullmatch(message_id):
             raise not_found()
         async with self._step():
@@ -121,7 +121,7 @@ class ThreadStore:
             raise not_found() from None
 
     async def add(self, claim: Claim, turn: Addition) -> bool:
-        """End the claim with a turn. False when the claim had fallen, and somebody else may have continued."""
+        """End the claim with a turn. Return False if the claim had expired and another process may have continued."""
         packed = await _packed(turn.messages)
         creation = (DATA_VERSION, await _packed(turn.fields)) if turn.fields else ()
         end = (claim.nonce, self._life, turn.message_id, turn.stop_reason, turn.size, packed, *creation)
@@ -132,14 +132,14 @@ class ThreadStore:
         return bool(kept == b"kept")
 
     async def release(self, claim: Claim) -> None:
-        """End the claim with nothing: the thread may be continued from the same reply again."""
+        """End the claim without a turn: the thread can be continued from the same reply again."""
         if not claim.nonce:
             return
         async with self._step():
             await self._run(claim, "release", claim.nonce)
 
     async def renew(self, claim: Claim) -> None:
-        """Hold the claim, and what it was made on, for as long again."""
+        """Renew the claim and the lifetime of its keys."""
         if not claim.nonce:
             return
         async with self._step():
@@ -149,7 +149,7 @@ class ThreadStore:
 
     @asynccontextmanager
     async def _step(self) -> AsyncIterator[None]:
-        """Of many turns that meet a silent server, those of the first moment wait for it, not all."""
+        """Limit waiting for a silent server to the turns of the first moment."""
         if self.clock() < self._silent_until:
             raise Unavailable(SILENT)
         try:
@@ -167,7 +167,7 @@ class ThreadStore:
         return _milliseconds(self.policy.seconds)
 
     async def _has_room(self) -> bool:
-        """Asked twice if need be: of a restarted server, every kept connection fails once."""
+        """Retry once: after a server restart, every kept connection fails once."""
         with redis_failures():
             try:
                 infos = await every_info(self.redis)
@@ -189,7 +189,7 @@ async def _packed(raw: bytes) -> bytes:
 
 
 async def _to_held(stored: Sequence[bytes]) -> Held:
-    """Raises BrokenBlob."""
+    """Unpack a value. Raises BrokenBlob."""
     stop_reason, size, *blobs = stored
     fields, *turns = _unpacked(blobs) if int(size) <= INLINE_BYTES else await asyncio.to_thread(_unpacked, blobs)
     return Held(fields, turns, stop_reason.decode(), int(size))

@@ -1,8 +1,8 @@
-"""The rules of message threads: what a request asks for, and how what is held and what is new become one request.
+"""Rules of message threads: parse a request's `thread`, and merge the stored and the new messages into one request.
 
 A thread is the fields it was created with and its turns: the messages a request brought, then the reply. A turn is
-continued from the reply's id, once. Nothing here knows where threads are kept, nor which dialect the merged request is
-converted to: it is the request that a client without threads would have sent.
+continued from the reply's id, once. This module is independent of storage and of the upstream's dialect: the merged
+request is the one that a client without threads would have sent.
 
 Sources: the official SDK's thread state and error classes (2.12, 2026-11). `system` and `tools` are taken from the
 thread, and a request that continues one may not repeat them; `output_config` is sent with every turn, and stays the
@@ -21,7 +21,7 @@ from gateway.messages.validation.depth import check_depth
 from gateway.messages.validation.error_messages import EXTRA_INPUT, to_invalid_request
 from gateway.schemas.threads import ThreadField, ThreadParam
 
-# Taken from the thread, and those that every turn repeats; `output_format` is the older name of `output_config.format`.
+# Taken from the thread; repeated by every turn. `output_format` is the older name of `output_config.format`.
 CREATE_ONLY: Final = ("system", "tools")
 FIXED: Final = ("output_config", "output_format")
 
@@ -32,8 +32,8 @@ Messages = list[Any]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A thread as it was kept: the fields of its creation, the messages of each turn, replies included, why the last
-    reply ended, and how many bytes of JSON it all is."""
+    """A stored thread: the fields of its creation, the messages of each turn including replies, the stop reason of
+    the last reply, and the total size in bytes of JSON."""
 
     fields: dict[str, Any] = field(repr=False)
     turns: Sequence[Messages] = field(repr=False)
@@ -42,12 +42,12 @@ class Held:
 
 
 def has_thread(body: object) -> bool:
-    """Whether the request of this parsed body is one of a thread; null asks for none."""
+    """Return True if this parsed body uses a thread; null does not."""
     return isinstance(body, dict) and body.get("thread") not in (None, {})
 
 
 def to_thread_param(body: dict[str, Any]) -> ThreadParam:
-    """Raises InvalidRequest for a `thread` that is neither create nor continue."""
+    """Parse `thread`. Raises InvalidRequest if it is neither create nor continue."""
     field = {"thread": body["thread"]}
     try:
         return THREAD_FIELD.validate_python(field, strict=True)["thread"]
@@ -56,21 +56,21 @@ def to_thread_param(body: dict[str, Any]) -> ThreadParam:
 
 
 def to_fields(body: dict[str, Any]) -> dict[str, Any]:
-    """What a thread keeps of the request that creates it, besides its messages."""
+    """Return the fields that a thread keeps from its first request, besides the messages."""
     return {name: body[name] for name in (*CREATE_ONLY, *FIXED) if body.get(name)}
 
 
 def to_turn(body: dict[str, Any], reply: dict[str, Any]) -> Messages:
-    """The messages that a request and its reply add. A reply without content adds none: no request may repeat it."""
+    """Return the messages that a request and its reply add. An empty reply adds none: no request may repeat it."""
     said = [{"role": "assistant", "content": reply["content"]}] if reply["content"] else []
     return [*body["messages"], *said]
 
 
 def merged(body: dict[str, Any], held: Held) -> dict[str, Any]:
-    """The whole conversation as one request. Changes the breakpoints in what is held; nothing else, and not the body.
+    """Return the whole conversation as one request. Changes only breakpoints of stored messages, and not the body.
 
-    Raises InvalidRequest for fields that must not come, or must not differ, and for a turn without messages, which
-    only a paused one goes on with. All else that may be wrong is left to the checks of any request.
+    Raises InvalidRequest for fields that must be absent or equal, and for a turn without messages, which is only
+    allowed after a pause. Other errors are left to the checks of any request.
     """
     check_depth(body)
     _check_fields(body, held.fields)
@@ -86,9 +86,9 @@ def merged(body: dict[str, Any], held: Held) -> dict[str, Any]:
 
 
 def settle_breakpoints(turns: Sequence[Messages], *, sets_breakpoints: bool) -> None:
-    """Leave those of the latest turn that set any, as a request may have four: each was meant for the turn it came in.
+    """Keep the breakpoints of the latest turn that set any: a request may have four, and each is meant for its turn.
 
-    The official SDK does the same to the history that it sends again.
+    The official SDK does the same with the history that it resends.
     """
     superseded = sets_breakpoints
     for turn in reversed(turns):
@@ -100,7 +100,7 @@ def settle_breakpoints(turns: Sequence[Messages], *, sets_breakpoints: bool) -> 
 
 
 def marked_in(value: object) -> Iterator[dict[str, Any]]:
-    """Blocks with a breakpoint, inner ones included; in messages that have not been checked yet, too."""
+    """Yield blocks with a breakpoint, nested ones included; accepts unvalidated messages."""
     if isinstance(value, list):
         for inner in value:
             yield from marked_in(inner)
@@ -138,7 +138,7 @@ def _says_nothing(name: str, value: object) -> bool:
     )
 
 
-# The errors that only threads have, in the words of Anthropic's API where these are known: clients match on some.
+# Errors specific to threads, with the messages of Anthropic's API where known: clients match on some.
 
 
 def not_found() -> NotFound:
@@ -166,7 +166,7 @@ def continue_in_flight() -> InvalidRequest:
 
 
 def unsupported(reason: str) -> InvalidRequest:
-    """The thread cannot be held now, or not any longer: clients that see this code go on without one."""
+    """The thread cannot be stored, now or any longer: clients that see this code continue without one."""
     return InvalidRequest(
         f"thread: {reason}. Send the whole conversation in `messages`, without `thread`.",
         code="thread_unsupported_request",

@@ -1,9 +1,9 @@
 """One request of a thread, from its claim to the end of its reply.
 
-A turn without a whole reply (refused, failed, its client gone) leaves the thread as it was, to be continued again. And
-no reply is lost to the store: where a thread cannot be held, its request is refused with the code on which clients
-carry on without one; where a finished reply could not be added, it goes out all the same, and whoever continues from it
-is told that there is no such thread, and replays the conversation, which every client has.
+A turn without a complete reply (refused, failed, client disconnected) leaves the thread unchanged, so it can be
+continued again. A store failure never loses a reply: if a thread cannot be stored, its request is refused with the code
+on which clients continue without one; if a finished reply could not be added, it is sent anyway, and a client that
+continues from it gets "no such thread" and replays the conversation, which every client has.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -35,8 +35,8 @@ Outcome = Literal["kept", "not_kept", "failed"]
 
 @dataclass(slots=True)
 class Turn:
-    """`request` is the whole conversation, as a client without threads would have sent it; so many bytes of its JSON,
-    `held_bytes`, did not come with `body`."""
+    """`request` is the whole conversation, as a client without threads would have sent it; `held_bytes` of its JSON
+    came from the store, not from `body`."""
 
     request: dict[str, Any] = field(repr=False)
     held_bytes: int
@@ -48,12 +48,12 @@ class Turn:
 
     async def keep(self, message: dict[str, Any] | None) -> None:
         """Add this request and its reply to the thread, whose next turn continues from the reply. Never raises for the
-        store. None stands for a reply that is not whole."""
+        store. None means an incomplete reply."""
         if message is not None:
             self.outcome = await self.threads.keep(self, message)
 
     async def stream(self, sink: Sink, into: Callable[[Sink], Awaitable[None]]) -> None:
-        """Have `into` stream the reply, and keep it before its end goes out: clients continue at once, elsewhere."""
+        """Stream the reply with `into`; store it before its end is sent: clients may continue at once, elsewhere."""
         end = HeldBackEnd(sink)
         recording = RecordingSink(end)
         await into(recording)
@@ -63,14 +63,14 @@ class Turn:
 
 @dataclass(slots=True)
 class Threads:
-    """The threads of a front end. `run` it as a task for as long as turns may be open."""
+    """The threads of a front end. `run` it as a task while turns may be open."""
 
     store: ThreadStore
     _claims: set[Claim] = field(default_factory=set)
 
     @asynccontextmanager
     async def turn(self, context: Context, body: dict[str, Any], size: int) -> AsyncIterator[Turn]:
-        """The turn that this body of so many bytes asks for. Raises what clients of threads are told."""
+        """Open the turn that this body of so many bytes requests. Raises the errors for clients of threads."""
         with _refusals_counted():
             claim, held = await self._claim(context.tenant, body)
         self._claims.add(claim)
@@ -124,7 +124,7 @@ class Threads:
             ) from error
 
     def _to_request(self, body: dict[str, Any], size: int, held: Held | None) -> tuple[dict[str, Any], int]:
-        """The whole request, and how many bytes of it were held."""
+        """Return the whole request, and how many bytes of it were stored."""
         if held is None:
             return {name: value for name, value in body.items() if name != "thread"}, 0
         if held.size + size > self.store.policy.max_bytes:
@@ -132,14 +132,14 @@ class Threads:
         return merged(body, held), held.size
 
     async def _release(self, claim: Claim) -> None:
-        """If the store cannot be told, the claim falls by itself, as nobody renews it any more."""
+        """Release the claim. If the store fails, the claim expires, as it is not renewed any more."""
         with suppress(Unavailable, Overloaded):
             await self.store.release(claim)
 
 
 @contextmanager
 def _refusals_counted() -> Iterator[None]:
-    """By the codes of the API's errors, of which threads have five; any other error is of a malformed request."""
+    """Return the error's API code, of which threads have five; other errors are malformed requests."""
     try:
         yield
     except GatewayError as error:
