@@ -33,7 +33,7 @@ docs: $(VENV)/.development ## write docs/conversion.md and docs/upstreams.md fro
 	$(BIN)/python -m tests.support.conversion_page
 	$(BIN)/python -m tests.support.upstreams_page
 
-fuzz: $(VENV)/.development ## feed the conversion broken bodies and streams for some minutes
+fuzz: $(VENV)/.development ## feed the gateway broken bodies, streams and HTTP for some minutes
 	$(BIN)/python -m tests.support.fuzz
 
 bench: $(VENV)/.development ## measure the gateway beside a bare proxy
