@@ -40,6 +40,7 @@ class InFlightItems:
     """Return items by claim, since the leases of a claim are renewed together."""
 
     _claims: dict[str, tuple[Claim, dict[int, InFlightItem]]] = field(default_factory=dict)
+    bytes: int = 0  # of their params
     _count: int = 0
 
     def __len__(self) -> int:
@@ -49,11 +50,13 @@ class InFlightItems:
         _, items = self._claims.setdefault(item.claim.fence, (item.claim, {}))
         items[item.index] = item
         self._count += 1
+        self.bytes += len(item.work.item.params)
 
     def remove(self, item: InFlightItem) -> None:
         _, items = self._claims[item.claim.fence]
         del items[item.index]
         self._count -= 1
+        self.bytes -= len(item.work.item.params)
         if not items:
             del self._claims[item.claim.fence]
 

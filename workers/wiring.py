@@ -40,6 +40,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         keyring = await load_keyring(settings, server.server)
         exchange = to_patient_exchange(build_exchange(settings, client, keyring))
         worker, loops = assemble(server, exchange, settings.worker_slots, settings.worker_lease_seconds)
+        worker.most_bytes = settings.worker_bytes
         await stack.enter_async_context(background(exchange.heartbeat.run()))
         await stack.enter_async_context(background(watch_loop()))
         catalog = Catalog(client, exchange.table)

@@ -31,6 +31,8 @@ from workers.in_flight import InFlightItem, InFlightItems
 
 log = structlog.get_logger()
 
+# The default of GATEWAY_WORKER_BYTES: the largest request.
+MOST_BYTES: Final = 32 * 1024 * 1024
 # Interval between an idle worker's claims.
 IDLE_SECONDS: Final = 0.2
 # Interval after a circuit had room for some calls only: the first of them may have ended.
@@ -39,6 +41,8 @@ LIMITED_SECONDS: Final = 0.05
 REJECTED_SECONDS: Final = 1.0
 # Maximum delay of a rejected item: a probe may close its circuit long before the circuit's timeout.
 REJECTED_DELAY: Final = 10.0
+# Delay before items are offered again that do not fit beside those in flight.
+FULL_SECONDS: Final = 0.5
 # Delay before a batch is offered again after none of its items could start.
 DEFER_SECONDS: Final = 0.25
 # Delay of an item that this worker failed to read or start: other items come first.
@@ -60,6 +64,7 @@ class Worker:
     table: RoutingTable
     monitor: RedisMonitor
     slots: int
+    most_bytes: int = MOST_BYTES  # of params in flight at once; a larger item runs alone
     chance: Callable[[], float] = random.random
     clock: Callable[[], float] = time.monotonic
     claiming: Repeated = field(init=False)
@@ -68,6 +73,7 @@ class Worker:
     _tasks: set[asyncio.Task[None]] = field(init=False, default_factory=set)
     _alone: bool = field(init=False, default=False)  # an item that must run alone is in flight
     _awaited: str | None = field(init=False, default=None)  # a batch where such an item waits for an idle worker
+    _promised: int = field(init=False, default=0)  # bytes of params that may be claimed in this round
     _is_limited: bool = field(init=False, default=False)  # circuits had room for a part of what could be claimed
 
     def __post_init__(self) -> None:
@@ -99,7 +105,7 @@ class Worker:
         if wait > 0:
             await self._until_freed(min(wait, REJECTED_SECONDS))
             return
-        self._is_limited = False
+        self._is_limited, self._promised = False, 0
         claims = await self._claims(room)
         claimed = sum(len(claim.leases) for claim in claims)  # one that only reports suspects has none
         metrics.CLAIMS.labels("granted" if claimed else "empty").inc()
@@ -121,11 +127,19 @@ class Worker:
         return 0 if self._alone else max(0, self.slots - len(self.in_flight))
 
     def _room_for(self, batch: BatchRecord) -> tuple[int, float]:
-        """Return how many items of a batch the circuits allow now; if none, seconds until they do."""
-        if not batch.names_all_models:
-            return self.slots, 0.0
-        routes = [self.table.resolve(model) for model in batch.models]
-        room, wait = self.circuits.room(routes, batch.tenant, batch.id)
+        """Return how many items of a batch may run now, by circuits and bytes; if none, seconds until some may."""
+        room, wait = self.slots, 0.0
+        if batch.names_all_models:
+            routes = [self.table.resolve(model) for model in batch.models]
+            room, wait = self.circuits.room(routes, batch.tenant, batch.id)
+        each = max(1, batch.params_bytes // batch.total)
+        fitting = max(0, self.most_bytes - self.in_flight.bytes - self._promised) // each
+        if fitting == 0 and not self.in_flight and not self._promised:
+            fitting = 1  # larger than the budget: it runs alone
+        if fitting == 0 < room:
+            return 0, FULL_SECONDS
+        room = min(room, fitting)
+        self._promised += min(room, self._room()) * each
         self._is_limited = self._is_limited or (room < self._room() and wait <= CROWDED)
         return room, wait
 
@@ -165,16 +179,10 @@ class Worker:
             if self._stop.is_set():
                 reason, delays = "stopping", dict.fromkeys(delays, 0.0)
                 return 0
-            items = await self.queue.items(claim)
-            first = int(self.chance() * len(items))  # of an open circuit, any item may be the one that probes
-            for work in items[first:] + items[:first]:
-                try:
-                    self._run(await self._admit(claim, work))
-                except Rejected as answer:
-                    seconds = min(answer.seconds, REJECTED_DELAY)
-                    delays[work.lease.index] = seconds + self.chance() * min(seconds, 1.0)
-                else:
-                    del delays[work.lease.index]
+            for part in claim.by_chunk():  # a chunk at a time: a large item is a chunk of its own
+                if self.in_flight.bytes >= self.most_bytes:
+                    break
+                await self._start_part(part, delays)
             reason = "rejected"
         except BrokenBlob as error:
             log.error("batch_data_broken", batch=claim.batch.id, problem=str(error))
@@ -186,8 +194,23 @@ class Worker:
             self._release(claim, [Release(index, round(1000 * delay)) for index, delay in delays.items()], reason)
         return len(claim.leases) - len(delays)
 
+    async def _start_part(self, claim: Claim, delays: dict[int, float]) -> None:
+        """Start what may run of one chunk, and take it out of `delays`."""
+        items = await self.queue.items(claim)
+        first = int(self.chance() * len(items))  # of an open circuit, any item may be the one that probes
+        for work in items[first:] + items[:first]:
+            try:
+                self._run(await self._admit(claim, work))
+            except Rejected as answer:
+                seconds = min(answer.seconds, REJECTED_DELAY)
+                delays[work.lease.index] = seconds + self.chance() * min(seconds, 1.0)
+            else:
+                del delays[work.lease.index]
+
     async def _admit(self, claim: Claim, work: WorkItem) -> InFlightItem:
         """Raises Rejected. An item without a model uses no circuit: it fails before the upstream is called."""
+        if self.in_flight and self.in_flight.bytes + len(work.item.params) > self.most_bytes:
+            raise Rejected(FULL_SECONDS)
         permit, scope = Permit(self.circuits), AsyncExitStack()
         if work.item.model:
             route = self.table.resolve(work.item.model)

@@ -85,6 +85,7 @@ class BatchRecord:
     digest: str
     read: int  # time of the read
     across: bool = False  # its priority counts against the batches of all tenants
+    params_bytes: int = 0  # of all items together; 0 if it was stored by an older version
 
     @property
     def unrecorded(self) -> int:
@@ -121,6 +122,7 @@ class BatchRecord:
             errored=int(text.get("n_err", 0)),
             priority=cast(BatchPriority, int(text["prio"])),
             across=text.get("across") == "1",
+            params_bytes=int(text.get("bytes", 0)),
             spend=int(text["spend"]),
             spend_cap=_optional(text["cap"]),
             max_lost=int(text["max_lost"]),
@@ -148,7 +150,7 @@ def created_of(batch_id: str) -> int | None:
 def to_fields(
     tenant: str, options: BatchOptions, lifetimes: Lifetimes, created: int, extra: Mapping[str, str | int]
 ) -> dict[str, str | int]:
-    """Return the stored fields of a new batch; `extra` has `v`, `max_lost`, `models`, `digest`."""
+    """Return the stored fields of a new batch; `extra` has `v`, `max_lost`, `models`, `bytes`, `digest`."""
     return {
         "tenant": tenant,
         "created": created,

@@ -8,8 +8,9 @@ repeated after a lost reply.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Final, Literal
 
 from redis.exceptions import RedisError
@@ -67,6 +68,11 @@ class Claim:
     alone: bool
     suspects: int
     index: ChunkIndex = field(repr=False)
+
+    def by_chunk(self) -> Iterator["Claim"]:
+        """The claim in parts, each of which lies in one chunk."""
+        for _, leases in groupby(self.leases, key=lambda lease: self.index.find(lease.index)[0]):
+            yield replace(self, leases=tuple(leases))
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class Staging:
 
         self._items: list[Item] = []  # of the open chunk
         self._item_bytes = 0
+        self._params_bytes = 0
         self._starts = [0]  # first index of each chunk, the open one last
         self._writes: list[Command] = []
         self._write_bytes = 0
@@ -66,6 +67,7 @@ class Staging:
         """Add an item. Raises Overloaded when the store is full, Unavailable when it cannot be reached."""
         self._items.append(item)
         self._item_bytes += len(item.params)
+        self._params_bytes += len(item.params)
         if item.model not in self._models and len(self._models) < MAX_MODELS:
             self._models[item.model] = None
         if self._options.idempotency_key is not None:
@@ -188,6 +190,7 @@ class Staging:
             {
                 "v": DATA_VERSION,
                 "max_lost": policy.max_lost,
+                "bytes": self._params_bytes,
                 "models": orjson.dumps(list(self._models)).decode(),
                 "digest": self._digest.hexdigest() if self._options.idempotency_key is not None else "",
             },

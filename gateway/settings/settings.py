@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     cache_lock_seconds: Annotated[float, Field(ge=0.3, le=300)] = 5.0
     worker_admin_port: Port = 8082
     worker_slots: Annotated[int, Field(ge=1, le=10_000)] = 64
+    worker_bytes: Annotated[int, Field(ge=1024 * 1024, le=1 << 40)] = 32 * 1024 * 1024
     worker_lease_seconds: Seconds = 60.0
 
     auth: Literal["keys", "off"] = "keys"

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.batches.splitter import Item
 from gateway.process.tasks import background
 from gateway.redis.connections import queue_client
 from gateway.simulator.failures import error_script
@@ -27,7 +28,13 @@ DRAIN = 10.0
 
 @asynccontextmanager
 async def working(
-    bench: Bench, *, slots: int = 8, lease: float = 60.0, drain: float = DRAIN, chance: float = 0.02
+    bench: Bench,
+    *,
+    slots: int = 8,
+    lease: float = 60.0,
+    drain: float = DRAIN,
+    chance: float = 0.02,
+    most_bytes: int = 1 << 25,
 ) -> AsyncIterator[Worker]:
     """A worker at work; leaving the context stops it as SIGTERM does."""
     client = Transport()
@@ -35,6 +42,7 @@ async def working(
     table = RoutingTable(Upstream("sim", bench.simulator.url, headers=headers))
     exchange = to_patient_exchange(chat_exchange(client, table))
     worker, loops = assemble(bench.server, exchange, slots, lease)
+    worker.most_bytes = most_bytes
     worker.chance = worker.attempts.chance = lambda: chance
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -386,3 +394,40 @@ async def test_two_tenants_are_served_in_turn(bench: Bench, slots: int) -> None:
         progress = await bench.store.progress(large.id)
         assert progress is not None
         assert progress.pending > 30
+
+
+# Large items
+
+
+def large(number: int, size: int) -> Item:
+    return item(number, messages=[{"role": "user", "content": "x" * size}])
+
+
+async def test_no_more_bytes_are_in_flight_than_the_budget_and_smaller_items_go_on(bench: Bench) -> None:
+    gate = asyncio.Event()
+    bench.simulator.script(*[held_answer(gate)] * 2)
+    heavy = await bench.create([large(number, 300_000) for number in range(6)], tenant="a-heavy")
+    async with working(bench, slots=8, most_bytes=700_000) as worker:
+        await bench.simulator.received(2)
+        light = await bench.create([item(number) for number in range(20)])
+        assert (await bench.ended(light)).succeeded == 20
+        assert worker.in_flight.bytes < 700_000
+        assert await in_flight(bench, heavy) == (2, 0)
+        gate.set()
+        assert (await bench.ended(heavy)).succeeded == 6
+
+
+async def test_an_item_larger_than_the_budget_runs_alone(bench: Bench) -> None:
+    batch = await bench.create([large(0, 10), large(1, 90_000), large(2, 90_000), large(3, 10)])
+    async with working(bench, slots=8, most_bytes=50_000, chance=0.0):
+        assert (await bench.ended(batch)).succeeded == 4
+
+
+async def test_large_items_at_the_end_of_a_batch_of_small_ones_are_read_one_by_one(bench: Bench) -> None:
+    batch = await bench.create([*(item(number) for number in range(64)), *(large(n, 200_000) for n in range(64, 70))])
+    async with working(bench, slots=70, most_bytes=450_000) as worker:
+        most = 0
+        while (await bench.read(batch)).status != "ended":
+            most = max(most, worker.in_flight.bytes)
+    assert most <= 450_000
+    assert (await bench.read(batch)).succeeded == 70
