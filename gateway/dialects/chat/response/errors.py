@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.dialects.chat.response.error_body import ErrorBody, read_body, read_value
+from gateway.dialects.chat.response.overflow import is_overflow, overflow_wording
 from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, retry_after_of
 from gateway.dialects.reply import Reply
 from gateway.errors import (
@@ -83,29 +84,6 @@ ERROR_CODES: dict[str, type[GatewayError]] = {
     "model_not_found": NotFound,
 }
 
-# What a context overflow looks like at upstreams, with the two numbers that Claude Code parses out of our wording:
-# OpenAI, OpenRouter, vLLM, xAI; Anthropic; Gemini; llama.cpp; Mistral; anything close to these.
-OVERFLOWS = tuple(
-    re.compile(pattern, re.IGNORECASE | re.DOTALL)
-    for pattern in (
-        r"maximum \w{6,7} length is (?P<limit>\d+).{0,80}?(?:requested|resulted|contains)\D{0,40}(?P<used>\d+)",
-        r"prompt is too long:? (?P<used>\d+) tokens > (?P<limit>\d+)",
-        r"input token count \(?(?P<used>\d+)\)? exceeds the maximum\D{0,60}(?P<limit>\d+)",
-        r"request \(?(?P<used>\d+) tokens\)? exceeds the available context size \(?(?P<limit>\d+)",
-        r"prompt contains (?P<used>\d+) tokens.{0,80}?model with (?P<limit>\d+) maximum context",
-        r"context (?:length|window)\D{0,60}(?P<limit>\d+)\D{1,80}(?P<used>\d+)",
-    )
-)
-OVERFLOW_WORDS = re.compile(
-    r"context[ _](?:length|window|size)|maximum (?:context|prompt)|too many tokens|(?:prompt|input) is too long"
-    r"|input token count",
-    re.IGNORECASE,
-)
-OVERFLOW_TYPE = "context_length_exceeded"
-OVERFLOW_STATUSES = frozenset({400, 413, 422})
-# The same words, but the prompt would fit: it is the answer's limit that is too high.
-ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W? is too large", re.IGNORECASE)
-
 # A refusal of the request that a server tells as its own failure. llama.cpp and llama-cpp-python answer 500 to what a
 # chat template raised, to media, tools and arguments that they cannot take, and to bodies that do not validate.
 REFUSAL_WORDS = re.compile(
@@ -150,8 +128,8 @@ def _to_error(status: int, body: ErrorBody, retry_after: float | None, reply: Re
 def _classified(status: int, body: ErrorBody, retry_after: float | None, reply: Reply) -> GatewayError:
     fields, message = body.fields, body.sentence
     error_type = _error_type(fields, _mapping(fields.get("metadata")))
-    if _is_overflow(status, error_type, message):
-        return InvalidRequest(_overflow_wording(message, reply), should_retry=False)
+    if is_overflow(status, error_type, message):
+        return InvalidRequest(overflow_wording(message, reply), should_retry=False)
     kind = _error_class(status, error_type)
     if kind is UpstreamError and REFUSAL_WORDS.search(body.words):
         kind = InvalidRequest
@@ -211,28 +189,6 @@ def _account_error(kind: type[GatewayError]) -> GatewayError:
     if kind is BillingProblem:
         return BillingProblem("The gateway's account at the upstream has no credit left.", should_retry=False)
     return CredentialsRefused("The upstream refused the gateway's own credentials.", should_retry=False)
-
-
-def _is_overflow(status: int, error_type: str, message: str) -> bool:
-    if error_type == OVERFLOW_TYPE:
-        return True
-    worded = status in OVERFLOW_STATUSES and OVERFLOW_WORDS.search(message) is not None
-    return worded and ANSWER_TOO_LONG.search(message) is None
-
-
-def _overflow_wording(message: str, reply: Reply) -> str:
-    """Claude Code compacts when it reads these words, by as much as the two numbers differ if there are any (2.1.197).
-
-    Where the upstream does not say them they are ours, if they can be true: an estimate above the model's context.
-    """
-    for pattern in OVERFLOWS:
-        found = pattern.search(message)
-        if found is not None and int(found["used"]) > int(found["limit"]):
-            return f"prompt is too long: {found['used']} tokens > {found['limit']} maximum"
-    limit = reply.context_length
-    if limit is not None and reply.input_estimate > limit:
-        return f"prompt is too long: {reply.input_estimate} tokens > {limit} maximum"
-    return "prompt is too long: it does not fit into the context of this model"
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
