@@ -11,7 +11,7 @@ KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 class Keyring:
     """Keys in the order they are configured: the first signs, all verify.
 
-    `tenant` owns what is signed. It is empty until an exchange is run for somebody, and nothing is signed before.
+    `tenant` owns what is signed. It is empty until an exchange sets it; keys sign only after that.
     """
 
     keys: tuple[tuple[str, bytes], ...] = field(repr=False)

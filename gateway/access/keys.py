@@ -1,6 +1,6 @@
 """Client keys from the configuration. Only their digests are held; every comparison takes the same time.
 
-A key is looked up by the digest of what the client sent, so neither memory nor time tells how close a guess was.
+A key is looked up by the digest of the client's value, so neither memory nor timing reveals how close a guess was.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ MISSING = "x-api-key header is required"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who sends a request: `key_id` is safe to log, the key itself is nowhere."""
+    """Sender of a request: `key_id` is safe to log, the key itself is not stored."""
 
     tenant: str
     key_id: str

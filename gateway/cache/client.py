@@ -21,7 +21,7 @@ from gateway.errors import GatewayError
 from gateway.redis.failures import redis_failures
 from gateway.telemetry.metrics import CACHE_ERRORS
 
-# The budget is the configured time less this; replies that arrived while the loop was busy are handled after it.
+# The budget is the configured time less this, in which replies that arrived while the loop was busy are read.
 GRACE: Final = 0.01
 # Also in turns of the event loop. A reply takes several of them, and some more if a connection must be opened first;
 # with hundreds of requests in each turn, they take longer than the budget even if Redis does not. With an idle loop

@@ -1,7 +1,7 @@
 """A client of Anthropic's API, as small as the batch commands need it: the gateway's, or any other server of that API.
 
-A failure is an ApiError that says what to do. `patiently` goes on through what passes by itself, a restart of the
-gateway for instance; the first call of a command is made without it, so that a wrong address is told at once.
+A failure is an ApiError with a remedy. `patiently` retries temporary failures, such as a restart of the gateway; the
+first call of a command is made without it, so that a wrong address is reported at once.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class ApiError(CommandError):
 
 @dataclass(slots=True)
 class Api:
-    """`is_dragoman` is known after the first answer: only this gateway tells how far a batch is."""
+    """`is_dragoman` is known after the first answer: only this gateway reports a batch's progress."""
 
     session: aiohttp.ClientSession
     url: str = field(repr=False)
@@ -149,7 +149,7 @@ class Api:
 
 @asynccontextmanager
 async def connected(url: str | None) -> AsyncIterator[Api]:
-    """`url` None stands for the environment's. Raises CommandError for one that is no address."""
+    """`url` None means the environment's. Raises CommandError for an invalid address."""
     given = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
     base = to_base(given)
     timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=READ_SECONDS)

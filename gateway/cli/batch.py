@@ -138,7 +138,7 @@ def run(
             if dry_run:
                 await _show_estimate(api, requests, console)
                 return
-            await api.get(PATH, limit=1)  # a wrong address or key is told now, and not waited for
+            await api.get(PATH, limit=1)  # report a wrong address or key now, without retries
             state = open_state(api, plan)
             with metering(console) as meter:
                 tally = await Run(api, plan, meter, state).to_end()
@@ -156,7 +156,7 @@ async def _show_estimate(api: Api, requests: RequestsFile, console: Console) -> 
 
 
 def _conclude(console: Console, tally: Tally, output: Path) -> None:
-    """Say what became of the requests; raises typer.Exit when not all of them succeeded."""
+    """Print the outcome of the requests; raises typer.Exit when not all of them succeeded."""
     fields = {"kinds": dict(tally.kinds), "errors": dict(tally.errors), "output": str(output)}
     console.answer({"event": "finished", **fields}, f"{tally.text} → {output}")
     if tally.all_succeeded:

@@ -17,7 +17,7 @@ async def create(
     idempotency_key: str,
     sent: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """The new batch; the gateway gives the same one again for the same key. `sent` is told how many bytes have gone."""
+    """Create a batch; repeating the key returns the same batch. `sent` receives the number of bytes sent."""
     headers = {
         "content-type": "application/json",
         "content-length": str(requests.body_bytes(part)),
@@ -39,7 +39,7 @@ async def retrieve(api: Api, batch_id: str) -> dict[str, Any]:
 
 
 async def progress_of(api: Api, batch_id: str) -> tuple[dict[str, Any], int]:
-    """The batch, and how many of its requests have a result. Only Dragoman tells before the end."""
+    """Return the batch, and its number of results. Only Dragoman reports them before the end."""
     path = f"/v1/messages/batch/{batch_id}/status" if api.is_dragoman else f"{PATH}/{batch_id}"
     batch, headers = await api.call("GET", path)
     counts = batch["request_counts"]

@@ -33,8 +33,8 @@ from gateway.cli.run_state import RunState, SentBatch, state_path
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`attempts` is how often a request may be sent in all; `retry_failed` sends once more whatever has not succeeded,
-    `fresh` forgets what was done before."""
+    """`attempts` is how often a request may be sent in all; `retry_failed` resends all requests without success,
+    `fresh` ignores earlier runs."""
 
     requests: RequestsFile
     output: Path
@@ -56,7 +56,7 @@ class Run:
     state: RunState
 
     async def to_end(self) -> Tally:
-        """What became of each request. Raises CommandError, after which a new Run goes on."""
+        """Return the outcome of each request. Raises CommandError, after which a new Run continues."""
         goes_on = bool(self.state.open_batches)
         if not self.state.rounds:
             self._begin(range(len(self.plan.requests)))
@@ -71,7 +71,7 @@ class Run:
         return tally
 
     async def _again(self, is_wanted: Callable[[Outcome], bool]) -> bool:
-        """Another round for the requests whose outcome is wanted; False when there are none."""
+        """Run another round for the unfinished requests; return False when there are none."""
         places = [place for place, outcome in enumerate(self._outcomes()) if is_wanted(outcome)]
         if places:
             self._begin(places)
@@ -126,7 +126,7 @@ class Run:
         await write_pieces(path, result_pieces(self.api, batch_id), self.plan.mode)
 
     def _outcomes(self) -> Iterator[Outcome]:
-        """Of every request, in order."""
+        """Return the outcomes of all requests, in order."""
         found: dict[str, Place] = find_results(self.plan.output)
         for custom_id in self.plan.requests.custom_ids:
             yield found[custom_id].outcome if custom_id in found else Outcome(MISSING)

@@ -32,5 +32,5 @@ async def wait_for_all(api: Api, batches: Mapping[str, int], meter: Meter, label
 
 
 def tell(meter: Meter, error: ApiError) -> None:
-    """Of a failure that passes, while it does."""
+    """Report a temporary failure while it lasts."""
     meter.note(f"{error.message}; trying again", "waiting", message=error.message)

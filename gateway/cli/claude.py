@@ -3,7 +3,7 @@
     eval "$(dragoman claude)" && claude
 
 The variables are those that Claude Code 2.1.197 reads. It knows Claude's windows by their names and takes 200,000
-tokens for any other; CLAUDE_CODE_MAX_CONTEXT_TOKENS corrects that, for names that do not begin with `claude-` only, so
+tokens for any other; CLAUDE_CODE_MAX_CONTEXT_TOKENS corrects that, only for names without the prefix `claude-`, so
 a Claude of a million tokens gets `[1m]` after its name instead. An answer's limit is lowered to the model's, never
 raised: upstreams reserve credit for all of it.
 """
@@ -39,7 +39,7 @@ class Shell(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A model of the gateway's list; None for what the list does not tell."""
+    """A model of the gateway's list; None for facts that the list lacks."""
 
     name: str
     window: int | None
@@ -145,5 +145,5 @@ def _number(value: object) -> int | None:
 
 
 def _single_quoted(value: str) -> str:
-    """For fish, where a backslash and a quote are the only special characters within quotes."""
+    """Quote for fish, where a backslash and a quote are the only special characters within quotes."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

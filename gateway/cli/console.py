@@ -1,4 +1,4 @@
-"""What the subcommands share: what they print and where, how they fail, and the event loop they run on.
+"""Shared parts of the subcommands: output, failures, and the event loop.
 
 Standard output carries results and nothing else, so that it can be piped; everything else goes to standard error. With
 `--json` every line of standard output is one JSON object, an error too.
@@ -32,7 +32,7 @@ class Exit(IntEnum):
 
 
 class CommandError(Exception):
-    """What a command stops at: what was wrong, what to do about it, and the exit status."""
+    """Failure of a command: the problem, the remedy, and the exit status."""
 
     def __init__(self, message: str, hint: str = "", *, status: Exit = Exit.USAGE) -> None:
         super().__init__(message)
@@ -53,14 +53,14 @@ class Console:
             typer.echo(printable(text), err=True)
 
     def answer(self, value: object, text: str) -> None:
-        """What was asked for, on standard output either way."""
+        """Print the result, always on standard output."""
         if self.json:
             self.emit(value)
         else:
             typer.echo(printable(text))
 
     def note(self, text: str) -> None:
-        """For people only, on standard error."""
+        """Print for people only, on standard error."""
         if not self.json:
             typer.echo(printable(text), err=True)
 
@@ -76,7 +76,7 @@ class Console:
         except CommandError as error:
             self._report(error)
             raise typer.Exit(error.status) from None
-        except BrokenPipeError:  # `… | head`: nobody reads any more
+        except BrokenPipeError:  # `… | head`: the reader has closed
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(Exit.FAILED) from None
 

@@ -90,7 +90,7 @@ async def _with_redis(settings: Settings, stack: AsyncExitStack, notes: list[str
 
 @asynccontextmanager
 async def _simulator() -> AsyncIterator[str]:
-    """The built-in upstream on a port of its own; the value is its base address."""
+    """Run the built-in upstream on a separate port; the value is its base address."""
     runner = web.AppRunner(application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.0)
     await runner.setup()
     try:

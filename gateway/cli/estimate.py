@@ -1,4 +1,4 @@
-"""What a file of requests will cost, before any of it is sent: `--dry-run`.
+"""Cost estimate for a file of requests before sending: `--dry-run`.
 
 Up to SAMPLE requests are counted by the API's count_tokens, spread evenly over the file and over its models; the rest
 is taken to have as many tokens for its bytes. Prices are those that the model's entry in the API's list has, if any.
@@ -21,7 +21,7 @@ COUNTED_FIELDS: Final = frozenset(
 
 @dataclass(slots=True)
 class ModelEstimate:
-    """`prices` are dollars for one token, in and out; None where the API tells none."""
+    """`prices` are dollars for one token, in and out; None where the API has none."""
 
     model: str
     places: list[int] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Estimate:
 
     @property
     def cost(self) -> tuple[float, float] | None:
-        """None as long as the price of any model is unknown."""
+        """Return None if the price of any model is unknown."""
         costs = [model.cost for model in self.models]
         known = [cost for cost in costs if cost is not None]
         if len(known) < len(costs):
@@ -70,7 +70,7 @@ class Estimate:
 
 
 async def estimate(api: Api, requests: RequestsFile, show: Callable[[int, int], None]) -> Estimate:
-    """`show` is told how many of how many have been counted. Raises ApiError."""
+    """`show` receives the counted and the total number. Raises ApiError."""
     models = group(requests)
     found = Estimate(list(models.values()), len(requests))
     chosen = choose(models.values(), len(requests))

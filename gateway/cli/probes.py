@@ -1,4 +1,4 @@
-"""What `dragoman check` looks at, one function each: the upstream, Redis, a worker, the ports, and what is off.
+"""Probes of `dragoman check`, one function each: the upstream, Redis, a worker, the ports, and disabled features.
 
 A finding says how bad it is, what was seen, and what to do. Nothing here changes anything: no server is started, no
 batch created, no model asked.

@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, now and then a line elsewhere, an object each time with --json."""
+"""Progress of a long command: a bar on a terminal, occasional lines elsewhere, JSON objects with --json."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ EVENT_SHARE: Final = 0.01
 
 
 class Meter:
-    """One bar, which begins anew with every label. Without a Progress it prints."""
+    """One bar, restarted with every label. Without a Progress it prints."""
 
     def __init__(self, console: Console, bars: Progress | None) -> None:
         self._console = console

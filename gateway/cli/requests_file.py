@@ -16,7 +16,7 @@ from gateway.batches.splitter import CUSTOM_ID_PATTERN, Limits
 from gateway.cli.console import CommandError
 
 MAX_PROBLEMS: Final = 10
-# The longest piece that is handed to the connection at once, but for a longer line.
+# Maximum piece passed to the connection at once, except for a longer line.
 PIECE_BYTES: Final = 256 * 1024
 BEFORE: Final = b'{"requests":['
 AFTER: Final = b"]}"
@@ -35,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class RequestsFile:
-    """What a look at every line has found. The n-th request has `custom_ids[n]`, `lines[n]` and `sizes[n]` bytes."""
+    """Result of scanning every line. The n-th request has `custom_ids[n]`, `lines[n]` and `sizes[n]` bytes."""
 
     path: Path
     model: str | None
@@ -65,7 +65,7 @@ class RequestsFile:
         return len(BEFORE + AFTER) + sum(self.sizes[place] + 1 for place in part) - 1
 
     def body(self, part: Sequence[int]) -> Iterator[bytes]:
-        """The body that creates a batch of these requests. Raises CommandError when the file is no longer the same."""
+        """The body that creates a batch of these requests. Raises CommandError when the file has changed."""
         piece = bytearray(BEFORE)
         for position, line in enumerate(self.read(part)):
             if position:
@@ -113,7 +113,7 @@ def check_file(path: Path, model: str | None = None, limits: Limits | None = Non
 
 
 def read_lines(path: Path, model: str | None, refuse: Callable[[int, str], None]) -> Iterator[Line]:
-    """Every good line; `refuse` is told the number of a bad one, and why. Empty lines are passed over."""
+    """Yield every good line; `refuse` receives the number of a bad one, and the reason. Skips empty lines."""
     for number, text in _texts(path):
         if not text:
             continue

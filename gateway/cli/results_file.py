@@ -16,7 +16,7 @@ import orjson
 
 from gateway.cli.console import CommandError
 
-# What may pass by itself: the request was not at fault, and nothing has to be mended first.
+# Temporary errors: the request was not at fault, and a retry may succeed without a fix.
 PASSING_ERRORS: Final = frozenset({"rate_limit_error", "overloaded_error", "api_error", "timeout_error"})
 
 OWNER_ONLY: Final = 0o600
@@ -28,7 +28,7 @@ MISSING: Final = "missing"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request. `error` is the type of an errored one's error, and `example` its message."""
+    """Outcome of one request. `error` is the type of an errored one's error, and `example` its message."""
 
     kind: str
     error: str = ""
@@ -36,13 +36,13 @@ class Outcome:
 
     @property
     def may_pass(self) -> bool:
-        """Whether sending it again may help without anybody mending anything."""
+        """Return True if a retry may succeed without a fix."""
         return self.kind in ("expired", MISSING) or (self.kind == "errored" and self.error in PASSING_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a result stands: in which file, from which byte, how long."""
+    """Position of a result: file, offset and length."""
 
     path: Path
     start: int
@@ -97,7 +97,7 @@ def read_result(line: bytes, where: str) -> tuple[str, Outcome]:
 
 
 def write_merged(path: Path, custom_ids: Iterable[str], *newer_first: dict[str, Place], mode: int = OWNER_ONLY) -> None:
-    """For each id its newest result, in the order of the ids; ids without any are left out."""
+    """Yield the newest result of each id, in the order of the ids; ids without any are left out."""
     with atomically(path, mode) as output, _Readers() as readers:
         for custom_id in custom_ids:
             place = next((places[custom_id] for places in newer_first if custom_id in places), None)
@@ -134,7 +134,7 @@ def atomically(path: Path, mode: int = OWNER_ONLY) -> Iterator[IO[bytes]]:
 
 
 def mode_of(path: Path) -> int:
-    """Who may read and write it; results hold as much as the requests that they answer."""
+    """Restrict access to the file; results are as sensitive as their requests."""
     try:
         return stat.S_IMODE(path.stat().st_mode) & 0o666 | OWNER_ONLY
     except OSError:

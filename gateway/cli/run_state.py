@@ -1,7 +1,7 @@
-"""What a run remembers beside its results, so that the same command goes on where it stopped.
+"""State of a run besides its results, so that the same command continues where it stopped.
 
-A batch is written down before it is sent, with the key under which the gateway takes it only once; its id after that;
-and that its results are safe once they are. Whatever moment a run is stopped at, the next one finds what to do.
+A batch is recorded before it is sent, with its idempotency key; then its id; then that its results are stored. A run
+can be stopped at any moment, and the next one continues from the recorded state.
 """
 
 import secrets
@@ -60,7 +60,7 @@ class RunState:
         return [batch for batches in self.rounds for batch in batches if not batch.collected]
 
     def forget_collected(self) -> None:
-        """The results are gone: they will be fetched again, where the requests would otherwise be sent again."""
+        """Record that the results were lost: they are fetched again, so that the requests are not resent."""
         for batches in self.rounds:
             for batch in batches:
                 batch.collected = False

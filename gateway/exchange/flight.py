@@ -184,7 +184,7 @@ class Flight:
 
     @property
     def _tells(self) -> bool:
-        """Mark the upstream's stream as passed on; its relay sends the pings."""
+        """Return True if the upstream's stream is passed on; its relay then sends the pings."""
         return self.speaker is not None and self.speaker.streams
 
     def board(self, *, waits: bool) -> None:

@@ -1,4 +1,4 @@
-"""Anthropic's Messages themselves, whatever dialect the upstream speaks: pure functions and values.
+"""Anthropic's Messages, independent of the upstream's dialect: pure functions and values.
 
     validation/   checks a request at the door
     tokens/       counts or estimates a prompt's tokens

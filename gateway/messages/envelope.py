@@ -3,11 +3,11 @@
 An envelope is `gw2.<key id>.<base64url of deflated JSON>.<mac>`. It holds the upstream's reasoning entries exactly as
 they came and the model they came from. The MAC proves that this deployment wrote it for this tenant: encrypted
 reasoning belongs to the operator's account at the upstream, which would decrypt it for any tenant that sends it. The
-content is not secret from the client. Other replicas and later keys open it as long as the keyring names its key.
+content is not secret from the client. Other replicas and later keys open it while the keyring names its key.
 
 Version `gw1` (until November 2026) was not bound to a tenant. It is still opened, or conversations and tool loops that
-are under way during an upgrade would lose their reasoning. No new envelope is of that version, and none opens any more
-once its key is taken out of GATEWAY_SECRET.
+are under way during an upgrade would lose their reasoning. No new envelope has that version, and removing its key
+from GATEWAY_SECRET invalidates the old ones.
 """
 
 import hmac
@@ -45,7 +45,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class RejectedEnvelope:
-    """It has an envelope's form, but this deployment did not write it for this tenant, or no longer holds the key."""
+    """An envelope that this deployment did not write for this tenant, or whose key was removed."""
 
     reason: Literal["unknown key", "forged", "damaged"]
 
@@ -58,7 +58,7 @@ def seal(entries: Sequence[ReasoningEntry], model: str, keyring: Keyring) -> str
 
 
 def open_envelope(text: str, keyring: Keyring) -> Envelope | RejectedEnvelope | None:
-    """None when `text` is somebody else's string, as a Claude signature is. Never raises, whatever the client sent."""
+    """Open an envelope; return None for other strings, such as a Claude signature. Never raises for client input."""
     if not text.startswith((f"{VERSION}.", f"{VERSION_WITHOUT_TENANT}.")):
         return None
     parts = text.split(".")

@@ -1,7 +1,7 @@
 """From pieces, or from a finished event stream, to whole blocks and a whole message.
 
-`BlockCollector` is the assembly's writer for JSON answers. `fold_stream` reads a stream of ours back into the message
-it told: what workers record, and caches and threads keep. The tests compare it with the JSON answer.
+`BlockCollector` is the assembly's writer for JSON answers. `fold_stream` folds one of our streams into its message,
+for workers, caches and threads. The tests compare it with the JSON answer.
 """
 
 from collections.abc import Iterable
@@ -73,7 +73,7 @@ class BlockCollector:
 
 
 def fold_stream(told: bytes) -> dict[str, Any]:
-    """As `fold_events`, from the bytes of `events`: each event is a line with its name and one with its data.
+    """Fold the bytes of `events`: each event is a line with its name and one with its data.
 
     The data are parsed all at once: event by event that takes as long as all else here.
     """
@@ -82,7 +82,7 @@ def fold_stream(told: bytes) -> dict[str, Any]:
 
 
 def fold_events(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The message that parsed events tell. Raises ValueError for a sequence that is no well-formed, complete stream."""
+    """Fold parsed events into their message. Raises ValueError unless they are a well-formed, complete stream."""
     message: dict[str, Any] | None = None
     collector = BlockCollector()
     ended = False

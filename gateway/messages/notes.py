@@ -1,4 +1,4 @@
-"""What a conversion could not carry over as it was: values that end in a header, a log line and a metric."""
+"""Conversion warnings: values that could not be carried over unchanged; shown in a header, a log line and a metric."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +14,7 @@ class Note:
 
     @property
     def text(self) -> str:
-        """What headers and log lines show."""
+        """Return the form for headers and log lines."""
         return f"{self.kind}:{self.field}"
 
 

@@ -1,4 +1,4 @@
-"""A whole message as the event stream that would have told it: for answers that are there before the client reads."""
+"""Convert a whole message to an event stream, for answers that are complete before the client reads."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

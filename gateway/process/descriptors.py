@@ -23,7 +23,7 @@ Purpose = Literal["client", "upstream", "redis"]
 
 
 def descriptor_limit() -> int:
-    """How many descriptors this process may have, 0 for any number."""
+    """Return this process's limit of descriptors, 0 for none."""
     if sys.platform == "win32":
         return 0
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

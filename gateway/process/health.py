@@ -8,8 +8,8 @@ from gateway.telemetry.monitors import RedisMonitor
 
 @dataclass(slots=True)
 class Health:
-    """`draining` is set once, when the process has been told to stop. `listening` counts the children that serve, in a
-    process that leaves it to them.
+    """`draining` is set once, when the process is asked to stop. `listening` counts the serving children of a parent
+    process.
 
     A front end stays ready while its Redis takes no writes: it serves live requests, and a balancer must go on sending
     them. The probe shows the problem.
@@ -24,7 +24,7 @@ class Health:
 
     @property
     def problem(self) -> str | None:
-        """Why no work should be sent here; None if it may."""
+        """Return the reason why no work should be sent here; None if it may."""
         if self.draining:
             return "draining"
         return "no front end listens" if self.listening is not None and not self.listening() else None

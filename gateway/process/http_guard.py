@@ -219,7 +219,7 @@ class GuardedConnection(RequestHandler):
         """Nothing: a parser's traceback quotes what the client sent."""
 
     def fail_body(self, body: StreamReader, error: GatewayError) -> None:
-        """Raise `error` in whatever reads the body; the connection ends with the reply."""
+        """Raise `error` in the reader of the body; the connection ends with the reply."""
         self._is_last = True
         body.set_exception(error)
         self._end_body()
@@ -227,7 +227,7 @@ class GuardedConnection(RequestHandler):
     # Deadlines.
 
     def cut(self, reason: str) -> None:
-        """End the connection at once, whatever has not been sent."""
+        """End the connection at once, without sending the rest."""
         if self._link is not None:
             CONNECTIONS_CUT.labels(reason).inc()
             reset(self._link)

@@ -1,4 +1,4 @@
-"""What ends a process: signals, or the end of its parent. And the event loop that a process runs on."""
+"""Stop signals of a process, including the end of its parent, and its event loop."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from typing import Final
 if sys.platform != "win32":
     import uvloop
 
-# One Ctrl-C may be signalled twice, by terminal and parent: only a later signal means that somebody insists.
+# One Ctrl-C may be signalled twice, by terminal and parent: only a later signal is a second request.
 INSIST_SECONDS: Final = 1.0
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -34,13 +34,13 @@ class Stop:
         self.hung_up()
 
     def hung_up(self) -> None:
-        """The terminal is gone, or a log was rotated. Nobody insists by it: it may follow any other signal."""
+        """Handle SIGHUP: a closed terminal or log rotation. It never forces an exit: it may follow any other signal."""
         self.since = self.since or time.monotonic()
         self.wanted.set()
 
 
 def stop_on_signals(*, is_child: bool = False) -> Stop:
-    """Stop on SIGTERM, SIGINT and SIGHUP, and a child also when its parent is gone. `nohup` keeps its meaning."""
+    """Stop on SIGTERM, SIGINT and SIGHUP, and a child also when its parent ends. `nohup` keeps its meaning."""
     stop = Stop()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
@@ -53,8 +53,8 @@ def stop_on_signals(*, is_child: bool = False) -> Stop:
 
 
 def report_ready() -> None:
-    """Tell the parent, at the other end of standard input, that this child does its work from now on."""
-    with suppress(OSError):  # the parent is gone, or started it in another way
+    """Notify the parent, at the other end of standard input, that this child is ready."""
+    with suppress(OSError):  # the parent has ended, or started it in another way
         os.write(sys.stdin.fileno(), READY)
 
 

@@ -5,7 +5,7 @@ their parent accepts no client traffic and owns the admin listener, where metric
 In development the worker is a child of the front end. Everything a child needs is in its environment.
 
 A child's standard input is a socket to its parent. The child writes to it once, when it is ready. The parent never
-does: the end of the socket shows a child that its parent is gone, however it went. `signals` has the child's side.
+does: the end of the socket shows a child that its parent has ended. `signals` has the child's side.
 """
 
 import asyncio
@@ -54,18 +54,18 @@ class Supervisor:
 
     @property
     def ready(self) -> int:
-        """How many children do their work now."""
+        """Return the number of children that are ready."""
         return len(self._ready)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep the children running for as long as the context lasts; then stop them, and wait for their drain."""
+        """Keep the children running while the context is open; then stop them, and wait for their drain."""
         async with self._kept_running(is_first=False):
             yield
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
-        """As `running`, entered when all children are ready. Raises StartFailed where one ends before that."""
+        """Run the children; entered when all are ready. Raises StartFailed if one ends before that."""
         async with self._kept_running(is_first=True) as tasks:
             waiting = asyncio.ensure_future(self._all_ready.wait())
             try:

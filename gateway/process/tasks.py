@@ -1,6 +1,4 @@
-"""What a process runs beside its requests or items: tasks that end with their owner, and steps that are repeated
-whatever happens to one of them.
-"""
+"""Background tasks of a process: tasks that end with their owner, and steps that are repeated after any failure."""
 
 import asyncio
 import random
@@ -16,7 +14,7 @@ from gateway.errors import GatewayError, StoreAway
 
 log = structlog.get_logger()
 
-# After a failed step. At most 2 s: whoever waits for Redis goes on within 5 s of its return, its time-outs included.
+# After a failed step. At most 2 s: waiters for Redis continue within 5 s of its return, its timeouts included.
 FIRST_BACKOFF: Final = 0.05
 MAX_BACKOFF: Final = 2.0
 
@@ -30,7 +28,7 @@ Sleep = Callable[[float], Awaitable[object]]
 
 @asynccontextmanager
 async def background(coroutine: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """A task that lives as long as the context, and whose end is awaited."""
+    """Run a task while the context is open, and await its end."""
     task = asyncio.create_task(coroutine)
     try:
         yield
@@ -69,7 +67,7 @@ class Repeated:
             await self.once()
 
     async def run_until(self, until: asyncio.Event) -> None:
-        """As `run`, but no step begins once `until` is set."""
+        """Run like `run`, but start no step once `until` is set."""
         while not until.is_set():
             await self.once()
 
@@ -105,7 +103,7 @@ def log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
 
 
 def describe(error: BaseException) -> dict[str, object]:
-    """For a log line. Of an unexpected error only its type and place: its words could quote a prompt."""
+    """Describe an error for a log line; an unexpected one only by type and place: its text could quote a prompt."""
     if isinstance(error, StoreAway):
         return {"error": error.type, "message": error.message, "reason": error.reason}
     if isinstance(error, GatewayError):

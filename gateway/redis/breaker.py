@@ -18,7 +18,7 @@ class Tolerance:
 
 
 def _ignore(is_closed: bool) -> None:
-    """Of a breaker that is not watched."""
+    """Ignore changes of a breaker that is not watched."""
 
 
 @dataclass(slots=True)

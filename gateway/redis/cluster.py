@@ -1,4 +1,4 @@
-"""What differs on a Redis Cluster: its client, and where commands without a key go.
+"""Differences on a Redis Cluster: its client, and the node for commands without a key.
 
 All keys of one script share a hash tag (gateway/redis/keys), and a pipeline is sent apart to each node, so everything
 else is the same. Times are those of the node that a script runs on: the nodes' clocks must agree.

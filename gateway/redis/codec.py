@@ -32,7 +32,7 @@ _codecs: Final = _Codecs()
 
 
 class BrokenBlob(Exception):
-    """What is stored is not what was written: another codec, or damaged."""
+    """Stored data with an unknown codec, or damaged."""
 
 
 def pack(content: bytes) -> bytes:

@@ -1,11 +1,11 @@
-"""Clients for the two uses of Redis, each with timeouts of its own.
+"""Clients for the two uses of Redis, each with separate timeouts.
 
 The library would repeat a command up to ten times after a timeout, even one that adds or claims: here it never does.
-Scripts, all of which are idempotent, are repeated by `scripts`; nothing else is.
+Only scripts, all of which are idempotent, are repeated, by `scripts`.
 
-- queue: batches, keys, limits, threads. May wait seconds for its answer: nothing is right without it.
-- cache: must never hold up a request. Nobody waits for it beyond a budget, which gateway.cache.client sees to; here
-  a fixed pool that never waits, and time-outs that end what nobody waits for any more.
+- queue: batches, keys, limits, threads. May wait seconds for its answer: requests cannot proceed without it.
+- cache: must never delay a request. gateway.cache.client limits each wait by a budget; this module provides a fixed
+  pool that never waits, and timeouts that end abandoned calls.
 """
 
 from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ def queue_client(url: str, *, connections: int = 32, timeout: float = _QUEUE_TIM
 
 
 def cache_client(url: str, *, connections: int = 64, budget: float = _CACHE_BUDGET) -> Redis:
-    """As `queue_client`; a call that finds no free connection fails at once. `budget`: seconds that a request waits."""
+    """Make a client that fails at once without a free connection. `budget`: seconds that a request waits."""
     timeout = budget + _CACHE_TIMEOUT
     if is_cluster(checked_url(url)):
         return _cluster_client(url, connections, timeout, timeout)

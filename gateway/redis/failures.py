@@ -1,7 +1,7 @@
-"""What a failure of Redis means: a 503 or 529 with `retry-after` for the client, a reason for the operator.
+"""Mapping of Redis failures: a 503 or 529 with `retry-after` for the client, a reason for the operator.
 
-Whatever the server, or the way to it, refuses becomes StoreAway, or Overloaded when its memory is full. Only what a
-mistake of ours provokes stays as it is, and ends as a 500 and a line in the log.
+Refusals and connection failures become StoreAway, or Overloaded when memory is full. Only errors caused by a bug of
+ours stay unchanged, and end as a 500 and a line in the log.
 
 A reason holds no key, argument, address or password, so logs and readiness probes may show it.
 """
@@ -82,7 +82,7 @@ _UNKNOWN: Final = re.compile(r"unknown (redis )?command", re.IGNORECASE)
 # Within a script, an ACL answers `ERR`.
 _NOT_ALLOWED: Final = re.compile(r"ACL failure in script|can't run this command")
 _COMMAND: Final = re.compile(r"run the '([\w|-]{1,40})'")
-# `ERR` also begins what proxies and hosted servers refuse, in words of their own.
+# Proxies and hosted servers also use `ERR`, with other messages.
 _OUR_MISTAKE: Final = re.compile(
     r"wrong number of arg|syntax error|not an integer|not a valid float|no such item in the batch|"
     r"^user_script:|error (running|compiling) script",
@@ -155,7 +155,7 @@ def _root_of(error: Exception) -> Exception:
 
 
 def problem_of(error: Exception) -> str:
-    """As `reason_of`, for what `redis_failures` has made of an error too."""
+    """Return `reason_of` the error, also after conversion by `redis_failures`."""
     if isinstance(error, StoreAway):
         return error.reason
     if isinstance(error, Overloaded):

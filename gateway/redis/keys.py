@@ -107,7 +107,7 @@ class SchedulerKeys(NamedTuple):
 
 
 class ShardKeys(NamedTuple):
-    """What one sixteenth of the prompt cache keeps about its entries, in the order in which its scripts take them."""
+    """Keys of one sixteenth of the prompt cache, in the order in which its scripts take them."""
 
     records: str
     used: str

@@ -1,7 +1,7 @@
 """One Redis server, or Cluster, as the gateway uses it: commands and scripts, its clock, its state, whether it writes.
 
-Whatever is read or written goes through here, so that a failure always becomes StoreAway or Overloaded, and connections
-to a server that has stopped being primary are not used again.
+All reads and writes go through here, so that a failure always becomes StoreAway or Overloaded, and connections to a
+server that has stopped being primary are not used again.
 """
 
 import re
@@ -34,7 +34,7 @@ PROBE_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What INFO says of a server. `memory_limit`: its maxmemory, or all of its host's memory; 0 if it gives neither."""
+    """Facts from a server's INFO. `memory_limit`: its maxmemory, or all of its host's memory; 0 if it gives neither."""
 
     product: str
     version: tuple[int, ...]  # of Redis, whose commands it has

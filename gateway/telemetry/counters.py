@@ -1,4 +1,4 @@
-"""What exchanges and replies come to, added up in plain numbers until somebody reads the collectors.
+"""Buffer per-exchange counters in plain numbers, and add them to the collectors on each scrape.
 
 Each `inc` of a Prometheus counter is several calls and a lock, and a small exchange moves seven of them: a fifteenth of
 all its instructions. Here it moves some numbers of one tally, found by its labels. A scrape settles the tallies first,
@@ -13,7 +13,7 @@ from gateway.telemetry import metrics
 from gateway.telemetry.logs import LONGEST_NAME
 from gateway.telemetry.usage import UsageRecord
 
-# How old the figures of one of several processes may be; so much is lost with one that is killed.
+# Maximum age of the figures of one of several processes; a killed process loses this much.
 SETTLE_SECONDS = 0.5
 
 # Models are client input and upstream output: so many names get a label of their own, the rest share one.
@@ -98,7 +98,7 @@ def settle() -> None:
 
 
 async def settle_regularly() -> None:
-    """For one of several processes; to be run as long as it serves."""
+    """Write the figures of one of several processes periodically; run it while the process serves."""
     try:
         while True:
             await asyncio.sleep(SETTLE_SECONDS)

@@ -1,4 +1,4 @@
-"""Write log lines from a thread of their own, so that a log that is full or stuck never delays or fails a request.
+"""Write log lines from a separate thread, so that a log that is full or stuck never delays or fails a request.
 
 Lines wait in a bounded buffer. What does not fit is dropped and counted; once the log can be written again, one line
 in its place says how many. A write that fails is repeated from the byte where it stopped, so no line is torn.

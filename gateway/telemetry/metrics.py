@@ -41,7 +41,7 @@ class BeforeScrape(Collector):
 
 
 class CountedHistogram(Histogram):
-    """A histogram that takes observations which somebody else has sorted into its buckets."""
+    """A histogram that takes observations already sorted into its buckets."""
 
     def add(self, counts: Sequence[int], total: float) -> None:
         """`counts`: how many fell into each bucket, the one without a bound included; `total`: their sum."""
@@ -86,7 +86,7 @@ LOG_LINES_DROPPED = Counter(
     "gateway_log_lines_dropped_total", "Log lines dropped because the log could not be written fast enough, or at all"
 )
 
-# Of every process, front end or worker; fed by `gateway.telemetry.monitors`.
+# In every process, front end or worker; fed by `gateway.telemetry.monitors`.
 LOOP_LAG = Histogram(
     "gateway_loop_lag_seconds",
     "How late a timer of the event loop fires",
@@ -109,7 +109,7 @@ QUEUE_BATCHES = Gauge("gateway_batch_queue_batches", "Batches that have not ende
 BUILD = Gauge("gateway_build_info", "1, with the version that runs", ["version"], multiprocess_mode="livemax")
 BUILD.labels(__version__).set(1)
 
-# The time of creation of each child doubles the number of series and tells nobody anything.
+# The time of creation of each child doubles the number of series and is not used.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 

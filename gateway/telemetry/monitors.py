@@ -1,6 +1,6 @@
-"""What a process measures beside its requests: how late its event loop runs, whether Redis takes writes, what it holds.
+"""Monitors of a process: event loop lag, writes to Redis, held resources.
 
-None of it delays a request. Metrics show the figures, and readiness probes the problem of Redis.
+None of them delays a request. Metrics show the figures, and readiness probes the problem of Redis.
 """
 
 import asyncio

@@ -8,11 +8,11 @@ from gateway.messages.tokens.estimate import Estimate
 
 @dataclass(slots=True)
 class UsageRecord:
-    """What one exchange came to. Filled while it runs; complete once the exchange has returned or raised.
+    """Record of one exchange. Filled while it runs; complete once the exchange has returned or raised.
 
     `model` is the requested one, `upstream_model` what it was routed to, `served_model` what answered; tokens are
     Anthropic's (input without cached), and the estimates are of all input; cost is in US dollars, None where the
-    upstream does not tell; times are in seconds. `cache` is the prompt cache's part in it: hit, miss or wait, empty
+    upstream reports none; times are in seconds. `cache` is the prompt cache's part in it: hit, miss or wait, empty
     where it had none; what it answered without a call of its own has neither tokens nor a cost.
     """
 

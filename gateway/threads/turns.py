@@ -139,7 +139,7 @@ class Threads:
 
 @contextmanager
 def _refusals_counted() -> Iterator[None]:
-    """Return the error's API code, of which threads have five; other errors are malformed requests."""
+    """Count refusals by the API's error codes, of which threads have five; other errors count as invalid."""
     try:
         yield
     except GatewayError as error:

@@ -1,7 +1,7 @@
 """Token estimates that cost next to nothing: from bytes, for the places where an exact count comes late or never.
 
-Prose, code and JSON in the languages models are used in come to about four bytes a token in the common vocabularies;
-binary data is counted by what it stands for, not by its base64. `prompt` reads a request in full instead.
+Prose, code and JSON in common languages take about four bytes a token in the common vocabularies; binary data is
+counted by its content, not by its base64. `prompt` reads a request in full instead.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from gateway.messages.tokens.media import image_tokens
 from gateway.messages.tokens.profiles import Profile
 
 BYTES_PER_TOKEN = 4
-# A PDF page comes to 1,500 to 3,000 tokens and, as a rule of thumb, to 50 kB of base64.
+# A PDF page takes 1,500 to 3,000 tokens and, as a rule of thumb, to 50 kB of base64.
 PDF_BYTES_PER_TOKEN = 25
 
 SOURCE_HOLDERS = frozenset({"tool_result", "image", "document"})
@@ -32,12 +32,12 @@ class Estimate:
 
 
 def to_tokens(size: int) -> int:
-    """Of text of `size` bytes."""
+    """Estimate text of `size` bytes."""
     return -(-size // BYTES_PER_TOKEN)
 
 
 def estimate_by_size(body_size: int, request: Mapping[str, Any], profile: Profile) -> Estimate:
-    """Of a request whose JSON has `body_size` bytes, for one sort of model."""
+    """Estimate a request whose JSON has `body_size` bytes, for one sort of model."""
     media = 0.0
     for source, kind in _sources_in(request):
         size = len(source.get("data", ""))

@@ -1,4 +1,4 @@
-"""What images, PDFs and sounds cost: by their size, which their first bytes or their pages tell. Nothing is decoded.
+"""Token costs of images, PDFs and sounds by their size, read from their first bytes or pages without decoding.
 
 Images by Anthropic's rule (docs, vision, 2026-11): one token for each patch of 28 by 28 pixels, after scaling down to
 the model's limits. Where a size cannot be read (a URL, an unknown header), a full-sized image is assumed.
@@ -28,7 +28,7 @@ LENGTH_PER_PAGE = 50_000
 # Speech at usual rates: wav is 32 kB a second and mp3 16, base64 adds a third, models count 25 to 32 tokens a second.
 SOUND_LENGTH_PER_TOKEN = {"wav": 1400, "pcm16": 1400}
 OTHER_SOUND_LENGTH_PER_TOKEN = 700
-VIDEO_TOKENS = 15_000  # a minute at 258 tokens a frame and second (Gemini docs, 2026-08); a URL does not tell
+VIDEO_TOKENS = 15_000  # a minute at 258 tokens a frame and second (Gemini docs, 2026-08); unknown for a URL
 
 JPEG_SIZES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -114,7 +114,7 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
 
 
 def _decoded(data: str) -> bytes:
-    """As much of the beginning as is whole; nothing of what is no base64."""
+    """Decode the complete part of the beginning; return nothing for invalid base64."""
     try:
         return a2b_base64(data[: len(data) // 4 * 4])
     except (BinasciiError, ValueError):

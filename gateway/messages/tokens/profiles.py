@@ -1,4 +1,4 @@
-"""What a family of models makes of a prompt, as far as counting needs it: how it cuts text, and what the rest costs.
+"""Token profiles of model families: how they split text, and the costs of other content.
 
 Chosen by the name of the upstream's model; calibration corrects what the choice gets wrong.
 """
@@ -43,7 +43,7 @@ SINGLE_DIGIT_NAMES = (
 
 @lru_cache(maxsize=1024)
 def to_profile(model: str) -> Profile:
-    """Of the upstream's name for a model. Vocabularies that are not named here resemble those of GENERAL the most."""
+    """Return the profile by the upstream's model name. Vocabularies not named here are closest to GENERAL."""
     name = bare_name(model)
     if to_family(model) == "claude":
         return CLAUDE if claude_version(model) >= (4, 7) else OLDER_CLAUDE

@@ -17,7 +17,7 @@ from gateway.messages.tokens.text import text_steps
 from gateway.messages.tools.client import to_client_function
 from gateway.messages.tools.toolsets import TOOLSETS, members
 
-# Around a request, a message, a call or its result. One message of one word comes to 6 or 7 tokens more than the word
+# Around a request, a message, a call or its result. One message of one word takes 6 or 7 tokens more than the word
 # on Claude; a call is framed by tags that repeat its name and its id.
 REQUEST_TOKENS = 3
 MESSAGE_TOKENS = 4
@@ -155,7 +155,7 @@ class PromptTally:
 
 
 def _told_of(tool: Mapping[str, Any]) -> Iterator[Any]:
-    """What the model is told of a tool: name, description and schema, which tools known by their type get here."""
+    """Return a tool's parts in the prompt: name, description and schema, which typed tools get here."""
     kind = tool.get("type") or "custom"
     if kind in TOOLSETS:
         yield from (list(member) for member in members(tool))

@@ -1,10 +1,10 @@
-"""How many tokens a text comes to, told by the kinds of characters in it: nothing to load, no vocabulary in memory.
+"""Token counts of text, estimated by character classes: nothing to load, no vocabulary in memory.
 
 A vocabulary cuts words, numbers, punctuation and scripts each in its own way, and rather evenly within each. So a text
 is counted by character class and by where runs of a class begin, and each count has a weight. There is one column of
 weights for each sort of vocabulary; docs/tokens.md says how they were fitted and how far they err, kind by kind.
 
-All weights are positive and all counts only grow with a text, hence so does its number of tokens.
+All weights are positive and all counts only grow with a text, so its number of tokens does too.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 DIGITS = "0123456789"
 PUNCTUATION = "".join(chr(code) for code in range(33, 127) if chr(code) not in LETTERS + DIGITS)
 
-# The first byte of a character tells its script; the code stands for it in a text's classes.
+# The first byte of a character identifies its script; the code represents it in a text's classes.
 LEAD_BYTES = (
     (0xF0, "e"),  # emoji, and rare scripts
     (0xEE, "F"),  # private use, full and half width
@@ -100,7 +100,7 @@ Weights = tuple[tuple[bytes, float], ...]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Reading:
-    """One column of the weights, in the form in which a text is counted: what to look for, and what it comes to."""
+    """One column of the weights, in the form used for counting: patterns, and their weights."""
 
     ascii: Weights
     wide: Weights

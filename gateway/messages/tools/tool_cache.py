@@ -1,9 +1,9 @@
-"""Tools that come again. An agent sends the same ones with every turn of a conversation, and they are most of what it
-sends: finding them by their bytes spares a third of all work on such a request.
+"""Cache of tool lists. Agents resend identical `tools` on every turn, and they are most of the body: finding them by
+their bytes saves a third of all work on such a request.
 
-A list of tools is remembered when it comes for the second time, if it was written without spaces, as the SDKs write it.
-From then on it is parsed, checked, converted and written no more: `KnownTools` stands in the request, `ChatTools` in
-what goes upstream, both lists like any other. What differs by a single byte goes the full way.
+A list of tools is cached on its second occurrence, if it was written without spaces, as the SDKs write it. After that
+it is not parsed, checked, converted or written again: the request holds `KnownTools`, the upstream request `ChatTools`,
+both ordinary lists. A list that differs by a single byte is processed in full.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,8 +44,8 @@ class ChatTools(list[Any]):
 
 
 class KnownTools(list[Any]):
-    """A request's tools, which many requests share. `names` is set when they were checked, and found good; `unknown`,
-    notes for keys of theirs that nobody knows, when those were looked for."""
+    """A request's tools, which many requests share. `names` is set when they were checked, and valid; `unknown`,
+    notes for their unknown keys, when those were searched for."""
 
     __slots__ = ("_chat", "names", "unknown")
 
@@ -69,7 +69,7 @@ class KnownTools(list[Any]):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Entry:
-    """`written`: the list as it stands in requests."""
+    """`written`: the list as written in requests."""
 
     written: bytes
     tools: KnownTools
@@ -93,7 +93,7 @@ class ToolMemory:
         self._tries: dict[int, int] = {}  # sort → how often one was remembered since one was last recognised
 
     def parse(self, body: bytes) -> object:
-        """What orjson.loads makes of it, equal in every part; the tools may be shared. Raises JSONDecodeError."""
+        """Parse a body; the result equals that of orjson.loads, but tools may be shared. Raises JSONDecodeError."""
         if len(body) < LEAST_BYTES or not self._most_bytes:
             return orjson.loads(body)
         if self._known:
@@ -115,7 +115,7 @@ class ToolMemory:
         try:
             parsed = orjson.loads(b"".join((body[:start], orjson.dumps(self._stand_in), rest)))
         except orjson.JSONDecodeError:
-            return None  # the full way tells where the error is
+            return None  # the full parse finds the position of the error
         if not isinstance(parsed, dict) or parsed.get("tools") != self._stand_in:
             return None
         if entry is not self._known[0]:
@@ -144,7 +144,7 @@ class ToolMemory:
 
 
 def _places(body: bytes) -> Iterator[int]:
-    """Where a list begins that may be the request's tools."""
+    """Return the start of a list that may be the request's tools."""
     place = 0
     for _ in range(MOST_PLACES):
         place = body.find(KEY, place + 1)
@@ -155,7 +155,7 @@ def _places(body: bytes) -> Iterator[int]:
 
 
 def _written(tools: list[Any]) -> bytes | None:
-    """As most clients write it; None for what is not worth it, or cannot be written."""
+    """Return the list as most clients write it; None if it is too small or cannot be written."""
     try:
         written = orjson.dumps(tools)
     except orjson.JSONEncodeError:

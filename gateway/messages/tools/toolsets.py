@@ -1,6 +1,6 @@
-"""The members of Anthropic's computer and browser toolsets, each as a function of its own.
+"""The members of Anthropic's computer and browser toolsets, each as a separate function.
 
-One `tools` entry without a name stands for the whole family. Its calls carry the member's bare name and a
+One `tools` entry without a name represents the whole family. Its calls carry the member's bare name and a
 `toolset_name`; upstream, where names are all there is, a member is called `<toolset>_<member>`. Members and parameters
 follow the types of Anthropic's SDK 2.12 (2026-11).
 """

@@ -1,9 +1,9 @@
-"""Is this body a request that can be served? Strict at the door, in the words of Anthropic's API.
+"""Request validation: strict, with the messages of Anthropic's API.
 
 `request` is the way in. First the shape, by pydantic over the wire types (`wording` turns its first error into ours);
 then what no type can say: `fields` for parameters that exclude one another, `tools`, `turns` for who may say what and
 when, `media`, `breakpoints` for cache_control, `unknown` for keys that are noted. Nothing is converted or filled in:
-what comes out is what went in, the same objects, less the top-level fields that nobody knows. Whether a model or an
+what comes out is what went in, the same objects, without unknown top-level fields. Whether a model or an
 upstream can do what is asked is decided later, by conversion.
 
 Integers beyond 64 bits have become floating point before they get here. Where a parameter wants an integer they are

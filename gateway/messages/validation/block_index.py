@@ -1,4 +1,4 @@
-"""What is in a conversation that later checks ask for, found in one pass: media, cache breakpoints, unknown keys.
+"""Index of a conversation for later checks, built in one pass: media, cache breakpoints, unknown keys.
 
 A request of a coding agent holds hundreds of blocks, of which a handful matter here.
 """

@@ -1,4 +1,4 @@
-"""What JSON can say and a request cannot: nesting without end, and integers wider than 64 bits."""
+"""Limits of JSON in requests: nesting depth, and integers wider than 64 bits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ FRAME = _framed(FRAME_LEVELS)
 TIGHT_FRAME = _framed(FRAME_LEVELS + 1)
 
 
-# Of a path that deep, as much as tells which tool or block it is in.
+# Part of a deep path that identifies its tool or block.
 QUOTED_LEVELS = 5
 
 WIDEST = 2**63

@@ -19,7 +19,7 @@ TOOL_TYPES = ", ".join(repr(name) for name in ("custom", *get_args(ClientToolTyp
 
 
 def to_invalid_request(error: ValidationError, body: dict[str, Any]) -> InvalidRequest:
-    """The first of pydantic's errors; the others say little once the first is mended."""
+    """The first of pydantic's errors; the others say little once the first is fixed."""
     first = error.errors(include_url=False, include_input=False)[0]
     is_missing = first["type"] == "missing"
     path, value = _locate(first["loc"], body, is_missing)
@@ -43,7 +43,7 @@ def _unknown_tag(tag: object, expected: str) -> str:
 
 
 def _locate(location: Sequence[Any], body: Any, is_missing: bool) -> tuple[str, Any]:
-    """The path that pydantic's location stands for, and the value it leads to (the parent's, for a missing key).
+    """Return the path of pydantic's location, and the value it leads to (the parent's, for a missing key).
 
     A location also holds labels of union branches: a block's own type, or a word in brackets. A label is never last,
     and is the first thing said of the object it belongs to; any other text that is no key of the value is one too.

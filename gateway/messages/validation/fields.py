@@ -10,7 +10,7 @@ from gateway.errors import InvalidRequest, shorten
 from gateway.messages.validation.error_messages import EXTRA_INPUT
 from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
 
-# A thinking budget may then span several replies, hence exceed max_tokens (Anthropic docs, extended thinking).
+# A thinking budget may then span several replies, and so exceed max_tokens (Anthropic docs, extended thinking).
 INTERLEAVED_THINKING = "interleaved-thinking-2025-05-14"
 
 SAMPLING_FIELDS = ("temperature", "top_p", "top_k")

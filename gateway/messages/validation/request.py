@@ -42,7 +42,7 @@ def check_messages_request(body: object, *, version: str, betas: frozenset[str])
     """The request in `body`, which is the same data but for blank text, and what of it is dropped or changed.
 
     `version` and `betas` are those of the client's headers. Unknown fields are noted; those at the top level are left
-    out here, those within by the conversion. Raises InvalidRequest, and nothing else for anything that orjson can
+    out here, those within by the conversion. Raises only InvalidRequest for anything that orjson can
     parse. How deep the body nests is found when the chat request is made of it and written.
     """
     fields, notes = _known_fields(body, version)
@@ -53,7 +53,7 @@ def check_messages_request(body: object, *, version: str, betas: frozenset[str])
 def check_count_tokens_request(
     body: object, *, version: str, betas: frozenset[str]
 ) -> tuple[CountTokensRequest, list[Note]]:
-    """As `check_messages_request`, for a prompt whose reply is not asked for: `max_tokens` may be absent."""
+    """Check a prompt without a reply: like `check_messages_request`, but `max_tokens` may be absent."""
     fields, notes = _known_fields(body, version)
     check_depth(fields)
     request = cast(CountTokensRequest, _check_shape(COUNT_TOKENS, fields))

@@ -1,4 +1,4 @@
-"""Who may say what, and when: roles, texts that must not be empty, and tool calls with their results.
+"""Rules for turns: roles, texts that must not be empty, and tool calls with their results.
 
 Anthropic's API refuses blank text from either role. An assistant's is accepted here and dropped: other gateways and
 older versions of this one hand it out, and clients give back what they got.
@@ -69,7 +69,7 @@ def check_turns(messages: Sequence[MessageParam], version: str) -> list[int]:
 class Calls:
     """The tool calls of the latest assistant's turn, and which of them have their result.
 
-    An id may come again in a later turn: some upstreams count their calls anew in every reply.
+    An id may come again in a later turn: some upstreams restart counting their calls in every reply.
     `leading`: nothing but results has been said in the user's turn so far, so the next block may still be one.
     """
 

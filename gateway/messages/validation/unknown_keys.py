@@ -1,4 +1,4 @@
-"""Keys that nobody knows inside what is known: in blocks and their sources, messages, tools and settings.
+"""Unknown keys inside known objects: blocks and their sources, messages, tools and settings.
 
 They are left out by the conversion, and noted here; one note for all of a sort, at the first place. What is handed on
 whole (chat's own parameters, tools of OpenAI's and OpenRouter's) is not looked into. A key whose value is null asks for
@@ -69,7 +69,7 @@ def _keys_by_type(*unions: Any) -> dict[str, frozenset[str]]:
     return found
 
 
-# Chat's own parts, which go upstream with whatever is in them.
+# Chat's own parts, which go upstream unchanged.
 HANDED_ON = frozenset({"input_audio", "video_url"})
 
 _BLOCKS = _keys_by_type(ContentBlockParam, ToolResultContentBlock)
