@@ -92,7 +92,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where a front end listens; with port 0 in the settings, what the system chose."""
+    """Addresses of a front end; with port 0 in the settings, those that the system chose."""
 
     client: tuple[str, int]
     admin: tuple[str, int] | None
@@ -128,7 +128,7 @@ def admin_app(
 async def running(
     settings: Settings, *, upstream: Upstream | None = None, child: bool = False
 ) -> AsyncIterator[Addresses]:
-    """A front end, listening for as long as the context lasts; leaving it drains.
+    """Run a front end, listening while the context is open; leaving it drains.
 
     A `child` shares its port with others, and leaves the admin listener to their parent.
     """
@@ -168,7 +168,7 @@ async def running(
 
 
 def _chores(gateway: Gateway, *, child: bool) -> Iterator[Coroutine[None, None, None]]:
-    """What runs beside the requests for as long as there are any."""
+    """Run the background tasks while requests are served."""
     yield gateway.exchange.heartbeat.run()
     yield watch_loop()
     yield Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()

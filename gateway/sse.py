@@ -73,7 +73,7 @@ class EventParser:
         return payloads
 
     def finish(self) -> list[bytes]:
-        """What is left at the end of the stream: some upstreams omit the blank line after their last event."""
+        """Return the rest at the end of the stream: some upstreams omit the blank line after their last event."""
         return self.feed(b"\n\n") if self._tail or self._data or self._name else []
 
     def _take_event(self, payloads: list[bytes]) -> None:

@@ -59,7 +59,7 @@ def to_error(status: int, message: str | None = None, *, metadata: Json | None =
 
 
 def to_error_chunk(generation: Generation, status: int = 502) -> Json:
-    """What ends a stream that fails after its 200."""
+    """End a stream that fails after its 200."""
     finish = to_chunk(
         generation, {"role": "assistant", "content": ""}, finish_reason="error", native_finish_reason="error"
     )

@@ -28,7 +28,7 @@ ARRIVAL_SECONDS = 10.0
 
 
 class Connection(web.RequestHandler):
-    """A client's connection, which tells when it ended and whether the client ended it."""
+    """A client's connection, which reports when it ended and whether the client ended it."""
 
     __slots__ = ("closed", "closed_at", "closed_by_client", "number", "owner", "wire")
 

@@ -1,7 +1,7 @@
 """What the simulator understands of a chat completions request, and what it refuses as a real upstream would.
 
 Strict where providers are (roles, part types, tool results without a call), so that a wrong conversion fails here and
-not only with a live key. Sampling parameters and routing wishes are accepted and have no effect.
+not only with a live key. Sampling parameters and routing preferences are accepted and have no effect.
 """
 
 import re

@@ -37,7 +37,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """Close the connection, whatever is still owed. With `reset` the client sees a TCP reset, else an end of file."""
+    """Close the connection at once. With `reset` the client sees a TCP reset, else an end of file."""
 
     reset: bool = False
 

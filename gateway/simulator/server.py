@@ -38,7 +38,7 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Stage:
-    """What an application's answers share."""
+    """State shared by an application's answers."""
 
     clock: Clock
     sleep: Sleep

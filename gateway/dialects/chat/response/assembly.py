@@ -35,7 +35,7 @@ ILLEGAL_NAME = "the upstream's name of the tool held marks or characters that no
 
 
 class Writer(Protocol):
-    """Where the blocks go. `kind` is one of the delta constants of `events`."""
+    """Destination of the blocks. `kind` is one of the delta constants of `events`."""
 
     def start(self, index: int, block: dict[str, Any]) -> None: ...
 
@@ -263,7 +263,7 @@ class Assembly:
         self._waiting.append(block)
 
     def _advance(self) -> None:
-        """Open the next block in line, as long as the open one may close and the next has what its start needs."""
+        """Open the next block in line, if the open one may close and the next can start."""
         while self._waiting and self._may_open(self._waiting[0]) and self._may_close():
             self._close_open()
             self._begin(self._waiting.pop(0))

@@ -23,7 +23,7 @@ class TextRun:
 
 @dataclass(slots=True, eq=False, repr=False)
 class ThinkingRun:
-    """`entries` grow for as long as the run lasts."""
+    """`entries` grow until the run ends."""
 
     fragments: list[str] = field(default_factory=list)
     entries: list[ReasoningEntry] = field(default_factory=list)

@@ -19,7 +19,7 @@ from gateway.schemas.openai import ReasoningEntry
 
 
 class PieceTarget(Protocol):
-    """What takes the pieces: an assembly, or a guard in front of one."""
+    """Consumer of the pieces: an assembly, or a guard in front of one."""
 
     def add_text(self, text: str) -> None: ...
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-# The longest hint that is passed on; a client that is told more would rather fail.
+# The longest hint that is passed on; clients would fail rather than wait longer.
 MAX_RETRY_AFTER = 60.0
 
 SECONDS = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)

@@ -1,4 +1,4 @@
-"""Why a message ended: from an upstream's finish reasons to Anthropic's stop reasons.
+"""Map an upstream's finish reasons to Anthropic's stop reasons.
 
 A table, read top down; the first signal that applies decides. A call that the model finished ends in `tool_use`
 whatever word the upstream has for it, since clients act on the stop reason, not on the content. One that a token limit
@@ -20,7 +20,7 @@ MATCH_FIELDS = ("stop_reason", "matched_stop", "stopping_word", "stop_sequence")
 
 @dataclass(slots=True, repr=False)
 class Finish:
-    """What an upstream has said of the end so far; later words fill gaps, and never erase earlier ones."""
+    """Signals of the end so far; later chunks only fill in missing fields."""
 
     reason: str | None = None
     native: str | None = None
@@ -121,7 +121,7 @@ BROKEN_CALLS = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
 def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply) -> Stop:
     """The stop reason by the table; `refusal` carries details where the upstream gives any.
 
-    A finish of `tool_calls` without any call is an `end_turn`: clients wait for ever on `tool_use` without a block.
+    A finish of `tool_calls` without any call is an `end_turn`: clients hang on `tool_use` without a block.
     Where the gateway found a stop sequence, whatever ended the upstream's answer came after the end of ours.
     """
     if finish.refusal is None and finish.matched is not None:
@@ -174,7 +174,7 @@ def _only_sequence(reply: Reply) -> str | None:
 
 
 def broken_finish(finish: Finish) -> GatewayError | None:
-    """The error that a finish reason stands for: an answer that broke off is never an end of turn."""
+    """Return the error for a finish reason: a broken answer is never an end of turn."""
     if finish.native in BROKEN_CALLS:
         return UpstreamError("The model produced a malformed tool call; trying again may help.")
     if finish.reason == "error":

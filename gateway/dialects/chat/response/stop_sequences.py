@@ -90,7 +90,7 @@ class StopScan:
         return text[: len(text) - keep], None
 
     def flush(self) -> str:
-        """What was held back when no more text comes."""
+        """Return the held-back text at the end of the run."""
         held, self._held = self._held, ""
         return held
 
@@ -109,6 +109,6 @@ def _first_match(text: str, sequences: Sequence[str]) -> tuple[int, str] | None:
 
 
 def overlap(text: str, sequence: str) -> int:
-    """How many characters at the end of `text` could begin `sequence`."""
+    """Return how many characters at the end of `text` could begin `sequence`."""
     longest = min(len(text), len(sequence) - 1)
     return next((size for size in range(longest, 0, -1) if text.endswith(sequence[:size])), 0)

@@ -71,7 +71,7 @@ def is_object(text: str) -> bool:
 
 
 def closing_suffix(text: str) -> str | None:
-    """What to append to a cut-off object so that it parses; None where no appended text can help."""
+    """Return the text that makes a cut-off object parse; None if no appended text can."""
     stack, in_string = _open_brackets(text)
     if not stack:
         return None
