@@ -188,7 +188,10 @@ def _away_at_start(settings: Settings) -> Iterator[None]:
 def build_batch_server(settings: Settings, redis: Redis) -> BatchServer:
     lifetimes = Lifetimes(expiry=round(settings.batch_expiry * 1000), retention=round(settings.batch_retention * 1000))
     server = RedisServer(redis, Keys(settings.redis_prefix))
-    return BatchServer(server, Policy(lifetimes=lifetimes, durability=settings.batch_durability))
+    return BatchServer(
+        server,
+        Policy(lifetimes=lifetimes, durability=settings.batch_durability, tenant_share=settings.batch_tenant_share),
+    )
 
 
 async def check_batch_server(batches: BatchServer) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.batches.lifecycle import BatchRecord, Lifetimes
-from gateway.errors import NotFound, Overloaded, StoreAway, Unavailable
-from gateway.redis.keys import DATA_VERSION
+from gateway.batches.lifecycle import BatchRecord, Lifetimes, created_of
+from gateway.errors import NotFound, Overloaded, RateLimited, StoreAway, Unavailable
+from gateway.redis.keys import DATA_VERSION, STAGING_SECONDS
 from gateway.redis.server import Command as Command
 from gateway.redis.server import RedisServer, ServerFacts, milliseconds
 
@@ -26,6 +26,7 @@ class Policy:
     max_lost: int = 5
     durability: Durability = "process"
     memory_share: float = 0.7
+    tenant_share: float = 0.5  # of that, for the batches of one tenant that have not ended; 1: no limit
     confirm_ms: int = 2000
 
 
@@ -70,8 +71,9 @@ class BatchServer:
         self._is_checked = True
         return facts
 
-    async def admit(self) -> None:
-        """Raise Overloaded if there is no room for another batch; also raises as `check` does."""
+    async def admit(self, tenant: str, uploading: int = 0) -> None:
+        """Raise Overloaded if there is no room for another batch, RateLimited if the tenant has used up its share;
+        also raises as `check` does."""
         facts = await self.server.facts() if self._is_checked else await self.check()
         if facts is None:
             return  # the write itself shows whether there is room
@@ -80,6 +82,33 @@ class BatchServer:
             raise Overloaded(
                 "The gateway's store has no room for more batches now. Please try again later", retry_after=60
             )
+        allowed = self.policy.tenant_share * self.policy.memory_share * facts.memory_limit
+        if self.policy.tenant_share < 1 and facts.memory_limit and await self.held_by(tenant) + uploading > allowed:
+            raise RateLimited(
+                f"Batches of this workspace that have not ended may take {allowed / 1e6:.1f} MB of the store, "
+                "and they do (GATEWAY_BATCH_TENANT_SHARE). Wait until some end, or cancel them",
+                retry_after=60,
+            )
+
+    async def held_by(self, tenant: str) -> int:
+        """Return the stored bytes of the tenant's batches that have not ended, and forget those that have."""
+        key = self.keys.tenant_bytes(tenant)
+        [sizes] = await self.pipeline([("HGETALL", key)])
+        held = list(sizes.items()) if isinstance(sizes, dict) else list(zip(sizes[::2], sizes[1::2], strict=True))
+        if not held:
+            return 0
+        states = await self.pipeline([("HGET", self.keys.batch_meta(batch.decode()), "st") for batch, _ in held])
+        uploads_from = await self.now() - STAGING_SECONDS * 1000
+        total, over = 0, []
+        for (batch, size), status in zip(held, states, strict=True):
+            is_over = status == b"ended" or (status is None and (created_of(batch.decode()) or 0) < uploads_from)
+            if is_over:
+                over.append(batch)
+            else:
+                total += int(size)
+        if over:
+            await self.pipeline([("HDEL", key, *over)])
+        return total
 
     async def confirm(self, batch_id: str) -> bool:
         """Wait until everything written so far is as durable as the policy asks."""

@@ -52,6 +52,7 @@ class Staging:
         self._items: list[Item] = []  # of the open chunk
         self._item_bytes = 0
         self._params_bytes = 0
+        self._stored_bytes = 0
         self._starts = [0]  # first index of each chunk, the open one last
         self._writes: list[Command] = []
         self._write_bytes = 0
@@ -109,6 +110,7 @@ class Staging:
             [
                 ("ZREM", keys.tenant_batches(self._tenant), self.batch_id),
                 ("ZREM", keys.scheduler.due, self.batch_id),
+                ("HDEL", keys.tenant_bytes(self._tenant), self.batch_id),
             ]
         )
         if key is not None and (await self._server.pipeline([("GET", key)]))[0] == self.batch_id.encode():
@@ -133,12 +135,13 @@ class Staging:
     async def _write(self) -> None:
         writes, self._writes = self._writes, []
         self._until_admission -= self._write_bytes
+        self._stored_bytes += self._write_bytes
         self._write_bytes = 0
         expiries = [("EXPIRE", key, STAGING_SECONDS) for key in (self._keys.input, self._keys.ids)]
         await self._server.pipeline([*writes, *expiries])
         if self._until_admission <= 0:
             self._until_admission = _ADMIT_BYTES
-            await self._server.admit()
+            await self._server.admit(self._tenant, self._stored_bytes)
 
     # -- committing
 
@@ -176,6 +179,7 @@ class Staging:
             [
                 ("SADD", keys.tenants, self._tenant),
                 ("ZADD", keys.tenant_batches(self._tenant), self._created, self.batch_id),
+                ("HSET", keys.tenant_bytes(self._tenant), self.batch_id, self._stored_bytes),
             ]
         )
         await self._scheduler.inspect(self.batch_id, INSPECT_MS)  # the commit is over long before

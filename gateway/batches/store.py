@@ -45,7 +45,7 @@ class BatchStore:
 
     async def begin(self, tenant: str, options: BatchOptions | None = None) -> Staging:
         """Start a batch. Raises Overloaded when there is no room for another one."""
-        await self._server.admit()
+        await self._server.admit(tenant)
         created = await self._server.now()
         return Staging(
             self._server,
@@ -98,7 +98,8 @@ class BatchStore:
                 "Cancel it first, and delete it once it has ended"
             )
         await self._scheduler.drop(batch_id)
-        await self._server.pipeline([("ZREM", self._server.keys.tenant_batches(tenant), batch_id)])
+        tenant_keys = (self._server.keys.tenant_batches(tenant), self._server.keys.tenant_bytes(tenant))
+        await self._server.pipeline([("ZREM", tenant_keys[0], batch_id), ("HDEL", tenant_keys[1], batch_id)])
 
     async def results(self, tenant: str, batch_id: str) -> AsyncIterator[bytes]:
         """Yield pieces of whole JSON lines, each with its newline. Raises InvalidRequest before the batch has ended,

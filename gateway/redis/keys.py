@@ -31,6 +31,7 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
     tenants
       gw:tenants             set     tenants that ever had a batch
       gw:t:{<t>}:batches     zset    batch id -> created             trimmed by the sweeper
+      gw:t:{<t>}:bytes       hash    batch id -> bytes stored of it, until it has ended  trimmed with each creation
       gw:t:{<t>}:idem:<h>    string  digest of an Idempotency-Key -> batch id            60 s while creating, then 24 h
 
     threads, one slot per thread and one per reply
@@ -150,6 +151,9 @@ class Keys:
 
     def tenant_batches(self, tenant: str) -> str:
         return f"{self.prefix}t:{{{quote(tenant, safe='')}}}:batches"
+
+    def tenant_bytes(self, tenant: str) -> str:
+        return f"{self.prefix}t:{{{quote(tenant, safe='')}}}:bytes"
 
     def idempotency(self, tenant: str, digest: str) -> str:
         return f"{self.prefix}t:{{{quote(tenant, safe='')}}}:idem:{digest}"

@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     batch_expiry: Seconds = 86_400.0
     batch_retention: Annotated[float, Field(gt=0, le=366 * 86_400)] = 29 * 86_400.0
     batch_durability: Literal["process", "fsync", "replica"] = "process"
+    batch_tenant_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     batch_priority_keys: NameList = Field(default=(), examples=["acme"])
     threads: Literal["on", "off"] = "on"
     thread_seconds: Seconds = 300.0

@@ -11,7 +11,7 @@ from gateway.batches.lifecycle import BatchOptions, Lifetimes, to_batch_id
 from gateway.batches.queue import Release
 from gateway.batches.splitter import Item
 from gateway.batches.staging import Staging
-from gateway.errors import Conflict, InternalError, InvalidRequest, NotFound, Overloaded, Unavailable
+from gateway.errors import Conflict, InternalError, InvalidRequest, NotFound, Overloaded, RateLimited, Unavailable
 from gateway.redis.embedded import wheel_binary
 from gateway.redis.keys import DATA_VERSION, RESERVATION_SECONDS
 from tests.batches.conftest import Bench, finish, indices, item, result
@@ -526,3 +526,20 @@ async def test_a_batch_can_be_canceled_and_deleted_when_redis_has_no_memory_left
     assert (record.status, record.succeeded) == ("ended", in_flight)
     await bench.store.delete("acme", created.id)
     assert await bench.all_keys() == ["tenants"]
+
+
+async def test_a_tenant_beyond_its_share_of_the_store_is_refused_and_no_other(bench_with: Callable[..., Bench]) -> None:
+    facts = await bench_with().server.check()
+    bench = bench_with(tenant_share=100_000 / (0.7 * facts.memory_limit))
+
+    async def upload(tenant: str) -> str:
+        staging = await bench.store.begin(tenant)
+        await staging.add(Item("a", os.urandom(150_000), "model", "prefix"))
+        return (await staging.commit()).id
+
+    first = await upload("greedy")
+    with pytest.raises(RateLimited, match="GATEWAY_BATCH_TENANT_SHARE"):
+        await upload("greedy")
+    await upload("modest")
+    await bench.store.cancel("greedy", first)
+    await upload("greedy")
