@@ -10,24 +10,15 @@ NOT_OFFERED = "the parameter is not sent to servers that are not OpenRouter"
 SCHEMAS = "a refused tool schema is not loosened"
 
 EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
-    "samplers beyond OpenAI's arrive": ("sglang", NOT_OFFERED),
-    "an image for a text model becomes a note": ("llama-cpp-python", IMAGES),
-    "a named tool is called though the model prefers another": ("sglang litellm", "the server ignores named choices"),
-    "parallel calls come one at a time, or their number is noted": (
-        "sglang litellm transformers",
-        "the server ignores the flag",
-    ),
-    "a schema with tools, of which none can be called then, is noted": ("sglang litellm", "it is not noted"),
-    "thinking is off when disabled": ("sglang transformers", NOT_OFFERED),
-    "high effort arrives": ("sglang", NOT_OFFERED),
-    "low effort arrives beside adaptive thinking": ("sglang", NOT_OFFERED),
+    "a named tool is called though the model prefers another": ("litellm", "the server ignores named choices"),
+    "parallel calls come one at a time, or their number is noted": ("litellm", "the server ignores the flag"),
+    "a schema with tools, of which none can be called then, is noted": ("litellm", "it is not noted"),
     "a budget of thinking is kept": ("litellm", NOT_OFFERED),
     "a full context is not reported as max_tokens": (
         "llama-cpp vllm litellm llama-cpp-python",
         "the finish reason is the same",
     ),
-    "reasoning goes back to the model after a call": ("sglang", NOT_OFFERED),
-    "reasoning goes back to the model after a text": ("vllm sglang", NOT_OFFERED),
+    "reasoning goes back to the model after a text": ("vllm", NOT_OFFERED),
     "the list of models has the servers length of context": ("llama-cpp vllm sglang", "it is not read"),
     "the list of models has no names of another upstream": (
         "llama-cpp vllm sglang litellm transformers llama-cpp-python",
@@ -37,16 +28,11 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "tokens are counted as the server counts them": ("llama-cpp vllm", "they are estimated"),
     "a request while the model loads gets a retry after": ("llama-cpp", "there is no retry-after"),
     "a context that is full for all slots together is an overload": ("llama-cpp", "it is reported as api_error"),
-    "ten turns of claude code with thinking and a tool": ("sglang", "reasoning does not return to the server"),
     "a model that the server does not have is not found": ("litellm transformers", "the refusal is handed on as 400"),
     "a wrong upstream key is our fault and not retried": ("litellm", "LiteLLM's 400 `No connected db.` is handed on"),
     "a named tool is called once though the server repeats it in the old form": (
         "llama-cpp-python",
         "each piece of the arguments is read twice",
-    ),
-    "a forced call that does not come is noted": (
-        "transformers llama-cpp-python",
-        "a choice that the server ignores is not noted",
     ),
     "an overflow has the prompt's true number of tokens": (
         "sglang llama-cpp-python",
@@ -57,8 +43,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "a stream that fails before its first chunk has no reason, so it cannot be healed",
     ),
     "no call comes where calls are forbidden": ("transformers", "the server ignores the choice"),
-    "a schema that the server ignores is noted": ("transformers", "an answer that is no JSON is not looked at"),
-    "a forced call has the arguments that the schema requires": ("sglang", "strict is not asked for"),
     "a call cut by a stop sequence that the server names ends in it": (
         "sglang",
         "the finish reason is not looked at where there are calls",
@@ -78,6 +62,4 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "message start has the exact input where the server reports it": ("vllm", "usage is not asked for throughout"),
     "tokens written to the servers cache are reported": ("vllm", "the server's field for it is not read"),
-    "thinking is off when disabled, with a call": ("sglang transformers", NOT_OFFERED),
-    "an image in an earlier turn does not stop the conversation": ("llama-cpp-python", IMAGES),
 }
