@@ -19,9 +19,9 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "the finish reason is the same",
     ),
     "reasoning goes back to the model after a text": ("vllm", NOT_OFFERED),
-    "the list of models has the servers length of context": ("llama-cpp vllm sglang", "it is not read"),
+    "the list of models has the servers length of context": ("vllm sglang", "it is not read"),
     "the list of models has no names of another upstream": (
-        "llama-cpp vllm sglang litellm transformers llama-cpp-python",
+        "vllm sglang litellm transformers llama-cpp-python",
         "the default aliases are OpenRouter's",
     ),
     "a list of models that the server did not give is refused or marked": ("llama-cpp", "it is 200 without a mark"),
