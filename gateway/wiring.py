@@ -15,8 +15,7 @@ from gateway.access.keyring import Keyring
 from gateway.batches.lifecycle import Lifetimes
 from gateway.batches.server import BatchServer, Policy
 from gateway.cache.admin import CacheUpkeep
-from gateway.cache.breaker import Breaker
-from gateway.cache.client import GRACE, Calls
+from gateway.cache.client import GRACE, Calls, cache_breaker
 from gateway.cache.key import to_secret
 from gateway.cache.policy import CachePolicy
 from gateway.cache.store import CacheStore, Limits
@@ -232,7 +231,7 @@ def build_cache_store(settings: Settings, redis: Redis) -> CacheStore:
         lock=settings.cache_lock_seconds,
         wait=settings.cache_wait_seconds,
     )
-    calls = Calls(redis, Breaker(time.monotonic), settings.cache_budget_seconds - GRACE)
+    calls = Calls(redis, cache_breaker(time.monotonic), settings.cache_budget_seconds - GRACE)
     return CacheStore(calls, limits, Keys(settings.redis_prefix))
 
 

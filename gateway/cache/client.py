@@ -1,6 +1,7 @@
 """Redis calls with a budget, after which the caller continues without the reply.
 
-A call is never cancelled. It runs in a separate task until redis-py's timeouts end it, and a caller that leaves or
+At most as many calls are open as there are connections; others wait for a connection within their budget. A call that
+was sent is never cancelled. It runs in a separate task until redis-py's timeouts end it, and a caller that leaves or
 runs out of budget only stops waiting, so that no reply stays in a connection for the next call to read.
 
 Reads are batched: all reads of one turn of the event loop are sent together, equal ones once (one GET takes 50 to 90 µs
@@ -10,16 +11,21 @@ of CPU, one of a batch of sixteen takes 10).
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
-from gateway.cache.breaker import Breaker
 from gateway.errors import GatewayError
-from gateway.redis.failures import redis_failures
-from gateway.telemetry.metrics import CACHE_ERRORS
+from gateway.redis.breaker import Breaker, Tolerance
+from gateway.redis.connections import CACHE_CONNECTIONS
+from gateway.redis.failures import NO_ANSWER, problem_of, redis_failures
+from gateway.telemetry.metrics import CACHE_ERRORS, CACHE_UP
+
+log = structlog.get_logger()
 
 # The budget is the configured time less this, in which replies that arrived while the loop was busy are read.
 GRACE: Final = 0.01
@@ -27,32 +33,66 @@ GRACE: Final = 0.01
 # with hundreds of requests in each turn, they take longer than the budget even if Redis does not. With an idle loop
 # they take a fraction of a millisecond.
 GRACE_TURNS: Final = 30
+# These turns take longer than this only if the loop is busy.
+BUSY_SECONDS: Final = 0.02
+
+# A failure is a call that Redis refused or did not answer in time, never one that had to wait for a connection.
+TOLERANCE: Final = Tolerance(failures=5, within=10.0, open_seconds=5.0)
 
 Result = TypeVar("Result")
 Reads = dict[str, list["asyncio.Future[bytes | None]"]]
 
 
 class CacheAway(Exception):
-    """Redis did not answer in time, could not be reached, or is skipped by the breaker."""
+    """Redis did not answer in time, could not be reached, or is skipped by the breaker. The argument says why."""
+
+
+def cache_breaker(clock: Callable[[], float]) -> Breaker:
+    CACHE_UP.set(1)
+    return Breaker(clock, TOLERANCE, _note_change)
+
+
+def _note_change(reason: str | None) -> None:
+    CACHE_UP.set(reason is None)
+    if reason is None:
+        log.info("cache_redis_recovered")
+        return
+    log.warning("cache_redis_given_up", failures=TOLERANCE.failures, seconds=TOLERANCE.open_seconds, reason=reason)
 
 
 @dataclass(slots=True)
 class Verdict:
-    """Report of one call to the breaker, sent once: a late call has failed, even if it succeeds later."""
+    """Report of one call to the breaker, sent once.
+
+    `sent_at`: when it got a connection. One that got none in time says nothing about Redis. A late call has failed,
+    even if it succeeds later; but if this process was busy in the meantime, the end of the call decides.
+    """
 
     breaker: Breaker
-    _is_told: bool = False
+    sent_at: float | None = None
+    _state: Literal["open", "late", "told"] = "open"
 
     def succeeded(self) -> None:
-        if not self._is_told:
-            self._is_told = True
+        if self._state == "open":
             self.breaker.succeeded()
+        self._state = "told"
 
-    def failed(self, kind: Literal["late", "failed"]) -> None:
-        if not self._is_told:
-            self._is_told = True
-            CACHE_ERRORS.labels(kind).inc()
-            self.breaker.failed()
+    def failed(self, reason: str) -> None:
+        if self._state == "open":
+            CACHE_ERRORS.labels("failed").inc()
+        if self._state != "told":
+            self._state = "told"
+            self.breaker.failed(reason)
+
+    def ran_out(self, overrun: float) -> None:
+        """Report that the budget was used up, `overrun` seconds ago."""
+        if self._state != "open":
+            return
+        self._state = "late"
+        CACHE_ERRORS.labels("crowded" if self.sent_at is None else "late").inc()
+        if self.sent_at is not None and overrun < BUSY_SECONDS:
+            self._state = "told"
+            self.breaker.was_late(NO_ANSWER, self.sent_at)
 
 
 @dataclass(slots=True)
@@ -60,13 +100,18 @@ class Calls:
     redis: Redis
     breaker: Breaker
     budget: float
+    connections: int = CACHE_CONNECTIONS
+    _slots: asyncio.Semaphore = field(init=False, repr=False)
     _tasks: set["asyncio.Task[Any]"] = field(default_factory=set, repr=False)
     _collected: Reads = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.connections)
 
     async def read(self, key: str) -> bytes | None:
         """Return the key's value. Raises CacheAway."""
         if self.breaker.state != "closed" and not self.breaker.admits():
-            raise CacheAway
+            raise CacheAway("not asked")
         loop = asyncio.get_running_loop()
         if not self._collected:
             loop.call_soon(self._send)
@@ -77,20 +122,26 @@ class Calls:
     async def run(self, call: Callable[[], Awaitable[Result]], budget: float | None = None) -> Result:
         """Return the call's result, waiting at most so many seconds. Raises CacheAway."""
         if not self.breaker.admits():
-            raise CacheAway
+            raise CacheAway("not asked")
         verdict = Verdict(self.breaker)
-        task = self._start(_settled(call, verdict))
-        for patience in (self.budget if budget is None else budget, GRACE):
-            await asyncio.wait({task}, timeout=max(0.0, patience))
-            if task.done():
-                result: Result = task.result()
-                return result
-        for _ in range(GRACE_TURNS):
-            await asyncio.sleep(0)
-            if task.done():
-                return task.result()  # type: ignore[no-any-return]  # of a task whose result is this call's
-        verdict.failed("late")
-        raise CacheAway
+        patience = max(0.0, self.budget if budget is None else budget)
+        ends_at = asyncio.get_running_loop().time() + patience + GRACE
+        task = self._start(self._in_turn(call, verdict))
+        try:
+            for seconds in (patience, GRACE):
+                await asyncio.wait({task}, timeout=seconds)
+                if task.done():
+                    result: Result = task.result()
+                    return result
+            for _ in range(GRACE_TURNS):
+                await asyncio.sleep(0)
+                if task.done():
+                    return task.result()  # type: ignore[no-any-return]  # of a task whose result is this call's
+        finally:
+            if verdict.sent_at is None:
+                task.cancel()
+        verdict.ran_out(asyncio.get_running_loop().time() - ends_at)
+        raise CacheAway(NO_ANSWER)
 
     async def close(self) -> None:
         """Wait for the open calls; redis-py's timeouts end each of them soon."""
@@ -103,18 +154,25 @@ class Calls:
 
     async def _fetch(self, reads: Reads) -> None:
         loop, verdict = asyncio.get_running_loop(), Verdict(self.breaker)
-        late = loop.call_later(self.budget, loop.call_later, GRACE, _run_out, reads, verdict, GRACE_TURNS)
+        run_out = partial(_run_out, reads, verdict, loop.time() + self.budget + GRACE)
+        late = loop.call_later(self.budget, loop.call_later, GRACE, run_out, GRACE_TURNS)
         try:
-            values = await _settled(lambda: get_all(self.redis, list(reads)), verdict)
-        except CacheAway:
-            _give_up(reads, verdict)
+            async with self._slots:
+                if not _waiting(reads):
+                    return  # they have given up
+                values = await _settled(lambda: get_all(self.redis, list(reads)), verdict)
+        except CacheAway as error:
+            _give_up(reads, str(error))
             return
-        finally:
-            late.cancel()
+        late.cancel()
         for waiting, value in zip(reads.values(), values, strict=True):
             for one in waiting:
                 if not one.done():
                     one.set_result(value)
+
+    async def _in_turn(self, call: Callable[[], Awaitable[Result]], verdict: Verdict) -> Result:
+        async with self._slots:
+            return await _settled(call, verdict)
 
     def _start(self, coroutine: Any) -> "asyncio.Task[Any]":
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -140,28 +198,35 @@ async def get_all(redis: Redis | RedisCluster, keys: Sequence[str]) -> Sequence[
 
 
 async def _settled(call: Callable[[], Awaitable[Result]], verdict: Verdict) -> Result:
-    """Report the end to the breaker. Raises CacheAway."""
+    """Make the call and report its end to the breaker. Raises CacheAway."""
+    verdict.sent_at = verdict.breaker.clock()
     try:
         with redis_failures():
             result = await call()
     except (GatewayError, RedisError, OSError) as error:
-        verdict.failed("failed")
-        raise CacheAway from error
+        reason = problem_of(error)
+        verdict.failed(reason)
+        raise CacheAway(reason) from error
     verdict.succeeded()
     return result
 
 
-def _run_out(reads: Reads, verdict: Verdict, turns: int) -> None:
+def _run_out(reads: Reads, verdict: Verdict, ends_at: float, turns: int) -> None:
     """Give up after this many more turns of the loop."""
-    if turns == 0:
-        _give_up(reads, verdict)
-    elif any(not one.done() for each in reads.values() for one in each):
-        asyncio.get_running_loop().call_soon(_run_out, reads, verdict, turns - 1)
+    if not _waiting(reads):
+        return
+    loop = asyncio.get_running_loop()
+    if turns:
+        loop.call_soon(_run_out, reads, verdict, ends_at, turns - 1)
+        return
+    verdict.ran_out(loop.time() - ends_at)
+    _give_up(reads, NO_ANSWER)
 
 
-def _give_up(reads: Reads, verdict: Verdict) -> None:
-    waiting = [one for each in reads.values() for one in each if not one.done()]
-    if waiting:
-        verdict.failed("late")
-    for one in waiting:
-        one.set_exception(CacheAway())
+def _waiting(reads: Reads) -> list["asyncio.Future[bytes | None]"]:
+    return [one for each in reads.values() for one in each if not one.done()]
+
+
+def _give_up(reads: Reads, reason: str) -> None:
+    for one in _waiting(reads):
+        one.set_exception(CacheAway(reason))

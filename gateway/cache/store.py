@@ -43,7 +43,10 @@ INLINE_BYTES: Final = 512 * 1024
 
 # Number of concurrent calls in a burst of requests; opening a connection takes five round trips.
 WARM_CONNECTIONS: Final = 8
-KEEP_SECONDS: Final = 1.0
+# Storing an answer, which has been paid for and which no request waits for, may wait for a connection in a burst.
+KEEP_SECONDS: Final = 5.0
+# Budget of other calls that no request waits for.
+IDLE_SECONDS: Final = 1.0
 FLUSH_SECONDS: Final = 1.0
 COUNTS_SECONDS: Final = 30 * 86_400
 # Lifetime of the mark of a call without a shareable answer: a little longer than the waiters' poll interval.
@@ -91,10 +94,12 @@ class CacheStore:
     _counts: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     async def warm(self) -> None:
-        """Open the first connections ahead of requests. An unavailable Redis is ignored."""
-        with suppress(CacheAway):
-            await self.calls.run(self._touch, KEEP_SECONDS)  # one call: several would count as several failures
-            await asyncio.gather(*(self.calls.run(self._touch, KEEP_SECONDS) for _ in range(WARM_CONNECTIONS)))
+        """Open the first connections ahead of requests. An unavailable Redis is logged and ignored."""
+        try:
+            await self.calls.run(self._touch, IDLE_SECONDS)  # one call: several would count as several failures
+            await asyncio.gather(*(self.calls.run(self._touch, IDLE_SECONDS) for _ in range(WARM_CONNECTIONS)))
+        except CacheAway as error:
+            log.warning("cache_redis_away", reason=str(error), hint="requests are answered without the cache")
 
     async def get(self, fingerprint: str) -> Entry | None:
         """Return the entry. Raises CacheAway."""
@@ -126,8 +131,8 @@ class CacheStore:
 
     async def release(self, lock: Lock, *, barren: bool) -> None:
         """Release the lock. Barren: the call has no shareable answer. If Redis fails, the lock expires."""
-        with suppress(CacheAway):
-            await self.calls.run(lambda: self._lock(lock, "end" if barren else "free", BARREN_MS))
+        with suppress(CacheAway):  # no request waits for this
+            await self.calls.run(lambda: self._lock(lock, "end" if barren else "free", BARREN_MS), IDLE_SECONDS)
 
     def use(self, fingerprint: str) -> None:
         """Mark an entry as used, so that it is evicted later than others."""
@@ -148,7 +153,7 @@ class CacheStore:
         if not used and not counts:
             return
         try:
-            await self.calls.run(lambda: self._write(used, counts), KEEP_SECONDS)
+            await self.calls.run(lambda: self._write(used, counts), IDLE_SECONDS)
         except CacheAway:
             for tenant, counted in counts.items():
                 self._counts[tenant].update(counted)

@@ -1,4 +1,4 @@
-"""Circuit breaker for calls to Redis: after a number of failures no call is made for a while, then a single one."""
+"""Circuit breaker for calls to Redis: after some failures no call is made for a while, then a single one. Pure."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,14 +10,14 @@ State = Literal["closed", "open", "trying"]
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """So many `failures` within so many seconds open a breaker, for `open_seconds`."""
+    """`failures` within `within` seconds open a breaker for `open_seconds`."""
 
     failures: int
     within: float
     open_seconds: float
 
 
-def _ignore(is_closed: bool) -> None:
+def _ignore(reason: str | None) -> None:
     """Ignore changes of a breaker that is not watched."""
 
 
@@ -25,21 +25,22 @@ def _ignore(is_closed: bool) -> None:
 class Breaker:
     """`closed` lets every call through; `open` none; `trying` a single one, whose end closes or opens it.
 
-    `changed` is called with True when it closes again and with False when it opens.
+    `changed` is called with the reason of the last failure when it opens, and with None when it closes again.
     """
 
     clock: Callable[[], float]
     tolerance: Tolerance
-    changed: Callable[[bool], None] = _ignore
+    changed: Callable[[str | None], None] = _ignore
     state: State = "closed"
     _failed_at: deque[float] = field(init=False)
     _opened_at: float = 0.0
+    _succeeded_at: float = float("-inf")
 
     def __post_init__(self) -> None:
         self._failed_at = deque(maxlen=self.tolerance.failures)
 
     def admits(self) -> bool:
-        """Ask before a call; report its end with `succeeded` or `failed`."""
+        """Ask before a call; report its end with `succeeded`, `failed` or `was_late`."""
         if self.state == "closed":
             return True
         if self.clock() - self._opened_at < self.tolerance.open_seconds:
@@ -49,20 +50,27 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
+        self._succeeded_at = self.clock()
         if self.state == "closed":
             return
         self.state = "closed"
         self._failed_at.clear()
-        self.changed(True)
+        self.changed(None)
 
-    def failed(self) -> None:
+    def was_late(self, reason: str, sent_at: float) -> None:
+        """Report a call without an answer in time. If another one has succeeded since it was sent, this process was
+        busy, and it is no failure."""
+        if self._succeeded_at <= sent_at:
+            self.failed(reason)
+
+    def failed(self, reason: str) -> None:
         now = self.clock()
         self._failed_at.append(now)
         if self.state == "trying":
             self.state, self._opened_at = "open", now
         elif self.state == "closed" and self._is_too_much(now):
             self.state, self._opened_at = "open", now
-            self.changed(False)
+            self.changed(reason)
 
     def _is_too_much(self, now: float) -> bool:
         return len(self._failed_at) == self.tolerance.failures and now - self._failed_at[0] <= self.tolerance.within

@@ -162,6 +162,8 @@ def problem_of(error: Exception) -> str:
         return f"{FULL}: {MEANINGS[FULL]}" if error.message == STORE_FULL else error.message
     if isinstance(error, TimeoutError):
         return NO_ANSWER
+    if isinstance(error, OSError):
+        return f"no connection: {os.strerror(error.errno or 0)}"
     return reason_of(error)
 
 

@@ -9,8 +9,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.cache.breaker import Breaker
-from gateway.cache.client import Calls
+from gateway.cache.client import Calls, cache_breaker
 from gateway.cache.entry import Entry
 from gateway.cache.store import CacheStore, Limits, Place
 from gateway.dialects.base import Origin
@@ -41,7 +40,7 @@ class Bench:
 
     def store(self, redis: Redis | None = None, *, budget: float = 5.0, **limits: Any) -> CacheStore:
         """Another front end's. It waits for as long as a busy machine may need."""
-        calls = Calls(redis or self.redis, Breaker(self.clock), budget)
+        calls = Calls(redis or self.redis, cache_breaker(self.clock), budget)
         return CacheStore(calls, Limits(**limits), self.keys, now=self.clock)
 
 

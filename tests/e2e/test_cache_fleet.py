@@ -7,13 +7,16 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from gateway.redis.connections import CACHE_CONNECTIONS
 from gateway.redis.embedded import EmbeddedServer
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import json_script
+from gateway.telemetry.metrics import CACHE_ERRORS
 from tests.e2e.caching import (
     body,
     caching,
@@ -196,3 +199,18 @@ async def test_stats_add_up_over_front_ends(simulator: Simulator, cache_url: str
     assert grown["memory_usage_bytes"] > 0
     assert after["total_requests"] == after["cache_hits"] + after["cache_misses"]
     assert after["hit_rate_percent"] + after["miss_rate_percent"] == pytest.approx(100, abs=0.02)
+
+
+async def test_a_burst_of_different_requests_keeps_every_answer(simulator: Simulator, tmp_path: Path) -> None:
+    """More at once than there are connections to Redis."""
+    failures = CACHE_ERRORS.labels("failed")._value.get()
+    number = 3 * CACHE_CONNECTIONS
+    async with EmbeddedServer(tmp_path) as server, caching(simulator, server.url) as [front]:
+        for outcome in ("miss", "hit"):
+            replies = await asyncio.gather(*(post(front, f"burst {at}") for at in range(number)))
+            assert [(reply.status, reply.outcome) for reply in replies] == [(200, outcome)] * number
+            async with asyncio.timeout(20):
+                while (await stats(front))["total_entries"] < number:
+                    pass
+    assert calls(simulator) == number
+    assert CACHE_ERRORS.labels("failed")._value.get() == failures
