@@ -32,6 +32,8 @@ DEFAULT_KEPT_TURNS = 1
 # An estimate by size differs by less than this factor from one by characters, for every kind of text in the samples.
 SIZE_ERROR = 4.0
 
+# Anthropic knows two kinds that are done here, each useful once; each edit reads the whole prompt.
+MAX_EDITS = 8
 THINKING_TYPES = ("thinking", "redacted_thinking")
 
 
@@ -39,6 +41,8 @@ def edit_messages(
     request: Mapping[str, Any], edits: Sequence[Mapping[str, Any]], scope: Scope
 ) -> tuple[list[MessageParam], list[dict[str, Any]]]:
     """The messages as edited, and Anthropic's `applied_edits` for the answer. Raises InvalidRequest for compaction."""
+    if len(edits) > MAX_EDITS:
+        raise InvalidRequest(f"context_management.edits: at most {MAX_EDITS} edits are allowed")
     edited: Messages = list(request["messages"])
     profile = to_profile(scope.target.model)
     applied: list[dict[str, Any]] = []

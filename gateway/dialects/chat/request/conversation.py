@@ -70,13 +70,15 @@ class Conversation:
         self._prompt_length = len(self.messages)
 
     def add_messages(self, messages: Sequence[MessageParam]) -> None:
+        users = [index for index, message in enumerate(messages) if message["role"] == "user"]
+        last_user = users[-1] if users else -1
         for index, message in enumerate(messages):
             match message["role"]:
                 case "user":
                     self._add_user(message["content"], index)
                 case "assistant":
                     self._add_assistant(message["content"], index)
-                case _ if not _is_cleared(message, messages[index + 1 :]):
+                case _ if not (message.get("clear_at") == "next_user_message" and index < last_user):
                     self._add_system(message, f"messages.{index}")
         self._check_prefill(messages[-1])
         if self.has_reasoning and self._scope.target.family == "openai":
@@ -283,8 +285,19 @@ def _to_tool_call(block: ToolUseBlockParam, scope: Scope) -> ToolCall:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+class Merged(list[Any]):
+    """A list made by a merge, which may grow in place: a copy for each message would be quadratic."""
+
+
 def _join(one: Content, other: Content) -> Content:
-    return [*_as_parts(one), *_as_parts(other)]
+    return _merged(_as_parts(one), _as_parts(other))
+
+
+def _merged(one: Sequence[Any], other: Sequence[Any]) -> list[Any]:
+    """Append `other`. `one` may be shared with the request, unless it was merged before."""
+    grown = one if isinstance(one, Merged) else Merged(one)
+    grown.extend(other)
+    return grown
 
 
 def _as_parts(content: Content) -> list[ContentPart]:
@@ -297,12 +310,7 @@ def _extend(last: dict[str, Any], chat: dict[str, Any]) -> None:
     """Add the calls and the reasoning of one assistant message to those of the one right before it."""
     for key in ("tool_calls", "reasoning_details", "annotations"):
         if key in chat:
-            last[key] = [*last.get(key, ()), *chat[key]]
+            last[key] = _merged(last.get(key, ()), chat[key])
     for key in ("reasoning", "reasoning_content"):
         if key in chat:
             last[key] = f"{last[key]}\n\n{chat[key]}" if key in last else chat[key]
-
-
-def _is_cleared(message: SystemMessageParam, later: Sequence[MessageParam]) -> bool:
-    """A message for one user turn is no longer shown once another has begun."""
-    return message.get("clear_at") == "next_user_message" and any(other["role"] == "user" for other in later)

@@ -706,3 +706,27 @@ def test_the_request_is_left_as_it_was_and_its_large_parts_are_shared() -> None:
     assert request == before
     assert body["tools"][0]["function"]["parameters"] is schema
     assert body["response_format"]["json_schema"]["schema"] is schema
+
+
+def test_consecutive_messages_of_one_role_become_one_message_with_all_parts() -> None:
+    """A copy of the merged list for each message would take seconds here."""
+    for role in ("user", "assistant"):
+        messages = [user(text("hi")), *[{"role": role, "content": "a"}] * 2000, user(text("bye"))]
+        merged = convert(messages=messages).body["messages"]
+        sizes = [len(message["content"]) for message in merged if isinstance(message["content"], list)]
+        assert max(sizes) >= 2000
+
+
+def test_merging_leaves_the_request_as_it_was() -> None:
+    parts = [text("one"), text("two")]
+    messages = [user(*parts), user(text("three")), user(text("four"))]
+    convert(messages=messages)
+    convert(messages=messages)
+    assert parts == [text("one"), text("two")]
+    assert len(messages[0]["content"]) == 2
+
+
+def test_more_edits_than_can_be_meant_are_refused() -> None:
+    edits = [{"type": "clear_tool_uses_20250919"}] * 9
+    with pytest.raises(InvalidRequest, match="at most 8 edits"):
+        convert(messages=[user(text("hi"))], context_management={"edits": edits})
