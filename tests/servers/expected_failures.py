@@ -18,10 +18,9 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "llama-cpp vllm litellm llama-cpp-python",
         "the finish reason is the same",
     ),
-    "reasoning goes back to the model after a text": ("vllm", NOT_OFFERED),
-    "the list of models has the servers length of context": ("vllm sglang", "it is not read"),
+    "the list of models has the servers length of context": ("sglang", "it is not read"),
     "the list of models has no names of another upstream": (
-        "vllm sglang litellm transformers llama-cpp-python",
+        "sglang litellm transformers",
         "the default aliases are OpenRouter's",
     ),
     "a list of models that the server did not give is refused or marked": ("llama-cpp", "it is 200 without a mark"),
@@ -35,7 +34,7 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "each piece of the arguments is read twice",
     ),
     "an overflow has the prompt's true number of tokens": (
-        "sglang llama-cpp-python",
+        "sglang",
         "the prompt's number is not found among those of the message",
     ),
     "ten turns of claude code with thinking alone": (
@@ -61,5 +60,4 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "characters are taken for tokens",
     ),
     "message start has the exact input where the server reports it": ("vllm", "usage is not asked for throughout"),
-    "tokens written to the servers cache are reported": ("vllm", "the server's field for it is not read"),
 }
