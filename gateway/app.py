@@ -177,6 +177,8 @@ def _chores(gateway: Gateway, *, child: bool) -> Iterator[Coroutine[None, None, 
     if gateway.health.monitor is not None:
         yield gateway.health.monitor.run()
         yield share_learned(gateway.exchange, gateway.health.monitor.server).run()
+    if gateway.batches is not None:
+        yield gateway.batches.run()
     if gateway.threads is not None:
         yield gateway.threads.run()
 

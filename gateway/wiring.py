@@ -28,6 +28,7 @@ from gateway.messages.tools.tool_cache import ToolMemory
 from gateway.process.descriptors import descriptor_limit
 from gateway.process.http_guard import Guard
 from gateway.process.tasks import Repeated, background, describe
+from gateway.redis.answer_limit import AnswerLimit
 from gateway.redis.connections import open_connections
 from gateway.redis.failures import PASSING
 from gateway.redis.keys import Keys
@@ -166,7 +167,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     async with open_connections(url, settings.cache_redis_url, cache_budget=budget) as connections:
         batches = None
         if settings.redis_url is not None:
-            batches = build_batch_server(settings, connections.queue)
+            batches = build_batch_server(settings, connections.queue, AnswerLimit())
             with _away_at_start(settings):
                 await check_batch_server(batches)
         yield Stores(batches, None if settings.cache == "off" else connections.cache)
@@ -184,9 +185,9 @@ def _away_at_start(settings: Settings) -> Iterator[None]:
         log.warning("redis_away", hint=hint, **describe(error))
 
 
-def build_batch_server(settings: Settings, redis: Redis) -> BatchServer:
+def build_batch_server(settings: Settings, redis: Redis, limit: AnswerLimit | None = None) -> BatchServer:
     lifetimes = Lifetimes(expiry=round(settings.batch_expiry * 1000), retention=round(settings.batch_retention * 1000))
-    server = RedisServer(redis, Keys(settings.redis_prefix))
+    server = RedisServer(redis, Keys(settings.redis_prefix), limit)
     return BatchServer(
         server,
         Policy(lifetimes=lifetimes, durability=settings.batch_durability, tenant_share=settings.batch_tenant_share),
@@ -255,4 +256,4 @@ def build_threads(settings: Settings, server: BatchServer | None) -> Threads | N
     if server is None or settings.threads == "off":
         return None
     policy = ThreadPolicy(seconds=settings.thread_seconds, max_bytes=settings.max_body_bytes)
-    return Threads(ThreadStore(server.redis, policy, server.keys))
+    return Threads(ThreadStore(server.server, policy))

@@ -8,18 +8,21 @@ from typing import Final
 
 from gateway.batches.chunks import WORKER_LOST, ChunkIndex, unpack_ids
 from gateway.batches.lifecycle import BatchRecord, unrecorded_line, worker_lost_line
-from gateway.batches.server import BatchServer
 from gateway.errors import InternalError
 from gateway.redis import scripts
 from gateway.redis.codec import unpack
+from gateway.redis.server import RedisServer
 
 _PAGE_ITEMS: Final = 256
 # Approximate maximum of a page, packed and unpacked, so that long answers do not increase memory use.
 _PAGE_BYTES: Final = 512 * 1024
 
 
-async def read_results(server: BatchServer, record: BatchRecord) -> AsyncIterator[bytes]:
-    """Yield pieces of whole lines, in the order of the items. Raises InternalError if some are missing."""
+async def read_results(server: RedisServer, record: BatchRecord) -> AsyncIterator[bytes]:
+    """Yield pieces of whole lines, in the order of the items. Raises InternalError if some are missing.
+
+    Give a server without a limit: once the reply has begun, a pause is better than a cut.
+    """
     custom_ids = _CustomIds(server, record)
     lines: list[bytes] = []
     size = index = 0
@@ -36,7 +39,7 @@ async def read_results(server: BatchServer, record: BatchRecord) -> AsyncIterato
         yield b"".join(lines)
 
 
-async def _page(server: BatchServer, record: BatchRecord, start: int) -> list[bytes | None]:
+async def _page(server: RedisServer, record: BatchRecord, start: int) -> list[bytes | None]:
     """Return at least one result, with None for an item without one."""
     arguments = (start, min(start + _PAGE_ITEMS, record.total), _PAGE_BYTES)
     reply = await server.run(scripts.RESULTS, server.keys.batch(record.id), arguments)
@@ -58,7 +61,7 @@ async def _line(record: BatchRecord, custom_ids: "_CustomIds", index: int, blob:
 class _CustomIds:
     """Ids by index; keeps the chunk read last, since indices rise."""
 
-    def __init__(self, server: BatchServer, record: BatchRecord) -> None:
+    def __init__(self, server: RedisServer, record: BatchRecord) -> None:
         self._server = server
         self._key = server.keys.batch(record.id).ids
         self._index: ChunkIndex | None = None

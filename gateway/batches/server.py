@@ -123,7 +123,7 @@ class BatchServer:
         if durability == "replica":
             commands.append(("WAIT", 1, self.policy.confirm_ms))
         try:
-            replies = await self.pipeline(commands, near=key)
+            replies = await self.pipeline(commands, near=key, extra_seconds=self.policy.confirm_ms / 1000)
         except StoreAway as error:
             if error.refusal != "ERR":
                 raise

@@ -5,17 +5,22 @@ batches; another tenant's id raises the same NotFound as one that never existed.
 """
 
 import os
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.batches.lifecycle import BatchOptions, BatchRecord, created_of, to_batch_id, to_rfc3339
 from gateway.batches.results import read_results
 from gateway.batches.scheduler import Scheduler
 from gateway.batches.server import BatchServer
 from gateway.batches.staging import Staging
-from gateway.errors import InvalidRequest, NotFound
+from gateway.errors import GatewayError, InvalidRequest, NotFound
+from gateway.process.tasks import Repeated
 from gateway.redis import scripts
+
+DISCARD_SECONDS: Final = 1.0
+MAX_DISCARDS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,13 @@ class Progress:
 
 
 class BatchStore:
+    """`run` it as a task for as long as batches may be created."""
+
     def __init__(self, server: BatchServer) -> None:
         self._server = server
         self._scheduler = Scheduler(server)
+        # Failed creations that Redis could not take back at once. What is left of the oldest expires within the hour.
+        self._discards: deque[Staging] = deque(maxlen=MAX_DISCARDS)
 
     async def begin(self, tenant: str, options: BatchOptions | None = None) -> Staging:
         """Start a batch. Raises Overloaded when there is no room for another one."""
@@ -55,6 +64,23 @@ class BatchStore:
             tenant=tenant,
             options=options or BatchOptions(),
         )
+
+    async def discard(self, staging: Staging) -> None:
+        """Take back a failed creation; if Redis cannot do so now, later."""
+        try:
+            await staging.discard()
+        except GatewayError:
+            self._discards.append(staging)
+
+    async def run(self) -> None:
+        """Take back what could not be taken back at once."""
+        await Repeated("discards", self.finish_discards, every=DISCARD_SECONDS).run()
+
+    async def finish_discards(self) -> None:
+        """Raises StoreAway while Redis cannot do so."""
+        while self._discards:
+            await self._discards[0].discard()
+            self._discards.popleft()
 
     async def retrieve(self, tenant: str, batch_id: str) -> BatchRecord:
         """Raises NotFound."""
@@ -109,7 +135,7 @@ class BatchStore:
             raise InvalidRequest(f"Message batch {batch_id} has not ended yet; it has no results before that")
         if record.is_archived:
             raise NotFound(f"The results of message batch {batch_id} were kept until {to_rfc3339(record.archive)}")
-        return read_results(self._server, record)
+        return read_results(self._server.server.unlimited, record)
 
     async def progress(self, batch_id: str) -> Progress | None:
         """Return None once the batch has ended or was deleted."""

@@ -6,6 +6,7 @@ server that has stopped being primary are not used again.
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import StoreAway, Unavailable
 from gateway.redis import scripts
+from gateway.redis.answer_limit import AnswerLimit
 from gateway.redis.cluster import beside, every_info
 from gateway.redis.connections import leave_demoted
 from gateway.redis.failures import KEYS_NOT_ALLOWED, MISSING_COMMAND, redis_failures, replies_of
@@ -30,6 +32,8 @@ Command = Sequence[str | bytes | int]
 OLDEST: Final = (6, 2)
 # Written every few seconds by each process (gateway.telemetry.monitors).
 PROBE_MS: Final = 60_000
+# Bytes per second: what a call sends adds to its limit, or a long item would never arrive.
+SLOWEST_LINK: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +54,36 @@ class ServerFacts:
 
 
 class RedisServer:
-    def __init__(self, redis: Redis, keys: Keys | None = None) -> None:
+    """`limit` bounds how long each call waits; without one, redis-py's timeouts do."""
+
+    def __init__(self, redis: Redis, keys: Keys | None = None, limit: AnswerLimit | None = None) -> None:
         self.redis = redis
         self.keys = keys or Keys()
+        self._limit = limit
         self._may_ask_info = True
 
-    async def pipeline(self, commands: Iterable[Command], *, near: str | None = None) -> list[Any]:
-        """Their replies, in one round trip; no transaction. On a Cluster, commands without a key go to that of `near`.
+    @property
+    def unlimited(self) -> "RedisServer":
+        """The same server, for calls that may take longer than the limit."""
+        return RedisServer(self.redis, self.keys)
 
-        Raises StoreAway or Overloaded.
+    async def pipeline(
+        self, commands: Iterable[Command], *, near: str | None = None, extra_seconds: float = 0.0
+    ) -> list[Any]:
+        """Return the replies, in one round trip without a transaction. Raises StoreAway or Overloaded.
+
+        On a Cluster, commands without a key go to the node of `near`. `extra_seconds`: time that the server needs for
+        the commands themselves.
         """
         all_commands = list(commands)
-        with redis_failures():
-            try:
-                return await self._send(all_commands, near)
-            except RedisError as error:
-                if not await leave_demoted(self.redis, error):
-                    raise
-            return await self._send(all_commands, near)
+        values = (value for command in all_commands for value in command)
+        async with self._limited(values, extra_seconds):
+            return await self._send_again_if_demoted(all_commands, near)
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
-        """The script's reply. Raises StoreAway or Overloaded."""
-        return await script.run(self.redis, keys, arguments)
+        """Return the script's reply. Raises StoreAway or Overloaded."""
+        async with self._limited(arguments):
+            return await script.run(self.redis, keys, arguments)
 
     async def now(self) -> int:
         """Milliseconds, by the server's clock: the only one that batches go by."""
@@ -83,8 +95,8 @@ class RedisServer:
         if not self._may_ask_info:
             return None
         try:
-            with redis_failures():
-                every = [_to_facts(info) for info in await self._info()]
+            async with self._limited():
+                every = await self._info()
         except StoreAway as error:
             if error.refusal not in MISSING_COMMAND:
                 raise
@@ -92,7 +104,7 @@ class RedisServer:
             hint = "allow INFO to have its version, memory and eviction policy checked"
             log.warning("redis_info_refused", reason=error.reason, hint=hint)
             return None
-        return max(every, key=lambda facts: facts.share_in_use)
+        return max(map(_to_facts, every), key=lambda facts: facts.share_in_use)
 
     async def check(self) -> ServerFacts | None:
         """Raises Unavailable for a server that is too old."""
@@ -121,6 +133,23 @@ class RedisServer:
             return False
         return True
 
+    def _limited(
+        self, values: Iterable[str | bytes | int] = (), extra_seconds: float = 0.0
+    ) -> AbstractAsyncContextManager[None]:
+        if self._limit is None:
+            return nullcontext()
+        size = sum(len(value) for value in values if isinstance(value, bytes))
+        return self._limit.call(extra_seconds + size / SLOWEST_LINK)
+
+    async def _send_again_if_demoted(self, all_commands: Sequence[Command], near: str | None) -> list[Any]:
+        with redis_failures():
+            try:
+                return await self._send(all_commands, near)
+            except RedisError as error:
+                if not await leave_demoted(self.redis, error):
+                    raise
+            return await self._send(all_commands, near)
+
     async def _send(self, commands: Sequence[Command], near: str | None) -> list[Any]:
         pipeline = self.redis.pipeline(transaction=False)
         target = {} if near is None else beside(self.redis, near)
@@ -130,10 +159,11 @@ class RedisServer:
 
     async def _info(self) -> list[dict[str, Any]]:
         """Asked twice if need be: of a restarted server, every kept connection fails once."""
-        try:
-            return await every_info(self.redis)
-        except (RedisConnectionError, RedisTimeoutError):
-            return await every_info(self.redis)
+        with redis_failures():
+            try:
+                return await every_info(self.redis)
+            except (RedisConnectionError, RedisTimeoutError):
+                return await every_info(self.redis)
 
 
 def milliseconds(time: Sequence[Any]) -> int:

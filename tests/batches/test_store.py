@@ -3,17 +3,23 @@
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.batches.lifecycle import BatchOptions, Lifetimes, to_batch_id
 from gateway.batches.queue import Release
+from gateway.batches.server import BatchServer
 from gateway.batches.splitter import Item
 from gateway.batches.staging import Staging
+from gateway.batches.store import BatchStore
 from gateway.errors import Conflict, InternalError, InvalidRequest, NotFound, Overloaded, RateLimited, Unavailable
+from gateway.redis import scripts
 from gateway.redis.embedded import wheel_binary
 from gateway.redis.keys import DATA_VERSION, RESERVATION_SECONDS
+from gateway.redis.server import RedisServer
 from tests.batches.conftest import Bench, finish, indices, item, result
 from tests.chaos.processes import Server
 
@@ -79,6 +85,41 @@ async def test_a_discarded_upload_leaves_nothing(bench: Bench) -> None:
     await staging.discard()
     await staging.discard()
     assert await bench.all_keys() == []
+
+
+class Leaving(Redis):
+    """Cannot be reached once a batch was committed, until it is `back`."""
+
+    away: bool = False
+
+    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # type: ignore[override]
+        if self.away:
+            raise RedisConnectionError("refused")
+        reply = await super().evalsha(sha, numkeys, *keys_and_args)
+        self.away = sha == scripts.COMMIT.sha
+        return reply
+
+    def pipeline(self, *arguments: Any, **options: Any) -> Any:
+        if self.away:
+            raise RedisConnectionError("refused")
+        return super().pipeline(*arguments, **options)
+
+
+async def test_a_failed_creation_is_taken_back_once_redis_is_there_again(bench: Bench) -> None:
+    client = Leaving(connection_pool=bench.redis.connection_pool)
+    store = BatchStore(BatchServer(RedisServer(client, bench.keys)))
+    staging = await store.begin("acme")
+    await staging.add(item(0))
+    with pytest.raises(Unavailable):
+        await staging.commit()
+    await store.discard(staging)
+    with pytest.raises(Unavailable):
+        await store.finish_discards()
+    client.away = False
+    assert len((await bench.store.page("acme")).records) == 1, "it was committed"
+    await store.finish_discards()
+    assert await bench.all_keys() == ["tenants"]
+    await store.finish_discards()
 
 
 async def test_a_committed_batch_does_not_expire_while_it_is_in_progress(bench: Bench) -> None:

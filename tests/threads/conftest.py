@@ -13,8 +13,10 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from gateway.redis.answer_limit import AnswerLimit
 from gateway.redis.connections import queue_client
 from gateway.redis.keys import Keys
+from gateway.redis.server import RedisServer
 from gateway.threads.store import Addition, Claim, Policy, ThreadStore
 from tests.support.redis_server import redis_server
 
@@ -28,9 +30,9 @@ class Bench:
     redis: Redis
     keys: Keys = field(default_factory=lambda: Keys(f"threads{next(numbers)}:"))
 
-    def store(self, redis: Redis | None = None, **policy: Any) -> ThreadStore:
+    def store(self, redis: Redis | None = None, limit: AnswerLimit | None = None, **policy: Any) -> ThreadStore:
         """Another front end's."""
-        return ThreadStore(redis or self.redis, Policy(**policy), self.keys)
+        return ThreadStore(RedisServer(redis or self.redis, self.keys, limit), Policy(**policy))
 
     async def begin(self, message_id: str = "msg_1", tenant: str = "acme", store: ThreadStore | None = None) -> Claim:
         """A thread of one turn."""

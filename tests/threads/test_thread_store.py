@@ -11,8 +11,10 @@ from redis.exceptions import ResponseError
 
 from gateway.errors import GatewayError, NotFound, Overloaded, Unavailable
 from gateway.redis import scripts
+from gateway.redis.answer_limit import TOLERANCE, AnswerLimit
 from gateway.redis.connections import queue_client
-from gateway.threads.store import INLINE_BYTES, SILENCE_SECONDS, ThreadStore
+from gateway.redis.server import RedisServer
+from gateway.threads.store import INLINE_BYTES, ThreadStore
 from tests.batches.faults import TORN, snapshot
 from tests.threads.conftest import Bench, addition
 from tests.workers.proxy import PIECE, RedisProxy
@@ -120,10 +122,10 @@ async def test_another_tenant_finds_nothing(bench: Bench, tenant: str) -> None:
 
 @pytest.mark.parametrize("message_id", ["", "msg_1 ", "msg_1}:of", "*", "ä", "m" * 129, "msg_1\x00"])
 async def test_no_key_is_named_after_what_is_no_id(message_id: str) -> None:
-    away = ThreadStore(queue_client("unix:///nowhere/server.sock"))
+    away = ThreadStore(RedisServer(queue_client("unix:///nowhere/server.sock")))
     with pytest.raises(NotFound):
         await away.claim("acme", message_id)
-    await away.redis.aclose()
+    await away.server.redis.aclose()
 
 
 async def test_an_id_of_no_reply_is_not_found(bench: Bench) -> None:
@@ -185,8 +187,8 @@ async def test_a_store_that_does_not_answer_is_not_waited_for(bench: Bench, thre
     async with Freezing(thread_server_url) as proxy, asyncio.timeout(5):
         client = queue_client(proxy.url)
         for step in (
-            bench.store(client, patience=0.05).create("acme"),
-            bench.store(client, patience=0.05).claim("acme", "msg_1"),
+            bench.store(client, AnswerLimit(0.05)).create("acme"),
+            bench.store(client, AnswerLimit(0.05)).claim("acme", "msg_1"),
         ):
             with pytest.raises(Unavailable):
                 await step
@@ -194,7 +196,7 @@ async def test_a_store_that_does_not_answer_is_not_waited_for(bench: Bench, thre
         claim, _ = await bench.store(client).claim("acme", "msg_1")
         proxy.flows.clear()
         with pytest.raises(Unavailable):
-            await bench.store(client, patience=0.05).add(claim, addition("msg_2"))
+            await bench.store(client, AnswerLimit(0.05)).add(claim, addition("msg_2"))
         proxy.flows.set()
         assert await bench.store(client).add(claim, addition("msg_2")), "what was cut off is safe to repeat"
         await client.aclose()
@@ -205,14 +207,13 @@ async def test_while_a_store_is_silent_it_is_not_asked_again(bench: Bench, threa
     now = 0.0
     async with Freezing(thread_server_url) as proxy:
         client = queue_client(proxy.url)
-        store = bench.store(client, patience=0.05)
-        store.clock = lambda: now
+        store = bench.store(client, AnswerLimit(0.05, lambda: now))
         with pytest.raises(Unavailable):
             await store.claim("acme", "msg_1")
         proxy.flows.set()
         with pytest.raises(Unavailable):
             await store.claim("acme", "msg_1")
-        now = SILENCE_SECONDS
+        now = TOLERANCE.open_seconds
         await store.claim("acme", "msg_1")
         await client.aclose()
 

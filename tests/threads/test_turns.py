@@ -9,6 +9,7 @@ from gateway.errors import GatewayError, InvalidRequest, Overloaded, Unavailable
 from gateway.exchange.sink import Sink
 from gateway.messages.events import MESSAGE_STOP
 from gateway.messages.replay import to_events
+from gateway.redis.server import RedisServer
 from gateway.threads.store import Addition, Claim, ThreadStore
 from gateway.threads.turns import Threads
 from tests.threads.conftest import Bench
@@ -151,7 +152,7 @@ AWAY = [pytest.param(Unavailable("away"), id="away"), pytest.param(Overloaded("f
 async def test_where_threads_cannot_be_held_clients_are_told_to_send_everything(
     bench: Bench, error: GatewayError
 ) -> None:
-    store = Failing(bench.redis, keys=bench.keys)
+    store = Failing(RedisServer(bench.redis, bench.keys))
     threads = Threads(store)
     await take(threads, create(), "msg_1")
     store.error = error
@@ -165,7 +166,7 @@ async def test_where_threads_cannot_be_held_clients_are_told_to_send_everything(
 async def test_a_reply_that_could_not_be_kept_goes_out_and_is_no_place_to_continue_from(
     bench: Bench, error: GatewayError
 ) -> None:
-    store = Failing(bench.redis, keys=bench.keys)
+    store = Failing(RedisServer(bench.redis, bench.keys))
     threads, sink = Threads(store), Written()
     async with threads.turn(CONTEXT, create(), 100) as turn:
         store.error = error
@@ -177,7 +178,7 @@ async def test_a_reply_that_could_not_be_kept_goes_out_and_is_no_place_to_contin
 
 
 async def test_a_claim_that_cannot_be_given_back_hides_no_error(bench: Bench) -> None:
-    store = Failing(bench.redis, keys=bench.keys)
+    store = Failing(RedisServer(bench.redis, bench.keys))
     threads = Threads(store)
     await take(threads, create(), "msg_1")
 
@@ -222,7 +223,7 @@ class Watching(ThreadStore):
 
 async def test_a_streams_end_goes_out_once_the_reply_is_kept(bench: Bench) -> None:
     sink = Written()
-    store = Watching(bench.redis, keys=bench.keys)
+    store = Watching(RedisServer(bench.redis, bench.keys))
     store.sink = sink
     async with Threads(store).turn(CONTEXT, create(), 100) as turn:
         await turn.stream(sink, telling("msg_1"))

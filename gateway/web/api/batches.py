@@ -43,7 +43,7 @@ async def create_batch(request: web.Request) -> web.Response:
         committed = True
     finally:
         if not committed:
-            await staging.discard()
+            await store.discard(staging)
     response = _batch_response(request, record)
     if ignored:
         names = [name if PLAIN_NAME.fullmatch(name) else "?" for name in ignored]

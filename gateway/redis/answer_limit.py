@@ -1,0 +1,48 @@
+"""Limits how long a request waits for Redis: each call for a bounded time, and no call for a while after one without an
+answer, so that only the requests of the first moment wait for a server that is frozen or cut off.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.errors import GatewayError, StoreAway
+from gateway.redis.breaker import Breaker, Tolerance
+from gateway.redis.failures import CANNOT_BE_REACHED, NO_ANSWER
+
+# A batch call is refused within 2 s.
+ANSWER_SECONDS: Final = 1.5
+# Only silence is a failure: a refusal comes at once.
+TOLERANCE: Final = Tolerance(failures=1, within=0.0, open_seconds=2.0)
+
+
+@dataclass(slots=True)
+class AnswerLimit:
+    """For one server. Processes that have time, such as workers, use none."""
+
+    seconds: float = ANSWER_SECONDS
+    clock: Callable[[], float] = time.monotonic
+    breaker: Breaker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.breaker = Breaker(self.clock, TOLERANCE)
+
+    @asynccontextmanager
+    async def call(self, extra_seconds: float = 0.0) -> AsyncIterator[None]:
+        """Raises StoreAway if there is no answer in time, or was none a moment ago."""
+        if not self.breaker.admits():
+            raise StoreAway(CANNOT_BE_REACHED, reason=NO_ANSWER)
+        sent_at = self.clock()
+        try:
+            async with asyncio.timeout(self.seconds + extra_seconds):
+                yield
+        except TimeoutError as error:
+            self.breaker.was_late(NO_ANSWER, sent_at)
+            raise StoreAway(CANNOT_BE_REACHED, reason=NO_ANSWER) from error
+        except GatewayError:
+            self.breaker.succeeded()
+            raise
+        self.breaker.succeeded()
