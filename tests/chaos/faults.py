@@ -7,7 +7,7 @@ works, then says what must hold beyond the invariants.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.chaos import client_faults, cluster, log_faults, redis_faults, torn_log, worker_faults
+from tests.chaos import client_faults, cluster, log_faults, redis_faults, torn_log, unread_clients, worker_faults
 from tests.chaos.world import World
 
 
@@ -48,6 +48,7 @@ FAULTS = (
     Fault("16", "SIGTERM workers in turn", worker_faults.roll, lease=30.0),
     Fault("18", "cut and refused uploads", client_faults.bad_uploads),
     Fault("clock-back", "the clock of Redis set back", redis_faults.set_clock_back, lease=8.0, wrong_clock=True),
+    Fault("21", "hundreds who read nothing", unread_clients.unread, lease=30.0, once=True),
     Fault("29", "lost replies", redis_faults.lose_replies),
     Fault("log-stuck", "nobody reads the log", log_faults.reader_stuck, lease=30.0, once=True),
     Fault("log-full", "the log's disk is full", log_faults.disk_full, lease=30.0, once=True),

@@ -177,11 +177,18 @@ async def start_worker(name: str, variables: Mapping[str, str], hours: int = 0) 
 @asynccontextmanager
 async def front_end(variables: Mapping[str, str]) -> AsyncIterator[str]:
     """The value is its address."""
+    async with front_process(variables) as (url, _):
+        yield url
+
+
+@asynccontextmanager
+async def front_process(variables: Mapping[str, str]) -> AsyncIterator[tuple[str, int]]:
+    """A front end's address and process id."""
     settings = {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": "0", "GATEWAY_AUTH": "off", **variables}
     process = await start("front", ("-m", "gateway", "serve"), "listening", settings)
     try:
         line = next(line for line in process.lines if line["event"] == "listening")
-        yield f"http://{line['client']}"
+        yield f"http://{line['client']}", process.process.pid
     finally:
         process.signal(signal.SIGTERM)
         await process.ended()

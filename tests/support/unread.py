@@ -3,6 +3,7 @@
 import asyncio
 import select
 import socket
+from collections.abc import Iterable
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -22,11 +23,7 @@ class Unread:
 
     async def until_reset(self, seconds: float = 10.0) -> None:
         """Wait for the reset without reading. Raises TimeoutError."""
-        poll = select.poll()
-        poll.register(self.socket, 0)
-        async with asyncio.timeout(seconds):
-            while not any(event & select.POLLERR for _, event in poll.poll(0)):  # noqa: ASYNC110 - a socket's state
-                await asyncio.sleep(0.02)
+        await until_reset([self], seconds)
 
     async def read_all(self) -> tuple[bytes, Literal["closed", "reset"]]:
         """What has come, and how the connection ended."""
@@ -41,3 +38,20 @@ class Unread:
 
     def close(self) -> None:
         self.socket.close()
+
+
+async def until_reset(clients: Iterable[Unread], seconds: float, every: float = 0.02) -> None:
+    """Wait until all have been reset. Raises TimeoutError with the number of those that are left."""
+    poll, left = select.poll(), {client.socket.fileno() for client in clients}
+    for descriptor in left:
+        poll.register(descriptor, 0)
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + seconds
+    while left:
+        for descriptor, event in poll.poll(0):
+            if event & (select.POLLERR | select.POLLHUP):  # the error is gone once a send has met it
+                poll.unregister(descriptor)
+                left.discard(descriptor)
+        if loop.time() > ends_at:
+            raise TimeoutError(f"{len(left)} clients are still connected after {seconds:g} s")
+        await asyncio.sleep(every)
