@@ -17,6 +17,9 @@ from gateway.messages.usage import STANDARD
 CACHE_READS = ("cached_tokens", "prompt_cache_hit_tokens")
 CACHE_WRITES = ("cache_write_tokens", "created_cache_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
 
+# Exact as a float, and sums of a few stay within 64 bits.
+MOST_TOKENS = 2**53
+
 TIERS = {"default": STANDARD, "auto": STANDARD}
 
 
@@ -142,10 +145,10 @@ def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> d
 
 
 def _count(value: object) -> int:
-    """Some servers write counts as floats (9.0)."""
+    """Return a count of tokens, which some servers write as a float (9.0); 0 for anything else or too large."""
     if type(value) is float and value.is_integer():
         value = int(value)
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value < MOST_TOKENS else 0
 
 
 def _mapping(value: object) -> dict[str, Any]:
