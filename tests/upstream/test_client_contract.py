@@ -69,7 +69,8 @@ async def test_each_framing_is_read_whole_and_pumped(
     opened = await client.open(post(upstream.url))
     assert opened.status == status
     assert await opened.read(1000) == body
-    assert b"".join(await pumped(client, post(upstream.url))) == body
+    another = await play(answering(answer))  # the first closes its connection, and a POST is not sent on it again
+    assert b"".join(await pumped(client, post(another.url))) == body
 
 
 async def test_the_answer_to_head_has_no_body_whatever_length_it_states(client: UpstreamClient, play: Play) -> None:
@@ -249,8 +250,9 @@ async def test_read_takes_a_body_of_its_limit_and_refuses_one_byte_more(
 ) -> None:
     upstream = await play(answering(answer))
     assert await fetch(client, post(upstream.url), limit=2) == b"ok"
+    another = await play(answering(answer))
     with pytest.raises(UpstreamError, match="larger than 1 bytes"):
-        await fetch(client, post(upstream.url), limit=1)
+        await fetch(client, post(another.url), limit=1)
 
 
 async def test_read_refuses_a_declared_length_over_its_limit_before_the_body_comes(
