@@ -2,6 +2,7 @@
 
 GatewayError
 ├── InvalidRequest        400  the client's: the request can never work as it is
+│   ├── OutputLimitReached     the limit was reached before any of the answer; not told to clients
 │   ├── MethodNotAllowed  405
 │   └── UnsupportedMedia  415
 ├── Unauthenticated       401  the client's: no key, or a wrong one
@@ -77,6 +78,12 @@ class GatewayError(Exception):
 class InvalidRequest(GatewayError):
     status = 400
     type = "invalid_request_error"
+
+
+class OutputLimitReached(InvalidRequest):
+    """A refusal that stands for an answer without content. `answered`: that answer, in its dialect's form."""
+
+    answered: Any = None
 
 
 class MethodNotAllowed(InvalidRequest):

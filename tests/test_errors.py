@@ -14,6 +14,7 @@ TABLE: dict[type[GatewayError], tuple[int, str, bool, type[anthropic.APIStatusEr
     errors.InvalidRequest: (400, "invalid_request_error", False, anthropic.BadRequestError),
     errors.MethodNotAllowed: (405, "invalid_request_error", False, anthropic.APIStatusError),
     errors.UnsupportedMedia: (415, "invalid_request_error", False, anthropic.APIStatusError),
+    errors.OutputLimitReached: (400, "invalid_request_error", False, anthropic.BadRequestError),
     errors.Unauthenticated: (401, "authentication_error", False, anthropic.AuthenticationError),
     errors.BillingProblem: (402, "billing_error", False, anthropic.APIStatusError),
     errors.PermissionDenied: (403, "permission_error", False, anthropic.PermissionDeniedError),

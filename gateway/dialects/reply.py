@@ -17,6 +17,7 @@ class Reply:
     `think_tags`: the upstream may leave `<think>` in the text.
     `context_length`: the tokens that the model reads at most, where they are known.
     `max_tokens`: the tokens that the upstream was asked to write at most.
+    `prefill`: the text that the answer continues, for upstreams that may repeat it.
     `used_call_ids`: those of the conversation's tool calls, as the client knows them.
     `applied_edits`: what the gateway did for the request's `context_management`; None when it asked for nothing.
     """
@@ -38,6 +39,7 @@ class Reply:
     think_tags: bool = False
     context_length: int | None = None
     max_tokens: int | None = None
+    prefill: str = ""
     used_call_ids: frozenset[str] = frozenset()
     applied_edits: tuple[dict[str, Any], ...] | None = None
 

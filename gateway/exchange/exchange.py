@@ -22,7 +22,14 @@ from gateway.access.keyring import Keyring
 from gateway.context import Context
 from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
 from gateway.dialects.reply import Reply
-from gateway.errors import BillingProblem, CredentialsRefused, EmptyAnswer, GatewayError, UpstreamError
+from gateway.errors import (
+    BillingProblem,
+    CredentialsRefused,
+    EmptyAnswer,
+    GatewayError,
+    OutputLimitReached,
+    UpstreamError,
+)
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.heartbeat import Heartbeat
 from gateway.exchange.recording import CollectingSink
@@ -259,6 +266,10 @@ class Exchange:
             if not is_event_stream(answer):
                 return await self._read_whole(plan, answer)
             return await self._relay(plan, relay, answer, started_at)
+        except OutputLimitReached as reached:
+            if reached.answered is None:
+                raise
+            return self._noted(plan, reached.answered)
         finally:
             self.heartbeat.unregister(relay)
 
@@ -277,7 +288,9 @@ class Exchange:
     async def _read_whole(self, plan: Plan, answer: Answer) -> Answered:
         """Read a JSON answer: some upstreams send one to a stream request, or an error inside a 200."""
         body = await answer.read(MAX_ANSWER_BYTES)
-        answered = self.dialects[plan.route.dialect].answer(body, plan.prepared)
+        return self._noted(plan, self.dialects[plan.route.dialect].answer(body, plan.prepared))
+
+    def _noted(self, plan: Plan, answered: Answered) -> Answered:
         self._note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
         note_losses(plan.record, answered.notes)
         return answered

@@ -20,7 +20,7 @@ from gateway.upstream.http1 import (
     AnswerParser,
     declared_length,
     decoded,
-    refuse_coding,
+    decoding,
     too_large,
 )
 
@@ -107,7 +107,7 @@ class SocketAnswer:
 
     def pump(self, receive: Callable[[bytes], None]) -> Coroutine[Any, Any, None]:
         try:
-            refuse_coding(self._coding())
+            receive = decoding(receive, self._coding())
         except UpstreamError:
             self.abort()
             raise

@@ -8,7 +8,7 @@ codings other than chunked are refused. Bodies come compressed only against our 
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -24,6 +24,11 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 
 CLOSED_EARLY: Final = "the upstream closed the connection before the end of its answer"
 NOT_HTTP: Final = "the upstream's answer is not valid HTTP/1.1"
+
+GZIP: Final = frozenset({"gzip", "x-gzip"})
+NOT_GZIP: Final = "the upstream's answer is not valid gzip"
+MAX_INFLATED: Final = 16 * 1024 * 1024
+"""Bytes that one read of a stream may grow to: as large as an event may be."""
 
 FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 """Headers that say where a body ends; without them it ends with the connection."""
@@ -278,20 +283,43 @@ def refuse_coding(coding: str) -> None:
         raise UpstreamError("the upstream answered in a content coding that was not asked for")
 
 
+def decoding(receive: Callable[[bytes], None], coding: str) -> Callable[[bytes], None]:
+    """A receiver of coded pieces that passes them to `receive` plain; gzip alone is undone.
+
+    Raises UpstreamError for another coding, and from the receiver for what is no gzip, or grows out of proportion.
+    """
+    if coding.lower() not in GZIP:
+        refuse_coding(coding)
+        return receive
+    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+
+    def receive_coded(piece: bytes) -> None:
+        try:
+            plain = decoder.decompress(piece, MAX_INFLATED)
+        except zlib.error:
+            raise UpstreamError(NOT_GZIP) from None
+        if decoder.unconsumed_tail:
+            raise too_large(MAX_INFLATED)
+        if plain:
+            receive(plain)
+
+    return receive_coded
+
+
 def decoded(body: bytes, coding: str, limit: int) -> bytes:
     """`body` without its content coding; gzip alone is undone. Raises UpstreamError when broken or over `limit`."""
-    if not body or coding.lower() not in ("gzip", "x-gzip"):
+    if not body or coding.lower() not in GZIP:
         refuse_coding("" if not body else coding)
         return body
     decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         plain = decoder.decompress(body, limit + 1)
     except zlib.error:
-        raise UpstreamError("the upstream's answer is not valid gzip") from None
+        raise UpstreamError(NOT_GZIP) from None
     if len(plain) > limit:
         raise too_large(limit)
     if not decoder.eof or decoder.unused_data:
-        raise UpstreamError("the upstream's answer is not valid gzip")
+        raise UpstreamError(NOT_GZIP)
     return plain
 
 

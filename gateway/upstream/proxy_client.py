@@ -30,8 +30,8 @@ from gateway.upstream.http1 import (
     check_kind,
     declared_length,
     decoded,
+    decoding,
     header_too_large,
-    refuse_coding,
     to_target,
     too_large,
 )
@@ -250,7 +250,7 @@ class AiohttpAnswer:
 
     async def pump(self, receive: Callable[[bytes], None]) -> None:
         try:
-            refuse_coding(self._coding())
+            receive = decoding(receive, self._coding())
         except UpstreamError:
             self.abort()
             raise

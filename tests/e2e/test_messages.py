@@ -437,3 +437,19 @@ async def test_probes_need_no_key(live: Live, path: str) -> None:
         for method in ("HEAD", "GET"):
             async with session.request(method, live.url + path, allow_redirects=False) as response:
                 assert response.status == 200
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["stream", "json"])
+async def test_a_limit_that_openai_refuses_for_is_an_answer_without_content(live: Live, streamed: bool) -> None:
+    """Claude Code probes with max_tokens 1; a model that reasons cannot even begin with it."""
+    words = "Could not finish the message because max_tokens or model output limit was reached. Please try again."
+    live.simulator.script(json_script({"error": {"message": words, "type": "invalid_request_error"}}, status=400))
+    asked: Any = {**HELLO, "max_tokens": 1}
+    if streamed:
+        async with live.client().messages.stream(**asked) as events:
+            message = await events.get_final_message()
+    else:
+        message = await live.client().messages.create(**asked)
+    assert (message.content, message.stop_reason) == ([], "max_tokens")
+    assert message.usage.input_tokens > 0
+    assert len(live.simulator.requests()) == 1

@@ -15,6 +15,7 @@ from gateway.batches.queue import BatchQueue, ItemResult
 from gateway.batches.server import BatchServer
 from gateway.redis.connections import queue_client
 from gateway.redis.embedded import EmbeddedServer
+from gateway.redis.server import RedisServer
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import json_script
 from gateway.telemetry.metrics import CONNECTIONS_CUT
@@ -56,7 +57,7 @@ async def front(simulator: Simulator, server: EmbeddedServer) -> AsyncIterator[L
 async def ended_batch(live: Live, redis: Redis) -> str:
     """A batch whose results were recorded as a worker would."""
     created = await live.client().messages.batches.create(requests=[item(f"item-{i}") for i in range(ITEMS)])
-    queue = BatchQueue(BatchServer(redis), "worker")
+    queue = BatchQueue(BatchServer(RedisServer(redis)), "worker")
     while claims := await queue.claim(ITEMS, idle=True):
         for claim in claims:
             line = {"result": {"type": "succeeded", "message": LINE_TEXT}}

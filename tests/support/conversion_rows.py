@@ -315,6 +315,13 @@ ANSWERS = Section(
         ),
         row("`reasoning`, `reasoning_content`", "a `thinking` block before the text", "", "golden/reasoning_content"),
         row(
+            "reasoning as an object, a list, parts of the content, `thinking_blocks`, or behind a `<think>`",
+            "the same",
+            "",
+            "odd_shapes.reasoning_is_read_in_any_form",
+            "odd_shapes.a_tag_at_the_start_of_the_reasoning_is_taken_off",
+        ),
+        row(
             "a signature, however late",
             "the block's `signature`",
             "",
@@ -423,6 +430,18 @@ STOPS = Section(
             "cut_calls.wherever_a_call_is_cut_its_last_argument_is_null",
             "cut_calls.a_call_that_lacks_closing_brackets_only_is_whole",
         ),
+        row(
+            "`length` with fewer tokens than were asked for, where prompt and answer fill the context",
+            "`model_context_window_exceeded`",
+            "a higher `max_tokens` could not help",
+            "odd_shapes.an_answer_that_fills_the_context_is_not_said_to_have_reached_its_limit",
+        ),
+        row(
+            "OpenAI's 400 for a limit that was reached before any text",
+            "a message without content, `max_tokens`",
+            "",
+            "dialect.a_limit_reached_before_any_text_is_an_answer",
+        ),
         row("any word for a refusal", "`refusal`", "", "stop_reason.every_word_for_a_refusal_from_either_place"),
         row(
             "a stop sequence in the text",
@@ -519,6 +538,22 @@ STREAMS = Section(
             "embedded_errors.a_failure_amid_an_answer_ends_it_as_an_error",
             "embedded_errors.an_event_named_error_is_one_whatever_its_data",
             "embedded_errors.a_failure_that_was_written_as_broken_json_is_told",
+        ),
+        row(
+            "JSON for a stream, a stream for JSON, whatever the label; chunks as lines; gzip",
+            "the answer",
+            "",
+            "odd_shapes.json_for_a_stream_is_told_as_one",
+            "odd_shapes.chunks_that_are_lines_of_their_own_are_a_stream",
+            "dialect.event_stream_labelled_as_json_is_read_as_a_stream",
+        ),
+        row(
+            "further choices; `function_call` beside `tool_calls`; signs of life between chunks",
+            "nothing",
+            "",
+            "odd_shapes.only_the_first_choice_is_read",
+            "odd_shapes.a_call_in_both_forms_is_one_call",
+            "odd_shapes.what_says_nothing_between_chunks_is_left",
         ),
         row(
             "a stream without a choice",

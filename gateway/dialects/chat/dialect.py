@@ -1,6 +1,6 @@
 """OpenAI chat completions as a dialect: request and answer converters behind one interface."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -12,13 +12,13 @@ from gateway.dialects.chat.request.convert import Conversion, to_chat_request, t
 from gateway.dialects.chat.request.encode import to_json
 from gateway.dialects.chat.request.fallbacks.apply import adapted
 from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
-from gateway.dialects.chat.response.convert import to_message
+from gateway.dialects.chat.response.convert import to_unfinished
 from gateway.dialects.chat.response.errors import to_error
 from gateway.dialects.chat.response.images import shows_images
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.chat.response.usage import requested_ttl
 from gateway.dialects.reply import Reply
-from gateway.errors import GatewayError, UpstreamError
+from gateway.errors import GatewayError, OutputLimitReached
 from gateway.messages.fold import fold_stream
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation.depth import too_deep
@@ -26,9 +26,6 @@ from gateway.schemas.openai import ChatRequest
 from gateway.upstream.routing import Route
 
 PATH = "/chat/completions"
-# How a body begins that is an event stream, whatever its label; no JSON value begins so.
-STREAM_STARTS = (b"data:", b"event:", b":", b"id:", b"retry:")
-DONE = b"data: [DONE]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +54,18 @@ class ChatDialect:
         return MessageStream(prepared.reply, opened=opened)
 
     def answer(self, body: bytes, prepared: Prepared) -> Answered:
-        if body.lstrip().startswith(STREAM_STARTS):
-            return self._answer_from_stream(body, prepared)
-        try:
-            completion = orjson.loads(without_done(body))
-        except orjson.JSONDecodeError:
-            raise UpstreamError("The upstream answered with something that is not JSON.") from None
-        return to_message(completion, prepared.reply)
-
-    def _answer_from_stream(self, body: bytes, prepared: Prepared) -> Answered:
-        """Convert an event stream that came labelled as JSON (openclaw#96497)."""
+        """Convert a body that came whole: JSON, or a stream that is labelled as JSON (openclaw issue 96497)."""
         converter = self.stream(prepared, opened=False)
         events = converter.feed(body) + converter.end()
         if converter.failure is not None:
             raise converter.failure
-        return Answered(fold_stream(events), converter.origin, converter.notes)
+        return converter.answered or Answered(fold_stream(events), converter.origin, converter.notes)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:
-        return to_error(status, headers, body, prepared.reply)
+        error = to_error(status, headers, body, prepared.reply)
+        if isinstance(error, OutputLimitReached):
+            error.answered = to_unfinished(prepared.reply)
+        return error
 
     def heal(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:
         conversion: Conversion = prepared.state
@@ -98,11 +89,6 @@ class ChatDialect:
         return replace(prepared, body=orjson.dumps(body), state=conversion, notes=(), is_streamed=False)
 
 
-def without_done(body: bytes) -> bytes:
-    """Cut the end of a stream off a whole JSON answer (9router#1396)."""
-    return body.rstrip().removesuffix(DONE)
-
-
 def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyring, asking: Asking) -> Reply:
     request: Any = prompt.request
     thinking = request.get("thinking") or {}
@@ -122,9 +108,19 @@ def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyr
         think_tags=not route.target.openrouter,
         context_length=route.target.context_length,
         max_tokens=conversion.body.get(route.target.max_tokens_field),
+        prefill="" if route.target.openrouter else to_prefill(conversion.body["messages"]),
         used_call_ids=conversion.used_call_ids,
         applied_edits=conversion.applied_edits if request.get("context_management") else None,
     )
+
+
+def to_prefill(messages: Sequence[Any]) -> str:
+    """The text of an assistant message at the end, which the answer continues."""
+    last = messages[-1]
+    if last["role"] != "assistant":
+        return ""
+    content = last["content"] or ""
+    return content if isinstance(content, str) else "".join([part.get("text", "") for part in content])
 
 
 def to_stops(conversion: Conversion) -> dict[str, Any]:

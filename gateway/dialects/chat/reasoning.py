@@ -7,11 +7,13 @@ an envelope in the block's opaque string. Nothing is kept here: each request bri
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, cast
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.chat.citations import FILES
 from gateway.dialects.chat.vocabulary import CLAUDE_FORMAT, FORMAT_FAMILIES, SIGNING_FAMILIES
+from gateway.errors import UpstreamError
 from gateway.messages.envelope import Envelope, RejectedEnvelope, open_envelope, seal
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ReasoningEntry
@@ -20,6 +22,11 @@ from gateway.upstream.target import Target, same_model, to_family
 # Of an entry that is no reasoning, and travels with it.
 CALL_EXTRA = "call.extra_content"
 
+# Entries that may still grow while others come: some models summarise a few parts side by side. All are looked through
+# for each fragment.
+MAX_LOOKED_BACK = 64
+# Of one block; an upstream that loops is stopped before it fills memory.
+MAX_ENTRIES = 20_000
 TEXT_FIELDS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
@@ -31,7 +38,9 @@ def merge_entry(entries: list[ReasoningEntry], entry: ReasoningEntry) -> str:
     """
     earlier = _earlier_part(entries, entry)
     if earlier is None:
-        if entry.get("type") in TEXT_FIELDS or entry not in entries:
+        if entry.get("type") in TEXT_FIELDS or entry not in islice(reversed(entries), MAX_LOOKED_BACK):
+            if len(entries) >= MAX_ENTRIES:
+                raise UpstreamError("The upstream sent more reasoning entries than the gateway accepts.")
             entries.append(entry.copy())
         return _string(entry.get("text")) or _string(entry.get("summary"))
     return _merge(cast(dict[str, Any], earlier), entry, TEXT_FIELDS[entry["type"]])
@@ -181,7 +190,7 @@ def _earlier_part(entries: Sequence[ReasoningEntry], entry: ReasoningEntry) -> R
         return entries[-1]
     if entry.get("index") is None:
         return None
-    return next((part for part in reversed(entries) if _is_same(part, entry)), None)
+    return next((part for part in islice(reversed(entries), MAX_LOOKED_BACK) if _is_same(part, entry)), None)
 
 
 def _is_same(one: ReasoningEntry, other: ReasoningEntry) -> bool:

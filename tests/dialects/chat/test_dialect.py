@@ -8,6 +8,7 @@ import pytest
 from gateway.context import Context
 from gateway.dialects.base import Answered, Asking, Prepared
 from gateway.dialects.chat.dialect import ChatDialect
+from gateway.errors import OutputLimitReached
 from gateway.messages.prompt import to_prompt
 from gateway.messages.replay import to_events
 from gateway.upstream.routing import Route, Upstream
@@ -98,3 +99,12 @@ def test_usage_of_zeros_gives_way_to_an_estimate() -> None:
 def test_cost_with_a_provider_key_of_ones_own_includes_the_providers_price() -> None:
     body = completion(cost=0.0001, is_byok=True, cost_details={"upstream_inference_cost": 0.02})
     assert answer_of(orjson.dumps(body)).origin.cost == pytest.approx(0.0201)
+
+
+def test_a_limit_reached_before_any_text_is_an_answer() -> None:
+    words = "Could not finish the message because max_tokens or model output limit was reached."
+    body = orjson.dumps({"error": {"message": words, "type": "invalid_request_error"}})
+    error = DIALECT.error(400, {}, body, prepared())
+    assert isinstance(error, OutputLimitReached)
+    assert (error.answered.message["content"], error.answered.message["stop_reason"]) == ([], "max_tokens")
+    assert error.answered.origin.estimated

@@ -41,6 +41,9 @@ EITHER_OR = {"effort": "max_tokens", "max_tokens": "effort"}
 IDENTIFIERS = ("prompt_cache_key", "safety_identifier", "user")
 MAX_IDENTIFIER = 64
 
+# Of all stop sequences that are matched here: each takes some hundred bytes for as long as the answer lasts.
+MAX_STOP_CHARACTERS = 16_384
+
 DEFAULTS = {"temperature": 1, "top_p": 1}
 
 # Up to here OpenRouter takes messages out of a long conversation unless it is told not to (docs, context compression).
@@ -216,7 +219,11 @@ def _put_stops(own: list[str], parameters: Parameters) -> list[str]:
     limit = parameters.scope.target.stop_limit
     if limit:
         parameters.fields["stop"] = sequences[:limit]
-    return sequences if len(sequences) > limit else []
+    if len(sequences) <= limit:
+        return []
+    if sum(map(len, sequences)) > MAX_STOP_CHARACTERS:
+        raise InvalidRequest(f"stop_sequences: at most {MAX_STOP_CHARACTERS} characters in all can be looked for")
+    return sequences
 
 
 def _put_reasoning(request: Mapping[str, Any], parameters: Parameters, effort: str | None) -> None:

@@ -62,7 +62,7 @@ class Assembly:
         "_reply",
         "_sources",
         "_spoken",
-        "_told",
+        "_unsigned",
         "_waiting",
         "_writer",
         "has_cut_call",
@@ -79,7 +79,7 @@ class Assembly:
         self._waiting: list[Block] = []
         self._blank: TextRun | None = None  # white space that is text only if text follows it
         self._calls: CallBook | None = None  # once any is made
-        self._told: list[ReasoningEntry] = []  # of thinking blocks that are closed
+        self._unsigned: dict[tuple[str, str], ReasoningEntry] = {}  # of thinking blocks that are closed, by their part
         self._made = 0  # blocks so far, open, closed and waiting
         self._reasoning: Literal["untold", "empty", "told"] = "untold"
         self._spoken = False  # whether any text has come
@@ -320,7 +320,7 @@ class Assembly:
         without the text being shown again, so that the next request can give back what the upstream can verify.
         """
         if is_bare_signature(entry):
-            part = next((told for told in reversed(self._told) if _is_unsigned_part(told, entry)), None)
+            part = self._unsigned.get(_part_of(entry))
             if part is not None:
                 run.entries.append(part.copy())
                 run.entries[0]["signature"] = entry["signature"]
@@ -347,7 +347,7 @@ class Assembly:
             return
         if isinstance(block, ThinkingRun) and block.is_shown:
             self._writer.delta(self.index, SIGNATURE, self._seal(block, to_signature))
-            self._told += block.entries
+            self._unsigned |= {_part_of(entry): entry for entry in block.entries if not entry.get("signature")}
         elif isinstance(block, ToolCall):
             self._end_call(block)
         self._writer.stop(self.index)
@@ -372,6 +372,5 @@ class Assembly:
             self._writer.delta(self.index, TOOL_INPUT, text)
 
 
-def _is_unsigned_part(told: ReasoningEntry, signature: ReasoningEntry) -> bool:
-    same = (told["type"], told.get("index")) == (signature["type"], signature.get("index"))
-    return same and not told.get("signature")
+def _part_of(entry: ReasoningEntry) -> tuple[str, str]:
+    return entry["type"], str(entry.get("index"))

@@ -7,13 +7,14 @@ from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in
-from gateway.dialects.chat.response.stop_reason import Finish, broken_finish, to_extension, to_stop
+from gateway.dialects.chat.response.stop_reason import Finish, Stop, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.think_tags import untagged
 from gateway.dialects.chat.response.usage import (
     adds_up,
     counts_of,
     estimated_usage,
+    input_of,
     output_of,
     to_cost,
     to_tier,
@@ -49,9 +50,9 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     error = broken_finish(finish)
     if error is not None:
         raise error
-    delta = delta_of(choice)
+    delta = _without_prefill(delta_of(choice), reply)
     counts = counts_of(completion)
-    finish.spent = output_of(counts)
+    finish.read, finish.spent = input_of(counts), output_of(counts)
     content = _plain_content(delta, reply) or _assembled(delta, reply, finish)
     usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, content.size)
     usage["service_tier"] = to_tier(completion)
@@ -61,6 +62,21 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     message |= stop.fields
     message |= to_extension(finish, completion, reply)
     return Answered(message, to_origin(completion, counts), content.notes)
+
+
+def to_unfinished(reply: Reply) -> Answered:
+    """The answer that reached its limit before any of it: Anthropic gives one where OpenAI gives an error."""
+    message = empty_message(reply, estimated_usage(reply.input_estimate))
+    message |= Stop("max_tokens").fields
+    return Answered(message, Origin(estimated=True))
+
+
+def _without_prefill(delta: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    """Without what the client sent as the answer's beginning: llama.cpp repeats it in JSON, and not in streams."""
+    content = delta.get("content")
+    if reply.prefill and isinstance(content, str) and content.startswith(reply.prefill):
+        return {**delta, "content": content[len(reply.prefill) :]}
+    return delta
 
 
 def _plain_content(delta: dict[str, Any], reply: Reply) -> Content | None:

@@ -14,8 +14,13 @@ from gateway.dialects.chat.citations import is_known
 from gateway.dialects.chat.reasoning import to_call_entry
 from gateway.dialects.chat.response.images import to_image_block
 from gateway.dialects.chat.response.stop_reason import Finish
+from gateway.dialects.chat.vocabulary import CLAUDE_FORMAT
 from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
+
+# Names of the text in reasoning that is an object, and of settings that some servers echo in its place.
+REASONING_TEXTS = ("text", "content", "thinking", "summary")
+REASONING_SETTINGS = frozenset({"effort", "enabled", "exclude", "generate_summary", "max_tokens", "summary", "type"})
 
 
 class PieceTarget(Protocol):
@@ -36,14 +41,24 @@ class PieceTarget(Protocol):
     def close(self) -> None: ...
 
 
-def first_choice(answer: dict[str, Any]) -> dict[str, Any] | None:
-    """More than one was never asked for; there is none beside usage or an error."""
+def first_choice(answer: dict[str, Any], number: int | None = None) -> dict[str, Any] | None:
+    """The choice of this number, if it is known already; more than one was never asked for.
+
+    There is none beside usage or an error.
+    """
     choices = answer.get("choices")
     if not choices:
         return None
     if not isinstance(choices, list) or not isinstance(choices[0], dict):
         raise UpstreamError("The upstream sent choices of an unknown shape.")
-    return choices[0]
+    if number is None or number_of(choices[0]) == number:
+        return choices[0]
+    return next((choice for choice in choices if isinstance(choice, dict) and number_of(choice) == number), None)
+
+
+def number_of(choice: dict[str, Any]) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else 0
 
 
 def delta_of(choice: dict[str, Any]) -> dict[str, Any]:
@@ -69,12 +84,13 @@ def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> No
         target.add_text(refusal)
     for call in _list(delta.get("tool_calls"), "tool calls"):
         _add_call(call, target)
-    legacy_call = delta.get("function_call")  # before tools there was one function call, without an id
-    if legacy_call:
+    # Before tools there was one function call, without an id; llama-cpp-python 0.3.36 sends each piece in both forms.
+    legacy_call = delta.get("function_call")
+    if legacy_call and not delta.get("tool_calls"):
         _add_call({"index": 0, "function": legacy_call}, target)
     audio = delta.get("audio")
     if audio:
-        _add_audio(audio, target)
+        _add_audio(audio, target, content)
     images = delta.get("images")
     if images:
         for image in images if isinstance(images, list) else (images,):
@@ -124,26 +140,53 @@ def _add_image(image: Any, target: PieceTarget) -> None:
         target.add_image(block)
 
 
-def _add_audio(audio: Any, target: PieceTarget) -> None:
-    """A message has no place for sound, but for what is said in it."""
+def _add_audio(audio: Any, target: PieceTarget, content: Any) -> None:
+    """A message has no place for sound, but for what is said in it, unless it is the content as well."""
     transcript = audio.get("transcript") if isinstance(audio, dict) else None
-    if transcript and isinstance(transcript, str):
+    if transcript and isinstance(transcript, str) and transcript != content:
         target.add_text(transcript)
     if not isinstance(audio, dict) or audio.get("data"):
         target.lose("audio")
 
 
 def _add_reasoning(delta: dict[str, Any], target: PieceTarget) -> None:
-    plain = delta.get("reasoning") or delta.get("reasoning_content") or ""
+    plain = delta.get("reasoning") or delta.get("reasoning_content") or delta.get("thinking") or ""
     details = delta.get("reasoning_details")
-    if not plain and not details:
+    blocks = delta.get("thinking_blocks")
+    if not plain and not details and not blocks:
         if details is not None:
             target.add_thinking("", ())  # an empty list that is spelled out may have to be given back
         return
-    entries = _list(details, "reasoning")
-    if not isinstance(plain, str) or not all(map(_is_entry, entries)):
+    entries = _list(details, "reasoning") or [_to_entry(block) for block in _list(blocks, "thinking")]
+    if not all(map(_is_entry, entries)):
         raise UpstreamError("The upstream sent reasoning of an unknown shape.")
-    target.add_thinking(plain, entries)
+    text = plain if isinstance(plain, str) else _reasoning_text(plain, target)
+    if text or entries:
+        target.add_thinking(text, entries)
+
+
+def _reasoning_text(value: Any, target: PieceTarget) -> str:
+    """Reasoning that is no text: an object with one (Envoy's gateway), or the request's own settings echoed."""
+    if isinstance(value, list):
+        return "".join([_reasoning_text(part, target) if isinstance(part, dict) else _string(part) for part in value])
+    if not isinstance(value, dict):
+        raise UpstreamError("The upstream sent reasoning of an unknown shape.")
+    text = next((text for name in REASONING_TEXTS if (text := _string(value.get(name)))), "")
+    if not text and not value.keys() <= REASONING_SETTINGS:
+        target.lose("reasoning of an unknown shape")
+    return text
+
+
+def _to_entry(block: Any) -> Any:
+    """A thinking block of Anthropic's, which LiteLLM puts beside the reasoning, as a reasoning detail."""
+    match block:
+        case {"type": "thinking", "thinking": str(text)}:
+            signature = _string(block.get("signature")) or None
+            return {"type": "reasoning.text", "text": text, "signature": signature, "format": CLAUDE_FORMAT}
+        case {"type": "redacted_thinking", "data": str(data)}:
+            return {"type": "reasoning.encrypted", "data": data, "format": CLAUDE_FORMAT}
+        case _:
+            return None
 
 
 def _is_entry(value: Any) -> bool:

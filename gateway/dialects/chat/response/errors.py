@@ -19,6 +19,7 @@ from gateway.errors import (
     GatewayError,
     InvalidRequest,
     NotFound,
+    OutputLimitReached,
     Overloaded,
     PermissionDenied,
     RateLimited,
@@ -96,6 +97,11 @@ REFUSAL_WORDS = re.compile(
     r"|bad_?request_?error|invalid_request_error|unsupportedparamserror",
     re.IGNORECASE,
 )
+# llama.cpp's slots share one context by default: when all together fill it, each of their requests ends in these words,
+# and passes once others have ended (b11549, 2026-11).
+FULL_POOL = re.compile(r"context size has been exceeded\.?", re.IGNORECASE)
+# OpenAI's word for an answer that reached max_tokens within its reasoning (litellm issue 35061).
+UNFINISHED = re.compile(r"could not finish the message because max_tokens", re.IGNORECASE)
 TYPE_LIMIT = 64
 MAX_ALTERNATIVES = 3
 # OpenRouter says 400 to a model that it does not have.
@@ -128,6 +134,10 @@ def _to_error(status: int, body: ErrorBody, retry_after: float | None, reply: Re
 def _classified(status: int, body: ErrorBody, retry_after: float | None, reply: Reply) -> GatewayError:
     fields, message = body.fields, body.sentence
     error_type = _error_type(fields, _mapping(fields.get("metadata")))
+    if FULL_POOL.fullmatch(message):
+        return Overloaded(message)
+    if UNFINISHED.search(message):
+        return OutputLimitReached(message)
     if is_overflow(status, error_type, message):
         return InvalidRequest(overflow_wording(message, reply), should_retry=False)
     kind = _error_class(status, error_type)

@@ -29,7 +29,8 @@ class Finish:
     matched: str | None = None  # the stop sequence that the gateway itself found
     stopped_at: str | None = None  # the stop sequence that the upstream says it found
     logprobs: dict[str, list[Any]] | None = None
-    spent: int = 0  # tokens written, by the upstream's count; known at the end
+    read: int = 0  # tokens of the prompt, by the upstream's count; known at the end
+    spent: int = 0  # tokens written, likewise
     has_choice: bool = False  # whether any part of an answer has come
     said: bool = False  # whether a finish reason has come at all
     is_early: bool = False  # whether content came after it: some servers say a reason with every chunk
@@ -115,6 +116,10 @@ STOP_REASONS: dict[str | None, str] = {
 PRECEDENCE = ("max_tokens", "stop_sequence", "pause_turn", "compaction")
 # Reasons that end a call too: it may lack its end even where it looks whole, since SGLang completes its arguments.
 ENDS_OF_CALLS = frozenset({"max_tokens", "stop_sequence"})
+# Tokens: some servers end one or two before the last; and what contexts are multiples of.
+CONTEXT_MARGIN = 2
+LEAST_CONTEXT = 2048
+CONTEXT_STEP = 256
 BROKEN_CALLS = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
 
 
@@ -131,7 +136,7 @@ def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply
     if finish.stopped_at in reply.sent_stop_sequences:
         return Stop("stop_sequence", sequence=finish.stopped_at)
     meant = _meant(finish)
-    if "model_context_window_exceeded" in meant:
+    if "model_context_window_exceeded" in meant or ("max_tokens" in meant and _fills_context(finish, reply)):
         return Stop("model_context_window_exceeded")
     reason = next((reason for reason in PRECEDENCE if reason in meant), None)
     if reason in ENDS_OF_CALLS or (reason is not None and not has_tools):
@@ -165,6 +170,19 @@ def _meant(finish: Finish) -> frozenset[str | None]:
 
 def _is_at_limit(finish: Finish, reply: Reply) -> bool:
     return reply.max_tokens is not None and finish.spent >= reply.max_tokens
+
+
+def _fills_context(finish: Finish, reply: Reply) -> bool:
+    """Whether an answer ended for want of room in the context, which servers have the same word for as for its limit.
+
+    Where the context is unknown, a sum that is a multiple of 256 is the end of one (llama.cpp, vLLM, 2026-11).
+    """
+    total = finish.read + finish.spent
+    if not finish.read or reply.max_tokens is None or finish.spent >= reply.max_tokens:
+        return False
+    if reply.context_length is not None:
+        return total >= reply.context_length - CONTEXT_MARGIN
+    return total >= LEAST_CONTEXT and total % CONTEXT_STEP == 0
 
 
 def _only_sequence(reply: Reply) -> str | None:

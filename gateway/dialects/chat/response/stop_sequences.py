@@ -1,5 +1,6 @@
 """Stop sequences matched by the gateway, where an upstream takes fewer than Anthropic does."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,43 +70,83 @@ class StopGuard:
 
 
 class StopScan:
-    """Finds the first stop sequence in a text that arrives in pieces. What could be the start of one is held back."""
+    """Finds the first stop sequence in a text that arrives in pieces. What could be the start of one is held back.
 
-    __slots__ = ("_held", "_sequences")
+    First is the match that ends first, since that is where a model that watches every token would have stopped; of
+    several that end there the longest, whose start had to be held back anyway. An automaton (Aho and Corasick, 1975)
+    reads each character once, however many and however long the sequences are.
+    """
+
+    __slots__ = ("_depths", "_ends", "_fallbacks", "_held", "_node", "_starts", "_steps")
 
     def __init__(self, sequences: Sequence[str]) -> None:
-        self._sequences = [sequence for sequence in sequences if sequence]
-        self._held = ""
+        self._steps: list[dict[str, int]] = [{}]  # of each node: character → node
+        self._depths = [0]  # how many characters lead to a node
+        self._ends: list[str | None] = [None]  # the sequence that is found at a node
+        for sequence in sequences:
+            if sequence:
+                self._add(sequence)
+        self._fallbacks = self._link()  # the node of the longest end of what led to a node that begins a sequence too
+        self._starts = re.compile("[" + re.escape("".join(self._steps[0])) + "]") if self._steps[0] else None
+        self._node = 0
+        self._held = ""  # what led to the node
 
     def feed(self, piece: str) -> tuple[str, str | None]:
         """The text that may go on now, and the sequence that was found, before which the text ends."""
+        if self._starts is None:
+            return piece, None
+        node, at = self._node, 0
+        while at < len(piece):
+            if node == 0:
+                found = self._starts.search(piece, at)
+                if found is None:
+                    break
+                at = found.start()
+            character = piece[at]
+            while node and character not in self._steps[node]:
+                node = self._fallbacks[node]
+            node = self._steps[node].get(character, 0)
+            at += 1
+            sequence = self._ends[node]
+            if sequence is not None:
+                text = self._held + piece[:at]
+                self._node, self._held = 0, ""
+                return text[: len(text) - len(sequence)], sequence
         text = self._held + piece
-        found = _first_match(text, self._sequences)
-        if found is not None:
-            position, sequence = found
-            self._held = ""
-            return text[:position], sequence
-        keep = max((overlap(text, sequence) for sequence in self._sequences), default=0)
-        self._held = text[len(text) - keep :]
+        keep = self._depths[node]
+        self._node, self._held = node, text[len(text) - keep :]
         return text[: len(text) - keep], None
 
     def flush(self) -> str:
-        """Return the held-back text at the end of the run."""
-        held, self._held = self._held, ""
+        """What was held back when no more text comes."""
+        held, self._held, self._node = self._held, "", 0
         return held
 
+    def _add(self, sequence: str) -> None:
+        node = 0
+        for character in sequence:
+            following = self._steps[node].get(character)
+            if following is None:
+                following = self._steps[node][character] = len(self._steps)
+                self._steps.append({})
+                self._depths.append(self._depths[node] + 1)
+                self._ends.append(None)
+            node = following
+        self._ends[node] = sequence
 
-def _first_match(text: str, sequences: Sequence[str]) -> tuple[int, str] | None:
-    """The match that ends first, since that is where a model that watches every token would have stopped.
-
-    Of several that end there the longest, whose start had to be held back anyway.
-    """
-    matches = [(text.find(sequence), sequence) for sequence in sequences]
-    ends = [(start + len(sequence), start, sequence) for start, sequence in matches if start >= 0]
-    if not ends:
-        return None
-    _, start, sequence = min(ends)
-    return start, sequence
+    def _link(self) -> list[int]:
+        """Breadth first, so that a node's fallback, which is nearer to the root, is known before."""
+        fallbacks = [0] * len(self._steps)
+        level = list(self._steps[0].values())
+        for node in level:
+            for character, following in self._steps[node].items():
+                level.append(following)
+                fallback = fallbacks[node]
+                while fallback and character not in self._steps[fallback]:
+                    fallback = fallbacks[fallback]
+                fallbacks[following] = self._steps[fallback].get(character, 0)
+                self._ends[following] = self._ends[following] or self._ends[fallbacks[following]]
+        return fallbacks
 
 
 def overlap(text: str, sequence: str) -> int:

@@ -12,24 +12,27 @@ would go on to its own end, at somebody's cost and with the client waiting. What
 estimate.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
-from gateway.dialects.base import Origin
+from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.chunks import BrokenChunk, ChunkDecoder
-from gateway.dialects.chat.response.convert import to_origin
-from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice
+from gateway.dialects.chat.response.convert import to_message, to_origin
+from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.fast_path import Splice, derive_splice
 from gateway.dialects.chat.response.stop_reason import Finish, Stop, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
-from gateway.dialects.chat.response.usage import counts_of, estimated_usage, output_of, to_tier, to_usage
+from gateway.dialects.chat.response.usage import counts_of, estimated_usage, input_of, output_of, to_tier, to_usage
+from gateway.dialects.chat.response.whole_body import WholeBody
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
+from gateway.messages.replay import to_events
 from gateway.messages.usage import to_delta_usage
 from gateway.sse import ERROR_EVENT, EventParser
 
@@ -37,7 +40,8 @@ from gateway.sse import ERROR_EVENT, EventParser
 MAX_MISSES = 8
 # Who answers, at which tier, and from which system.
 LASTING = ("id", "model", "provider", "service_tier", "system_fingerprint")
-DONE = b"[DONE]"
+DONE = re.compile(rb'\s*"?\[DONE\]')
+NULL = b"null"  # in place of a chunk it says nothing
 NO_ANSWER = "The upstream ended its stream without an answer."
 CUT = "The upstream closed the connection before the end of its answer."
 
@@ -70,8 +74,9 @@ class MessageStream:
     """One answer's way through the gateway. `opened` says that an earlier attempt already sent message_start."""
 
     __slots__ = (
-        "_assembly", "_at_event", "_counts", "_decoder", "_finish", "_first_chunk", "_last_chunk", "_misses", "_opened",
-        "_parser", "_reply", "_splice", "_target", "_writer", "abandoned", "done", "failure", "started", "stop",
+        "_assembly", "_at_event", "_body", "_counts", "_decoder", "_finish", "_first_chunk", "_is_stream",
+        "_last_chunk", "_misses", "_number", "_opened", "_parser", "_reply", "_splice", "_target", "_writer",
+        "abandoned", "answered", "done", "failure", "started", "stop",
     )  # fmt: skip
 
     def __init__(self, reply: Reply, *, opened: bool = False) -> None:
@@ -88,6 +93,10 @@ class MessageStream:
         self._last_chunk: dict[str, Any] = {}
         self._splice: Splice | None = None
         self._at_event = False  # whether the next piece begins where an event does
+        self._is_stream = False  # whether the body is known to be an event stream
+        self._body: WholeBody | None = None  # that is JSON whatever its label
+        self.answered: Answered | None = None  # if it was a whole answer
+        self._number: int | None = None  # of the choice that is read
         self._misses = 0  # splices in a row that never applied
         self.failure: GatewayError | None = None
         self.stop: Stop | None = None
@@ -109,6 +118,8 @@ class MessageStream:
 
     @property
     def origin(self) -> Origin:
+        if self.answered is not None:
+            return self.answered.origin
         return to_origin(self._last_chunk, self._counts)
 
     @property
@@ -117,11 +128,14 @@ class MessageStream:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        return tuple(self._assembly.notes)
+        return tuple(self._assembly.notes) if self.answered is None else self.answered.notes
 
     @property
     def usage(self) -> dict[str, Any]:
         """The upstream's count, or an estimate from bytes where it has given none (`origin.estimated`)."""
+        if self.answered is not None:
+            usage: dict[str, Any] = self.answered.message["usage"]
+            return usage
         if self._counts:
             usage = to_usage(self._counts, self._reply)
         else:
@@ -137,7 +151,8 @@ class MessageStream:
         if self.failure is not None or self.done:
             return b""
         try:
-            self._read(piece)
+            if self._is_stream or self._recognise(piece):
+                self._read(piece)
         except GatewayError as error:
             self.failure = error
         return self._take()
@@ -150,6 +165,8 @@ class MessageStream:
         """The transport failed. If the answer was already whole, only its end is missing, and the client gets that."""
         if self._finish.is_over:
             return self._guarded(self._complete)
+        if self._body is not None and self._body.is_whole:
+            return self._guarded(self._read_end)
         if not self.done:
             self.failure = self.failure or error
         return b""
@@ -176,8 +193,48 @@ class MessageStream:
         if self._opened:
             return b""
         self._opened = True
-        usage = {**estimated_usage(self._reply.input_estimate), "service_tier": to_tier(self._first_chunk)}
+        # vLLM counts the prompt in its first chunk, if it is asked to; elsewhere the count comes last.
+        counts = counts_of(self._first_chunk)
+        counted = to_usage(counts, self._reply) if counts else estimated_usage(self._reply.input_estimate)
+        usage = {**counted, "output_tokens": 0, "service_tier": to_tier(self._first_chunk)}
+        usage.pop("output_tokens_details", None)
         return events.message_start(empty_message(self._reply, usage))
+
+    def _recognise(self, piece: bytes) -> bool:
+        """Whether the body is a stream, by its first byte."""
+        if self._body is None:
+            if not WholeBody.begins(piece):
+                self._is_stream = piece.strip() != b""
+                return True
+            self._body = WholeBody()
+        self._body.add(piece)
+        return False
+
+    def _complete_body(self, body: WholeBody) -> None:
+        """Take a whole answer, or chunks that are lines of their own."""
+        self._body = None
+        try:
+            completion = body.decode()
+        except BrokenChunk as error:
+            lines = body.lines()
+            if len(lines) == 1:
+                failure = error_of_broken(lines[0], self._reply)
+                raise failure or UpstreamError("The upstream answered with something that is not JSON.") from error
+            self._take_lines(lines)
+            return
+        self.answered = to_message(completion, self._reply)
+        message = self.answered.message
+        self.stop = Stop(message["stop_reason"], message["stop_sequence"], message["stop_details"])
+        told = to_events(message, self.answered.origin.cost)
+        self._writer.out.append(events.without_start(told) if self._opened else told)
+        self._opened = self.done = True
+
+    def _take_lines(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self._take_payload(line)
+            if self.done:
+                return
+        self._read_end()
 
     def _read(self, piece: bytes) -> None:
         if self._splice is not None and self._at_event and self._splice.apply_event(piece, self._writer):
@@ -201,6 +258,9 @@ class MessageStream:
         self._at_event = self._parser.is_between_events
 
     def _read_end(self) -> None:
+        if self._body is not None:
+            self._complete_body(self._body)
+            return
         for payload in self._parser.finish():
             self._take_rest(payload)
         if not self.done:
@@ -210,8 +270,7 @@ class MessageStream:
 
     def _take_rest(self, payload: bytes) -> None:
         """An event without its end: it counts if only the blank line is missing, and was never sent if more is."""
-        if payload.startswith(DONE):
-            self._complete_at_done()
+        if self._take_mark(payload):
             return
         try:
             chunk = self._to_chunk(payload)
@@ -222,8 +281,7 @@ class MessageStream:
     def _take_payload(self, payload: bytes) -> None:
         """The full way; a delta that only lengthened the open block shows the short way for those after it."""
         splice, self._splice = self._splice, None
-        if payload.startswith(DONE):
-            self._complete_at_done()
+        if payload[:1] != b"{" and self._take_mark(payload):
             return
         before = self._assembly.open
         delta = self._take_chunk(self._to_chunk(payload))
@@ -248,17 +306,20 @@ class MessageStream:
 
     def _take_chunk(self, chunk: dict[str, Any]) -> dict[str, Any]:
         """Take all that a chunk says; return its delta."""
-        choice = first_choice(chunk)
+        choice = first_choice(chunk, self._number)
         error = error_in(chunk, choice, self._reply)
         if error is not None:
             raise error
         self._counts = counts_of(chunk) or self._counts
         if not self._last_chunk:
             self._first_chunk = self._last_chunk = _lasting(chunk)
+            if self._counts:
+                self._first_chunk = {**self._last_chunk, "usage": self._counts}
         elif "model" in chunk:  # a closing usage chunk may come without
             self._last_chunk = _lasting(chunk)
         if choice is None:
             return {}
+        self._number = number_of(choice)
         delta = delta_of(choice)
         if self._finish.said and any(value for name, value in delta.items() if name != "role"):
             self._finish.is_early = True
@@ -271,15 +332,21 @@ class MessageStream:
             self._target = self._target.inner
         return delta
 
-    def _complete_at_done(self) -> None:
-        """Without a choice before it that is no answer: vLLM's streams end so where it fails before the first token."""
+    def _take_mark(self, payload: bytes) -> bool:
+        """Whether it is no chunk but the end, or nothing.
+
+        The end without a choice before it is no answer: vLLM's streams end so where it fails before the first token.
+        """
+        if DONE.match(payload) is None:
+            return payload == NULL
         if not self._finish.has_choice:
             raise EmptyAnswer(NO_ANSWER)
         self._complete()
+        return True
 
     def _complete(self) -> None:
         """Close every block and write the end: the stop reason, the exact usage, message_stop."""
-        self._finish.spent = output_of(self._counts)
+        self._finish.read, self._finish.spent = input_of(self._counts), output_of(self._counts)
         self._target.close()
         assembly = self._assembly
         self.stop = to_stop(

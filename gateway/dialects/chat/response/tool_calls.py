@@ -17,11 +17,13 @@ MAX_NAME = 128
 class CallBook:
     """Calls by the upstream's index, which some upstreams leave out and others use for several calls."""
 
-    __slots__ = ("_calls", "_ids", "_last", "_reply")
+    __slots__ = ("_by_id", "_calls", "_ids", "_last", "_next", "_reply")
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self._calls: dict[int, ToolCall] = {}
+        self._next = 0  # index of a call without one
+        self._by_id: dict[str, ToolCall] = {}
         self._last: ToolCall | None = None
         self._ids: set[str] = set()
 
@@ -29,7 +31,7 @@ class CallBook:
         """The call that a piece belongs to, and whether that is a new one."""
         if index is None:
             call = self._find_without_index(call_id, name)
-            index = max(self._calls, default=-1) + 1
+            index = self._next
         else:
             call = self._calls.get(index)
         is_new = call is None or call.is_over_at(call_id, name)
@@ -37,7 +39,9 @@ class CallBook:
             is_new, name = True, name or call.name  # without a word that another begins: of the same tool
         if call is None or is_new:
             call = self._calls[index] = ToolCall(name=name)
+            self._next = max(self._next, index + 1)
         call.id = call.id or call_id
+        self._by_id[call.id] = call
         self._last = call
         return call, is_new
 
@@ -51,7 +55,7 @@ class CallBook:
 
     def _find_id(self, call_id: str) -> ToolCall | None:
         """The latest call of that id."""
-        return next((call for call in reversed(self._calls.values()) if call_id and call.id == call_id), None)
+        return self._by_id.get(call_id) if call_id else None
 
     def to_block(self, call: ToolCall, index: int) -> dict[str, Any]:
         """The start of the `tool_use` block at `index`, under the client's name of the tool."""

@@ -17,9 +17,8 @@ from gateway.messages.usage import STANDARD
 CACHE_READS = ("cached_tokens", "prompt_cache_hit_tokens")
 CACHE_WRITES = ("cache_write_tokens", "created_cache_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
 
-# Exact as a float, and sums of a few stay within 64 bits.
-MOST_TOKENS = 2**53
-
+# No count of tokens; floats beyond it are no exact numbers.
+MAX_COUNT = 2.0**53
 TIERS = {"default": STANDARD, "auto": STANDARD}
 
 
@@ -62,6 +61,11 @@ def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
     if server_tools and (searches := _count(_mapping(server_tools).get("web_search_requests"))):
         usage["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
     return usage
+
+
+def input_of(counts: Mapping[str, Any] | None) -> int:
+    """Tokens of the prompt, cached ones included; 0 if the upstream gives no count."""
+    return _count(counts.get("prompt_tokens")) if counts else 0
 
 
 def output_of(counts: Mapping[str, Any] | None) -> int:
@@ -145,10 +149,10 @@ def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> d
 
 
 def _count(value: object) -> int:
-    """Return a count of tokens, which some servers write as a float (9.0); 0 for anything else or too large."""
-    if type(value) is float and value.is_integer():
+    """Some servers write counts as floats (9.0)."""
+    if type(value) is float and value.is_integer() and value < MAX_COUNT:
         value = int(value)
-    return value if type(value) is int and 0 < value < MOST_TOKENS else 0
+    return value if type(value) is int and value > 0 else 0
 
 
 def _mapping(value: object) -> dict[str, Any]:

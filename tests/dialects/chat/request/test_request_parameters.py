@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.dialects.chat.request.convert import MAX_NOTES, to_chat_request
-from gateway.dialects.chat.request.parameters import IDENTIFIERS, MAX_IDENTIFIER
+from gateway.dialects.chat.request.parameters import IDENTIFIERS, MAX_IDENTIFIER, MAX_STOP_CHARACTERS
 from gateway.dialects.chat.vocabulary import OPENAI_ONLY, OPENROUTER_ONLY
 from gateway.errors import InvalidRequest
 from gateway.upstream.target import ReasoningSupport, Target, to_target
@@ -297,6 +297,12 @@ def test_o32_models_without_stops_get_none_and_the_gateway_matches() -> None:
     conversion = convert(GPT, stop_sequences=["A"])
     assert "stop" not in conversion.body
     assert conversion.stop_sequences == ("A",)
+
+
+def test_more_stop_characters_than_can_be_looked_for_are_refused() -> None:
+    assert convert(STRICT, stop_sequences=["a" * MAX_STOP_CHARACTERS]).stop_sequences
+    with pytest.raises(InvalidRequest, match="stop_sequences: at most 16384 characters in all"):
+        convert(STRICT, stop_sequences=["a" * MAX_STOP_CHARACTERS, "b"])
 
 
 @pytest.mark.parametrize("target", [STRICT, OPENAI, OPENAI_PLAIN], ids=lambda target: target.model)

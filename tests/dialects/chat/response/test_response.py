@@ -92,7 +92,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a choice of another shape": ({"choices": ["Hi"]}, "choices of an unknown shape"),
     "a message of another shape": (completion("Hi"), "a delta of an unknown shape"),
     "content of another shape": (completion({"content": {"text": "Hi"}}), "content of an unknown shape"),
-    "reasoning of another shape": (completion({"reasoning": ["Hm"]}), "reasoning of an unknown shape"),
+    "reasoning of another shape": (completion({"reasoning": 5}), "reasoning of an unknown shape"),
     "details of another shape": (completion({"reasoning_details": {"0": "Hm"}}), "reasoning of an unknown shape"),
     "a detail of another shape": (completion({"reasoning_details": ["Hm"]}), "reasoning of an unknown shape"),
     "a detail without a type": (completion({"reasoning_details": [{"text": "Hm"}]}), "reasoning of an unknown shape"),
