@@ -80,6 +80,7 @@ class ThreadStore:
     async def create(self, tenant: str) -> Claim:
         """Return a thread that is not stored yet. Raises Overloaded when there is no room for another."""
         if self.clock() - self._room_read_at >= ROOM_SECONDS:
+            await self.server.probe()  # INFO may be forbidden, and a server that refuses writes may answer it
             facts = await self.server.facts()
             self._room = facts is None or facts.share_in_use <= self.policy.memory_share
             self._room_read_at = self.clock()

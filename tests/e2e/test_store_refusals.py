@@ -109,12 +109,15 @@ async def test_a_threads_finished_reply_is_delivered_though_redis_refuses_to_kee
         assert code_of(await post(live, {"type": "continue", "previous_message_id": message["id"]}))[0] in (400, 404)
 
 
+@pytest.mark.parametrize("may_ask_info", [True, False])
+@pytest.mark.parametrize("refuse", REFUSALS)
 async def test_a_thread_that_cannot_be_created_is_refused_with_the_code_of_whole_conversations(
-    simulator: Simulator, server: Server, admin: Redis
+    simulator: Simulator, server: Server, admin: Redis, refuse: Any, may_ask_info: bool
 ) -> None:
     async with serving(simulator, redis_url=server.url) as live:
-        await be_a_replica_without_data(admin)
-        await admin.execute_command("ACL", "SETUSER", "default", "-info")
+        await refuse(admin)
+        if not may_ask_info:
+            await admin.execute_command("ACL", "SETUSER", "default", "-info")
         assert code_of(await post(live, CREATE)) == (400, "thread_unsupported_request")
 
 

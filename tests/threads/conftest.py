@@ -42,8 +42,10 @@ class Bench:
         return claim
 
     async def stored(self) -> dict[str, int]:
-        """Names of keys without the prefix, and for how many ms each lives."""
-        names = [name async for name in self.redis.scan_iter(f"{self.keys.prefix}*")]
+        """Names of the threads' keys without the prefix, and for how many ms each lives."""
+        names = [
+            name async for name in self.redis.scan_iter(f"{self.keys.prefix}*") if name != self.keys.probe.encode()
+        ]
         return {name.decode().removeprefix(self.keys.prefix): await self.redis.pttl(name) for name in names}
 
     async def claim_falls(self, claim: Claim) -> None:

@@ -254,6 +254,8 @@ class Twice(Redis):
     ran: set[str]
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # type: ignore[override]
+        if sha == scripts.PROBE.sha:  # not the threads' own
+            return await super().evalsha(sha, numkeys, *keys_and_args)
         script = next(one for one in (scripts.THREAD, scripts.THREAD_OF) if one.sha == sha)
         first = await super().eval(script.source, numkeys, *keys_and_args)
         before = await unclocked(self, self.prefix)
