@@ -33,6 +33,7 @@ from gateway.upstream.config import to_table, to_upstream
 from gateway.upstream.routing import Upstream
 from gateway.web.auth import authenticate
 from gateway.web.connection import Runner
+from gateway.web.cors import allow_origins
 from gateway.web.keys import (
     ADMIN_CACHE,
     ADMIN_KEY,
@@ -109,6 +110,8 @@ def client_app(gateway: Gateway) -> web.Application:
     app[CACHE] = gateway.cache
     app[HEALTH] = gateway.health
     app.add_routes(CLIENT_ROUTES)
+    if gateway.settings.cors_origins:
+        allow_origins(app, gateway.settings.cors_origins)
     return app
 
 

@@ -281,6 +281,10 @@ REFUSED = [
     ("GATEWAY_REDIS_URL", "unix://"),
     ("GATEWAY_REDIS_URL", "redis+cluster://host:7000/3"),
     ("GATEWAY_CACHE_REDIS_URL", f"http://{CANARY}"),
+    ("GATEWAY_CORS_ORIGINS", "https://app.example.com/"),
+    ("GATEWAY_CORS_ORIGINS", "app.example.com"),
+    ("GATEWAY_CORS_ORIGINS", "https://*.example.com"),
+    ("GATEWAY_CORS_ORIGINS", "https://user@app.example.com"),
 ]
 
 
@@ -355,6 +359,18 @@ GOOD_REDIS_URLS = [
 def test_every_form_of_a_redis_url_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("GATEWAY_REDIS_URL", url)
     assert load_settings().redis_url == url
+
+
+def test_origins_of_pages_and_extensions_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "GATEWAY_CORS_ORIGINS", "https://App.example.com, http://localhost:3000,chrome-extension://abc,null"
+    )
+    assert load_settings().cors_origins == (
+        "https://app.example.com",
+        "http://localhost:3000",
+        "chrome-extension://abc",
+        "null",
+    )
 
 
 def test_one_key_of_one_tenant_may_be_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:

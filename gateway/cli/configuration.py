@@ -19,6 +19,8 @@ HIDDEN: Final = "********"
 DEFAULT: Final = "default"
 # In names of settings to come too: rather one value too many hidden than one too few.
 SECRET_WORDS: Final = re.compile(r"secret|password|token$|_key$|_keys$|^keys$")
+# Lists of tenants and ids, in spite of their names.
+NAMES_ALONE: Final = frozenset({"cache_keys"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Setting:
 
 def effective(settings: Settings) -> list[Setting]:
     """Every setting, redacted. Raises SettingsError as the settings themselves do."""
-    variables = {name.upper(): name for name in os.environ}
+    variables = {name.upper(): name for name, value in os.environ.items() if value.strip()}
     in_file = read_config_file(os.environ)
     path = os.environ.get("GATEWAY_CONFIG", "gateway.toml")
     found = []
@@ -56,12 +58,18 @@ def redacted(name: str, value: Any) -> Any:
     if isinstance(value, SecretStr):
         return HIDDEN
     if isinstance(value, tuple):
-        hides = SECRET_WORDS.search(name)
-        return [f"{left}:{HIDDEN}" if hides else f"{left}={right}" for left, right in value]
+        return [_entry(name, entry) for entry in value]
     text = str(value)
     if SECRET_WORDS.search(name):
         return HIDDEN
     return without_credentials(text) if "://" in text else text
+
+
+def _entry(name: str, entry: str | tuple[str, str]) -> str:
+    hides = SECRET_WORDS.search(name) and name not in NAMES_ALONE
+    if isinstance(entry, str):
+        return HIDDEN if hides else entry
+    return f"{entry[0]}:{HIDDEN}" if hides else "=".join(entry)
 
 
 def without_credentials(url: str) -> str:

@@ -29,6 +29,7 @@ from gateway.settings.values import (
     SettingsError,
     UpstreamName,
     check_keys,
+    check_origins,
     check_text,
     to_names,
     to_pairs,
@@ -38,7 +39,9 @@ from gateway.upstream.vendors import vendor_of
 
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
 # May span lines, with or without commas at their ends.
-LISTS: Final = frozenset({"aliases", "batch_priority_keys", "cache_keys", "cache_routes", "keys", "secret"})
+LISTS: Final = frozenset(
+    {"aliases", "batch_priority_keys", "cache_keys", "cache_routes", "cors_origins", "keys", "secret"}
+)
 
 
 class Settings(BaseSettings):
@@ -99,6 +102,7 @@ class Settings(BaseSettings):
     worker_lease_seconds: Seconds = 60.0
 
     auth: Literal["keys", "off"] = "keys"
+    cors_origins: NameList = Field(default=(), examples=["https://app.example.com"])
     keys: PairList = Field(default=(), repr=False, examples=["acme:a-long-random-key"])
     secret: SecretStr | None = Field(default=None, examples=["k1:a-long-random-secret"])
 
@@ -150,10 +154,15 @@ class Settings(BaseSettings):
     def _check_keys(cls, value: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         return check_keys(value)
 
-    @field_validator("batch_priority_keys", "cache_routes", "cache_keys", mode="before")
+    @field_validator("batch_priority_keys", "cache_routes", "cache_keys", "cors_origins", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         return to_names(value)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_origins(value)
 
     @field_validator("secret")
     @classmethod

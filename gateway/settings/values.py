@@ -19,6 +19,11 @@ CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
 HOST_NAME: Final = re.compile(r"[0-9A-Za-z._-]{1,253}")
 
 
+# A scheme and an authority without a path, as browsers write it: https://example.com:8443, chrome-extension://abc.
+ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[0-9a-z._:\[\]-]+")
+FEW_ORIGINS: Final = frozenset({"*", "null"})  # any origin; one that the browser keeps to itself, as of a local file
+
+
 class SettingsError(Exception):
     """A setting that cannot be used. Each line of the message names one and is fit for a console."""
 
@@ -113,7 +118,8 @@ def to_pairs(value: object, separator: str, form: str) -> object:
 
 
 def to_names(value: object) -> object:
-    return value if isinstance(value, tuple) else _entries(value) or value
+    entries = _entries(value)
+    return value if entries is None else entries
 
 
 def _entries(value: object) -> tuple[str, ...] | None:
@@ -134,3 +140,11 @@ def check_keys(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...
         if tenants.setdefault(key, tenant) != tenant:
             raise ValueError(f"tenants {tenants[key]!r} and {tenant!r} have the same key")
     return pairs
+
+
+def check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ValueError for what no browser sends as an origin, such as a URL with a path."""
+    found = tuple(origin.lower() for origin in origins)
+    if any(origin not in FEW_ORIGINS and not ORIGIN.fullmatch(origin) for origin in found):
+        raise ValueError("expected a comma-separated list of origins, without a path or a slash at the end, or *")
+    return found

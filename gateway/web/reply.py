@@ -44,6 +44,10 @@ MAX_RETRY_AFTER = 60.0
 HIGH_WATER = 128 * 1024
 
 
+# Header lines that a middleware wants on a stream, which writes its own header.
+MORE_LINES = web.RequestKey("more_lines", str)
+
+
 class WriteFlow(Protocol):
     """Who wants to know when the client is slow to read."""
 
@@ -98,6 +102,9 @@ class MessageReply(web.StreamResponse):
         """With what every reply says; `seconds` were spent on it."""
         self._own += f"{id_lines(request_id)}{PROCESSING_TIME}: {seconds:.6f}\r\n"
 
+    def add_lines(self, lines: str) -> None:
+        self._own += lines
+
     @property
     def keep_alive(self) -> bool | None:
         return self._reuse
@@ -130,7 +137,7 @@ class EventReply(web.StreamResponse):
         super().__init__()
         self._client = cast(ClientConnection, request.protocol)
         self._fields = headers  # read when the header is written: an iterator may tell what came up until then
-        self._own = own
+        self._own = own + request.get(MORE_LINES, "")
         self._is_chunked = request.version >= (1, 1)
         self._reuse = self._is_chunked and request.keep_alive
         self._source: Flow | None = None

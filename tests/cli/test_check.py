@@ -82,6 +82,14 @@ async def test_every_setting_is_told_with_its_source(
     assert setting(told, "GATEWAY_PING_SECONDS") == (10.0, "default")
 
 
+async def test_lists_of_names_are_shown(simulator: Simulator) -> None:
+    lists = {"GATEWAY_CACHE_ROUTES": "claude-*,fast", "GATEWAY_CACHE_KEYS": "acme", "GATEWAY_KEYS": "acme:k"}
+    _, told = await check(simulator, **lists)
+    assert setting(told, "GATEWAY_CACHE_ROUTES") == (["claude-*", "fast"], "GATEWAY_CACHE_ROUTES")
+    assert setting(told, "GATEWAY_CACHE_KEYS") == (["acme"], "GATEWAY_CACHE_KEYS")
+    assert setting(told, "GATEWAY_KEYS") == (["acme:********"], "GATEWAY_KEYS")
+
+
 @pytest.mark.parametrize("form", [(), ("--all",), ("--json",)], ids=["usual", "all", "json"])
 async def test_no_secret_is_shown(simulator: Simulator, form: tuple[str, ...]) -> None:
     secrets = {

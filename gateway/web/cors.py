@@ -1,0 +1,70 @@
+"""Requests of pages from other origins, for the origins that the operator lists (the Fetch standard, section 3.3).
+
+Off unless GATEWAY_CORS_ORIGINS is set. A key in a page is in the hands of its users, which is why Anthropic's SDKs send
+`anthropic-dangerous-direct-browser-access`; nothing here depends on that header. No credentials of the browser are
+allowed: keys come in headers, never in cookies, and so every header of a reply may be shown to the page.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.web.reply import MORE_LINES, MessageReply, no_content
+
+ANY: Final = "*"
+METHODS: Final = "GET, HEAD, POST, DELETE"
+# How long a browser need not ask again: Chromium keeps an answer for two hours at most.
+MAX_AGE_SECONDS: Final = "7200"
+HEADER_NAMES: Final = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~, -]{1,4096}")
+
+EXPOSE: Final = {"access-control-expose-headers": "*"}
+
+Headers = dict[str, str]
+
+
+def allow_origins(app: web.Application, origins: Iterable[str]) -> None:
+    """Answer preflights, and mark every reply to an allowed origin: errors, streams and batch results too."""
+    allowed = frozenset(origins)
+
+    def marks_for(request: web.Request) -> Headers:
+        origin = request.headers.get("origin", "")
+        if ANY in allowed:
+            return {"access-control-allow-origin": ANY, **EXPOSE} if origin else {}
+        if origin.lower() not in allowed:
+            return {}
+        return {"access-control-allow-origin": origin, "vary": "origin", **EXPOSE}
+
+    @web.middleware
+    async def answer_preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
+        marks = marks_for(request)
+        if not marks:
+            return await handler(request)
+        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+            return _to_preflight_reply(request)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in marks.items())
+        request[MORE_LINES] = lines
+        response = await handler(request)
+        if isinstance(response, MessageReply):
+            response.add_lines(lines)
+        return response
+
+    async def mark(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.extend(marks_for(request))  # beside a Vary of its own
+
+    # After authentication, which leaves alone what the router refuses: a preflight brings no key.
+    app.middlewares.append(answer_preflight)
+    app.on_response_prepare.append(mark)
+
+
+def _to_preflight_reply(request: web.Request) -> web.Response:
+    """Every header may be sent: SDKs send new ones all the time, and a key is checked with the request itself."""
+    response = no_content(204)
+    response.headers["access-control-allow-methods"] = METHODS
+    response.headers["access-control-max-age"] = MAX_AGE_SECONDS
+    names = request.headers.get("access-control-request-headers", "")
+    if HEADER_NAMES.fullmatch(names):
+        response.headers["access-control-allow-headers"] = names
+    return response
