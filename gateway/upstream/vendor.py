@@ -50,6 +50,8 @@ NO_REASONING = ReasoningSupport("none", takes_effort=False)
 class Vendor:
     """One row. A default is OpenAI's way, or the one that an unknown server most likely understands.
 
+    `base`: the v1 base of its API, with a word in capitals for what differs between accounts.
+
     Recognition. `hosts`: of its API, subdomains included. `owned_by`: in its list of models. `server`: its header.
     `marks`: paths below the server's root, and a text in what each answers without a key.
 
@@ -68,6 +70,7 @@ class Vendor:
 
     name: str
     title: str
+    base: str = ""
     hosts: tuple[str, ...] = ()
     owned_by: tuple[str, ...] = ()
     server: str = ""

@@ -33,13 +33,16 @@ SWITCH_OFF: Final[tuple[Setting, ...]] = (("thinking.type", "disabled"),)
 NO_EFFORT_WITH_TOOLS: Final = ((r"gpt-(5\.[4-9]|[6-9])(?!.*-chat)", Adaptation("effort_none_with_tools")),)
 FILL_REASONING: Final = Adaptation("fill_reasoning", ("reasoning_content",))
 
-OPENROUTER: Final = Vendor("openrouter", "OpenRouter", hosts=("openrouter.ai",), flavor="openrouter")
+OPENROUTER: Final = Vendor(
+    "openrouter", "OpenRouter", "https://openrouter.ai/api/v1", hosts=("openrouter.ai",), flavor="openrouter"
+)
 
 HOSTED: Final = (
     OPENROUTER,
     Vendor(
         "openai",
         "OpenAI",
+        "https://api.openai.com/v1",
         hosts=("api.openai.com",),
         adaptations_by_model=NO_EFFORT_WITH_TOOLS,
         reasoning_field="",  # [docs] reasoning is never sent on chat
@@ -47,16 +50,24 @@ HOSTED: Final = (
     Vendor(
         "azure",
         "Azure OpenAI",
+        "https://RESOURCE.openai.azure.com/openai/v1",
         hosts=("openai.azure.com", "services.ai.azure.com", "cognitiveservices.azure.com"),  # [docs]
         auth="api-key",
         adaptations_by_model=NO_EFFORT_WITH_TOOLS,
         reasoning_field="",
     ),
     # [docs] Signatures of calls go back with the calls; text of reasoning does not.
-    Vendor("gemini", "Google Gemini", hosts=("generativelanguage.googleapis.com",), reasoning_field=""),
+    Vendor(
+        "gemini",
+        "Google Gemini",
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        hosts=("generativelanguage.googleapis.com",),
+        reasoning_field="",
+    ),
     Vendor(
         "mistral",
         "Mistral",
+        "https://api.mistral.ai/v1",
         hosts=("api.mistral.ai", "codestral.mistral.ai"),
         length_field="max_tokens",
         renamed=(("seed", "random_seed"),),  # [SDK]
@@ -72,6 +83,7 @@ HOSTED: Final = (
     Vendor(
         "deepseek",
         "DeepSeek",
+        "https://api.deepseek.com",
         hosts=("api.deepseek.com",),
         length_field="max_tokens",
         # [AI SDK, issues] V4 wants the field on every assistant message, R1 on none.
@@ -83,6 +95,7 @@ HOSTED: Final = (
     Vendor(
         "xai",
         "xAI",
+        "https://api.x.ai/v1",
         hosts=("api.x.ai",),
         length_field="max_tokens",
         refused=PENALTIES,  # [LiteLLM] by Grok 4 and the code models
@@ -92,6 +105,7 @@ HOSTED: Final = (
     Vendor(
         "groq",
         "Groq",
+        "https://api.groq.com/openai/v1",
         hosts=("api.groq.com",),
         length_field="max_completion_tokens",  # [SDK]
         refused=PENALTIES | LOGPROBS | {"logit_bias"},  # [docs]
@@ -101,6 +115,7 @@ HOSTED: Final = (
     Vendor(
         "together",
         "Together",
+        "https://api.together.ai/v1",
         hosts=("api.together.ai", "api.together.xyz"),
         length_field="max_tokens",
         parameters=SAMPLERS,  # [SDK]
@@ -113,6 +128,7 @@ HOSTED: Final = (
     Vendor(
         "fireworks",
         "Fireworks",
+        "https://api.fireworks.ai/inference/v1",
         hosts=("api.fireworks.ai",),
         length_field="max_tokens",
         parameters=SAMPLERS,  # [SDK]
@@ -122,6 +138,7 @@ HOSTED: Final = (
     Vendor(
         "cerebras",
         "Cerebras",
+        "https://api.cerebras.ai/v1",
         hosts=("api.cerebras.ai",),
         length_field="max_completion_tokens",  # [SDK]
         reasoning=FOUR_EFFORTS,  # [SDK]
@@ -130,6 +147,7 @@ HOSTED: Final = (
     Vendor(
         "moonshot",
         "Moonshot (Kimi)",
+        "https://api.moonshot.ai/v1",
         hosts=("api.moonshot.ai", "api.moonshot.cn", "api.kimi.com"),
         length_field="max_tokens",
         refused=PENALTIES | {"temperature", "top_p"},  # [AI SDK] fixed for Kimi's thinking models
@@ -144,6 +162,7 @@ HOSTED: Final = (
     Vendor(
         "zhipu",
         "Z.ai (Zhipu)",
+        "https://api.z.ai/api/paas/v4",
         hosts=("api.z.ai", "open.bigmodel.cn"),
         length_field="max_tokens",
         adaptations=(Adaptation("auto_choice"), Adaptation("json_object")),  # [SDK, LiteLLM] "auto" only; no schemas
@@ -156,6 +175,7 @@ HOSTED: Final = (
     Vendor(
         "qwen",
         "Qwen (DashScope)",
+        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         hosts=("aliyuncs.com",),
         length_field="max_tokens",
         parameters=frozenset({"repetition_penalty", "top_k"}),  # [docs]
@@ -171,18 +191,25 @@ HOSTED: Final = (
     Vendor(
         "minimax",
         "MiniMax",
+        "https://api.minimax.io/v1",
         hosts=("api.minimax.io", "api.minimaxi.com"),
         constants=(("reasoning_split", True),),  # [docs] else the thinking stands in the text
         reasoning=ALWAYS_ON,
         reasoning_field="reasoning_details",  # [docs]
     ),
-    Vendor("bedrock", "Amazon Bedrock", hosts=("amazonaws.com", "api.aws")),
+    Vendor(
+        "bedrock",
+        "Amazon Bedrock",
+        "https://bedrock-runtime.REGION.amazonaws.com/openai/v1",
+        hosts=("amazonaws.com", "api.aws"),
+    ),
 )
 
 SERVERS: Final = (
     Vendor(
         "vllm",  # 0.32.0, all [seen]
         "vLLM",
+        "http://127.0.0.1:8000/v1",
         owned_by=("vllm",),
         marks=(("/version", '{"version":'),),
         parameters=SAMPLERS,
@@ -200,6 +227,7 @@ SERVERS: Final = (
     Vendor(
         "sglang",  # 0.5.23, all [seen]
         "SGLang",
+        "http://127.0.0.1:30000/v1",
         owned_by=("sglang",),
         marks=(("/get_model_info", '"model_path"'),),
         parameters=SAMPLERS,
@@ -219,6 +247,7 @@ SERVERS: Final = (
     Vendor(
         "llamacpp",  # build 11549, all [seen]
         "llama.cpp",
+        "http://127.0.0.1:8080/v1",
         owned_by=("llamacpp",),
         server="llama.cpp",
         parameters=SAMPLERS,
@@ -233,6 +262,7 @@ SERVERS: Final = (
     Vendor(
         "llama-cpp-python",  # 0.3.36, all [seen]
         "llama-cpp-python",
+        "http://127.0.0.1:8000/v1",
         marks=(("/openapi.json", "llama.cpp Python API"),),
         length_field="max_tokens",
         parameters=SAMPLERS,
@@ -251,6 +281,7 @@ SERVERS: Final = (
     Vendor(
         "transformers",  # serve 5.19.0, all [seen]
         "transformers serve",
+        "http://127.0.0.1:8000/v1",
         marks=(("/openapi.json", '"/load_model"'),),
         length_field="max_tokens",
         adaptations=(Adaptation("auto_choice"), Adaptation("format_in_prompt"), Adaptation("hide_tools")),
@@ -263,6 +294,7 @@ SERVERS: Final = (
     Vendor(
         "litellm",  # proxy 1.108.7, all [seen]
         "LiteLLM",
+        "http://127.0.0.1:4000/v1",
         marks=(("/health/liveliness", "I'm alive!"),),
         parameters=SAMPLERS,
         counting="messages",
@@ -270,6 +302,7 @@ SERVERS: Final = (
     Vendor(
         "ollama",
         "Ollama",
+        "http://127.0.0.1:11434/v1",
         owned_by=("library",),
         marks=(("/api/version", '{"version":'),),
         length_field="max_tokens",
@@ -281,6 +314,7 @@ SERVERS: Final = (
     Vendor(
         "lmstudio",
         "LM Studio",
+        "http://127.0.0.1:1234/v1",
         owned_by=("organization_owner",),
         length_field="max_tokens",
         parameters=frozenset({"repetition_penalty", "top_k"}),  # [docs]

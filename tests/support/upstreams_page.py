@@ -26,7 +26,6 @@ TRIED = {
     "transformers": "transformers",
     "vllm": "vllm",
 }
-PORTS = {"llamacpp": 8080, "litellm": 4000, "lmstudio": 1234, "ollama": 11434, "sglang": 30000}
 
 INTRODUCTION = """# Upstreams
 
@@ -67,12 +66,8 @@ def _section(vendor: Vendor) -> str:
 
 def _set_up(vendor: Vendor) -> Iterator[str]:
     yield "```sh"
-    if vendor.hosts:
-        yield f"export GATEWAY_UPSTREAM_URL=https://{vendor.hosts[0]}/v1  # or the base that your account shows"
-        yield "export GATEWAY_UPSTREAM_API_KEY=your-key"
-    else:
-        yield f"export GATEWAY_UPSTREAM_URL=http://127.0.0.1:{PORTS.get(vendor.name, 8000)}/v1"
-        yield "export GATEWAY_UPSTREAM_API_KEY=none  # or its key"
+    yield f"export GATEWAY_UPSTREAM_URL={vendor.base}"
+    yield "export GATEWAY_UPSTREAM_API_KEY=" + ("your-key" if vendor.hosts else "none  # or its key")
     yield "dragoman serve"
     yield "```"
 

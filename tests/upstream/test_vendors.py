@@ -24,6 +24,11 @@ def test_a_hosted_vendor_is_found_by_its_hosts_and_their_subdomains(vendor: obje
         assert vendor_of("auto", f"https://not{host}/v1") is COMPATIBLE
 
 
+@pytest.mark.parametrize("vendor", HOSTED, ids=lambda vendor: vendor.name)
+def test_the_base_of_a_hosted_vendor_leads_back_to_it(vendor: object) -> None:
+    assert vendor_of("auto", vendor.base) is vendor  # type: ignore[attr-defined]
+
+
 def test_names_and_hosts_are_unique() -> None:
     rows = (*HOSTED, *SERVERS, COMPATIBLE)
     assert len(VENDORS) == len(rows)
