@@ -20,6 +20,7 @@ from gateway.errors import (
 from gateway.process.http_guard import MAX_HEADER_BYTES, GuardedConnection, header_too_large
 from gateway.telemetry.counters import count_reply
 from gateway.web.auth import REQUEST_ID
+from gateway.web.not_offered import not_found_message
 from gateway.web.reply import MessageReply, error_response, stamps
 
 log = structlog.get_logger()
@@ -111,7 +112,7 @@ def to_gateway_error(error: web.HTTPException, request: web.Request) -> GatewayE
         allowed = ", ".join(sorted(error.allowed_methods))
         return MethodNotAllowed(f"Method {request.method} is not allowed here; use {allowed}.")
     if error.status == 404:
-        return NotFound("Not found: there is no such path in this API.")
+        return NotFound(not_found_message(request.path))
     if error.status == 413:
         return RequestTooLarge("Request exceeds the maximum size.")
     if error.status < 500:

@@ -1,0 +1,46 @@
+"""Anthropic's other APIs, named in the 404 of their paths.
+
+A client that calls `client.beta.files.list()` learns that the gateway lacks this API, not that its base address is
+wrong. A test compares the table with every path in the official SDK.
+"""
+
+from typing import Final
+
+# First segment after /v1/ → name of the API, as Anthropic's documentation titles it. From the Python SDK 2.14 and the
+# TypeScript SDK 1.14 (2026-11).
+NOT_OFFERED: Final = {
+    "agents": "Agents API",
+    "complete": "Text Completions API",
+    "compliance": "Compliance API",
+    "deployment_runs": "Deployment Runs API",
+    "deployments": "Deployments API",
+    "dreams": "Dreams API",
+    "environments": "Environments API",
+    "experimental": "Prompt Tools API",
+    "files": "Files API",
+    "memory_stores": "Memory Stores API",
+    "oauth": "OAuth API",
+    "organizations": "Admin API",
+    "projects": "Projects API",
+    "sessions": "Sessions API",
+    "skills": "Skills API",
+    "traces": "Traces API",
+    "tunnels": "Tunnels API",
+    "user_profiles": "User Profiles API",
+    "vaults": "Vaults API",
+}
+
+# What to do instead, where the gateway has another way.
+INSTEAD: Final = {
+    "complete": " Use POST /v1/messages.",
+    "files": " Send files within messages, as base64 or text.",
+}
+
+
+def not_found_message(path: str) -> str:
+    """Return the message of a 404 for a path of the client listener."""
+    _, version, name, *_ = (*path.split("/", 3), "", "")
+    api = NOT_OFFERED.get(name) if version == "v1" else None
+    if api is None:
+        return "Not found: there is no such path in this API."
+    return f"The {api} is not offered by this gateway.{INSTEAD.get(name, '')}"
