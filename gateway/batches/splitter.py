@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 import orjson
 
 from gateway.errors import InvalidRequest, RequestTooLarge
+from gateway.json_values import MAX_VALUES, check_value_count
 
 CUSTOM_ID_PATTERN: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
@@ -272,6 +273,8 @@ class Splitter:
 
     def _finish_value(self, items: list[Item]) -> None:
         with memoryview(self._buffer) as view, view[self._start : self._position] as text:
+            if len(text) > MAX_VALUES:
+                check_value_count(bytes(text), self._where())
             try:
                 value = orjson.loads(text)
             except orjson.JSONDecodeError:

@@ -6,6 +6,7 @@ import orjson
 
 from gateway.context import Context
 from gateway.errors import InvalidRequest
+from gateway.json_values import check_value_count
 from gateway.messages.notes import Note
 from gateway.messages.tools.tool_cache import ToolMemory
 from gateway.messages.validation import check_messages_request
@@ -22,7 +23,11 @@ class Prompt:
 
 
 def parse_body(body: bytes, tools: ToolMemory) -> object:
-    """Parse JSON, with repeated tool lists from the cache. Raises InvalidRequest naming the position."""
+    """Parse JSON, with repeated tool lists from the cache.
+
+    Raises InvalidRequest naming the position, RequestTooLarge for too many values.
+    """
+    check_value_count(body)
     try:
         return tools.parse(body)
     except orjson.JSONDecodeError as error:

@@ -18,13 +18,14 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.errors import Overloaded
+from gateway.errors import Overloaded, RequestTooLarge
+from gateway.json_values import check_value_count
 from gateway.redis import scripts
 from gateway.redis.codec import BrokenBlob, pack, unpack
 from gateway.redis.keys import DATA_VERSION
 from gateway.redis.scripts import Argument
 from gateway.redis.server import RedisServer
-from gateway.threads.thread import Held, already_continued, continue_in_flight, not_found
+from gateway.threads.thread import Held, already_continued, continue_in_flight, not_found, too_long
 
 CLAIM_SECONDS: Final = 30.0
 # Lifetime of a cached reading of the server's memory.
@@ -106,6 +107,9 @@ class ThreadStore:
             return claim, await _to_held(stored)
         except BrokenBlob:
             raise not_found() from None
+        except RequestTooLarge:
+            await self.release(claim)
+            raise too_long() from None
 
     async def add(self, claim: Claim, turn: Addition) -> bool:
         """End the claim with a turn. Return False if the claim had expired and another process may have continued."""
@@ -150,14 +154,16 @@ async def _packed(raw: bytes) -> bytes:
 
 
 async def _to_held(stored: Sequence[bytes]) -> Held:
-    """Unpack a value. Raises BrokenBlob."""
+    """Unpack a value. Raises BrokenBlob, RequestTooLarge for too many JSON values."""
     stop_reason, size, *blobs = stored
     fields, *turns = _unpacked(blobs) if int(size) <= INLINE_BYTES else await asyncio.to_thread(_unpacked, blobs)
     return Held(fields, turns, stop_reason.decode(), int(size))
 
 
 def _unpacked(blobs: Sequence[bytes]) -> list[Any]:
-    return [orjson.loads(unpack(blob)) for blob in blobs]
+    unpacked = [unpack(blob) for blob in blobs]
+    check_value_count(b"".join(unpacked))
+    return [orjson.loads(raw) for raw in unpacked]
 
 
 def _milliseconds(seconds: float) -> int:

@@ -171,3 +171,7 @@ def unsupported(reason: str) -> InvalidRequest:
         f"thread: {reason}. Send the whole conversation in `messages`, without `thread`.",
         code="thread_unsupported_request",
     )
+
+
+def too_long() -> InvalidRequest:
+    return unsupported("the conversation has become too long to be held")

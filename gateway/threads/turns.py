@@ -23,7 +23,7 @@ from gateway.process.tasks import Repeated, describe
 from gateway.telemetry.metrics import THREAD_TURNS
 from gateway.threads.sink import HeldBackEnd
 from gateway.threads.store import Addition, Claim, ThreadStore
-from gateway.threads.thread import Held, merged, to_fields, to_thread_param, to_turn, unsupported
+from gateway.threads.thread import Held, merged, to_fields, to_thread_param, to_turn, too_long, unsupported
 
 log = structlog.get_logger()
 
@@ -128,7 +128,7 @@ class Threads:
         if held is None:
             return {name: value for name, value in body.items() if name != "thread"}, 0
         if held.size + size > self.store.policy.max_bytes:
-            raise unsupported("the conversation has become too long to be held")
+            raise too_long()
         return merged(body, held), held.size
 
     async def _release(self, claim: Claim) -> None:

@@ -69,7 +69,7 @@ LAYERS = (
         """),
         pure=True,
     ),
-    Layer("ground", words("gateway gateway.errors gateway.sse gateway.schemas"), pure=True),
+    Layer("ground", words("gateway gateway.errors gateway.json_values gateway.sse gateway.schemas"), pure=True),
 )
 
 # Beyond what the layers say: (importer, imported, what to do instead).

@@ -4,17 +4,19 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from gateway.errors import GatewayError, NotFound, Overloaded, Unavailable
+from gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded, Unavailable
+from gateway.json_values import MAX_VALUES
 from gateway.redis import scripts
 from gateway.redis.answer_limit import TOLERANCE, AnswerLimit
 from gateway.redis.connections import queue_client
 from gateway.redis.server import RedisServer
-from gateway.threads.store import INLINE_BYTES, ThreadStore
+from gateway.threads.store import INLINE_BYTES, Addition, ThreadStore
 from tests.batches.faults import TORN, snapshot
 from tests.threads.conftest import Bench, addition
 from tests.workers.proxy import PIECE, RedisProxy
@@ -326,3 +328,13 @@ async def outcome(bench: Bench, message_id: str) -> str | None:
     except GatewayError as error:
         return error.code
     return None
+
+
+async def test_thread_with_too_many_values_is_unsupported_and_its_claim_released(bench: Bench) -> None:
+    store = bench.store()
+    claim = await store.create("acme")
+    words = orjson.dumps([{"role": "user", "content": [[]] * (MAX_VALUES // 2)}])
+    assert await store.add(claim, Addition("msg_1", "end_turn", words, len(words), b"{}"))
+    for _ in range(2):  # a claim that stayed would be another error
+        with pytest.raises(InvalidRequest, match="too long to be held"):
+            await store.claim("acme", "msg_1")
