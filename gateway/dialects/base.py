@@ -121,6 +121,13 @@ class StreamConverter(Protocol):
     def fail(self, error: GatewayError) -> bytes: ...
 
 
+class MessageConverter(StreamConverter, Protocol):
+    """Collects the upstream's stream into one message: `feed`, `end` and `fail` return nothing."""
+
+    def message(self) -> dict[str, Any]:
+        """Return the whole message, once `done`."""
+
+
 class Dialect(Protocol):
     """One wire format of upstreams. Stateless, so one instance serves all exchanges."""
 
@@ -129,6 +136,9 @@ class Dialect(Protocol):
 
     def stream(self, prepared: Prepared, *, opened: bool) -> StreamConverter:
         """Return a converter; `opened`: the client has received message_start from an earlier attempt."""
+
+    def collect(self, prepared: Prepared) -> MessageConverter:
+        """Return a converter for a client that wants one message. The upstream is asked to stream all the same."""
 
     def answer(self, body: bytes, prepared: Prepared) -> Answered:
         """Convert a whole JSON answer. Raises GatewayError for an error inside a 200, or an unusable body."""

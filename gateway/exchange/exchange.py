@@ -32,9 +32,8 @@ from gateway.errors import (
 )
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.heartbeat import Heartbeat
-from gateway.exchange.recording import CollectingSink
 from gateway.exchange.relay import Relay, StreamTimeouts
-from gateway.exchange.sink import Sink
+from gateway.exchange.sink import NoClient, Sink
 from gateway.messages import events
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
@@ -60,6 +59,8 @@ EMPTY_ANSWER: dict[str, Any] = {"content": [], "stop_reason": "max_tokens", "sto
 
 # Status in log lines and metrics when the client left before its answer was complete (nginx's convention).
 CLIENT_GONE = 499
+
+NO_CLIENT = NoClient()
 
 Observer = Callable[[UsageRecord], None]
 Result = TypeVar("Result")
@@ -232,27 +233,22 @@ class Exchange:
         return True
 
     async def _collect_once(self, plan: Plan, remaining: float, begun: Callable[[], None] | None) -> Answered:
-        sink = CollectingSink(begun)
-        relay = self._to_relay(plan, sink, self._unattended.within(remaining))
+        converter = self.dialects[plan.route.dialect].collect(plan.prepared)
+        relay = Relay(converter, NO_CLIENT, self._unattended.within(remaining), self.clock, begun)
         answered = await self._converse(plan, relay, self.timeouts.within(remaining))
         if isinstance(answered, Origin):
-            return Answered(await sink.message(), answered)
+            return Answered(converter.message(), answered)
         if begun is not None:
             begun()
         return answered
 
     async def _stream_once(self, plan: Plan, remaining: float, sink: Sink) -> None:
-        relay = self._to_relay(plan, sink, self.stream_timeouts.within(remaining), plan.release)
+        converter = self.dialects[plan.route.dialect].stream(plan.prepared, opened=sink.committed)
+        relay = Relay(converter, sink, self.stream_timeouts.within(remaining), self.clock, plan.release)
         answered = await self._converse(plan, relay, self._unbounded.within(remaining))
         if isinstance(answered, Answered):
             replayed = to_events(answered.message, answered.origin.cost)
             sink.write(events.without_start(replayed) if sink.committed else replayed)
-
-    def _to_relay(
-        self, plan: Plan, sink: Sink, timeouts: StreamTimeouts, begun: Callable[[], None] | None = None
-    ) -> Relay:
-        converter = self.dialects[plan.route.dialect].stream(plan.prepared, opened=sink.committed)
-        return Relay(converter, sink, timeouts, self.clock, begun)
 
     async def _converse(self, plan: Plan, relay: Relay, timeouts: Timeouts) -> Answered | Origin:
         """Send, and pass the answer through the relay. Returns the message instead if it came as one JSON answer.

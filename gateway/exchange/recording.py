@@ -1,22 +1,12 @@
-"""Sinks that keep a stream's bytes, so that a finished stream can be folded back into a message.
+"""A sink that keeps a stream's bytes, so that the prompt cache and threads can fold the finished stream into a message.
 
-`RecordingSink` passes everything on and serves the prompt cache and threads; `CollectingSink` serves JSON clients and
-batch items. Both append to a list at each write and parse nothing before the stream has ended.
+It appends to a list at each write and parses nothing before the stream has ended.
 """
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.errors import UpstreamError
 from gateway.exchange.sink import Flow, Sink
 from gateway.messages.fold import fold_stream
-
-# Of events: a delta of four bytes makes an event of 130, and the longest answer has 128k tokens.
-MAX_COLLECTED_BYTES = 64 * 1024 * 1024
-# Folding more than this takes over 20 ms, and runs in a thread.
-INLINE_BYTES = 512 * 1024
 
 # A recorded answer is held in memory while it streams; a longer one is passed on and forgotten.
 MAX_RECORDED_BYTES = 8 * 1024 * 1024
@@ -66,34 +56,3 @@ class RecordingSink:
             return fold_stream(b"".join(self._pieces))
         except ValueError:
             return None
-
-
-@dataclass(slots=True)
-class CollectingSink:
-    """The sink of a stream whose client wants one message. Never committed, so every failure is raised.
-
-    `begun` is called at the first write.
-    """
-
-    begun: Callable[[], None] | None = None
-    pieces: list[bytes] = field(default_factory=list, repr=False)
-    size: int = 0
-    committed: bool = False
-
-    def write(self, data: bytes) -> None:
-        if not self.pieces and self.begun is not None:
-            self.begun()
-        self.size += len(data)
-        if self.size > MAX_COLLECTED_BYTES:
-            raise UpstreamError("The upstream's answer is longer than the gateway can collect.", should_retry=False)
-        self.pieces.append(data)
-
-    def attach(self, source: Flow | None) -> None:
-        """Do nothing: a list is never slower than its source."""
-
-    def abort(self) -> None:
-        """Do nothing: no client is connected."""
-
-    async def message(self) -> dict[str, Any]:
-        events = b"".join(self.pieces)
-        return fold_stream(events) if self.size <= INLINE_BYTES else await asyncio.to_thread(fold_stream, events)

@@ -161,11 +161,11 @@ class Relay:
             self._lingering = asyncio.get_running_loop().call_later(DONE_GRACE, answer.abort)
 
     def _send(self, data: bytes) -> None:
+        if self.first_content is None and self.converter.started:
+            self.first_content = self._clock()
+            if self._begun is not None:
+                self._begun()
         if data:
-            if self.first_content is None:
-                self.first_content = self._clock()
-                if self._begun is not None:
-                    self._begun()
             self._write(data)
 
     def _write(self, data: bytes) -> None:

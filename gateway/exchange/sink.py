@@ -25,3 +25,18 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Close the client's connection at once."""
+
+
+class NoClient:
+    """The sink of a stream that is collected into one message. Never committed, so every failure is raised."""
+
+    committed = False
+
+    def write(self, data: bytes) -> None:
+        """Do nothing: what is collected is in the converter."""
+
+    def attach(self, source: Flow | None) -> None:
+        """Do nothing: collecting is never slower than the source."""
+
+    def abort(self) -> None:
+        """Do nothing: no client is connected."""

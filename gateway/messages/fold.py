@@ -45,6 +45,8 @@ class BlockCollector:
             self._settle()
             self._kind = kind
         self._fragments.append(text)
+        if kind != SIGNATURE:
+            self.output_size += len(text) if text.isascii() else len(text.encode())
 
     def stop(self, index: int) -> None:
         self._opened(index)
@@ -67,8 +69,6 @@ class BlockCollector:
         text = "".join(self._fragments)
         block, name = self.blocks[-1], FIELDS[self._kind]
         block[name] = orjson.loads(text) if self._kind == TOOL_INPUT else block[name] + text
-        if self._kind != SIGNATURE:
-            self.output_size += len(text.encode())
         self._fragments = []
 
 

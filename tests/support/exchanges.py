@@ -7,6 +7,7 @@ from gateway.access.keyring import Keyring
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.errors import GatewayError
 from gateway.exchange.exchange import Exchange, Observer
+from gateway.exchange.sink import Flow
 from gateway.upstream.client import Call, UpstreamClient
 from gateway.upstream.routing import RoutingTable
 
@@ -59,3 +60,21 @@ class ScriptedClient:
         return answer
 
     async def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class ListSink:
+    """A client that reads everything at once."""
+
+    pieces: list[bytes] = field(default_factory=list)
+
+    @property
+    def committed(self) -> bool:
+        return bool(self.pieces)
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    def attach(self, source: Flow | None) -> None: ...
+
+    def abort(self) -> None: ...

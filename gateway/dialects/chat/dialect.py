@@ -19,7 +19,6 @@ from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.chat.response.usage import requested_ttl
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, OutputLimitReached
-from gateway.messages.fold import fold_stream
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation.depth import too_deep
 from gateway.schemas.openai import ChatRequest
@@ -53,13 +52,17 @@ class ChatDialect:
     def stream(self, prepared: Prepared, *, opened: bool) -> MessageStream:
         return MessageStream(prepared.reply, opened=opened)
 
+    def collect(self, prepared: Prepared) -> MessageStream:
+        return MessageStream(prepared.reply, collects=True)
+
     def answer(self, body: bytes, prepared: Prepared) -> Answered:
         """Convert a body that came whole: JSON, or a stream that is labelled as JSON (openclaw issue 96497)."""
-        converter = self.stream(prepared, opened=False)
-        events = converter.feed(body) + converter.end()
+        converter = self.collect(prepared)
+        converter.feed(body)
+        converter.end()
         if converter.failure is not None:
             raise converter.failure
-        return converter.answered or Answered(fold_stream(events), converter.origin, converter.notes)
+        return Answered(converter.message(), converter.origin, converter.notes)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:
         error = to_error(status, headers, body, prepared.reply)

@@ -8,12 +8,13 @@ inside their strings, where the escapes of JSON within JSON are equal in both fr
 
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.blocks import TextRun, ToolCall
+from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.messages.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix
 from gateway.sse import DATA, END
 
@@ -24,20 +25,16 @@ STRING_END = b'"' + DELTA_END
 STRING = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
 
 
-class DeltaSink(Protocol):
-    """What a splice writes to: the events of one read, and the bytes of output they hold."""
+class Frame:
+    """The bytes around the string in the upstream's payload: `before` and `after`.
 
-    out: list[bytes]
-    output_size: int
+    `call`: whose arguments the string is part of; None for text. Each subclass has a writer of its own.
+    """
 
+    __slots__ = ("_event_end", "_event_start", "call", "index", "is_one_line")
 
-class Splice:
-    """The bytes around the string in the upstream's payload (`before`, `after`) and in our event (`prefix`)."""
-
-    __slots__ = ("_event_end", "_event_start", "call", "is_one_line", "prefix")
-
-    def __init__(self, before: bytes, after: bytes, prefix: bytes, call: ToolCall | None) -> None:
-        self.prefix = prefix
+    def __init__(self, before: bytes, after: bytes, index: int, call: ToolCall | None) -> None:
+        self.index = index  # of the block
         self.call = call
         self.is_one_line = b"\n" not in before and b"\n" not in after
         self._event_start = DATA + before
@@ -51,14 +48,13 @@ class Splice:
     def after(self) -> bytes:
         return self._event_end[: -len(END)]
 
-    def apply(self, payloads: Sequence[bytes], index: int, writer: DeltaSink) -> int:
+    def apply(self, payloads: Sequence[bytes], index: int, writer: Any) -> int:
         """Write the deltas from `index` on. Returns the index of the first that must go the full way."""
         strings = self._strings(payloads, index)
         text = b"".join(strings)
         if self.call is None and text.isascii() and PLAIN.fullmatch(text):
             # What holds of all together holds of each, and one write of them costs half of what each by itself does.
-            writer.out.append(self.prefix + (STRING_END + self.prefix).join(strings) + STRING_END)
-            writer.output_size += len(text)
+            self._write_plain(strings, text, writer)
             return index + len(strings)
         for string in strings:
             if not self._apply(string, writer):
@@ -66,7 +62,7 @@ class Splice:
             index += 1
         return index
 
-    def apply_event(self, piece: bytes, writer: DeltaSink) -> bool:
+    def apply_event(self, piece: bytes, writer: Any) -> bool:
         """As `apply`, for a piece of the stream that begins where an event does and may be just that event.
 
         It is, if it has the payload's frame in an event's: a plain string has no line ends, and the frame, if it is
@@ -89,19 +85,13 @@ class Splice:
             strings.append(string)
         return strings
 
-    def _apply(self, string: bytes, writer: DeltaSink) -> bool:
-        if self.call is None:
-            if not PLAIN.fullmatch(string) or not (string.isascii() or _to_text(string)):
-                return False
-            writer.output_size += len(string)
-        else:
-            fragment = _to_text(string) if self.call.reader.is_in_string and IN_STRING.fullmatch(string) else None
-            if fragment is None:
-                return False
-            self.call.fragments.append(fragment)
-            writer.output_size += len(fragment) if fragment.isascii() else len(fragment.encode())
-        writer.out.append(self.prefix + string + STRING_END)
-        return True
+    def _write_plain(self, strings: Sequence[bytes], text: bytes, writer: Any) -> None:
+        """Write strings of ASCII; `text` is all of them joined."""
+        raise NotImplementedError
+
+    def _apply(self, string: bytes, writer: Any) -> bool:
+        """Write one string, unless it has to go the full way."""
+        raise NotImplementedError
 
     def fits(self, payload: bytes) -> bool:
         """Whether this payload, which went the full way, differs in its string alone: then the next may be spliced."""
@@ -111,7 +101,63 @@ class Splice:
         return framed and STRING.fullmatch(payload, len(before), end) is not None
 
 
-def derive_splice(payload: bytes, delta: dict[str, Any], assembly: Assembly) -> Splice | None:
+class Splice(Frame):
+    """For streams: `prefix` is our event up to the string."""
+
+    __slots__ = ("prefix",)
+
+    def __init__(self, before: bytes, after: bytes, index: int, call: ToolCall | None) -> None:
+        super().__init__(before, after, index, call)
+        self.prefix = delta_prefix(index, TEXT if call is None else TOOL_INPUT) + b'"'
+
+    def _write_plain(self, strings: Sequence[bytes], text: bytes, writer: EventWriter) -> None:
+        writer.out.append(self.prefix + (STRING_END + self.prefix).join(strings) + STRING_END)
+        writer.output_size += len(text)
+
+    def _apply(self, string: bytes, writer: EventWriter) -> bool:
+        if self.call is None:
+            if not PLAIN.fullmatch(string) or not (string.isascii() or _to_text(string)):
+                return False
+            writer.output_size += len(string)
+        else:
+            fragment = _take_fragment(self.call, string)
+            if fragment is None:
+                return False
+            writer.output_size += len(fragment) if fragment.isascii() else len(fragment.encode())
+        writer.out.append(self.prefix + string + STRING_END)
+        return True
+
+
+class Gathering(Frame):
+    """For collected messages: the strings are decoded and added to the open block."""
+
+    __slots__ = ()
+
+    def _write_plain(self, strings: Sequence[bytes], text: bytes, writer: MessageWriter) -> None:
+        writer.delta(self.index, TEXT, text.decode())
+
+    def _apply(self, string: bytes, writer: MessageWriter) -> bool:
+        if self.call is None:
+            text = _to_text(string) if PLAIN.fullmatch(string) else None
+        else:
+            text = _take_fragment(self.call, string)
+        if text is None:
+            return False
+        writer.delta(self.index, TEXT if self.call is None else TOOL_INPUT, text)
+        return True
+
+
+def _take_fragment(call: ToolCall, string: bytes) -> str | None:
+    """Add a string to a call's arguments if it lies inside one of their strings; else return None."""
+    fragment = _to_text(string) if call.reader.is_in_string and IN_STRING.fullmatch(string) else None
+    if fragment is not None:
+        call.fragments.append(fragment)
+    return fragment
+
+
+def derive_splice(
+    payload: bytes, delta: dict[str, Any], assembly: Assembly, writer: EventWriter | MessageWriter
+) -> Frame | None:
     """From a delta that went the full way and only lengthened the open block; None where it did anything else.
 
     The string stands where its key stands. A payload without a backslash spells every key out, so a key that occurs
@@ -120,9 +166,9 @@ def derive_splice(payload: bytes, delta: dict[str, Any], assembly: Assembly) -> 
     call: ToolCall | None = None
     match assembly.open:
         case ToolCall() as call:
-            text, key, kind = _only_fragment(delta, call), b'"arguments"', TOOL_INPUT
+            text, key = _only_fragment(delta, call), b'"arguments"'
         case TextRun(is_ended=False):
-            text, key, kind = _only_text(delta), b'"content"', TEXT
+            text, key = _only_text(delta), b'"content"'
         case _:
             return None
     if not text or not assembly.is_direct or b"\\" in payload or payload.count(key) != 1:
@@ -132,7 +178,8 @@ def derive_splice(payload: bytes, delta: dict[str, Any], assembly: Assembly) -> 
         start = payload.find(key + joint + raw + b'"')
         if start >= 0:
             start += len(key + joint)
-            return Splice(payload[:start], payload[start + len(raw) :], delta_prefix(assembly.index, kind) + b'"', call)
+            kind = Splice if isinstance(writer, EventWriter) else Gathering
+            return kind(payload[:start], payload[start + len(raw) :], assembly.index, call)
     return None
 
 

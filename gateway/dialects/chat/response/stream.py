@@ -22,18 +22,17 @@ from gateway.dialects.chat.response.chunks import BrokenChunk, ChunkDecoder
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
-from gateway.dialects.chat.response.fast_path import Splice, derive_splice
+from gateway.dialects.chat.response.fast_path import Frame, derive_splice
 from gateway.dialects.chat.response.stop_reason import Finish, Stop, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, input_of, output_of, to_tier, to_usage
 from gateway.dialects.chat.response.whole_body import WholeBody
+from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
-from gateway.messages.replay import to_events
-from gateway.messages.usage import to_delta_usage
 from gateway.sse import ERROR_EVENT, EventParser
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
@@ -46,67 +45,49 @@ NO_ANSWER = "The upstream ended its stream without an answer."
 CUT = "The upstream closed the connection before the end of its answer."
 
 
-class EventWriter:
-    """The assembly's writer for streams: appends events to `out`, which the stream empties after each read."""
-
-    __slots__ = ("out", "output_size")
-
-    def __init__(self) -> None:
-        self.out: list[bytes] = []
-        self.output_size = 0  # bytes of text, thinking and arguments
-
-    def start(self, index: int, block: dict[str, Any]) -> None:
-        self.out.append(events.block_start(index, block))
-
-    def delta(self, index: int, kind: bytes, text: str) -> None:
-        self.out.append(events.delta(index, kind, text))
-        if kind != events.SIGNATURE:
-            self.output_size += len(text.encode())
-
-    def cite(self, index: int, citation: dict[str, Any]) -> None:
-        self.out.append(events.citation_delta(index, citation))
-
-    def stop(self, index: int) -> None:
-        self.out.append(events.block_stop(index))
-
-
 class MessageStream:
-    """One answer's way through the gateway. `opened` says that an earlier attempt already sent message_start."""
+    """One answer's conversion. `opened`: an earlier attempt has sent message_start.
+
+    `collects`: no events are wanted but the whole message, which is in `answered` when the stream is done.
+    """
 
     __slots__ = (
         "_assembly", "_at_event", "_body", "_counts", "_decoder", "_finish", "_first_chunk", "_is_stream",
         "_last_chunk", "_misses", "_number", "_opened", "_parser", "_reply", "_splice", "_target", "_writer",
-        "abandoned", "answered", "done", "failure", "started", "stop",
+        "abandoned", "answered", "done", "failure", "stop",
     )  # fmt: skip
 
-    def __init__(self, reply: Reply, *, opened: bool = False) -> None:
+    def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
         self._reply = reply
         self._opened = opened
         self._parser = EventParser()
         self._decoder = ChunkDecoder()
-        self._writer = EventWriter()
+        self._writer: EventWriter | MessageWriter = MessageWriter() if collects else EventWriter()
         self._finish = Finish()
         self._assembly = Assembly(reply, self._writer, self._finish)
         self._target = untagged(guarded(self._assembly, reply, self._finish), reply)
         self._counts: dict[str, Any] | None = None
         self._first_chunk: dict[str, Any] = {}
         self._last_chunk: dict[str, Any] = {}
-        self._splice: Splice | None = None
+        self._splice: Frame | None = None
         self._at_event = False  # whether the next piece begins where an event does
         self._is_stream = False  # whether the body is known to be an event stream
         self._body: WholeBody | None = None  # that is JSON whatever its label
-        self.answered: Answered | None = None  # if it was a whole answer
+        self.answered: Answered | None = None  # the whole message, if it came or is collected as one
         self._number: int | None = None  # of the choice that is read
         self._misses = 0  # splices in a row that never applied
         self.failure: GatewayError | None = None
         self.stop: Stop | None = None
-        self.started = False  # whether the client has been shown any content
         self.done = False
         self.abandoned = False  # whether it was done before the upstream was: what still comes is of no use
 
     @property
     def opened(self) -> bool:
         return self._opened
+
+    @property
+    def started(self) -> bool:
+        return self._writer.started
 
     @property
     def is_finished(self) -> bool:
@@ -141,6 +122,11 @@ class MessageStream:
         else:
             usage = estimated_usage(self._reply.input_estimate, self._writer.output_size)
         return {**usage, "service_tier": to_tier(self._last_chunk)}
+
+    def message(self) -> dict[str, Any]:
+        """Return the whole message of a stream that is done, if it came as one or is collected."""
+        assert self.answered is not None
+        return self.answered.message
 
     def open(self) -> bytes:
         """message_start and a ping, for a client that has waited long enough for a sign of life."""
@@ -181,13 +167,8 @@ class MessageStream:
         return self._take()
 
     def _take(self) -> bytes:
-        out = self._writer.out
-        if not out:
-            return b""
-        self.started = True
-        self._writer.out = []
-        told = events.line_safe(out[0] if len(out) == 1 else b"".join(out))
-        return told if self._opened else self._message_start() + told
+        told = self._writer.take()
+        return told if self._opened or not told else self._message_start() + told
 
     def _message_start(self) -> bytes:
         if self._opened:
@@ -225,8 +206,7 @@ class MessageStream:
         self.answered = to_message(completion, self._reply)
         message = self.answered.message
         self.stop = Stop(message["stop_reason"], message["stop_sequence"], message["stop_details"])
-        told = to_events(message, self.answered.origin.cost)
-        self._writer.out.append(events.without_start(told) if self._opened else told)
+        self._writer.repeat(self.answered, opened=self._opened)
         self._opened = self.done = True
 
     def _take_lines(self, lines: list[bytes]) -> None:
@@ -297,12 +277,12 @@ class MessageStream:
         except BrokenChunk as error:
             raise error_of_broken(payload, self._reply) or error from None
 
-    def _next_splice(self, splice: Splice | None, payload: bytes, delta: dict[str, Any]) -> Splice | None:
+    def _next_splice(self, splice: Frame | None, payload: bytes, delta: dict[str, Any]) -> Frame | None:
         if splice is not None:
             if splice.fits(payload):
                 return splice if self._decoder.is_whole else None
             self._misses += 1
-        return derive_splice(payload, delta, self._assembly) if self._misses < MAX_MISSES else None
+        return derive_splice(payload, delta, self._assembly, self._writer) if self._misses < MAX_MISSES else None
 
     def _take_chunk(self, chunk: dict[str, Any]) -> dict[str, Any]:
         """Take all that a chunk says; return its delta."""
@@ -354,8 +334,12 @@ class MessageStream:
         )
         extension = to_extension(self._finish, self._last_chunk, self._reply)
         fields = {**self.stop.fields, "container": None, **extension}
-        usage = to_delta_usage(self.usage, self.origin.cost)
-        self._writer.out += (events.message_delta(fields, usage), events.MESSAGE_STOP)
+        usage, origin = self.usage, self.origin
+        if isinstance(self._writer, MessageWriter):
+            message = empty_message(self._reply, usage) | fields
+            self.answered = self._writer.to_answered(message, origin, self.notes)
+        else:
+            self._writer.end(fields, usage, origin.cost)
         self.done = True
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.delta import add_pieces
-from gateway.dialects.chat.response.fast_path import Splice, derive_splice
+from gateway.dialects.chat.response.fast_path import Frame, derive_splice
 from gateway.dialects.chat.response.stop_reason import Finish
-from gateway.dialects.chat.response.stream import MAX_MISSES, EventWriter
+from gateway.dialects.chat.response.stream import MAX_MISSES
+from gateway.dialects.chat.response.writers import EventWriter
 from gateway.messages.events import TEXT, TOOL_INPUT, delta
 from tests.support.streams import (
     DONE,
@@ -196,12 +197,13 @@ def test_splices_do_not_depend_on_how_the_network_cuts(payloads: list[bytes], da
     assert convert(cut(stream, positions)).output == convert(stream).output
 
 
-def derived(write: Write, *payloads: Json) -> Splice | None:
+def derived(write: Write, *payloads: Json) -> Frame | None:
     """From the last of these, after all of them went the full way."""
-    assembly = Assembly(reply(), EventWriter(), Finish())
+    writer = EventWriter()
+    assembly = Assembly(reply(), writer, Finish())
     for payload in payloads:
         add_pieces(delta_in(payload), assembly, Finish())
-    return derive_splice(write(payloads[-1]), delta_in(payloads[-1]), assembly)
+    return derive_splice(write(payloads[-1]), delta_in(payloads[-1]), assembly, writer)
 
 
 def delta_in(payload: Json) -> Json:
