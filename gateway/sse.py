@@ -12,6 +12,7 @@ from gateway.errors import UpstreamError
 # An event larger than this is no delta: generated images arrive as data URIs of a few megabytes.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 DATA = b"data: "
+DATA_SIZE = len(DATA)
 END = b"\n\n"
 # An unfinished line up to this size is put in front of the next piece; a longer one would be copied again and again.
 SHORT_TAIL = 4096
@@ -96,13 +97,13 @@ class EventParser:
 
 
 def _payloads_of(events: list[bytes]) -> list[bytes] | None:
-    """Of events that are one line each, either data that says something or a comment, as nearly all are; else None."""
+    """Of one-line events that are data or comments, as nearly all are: the data that say something; else None."""
     payloads = []
     for event in events:
         if event.find(b"\n") >= 0:
             return None
-        if event.startswith(DATA) and len(event) > len(DATA):
-            payloads.append(event[len(DATA) :])
+        if event.startswith(DATA) and len(event) > DATA_SIZE:
+            payloads.append(event[DATA_SIZE:])
         elif not event.startswith(b":"):
             return None
     return payloads

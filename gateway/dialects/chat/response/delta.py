@@ -18,6 +18,8 @@ from gateway.dialects.chat.vocabulary import CLAUDE_FORMAT
 from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
 
+# Of deltas that bring text and nothing else, as most do.
+TEXT_FIELDS = frozenset({"role", "content"})
 # Names of the text in reasoning that is an object, and of settings that some servers echo in its place.
 REASONING_TEXTS = ("text", "content", "thinking", "summary")
 REASONING_SETTINGS = frozenset({"effort", "enabled", "exclude", "generate_summary", "max_tokens", "summary", "type"})
@@ -71,6 +73,10 @@ def delta_of(choice: dict[str, Any]) -> dict[str, Any]:
 
 def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> None:
     """Hand on everything that `delta` brings. Raises UpstreamError where it has not the shape of a chat delta."""
+    if delta.keys() <= TEXT_FIELDS:
+        if delta.get("content"):
+            _add_content(delta["content"], target)
+        return
     _add_reasoning(delta, target)
     annotations = delta.get("annotations")
     if annotations:

@@ -24,6 +24,9 @@ IN_STRING = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\\\(?:[bfnrt/]|\\["\\]))++')
 STRING_END = b'"' + DELTA_END
 STRING = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
 
+# CPython 3.11 looks for longer ones in a way that costs five times as much.
+MAX_NEEDLE = 99
+
 
 class Frame:
     """The bytes around the string in the upstream's payload: `before` and `after`.
@@ -31,14 +34,15 @@ class Frame:
     `call`: whose arguments the string is part of; None for text. Each subclass has a writer of its own.
     """
 
-    __slots__ = ("_event_end", "_event_start", "call", "index", "is_one_line")
+    __slots__ = ("_event_end", "_event_start", "_head", "_joint", "call", "index")
 
     def __init__(self, before: bytes, after: bytes, index: int, call: ToolCall | None) -> None:
         self.index = index  # of the block
         self.call = call
-        self.is_one_line = b"\n" not in before and b"\n" not in after
         self._event_start = DATA + before
         self._event_end = after + END
+        between = self._event_end + self._event_start
+        self._joint, self._head = between[:MAX_NEEDLE], between[MAX_NEEDLE:]
 
     @property
     def before(self) -> bytes:
@@ -48,42 +52,45 @@ class Frame:
     def after(self) -> bytes:
         return self._event_end[: -len(END)]
 
-    def apply(self, payloads: Sequence[bytes], index: int, writer: Any) -> int:
-        """Write the deltas from `index` on. Returns the index of the first that must go the full way."""
-        strings = self._strings(payloads, index)
-        text = b"".join(strings)
-        if self.call is None and text.isascii() and PLAIN.fullmatch(text):
-            # What holds of all together holds of each, and one write of them costs half of what each by itself does.
-            self._write_plain(strings, text, writer)
-            return index + len(strings)
-        for string in strings:
-            if not self._apply(string, writer):
-                break
-            index += 1
-        return index
-
-    def apply_event(self, piece: bytes, writer: Any) -> bool:
-        """As `apply`, for a piece of the stream that begins where an event does and may be just that event.
-
-        It is, if it has the payload's frame in an event's: a plain string has no line ends, and the frame, if it is
-        one line, has none either. So the piece need not be taken apart first, which costs as much as the rest.
-        """
+    def apply(self, piece: bytes, writer: Any) -> bool:
+        """Write the delta that a piece of the stream is, if it is just one event, in this frame."""
         start, end = self._event_start, self._event_end
-        if not (self.is_one_line and piece.startswith(start) and piece.endswith(end)):
+        if not (piece.startswith(start) and piece.endswith(end)):
             return False
         return self._apply(piece[len(start) : len(piece) - len(end)], writer)
 
-    def _strings(self, payloads: Sequence[bytes], index: int) -> list[bytes]:
-        """What stands in the frame, of the payloads from `index` on that have the frame and say something."""
-        strings = []
-        before, after = self.before, self.after
-        start, end = len(before), len(after)
-        for payload in payloads[index:] if index else payloads:
-            string = payload[start : len(payload) - end]
-            if not (string and payload.startswith(before) and payload.endswith(after)):
+    def apply_run(self, piece: bytes, place: int, writer: Any) -> int:
+        """Write the deltas that a piece of the stream has in this frame from `place` on, where an event begins.
+
+        Returns the place of the first event that must go the full way. A plain string has no line ends, and the frame
+        has none either, so the events need not be taken apart first, which costs more than the rest.
+        """
+        start = self._event_start
+        if not piece.startswith(start, place):
+            return place
+        strings = self._strings(piece[place + len(start) :])
+        text, size = b"".join(strings), len(start) + len(self._event_end)
+        if self.call is None and text.isascii() and PLAIN.fullmatch(text) and b"" not in strings:
+            # What holds of all together holds of each, and one write of them costs half of what each by itself does.
+            self._write_plain(strings, text, writer)
+            return place + len(text) + len(strings) * size
+        for string in strings:
+            if not string or not self._apply(string, writer):
                 break
-            strings.append(string)
-        return strings
+            place += len(string) + size
+        return place
+
+    def _strings(self, piece: bytes) -> list[bytes]:
+        """The strings that a piece begins with, each in the frame; the piece begins behind the first `_event_start`."""
+        first, *others = piece.split(self._joint)
+        strings, head = [first], self._head
+        for other in others:
+            if not other.startswith(head):
+                return strings[:-1]
+            strings.append(other[len(head) :])
+        end = strings[-1].find(self._event_end)
+        strings[-1] = strings[-1][:end]
+        return strings if end >= 0 else strings[:-1]
 
     def _write_plain(self, strings: Sequence[bytes], text: bytes, writer: Any) -> None:
         """Write strings of ASCII; `text` is all of them joined."""
@@ -178,6 +185,9 @@ def derive_splice(
         start = payload.find(key + joint + raw + b'"')
         if start >= 0:
             start += len(key + joint)
+            # A frame of several lines is never met in an event: they are joined from as many `data` lines.
+            if b"\n" in payload:
+                return None
             kind = Splice if isinstance(writer, EventWriter) else Gathering
             return kind(payload[:start], payload[start + len(raw) :], assembly.index, call)
     return None

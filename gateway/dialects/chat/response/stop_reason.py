@@ -47,7 +47,8 @@ class Finish:
         if isinstance(reason, str) and reason:
             self.reason = reason
             self.said = True
-            self.stopped_at = next((word for name in MATCH_FIELDS if (word := _string(choice.get(name)))), None)
+            if not choice.keys().isdisjoint(MATCH_FIELDS):
+                self.stopped_at = next((word for name in MATCH_FIELDS if (word := _string(choice.get(name)))), None)
         native = choice.get("native_finish_reason")
         if isinstance(native, str) and native:
             self.native = native

@@ -18,6 +18,7 @@ from typing import Any
 
 from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.assembly import Assembly
+from gateway.dialects.chat.response.blocks import TextRun
 from gateway.dialects.chat.response.chunks import BrokenChunk, ChunkDecoder
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice, number_of
@@ -33,12 +34,10 @@ from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
-from gateway.sse import ERROR_EVENT, EventParser
+from gateway.sse import END, ERROR_EVENT, EventParser
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
-# Who answers, at which tier, and from which system.
-LASTING = ("id", "model", "provider", "service_tier", "system_fingerprint")
 DONE = re.compile(rb'\s*"?\[DONE\]')
 NULL = b"null"  # in place of a chunk it says nothing
 NO_ANSWER = "The upstream ended its stream without an answer."
@@ -52,9 +51,9 @@ class MessageStream:
     """
 
     __slots__ = (
-        "_assembly", "_at_event", "_body", "_counts", "_decoder", "_finish", "_first_chunk", "_is_stream",
-        "_last_chunk", "_misses", "_number", "_opened", "_parser", "_reply", "_splice", "_target", "_writer",
-        "abandoned", "answered", "done", "failure", "stop",
+        "_assembly", "_at_event", "_body", "_counts", "_decoder", "_finish", "_first_chunk", "_first_counts",
+        "_is_stream", "_last_chunk", "_misses", "_number", "_opened", "_parser", "_reply", "_splice", "_target",
+        "_writer", "abandoned", "answered", "done", "failure", "stop",
     )  # fmt: skip
 
     def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
@@ -67,6 +66,7 @@ class MessageStream:
         self._assembly = Assembly(reply, self._writer, self._finish)
         self._target = untagged(guarded(self._assembly, reply, self._finish), reply)
         self._counts: dict[str, Any] | None = None
+        self._first_counts: dict[str, Any] | None = None
         self._first_chunk: dict[str, Any] = {}
         self._last_chunk: dict[str, Any] = {}
         self._splice: Frame | None = None
@@ -175,7 +175,7 @@ class MessageStream:
             return b""
         self._opened = True
         # vLLM counts the prompt in its first chunk, if it is asked to; elsewhere the count comes last.
-        counts = counts_of(self._first_chunk)
+        counts = self._first_counts
         counted = to_usage(counts, self._reply) if counts else estimated_usage(self._reply.input_estimate)
         usage = {**counted, "output_tokens": 0, "service_tier": to_tier(self._first_chunk)}
         usage.pop("output_tokens_details", None)
@@ -217,19 +217,28 @@ class MessageStream:
         self._read_end()
 
     def _read(self, piece: bytes) -> None:
-        if self._splice is not None and self._at_event and self._splice.apply_event(piece, self._writer):
+        """Take one event after the other, and what has the same frame as the one before by the short way."""
+        if self._splice is not None and self._at_event and self._splice.apply(piece, self._writer):
             self._misses = 0
             return
-        payloads, index = self._parser.feed(piece), 0
-        while index < len(payloads):
-            if self._splice is not None:
-                begun = index
-                index = self._splice.apply(payloads, index, self._writer)
-                if index > begun:
+        place = 0
+        while place < len(piece):
+            if self._splice is not None and self._at_event:
+                begun, place = place, self._splice.apply_run(piece, place, self._writer)
+                if place > begun:
                     self._misses = 0
                     continue
-            self._take_payload(payloads[index])
-            index += 1
+            end = piece.find(END, place) + len(END)
+            event = piece[place:end] if end >= len(END) else piece[place:]
+            place += len(event)
+            self._take_event(event)
+            if self.done:
+                return
+
+    def _take_event(self, piece: bytes) -> None:
+        """Take a piece that is one event, or part of some."""
+        for payload in self._parser.feed(piece):
+            self._take_payload(payload)
             if self._finish.matched is not None and not self.done:
                 self._complete()
                 self.abandoned = True
@@ -265,7 +274,10 @@ class MessageStream:
             return
         before = self._assembly.open
         delta = self._take_chunk(self._to_chunk(payload))
-        if delta and before is not None and before is self._assembly.open and self._target is self._assembly:
+        block = self._assembly.open
+        if not delta or self._finish.said or self._target is not self._assembly:
+            return
+        if before is block is not None or isinstance(block, TextRun):
             self._splice = self._next_splice(splice, payload, delta)
 
     def _to_chunk(self, payload: bytes) -> dict[str, Any]:
@@ -291,15 +303,17 @@ class MessageStream:
         if error is not None:
             raise error
         self._counts = counts_of(chunk) or self._counts
+        # Kept as long as the stream lasts: who answers, at which tier, from which system; not what is said.
+        chunk.pop("choices", None)
         if not self._last_chunk:
-            self._first_chunk = self._last_chunk = _lasting(chunk)
-            if self._counts:
-                self._first_chunk = {**self._last_chunk, "usage": self._counts}
+            self._first_chunk = self._last_chunk = chunk
+            self._first_counts = self._counts
         elif "model" in chunk:  # a closing usage chunk may come without
-            self._last_chunk = _lasting(chunk)
+            self._last_chunk = chunk
         if choice is None:
             return {}
-        self._number = number_of(choice)
+        if self._number is None:
+            self._number = number_of(choice)
         delta = delta_of(choice)
         if self._finish.said and any(value for name, value in delta.items() if name != "role"):
             self._finish.is_early = True
@@ -341,8 +355,3 @@ class MessageStream:
         else:
             self._writer.end(fields, usage, origin.cost)
         self.done = True
-
-
-def _lasting(chunk: dict[str, Any]) -> dict[str, Any]:
-    """What is asked of a chunk once its delta has been taken: it is kept as long as the stream lasts."""
-    return {name: chunk[name] for name in LASTING if name in chunk}

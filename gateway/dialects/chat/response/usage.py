@@ -35,11 +35,9 @@ def counts_of(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     counts = answer.get("usage")
     if counts is None and answer.get("choices"):
         counts = _mapping(first_of(answer["choices"])).get("usage")
-    if not isinstance(counts, dict) or not counts:
+    if not isinstance(counts, dict):
         return None
-    if _count(counts.get("prompt_tokens")) == _count(counts.get("completion_tokens")) == 0:
-        return None
-    return counts
+    return counts if _count(counts.get("prompt_tokens")) or _count(counts.get("completion_tokens")) else None
 
 
 def first_of(choices: Any) -> Any:
@@ -76,9 +74,12 @@ def output_of(counts: Mapping[str, Any] | None) -> int:
     if not counts:
         return 0
     output = _count(counts.get("completion_tokens"))
-    thinking = _count(_mapping(counts.get("completion_tokens_details")).get("reasoning_tokens"))
+    details = counts.get("completion_tokens_details")
+    thinking = _count(_mapping(details).get("reasoning_tokens")) if details else 0
+    if not thinking:
+        return output
     beside = _count(counts.get("prompt_tokens")) + output + thinking
-    return output + thinking if thinking and _count(counts.get("total_tokens")) == beside else output
+    return output + thinking if _count(counts.get("total_tokens")) == beside else output
 
 
 def to_tier(answer: Mapping[str, Any]) -> str:
@@ -150,9 +151,9 @@ def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> d
 
 def _count(value: object) -> int:
     """Some servers write counts as floats (9.0)."""
-    if type(value) is float and value.is_integer() and value < MAX_COUNT:
-        value = int(value)
-    return value if type(value) is int and value > 0 else 0
+    if type(value) is int:
+        return value if value > 0 else 0
+    return int(value) if type(value) is float and value.is_integer() and 0 < value < MAX_COUNT else 0
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -160,4 +161,11 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _first_count(names: tuple[str, ...], *holders: Mapping[str, Any]) -> int:
-    return next((count for holder in holders for name in names if (count := _count(holder.get(name)))), 0)
+    for holder in holders:
+        if holder.keys().isdisjoint(names):
+            continue
+        for name in names:
+            count = _count(holder.get(name))
+            if count:
+                return count
+    return 0

@@ -16,9 +16,10 @@ from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.delta import add_pieces
 from gateway.dialects.chat.response.fast_path import Frame, derive_splice
 from gateway.dialects.chat.response.stop_reason import Finish
-from gateway.dialects.chat.response.stream import MAX_MISSES
+from gateway.dialects.chat.response.stream import MAX_MISSES, MessageStream
 from gateway.dialects.chat.response.writers import EventWriter
 from gateway.messages.events import TEXT, TOOL_INPUT, delta
+from gateway.messages.fold import fold_stream
 from tests.support.streams import (
     DONE,
     NOTHING,
@@ -170,6 +171,24 @@ FRAMES: list[Callable[[bytes], list[bytes]]] = [
 ]
 
 
+@given(streams(), ENDS, st.booleans(), st.booleans())
+@settings(max_examples=200)
+@example([tight(say("a")), tight(say("b")), escaped(say("\ud83d")), tight(say("c"))], sse(finish()) + DONE, False, True)
+def test_collected_message_is_the_folded_stream(
+    payloads: list[bytes], end: bytes, think_tags: bool, at_once: bool
+) -> None:
+    stream = sse(*payloads) + end
+    told = convert(stream, reply(think_tags=think_tags))
+    collecting = MessageStream(reply(think_tags=think_tags), collects=True)
+    for piece in [stream] if at_once else [*map(sse, payloads), end]:
+        assert collecting.feed(piece) == b""
+    collecting.end()
+    assert str(collecting.failure) == str(told.failure)
+    assert collecting.started == told.stream.started
+    if told.failure is None:
+        assert collecting.message() == fold_stream(told.output)
+
+
 @given(st.lists(st.tuples(streams(), st.sampled_from(FRAMES)), min_size=1, max_size=4), ENDS)
 @settings(max_examples=200)
 def test_reads_of_one_event_are_the_bytes_of_the_same_in_one_read(
@@ -206,6 +225,10 @@ def derived(write: Write, *payloads: Json) -> Frame | None:
     return derive_splice(write(payloads[-1]), delta_in(payloads[-1]), assembly, writer)
 
 
+def event(payload: bytes) -> bytes:
+    return b"data: " + payload + b"\n\n"
+
+
 def delta_in(payload: Json) -> Json:
     inner: Json = payload["choices"][0]["delta"]
     return inner
@@ -237,7 +260,7 @@ def test_text_behind_tagged_thinking_is_spliced() -> None:
 
 
 def test_only_what_is_not_plain_is_parsed_in_between() -> None:
-    assert calls_of("loads", sse(*[say("a"), say("a"), say("\n")] * 30, finish()) + DONE) == 2 + 30 + 1
+    assert calls_of("loads", sse(*[say("a"), say("a"), say("\n")] * 30, finish()) + DONE) == 1 + 30 + 1
 
 
 def test_a_frame_that_always_changes_is_soon_no_longer_looked_for() -> None:
@@ -292,7 +315,7 @@ def test_plain_deltas_are_spliced(case: str, text: str) -> None:
     splice = derived(write, begun, delta_around(text))
     assert splice is not None
     writer = EventWriter()
-    assert splice.apply([write(delta_around("thrée"))], 0, writer)
+    assert splice.apply(event(write(delta_around("thrée"))), writer)
     kind = TOOL_INPUT if begun is BEGUN else TEXT
     assert (writer.out, writer.output_size) == ([delta(0, kind, "thrée")], len("thrée".encode()))
 
@@ -321,7 +344,7 @@ def test_a_splice_refuses_what_is_not_a_plain_string_in_its_frame(case: str) -> 
     splice = derived(tight, say("one"), say("two"))
     assert splice is not None
     writer = EventWriter()
-    assert not splice.apply([REFUSED[case]], 0, writer)
+    assert not splice.apply(event(REFUSED[case]), writer)
     assert writer.out == []
 
 
@@ -355,12 +378,12 @@ def test_a_splice_of_arguments_is_for_the_inside_of_strings() -> None:
     splice = derived(tight, BEGUN, call(0, "x"))
     assert splice is not None
     writer = EventWriter()
-    assert not splice.apply([tight(call(0, "x")).replace(b'"x"', b'"\xff"')], 0, writer)
-    assert splice.apply([tight(call(0, "y"))], 0, writer)
-    assert splice.apply([tight(call(0, "[{"))], 0, writer)
+    assert not splice.apply(event(tight(call(0, "x")).replace(b'"x"', b'"\xff"')), writer)
+    assert splice.apply(event(tight(call(0, "y"))), writer)
+    assert splice.apply(event(tight(call(0, "[{"))), writer)
     assert splice.call is not None
     assert splice.call.arguments == '{"a": "xy[{'
     splice.call.add('", "n": ')
-    assert not splice.apply([tight(call(0, "12"))], 0, writer)
+    assert not splice.apply(event(tight(call(0, "12"))), writer)
     splice.call.add('"a' + "\\")
-    assert not splice.apply([tight(call(0, "n"))], 0, writer)
+    assert not splice.apply(event(tight(call(0, "n"))), writer)
