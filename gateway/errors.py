@@ -51,10 +51,11 @@ class GatewayError(Exception):
 
     `code` becomes `error.details.error_code`, by which the SDKs choose coded error classes. `retry_after`: seconds.
     `should_retry` overrides the SDKs' own rule; None leaves it to them. `said`: by the upstream, if it answered.
+    `relayed`: the `error` object of an upstream that speaks Messages, which the client gets as it is.
     """
 
-    status: ClassVar[int] = 500
-    type: ClassVar[str] = "api_error"
+    status: int = 500
+    type: str = "api_error"
     retryable: ClassVar[bool] = False
 
     def __init__(
@@ -73,6 +74,7 @@ class GatewayError(Exception):
         self.retry_after = retry_after
         self.should_retry = should_retry
         self.said: UpstreamWords | None = None
+        self.relayed: dict[str, Any] | None = None
 
 
 class InvalidRequest(GatewayError):
@@ -195,6 +197,8 @@ def shorten(text: str) -> str:
 
 def to_envelope(error: GatewayError, request_id: str) -> dict[str, Any]:
     """The body of an error reply, as Anthropic's API sends it; the same shape ends a stream and is a batch result."""
+    if error.relayed is not None:
+        return {"type": "error", "error": error.relayed, "request_id": request_id}
     body: dict[str, Any] = {"type": error.type, "message": error.message}
     details = dict(error.details or {})
     if error.code is not None:

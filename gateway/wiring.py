@@ -20,6 +20,7 @@ from gateway.cache.key import to_secret
 from gateway.cache.policy import CachePolicy
 from gateway.cache.store import CacheStore, Limits
 from gateway.dialects.chat.dialect import ChatDialect
+from gateway.dialects.native.dialect import NativeDialect
 from gateway.errors import Overloaded, StoreAway
 from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
@@ -70,7 +71,7 @@ def build_exchange(
         table=to_table(settings, upstream or to_upstream(settings)),
         keyring=keyring,
         redactor=build_redactor(settings),
-        dialects={"chat": ChatDialect(keyring)},
+        dialects={"chat": ChatDialect(keyring), "messages": NativeDialect(keyring)},
         observers=(log_exchange, observe),
         retry=RetryPolicy(max_attempts=settings.max_attempts),
         timeouts=Timeouts(

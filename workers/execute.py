@@ -17,8 +17,7 @@ from gateway.batches.splitter import Item
 from gateway.context import Context
 from gateway.errors import GatewayError, InternalError, InvalidRequest, to_envelope
 from gateway.exchange.exchange import Exchange
-from gateway.messages.prompt import Prompt, parse_body, to_prompt
-from gateway.messages.tools.tool_cache import ToolMemory
+from gateway.messages.prompt import Prompt, Received, parse_body
 from gateway.process.tasks import describe
 from gateway.telemetry.usage import UsageRecord
 
@@ -52,7 +51,7 @@ async def execute(
     item, context = work.item, to_context(batch, work.lease.index)
     record = UsageRecord(context)
     try:
-        prompt = read_item(item, context, exchange.tools)
+        prompt = read_item(item, context, exchange)
         message = await ask(exchange, context, prompt, record, accepted)
         return Succeeded(to_line(item, {"type": "succeeded", "message": message}), to_micros(record.cost))
     except GatewayError as error:
@@ -82,11 +81,11 @@ def to_context(batch: BatchRecord, index: int) -> Context:
     )
 
 
-def read_item(item: Item, context: Context, tools: ToolMemory) -> Prompt:
+def read_item(item: Item, context: Context, exchange: Exchange) -> Prompt:
     """Parse and check params. Raises InvalidRequest with the wording of a live request."""
-    params: Any = parse_body(item.params, tools)
+    params: Any = parse_body(item.params, exchange.tools)
     refuse_live_only(params)
-    return to_prompt(params, len(item.params), context)
+    return exchange.read_prompt(params, len(item.params), context, Received(item.params))
 
 
 def refuse_live_only(params: Mapping[str, Any]) -> None:

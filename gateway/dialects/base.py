@@ -30,11 +30,12 @@ class Origin:
 
 @dataclass(slots=True)
 class Answered:
-    """A whole message in Anthropic's form."""
+    """A whole message in Anthropic's form. `written`: its JSON as it came, where that can be passed on."""
 
     message: dict[str, Any] = field(repr=False)
     origin: Origin
     notes: tuple[Note, ...] = ()
+    written: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Asking:
     tenant: str
     session_id: str | None = None
     adaptations: tuple[Adaptation, ...] = ()
+    api_version: str = "2023-06-01"
+    betas: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -53,9 +56,9 @@ class Prepared:
     """One request in an upstream's dialect: `path` below the upstream's base URL, JSON `body`, `reply` for the answer.
 
     `notes` are those of this conversion, or of the last `heal`. `healed`: the adaptations that refusals made necessary.
-    `is_streamed` tells whether the
-    upstream is asked to stream. `edits_prompt`: the upstream counts a shorter prompt than the client sent.
-    `state` belongs to the dialect.
+    `is_streamed` tells whether the upstream is asked to stream. `is_edited`: the client's JSON could not go out byte
+    for byte. `edits_prompt`: the upstream counts a shorter prompt than the client sent. `headers` replace the
+    upstream's usual ones. `state` belongs to the dialect.
     """
 
     path: str
@@ -63,7 +66,9 @@ class Prepared:
     reply: Reply
     notes: tuple[Note, ...] = ()
     is_streamed: bool = True
+    is_edited: bool = False
     edits_prompt: bool = False
+    headers: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
     healed: tuple[Adaptation, ...] = ()
     state: Any = field(default=None, repr=False)
 
@@ -149,5 +154,5 @@ class Dialect(Protocol):
     def heal(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:
         """Return the request changed so that it avoids the refusal, or None if no change could help."""
 
-    def unstreamed(self, prepared: Prepared) -> Prepared:
-        """Return the same request, asked for as one JSON answer."""
+    def unstreamed(self, prepared: Prepared) -> Prepared | None:
+        """Return the same request, asked for as one JSON answer; None where that would not be what the client asked."""

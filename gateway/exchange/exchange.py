@@ -36,7 +36,7 @@ from gateway.exchange.relay import Relay, StreamTimeouts
 from gateway.exchange.sink import NoClient, Sink
 from gateway.messages import events
 from gateway.messages.notes import Note
-from gateway.messages.prompt import Prompt
+from gateway.messages.prompt import Prompt, Received, to_prompt, to_unchecked
 from gateway.messages.replay import to_events
 from gateway.messages.tools.tool_cache import ToolMemory
 from gateway.messages.validation.depth import too_deep
@@ -124,6 +124,18 @@ class Exchange:
         self._unbounded = replace(self.timeouts, total=None)
         self._unattended = replace(self.stream_timeouts, commit_after=inf, ping_after=inf)
 
+    def read_prompt(self, parsed: object, size: int, context: Context, received: Received | None = None) -> Prompt:
+        """Validate a parsed body, unless it goes to an upstream that validates it in its own words.
+
+        Raises InvalidRequest naming the first field that is wrong.
+        """
+        model = parsed.get("model") if isinstance(parsed, dict) else None
+        if isinstance(model, str) and self.table.resolve(model).dialect == "messages":
+            unchecked = to_unchecked(parsed, size, received)
+            if unchecked is not None:
+                return unchecked
+        return to_prompt(parsed, size, context)
+
     def plan(self, context: Context, prompt: Prompt, record: UsageRecord, candidates: tuple[Route, ...] = ()) -> Plan:
         """Route and convert. Raises InvalidRequest, before any call, if the first candidate cannot serve the prompt.
 
@@ -142,11 +154,21 @@ class Exchange:
     ) -> Prepared:
         record.upstream, record.dialect = route.upstream.name, route.dialect
         record.upstream_model = route.target.model
+        if route.dialect != "messages":
+            note_losses(record, prompt.check(context))
         asking = Asking(
-            message_id, context.request_id, context.tenant, context.session_id, tuple(self.learned.known(route))
+            message_id,
+            context.request_id,
+            context.tenant,
+            context.session_id,
+            tuple(self.learned.known(route)),
+            context.api_version,
+            context.betas,
         )
         prepared = self.dialects[route.dialect].prepare(prompt, route, asking)
         note_losses(record, prepared.notes)
+        if not prompt.is_checked:
+            return prepared
         try:
             prepared.reply.input_estimate = self.calibration.estimate(record, prompt.request, prompt.body_size)
         except orjson.JSONEncodeError:  # keys that no upstream gets may nest too deeply to be read
@@ -165,7 +187,7 @@ class Exchange:
 
     async def _collect(self, plan: Plan, begun: Callable[[], None] | None) -> Answered:
         answered = await self._attempt(plan, lambda remaining: self._collect_once(plan, remaining, begun))
-        if plan.prewarms:
+        if plan.prewarms and plan.route.dialect != "messages":
             answered.message.update(EMPTY_ANSWER)
         return answered
 
@@ -305,7 +327,10 @@ class Exchange:
     async def _open(self, plan: Plan, timeouts: Timeouts) -> Answer:
         """Send, and return the answer once its header has come with a 2xx. Raises the error of any other status."""
         upstream, prepared = plan.route.upstream, plan.prepared
-        call = Call("POST", upstream.url + prepared.path, upstream.headers, prepared.body, timeouts)
+        headers = upstream.headers if prepared.headers is None else prepared.headers
+        if not prepared.is_streamed:  # a JSON answer has no header before it is whole
+            timeouts = replace(timeouts, first_byte=timeouts.total)
+        call = Call("POST", upstream.url + prepared.path, headers, prepared.body, timeouts)
         answer = await self.client.open(call)
         if not 200 <= answer.status < 300:
             body = await answer.read(MAX_ERROR_BYTES)

@@ -1,6 +1,8 @@
 """From the bytes of a body to a validated prompt: the one way in for live requests, counting and batch items."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import orjson
 
@@ -13,13 +15,36 @@ from gateway.messages.validation import check_messages_request
 from gateway.schemas.anthropic import MessagesRequest
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request as the client sent it, for upstreams that get it as it is: body, headers, query string."""
+
+    body: bytes = field(repr=False)
+    headers: Iterable[tuple[str, str]] = field(default=(), repr=False)
+    query: str = field(default="", repr=False)
+
+
 @dataclass(slots=True)
 class Prompt:
-    """A validated request, the notes of its validation, and the size of its JSON in bytes (for the token estimate)."""
+    """A request, the notes of its validation, and the size of its JSON in bytes (for the token estimate).
+
+    `received`: None where the request was assembled here. A request that is not `is_checked` was only looked into as
+    far as the gateway reads it: an upstream that speaks Messages validates it.
+    """
 
     request: MessagesRequest = field(repr=False)
     body_size: int
     notes: tuple[Note, ...] = ()
+    received: Received | None = field(default=None, repr=False)
+    is_checked: bool = True
+
+    def check(self, context: Context) -> tuple[Note, ...]:
+        """Validate what was not, and return the notes. Raises InvalidRequest naming the first field that is wrong."""
+        if self.is_checked:
+            return ()
+        self.request, notes = check_messages_request(self.request, version=context.api_version, betas=context.betas)
+        self.is_checked = True
+        return tuple(notes)
 
 
 def parse_body(body: bytes, tools: ToolMemory) -> object:
@@ -34,7 +59,16 @@ def parse_body(body: bytes, tools: ToolMemory) -> object:
         raise InvalidRequest(f"The request body is not valid JSON: {error.msg} at position {error.pos}.") from None
 
 
-def to_prompt(parsed: object, size: int, context: Context) -> Prompt:
+def to_prompt(parsed: object, size: int, context: Context, received: Received | None = None) -> Prompt:
     """Validate a parsed body of `size` bytes. Raises InvalidRequest naming the first field that is wrong."""
     checked, notes = check_messages_request(parsed, version=context.api_version, betas=context.betas)
-    return Prompt(checked, size, tuple(notes))
+    return Prompt(checked, size, tuple(notes), received)
+
+
+def to_unchecked(parsed: object, size: int, received: Received | None) -> Prompt | None:
+    """Return a prompt that its upstream validates; None for a body that the gateway itself cannot work with."""
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("model"), str):
+        return None
+    if not isinstance(parsed.get("stream"), bool | None):
+        return None
+    return Prompt(cast(MessagesRequest, parsed), size, (), received, is_checked=False)

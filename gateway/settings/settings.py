@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     )
     upstream_name: UpstreamName = Field(default="", examples=["openrouter"])
     upstream_flavor: Flavor = Field(default="auto", examples=["vllm"])
-    dialect: Literal["auto", "chat"] = "auto"
+    dialect: Literal["auto", "chat", "messages"] = "auto"
     stop_sequences: Literal["upstream", "gateway"] = "upstream"
     strict_fallback: Literal["off", "on"] = "off"
     app_url: AppUrl | None = Field(default=None, examples=["https://app.example.com"])

@@ -11,7 +11,7 @@ import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, quote, quote_plus, urlsplit
 
 import orjson
@@ -121,6 +121,20 @@ class Redactor:
             error.details = {
                 name: self.text(value) if isinstance(value, str) else value for name, value in error.details.items()
             }
+        if error.relayed is not None:
+            error.relayed = self.value(error.relayed)
+
+    def value(self, value: Any) -> Any:
+        """JSON without them, in its keys' values at any depth."""
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                return {key: self.value(inner) for key, inner in value.items()}
+            case list():
+                return [self.value(inner) for inner in value]
+            case _:
+                return value
 
     def name(self, text: str | None) -> str | None:
         """The name of a model, a provider or an answer, which may look like a path: only secrets are removed."""

@@ -1,7 +1,9 @@
 """Hold back the end of a stream until the conversation can be continued."""
 
 from gateway.exchange.sink import Flow, Sink
-from gateway.messages.events import MESSAGE_STOP
+
+# Its line cannot occur within data, where line ends are escaped.
+NAMED_STOP = b"event: message_stop\n"
 
 
 class HeldBackEnd:
@@ -21,9 +23,9 @@ class HeldBackEnd:
         return self._sink.committed
 
     def write(self, data: bytes) -> None:
-        if data.endswith(MESSAGE_STOP):
-            self._held = MESSAGE_STOP
-            data = data[: -len(MESSAGE_STOP)]
+        end = data.rfind(NAMED_STOP)  # an upstream's own may be spaced otherwise
+        if end >= 0:
+            data, self._held = data[:end], data[end:]
         if data:
             self._sink.write(data)
 

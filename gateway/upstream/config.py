@@ -12,13 +12,15 @@ def to_upstream(settings: Settings) -> Upstream:
     headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
     if key and vendor.auth == "api-key":
         headers.append(("api-key", key))
+    elif key and vendor.auth == "x-api-key":
+        headers += [("x-api-key", key), ("anthropic-version", "2023-06-01")]
     elif key:
         headers.append(("authorization", f"Bearer {key}"))
     if vendor.flavor == "openrouter":
         headers.append(("x-title", settings.app_title))
         if settings.app_url:
             headers.append(("http-referer", settings.app_url))
-    return Upstream(settings.upstream_label, settings.base_url, key, vendor, tuple(headers))
+    return Upstream(settings.upstream_label, settings.base_url, key, vendor, tuple(headers), settings.dialect)
 
 
 def to_table(settings: Settings, upstream: Upstream) -> RoutingTable:

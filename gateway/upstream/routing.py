@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from gateway.upstream.model_facts import essentials, refined
 from gateway.upstream.target import Target, to_slug, to_target
@@ -21,6 +22,7 @@ from gateway.upstream.vendors import OPENROUTER
 MAX_REMEMBERED = 1024
 
 Dialect = Literal["chat", "messages"]
+DialectChoice = Literal["auto", "chat", "messages"]
 
 # Claude Code appends this to a model's name to ask for the long context window.
 CONTEXT_SUFFIX = re.compile(r"\[1m\]$")
@@ -38,6 +40,7 @@ class Upstream:
     api_key: str = field(default="", repr=False)
     vendor: Vendor = OPENROUTER
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    dialect: DialectChoice = "auto"
 
     @property
     def flavor(self) -> Flavor:
@@ -52,6 +55,22 @@ class Route:
     upstream: Upstream
     dialect: Dialect
     target: Target
+
+
+def to_dialect(upstream: Upstream, target: Target) -> Dialect:
+    """The operator's choice; `auto` is Messages where the vendor's own answers it, and chat elsewhere.
+
+    Compatible servers leave out more of a Messages request than the conversion to chat does, often without an error.
+    """
+    if upstream.dialect != "auto":
+        return upstream.dialect
+    address = urlsplit(upstream.url)
+    if "anthropic" in address.path.split("/"):  # of Azure, Bedrock, DeepSeek, Z.ai and others: they serve nothing else
+        return "messages"
+    preferred = upstream.vendor.messages.preferred
+    if preferred == "claude" and target.claude:
+        return "messages" if upstream.vendor.has_host(address.hostname or "") else "chat"
+    return "messages" if preferred == "all" else "chat"
 
 
 @dataclass(slots=True)
@@ -90,7 +109,9 @@ class RoutingTable:
             listed = self._listed.get(target.model) or self._listed.get(VARIANT.sub("", target.model))
             if listed is not None:
                 target = refined(target, listed)
-            route = self._routes[model] = Route(model, self.upstream, "chat", self._as_decided(target))
+            route = self._routes[model] = Route(
+                model, self.upstream, to_dialect(self.upstream, target), self._as_decided(target)
+            )
         return route
 
     def to_upstream_model(self, model: str) -> str:

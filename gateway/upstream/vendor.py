@@ -47,6 +47,25 @@ NO_REASONING = ReasoningSupport("none", takes_effort=False)
 
 
 @dataclass(frozen=True, slots=True)
+class MessagesSupport:
+    """How the server speaks Anthropic Messages, at `<url>/messages`.
+
+    `preferred`: for which models a request is sent as it came rather than converted to chat. `auth`: the header of the
+    key. `keeps_query`, `keeps_billing`: it takes the query string, and the billing header of Claude Code, which spoils
+    the prompt cache of any other server. `repeats_betas`: it reads betas from OpenRouter's header. `blocks`, `tools`:
+    the types of blocks and of tools that it takes; None for all. Tools beside these it may skip without an error.
+    """
+
+    preferred: Literal["all", "claude", "none"] = "none"
+    auth: Literal["x-api-key", "bearer"] = "x-api-key"
+    keeps_query: bool = False
+    keeps_billing: bool = False
+    repeats_betas: bool = False
+    blocks: frozenset[str] | None = None
+    tools: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Vendor:
     """One row. A default is OpenAI's way, or the one that an unknown server most likely understands.
 
@@ -64,6 +83,8 @@ class Vendor:
     Reasoning. `reasoning`: None leaves it to the model's family. `reasoning_field`: where earlier reasoning goes back,
     "" where it cannot, None leaves it to the family.
 
+    Messages. `messages`: how it speaks Anthropic's own API, if it does.
+
     The answer. `continuous_usage`: it can send the prompt's tokens with the first chunk. `counting`: how it counts a
     prompt exactly.
     """
@@ -76,7 +97,7 @@ class Vendor:
     server: str = ""
     marks: tuple[tuple[str, str], ...] = ()
     flavor: Flavor = "openai"
-    auth: Literal["bearer", "api-key"] = "bearer"
+    auth: Literal["bearer", "api-key", "x-api-key"] = "bearer"
     length_field: LengthField | None = None
     parameters: frozenset[str] = frozenset()
     renamed: tuple[tuple[str, str], ...] = ()
@@ -92,3 +113,7 @@ class Vendor:
     reasoning_field: ReasoningField | Literal[""] | None = None
     continuous_usage: bool = False
     counting: Counting | None = None
+    messages: MessagesSupport = MessagesSupport()
+
+    def has_host(self, host: str) -> bool:
+        return any(host == known or host.endswith(f".{known}") for known in self.hosts)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.vendor import NO_REASONING, ReasoningSupport, Setting, Vendor
+from gateway.upstream.vendor import NO_REASONING, MessagesSupport, ReasoningSupport, Setting, Vendor
 
 # Any other server. It is recognised once it has been looked at, or stays unknown.
 COMPATIBLE: Final = Vendor("compatible", "another server with OpenAI's chat completions")
@@ -34,7 +34,12 @@ NO_EFFORT_WITH_TOOLS: Final = ((r"gpt-(5\.[4-9]|[6-9])(?!.*-chat)", Adaptation("
 FILL_REASONING: Final = Adaptation("fill_reasoning", ("reasoning_content",))
 
 OPENROUTER: Final = Vendor(
-    "openrouter", "OpenRouter", "https://openrouter.ai/api/v1", hosts=("openrouter.ai",), flavor="openrouter"
+    "openrouter",
+    "OpenRouter",
+    "https://openrouter.ai/api/v1",
+    hosts=("openrouter.ai",),
+    flavor="openrouter",
+    messages=MessagesSupport("claude", auth="bearer", repeats_betas=True),  # [docs]
 )
 
 HOSTED: Final = (
@@ -55,6 +60,15 @@ HOSTED: Final = (
         auth="api-key",
         adaptations_by_model=NO_EFFORT_WITH_TOOLS,
         reasoning_field="",
+    ),
+    Vendor(
+        "anthropic",
+        "Anthropic",
+        "https://api.anthropic.com/v1",
+        hosts=("api.anthropic.com",),
+        auth="x-api-key",
+        counting="messages",  # [docs]
+        messages=MessagesSupport("all", keeps_query=True, keeps_billing=True),  # [docs]
     ),
     # [docs] Signatures of calls go back with the calls; text of reasoning does not.
     Vendor(
@@ -335,7 +349,7 @@ def vendor_of(choice: str, url: str) -> Vendor:
     if choice not in ("auto", "openai"):
         return VENDORS[choice]
     host = urlsplit(url).hostname or ""
-    found = next((vendor for vendor in HOSTED if _serves(vendor, host)), COMPATIBLE)
+    found = next((vendor for vendor in HOSTED if vendor.has_host(host)), COMPATIBLE)
     return COMPATIBLE if choice == "openai" and found.flavor != "openai" else found
 
 
@@ -359,7 +373,3 @@ def vendor_by_mark(path: str, text: str) -> Vendor | None:
 def by_model(rules: Iterable[tuple[str, Any]], model: str) -> list[Any]:
     """Values of the rules whose pattern begins the model's name."""
     return [value for pattern, value in rules if re.match(pattern, model)]
-
-
-def _serves(vendor: Vendor, host: str) -> bool:
-    return any(host == known or host.endswith(f".{known}") for known in vendor.hosts)

@@ -31,10 +31,24 @@ INTRODUCTION = """# Upstreams
 
 <!-- Written by `make docs` from the table of vendors and the tests of real servers. -->
 
-Dragoman sends OpenAI's chat completions to every upstream, and knows in which details these servers differ. It goes by
+Dragoman sends OpenAI's chat completions to most upstreams, and knows in which details these servers differ. It goes by
 the host of `GATEWAY_UPSTREAM_URL`; an unknown server is looked at when the gateway starts: its list of models, its
 `server` header and a few paths that need no key. `GATEWAY_UPSTREAM_FLAVOR` names one outright, by the name in brackets
 below. A server that stays unknown is sent strict chat completions.
+
+## Dialects
+
+`GATEWAY_DIALECT` says what is spoken to the upstream. `chat` converts to chat completions at `<url>/chat/completions`.
+`messages` is for servers that speak Anthropic's Messages at `<url>/messages`: they get the client's bytes with the
+model's name replaced, its `anthropic-*` headers, and the operator's key; their answers, streams and errors come back in
+their own words, and they validate the request. `auto` is `messages` for Anthropic's API, for addresses with a part
+`/anthropic` (as Azure, Bedrock, DeepSeek, Z.ai, Moonshot, Qwen and MiniMax have them) and for Claude on OpenRouter, and
+`chat` elsewhere: most compatible servers drop more of a Messages request than the conversion does.
+
+What is left out for such a server: `anthropic-organization-id`, `anthropic-workspace-id` and
+`anthropic-user-profile-id`, which choose the account that pays; extension objects (`openai`, `openrouter`, `upstream`);
+Claude Code's billing header, except for Anthropic's API; and thinking that another model signed. All but the headers
+is noted in `x-gateway-ignored`.
 
 ## What an upstream refuses
 
@@ -88,8 +102,17 @@ def _facts(vendor: Vendor) -> Iterator[str]:
         yield "`disable_parallel_tool_use` has no effect, which is noted."
     if vendor.format_excludes_tools:
         yield "With an output format no tool is called, which is noted."
+    yield from _messages(vendor)
     if vendor.counting:
         yield "Counts the tokens of a prompt exactly."
+
+
+def _messages(vendor: Vendor) -> Iterator[str]:
+    match vendor.messages.preferred:
+        case "all":
+            yield "Gets Messages requests as they are."
+        case "claude":
+            yield "Gets Messages requests as they are for models of Claude."
 
 
 def _parameters(vendor: Vendor) -> Iterator[str]:

@@ -14,8 +14,7 @@ from gateway.context import Context
 from gateway.exchange.cached import Hit, Shared
 from gateway.exchange.exchange import Exchange, Plan
 from gateway.exchange.sink import Sink
-from gateway.messages.prompt import Prompt, parse_body, to_prompt
-from gateway.messages.tools.tool_cache import ToolMemory
+from gateway.messages.prompt import Prompt, Received, parse_body
 from gateway.telemetry.metrics import STREAMS
 from gateway.telemetry.usage import UsageRecord
 from gateway.threads.thread import has_thread
@@ -54,26 +53,24 @@ async def stream_message(request: web.Request) -> web.StreamResponse:
 async def create_message(request: web.Request, *, streamed: bool = False) -> web.StreamResponse:
     app = request.app
     context = request[CONTEXT]
-    parsed, size = await _read(request, app[SETTINGS].max_body_bytes, app[EXCHANGE].tools)
-    if streamed and isinstance(parsed, dict):
-        parsed["stream"] = True
+    exchange = app[EXCHANGE]
+    body = await read_body(request, app[SETTINGS].max_body_bytes)
+    parsed, size = parse_body(body, exchange.tools), len(body)
+    received: Received | None = Received(body, request.headers.items(), request.query_string)
+    if streamed and isinstance(parsed, dict) and parsed.get("stream") is not True:
+        parsed["stream"], received = True, None
+    del body
+    if size > LARGE_BODY:
+        await asyncio.sleep(0)
     threads = app[THREADS]
     if threads is None or not has_thread(parsed):
-        reply = _reply(request, context, to_prompt(parsed, size, context))
-        del parsed  # a stream may last for minutes, and its prompt take megabytes: nothing here holds it meanwhile
+        reply = _reply(request, context, exchange.read_prompt(parsed, size, context, received))
+        # A stream may last for minutes, and its prompt take megabytes: nothing here holds it meanwhile.
+        del parsed, received
         return await reply
     async with threads.turn(context, cast(dict[str, Any], parsed), size) as turn:
-        prompt = to_prompt(turn.request, size + turn.held_bytes, context)
+        prompt = exchange.read_prompt(turn.request, size + turn.held_bytes, context)
         return await _reply(request, context, prompt, turn)
-
-
-async def _read(request: web.Request, limit: int, tools: ToolMemory) -> tuple[object, int]:
-    """Return the parsed body and its size in bytes."""
-    body = await read_body(request, limit)
-    parsed = parse_body(body, tools)
-    if len(body) > LARGE_BODY:
-        await asyncio.sleep(0)
-    return parsed, len(body)
 
 
 async def _reply(
@@ -141,7 +138,8 @@ async def _answer(
         await turn.keep(answered.message)
     origin = answered.origin
     headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *past)
-    return MessageReply(request, answered.message, headers, cost_line(origin.cost))
+    message = answered.message if answered.written is None else orjson.Fragment(answered.written)
+    return MessageReply(request, message, headers, cost_line(origin.cost))
 
 
 async def _reply_from_cache(
@@ -197,11 +195,12 @@ async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None
 
 def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:
     """Who answers, how, and what of the request could not be carried over, as it stands once the first is read."""
-    yield from route_headers(plan.route, plan.record.notes)
+    yield from route_headers(plan.route, plan.record.notes, is_edited=plan.prepared.is_edited)
 
 
-def route_headers(route: Route, notes: Sequence[str]) -> list[tuple[str, str]]:
-    headers = [("x-gateway-upstream", route.upstream.name), ("x-gateway-dialect", route.dialect)]
+def route_headers(route: Route, notes: Sequence[str], *, is_edited: bool = False) -> list[tuple[str, str]]:
+    dialect = f"{route.dialect}; edited" if is_edited else route.dialect
+    headers = [("x-gateway-upstream", route.upstream.name), ("x-gateway-dialect", dialect)]
     if notes:
         headers.append((IGNORED, _header_safe(", ".join(notes)[:MAX_NOTES_LENGTH])))
     return headers

@@ -1,0 +1,58 @@
+"""A whole Message from an upstream, passed on with the model's name as the client knows it."""
+
+from typing import Any
+
+import orjson
+
+from gateway.dialects.base import Answered, Origin
+from gateway.dialects.native import spans
+from gateway.dialects.native.errors import error_object, to_relayed
+from gateway.dialects.native.usage import to_cost, to_mapping, to_text, to_usage
+from gateway.dialects.reply import Reply
+from gateway.errors import InvalidRequest, UpstreamError
+
+NOT_A_MESSAGE = "The upstream answered with something that is not a message."
+
+
+def to_answered(body: bytes, reply: Reply) -> Answered:
+    """Raises the error inside a 200, and UpstreamError for a body that is no message."""
+    details = error_object(body)
+    if details is not None:
+        raise to_relayed(None, details)
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise UpstreamError(NOT_A_MESSAGE) from None
+    if not isinstance(message, dict) or not isinstance(message.get("content"), list):
+        raise UpstreamError(NOT_A_MESSAGE)
+    counts = to_mapping(message.get("usage"))
+    origin = to_origin(message, counts)
+    written = with_model(body, message, reply.model)
+    message |= {"model": reply.model, "usage": to_usage(counts)}
+    for name in ("stop_reason", "stop_sequence"):
+        message.setdefault(name, None)
+    return Answered(message, origin, written=written)
+
+
+def to_origin(message: dict[str, Any], counts: Any) -> Origin:
+    return Origin(
+        to_text(message.get("model")),
+        to_text(message.get("provider")),
+        to_text(message.get("id")),
+        to_cost(counts),
+        estimated=not counts,
+    )
+
+
+def with_model(body: bytes, message: dict[str, Any], model: str) -> bytes:
+    """Return the message's JSON with another name of the model; written again only where its place is ambiguous."""
+    told = message.get("model")
+    if told == model:
+        return body
+    try:
+        start, end = spans.find_model(body, told) if isinstance(told, str) else (0, 0)
+    except InvalidRequest:
+        start = end = 0
+    if not end:
+        return orjson.dumps({**message, "model": model})
+    return spans.spliced(body, start, end, orjson.dumps(model))

@@ -1,0 +1,111 @@
+"""Errors of an upstream that speaks Messages: its own words, with the gateway's request id.
+
+Claude Code recovers from refused thinking, signatures and system messages by the wording, so the `error` object is
+passed on as it is. Only refusals of the operator's own account are not: they are not the client's fault.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.dialects.chat.response.error_body import read_value
+from gateway.dialects.chat.response.errors import STATUS_ERRORS
+from gateway.dialects.chat.response.errors import to_error as to_chat_error
+from gateway.dialects.chat.response.retry_hints import retry_after_of
+from gateway.dialects.reply import Reply
+from gateway.errors import (
+    BillingProblem,
+    CredentialsRefused,
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    RateLimited,
+    RequestTooLarge,
+    Unauthenticated,
+    UpstreamError,
+    UpstreamTimedOut,
+    UpstreamWords,
+)
+
+# Longer than any error of Anthropic's; a compatible server may send anything.
+MAX_RELAYED_BYTES = 16 * 1024
+
+TYPE_ERRORS: dict[str, type[GatewayError]] = {
+    "invalid_request_error": InvalidRequest,
+    "authentication_error": Unauthenticated,
+    "billing_error": BillingProblem,
+    "permission_error": PermissionDenied,
+    "not_found_error": NotFound,
+    "request_too_large": RequestTooLarge,
+    "rate_limit_error": RateLimited,
+    "api_error": UpstreamError,
+    "timeout_error": UpstreamTimedOut,
+    "overloaded_error": Overloaded,
+}
+# The account is out of money, in the words of a 400 (Anthropic, 2026).
+NO_MONEY = re.compile(r"credit balance is too low|reached your specified api usage limits", re.IGNORECASE)
+OWN_ACCOUNT = (Unauthenticated, PermissionDenied, BillingProblem)
+
+
+def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
+    """Convert an answer whose status is not 2xx. Bodies in other shapes are read as those of chat upstreams."""
+    details = error_object(body)
+    if details is None:
+        return to_chat_error(status, headers, body, reply)
+    words = read_value(details).words
+    hint = retry_after_of(headers, words, limited=status == 429)
+    return to_relayed(status, details, hint)
+
+
+def error_object(body: bytes) -> dict[str, Any] | None:
+    """Return the `error` of an Anthropic envelope, None for any other body."""
+    if len(body) > MAX_RELAYED_BYTES:
+        return None
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    details = value.get("error") if isinstance(value, dict) and value.get("type") == "error" else None
+    if not isinstance(details, dict):
+        return None
+    is_anthropic = isinstance(details.get("type"), str) and isinstance(details.get("message"), str)
+    return details if is_anthropic else None
+
+
+def to_relayed(status: int | None, details: dict[str, Any], retry_after: float | None = None) -> GatewayError:
+    """Return the error of an `error` object; `status` is None within a stream, where its type decides."""
+    message = details["message"]
+    kind = to_kind(status, details["type"])
+    if NO_MONEY.search(message):
+        kind = BillingProblem
+    if issubclass(kind, OWN_ACCOUNT):
+        error = _account_error(kind)
+    else:
+        error = kind(message, retry_after=retry_after)
+        error.relayed, error.type = details, details["type"]
+        if status is not None:
+            error.status = status
+        if not error.retryable:
+            error.should_retry = False
+    error.said = UpstreamWords(status or error.status, read_value(details).words)
+    return error
+
+
+def to_kind(status: int | None, error_type: str) -> type[GatewayError]:
+    """Return the class by type; a status that is not the type's own says more than `api_error`."""
+    by_type = TYPE_ERRORS.get(error_type)
+    if by_type is not None and by_type is not UpstreamError:
+        return by_type
+    if status is None:
+        return UpstreamError
+    return STATUS_ERRORS.get(status) or (InvalidRequest if status < 500 else UpstreamError)
+
+
+def _account_error(kind: type[GatewayError]) -> GatewayError:
+    if kind is BillingProblem:
+        return BillingProblem("The gateway's account at the upstream has no credit left.", should_retry=False)
+    return CredentialsRefused("The upstream refused the gateway's own credentials.", should_retry=False)

@@ -1,0 +1,71 @@
+"""Headers of a native request: the client's `anthropic-*` ones, and the operator's credentials.
+
+A client's own credentials, cookies and proxy headers are never forwarded; nor are the headers that choose whose account
+pays.
+"""
+
+from collections.abc import Iterable
+
+from gateway import __version__
+from gateway.dialects.base import Asking
+from gateway.messages.prompt import Received
+from gateway.upstream.routing import Upstream
+
+VERSION = "anthropic-version"
+BETA = "anthropic-beta"
+# OpenRouter reads betas from this header (its documentation, 2026).
+OPENROUTER_BETA = "x-anthropic-beta"
+PREFIX = "anthropic-"
+# They choose the account, so they are the operator's to set.
+ACCOUNT_HEADERS = frozenset({"anthropic-organization-id", "anthropic-workspace-id", "anthropic-user-profile-id"})
+REPLACED = frozenset({"authorization", "api-key", "x-api-key", VERSION})
+USER_AGENT = ("user-agent", f"dragoman/{__version__}")
+LONG_CONTEXT = "context-1m-2025-08-07"
+LINE_BREAKS = frozenset("\r\n\0")
+
+Headers = tuple[tuple[str, str], ...]
+
+
+def to_headers(upstream: Upstream, asking: Asking, received: Received | None, *, long_context: bool) -> Headers:
+    """Return all headers of the request; `long_context`: the client asked for it by the suffix of the model's name."""
+    support = upstream.vendor.messages
+    kept = [header for header in upstream.headers if header[0] not in REPLACED]
+    betas, forwarded = _of_client(received) if received is not None else (sorted(asking.betas), [])
+    if long_context and not any(LONG_CONTEXT in beta for beta in betas):
+        betas.append(LONG_CONTEXT)
+    headers = [*kept, USER_AGENT, (VERSION, asking.api_version), *forwarded]
+    if betas:
+        value = ",".join(betas)
+        headers.append((BETA, value))
+        if support.repeats_betas:
+            headers.append((OPENROUTER_BETA, value))
+    if upstream.api_key:
+        bearer = ("authorization", f"Bearer {upstream.api_key}")
+        headers.append(bearer if support.auth == "bearer" else ("x-api-key", upstream.api_key))
+    return tuple(headers)
+
+
+def to_query(upstream: Upstream, received: Received | None) -> str:
+    """Return the query string with its question mark; only Anthropic's own API reads one."""
+    if received is None or not received.query or not upstream.vendor.messages.keeps_query:
+        return ""
+    return f"?{received.query}"
+
+
+def _of_client(received: Received) -> tuple[list[str], list[tuple[str, str]]]:
+    """The betas, in the client's order and spelling, and the other headers to forward."""
+    betas: list[str] = []
+    forwarded = []
+    for name, value in _named(received.headers):
+        if not LINE_BREAKS.isdisjoint(value):
+            continue
+        if name == BETA:
+            betas.append(value)
+        elif name != VERSION and name not in ACCOUNT_HEADERS:
+            forwarded.append((name, value))
+    return betas, forwarded
+
+
+def _named(headers: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    lowered = ((name.lower(), value) for name, value in headers)
+    return ((name, value) for name, value in lowered if name.startswith(PREFIX))

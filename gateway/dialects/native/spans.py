@@ -1,0 +1,123 @@
+"""Find and replace members of a JSON object in its bytes, without parsing and writing it.
+
+A key that is named twice is refused: two parsers would read two values, and a policy that checks one of them could be
+bypassed with the other.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import orjson
+
+from gateway.errors import InvalidRequest
+
+STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+MODEL_KEY = re.compile(rb'(?<!\\)"model"[ \t\r\n]*+:[ \t\r\n]*+')
+# A letter of "model" as an escape. Rare: no writer escapes letters by itself.
+ESCAPED_LETTER = re.compile(rb"\\u006[45cdfCDF]")
+STRING_TOKEN = re.compile(STRING, re.DOTALL)
+STRING_OR_BRACKET = re.compile(STRING + rb"|[{}\[\]]", re.DOTALL)
+NEXT_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|' + STRING + rb")*+[{}\[\]]", re.DOTALL)
+COLON = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
+SPACE = b" \t\r\n"
+OPENING = b"{["
+# Parsing each prefix grows with the square of the hits: 5,000 nested keys in 1.7 MB took 5.2 s, one pass 84 ms.
+MAX_TRIALS = 16
+
+NAMED_TWICE = "model is named twice"
+ESCAPED = "model: the key must be written without escapes"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One key of the outermost object. `start` is that of the key; the value spans `value` to `end`."""
+
+    key: bytes = field(repr=False)
+    start: int
+    value: int
+    end: int
+
+
+def find_model(body: bytes, model: str) -> tuple[int, int]:
+    """Return the span of the outermost `model`, whose parsed value is `model`.
+
+    Raises InvalidRequest if the key is named twice or with escapes.
+    """
+    hits = list(islice(MODEL_KEY.finditer(body), MAX_TRIALS + 1))
+    if ESCAPED_LETTER.search(body) or not 1 <= len(hits) <= MAX_TRIALS:
+        places = _model_members(body)
+    elif len(hits) == 1:
+        places = [hits[0].end()]
+    else:
+        places = [hit.end() for hit in hits if _is_outermost(body, hit.start())]
+    token = STRING_TOKEN.match(body, places[0]) if len(places) == 1 else None
+    if token is None or orjson.loads(token[0]) != model:
+        raise InvalidRequest(NAMED_TWICE)
+    return token.span()
+
+
+def members(body: bytes) -> Iterator[Member]:
+    """Yield the members of a valid JSON object, in one pass over its strings and brackets."""
+    key: tuple[bytes, int, int] | None = None
+    depth, place = 1, body.index(b"{") + 1
+    while depth:
+        token = (STRING_OR_BRACKET if depth == 1 else NEXT_BRACKET).search(body, place)
+        assert token is not None  # the body has been parsed
+        place = token.end()
+        last = body[place - 1]
+        if last != ord('"'):
+            depth += 1 if last in OPENING else -1
+            continue
+        colon = COLON.match(body, place)
+        if colon is None:
+            continue
+        if key is not None:
+            yield Member(*key, _trimmed(body, token.start()))
+        key = token[0], token.start(), colon.end()
+    if key is not None:
+        yield Member(*key, _trimmed(body, place - 1))
+
+
+def first_item_end(body: bytes, start: int) -> int:
+    """Return the end of the object that begins at `start`."""
+    depth, place = 0, start
+    while True:
+        token = NEXT_BRACKET.match(body, place)
+        assert token is not None  # the body has been parsed
+        place = token.end()
+        depth += 1 if body[place - 1] in OPENING else -1
+        if not depth:
+            return place
+
+
+def spliced(body: bytes, start: int, end: int, value: bytes) -> bytes:
+    return b"".join((body[:start], value, body[end:]))
+
+
+def _is_outermost(body: bytes, place: int) -> bool:
+    """Return True for a key at depth one: only there does one closing brace complete what comes before it."""
+    try:
+        orjson.loads(body[:place] + b'"_":0}')
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _model_members(body: bytes) -> list[int]:
+    found = [member for member in members(body) if orjson.loads(member.key) == "model"]
+    if len(found) == 1 and found[0].key != b'"model"':
+        raise InvalidRequest(ESCAPED)
+    return [member.value for member in found]
+
+
+def _trimmed(body: bytes, end: int) -> int:
+    """Return the end of a value before `end`, where the next key or the closing brace begins."""
+    while end and body[end - 1] in SPACE:
+        end -= 1
+    if body[end - 1 : end] == b",":
+        end -= 1
+    while end and body[end - 1] in SPACE:
+        end -= 1
+    return end

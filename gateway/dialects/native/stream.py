@@ -1,0 +1,295 @@
+"""A Messages stream on its way to the client: frames pass unparsed, but for the few that carry facts.
+
+Only the first line of a frame is looked at. `message_start` and `message_delta` are parsed for model, usage and stop
+reason; content frames are neither parsed nor copied. Nothing is returned before the first content, so an upstream that
+fails after `message_start` can still be replaced by another.
+"""
+
+import re
+from collections.abc import Mapping
+from operator import methodcaller
+from typing import Any
+
+import orjson
+
+from gateway.dialects.base import Origin
+from gateway.dialects.native.answer import to_answered, to_origin
+from gateway.dialects.native.errors import to_relayed
+from gateway.dialects.native.usage import to_cost, to_mapping, to_text, to_usage
+from gateway.dialects.reply import Reply, empty_message
+from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
+from gateway.messages import events
+from gateway.messages.replay import to_events
+from gateway.messages.tokens.estimate import to_tokens
+from gateway.sse import END, MAX_EVENT_BYTES, to_event
+
+is_content = methodcaller("startswith", b"event: content_block_")
+FRAME = re.compile(rb"event: ?([^\n]*)\n(?:[^\n]*\n)*?data: ?([^\n]*)")
+MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
+# Blocks that are told by deltas: the start of one is no content yet.
+GROWING = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
+# Of a delta's frame, around its text.
+DELTA_OVERHEAD = len(events.delta(0, events.TEXT, ""))
+CUT = "The upstream closed the connection before the end of its answer."
+TOO_LARGE = "The upstream sent an event larger than the gateway accepts."
+
+
+class NativeStream:
+    """`opened`: an earlier attempt already sent message_start."""
+
+    __slots__ = (
+        "_body", "_counts", "_held", "_is_stream", "_opened", "_origin", "_owes_usage", "_reply", "_size", "_start",
+        "_tail", "_tail_size", "abandoned", "done", "failure", "has_usage", "notes", "started", "stop_reason",
+    )  # fmt: skip
+
+    def __init__(self, reply: Reply, *, opened: bool) -> None:
+        self._reply = reply
+        self._opened = opened
+        self._owes_usage = opened  # the client's message_start was not this upstream's
+        self._tail: list[bytes] = []  # an unfinished frame
+        self._tail_size = 0
+        self._held: list[bytes] = []  # frames before the first content
+        self._start = b""  # the upstream's message_start
+        self._counts: dict[str, Any] = {}
+        self._origin = Origin(estimated=True)
+        self._size = 0  # bytes that the model wrote, about
+        self._is_stream = False  # whether the body is known to be an event stream
+        self._body: list[bytes] | None = None  # JSON, whatever its label
+        self.failure: GatewayError | None = None
+        self.has_usage = False
+        self.stop_reason: str | None = None
+        self.started = False
+        self.done = False
+        self.abandoned = False
+        self.notes = ()
+
+    @property
+    def is_finished(self) -> bool:
+        """Never: an answer is whole at its message_stop, not before."""
+        return False
+
+    @property
+    def origin(self) -> Origin:
+        return self._origin
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The upstream's count. Of a stream that was left the output is an estimate from its bytes."""
+        usage = to_usage(self._counts)
+        if not self.has_usage:
+            self._origin.estimated = True
+            usage["output_tokens"] = max(usage["output_tokens"], to_tokens(self._size))
+        if not self._counts:
+            usage["input_tokens"] = self._reply.input_estimate
+        return usage
+
+    def open(self) -> bytes:
+        return self._message_start() + events.PING
+
+    def feed(self, piece: bytes) -> bytes:
+        if self.failure is not None or self.done:
+            return b""
+        try:
+            return self._read(piece)
+        except GatewayError as error:
+            self.failure = error
+            return b""
+
+    def end(self) -> bytes:
+        if self.failure is not None or self.done:
+            return b""
+        try:
+            return self._read_end()
+        except GatewayError as error:
+            self.failure = error
+            return b""
+
+    def fail(self, error: GatewayError) -> bytes:
+        if not self.done:
+            self.failure = self.failure or error
+        return b""
+
+    def _read(self, piece: bytes) -> bytes:
+        if not self._is_stream and not self._recognise(piece):
+            return b""
+        if b"\r" in piece:
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"")
+        if END not in piece and not (piece[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
+            self._keep(piece)
+            return b""
+        data = b"".join((*self._tail, piece)) if self._tail else piece
+        cut = data.rfind(END) + len(END)
+        self._tail, self._tail_size = [], 0
+        if cut < len(data):
+            self._keep(data[cut:])
+            data = data[:cut]
+        frames = data.split(END)
+        frames.pop()
+        if self.started and all(map(is_content, frames)):
+            self._size += len(data) - len(frames) * DELTA_OVERHEAD
+            return data
+        return self._take_frames(frames)
+
+    def _keep(self, piece: bytes) -> None:
+        self._tail.append(piece)
+        self._tail_size += len(piece)
+        if self._tail_size > MAX_EVENT_BYTES:
+            raise UpstreamError(TOO_LARGE)
+
+    def _recognise(self, piece: bytes) -> bool:
+        """Return True for an event stream, by its first byte."""
+        if self._body is None:
+            told = piece.lstrip()
+            if not told.startswith(b"{"):
+                self._is_stream = told != b""
+                return self._is_stream
+            self._body = []
+        self._body.append(piece)
+        return False
+
+    def _read_end(self) -> bytes:
+        if self._body is not None:
+            return self._take_message(b"".join(self._body))
+        rest, self._tail = b"".join(self._tail).strip(b"\n"), []
+        told = self._take_frames([rest]) if rest and _is_whole(rest) else b""
+        if not self.done:
+            heard = self._start or self.started
+            self.failure = UpstreamError(CUT) if heard else EmptyAnswer(CUT)
+        return told
+
+    def _take_message(self, body: bytes) -> bytes:
+        answered = to_answered(body, self._reply)
+        message = answered.message
+        self._counts, self._origin = message["usage"], answered.origin
+        self.stop_reason = message["stop_reason"]
+        self.has_usage = self.started = self.done = True
+        told = to_events(message, answered.origin.cost)
+        return events.without_start(told) if self._opened else told
+
+    def _take_frames(self, frames: list[bytes]) -> bytes:
+        """Return what the client gets of these frames; those before the first content are held."""
+        told: list[bytes] = []
+        try:
+            for frame in frames:
+                told += self._take_frame(frame)
+                if self.done:
+                    break
+        except GatewayError as error:
+            self.failure = error  # what came before it is still returned
+        if not self.started:
+            if self._opened:
+                pings = [frame for frame in told if frame == events.PING]
+                self._held += [frame for frame in told if frame != events.PING]
+                return b"".join(pings)
+            self._held += told
+            return b""
+        held, self._held = self._held, []
+        return b"".join((self._message_start(), *held, *told))
+
+    def _take_frame(self, frame: bytes) -> tuple[bytes, ...]:
+        found = FRAME.match(frame)
+        name, payload = (found[1].strip(), found[2]) if found else _unnamed(frame)
+        match name:
+            case b"content_block_delta":
+                self.started = True
+                self._size += max(0, len(frame) + len(END) - DELTA_OVERHEAD)
+            case b"content_block_start":
+                self.started = self.started or not _grows(payload)
+            case b"message_start":
+                self._take_start(_parsed(payload))
+                self._start = self._start or frame
+                return ()
+            case b"message_delta":
+                frame = self._take_delta(frame, _parsed(payload))
+            case b"message_stop":
+                self.done = self.started = True
+            case b"error":
+                raise _to_failure(payload)
+            case b"ping":
+                return (events.PING,) if self._opened or self.started else ()
+            case b"":
+                return ()
+        return (frame + END if found else to_event(name, payload),)
+
+    def _take_start(self, event: Mapping[str, Any]) -> None:
+        message = dict(to_mapping(event.get("message")))
+        self._counts = dict(to_mapping(message.get("usage")))
+        self._origin = to_origin(message, self._counts)
+
+    def _take_delta(self, frame: bytes, event: dict[str, Any]) -> bytes:
+        counts = to_mapping(event.get("usage"))
+        self.stop_reason = to_text(to_mapping(event.get("delta")).get("stop_reason")) or self.stop_reason
+        self.started = True
+        if counts:
+            self._counts.update({name: value for name, value in counts.items() if value is not None})
+            self.has_usage, self._origin.estimated = True, False
+            self._origin.cost = to_cost(counts)
+        if not self._owes_usage:
+            return frame
+        known = {name: value for name, value in self._counts.items() if name != "service_tier"}
+        return to_event(b"message_delta", orjson.dumps({**event, "usage": known})).removesuffix(END)
+
+    def _message_start(self) -> bytes:
+        """Return message_start unless it was returned before: the upstream's, or our own if it has sent none yet."""
+        if self._opened:
+            return b""
+        self._opened = True
+        if self._start:
+            return _with_model(self._start, self._reply.model) + END
+        self._owes_usage = True
+        usage = {**to_usage({}), "input_tokens": self._reply.input_estimate}
+        return events.message_start(empty_message(self._reply, usage))
+
+
+def _with_model(frame: bytes, model: str) -> bytes:
+    """Replace the name in message_start, whose message has no content that could hold another `model`."""
+    found = MODEL.search(frame)
+    if found is None:
+        return frame
+    return b"".join((frame[: found.start(1)], orjson.dumps(model), frame[found.end(1) :]))
+
+
+def _unnamed(frame: bytes) -> tuple[bytes, bytes]:
+    """Name and data of a frame without an `event` line: a comment, `[DONE]`, or data that name their type."""
+    lines = [line[5:].strip() for line in frame.split(b"\n") if line.startswith(b"data:")]
+    payload = b"\n".join(lines)
+    if not payload or payload == b"[DONE]":
+        return b"", b""
+    event = _parsed(payload)
+    kind = event.get("type")
+    if not isinstance(kind, str):
+        raise UpstreamError("The upstream's stream is not one of Messages.")
+    return kind.encode(), payload
+
+
+def _grows(payload: bytes) -> bool:
+    return to_mapping(_parsed(payload).get("content_block")).get("type") in GROWING
+
+
+def _parsed(payload: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        raise UpstreamError("The upstream sent an event that is not JSON.") from None
+    if not isinstance(value, dict):
+        raise UpstreamError("The upstream sent an event that is not an object.")
+    return value
+
+
+def _is_whole(frame: bytes) -> bool:
+    """Return True for a frame that lacks only its blank line."""
+    found = FRAME.match(frame)
+    try:
+        return found is not None and isinstance(orjson.loads(found[2]), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _to_failure(payload: bytes) -> GatewayError:
+    """Return the failure of an `error` event."""
+    details = to_mapping(_parsed(payload).get("error"))
+    message = details.get("message")
+    kind = details.get("type")
+    if not isinstance(message, str) or not isinstance(kind, str):
+        return UpstreamError(message if isinstance(message, str) else "The upstream's answer broke off.")
+    return to_relayed(None, dict(details))

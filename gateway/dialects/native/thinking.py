@@ -1,0 +1,80 @@
+"""Thinking within a native request: what another upstream signed is opened or left out.
+
+A signature is bound to whoever made it; Anthropic answers 400 to any other, for the rest of the conversation. Claude's
+own signatures, which chat upstreams pass on, are returned as they were; envelopes that this gateway sealed are opened,
+and hold a Claude signature only if Claude answered through OpenRouter.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gateway.access.keyring import Keyring
+from gateway.messages.envelope import Envelope, RejectedEnvelope, open_envelope
+from gateway.messages.notes import Note
+from gateway.upstream.target import Target, same_model
+
+THINKING = frozenset({"thinking", "redacted_thinking"})
+
+FOREIGN = "reasoning that another model made"
+UNREADABLE = "reasoning in an envelope that could not be opened"
+REFUSED = "the upstream refused the signature of earlier reasoning"
+
+
+def without_foreign_thinking(
+    request: dict[str, Any], target: Target, keyring: Keyring, *, drops_all: bool
+) -> tuple[dict[str, Any], tuple[Note, ...]]:
+    """Return the request without thinking that the target cannot read; the same object if all of it can stay."""
+    messages = request.get("messages")
+    if not isinstance(messages, list):
+        return request, ()
+    reasons: dict[str, None] = {}
+    edited = [_edited(message, target, keyring, reasons, drops_all) for message in messages]
+    if all(one is other for one, other in zip(edited, messages, strict=True)):
+        return request, ()
+    notes = tuple(Note("dropped", "messages.thinking", reason) for reason in reasons)
+    kept = [message for message in edited if message["content"] != []]
+    return {**request, "messages": kept}, notes
+
+
+def _edited(message: Any, target: Target, keyring: Keyring, reasons: dict[str, None], drops_all: bool) -> Any:
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(content, list) or message.get("role") != "assistant":
+        return message
+    blocks: list[Any] = []
+    for block in content:
+        if not isinstance(block, dict) or block.get("type") not in THINKING:
+            blocks.append(block)
+        elif drops_all:
+            reasons[REFUSED] = None
+        else:
+            blocks += _opened(block, target, keyring, reasons)
+    if len(blocks) == len(content) and all(one is other for one, other in zip(blocks, content, strict=True)):
+        return message
+    return {**message, "content": blocks}
+
+
+def _opened(block: Any, target: Target, keyring: Keyring, reasons: dict[str, None]) -> Iterable[Any]:
+    """Return the blocks in place of one: itself, Claude's own out of an envelope, or none."""
+    opaque = block.get("signature") or block.get("data")
+    match open_envelope(opaque if isinstance(opaque, str) else "", keyring):
+        case None:
+            return (block,)
+        case RejectedEnvelope():
+            reasons[UNREADABLE] = None
+            return ()
+        case Envelope(model, entries):
+            blocks = [to_block(entry) for entry in entries] if same_model(model, target.model) else []
+            if not blocks or None in blocks:
+                reasons[FOREIGN] = None
+                return ()
+            return blocks
+
+
+def to_block(entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the Messages block of a reasoning entry; None for one that only its own server reads."""
+    kind, signature, data = entry.get("type"), entry.get("signature"), entry.get("data")
+    if kind == "reasoning.text" and signature:
+        return {"type": "thinking", "thinking": entry.get("text") or "", "signature": signature}
+    if kind == "reasoning.encrypted" and data:
+        return {"type": "redacted_thinking", "data": data}
+    return None

@@ -1,0 +1,118 @@
+"""A native stream, cut anywhere: the client gets the upstream's frames, the failure, or one beginning."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.access.keyring import Keyring
+from gateway.dialects.native.stream import NativeStream
+from gateway.dialects.reply import Reply
+from gateway.errors import Overloaded, UpstreamError
+from gateway.messages import events
+from gateway.messages.fold import fold_stream
+from tests.support.messages_server import BEGINNING, BLOCK_START, ENDING, START, STREAM, event, text_delta
+
+PING = event("ping")
+OVERLOADED = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
+
+
+def stream(*, opened: bool = False) -> NativeStream:
+    return NativeStream(Reply("msg_1", "req_1", "asked", "served", Keyring(()), input_estimate=7), opened=opened)
+
+
+def expected(told: bytes) -> bytes:
+    return told.replace(PING, b"").replace(b'"claude-of-the-upstream"', b'"asked"')
+
+
+def run(converter: NativeStream, *pieces: bytes) -> bytes:
+    return b"".join([converter.feed(piece) for piece in pieces]) + converter.end()
+
+
+@pytest.mark.parametrize("crlf", [False, True])
+def test_stream_cut_at_any_byte_arrives_the_same(crlf: bool) -> None:
+    told = STREAM.replace(b"\n", b"\r\n") if crlf else STREAM
+    for cut in range(len(told) + 1):
+        converter = stream()
+        assert run(converter, told[:cut], told[cut:]) == expected(STREAM)
+        assert converter.done
+        assert (converter.usage["input_tokens"], converter.usage["output_tokens"]) == (12, 5)
+        assert (converter.stop_reason, converter.origin.model) == ("end_turn", "claude-of-the-upstream")
+
+
+def test_stream_that_ends_at_any_byte_fails_and_shows_whole_frames_only() -> None:
+    for end in range(len(STREAM) - len(b"\n\n")):
+        converter = stream()
+        shown = run(converter, STREAM[:end])
+        assert isinstance(converter.failure, UpstreamError), end
+        assert expected(STREAM).startswith(shown)
+        assert not shown or shown.endswith(b"\n\n")
+        assert bool(shown) == converter.started
+
+
+def test_nothing_is_shown_before_the_first_content() -> None:
+    converter = stream()
+    assert converter.feed(BEGINNING + PING) == b""
+    assert not converter.started
+    assert converter.feed(text_delta("a")) == expected(BEGINNING) + text_delta("a")
+
+
+def test_error_before_content_leaves_room_for_another_attempt() -> None:
+    converter = stream()
+    assert converter.feed(BEGINNING + OVERLOADED) == b""
+    assert isinstance(converter.failure, Overloaded)
+    assert not converter.started
+
+
+def test_committed_stream_gets_pings_and_one_beginning_with_exact_usage_at_its_end() -> None:
+    converter = stream()
+    opening = converter.open()
+    assert opening.endswith(events.PING)
+    assert converter.feed(BEGINNING) == b""
+    assert converter.feed(PING) == events.PING
+    assert not converter.started
+    told = opening + run(converter, text_delta("a") + ENDING)
+    assert told.count(b"event: message_start") == 1
+    message = fold_stream(told)
+    assert message["usage"]["input_tokens"] == 12
+    assert message["usage"]["output_tokens"] == 5
+
+
+def test_second_attempt_after_the_beginning_sends_no_other() -> None:
+    assert not run(stream(opened=True), STREAM).startswith(b"event: message_start")
+
+
+def test_done_marks_comments_and_unnamed_frames_become_plain_events() -> None:
+    unnamed = b"data: " + orjson.dumps({"type": "content_block_stop", "index": 0}) + b"\n\n"
+    told = b": OPENROUTER PROCESSING\n\n" + STREAM.replace(event("content_block_stop", index=0), unnamed)
+    assert run(stream(), told + b"data: [DONE]\n\n") == expected(STREAM)
+
+
+def test_left_stream_is_metered_by_its_start_and_an_estimate() -> None:
+    converter = stream()
+    converter.feed(BEGINNING + text_delta("four" * 10))
+    converter.feed(text_delta("four" * 10))
+    assert converter.usage["input_tokens"] == 12
+    assert 18 <= converter.usage["output_tokens"] <= 22
+    assert converter.origin.estimated
+
+
+@pytest.mark.parametrize("label", [b"", b" \n"])
+def test_json_labelled_as_a_stream_is_read_as_a_message(label: bytes) -> None:
+    message: dict[str, Any] = {**START, "content": [{"type": "text", "text": "hi"}], "stop_reason": "end_turn"}
+    converter = stream()
+    told = run(converter, label + orjson.dumps(message))
+    assert fold_stream(told)["content"] == [{"type": "text", "text": "hi", "citations": None}]
+
+
+def test_block_without_deltas_is_content() -> None:
+    block = event("content_block_start", index=0, content_block={"type": "redacted_thinking", "data": "x"})
+    converter = stream()
+    converter.feed(BEGINNING.replace(BLOCK_START, b"") + block)
+    assert converter.started
+
+
+def test_chat_chunks_are_not_taken_for_messages() -> None:
+    converter = stream()
+    converter.feed(b'data: {"choices":[]}\n\n')
+    assert isinstance(converter.failure, UpstreamError)

@@ -1,0 +1,207 @@
+"""A front end before an upstream that speaks Anthropic Messages: bytes out and back, headers, failures."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import anthropic
+import orjson
+import pytest
+import pytest_asyncio
+
+from gateway.app import running
+from gateway.settings import load_settings
+from tests.support.messages_server import (
+    BEGINNING,
+    MESSAGE,
+    STREAM,
+    MessagesServer,
+    Scripted,
+    event,
+    failure,
+    messages_server,
+    text_delta,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KEY = "test-key-0123456789"
+BODY = (
+    b'{ "max_tokens": 10, "temperature": 1.10, "model" : "claude-test" ,"messages":[{"role":"user",'
+    b'"content":"h\\u00e9"}], "container": null, "new_field": {"model": "x", "n": 12345678901234567890123} }'
+)
+
+
+@asynccontextmanager
+async def native(server: MessagesServer, **changes: Any) -> AsyncIterator[str]:
+    fixed = {
+        "port": 0, "admin_port": 0, "keys": f"tests:{KEY}", "secret": "t:secret", "upstream_url": server.url,
+        "upstream_api_key": "sk-upstream-canary", "dialect": "messages", "aliases": "claude-test=claude-real",
+    }  # fmt: skip
+    async with running(load_settings(**{**fixed, **changes})) as addresses:
+        yield "http://{}:{}".format(*addresses.client)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def upstream() -> AsyncIterator[MessagesServer]:
+    async with messages_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(upstream: MessagesServer) -> AsyncIterator[str]:
+    async with native(upstream, max_attempts=2) as url:
+        yield url
+
+
+async def post(url: str, body: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    sent = {"x-api-key": KEY} | {name.replace("_", "-"): value for name, value in headers.items()}
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=sent) as reply:
+        return reply.status, {name.lower(): value for name, value in reply.headers.items()}, await reply.read()
+
+
+async def test_body_reaches_the_upstream_byte_for_byte_but_for_the_model(upstream: MessagesServer, url: str) -> None:
+    status, headers, body = await post(url + "/v1/messages", BODY)
+    assert status == 200
+    assert upstream.requests[-1].body == BODY.replace(b'"claude-test"', b'"claude-real"')
+    assert headers["x-gateway-dialect"] == "messages"
+    assert "x-gateway-ignored" not in headers
+    assert orjson.loads(body) == {**MESSAGE, "model": "claude-test"}
+    assert body == orjson.dumps(MESSAGE).replace(b'"claude-of-the-upstream"', b'"claude-test"')
+
+
+async def test_headers_are_forwarded_without_the_clients_credentials(upstream: MessagesServer, url: str) -> None:
+    await post(
+        url + "/v1/messages?beta=true", BODY, anthropic_beta="b-2,a-1", anthropic_version="2023-06-01",
+        anthropic_workspace_id="wrk_1", anthropic_new_thing="x", cookie="c=1", x_forwarded_for="9.9.9.9",
+        x_stainless_lang="python", x_app="cli",
+    )  # fmt: skip
+    seen = upstream.requests[-1]
+    assert seen.header("x-api-key") == "sk-upstream-canary"
+    assert seen.header("anthropic-beta") == "b-2,a-1"
+    assert seen.header("anthropic-version") == "2023-06-01"
+    assert seen.header("anthropic-new-thing") == "x"
+    assert seen.query == ""
+    assert KEY not in str(seen.headers)
+    names = {name for name, _ in seen.headers}
+    assert names.isdisjoint(
+        {"authorization", "anthropic-workspace-id", "cookie", "x-forwarded-for", "x-stainless-lang", "x-app"}
+    )
+
+
+async def test_stream_passes_unchanged_but_for_the_model(upstream: MessagesServer, url: str) -> None:
+    streamed = BODY.replace(b"{ ", b'{"stream":true,', 1)
+    status, headers, body = await post(url + "/v1/messages", streamed)
+    assert status == 200
+    assert headers["x-gateway-dialect"] == "messages"
+    assert headers["content-type"].startswith("text/event-stream")
+    held_ping = STREAM.replace(event("ping"), b"")
+    assert body == held_ping.replace(b'"claude-of-the-upstream"', b'"claude-test"')
+
+
+async def test_official_client_reads_answer_and_stream(url: str) -> None:
+    async with anthropic.AsyncAnthropic(base_url=url, api_key=KEY, max_retries=0) as client:
+        asked: Any = {"model": "claude-test", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        message = await client.messages.create(**asked)
+        assert message.content[0].text == "Hello"  # type: ignore[union-attr]
+        async with client.messages.stream(**asked) as stream:
+            final = await stream.get_final_message()
+        assert final.content[0].text == "Hello"  # type: ignore[union-attr]
+        assert (final.model, final.usage.input_tokens, final.usage.output_tokens) == ("claude-test", 12, 5)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","messages":[],"model":"b"}',
+        b'{"model":"a","messages":[],"mod\\u0065l":"a"}',
+        b'{"mod\\u0065l":"a","messages":[]}',
+    ],
+)
+async def test_model_named_twice_or_escaped_is_refused_without_a_call(
+    upstream: MessagesServer, url: str, body: bytes
+) -> None:
+    calls = len(upstream.requests)
+    status, _, reply = await post(url + "/v1/messages", body)
+    assert status == 400
+    assert b"model" in reply
+    assert len(upstream.requests) == calls
+
+
+async def test_refusal_keeps_the_upstreams_words_and_gets_our_request_id(upstream: MessagesServer, url: str) -> None:
+    told = failure("invalid_request_error", "thinking.signature: Field required")
+    told["error"]["extra"] = {"n": 1}
+    upstream.script.append(Scripted.json(told, 400))
+    status, headers, reply = await post(url + "/v1/messages", BODY)
+    assert status == 400
+    assert orjson.loads(reply) == {"type": "error", "error": told["error"], "request_id": headers["request-id"]}
+    assert headers["request-id"] != "req_upstream"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "shown"),
+    [(401, "authentication_error", 500), (402, "billing_error", 402), (403, "permission_error", 500)],
+)
+async def test_refusal_of_the_operators_account_is_hidden(
+    upstream: MessagesServer, url: str, status: int, kind: str, shown: int
+) -> None:
+    upstream.script.append(Scripted.json(failure(kind, "key sk-ant-1 of org 7"), status))
+    got, _, reply = await post(url + "/v1/messages", BODY)
+    assert got == shown
+    assert b"org 7" not in reply
+
+
+async def test_error_event_before_content_is_tried_again(upstream: MessagesServer, url: str) -> None:
+    overloaded = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
+    upstream.script.append(Scripted(BEGINNING + overloaded))
+    status, _, body = await post(url + "/v1/messages", BODY.replace(b"{ ", b'{"stream":true,', 1))
+    assert status == 200
+    assert body.count(b"event: message_start") == 1
+    assert b"event: error" not in body
+    assert body.endswith(event("message_stop"))
+
+
+async def test_error_event_after_content_ends_the_stream_in_the_upstreams_words(
+    upstream: MessagesServer, url: str
+) -> None:
+    overloaded = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
+    upstream.script.append(Scripted(BEGINNING + text_delta("a") + overloaded))
+    _, headers, body = await post(url + "/v1/messages", BODY.replace(b"{ ", b'{"stream":true,', 1))
+    name, _, data = body.split(b"\n\n")[-2].partition(b"\ndata: ")
+    assert name == b"event: error"
+    assert orjson.loads(data)["error"] == {"type": "overloaded_error", "message": "Overloaded"}
+    assert orjson.loads(data)["request_id"] == headers["request-id"]
+
+
+async def test_stream_that_is_cut_ends_in_an_error_event(upstream: MessagesServer, url: str) -> None:
+    upstream.script.append(Scripted(BEGINNING + text_delta("a")))
+    _, _, body = await post(url + "/v1/messages", BODY.replace(b"{ ", b'{"stream":true,', 1))
+    assert body.split(b"\n\n")[-2].startswith(b"event: error")
+
+
+@pytest.mark.parametrize("sent", [b"", BEGINNING, BEGINNING + text_delta("a")])
+async def test_upstream_is_left_when_the_client_goes(upstream: MessagesServer, url: str, sent: bytes) -> None:
+    upstream.script.append(Scripted(sent, hangs=True))
+    body = BODY.replace(b"{ ", b'{"stream":true,', 1)
+    upstream.arrived.clear()
+    address = urlsplit(url)
+    _, writer = await asyncio.open_connection(address.hostname, address.port)
+    head = f"POST /v1/messages HTTP/1.1\r\nhost: gateway\r\nx-api-key: {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    async with asyncio.timeout(5):
+        await upstream.arrived.wait()
+    writer.close()
+    async with asyncio.timeout(1):
+        await upstream.requests[-1].left.wait()
+
+
+async def test_claude_codes_billing_header_does_not_reach_other_servers(upstream: MessagesServer, url: str) -> None:
+    billing = b'{"type":"text","text":"x-anthropic-billing-header: cc"}'
+    system = b'"system": [ ' + billing + b' , {"type":"text","text":"Be\\u0020brief"} ],'
+    await post(url + "/v1/messages", BODY.replace(b"{ ", b"{" + system, 1))
+    sent = upstream.requests[-1].body
+    assert b'"system": [{"type":"text","text":"Be\\u0020brief"} ],"max_tokens": 10,"temperature": 1.10' in sent
+    assert orjson.loads(sent)["model"] == "claude-real"
