@@ -43,6 +43,9 @@ class NativeDialect:
     def stream(self, prepared: Prepared, *, opened: bool) -> NativeStream:
         return NativeStream(prepared.reply, opened=opened)
 
+    def collect(self, prepared: Prepared) -> NativeStream:
+        return NativeStream(prepared.reply, collects=True)
+
     def answer(self, body: bytes, prepared: Prepared) -> Answered:
         return to_answered(body, prepared.reply)
 

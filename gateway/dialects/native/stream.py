@@ -19,6 +19,7 @@ from gateway.dialects.native.usage import to_cost, to_mapping, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
+from gateway.messages.fold import fold_stream
 from gateway.messages.replay import to_events
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.sse import END, MAX_EVENT_BYTES, to_event
@@ -35,17 +36,19 @@ TOO_LARGE = "The upstream sent an event larger than the gateway accepts."
 
 
 class NativeStream:
-    """`opened`: an earlier attempt already sent message_start."""
+    """`opened`: an earlier attempt sent message_start. `collects`: nothing is returned, but kept for `message`."""
 
     __slots__ = (
-        "_body", "_counts", "_held", "_is_stream", "_opened", "_origin", "_owes_usage", "_reply", "_size", "_start",
-        "_tail", "_tail_size", "abandoned", "done", "failure", "has_usage", "notes", "started", "stop_reason",
+        "_body", "_collected", "_counts", "_held", "_is_stream", "_opened", "_origin", "_owes_usage", "_reply",
+        "_size", "_start", "_tail", "_tail_size", "abandoned", "done", "failure", "has_usage", "notes", "started",
+        "stop_reason",
     )  # fmt: skip
 
-    def __init__(self, reply: Reply, *, opened: bool) -> None:
+    def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
         self._reply = reply
         self._opened = opened
         self._owes_usage = opened  # the client's message_start was not this upstream's
+        self._collected: list[bytes] | None = [] if collects else None
         self._tail: list[bytes] = []  # an unfinished frame
         self._tail_size = 0
         self._held: list[bytes] = []  # frames before the first content
@@ -90,7 +93,7 @@ class NativeStream:
         if self.failure is not None or self.done:
             return b""
         try:
-            return self._read(piece)
+            return self._kept(self._read(piece))
         except GatewayError as error:
             self.failure = error
             return b""
@@ -99,7 +102,7 @@ class NativeStream:
         if self.failure is not None or self.done:
             return b""
         try:
-            return self._read_end()
+            return self._kept(self._read_end())
         except GatewayError as error:
             self.failure = error
             return b""
@@ -107,6 +110,19 @@ class NativeStream:
     def fail(self, error: GatewayError) -> bytes:
         if not self.done:
             self.failure = self.failure or error
+        return b""
+
+    def message(self) -> dict[str, Any]:
+        """Fold what was collected. Raises UpstreamError for blocks that grow in an unknown way."""
+        try:
+            return fold_stream(b"".join(self._collected or ()))
+        except ValueError:
+            raise UpstreamError("The upstream's stream cannot be read as one message.") from None
+
+    def _kept(self, told: bytes) -> bytes:
+        if self._collected is None:
+            return told
+        self._collected.append(told)
         return b""
 
     def _read(self, piece: bytes) -> bytes:
