@@ -10,8 +10,8 @@ import pytest
 from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import Lease, WorkItem
 from gateway.batches.splitter import Item
+from gateway.dialects.chat.response import writers
 from gateway.errors import InternalError, InvalidRequest, RateLimited, UpstreamError
-from gateway.exchange import recording
 from gateway.exchange.exchange import Exchange
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import HangUp, json_script, stream_script
@@ -102,12 +102,6 @@ async def test_an_answer_that_comes_whole_all_the_same_is_taken(exchange: Exchan
     assert text_of(result) == "whole"
 
 
-async def test_a_long_answer_is_folded_beside_the_loop(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "INLINE_BYTES", 10)
-    _, result = await run(exchange, item(1, model="sim/text-500", max_tokens=1000))
-    assert len(text_of(result)) == 2000
-
-
 async def test_tools_and_thinking_come_back_whole(exchange: Exchange) -> None:
     tool = {"name": "get_weather", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}
     _, result = await run(exchange, item(1, model="sim/thinking-tool", tools=[tool]))
@@ -190,7 +184,7 @@ async def test_half_an_answer_is_a_failure_that_may_pass(exchange: Exchange, mod
 
 
 async def test_an_answer_without_end_is_given_up_for_good(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "MAX_COLLECTED_BYTES", 2000)
+    monkeypatch.setattr(writers, "MAX_COLLECTED_BYTES", 1000)
     outcome, _ = await run(exchange, item(1, model="sim/text-500", max_tokens=1000))
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, UpstreamError)
