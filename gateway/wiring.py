@@ -13,12 +13,12 @@ from redis.asyncio import Redis
 
 from gateway.access.keyring import Keyring
 from gateway.batches.lifecycle import Lifetimes
-from gateway.batches.server import BatchServer, Policy
+from gateway.batches.server import BatchServer, StoragePolicy
 from gateway.cache.admin import CacheUpkeep
-from gateway.cache.client import GRACE, Calls, cache_breaker
+from gateway.cache.client import GRACE, CacheClient, cache_breaker
 from gateway.cache.key import to_secret
 from gateway.cache.policy import CachePolicy
-from gateway.cache.store import CacheStore, Limits
+from gateway.cache.store import CacheLimits, CacheStore
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.dialects.native.dialect import NativeDialect
 from gateway.errors import Overloaded, StoreAway
@@ -38,8 +38,7 @@ from gateway.settings import Settings, passwords_in, private_hosts_of, secrets_o
 from gateway.telemetry.counters import observe
 from gateway.telemetry.logs import log_exchange
 from gateway.telemetry.redaction import Redactor
-from gateway.threads.store import Policy as ThreadPolicy
-from gateway.threads.store import ThreadStore
+from gateway.threads.store import ThreadPolicy, ThreadStore
 from gateway.threads.turns import Threads
 from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.config import to_table, to_upstream
@@ -191,7 +190,9 @@ def build_batch_server(settings: Settings, redis: Redis, limit: AnswerLimit | No
     server = RedisServer(redis, Keys(settings.redis_prefix), limit)
     return BatchServer(
         server,
-        Policy(lifetimes=lifetimes, durability=settings.batch_durability, tenant_share=settings.batch_tenant_share),
+        StoragePolicy(
+            lifetimes=lifetimes, durability=settings.batch_durability, tenant_share=settings.batch_tenant_share
+        ),
     )
 
 
@@ -226,14 +227,14 @@ async def open_cache(
 
 
 def build_cache_store(settings: Settings, redis: Redis) -> CacheStore:
-    limits = Limits(
+    limits = CacheLimits(
         ttl=settings.cache_ttl,
         entry_bytes=settings.cache_entry_bytes,
         total_bytes=settings.cache_max_bytes,
         lock=settings.cache_lock_seconds,
         wait=settings.cache_wait_seconds,
     )
-    calls = Calls(redis, cache_breaker(time.monotonic), settings.cache_budget_seconds - GRACE)
+    calls = CacheClient(redis, cache_breaker(time.monotonic), settings.cache_budget_seconds - GRACE)
     return CacheStore(calls, limits, Keys(settings.redis_prefix))
 
 

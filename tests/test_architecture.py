@@ -5,7 +5,16 @@ from textwrap import dedent
 
 import pytest
 
-from tests.support.architecture import CATCH_ALL_BOUNDARIES, LAYERS, Module, find_cycle, judge, read_modules, words
+from tests.support.architecture import (
+    CATCH_ALL_BOUNDARIES,
+    LAYERS,
+    Module,
+    find_cycle,
+    judge,
+    read_modules,
+    repeated_class_names,
+    words,
+)
 
 MODULES = read_modules()
 
@@ -19,6 +28,11 @@ def test_every_module(name: str) -> None:
 def test_no_modules_import_one_another_in_a_circle() -> None:
     cycle = find_cycle(MODULES)
     assert cycle is None, f"{' → '.join(cycle or [])}: move what they share into a module below both"
+
+
+def test_a_class_name_occurs_once() -> None:
+    repeated = repeated_class_names(MODULES)
+    assert not repeated, "name each after what it is, in the field's words:\n" + "\n".join(repeated)
 
 
 def test_the_source_was_found() -> None:
@@ -380,3 +394,12 @@ def test_the_checker_finds_a_circle_over_three_modules() -> None:
 def test_the_checker_finds_no_circle_where_two_import_the_same() -> None:
     sources = {"gateway.cache": "import gateway.redis, gateway.ids", "gateway.redis": "import gateway.ids"}
     assert find_cycle({name: Module.of(name, source) for name, source in sources.items()}) is None
+
+
+def test_the_checker_finds_a_class_name_used_twice_in_two_modules_or_inside_a_function() -> None:
+    sources = {
+        "gateway.cache": "class Limits: ...\nclass Store: ...",
+        "gateway.redis": "class Server: ...\ndef run():\n    class Limits: ...",
+    }
+    modules = {name: Module.of(name, source) for name, source in sources.items()}
+    assert repeated_class_names(modules) == ["Limits: gateway.cache:1, gateway.redis:3"]

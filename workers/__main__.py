@@ -17,7 +17,7 @@ import structlog
 from gateway.errors import GatewayError, StoreAway
 from gateway.process.gc_tuning import settle_memory
 from gateway.process.ports import cannot_listen
-from gateway.process.signals import Stop, new_event_loop, report_ready, stop_on_signals
+from gateway.process.signals import StopRequest, new_event_loop, report_ready, stop_on_signals
 from gateway.process.tasks import log_loop_error
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, needs_redis, needs_upstream, unknown_variables
@@ -89,7 +89,7 @@ async def run(settings: Settings, output: LogWriter, *, is_child: bool = False) 
 class Readiness:
     """`away`: the reason why Redis could not be used at the last attempt to start."""
 
-    stop: Stop
+    stop: StopRequest
     worker: Worker | None = None
     away: str = "not reached yet"
 

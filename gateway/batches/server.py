@@ -14,7 +14,7 @@ Durability = Literal["process", "fsync", "replica"]
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class StoragePolicy:
     """Storage policy. `durability`: batch creation waits for nothing, the server's disk, or a replica, at most
     `confirm_ms`. `memory_share` of its memory may be in use then; the rest is for results.
 
@@ -31,11 +31,11 @@ class Policy:
 
 
 class BatchServer:
-    def __init__(self, server: RedisServer, policy: Policy | None = None) -> None:
+    def __init__(self, server: RedisServer, policy: StoragePolicy | None = None) -> None:
         self.server = server
         self.redis, self.keys = server.redis, server.keys
         self.run, self.pipeline, self.now = server.run, server.pipeline, server.now
-        self.policy = policy or Policy()
+        self.policy = policy or StoragePolicy()
         self._has_waitaof: bool | None = None
         self._is_checked = False
 

@@ -40,7 +40,7 @@ _SCALAR: Final = re.compile(rb"[^,\]}\s]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """Anthropic's limits for a batch; `item_bytes` is that of a single Messages request."""
 
     items: int = 100_000
@@ -111,8 +111,8 @@ _BASE_DEPTHS: Final = {_Expect.KEY_OR_END: 1, _Expect.KEY: 1, _Expect.VALUE: 1, 
 class Splitter:
     """`feed` pieces of at most 256 KiB (2.5 ms of work), then `finish`. Discard it after an error."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
+    def __init__(self, limits: BatchLimits | None = None) -> None:
+        self._limits = limits or BatchLimits()
         self._expect = _Expect.OBJECT
         self._buffer = bytearray()
         self._position = 0  # scanned up to here

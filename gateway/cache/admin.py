@@ -15,7 +15,7 @@ from gateway.cache.client import CacheAway
 from gateway.cache.store import SHARDS, CacheStore
 from gateway.errors import Unavailable
 from gateway.redis import scripts
-from gateway.redis.scripts import Argument, Script
+from gateway.redis.scripts import Argument, LuaScript
 
 AWAY: Final = "The prompt cache cannot be reached now. Please try again"
 STEP: Final = 200
@@ -26,7 +26,7 @@ PURGED_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class EntryFilter:
     """Entries of one tenant, of one model (its tag), or with one fingerprint; None matches all."""
 
     tenant: str | None = None
@@ -96,7 +96,7 @@ class CacheUpkeep:
             sizes = [(await self._fields(shard.totals, ("bytes",)))[0] for shard in shards]
         return sum(entries), sum(sizes)
 
-    async def purge(self, scope: Scope) -> int:
+    async def purge(self, scope: EntryFilter) -> int:
         """Delete the entries in the scope and return their number. Raises Unavailable."""
         digits = SHARDS if scope.fingerprint is None else scope.fingerprint[:1]
         with _away():
@@ -108,9 +108,9 @@ class CacheUpkeep:
     async def cleanup(self, tenant: str) -> int:
         """Remove expired entries from the index. This also happens on insert. Raises Unavailable."""
         with _away():
-            return sum([await self._clean(digit, Scope(tenant=tenant)) for digit in SHARDS])
+            return sum([await self._clean(digit, EntryFilter(tenant=tenant)) for digit in SHARDS])
 
-    async def _purge(self, digit: str, scope: Scope) -> int:
+    async def _purge(self, digit: str, scope: EntryFilter) -> int:
         found = 0
         async for fingerprints in self._in(digit, scope):
             names = [self.store.keys.cache_entry(fingerprint) for fingerprint in fingerprints]
@@ -118,7 +118,7 @@ class CacheUpkeep:
             found += await self._forget(digit, "", fingerprints)
         return found
 
-    async def _clean(self, digit: str, scope: Scope) -> int:
+    async def _clean(self, digit: str, scope: EntryFilter) -> int:
         found = 0
         async for fingerprints in self._in(digit, scope):
             pipeline = self._redis.pipeline(transaction=False)
@@ -129,7 +129,7 @@ class CacheUpkeep:
             found += await self._forget(digit, "old", gone)
         return found
 
-    async def _in(self, digit: str, scope: Scope) -> AsyncIterator[list[str]]:
+    async def _in(self, digit: str, scope: EntryFilter) -> AsyncIterator[list[str]]:
         """Yield the shard's fingerprints in the scope, at most STEP at a time."""
         key, cursor = self.store.keys.cache_shard(digit).records, 0
         while True:
@@ -151,7 +151,7 @@ class CacheUpkeep:
         values = await self.store.calls.run(partial(self._redis.hmget, key, list(fields)), CALL_SECONDS)
         return [int(value or 0) for value in values]
 
-    async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+    async def _run(self, script: LuaScript, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         return await self.store.calls.run(partial(script.run, self._redis, keys, arguments), CALL_SECONDS)
 
     @property
@@ -168,6 +168,6 @@ def _away() -> Iterator[None]:
         raise Unavailable(AWAY, retry_after=2) from error
 
 
-def _is_in(scope: Scope, name: bytes, record: bytes) -> bool:
+def _is_in(scope: EntryFilter, name: bytes, record: bytes) -> bool:
     _, _, owner, model = record.decode().split(" ")
     return scope.holds(name.decode(), owner, model)

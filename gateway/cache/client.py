@@ -96,7 +96,7 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class Calls:
+class CacheClient:
     redis: Redis
     breaker: Breaker
     budget: float

@@ -36,7 +36,7 @@ class Facts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
     """`rest` is the JSON of the message without the brace and the fields that differ per reply."""
 
     facts: Facts
@@ -64,17 +64,17 @@ class Entry:
         return to_events(self.to_message(message_id, model))
 
 
-def to_blob(fingerprint: str, entry: Entry) -> bytes:
+def to_blob(fingerprint: str, entry: CacheEntry) -> bytes:
     """Return the stored form."""
     return pack(b"\n".join((fingerprint.encode(), orjson.dumps(tuple(entry.facts)), entry.rest)))
 
 
-def from_blob(fingerprint: str, blob: bytes) -> Entry | None:
+def from_blob(fingerprint: str, blob: bytes) -> CacheEntry | None:
     """Return None for a damaged entry. Raises MixedUp."""
     try:
         name, facts, rest = unpack(blob).split(b"\n", 2)
         told = orjson.loads(facts)
-        entry = Entry(Facts._make([*told[:-1], tuple(told[-1])]), rest)
+        entry = CacheEntry(Facts._make([*told[:-1], tuple(told[-1])]), rest)
     except (BrokenBlob, ValueError, TypeError, LookupError):
         return None
     if name != fingerprint.encode():

@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import structlog
 
-from gateway.cache.client import CacheAway, Calls
-from gateway.cache.entry import Entry, MixedUp, from_blob, to_blob
+from gateway.cache.client import CacheAway, CacheClient
+from gateway.cache.entry import CacheEntry, MixedUp, from_blob, to_blob
 from gateway.process.tasks import Repeated
 from gateway.redis import scripts
 from gateway.redis.keys import Keys
@@ -54,7 +54,7 @@ BARREN_MS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CacheLimits:
     """`ttl`: seconds an entry lives, a tenth more or less. `lock`: seconds after which a silent leader counts as dead;
     `wait`: seconds that a request waits for a leader elsewhere. Bytes are those of the compressed entries."""
 
@@ -70,7 +70,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CacheAddress:
     """Place of an answer in the cache."""
 
     fingerprint: str
@@ -86,8 +86,8 @@ class Lock:
 
 @dataclass(slots=True)
 class CacheStore:
-    calls: Calls
-    limits: Limits = field(default_factory=Limits)
+    calls: CacheClient
+    limits: CacheLimits = field(default_factory=CacheLimits)
     keys: Keys = field(default_factory=Keys)
     now: Callable[[], float] = time.time
     _used: defaultdict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
@@ -101,19 +101,19 @@ class CacheStore:
         except CacheAway as error:
             log.warning("cache_redis_away", reason=str(error), hint="requests are answered without the cache")
 
-    async def get(self, fingerprint: str) -> Entry | None:
+    async def get(self, fingerprint: str) -> CacheEntry | None:
         """Return the entry. Raises CacheAway."""
         blob = await self.calls.read(self.keys.cache_entry(fingerprint))
         return None if blob is None else self._read(fingerprint, blob)
 
-    async def look(self, fingerprint: str) -> tuple[Entry | None, bytes | None]:
+    async def look(self, fingerprint: str) -> tuple[CacheEntry | None, bytes | None]:
         """Return the entry, and the holder of its lock. Raises CacheAway."""
         blob, holder = await asyncio.gather(
             self.calls.read(self.keys.cache_entry(fingerprint)), self.calls.read(self.keys.cache_lock(fingerprint))
         )
         return None if blob is None else self._read(fingerprint, blob), holder
 
-    async def keep(self, place: Place, entry: Entry, seconds: float) -> bool:
+    async def keep(self, place: CacheAddress, entry: CacheEntry, seconds: float) -> bool:
         """Store an answer whose upstream call began so many seconds ago. Never raises for Redis."""
         outcome = await self._keep(place, entry, seconds)
         CACHE_STORES.labels(outcome).inc()
@@ -172,7 +172,7 @@ class CacheStore:
             pipeline.expire(key, COUNTS_SECONDS)
         await pipeline.execute()
 
-    async def _keep(self, place: Place, entry: Entry, seconds: float) -> str:
+    async def _keep(self, place: CacheAddress, entry: CacheEntry, seconds: float) -> str:
         if len(entry.rest) > MAX_RAW_BYTES:
             return "too_large"
         pack = to_blob if len(entry.rest) <= INLINE_BYTES else _to_blob_in_thread
@@ -187,7 +187,7 @@ class CacheStore:
             return "failed"
         return outcome
 
-    async def _add(self, place: Place, blob: bytes, size: int, seconds: float) -> str:
+    async def _add(self, place: CacheAddress, blob: bytes, size: int, seconds: float) -> str:
         live = round(self.limits.ttl * 1000 * random.uniform(1 - TTL_JITTER, 1 + TTL_JITTER))  # noqa: S311 - a spread
         names = (self.keys.cache_entry(place.fingerprint), *self.keys.cache_shard(place.fingerprint[0]))
         arguments = (blob, max(1, live), size, self.limits.shard_bytes, quote(place.tenant, safe=""), place.model)
@@ -204,7 +204,7 @@ class CacheStore:
         reply: bytes = await scripts.CACHE_LOCK.run(self.calls.redis, names, (verb, lock.nonce, round(ms)))
         return reply
 
-    def _read(self, fingerprint: str, blob: bytes) -> Entry | None:
+    def _read(self, fingerprint: str, blob: bytes) -> CacheEntry | None:
         try:
             return from_blob(fingerprint, blob)
         except MixedUp:
@@ -213,7 +213,7 @@ class CacheStore:
             return None
 
 
-async def _to_blob_in_thread(fingerprint: str, entry: Entry) -> bytes:
+async def _to_blob_in_thread(fingerprint: str, entry: CacheEntry) -> bytes:
     return await asyncio.to_thread(to_blob, fingerprint, entry)
 
 

@@ -14,13 +14,13 @@ import typer
 
 from gateway.cli.api import Api, connected
 from gateway.cli.batch_calls import PATH, create, progress_of, result_pieces, retrieve, to_line
-from gateway.cli.batch_run import Plan, Run, open_state
+from gateway.cli.batch_run import Run, RunPlan, open_state
 from gateway.cli.batch_wait import wait_for_all
 from gateway.cli.console import Console, Exit, run_async
 from gateway.cli.estimate import estimate, to_json, to_text
 from gateway.cli.progress import metering
 from gateway.cli.requests_file import RequestsFile, check_file
-from gateway.cli.results_file import Tally, write_pieces
+from gateway.cli.results_file import OutcomeCounts, write_pieces
 from gateway.cli.run_state import state_path
 
 batch = typer.Typer(help="Message batches: send, watch, collect.", no_args_is_help=True)
@@ -133,7 +133,7 @@ def run(
 
     async def main() -> None:
         requests = check_file(file, model)
-        plan = Plan(requests, target, attempts, retry_failed, fresh)
+        plan = RunPlan(requests, target, attempts, retry_failed, fresh)
         async with connected(url) as api:
             if dry_run:
                 await _show_estimate(api, requests, console)
@@ -155,7 +155,7 @@ async def _show_estimate(api: Api, requests: RequestsFile, console: Console) -> 
     console.answer({"event": "estimate", **to_json(found, batches)}, to_text(found, batches))
 
 
-def _conclude(console: Console, tally: Tally, output: Path) -> None:
+def _conclude(console: Console, tally: OutcomeCounts, output: Path) -> None:
     """Print the outcome of the requests; raises typer.Exit when not all of them succeeded."""
     fields = {"kinds": dict(tally.kinds), "errors": dict(tally.errors), "output": str(output)}
     console.answer({"event": "finished", **fields}, f"{tally.text} → {output}")

@@ -21,8 +21,8 @@ from gateway.cli.results_file import (
     MISSING,
     SUCCEEDED,
     Outcome,
-    Place,
-    Tally,
+    OutcomeCounts,
+    ResultPosition,
     find_results,
     mode_of,
     write_merged,
@@ -32,7 +32,7 @@ from gateway.cli.run_state import RunState, SentBatch, state_path
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """`attempts` is how often a request may be sent in all; `retry_failed` resends all requests without success,
     `fresh` ignores earlier runs."""
 
@@ -51,11 +51,11 @@ class Plan:
 @dataclass(slots=True)
 class Run:
     api: Api
-    plan: Plan
+    plan: RunPlan
     meter: Meter
     state: RunState
 
-    async def to_end(self) -> Tally:
+    async def to_end(self) -> OutcomeCounts:
         """Return the outcome of each request. Raises CommandError, after which a new Run continues."""
         goes_on = bool(self.state.open_batches)
         if not self.state.rounds:
@@ -65,7 +65,7 @@ class Run:
             await self._again(lambda outcome: outcome.kind != SUCCEEDED)
         while len(self.state.rounds) < self.plan.attempts and await self._again(lambda outcome: outcome.may_pass):
             pass
-        tally = Tally()
+        tally = OutcomeCounts()
         for outcome in self._outcomes():
             tally.add(outcome)
         return tally
@@ -127,7 +127,7 @@ class Run:
 
     def _outcomes(self) -> Iterator[Outcome]:
         """Return the outcomes of all requests, in order."""
-        found: dict[str, Place] = find_results(self.plan.output)
+        found: dict[str, ResultPosition] = find_results(self.plan.output)
         for custom_id in self.plan.requests.custom_ids:
             yield found[custom_id].outcome if custom_id in found else Outcome(MISSING)
 
@@ -138,7 +138,7 @@ class Run:
         return ApiError(f"{self.api.url} does not know a batch of this run: {error.message}", hint, code=404)
 
 
-def open_state(api: Api, plan: Plan) -> RunState:
+def open_state(api: Api, plan: RunPlan) -> RunState:
     """That of an earlier run, or a new one. Raises CommandError when what is there belongs to something else."""
     path = state_path(plan.output)
     new = RunState(path, api.url, plan.requests.digest, mode=plan.mode)

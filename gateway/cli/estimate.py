@@ -46,7 +46,7 @@ class ModelEstimate:
 
 
 @dataclass(slots=True)
-class Estimate:
+class RequestsEstimate:
     """`error` is the relative error of the counts, as the gateway states it; `refused` requests would fail."""
 
     models: list[ModelEstimate]
@@ -69,10 +69,10 @@ class Estimate:
         return sum(cost[0] for cost in known), sum(cost[1] for cost in known)
 
 
-async def estimate(api: Api, requests: RequestsFile, show: Callable[[int, int], None]) -> Estimate:
+async def estimate(api: Api, requests: RequestsFile, show: Callable[[int, int], None]) -> RequestsEstimate:
     """`show` receives the counted and the total number. Raises ApiError."""
     models = group(requests)
-    found = Estimate(list(models.values()), len(requests))
+    found = RequestsEstimate(list(models.values()), len(requests))
     chosen = choose(models.values(), len(requests))
     for number, line in enumerate(requests.read(chosen), 1):
         await _count(api, requests, line, models[model_of(line)], found)
@@ -108,7 +108,7 @@ def model_of(line: Line) -> str:
     return model if isinstance(model, str) else ""
 
 
-def to_json(found: Estimate, batches: int) -> dict[str, Any]:
+def to_json(found: RequestsEstimate, batches: int) -> dict[str, Any]:
     models = [
         {
             "model": model.model,
@@ -131,7 +131,7 @@ def to_json(found: Estimate, batches: int) -> dict[str, Any]:
     }
 
 
-def to_text(found: Estimate, batches: int) -> str:
+def to_text(found: RequestsEstimate, batches: int) -> str:
     lines = [f"{found.requests:,} requests in {batches:,} {'batch' if batches == 1 else 'batches'}; nothing was sent"]
     lines += [f"would be refused: {problem}" for problem in found.refused]
     if found.refused_count > len(found.refused):
@@ -156,7 +156,7 @@ def _dollars(cost: tuple[float, float] | None) -> str:
     return f"${cost[0]:,.4f} for the input, at most ${cost[1]:,.4f} in all"
 
 
-async def _count(api: Api, requests: RequestsFile, line: Line, model: ModelEstimate, found: Estimate) -> None:
+async def _count(api: Api, requests: RequestsFile, line: Line, model: ModelEstimate, found: RequestsEstimate) -> None:
     body = {name: value for name, value in line.params.items() if name in COUNTED_FIELDS}
     try:
         counted, headers = await api.call("POST", "/v1/messages/count_tokens", json=body)

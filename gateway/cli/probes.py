@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 from redis.exceptions import RedisError
 
-from gateway.batches.server import BatchServer, Policy
+from gateway.batches.server import BatchServer, StoragePolicy
 from gateway.cli.api import SERVER
 from gateway.errors import GatewayError, StoreAway, UpstreamTimedOut
 from gateway.redis.connections import EMBEDDED, queue_client
@@ -157,7 +157,7 @@ async def look_at_redis(settings: Settings) -> list[Finding]:
     redis = queue_client(url, connections=1, timeout=PROBE_SECONDS)
     try:
         server = RedisServer(redis, Keys(settings.redis_prefix))
-        facts = await BatchServer(server, Policy(durability=settings.batch_durability)).check()
+        facts = await BatchServer(server, StoragePolicy(durability=settings.batch_durability)).check()
         await server.probe()
     except (GatewayError, RedisError) as error:
         return [_redis_problem(error)]

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.batches.splitter import CUSTOM_ID_PATTERN, Limits
+from gateway.batches.splitter import CUSTOM_ID_PATTERN, BatchLimits
 from gateway.cli.console import CommandError
 
 MAX_PROBLEMS: Final = 10
@@ -47,9 +47,9 @@ class RequestsFile:
     def __len__(self) -> int:
         return len(self.custom_ids)
 
-    def parts(self, wanted: Iterable[int], limits: Limits | None = None) -> list[list[int]]:
+    def parts(self, wanted: Iterable[int], limits: BatchLimits | None = None) -> list[list[int]]:
         """The wanted requests in as few batches as their limits allow, in order."""
-        limits = limits or Limits()
+        limits = limits or BatchLimits()
         parts: list[list[int]] = []
         room = 0
         for place in wanted:
@@ -90,7 +90,7 @@ def changed(path: Path) -> CommandError:
     return CommandError(f"{path} has changed since it was first read", "start over with --fresh, or put it back")
 
 
-def check_file(path: Path, model: str | None = None, limits: Limits | None = None) -> RequestsFile:
+def check_file(path: Path, model: str | None = None, limits: BatchLimits | None = None) -> RequestsFile:
     """Reads the whole file. `model` replaces that of every request. Raises CommandError that names each bad line."""
     problems = _Problems(path)
     seen: dict[str, int] = {}
@@ -100,7 +100,7 @@ def check_file(path: Path, model: str | None = None, limits: Limits | None = Non
     for line in read_lines(path, model, problems.add):
         if line.custom_id in seen:
             problems.add(line.number, f"custom_id {line.custom_id!r} is that of line {seen[line.custom_id]} too")
-        elif len(line.body) > (limits or Limits()).item_bytes:
+        elif len(line.body) > (limits or BatchLimits()).item_bytes:
             problems.add(line.number, f"is {len(line.body):,} bytes long; a request has at most 32 MB")
         seen.setdefault(line.custom_id, line.number)
         lines.append(line.number)

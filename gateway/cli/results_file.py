@@ -41,7 +41,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResultPosition:
     """Position of a result: file, offset and length."""
 
     path: Path
@@ -51,7 +51,7 @@ class Place:
 
 
 @dataclass(slots=True)
-class Tally:
+class OutcomeCounts:
     """Numbers by kind of outcome, and by type of error with one message each."""
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -73,15 +73,15 @@ class Tally:
         return ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.most_common()) or "no results"
 
 
-def find_results(path: Path) -> dict[str, Place]:
+def find_results(path: Path) -> dict[str, ResultPosition]:
     """By custom_id; nothing when the file is not there. Raises CommandError for a file that holds anything else."""
-    found: dict[str, Place] = {}
+    found: dict[str, ResultPosition] = {}
     start = 0
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 custom_id, outcome = read_result(line, f"{path}:{number}")
-                found[custom_id] = Place(path, start, len(line), outcome)
+                found[custom_id] = ResultPosition(path, start, len(line), outcome)
                 start += len(line)
     except FileNotFoundError:
         return {}
@@ -96,7 +96,9 @@ def read_result(line: bytes, where: str) -> tuple[str, Outcome]:
         raise CommandError(f"{where}: not a line of results", "is this the file of another program?") from None
 
 
-def write_merged(path: Path, custom_ids: Iterable[str], *newer_first: dict[str, Place], mode: int = OWNER_ONLY) -> None:
+def write_merged(
+    path: Path, custom_ids: Iterable[str], *newer_first: dict[str, ResultPosition], mode: int = OWNER_ONLY
+) -> None:
     """Yield the newest result of each id, in the order of the ids; ids without any are left out."""
     with atomically(path, mode) as output, _Readers() as readers:
         for custom_id in custom_ids:
@@ -154,7 +156,7 @@ class _Readers:
         for file in self._files.values():
             file.close()
 
-    def read(self, place: Place) -> bytes:
+    def read(self, place: ResultPosition) -> bytes:
         file = self._files.get(place.path)
         if file is None:
             file = self._files[place.path] = place.path.open("rb")

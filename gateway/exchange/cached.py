@@ -22,10 +22,10 @@ from typing import Any, Final, Self
 import structlog
 
 from gateway.cache.client import CacheAway
-from gateway.cache.entry import Entry
+from gateway.cache.entry import CacheEntry
 from gateway.cache.key import VOLATILE, fingerprint
 from gateway.cache.policy import CachePolicy, Demand, is_storable
-from gateway.cache.store import CacheStore, Lock, Place, to_tag
+from gateway.cache.store import CacheAddress, CacheStore, Lock, to_tag
 from gateway.context import Context
 from gateway.dialects.base import Origin
 from gateway.errors import GatewayError, InternalError, UpstreamError
@@ -56,7 +56,7 @@ INLINE_BYTES: Final = 64 * 1024
 class Hit:
     """A stored answer; its reply gets a new id and new notes. `age`: seconds."""
 
-    entry: Entry
+    entry: CacheEntry
     age: int
     fingerprint: str
     route: Route
@@ -78,7 +78,7 @@ class Hit:
 class Errand:
     """Parameters of one flight. `locks`: take the distributed lock. `budget`: seconds left to wait for Redis."""
 
-    place: Place
+    place: CacheAddress
     demand: Demand
     locks: bool
     budget: float
@@ -101,14 +101,14 @@ class Shared:
         """Return True if the upstream was called for this request, which then carries the cost."""
         return self._reported or self.flight.speaker is self.follower
 
-    async def answer(self) -> Entry:
+    async def answer(self) -> CacheEntry:
         """Return the message. Raises GatewayError, as `Exchange.answer` does."""
         entry = await self._follow()
-        if isinstance(entry, Entry):
+        if isinstance(entry, CacheEntry):
             return entry
         self._reported = True  # by the exchange
         answered = await self.cache.exchange.answer(self.plan)
-        return Entry.of(answered.message, answered.origin, self.cache.store.now(), shared_notes(self.plan))
+        return CacheEntry.of(answered.message, answered.origin, self.cache.store.now(), shared_notes(self.plan))
 
     async def stream(self, sink: Sink) -> None:
         """Stream into the sink. Raises GatewayError only while the sink is not committed."""
@@ -136,7 +136,9 @@ class Shared:
             note_error(record, error)
         elif isinstance(error, asyncio.CancelledError):
             record.status, record.error_type = CLIENT_GONE, "client_gone"
-        elif error is None and self.flight.landed.done() and isinstance(entry := self.flight.landed.result(), Entry):
+        elif (
+            error is None and self.flight.landed.done() and isinstance(entry := self.flight.landed.result(), CacheEntry)
+        ):
             count_saved(entry.facts.input_tokens, entry.facts.output_tokens)
         record.duration_seconds = self.cache.clock() - self.begun
         self.cache.exchange.report(record)
@@ -182,7 +184,7 @@ class CachedExchange:
         plan.record.cache = "miss" if flight is None or not flight.is_open else "wait"
         if plan.record.cache == "miss":
             shares = not fresh and flight is None
-            place = Place(name, context.tenant, tag_of(route))
+            place = CacheAddress(name, context.tenant, tag_of(route))
             budget = begun + self.store.calls.budget - self.clock()
             flight = self._start(Errand(place, demand, shares and not is_away, budget), shares=shares)
         assert flight is not None
@@ -205,13 +207,13 @@ class CachedExchange:
         await end(list(self._tasks))
         await self.store.calls.close()
 
-    async def _find(self, name: str) -> Entry | None:
+    async def _find(self, name: str) -> CacheEntry | None:
         """Return the stored answer, or one that is being stored. Raises CacheAway."""
         flight = self._flights.get(name)
         if flight is None:
             return await self.store.get(name)
         landed = flight.landed.result() if flight.landed.done() else None
-        return landed if isinstance(landed, Entry) else None
+        return landed if isinstance(landed, CacheEntry) else None
 
     def _hit(self, context: Context, prompt: Prompt, hit: Hit, begun: float) -> Hit:
         """Count the hit: an exchange without a call, tokens or cost."""
@@ -267,7 +269,7 @@ class CachedExchange:
                 if not storable:
                     self._forget(flight, errand)
                 flight.land(entry)
-                if isinstance(entry, Entry) and storable:
+                if isinstance(entry, CacheEntry) and storable:
                     barren = not await self.store.keep(errand.place, entry, self.clock() - begun)
         except GatewayError as error:
             flight.land(error)
@@ -284,7 +286,7 @@ class CachedExchange:
         if self._flights.get(errand.place.fingerprint) is flight:
             del self._flights[errand.place.fingerprint]
 
-    async def _wait_for_turn(self, flight: Flight, errand: Errand) -> tuple[Entry | None, Lock | None]:
+    async def _wait_for_turn(self, flight: Flight, errand: Errand) -> tuple[CacheEntry | None, Lock | None]:
         """Return another front end's answer, or the lock if the upstream is to be called here."""
         if not errand.locks:
             return None, None
@@ -297,7 +299,7 @@ class CachedExchange:
         except CacheAway:
             return None, None
 
-    async def _wait_for_entry(self, errand: Errand) -> tuple[Entry | None, Lock | None]:
+    async def _wait_for_entry(self, errand: Errand) -> tuple[CacheEntry | None, Lock | None]:
         """Poll for `_wait_for_turn`. If the leader dies, one of the waiting front ends replaces it."""
         name, limits = errand.place.fingerprint, self.store.limits
         give_up, pause = self.clock() + limits.wait, FIRST_LOOK
@@ -314,7 +316,7 @@ class CachedExchange:
                 return turn
         return None, None
 
-    async def _take(self, errand: Errand, budget: float) -> tuple[Entry | None, Lock | None] | None:
+    async def _take(self, errand: Errand, budget: float) -> tuple[CacheEntry | None, Lock | None] | None:
         """Check once for `_wait_for_turn`; None while another front end calls the upstream. Raises CacheAway.
 
         An answer may have been stored, and its lock released, since the last look-up.
@@ -346,7 +348,7 @@ class CachedExchange:
             if told is None:
                 return None, False
             message, origin = told, Origin(record.served_model, record.provider)
-        entry = Entry.of(message, origin, self.store.now(), shared_notes(plan))
+        entry = CacheEntry.of(message, origin, self.store.now(), shared_notes(plan))
         return entry, is_storable(message, tools=demand.tools)
 
     @asynccontextmanager
@@ -373,10 +375,10 @@ class CachedExchange:
             log.error("cache_flight_failed", **describe(error))
         flight.land(InternalError("The gateway failed to answer this request."))
 
-    def _is_recent(self, entry: Entry, demand: Demand) -> bool:
+    def _is_recent(self, entry: CacheEntry, demand: Demand) -> bool:
         return demand.max_age is None or self._age(entry) <= demand.max_age
 
-    def _age(self, entry: Entry) -> int:
+    def _age(self, entry: CacheEntry) -> int:
         return max(0, int(self.store.now() - entry.facts.at))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.messages.tokens.estimate import Estimate, estimate_by_size
+from gateway.messages.tokens.estimate import TokenEstimate, estimate_by_size
 from gateway.messages.tokens.profiles import to_profile
 from gateway.messages.tokens.prompt import prompt_estimate
 from gateway.telemetry.usage import UsageRecord
@@ -74,7 +74,7 @@ class Ratios:
     def of(self, model: str) -> Ratio:
         return self._by_model.get(model, UNSEEN)
 
-    def learn(self, model: str, estimate: Estimate, observed: int) -> None:
+    def learn(self, model: str, estimate: TokenEstimate, observed: int) -> None:
         """Learn from a prompt without media: an upstream's count does not separate media from text."""
         if estimate.media or estimate.text < LEAST_TOKENS or observed <= 0:
             return

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 
-from gateway.cache.entry import Entry
+from gateway.cache.entry import CacheEntry
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError
@@ -22,7 +22,7 @@ from gateway.exchange.sink import Flow, Sink
 from gateway.messages import events
 
 # Result of a flight. None: an answer that was not held, so only the followers at the time got it.
-Landed = Entry | GatewayError | None
+Landed = CacheEntry | GatewayError | None
 
 # Calls the upstream for a follower; returns the result, and whether it may be stored.
 Call = Callable[[], Awaitable[tuple[Landed, bool]]]
@@ -87,7 +87,7 @@ class Follower:
         if self.sink is None or self.begun:
             self._write_backlog()
             return self.begun
-        if isinstance(landed, Entry):
+        if isinstance(landed, CacheEntry):
             told = landed.to_events(self.reply.message_id, self.reply.model)
             self.sink.write(events.without_start(told) if self.sink.committed else told)
         elif landed is not None:

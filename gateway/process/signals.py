@@ -21,7 +21,7 @@ READY: Final = b"+"
 
 
 @dataclass(slots=True)
-class Stop:
+class StopRequest:
     """Whether to stop, and since when. A signal that comes a second after the first ends the process at once."""
 
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -39,9 +39,9 @@ class Stop:
         self.wanted.set()
 
 
-def stop_on_signals(*, is_child: bool = False) -> Stop:
+def stop_on_signals(*, is_child: bool = False) -> StopRequest:
     """Stop on SIGTERM, SIGINT and SIGHUP, and a child also when its parent ends. `nohup` keeps its meaning."""
-    stop = Stop()
+    stop = StopRequest()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.signalled)
@@ -62,7 +62,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop() if sys.platform == "win32" else uvloop.new_event_loop()
 
 
-def _parent_is_gone(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
+def _parent_is_gone(loop: asyncio.AbstractEventLoop, stop: StopRequest) -> None:
     """The parent never writes: what can be read from it is its end, however it came."""
     loop.remove_reader(sys.stdin)
     stop.signalled()

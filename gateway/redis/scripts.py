@@ -28,7 +28,7 @@ Argument = str | bytes | int
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class LuaScript:
     name: str
     source: str
     sha: str
@@ -53,10 +53,10 @@ class Script:
             return await client.eval(self.source, len(keys), *keys, *arguments)
 
 
-def load(name: str) -> Script:
+def load(name: str) -> LuaScript:
     """The script in `scripts/<name>.lua`, with what it includes in front."""
     source = _source_of(name)
-    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    return LuaScript(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 def _source_of(name: str) -> str:

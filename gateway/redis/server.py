@@ -23,7 +23,7 @@ from gateway.redis.cluster import beside, every_info
 from gateway.redis.connections import leave_demoted
 from gateway.redis.failures import KEYS_NOT_ALLOWED, MISSING_COMMAND, redis_failures, replies_of
 from gateway.redis.keys import Keys
-from gateway.redis.scripts import Argument, Script
+from gateway.redis.scripts import Argument, LuaScript
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ class RedisServer:
         async with self._limited(values, extra_seconds):
             return await self._send_again_if_demoted(all_commands, near)
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
+    async def run(self, script: LuaScript, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
         """Return the script's reply. Raises StoreAway or Overloaded."""
         async with self._limited(arguments):
             return await script.run(self.redis, keys, arguments)

@@ -61,7 +61,7 @@ Lifecycle: TypeAlias = Literal["active", "deprecated", "retired"]
 Line: TypeAlias = Literal["haiku", "sonnet", "opus", "fable", "mythos"]
 
 
-class Model(TypedDict):
+class ModelEntry(TypedDict):
     """Times are RFC 3339; `line` is None for models that are not Claude."""
 
     id: str
@@ -81,7 +81,7 @@ class Model(TypedDict):
 class ModelPage(TypedDict):
     """`first_id` and `last_id` are None when `data` is empty."""
 
-    data: list[Model]
+    data: list[ModelEntry]
     has_more: bool
     first_id: str | None
     last_id: str | None

@@ -10,7 +10,7 @@ from itertools import cycle, islice
 import orjson
 
 from gateway.simulator.failures import error_script
-from gateway.simulator.prompt import Prompt, Tool, is_asked_for
+from gateway.simulator.prompt import SimulatedPrompt, Tool, is_asked_for
 from gateway.simulator.sample import to_sample
 from gateway.simulator.script import COMMENT, DONE, Pause, Script, json_script, paced, stream_script
 from gateway.simulator.shapes import (
@@ -18,7 +18,7 @@ from gateway.simulator.shapes import (
     Completion,
     Generation,
     Json,
-    ToolCall,
+    SimulatedToolCall,
     riffle,
     to_body,
     to_call_deltas,
@@ -41,7 +41,7 @@ WORDS = ("one ", "two ", "six ", "ten ")
 THOUGHT = "The simulator does not think. These words stand where a model's thinking would be. "
 
 
-def echo(prompt: Prompt, generation: Generation) -> Script:
+def echo(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Say what this is and repeat the user's last text; call a tool when that text asks for one by name."""
     asked = tuple(tool for tool in prompt.tools if prompt.tool_required or is_asked_for(tool, prompt.text))
     if asked and not prompt.results:
@@ -49,11 +49,11 @@ def echo(prompt: Prompt, generation: Generation) -> Script:
     return tell(prompt, generation, to_answer(prompt))
 
 
-def text(prompt: Prompt, generation: Generation, count: int) -> Script:
+def text(prompt: SimulatedPrompt, generation: Generation, count: int) -> Script:
     return tell(prompt, generation, Completion(prompt.tokens, to_words(count)))
 
 
-def stream(prompt: Prompt, generation: Generation, count: int, milliseconds: int) -> Script:
+def stream(prompt: SimulatedPrompt, generation: Generation, count: int, milliseconds: int) -> Script:
     """`count` deltas that far apart; without `stream`, one body after the same time."""
     script = text(prompt, generation, count)
     if prompt.streamed:
@@ -61,21 +61,21 @@ def stream(prompt: Prompt, generation: Generation, count: int, milliseconds: int
     return replace(script, steps=(Pause(count * milliseconds / 1000), *script.steps))
 
 
-def thinking(prompt: Prompt, generation: Generation) -> Script:
+def thinking(prompt: SimulatedPrompt, generation: Generation) -> Script:
     return tell(prompt, generation, replace(to_answer(prompt), details=(to_thinking(THOUGHT),)))
 
 
-def tool(prompt: Prompt, generation: Generation) -> Script:
+def tool(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Call the first offered tool, and end the loop when its result comes back."""
     return tell(prompt, generation, to_call(prompt, generation))
 
 
-def tools_parallel(prompt: Prompt, generation: Generation) -> Script:
+def tools_parallel(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Two calls, one after the other: of the first two tools, or twice of the only one."""
     return tell(prompt, generation, to_two_calls(prompt, generation))
 
 
-def tools_interleaved(prompt: Prompt, generation: Generation) -> Script:
+def tools_interleaved(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Two calls whose argument fragments alternate, told apart by their index alone."""
     completion = to_two_calls(prompt, generation)
     if not prompt.streamed or len(completion.calls) < 2:
@@ -85,27 +85,27 @@ def tools_interleaved(prompt: Prompt, generation: Generation) -> Script:
     return to_stream(generation, chunks + to_ending(generation, completion))
 
 
-def thinking_tool(prompt: Prompt, generation: Generation) -> Script:
+def thinking_tool(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Think, then call. The next turn must bring the signed thinking back, or it is refused as Claude refuses it."""
     if prompt.results and not prompt.replayed:
         return error_script(400, "Expected `thinking` or `redacted_thinking`, but found `tool_use`.")
     return _signed_call(prompt, generation, to_thinking(THOUGHT))
 
 
-def encrypted(prompt: Prompt, generation: Generation) -> Script:
+def encrypted(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """A call with an encrypted thought signature under its id, which must come back as it was, as with Gemini 3."""
     if prompt.results and not prompt.replayed:
         return error_script(400, "Function call is missing a thought_signature in functionCall parts.")
     return _signed_call(prompt, generation, to_encrypted(generation.call_id(0)))
 
 
-def length(prompt: Prompt, generation: Generation) -> Script:
+def length(prompt: SimulatedPrompt, generation: Generation) -> Script:
     return tell(
         prompt, generation, replace(to_answer(prompt), finish_reason="length", native_finish_reason="max_tokens")
     )
 
 
-def refusal(prompt: Prompt, generation: Generation) -> Script:
+def refusal(prompt: SimulatedPrompt, generation: Generation) -> Script:
     completion = Completion(
         prompt.tokens,
         refusal="The simulator refuses this, as it was asked to by the model's name.",
@@ -115,7 +115,7 @@ def refusal(prompt: Prompt, generation: Generation) -> Script:
     return tell(prompt, generation, completion)
 
 
-def tell(prompt: Prompt, generation: Generation, completion: Completion) -> Script:
+def tell(prompt: SimulatedPrompt, generation: Generation, completion: Completion) -> Script:
     """The completion as the prompt wants it, in JSON or streamed, within its max_tokens and stop sequences."""
     completion = bounded(prompt, completion)
     if prompt.streamed:
@@ -134,7 +134,7 @@ def generation_header(generation: Generation) -> tuple[tuple[str, str], ...]:
     return (("X-Generation-Id", generation.id),)
 
 
-def to_answer(prompt: Prompt) -> Completion:
+def to_answer(prompt: SimulatedPrompt) -> Completion:
     """The words of a turn without a call: a quotation, or a value of the schema that was asked for."""
     if prompt.schema is not None:
         return Completion(prompt.tokens, orjson.dumps(to_sample(prompt.schema, iter(()))).decode())
@@ -144,24 +144,24 @@ def to_answer(prompt: Prompt) -> Completion:
     return Completion(prompt.tokens, f"{BANNER} Your last message was:\n\n{_quoted(prompt.text)}")
 
 
-def to_call(prompt: Prompt, generation: Generation) -> Completion:
+def to_call(prompt: SimulatedPrompt, generation: Generation) -> Completion:
     if prompt.results:
         return to_answer(prompt)
     return calling(prompt, generation, prompt.tools[:1])
 
 
-def to_two_calls(prompt: Prompt, generation: Generation) -> Completion:
+def to_two_calls(prompt: SimulatedPrompt, generation: Generation) -> Completion:
     if prompt.results:
         return to_answer(prompt)
     return calling(prompt, generation, tuple(islice(cycle(prompt.tools), 2 if prompt.parallel else 1)))
 
 
-def calling(prompt: Prompt, generation: Generation, tools: tuple[Tool, ...]) -> Completion:
+def calling(prompt: SimulatedPrompt, generation: Generation, tools: tuple[Tool, ...]) -> Completion:
     """Calls of these tools, with arguments that fit their schemas."""
     if not tools:
         return Completion(prompt.tokens, f"{BANNER} It was to call a tool, but none was offered.")
     calls = tuple(
-        ToolCall(generation.call_id(index), tool.name, _arguments_of(tool, prompt.text))
+        SimulatedToolCall(generation.call_id(index), tool.name, _arguments_of(tool, prompt.text))
         for index, tool in enumerate(tools)
     )
     return Completion(prompt.tokens, calls=calls, finish_reason="tool_calls", native_finish_reason="tool_use")
@@ -171,7 +171,7 @@ def to_words(count: int) -> str:
     return "".join(islice(cycle(WORDS), count))
 
 
-def bounded(prompt: Prompt, completion: Completion) -> Completion:
+def bounded(prompt: SimulatedPrompt, completion: Completion) -> Completion:
     """The text up to the first stop sequence, and within max_tokens; calls and thinking are left whole."""
     ends = [at for word in prompt.stop if word and (at := completion.text.find(word)) >= 0]
     if ends:
@@ -182,7 +182,7 @@ def bounded(prompt: Prompt, completion: Completion) -> Completion:
     return replace(completion, text=kept, finish_reason="length", native_finish_reason="max_tokens")
 
 
-def replay_fault(prompt: Prompt) -> str | None:
+def replay_fault(prompt: SimulatedPrompt) -> str | None:
     """What is wrong with the thinking that came back, in the words of the provider that made it.
 
     Text may be missing, since clients can ask for signatures alone; changed text or a foreign signature may not pass.
@@ -201,7 +201,7 @@ def _is_ours(detail: Json, called: tuple[str, ...]) -> bool:
     return identifier in called and detail.get("data") == to_encrypted(identifier)["data"]
 
 
-def _signed_call(prompt: Prompt, generation: Generation, detail: Json) -> Script:
+def _signed_call(prompt: SimulatedPrompt, generation: Generation, detail: Json) -> Script:
     if fault := replay_fault(prompt):
         return error_script(400, fault)
     completion = to_call(prompt, generation)

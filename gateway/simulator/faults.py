@@ -17,7 +17,7 @@ from gateway.simulator.behaviours import (
 )
 from gateway.simulator.failures import error_script, moderated_script, overflow_script, to_error, to_error_chunk
 from gateway.simulator.failures import unavailable_script as to_unavailable
-from gateway.simulator.prompt import Prompt
+from gateway.simulator.prompt import SimulatedPrompt
 from gateway.simulator.script import COMMENT, HangUp, Hold, Script, broken_off, json_script, stream_script, trickled
 from gateway.simulator.shapes import (
     Completion,
@@ -40,23 +40,23 @@ TRICKLE_SECONDS = 0.0005
 PAGE = b"<!doctype html><html><title>Sign in</title><body>A proxy answers in the upstream's place.</body></html>"
 
 
-def error(_prompt: Prompt, generation: Generation, status: int) -> Script:
+def error(_prompt: SimulatedPrompt, generation: Generation, status: int) -> Script:
     return error_script(status, reset_at=generation.created)
 
 
-def error_in_200(_prompt: Prompt, generation: Generation) -> Script:
+def error_in_200(_prompt: SimulatedPrompt, generation: Generation) -> Script:
     """An error as the JSON body of a 200, whether or not a stream was asked for."""
     return json_script({"error": to_error(502)}, headers=generation_header(generation))
 
 
-def error_first(prompt: Prompt, generation: Generation) -> Script:
+def error_first(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """A stream whose only chunk is an error: nothing was said yet, so another attempt harms nobody."""
     if not prompt.streamed:
         return error_in_200(prompt, generation)
     return stream_script(COMMENT, to_error_chunk(generation, 529), headers=generation_header(generation))
 
 
-def error_mid_stream(prompt: Prompt, generation: Generation) -> Script:
+def error_mid_stream(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Half an answer, then an error; without `stream`, half an answer in a choice that carries the error."""
     completion = to_answer(prompt)
     if prompt.streamed:
@@ -69,33 +69,33 @@ def error_mid_stream(prompt: Prompt, generation: Generation) -> Script:
     return json_script(body, headers=generation_header(generation))
 
 
-def hang_up(prompt: Prompt, generation: Generation) -> Script:
+def hang_up(prompt: SimulatedPrompt, generation: Generation) -> Script:
     return broken_off(echo(prompt, generation), HangUp())
 
 
-def hang_up_early(_prompt: Prompt, _generation: Generation) -> Script:
+def hang_up_early(_prompt: SimulatedPrompt, _generation: Generation) -> Script:
     return Script((HangUp(),))
 
 
-def cut_off(prompt: Prompt, generation: Generation) -> Script:
+def cut_off(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """A stream that ends in good order of HTTP, but without finish reason, usage and `[DONE]`."""
     script = echo(prompt, generation)
     return broken_off(script) if prompt.streamed else script
 
 
-def silent(_prompt: Prompt, _generation: Generation) -> Script:
+def silent(_prompt: SimulatedPrompt, _generation: Generation) -> Script:
     return Script((Hold(),))
 
 
-def silent_mid_stream(prompt: Prompt, generation: Generation) -> Script:
+def silent_mid_stream(prompt: SimulatedPrompt, generation: Generation) -> Script:
     return broken_off(echo(prompt, generation), Hold())
 
 
-def slow_bytes(prompt: Prompt, generation: Generation) -> Script:
+def slow_bytes(prompt: SimulatedPrompt, generation: Generation) -> Script:
     return trickled(echo(prompt, generation), TRICKLE_SECONDS)
 
 
-def crlf(prompt: Prompt, generation: Generation) -> Script:
+def crlf(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Line ends of two bytes, and no space after `data:`."""
     script = echo(prompt, generation)
     if not prompt.streamed:
@@ -106,7 +106,7 @@ def crlf(prompt: Prompt, generation: Generation) -> Script:
     return replace(script, steps=tuple(pieces))
 
 
-def late_usage(prompt: Prompt, generation: Generation) -> Script:
+def late_usage(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Usage on a last chunk without choices; the finish reason comes once, before it."""
     completion = to_answer(prompt)
     if not prompt.streamed:
@@ -114,7 +114,7 @@ def late_usage(prompt: Prompt, generation: Generation) -> Script:
     return to_stream(generation, [*_unfinished(generation, completion), to_usage_chunk(generation, completion)])
 
 
-def no_usage(prompt: Prompt, generation: Generation) -> Script:
+def no_usage(prompt: SimulatedPrompt, generation: Generation) -> Script:
     completion = to_answer(prompt)
     if prompt.streamed:
         return to_stream(generation, _unfinished(generation, completion))
@@ -123,23 +123,23 @@ def no_usage(prompt: Prompt, generation: Generation) -> Script:
     return json_script(body, headers=generation_header(generation))
 
 
-def html_200(_prompt: Prompt, _generation: Generation) -> Script:
+def html_200(_prompt: SimulatedPrompt, _generation: Generation) -> Script:
     return Script((PAGE,), 200, (("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(PAGE)))))
 
 
-def overflow(prompt: Prompt, _generation: Generation) -> Script:
+def overflow(prompt: SimulatedPrompt, _generation: Generation) -> Script:
     return overflow_script(prompt.tokens)
 
 
-def moderated(prompt: Prompt, generation: Generation) -> Script:
+def moderated(prompt: SimulatedPrompt, generation: Generation) -> Script:
     return moderated_script(generation.model, prompt.text)
 
 
-def unavailable(_prompt: Prompt, generation: Generation) -> Script:
+def unavailable(_prompt: SimulatedPrompt, generation: Generation) -> Script:
     return to_unavailable(generation.model)
 
 
-def tool_whole(prompt: Prompt, generation: Generation) -> Script:
+def tool_whole(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """A call with all its arguments, the finish reason and the usage in one chunk."""
     completion = to_call(prompt, generation)
     if not prompt.streamed or not completion.calls:
@@ -153,28 +153,28 @@ def tool_whole(prompt: Prompt, generation: Generation) -> Script:
     return to_stream(generation, [chunk | {"usage": usage_of(completion)}])
 
 
-def tool_stop(prompt: Prompt, generation: Generation) -> Script:
+def tool_stop(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """A call that the finish reason does not admit to."""
     completion = to_call(prompt, generation)
     return tell(prompt, generation, replace(completion, finish_reason="stop", native_finish_reason="stop"))
 
 
-def tool_bad_json(prompt: Prompt, generation: Generation) -> Script:
+def tool_bad_json(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """A call whose arguments lack their last brace."""
     completion = to_call(prompt, generation)
     calls = tuple(replace(call, arguments=call.arguments[:-1]) for call in completion.calls)
     return tell(prompt, generation, replace(completion, calls=calls))
 
 
-def tools_same_id(prompt: Prompt, generation: Generation) -> Script:
+def tools_same_id(prompt: SimulatedPrompt, generation: Generation) -> Script:
     return _with_ids(prompt, generation, "call_0")
 
 
-def tools_no_id(prompt: Prompt, generation: Generation) -> Script:
+def tools_no_id(prompt: SimulatedPrompt, generation: Generation) -> Script:
     return _with_ids(prompt, generation, "")
 
 
-def reasoning_content(prompt: Prompt, generation: Generation) -> Script:
+def reasoning_content(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Thinking under the name that DeepSeek and vLLM give it, without details or signature."""
     completion = to_answer(prompt)
     if not prompt.streamed:
@@ -188,7 +188,7 @@ def reasoning_content(prompt: Prompt, generation: Generation) -> Script:
     return to_stream(generation, thoughts + to_chunks(generation, completion))
 
 
-def think_tags(prompt: Prompt, generation: Generation) -> Script:
+def think_tags(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Thinking within the text, as from servers that do not take it out."""
     completion = to_answer(prompt)
     return tell(prompt, generation, replace(completion, text=f"<think>\n{THOUGHT}\n</think>\n\n{completion.text}"))
@@ -200,7 +200,7 @@ def _unfinished(generation: Generation, completion: Completion) -> list[Json]:
     return [*to_chunks(generation, completion)[: -len(ending)], to_finish(generation, completion)]
 
 
-def _with_ids(prompt: Prompt, generation: Generation, identifier: str) -> Script:
+def _with_ids(prompt: SimulatedPrompt, generation: Generation, identifier: str) -> Script:
     completion = to_two_calls(prompt, generation)
     calls = tuple(replace(call, id=identifier) for call in completion.calls)
     return tell(prompt, generation, replace(completion, calls=calls))

@@ -27,7 +27,7 @@ MAX_RECORDS = 10_000
 ARRIVAL_SECONDS = 10.0
 
 
-class Connection(web.RequestHandler):
+class SimulatorConnection(web.RequestHandler):
     """A client's connection, which reports when it ended and whether the client ended it."""
 
     __slots__ = ("closed", "closed_at", "closed_by_client", "number", "owner", "wire")
@@ -76,7 +76,7 @@ class Record:
     raw: bytes
     json: Any
     received_at: float
-    connection: Connection
+    connection: SimulatorConnection
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     complete: bool = False
 
@@ -109,7 +109,7 @@ class Simulator:
         self.host = host
         self.port = port
         self.records: deque[Record] = deque(maxlen=MAX_RECORDS)
-        self.connections: set[Connection] = set()
+        self.connections: set[SimulatorConnection] = set()
         self._opened = 0
         self._scripts: defaultdict[str, deque[Script]] = defaultdict(deque)
         self._arrivals = asyncio.Condition()
@@ -158,11 +158,11 @@ class Simulator:
             await connection.closed.wait()
         await self._server.wait_closed()
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> SimulatorConnection:
         self._opened += 1
         server = self._runner.server
         assert server is not None
-        return Connection(server, self, self._opened)
+        return SimulatorConnection(server, self, self._opened)
 
     @web.middleware
     async def _observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -183,7 +183,7 @@ class Simulator:
 async def _to_record(request: web.Request) -> Record:
     raw = await request.read()
     connection = request.protocol
-    assert isinstance(connection, Connection)
+    assert isinstance(connection, SimulatorConnection)
     return Record(
         on=f"{request.method} {request.path.removeprefix(BASE)}",
         method=request.method,

@@ -11,7 +11,7 @@ from typing import Any
 from gateway.errors import InvalidRequest
 from gateway.simulator import behaviours, faults
 from gateway.simulator.failures import CONTEXT_TOKENS
-from gateway.simulator.prompt import Prompt
+from gateway.simulator.prompt import SimulatedPrompt
 from gateway.simulator.script import Script
 from gateway.simulator.shapes import COMPLETION_PRICE, PROMPT_PRICE, PROVIDER, Generation, Json
 
@@ -84,7 +84,7 @@ MODELS: tuple[Model, ...] = (
 )
 
 
-def to_script(prompt: Prompt, generation: Generation) -> Script:
+def to_script(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """The answer of the model that the prompt names. Raises InvalidRequest for an unknown `sim/` name."""
     if not prompt.model.startswith(PREFIX):
         return behaviours.echo(prompt, generation)

@@ -32,7 +32,7 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Prompt:
+class SimulatedPrompt:
     """`results`: texts of the tool results since the model last spoke. `tools`: those it may call now.
 
     `replayed` and `called`: the `reasoning_details` and the ids of calls that came back with the model's last message.
@@ -54,7 +54,7 @@ class Prompt:
     stop: tuple[str, ...] = ()
 
 
-def to_prompt(request: Any) -> Prompt:
+def to_prompt(request: Any) -> SimulatedPrompt:
     """Read a parsed request body. Raises InvalidRequest where a real upstream would answer 400."""
     if not isinstance(request, dict) or not request.get("messages"):
         raise InvalidRequest('Input required: specify "prompt" or "messages"')
@@ -63,7 +63,7 @@ def to_prompt(request: Any) -> Prompt:
     spoken, fresh = _split_at_last_answer(messages)
     tools, required = _callable_tools(request)
     stop = request.get("stop") or ()
-    return Prompt(
+    return SimulatedPrompt(
         model=str(request.get("model") or "openrouter/auto"),
         streamed=request.get("stream") is True,
         tokens=to_tokens(orjson.dumps([messages, request.get("tools")])),

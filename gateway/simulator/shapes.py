@@ -44,7 +44,7 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ToolCall:
+class SimulatedToolCall:
     id: str
     name: str
     arguments: str
@@ -57,7 +57,7 @@ class Completion:
     prompt_tokens: int
     text: str = ""
     details: tuple[Json, ...] = ()
-    calls: tuple[ToolCall, ...] = ()
+    calls: tuple[SimulatedToolCall, ...] = ()
     refusal: str | None = None
     finish_reason: str = "stop"
     native_finish_reason: str = "end_turn"
@@ -194,7 +194,7 @@ def to_detail_deltas(detail: Json) -> list[Json]:
     return [*deltas, {"role": "assistant", "content": "", "reasoning_details": [signature]}]
 
 
-def to_call_deltas(index: int, call: ToolCall) -> list[Json]:
+def to_call_deltas(index: int, call: SimulatedToolCall) -> list[Json]:
     """Id, name and empty arguments first, then the arguments in fragments that are told apart by their index."""
     fragments = [
         call.arguments[start : start + ARGUMENT_FRAGMENT] for start in range(0, len(call.arguments), ARGUMENT_FRAGMENT)
@@ -271,7 +271,7 @@ def _head(generation: Generation, kind: str) -> Json:
     }
 
 
-def _to_call(index: int, call: ToolCall, arguments: str) -> Json:
+def _to_call(index: int, call: SimulatedToolCall, arguments: str) -> Json:
     return {
         "index": index,
         "id": call.id,

@@ -38,7 +38,7 @@ class Times:
         self.total += seconds
 
 
-class Tally:
+class ExchangeCounter:
     """Finished exchanges of the same labels."""
 
     __slots__ = ("cache_read", "cache_write", "cost", "count", "duration", "first_content", "input", "output")
@@ -62,7 +62,7 @@ class Tally:
 
 
 _models: set[str] = set()
-_exchanges: dict[Labels, Tally] = {}
+_exchanges: dict[Labels, ExchangeCounter] = {}
 _replies: Counter[tuple[str, str, int]] = Counter()
 
 
@@ -71,7 +71,7 @@ def observe(record: UsageRecord) -> None:
     labels = _model_label(record.model), record.upstream, record.status, record.stream
     tally = _exchanges.get(labels)
     if tally is None:
-        tally = _exchanges[labels] = Tally()
+        tally = _exchanges[labels] = ExchangeCounter()
     tally.add(record)
     if record.error_type is not None:
         metrics.UPSTREAM_ERRORS.labels(record.upstream, record.error_type).inc()
@@ -107,7 +107,7 @@ async def settle_regularly() -> None:
         settle()
 
 
-def _settle(tally: Tally, model: str, upstream: str, status: str, stream: str) -> None:
+def _settle(tally: ExchangeCounter, model: str, upstream: str, status: str, stream: str) -> None:
     metrics.EXCHANGES.labels(model, upstream, status, stream).inc(tally.count)
     metrics.DURATION.labels(model, stream).add(tally.duration.counts, tally.duration.total)
     if any(tally.first_content.counts):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from gateway.context import Context
-from gateway.messages.tokens.estimate import Estimate
+from gateway.messages.tokens.estimate import TokenEstimate
 
 
 @dataclass(slots=True)
@@ -34,8 +34,8 @@ class UsageRecord:
     cache_write_tokens: int = 0
     estimated: bool = False
     mismatched: bool = False  # the upstream's counts do not add up
-    size_estimate: Estimate | None = None
-    text_estimate: Estimate | None = None
+    size_estimate: TokenEstimate | None = None
+    text_estimate: TokenEstimate | None = None
     cost: float | None = None
     attempts: int = 0
     first_content_seconds: float | None = None

@@ -39,7 +39,7 @@ MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class ThreadPolicy:
     """`seconds`: lifetime of a thread after its last use. `max_bytes`: of a conversation's JSON. `memory_share`: of the
     server's memory may be in use when a thread is created; the rest is for batches."""
 
@@ -49,7 +49,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ThreadClaim:
     """The right to add to a thread after one reply. Without a nonce the thread has not been created yet."""
 
     tenant: str
@@ -73,12 +73,12 @@ class Addition:
 @dataclass(slots=True)
 class ThreadStore:
     server: RedisServer
-    policy: Policy = field(default_factory=Policy)
+    policy: ThreadPolicy = field(default_factory=ThreadPolicy)
     clock: Callable[[], float] = time.monotonic
     _room: bool = True
     _room_read_at: float = float("-inf")
 
-    async def create(self, tenant: str) -> Claim:
+    async def create(self, tenant: str) -> ThreadClaim:
         """Return a thread that is not stored yet. Raises Overloaded when there is no room for another."""
         if self.clock() - self._room_read_at >= ROOM_SECONDS:
             await self.server.probe()  # INFO may be forbidden, and a server that refuses writes may answer it
@@ -87,16 +87,16 @@ class ThreadStore:
             self._room_read_at = self.clock()
         if not self._room:
             raise Overloaded("The gateway's store has no room for more threads now")
-        return Claim(tenant, os.urandom(ID_BYTES).hex())
+        return ThreadClaim(tenant, os.urandom(ID_BYTES).hex())
 
-    async def claim(self, tenant: str, message_id: str) -> tuple[Claim, Held]:
+    async def claim(self, tenant: str, message_id: str) -> tuple[ThreadClaim, Held]:
         """Claim the thread that ends in this reply, for one turn. Raises `not_found` and the others of `REFUSALS`."""
         if not MESSAGE_ID.fullmatch(message_id):
             raise not_found()
         thread_id = await self._run_of(tenant, message_id)
         if thread_id is None:
             raise not_found()
-        claim = Claim(tenant, thread_id.decode(), message_id, os.urandom(ID_BYTES).hex())
+        claim = ThreadClaim(tenant, thread_id.decode(), message_id, os.urandom(ID_BYTES).hex())
         status, *stored = await self._run(
             claim, "claim", message_id, claim.nonce, _milliseconds(CLAIM_SECONDS), self._life, DATA_VERSION
         )
@@ -111,7 +111,7 @@ class ThreadStore:
             await self.release(claim)
             raise too_long() from None
 
-    async def add(self, claim: Claim, turn: Addition) -> bool:
+    async def add(self, claim: ThreadClaim, turn: Addition) -> bool:
         """End the claim with a turn. Return False if the claim had expired and another process may have continued."""
         packed = await _packed(turn.messages)
         creation = (DATA_VERSION, await _packed(turn.fields)) if turn.fields else ()
@@ -120,20 +120,20 @@ class ThreadStore:
         kept = await self._run(claim, "keep", *end)
         return bool(kept == b"kept")
 
-    async def release(self, claim: Claim) -> None:
+    async def release(self, claim: ThreadClaim) -> None:
         """End the claim without a turn: the thread can be continued from the same reply again."""
         if not claim.nonce:
             return
         await self._run(claim, "release", claim.nonce)
 
-    async def renew(self, claim: Claim) -> None:
+    async def renew(self, claim: ThreadClaim) -> None:
         """Renew the claim and the lifetime of its keys."""
         if not claim.nonce:
             return
         await self._run(claim, "hold", claim.nonce, _milliseconds(CLAIM_SECONDS), self._life)
         await self._run_of(claim.tenant, claim.message_id)
 
-    async def _run(self, claim: Claim, *arguments: Argument) -> Any:
+    async def _run(self, claim: ThreadClaim, *arguments: Argument) -> Any:
         return await self.server.run(scripts.THREAD, (self.server.keys.thread(claim.thread_id),), arguments)
 
     async def _run_of(self, tenant: str, message_id: str, *thread_id: str) -> Any:

@@ -22,7 +22,7 @@ from gateway.exchange.sink import Sink
 from gateway.process.tasks import Repeated, describe
 from gateway.telemetry.metrics import THREAD_TURNS
 from gateway.threads.sink import HeldBackEnd
-from gateway.threads.store import Addition, Claim, ThreadStore
+from gateway.threads.store import Addition, ThreadClaim, ThreadStore
 from gateway.threads.thread import Held, merged, to_fields, to_thread_param, to_turn, too_long, unsupported
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ class Turn:
     held_bytes: int
     body: dict[str, Any] = field(repr=False)
     context: Context
-    claim: Claim
+    claim: ThreadClaim
     threads: "Threads"
     outcome: Outcome = "failed"
 
@@ -66,7 +66,7 @@ class Threads:
     """The threads of a front end. `run` it as a task while turns may be open."""
 
     store: ThreadStore
-    _claims: set[Claim] = field(default_factory=set)
+    _claims: set[ThreadClaim] = field(default_factory=set)
 
     @asynccontextmanager
     async def turn(self, context: Context, body: dict[str, Any], size: int) -> AsyncIterator[Turn]:
@@ -109,7 +109,7 @@ class Threads:
         for claim in tuple(self._claims):
             await self.store.renew(claim)
 
-    async def _claim(self, tenant: str, body: dict[str, Any]) -> tuple[Claim, Held | None]:
+    async def _claim(self, tenant: str, body: dict[str, Any]) -> tuple[ThreadClaim, Held | None]:
         param = to_thread_param(body)
         try:
             if param["type"] == "create":
@@ -131,7 +131,7 @@ class Threads:
             raise too_long()
         return merged(body, held), held.size
 
-    async def _release(self, claim: Claim) -> None:
+    async def _release(self, claim: ThreadClaim) -> None:
         """Release the claim. If the store fails, the claim expires, as it is not renewed any more."""
         with suppress(Unavailable, Overloaded):
             await self.store.release(claim)

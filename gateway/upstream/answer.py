@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gateway.errors import UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.upstream.client import Timeouts
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.http1 import (
     BROKEN,
     CLOSED_EARLY,
@@ -52,8 +52,10 @@ class SocketAnswer:
         "_waiter",
     )
 
-    def __init__(self, connection: Connection, parser: AnswerParser, timeouts: Timeouts, ends_at: float) -> None:
-        self._connection: Connection | None = connection
+    def __init__(
+        self, connection: UpstreamConnection, parser: AnswerParser, timeouts: Timeouts, ends_at: float
+    ) -> None:
+        self._connection: UpstreamConnection | None = connection
         self._parser = parser
         self._timeouts = timeouts
         self._ends_at = ends_at

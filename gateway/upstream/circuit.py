@@ -57,7 +57,7 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedCall:
     """`source` names whose call it was: the next narrower circuit. `retry_after` is what the upstream asked for."""
 
     trouble: Trouble
@@ -162,7 +162,7 @@ class Circuit:
         self.state, self.until, self.failures, self.openings = State.CLOSED, -inf, 0, 0
         self._failing.clear()
 
-    def failed(self, ticket: Ticket, failure: Failure, now: float) -> Opened | None:
+    def failed(self, ticket: Ticket, failure: FailedCall, now: float) -> Opened | None:
         """Return what the other processes have to know, None if nothing or if they know it."""
         known = ticket.started <= self.incident
         if known and self.state is State.CLOSED:
@@ -204,7 +204,7 @@ class Circuit:
     def _serves(self, now: float) -> bool:
         return self.shared and now - self.served < RECENT
 
-    def _is_pressed(self, failure: Failure, now: float) -> bool:
+    def _is_pressed(self, failure: FailedCall, now: float) -> bool:
         """True if enough sources have met pressure lately, with the source of this failure."""
         self._pressed = {source: until for source, until in self._pressed.items() if until > now}
         self._pressed[failure.source] = now + max(RECENT, failure.asked)

@@ -23,7 +23,7 @@ import structlog
 
 from gateway.redis import scripts
 from gateway.redis.server import Command, RedisServer
-from gateway.upstream.circuit import Circuit, Failure, Opened, PeerState, State, Ticket
+from gateway.upstream.circuit import Circuit, FailedCall, Opened, PeerState, State, Ticket
 from gateway.upstream.routing import Route
 from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER, Trouble
 
@@ -57,7 +57,7 @@ class Rejected(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class CircuitCall:
     """A call in one circuit. `source` names the next narrower circuit: whose call it is to this one."""
 
     name: str
@@ -71,7 +71,7 @@ class Permit:
     """A call's right to run, and where to report what the upstream did. `entries`: the upstream's circuit first."""
 
     circuits: "Circuits"
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[CircuitCall] = field(default_factory=list)
     has_succeeded: bool = False
 
     def accepted(self) -> None:
@@ -83,7 +83,7 @@ class Permit:
         self.has_succeeded = True
 
     def failed(self, trouble: Trouble, retry_after: float | None) -> None:
-        self.circuits.failed(self, Failure(trouble, retry_after))
+        self.circuits.failed(self, FailedCall(trouble, retry_after))
 
     def model_serves_others(self) -> bool:
         """True if the model has accepted calls lately."""
@@ -141,7 +141,7 @@ class Circuits:
                 log.info("circuit_closed", circuit=entry.name)
                 self._news[entry.name] = None
 
-    def failed(self, permit: Permit, failure: Failure) -> None:
+    def failed(self, permit: Permit, failure: FailedCall) -> None:
         if failure.trouble is Trouble.NONE:
             return
         for entry in permit.entries[0 if failure.trouble in UPSTREAM_TROUBLES else 1 :]:
@@ -172,7 +172,7 @@ class Circuits:
         if wait > 0:
             raise Rejected(wait)
         path = zip(names, circuits, [*names[1:], ""], strict=True)
-        return Permit(self, [Entry(name, circuit, circuit.enter(now), source) for name, circuit, source in path])
+        return Permit(self, [CircuitCall(name, circuit, circuit.enter(now), source) for name, circuit, source in path])
 
     def _leave(self, permit: Permit) -> None:
         """End the call. A probe without a result makes room for the next one."""
@@ -220,7 +220,7 @@ class Circuits:
                 self._circuits[name].learn(to_peer_state(fields, server_now), now)
                 self._read_at[name] = now
 
-    async def _probe(self, entry: Entry) -> None:
+    async def _probe(self, entry: CircuitCall) -> None:
         """Make the call the probe of an open circuit, unless a peer has closed the circuit. Raises Rejected."""
         arguments = ("probe", secrets.token_hex(8), round(PROBE_SECONDS * 1000))
         wait, granted = await self.server.run(scripts.CIRCUIT, (self.server.keys.circuit(entry.name),), arguments)

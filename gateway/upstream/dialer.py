@@ -14,8 +14,8 @@ from aiohappyeyeballs import start_connection
 
 from gateway.errors import Overloaded, UpstreamTimedOut, UpstreamUnreachable
 from gateway.process import descriptors
-from gateway.upstream.connection import Connection
-from gateway.upstream.http1 import Origin
+from gateway.upstream.connection import UpstreamConnection
+from gateway.upstream.http1 import HttpOrigin
 
 HAPPY_EYEBALLS_DELAY: Final = 0.25
 """Seconds until the next address is tried beside one that has not answered (RFC 8305, section 5)."""
@@ -34,7 +34,7 @@ async def look_up(host: str, port: int) -> Sequence[Address]:
 class Dialer:
     """Makes connections to `origin`, over TLS where `tls` is given."""
 
-    def __init__(self, origin: Origin, tls: ssl.SSLContext | None, look_up: LookUp = look_up) -> None:
+    def __init__(self, origin: HttpOrigin, tls: ssl.SSLContext | None, look_up: LookUp = look_up) -> None:
         self._origin = origin
         self._tls = tls
         self._look_up = look_up
@@ -42,7 +42,7 @@ class Dialer:
         self._addresses: Sequence[Address] = ()
         self._addresses_until = 0.0
 
-    async def dial(self, make: Callable[[], Connection], seconds: float, ends_at: float) -> Connection:
+    async def dial(self, make: Callable[[], UpstreamConnection], seconds: float, ends_at: float) -> UpstreamConnection:
         """A connection within `seconds` and before `ends_at` (the loop's time). Cancelling it leaves none open.
 
         Raises UpstreamTimedOut, UpstreamUnreachable, Overloaded (this process has no descriptors left).
@@ -63,7 +63,9 @@ class Dialer:
             raise UpstreamUnreachable("the upstream closed the connection before it was used")
         return made
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Connection]) -> Connection:
+    async def _connect(
+        self, loop: asyncio.AbstractEventLoop, make: Callable[[], UpstreamConnection]
+    ) -> UpstreamConnection:
         addresses = await self._current_addresses(loop)
         sock = await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, loop=loop)
         host = self._origin.host if self._tls is not None else None

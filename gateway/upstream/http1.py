@@ -44,7 +44,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-class Origin(NamedTuple):
+class HttpOrigin(NamedTuple):
     """What a connection is made to, and shared for."""
 
     scheme: str
@@ -52,16 +52,16 @@ class Origin(NamedTuple):
     port: int
 
 
-class Target(NamedTuple):
+class HttpTarget(NamedTuple):
     """A URL taken apart: where to connect, what to put into Host and into the request line."""
 
-    origin: Origin
+    origin: HttpOrigin
     authority: str
     path: str
 
 
 @lru_cache(maxsize=256)
-def to_target(url: str) -> Target:
+def to_target(url: str) -> HttpTarget:
     """Raises Misconfigured if `url`, which comes from the operator's settings, is no absolute http or https URL."""
     try:
         parts = urlsplit(url)
@@ -75,7 +75,7 @@ def to_target(url: str) -> Target:
     authority = f"[{host}]" if ":" in host else host
     if port != _DEFAULT_PORTS[parts.scheme]:
         authority += f":{port}"
-    return Target(Origin(parts.scheme, host, port), authority, path)
+    return HttpTarget(HttpOrigin(parts.scheme, host, port), authority, path)
 
 
 def check_headers(headers: Sequence[tuple[str, str]]) -> None:

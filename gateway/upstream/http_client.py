@@ -14,10 +14,10 @@ from math import inf
 from gateway.errors import Unavailable, UpstreamUnreachable
 from gateway.upstream.answer import SocketAnswer
 from gateway.upstream.client import SAFE_METHODS, Answer, Call
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dialer import Dialer
-from gateway.upstream.http1 import MAX_HEADER_BYTES, AnswerParser, Origin, encode_head, to_target
-from gateway.upstream.pool import SHUTTING_DOWN, Limits, Pool
+from gateway.upstream.http1 import MAX_HEADER_BYTES, AnswerParser, HttpOrigin, encode_head, to_target
+from gateway.upstream.pool import SHUTTING_DOWN, Pool, PoolLimits
 
 
 class Transport:
@@ -36,10 +36,10 @@ class Transport:
         pool_wait: float = 5.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._limits = Limits(connections=max_connections, wait=pool_wait, idle=max_idle)
+        self._limits = PoolLimits(connections=max_connections, wait=pool_wait, idle=max_idle)
         self._max_header_bytes = max_header_bytes
         self._ssl_context = ssl_context
-        self._pools: dict[Origin, Pool] = {}
+        self._pools: dict[HttpOrigin, Pool] = {}
         self._closed = False
 
     async def open(self, call: Call) -> Answer:
@@ -65,14 +65,14 @@ class Transport:
         for pool in self._pools.values():
             await pool.close()
 
-    async def _ask(self, connection: Connection, call: Call, head: bytes, ends_at: float) -> Answer:
+    async def _ask(self, connection: UpstreamConnection, call: Call, head: bytes, ends_at: float) -> Answer:
         parser = AnswerParser(call.method, self._max_header_bytes)
         answer = SocketAnswer(connection, parser, call.timeouts, ends_at)
         connection.send(head, call.body, answer)
         await answer.opened()
         return answer
 
-    def _pool(self, origin: Origin) -> Pool:
+    def _pool(self, origin: HttpOrigin) -> Pool:
         pool = self._pools.get(origin)
         if pool is None:
             tls = self._tls if origin.scheme == "https" else None

@@ -11,14 +11,14 @@ from functools import partial
 from typing import Final
 
 from gateway.errors import Overloaded, Unavailable
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dialer import Dialer
 
 SHUTTING_DOWN: Final = "the gateway is shutting down"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PoolLimits:
     """Bounds of the connections to one origin; times in seconds."""
 
     connections: int
@@ -29,17 +29,17 @@ class Limits:
 class Pool:
     """Leases connections; they come back by themselves (`release`) when their answer has ended."""
 
-    def __init__(self, dialer: Dialer, limits: Limits) -> None:
+    def __init__(self, dialer: Dialer, limits: PoolLimits) -> None:
         self._dialer = dialer
         self._limits = limits
         self._slots = limits.connections
-        self._idle: dict[Connection, None] = {}  # the newest last
-        self._open: set[Connection] = set()
-        self._line: deque[asyncio.Future[Connection | None]] = deque()
-        self._posts: list[Connection] = []
+        self._idle: dict[UpstreamConnection, None] = {}  # the newest last
+        self._open: set[UpstreamConnection] = set()
+        self._line: deque[asyncio.Future[UpstreamConnection | None]] = deque()
+        self._posts: list[UpstreamConnection] = []
         self._closing: asyncio.Future[None] | None = None
 
-    async def lease(self, connect: float, ends_at: float, *, fresh: bool = False) -> Connection:
+    async def lease(self, connect: float, ends_at: float, *, fresh: bool = False) -> UpstreamConnection:
         """A connection for one call; `fresh` asks for one that never carried an answer.
 
         Raises Overloaded (none free in time), UpstreamTimedOut or UpstreamUnreachable (connecting), Unavailable.
@@ -72,7 +72,7 @@ class Pool:
 
     # Keeper: called by connections.
 
-    def post(self, connection: Connection) -> None:
+    def post(self, connection: UpstreamConnection) -> None:
         """Requests of one turn of the loop are written together at its end; one that is alone at once.
 
         A write wakes up who reads at the other end; one by one, each finds it asleep again. Together with the same for
@@ -85,7 +85,7 @@ class Pool:
             connection.loop.call_soon(self._flush)
         self._posts.append(connection)
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: UpstreamConnection) -> None:
         if connection.closed:
             self._free_slot()
         elif (waiter := self._first_in_line()) is not None:
@@ -93,7 +93,7 @@ class Pool:
         else:
             self._idle[connection] = None
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
         if connection in self._idle:
             del self._idle[connection]
@@ -106,7 +106,7 @@ class Pool:
         for connection in connections:
             connection.flush()
 
-    def _newest_idle(self) -> Connection | None:
+    def _newest_idle(self) -> UpstreamConnection | None:
         while self._idle:
             connection, _ = self._idle.popitem()
             if not connection.closed:
@@ -114,7 +114,7 @@ class Pool:
             self._free_slot()
         return None
 
-    async def _slot(self, ends_at: float) -> Connection | None:
+    async def _slot(self, ends_at: float) -> UpstreamConnection | None:
         """Take a slot, waiting for one if need be; a connection that comes with it is returned."""
         if self._slots == 0 and self._idle:  # asked for a fresh one: an idle one makes room
             oldest = next(iter(self._idle))
@@ -125,7 +125,7 @@ class Pool:
             self._slots -= 1
             return None
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[Connection | None] = loop.create_future()
+        waiter: asyncio.Future[UpstreamConnection | None] = loop.create_future()
         self._line.append(waiter)
         try:
             async with asyncio.timeout_at(min(loop.time() + self._limits.wait, ends_at)):
@@ -137,7 +137,7 @@ class Pool:
             self._leave_line(waiter)
             raise
 
-    def _leave_line(self, waiter: asyncio.Future[Connection | None]) -> None:
+    def _leave_line(self, waiter: asyncio.Future[UpstreamConnection | None]) -> None:
         """Go without what was waited for; pass on what came in the same moment."""
         if waiter in self._line:
             self._line.remove(waiter)
@@ -148,7 +148,7 @@ class Pool:
             else:
                 self.release(connection)
 
-    def _first_in_line(self) -> asyncio.Future[Connection | None] | None:
+    def _first_in_line(self) -> asyncio.Future[UpstreamConnection | None] | None:
         while self._line:
             waiter = self._line.popleft()
             if not waiter.done():
@@ -162,9 +162,9 @@ class Pool:
         else:
             waiter.set_result(None)
 
-    async def _connect(self, seconds: float, ends_at: float) -> Connection:
+    async def _connect(self, seconds: float, ends_at: float) -> UpstreamConnection:
         self._refuse_when_closed()
-        make = partial(Connection, asyncio.get_running_loop(), self, self._limits.idle)
+        make = partial(UpstreamConnection, asyncio.get_running_loop(), self, self._limits.idle)
         connection = await self._dialer.dial(make, seconds, ends_at)
         self._open.add(connection)
         if self._closing is not None:

@@ -25,7 +25,7 @@ from gateway.upstream.http1 import (
     CLOSED_EARLY,
     MAX_HEADER_BYTES,
     NOT_HTTP,
-    Origin,
+    HttpOrigin,
     check_headers,
     check_kind,
     declared_length,
@@ -79,7 +79,7 @@ class AiohttpClient:
         self._pool_wait = pool_wait
         self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
         self._proxies = getproxies()
-        self._slots: dict[Origin, asyncio.Semaphore] = {}
+        self._slots: dict[HttpOrigin, asyncio.Semaphore] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # True: every connection carries one request
         self._sending: set[_Progress] = set()
         self._answers: set[AiohttpAnswer] = set()
@@ -199,7 +199,7 @@ class AiohttpClient:
         if self._closed:
             raise Unavailable(SHUTTING_DOWN)
 
-    def _proxy(self, origin: Origin) -> str | None:
+    def _proxy(self, origin: HttpOrigin) -> str | None:
         proxy = self._proxies.get(origin.scheme)
         return None if proxy is None or proxy_bypass(origin.host) else proxy
 

@@ -1,6 +1,6 @@
 """A client's connection: the guarded one, with word of a full write buffer for streams, and the runner that makes it.
 
-`Runner` only exists to have `Connection` made instead of aiohttp's own class.
+`Runner` only exists to have `FrontEndConnection` made instead of aiohttp's own class.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from gateway.web.dispatch import Dispatch
 from gateway.web.reply import WriteFlow, error_response
 
 
-class Connection(GuardedConnection):
+class FrontEndConnection(GuardedConnection):
     """One client connection of a front end."""
 
     __slots__ = ("_dispatch", "flow")
@@ -57,11 +57,11 @@ class Connection(GuardedConnection):
 class ConnectionServer(GuardedServer):
     def __call__(self) -> RequestHandler:
         dispatch: Any = self.request_handler
-        return Connection(self, dispatch)
+        return FrontEndConnection(self, dispatch)
 
 
 class Runner(web.AppRunner):
-    """aiohttp's runner, serving with `Connection` and cancelling a handler whose client has gone."""
+    """aiohttp's runner, serving with `FrontEndConnection` and cancelling a handler whose client has gone."""
 
     __slots__ = ("_guard",)
 

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from gateway.batches.splitter import MAX_DEPTH, Item, Limits, Splitter
+from gateway.batches.splitter import MAX_DEPTH, BatchLimits, Item, Splitter
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
-def split(body: bytes, cuts: list[int] | None = None, limits: Limits | None = None) -> list[Item]:
+def split(body: bytes, cuts: list[int] | None = None, limits: BatchLimits | None = None) -> list[Item]:
     """Fed in the pieces between the cuts. Raises what the splitter raises."""
     edges = [0, *sorted(cuts or ()), len(body)]
     splitter = Splitter(limits)

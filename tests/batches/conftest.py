@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from gateway.batches.lifecycle import BatchOptions, BatchRecord
 from gateway.batches.queue import BatchQueue, Claim, ItemResult, Outcome
-from gateway.batches.server import BatchServer, Policy
+from gateway.batches.server import BatchServer, StoragePolicy
 from gateway.batches.splitter import Item
 from gateway.batches.store import BatchStore
 from gateway.batches.sweeper import Sweeper
@@ -34,7 +34,7 @@ class Bench:
     """A batch store with a prefix of its own, and the moves that most tests make."""
 
     redis: Redis
-    policy: Policy = field(default_factory=Policy)
+    policy: StoragePolicy = field(default_factory=StoragePolicy)
     keys: Keys = field(default_factory=lambda: Keys(f"test{next(numbers)}:"))
     workers: Iterator[int] = field(default_factory=count)
 
@@ -149,6 +149,6 @@ def bench_with(redis: Redis) -> Callable[..., Bench]:
     """A bench with a policy: `bench_with(max_lost=2)`."""
 
     def make(**policy: Any) -> Bench:
-        return Bench(redis, Policy(**policy))
+        return Bench(redis, StoragePolicy(**policy))
 
     return make

@@ -7,13 +7,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from gateway.redis import scripts
-from gateway.redis.scripts import Script
+from gateway.redis.scripts import LuaScript
 
 SHARED = tuple(scripts.load(name).source for name in ("_batch", "_scheduler"))
 SCRIPTS = {
     script.sha: script
     for script in vars(scripts).values()
-    if isinstance(script, Script) and (script.source.startswith(SHARED) or script is scripts.LIST)
+    if isinstance(script, LuaScript) and (script.source.startswith(SHARED) or script is scripts.LIST)
 }
 WRITING = {script.name for script in SCRIPTS.values()} - {"list", "results"}
 
@@ -62,10 +62,10 @@ class TwiceRedis(Redis):
 class DeafRedis(Redis):
     """Runs one script, and never hears of it: each reply to it is lost, that of the repetition too."""
 
-    lost: Script | None
+    lost: LuaScript | None
 
     @classmethod
-    def over(cls, redis: Redis, lost: Script) -> "DeafRedis":
+    def over(cls, redis: Redis, lost: LuaScript) -> "DeafRedis":
         client = cls(connection_pool=redis.connection_pool)
         client.lost = lost
         return client
@@ -80,11 +80,11 @@ class DeafRedis(Redis):
 class CutRedis(Redis):
     """Cannot be reached any more once a script has run so many times."""
 
-    script: Script
+    script: LuaScript
     runs: int
 
     @classmethod
-    def over(cls, redis: Redis, script: Script, runs: int) -> "CutRedis":
+    def over(cls, redis: Redis, script: LuaScript, runs: int) -> "CutRedis":
         client = cls(connection_pool=redis.connection_pool)
         client.script, client.runs = script, runs
         return client

@@ -8,7 +8,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from gateway.batches.lifecycle import request_counts
-from gateway.batches.server import Policy
+from gateway.batches.server import StoragePolicy
 from gateway.errors import Unavailable
 from gateway.redis.cluster import every_info
 from gateway.redis.connections import cache_client, queue_client
@@ -36,8 +36,8 @@ async def cluster(cluster_url: str) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
-def bench_on(cluster: Redis, policy: Policy | None = None) -> Bench:
-    return Bench(cluster, policy or Policy(), Keys(f"test{next(numbers)}:"))
+def bench_on(cluster: Redis, policy: StoragePolicy | None = None) -> Bench:
+    return Bench(cluster, policy or StoragePolicy(), Keys(f"test{next(numbers)}:"))
 
 
 @pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
@@ -70,14 +70,14 @@ async def node_keys(cluster: Redis, number: int) -> int:
 
 
 async def test_a_batch_is_confirmed_by_the_disk_of_its_own_node(cluster: Redis) -> None:
-    bench = bench_on(cluster, Policy(durability="fsync"))
+    bench = bench_on(cluster, StoragePolicy(durability="fsync"))
     assert (await bench.server.check()).persistent
     for _ in range(NODES * 2):
         await bench.create(1)
 
 
 async def test_a_cluster_without_replicas_confirms_no_replica(cluster: Redis) -> None:
-    bench = bench_on(cluster, Policy(durability="replica", confirm_ms=100))
+    bench = bench_on(cluster, StoragePolicy(durability="replica", confirm_ms=100))
     with pytest.raises(Unavailable, match="durably"):
         await bench.create(1)
 

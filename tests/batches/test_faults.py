@@ -13,7 +13,7 @@ from gateway.batches.scheduler import Scheduler
 from gateway.errors import Unavailable
 from gateway.redis import scripts
 from gateway.redis.keys import Keys
-from gateway.redis.scripts import Script
+from gateway.redis.scripts import LuaScript
 from tests.batches.conftest import Bench, finish, item, numbers, result
 from tests.batches.faults import WRITING, DeafRedis, PowerLoss, TornRedis, TwiceRedis
 
@@ -127,7 +127,7 @@ async def test_together_the_lives_run_every_script_that_writes(redis: Redis) -> 
 
 
 @pytest.mark.parametrize("lost", [scripts.COMMIT, scripts.SCHEDULE], ids=lambda script: script.name)
-async def test_a_batch_whose_creation_was_not_heard_of_leaves_nothing(redis: Redis, lost: Script) -> None:
+async def test_a_batch_whose_creation_was_not_heard_of_leaves_nothing(redis: Redis, lost: LuaScript) -> None:
     bench = Bench(DeafRedis.over(redis, lost))
     with pytest.raises(Unavailable):
         await bench.create(3)
@@ -139,7 +139,7 @@ async def test_a_batch_whose_creation_was_not_heard_of_leaves_nothing(redis: Red
 
 
 @pytest.mark.parametrize("lost", [scripts.COMMIT, scripts.SCHEDULE], ids=lambda script: script.name)
-async def test_with_an_idempotency_key_the_next_attempt_finds_it(redis: Redis, lost: Script) -> None:
+async def test_with_an_idempotency_key_the_next_attempt_finds_it(redis: Redis, lost: LuaScript) -> None:
     bench = Bench(DeafRedis.over(redis, lost))
     with pytest.raises(Unavailable):
         await bench.create(3, idempotency_key="again")

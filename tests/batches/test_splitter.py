@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.batches.splitter import MAX_DEPTH, Item, Limits, Splitter, prefix_of
+from gateway.batches.splitter import MAX_DEPTH, BatchLimits, Item, Splitter, prefix_of
 from gateway.errors import GatewayError, InvalidRequest, RequestTooLarge
 from tests.batches.bodies import bodies, damaged_bodies, expected, split
 
@@ -144,15 +144,15 @@ def test_endless_nesting_is_refused_at_the_limit_without_waiting_for_more() -> N
 
 def test_one_item_too_many_is_refused_as_it_begins() -> None:
     items = ",".join(f'{{"custom_id":"{number}","params":{{}}}}' for number in range(3))
-    assert len(split(f'{{"requests":[{items}]}}'.encode(), limits=Limits(items=3))) == 3
+    assert len(split(f'{{"requests":[{items}]}}'.encode(), limits=BatchLimits(items=3))) == 3
     with pytest.raises(InvalidRequest, match="requests: List should have at most 2 items after validation"):
-        split(f'{{"requests":[{items}]}}'.encode(), limits=Limits(items=2))
+        split(f'{{"requests":[{items}]}}'.encode(), limits=BatchLimits(items=2))
 
 
 def test_a_body_over_the_limit_is_refused_before_its_end() -> None:
     body = one('{"custom_id":"a","params":{}}').encode()
-    assert len(split(body, limits=Limits(bytes=len(body)))) == 2
-    splitter = Splitter(Limits(bytes=100))
+    assert len(split(body, limits=BatchLimits(bytes=len(body)))) == 2
+    splitter = Splitter(BatchLimits(bytes=100))
     splitter.feed(b'{"requests":[' + b" " * 80)
     with pytest.raises(RequestTooLarge, match="maximum size of 100 bytes for a message batch"):
         splitter.feed(b" " * 40)
@@ -160,7 +160,7 @@ def test_a_body_over_the_limit_is_refused_before_its_end() -> None:
 
 @pytest.mark.parametrize("start", [b'{"x":"', b'"', b"1"], ids=["an item", "a string", "a number"])
 def test_a_value_over_the_limit_is_refused_while_it_arrives(start: bytes) -> None:
-    splitter = Splitter(Limits(item_bytes=1000))
+    splitter = Splitter(BatchLimits(item_bytes=1000))
     splitter.feed(b'{"requests":[' + start)
     splitter.feed(b"1" * 900)
     with pytest.raises(RequestTooLarge, match=r"requests\.0: Exceeds the maximum size of 1000 bytes"):

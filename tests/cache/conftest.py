@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.cache.client import Calls, cache_breaker
-from gateway.cache.entry import Entry
-from gateway.cache.store import CacheStore, Limits, Place
+from gateway.cache.client import CacheClient, cache_breaker
+from gateway.cache.entry import CacheEntry
+from gateway.cache.store import CacheAddress, CacheLimits, CacheStore
 from gateway.dialects.base import Origin
 from gateway.redis.connections import cache_client
 from gateway.redis.keys import Keys
@@ -40,12 +40,12 @@ class Bench:
 
     def store(self, redis: Redis | None = None, *, budget: float = 5.0, **limits: Any) -> CacheStore:
         """Another front end's. It waits for as long as a busy machine may need."""
-        calls = Calls(redis or self.redis, cache_breaker(self.clock), budget)
-        return CacheStore(calls, Limits(**limits), self.keys, now=self.clock)
+        calls = CacheClient(redis or self.redis, cache_breaker(self.clock), budget)
+        return CacheStore(calls, CacheLimits(**limits), self.keys, now=self.clock)
 
 
-def to_place(number: int, *, tenant: str = "acme", model: str = "m1", shard: str = "a") -> Place:
-    return Place(shard + f"{number:039x}", tenant, model)
+def to_place(number: int, *, tenant: str = "acme", model: str = "m1", shard: str = "a") -> CacheAddress:
+    return CacheAddress(shard + f"{number:039x}", tenant, model)
 
 
 def to_message(text: str = "hello", **fields: Any) -> dict[str, Any]:
@@ -61,8 +61,8 @@ def to_message(text: str = "hello", **fields: Any) -> dict[str, Any]:
     return {**message, "stop_reason": "end_turn", "stop_sequence": None, "usage": usage, **fields}
 
 
-def to_entry(text: str = "hello", **fields: Any) -> Entry:
-    return Entry.of(to_message(text, **fields), Origin("slug", "provider", "gen-1", 0.5), 1000.0, ("dropped:x",))
+def to_entry(text: str = "hello", **fields: Any) -> CacheEntry:
+    return CacheEntry.of(to_message(text, **fields), Origin("slug", "provider", "gen-1", 0.5), 1000.0, ("dropped:x",))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

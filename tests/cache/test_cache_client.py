@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisClusterException
 from structlog.testing import capture_logs
 
-from gateway.cache.client import TOLERANCE, CacheAway, Calls, cache_breaker
+from gateway.cache.client import TOLERANCE, CacheAway, CacheClient, cache_breaker
 from gateway.redis.connections import cache_client
 from gateway.telemetry.metrics import CACHE_ERRORS
 from tests.cache.conftest import Bench, Clock, to_entry, to_place
@@ -37,7 +37,7 @@ class CountingRedis(Redis):
 async def test_reads_of_one_turn_of_the_loop_go_out_together_and_equal_ones_once(redis: Redis) -> None:
     await redis.mset({"calls:a": "1", "calls:b": "2"})
     counting = CountingRedis.over(redis)
-    calls = Calls(counting, cache_breaker(Clock()), budget=5.0)
+    calls = CacheClient(counting, cache_breaker(Clock()), budget=5.0)
     values = await asyncio.gather(*(calls.read(f"calls:{name}") for name in "abcaab"))
     assert values == [b"1", b"2", None, b"1", b"1", b"2"]
     assert counting.sent == [("MGET", "calls:a", "calls:b", "calls:c")]
@@ -56,7 +56,7 @@ class BusyLoop:
 @pytest.mark.parametrize("way", ["read", "run"])
 async def test_an_answer_that_only_a_busy_loop_delays_is_waited_for(way: str) -> None:
     redis: Any = BusyLoop()
-    calls = Calls(redis, cache_breaker(Clock()), budget=0.01)
+    calls = CacheClient(redis, cache_breaker(Clock()), budget=0.01)
     if way == "read":
         assert await calls.read("x") == b"answer"
     else:
@@ -68,7 +68,7 @@ async def test_nobody_waits_for_a_server_that_is_silent(cache_server_url: str) -
     clock = Clock()
     async with Freezing(cache_server_url) as proxy, asyncio.timeout(10):
         client = cache_client(proxy.url)
-        calls = Calls(client, cache_breaker(clock), budget=0.01)
+        calls = CacheClient(client, cache_breaker(clock), budget=0.01)
         for _ in range(3):
             with pytest.raises(CacheAway):
                 await calls.read("x")
@@ -90,7 +90,7 @@ async def test_nobody_waits_for_a_server_that_is_silent(cache_server_url: str) -
 
 async def test_a_server_that_is_not_there_is_a_failure_at_once() -> None:
     client = cache_client("unix:///nowhere/at/all")
-    calls = Calls(client, cache_breaker(Clock()), budget=5.0)
+    calls = CacheClient(client, cache_breaker(Clock()), budget=5.0)
     for call in (calls.read("x"), calls.run(lambda: client.get("x"))):
         with pytest.raises(CacheAway):
             await call
@@ -99,7 +99,7 @@ async def test_a_server_that_is_not_there_is_a_failure_at_once() -> None:
 
 async def test_a_burst_waits_for_a_connection_and_is_no_failure_of_redis(cache_server_url: str) -> None:
     client = cache_client(cache_server_url, connections=2)
-    calls = Calls(client, cache_breaker(Clock()), budget=5.0, connections=2)
+    calls = CacheClient(client, cache_breaker(Clock()), budget=5.0, connections=2)
     failures = CACHE_ERRORS.labels("failed")._value.get()
     for way in (calls.run, calls.read):
         burst = [way("x") if way is calls.read else calls.run(lambda: client.get("x")) for _ in range(100)]
@@ -117,7 +117,7 @@ async def test_a_call_that_gets_no_connection_within_its_budget_is_not_sent_and_
         sent.append(number)
         await gate.wait()
 
-    calls = Calls(Redis(), cache_breaker(Clock()), budget=0.01, connections=1)
+    calls = CacheClient(Redis(), cache_breaker(Clock()), budget=0.01, connections=1)
     for number in range(20):
         with pytest.raises(CacheAway):
             await calls.run(partial(call, number))
@@ -137,7 +137,7 @@ async def test_a_caller_that_leaves_before_its_call_was_sent_takes_it_back() -> 
         sent.append(number)
         await gate.wait()
 
-    calls = Calls(Redis(), cache_breaker(Clock()), budget=5.0, connections=1)
+    calls = CacheClient(Redis(), cache_breaker(Clock()), budget=5.0, connections=1)
     waiting = [asyncio.create_task(calls.run(partial(call, number))) for number in range(3)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -153,7 +153,7 @@ async def test_a_failure_that_a_cluster_raises_outside_of_its_errors_ends_the_re
         async def mget(self, *keys: Any) -> Any:  # type: ignore[override]
             raise RedisClusterException("no node answers")
 
-    calls = Calls(Broken(), cache_breaker(Clock()), budget=5.0)
+    calls = CacheClient(Broken(), cache_breaker(Clock()), budget=5.0)
     with pytest.raises(CacheAway, match="no node answers"):
         await calls.read("x")
     await calls.close()
@@ -162,7 +162,7 @@ async def test_a_failure_that_a_cluster_raises_outside_of_its_errors_ends_the_re
 async def test_the_log_says_why_the_cache_was_given_up(cache_server_url: str) -> None:
     client = cache_client("unix:///nowhere/at/all")
     clock = Clock()
-    calls = Calls(client, cache_breaker(clock), budget=5.0)
+    calls = CacheClient(client, cache_breaker(clock), budget=5.0)
     with capture_logs() as lines:
         for _ in range(TOLERANCE.failures + 1):
             with pytest.raises(CacheAway):

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.admin import CacheUpkeep, Scope, Stats
+from gateway.cache.admin import CacheUpkeep, EntryFilter, Stats
 from gateway.cache.client import CacheAway
-from gateway.cache.store import OVERHEAD_BYTES, SHARDS, CacheStore, Limits
+from gateway.cache.store import OVERHEAD_BYTES, SHARDS, CacheLimits, CacheStore
 from gateway.errors import Unavailable
 from gateway.redis.connections import cache_client
 from tests.cache.conftest import Bench, to_entry, to_place
@@ -58,7 +58,7 @@ async def size_of_one(bench: Bench) -> int:
     store = bench.store()
     await store.keep(to_place(99, tenant="sizes"), to_entry(), 0)
     size = (await CacheUpkeep(store).stats("sizes")).bytes
-    await CacheUpkeep(store).purge(Scope(tenant="sizes"))
+    await CacheUpkeep(store).purge(EntryFilter(tenant="sizes"))
     return size
 
 
@@ -108,16 +108,16 @@ async def test_books_that_the_server_has_evicted_are_begun_anew(bench: Bench) ->
 # Purging
 
 PLACES = [to_place(1), to_place(2, model="m2"), to_place(3, shard="b"), to_place(4, tenant="oth er", shard="c")]
-SCOPES: dict[str, tuple[Scope, list[int]]] = {
-    "all": (Scope(), []),
-    "a tenant": (Scope(tenant="acme"), [4]),
-    "another tenant": (Scope(tenant="oth er"), [1, 2, 3]),
-    "a model": (Scope(model="m2"), [1, 3, 4]),
-    "a tenant's model": (Scope(tenant="acme", model="m1"), [2, 4]),
-    "one entry": (Scope(fingerprint=PLACES[0].fingerprint), [2, 3, 4]),
-    "one entry of its tenant": (Scope(tenant="acme", fingerprint=PLACES[0].fingerprint), [2, 3, 4]),
-    "one entry of another tenant": (Scope(tenant="oth er", fingerprint=PLACES[0].fingerprint), [1, 2, 3, 4]),
-    "nothing": (Scope(model="m3"), [1, 2, 3, 4]),
+SCOPES: dict[str, tuple[EntryFilter, list[int]]] = {
+    "all": (EntryFilter(), []),
+    "a tenant": (EntryFilter(tenant="acme"), [4]),
+    "another tenant": (EntryFilter(tenant="oth er"), [1, 2, 3]),
+    "a model": (EntryFilter(model="m2"), [1, 3, 4]),
+    "a tenant's model": (EntryFilter(tenant="acme", model="m1"), [2, 4]),
+    "one entry": (EntryFilter(fingerprint=PLACES[0].fingerprint), [2, 3, 4]),
+    "one entry of its tenant": (EntryFilter(tenant="acme", fingerprint=PLACES[0].fingerprint), [2, 3, 4]),
+    "one entry of another tenant": (EntryFilter(tenant="oth er", fingerprint=PLACES[0].fingerprint), [1, 2, 3, 4]),
+    "nothing": (EntryFilter(model="m3"), [1, 2, 3, 4]),
 }
 
 
@@ -150,7 +150,7 @@ async def test_a_purge_reaches_all_of_many(bench: Bench) -> None:
     store = bench.store()
     for number in range(700):
         await store.keep(to_place(number), to_entry(), 0)
-    assert await CacheUpkeep(store).purge(Scope(tenant="acme")) == 700
+    assert await CacheUpkeep(store).purge(EntryFilter(tenant="acme")) == 700
     assert await CacheUpkeep(store).totals() == (0, 0)
 
 
@@ -219,7 +219,7 @@ async def test_managing_a_redis_that_is_away_is_unavailable_and_keeping_in_it_is
     away = cache_client("unix:///nowhere/at/all")
     store = bench.store(away)
     assert not await store.keep(to_place(1), to_entry(), 0)
-    for call in (CacheUpkeep(store).stats("acme"), CacheUpkeep(store).purge(Scope())):
+    for call in (CacheUpkeep(store).stats("acme"), CacheUpkeep(store).purge(EntryFilter())):
         with pytest.raises(Unavailable):
             await call
     with pytest.raises(CacheAway):
@@ -229,4 +229,4 @@ async def test_managing_a_redis_that_is_away_is_unavailable_and_keeping_in_it_is
 
 
 def test_an_entry_fits_where_the_defaults_say_that_it_does() -> None:
-    assert Limits().entry_bytes + OVERHEAD_BYTES <= Limits().shard_bytes
+    assert CacheLimits().entry_bytes + OVERHEAD_BYTES <= CacheLimits().shard_bytes

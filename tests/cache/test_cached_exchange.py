@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import orjson
 import pytest
 
-from gateway.cache.entry import Entry
+from gateway.cache.entry import CacheEntry
 from gateway.cache.policy import USE, CachePolicy
 from gateway.cache.store import CacheStore
 from gateway.context import Context
@@ -76,7 +76,7 @@ async def ask(cache: CachedExchange) -> Hit | Shared:
     return await cache.ask(WHO, Prompt(request, 100), USE)
 
 
-async def answered(cache: CachedExchange) -> Entry:
+async def answered(cache: CachedExchange) -> CacheEntry:
     found = await ask(cache)
     if isinstance(found, Hit):
         return found.entry
@@ -138,7 +138,7 @@ class Overtaken(CacheStore):
 
     other: CachedExchange | None = None
 
-    async def get(self, fingerprint: str) -> Entry | None:
+    async def get(self, fingerprint: str) -> CacheEntry | None:
         found = await CacheStore.get(self, fingerprint)
         if (other := self.other) is not None:
             self.other = None

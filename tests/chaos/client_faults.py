@@ -8,7 +8,7 @@ import aiohttp
 import orjson
 
 from gateway.batches.lifecycle import Lifetimes, created_of
-from gateway.batches.server import Policy
+from gateway.batches.server import StoragePolicy
 from gateway.errors import NotFound
 from tests.chaos.traffic import front
 from tests.chaos.world import ALL, World, http_item, inspect_batch, mark_of, require, until
@@ -41,7 +41,7 @@ async def expire(world: World, scale: int) -> str:
     """Items not begun in time expire; results go after their time, the batch after its own; and so does the memory."""
     times = Lifetimes(expiry=3000, retention=9000, keep=13_000)
     await world.hire(2)
-    batch = await world.create(3000 * scale, policy=Policy(lifetimes=times))
+    batch = await world.create(3000 * scale, policy=StoragePolicy(lifetimes=times))
     record = await world.ended(batch.id)
     require(record.ended is not None and record.ended - record.expires < 5000, "it ended long after it expired")
     await inspect_batch(world.redis, world.tenant, batch.id)

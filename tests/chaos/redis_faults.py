@@ -7,7 +7,7 @@ from statistics import median
 
 from redis.asyncio import Redis
 
-from gateway.batches.server import Policy
+from gateway.batches.server import StoragePolicy
 from tests.chaos.processes import Server, free_port
 from tests.chaos.traffic import Traffic, check_acknowledged, front, traffic
 from tests.chaos.upstream import Mode
@@ -99,7 +99,7 @@ async def fail_over(world: World, scale: int) -> str:
         proxy = await stack.enter_async_context(RedisProxy(world.server.url))
         durable = {"GATEWAY_REDIS_URL": proxy.url, "GATEWAY_BATCH_DURABILITY": "replica"}
         async with traffic(world, **durable) as client:
-            batch = await world.create(2000 * scale, policy=Policy(durability="replica"))
+            batch = await world.create(2000 * scale, policy=StoragePolicy(durability="replica"))
             await world.hire(2, GATEWAY_REDIS_URL=proxy.url)
             await world.reached(batch.id, batch.total // 3)
             acknowledged = len(client.acknowledged)

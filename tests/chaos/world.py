@@ -21,7 +21,7 @@ import orjson
 from redis.asyncio import Redis
 
 from gateway.batches.lifecycle import BatchRecord
-from gateway.batches.server import BatchServer, Policy
+from gateway.batches.server import BatchServer, StoragePolicy
 from gateway.batches.splitter import Item
 from gateway.batches.store import BatchStore
 from gateway.batches.sweeper import Sweeper
@@ -119,7 +119,9 @@ class World:
 
     # -- batches
 
-    async def create(self, total: int, *, tenant: str | None = None, policy: Policy | None = None) -> BatchRecord:
+    async def create(
+        self, total: int, *, tenant: str | None = None, policy: StoragePolicy | None = None
+    ) -> BatchRecord:
         staging = await BatchStore(BatchServer(RedisServer(self.redis), policy)).begin(tenant or self.tenant)
         for number in range(total):
             body = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.batches.splitter import Item, Limits, Splitter
+from gateway.batches.splitter import BatchLimits, Item, Splitter
 from gateway.cli.console import CommandError, Exit
 from gateway.cli.requests_file import RequestsFile, check_file
 from tests.cli.conftest import request_line
@@ -99,12 +99,16 @@ def test_the_digest_tells_other_requests_and_another_model(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("limits", "parts"),
     [
-        pytest.param(Limits(), [[0, 1, 2, 3, 4]], id="all fit into one batch"),
-        pytest.param(Limits(items=2), [[0, 1], [2, 3], [4]], id="too many requests"),
-        pytest.param(Limits(bytes=15 + 3 * (len(request_line("a")) + 1)), [[0, 1, 2], [3, 4]], id="too many bytes"),
+        pytest.param(BatchLimits(), [[0, 1, 2, 3, 4]], id="all fit into one batch"),
+        pytest.param(BatchLimits(items=2), [[0, 1], [2, 3], [4]], id="too many requests"),
+        pytest.param(
+            BatchLimits(bytes=15 + 3 * (len(request_line("a")) + 1)), [[0, 1, 2], [3, 4]], id="too many bytes"
+        ),
     ],
 )
-def test_parts_keep_within_the_limits_of_a_batch(requests_path: Path, limits: Limits, parts: list[list[int]]) -> None:
+def test_parts_keep_within_the_limits_of_a_batch(
+    requests_path: Path, limits: BatchLimits, parts: list[list[int]]
+) -> None:
     requests = check_file(requests_path)
     assert requests.parts(range(5), limits) == parts
     assert all(requests.body_bytes(part) <= limits.bytes for part in parts)

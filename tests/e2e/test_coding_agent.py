@@ -14,7 +14,7 @@ import pytest
 from gateway.messages.fold import fold_events
 from gateway.simulator.failures import overflow_script
 from gateway.simulator.script import COMMENT, Script, json_script, stream_script
-from gateway.simulator.shapes import Completion, Generation, ToolCall, to_chunks, to_thinking
+from gateway.simulator.shapes import Completion, Generation, SimulatedToolCall, to_chunks, to_thinking
 from tests.e2e.conftest import KEY, Live
 from tests.e2e.raw import parse_events
 
@@ -116,7 +116,9 @@ def _to_result(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def step(number: int) -> Script:
-    call = ToolCall(f"toolu_{number:06d}", "Bash", f'{{"command":"step {number}","description":"Step {number}"}}')
+    call = SimulatedToolCall(
+        f"toolu_{number:06d}", "Bash", f'{{"command":"step {number}","description":"Step {number}"}}'
+    )
     said = Completion(
         1000,
         f"Step {number}.",

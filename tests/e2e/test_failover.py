@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from gateway.process.signals import Stop
+from gateway.process.signals import StopRequest
 from gateway.process.tasks import background
 from gateway.simulator.loopback import Simulator
 from tests.chaos.world import until
@@ -64,11 +64,11 @@ async def test_readiness_tells_that_redis_takes_no_writes_and_a_front_end_stays_
         settings = settings_for(simulator, redis_url=server.url)
         async with serving(simulator, redis_url=server.url) as live, open_worker(settings) as worker:
             assert await get(live, "/readyz") == {"status": "ready"}
-            assert Readiness(Stop(), worker).problem is None
+            assert Readiness(StopRequest(), worker).problem is None
             await admin.config_set("min-replicas-to-write", 1)
             await until(lambda: shows_problem(live, reason), "the problem")
             await worker.monitor.look()
-            assert Readiness(Stop(), worker).problem == f"redis: {reason}"
+            assert Readiness(StopRequest(), worker).problem == f"redis: {reason}"
             await admin.config_set("min-replicas-to-write", 0)
             await worker.monitor.look()
-            assert Readiness(Stop(), worker).problem is None
+            assert Readiness(StopRequest(), worker).problem is None

@@ -17,7 +17,7 @@ from gateway.exchange.calibration import (
     Ratios,
     TokenCalibration,
 )
-from gateway.messages.tokens.estimate import Estimate
+from gateway.messages.tokens.estimate import TokenEstimate
 from gateway.telemetry.usage import UsageRecord
 
 MODEL = "vendor/model"
@@ -27,7 +27,7 @@ WORDS = "Seventeen lanterns were hung along the quay before the ferry came in. "
 def taught(*samples: float, estimate: float = 1000.0) -> Ratio:
     ratios = Ratios()
     for sample in samples:
-        ratios.learn(MODEL, Estimate(estimate), round(sample * estimate))
+        ratios.learn(MODEL, TokenEstimate(estimate), round(sample * estimate))
     return ratios.of(MODEL)
 
 
@@ -63,14 +63,14 @@ def test_one_odd_sample_hardly_moves_a_settled_ratio(outlier: float) -> None:
 @pytest.mark.parametrize(
     ("estimate", "observed"),
     [
-        pytest.param(Estimate(1000.0), 5000, id="five times as much: something else was counted"),
-        pytest.param(Estimate(1000.0), 200, id="a fifth"),
-        pytest.param(Estimate(1000.0), 0, id="nothing"),
-        pytest.param(Estimate(LEAST_TOKENS - 1.0), 90, id="a few words"),
-        pytest.param(Estimate(1000.0, 1.0), 1200, id="a prompt with media"),
+        pytest.param(TokenEstimate(1000.0), 5000, id="five times as much: something else was counted"),
+        pytest.param(TokenEstimate(1000.0), 200, id="a fifth"),
+        pytest.param(TokenEstimate(1000.0), 0, id="nothing"),
+        pytest.param(TokenEstimate(LEAST_TOKENS - 1.0), 90, id="a few words"),
+        pytest.param(TokenEstimate(1000.0, 1.0), 1200, id="a prompt with media"),
     ],
 )
-def test_nothing_is_learned_from(estimate: Estimate, observed: int) -> None:
+def test_nothing_is_learned_from(estimate: TokenEstimate, observed: int) -> None:
     ratios = Ratios()
     ratios.learn(MODEL, estimate, observed)
     assert ratios.of(MODEL).samples == 0
@@ -79,9 +79,9 @@ def test_nothing_is_learned_from(estimate: Estimate, observed: int) -> None:
 def test_models_have_ratios_of_their_own_and_the_least_recent_are_forgotten() -> None:
     ratios = Ratios()
     for number in range(MAX_MODELS):
-        ratios.learn(f"m{number}", Estimate(1000.0), 1200)
-    ratios.learn("m0", Estimate(1000.0), 1200)
-    ratios.learn("one more", Estimate(1000.0), 2000)
+        ratios.learn(f"m{number}", TokenEstimate(1000.0), 1200)
+    ratios.learn("m0", TokenEstimate(1000.0), 1200)
+    ratios.learn("one more", TokenEstimate(1000.0), 2000)
     assert [ratios.of(name).samples for name in ("m0", "m1", "m2", "one more")] == [2, 0, 1, 1]
     assert ratios.of("one more").value > ratios.of("m2").value
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from gateway.access.keyring import Keyring
-from gateway.cache.entry import Entry
+from gateway.cache.entry import CacheEntry
 from gateway.dialects.reply import Reply
 from gateway.errors import Overloaded, UpstreamError
 from gateway.exchange.flight import Flight, Follower, Landed
@@ -232,7 +232,7 @@ async def test_those_who_want_it_whole_wait_until_it_has_landed(flight: Flight) 
     assert await flight.follow(stream, 60.0) is None
     assert not task.done()
     flight.land(to_entry())
-    assert isinstance(await task, Entry)
+    assert isinstance(await task, CacheEntry)
 
 
 def test_it_is_deserted_only_before_it_has_told_all(flight: Flight) -> None:

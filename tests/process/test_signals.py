@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.process.signals import Stop, stop_on_signals
+from gateway.process.signals import StopRequest, stop_on_signals
 
 
 @pytest.fixture(autouse=True)
@@ -20,14 +20,14 @@ def _keep_handlers() -> Iterator[None]:
 
 
 def test_a_second_signal_at_the_same_moment_does_not_insist() -> None:
-    stop = Stop()
+    stop = StopRequest()
     stop.signalled()
     stop.signalled()
     assert stop.wanted.is_set()
 
 
 def test_a_hangup_never_insists() -> None:
-    stop = Stop(since=1.0)
+    stop = StopRequest(since=1.0)
     stop.wanted.set()
     stop.hung_up()
     assert stop.since == 1.0

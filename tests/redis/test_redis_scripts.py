@@ -15,11 +15,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from gateway.errors import Unavailable
 from gateway.redis import scripts
 from gateway.redis.connections import open_connections
-from gateway.redis.scripts import Script, load
+from gateway.redis.scripts import LuaScript, load
 
 FOLDER = Path(scripts.__file__).parent / "scripts"
 FILES = sorted(path.stem for path in FOLDER.glob("*.lua"))
-LOADED = {script.name: script for script in vars(scripts).values() if isinstance(script, Script)}
+LOADED = {script.name: script for script in vars(scripts).values() if isinstance(script, LuaScript)}
 
 # Known to Redis 6.2, the oldest server that is supported; none of them looks at a whole key of unbounded size.
 COMMANDS = """
@@ -47,7 +47,7 @@ class Failing(Redis):
         return await super().evalsha(sha, numkeys, *keys_and_args)
 
 
-ECHO = Script("echo", "return {KEYS[1], ARGV[1], ARGV[2]}", "0" * 40)
+ECHO = LuaScript("echo", "return {KEYS[1], ARGV[1], ARGV[2]}", "0" * 40)
 
 
 async def test_a_script_the_server_does_not_know_is_sent_whole(redis: Redis) -> None:
@@ -73,7 +73,7 @@ async def test_a_second_failure_is_told(redis: Redis) -> None:
 
 
 async def test_a_scripts_own_error_is_not_tried_again(redis: Redis) -> None:
-    failing = Script(
+    failing = LuaScript(
         "failing", "redis.call('INCR', KEYS[1]); return redis.error_reply('ERR no such item in the batch')", "1" * 40
     )
     with pytest.raises(ResponseError, match="no such item"):

@@ -63,7 +63,7 @@ def test_every_member_of_a_union_is_known_with_all_its_fields(theirs: Any, ours:
 
 
 RESPONSES = {
-    "a model": (ModelInfo, models.Model),
+    "a model": (ModelInfo, models.ModelEntry),
     "a model's capabilities": (ModelInfo.model_fields["capabilities"].annotation, models.Capabilities),
     "a message": (Message, anthropic.Message),
     "its usage": (Usage, anthropic.Usage),

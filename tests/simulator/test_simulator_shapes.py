@@ -16,7 +16,7 @@ from gateway.simulator.script import Script
 from gateway.simulator.shapes import (
     Completion,
     Generation,
-    ToolCall,
+    SimulatedToolCall,
     riffle,
     to_body,
     to_call_deltas,
@@ -34,7 +34,7 @@ from gateway.simulator.shapes import (
 from tests.simulator.reading import body_of, joined_calls
 
 GENERATION = Generation(7, 1_790_000_000, "sim/echo")
-CALL = ToolCall("toolu_1", "get_weather", '{"city":"Zürich","days":3}')
+CALL = SimulatedToolCall("toolu_1", "get_weather", '{"city":"Zürich","days":3}')
 HEAD = {
     "id": "gen-1790000000-sim000007",
     "provider": "Simulator",
@@ -109,7 +109,7 @@ def test_usage_names_every_documented_count_and_its_cost() -> None:
 
 
 def test_usage_counts_thinking_text_and_calls_as_completion() -> None:
-    usage = usage_of(Completion(5, "four", (to_thinking("thinking"),), (ToolCall("id", "name", "{}  "),)))
+    usage = usage_of(Completion(5, "four", (to_thinking("thinking"),), (SimulatedToolCall("id", "name", "{}  "),)))
     assert usage["completion_tokens"] == to_tokens("thinking") + to_tokens("fourname{}  ") == 2 + 3
     assert usage["completion_tokens_details"] == {"reasoning_tokens": 2}
 
@@ -192,7 +192,7 @@ def test_a_call_opens_with_id_and_name_and_its_fragments_have_only_the_index() -
 
 
 def test_riffled_calls_alternate_until_the_shorter_ends_and_lose_nothing() -> None:
-    short, long = to_call_deltas(0, ToolCall("a", "a", "{}")), to_call_deltas(1, CALL)
+    short, long = to_call_deltas(0, SimulatedToolCall("a", "a", "{}")), to_call_deltas(1, CALL)
     deltas = list(riffle(short, long))
     assert [delta["tool_calls"][0]["index"] for delta in deltas] == [0, 1, 0, 1, *[1] * (len(long) - 2)]
     assert joined_calls(deltas) == {0: ("a", "a", "{}"), 1: ("toolu_1", "get_weather", CALL.arguments)}

@@ -238,6 +238,19 @@ def find_cycle(modules: dict[str, Module]) -> list[str] | None:
     return None
 
 
+# Names
+
+
+def repeated_class_names(modules: dict[str, Module]) -> list[str]:
+    """Class names that more than one place defines, so that searching for one finds the other."""
+    places: dict[str, list[str]] = {}
+    for module in modules.values():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{module.name}:{node.lineno}")
+    return [f"{name}: {', '.join(found)}" for name, found in sorted(places.items()) if len(found) > 1]
+
+
 # Errors and tasks
 
 

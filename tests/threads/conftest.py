@@ -17,7 +17,7 @@ from gateway.redis.answer_limit import AnswerLimit
 from gateway.redis.connections import queue_client
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
-from gateway.threads.store import Addition, Claim, Policy, ThreadStore
+from gateway.threads.store import Addition, ThreadClaim, ThreadPolicy, ThreadStore
 from tests.support.redis_server import redis_server
 
 numbers = count()
@@ -32,9 +32,11 @@ class Bench:
 
     def store(self, redis: Redis | None = None, limit: AnswerLimit | None = None, **policy: Any) -> ThreadStore:
         """Another front end's."""
-        return ThreadStore(RedisServer(redis or self.redis, self.keys, limit), Policy(**policy))
+        return ThreadStore(RedisServer(redis or self.redis, self.keys, limit), ThreadPolicy(**policy))
 
-    async def begin(self, message_id: str = "msg_1", tenant: str = "acme", store: ThreadStore | None = None) -> Claim:
+    async def begin(
+        self, message_id: str = "msg_1", tenant: str = "acme", store: ThreadStore | None = None
+    ) -> ThreadClaim:
         """A thread of one turn."""
         store = store or self.store()
         claim = await store.create(tenant)
@@ -48,7 +50,7 @@ class Bench:
         ]
         return {name.decode().removeprefix(self.keys.prefix): await self.redis.pttl(name) for name in names}
 
-    async def claim_falls(self, claim: Claim) -> None:
+    async def claim_falls(self, claim: ThreadClaim) -> None:
         """As when nobody has renewed it for long."""
         await self.redis.hset(self.keys.thread(claim.thread_id), "until", 1)
 

@@ -10,7 +10,7 @@ from gateway.exchange.sink import Sink
 from gateway.messages.events import MESSAGE_STOP
 from gateway.messages.replay import to_events
 from gateway.redis.server import RedisServer
-from gateway.threads.store import Addition, Claim, ThreadStore
+from gateway.threads.store import Addition, ThreadClaim, ThreadStore
 from gateway.threads.turns import Threads
 from tests.threads.conftest import Bench
 from tests.threads.test_held_back_end import Written
@@ -127,15 +127,15 @@ class Failing(ThreadStore):
         self._fail()
         return await super().claim(tenant, message_id)
 
-    async def create(self, tenant: str) -> Claim:
+    async def create(self, tenant: str) -> ThreadClaim:
         self._fail()
         return await super().create(tenant)
 
-    async def add(self, claim: Claim, turn: Addition) -> bool:
+    async def add(self, claim: ThreadClaim, turn: Addition) -> bool:
         self._fail()
         return await super().add(claim, turn)
 
-    async def release(self, claim: Claim) -> None:
+    async def release(self, claim: ThreadClaim) -> None:
         self._fail()
         await super().release(claim)
 
@@ -216,7 +216,7 @@ class Watching(ThreadStore):
     sink: Written
     told: bytes = b""
 
-    async def add(self, claim: Claim, turn: Addition) -> bool:
+    async def add(self, claim: ThreadClaim, turn: Addition) -> bool:
         self.told = b"".join(self.sink.pieces)
         return await super().add(claim, turn)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from gateway.upstream.answer import SocketAnswer
 from gateway.upstream.client import Timeouts
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.http1 import AnswerParser
 
 
@@ -93,14 +93,14 @@ class NoKeeper:
         self.forgotten = 0
         self.posts = False  # whether requests lie there until they are flushed
 
-    def post(self, connection: Connection) -> None:
+    def post(self, connection: UpstreamConnection) -> None:
         if not self.posts:
             connection.flush()
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: UpstreamConnection) -> None:
         self.released += 1
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: UpstreamConnection) -> None:
         self.forgotten += 1
 
 
@@ -111,7 +111,7 @@ class Line:
         self.loop = ManualLoop()
         self.socket = FakeTransport()
         self.keeper = NoKeeper()
-        self.connection = Connection(self.loop, self.keeper, max_idle)  # type: ignore[arg-type]
+        self.connection = UpstreamConnection(self.loop, self.keeper, max_idle)  # type: ignore[arg-type]
         self.connection.connection_made(self.socket)
 
     def call(

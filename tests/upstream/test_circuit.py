@@ -13,7 +13,7 @@ from gateway.upstream.circuit import (
     PROBED,
     RECENT,
     Circuit,
-    Failure,
+    FailedCall,
     Opened,
     PeerState,
     State,
@@ -22,8 +22,8 @@ from gateway.upstream.circuit import (
 from gateway.upstream.trouble import Trouble
 
 SLOTS = 16
-BROKEN = Failure(Trouble.FAILURE)
-PRESSURE = Failure(Trouble.PRESSURE)
+BROKEN = FailedCall(Trouble.FAILURE)
+PRESSURE = FailedCall(Trouble.PRESSURE)
 
 
 def busy_circuit(calls: int = SLOTS, now: float = 0.0, *, shared: bool = False) -> tuple[Circuit, list[Ticket]]:
@@ -31,8 +31,8 @@ def busy_circuit(calls: int = SLOTS, now: float = 0.0, *, shared: bool = False) 
     return circuit, [circuit.enter(now) for _ in range(calls)]
 
 
-def asked(seconds: float, source: str = "") -> Failure:
-    return Failure(Trouble.PRESSURE, seconds, source)
+def asked(seconds: float, source: str = "") -> FailedCall:
+    return FailedCall(Trouble.PRESSURE, seconds, source)
 
 
 def open_circuit(now: float = 1.0) -> Circuit:
@@ -185,7 +185,7 @@ def test_an_accepted_call_between_failures_keeps_the_circuit_closed() -> None:
 @pytest.mark.parametrize("trouble", [Trouble.ACCOUNT, Trouble.UNREACHABLE])
 def test_one_failure_does_not_open_the_circuit_whatever_it_is(trouble: Trouble) -> None:
     circuit, tickets = busy_circuit()
-    assert circuit.failed(tickets[0], Failure(trouble), now=1.0) is None
+    assert circuit.failed(tickets[0], FailedCall(trouble), now=1.0) is None
     assert circuit.state is State.CLOSED
 
 
@@ -258,7 +258,7 @@ def fail(circuit: Circuit, source: str, times: int, now: float, trouble: Trouble
     found = []
     for _ in range(times):
         ticket = circuit.enter(now)
-        found.append(circuit.failed(ticket, Failure(trouble, None, source), now))
+        found.append(circuit.failed(ticket, FailedCall(trouble, None, source), now))
         circuit.leave(ticket, succeeded=False)
     return [opened for opened in found if opened is not None]
 
@@ -298,7 +298,7 @@ def test_a_shared_circuit_is_probed_as_often_however_many_probes_have_failed() -
     for _ in range(4):
         now += circuit.wait(now)
         probe = probe_of(circuit, now)
-        circuit.failed(probe, Failure(Trouble.FAILURE, None, "other"), now)
+        circuit.failed(probe, FailedCall(Trouble.FAILURE, None, "other"), now)
         circuit.leave(probe, succeeded=False)
         assert circuit.wait(now) == FIRST_OPEN
 

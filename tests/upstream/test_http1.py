@@ -6,7 +6,7 @@ import pytest
 
 from gateway.errors import InternalError, UpstreamError
 from gateway.upstream.client import Call
-from gateway.upstream.http1 import AnswerParser, Origin, Part, Target, decoded, encode_head, to_target
+from gateway.upstream.http1 import AnswerParser, HttpOrigin, HttpTarget, Part, decoded, encode_head, to_target
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -100,7 +100,7 @@ TARGETS = {
 
 @pytest.mark.parametrize(("url", "origin", "authority", "path"), TARGETS.values(), ids=TARGETS)
 def test_a_url_is_taken_apart(url: str, origin: tuple[str, str, int], authority: str, path: str) -> None:
-    assert to_target(url) == Target(Origin(*origin), authority, path)
+    assert to_target(url) == HttpTarget(HttpOrigin(*origin), authority, path)
 
 
 @pytest.mark.parametrize("method", ["", "GET /x", "PO\r\nST", "G:T"])

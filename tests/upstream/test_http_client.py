@@ -15,12 +15,12 @@ import pytest
 from gateway.errors import GatewayError, Unavailable, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.upstream.answer import SocketAnswer
 from gateway.upstream.client import Call, Timeouts
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.deadline import Watchdog
 from gateway.upstream.dialer import Address, Dialer
-from gateway.upstream.http1 import AnswerParser, Origin, to_target
+from gateway.upstream.http1 import AnswerParser, HttpOrigin, to_target
 from gateway.upstream.http_client import Transport
-from gateway.upstream.pool import Limits, Pool
+from gateway.upstream.pool import Pool, PoolLimits
 from tests.upstream.conftest import Play
 from tests.upstream.fake_socket import Line, ManualLoop, NoKeeper
 from tests.upstream.raw_upstream import SOON, Peer, answering
@@ -174,7 +174,7 @@ async def test_idle_connections_that_the_upstream_closes_give_up_their_places(pl
 
 async def test_an_idle_connection_that_is_closing_is_not_leased(play: Play) -> None:
     upstream = await play(Peer.gone)
-    pool = Pool(Dialer(to_target(upstream.url).origin, None), Limits(connections=1, wait=0.02, idle=20))
+    pool = Pool(Dialer(to_target(upstream.url).origin, None), PoolLimits(connections=1, wait=0.02, idle=20))
     line = Line()
     await pool.lease(20, float("inf"))
     pool.release(line.connection)
@@ -185,7 +185,7 @@ async def test_an_idle_connection_that_is_closing_is_not_leased(play: Play) -> N
 
 async def test_a_connection_that_closes_while_it_is_handed_over_is_not_leased(play: Play) -> None:
     upstream = await play(Peer.gone)
-    pool = Pool(Dialer(to_target(upstream.url).origin, None), Limits(connections=1, wait=20, idle=20))
+    pool = Pool(Dialer(to_target(upstream.url).origin, None), PoolLimits(connections=1, wait=20, idle=20))
     line = Line()
     await pool.lease(20, float("inf"))
     waiting = asyncio.create_task(pool.lease(20, float("inf")))
@@ -208,7 +208,9 @@ async def test_closing_refuses_those_in_line_and_closes_what_is_being_connected(
         await may_look_up.wait()
         return [address_of(upstream.url)]
 
-    pool = Pool(Dialer(Origin("http", "upstream.test", 80), None, look_up), Limits(connections=1, wait=20, idle=20))
+    pool = Pool(
+        Dialer(HttpOrigin("http", "upstream.test", 80), None, look_up), PoolLimits(connections=1, wait=20, idle=20)
+    )
     connecting, in_line = (asyncio.create_task(pool.lease(20, float("inf"))) for _ in range(2))
     await asyncio.sleep(0)
     await pool.close()
@@ -223,7 +225,7 @@ async def test_closing_refuses_those_in_line_and_closes_what_is_being_connected(
 
 async def test_a_fresh_connection_takes_the_place_of_an_idle_one(play: Play) -> None:
     upstream = await play(Peer.gone)
-    pool = Pool(Dialer(to_target(upstream.url).origin, None), Limits(connections=1, wait=20, idle=20))
+    pool = Pool(Dialer(to_target(upstream.url).origin, None), PoolLimits(connections=1, wait=20, idle=20))
     idle = await pool.lease(20, float("inf"))
     pool.release(idle)
     fresh = await pool.lease(20, float("inf"), fresh=True)
@@ -277,7 +279,7 @@ async def test_connections_made_at_the_same_time_share_one_lookup_of_the_name(pl
         await asyncio.sleep(0)
         return [address_of(upstream.url)]
 
-    dialer = Dialer(Origin("http", "upstream.test", 80), None, look_up)
+    dialer = Dialer(HttpOrigin("http", "upstream.test", 80), None, look_up)
     made = await asyncio.gather(*(dialer.dial(lambda: Line().connection, 20, float("inf")) for _ in range(10)))
     made.append(await dialer.dial(lambda: Line().connection, 20, float("inf")))
     assert lookups == [("upstream.test", 80)]
@@ -295,7 +297,7 @@ async def test_a_cancelled_lookup_is_taken_over_by_whoever_waits_for_it(play: Pl
         await (asyncio.sleep(0) if begun > 1 else asyncio.Event().wait())
         return [address_of(upstream.url)]
 
-    dialer = Dialer(Origin("http", "upstream.test", 80), None, look_up)
+    dialer = Dialer(HttpOrigin("http", "upstream.test", 80), None, look_up)
     first, second = (asyncio.create_task(dialer.dial(lambda: Line().connection, 20, float("inf"))) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
@@ -310,14 +312,14 @@ async def test_an_address_that_refuses_gives_way_to_the_next(play: Play) -> None
     async def look_up(host: str, port: int) -> list[Address]:
         return [address_of(dead.url), address_of(live.url)]
 
-    dialer = Dialer(Origin("http", "upstream.test", 80), None, look_up)
+    dialer = Dialer(HttpOrigin("http", "upstream.test", 80), None, look_up)
     connection = await dialer.dial(lambda: Line().connection, 20, float("inf"))
     assert (dead.connections, connection.closed) == (0, False)
     connection.abort()
 
 
 async def test_a_connection_that_the_upstream_closes_at_once_is_unreachable(play: Play) -> None:
-    class Closing(Connection):
+    class Closing(UpstreamConnection):
         closed = True  # type: ignore[assignment]
 
     upstream = await play(Peer.gone)
@@ -622,7 +624,7 @@ async def test_an_answer_to_what_was_not_yet_written_ends_its_connection() -> No
 
 async def test_a_request_that_is_alone_is_written_at_once_and_others_in_the_next_turn(play: Play) -> None:
     upstream = await play(Peer.gone)
-    pool = Pool(Dialer(to_target(upstream.url).origin, None), Limits(connections=3, wait=20, idle=20))
+    pool = Pool(Dialer(to_target(upstream.url).origin, None), PoolLimits(connections=3, wait=20, idle=20))
     lines = [Line() for _ in range(3)]
     for line in lines:
         line.keeper.posts = True

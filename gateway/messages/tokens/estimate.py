@@ -20,7 +20,7 @@ SOURCE_HOLDERS = frozenset({"tool_result", "image", "document"})
 
 
 @dataclass(slots=True)
-class Estimate:
+class TokenEstimate:
     """Tokens of a prompt. What was observed of a model's vocabulary corrects its text, and leaves its media alone."""
 
     text: float
@@ -36,14 +36,14 @@ def to_tokens(size: int) -> int:
     return -(-size // BYTES_PER_TOKEN)
 
 
-def estimate_by_size(body_size: int, request: Mapping[str, Any], profile: Profile) -> Estimate:
+def estimate_by_size(body_size: int, request: Mapping[str, Any], profile: Profile) -> TokenEstimate:
     """Estimate a request whose JSON has `body_size` bytes, for one sort of model."""
     media = 0.0
     for source, kind in _sources_in(request):
         size = len(source.get("data", ""))
         body_size -= size
         media += image_tokens(source, profile) if kind == "image" else size / PDF_BYTES_PER_TOKEN
-    return Estimate(max(0, body_size) / profile.bytes_per_token, media)
+    return TokenEstimate(max(0, body_size) / profile.bytes_per_token, media)
 
 
 def _sources_in(request: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from gateway.messages.tokens.estimate import Estimate
+from gateway.messages.tokens.estimate import TokenEstimate
 from gateway.messages.tokens.media import VIDEO_TOKENS, image_tokens, pdf_steps, sound_tokens
 from gateway.messages.tokens.profiles import Profile
 from gateway.messages.tokens.text import text_steps
@@ -30,7 +30,7 @@ NOT_COUNTED = frozenset({"type", "cache_control"})
 SCREEN_SIZE = frozenset({"display_width_px", "display_height_px"})
 
 
-def prompt_estimate(request: Mapping[str, Any], profile: Profile) -> Estimate:
+def prompt_estimate(request: Mapping[str, Any], profile: Profile) -> TokenEstimate:
     """All at once: for requests that are known to be small."""
     tally = PromptTally(profile)
     for _ in tally.read(request):
@@ -48,8 +48,8 @@ class PromptTally:
     assumed: float = 0.0
 
     @property
-    def estimate(self) -> Estimate:
-        return Estimate(self.text, self.media)
+    def estimate(self) -> TokenEstimate:
+        return TokenEstimate(self.text, self.media)
 
     def read(self, request: Mapping[str, Any]) -> Iterator[None]:
         """Yields after each step of about a millisecond at most, for callers with other things to do in between."""

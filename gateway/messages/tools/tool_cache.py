@@ -68,7 +68,7 @@ class KnownTools(list[Any]):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Entry:
+class CachedToolList:
     """`written`: the list as written in requests."""
 
     written: bytes
@@ -89,7 +89,7 @@ class ToolMemory:
     def __init__(self, stand_in: str, most_bytes: int = MOST_BYTES) -> None:
         self._stand_in = stand_in
         self._most_bytes = most_bytes
-        self._known: list[Entry] = []  # the latest first
+        self._known: list[CachedToolList] = []  # the latest first
         self._tries: dict[int, int] = {}  # sort → how often one was remembered since one was last recognised
 
     def parse(self, body: bytes) -> object:
@@ -138,7 +138,7 @@ class ToolMemory:
         if written is None or KEY[:-1] + written not in body:
             return
         parsed["tools"] = known = KnownTools(tools)
-        self._known.insert(0, Entry(written, known, sort))
+        self._known.insert(0, CachedToolList(written, known, sort))
         while len(self._known) > MOST_LISTS or sum(len(entry.written) for entry in self._known) > self._most_bytes:
             self._known.pop()
 

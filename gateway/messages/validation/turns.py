@@ -48,7 +48,7 @@ def check_turns(messages: Sequence[MessageParam], version: str) -> list[int]:
         raise InvalidRequest("messages: at least one message is required")
     if messages[0]["role"] == "system":
         raise InvalidRequest(SYSTEM_FIRST)
-    calls = Calls()
+    calls = PendingToolCalls()
     blank: list[int] = []
     last = len(messages) - 1
     for index, message in enumerate(messages):
@@ -66,7 +66,7 @@ def check_turns(messages: Sequence[MessageParam], version: str) -> list[int]:
     return blank
 
 
-class Calls:
+class PendingToolCalls:
     """The tool calls of the latest assistant's turn, and which of them have their result.
 
     An id may come again in a later turn: some upstreams restart counting their calls in every reply.
@@ -123,7 +123,7 @@ class Calls:
         )
 
 
-def _check_content(content: Any, role: str, index: int, calls: Calls, *, is_last: bool) -> bool:
+def _check_content(content: Any, role: str, index: int, calls: PendingToolCalls, *, is_last: bool) -> bool:
     """Whether it is, or holds, an earlier answer's blank text.
 
     Blank text that asks for something is refused; an assistant's empty last message is no prefill, and stays.
@@ -143,7 +143,7 @@ def _check_content(content: Any, role: str, index: int, calls: Calls, *, is_last
     return not is_last
 
 
-def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, calls: Calls) -> bool:
+def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, calls: PendingToolCalls) -> bool:
     """Whether there is blank text among them, which only an assistant's message may hold."""
     has_blank = False
     for position, block in enumerate(blocks):

@@ -10,7 +10,7 @@ from typing import Literal
 from aiohttp import web
 
 from gateway.batches.lifecycle import BatchOptions, BatchRecord, to_message_batch
-from gateway.batches.splitter import Limits, Splitter
+from gateway.batches.splitter import BatchLimits, Splitter
 from gateway.batches.staging import Staging
 from gateway.batches.store import BatchStore
 from gateway.context import Context
@@ -34,7 +34,7 @@ async def create_batch(request: web.Request) -> web.Response:
     """The batch is visible once all of it has arrived and been stored; a cut-off upload leaves nothing behind."""
     context = request[CONTEXT]
     store = _store(request)
-    limits = Limits()
+    limits = BatchLimits()
     staging = await store.begin(context.tenant, to_options(request, context))
     committed = False
     try:
@@ -51,7 +51,7 @@ async def create_batch(request: web.Request) -> web.Response:
     return response
 
 
-async def stage(staging: Staging, pieces: AsyncIterator[bytes], limits: Limits) -> list[str]:
+async def stage(staging: Staging, pieces: AsyncIterator[bytes], limits: BatchLimits) -> list[str]:
     """Split the body while it arrives: memory holds one item and one chunk. Returns the keys that no batch has."""
     splitter = Splitter(limits)
     async for piece in pieces:

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.cache.admin import CacheUpkeep, Scope, Stats
+from gateway.cache.admin import CacheUpkeep, EntryFilter, Stats
 from gateway.cache.store import to_tag
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.exchange.cached import CachedExchange
@@ -37,12 +37,12 @@ async def cleanup_cache(request: web.Request) -> web.Response:
     return json_response({"success": True, "expired_entries_removed": removed, "cleaned_at": now()})
 
 
-def to_scope(request: web.Request, table: RoutingTable, tenant: str | None) -> Scope:
+def to_scope(request: web.Request, table: RoutingTable, tenant: str | None) -> EntryFilter:
     """What the query names. Raises InvalidRequest for a key that is none."""
     model, key = request.query.get("model"), request.query.get("key")
     if key is not None and not FINGERPRINT.fullmatch(key):
         raise InvalidRequest("key: must be what an x-gateway-cache-key header said")
-    return Scope(tenant, None if model is None else to_tag(table.to_upstream_model(model)), key)
+    return EntryFilter(tenant, None if model is None else to_tag(table.to_upstream_model(model)), key)
 
 
 def _cache(request: web.Request) -> CachedExchange:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.messages.tokens.estimate import Estimate, estimate_by_size
+from gateway.messages.tokens.estimate import TokenEstimate, estimate_by_size
 from gateway.messages.tokens.media import LENGTH_PER_PAGE, PDF_PIECE, VIDEO_TOKENS, image_size
 from gateway.messages.tokens.profiles import (
     CLAUDE,
@@ -387,24 +387,24 @@ def test_what_is_not_known_of_media_is_assumed_and_said(block: dict[str, Any], m
 @pytest.mark.parametrize(
     ("estimate", "ratio", "tokens"),
     [
-        pytest.param(Estimate(0.0), 1.0, 1, id="nothing is 1, since 0 reads as missing"),
-        pytest.param(Estimate(10.2), 1.0, 11, id="a part of a token is one"),
-        pytest.param(Estimate(100.0, 50.0), 1.2, 170, id="a ratio corrects the text alone"),
+        pytest.param(TokenEstimate(0.0), 1.0, 1, id="nothing is 1, since 0 reads as missing"),
+        pytest.param(TokenEstimate(10.2), 1.0, 11, id="a part of a token is one"),
+        pytest.param(TokenEstimate(100.0, 50.0), 1.2, 170, id="a ratio corrects the text alone"),
     ],
 )
-def test_an_estimate_comes_to(estimate: Estimate, ratio: float, tokens: int) -> None:
+def test_an_estimate_comes_to(estimate: TokenEstimate, ratio: float, tokens: int) -> None:
     assert estimate.tokens(ratio) == tokens
 
 
 def test_by_size_media_is_taken_out_of_the_text() -> None:
     picture = png(1000, 1000)
     request = body(messages=[user(image(picture), result(content=[image(picture)]))])
-    assert estimate_by_size(2 * len(picture) + 2600, request, CLAUDE) == Estimate(1000.0, 2 * 1296)
+    assert estimate_by_size(2 * len(picture) + 2600, request, CLAUDE) == TokenEstimate(1000.0, 2 * 1296)
 
 
 def test_by_size_a_pdf_costs_by_its_length_and_a_body_smaller_than_its_media_has_no_text() -> None:
     request = body(messages=[user(document(type="base64", media_type="application/pdf", data="A" * 50_000))])
-    assert estimate_by_size(100, request, CLAUDE) == Estimate(0.0, 2000.0)
+    assert estimate_by_size(100, request, CLAUDE) == TokenEstimate(0.0, 2000.0)
 
 
 def test_both_ways_of_counting_agree_roughly_on_prose() -> None:

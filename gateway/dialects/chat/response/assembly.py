@@ -18,7 +18,14 @@ import orjson
 from gateway.access.keyring import Keyring
 from gateway.dialects.chat.citations import Citation, Sources
 from gateway.dialects.chat.reasoning import continues, merge_entry, to_redacted_data, to_signature
-from gateway.dialects.chat.response.blocks import Block, TextRun, ThinkingRun, ToolCall, WholeBlock, is_bare_signature
+from gateway.dialects.chat.response.blocks import (
+    Block,
+    OpenToolCall,
+    TextRun,
+    ThinkingRun,
+    WholeBlock,
+    is_bare_signature,
+)
 from gateway.dialects.chat.response.images import LEFT_OUT
 from gateway.dialects.chat.response.stop_reason import Finish, may_cut_calls
 from gateway.dialects.chat.response.tool_calls import CallBook
@@ -269,10 +276,10 @@ class Assembly:
             self._begin(self._waiting.pop(0))
 
     def _may_close(self) -> bool:
-        return not isinstance(self._open, ToolCall) or self._open.is_over
+        return not isinstance(self._open, OpenToolCall) or self._open.is_over
 
     def _may_open(self, block: Block) -> bool:
-        if isinstance(block, ToolCall):
+        if isinstance(block, OpenToolCall):
             return block.ready
         if isinstance(block, ThinkingRun) and not block.has_text:
             return len(self._waiting) > 1  # text for it may still come, as long as nothing stands behind it
@@ -289,7 +296,7 @@ class Assembly:
                     self._writer.cite(self.index, citation)
             case ThinkingRun():
                 self._begin_thinking(block)
-            case ToolCall():
+            case OpenToolCall():
                 self._begin_call(block)
             case WholeBlock():
                 self._writer.start(self.index, block.content)
@@ -303,7 +310,7 @@ class Assembly:
         else:
             self._writer.start(self.index, {"type": "redacted_thinking", "data": self._seal(run, to_redacted_data)})
 
-    def _begin_call(self, call: ToolCall) -> None:
+    def _begin_call(self, call: OpenToolCall) -> None:
         assert self._calls is not None
         self.has_tools = True
         block = self._calls.to_block(call, self.index)
@@ -348,7 +355,7 @@ class Assembly:
         if isinstance(block, ThinkingRun) and block.is_shown:
             self._writer.delta(self.index, SIGNATURE, self._seal(block, to_signature))
             self._unsigned |= {_part_of(entry): entry for entry in block.entries if not entry.get("signature")}
-        elif isinstance(block, ToolCall):
+        elif isinstance(block, OpenToolCall):
             self._end_call(block)
         self._writer.stop(self.index)
         self._open = None
@@ -359,7 +366,7 @@ class Assembly:
         except orjson.JSONEncodeError:
             raise UpstreamError("The upstream sent reasoning that nests too deeply.") from None
 
-    def _end_call(self, call: ToolCall) -> None:
+    def _end_call(self, call: OpenToolCall) -> None:
         ending = call.end(may_be_cut=may_cut_calls(self._finish, self._reply))
         self.has_cut_call = self.has_cut_call or ending.is_cut
         if ending.reason:

@@ -36,7 +36,7 @@ class ThinkingRun:
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class ToolCall:
+class OpenToolCall:
     """`id` and `name` are the upstream's. `fragments`: the arguments so far, repaired once they begin like an object.
 
     `ready`: whether its start has all it needs. `begun`: whether the arguments begin like an object, so that they can
@@ -142,7 +142,7 @@ class WholeBlock:
     content: dict[str, Any]
 
 
-Block = TextRun | ThinkingRun | ToolCall | WholeBlock
+Block = TextRun | ThinkingRun | OpenToolCall | WholeBlock
 
 
 def is_bare_signature(entry: ReasoningEntry) -> bool:

@@ -7,7 +7,7 @@ from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in
-from gateway.dialects.chat.response.stop_reason import Finish, Stop, broken_finish, to_extension, to_stop
+from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.think_tags import untagged
 from gateway.dialects.chat.response.usage import (
@@ -67,7 +67,7 @@ def to_message(completion: Any, reply: Reply) -> Answered:
 def to_unfinished(reply: Reply) -> Answered:
     """The answer that reached its limit before any of it: Anthropic gives one where OpenAI gives an error."""
     message = empty_message(reply, estimated_usage(reply.input_estimate))
-    message |= Stop("max_tokens").fields
+    message |= StopFields("max_tokens").fields
     return Answered(message, Origin(estimated=True))
 
 

@@ -51,7 +51,7 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ErrorBody:
+class ReportedError:
     """`fields`: the error's own object. `sentence`: fit for a client, "" when nothing was said.
 
     `words`: everything that was said, for rules. `pointers`: paths in the request that the failure is about.
@@ -63,7 +63,7 @@ class ErrorBody:
     pointers: tuple[str, ...] = ()
 
 
-def read_body(body: bytes) -> ErrorBody:
+def read_body(body: bytes) -> ReportedError:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -71,17 +71,17 @@ def read_body(body: bytes) -> ErrorBody:
         if PAGE.match(text):
             title = PAGE_TITLE.search(text)
             sentence = f"The upstream answered with a web page{': ' + _plain(title[2]) if title else ''}."
-            return ErrorBody(sentence=_fit(sentence), words=_plain(text)[:READ_LIMIT])
+            return ReportedError(sentence=_fit(sentence), words=_plain(text)[:READ_LIMIT])
         return read_value(text)
     return read_value(parsed)
 
 
-def read_value(value: Any) -> ErrorBody:
+def read_value(value: Any) -> ReportedError:
     """Of a body that has been parsed, or of an error object within an answer."""
     leaves = list(_leaves(value, 0))[:MAX_VALUES]
     words = "\n".join([text for _, text in leaves])[:READ_LIMIT]
     pointers = dict.fromkeys(text for is_pointer, text in leaves if is_pointer)
-    return ErrorBody(_error_object(value), _fit(_sentence(value, 0)), words, tuple(pointers))
+    return ReportedError(_error_object(value), _fit(_sentence(value, 0)), words, tuple(pointers))
 
 
 def _error_object(value: Any) -> Mapping[str, Any]:

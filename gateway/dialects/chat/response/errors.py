@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.dialects.chat.response.error_body import ErrorBody, read_body, read_value
+from gateway.dialects.chat.response.error_body import ReportedError, read_body, read_value
 from gateway.dialects.chat.response.overflow import is_overflow, overflow_wording
 from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, retry_after_of
 from gateway.dialects.reply import Reply
@@ -125,13 +125,13 @@ def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
     return _to_error(status, read, None, reply)
 
 
-def _to_error(status: int, body: ErrorBody, retry_after: float | None, reply: Reply) -> GatewayError:
+def _to_error(status: int, body: ReportedError, retry_after: float | None, reply: Reply) -> GatewayError:
     error = _classified(status, body, retry_after, reply)
     error.said = UpstreamWords(status, body.words, body.pointers)
     return error
 
 
-def _classified(status: int, body: ErrorBody, retry_after: float | None, reply: Reply) -> GatewayError:
+def _classified(status: int, body: ReportedError, retry_after: float | None, reply: Reply) -> GatewayError:
     fields, message = body.fields, body.sentence
     error_type = _error_type(fields, _mapping(fields.get("metadata")))
     if FULL_POOL.fullmatch(message):

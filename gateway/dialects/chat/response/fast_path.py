@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.chat.response.assembly import Assembly
-from gateway.dialects.chat.response.blocks import TextRun, ToolCall
+from gateway.dialects.chat.response.blocks import OpenToolCall, TextRun
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.messages.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix
 from gateway.sse import DATA, END
@@ -36,7 +36,7 @@ class Frame:
 
     __slots__ = ("_event_end", "_event_start", "_head", "_joint", "call", "index")
 
-    def __init__(self, before: bytes, after: bytes, index: int, call: ToolCall | None) -> None:
+    def __init__(self, before: bytes, after: bytes, index: int, call: OpenToolCall | None) -> None:
         self.index = index  # of the block
         self.call = call
         self._event_start = DATA + before
@@ -113,7 +113,7 @@ class Splice(Frame):
 
     __slots__ = ("prefix",)
 
-    def __init__(self, before: bytes, after: bytes, index: int, call: ToolCall | None) -> None:
+    def __init__(self, before: bytes, after: bytes, index: int, call: OpenToolCall | None) -> None:
         super().__init__(before, after, index, call)
         self.prefix = delta_prefix(index, TEXT if call is None else TOOL_INPUT) + b'"'
 
@@ -154,7 +154,7 @@ class Gathering(Frame):
         return True
 
 
-def _take_fragment(call: ToolCall, string: bytes) -> str | None:
+def _take_fragment(call: OpenToolCall, string: bytes) -> str | None:
     """Add a string to a call's arguments if it lies inside one of their strings; else return None."""
     fragment = _to_text(string) if call.reader.is_in_string and IN_STRING.fullmatch(string) else None
     if fragment is not None:
@@ -170,9 +170,9 @@ def derive_splice(
     The string stands where its key stands. A payload without a backslash spells every key out, so a key that occurs
     once, as a key or otherwise, is the one that was read.
     """
-    call: ToolCall | None = None
+    call: OpenToolCall | None = None
     match assembly.open:
-        case ToolCall() as call:
+        case OpenToolCall() as call:
             text, key = _only_fragment(delta, call), b'"arguments"'
         case TextRun(is_ended=False):
             text, key = _only_text(delta), b'"content"'
@@ -207,7 +207,7 @@ def _only_text(delta: dict[str, Any]) -> str | None:
     return content if isinstance(content, str) and not others else None
 
 
-def _only_fragment(delta: dict[str, Any], call: ToolCall) -> str | None:
+def _only_fragment(delta: dict[str, Any], call: OpenToolCall) -> str | None:
     calls = delta.get("tool_calls")
     others = any(value for name, value in delta.items() if name not in ("tool_calls", "role"))
     if others or not isinstance(calls, list) or len(calls) != 1:

@@ -79,7 +79,7 @@ def to_extension(finish: Finish, chunk: Mapping[str, Any], reply: Reply) -> dict
 
 
 @dataclass(slots=True, repr=False)
-class Stop:
+class StopFields:
     reason: str
     sequence: str | None = None
     details: dict[str, Any] | None = None
@@ -124,27 +124,27 @@ CONTEXT_STEP = 256
 BROKEN_CALLS = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
 
 
-def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply) -> Stop:
+def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply) -> StopFields:
     """The stop reason by the table; `refusal` carries details where the upstream gives any.
 
     A finish of `tool_calls` without any call is an `end_turn`: clients hang on `tool_use` without a block.
     Where the gateway found a stop sequence, whatever ended the upstream's answer came after the end of ours.
     """
     if finish.refusal is None and finish.matched is not None:
-        return Stop("stop_sequence", sequence=finish.matched)
+        return StopFields("stop_sequence", sequence=finish.matched)
     if finish.refusal is not None or finish.native in REFUSALS or finish.reason in REFUSALS:
-        return Stop("refusal", details=_refusal_details(finish))
+        return StopFields("refusal", details=_refusal_details(finish))
     if finish.stopped_at in reply.sent_stop_sequences:
-        return Stop("stop_sequence", sequence=finish.stopped_at)
+        return StopFields("stop_sequence", sequence=finish.stopped_at)
     meant = _meant(finish)
     if "model_context_window_exceeded" in meant or ("max_tokens" in meant and _fills_context(finish, reply)):
-        return Stop("model_context_window_exceeded")
+        return StopFields("model_context_window_exceeded")
     reason = next((reason for reason in PRECEDENCE if reason in meant), None)
     if reason in ENDS_OF_CALLS or (reason is not None and not has_tools):
-        return Stop(reason, sequence=_only_sequence(reply) if reason == "stop_sequence" else None)
+        return StopFields(reason, sequence=_only_sequence(reply) if reason == "stop_sequence" else None)
     if has_cut_call:
         return _to_stop_of_cut_call(finish, reply)
-    return Stop("tool_use" if has_tools else "end_turn")
+    return StopFields("tool_use" if has_tools else "end_turn")
 
 
 def may_cut_calls(finish: Finish, reply: Reply) -> bool:
@@ -158,11 +158,11 @@ def may_cut_calls(finish: Finish, reply: Reply) -> bool:
     return not ENDS_OF_CALLS.isdisjoint(_meant(finish)) or "model_context_window_exceeded" in _meant(finish)
 
 
-def _to_stop_of_cut_call(finish: Finish, reply: Reply) -> Stop:
+def _to_stop_of_cut_call(finish: Finish, reply: Reply) -> StopFields:
     """The likeliest reason for a call without its end of which the upstream gave none: never one to run it."""
     if reply.sent_stop_sequences and not _is_at_limit(finish, reply):
-        return Stop("stop_sequence", sequence=_only_sequence(reply))
-    return Stop("max_tokens")
+        return StopFields("stop_sequence", sequence=_only_sequence(reply))
+    return StopFields("max_tokens")
 
 
 def _meant(finish: Finish) -> frozenset[str | None]:

@@ -24,7 +24,7 @@ from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.fast_path import Frame, derive_splice
-from gateway.dialects.chat.response.stop_reason import Finish, Stop, broken_finish, to_extension, to_stop
+from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, input_of, output_of, to_tier, to_usage
@@ -77,7 +77,7 @@ class MessageStream:
         self._number: int | None = None  # of the choice that is read
         self._misses = 0  # splices in a row that never applied
         self.failure: GatewayError | None = None
-        self.stop: Stop | None = None
+        self.stop: StopFields | None = None
         self.done = False
         self.abandoned = False  # whether it was done before the upstream was: what still comes is of no use
 
@@ -205,7 +205,7 @@ class MessageStream:
             return
         self.answered = to_message(completion, self._reply)
         message = self.answered.message
-        self.stop = Stop(message["stop_reason"], message["stop_sequence"], message["stop_details"])
+        self.stop = StopFields(message["stop_reason"], message["stop_sequence"], message["stop_details"])
         self._writer.repeat(self.answered, opened=self._opened)
         self._opened = self.done = True
 

@@ -23,7 +23,7 @@ def untagged(target: PieceTarget, reply: Reply) -> PieceTarget:
     return ThinkTags(target) if reply.think_tags else target
 
 
-class Place(Enum):
+class TagPosition(Enum):
     START = auto()
     INSIDE = auto()
     GAP = auto()  # white space between the closing tag and the text
@@ -37,26 +37,26 @@ class ThinkTags:
 
     def __init__(self, inner: PieceTarget) -> None:
         self.inner = inner
-        self._place = Place.START
+        self._place = TagPosition.START
         self._held = ""
         self._lead: str | None = ""  # of the reasoning, while it may be a tag
 
     @property
     def is_over(self) -> bool:
-        return self._place is Place.AFTER and not self._lead
+        return self._place is TagPosition.AFTER and not self._lead
 
     def add_text(self, text: str) -> None:
         if self._lead:
             self._release_lead()
-        if self._place is Place.AFTER:
+        if self._place is TagPosition.AFTER:
             self.inner.add_text(text)
             return
         self._held += text
-        if self._place is Place.START:
+        if self._place is TagPosition.START:
             self._look_for_opening()
-        if self._place is Place.INSIDE:
+        if self._place is TagPosition.INSIDE:
             self._look_for_closing()
-        if self._place is Place.GAP:
+        if self._place is TagPosition.GAP:
             self._held = self._held.lstrip()
             if self._held:
                 self._release()
@@ -107,7 +107,7 @@ class ThinkTags:
     def _look_for_opening(self) -> None:
         text = self._held.lstrip()
         if text.startswith(OPENING):
-            self._place = Place.INSIDE
+            self._place = TagPosition.INSIDE
             self._held = text[len(OPENING) :]
         elif not OPENING.startswith(text):
             self._release()
@@ -117,7 +117,7 @@ class ThinkTags:
         if closing:
             if thinking:
                 self.inner.add_thinking(thinking, ())
-            self._held, self._place = text, Place.GAP
+            self._held, self._place = text, TagPosition.GAP
             return
         keep = overlap(thinking, CLOSING)
         passed, self._held = thinking[: len(thinking) - keep], thinking[len(thinking) - keep :]
@@ -131,8 +131,8 @@ class ThinkTags:
     def _release_text(self) -> None:
         """Hand on what is held, as what it is, and watch no longer."""
         held, place = self._held, self._place
-        self._held, self._place = "", Place.AFTER
-        if held and place is Place.INSIDE:
+        self._held, self._place = "", TagPosition.AFTER
+        if held and place is TagPosition.INSIDE:
             self.inner.add_thinking(held, ())
         elif held:
             self.inner.add_text(held)

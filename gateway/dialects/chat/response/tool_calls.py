@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from gateway.dialects.chat.call_ids import LEGAL, to_client_id
-from gateway.dialects.chat.response.blocks import ToolCall
+from gateway.dialects.chat.response.blocks import OpenToolCall
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
 
@@ -21,13 +21,13 @@ class CallBook:
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
-        self._calls: dict[int, ToolCall] = {}
+        self._calls: dict[int, OpenToolCall] = {}
         self._next = 0  # index of a call without one
-        self._by_id: dict[str, ToolCall] = {}
-        self._last: ToolCall | None = None
+        self._by_id: dict[str, OpenToolCall] = {}
+        self._last: OpenToolCall | None = None
         self._ids: set[str] = set()
 
-    def find(self, index: int | None, call_id: str, name: str, fragment: str) -> tuple[ToolCall, bool]:
+    def find(self, index: int | None, call_id: str, name: str, fragment: str) -> tuple[OpenToolCall, bool]:
         """The call that a piece belongs to, and whether that is a new one."""
         if index is None:
             call = self._find_without_index(call_id, name)
@@ -38,14 +38,14 @@ class CallBook:
         if call is not None and call.is_over and not is_new and call.is_followed_by(fragment):
             is_new, name = True, name or call.name  # without a word that another begins: of the same tool
         if call is None or is_new:
-            call = self._calls[index] = ToolCall(name=name)
+            call = self._calls[index] = OpenToolCall(name=name)
             self._next = max(self._next, index + 1)
         call.id = call.id or call_id
         self._by_id[call.id] = call
         self._last = call
         return call, is_new
 
-    def _find_without_index(self, call_id: str, name: str) -> ToolCall | None:
+    def _find_without_index(self, call_id: str, name: str) -> OpenToolCall | None:
         last = self._last
         if name:
             return self._find_id(call_id)
@@ -53,11 +53,11 @@ class CallBook:
             return self._find_id(call_id)
         return last  # which an id may still be said of
 
-    def _find_id(self, call_id: str) -> ToolCall | None:
+    def _find_id(self, call_id: str) -> OpenToolCall | None:
         """The latest call of that id."""
         return self._by_id.get(call_id) if call_id else None
 
-    def to_block(self, call: ToolCall, index: int) -> dict[str, Any]:
+    def to_block(self, call: OpenToolCall, index: int) -> dict[str, Any]:
         """The start of the `tool_use` block at `index`, under the client's name of the tool."""
         names = self._reply.tool_names
         called = call.name if call.name in names else to_legal_name(call.name)

@@ -9,7 +9,7 @@ from gateway.dialects.chat.response.stop_reason import (
     MAX_LOGPROBS,
     REFUSALS,
     Finish,
-    Stop,
+    StopFields,
     broken_finish,
     to_extension,
     to_stop,
@@ -106,7 +106,7 @@ def test_the_stop_reason_of_a_json_answer(row: str) -> None:
 
 @pytest.mark.parametrize("word", sorted(REFUSALS))
 def test_every_word_for_a_refusal_from_either_place(word: str) -> None:
-    refusal = Stop("refusal", details={"type": "refusal", "category": None, "explanation": None})
+    refusal = StopFields("refusal", details={"type": "refusal", "category": None, "explanation": None})
     for said in (Finish(reason=word), Finish(reason="stop", native=word)):
         assert to_stop(said, has_tools=False, has_cut_call=False, reply=reply()) == refusal
 
@@ -213,12 +213,12 @@ def test_a_sequence_sent_upstream_is_not_named_when_something_else_stopped_it() 
 def test_a_sequence_found_here_wins_over_what_the_upstream_said_later() -> None:
     found = Finish(reason="length", native="pause_turn", matched="END")
     stop = to_stop(found, has_tools=False, has_cut_call=False, reply=reply())
-    assert stop == Stop("stop_sequence", sequence="END")
+    assert stop == StopFields("stop_sequence", sequence="END")
 
 
 def test_a_sequence_found_after_a_tool_call_is_told() -> None:
     stop = to_stop(Finish(reason="stop", matched="END"), has_tools=True, has_cut_call=False, reply=reply())
-    assert stop == Stop("stop_sequence", sequence="END")
+    assert stop == StopFields("stop_sequence", sequence="END")
 
 
 def test_a_reason_that_comes_too_early_does_not_end_the_answer() -> None:
