@@ -21,6 +21,7 @@ from gateway.settings import Problem, Settings, SettingsError, is_loopback, load
 from gateway.simulator.server import BASE, application
 from gateway.telemetry.logs import configure_logs
 from gateway.upstream.routing import Upstream
+from gateway.upstream.vendors import OPENROUTER, VENDORS
 
 JSON_HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
 
@@ -58,15 +59,21 @@ def to_dev_settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"auth": "off"})
 
 
+def is_simulated(settings: Settings) -> bool:
+    """Whether the simulator answers: where there is no upstream, and where a simulated one is named."""
+    return bool(settings.simulator) or not settings.has_upstream
+
+
 @asynccontextmanager
 async def _running(settings: Settings, notes: list[str]) -> AsyncIterator[Addresses]:
     async with AsyncExitStack() as stack:
         upstream = None
         environment: dict[str, str] = {}
-        if not settings.has_upstream:
-            url = await stack.enter_async_context(_simulator())
-            upstream = Upstream("simulator", url, headers=JSON_HEADERS)
-            environment |= {"GATEWAY_UPSTREAM_URL": url, "GATEWAY_UPSTREAM_FLAVOR": "openrouter"}
+        if is_simulated(settings):
+            url = await stack.enter_async_context(_simulator(settings.simulator))
+            vendor = VENDORS[settings.simulator or OPENROUTER.name]
+            upstream = Upstream("simulator", url, vendor=vendor, headers=JSON_HEADERS)
+            environment |= {"GATEWAY_UPSTREAM_URL": url, "GATEWAY_UPSTREAM_FLAVOR": vendor.name}
             environment |= {"GATEWAY_UPSTREAM_NAME": upstream.name}
         if settings.redis_url is None:
             settings = await _with_redis(settings, stack, notes)
@@ -89,14 +96,14 @@ async def _with_redis(settings: Settings, stack: AsyncExitStack, notes: list[str
 
 
 @asynccontextmanager
-async def _simulator() -> AsyncIterator[str]:
-    """Run the built-in upstream on a separate port; the value is its base address."""
+async def _simulator(vendor: str) -> AsyncIterator[str]:
+    """Run the built-in upstream on a separate port; the value is its base address. No vendor is OpenRouter."""
     runner = web.AppRunner(application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}{BASE}"
+        yield f"http://{host}:{port}" + (f"/{vendor}/v1" if vendor else BASE)
     finally:
         await runner.cleanup()
 
@@ -104,7 +111,9 @@ async def _simulator() -> AsyncIterator[str]:
 def _welcome(addresses: Addresses, settings: Settings, notes: list[str]) -> None:
     url = "http://{}:{}".format(*addresses.client)
     served = "upstream: " + settings.upstream_label
-    if not settings.has_upstream:
+    if settings.simulator:
+        served = f"upstream: a SIMULATOR that behaves like {VENDORS[settings.simulator].title} (GATEWAY_SIMULATOR)"
+    elif not settings.has_upstream:
         served = "upstream: none configured, so a SIMULATOR answers; set OPENROUTER_API_KEY for real models"
     access = "clients need a key" if settings.auth == "keys" else "no client key needed on this machine"
     lines = [f"Dragoman listens on {url} ({access})", served, *notes]

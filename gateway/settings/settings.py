@@ -27,6 +27,7 @@ from gateway.settings.values import (
     RedisUrl,
     Seconds,
     SettingsError,
+    SimulatedName,
     UpstreamName,
     check_keys,
     check_origins,
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
     )
     upstream_name: UpstreamName = Field(default="", examples=["openrouter"])
     upstream_flavor: Flavor = Field(default="auto", examples=["vllm"])
+    simulator: SimulatedName = Field(default="", examples=["gemini"])
     dialect: Literal["auto", "chat", "messages"] = "auto"
     stop_sequences: Literal["upstream", "gateway"] = "upstream"
     strict_fallback: Literal["off", "on"] = "off"

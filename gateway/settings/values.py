@@ -13,6 +13,7 @@ from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from gateway.redis.url import check_url
+from gateway.simulator.vendors.rows import SIMULATED_NAMES
 from gateway.upstream.vendors import VENDORS
 
 CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -76,6 +77,12 @@ def _check_flavor(flavor: str) -> str:
     return flavor
 
 
+def _check_simulator(name: str) -> str:
+    if name and name not in SIMULATED_NAMES:
+        raise ValueError(f"expected one of {', '.join(SIMULATED_NAMES)}, or nothing for OpenRouter")
+    return SIMULATED_NAMES.get(name, "")
+
+
 Host = Annotated[str, AfterValidator(_check_host)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -84,6 +91,7 @@ BaseUrl = Annotated[AnyHttpUrl, AfterValidator(_check_base_url)]
 RedisUrl = Annotated[str, AfterValidator(check_url)]
 Credential = Annotated[SecretStr, AfterValidator(_check_credential)]
 Flavor = Annotated[str, AfterValidator(_check_flavor)]
+SimulatedName = Annotated[str, AfterValidator(_check_simulator)]
 UpstreamName = Annotated[str, _matching(r"[A-Za-z0-9_.-]{0,64}", "up to 64 of A-Z a-z 0-9 _ . -")]
 # Both are sent in headers, which hold ASCII and Latin-1.
 AppTitle = Annotated[

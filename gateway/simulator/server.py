@@ -1,4 +1,5 @@
-"""The simulator as an aiohttp application: OpenRouter's paths under `/api/v1`, answered by playing scripts.
+"""The simulator as an aiohttp application: OpenRouter's paths under `/api/v1`, those of other servers under
+`/{vendor}/v1`, answered by playing scripts.
 
 Start it with `web.AppRunner(application(), handler_cancellation=True)`, or a client that leaves a silent answer is held
 until the end. Shutting down breaks off every answer at once. It is for loopback: the key check is a comparison, not a
@@ -26,6 +27,8 @@ from gateway.simulator.models import to_catalogue, to_endpoints, to_key_info, to
 from gateway.simulator.prompt import to_prompt
 from gateway.simulator.script import HangUp, Hold, Pause, Script, Step, json_script
 from gateway.simulator.shapes import Generation
+from gateway.simulator.vendors.play import to_vendor_list, to_vendor_script
+from gateway.simulator.vendors.rows import SIMULATED_NAMES
 
 BASE = "/api/v1"
 MAX_BODY_BYTES = 64 * 1024 * 1024  # twice what Anthropic's API accepts
@@ -72,6 +75,8 @@ def application(
             web.get(f"{BASE}/models", list_models),
             web.get(BASE + "/models/{author}/{slug}/endpoints", list_endpoints),
             web.get(f"{BASE}/key", get_key),
+            web.post("/{vendor}/v1/chat/completions", create_vendor_completion),
+            web.get("/{vendor}/v1/models", list_vendor_models),
         ]
     )
     return app
@@ -105,6 +110,22 @@ async def list_endpoints(request: web.Request) -> web.StreamResponse:
 
 async def get_key(request: web.Request) -> web.StreamResponse:
     return await play(request, json_script(to_key_info()))
+
+
+async def create_vendor_completion(request: web.Request) -> web.StreamResponse:
+    stage, vendor = request.app[STAGE], to_vendor(request)
+    return await play(request, to_vendor_script(vendor, await request.read(), next(stage.numbers), int(stage.clock())))
+
+
+async def list_vendor_models(request: web.Request) -> web.StreamResponse:
+    return await play(request, json_script(to_vendor_list(to_vendor(request))))
+
+
+def to_vendor(request: web.Request) -> str:
+    vendor = SIMULATED_NAMES.get(request.match_info["vendor"])
+    if vendor is None:
+        raise web.HTTPNotFound
+    return vendor
 
 
 async def play(request: web.Request, script: Script) -> web.StreamResponse:

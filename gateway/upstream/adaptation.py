@@ -11,6 +11,7 @@ Kind = Literal[
     "alternate_turns",
     "auto_choice",
     "bare_schemas",
+    "complete_strict",
     "cut_descriptions",
     "cut_stops",
     "drop_fields",

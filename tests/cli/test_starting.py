@@ -90,6 +90,27 @@ async def test_the_worker_of_a_killed_dev_ends_too(state: Path) -> None:
                 pass  # adopts the server that was left behind, and stops it
 
 
+async def test_a_server_named_for_the_simulator_is_the_upstream_of_dev_whatever_else_is_set(state: Path) -> None:
+    variables = {"GATEWAY_SIMULATOR": "zai", "OPENROUTER_API_KEY": "k", "XDG_STATE_HOME": str(state)}
+    tool = {"name": "get_time", "input_schema": {"type": "object", "properties": {}}}
+    body = {"model": "glm-5.2", "max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}], "tools": [tool]}
+    async with started("dev", **variables) as process, asyncio.timeout(SECONDS):
+        assert process.stdout is not None
+        while not (found := re.search(rb"Dragoman listens on (http://\S+)", await process.stdout.readline())):
+            pass
+        assert b"SIMULATOR that behaves like Z.ai" in await process.stdout.readline()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(found[1].decode() + "/v1/messages", json=body | {"tool_choice": {"type": "any"}}) as response,
+        ):
+            answer = await response.json()
+            assert (response.status, response.headers["x-gateway-upstream"]) == (200, "simulator")
+        assert response.headers["x-gateway-ignored"] == "dropped:tool_choice"  # Zhipu's API takes "auto" only
+        assert answer["content"][-1]["type"] == "text"
+        process.terminate()
+        await process.communicate()
+
+
 @pytest.mark.parametrize(
     ("command", "variables", "line"),
     [

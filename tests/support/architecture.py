@@ -63,6 +63,8 @@ LAYERS = (
             gateway.access.keyring gateway.access.policy gateway.batches.lifecycle gateway.batches.splitter
             gateway.context gateway.messages.notes gateway.messages.tokens.estimate gateway.messages.tokens.media
             gateway.messages.tokens.profiles gateway.messages.tokens.text gateway.simulator.shapes
+            gateway.simulator.vendors.hosts gateway.simulator.vendors.makers gateway.simulator.vendors.open_models
+            gateway.simulator.vendors.row gateway.simulator.vendors.rows
             gateway.telemetry.redaction gateway.telemetry.usage gateway.upstream.adaptation gateway.upstream.circuit
             gateway.upstream.client gateway.upstream.model_facts gateway.upstream.retry gateway.upstream.routing
             gateway.upstream.target gateway.upstream.trouble gateway.upstream.vendor gateway.upstream.vendors

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gateway.dialects.chat.request.fallbacks.apply import REWRITES
+from gateway.simulator.vendors.row import SimulatedVendor
+from gateway.simulator.vendors.rows import VENDOR_ROWS
 from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.vendor import ReasoningSupport, Setting, Vendor
 from gateway.upstream.vendors import COMPATIBLE, HOSTED, OPENROUTER, SERVERS
@@ -29,7 +31,7 @@ TRIED = {
 
 INTRODUCTION = """# Upstreams
 
-<!-- Written by `make docs` from the table of vendors and the tests of real servers. -->
+<!-- Written by `make docs` from the tables of vendors and the tests of real and simulated servers. -->
 
 Dragoman sends OpenAI's chat completions to most upstreams, and knows in which details these servers differ. It goes by
 the host of `GATEWAY_UPSTREAM_URL`; an unknown server is looked at when the gateway starts: its list of models, its
@@ -58,6 +60,13 @@ two more calls. What was changed stands in `x-gateway-ignored`. What helped is r
 a day, in all processes that share a Redis, so that later requests are right at once. A refusal that a server reports as
 its own failure (500) is a 400 for the client, is not repeated, and does not count against the upstream.
 
+## What this page rests on
+
+Servers of your own were tried themselves, where the table at the end has a column for them. Hosted APIs were not
+called: what is known of them comes from their documentation, their client packages and their users' reports. The
+simulator plays them by rows of its own, which refuse what these servers refuse, and
+`tests/e2e/test_simulated_vendors.py` holds twelve conversations with each, as JSON and streamed.
+
 """
 
 
@@ -73,9 +82,17 @@ def to_page() -> str:
 def _section(vendor: Vendor) -> str:
     lines = [f"### {vendor.title} (`{vendor.name}`)", "", *_set_up(vendor), ""]
     lines += [f"- {fact}" for fact in _facts(vendor)]
+    if vendor.name in VENDOR_ROWS:
+        lines += ["", _simulated(VENDOR_ROWS[vendor.name])]
     if vendor.name in TRIED:
         lines += ["", *_failing(TRIED[vendor.name])]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _simulated(row: SimulatedVendor) -> str:
+    """Which names of the simulator stand for this server."""
+    asked = " or ".join(f"`GATEWAY_SIMULATOR={name}`" for name in (row.name, *row.aliases))
+    return f"Shown by the simulator, not by the real server: {asked} with `dragoman dev` plays it."
 
 
 def _set_up(vendor: Vendor) -> Iterator[str]:

@@ -9,7 +9,7 @@ from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_cho
 from gateway.dialects.chat.response.embedded_errors import error_in
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
-from gateway.dialects.chat.response.think_tags import untagged
+from gateway.dialects.chat.response.think_tags import TAG_STARTS, untagged
 from gateway.dialects.chat.response.usage import (
     adds_up,
     counts_of,
@@ -92,7 +92,7 @@ def _plain_content(delta: dict[str, Any], reply: Reply) -> Content | None:
     for name, value in delta.items():
         if value and name not in TEXT_FIELDS:
             return None
-    if reply.think_tags and text.lstrip().startswith("<"):
+    if reply.think_tags and text.lstrip().startswith(TAG_STARTS):
         return None
     size = len(text) if text.isascii() else len(text.encode())
     return Content([{"type": "text", "text": text, "citations": None}], size)

@@ -1,4 +1,4 @@
-"""Thinking that a model writes into its text: `<think>…</think>` at the very beginning of an answer.
+"""Thinking that a model writes into its text: `<think>…</think>`, or the like, at the very beginning of an answer.
 
 Servers that run open models without a reasoning parser send it so. Only the beginning counts: the same tag later on is
 text that talks about the tag. What could still become the tag is held back. Parsers may leave the opening tag in the
@@ -14,8 +14,23 @@ from gateway.dialects.chat.response.stop_sequences import overlap
 from gateway.dialects.reply import Reply
 from gateway.schemas.openai import ReasoningEntry
 
-OPENING = "<think>"
-CLOSING = "</think>"
+# Most open models; Gemini and Gemma; gpt-oss on Bedrock; Seed; Mistral's Magistral (all 2025-11).
+TAGS = {
+    "<think>": "</think>",
+    "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
+    "<seed:think>": "</seed:think>",
+    "[THINK]": "[/THINK]",
+}
+OPENINGS = tuple(TAGS)
+CLOSINGS = tuple(TAGS.values())
+# How text begins that has to be looked at.
+TAG_STARTS = ("<", "[")
+
+
+def may_begin_tag(text: str) -> bool:
+    """Whether more text could make it a tag."""
+    return any(tag.startswith(text) for tag in (*OPENINGS, *CLOSINGS))
 
 
 def untagged(target: PieceTarget, reply: Reply) -> PieceTarget:
@@ -33,12 +48,13 @@ class TagPosition(Enum):
 class ThinkTags:
     """Stands in front of a target and turns a leading tag's content into thinking. `is_over`: it changes no more."""
 
-    __slots__ = ("_held", "_lead", "_place", "inner")
+    __slots__ = ("_closing", "_held", "_lead", "_place", "inner")
 
     def __init__(self, inner: PieceTarget) -> None:
         self.inner = inner
         self._place = TagPosition.START
         self._held = ""
+        self._closing = ""
         self._lead: str | None = ""  # of the reasoning, while it may be a tag
 
     @property
@@ -93,33 +109,37 @@ class ThinkTags:
     def _untagged(self, reasoning: str) -> str:
         """The beginning of the reasoning without a tag; nothing while it may still become one."""
         bare = reasoning.lstrip()
-        if OPENING.startswith(bare):
+        if any(tag.startswith(bare) for tag in OPENINGS):
             self._lead = reasoning
             return ""
         self._lead = None
-        return bare.removeprefix(OPENING) if bare.startswith(OPENING) else reasoning
+        opening = _first_of(OPENINGS, bare)
+        return bare.removeprefix(opening) if opening else reasoning
 
     def _release_lead(self) -> None:
         lead, self._lead = self._lead, None
-        if lead and lead.strip() != OPENING:
+        if lead and lead.strip() not in TAGS:
             self.inner.add_thinking(lead, ())
 
     def _look_for_opening(self) -> None:
         text = self._held.lstrip()
-        if text.startswith(OPENING):
-            self._place = TagPosition.INSIDE
-            self._held = text[len(OPENING) :]
-        elif not OPENING.startswith(text):
+        if opening := _first_of(OPENINGS, text):
+            self._place, self._closing = TagPosition.INSIDE, TAGS[opening]
+            self._held = text[len(opening) :]
+        elif closing := _first_of(CLOSINGS, text):  # of thinking that the server has taken out
+            self._place = TagPosition.GAP
+            self._held = text[len(closing) :]
+        elif not may_begin_tag(text):
             self._release()
 
     def _look_for_closing(self) -> None:
-        thinking, closing, text = self._held.partition(CLOSING)
+        thinking, closing, text = self._held.partition(self._closing)
         if closing:
             if thinking:
                 self.inner.add_thinking(thinking, ())
             self._held, self._place = text, TagPosition.GAP
             return
-        keep = overlap(thinking, CLOSING)
+        keep = overlap(thinking, self._closing)
         passed, self._held = thinking[: len(thinking) - keep], thinking[len(thinking) - keep :]
         if passed:
             self.inner.add_thinking(passed, ())
@@ -136,3 +156,7 @@ class ThinkTags:
             self.inner.add_thinking(held, ())
         elif held:
             self.inner.add_text(held)
+
+
+def _first_of(tags: Sequence[str], text: str) -> str:
+    return next((tag for tag in tags if text.startswith(tag)), "")

@@ -519,6 +519,11 @@ ADAPTED: dict[str, tuple[int, Any, Adaptation]] = {
         {"message": "Unsupported JSON schema fields: {'minItems', 'items'}", "param": "response_format"},
         Adaptation("schema_words", ("minItems",)),
     ),
+    "OpenAI, a part": (
+        400,
+        openai("Invalid value: 'image_url'. Supported values are: 'text'."),
+        Adaptation("media_as_text", ("image_url",)),
+    ),
     "Groq, a word": (
         400,
         openai("invalid schema for response format: response_format/json_schema/next_step: minItems is not supported"),
@@ -593,6 +598,59 @@ def test_an_adaptation_changes_a_request_once_and_leaves_the_first_body_alone(ad
     assert first.body is not BODY
     assert adapted(first, [adaptation]) is first
     assert orjson.dumps(BODY) == before
+
+
+def test_a_named_tool_that_lm_studio_refuses_becomes_the_only_one() -> None:
+    refusal = {"error": "Invalid tool_choice type: 'object'. Supported string values: none, auto, required"}
+    choice = {"type": "function", "function": {"name": "look"}}
+    assert asked_for(400, refusal, tool_choice=choice, response_format=None) == Adaptation("lone_tool")
+
+
+STRICT_GAP = openai(
+    "Invalid schema for response_format 'output': In context=(), 'required' is required to be supplied and to be an "
+    "array including every key in properties. Missing 'note'.",
+)
+STRICT_OPEN = openai(
+    "Invalid schema for response_format 'output': In context=(), 'additionalProperties' is required to be supplied and "
+    "to be false.",
+)
+OPTIONAL = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}, "b": {"type": ["string", "null"]}, "c": {"$ref": "#/$defs/c"}},
+    "required": ["a"],
+}
+
+
+@pytest.mark.parametrize("refusal", [STRICT_GAP, STRICT_OPEN], ids=["required", "open"])
+def test_a_strict_schema_with_optional_properties_is_completed_where_the_upstream_demands_it(refusal: Any) -> None:
+    strict = {"type": "json_schema", "json_schema": {"name": "output", "strict": True, "schema": OPTIONAL}}
+    loose_tool = {"type": "function", "function": {"name": "look", "parameters": OPTIONAL}}
+    adaptation = asked_for(400, refusal, response_format=strict, tools=[loose_tool])
+    assert adaptation == Adaptation("complete_strict")
+    conversion = adapted(Conversion({**BODY, "response_format": strict, "tools": [loose_tool]}), [adaptation])  # type: ignore[typeddict-item]
+    body: Any = conversion.body
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert (schema["required"], schema["additionalProperties"]) == (["a", "b", "c"], False)
+    assert schema["properties"] == {
+        **OPTIONAL["properties"],  # type: ignore[dict-item]
+        "c": {"anyOf": [{"$ref": "#/$defs/c"}, {"type": "null"}]},
+    }
+    assert body["tools"] == [loose_tool]
+    assert [str(note.field) for note in conversion.notes] == ["output_config.format"]
+    assert adapted(conversion, [adaptation]) is conversion
+
+
+def test_a_strict_schema_whose_optional_properties_take_null_loses_nothing() -> None:
+    optional = {"type": "object", "properties": {"b": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}
+    strict = {"type": "json_schema", "json_schema": {"name": "output", "strict": True, "schema": optional}}
+    conversion = adapted(Conversion({**BODY, "response_format": strict}), [Adaptation("complete_strict")])  # type: ignore[typeddict-item]
+    assert conversion.notes == ()
+    body: Any = conversion.body
+    assert body["response_format"]["json_schema"]["schema"] == {
+        **optional,
+        "required": ["b"],
+        "additionalProperties": False,
+    }
 
 
 def test_each_kind_has_its_rewrite() -> None:

@@ -18,6 +18,7 @@ REWRITES: dict[Kind, Callable[[Adaptation, Body], Rewritten]] = {
     "alternate_turns": messages.alternate_turns,
     "auto_choice": tools.auto_choice,
     "bare_schemas": schemas.bare_schemas,
+    "complete_strict": schemas.complete_strict,
     "cut_descriptions": tools.cut_descriptions,
     "cut_stops": fields.cut_stops,
     "drop_fields": fields.drop_fields,

@@ -18,7 +18,8 @@ BROKEN_MEDIA = re.compile(
 # A model that reads text only. "Input should be 'text'" is what FastAPI says of a part's type.
 TEXT_ONLY = re.compile(
     rf"{UNSUPPORTED.pattern}|not a multi-?modal|only (?:supports? |accepts? )?text|supports? text only|no endpoints"
-    r"|only supported by certain|at most 0|input should be|(?:has|have) no vision|lacks|unsupported content",
+    r"|only supported by certain|at most 0|input should be|(?:has|have) no vision|lacks|unsupported content"
+    r"|values are:? ['`\"]text['`\"](?!,| and| or)",
     re.IGNORECASE,
 )
 

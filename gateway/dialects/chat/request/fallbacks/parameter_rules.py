@@ -42,7 +42,8 @@ def _choice(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | N
     if "requires --" in said.text:  # vLLM without a parser takes no choice but none, and says how it is started
         return None
     is_named = isinstance(body.get("tool_choice"), dict)
-    return Adaptation("lone_tool" if is_named and "required" not in said.text else "auto_choice")
+    refused = LISTED_VALUES.split(said.text, maxsplit=1)[0]
+    return Adaptation("lone_tool" if is_named and "required" not in refused else "auto_choice")
 
 
 def _format(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | None:
@@ -55,6 +56,8 @@ def _format(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | N
     return Adaptation("format_in_prompt")
 
 
+# LM Studio: "Invalid tool_choice type: 'object'. Supported string values: none, auto, required".
+LISTED_VALUES = re.compile(r"supported (?:string )?values|expected one of|must be one of", re.IGNORECASE)
 FORMAT_REFUSED = re.compile(
     r"unavailable|input should be|must be|expected one of|only .{0,20}json_object", re.IGNORECASE
 )
@@ -117,7 +120,7 @@ TOOL_RULES = (
     # DashScope and DeepSeek while thinking; Ollama and others that know "auto" only; servers that take no object.
     rule(
         r"tool_?choice\b.{0,160}?(?:not|n't|un|only|incompat|expected|should be|must be)"
-        r"|(?:not|n't|unsupported)\b.{0,60}?tool_?choice|thinking may not be enabled when tool_choice",
+        r"|(?:not|n't|unsupported|invalid)\b.{0,60}?tool_?choice|thinking may not be enabled when tool_choice",
         _choice,
     ),
 )

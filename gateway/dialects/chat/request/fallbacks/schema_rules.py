@@ -38,6 +38,11 @@ SCHEMA_RULES = (
         r"schema missing (?:items|properties)|items: missing field|missing properties",
         Adaptation("typed_schemas"),
     ),
+    # OpenAI's and Azure's strict mode.
+    rule(
+        r"'?required'? is required to be supplied|'?additionalProperties'? is required to be supplied",
+        Adaptation("complete_strict"),
+    ),
     # vLLM's xgrammar; OpenAI: "'uri' is not a valid format"; Gemini: "only 'enum' and 'date-time' are supported".
     rule(r"unknown format:? [\"'`]?(?P<format>[\w-]{1,40})|'(?P<other>[\w-]{1,40})' is not a valid format", _format),
     rule(r"only 'enum' and 'date-time' are supported|regex parse|regular expression", Adaptation("schema_formats")),

@@ -91,6 +91,55 @@ def completed(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+def complete_strict(_: Adaptation, body: Body) -> Rewritten:
+    """Require every property where a schema is strict, as OpenAI demands; one that was optional may then be null.
+
+    Objects that say nothing of other properties take none. What is open on purpose stays open.
+    """
+    forced: list[bool] = []
+
+    def change(schema: dict[str, Any]) -> dict[str, Any]:
+        complete, has_forced = _with_all_required(schema)
+        forced.append(has_forced)
+        return complete
+
+    rewritten, notes = _rewritten_whole(
+        body,
+        lambda schema: rewrite_schema(schema, change),
+        "this upstream requires each property; an optional one may be null",
+        only_strict=True,
+    )
+    return rewritten, notes if any(forced) else ()
+
+
+def _with_all_required(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The object schema with each property required; whether any had to become nullable for that."""
+    if schema.get("type") != "object":
+        return schema, False
+    properties, required = schema.get("properties") or {}, schema.get("required") or []
+    missing = [name for name in properties if name not in required]
+    if not missing and schema.get("additionalProperties") is not None:
+        return schema, False
+    loose = [name for name in missing if not _takes_null(properties[name])]
+    nullable = {name: {"anyOf": [properties[name], {"type": "null"}]} for name in loose}
+    complete = {
+        **schema,
+        "properties": {**properties, **nullable},
+        "required": [*required, *missing],
+        "additionalProperties": schema.get("additionalProperties", False),
+    }
+    return complete, bool(loose)
+
+
+def _takes_null(schema: Any) -> bool:
+    if not isinstance(schema, dict):
+        return True
+    types = schema.get("type")
+    if types == "null" or (isinstance(types, list) and "null" in types) or None in (schema.get("enum") or ()):
+        return True
+    return any(_takes_null(variant) for key in ("anyOf", "oneOf") for variant in schema.get(key) or ())
+
+
 def bare_schemas(_: Adaptation, body: Body) -> Rewritten:
     """Reduce schemas to types, properties and enumerations, where the upstream does not say what it refuses."""
 
@@ -199,17 +248,20 @@ def _rewritten(body: Body, change: Change, reason: str) -> Rewritten:
     return _rewritten_whole(body, lambda schema: rewrite_schema(schema, change), reason)
 
 
-def _rewritten_whole(body: Body, change: Callable[[Any], Any], reason: str) -> Rewritten:
+def _rewritten_whole(body: Body, change: Callable[[Any], Any], reason: str, *, only_strict: bool = False) -> Rewritten:
     """`reason` may be empty for changes that lose nothing."""
     changes: dict[str, Any] = {}
     notes: list[Note] = []
-    tools = [_with_parameters(tool, change) for tool in body.get("tools") or ()]
+    tools = [
+        _with_parameters(tool, change) if not only_strict or _is_strict(tool.get("function")) else tool
+        for tool in body.get("tools") or ()
+    ]
     if differs(tools, body.get("tools") or ()):
         changes["tools"] = tools
         notes.append(Note("changed", "tools.input_schema", reason))
     wanted = body.get("response_format") or {}
     described = wanted.get("json_schema") or {}
-    schema = change(described.get("schema"))
+    schema = described.get("schema") if only_strict and not _is_strict(described) else change(described.get("schema"))
     if schema is not described.get("schema"):
         changes["response_format"] = {**wanted, "json_schema": {**described, "schema": schema}}
         notes.append(Note("changed", "output_config.format", reason))
@@ -221,6 +273,11 @@ def _with_parameters(tool: Any, change: Callable[[Any], Any]) -> Any:
     schema = function.get("parameters")
     changed = change(schema)
     return tool if changed is schema else {**tool, "function": {**function, "parameters": changed}}
+
+
+def _is_strict(described: Any) -> bool:
+    """`described`: a function or a named schema."""
+    return bool((described or {}).get("strict"))
 
 
 def _loosened(tool: Any) -> Any:
