@@ -21,6 +21,7 @@ from gateway.cache.policy import CachePolicy
 from gateway.cache.store import CacheLimits, CacheStore
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.dialects.native.dialect import NativeDialect
+from gateway.dialects.native.refused import RefusedThinking
 from gateway.errors import Overloaded, StoreAway
 from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
@@ -65,12 +66,13 @@ def build_exchange(
     settings: Settings, client: UpstreamClient, keyring: Keyring, upstream: Upstream | None = None
 ) -> Exchange:
     """`upstream` replaces the configured one: the simulator in development."""
+    native = NativeDialect(keyring, RefusedThinking(time.monotonic), shares_files=settings.files == "shared")
     return Exchange(
         client=client,
         table=to_table(settings, upstream or to_upstream(settings)),
         keyring=keyring,
         redactor=build_redactor(settings),
-        dialects={"chat": ChatDialect(keyring), "messages": NativeDialect(keyring)},
+        dialects={"chat": ChatDialect(keyring), "messages": native},
         observers=(log_exchange, observe),
         retry=RetryPolicy(max_attempts=settings.max_attempts),
         timeouts=Timeouts(

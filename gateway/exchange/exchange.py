@@ -21,6 +21,7 @@ from gateway import ids
 from gateway.access.keyring import Keyring
 from gateway.context import Context
 from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
+from gateway.dialects.choice import for_request, note_of_choice
 from gateway.dialects.reply import Reply
 from gateway.errors import (
     BillingProblem,
@@ -130,9 +131,10 @@ class Exchange:
         Raises InvalidRequest naming the first field that is wrong.
         """
         model = parsed.get("model") if isinstance(parsed, dict) else None
-        if isinstance(model, str) and self.table.resolve(model).dialect == "messages":
+        route = self.table.resolve(model) if isinstance(model, str) else None
+        if route is not None and route.dialect == "messages":
             unchecked = to_unchecked(parsed, size, received)
-            if unchecked is not None:
+            if unchecked is not None and for_request(route, unchecked.request).dialect == "messages":
                 return unchecked
         return to_prompt(parsed, size, context)
 
@@ -142,10 +144,11 @@ class Exchange:
         `candidates`: routes in the order of preference, if the caller has resolved the model already.
         """
         route, *fallbacks = candidates or (self.table.resolve(prompt.request["model"]),)
+        route = for_request(route, prompt.request)
         record.model = route.requested
         record.stream = bool(prompt.request.get("stream"))
         prewarms = prompt.request.get("max_tokens") == 0
-        note_losses(record, prompt.notes)
+        note_losses(record, (*prompt.notes, *note_of_choice(route, prompt.request)))
         prepared = self._prepare(context, prompt, record, route, ids.message_id())
         return Plan(context, prompt, record, route, prepared, fallbacks, len(prompt.notes), prewarms)
 
@@ -250,7 +253,7 @@ class Exchange:
         fails_over = error.retryable or isinstance(error, CredentialsRefused | BillingProblem)
         if not fails_over or not plan.fallbacks or plan.prompt is None:
             return False
-        plan.route = plan.fallbacks.pop(0)
+        plan.route = for_request(plan.fallbacks.pop(0), plan.prompt.request)
         plan.prepared = self._prepare(plan.context, plan.prompt, plan.record, plan.route, plan.reply.message_id)
         return True
 

@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     upstream_flavor: Flavor = Field(default="auto", examples=["vllm"])
     simulator: SimulatedName = Field(default="", examples=["gemini"])
     dialect: Literal["auto", "chat", "messages"] = "auto"
+    files: Literal["refused", "shared"] = "refused"
     stop_sequences: Literal["upstream", "gateway"] = "upstream"
     strict_fallback: Literal["off", "on"] = "off"
     app_url: AppUrl | None = Field(default=None, examples=["https://app.example.com"])

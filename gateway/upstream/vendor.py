@@ -52,8 +52,8 @@ class MessagesSupport:
 
     `preferred`: for which models a request is sent as it came rather than converted to chat. `auth`: the header of the
     key. `keeps_query`, `keeps_billing`: it takes the query string, and the billing header of Claude Code, which spoils
-    the prompt cache of any other server. `repeats_betas`: it reads betas from OpenRouter's header. `blocks`, `tools`:
-    the types of blocks and of tools that it takes; None for all. Tools beside these it may skip without an error.
+    the prompt cache of any other server. `repeats_betas`: it reads betas from OpenRouter's header. `blocks`: the types
+    of blocks that it takes, if it takes no others and no tools but custom ones; None for a server that takes all.
     """
 
     preferred: Literal["all", "claude", "none"] = "none"
@@ -62,7 +62,6 @@ class MessagesSupport:
     keeps_billing: bool = False
     repeats_betas: bool = False
     blocks: frozenset[str] | None = None
-    tools: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

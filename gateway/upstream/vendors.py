@@ -31,6 +31,9 @@ SWITCH_OFF: Final[tuple[Setting, ...]] = (("thinking.type", "disabled"),)
 # Chat completions takes tools with effort "none" only since GPT-5.4, from 5.6 on also when no effort is sent
 # (openai-openapi, issue 541; litellm, PR 34569; 2026).
 NO_EFFORT_WITH_TOOLS: Final = ((r"gpt-(5\.[4-9]|[6-9])(?!.*-chat)", Adaptation("effort_none_with_tools")),)
+# What their Messages take; others are refused or, within tool results or as typed tools, skipped without an error.
+PLAIN_BLOCKS: Final = frozenset({"text", "image", "tool_use", "tool_result", "thinking"})
+
 FILL_REASONING: Final = Adaptation("fill_reasoning", ("reasoning_content",))
 
 OPENROUTER: Final = Vendor(
@@ -148,6 +151,7 @@ HOSTED: Final = (
         parameters=SAMPLERS,  # [SDK]
         reasoning=FOUR_EFFORTS,  # [SDK]
         reasoning_field="reasoning_content",  # [SDK]
+        messages=MessagesSupport(auth="bearer"),  # [docs]
     ),
     Vendor(
         "cerebras",
@@ -172,6 +176,7 @@ HOSTED: Final = (
             (r"kimi-k2-thinking", ALWAYS_ON),
         ),
         reasoning_field="reasoning_content",  # [docs]
+        messages=MessagesSupport(auth="bearer"),  # [docs]
     ),
     Vendor(
         "zhipu",
@@ -185,6 +190,7 @@ HOSTED: Final = (
             (r"glm-(5\.[2-9]|[6-9])", ReasoningSupport("fields", SWITCH_ON, SWITCH_OFF, supported_efforts=ALL_EFFORTS)),
         ),
         reasoning_field="reasoning_content",  # [docs]
+        messages=MessagesSupport(auth="bearer"),  # [docs]
     ),
     Vendor(
         "qwen",
@@ -201,6 +207,7 @@ HOSTED: Final = (
             budget_field="thinking_budget",
         ),  # [docs]
         reasoning_field="reasoning_content",
+        messages=MessagesSupport(auth="bearer"),  # [docs]
     ),
     Vendor(
         "minimax",
@@ -210,6 +217,7 @@ HOSTED: Final = (
         constants=(("reasoning_split", True),),  # [docs] else the thinking stands in the text
         reasoning=ALWAYS_ON,
         reasoning_field="reasoning_details",  # [docs]
+        messages=MessagesSupport(auth="bearer"),  # [docs]
     ),
     Vendor(
         "bedrock",
@@ -237,6 +245,7 @@ SERVERS: Final = (
         reasoning_field="reasoning",
         continuous_usage=True,
         counting="tokenize",
+        messages=MessagesSupport(auth="bearer", blocks=PLAIN_BLOCKS | {"tool_reference", "redacted_thinking"}),
     ),
     Vendor(
         "sglang",  # 0.5.23, all [seen]
@@ -257,6 +266,7 @@ SERVERS: Final = (
         reasoning_field="reasoning_content",
         continuous_usage=True,
         counting="messages",
+        messages=MessagesSupport(auth="bearer", blocks=PLAIN_BLOCKS | {"search_result"}),
     ),
     Vendor(
         "llamacpp",  # build 11549, all [seen]
@@ -272,6 +282,7 @@ SERVERS: Final = (
         reasoning=ReasoningSupport("fields", (), EFFORT_OFF, budget_field="thinking_budget_tokens"),
         reasoning_field="reasoning_content",
         counting="input_tokens",
+        messages=MessagesSupport(blocks=PLAIN_BLOCKS),
     ),
     Vendor(
         "llama-cpp-python",  # 0.3.36, all [seen]
@@ -324,6 +335,7 @@ SERVERS: Final = (
         keeps_parallel=False,
         reasoning=FOUR_EFFORTS,  # [docs]
         reasoning_field="",
+        messages=MessagesSupport(blocks=PLAIN_BLOCKS),  # [docs]
     ),
     Vendor(
         "lmstudio",

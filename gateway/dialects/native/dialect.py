@@ -1,33 +1,62 @@
 """Anthropic Messages as a dialect of upstreams: requests and answers pass as they are."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.base import Answered, Asking, Prepared
 from gateway.dialects.native.answer import to_answered
 from gateway.dialects.native.errors import to_error
+from gateway.dialects.native.files import FILE_ID, refuse_files
 from gateway.dialects.native.headers import to_headers, to_query
+from gateway.dialects.native.refused import RefusedThinking, to_conversation
 from gateway.dialects.native.request import to_body
 from gateway.dialects.native.stream import NativeStream
 from gateway.dialects.reply import Reply
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, InvalidRequest
 from gateway.messages.prompt import Prompt
 from gateway.messages.tokens.estimate import to_tokens
+from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.routing import CONTEXT_SUFFIX, Route
 
 PATH = "/messages"
+# "messages.1.content.0: Invalid `signature` in `thinking` block" (Anthropic); "thinking.signature: Field required"
+# (Bedrock); and thinking that was changed or is missing (hermes-agent issue 24401, 2026).
+REFUSES_THINKING = re.compile(
+    r"signature|(?:thinking|redacted_thinking)\W{1,3}(?:or|blocks?|content)[^.]{0,80}(?:cannot be modified|must match)",
+    re.IGNORECASE,
+)
+# Concerns one conversation, so it is not learned for the model.
+WITHOUT_THINKING = Adaptation("drop_reasoning", lasting=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NativeState:
+    """What a second request is made of."""
+
+    prompt: Prompt
+    asking: Asking = field(repr=False)
+    keyring: Keyring = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class NativeDialect:
-    """Converter for upstreams with `POST <base>/messages`. `Prepared.state` is the prompt."""
+    """Converter for upstreams with `POST <base>/messages`. `Prepared.state` is the `NativeState`.
+
+    `shares_files`: clients may name files of the operator's account.
+    """
 
     keyring: Keyring = field(repr=False)
+    refused: RefusedThinking = field(repr=False)
+    shares_files: bool = False
 
     def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
-        native = to_body(prompt, route, self.keyring.of_tenant(asking.tenant))
+        if not self.shares_files and (prompt.received is None or FILE_ID in prompt.received.body):
+            refuse_files(prompt.request)
+        keyring = self.keyring.of_tenant(asking.tenant)
+        native = to_body(prompt, route, keyring, drops_thinking=self.refused.has(asking, prompt.request))
         long_context = CONTEXT_SUFFIX.search(route.requested) is not None
         return Prepared(
             PATH + to_query(route.upstream, prompt.received),
@@ -37,7 +66,7 @@ class NativeDialect:
             is_streamed=bool(prompt.request.get("stream")),
             is_edited=native.is_edited,
             headers=to_headers(route.upstream, asking, prompt.received, long_context=long_context),
-            state=prompt,
+            state=NativeState(prompt, asking, keyring),
         )
 
     def stream(self, prepared: Prepared, *, opened: bool) -> NativeStream:
@@ -53,7 +82,18 @@ class NativeDialect:
         return to_error(status, headers, body, prepared.reply)
 
     def heal(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:
-        return None
+        """Leave out earlier thinking whose signature was refused, and remember the conversation."""
+        state: NativeState = prepared.state
+        if not isinstance(error, InvalidRequest) or not REFUSES_THINKING.search(error.message):
+            return None
+        native = to_body(state.prompt, route, state.keyring, drops_thinking=True)
+        if native.body == prepared.body:
+            return None
+        self.refused.add(to_conversation(state.asking, state.prompt.request))
+        notes = tuple(note for note in native.notes if note not in prepared.notes)
+        return replace(
+            prepared, body=native.body, notes=notes, is_edited=True, healed=(*prepared.healed, WITHOUT_THINKING)
+        )
 
     def unstreamed(self, prepared: Prepared) -> None:
         """Return None: the client's bytes say whether to stream."""

@@ -48,6 +48,8 @@ TYPE_ERRORS: dict[str, type[GatewayError]] = {
 }
 # The account is out of money, in the words of a 400 (Anthropic, 2026).
 NO_MONEY = re.compile(r"credit balance is too low|reached your specified api usage limits", re.IGNORECASE)
+# Anthropic's types are written so; vLLM's `BadRequestError` is none that a client knows.
+TYPE = re.compile(r"[a-z_]{1,64}")
 OWN_ACCOUNT = (Unauthenticated, PermissionDenied, BillingProblem)
 
 
@@ -72,7 +74,8 @@ def error_object(body: bytes) -> dict[str, Any] | None:
     details = value.get("error") if isinstance(value, dict) and value.get("type") == "error" else None
     if not isinstance(details, dict):
         return None
-    is_anthropic = isinstance(details.get("type"), str) and isinstance(details.get("message"), str)
+    kind = details.get("type")
+    is_anthropic = isinstance(kind, str) and TYPE.fullmatch(kind) and isinstance(details.get("message"), str)
     return details if is_anthropic else None
 
 

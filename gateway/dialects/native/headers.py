@@ -30,7 +30,8 @@ def to_headers(upstream: Upstream, asking: Asking, received: Received | None, *,
     """Return all headers of the request; `long_context`: the client asked for it by the suffix of the model's name."""
     support = upstream.vendor.messages
     kept = [header for header in upstream.headers if header[0] not in REPLACED]
-    betas, forwarded = _of_client(received) if received is not None else (sorted(asking.betas), [])
+    betas, forwarded = _of_client(received)
+    betas = betas or sorted(asking.betas)  # a batch keeps the set alone
     if long_context and not any(LONG_CONTEXT in beta for beta in betas):
         betas.append(LONG_CONTEXT)
     headers = [*kept, USER_AGENT, (VERSION, asking.api_version), *forwarded]
@@ -52,11 +53,11 @@ def to_query(upstream: Upstream, received: Received | None) -> str:
     return f"?{received.query}"
 
 
-def _of_client(received: Received) -> tuple[list[str], list[tuple[str, str]]]:
+def _of_client(received: Received | None) -> tuple[list[str], list[tuple[str, str]]]:
     """The betas, in the client's order and spelling, and the other headers to forward."""
     betas: list[str] = []
     forwarded = []
-    for name, value in _named(received.headers):
+    for name, value in _named(received.headers if received is not None else ()):
         if not LINE_BREAKS.isdisjoint(value):
             continue
         if name == BETA:

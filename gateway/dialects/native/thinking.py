@@ -17,6 +17,7 @@ THINKING = frozenset({"thinking", "redacted_thinking"})
 
 FOREIGN = "reasoning that another model made"
 UNREADABLE = "reasoning in an envelope that could not be opened"
+UNSIGNED_LOOP = "with thinking enabled a turn that calls tools has to begin with signed thinking"
 REFUSED = "the upstream refused the signature of earlier reasoning"
 
 
@@ -31,9 +32,25 @@ def without_foreign_thinking(
     edited = [_edited(message, target, keyring, reasons, drops_all) for message in messages]
     if all(one is other for one, other in zip(edited, messages, strict=True)):
         return request, ()
-    notes = tuple(Note("dropped", "messages.thinking", reason) for reason in reasons)
-    kept = [message for message in edited if message["content"] != []]
-    return {**request, "messages": kept}, notes
+    notes = [Note("dropped", "messages.thinking", reason) for reason in reasons]
+    kept = [message for message in edited if not isinstance(message, dict) or message.get("content") != []]
+    fields = {**request, "messages": kept}
+    if reasons and _is_enabled(request.get("thinking")) and _is_tool_loop(kept):
+        del fields["thinking"]
+        notes.append(Note("dropped", "thinking", UNSIGNED_LOOP))
+    return fields, tuple(notes)
+
+
+def _is_enabled(thinking: Any) -> bool:
+    return isinstance(thinking, dict) and thinking.get("type") == "enabled"
+
+
+def _is_tool_loop(messages: list[Any]) -> bool:
+    """Return True if the last message holds results: the turn before it then has to begin with thinking."""
+    content = messages[-1].get("content") if messages and isinstance(messages[-1], dict) else None
+    return isinstance(content, list) and any(
+        isinstance(block, dict) and block.get("type") == "tool_result" for block in content
+    )
 
 
 def _edited(message: Any, target: Target, keyring: Keyring, reasons: dict[str, None], drops_all: bool) -> Any:

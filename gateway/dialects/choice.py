@@ -1,0 +1,89 @@
+"""The dialect of one request: the route's, unless something in the request can only be asked in another.
+
+An upstream that speaks two dialects gets chat for parameters that Messages has not, and for blocks and tools that its
+Messages would drop without an error. What needs both at once is refused.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from gateway.errors import InvalidRequest
+from gateway.messages.notes import Note
+from gateway.upstream.routing import Route
+
+# Parameters of chat completions that Messages has not, and the objects that hold more of them.
+CHAT_ONLY = frozenset(
+    (
+        *("frequency_penalty", "logit_bias", "logprobs", "min_p", "modalities", "models", "openai", "openrouter"),
+        *("plugins", "prediction", "presence_penalty", "provider", "reasoning", "reasoning_effort"),
+        *("repetition_penalty", "response_format", "seed", "top_a", "top_logprobs", "transforms", "upstream"),
+        *("verbosity", "web_search_options"),
+    )
+)
+# What only Anthropic's own servers can do, beyond a conversion.
+MESSAGES_ONLY = ("compaction", "container", "fallback_credit_token", "fallbacks", "mcp_servers")
+
+DROPPED_THERE = "this upstream's Messages would leave it out, so the request was converted to chat"
+
+
+def for_request(route: Route, request: Mapping[str, Any]) -> Route:
+    """Return the route in the dialect for this request. Raises InvalidRequest for what no one dialect can carry."""
+    if route.dialect != "messages":
+        return route
+    if not speaks_chat(route):
+        return route
+    asked = [name for name in request if name in CHAT_ONLY and request[name] not in (None, {}, [])]
+    if asked and route.upstream.dialect == "auto":
+        native = [name for name in MESSAGES_ONLY if request.get(name) not in (None, {}, [])]
+        if native:
+            raise InvalidRequest(
+                f"{native[0]}: only upstreams that speak Anthropic's Messages take it, and they do not take "
+                f"`{asked[0]}`; send one of the two."
+            )
+        return replace(route, dialect="chat")
+    if unsupported(route, request) is not None:
+        return replace(route, dialect="chat")
+    return route
+
+
+def note_of_choice(route: Route, request: Mapping[str, Any]) -> tuple[Note, ...]:
+    """Return the note for a request that `for_request` converted although its route is one of Messages."""
+    if route.upstream.dialect != "messages" or route.dialect != "chat":
+        return ()
+    path = unsupported(route, request)
+    return (Note("changed", path, DROPPED_THERE),) if path is not None else ()
+
+
+def speaks_chat(route: Route) -> bool:
+    """Return False for servers that serve Messages only."""
+    support = route.upstream.vendor.messages
+    return support.preferred == "claude" or support.blocks is not None
+
+
+def unsupported(route: Route, request: Mapping[str, Any]) -> str | None:
+    """Return the path of the first block or tool that the server's Messages would drop, None if there is none."""
+    support = route.upstream.vendor.messages
+    if support.blocks is None:
+        return None
+    for index, tool in enumerate(_list(request.get("tools"))):
+        kind = tool.get("type") or "custom"
+        if kind != "custom":
+            return f"tools.{index}"
+    for index, message in enumerate(_list(request.get("messages"))):
+        for path, kind in _kinds(message.get("content"), f"messages.{index}.content"):
+            if kind not in support.blocks:
+                return path
+    return None
+
+
+def _kinds(content: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield path and type of each block, those within tool results included."""
+    for index, block in enumerate(_list(content)):
+        yield f"{path}.{index}", block.get("type")
+        if block.get("type") == "tool_result":
+            yield from _kinds(block.get("content"), f"{path}.{index}.content")
+
+
+def _list(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
