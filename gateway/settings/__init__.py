@@ -2,6 +2,7 @@
 reads them.
 """
 
+from gateway.settings.config_file import read_config_file
 from gateway.settings.load import (
     Need,
     Problem,
@@ -12,7 +13,7 @@ from gateway.settings.load import (
     needs_upstream,
 )
 from gateway.settings.secrets import passwords_in, private_hosts_of, secrets_of
-from gateway.settings.settings import Settings, names_of, read_config_file, unknown_variables
+from gateway.settings.settings import Settings, names_of, unknown_variables
 from gateway.settings.values import SettingsError
 
 __all__ = [

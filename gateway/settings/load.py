@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
-from gateway.settings.settings import Settings, names_of, read_config_file
+from gateway.settings.config_file import read_config_file
+from gateway.settings.settings import Settings, names_of
 from gateway.settings.values import SettingsError
 
 CONFIG: Final = "GATEWAY_CONFIG"

@@ -1,14 +1,12 @@
 """Every setting, in one frozen value: from GATEWAY_* variables and an optional gateway.toml, checked at start.
 
 A variable beats the file; in the file `${NAME}` stands for a variable of the environment. A wrong value stops the start
-and is named; docs/configuration.md lists every variable, and a test keeps it complete.
+and is named. The text below a field is its row in docs/configuration.md, which `make docs` writes; a last paragraph
+"Default: …" replaces the default shown there.
 """
 
-import re
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -26,7 +24,6 @@ from gateway.settings.values import (
     Port,
     RedisUrl,
     Seconds,
-    SettingsError,
     SimulatedName,
     UpstreamName,
     check_keys,
@@ -53,79 +50,191 @@ class Settings(BaseSettings):
     )
 
     host: Host = "127.0.0.1"
+    """Address of the client listener."""
     port: Port = 8080
+    """Port of the client listener. `0` lets the system choose; the log names the chosen one."""
     admin_host: Host = "127.0.0.1"
+    """Address of the admin listener: `/metrics`, `/livez`, `/readyz`."""
     admin_port: Port = 8081
+    """Port of the admin listener."""
     admin_key: SecretStr | None = Field(default=None, examples=["a-long-random-key"])
+    """Key for everything on the admin listener beyond metrics and probes, which is refused without one."""
 
     upstream_url: BaseUrl | None = Field(default=None, repr=False, examples=["https://llm.example.com/v1"])
+    """Base URL of the upstream: chat goes to `<url>/chat/completions`, models to `<url>/models`.
+
+    Default: OpenRouter's v1 base
+    """
     upstream_api_key: Credential | None = Field(
         default=None,
         examples=["sk-or-v1-0123456789abcdef"],
         validation_alias=AliasChoices("GATEWAY_UPSTREAM_API_KEY", "OPENROUTER_API_KEY", "upstream_api_key"),
     )
+    """Key for the upstream. `OPENROUTER_API_KEY` is read where the first is not set."""
     upstream_name: UpstreamName = Field(default="", examples=["openrouter"])
+    """Name of the upstream in headers, logs and metrics.
+
+    Default: `openrouter` or `upstream`
+    """
     upstream_flavor: Flavor = Field(default="auto", examples=["vllm"])
+    """Whose server the upstream is, by a name in [upstreams.md](upstreams.md). `auto` and `openai` go by the host, then
+    by what the server shows without a key; `openrouter` sends OpenRouter's extensions."""
     simulator: SimulatedName = Field(default="", examples=["gemini"])
+    """For `dragoman dev` only: the hosted server that the built-in simulator plays, by a name in
+    [upstreams.md](upstreams.md), such as `gemini`. It is then the upstream, whatever else is set. Empty: OpenRouter,
+    where no upstream is configured."""
     dialect: Literal["auto", "chat", "messages"] = "auto"
+    """What is spoken to the upstream: `chat`, `messages` (Anthropic's own API, passed on as it is) or `auto`, which
+    [chooses by vendor and model](upstreams.md#dialects)."""
     files: Literal["refused", "shared"] = "refused"
+    """`shared`: clients may name files (`file_id`) of the operator's account at an upstream that speaks Messages, where
+    every tenant can read them."""
     stop_sequences: Literal["upstream", "gateway"] = "upstream"
+    """Who matches stop sequences on OpenRouter. The `upstream` mostly does not name the sequence it found. The
+    `gateway` is always exact, but you still pay for a whole JSON answer, and a stream cut at the match reports
+    estimated usage and no cost. On other upstreams the gateway always matches: they do not name the sequence, cut tool
+    calls at it, or lose letters."""
     strict_fallback: Literal["off", "on"] = "off"
+    """`on`: where the upstream refuses strict tools or a strict schema, try once more with schemas that are not strict,
+    noted as `dropped:tools.strict` and `changed:response_format.strict`."""
     app_url: AppUrl | None = Field(default=None, examples=["https://app.example.com"])
+    """Sent to OpenRouter as `HTTP-Referer`."""
     app_title: AppTitle = "Dragoman"
+    """Sent to OpenRouter as `X-Title`."""
 
     model_big: str = "~anthropic/claude-sonnet-latest"
+    """Model that `big`, `sonnet` and `opus` stand for. Elsewhere than on OpenRouter these names mean nothing until it
+    is set.
+
+    Default: on OpenRouter `~anthropic/claude-sonnet-latest`
+    """
     model_small: str = "~anthropic/claude-haiku-latest"
+    """Model that `small` and `haiku` stand for; as for `big`, OpenRouter has a default.
+
+    Default: on OpenRouter `~anthropic/claude-haiku-latest`
+    """
     aliases: PairList = Field(default=(), examples=["fast=openai/gpt-5-mini"])
+    """Further names of models: `name=model,…`. A name may end in `*`."""
 
     redis_url: RedisUrl | None = Field(default=None, repr=False, examples=["redis://:password@127.0.0.1:6379/0"])
+    """`redis://`, `rediss://`, `unix://`, `redis+cluster://` or `rediss+cluster://` with any node of a Cluster, or
+    `embedded` for a server of the gateway's own. Batches and threads need Redis. `dragoman dev` embeds one."""
     redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,64}$")] = "gw:"
+    """Prefix of all keys in Redis: letters, digits and `_ . : / -`, at most 64. All processes of one gateway need the
+    same. Use another one to keep gateways apart on one server, or to match an [ACL](deployment.md#rights-in-redis)."""
     public_url: BaseUrl | None = Field(default=None, repr=False, examples=["https://gateway.example.com"])
+    """Prefix of the path in a batch's `results_url`. Without it the URL is relative, which the SDKs accept."""
     batch_expiry: Seconds = 86_400.0
+    """Seconds after which the items of a batch that have not been sent expire."""
     batch_retention: Annotated[float, Field(gt=0, le=366 * 86_400)] = 29 * 86_400.0
+    """Seconds for which results are kept, from the batch's creation."""
     batch_durability: Literal["process", "fsync", "replica"] = "process"
+    """What a batch has survived when its creation is answered: the end of a `process`, of the host (`fsync`), or of the
+    Redis primary (`replica`)."""
     batch_tenant_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """How much of the store the batches of one tenant that have not ended may take, of the 70 % of Redis' memory that
+    batches may fill; beyond it, that tenant's creations get a 429. `1` for no limit, as with a single tenant."""
     batch_priority_keys: NameList = Field(default=(), examples=["acme"])
+    """Tenants, or ids of client keys as in the log, whose `x-gateway-priority` counts against the batches of all
+    tenants: `name,…`. For others it counts among their own batches."""
     threads: Literal["on", "off"] = "on"
+    """`off` refuses [message threads](threads.md) with the error on which the SDKs send whole conversations. Without
+    Redis they are off."""
     thread_seconds: Seconds = 300.0
+    """Seconds for which a conversation is held after its last use."""
     cache: Literal["off", "opt-in", "on"] = "opt-in"
+    """The [prompt cache](cache.md): `off`; `opt-in`, where a header, a key or a route asks for it; `on`, also for
+    `temperature: 0`. Without Redis it is off."""
     cache_redis_url: RedisUrl | None = Field(default=None, repr=False, examples=["redis://:password@127.0.0.1:6379/1"])
+    """A Redis for the cache alone, in the same forms; it may evict. On a shared server the cache keeps to
+    `GATEWAY_CACHE_MAX_BYTES`.
+
+    Default: that of `GATEWAY_REDIS_URL`
+    """
     cache_routes: NameList = Field(default=(), examples=["claude-*"])
+    """Models, as clients name them, whose requests use the cache: `name,…`. A name may end in `*`."""
     cache_keys: NameList = Field(default=(), examples=["acme"])
+    """Tenants, or ids of client keys as in the log, whose requests use the cache: `name,…`."""
     cache_tools: Literal["on", "off"] = "off"
+    """`on` lets requests with tools use the cache without `tools` in the header."""
     cache_ttl: Annotated[float, Field(ge=1, le=30 * 86_400)] = 3600.0
+    """Seconds for which an answer is kept, a tenth more or less."""
     cache_max_bytes: Annotated[int, Field(ge=1024 * 1024, le=1 << 40)] = 256 * 1024 * 1024
+    """Size of the cache in Redis. The least recently used answers are removed first."""
     cache_entry_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
+    """Largest answer that is kept, compressed."""
     cache_budget_seconds: Annotated[float, Field(ge=0.02, le=5)] = 0.05
+    """Seconds that a request waits for Redis before it continues without the cache."""
     cache_wait_seconds: Seconds = 60.0
+    """Seconds that a request waits for an equal one at another front end before it calls the upstream itself."""
     cache_lock_seconds: Annotated[float, Field(ge=0.3, le=300)] = 5.0
+    """Seconds after which another front end takes over the call of a silent one."""
     worker_admin_port: Port = 8082
+    """Port of the worker's `/metrics`, `/livez`, `/readyz`, on `GATEWAY_ADMIN_HOST`."""
     worker_slots: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Batch items that one worker has in flight."""
     worker_bytes: Annotated[int, Field(ge=1024 * 1024, le=1 << 40)] = 32 * 1024 * 1024
+    """Bytes of `params` that one worker has in flight: fewer items at once where they are large. A larger item runs
+    alone. Parsed, params of small values take about twenty times as much memory."""
     worker_lease_seconds: Seconds = 60.0
+    """Seconds for which a silent worker keeps its items before others take them."""
 
     auth: Literal["keys", "off"] = "keys"
+    """`keys`, or `off` to admit every client. `dragoman dev` on a loopback address defaults to `off`."""
     cors_origins: NameList = Field(default=(), examples=["https://app.example.com"])
+    """Origins of web pages that may call the gateway from a browser: `https://app.example.com,…`, or `*` for all.
+    Without it browsers refuse; see [api.md](api.md#browsers)."""
     keys: PairList = Field(default=(), repr=False, examples=["acme:a-long-random-key"])
+    """Client keys: `tenant:key,…`. A tenant may have several."""
     secret: SecretStr | None = Field(default=None, examples=["k1:a-long-random-secret"])
+    """`id:key,…`; the first one signs. Seals the reasoning that clients carry. All replicas need the same.
+
+    Default: random per process
+    """
 
     connect_timeout: Seconds = 5.0
+    """Seconds to open a connection to the upstream."""
     first_byte_timeout: Seconds = 600.0
+    """Seconds to wait at most for the header of an answer, and for the first content of a stream. A server without a
+    free slot sends no header, and asking again would lose the place in its queue."""
     idle_timeout: Seconds = 60.0
+    """Seconds between two reads from the upstream."""
     total_timeout: Seconds = 600.0
+    """Seconds for a whole answer that is not streamed, all attempts together: each further attempt gets the rest. A
+    stream may take longer; this only bounds its further attempts before the first content."""
     commit_seconds: Seconds = 5.0
+    """Seconds without content, header or not, after which the client of a stream gets its 200 and a ping. A later
+    failure is an `error` event."""
     ping_seconds: Seconds = 10.0
+    """Seconds of silence after which a stream gets a ping."""
     stalled_client_timeout: Seconds = 60.0
+    """Seconds after which a client that does not read its reply is disconnected, whatever the reply is."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """Calls to the upstream for one request, before the client has received anything. Repeating a call at once without
+    a field that the upstream refused does not count."""
     upstream_connections: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    """Connections to the upstream. Beyond them requests wait, then get a 529."""
 
     connections_per_address: int | None = Field(default=None, ge=0, examples=["500"])
+    """Client connections from one address; further ones are reset. The other half of the descriptors is for calls to
+    the upstream. `0` for any number. Counted at each listener of each process; for IPv6 by the first 64 bits. Behind a
+    balancer all connections come from its address.
+
+    Default: half of the process's descriptors (`ulimit -n`)
+    """
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
+    """Largest request body, after decompression."""
     tool_memory_bytes: Annotated[int, Field(ge=0, le=1 << 30)] = 2 * 1024 * 1024
+    """JSON of tool lists that each process remembers, `0` for none. Lists that come with one request after another are
+    parsed and written once."""
     drain_seconds: Seconds = 25.0
+    """Seconds that requests in flight may take after SIGTERM, SIGINT or SIGHUP."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """`debug`, `info`, `warning` or `error`. `debug` adds a `conversion_noted` line with the reason for each name in
+    `x-gateway-ignored`."""
     log_format: Literal["auto", "json", "console"] = "auto"
+    """`json`, `console`, or `auto`: console on a terminal, JSON elsewhere."""
 
     @classmethod
     def settings_customise_sources(
@@ -207,38 +316,7 @@ def names_of(field: str) -> tuple[str, ...]:
     return (f"GATEWAY_{field.upper()}",)
 
 
-def read_config_file(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The file named by GATEWAY_CONFIG, or ./gateway.toml where there is one. Raises SettingsError."""
-    named = environment.get("GATEWAY_CONFIG")
-    path = Path(named or "gateway.toml")
-    if not named and not path.is_file():
-        return {}
-    try:
-        return {name: _expand(value, environment) for name, value in tomllib.loads(path.read_text("utf-8")).items()}
-    except OSError as error:
-        raise SettingsError(f"GATEWAY_CONFIG: cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"GATEWAY_CONFIG: {path} is not valid TOML: {error}") from None
-
-
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """GATEWAY_* names that no setting reads: most likely misspelt. Reported, not refused: Kubernetes sets some."""
     known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | {"GATEWAY_CONFIG"}
     return sorted(name for name in environment if name.startswith("GATEWAY_") and name not in known)
-
-
-def _expand(value: Any, environment: Mapping[str, str]) -> Any:
-    """`${NAME}` in every string of the file. Raises SettingsError for a name that the environment does not have."""
-    if isinstance(value, dict):
-        return {name: _expand(inner, environment) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_expand(inner, environment) for inner in value]
-    if not isinstance(value, str):
-        return value
-
-    def look_up(match: re.Match[str]) -> str:
-        if match[1] not in environment:
-            raise SettingsError(f"GATEWAY_CONFIG: the variable {match[1]} that the file refers to is not set")
-        return environment[match[1]]
-
-    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", look_up, value)
