@@ -29,7 +29,8 @@ from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.logs import configure_logs, log_exchange
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.http_client import Transport
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Upstream
+from gateway.upstream.table import Routing, one_upstream_table
 from gateway.web.reply import MESSAGE_HEADERS, id_lines, to_head
 
 STEP_BODIES = ("small", "code")
@@ -84,8 +85,8 @@ def _steps(name: str) -> dict[str, Callable[[], Any]]:
     raw, answer = orjson.dumps(BODIES[name]()), orjson.dumps(COMPLETION)
     context = Context("req_0", "bench", "key")
     keyring = Keyring((("k", b"k" * 32),))
-    table = RoutingTable(Upstream("upstream", "http://127.0.0.1:1/api/v1"))
-    exchange = Exchange(Transport(), table, keyring, {"chat": ChatDialect(keyring)})
+    table = one_upstream_table(Upstream("upstream", "http://127.0.0.1:1/api/v1"))
+    exchange = Exchange(Transport(), Routing(table), keyring, {"chat": ChatDialect(keyring)})
     for _ in range(3):  # an agent sends the same tools with every request: from the third on they are known
         prompt = to_prompt(parse_body(raw, exchange.tools), len(raw), context)
         plan = exchange.plan(context, prompt, UsageRecord(context))

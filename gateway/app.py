@@ -31,6 +31,7 @@ from gateway.threads.turns import Threads
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.config import to_table, to_upstream
 from gateway.upstream.routing import Upstream
+from gateway.upstream.table import Routing
 from gateway.web.auth import authenticate
 from gateway.web.connection import Runner
 from gateway.web.cors import allow_origins
@@ -145,7 +146,7 @@ async def running(
         gateway = Gateway(
             settings=settings,
             exchange=exchange,
-            catalog=Catalog(client, exchange.table),
+            catalog=Catalog(client, exchange.routing),
             client_keys=ClientKeys(None if settings.auth == "off" else settings.keys, keyring.keys[0][1]),
             batches=BatchStore(batch_server) if batch_server else None,
             threads=build_threads(settings, batch_server),
@@ -157,7 +158,8 @@ async def running(
         await gateway.catalog.wait_for_first(FIRST_LIST_SECONDS)
         admin, guard = None, to_guard(settings)
         if not child:
-            cache = AdminCache(CacheUpkeep(gateway.cache.store), exchange.table) if gateway.cache is not None else None
+            caching = gateway.cache
+            cache = None if caching is None else AdminCache(CacheUpkeep(caching.store), exchange.routing)
             app = admin_app(settings, gateway.health, render_metrics, cache)
             listener = _listening(app, ADMIN, settings.admin_host, settings.admin_port, guard=guard)
             admin = await stack.enter_async_context(listener)
@@ -190,7 +192,7 @@ def _chores(gateway: Gateway, *, child: bool) -> Iterator[Coroutine[None, None, 
 async def running_admin(settings: Settings, health: Health, directory: Path) -> AsyncIterator[tuple[str, int]]:
     """The admin listener of a parent, with the metrics that its children leave in `directory`."""
     async with open_cache_upkeep(settings) as upkeep:
-        cache = AdminCache(upkeep, to_table(settings, to_upstream(settings))) if upkeep is not None else None
+        cache = AdminCache(upkeep, Routing(to_table(settings, to_upstream(settings)))) if upkeep is not None else None
         app, guard = admin_app(settings, health, lambda: merged_metrics(str(directory)), cache), to_guard(settings)
         async with _listening(app, ADMIN, settings.admin_host, settings.admin_port, guard=guard) as address:
             yield address

@@ -48,6 +48,7 @@ from gateway.upstream.learned_store import SHARE_SECONDS, LearnedStore
 from gateway.upstream.proxy_client import AiohttpClient
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import Upstream
+from gateway.upstream.table import Routing
 
 log = structlog.get_logger()
 
@@ -69,7 +70,7 @@ def build_exchange(
     native = NativeDialect(keyring, RefusedThinking(time.monotonic), shares_files=settings.files == "shared")
     return Exchange(
         client=client,
-        table=to_table(settings, upstream or to_upstream(settings)),
+        routing=Routing(to_table(settings, upstream or to_upstream(settings))),
         keyring=keyring,
         redactor=build_redactor(settings),
         dialects={"chat": ChatDialect(keyring), "messages": native},

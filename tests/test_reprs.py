@@ -147,7 +147,9 @@ async def test_nothing_that_is_built_from_the_settings_shows_a_secret() -> None:
     queue = queue_client(str(settings.redis_url))
     worker, loops = assemble(BatchServer(RedisServer(queue)), exchange, 1, 60.0)
     cache = CachedExchange(exchange, build_cache_store(settings, queue), CachePolicy(), to_secret(keyring))
-    call = partial(exchange.client.open, Call("POST", "url-canary", exchange.table.upstream.headers, b"body-canary"))
+    call = partial(
+        exchange.client.open, Call("POST", "url-canary", exchange.table.upstreams[0].headers, b"body-canary")
+    )
     shown = repr([settings, str(settings), keyring, exchange, worker, worker.run, loops, cache, call])
     assert "canary" not in shown
     assert "Worker(" in shown

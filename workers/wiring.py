@@ -43,7 +43,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         worker.most_bytes = settings.worker_bytes
         await stack.enter_async_context(background(exchange.heartbeat.run()))
         await stack.enter_async_context(background(watch_loop()))
-        catalog = Catalog(client, exchange.table)
+        catalog = Catalog(client, exchange.routing)
         await stack.enter_async_context(background(Repeated("catalog", catalog.models, WATCH_SECONDS).run()))
         await stack.enter_async_context(background(worker.monitor.run()))
         await stack.enter_async_context(background(share_learned(exchange, server.server).run()))
@@ -76,7 +76,7 @@ def assemble(
         Repeated("census", maintenance.count, every=CENSUS_SECONDS),
     )
     monitor = RedisMonitor(server.server)
-    return Worker(queue, attempts, circuits, in_flight, exchange.table, monitor, slots), loops
+    return Worker(queue, attempts, circuits, in_flight, exchange.routing, monitor, slots), loops
 
 
 def worker_name() -> str:

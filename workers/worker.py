@@ -18,13 +18,14 @@ from redis.exceptions import RedisError
 
 from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import BatchQueue, Claim, Release, WorkItem
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, NotFound
 from gateway.process.tasks import Repeated, describe, end
 from gateway.redis.codec import BrokenBlob
 from gateway.telemetry.monitors import RedisMonitor
 from gateway.upstream.circuit import CROWDED
 from gateway.upstream.circuits import Circuits, Permit, Rejected
-from gateway.upstream.routing import RoutingTable
+from gateway.upstream.routing import Route
+from gateway.upstream.table import Routing
 from workers import metrics
 from workers.attempt import Attempts
 from workers.in_flight import InFlightItem, InFlightItems
@@ -61,7 +62,7 @@ class Worker:
     attempts: Attempts
     circuits: Circuits
     in_flight: InFlightItems
-    table: RoutingTable
+    routing: Routing
     monitor: RedisMonitor
     slots: int
     most_bytes: int = MOST_BYTES  # of params in flight at once; a larger item runs alone
@@ -101,7 +102,7 @@ class Worker:
         if room == 0:
             await self._freed.wait()
             return
-        wait = self.circuits.upstream_wait(self.table.upstream.name)
+        wait = min(self.circuits.upstream_wait(upstream.circuit) for upstream in self.routing.table.upstreams)
         if wait > 0:
             await self._until_freed(min(wait, REJECTED_SECONDS))
             return
@@ -130,8 +131,9 @@ class Worker:
         """Return how many items of a batch may run now, by circuits and bytes; if none, seconds until some may."""
         room, wait = self.slots, 0.0
         if batch.names_all_models:
-            routes = [self.table.resolve(model) for model in batch.models]
-            room, wait = self.circuits.room(routes, batch.tenant, batch.id)
+            routes = [route for model in batch.models if (route := self._first_route(model)) is not None]
+            if len(routes) == len(batch.models):
+                room, wait = self.circuits.room(routes, batch.tenant, batch.id)
         each = max(1, batch.params_bytes // batch.total)
         fitting = max(0, self.most_bytes - self.in_flight.bytes - self._promised) // each
         if fitting == 0 and not self.in_flight and not self._promised:
@@ -208,12 +210,12 @@ class Worker:
                 del delays[work.lease.index]
 
     async def _admit(self, claim: Claim, work: WorkItem) -> InFlightItem:
-        """Raises Rejected. An item without a model uses no circuit: it fails before the upstream is called."""
+        """Raises Rejected. An item without a model that is routed uses no circuit: it fails before any call."""
         if self.in_flight and self.in_flight.bytes + len(work.item.params) > self.most_bytes:
             raise Rejected(FULL_SECONDS)
         permit, scope = Permit(self.circuits), AsyncExitStack()
-        if work.item.model:
-            route = self.table.resolve(work.item.model)
+        route = self._first_route(work.item.model)
+        if route is not None:
             try:
                 permit = await scope.enter_async_context(
                     self.circuits.permit(route, claim.batch.tenant, claim.batch.id)
@@ -221,6 +223,12 @@ class Worker:
             except (GatewayError, RedisError):
                 raise Rejected(REJECTED_SECONDS) from None
         return InFlightItem(claim, work, permit, scope, self.clock())
+
+    def _first_route(self, model: str) -> Route | None:
+        try:
+            return self.routing.resolve(model)[0] if model else None
+        except NotFound:
+            return None
 
     def _release(self, claim: Claim, releases: list[Release], reason: str) -> None:
         if releases:

@@ -166,7 +166,8 @@ class CachedExchange:
     async def ask(self, context: Context, prompt: Prompt, demand: Demand) -> Hit | Shared:
         """Return the stored answer, or a flight to enter as a context. Raises as `Exchange.plan` does."""
         begun = self.clock()
-        route = self.exchange.table.resolve(prompt.request["model"])
+        routes = self.exchange.table.resolve(prompt.request["model"])
+        route = routes[0]
         check_depth(prompt.request)
         name = fingerprint(self.secret, context, route, prompt.request)
         fresh, is_away = demand.verb == "refresh", False
@@ -179,7 +180,7 @@ class CachedExchange:
                 notes = (*[note.text for note in prompt.notes], *entry.facts.notes)
                 hit = Hit(entry, self._age(entry), name, route, message_id(), notes)
                 return self._hit(context, prompt, hit, begun)
-        plan = self.exchange.plan(context, prompt, UsageRecord(context), (route,))
+        plan = self.exchange.plan(context, prompt, UsageRecord(context), routes)
         flight = None if fresh else self._flights.get(name)
         plan.record.cache = "miss" if flight is None or not flight.is_open else "wait"
         if plan.record.cache == "miss":

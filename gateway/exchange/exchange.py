@@ -47,7 +47,8 @@ from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
 from gateway.upstream.learned import LearnedAdaptations
 from gateway.upstream.retry import RetryPolicy
-from gateway.upstream.routing import Route, RoutingTable
+from gateway.upstream.routing import Route
+from gateway.upstream.table import Routing, RoutingTable
 
 # Maximum JSON answer: 128k tokens of text are half a megabyte, generated images some tens.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -105,7 +106,7 @@ class Exchange:
     """Everything an exchange needs. `observers` get each finished exchange's record; they must not block or raise."""
 
     client: UpstreamClient
-    table: RoutingTable
+    routing: Routing
     keyring: Keyring
     dialects: Mapping[str, Dialect]
     observers: tuple[Observer, ...] = ()
@@ -125,13 +126,18 @@ class Exchange:
         self._unbounded = replace(self.timeouts, total=None)
         self._unattended = replace(self.stream_timeouts, commit_after=inf, ping_after=inf)
 
+    @property
+    def table(self) -> RoutingTable:
+        """Return the table in force; one that is asked twice may have been replaced in between."""
+        return self.routing.table
+
     def read_prompt(self, parsed: object, size: int, context: Context, received: Received | None = None) -> Prompt:
         """Validate a parsed body, unless it goes to an upstream that validates it in its own words.
 
         Raises InvalidRequest naming the first field that is wrong.
         """
         model = parsed.get("model") if isinstance(parsed, dict) else None
-        route = self.table.resolve(model) if isinstance(model, str) else None
+        route = self.table.resolve(model)[0] if isinstance(model, str) else None
         if route is not None and route.dialect == "messages":
             unchecked = to_unchecked(parsed, size, received)
             if unchecked is not None and for_request(route, unchecked.request).dialect == "messages":
@@ -143,7 +149,7 @@ class Exchange:
 
         `candidates`: routes in the order of preference, if the caller has resolved the model already.
         """
-        route, *fallbacks = candidates or (self.table.resolve(prompt.request["model"]),)
+        route, *fallbacks = candidates or self.table.resolve(prompt.request["model"])
         route = for_request(route, prompt.request)
         record.model = route.requested
         record.stream = bool(prompt.request.get("stream"))

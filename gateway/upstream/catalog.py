@@ -19,7 +19,8 @@ from gateway.errors import GatewayError, UpstreamError, UpstreamUnreachable
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
 from gateway.upstream.model_facts import lengths_of, to_mapping, to_words
 from gateway.upstream.recognition import look_at
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Upstream
+from gateway.upstream.table import Routing, RoutingTable
 from gateway.upstream.vendors import COMPATIBLE
 
 log = structlog.get_logger()
@@ -40,74 +41,92 @@ LAST_SECOND = 253_402_300_799  # of the year 9999, the last that datetime knows
 
 
 @dataclass(slots=True)
+class UpstreamList:
+    """The list of one upstream, as it was last read."""
+
+    entries: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    next_read: float = 0.0
+    is_recognised: bool = False
+
+
+@dataclass(slots=True)
 class Catalog:
-    """Ask `models`; it reads the upstream's list again when the last one is older than FRESH_SECONDS."""
+    """Ask `models`; it reads the upstreams' lists again when the last ones are older than FRESH_SECONDS."""
 
     client: UpstreamClient
-    table: RoutingTable
+    routing: Routing
     clock: Callable[[], float] = time.monotonic
-    _models: tuple[dict[str, Any], ...] = field(default=(), repr=False)
-    _next_read: float = 0.0
-    _is_recognised: bool = False
+    _lists: dict[str, UpstreamList] = field(default_factory=dict, repr=False)
+    _models: tuple[dict[str, Any], ...] | None = field(default=None, repr=False)
+    _table: RoutingTable | None = field(default=None, repr=False)  # that _models were made with
     _reading: asyncio.Lock | None = None
     _first: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def models(self) -> tuple[dict[str, Any], ...]:
-        """Aliases first, then the upstream's models, newest first. Never raises for an upstream that is away."""
+        """Aliases first, then the upstreams' models, newest first. Never raises for an upstream that is away."""
         if self._reading is None:
             self._reading = asyncio.Lock()
         async with self._reading:
-            if self.clock() >= self._next_read:
-                await self._read(self.clock())
-        return self._models or to_models([], self.table)
+            await asyncio.gather(*(self._read(lanes[0]) for lanes in self.routing.table.lanes.values()))
+            self._first.set()
+        table = self.routing.table
+        if self._models is None or table is not self._table:
+            lists = {name: self._lists[name].entries for name in table.lanes if name in self._lists}
+            self._models, self._table = to_models(lists, table), table
+        return self._models
 
     async def wait_for_first(self, seconds: float) -> None:
-        """Wait until somebody has asked for the list once, whatever came of it; at most so many seconds."""
+        """Wait until somebody has asked for the lists once, whatever came of it; at most so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._first.wait()
 
     async def find(self, model_id: str) -> dict[str, Any] | None:
-        """By the id of the list, or by any name that routing maps onto a model of the upstream."""
+        """By the id of the list, or by any name that routing maps onto a model of an upstream."""
         models = await self.models()
         by_id = {model["id"]: model for model in models}
         if model_id in by_id:
             return by_id[model_id]
-        served = by_id.get(self.table.to_upstream_model(model_id))
-        return None if served is None else {**served, "id": model_id}
+        table = self.routing.table
+        rule = table.rule_of(model_id)
+        served = None if rule is None else self._lists.get(rule.candidates[0].upstream)
+        name = table.to_upstream_model(model_id)
+        entry = next((entry for entry in served.entries if entry["id"] == name), None) if served is not None else None
+        return None if entry is None else {**to_model(entry), "id": model_id}
 
-    async def _read(self, now: float) -> None:
-        self._next_read = now + RETRY_SECONDS  # whatever goes wrong: never a read of the list for each request
-        try:
-            await self._read_from_upstream()
-        except GatewayError:
-            return  # what was known before stays
-        finally:
-            self._first.set()
-        self._next_read = now + FRESH_SECONDS
+    async def _read(self, upstream: Upstream) -> None:
+        now, known = self.clock(), self._lists.setdefault(upstream.name, UpstreamList())
+        if now < known.next_read:
+            return
+        known.next_read = now + RETRY_SECONDS  # whatever goes wrong: never a read of the list for each request
+        with suppress(GatewayError):  # what was known before stays
+            await self._read_from_upstream(upstream, known)
+            known.next_read = now + FRESH_SECONDS
 
-    async def _read_from_upstream(self) -> None:
+    async def _read_from_upstream(self, upstream: Upstream, known: UpstreamList) -> None:
         """Raises GatewayError without a list. A server that answers shows what it is even then."""
         try:
-            listed, headers = await read_models(self.client, self.table.upstream)
+            listed, headers = await read_models(self.client, upstream)
         except UpstreamUnreachable:
             raise
         except GatewayError:
-            await self._recognise({}, [])
+            await self._recognise(upstream, known, {}, [])
             raise
-        await self._recognise(headers, listed)
-        self.table.learn(listed)
-        self._models = to_models(listed, self.table)
+        await self._recognise(upstream, known, headers, listed)
+        known.entries = tuple(listed)
+        self.routing.learn(upstream.name, listed)
 
-    async def _recognise(self, headers: Mapping[str, str], listed: Iterable[Mapping[str, Any]]) -> None:
+    async def _recognise(
+        self, upstream: Upstream, known: UpstreamList, headers: Mapping[str, str], listed: Iterable[Mapping[str, Any]]
+    ) -> None:
         """Once, and only what neither the settings nor the host have named."""
-        if self._is_recognised or self.table.upstream.vendor is not COMPATIBLE:
+        if known.is_recognised or upstream.vendor is not COMPATIBLE:
             return
-        vendor = await look_at(self.client, self.table.upstream, headers, listed)
+        vendor = await look_at(self.client, upstream, headers, listed)
         if vendor is not None:
-            self._is_recognised = True
-            self.table.recognise(vendor)
-            log.info("upstream_recognised", vendor=vendor.name)
+            known.is_recognised = True
+            self.routing.recognise(upstream.name, vendor)
+            log.info("upstream_recognised", upstream=upstream.name, vendor=vendor.name)
 
 
 async def read_models(client: UpstreamClient, upstream: Upstream) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
@@ -146,16 +165,27 @@ def _is_id(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH
 
 
-def to_models(listed: Iterable[Mapping[str, Any]], table: RoutingTable) -> tuple[dict[str, Any], ...]:
-    models = sorted((to_model(model) for model in listed), key=lambda model: model["created_at"], reverse=True)
-    by_id = {model["id"]: model for model in models}
+def to_models(lists: Mapping[str, Iterable[Mapping[str, Any]]], table: RoutingTable) -> tuple[dict[str, Any], ...]:
+    """Return the names that clients can ask for. `lists`: entries by the upstream's name.
+
+    A model is listed if its own name leads to the upstream that lists it.
+    """
+    by_id: dict[str, dict[str, Any]] = {}
+    models: dict[str, dict[str, Any]] = {}
+    for name, entries in lists.items():
+        for entry in entries:
+            model = to_model(entry)
+            by_id.setdefault(entry["id"], model)
+            rule = table.rule_of(entry["id"])
+            if rule is not None and any(one.upstream == name for one in rule.candidates):
+                models.setdefault(entry["id"], model)
     aliases = []
     for alias, slug in table.aliases.items():
-        if not alias.endswith("*") and alias not in by_id:
+        if alias not in models:
             aliases.append(
                 {**by_id.get(slug, to_model({"id": slug})), "id": alias, "display_name": f"{alias} ({slug})"}
             )
-    return (*aliases, *models)
+    return (*aliases, *sorted(models.values(), key=lambda model: model["created_at"], reverse=True))
 
 
 def to_model(model: Mapping[str, Any]) -> dict[str, Any]:

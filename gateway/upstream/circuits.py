@@ -234,7 +234,7 @@ class Circuits:
 
 def names_of(route: Route, sources: Sequence[str]) -> list[str]:
     """Names of the circuits on a call's way, the widest first. No name can be made to equal another kind's."""
-    names = [route.upstream.name, f"{route.upstream.name}/{quote(route.target.model, safe=NAME_SAFE)}"]
+    names = [route.upstream.circuit, f"{route.upstream.circuit}/{quote(route.target.model, safe=NAME_SAFE)}"]
     for source in sources:
         names.append(f"{names[-1]} {quote(source, safe=NAME_SAFE)}")
     return names

@@ -1,9 +1,8 @@
 """Settings to the upstream and its routing table."""
 
-from types import MappingProxyType
-
 from gateway.settings import Settings
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Upstream, UpstreamTimeouts
+from gateway.upstream.table import RoutingTable, one_upstream_table
 
 
 def to_upstream(settings: Settings) -> Upstream:
@@ -20,7 +19,12 @@ def to_upstream(settings: Settings) -> Upstream:
         headers.append(("x-title", settings.app_title))
         if settings.app_url:
             headers.append(("http-referer", settings.app_url))
-    return Upstream(settings.upstream_label, settings.base_url, key, vendor, tuple(headers), settings.dialect)
+    timeouts = UpstreamTimeouts(
+        settings.connect_timeout, None, None, idle=settings.idle_timeout, total=settings.total_timeout
+    )
+    return Upstream(
+        settings.upstream_label, settings.base_url, key, vendor, tuple(headers), settings.dialect, timeouts=timeouts
+    )
 
 
 def to_table(settings: Settings, upstream: Upstream) -> RoutingTable:
@@ -36,9 +40,9 @@ def to_table(settings: Settings, upstream: Upstream) -> RoutingTable:
         if means_something or name in settings.model_fields_set
         for alias in names
     } | dict(settings.aliases)
-    return RoutingTable(
+    return one_upstream_table(
         upstream,
-        MappingProxyType(aliases),
+        aliases,
         local_stops=settings.stop_sequences == "gateway",
         strict_fallback=settings.strict_fallback == "on",
     )

@@ -1,39 +1,50 @@
-"""From the model a client names to the upstream that answers: one immutable table, swapped whole when it changes.
+"""Values of routing: an upstream, a rule with its candidates, and the route that a request takes.
 
-Precedence: an exact alias, a wildcard alias (the longest pattern first), the built-in family names, a bare `claude-…`
-name, which becomes OpenRouter's slug, and last the name as it is. A name is never silently replaced by another model.
-
-What the upstream's list says of its models is learned from whoever reads that list now and then; resolving a name never
-waits for it, and before the first one targets are what their names suggest.
+`table` finds the rule for a model's name.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
 from urllib.parse import urlsplit
 
-from gateway.upstream.model_facts import essentials, refined
-from gateway.upstream.target import Target, to_slug, to_target
+from gateway.upstream.target import Target
 from gateway.upstream.vendor import Flavor, Vendor
 from gateway.upstream.vendors import OPENROUTER
 
-MAX_REMEMBERED = 1024
-
-Dialect = Literal["chat", "messages"]
-DialectChoice = Literal["auto", "chat", "messages"]
+Dialect = Literal["chat", "messages", "responses"]
+DialectChoice = Literal["auto", "chat", "messages", "responses"]
 
 # Claude Code appends this to a model's name to ask for the long context window.
 CONTEXT_SUFFIX = re.compile(r"\[1m\]$")
 
-# What OpenRouter's slugs may end in: a way to choose the provider, a preset. The list has the model without it.
-VARIANT = re.compile(r"[:@].*$")
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTimeouts:
+    """Seconds. `header` and `first_content` apply while another candidate is left; None: as for the last one.
+
+    With 20 s and 60 s a silent upstream costs a request 20 s before the next candidate is asked; shorter times ask a
+    healthy but slow upstream twice.
+    """
+
+    connect: float = 5.0
+    header: float | None = 20.0
+    first_content: float | None = 60.0
+    idle: float = 60.0
+    total: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One server. `url` is its v1 base, without a slash at the end; `name` stands in headers, logs and metrics."""
+    """One lane of a server: its address and one key.
+
+    `url` is its v1 base, without a slash at the end. `name` stands in headers, logs and metrics; the lanes of a server
+    with several keys share it, and differ in `lane`. `concurrency`, `rpm`, `tpm`: calls at once, calls and tokens a
+    minute, None for no limit of ours; `batch`: how many of `concurrency` batches may take. `prices`: dollars for a
+    million tokens, read and written. `region` and `data`: labels that a route may require. `unsupported`: what happens
+    to a parameter that it does not take.
+    """
 
     name: str
     url: str = field(repr=False)
@@ -41,20 +52,108 @@ class Upstream:
     vendor: Vendor = OPENROUTER
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     dialect: DialectChoice = "auto"
+    lane: int = 0
+    timeouts: UpstreamTimeouts = UpstreamTimeouts()
+    concurrency: int | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    batch: int | None = None
+    forward_headers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    prices: tuple[float, float] | None = None
+    region: str = ""
+    data: str = field(default="", repr=False)
+    unsupported: Literal["drop", "refuse"] = "drop"
 
     @property
     def flavor(self) -> Flavor:
         return self.vendor.flavor
 
+    @property
+    def circuit(self) -> str:
+        """Return the name of its circuit: each key has an account state of its own."""
+        return f"{self.name}#{self.lane + 1}" if self.lane else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """`upstream` by name; `model` None for the client's own name; candidates with a `share` are alternatives."""
+
+    upstream: str
+    model: str | None = None
+    share: float | None = None
+    dialect: DialectChoice = "auto"
+
+
+@dataclass(frozen=True)
+class RouteRule:
+    """A line of `[routes]`, or a built-in one, which has line 0.
+
+    `sticky`: a session stays where its prompt is cached. `hedge`: a slow first content is asked for twice. `overflow`:
+    the candidate for prompts that are too long for the others. `on_refusal`: whether refused content is asked for at
+    the next candidate. `max_price`: dollars for a million tokens of the prompt and of the answer.
+    """
+
+    pattern: str
+    candidates: tuple[Candidate, ...]
+    line: int = 0
+    sticky: bool = True
+    hedge: bool = False
+    overflow: Candidate | None = None
+    on_refusal: Literal["stop", "next"] = "stop"
+    sort: str | None = None
+    max_price: tuple[float | None, float | None] | None = None
+    require: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    description: str = ""
+
+    @property
+    def is_exact(self) -> bool:
+        return "*" not in self.pattern
+
+    @cached_property
+    def literals(self) -> int:
+        """Return the number of characters that are no wildcard."""
+        return len(self.pattern) - self.pattern.count("*")
+
+    def matches(self, name: str) -> bool:
+        """Names are client input: each part is looked for once, from left to right, which takes linear time."""
+        if self.is_exact:
+            return name == self.pattern
+        first, *middle, last = self.pattern.split("*")
+        at, end = len(first), len(name) - len(last)
+        if at > end or not name.startswith(first) or not name.endswith(last):
+            return False
+        for part in middle:
+            found = name.find(part, at, end)
+            if found < 0:
+                return False
+            at = found + len(part)
+        return True
+
+    @cached_property
+    def groups(self) -> tuple[int, ...]:
+        """Return the group of each candidate: neighbours with shares are one group, any other is one by itself."""
+        groups: list[int] = []
+        for index, candidate in enumerate(self.candidates):
+            joins = index > 0 and candidate.share is not None and self.candidates[index - 1].share is not None
+            groups.append(groups[-1] if joins else len(set(groups)))
+        return tuple(groups)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`requested` is echoed to the client; `target.model` goes upstream."""
+    """One candidate of a request. `requested` is echoed to the client; `target.model` goes upstream.
+
+    Routes of one `group` are alternatives, each with a `share` of the sessions; groups are tried in their order.
+    """
 
     requested: str
     upstream: Upstream
     dialect: Dialect
     target: Target
+    rule: RouteRule = RouteRule("*", ())
+    group: int = 0
+    share: float | None = None
 
 
 def to_dialect(upstream: Upstream, target: Target) -> Dialect:
@@ -71,60 +170,3 @@ def to_dialect(upstream: Upstream, target: Target) -> Dialect:
     if preferred == "claude" and target.claude:
         return "messages" if upstream.vendor.has_host(address.hostname or "") else "chat"
     return "messages" if preferred == "all" else "chat"
-
-
-@dataclass(slots=True)
-class RoutingTable:
-    """Resolved names are remembered, up to MAX_REMEMBERED of them: most traffic asks for a handful.
-
-    A list that is learned, and a vendor that is recognised, replace what was known before, and what was resolved by it.
-    `local_stops` and `strict_fallback` are the operator's decisions, whatever the model.
-    """
-
-    upstream: Upstream
-    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    local_stops: bool = False
-    strict_fallback: bool = False
-    _routes: dict[str, Route] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _listed: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def learn(self, listed: Iterable[Mapping[str, Any]]) -> None:
-        """Entries of the upstream's list of models, each with its `id`."""
-        known = {entry["id"]: essentials(entry) for entry in listed}
-        self._listed.clear()
-        self._listed.update(known)
-        self._routes.clear()
-
-    def recognise(self, vendor: Vendor) -> None:
-        """The server turned out to be this vendor's."""
-        self.upstream = replace(self.upstream, vendor=vendor)
-        self._routes.clear()
-
-    def resolve(self, model: str) -> Route:
-        route = self._routes.get(model)
-        if route is None:
-            if len(self._routes) >= MAX_REMEMBERED:
-                self._routes.clear()
-            target = to_target(self.to_upstream_model(model), self.upstream.vendor)
-            listed = self._listed.get(target.model) or self._listed.get(VARIANT.sub("", target.model))
-            if listed is not None:
-                target = refined(target, listed)
-            route = self._routes[model] = Route(
-                model, self.upstream, to_dialect(self.upstream, target), self._as_decided(target)
-            )
-        return route
-
-    def to_upstream_model(self, model: str) -> str:
-        name = CONTEXT_SUFFIX.sub("", model)
-        alias = self.aliases.get(name) or self._wildcard(name)
-        if alias is not None:
-            return alias
-        return to_slug(name) if self.upstream.flavor == "openrouter" else name
-
-    def _as_decided(self, target: Target) -> Target:
-        stop_limit = 0 if self.local_stops else target.stop_limit
-        return replace(target, stop_limit=stop_limit, strict_fallback=self.strict_fallback)
-
-    def _wildcard(self, name: str) -> str | None:
-        patterns = [alias for alias in self.aliases if alias.endswith("*") and name.startswith(alias[:-1])]
-        return self.aliases[max(patterns, key=len)] if patterns else None

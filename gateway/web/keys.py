@@ -14,15 +14,15 @@ from gateway.process.health import Health
 from gateway.settings import Settings
 from gateway.threads.turns import Threads
 from gateway.upstream.catalog import Catalog
-from gateway.upstream.routing import RoutingTable
+from gateway.upstream.table import Routing
 
 
 @dataclass(frozen=True, slots=True)
 class AdminCache:
-    """The prompt cache of all tenants, and the table that says what a model's name stands for."""
+    """The prompt cache of all tenants, and the routing that shows what a model's name stands for."""
 
     upkeep: CacheUpkeep
-    table: RoutingTable
+    routing: Routing
 
 
 EXCHANGE = web.AppKey("exchange", Exchange)

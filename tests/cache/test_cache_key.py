@@ -17,12 +17,13 @@ from gateway.cache.key import VOLATILE, canonical, fingerprint, to_secret
 from gateway.context import Context
 from gateway.messages.claude_code import BILLING_HEADER
 from gateway.schemas.anthropic import MessagesRequest
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Upstream
+from gateway.upstream.table import one_upstream_table
 from gateway.upstream.target import Target
 
 SECRET = b"secret"
 CONTEXT = Context("req_1", tenant="acme", key_id="k1", betas=frozenset({"b", "a"}))
-ROUTE = RoutingTable(Upstream("openrouter", "https://upstream.example/v1")).resolve("openai/gpt-5")
+ROUTE = one_upstream_table(Upstream("openrouter", "https://upstream.example/v1")).resolve("openai/gpt-5")[0]
 REQUEST: dict[str, Any] = {
     "model": "openai/gpt-5",
     "max_tokens": 100,

@@ -15,7 +15,8 @@ from gateway.exchange.cached import CachedExchange, Hit, Shared
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation import check_messages_request
 from gateway.upstream.client import Call
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Upstream
+from gateway.upstream.table import one_upstream_table
 from tests.cache.conftest import Bench
 from tests.support.exchanges import chat_exchange
 
@@ -65,7 +66,7 @@ def upstream() -> Silent:
 
 
 def front_end(bench: Bench, upstream: Silent) -> CachedExchange:
-    table = RoutingTable(Upstream("up", "http://127.0.0.1:9/v1"))
+    table = one_upstream_table(Upstream("up", "http://127.0.0.1:9/v1"))
     exchange = chat_exchange(upstream, table)
     return CachedExchange(exchange, bench.store(), CachePolicy(), b"secret")
 

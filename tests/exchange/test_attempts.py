@@ -12,7 +12,8 @@ from gateway.messages.validation import check_messages_request
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.client import Answer, Call, Timeouts
 from gateway.upstream.retry import RetryPolicy
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Upstream
+from gateway.upstream.table import one_upstream_table
 from gateway.upstream.vendors import COMPATIBLE
 from tests.support.exchanges import chat_exchange
 
@@ -50,7 +51,7 @@ class Wire:
 
 
 def exchange_on(upstream: Failing, **changes: object) -> Exchange:
-    table = RoutingTable(Upstream("up", "http://127.0.0.1:9/v1", vendor=COMPATIBLE))
+    table = one_upstream_table(Upstream("up", "http://127.0.0.1:9/v1", vendor=COMPATIBLE))
     policy = {"retry": RetryPolicy(max_attempts=3, first_delay=0.0), "timeouts": Timeouts(total=9.0, first_byte=6.0)}
     options = {**policy, **changes}
     return replace(chat_exchange(upstream, table), clock=upstream.clock, **options)  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from gateway.exchange.exchange import Exchange, Plan
 from gateway.messages.prompt import Prompt, to_prompt
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.retry import RetryPolicy
-from gateway.upstream.routing import Route, RoutingTable, Upstream
+from gateway.upstream.routing import Route, Upstream
+from gateway.upstream.table import Routing, one_upstream_table
 from gateway.upstream.target import to_target
 from gateway.upstream.vendors import COMPATIBLE
 from tests.support.exchanges import KEYRING, ListSink, ScriptedAnswer, ScriptedClient
@@ -45,9 +46,13 @@ class CountingDialect(ChatDialect):
 
 def exchange_of(client: ScriptedClient) -> Exchange:
     CountingDialect.prepared_for = []
-    table = RoutingTable(FIRST.upstream)
+    table = one_upstream_table(FIRST.upstream)
     return Exchange(
-        client, table, KEYRING, {"chat": CountingDialect(KEYRING)}, retry=RetryPolicy(max_attempts=2, first_delay=0.0)
+        client,
+        Routing(table),
+        KEYRING,
+        {"chat": CountingDialect(KEYRING)},
+        retry=RetryPolicy(max_attempts=2, first_delay=0.0),
     )
 
 

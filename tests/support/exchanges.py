@@ -9,13 +9,13 @@ from gateway.errors import GatewayError
 from gateway.exchange.exchange import Exchange, Observer
 from gateway.exchange.sink import Flow
 from gateway.upstream.client import Call, UpstreamClient
-from gateway.upstream.routing import RoutingTable
+from gateway.upstream.table import Routing, RoutingTable
 
 KEYRING = Keyring((("t", b"secret"),))
 
 
 def chat_exchange(client: UpstreamClient, table: RoutingTable, *observers: Observer) -> Exchange:
-    return Exchange(client, table, KEYRING, {"chat": ChatDialect(KEYRING)}, observers)
+    return Exchange(client, Routing(table), KEYRING, {"chat": ChatDialect(KEYRING)}, observers)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,8 @@ import pytest
 from gateway.errors import UpstreamError, UpstreamUnreachable
 from gateway.upstream.catalog import FRESH_SECONDS, Catalog, to_entries, to_models
 from gateway.upstream.client import Answer, Call
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Upstream
+from gateway.upstream.table import Routing, one_upstream_table
 from gateway.upstream.vendors import VENDORS
 
 UPSTREAM = Upstream("test", "http://upstream.test/v1", vendor=VENDORS["bedrock"])
@@ -53,7 +54,7 @@ class Client:
 
 def catalog_of(answer: Listed | type[Exception], clock: Callable[[], float] | None = None) -> tuple[Catalog, Client]:
     client = Client(answer)
-    return Catalog(client, RoutingTable(UPSTREAM), clock or (lambda: 1e6)), client
+    return Catalog(client, Routing(one_upstream_table(UPSTREAM)), clock or (lambda: 1e6)), client
 
 
 def ids(models: tuple[dict[str, Any], ...]) -> list[str]:
@@ -79,9 +80,9 @@ ODD_ENTRIES = [{name: value} for name in (*FIELDS, "reasoning", "pricing") for v
 @pytest.mark.parametrize("odd", ODD_ENTRIES, ids=lambda odd: str(odd)[:60])
 async def test_an_odd_field_spoils_neither_its_entry_nor_the_others(odd: dict[str, Any]) -> None:
     catalog, _ = catalog_of(Listed(orjson.dumps({"data": [GOOD, {"id": "odd/model"}]})))
-    catalog.table.learn([GOOD, {"id": "odd/model", **odd}])
-    catalog.table.resolve("odd/model")
-    models = to_models([GOOD, {"id": "odd/model", **odd}], catalog.table)
+    catalog.routing.learn(UPSTREAM.name, [GOOD, {"id": "odd/model", **odd}])
+    catalog.routing.resolve("odd/model")
+    models = to_models({UPSTREAM.name: [GOOD, {"id": "odd/model", **odd}]}, catalog.routing.table)
     assert sorted(ids(models)) == ["good/model", "odd/model"]
     orjson.dumps(models)
     for model in models:
@@ -132,7 +133,10 @@ def test_a_body_without_a_list_is_the_upstreams_error(body: bytes) -> None:
     ],
 )
 def test_a_time_of_creation_may_be_in_milliseconds(created: object, time: str) -> None:
-    assert to_models([{"id": "a", "created": created}], RoutingTable(UPSTREAM))[0]["created_at"] == time
+    assert (
+        to_models({UPSTREAM.name: [{"id": "a", "created": created}]}, one_upstream_table(UPSTREAM))[0]["created_at"]
+        == time
+    )
 
 
 async def test_the_list_stays_known_while_the_upstream_is_away() -> None:

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.learned import LIFETIME_SECONDS, MAX_ADAPTATIONS, MAX_MODELS, LearnedAdaptations
-from gateway.upstream.routing import Route, RoutingTable, Upstream
+from gateway.upstream.routing import Route, Upstream
+from gateway.upstream.table import one_upstream_table
 from gateway.upstream.vendors import COMPATIBLE
 
-TABLE = RoutingTable(Upstream("local", "http://127.0.0.1:9/v1", vendor=COMPATIBLE))
+TABLE = one_upstream_table(Upstream("local", "http://127.0.0.1:9/v1", vendor=COMPATIBLE))
 SYSTEM = Adaptation("system_as_user")
 LOOSE = Adaptation("not_strict")
 ONCE = Adaptation("drop_reasoning", lasting=False)
@@ -21,7 +22,7 @@ class Clock:
 
 
 def route(model: str = "m") -> Route:
-    return TABLE.resolve(model)
+    return TABLE.resolve(model)[0]
 
 
 def test_an_adaptation_is_known_for_its_server_and_model_only() -> None:
@@ -29,7 +30,7 @@ def test_an_adaptation_is_known_for_its_server_and_model_only() -> None:
     learned.learn(route(), [SYSTEM])
     assert learned.known(route()) == (SYSTEM,)
     assert learned.known(route("other")) == ()
-    elsewhere = replace(route(), upstream=replace(TABLE.upstream, url="http://127.0.0.1:10/v1"))
+    elsewhere = replace(route(), upstream=replace(TABLE.upstreams[0], url="http://127.0.0.1:10/v1"))
     assert learned.known(elsewhere) == ()
 
 

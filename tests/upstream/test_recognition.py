@@ -8,7 +8,8 @@ import orjson
 from gateway.errors import UpstreamUnreachable
 from gateway.upstream.catalog import FRESH_SECONDS, RETRY_SECONDS, Catalog
 from gateway.upstream.client import Answer, Call
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Upstream
+from gateway.upstream.table import Routing, one_upstream_table
 from gateway.upstream.vendors import COMPATIBLE, MARKED_PATHS, VENDORS
 
 URL = "http://127.0.0.1:9/v1"
@@ -53,16 +54,16 @@ def listed(**entry: str) -> Shown:
 
 def catalog(server: Server, clock: Callable[[], float] = lambda: 1e6, vendor: object = COMPATIBLE) -> Catalog:
     upstream = Upstream("up", URL, vendor=vendor, headers=KEY)  # type: ignore[arg-type]
-    return Catalog(server, RoutingTable(upstream), clock)
+    return Catalog(server, Routing(one_upstream_table(upstream)), clock)
 
 
 async def test_a_list_that_shows_the_server_is_enough() -> None:
     server = Server({f"{URL}/models": listed(owned_by="vllm")})
     known = catalog(server)
-    assert known.table.resolve("m").target.parameters == frozenset()
+    assert known.routing.resolve("m")[0].target.parameters == frozenset()
     await known.models()
-    assert known.table.upstream.vendor is VENDORS["vllm"]
-    assert "top_k" in known.table.resolve("m").target.parameters
+    assert known.routing.table.upstreams[0].vendor is VENDORS["vllm"]
+    assert "top_k" in known.routing.resolve("m")[0].target.parameters
     assert len(server.calls) == 1
 
 
@@ -70,7 +71,7 @@ async def test_else_marked_paths_are_looked_at_without_the_key() -> None:
     server = Server({f"{URL}/models": listed(), "http://127.0.0.1:9/health/liveliness": Shown(b'"I\'m alive!"')})
     known = catalog(server)
     await known.models()
-    assert known.table.upstream.vendor is VENDORS["litellm"]
+    assert known.routing.table.upstreams[0].vendor is VENDORS["litellm"]
     assert all("secret" not in str(call.headers) for call in server.calls[1:])
 
 
@@ -83,14 +84,14 @@ async def test_an_unknown_server_is_looked_at_once() -> None:
     now += FRESH_SECONDS
     await known.models()
     assert len(server.calls) == 2 + len(MARKED_PATHS)
-    assert known.table.upstream.vendor is COMPATIBLE
+    assert known.routing.table.upstreams[0].vendor is COMPATIBLE
 
 
 async def test_a_server_without_a_list_can_show_what_it_is() -> None:
     server = Server({"http://127.0.0.1:9/version": Shown(b'{"version":"0.32.0"}'), f"{URL}/models": Shown(b"{}", 401)})
     known = catalog(server)
     await known.models()
-    assert known.table.upstream.vendor is VENDORS["vllm"]
+    assert known.routing.table.upstreams[0].vendor is VENDORS["vllm"]
 
 
 async def test_a_server_that_is_away_is_looked_at_when_it_is_back() -> None:
@@ -102,12 +103,12 @@ async def test_a_server_that_is_away_is_looked_at_when_it_is_back() -> None:
     server.is_away = False
     now += RETRY_SECONDS
     await known.models()
-    assert known.table.upstream.vendor is VENDORS["sglang"]
+    assert known.routing.table.upstreams[0].vendor is VENDORS["sglang"]
 
 
 async def test_what_the_settings_name_is_never_looked_at() -> None:
     server = Server({f"{URL}/models": listed(owned_by="vllm")})
     known = catalog(server, vendor=VENDORS["groq"])
     await known.models()
-    assert known.table.upstream.vendor is VENDORS["groq"]
+    assert known.routing.table.upstreams[0].vendor is VENDORS["groq"]
     assert len(server.calls) == 1

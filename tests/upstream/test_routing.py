@@ -2,7 +2,8 @@ from types import MappingProxyType
 
 import pytest
 
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Upstream
+from gateway.upstream.table import Routing, RoutingTable, one_upstream_table
 from gateway.upstream.vendor import Vendor
 from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
 
@@ -17,7 +18,7 @@ ALIASES = MappingProxyType(
 
 
 def table(vendor: Vendor = OPENROUTER) -> RoutingTable:
-    return RoutingTable(Upstream("u", "http://127.0.0.1:1/v1", vendor=vendor), ALIASES)
+    return one_upstream_table(Upstream("u", "http://127.0.0.1:1/v1", vendor=vendor), ALIASES)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +37,13 @@ def table(vendor: Vendor = OPENROUTER) -> RoutingTable:
     ],
 )
 def test_names_resolve_by_precedence(requested: str, model: str) -> None:
-    route = table().resolve(requested)
+    route = table().resolve(requested)[0]
     assert route.target.model == model
     assert route.requested == requested
 
 
 def test_on_another_upstream_claude_names_stay_as_they_are() -> None:
-    assert table(COMPATIBLE).resolve("claude-opus-4-8").target.model == "claude-opus-4-8"
+    assert table(COMPATIBLE).resolve("claude-opus-4-8")[0].target.model == "claude-opus-4-8"
 
 
 def test_an_upstream_never_shows_its_key() -> None:
@@ -63,10 +64,10 @@ LISTED = [{"id": "acme/writer", "context_length": 1000}, {"id": "acme/writer:fre
     ],
 )
 def test_what_the_list_says_of_a_model_is_part_of_its_target(requested: str, length: int | None) -> None:
-    routes = table()
-    assert routes.resolve(requested).target.context_length is None
-    routes.learn(LISTED)
-    assert routes.resolve(requested).target.context_length == length
+    routes = Routing(table())
+    assert routes.resolve(requested)[0].target.context_length is None
+    routes.learn("u", LISTED)
+    assert routes.resolve(requested)[0].target.context_length == length
     assert routes.resolve(requested) is routes.resolve(requested)
-    routes.learn([])
-    assert routes.resolve(requested).target.context_length is None
+    routes.learn("u", [])
+    assert routes.resolve(requested)[0].target.context_length is None

@@ -17,7 +17,8 @@ from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import HangUp, json_script, stream_script
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.http_client import Transport
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Upstream
+from gateway.upstream.table import one_upstream_table
 from tests.support.exchanges import chat_exchange
 from tests.workers.conftest import item, said, text_of
 from workers.execute import Failed, Succeeded, execute, to_context
@@ -58,7 +59,7 @@ def records() -> list[UsageRecord]:
 @pytest.fixture
 async def exchange(simulator: Simulator, records: list[UsageRecord]) -> AsyncIterator[Exchange]:
     client = Transport()
-    table = RoutingTable(Upstream("sim", simulator.url, headers=(("content-type", "application/json"),)))
+    table = one_upstream_table(Upstream("sim", simulator.url, headers=(("content-type", "application/json"),)))
     yield to_patient_exchange(chat_exchange(client, table, records.append))
     await client.close()
 

@@ -15,7 +15,8 @@ from gateway.simulator.failures import error_script
 from gateway.simulator.script import DONE, HangUp, Hold, Script, stream_script
 from gateway.upstream.circuit import OPEN_AFTER
 from gateway.upstream.http_client import Transport
-from gateway.upstream.routing import Route, RoutingTable, Upstream
+from gateway.upstream.routing import Route, Upstream
+from gateway.upstream.table import Routing, RoutingTable, one_upstream_table
 from tests.support.exchanges import chat_exchange
 from tests.workers.conftest import Bench, item, said, text_of
 from tests.workers.proxy import RedisProxy
@@ -39,7 +40,7 @@ async def working(
     """A worker at work; leaving the context stops it as SIGTERM does."""
     client = Transport()
     headers = (("content-type", "application/json"),)
-    table = RoutingTable(Upstream("sim", bench.simulator.url, headers=headers))
+    table = one_upstream_table(Upstream("sim", bench.simulator.url, headers=headers))
     exchange = to_patient_exchange(chat_exchange(client, table))
     worker, loops = assemble(bench.server, exchange, slots, lease)
     worker.most_bytes = most_bytes
@@ -196,11 +197,7 @@ class BrokenTable:
     table: RoutingTable
     failures: int
 
-    @property
-    def upstream(self) -> Upstream:
-        return self.table.upstream
-
-    def resolve(self, model: str) -> Route:
+    def resolve(self, model: str) -> tuple[Route, ...]:
         self.failures -= 1
         if self.failures >= 0:
             raise KeyError(model)
@@ -212,7 +209,7 @@ async def test_items_that_cannot_be_started_are_released_and_those_claimed_with_
     for number in range(3):
         await bench.create([item(number)], tenant=f"t{number}")
     async with working(bench, lease=60.0, chance=0.0) as worker:
-        worker.table = cast(RoutingTable, BrokenTable(worker.table, 1))
+        worker.routing = cast(Routing, BrokenTable(worker.routing.table, 1))
         records = [await bench.store.page(f"t{number}") for number in range(3)]
         async with asyncio.timeout(20):
             ended = [await bench.ended(page.records[0]) for page in records]
@@ -235,7 +232,7 @@ async def test_an_account_without_credit_stops_the_batch_and_no_item_is_errored(
     batch = await bench.create([item(number) for number in range(100)])
     async with working(bench, slots=4) as worker:
         await bench.simulator.received(OPEN_AFTER)
-        await until(lambda: worker.circuits.room([worker.table.resolve("sim/echo")], "acme", batch.id)[1] > 1)
+        await until(lambda: worker.circuits.room([worker.routing.resolve("sim/echo")[0]], "acme", batch.id)[1] > 1)
         await until(lambda: not worker.in_flight)
     assert len(bench.simulator.requests()) < OPEN_AFTER + 4
     progress = await bench.store.progress(batch.id)

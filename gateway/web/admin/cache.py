@@ -22,7 +22,7 @@ async def show_any_cache_stats(request: web.Request) -> web.Response:
 async def clear_any_cache(request: web.Request) -> web.Response:
     """As `clear_cache`, of one `tenant` or of all."""
     cache = _admin_cache(request)
-    return cleared(await cache.upkeep.purge(to_scope(request, cache.table, request.query.get("tenant"))))
+    return cleared(await cache.upkeep.purge(to_scope(request, cache.routing.table, request.query.get("tenant"))))
 
 
 def _admin_cache(request: web.Request) -> AdminCache:

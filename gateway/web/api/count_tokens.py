@@ -37,7 +37,7 @@ async def count_tokens(request: web.Request) -> web.Response:
     exchange = request.app[EXCHANGE]
     parsed = parse_body(body, exchange.tools)
     prompt, _ = check_count_tokens_request(parsed, version=context.api_version, betas=context.betas)
-    model = exchange.table.resolve(prompt["model"]).target.model
+    model = exchange.table.resolve(prompt["model"])[0].target.model
     ratio = exchange.calibration.by_text.of(model)
     tally = await read_in_steps(prompt, to_profile(model))
     counted: dict[str, Any] = {}
@@ -77,7 +77,7 @@ async def _read_edited(
     prompt: CountTokensRequest, exchange: Exchange, keyring: Keyring, whole: PromptTally
 ) -> PromptTally:
     """The prompt as `context_management` leaves it; the same tally where it changes nothing."""
-    target = exchange.table.resolve(prompt["model"]).target
+    target = exchange.table.resolve(prompt["model"])[0].target
     scope = Scope(target, keyring, ToolNames(target.tool_name_limit))
     edits = cast(Any, (prompt.get("context_management") or {}).get("edits") or ())
     messages, applied = edit_messages(prompt, edits, scope)

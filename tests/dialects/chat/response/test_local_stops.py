@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.response.convert import to_message
-from gateway.upstream.routing import RoutingTable, Upstream
+from gateway.upstream.routing import Upstream
+from gateway.upstream.table import one_upstream_table
 from gateway.upstream.target import Target, to_target
 from gateway.upstream.vendors import OPENROUTER
 from tests.support.conversions import DEEPSEEK
@@ -67,7 +68,8 @@ def test_o32_left_to_the_upstream_they_are_sent_up_to_its_limit(sequences: list[
 
 
 def resolved(model: str, *, local: bool) -> Target:
-    return RoutingTable(Upstream("u", "http://127.0.0.1:1/v1"), local_stops=local).resolve(model).target
+    table = one_upstream_table(Upstream("u", "http://127.0.0.1:1/v1"), local_stops=local)
+    return table.resolve(model)[0].target
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -77,9 +79,9 @@ def test_o32_the_operators_decision_goes_for_every_family(model: str) -> None:
 
 
 def test_o32_the_operators_decision_goes_over_what_the_upstreams_list_says() -> None:
-    table = RoutingTable(Upstream("u", "http://127.0.0.1:1/v1"), local_stops=True)
-    table.learn([{"id": "acme/writer", "context_length": 5, "supported_parameters": ["stop"]}])
-    target = table.resolve("acme/writer").target
+    table = one_upstream_table(Upstream("u", "http://127.0.0.1:1/v1"), local_stops=True)
+    table = table.learned("u", [{"id": "acme/writer", "context_length": 5, "supported_parameters": ["stop"]}])
+    target = table.resolve("acme/writer")[0].target
     assert (target.stop_limit, target.context_length) == (0, 5)
 
 

@@ -1,0 +1,167 @@
+"""From the model a client names to the upstreams that may answer: one immutable table, replaced whole when it changes.
+
+Precedence: an exact name, the pattern with the most literal characters, the earlier line, the built-in family names. A
+name that nothing matches is refused, never replaced by another model.
+
+What the upstreams' lists say of their models is learned from whoever reads those lists now and then; resolving a name
+never waits for it, and before the first one targets are what their names suggest.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from gateway.errors import NotFound
+from gateway.upstream.model_facts import essentials, refined
+from gateway.upstream.routing import CONTEXT_SUFFIX, Candidate, Route, RouteRule, Upstream, to_dialect
+from gateway.upstream.target import Target, to_slug, to_target
+from gateway.upstream.vendor import Vendor
+
+MAX_REMEMBERED = 1024
+# Of a name in an error message, and of one that is remembered; names are client input.
+MAX_QUOTED = 200
+
+# What OpenRouter's slugs may end in: a way to choose the provider, a preset. The list has the model without it.
+VARIANT = re.compile(r"[:@].*$")
+
+Listed = Mapping[str, Mapping[str, Any]]
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class RoutingTable:
+    """Upstreams, and the rules that lead to them.
+
+    `upstreams` has one entry for each lane: an upstream with several keys occurs once for each of them. `families` are
+    rules that apply where no other does. `listed`: by upstream's name, entries of its list of models by id.
+    `local_stops` and `strict_fallback` are the operator's decisions, whatever the model. Resolved names are remembered,
+    up to MAX_REMEMBERED of them: most traffic asks for a handful.
+    """
+
+    upstreams: tuple[Upstream, ...]
+    rules: tuple[RouteRule, ...]
+    families: tuple[RouteRule, ...] = ()
+    local_stops: bool = False
+    strict_fallback: bool = False
+    listed: Mapping[str, Listed] = field(default_factory=dict, repr=False, compare=False)
+    _remembered: dict[str, tuple[Route, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def resolve(self, model: str) -> tuple[Route, ...]:
+        """Return the candidates in their order, at least one. Raises NotFound for a model that no rule matches."""
+        routes = self._remembered.get(model)
+        if routes is None:
+            rule = self.rule_of(model)
+            if rule is None:
+                raise NotFound(f"model: {model[:MAX_QUOTED]}")
+            routes = tuple(self._routes(model, rule))
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            if len(model) <= MAX_QUOTED:
+                self._remembered[model] = routes
+        return routes
+
+    def rule_of(self, model: str) -> RouteRule | None:
+        """Return the rule that decides for this name, None if there is none."""
+        name = CONTEXT_SUFFIX.sub("", model)
+        rule = self._exact.get(name)
+        if rule is None:
+            rule = next((rule for rule in (*self._patterns, *self.families) if rule.matches(name)), None)
+        return rule
+
+    def to_upstream_model(self, model: str) -> str:
+        """Return the name of the first candidate's model; the name itself where no rule matches."""
+        rule = self.rule_of(model)
+        if rule is None:
+            return model
+        candidate = rule.candidates[0]
+        return to_model(candidate, self.lanes[candidate.upstream][0], CONTEXT_SUFFIX.sub("", model))
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Return the names that stand for one model, each with the model of its first candidate."""
+        exact = [rule for rule in (*self.rules, *self.families) if rule.is_exact]
+        return {rule.pattern: self.to_upstream_model(rule.pattern) for rule in exact}
+
+    @cached_property
+    def lanes(self) -> Mapping[str, tuple[Upstream, ...]]:
+        """Return the lanes of each upstream, by its name, in the order of the configuration."""
+        lanes: dict[str, tuple[Upstream, ...]] = {}
+        for upstream in self.upstreams:
+            lanes[upstream.name] = (*lanes.get(upstream.name, ()), upstream)
+        return lanes
+
+    def learned(self, upstream: str, listed: Iterable[Mapping[str, Any]]) -> "RoutingTable":
+        """Return a table that knows these entries of an upstream's list of models, each with its `id`."""
+        known = {entry["id"]: essentials(entry) for entry in listed}
+        return replace(self, listed=MappingProxyType({**self.listed, upstream: known}))
+
+    def recognised(self, upstream: str, vendor: Vendor) -> "RoutingTable":
+        """Return a table that knows whose server an upstream is."""
+        named = tuple(replace(one, vendor=vendor) if one.name == upstream else one for one in self.upstreams)
+        return replace(self, upstreams=named)
+
+    @cached_property
+    def _exact(self) -> Mapping[str, RouteRule]:
+        return {rule.pattern: rule for rule in reversed(self.rules) if rule.is_exact}
+
+    @cached_property
+    def _patterns(self) -> tuple[RouteRule, ...]:
+        """Return the patterns in the order of their precedence."""
+        return tuple(sorted((rule for rule in self.rules if not rule.is_exact), key=lambda rule: -rule.literals))
+
+    def _routes(self, model: str, rule: RouteRule) -> Iterator[Route]:
+        name = CONTEXT_SUFFIX.sub("", model)
+        for group, candidate in zip(rule.groups, rule.candidates, strict=True):
+            lanes = self.lanes[candidate.upstream]
+            for lane in lanes:
+                target = self._target(to_model(candidate, lane, name), lane)
+                share = None if candidate.share is None and len(lanes) == 1 else (candidate.share or 1) / len(lanes)
+                dialect = to_dialect(lane, target) if candidate.dialect == "auto" else candidate.dialect
+                yield Route(model, lane, dialect, target, rule, group, share)
+
+    def _target(self, model: str, upstream: Upstream) -> Target:
+        target = to_target(model, upstream.vendor)
+        listed = self.listed.get(upstream.name, EMPTY)
+        entry = listed.get(target.model) or listed.get(VARIANT.sub("", target.model))
+        if entry is not None:
+            target = refined(target, entry)
+        stop_limit = 0 if self.local_stops else target.stop_limit
+        return replace(target, stop_limit=stop_limit, strict_fallback=self.strict_fallback)
+
+
+@dataclass(slots=True)
+class Routing:
+    """The table in force. What changes it replaces it: whoever holds the old one finishes with it."""
+
+    table: RoutingTable
+
+    def resolve(self, model: str) -> tuple[Route, ...]:
+        return self.table.resolve(model)
+
+    def learn(self, upstream: str, listed: Iterable[Mapping[str, Any]]) -> None:
+        self.table = self.table.learned(upstream, listed)
+
+    def recognise(self, upstream: str, vendor: Vendor) -> None:
+        self.table = self.table.recognised(upstream, vendor)
+
+
+def one_upstream_table(
+    upstream: Upstream,
+    aliases: Mapping[str, str] = EMPTY,
+    *,
+    local_stops: bool = False,
+    strict_fallback: bool = False,
+) -> RoutingTable:
+    """Return the table of one upstream that takes every name; a name in `aliases` may hold `*`."""
+    rules = [RouteRule(alias, (Candidate(upstream.name, model),)) for alias, model in aliases.items()]
+    rules.append(RouteRule("*", (Candidate(upstream.name),)))
+    return RoutingTable((upstream,), tuple(rules), local_stops=local_stops, strict_fallback=strict_fallback)
+
+
+def to_model(candidate: Candidate, upstream: Upstream, name: str) -> str:
+    if candidate.model is not None:
+        return candidate.model
+    return to_slug(name) if upstream.flavor == "openrouter" else name
