@@ -52,6 +52,7 @@ class GatewayError(Exception):
     `code` becomes `error.details.error_code`, by which the SDKs choose coded error classes. `retry_after`: seconds.
     `should_retry` overrides the SDKs' own rule; None leaves it to them. `said`: by the upstream, if it answered.
     `relayed`: the `error` object of an upstream that speaks Messages, which the client gets as it is.
+    `was_retried`: a proxy has called the server behind it repeatedly, so that asking it again would multiply its calls.
     """
 
     status: int = 500
@@ -75,6 +76,7 @@ class GatewayError(Exception):
         self.should_retry = should_retry
         self.said: UpstreamWords | None = None
         self.relayed: dict[str, Any] | None = None
+        self.was_retried = False
 
 
 class InvalidRequest(GatewayError):

@@ -25,9 +25,9 @@ class RetryPolicy:
         """Seconds to wait after failed attempt number `attempt` (from 1), or None to give up.
 
         `chance` (0..1) spreads the clients; `remaining` is what is left until the exchange's deadline.
-        An upstream's `retry-after` is a floor, never shortened.
+        An upstream's `retry-after` is a floor, never shortened. A proxy that retries by itself (LiteLLM) is asked once.
         """
-        if not error.retryable or error.should_retry is False or attempt >= self.max_attempts:
+        if not error.retryable or error.should_retry is False or error.was_retried or attempt >= self.max_attempts:
             return None
         delay = min(self.max_delay, self.first_delay * 2 ** (attempt - 1)) * (0.5 + chance / 2)
         if error.retry_after is not None:

@@ -20,14 +20,11 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "the list of models has the servers length of context": ("sglang", "it is not read"),
     "the list of models has no names of another upstream": (
-        "sglang litellm transformers",
+        "sglang transformers",
         "the default aliases are OpenRouter's",
     ),
     "a list of models that the server did not give is refused or marked": ("llama-cpp", "it is 200 without a mark"),
     "tokens are counted as the server counts them": ("llama-cpp vllm", "they are estimated"),
-    "a request while the model loads gets a retry after": ("llama-cpp", "there is no retry-after"),
-    "a model that the server does not have is not found": ("litellm transformers", "the refusal is handed on as 400"),
-    "a wrong upstream key is our fault and not retried": ("litellm", "LiteLLM's 400 `No connected db.` is handed on"),
     "an overflow has the prompt's true number of tokens": (
         "sglang",
         "the prompt's number is not found among those of the message",

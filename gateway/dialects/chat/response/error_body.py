@@ -25,7 +25,8 @@ MAX_FAULTS = 3
 # Where a sentence stands, the likeliest place first.
 SENTENCE_KEYS = (
     *("message", "detail", "error", "msg", "error_message", "error_msg", "error_description", "status_msg"),
-    *("description", "title", "reason", "Message", "errors", "base_resp"),
+    *("errorMessage", "faultstring", "fault", "description", "title", "reason", "Message", "errors", "base_resp"),
+    *("Error", "Response"),
 )
 # Echoes of the request, which say nothing of the failure and may be anything.
 ECHO_KEYS = frozenset({"body", "ctx", "failed_generation", "input", "request", "url"})
@@ -44,6 +45,9 @@ FAULT = re.compile(
 
 PAGE = re.compile(r"\s*<(?:!doctype html|html|head|body|center|h1)\b", re.IGNORECASE)
 PAGE_TITLE = re.compile(r"<(title|h1)[^>]{0,200}>(.{1,200}?)</\1>", re.IGNORECASE | re.DOTALL)
+XML_MESSAGE = re.compile(
+    r"\s*<(?:\?xml|Error)\b.{0,2000}?<Message>(?P<message>[^<]{1,2000})", re.IGNORECASE | re.DOTALL
+)
 TAG = re.compile(r"<[^<>]{1,200}>")
 TRACEBACK = "Traceback (most recent call last)"
 
@@ -72,6 +76,8 @@ def read_body(body: bytes) -> ReportedError:
             title = PAGE_TITLE.search(text)
             sentence = f"The upstream answered with a web page{': ' + _plain(title[2]) if title else ''}."
             return ReportedError(sentence=_fit(sentence), words=_plain(text)[:READ_LIMIT])
+        if (found := XML_MESSAGE.match(text)) is not None:  # AWS and Azure
+            return ReportedError(sentence=_fit(unescape(found["message"])), words=_plain(text)[:READ_LIMIT])
         return read_value(text)
     return read_value(parsed)
 
@@ -141,14 +147,21 @@ def _with_provider(told: str, value: Mapping[str, Any], depth: int) -> str:
     metadata = value.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     more = _sentence(metadata.get("raw"), depth + 1)
-    if not more and isinstance(value.get("errors"), list):
-        more = _sentence(value["errors"], depth + 1)
+    if not more:
+        more = _faults_beside(value.get("errors"), depth + 1)
     if more and more not in told:
         told = f"{told}: {more}" if told else more
     reasons = metadata.get("reasons")
     if isinstance(reasons, list) and reasons:
         told = f"{told} ({', '.join([str(reason) for reason in reasons])})"
     return told
+
+
+def _faults_beside(errors: Any, depth: int) -> str:
+    """A list of faults, or lists of them by field (Rails, Laravel)."""
+    if isinstance(errors, dict) and errors and all(isinstance(faults, list) for faults in errors.values()):
+        return _listed(f"{field}: {_sentence(faults, depth)}" for field, faults in list(errors.items())[:MAX_FAULTS])
+    return _sentence(errors, depth) if isinstance(errors, list) else ""
 
 
 def _listed(faults: Iterable[str]) -> str:

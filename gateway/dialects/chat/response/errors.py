@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.dialects.chat.response.error_body import ReportedError, read_body, read_value
+from gateway.dialects.chat.response.failure_words import FULL_POOL, LOADING, UNFINISHED, kind_by_words
 from gateway.dialects.chat.response.overflow import is_overflow, overflow_wording
 from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, retry_after_of
 from gateway.dialects.reply import Reply
@@ -85,34 +86,21 @@ ERROR_CODES: dict[str, type[GatewayError]] = {
     "model_not_found": NotFound,
 }
 
-# A refusal of the request that a server tells as its own failure. llama.cpp and llama-cpp-python answer 500 to what a
-# chat template raised, to media, tools and arguments that they cannot take, and to bodies that do not validate.
-REFUSAL_WORDS = re.compile(
-    r"jinja exception|raise_exception|templateerror|template error|chat template|system message must|must alternate"
-    r"|validation errors?\b|input should be|field required|extra_forbidden|extra inputs are not permitted"
-    r"|failed to parse (?:tool|message|grammar|input|request|json)|requires --\w|unknown reasoning format"
-    r"|(?:input|content|param(?:eter)?|value|tool|role|format|field)s? (?:is|are) (?:not supported|unsupported)"
-    r"|unsupported (?:tool|content|param|value|role|chat|response|media|image)|not a multi-?modal model"
-    r"|does not support (?:image|vision|tool|function|multi|audio|system)|tool call id was"
-    r"|bad_?request_?error|invalid_request_error|unsupportedparamserror",
-    re.IGNORECASE,
-)
-# llama.cpp's slots share one context by default: when all together fill it, each of their requests ends in these words,
-# and passes once others have ended (b11549, 2026-11).
-FULL_POOL = re.compile(r"context size has been exceeded\.?", re.IGNORECASE)
-# OpenAI's word for an answer that reached max_tokens within its reasoning (litellm issue 35061).
-UNFINISHED = re.compile(r"could not finish the message because max_tokens", re.IGNORECASE)
 TYPE_LIMIT = 64
 MAX_ALTERNATIVES = 3
-# OpenRouter says 400 to a model that it does not have.
-UNKNOWN_MODEL = re.compile(r"is not a valid model id", re.IGNORECASE)
+# What a server without its model may answer with, and when to come back: a model of some GB loads in 10 s to a minute.
+MAY_BE_LOADING = (InvalidRequest, NotFound, UpstreamError, Overloaded)
+LOADING_SECONDS = 15.0
 MODEL_NAME = re.compile(r"~?[\w.-]{1,64}(?:/[\w.-]{1,64})?(?::[\w-]{1,32})?", re.ASCII)
 
 
 def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
     """The error of an answer whose status is not 2xx."""
     read = read_body(body)
-    return _to_error(status, read, retry_after_of(headers, read.words, limited=status == 429), reply)
+    error = _to_error(status, read, retry_after_of(headers, read.words, limited=status == 429), reply)
+    is_proxied = "litellm." in read.words or any(name.startswith("x-litellm-") for name in headers)
+    error.was_retried = is_proxied and status >= 500
+    return error
 
 
 def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
@@ -138,15 +126,14 @@ def _classified(status: int, body: ReportedError, retry_after: float | None, rep
         return Overloaded(message)
     if UNFINISHED.search(message):
         return OutputLimitReached(message)
-    if is_overflow(status, error_type, message):
+    if is_overflow(status, error_type, body.words):
         return InvalidRequest(overflow_wording(message, reply), should_retry=False)
-    kind = _error_class(status, error_type)
-    if kind is UpstreamError and REFUSAL_WORDS.search(body.words):
-        kind = InvalidRequest
-    if kind is InvalidRequest and UNKNOWN_MODEL.search(message):
-        kind = NotFound
+    kind = kind_by_words(_error_class(status, error_type), body.words)
     if kind in (Unauthenticated, BillingProblem):
         return _account_error(kind)
+    if kind in MAY_BE_LOADING and LOADING.search(message):
+        kind = Overloaded
+        retry_after = retry_after or _estimated(fields) or LOADING_SECONDS
     availability = _mapping(fields.get("availability"))
     wait, retryable = availability.get("retry_after"), availability.get("retryable")
     if retry_after is None and isinstance(wait, int | float) and wait >= 0:
@@ -157,6 +144,12 @@ def _classified(status: int, body: ReportedError, retry_after: float | None, rep
         should_retry=retryable if isinstance(retryable, bool) else None,
         details={"upstream_error_type": error_type} if error_type else None,
     )
+
+
+def _estimated(fields: Mapping[str, Any]) -> float | None:
+    """Seconds until the model has been loaded (Hugging Face)."""
+    seconds = fields.get("estimated_time")
+    return min(float(seconds), MAX_RETRY_AFTER) if isinstance(seconds, int | float) and seconds > 0 else None
 
 
 def _unsaid(status: int) -> str:

@@ -28,12 +28,22 @@ SUMS = _compiled(
     # OpenAI, DeepSeek, older vLLM, llama-cpp-python
     rf"context length is {LIMIT} tokens.{{0,60}}\({INPUT} in the messages(?:, (?P<tools>{N}) in the functions)?,"
     rf" {OUTPUT} in the completion\)",
+    # OpenAI's completions
+    rf"context length is {LIMIT} tokens.{{0,60}}\({INPUT} in your prompt; {OUTPUT} for the completion\)",
+    # vLLM up to 0.11
+    rf"max_(?:completion_)?tokens\W{{1,3}}is too large: {OUTPUT}\..{{0,40}}?context length is {LIMIT} tokens"
+    rf".{{0,40}}?request has {INPUT} input tokens",
     # vLLM 0.12
     rf"context length is {LIMIT} tokens.{{0,40}}requested {OUTPUT} output tokens.{{0,60}}?contains at least {INPUT}",
     # Together, TGI
     rf"must be <= {LIMIT}\. Given: {INPUT} `inputs` tokens and {OUTPUT} `max_new_tokens`",
     # Anthropic
     rf"exceed context limit: {INPUT} \+ {OUTPUT} > {LIMIT}",
+)
+
+# Prompt and answer together, in one number: Cloudflare Workers AI.
+TOTAL = re.compile(
+    rf"number of input and maximum output tokens \({COUNT}\) exceeded this model.{{0,40}}?\({LIMIT}\)", re.I | re.S
 )
 
 # A floor instead of a count, and characters instead of tokens: vLLM 0.32.
@@ -53,28 +63,65 @@ PROMPTS = _compiled(
     rf"input \({COUNT} tokens\) is longer than the model's context length \({LIMIT}",  # SGLang 0.5
     rf"prompt token count of {COUNT} exceeds the limit of {LIMIT}",  # Copilot
     rf"exceeded model token limit: {LIMIT} \(requested: {COUNT}\)",  # Moonshot
-    rf"request too large for model.{{0,120}}limit {LIMIT}, requested {COUNT}",  # Groq, as 413
+    rf"request too large for .{{0,160}}?limit:? {LIMIT},.{{0,40}}?requested:? {COUNT}",  # Groq as 413, OpenAI as 429
     rf"current length is {COUNT} while limit is {LIMIT}",  # Cerebras
+    rf"initial prompt \({COUNT}\) is greater than the context length \({LIMIT}\)",  # LM Studio
+    rf"keep the first {COUNT} tokens.{{0,120}}?context length of only {LIMIT} tokens",  # LM Studio, older
+    rf"prompt_tokens \({COUNT}\) must be less than max_seq_len \({LIMIT}\)",  # SiliconFlow
+    rf"`inputs` must have less than {LIMIT} tokens\. Given: {COUNT}",  # TGI
+    rf"configured limit of {LIMIT} tokens.{{0,40}}?resulted in {COUNT} tokens",  # OpenAI, GPT-5
+    rf"tokens in the prompt cannot exceed {LIMIT} - received {COUNT}",  # Cohere
+    rf"max input tokens: {LIMIT}, request input token count: {COUNT}",  # Bedrock
+    # Volcengine, TensorRT-LLM, Triton
+    rf"(?:prompt|input)(?: sequence)? length \(?{COUNT}(?:\.0)?\)?[^.;]{{0,60}}?exceeds?\D{{0,40}}{LIMIT}",
     rf"context (?:length|window)\D{{0,60}}{LIMIT}\D{{1,80}}{COUNT}",  # anything close to these
+)
+# Only the limit is named: DashScope, Gemini, OpenAI and Bedrock.
+LIMITS = _compiled(
+    rf"range of input length should be \[\d+, ?{LIMIT}\]",
+    rf"exceeds the maximum number of tokens allowed \(?{LIMIT}",
+    rf"maximum (?:context|prompt) length is {LIMIT} tokens",
 )
 
 # No numbers: OpenAI and many more; Zhipu's code 1261 says "Prompt 超长".
 WORDS = re.compile(
-    r"context[ _](?:length|window|size)|maximum (?:context|prompt)|too many tokens|(?:prompt|input) is too long"
-    r"|input token count|model token limit|prompt token count|request too large for model|超长",
-    re.IGNORECASE,
+    r"context[ _](?:length|window|size)|contextwindowexceeded|maximum (?:context|prompt)|range of input length"
+    r"|too many (?:input )?tokens(?!.{0,40}wait)"
+    r"|(?:prompt|input|conversation) is too long|prompt (?:is )?too (?:long|large)|input token count"
+    r"|model token limit|prompt token count|request too large for|超长"
+    r"|reduce the length of the (?:messages|prompt|input)|input tokens? exceed|input length\b.{0,40}\bexceed"
+    r"|prompt_tokens .{0,20}must be less than"
+    r"|`inputs` (?:must have less than|tokens \+ `max_new_tokens`)|tokens in request more than|token limit exceeded"
+    r"|(?:prompt|input)(?: sequence)? length (?:is greater|exceed|\(?\d)|context the overflows|expected maxlength: \d",
+    re.IGNORECASE | re.DOTALL,
 )
 TYPES = frozenset({"context_length_exceeded", "exceed_context_size_error", "model_max_prompt_tokens_exceeded"})
 STATUSES = frozenset({400, 413, 422})
 # The same words, but the prompt would fit: the answer's limit is too high, which another request can change.
-ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W? is too large", re.IGNORECASE)
+ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W{1,3}is too large", re.IGNORECASE)
+# Under another status the words have to leave no doubt: Ollama and proxies say 500, OpenAI 429 to what exceeds a limit
+# of tokens per minute by itself, and would at any time.
+NO_DOUBT = re.compile(
+    r"(?:input|prompt|request)\b.{0,80}?\b(?:exceeds?|exceeded|exceeding|longer than|greater than|too long for|over)\b"
+    r".{0,60}?\b(?:context (?:length|window|size)|maximum (?:context|prompt|length)|maximum number of tokens)"
+    r"|(?:prompt|input) is too long|prompt too long; exceeded|maximum (?:context|prompt) length is \d"
+    r"|context_length_exceeded|contextwindowexceedederror|context (?:length|window) exceeded",
+    re.IGNORECASE | re.DOTALL,
+)
+NEVER_FITS = re.compile(rf"request too large for .{{0,160}}?limit:? {LIMIT},.{{0,40}}?requested:? {COUNT}", re.I | re.S)
 
 
 def is_overflow(status: int, error_type: str, message: str) -> bool:
     if error_type in TYPES:
         return True
-    worded = status in STATUSES and WORDS.search(message) is not None
-    return worded and ANSWER_TOO_LONG.search(message) is None
+    if status == 429:
+        found = NEVER_FITS.search(message)
+        return found is not None and _number(found["count"]) > _number(found["limit"])
+    if status >= 500:
+        return NO_DOUBT.search(message) is not None
+    if status not in STATUSES or WORDS.search(message) is None:
+        return False
+    return ANSWER_TOO_LONG.search(message) is None or any(pattern.search(message) for pattern in SUMS)
 
 
 def overflow_wording(message: str, reply: Reply) -> str:
@@ -82,7 +129,12 @@ def overflow_wording(message: str, reply: Reply) -> str:
     for pattern in SUMS:
         found = pattern.search(message)
         if found is not None:
-            return _of_sum(found)
+            tools = found.groupdict().get("tools")
+            return _of_sum(
+                _number(found["input"]) + _number(tools or "0"), _number(found["output"]), _number(found["limit"])
+            )
+    if (found := TOTAL.search(message)) is not None and reply.max_tokens:
+        return _of_sum(_number(found["count"]) - reply.max_tokens, reply.max_tokens, _number(found["limit"]))
     counted = _counted(message, reply)
     if counted is not None:
         count, limit = counted
@@ -90,13 +142,7 @@ def overflow_wording(message: str, reply: Reply) -> str:
     return "prompt is too long: it does not fit into the context of this model"
 
 
-def _of_sum(found: "re.Match[str]") -> str:
-    tools = found.groupdict().get("tools")
-    size, output, limit = (
-        _number(found["input"]) + _number(tools or "0"),
-        _number(found["output"]),
-        _number(found["limit"]),
-    )
+def _of_sum(size: int, output: int, limit: int) -> str:
     if size > limit:
         return f"prompt is too long: {size} tokens > {limit} maximum"
     return (
@@ -117,7 +163,8 @@ def _counted(message: str, reply: Reply) -> tuple[int, int] | None:
         found = pattern.search(message)
         if found is not None and _number(found["count"]) > _number(found["limit"]):
             return _number(found["count"]), _number(found["limit"])
-    limit_known = reply.context_length
+    named = next((found for pattern in LIMITS if (found := pattern.search(message))), None)
+    limit_known = reply.context_length if named is None else _number(named["limit"])
     return (
         (reply.input_estimate, limit_known) if limit_known is not None and reply.input_estimate > limit_known else None
     )

@@ -68,6 +68,107 @@ WORDINGS = {
 }
 
 
+WORDINGS |= {
+    "OpenAI's completions": (
+        (
+            "This model's maximum context length is 8191 tokens, however you requested 10346 tokens (10341 in"
+            " your prompt; 5 for the completion)."
+        ),
+        PROMPT.format(10341, 8191),
+    ),
+    "older vLLM, whose prompt would fit": (
+        (
+            "'max_tokens' or 'max_completion_tokens' is too large: 9000. This model's maximum context length is 8192"
+            " tokens and your request has 100 input tokens (9000 > 8192 - 100)."
+        ),
+        SUM.format(100, 9000, 8192),
+    ),
+    "LM Studio": (
+        "The number of tokens to keep from the initial prompt (9800) is greater than the context length (8192).",
+        PROMPT.format(9800, 8192),
+    ),
+    "LM Studio, older": (
+        (
+            "Trying to keep the first 10136 tokens when context the overflows. However, the model is loaded with"
+            " context length of only 7866 tokens, which is not enough."
+        ),
+        PROMPT.format(10136, 7866),
+    ),
+    "SiliconFlow": (
+        "length of prompt_tokens (129000) must be less than max_seq_len (98304).",
+        PROMPT.format(129000, 98304),
+    ),
+    "TGI": ("Input validation error: `inputs` must have less than 1024 tokens. Given: 2000", PROMPT.format(2000, 1024)),
+    "OpenAI's configured limit": (
+        "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens.",
+        PROMPT.format(300000, 272000),
+    ),
+    "Cohere": (
+        "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 5000.",
+        PROMPT.format(5000, 4081),
+    ),
+    "Bedrock's count": (
+        "Too many input tokens. Max input tokens: 8192, request input token count: 9000",
+        PROMPT.format(9000, 8192),
+    ),
+    "Volcengine": ("Input length 203743 exceeds the maximum length 202752", PROMPT.format(203743, 202752)),
+    "Triton": ("Prompt length (9000) exceeds maximum input length (8192)", PROMPT.format(9000, 8192)),
+    "OpenAI's rate limit that can never be met": (
+        (
+            "Request too large for gpt-4o in organization org-1 on tokens per min (TPM): Limit 30000, Requested 45000."
+            " The input or output tokens must be reduced in order to run successfully."
+        ),
+        PROMPT.format(45000, 30000),
+    ),
+    "Copilot": ("prompt token count of 130001 exceeds the limit of 128000", PROMPT.format(130001, 128000)),
+}
+
+NO_NUMBERS = "prompt is too long: it does not fit into the context of this model"
+WORDS_ONLY = {
+    "Bedrock": "Input is too long for requested model.",
+    "Bedrock around Anthropic": "The model returned the following errors: Input is too long for requested model.",
+    "Bedrock's Nova": "Input Tokens Exceeded: Number of input tokens exceeds maximum length. Please update the input.",
+    "Bedrock's Titan, in characters": "Malformed input request: expected maxLength: 42000, actual: 43189, please",
+    "DashScope": "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 204800]",
+    "Ollama": "the input length exceeds the context length",
+    "Ollama, newer": "prompt too long; exceeded max context length by 4 tokens",
+    "OpenAI's Responses": "Your input exceeds the context window of this model. Please adjust your input.",
+    "MiniMax": "invalid params, context window exceeds limit (2013)",
+    "Groq": "Please reduce the length of the messages or completion.",
+    "Zhipu": "Prompt 超长",
+    "Gemini": "The input token count exceeds the maximum number of tokens allowed 1048576.",
+    "OpenAI's code": "context_length_exceeded",
+    "LiteLLM's class": "litellm.ContextWindowExceededError: it is all too much",
+    "Zhipu's embeddings": "tokens in request more than max tokens allowed",
+    "mistral.rs": "Prompt sequence length is greater than 4096, perhaps consider using truncation",
+    "no vendor's": "Context window exceeded: requested 12000 tokens",
+    "openclaw's": "Prompt too large for this model",
+}
+
+
+@pytest.mark.parametrize("message", WORDS_ONLY.values(), ids=WORDS_ONLY)
+def test_words_without_a_count_are_an_overflow_without_false_numbers(message: str) -> None:
+    assert is_overflow(400, "", message)
+    assert overflow_wording(message, reply()) == NO_NUMBERS
+
+
+def test_limit_in_the_words_is_completed_by_the_estimate() -> None:
+    message = WORDS_ONLY["DashScope"]
+    assert overflow_wording(message, reply(input_estimate=250_000)) == PROMPT.format(250000, 204800)
+    assert overflow_wording(WORDS_ONLY["Gemini"], reply(input_estimate=2_000_000)) == PROMPT.format(2000000, 1048576)
+
+
+def test_total_in_one_number_is_split_by_the_answer_that_was_asked_for() -> None:
+    message = (
+        "The estimated number of input and maximum output tokens (9000) exceeded this model"
+        " context window limit (7968)."
+    )
+    assert is_overflow(413, "", message)
+    assert overflow_wording(message, reply(max_tokens=4000)) == SUM.format(5000, 4000, 7968)
+    assert overflow_wording(message, reply(max_tokens=1000)) == PROMPT.format(8000, 7968)
+    assert overflow_wording(message, reply()) == NO_NUMBERS
+
+
 @pytest.mark.parametrize(("message", "wording"), WORDINGS.values(), ids=WORDINGS)
 def test_wording_becomes_anthropics(message: str, wording: str) -> None:
     assert overflow_wording(message, reply()) == wording
@@ -92,3 +193,33 @@ def test_answer_limit_that_is_too_high_is_no_overflow() -> None:
     assert not is_overflow(400, "", "max_tokens is too large: the context length is 8192")
     assert is_overflow(413, "", "Request too large for model on tokens per minute: Limit 8000, Requested 30211")
     assert not is_overflow(429, "", "too many tokens this minute")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Requests to this model: Limit 30000, Used 20000, Requested 12000. Please try again in 4s.",
+        "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Used 20000, Requested 12000.",
+        "Your prompt exceeds the context length of your tier for now",
+    ],
+)
+def test_rate_limit_that_passes_is_no_overflow(message: str) -> None:
+    assert not is_overflow(429, "", message)
+
+
+@pytest.mark.parametrize(
+    ("message", "is_one"),
+    [
+        ("the input length exceeds the context length", True),
+        ("prompt too long; exceeded max context length by 4 tokens", True),
+        ("This model's maximum context length is 8192 tokens. However, you requested 9000 tokens", True),
+        ("request (27015 tokens) exceeds the available context size (8192 tokens), try increasing it", True),
+        ("litellm.ContextWindowExceededError: ContextWindowExceededError: OpenAIException - no", True),
+        ("prompt is too long: 205001 tokens > 200000 maximum", True),
+        ("lost the context window", False),
+        ("context size: 4096, could not allocate memory", False),
+    ],
+)
+def test_overflow_told_as_a_failure_needs_words_without_doubt(message: str, is_one: bool) -> None:
+    assert is_overflow(500, "", message) is is_one
+    assert is_overflow(400, "", "Too many tokens, please wait before trying again.") is False
