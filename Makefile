@@ -30,6 +30,7 @@ check: $(VENV)/.development ## lint, format, types, documentation and architectu
 	$(BIN)/python -m tests.support.conversion_page --check
 	$(BIN)/python -m tests.support.configuration_page --check
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_reprs.py
+	$(BIN)/python -m tests.support.figures
 
 docs: $(VENV)/.development ## write docs/{configuration,conversion,upstreams}.md from settings, tables and tests
 	$(BIN)/python -m tests.support.conversion_page

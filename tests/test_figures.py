@@ -1,0 +1,50 @@
+"""The figures that `make check` prints, on sources small enough to count by hand."""
+
+from textwrap import dedent
+
+from tests.support.architecture import Module
+from tests.support.figures import one_caller_helpers, percentile, to_figures
+
+
+def module_of(source: str) -> Module:
+    return Module.of("gateway.ids", dedent(source))
+
+
+def test_a_private_function_named_once_is_a_one_caller_helper() -> None:
+    module = module_of(
+        """
+        def read(value): return _once(value) + _twice(_twice(value))
+        def public(value): return value
+        def _once(value): return value
+        def _twice(value): return value
+        def _never(value): return value
+        class Reader:
+            def __init__(self): self._method()
+            def _method(self): self._callback = _listed
+        TABLE = {"a": _listed}
+        def _listed(value): return value
+        """
+    )
+    assert one_caller_helpers(module) == ["_once", "_method"]
+
+
+def test_figures_count_lengths_without_docstrings_and_comment_lines_only() -> None:
+    module = module_of(
+        """
+        # a reason
+        def one(): return 1  # no line of its own
+        def three():
+            '''Return three.'''
+            # another
+            return 3
+        """
+    )
+    figures = to_figures([module])
+    assert (figures.functions, figures.helpers) == (2, 0)
+    assert (figures.median_lines, figures.p95_lines) == (1, 3)
+    assert figures.comments == 100 * 2 / 7
+
+
+def test_a_percentile_is_one_of_the_values() -> None:
+    values = [5, 1, 4, 2, 3]
+    assert [percentile(values, share) for share in (0.0, 0.5, 0.95, 1.0)] == [1, 3, 5, 5]
