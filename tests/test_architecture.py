@@ -240,6 +240,11 @@ ACCEPTED_CODE = {
 }
 
 REJECTED_CODE = {
+    "a private name of aiohttp": (
+        "gateway.web.middleware",
+        "from aiohttp import web\ndef run(app: web.Application):\n    app._handle()",
+        "uses _handle of aiohttp.web.Application",
+    ),
     "a bare except": ("gateway.ids", "try:\n    go()\nexcept:\n    pass", "catches everything"),
     "except Exception": ("gateway.ids", "try:\n    go()\nexcept Exception as e:\n    raise", "catches everything"),
     "except BaseException": ("gateway.ids", "try:\n    go()\nexcept BaseException:\n    raise", "catches everything"),

@@ -24,6 +24,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError, InternalError, InvalidRequest
+from gateway.process.aiohttp_internals import QueuedRequestHandler
 from gateway.process.sockets import reset, to_network
 from gateway.telemetry.metrics import CONNECTIONS_CUT
 
@@ -61,7 +62,7 @@ class WaitingRequests(list[Any]):
         return self.pop(0)
 
 
-class GuardedConnection(RequestHandler):
+class GuardedConnection(QueuedRequestHandler):
     """One client connection.
 
     `_body` is the body of the request begun last while it is still arriving. `_header_bytes` counts what has arrived
@@ -86,9 +87,8 @@ class GuardedConnection(RequestHandler):
 
     def __init__(self, server: "GuardedServer") -> None:
         super().__init__(server, loop=server.loop, **server.options)
-        self._messages: Any = WaitingRequests()
-        self._max_msg_queue_size, self._msg_queue_resume_size = MAX_WAITING, MAX_WAITING // 2
-        self._waiting: WaitingRequests = self._messages
+        self._waiting = WaitingRequests()
+        self.use_queue(self._waiting, MAX_WAITING)
         self._server = server
         self._link: asyncio.Transport | None = None  # aiohttp forgets its own before the last bytes are sent
         self._address: str | None = None
@@ -203,13 +203,13 @@ class GuardedConnection(RequestHandler):
         From the first moment of its own shutdown, aiohttp ignores what arrives, a body's rest included; and it takes 0
         for any time.
         """
-        ends_at = None if timeout is None else self._loop.time() + timeout
+        ends_at = None if timeout is None else self._server.loop.time() + timeout
         if self._body_arrives:
             self._body_ended = asyncio.Event()
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(ends_at):
                     await self._body_ended.wait()
-        await super().shutdown(ends_at and max(AT_ONCE, ends_at - self._loop.time()))
+        await super().shutdown(ends_at and max(AT_ONCE, ends_at - self._server.loop.time()))
 
     def force_close(self) -> None:
         super().force_close()
@@ -247,7 +247,7 @@ class GuardedConnection(RequestHandler):
     def await_reader(self) -> None:
         if self._write_timer is None and self._link is not None:
             self._unsent = self._link.get_write_buffer_size()
-            self._write_timer = self._loop.call_later(self._server.guard.stalled_seconds, self.reader_is_late)
+            self._write_timer = self._server.loop.call_later(self._server.guard.stalled_seconds, self.reader_is_late)
 
     def _await_last_bytes(self) -> None:
         """A socket that is being closed stays open until all is sent."""
@@ -262,7 +262,7 @@ class GuardedConnection(RequestHandler):
     def _await_header(self) -> None:
         """Run the deadline of a header, from its first byte; a trickle does not extend it."""
         if self._header_timer is None:
-            self._header_timer = self._loop.call_later(self._server.guard.header_seconds, self._header_is_late)
+            self._header_timer = self._server.loop.call_later(self._server.guard.header_seconds, self._header_is_late)
 
     def _stop_header_timer(self) -> None:
         if self._header_timer is not None:

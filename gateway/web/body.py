@@ -2,7 +2,6 @@
 
 import asyncio
 import zlib
-from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
@@ -10,11 +9,11 @@ from typing import Literal
 from aiohttp import web
 
 from gateway.errors import InvalidRequest, RequestTimedOut, RequestTooLarge
+from gateway.process.aiohttp_internals import free_buffer
 from gateway.process.http_guard import GuardedConnection
 
 ENCODINGS: dict[str, Literal["identity", "gzip"]] = {"identity": "identity", "gzip": "gzip"}
 GZIP = 16 + zlib.MAX_WBITS
-NOTHING_LEFT: deque[bytes] = deque()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,7 @@ async def read_body(request: web.Request, limit: int, pace: UploadPace = PACE) -
     else:
         pieces = [piece async for piece in _arriving(request, limit, pace)]
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    # The reader lasts as long as the reply, and an empty deque takes 600 bytes.
-    request.content._buffer = NOTHING_LEFT
+    free_buffer(request)
     return inflate(body, limit) if encoding == "gzip" else body
 
 

@@ -1,6 +1,6 @@
 """A client's connection: the guarded one, with word of a full write buffer for streams, and the runner that makes it.
 
-`Runner` only exists to have `FrontEndConnection` made instead of aiohttp's own class.
+`Runner` only exists so that `FrontEndConnection` is made instead of aiohttp's own class.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway import ids
 from gateway.errors import GatewayError
+from gateway.process.aiohttp_internals import ServerRunner
 from gateway.process.http_guard import Guard, GuardedConnection, GuardedServer
 from gateway.web.dispatch import Dispatch
 from gateway.web.reply import WriteFlow, error_response
@@ -30,11 +31,6 @@ class FrontEndConnection(GuardedConnection):
     def others_wait(self) -> bool:
         """Whether requests of other connections are being answered just now."""
         return self._dispatch.active > 0
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """Nothing where reading was not paused: aiohttp goes through parser and transport for every piece it reads."""
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -60,7 +56,7 @@ class ConnectionServer(GuardedServer):
         return FrontEndConnection(self, dispatch)
 
 
-class Runner(web.AppRunner):
+class Runner(ServerRunner):
     """aiohttp's runner, serving with `FrontEndConnection` and cancelling a handler whose client has gone."""
 
     __slots__ = ("_guard",)
@@ -69,17 +65,9 @@ class Runner(web.AppRunner):
         super().__init__(app, access_log=None, shutdown_timeout=shutdown_timeout, auto_decompress=False)
         self._guard = guard or Guard()
 
-    async def _make_server(self) -> web.Server:
-        await super()._make_server()
-        app = self.app
-        return ConnectionServer(
-            Dispatch(app),
-            guard=self._guard,
-            refuse=_refuse,
-            loop=asyncio.get_running_loop(),
-            request_factory=app._make_request,
-            **self._kwargs,
-        )
+    def make_server(self, **options: Any) -> web.Server:
+        loop = asyncio.get_running_loop()
+        return ConnectionServer(Dispatch(self.app), guard=self._guard, refuse=_refuse, loop=loop, **options)
 
 
 def _refuse(error: GatewayError) -> web.Response:

@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway import ids
 from gateway.errors import InvalidRequest
+from gateway.process.aiohttp_internals import router_of, set_match
 from gateway.web.reply import error_response
 
 CONTINUE = "100-continue"
@@ -21,7 +22,7 @@ class Dispatch:
     """The handler of a whole application, whose routes must not change any more."""
 
     def __init__(self, app: web.Application) -> None:
-        self._others = app._handle
+        self._others = router_of(app)
         self.active = 0  # requests whose handler has not returned
         self._known: dict[tuple[str, str], tuple[web.UrlMappingMatchInfo, Handler]] = {}
         for resource in app.router.resources():
@@ -40,7 +41,8 @@ class Dispatch:
                 if request.headers.get(hdrs.EXPECT, CONTINUE).lower() != CONTINUE:
                     return error_response(InvalidRequest(f"expect: only {CONTINUE} is understood"), ids.request_id())
                 return await self._others(request)
-            request._match_info, handler = known
+            match, handler = known
+            set_match(request, match)
             return await handler(request)
         finally:
             self.active -= 1

@@ -57,7 +57,7 @@ class WriteFlow(Protocol):
 
 
 class ClientConnection(Protocol):
-    """What replies need of `connection.Connection`."""
+    """Members of `connection.FrontEndConnection` that replies use."""
 
     transport: asyncio.Transport | None
     flow: WriteFlow | None

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from gateway.process.aiohttp_internals import PRIVATE_NAMES
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("gateway", "workers")
 
@@ -254,6 +256,19 @@ def repeated_class_names(modules: dict[str, Module]) -> list[str]:
     return [f"{name}: {', '.join(found)}" for name, found in sorted(places.items()) if len(found) > 1]
 
 
+# Private names of aiohttp
+
+AIOHTTP_INTERNALS = "gateway.process.aiohttp_internals"
+
+
+def leaves_the_inside_of_aiohttp_alone(module: Module, known: frozenset[str]) -> Iterator[Finding]:
+    if module.name == AIOHTTP_INTERNALS or not any(name.startswith("aiohttp") for _, name in imports_of(module, known)):
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and node.attr in PRIVATE_NAMES:
+            yield node.lineno, f"uses {node.attr} of {PRIVATE_NAMES[node.attr]}: give it a name in {AIOHTTP_INTERNALS}"
+
+
 # Errors and tasks
 
 
@@ -390,6 +405,7 @@ RULES: tuple[Callable[[Module, frozenset[str]], Iterator[Finding]], ...] = (
     lies_in_a_package,
     imports_point_down,
     keeps_the_bans,
+    leaves_the_inside_of_aiohttp_alone,
     is_pure_where_it_must_be,
     imports_at_the_top,
     catches_everything_only_at_boundaries,
