@@ -55,7 +55,9 @@ class BlockCollector:
 
     def cite(self, index: int, citation: dict[str, Any]) -> None:
         block = self._opened(index)
-        block["citations"] = [*(block.get("citations") or ()), citation]
+        if not block.get("citations"):
+            block["citations"] = []
+        block["citations"].append(citation)
 
     def _opened(self, index: int) -> dict[str, Any]:
         if not self.is_open or index != len(self.blocks) - 1:

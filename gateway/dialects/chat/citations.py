@@ -11,8 +11,10 @@ Annotations of files hold what OpenRouter read in them. They travel sealed in a 
 OpenRouter need not read the same file again, which costs.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, cast
 
 import orjson
@@ -62,10 +64,10 @@ class Sources:
         self._reply = reply
         self._seen: set[Citation] = set()
         self._found: dict[str, Citation] = {}  # by address; the first of each
-        self._files: list[Mapping[str, Any]] = []
+        self._files: dict[bytes, Mapping[str, Any]] = {}  # by their JSON
         self._file_bytes = 0
         self._told = 0  # how many of these a search result has named
-        self._ahead: list[tuple[int, Citation]] = []  # of text that is still to come, by where they end
+        self._ahead: deque[tuple[int, Citation]] = deque()  # of text that is still to come, by where they end
         self._unplaced: list[Citation] = []  # of the text as a whole
         self._position = 0  # in the text, while any are ahead
         self.is_whole = True
@@ -95,26 +97,26 @@ class Sources:
 
     def expect(self, citations: Sequence[Citation]) -> None:
         """They came before the text: it is to be cut where each of them ends."""
-        self._ahead += [(citation.end, citation) for citation in citations if citation.end is not None]
-        self._ahead.sort(key=lambda placed: placed[0])
+        placed = [*self._ahead, *((citation.end, citation) for citation in citations if citation.end is not None)]
+        self._ahead = deque(sorted(placed, key=itemgetter(0)))
         self._unplaced += [citation for citation in citations if citation.end is None]
 
     def cut(self, text: str) -> Iterator[tuple[str, list[Citation]]]:
         """The text, each piece with the citations that end behind it; the last piece has none, and may be empty."""
-        while self._ahead and self._ahead[0][0] <= self._position + len(text):
-            end = self._ahead[0][0]
-            cited = [citation for place, citation in self._ahead if place == end]
-            del self._ahead[: len(cited)]
-            yield text[: end - self._position], cited
-            text = text[end - self._position :]
-            self._position = end
-        self._position += len(text)
-        yield text, []
+        begun, start = self._position, 0
+        while self._ahead and self._ahead[0][0] <= begun + len(text):
+            end, cited = self._ahead[0][0], []
+            while self._ahead and self._ahead[0][0] == end:
+                cited.append(self._ahead.popleft()[1])
+            yield text[start : end - begun], cited
+            start, self._position = end - begun, end
+        self._position = begun + len(text)
+        yield text[start:], []
 
     def rest(self) -> list[Citation]:
         """Those without a place, and those whose place the text has not reached when it is over."""
         rest = [*self._unplaced, *(citation for _, citation in self._ahead)]
-        self._ahead, self._unplaced = [], []
+        self._ahead, self._unplaced = deque(), []
         return rest
 
     def to_blocks(self, number: int) -> list[dict[str, Any]]:
@@ -134,7 +136,10 @@ class Sources:
         """The block that carries annotations of files, if there are any."""
         if not self._files:
             return None
-        return {"type": "redacted_thinking", "data": seal(cast(Any, self._files), FILES, self._reply.keyring)}
+        return {
+            "type": "redacted_thinking",
+            "data": seal(cast(Any, list(self._files.values())), FILES, self._reply.keyring),
+        }
 
     def to_location(self, citation: Citation) -> dict[str, Any]:
         return {
@@ -146,14 +151,14 @@ class Sources:
         }
 
     def _add_file(self, annotation: Mapping[str, Any]) -> None:
-        if annotation in self._files:
+        written = _written(annotation)
+        if written in self._files:
             return
-        size = _size(annotation)
-        if self._file_bytes + size > MAX_FILE_BYTES:
+        if self._file_bytes + len(written) > MAX_FILE_BYTES:
             self.is_whole = False
             return
-        self._file_bytes += size
-        self._files.append(annotation)
+        self._file_bytes += len(written)
+        self._files[written] = annotation
 
     def _to_result(self, citation: Citation) -> dict[str, Any]:
         return {
@@ -187,21 +192,30 @@ def rejoin(parts: list[ContentPart], content: Sequence[Mapping[str, Any]], cited
 
     `cited`: the index of each cited block in `content`, and of its part.
     """
-    for block, part in reversed(cited):
+    continued = set()  # parts that belong to the one before them
+    for block, part in cited:
+        if block > 0 and content[block - 1]["type"] == "text":
+            continued.add(part)
         if block + 1 < len(content) and content[block + 1]["type"] == "text":
-            _merge(parts, part)
-        if block > 0 and content[block - 1]["type"] == "text" and (block - 1, part - 1) not in cited:
-            _merge(parts, part - 1)
+            continued.add(part + 1)
+    runs: list[list[Any]] = []
+    for index, chat_part in enumerate(parts):
+        if index in continued:
+            runs[-1].append(chat_part)
+        else:
+            runs.append([chat_part])
+    parts[:] = [run[0] if len(run) == 1 else _merge(run) for run in runs]
 
 
-def _merge(parts: list[ContentPart], index: int) -> None:
-    one, other = cast(Any, parts[index]), cast(Any, parts[index + 1])
-    parts[index : index + 2] = [cast(ContentPart, {**one, **other, "text": one["text"] + other["text"]})]
+def _merge(run: Sequence[Mapping[str, Any]]) -> ContentPart:
+    """Return one part with the text of all; another field, such as a breakpoint, is the last one's that has it."""
+    merged = {name: value for part in run for name, value in part.items()}
+    return cast(ContentPart, {**merged, "text": "".join([part["text"] for part in run])})
 
 
-def _size(annotation: Mapping[str, Any]) -> int:
+def _written(annotation: Mapping[str, Any]) -> bytes:
     try:
-        return len(orjson.dumps(annotation))
+        return orjson.dumps(annotation, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
         raise UpstreamError("The upstream sent annotations that nest too deeply.") from None
 

@@ -24,7 +24,7 @@ CALL_EXTRA = "call.extra_content"
 
 # Entries that may still grow while others come: some models summarise a few parts side by side. All are looked through
 # for each fragment.
-MAX_LOOKED_BACK = 64
+MAX_LOOKED_BACK = 16
 # Of one block; an upstream that loops is stopped before it fills memory.
 MAX_ENTRIES = 20_000
 TEXT_FIELDS = {"reasoning.text": "text", "reasoning.summary": "summary"}

@@ -45,6 +45,9 @@ from gateway.schemas.openai import (
     ToolCall,
 )
 
+# Where upstreams take reasoning as text.
+PLAIN_REASONING = ("reasoning", "reasoning_content")
+
 
 class Conversation:
     """Filled by `add_system_prompt`, then `add_messages`, once each.
@@ -81,6 +84,8 @@ class Conversation:
                 case _ if not (message.get("clear_at") == "next_user_message" and index < last_user):
                     self._add_system(message, f"messages.{index}")
         self._check_prefill(messages[-1])
+        if self.has_reasoning:
+            _join_reasoning(self.messages)
         if self.has_reasoning and self._scope.target.family == "openai":
             self._drop_repeated_reasoning()
 
@@ -311,6 +316,20 @@ def _extend(last: dict[str, Any], chat: dict[str, Any]) -> None:
     for key in ("tool_calls", "reasoning_details", "annotations"):
         if key in chat:
             last[key] = _merged(last.get(key, ()), chat[key])
-    for key in ("reasoning", "reasoning_content"):
+    for key in PLAIN_REASONING:
         if key in chat:
-            last[key] = f"{last[key]}\n\n{chat[key]}" if key in last else chat[key]
+            last[key] = _merged(_as_texts(last.get(key)), (chat[key],))
+
+
+def _as_texts(reasoning: Any) -> Sequence[str]:
+    """Return the reasoning of merged messages, which is joined only once: each join copies all of it."""
+    if isinstance(reasoning, Merged):
+        return reasoning
+    return (reasoning,) if reasoning else ()
+
+
+def _join_reasoning(messages: Sequence[Any]) -> None:
+    for message in messages:
+        for key in PLAIN_REASONING:
+            if isinstance(message.get(key), Merged):
+                message[key] = "\n\n".join(message[key])

@@ -53,6 +53,7 @@ class OpenToolCall:
     is_valid: bool = False
     closed: bool = False
     reader: NearJson = field(default_factory=NearJson)
+    _first: str = ""  # character of the arguments, behind white space
 
     @property
     def arguments(self) -> str:
@@ -70,9 +71,10 @@ class OpenToolCall:
         """Add a fragment; return what can be shown by it."""
         if not self.begun and fragment:
             self.fragments.append(fragment)
-            fragment = self.arguments
-            self.begun = fragment.lstrip().startswith("{")
-            self.fragments = [] if self.begun else self.fragments
+            self._first = self._first or fragment.lstrip()[:1]
+            self.begun = self._first == "{"
+            if self.begun:
+                fragment, self.fragments = self.arguments, []
         if not self.begun:
             return ""
         if not self.fragments and fragment.endswith("}") and is_object(fragment):
@@ -113,22 +115,26 @@ class OpenToolCall:
 
     def is_followed_by(self, fragment: str) -> bool:
         """Whether a fragment behind the end of this call is the beginning of another's arguments, and no repetition."""
-        if not fragment.lstrip().startswith("{"):
-            return False
-        return repaired(fragment).strip() != self.arguments.strip()
+        return fragment.lstrip().startswith("{") and not self._repeats(fragment)
 
     def add_rest(self, fragment: str) -> str:
         """Add what follows the end of the arguments: all of them again, or what says nothing; return what can be shown.
 
         Raises UpstreamError for more, which would be lost, once the call is closed.
         """
-        if not fragment or repaired(fragment).strip() == self.arguments.strip():
+        if not fragment or self._repeats(fragment):
             return ""
         shown = self.reader.feed(fragment)
         self.fragments.append(shown)
         if self.closed and not self.reader.is_rest_meaningless:
             raise self._went_on()
         return shown
+
+    def _repeats(self, fragment: str) -> bool:
+        """Return whether a fragment behind the end of the arguments is all of them again."""
+        if not fragment.lstrip().startswith("{"):  # line ends, for which the arguments need not be joined
+            return False
+        return repaired(fragment).strip() == self.arguments.strip()
 
     def _went_on(self) -> UpstreamError:
         message = f"The upstream went on with the arguments of the tool {self.name!r} after their end."

@@ -24,6 +24,8 @@ IN_STRING = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\\\(?:[bfnrt/]|\\["\\]))++')
 STRING_END = b'"' + DELTA_END
 STRING = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
 
+# Bytes that are split at once: where every other event must go the full way, they are split again for each.
+MAX_RUN = 8 * 1024
 # CPython 3.11 looks for longer ones in a way that costs five times as much.
 MAX_NEEDLE = 99
 
@@ -68,7 +70,8 @@ class Frame:
         start = self._event_start
         if not piece.startswith(start, place):
             return place
-        strings = self._strings(piece[place + len(start) :])
+        begin = place + len(start)
+        strings = self._strings(piece[begin : begin + MAX_RUN])
         text, size = b"".join(strings), len(start) + len(self._event_end)
         if self.call is None and text.isascii() and PLAIN.fullmatch(text) and b"" not in strings:
             # What holds of all together holds of each, and one write of them costs half of what each by itself does.

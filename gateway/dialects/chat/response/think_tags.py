@@ -38,6 +38,10 @@ def untagged(target: PieceTarget, reply: Reply) -> PieceTarget:
     return ThinkTags(target) if reply.think_tags else target
 
 
+# Characters of reasoning that are held back because they may be a tag behind white space.
+MAX_LEAD = 256
+
+
 class TagPosition(Enum):
     START = auto()
     INSIDE = auto()
@@ -48,11 +52,12 @@ class TagPosition(Enum):
 class ThinkTags:
     """Stands in front of a target and turns a leading tag's content into thinking. `is_over`: it changes no more."""
 
-    __slots__ = ("_closing", "_held", "_lead", "_place", "inner")
+    __slots__ = ("_blank", "_closing", "_held", "_lead", "_place", "inner")
 
     def __init__(self, inner: PieceTarget) -> None:
         self.inner = inner
         self._place = TagPosition.START
+        self._blank: list[str] = []  # white space in front of all else
         self._held = ""
         self._closing = ""
         self._lead: str | None = ""  # of the reasoning, while it may be a tag
@@ -66,6 +71,9 @@ class ThinkTags:
             self._release_lead()
         if self._place is TagPosition.AFTER:
             self.inner.add_text(text)
+            return
+        if self._place is TagPosition.START and not self._held and text.isspace():
+            self._blank.append(text)
             return
         self._held += text
         if self._place is TagPosition.START:
@@ -109,7 +117,7 @@ class ThinkTags:
     def _untagged(self, reasoning: str) -> str:
         """The beginning of the reasoning without a tag; nothing while it may still become one."""
         bare = reasoning.lstrip()
-        if any(tag.startswith(bare) for tag in OPENINGS):
+        if len(reasoning) <= MAX_LEAD and any(tag.startswith(bare) for tag in OPENINGS):
             self._lead = reasoning
             return ""
         self._lead = None
@@ -125,10 +133,10 @@ class ThinkTags:
         text = self._held.lstrip()
         if opening := _first_of(OPENINGS, text):
             self._place, self._closing = TagPosition.INSIDE, TAGS[opening]
-            self._held = text[len(opening) :]
+            self._blank, self._held = [], text[len(opening) :]
         elif closing := _first_of(CLOSINGS, text):  # of thinking that the server has taken out
             self._place = TagPosition.GAP
-            self._held = text[len(closing) :]
+            self._blank, self._held = [], text[len(closing) :]
         elif not may_begin_tag(text):
             self._release()
 
@@ -150,7 +158,8 @@ class ThinkTags:
 
     def _release_text(self) -> None:
         """Hand on what is held, as what it is, and watch no longer."""
-        held, place = self._held, self._place
+        held, place = "".join(self._blank) + self._held, self._place
+        self._blank = []
         self._held, self._place = "", TagPosition.AFTER
         if held and place is TagPosition.INSIDE:
             self.inner.add_thinking(held, ())
