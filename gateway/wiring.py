@@ -22,6 +22,7 @@ from gateway.cache.store import CacheLimits, CacheStore
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.dialects.native.dialect import NativeDialect
 from gateway.dialects.native.refused import RefusedThinking
+from gateway.dialects.responses.dialect import ResponsesDialect
 from gateway.errors import Overloaded, StoreAway
 from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
@@ -73,7 +74,7 @@ def build_exchange(
         routing=Routing(to_table(settings, upstream or to_upstream(settings))),
         keyring=keyring,
         redactor=build_redactor(settings),
-        dialects={"chat": ChatDialect(keyring), "messages": native},
+        dialects={"chat": ChatDialect(keyring), "messages": native, "responses": ResponsesDialect(keyring)},
         observers=(log_exchange, observe),
         retry=RetryPolicy(max_attempts=settings.max_attempts),
         timeouts=Timeouts(

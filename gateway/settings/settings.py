@@ -83,9 +83,9 @@ class Settings(BaseSettings):
     """For `dragoman dev` only: the hosted server that the built-in simulator plays, by a name in
     [upstreams.md](upstreams.md), such as `gemini`. It is then the upstream, whatever else is set. Empty: OpenRouter,
     where no upstream is configured."""
-    dialect: Literal["auto", "chat", "messages"] = "auto"
-    """What is spoken to the upstream: `chat`, `messages` (Anthropic's own API, passed on as it is) or `auto`, which
-    [chooses by vendor and model](upstreams.md#dialects)."""
+    dialect: Literal["auto", "chat", "messages", "responses"] = "auto"
+    """What is spoken to the upstream: `chat`, `messages` (Anthropic's own API, passed on as it is), `responses`
+    (OpenAI's Responses) or `auto`, which [chooses by vendor and model](upstreams.md#dialects)."""
     files: Literal["refused", "shared"] = "refused"
     """`shared`: clients may name files (`file_id`) of the operator's account at an upstream that speaks Messages, where
     every tenant can read them."""

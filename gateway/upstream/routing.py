@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 from urllib.parse import urlsplit
 
-from gateway.upstream.target import Target
+from gateway.upstream.target import Target, bare_name
 from gateway.upstream.vendor import Flavor, Vendor
 from gateway.upstream.vendors import OPENROUTER
 
@@ -166,6 +166,8 @@ def to_dialect(upstream: Upstream, target: Target) -> Dialect:
     address = urlsplit(upstream.url)
     if "anthropic" in address.path.split("/"):  # of Azure, Bedrock, DeepSeek, Z.ai and others: they serve nothing else
         return "messages"
+    if upstream.vendor.responses_models and re.match(upstream.vendor.responses_models, bare_name(target.model)):
+        return "responses"
     preferred = upstream.vendor.messages.preferred
     if preferred == "claude" and target.claude:
         return "messages" if upstream.vendor.has_host(address.hostname or "") else "chat"

@@ -82,7 +82,8 @@ class Vendor:
     Reasoning. `reasoning`: None leaves it to the model's family. `reasoning_field`: where earlier reasoning goes back,
     "" where it cannot, None leaves it to the family.
 
-    Messages. `messages`: how it speaks Anthropic's own API, if it does.
+    Other dialects. `messages`: how it speaks Anthropic's own API, if it does. `responses_models`: a pattern of the
+    models that are asked by OpenAI's Responses, since chat completions takes less from them.
 
     The answer. `continuous_usage`: it can send the prompt's tokens with the first chunk. `counting`: how it counts a
     prompt exactly.
@@ -113,6 +114,7 @@ class Vendor:
     continuous_usage: bool = False
     counting: Counting | None = None
     messages: MessagesSupport = MessagesSupport()
+    responses_models: str = ""
 
     def has_host(self, host: str) -> bool:
         return any(host == known or host.endswith(f".{known}") for known in self.hosts)

@@ -30,7 +30,8 @@ SWITCH_OFF: Final[tuple[Setting, ...]] = (("thinking.type", "disabled"),)
 
 # Chat completions takes tools with effort "none" only since GPT-5.4, from 5.6 on also when no effort is sent
 # (openai-openapi, issue 541; litellm, PR 34569; 2026).
-NO_EFFORT_WITH_TOOLS: Final = ((r"gpt-(5\.[4-9]|[6-9])(?!.*-chat)", Adaptation("effort_none_with_tools")),)
+TOOLS_BY_RESPONSES: Final = r"gpt-(5\.[4-9]|[6-9])(?!.*-chat)"
+NO_EFFORT_WITH_TOOLS: Final = ((TOOLS_BY_RESPONSES, Adaptation("effort_none_with_tools")),)
 # What their Messages take; others are refused or, within tool results or as typed tools, skipped without an error.
 PLAIN_BLOCKS: Final = frozenset({"text", "image", "tool_use", "tool_result", "thinking"})
 
@@ -54,6 +55,7 @@ HOSTED: Final = (
         hosts=("api.openai.com",),
         adaptations_by_model=NO_EFFORT_WITH_TOOLS,
         reasoning_field="",  # [docs] reasoning is never sent on chat
+        responses_models=TOOLS_BY_RESPONSES,
     ),
     Vendor(
         "azure",
@@ -63,6 +65,7 @@ HOSTED: Final = (
         auth="api-key",
         adaptations_by_model=NO_EFFORT_WITH_TOOLS,
         reasoning_field="",
+        responses_models=TOOLS_BY_RESPONSES,
     ),
     Vendor(
         "anthropic",

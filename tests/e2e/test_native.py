@@ -25,6 +25,8 @@ from tests.support.messages_server import (
     messages_server,
     text_delta,
 )
+from tests.support.responses_events import CALLS, REASONING, to_stream
+from tests.support.responses_events import MESSAGE as RESPONSES_MESSAGE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -196,6 +198,32 @@ async def test_upstream_is_left_when_the_client_goes(upstream: MessagesServer, u
     writer.close()
     async with asyncio.timeout(1):
         await upstream.requests[-1].left.wait()
+
+
+async def test_responses_upstream_gives_its_reasoning_and_gets_it_back() -> None:
+    async with messages_server() as server, native(server, dialect="responses", aliases="claude-test=gpt-6") as url:
+        async with anthropic.AsyncAnthropic(base_url=url, api_key=KEY, max_retries=0) as client:
+            server.script += [
+                Scripted(to_stream([REASONING, RESPONSES_MESSAGE, *CALLS])),
+                Scripted(to_stream([RESPONSES_MESSAGE])),
+            ]
+            asked: Any = {"model": "claude-test", "max_tokens": 99, "thinking": {"type": "adaptive"}}
+            asked["tools"] = [{"name": name, "input_schema": {"type": "object"}} for name in ("read", "list")]
+            messages: list[Any] = [{"role": "user", "content": "hi"}]
+            async with client.messages.stream(**asked, messages=messages) as stream:
+                first = await stream.get_final_message()
+            assert [block.type for block in first.content] == ["thinking", "text", "tool_use", "tool_use"]
+            calls = [block.id for block in first.content if block.type == "tool_use"]
+            results = [{"type": "tool_result", "tool_use_id": call, "content": "ok"} for call in calls]
+            messages += [{"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
+            second = await client.messages.create(**asked, messages=messages)
+            assert second.stop_reason == "end_turn"
+        assert [seen.path for seen in server.requests] == ["/v1/responses"] * 2
+        items = orjson.loads(server.requests[1].body)["input"]
+        assert items[1] == REASONING
+        kinds = [item["type"] for item in items[2:]]
+        assert kinds == ["message", *["function_call"] * 2, *["function_call_output"] * 2]
+        assert server.requests[0].header("authorization") == "Bearer sk-upstream-canary"
 
 
 async def test_claude_codes_billing_header_does_not_reach_other_servers(upstream: MessagesServer, url: str) -> None:

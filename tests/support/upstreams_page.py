@@ -44,8 +44,12 @@ below. A server that stays unknown is sent strict chat completions.
 `messages` is for servers that speak Anthropic's Messages at `<url>/messages`: they get the client's bytes with the
 model's name replaced, its `anthropic-*` headers, and the operator's key; their answers, streams and errors come back in
 their own words, and they validate the request. `auto` is `messages` for Anthropic's API, for addresses with a part
-`/anthropic` (as Azure, Bedrock, DeepSeek, Z.ai, Moonshot, Qwen and MiniMax have them) and for Claude on OpenRouter, and
-`chat` elsewhere: most compatible servers drop more of a Messages request than the conversion does.
+`/anthropic` (as Azure, Bedrock, DeepSeek, Z.ai, Moonshot, Qwen and MiniMax have them) and for Claude on OpenRouter,
+`responses` for OpenAI's models from GPT-5.4 on at OpenAI and Azure, which refuse tools on chat unless reasoning is off,
+and `chat` elsewhere: most compatible servers drop more of a Messages request than the conversion does.
+
+`responses` sends OpenAI's Responses at `<url>/responses`, stateless (`store: false`). The model's encrypted reasoning
+travels in the signatures of the client's thinking blocks, and goes back in front of the calls that it led to.
 
 What is left out for such a server: `anthropic-organization-id`, `anthropic-workspace-id` and
 `anthropic-user-profile-id`, which choose the account that pays; extension objects (`openai`, `openrouter`, `upstream`);
@@ -130,6 +134,8 @@ def _messages(vendor: Vendor) -> Iterator[str]:
             yield "Gets Messages requests as they are."
         case "claude":
             yield "Gets Messages requests as they are for models of Claude."
+    if vendor.responses_models:
+        yield f"Is asked by Responses for models like `{vendor.responses_models}`."
 
 
 def _parameters(vendor: Vendor) -> Iterator[str]:

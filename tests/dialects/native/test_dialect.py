@@ -14,7 +14,8 @@ from gateway.dialects.native.refused import SECONDS, RefusedThinking
 from gateway.errors import InvalidRequest
 from gateway.messages.envelope import seal
 from gateway.messages.prompt import Prompt, Received, to_unchecked
-from gateway.upstream.routing import Route, RoutingTable, Upstream
+from gateway.upstream.routing import Route, Upstream
+from gateway.upstream.table import one_upstream_table
 from gateway.upstream.vendors import VENDORS
 
 KEYRING = Keyring((("t", b"secret"),))
@@ -38,7 +39,7 @@ def dialect(*, shares_files: bool = False) -> NativeDialect:
 
 def route_to(vendor: str, model: str = "claude-opus-4-5", url: str = "", choice: Any = "auto") -> Route:
     row = VENDORS[vendor]
-    return RoutingTable(Upstream(vendor, url or row.base, "key", row, dialect=choice)).resolve(model)
+    return one_upstream_table(Upstream(vendor, url or row.base, "key", row, dialect=choice)).resolve(model)[0]
 
 
 ANTHROPIC = route_to("anthropic")
@@ -168,7 +169,7 @@ def test_file_id_in_the_input_of_a_call_is_no_file() -> None:
 
 def test_long_context_suffix_becomes_a_beta_behind_the_clients_own() -> None:
     row = VENDORS["anthropic"]
-    route = RoutingTable(Upstream("a", row.base, "key", row)).resolve("claude-opus-4-5[1m]")
+    route = one_upstream_table(Upstream("a", row.base, "key", row)).resolve("claude-opus-4-5[1m]")[0]
     prompt = prompt_of(model="claude-opus-4-5[1m]", headers=(("Anthropic-Beta", "b,a"), ("anthropic-beta", "c")))
     prepared = prepare(prompt, route=route)
     assert sent(prepared)["model"] == "claude-opus-4-5"

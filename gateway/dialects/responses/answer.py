@@ -1,0 +1,230 @@
+"""Answers of the Responses API in the form of chat completions, whole and streamed.
+
+One chunk for each event that adds something; the rest of an item comes with its end, for servers that send no deltas.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from gateway.dialects.responses.items import CUSTOM_INPUT
+from gateway.upstream.target import to_family
+
+FORMAT = "openai-responses-v1"
+CALLS = frozenset({"function_call", "custom_tool_call"})
+CUSTOM_START = f'{{"{CUSTOM_INPUT}":"'
+CUSTOM_END = '"}'
+FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
+
+
+@dataclass(slots=True)
+class OpenItem:
+    """An item that has begun. `index`: of a call, among the calls. `told`: letters of its content so far."""
+
+    kind: str
+    index: int = 0
+    told: int = 0
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class ChunkWriter:
+    """Events in, chat chunks out. `upstream_model` decides whose reasoning it is."""
+
+    upstream_model: str
+    _items: dict[Any, OpenItem] = field(default_factory=dict, repr=False)
+    _calls: int = 0
+    _parts: dict[tuple[Any, Any, str], int] = field(default_factory=dict, repr=False)
+    _lasting: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def to_chunks(self, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        kind = event.get("type")
+        place = event.get("output_index")
+        match kind:
+            case "response.created" | "response.in_progress" | "response.queued":
+                self._note(_mapping(event.get("response")))
+            case "response.output_item.added":
+                yield from self._begin(place, _mapping(event.get("item")))
+            case "response.output_text.delta":
+                yield from self._grow(place, "message", "content", event)
+            case "response.refusal.delta":
+                yield from self._grow(place, "message", "refusal", event)
+            case "response.reasoning_summary_text.delta":
+                yield from self._think(place, event, "summary", event.get("summary_index"))
+            case "response.reasoning_text.delta":
+                yield from self._think(place, event, "text", event.get("content_index"))
+            case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
+                yield from self._extend(place, _text(event.get("delta")))
+            case "response.output_text.annotation.added":
+                yield from self._annotate([event.get("annotation")])
+            case "response.output_item.done":
+                yield from self._finish(place, _mapping(event.get("item")))
+            case "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled":
+                yield from self._end(_mapping(event.get("response")))
+            case "error":
+                error = event.get("error")
+                yield {"error": error if isinstance(error, dict) else dict(event)}
+
+    def _note(self, response: Mapping[str, Any]) -> None:
+        self._lasting |= {name: response[name] for name in ("id", "model", "service_tier") if response.get(name)}
+
+    def _chunk(self, **delta: Any) -> dict[str, Any]:
+        return {**self._lasting, "choices": [{"index": 0, "delta": delta}]}
+
+    def _begin(self, place: Any, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        kind = _text(item.get("type"))
+        if kind not in CALLS:
+            self._items[place] = OpenItem(kind)
+            return
+        opened = self._items[place] = OpenItem(kind, self._calls)
+        self._calls += 1
+        call_id = _text(item.get("call_id")) or _text(item.get("id"))
+        arguments = CUSTOM_START if kind == "custom_tool_call" else ""
+        yield self._call(opened.index, arguments, id=call_id, name=_text(item.get("name")))
+
+    def _call(self, index: int, arguments: str, *, name: str | None = None, **fields: str) -> dict[str, Any]:
+        function = {"arguments": arguments} if name is None else {"name": name, "arguments": arguments}
+        return self._chunk(tool_calls=[{"index": index, "type": "function", **fields, "function": function}])
+
+    def _grow(self, place: Any, kind: str, field_name: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        text = _text(event.get("delta"))
+        item = self._items.setdefault(place, OpenItem(kind))
+        item.told += len(text)
+        if text:
+            yield self._chunk(**{field_name: text})
+
+    def _think(self, place: Any, event: Mapping[str, Any], name: str, part: Any) -> Iterator[dict[str, Any]]:
+        text = _text(event.get("delta"))
+        item = self._items.setdefault(place, OpenItem("reasoning"))
+        item.told += len(text)
+        if text:
+            yield self._chunk(reasoning_details=[self._entry(event.get("item_id"), name, part, text)])
+
+    def _entry(self, item_id: Any, name: str, part: Any, text: str) -> dict[str, Any]:
+        """A part of reasoning. Its number tells parts of one item apart, which would otherwise be joined."""
+        number = self._parts.setdefault((item_id, part, name), len(self._parts))
+        entry = {"type": f"reasoning.{name}", name: text, "id": item_id, "index": number}
+        return entry | ({"format": FORMAT} if to_family(self.upstream_model) == "openai" else {})
+
+    def _extend(self, place: Any, fragment: str) -> Iterator[dict[str, Any]]:
+        item = self._items.get(place)
+        if item is None or not fragment:
+            return
+        item.told += len(fragment)
+        yield self._call(item.index, _escaped(fragment) if item.kind == "custom_tool_call" else fragment)
+
+    def _annotate(self, annotations: Any) -> Iterator[dict[str, Any]]:
+        cited = [
+            {"type": "url_citation", "url_citation": {key: value for key, value in one.items() if key != "type"}}
+            for one in annotations or ()
+            if isinstance(one, dict) and one.get("type") == "url_citation"
+        ]
+        if cited:
+            yield self._chunk(annotations=cited)
+
+    def _finish(self, place: Any, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """What of an item its deltas have not brought."""
+        if place not in self._items:
+            yield from self._begin(place, item)
+        opened = self._items[place]
+        if opened.closed:
+            return
+        opened.closed = True
+        match item.get("type"):
+            case "function_call":
+                yield from self._extend(place, _text(item.get("arguments"))[opened.told :])
+            case "custom_tool_call":
+                yield from self._extend(place, _text(item.get("input"))[opened.told :])
+                yield self._call(opened.index, CUSTOM_END)
+            case "message" if not opened.told:
+                yield from self._whole_message(item)
+            case "reasoning":
+                yield from self._whole_reasoning(item, opened)
+
+    def _whole_message(self, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        for part in _list(item.get("content")):
+            yield from self._annotate(part.get("annotations"))
+            refusal = part.get("refusal")
+            if refusal:
+                yield self._chunk(refusal=_text(refusal))
+            elif part.get("text"):
+                yield self._chunk(content=_text(part["text"]))
+
+    def _whole_reasoning(self, item: Mapping[str, Any], opened: OpenItem) -> Iterator[dict[str, Any]]:
+        entries = []
+        for name, parts in (("summary", item.get("summary")), ("text", item.get("content"))):
+            for part, value in enumerate(_list(parts) if not opened.told else ()):
+                entries.append(self._entry(item.get("id"), name, part, _text(value.get("text"))))
+        encrypted = item.get("encrypted_content")
+        if encrypted and isinstance(encrypted, str):
+            sealed = {"type": "reasoning.encrypted", "data": encrypted, "id": item.get("id"), "format": FORMAT}
+            entries.append({**sealed, "index": len(self._parts)})
+        if entries:
+            yield self._chunk(reasoning_details=entries)
+
+    def _end(self, response: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        self._note(response)
+        error = response.get("error")
+        if response.get("status") == "failed" or error:
+            yield {"error": error if isinstance(error, dict) and error else {"message": "The response failed."}}
+            return
+        for place, item in enumerate(_list(response.get("output"))):
+            if not self._is_told(place):
+                yield from self._finish(place, item)
+        reason = _text(_mapping(response.get("incomplete_details")).get("reason"))
+        finish = FINISH_REASONS.get(reason, "stop")
+        if finish == "stop" and self._calls:
+            finish = "tool_calls"
+        usage = to_chat_usage(response.get("usage"))
+        end = {**self._lasting, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
+        yield end | ({"usage": usage} if usage else {})
+
+    def _is_told(self, place: int) -> bool:
+        item = self._items.get(place)
+        return item is not None and (item.closed or item.told > 0)
+
+
+def to_completion_events(response: Mapping[str, Any], upstream_model: str) -> bytes:
+    """A whole response as a chat stream."""
+    writer = ChunkWriter(upstream_model)
+    return written(writer.to_chunks({"type": "response.completed", "response": response})) + DONE
+
+
+def written(chunks: Iterator[dict[str, Any]]) -> bytes:
+    return b"".join([b"data: %b\n\n" % orjson.dumps(chunk) for chunk in chunks])
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def to_chat_usage(value: Any) -> dict[str, Any]:
+    usage = _mapping(value)
+    if not usage:
+        return {}
+    read, written_tokens = usage.get("input_tokens"), usage.get("output_tokens")
+    return {
+        **{name: count for name, count in usage.items() if name in ("cost", "total_tokens", "is_byok", "cost_details")},
+        "prompt_tokens": read,
+        "completion_tokens": written_tokens,
+        "prompt_tokens_details": _mapping(usage.get("input_tokens_details")),
+        "completion_tokens_details": _mapping(usage.get("output_tokens_details")),
+    }
+
+
+def _escaped(text: str) -> str:
+    """Text as it stands within a JSON string."""
+    return orjson.dumps(text)[1:-1].decode()
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

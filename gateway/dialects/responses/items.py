@@ -1,0 +1,114 @@
+"""Messages of a chat request as items of a Responses request."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import orjson
+
+from gateway.errors import InvalidRequest
+from gateway.schemas.openai import ContentPart
+from gateway.schemas.responses import InputPart, ReasoningItem, ResponseItem
+
+# The name of the text in the input of a custom tool's call, whose `tool_use` block has an object.
+CUSTOM_INPUT = "input"
+
+
+def to_items(messages: Sequence[Any], custom_tools: frozenset[str]) -> list[ResponseItem]:
+    """Raises InvalidRequest for media that Responses has no part for. `custom_tools`: names of tools without schema."""
+    items: list[ResponseItem] = []
+    custom_calls: set[str] = set()
+    for message in messages:
+        match message["role"]:
+            case "assistant":
+                items += _to_turn(message, custom_tools, custom_calls)
+            case "tool":
+                call_id = message["tool_call_id"]
+                output = _to_content(message["content"])
+                is_custom = call_id in custom_calls
+                kind = "custom_tool_call_output" if is_custom else "function_call_output"
+                items.append(cast(Any, {"type": kind, "call_id": call_id, "output": output}))
+            case role:
+                content = _to_content(message["content"])
+                if content:
+                    items.append(cast(Any, {"type": "message", "role": role, "content": content}))
+    return items
+
+
+def _to_turn(message: Mapping[str, Any], custom_tools: frozenset[str], custom_calls: set[str]) -> list[ResponseItem]:
+    """One assistant message: its reasoning, its text, its calls. Reasoning that nothing follows would be refused."""
+    said: list[Any] = []
+    text = _to_output(message.get("content") or "")
+    if text:
+        said.append({"type": "message", "role": "assistant", "content": text, "status": "completed"})
+    for call in message.get("tool_calls") or ():
+        function = call["function"]
+        item = {"type": "function_call", "call_id": call["id"], "name": function["name"]}
+        if function["name"] in custom_tools:
+            custom_calls.add(call["id"])
+            item |= {"type": "custom_tool_call", "input": _to_custom_input(function["arguments"])}
+        else:
+            item |= {"arguments": function["arguments"]}
+        said.append(item)
+    plain = message.get("reasoning") or message.get("reasoning_content")
+    reasoning = list(to_reasoning_items(message.get("reasoning_details") or ()))
+    if plain and not reasoning:
+        content = [{"type": "reasoning_text", "text": plain}]
+        reasoning = [cast(ReasoningItem, {"type": "reasoning", "summary": [], "content": content})]
+    return [*reasoning, *said] if said else []
+
+
+def to_reasoning_items(entries: Sequence[Mapping[str, Any]]) -> Iterator[ReasoningItem]:
+    """Entries with one id are the parts of one item."""
+    grouped: dict[Any, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        grouped.setdefault(entry.get("id"), []).append(entry)
+    for item_id, parts in grouped.items():
+        item: Any = {"type": "reasoning", "id": item_id, "summary": []}
+        for part in parts:
+            match part.get("type"):
+                case "reasoning.summary":
+                    item["summary"].append({"type": "summary_text", "text": part.get("summary") or ""})
+                case "reasoning.text":
+                    text = {"type": "reasoning_text", "text": part.get("text") or ""}
+                    item["content"] = [*item.get("content", ()), text]
+                case "reasoning.encrypted":
+                    item["encrypted_content"] = part.get("data")
+        if item_id is None:
+            del item["id"]
+        yield item
+
+
+def _to_custom_input(arguments: str) -> str:
+    """The text of a custom tool's call, which its `tool_use` block holds in an object."""
+    value = orjson.loads(arguments)
+    text = value.get(CUSTOM_INPUT) if isinstance(value, dict) else None
+    return text if isinstance(text, str) else arguments
+
+
+def _to_content(content: Any) -> str | list[InputPart]:
+    return content if isinstance(content, str) else [_to_part(part) for part in content or ()]
+
+
+def _to_output(content: Any) -> list[dict[str, Any]]:
+    """Text of the assistant. Media that it made cannot be given back, and chat upstreams get none either."""
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    texts = [part["text"] for part in parts if part.get("type") == "text" and part["text"]]
+    return [{"type": "output_text", "text": text, "annotations": []} for text in texts]
+
+
+def _to_part(part: ContentPart) -> InputPart:
+    fields: Any = part
+    match part["type"]:
+        case "text":
+            return {"type": "input_text", "text": fields["text"]}
+        case "image_url":
+            image = fields["image_url"]
+            return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail") or "auto"}
+        case "file":
+            file = fields["file"]
+            data = file["file_data"]
+            if not data.startswith("data:"):
+                return {"type": "input_file", "file_url": data}
+            return {"type": "input_file", "filename": file["filename"], "file_data": data}
+        case other:
+            raise InvalidRequest(f"messages: this upstream takes no content of type {other!r}")

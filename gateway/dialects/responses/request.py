@@ -1,0 +1,113 @@
+"""A chat request as a Responses request: items, tools, and parameters by their other names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.dialects.responses.items import to_items
+from gateway.messages.notes import Note
+from gateway.upstream.target import Target
+
+# OpenAI refuses less (its API's errors, 2026).
+LEAST_OUTPUT = 16
+SAME = frozenset(
+    {
+        *("metadata", "model", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "service_tier"),
+        *("safety_identifier", "temperature", "top_logprobs", "top_p", "user", "truncation", "max_tool_calls"),
+    }
+)
+# Part of other fields here, or said otherwise.
+TAKEN = frozenset(
+    {
+        *("max_completion_tokens", "max_tokens", "messages", "reasoning_effort", "response_format", "store", "stream"),
+        *("stream_options", "tool_choice", "tools", "verbosity"),
+    }
+)
+NO_PARAMETER = "OpenAI's Responses API has no such parameter"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesBody:
+    """`custom_tools`: names of tools whose calls have a text for input."""
+
+    body: dict[str, Any] = field(repr=False)
+    custom_tools: frozenset[str] = frozenset()
+    notes: tuple[Note, ...] = ()
+
+
+def to_responses_request(chat: Mapping[str, Any], target: Target, *, summarises: bool) -> ResponsesBody:
+    """`summarises`: the client wants to see the model's reasoning. Raises InvalidRequest as `to_items` does."""
+    tools = [_to_tool(tool) for tool in chat.get("tools") or ()]
+    custom_tools = frozenset(tool["name"] for tool in tools if tool["type"] == "custom")
+    body: dict[str, Any] = {name: value for name, value in chat.items() if name in SAME}
+    body["input"] = to_items(chat["messages"], custom_tools)
+    body |= {"store": False, "include": ["reasoning.encrypted_content"]}
+    if tools:
+        body["tools"] = tools
+        if "tool_choice" in chat:
+            body["tool_choice"] = _to_choice(chat["tool_choice"])
+    notes = _put_length(body, chat)
+    reasoning = _to_reasoning(chat, target, summarises=summarises)
+    if reasoning:
+        body["reasoning"] = reasoning
+    text = _to_text(chat)
+    if text:
+        body["text"] = text
+    if chat.get("stream"):
+        body["stream"] = True
+        if target.family == "openai":  # padding against eavesdroppers, which costs bytes in each delta
+            body["stream_options"] = {"include_obfuscation": False}
+    dropped = [name for name in chat if name not in SAME and name not in TAKEN]
+    notes += [Note("dropped", name, NO_PARAMETER) for name in dropped]
+    return ResponsesBody(body, custom_tools, tuple(notes))
+
+
+def _to_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Without a word on `strict`, Responses would hold the model to a schema that was not written for it."""
+    if tool["type"] == "function":
+        function = tool["function"]
+        described = {name: function[name] for name in ("description",) if name in function}
+        parameters = function.get("parameters")
+        strict = bool(function.get("strict"))
+        return {"type": "function", "name": function["name"], **described, "parameters": parameters, "strict": strict}
+    custom = tool.get("custom")
+    return {"type": "custom", **custom} if isinstance(custom, dict) else dict(tool)
+
+
+def _to_choice(choice: Any) -> Any:
+    if not isinstance(choice, dict):
+        return choice
+    kind = choice.get("type")
+    named = choice.get(kind) if isinstance(kind, str) else None
+    if kind == "allowed_tools" and isinstance(named, dict):
+        return {"type": kind, **named, "tools": [_to_choice(tool) for tool in named.get("tools") or ()]}
+    return {"type": kind, **named} if isinstance(named, dict) else choice
+
+
+def _put_length(body: dict[str, Any], chat: Mapping[str, Any]) -> list[Note]:
+    most = chat.get("max_completion_tokens") or chat.get("max_tokens")
+    if most is None:
+        return []
+    body["max_output_tokens"] = max(most, LEAST_OUTPUT)
+    if most >= LEAST_OUTPUT:
+        return []
+    return [Note("changed", "max_tokens", f"this upstream takes no limit below {LEAST_OUTPUT} tokens")]
+
+
+def _to_reasoning(chat: Mapping[str, Any], target: Target, *, summarises: bool) -> dict[str, Any]:
+    effort = chat.get("reasoning_effort")
+    reasoning = {"effort": effort} if effort is not None else {}
+    if summarises and effort != "none" and target.family == "openai" and target.reasoning.style != "none":
+        reasoning["summary"] = "auto"
+    return reasoning
+
+
+def _to_text(chat: Mapping[str, Any]) -> dict[str, Any]:
+    text: dict[str, Any] = {}
+    if chat.get("verbosity") is not None:
+        text["verbosity"] = chat["verbosity"]
+    wanted = chat.get("response_format")
+    if wanted is not None:
+        schema = wanted.get("json_schema")
+        text["format"] = {"type": "json_schema", **schema} if isinstance(schema, dict) else wanted
+    return text

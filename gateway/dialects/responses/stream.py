@@ -1,0 +1,133 @@
+"""A Responses stream on its way to the client: its events become chat chunks, and those a Messages stream."""
+
+from typing import Any
+
+import orjson
+
+from gateway.dialects.base import Origin
+from gateway.dialects.chat.response.stream import MessageStream
+from gateway.dialects.reply import Reply
+from gateway.dialects.responses.answer import DONE, ChunkWriter, to_completion_events, written
+from gateway.errors import GatewayError
+from gateway.messages.notes import Note
+from gateway.sse import ERROR_EVENT, EventParser
+
+LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
+END_MARK = b"[DONE]"
+
+
+class ResponsesStream:
+    """`opened` and `collects` are those of the `MessageStream` behind it."""
+
+    __slots__ = ("_body", "_is_stream", "_message", "_model", "_parser", "_writer")
+
+    def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
+        self._message = MessageStream(reply, opened=opened, collects=collects)
+        self._parser = EventParser()
+        self._model = reply.upstream_model
+        self._writer = ChunkWriter(reply.upstream_model)
+        self._is_stream = False  # whether the body is known to be an event stream
+        self._body: list[bytes] | None = None  # JSON, whatever its label
+
+    @property
+    def failure(self) -> GatewayError | None:
+        return self._message.failure
+
+    @failure.setter
+    def failure(self, error: GatewayError | None) -> None:
+        self._message.failure = error
+
+    @property
+    def started(self) -> bool:
+        return self._message.started
+
+    @property
+    def abandoned(self) -> bool:
+        return self._message.abandoned
+
+    @property
+    def done(self) -> bool:
+        return self._message.done
+
+    @property
+    def is_finished(self) -> bool:
+        return self._message.is_finished
+
+    @property
+    def has_usage(self) -> bool:
+        return self._message.has_usage
+
+    @property
+    def origin(self) -> Origin:
+        return self._message.origin
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        return self._message.usage
+
+    @property
+    def stop_reason(self) -> str | None:
+        return self._message.stop_reason
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        return self._message.notes
+
+    def message(self) -> dict[str, Any]:
+        return self._message.message()
+
+    def open(self) -> bytes:
+        return self._message.open()
+
+    def feed(self, piece: bytes) -> bytes:
+        if not self._is_stream and not self._recognise(piece):
+            return b""
+        try:
+            payloads = self._parser.feed(piece)
+        except GatewayError as error:
+            return self._message.fail(error)
+        return self._message.feed(b"".join(map(self._to_chunks, payloads))) if payloads else b""
+
+    def end(self) -> bytes:
+        if self._body is not None:
+            body = b"".join(self._body)
+            return self._message.feed(to_chat_stream(body, self._model)) + self._message.end()
+        rest = b"".join(map(self._to_chunks, self._parser.finish()))
+        return (self._message.feed(rest) if rest else b"") + self._message.end()
+
+    def fail(self, error: GatewayError) -> bytes:
+        return self._message.fail(error)
+
+    def _to_chunks(self, payload: bytes) -> bytes:
+        payload = payload.removeprefix(ERROR_EVENT)
+        try:
+            event = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            # Whatever is no event is judged by the chat stream, which knows the forms of servers' failures.
+            return b"" if payload.strip() == END_MARK else b"data: %b\n\n" % payload
+        if not isinstance(event, dict):
+            return b""
+        chunks = written(self._writer.to_chunks(event))
+        return chunks + DONE if event.get("type") in LAST_EVENTS else chunks
+
+    def _recognise(self, piece: bytes) -> bool:
+        """Return True for an event stream, by its first byte."""
+        if self._body is None:
+            told = piece.lstrip()
+            if not told.startswith(b"{"):
+                self._is_stream = told != b""
+                return self._is_stream
+            self._body = []
+        self._body.append(piece)
+        return False
+
+
+def to_chat_stream(body: bytes, upstream_model: str) -> bytes:
+    """Return a JSON body as a chat stream; one that is no response is passed on, for the error that it may hold."""
+    try:
+        response = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    if not isinstance(response, dict) or not isinstance(response.get("output"), list):
+        return body
+    return to_completion_events(response, upstream_model)

@@ -1,0 +1,129 @@
+"""Answers of the Responses API: the same message as JSON and as a stream that is cut anywhere."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.access.keyring import Keyring
+from gateway.dialects.reply import Reply
+from gateway.dialects.responses.stream import ResponsesStream
+from gateway.errors import BillingProblem, GatewayError, InvalidRequest, Overloaded, RateLimited, UpstreamError
+from gateway.messages.envelope import Envelope, open_envelope
+from gateway.messages.fold import fold_stream
+from tests.support.responses_events import CALLS, CUSTOM, MESSAGE, REASONING, events, response, to_stream
+
+KEYRING = Keyring((("t", b"secret"),), "acme")
+ITEMS = [REASONING, MESSAGE, *CALLS, CUSTOM]
+
+
+def stream(*, collects: bool = False) -> ResponsesStream:
+    return ResponsesStream(Reply("msg_1", "req_1", "asked", "gpt-6", KEYRING), collects=collects)
+
+
+def told(converter: ResponsesStream, *pieces: bytes) -> bytes:
+    return b"".join([converter.feed(piece) for piece in pieces]) + converter.end()
+
+
+def collected(*pieces: bytes) -> dict[str, Any]:
+    converter = stream(collects=True)
+    assert told(converter, *pieces) == b""
+    assert converter.failure is None
+    return converter.message()
+
+
+WHOLE = collected(to_stream(ITEMS))
+
+
+def test_items_become_blocks_in_order() -> None:
+    kinds = [block["type"] for block in WHOLE["content"]]
+    assert kinds == ["thinking", "text", "tool_use", "tool_use", "tool_use"]
+    thinking, text, *calls = WHOLE["content"]
+    assert thinking["thinking"] == "First.Second."
+    assert text["text"] == "Hello wörld"
+    assert [call["input"] for call in calls] == [{"path": 'a "b"'}, {}, {"input": CUSTOM["input"]}]
+    assert WHOLE["stop_reason"] == "tool_use"
+    assert (WHOLE["model"], WHOLE["id"]) == ("asked", "msg_1")
+    usage = WHOLE["usage"]
+    assert (usage["input_tokens"], usage["cache_read_input_tokens"], usage["output_tokens"]) == (20, 10, 20)
+    assert usage["output_tokens_details"] == {"thinking_tokens": 8}
+
+
+def test_reasoning_is_sealed_with_its_id_parts_and_encrypted_content() -> None:
+    envelope = open_envelope(WHOLE["content"][0]["signature"], KEYRING)
+    assert isinstance(envelope, Envelope)
+    kinds: list[Any] = [(entry["type"], entry.get("id")) for entry in envelope.entries]
+    assert kinds == [("reasoning.summary", "rs_1"), ("reasoning.summary", "rs_1"), ("reasoning.encrypted", "rs_1")]
+
+
+def test_stream_cut_at_any_byte_gives_the_same_message() -> None:
+    whole = to_stream(ITEMS)
+    for cut in range(0, len(whole) + 1, 7):
+        assert collected(whole[:cut], whole[cut:]) == WHOLE
+    assert fold_stream(told(stream(), whole))["content"] == WHOLE["content"]
+
+
+def test_json_gives_the_same_message() -> None:
+    assert collected(orjson.dumps(response(ITEMS))) == WHOLE
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        ("response.output_item.done", "response.completed"),
+        ("response.completed",),
+    ],
+)
+def test_events_that_are_missing_are_made_up_from_later_ones(kept: tuple[str, ...]) -> None:
+    chosen = [b"data: " + orjson.dumps(event) + b"\n\n" for event in events(ITEMS) if event["type"] in kept]
+    assert collected(*chosen)["content"] == WHOLE["content"]
+
+
+def test_stream_without_its_last_event_fails_after_what_was_whole() -> None:
+    last = list(events(ITEMS))[-1]
+    cut = to_stream(ITEMS)[: -len(orjson.dumps(last)) - 40]
+    converter = stream()
+    shown = told(converter, cut)
+    assert b"content_block_start" in shown
+    assert isinstance(converter.failure, UpstreamError)
+
+
+@pytest.mark.parametrize(("reason", "stop"), [("max_output_tokens", "max_tokens"), ("content_filter", "refusal")])
+def test_incomplete_response_has_its_reason(reason: str, stop: str) -> None:
+    whole = to_stream([MESSAGE], "incomplete", incomplete_details={"reason": reason})
+    assert collected(whole)["stop_reason"] == stop
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        ("rate_limit_exceeded", "Rate limit reached", RateLimited),
+        ("insufficient_quota", "You exceeded your current quota", BillingProblem),
+        ("server_is_overloaded", "Our servers are overloaded", Overloaded),
+        ("context_length_exceeded", "Your input exceeds the context window of this model.", InvalidRequest),
+        ("server_error", "The server had an error", UpstreamError),
+    ],
+)
+@pytest.mark.parametrize("form", ["failed", "flat", "nested"])
+def test_failure_in_a_stream_has_its_class(form: str, code: str, message: str, kind: type[GatewayError]) -> None:
+    error = {"code": code, "message": message}
+    event: dict[str, Any] = {"type": "error", **error} if form == "flat" else {"type": "error", "error": error}
+    if form == "failed":
+        event = {"type": "response.failed", "response": response([], status="failed", error=error)}
+    converter = stream()
+    converter.feed(b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event)))
+    assert isinstance(converter.failure, kind)
+    assert not converter.started
+
+
+def test_refusal_is_text_and_a_stop_reason() -> None:
+    refusing = {**MESSAGE, "content": [{"type": "refusal", "refusal": "I cannot."}]}
+    message = collected(orjson.dumps(response([refusing])))
+    assert message["content"][0]["text"] == "I cannot."
+    assert message["stop_reason"] == "refusal"
+
+
+def test_plain_reasoning_text_of_other_servers_is_thinking() -> None:
+    plain = {"type": "reasoning", "id": "r", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]}
+    message = collected(orjson.dumps(response([plain, MESSAGE])))
+    assert message["content"][0]["thinking"] == "hm"
