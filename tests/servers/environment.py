@@ -63,7 +63,7 @@ class Environment:
         if self.lender is not None:
             self.lender.install()
         started = time.monotonic()
-        with _locked(self.folder.with_suffix(".lock")):
+        with locked(self.folder.with_suffix(".lock")):
             if self.is_installed:
                 return 0.0
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -99,7 +99,7 @@ def run(*command: str | Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Let one process at a time build an environment."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
