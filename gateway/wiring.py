@@ -27,7 +27,7 @@ from gateway.errors import Overloaded, StoreAway
 from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.relay import StreamTimeouts
-from gateway.messages.tools.tool_cache import ToolMemory
+from gateway.messages.tools.tool_cache import ToolCache
 from gateway.process.descriptors import descriptor_limit
 from gateway.process.http_guard import Guard
 from gateway.process.tasks import Repeated, background, describe
@@ -83,7 +83,7 @@ def build_exchange(
         stream_timeouts=StreamTimeouts(
             settings.commit_seconds, settings.ping_seconds, settings.first_byte_timeout, settings.stalled_client_timeout
         ),
-        tools=ToolMemory(secrets.token_hex(16), settings.tool_memory_bytes),
+        tools=ToolCache(secrets.token_hex(16), settings.tool_memory_bytes),
     )
 
 

@@ -39,7 +39,7 @@ from gateway.messages import events
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt, Received, to_prompt, to_unchecked
 from gateway.messages.replay import to_events
-from gateway.messages.tools.tool_cache import ToolMemory
+from gateway.messages.tools.tool_cache import ToolCache
 from gateway.messages.validation.depth import too_deep
 from gateway.telemetry.logs import log_note
 from gateway.telemetry.redaction import Redactor
@@ -117,7 +117,7 @@ class Exchange:
     stream_timeouts: StreamTimeouts = field(default_factory=StreamTimeouts)
     calibration: TokenCalibration = field(default_factory=TokenCalibration)
     learned: LearnedAdaptations = field(default_factory=LearnedAdaptations)
-    tools: ToolMemory = field(default_factory=lambda: ToolMemory(secrets.token_hex(16)))
+    tools: ToolCache = field(default_factory=lambda: ToolCache(secrets.token_hex(16)))
     clock: Callable[[], float] = time.monotonic
     _unbounded: Timeouts = field(init=False)  # for streams: without a total, an answer has no time limit
     _unattended: StreamTimeouts = field(init=False)  # for collected streams: no client waits for an early 200 or a ping

@@ -10,7 +10,7 @@ from gateway.context import Context
 from gateway.errors import InvalidRequest
 from gateway.json_values import check_value_count
 from gateway.messages.notes import Note
-from gateway.messages.tools.tool_cache import ToolMemory
+from gateway.messages.tools.tool_cache import ToolCache
 from gateway.messages.validation import check_messages_request
 from gateway.schemas.anthropic import MessagesRequest
 
@@ -47,7 +47,7 @@ class Prompt:
         return tuple(notes)
 
 
-def parse_body(body: bytes, tools: ToolMemory) -> object:
+def parse_body(body: bytes, tools: ToolCache) -> object:
     """Parse JSON, with repeated tool lists from the cache.
 
     Raises InvalidRequest naming the position, RequestTooLarge for too many values.

@@ -2,13 +2,13 @@
 their bytes saves a third of all work on such a request.
 
 A list of tools is cached on its second occurrence, if it was written without spaces, as the SDKs write it. After that
-it is not parsed, checked, converted or written again: the request holds `KnownTools`, the upstream request `ChatTools`,
-both ordinary lists. A list that differs by a single byte is processed in full.
+it is not parsed, checked, converted or written again: the request holds `CachedTools`, the upstream's request
+`ChatTools`, both lists that cannot be changed. A list that differs by a single byte is processed in full.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import orjson
 
@@ -32,39 +32,65 @@ MOST_TRIES: Final = 8
 # Upstream models for which one list is remembered in their form.
 MOST_TARGETS: Final = 4
 
+Result = TypeVar("Result")
 
-class ChatTools(list[Any]):
-    """Tools as they go upstream; `written` is their JSON, once it is known not to nest too deeply."""
+
+class FrozenList(list[Any]):
+    """A list that many requests share, and that refuses to change. A copy of it is an ordinary list.
+
+    It is no tuple, because orjson writes no subclasses of tuples.
+    """
+
+    __slots__ = ()
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("a cached list is shared by requests: change a copy of it")
+
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse
+    __delitem__ = __iadd__ = __imul__ = __setitem__ = _refuse
+
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
+        return list, (list(self),)
+
+
+class ChatTools(FrozenList):
+    """Tools as they go upstream, and their JSON."""
 
     __slots__ = ("written",)
 
+    def __init__(self, tools: Sequence[Any], written: bytes) -> None:
+        super().__init__(tools)
+        self.written = written
+
+
+class CachedTools(FrozenList):
+    """A request's tools. Results of pure functions of them are computed once; they must be immutable too."""
+
+    __slots__ = ("_results", "_results_by_target")
+
     def __init__(self, tools: Sequence[Any]) -> None:
         super().__init__(tools)
-        self.written: bytes | None = None
+        self._results: dict[Callable[[Sequence[Any]], Any], Any] = {}
+        self._results_by_target: list[tuple[Target, Any]] = []  # the latest first
 
+    def derive(self, function: Callable[[Sequence[Any]], Result]) -> Result:
+        """Return `function(self)`. What it raises is not cached."""
+        if function not in self._results:
+            self._results[function] = function(self)
+        result: Result = self._results[function]
+        return result
 
-class KnownTools(list[Any]):
-    """A request's tools, which many requests share. `names` is set when they were checked, and valid; `unknown`,
-    notes for their unknown keys, when those were searched for."""
+    def has_derived(self, function: Callable[[Sequence[Any]], Any]) -> bool:
+        return function in self._results
 
-    __slots__ = ("_chat", "names", "unknown")
-
-    def __init__(self, tools: Sequence[Any]) -> None:
-        super().__init__(tools)
-        self.names: Sequence[str] | None = None
-        self.unknown: Sequence[Any] | None = None
-        self._chat: list[tuple[Target, ChatTools]] = []
-
-    def chat_for(self, target: Target) -> ChatTools | None:
-        for known, tools in self._chat:
+    def derive_for(self, target: Target, convert: Callable[[], Result]) -> Result:
+        """Return what `convert` made of the tools for this target. What it raises is not cached."""
+        for known, result in self._results_by_target:
             if known is target:
-                return tools
-        return None
-
-    def keep_chat(self, target: Target, tools: Sequence[Any]) -> ChatTools:
-        kept = ChatTools(tools)
-        self._chat = [(target, kept), *self._chat[: MOST_TARGETS - 1]]
-        return kept
+                return cast(Result, result)
+        result = convert()
+        self._results_by_target = [(target, result), *self._results_by_target[: MOST_TARGETS - 1]]
+        return result
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -72,18 +98,14 @@ class CachedToolList:
     """`written`: the list as written in requests."""
 
     written: bytes
-    tools: KnownTools
+    tools: CachedTools
     sort: int
 
 
-def is_checked(tools: object) -> bool:
-    return isinstance(tools, KnownTools) and tools.names is not None
+class ToolCache:
+    """Parse requests, with the tools of earlier ones. `most_bytes`: JSON of all lists together; 0 disables the cache.
 
-
-class ToolMemory:
-    """Parses requests, and knows the tools of those before. `most_bytes`: of JSON, of all lists together; 0: none.
-
-    `stand_in`: text in the place of known tools while the rest is parsed. Random, so that no client can have sent it.
+    `stand_in`: text in the place of cached tools while the rest is parsed. Random, so that no client can have sent it.
     """
 
     def __init__(self, stand_in: str, most_bytes: int = MOST_BYTES) -> None:
@@ -137,7 +159,7 @@ class ToolMemory:
         written = _written(tools)
         if written is None or KEY[:-1] + written not in body:
             return
-        parsed["tools"] = known = KnownTools(tools)
+        parsed["tools"] = known = CachedTools(tools)
         self._known.insert(0, CachedToolList(written, known, sort))
         while len(self._known) > MOST_LISTS or sum(len(entry.written) for entry in self._known) > self._most_bytes:
             self._known.pop()

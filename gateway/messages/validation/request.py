@@ -6,7 +6,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
-from gateway.messages.tools.tool_cache import is_checked
 from gateway.messages.validation.blank_text import without_blank_text
 from gateway.messages.validation.block_index import take_inventory
 from gateway.messages.validation.breakpoints import check_breakpoints
@@ -20,7 +19,7 @@ from gateway.messages.validation.fields import (
     refuse_unsupported,
 )
 from gateway.messages.validation.media import check_media
-from gateway.messages.validation.tools import check_tools
+from gateway.messages.validation.tools import check_tools, is_checked
 from gateway.messages.validation.turns import check_turns
 from gateway.messages.validation.unknown_keys import LOOKED_INTO, MAX_NOTED, PLAIN_NAME, note_unknown, to_note
 from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.errors import InvalidRequest, shorten
-from gateway.messages.tools.tool_cache import KnownTools
+from gateway.messages.tools.tool_cache import CachedTools
 from gateway.schemas.anthropic import IS_CUSTOM, IS_GRAMMAR, MessageParam, PromptFields, tool_kind
 
 # The name that a typed tool must have; toolsets have none.
@@ -41,15 +41,18 @@ NAMES_OF_TYPES = {
 def check_tools(request: PromptFields) -> None:
     """Raises InvalidRequest for the first tool that is wrong, then for the list, then for the choice."""
     tools: Sequence[Any] = request.get("tools") or ()
-    if isinstance(tools, KnownTools):
-        if tools.names is None:
-            tools.names = _names(tools)
-        _check_choice(request, tools.names)
+    if isinstance(tools, CachedTools):
+        _check_choice(request, tools.derive(_names))
     elif tools or "tool_choice" in request:
         _check_choice(request, _names(tools))
 
 
-def _names(tools: Sequence[Any]) -> list[str]:
+def is_checked(tools: object) -> bool:
+    """Whether a list comes from the cache and was checked by an earlier request."""
+    return isinstance(tools, CachedTools) and tools.has_derived(_names)
+
+
+def _names(tools: Sequence[Any]) -> tuple[str, ...]:
     """Raises InvalidRequest for the first tool that is wrong, then for the list."""
     names, all_deferred = [], bool(tools)
     for index, tool in enumerate(tools):
@@ -66,7 +69,7 @@ def _names(tools: Sequence[Any]) -> list[str]:
         raise InvalidRequest("tools: Tool names must be unique.")
     if all_deferred:
         raise InvalidRequest("At least one tool must have defer_loading=false. All tools cannot be deferred.")
-    return names
+    return tuple(names)
 
 
 def _is_plain(tool: dict[str, Any]) -> bool:

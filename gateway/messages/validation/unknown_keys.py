@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from gateway.messages.notes import Note
-from gateway.messages.tools.tool_cache import KnownTools
+from gateway.messages.tools.tool_cache import CachedTools
 from gateway.schemas.anthropic import (
     IS_CLIENT,
     IS_CUSTOM,
@@ -136,17 +136,13 @@ def _look_at_settings(request: PromptFields, found: Unknown) -> None:
 
 
 def _note_tools(tools: Sequence[Any]) -> Sequence[Note]:
-    if not isinstance(tools, KnownTools):
-        return _unknown_in_tools(tools)
-    if tools.unknown is None:
-        tools.unknown = _unknown_in_tools(tools)
-    return tools.unknown
+    return tools.derive(_unknown_in_tools) if isinstance(tools, CachedTools) else _unknown_in_tools(tools)
 
 
-def _unknown_in_tools(tools: Sequence[Any]) -> list[Note]:
+def _unknown_in_tools(tools: Sequence[Any]) -> tuple[Note, ...]:
     found = Unknown()
     for index, tool in enumerate(tools):
         kind = tool_kind(tool)
         if kind in TOOL_KEYS:
             found.look(kind, f"tools.{index}", tool, TOOL_KEYS[kind])
-    return found.notes()
+    return tuple(found.notes())

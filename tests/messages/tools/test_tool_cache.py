@@ -1,7 +1,8 @@
 """Tools that are remembered change nothing but what they cost: read, checked, converted and written they are equal."""
 
 import copy
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -17,12 +18,12 @@ from gateway.messages.tools.tool_cache import (
     LEAST_BYTES,
     MOST_LIST_BYTES,
     MOST_TRIES,
+    CachedTools,
     ChatTools,
-    KnownTools,
-    ToolMemory,
-    is_checked,
+    ToolCache,
 )
 from gateway.messages.validation import check_messages_request
+from gateway.messages.validation.tools import is_checked
 from gateway.upstream.target import Target, to_target
 from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
 
@@ -49,18 +50,18 @@ def body(tools: Any = TOOLS, **fields: Any) -> Json:
     return {"model": "m", "tools": tools, "max_tokens": 10, "messages": [{"role": "user", "content": "Hi"}], **fields}
 
 
-def memory(**limits: int) -> ToolMemory:
-    return ToolMemory(STAND_IN, **limits)
+def memory(**limits: int) -> ToolCache:
+    return ToolCache(STAND_IN, **limits)
 
 
-def knows(memory: ToolMemory, request: Json, *, times: int = 2) -> ToolMemory:
+def knows(memory: ToolCache, request: Json, *, times: int = 2) -> ToolCache:
     """The memory after it has seen the request, checked and converted, so often."""
     for _ in range(times):
         converted(memory, request)
     return memory
 
 
-def converted(memory: ToolMemory, request: Json, target: Target = TARGET) -> tuple[Any, bytes]:
+def converted(memory: ToolCache, request: Json, target: Target = TARGET) -> tuple[Any, bytes]:
     """The request as the gateway has it, and what goes upstream."""
     raw = orjson.dumps(request)
     checked, _ = check_messages_request(memory.parse(raw), version="2023-06-01", betas=frozenset())
@@ -74,7 +75,7 @@ def plainly(request: Json, target: Target = TARGET) -> bytes:
 def test_a_list_that_comes_for_the_second_time_is_known_from_then_on() -> None:
     seen = memory()
     lists = [converted(seen, body(messages=[{"role": "user", "content": str(turn)}]))[0]["tools"] for turn in range(4)]
-    assert [type(tools) for tools in lists] == [list, KnownTools, KnownTools, KnownTools]
+    assert [type(tools) for tools in lists] == [list, CachedTools, CachedTools, CachedTools]
     assert lists[1] is lists[2] is lists[3]
     assert lists[3] == TOOLS
 
@@ -108,7 +109,14 @@ def test_each_model_has_its_own_form_and_the_latest_few_are_kept() -> None:
     for target in (*targets, *targets):
         assert converted(seen, body(), target)[1] == plainly(body(), target)
     (known,) = [entry.tools for entry in seen._known]
-    assert [known.chat_for(target) is not None for target in targets] == [False, False, True, True, True, True]
+
+    def convert() -> None:
+        converted_again.append(target)
+
+    converted_again: list[Target] = []
+    for target in reversed(targets):
+        known.derive_for(target, convert)
+    assert converted_again == [targets[1], targets[0]]
 
 
 def test_a_choice_among_known_tools_is_still_checked() -> None:
@@ -250,6 +258,52 @@ def test_a_list_that_differs_each_time_is_soon_left_alone() -> None:
 
 def test_written_once_a_list_is_not_written_again() -> None:
     seen = knows(memory(), body(), times=3)
-    chat = seen._known[0].tools.chat_for(TARGET)
+    chat = seen._known[0].tools.derive_for(TARGET, list)
     assert isinstance(chat, ChatTools)
     assert chat.written == orjson.dumps(chat)
+
+
+MUTATIONS: dict[str, Callable[[list[Any]], object]] = {
+    "append": lambda tools: tools.append({}),
+    "extend": lambda tools: tools.extend([{}]),
+    "insert": lambda tools: tools.insert(0, {}),
+    "remove": lambda tools: tools.remove(tools[0]),
+    "pop": lambda tools: tools.pop(),
+    "clear": lambda tools: tools.clear(),
+    "sort": lambda tools: tools.sort(key=str),
+    "reverse": lambda tools: tools.reverse(),
+    "set an item": lambda tools: operator.setitem(tools, 0, {}),
+    "delete an item": lambda tools: operator.delitem(tools, 0),
+    "+=": lambda tools: operator.iadd(tools, [{}]),
+    "*=": lambda tools: operator.imul(tools, 2),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+@pytest.mark.parametrize("tools", [CachedTools(TOOLS), ChatTools(TOOLS, b"")], ids=["of requests", "of chat requests"])
+def test_a_cached_list_refuses_to_be_changed(tools: list[Any], mutation: str) -> None:
+    with pytest.raises(TypeError, match="change a copy of it"):
+        MUTATIONS[mutation](tools)
+    assert tools == TOOLS
+
+
+@pytest.mark.parametrize("make_copy", [copy.copy, copy.deepcopy, list, lambda tools: tools[:]])
+def test_a_copy_of_a_cached_list_may_be_changed(make_copy: Callable[[list[Any]], list[Any]]) -> None:
+    changed = make_copy(CachedTools(TOOLS))
+    changed.append({})
+    assert changed == [*TOOLS, {}]
+
+
+def test_an_error_while_a_result_is_derived_is_not_cached() -> None:
+    tools, outcomes = CachedTools(TOOLS), iter([ValueError("first"), None])
+
+    def fail_once(tools: Sequence[Any]) -> int:
+        error = next(outcomes)
+        if error is not None:
+            raise error
+        return len(tools)
+
+    with pytest.raises(ValueError, match="first"):
+        tools.derive(fail_once)
+    assert not tools.has_derived(fail_once)
+    assert [tools.derive(fail_once), tools.derive(fail_once)] == [len(TOOLS)] * 2

@@ -10,7 +10,7 @@ import pytest
 from gateway.dialects.chat.request.convert import to_chat_request
 from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
-from gateway.messages.tools.tool_cache import ToolMemory
+from gateway.messages.tools.tool_cache import ToolCache
 from gateway.messages.validation.unknown_keys import MAX_NOTED
 from gateway.upstream.target import Target
 from tests.messages.validation.test_validation_fuzz import RICH, places, replaced
@@ -109,7 +109,7 @@ def test_a_body_full_of_unknown_keys_makes_few_notes() -> None:
 
 
 def test_known_tools_are_noted_every_time() -> None:
-    memory = ToolMemory("x")
+    memory = ToolCache("x")
     written = orjson.dumps(body(tools=[tool(description="a" * 10_000, **NEW)]))
     for _ in range(4):
         assert [note.field for note in check(memory.parse(written))[1]] == ["tools.0.zeta"]

@@ -1,6 +1,7 @@
 """Chat requests as JSON, with the check on nesting that a separate pass would repeat."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -18,12 +19,17 @@ def to_json(chat_body: Mapping[str, object], size: int) -> bytes | memoryview:
     """
     tools = chat_body.get("tools")
     if isinstance(tools, ChatTools):
-        if tools.written is not None:
-            return _to_json({**chat_body, "tools": orjson.Fragment(tools.written)}, size)
-        body = _to_json(chat_body, size)
-        tools.written = orjson.dumps(tools)
-        return body
+        return _to_json({**chat_body, "tools": orjson.Fragment(tools.written)}, size)
     return _to_json(chat_body, size)
+
+
+def to_shared_tools(tools: Sequence[Any]) -> ChatTools | None:
+    """Return tools with their JSON, which is written into requests unseen; None where it nests too deeply."""
+    try:
+        _to_json({"tools": tools}, SMALL_BODY + 1)
+    except orjson.JSONEncodeError:
+        return None  # the encoding of each request reports it
+    return ChatTools(tools, orjson.dumps(tools))
 
 
 def _to_json(chat_body: Mapping[str, object], size: int) -> bytes | memoryview:

@@ -10,15 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
-from gateway.dialects.chat.request.scope import Scope
+from gateway.access.keyring import Keyring
+from gateway.dialects.chat.request.encode import to_shared_tools
+from gateway.dialects.chat.request.scope import Scope, ToolNames
 from gateway.dialects.chat.vocabulary import SERVER_TOOLS, TOOL_CHOICES
 from gateway.errors import InvalidRequest, shorten
 from gateway.messages.tools.client import to_client_function
-from gateway.messages.tools.tool_cache import KnownTools
+from gateway.messages.tools.tool_cache import CachedTools, ChatTools
 from gateway.messages.tools.toolsets import TOOLSETS, members
 from gateway.schemas.anthropic import IS_GRAMMAR, CustomTool, ToolChoice, ToolParam, tool_kind
 from gateway.schemas.openai import ChatTool, FunctionDefinition, FunctionTool, OtherTool
-from gateway.upstream.target import to_slug
+from gateway.upstream.target import Target, to_slug
 
 # Said of a tool without being a parameter of what it does upstream.
 SERVER_TOOL_LABELS = frozenset({"type", "name"})
@@ -42,16 +44,17 @@ class ToolChange:
 
 def to_chat_tools(tools: Sequence[ToolParam], changes: Sequence[ToolChange], scope: Scope) -> list[ChatTool]:
     """The list as it stands at the end of the conversation."""
-    if changes or scope.keeps_deferred or not isinstance(tools, KnownTools):
+    if changes or scope.keeps_deferred or not isinstance(tools, CachedTools):
         return _to_chat_tools(tools, changes, scope)
-    known = tools.chat_for(scope.target)
-    if known is not None:
-        return known
-    notes = len(scope.notes)
+    shared = tools.derive_for(scope.target, lambda: _to_shared(tools, scope.target, scope.keyring))
+    return _to_chat_tools(tools, (), scope) if shared is None else shared
+
+
+def _to_shared(tools: Sequence[ToolParam], target: Target, keyring: Keyring) -> ChatTools | None:
+    """Return the list for all requests; None where its conversion also leaves notes or names to each request."""
+    scope = Scope(target, keyring, ToolNames(target.tool_name_limit))
     chat_tools = _to_chat_tools(tools, (), scope)
-    if len(scope.notes) > notes or scope.names.originals:
-        return chat_tools  # more was said of them than the list
-    return tools.keep_chat(scope.target, chat_tools)
+    return None if scope.notes or scope.names.originals else to_shared_tools(chat_tools)
 
 
 def _to_chat_tools(tools: Sequence[ToolParam], changes: Sequence[ToolChange], scope: Scope) -> list[ChatTool]:
