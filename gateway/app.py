@@ -29,7 +29,7 @@ from gateway.telemetry.metrics import merged_metrics, render_metrics
 from gateway.telemetry.monitors import RedisMonitor, watch_loop
 from gateway.threads.turns import Threads
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
-from gateway.upstream.config import to_table, to_upstream
+from gateway.upstream.config import to_table
 from gateway.upstream.routing import Upstream
 from gateway.upstream.table import Routing
 from gateway.web.auth import authenticate
@@ -192,7 +192,7 @@ def _chores(gateway: Gateway, *, child: bool) -> Iterator[Coroutine[None, None, 
 async def running_admin(settings: Settings, health: Health, directory: Path) -> AsyncIterator[tuple[str, int]]:
     """The admin listener of a parent, with the metrics that its children leave in `directory`."""
     async with open_cache_upkeep(settings) as upkeep:
-        cache = AdminCache(upkeep, Routing(to_table(settings, to_upstream(settings)))) if upkeep is not None else None
+        cache = AdminCache(upkeep, Routing(to_table(settings))) if upkeep is not None else None
         app, guard = admin_app(settings, health, lambda: merged_metrics(str(directory)), cache), to_guard(settings)
         async with _listening(app, ADMIN, settings.admin_host, settings.admin_port, guard=guard) as address:
             yield address

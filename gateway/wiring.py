@@ -43,7 +43,7 @@ from gateway.telemetry.redaction import Redactor
 from gateway.threads.store import ThreadPolicy, ThreadStore
 from gateway.threads.turns import Threads
 from gateway.upstream.client import Timeouts, UpstreamClient
-from gateway.upstream.config import to_table, to_upstream
+from gateway.upstream.config import to_table
 from gateway.upstream.http_client import Transport
 from gateway.upstream.learned_store import SHARE_SECONDS, LearnedStore
 from gateway.upstream.proxy_client import AiohttpClient
@@ -71,7 +71,7 @@ def build_exchange(
     native = NativeDialect(keyring, RefusedThinking(time.monotonic), shares_files=settings.files == "shared")
     return Exchange(
         client=client,
-        routing=Routing(to_table(settings, upstream or to_upstream(settings))),
+        routing=Routing(to_table(settings, upstream)),
         keyring=keyring,
         redactor=build_redactor(settings),
         dialects={"chat": ChatDialect(keyring), "messages": native, "responses": ResponsesDialect(keyring)},
@@ -103,8 +103,9 @@ def to_guard(settings: Settings) -> Guard:
 
 def build_client(settings: Settings, connections: int) -> UpstreamClient:
     """The fast transport; where the environment names an HTTP proxy for the upstream, the client that can use one."""
-    address = urlsplit(settings.base_url)
-    proxied = address.scheme in getproxies() and not proxy_bypass(address.hostname or "")
+    urls = [one.base(name) for name, one in settings.upstreams.items()] or [settings.base_url]
+    addresses = [urlsplit(url) for url in urls]
+    proxied = any(one.scheme in getproxies() and not proxy_bypass(one.hostname or "") for one in addresses)
     make = AiohttpClient if proxied else Transport
     return make(max_connections=connections)
 

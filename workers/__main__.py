@@ -47,10 +47,12 @@ def main() -> None:
     try:
         settings = load_settings(needs_redis, needs_upstream)
     except SettingsError as error:
-        fail(str(error))
+        fail(str(error), error.exit_status)
     output = configure_logs(settings.log_level, settings.log_format)
     for name in unknown_variables(os.environ):
         log.warning("unknown_variable", name=name, hint="no setting has this name")
+    for line in settings.config.warnings:
+        log.warning("config_doubtful", problem=line)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(run(settings, output, is_child=bool(arguments)))
@@ -128,12 +130,12 @@ async def wait_for(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-def fail(message: str) -> NoReturn:
-    """Write one line per problem to stderr, if possible; return exit status 1."""
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Write one line per problem to stderr, if possible; exit."""
     with suppress(OSError):
         for line in message.splitlines():
             sys.stderr.write(f"dragoman: {line}\n")
-    raise SystemExit(1)
+    raise SystemExit(status)
 
 
 if __name__ == "__main__":

@@ -42,12 +42,11 @@ def effective(settings: Settings) -> list[Setting]:
     """Every setting, redacted. Raises SettingsError as the settings themselves do."""
     variables = {name.upper(): name for name, value in os.environ.items() if value.strip()}
     in_file = read_config_file(os.environ)
-    path = os.environ.get("GATEWAY_CONFIG", "gateway.toml")
     found = []
     for name in Settings.model_fields:
         names = names_of(name)
         given = next((variables[variable] for variable in names if variable in variables), None)
-        source = given or (path if in_file.keys() & {name, *names} else DEFAULT)
+        source = given or (in_file.path if in_file.values.keys() & {name, *names} else DEFAULT)
         found.append(Setting(names[0], redacted(name, getattr(settings, name)), source))
     return found
 

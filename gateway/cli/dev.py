@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gateway.app import Addresses, running
 from gateway.cli.console import fail
-from gateway.cli.serve import report_unknown_variables, run_until_stopped
+from gateway.cli.serve import report_doubts, run_until_stopped
 from gateway.process.supervisor import Supervisor
 from gateway.redis.embedded import EmbeddedServer, EmbeddedServerError
 from gateway.settings import Problem, Settings, SettingsError, is_loopback, load_settings, needs_client_keys
@@ -34,9 +34,9 @@ def dev(
     try:
         settings = to_dev_settings(load_settings(needs_access, host=host, port=port))
     except SettingsError as error:
-        fail(str(error))
+        fail(str(error), error.exit_status)
     configure_logs(settings.log_level, settings.log_format)
-    report_unknown_variables()
+    report_doubts(settings)
     notes: list[str] = []
     run_until_stopped(lambda: _running(settings, notes), lambda addresses: _welcome(addresses, settings, notes))
 

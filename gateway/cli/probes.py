@@ -4,6 +4,7 @@ A finding says how bad it is, what was seen, and what to do. Nothing here change
 batch created, no model asked.
 """
 
+import asyncio
 import errno
 import os
 import re
@@ -26,8 +27,9 @@ from gateway.redis.server import RedisServer, ServerFacts
 from gateway.settings import Settings, is_loopback
 from gateway.upstream.catalog import MAX_LIST_BYTES, TIMEOUTS
 from gateway.upstream.client import Call, UpstreamClient
-from gateway.upstream.config import to_table, to_upstream
+from gateway.upstream.config import to_table
 from gateway.upstream.routing import Upstream
+from gateway.upstream.table import RoutingTable
 from gateway.wiring import build_client
 
 Level = Literal["ok", "off", "warning", "error"]
@@ -63,15 +65,20 @@ async def look_at_upstream(settings: Settings) -> list[Finding]:
                 "set OPENROUTER_API_KEY, or GATEWAY_UPSTREAM_URL for another server; `dragoman dev` brings a simulator",
             )
         ]
-    upstream = to_upstream(settings)
+    table = to_table(settings)
     client = build_client(settings, settings.upstream_connections)
     try:
-        found = [await _key(client, upstream)] if settings.vendor.flavor == "openrouter" else []
-        if any(finding.level == "error" for finding in found):
-            return found
-        return found + await _models(client, upstream, settings)
+        found = await asyncio.gather(*(_look_at_lane(client, table, lane) for lane in table.upstreams))
     finally:
         await client.close()
+    return [finding for findings in found for finding in findings]
+
+
+async def _look_at_lane(client: UpstreamClient, table: RoutingTable, upstream: Upstream) -> list[Finding]:
+    found = [await _key(client, upstream)] if upstream.flavor == "openrouter" else []
+    if any(finding.level == "error" for finding in found):
+        return found
+    return found + await _models(client, upstream, table)
 
 
 async def _key(client: UpstreamClient, upstream: Upstream) -> Finding:
@@ -87,7 +94,7 @@ async def _key(client: UpstreamClient, upstream: Upstream) -> Finding:
     return Finding("ok", "upstream key", f"accepted; ${remaining:.2f} are left of its limit")
 
 
-async def _models(client: UpstreamClient, upstream: Upstream, settings: Settings) -> list[Finding]:
+async def _models(client: UpstreamClient, upstream: Upstream, table: RoutingTable) -> list[Finding]:
     status, body = await _ask(client, upstream, "/models")
     if status != 200:
         return [_refusal(status, body, upstream)]
@@ -98,8 +105,8 @@ async def _models(client: UpstreamClient, upstream: Upstream, settings: Settings
     known = {entry.get("id") for entry in listed if isinstance(entry, dict)}
     found = [Finding("ok", "upstream", f"{upstream.name} lists {len(known):,} models")]
     unknown: dict[str, list[str]] = {}
-    for alias, model in to_table(settings, upstream).aliases.items():
-        if model not in known and not (settings.vendor.flavor == "openrouter" and RESOLVED_LATER.search(model)):
+    for alias, model in table.aliases_at(upstream.name):
+        if model not in known and not (upstream.flavor == "openrouter" and RESOLVED_LATER.search(model)):
             unknown.setdefault(model, []).append(alias)
     hint = "set GATEWAY_MODEL_BIG, GATEWAY_MODEL_SMALL or GATEWAY_ALIASES to a model that it lists"
     for model, aliases in unknown.items():

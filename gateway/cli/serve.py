@@ -46,10 +46,10 @@ def serve(
         needs = (needs_upstream, needs_client_keys, *((needs_known_port,) if processes > 1 else ()))
         settings = load_settings(*needs, host=host, port=port)
     except SettingsError as error:
-        fail(str(error))
+        fail(str(error), error.exit_status)
     output = configure_logs(settings.log_level, settings.log_format)
     if not child:
-        report_unknown_variables()
+        report_doubts(settings)
 
     def start() -> AbstractAsyncContextManager[Addresses]:
         return several(settings, processes) if processes > 1 else running(settings, child=child)
@@ -88,9 +88,12 @@ def needs_known_port(settings: Settings) -> Iterator[Problem]:
         yield Problem("GATEWAY_PORT: several processes need a port that is known beforehand", ("GATEWAY_PORT",))
 
 
-def report_unknown_variables() -> None:
+def report_doubts(settings: Settings) -> None:
+    """Log what can be used, but was probably meant otherwise."""
     for name in unknown_variables(os.environ):
         log.warning("unknown_variable", name=name, hint="no setting has this name")
+    for line in settings.config.warnings:
+        log.warning("config_doubtful", problem=line)
 
 
 def run_until_stopped(

@@ -1,40 +1,104 @@
-"""gateway.toml as plain data, with `${NAME}` replaced by variables of the environment."""
+"""gateway.toml as plain data: `${NAME}` replaced by variables of the environment, and the line of each key.
 
+Problems are collected, so that all of them can be reported at once.
+"""
+
+import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from gateway.settings.lines import Location, lines_of
 from gateway.settings.values import SettingsError
 
+DEFAULT_PATH: Final = "gateway.toml"
+VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+# Of the digest that shows which processes have the same file.
+DIGEST_LENGTH: Final = 12
 
-def read_config_file(environment: Mapping[str, str]) -> dict[str, Any]:
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """`problems` names variables that are not set. `digest` is of the values, so that a variable's change shows."""
+
+    path: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    lines: Mapping[Location, int] = field(default_factory=dict, repr=False)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(repr(self.values).encode()).hexdigest()[:DIGEST_LENGTH]
+
+    def problem(self, location: Location, text: str) -> str:
+        """Return the line for a problem: file, line, key, text."""
+        return f"{self.path}:{self.line_of(location)}: {to_dotted(location)}: {text}"
+
+    def line_of(self, location: Location) -> int:
+        """Return the line of a key, or of the statement that holds it."""
+        for length in range(len(location), 0, -1):
+            if location[:length] in self.lines:
+                return self.lines[location[:length]]
+        return 1
+
+
+def read_config_file(environment: Mapping[str, str]) -> ConfigFile:
     """The file named by GATEWAY_CONFIG, or ./gateway.toml where there is one. Raises SettingsError."""
     named = environment.get("GATEWAY_CONFIG")
-    path = Path(named or "gateway.toml")
+    path = Path(named or DEFAULT_PATH)
     if not named and not path.is_file():
-        return {}
+        return ConfigFile()
+    text = ""
     try:
-        return {name: _expand(value, environment) for name, value in tomllib.loads(path.read_text("utf-8")).items()}
+        text = path.read_text("utf-8")
+        values = tomllib.loads(text)
     except OSError as error:
         raise SettingsError(f"GATEWAY_CONFIG: cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(_to_syntax_problem(str(path), text, error)) from None
+    except UnicodeDecodeError as error:
         raise SettingsError(f"GATEWAY_CONFIG: {path} is not valid TOML: {error}") from None
+    lines = lines_of(text)
+    expanded: dict[str, Any] = {}
+    problems: list[tuple[Location, str]] = []
+    for name, value in values.items():
+        expanded[name] = _expand(value, environment, (name,), problems)
+    file = ConfigFile(str(path), expanded, lines)
+    return ConfigFile(str(path), expanded, lines, tuple(file.problem(*problem) for problem in problems))
 
 
-def _expand(value: Any, environment: Mapping[str, str]) -> Any:
-    """`${NAME}` in every string of the file. Raises SettingsError for a name that the environment does not have."""
+def to_dotted(location: Location) -> str:
+    """Return the key as it is written in TOML; positions in a list are left out."""
+    return ".".join(key if BARE_KEY.fullmatch(key) else f'"{key}"' for key in location if not key.isdigit())
+
+
+def _to_syntax_problem(path: str, text: str, error: tomllib.TOMLDecodeError) -> str:
+    """Return the message with its line in front, as for every other problem of the file."""
+    found = re.search(r"\(at line (\d+), column \d+\)$", str(error))
+    line = found[1] if found is not None else len(text.splitlines())
+    return f"{path}:{line}: is not valid TOML: {error}"
+
+
+def _expand(
+    value: Any, environment: Mapping[str, str], location: Location, problems: list[tuple[Location, str]]
+) -> Any:
+    """`${NAME}` in every string of the file. A variable that is not set leaves the text, and is a problem."""
     if isinstance(value, dict):
-        return {name: _expand(inner, environment) for name, inner in value.items()}
+        return {name: _expand(inner, environment, (*location, name), problems) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_expand(inner, environment) for inner in value]
+        return [_expand(inner, environment, (*location, str(index)), problems) for index, inner in enumerate(value)]
     if not isinstance(value, str):
         return value
+    missing = [name for name in _variables(value) if name not in environment]
+    problems += [
+        (location, f"${{{name}}} is not set; set the variable {name} where the gateway is started") for name in missing
+    ]
+    return VARIABLE.sub(lambda match: environment.get(match[1], match[0]), value)
 
-    def look_up(match: re.Match[str]) -> str:
-        if match[1] not in environment:
-            raise SettingsError(f"GATEWAY_CONFIG: the variable {match[1]} that the file refers to is not set")
-        return environment[match[1]]
 
-    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", look_up, value)
+def _variables(text: str) -> Iterator[str]:
+    return (match[1] for match in VARIABLE.finditer(text))

@@ -3,7 +3,7 @@ is enough to correct them all.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
@@ -12,11 +12,17 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
-from gateway.settings.config_file import read_config_file
+from gateway.settings.check_sections import ONE_UPSTREAM, check_sections, suggestion, without_wrong
+from gateway.settings.check_sections import to_problem as to_section_problem
+from gateway.settings.config import Config
+from gateway.settings.config_file import ConfigFile, read_config_file
+from gateway.settings.sections import Sections
 from gateway.settings.settings import Settings, names_of
 from gateway.settings.values import SettingsError
 
 CONFIG: Final = "GATEWAY_CONFIG"
+# Whose need is met by [upstreams]: it is not named where those are wrong.
+ONE_UPSTREAM_VARIABLES: Final = ("OPENROUTER_API_KEY", "GATEWAY_UPSTREAM_API_KEY", "GATEWAY_UPSTREAM_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +43,73 @@ def load_settings(*needs: Need, **overrides: Any) -> Settings:
     Raises SettingsError with a line for each value that cannot be used and each need that is not met.
     """
     problems: list[Problem] = []
+    is_readable = True
     try:
-        in_file = read_config_file(os.environ)
+        file = read_config_file(os.environ)
     except SettingsError as error:
         problems.append(Problem(str(error), (CONFIG,)))
-        in_file = {}
-    given = _set_values(in_file) | _set_values(EnvSettingsSource(Settings)()) | _set_values(overrides)
+        file, is_readable = ConfigFile(), False
+    problems += [Problem(line, ()) for line in file.problems]
+    config, in_sections = read_config(file)
+    problems += [Problem(line, ONE_UPSTREAM_VARIABLES) for line in in_sections]
+    in_file = _set_values({name: value for name, value in file.values.items() if name not in Sections.model_fields})
+    in_environment = _set_values(EnvSettingsSource(Settings)())
+    problems += _mixed(file, in_file, in_environment)
+    given = in_file | in_environment | _set_values(overrides)
     try:
         settings = Settings(**given)
     except ValidationError as error:
         wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
-        problems += map(_to_problem, error.errors())
+        beyond = in_environment.keys() | _set_values(overrides).keys()
+        problems += [_to_problem(detail, file, beyond) for detail in error.errors()]
         settings = Settings(**{name: value for name, value in given.items() if name not in wrong})
+    settings = settings.with_config(config)
     named = {variable for problem in problems for variable in problem.variables}
     problems += [problem for need in needs for problem in need(settings) if named.isdisjoint(problem.variables)]
     if problems:
-        raise SettingsError("\n".join(dict.fromkeys(problem.line for problem in problems)))
+        raise SettingsError(
+            "\n".join(dict.fromkeys(problem.line for problem in problems)), in_file=bool(file.path) or not is_readable
+        )
     return settings
+
+
+def read_config(file: ConfigFile) -> tuple[Config, tuple[str, ...]]:
+    """Return the file's sections, and the problems of those that cannot be used.
+
+    What is wrong in itself is left out, so that the rest can be checked all the same.
+    """
+    given = {name: value for name, value in file.values.items() if name in Sections.model_fields}
+    problems: list[str] = []
+    try:
+        sections = Sections(**given)
+    except ValidationError as error:
+        problems += [to_section_problem(detail, file) for detail in error.errors()]
+        try:
+            sections = Sections(**without_wrong(given, error.errors()))
+        except ValidationError:
+            return Config(file), tuple(dict.fromkeys(problems))
+    found = check_sections(sections, file)
+    return Config(file, sections, found.warnings), tuple(dict.fromkeys((*problems, *found.errors)))
+
+
+def _mixed(file: ConfigFile, in_file: Mapping[str, Any], in_environment: Mapping[str, Any]) -> Iterator[Problem]:
+    """The one-upstream form beside [upstreams]: which of the two counts would be chance."""
+    if "upstreams" not in file.values:
+        return
+    found = {field: names_of(field)[0] for field in ONE_UPSTREAM if field in in_environment and _is_own(field)}
+    found |= {field: f"{field} ({file.path}:{file.line_of((field,))})" for field in ONE_UPSTREAM if field in in_file}
+    if found:
+        moves = dict.fromkeys(ONE_UPSTREAM[field] for field in found)
+        text = (
+            f"{', '.join(found.values())} configure one upstream and cannot be mixed with [upstreams];"
+            f" move each into the table of its upstream ({', '.join(moves)})"
+        )
+        yield Problem(file.problem(("upstreams",), text), ONE_UPSTREAM_VARIABLES)
+
+
+def _is_own(field: str) -> bool:
+    """OPENROUTER_API_KEY alone configures nothing beside a file: `${OPENROUTER_API_KEY}` may stand in it."""
+    return field != "upstream_api_key" or bool(os.environ.get("GATEWAY_UPSTREAM_API_KEY", "").strip())
 
 
 def needs_upstream(settings: Settings) -> Iterator[Problem]:
@@ -98,18 +154,30 @@ def _set_values(source: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _to_problem(detail: ErrorDetails) -> Problem:
-    """Of pydantic's error. An entry of a list is named by the list's variable."""
+def _to_problem(detail: ErrorDetails, file: ConfigFile, beyond: Container[str]) -> Problem:
+    """Of pydantic's error. An entry of a list is named by the list's variable, or its key in the file.
+
+    `beyond`: the fields whose value is not the file's.
+    """
     location = detail["loc"]
     if not location:
         return Problem(f"settings: {detail['msg']}", ())
     field = str(location[0])
     if field not in Settings.model_fields:
-        return Problem(f"GATEWAY_{field.upper()}: no setting has this name", ())
+        close = suggestion(field, [*Settings.model_fields, *Sections.model_fields])
+        text = f'unknown key; did you mean "{close}"?' if close else "unknown key: no setting has this name"
+        return Problem(file.problem((field,), text), ())
     names = names_of(field)
-    variable = next((name for name in names if name in os.environ), names[0])
     what = detail["msg"].removeprefix("Value error, ")
+    if field not in beyond and field in file.values:
+        return Problem(file.problem((field,), f"{what} (such as {field} = {_in_toml(field)})"), names)
+    variable = next((name for name in names if name in os.environ), names[0])
     return Problem(f"{variable}: {what} (such as {variable}={example_of(field)})", names)
+
+
+def _in_toml(field: str) -> str:
+    example = example_of(field)
+    return example if isinstance(Settings.model_fields[field].default, int | float) else f'"{example}"'
 
 
 def example_of(field: str) -> str:

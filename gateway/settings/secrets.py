@@ -1,7 +1,8 @@
 """The secrets among the settings, and hosts that are not public: what no message may repeat."""
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import AnyUrl, SecretStr
@@ -9,25 +10,33 @@ from pydantic import AnyUrl, SecretStr
 from gateway.access.keyring import Keyring
 from gateway.settings.settings import Settings
 
+# Headers of an upstream that hold a credential.
+SECRET_HEADERS: Final = re.compile(r"auth|key|token|secret|cookie")
+
 
 def secrets_of(settings: Settings) -> Iterator[str]:
     """Keys of upstreams, clients and the admin listener, the signing keys, and every password in an address."""
     if settings.secret is not None:
         yield from (key.decode() for _, key in Keyring.parse(settings.secret.get_secret_value()).keys)
     yield from (key for _, key in settings.keys)
+    for upstream in settings.upstreams.values():
+        yield from (key.get_secret_value() for key in upstream.key)
+        yield from (value for name, value in upstream.headers.items() if SECRET_HEADERS.search(name))
     for name in Settings.model_fields:
         yield from _secrets_in(getattr(settings, name))
 
 
 def private_hosts_of(settings: Settings) -> Iterator[str]:
-    """The upstream's host, unless it is OpenRouter; with its port where the name alone may be an ordinary word."""
-    address = urlsplit(settings.base_url)
-    if settings.vendor.flavor == "openrouter" or address.hostname is None:
-        return
-    if "." in address.hostname:
-        yield address.hostname
-    elif address.port is not None:
-        yield f"{address.hostname}:{address.port}"
+    """The upstreams' hosts, unless it is OpenRouter; with the port where the name alone may be an ordinary word."""
+    found = [(upstream.row(name), upstream.base(name)) for name, upstream in settings.upstreams.items()]
+    for vendor, url in found or [(settings.vendor, settings.base_url)]:
+        address = urlsplit(url)
+        if vendor.flavor == "openrouter" or address.hostname is None:
+            continue
+        if "." in address.hostname:
+            yield address.hostname
+        elif address.port is not None:
+            yield f"{address.hostname}:{address.port}"
 
 
 def passwords_in(url: str) -> Iterator[str]:

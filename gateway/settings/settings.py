@@ -6,12 +6,14 @@ and is named. The text below a field is its row in docs/configuration.md, which 
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.access.keyring import Keyring
+from gateway.settings.config import Config
+from gateway.settings.sections import UpstreamSection
 from gateway.settings.values import (
     AppTitle,
     AppUrl,
@@ -48,6 +50,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="GATEWAY_", frozen=True, extra="forbid", hide_input_in_errors=True, env_ignore_empty=True
     )
+
+    _config: Config = PrivateAttr(default_factory=Config)
 
     host: Host = "127.0.0.1"
     """Address of the client listener."""
@@ -290,12 +294,29 @@ class Settings(BaseSettings):
         return check_text(value, is_list=info.field_name in LISTS) if isinstance(value, str) else value
 
     @property
+    def config(self) -> Config:
+        """The sections of the configuration file."""
+        return self._config
+
+    def with_config(self, config: Config) -> Self:
+        copy = self.model_copy()
+        copy._config = config
+        return copy
+
+    @property
     def has_upstream(self) -> bool:
-        return self.upstream_url is not None or self.upstream_api_key is not None
+        return bool(self.upstreams) or self.upstream_url is not None or self.upstream_api_key is not None
+
+    @property
+    def upstreams(self) -> Mapping[str, UpstreamSection]:
+        """The upstreams of the file; empty in the one-upstream form."""
+        return self._config.sections.upstreams
 
     @property
     def upstream_label(self) -> str:
         """What headers, logs and metrics call the upstream; its address stays out of them."""
+        if self.upstreams:
+            return ", ".join(self.upstreams)
         return self.upstream_name or ("openrouter" if self.vendor.flavor == "openrouter" else "upstream")
 
     @property

@@ -4,6 +4,7 @@ Surrounding white space is cut off every value, so the line end of a Secret made
 repeats a value, since it may be a secret.
 """
 
+import difflib
 import re
 from ipaddress import ip_address
 from typing import Annotated, Final
@@ -26,7 +27,19 @@ FEW_ORIGINS: Final = frozenset({"*", "null"})  # any origin; one that the browse
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used. Each line of the message names one and is fit for a console."""
+    """A setting that cannot be used. Each line of the message names one and is fit for a console.
+
+    `in_file`: a configuration file takes part.
+    """
+
+    def __init__(self, message: str, *, in_file: bool = False) -> None:
+        super().__init__(message)
+        self.in_file = in_file
+
+    @property
+    def exit_status(self) -> int:
+        """2 for a configuration file that cannot be used, as for wrong arguments; 1 for variables alone."""
+        return 2 if self.in_file else 1
 
 
 def _matching(pattern: str, expected: str) -> AfterValidator:
@@ -73,7 +86,9 @@ def _check_credential(secret: SecretStr) -> SecretStr:
 
 def _check_flavor(flavor: str) -> str:
     if flavor != "auto" and flavor not in VENDORS:
-        raise ValueError(f"expected auto or one of {', '.join(VENDORS)}")
+        close = difflib.get_close_matches(flavor, VENDORS, 1)
+        hint = f'; did you mean "{close[0]}"?' if close else ""
+        raise ValueError(f"expected auto or one of {', '.join(VENDORS)}{hint}")
     return flavor
 
 

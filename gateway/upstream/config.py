@@ -1,48 +1,173 @@
-"""Settings to the upstream and its routing table."""
+"""Settings, or the sections of gateway.toml, to upstreams and the routing table."""
+
+from collections.abc import Iterator, Mapping
 
 from gateway.settings import Settings
-from gateway.upstream.routing import Upstream, UpstreamTimeouts
+from gateway.settings.sections import CandidateSection, Prices, RouteSection, UpstreamSection
+from gateway.upstream.routing import Candidate, RouteRule, Upstream, UpstreamTimeouts
 from gateway.upstream.table import RoutingTable, one_upstream_table
+from gateway.upstream.vendor import Vendor
+
+ANTHROPIC_VERSION = ("anthropic-version", "2023-06-01")
+# Names that Claude clients use, by the setting of the model that they stand for.
+FAMILIES = {"model_big": ("big", "sonnet", "opus"), "model_small": ("small", "haiku")}
 
 
 def to_upstream(settings: Settings) -> Upstream:
+    """The one upstream of the settings."""
     vendor = settings.vendor
     key = settings.upstream_api_key.get_secret_value() if settings.upstream_api_key else ""
-    headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
-    if key and vendor.auth == "api-key":
-        headers.append(("api-key", key))
-    elif key and vendor.auth == "x-api-key":
-        headers += [("x-api-key", key), ("anthropic-version", "2023-06-01")]
-    elif key:
-        headers.append(("authorization", f"Bearer {key}"))
-    if vendor.flavor == "openrouter":
-        headers.append(("x-title", settings.app_title))
-        if settings.app_url:
-            headers.append(("http-referer", settings.app_url))
+    headers = to_headers(settings, vendor, vendor.auth, key)
     timeouts = UpstreamTimeouts(
         settings.connect_timeout, None, None, idle=settings.idle_timeout, total=settings.total_timeout
     )
     return Upstream(
-        settings.upstream_label, settings.base_url, key, vendor, tuple(headers), settings.dialect, timeouts=timeouts
+        settings.upstream_label, settings.base_url, key, vendor, headers, settings.dialect, timeouts=timeouts
     )
 
 
-def to_table(settings: Settings, upstream: Upstream) -> RoutingTable:
+def to_headers(settings: Settings, vendor: Vendor, auth: str, key: str) -> tuple[tuple[str, str], ...]:
+    headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
+    if key and auth == "bearer":
+        headers.append(("authorization", f"Bearer {key}"))
+    elif key and auth != "none":
+        headers.append((auth, key))
+    if auth == "x-api-key":
+        headers.append(ANTHROPIC_VERSION)
+    if vendor.flavor == "openrouter":
+        headers.append(("x-title", settings.app_title))
+        if settings.app_url:
+            headers.append(("http-referer", settings.app_url))
+    return tuple(headers)
+
+
+def to_table(settings: Settings, upstream: Upstream | None = None) -> RoutingTable:
+    """Return the table of the file's sections, or of one upstream: the settings', unless `upstream` replaces it."""
+    if upstream is not None or not settings.upstreams:
+        one = upstream or to_upstream(settings)
+        return _table_of_one(settings, one, dict(settings.aliases))
+    sections = settings.config.sections
+    upstreams = tuple(lane for name in settings.upstreams for lane in to_lanes(settings, name))
+    if not sections.routes and len(settings.upstreams) == 1:
+        table = _table_of_one(settings, upstreams[0], {})
+        return RoutingTable(
+            upstreams,
+            table.rules,
+            local_stops=table.local_stops,
+            strict_fallback=table.strict_fallback,
+            names_upstreams=True,
+        )
+    file = settings.config.file
+    return RoutingTable(
+        upstreams,
+        tuple(
+            to_rule(pattern, route, file.line_of(("routes", pattern)), settings.upstreams)
+            for pattern, route in sections.routes.items()
+        ),
+        tuple(_families(settings, upstreams)),
+        local_stops=settings.stop_sequences == "gateway",
+        strict_fallback=settings.strict_fallback == "on",
+        names_upstreams=True,
+    )
+
+
+def to_lanes(settings: Settings, name: str) -> Iterator[Upstream]:
+    """Return the upstream of a table, once for each of its keys."""
+    section = settings.upstreams[name]
+    vendor = section.row(name)
+    auth = section.auth or vendor.auth
+    timeouts = UpstreamTimeouts(
+        connect=section.connect_timeout or settings.connect_timeout,
+        header=section.header_timeout,
+        first_content=section.first_content_timeout,
+        idle=section.idle_timeout or settings.idle_timeout,
+        total=section.total_timeout or settings.total_timeout,
+    )
+    for lane, secret in enumerate(section.key or (None,)):
+        key = secret.get_secret_value() if secret is not None else ""
+        headers = dict(to_headers(settings, vendor, auth, key)) | section.headers
+        yield Upstream(
+            name,
+            section.base(name),
+            key,
+            vendor,
+            tuple(headers.items()),
+            section.dialect or settings.dialect,
+            lane,
+            timeouts,
+            concurrency=section.concurrency,
+            rpm=section.rpm,
+            tpm=section.tpm,
+            batch=section.batch,
+            forward_headers=section.forward_headers,
+            models=section.models,
+            prices=_to_prices(section.prices),
+            region=section.region,
+            data=section.data,
+            unsupported=section.unsupported,
+        )
+
+
+def to_rule(pattern: str, route: RouteSection, line: int, upstreams: Mapping[str, UpstreamSection]) -> RouteRule:
+    """Return the rule of a line of `[routes]`. Candidates without what it requires are left out."""
+    return RouteRule(
+        pattern,
+        tuple(to_candidate(one) for one in route.to if _meets(one, route, upstreams)),
+        line,
+        sticky=route.sticky,
+        hedge=route.hedge,
+        overflow=None if route.overflow is None else to_candidate(route.overflow),
+        on_refusal=route.on_refusal,
+        sort=route.sort,
+        max_price=_to_prices(route.max_price),
+        require=tuple(route.require.items()),
+        description=route.description,
+    )
+
+
+def to_candidate(section: CandidateSection) -> Candidate:
+    return Candidate(section.upstream, section.model, section.share, section.dialect)
+
+
+def _table_of_one(settings: Settings, upstream: Upstream, aliases: Mapping[str, str]) -> RoutingTable:
     """`big` and `small`, and the family names that Claude clients use for them, unless the aliases say otherwise.
 
     Their defaults are OpenRouter's slugs: another server gets such a name only if the operator has set its model.
     """
-    families = {"model_big": ("big", "sonnet", "opus"), "model_small": ("small", "haiku")}
     means_something = upstream.vendor.flavor == "openrouter"
-    aliases = {
+    families = {
         alias: getattr(settings, name)
-        for name, names in families.items()
+        for name, names in FAMILIES.items()
         if means_something or name in settings.model_fields_set
         for alias in names
-    } | dict(settings.aliases)
+    }
     return one_upstream_table(
         upstream,
-        aliases,
+        {**families, **aliases},
         local_stops=settings.stop_sequences == "gateway",
         strict_fallback=settings.strict_fallback == "on",
     )
+
+
+def _families(settings: Settings, upstreams: tuple[Upstream, ...]) -> Iterator[RouteRule]:
+    """Names that mean something to a vendor itself: the first upstream of such a vendor takes them."""
+    openrouter = next((one for one in upstreams if one.flavor == "openrouter"), None)
+    if openrouter is not None:
+        for name, names in FAMILIES.items():
+            for family in names:
+                yield RouteRule(family, (Candidate(openrouter.name, getattr(settings, name)),))
+    claude = next((one for one in upstreams if one.flavor == "openrouter" or one.vendor.name == "anthropic"), None)
+    if claude is not None:
+        yield RouteRule("claude-*", (Candidate(claude.name),))
+
+
+def _meets(candidate: CandidateSection, route: RouteSection, upstreams: Mapping[str, UpstreamSection]) -> bool:
+    """OpenRouter chooses among providers by what a request requires; any other server has what its table says."""
+    upstream = upstreams[candidate.upstream]
+    if upstream.row(candidate.upstream).flavor == "openrouter":
+        return True
+    return all(getattr(upstream, name) == value for name, value in route.require.items())
+
+
+def _to_prices(prices: Prices | None) -> tuple[float | None, float | None] | None:
+    return None if prices is None else (prices.prompt, prices.completion)

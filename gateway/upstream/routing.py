@@ -60,7 +60,7 @@ class Upstream:
     batch: int | None = None
     forward_headers: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
-    prices: tuple[float, float] | None = None
+    prices: tuple[float | None, float | None] | None = None
     region: str = ""
     data: str = field(default="", repr=False)
     unsupported: Literal["drop", "refuse"] = "drop"

@@ -14,7 +14,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from gateway.errors import NotFound
+from gateway.errors import InvalidRequest, NotFound
 from gateway.upstream.model_facts import essentials, refined
 from gateway.upstream.routing import CONTEXT_SUFFIX, Candidate, Route, RouteRule, Upstream, to_dialect
 from gateway.upstream.target import Target, to_slug, to_target
@@ -36,9 +36,10 @@ class RoutingTable:
     """Upstreams, and the rules that lead to them.
 
     `upstreams` has one entry for each lane: an upstream with several keys occurs once for each of them. `families` are
-    rules that apply where no other does. `listed`: by upstream's name, entries of its list of models by id.
-    `local_stops` and `strict_fallback` are the operator's decisions, whatever the model. Resolved names are remembered,
-    up to MAX_REMEMBERED of them: most traffic asks for a handful.
+    rules that apply where no other does. `names_upstreams`: the operator has named the upstreams, and a client may not.
+    `local_stops` and `strict_fallback` are the operator's decisions, whatever the model. `listed`: by upstream's name,
+    entries of its list of models by id. Resolved names are remembered, up to MAX_REMEMBERED of them: most traffic asks
+    for a handful.
     """
 
     upstreams: tuple[Upstream, ...]
@@ -46,6 +47,7 @@ class RoutingTable:
     families: tuple[RouteRule, ...] = ()
     local_stops: bool = False
     strict_fallback: bool = False
+    names_upstreams: bool = False
     listed: Mapping[str, Listed] = field(default_factory=dict, repr=False, compare=False)
     _remembered: dict[str, tuple[Route, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -54,6 +56,7 @@ class RoutingTable:
         routes = self._remembered.get(model)
         if routes is None:
             rule = self.rule_of(model)
+            self._refuse_upstream(model, rule)
             if rule is None:
                 raise NotFound(f"model: {model[:MAX_QUOTED]}")
             routes = tuple(self._routes(model, rule))
@@ -85,6 +88,11 @@ class RoutingTable:
         exact = [rule for rule in (*self.rules, *self.families) if rule.is_exact]
         return {rule.pattern: self.to_upstream_model(rule.pattern) for rule in exact}
 
+    def aliases_at(self, upstream: str) -> Iterator[tuple[str, str]]:
+        """Yield each name that rules give to a model of this upstream, with the model."""
+        for rule in (*self.rules, *self.families):
+            yield from ((rule.pattern, one.model) for one in rule.candidates if one.upstream == upstream and one.model)
+
     @cached_property
     def lanes(self) -> Mapping[str, tuple[Upstream, ...]]:
         """Return the lanes of each upstream, by its name, in the order of the configuration."""
@@ -111,6 +119,17 @@ class RoutingTable:
     def _patterns(self) -> tuple[RouteRule, ...]:
         """Return the patterns in the order of their precedence."""
         return tuple(sorted((rule for rule in self.rules if not rule.is_exact), key=lambda rule: -rule.literals))
+
+    def _refuse_upstream(self, model: str, rule: RouteRule | None) -> None:
+        """Raise InvalidRequest for `upstream/model` where no route has it: a client may not choose the upstream.
+
+        OpenRouter's slugs begin with an author, who may have the name of an upstream.
+        """
+        upstream, slash, _ = model.partition("/")
+        if not (self.names_upstreams and slash and upstream in self.lanes):
+            return
+        if rule is None or (rule.literals == 0 and self.lanes[rule.candidates[0].upstream][0].flavor != "openrouter"):
+            raise InvalidRequest(f'model: "{upstream}" is an upstream of this gateway, which its routes choose')
 
     def _routes(self, model: str, rule: RouteRule) -> Iterator[Route]:
         name = CONTEXT_SUFFIX.sub("", model)

@@ -1,0 +1,199 @@
+"""Problems of gateway.toml that only the file as a whole shows: names that mean nothing, forms that exclude each other.
+
+`Sections` checks the types. Errors stop the start, warnings are logged and shown by `dragoman check`.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from gateway.settings.config_file import ConfigFile
+from gateway.settings.lines import Location
+from gateway.settings.sections import (
+    CandidateSection,
+    Prices,
+    RouteSection,
+    Sections,
+    UpstreamSection,
+    has_placeholder,
+)
+from gateway.upstream.routing import Candidate, RouteRule
+from gateway.upstream.vendors import COMPATIBLE, HOSTED
+
+NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# The one-upstream form, with the key of an upstream's table, or the section, that takes its place.
+ONE_UPSTREAM: Final = {
+    "upstream_url": "url",
+    "upstream_api_key": "key",
+    "upstream_name": "the table's name",
+    "upstream_flavor": "vendor",
+    "model_big": "[routes]",
+    "model_small": "[routes]",
+    "aliases": "[routes]",
+}
+# The model whose fields stand at a place, by the place's names; `*` is any name.
+FORMS: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
+    (("upstreams", "*", "prices"), Prices),
+    (("upstreams", "*"), UpstreamSection),
+    (("routes", "*", "max_price"), Prices),
+    (("routes", "*", "to", "*"), CandidateSection),
+    (("routes", "*", "overflow"), CandidateSection),
+    (("routes", "*"), RouteSection),
+)
+
+Finding = tuple[Location, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Lines for people, each with file, line, key and the way out."""
+
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def check_sections(sections: Sections, file: ConfigFile) -> Findings:
+    errors = [*_upstreams(sections), *_routes(sections)]
+    warnings = [*_repeated(sections, file), *_unused(sections), *_keyless(sections)]
+    return Findings(tuple(file.problem(*each) for each in errors), tuple(file.problem(*each) for each in warnings))
+
+
+def to_problem(detail: ErrorDetails, file: ConfigFile) -> str:
+    """Return the line for an error of pydantic's."""
+    location = tuple(str(part) for part in detail["loc"])
+    shown = tuple(part for part in location if part != "[key]")
+    if location[0] == "routes" and location[2:3] == ("to",):  # the short forms have no `to`
+        shown = (*location[:2], *location[3:])
+    if detail["type"] == "extra_forbidden":
+        return file.problem(shown, f"unknown key{_hint(location[-1], _keys_at(location[:-1]))}")
+    if detail["type"] == "too_short":
+        return file.problem(shown, "is empty; name at least one")
+    text = detail["msg"].removeprefix("Value error, ")
+    return file.problem(shown, text[0].lower() + text[1:])
+
+
+def without_wrong(given: Mapping[str, Any], details: Iterable[ErrorDetails]) -> dict[str, Any]:
+    """Return the sections without the keys that are wrong. An upstream stays, since routes name it."""
+    cleaned = {name: dict(table) if isinstance(table, dict) else {} for name, table in given.items()}
+    for detail in details:
+        section, *rest = (str(part) for part in detail["loc"])
+        table = cleaned[section]
+        if not rest or rest[0] not in table:
+            continue
+        name, inner = rest[0], table[rest[0]]
+        if len(rest) > 1 and isinstance(inner, dict) and rest[1] in inner and rest[1] != "to":
+            table[name] = {key: value for key, value in inner.items() if key != rest[1]}
+        elif section == "upstreams":
+            table[name] = {}
+        else:
+            del table[name]
+        if section == "upstreams" and "url" not in table[name]:
+            table[name] = {**table[name], "url": "http://not-given.invalid/v1"}
+    return cleaned
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, list(known), 1, 0.6)), "")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = suggestion(name, known)
+    return f'; did you mean "{close}"?' if close else f"; known are {', '.join(sorted(known))}"
+
+
+def _keys_at(location: Location) -> Iterable[str]:
+    for place, form in FORMS:
+        if len(place) == len(location) and all(part in ("*", name) for part, name in zip(place, location, strict=True)):
+            return form.model_fields
+    return ()
+
+
+def _upstreams(sections: Sections) -> Iterator[Finding]:
+    for name, upstream in sections.upstreams.items():
+        location: Location = ("upstreams", name)
+        if not NAME.fullmatch(name):
+            yield location, "expected a name of up to 64 of A-Z a-z 0-9 _ . -"
+        if upstream.url is None and upstream.row(name) is COMPATIBLE:
+            yield location, 'has no url; set url = "https://host/v1", or vendor = "…" for a hosted API'
+        elif upstream.url is None and has_placeholder(upstream.row(name).base):
+            yield location, f"has no url; it differs between accounts, as in {upstream.row(name).base}"
+        if upstream.batch is not None and (upstream.concurrency or 0) < upstream.batch:
+            yield (*location, "batch"), "is a part of concurrency, which is not set or smaller"
+
+
+def _routes(sections: Sections) -> Iterator[Finding]:
+    if sections.routes and not sections.upstreams:
+        yield ("routes",), 'there are no [upstreams] to route to; add one, such as openrouter = { key = "${NAME}" }'
+        return
+    for pattern, route in sections.routes.items():
+        location: Location = ("routes", pattern)
+        if not pattern.strip() or pattern != pattern.strip():
+            yield location, "expected the name of a model, in which * stands for any characters"
+        for candidate in (*route.to, *([route.overflow] if route.overflow is not None else [])):
+            if candidate.upstream not in sections.upstreams:
+                yield location, _unknown_upstream(candidate, sections.upstreams)
+        shares = [candidate.share for candidate in route.to]
+        if None in shares and any(share is not None for share in shares):
+            yield (*location, "share"), "in this list some candidates have one and some not; give each a share, or none"
+        if route.require and not any(_meets(sections, route, candidate) for candidate in route.to):
+            wanted = ", ".join(f'{name} = "{value}"' for name, value in route.require.items())
+            yield (*location, "require"), f"no candidate's upstream has {wanted}"
+
+
+def _meets(sections: Sections, route: RouteSection, candidate: CandidateSection) -> bool:
+    upstream = sections.upstreams.get(candidate.upstream)
+    if upstream is None or upstream.row(candidate.upstream).flavor == "openrouter":
+        return True
+    return all(getattr(upstream, name) == value for name, value in route.require.items())
+
+
+def _unknown_upstream(candidate: CandidateSection, upstreams: Mapping[str, UpstreamSection]) -> str:
+    name, text = candidate.upstream, f'no upstream is named "{candidate.upstream}"'
+    close = suggestion(name, upstreams)
+    if close:
+        return f'{text}; did you mean "{close}"?'
+    if candidate.model is not None:
+        return f'{text}; for the model of that name write "{next(iter(upstreams))}/{candidate.to}"'
+    return f"{text}; the upstreams are {', '.join(upstreams)}"
+
+
+def _repeated(sections: Sections, file: ConfigFile) -> Iterator[Finding]:
+    """A route without which the same candidates would be asked, and a candidate that stands in a list twice."""
+    rules = {pattern: RouteRule(pattern, (Candidate(""),)) for pattern in sections.routes}
+    for pattern, route in sections.routes.items():
+        for index, candidate in enumerate(route.to):
+            if candidate in route.to[:index]:
+                yield ("routes", pattern), f'lists "{candidate.to}" twice'
+        others = [one for one in rules.values() if one.pattern != pattern and one.matches(pattern.replace("*", "\0"))]
+        wider = max(others, key=lambda one: one.literals, default=None)
+        if wider is not None and sections.routes[wider.pattern] == route:
+            line = file.line_of(("routes", wider.pattern))
+            yield ("routes", pattern), f'lists the same candidates as "{wider.pattern}" at line {line}'
+
+
+def _unused(sections: Sections) -> Iterator[Finding]:
+    used = {
+        candidate.upstream
+        for route in sections.routes.values()
+        for candidate in (*route.to, *([route.overflow] if route.overflow is not None else []))
+    }
+    if not sections.routes and len(sections.upstreams) > 1:
+        names = ", ".join(f'"{name}"' for name in sections.upstreams)
+        yield ("upstreams",), f'there are no [routes]; add one, such as "*" = [{names}]'
+        return
+    for name in sections.upstreams:
+        if sections.routes and name not in used:
+            yield ("upstreams", name), "no route names this upstream"
+
+
+def _keyless(sections: Sections) -> Iterator[Finding]:
+    for name, upstream in sections.upstreams.items():
+        has_key = upstream.key or upstream.auth == "none" or {"authorization", "x-api-key"} & upstream.headers.keys()
+        if upstream.row(name) in HOSTED and upstream.url is None and not has_key:
+            yield ("upstreams", name), 'has no key; set key = "${NAME}" with the variable that holds it'

@@ -1,0 +1,66 @@
+"""Lines of the keys in a TOML file, which the standard library gives for errors of syntax alone.
+
+Walks the statements of text that is known to be valid: headers and `key = value`. The keys of an inline table have the
+line of its statement.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+Location = tuple[str, ...]
+
+KEY: Final = re.compile(r"""[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))[ \t]*""")
+# What a value consists of, as far as its end depends on it: strings, comments, brackets.
+TOKEN: Final = re.compile(
+    r'"""(?:[^\\]|\\.)*?"""(?!")'
+    r"|'''.*?'''(?!')"
+    r'|"(?:[^"\\\n]|\\.)*"'
+    r"|'[^'\n]*'"
+    r"|#[^\n]*|[\[\]{}\n]|[^\"'#\[\]{}\n]+",
+    re.DOTALL,
+)
+DEPTH: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
+
+
+def lines_of(text: str) -> Mapping[Location, int]:
+    """Return the line of each table and key. `text` is valid TOML."""
+    found: dict[Location, int] = {}
+    table: Location = ()
+    for start, statement in _statements(text):
+        line = text.count("\n", 0, start) + 1
+        if statement.startswith("["):
+            table = _keys(statement.lstrip("["))
+            found.setdefault(table, line)
+            continue
+        keys = _keys(statement)
+        for length in range(1, len(keys) + 1):
+            found.setdefault((*table, *keys[:length]), line)
+    return found
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Return each statement with its position. One ends with a line, unless a bracket is open."""
+    start, depth = 0, 0
+    for token in TOKEN.finditer(text + "\n"):
+        if token[0] == "\n" and depth == 0:
+            statement = text[start : token.start()]
+            if statement.strip() and not statement.lstrip().startswith("#"):
+                yield start + len(statement) - len(statement.lstrip()), statement.strip()
+            start = token.end()
+        else:
+            depth += DEPTH.get(token[0], 0)
+
+
+def _keys(statement: str) -> Location:
+    """Return the parts of the dotted key that a statement begins with."""
+    keys: list[str] = []
+    at = 0
+    while (found := KEY.match(statement, at)) is not None:
+        double, single, bare = found.groups()
+        keys.append(double if double is not None else single if single is not None else bare)
+        at = found.end()
+        if statement[at : at + 1] != ".":
+            break
+        at += 1
+    return tuple(keys)

@@ -1,0 +1,161 @@
+"""The sections of gateway.toml for several upstreams, `[upstreams]` and `[routes]`, as typed values.
+
+The short forms are brought into the long one before they are checked: a candidate's text into a table, a route's text
+or list into a table with `to`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from gateway.settings.values import BaseUrl, Credential, Flavor, Seconds
+from gateway.upstream.vendor import Vendor
+from gateway.upstream.vendors import COMPATIBLE, VENDORS, vendor_of
+
+# Beyond this many a client waits for minutes before it hears that all have failed.
+MAX_CANDIDATES: Final = 32
+MAX_KEYS: Final = 64
+
+Dialect = Literal["auto", "chat", "messages", "responses"]
+Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Dollars = Annotated[float, Field(ge=0, le=1_000_000)]
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _header_name(name: str) -> str:
+    if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+        raise ValueError("expected the name of a header: letters, digits, - and _")
+    return name.lower()
+
+
+def _header_value(value: str) -> str:
+    if not all(" " <= each <= "~" for each in value):
+        raise ValueError("expected one line of visible ASCII characters")
+    return value
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Prices(Section):
+    """Dollars for a million tokens."""
+
+    prompt: Dollars | None = None
+    completion: Dollars | None = None
+
+
+class UpstreamSection(Section):
+    """One table of `[upstreams]`. `header_timeout` and `first_content_timeout` apply while a candidate is left."""
+
+    url: BaseUrl | None = Field(default=None, repr=False)
+    key: Annotated[tuple[Credential, ...], BeforeValidator(_listed), Field(max_length=MAX_KEYS)] = ()
+    vendor: Flavor = "auto"
+    dialect: Dialect | None = None
+    auth: Literal["bearer", "x-api-key", "api-key", "none"] | None = None
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, repr=False)
+    forward_headers: tuple[HeaderName, ...] = ()
+    concurrency: Positive | None = None
+    rpm: Positive | None = None
+    tpm: Positive | None = None
+    batch: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
+    connect_timeout: Seconds | None = None
+    header_timeout: Seconds = 20.0
+    first_content_timeout: Seconds = 60.0
+    idle_timeout: Seconds | None = None
+    total_timeout: Seconds | None = None
+    models: tuple[Annotated[str, Field(min_length=1, max_length=512)], ...] = ()
+    prices: Prices | None = None
+    region: Annotated[str, Field(max_length=64)] = ""
+    data: Annotated[str, Field(max_length=64)] = Field(default="", repr=False)
+    params: dict[str, Any] = Field(default_factory=dict, repr=False)
+    unsupported: Literal["drop", "refuse"] = "drop"
+
+    def row(self, name: str) -> Vendor:
+        """Return the vendor's row: as set, else by the host, else by the upstream's name."""
+        if self.vendor not in ("auto", "openai"):
+            return VENDORS[self.vendor]
+        if self.url is None:
+            return VENDORS.get(name if self.vendor == "auto" else self.vendor, COMPATIBLE)
+        found = vendor_of(self.vendor, str(self.url))
+        return VENDORS.get(name, found) if found is COMPATIBLE and self.vendor == "auto" else found
+
+    def base(self, name: str) -> str:
+        """Return the v1 base, without a slash at the end."""
+        return str(self.url or self.row(name).base).rstrip("/")
+
+
+def _in_long_form(value: object) -> object:
+    return {"to": value} if isinstance(value, str) else value
+
+
+class CandidateSection(Section):
+    """`to` is `upstream` or `upstream/model`: all after the first slash is the model."""
+
+    to: Annotated[str, Field(min_length=1, max_length=600)]
+    share: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    dialect: Dialect = "auto"
+    params: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+    @property
+    def upstream(self) -> str:
+        return self.to.partition("/")[0]
+
+    @property
+    def model(self) -> str | None:
+        return self.to.partition("/")[2] or None
+
+
+CandidateForm = Annotated[CandidateSection, BeforeValidator(_in_long_form)]
+
+
+class RouteSection(Section):
+    """One line of `[routes]`."""
+
+    to: Annotated[
+        tuple[CandidateForm, ...],
+        BeforeValidator(lambda value: [value] if isinstance(value, str | Mapping) else value),
+        Field(min_length=1, max_length=MAX_CANDIDATES),
+    ]
+    params: dict[str, Any] = Field(default_factory=dict, repr=False)
+    sticky: bool = True
+    hedge: bool = False
+    overflow: CandidateForm | None = None
+    on_refusal: Literal["stop", "next"] = "stop"
+    sort: Literal["price", "throughput", "latency"] | None = None
+    max_price: Prices | None = None
+    require: dict[Literal["region", "data"], str] = Field(default_factory=dict, repr=False)
+    description: str = ""
+
+
+def _route_in_long_form(value: object) -> object:
+    if isinstance(value, str | list):
+        return {"to": value}
+    if isinstance(value, Mapping) and isinstance(value.get("to"), str) and {"share", "dialect"} & value.keys():
+        own = {name: value[name] for name in ("to", "share", "dialect") if name in value}
+        return {name: inner for name, inner in value.items() if name not in own} | {"to": [own]}
+    return value
+
+
+RouteForm = Annotated[RouteSection, BeforeValidator(_route_in_long_form)]
+
+
+class Sections(Section):
+    """What gateway.toml holds beside settings. Times and prices as in the page on routing."""
+
+    upstreams: dict[str, UpstreamSection] = Field(default_factory=dict)
+    routes: dict[str, RouteForm] = Field(default_factory=dict)
+
+
+def has_placeholder(url: str) -> bool:
+    """Return True for a vendor's base that differs between accounts, such as https://RESOURCE.openai.azure.com."""
+    return any(part.isupper() and part.isalpha() for part in (urlsplit(url).netloc or "").split("."))
