@@ -32,9 +32,9 @@ from gateway.messages.validation import check_count_tokens_request, check_messag
 from gateway.messages.validation.depth import check_depth
 from tests.messages.validation.test_validation_fuzz import RICH
 from tests.support import conversions as ways
+from tests.support.damage import Mutator, damaged, pieces_of
 from tests.support.fuzz_framing import fuzz_framing
 from tests.support.golden_cases import CASES
-from tests.support.mutation import Mutator, damaged, pieces_of
 from tests.support.streams import call, call_part, check_grammar, completion, finish, read_events, reply, told
 
 VERSIONS = ("2023-06-01", "2023-06-01", "2023-06-01", "2026-10-21")

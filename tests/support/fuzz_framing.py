@@ -12,8 +12,8 @@ from random import Random
 
 import orjson
 
+from tests.support.damage import damaged, pieces_of
 from tests.support.framing import CORPUS, KEY, SOUND, Framing, check_invariants
-from tests.support.mutation import damaged, pieces_of
 from tests.support.raw_http import Piece, converse, request
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.errors import InvalidRequest
 from tests.support import fuzz
-from tests.support.mutation import Mutator, damaged, pieces_of
+from tests.support.damage import Mutator, damaged, pieces_of
 
 SEED = 1
 COUNT = 1500
