@@ -146,7 +146,7 @@ async def running(
         gateway = Gateway(
             settings=settings,
             exchange=exchange,
-            catalog=Catalog(client, exchange.routing),
+            catalog=Catalog(client, exchange.routing, redactor=exchange.redactor),
             client_keys=ClientKeys(None if settings.auth == "off" else settings.keys, keyring.keys[0][1]),
             batches=BatchStore(batch_server) if batch_server else None,
             threads=build_threads(settings, batch_server),

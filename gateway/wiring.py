@@ -193,12 +193,15 @@ def _away_at_start(settings: Settings) -> Iterator[None]:
 def build_batch_server(settings: Settings, redis: Redis, limit: AnswerLimit | None = None) -> BatchServer:
     lifetimes = Lifetimes(expiry=round(settings.batch_expiry * 1000), retention=round(settings.batch_retention * 1000))
     server = RedisServer(redis, Keys(settings.redis_prefix), limit)
+    share = settings.batch_tenant_share if has_several_tenants(settings) else 1.0
     return BatchServer(
-        server,
-        StoragePolicy(
-            lifetimes=lifetimes, durability=settings.batch_durability, tenant_share=settings.batch_tenant_share
-        ),
+        server, StoragePolicy(lifetimes=lifetimes, durability=settings.batch_durability, tenant_share=share)
     )
+
+
+def has_several_tenants(settings: Settings) -> bool:
+    """Return whether a tenant has to leave room for others. Without keys all clients are one tenant."""
+    return settings.auth == "keys" and len({tenant for tenant, _ in settings.keys}) > 1
 
 
 async def check_batch_server(batches: BatchServer) -> None:

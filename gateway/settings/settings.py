@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     Redis primary (`replica`)."""
     batch_tenant_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """How much of the store the batches of one tenant that have not ended may take, of the 70 % of Redis' memory that
-    batches may fill; beyond it, that tenant's creations get a 429. `1` for no limit, as with a single tenant."""
+    batches may fill; beyond it, that tenant's creations get a 429. `1` for no limit. A single tenant has all of it."""
     batch_priority_keys: NameList = Field(default=(), examples=["acme"])
     """Tenants, or ids of client keys as in the log, whose `x-gateway-priority` counts against the batches of all
     tenants: `name,…`. For others it counts among their own batches."""

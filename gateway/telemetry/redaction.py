@@ -9,7 +9,7 @@ links stay, since refusals refer to documentation. Only errors and names are red
 import html
 import re
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import SplitResult, quote, quote_plus, urlsplit
@@ -139,6 +139,12 @@ class Redactor:
     def name(self, text: str | None) -> str | None:
         """The name of a model, a provider or an answer, which may look like a path: only secrets are removed."""
         return None if text is None else self._name(text[:MAX_NAME])
+
+    def names(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """An entry of a list of models, whose id may be long and look like a path: only secrets are removed."""
+        return {
+            name: self._without_secrets(value) if isinstance(value, str) else value for name, value in entry.items()
+        }
 
     def _plain(self, text: str) -> str:
         return UNSAFE.sub(REMOVED, text if self._hosts is None else self._hosts.sub(REMOVED, text))

@@ -9,6 +9,7 @@ thread, and a request that continues one may not repeat them; `output_config` is
 same; everything else may change from turn to turn.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,6 +25,9 @@ from gateway.schemas.threads import ThreadField, ThreadParam
 # Taken from the thread; repeated by every turn. `output_format` is the older name of `output_config.format`.
 CREATE_ONLY: Final = ("system", "tools")
 FIXED: Final = ("output_config", "output_format")
+
+# Of a message, in what validation and conversion say.
+POSITION: Final = re.compile(r"\bmessages\.(\d{1,6})\b")
 
 THREAD_FIELD: TypeAdapter[ThreadField] = TypeAdapter(ThreadField)
 
@@ -109,6 +113,18 @@ def marked_in(value: object) -> Iterator[dict[str, Any]]:
             yield value
         yield from marked_in(value.get("content"))
         yield from marked_in(value.get("source"))
+
+
+def name_own_positions(error: InvalidRequest, held: Held | None) -> None:
+    """Count positions in a message of validation from the request's first message, as the client sees them."""
+    before = sum(map(len, held.turns)) if held is not None else 0
+    if before:
+        error.message = POSITION.sub(lambda found: _own_position(int(found[1]) - before), error.message)
+        error.args = (error.message,)
+
+
+def _own_position(index: int) -> str:
+    return f"messages.{index}" if index >= 0 else "messages of the thread"
 
 
 def _check_fields(body: dict[str, Any], kept: dict[str, Any]) -> None:

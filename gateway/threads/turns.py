@@ -16,14 +16,23 @@ import structlog
 from redis.exceptions import RedisError
 
 from gateway.context import Context
-from gateway.errors import GatewayError, Overloaded, Unavailable
+from gateway.errors import GatewayError, InvalidRequest, Overloaded, Unavailable
 from gateway.exchange.recording import RecordingSink
 from gateway.exchange.sink import Sink
 from gateway.process.tasks import Repeated, describe
 from gateway.telemetry.metrics import THREAD_TURNS
 from gateway.threads.sink import HeldBackEnd
 from gateway.threads.store import Addition, ThreadClaim, ThreadStore
-from gateway.threads.thread import Held, merged, to_fields, to_thread_param, to_turn, too_long, unsupported
+from gateway.threads.thread import (
+    Held,
+    merged,
+    name_own_positions,
+    to_fields,
+    to_thread_param,
+    to_turn,
+    too_long,
+    unsupported,
+)
 
 log = structlog.get_logger()
 
@@ -80,6 +89,9 @@ class Threads:
                 request, held_bytes = self._to_request(body, size, held)
             turn = Turn(request, held_bytes, body, context, claim, self)
             yield turn
+        except InvalidRequest as error:
+            name_own_positions(error, held)
+            raise
         finally:
             self._claims.discard(claim)
             if turn is None or turn.outcome == "failed":

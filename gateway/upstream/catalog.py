@@ -5,6 +5,7 @@ wait for it: routing passes unknown names through. What a list says of a model c
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ import orjson
 import structlog
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamUnreachable
+from gateway.telemetry.redaction import Redactor
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
 from gateway.upstream.model_facts import lengths_of, to_mapping, to_words
 from gateway.upstream.recognition import look_at
@@ -39,6 +41,8 @@ MAX_ID_LENGTH = 512
 FIRST_MILLISECONDS = 100_000_000_000
 LAST_SECOND = 253_402_300_799  # of the year 9999, the last that datetime knows
 
+PRICE = re.compile(r"[-+0-9.eE]{1,32}")
+
 
 @dataclass(slots=True)
 class UpstreamList:
@@ -56,6 +60,7 @@ class Catalog:
     client: UpstreamClient
     routing: Routing
     clock: Callable[[], float] = time.monotonic
+    redactor: Redactor = field(default_factory=Redactor)
     _lists: dict[str, UpstreamList] = field(default_factory=dict, repr=False)
     _models: tuple[dict[str, Any], ...] | None = field(default=None, repr=False)
     _table: RoutingTable | None = field(default=None, repr=False)  # that _models were made with
@@ -113,6 +118,7 @@ class Catalog:
             await self._recognise(upstream, known, {}, [])
             raise
         await self._recognise(upstream, known, headers, listed)
+        listed = [self.redactor.names(entry) for entry in listed]
         known.entries = tuple(listed)
         self.routing.learn(upstream.name, listed)
 
@@ -206,10 +212,14 @@ def to_model(model: Mapping[str, Any]) -> dict[str, Any]:
         "max_tokens": output,
         "capabilities": _capabilities(model),
     }
-    # Beyond Anthropic's object: dollars per token, as text. Nested values could be too deep to be written again.
+    # Beyond Anthropic's object: dollars per token, as text. Other text, nested values too, could hold anything.
     listed = to_mapping(model.get("pricing"))
-    pricing = {unit: price for unit, price in listed.items() if isinstance(price, str | int | float)}
+    pricing = {unit: price for unit, price in listed.items() if _is_price(price)}
     return described | ({"pricing": pricing} if pricing else {})
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and PRICE.fullmatch(value) is not None)
 
 
 def _to_time(created: object) -> str:

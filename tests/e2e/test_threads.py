@@ -382,3 +382,16 @@ async def test_the_guides_example_runs(simulator: Simulator, redis_url: str) -> 
         assert (await session.post("/v1/messages", data=second)).status == 200
     contents = [content for role, content in asked(simulator) if role != "assistant"]
     assert contents == ["Be brief.", "Hello", "And again"]
+
+
+async def test_error_in_a_later_turn_counts_messages_from_that_turn(fronts: tuple[Live, Live]) -> None:
+    one, two = fronts
+    following = {"type": "continue", "previous_message_id": await begin(one)}
+    messages = [{"role": "user", "content": "a"}, {"role": "user", "content": [{"type": "image", "source": 1}]}]
+    status, error = await post(two, following, messages=messages)
+    assert status == 400
+    assert error["error"]["message"].startswith("messages.1.content.0")
+    messages = [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "none"}]}]
+    status, error = await post(two, following, messages=messages)
+    assert status == 400
+    assert error["error"]["message"].startswith("messages.0.content.0")

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from gateway.errors import UpstreamError, UpstreamUnreachable
+from gateway.telemetry.redaction import Redactor
 from gateway.upstream.catalog import FRESH_SECONDS, Catalog, to_entries, to_models
 from gateway.upstream.client import Answer, Call
 from gateway.upstream.routing import Upstream
@@ -166,3 +167,20 @@ async def test_after_a_failure_of_any_kind_the_list_is_not_read_for_each_request
         await catalog.models()
     assert await catalog.models() == ()
     assert client.reads == 1
+
+
+async def test_secrets_are_removed_from_every_text_of_a_listed_model() -> None:
+    secret = "sk-or-v1-0123456789abcdef"
+    listed = {"id": f"a/{secret}", "name": f"Model {secret}", "pricing": {"prompt": "0.1", "note": secret}}
+    catalog, _ = catalog_of(Listed(orjson.dumps({"data": [listed]})))
+    catalog.redactor = Redactor([secret])
+    (model,) = await catalog.models()
+    assert (model["id"], model["display_name"]) == ("a/[removed]", "Model [removed]")
+    assert model["pricing"] == {"prompt": "0.1"}
+
+
+async def test_long_id_and_id_like_a_path_stay_as_they_are() -> None:
+    listed = [{"id": "/models/" + "x" * 400 + ".gguf"}, {"id": "m", "name": "/home/user/m.gguf"}]
+    catalog, _ = catalog_of(Listed(orjson.dumps({"data": listed})))
+    catalog.redactor = Redactor(["sk-or-v1-0123456789abcdef"])
+    assert {model["display_name"] for model in await catalog.models()} == {listed[0]["id"], "/home/user/m.gguf"}
