@@ -2,9 +2,11 @@
 
 The parser follows the WHATWG rules (LF, CRLF and CR line ends, comments, several data lines, an optional space after
 the colon) and keeps only `data`, and of events' names whether it is `error`, or that of a sign of life, whose data are
-left. Two departures: an empty payload says nothing, and an event that lacks its blank line at the end of the stream is
-still an event. A network read may cut anywhere, a character or a CRLF included. It is written around `bytes.split`,
-since it runs once for every streamed delta.
+left. Departures: an empty payload says nothing; an event that lacks its blank line at the end of the stream is still an
+event, as is one line of JSON right behind another; a line that is JSON without a field's name is data, and a field that
+is named `error` an event of that name, since servers write failures so (Ollama, older llama.cpp). A network read may
+cut anywhere, a character or a CRLF included. It is written around `bytes.split`, since it runs once for every streamed
+delta.
 """
 
 from gateway.errors import UpstreamError
@@ -63,12 +65,22 @@ class EventParser:
         self._tail += lines.pop()
         for line in lines:
             if line.startswith(b"data:"):
-                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+                data = line[6:] if line[5:6] == b" " else line[5:]
+                if self._data and _begins_another(self._data[-1], data):
+                    self._take_event(payloads)
+                self._data.append(data)
                 self._size += len(line)
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip()
             elif not line and (self._data or self._name):
                 self._take_event(payloads)
+            elif line.startswith(b"{"):
+                self._data.append(line)
+                self._size += len(line)
+            elif line.startswith(b"error:"):
+                self._name = b"error"
+                self._data.append(line[6:].lstrip())
+                self._size += len(line)
         if self._size + len(self._tail) > MAX_EVENT_BYTES:
             raise UpstreamError("The upstream sent an event larger than the gateway accepts.")
         return payloads
@@ -107,6 +119,11 @@ def _payloads_of(events: list[bytes]) -> list[bytes] | None:
         elif not event.startswith(b":"):
             return None
     return payloads
+
+
+def _begins_another(data: bytes, following: bytes) -> bool:
+    """Whether the second of two lines belongs to another event: both are whole, and no blank line stands between."""
+    return data.startswith(b'{"') and data.endswith(b"}") and following.startswith((b'{"', b"[DONE]"))
 
 
 def to_event(name: bytes, payload: bytes) -> bytes:

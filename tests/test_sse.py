@@ -27,6 +27,13 @@ STREAMS: dict[str, tuple[bytes, list[bytes]]] = {
     "a name behind its data": (b"data: b\nevent:error\n\n", [ERROR_EVENT + b"b"]),
     "an event named error without data": (b"event: error\r\n\r\n", [ERROR_EVENT]),
     "an event named error at the end": (b"event: error\ndata: b", [ERROR_EVENT + b"b"]),
+    "a field named error": (b"data: a\n\nerror: b\n\n", [b"a", ERROR_EVENT + b"b"]),
+    "a bare line of JSON": (b'data: a\n\n{"b": 1}\n\n', [b"a", b'{"b": 1}']),
+    "JSON without blank lines between": (
+        b'data: {"a": 1}\ndata: {"b": 2}\ndata: [DONE]\n',
+        [b'{"a": 1}', b'{"b": 2}', b"[DONE]"],
+    ),
+    "JSON over several data lines": (b'data: {"a":\ndata: {"b": 2}}\n\n', [b'{"a":\n{"b": 2}}']),
     "an event that is a sign of life": (b"event: ping\ndata: a\n\nevent:heartbeat\ndata: b\n\ndata: c\n\n", [b"c"]),
     "the latest of two names": (b"event: ping\nevent: x\ndata: a\n\n", [b"a"]),
     "a field that only begins like data": (b"database: a\n\ndata\n\n", []),

@@ -13,7 +13,8 @@ class Reply:
     names that were changed for the upstream, `toolsets` the toolset a name belongs to. `input_estimate` (tokens)
     stands in message_start until the upstream tells the truth at its end. `cache_ttl` says to which TTL written
     cache tokens belong. `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
-    `shows_images`: the client asked for images. `is_seeded`: it sent a seed, and wants to know what answered it.
+    `offered`: names of the tools, as the upstream knows them. `shows_images`: the client asked for images. `is_seeded`:
+    it sent a seed, and wants to know what answered it.
     `think_tags`: the upstream may leave `<think>` in the text.
     `context_length`: the tokens that the model reads at most, where they are known.
     `max_tokens`: the tokens that the upstream was asked to write at most.
@@ -30,6 +31,7 @@ class Reply:
     input_estimate: int = 1
     tool_names: Mapping[str, str] = field(default_factory=dict)
     toolsets: Mapping[str, str] = field(default_factory=dict)
+    offered: frozenset[str] = frozenset()
     show_thinking: bool = True
     shows_images: bool = False
     is_seeded: bool = False

@@ -3,7 +3,7 @@
 `encode_head` refuses what could break out of a header line. `AnswerParser` takes an answer cut anywhere; httptools
 (llhttp) reads the syntax and knows neither limits nor the end of a connection, so this module caps headers, ends bodies
 that have no length and refuses a second answer. Trailers and interim (1xx) answers are skipped; upgrades and transfer
-codings other than chunked are refused. Bodies come compressed only against our wish: `decoded` undoes gzip.
+codings other than chunked are refused. Bodies come compressed only against our wish: `decoded` undoes gzip and deflate.
 """
 
 import re
@@ -25,7 +25,8 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 CLOSED_EARLY: Final = "the upstream closed the connection before the end of its answer"
 NOT_HTTP: Final = "the upstream's answer is not valid HTTP/1.1"
 
-GZIP: Final = frozenset({"gzip", "x-gzip"})
+GZIP: Final = frozenset({"deflate", "gzip", "x-gzip"})
+EITHER_FORMAT: Final = zlib.MAX_WBITS | 32  # gzip's or zlib's, by its first bytes
 NOT_GZIP: Final = "the upstream's answer is not valid gzip"
 MAX_INFLATED: Final = 16 * 1024 * 1024
 """Bytes that one read of a stream may grow to: as large as an event may be."""
@@ -284,42 +285,50 @@ def refuse_coding(coding: str) -> None:
 
 
 def decoding(receive: Callable[[bytes], None], coding: str) -> Callable[[bytes], None]:
-    """A receiver of coded pieces that passes them to `receive` plain; gzip alone is undone.
+    """A receiver of coded pieces that passes them to `receive` plain; gzip and deflate are undone.
 
     Raises UpstreamError for another coding, and from the receiver for what is no gzip, or grows out of proportion.
     """
     if coding.lower() not in GZIP:
         refuse_coding(coding)
         return receive
-    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    decoder = zlib.decompressobj(wbits=EITHER_FORMAT)
 
     def receive_coded(piece: bytes) -> None:
-        try:
-            plain = decoder.decompress(piece, MAX_INFLATED)
-        except zlib.error:
-            raise UpstreamError(NOT_GZIP) from None
-        if decoder.unconsumed_tail:
-            raise too_large(MAX_INFLATED)
-        if plain:
-            receive(plain)
+        nonlocal decoder
+        while piece:
+            if decoder.eof:  # what follows is another member of the same body (RFC 1952)
+                decoder = zlib.decompressobj(wbits=EITHER_FORMAT)
+            try:
+                plain = decoder.decompress(piece, MAX_INFLATED)
+            except zlib.error:
+                raise UpstreamError(NOT_GZIP) from None
+            if decoder.unconsumed_tail:
+                raise too_large(MAX_INFLATED)
+            piece = decoder.unused_data
+            if plain:
+                receive(plain)
 
     return receive_coded
 
 
 def decoded(body: bytes, coding: str, limit: int) -> bytes:
-    """`body` without its content coding; gzip alone is undone. Raises UpstreamError when broken or over `limit`."""
+    """`body` without its content coding. Raises UpstreamError when it is another one, broken, or over `limit`."""
     if not body or coding.lower() not in GZIP:
         refuse_coding("" if not body else coding)
         return body
-    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        plain = decoder.decompress(body, limit + 1)
-    except zlib.error:
-        raise UpstreamError(NOT_GZIP) from None
-    if len(plain) > limit:
-        raise too_large(limit)
-    if not decoder.eof or decoder.unused_data:
-        raise UpstreamError(NOT_GZIP)
+    plain = b""
+    while body:
+        decoder = zlib.decompressobj(wbits=EITHER_FORMAT)
+        try:
+            plain += decoder.decompress(body, limit + 1 - len(plain))
+        except zlib.error:
+            raise UpstreamError(NOT_GZIP) from None
+        if len(plain) > limit:
+            raise too_large(limit)
+        if not decoder.eof:
+            raise UpstreamError(NOT_GZIP)
+        body = decoder.unused_data
     return plain
 
 

@@ -465,7 +465,7 @@ STOPS = Section(
             "local_stops.what_ended_the_upstreams_answer_after_the_sequence_is_of_no_account",
             "stop_sequences.what_the_upstream_would_have_said_of_usage_is_an_estimate",
         ),
-        row("`finish_reason: error`", "an error", "", "stop_reason.a_finish_of_error_is_an_error"),
+        row("`finish_reason: error`", "an error", "", "stop_reason.a_finish_of_a_failure_is_an_error"),
     ),
     is_answer=True,
 )

@@ -20,6 +20,7 @@ from gateway.dialects.chat.response.usage import requested_ttl
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, OutputLimitReached
 from gateway.messages.prompt import Prompt
+from gateway.messages.tools.tool_cache import ChatTools, names_of
 from gateway.messages.validation.depth import too_deep
 from gateway.schemas.openai import ChatRequest
 from gateway.upstream.routing import Route
@@ -103,6 +104,7 @@ def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyr
         keyring,
         tool_names=conversion.tool_names,
         toolsets=conversion.toolsets,
+        offered=to_offered(conversion.body.get("tools")),
         show_thinking=thinking.get("display") != "omitted",
         shows_images=shows_images(conversion.body),
         is_seeded="seed" in conversion.body,
@@ -115,6 +117,13 @@ def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyr
         used_call_ids=conversion.used_call_ids,
         applied_edits=conversion.applied_edits if request.get("context_management") else None,
     )
+
+
+def to_offered(tools: Sequence[Any] | None) -> frozenset[str]:
+    """Names of the tools that the upstream is offered."""
+    if not tools:
+        return frozenset()
+    return tools.names if isinstance(tools, ChatTools) else names_of(tools)
 
 
 def to_prefill(messages: Sequence[Any]) -> str:

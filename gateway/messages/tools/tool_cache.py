@@ -6,7 +6,7 @@ it is not parsed, checked, converted or written again: the request holds `Cached
 `ChatTools`, both lists that cannot be changed. A list that differs by a single byte is processed in full.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -53,14 +53,21 @@ class FrozenList(list[Any]):
         return list, (list(self),)
 
 
-class ChatTools(FrozenList):
-    """Tools as they go upstream, and their JSON."""
+def names_of(tools: Iterable[Any]) -> frozenset[str]:
+    """Names of the functions and custom tools of a chat request."""
+    described = [tool.get("function") or tool.get("custom") or tool for tool in tools]
+    return frozenset(named["name"] for named in described if "name" in named)
 
-    __slots__ = ("written",)
+
+class ChatTools(FrozenList):
+    """Tools as they go upstream, their JSON, and their names."""
+
+    __slots__ = ("names", "written")
 
     def __init__(self, tools: Sequence[Any], written: bytes) -> None:
         super().__init__(tools)
         self.written = written
+        self.names = names_of(tools)
 
 
 class CachedTools(FrozenList):

@@ -39,14 +39,15 @@ class ThinkingRun:
 class OpenToolCall:
     """`id` and `name` are the upstream's. `fragments`: the arguments so far, repaired once they begin like an object.
 
-    `ready`: whether its start has all it needs. `begun`: whether the arguments begin like an object, so that they can
-    be shown while they come. `is_over`: whether their last bracket has come. `is_valid`: whether they are known to be
-    an object.
+    `is_named`: whether the name is that of a tool that was offered. `ready`: whether its start has all it needs.
+    `begun`: whether the arguments begin like an object, so that they can be shown while they come. `is_over`: whether
+    their last bracket has come. `is_valid`: whether they are known to be an object.
     """
 
     id: str = ""
     name: str = ""
     fragments: list[str] = field(default_factory=list)
+    is_named: bool = False
     ready: bool = False
     begun: bool = False
     is_over: bool = False
@@ -62,9 +63,12 @@ class OpenToolCall:
         return self.fragments[0] if self.fragments else ""
 
     def becomes_ready(self) -> bool:
-        """Whether all that the block's start needs has come with the last piece: an id may still follow the name."""
+        """Whether all that the block's start needs has come with the last piece: an id may still follow the name.
+
+        A name that no tool has may go on.
+        """
         was_ready = self.ready
-        self.ready = was_ready or (self.name != "" and (self.id != "" or bool(self.fragments)))
+        self.ready = was_ready or (self.name != "" and ((self.id != "" and self.is_named) or bool(self.fragments)))
         return self.ready and not was_ready
 
     def add(self, fragment: str) -> str:
@@ -93,7 +97,7 @@ class OpenToolCall:
         if held:
             self.fragments.append(held)
         arguments = self.arguments
-        if not self.reader.is_rest_meaningless:
+        if not self.reader.is_rest_meaningless and repaired(self.reader.rest).strip() != arguments.strip():
             raise self._went_on()
         if self.is_valid or (self.begun and is_object(arguments)):
             return Ending("", REPAIRED if self.reader.is_changed else "")

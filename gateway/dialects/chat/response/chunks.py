@@ -4,6 +4,9 @@ A tokenizer's pieces may split a character outside the basic plane, and upstream
 halves in two chunks: `"\\ud83d"`, then `"\\ude00"`. orjson rightly refuses half a pair, so such chunks are read with
 the standard library, and a half that ends a string is carried over to the chunk that brings the other. Halves that
 never meet become U+FFFD, as a browser would show them; one at the very end of the stream is left out.
+
+What has one meaning only is read though it is no JSON: control characters within a string, bytes that are no UTF-8 (as
+U+FFFD), and Python's NaN and Infinity, which stand where a model has no probability (as null).
 """
 
 import json
@@ -40,7 +43,7 @@ class ChunkDecoder:
         try:
             chunk = orjson.loads(payload)
         except orjson.JSONDecodeError:
-            chunk = self._decode_with_halves(payload)
+            chunk = self._decode_loosely(payload)
         else:
             if self._halves and isinstance(chunk, dict):
                 self._join(chunk)
@@ -48,12 +51,10 @@ class ChunkDecoder:
             raise BrokenChunk("The upstream sent a chunk that is not a JSON object.")
         return chunk
 
-    def _decode_with_halves(self, payload: bytes) -> Any:
+    def _decode_loosely(self, payload: bytes) -> Any:
         """The standard library also reads what orjson could not write; the way back through orjson refuses that."""
-        if b"\\u" not in payload:
-            raise BrokenChunk("The upstream sent a chunk that is not JSON.")
         try:
-            chunk = json.loads(payload.decode())
+            chunk = json.loads(payload.decode("utf-8", "replace"), strict=False, parse_constant=_to_null)
             if isinstance(chunk, dict):
                 self._join(chunk)
             return orjson.loads(_paired(json.dumps(chunk, ensure_ascii=False)))
@@ -67,6 +68,10 @@ class ChunkDecoder:
                 self._halves[place] = text[-1]
                 text = text[:-1]
             holder[name] = _paired(text)
+
+
+def _to_null(_: str) -> None:
+    """What `NaN`, `Infinity` and `-Infinity` are read as."""
 
 
 def _paired(text: str) -> str:

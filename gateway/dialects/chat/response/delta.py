@@ -5,6 +5,7 @@ streams and JSON. Upstreams differ in small ways that are evened out here and no
 tool calls last, as Anthropic orders the blocks of a message.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -21,8 +22,14 @@ from gateway.schemas.openai import ReasoningEntry
 # Of deltas that bring text and nothing else, as most do.
 TEXT_FIELDS = frozenset({"role", "content"})
 # Names of the text in reasoning that is an object, and of settings that some servers echo in its place.
+# Types of content parts that are no part of the answer.
+THINKING_PARTS = frozenset({"reasoning", "reasoning_text", "thinking"})
 REASONING_TEXTS = ("text", "content", "thinking", "summary")
 REASONING_SETTINGS = frozenset({"effort", "enabled", "exclude", "generate_summary", "max_tokens", "summary", "type"})
+
+
+REASONING_FIELDS = ("reasoning", "reasoning_content", "thinking", "reasoning_text")
+INDEX = re.compile(r"\d{1,6}(?:\.0)?", re.ASCII)
 
 
 class PieceTarget(Protocol):
@@ -63,9 +70,19 @@ def number_of(choice: dict[str, Any]) -> int:
     return index if isinstance(index, int) else 0
 
 
-def delta_of(choice: dict[str, Any]) -> dict[str, Any]:
-    """A chunk's `delta`, or an answer's `message`, which some upstreams also put in their chunks."""
-    delta = choice.get("delta") or choice.get("message") or {}
+def delta_of(choice: dict[str, Any], *, is_later: bool = False) -> dict[str, Any]:
+    """A chunk's `delta`, or an answer's `message`, which some upstreams also put in their chunks, or a mere `text`.
+
+    `is_later`: deltas came before, so that a message only repeats them.
+    """
+    delta = choice.get("delta")
+    if delta is None:
+        delta = choice.get("message")
+        if delta and is_later:
+            return {}
+    if not delta:
+        text = choice.get("text")
+        return {"content": text} if text and isinstance(text, str) else {}
     if not isinstance(delta, dict):
         raise UpstreamError("The upstream sent a delta of an unknown shape.")
     return delta
@@ -88,7 +105,7 @@ def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> No
     if refusal and isinstance(refusal, str) and finish.matched is None:
         finish.refusal = (finish.refusal or "") + refusal
         target.add_text(refusal)
-    for call in _list(delta.get("tool_calls"), "tool calls"):
+    for call in _listed(delta.get("tool_calls"), "tool calls"):
         _add_call(call, target)
     # Before tools there was one function call, without an id; llama-cpp-python 0.3.36 sends each piece in both forms.
     legacy_call = delta.get("function_call")
@@ -119,16 +136,27 @@ def _add_content(content: Any, target: PieceTarget) -> None:
     if isinstance(content, str):
         target.add_text(content)
         return
-    for part in _list(content, "content"):
-        text = part.get("text") if isinstance(part, dict) else None
-        if isinstance(text, str):
-            target.add_text(text)
-        elif isinstance(part, dict) and part.get("type") == "image_url":
-            _add_image(part, target)
-        elif isinstance(part, dict) and part.get("type") == "thinking":
-            target.add_thinking(_thought(part.get("thinking")), ())
+    for part in (content,) if isinstance(content, dict) else _list(content, "content"):
+        if isinstance(part, str):
+            target.add_text(part)
+        elif isinstance(part, dict):
+            _add_part(part, target)
         else:
             target.lose("content that is not text")
+
+
+def _add_part(part: dict[str, Any], target: PieceTarget) -> None:
+    kind, text = part.get("type"), part.get("text")
+    if kind in THINKING_PARTS:
+        thought = _thought(part.get("thinking") or part.get("reasoning") or text)
+        if thought:
+            target.add_thinking(thought, ())
+    elif isinstance(text, str):
+        target.add_text(text)
+    elif kind == "image_url":
+        _add_image(part, target)
+    else:
+        target.lose("content that is not text")
 
 
 def _thought(value: Any) -> str:
@@ -156,14 +184,15 @@ def _add_audio(audio: Any, target: PieceTarget, content: Any) -> None:
 
 
 def _add_reasoning(delta: dict[str, Any], target: PieceTarget) -> None:
-    plain = delta.get("reasoning") or delta.get("reasoning_content") or delta.get("thinking") or ""
+    plain = next((value for name in REASONING_FIELDS if (value := delta.get(name))), "")
     details = delta.get("reasoning_details")
     blocks = delta.get("thinking_blocks")
     if not plain and not details and not blocks:
         if details is not None:
             target.add_thinking("", ())  # an empty list that is spelled out may have to be given back
         return
-    entries = _list(details, "reasoning") or [_to_entry(block) for block in _list(blocks, "thinking")]
+    entries = [_typed(entry) for entry in _listed(details, "reasoning")]
+    entries = entries or [_to_entry(block) for block in _list(blocks, "thinking")]
     if not all(map(_is_entry, entries)):
         raise UpstreamError("The upstream sent reasoning of an unknown shape.")
     text = plain if isinstance(plain, str) else _reasoning_text(plain, target)
@@ -195,23 +224,41 @@ def _to_entry(block: Any) -> Any:
             return None
 
 
+def _typed(entry: Any) -> Any:
+    """A reasoning detail; one that has a text and no type is a text."""
+    if isinstance(entry, dict) and "type" not in entry and isinstance(entry.get("text"), str):
+        return {"type": "reasoning.text", **entry}
+    return entry
+
+
 def _is_entry(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("type"), str)
 
 
 def _add_call(call: Any, target: PieceTarget) -> None:
-    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(call, dict):
+        raise UpstreamError("The upstream sent a tool call of an unknown shape.")
+    function = call.get("function") or call  # some servers leave out the level between
     if not isinstance(function, dict):
         raise UpstreamError("The upstream sent a tool call of an unknown shape.")
     index, extra_content = call.get("index"), call.get("extra_content")
     if extra_content and isinstance(extra_content, dict):
         target.add_thinking("", [to_call_entry(_string(call.get("id")), extra_content)])
     target.add_tool(
-        index if isinstance(index, int) else None,
+        _to_index(index),
         _string(call.get("id")),
         _string(function.get("name")),
         _arguments(function.get("arguments")),
     )
+
+
+def _to_index(value: Any) -> int | None:
+    """Some servers write it as a text, or as a float."""
+    if type(value) is int:
+        return value
+    if isinstance(value, (str, float)) and INDEX.fullmatch(str(value)):
+        return int(float(value))
+    return None
 
 
 def _arguments(value: Any) -> str:
@@ -223,6 +270,11 @@ def _arguments(value: Any) -> str:
         return orjson.dumps(value).decode()  # an object, as Ollama sends it; anything else is refused as no object
     except orjson.JSONEncodeError:
         raise UpstreamError("The upstream sent tool arguments that nest too deeply.") from None
+
+
+def _listed(value: Any, what: str) -> list[Any]:
+    """A list, or the one thing that should stand in one."""
+    return [value] if isinstance(value, dict) and value else _list(value, what)
 
 
 def _list(value: Any, what: str) -> list[Any]:

@@ -33,6 +33,7 @@ RAW_FAILURE = re.compile(rb'\s*\{\s*"(?:error|detail|message)"\s*:\s*"?', re.ASC
 CODE_FIELDS = ("code", "http_status", "error_code", "status_code", "err_code", "errorCode")
 # Types of an error that need no other word (OpenAI's, vLLM's).
 REFUSALS = frozenset({"invalid_request_error", "BadRequestError"})
+HTTP_ERRORS = 400
 HTTP_FAILURE = re.compile(r"[45]\d\d", re.ASCII)
 # The HTTP status that a code of MiniMax's stands for (its API's page of errors, 2026-11).
 MINIMAX_CODES = {
@@ -102,7 +103,8 @@ def _failure_of(answer: Mapping[str, Any], *, has_choice: bool) -> Mapping[str, 
     errors = answer.get("errors")  # Cloudflare's
     if isinstance(errors, list) and errors and isinstance(errors[0], Mapping):
         return errors[0]
-    if "error" in kinds or answer.get("success") is False:
+    status = answer.get("status")  # of a problem document (RFC 9457)
+    if "error" in kinds or answer.get("success") is False or (type(status) is int and status >= HTTP_ERRORS):
         return answer
     if not QUIET_KINDS.isdisjoint(kinds):
         return None

@@ -215,5 +215,6 @@ def _only_fragment(delta: dict[str, Any], call: OpenToolCall) -> str | None:
     others = any(value for name, value in delta.items() if name not in ("tool_calls", "role"))
     if others or not isinstance(calls, list) or len(calls) != 1:
         return None
-    arguments = calls[0]["function"].get("arguments")
+    function = calls[0].get("function")
+    arguments = function.get("arguments") if isinstance(function, dict) else None
     return arguments if isinstance(arguments, str) and call.begun else None

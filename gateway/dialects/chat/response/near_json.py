@@ -109,7 +109,12 @@ class NearJson:
     @property
     def is_rest_meaningless(self) -> bool:
         """Whether what follows the object is nothing, or what servers leave there."""
-        return self._rest_size <= MAX_REST and REST.fullmatch("".join(self._rest)) is not None
+        return self._rest_size <= MAX_REST and REST.fullmatch(self.rest) is not None
+
+    @property
+    def rest(self) -> str:
+        """What follows the object, up to a limit."""
+        return "".join(self._rest)
 
     def _in_string(self, text: str, at: int, write: Callable[[str], None]) -> int:
         run = (STRING if self._quote == '"' else SINGLE).match(text, at)

@@ -45,13 +45,13 @@ class Finish:
         self.has_choice = True
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
-            self.reason = reason
+            self.reason = _word(reason)
             self.said = True
             if not choice.keys().isdisjoint(MATCH_FIELDS):
                 self.stopped_at = next((word for name in MATCH_FIELDS if (word := _string(choice.get(name)))), None)
         native = choice.get("native_finish_reason")
         if isinstance(native, str) and native:
-            self.native = native
+            self.native = _word(native)
         details = choice.get("stop_details")
         if isinstance(details, dict):
             self.stop_details = details
@@ -90,25 +90,30 @@ class StopFields:
         return {"stop_reason": self.reason, "stop_sequence": self.sequence, "stop_details": self.details}
 
 
+# Words of all upstreams in lower case, with `_` for `-`; Zhipu says `sensitive`.
 REFUSALS = frozenset(
     {
-        "refusal",
+        "blocklist",
         "content_filter",
         "content_filtered",
-        "SAFETY",
-        "PROHIBITED_CONTENT",
-        "BLOCKLIST",
-        "SPII",
-        "RECITATION",
-        "IMAGE_SAFETY",
         "guardrail_intervened",
+        "image_safety",
+        "prohibited_content",
+        "recitation",
+        "refusal",
+        "safety",
+        "sensitive",
+        "spii",
     }
 )
 STOP_REASONS: dict[str | None, str] = {
     "model_context_window_exceeded": "model_context_window_exceeded",
+    "incomplete": "max_tokens",
     "length": "max_tokens",
+    "max_length": "max_tokens",
+    "max_output_tokens": "max_tokens",
     "max_tokens": "max_tokens",
-    "MAX_TOKENS": "max_tokens",
+    "token_limit": "max_tokens",
     "stop_sequence": "stop_sequence",
     "pause_turn": "pause_turn",
     "compaction": "compaction",
@@ -121,7 +126,25 @@ ENDS_OF_CALLS = frozenset({"max_tokens", "stop_sequence"})
 CONTEXT_MARGIN = 2
 LEAST_CONTEXT = 2048
 CONTEXT_STEP = 256
-BROKEN_CALLS = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
+BROKEN_CALLS = frozenset({"malformed_function_call", "unexpected_tool_call"})
+# An answer that its server did not end: DeepSeek's and Zhipu's words for it, vLLM's and SGLang's, and close relatives.
+FAILURES = frozenset(
+    {
+        "abort",
+        "aborted",
+        "cancelled",
+        "canceled",
+        "engine_error",
+        "error",
+        "failed",
+        "insufficient_system_resource",
+        "internal_error",
+        "interrupted",
+        "network_error",
+        "server_error",
+        "timeout",
+    }
+)
 
 
 def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply) -> StopFields:
@@ -196,7 +219,7 @@ def broken_finish(finish: Finish) -> GatewayError | None:
     """Return the error for a finish reason: a broken answer is never an end of turn."""
     if finish.native in BROKEN_CALLS:
         return UpstreamError("The model produced a malformed tool call; trying again may help.")
-    if finish.reason == "error":
+    if finish.reason in FAILURES:
         return UpstreamError("The upstream failed while it was answering.")
     return None
 
@@ -213,3 +236,8 @@ def _refusal_details(finish: Finish) -> dict[str, Any]:
         "category": category if isinstance(category, str) else None,
         "explanation": explanation if isinstance(explanation, str) and explanation else finish.refusal,
     }
+
+
+def _word(reason: str) -> str:
+    """`MAX_TOKENS`, `content-filter` and the like as the tables have them; most come so."""
+    return reason if reason.islower() and "-" not in reason else reason.lower().replace("-", "_")

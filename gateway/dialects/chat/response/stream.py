@@ -13,6 +13,7 @@ estimate.
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import Any
 
@@ -38,8 +39,8 @@ from gateway.sse import END, ERROR_EVENT, EventParser
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
-DONE = re.compile(rb'\s*"?\[DONE\]')
-NULL = b"null"  # in place of a chunk it says nothing
+DONE = re.compile(rb'\s*"?(?:\[DONE\]|DONE"?\s*\Z)', re.IGNORECASE)
+EMPTY_CHUNKS = frozenset({b"null", b"[]"})  # in place of a chunk these say nothing
 NO_ANSWER = "The upstream ended its stream without an answer."
 CUT = "The upstream closed the connection before the end of its answer."
 
@@ -136,6 +137,8 @@ class MessageStream:
         """Convert one network read. Never raises: a failure is in `failure`, what was whole before it is returned."""
         if self.failure is not None or self.done:
             return b""
+        if not self._is_stream and self._body is None:
+            piece = piece.removeprefix(BOM_UTF8)
         try:
             if self._is_stream or self._recognise(piece):
                 self._read(piece)
@@ -281,13 +284,19 @@ class MessageStream:
             self._splice = self._next_splice(splice, payload, delta)
 
     def _to_chunk(self, payload: bytes) -> dict[str, Any]:
-        """Raises the failure that the payload tells, or BrokenChunk if it is no JSON object."""
+        """Raises the failure that the payload tells, or BrokenChunk if it is no JSON object.
+
+        Once the answer is whole, what is no JSON is not needed any more.
+        """
         if payload.startswith(ERROR_EVENT):
             raise error_of_event(payload.removeprefix(ERROR_EVENT), self._reply)
         try:
             return self._decoder.decode(payload)
         except BrokenChunk as error:
-            raise error_of_broken(payload, self._reply) or error from None
+            failure = error_of_broken(payload, self._reply)
+            if failure is None and self.is_finished:
+                return {}
+            raise failure or error from None
 
     def _next_splice(self, splice: Frame | None, payload: bytes, delta: dict[str, Any]) -> Frame | None:
         if splice is not None:
@@ -314,7 +323,7 @@ class MessageStream:
             return {}
         if self._number is None:
             self._number = number_of(choice)
-        delta = delta_of(choice)
+        delta = delta_of(choice, is_later=self._finish.has_choice)
         if self._finish.said and any(value for name, value in delta.items() if name != "role"):
             self._finish.is_early = True
         self._finish.note(choice)
@@ -332,7 +341,7 @@ class MessageStream:
         The end without a choice before it is no answer: vLLM's streams end so where it fails before the first token.
         """
         if DONE.match(payload) is None:
-            return payload == NULL
+            return payload in EMPTY_CHUNKS
         if not self._finish.has_choice:
             raise EmptyAnswer(NO_ANSWER)
         self._complete()

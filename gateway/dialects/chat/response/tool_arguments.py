@@ -24,6 +24,8 @@ ENDINGS = ("", "null", ":null", '"":null', "rue", "ue", "e", "alse", "lse", "se"
 ESCAPE_ENDINGS = ("", "\\", "0", "00", "000", "0020", "c00", "dc00", "udc00", "\\udc00", "0\\udc00", "00\\udc00")
 STRING_ENDINGS = tuple(escape + quote for quote in ('"', '":null') for escape in ESCAPE_ENDINGS)
 CLOSERS = {"{": "}", "[": "]"}
+BOM = "\ufeff"
+NO_ARGUMENTS = frozenset({"", "null", '""', "None", "undefined"})
 FENCE = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
 # Reasons of notes.
 REPAIRED = "the upstream's tool arguments were not valid JSON"
@@ -81,10 +83,16 @@ def closing_suffix(text: str) -> str | None:
 
 
 def unwrapped(text: str) -> str | None:
-    """Arguments that are no object but mean one: nothing, `null`, or an object inside a JSON string or a fence."""
-    stripped = text.strip()
-    if stripped in ("", "null", '""'):
+    """Arguments that are no object but mean one: nothing, `null`, or an object in a JSON string, a fence, or a list."""
+    stripped = text.strip().removeprefix(BOM)
+    if stripped in NO_ARGUMENTS:
         return "{}"
+    if stripped.startswith("{"):
+        meant = repaired(stripped)
+        return meant if is_object(meant) else None
+    if stripped.startswith("[") and stripped.endswith("]"):
+        meant = repaired(stripped[1:-1].strip())
+        return meant if is_object(meant) else None
     fenced = FENCE.fullmatch(stripped)
     try:
         # Not strict: the line ends within may be forgotten ones.

@@ -1,23 +1,18 @@
 """The tool calls of one answer: which call a piece belongs to, and the ids and names that the client gets."""
 
-import re
 from typing import Any
 
 from gateway.dialects.chat.call_ids import LEGAL, to_client_id
 from gateway.dialects.chat.response.blocks import OpenToolCall
+from gateway.dialects.chat.response.tool_names import joined_name, to_offered_name
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
-
-# What models put around the name of a tool: gpt-oss its harmony marks (vLLM issue 32587) and namespace, Gemini its own.
-NAMESPACE = re.compile(r"^(?:functions?|default_api|tools?)[.:/]")
-ILLEGAL_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
-MAX_NAME = 128
 
 
 class CallBook:
     """Calls by the upstream's index, which some upstreams leave out and others use for several calls."""
 
-    __slots__ = ("_by_id", "_calls", "_ids", "_last", "_next", "_reply")
+    __slots__ = ("_by_id", "_calls", "_ids", "_last", "_next", "_offered", "_reply")
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
@@ -26,6 +21,7 @@ class CallBook:
         self._by_id: dict[str, OpenToolCall] = {}
         self._last: OpenToolCall | None = None
         self._ids: set[str] = set()
+        self._offered = reply.offered
 
     def find(self, index: int | None, call_id: str, name: str, fragment: str) -> tuple[OpenToolCall, bool]:
         """The call that a piece belongs to, and whether that is a new one."""
@@ -34,16 +30,24 @@ class CallBook:
             index = self._next
         else:
             call = self._calls.get(index)
-        is_new = call is None or call.is_over_at(call_id, name)
+        is_new = call is None or (call.is_over_at(call_id, name) and not self._names_on(call, name))
         if call is not None and call.is_over and not is_new and call.is_followed_by(fragment):
             is_new, name = True, name or call.name  # without a word that another begins: of the same tool
         if call is None or is_new:
             call = self._calls[index] = OpenToolCall(name=name)
             self._next = max(self._next, index + 1)
+        if name:
+            call.is_named = not self._offered or to_offered_name(call.name or name, self._offered) in self._offered
         call.id = call.id or call_id
         self._by_id[call.id] = call
         self._last = call
         return call, is_new
+
+    def _names_on(self, call: OpenToolCall, name: str) -> bool:
+        """Whether the name only goes on with that of a call of which nothing else is known yet."""
+        joined = "" if call.ready or call.fragments else joined_name(call.name, name, self._offered)
+        call.name = joined or call.name
+        return joined != ""
 
     def _find_without_index(self, call_id: str, name: str) -> OpenToolCall | None:
         last = self._last
@@ -60,7 +64,7 @@ class CallBook:
     def to_block(self, call: OpenToolCall, index: int) -> dict[str, Any]:
         """The start of the `tool_use` block at `index`, under the client's name of the tool."""
         names = self._reply.tool_names
-        called = call.name if call.name in names else to_legal_name(call.name)
+        called = call.name if call.name in names else to_offered_name(call.name, self._offered)
         if not called:
             raise UpstreamError("The upstream sent a tool call without a name.")
         block = {"type": "tool_use", "id": self._to_id(call.id, index), "name": names.get(called, called), "input": {}}
@@ -77,9 +81,3 @@ class CallBook:
         if LEGAL.fullmatch(upstream_id) and upstream_id not in self._reply.used_call_ids:
             return upstream_id
         return to_client_id(upstream_id, self._reply.message_id, index)
-
-
-def to_legal_name(name: str) -> str:
-    """The tool that the upstream means: without marks and namespaces around its name, which no offered tool has."""
-    bare = NAMESPACE.sub("", name.partition("<|")[0].strip())
-    return ILLEGAL_IN_NAME.sub("_", bare)[:MAX_NAME]

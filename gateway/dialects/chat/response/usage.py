@@ -37,7 +37,22 @@ def counts_of(answer: Mapping[str, Any]) -> dict[str, Any] | None:
         counts = _mapping(first_of(answer["choices"])).get("usage")
     if not isinstance(counts, dict):
         return None
+    if "prompt_tokens" not in counts and "input_tokens" in counts:
+        counts = _in_chat_names(counts)
     return counts if _count(counts.get("prompt_tokens")) or _count(counts.get("completion_tokens")) else None
+
+
+def _in_chat_names(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts by the names of OpenAI's Responses, or of Anthropic, who counts cached tokens beside the input."""
+    cached = _first_count(("cache_read_input_tokens",), counts)
+    written = _first_count(("cache_creation_input_tokens",), counts)
+    return {
+        **counts,
+        "prompt_tokens": _count(counts.get("input_tokens")) + cached + written,
+        "completion_tokens": counts.get("output_tokens"),
+        "prompt_tokens_details": counts.get("input_tokens_details") or {"cached_tokens": cached},
+        "completion_tokens_details": counts.get("output_tokens_details"),
+    }
 
 
 def first_of(choices: Any) -> Any:

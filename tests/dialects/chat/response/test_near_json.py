@@ -89,7 +89,6 @@ UNCLEAR: dict[str, str] = {
     "a comment": '{"a": 1 // one\n}',
     "text behind it": '{"a": 1} and more',
     "another object behind it": '{"a": 1}{"b": 2}',
-    "all of it twice": '{"a": 1}{"a": 1}',
     "an apostrophe within single quotes": "{'a': 'it's'}",
     "text": "rm -rf /",
     "a list": "[1, 2,]",

@@ -47,6 +47,11 @@ ROWS: dict[str, tuple[str | None, str | None, list[Json], str]] = {
     "a native word nobody knows": ("stop", "LANGUAGE", [say("a")], "end_turn"),
     "length": ("length", None, [say("a")], "max_tokens"),
     "max_tokens": ("max_tokens", None, [say("a")], "max_tokens"),
+    "a reason in capitals": ("LENGTH", None, [say("a")], "max_tokens"),
+    "max_output_tokens": ("max_output_tokens", None, [say("a")], "max_tokens"),
+    "incomplete": ("incomplete", None, [say("a")], "max_tokens"),
+    "Zhipu's sensitive": ("sensitive", None, [say("a")], "refusal"),
+    "a filter with a hyphen": ("content-filter", None, [say("a")], "refusal"),
     "native MAX_TOKENS under stop": ("stop", "MAX_TOKENS", [say("a")], "max_tokens"),
     "length over another native word": ("length", "stop_sequence", [say("a")], "max_tokens"),
     "native pause_turn": ("stop", "pause_turn", [say("a")], "pause_turn"),
@@ -306,12 +311,20 @@ def test_later_words_fill_gaps_and_erase_nothing() -> None:
 
 @pytest.mark.parametrize("native", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"])
 def test_a_malformed_call_is_an_error_worth_another_attempt(native: str) -> None:
-    error = broken_finish(Finish(reason="stop", native=native))
+    said = Finish()
+    said.note({"finish_reason": "stop", "native_finish_reason": native})
+    error = broken_finish(said)
     assert isinstance(error, UpstreamError)
     assert error.retryable
 
 
-def test_a_finish_of_error_is_an_error() -> None:
-    assert isinstance(broken_finish(Finish(reason="error")), UpstreamError)
+@pytest.mark.parametrize("reason", ["error", "ERROR", "failed", "network_error", "insufficient-system-resource"])
+def test_a_finish_of_a_failure_is_an_error(reason: str) -> None:
+    said = Finish()
+    said.note({"finish_reason": reason})
+    assert isinstance(broken_finish(said), UpstreamError)
+
+
+def test_a_finish_of_another_word_is_no_error() -> None:
     assert broken_finish(Finish(reason="stop", native="end_turn")) is None
     assert broken_finish(Finish()) is None

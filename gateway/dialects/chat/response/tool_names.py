@@ -1,0 +1,42 @@
+"""The tool that an upstream means by the name of a call, among those that were offered.
+
+Models and servers put marks around names, or write them in another case: gpt-oss its harmony marks (vLLM issue 32587)
+and namespaces, Gemini its own, small models `bash` for `Bash`. A name is only changed into one that was offered, and
+only where a single one can be meant.
+"""
+
+import re
+from collections.abc import Collection
+
+NAMESPACE = re.compile(r"^(?:functions?|default_api|tools?)[.:/]")
+ILLEGAL_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+WORDS = re.compile(r"[a-zA-Z0-9_-]+")
+MAX_NAME = 128
+
+
+def to_offered_name(name: str, offered: Collection[str]) -> str:
+    """The offered tool that is meant; else the name without marks and namespaces, in characters that names have."""
+    legal = to_legal_name(name)
+    if name in offered:
+        return name
+    if not offered or legal in offered:
+        return legal
+    named = {word for word in WORDS.findall(name) if word in offered}
+    alike = named or {tool for tool in offered if _alike(tool) == _alike(legal)}
+    return alike.pop() if len(alike) == 1 else legal
+
+
+def to_legal_name(name: str) -> str:
+    bare = NAMESPACE.sub("", name.partition("<|")[0].strip())
+    return ILLEGAL_IN_NAME.sub("_", bare)[:MAX_NAME]
+
+
+def joined_name(begun: str, name: str, offered: Collection[str]) -> str:
+    """The offered tool whose name came in these two pieces, or that the second names whole; "" if there is none."""
+    if begun in offered:
+        return ""
+    return next((joined for joined in (name, begun + name) if joined in offered and joined.startswith(begun)), "")
+
+
+def _alike(name: str) -> str:
+    return name.lower().replace("-", "_")
