@@ -181,7 +181,7 @@ class Worker:
             if self._stop.is_set():
                 reason, delays = "stopping", dict.fromkeys(delays, 0.0)
                 return 0
-            for part in claim.by_chunk():  # a chunk at a time: a large item is a chunk of its own
+            for part in claim.by_chunk():  # a chunk at a time: a large item has its own chunk
                 if self.in_flight.bytes >= self.most_bytes:
                     break
                 await self._start_part(part, delays)

@@ -44,7 +44,7 @@ class Progress:
 
 
 class BatchStore:
-    """`run` it as a task for as long as batches may be created."""
+    """`run` it as a task while batches may be created."""
 
     def __init__(self, server: BatchServer) -> None:
         self._server = server

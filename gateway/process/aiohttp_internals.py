@@ -1,7 +1,7 @@
-"""The private names of aiohttp's server that the gateway relies on, all of them, each behind a name of its own.
+"""The private names of aiohttp's server that the gateway relies on, all of them, each behind a public name.
 
 pyproject.toml admits only the minor version they were read in (3.14, 2026-11). tests/process/test_aiohttp_internals.py
-fails when one is gone, and the architecture test when another module uses one.
+fails when one is missing, and the architecture test when another module uses one.
 """
 
 from abc import abstractmethod
@@ -69,5 +69,5 @@ def set_match(request: web.Request, match: web.UrlMappingMatchInfo) -> None:
 
 
 def free_buffer(request: web.BaseRequest) -> None:
-    """Drop the buffer of a body that was read: the reader lasts as long as the reply, an empty deque has 600 bytes."""
+    """Drop the buffer of a body that was read: the reader lives until the reply ends, an empty deque has 600 bytes."""
     request.content._buffer = NOTHING_LEFT

@@ -13,7 +13,7 @@ from typing import Final
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_THRESHOLD: Final = -3
 
-# So much freed memory may stay with the process; larger pieces than the second go back as soon as they are free.
+# Freed memory that may stay with the process, and the size from which a freed piece is returned at once.
 KEPT_BYTES: Final = 64 * 1024 * 1024
 LARGE_BYTES: Final = 16 * 1024 * 1024
 

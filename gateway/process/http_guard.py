@@ -200,7 +200,7 @@ class GuardedConnection(QueuedRequestHandler):
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's own signature
         """End the connection when its request is answered, or the time is up.
 
-        From the first moment of its own shutdown, aiohttp ignores what arrives, a body's rest included; and it takes 0
+        aiohttp ignores what arrives once its own shutdown has begun, a body's rest included; and it takes 0
         for any time.
         """
         ends_at = None if timeout is None else self._server.loop.time() + timeout

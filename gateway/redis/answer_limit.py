@@ -21,7 +21,7 @@ TOLERANCE: Final = Tolerance(failures=1, within=0.0, open_seconds=2.0)
 
 @dataclass(slots=True)
 class AnswerLimit:
-    """For one server. Processes that have time, such as workers, use none."""
+    """Limit of waiting for one server. Processes without clients, such as workers, use none."""
 
     seconds: float = ANSWER_SECONDS
     clock: Callable[[], float] = time.monotonic

@@ -16,7 +16,7 @@ from gateway.telemetry.usage import UsageRecord
 # Maximum age of the figures of one of several processes; a killed process loses this much.
 SETTLE_SECONDS = 0.5
 
-# Models are client input and upstream output: so many names get a label of their own, the rest share one.
+# Models are client input and upstream output: this many names get their own label, the rest share one.
 MAX_MODELS = 200
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

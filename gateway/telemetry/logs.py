@@ -35,7 +35,7 @@ UNPRINTABLE = re.compile(
     "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 NEEDS_QUOTES = re.compile(r"""[\s"'=]|^$""")
-# orjson writes no longer integers; Python refuses to turn very long ones into text.
+# orjson refuses integers beyond 64 bits; Python refuses to turn very long ones into text.
 MAX_BITS = 64
 # Maximum of a library's log line, whose values are left out.
 LONGEST_TEMPLATE = 200
@@ -82,7 +82,7 @@ def log_unraisable(found: "sys.UnraisableHookArgs") -> None:
 
 
 def _to_bound_logger(level: int, render: Render) -> type[structlog.typing.FilteringBoundLogger]:
-    """structlog's, with a short way from a call of `info` to its line: the long one takes twice as long as the line.
+    """structlog's, with a short way from a call of `info` to its line: the usual one costs twice the line itself.
 
     `fields` replaces keyword arguments, which make a line of twenty names a quarter slower.
     """

@@ -175,7 +175,7 @@ class Redactor:
         return "".join([*kept, text[end:]])
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where secrets are, in order and apart from each other."""
+        """Return the positions of secrets, in order and without overlaps."""
         at = end = 0
         while at <= len(text) - PIECE:
             runs = [common_run(text, at, *found) for found in self._pieces.get(text[at : at + PIECE], ())]
@@ -192,7 +192,7 @@ def is_secret(value: str) -> bool:
 
 
 def forms_of(secret: str) -> set[str]:
-    """How a secret may look in a message, in lower case: base64 at each of the three places where it may begin."""
+    """Return the forms of a secret in a message, in lower case: base64 at each of its three possible alignments."""
     raw = secret.encode("utf-8", "surrogateescape")
     escaped = orjson.dumps(raw.decode("utf-8", "replace"))[1:-1].decode()
     forms = {secret, escaped, escaped.replace("/", "\\/"), html.escape(secret), raw.hex()}
@@ -218,7 +218,7 @@ def common_run(text: str, at: int, form: str, offset: int) -> tuple[int, int] | 
 
 
 def is_public(target: SplitResult) -> bool:
-    """Whether an address is of the public web: a domain, no user, no port of its own. Raises ValueError."""
+    """Whether an address is of the public web: a domain, no user, no explicit port. Raises ValueError."""
     host = target.hostname or ""
     domain = host.rpartition(".")[2]
     return (

@@ -13,7 +13,7 @@ class UsageRecord:
     `model` is the requested one, `upstream_model` what it was routed to, `served_model` what answered; tokens are
     Anthropic's (input without cached), and the estimates are of all input; cost is in US dollars, None where the
     upstream reports none; times are in seconds. `cache` is the prompt cache's part in it: hit, miss or wait, empty
-    where it had none; what it answered without a call of its own has neither tokens nor a cost.
+    where it had none; an answer without an upstream call has neither tokens nor a cost.
     """
 
     context: Context

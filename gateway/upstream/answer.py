@@ -113,7 +113,7 @@ class SocketAnswer:
         except UpstreamError:
             self.abort()
             raise
-        self._parser.headers = {}  # not kept for as long as the stream lasts: some upstreams send a kilobyte of them
+        self._parser.headers = {}  # freed now, since the stream may last: some upstreams send a kilobyte of them
         return self._deliver(receive)
 
     def pause(self) -> None:
@@ -131,7 +131,7 @@ class SocketAnswer:
     # For the connection.
 
     def take(self, data: bytes) -> None:
-        """What the socket has read."""
+        """Take bytes that the socket has read."""
         parser = self._parser
         opening = parser.part is HEAD
         piece = parser.feed(data)
@@ -151,7 +151,7 @@ class SocketAnswer:
             self._settle()
 
     def lose(self) -> None:
-        """The connection is gone."""
+        """Handle the loss of the connection."""
         if self._parser.started:
             self._fail(UpstreamError(CLOSED_EARLY))
         else:
@@ -205,14 +205,14 @@ class SocketAnswer:
         try:
             if held:
                 receive(held)
-            del held  # this lasts as long as the stream
+            del held  # this frame lives until the stream ends
             if self._connection is not None:
                 self._settle()
                 self._waiter = self._connection.loop.create_future()
                 await self._waiter
             self._raise_failure()
         finally:
-            self.abort()  # whoever leaves early closes; nothing happens after the end
+            self.abort()  # closes an answer that was left early; no effect after its end
             # The reader and the traceback of what was raised refer back to this: kept, they would be garbage in rings.
             self._receive, self._failure = read_already, None
 

@@ -68,7 +68,7 @@ class Catalog:
     _first: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def models(self) -> tuple[dict[str, Any], ...]:
-        """Aliases first, then the upstreams' models, newest first. Never raises for an upstream that is away."""
+        """Aliases first, then the upstreams' models, newest first. Never raises for an unavailable upstream."""
         if self._reading is None:
             self._reading = asyncio.Lock()
         async with self._reading:
@@ -81,7 +81,7 @@ class Catalog:
         return self._models
 
     async def wait_for_first(self, seconds: float) -> None:
-        """Wait until somebody has asked for the lists once, whatever came of it; at most so many seconds."""
+        """Wait until the lists have been requested once, with or without success; at most `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._first.wait()
@@ -103,7 +103,7 @@ class Catalog:
         now, known = self.clock(), self._lists.setdefault(upstream.name, UpstreamList())
         if now < known.next_read:
             return
-        known.next_read = now + RETRY_SECONDS  # whatever goes wrong: never a read of the list for each request
+        known.next_read = now + RETRY_SECONDS  # after any failure too: never a read of the list for each request
         with suppress(GatewayError):  # what was known before stays
             await self._read_from_upstream(upstream, known)
             known.next_read = now + FRESH_SECONDS
@@ -195,7 +195,7 @@ def to_models(lists: Mapping[str, Iterable[Mapping[str, Any]]], table: RoutingTa
 
 
 def to_model(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return Anthropic's Model object for an entry with an id, whatever the types of its other fields."""
+    """Return Anthropic's Model object for an entry with an id; its other fields may have any type."""
     name = model.get("name")
     context, output = lengths_of(model)
     identifier = model["id"]
@@ -260,7 +260,7 @@ def _capabilities(model: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-# Of a prompt, done by the gateway for whatever model (`dialects.chat.request.context_editing`).
+# Edits of a prompt that the gateway does for any model (`dialects.chat.request.context_editing`).
 EDITS = {"clear_tool_uses_20250919": True, "clear_thinking_20251015": True, "compact_20260112": False}
 
 

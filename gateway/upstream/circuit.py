@@ -6,7 +6,7 @@
 As in the literature, calls flow through a closed circuit and not through an open one. A circuit that several sources
 share (models of an upstream, tenants of a model, batches of a tenant) does not take the word of one of them: it opens
 or pauses only if another one fails as well and none has been served lately. What only one source meets concerns the
-circuit of that source, so a tenant whose requests the upstream rejects stops nobody else.
+circuit of that source, so a tenant whose requests the upstream rejects stops no other tenant.
 
 The window, the number of calls at once, is halved once per incident and grows with each success, by about one for each
 window of them: concurrency adapts to limits that upstreams do not publish, and to live traffic that shares them. A call
@@ -120,7 +120,7 @@ class Circuit:
         return PROBED if self.probing else CROWDED
 
     def room(self) -> int:
-        """How many calls may start, once the time of a circuit that is not closed has passed."""
+        """Return the number of calls that may start, once the time of a circuit that is not closed has passed."""
         if self.state is State.OPEN:
             return 0 if self.probing else PROBE_CHOICE
         return max(1, int(min(self.window, self.most))) - self.in_flight

@@ -119,7 +119,7 @@ class Circuits:
             self._leave(permit)
 
     def room(self, routes: Iterable[Route], *sources: str) -> tuple[int, float]:
-        """How many calls may start now, of any of these routes; if none, seconds until some may."""
+        """Return the number of calls that may start now on these routes; if none, the seconds until one may."""
         room, shortest, is_mixed = 0, inf, False
         for route in routes:
             circuits = [self._circuits[name] for name in names_of(route, sources) if name in self._circuits]

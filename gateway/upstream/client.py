@@ -1,4 +1,4 @@
-"""What the gateway asks of an HTTP client towards its upstreams: the interface, no implementation.
+"""Interface of an HTTP client for upstreams, without an implementation.
 
 Two implementations pass the same tests: `transport` (the fast one) and `aiohttp_client` (the oracle, and for HTTP
 proxies). An answer is read either whole (`read`) or pushed to a callback as it arrives (`pump`): in the fast transport
@@ -31,7 +31,7 @@ class Timeouts:
         """The times of an attempt that may take this long: a stream until its header, any other until its end."""
         if seconds == inf:
             return self
-        seconds = round(seconds, 2)  # stands in messages
+        seconds = round(seconds, 2)  # shown in messages
         first_byte = seconds if self.first_byte is None else min(self.first_byte, seconds)
         total = None if self.total is None else min(self.total, seconds)
         return replace(self, connect=min(self.connect, seconds), first_byte=first_byte, total=total)
@@ -69,7 +69,7 @@ class Answer(Protocol):
         """Call `receive` with each piece until the body ends. Raises as `read` does, and what `receive` raises."""
 
     def pause(self) -> None:
-        """Stop reading from the socket, since whoever takes the data is slow. Bounds memory to what has been read."""
+        """Stop reading from the socket, since the consumer is slow. Bounds memory to what has been read."""
 
     def resume(self) -> None: ...
 

@@ -9,7 +9,7 @@ from gateway.upstream.table import RoutingTable, one_upstream_table
 from gateway.upstream.vendor import Vendor
 
 ANTHROPIC_VERSION = ("anthropic-version", "2023-06-01")
-# Names that Claude clients use, by the setting of the model that they stand for.
+# Names that Claude clients use, by the setting of the model that each of them means.
 FAMILIES = {"model_big": ("big", "sonnet", "opus"), "model_small": ("small", "haiku")}
 
 

@@ -15,7 +15,7 @@ copy large ones as well, before Python 3.12.)"""
 
 
 class Carried(Protocol):
-    """The answer that a connection carries: told what happens on the socket."""
+    """The answer that a connection carries; notified of events on the socket."""
 
     def take(self, data: bytes) -> None: ...
     def finish(self) -> None: ...
@@ -25,8 +25,8 @@ class Carried(Protocol):
 
 
 class Keeper(Protocol):
-    """Who owns a connection: told when it has a request to be flushed, now or soon; when it has ended its answer
-    (closed, or ready for another); and when it is gone."""
+    """Owner of connections. Notified when one has a request to flush, now or soon; when it has ended its answer
+    (closed, or ready for another); and when it is lost."""
 
     def post(self, connection: "UpstreamConnection") -> None: ...
     def release(self, connection: "UpstreamConnection") -> None: ...
@@ -133,7 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:
-            self.abort()  # nobody asked: a late 408, or an upstream that does not count its bytes
+            self.abort()  # unsolicited: a late 408, or an upstream that does not count its bytes
         else:
             self._answer.take(data)
 

@@ -10,11 +10,12 @@ from math import inf
 
 
 def nothing() -> None:
-    """What a retired watchdog would call."""
+    """Do nothing; the callback of a retired watchdog."""
 
 
 class Watchdog:
-    """A deadline that may move at any time, on one timer: set anew only when it fires or the deadline comes nearer.
+    """A deadline that may move at any time, on one timer. The timer is reset only when it fires or the deadline comes
+    nearer.
 
     `deadline` is in the loop's time; `inf` waits for nothing.
     """

@@ -46,7 +46,7 @@ _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class HttpOrigin(NamedTuple):
-    """What a connection is made to, and shared for."""
+    """Server that connections are made to; requests to the same one share them."""
 
     scheme: str
     host: str
@@ -82,7 +82,7 @@ def to_target(url: str) -> HttpTarget:
 def check_headers(headers: Sequence[tuple[str, str]]) -> None:
     """Raises Misconfigured for what HTTP does not allow (line breaks above all), InternalError for OWN_HEADERS.
 
-    Headers come from the operator's settings: a client cannot send others, so it is never told that its request is bad.
+    Headers come from the operator's settings: a client cannot send others, so its request is never blamed.
     """
     for name, value in headers:
         if not _TOKEN.fullmatch(name):
@@ -114,7 +114,7 @@ def _steady_head(method: str, url: str, headers: tuple[tuple[str, str], ...]) ->
 
 
 class Part(Enum):
-    """How far an answer has been read. END and BROKEN are final."""
+    """Progress of reading an answer. END and BROKEN are final."""
 
     HEAD = auto()
     BODY = auto()
@@ -181,7 +181,7 @@ class AnswerParser:
         return self._take_pieces()
 
     def _without_excess(self, data: bytes) -> bytes:
-        """What is left when a header may not take more than it has; a header that goes on breaks the answer."""
+        """Parse as much as the header's limit allows, and return the rest. A longer header breaks the answer."""
         room = self._max_header_bytes - self._unyielding
         if len(data) <= room:
             return data
@@ -279,7 +279,7 @@ def declared_length(headers: dict[str, str]) -> int:
 
 
 def refuse_coding(coding: str) -> None:
-    """For bodies that are passed on as they come. `coding` is the answer's Content-Encoding."""
+    """Decode bodies that are passed on as they arrive. `coding` is the answer's Content-Encoding."""
     if coding.lower() not in ("", "identity"):
         raise UpstreamError("the upstream answered in a content coding that was not asked for")
 

@@ -1,7 +1,7 @@
 """Adaptations that upstream models turned out to need, kept so that only the first request pays for finding out.
 
-Kept in memory, for each server and model, and forgotten after a day: servers are updated, and an adaptation that is no
-longer needed costs quality. Reading them never waits for anything; `learned_store` shares them with other processes.
+Kept in memory, for each server and model, and forgotten after a day: servers are updated, and a needless
+adaptation costs quality. Reading them never waits for anything; `learned_store` shares them with other processes.
 """
 
 import hashlib
@@ -58,12 +58,12 @@ class LearnedAdaptations:
         del self._new[:-MAX_MODELS]
 
     def take_new(self) -> list[Learned]:
-        """What this process has learned since it was last asked."""
+        """Return what this process has learned since the last call."""
         new, self._new = self._new, []
         return new
 
     def put_back(self, new: list[Learned]) -> None:
-        """What could not be shared is new again."""
+        """Put back adaptations that could not be shared, to share them later."""
         self._new[:0] = new
 
     def merge(self, others: Iterable[Learned]) -> None:

@@ -1,7 +1,7 @@
 """Shares learned adaptations between processes, through one hash in Redis.
 
 A background step writes what is new and reads everything, so that no request waits for Redis. Each adaptation is a
-field of its own: writing one twice is harmless, and two writers cannot lose each other's.
+separate field: writing one twice is harmless, and two writers cannot lose each other's.
 """
 
 import time
@@ -20,7 +20,7 @@ from gateway.upstream.learned import LIFETIME_SECONDS, Learned, LearnedAdaptatio
 
 # Until then another process finds out by itself, at the price of one more call.
 SHARE_SECONDS: Final = 5.0
-# Fields of the hash. Beyond this many the oldest are dropped by whoever shares next.
+# Fields of the hash. Beyond this many, the next process that shares drops the oldest.
 MAX_SHARED: Final = 1024
 
 

@@ -1,8 +1,7 @@
 """A target as the upstream's own list of models describes it, instead of what its name suggests.
 
-OpenRouter's list tells of each model which parameters it takes, how it is told to think, and how much it reads and
-writes; vLLM's tells its context. What the list does not say stays as it was guessed. Pure: whoever reads the list now
-and then gives one of its entries.
+OpenRouter's list shows each model's parameters, reasoning settings and limits; vLLM's shows its context. Facts that the
+list lacks stay as guessed. Pure: the reader of the list passes one of its entries.
 """
 
 from collections.abc import Mapping

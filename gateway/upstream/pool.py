@@ -1,7 +1,7 @@
 """The connections to one origin: a bound on their number, reuse of the newest, and an orderly line when all are busy.
 
 A *slot* is the right to have one connection. A call holds it from `lease` to the end of its answer; an idle connection
-holds one too. Whoever waits in line gets, first come first served, either a connection that became free or a slot.
+holds one too. Waiters are served in order of arrival, with either a freed connection or a free slot.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Pool:
         return connection
 
     async def close(self) -> None:
-        """Abort all connections, whatever they carry, and wait until they are gone."""
+        """Abort all connections, busy ones too, and wait until they are closed."""
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_future()
         while (waiter := self._first_in_line()) is not None:

@@ -42,7 +42,7 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None,
 
 @dataclass(slots=True, eq=False)
 class _Progress:
-    """How far the sending of one request has come; aiohttp's trace events move it, and the deadline with it."""
+    """Progress of sending one request; aiohttp's trace events move it, and the deadline with it."""
 
     patience: asyncio.Timeout
     timeouts: Timeouts

@@ -1,6 +1,6 @@
 """Finds out what an unknown server is, by what it shows without a key: its list of models, else a few marked paths.
 
-Only for servers that neither a setting nor their host names. Nothing is sent but GET requests without a body, once.
+Only for servers that neither a setting nor their host names. Sends only GET requests without a body, once each.
 """
 
 from collections.abc import Iterable, Mapping

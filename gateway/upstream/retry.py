@@ -1,4 +1,7 @@
-"""When a failed attempt is worth another, and how long to wait before it. Pure: the caller brings clock and chance."""
+"""Rules for retries: whether a failed attempt is repeated, and the wait before the next one.
+
+Pure: the caller brings clock and chance.
+"""
 
 from dataclasses import dataclass
 
@@ -8,7 +11,7 @@ from gateway.errors import GatewayError, RateLimited
 MAX_ATTEMPTS = 3
 FIRST_DELAY = 0.25
 MAX_DELAY = 4.0
-# Told to wait longer than this, the gateway passes the answer on, and the client decides.
+# For a longer `retry-after` the gateway passes the answer on, and the client decides.
 MAX_RETRY_AFTER = 10.0
 
 

@@ -39,11 +39,11 @@ class UpstreamTimeouts:
 class Upstream:
     """One lane of a server: its address and one key.
 
-    `url` is its v1 base, without a slash at the end. `name` stands in headers, logs and metrics; the lanes of a server
-    with several keys share it, and differ in `lane`. `concurrency`, `rpm`, `tpm`: calls at once, calls and tokens a
-    minute, None for no limit of ours; `batch`: how many of `concurrency` batches may take. `prices`: dollars for a
-    million tokens, read and written. `region` and `data`: labels that a route may require. `unsupported`: what happens
-    to a parameter that it does not take.
+    `url` is its v1 base, without a slash at the end. `name` is shown in headers, logs and metrics; the lanes of a
+    server with several keys share it, and differ in `lane`. `concurrency`, `rpm`, `tpm`: calls at once, calls and
+    tokens a minute, None for no limit of ours; `batch`: how many of `concurrency` batches may take. `prices`:
+    dollars for a million tokens, read and written. `region` and `data`: labels that a route may require.
+    `unsupported`: what happens to a parameter that it does not take.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Upstream:
 
     @property
     def circuit(self) -> str:
-        """Return the name of its circuit: each key has an account state of its own."""
+        """Return the name of its circuit: each key has its own account state."""
         return f"{self.name}#{self.lane + 1}" if self.lane else self.name
 
 
@@ -164,7 +164,7 @@ def to_dialect(upstream: Upstream, target: Target) -> Dialect:
     if upstream.dialect != "auto":
         return upstream.dialect
     address = urlsplit(upstream.url)
-    if "anthropic" in address.path.split("/"):  # of Azure, Bedrock, DeepSeek, Z.ai and others: they serve nothing else
+    if "anthropic" in address.path.split("/"):  # of Azure, Bedrock, DeepSeek, Z.ai and others: they serve only Messages
         return "messages"
     if upstream.vendor.responses_models and re.match(upstream.vendor.responses_models, bare_name(target.model)):
         return "responses"

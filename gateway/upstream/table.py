@@ -3,7 +3,7 @@
 Precedence: an exact name, the pattern with the most literal characters, the earlier line, the built-in family names. A
 name that nothing matches is refused, never replaced by another model.
 
-What the upstreams' lists say of their models is learned from whoever reads those lists now and then; resolving a name
+Facts from the upstreams' lists of models arrive from the reader of those lists; resolving a name
 never waits for it, and before the first one targets are what their names suggest.
 """
 
@@ -37,7 +37,7 @@ class RoutingTable:
 
     `upstreams` has one entry for each lane: an upstream with several keys occurs once for each of them. `families` are
     rules that apply where no other does. `names_upstreams`: the operator has named the upstreams, and a client may not.
-    `local_stops` and `strict_fallback` are the operator's decisions, whatever the model. `listed`: by upstream's name,
+    `local_stops` and `strict_fallback` are the operator's decisions for all models. `listed`: by upstream's name,
     entries of its list of models by id. Resolved names are remembered, up to MAX_REMEMBERED of them: most traffic asks
     for a handful.
     """
@@ -84,7 +84,7 @@ class RoutingTable:
 
     @property
     def aliases(self) -> dict[str, str]:
-        """Return the names that stand for one model, each with the model of its first candidate."""
+        """Return the names that mean one model, each with the model of its first candidate."""
         exact = [rule for rule in (*self.rules, *self.families) if rule.is_exact]
         return {rule.pattern: self.to_upstream_model(rule.pattern) for rule in exact}
 
@@ -123,7 +123,7 @@ class RoutingTable:
     def _refuse_upstream(self, model: str, rule: RouteRule | None) -> None:
         """Raise InvalidRequest for `upstream/model` where no route has it: a client may not choose the upstream.
 
-        OpenRouter's slugs begin with an author, who may have the name of an upstream.
+        OpenRouter's slugs start with an author, who may have the name of an upstream.
         """
         upstream, slash, _ = model.partition("/")
         if not (self.names_upstreams and slash and upstream in self.lanes):
@@ -153,7 +153,7 @@ class RoutingTable:
 
 @dataclass(slots=True)
 class Routing:
-    """The table in force. What changes it replaces it: whoever holds the old one finishes with it."""
+    """The table in force. A change replaces it; a request that holds the old one finishes with it."""
 
     table: RoutingTable
 

@@ -1,4 +1,4 @@
-"""What conversion must know of the upstream model that a request goes to.
+"""Facts that conversion needs about the upstream model of a request.
 
 `to_target` derives it from the vendor's row and from the model's slug, by family; `model_facts` corrects the result by
 the upstream's own list of models, where there is one. Nothing here looks anything up.
@@ -35,7 +35,7 @@ class Target:
     names the sequence it found, and finds it in text only: vLLM 0.32 also looks in thinking and in calls, where it then
     loses letters of a stream; llama.cpp and LiteLLM do not name it; LiteLLM cuts the list; transformers leaves it in.
     `prefill`: the model continues a trailing assistant message.
-    `context_length`, `max_output`: tokens it reads and writes at most; None where nobody has told.
+    `context_length`, `max_output`: tokens it reads and writes at most; None if unknown.
     `unsupported`: parameters that it does not take, and that can be left out; `parameters`: those it takes beyond
     OpenAI's; `renamed`: what it calls some of them. `constants` and `adaptations` apply to each request.
     `strict_fallback`: schemas that it cannot hold the model to may be sent as wishes, which the operator decides.
@@ -100,7 +100,7 @@ NAME_FAMILIES: tuple[tuple[str, Family], ...] = (
     ("deepseek", "deepseek"),
 )
 
-# Models that think whatever they are told; a catalogue's `reasoning.mandatory` overrules this list.
+# Models that always think; a catalogue's `reasoning.mandatory` overrules this list.
 MANDATORY = re.compile(r"o\d|gpt-5(?![.\d]|-chat)|gemini-2\.5-pro|gemini-3.*-pro|claude-(fable|mythos)|deepseek-r1")
 
 OPENAI_REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)(?!.*-chat)")
@@ -156,7 +156,7 @@ def bare_name(model: str) -> str:
 
 @lru_cache(maxsize=1024)
 def to_family(model: str) -> Family:
-    """Who made the model, as far as that decides which reasoning it can be given back."""
+    """Return the maker of the model, as far as it decides which reasoning the model accepts back."""
     name = bare_name(model)
     for prefix, family in NAME_FAMILIES:
         if name.startswith(prefix):
@@ -166,7 +166,7 @@ def to_family(model: str) -> Family:
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether reasoning that `one` made may go back to `other`: the same model, whatever variant, or both Claude."""
+    """Whether reasoning that `one` made may go back to `other`: the same model in any variant, or both Claude."""
     if to_family(one) == to_family(other) == "claude":
         return True
     return _without_variant(one) == _without_variant(other)
@@ -212,7 +212,7 @@ def _reasoning_support(vendor: Vendor, family: Family, name: str) -> ReasoningSu
 
 
 def _effort_support(family: Family, name: str) -> ReasoningSupport:
-    """What a model takes by its family, where the server says nothing else."""
+    """Return the efforts that a family's models take, for servers that list none."""
     if family == "gemini":
         return replace(ANY_EFFORT, supported_efforts=("none", "minimal", "low", "medium", "high"))
     if family != "openai":

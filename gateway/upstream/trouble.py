@@ -1,4 +1,4 @@
-"""What a failed call says about the upstream, as opposed to the request. Pure."""
+"""Classification of failed calls: trouble of the upstream, or of the request alone. Pure."""
 
 from enum import Enum
 from typing import Final

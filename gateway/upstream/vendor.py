@@ -1,4 +1,4 @@
-"""What one kind of server takes and sends, as far as it differs from OpenAI's chat completions: one frozen value.
+"""Differences of one kind of server from OpenAI's chat completions, in requests and answers: one frozen value.
 
 The rows are in `vendors`. A row is data: a conversion reads the facts that routing copies into a target, and never asks
 whose server it is.
@@ -22,7 +22,7 @@ Setting = tuple[str, str | int | bool]
 
 @dataclass(frozen=True, slots=True)
 class ReasoningSupport:
-    """How the model is told to think.
+    """Parameters that control a model's thinking.
 
     `style`: "openrouter" sends a `reasoning` object, "fields" what the other attributes say, "none" nothing at all.
     `on`, `off`: settings that turn thinking on and off; empty where there is no such switch. `takes_effort`: it takes a
@@ -40,7 +40,7 @@ class ReasoningSupport:
     supports_max_tokens: bool = False
 
 
-# For servers and models of which nothing is known: most take an effort, and "none" turns thinking off (vLLM 0.32,
+# For unknown servers and models: most take an effort, and "none" turns thinking off (vLLM 0.32,
 # SGLang 0.5.23, llama.cpp build 11549; 2026-11). Where it is refused the fallbacks leave it out.
 ANY_EFFORT = ReasoningSupport("fields", off=(("reasoning_effort", "none"),))
 NO_REASONING = ReasoningSupport("none", takes_effort=False)
@@ -48,7 +48,7 @@ NO_REASONING = ReasoningSupport("none", takes_effort=False)
 
 @dataclass(frozen=True, slots=True)
 class MessagesSupport:
-    """How the server speaks Anthropic Messages, at `<url>/messages`.
+    """Support of a server for Anthropic Messages, at `<url>/messages`.
 
     `preferred`: for which models a request is sent as it came rather than converted to chat. `auth`: the header of the
     key. `keeps_query`, `keeps_billing`: it takes the query string, and the billing header of Claude Code, which spoils

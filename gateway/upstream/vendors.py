@@ -217,7 +217,7 @@ HOSTED: Final = (
         "MiniMax",
         "https://api.minimax.io/v1",
         hosts=("api.minimax.io", "api.minimaxi.com"),
-        constants=(("reasoning_split", True),),  # [docs] else the thinking stands in the text
+        constants=(("reasoning_split", True),),  # [docs] else the thinking is part of the text
         reasoning=ALWAYS_ON,
         reasoning_field="reasoning_details",  # [docs]
         messages=MessagesSupport(auth="bearer"),  # [docs]
@@ -359,7 +359,7 @@ MARKED_PATHS: Final = tuple(dict.fromkeys(path for vendor in SERVERS for path, _
 def vendor_of(choice: str, url: str) -> Vendor:
     """The row for a setting and the address. `auto` and `openai` leave it to the host, and later to the server.
 
-    `openai` is OpenAI's API in its strict form, whoever serves it: for years that is what it has been set for.
+    `openai` is OpenAI's API in its strict form on any server: that is what it has always been set for.
     """
     if choice not in ("auto", "openai"):
         return VENDORS[choice]
@@ -369,7 +369,7 @@ def vendor_of(choice: str, url: str) -> Vendor:
 
 
 def vendor_by_list(headers: Mapping[str, str], listed: Iterable[Mapping[str, Any]]) -> Vendor | None:
-    """What a server shows with its list of models."""
+    """Recognise a server by its list of models."""
     server = headers.get("server", "").lower()
     owners = {str(entry.get("owned_by")) for entry in listed}
     for vendor in SERVERS:
@@ -379,7 +379,7 @@ def vendor_by_list(headers: Mapping[str, str], listed: Iterable[Mapping[str, Any
 
 
 def vendor_by_mark(path: str, text: str) -> Vendor | None:
-    """What a server shows at one of MARKED_PATHS."""
+    """Recognise a server by its answer at one of MARKED_PATHS."""
     return next(
         (vendor for vendor in SERVERS for marked, mark in vendor.marks if marked == path and mark in text), None
     )
