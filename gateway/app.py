@@ -30,9 +30,10 @@ from gateway.telemetry.monitors import RedisMonitor, watch_loop
 from gateway.threads.turns import Threads
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.config import to_table
+from gateway.upstream.reload import ConfigReload
 from gateway.upstream.routing import Upstream
 from gateway.upstream.table import Routing
-from gateway.web.auth import authenticate
+from gateway.web.auth import OPEN_PATHS, authenticate
 from gateway.web.connection import Runner
 from gateway.web.cors import allow_origins
 from gateway.web.keys import (
@@ -45,12 +46,16 @@ from gateway.web.keys import (
     EXCHANGE,
     HEALTH,
     METRICS,
+    OPEN,
     SETTINGS,
+    STATUS,
     THREADS,
     AdminCache,
+    StatusSources,
 )
 from gateway.web.listener import listening, open_sockets
 from gateway.web.middleware import envelope
+from gateway.web.prefixes import paths_with, with_prefixes
 from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
 from gateway.wiring import (
     build_client,
@@ -59,6 +64,7 @@ from gateway.wiring import (
     load_keyring,
     open_cache,
     open_cache_upkeep,
+    open_reload,
     open_stores,
     share_learned,
     to_guard,
@@ -90,6 +96,7 @@ class Gateway:
     threads: Threads | None
     cache: CachedExchange | None
     health: Health
+    reload: ConfigReload
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +117,19 @@ def client_app(gateway: Gateway) -> web.Application:
     app[THREADS] = gateway.threads
     app[CACHE] = gateway.cache
     app[HEALTH] = gateway.health
-    app.add_routes(CLIENT_ROUTES)
+    prefix = gateway.settings.path_prefix
+    app[OPEN] = paths_with(OPEN_PATHS, prefix)
+    app.add_routes(with_prefixes(CLIENT_ROUTES, prefix))
     if gateway.settings.cors_origins:
         allow_origins(app, gateway.settings.cors_origins)
     return app
 
 
 def admin_app(
-    settings: Settings, health: Health, metrics: Callable[[], bytes], cache: AdminCache | None
+    settings: Settings, health: Health, metrics: Callable[[], bytes], cache: AdminCache | None, status: StatusSources
 ) -> web.Application:
     app = web.Application(middlewares=[envelope])
+    app[STATUS] = status
     app[HEALTH] = health
     app[METRICS] = metrics
     app[ADMIN_KEY] = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
@@ -143,25 +153,24 @@ async def running(
         batch_server = stores.batches
         keyring = await load_keyring(settings, batch_server.server if batch_server else None)
         exchange = build_exchange(settings, client, keyring, upstream)
+        catalog = Catalog(client, exchange.routing, redactor=exchange.redactor)
         gateway = Gateway(
             settings=settings,
             exchange=exchange,
-            catalog=Catalog(client, exchange.routing, redactor=exchange.redactor),
+            catalog=catalog,
             client_keys=ClientKeys(None if settings.auth == "off" else settings.keys, keyring.keys[0][1]),
             batches=BatchStore(batch_server) if batch_server else None,
             threads=build_threads(settings, batch_server),
             cache=await stack.enter_async_context(open_cache(settings, exchange, stores.cache, keyring)),
             health=Health(monitor=RedisMonitor(batch_server.server) if batch_server else None),
+            reload=open_reload(settings, exchange, catalog),
         )
-        for chore in _chores(gateway, child=child):
+        for chore in _chores(gateway, child=child, reloads=upstream is None):
             await stack.enter_async_context(background(chore))
         await gateway.catalog.wait_for_first(FIRST_LIST_SECONDS)
         admin, guard = None, to_guard(settings)
         if not child:
-            caching = gateway.cache
-            cache = None if caching is None else AdminCache(CacheUpkeep(caching.store), exchange.routing)
-            app = admin_app(settings, gateway.health, render_metrics, cache)
-            listener = _listening(app, ADMIN, settings.admin_host, settings.admin_port, guard=guard)
+            listener = _listening(_own_admin_app(gateway), ADMIN, settings.admin_host, settings.admin_port, guard=guard)
             admin = await stack.enter_async_context(listener)
         app, drain = client_app(gateway), settings.drain_seconds
         address = await stack.enter_async_context(
@@ -172,8 +181,18 @@ async def running(
         yield Addresses(address, admin)
 
 
-def _chores(gateway: Gateway, *, child: bool) -> Iterator[Coroutine[None, None, None]]:
+def _own_admin_app(gateway: Gateway) -> web.Application:
+    """The admin listener of a front end that has no parent."""
+    routing, caching = gateway.exchange.routing, gateway.cache
+    cache = None if caching is None else AdminCache(CacheUpkeep(caching.store), routing)
+    status = StatusSources(routing, gateway.reload)
+    return admin_app(gateway.settings, gateway.health, render_metrics, cache, status)
+
+
+def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Coroutine[None, None, None]]:
     """Run the background tasks while requests are served."""
+    if reloads:
+        yield gateway.reload.run()
     yield gateway.exchange.heartbeat.run()
     yield watch_loop()
     yield Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()
@@ -191,9 +210,14 @@ def _chores(gateway: Gateway, *, child: bool) -> Iterator[Coroutine[None, None, 
 @asynccontextmanager
 async def running_admin(settings: Settings, health: Health, directory: Path) -> AsyncIterator[tuple[str, int]]:
     """The admin listener of a parent, with the metrics that its children leave in `directory`."""
-    async with open_cache_upkeep(settings) as upkeep:
-        cache = AdminCache(upkeep, Routing(to_table(settings))) if upkeep is not None else None
-        app, guard = admin_app(settings, health, lambda: merged_metrics(str(directory)), cache), to_guard(settings)
+    async with open_cache_upkeep(settings) as upkeep, AsyncExitStack() as stack:
+        routing = Routing(to_table(settings))
+        cache = AdminCache(upkeep, routing) if upkeep is not None else None
+        reload = ConfigReload(settings, lambda _, changed: routing.swap(to_table(changed)))
+        status = StatusSources(routing, reload)
+        app = admin_app(settings, health, lambda: merged_metrics(str(directory)), cache, status)
+        await stack.enter_async_context(background(reload.run()))
+        guard = to_guard(settings)
         async with _listening(app, ADMIN, settings.admin_host, settings.admin_port, guard=guard) as address:
             yield address
 

@@ -42,11 +42,13 @@ from gateway.telemetry.logs import log_exchange
 from gateway.telemetry.redaction import Redactor
 from gateway.threads.store import ThreadPolicy, ThreadStore
 from gateway.threads.turns import Threads
+from gateway.upstream.catalog import Catalog
 from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.config import to_table
 from gateway.upstream.http_client import Transport
 from gateway.upstream.learned_store import SHARE_SECONDS, LearnedStore
 from gateway.upstream.proxy_client import AiohttpClient
+from gateway.upstream.reload import ConfigReload
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import Upstream
 from gateway.upstream.table import Routing
@@ -58,10 +60,15 @@ SECRET_BYTES = 32
 MADE_ID = "made"
 
 
-def build_redactor(settings: Settings) -> Redactor:
-    """What removes the settings' secrets, and those of the environment's proxies, from an upstream's errors."""
+def build_redactor(settings: Settings, before: Settings | None = None) -> Redactor:
+    """What removes the settings' secrets, and those of the environment's proxies, from an upstream's errors.
+
+    `before`: settings that a reload has replaced.
+    """
     proxies = [password for proxy in getproxies().values() for password in passwords_in(proxy)]
-    return Redactor([*secrets_of(settings), *proxies], private_hosts_of(settings))
+    both = [settings, *([before] if before is not None else [])]
+    hidden = [secret for one in both for secret in secrets_of(one)]
+    return Redactor([*hidden, *proxies], [host for one in both for host in private_hosts_of(one)])
 
 
 def build_exchange(
@@ -85,6 +92,20 @@ def build_exchange(
         ),
         tools=ToolCache(secrets.token_hex(16), settings.tool_memory_bytes),
     )
+
+
+def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> ConfigReload:
+    """What puts a changed configuration file in force for this exchange."""
+
+    def apply(before: Settings, changed: Settings) -> None:
+        table = to_table(changed)
+        # Answers in flight may still show what was secret before.
+        exchange.redactor = catalog.redactor = build_redactor(changed, before)
+        exchange.routing.swap(table)
+        if isinstance(exchange.client, Transport):
+            exchange.client.retain(one.url for one in table.upstreams)
+
+    return ConfigReload(settings, apply, catalog.models)
 
 
 def share_learned(exchange: Exchange, server: RedisServer) -> Repeated:

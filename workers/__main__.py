@@ -1,4 +1,4 @@
-"""`python -m workers`: one worker, until SIGTERM, SIGINT or SIGHUP; another signal a second later ends it at once.
+"""`python -m workers`: one worker, until SIGTERM or SIGINT; another signal a second later ends it at once.
 
 A worker started before its Redis waits for it, alive and not ready. On a stop signal it stops claiming, turns unready,
 finishes the items in flight within the drain time, releases the rest, and exits with status 0. With `--child` it also

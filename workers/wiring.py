@@ -16,7 +16,7 @@ from gateway.telemetry.monitors import RedisMonitor, watch_loop
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.circuits import SHARE_SECONDS, Circuits
 from gateway.upstream.retry import RetryPolicy
-from gateway.wiring import build_client, build_exchange, load_keyring, open_batch_server, share_learned
+from gateway.wiring import build_client, build_exchange, load_keyring, open_batch_server, open_reload, share_learned
 from workers import metrics
 from workers.attempt import Attempts
 from workers.in_flight import InFlightItems
@@ -45,6 +45,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         await stack.enter_async_context(background(watch_loop()))
         catalog = Catalog(client, exchange.routing)
         await stack.enter_async_context(background(Repeated("catalog", catalog.models, WATCH_SECONDS).run()))
+        await stack.enter_async_context(background(open_reload(settings, exchange, catalog).run()))
         await stack.enter_async_context(background(worker.monitor.run()))
         await stack.enter_async_context(background(share_learned(exchange, server.server).run()))
         metrics.SLOTS.set(settings.worker_slots)

@@ -16,7 +16,7 @@ from gateway.cli.console import fail
 from gateway.errors import GatewayError
 from gateway.process.health import Health
 from gateway.process.ports import cannot_listen, claimed
-from gateway.process.signals import new_event_loop, report_ready, stop_on_signals
+from gateway.process.signals import new_event_loop, on_hangup, report_ready, stop_on_signals
 from gateway.process.supervisor import StartFailed, front_ends
 from gateway.process.tasks import log_loop_error
 from gateway.redis.embedded import EmbeddedServerError
@@ -79,6 +79,7 @@ async def several(settings: Settings, processes: int) -> AsyncIterator[Addresses
             raise cannot_listen(CLIENT, settings.host, settings.port, error) from None
         await stack.enter_async_context(children.started())
         claim.close()
+        stack.enter_context(on_hangup(children.hang_up))
         stack.callback(health.drain)
         yield Addresses((settings.host, settings.port), admin)
 

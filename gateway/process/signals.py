@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,25 +32,40 @@ class StopRequest:
         now = time.monotonic()
         if self.wanted.is_set() and now - self.since > INSIST_SECONDS:
             os._exit(1)
-        self.hung_up()
-
-    def hung_up(self) -> None:
-        """Handle SIGHUP: a closed terminal or log rotation. It never forces an exit: it may follow any other signal."""
         self.since = self.since or time.monotonic()
         self.wanted.set()
 
 
 def stop_on_signals(*, is_child: bool = False) -> StopRequest:
-    """Stop on SIGTERM, SIGINT and SIGHUP, and a child also when its parent ends. `nohup` keeps its meaning."""
+    """Stop on SIGTERM and SIGINT, and a child also when its parent ends. SIGHUP is for `on_hangup`."""
     stop = StopRequest()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.signalled)
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, stop.hung_up)
+    if sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGHUP, _ignore)
     if is_child:
         loop.add_reader(sys.stdin, _parent_is_gone, loop, stop)
     return stop
+
+
+@contextmanager
+def on_hangup(reload: Callable[[], None]) -> Iterator[None]:
+    """Call `reload` on SIGHUP while the context is open. Outside of it SIGHUP never ends a process that serves."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(signal.SIGHUP, reload)
+    except (AttributeError, NotImplementedError, RuntimeError, ValueError):  # Windows; not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.add_signal_handler(signal.SIGHUP, _ignore)
+
+
+def _ignore() -> None:
+    """Handle a SIGHUP that nothing is to be reloaded for."""
 
 
 def report_ready() -> None:

@@ -117,6 +117,11 @@ class Supervisor:
         if len(self._ready) == self.size:
             self._all_ready.set()
 
+    def hang_up(self) -> None:
+        """Pass SIGHUP on: each child reloads its configuration. One that is not ready reads it anyway."""
+        for child in self._ready:
+            _signal(child, signal.SIGHUP)
+
     async def _stop(self) -> None:
         children = list(self.children)
         for child in children:

@@ -23,6 +23,7 @@ from gateway.settings.values import (
     Host,
     NameList,
     PairList,
+    PathPrefix,
     Port,
     RedisUrl,
     Seconds,
@@ -57,6 +58,9 @@ class Settings(BaseSettings):
     """Address of the client listener."""
     port: Port = 8080
     """Port of the client listener. `0` lets the system choose; the log names the chosen one."""
+    path_prefix: PathPrefix = Field(default="", examples=["/llm"])
+    """Path in front of every path of the client listener, for a balancer that does not take it away. The paths without
+    it are served too."""
     admin_host: Host = "127.0.0.1"
     """Address of the admin listener: `/metrics`, `/livez`, `/readyz`."""
     admin_port: Port = 8081
@@ -232,7 +236,7 @@ class Settings(BaseSettings):
     """JSON of tool lists that each process remembers, `0` for none. Lists that come with one request after another are
     parsed and written once."""
     drain_seconds: Seconds = 25.0
-    """Seconds that requests in flight may take after SIGTERM, SIGINT or SIGHUP."""
+    """Seconds that requests in flight may take after SIGTERM or SIGINT."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """`debug`, `info`, `warning` or `error`. `debug` adds a `conversion_noted` line with the reason for each name in

@@ -108,6 +108,9 @@ Credential = Annotated[SecretStr, AfterValidator(_check_credential)]
 Flavor = Annotated[str, AfterValidator(_check_flavor)]
 SimulatedName = Annotated[str, AfterValidator(_check_simulator)]
 UpstreamName = Annotated[str, _matching(r"[A-Za-z0-9_.-]{0,64}", "up to 64 of A-Z a-z 0-9 _ . -")]
+PathPrefix = Annotated[
+    str, _matching(r"(/[A-Za-z0-9._~-]{1,64}){0,8}", "a path such as /llm, without a slash at its end")
+]
 # Both are sent in headers, which hold ASCII and Latin-1.
 AppTitle = Annotated[
     str, _matching(r"[\x20-\x7e\xa0-\xff]{1,256}", "one line of up to 256 ASCII or Latin-1 characters")

@@ -106,6 +106,12 @@ DESCRIPTORS_EXHAUSTED = Counter(
     "gateway_descriptors_exhausted_total", "Connections that failed for want of file descriptors", ["purpose"]
 )
 QUEUE_BATCHES = Gauge("gateway_batch_queue_batches", "Batches that have not ended", multiprocess_mode="livemax")
+CONFIG_VALID = Gauge(
+    "gateway_config_valid", "Whether the configuration file, as it is now, is in force", multiprocess_mode="livemin"
+)
+CONFIG_HASH = Gauge(
+    "gateway_config_hash", "Hash of the configuration in force, as a number", multiprocess_mode="livemax"
+)
 BUILD = Gauge("gateway_build_info", "1, with the version that runs", ["version"], multiprocess_mode="livemax")
 BUILD.labels(__version__).set(1)
 

@@ -48,6 +48,7 @@ PRICE = re.compile(r"[-+0-9.eE]{1,32}")
 class UpstreamList:
     """The list of one upstream, as it was last read."""
 
+    url: str = field(default="", repr=False)
     entries: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     next_read: float = 0.0
     is_recognised: bool = False
@@ -100,7 +101,9 @@ class Catalog:
         return None if entry is None else {**to_model(entry), "id": model_id}
 
     async def _read(self, upstream: Upstream) -> None:
-        now, known = self.clock(), self._lists.setdefault(upstream.name, UpstreamList())
+        now, known = self.clock(), self._lists.get(upstream.name)
+        if known is None or known.url != upstream.url:  # the configuration may have changed
+            known = self._lists[upstream.name] = UpstreamList(upstream.url)
         if now < known.next_read:
             return
         known.next_read = now + RETRY_SECONDS  # after any failure too: never a read of the list for each request

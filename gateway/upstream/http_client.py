@@ -8,6 +8,7 @@ knows no HTTP proxies (`aiohttp_client` does).
 
 import asyncio
 import ssl
+from collections.abc import Iterable
 from functools import cached_property
 from math import inf
 
@@ -40,6 +41,7 @@ class Transport:
         self._max_header_bytes = max_header_bytes
         self._ssl_context = ssl_context
         self._pools: dict[HttpOrigin, Pool] = {}
+        self._retired: list[Pool] = []
         self._closed = False
 
     async def open(self, call: Call) -> Answer:
@@ -59,10 +61,19 @@ class Transport:
             connection = await pool.lease(call.timeouts.connect, ends_at, fresh=True)
         return await self._ask(connection, call, head, ends_at)
 
+    def retain(self, urls: Iterable[str]) -> None:
+        """Let go of the connections to other origins: the idle ones now, the others when their answers have ended."""
+        kept = {to_target(url).origin for url in urls}
+        self._retired = [pool for pool in self._retired if pool.is_open]
+        for origin in self._pools.keys() - kept:
+            pool = self._pools.pop(origin)
+            pool.retire()
+            self._retired.append(pool)
+
     async def close(self) -> None:
         """Abort every connection. A pending call fails; a later `open` raises Unavailable."""
         self._closed = True
-        for pool in self._pools.values():
+        for pool in (*self._pools.values(), *self._retired):
             await pool.close()
 
     async def _ask(self, connection: UpstreamConnection, call: Call, head: bytes, ends_at: float) -> Answer:

@@ -38,6 +38,7 @@ class Pool:
         self._line: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._posts: list[UpstreamConnection] = []
         self._closing: asyncio.Future[None] | None = None
+        self._retired = False
 
     async def lease(self, connect: float, ends_at: float, *, fresh: bool = False) -> UpstreamConnection:
         """A connection for one call; `fresh` asks for one that never carried an answer.
@@ -70,6 +71,16 @@ class Pool:
         if self._open:
             await self._closing
 
+    @property
+    def is_open(self) -> bool:
+        return bool(self._open)
+
+    def retire(self) -> None:
+        """Close idle connections now, and each busy one when its answer has ended."""
+        self._retired = True
+        for connection in tuple(self._idle):
+            connection.abort()
+
     # Keeper: called by connections.
 
     def post(self, connection: UpstreamConnection) -> None:
@@ -90,6 +101,9 @@ class Pool:
             self._free_slot()
         elif (waiter := self._first_in_line()) is not None:
             waiter.set_result(connection)
+        elif self._retired:
+            connection.abort()
+            self._free_slot()
         else:
             self._idle[connection] = None
 

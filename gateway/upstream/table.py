@@ -19,6 +19,7 @@ from gateway.upstream.model_facts import essentials, refined
 from gateway.upstream.routing import CONTEXT_SUFFIX, Candidate, Route, RouteRule, Upstream, to_dialect
 from gateway.upstream.target import Target, to_slug, to_target
 from gateway.upstream.vendor import Vendor
+from gateway.upstream.vendors import COMPATIBLE
 
 MAX_REMEMBERED = 1024
 # Of a name in an error message, and of one that is remembered; names are client input.
@@ -165,6 +166,19 @@ class Routing:
 
     def recognise(self, upstream: str, vendor: Vendor) -> None:
         self.table = self.table.recognised(upstream, vendor)
+
+    def swap(self, table: RoutingTable) -> None:
+        """Put another table in force. What was learned of an upstream stays while its name and address do."""
+        old = {(one.name, one.url): one for one in self.table.upstreams}
+        upstreams, listed = [], {}
+        for one in table.upstreams:
+            known = old.get((one.name, one.url))
+            if known is not None and one.vendor is COMPATIBLE:
+                one = replace(one, vendor=known.vendor)  # noqa: PLW2901
+            if known is not None and one.name in self.table.listed:
+                listed[one.name] = self.table.listed[one.name]
+            upstreams.append(one)
+        self.table = replace(table, upstreams=tuple(upstreams), listed=MappingProxyType(listed))
 
 
 def one_upstream_table(

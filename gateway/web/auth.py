@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 
 from gateway.context import Context
 from gateway.errors import InvalidRequest
-from gateway.web.keys import CLIENT_KEYS
+from gateway.web.keys import CLIENT_KEYS, OPEN
 
 DEFAULT_VERSION = "2023-06-01"
 VERSIONS = frozenset({DEFAULT_VERSION, "2026-10-21"})
@@ -29,7 +29,7 @@ CONTEXT = web.RequestKey("context", Context)
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Set the context. An unknown path stays a 404 and a wrong method a 405, whoever asks."""
-    if request.path not in OPEN_PATHS and request.match_info.http_exception is None:
+    if request.path not in request.app[OPEN] and request.match_info.http_exception is None:
         request[CONTEXT] = to_context(request)
     return await handler(request)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from gateway.process.health import Health
 from gateway.settings import Settings
 from gateway.threads.turns import Threads
 from gateway.upstream.catalog import Catalog
+from gateway.upstream.reload import ConfigReload
 from gateway.upstream.table import Routing
 
 
@@ -25,14 +27,25 @@ class AdminCache:
     routing: Routing
 
 
+@dataclass(frozen=True, slots=True)
+class StatusSources:
+    """What `/status` shows. `circuits` returns one object for each circuit that is not closed."""
+
+    routing: Routing
+    config: ConfigReload
+    circuits: Callable[[], list[dict[str, Any]]] = list
+
+
 EXCHANGE = web.AppKey("exchange", Exchange)
 SETTINGS = web.AppKey("settings", Settings)
 CLIENT_KEYS = web.AppKey("client_keys", ClientKeys)
 CATALOG = web.AppKey("catalog", Catalog)
+OPEN = web.AppKey("open", frozenset[str])
 HEALTH = web.AppKey("health", Health)
 BATCHES: web.AppKey[BatchStore | None] = web.AppKey("batches")
 CACHE: web.AppKey[CachedExchange | None] = web.AppKey("cache")
 THREADS: web.AppKey[Threads | None] = web.AppKey("threads")
 ADMIN_CACHE: web.AppKey[AdminCache | None] = web.AppKey("admin_cache")
+STATUS = web.AppKey("status", StatusSources)
 ADMIN_KEY: web.AppKey[str | None] = web.AppKey("admin_key")
 METRICS: web.AppKey[Callable[[], bytes]] = web.AppKey("metrics")

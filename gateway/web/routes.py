@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from gateway.web.admin import cache as admin_cache
-from gateway.web.admin import metrics
+from gateway.web.admin import metrics, status
 from gateway.web.api import batches, cache, count_tokens, health, messages, models
 
 CLIENT_ROUTES = (
@@ -35,6 +35,7 @@ ADMIN_ROUTES = (
     web.get("/livez", health.live),
     web.get("/readyz", health.ready),
     web.get("/metrics", metrics.metrics),
+    web.get("/status", status.show_status),
     web.get("/cache/stats", admin_cache.show_any_cache_stats),
     web.post("/cache/clear", admin_cache.clear_any_cache),
 )

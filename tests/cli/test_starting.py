@@ -178,7 +178,7 @@ async def test_a_worker_that_is_started_before_its_redis_waits_for_it() -> None:
             assert await process.wait() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_worker_that_waits_for_redis_stops_when_told(number: signal.Signals) -> None:
     variables = {"GATEWAY_REDIS_URL": "redis://127.0.0.1:1", "OPENROUTER_API_KEY": "k"}
     async with started("worker", **variables) as process, asyncio.timeout(SECONDS):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.process.signals import StopRequest, stop_on_signals
+from gateway.process.signals import StopRequest, on_hangup, stop_on_signals
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +26,7 @@ def test_a_second_signal_at_the_same_moment_does_not_insist() -> None:
     assert stop.wanted.is_set()
 
 
-def test_a_hangup_never_insists() -> None:
-    stop = StopRequest(since=1.0)
-    stop.wanted.set()
-    stop.hung_up()
-    assert stop.since == 1.0
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_each_stop_signal_asks_to_stop(number: signal.Signals) -> None:
     stop = stop_on_signals()
     os.kill(os.getpid(), number)
@@ -41,7 +34,14 @@ async def test_each_stop_signal_asks_to_stop(number: signal.Signals) -> None:
         await stop.wanted.wait()
 
 
-async def test_nohup_keeps_its_meaning() -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    stop_on_signals()
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+async def test_hangup_reloads_and_never_stops() -> None:
+    stop, reloaded = stop_on_signals(), asyncio.Event()
+    os.kill(os.getpid(), signal.SIGHUP)
+    await asyncio.sleep(0)
+    with on_hangup(reloaded.set):
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(5):
+            await reloaded.wait()
+    os.kill(os.getpid(), signal.SIGHUP)
+    await asyncio.sleep(0)
+    assert not stop.wanted.is_set()

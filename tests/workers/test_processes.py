@@ -50,7 +50,7 @@ async def test_what_a_killed_worker_held_is_done_by_another_and_recorded_once(be
     assert await leases(bench) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stopped_worker_leaves_no_lease_and_another_one_goes_on_at_once(
     bench: Bench, number: signal.Signals
 ) -> None:

@@ -1,0 +1,59 @@
+"""GET /status: upstreams, routes, open circuits, and the configuration in force. No key, address or tenant is shown."""
+
+from typing import Any
+
+from aiohttp import web
+
+from gateway import __version__
+from gateway.upstream.routing import RouteRule
+from gateway.upstream.table import RoutingTable
+from gateway.web.keys import HEALTH, STATUS
+from gateway.web.reply import json_response
+
+
+async def show_status(request: web.Request) -> web.Response:
+    sources, health = request.app[STATUS], request.app[HEALTH]
+    table = sources.routing.table
+    problem = health.problem
+    return json_response(
+        {
+            "version": __version__,
+            "status": "ready" if problem is None else problem,
+            "redis": health.redis_problem,
+            "config": sources.config.to_plain(),
+            "upstreams": [to_plain_upstream(table, name) for name in table.lanes],
+            "routes": [to_plain_rule(table, rule) for rule in table.rules],
+            "families": [to_plain_rule(table, rule) for rule in table.families],
+            "circuits": sources.circuits(),
+        }
+    )
+
+
+def to_plain_upstream(table: RoutingTable, name: str) -> dict[str, Any]:
+    first, *_ = lanes = table.lanes[name]
+    return {
+        "name": name,
+        "vendor": first.vendor.name,
+        "dialect": first.dialect,
+        "keys": sum(1 for lane in lanes if lane.api_key),
+        "models": len(table.listed[name]) if name in table.listed else None,
+        "concurrency": first.concurrency,
+        "region": first.region or None,
+    }
+
+
+def to_plain_rule(table: RoutingTable, rule: RouteRule) -> dict[str, Any]:
+    return {
+        "pattern": rule.pattern,
+        "line": rule.line or None,
+        "description": rule.description or None,
+        "candidates": [
+            {
+                "upstream": one.upstream,
+                "model": one.model,
+                "share": one.share,
+                "vendor": table.lanes[one.upstream][0].vendor.name,
+            }
+            for one in rule.candidates
+        ],
+    }

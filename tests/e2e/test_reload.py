@@ -1,0 +1,77 @@
+"""A front end whose gateway.toml changes while it serves."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from gateway.simulator.loopback import Simulator
+from gateway.simulator.script import Hold, stream_script
+from tests.chaos.world import until
+from tests.e2e.conftest import Live, front_end
+from tests.e2e.raw import open_raw, read_until
+from tests.e2e.test_streams import ASK, chunk
+
+
+def text_for(url: str, name: str) -> str:
+    return f'[upstreams]\n{name} = {{ url = "{url}", vendor = "openrouter" }}\n[routes]\n"*" = "{name}"\n'
+
+
+async def status_of(live: Live) -> dict[str, Any]:
+    async with aiohttp.ClientSession() as session, session.get(f"{live.admin_url}/status") as answer:
+        assert answer.status == 200
+        return dict(await answer.json())
+
+
+async def test_reload_moves_new_requests_and_drops_no_stream(simulator: Simulator, tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    simulator.script(stream_script(chunk("one"), Hold(gate), chunk("two", finish_reason="stop"), b"data: [DONE]\n\n"))
+    file = tmp_path / "gateway.toml"
+    file.write_text(text_for(simulator.url, "old"))
+    unset = {"GATEWAY_UPSTREAM_URL": "", "GATEWAY_UPSTREAM_API_KEY": "", "GATEWAY_UPSTREAM_FLAVOR": ""}
+    async with (
+        Simulator() as other,
+        front_end(simulator, GATEWAY_CONFIG=str(file), **unset) as (live, started),
+    ):
+        reader, writer = await open_raw(live, {**ASK, "stream": True})
+        await read_until(reader, b"one")
+        first = (await status_of(live))["config"]
+
+        file.write_text(text_for(other.url, "new"))
+        started.process.send_signal(signal.SIGHUP)
+        await until(lambda: has_upstream(live, "new"), "the new table")
+        answer = await live.client().messages.with_raw_response.create(
+            model="sim/echo", max_tokens=10, messages=[{"role": "user", "content": "hi"}]
+        )
+        assert answer.headers["x-gateway-upstream"] == "new"
+        gate.set()
+        assert b"two" in await read_until(reader, b"message_stop")
+        writer.close()
+        await until(lambda: has_no_connection(simulator), "the end of the pool")
+
+        file.write_text(text_for(other.url, "new") + '"gpt-*" = "newer"\n')
+        started.process.send_signal(signal.SIGHUP)
+        await until(lambda: is_invalid(live), "the rejection")
+        config = (await status_of(live))["config"]
+        assert config["hash"] != first["hash"]
+        assert config["problems"] == [f'{file}:5: routes."gpt-*": no upstream is named "newer"; did you mean "new"?']
+        assert [line["event"] for line in started.lines if line["event"].startswith("config_")] == [
+            "config_reloaded",
+            "config_rejected",
+        ]
+        async with aiohttp.ClientSession() as session, session.get(f"{live.admin_url}/metrics") as metrics:
+            assert "gateway_config_valid 0.0" in await metrics.text()
+
+
+async def has_upstream(live: Live, name: str) -> bool:
+    return [one["name"] for one in (await status_of(live))["upstreams"]] == [name]
+
+
+async def is_invalid(live: Live) -> bool:
+    return not (await status_of(live))["config"]["valid"]
+
+
+async def has_no_connection(simulator: Simulator) -> bool:
+    return not simulator.connections
