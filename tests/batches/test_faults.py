@@ -180,7 +180,9 @@ async def test_a_crash_after_any_write_of_any_script_loses_and_doubles_nothing(r
 async def test_workers_alone_go_on_after_a_crash_and_run_nothing_again_that_is_recorded(
     redis: Redis, life: Life
 ) -> None:
+    crashes = 0
     async for bench in each_crash(redis, life, {"claim", "done", "release", "renew"}):
+        crashes += 1
         [record] = (await bench.store.page("acme")).records
         before, ran = await bench.redis.hlen(bench.keys.batch(record.id).ok), 0
         for _ in range(6):
@@ -189,6 +191,7 @@ async def test_workers_alone_go_on_after_a_crash_and_run_nothing_again_that_is_r
         record = await bench.store.retrieve("acme", record.id)
         assert (record.status, record.succeeded) == ("ended", before + ran)
         await check(bench, record)
+    assert crashes >= 10
 
 
 async def test_a_loss_is_counted_once_though_the_server_stops_while_counting(redis: Redis) -> None:
@@ -201,13 +204,16 @@ async def test_a_loss_is_counted_once_though_the_server_stops_while_counting(red
         await bench.leases_pass(batch)
         await bench.queue().claim(1)
 
+    crashes = 0
     async for bench in each_crash(redis, lose, {"claim"}):
+        crashes += 1
         [record] = (await bench.store.page("acme")).records
         owner = await bench.redis.hget(bench.keys.batch(record.id).own, 0)
         await bench.leases_pass(record)
         [claim] = await bench.queue().claim(1, idle=True)
         owners = 0 if owner is None else 1 if not first or owner.decode() == first[0] else 2
         assert claim.leases[0].lost == owners
+    assert crashes >= 5
 
 
 async def test_a_recorded_item_is_not_given_up_though_the_server_stopped_while_recording(redis: Redis) -> None:
@@ -217,13 +223,16 @@ async def test_a_recorded_item_is_not_given_up_though_the_server_stopped_while_r
         await queue.claim(2)
         await queue.done(batch.id, [result(0), result(1)])
 
+    crashes = 0
     async for bench in each_crash(redis, record_two, {"done"}):
+        crashes += 1
         [record] = (await bench.store.page("acme")).records
         await bench.redis.hset(bench.keys.batch_meta(record.id), "max_lost", 1)
         await bench.leases_pass(record)
         await bench.queue().claim(1)
         [record] = await recover(bench)
         await check(bench, record)
+    assert crashes >= 2
 
 
 # Workers that die, over and over.

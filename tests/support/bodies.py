@@ -1,5 +1,6 @@
 """Requests to validate, as small as they can be, and what becomes of them."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -14,6 +15,12 @@ OLD, NEW = "2023-06-01", "2026-10-21"
 
 def check(fields: Any, version: str = OLD, betas: frozenset[str] = frozenset()) -> tuple[MessagesRequest, list[Note]]:
     return check_messages_request(fields, version=version, betas=betas)
+
+
+def check_unchanged(fields: Any, version: str = OLD, betas: frozenset[str] = frozenset()) -> None:
+    """Check that a request is valid as it is, without a note."""
+    before = copy.deepcopy(fields)
+    assert check(fields, version, betas) == (before, [])
 
 
 def refusal(fields: Any, version: str = OLD, betas: frozenset[str] = frozenset()) -> str:

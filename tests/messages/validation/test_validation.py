@@ -23,6 +23,7 @@ from tests.support.bodies import (
     body,
     call,
     check,
+    check_unchanged,
     document,
     image,
     refusal,
@@ -262,7 +263,7 @@ def test_thinking_that_cannot_be_is_refused(fields: Any, message: str) -> None:
 
 
 def test_a_budget_beyond_max_tokens_is_accepted_with_interleaved_thinking() -> None:
-    check(body(thinking=ENABLED, max_tokens=512), betas=INTERLEAVED)
+    check_unchanged(body(thinking=ENABLED, max_tokens=512), betas=INTERLEAVED)
 
 
 EMPTY_REPLY = {
@@ -285,7 +286,9 @@ def test_no_tokens_to_reply_with_exclude_enabled_thinking() -> None:
 
 
 def test_no_tokens_to_reply_with_are_accepted_to_warm_a_cache() -> None:
-    check(body(max_tokens=0, stream=False, thinking={"type": "adaptive"}, tools=[tool()], tool_choice={"type": "auto"}))
+    check_unchanged(
+        body(max_tokens=0, stream=False, thinking={"type": "adaptive"}, tools=[tool()], tool_choice={"type": "auto"})
+    )
 
 
 SAMPLING = [("temperature", 1), ("temperature", None), ("top_p", 0.9), ("top_k", 5)]
