@@ -21,7 +21,7 @@ from gateway import ids
 from gateway.access.keyring import Keyring
 from gateway.context import Context
 from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
-from gateway.dialects.choice import for_request, note_of_choice
+from gateway.dialects.choice import note_of_choice
 from gateway.dialects.reply import Reply
 from gateway.errors import (
     BillingProblem,
@@ -33,6 +33,7 @@ from gateway.errors import (
 )
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.heartbeat import Heartbeat
+from gateway.exchange.missing import MissingDialects
 from gateway.exchange.relay import Relay, StreamTimeouts
 from gateway.exchange.sink import NoClient, Sink
 from gateway.messages import events
@@ -117,6 +118,7 @@ class Exchange:
     stream_timeouts: StreamTimeouts = field(default_factory=StreamTimeouts)
     calibration: TokenCalibration = field(default_factory=TokenCalibration)
     learned: LearnedAdaptations = field(default_factory=LearnedAdaptations)
+    missing: MissingDialects = field(default_factory=MissingDialects)
     tools: ToolCache = field(default_factory=lambda: ToolCache(secrets.token_hex(16)))
     clock: Callable[[], float] = time.monotonic
     _unbounded: Timeouts = field(init=False)  # for streams: without a total, an answer has no time limit
@@ -137,12 +139,15 @@ class Exchange:
         Raises InvalidRequest naming the first field that is wrong.
         """
         model = parsed.get("model") if isinstance(parsed, dict) else None
-        route = self.table.resolve(model)[0] if isinstance(model, str) else None
-        if route is not None and route.dialect == "messages":
-            unchecked = to_unchecked(parsed, size, received)
-            if unchecked is not None and for_request(route, unchecked.request).dialect == "messages":
+        dialects = [route.dialect for route in self.table.resolve(model)] if isinstance(model, str) else ()
+        if "messages" not in dialects:
+            return to_prompt(parsed, size, context)
+        unchecked = to_unchecked(parsed, size, received)
+        if unchecked is not None:
+            route = self.missing.choose(self.table.resolve(unchecked.request["model"])[0], unchecked.request)
+            if route.dialect == "messages":
                 return unchecked
-        return to_prompt(parsed, size, context)
+        return to_prompt(parsed, size, context, received)
 
     def plan(self, context: Context, prompt: Prompt, record: UsageRecord, candidates: tuple[Route, ...] = ()) -> Plan:
         """Route and convert. Raises InvalidRequest, before any call, if the first candidate cannot serve the prompt.
@@ -150,7 +155,7 @@ class Exchange:
         `candidates`: routes in the order of preference, if the caller has resolved the model already.
         """
         route, *fallbacks = candidates or self.table.resolve(prompt.request["model"])
-        route = for_request(route, prompt.request)
+        route = self.missing.choose(route, prompt.request)
         record.model = route.requested
         record.stream = bool(prompt.request.get("stream"))
         prewarms = prompt.request.get("max_tokens") == 0
@@ -240,6 +245,9 @@ class Exchange:
     def _heal(self, plan: Plan, error: GatewayError) -> bool:
         """Change the prepared request to avoid the refusal. Return True if it should be sent again."""
         dialect = self.dialects[plan.route.dialect]
+        if plan.prompt is not None and self.missing.learn(plan.route, error):
+            self._take(plan, plan.prompt, replace(plan.route, dialect="chat"))
+            return True
         if isinstance(error, EmptyAnswer) and plan.prepared.is_streamed:
             # Some servers hide the reason of a failed stream in a 200 without a body; without stream they give it
             # (llama-cpp-python 0.3.36).
@@ -259,9 +267,12 @@ class Exchange:
         fails_over = error.retryable or isinstance(error, CredentialsRefused | BillingProblem)
         if not fails_over or not plan.fallbacks or plan.prompt is None:
             return False
-        plan.route = for_request(plan.fallbacks.pop(0), plan.prompt.request)
-        plan.prepared = self._prepare(plan.context, plan.prompt, plan.record, plan.route, plan.reply.message_id)
+        self._take(plan, plan.prompt, self.missing.choose(plan.fallbacks.pop(0), plan.prompt.request))
         return True
+
+    def _take(self, plan: Plan, prompt: Prompt, route: Route) -> None:
+        plan.route = route
+        plan.prepared = self._prepare(plan.context, prompt, plan.record, route, plan.reply.message_id)
 
     async def _collect_once(self, plan: Plan, remaining: float, begun: Callable[[], None] | None) -> Answered:
         converter = self.dialects[plan.route.dialect].collect(plan.prepared)

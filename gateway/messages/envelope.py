@@ -28,6 +28,9 @@ VERSION_WITHOUT_TENANT = "gw1"
 # The largest body a client may send; a thinking block cannot hold more than that.
 MAX_INFLATED = 32 * 1024 * 1024
 
+# An entry that holds the signature of a thinking block of an upstream that speaks Messages.
+NATIVE_THINKING = "native.thinking"
+
 # 128 bits: beyond guessing, and half the length in a string that every later request repeats.
 MAC_BYTES = 16
 

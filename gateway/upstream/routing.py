@@ -163,12 +163,10 @@ def to_dialect(upstream: Upstream, target: Target) -> Dialect:
     """
     if upstream.dialect != "auto":
         return upstream.dialect
-    address = urlsplit(upstream.url)
-    if "anthropic" in address.path.split("/"):  # of Azure, Bedrock, DeepSeek, Z.ai and others: they serve only Messages
+    # Of Azure, Bedrock, DeepSeek, Z.ai and others, which serve nothing else there.
+    if "anthropic" in urlsplit(upstream.url).path.split("/"):
         return "messages"
     if upstream.vendor.responses_models and re.match(upstream.vendor.responses_models, bare_name(target.model)):
         return "responses"
     preferred = upstream.vendor.messages.preferred
-    if preferred == "claude" and target.claude:
-        return "messages" if upstream.vendor.has_host(address.hostname or "") else "chat"
-    return "messages" if preferred == "all" else "chat"
+    return "messages" if preferred == "all" or (preferred == "claude" and target.claude) else "chat"

@@ -53,3 +53,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     ),
     "message start has the exact input where the server reports it": ("vllm", "usage is not asked for throughout"),
 }
+
+# What a server that speaks other dialects does wrong in them, by dialect and sentence.
+DIALECT_FAILURES: Final[dict[str, dict[str, str]]] = {"messages": {}, "responses": {}}

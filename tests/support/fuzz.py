@@ -33,6 +33,7 @@ from gateway.messages.validation.depth import check_depth
 from tests.messages.validation.test_validation_fuzz import RICH
 from tests.support import conversions as ways
 from tests.support.damage import Mutator, damaged, pieces_of
+from tests.support.fuzz_dialects import fuzz_dialects
 from tests.support.fuzz_framing import fuzz_framing
 from tests.support.golden_cases import CASES
 from tests.support.streams import call, call_part, check_grammar, completion, finish, read_events, reply, told
@@ -43,7 +44,7 @@ TARGETS = (ways.CLAUDE, ways.GEMINI, ways.GPT, ways.DEEPSEEK, ways.STRICT, ways.
 # Of each kind: some six minutes on one busy core. A full run is `--count 1000000`.
 DEFAULT_COUNT = 100_000
 # A case of these kinds takes as long as so many others, so there are fewer of them.
-SLOWNESS = {"framing": 20}
+SLOWNESS = {"dialects": 4, "framing": 20}
 
 # What the process may grow by, once a tenth of the cases has warmed it up.
 MAX_GROWTH_BYTES = 64 * 1024 * 1024
@@ -300,6 +301,7 @@ FUZZERS: dict[str, Fuzzer] = {
     "streams": fuzz_stream,
     "answers": fuzz_answer,
     "arguments": fuzz_arguments,
+    "dialects": fuzz_dialects,
     "framing": fuzz_framing,
 }
 

@@ -14,7 +14,7 @@ from gateway.access.keyring import Keyring
 from gateway.dialects.chat.citations import FILES
 from gateway.dialects.chat.vocabulary import CLAUDE_FORMAT, FORMAT_FAMILIES, SIGNING_FAMILIES
 from gateway.errors import UpstreamError
-from gateway.messages.envelope import Envelope, RejectedEnvelope, open_envelope, seal
+from gateway.messages.envelope import NATIVE_THINKING, Envelope, RejectedEnvelope, open_envelope, seal
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ReasoningEntry
 from gateway.upstream.target import Target, same_model, to_family
@@ -257,7 +257,7 @@ def _claude_entry(block: dict[str, Any], index: int) -> ReasoningEntry:
 
 def _is_welcome(entry: ReasoningEntry, target: Target) -> bool:
     """Whether the target takes the entry back: made by its own family, and signed where that family checks."""
-    if entry.get("type") == CALL_EXTRA:
+    if entry.get("type") in (CALL_EXTRA, NATIVE_THINKING):
         return False
     family = FORMAT_FAMILIES.get(_string(entry.get("format")), target.family)
     if target.family not in (family, "other"):

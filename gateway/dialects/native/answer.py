@@ -7,9 +7,11 @@ import orjson
 from gateway.dialects.base import Answered, Origin
 from gateway.dialects.native import spans
 from gateway.dialects.native.errors import error_object, to_relayed
+from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.dialects.native.usage import to_cost, to_mapping, to_text, to_usage
 from gateway.dialects.reply import Reply
 from gateway.errors import InvalidRequest, UpstreamError
+from gateway.upstream.target import to_family
 
 NOT_A_MESSAGE = "The upstream answered with something that is not a message."
 
@@ -27,7 +29,11 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
         raise UpstreamError(NOT_A_MESSAGE)
     counts = to_mapping(message.get("usage"))
     origin = to_origin(message, counts)
-    written = with_model(body, message, reply.model)
+    written: bytes | None = with_model(body, message, reply.model)
+    if to_family(reply.upstream_model) != "claude":
+        content = with_sealed_thinking(message["content"], reply.upstream_model, reply.keyring)
+        if content != message["content"]:
+            message["content"], written = content, None
     message |= {"model": reply.model, "usage": to_usage(counts)}
     for name in ("stop_reason", "stop_sequence"):
         message.setdefault(name, None)

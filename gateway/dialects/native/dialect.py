@@ -61,7 +61,7 @@ class NativeDialect:
         return Prepared(
             PATH + to_query(route.upstream, prompt.received),
             native.body,
-            to_reply(prompt, route, asking),
+            to_reply(prompt, route, asking, keyring),
             native.notes,
             is_streamed=bool(prompt.request.get("stream")),
             is_edited=native.is_edited,
@@ -99,7 +99,7 @@ class NativeDialect:
         """Return None: the client's bytes say whether to stream."""
 
 
-def to_reply(prompt: Prompt, route: Route, asking: Asking) -> Reply:
+def to_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Keyring) -> Reply:
     request: Mapping[str, Any] = prompt.request
     max_tokens = request.get("max_tokens")
     return Reply(
@@ -107,7 +107,7 @@ def to_reply(prompt: Prompt, route: Route, asking: Asking) -> Reply:
         asking.request_id,
         route.requested,
         route.target.model,
-        Keyring(()),
+        keyring,
         input_estimate=max(1, to_tokens(prompt.body_size)),
         context_length=route.target.context_length,
         max_tokens=max_tokens if isinstance(max_tokens, int) else None,

@@ -15,6 +15,7 @@ import orjson
 from gateway.dialects.base import Origin
 from gateway.dialects.native.answer import to_answered, to_origin
 from gateway.dialects.native.errors import to_relayed
+from gateway.dialects.native.thinking import sealed
 from gateway.dialects.native.usage import to_cost, to_mapping, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
@@ -23,12 +24,15 @@ from gateway.messages.fold import fold_stream
 from gateway.messages.replay import to_events
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.sse import END, MAX_EVENT_BYTES, to_event
+from gateway.upstream.target import to_family
 
 is_content = methodcaller("startswith", b"event: content_block_")
 FRAME = re.compile(rb"event: ?([^\n]*)\n(?:[^\n]*\n)*?data: ?([^\n]*)")
 MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 # Blocks that are told by deltas: the start of one is no content yet.
 GROWING = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
+SIGNATURE = b'"signature_delta"'
+REDACTED = b'"redacted_thinking"'
 # Of a delta's frame, around its text.
 DELTA_OVERHEAD = len(events.delta(0, events.TEXT, ""))
 CUT = "The upstream closed the connection before the end of its answer."
@@ -40,12 +44,13 @@ class NativeStream:
 
     __slots__ = (
         "_body", "_collected", "_counts", "_held", "_is_stream", "_opened", "_origin", "_owes_usage", "_reply",
-        "_size", "_start", "_tail", "_tail_size", "abandoned", "done", "failure", "has_usage", "notes", "started",
-        "stop_reason",
+        "_seals", "_size", "_start", "_tail", "_tail_size", "abandoned", "done", "failure", "has_usage", "notes",
+        "started", "stop_reason",
     )  # fmt: skip
 
     def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
         self._reply = reply
+        self._seals = to_family(reply.upstream_model) != "claude"  # Claude's signatures pass raw
         self._opened = opened
         self._owes_usage = opened  # the client's message_start was not this upstream's
         self._collected: list[bytes] | None = [] if collects else None
@@ -141,7 +146,7 @@ class NativeStream:
             data = data[:cut]
         frames = data.split(END)
         frames.pop()
-        if self.started and all(map(is_content, frames)):
+        if self.started and all(map(is_content, frames)) and not (self._seals and SIGNATURE in data):
             self._size += len(data) - len(frames) * DELTA_OVERHEAD
             return data
         return self._take_frames(frames)
@@ -208,9 +213,11 @@ class NativeStream:
         match name:
             case b"content_block_delta":
                 self.started = True
+                frame = self._sealed(frame, payload, "delta") if self._seals and SIGNATURE in frame else frame
                 self._size += max(0, len(frame) + len(END) - DELTA_OVERHEAD)
             case b"content_block_start":
                 self.started = self.started or not _grows(payload)
+                frame = self._sealed(frame, payload, "content_block") if self._seals and REDACTED in frame else frame
             case b"message_start":
                 self._take_start(_parsed(payload))
                 self._start = self._start or frame
@@ -226,6 +233,14 @@ class NativeStream:
             case b"":
                 return ()
         return (frame + END if found else to_event(name, payload),)
+
+    def _sealed(self, frame: bytes, payload: bytes, part: str) -> bytes:
+        """Return a frame with the signature within sealed."""
+        event = _parsed(payload)
+        changed = sealed(event.get(part), self._reply.upstream_model, self._reply.keyring)
+        if changed is event.get(part):
+            return frame
+        return to_event(str(event["type"]).encode(), orjson.dumps({**event, part: changed})).removesuffix(END)
 
     def _take_start(self, event: Mapping[str, Any]) -> None:
         message = dict(to_mapping(event.get("message")))

@@ -1,17 +1,20 @@
-"""Thinking within a native request: what another upstream signed is opened or left out.
+"""Thinking that native upstreams sign: sealed on its way to the client, and opened for the model that signed it.
 
-A signature is bound to whoever made it; Anthropic answers 400 to any other, for the rest of the conversation. Claude's
-own signatures, which chat upstreams pass on, are returned as they were; envelopes that this gateway sealed are opened,
-and hold a Claude signature only if Claude answered through OpenRouter.
+A signature is bound to its author; Anthropic answers 400 to any other, for the rest of the conversation. Claude's own
+signatures pass raw in both directions. Those of other models are sealed with the model's name, so that a conversation
+can move to another upstream, where they are left out.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from gateway.access.keyring import Keyring
-from gateway.messages.envelope import Envelope, RejectedEnvelope, open_envelope
+from gateway.messages.envelope import NATIVE_THINKING, Envelope, RejectedEnvelope, open_envelope, seal
 from gateway.messages.notes import Note
 from gateway.upstream.target import Target, same_model
+
+# A string that only its author reads.
+OPAQUE_FIELDS = ("signature", "data")
 
 THINKING = frozenset({"thinking", "redacted_thinking"})
 
@@ -80,18 +83,36 @@ def _opened(block: Any, target: Target, keyring: Keyring, reasons: dict[str, Non
             reasons[UNREADABLE] = None
             return ()
         case Envelope(model, entries):
-            blocks = [to_block(entry) for entry in entries] if same_model(model, target.model) else []
+            blocks = [to_block(entry, block) for entry in entries] if same_model(model, target.model) else []
             if not blocks or None in blocks:
                 reasons[FOREIGN] = None
                 return ()
             return blocks
 
 
-def to_block(entry: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the Messages block of a reasoning entry; None for one that only its own server reads."""
+def to_block(entry: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the Messages block of a reasoning entry in `block`; None for one that only its own server reads."""
     kind, signature, data = entry.get("type"), entry.get("signature"), entry.get("data")
+    if kind == NATIVE_THINKING:
+        return {**block, "signature" if "signature" in block else "data": signature}
     if kind == "reasoning.text" and signature:
         return {"type": "thinking", "thinking": entry.get("text") or "", "signature": signature}
     if kind == "reasoning.encrypted" and data:
         return {"type": "redacted_thinking", "data": data}
     return None
+
+
+def sealed(part: Any, model: str, keyring: Keyring) -> Any:
+    """Return a block or a delta with its signature sealed; the same object if it has none."""
+    name = next((name for name in OPAQUE_FIELDS if isinstance(part, dict) and part.get(name)), None)
+    if name is None or not isinstance(part[name], str):
+        return part
+    return {**part, name: seal([cast(Any, {"type": NATIVE_THINKING, "signature": part[name]})], model, keyring)}
+
+
+def with_sealed_thinking(content: list[Any], model: str, keyring: Keyring) -> list[Any]:
+    """Return a message's blocks with the signatures of its thinking sealed."""
+    return [
+        sealed(block, model, keyring) if isinstance(block, dict) and block.get("type") in THINKING else block
+        for block in content
+    ]

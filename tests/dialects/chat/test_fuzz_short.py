@@ -16,6 +16,7 @@ OUTCOMES = {
     "streams": {"failed", "whole"},
     "answers": {"an error", "a message"},
     "arguments": {"refused", "repaired", "valid", "cut"},
+    "dialects": {"same", "noted"},
     "framing": {"answered", "refused", "not answered"},
 }
 

@@ -6,11 +6,14 @@ import orjson
 import pytest
 
 from gateway.access.keyring import Keyring
+from gateway.dialects.native.answer import to_answered
 from gateway.dialects.native.stream import NativeStream
+from gateway.dialects.native.thinking import without_foreign_thinking
 from gateway.dialects.reply import Reply
 from gateway.errors import Overloaded, UpstreamError
 from gateway.messages import events
 from gateway.messages.fold import fold_stream
+from gateway.upstream.target import to_target
 from tests.support.messages_server import BEGINNING, BLOCK_START, ENDING, START, STREAM, event, text_delta
 
 PING = event("ping")
@@ -18,7 +21,9 @@ OVERLOADED = event("error", error={"type": "overloaded_error", "message": "Overl
 
 
 def stream(*, opened: bool = False) -> NativeStream:
-    return NativeStream(Reply("msg_1", "req_1", "asked", "served", Keyring(()), input_estimate=7), opened=opened)
+    return NativeStream(
+        Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()), input_estimate=7), opened=opened
+    )
 
 
 def expected(told: bytes) -> bytes:
@@ -110,6 +115,31 @@ def test_block_without_deltas_is_content() -> None:
     converter = stream()
     converter.feed(BEGINNING.replace(BLOCK_START, b"") + block)
     assert converter.started
+
+
+def test_signatures_of_other_models_are_sealed_in_streams_and_json() -> None:
+    signed = {"type": "thinking", "thinking": "hm", "signature": "sig-1"}
+    redacted = {"type": "redacted_thinking", "data": "data-1"}
+    blocks = (
+        event("content_block_start", index=0, content_block={"type": "thinking", "thinking": "", "signature": ""})
+        + event("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": "hm"})
+        + event("content_block_delta", index=0, delta={"type": "signature_delta", "signature": "sig-1"})
+        + event("content_block_stop", index=0)
+        + event("content_block_start", index=1, content_block=redacted)
+        + event("content_block_stop", index=1)
+    )
+    keyring = Keyring((("t", b"secret"),), "acme")
+    for model, is_raw in (("claude-opus-4-5", True), ("deepseek-v4", False)):
+        reply = Reply("msg_1", "req_1", "asked", model, keyring)
+        told = run(NativeStream(reply), BEGINNING.replace(BLOCK_START, b"") + blocks, ENDING.partition(b"\n\n")[2])
+        json = to_answered(orjson.dumps({**START, "content": [signed, redacted]}), reply)
+        for content in (fold_stream(told)["content"], json.message["content"]):
+            assert (content == [signed, redacted]) == is_raw
+            request: Any = {"messages": [{"role": "assistant", "content": content}]}
+            opened, _ = without_foreign_thinking(request, to_target(model), keyring, drops_all=False)
+            assert opened["messages"][0]["content"] == [signed, redacted]
+            moved, notes = without_foreign_thinking(request, to_target("glm-5"), keyring, drops_all=False)
+            assert is_raw or (moved["messages"] == [] and notes)
 
 
 def test_chat_chunks_are_not_taken_for_messages() -> None:
