@@ -6,7 +6,7 @@ To be run where the gateway runs, with its environment; before a start or beside
 import asyncio
 import os
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -19,10 +19,21 @@ from gateway.cli.probes import (
     look_at_ports,
     look_at_redis,
     look_at_settings,
-    look_at_upstream,
+    look_at_upstreams,
     look_at_worker,
 )
+from gateway.cli.shown_routes import (
+    to_explanation_lines,
+    to_lines,
+    to_plain_explanation,
+    to_plain_routes,
+    to_plain_upstreams,
+)
+from gateway.errors import GatewayError
 from gateway.settings import Settings, SettingsError, load_settings
+from gateway.upstream.config import to_table
+from gateway.upstream.explain import explain as explain_route
+from gateway.upstream.table import Routing
 
 MARKS: Final[dict[Level, tuple[str, str | None]]] = {
     "ok": ("ok", typer.colors.GREEN),
@@ -35,39 +46,63 @@ HINT_INDENT: Final = " " * 28
 
 def check(
     every: Annotated[bool, typer.Option("--all", help="Show settings that have their default too.")] = False,
+    explain: Annotated[str | None, typer.Option(metavar="MODEL", help="Show which route takes this model.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Show the effective configuration, what can be reached, and what is degraded. Status 1 when something is wrong."""
+    """Show the configuration, the routes, what can be reached, and what is degraded. Status 1 for warnings, 2 for what
+    cannot work.
+    """
     console = Console(json)
     with console.failing_clearly():
         settings = _settings()
+        if explain is not None:
+            _explain(console, settings, explain)
+            return
+        routing = Routing(to_table(settings)) if settings.has_upstream else None
         shown = effective(settings)
-        findings = look_at_settings(settings, misspelt(os.environ)) + run_async(lambda: _look(settings))
-    broken = any(finding.level == "error" for finding in findings)
+        findings = look_at_settings(settings, misspelt(os.environ)) + run_async(lambda: _look(settings, routing))
+    levels = {finding.level for finding in findings}
     if json:
-        told = {"version": __version__, "ok": not broken, "file": config_file()}
+        told: dict[str, Any] = {"version": __version__, "ok": "error" not in levels, "file": config_file()}
+        told |= {"hash": settings.config.file.digest}
+        told["upstreams"] = [] if routing is None else to_plain_upstreams(settings, routing.table)
+        told["routes"] = [] if routing is None else to_plain_routes(routing.table)
         listed = {"settings": [asdict(one) for one in shown], "findings": [asdict(one) for one in findings]}
         console.emit(told | listed)
     else:
-        _print(shown, findings, every=every)
-    if broken:
-        raise typer.Exit(Exit.FAILED)
+        _print(shown, [] if routing is None else list(to_lines(settings, routing.table)), findings, every=every)
+    if levels & {"error", "warning"}:
+        raise typer.Exit(Exit.USAGE if "error" in levels else Exit.FAILED)
 
 
 def _settings() -> Settings:
     try:
         return load_settings()
     except SettingsError as error:
-        raise CommandError(str(error), "docs/configuration.md lists every setting", status=Exit.FAILED) from None
+        raise CommandError(str(error), "docs/configuration.md lists every setting", status=Exit.USAGE) from None
 
 
-async def _look(settings: Settings) -> list[Finding]:
-    probes = (look_at_upstream, look_at_redis, look_at_worker, look_at_ports)
-    found = await asyncio.gather(*(probe(settings) for probe in probes))
+def _explain(console: Console, settings: Settings, model: str) -> None:
+    """Nothing is called: this is for looking at one name after the other."""
+    if not settings.has_upstream:
+        raise CommandError("no upstream is configured", "see docs/routing.md", status=Exit.USAGE)
+    table = to_table(settings)
+    try:
+        found = explain_route(table, model)
+    except GatewayError as error:
+        raise CommandError(error.message, "see docs/routing.md", status=Exit.FAILED) from None
+    console.answer(to_plain_explanation(table, found), "\n".join(to_explanation_lines(settings, found)))
+    if found.winner is None:
+        raise typer.Exit(Exit.FAILED)
+
+
+async def _look(settings: Settings, routing: Routing | None) -> list[Finding]:
+    probes = (look_at_redis, look_at_worker, look_at_ports)
+    found = await asyncio.gather(look_at_upstreams(settings, routing), *(probe(settings) for probe in probes))
     return [finding for findings in found for finding in findings]
 
 
-def _print(shown: list[Setting], findings: list[Finding], *, every: bool) -> None:
+def _print(shown: list[Setting], routes: list[str], findings: list[Finding], *, every: bool) -> None:
     file = config_file()
     typer.echo(f"Dragoman {__version__}, settings from the environment" + (f" and {file}" if file else ""))
     for one in shown:
@@ -77,6 +112,8 @@ def _print(shown: list[Setting], findings: list[Finding], *, every: bool) -> Non
     if not every:
         left_out = sum(one.source == DEFAULT for one in shown)
         typer.echo(f"  {left_out} others have their default; --all shows them")
+    for line in routes:
+        typer.echo(printable(line))
     for finding in findings:
         mark, colour = MARKS[finding.level]
         typer.echo(typer.style(f"{mark:>9}", fg=colour) + f"  {finding.subject:<15}  {printable(finding.text)}")

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import aiohttp
@@ -27,9 +27,10 @@ from gateway.redis.server import RedisServer, ServerFacts
 from gateway.settings import Settings, is_loopback
 from gateway.upstream.catalog import MAX_LIST_BYTES, TIMEOUTS
 from gateway.upstream.client import Call, UpstreamClient
-from gateway.upstream.config import to_table
+from gateway.upstream.recognition import look_at
 from gateway.upstream.routing import Upstream
-from gateway.upstream.table import RoutingTable
+from gateway.upstream.table import Routing
+from gateway.upstream.vendors import COMPATIBLE
 from gateway.wiring import build_client
 
 Level = Literal["ok", "off", "warning", "error"]
@@ -54,9 +55,12 @@ class Finding:
 # The upstream
 
 
-async def look_at_upstream(settings: Settings) -> list[Finding]:
-    """Its list of models, and at OpenRouter the key, which that list does not need."""
-    if not settings.has_upstream:
+async def look_at_upstreams(settings: Settings, routing: Routing | None) -> list[Finding]:
+    """Each one's list of models, and at OpenRouter the key, which that list does not need. No model is asked.
+
+    What they show is learned by `routing`, which is None where no upstream is configured.
+    """
+    if routing is None:
         return [
             Finding(
                 "error",
@@ -65,20 +69,37 @@ async def look_at_upstream(settings: Settings) -> list[Finding]:
                 "set OPENROUTER_API_KEY, or GATEWAY_UPSTREAM_URL for another server; `dragoman dev` brings a simulator",
             )
         ]
-    table = to_table(settings)
     client = build_client(settings, settings.upstream_connections)
     try:
-        found = await asyncio.gather(*(_look_at_lane(client, table, lane) for lane in table.upstreams))
+        lanes = routing.table.upstreams
+        found = await asyncio.gather(*(_look_at_lane(client, routing, lane, settings) for lane in lanes))
     finally:
         await client.close()
-    return [finding for findings in found for finding in findings]
+    if all(any(one.level == "error" for one in findings) for findings in found):
+        return [finding for findings in found for finding in findings]
+    return [  # while one upstream works, another one's failure is no error
+        replace(one, level="warning") if one.level == "error" else one for findings in found for one in findings
+    ]
 
 
-async def _look_at_lane(client: UpstreamClient, table: RoutingTable, upstream: Upstream) -> list[Finding]:
+async def _look_at_lane(
+    client: UpstreamClient, routing: Routing, upstream: Upstream, settings: Settings
+) -> list[Finding]:
     found = [await _key(client, upstream)] if upstream.flavor == "openrouter" else []
-    if any(finding.level == "error" for finding in found):
+    if not any(finding.level == "error" for finding in found):
+        found += await _models(client, upstream, routing)
+    if not settings.upstreams:
         return found
-    return found + await _models(client, upstream, table)
+    name = f"{upstream.name} (key {upstream.lane + 1})" if upstream.lane else upstream.name
+    hint = f"check url and key of upstreams.{upstream.name} in {settings.config.file.path}"
+    return [
+        replace(
+            one,
+            subject=one.subject.replace("upstream", name, 1),
+            hint=hint if one.level in ("error", "warning") else "",
+        )
+        for one in found
+    ]
 
 
 async def _key(client: UpstreamClient, upstream: Upstream) -> Finding:
@@ -94,7 +115,7 @@ async def _key(client: UpstreamClient, upstream: Upstream) -> Finding:
     return Finding("ok", "upstream key", f"accepted; ${remaining:.2f} are left of its limit")
 
 
-async def _models(client: UpstreamClient, upstream: Upstream, table: RoutingTable) -> list[Finding]:
+async def _models(client: UpstreamClient, upstream: Upstream, routing: Routing) -> list[Finding]:
     status, body = await _ask(client, upstream, "/models")
     if status != 200:
         return [_refusal(status, body, upstream)]
@@ -104,8 +125,12 @@ async def _models(client: UpstreamClient, upstream: Upstream, table: RoutingTabl
         return [Finding("warning", "upstream", "answers, but does not list models as OpenAI's API does", hint)]
     known = {entry.get("id") for entry in listed if isinstance(entry, dict)}
     found = [Finding("ok", "upstream", f"{upstream.name} lists {len(known):,} models")]
+    if upstream.vendor is COMPATIBLE:
+        vendor = await look_at(client, upstream, {}, [entry for entry in listed if isinstance(entry, dict)])
+        routing.recognise(upstream.name, vendor or COMPATIBLE)
+    routing.learn(upstream.name, [one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str)])
     unknown: dict[str, list[str]] = {}
-    for alias, model in table.aliases_at(upstream.name):
+    for alias, model in routing.table.aliases_at(upstream.name):
         if model not in known and not (upstream.flavor == "openrouter" and RESOLVED_LATER.search(model)):
             unknown.setdefault(model, []).append(alias)
     hint = "set GATEWAY_MODEL_BIG, GATEWAY_MODEL_SMALL or GATEWAY_ALIASES to a model that it lists"
@@ -272,7 +297,14 @@ async def _answers(url: str, server: str = "") -> bool:
 
 
 def look_at_settings(settings: Settings, misspelt: Mapping[str, str]) -> list[Finding]:
-    return [*_access(settings), *_secret(settings), *_misspelt(misspelt)]
+    return [*_file(settings), *_access(settings), *_secret(settings), *_misspelt(misspelt)]
+
+
+def _file(settings: Settings) -> Iterator[Finding]:
+    for line in settings.config.warnings:
+        yield Finding("warning", "routes", line)
+    if settings.config.file.path and not settings.config.warnings:
+        yield Finding("ok", "configuration", f"{settings.config.file.path}, hash {settings.config.file.digest}")
 
 
 def _access(settings: Settings) -> Iterator[Finding]:
@@ -302,7 +334,7 @@ def _secret(settings: Settings) -> Iterator[Finding]:
     hint = "set GATEWAY_SECRET=id:key, the same for all processes"
     if settings.redis_url is None:
         text = "each start makes its own: reasoning that clients hold from before is lost to the model"
-        yield Finding("warning", "secret", text, hint)
+        yield Finding("off", "secret", text, hint)
     else:
         yield Finding("ok", "secret", "made by the first process, kept in Redis")
 

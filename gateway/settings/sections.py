@@ -89,6 +89,11 @@ class UpstreamSection(Section):
         found = vendor_of(self.vendor, str(self.url))
         return VENDORS.get(name, found) if found is COMPATIBLE and self.vendor == "auto" else found
 
+    @property
+    def is_named_after_vendor(self) -> bool:
+        """Return True if the vendor is found by the upstream's name, and not by its host."""
+        return self.url is None or vendor_of(self.vendor, str(self.url)) is COMPATIBLE
+
     def base(self, name: str) -> str:
         """Return the v1 base, without a slash at the end."""
         return str(self.url or self.row(name).base).rstrip("/")

@@ -14,7 +14,7 @@ from gateway.upstream.vendor import ReasoningSupport
 # The part of an entry that says anything here; the rest is prose and prices.
 FIELDS = (
     *("context_length", "context_window", "max_completion_tokens", "max_context_length", "max_input_tokens"),
-    *("max_model_len", "max_output_tokens", "meta", "reasoning", "supported_parameters", "top_provider"),
+    *("max_model_len", "max_output_tokens", "meta", "pricing", "reasoning", "supported_parameters", "top_provider"),
 )
 
 # Parameters without which an answer is still an answer to what was asked. OpenRouter ignores them in silence where a

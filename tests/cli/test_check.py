@@ -175,7 +175,7 @@ def test_credentials_are_taken_out_of_an_address(url: str, shown: str) -> None:
             "inside your network",
             id="an admin listener for everybody",
         ),
-        pytest.param({}, "secret", "warning", "each start makes its own", "GATEWAY_SECRET", id="no secret"),
+        pytest.param({}, "secret", "off", "each start makes its own", "GATEWAY_SECRET", id="no secret"),
         pytest.param(
             {"GATEWAY_MODEL_BIG": "sim/nothing"},
             "models",
@@ -209,12 +209,13 @@ async def test_what_is_wrong_is_told_with_what_to_do(
     finding = found(told, subject)
     assert (finding["level"], finding["text"].startswith(text)) == (level, True), finding
     assert hint in finding["hint"]
-    assert status == (1 if level == "error" or any(one["level"] == "error" for one in told["findings"]) else 0)
+    levels = {one["level"] for one in told["findings"]}
+    assert status == (2 if "error" in levels else 1 if "warning" in levels else 0)
 
 
 async def test_a_value_that_cannot_be_used_is_named() -> None:
     ran = await dragoman("check", GATEWAY_PORT="many")
-    assert ran.status == 1
+    assert ran.status == 2
     assert ran.err.startswith("dragoman: GATEWAY_PORT: Input should be a valid integer")
     assert (await dragoman("check", "--json", GATEWAY_PORT="many")).lines[0]["message"].startswith("GATEWAY_PORT")
 
@@ -227,7 +228,7 @@ async def test_without_an_upstream_the_way_to_one_is_told() -> None:
 async def test_a_port_that_another_program_has_is_told(simulator: Simulator) -> None:
     with taken_port() as port:
         status, told = await check(simulator, GATEWAY_PORT=str(port))
-    assert (status, found(told, "client port")["text"]) == (1, f"127.0.0.1:{port} is taken by another program")
+    assert (status, found(told, "client port")["text"]) == (2, f"127.0.0.1:{port} is taken by another program")
 
 
 async def test_a_gateway_that_runs_is_told_from_another_program(whole: Live, simulator: Simulator) -> None:
@@ -264,7 +265,7 @@ async def test_an_upstream_without_a_list_of_models_still_counts(simulator: Simu
         status, told = await check(simulator, GATEWAY_UPSTREAM_URL=url, GATEWAY_UPSTREAM_FLAVOR="openai")
     finally:
         await runner.cleanup()
-    assert (status, found(told, "upstream")["level"]) == (0, "warning")
+    assert (status, found(told, "upstream")["level"]) == (1, "warning")
 
 
 async def test_on_a_terminal_only_what_was_set_is_listed(simulator: Simulator) -> None:

@@ -69,7 +69,7 @@ LAYERS = (
             gateway.simulator.vendors.row gateway.simulator.vendors.rows
             gateway.telemetry.redaction gateway.telemetry.usage gateway.upstream.adaptation gateway.upstream.circuit
             gateway.upstream.client gateway.upstream.model_facts gateway.upstream.retry gateway.upstream.routing
-            gateway.upstream.table
+            gateway.upstream.explain gateway.upstream.table
             gateway.upstream.target gateway.upstream.trouble gateway.upstream.vendor gateway.upstream.vendors
         """),
         pure=True,
