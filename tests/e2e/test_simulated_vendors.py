@@ -192,7 +192,7 @@ async def test_each_conversation_with_a_simulated_vendor_is_answered(
 ) -> None:
     url = simulator.url.removesuffix("/api/v1") + f"/{row.name}/v1"
     failures: list[str] = []
-    async with serving(simulator, upstream_url=url, upstream_flavor=row.name) as live:
+    async with serving(simulator, upstream_url=url, upstream_flavor=row.name, dialect="chat") as live:
         for model in row.models:
             for conversation in CONVERSATIONS:
                 try:

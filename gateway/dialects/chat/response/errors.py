@@ -12,7 +12,7 @@ from typing import Any
 from gateway.dialects.chat.response.error_body import ReportedError, read_body, read_value
 from gateway.dialects.chat.response.failure_words import FULL_POOL, LOADING, UNFINISHED, kind_by_words
 from gateway.dialects.chat.response.overflow import is_overflow, overflow_wording
-from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, retry_after_of
+from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, hint_in, retry_after_of
 from gateway.dialects.reply import Reply
 from gateway.errors import (
     BillingProblem,
@@ -45,6 +45,7 @@ STATUS_ERRORS: dict[int, type[GatewayError]] = {
     422: InvalidRequest,
     425: UpstreamError,
     429: RateLimited,
+    498: Overloaded,  # Groq's flex tier is full
     500: UpstreamError,
     502: UpstreamError,
     503: Overloaded,
@@ -97,7 +98,10 @@ MODEL_NAME = re.compile(r"~?[\w.-]{1,64}(?:/[\w.-]{1,64})?(?::[\w-]{1,32})?", re
 def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
     """The error of an answer whose status is not 2xx."""
     read = read_body(body)
-    error = _to_error(status, read, retry_after_of(headers, read.words, limited=status == 429), reply)
+    retry_after = retry_after_of(headers, read.words, limited=status == 429)
+    if retry_after is None and status == 429:
+        retry_after = hint_in(body)
+    error = _to_error(status, read, retry_after, reply)
     is_proxied = "litellm." in read.words or any(name.startswith("x-litellm-") for name in headers)
     error.was_retried = is_proxied and status >= 500
     return error

@@ -76,6 +76,7 @@ WORDINGS = (
         r"insufficient_quota|insufficient[_ ](?:balance|credits?|funds)",  # OpenAI, DeepSeek
         r"exceeded_current_quota_error|credit balance is too low",  # Moonshot, Anthropic
         r"(?:out of|no|not enough|any) (?:remaining )?credits\b",  # xAI
+        r"all available credits|balance is insufficient|specified api usage limits",  # xAI, SiliconFlow, Anthropic
         r"\barrearage\b|account is in good standing|overdue[- ]payment",  # DashScope
         r"suspended.{0,60}(?:billing|balance|payment|spending)|spending limit|budget has been exceeded",  # Fireworks
         r"budget_exceeded|budgetexceedederror|credit limit exceeded|billing_hard_limit_reached",  # LiteLLM, Together
@@ -96,6 +97,8 @@ WORDINGS = (
     _wording(
         NotFound, (InvalidRequest, UpstreamError, Overloaded), r"no available channel for model"
     ),  # one-api, new-api
+    # OpenRouter, where it knows the model, and no provider of it takes what the request holds.
+    _wording(InvalidRequest, (NotFound,), r"no endpoints found that support"),
     # LiteLLM names what the server behind it has said by its own classes, under 500 where it does not know the status.
     _wording(RateLimited, FAILED, r"litellm\.ratelimiterror"),
     _wording(UpstreamTimedOut, FAILED, r"litellm\.timeout\b"),

@@ -58,6 +58,13 @@ PROMPTS = _compiled(
     rf"prompt is too long:? {COUNT} tokens > {LIMIT}",  # Anthropic
     rf"prompt is too long: {COUNT}, model maximum context length: {LIMIT}",  # Fireworks
     rf"input token count \(?{COUNT}\)? exceeds the maximum\D{{0,60}}{LIMIT}",  # Gemini
+    rf"prompt tokens \({COUNT}\) exceed model maximum \({LIMIT}\)",  # Bedrock
+    rf"token count is {COUNT} but model only supports up to {LIMIT}",  # Vertex
+    rf"decoder prompt \(length {COUNT}\) is longer than the maximum model length of {LIMIT}",  # older vLLM
+    # Databricks, Nebius, DeepInfra
+    rf"(?:prompt|input) (?:token count|length|too long:?) ?\(?{COUNT}(?: tokens)?\)? ?"
+    rf"(?:cannot exceed|is greater than|exceeds)\D{{0,60}}{LIMIT}",
+    rf"requested {COUNT} tokens exceeds the model context length of {LIMIT}",  # Perplexity
     rf"request \(?{COUNT} tokens\)? exceeds the available context size \(?{LIMIT}",  # llama.cpp
     rf"prompt contains {COUNT} tokens.{{0,80}}?model with {LIMIT} maximum context",  # Mistral
     rf"input \({COUNT} tokens\) is longer than the model's context length \({LIMIT}",  # SGLang 0.5
@@ -88,7 +95,8 @@ WORDS = re.compile(
     r"context[ _](?:length|window|size)|contextwindowexceeded|maximum (?:context|prompt)|range of input length"
     r"|too many (?:input )?tokens(?!.{0,40}wait)"
     r"|(?:prompt|input|conversation) is too long|prompt (?:is )?too (?:long|large)|input token count"
-    r"|model token limit|prompt token count|request too large for|超长"
+    r"|model token limit|prompt token count|request too large for|超长|prompt exceeds max|max message tokens"
+    r"|max_seq_len exceeded|maximum model length|exceed model maximum|exceeds maximum input|completion tokens exceed"
     r"|reduce the length of the (?:messages|prompt|input)|input tokens? exceed|input length\b.{0,40}\bexceed"
     r"|prompt_tokens .{0,20}must be less than"
     r"|`inputs` (?:must have less than|tokens \+ `max_new_tokens`)|tokens in request more than|token limit exceeded"
@@ -103,7 +111,7 @@ ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W{1,3}is too large", r
 # of tokens per minute by itself, and would at any time.
 NO_DOUBT = re.compile(
     r"(?:input|prompt|request)\b.{0,80}?\b(?:exceeds?|exceeded|exceeding|longer than|greater than|too long for|over)\b"
-    r".{0,60}?\b(?:context (?:length|window|size)|maximum (?:context|prompt|length)|maximum number of tokens)"
+    r".{0,60}?\b(?:context (?:length|window|size)|maximum (?:context|prompt|length|input)|maximum number of tokens)"
     r"|(?:prompt|input) is too long|prompt too long; exceeded|maximum (?:context|prompt) length is \d"
     r"|context_length_exceeded|contextwindowexceedederror|context (?:length|window) exceeded",
     re.IGNORECASE | re.DOTALL,

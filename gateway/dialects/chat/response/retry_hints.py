@@ -1,7 +1,8 @@
 """When an upstream wants to be asked again, in seconds: from headers, or from the words of its error.
 
 `retry-after` as seconds or as a date (RFC 9110), `retry-after-ms` (OpenAI, Azure), the reset headers of rate limits
-(OpenAI, Groq: "7m12s"), and sentences such as "try again in 7m12s". A date counts from the reply's own `date`, so that
+(OpenAI, Groq: "7m12s"), sentences such as "try again in 7m12s", and fields of the error (`retry_after`, Google's
+`retryDelay`). A date counts from the reply's own `date`, so that
 the clocks of two hosts do not matter; without one it is not read.
 """
 
@@ -18,7 +19,25 @@ RESET_HEADERS = ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens", "x-ra
 # "7m12s", "1h2m", "1.5s", "250ms", "20 seconds"
 DURATION = r"(?:(?P<h>\d{1,4})\s?h(?:ours?)?\s?)?(?:(?P<m>\d{1,5})\s?m(?:in(?:utes?)?)?(?!s)\s?)?(?:(?P<s>\d{1,7}(?:\.\d{1,9})?)\s?s(?:ec(?:onds?)?)?)?(?:(?P<ms>\d{1,9}(?:\.\d{1,6})?)\s?ms)?"  # noqa: E501
 WHOLE_DURATION = re.compile(DURATION, re.ASCII | re.IGNORECASE)
-IN_WORDS = re.compile(r"(?:try again|retry)(?: your request)? (?:in|after) " + DURATION, re.ASCII | re.IGNORECASE)
+IN_WORDS = re.compile(
+    r"(?:(?:try again|retry)(?: your request)? (?:in|after)|please wait) " + DURATION, re.ASCII | re.IGNORECASE
+)
+
+
+# A field of a JSON body: Cloudflare, Discord and others write seconds, some milliseconds, Google "34s".
+IN_FIELD = re.compile(
+    rb'"(?:retry_?after|retry_?delay)(?P<unit>_ms|_millis\w*|_seconds)?"\s*:\s*"?(?P<count>\d{1,9}(?:\.\d{1,9})?)s?"?',
+    re.IGNORECASE,
+)
+
+
+def hint_in(body: bytes) -> float | None:
+    """Seconds that a field of an error's body names, at most MAX_RETRY_AFTER."""
+    found = IN_FIELD.search(body)
+    if found is None:
+        return None
+    seconds = float(found["count"]) / (1000 if (found["unit"] or b"").lower().startswith(b"_m") else 1)
+    return min(seconds, MAX_RETRY_AFTER)
 
 
 def retry_after_of(headers: Mapping[str, str], words: str = "", *, limited: bool = False) -> float | None:

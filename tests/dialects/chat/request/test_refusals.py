@@ -524,6 +524,64 @@ ADAPTED: dict[str, tuple[int, Any, Adaptation]] = {
         openai("Invalid value: 'image_url'. Supported values are: 'text'."),
         Adaptation("media_as_text", ("image_url",)),
     ),
+    "Gemma on Gemini": (
+        400,
+        [openai("Developer instruction is not enabled for models/gemma-3-27b-it")],
+        Adaptation("no_system"),
+    ),
+    "Gemma on Gemini, JSON": (
+        400,
+        [openai("JSON mode is not enabled for models/gemma-3-27b-it")],
+        Adaptation("format_in_prompt"),
+    ),
+    "Gemini, an any_of": (
+        400,
+        [
+            openai(
+                "Unable to submit request because `look` functionDeclaration `parameters.kind` schema specified other "
+                "fields alongside any_of. When using any_of, it must be the only field set."
+            )
+        ],
+        Adaptation("bare_schemas"),
+    ),
+    "DeepSeek's R1, thinking that is given back": (
+        400,
+        openai("Please remove the reasoning_content from your message to reduce network traffic."),
+        Adaptation("drop_nested", ("reasoning_content",)),
+    ),
+    "Bedrock, an id": (
+        400,
+        {
+            "message": "1 validation error detected: Value 'functions.Bash:0' at 'messages.2.member.content.1.member."
+            "toolUse.toolUseId' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-z]+"
+        },
+        Adaptation("short_ids"),
+    ),
+    "OpenAI, a long id": (
+        400,
+        openai("Invalid 'messages[3].tool_calls[0].id': string too long. Expected a string with maximum length 40"),
+        Adaptation("short_ids"),
+    ),
+    "Zhipu, a limit": (400, openai("max_tokens 超过限制，最大为 16384"), Adaptation("max_tokens", limit=16384)),
+    "Zhipu, a range": (
+        400,
+        openai("temperature 参数非法。取值范围是(0.0, 1.0)"),
+        Adaptation("drop_fields", ("temperature",), lasting=False),
+    ),
+    "xAI, a name": (
+        400,
+        {"code": "Client specified an invalid argument", "error": "Model grok-4 does not support reasoningEffort."},
+        Adaptation("drop_fields", ("reasoning_effort",)),
+    ),
+    "Cloudflare, contents": (
+        400,
+        {
+            "errors": [
+                {"message": "AiError: Bad input: Type mismatch of '/messages/0/content', 'array' not in 'string'"}
+            ]
+        },
+        Adaptation("flat_content"),
+    ),
     "Groq, a word": (
         400,
         openai("invalid schema for response format: response_format/json_schema/next_step: minItems is not supported"),
@@ -604,6 +662,69 @@ def test_a_named_tool_that_lm_studio_refuses_becomes_the_only_one() -> None:
     refusal = {"error": "Invalid tool_choice type: 'object'. Supported string values: none, auto, required"}
     choice = {"type": "function", "function": {"name": "look"}}
     assert asked_for(400, refusal, tool_choice=choice, response_format=None) == Adaptation("lone_tool")
+
+
+THOUGHT_ONLY = [
+    {"role": "user", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "Well?"}]},
+    {"role": "assistant", "content": ""},
+    {"role": "user", "content": "And?"},
+]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "messages: text content blocks must be non-empty",
+        "Assistant message must have either content or tool_calls, but not none.",
+        "Invalid request: the message at position 1 with role 'assistant' must not be empty",
+    ],
+)
+def test_a_message_without_content_that_is_refused_gets_a_word(words: str) -> None:
+    adaptation = asked_for(400, openai(words), messages=THOUGHT_ONLY)
+    assert adaptation == Adaptation("fill_empty")
+    messages: Any = adapted(Conversion({**BODY, "messages": THOUGHT_ONLY}), [adaptation]).body["messages"]  # type: ignore[typeddict-item]
+    assert [message["content"] for message in messages] == [[{"type": "text", "text": "Well?"}], "[no text]", "And?"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
+        "Bedrock doesn't support tool calling without `tools=` param specified.",
+    ],
+)
+def test_calls_of_a_conversation_without_tools_are_declared_where_the_upstream_demands_it(words: str) -> None:
+    changes = {"tools": None, "tool_choice": None, "parallel_tool_calls": None}
+    adaptation = asked_for(400, openai(words), **changes)
+    assert adaptation == Adaptation("declare_tools")
+    rest = {name: value for name, value in BODY.items() if name not in changes}
+    body: Any = adapted(Conversion(rest), [adaptation]).body  # type: ignore[arg-type]
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["look"]
+    assert body["tool_choice"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("words", "off"),
+    [
+        ("invalid thinking: only type=enabled is allowed for this model", {"thinking": {"type": "disabled"}}),
+        ("The value of the enable_thinking parameter is restricted to True.", {"enable_thinking": False}),
+    ],
+)
+def test_thinking_that_cannot_be_off_is_left_on(words: str, off: dict[str, Any]) -> None:
+    assert asked_for(400, openai(words), reasoning_effort=None, **off) == Adaptation("keep_thinking")
+
+
+def test_a_forced_call_that_thinking_excludes_is_left_to_the_model() -> None:
+    refusal = openai("tool_choice 'specified' is incompatible with thinking enabled")
+    choice = {"type": "function", "function": {"name": "look"}}
+    assert asked_for(400, refusal, tool_choice=choice, response_format=None) == Adaptation("auto_choice")
+
+
+def test_a_json_object_that_needs_its_word_gets_it_in_the_prompt() -> None:
+    refusal = openai(
+        "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+    )
+    assert asked_for(400, refusal, response_format={"type": "json_object"}) == Adaptation("format_in_prompt")
 
 
 STRICT_GAP = openai(

@@ -57,6 +57,7 @@ BY_STATUS: dict[int, type[GatewayError]] = {
     422: InvalidRequest,
     425: UpstreamError,
     429: RateLimited,
+    498: Overloaded,
     500: UpstreamError,
     501: UpstreamError,
     502: UpstreamError,

@@ -41,6 +41,9 @@ def failed(status: int, body: Any, headers: dict[str, str] | None = None, **fiel
 LITELLM_SUFFIX = "\n\nLiteLLM: model group 'x' failed with the error above. No fallback was attempted."
 
 ACCOUNTS: dict[str, tuple[int, Any, Kind]] = {
+    "Anthropic's limits": (400, openai("You have reached your specified API usage limits."), BillingProblem),
+    "xAI, all spent": (403, {"error": "Your team has used all available credits"}, BillingProblem),
+    "SiliconFlow": (403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}, BillingProblem),
     "LiteLLM without a data base": (
         400,
         {"error": {"message": "No connected db.", "type": "no_db_connection", "param": None, "code": "400"}},
@@ -201,6 +204,12 @@ def test_a_model_that_the_upstream_does_not_have_is_not_found(who: str) -> None:
     assert (type(error), error.status, error.type) == (NotFound, 404, "not_found_error")
     assert error.message
     assert trouble_of(error) is Trouble.NONE
+
+
+def test_a_model_that_takes_no_tools_is_not_taken_for_a_missing_one() -> None:
+    error = failed(404, openai("No endpoints found that support tool use.", code=404))
+    assert isinstance(error, InvalidRequest)
+    assert "support tool use" in error.message
 
 
 def test_a_busy_model_is_not_taken_for_a_missing_one() -> None:

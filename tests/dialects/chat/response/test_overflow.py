@@ -52,6 +52,25 @@ WORDINGS = {
         ),
         PROMPT.format(9001, 8192),
     ),
+    "Bedrock": ("prompt tokens (210000) exceed model maximum (200000)", PROMPT.format(210000, 200000)),
+    "Vertex": (
+        (
+            "Unable to submit request because the input token count is 1100000 but model only supports up to 1048576."
+            " Reduce the input token count and try again."
+        ),
+        PROMPT.format(1100000, 1048576),
+    ),
+    "an older vLLM": (
+        "The decoder prompt (length 9000) is longer than the maximum model length of 8192.",
+        PROMPT.format(9000, 8192),
+    ),
+    "Databricks": ("prompt token count (140000) cannot exceed 131072.", PROMPT.format(140000, 131072)),
+    "Nebius": ("Prompt length 140000 is greater than max model length 131072", PROMPT.format(140000, 131072)),
+    "MLX": ("Prompt too long: 9000 tokens exceeds max context window of 8192 tokens", PROMPT.format(9000, 8192)),
+    "Perplexity": (
+        "Requested 140000 tokens exceeds the model context length of 127072",
+        PROMPT.format(140000, 127072),
+    ),
     "Moonshot": (
         "Invalid request: Your request exceeded model token limit: 262144 (requested: 300000)",
         PROMPT.format(300000, 262144),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, retry_after_of
+from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, hint_in, retry_after_of
 
 DATE = {"date": "Sun, 29 Nov 2026 12:00:00 GMT"}
 
@@ -31,6 +31,7 @@ LIMITS = {
     "the later of two resets": ({"x-ratelimit-reset-tokens": "2s", "x-ratelimit-reset-requests": "5s"}, "", 5.0),
     "Groq's sentence": ({}, "Rate limit reached. Please try again in 7m12s. Visit the console.", MAX_RETRY_AFTER),
     "OpenAI's sentence": ({}, "Please try again in 820ms.", 0.82),
+    "a sentence that asks to wait": ({}, "Too many requests. Please wait 5 seconds and retry.", 5.0),
     "a sentence in words": ({}, "Please retry after 20 seconds.", 20.0),
     "a sentence without a time": ({}, "Please try again in a while.", None),
 }
@@ -40,3 +41,19 @@ LIMITS = {
 def test_rate_limit_gives_its_reset(headers: dict[str, str], words: str, seconds: float | None) -> None:
     assert retry_after_of(headers, words, limited=True) == pytest.approx(seconds)
     assert retry_after_of(headers, words) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        (b'{"retry_after": 9, "title": "Error 1015"}', 9.0),
+        (b'{"error": {"message": "slow down", "retry_after": "1.5"}}', 1.5),
+        (b'{"error": {"retry_after_ms": 2500}}', 2.5),
+        (b'{"error": {"retry_after_seconds": 120}}', MAX_RETRY_AFTER),
+        (b'[{"error": {"details": [{"@type": "google.rpc.RetryInfo", "retryDelay": "34.5s"}]}}]', 34.5),
+        (b'{"error": {"message": "retry_after 5"}}', None),
+        (b"", None),
+    ],
+)
+def test_field_of_an_error_becomes_seconds(body: bytes, seconds: float | None) -> None:
+    assert hint_in(body) == seconds

@@ -49,6 +49,8 @@ def _media(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | No
 
 
 REASONING_BACK_RULES = (
+    # DeepSeek's R1 takes none back: "Please remove the reasoning_content from your message".
+    rule(r"remove the reasoning_content", Adaptation("drop_nested", ("reasoning_content",))),
     # Kimi, DeepSeek V4: "thinking is enabled but reasoning_content is missing", "must be passed back to the API".
     rule(
         r"reasoning_content\b.{0,80}?(?:missing|must be|required|passed back)|missing.{0,40}?reasoning_content",
@@ -72,7 +74,8 @@ ROLE_RULES = (
     ),
     # Gemma's template; "Only user, assistant and tool roles are supported, got system"; OpenAI's o1-mini.
     rule(
-        r"system (?:role|messages?) (?:is|are)? ?not supported|got system\b|does not support '?system'? with",
+        r"(?:system|developer) (?:role|messages?|instructions?) (?:is|are)? ?not (?:supported|enabled)"
+        r"|got system\b|does not support '?system'? with",
         Adaptation("no_system"),
     ),
     # "'developer' is not one of ['system', …]", "unknown variant `developer`", "Unexpected role: developer".
@@ -87,6 +90,19 @@ ROLE_RULES = (
 )
 
 CONTENT_RULES = (
+    # OpenAI: "Invalid 'messages[3].tool_calls[0].id': string too long"; Bedrock: "toolUseId' failed to satisfy …
+    # regular expression pattern"; Anthropic: "tool_use.id: String should match pattern".
+    rule(
+        r"tool_?calls?\W{1,3}\d{0,4}\W{0,3}id\b.{0,120}?(?:too long|pattern|maximum length)"
+        r"|tool_?use[._]?id\b.{0,200}?(?:pattern|regular expression|too long)",
+        Adaptation("short_ids"),
+    ),
+    # An assistant's turn that was thinking only: Anthropic, Kimi, Mistral, Bedrock.
+    rule(
+        r"content blocks? must be non-empty|must have either content or tool_calls|must not be empty"
+        r"|content.{0,40}?(?:is|cannot be|can't be) (?:empty|blank)|content field.{0,40}?is empty|non-empty content",
+        Adaptation("fill_empty"),
+    ),
     # By a word for it; llama.cpp: "unsupported content[].type"; vLLM: "Unsupported chat content part type: 'file'".
     rule(
         "|".join([words.pattern for _, words in MEDIA_WORDS])
@@ -106,6 +122,7 @@ CONTENT_RULES = (
     # pydantic, serde ("invalid type: sequence"), Go ("cannot unmarshal array"), Groq ("value must be a string").
     rule(
         r"content\b.{0,120}?(?:(?:be|expected|valid) (?:a |an )?(?:valid )?str|got (?:an |a )?(?:array|list))"
+        r"|content', 'array' not in 'string'"
         r"|invalid type: sequence, expected a string|cannot unmarshal array.{0,80}?content"
         r"|validation errors?.{0,2000}?content",
         Adaptation("flat_content"),

@@ -23,6 +23,9 @@ NO_REASONING = " "
 # Stands between a tool's result and the user's next words, for templates that count turns (Mistral's, 2026).
 FILLER_TURN = "Understood."
 
+# Stands for a message without text.
+EMPTY = "[no text]"
+
 SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")
 SHORT_ID_LENGTH = 9
 
@@ -71,6 +74,24 @@ def fill_reasoning(adaptation: Adaptation, body: Body) -> Rewritten:
         return (
             {**message, field: NO_REASONING} if message["role"] == "assistant" and not message.get(field) else message
         )
+
+    return mapped(body, change)
+
+
+def fill_empty(_: Adaptation, body: Body) -> Rewritten:
+    """Send a word for it where a message has neither text nor calls, and no empty parts."""
+
+    def change(message: Message) -> Message:
+        content = message.get("content")
+        if isinstance(content, list):
+            kept = [part for part in content if part.get("type") != "text" or part["text"].strip()]
+            content = content if len(kept) == len(content) else kept
+        has_nothing = not content or (isinstance(content, str) and not content.strip())
+        if has_nothing and message.get("tool_calls"):
+            return message
+        if has_nothing:
+            content = EMPTY
+        return message if content is message.get("content") else {**message, "content": content}
 
     return mapped(body, change)
 

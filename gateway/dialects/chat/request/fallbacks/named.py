@@ -47,6 +47,12 @@ PROSE = frozenset(
 SUGGESTION = re.compile(
     r"did you mean|(?<!un)supported (?:param|field|option|value)|allowed (?:param|field)|\binstead of", re.IGNORECASE
 )
+# A value out of its range, or of the wrong kind; the last two are Chinese for that.
+BAD_VALUE = re.compile(
+    r"must (?:be|not be)|should be|\binvalid\b|out of range|not (?:a |in )?(?:valid|range)|(?:less|greater|more) than"
+    r"|at most|exceeds?|非法|取值",
+    re.IGNORECASE,
+)
 # Within the request, as servers write a place: messages.1.assistant.name, 'messages.2', messages[1], tools.0
 NESTED_PLACE = re.compile(r"\b(?:messages|tools)['\"]?[.\[ ]", re.IGNORECASE)
 
@@ -58,8 +64,14 @@ def pointed_fields(said: UpstreamWords, body: Body) -> Adaptation | None:
 
 
 def worded_fields(said: UpstreamWords, body: Body) -> Iterator[Adaptation]:
-    """Fields that the refusal names as unknown or not supported; those within messages and tools first."""
+    """Fields that the refusal names as unknown or not supported; those within messages and tools first.
+
+    At last those whose value it refuses.
+    """
     if not UNSUPPORTED.search(said.text):
+        refused = _dropping([name for name in _optional(body) if _is_named(name, said)], said)
+        if refused is not None and BAD_VALUE.search(said.text):
+            yield refused
         return
     if NESTED_PLACE.search("\n".join((said.text, *said.pointers))):
         nested = tuple(sorted(key for key in _nested_keys(body) - ESSENTIAL_NESTED if _is_named(key, said)))
@@ -86,7 +98,9 @@ def _optional(body: Body) -> list[str]:
 
 
 def _aliases(name: str) -> tuple[str, ...]:
-    return (name, *OTHER_NAMES.get(name, ()))
+    """What servers may call it; xAI and Google also write `presencePenalty`."""
+    camel = re.sub(r"_([a-z])", lambda match: match[1].upper(), name)
+    return (name, *([camel] if camel != name else []), *OTHER_NAMES.get(name, ()))
 
 
 def _is_named(name: str, said: UpstreamWords) -> bool:

@@ -42,8 +42,11 @@ def _choice(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | N
     if "requires --" in said.text:  # vLLM without a parser takes no choice but none, and says how it is started
         return None
     is_named = isinstance(body.get("tool_choice"), dict)
+    if body.get("tool_choice") == "none":
+        return Adaptation("hide_tools")
     refused = LISTED_VALUES.split(said.text, maxsplit=1)[0]
-    return Adaptation("lone_tool" if is_named and "required" not in refused else "auto_choice")
+    cannot_force = "required" in refused or "thinking" in refused
+    return Adaptation("lone_tool" if is_named and not cannot_force else "auto_choice")
 
 
 def _format(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | None:
@@ -63,7 +66,7 @@ FORMAT_REFUSED = re.compile(
 )
 # Groq: "json mode cannot be combined with tool/function calling"; Gemini: "Function calling with a response mime type".
 FORMAT_WITH_TOOLS = re.compile(
-    r"combined with tool|function calling with|tools? (?:and|with) (?:json|structured)", re.I
+    r"combined with tool|function calling with|tools? (?:and|with) (?:json|structured)|json mode is not", re.I
 )
 
 REASONING_RULES = (
@@ -72,7 +75,8 @@ REASONING_RULES = (
     # OpenRouter; Gemini: "Budget 0 is invalid. This model only works in thinking mode."; Zhipu; Kimi.
     rule(
         r"reasoning is (?:mandatory|required)|(?:thinking|reasoning)\b.{0,60}?cannot be (?:disabled|turned off)"
-        r"|only (?:works in|supports) thinking mode|does not support (?:disabling|non-?thinking)",
+        r"|only (?:works in|supports) thinking mode|does not support (?:disabling|non-?thinking)"
+        r"|only type=enabled is allowed|enable_thinking.{0,40}?restricted to true",
         Adaptation("keep_thinking"),
     ),
     # OpenAI, Groq, Kimi ("expected one of 'low' | 'medium'"), pydantic ("Input should be"), Gemini ("Valid values are")
@@ -98,7 +102,7 @@ LENGTH_RULES = (
     rule(
         r"max_?(?:completion_|new_|output_)?tokens.{0,160}?(?:at most|less than or equal to|<=|no more than"
         r"|(?:cannot|must not) exceed|exceeds? (?:the )?(?:model )?(?:limit|maximum)(?: of| is)?"
-        rf"|maximum(?: value)?(?: is| of)?:?) ?{NUMBER}",
+        rf"|maximum(?: value)?(?: is| of)?:?|最大值?[为是]?) ?{NUMBER}",
         _token_limit,
     ),
     # Anthropic: "max_tokens: 9000 > 8192, which is the maximum allowed number of output tokens".
@@ -116,6 +120,11 @@ STOP_RULES = (
 )
 
 TOOL_RULES = (
+    # Bedrock, and LiteLLM in front of it and of Anthropic, where a conversation has calls and the request no tools.
+    rule(
+        r"toolconfig field must be defined|without .?tools=.? param|requests? which include .{0,40}?tool.{0,40}?must",
+        Adaptation("declare_tools"),
+    ),
     rule(r"description\b.{0,160}?(?:maximum length|at most|<=|exceed\w*) (?P<limit>\d{2,6})\b", _description_limit),
     # DashScope and DeepSeek while thinking; Ollama and others that know "auto" only; servers that take no object.
     rule(
@@ -126,6 +135,8 @@ TOOL_RULES = (
 )
 
 FORMAT_RULES = (
+    # OpenAI and DashScope, of a `json_object`.
+    rule(r"must contain the word .{0,3}json", Adaptation("format_in_prompt")),
     # DeepSeek: "This response_format type is unavailable now"; llama-cpp-python; Groq; Gemini.
     rule(r"response_format|json_schema|json_object|json mode|structured output|response mime type", _format),
     rule(

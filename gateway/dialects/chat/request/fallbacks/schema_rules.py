@@ -70,7 +70,7 @@ WHOLE_SCHEMA_RULES = (
     # Whatever it is that a compiler of schemas refuses without a name.
     rule(
         r"invalid (?:json )?schema|json schema (?:error|is|not)|schema.{0,40}?(?:invalid|unsupported|not supported)"
-        r"|flavored json schema|function_?declarations\W.{0,80}?parameters",
+        r"|flavored json schema|function_?declarations?\W.{0,80}?parameters",
         Adaptation("bare_schemas"),
     ),
 )

@@ -43,6 +43,16 @@ def hide_tools(_: Adaptation, body: Body) -> Rewritten:
     return without(body, CHOICE_FIELDS), ()
 
 
+def declare_tools(_: Adaptation, body: Body) -> Rewritten:
+    """Declare the tools that earlier turns called, where the request offers none, and let none be called."""
+    called = [call["function"]["name"] for message in body["messages"] for call in message.get("tool_calls") or ()]
+    if body.get("tools") or not called:
+        return body, ()
+    functions = [{"name": name, "parameters": {"type": "object", "properties": {}}} for name in dict.fromkeys(called)]
+    tools = [{"type": "function", "function": function} for function in functions]
+    return {**body, "tools": tools, "tool_choice": "none"}, ()
+
+
 def strict_calls(_: Adaptation, body: Body) -> Rewritten:
     """Mark tools as strict where a call is forced: vLLM and SGLang then hold arguments to the schema, else to JSON."""
     if body.get("tool_choice") in (None, "auto", "none"):
