@@ -33,6 +33,7 @@ from gateway.upstream.config import to_table
 from gateway.upstream.reload import ConfigReload
 from gateway.upstream.routing import Upstream
 from gateway.upstream.table import Routing
+from gateway.web.arrivals import ARRIVALS, Arrivals
 from gateway.web.auth import OPEN_PATHS, authenticate
 from gateway.web.connection import Runner
 from gateway.web.cors import allow_origins
@@ -110,6 +111,7 @@ class Addresses:
 def client_app(gateway: Gateway) -> web.Application:
     app = web.Application(middlewares=[envelope, authenticate])
     app[SETTINGS] = gateway.settings
+    app[ARRIVALS] = Arrivals(gateway.settings.max_body_bytes)
     app[EXCHANGE] = gateway.exchange
     app[CATALOG] = gateway.catalog
     app[CLIENT_KEYS] = gateway.client_keys

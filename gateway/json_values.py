@@ -1,4 +1,4 @@
-"""Limit of JSON values in a body, counted before it is parsed.
+"""Limit of JSON values in a body or an answer, counted before it is parsed.
 
 A body of 30 MB may hold ten million empty lists, which take gigabytes once parsed. Commas and opening brackets outside
 strings are counted instead of values: each takes a byte, so that a small body needs no look.
@@ -6,7 +6,7 @@ strings are counted instead of values: each takes a byte, so that a small body n
 
 from typing import Final
 
-from gateway.errors import RequestTooLarge
+from gateway.errors import RequestTooLarge, UpstreamError
 
 # 100,000 messages of one text block each come to 600,000: parsed, checked and converted they took 90 MB and 0.8 s, ten
 # million empty lists 900 MB (2026-11).
@@ -20,12 +20,23 @@ _WINDOW: Final = 64 * 1024
 
 def check_value_count(body: bytes, where: str = "Request") -> None:
     """Raises RequestTooLarge for a body with more than MAX_VALUES values. Bytes that are not JSON are counted too."""
-    if len(body) <= MAX_VALUES:
-        return
-    if body.count(b",") + body.count(b"[") + body.count(b"{") <= MAX_VALUES:
-        return  # with those in strings: 2 ms a megabyte
-    if count_values(body) > MAX_VALUES:
+    if has_too_many_values(body):
         raise RequestTooLarge(f"{where} exceeds the maximum of {MAX_VALUES} JSON values.", should_retry=False)
+
+
+def check_answer_values(payload: bytes) -> None:
+    """Raises UpstreamError for an answer, or an event of one, with more than MAX_VALUES values."""
+    if has_too_many_values(payload):
+        message = f"The upstream sent an answer of more than {MAX_VALUES} JSON values."
+        raise UpstreamError(message, should_retry=False)
+
+
+def has_too_many_values(data: bytes) -> bool:
+    if len(data) <= MAX_VALUES:
+        return False
+    if data.count(b",") + data.count(b"[") + data.count(b"{") <= MAX_VALUES:
+        return False  # with those in strings: 2 ms a megabyte
+    return count_values(data) > MAX_VALUES
 
 
 def count_values(body: bytes) -> int:

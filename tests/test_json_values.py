@@ -12,10 +12,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.batches.splitter import Splitter
-from gateway.errors import RequestTooLarge
+from gateway.dialects.chat.response.stream import MessageStream
+from gateway.dialects.native.stream import NativeStream
+from gateway.dialects.responses.stream import ResponsesStream
+from gateway.errors import RequestTooLarge, UpstreamError
 from gateway.json_values import MAX_VALUES, check_value_count, count_values
 from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import KEY, Live, serving
+from tests.support.streams import reply
 
 TEXT = st.text(alphabet='a",[{\\:}]é\n', max_size=8)
 VALUES = st.recursive(
@@ -85,6 +89,23 @@ def test_batch_names_the_item_with_too_many_values() -> None:
 def test_batch_names_an_unknown_key_with_too_many_values() -> None:
     with pytest.raises(RequestTooLarge, match="extra " + REFUSAL):
         Splitter().feed(b'{"extra":' + TOO_MANY + b',"requests":[]}')
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b'data: {"choices":[],"x":' + TOO_MANY + b"}\n\n", id="an event"),
+        pytest.param(b'{"choices":[],"x":' + TOO_MANY + b"}", id="a whole body"),
+    ],
+)
+@pytest.mark.parametrize("kind", [MessageStream, NativeStream, ResponsesStream])
+def test_answer_of_too_many_values_is_a_failure_of_the_upstream(kind: Any, answer: bytes) -> None:
+    stream = kind(reply())
+    stream.feed(answer)
+    stream.end()
+    assert isinstance(stream.failure, UpstreamError)
+    assert stream.failure.message == "The upstream sent an answer of more than 1000000 JSON values."
+    assert stream.failure.should_retry is False
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

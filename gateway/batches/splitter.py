@@ -138,6 +138,11 @@ class Splitter:
         """Items yielded so far."""
         return self._count
 
+    @property
+    def held(self) -> int:
+        """Bytes of the value that has not arrived whole."""
+        return len(self._buffer)
+
     def feed(self, piece: bytes) -> list[Item]:
         """Return the items completed by this piece. Raises InvalidRequest, RequestTooLarge."""
         self._received += len(piece)

@@ -17,6 +17,7 @@ import orjson
 import structlog
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamUnreachable
+from gateway.json_values import check_answer_values
 from gateway.telemetry.redaction import Redactor
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
 from gateway.upstream.model_facts import lengths_of, to_mapping, to_words
@@ -153,6 +154,7 @@ def to_entries(body: bytes) -> list[dict[str, Any]]:
     The list is under `data` (OpenAI), under `models` (Ollama, llama.cpp) or at the top (Together, GitHub Models). An
     entry may be a bare name; one of any other form is left out, so that it cannot hide the others.
     """
+    check_answer_values(body)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:

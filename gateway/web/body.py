@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.errors import InvalidRequest, RequestTimedOut, RequestTooLarge
 from gateway.process.aiohttp_internals import free_buffer
 from gateway.process.http_guard import GuardedConnection
+from gateway.web.arrivals import held_bytes
 
 ENCODINGS: dict[str, Literal["identity", "gzip"]] = {"identity": "identity", "gzip": "gzip"}
 GZIP = 16 + zlib.MAX_WBITS
@@ -36,14 +37,20 @@ PACE = UploadPace()
 
 
 async def read_body(request: web.Request, limit: int, pace: UploadPace = PACE) -> bytes:
-    """Raises RequestTooLarge, RequestTimedOut, or InvalidRequest for an encoding that is not plain or one gzip."""
+    """Raises RequestTooLarge, RequestTimedOut, InvalidRequest for an encoding that is not plain or one gzip, and
+    RateLimited or Overloaded while too many large bodies arrive."""
     encoding = content_encoding(request)
     if request.content.is_eof():  # it came with the header, as small ones do
         body = request.content.read_nowait()
         if len(body) > limit:
             raise too_large(limit)
     else:
-        pieces = [piece async for piece in _arriving(request, limit, pace)]
+        pieces, size = [], 0
+        with held_bytes(request) as hold:
+            async for piece in _arriving(request, limit, pace):
+                size += len(piece)
+                hold(size)
+                pieces.append(piece)
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     free_buffer(request)
     return inflate(body, limit) if encoding == "gzip" else body

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from gateway.web.arrivals import ARRIVALS, Arrivals
 from gateway.web.body import UploadPace, body_pieces, read_body
 from gateway.web.connection import Runner
 from gateway.web.listener import listening, open_sockets
@@ -43,6 +44,7 @@ async def with_pauses(request: web.Request) -> web.Response:
 @pytest_asyncio.fixture
 async def url() -> AsyncIterator[str]:
     app = web.Application(middlewares=[envelope])
+    app[ARRIVALS] = Arrivals(LIMIT)
     app.add_routes([web.post("/whole", whole), web.post("/pieces", in_pieces), web.post("/pauses", with_pauses)])
     runner = Runner(app, shutdown_timeout=0)
     await runner.setup()

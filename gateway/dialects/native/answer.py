@@ -11,6 +11,7 @@ from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.dialects.native.usage import to_cost, to_mapping, to_text, to_usage
 from gateway.dialects.reply import Reply
 from gateway.errors import InvalidRequest, UpstreamError
+from gateway.json_values import check_answer_values
 from gateway.upstream.target import to_family
 
 NOT_A_MESSAGE = "The upstream answered with something that is not a message."
@@ -18,6 +19,7 @@ NOT_A_MESSAGE = "The upstream answered with something that is not a message."
 
 def to_answered(body: bytes, reply: Reply) -> Answered:
     """Raises the error inside a 200, and UpstreamError for a body that is no message."""
+    check_answer_values(body)
     details = error_object(body)
     if details is not None:
         raise to_relayed(None, details)

@@ -19,6 +19,7 @@ from gateway.dialects.native.thinking import sealed
 from gateway.dialects.native.usage import to_cost, to_mapping, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
+from gateway.json_values import check_answer_values
 from gateway.messages import events
 from gateway.messages.fold import fold_stream
 from gateway.messages.replay import to_events
@@ -298,6 +299,7 @@ def _grows(payload: bytes) -> bool:
 
 
 def _parsed(payload: bytes) -> dict[str, Any]:
+    check_answer_values(payload)
     try:
         value = orjson.loads(payload)
     except orjson.JSONDecodeError:

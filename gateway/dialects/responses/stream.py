@@ -9,6 +9,7 @@ from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.reply import Reply
 from gateway.dialects.responses.answer import DONE, ChunkWriter, to_completion_events, written
 from gateway.errors import GatewayError
+from gateway.json_values import has_too_many_values
 from gateway.messages.notes import Note
 from gateway.sse import ERROR_EVENT, EventParser
 
@@ -100,6 +101,8 @@ class ResponsesStream:
 
     def _to_chunks(self, payload: bytes) -> bytes:
         payload = payload.removeprefix(ERROR_EVENT)
+        if has_too_many_values(payload):
+            return b"data: %b\n\n" % payload  # for the chat stream to refuse
         try:
             event = orjson.loads(payload)
         except orjson.JSONDecodeError:
@@ -124,6 +127,8 @@ class ResponsesStream:
 
 def to_chat_stream(body: bytes, upstream_model: str) -> bytes:
     """Return a JSON body as a chat stream; one that is no response is passed on, for the error that it may hold."""
+    if has_too_many_values(body):
+        return body
     try:
         response = orjson.loads(body)
     except orjson.JSONDecodeError:

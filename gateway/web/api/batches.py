@@ -4,7 +4,7 @@ Thin over `batches.store`: the envelope of a batch is checked here and at once, 
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 from aiohttp import web
@@ -17,6 +17,7 @@ from gateway.context import Context
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.messages.validation.unknown_keys import PLAIN_NAME
 from gateway.web.api.models import parse_limit
+from gateway.web.arrivals import held_bytes
 from gateway.web.auth import CONTEXT
 from gateway.web.body import body_pieces
 from gateway.web.keys import BATCHES, SETTINGS
@@ -38,7 +39,8 @@ async def create_batch(request: web.Request) -> web.Response:
     staging = await store.begin(context.tenant, to_options(request, context))
     committed = False
     try:
-        ignored = await stage(staging, body_pieces(request, limits.bytes, PIECE_BYTES), limits)
+        with held_bytes(request) as hold:
+            ignored = await stage(staging, body_pieces(request, limits.bytes, PIECE_BYTES), limits, hold)
         record = await staging.commit()
         committed = True
     finally:
@@ -51,12 +53,18 @@ async def create_batch(request: web.Request) -> web.Response:
     return response
 
 
-async def stage(staging: Staging, pieces: AsyncIterator[bytes], limits: BatchLimits) -> list[str]:
-    """Split the body while it arrives: memory holds one item and one chunk. Returns the keys that no batch has."""
+async def stage(
+    staging: Staging, pieces: AsyncIterator[bytes], limits: BatchLimits, hold: Callable[[int], None]
+) -> list[str]:
+    """Split the body while it arrives: memory holds one item and one chunk. Returns the keys that no batch has.
+
+    `hold` is given the bytes of the item that has not arrived whole.
+    """
     splitter = Splitter(limits)
     async for piece in pieces:
         for item in splitter.feed(piece):
             await staging.add(item)
+        hold(splitter.held)
     splitter.finish()
     return splitter.ignored
 

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import UpstreamError
+from gateway.json_values import check_answer_values
 
 TEXT_FIELDS = ("content", "reasoning", "reasoning_content", "refusal")
 HIGH = range(0xD800, 0xDC00)
@@ -39,7 +40,8 @@ class ChunkDecoder:
         return not self._halves
 
     def decode(self, payload: bytes) -> dict[str, Any]:
-        """Raises BrokenChunk if the payload is not one JSON object."""
+        """Raises BrokenChunk if the payload is not one JSON object, UpstreamError if it has too many values."""
+        check_answer_values(payload)
         try:
             chunk = orjson.loads(payload)
         except orjson.JSONDecodeError:

@@ -7,7 +7,7 @@ their own.
 import re
 from typing import Any
 
-from gateway.dialects.chat.response.chunks import BrokenChunk, ChunkDecoder
+from gateway.dialects.chat.response.chunks import ChunkDecoder
 from gateway.errors import UpstreamError
 
 # 128k tokens of text are half a megabyte, generated images some tens.
@@ -46,6 +46,6 @@ class WholeBody:
     def is_whole(self) -> bool:
         try:
             self.decode()
-        except BrokenChunk:
+        except UpstreamError:
             return False
         return True
