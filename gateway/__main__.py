@@ -10,7 +10,9 @@ from gateway.cli.check import check
 from gateway.cli.claude import claude
 from gateway.cli.console import Console
 from gateway.cli.dev import dev
+from gateway.cli.keys import keys, limits
 from gateway.cli.serve import serve
+from gateway.cli.spend import audit, spend
 from gateway.cli.worker import worker
 
 app = typer.Typer(
@@ -24,6 +26,10 @@ app.command()(serve)
 app.command()(worker)
 app.command()(dev)
 app.add_typer(batch, name="batch")
+app.add_typer(keys, name="keys")
+app.add_typer(limits, name="limits")
+app.command()(spend)
+app.add_typer(audit, name="audit")
 app.command()(check)
 app.command()(claude)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from gateway.access.keys import ClientKeys
+from gateway.access.directory import Directory
+from gateway.access.store import AccessStore
 from gateway.batches.store import BatchStore
 from gateway.cache.admin import CacheUpkeep
 from gateway.exchange.cached import CachedExchange
@@ -38,12 +39,13 @@ from gateway.web.auth import OPEN_PATHS, authenticate
 from gateway.web.connection import Runner
 from gateway.web.cors import allow_origins
 from gateway.web.keys import (
+    ACCESS_STORE,
     ADMIN_CACHE,
     ADMIN_KEY,
     BATCHES,
     CACHE,
     CATALOG,
-    CLIENT_KEYS,
+    DIRECTORY,
     EXCHANGE,
     HEALTH,
     METRICS,
@@ -59,10 +61,14 @@ from gateway.web.middleware import envelope
 from gateway.web.prefixes import paths_with, with_prefixes
 from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
 from gateway.wiring import (
+    build_admission,
     build_client,
     build_exchange,
     build_threads,
+    fill_directory,
+    keep_access,
     load_keyring,
+    open_access_store,
     open_cache,
     open_cache_upkeep,
     open_reload,
@@ -92,7 +98,7 @@ class Gateway:
     settings: Settings
     exchange: Exchange
     catalog: Catalog
-    client_keys: ClientKeys
+    directory: Directory
     batches: BatchStore | None
     threads: Threads | None
     cache: CachedExchange | None
@@ -114,7 +120,7 @@ def client_app(gateway: Gateway) -> web.Application:
     app[ARRIVALS] = Arrivals(gateway.settings.max_body_bytes)
     app[EXCHANGE] = gateway.exchange
     app[CATALOG] = gateway.catalog
-    app[CLIENT_KEYS] = gateway.client_keys
+    app[DIRECTORY] = gateway.directory
     app[BATCHES] = gateway.batches
     app[THREADS] = gateway.threads
     app[CACHE] = gateway.cache
@@ -128,7 +134,12 @@ def client_app(gateway: Gateway) -> web.Application:
 
 
 def admin_app(
-    settings: Settings, health: Health, metrics: Callable[[], bytes], cache: AdminCache | None, status: StatusSources
+    settings: Settings,
+    health: Health,
+    metrics: Callable[[], bytes],
+    cache: AdminCache | None,
+    status: StatusSources,
+    access: AccessStore | None,
 ) -> web.Application:
     app = web.Application(middlewares=[envelope])
     app[STATUS] = status
@@ -136,17 +147,18 @@ def admin_app(
     app[METRICS] = metrics
     app[ADMIN_KEY] = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
     app[ADMIN_CACHE] = cache
+    app[ACCESS_STORE] = access
     app.add_routes(ADMIN_ROUTES)
     return app
 
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, upstream: Upstream | None = None, child: bool = False
+    settings: Settings, *, upstream: Upstream | None = None, child: bool = False, processes: int = 1
 ) -> AsyncIterator[Addresses]:
     """Run a front end, listening while the context is open; leaving it drains.
 
-    A `child` shares its port with others, and leaves the admin listener to their parent.
+    A `child` shares its port with others, `processes` in all, and leaves the admin listener to their parent.
     """
     async with AsyncExitStack() as stack:
         client = build_client(settings, settings.upstream_connections)
@@ -155,12 +167,14 @@ async def running(
         batch_server = stores.batches
         keyring = await load_keyring(settings, batch_server.server if batch_server else None)
         exchange = build_exchange(settings, client, keyring, upstream)
+        access = exchange.admission = build_admission(settings, keyring, batch_server, processes=processes)
+        await fill_directory(access)
         catalog = Catalog(client, exchange.routing, redactor=exchange.redactor)
         gateway = Gateway(
             settings=settings,
             exchange=exchange,
             catalog=catalog,
-            client_keys=ClientKeys(None if settings.auth == "off" else settings.keys, keyring.keys[0][1]),
+            directory=access.directory,
             batches=BatchStore(batch_server) if batch_server else None,
             threads=build_threads(settings, batch_server),
             cache=await stack.enter_async_context(open_cache(settings, exchange, stores.cache, keyring)),
@@ -179,6 +193,7 @@ async def running(
             _listening(app, CLIENT, settings.host, settings.port, guard=guard, drain=drain, shared=child)
         )
         stack.callback(gateway.health.drain)
+        stack.push_async_callback(access.flush)
         settle_memory()
         yield Addresses(address, admin)
 
@@ -188,7 +203,7 @@ def _own_admin_app(gateway: Gateway) -> web.Application:
     routing, caching = gateway.exchange.routing, gateway.cache
     cache = None if caching is None else AdminCache(CacheUpkeep(caching.store), routing)
     status = StatusSources(routing, gateway.reload)
-    return admin_app(gateway.settings, gateway.health, render_metrics, cache, status)
+    return admin_app(gateway.settings, gateway.health, render_metrics, cache, status, gateway.directory.store)
 
 
 def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Coroutine[None, None, None]]:
@@ -203,6 +218,8 @@ def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Corouti
     if gateway.health.monitor is not None:
         yield gateway.health.monitor.run()
         yield share_learned(gateway.exchange, gateway.health.monitor.server).run()
+    if gateway.exchange.admission is not None:
+        yield from keep_access(gateway.exchange.admission)
     if gateway.batches is not None:
         yield gateway.batches.run()
     if gateway.threads is not None:
@@ -212,12 +229,14 @@ def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Corouti
 @asynccontextmanager
 async def running_admin(settings: Settings, health: Health, directory: Path) -> AsyncIterator[tuple[str, int]]:
     """The admin listener of a parent, with the metrics that its children leave in `directory`."""
-    async with open_cache_upkeep(settings) as upkeep, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        upkeep = await stack.enter_async_context(open_cache_upkeep(settings))
+        access = await stack.enter_async_context(open_access_store(settings))
         routing = Routing(to_table(settings))
         cache = AdminCache(upkeep, routing) if upkeep is not None else None
         reload = ConfigReload(settings, lambda _, changed: routing.swap(to_table(changed)))
         status = StatusSources(routing, reload)
-        app = admin_app(settings, health, lambda: merged_metrics(str(directory)), cache, status)
+        app = admin_app(settings, health, lambda: merged_metrics(str(directory)), cache, status, access)
         await stack.enter_async_context(background(reload.run()))
         guard = to_guard(settings)
         async with _listening(app, ADMIN, settings.admin_host, settings.admin_port, guard=guard) as address:

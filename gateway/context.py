@@ -3,7 +3,7 @@
 Metrics, log lines and budgets all read the record, so that they cannot disagree.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Priority = Literal["live", "batch"]
@@ -19,6 +19,7 @@ class Context:
     request_id: str
     tenant: str = "default"
     key_id: str = ""
+    user: str = ""
     priority: Priority = "live"
     deadline: float | None = None
     api_version: str = "2023-06-01"
@@ -29,3 +30,4 @@ class Context:
     parent_agent_id: str | None = None
     batch: str | None = None
     item: int | None = None
+    reply_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # known once it has been admitted

@@ -13,6 +13,7 @@ GatewayError
 ├── Conflict              409
 ├── RequestTooLarge       413
 ├── RateLimited           429
+├── BudgetSpent           429  a budget of this gateway is used up
 ├── InternalError         500  ours
 │   ├── CredentialsRefused     the upstream refused the operator's own key
 │   └── Misconfigured          the operator's settings cannot be sent to the upstream
@@ -74,6 +75,7 @@ class GatewayError(Exception):
         self.details = details
         self.retry_after = retry_after
         self.should_retry = should_retry
+        self.headers: tuple[tuple[str, str], ...] = ()  # of the reply, beside those made of the other fields
         self.said: UpstreamWords | None = None
         self.relayed: dict[str, Any] | None = None
         self.was_retried = False
@@ -137,6 +139,13 @@ class RateLimited(GatewayError):
     status = 429
     type = "rate_limit_error"
     retryable = True
+
+
+class BudgetSpent(GatewayError):
+    """A budget of the gateway's own is used up. Told as Anthropic tells an enforced spend limit."""
+
+    status = 429
+    type = "billing_error"
 
 
 class InternalError(GatewayError):

@@ -2,16 +2,22 @@
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import structlog
 from redis.asyncio import Redis
 
+from gateway.access.admission import RENEW_SECONDS, SWEEP_SECONDS, Admission
+from gateway.access.directory import REFRESH_SECONDS, Directory
 from gateway.access.keyring import Keyring
+from gateway.access.keys import ClientKeys, Pepper
+from gateway.access.local_rates import LocalRates
+from gateway.access.store import AccessStore
 from gateway.batches.lifecycle import Lifetimes
 from gateway.batches.server import BatchServer, StoragePolicy
 from gateway.cache.admin import CacheUpkeep
@@ -111,6 +117,52 @@ def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> Con
 def share_learned(exchange: Exchange, server: RedisServer) -> Repeated:
     """The loop that shares what is learned of upstream models with the other processes on this Redis."""
     return Repeated("learned", LearnedStore(server.redis, exchange.learned, server.keys).share, SHARE_SECONDS)
+
+
+def build_admission(
+    settings: Settings, keyring: Keyring, batches: BatchServer | None, *, processes: int = 1
+) -> Admission:
+    """Client keys, limits and budgets. Without Redis, only configured keys, each process with its share of a limit."""
+    secret = keyring.keys[0][1]
+    configured = ClientKeys(None if settings.auth == "off" else settings.keys, secret)
+    server = batches.server if batches is not None else None
+    store = AccessStore(server, configured.pepper, secret) if server is not None else None
+    return Admission(
+        Directory(configured, store),
+        server,
+        local=LocalRates(1 / processes),
+        unknown_price=settings.unknown_price,
+    )
+
+
+@asynccontextmanager
+async def open_access_store(settings: Settings) -> AsyncIterator[AccessStore | None]:
+    """For a process that changes keys and serves no requests; None without Redis."""
+    if settings.redis_url is None:
+        yield None
+        return
+    async with open_connections(settings.redis_url) as connections:
+        server = build_batch_server(settings, connections.queue, AnswerLimit()).server
+        secret = (await load_keyring(settings, server)).keys[0][1]
+        yield AccessStore(server, Pepper(secret), secret)
+
+
+async def fill_directory(admission: Admission) -> None:
+    """Read keys and limits before the first request, if Redis is there."""
+    try:
+        await admission.directory.refresh()
+    except (StoreAway, Overloaded) as error:
+        log.warning("keys_not_read", **describe(error))
+
+
+def keep_access(admission: Admission) -> Iterator[Coroutine[Any, Any, None]]:
+    """The loops that bring keys and limits up to date, and settle, renew and sweep reservations."""
+    if admission.server is None:
+        return
+    yield Repeated("keys", admission.directory.refresh, REFRESH_SECONDS).run()
+    yield Repeated("settle", admission.settle_waiting).run()
+    yield Repeated("admission_leases", admission.renew, RENEW_SECONDS).run()
+    yield Repeated("admission_sweep", admission.sweep, SWEEP_SECONDS).run()
 
 
 def to_guard(settings: Settings) -> Guard:

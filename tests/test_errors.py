@@ -23,6 +23,7 @@ TABLE: dict[type[GatewayError], tuple[int, str, bool, type[anthropic.APIStatusEr
     errors.Conflict: (409, "conflict_error", False, anthropic.ConflictError),
     errors.RequestTooLarge: (413, "request_too_large", False, anthropic.APIStatusError),
     errors.RateLimited: (429, "rate_limit_error", True, anthropic.RateLimitError),
+    errors.BudgetSpent: (429, "billing_error", False, anthropic.RateLimitError),
     errors.InternalError: (500, "api_error", False, anthropic.InternalServerError),
     errors.CredentialsRefused: (500, "api_error", False, anthropic.InternalServerError),
     errors.Misconfigured: (500, "api_error", False, anthropic.InternalServerError),

@@ -69,6 +69,7 @@ def to_context(batch: BatchRecord, index: int) -> Context:
         request_id=ids.request_id(),
         tenant=batch.tenant,
         key_id=carried.get("key_id", ""),
+        user=carried.get("user", ""),
         priority="batch",
         api_version=batch.api_version,
         betas=frozenset(batch.betas),

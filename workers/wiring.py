@@ -16,7 +16,17 @@ from gateway.telemetry.monitors import RedisMonitor, watch_loop
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.circuits import SHARE_SECONDS, Circuits
 from gateway.upstream.retry import RetryPolicy
-from gateway.wiring import build_client, build_exchange, load_keyring, open_batch_server, open_reload, share_learned
+from gateway.wiring import (
+    build_admission,
+    build_client,
+    build_exchange,
+    fill_directory,
+    keep_access,
+    load_keyring,
+    open_batch_server,
+    open_reload,
+    share_learned,
+)
 from workers import metrics
 from workers.attempt import Attempts
 from workers.in_flight import InFlightItems
@@ -39,6 +49,11 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         assert server is not None  # the settings name one
         keyring = await load_keyring(settings, server.server)
         exchange = to_patient_exchange(build_exchange(settings, client, keyring))
+        access = exchange.admission = build_admission(settings, keyring, server)
+        await fill_directory(access)
+        stack.push_async_callback(access.flush)
+        for chore in keep_access(access):
+            await stack.enter_async_context(background(chore))
         worker, loops = assemble(server, exchange, settings.worker_slots, settings.worker_lease_seconds)
         worker.most_bytes = settings.worker_bytes
         await stack.enter_async_context(background(exchange.heartbeat.run()))

@@ -15,41 +15,61 @@ MISSING = "x-api-key header is required"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Sender of a request: `key_id` is safe to log, the key itself is not stored."""
+    """Sender of a request: `key_id` is safe to log, the key itself is not stored. `user`: whose key it is, if known."""
 
     tenant: str
     key_id: str
+    user: str = ""
 
 
 ANONYMOUS = Client("default", "")
 
 
-class ClientKeys:
-    """The keys that are valid; None instead of a list means that every client is let in."""
+class Pepper:
+    """Makes the digests under which keys are known. They are keyed: a list of them cannot be tried against guesses."""
 
-    def __init__(self, keys: Iterable[tuple[str, str]] | None, pepper: bytes) -> None:
-        seasoning = hashlib.blake2b(pepper).digest()  # of the length that a hash's key may have
+    def __init__(self, secret: bytes) -> None:
+        seasoning = hashlib.blake2b(secret).digest()  # of the length that a hash's key may have
         self._seasoned = hashlib.blake2b(key=seasoning, digest_size=32)
+
+    def digest(self, key: str) -> bytes:
+        state = self._seasoned.copy()
+        state.update(key.encode("utf-8", "surrogateescape"))
+        return state.digest()
+
+
+class ClientKeys:
+    """The configured keys; None instead of a list means that every client is let in."""
+
+    def __init__(self, keys: Iterable[tuple[str, str]] | None, secret: bytes) -> None:
+        self.pepper = Pepper(secret)
         self._clients: dict[bytes, Client] | None = None
         if keys is not None:
-            self._clients = {self._digest(key): _client(tenant, key, pepper) for tenant, key in keys}
+            self._clients = {self.pepper.digest(key): _client(tenant, key, secret) for tenant, key in keys}
+
+    @property
+    def lets_everybody_in(self) -> bool:
+        return self._clients is None
 
     def authenticate(self, api_key: str | None, authorization: str | None) -> Client:
         """The client behind the credentials; `x-api-key` wins over a bearer token. Raises Unauthenticated."""
         if self._clients is None:
             return ANONYMOUS
-        key = api_key or bearer_token(authorization)
-        if not key:
-            raise Unauthenticated(MISSING, should_retry=False)
-        client = self._clients.get(self._digest(key))
+        client = self.find(to_key(api_key, authorization))
         if client is None:
             raise Unauthenticated(INVALID, should_retry=False)
         return client
 
-    def _digest(self, key: str) -> bytes:
-        state = self._seasoned.copy()
-        state.update(key.encode("utf-8", "surrogateescape"))
-        return state.digest()
+    def find(self, key: str) -> Client | None:
+        return None if self._clients is None else self._clients.get(self.pepper.digest(key))
+
+
+def to_key(api_key: str | None, authorization: str | None) -> str:
+    """Raises Unauthenticated if there is none."""
+    key = api_key or bearer_token(authorization)
+    if not key:
+        raise Unauthenticated(MISSING, should_retry=False)
+    return key
 
 
 def bearer_token(authorization: str | None) -> str:

@@ -29,11 +29,13 @@ from gateway.cache.store import CacheAddress, CacheStore, Lock, to_tag
 from gateway.context import Context
 from gateway.dialects.base import Origin
 from gateway.errors import GatewayError, InternalError, UpstreamError
-from gateway.exchange.exchange import CLIENT_GONE, Exchange, Plan, note_error
+from gateway.exchange.accounting import admit_free
+from gateway.exchange.exchange import CLIENT_GONE, Exchange
 from gateway.exchange.flight import Flight, Follower, Landed
+from gateway.exchange.hit import Hit
+from gateway.exchange.plan import Plan, note_error
 from gateway.exchange.sink import Sink
 from gateway.ids import message_id
-from gateway.messages import events
 from gateway.messages.notes import field_of
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation.depth import check_depth
@@ -50,28 +52,6 @@ LAST_LOOK: Final = 0.25
 BARREN: Final = b"-"
 # Reading back a stream of this many bytes takes over 3 ms, and runs in a thread.
 INLINE_BYTES: Final = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A stored answer; its reply gets a new id and new notes. `age`: seconds."""
-
-    entry: CacheEntry
-    age: int
-    fingerprint: str
-    route: Route
-    message_id: str
-    notes: tuple[str, ...] = ()
-
-    def to_json(self) -> bytes:
-        return self.entry.to_json(self.message_id, self.route.requested)
-
-    def to_message(self) -> dict[str, Any]:
-        return self.entry.to_message(self.message_id, self.route.requested)
-
-    async def stream(self, sink: Sink) -> None:
-        told = self.entry.to_events(self.message_id, self.route.requested)
-        sink.write(events.without_start(told) if sink.committed else told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +159,7 @@ class CachedExchange:
             if entry is not None and self._is_recent(entry, demand):
                 notes = (*[note.text for note in prompt.notes], *entry.facts.notes)
                 hit = Hit(entry, self._age(entry), name, route, message_id(), notes)
+                await admit_free(self.exchange.admission, context, route)
                 return self._hit(context, prompt, hit, begun)
         plan = self.exchange.plan(context, prompt, UsageRecord(context), routes)
         flight = None if fresh else self._flights.get(name)
@@ -191,7 +172,14 @@ class CachedExchange:
         assert flight is not None
         call = partial(self._call, plan, flight, demand)
         follower = flight.join(plan.reply, call, streams=plan.record.stream)
-        return await self._boarded(Shared(self, plan, flight, follower, name, begun), context.tenant)
+        shared = await self._boarded(Shared(self, plan, flight, follower, name, begun), context.tenant)
+        if plan.record.cache == "wait":
+            try:
+                await admit_free(self.exchange.admission, context, route)
+            except GatewayError:
+                self.leave(flight, follower)
+                raise
+        return shared
 
     def leave(self, flight: Flight, follower: Follower) -> None:
         """Leave the flight. The last follower to leave aborts an unfinished call and closes it to others."""

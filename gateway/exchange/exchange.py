@@ -10,19 +10,20 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 from typing import Any, TypeVar
 
 import orjson
 
 from gateway import ids
+from gateway.access.admission import Admission, Grant
 from gateway.access.keyring import Keyring
 from gateway.context import Context
 from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
 from gateway.dialects.choice import note_of_choice
-from gateway.dialects.reply import Reply
 from gateway.errors import (
     BillingProblem,
     CredentialsRefused,
@@ -31,18 +32,18 @@ from gateway.errors import (
     OutputLimitReached,
     UpstreamError,
 )
+from gateway.exchange.accounting import admitted, to_used
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.heartbeat import Heartbeat
 from gateway.exchange.missing import MissingDialects
+from gateway.exchange.plan import Plan, note_error, note_losses
 from gateway.exchange.relay import Relay, StreamTimeouts
 from gateway.exchange.sink import NoClient, Sink
 from gateway.messages import events
-from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt, Received, to_prompt, to_unchecked
 from gateway.messages.replay import to_events
 from gateway.messages.tools.tool_cache import ToolCache
 from gateway.messages.validation.depth import too_deep
-from gateway.telemetry.logs import log_note
 from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
@@ -70,39 +71,6 @@ Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
-class Plan:
-    """State of one exchange: the prompt, the candidates left to try, and the request prepared for the current one.
-
-    Each candidate is prepared when it is tried. `prompt` is None once a client has received content: no retry is
-    possible then, and a long prompt dominates the memory of an open stream.
-
-    `own_notes`: number of validation's notes, which lead the record's. They may differ between requests that are equal
-    to the prompt cache; the conversion's notes do not.
-    """
-
-    context: Context
-    prompt: Prompt | None
-    record: UsageRecord
-    route: Route
-    prepared: Prepared
-    fallbacks: list[Route]
-    own_notes: int
-    prewarms: bool  # max_tokens is 0: fill the upstream's prompt cache, return no content
-
-    @property
-    def reply(self) -> Reply:
-        return self.prepared.reply
-
-    def release(self) -> None:
-        self.prompt = None
-        self.prepared.release()
-
-    @property
-    def is_released(self) -> bool:
-        return self.prompt is None
-
-
-@dataclass(slots=True)
 class Exchange:
     """Everything an exchange needs. `observers` get each finished exchange's record; they must not block or raise."""
 
@@ -121,6 +89,7 @@ class Exchange:
     missing: MissingDialects = field(default_factory=MissingDialects)
     tools: ToolCache = field(default_factory=lambda: ToolCache(secrets.token_hex(16)))
     clock: Callable[[], float] = time.monotonic
+    admission: Admission | None = None
     _unbounded: Timeouts = field(init=False)  # for streams: without a total, an answer has no time limit
     _unattended: StreamTimeouts = field(init=False)  # for collected streams: no client waits for an early 200 or a ping
 
@@ -193,11 +162,11 @@ class Exchange:
 
     def answer(self, plan: Plan, begun: Callable[[], None] | None = None) -> Coroutine[Any, Any, Answered]:
         """Return the whole message. Raises GatewayError if every attempt failed. `begun` is called at first content."""
-        return self._observed(plan.record, self._collect(plan, begun))
+        return self._observed(plan, self._collect(plan, begun))
 
     def stream(self, plan: Plan, sink: Sink) -> Coroutine[Any, Any, None]:
         """Stream into the sink. Raises GatewayError only while the sink is not committed; later failures are events."""
-        return self._observed(plan.record, self._stream(plan, sink))
+        return self._observed(plan, self._stream(plan, sink))
 
     async def _collect(self, plan: Plan, begun: Callable[[], None] | None) -> Answered:
         answered = await self._attempt(plan, lambda remaining: self._collect_once(plan, remaining, begun))
@@ -358,9 +327,12 @@ class Exchange:
         self.learned.learn(plan.route, prepared.healed)
         return answer
 
-    async def _observed(self, record: UsageRecord, work: Coroutine[Any, Any, Result]) -> Result:
-        begun = time.monotonic()
+    async def _observed(self, plan: Plan, work: Coroutine[Any, Any, Result]) -> Result:
+        record, begun = plan.record, time.monotonic()
+        grant: Grant | None = None
         try:
+            if self.admission is not None:
+                grant = await admitted(self.admission, plan, partial(self._prepare_again, plan))
             return await work
         except GatewayError as error:
             note_error(record, error)
@@ -369,9 +341,15 @@ class Exchange:
             record.status, record.error_type = CLIENT_GONE, "client_gone"
             raise
         finally:
+            work.close()
             record.duration_seconds = time.monotonic() - begun
             self.calibration.learn(record)
+            if self.admission is not None:
+                self.admission.settle(grant, to_used(record, plan.price))
             self.report(record)
+
+    def _prepare_again(self, plan: Plan, prompt: Prompt) -> Prepared:
+        return self._prepare(plan.context, prompt, plan.record, plan.route, plan.reply.message_id)
 
     def report(self, record: UsageRecord) -> None:
         for observe in self.observers:
@@ -385,14 +363,3 @@ def is_event_stream(answer: Answer) -> bool:
         answer.abort()
         raise UpstreamError("The upstream answered with a web page instead of a stream.")
     return "json" not in content_type
-
-
-def note_losses(record: UsageRecord, notes: Iterable[Note]) -> None:
-    """Record notes for header, log line and metric, without their reasons: each reason has a log line of its own."""
-    for note in notes:
-        record.notes.append(note.text)
-        log_note(record.context, note)
-
-
-def note_error(record: UsageRecord, error: GatewayError) -> None:
-    record.status, record.error_type = error.status, error.type

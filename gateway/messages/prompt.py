@@ -1,7 +1,7 @@
 """From the bytes of a body to a validated prompt: the one way in for live requests, counting and batch items."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import orjson
@@ -13,6 +13,9 @@ from gateway.messages.notes import Note
 from gateway.messages.tools.tool_cache import ToolCache
 from gateway.messages.validation import check_messages_request
 from gateway.schemas.anthropic import MessagesRequest
+
+# The smallest thinking budget that the API takes.
+MIN_BUDGET_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,17 @@ class Prompt:
         self.request, notes = check_messages_request(self.request, version=context.api_version, betas=context.betas)
         self.is_checked = True
         return tuple(notes)
+
+    def with_max_tokens(self, most: int) -> "Prompt":
+        """Return the prompt for a shorter answer, whose thinking stays shorter still. Nothing received goes with it."""
+        request = {**self.request, "max_tokens": most}
+        thinking = request.get("thinking")
+        if isinstance(thinking, dict) and isinstance(thinking.get("budget_tokens"), int):
+            if most > MIN_BUDGET_TOKENS:
+                request["thinking"] = {**thinking, "budget_tokens": min(thinking["budget_tokens"], most - 1)}
+            else:
+                request["thinking"] = {"type": "disabled"}
+        return replace(self, request=cast(MessagesRequest, request), received=None)
 
 
 def parse_body(body: bytes, tools: ToolCache) -> object:

@@ -52,6 +52,21 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
                                      asked for before is not kept    1 h
       gw:c:{t:<t>}:n         hash    a tenant's hits, misses, waits and bypasses  30 d, sliding
 
+    access, one slot: gw:a:{a}:
+      keys     hash    "key:<id>" -> a client key, "scope:<name>" -> limits and budgets, as JSON  none
+      v        hash    their versions: of a key under "key:<id>", of limits under the scope's name   none
+      chg      zset    name of a record -> epoch of its last change                              none
+      epoch    string  number of changes                                                         none
+      dig      hash    digest of a key -> "key:<id>"                                             none
+      s:<scope>  hash  one scope's state: clocks of its rates in microseconds, running, and of each budget start, spent
+                       and held                                                                  none
+      l        zset    reservation -> deadline of its lease
+      d        hash    reservation -> what was admitted, as JSON
+      u        stream  usage, one entry an exchange, trimmed to USAGE_ENTRIES
+      r:<day>  hash    "<tenant>|<user>|<key>|<model>|<provider>|<what>" -> sum of a UTC day     400 d
+      audit    stream  what was changed by whom, each entry with the hash of the one before      none
+      head     string  "<number> <hash>" of the last of these                                    none
+
     others
       gw:cb:{<circuit>}      hash    a circuit that is paused or open, named as in gateway/upstream/circuits: until,
                                      length, stamp, open, probe, probe_until   10 min after `until`
@@ -116,6 +131,21 @@ class ShardKeys(NamedTuple):
     purged: str
 
 
+class AccessKeys(NamedTuple):
+    """Keys of access whose names are fixed; the first seven in the order in which `access_write` takes them."""
+
+    records: str
+    versions: str
+    changes: str
+    epoch: str
+    digests: str
+    audit: str
+    head: str
+    leases: str
+    reservations: str
+    usage: str
+
+
 class Keys:
     """Builds key names under one prefix, so that several installations, or tests, can share a server."""
 
@@ -130,6 +160,8 @@ class Keys:
             *(f"{queue}t:{level}" for level in range(PRIORITY_LEVELS)),
             *(f"{queue}r:{level}" for level in range(PRIORITY_LEVELS)),
         )
+        parts = ("keys", "v", "chg", "epoch", "dig", "audit", "head", "l", "d", "u")
+        self.access = AccessKeys(*(f"{prefix}a:{{a}}:{part}" for part in parts))
         self.tenants = f"{prefix}tenants"
         self.secret = f"{prefix}secret"
         self.learned = f"{prefix}learned"
@@ -157,6 +189,12 @@ class Keys:
 
     def idempotency(self, tenant: str, digest: str) -> str:
         return f"{self.prefix}t:{{{quote(tenant, safe='')}}}:idem:{digest}"
+
+    def scope(self, name: str) -> str:
+        return f"{self.prefix}a:{{a}}:s:{quote(name, safe=':*')}"
+
+    def usage_sums(self, day: str) -> str:
+        return f"{self.prefix}a:{{a}}:r:{day}"
 
     def thread(self, thread_id: str) -> str:
         return f"{self.prefix}th:{{{thread_id}}}"

@@ -98,3 +98,7 @@ CACHE_KEEP: Final = load("cache_keep")
 CACHE_FORGET: Final = load("cache_forget")
 CACHE_LOCK: Final = load("cache_lock")
 CACHE_PURGE: Final = load("cache_purge")
+
+ADMIT: Final = load("admit")
+ACCOUNT: Final = load("account")
+ACCESS_WRITE: Final = load("access_write")

@@ -122,9 +122,10 @@ def needs_upstream(settings: Settings) -> Iterator[Problem]:
 
 
 def needs_client_keys(settings: Settings) -> Iterator[Problem]:
-    if settings.auth == "keys" and not settings.keys:
+    if settings.auth == "keys" and not settings.keys and settings.redis_url is None:
         yield Problem(
-            "GATEWAY_KEYS: no client could log in; set GATEWAY_KEYS=tenant:key, or GATEWAY_AUTH=off to let everyone in",
+            "GATEWAY_KEYS: no client could log in; set GATEWAY_KEYS=tenant:key, or GATEWAY_REDIS_URL for keys made by"
+            " `dragoman keys create`, or GATEWAY_AUTH=off to let everyone in",
             ("GATEWAY_KEYS", "GATEWAY_AUTH"),
         )
 

@@ -194,6 +194,10 @@ class Settings(BaseSettings):
     Without it browsers refuse; see [api.md](api.md#browsers)."""
     keys: PairList = Field(default=(), repr=False, examples=["acme:a-long-random-key"])
     """Client keys: `tenant:key,…`. A tenant may have several."""
+    unknown_price: Literal["assume", "refuse", "free"] = "assume"
+    """The price of a model whose price is not known, for requests under a budget: `assume` counts $5 per million input
+    tokens and $25 per million output tokens, `refuse` answers 403, `free` counts nothing. A cost that the upstream
+    reports wins over all three."""
     secret: SecretStr | None = Field(default=None, examples=["k1:a-long-random-secret"])
     """`id:key,…`; the first one signs. Seals the reasoning that clients carry. All replicas need the same.
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from gateway.upstream.prices import to_price
 from gateway.upstream.target import Target
 from gateway.upstream.vendor import ReasoningSupport
 
-# The part of an entry that says anything here; the rest is prose and prices.
+# The part of an entry that says anything here; the rest is prose.
 FIELDS = (
     *("context_length", "context_window", "max_completion_tokens", "max_context_length", "max_input_tokens"),
     *("max_model_len", "max_output_tokens", "meta", "pricing", "reasoning", "supported_parameters", "top_provider"),
@@ -52,6 +53,7 @@ def refined(target: Target, entry: Mapping[str, Any]) -> Target:
         target,
         context_length=context,
         max_output=output,
+        price=to_price(entry.get("pricing")),
         unsupported=target.unsupported | (DISPENSABLE - taken if taken else frozenset()),
         reasoning=_to_reasoning(target, to_mapping(entry.get("reasoning")), taken),
     )

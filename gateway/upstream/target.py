@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Literal
 
 from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.prices import Price
 from gateway.upstream.vendor import (
     ANY_EFFORT,
     NO_REASONING,
@@ -38,6 +39,7 @@ class Target:
     `context_length`, `max_output`: tokens it reads and writes at most; None if unknown.
     `unsupported`: parameters that it does not take, and that can be left out; `parameters`: those it takes beyond
     OpenAI's; `renamed`: what it calls some of them. `constants` and `adaptations` apply to each request.
+    `price`: as the upstream's list of models has it; None where it has none.
     `strict_fallback`: schemas that it cannot hold the model to may be sent as wishes, which the operator decides.
     The other fields are the vendor's, and explained there.
     """
@@ -67,6 +69,7 @@ class Target:
     answer_within_context: bool = False
     continuous_usage: bool = False
     strict_fallback: bool = False
+    price: Price | None = None
 
     @property
     def claude(self) -> bool:

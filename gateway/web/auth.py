@@ -8,9 +8,10 @@ import re
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from gateway.access.keys import Client
 from gateway.context import Context
 from gateway.errors import InvalidRequest
-from gateway.web.keys import CLIENT_KEYS, OPEN
+from gateway.web.keys import DIRECTORY, OPEN
 
 DEFAULT_VERSION = "2023-06-01"
 VERSIONS = frozenset({DEFAULT_VERSION, "2026-10-21"})
@@ -28,16 +29,20 @@ CONTEXT = web.RequestKey("context", Context)
 
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Set the context. An unknown path stays a 404 and a wrong method a 405, whoever asks."""
+    """Set the context. Raises Unauthenticated for missing or wrong keys.
+
+    An unknown path stays a 404 and a wrong method a 405, whoever asks.
+    """
     if request.path not in request.app[OPEN] and request.match_info.http_exception is None:
-        request[CONTEXT] = to_context(request)
+        headers = request.headers
+        client = await request.app[DIRECTORY].authenticate(headers.get("x-api-key"), headers.get("authorization"))
+        request[CONTEXT] = to_context(request, client)
     return await handler(request)
 
 
-def to_context(request: web.Request) -> Context:
-    """Raises Unauthenticated for missing or wrong keys, InvalidRequest for an API version that does not exist."""
+def to_context(request: web.Request, client: Client) -> Context:
+    """Raises InvalidRequest for an API version that does not exist."""
     headers = request.headers
-    client = request.app[CLIENT_KEYS].authenticate(headers.get("x-api-key"), headers.get("authorization"))
     version = headers.get("anthropic-version", DEFAULT_VERSION)
     if version not in VERSIONS:
         raise InvalidRequest(
@@ -47,6 +52,7 @@ def to_context(request: web.Request) -> Context:
         request_id=request[REQUEST_ID],
         tenant=client.tenant,
         key_id=client.key_id,
+        user=client.user,
         api_version=version,
         betas=parse_betas(headers.getall("anthropic-beta", ())),
         trace_parent=_foreign_id(headers.get("traceparent")),

@@ -6,7 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.access.keys import ClientKeys
+from gateway.access.directory import Directory
+from gateway.access.store import AccessStore
 from gateway.batches.store import BatchStore
 from gateway.cache.admin import CacheUpkeep
 from gateway.exchange.cached import CachedExchange
@@ -38,7 +39,8 @@ class StatusSources:
 
 EXCHANGE = web.AppKey("exchange", Exchange)
 SETTINGS = web.AppKey("settings", Settings)
-CLIENT_KEYS = web.AppKey("client_keys", ClientKeys)
+ACCESS_STORE: web.AppKey[AccessStore | None] = web.AppKey("access_store")
+DIRECTORY = web.AppKey("directory", Directory)
 CATALOG = web.AppKey("catalog", Catalog)
 OPEN = web.AppKey("open", frozenset[str])
 HEALTH = web.AppKey("health", Health)

@@ -7,7 +7,7 @@ upstream's read callback can write to the client without waking a task, and lets
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -17,6 +17,7 @@ import orjson
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from gateway.context import Context
 from gateway.errors import GatewayError, InternalError, to_envelope
 from gateway.exchange.sink import Flow
 from gateway.process.sockets import reset
@@ -77,9 +78,12 @@ def error_response(error: GatewayError, request_id: str) -> web.Response:
     """The envelope and the headers that the SDKs' retry rules read."""
     headers = [*identity(request_id)]
     if error.retry_after is not None:
-        headers.append(("retry-after", f"{min(error.retry_after, MAX_RETRY_AFTER):g}"))
+        # A client that is told not to retry does not sleep either: it may learn when the budget is renewed.
+        seconds = error.retry_after if error.should_retry is False else min(error.retry_after, MAX_RETRY_AFTER)
+        headers.append(("retry-after", f"{seconds:g}"))
     if error.should_retry is not None:
         headers.append(("x-should-retry", "true" if error.should_retry else "false"))
+    headers += error.headers
     return json_response(to_envelope(error, request_id), status=error.status, headers=headers)
 
 
@@ -130,11 +134,14 @@ class MessageReply(web.StreamResponse):
 class EventReply(web.StreamResponse):
     """The sink of a live stream (see `relay.Sink`). Its header goes out with the first write.
 
-    `own`: header lines that only this reply has.
+    `own`: header lines that only this reply has; `late` gives those that are known once the header is written.
     """
 
-    def __init__(self, request: web.Request, headers: Iterable[tuple[str, str]], own: str) -> None:
+    def __init__(
+        self, request: web.Request, headers: Iterable[tuple[str, str]], own: str, late: Callable[[], str] = str
+    ) -> None:
         super().__init__()
+        self._late = late
         self._client = cast(ClientConnection, request.protocol)
         self._fields = headers  # read when the header is written: an iterator may tell what came up until then
         self._own = own + request.get(MORE_LINES, "")
@@ -188,7 +195,7 @@ class EventReply(web.StreamResponse):
         framing = CHUNKED if self._is_chunked else ()
         if not self._reuse:
             framing += CLOSES
-        return to_head((*EVENT_HEADERS, *self._fields, *framing), self._own)
+        return to_head((*EVENT_HEADERS, *self._fields, *framing), self._own + self._late())
 
 
 def stamps(request_id: str, seconds: float) -> Headers:
@@ -197,6 +204,11 @@ def stamps(request_id: str, seconds: float) -> Headers:
 
 def identity(request_id: str) -> Headers:
     return ("server", SERVER), (REQUEST_ID, request_id), (X_REQUEST_ID, request_id)
+
+
+def limit_lines(context: Context) -> str:
+    """The state of the limits that the request was admitted against."""
+    return "".join([f"{name}: {value}\r\n" for name, value in context.reply_headers])
 
 
 def id_lines(request_id: str) -> str:

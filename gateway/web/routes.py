@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from gateway.web.admin import cache as admin_cache
-from gateway.web.admin import metrics, status
+from gateway.web.admin import metrics, organization, status
 from gateway.web.api import batches, cache, count_tokens, health, messages, models
 
 CLIENT_ROUTES = (
@@ -36,6 +36,15 @@ ADMIN_ROUTES = (
     web.get("/readyz", health.ready),
     web.get("/metrics", metrics.metrics),
     web.get("/status", status.show_status),
+    web.get("/v1/organizations/me", organization.show_organization),
+    web.get("/v1/organizations/api_keys", organization.list_keys),
+    web.post("/v1/organizations/api_keys", organization.create_key),
+    web.get("/v1/organizations/api_keys/{key_id}", organization.show_key),
+    web.post("/v1/organizations/api_keys/{key_id}", organization.update_key),
+    web.post("/v1/organizations/api_keys/{key_id}/rotate", organization.rotate_key),
+    web.get("/v1/organizations/limits", organization.show_limits),
+    web.post("/v1/organizations/limits", organization.set_limits),
+    web.get("/v1/organizations/audit", organization.show_audit),
     web.get("/cache/stats", admin_cache.show_any_cache_stats),
     web.post("/cache/clear", admin_cache.clear_any_cache),
 )

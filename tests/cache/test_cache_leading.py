@@ -3,7 +3,8 @@
 import asyncio
 
 from gateway.cache.policy import USE, Demand
-from gateway.exchange.cached import Hit, Shared
+from gateway.exchange.cached import Shared
+from gateway.exchange.hit import Hit
 from gateway.messages.prompt import Prompt
 from tests.cache.conftest import Bench
 from tests.cache.test_cached_exchange import WHO, Silent, answered, ask, front_end, until

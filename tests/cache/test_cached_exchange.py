@@ -11,7 +11,8 @@ from gateway.cache.entry import CacheEntry
 from gateway.cache.policy import USE, CachePolicy
 from gateway.cache.store import CacheStore
 from gateway.context import Context
-from gateway.exchange.cached import CachedExchange, Hit, Shared
+from gateway.exchange.cached import CachedExchange, Shared
+from gateway.exchange.hit import Hit
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation import check_messages_request
 from gateway.upstream.client import Call

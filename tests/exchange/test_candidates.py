@@ -9,7 +9,8 @@ from gateway.context import Context
 from gateway.dialects.base import Asking, Prepared
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.errors import CredentialsRefused, GatewayError, InvalidRequest, UpstreamUnreachable
-from gateway.exchange.exchange import Exchange, Plan
+from gateway.exchange.exchange import Exchange
+from gateway.exchange.plan import Plan
 from gateway.messages.prompt import Prompt, to_prompt
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.retry import RetryPolicy

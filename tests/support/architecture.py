@@ -62,14 +62,15 @@ LAYERS = (
     Layer(
         "rules",
         words("""
-            gateway.access.keyring gateway.access.policy gateway.batches.lifecycle gateway.batches.splitter
+            gateway.access.audit gateway.access.keyring gateway.access.periods gateway.access.policy
+            gateway.access.records gateway.batches.lifecycle gateway.batches.splitter
             gateway.context gateway.messages.notes gateway.messages.tokens.estimate gateway.messages.tokens.media
             gateway.messages.tokens.profiles gateway.messages.tokens.text gateway.simulator.shapes
             gateway.simulator.vendors.hosts gateway.simulator.vendors.makers gateway.simulator.vendors.open_models
             gateway.simulator.vendors.row gateway.simulator.vendors.rows
             gateway.telemetry.redaction gateway.telemetry.usage gateway.upstream.adaptation gateway.upstream.circuit
-            gateway.upstream.client gateway.upstream.model_facts gateway.upstream.retry gateway.upstream.routing
-            gateway.upstream.explain gateway.upstream.table
+            gateway.upstream.client gateway.upstream.explain gateway.upstream.model_facts gateway.upstream.prices
+            gateway.upstream.retry gateway.upstream.routing gateway.upstream.table
             gateway.upstream.target gateway.upstream.trouble gateway.upstream.vendor gateway.upstream.vendors
         """),
         pure=True,

@@ -143,6 +143,7 @@ def to_options(request: web.Request, context: Context) -> BatchOptions:
     carried = {
         "request_id": context.request_id,
         "key_id": context.key_id,
+        "user": context.user,
         "trace_parent": context.trace_parent,
         "session_id": context.session_id,
         "agent_id": context.agent_id,

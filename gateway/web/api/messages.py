@@ -11,8 +11,10 @@ from aiohttp import web
 
 from gateway.cache.policy import HEADER as CACHE_HEADER
 from gateway.context import Context
-from gateway.exchange.cached import Hit, Shared
-from gateway.exchange.exchange import Exchange, Plan
+from gateway.exchange.cached import Shared
+from gateway.exchange.exchange import Exchange
+from gateway.exchange.hit import Hit
+from gateway.exchange.plan import Plan
 from gateway.exchange.sink import Sink
 from gateway.messages.prompt import Prompt, Received, parse_body
 from gateway.telemetry.metrics import STREAMS
@@ -24,7 +26,7 @@ from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
 from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
 from gateway.web.middleware import ERROR_HEADERS
-from gateway.web.reply import IGNORED, EventReply, MessageReply, id_lines
+from gateway.web.reply import IGNORED, EventReply, MessageReply, id_lines, limit_lines
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -115,7 +117,7 @@ async def _stream(
     into: Callable[[Sink], Awaitable[None]],
     turn: Turn | None,
 ) -> EventReply:
-    reply = EventReply(request, headers, id_lines(context.request_id) + own)
+    reply = EventReply(request, headers, id_lines(context.request_id) + own, partial(limit_lines, context))
     whole = False
     try:
         with STREAMS.track_inprogress():
@@ -139,7 +141,8 @@ async def _answer(
     origin = answered.origin
     headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *past)
     message = answered.message if answered.written is None else orjson.Fragment(answered.written)
-    return MessageReply(request, message, headers, cost_line(origin.cost))
+    own = cost_line(origin.cost) + limit_lines(plan.context)
+    return MessageReply(request, message, headers, own)
 
 
 async def _reply_from_cache(
@@ -169,7 +172,7 @@ async def _cached_reply(
         if turn is not None:
             await turn.keep(found.to_message())
         headers += [*origin_headers(facts.served_model, facts.provider), NO_STORE]
-        return MessageReply(request, orjson.Fragment(found.to_json()), headers, own)
+        return MessageReply(request, orjson.Fragment(found.to_json()), headers, own + limit_lines(context))
     with found:
         if streams:
             told = chain(plan_headers(found.plan), cache_headers(found.plan.record.cache))
@@ -190,7 +193,8 @@ async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None
         NO_STORE,
     )
     message = orjson.Fragment(entry.to_json(reply.message_id, reply.model))
-    return MessageReply(request, message, headers, key_line(shared.fingerprint) + cost_line(cost))
+    own = key_line(shared.fingerprint) + cost_line(cost) + limit_lines(shared.plan.context)
+    return MessageReply(request, message, headers, own)
 
 
 def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:

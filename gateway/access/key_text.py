@@ -1,0 +1,47 @@
+"""The text of a client key: `sk-dg-<public id>-<secret><checksum>`, all base62.
+
+The checksum lets a mistyped key be refused without asking Redis, and secret scanners recognise leaked ones. Only the
+digest of a key is stored; its public id and its hint are safe to show and to log.
+"""
+
+import re
+import secrets
+import zlib
+from typing import Final
+
+ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PREFIX: Final = "sk-dg-"
+ID_LENGTH: Final = 10
+SECRET_LENGTH: Final = 43  # 256 bits
+CHECKSUM_LENGTH: Final = 6
+FORM: Final = re.compile(r"sk-dg-([0-9A-Za-z]{10})-[0-9A-Za-z]{43}([0-9A-Za-z]{6})")
+
+
+def new_key() -> str:
+    """Make a key. Its public id is `to_key_id`'s."""
+    return with_checksum(f"{PREFIX}{_random(ID_LENGTH)}-{_random(SECRET_LENGTH)}")
+
+
+def with_checksum(text: str) -> str:
+    number, digits = zlib.crc32(text.encode()), ""
+    for _ in range(CHECKSUM_LENGTH):
+        number, digit = divmod(number, len(ALPHABET))
+        digits = ALPHABET[digit] + digits
+    return text + digits
+
+
+def to_key_id(key: str) -> str | None:
+    """Return `key_<public id>`; None for text that is no key of this form, or whose checksum is wrong."""
+    form = FORM.fullmatch(key)
+    if form is None or with_checksum(key[:-CHECKSUM_LENGTH]) != key:
+        return None
+    return f"key_{form[1]}"
+
+
+def to_hint(key: str) -> str:
+    """Return what may be shown of a key: its beginning and its end."""
+    return f"{key[:10]}…{key[-3:]}"
+
+
+def _random(length: int) -> str:
+    return "".join([secrets.choice(ALPHABET) for _ in range(length)])

@@ -1,0 +1,55 @@
+"""Rates and concurrency kept in this process alone: the same rule as the script's, for when Redis is away or absent."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gateway.access.records import RateLimits
+
+MINUTE = 60.0
+RATES = ("requests", "input_tokens", "output_tokens")
+
+
+@dataclass(slots=True)
+class LocalRates:
+    """`share`: this process's part of every limit. A rate is a virtual clock, a minute of which may be used at once."""
+
+    share: float = 1.0
+    clock: Callable[[], float] = time.monotonic
+    _clocks: dict[tuple[str, str], float] = field(default_factory=dict)
+    _running: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _limits: dict[str, RateLimits] = field(default_factory=dict)
+
+    def admit(self, scopes: tuple[tuple[str, RateLimits], ...], input_tokens: int) -> tuple[str, str, float] | None:
+        """Reserve against every scope, or return the scope that refuses, the kind, and seconds to wait."""
+        now = self.clock()
+        clocks: dict[tuple[str, str], float] = {}
+        for name, limits in scopes:
+            self._limits[name] = limits
+            for kind, cost in zip(RATES, (1, input_tokens, 0), strict=True):
+                limit = getattr(limits, kind)
+                if limit is None:
+                    continue
+                emission = MINUTE / max(1.0, limit * self.share)
+                clock = max(now, self._clocks.get((name, kind), 0.0))
+                over = clock + cost * emission - now - MINUTE
+                if over > 0 or (kind == "output_tokens" and clock - now >= MINUTE):
+                    return name, kind, over
+                clocks[name, kind] = clock + cost * emission
+            if limits.concurrency is not None and self._running[name] >= max(1, int(limits.concurrency * self.share)):
+                return name, "concurrency", 1.0
+        self._clocks.update(clocks)
+        for name, _ in scopes:
+            self._running[name] += 1
+        return None
+
+    def settle(self, scopes: tuple[str, ...], input_tokens: int, output_tokens: int) -> None:
+        """Count the answer's tokens, and the end of the request."""
+        now = self.clock()
+        for name in scopes:
+            self._running[name] -= 1
+            limit = self._limits[name].output_tokens
+            if limit is not None:
+                clock = max(now, self._clocks.get((name, "output_tokens"), 0.0))
+                self._clocks[name, "output_tokens"] = clock + output_tokens * MINUTE / max(1.0, limit * self.share)

@@ -1,0 +1,31 @@
+"""Bounds of budget periods: calendar days, weeks from Monday and months in a time zone."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from gateway.access.records import Period
+
+# The end of a period that never ends, in Unix seconds; a script's doubles hold it in microseconds.
+NEVER = 4_102_444_800  # 2100-01-01
+
+
+def period_of(period: Period, time_zone: str, at: float) -> tuple[int, int]:
+    """Return start and end, in Unix seconds, of the period that `at` is in. Days have 23 or 25 hours at DST changes."""
+    if period == "total":
+        return 0, NEVER
+    zone = ZoneInfo(time_zone)
+    local = datetime.fromtimestamp(at, zone)
+    start = datetime(local.year, local.month, local.day)  # noqa: DTZ001 - the zone is put in below, for each bound anew
+    if period == "week":
+        start -= timedelta(days=start.weekday())
+    elif period == "month":
+        start = start.replace(day=1)
+    days = {"day": 1, "week": 7, "month": 32}[period]
+    end = start + timedelta(days=days)
+    if period == "month":
+        end = end.replace(day=1)
+    return _to_seconds(start, zone), _to_seconds(end, zone)
+
+
+def _to_seconds(local: datetime, zone: ZoneInfo) -> int:
+    return int(local.replace(tzinfo=zone).astimezone(UTC).timestamp())

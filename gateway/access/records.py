@@ -1,0 +1,175 @@
+"""What is stored of keys, and of limits and budgets: plain values and their JSON.
+
+Money is a whole number of nano-dollars (10⁻⁹ US dollars), times are Unix seconds. A limit or a budget belongs to one
+scope: the deployment (`*`), a tenant (`tenant:NAME`), a user (`user:NAME`), or a key (`key:ID`). All that apply to a
+request apply at once.
+"""
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+Status = Literal["active", "inactive", "archived"]
+Period = Literal["day", "week", "month", "total"]
+
+NANO: Final = 1_000_000_000
+# Integers that a script's doubles hold exactly.
+MAX_NANO: Final = 2**53
+PERIODS: Final[tuple[Period, ...]] = ("day", "week", "month", "total")
+DEPLOYMENT: Final = "*"
+# Of tenants, users and keys' names: they stand in headers, logs and names of Redis keys.
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """Per minute, `concurrency` at a time; None where there is no limit.
+
+    `input_tokens` counts what was not read from a cache, as Anthropic's limits do.
+    """
+
+    requests: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    concurrency: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self == NO_LIMITS
+
+
+NO_LIMITS: Final = RateLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """`amount`: nano-dollars per calendar `period` in `time_zone` (an IANA name)."""
+
+    amount: int
+    period: Period = "month"
+    time_zone: str = "UTC"
+
+    @classmethod
+    def checked(cls, amount: int, period: str, time_zone: str) -> Self:
+        """Raises ValueError for a period or a time zone that does not exist."""
+        found = next((one for one in PERIODS if one == period), None)
+        if found is None:
+            raise ValueError(f"{period!r} is no period; use one of {', '.join(PERIODS)}")
+        try:
+            ZoneInfo(time_zone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{time_zone!r} is no time zone; one looks like Europe/Berlin") from None
+        return cls(amount, found, time_zone)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Limits and budgets of one scope."""
+
+    limits: RateLimits = NO_LIMITS
+    budgets: tuple[Budget, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        return self.limits.is_empty and not self.budgets
+
+    def to_json(self) -> dict[str, Any]:
+        limits = {name: value for name, value in asdict(self.limits).items() if value is not None}
+        return {"limits": limits, "budgets": [asdict(budget) for budget in self.budgets]}
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Self:
+        budgets = [Budget(**_known(Budget, budget)) for budget in value.get("budgets", ())]
+        return cls(RateLimits(**_known(RateLimits, value.get("limits", {}))), tuple(budgets))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """One client key. `digests`: hexadecimal digest → Unix seconds until which it is valid, None for always.
+
+    `models`: patterns of which a request's model has to match one, by its requested or its upstream name; empty for
+    any. `version` grows with each change.
+    """
+
+    id: str
+    name: str
+    tenant: str = "default"
+    user: str = ""
+    status: Status = "active"
+    hint: str = ""
+    created_at: int = 0
+    not_before: int | None = None
+    expires_at: int | None = None
+    digests: Mapping[str, int | None] = field(default_factory=dict, repr=False)
+    models: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    batches: bool = True
+    allowance: Allowance = field(default_factory=Allowance)
+    version: int = 1
+
+    def is_valid(self, digest: str, now: float) -> bool:
+        if self.status != "active" or digest not in self.digests:
+            return False
+        until = self.digests[digest]
+        begun = self.not_before is None or now >= self.not_before
+        return begun and not self.is_expired(now) and (until is None or now < until)
+
+    def is_expired(self, now: float) -> bool:
+        return self.expires_at is not None and now >= self.expires_at
+
+    def allows_model(self, *names: str) -> bool:
+        """Case does not count: upstreams take names in any."""
+        return not self.models or any(
+            fnmatch.fnmatchcase(name.lower(), pattern.lower()) for name in names for pattern in self.models
+        )
+
+    @property
+    def is_restricted(self) -> bool:
+        return bool(self.models) or self.max_tokens is not None or not self.batches
+
+    def to_json(self) -> dict[str, Any]:
+        value = {one.name: getattr(self, one.name) for one in fields(self)}
+        lists = {"digests": dict(self.digests), "models": list(self.models)}
+        return value | lists | {"allowance": self.allowance.to_json()}
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Self:
+        """Fields of a newer version are ignored."""
+        known = _known(cls, value)
+        known["models"] = tuple(known.get("models", ()))
+        known["allowance"] = Allowance.of_json(known.get("allowance", {}))
+        return cls(**known)
+
+
+def _known(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
+    names = {one.name for one in fields(kind)}
+    return {name: one for name, one in value.items() if name in names}
+
+
+def to_nano(dollars: str | float | Decimal) -> int:
+    """Convert US dollars. Raises ValueError for no number, less than zero, or more than $9 million."""
+    try:
+        nano = Decimal(str(dollars)) * NANO
+    except InvalidOperation:
+        raise ValueError(f"{dollars!r} is no amount of US dollars") from None
+    if not nano.is_finite() or not 0 <= nano <= MAX_NANO:
+        raise ValueError(f"{dollars!r} is no amount between $0 and $9,007,199")
+    return int(nano.to_integral_value())
+
+
+def to_dollars(nano: int) -> str:
+    """Write an amount as people read it: `$0.0004`, `$12.50`."""
+    exact = f"{Decimal(nano) / NANO:.9f}".rstrip("0")
+    whole, _, part = exact.partition(".")
+    return f"${int(whole):,}.{part:0<2}"
+
+
+def check_name(text: str, what: str) -> str:
+    """Return the name. Raises ValueError for one that could not stand in a header or a key's name."""
+    if not NAME.fullmatch(text):
+        raise ValueError(f"{what}: expected 1 to 64 of A-Z a-z 0-9 _ . @ + -, beginning with a letter or a digit")
+    return text

@@ -1,0 +1,294 @@
+"""`dragoman keys`: make, list, change and rotate client keys, and set limits, in the Redis that the gateway uses.
+
+Run it with the gateway's own environment: GATEWAY_REDIS_URL, and GATEWAY_SECRET where one is set. Without a Redis URL
+it uses the embedded server of `dragoman dev` on this machine.
+"""
+
+import getpass
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+import typer
+
+from gateway.access.records import (
+    DEPLOYMENT,
+    Allowance,
+    Budget,
+    KeyRecord,
+    RateLimits,
+    check_name,
+    to_dollars,
+    to_nano,
+)
+from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor, describe_key
+from gateway.cli.console import CommandError, Console, Exit, run_async
+from gateway.errors import GatewayError
+from gateway.redis.connections import EMBEDDED
+from gateway.redis.embedded import EmbeddedServerError
+from gateway.settings import SettingsError, load_settings
+from gateway.wiring import open_access_store
+
+Result = TypeVar("Result")
+
+keys = typer.Typer(help="Client keys, with their limits and budgets.", no_args_is_help=True)
+limits = typer.Typer(help="Limits and budgets of a tenant, a user, or the whole deployment.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Rpm = Annotated[int | None, typer.Option(min=1, help="Requests per minute.")]
+InputTpm = Annotated[int | None, typer.Option("--input-tpm", min=1, help="Input tokens per minute.")]
+OutputTpm = Annotated[int | None, typer.Option("--output-tpm", min=1, help="Output tokens per minute.")]
+Concurrency = Annotated[int | None, typer.Option(min=1, help="Requests at the same time.")]
+BudgetUsd = Annotated[str | None, typer.Option("--budget-usd", help="US dollars per period.")]
+PeriodOption = Annotated[str, typer.Option("--period", help="day, week, month or total.")]
+Zone = Annotated[str, typer.Option("--time-zone", help="IANA name of the zone that days and months are counted in.")]
+Models = Annotated[list[str] | None, typer.Option("--model", help="Pattern of models it may use; may be repeated.")]
+
+
+@keys.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    tenant: Annotated[str, typer.Option(help="Whose batches, threads and cache entries it sees.")] = "default",
+    user: Annotated[str, typer.Option(help="The person whose key it is.")] = "",
+    rpm: Rpm = None,
+    input_tpm: InputTpm = None,
+    output_tpm: OutputTpm = None,
+    concurrency: Concurrency = None,
+    budget_usd: BudgetUsd = None,
+    period: PeriodOption = "month",
+    time_zone: Zone = "UTC",
+    model: Models = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
+    expires: Annotated[str | None, typer.Option(help="Days until it expires, or a date such as 2027-01-31.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a key. It is shown once; only its digest is stored."""
+    console = Console(json)
+    with console.failing_clearly():
+        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone)
+        record = KeyRecord(
+            "",
+            named(name, "NAME"),
+            named(tenant, "--tenant"),
+            named(user, "--user") if user else "",
+            models=tuple(model or ()),
+            max_tokens=max_tokens,
+            expires_at=to_expiry(expires),
+            allowance=allowance,
+        )
+        made, key = on_store(lambda store: store.create_key(record, actor()))
+        shown = {"key": key, **describe_key(made)}
+        console.answer(shown, f"{key}\n\n{summary(made)}\nThis is the only time that the key is shown.")
+
+
+@keys.command("list")
+def list_keys(
+    every: Annotated[bool, typer.Option("--all", help="Archived ones too.")] = False, json: Json = False
+) -> None:
+    """List keys, without the keys themselves."""
+    console = Console(json)
+    with console.failing_clearly():
+        found = [one for one in on_store(lambda store: store.keys()) if every or one.status != "archived"]
+        text = "\n".join(summary(one) for one in found) or "There are no keys. `dragoman keys create NAME` makes one."
+        console.answer({"data": [describe_key(one) for one in found]}, text)
+
+
+@keys.command("show")
+def show(name: str, json: Json = False) -> None:
+    """Show one key by its name or id."""
+    console = Console(json)
+    with console.failing_clearly():
+        found = on_store(lambda store: store.key(name))
+        console.answer(describe_key(found), summary(found))
+
+
+@keys.command("rotate")
+def rotate(
+    name: str,
+    grace: Annotated[
+        int, typer.Option(min=0, max=MAX_GRACE_SECONDS, help="Seconds for which the old key stays valid.")
+    ] = GRACE_SECONDS,
+    json: Json = False,
+) -> None:
+    """Give a key a new value; limits, budgets and counts go on."""
+    console = Console(json)
+    with console.failing_clearly():
+        made, key = on_store(lambda store: store.rotate_key(name, grace, actor()))
+        console.answer({"key": key, **describe_key(made)}, f"{key}\n\n{summary(made)}")
+
+
+def status_command(status: str, says: str) -> Callable[..., None]:
+    def command(name: str, json: Json = False) -> None:
+        console = Console(json)
+        with console.failing_clearly():
+            changed = on_store(lambda store: store.update_key(name, actor(), status=status))
+            console.answer(describe_key(changed), summary(changed))
+
+    command.__doc__ = says
+    return command
+
+
+keys.command("disable")(status_command("inactive", "Refuse a key from the next request on."))
+keys.command("enable")(status_command("active", "Accept a disabled key again."))
+keys.command("archive")(status_command("archived", "Refuse a key for good; its name may be used again."))
+
+
+@keys.command("expire")
+def expire(
+    name: str, when: Annotated[str, typer.Argument(help="Days from now, a date, or never.")], json: Json = False
+) -> None:
+    """Set when a key expires."""
+    console = Console(json)
+    with console.failing_clearly():
+        at = None if when == "never" else to_expiry(when)
+        changed = on_store(lambda store: store.update_key(name, actor(), expires_at=at))
+        console.answer(describe_key(changed), summary(changed))
+
+
+@keys.command("limit")
+def limit(
+    name: str,
+    rpm: Rpm = None,
+    input_tpm: InputTpm = None,
+    output_tpm: OutputTpm = None,
+    concurrency: Concurrency = None,
+    budget_usd: BudgetUsd = None,
+    period: PeriodOption = "month",
+    time_zone: Zone = "UTC",
+    json: Json = False,
+) -> None:
+    """Replace the limits and budget of a key; what is not given is unlimited."""
+    console = Console(json)
+    with console.failing_clearly():
+        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone)
+        changed = on_store(lambda store: store.update_key(name, actor(), allowance=allowance))
+        console.answer(describe_key(changed), summary(changed))
+
+
+@limits.command("set")
+def set_limits(
+    scope: Annotated[str, typer.Argument(help="deployment, tenant:NAME or user:NAME.")],
+    rpm: Rpm = None,
+    input_tpm: InputTpm = None,
+    output_tpm: OutputTpm = None,
+    concurrency: Concurrency = None,
+    budget_usd: BudgetUsd = None,
+    period: PeriodOption = "month",
+    time_zone: Zone = "UTC",
+    json: Json = False,
+) -> None:
+    """Replace the limits and budget of a scope; what is not given is unlimited."""
+    console = Console(json)
+    with console.failing_clearly():
+        name = to_scope(scope)
+        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone)
+        on_store(lambda store: store.set_allowance(name, allowance, actor()))
+        console.answer({"scope": scope, **allowance.to_json()}, f"{scope}: {describe_allowance(allowance)}")
+
+
+@limits.command("show")
+def show_limits(scope: str, json: Json = False) -> None:
+    """Show the limits and budget of a scope."""
+    console = Console(json)
+    with console.failing_clearly():
+        name = to_scope(scope)
+        allowance = on_store(lambda store: store.allowance(name))
+        console.answer({"scope": scope, **allowance.to_json()}, f"{scope}: {describe_allowance(allowance)}")
+
+
+def on_store(work: Callable[[AccessStore], Awaitable[Result]]) -> Result:
+    """Run against the gateway's Redis. Raises CommandError, with the remedy, for whatever prevents it."""
+
+    async def connected() -> Result:
+        try:
+            settings = load_settings()
+        except SettingsError as error:
+            raise CommandError(str(error), "docs/configuration.md lists every setting") from None
+        if settings.redis_url is None:
+            settings = settings.model_copy(update={"redis_url": EMBEDDED})
+        async with open_access_store(settings) as store:
+            assert store is not None  # the settings name a server
+            return await work(store)
+
+    try:
+        return run_async(connected)
+    except EmbeddedServerError as error:
+        raise CommandError(str(error), "set GATEWAY_REDIS_URL", status=Exit.UNAVAILABLE) from None
+    except GatewayError as error:
+        status = Exit.UNAVAILABLE if error.status >= 500 else Exit.FAILED
+        raise CommandError(error.message, "is GATEWAY_REDIS_URL the gateway's?", status=status) from None
+
+
+def actor() -> Actor:
+    return Actor("cli", getpass.getuser())
+
+
+def named(text: str, what: str) -> str:
+    try:
+        return check_name(text, what)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+
+
+def to_scope(text: str) -> str:
+    """From `deployment`, `tenant:NAME` or `user:NAME`. Raises CommandError."""
+    if text == "deployment":
+        return DEPLOYMENT
+    kind, _, name = text.partition(":")
+    if kind not in ("tenant", "user"):
+        raise CommandError(f"{text!r} is no scope", "give deployment, tenant:NAME or user:NAME")
+    return f"{kind}:{named(name, kind)}"
+
+
+def to_allowance(
+    rpm: int | None,
+    input_tpm: int | None,
+    output_tpm: int | None,
+    concurrency: int | None,
+    budget_usd: str | None,
+    period: str,
+    time_zone: str,
+) -> Allowance:
+    rates = RateLimits(rpm, input_tpm, output_tpm, concurrency)
+    if budget_usd is None:
+        return Allowance(rates)
+    try:
+        return Allowance(rates, (Budget.checked(to_nano(budget_usd), period, time_zone),))
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+
+
+def to_expiry(text: str | None) -> int | None:
+    """Unix seconds, from a number of days or an ISO date. Raises CommandError."""
+    if text is None:
+        return None
+    if text.isdecimal():
+        return int(time.time()) + int(text) * 86_400
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"{text!r} is neither a number of days nor a date such as 2027-01-31") from None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+
+
+def summary(record: KeyRecord) -> str:
+    parts = [f"{record.id}  {record.name}", f"tenant {record.tenant}", record.status, record.hint]
+    if record.user:
+        parts.insert(2, f"user {record.user}")
+    if record.expires_at is not None:
+        parts.append(f"expires {datetime.fromtimestamp(record.expires_at, UTC):%Y-%m-%d %H:%M} UTC")
+    if record.models:
+        parts.append("models " + " ".join(record.models))
+    return "  ".join([*parts, describe_allowance(record.allowance)])
+
+
+def describe_allowance(allowance: Allowance) -> str:
+    units = {"requests": "requests/min", "input_tokens": "input tokens/min", "output_tokens": "output tokens/min"}
+    said = [
+        f"{value} {units.get(name, 'at a time')}"
+        for name in ("requests", "input_tokens", "output_tokens", "concurrency")
+        if (value := getattr(allowance.limits, name)) is not None
+    ]
+    said += [f"{to_dollars(one.amount)} per {one.period} ({one.time_zone})" for one in allowance.budgets]
+    return ", ".join(said) or "no limits"

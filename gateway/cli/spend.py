@@ -1,0 +1,116 @@
+"""`dragoman spend`: who spent what; and `dragoman audit`: what was changed by whom. Both read the gateway's Redis."""
+
+import csv
+import sys
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated
+
+import orjson
+import typer
+
+from gateway.access.records import NANO, to_dollars
+from gateway.access.spend import COUNTS, DIMENSIONS, OF_ENTRIES, SpendRow, SpendStore
+from gateway.cli.console import CommandError, Console, Exit
+from gateway.cli.keys import on_store
+
+audit = typer.Typer(help="The record of every change of keys, limits and budgets.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def spend(
+    by: Annotated[
+        str, typer.Option(help="tenant, user, key, model, provider, day, session, agent, batch; or a,b.")
+    ] = "tenant,model",
+    since: Annotated[str | None, typer.Option("--from", help="First UTC day, such as 2026-11-01.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Last UTC day; today by default.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
+    json: Json = False,
+) -> None:
+    """Show requests, tokens and US dollars; of this month unless said otherwise."""
+    console = Console(json)
+    with console.failing_clearly():
+        names = [one.strip() for one in by.split(",") if one.strip()]
+        unknown = [one for one in names if one not in (*DIMENSIONS, *OF_ENTRIES, "day")]
+        if unknown or not names:
+            raise CommandError(f"--by: {', '.join(unknown) or 'nothing'} is no group", "docs/access.md lists them")
+        last = to_day(until, "--to") if until else datetime.now(UTC).date()
+        first = to_day(since, "--from") if since else last.replace(day=1)
+        if first > last or last - first > timedelta(days=400):
+            raise CommandError("--from: must be before --to, and at most 400 days")
+        single = any(one in OF_ENTRIES for one in names)
+        if single and "day" in names:
+            raise CommandError("--by: day does not go with session, agent, batch or upstream")
+        rows = on_store(
+            lambda store: (
+                SpendStore(store.server).by_entries(names)
+                if single
+                else SpendStore(store.server).by_day(first, last, names)
+            )
+        )
+        if as_csv:
+            write_csv(names, rows)
+        elif json:
+            console.emit(
+                {"from": first.isoformat(), "to": last.isoformat(), "data": [to_json(names, row) for row in rows]}
+            )
+        else:
+            console.answer(None, to_table(names, rows))
+
+
+@audit.command("list")
+def list_audit(json: Json = False) -> None:
+    """Print every entry, oldest first, one JSON object a line."""
+    console = Console(json)
+    with console.failing_clearly():
+        for entry in on_store(lambda store: store.audit()):
+            console.emit(orjson.loads(entry))
+
+
+@audit.command("verify")
+def verify_audit(
+    anchor: Annotated[str, typer.Option(help='A head noted earlier, "<number> <hash>", that must be there.')] = "",
+    json: Json = False,
+) -> None:
+    """Check that no entry was altered, removed or added. Status 1 names the first that was."""
+    console = Console(json)
+    with console.failing_clearly():
+        problem, head = on_store(lambda store: store.verify_audit(anchor))
+        if problem is not None:
+            raise CommandError(problem, "someone wrote to Redis beside the gateway", status=Exit.FAILED)
+        console.answer({"ok": True, "head": head}, f"sound; head: {head or 'empty'}")
+
+
+def to_day(text: str, what: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"{what}: {text!r} is no date such as 2026-11-01") from None
+
+
+def to_json(names: list[str], row: SpendRow) -> dict[str, str | int]:
+    counts: dict[str, str | int] = {"requests": row.requests, "input_tokens": row.input, "output_tokens": row.output}
+    return {**dict(zip(names, row.group, strict=True)), **counts, "cost_usd": exact(row.cost)}
+
+
+def write_csv(names: list[str], rows: list[SpendRow]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow([*names, "requests", "input_tokens", "output_tokens", "cost_usd"])
+    writer.writerows([*row.group, row.requests, row.input, row.output, exact(row.cost)] for row in rows)
+
+
+def exact(nano: int) -> str:
+    return f"{Decimal(nano) / NANO:.9f}"
+
+
+def to_table(names: list[str], rows: list[SpendRow]) -> str:
+    sums = [sum(getattr(row, one) for row in rows) for one in COUNTS]
+    total = SpendRow(("total", *[""] * (len(names) - 1)), *sums)
+    lines = [[*names, "requests", "input", "output", "cost"]]
+    for row in [*rows, total]:
+        counts = [f"{number:,}" for number in (row.requests, row.input, row.output)]
+        lines.append([*(part or "–" for part in row.group), *counts, to_dollars(row.cost)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    return "\n".join("  ".join(line).rstrip() for line in padded)

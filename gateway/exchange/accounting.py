@@ -1,0 +1,137 @@
+"""What an exchange may cost and did cost, for admission: from tokens and prices to nano-dollars."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from math import ceil
+from typing import Any
+
+from gateway.access.admission import Admission, Grant, Need, Used
+from gateway.access.records import NANO, KeyRecord
+from gateway.context import Context
+from gateway.dialects.base import Prepared
+from gateway.exchange.plan import Plan, note_losses
+from gateway.messages.notes import Note
+from gateway.messages.prompt import Prompt
+from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.prices import ASSUMED, Price
+from gateway.upstream.routing import Route
+
+# Answers may be shortened down to this many tokens where money is short.
+SHRINK_FLOOR = 1024
+# An estimate of the prompt is off by a third at most in nearly all cases; a reservation has to hold.
+INPUT_MARGIN = 1.5
+
+
+async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt], Prepared]) -> Grant | None:
+    """Reserve what the plan may use at most. Where money is short, the answer may be as long as it buys.
+
+    `prepare` converts a changed prompt for the plan's route. Raises as `Admission.admit` does.
+    """
+    prompt, context, target = plan.prompt, plan.context, plan.route.target
+    assert prompt is not None
+    key = admission.directory.check(context, plan.route.requested, target.model)
+    most = most_tokens(prompt.request, key)
+    known = dearest((plan.route, *plan.fallbacks))
+    plan.price = ASSUMED if known is None and admission.unknown_price == "assume" else known
+    need = to_need(plan.reply.input_estimate, most, plan.price, shrinks=plan.route.dialect != "messages")
+    grant = await admission.admit(context, replace(need, unpriced=target.model if known is None else ""))
+    if grant is not None:
+        context.reply_headers = grant.headers
+    bought = most if grant is None or not grant.scopes else affordable(grant.money, need, plan.price, most)
+    if prompt.request.get("max_tokens", 0) > bought:
+        plan.prompt = prompt.with_max_tokens(bought)
+        note_losses(plan.record, (Note("changed", "max_tokens", f"lowered to {bought}, which the limits allow"),))
+        context.reply_headers += (("x-gateway-max-tokens", str(bought)),)
+        plan.prepared = prepare(plan.prompt)
+    return grant
+
+
+async def admit_free(admission: Admission | None, context: Context, route: Route) -> None:
+    """Admit a request that the cache answers: it counts as one, without tokens or cost. Raises as `admitted` does."""
+    if admission is None:
+        return
+    admission.directory.check(context, route.requested, route.target.model)
+    grant = await admission.admit(context, Need())
+    if grant is not None:
+        context.reply_headers = grant.headers
+        admission.settle(grant, Used(0, 0, 0, {}, ""))
+
+
+def most_tokens(request: Mapping[str, Any], key: KeyRecord | None) -> int:
+    """The longest answer that the request asks for and the key allows."""
+    asked = int(request.get("max_tokens") or 0)
+    return asked if key is None or key.max_tokens is None else min(asked, key.max_tokens)
+
+
+def dearest(routes: Iterable[Route]) -> Price | None:
+    """The price of the dearest target that a request may reach, part by part; None where one is not known."""
+    prices = [route.target.price for route in routes]
+    known = [price for price in prices if price is not None]
+    if not known or len(known) < len(prices):
+        return None
+    return Price(
+        max(price.input for price in known),
+        max(price.output for price in known),
+        max(price.cache_read for price in known),
+        max(price.cache_write for price in known),
+        max(price.request for price in known),
+    )
+
+
+def to_need(input_tokens: int, most: int, price: Price | None, *, shrinks: bool) -> Need:
+    """The reservation for a prompt of this size and an answer of at most `most` tokens."""
+    if price is None:
+        return Need(input=input_tokens)
+    fixed = price.cost(0, 0, cache_write=ceil(input_tokens * INPUT_MARGIN))
+    floor = min(most, SHRINK_FLOOR) if shrinks else most
+    want, least = fixed + most * price.output, fixed + floor * price.output
+    return Need(ceil(want * NANO), ceil(least * NANO), input_tokens)
+
+
+def affordable(money: int, need: Need, price: Price | None, most: int) -> int:
+    """The longest answer that the granted money buys."""
+    if price is None or price.output == 0 or money >= need.want:
+        return most
+    return max(1, min(most, most - ceil((need.want - money) / (price.output * NANO))))
+
+
+def to_used(record: UsageRecord, price: Price | None) -> Used:
+    """What an exchange took, as its record has it. The upstream's own cost wins over the price list."""
+    source = "upstream"
+    cost = record.cost
+    if cost is None:
+        source = "none" if price is None else "price"
+        if price is not None and record.output_tokens + record.input_tokens > 0:
+            cost = price.cost(
+                record.input_tokens, record.output_tokens, record.cache_read_tokens, record.cache_write_tokens
+            )
+    nano = round((cost or 0.0) * NANO)
+    context = record.context
+    model, provider = record.served_model or record.upstream_model, record.provider or record.upstream
+    entry = {
+        "id": context.request_id,
+        "tenant": context.tenant,
+        "user": context.user,
+        "key": context.key_id,
+        "session": context.session_id,
+        "agent": context.agent_id,
+        "parent": context.parent_agent_id,
+        "batch": context.batch,
+        "model": record.model,
+        "served": model,
+        "upstream": record.upstream,
+        "provider": provider,
+        "generation": record.generation_id,
+        "status": record.status,
+        "input": record.input_tokens,
+        "cache_read": record.cache_read_tokens,
+        "cache_write": record.cache_write_tokens,
+        "output": record.output_tokens,
+        "cost": nano,
+        "source": source,
+        "seconds": round(record.duration_seconds, 3),
+    }
+    names = (context.tenant, context.user, context.key_id, model, provider)
+    sums = "|".join([name.replace("|", "/") for name in names])
+    counted = record.input_tokens + record.cache_write_tokens
+    return Used(nano, counted, record.output_tokens, {name: value for name, value in entry.items() if value}, sums)

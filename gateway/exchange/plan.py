@@ -1,0 +1,60 @@
+"""The state of one exchange, and what is noted of it in its usage record."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gateway.context import Context
+from gateway.dialects.base import Prepared
+from gateway.dialects.reply import Reply
+from gateway.errors import GatewayError
+from gateway.messages.notes import Note
+from gateway.messages.prompt import Prompt
+from gateway.telemetry.logs import log_note
+from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.prices import Price
+from gateway.upstream.routing import Route
+
+
+@dataclass(slots=True)
+class Plan:
+    """State of one exchange: the prompt, the candidates left to try, and the request prepared for the current one.
+
+    Each candidate is prepared when it is tried. `prompt` is None once a client has received content: no retry is
+    possible then, and a long prompt dominates the memory of an open stream.
+
+    `own_notes`: number of validation's notes, which lead the record's. They may differ between requests that are equal
+    to the prompt cache; the conversion's notes do not.
+    """
+
+    context: Context
+    prompt: Prompt | None
+    record: UsageRecord
+    route: Route
+    prepared: Prepared
+    fallbacks: list[Route]
+    own_notes: int
+    prewarms: bool  # max_tokens is 0: fill the upstream's prompt cache, return no content
+    price: Price | None = None  # the dearest of the candidates'
+
+    @property
+    def reply(self) -> Reply:
+        return self.prepared.reply
+
+    def release(self) -> None:
+        self.prompt = None
+        self.prepared.release()
+
+    @property
+    def is_released(self) -> bool:
+        return self.prompt is None
+
+
+def note_losses(record: UsageRecord, notes: Iterable[Note]) -> None:
+    """Record notes for header, log line and metric, without their reasons: each reason has a log line of its own."""
+    for note in notes:
+        record.notes.append(note.text)
+        log_note(record.context, note)
+
+
+def note_error(record: UsageRecord, error: GatewayError) -> None:
+    record.status, record.error_type = error.status, error.type

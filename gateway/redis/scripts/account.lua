@@ -1,0 +1,50 @@
+-- Settle a reservation with what the request really used; only the first call for an id counts.
+-- KEYS: leases, reservations, usage stream, sums of the day, then the hashes of the reservation's scopes.
+-- ARGV: id, cost in nano-dollars (-1: what was granted, for a process that died), input tokens, output tokens, usage entry,
+-- field of the day's sums, longest usage stream.
+-- Replies {1, [scope, budget, spent before, spent after, amount, …]}, or {0} for an id that has no reservation.
+local LEASES, DATA, USAGE, SUMS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local id, cost, input, output = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local stored = redis.call('HGET', DATA, id)
+if not stored then return {0} end
+redis.call('HDEL', DATA, id)
+redis.call('ZREM', LEASES, id)
+local request = cjson.decode(stored)
+if cost < 0 then cost, input, output = request.granted, request.input, 0 end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local change = {input_tokens = input - request.input, output_tokens = output}
+local spent_by = {}
+for i, scope in ipairs(request.scopes) do
+  local key = KEYS[4 + i]
+  redis.call('HINCRBY', key, 'running', -1)
+  for kind, tokens in pairs(change) do
+    local limit = scope.limits[kind]
+    if limit and tokens ~= 0 then
+      local clock = math.max(now, tonumber(redis.call('HGET', key, kind) or '0')) + tokens * 60000000 / limit
+      redis.call('HSET', key, kind, string.format('%.0f', math.max(now, clock)))
+    end
+  end
+  for _, budget in ipairs(scope.budgets) do
+    if request.granted > 0 then
+      redis.call('HINCRBY', key, budget.name .. ':held', string.format('%.0f', -request.granted))
+    end
+    if tonumber(redis.call('HGET', key, budget.name .. ':start') or '-1') == budget.start then
+      local after = redis.call('HINCRBY', key, budget.name .. ':spent', string.format('%.0f', cost))
+      for _, value in ipairs({scope.name, budget.name, string.format('%.0f', after - cost),
+                              string.format('%.0f', after), string.format('%.0f', budget.amount)}) do
+        table.insert(spent_by, value)
+      end
+    end
+  end
+end
+if ARGV[5] ~= '' then
+  redis.call('XADD', USAGE, 'MAXLEN', '~', ARGV[7], '*', 'e', ARGV[5])
+  if ARGV[6] ~= '' then
+    redis.call('HINCRBY', SUMS, ARGV[6] .. '|requests', 1)
+    redis.call('HINCRBY', SUMS, ARGV[6] .. '|input', string.format('%.0f', input))
+    redis.call('HINCRBY', SUMS, ARGV[6] .. '|output', string.format('%.0f', output))
+    redis.call('HINCRBY', SUMS, ARGV[6] .. '|cost', string.format('%.0f', cost))
+  end
+end
+return {1, unpack(spent_by)}

@@ -1,0 +1,70 @@
+"""Prices of a model, as the upstream's list of models or the configuration gives them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Names in OpenRouter's `pricing`, in US dollars per token or per request.
+FIELDS = {
+    "input": "prompt",
+    "output": "completion",
+    "cache_read": "input_cache_read",
+    "cache_write": "input_cache_write",
+    "request": "request",
+}
+# Of the input's price, where no price for the cache is given (Anthropic's: 5 minutes, 1 hour).
+CACHE_READ = 0.1
+CACHE_WRITE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per token, `request` per request."""
+
+    input: float = 0.0
+    output: float = 0.0
+    cache_read: float = 0.0
+    cache_write: float = 0.0
+    request: float = 0.0
+
+    def cost(self, input_tokens: int, output_tokens: int, cache_read: int = 0, cache_write: int = 0) -> float:
+        """US dollars of one request; `input_tokens` without those read from or written to a cache."""
+        return (
+            self.request
+            + input_tokens * self.input
+            + output_tokens * self.output
+            + cache_read * self.cache_read
+            + cache_write * self.cache_write
+        )
+
+
+# Of a model whose price is not known: as Anthropic's own gateway counts it ($5 and $25 per million tokens).
+ASSUMED = Price(5e-6, 25e-6, 5e-7, 1e-5)
+
+
+def to_price(pricing: object) -> Price | None:
+    """From the `pricing` of a list's entry; None where it gives no price of input and output."""
+    if not isinstance(pricing, Mapping):
+        return None
+    found = {name: _number(pricing, field) for name, field in FIELDS.items()}
+    if found["input"] is None or found["output"] is None:
+        return None
+    per_input = found["input"]
+    read, write = found["cache_read"], found["cache_write"]
+    return Price(
+        per_input,
+        found["output"],
+        per_input * CACHE_READ if read is None else read,
+        per_input * CACHE_WRITE if write is None else write,
+        found["request"] or 0.0,
+    )
+
+
+def _number(pricing: Mapping[str, Any], name: str) -> float | None:
+    """A negative price stands for one that is not known (OpenRouter's `openrouter/auto`)."""
+    value = pricing.get(name)
+    try:
+        number = float(value) if isinstance(value, str | int | float) else -1.0
+    except ValueError:
+        return None
+    return number if 0 <= number < 1e6 else None

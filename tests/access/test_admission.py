@@ -1,0 +1,227 @@
+"""Limits and budgets on a real server: exact over processes, all or nothing, settled once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from gateway.access.admission import Admission, Grant, Need, Used
+from gateway.access.directory import Directory
+from gateway.access.keys import ClientKeys
+from gateway.access.records import NANO, Allowance, Budget, KeyRecord, RateLimits
+from gateway.access.store import AccessStore, Actor
+from gateway.context import Context
+from gateway.errors import BudgetSpent, GatewayError, InvalidRequest, RateLimited, Unauthenticated, Unavailable
+from gateway.redis.keys import Keys
+from gateway.redis.server import RedisServer
+from tests.support.redis_server import redis_server
+
+ACTOR = Actor("cli", "tests")
+NOTHING = Used(0, 0, 0, {}, "")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def redis_url() -> AsyncIterator[str]:
+    async with redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+async def server(redis_url: str, request: pytest.FixtureRequest) -> AsyncIterator[RedisServer]:
+    redis = Redis.from_url(redis_url, protocol=2)
+    yield RedisServer(redis, Keys(f"{abs(hash(request.node.name))}:"))
+    await redis.aclose()
+
+
+def store_on(server: RedisServer) -> AccessStore:
+    return AccessStore(server, ClientKeys([], b"s").pepper, b"s")
+
+
+async def admission_on(server: RedisServer) -> Admission:
+    """As one more front end would have it."""
+    made = Admission(Directory(ClientKeys([], b"s"), store_on(server)), server)
+    await made.directory.refresh()
+    return made
+
+
+async def key_with(server: RedisServer, limits: RateLimits, *budgets: Budget) -> Context:
+    record = KeyRecord("", "ci", "red", allowance=Allowance(limits, budgets))
+    made, _ = await store_on(server).create_key(record, ACTOR)
+    return Context("req", "red", made.id)
+
+
+async def admitted(admission: Admission, context: Context, need: Need = Need()) -> Grant | GatewayError:  # noqa: B008
+    try:
+        grant = await admission.admit(context, need)
+    except GatewayError as error:
+        return error
+    assert grant is not None
+    return grant
+
+
+async def settle(admission: Admission, grant: object, used: Used = NOTHING) -> None:
+    assert isinstance(grant, Grant)
+    admission.settle(grant, used)
+    await admission.flush()
+
+
+async def test_requests_per_minute_are_exact_over_processes(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(requests=20))
+    several = [await admission_on(server) for _ in range(4)]
+    outcomes = await asyncio.gather(*(admitted(several[number % 4], context) for number in range(80)))
+    granted = [one for one in outcomes if isinstance(one, Grant)]
+    refused = [one for one in outcomes if isinstance(one, RateLimited)]
+    assert 20 <= len(granted) <= 21
+    assert len(granted) + len(refused) == 80
+    assert refused[0].message.startswith("Limit of key ci (tenant red): 20 requests per minute. Try again in ")
+    assert 1 <= (refused[0].retry_after or 0) <= 60
+    names = dict(refused[0].headers)
+    assert names["anthropic-ratelimit-requests-limit"] == "20"
+    assert names["anthropic-ratelimit-requests-remaining"] == "0"
+
+
+async def test_concurrency_is_given_back_when_requests_end(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(concurrency=3))
+    admission = await admission_on(server)
+    first = [await admitted(admission, context) for _ in range(4)]
+    assert [isinstance(one, Grant) for one in first] == [True, True, True, False]
+    await settle(admission, first[0])
+    assert isinstance(await admitted(admission, context), Grant)
+
+
+async def test_input_tokens_are_corrected_by_what_was_used(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(input_tokens=1000))
+    admission = await admission_on(server)
+    one = await admitted(admission, context, Need(input=900))
+    assert isinstance(await admitted(admission, context, Need(input=200)), RateLimited)
+    await settle(admission, one, Used(0, 100, 5, {}, ""))
+    assert isinstance(await admitted(admission, context, Need(input=800)), Grant)
+
+
+async def test_prompt_above_a_whole_minute_is_invalid_not_limited(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(input_tokens=1000))
+    error = await admitted(await admission_on(server), context, Need(input=1001))
+    assert isinstance(error, InvalidRequest)
+    assert "1000 input tokens per minute" in error.message
+
+
+async def test_output_tokens_count_once_written(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(output_tokens=100))
+    admission = await admission_on(server)
+    await settle(admission, await admitted(admission, context), Used(0, 0, 150, {}, ""))
+    assert isinstance(await admitted(admission, context), RateLimited)
+
+
+async def test_budget_is_never_exceeded_by_parallel_requests(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(), Budget(NANO, "day"))
+    several = [await admission_on(server) for _ in range(4)]
+    spent = 0
+
+    async def request(number: int) -> None:
+        nonlocal spent
+        admission = several[number % 4]
+        while True:
+            outcome = await admitted(admission, context, Need(NANO // 20, NANO // 100))
+            if isinstance(outcome, BudgetSpent):
+                return
+            if isinstance(outcome, Grant):
+                cost = outcome.money * (number % 20 + 1) // 20
+                spent += cost
+                await settle(admission, outcome, Used(cost, 0, 0, {}, ""))
+            else:
+                await asyncio.sleep(0.005)
+
+    await asyncio.gather(*(request(number) for number in range(60)))
+    assert spent <= NANO
+    assert spent > NANO - NANO // 100
+    [state] = await server.pipeline([("HGETALL", server.keys.scope(f"key:{context.key_id}"))])
+    assert (state[b"day/UTC:spent"], state[b"day/UTC:held"], state[b"running"]) == (b"%d" % spent, b"0", b"0")
+
+
+async def test_money_that_is_only_held_asks_to_wait_and_spent_money_does_not(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(), Budget(100, "month"))
+    admission = await admission_on(server)
+    grant = await admitted(admission, context, Need(100, 60))
+    held = await admitted(admission, context, Need(100, 60))
+    assert isinstance(held, RateLimited)
+    assert held.retry_after == 2
+    await settle(admission, grant, Used(100, 0, 0, {}, ""))
+    spent = await admitted(admission, context, Need(100, 60))
+    assert isinstance(spent, BudgetSpent)
+    assert (spent.type, spent.code, spent.should_retry) == ("billing_error", "enforced_spend_limit_reached", False)
+    assert "is used up. It is renewed on " in spent.message
+
+
+async def test_short_money_is_granted_in_part(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(), Budget(100, "total"))
+    grant = await admitted(await admission_on(server), context, Need(1000, 60))
+    assert isinstance(grant, Grant)
+    assert grant.money == 100
+
+
+async def test_refusal_by_one_scope_changes_no_other(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(requests=5))
+    await store_on(server).set_allowance("tenant:red", Allowance(RateLimits(requests=1)), ACTOR)
+    admission = await admission_on(server)
+    assert isinstance(await admitted(admission, context), Grant)
+    name = server.keys.scope(f"key:{context.key_id}")
+    before = await server.pipeline([("HGETALL", name)])
+    error = await admitted(admission, context)
+    assert isinstance(error, RateLimited)
+    assert error.message.startswith("Limit of tenant red: ")
+    assert await server.pipeline([("HGETALL", name)]) == before
+
+
+async def test_settling_twice_counts_once(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(), Budget(100, "month"))
+    admission = await admission_on(server)
+    grant = await admitted(admission, context, Need(10, 10))
+    for _ in range(3):
+        await settle(admission, grant, Used(7, 0, 0, {}, ""))
+    [spent] = await server.pipeline([("HGET", server.keys.scope(f"key:{context.key_id}"), "month/UTC:spent")])
+    assert spent == b"7"
+
+
+async def test_reservation_of_a_dead_process_is_charged_what_was_granted(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(concurrency=1), Budget(100, "month"))
+    dead, alive = await admission_on(server), await admission_on(server)
+    grant = await admitted(dead, context, Need(40, 40))
+    assert isinstance(grant, Grant)
+    await server.pipeline([("ZADD", server.keys.access.leases, 1, grant.id)])
+    await alive.sweep()
+    [state] = await server.pipeline([("HGETALL", server.keys.scope(f"key:{context.key_id}"))])
+    assert (state[b"running"], state[b"month/UTC:held"], state[b"month/UTC:spent"]) == (b"0", b"0", b"40")
+
+
+async def test_changed_limit_and_disabled_key_count_from_the_next_request(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(requests=1000))
+    admission = await admission_on(server)
+    assert isinstance(await admitted(admission, context), Grant)
+    await store_on(server).update_key(context.key_id, ACTOR, allowance=Allowance(RateLimits(requests=1)))
+    assert isinstance(await admitted(admission, context), RateLimited)
+    await store_on(server).update_key(context.key_id, ACTOR, status="inactive")
+    assert isinstance(await admitted(admission, context), Unauthenticated)
+
+
+async def test_batch_items_leave_a_share_to_live_requests(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(requests=10))
+    batch = Context("req", "red", context.key_id, priority="batch")
+    admission = await admission_on(server)
+    outcomes = [await admitted(admission, batch) for _ in range(10)]
+    assert sum(isinstance(one, Grant) for one in outcomes) == 7
+    assert isinstance(await admitted(admission, context), Grant)
+
+
+async def test_without_redis_rates_are_kept_in_the_process_and_money_is_refused(server: RedisServer) -> None:
+    limited = await key_with(server, RateLimits(requests=2))
+    admission = await admission_on(server)
+    away = Redis.from_url("redis://127.0.0.1:1")
+    admission.server = RedisServer(away, server.keys)
+    outcomes = [await admitted(admission, limited) for _ in range(3)]
+    assert [type(one) for one in outcomes] == [Grant, Grant, RateLimited]
+    await store_on(server).update_key(limited.key_id, ACTOR, allowance=Allowance(budgets=(Budget(100),)))
+    await admission.directory.refresh()
+    assert isinstance(await admitted(admission, limited, Need(10, 10)), Unavailable)
+    await away.aclose()

@@ -1,0 +1,78 @@
+"""Records of access: money, patterns of models, validity, and their JSON."""
+
+import pytest
+
+from gateway.access.records import Allowance, Budget, KeyRecord, RateLimits, check_name, to_dollars, to_nano
+
+
+@pytest.mark.parametrize(
+    ("dollars", "nano", "written"),
+    [
+        ("25", 25_000_000_000, "$25.00"),
+        (0.0000002, 200, "$0.0000002"),
+        ("0", 0, "$0.00"),
+        ("1234.5", 1_234_500_000_000, "$1,234.50"),
+    ],
+)
+def test_money_is_exact(dollars: str | float, nano: int, written: str) -> None:
+    assert to_nano(dollars) == nano
+    assert to_dollars(nano) == written
+
+
+@pytest.mark.parametrize("dollars", ["-1", "ten", "nan", "inf", "1e12", ""])
+def test_other_amounts_are_refused(dollars: str) -> None:
+    with pytest.raises(ValueError, match=r"amount"):
+        to_nano(dollars)
+
+
+def test_record_survives_its_json_and_ignores_fields_of_newer_versions() -> None:
+    allowance = Allowance(RateLimits(60, concurrency=4), (Budget(5, "day", "Europe/Berlin"),))
+    record = KeyRecord(
+        "key_a", "ci", "red", "ann", digests={"d": None, "e": 9}, models=("claude-*",), allowance=allowance
+    )
+    assert KeyRecord.of_json(record.to_json() | {"later": 1}) == record
+
+
+@pytest.mark.parametrize(
+    ("fields", "now", "valid"),
+    [
+        ({}, 100, True),
+        ({"status": "inactive"}, 100, False),
+        ({"status": "archived"}, 100, False),
+        ({"not_before": 101}, 100, False),
+        ({"expires_at": 100}, 100, False),
+        ({"expires_at": 101}, 100, True),
+        ({"digests": {"other": None}}, 100, False),
+        ({"digests": {"d": 100}}, 100, False),
+        ({"digests": {"d": 101}}, 100, True),
+    ],
+)
+def test_validity_of_a_key(fields: dict[str, object], now: int, valid: bool) -> None:
+    record = KeyRecord(**{"id": "k", "name": "n", "digests": {"d": None}, **fields})  # type: ignore[arg-type]
+    assert record.is_valid("d", now) is valid
+
+
+@pytest.mark.parametrize(
+    ("names", "allowed"),
+    [
+        (("claude-opus-4-5",), True),
+        (("CLAUDE-OPUS",), True),
+        (("fast", "anthropic/claude-x"), False),
+        (("gpt-5",), False),
+    ],
+)
+def test_models_are_matched_by_any_of_their_names_in_any_case(names: tuple[str, ...], allowed: bool) -> None:
+    assert KeyRecord("k", "n", models=("claude-*",)).allows_model(*names) is allowed
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\r\nb", "-a", "x" * 65, "a/b", "a|b"])
+def test_names_that_could_break_out_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^name: "):
+        check_name(name, "name")
+
+
+def test_budget_of_an_unknown_period_or_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="is no period"):
+        Budget.checked(1, "year", "UTC")
+    with pytest.raises(ValueError, match="is no time zone"):
+        Budget.checked(1, "day", "Mars/Base")

@@ -1,0 +1,187 @@
+"""Keys, limits and budgets as clients and operators meet them: over HTTP, by the official SDK and by the CLI."""
+
+import os
+import sys
+from asyncio import create_subprocess_exec, sleep, subprocess
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import anthropic
+import orjson
+import pytest
+import pytest_asyncio
+
+from gateway.simulator.loopback import Simulator
+from tests.e2e.conftest import Live, serving
+from tests.support.redis_server import redis_server
+
+HELLO: dict[str, Any] = {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
+ADMIN = {"x-api-key": "admin-key-0123456789"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def redis_url() -> AsyncIterator[str]:
+    async with redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+async def front(simulator: Simulator, redis_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Live]:
+    prefix = f"{abs(hash(request.node.name))}:"
+    changes = {"redis_url": redis_url, "redis_prefix": prefix, "keys": None, "admin_key": ADMIN["x-api-key"]}
+    async with serving(simulator, **changes) as live:
+        yield live
+
+
+async def admin(live: Live, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
+    async with (
+        aiohttp.ClientSession(headers=ADMIN) as session,
+        session.request(method, f"{live.admin_url}/v1/organizations{path}", json=body, **options) as response,
+    ):
+        return response.status, await response.json()
+
+
+async def new_key(live: Live, **fields: Any) -> dict[str, Any]:
+    status, made = await admin(live, "POST", "/api_keys", {"name": "ci", "workspace_id": "red", **fields})
+    assert status == 200, made
+    return dict(made)
+
+
+async def test_made_key_works_at_once_for_the_sdk_in_both_headers(front: Live) -> None:
+    made = await new_key(front)
+    by_key, by_bearer = front.client(api_key=made["key"]), front.client(api_key=None, auth_token=made["key"])
+    for client in (by_key, by_bearer):
+        message = await client.messages.create(model="sim/text-3", **HELLO)
+        assert message.type == "message"
+    assert "digests" not in made
+    assert made["key"] not in orjson.dumps((await admin(front, "GET", "/api_keys"))[1]).decode()
+
+
+async def test_limits_are_told_on_every_reply_and_refused_by_the_sdks_class(front: Live) -> None:
+    made = await new_key(front, limits={"requests_per_minute": 2})
+    client = front.client(api_key=made["key"])
+    for remaining, stream in ((1, False), (0, True)):
+        raw = await client.messages.with_raw_response.create(model="sim/text-3", stream=stream, **HELLO)
+        assert raw.headers["anthropic-ratelimit-requests-limit"] == "2"
+        assert raw.headers["anthropic-ratelimit-requests-remaining"] == str(remaining)
+    with pytest.raises(anthropic.RateLimitError) as refused:
+        await client.messages.create(model="sim/text-3", **HELLO)
+    assert refused.value.response.headers["x-gateway-limit"] == f"key:{made['id']};requests"
+    assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+
+
+async def test_spent_budget_is_a_billing_error_that_no_sdk_retries(front: Live) -> None:
+    made = await new_key(front, budget={"amount_usd": "0.0000001", "period": "daily"})
+    requests_before = len(front.simulator.requests())
+    with pytest.raises(anthropic.APIStatusError) as refused:
+        await front.client(api_key=made["key"], max_retries=3).messages.create(model="sim/text-3", **HELLO)
+    assert refused.value.status_code == 429
+    assert refused.value.response.headers["x-should-retry"] == "false"
+    assert refused.value.response.json()["error"]["details"]["error_code"] == "enforced_spend_limit_reached"
+    assert len(front.simulator.requests()) == requests_before
+
+
+async def test_answer_is_shortened_to_what_the_budget_buys(front: Live) -> None:
+    made = await new_key(front, budget={"amount_usd": "0.1"})
+    raw = await front.client(api_key=made["key"], timeout=20).messages.with_raw_response.create(
+        model="sim/text-3", **{**HELLO, "max_tokens": 100_000}
+    )
+    lowered = int(raw.headers["x-gateway-max-tokens"])
+    assert 1024 <= lowered < 4000  # $0.1 at $25 per million tokens
+    assert front.simulator.requests()[-1].json["max_tokens"] == lowered
+    assert "changed:max_tokens" in raw.headers["x-gateway-ignored"]
+
+
+async def test_key_may_only_use_its_models(front: Live) -> None:
+    made = await new_key(front, models=["sim/text-*"])
+    client = front.client(api_key=made["key"])
+    await client.messages.create(model="sim/text-3", **HELLO)
+    with pytest.raises(anthropic.PermissionDeniedError, match="may not use the model sim/tool"):
+        await client.messages.create(model="sim/tool", **HELLO)
+
+
+async def test_disabled_key_is_refused_from_the_next_request_on_and_enabled_again(front: Live) -> None:
+    made = await new_key(front, limits={"requests_per_minute": 100})
+    client = front.client(api_key=made["key"])
+    await client.messages.create(model="sim/text-3", **HELLO)
+    assert (await admin(front, "POST", f"/api_keys/{made['id']}", {"status": "inactive"}))[1]["status"] == "inactive"
+    with pytest.raises(anthropic.AuthenticationError):
+        await client.messages.create(model="sim/text-3", **HELLO)
+
+
+async def test_rotated_key_has_two_values_until_the_grace_ends(front: Live) -> None:
+    made = await new_key(front)
+    status, rotated = await admin(front, "POST", f"/api_keys/{made['id']}/rotate", {"grace_seconds": 0})
+    assert (status, rotated["id"]) == (200, made["id"])
+    await front.client(api_key=rotated["key"]).messages.create(model="sim/text-3", **HELLO)
+    with pytest.raises(anthropic.AuthenticationError):
+        await front.client(api_key=made["key"]).messages.create(model="sim/text-3", **HELLO)
+
+
+WRONG = {
+    "no name": ({"name": None}, "name: a name is required"),
+    "a name with a line end": ({"name": "a\nb"}, "name: expected 1 to 64"),
+    "an unknown limit": ({"limits": {"rpm": 1}}, "limits: must be an object with some of"),
+    "a limit of nothing": ({"limits": {"requests_per_minute": 0}}, "limits.requests_per_minute: must be a positive"),
+    "a negative budget": ({"budget": {"amount_usd": -1}}, "budget: -1 is no amount"),
+    "an unknown period": ({"budget": {"amount_usd": 1, "period": "hourly"}}, "budget: 'hourly' is no period"),
+    "an unknown zone": ({"budget": {"amount_usd": 1, "time_zone": "Mars"}}, "budget: 'Mars' is no time zone"),
+    "models that are no list": ({"models": "x"}, "models: must be a list"),
+    "no time": ({"expires_at": "soon"}, "expires_at: must be a time"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+async def test_wrong_properties_of_a_key_are_named(front: Live, case: str) -> None:
+    fields, words = WRONG[case]
+    status, error = await admin(front, "POST", "/api_keys", {"name": "ci", **fields})
+    assert (status, error["error"]["type"]) == (400, "invalid_request_error")
+    assert words in error["error"]["message"]
+
+
+async def test_admin_api_needs_the_admin_key_and_a_client_key_is_none(front: Live) -> None:
+    made = await new_key(front)
+    for headers in ({}, {"x-api-key": made["key"]}, {"x-api-key": "wrong"}):
+        async with aiohttp.ClientSession() as session:
+            for method, path in (("GET", "api_keys"), ("POST", "api_keys"), ("GET", "limits"), ("GET", "audit")):
+                url = f"{front.admin_url}/v1/organizations/{path}"
+                async with session.request(method, url, headers=headers) as response:
+                    assert response.status == 401
+    async with aiohttp.ClientSession() as session, session.get(f"{front.url}/v1/organizations/api_keys") as response:
+        assert response.status == 404
+
+
+async def run_cli(variables: dict[str, str], *arguments: str) -> tuple[int, str]:
+    environment = {**os.environ, **variables}
+    process = await create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", *arguments),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+async def test_cli_and_front_end_share_keys_and_spend(simulator: Simulator, redis_url: str) -> None:
+    variables = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_REDIS_PREFIX": "cli:", "GATEWAY_SECRET": "t:secret"}
+    status, out = await run_cli(
+        variables, "keys", "create", "ci", "--tenant", "red", "--rpm", "5", "--budget-usd", "1", "--json"
+    )
+    assert status == 0, out
+    made = orjson.loads(out)
+    async with serving(simulator, redis_url=redis_url, redis_prefix="cli:", keys=None) as live:
+        await live.client(api_key=made["key"]).messages.create(model="sim/text-3", **HELLO)
+        for _ in range(100):
+            status, out = await run_cli(variables, "spend", "--by", "tenant,key", "--json")
+            if orjson.loads(out)["data"]:
+                break
+            await sleep(0.05)
+    [row] = orjson.loads(out)["data"]
+    assert (row["tenant"], row["key"], row["requests"]) == ("red", made["id"], 1)
+    assert float(row["cost_usd"]) > 0
+    assert (await run_cli(variables, "keys", "create", "ci"))[1].startswith(
+        "dragoman: There is a key named 'ci' already."
+    )
+    assert (await run_cli(variables, "audit", "verify"))[0] == 0
