@@ -54,5 +54,82 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "message start has the exact input where the server reports it": ("vllm", "usage is not asked for throughout"),
 }
 
-# What a server that speaks other dialects does wrong in them, by dialect and sentence.
-DIALECT_FAILURES: Final[dict[str, dict[str, str]]] = {"messages": {}, "responses": {}}
+# What llama.cpp does wrong in its other dialects, by dialect and reason: sentences of cases.
+CHOICES_IGNORED = "the server ignores named and forbidden choices, and the parallel flag"
+SCHEMAS_REFUSED = "the server refuses the schema, and a native request is not rewritten"
+SETTINGS_IGNORED = "the server ignores thinking that is disabled or adaptive, efforts and output formats"
+SYSTEM_REFUSED = "the model's template takes no system message there, and a native request is not rewritten"
+IMAGES_REFUSED = "the server answers 500 to an image for a text model"
+CUTS_HIDDEN = "the server does not report that max_tokens or a stop sequence has cut its answer"
+FORMATS_IGNORED = "the server ignores `text.format`"
+FILES_REFUSED = "the server refuses files by the name of the part"
+
+DIALECT_FAILURES: Final[dict[str, dict[str, str]]] = {
+    "messages": {
+        **dict.fromkeys(
+            (
+                "a system message amid the conversation arrives as text",
+                "a system message behind the first user message arrives as text",
+                "a system message between earlier turns arrives as text",
+            ),
+            SYSTEM_REFUSED,
+        ),
+        **dict.fromkeys(
+            (
+                "an image for a text model becomes a note",
+                "an image in a tool result for a text model becomes a note",
+                "an image in an earlier turn does not stop the conversation",
+            ),
+            IMAGES_REFUSED,
+        ),
+        **dict.fromkeys(
+            (
+                "a named tool is called though the model prefers another",
+                "parallel calls come one at a time, or their number is noted",
+                "no call comes where calls are forbidden",
+            ),
+            CHOICES_IGNORED,
+        ),
+        **dict.fromkeys(
+            (
+                "a call cut by max_tokens ends in max_tokens",
+                "a call cut by a stop sequence does not look whole",
+                "a stop sequence is named",
+                "the fifth stop sequence is named",
+                "a full context is not reported as max_tokens",
+            ),
+            CUTS_HIDDEN,
+        ),
+        **dict.fromkeys(
+            (
+                "a tool schema that is only `true` is loosened and noted",
+                "a tool schema that refers to itself is loosened and noted",
+                "a tool schema with a dead reference is loosened and noted",
+                "a tool schema with a foreign type is loosened and noted",
+                "a refused schema deep within a tool is loosened and noted",
+                "refused schemas in two tools are loosened and noted",
+            ),
+            SCHEMAS_REFUSED,
+        ),
+        **dict.fromkeys(
+            (
+                "an answer follows a schema",
+                "a schema with tools, of which none can be called then, is noted",
+                "thinking is off when disabled",
+                "thinking is off when disabled, with a call",
+                "high effort arrives",
+                "low effort arrives beside adaptive thinking",
+                "effort beyond the server's words is lowered or noted",
+            ),
+            SETTINGS_IGNORED,
+        ),
+        "log probabilities with tools in a stream are left out and noted": "Messages have no log probabilities",
+        "a prefill is not repeated": "the server repeats it in JSON",
+    },
+    "responses": {
+        "a PDF becomes a note or is refused by its name": FILES_REFUSED,
+        "a call cut by max_tokens ends in max_tokens": CUTS_HIDDEN,
+        "a full context is not reported as max_tokens": CUTS_HIDDEN,
+        "an answer follows a schema": FORMATS_IGNORED,
+    },
+}

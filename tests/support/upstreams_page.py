@@ -14,7 +14,7 @@ from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.vendor import ReasoningSupport, Setting, Vendor
 from gateway.upstream.vendors import COMPATIBLE, HOSTED, OPENROUTER, SERVERS
 from tests.servers.cases import CASES, CONVERSATIONS
-from tests.servers.expected_failures import EXPECTED_FAILURES
+from tests.servers.expected_failures import DIALECT_FAILURES, EXPECTED_FAILURES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "upstreams.md"
@@ -90,6 +90,8 @@ def _section(vendor: Vendor) -> str:
         lines += ["", _simulated(VENDOR_ROWS[vendor.name])]
     if vendor.name in TRIED:
         lines += ["", *_failing(TRIED[vendor.name])]
+    if vendor.name == "llamacpp":
+        lines += _failing_dialects()
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -175,6 +177,17 @@ def _rewrite(adaptation: Adaptation) -> str:
     words = " ".join((REWRITES[adaptation.kind].__doc__ or "").split())
     sentence = words.partition(". ")[0].rstrip(".") + "."
     return f"{sentence} ({_names(adaptation.names)})" if adaptation.names else sentence
+
+
+def _failing_dialects() -> Iterator[str]:
+    """What llama.cpp, whose other dialects are tried as well, does wrong in them."""
+    for dialect, failures in DIALECT_FAILURES.items():
+        yield ""
+        yield f"With `GATEWAY_DIALECT={dialect}`:"
+        yield ""
+        for reason in dict.fromkeys(failures.values()):
+            cases = [case for case, its in failures.items() if its == reason]
+            yield f"- {reason}: {'; '.join(cases)}"
 
 
 def _failing(server: str) -> Iterator[str]:

@@ -36,12 +36,13 @@ class ChunkWriter:
     upstream_model: str
     _items: dict[Any, OpenItem] = field(default_factory=dict, repr=False)
     _calls: int = 0
+    _has_indexes: bool = False
     _parts: dict[tuple[Any, Any, str], int] = field(default_factory=dict, repr=False)
     _lasting: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def to_chunks(self, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         kind = event.get("type")
-        place = event.get("output_index")
+        place = self._place_of(event)
         match kind:
             case "response.created" | "response.in_progress" | "response.queued":
                 self._note(_mapping(event.get("response")))
@@ -66,6 +67,14 @@ class ChunkWriter:
             case "error":
                 error = event.get("error")
                 yield {"error": error if isinstance(error, dict) else dict(event)}
+
+    def _place_of(self, event: Mapping[str, Any]) -> Any:
+        """Return what names an item: its index or, on servers that tell none, its id (llama.cpp, build 11549)."""
+        index = event.get("output_index")
+        if index is not None:
+            self._has_indexes = True
+            return index
+        return event.get("item_id") or _mapping(event.get("item")).get("id")
 
     def _note(self, response: Mapping[str, Any]) -> None:
         self._lasting |= {name: response[name] for name in ("id", "model", "service_tier") if response.get(name)}
@@ -170,7 +179,8 @@ class ChunkWriter:
         if response.get("status") == "failed" or error:
             yield {"error": error if isinstance(error, dict) and error else {"message": "The response failed."}}
             return
-        for place, item in enumerate(_list(response.get("output"))):
+        for index, item in enumerate(_list(response.get("output"))):
+            place = index if self._has_indexes else item.get("id") or index
             if not self._is_told(place):
                 yield from self._finish(place, item)
         reason = _text(_mapping(response.get("incomplete_details")).get("reason"))
@@ -181,7 +191,7 @@ class ChunkWriter:
         end = {**self._lasting, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
         yield end | ({"usage": usage} if usage else {})
 
-    def _is_told(self, place: int) -> bool:
+    def _is_told(self, place: Any) -> bool:
         item = self._items.get(place)
         return item is not None and (item.closed or item.told > 0)
 

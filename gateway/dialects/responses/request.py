@@ -39,7 +39,10 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, *, summarises:
     """`summarises`: the client wants to see the model's reasoning. Raises InvalidRequest as `to_items` does."""
     tools = [_to_tool(tool) for tool in chat.get("tools") or ()]
     custom_tools = frozenset(tool["name"] for tool in tools if tool["type"] == "custom")
-    body: dict[str, Any] = {name: value for name, value in chat.items() if name in SAME}
+    # What a server takes beyond OpenAI's chat it takes here as well: it makes a chat request of this one.
+    beyond = {target.reasoning.budget_field, *(path for path, _ in (*target.constants, *target.renamed))}
+    same = SAME | target.parameters | beyond | {other for _, other in target.renamed}
+    body: dict[str, Any] = {name: value for name, value in chat.items() if name in same}
     body["input"] = to_items(chat["messages"], custom_tools)
     body |= {"store": False, "include": ["reasoning.encrypted_content"]}
     if tools:
@@ -57,7 +60,7 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, *, summarises:
         body["stream"] = True
         if target.family == "openai":  # padding against eavesdroppers, which costs bytes in each delta
             body["stream_options"] = {"include_obfuscation": False}
-    dropped = [name for name in chat if name not in SAME and name not in TAKEN]
+    dropped = [name for name in chat if name not in same and name not in TAKEN]
     notes += [Note("dropped", name, NO_PARAMETER) for name in dropped]
     return ResponsesBody(body, custom_tools, tuple(notes))
 

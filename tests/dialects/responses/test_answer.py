@@ -79,6 +79,12 @@ def test_events_that_are_missing_are_made_up_from_later_ones(kept: tuple[str, ..
     assert collected(*chosen)["content"] == WHOLE["content"]
 
 
+def test_items_without_an_index_are_told_apart_by_their_ids() -> None:
+    bare = [{name: value for name, value in event.items() if name != "output_index"} for event in events(ITEMS)]
+    told_once = b"".join([b"data: " + orjson.dumps(event) + b"\n\n" for event in bare])
+    assert collected(told_once)["content"] == WHOLE["content"]
+
+
 def test_stream_without_its_last_event_fails_after_what_was_whole() -> None:
     last = list(events(ITEMS))[-1]
     cut = to_stream(ITEMS)[: -len(orjson.dumps(last)) - 40]
