@@ -72,11 +72,10 @@ async def _running(settings: Settings, notes: list[str]) -> AsyncIterator[Addres
         if is_simulated(settings):
             url = await stack.enter_async_context(_simulator(settings.simulator))
             vendor = VENDORS[settings.simulator or OPENROUTER.name]
-            upstream = Upstream("simulator", url, vendor=vendor, headers=JSON_HEADERS)
-            environment |= {"GATEWAY_UPSTREAM_URL": url, "GATEWAY_UPSTREAM_FLAVOR": vendor.name}
             # Chat completions are all that the simulator speaks.
-            environment |= {"GATEWAY_UPSTREAM_NAME": upstream.name, "GATEWAY_DIALECT": "chat"}
-            settings = settings.model_copy(update={"dialect": "chat"})
+            upstream = Upstream("simulator", url, vendor=vendor, headers=JSON_HEADERS, dialect="chat")
+            environment |= {"GATEWAY_UPSTREAM_URL": url, "GATEWAY_UPSTREAM_FLAVOR": vendor.name}
+            environment |= {"GATEWAY_UPSTREAM_NAME": upstream.name, "GATEWAY_DIALECT": upstream.dialect}
         if settings.redis_url is None:
             settings = await _with_redis(settings, stack, notes)
         addresses = await stack.enter_async_context(running(settings, upstream=upstream))

@@ -26,7 +26,7 @@ LINE_BYTES = 16 * 1024 * 1024
 # One tool is enough, and keeps the prompt near 8,000 of the scripted model's small tokens; all tools take 74,000.
 OPTIONS = (
     *("--print", "--verbose", "--input-format", "stream-json", "--output-format", "stream-json"),
-    *("--tools", "Bash", "--allowedTools", "Bash(echo:*)", "--setting-sources", "", "--strict-mcp-config"),
+    *("--allowedTools", "Bash(echo:*)", "--setting-sources", "", "--strict-mcp-config"),
 )
 CLOSED = "http://127.0.0.1:9"  # where nothing listens
 SEALED = {
@@ -115,13 +115,13 @@ async def environment_for(url: str, key: str, model: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def session(variables: Mapping[str, str], folder: Path) -> AsyncIterator[Session]:
-    """Run Claude Code in an empty working directory and a home of its own."""
+async def session(variables: Mapping[str, str], folder: Path, tools: str = "Bash") -> AsyncIterator[Session]:
+    """Run Claude Code in an empty working directory and a home of its own. `tools`: those it has; "default" is all."""
     home, work = folder / "home", folder / "work"
     home.mkdir()
     work.mkdir()
     process = await asyncio.create_subprocess_exec(
-        *(install(), *OPTIONS),
+        *(install(), *OPTIONS, "--tools", tools),
         cwd=work,
         env={"PATH": os.environ["PATH"], "HOME": str(home), **SEALED, **variables},
         stdin=asyncio.subprocess.PIPE,

@@ -35,6 +35,7 @@ from tests.support import conversions as ways
 from tests.support.damage import Mutator, damaged, pieces_of
 from tests.support.fuzz_dialects import fuzz_dialects
 from tests.support.fuzz_framing import fuzz_framing
+from tests.support.fuzz_vendors import fuzz_refusals, odd_stream
 from tests.support.golden_cases import CASES
 from tests.support.streams import call, call_part, check_grammar, completion, finish, read_events, reply, told
 
@@ -186,6 +187,10 @@ def fuzz_stream(random: Random) -> str:
     return use_stream(pieces_of(stream, random), random)
 
 
+def fuzz_vendors(random: Random) -> str:
+    return use_stream(pieces_of(odd_stream(random), random), random)
+
+
 def with_changed_chunks(stream: bytes, random: Random) -> bytes:
     """Some of its chunks damaged inside, said twice, left out, or in another's place."""
     frames = stream.split(b"\n\n")
@@ -254,6 +259,12 @@ SLIPS = (
     " ",
     "True",
     "None",
+    "NaN",
+    "undefined",
+    "\ufeff",
+    "```",
+    "</tool_call>",
+    " // x\n",
     "\\ud83d",
     "é",
     "1",
@@ -302,6 +313,8 @@ FUZZERS: dict[str, Fuzzer] = {
     "answers": fuzz_answer,
     "arguments": fuzz_arguments,
     "dialects": fuzz_dialects,
+    "vendors": fuzz_vendors,
+    "refusals": fuzz_refusals,
     "framing": fuzz_framing,
 }
 
