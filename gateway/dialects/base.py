@@ -77,6 +77,16 @@ class Prepared:
         self.body, self.state = b"", None
 
 
+@dataclass(frozen=True, slots=True)
+class CountCall:
+    """A call that asks an upstream how many tokens a prompt has. `counted`: where its JSON answer has the number."""
+
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
+    counted: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
 class StreamConverter(Protocol):
     """Bytes of the upstream's stream in, bytes of a Messages event stream out. No call raises GatewayError.
 
@@ -153,6 +163,12 @@ class Dialect(Protocol):
 
     def heal(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:
         """Return the request changed so that it avoids the refusal, or None if no change could help."""
+
+    def count(self, prompt: Prompt, route: Route, asking: Asking) -> CountCall | None:
+        """Return the call that counts the prompt, or None if this upstream has none. `max_tokens` may be absent.
+
+        Raises InvalidRequest if this upstream cannot be asked it.
+        """
 
     def unstreamed(self, prepared: Prepared) -> Prepared | None:
         """Return the same request, asked for as one JSON answer; None where that would not be what the client asked."""

@@ -30,15 +30,15 @@ from gateway.errors import (
     EmptyAnswer,
     GatewayError,
     OutputLimitReached,
-    UpstreamError,
 )
 from gateway.exchange.accounting import admitted, to_used
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.heartbeat import Heartbeat
 from gateway.exchange.missing import MissingDialects
 from gateway.exchange.plan import Plan, note_error, note_losses
-from gateway.exchange.relay import Relay, StreamTimeouts
+from gateway.exchange.relay import Relay, StreamTimeouts, is_event_stream
 from gateway.exchange.sink import NoClient, Sink
+from gateway.exchange.token_count import TokenCounter
 from gateway.messages import events
 from gateway.messages.prompt import Prompt, Received, to_prompt, to_unchecked
 from gateway.messages.replay import to_events
@@ -90,10 +90,12 @@ class Exchange:
     tools: ToolCache = field(default_factory=lambda: ToolCache(secrets.token_hex(16)))
     clock: Callable[[], float] = time.monotonic
     admission: Admission | None = None
+    counter: TokenCounter = field(init=False)
     _unbounded: Timeouts = field(init=False)  # for streams: without a total, an answer has no time limit
     _unattended: StreamTimeouts = field(init=False)  # for collected streams: no client waits for an early 200 or a ping
 
     def __post_init__(self) -> None:
+        self.counter = TokenCounter(self.client, self.dialects, self.clock)
         self._unbounded = replace(self.timeouts, total=None)
         self._unattended = replace(self.stream_timeouts, commit_after=inf, ping_after=inf)
 
@@ -139,16 +141,7 @@ class Exchange:
         record.upstream_model = route.target.model
         if route.dialect != "messages":
             note_losses(record, prompt.check(context))
-        asking = Asking(
-            message_id,
-            context.request_id,
-            context.tenant,
-            context.session_id,
-            tuple(self.learned.known(route)),
-            context.api_version,
-            context.betas,
-        )
-        prepared = self.dialects[route.dialect].prepare(prompt, route, asking)
+        prepared = self.dialects[route.dialect].prepare(prompt, route, self.asking(context, route, message_id))
         note_losses(record, prepared.notes)
         if not prompt.is_checked:
             return prepared
@@ -159,6 +152,17 @@ class Exchange:
         if prepared.edits_prompt:
             record.size_estimate = record.text_estimate = None
         return prepared
+
+    def asking(self, context: Context, route: Route, message_id: str = "") -> Asking:
+        return Asking(
+            message_id,
+            context.request_id,
+            context.tenant,
+            context.session_id,
+            tuple(self.learned.known(route)),
+            context.api_version,
+            context.betas,
+        )
 
     def answer(self, plan: Plan, begun: Callable[[], None] | None = None) -> Coroutine[Any, Any, Answered]:
         """Return the whole message. Raises GatewayError if every attempt failed. `begun` is called at first content."""
@@ -354,12 +358,3 @@ class Exchange:
     def report(self, record: UsageRecord) -> None:
         for observe in self.observers:
             observe(record)
-
-
-def is_event_stream(answer: Answer) -> bool:
-    """Return True if the answer is to be read as a stream. Raises UpstreamError for a web page."""
-    content_type = answer.headers.get("content-type", "")
-    if "html" in content_type:
-        answer.abort()
-        raise UpstreamError("The upstream answered with a web page instead of a stream.")
-    return "json" not in content_type

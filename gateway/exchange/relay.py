@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from gateway.dialects.base import StreamConverter
-from gateway.errors import GatewayError, RequestTimedOut, UpstreamTimedOut
+from gateway.errors import GatewayError, RequestTimedOut, UpstreamError, UpstreamTimedOut
 from gateway.exchange.sink import Sink
 from gateway.messages.events import PING
 from gateway.upstream.client import Answer
@@ -179,3 +179,12 @@ class Relay:
     def _abort(self) -> None:
         if self._answer is not None:
             self._answer.abort()
+
+
+def is_event_stream(answer: Answer) -> bool:
+    """Return True if the answer is to be read as a stream. Raises UpstreamError for a web page."""
+    content_type = answer.headers.get("content-type", "")
+    if "html" in content_type:
+        answer.abort()
+        raise UpstreamError("The upstream answered with a web page instead of a stream.")
+    return "json" not in content_type

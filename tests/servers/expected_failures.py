@@ -24,7 +24,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "the default aliases are OpenRouter's",
     ),
     "a list of models that the server did not give is refused or marked": ("llama-cpp", "it is 200 without a mark"),
-    "tokens are counted as the server counts them": ("llama-cpp vllm", "they are estimated"),
     "an overflow has the prompt's true number of tokens": (
         "sglang",
         "the prompt's number is not found among those of the message",
@@ -51,7 +50,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "vllm",
         "characters are taken for tokens",
     ),
-    "message start has the exact input where the server reports it": ("vllm", "usage is not asked for throughout"),
 }
 
 # What llama.cpp does wrong in its other dialects, by dialect and reason: sentences of cases.

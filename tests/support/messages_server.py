@@ -79,7 +79,10 @@ class MessagesServer:
     script: list[Scripted] = field(default_factory=list)
     requests: list[Seen] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    paths: tuple[str, ...] = ("/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions", "/v1/responses")
+    paths: tuple[str, ...] = (
+        *("/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions", "/v1/responses"),
+        *("/v1/chat/completions/input_tokens", "/tokenize"),
+    )
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()

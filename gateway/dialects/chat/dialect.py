@@ -7,8 +7,9 @@ from typing import Any, cast
 import orjson
 
 from gateway.access.keyring import Keyring
-from gateway.dialects.base import Answered, Asking, Prepared
+from gateway.dialects.base import Answered, Asking, CountCall, Prepared
 from gateway.dialects.chat.request.convert import Conversion, to_chat_request, to_streamed
+from gateway.dialects.chat.request.counting import of_chat, of_messages
 from gateway.dialects.chat.request.encode import to_json
 from gateway.dialects.chat.request.fallbacks.apply import adapted
 from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
@@ -22,6 +23,7 @@ from gateway.errors import GatewayError, OutputLimitReached
 from gateway.messages.prompt import Prompt
 from gateway.messages.tools.tool_cache import ChatTools, names_of
 from gateway.messages.validation.depth import too_deep
+from gateway.schemas.anthropic import MessagesRequest
 from gateway.schemas.openai import ChatRequest
 from gateway.upstream.routing import Route
 
@@ -85,6 +87,17 @@ class ChatDialect:
             notes=changed.notes[len(conversion.notes) :],
             healed=(*prepared.healed, adaptation),
         )
+
+    def count(self, prompt: Prompt, route: Route, asking: Asking) -> CountCall | None:
+        counting = route.upstream.vendor.counting
+        if counting is None:
+            return None
+        # A chat request has a length, which does not count.
+        request = cast(MessagesRequest, {"max_tokens": 1, **prompt.request})
+        if counting == "messages":  # the edits of context_management are the gateway's
+            return None if request.get("context_management") else of_messages(request, route)
+        conversion = to_chat_request(request, route.target, self.keyring.of_tenant(asking.tenant))
+        return of_chat(adapted(conversion, (*route.target.adaptations, *asking.adaptations)).body, route)
 
     def unstreamed(self, prepared: Prepared) -> Prepared:
         conversion: Conversion = prepared.state

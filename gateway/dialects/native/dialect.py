@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.access.keyring import Keyring
-from gateway.dialects.base import Answered, Asking, Prepared
+from gateway.dialects.base import Answered, Asking, CountCall, Prepared
 from gateway.dialects.native.answer import to_answered
 from gateway.dialects.native.errors import to_error
 from gateway.dialects.native.files import FILE_ID, refuse_files
@@ -94,6 +94,13 @@ class NativeDialect:
         return replace(
             prepared, body=native.body, notes=notes, is_edited=True, healed=(*prepared.healed, WITHOUT_THINKING)
         )
+
+    def count(self, prompt: Prompt, route: Route, asking: Asking) -> CountCall:
+        prepared = self.prepare(prompt, route, asking)
+        path, query, more = prepared.path.partition("?")
+        url = f"{route.upstream.url}{path}/count_tokens{query}{more}"
+        headers = route.upstream.headers if prepared.headers is None else prepared.headers
+        return CountCall(url, bytes(prepared.body), "input_tokens", headers)
 
     def unstreamed(self, prepared: Prepared) -> None:
         """Return None: the client's bytes say whether to stream."""

@@ -107,6 +107,9 @@ class ResponsesDialect:
             healed=(*prepared.healed, adaptation),
         )
 
+    def count(self, prompt: Prompt, route: Route, asking: Asking) -> None:
+        """Return None: no server is known that counts in this form and not in another."""
+
     def unstreamed(self, prepared: Prepared) -> Prepared:
         fields = {name: value for name, value in orjson.loads(prepared.body).items() if name not in STREAM_FIELDS}
         return replace(prepared, body=orjson.dumps(fields), notes=(), is_streamed=False)

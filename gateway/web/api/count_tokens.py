@@ -1,4 +1,4 @@
-"""POST /v1/messages/count_tokens: what a prompt would cost, without asking the upstream.
+"""POST /v1/messages/count_tokens: the upstream's own count where it has a tokenizer, and an estimate otherwise.
 
 The answer is Anthropic's; how it was arrived at, and how far it may be off, is in the `x-gateway-token-count` header.
 Long prompts are counted in steps, between which other requests are served.
@@ -11,15 +11,17 @@ from typing import Any, cast
 from aiohttp import web
 
 from gateway.access.keyring import Keyring
+from gateway.context import Context
 from gateway.dialects.chat.request.context_editing import edit_messages
 from gateway.dialects.chat.request.scope import Scope, ToolNames
 from gateway.exchange.calibration import Ratio
 from gateway.exchange.exchange import Exchange
-from gateway.messages.prompt import parse_body
+from gateway.messages.prompt import Prompt, Received, parse_body
 from gateway.messages.tokens.profiles import Profile, to_profile
 from gateway.messages.tokens.prompt import PromptTally
 from gateway.messages.validation import check_count_tokens_request
-from gateway.schemas.anthropic import CountTokensRequest
+from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
+from gateway.upstream.routing import Route
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
 from gateway.web.keys import EXCHANGE, SETTINGS
@@ -37,7 +39,38 @@ async def count_tokens(request: web.Request) -> web.Response:
     exchange = request.app[EXCHANGE]
     parsed = parse_body(body, exchange.tools)
     prompt, _ = check_count_tokens_request(parsed, version=context.api_version, betas=context.betas)
-    model = exchange.table.resolve(prompt["model"])[0].target.model
+    route = exchange.table.resolve(prompt["model"])[0]
+    received = Received(body, request.headers.items(), request.query_string)
+    counted = await _count_upstream(prompt, received, exchange, context, route)
+    if counted is not None:
+        return json_response(
+            counted, headers=[(METHOD_HEADER, f"method=upstream; upstream={route.upstream.name}; error=0")]
+        )
+    return await _estimate(prompt, exchange, context, route)
+
+
+async def _count_upstream(
+    prompt: CountTokensRequest, received: Received, exchange: Exchange, context: Context, route: Route
+) -> dict[str, Any] | None:
+    """Return the answer with the upstream's numbers; None if it gave none."""
+    asking = exchange.asking(context, route)
+
+    async def count(request: Mapping[str, Any], received: Received | None) -> int | None:
+        asked = Prompt(cast(MessagesRequest, request), len(received.body) if received else 0, received=received)
+        tokens: int | None = await exchange.counter.count(asked, route, asking)
+        return tokens
+
+    tokens = await count(prompt, received)
+    if tokens is None or prompt.get("context_management") is None:
+        return None if tokens is None else {"input_tokens": tokens}
+    whole = await count({name: value for name, value in prompt.items() if name != "context_management"}, None)
+    if whole is None:
+        return None
+    return {"context_management": {"original_input_tokens": whole}, "input_tokens": tokens}
+
+
+async def _estimate(prompt: CountTokensRequest, exchange: Exchange, context: Context, route: Route) -> web.Response:
+    model = route.target.model
     ratio = exchange.calibration.by_text.of(model)
     tally = await read_in_steps(prompt, to_profile(model))
     counted: dict[str, Any] = {}

@@ -190,6 +190,10 @@ def _put_length(request: Mapping[str, Any], parameters: Parameters) -> None:
     if most is not None and max_tokens > most:
         parameters.scope.note("changed", "max_tokens", f"this model writes {most} tokens at most")
         max_tokens = most
+    context = parameters.scope.target.context_length
+    if parameters.scope.target.answer_within_context and context is not None and max_tokens > context:
+        parameters.scope.note("changed", "max_tokens", f"this model's context has {context} tokens")
+        max_tokens = context
     if max_tokens == 0:
         parameters.scope.note("changed", "max_tokens", "a chat upstream generates at least one token")
     parameters.fields[parameters.scope.target.max_tokens_field] = max_tokens or 1

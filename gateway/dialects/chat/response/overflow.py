@@ -150,6 +150,17 @@ def overflow_wording(message: str, reply: Reply) -> str:
     return "prompt is too long: it does not fit into the context of this model"
 
 
+def room_for_answer(text: str) -> int | None:
+    """Return the tokens left for an answer that alone was to fill the context; None for any other refusal."""
+    for pattern in SUMS:
+        found = pattern.search(text)
+        if found is not None and _number(found["output"]) >= _number(found["limit"]):
+            tools = found.groupdict().get("tools")
+            room = _number(found["limit"]) - _number(found["input"]) - _number(tools or "0")
+            return room if room > 0 else None
+    return None
+
+
 def _of_sum(size: int, output: int, limit: int) -> str:
     if size > limit:
         return f"prompt is too long: {size} tokens > {limit} maximum"

@@ -407,6 +407,14 @@ ADAPTED: dict[str, tuple[int, Any, Adaptation]] = {
         ),
         Adaptation("max_tokens", limit=8192),
     ),
+    "SGLang, an answer that was to fill the context": (
+        400,
+        openai(
+            "Requested token count exceeds the model's maximum context length of 8192 tokens. You requested a total of "
+            "8261 tokens: 69 tokens from the input messages and 8192 tokens for the completion."
+        ),
+        Adaptation("max_tokens", limit=8123, lasting=False),
+    ),
     "DeepSeek, the length": (
         400,
         openai("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]"),

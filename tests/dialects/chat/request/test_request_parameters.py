@@ -11,7 +11,7 @@ from gateway.dialects.chat.request.parameters import IDENTIFIERS, MAX_IDENTIFIER
 from gateway.dialects.chat.vocabulary import OPENAI_ONLY, OPENROUTER_ONLY
 from gateway.errors import InvalidRequest
 from gateway.upstream.target import ReasoningSupport, Target, to_target
-from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
+from gateway.upstream.vendors import COMPATIBLE, OPENROUTER, VENDORS
 from tests.messages.validation.test_validation_chat_parameters import PASSED_THROUGH
 from tests.support.conversions import (
     CACHED,
@@ -756,3 +756,19 @@ SESSIONS = [
 def test_a_session_keeps_its_provider(target: Target, fields: dict[str, Any], expected: str | None) -> None:
     request = cast(Any, {"model": "any", "max_tokens": 1, "messages": [HELLO], **fields})
     assert to_chat_request(request, target, KEYRING, "h").body.get("session_id") == expected
+
+
+@pytest.mark.parametrize(
+    ("vendor", "asked", "sent", "notes"),
+    [
+        ("vllm", 32_000, 8192, [("changed", "max_tokens")]),
+        ("sglang", 8192, 8192, []),
+        ("llamacpp", 32_000, 32_000, []),
+    ],
+)
+def test_max_tokens_is_lowered_to_the_context_where_the_server_refuses_more(
+    vendor: str, asked: int, sent: int, notes: list[tuple[str, str]]
+) -> None:
+    target = replace(to_target("qwen3", VENDORS[vendor]), context_length=8192)
+    conversion = convert(target, max_tokens=asked)
+    assert (conversion.body["max_tokens"], losses(conversion)) == (sent, notes)

@@ -5,6 +5,7 @@ import re
 from gateway.dialects.chat.request.fallbacks.fields import LENGTH_FIELDS
 from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.rule import UNSUPPORTED, rule
+from gateway.dialects.chat.response.overflow import room_for_answer
 from gateway.dialects.chat.vocabulary import EFFORTS
 from gateway.errors import UpstreamWords
 from gateway.upstream.adaptation import Adaptation
@@ -27,6 +28,12 @@ def _token_limit(match: re.Match[str], _: UpstreamWords, body: Body) -> Adaptati
     asked = next((body[name] for name in LENGTH_FIELDS if name in body), 0)
     limit = int(match["limit"].replace(",", "")) - bool(match.groupdict().get("exclusive"))
     return Adaptation("max_tokens", limit=limit) if 0 < limit < asked else None
+
+
+def _room(_: re.Match[str], said: UpstreamWords, __: Body) -> Adaptation | None:
+    """What the prompt leaves, where the answer alone was to fill the context: this request's limit, not the model's."""
+    room = room_for_answer(said.text)
+    return None if room is None else Adaptation("max_tokens", limit=room, lasting=False)
 
 
 def _stop_limit(match: re.Match[str], _: UpstreamWords, __: Body) -> Adaptation:
@@ -88,6 +95,7 @@ REASONING_RULES = (
 )
 
 LENGTH_RULES = (
+    rule(r"context (?:length|limit)", _room),
     # OpenAI's reasoning models: "Use 'max_completion_tokens' instead."
     rule(r"use \W?max_completion_tokens", Adaptation("length_field", ("max_completion_tokens",))),
     # DeepSeek and DashScope: "the valid range of max_tokens is [1, 8192]".
