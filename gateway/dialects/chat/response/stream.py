@@ -15,6 +15,7 @@ estimate.
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Any
 
 from gateway.dialects.base import Answered, Origin
@@ -39,10 +40,28 @@ from gateway.sse import END, ERROR_EVENT, EventParser
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
-DONE = re.compile(rb'\s*"?(?:\[DONE\]|DONE"?\s*\Z)', re.IGNORECASE)
+DONE_MARK = re.compile(rb'\s*"?(?:\[DONE\]|DONE"?\s*\Z)', re.IGNORECASE)
 EMPTY_CHUNKS = frozenset({b"null", b"[]"})  # in place of a chunk these say nothing
 NO_ANSWER = "The upstream ended its stream without an answer."
 CUT = "The upstream closed the connection before the end of its answer."
+
+
+class StreamState(Enum):
+    """UNKNOWN until the first byte shows a stream of EVENTS or one whole BODY of JSON; the other three are final.
+
+    ABANDONED: the answer was complete before the upstream's stream was, whose rest is ignored. FAILED: see `failure`.
+    """
+
+    UNKNOWN = auto()
+    EVENTS = auto()
+    BODY = auto()
+    DONE = auto()
+    ABANDONED = auto()
+    FAILED = auto()
+
+
+UNKNOWN, EVENTS, BODY = StreamState.UNKNOWN, StreamState.EVENTS, StreamState.BODY
+DONE, ABANDONED, FAILED = StreamState.DONE, StreamState.ABANDONED, StreamState.FAILED
 
 
 class MessageStream:
@@ -53,8 +72,8 @@ class MessageStream:
 
     __slots__ = (
         "_assembly", "_at_event", "_body", "_counts", "_decoder", "_finish", "_first_chunk", "_first_counts",
-        "_is_stream", "_last_chunk", "_misses", "_number", "_opened", "_parser", "_reply", "_splice", "_target",
-        "_writer", "abandoned", "answered", "done", "failure", "stop",
+        "_last_chunk", "_misses", "_number", "_opened", "_parser", "_reply", "_splice", "_state", "_target",
+        "_writer", "answered", "failure", "stop",
     )  # fmt: skip
 
     def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
@@ -72,15 +91,13 @@ class MessageStream:
         self._last_chunk: dict[str, Any] = {}
         self._splice: Frame | None = None
         self._at_event = False  # whether the next piece begins where an event does
-        self._is_stream = False  # whether the body is known to be an event stream
-        self._body: WholeBody | None = None  # that is JSON whatever its label
+        self._state = UNKNOWN
+        self._body = WholeBody()  # in the state BODY, whatever its label said
         self.answered: Answered | None = None  # the whole message, if it came or is collected as one
         self._number: int | None = None  # of the choice that is read
         self._misses = 0  # splices in a row that never applied
-        self.failure: GatewayError | None = None
+        self.failure: GatewayError | None = None  # of the state FAILED, until the relay takes it
         self.stop: StopFields | None = None
-        self.done = False
-        self.abandoned = False  # whether it was done before the upstream was: what still comes is of no use
 
     @property
     def opened(self) -> bool:
@@ -89,6 +106,14 @@ class MessageStream:
     @property
     def started(self) -> bool:
         return self._writer.started
+
+    @property
+    def done(self) -> bool:
+        return self._state is DONE or self._state is ABANDONED
+
+    @property
+    def abandoned(self) -> bool:
+        return self._state is ABANDONED
 
     @property
     def is_finished(self) -> bool:
@@ -135,15 +160,18 @@ class MessageStream:
 
     def feed(self, piece: bytes) -> bytes:
         """Convert one network read. Never raises: a failure is in `failure`, what was whole before it is returned."""
-        if self.failure is not None or self.done:
-            return b""
-        if not self._is_stream and self._body is None:
-            piece = piece.removeprefix(BOM_UTF8)
         try:
-            if self._is_stream or self._recognise(piece):
-                self._read(piece)
+            match self._state:
+                case StreamState.EVENTS:
+                    self._read(piece)
+                case StreamState.UNKNOWN:
+                    self._recognise(piece.removeprefix(BOM_UTF8))
+                case StreamState.BODY:
+                    self._body.add(piece)
+                case _:
+                    return b""
         except GatewayError as error:
-            self.failure = error
+            self._end_in(FAILED, error)
         return self._take()
 
     def end(self) -> bytes:
@@ -154,20 +182,28 @@ class MessageStream:
         """The transport failed. If the answer was already whole, only its end is missing, and the client gets that."""
         if self._finish.is_over:
             return self._guarded(self._complete)
-        if self._body is not None and self._body.is_whole:
+        if self._state is BODY and self._body.is_whole:
             return self._guarded(self._read_end)
-        if not self.done:
-            self.failure = self.failure or error
+        if not self._is_over:
+            self._end_in(FAILED, error)
         return b""
 
     def _guarded(self, step: Callable[[], None]) -> bytes:
-        if self.failure is not None or self.done:
+        if self._is_over:
             return b""
         try:
             step()
         except GatewayError as error:
-            self.failure = error
+            self._end_in(FAILED, error)
         return self._take()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._state in (DONE, ABANDONED, FAILED)
+
+    def _end_in(self, state: StreamState, failure: GatewayError | None = None) -> None:
+        assert not self._is_over
+        self._state, self.failure = state, failure
 
     def _take(self) -> bytes:
         told = self._writer.take()
@@ -184,33 +220,34 @@ class MessageStream:
         usage.pop("output_tokens_details", None)
         return events.message_start(empty_message(self._reply, usage))
 
-    def _recognise(self, piece: bytes) -> bool:
-        """Whether the body is a stream, by its first byte."""
-        if self._body is None:
-            if not WholeBody.begins(piece):
-                self._is_stream = piece.strip() != b""
-                return True
-            self._body = WholeBody()
-        self._body.add(piece)
-        return False
+    def _recognise(self, piece: bytes) -> None:
+        """Take the first piece, whose first byte shows what the body is; white space shows nothing yet."""
+        if WholeBody.begins(piece):
+            self._state = BODY
+            self._body.add(piece)
+            return
+        if piece.strip():
+            self._state = EVENTS
+        self._read(piece)
 
-    def _complete_body(self, body: WholeBody) -> None:
-        """Take a whole answer, or chunks that are lines of their own."""
-        self._body = None
+    def _complete_body(self) -> None:
+        """Take a whole answer, or chunks on separate lines."""
         try:
-            completion = body.decode()
+            completion = self._body.decode()
         except BrokenChunk as error:
-            lines = body.lines()
+            lines = self._body.lines()
             if len(lines) == 1:
                 failure = error_of_broken(lines[0], self._reply)
                 raise failure or UpstreamError("The upstream answered with something that is not JSON.") from error
+            self._state = EVENTS
             self._take_lines(lines)
             return
         self.answered = to_message(completion, self._reply)
         message = self.answered.message
         self.stop = StopFields(message["stop_reason"], message["stop_sequence"], message["stop_details"])
         self._writer.repeat(self.answered, opened=self._opened)
-        self._opened = self.done = True
+        self._opened = True
+        self._end_in(DONE)
 
     def _take_lines(self, lines: list[bytes]) -> None:
         for line in lines:
@@ -235,23 +272,23 @@ class MessageStream:
             event = piece[place:end] if end >= len(END) else piece[place:]
             place += len(event)
             self._take_event(event)
-            if self.done:
+            if self._is_over:
                 return
 
     def _take_event(self, piece: bytes) -> None:
         """Take a piece that is one event, or part of some."""
         for payload in self._parser.feed(piece):
             self._take_payload(payload)
-            if self._finish.matched is not None and not self.done:
-                self._complete()
-                self.abandoned = True
-            if self.done:
+            if self._is_over:
+                return
+            if self._finish.matched is not None:
+                self._complete(ABANDONED)
                 return
         self._at_event = self._parser.is_between_events
 
     def _read_end(self) -> None:
-        if self._body is not None:
-            self._complete_body(self._body)
+        if self._state is BODY:
+            self._complete_body()
             return
         for payload in self._parser.finish():
             self._take_rest(payload)
@@ -340,14 +377,14 @@ class MessageStream:
 
         The end without a choice before it is no answer: vLLM's streams end so where it fails before the first token.
         """
-        if DONE.match(payload) is None:
+        if DONE_MARK.match(payload) is None:
             return payload in EMPTY_CHUNKS
         if not self._finish.has_choice:
             raise EmptyAnswer(NO_ANSWER)
         self._complete()
         return True
 
-    def _complete(self) -> None:
+    def _complete(self, state: StreamState = DONE) -> None:
         """Close every block and write the end: the stop reason, the exact usage, message_stop."""
         self._finish.read, self._finish.spent = input_of(self._counts), output_of(self._counts)
         self._target.close()
@@ -363,4 +400,4 @@ class MessageStream:
             self.answered = self._writer.to_answered(message, origin, self.notes)
         else:
             self._writer.end(fields, usage, origin.cost)
-        self.done = True
+        self._end_in(state)
