@@ -18,7 +18,7 @@ from gateway.upstream.routing import Route
 
 @dataclass(slots=True)
 class Origin:
-    """Who answered, as reported by the upstream; for headers, logs and metrics. `cost` is in US dollars."""
+    """Model and provider that answered, as reported by the upstream. `cost` is in US dollars."""
 
     model: str | None = None
     provider: str | None = None
@@ -56,7 +56,7 @@ class Prepared:
     """One request in an upstream's dialect: `path` below the upstream's base URL, JSON `body`, `reply` for the answer.
 
     `notes` are those of this conversion, or of the last `heal`. `healed`: the adaptations that refusals made necessary.
-    `is_streamed` tells whether the upstream is asked to stream. `is_edited`: the client's JSON could not go out byte
+    `is_streamed`: whether the upstream is asked to stream. `is_edited`: the client's JSON could not go out byte
     for byte. `edits_prompt`: the upstream counts a shorter prompt than the client sent. `headers` replace the
     upstream's usual ones. `state` belongs to the dialect.
     """
@@ -101,7 +101,7 @@ class StreamConverter(Protocol):
 
     @property
     def abandoned(self) -> bool:
-        """Whether the message is complete although the upstream has not ended; the rest is of no use."""
+        """Whether the message is complete although the upstream has not ended; the rest is ignored."""
 
     @property
     def done(self) -> bool:

@@ -28,7 +28,7 @@ DROPPED_THERE = "this upstream's Messages would leave it out, so the request was
 
 
 def for_request(route: Route, request: Mapping[str, Any]) -> Route:
-    """Return the route in the dialect for this request. Raises InvalidRequest for what no one dialect can carry."""
+    """Return the route in the dialect for this request. Raises InvalidRequest if no single dialect can carry it."""
     if route.dialect != "messages":
         return route
     if not speaks_chat(route):

@@ -1,4 +1,4 @@
-"""What the answer half of a conversion must know of its request: one value, made before the upstream is called."""
+"""Facts of a request that the conversion of its answer needs: one value, made before the upstream is called."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from gateway.access.keyring import Keyring
 class Reply:
     """`model` is what the client asked for and reads back; `upstream_model` is what answers. `tool_names` restores
     names that were changed for the upstream, `toolsets` the toolset a name belongs to. `input_estimate` (tokens)
-    stands in message_start until the upstream tells the truth at its end. `cache_ttl` says to which TTL written
+    is sent in message_start; the upstream's count follows at the end. `cache_ttl` says to which TTL written
     cache tokens belong. `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
     `offered`: names of the tools, as the upstream knows them. `shows_images`: the client asked for images. `is_seeded`:
     it sent a seed, and wants to know what answered it.

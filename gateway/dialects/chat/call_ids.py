@@ -1,7 +1,7 @@
 """Ids of tool calls: legal and unique over a conversation for clients, the upstream's own when they go back.
 
 Anthropic's ids are of letters, digits, `_` and `-`, and clients pair calls and results by id alone. Chat upstreams
-count calls anew in every answer (`call_0`) or write `functions.Bash:0`, and Kimi's template counts its calls by these
+count calls from 0 in every answer (`call_0`) or write `functions.Bash:0`, and Kimi's template counts its calls by these
 ids. An id that a client cannot have is carried within one that it can, so that nothing has to be kept.
 """
 

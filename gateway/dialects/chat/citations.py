@@ -1,11 +1,11 @@
 """What an answer cites: an upstream's annotations to Anthropic's citations and search results, and back.
 
-A chat answer brings its sources beside the text, with positions in it; Anthropic's tells first that there was a search
-and what it found, and cuts the text where a citation ends. Where annotations come before the text, as in every JSON
+A chat answer brings its sources beside the text, with positions in it; Anthropic's shows the search
+and its results first, and cuts the text where a citation ends. Where annotations come before the text, as in every JSON
 answer, that is done. In a stream they may come once the text has been shown: then they cite its block as a whole, and
-the search is told behind it. Nothing is held back for a citation that may still come.
+the search follows it. No text is held back for a citation that may still come.
 
-In the next request the text flows together again, and what was found is told as text.
+In the next request the text flows together again, and the search results become text.
 
 Annotations of files hold what OpenRouter read in them. They travel sealed in a block that clients give back, so that
 OpenRouter need not read the same file again, which costs.
@@ -35,7 +35,7 @@ MAX_FILE_BYTES = 2 * 1024 * 1024
 # What an envelope says instead of the model, if it holds annotations of files.
 FILES = "annotations of files"
 
-# Of each page that was found, what a later request tells the model again (characters).
+# Characters of each found page that a later request repeats to the model.
 EXCERPT_LENGTH = 500
 
 
@@ -51,7 +51,7 @@ class Citation:
 
 
 class Sources:
-    """The citations of one answer. `add` them as they come; whoever passes text on asks `cut` while `is_ahead`.
+    """The citations of one answer. `add` them as they come; call `cut` for text while `is_ahead`.
 
     `is_whole`: whether nothing had to be left out for being too much.
     """
@@ -120,7 +120,7 @@ class Sources:
         return rest
 
     def to_blocks(self, number: int) -> list[dict[str, Any]]:
-        """A search and its results, as far as none has told them; none where there are no new ones."""
+        """Return a search and its results that have not been shown yet; nothing without new ones."""
         found = list(self._found.values())[self._told :]
         if not found:
             return []

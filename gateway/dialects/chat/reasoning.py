@@ -2,7 +2,7 @@
 
 A Claude signature travels raw, so that the block also works at Anthropic. Everything else (summaries, encrypted parts,
 Gemini's and OpenAI's forms, kinds not known yet) is shown as text where it has any, and travels whole and in order in
-an envelope in the block's opaque string. Nothing is kept here: each request brings its own history.
+an envelope in the block's opaque string. No state is kept here: each request brings its own history.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ def merge_entry(entries: list[ReasoningEntry], entry: ReasoningEntry) -> str:
 def continues(entries: Sequence[ReasoningEntry], entry: ReasoningEntry, model: str) -> bool:
     """Whether `entry` belongs in the thinking block that already holds `entries`.
 
-    Each part of Claude's reasoning needs a block of its own, since its signature covers that part alone.
+    Each part of Claude's reasoning needs a separate block, since its signature covers that part alone.
     """
     return not entries or to_family(model) != "claude" or _earlier_part(entries, entry) is not None
 
@@ -74,7 +74,7 @@ def to_redacted_data(entries: Sequence[ReasoningEntry], model: str, keyring: Key
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ReasoningReplay:
-    """What one assistant message gives back. `details` None: send none; []: the upstream wants its empty list back.
+    """Reasoning that one assistant message gives back. `details` None: send none; []: return the upstream's empty list.
 
     `files`: annotations of files, and `extras`: what belongs to calls, by their ids; both travel in the same way.
     """
@@ -98,7 +98,7 @@ def to_reasoning_details(
 
     What the target could not verify, or would answer with an error, is left out with a note: a block another model
     made, an envelope this deployment did not write, Claude's or Gemini's text without its signature. Targets that take
-    plain text get the text, whoever made it.
+    plain text get the text of any model.
     """
     if target.reasoning_field != "reasoning_details":
         return _to_plain(blocks, target, keyring, path)
@@ -162,7 +162,7 @@ def _text_of(entry: ReasoningEntry) -> str:
 
 
 def drop_repeated_entries(messages: Sequence[dict[str, Any]]) -> bool:
-    """Of entries with one id in several chat messages leave the newest: OpenAI answers 400 to a repeated id.
+    """Keep the newest of entries with one id in several chat messages: OpenAI answers 400 to a repeated id.
 
     Only for OpenAI's models. Elsewhere ids repeat legally: Gemini's are tool-call ids, which may start over each turn.
     """
@@ -226,7 +226,7 @@ def _open_block(
 ) -> list[ReasoningEntry] | str | None:
     """Its entries; None where it is plain text without any; or, in words, why it cannot be given back.
 
-    A block that carries annotations of files adds them to `files` and has nothing else to say.
+    A block that carries annotations of files only adds them to `files`.
     """
     opaque = block.get("signature") or block.get("data") or ""
     match open_envelope(opaque, keyring):

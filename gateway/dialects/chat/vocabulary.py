@@ -20,7 +20,7 @@ INSTRUCTION_ROLES = frozenset({"developer", "system"})
 SERVICE_TIERS = {"standard_only": "default"}
 FAST_TIER = "priority"
 
-# `format` of a reasoning entry → the models that accept it back. Unlisted and absent formats are nobody's.
+# `format` of a reasoning entry → the models that accept it back. No model accepts unlisted or absent formats.
 FORMAT_FAMILIES: dict[str, Family] = {
     "anthropic-claude-v1": "claude",
     "google-gemini-v1": "gemini",

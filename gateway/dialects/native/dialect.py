@@ -34,7 +34,7 @@ WITHOUT_THINKING = Adaptation("drop_reasoning", lasting=False)
 
 @dataclass(frozen=True, slots=True)
 class NativeState:
-    """What a second request is made of."""
+    """Parts that a second request is made from."""
 
     prompt: Prompt
     asking: Asking = field(repr=False)

@@ -1,6 +1,6 @@
 """Headers of a native request: the client's `anthropic-*` ones, and the operator's credentials.
 
-A client's own credentials, cookies and proxy headers are never forwarded; nor are the headers that choose whose account
+Never forwarded: a client's own credentials, cookies and proxy headers, and the headers that choose the account that
 pays.
 """
 

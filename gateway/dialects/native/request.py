@@ -1,7 +1,7 @@
 """The body of a native request: the client's bytes with the model's name replaced, or an edited copy of its JSON.
 
 Spans that are replaced or left out: `model`; the gateway's own extension objects; and, for upstreams other than
-Anthropic's, the billing block of Claude Code. Whatever lies deeper is edited in the parsed request.
+Anthropic's, the billing block of Claude Code. Deeper parts are edited in the parsed request.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""A Messages stream on its way to the client: frames pass unparsed, but for the few that carry facts.
+"""A Messages stream on its way to the client: frames pass unparsed, except for the few that carry facts.
 
 Only the first line of a frame is looked at. `message_start` and `message_delta` are parsed for model, usage and stop
-reason; content frames are neither parsed nor copied. Nothing is returned before the first content, so an upstream that
+reason; content frames are neither parsed nor copied. No frame is returned before the first content, so an upstream that
 fails after `message_start` can still be replaced by another.
 """
 
@@ -30,7 +30,7 @@ from gateway.upstream.target import to_family
 is_content = methodcaller("startswith", b"event: content_block_")
 FRAME = re.compile(rb"event: ?([^\n]*)\n(?:[^\n]*\n)*?data: ?([^\n]*)")
 MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
-# Blocks that are told by deltas: the start of one is no content yet.
+# Blocks that deltas fill: the start of one is no content yet.
 GROWING = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
 SIGNATURE = b'"signature_delta"'
 REDACTED = b'"redacted_thinking"'
@@ -41,7 +41,7 @@ TOO_LARGE = "The upstream sent an event larger than the gateway accepts."
 
 
 class NativeStream:
-    """`opened`: an earlier attempt sent message_start. `collects`: nothing is returned, but kept for `message`."""
+    """`opened`: an earlier attempt sent message_start. `collects`: frames are not returned, but kept for `message`."""
 
     __slots__ = (
         "_body", "_collected", "_counts", "_held", "_is_stream", "_opened", "_origin", "_owes_usage", "_reply",
@@ -63,7 +63,7 @@ class NativeStream:
         self._origin = Origin(estimated=True)
         self._size = 0  # bytes that the model wrote, about
         self._is_stream = False  # whether the body is known to be an event stream
-        self._body: list[bytes] | None = None  # JSON, whatever its label
+        self._body: list[bytes] | None = None  # JSON, also under another label
         self.failure: GatewayError | None = None
         self.has_usage = False
         self.stop_reason: str | None = None

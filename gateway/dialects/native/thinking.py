@@ -49,7 +49,7 @@ def _is_enabled(thinking: Any) -> bool:
 
 
 def _is_tool_loop(messages: list[Any]) -> bool:
-    """Return True if the last message holds results: the turn before it then has to begin with thinking."""
+    """Return True if the last message holds results: the turn before it then has to start with thinking."""
     content = messages[-1].get("content") if messages and isinstance(messages[-1], dict) else None
     return isinstance(content, list) and any(
         isinstance(block, dict) and block.get("type") == "tool_result" for block in content

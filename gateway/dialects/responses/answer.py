@@ -112,7 +112,7 @@ class ChunkWriter:
             yield self._chunk(reasoning_details=[self._entry(event.get("item_id"), name, part, text)])
 
     def _entry(self, item_id: Any, name: str, part: Any, text: str) -> dict[str, Any]:
-        """A part of reasoning. Its number tells parts of one item apart, which would otherwise be joined."""
+        """A part of reasoning. Its number separates parts of one item, which would otherwise be joined."""
         number = self._parts.setdefault((item_id, part, name), len(self._parts))
         entry = {"type": f"reasoning.{name}", name: text, "id": item_id, "index": number}
         return entry | ({"format": FORMAT} if to_family(self.upstream_model) == "openai" else {})
@@ -134,7 +134,7 @@ class ChunkWriter:
             yield self._chunk(annotations=cited)
 
     def _finish(self, place: Any, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """What of an item its deltas have not brought."""
+        """Add the parts of an item that its deltas lacked."""
         if place not in self._items:
             yield from self._begin(place, item)
         opened = self._items[place]

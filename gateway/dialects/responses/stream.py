@@ -28,7 +28,7 @@ class ResponsesStream:
         self._model = reply.upstream_model
         self._writer = ChunkWriter(reply.upstream_model)
         self._is_stream = False  # whether the body is known to be an event stream
-        self._body: list[bytes] | None = None  # JSON, whatever its label
+        self._body: list[bytes] | None = None  # JSON, also under another label
 
     @property
     def failure(self) -> GatewayError | None:
@@ -106,7 +106,7 @@ class ResponsesStream:
         try:
             event = orjson.loads(payload)
         except orjson.JSONDecodeError:
-            # Whatever is no event is judged by the chat stream, which knows the forms of servers' failures.
+            # Data that is no event is judged by the chat stream, which knows the forms of servers' failures.
             return b"" if payload.strip() == END_MARK else b"data: %b\n\n" % payload
         if not isinstance(event, dict):
             return b""

@@ -41,7 +41,7 @@ def to_text_part(block: TextBlockParam, path: str, scope: Scope) -> TextPart:
 
 
 def to_parts(block: PartBlock, path: str, scope: Scope) -> list[ContentPart]:
-    """The parts that stand for one block. Raises InvalidRequest, naming `path`, for blocks that chat cannot carry."""
+    """Return the parts for one block. Raises InvalidRequest, naming `path`, for blocks that chat cannot carry."""
     parts: list[ContentPart]
     match block["type"]:
         case "text":

@@ -115,7 +115,7 @@ def _clear_tool_uses(
 def _read_calls(messages: Messages) -> tuple[list[str], dict[Place, int]]:
     """The tools called, in order, and which of the calls the block at a place makes or answers.
 
-    A result belongs to the latest call of its id: some upstreams count their ids anew in every turn.
+    A result belongs to the latest call of its id: some upstreams restart their ids in every turn.
     """
     calls: list[str] = []
     latest: dict[str, int] = {}
@@ -171,7 +171,7 @@ def _is_thinking(block: Mapping[str, Any]) -> bool:
 
 
 def _turn_starts(messages: Messages) -> list[int]:
-    """Where the user speaks, other than to give tool results. What has no answer yet is no turn."""
+    """Return the positions of the user's turns, tool results excepted. A message without an answer is no turn."""
     starts = [
         index
         for index, message in enumerate(messages)
@@ -192,7 +192,7 @@ def _kept_turns(keep: Any, path: str) -> int | None:
 
 
 def _reaches(request: Mapping[str, Any], tokens: int, profile: Profile) -> bool:
-    """Whether the whole prompt comes to so many tokens: messages, system prompt and tools."""
+    """Whether the whole prompt has that many tokens: messages, system prompt and tools."""
     by_size = estimate_by_size(len(orjson.dumps(request)), request, profile).tokens()
     if not tokens / SIZE_ERROR < by_size < tokens * SIZE_ERROR:
         return by_size >= tokens

@@ -53,7 +53,7 @@ class Conversation:
     """Filled by `add_system_prompt`, then `add_messages`, once each.
 
     `changes`: tools added or removed on the way. `effort`: the last one that a system message set and that the upstream
-    cannot be told in place. `has_reasoning`: whether any message gives earlier reasoning back.
+    does not take in place. `has_reasoning`: whether any message gives earlier reasoning back.
     """
 
     __slots__ = ("_prompt_length", "_scope", "changes", "effort", "has_reasoning", "messages")
@@ -174,7 +174,7 @@ class Conversation:
             self._scope.note("dropped", f"{path}.cache_control", "a tool call cannot end a cached prefix")
 
     def _compact(self, block: CompactionBlockParam, path: str) -> None:
-        """A summary stands for everything before it; one that only Anthropic can read stands for nothing."""
+        """A summary replaces everything before it; one that only Anthropic can read replaces nothing."""
         summary = block.get("content")
         if not summary:
             self._scope.note(

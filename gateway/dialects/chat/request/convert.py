@@ -1,8 +1,7 @@
 """A Messages request to a chat request: the way in.
 
 Validated data in, a new body out. Large parts (tool schemas, media, texts) are shared with the request, never copied;
-the request itself is never changed. What chat cannot say is refused, or done by the gateway, or noted; nothing is lost
-in silence.
+the request itself is never changed. What chat cannot express is refused, or done by the gateway, or noted.
 """
 
 import re
@@ -22,7 +21,7 @@ from gateway.schemas.anthropic import MessagesRequest
 from gateway.schemas.openai import ChatRequest
 from gateway.upstream.target import Target
 
-# A conversation repeats itself; beyond this a list of losses tells nobody more.
+# A conversation repeats itself; a longer list of losses adds no information.
 MAX_NOTES = 50
 
 
@@ -65,7 +64,7 @@ def to_chat_request(
     conversation.add_system_prompt(request.get("system"))
     conversation.add_messages(messages)
     fields, stop_sequences = to_parameters(request, scope, conversation.effort)
-    # The last two are ours to say, whatever an override holds.
+    # The gateway decides on the last two, even against an override.
     body = cast(ChatRequest, {**fields, "model": target.model, "messages": conversation.messages})
     if session_id is not None and target.openrouter:
         body.setdefault("session_id", session_id)
@@ -76,7 +75,7 @@ def to_chat_request(
     if request.get("stream"):
         body = to_streamed(body, target)
     else:
-        body.pop("stream_options", None)  # upstreams refuse it where nothing is streamed
+        body.pop("stream_options", None)  # upstreams refuse it in requests that do not stream
     used = frozenset(scope.used_call_ids)
     notes, names = _distinct(scope.notes), scope.names
     return Conversion(body, notes, names.originals, names.toolsets, tuple(stop_sequences), tuple(applied), used)
@@ -89,7 +88,7 @@ def to_streamed(body: ChatRequest, target: Target) -> ChatRequest:
         streamed["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
         if target.continuous_usage:  # the first chunk then has the prompt's tokens
             streamed["stream_options"]["continuous_usage_stats"] = True
-        if target.family == "openai":  # padding against eavesdroppers on the wire, which nobody here needs to pay for
+        if target.family == "openai":  # padding against eavesdroppers on the wire, which would only cost bandwidth here
             streamed["stream_options"].setdefault("include_obfuscation", False)
     return streamed
 

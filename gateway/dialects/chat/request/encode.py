@@ -12,7 +12,7 @@ SMALL_BODY = 4096
 
 
 def to_json(chat_body: Mapping[str, object], size: int) -> bytes | memoryview:
-    """What goes upstream, of a request of `size` bytes. Raises JSONEncodeError where it nests too deeply.
+    """Return the JSON for the upstream, of a request of `size` bytes. Raises JSONEncodeError where it nests too deeply.
 
     Depth is not looked at before: that would be one more pass over all of it. What is small and opens few brackets is
     written without the frame, which would cost more than the rest.

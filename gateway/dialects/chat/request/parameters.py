@@ -1,7 +1,7 @@
 """Everything of a request but its prompt and tools: Anthropic's fields by their chat names, and chat's own passed on.
 
 Chat parameters come as top-level keys, or in an `openai` or `openrouter` object for upstreams of that kind. What two
-places say differently is refused, since either answer would surprise somebody; what is derived from other fields
+places say differently is refused, since either choice could be wrong; what is derived from other fields
 (`user`, `session_id`, `provider.require_parameters`) gives way to what is said outright.
 """
 
@@ -41,12 +41,12 @@ EITHER_OR = {"effort": "max_tokens", "max_tokens": "effort"}
 IDENTIFIERS = ("prompt_cache_key", "safety_identifier", "user")
 MAX_IDENTIFIER = 64
 
-# Of all stop sequences that are matched here: each takes some hundred bytes for as long as the answer lasts.
+# Of all stop sequences that are matched here: each takes some hundred bytes until the answer ends.
 MAX_STOP_CHARACTERS = 16_384
 
 DEFAULTS = {"temperature": 1, "top_p": 1}
 
-# Up to here OpenRouter takes messages out of a long conversation unless it is told not to (docs, context compression).
+# Up to here OpenRouter takes messages out of a long conversation by default (docs, context compression).
 SMALL_CONTEXT = 8192
 COMPRESSION = "context-compression"
 
@@ -79,7 +79,7 @@ class Parameters:
             self.put(name, value, path)
 
     def suggest(self, name: str, value: Any) -> None:
-        """For want of a better value; one that is put, before or after, wins."""
+        """Set a default; a value that is put, before or after, wins."""
         self._suggested[name] = value
 
     def take(self, name: str) -> tuple[Any, str]:
@@ -87,7 +87,7 @@ class Parameters:
         return self.fields.pop(name, None), self._paths.pop(name, name)
 
     def leave_out(self, names: frozenset[str]) -> None:
-        """What the model does not take; a default that is spelled out asks for nothing, nor does what is derived."""
+        """Drop parameters that the model does not take; without a note for explicit defaults and derived values."""
         for name in names & self._suggested.keys():
             del self._suggested[name]
         for name in sorted(names & self.fields.keys()):
@@ -111,7 +111,7 @@ class Parameters:
 def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) -> tuple[dict[str, Any], list[str]]:
     """Fields of the chat body, and the stop sequences that the gateway must match itself.
 
-    `effort` is what a system message of the conversation last set, where the upstream has to be told here.
+    `effort` is the last one that a system message of the conversation set, for upstreams that take it only here.
     """
     parameters = Parameters(scope)
     foreign = OPENAI_ONLY if scope.target.openrouter else OPENROUTER_ONLY - scope.target.parameters
@@ -200,7 +200,7 @@ def _put_length(request: Mapping[str, Any], parameters: Parameters) -> None:
 
 
 def _keep_whole(parameters: Parameters) -> None:
-    """Whoever sends more than the model can read should be told so, not be answered to a part of it."""
+    """Let a prompt that is too long fail, rather than have the model answer a part of it."""
     plugins = parameters.fields.get("plugins") or []
     asked = "transforms" in parameters.fields or any(plugin["id"] == COMPRESSION for plugin in plugins)
     if parameters.scope.target.openrouter and not asked:
@@ -231,7 +231,7 @@ def _put_stops(own: list[str], parameters: Parameters) -> list[str]:
 
 
 def _put_reasoning(request: Mapping[str, Any], parameters: Parameters, effort: str | None) -> None:
-    """`reasoning_effort` is short for `reasoning.effort`; the upstream gets whichever of the two it knows."""
+    """`reasoning_effort` is short for `reasoning.effort`; the upstream gets the one that it knows."""
     effort = effort or (request.get("output_config") or {}).get("effort")
     derived = to_thinking_fields(request, parameters.scope, effort)
     if "verbosity" in derived:
@@ -254,7 +254,7 @@ def _put_reasoning(request: Mapping[str, Any], parameters: Parameters, effort: s
 
 
 def _take_reasoning(parameters: Parameters) -> dict[str, Any]:
-    """What the client said of reasoning in chat's terms. Other upstreams than OpenRouter know the effort only."""
+    """Return the client's reasoning settings in chat's terms. Upstreams other than OpenRouter know only the effort."""
     reasoning, path = parameters.take("reasoning")
     reasoning = {key: value for key, value in (reasoning or {}).items() if value is not None}
     short, short_path = parameters.take("reasoning_effort")

@@ -1,4 +1,4 @@
-"""What every part of one request's conversion shares: where it goes, whose keys open envelopes, what is lost."""
+"""State shared by the parts of one request's conversion: target, keys for envelopes, names and notes."""
 
 import hashlib
 from dataclasses import dataclass, field

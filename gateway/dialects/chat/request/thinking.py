@@ -1,7 +1,7 @@
-"""How hard the model is to think: from `thinking` and `output_config.effort` to what the upstream calls it.
+"""Effort and budget of thinking: from `thinking` and `output_config.effort` to the upstream's parameters.
 
 OpenRouter takes a `reasoning` object, and for Claude an effort as `verbosity`. Others take `reasoning_effort`, a budget
-in a field of their own, or a switch, as the target says. An absent `thinking` sends nothing, since models differ in
+in a separate field, or a switch, as the target says. An absent `thinking` sends nothing, since models differ in
 what they do then. `display` never reaches the upstream: asking it to leave reasoning out would also leave out the
 signatures.
 """

@@ -1,8 +1,8 @@
 """The tools a model is offered, and how freely it may call them.
 
 The client's own tools become functions with their schemas untouched; typed ones (bash, editor, computer …) get theirs
-from `client` and `toolsets`. Web tools become OpenRouter's where that is the upstream. A tool that nobody there
-can run is refused by name: offering it as a function that is never answered would be worse than a 400.
+from `client` and `toolsets`. Web tools become OpenRouter's where that is the upstream. A tool that cannot be run
+there is refused by name: offering it as a function that is never answered would be worse than a 400.
 """
 
 import re
@@ -163,7 +163,7 @@ def _add_tool(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope) ->
 
 
 def _to_plain_function(tool: Any, limit: int) -> FunctionTool | None:
-    """The common case at a third of the cost: name, description and schema, and nothing else to look at."""
+    """The common case at a third of the cost: only name, description and schema."""
     if len(tool) != 3 or "input_schema" not in tool or not tool.get("description") or len(tool["name"]) > limit:
         return None
     function: FunctionDefinition = {
@@ -278,7 +278,7 @@ def _to_named_choice(name: str, chat_tools: Sequence[ChatTool], scope: Scope) ->
 
 
 def _check_unique(chat_tools: Sequence[ChatTool]) -> None:
-    """A toolset's member may come out like a tool of the client's own; the model could not tell them apart."""
+    """A toolset's member may come out like a tool of the client's own; the model could not distinguish them."""
     names: set[str] = set()
     for tool in chat_tools:
         function = cast(Any, tool).get("function")

@@ -1,4 +1,4 @@
-"""What Anthropic's own tools did in an earlier turn, as text for a model that has no such tools.
+"""Use of Anthropic's own tools in earlier turns, as text for a model that has no such tools.
 
 A conversation that began at Claude may hold web searches, code runs and MCP calls. Any of them reads well enough as a
 note in the assistant's text, so none is ever refused. Opaque parts, which only Anthropic could open, are left out; of
@@ -17,7 +17,7 @@ OPAQUE_KEYS = frozenset(
     {"encrypted_content", "encrypted_stdout", "encrypted_index", "signature", "cache_control", "caller"}
 )
 
-# No published result nests deeper; whatever does is cut rather than followed.
+# No published result nests deeper; deeper ones are cut.
 MAX_DEPTH = 32
 
 RESULT_SUFFIX = "_tool_result"

@@ -73,7 +73,7 @@ class ChunkDecoder:
 
 
 def _to_null(_: str) -> None:
-    """What `NaN`, `Infinity` and `-Infinity` are read as."""
+    """Read `NaN`, `Infinity` and `-Infinity` as null."""
 
 
 def _paired(text: str) -> str:

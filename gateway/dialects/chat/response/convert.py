@@ -80,7 +80,7 @@ def _without_prefill(delta: dict[str, Any], reply: Reply) -> dict[str, Any]:
 
 
 def _plain_content(delta: dict[str, Any], reply: Reply) -> Content | None:
-    """What `_assembled` makes of an answer that is one text and nothing else, as most are; None for any other.
+    """Return the same as `_assembled` for an answer of one text alone, as most are; None for any other.
 
     The assembly is made for pieces that come in any order; leaving it out saves a third of the conversion.
     """

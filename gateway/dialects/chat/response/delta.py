@@ -19,7 +19,7 @@ from gateway.dialects.chat.vocabulary import CLAUDE_FORMAT
 from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
 
-# Of deltas that bring text and nothing else, as most do.
+# Fields of deltas that bring only text, as most do.
 TEXT_FIELDS = frozenset({"role", "content"})
 # Names of the text in reasoning that is an object, and of settings that some servers echo in its place.
 # Types of content parts that are no part of the answer.
@@ -175,7 +175,7 @@ def _add_image(image: Any, target: PieceTarget) -> None:
 
 
 def _add_audio(audio: Any, target: PieceTarget, content: Any) -> None:
-    """A message has no place for sound, but for what is said in it, unless it is the content as well."""
+    """Return the transcript of audio, unless it is the content as well; a message has no block for sound."""
     transcript = audio.get("transcript") if isinstance(audio, dict) else None
     if transcript and isinstance(transcript, str) and transcript != content:
         target.add_text(transcript)
@@ -273,7 +273,7 @@ def _arguments(value: Any) -> str:
 
 
 def _listed(value: Any, what: str) -> list[Any]:
-    """A list, or the one thing that should stand in one."""
+    """Return a list; a single value becomes a list of one."""
     return [value] if isinstance(value, dict) and value else _list(value, what)
 
 

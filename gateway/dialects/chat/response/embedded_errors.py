@@ -1,4 +1,4 @@
-"""Failures that an upstream tells inside a 200: beside its choices, instead of them, or as an event named `error`.
+"""Failures that an upstream reports inside a 200: beside its choices, instead of them, or as an event named `error`.
 
 Servers have no common form for them. A value is a failure if it says so by one of the names below and is no part of an
 answer; a part of an answer may hold any of these names for its own ends (`code: 0`, `message: "Success"`).
@@ -14,7 +14,7 @@ from gateway.dialects.chat.response.errors import to_embedded_error
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError
 
-# What stands in for an answer and names a failure: FastAPI's `detail`, Cloudflare's `errors`, and what vendors of
+# Fields that replace an answer and name a failure: FastAPI's `detail`, Cloudflare's `errors`, and what vendors of
 # business codes use (MiniMax, Zhipu, Baidu, DashScope, iFlytek).
 FAILURE_FIELDS = (
     *("detail", "errors", "message", "msg", "code", "error_code", "error_msg", "error_message"),
@@ -35,7 +35,7 @@ CODE_FIELDS = ("code", "http_status", "error_code", "status_code", "err_code", "
 REFUSALS = frozenset({"invalid_request_error", "BadRequestError"})
 HTTP_ERRORS = 400
 HTTP_FAILURE = re.compile(r"[45]\d\d", re.ASCII)
-# The HTTP status that a code of MiniMax's stands for (its API's page of errors, 2026-11).
+# HTTP status by MiniMax's codes (its API's page of errors, 2026-11).
 MINIMAX_CODES = {
     "1001": 504,
     "1002": 429,
@@ -50,7 +50,7 @@ MINIMAX_CODES = {
     "2049": 401,
     "2056": 429,
 }
-# What the words of others stand for, the first that apply.
+# HTTP status by the words of others, the first that apply.
 WORDS = tuple(
     (re.compile(pattern, re.IGNORECASE), status)
     for pattern, status in (
@@ -65,7 +65,7 @@ WORDS = tuple(
 
 
 def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, reply: Reply) -> GatewayError | None:
-    """The failure that a 200 tells in its JSON, or in a chunk."""
+    """Return the failure that the JSON of a 200, or a chunk, reports."""
     details = answer.get("error") or (choice or {}).get("error")
     if not details and (choice is None or "base_resp" in answer):
         details = _failure_of(answer, has_choice=choice is not None)
@@ -73,7 +73,7 @@ def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, reply:
 
 
 def error_of_event(payload: bytes, reply: Reply) -> GatewayError:
-    """The failure that an event named `error` tells, whatever its data are."""
+    """Return the failure that an event named `error` reports, with data of any form."""
     try:
         value = orjson.loads(payload)
     except orjson.JSONDecodeError:
@@ -89,7 +89,7 @@ def error_of_broken(payload: bytes, reply: Reply) -> GatewayError | None:
 
 
 def _failure_of(answer: Mapping[str, Any], *, has_choice: bool) -> Mapping[str, Any] | None:
-    """The part of an answer, or of what came in its place, that tells a failure."""
+    """Return the part of an answer, or of its substitute, that reports a failure."""
     outcome = answer.get("base_resp")  # MiniMax's, in every answer
     if isinstance(outcome, Mapping) and not _is_good(outcome.get("status_code")):
         code = str(outcome.get("status_code"))
@@ -115,12 +115,12 @@ def _failure_of(answer: Mapping[str, Any], *, has_choice: bool) -> Mapping[str, 
 
 
 def _is_good(value: object) -> bool:
-    """Whether one of the fields above tells no failure. A message that is an object is somebody's answer."""
+    """Whether one of the fields above reports no failure. A message that is an object is an answer."""
     return not value or isinstance(value, dict) or str(value).lower() in GOOD_VALUES
 
 
 def _with_status(details: Any) -> Any:
-    """With the HTTP status that its code or its words stand for, where it does not tell that it refuses the request."""
+    """Add the HTTP status that its code or its words imply, unless it already refuses the request."""
     if isinstance(details, str):
         details = {"message": details}
     if not isinstance(details, Mapping) or str(details.get("type")) in REFUSALS:

@@ -1,8 +1,8 @@
-"""The body of an upstream's failure, whatever its shape: a sentence for the client, and all words for the rules.
+"""Reader of failure bodies of any shape: a sentence for the client, and all words for the rules.
 
-Servers tell a failure as OpenAI's `error` object, as FastAPI's `detail`, as a list, as bare text or a web page, and
+Servers report a failure as OpenAI's `error` object, as FastAPI's `detail`, as a list, as bare text or a web page, and
 proxies wrap one form into another: JSON within a string, a Python literal, LiteLLM's class names. Secrets, addresses
-and places in a server's source stay: the exchange removes them, whatever the dialect (`telemetry/redaction`).
+and places in a server's source stay: the exchange removes them for all dialects (`telemetry/redaction`).
 """
 
 import ast
@@ -83,7 +83,7 @@ def read_body(body: bytes) -> ReportedError:
 
 
 def read_value(value: Any) -> ReportedError:
-    """Of a body that has been parsed, or of an error object within an answer."""
+    """Read a body that has been parsed, or an error object within an answer."""
     leaves = list(_leaves(value, 0))[:MAX_VALUES]
     words = "\n".join([text for _, text in leaves])[:READ_LIMIT]
     pointers = dict.fromkeys(text for is_pointer, text in leaves if is_pointer)
@@ -204,7 +204,7 @@ def _unwrapped(text: str) -> str:
 
 
 def _to_path(place: Any) -> str:
-    """`messages.0.content` of a list of steps or a text, without the `body` that FastAPI begins with."""
+    """`messages.0.content` of a list of steps or a text, without FastAPI's leading `body`."""
     if isinstance(place, list | tuple):
         steps = [str(step) for step in place if isinstance(step, str | int)]
     elif isinstance(place, str):

@@ -162,7 +162,7 @@ def _unsaid(status: int) -> str:
 
 
 def _alternatives(models: Any) -> str:
-    """The models that OpenRouter says would answer instead, for whoever reads the message."""
+    """Return OpenRouter's alternative models, for the message."""
     names = [name for name in models if isinstance(name, str)] if isinstance(models, list) else []
     known = [name for name in names if MODEL_NAME.fullmatch(name)][:MAX_ALTERNATIVES]
     return f" (available instead: {', '.join(known)})" if known else ""

@@ -1,4 +1,4 @@
-"""What the words of a failure say beyond its status: whose fault it is, and whether asking again can help.
+"""Classification of failures by their words, beyond the status: whose fault it is, and whether a retry can help.
 
 Servers and proxies put wrong keys, missing models and exhausted accounts under 400, refusals under 500, and a model
 that is still loading under several statuses. A row applies to the kinds of error that the status alone has suggested,
@@ -104,7 +104,7 @@ WORDINGS = (
     _wording(UpstreamTimedOut, FAILED, r"litellm\.timeout\b"),
     _wording(Overloaded, FAILED, r"litellm\.serviceunavailableerror"),
     _wording(PermissionDenied, FAILED, r"litellm\.permissiondeniederror"),
-    # A refusal of the request that a server tells as its own failure. llama.cpp and llama-cpp-python answer 500 to what
+    # A refusal that a server reports as its own failure. llama.cpp and llama-cpp-python answer 500 to what
     # a chat template raised, to media, tools and arguments that they cannot take, and to bodies that do not validate.
     _wording(
         InvalidRequest,

@@ -33,7 +33,7 @@ MAX_NEEDLE = 99
 class Frame:
     """The bytes around the string in the upstream's payload: `before` and `after`.
 
-    `call`: whose arguments the string is part of; None for text. Each subclass has a writer of its own.
+    `call`: whose arguments the string is part of; None for text. Each subclass has its own writer.
     """
 
     __slots__ = ("_event_end", "_event_start", "_head", "_joint", "call", "index")
@@ -84,7 +84,7 @@ class Frame:
         return place
 
     def _strings(self, piece: bytes) -> list[bytes]:
-        """The strings that a piece begins with, each in the frame; the piece begins behind the first `_event_start`."""
+        """Return the leading strings of a piece, each in the frame; it starts behind the first `_event_start`."""
         first, *others = piece.split(self._joint)
         strings, head = [first], self._head
         for other in others:
@@ -112,7 +112,7 @@ class Frame:
 
 
 class Splice(Frame):
-    """For streams: `prefix` is our event up to the string."""
+    """Frame of a stream: `prefix` is our event up to the string."""
 
     __slots__ = ("prefix",)
 
@@ -139,7 +139,7 @@ class Splice(Frame):
 
 
 class Gathering(Frame):
-    """For collected messages: the strings are decoded and added to the open block."""
+    """Frame of a collected message: the strings are decoded and added to the open block."""
 
     __slots__ = ()
 
@@ -197,7 +197,7 @@ def derive_splice(
 
 
 def _to_text(string: bytes) -> str | None:
-    """What a string in a frame says; None where it is no UTF-8."""
+    """Decode a string in a frame; None where it is no UTF-8."""
     try:
         return string.decode() if b"\\" not in string else str(orjson.loads(b'"%b"' % string))
     except (UnicodeDecodeError, orjson.JSONDecodeError):

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.errors import InvalidRequest
 from gateway.messages.validation.media import check_url, image_type, is_base64
 
-# In place of images that nobody asked for: an answer may hold nothing else.
+# In place of images that were not requested: an answer may consist of them.
 LEFT_OUT = '[An image was left out of this answer. To get it, ask with "modalities": ["image", "text"].]'
 
 

@@ -113,7 +113,7 @@ class NearJson:
 
     @property
     def rest(self) -> str:
-        """What follows the object, up to a limit."""
+        """Return the text after the object, up to a limit."""
         return "".join(self._rest)
 
     def _in_string(self, text: str, at: int, write: Callable[[str], None]) -> int:

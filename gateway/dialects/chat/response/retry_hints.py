@@ -1,4 +1,4 @@
-"""When an upstream wants to be asked again, in seconds: from headers, or from the words of its error.
+"""Time until an upstream may be asked again, in seconds: from headers, or from the words of its error.
 
 `retry-after` as seconds or as a date (RFC 9110), `retry-after-ms` (OpenAI, Azure), the reset headers of rate limits
 (OpenAI, Groq: "7m12s"), sentences such as "try again in 7m12s", and fields of the error (`retry_after`, Google's

@@ -1,7 +1,7 @@
 """Map an upstream's finish reasons to Anthropic's stop reasons.
 
 A table, read top down; the first signal that applies decides. A call that the model finished ends in `tool_use`
-whatever word the upstream has for it, since clients act on the stop reason, not on the content. One that a token limit
+for any word of the upstream, since clients act on the stop reason, not on the content. One that a token limit
 or a stop sequence may have cut never does: clients would run half of it.
 """
 
@@ -69,7 +69,7 @@ class Finish:
 
 
 def to_extension(finish: Finish, chunk: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
-    """What a message says beyond Anthropic's fields, because the client asked for it. `chunk`: an answer, or the last
+    """Fields of a message beyond Anthropic's, which the client asked for. `chunk`: an answer, or the last
     piece of a stream."""
     fields: dict[str, Any] = {"logprobs": finish.logprobs} if finish.logprobs else {}
     fingerprint = chunk.get("system_fingerprint") if reply.is_seeded else None
@@ -151,7 +151,7 @@ def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply
     """The stop reason by the table; `refusal` carries details where the upstream gives any.
 
     A finish of `tool_calls` without any call is an `end_turn`: clients hang on `tool_use` without a block.
-    Where the gateway found a stop sequence, whatever ended the upstream's answer came after the end of ours.
+    Where the gateway found a stop sequence, the upstream's own end came after the end of ours.
     """
     if finish.refusal is None and finish.matched is not None:
         return StopFields("stop_sequence", sequence=finish.matched)
@@ -197,7 +197,7 @@ def _is_at_limit(finish: Finish, reply: Reply) -> bool:
 
 
 def _fills_context(finish: Finish, reply: Reply) -> bool:
-    """Whether an answer ended for want of room in the context, which servers have the same word for as for its limit.
+    """Whether an answer ended at the end of the context, which servers report like the answer's limit.
 
     Where the context is unknown, a sum that is a multiple of 256 is the end of one (llama.cpp, vLLM, 2026-11).
     """

@@ -17,7 +17,7 @@ def guarded(assembly: Assembly, reply: Reply, finish: Finish) -> PieceTarget:
 
 
 class StopGuard:
-    """Stands in front of an assembly and lets nothing pass after the first stop sequence.
+    """Filter in front of an assembly that ends the answer at the first stop sequence.
 
     A sequence is looked for within one run of text: what is held back as its possible start goes on when anything else
     comes. The sequence that was found is put into `finish`.
@@ -118,7 +118,7 @@ class StopScan:
         return text[: len(text) - keep], None
 
     def flush(self) -> str:
-        """What was held back when no more text comes."""
+        """Return the text held back, when no more text comes."""
         held, self._held, self._node = self._held, "", 0
         return held
 

@@ -8,14 +8,12 @@ A delta that only differs from the one before it in its string is not parsed at 
 than halves the cost of a delta; everything else goes the full way through `pieces` and `assembly`.
 
 Once the gateway itself has found a stop sequence the answer is over, and so is the stream (`abandoned`): the upstream
-would go on to its own end, at somebody's cost and with the client waiting. What it would have said of usage is then an
-estimate.
+would go on to its own end, at the operator's cost and with the client waiting. The usage is then an estimate.
 """
 
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Any
 
 from gateway.dialects.base import Answered, Origin
@@ -28,6 +26,7 @@ from gateway.dialects.chat.response.embedded_errors import error_in, error_of_br
 from gateway.dialects.chat.response.fast_path import Frame, derive_splice
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
+from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState
 from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, input_of, output_of, to_tier, to_usage
 from gateway.dialects.chat.response.whole_body import WholeBody
@@ -46,28 +45,10 @@ NO_ANSWER = "The upstream ended its stream without an answer."
 CUT = "The upstream closed the connection before the end of its answer."
 
 
-class StreamState(Enum):
-    """UNKNOWN until the first byte shows a stream of EVENTS or one whole BODY of JSON; the other three are final.
-
-    ABANDONED: the answer was complete before the upstream's stream was, whose rest is ignored. FAILED: see `failure`.
-    """
-
-    UNKNOWN = auto()
-    EVENTS = auto()
-    BODY = auto()
-    DONE = auto()
-    ABANDONED = auto()
-    FAILED = auto()
-
-
-UNKNOWN, EVENTS, BODY = StreamState.UNKNOWN, StreamState.EVENTS, StreamState.BODY
-DONE, ABANDONED, FAILED = StreamState.DONE, StreamState.ABANDONED, StreamState.FAILED
-
-
 class MessageStream:
     """One answer's conversion. `opened`: an earlier attempt has sent message_start.
 
-    `collects`: no events are wanted but the whole message, which is in `answered` when the stream is done.
+    `collects`: instead of events, the whole message is made, which is in `answered` when the stream is done.
     """
 
     __slots__ = (
@@ -184,12 +165,12 @@ class MessageStream:
             return self._guarded(self._complete)
         if self._state is BODY and self._body.is_whole:
             return self._guarded(self._read_end)
-        if not self._is_over:
+        if not self._state.is_final:
             self._end_in(FAILED, error)
         return b""
 
     def _guarded(self, step: Callable[[], None]) -> bytes:
-        if self._is_over:
+        if self._state.is_final:
             return b""
         try:
             step()
@@ -197,12 +178,8 @@ class MessageStream:
             self._end_in(FAILED, error)
         return self._take()
 
-    @property
-    def _is_over(self) -> bool:
-        return self._state in (DONE, ABANDONED, FAILED)
-
     def _end_in(self, state: StreamState, failure: GatewayError | None = None) -> None:
-        assert not self._is_over
+        assert not self._state.is_final
         self._state, self.failure = state, failure
 
     def _take(self) -> bytes:
@@ -272,14 +249,14 @@ class MessageStream:
             event = piece[place:end] if end >= len(END) else piece[place:]
             place += len(event)
             self._take_event(event)
-            if self._is_over:
+            if self._state.is_final:
                 return
 
     def _take_event(self, piece: bytes) -> None:
         """Take a piece that is one event, or part of some."""
         for payload in self._parser.feed(piece):
             self._take_payload(payload)
-            if self._is_over:
+            if self._state.is_final:
                 return
             if self._finish.matched is not None:
                 self._complete(ABANDONED)
@@ -321,7 +298,7 @@ class MessageStream:
             self._splice = self._next_splice(splice, payload, delta)
 
     def _to_chunk(self, payload: bytes) -> dict[str, Any]:
-        """Raises the failure that the payload tells, or BrokenChunk if it is no JSON object.
+        """Raise the failure that the payload reports, or BrokenChunk if it is no JSON object.
 
         Once the answer is whole, what is no JSON is not needed any more.
         """
@@ -349,7 +326,7 @@ class MessageStream:
         if error is not None:
             raise error
         self._counts = counts_of(chunk) or self._counts
-        # Kept as long as the stream lasts: who answers, at which tier, from which system; not what is said.
+        # Kept until the stream ends: model, tier and system of the answer, not its content.
         chunk.pop("choices", None)
         if not self._last_chunk:
             self._first_chunk = self._last_chunk = chunk

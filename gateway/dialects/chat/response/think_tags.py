@@ -50,7 +50,7 @@ class TagPosition(Enum):
 
 
 class ThinkTags:
-    """Stands in front of a target and turns a leading tag's content into thinking. `is_over`: it changes no more."""
+    """Filter in front of a target that turns a leading tag's content into thinking. `is_over`: it passes all on."""
 
     __slots__ = ("_blank", "_closing", "_held", "_lead", "_place", "inner")
 
@@ -157,7 +157,7 @@ class ThinkTags:
         self._release_text()
 
     def _release_text(self) -> None:
-        """Hand on what is held, as what it is, and watch no longer."""
+        """Pass on the held text unchanged, and stop looking for tags."""
         held, place = "".join(self._blank) + self._held, self._place
         self._blank = []
         self._held, self._place = "", TagPosition.AFTER

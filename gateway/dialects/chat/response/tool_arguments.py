@@ -38,7 +38,7 @@ MAX_DEPTH = 64
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ending:
-    """What completes arguments, why they had to be completed, and whether they were cut off, and must not be used."""
+    """Completion of arguments: the missing end, the reason, and whether they were cut off and must not be used."""
 
     text: str
     reason: str = ""
@@ -106,7 +106,7 @@ def unwrapped(text: str) -> str | None:
 
 
 def _missing_brackets(text: str) -> str | None:
-    """The closing brackets of an object that lacks nothing else."""
+    """Return the closing brackets of an object that lacks only those."""
     if not WHOLE_VALUE.search(text):
         return None
     stack, _ = _open_brackets(text)
@@ -115,7 +115,7 @@ def _missing_brackets(text: str) -> str | None:
 
 
 def _ending_in_null(text: str) -> str | None:
-    """What makes a cut-off object valid, with null for its last member: parsers take the last of a name's values."""
+    """Return an end that makes a cut-off object valid, with null for its last member: a name's last value counts."""
     suffix = closing_suffix(text)
     if suffix is None:
         return None

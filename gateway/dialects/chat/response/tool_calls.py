@@ -44,7 +44,7 @@ class CallBook:
         return call, is_new
 
     def _names_on(self, call: OpenToolCall, name: str) -> bool:
-        """Whether the name only goes on with that of a call of which nothing else is known yet."""
+        """Whether the name continues that of a call of which only the name is known."""
         joined = "" if call.ready or call.fragments else joined_name(call.name, name, self._offered)
         call.name = joined or call.name
         return joined != ""

@@ -23,7 +23,7 @@ TIERS = {"default": STANDARD, "auto": STANDARD}
 
 
 def estimated_usage(input_tokens: int, output_size: int = 0) -> dict[str, Any]:
-    """What is said of tokens before, or instead of, an upstream's own count; `output_size` is in bytes."""
+    """Estimated tokens, used before or instead of an upstream's own count; `output_size` is in bytes."""
     return _usage(input_tokens, 0, 0, to_tokens(output_size), "5m")
 
 
@@ -104,7 +104,7 @@ def to_tier(answer: Mapping[str, Any]) -> str:
 
 
 def adds_up(counts: Mapping[str, Any]) -> bool:
-    """Whether prompt and completion come to the total; they do not where an upstream counts parts in neither."""
+    """Whether prompt and completion add up to the total; they do not where an upstream counts parts in neither."""
     total = counts.get("total_tokens")
     return not total or _count(total) == _count(counts.get("prompt_tokens")) + output_of(counts)
 
@@ -137,7 +137,7 @@ def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:
 
 
 def _markable(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Whatever may have a mark, in the order of the prompt."""
+    """Yield all parts that may have a mark, in the order of the prompt."""
     tools, system = request.get("tools"), request.get("system")
     if tools:
         yield from tools

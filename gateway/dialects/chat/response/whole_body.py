@@ -1,7 +1,7 @@
 """An answer that is JSON although a stream was asked for, or although its label says that it is one.
 
-Kept until its end. Some servers put the end of a stream behind it (9router issue 1396), some write chunks as lines of
-their own.
+Kept until its end. Some servers put the end of a stream behind it (9router issue 1396), some write chunks as separate
+lines.
 """
 
 import re

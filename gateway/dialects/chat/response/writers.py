@@ -74,7 +74,7 @@ class MessageWriter(BlockCollector):
             raise UpstreamError("The upstream's answer is longer than the gateway can collect.", should_retry=False)
 
     def to_answered(self, message: dict[str, Any], origin: Origin, notes: tuple[Note, ...]) -> Answered:
-        """Fill the blocks into a message that is complete but for them."""
+        """Fill the blocks into a message that only lacks them."""
         self.started = True
         message["content"] = self.blocks
         if origin.cost is not None:
@@ -82,7 +82,7 @@ class MessageWriter(BlockCollector):
         return Answered(message, origin, notes)
 
     def repeat(self, answered: Answered, *, opened: bool) -> None:
-        """Do nothing: a message that came whole is what is wanted."""
+        """Do nothing: a message that came whole needs no events."""
         self.started = True
 
     def take(self) -> bytes:

@@ -70,7 +70,7 @@ def adapted(conversion: Conversion, adaptations: Iterable[Adaptation]) -> Conver
         if body is old:
             continue
         sequences = conversion.stop_sequences
-        if body.get("stop") != old.get("stop") and not sequences:  # what the upstream no longer gets is matched here
+        if body.get("stop") != old.get("stop") and not sequences:  # the gateway matches what the upstream does not get
             sequences = (old["stop"],) if isinstance(old["stop"], str) else tuple(old["stop"])
         notes = (*conversion.notes, *notes)
         conversion = replace(conversion, body=cast(ChatRequest, body), notes=notes, stop_sequences=sequences)

@@ -17,8 +17,8 @@ MEDIA_NAMES = {"file": "document", "image_url": "image", "input_audio": "audio",
 def media_as_text(adaptation: Adaptation, body: Body) -> Rewritten:
     """Replace media that the model cannot read by a line of text that says what is missing.
 
-    Media of a tool's result stand in the next user message, since strict servers take none in results. Their line goes
-    back into the result, and the message is left out if nothing else is in it.
+    Media of a tool's result are in the next user message, since strict servers take none in results. Their line goes
+    back into the result, and a message that becomes empty is left out.
     """
     kinds = frozenset(adaptation.names)
     if kinds.isdisjoint(media_kinds(body)):

@@ -18,7 +18,7 @@ Message: TypeAlias = dict[str, Any]
 Rewritten: TypeAlias = tuple[Body, tuple[Note, ...]]
 
 REPLAY_FIELDS = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
-# Stands for reasoning that is not known. Kimi's API reads an empty string as a missing one (new-api, issue 3121).
+# Placeholder for unknown reasoning. Kimi's API reads an empty string as a missing one (new-api, issue 3121).
 NO_REASONING = " "
 # Stands between a tool's result and the user's next words, for templates that count turns (Mistral's, 2026).
 FILLER_TURN = "Understood."

@@ -13,7 +13,7 @@ from gateway.dialects.chat.request.fallbacks.rule import UNSUPPORTED
 from gateway.errors import UpstreamWords
 from gateway.upstream.adaptation import Adaptation
 
-# Without these a request would be another, or none. Rules of their own answer a refusal of most of them.
+# Without these a request would be another, or none. Other rules answer a refusal of most of them.
 ESSENTIAL = frozenset({"messages", "model", "response_format", "stream", "tool_choice", "tools", *LENGTH_FIELDS})
 # Of a message, a part of its content, a call or a tool.
 ESSENTIAL_NESTED = frozenset(
@@ -58,7 +58,7 @@ NESTED_PLACE = re.compile(r"\b(?:messages|tools)['\"]?[.\[ ]", re.IGNORECASE)
 
 
 def pointed_fields(said: UpstreamWords, body: Body) -> Adaptation | None:
-    """Fields that the refusal points at apart from its sentence (`param`, `loc`), whatever it says of them."""
+    """Return the fields that the refusal points at apart from its sentence (`param`, `loc`)."""
     names = set(said.pointers) | {path.rpartition(".")[2] for path in said.pointers}
     return _dropping([name for name in _optional(body) if not names.isdisjoint(_aliases(name))], said)
 
@@ -86,7 +86,7 @@ def worded_fields(said: UpstreamWords, body: Body) -> Iterator[Adaptation]:
 
 
 def _dropping(names: list[str], said: UpstreamWords) -> Adaptation | None:
-    """What is only refused for its value this time is left out this time only."""
+    """Leave a field out this time only, if only its value is refused."""
     lasting = UNSUPPORTED.search(said.text) is not None
     if "stop" in names:  # the gateway matches the sequences instead
         return Adaptation("cut_stops", limit=0, lasting=lasting)

@@ -1,6 +1,6 @@
-"""What an upstream's refusal asks for: the first adaptation in order of likelihood that changes the request.
+"""Choice of an adaptation after a refusal: the first one, in order of likelihood, that changes the request.
 
-The words are looked for wherever they stand in the refusal, since servers and proxies wrap them differently. As an
+The words are looked for in the whole refusal, since servers and proxies wrap them differently. As an
 adaptation counts only if it changes the request, none is tried twice, and a general rule may follow a special one.
 """
 
@@ -52,7 +52,7 @@ GENERAL_RULES = (*SCHEMA_RULES, *FORMAT_RULES, *WHOLE_SCHEMA_RULES)
 
 
 def to_adaptation(error: GatewayError, conversion: Conversion, target: Target) -> Adaptation | None:
-    """What to send differently after this error; None where nothing in the request can be what was refused."""
+    """Return the adaptation for this error; None if no part of the request can be what was refused."""
     for adaptation in _asked_for(error, cast(Body, conversion.body)):
         if adaptation.kind == "not_strict" and not target.strict_fallback:
             continue

@@ -16,7 +16,7 @@ from gateway.upstream.adaptation import Adaptation
 # May find that the refusal is about something else, which is None.
 Reader: TypeAlias = Callable[[re.Match[str], UpstreamWords, Body], Adaptation | None]
 
-# What servers say of something that they do not take at all, whatever its value; the last is Chinese for that.
+# Wording of servers for parameters that they do not take with any value; the last is Chinese.
 UNSUPPORTED = re.compile(
     r"not (?:be |currently |yet )?(?:support|permit|allow|recogni[sz]|accept|configured|available|enabled)"
     r"|unsupported|unrecogni[sz]ed|un(?:known|expected) (?:field|param|argument|name|key|propert|variant|role)"

@@ -16,7 +16,7 @@ ABOUT_SCHEMAS = r"schema|grammar|function_?declarations|unknown name|unimplement
 
 
 def _named_words(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | None:
-    """Keywords of the request's schemas that the refusal names. Types and properties stay whatever it says."""
+    """Keywords of the request's schemas that the refusal names. Types and properties always stay."""
     used = sorted(schema_keywords(body) - BARE_KEYWORDS)
     named = tuple(word for word in used if _is_named(word, said.text))
     return Adaptation("schema_words", named) if named else None
@@ -67,7 +67,7 @@ WHOLE_SCHEMA_RULES = (
         r"|\bstrict\b|invalid schema for|compiled grammar|grammar error|invalid grammar",
         Adaptation("not_strict"),
     ),
-    # Whatever it is that a compiler of schemas refuses without a name.
+    # Refusals by a schema compiler that name no keyword.
     rule(
         r"invalid (?:json )?schema|json schema (?:error|is|not)|schema.{0,40}?(?:invalid|unsupported|not supported)"
         r"|flavored json schema|function_?declarations?\W.{0,80}?parameters",

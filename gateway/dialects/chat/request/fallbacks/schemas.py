@@ -1,6 +1,6 @@
 """Rewrites of the JSON schemas in a chat request, for upstreams that compile only a part of the language.
 
-A schema that is loosened still describes what is wanted, since descriptions and the structure stay. Schemas are copied
+A loosened schema still describes the intended value, since descriptions and the structure stay. Schemas are copied
 where they change. Keys of `properties` and other maps of schemas are names, never keywords.
 """
 
@@ -30,7 +30,7 @@ SINGLE_SCHEMAS = frozenset(
 # Where a boolean is a setting that every server knows, not a schema.
 BOOLEAN_KEYWORDS = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedProperties"})
 TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
-# What is left of a schema when nothing else helps; each server that takes schemas knows these.
+# Keywords that are left of a schema as the last resort; each server that takes schemas knows these.
 BARE_KEYWORDS = frozenset({"description", "enum", "items", "properties", "required", "type"})
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
