@@ -11,7 +11,7 @@ Priority = Literal["live", "batch"]
 
 @dataclass(slots=True)
 class Context:
-    """Who asks, and under which rules. `deadline` is on `time.monotonic`, None without one.
+    """Client of an exchange, and its rules. `deadline` is on `time.monotonic`, None without one.
 
     `batch` and `item` say of which batch's exchange this is, and which of its items, by index.
     """

@@ -2,7 +2,7 @@
 
 GatewayError
 ├── InvalidRequest        400  the client's: the request can never work as it is
-│   ├── OutputLimitReached     the limit was reached before any of the answer; not told to clients
+│   ├── OutputLimitReached     the limit was reached before any of the answer; not shown to clients
 │   ├── MethodNotAllowed  405
 │   └── UnsupportedMedia  415
 ├── Unauthenticated       401  the client's: no key, or a wrong one
@@ -37,7 +37,7 @@ QUOTED_LENGTH = 100
 
 @dataclass(frozen=True, slots=True)
 class UpstreamWords:
-    """What an upstream said of a failure, for rules that look for its reason. Never shown to a client as it is.
+    """An upstream's words about a failure, for rules that look for its reason. Never shown to a client as they are.
 
     `pointers`: paths in the request that it names apart from its text.
     """
@@ -87,7 +87,7 @@ class InvalidRequest(GatewayError):
 
 
 class OutputLimitReached(InvalidRequest):
-    """A refusal that stands for an answer without content. `answered`: that answer, in its dialect's form."""
+    """A refusal in place of an answer without content. `answered`: that answer, in its dialect's form."""
 
     answered: Any = None
 
@@ -202,7 +202,7 @@ class Overloaded(GatewayError):
 
 
 def shorten(text: str) -> str:
-    """What a message repeats of a client's own text, which may be megabytes long."""
+    """Shorten a client's own text for a message; it may be megabytes long."""
     return text if len(text) <= QUOTED_LENGTH else text[:QUOTED_LENGTH] + "…"
 
 

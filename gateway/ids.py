@@ -5,7 +5,7 @@ They are drawn a few hundred at a time, which spares each its system call: 0.5 Â
 
 import os
 
-# 24 characters in hexadecimal: as long as Anthropic's ids, and beyond guessing.
+# 24 characters in hexadecimal: the length of Anthropic's ids, and beyond guessing.
 ID_BYTES = 12
 DRAWN = 256
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.errors import RequestTooLarge, UpstreamError
 
-# 100,000 messages of one text block each come to 600,000: parsed, checked and converted they took 90 MB and 0.8 s, ten
+# 100,000 messages of one text block each have 600,000: parsed, checked and converted they took 90 MB and 0.8 s, ten
 # million empty lists 900 MB (2026-11).
 MAX_VALUES: Final = 1_000_000
 

@@ -109,7 +109,7 @@ class EventParser:
 
 
 def _payloads_of(events: list[bytes]) -> list[bytes] | None:
-    """Of one-line events that are data or comments, as nearly all are: the data that say something; else None."""
+    """Return the data of one-line events, as nearly all are, without comments and empty data; None for others."""
     payloads = []
     for event in events:
         if event.find(b"\n") >= 0:

@@ -62,12 +62,12 @@ from gateway.upstream.table import Routing
 log = structlog.get_logger()
 
 SECRET_BYTES = 32
-# The id of keys that nobody configured.
+# The id of a key that was not configured.
 MADE_ID = "made"
 
 
 def build_redactor(settings: Settings, before: Settings | None = None) -> Redactor:
-    """What removes the settings' secrets, and those of the environment's proxies, from an upstream's errors.
+    """Return the redactor of the settings' secrets, and those of the environment's proxies, for upstreams' errors.
 
     `before`: settings that a reload has replaced.
     """
@@ -101,7 +101,7 @@ def build_exchange(
 
 
 def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> ConfigReload:
-    """What puts a changed configuration file in force for this exchange."""
+    """Return the reloader that puts a changed configuration file in force for this exchange."""
 
     def apply(before: Settings, changed: Settings) -> None:
         table = to_table(changed)
@@ -225,7 +225,7 @@ def to_start_problem(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What a front end keeps where: None for what is off."""
+    """Stores of a front end: None for one that is off."""
 
     batches: BatchServer | None = None
     cache: Redis | None = None
@@ -233,9 +233,9 @@ class Stores:
 
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
-    """Raises as `open_batch_server`, but for a Redis that is away: live traffic does not need it, and what does says
-    so until it is back. Only without a configured secret nothing can be signed before Redis has told the shared one.
-    A cache that cannot be reached is no reason not to start either.
+    """Open the stores. Raises like `open_batch_server`, except for an unreachable Redis: live traffic does not need it,
+    and calls that do fail until it is back. Without a configured secret, signing waits for the shared one in Redis.
+    An unreachable cache does not prevent the start either.
     """
     url = settings.redis_url or settings.cache_redis_url
     if url is None:
@@ -253,7 +253,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
 
 @contextmanager
 def _away_at_start(settings: Settings) -> Iterator[None]:
-    """Go on without a Redis that is away, unless the secret has to come from it and only an operator can help."""
+    """Continue without an unreachable Redis, unless the secret has to come from it."""
     try:
         yield
     except StoreAway as error:
@@ -278,7 +278,7 @@ def has_several_tenants(settings: Settings) -> bool:
 
 
 async def check_batch_server(batches: BatchServer) -> None:
-    """Raises Unavailable for a server that is not fit, StoreAway for one that is away or refuses writes."""
+    """Raises Unavailable for an unfit server, StoreAway for one that is unreachable or refuses writes."""
     await batches.check()
     try:
         await batches.server.probe()
@@ -321,7 +321,7 @@ def build_cache_store(settings: Settings, redis: Redis) -> CacheStore:
 
 @asynccontextmanager
 async def open_cache_upkeep(settings: Settings) -> AsyncIterator[CacheUpkeep | None]:
-    """For a process that manages the cache and does not use it."""
+    """Build the cache's store for a process that manages the cache and does not use it."""
     url = settings.cache_redis_url or settings.redis_url
     if url is None or settings.cache == "off":
         yield None
@@ -335,7 +335,7 @@ async def open_cache_upkeep(settings: Settings) -> AsyncIterator[CacheUpkeep | N
 
 
 def build_threads(settings: Settings, server: BatchServer | None) -> Threads | None:
-    """None where no thread can be held, or none is wanted."""
+    """Return None where threads are off or cannot be held."""
     if server is None or settings.threads == "off":
         return None
     policy = ThreadPolicy(seconds=settings.thread_seconds, max_bytes=settings.max_body_bytes)

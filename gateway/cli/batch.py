@@ -57,7 +57,7 @@ def status(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Show batches: how far they are, and what became of their requests."""
+    """Show batches: their progress, and the outcome of their requests."""
     console = Console(json)
 
     async def main() -> None:

@@ -83,7 +83,7 @@ def _settings() -> Settings:
 
 
 def _explain(console: Console, settings: Settings, model: str) -> None:
-    """Nothing is called: this is for looking at one name after the other."""
+    """Explain one name, without any call."""
     if not settings.has_upstream:
         raise CommandError("no upstream is configured", "see docs/routing.md", status=Exit.USAGE)
     table = to_table(settings)

@@ -1,6 +1,6 @@
 """Shared parts of the subcommands: output, failures, and the event loop.
 
-Standard output carries results and nothing else, so that it can be piped; everything else goes to standard error. With
+Standard output carries only results, so that it can be piped; everything else goes to standard error. With
 `--json` every line of standard output is one JSON object, an error too.
 """
 

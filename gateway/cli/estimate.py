@@ -38,7 +38,7 @@ class ModelEstimate:
 
     @property
     def cost(self) -> tuple[float, float] | None:
-        """Dollars: for the input alone, and with every answer as long as its max_tokens."""
+        """Dollars: for the input alone, and with answers of the full max_tokens."""
         if self.prices is None:
             return None
         least = self.input_tokens * self.prices[0]

@@ -3,7 +3,7 @@
 Everything happens in the socket's read callback: one read in, one write out, no task woken in between. Deadlines are
 checked on the heartbeat only: to commit a 200 while the upstream queues or thinks, to ping, to end an answer whose body
 stays open, and to give up on an upstream that is silent or a client that stopped reading. The sink's buffer decides the
-pace: when it is full, the upstream's socket is not read, so memory per stream is bounded whichever side is slow.
+pace: when it is full, the upstream's socket is not read, so memory per stream is bounded when either side is slow.
 """
 
 import asyncio

@@ -65,7 +65,7 @@ def on_hangup(reload: Callable[[], None]) -> Iterator[None]:
 
 
 def _ignore() -> None:
-    """Handle a SIGHUP that nothing is to be reloaded for."""
+    """Ignore a SIGHUP in a process without a configuration to reload."""
 
 
 def report_ready() -> None:

@@ -209,7 +209,7 @@ class ServerToolUseBlockParam(TypedDict):
 
 
 class ServerToolResultBlockParam(TypedDict):
-    """What one of Anthropic's own tools answered in an earlier turn. `content` differs by type and is not checked."""
+    """Result of one of Anthropic's own tools in an earlier turn. `content` differs by type and is not checked."""
 
     type: Literal[
         "web_search_tool_result",
@@ -662,7 +662,7 @@ class Fallback(TypedDict):
 
 
 class PromptFields(PassThrough, total=False):
-    """What Messages and count_tokens share: Anthropic's fields, and those of chat upstreams that are passed through.
+    """Fields shared by Messages and count_tokens: Anthropic's, and those of chat upstreams that are passed through.
 
     `output_format` is the older name of `output_config.format`. `openrouter` and `openai` hold chat parameters that
     are meant for the upstream of that name alone.

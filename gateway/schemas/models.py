@@ -75,7 +75,7 @@ class ModelEntry(TypedDict):
     max_input_tokens: int | None
     max_tokens: int | None
     capabilities: Capabilities | None
-    pricing: NotRequired[dict[str, Any]]  # ours: as the upstream tells it, dollars for a token
+    pricing: NotRequired[dict[str, Any]]  # ours: from the upstream, dollars for a token
 
 
 class ModelPage(TypedDict):

@@ -2,7 +2,7 @@
 
 `PassThrough` holds the parameters that a Messages client may set although they are not Anthropic's; only these carry
 constraints, since the gateway checks them at its door. Everything an upstream sends is `total=False` and unchecked:
-upstreams leave fields out, add others, and read as data whoever wrote them.
+upstreams leave fields out, add others, and send other types.
 
 State: OpenAI SDK 3.54, OpenRouter SDK 1.3.84 (2026-11).
 """
@@ -28,7 +28,7 @@ FAIL_FAST: Any = Field(fail_fast=True)
 Strings: TypeAlias = Annotated[list[str], FAIL_FAST]
 Objects: TypeAlias = Annotated[list[JsonObject], FAIL_FAST]
 
-# Labels of a union's branches, in brackets so that `convert/validation` can tell them from keys in an error's path.
+# Labels of a union's branches, in brackets so that validation can distinguish them from keys in an error's path.
 AS_TEXT = "[text]"
 AS_LIST = "[list]"
 AS_OBJECT = "[object]"
@@ -300,7 +300,7 @@ class ToolCall(TypedDict):
 
 
 class ReasoningEntry(TypedDict, total=False):
-    """One of `reasoning_details`, of whatever kind; which fields are set depends on `type`. Kept whole, never rebuilt.
+    """One of `reasoning_details`, of any kind; which fields are set depends on `type`. Kept whole, never rebuilt.
 
     reasoning.text: text, signature · reasoning.summary: summary · reasoning.encrypted: data ·
     reasoning.server_tool_call: tool_name, arguments, result, tool_call_id · later kinds: unknown.

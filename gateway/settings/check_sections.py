@@ -164,7 +164,7 @@ def _unknown_upstream(candidate: CandidateSection, upstreams: Mapping[str, Upstr
 
 
 def _repeated(sections: Sections, file: ConfigFile) -> Iterator[Finding]:
-    """A route without which the same candidates would be asked, and a candidate that stands in a list twice."""
+    """Find routes without effect, and candidates that a list holds twice."""
     rules = {pattern: RouteRule(pattern, (Candidate(""),)) for pattern in sections.routes}
     for pattern, route in sections.routes.items():
         for index, candidate in enumerate(route.to):

@@ -1,4 +1,4 @@
-"""What gateway.toml holds beside settings, together with where it was read."""
+"""Content of gateway.toml beside settings, with its place in the file."""
 
 from dataclasses import dataclass, field
 

@@ -53,7 +53,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _keys(statement: str) -> Location:
-    """Return the parts of the dotted key that a statement begins with."""
+    """Return the parts of a statement's leading dotted key."""
     keys: list[str] = []
     at = 0
     while (found := KEY.match(statement, at)) is not None:

@@ -108,7 +108,7 @@ def _mixed(file: ConfigFile, in_file: Mapping[str, Any], in_environment: Mapping
 
 
 def _is_own(field: str) -> bool:
-    """OPENROUTER_API_KEY alone configures nothing beside a file: `${OPENROUTER_API_KEY}` may stand in it."""
+    """OPENROUTER_API_KEY alone configures no upstream beside a file, which may refer to `${OPENROUTER_API_KEY}`."""
     return field != "upstream_api_key" or bool(os.environ.get("GATEWAY_UPSTREAM_API_KEY", "").strip())
 
 
@@ -156,7 +156,7 @@ def _set_values(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_problem(detail: ErrorDetails, file: ConfigFile, beyond: Container[str]) -> Problem:
-    """Of pydantic's error. An entry of a list is named by the list's variable, or its key in the file.
+    """Return the problems of pydantic's error. An entry of a list is named by the list's variable or key.
 
     `beyond`: the fields whose value is not the file's.
     """

@@ -40,7 +40,7 @@ def private_hosts_of(settings: Settings) -> Iterator[str]:
 
 
 def passwords_in(url: str) -> Iterator[str]:
-    """As written and as meant, from before the host and from the query."""
+    """Return secrets of a URL as written and decoded, from before the host and from the query."""
     address = urlsplit(url)
     if address.password:
         yield from (address.password, unquote(address.password))

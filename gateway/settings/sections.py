@@ -155,7 +155,7 @@ RouteForm = Annotated[RouteSection, BeforeValidator(_route_in_long_form)]
 
 
 class Sections(Section):
-    """What gateway.toml holds beside settings. Times and prices as in the page on routing."""
+    """Sections of gateway.toml beside settings. Times and prices as in the page on routing."""
 
     upstreams: dict[str, UpstreamSection] = Field(default_factory=dict)
     routes: dict[str, RouteForm] = Field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Every setting, in one frozen value: from GATEWAY_* variables and an optional gateway.toml, checked at start.
 
-A variable beats the file; in the file `${NAME}` stands for a variable of the environment. A wrong value stops the start
-and is named. The text below a field is its row in docs/configuration.md, which `make docs` writes; a last paragraph
+A variable beats the file; in the file `${NAME}` is replaced by a variable. A wrong value stops the start and is
+named. The text below a field is its row in docs/configuration.md, which `make docs` writes; a last paragraph
 "Default: …" replaces the default shown there.
 """
 
@@ -322,7 +322,7 @@ class Settings(BaseSettings):
 
     @property
     def upstream_label(self) -> str:
-        """What headers, logs and metrics call the upstream; its address stays out of them."""
+        """Name of the upstream in headers, logs and metrics; its address stays out of them."""
         if self.upstreams:
             return ", ".join(self.upstreams)
         return self.upstream_name or ("openrouter" if self.vendor.flavor == "openrouter" else "upstream")
@@ -333,7 +333,7 @@ class Settings(BaseSettings):
 
     @property
     def vendor(self) -> Vendor:
-        """Whose server the upstream is, as far as the setting and its host tell."""
+        """Vendor of the upstream's server, by the setting and its host."""
         return vendor_of(self.upstream_flavor, self.base_url)
 
 

@@ -1,4 +1,4 @@
-"""What one setting may hold: types, and rules that pydantic has no words for.
+"""Types of settings, and rules that pydantic has no words for.
 
 Surrounding white space is cut off every value, so the line end of a Secret made with `echo` does no harm. No message
 repeats a value, since it may be a secret.

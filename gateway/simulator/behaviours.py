@@ -1,4 +1,4 @@
-"""What the simulator answers when nothing is wrong: a function per kind of answer, from a prompt to a script.
+"""Sound answers of the simulator: a function per kind of answer, from a prompt to a script.
 
 No answer pretends that a model spoke. `faults` breaks what these make.
 """
@@ -32,7 +32,7 @@ from gateway.simulator.shapes import (
 )
 
 BANNER = "This answer comes from Dragoman's built-in simulator: no model was asked."
-QUOTED_CHARACTERS = 4000  # of a prompt or a tool result; an echo of a whole code base helps nobody
+QUOTED_CHARACTERS = 4000  # of a prompt or a tool result; an echo of a whole code base is useless
 QUOTED = re.compile(r"`([^`\n]+)`")
 
 # Four bytes each, so that n of them are n tokens of the estimate.
@@ -76,7 +76,7 @@ def tools_parallel(prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def tools_interleaved(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """Two calls whose argument fragments alternate, told apart by their index alone."""
+    """Two calls whose argument fragments alternate, distinguished by their index alone."""
     completion = to_two_calls(prompt, generation)
     if not prompt.streamed or len(completion.calls) < 2:
         return tell(prompt, generation, completion)
@@ -183,7 +183,7 @@ def bounded(prompt: SimulatedPrompt, completion: Completion) -> Completion:
 
 
 def replay_fault(prompt: SimulatedPrompt) -> str | None:
-    """What is wrong with the thinking that came back, in the words of the provider that made it.
+    """Return the fault of the thinking that came back, in the words of the provider that made it.
 
     Text may be missing, since clients can ask for signatures alone; changed text or a foreign signature may not pass.
     """

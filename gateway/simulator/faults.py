@@ -1,4 +1,4 @@
-"""What the simulator answers when something is wrong: the faults that users of real upstreams have met, one each.
+"""Faulty answers of the simulator: the faults that users of real upstreams have met, one each.
 
 Where a fault has a form without `stream` it appears there too; else that answer is sound.
 """
@@ -50,7 +50,7 @@ def error_in_200(_prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def error_first(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """A stream whose only chunk is an error: nothing was said yet, so another attempt harms nobody."""
+    """A stream whose only chunk is an error: without content so far, another attempt is safe."""
     if not prompt.streamed:
         return error_in_200(prompt, generation)
     return stream_script(COMMENT, to_error_chunk(generation, 529), headers=generation_header(generation))

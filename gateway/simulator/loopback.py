@@ -41,7 +41,7 @@ class SimulatorConnection(web.RequestHandler):
         self.closed_by_client = False
 
     def abort(self) -> None:
-        """Close without sending what is left. aiohttp's own `transport` is gone by then, as it has let go of it."""
+        """Close without sending what is left. aiohttp has dropped its own `transport` by then."""
         self.wire.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -1,6 +1,6 @@
 """The models that the simulator offers: one table from name to behaviour, and the catalogue entries made from it.
 
-Any name that does not begin with `sim/` behaves like `sim/echo`, so that clients may keep their own model names.
+Any name that does not start with `sim/` behaves like `sim/echo`, so that clients may keep their own model names.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What the simulator understands of a chat completions request, and what it refuses as a real upstream would.
+"""Reader of chat completions requests for the simulator, which refuses what a real upstream would refuse.
 
 Strict where providers are (roles, part types, tool results without a call), so that a wrong conversion fails here and
 not only with a live key. Sampling parameters and routing preferences are accepted and have no effect.
@@ -21,7 +21,7 @@ TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 # Agents put these among the user's text blocks; they are not what the user said.
 REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 
-# A name that nobody writes by accident: get_weather, WebFetch, mcp__files__read.
+# A name that is not written by accident: get_weather, WebFetch, mcp__files__read.
 UNMISTAKABLE = re.compile(r"[^A-Za-z]|[a-z][A-Z]")
 
 

@@ -1,4 +1,4 @@
-"""What the simulator sends, as a value: the status, the headers and the steps of one answer.
+"""One answer of the simulator, as a value: the status, the headers and the steps.
 
 Behaviours make scripts out of a prompt, tests write their own, and `server` plays both; so a fault that only a test
 needs costs no code here. Nothing in this module waits or writes.

@@ -1,7 +1,7 @@
 """The wire shapes of OpenRouter's chat completions: what a completion says in, bodies and chunks out.
 
 Shapes as documented and captured in 2026-08/09: every delta repeats the role and often an empty `content`; thinking
-comes as `reasoning` beside `reasoning_details`, its signature in a delta of its own; a tool call opens with id, name
+comes as `reasoning` beside `reasoning_details`, its signature in a separate delta; a tool call opens with id, name
 and empty arguments; `finish_reason` comes twice, the second time with `usage`. Faulty variants are made in `faults`.
 """
 
@@ -29,7 +29,7 @@ ARGUMENT_FRAGMENT = 5  # characters: small enough to cut keys and numbers in two
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What every body and chunk of one answer repeats. `number` counts answers, `created` is in Unix seconds."""
+    """Fields that every body and chunk of one answer repeats. `number` counts answers, `created` is in Unix seconds."""
 
     number: int
     created: int
@@ -52,7 +52,7 @@ class SimulatedToolCall:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Completion:
-    """What the simulated model says. `details` are whole `reasoning_details` entries, in order."""
+    """Answer of the simulated model. `details` are whole `reasoning_details` entries, in order."""
 
     prompt_tokens: int
     text: str = ""
@@ -109,7 +109,7 @@ def usage_of(completion: Completion) -> Json:
 
 
 def to_signature(thinking: str) -> str:
-    """Opaque to clients; the simulator can tell whether it fits the text it was made for."""
+    """Opaque to clients; the simulator can verify that it fits the text it was made for."""
     return base64.b64encode(b"simulator " + hashlib.sha256(thinking.encode()).digest()).decode()
 
 
@@ -195,7 +195,7 @@ def to_detail_deltas(detail: Json) -> list[Json]:
 
 
 def to_call_deltas(index: int, call: SimulatedToolCall) -> list[Json]:
-    """Id, name and empty arguments first, then the arguments in fragments that are told apart by their index."""
+    """Id, name and empty arguments first, then the arguments in fragments with the call's index."""
     fragments = [
         call.arguments[start : start + ARGUMENT_FRAGMENT] for start in range(0, len(call.arguments), ARGUMENT_FRAGMENT)
     ]

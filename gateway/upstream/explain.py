@@ -1,4 +1,4 @@
-"""Why a model's name is routed as it is: the rule that decides, and those that match the name too and lost."""
+"""Explanation of a model's route: the rule that decides, and those that match the name too and lost."""
 
 from dataclasses import dataclass
 

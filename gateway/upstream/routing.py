@@ -163,7 +163,7 @@ def to_dialect(upstream: Upstream, target: Target) -> Dialect:
     """
     if upstream.dialect != "auto":
         return upstream.dialect
-    # Of Azure, Bedrock, DeepSeek, Z.ai and others, which serve nothing else there.
+    # Of Azure, Bedrock, DeepSeek, Z.ai and others, which serve only Messages there.
     if "anthropic" in urlsplit(upstream.url).path.split("/"):
         return "messages"
     if upstream.vendor.responses_models and re.match(upstream.vendor.responses_models, bare_name(target.model)):

@@ -29,7 +29,7 @@ class UploadPace:
     rate: int = 64 * 1024
 
     def left_after(self, left: float, waited: float, arrived: int) -> float:
-        """How long the next wait may take; `left` before one that took `waited` seconds and brought `arrived` bytes."""
+        """Return the time for the next wait; `left` before one of `waited` seconds that brought `arrived` bytes."""
         return min(self.seconds, left - waited + arrived / self.rate)
 
 
@@ -86,7 +86,7 @@ def too_large(limit: int) -> RequestTooLarge:
 
 
 def inflate(body: bytes, limit: int) -> bytes:
-    """One gzip member and nothing after it; memory stays within `limit` whatever it would inflate to."""
+    """Inflate one gzip member with no data after it; memory stays within `limit` for any content."""
     inflater = zlib.decompressobj(GZIP)
     try:
         data = inflater.decompress(body, limit + 1)

@@ -52,7 +52,7 @@ def allow_origins(app: web.Application, origins: Iterable[str]) -> None:
         return response
 
     async def mark(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers.extend(marks_for(request))  # beside a Vary of its own
+        response.headers.extend(marks_for(request))  # beside the reply's own Vary
 
     # After authentication, which leaves alone what the router refuses: a preflight brings no key.
     app.middlewares.append(answer_preflight)

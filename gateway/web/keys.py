@@ -22,7 +22,7 @@ from gateway.upstream.table import Routing
 
 @dataclass(frozen=True, slots=True)
 class AdminCache:
-    """The prompt cache of all tenants, and the routing that shows what a model's name stands for."""
+    """The prompt cache of all tenants, and the routing that resolves a model's name."""
 
     upkeep: CacheUpkeep
     routing: Routing
@@ -30,7 +30,7 @@ class AdminCache:
 
 @dataclass(frozen=True, slots=True)
 class StatusSources:
-    """What `/status` shows. `circuits` returns one object for each circuit that is not closed."""
+    """Content of `/status`. `circuits` returns one object for each circuit that is not closed."""
 
     routing: Routing
     config: ConfigReload

@@ -92,9 +92,9 @@ async def listening(
 
 
 async def open_sockets(host: str, port: int, *, shared: bool) -> list[socket.socket]:
-    """One socket for each address that `host` stands for, all on one port; on a `shared` one others may listen too.
+    """Open a socket for each address of `host`, all on one port; on a `shared` one others may listen too.
 
-    Raises OSError, or UnicodeError for what is no host name.
+    Raises OSError, or UnicodeError for an invalid host name.
     """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -86,7 +86,7 @@ def check_header_bytes(request: web.Request) -> None:
 
 
 def _told(error: Exception, request: web.Request) -> GatewayError:
-    """What the client is told of it; what nobody expected, and why the store fails, goes to the log."""
+    """Return the error for the client; unexpected errors, and reasons why the store fails, go to the log."""
     if isinstance(error, StoreAway):
         log.warning("store_away", request_id=request[REQUEST_ID], route=_route_name(request), reason=error.reason)
     if isinstance(error, GatewayError):
@@ -107,7 +107,7 @@ def where_raised(error: Exception) -> dict[str, str]:
 
 
 def to_gateway_error(error: web.HTTPException, request: web.Request) -> GatewayError:
-    """What aiohttp's router refuses: unknown paths, wrong methods, and a few more."""
+    """Return the error for a refusal of aiohttp's router: unknown paths, wrong methods, and a few more."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         return MethodNotAllowed(f"Method {request.method} is not allowed here; use {allowed}.")

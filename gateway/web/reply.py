@@ -39,9 +39,9 @@ EVENT_HEADERS: Headers = (
 CHUNKED: Headers = (("transfer-encoding", "chunked"),)
 CLOSES: Headers = (("connection", "close"),)
 KEEPS: Headers = (("connection", "keep-alive"),)
-# The SDKs sleep as long as they are told, an hour if need be (their source, 2026-11): what is longer is cut.
+# The SDKs sleep for the full time given, even an hour (their source, 2026-11): longer ones are cut.
 MAX_RETRY_AFTER = 60.0
-# Above this much unsent data the upstream is no longer read.
+# Above this much unsent data, reading from the upstream is paused.
 HIGH_WATER = 128 * 1024
 
 
@@ -50,7 +50,7 @@ MORE_LINES = web.RequestKey("more_lines", str)
 
 
 class WriteFlow(Protocol):
-    """Who wants to know when the client is slow to read."""
+    """Listener for a client that is slow to read."""
 
     def buffer_filled(self) -> None: ...
 
@@ -143,7 +143,7 @@ class EventReply(web.StreamResponse):
         super().__init__()
         self._late = late
         self._client = cast(ClientConnection, request.protocol)
-        self._fields = headers  # read when the header is written: an iterator may tell what came up until then
+        self._fields = headers  # read when the header is written: an iterator may add what came up until then
         self._own = own + request.get(MORE_LINES, "")
         self._is_chunked = request.version >= (1, 1)
         self._reuse = self._is_chunked and request.keep_alive
@@ -225,7 +225,7 @@ def to_head(headers: Headers, own: str) -> bytes:
 
 @lru_cache(maxsize=1)
 def _first_lines(second: int) -> str:
-    """What all replies of one second have in common."""
+    """Return the header lines that all replies of one second share."""
     date = formatdate(second, usegmt=True)
     return f"HTTP/1.1 {HTTPStatus.OK.value} OK\r\ndate: {date}\r\nserver: {SERVER}\r\n"
 

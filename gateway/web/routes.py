@@ -1,4 +1,4 @@
-"""The route table of the client listener, and of the admin listener; nothing else."""
+"""The route table of the client listener, and of the admin listener."""
 
 from aiohttp import web
 

@@ -1,4 +1,4 @@
-"""What an answer cites: an upstream's annotations to Anthropic's citations and search results, and back.
+"""Citations of an answer: an upstream's annotations to Anthropic's citations and search results, and back.
 
 A chat answer brings its sources beside the text, with positions in it; Anthropic's shows the search
 and its results first, and cuts the text where a citation ends. Where annotations come before the text, as in every JSON

@@ -2,7 +2,7 @@
 
 `request` is the way in. First the shape, by pydantic over the wire types (`wording` turns its first error into ours);
 then what no type can say: `fields` for parameters that exclude one another, `tools`, `turns` for who may say what and
-when, `media`, `breakpoints` for cache_control, `unknown` for keys that are noted. Nothing is converted or filled in:
+when, `media`, `breakpoints` for cache_control, `unknown` for keys that are noted. No value is converted or filled in:
 what comes out is what went in, the same objects, without unknown top-level fields. Whether a model or an
 upstream can do what is asked is decided later, by conversion.
 

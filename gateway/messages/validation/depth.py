@@ -17,7 +17,7 @@ WRITABLE_DEPTH = 254
 
 
 class _Hole:
-    """What orjson cannot write, and asks for something else instead: the body."""
+    """Object that orjson cannot write, so that it asks for a replacement: the body."""
 
 
 def _framed(levels: int) -> object:

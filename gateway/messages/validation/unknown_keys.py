@@ -88,7 +88,7 @@ EDIT_KEYS = _keys(ContextEdit)
 
 
 class Unknown(dict[tuple[str, str], str]):
-    """What was found so far: the sort of thing that a key is in, and its name → the first place."""
+    """Unknown keys found so far: the sort of object that a key is in, and its name → the first place."""
 
     __slots__ = ()
 

@@ -22,7 +22,7 @@ from gateway.simulator.vendors.row import SimulatedVendor
 
 @dataclass(frozen=True, slots=True, repr=False)
 class VendorAnswer:
-    """One answer to be told. `thought` is empty where the model does not show any; `counted`: usage was asked for."""
+    """One answer. `thought` is empty where the model does not show any; `counted`: usage was asked for."""
 
     row: SimulatedVendor
     generation: Generation

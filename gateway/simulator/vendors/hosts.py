@@ -1,7 +1,7 @@
 """Simulated servers of those who serve the models of others, in the cloud and at home. Every fact has its source:
 
 [SDK] the vendor's client package, 2026-11 · [docs] its pages, 2026 · [LiteLLM] source of litellm 1.110 · [AI SDK]
-vercel/ai providers, 2026-11 · [issues] reports by users, 2025 and 2026. What no source tells is as OpenAI's.
+vercel/ai providers, 2026-11 · [issues] reports by users, 2025 and 2026. Facts without a source are as OpenAI's.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """Simulated servers of those who make the models they serve, open ones apart. Every fact has its source:
 
 [SDK] the vendor's client package, 2026-11 · [docs] its pages, 2026 · [LiteLLM] source of litellm 1.110 · [AI SDK]
-vercel/ai providers, 2026-11 · [issues] reports by users, 2025 and 2026. What no source tells is as OpenAI's.
+vercel/ai providers, 2026-11 · [issues] reports by users, 2025 and 2026. Facts without a source are as OpenAI's.
 """
 
 from typing import Any, Final
@@ -139,7 +139,7 @@ GEMINI: Final = SimulatedVendor(
 
 
 def _mistral_extra(*place: str) -> Any:
-    """How Mistral's API lists a field that it does not know (picoclaw, issue 1502, 2026)."""
+    """Return an unknown field as Mistral's API lists it (picoclaw, issue 1502, 2026)."""
     detail = {"type": "extra_forbidden", "loc": list(place), "msg": "Extra inputs are not permitted", "input": "$value"}
     return {"object": "error", "message": {"detail": [detail]}, "type": "invalid_request_error"}
 

@@ -1,7 +1,7 @@
-"""From a request to a simulated server's answer: checked, read, and told in that server's form.
+"""From a request to a simulated server's answer: checked, read, and answered in that server's form.
 
-`sim/…` names ask for one behaviour, as on the OpenRouter look-alike; any other name is a model that repeats what it was
-told, thinks where it is asked to, and calls the tools that the user names.
+`sim/…` names ask for one behaviour, as on the OpenRouter look-alike; any other name is a model that repeats the
+user's text, thinks where it is asked to, and calls the tools that the user names.
 """
 
 import re

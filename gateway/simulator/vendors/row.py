@@ -40,7 +40,7 @@ NAME = r"[a-zA-Z0-9_-]{1,64}"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Thinking:
-    """How the model is told to think, and what becomes of it.
+    """Control of a model's thinking, and the form of its output.
 
     `on`, `off`: switches. `efforts`: those it takes; none where it takes no effort. `by_default`: it thinks unless it
     is turned off. `always`: it refuses to be turned off. `field`: where it shows its thinking; "" where it does not.
@@ -90,7 +90,7 @@ class Wording:
     """Its errors. `envelope`: any JSON, with `$message`, `$type`, `$param`, `$code` and `$status` where these go.
 
     `words`: a sentence for each kind of problem, `statuses` and `codes` likewise; OpenAI's where there is none.
-    `envelopes`: for kinds that have a form of their own.
+    `envelopes`: for kinds with another form.
     """
 
     envelope: Any = field(
@@ -118,7 +118,7 @@ class ListedModel:
 class SimulatedVendor:
     """One row. A default is OpenAI's way.
 
-    `variants`: attributes that are different for models whose names begin with a pattern.
+    `variants`: attributes that are different for models whose names match a pattern at the start.
 
     Fields: `fields` of the request; `ignores_unknown` others; `refused`: those that its models do not take.
     `length_fields`: names of the answer's limit. `user_limit`: characters of `user`. `stop_limit`: stop sequences.

@@ -1,4 +1,4 @@
-"""What simulated servers refuse of JSON schemas: keywords, places that say too little, and strict ones with a gap."""
+"""Rules of simulated servers for JSON schemas: keywords, missing types, and gaps in strict ones."""
 
 from collections.abc import Iterator
 from typing import Any

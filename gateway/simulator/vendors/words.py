@@ -101,7 +101,7 @@ CODES = {
 
 @dataclass(slots=True)
 class RefusedRequest(Exception):
-    """What a simulated server refuses. `facts` fill its sentence; the row may replace the status."""
+    """A refusal by a simulated server. `facts` fill its sentence; the row may replace the status."""
 
     kind: str
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -10,7 +10,7 @@ from gateway.web.reply import json_response
 
 
 async def show_any_cache_stats(request: web.Request) -> web.Response:
-    """Of one tenant; without one, what all their entries come to."""
+    """Return the counts of one tenant; without one, the totals of all entries."""
     cache = _admin_cache(request)
     tenant = request.query.get("tenant")
     if tenant is None:
@@ -20,7 +20,7 @@ async def show_any_cache_stats(request: web.Request) -> web.Response:
 
 
 async def clear_any_cache(request: web.Request) -> web.Response:
-    """As `clear_cache`, of one `tenant` or of all."""
+    """Clear the entries of one `tenant` or of all; like `clear_cache`."""
     cache = _admin_cache(request)
     return cleared(await cache.upkeep.purge(to_scope(request, cache.routing.table, request.query.get("tenant"))))
 

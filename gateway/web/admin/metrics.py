@@ -1,7 +1,7 @@
-"""The admin listener: what operators and Prometheus see. Loopback by default.
+"""The admin listener, for operators and Prometheus. Loopback by default.
 
-Reading metrics needs no key. What changes something, or tells about tenants, needs the admin key, and is refused to
-everybody where none is configured: whoever can reach the port, a page in a browser included, is not an operator yet.
+Reading metrics needs no key. Requests that change something, or show tenants, need the admin key, and are
+always refused where none is configured: reaching the port, as a page in a browser can, makes no operator.
 """
 
 import hmac
@@ -21,7 +21,7 @@ async def metrics(request: web.Request) -> web.Response:
 def require_admin(request: web.Request) -> None:
     """Raises PermissionDenied where there is no admin key, Unauthenticated for a wrong one."""
     expected = request.app[ADMIN_KEY]
-    if not expected:  # an empty key would equal the one that nobody sends
+    if not expected:  # an empty key would equal a missing one
         raise PermissionDenied("This needs an admin key, and the gateway has none: set GATEWAY_ADMIN_KEY.")
     given = request.headers.get("x-api-key") or bearer_token(request.headers.get("authorization"))
     if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode()):

@@ -133,7 +133,7 @@ async def show_status(request: web.Request) -> web.Response:
 
 
 def to_options(request: web.Request, context: Context) -> BatchOptions:
-    """What the workers must know besides the items. Raises InvalidRequest for headers that make no sense."""
+    """Return the batch's options for the workers. Raises InvalidRequest for headers that make no sense."""
     priority = request.headers.get("x-gateway-priority", "normal")
     if priority not in PRIORITIES:
         raise InvalidRequest(f"x-gateway-priority: must be one of {', '.join(PRIORITIES)}")

@@ -38,7 +38,7 @@ async def cleanup_cache(request: web.Request) -> web.Response:
 
 
 def to_scope(request: web.Request, table: RoutingTable, tenant: str | None) -> EntryFilter:
-    """What the query names. Raises InvalidRequest for a key that is none."""
+    """Return the entries that the query names. Raises InvalidRequest for an invalid key."""
     model, key = request.query.get("model"), request.query.get("key")
     if key is not None and not FINGERPRINT.fullmatch(key):
         raise InvalidRequest("key: must be what an x-gateway-cache-key header said")

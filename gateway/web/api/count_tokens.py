@@ -93,7 +93,7 @@ async def read_in_steps(prompt: Mapping[str, Any], profile: Profile) -> PromptTa
 
 
 def to_header(tally: PromptTally, ratio: Ratio) -> str:
-    """How the number came about. `error` is of its text; `media` and the `assumed` part of it are tokens in it."""
+    """Describe the number's origin. `error` is of its text; `media` and the `assumed` part of it are tokens in it."""
     parts = {
         "method": "characters",
         "profile": tally.profile.name,

@@ -198,7 +198,7 @@ async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None
 
 
 def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Who answers, how, and what of the request could not be carried over, as it stands once the first is read."""
+    """Yield upstream, dialect and dropped fields, as they are when the header is written."""
     yield from route_headers(plan.route, plan.record.notes, is_edited=plan.prepared.is_edited)
 
 
@@ -222,7 +222,7 @@ def _origin_headers(model: str, provider: str) -> Headers:
 
 
 def cost_line(cost: float | None) -> str:
-    """What the upstream charged for this very reply."""
+    """Return the upstream's charge for this reply."""
     return "" if cost is None else f"{COST}: {f'{cost:.8f}'.rstrip('0').rstrip('.')}\r\n"
 
 

@@ -1,9 +1,9 @@
-"""The blocks of one answer: pieces in, in whatever order an upstream sends them; well-formed blocks out.
+"""The blocks of one answer: pieces in, in any order; well-formed blocks out.
 
 Anthropic's stream has one block open at a time, with contiguous indexes; a chat upstream may interleave two tool calls,
 text and reasoning as it likes. So there is one open block and a line of blocks that wait. A piece that belongs to the
 open block passes straight through; a piece for another block lets the open one close if it may (text and thinking
-always, a tool call when its arguments are a complete object), else it waits in line. Nothing is ever reordered within
+always, a tool call when its arguments are a complete object), else it waits in line. Pieces are never reordered within
 a block, dropped, or put into a neighbour.
 
 The same assembly serves streams and JSON answers: it speaks to a `Writer`, which is either the event stream
@@ -151,7 +151,7 @@ class Assembly:
             self._advance()
 
     def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
-        """What the text cites; what came before the text is told before it, and cut to measure (see `citations`)."""
+        """Add citations of the text; those that came before it are shown before it, and cut it (see `citations`)."""
         if self._sources is None:
             self._sources = Sources(self._reply)
         citations = self._sources.add(annotations)
@@ -248,7 +248,7 @@ class Assembly:
             self.lose("citations of a text that had ended")
 
     def _tell_sources(self, sources: Sources) -> None:
-        """At the end: what cites the text as a whole, what was found that is not told yet, what was read in files."""
+        """Write the rest at the end: citations of the whole text, search results not shown yet, and texts of files."""
         self._cite(sources.rest())
         self._tell_search(sources)
         carrier = sources.to_file_block()
@@ -282,7 +282,7 @@ class Assembly:
         if isinstance(block, OpenToolCall):
             return block.ready
         if isinstance(block, ThinkingRun) and not block.has_text:
-            return len(self._waiting) > 1  # text for it may still come, as long as nothing stands behind it
+            return len(self._waiting) > 1  # text for it may still come, unless a block waits behind it
         return True
 
     def _begin(self, block: Block) -> None:
@@ -323,7 +323,7 @@ class Assembly:
     def _begin_entries(self, run: ThinkingRun, entry: ReasoningEntry) -> str:
         """Put its first entry into a new run; return the text that this shows.
 
-        A signature may come after the block with its text was closed. The two travel together in a block of their own,
+        A signature may come after the block with its text was closed. The two travel together in a separate block,
         without the text being shown again, so that the next request can give back what the upstream can verify.
         """
         if is_bare_signature(entry):

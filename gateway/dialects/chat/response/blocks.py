@@ -1,4 +1,4 @@
-"""The blocks of an answer while they are being told: what each has been given so far, and whether it may end.
+"""The blocks of an answer while they are written: the content of each so far, and whether it may end.
 
 `fragments` are what came while a block waited behind another one. What is done with blocks is in `assembly`.
 """
@@ -31,7 +31,7 @@ class ThinkingRun:
 
     @property
     def is_shown(self) -> bool:
-        """As a thinking block; else it is redacted. A signature without text belongs to thinking that was left out."""
+        """Whether it becomes a thinking block; else it is redacted. A lone signature is of thinking that was left out."""
         return self.has_text or (len(self.entries) == 1 and is_bare_signature(self.entries[0]))
 
 

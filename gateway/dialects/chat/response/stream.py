@@ -73,7 +73,7 @@ class MessageStream:
         self._splice: Frame | None = None
         self._at_event = False  # whether the next piece begins where an event does
         self._state = UNKNOWN
-        self._body = WholeBody()  # in the state BODY, whatever its label said
+        self._body = WholeBody()  # in the state BODY; the label may differ
         self.answered: Answered | None = None  # the whole message, if it came or is collected as one
         self._number: int | None = None  # of the choice that is read
         self._misses = 0  # splices in a row that never applied

@@ -23,7 +23,7 @@ NO_REASONING = " "
 # Stands between a tool's result and the user's next words, for templates that count turns (Mistral's, 2026).
 FILLER_TURN = "Understood."
 
-# Stands for a message without text.
+# Placeholder for a message without text.
 EMPTY = "[no text]"
 
 SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")

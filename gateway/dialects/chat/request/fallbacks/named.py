@@ -98,7 +98,7 @@ def _optional(body: Body) -> list[str]:
 
 
 def _aliases(name: str) -> tuple[str, ...]:
-    """What servers may call it; xAI and Google also write `presencePenalty`."""
+    """Return the names that servers may use for it; xAI and Google also write `presencePenalty`."""
     camel = re.sub(r"_([a-z])", lambda match: match[1].upper(), name)
     return (name, *([camel] if camel != name else []), *OTHER_NAMES.get(name, ()))
 
