@@ -29,11 +29,11 @@ class Pepper:
     """Makes the digests under which keys are known. They are keyed: a list of them cannot be tried against guesses."""
 
     def __init__(self, secret: bytes) -> None:
-        seasoning = hashlib.blake2b(secret).digest()  # of the length that a hash's key may have
-        self._seasoned = hashlib.blake2b(key=seasoning, digest_size=32)
+        pepper_key = hashlib.blake2b(secret).digest()  # of the length that a hash's key may have
+        self._hasher = hashlib.blake2b(key=pepper_key, digest_size=32)
 
     def digest(self, key: str) -> bytes:
-        state = self._seasoned.copy()
+        state = self._hasher.copy()
         state.update(key.encode("utf-8", "surrogateescape"))
         return state.digest()
 

@@ -51,6 +51,12 @@ def test_without_a_list_everyone_is_let_in() -> None:
     assert ClientKeys(None, b"p").authenticate(None, None) == ANONYMOUS
 
 
-def test_an_empty_list_lets_nobody_in() -> None:
-    with pytest.raises(Unauthenticated):
-        ClientKeys([], b"p").authenticate("", None)
+def test_without_valid_keys_every_key_is_refused() -> None:
+    with pytest.raises(Unauthenticated, match="invalid x-api-key"):
+        ClientKeys([], b"p").authenticate("key-one", None)
+
+
+@pytest.mark.parametrize(("api_key", "authorization"), [(None, None), ("", ""), (None, "Basic key-one")])
+def test_a_missing_key_is_reported_as_missing(api_key: str | None, authorization: str | None) -> None:
+    with pytest.raises(Unauthenticated, match="x-api-key header is required"):
+        KEYS.authenticate(api_key, authorization)

@@ -31,7 +31,7 @@ class ThinkingRun:
 
     @property
     def is_shown(self) -> bool:
-        """Whether it becomes a thinking block; else it is redacted. A lone signature is of thinking that was left out."""
+        """Whether it becomes a thinking block, not a redacted one. A lone signature is of thinking left out."""
         return self.has_text or (len(self.entries) == 1 and is_bare_signature(self.entries[0]))
 
 
