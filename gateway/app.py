@@ -60,6 +60,7 @@ from gateway.web.listener import listening, open_sockets
 from gateway.web.middleware import envelope
 from gateway.web.prefixes import paths_with, with_prefixes
 from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
+from gateway.web.switched_off import without_features
 from gateway.wiring import (
     build_admission,
     build_client,
@@ -127,7 +128,7 @@ def client_app(gateway: Gateway) -> web.Application:
     app[HEALTH] = gateway.health
     prefix = gateway.settings.path_prefix
     app[OPEN] = paths_with(OPEN_PATHS, prefix)
-    app.add_routes(with_prefixes(CLIENT_ROUTES, prefix))
+    app.add_routes(with_prefixes(without_features(CLIENT_ROUTES, gateway.settings.offers), prefix))
     if gateway.settings.cors_origins:
         allow_origins(app, gateway.settings.cors_origins)
     return app

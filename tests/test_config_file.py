@@ -231,3 +231,33 @@ def test_upstream_takes_its_vendor_from_its_name_its_setting_or_its_host() -> No
         ("other", "compatible", "http://gpu:1/v1", "z"),
     ]
     assert {("api-key", "z"), ("x-team", "t")} <= set(table.upstreams[-1].headers)
+
+
+PARAMETERS = (Path(__file__).parents[1] / "docs/parameters.md").read_text()
+
+
+def test_example_of_the_page_on_parameters_can_be_used() -> None:
+    [text] = re.findall(r"```toml\n(.*?)```", PARAMETERS, re.DOTALL)
+    settings = load(text)
+    policy = to_table(settings).resolve("cheap")[0].policy
+    assert policy is not None
+    assert policy.parameters["reasoning_effort"].maximum == "medium"
+    assert policy.parameters["provider"].lock == {"zdr": True, "data_collection": "deny"}
+    assert policy.off == {"web_tools"}
+    assert settings.config.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[params]\ntop_p = { mx = 1 }", 'gateway.toml:2: params.top_p: unknown key "mx"'),
+        ("[features]\nwebtools = false", "gateway.toml:2: features.webtools: input should be 'multimodal', "),
+        (
+            TWO + '[routes]\n"*" = { to = "a", params = { top_p = { min = 2, max = 1 } } }',
+            'gateway.toml:5: routes."*".params.top_p: min is above max',
+        ),
+    ],
+)
+def test_problem_of_a_policy_names_file_line_key_and_remedy(text: str, problem: str) -> None:
+    [line] = problems_of(text)
+    assert line.startswith(problem)

@@ -24,6 +24,7 @@ from gateway.access.keyring import Keyring
 from gateway.context import Context
 from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
 from gateway.dialects.choice import note_of_choice
+from gateway.dialects.parameter_policy import governed_prompt, refuse_losses
 from gateway.errors import (
     BillingProblem,
     CredentialsRefused,
@@ -141,8 +142,13 @@ class Exchange:
         record.upstream_model = route.target.model
         if route.dialect != "messages":
             note_losses(record, prompt.check(context))
+        if route.policy is not None:
+            prompt, notes = governed_prompt(prompt, route.policy, route)
+            note_losses(record, notes)
         prepared = self.dialects[route.dialect].prepare(prompt, route, self.asking(context, route, message_id))
         note_losses(record, prepared.notes)
+        if route.policy is not None and route.policy.refuses_losses:
+            refuse_losses(prepared.notes)
         if not prompt.is_checked:
             return prepared
         try:

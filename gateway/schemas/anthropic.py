@@ -665,7 +665,7 @@ class PromptFields(PassThrough, total=False):
     """Fields shared by Messages and count_tokens: Anthropic's, and those of chat upstreams that are passed through.
 
     `output_format` is the older name of `output_config.format`. `openrouter` and `openai` hold chat parameters that
-    are meant for the upstream of that name alone.
+    are meant for the upstream of that name alone, `upstream` those of any upstream, unchecked.
     """
 
     model: Required[ModelName]
@@ -691,6 +691,7 @@ class PromptFields(PassThrough, total=False):
     fallbacks: Annotated[list[Fallback], FAIL_FAST, Field(max_length=3)] | None
     openrouter: Overrides | None
     openai: Overrides | None
+    upstream: dict[str, Any] | None
 
 
 class MessagesRequest(PromptFields, total=False):

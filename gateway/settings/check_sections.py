@@ -22,6 +22,7 @@ from gateway.settings.sections import (
     UpstreamSection,
     has_placeholder,
 )
+from gateway.upstream.policy import to_policy
 from gateway.upstream.routing import Candidate, RouteRule
 from gateway.upstream.vendors import COMPATIBLE, HOSTED
 
@@ -58,7 +59,7 @@ class Findings:
 
 
 def check_sections(sections: Sections, file: ConfigFile) -> Findings:
-    errors = [*_upstreams(sections), *_routes(sections)]
+    errors = [*_upstreams(sections), *_routes(sections), *_policies(sections)]
     warnings = [*_repeated(sections, file), *_unused(sections), *_keyless(sections)]
     return Findings(tuple(file.problem(*each) for each in errors), tuple(file.problem(*each) for each in warnings))
 
@@ -146,11 +147,25 @@ def _routes(sections: Sections) -> Iterator[Finding]:
             yield (*location, "require"), f"no candidate's upstream has {wanted}"
 
 
+def _policies(sections: Sections) -> Iterator[Finding]:
+    tables: list[tuple[Location, Mapping[str, Any]]] = [(("params",), sections.params)]
+    for name, upstream in sections.upstreams.items():
+        tables.append((("upstreams", name, "params"), upstream.params))
+    for pattern, route in sections.routes.items():
+        tables += [
+            (("routes", pattern, "params"), table) for table in (route.params, *(one.params for one in route.to))
+        ]
+    for location, table in tables:
+        for name, value in table.items():
+            try:
+                to_policy(name, value)
+            except ValueError as error:
+                yield (*location, name), str(error)
+
+
 def _meets(sections: Sections, route: RouteSection, candidate: CandidateSection) -> bool:
     upstream = sections.upstreams.get(candidate.upstream)
-    if upstream is None or upstream.row(candidate.upstream).flavor == "openrouter":
-        return True
-    return all(getattr(upstream, name) == value for name, value in route.require.items())
+    return upstream is None or upstream.has_labels(candidate.upstream, route.labels)
 
 
 def _unknown_upstream(candidate: CandidateSection, upstreams: Mapping[str, UpstreamSection]) -> str:

@@ -64,6 +64,7 @@ def load_settings(*needs: Need, **overrides: Any) -> Settings:
         problems += [_to_problem(detail, file, beyond) for detail in error.errors()]
         settings = Settings(**{name: value for name, value in given.items() if name not in wrong})
     settings = settings.with_config(config)
+    settings = settings.model_copy(update=switched_off(config))
     named = {variable for problem in problems for variable in problem.variables}
     problems += [problem for need in needs for problem in need(settings) if named.isdisjoint(problem.variables)]
     if problems:
@@ -90,6 +91,11 @@ def read_config(file: ConfigFile) -> tuple[Config, tuple[str, ...]]:
             return Config(file), tuple(dict.fromkeys(problems))
     found = check_sections(sections, file)
     return Config(file, sections, found.warnings), tuple(dict.fromkeys((*problems, *found.errors)))
+
+
+def switched_off(config: Config) -> dict[str, str]:
+    """Return the settings that [features] overrules."""
+    return {name: "off" for name in ("cache", "threads") if config.sections.features.get(name) is False}
 
 
 def _mixed(file: ConfigFile, in_file: Mapping[str, Any], in_environment: Mapping[str, Any]) -> Iterator[Problem]:

@@ -18,6 +18,12 @@ from gateway.upstream.vendors import COMPATIBLE, VENDORS, vendor_of
 MAX_CANDIDATES: Final = 32
 MAX_KEYS: Final = 64
 
+# Labels for which OpenRouter has a rule, by the fields of its `provider` object.
+DATA_RULES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "zdr": {"zdr": True, "data_collection": "deny"},
+    "deny": {"data_collection": "deny"},
+}
+
 Dialect = Literal["auto", "chat", "messages", "responses"]
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Dollars = Annotated[float, Field(ge=0, le=1_000_000)]
@@ -89,6 +95,13 @@ class UpstreamSection(Section):
         found = vendor_of(self.vendor, str(self.url))
         return VENDORS.get(name, found) if found is COMPATIBLE and self.vendor == "auto" else found
 
+    def has_labels(self, name: str, required: Mapping[str, str]) -> bool:
+        """Return True if the upstream has what a route requires. OpenRouter keeps rules about data for each request."""
+        own = {"region": self.region, "data": self.data}
+        if self.row(name).flavor == "openrouter" and required.get("data") in DATA_RULES:
+            required = {label: value for label, value in required.items() if label != "data"}
+        return all(own[label] == value for label, value in required.items())
+
     @property
     def is_named_after_vendor(self) -> bool:
         """Return True if the vendor is found by the upstream's name, and not by its host."""
@@ -141,6 +154,11 @@ class RouteSection(Section):
     require: dict[Literal["region", "data"], str] = Field(default_factory=dict, repr=False)
     description: str = ""
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return what it requires of an upstream."""
+        return {str(label): value for label, value in self.require.items()}
+
 
 def _route_in_long_form(value: object) -> object:
     if isinstance(value, str | list):
@@ -154,11 +172,18 @@ def _route_in_long_form(value: object) -> object:
 RouteForm = Annotated[RouteSection, BeforeValidator(_route_in_long_form)]
 
 
+Feature = Literal[
+    "multimodal", "openai_params", "openrouter_params", "web_tools", "batch", "cache", "threads", "responses"
+]
+
+
 class Sections(Section):
     """Sections of gateway.toml beside settings. Times and prices as in the page on routing."""
 
     upstreams: dict[str, UpstreamSection] = Field(default_factory=dict)
     routes: dict[str, RouteForm] = Field(default_factory=dict)
+    params: dict[str, Any] = Field(default_factory=dict, repr=False)
+    features: dict[Feature, bool] = Field(default_factory=dict)
 
 
 def has_placeholder(url: str) -> bool:

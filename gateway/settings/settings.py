@@ -315,6 +315,11 @@ class Settings(BaseSettings):
     def has_upstream(self) -> bool:
         return bool(self.upstreams) or self.upstream_url is not None or self.upstream_api_key is not None
 
+    def offers(self, feature: str) -> bool:
+        """Return False for a feature that the file's `[features]` switches off."""
+        features: Mapping[str, bool] = {str(name): on for name, on in self._config.sections.features.items()}
+        return features.get(feature, True)
+
     @property
     def upstreams(self) -> Mapping[str, UpstreamSection]:
         """The upstreams of the file; empty in the one-upstream form."""

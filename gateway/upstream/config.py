@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from gateway.settings import Settings
-from gateway.settings.sections import CandidateSection, Prices, RouteSection, UpstreamSection
+from gateway.settings.sections import DATA_RULES, CandidateSection, Prices, RouteSection, UpstreamSection
+from gateway.upstream.policy import ParameterPolicy, RequestPolicy, combined, to_policy
 from gateway.upstream.routing import Candidate, RouteRule, Upstream, UpstreamTimeouts
 from gateway.upstream.table import RoutingTable, one_upstream_table
 from gateway.upstream.vendor import Vendor
@@ -57,13 +58,9 @@ def to_table(settings: Settings, upstream: Upstream | None = None) -> RoutingTab
             strict_fallback=table.strict_fallback,
             names_upstreams=True,
         )
-    file = settings.config.file
     return RoutingTable(
         upstreams,
-        tuple(
-            to_rule(pattern, route, file.line_of(("routes", pattern)), settings.upstreams)
-            for pattern, route in sections.routes.items()
-        ),
+        tuple(to_rule(settings, pattern, route) for pattern, route in sections.routes.items()),
         tuple(_families(settings, upstreams)),
         local_stops=settings.stop_sequences == "gateway",
         strict_fallback=settings.strict_fallback == "on",
@@ -108,12 +105,17 @@ def to_lanes(settings: Settings, name: str) -> Iterator[Upstream]:
         )
 
 
-def to_rule(pattern: str, route: RouteSection, line: int, upstreams: Mapping[str, UpstreamSection]) -> RouteRule:
+def to_rule(settings: Settings, pattern: str, route: RouteSection) -> RouteRule:
     """Return the rule of a line of `[routes]`. Candidates without what it requires are left out."""
+
+    def to_candidate(section: CandidateSection) -> Candidate:
+        policy = to_policies(settings, section.upstream, route, section)
+        return Candidate(section.upstream, section.model, section.share, section.dialect, policy)
+
     return RouteRule(
         pattern,
-        tuple(to_candidate(one) for one in route.to if _meets(one, route, upstreams)),
-        line,
+        tuple(to_candidate(one) for one in route.to if _meets(one, route, settings.upstreams)),
+        settings.config.file.line_of(("routes", pattern)),
         sticky=route.sticky,
         hedge=route.hedge,
         overflow=None if route.overflow is None else to_candidate(route.overflow),
@@ -125,8 +127,34 @@ def to_rule(pattern: str, route: RouteSection, line: int, upstreams: Mapping[str
     )
 
 
-def to_candidate(section: CandidateSection) -> Candidate:
-    return Candidate(section.upstream, section.model, section.share, section.dialect)
+def to_policies(
+    settings: Settings, upstream: str, route: RouteSection | None = None, candidate: CandidateSection | None = None
+) -> RequestPolicy | None:
+    """Return what governs the requests of a candidate: for all, its upstream, its route, itself; None for nothing."""
+    sections = settings.config.sections
+    section = settings.upstreams.get(upstream)
+    tables = [sections.params, section.params if section is not None else {}]
+    tables += [one.params for one in (route, candidate) if one is not None]
+    layers = [{name: to_policy(name, value) for name, value in table.items()} for table in tables]
+    if route is not None and section is not None and section.row(upstream).flavor == "openrouter":
+        layers.insert(2, {"provider": _to_provider(route)})
+    policy = RequestPolicy(
+        combined(layers),
+        frozenset(name for name, is_on in sections.features.items() if not is_on),
+        section is not None and section.unsupported == "refuse",
+    )
+    return None if policy == RequestPolicy() else policy
+
+
+def _to_provider(route: RouteSection) -> ParameterPolicy:
+    """What a route asks of OpenRouter's own routing."""
+    data = DATA_RULES.get(route.require.get("data", ""))
+    prices = {} if route.max_price is None else route.max_price.model_dump(exclude_none=True)
+    return ParameterPolicy(
+        default=None if route.sort is None else {"sort": route.sort},
+        lock=dict(data) if data is not None else None,
+        ceilings=prices or None,
+    )
 
 
 def _table_of_one(settings: Settings, upstream: Upstream, aliases: Mapping[str, str]) -> RoutingTable:
@@ -146,6 +174,7 @@ def _table_of_one(settings: Settings, upstream: Upstream, aliases: Mapping[str, 
         {**families, **aliases},
         local_stops=settings.stop_sequences == "gateway",
         strict_fallback=settings.strict_fallback == "on",
+        policy=to_policies(settings, upstream.name),
     )
 
 
@@ -155,18 +184,16 @@ def _families(settings: Settings, upstreams: tuple[Upstream, ...]) -> Iterator[R
     if openrouter is not None:
         for name, names in FAMILIES.items():
             for family in names:
-                yield RouteRule(family, (Candidate(openrouter.name, getattr(settings, name)),))
+                policy = to_policies(settings, openrouter.name)
+                yield RouteRule(family, (Candidate(openrouter.name, getattr(settings, name), policy=policy),))
     claude = next((one for one in upstreams if one.flavor == "openrouter" or one.vendor.name == "anthropic"), None)
     if claude is not None:
-        yield RouteRule("claude-*", (Candidate(claude.name),))
+        policy = to_policies(settings, claude.name)
+        yield RouteRule("claude-*", (Candidate(claude.name, policy=policy),))
 
 
 def _meets(candidate: CandidateSection, route: RouteSection, upstreams: Mapping[str, UpstreamSection]) -> bool:
-    """OpenRouter chooses among providers by what a request requires; any other server has what its table says."""
-    upstream = upstreams[candidate.upstream]
-    if upstream.row(candidate.upstream).flavor == "openrouter":
-        return True
-    return all(getattr(upstream, name) == value for name, value in route.require.items())
+    return upstreams[candidate.upstream].has_labels(candidate.upstream, route.labels)
 
 
 def _to_prices(prices: Prices | None) -> tuple[float | None, float | None] | None:

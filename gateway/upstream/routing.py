@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Literal
 from urllib.parse import urlsplit
 
+from gateway.upstream.policy import RequestPolicy
 from gateway.upstream.target import Target, bare_name
 from gateway.upstream.vendor import Flavor, Vendor
 from gateway.upstream.vendors import OPENROUTER
@@ -83,6 +84,7 @@ class Candidate:
     model: str | None = None
     share: float | None = None
     dialect: DialectChoice = "auto"
+    policy: RequestPolicy | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ class Route:
     rule: RouteRule = RouteRule("*", ())
     group: int = 0
     share: float | None = None
+    policy: RequestPolicy | None = None
 
 
 def to_dialect(upstream: Upstream, target: Target) -> Dialect:

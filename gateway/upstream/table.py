@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway.errors import InvalidRequest, NotFound
 from gateway.upstream.model_facts import essentials, refined
+from gateway.upstream.policy import RequestPolicy
 from gateway.upstream.routing import CONTEXT_SUFFIX, Candidate, Route, RouteRule, Upstream, to_dialect
 from gateway.upstream.target import Target, to_slug, to_target
 from gateway.upstream.vendor import Vendor
@@ -140,7 +141,7 @@ class RoutingTable:
                 target = self._target(to_model(candidate, lane, name), lane)
                 share = None if candidate.share is None and len(lanes) == 1 else (candidate.share or 1) / len(lanes)
                 dialect = to_dialect(lane, target) if candidate.dialect == "auto" else candidate.dialect
-                yield Route(model, lane, dialect, target, rule, group, share)
+                yield Route(model, lane, dialect, target, rule, group, share, candidate.policy)
 
     def _target(self, model: str, upstream: Upstream) -> Target:
         target = to_target(model, upstream.vendor)
@@ -187,10 +188,11 @@ def one_upstream_table(
     *,
     local_stops: bool = False,
     strict_fallback: bool = False,
+    policy: RequestPolicy | None = None,
 ) -> RoutingTable:
     """Return the table of one upstream that takes every name; a name in `aliases` may hold `*`."""
-    rules = [RouteRule(alias, (Candidate(upstream.name, model),)) for alias, model in aliases.items()]
-    rules.append(RouteRule("*", (Candidate(upstream.name),)))
+    rules = [RouteRule(alias, (Candidate(upstream.name, model, policy=policy),)) for alias, model in aliases.items()]
+    rules.append(RouteRule("*", (Candidate(upstream.name, policy=policy),)))
     return RoutingTable((upstream,), tuple(rules), local_stops=local_stops, strict_fallback=strict_fallback)
 
 

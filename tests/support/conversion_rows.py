@@ -267,6 +267,12 @@ PARAMETERS = Section(
         row("`fallbacks`, `models`", "OpenRouter: `models`", "at most three fallbacks", "R2"),
         row("`provider`", "the same on OpenRouter", "", "R3"),
         row("an `openrouter` or `openai` object", "its parameters", "for the upstream of that kind", "R10"),
+        row(
+            "an `upstream` object",
+            "its fields, as they are",
+            "for any upstream that speaks chat completions",
+            "request_parameters.fields_of_the_upstream_object_are_sent_as_they_are",
+        ),
         row("`session_id`, or a header that names one", "`session_id` on OpenRouter", "", "R23"),
         row("`trace`", "the same on OpenRouter", "", "R24"),
         row("`min_p`, `top_a`, `repetition_penalty`", "the same on OpenRouter", "", "R25"),

@@ -16,7 +16,7 @@ INTERLEAVED_THINKING = "interleaved-thinking-2025-05-14"
 SAMPLING_FIELDS = ("temperature", "top_p", "top_k")
 VERSION_WITHOUT_SAMPLING = "2026-10-21"
 
-# What an `openrouter` or `openai` object may not say, since the request itself does, or the gateway's routing.
+# What an `openrouter`, `openai` or `upstream` object may not hold: the request itself does, or the gateway's routing.
 RESERVED_FIELDS = (
     "model",
     "messages",
@@ -27,7 +27,7 @@ RESERVED_FIELDS = (
     "functions",
     "function_call",
 )
-NAMESPACES = ("openrouter", "openai")
+NAMESPACES = ("openrouter", "openai", "upstream")
 
 # What the rules below look at, beside `max_tokens`: without one of them there is nothing to check.
 RULED_FIELDS = frozenset(

@@ -11,6 +11,8 @@ from aiohttp import web
 
 from gateway.cache.policy import HEADER as CACHE_HEADER
 from gateway.context import Context
+from gateway.dialects.parameter_policy import HEADER as PARAMS_HEADER
+from gateway.dialects.parameter_policy import filled_from_header
 from gateway.exchange.cached import Shared
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.hit import Hit
@@ -62,6 +64,8 @@ async def create_message(request: web.Request, *, streamed: bool = False) -> web
     if streamed and isinstance(parsed, dict) and parsed.get("stream") is not True:
         parsed["stream"], received = True, None
     del body
+    if filled_from_header(parsed, request.headers.get(PARAMS_HEADER)):
+        received = None
     if size > LARGE_BODY:
         await asyncio.sleep(0)
     threads = app[THREADS]

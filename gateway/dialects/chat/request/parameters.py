@@ -181,6 +181,12 @@ def _put_openrouter(overrides: Mapping[str, Any], parameters: Parameters) -> Non
         parameters.pass_on(name, value, f"openrouter.{name}")
 
 
+def _put_upstream(overrides: Mapping[str, Any], parameters: Parameters) -> None:
+    """Parameters that no API here has, such as `chat_template_kwargs`: sent as they are."""
+    for name, value in overrides.items():
+        parameters.pass_on(name, value, f"upstream.{name}")
+
+
 def _put_length(request: Mapping[str, Any], parameters: Parameters) -> None:
     max_tokens: int = request["max_tokens"]
     limit, path = parameters.take("max_completion_tokens")
@@ -376,4 +382,5 @@ PUTTERS: dict[str, Callable[[Any, Parameters], None]] = {
     "output_format": _put_format,
     "service_tier": _put_tier,
     "top_k": _put_top_k,
+    "upstream": _put_upstream,
 }

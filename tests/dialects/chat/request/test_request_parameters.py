@@ -239,6 +239,14 @@ CARRIED = [
 ]
 
 
+@pytest.mark.parametrize("target", [STRICT, GPT])
+def test_fields_of_the_upstream_object_are_sent_as_they_are(target: Target) -> None:
+    own = {"chat_template_kwargs": {"enable_thinking": False}, "min_p": 0.1}
+    assert fields_of(target, upstream=own) == own
+    with pytest.raises(InvalidRequest, match="conflicts with seed"):
+        fields_of(target, seed=1, upstream={"seed": 2})
+
+
 @pytest.mark.parametrize(("target", "fields", "expected"), CARRIED)
 def test_a_parameter_reaches_the_upstream(target: Target, fields: dict[str, Any], expected: dict[str, Any]) -> None:
     assert fields_of(target, **fields) == expected
