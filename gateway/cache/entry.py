@@ -15,6 +15,7 @@ from gateway.dialects.base import Origin
 from gateway.messages.replay import to_events
 from gateway.redis.codec import BrokenBlob, pack, unpack
 
+INPUT_TOKENS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 # Every message has these, in this order, before all other fields.
 _OWN: Final = ("id", "type", "role", "model")
 
@@ -46,8 +47,9 @@ class CacheEntry:
     def of(cls, message: Mapping[str, Any], origin: Origin, at: float, notes: tuple[str, ...] = ()) -> Self:
         usage = {name: value for name, value in message["usage"].items() if name != "cost"}
         told = {name: value for name, value in message.items() if name not in _OWN} | {"usage": usage}
-        read = usage["input_tokens"] + usage["cache_read_input_tokens"] + usage["cache_creation_input_tokens"]
-        facts = Facts(at, origin.model, origin.provider, message["stop_reason"], read, usage["output_tokens"], notes)
+        read = sum(usage.get(name) or 0 for name in INPUT_TOKENS)  # of native servers some leave out what is zero
+        output = usage.get("output_tokens") or 0
+        facts = Facts(at, origin.model, origin.provider, message["stop_reason"], read, output, notes)
         return cls(facts, orjson.dumps(told)[1:])
 
     def to_json(self, message_id: str, model: str) -> bytes:

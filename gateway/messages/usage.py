@@ -13,9 +13,9 @@ def to_delta_usage(usage: Mapping[str, Any], cost: float | None) -> dict[str, An
     otherwise the parts would not add up to the sum. A tier that message_start could not know comes along as well.
     """
     delta = {name: usage[name] for name in DELTA_USAGE_FIELDS if name in usage}
-    if usage["cache_creation_input_tokens"]:
+    if usage.get("cache_creation_input_tokens") and "cache_creation" in usage:
         delta["cache_creation"] = usage["cache_creation"]
-    if usage["service_tier"] != STANDARD:
+    if usage.get("service_tier", STANDARD) != STANDARD:
         delta["service_tier"] = usage["service_tier"]
     if cost is not None:
         delta["cost"] = cost
