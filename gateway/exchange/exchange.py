@@ -335,6 +335,8 @@ class Exchange:
             body = await answer.read(MAX_ERROR_BYTES)
             raise self.dialects[plan.route.dialect].error(answer.status, answer.headers, body, prepared)
         self.learned.learn(plan.route, prepared.healed)
+        if plan.route.dialect == "messages":
+            plan.record.upstream_request_id = self.redactor.name(answer.headers.get("request-id"))
         return answer
 
     async def _observed(self, plan: Plan, work: Coroutine[Any, Any, Result]) -> Result:

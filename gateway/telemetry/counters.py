@@ -63,6 +63,7 @@ class ExchangeCounter:
 
 _models: set[str] = set()
 _exchanges: dict[Labels, ExchangeCounter] = {}
+_dialects: Counter[str] = Counter()
 _replies: Counter[tuple[str, str, int]] = Counter()
 
 
@@ -73,6 +74,7 @@ def observe(record: UsageRecord) -> None:
     if tally is None:
         tally = _exchanges[labels] = ExchangeCounter()
     tally.add(record)
+    _dialects[record.dialect] += 1
     if record.error_type is not None:
         metrics.UPSTREAM_ERRORS.labels(record.upstream, record.error_type).inc()
     if record.attempts > 1:
@@ -92,6 +94,9 @@ def settle() -> None:
     for (model, upstream, status, is_stream), tally in _exchanges.items():
         _settle(tally, model, upstream, str(status), "true" if is_stream else "false")
     _exchanges.clear()
+    for dialect, count in _dialects.items():
+        metrics.DIALECTS.labels(dialect).inc(count)
+    _dialects.clear()
     for (route, method, status), count in _replies.items():
         metrics.REPLIES.labels(route, method, str(status)).inc(count)
     _replies.clear()

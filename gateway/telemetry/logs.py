@@ -129,6 +129,10 @@ def log_exchange(record: UsageRecord) -> None:
         fields["first_content"] = _rounded(record.first_content_seconds)
     if record.error_type is not None:
         fields["error"] = record.error_type
+    if record.dialect not in ("", "chat"):
+        fields["dialect"] = record.dialect
+    if record.upstream_request_id is not None:
+        fields["upstream_request"] = record.upstream_request_id
     if record.cache:
         fields["cache"] = record.cache
     if record.notes:

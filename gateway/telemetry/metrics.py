@@ -55,6 +55,7 @@ BEFORE_SCRAPE = BeforeScrape()
 REGISTRY.register(BEFORE_SCRAPE)
 
 EXCHANGES = Counter("gateway_exchanges_total", "Finished exchanges", ["model", "upstream", "status", "stream"])
+DIALECTS = Counter("gateway_dialect_exchanges_total", "Finished exchanges by the dialect of the upstream", ["dialect"])
 DURATION = CountedHistogram(
     "gateway_exchange_duration_seconds", "From request to end", ["model", "stream"], buckets=SECONDS
 )

@@ -24,6 +24,7 @@ class UsageRecord:
     dialect: str = ""
     provider: str | None = None
     generation_id: str | None = None
+    upstream_request_id: str | None = None  # of an upstream that speaks Messages
     stream: bool = False
     status: int = 200
     error_type: str | None = None

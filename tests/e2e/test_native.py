@@ -94,6 +94,16 @@ async def test_headers_are_forwarded_without_the_clients_credentials(upstream: M
     )
 
 
+async def test_upstreams_request_id_is_told_beside_our_own(upstream: MessagesServer, url: str) -> None:
+    for body in (BODY, BODY.replace(b"{ ", b'{"stream":true,', 1)):
+        reply = Scripted(STREAM) if b'"stream"' in body else Scripted.json(MESSAGE)
+        reply.headers["request-id"] = "req_upstream_7"
+        upstream.script.append(reply)
+        _, headers, _ = await post(url + "/v1/messages", body)
+        assert headers["x-gateway-upstream-request-id"] == "req_upstream_7"
+        assert headers["request-id"] != "req_upstream_7"
+
+
 async def test_stream_passes_unchanged_but_for_the_model(upstream: MessagesServer, url: str) -> None:
     streamed = BODY.replace(b"{ ", b'{"stream":true,', 1)
     status, headers, body = await post(url + "/v1/messages", streamed)

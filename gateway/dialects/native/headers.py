@@ -30,7 +30,7 @@ def to_headers(upstream: Upstream, asking: Asking, received: Received | None, *,
     """Return all headers of the request; `long_context`: the client asked for it by the suffix of the model's name."""
     support = upstream.vendor.messages
     kept = [header for header in upstream.headers if header[0] not in REPLACED]
-    betas, forwarded = _of_client(received)
+    betas, forwarded = _of_client(received, frozenset(upstream.forward_headers))
     betas = betas or sorted(asking.betas)  # a batch keeps the set alone
     if long_context and not any(LONG_CONTEXT in beta for beta in betas):
         betas.append(LONG_CONTEXT)
@@ -53,11 +53,11 @@ def to_query(upstream: Upstream, received: Received | None) -> str:
     return f"?{received.query}"
 
 
-def _of_client(received: Received | None) -> tuple[list[str], list[tuple[str, str]]]:
+def _of_client(received: Received | None, chosen: frozenset[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """The betas, in the client's order and spelling, and the other headers to forward."""
     betas: list[str] = []
     forwarded = []
-    for name, value in _named(received.headers if received is not None else ()):
+    for name, value in _named(received.headers if received is not None else (), chosen):
         if not LINE_BREAKS.isdisjoint(value):
             continue
         if name == BETA:
@@ -67,6 +67,9 @@ def _of_client(received: Received | None) -> tuple[list[str], list[tuple[str, st
     return betas, forwarded
 
 
-def _named(headers: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
-    lowered = ((name.lower(), value) for name, value in headers)
-    return ((name, value) for name, value in lowered if name.startswith(PREFIX))
+def _named(headers: Iterable[tuple[str, str]], chosen: frozenset[str]) -> Iterable[tuple[str, str]]:
+    """Yield Anthropic's headers, and those that the operator has chosen; never a credential."""
+    for original, value in headers:
+        name = original.lower()
+        if name.startswith(PREFIX) or (name in chosen and name not in REPLACED):
+            yield name, value

@@ -37,6 +37,7 @@ BYPASS: Headers = ((CACHE_HEADER, "bypass"),)
 CACHE_REASON = "x-gateway-cache-reason"
 NO_CACHE: Headers = (*BYPASS, (CACHE_REASON, "off"))
 COST = "x-gateway-cost"
+UPSTREAM_ID = "x-gateway-upstream-request-id"
 CACHE_KEY = "x-gateway-cache-key"
 
 # Headers grow with what clients send (one note a field); proxies refuse long ones.
@@ -146,6 +147,8 @@ async def _answer(
     headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *past)
     message = answered.message if answered.written is None else orjson.Fragment(answered.written)
     own = cost_line(origin.cost) + limit_lines(plan.context)
+    if plan.record.upstream_request_id:
+        own += f"{UPSTREAM_ID}: {_header_safe(plan.record.upstream_request_id)}\r\n"
     return MessageReply(request, message, headers, own)
 
 
@@ -204,6 +207,8 @@ async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None
 def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield upstream, dialect and dropped fields, as they are when the header is written."""
     yield from route_headers(plan.route, plan.record.notes, is_edited=plan.prepared.is_edited)
+    if plan.record.stream and plan.record.upstream_request_id:
+        yield UPSTREAM_ID, _header_safe(plan.record.upstream_request_id)
 
 
 def route_headers(route: Route, notes: Sequence[str], *, is_edited: bool = False) -> list[tuple[str, str]]:

@@ -176,6 +176,17 @@ def test_long_context_suffix_becomes_a_beta_behind_the_clients_own() -> None:
     assert dict(prepared.headers or ())["anthropic-beta"] == "b,a,c,context-1m-2025-08-07"
 
 
+def test_chosen_headers_are_forwarded_and_credentials_never() -> None:
+    row = VENDORS["anthropic"]
+    names = ("x-app", "authorization")
+    route = one_upstream_table(Upstream("a", row.base, "key", row, forward_headers=names)).resolve("claude-x")[0]
+    sent_by_client = (("X-App", "cli"), ("Authorization", "Bearer canary"), ("anthropic-workspace-id", "w"))
+    headers = prepare(prompt_of(headers=(*sent_by_client, ("anthropic-odd", "a\r\nb"))), route=route).headers or ()
+    assert ("x-app", "cli") in headers
+    assert {"authorization", "anthropic-workspace-id", "anthropic-odd"}.isdisjoint(dict(headers))
+    assert "canary" not in str(headers)
+
+
 @pytest.mark.parametrize(
     ("vendor", "model", "url", "expected"),
     [
