@@ -181,6 +181,8 @@ class Assembly:
             self._line_up(ThinkingRun())  # DeepSeek's models want their empty list back (OpenRouter's AI SDK, 2026-06)
         self._close_open()
         for block in self._waiting:
+            if isinstance(block, OpenToolCall) and block.is_nothing:
+                continue  # some servers end with an empty call
             self._begin(block)
             self._close_open()
         self._waiting = []

@@ -62,6 +62,11 @@ class OpenToolCall:
             self.fragments = ["".join(self.fragments)]
         return self.fragments[0] if self.fragments else ""
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it has neither an id nor a name nor arguments."""
+        return not (self.id or self.name or self.fragments)
+
     def becomes_ready(self) -> bool:
         """Whether all that the block's start needs has come with the last piece: an id may still follow the name.
 

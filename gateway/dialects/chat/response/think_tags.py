@@ -28,11 +28,6 @@ CLOSINGS = tuple(TAGS.values())
 TAG_STARTS = ("<", "[")
 
 
-def may_begin_tag(text: str) -> bool:
-    """Whether more text could make it a tag."""
-    return any(tag.startswith(text) for tag in (*OPENINGS, *CLOSINGS))
-
-
 def untagged(target: PieceTarget, reply: Reply) -> PieceTarget:
     """The target itself where the upstream takes thinking apart by itself, as OpenRouter does."""
     return ThinkTags(target) if reply.think_tags else target
@@ -44,9 +39,13 @@ MAX_LEAD = 256
 
 class TagPosition(Enum):
     START = auto()
+    TAKEN_OUT = auto()  # behind thinking that the server tells apart: a closing tag may be left over
     INSIDE = auto()
     GAP = auto()  # white space between the closing tag and the text
     AFTER = auto()
+
+
+UNDECIDED = (TagPosition.START, TagPosition.TAKEN_OUT)
 
 
 class ThinkTags:
@@ -72,11 +71,11 @@ class ThinkTags:
         if self._place is TagPosition.AFTER:
             self.inner.add_text(text)
             return
-        if self._place is TagPosition.START and not self._held and text.isspace():
+        if self._place in UNDECIDED and not self._held and text.isspace():
             self._blank.append(text)
             return
         self._held += text
-        if self._place is TagPosition.START:
+        if self._place in UNDECIDED:
             self._look_for_opening()
         if self._place is TagPosition.INSIDE:
             self._look_for_closing()
@@ -87,7 +86,9 @@ class ThinkTags:
 
     def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
         if text or entries:
+            is_first = self._place in UNDECIDED and not self._held
             self._release_text()
+            self._place = TagPosition.TAKEN_OUT if is_first else self._place
         if text and not entries and self._lead is not None:
             text = self._untagged(self._lead + text)
             if not text:
@@ -131,13 +132,14 @@ class ThinkTags:
 
     def _look_for_opening(self) -> None:
         text = self._held.lstrip()
-        if opening := _first_of(OPENINGS, text):
+        openings = OPENINGS if self._place is TagPosition.START else ()
+        if opening := _first_of(openings, text):
             self._place, self._closing = TagPosition.INSIDE, TAGS[opening]
             self._blank, self._held = [], text[len(opening) :]
         elif closing := _first_of(CLOSINGS, text):  # of thinking that the server has taken out
             self._place = TagPosition.GAP
             self._blank, self._held = [], text[len(closing) :]
-        elif not may_begin_tag(text):
+        elif not any(tag.startswith(text) for tag in (*openings, *CLOSINGS)):
             self._release()
 
     def _look_for_closing(self) -> None:

@@ -141,6 +141,7 @@ CALLS: dict[str, list[Json]] = {
     ],
     "a name in two pieces": [call(0, "", "c", "lo"), call(0, ARGUMENTS, None, "ok")],
     "a name that grows": [call(0, "", "c", "lo"), call(0, ARGUMENTS, "c", "look")],
+    "an empty call behind it": [call(0, ARGUMENTS, "c", "look"), call(1, "", "", "")],
     "arguments twice": [call(0, ARGUMENTS * 2, "c", "look")],
     "arguments in a list": [call(0, f"[{ARGUMENTS}]", "c", "look")],
     "arguments behind a byte order mark": [call(0, f"\ufeff{ARGUMENTS}", "c", "look")],

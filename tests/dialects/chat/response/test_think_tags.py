@@ -39,6 +39,15 @@ class Pieces:
         self.seen.append(("end", ""))
 
 
+def test_a_closing_tag_behind_thinking_that_was_taken_out_goes() -> None:
+    pieces = Pieces()
+    tags = ThinkTags(pieces)
+    tags.add_thinking("a", ())
+    tags.add_text("</think>\n\nb")
+    tags.close()
+    assert pieces.seen == [("thinking", "a"), ("text", "b"), ("end", "")]
+
+
 def told(*texts: str) -> list[tuple[str, str]]:
     pieces = Pieces()
     tags = ThinkTags(pieces)
