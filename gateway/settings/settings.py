@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     by what the server shows without a key; `openrouter` sends OpenRouter's extensions."""
     simulator: SimulatedName = Field(default="", examples=["gemini"])
     """For `dragoman dev` only: the hosted server that the built-in simulator plays, by a name in
-    [upstreams.md](upstreams.md), such as `gemini`. It is then the upstream, whatever else is set. Empty: OpenRouter,
+    [upstreams.md](upstreams.md), such as `gemini`. It then replaces any other upstream. Empty: OpenRouter,
     where no upstream is configured."""
     dialect: Literal["auto", "chat", "messages", "responses"] = "auto"
     """What is spoken to the upstream: `chat`, `messages` (Anthropic's own API, passed on as it is), `responses`
@@ -111,13 +111,12 @@ class Settings(BaseSettings):
     """Sent to OpenRouter as `X-Title`."""
 
     model_big: str = "~anthropic/claude-sonnet-latest"
-    """Model that `big`, `sonnet` and `opus` stand for. Elsewhere than on OpenRouter these names mean nothing until it
-    is set.
+    """Model for `big`, `sonnet` and `opus`. Elsewhere than on OpenRouter these names are unknown until it is set.
 
     Default: on OpenRouter `~anthropic/claude-sonnet-latest`
     """
     model_small: str = "~anthropic/claude-haiku-latest"
-    """Model that `small` and `haiku` stand for; as for `big`, OpenRouter has a default.
+    """Model for `small` and `haiku`; as for `big`, only OpenRouter has a default.
 
     Default: on OpenRouter `~anthropic/claude-haiku-latest`
     """
@@ -220,7 +219,7 @@ class Settings(BaseSettings):
     ping_seconds: Seconds = 10.0
     """Seconds of silence after which a stream gets a ping."""
     stalled_client_timeout: Seconds = 60.0
-    """Seconds after which a client that does not read its reply is disconnected, whatever the reply is."""
+    """Seconds after which a client that does not read its reply is disconnected, for replies of any kind."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """Calls to the upstream for one request, before the client has received anything. Repeating a call at once without
     a field that the upstream refused does not count."""

@@ -23,7 +23,7 @@ INTRODUCTION = """# Configuration
 
 Settings come from environment variables and, with less precedence, from a TOML file: `gateway.toml` in the working
 directory, or the file that `GATEWAY_CONFIG` names. In the file a setting has its variable's name without `GATEWAY_`, in
-lower case (`port = 9000`), and `${NAME}` stands for an environment variable. Wrong values stop the start; all of them
+lower case (`port = 9000`), and `${NAME}` reads an environment variable. Wrong values stop the start; all of them
 are named at once, each with an example. A variable that is empty or blank counts as not set, and white space around a
 value is cut off. Durations are in seconds, sizes in bytes, lists separated by commas or line ends. A `GATEWAY_…`
 variable that no setting reads is reported at start.

@@ -23,7 +23,7 @@ def row(given: str, made: str, note: str, *tests: str) -> Row:
     return Row(given, made, note, tests)
 
 
-INTRODUCTION = """# What becomes of each field
+INTRODUCTION = """# Conversion of each field
 
 <!-- Written by `make docs` from the tests; edit tests/support/conversion_rows.py instead. -->
 
@@ -114,7 +114,7 @@ MESSAGES = Section(
         row(
             "`context_management`: clear tool uses, clear thinking",
             "the prompt without them",
-            "done by the gateway, and told in the answer",
+            "done by the gateway, and reported in the answer",
             "context_editing.old_tool_results_are_cleared",
             "context_editing.old_thinking_is_cleared",
             "context_editing.the_answer_can_tell_what_was_cleared",
@@ -172,7 +172,7 @@ TOOLS = Section(
             "request_parameters.a_chat_parameter_reaches_the_upstream_that_has_it",
         ),
         row(
-            "a tool of Anthropic's that nobody here runs",
+            "a tool of Anthropic's that cannot be run here",
             "400, with its type",
             "",
             "validation_tools.an_unknown_tool_type_is_refused_by_name",
@@ -187,19 +187,19 @@ PARAMETERS = Section(
         row(
             "`max_tokens`, `max_completion_tokens`",
             "`max_tokens` or `max_completion_tokens`",
-            "whichever the model takes",
+            "the one that the model takes",
             "O26",
         ),
         row(
             "more tokens than the model writes",
             "as many as it writes",
-            "noted, where the upstream's list of models tells",
+            "noted, where the upstream's list of models shows it",
             "model_facts.the_answers_limit_is_the_models",
         ),
         row(
             "a sampler or seed that the model does not take",
             "nothing",
-            "noted, where the upstream's list of models tells",
+            "noted, where the upstream's list of models shows it",
             "model_facts.parameters_that_the_model_does_not_take_are_left_out_and_noted",
             "R54",
         ),
@@ -223,7 +223,7 @@ PARAMETERS = Section(
         row(
             "`output_config.format`, `output_format`",
             "`response_format` with a JSON schema",
-            "always strict, unless the operator allows a wish where nobody keeps to it: noted",
+            "always strict, unless the operator allows other schemas where strict ones are refused: noted",
             "O34",
             "O35",
         ),
@@ -424,12 +424,12 @@ STOPS = Section(
         row(
             "`finish_reason`, `native_finish_reason`",
             "`stop_reason`",
-            "whole calls are `tool_use`, whatever is said",
+            "whole calls are always `tool_use`",
             "stop_reason.the_stop_reason_of_a_json_answer",
             "stop_reason.the_stop_reason_of_a_stream",
         ),
         row(
-            "a call that the token limit, a stop sequence or nothing told has cut",
+            "a call that the token limit, a stop sequence or an unknown cause has cut",
             "`max_tokens` or `stop_sequence`; its last argument is null",
             "noted; a call that lacks closing brackets only is completed",
             "golden/arguments_cut_at_length",
@@ -530,7 +530,7 @@ STREAMS = Section(
         ),
         row(
             "the same answer as JSON",
-            "the message that the stream tells",
+            "the message of the stream",
             "",
             "stream_golden.the_json_answer_is_the_message_that_the_stream_tells",
         ),
@@ -539,14 +539,14 @@ STREAMS = Section(
         row(
             "a failure in any other form: an event named `error`, `detail`, `message`, a business code, broken JSON",
             "an error",
-            "of the sort that its code or its words tell",
+            "of the sort that its code or its words show",
             "embedded_errors.a_failure_in_place_of_an_answer_is_an_error",
             "embedded_errors.a_failure_amid_an_answer_ends_it_as_an_error",
             "embedded_errors.an_event_named_error_is_one_whatever_its_data",
             "embedded_errors.a_failure_that_was_written_as_broken_json_is_told",
         ),
         row(
-            "JSON for a stream, a stream for JSON, whatever the label; chunks as lines; gzip",
+            "JSON for a stream, a stream for JSON, under any label; chunks as lines; gzip",
             "the answer",
             "",
             "odd_shapes.json_for_a_stream_is_told_as_one",

@@ -60,7 +60,7 @@ is noted in `x-gateway-ignored`.
 
 A refusal is read wherever its words stand, and answered by a second try without what was refused: a field, words of a
 JSON schema, an image for a text model, a system message in the middle, too high a `max_tokens`. A request costs at most
-two more calls. What was changed stands in `x-gateway-ignored`. What helped is remembered for this server and model for
+two more calls. `x-gateway-ignored` lists what was changed. What helped is remembered for this server and model for
 a day, in all processes that share a Redis, so that later requests are right at once. A refusal that a server reports as
 its own failure (500) is a 400 for the client, is not repeated, and does not count against the upstream.
 
