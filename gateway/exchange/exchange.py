@@ -10,9 +10,10 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from math import inf
 from typing import Any, TypeVar
 
@@ -38,6 +39,7 @@ from gateway.exchange.heartbeat import Heartbeat
 from gateway.exchange.missing import MissingDialects
 from gateway.exchange.plan import Plan, note_error, note_losses
 from gateway.exchange.relay import Relay, StreamTimeouts, is_event_stream
+from gateway.exchange.sessions import conversation_of, session_of
 from gateway.exchange.sink import NoClient, Sink
 from gateway.exchange.token_count import TokenCounter
 from gateway.messages import events
@@ -47,6 +49,7 @@ from gateway.messages.tools.tool_cache import ToolCache
 from gateway.messages.validation.depth import too_deep
 from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.affinity import in_order, needs_order
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
 from gateway.upstream.learned import LearnedAdaptations
 from gateway.upstream.retry import RetryPolicy
@@ -92,6 +95,7 @@ class Exchange:
     clock: Callable[[], float] = time.monotonic
     admission: Admission | None = None
     counter: TokenCounter = field(init=False)
+    _turns: Iterator[int] = field(default_factory=count, init=False, repr=False)
     _unbounded: Timeouts = field(init=False)  # for streams: without a total, an answer has no time limit
     _unattended: StreamTimeouts = field(init=False)  # for collected streams: no client waits for an early 200 or a ping
 
@@ -126,7 +130,10 @@ class Exchange:
 
         `candidates`: routes in the order of preference, if the caller has resolved the model already.
         """
-        route, *fallbacks = candidates or self.table.resolve(prompt.request["model"])
+        candidates = candidates or self.table.resolve(prompt.request["model"])
+        if needs_order(candidates):
+            candidates = self._in_order(context, prompt, candidates)
+        route, *fallbacks = candidates
         route = self.missing.choose(route, prompt.request)
         record.model = route.requested
         record.stream = bool(prompt.request.get("stream"))
@@ -134,6 +141,15 @@ class Exchange:
         note_losses(record, (*prompt.notes, *note_of_choice(route, prompt.request)))
         prepared = self._prepare(context, prompt, record, route, ids.message_id())
         return Plan(context, prompt, record, route, prepared, fallbacks, len(prompt.notes), prewarms)
+
+    def _in_order(self, context: Context, prompt: Prompt, candidates: tuple[Route, ...]) -> tuple[Route, ...]:
+        """Return the candidates in the order for the request's session."""
+        if not candidates[0].rule.sticky:
+            return in_order(candidates, secrets.token_bytes(8))
+        session = session_of(context, prompt.request)
+        if session is not None:
+            return in_order(candidates, session)
+        return in_order(candidates, conversation_of(context, prompt.request), next(self._turns))
 
     def _prepare(
         self, context: Context, prompt: Prompt, record: UsageRecord, route: Route, message_id: str

@@ -88,3 +88,18 @@ async def test_local_first_sends_the_cloud_its_own_name_of_the_model(
         assert answer.headers["x-gateway-upstream"] == "cloud"
     assert simulator.requests()[0].json["model"] == "sim/echo"
     assert other.requests()[0].json["model"] == "qwen/sim/echo"
+
+
+async def test_sessions_are_shared_and_each_stays_where_it_began(
+    monkeypatch: pytest.MonkeyPatch, simulator: Simulator
+) -> None:
+    async with serving_file(monkeypatch, EXAMPLES / "shares.toml", simulator) as live:
+        ask = live.client().messages.with_raw_response
+        chosen: dict[str, set[str]] = {}
+        for session in [f"s{number}" for number in range(12)] * 2:
+            answer = await ask.create(
+                model="sim/echo", max_tokens=10, messages=MESSAGES, extra_headers={"x-session-id": session}
+            )
+            chosen.setdefault(session, set()).add(answer.headers["x-gateway-upstream"])
+    assert all(len(upstreams) == 1 for upstreams in chosen.values())
+    assert set().union(*chosen.values()) == {"a", "b"}

@@ -1,0 +1,38 @@
+"""Which session a request belongs to, for the candidates and keys that share sessions between them."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from gateway.context import Context
+from gateway.messages.claude_code import BILLING_HEADER
+
+
+def session_of(context: Context, request: Mapping[str, Any]) -> bytes | None:
+    """Return the session that the client names: by header, `metadata.user_id` or `prompt_cache_key`."""
+    metadata = request.get("metadata")
+    user = metadata.get("user_id") if isinstance(metadata, Mapping) else None
+    key = request.get("prompt_cache_key")
+    named = context.session_id or (user if isinstance(user, str) else None) or (key if isinstance(key, str) else None)
+    if named is None:
+        return None
+    return f"{context.tenant}\0{named}\0{context.agent_id or ''}".encode()
+
+
+def conversation_of(context: Context, request: Mapping[str, Any]) -> bytes:
+    """Return what the turns of one conversation have in common: tools, system and the first message."""
+    system = request.get("system")
+    if isinstance(system, list) and system and str(_text(system[0])).startswith(BILLING_HEADER):
+        system = system[1:]
+    first = (request.get("messages") or (None,))[0]
+    try:
+        begun = orjson.dumps((context.tenant, request.get("tools"), system, first))
+    except orjson.JSONEncodeError:  # it nests too deeply to be written, and will be refused
+        begun = context.tenant.encode()
+    return blake2b(begun, digest_size=16).digest()
+
+
+def _text(block: object) -> object:
+    return block.get("text") if isinstance(block, dict) else None
