@@ -24,7 +24,7 @@ from gateway.process.health import Health
 from gateway.process.http_guard import Guard
 from gateway.process.ports import cannot_listen
 from gateway.process.tasks import Repeated, background
-from gateway.settings import Settings
+from gateway.settings import Settings, is_loopback
 from gateway.telemetry.counters import settle_regularly
 from gateway.telemetry.metrics import merged_metrics, render_metrics
 from gateway.telemetry.monitors import RedisMonitor, watch_loop
@@ -36,6 +36,7 @@ from gateway.upstream.routing import Upstream
 from gateway.upstream.table import Routing
 from gateway.web.arrivals import ARRIVALS, Arrivals
 from gateway.web.auth import OPEN_PATHS, authenticate
+from gateway.web.browsers import refuse_foreign_pages
 from gateway.web.connection import Runner
 from gateway.web.cors import allow_origins
 from gateway.web.keys import (
@@ -129,8 +130,11 @@ def client_app(gateway: Gateway) -> web.Application:
     prefix = gateway.settings.path_prefix
     app[OPEN] = paths_with(OPEN_PATHS, prefix)
     app.add_routes(with_prefixes(without_features(CLIENT_ROUTES, gateway.settings.offers), prefix))
-    if gateway.settings.cors_origins:
-        allow_origins(app, gateway.settings.cors_origins)
+    settings = gateway.settings
+    if settings.auth == "off" and is_loopback(settings.host):
+        refuse_foreign_pages(app, settings.cors_origins, str(settings.public_url or ""))
+    if settings.cors_origins:
+        allow_origins(app, settings.cors_origins)
     return app
 
 

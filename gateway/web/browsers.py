@@ -1,0 +1,75 @@
+"""Protection of a gateway without keys on the loopback from pages that the user's browser has open.
+
+Any page may send a simple POST to 127.0.0.1, and a name of the page's own may be made to mean 127.0.0.1 (DNS
+rebinding), which lets it read the replies too. So a request without a key must name this machine in its `Host`, and
+its `Origin`, if it has one, must be a page of this machine or a listed one. Clients other than browsers send no Origin.
+"""
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.errors import PermissionDenied
+from gateway.web.cors import ANY
+from gateway.web.keys import OPEN
+
+# How containers reach the loopback of their host (documentation of Docker Desktop and Podman, 2026-11).
+CONTAINER_HOSTS: Final = frozenset({"host.docker.internal", "host.containers.internal"})
+
+FOREIGN_HOST: Final = (
+    "host: this gateway takes requests without a key, and only under a name of its own machine. Use its address, set "
+    "GATEWAY_PUBLIC_URL, or give clients keys."
+)
+FOREIGN_PAGE: Final = (
+    "origin: this gateway takes requests without a key, and none from pages of other sites. List the origin in "
+    "GATEWAY_CORS_ORIGINS, or give clients keys."
+)
+
+
+def refuse_foreign_pages(app: web.Application, origins: Iterable[str], public_url: str) -> None:
+    """`origins` are allowed beside those of this machine, as is the host of `public_url`."""
+    allowed = frozenset(origins)
+    hosts = CONTAINER_HOSTS | {_host_of(public_url)}
+
+    def is_foreign_host(value: str | None) -> bool:
+        host = _host_of(f"//{value}")
+        return value is not None and not is_local(host) and host not in hosts
+
+    def is_foreign_page(origin: str | None) -> bool:
+        if origin is None or ANY in allowed or origin.lower() in allowed:
+            return False
+        return not is_local(_host_of(origin))
+
+    @web.middleware
+    async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in request.app[OPEN] and request.match_info.http_exception is None:
+            if is_foreign_host(request.headers.get("host")):
+                raise PermissionDenied(FOREIGN_HOST)
+            if is_foreign_page(request.headers.get("origin")):
+                raise PermissionDenied(FOREIGN_PAGE)
+        return await handler(request)
+
+    app.middlewares.append(refuse)
+
+
+def is_local(host: str) -> bool:
+    """Return True for what no page's owner can make mean another machine: an address, or a name without a dot."""
+    name = host.removesuffix(".")
+    if name.endswith(".localhost"):
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return name != "" and "." not in name
+    return True
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
