@@ -11,7 +11,7 @@ INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check docs fuzz bench chaos cluster servers lock clean
+.PHONY: help run test check docs fuzz bench chaos cluster servers clients lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ cluster: $(VENV)/.development ## run it behind haproxy, restart and kill everyth
 
 servers: $(VENV)/.development ## put it before real llama.cpp, vLLM, SGLang, LiteLLM and others, installed on demand (4 GB)
 	$(BIN)/python -m tests.servers run
+
+clients: $(VENV)/.development ## put real coding agents and SDKs of OpenAI's APIs before it, installed on demand (3 GB; npm)
+	$(BIN)/python -m tests.clients
 
 # uv resolves for every platform and Python at once and keeps the markers; the versions of both locks agree.
 COMPILE := --universal --python-version 3.11 --group build --generate-hashes --no-header --no-annotate --upgrade --quiet

@@ -4,6 +4,7 @@ GatewayError
 ├── InvalidRequest        400  the client's: the request can never work as it is
 │   ├── OutputLimitReached     the limit was reached before any of the answer; not shown to clients
 │   ├── MethodNotAllowed  405
+│   ├── UpgradeRequired   426  a WebSocket, which the gateway does not have
 │   └── UnsupportedMedia  415
 ├── Unauthenticated       401  the client's: no key, or a wrong one
 ├── BillingProblem        402  the account at the upstream has no credit
@@ -94,6 +95,10 @@ class OutputLimitReached(InvalidRequest):
 
 class MethodNotAllowed(InvalidRequest):
     status = 405
+
+
+class UpgradeRequired(InvalidRequest):
+    status = 426
 
 
 class UnsupportedMedia(InvalidRequest):

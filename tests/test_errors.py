@@ -13,6 +13,7 @@ from gateway.errors import GatewayError, InternalError, InvalidRequest, Overload
 TABLE: dict[type[GatewayError], tuple[int, str, bool, type[anthropic.APIStatusError]]] = {
     errors.InvalidRequest: (400, "invalid_request_error", False, anthropic.BadRequestError),
     errors.MethodNotAllowed: (405, "invalid_request_error", False, anthropic.APIStatusError),
+    errors.UpgradeRequired: (426, "invalid_request_error", False, anthropic.APIStatusError),
     errors.UnsupportedMedia: (415, "invalid_request_error", False, anthropic.APIStatusError),
     errors.OutputLimitReached: (400, "invalid_request_error", False, anthropic.BadRequestError),
     errors.Unauthenticated: (401, "authentication_error", False, anthropic.AuthenticationError),

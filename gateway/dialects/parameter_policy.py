@@ -47,6 +47,8 @@ Request = dict[str, Any]
 def governed_prompt(prompt: Prompt, policy: RequestPolicy, route: Route) -> tuple[Prompt, list[Note]]:
     """Return the prompt as the policy allows it. A changed one is not sent as it was received."""
     request, notes = governed(prompt.request, policy, route)
+    if "max_tokens" in policy.parameters:  # a limit that only the model knows could be longer
+        prompt = replace(prompt, has_default_length=False)
     if request is prompt.request:
         return prompt, notes
     return replace(prompt, request=cast(MessagesRequest, request), received=None), notes

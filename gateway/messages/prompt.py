@@ -32,7 +32,8 @@ class Prompt:
     """A request, the notes of its validation, and the size of its JSON in bytes (for the token estimate).
 
     `received`: None where the request was assembled here. A request that is not `is_checked` was only looked into as
-    far as the gateway reads it: an upstream that speaks Messages validates it.
+    far as the gateway reads it: an upstream that speaks Messages validates it. `has_default_length`: the client has not
+    set `max_tokens`, since its API leaves the length to the model.
     """
 
     request: MessagesRequest = field(repr=False)
@@ -40,6 +41,7 @@ class Prompt:
     notes: tuple[Note, ...] = ()
     received: Received | None = field(default=None, repr=False)
     is_checked: bool = True
+    has_default_length: bool = False
 
     def check(self, context: Context) -> tuple[Note, ...]:
         """Validate what was not, and return the notes. Raises InvalidRequest naming the first field that is wrong."""
@@ -58,7 +60,8 @@ class Prompt:
                 request["thinking"] = {**thinking, "budget_tokens": min(thinking["budget_tokens"], most - 1)}
             else:
                 request["thinking"] = {"type": "disabled"}
-        return replace(self, request=cast(MessagesRequest, request), received=None)
+        changed = cast(MessagesRequest, request)
+        return replace(self, request=changed, received=None, has_default_length=False)
 
 
 def parse_body(body: bytes, tools: ToolCache) -> object:

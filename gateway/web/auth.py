@@ -20,6 +20,9 @@ NO_BETAS: frozenset[str] = frozenset()
 # Ids of other parties are logged, never used as keys: short, and without anything that could break a line.
 FOREIGN_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,256}")
 
+# Of a conversation: anybody's, Claude Code's, Codex' (0.171.0), opencode's (1.18.33).
+SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id", "session-id", "x-session-affinity")
+
 # Answered without a key: load balancers and Claude Code's connectivity check send none.
 OPEN_PATHS = frozenset({"/", "/api/hello", "/livez", "/readyz"})
 
@@ -35,7 +38,8 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     """
     if request.path not in request.app[OPEN] and request.match_info.http_exception is None:
         headers = request.headers
-        client = await request.app[DIRECTORY].authenticate(headers.get("x-api-key"), headers.get("authorization"))
+        key = headers.get("x-api-key") or headers.get("api-key")
+        client = await request.app[DIRECTORY].authenticate(key, headers.get("authorization"))
         request[CONTEXT] = to_context(request, client)
     return await handler(request)
 
@@ -56,7 +60,7 @@ def to_context(request: web.Request, client: Client) -> Context:
         api_version=version,
         betas=parse_betas(headers.getall("anthropic-beta", ())),
         trace_parent=_foreign_id(headers.get("traceparent")),
-        session_id=_foreign_id(headers.get("x-session-id") or headers.get("x-claude-code-session-id")),
+        session_id=_foreign_id(next((headers[name] for name in SESSION_HEADERS if name in headers), None)),
         agent_id=_foreign_id(headers.get("x-claude-code-agent-id")),
         parent_agent_id=_foreign_id(headers.get("x-claude-code-parent-agent-id")),
     )

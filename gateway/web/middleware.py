@@ -21,6 +21,7 @@ from gateway.process.http_guard import MAX_HEADER_BYTES, GuardedConnection, head
 from gateway.telemetry.counters import count_reply
 from gateway.web.auth import REQUEST_ID
 from gateway.web.not_offered import not_found_message
+from gateway.web.openai_errors import api_of, openai_error_response
 from gateway.web.reply import MessageReply, error_response, stamps
 
 log = structlog.get_logger()
@@ -44,7 +45,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         told = _told(error, request)
         if request.writer.output_size:
             raise _broken_off(told, request) from None
-        response = error_response(told, request_id)
+        response = to_response(told, request_id, request.path)
         response.headers.extend(request.get(ERROR_HEADERS, ()))
         if isinstance(error, web.HTTPMethodNotAllowed):
             response.headers["allow"] = ", ".join(sorted(error.allowed_methods))
@@ -55,6 +56,12 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         response.headers.update(stamps(request_id, seconds))
     count_reply(_route_name(request), request.method, response.status)
     return response
+
+
+def to_response(error: GatewayError, request_id: str, path: str) -> web.Response:
+    """Return the error in the form of the API that the path belongs to."""
+    api = api_of(path)
+    return error_response(error, request_id) if api is None else openai_error_response(error, request_id, api)
 
 
 def _broken_off(error: GatewayError, request: web.Request) -> ConnectionResetError:

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from gateway.web.admin import cache as admin_cache
 from gateway.web.admin import metrics, organization, status
-from gateway.web.api import batches, cache, count_tokens, health, messages, models
+from gateway.web.api import batches, cache, chat_completions, count_tokens, health, messages, models, responses
 
 CLIENT_ROUTES = (
     web.post("/v1/messages", messages.create_message),
@@ -22,6 +22,10 @@ CLIENT_ROUTES = (
     web.get("/v1/messages/batches/{batch_id}/results", batches.stream_results),
     web.post("/v1/messages/batch", batches.create_batch),
     web.get("/v1/messages/batch/{batch_id}/status", batches.show_status),
+    web.post("/v1/chat/completions", chat_completions.create_chat_completion),
+    web.post("/v1/responses", responses.create_response),
+    web.get("/v1/responses", responses.refuse_socket, allow_head=False),
+    web.get("/v1/responses/{response_id}", responses.retrieve_response),
     web.get("/v1/models", models.list_models),
     web.get("/v1/models/{model_id:.+}", models.retrieve_model),
     web.get("/api/hello", health.hello),

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -472,3 +473,21 @@ async def test_operators_clear_any_tenant(front: Live, words: str) -> None:
 async def test_only_operators_manage_all_tenants(front: Live, method: str, path: str) -> None:
     statuses = [(await manage(front, method, path, key=key, admin=True))[0] for key in (None, KEY)]
     assert statuses == [401, 401]
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "responses"])
+async def test_clients_of_openais_apis_share_the_cache_over_json_and_streams(shared_front: Live, path: str) -> None:
+    words = f"cached for {path}"
+    prompt = {"input": words} if path == "responses" else {"messages": [{"role": "user", "content": words}]}
+    told = []
+    for streams in (False, False, True):
+        body = {"model": "sim/echo", "max_tokens": 100, "stream": streams, **prompt}
+        headers = {"x-api-key": KEY, "x-gateway-cache": "use"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{shared_front.url}/v1/{path}", json=body, headers=headers) as response,
+        ):
+            assert response.status == 200
+            assert words.split()[0] in await response.text()
+            told.append(response.headers["x-gateway-cache"])
+    assert told == ["miss", "hit", "hit"]

@@ -243,3 +243,33 @@ async def test_claude_codes_billing_header_does_not_reach_other_servers(upstream
     sent = upstream.requests[-1].body
     assert b'"system": [{"type":"text","text":"Be\\u0020brief"} ],"max_tokens": 10,"temperature": 1.10' in sent
     assert orjson.loads(sent)["model"] == "claude-real"
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["JSON", "stream"])
+async def test_clients_of_openais_apis_are_answered_by_messages(
+    upstream: MessagesServer, url: str, streams: bool
+) -> None:
+    asked = {"model": "claude-test", "max_tokens": 9, "seed": 3, "stream": streams, "reasoning_effort": "low"}
+    said = {"chat/completions": {"messages": [{"role": "user", "content": "Hi"}]}, "responses": {"input": "Hi"}}
+    for path, prompt in said.items():
+        body = {**asked, **prompt} if path.startswith("chat") else {"model": "claude-test", "stream": streams, **prompt}
+        status, headers, told = await post(f"{url}/v1/{path}", orjson.dumps(body))
+        assert status == 200
+        assert b"Hello" in told or b'"Hel"' in told
+        sent = orjson.loads(upstream.requests[-1].body)
+        assert sent["model"] == "claude-real"
+        assert not {"seed", "reasoning_effort", "openai"} & sent.keys()
+        assert headers["x-gateway-dialect"] == "messages; edited"
+        if path.startswith("chat"):
+            assert sent["output_config"] == {"effort": "low"}
+            assert sent["thinking"] == {"type": "adaptive"}
+            assert headers["x-gateway-ignored"] == "dropped:seed"
+
+
+@pytest.mark.parametrize("field", ["logprobs", "logit_bias", "audio"])
+async def test_parameters_that_messages_lacks_are_refused_by_name(url: str, field: str) -> None:
+    values = {"logprobs": True, "logit_bias": {"5": 1}, "audio": {"voice": "alloy"}}
+    body = {"model": "claude-test", "messages": [{"role": "user", "content": "Hi"}], field: values[field]}
+    status, _, told = await post(f"{url}/v1/chat/completions", orjson.dumps(body))
+    assert status == 400
+    assert orjson.loads(told)["error"]["param"] == field

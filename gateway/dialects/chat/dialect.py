@@ -40,6 +40,8 @@ class ChatDialect:
         keyring = self.keyring.of_tenant(asking.tenant)
         try:
             conversion = to_chat_request(prompt.request, route.target, keyring, asking.session_id)
+            if prompt.has_default_length:
+                del conversion.body[route.target.max_tokens_field]
             conversion = adapted(conversion, (*route.target.adaptations, *asking.adaptations))
             # Streamed for JSON clients too: one that leaves then frees the upstream's slot (llama.cpp finishes an
             # unstreamed answer, 2026-11), and JSON and streams cannot differ.

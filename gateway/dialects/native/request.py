@@ -12,6 +12,7 @@ import orjson
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.native import spans
+from gateway.dialects.native.parameters import to_messages_fields
 from gateway.dialects.native.thinking import without_foreign_thinking
 from gateway.errors import InvalidRequest
 from gateway.messages.claude_code import BILLING_HEADER
@@ -46,6 +47,9 @@ def to_body(prompt: Prompt, route: Route, keyring: Keyring, *, drops_thinking: b
     if removes_billing:
         notes.append(Note("dropped", "system.0", NO_BILLING))
     received = prompt.received
+    if received is None:
+        request, chat_notes = to_messages_fields(request)
+        notes += chat_notes
     if received is None or drops_thinking or SEALED in received.body:
         edited, thinking_notes = without_foreign_thinking(request, route.target, keyring, drops_all=drops_thinking)
         if received is None or edited is not request:

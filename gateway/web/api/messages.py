@@ -6,7 +6,6 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, TypeAlias, cast
 
-import orjson
 from aiohttp import web
 
 from gateway.cache.policy import HEADER as CACHE_HEADER
@@ -26,6 +25,7 @@ from gateway.threads.turns import Turn
 from gateway.upstream.routing import Route
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
+from gateway.web.client_face import FACE, ClientFace, FaceSink, to_reply_body
 from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
 from gateway.web.middleware import ERROR_HEADERS
 from gateway.web.reply import IGNORED, EventReply, MessageReply, id_lines, limit_lines
@@ -71,16 +71,16 @@ async def create_message(request: web.Request, *, streamed: bool = False) -> web
         await asyncio.sleep(0)
     threads = app[THREADS]
     if threads is None or not has_thread(parsed):
-        reply = _reply(request, context, exchange.read_prompt(parsed, size, context, received))
+        reply = reply_to(request, context, exchange.read_prompt(parsed, size, context, received))
         # A stream may last for minutes, and its prompt take megabytes: nothing here holds it meanwhile.
         del parsed, received
         return await reply
     async with threads.turn(context, cast(dict[str, Any], parsed), size) as turn:
         prompt = exchange.read_prompt(turn.request, size + turn.held_bytes, context)
-        return await _reply(request, context, prompt, turn)
+        return await reply_to(request, context, prompt, turn)
 
 
-async def _reply(
+async def reply_to(
     request: web.Request, context: Context, prompt: Prompt, turn: Turn | None = None
 ) -> web.StreamResponse:
     app, streams = request.app, bool(prompt.request.get("stream"))
@@ -124,9 +124,12 @@ async def _stream(
 ) -> EventReply:
     reply = EventReply(request, headers, id_lines(context.request_id) + own, partial(limit_lines, context))
     whole = False
+    face: ClientFace | None = request.get(FACE)
     try:
         with STREAMS.track_inprogress():
-            if turn is None:
+            if face is not None:
+                await _stream_converted(request.app[EXCHANGE], FaceSink(reply, face), into)
+            elif turn is None:
                 await into(reply)
             else:
                 await turn.stream(reply, into)
@@ -137,6 +140,14 @@ async def _stream(
     return reply
 
 
+async def _stream_converted(exchange: Exchange, sink: FaceSink, into: Callable[[Sink], Awaitable[None]]) -> None:
+    exchange.heartbeat.register(sink)
+    try:
+        await into(sink)
+    finally:
+        exchange.heartbeat.unregister(sink)
+
+
 async def _answer(
     request: web.Request, exchange: Exchange, plan: Plan, past: Headers, turn: Turn | None
 ) -> MessageReply:
@@ -145,11 +156,11 @@ async def _answer(
         await turn.keep(answered.message)
     origin = answered.origin
     headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *past)
-    message = answered.message if answered.written is None else orjson.Fragment(answered.written)
+    message = answered.message if answered.written is None else answered.written
     own = cost_line(origin.cost) + limit_lines(plan.context)
     if plan.record.upstream_request_id:
         own += f"{UPSTREAM_ID}: {_header_safe(plan.record.upstream_request_id)}\r\n"
-    return MessageReply(request, message, headers, own)
+    return MessageReply(request, to_reply_body(request, message), headers, own)
 
 
 async def _reply_from_cache(
@@ -179,7 +190,7 @@ async def _cached_reply(
         if turn is not None:
             await turn.keep(found.to_message())
         headers += [*origin_headers(facts.served_model, facts.provider), NO_STORE]
-        return MessageReply(request, orjson.Fragment(found.to_json()), headers, own + limit_lines(context))
+        return MessageReply(request, to_reply_body(request, found.to_json()), headers, own + limit_lines(context))
     with found:
         if streams:
             told = chain(plan_headers(found.plan), cache_headers(found.plan.record.cache))
@@ -199,7 +210,7 @@ async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None
         *cache_headers(shared.plan.record.cache),
         NO_STORE,
     )
-    message = orjson.Fragment(entry.to_json(reply.message_id, reply.model))
+    message = to_reply_body(request, entry.to_json(reply.message_id, reply.model))
     own = key_line(shared.fingerprint) + cost_line(cost) + limit_lines(shared.plan.context)
     return MessageReply(request, message, headers, own)
 

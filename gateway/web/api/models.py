@@ -1,12 +1,16 @@
-"""GET /v1/models and /v1/models/{id}. Ids may hold slashes, raw or escaped, as OpenRouter's do."""
+"""GET /v1/models and /v1/models/{id}. Ids may hold slashes, raw or escaped, as OpenRouter's do.
+
+One object serves Anthropic's and OpenAI's SDKs and Codex, each of which ignores the fields of the others.
+"""
 
 import re
 from typing import Any
 
 from aiohttp import web
 
+from gateway.dialects.responses.client.catalog import to_catalog_entry, to_openai_model
 from gateway.errors import InvalidRequest, NotFound
-from gateway.web.keys import CATALOG
+from gateway.web.keys import CATALOG, EXCHANGE
 from gateway.web.reply import json_response
 
 DEFAULT_LIMIT = 20
@@ -15,10 +19,17 @@ LIFECYCLES = ("active", "deprecated", "retired")
 
 
 async def list_models(request: web.Request) -> web.Response:
-    limit = parse_limit(request.query.get("limit"))
+    limit = parse_limit(request.query.get("limit"), _default_limit(request))
     wanted = _lifecycles(request)
     models = [model for model in await request.app[CATALOG].models() if model["lifecycle"] in wanted]
-    return json_response(to_page(models, limit, request.query.get("after_id"), request.query.get("before_id")))
+    page = to_page(models, limit, request.query.get("after_id"), request.query.get("before_id"))
+    table = request.app[EXCHANGE].table
+    entries = []
+    for priority, model in enumerate(page["data"]):
+        if table.rule_of(model["id"]) is not None:
+            entries.append(to_catalog_entry(model, table.resolve(model["id"])[0], priority))
+    data = [to_openai_model(model) for model in page["data"]]
+    return json_response({"object": "list", **page, "data": data, "models": entries})
 
 
 async def retrieve_model(request: web.Request) -> web.Response:
@@ -26,12 +37,17 @@ async def retrieve_model(request: web.Request) -> web.Response:
     model = await request.app[CATALOG].find(model_id)
     if model is None:
         raise NotFound(f"model: {model_id[:200]}")
-    return json_response(model)
+    return json_response(to_openai_model(model))
 
 
-def parse_limit(text: str | None) -> int:
+def _default_limit(request: web.Request) -> int:
+    """Anthropic's clients read page after page; OpenAI's and Codex know one page only."""
+    return DEFAULT_LIMIT if "anthropic-version" in request.headers else MAX_LIMIT
+
+
+def parse_limit(text: str | None, default: int = DEFAULT_LIMIT) -> int:
     if text is None:
-        return DEFAULT_LIMIT
+        return default
     if not re.fullmatch(r"\d{1,6}", text, re.ASCII) or not 1 <= int(text) <= MAX_LIMIT:
         raise InvalidRequest(f"limit: Input should be between 1 and {MAX_LIMIT}")
     return int(text)

@@ -1,0 +1,1 @@
+"""Chat completions for clients: their requests become Messages requests, and Messages answers become completions."""

@@ -1,0 +1,88 @@
+"""A message as a chat completion."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from gateway.dialects.clients.tools import ToolRegistry, to_custom_input
+from gateway.dialects.clients.turns import to_arguments
+from gateway.dialects.clients.usage import to_chat_usage
+
+FINISH_REASONS: Final = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "compaction": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+def to_completion(message: Mapping[str, Any], tools: ToolRegistry, created: int) -> dict[str, Any]:
+    """Return the completion. `created`: seconds since 1970."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    details: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    for block in message["content"]:
+        match block["type"]:
+            case "text":
+                texts.append(block["text"])
+            case "thinking":
+                thoughts.append(block["thinking"])
+                details.append(to_text_entry(block["thinking"], block["signature"], len(details)))
+            case "redacted_thinking":
+                details.append(to_encrypted_entry(block["data"], len(details)))
+            case "tool_use":
+                calls.append(to_call(block["id"], block["name"], orjson.dumps(block["input"]).decode(), tools))
+    answer: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
+    answer["refusal"] = (message.get("stop_details") or {}).get("explanation")
+    if thoughts:
+        answer["reasoning_content"] = "\n\n".join(thoughts)
+    if details:
+        answer["reasoning_details"] = details
+    if calls:
+        answer["tool_calls"] = calls
+    choice = {"index": 0, "message": answer, "logprobs": message.get("logprobs")}
+    choice["finish_reason"] = to_finish_reason(message.get("stop_reason"))
+    completion = {
+        "id": to_completion_id(message["id"]),
+        "object": "chat.completion",
+        "created": created,
+        "model": message["model"],
+        "choices": [choice],
+        "usage": to_chat_usage(message["usage"]),
+    }
+    if message.get("system_fingerprint") is not None:
+        completion["system_fingerprint"] = message["system_fingerprint"]
+    return completion
+
+
+def to_completion_id(message_id: str) -> str:
+    return "chatcmpl-" + message_id.removeprefix("msg_")
+
+
+def to_finish_reason(stop_reason: object) -> str:
+    """Return a reason in any case: without one, opencode asks again for ever (1.18.33)."""
+    return FINISH_REASONS.get(str(stop_reason), "stop")
+
+
+def to_call(call_id: str, flat: str, arguments: str, tools: ToolRegistry) -> dict[str, Any]:
+    """Return a call of the tool that the client declared under this name."""
+    tool = tools.find(flat)
+    if tool.kind == "custom":
+        text = to_custom_input(to_arguments(arguments)[0])
+        return {"id": call_id, "type": "custom", "custom": {"name": tool.name, "input": text}}
+    return {"id": call_id, "type": "function", "function": {"name": tool.name, "arguments": arguments}}
+
+
+def to_text_entry(text: str, signature: str, index: int) -> dict[str, Any]:
+    """Return an entry of `reasoning_details`, in OpenRouter's form: a thinking block that the client may give back."""
+    return {"type": "reasoning.text", "text": text, "signature": signature, "index": index}
+
+
+def to_encrypted_entry(data: str, index: int) -> dict[str, Any]:
+    return {"type": "reasoning.encrypted", "data": data, "index": index}

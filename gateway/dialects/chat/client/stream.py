@@ -1,0 +1,172 @@
+"""A Messages stream as chunks of a chat completion.
+
+Each call's index, id, name and type come once, with its first chunk: clients join what is repeated. A ping becomes a
+comment, since `data: {}` ends opencode. An error ends the stream without `[DONE]`, and the SDKs raise it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from gateway.dialects.chat.client.answer import (
+    to_call,
+    to_completion_id,
+    to_encrypted_entry,
+    to_finish_reason,
+    to_text_entry,
+)
+from gateway.dialects.clients.errors import to_openai_error
+from gateway.dialects.clients.events import MessageEvents
+from gateway.dialects.clients.tools import ToolRegistry
+from gateway.dialects.clients.usage import to_chat_usage
+
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+DONE: Final = b"data: [DONE]\n\n"
+
+
+@dataclass(slots=True, repr=False)
+class OpenCall:
+    """A call that is being streamed. `pieces`: those of a custom tool's input, which is sent whole."""
+
+    index: int
+    id: str
+    name: str
+    is_custom: bool
+    pieces: list[str]
+
+
+class ChatStream:
+    """Bytes of a Messages stream in, chunks out. `created`: seconds since 1970."""
+
+    def __init__(self, tools: ToolRegistry, created: int, *, shows_usage: bool) -> None:
+        self._tools = tools
+        self._created = created
+        self._shows_usage = shows_usage
+        self._events = MessageEvents()
+        self._prefix = b""  # of every chunk, up to its choices
+        self._call: OpenCall | None = None
+        self._calls = 0
+        self._thought: list[str] = []
+        self._signature = ""
+        self._details = 0
+        self._usage: dict[str, Any] = {}
+
+    def feed(self, data: bytes) -> bytes:
+        return b"".join([HANDLERS[event["type"]](self, event) for event in self._events.feed(data)])
+
+    def keep_alive(self) -> bytes:
+        return KEEP_ALIVE
+
+    def _start(self, event: dict[str, Any]) -> bytes:
+        message = event["message"]
+        self._usage = dict(message["usage"])
+        head = {
+            "id": to_completion_id(message["id"]),
+            "object": "chat.completion.chunk",
+            "created": self._created,
+            "model": message["model"],
+        }
+        self._prefix = b"data: " + orjson.dumps(head)[:-1] + b',"choices":'
+        return self._delta({"role": "assistant", "content": ""})
+
+    def _start_block(self, event: dict[str, Any]) -> bytes:
+        block = event["content_block"]
+        match block["type"]:
+            case "tool_use":
+                is_custom = self._tools.find(block["name"]).kind == "custom"
+                self._call = call = OpenCall(self._calls, block["id"], block["name"], is_custom, [])
+                self._calls += 1
+                if not is_custom:
+                    return self._call_delta({"index": call.index, **to_call(call.id, call.name, "", self._tools)})
+            case "thinking":
+                self._thought, self._signature = [], ""
+            case "redacted_thinking":
+                return self._detail(to_encrypted_entry(block["data"], self._details))
+        return b""
+
+    def _add(self, event: dict[str, Any]) -> bytes:
+        delta = event["delta"]
+        match delta["type"]:
+            case "text_delta":
+                return self._delta({"content": delta["text"]})
+            case "thinking_delta":
+                self._thought.append(delta["thinking"])
+                return self._delta({"reasoning_content": delta["thinking"]})
+            case "signature_delta":
+                self._signature += delta["signature"]
+            case "input_json_delta" if self._call is not None and delta["partial_json"]:
+                return self._add_arguments(self._call, delta["partial_json"])
+        return b""
+
+    def _add_arguments(self, call: OpenCall, text: str) -> bytes:
+        if call.is_custom or not call.pieces:
+            call.pieces.append(text)
+        if call.is_custom:
+            return b""
+        return self._call_delta({"index": call.index, "function": {"arguments": text}})
+
+    def _stop_block(self, event: dict[str, Any]) -> bytes:
+        call, self._call = self._call, None
+        if call is not None and call.is_custom:
+            whole = to_call(call.id, call.name, "".join(call.pieces) or "{}", self._tools)
+            return self._call_delta({"index": call.index, **whole})
+        if call is not None and not call.pieces:
+            return self._call_delta({"index": call.index, "function": {"arguments": "{}"}})
+        if self._signature:
+            signature, self._signature = self._signature, ""
+            return self._detail(to_text_entry("".join(self._thought), signature, self._details))
+        return b""
+
+    def _finish(self, event: dict[str, Any]) -> bytes:
+        self._usage |= event["usage"]
+        reason = to_finish_reason(event["delta"].get("stop_reason"))
+        return self._choices(
+            [
+                {
+                    "index": 0,
+                    "delta": {},
+                    "logprobs": event["delta"].get("logprobs"),
+                    "finish_reason": reason,
+                }
+            ]
+        )
+
+    def _end(self, event: dict[str, Any]) -> bytes:
+        if not self._shows_usage:
+            return DONE
+        usage = orjson.dumps(to_chat_usage(self._usage))
+        return self._prefix + b'[],"usage":' + usage + b"}\n\n" + DONE
+
+    def _ping(self, event: dict[str, Any]) -> bytes:
+        return KEEP_ALIVE
+
+    def _fail(self, event: dict[str, Any]) -> bytes:
+        error = to_openai_error(event["error"], 500, "chat")
+        return b"data: " + orjson.dumps({"error": error.body}) + b"\n\n"
+
+    def _detail(self, entry: dict[str, Any]) -> bytes:
+        self._details += 1
+        return self._delta({"reasoning_details": [entry]})
+
+    def _call_delta(self, call: dict[str, Any]) -> bytes:
+        return self._delta({"tool_calls": [call]})
+
+    def _delta(self, delta: dict[str, Any]) -> bytes:
+        return self._choices([{"index": 0, "delta": delta, "finish_reason": None}])
+
+    def _choices(self, choices: list[dict[str, Any]]) -> bytes:
+        return self._prefix + orjson.dumps(choices) + b"}\n\n"
+
+
+HANDLERS: Final[dict[str, Callable[[ChatStream, dict[str, Any]], bytes]]] = {
+    "message_start": ChatStream._start,
+    "content_block_start": ChatStream._start_block,
+    "content_block_delta": ChatStream._add,
+    "content_block_stop": ChatStream._stop_block,
+    "message_delta": ChatStream._finish,
+    "message_stop": ChatStream._end,
+    "ping": ChatStream._ping,
+    "error": ChatStream._fail,
+}

@@ -1,0 +1,28 @@
+"""The events of a Messages stream, read back from its bytes for clients that speak another API."""
+
+from typing import Any, Final
+
+import orjson
+
+FRAME_END: Final = b"\n\n"
+DATA: Final = b"data: "
+
+
+class MessageEvents:
+    """Splits the bytes of a stream, cut anywhere, into the values of its events."""
+
+    __slots__ = ("_tail",)
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def feed(self, data: bytes) -> list[dict[str, Any]]:
+        if b"\r" in data:  # of an upstream's own stream, which is passed on as it is
+            data = data.replace(b"\r", b"")
+        *frames, self._tail = (self._tail + data if self._tail else data).split(FRAME_END)
+        values = []
+        for frame in frames:
+            start = frame.find(DATA)
+            if start >= 0:
+                values.append(orjson.loads(frame[start + len(DATA) :]))
+        return values

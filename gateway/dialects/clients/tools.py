@@ -1,0 +1,170 @@
+"""Tools of clients that speak OpenAI's APIs, as tools of a Messages request, and their calls back.
+
+A Messages tool is a function with a flat name. A tool in a namespace gets the name `namespace__name`, a custom tool a
+schema with one string `input`, since few upstreams know either. Names that are too long, hold other characters or
+clash get a hash. `ToolRegistry` holds what a name stands for, so that calls are restored as the client declared them.
+Hosted tools, which run at OpenAI, are left out with a note: Codex sends one with every request.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import orjson
+
+from gateway.dialects.clients.fields import to_list, to_object, to_text
+from gateway.dialects.clients.schemas import to_input_schema
+from gateway.errors import InvalidRequest
+from gateway.messages.notes import Note
+
+ToolKind = Literal["function", "custom", "tool_search"]
+
+ILLEGAL: Final = re.compile(r"[^a-zA-Z0-9_-]")
+# OpenAI's limit, and that of the strictest upstreams.
+MAX_NAME: Final = 64
+HASH_LENGTH: Final = 8
+# Codex' own namespace; its calls may leave it out (0.171.0).
+DEFAULT_NAMESPACE: Final = "functions"
+HOSTED = "the tool runs at OpenAI and is not available here"
+
+CUSTOM_INPUT: Final = "The whole input of the tool as plain text: no JSON, no quotes or code fence around it."
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredTool:
+    """A tool under the name that its client knows."""
+
+    kind: ToolKind
+    name: str
+    namespace: str | None = None
+
+
+@dataclass(slots=True, repr=False)
+class ToolRegistry:
+    """The tools of one request: flat name → tool. `tools` are those to offer, in order, each name once.
+
+    `takes_grammars`: the upstream takes custom tools as they are.
+    """
+
+    takes_grammars: bool = False
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    _by_flat: dict[str, DeclaredTool] = field(default_factory=dict)
+    _flat: dict[tuple[str | None, str], str] = field(default_factory=dict)
+    _offered: set[str] = field(default_factory=set)
+
+    def declare_all(self, tools: object, path: str, namespace: str | None = None) -> None:
+        """Add a list of tools. A tool declared twice is offered once, as it was declared last."""
+        for index, tool in enumerate(to_list(tools, path)):
+            self._declare(to_object(tool, f"{path}.{index}"), f"{path}.{index}", namespace)
+
+    def flat_name(self, kind: ToolKind, name: str, namespace: str | None = None) -> str:
+        """Return the name in the Messages request, also for a call to a tool that is not declared any more."""
+        if namespace is None and (None, name) not in self._flat and (DEFAULT_NAMESPACE, name) in self._flat:
+            namespace = DEFAULT_NAMESPACE
+        key = namespace, name
+        flat = self._flat.get(key)
+        if flat is None:
+            flat = self._flat[key] = self._unused(f"{namespace}__{name}" if namespace else name)
+            self._by_flat[flat] = DeclaredTool(kind, name, namespace)
+        return flat
+
+    def find(self, flat: str) -> DeclaredTool:
+        """Return the tool that a call is for. A name that the model invented is a function's."""
+        return self._by_flat.get(flat) or DeclaredTool("function", flat)
+
+    def keep_only(self, flat_names: set[str]) -> None:
+        """Offer only these tools (`allowed_tools`)."""
+        self.tools = [tool for tool in self.tools if name_of(tool) in flat_names]
+
+    def _declare(self, tool: Mapping[str, Any], path: str, namespace: str | None) -> None:
+        kind = tool.get("type", "function")
+        if kind == "namespace":
+            self.declare_all(tool.get("tools"), f"{path}.tools", to_text(tool.get("name"), f"{path}.name"))
+            return
+        if kind == "tool_search" and tool.get("execution") == "client":
+            tool = {"name": "tool_search", **tool}
+        elif kind not in ("function", "custom"):
+            self.notes.append(Note("dropped", f"{path}.{_plain(kind)}", HOSTED))
+            return
+        definition = to_object(tool.get(kind, tool), f"{path}.{kind}")  # chat nests it, Responses does not
+        name = to_text(definition.get("name"), f"{path}.name")
+        if not name:
+            raise InvalidRequest(f"{path}.name: String should have at least 1 character")
+        flat = self.flat_name(kind, name, namespace)
+        self._by_flat[flat] = DeclaredTool(kind, name, self._by_flat[flat].namespace)
+        if kind != "custom":
+            offered = to_function(definition, flat, path)
+        elif self.takes_grammars:
+            offered = {"type": "custom", "custom": {**to_grammar_fields(definition), "name": flat}}
+        else:
+            offered = to_custom(definition, flat)
+        if flat in self._offered:
+            self.tools = [other for other in self.tools if name_of(other) != flat]
+        self._offered.add(flat)
+        self.tools.append(offered)
+
+    def _unused(self, wanted: str) -> str:
+        flat = ILLEGAL.sub("_", wanted)
+        if flat == wanted and len(flat) <= MAX_NAME and flat not in self._by_flat:
+            return flat
+        digest = hashlib.sha256(wanted.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
+        flat = f"{flat[: MAX_NAME - HASH_LENGTH - 1]}_{digest}"
+        return flat if flat not in self._by_flat else self._unused(wanted + "_")
+
+
+def to_function(definition: Mapping[str, Any], flat: str, path: str) -> dict[str, Any]:
+    """Return a Messages tool. Only `strict: true` is passed on: several servers refuse the field."""
+    schema = definition.get("parameters", definition.get("input_schema"))
+    tool: dict[str, Any] = {"name": flat}
+    if definition.get("description"):
+        tool["description"] = to_text(definition["description"], f"{path}.description")
+    tool["input_schema"] = to_input_schema(schema, f"{path}.parameters")
+    if definition.get("strict") is True:
+        tool["strict"] = True
+    return tool
+
+
+def name_of(tool: Mapping[str, Any]) -> Any:
+    """Return the flat name of a Messages tool; a custom one that is passed on has it one level deeper."""
+    return tool["custom"]["name"] if "custom" in tool else tool["name"]
+
+
+def to_grammar_fields(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return description and format of a custom tool in the form of Responses, which has no inner `grammar`."""
+    fields = {name: definition[name] for name in ("description", "format") if definition.get(name)}
+    inner = fields.get("format", {}).get("grammar") if isinstance(fields.get("format", {}), dict) else None
+    return fields | ({"format": {"type": "grammar", **inner}} if isinstance(inner, dict) else {})
+
+
+def to_custom(definition: Mapping[str, Any], flat: str) -> dict[str, Any]:
+    """Return a Messages tool with one string `input`; its description holds the grammar."""
+    description = str(definition.get("description") or "")
+    grammar = definition.get("format")
+    if isinstance(grammar, dict):
+        grammar = grammar.get("grammar", grammar)
+    if isinstance(grammar, dict) and isinstance(grammar.get("definition"), str):
+        syntax = grammar.get("syntax", "lark")
+        description += f"\n\nThe input must match this {syntax} grammar:\n{grammar['definition']}"
+    schema = {
+        "type": "object",
+        "properties": {"input": {"type": "string", "description": CUSTOM_INPUT}},
+        "required": ["input"],
+        "additionalProperties": False,
+    }
+    return {"name": flat, "description": description.strip() or CUSTOM_INPUT, "input_schema": schema}
+
+
+def to_custom_input(arguments: Mapping[str, Any]) -> str:
+    """Return the text of a custom tool's call, whatever the model named its one argument."""
+    value = arguments.get("input")
+    if isinstance(value, str):
+        return value
+    texts = [text for text in arguments.values() if isinstance(text, str)]
+    return texts[0] if len(texts) == len(arguments) == 1 else orjson.dumps(arguments).decode()
+
+
+def _plain(kind: object) -> str:
+    return ILLEGAL.sub("_", str(kind))[:MAX_NAME]

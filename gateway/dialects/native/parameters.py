@@ -1,0 +1,72 @@
+"""Parameters of chat completions in a request that the gateway assembled, for upstreams that speak Messages.
+
+Requests of Messages clients pass as they are, and their upstream refuses what it does not know. One that was converted
+from another API, or comes from a batch, is written here: what Messages has another name for is renamed, the rest noted.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.errors import InvalidRequest
+from gateway.messages.notes import Note
+from gateway.schemas.openai import PassThrough
+
+CHAT_FIELDS: Final = frozenset(PassThrough.__annotations__)
+# Without these the answer would not be what was asked for.
+REFUSED: Final = frozenset({"audio", "logit_bias", "logprobs", "top_logprobs", "modalities"})
+# Said by other fields of Messages.
+TAKEN: Final = frozenset({"reasoning_effort", "reasoning", "response_format", "user", "n", "parallel_tool_calls"})
+EFFORTS: Final = {"minimal": "low"}
+NO_PARAMETER: Final = "Messages has no such parameter"
+JSON_ONLY: Final = "Answer with one JSON object and nothing else."
+
+
+def to_messages_fields(request: Mapping[str, Any]) -> tuple[dict[str, Any], list[Note]]:
+    """Return the request without chat's parameters, and notes. Raises InvalidRequest naming one that decides."""
+    fields = {name: value for name, value in request.items() if name not in CHAT_FIELDS}
+    notes: list[Note] = []
+    for name in CHAT_FIELDS & request.keys():
+        if request[name] in (None, False, {}, []) or (name == "modalities" and request[name] == ["text"]):
+            continue
+        if name in REFUSED:
+            raise InvalidRequest(
+                f"{name}: an upstream that speaks Messages has no such parameter", code="unsupported_parameter"
+            )
+        if name not in TAKEN:
+            notes.append(Note("dropped", name, NO_PARAMETER))
+    overrides = request.get("openai") or {}
+    if overrides.get("temperature") is not None:
+        fields["temperature"] = min(overrides["temperature"], 1)
+        notes.append(Note("changed", "temperature", "Messages takes 1 at most"))
+    _put_effort(fields, request.get("reasoning_effort") or (request.get("reasoning") or {}).get("effort"))
+    _put_format(fields, request.get("response_format") or {}, notes)
+    if request.get("user") and not fields.get("metadata"):
+        fields["metadata"] = {"user_id": request["user"]}
+    return fields, notes
+
+
+def _put_effort(fields: dict[str, Any], effort: str | None) -> None:
+    """Adaptive thinking, since a turn that comes back without its thinking is then no error."""
+    if effort is None or fields.get("thinking"):
+        return
+    if effort == "none":
+        fields["thinking"] = {"type": "disabled"}
+        return
+    fields["thinking"] = {"type": "adaptive"}
+    fields["output_config"] = {"effort": EFFORTS.get(effort, effort), **(fields.get("output_config") or {})}
+
+
+def _put_format(fields: dict[str, Any], wanted: Mapping[str, Any], notes: list[Note]) -> None:
+    match wanted.get("type"):
+        case "json_schema":
+            schema = wanted["json_schema"].get("schema") or {"type": "object"}
+            told = {"type": "json_schema", "schema": schema}
+            fields["output_config"] = {**(fields.get("output_config") or {}), "format": told}
+        case "json_object":
+            system = fields.get("system") or ""
+            fields["system"] = (
+                [*system, {"type": "text", "text": JSON_ONLY}]
+                if isinstance(system, list)
+                else f"{system}\n\n{JSON_ONLY}".strip()
+            )
+            notes.append(Note("emulated", "response_format", "the model is asked for JSON in the system prompt"))

@@ -1,0 +1,121 @@
+"""A client's Responses request as a Messages request.
+
+Nothing is stored, so what refers to something stored is refused: a model that answers without the conversation that the
+client means is worse than an error. `store` itself is accepted, since true is the SDKs' default.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, get_args
+
+from gateway.dialects.clients.fields import to_count, to_object, to_text
+from gateway.dialects.clients.parameters import (
+    DEFAULT_MAX_TOKENS,
+    ClientAsking,
+    ClientRequest,
+    note_ignored,
+    to_choice,
+    to_sampling_fields,
+    to_tier_fields,
+)
+from gateway.dialects.clients.tools import ToolRegistry
+from gateway.dialects.clients.turns import Turns
+from gateway.dialects.responses.client.input import TRIGGER, add_items, declare_tools, to_items
+from gateway.errors import InvalidRequest, shorten
+from gateway.messages.notes import Note
+from gateway.schemas.openai import ReasoningEffort
+from gateway.upstream.target import Target
+
+REFUSED: Final = {
+    "previous_response_id": "responses are not stored here; send the whole conversation as input",
+    "conversation": "conversations are not stored here; send the whole conversation as input",
+    "background": "responses are not stored here, so none can be fetched later",
+    "prompt": "prompts are not stored here; send instructions and input",
+}
+IGNORED: Final = {
+    "client_metadata": "no upstream takes it",
+    "max_tool_calls": "it limits hosted tools, which are not available here",
+    "metadata": "nothing is stored here",
+    "store": "nothing is stored here",
+}
+PASSED_ON: Final = ("prompt_cache_key", "prompt_cache_retention", "safety_identifier", "top_logprobs", "user")
+# Of no consequence, or read by name.
+READ: Final = frozenset({
+    *REFUSED, *IGNORED, *PASSED_ON, "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls",
+    "stream", "stream_options", "max_output_tokens", "temperature", "top_p", "reasoning", "text", "include",
+    "service_tier", "truncation",
+})  # fmt: skip
+EFFORTS: Final = get_args(ReasoningEffort)
+MAX_NOTED: Final = 10
+
+
+def to_messages_request(body: Mapping[str, Any], asking: ClientAsking) -> tuple[ClientRequest, bool]:
+    """Convert a request; also return whether it asks for a compaction of its conversation.
+
+    Raises InvalidRequest naming the first field that is wrong or refers to something stored.
+    """
+    for name, reason in REFUSED.items():
+        if body.get(name):
+            raise InvalidRequest(f"{name}: {reason}", code="unsupported_parameter")
+    items = to_items(body.get("input"))
+    registry, turns = ToolRegistry(asking.takes_grammars), Turns(asking.target.model, asking.keyring)
+    registry.declare_all(body.get("tools"), "tools")
+    declare_tools(items, registry)
+    if body.get("instructions"):
+        turns.add_instructions(to_text(body["instructions"], "instructions"))
+    add_items(items, turns, registry)
+    request: dict[str, Any] = {"model": body["model"], **turns.finish()}
+    compacts = bool(items) and items[-1].get("type") == TRIGGER
+    wanted = "none" if compacts else body.get("tool_choice")
+    choice = to_choice(wanted, body.get("parallel_tool_calls"), registry)
+    if registry.tools:
+        request["tools"] = registry.tools
+    if choice is not None:
+        request["tool_choice"] = choice
+    asked = ClientRequest(request, registry, [*registry.notes, *turns.notes])
+    _add_parameters(body, asking.target, asked)
+    return asked, compacts
+
+
+def _add_parameters(body: Mapping[str, Any], target: Target, asked: ClientRequest) -> None:
+    request, notes = asked.request, asked.notes
+    length = to_count(body.get("max_output_tokens"), "max_output_tokens")
+    asked.has_default_length = length is None
+    request["max_tokens"] = length or target.max_output or DEFAULT_MAX_TOKENS
+    if body.get("stream"):
+        request["stream"] = True
+    request |= {name: body[name] for name in PASSED_ON if body.get(name)}
+    request |= to_sampling_fields(body) | to_tier_fields(body.get("service_tier"), notes)
+    _add_reasoning(to_object(body.get("reasoning") or {}, "reasoning"), asked)
+    _add_text(to_object(body.get("text") or {}, "text"), asked)
+    asked.session = body.get("prompt_cache_key") if isinstance(body.get("prompt_cache_key"), str) else None
+    if body.get("truncation") == "auto":
+        notes.append(Note("dropped", "truncation", "a conversation that does not fit is refused, never cut"))
+    note_ignored(body, IGNORED, notes)
+    unknown = [name for name in body if name not in READ and body[name] is not None]
+    notes += [Note("dropped", shorten(name), "the gateway knows no such field") for name in unknown[:MAX_NOTED]]
+
+
+def _add_reasoning(reasoning: Mapping[str, Any], asked: ClientRequest) -> None:
+    effort = reasoning.get("effort")
+    if effort in EFFORTS:
+        asked.request["reasoning_effort"] = effort
+    elif effort is not None:
+        asked.notes.append(Note("dropped", "reasoning.effort", "the gateway knows no such effort"))
+    if reasoning.get("context") not in (None, "auto"):
+        asked.notes.append(Note("dropped", "reasoning.context", "the reasoning in the input is sent as it is"))
+
+
+def _add_text(text: Mapping[str, Any], asked: ClientRequest) -> None:
+    if text.get("verbosity") is not None:
+        asked.request["verbosity"] = text["verbosity"]
+    wanted = to_object(text.get("format") or {}, "text.format")
+    match wanted.get("type", "text"):
+        case "text":
+            return
+        case "json_schema":
+            schema = {name: value for name, value in wanted.items() if name != "type" and value is not None}
+            asked.request["response_format"] = {"type": "json_schema", "json_schema": {"name": "output", **schema}}
+        case "json_object":
+            asked.request["response_format"] = {"type": "json_object"}
+        case kind:
+            raise InvalidRequest(f"text.format.type: {shorten(str(kind))!r} is not available here")

@@ -1,0 +1,57 @@
+"""POST /v1/responses, stateless: the request becomes a Messages request, and the answer a response."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from gateway.dialects.clients.tools import ToolRegistry
+from gateway.dialects.responses.client.output import ResponseFacts, to_echoed, to_response
+from gateway.dialects.responses.client.request import to_messages_request
+from gateway.dialects.responses.client.stream import ClientResponseStream
+from gateway.errors import NotFound, UpgradeRequired
+from gateway.web.api.converted import read_request, reply_converted
+from gateway.web.client_face import FACE
+
+# Codex drops a stream that sends no event for `stream_idle_timeout_ms`, which users set to some seconds (0.171.0). The
+# heartbeat adds up to a second.
+KEEP_ALIVE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ResponsesFace:
+    """Responses of one request."""
+
+    tools: ToolRegistry
+    facts: ResponseFacts
+    compacts: bool
+    keep_alive_after: float | None = KEEP_ALIVE_SECONDS
+
+    def stream(self) -> ClientResponseStream:
+        return ClientResponseStream(self.tools, self.facts, compacts=self.compacts)
+
+    def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        return to_response(message, self.tools, self.facts, compacts=self.compacts)
+
+
+async def create_response(request: web.Request) -> web.StreamResponse:
+    body, size, asking = await read_request(request)
+    asked, compacts = to_messages_request(body, asking)
+    request[FACE] = ResponsesFace(asked.tools, ResponseFacts(int(time.time()), to_echoed(body)), compacts)
+    del body
+    return await reply_converted(request, asked, size)
+
+
+async def refuse_socket(request: web.Request) -> web.StreamResponse:
+    """Answer Codex' try for a WebSocket: after a 426 it uses POST at once, after others it tries seven times."""
+    if hdrs.UPGRADE in request.headers:
+        raise UpgradeRequired("This gateway has no WebSocket; use POST /v1/responses.")
+    raise web.HTTPMethodNotAllowed(hdrs.METH_GET, [hdrs.METH_POST])
+
+
+async def retrieve_response(request: web.Request) -> web.StreamResponse:
+    """Answer 404 in any case; the id is in the client's own log."""
+    del request
+    raise NotFound("Responses are not stored by this gateway.")

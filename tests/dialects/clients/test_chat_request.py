@@ -1,0 +1,284 @@
+"""Chat requests of clients as Messages requests."""
+
+from typing import Any
+
+import pytest
+
+from gateway.dialects.clients.tools import MAX_NAME
+from gateway.errors import InvalidRequest
+from tests.dialects.clients.conversions import converted, messages_of
+
+USER = {"role": "user", "content": "Hello"}
+FUNCTION = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+
+
+def call(call_id: str, name: str = "look", arguments: str = "{}") -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def result(call_id: str, content: Any = "seen") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def test_leading_instructions_become_the_system_prompt() -> None:
+    asked = converted(
+        {
+            "messages": [
+                {"role": "system", "content": "One."},
+                {"role": "developer", "content": [{"type": "text", "text": "Two."}]},
+                USER,
+            ]
+        }
+    )
+    assert asked.request["system"] == "One.\n\nTwo."
+    assert asked.request["messages"] == [{"role": "user", "content": "Hello"}]
+
+
+def test_later_instructions_stand_behind_the_users_turn() -> None:
+    told = messages_of(
+        USER, {"role": "assistant", "content": "Hi"}, {"role": "developer", "content": "Be brief."}, USER, USER
+    )
+    assert [message["role"] for message in told] == ["user", "assistant", "user", "user", "system"]
+    assert told[-1]["content"] == "Be brief."
+
+
+def test_instructions_alone_become_the_users_message_with_a_note() -> None:
+    asked = converted({"messages": [{"role": "system", "content": "Write a haiku."}]})
+    assert asked.request["messages"] == [{"role": "user", "content": "Write a haiku."}]
+    assert [note.text for note in asked.notes] == ["changed:messages"]
+
+
+@pytest.mark.parametrize("content", ["", None, "absent"])
+def test_assistant_content_beside_calls_may_be_empty_null_or_absent(content: str | None) -> None:
+    said: dict[str, Any] = {"role": "assistant", "content": content, "tool_calls": [call("call_1")]}
+    if content == "absent":
+        del said["content"]
+    told = messages_of(USER, said, result("call_1"))
+    assert told[1]["content"] == [{"type": "tool_use", "id": "call_1", "name": "look", "input": {}}]
+
+
+def test_results_of_parallel_calls_are_one_message_behind_the_calls() -> None:
+    said = {"role": "assistant", "tool_calls": [call("call_1"), call("call_2")]}
+    told = messages_of(USER, said, result("call_1"), USER, result("call_2", [{"type": "text", "text": "two"}]))
+    assert [block["tool_use_id"] for block in told[2]["content"]] == ["call_1", "call_2"]
+    assert told[2]["content"][1]["content"] == "two"
+    assert told[3] == {"role": "user", "content": "Hello"}
+
+
+def test_call_ids_that_messages_refuses_pair_calls_with_results() -> None:
+    told = messages_of(
+        USER, {"role": "assistant", "tool_calls": [call("functions.look:0")]}, result("functions.look:0")
+    )
+    assert told[1]["content"][0]["id"] == told[2]["content"][0]["tool_use_id"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "read", "notes"),
+    [
+        ("", {}, []),
+        ('{"a": 1}', {"a": 1}, []),
+        ('{"a": ', {"arguments": '{"a": '}, ["changed:messages.1.tool_calls.0.function.arguments"]),
+        ("[1]", {"arguments": [1]}, ["changed:messages.1.tool_calls.0.function.arguments"]),
+    ],
+)
+def test_arguments_that_are_no_object_are_kept_with_a_note(arguments: str, read: Any, notes: list[str]) -> None:
+    said = {"role": "assistant", "tool_calls": [call("call_1", arguments=arguments)]}
+    asked = converted({"messages": [USER, said, result("call_1")]})
+    assert asked.request["messages"][1]["content"][0]["input"] == read
+    assert [note.text for note in asked.notes] == notes
+
+
+def test_sealed_reasoning_details_come_back_as_thinking() -> None:
+    details = [
+        {"type": "reasoning.text", "text": "Hm.", "signature": "sig"},
+        {"type": "reasoning.encrypted", "data": "gw2.x"},
+    ]
+    told = messages_of(USER, {"role": "assistant", "content": "Hi", "reasoning_details": details}, USER)
+    assert told[1]["content"] == [
+        {"type": "thinking", "thinking": "Hm.", "signature": "sig"},
+        {"type": "redacted_thinking", "data": "gw2.x"},
+        {"type": "text", "text": "Hi"},
+    ]
+
+
+def test_plain_reasoning_comes_back_sealed_as_of_no_model() -> None:
+    told = messages_of(USER, {"role": "assistant", "content": "Hi", "reasoning_content": "Hm."}, USER)
+    thinking = told[1]["content"][0]
+    assert thinking["thinking"] == "Hm."
+    assert thinking["signature"].startswith("gw2.")
+
+
+def test_images_and_files_become_blocks() -> None:
+    content = [
+        {"type": "text", "text": "Look"},
+        {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,iVBORw0KGgo=", "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjQK"}},
+        {"type": "file", "file": {"file_data": "data:text/plain;base64,aGk="}},
+    ]
+    blocks = messages_of({"role": "user", "content": content})[0]["content"]
+    assert [block["type"] for block in blocks] == ["text", "image", "image", "document", "document"]
+    assert blocks[1]["source"] == {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+    assert blocks[1]["detail"] == "low"
+    assert blocks[3]["title"] == "a.pdf"
+    assert blocks[4]["source"] == {"type": "text", "media_type": "text/plain", "data": "hi"}
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_tools_are_taken_nested_and_flat(flat: bool) -> None:
+    tool = {"type": "function", **FUNCTION["function"]} if flat else FUNCTION  # type: ignore[dict-item]
+    asked = converted({"messages": [USER], "tools": [tool]})
+    assert asked.request["tools"] == [{"name": "look", "input_schema": {"type": "object", "properties": {}}}]
+
+
+def test_custom_tool_becomes_a_function_with_one_string_and_its_grammar_in_the_description() -> None:
+    grammar = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: /a+/"}}
+    custom = {"type": "custom", "custom": {"name": "patch", "description": "Edit.", "format": grammar}}
+    tool = converted({"messages": [USER], "tools": [custom]}).request["tools"][0]
+    assert tool["input_schema"]["required"] == ["input"]
+    assert "start: /a+/" in tool["description"]
+
+
+def test_hosted_tools_are_left_out_with_a_note() -> None:
+    asked = converted({"messages": [USER], "tools": [{"type": "web_search"}, FUNCTION]})
+    assert len(asked.request["tools"]) == 1
+    assert [note.text for note in asked.notes] == ["dropped:tools.0.web_search"]
+
+
+def test_names_that_upstreams_refuse_are_replaced_and_restored() -> None:
+    names = ["a.b/c", "x" * 80, "ok"]
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    asked = converted({"messages": [USER], "tools": tools})
+    flat = [tool["name"] for tool in asked.request["tools"]]
+    assert len(set(flat)) == 3
+    assert all(len(name) <= MAX_NAME for name in flat)
+    assert flat[2] == "ok"
+    assert [asked.tools.find(name).name for name in flat] == names
+
+
+def test_schemas_lose_what_strict_upstreams_refuse_and_keep_properties_of_that_name() -> None:
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "encrypted": {"type": "boolean", "encrypted": True},
+            "count": {"type": "integer", "minimum": -(2**53 - 1), "maximum": 2**53 - 1},
+            "minimum": {"type": "integer", "minimum": 1},
+        },
+    }
+    tools = [{"type": "function", "function": {"name": "look", "parameters": schema}}]
+    read = converted({"messages": [USER], "tools": tools}).request["tools"][0]["input_schema"]
+    assert read == {
+        "type": "object",
+        "properties": {
+            "encrypted": {"type": "boolean"},
+            "count": {"type": "integer"},
+            "minimum": {"type": "integer", "minimum": 1},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("choice", "parallel", "expected"),
+    [
+        (None, None, None),
+        ("auto", True, None),
+        ("required", None, {"type": "any"}),
+        ("none", False, {"type": "none"}),
+        (None, False, {"type": "auto", "disable_parallel_tool_use": True}),
+        ({"type": "function", "function": {"name": "look"}}, None, {"type": "tool", "name": "look"}),
+        ({"type": "function", "name": "look"}, None, {"type": "tool", "name": "look"}),
+    ],
+)
+def test_tool_choice_and_parallel_calls(choice: Any, parallel: Any, expected: Any) -> None:
+    body = {"messages": [USER], "tools": [FUNCTION], "tool_choice": choice, "parallel_tool_calls": parallel}
+    assert converted(body).request.get("tool_choice") == expected
+
+
+def test_allowed_tools_leave_the_others_out() -> None:
+    other = {"type": "function", "function": {"name": "hear"}}
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [other]}}
+    asked = converted({"messages": [USER], "tools": [FUNCTION, other], "tool_choice": choice})
+    assert [tool["name"] for tool in asked.request["tools"]] == ["hear"]
+    assert asked.request["tool_choice"] == {"type": "any"}
+
+
+def test_choice_without_tools_is_left_out() -> None:
+    assert "tool_choice" not in converted({"messages": [USER], "tool_choice": "auto"}).request
+
+
+def test_responses_input_is_taken_in_place_of_messages() -> None:
+    items = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "input_text", "text": "Hello"}]},
+        {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "seen"},
+    ]
+    tools = [
+        {"type": "function", "name": "look", "parameters": {"type": "object"}},
+        {"type": "custom", "name": "patch"},
+    ]
+    request = converted({"input": items, "tools": tools, "reasoning": {"effort": "low"}}).request
+    assert request["system"] == "Be brief."
+    assert [message["role"] for message in request["messages"]] == ["user", "assistant", "user"]
+    assert [tool["name"] for tool in request["tools"]] == ["look", "patch"]
+    assert request["reasoning"] == {"effort": "low"}
+
+
+def test_length_is_left_to_the_upstream_unless_the_client_sets_it() -> None:
+    assert converted({"messages": [USER]}).has_default_length
+    asked = converted({"messages": [USER], "max_completion_tokens": 7, "max_tokens": 9})
+    assert (asked.request["max_tokens"], asked.has_default_length) == (7, False)
+
+
+def test_parameters_reach_messages_by_their_names() -> None:
+    asked = converted(
+        {
+            "messages": [USER],
+            "temperature": 1.5,
+            "top_p": 0.5,
+            "stop": "END",
+            "seed": 3,
+            "reasoning_effort": "low",
+            "user": "u",
+            "store": True,
+            "response_format": {"type": "json_object"},
+            "service_tier": "flex",
+            "novel": 1,
+        }
+    )
+    request = asked.request
+    assert request["openai"] == {"temperature": 1.5}
+    assert (request["top_p"], request["stop_sequences"], request["seed"]) == (0.5, ["END"], 3)
+    assert (request["reasoning_effort"], request["user"], request["service_tier"]) == ("low", "u", "flex")
+    assert [note.text for note in asked.notes] == ["dropped:store", "dropped:novel"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"n": 2}, "n"),
+        ({"audio": {"voice": "alloy"}}, "audio"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"messages": None}, "messages"),
+        ({"messages": "Hello"}, "messages"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": [{"type": "hologram"}]}]}, "messages.0.content.0.type"),
+        ({"messages": [{"role": "user", "content": 7}]}, "messages.0.content"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]}, "messages.0.tool_calls.0.function"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
+            "messages.0.content.0",
+        ),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools.0.name"),
+        ({"tools": [FUNCTION], "tool_choice": "sometimes"}, "tool_choice"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": "many"}, "max_tokens"),
+    ],
+)
+def test_what_cannot_be_carried_over_is_refused_by_name(body: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        converted({"messages": [USER], **body})
+    assert refused.value.message.startswith(f"{field}: ")

@@ -1,0 +1,211 @@
+"""Responses requests of clients as Messages requests."""
+
+from typing import Any
+
+import pytest
+
+from gateway.context import Context
+from gateway.dialects.clients.parameters import ClientAsking, ClientRequest
+from gateway.dialects.responses.client.input import SUMMARIZE
+from gateway.dialects.responses.client.request import to_messages_request
+from gateway.dialects.responses.client.sealed import open_block, open_summary, seal_block, seal_summary
+from gateway.errors import InvalidRequest
+from gateway.messages.prompt import to_prompt
+from tests.dialects.clients.conversions import ASKING, KEYRING
+
+FUNCTION = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": False}
+SPACE = {"type": "namespace", "name": "space", "tools": [FUNCTION]}
+OTHER_SPACE = {"type": "namespace", "name": "other", "tools": [FUNCTION]}
+CUSTOM = {
+    "type": "custom",
+    "name": "patch",
+    "format": {"type": "grammar", "syntax": "lark", "definition": "start: /a/"},
+}
+SEARCH = {"type": "tool_search", "execution": "client", "parameters": {"type": "object"}}
+USER = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello"}]}
+
+
+def converted(*items: dict[str, Any], **fields: Any) -> ClientRequest:
+    asked, _ = to_messages_request({"model": "m", "input": list(items), **fields}, ASKING)
+    to_prompt(asked.request, 100, Context("req_1"))
+    return asked
+
+
+def function_call(call_id: str, name: str = "look", **fields: Any) -> dict[str, Any]:
+    return {"type": "function_call", "id": "fc_1", "call_id": call_id, "name": name, "arguments": "{}", **fields}
+
+
+def output(call_id: str, kind: str = "function_call_output", value: Any = "seen") -> dict[str, Any]:
+    return {"type": kind, "call_id": call_id, "output": value}
+
+
+def test_text_input_is_the_users_message() -> None:
+    asked, _ = to_messages_request({"model": "m", "input": "Hello", "instructions": "Be brief."}, ASKING)
+    assert asked.request["messages"] == [{"role": "user", "content": "Hello"}]
+    assert asked.request["system"] == "Be brief."
+
+
+def test_items_without_type_and_id_are_messages() -> None:
+    items = (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "input_text", "text": "Hello"}]},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]},
+        USER,
+    )
+    asked = converted(*items)
+    assert asked.request["system"] == "Be brief."
+    assert [message["role"] for message in asked.request["messages"]] == ["user", "assistant", "user"]
+
+
+def test_tools_come_from_the_field_from_items_and_from_what_a_search_found() -> None:
+    items = (
+        {"type": "additional_tools", "role": "developer", "tools": [CUSTOM]},
+        USER,
+        {"type": "tool_search_call", "call_id": "call_1", "execution": "client", "arguments": {"query": "look"}},
+        {"type": "tool_search_output", "call_id": "call_1", "tools": [SPACE]},
+    )
+    asked = converted(*items, tools=[FUNCTION, SEARCH])
+    assert [tool["name"] for tool in asked.request["tools"]] == ["look", "tool_search", "patch", "space__look"]
+    assert asked.request["messages"][-1]["content"][0]["content"] == "Found tools: space__look"
+
+
+def test_namespaces_are_flattened_and_restored() -> None:
+    asked = converted(USER, tools=[FUNCTION, SPACE, OTHER_SPACE])
+    found = [asked.tools.find(tool["name"]) for tool in asked.request["tools"]]
+    assert [(tool.namespace, tool.name) for tool in found] == [(None, "look"), ("space", "look"), ("other", "look")]
+
+
+def test_flat_name_that_another_tool_has_is_changed() -> None:
+    plain = {**FUNCTION, "name": "space__look"}
+    names = [tool["name"] for tool in converted(USER, tools=[plain, SPACE]).request["tools"]]
+    assert len(set(names)) == 2
+
+
+def test_calls_in_the_history_have_the_names_of_their_tools() -> None:
+    items = (
+        USER,
+        function_call("call_1", namespace="space"),
+        {"type": "custom_tool_call", "call_id": "call_2", "name": "patch", "input": "*** Begin"},
+        output("call_1"),
+        output("call_2", "custom_tool_call_output", [{"type": "input_text", "text": "done"}]),
+    )
+    told = converted(*items, tools=[SPACE, CUSTOM]).request["messages"]
+    assert [(block["name"], block["input"]) for block in told[1]["content"]] == [
+        ("space__look", {}),
+        ("patch", {"input": "*** Begin"}),
+    ]
+    assert [block["content"] for block in told[2]["content"]] == ["seen", "done"]
+
+
+def test_the_functions_namespace_may_be_left_out() -> None:
+    space = {**SPACE, "name": "functions"}
+    told = converted(USER, function_call("call_1"), output("call_1"), tools=[space]).request
+    assert told["messages"][1]["content"][0]["name"] == told["tools"][0]["name"]
+
+
+def test_hosted_tools_and_unknown_items_are_noted() -> None:
+    items = (USER, {"type": "web_search_call", "id": "ws_1"}, {"type": "novel"}, USER)
+    asked = converted(*items, tools=[{"type": "web_search", "external_web_access": True}, FUNCTION])
+    assert [note.text for note in asked.notes] == ["dropped:tools.0.web_search", "dropped:input.1", "dropped:input.2"]
+
+
+def test_sealed_reasoning_comes_back_as_it_was() -> None:
+    block = {"type": "thinking", "thinking": "Hm.", "signature": "sig"}
+    item = {"type": "reasoning", "summary": [], "content": None, "encrypted_content": seal_block(block)}
+    assert converted(USER, item, USER).request["messages"][1]["content"] == [block]
+
+
+def test_reasoning_without_a_seal_is_plain_and_a_foreign_seal_is_noted() -> None:
+    plain = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]}
+    assert converted(USER, plain, USER).request["messages"][1]["content"][0]["thinking"] == "Hm."
+    foreign = converted(USER, {**plain, "encrypted_content": "gAAAA"}, USER)
+    assert [note.text for note in foreign.notes] == ["dropped:input.1.encrypted_content"]
+
+
+@pytest.mark.parametrize(
+    "sealed", ["", "gwr1.", "gwr1.!", "gwr1.e30", "gwc1.", "other", seal_block({"type": "thinking"})]
+)
+def test_damaged_seals_open_to_nothing(sealed: str) -> None:
+    assert open_block(sealed) is None
+
+
+def test_summary_survives_its_seal() -> None:
+    assert open_summary(seal_summary("“Done” so far\n")) == "“Done” so far\n"
+    assert open_summary("gAAAA") is None
+
+
+def test_compaction_trigger_asks_for_a_summary_and_forbids_calls() -> None:
+    asked, compacts = to_messages_request(
+        {"model": "m", "input": [USER, {"type": "compaction_trigger"}], "tools": [FUNCTION]}, ASKING
+    )
+    assert compacts
+    assert asked.request["messages"][-1]["content"] == SUMMARIZE
+    assert asked.request["tool_choice"] == {"type": "none"}
+
+
+def test_compaction_item_is_read_as_the_users_message() -> None:
+    told = converted({"type": "compaction", "encrypted_content": seal_summary("All done.")}, USER).request["messages"]
+    assert told[0]["content"].endswith("All done.")
+
+
+def test_parameters_reach_messages_by_their_names() -> None:
+    schema = {"type": "json_schema", "name": "out", "schema": {"type": "object"}, "strict": True}
+    asked = converted(
+        USER,
+        max_output_tokens=9,
+        reasoning={"effort": "low", "summary": "auto", "context": "all_turns"},
+        text={"verbosity": "low", "format": schema},
+        store=True,
+        include=["reasoning.encrypted_content"],
+        client_metadata={"a": "b"},
+        prompt_cache_key="session",
+        service_tier="flex",
+        stream=True,
+    )
+    request = asked.request
+    assert (request["max_tokens"], request["reasoning_effort"], request["verbosity"]) == (9, "low", "low")
+    assert request["response_format"]["json_schema"] == {"name": "out", "schema": {"type": "object"}, "strict": True}
+    assert (request["prompt_cache_key"], asked.session, request["stream"]) == ("session", "session", True)
+    assert [note.text for note in asked.notes] == [
+        "dropped:reasoning.context",
+        "dropped:client_metadata",
+        "dropped:store",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"background": True}, "background"),
+        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"input": None}, "input"),
+        ({"input": [7]}, "input.0"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0"),
+        ({"input": [{"content": "x"}]}, "input.0.type"),
+        ({"input": [{"role": "robot", "content": "x"}]}, "input.0.role"),
+        ({"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "input.0.call_id"),
+        ({"input": [{"type": "compaction", "encrypted_content": "gAAAA"}]}, "input.0.encrypted_content"),
+        ({"text": {"format": {"type": "grammar"}}}, "text.format.type"),
+        ({"max_output_tokens": -1}, "max_output_tokens"),
+    ],
+)
+def test_what_cannot_be_carried_over_is_refused_by_name(fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        to_messages_request({"model": "m", "input": "Hello", **fields}, ASKING)
+    assert refused.value.message.startswith(f"{field}: ")
+
+
+def test_background_false_and_null_references_ask_for_nothing() -> None:
+    assert converted(USER, background=False, previous_response_id=None).notes == []
+
+
+def test_custom_tools_pass_where_the_upstream_holds_them_to_their_grammar() -> None:
+    asking = ClientAsking(ASKING.target, KEYRING, takes_grammars=True)
+    chosen = {"type": "custom", "name": "patch"}
+    body = {"model": "m", "input": [USER], "tools": [CUSTOM, FUNCTION], "tool_choice": chosen}
+    asked, _ = to_messages_request(body, asking)
+    to_prompt(asked.request, 100, Context("req_1"))
+    assert asked.request["tools"][0] == {"type": "custom", "custom": {"format": CUSTOM["format"], "name": "patch"}}
+    assert asked.request["tool_choice"] == {"type": "tool", "name": "patch"}

@@ -1,0 +1,222 @@
+"""Messages streams as events of a response, and messages as responses."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.dialects.clients.tools import ToolRegistry
+from gateway.dialects.responses.client.output import ResponseFacts, to_echoed, to_response
+from gateway.dialects.responses.client.sealed import open_summary
+from gateway.dialects.responses.client.stream import ClientResponseStream
+from gateway.errors import BillingProblem, GatewayError, InvalidRequest, Overloaded, RateLimited, UpstreamError
+from gateway.messages.events import PING, error_event
+from gateway.messages.replay import to_events
+
+USAGE = {
+    "input_tokens": 10,
+    "cache_read_input_tokens": 5,
+    "cache_creation_input_tokens": 0,
+    "cache_creation": None,
+    "output_tokens": 7,
+    "service_tier": None,
+}
+MESSAGE: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "stop_reason": "tool_use",
+    "content": [
+        {"type": "thinking", "thinking": "Hm.", "signature": "sig"},
+        {"type": "redacted_thinking", "data": "sealed"},
+        {"type": "text", "text": "Let me “look”.", "citations": None},
+        {"type": "tool_use", "id": "call_1", "name": "space__look", "input": {"at": "x"}},
+        {"type": "tool_use", "id": "call_2", "name": "patch", "input": {"input": "*** Begin\n"}},
+        {"type": "tool_use", "id": "call_3", "name": "tool_search", "input": {"query": "q"}},
+        {"type": "tool_use", "id": "call_4", "name": "look", "input": {}},
+    ],
+    "usage": USAGE,
+}
+FACTS = ResponseFacts(5, to_echoed({}))
+# OpenAI's events, and the one of ours that its clients accept; the npm helper throws at others.
+KNOWN_EVENTS = {
+    "response.created",
+    "response.in_progress",
+    "response.output_item.added",
+    "response.output_item.done",
+    "response.content_part.added",
+    "response.content_part.done",
+    "response.output_text.delta",
+    "response.output_text.done",
+    "response.reasoning_summary_part.added",
+    "response.reasoning_summary_part.done",
+    "response.reasoning_summary_text.delta",
+    "response.reasoning_summary_text.done",
+    "response.function_call_arguments.delta",
+    "response.function_call_arguments.done",
+    "response.custom_tool_call_input.delta",
+    "response.custom_tool_call_input.done",
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "keepalive",
+}
+
+
+def registry() -> ToolRegistry:
+    tools = ToolRegistry()
+    look = {"type": "function", "name": "look"}
+    search = {"type": "tool_search", "execution": "client"}
+    tools.declare_all([{"type": "namespace", "name": "space", "tools": [look]}, look, search], "tools")
+    tools.declare_all([{"type": "custom", "name": "patch"}], "tools")
+    return tools
+
+
+def events_of(data: bytes, *, compacts: bool = False) -> list[dict[str, Any]]:
+    told = ClientResponseStream(registry(), FACTS, compacts=compacts).feed(data)
+    events = []
+    for frame in told.split(b"\n\n")[:-1]:
+        name, payload = frame.split(b"\n")
+        event = orjson.loads(payload.removeprefix(b"data: "))
+        assert name == b"event: " + event["type"].encode()
+        events.append(event)
+    return events
+
+
+def of_type(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["type"] == kind]
+
+
+def test_completed_response_equals_the_json_answer() -> None:
+    events = events_of(to_events(MESSAGE))
+    assert events[-1]["type"] == "response.completed"
+    assert events[-1]["response"] == to_response(MESSAGE, registry(), FACTS, compacts=False)
+
+
+def test_items_that_are_done_are_the_output() -> None:
+    events = events_of(to_events(MESSAGE))
+    done = of_type(events, "response.output_item.done")
+    assert [event["item"] for event in done] == events[-1]["response"]["output"]
+    assert [event["output_index"] for event in done] == list(range(7))
+
+
+def test_calls_are_restored_as_they_were_declared() -> None:
+    output = to_response(MESSAGE, registry(), FACTS, compacts=False)["output"]
+    kinds = [item["type"] for item in output]
+    assert kinds == [
+        "reasoning",
+        "reasoning",
+        "message",
+        "function_call",
+        "custom_tool_call",
+        "tool_search_call",
+        "function_call",
+    ]
+    assert (output[3]["namespace"], output[3]["name"], output[3]["arguments"]) == ("space", "look", '{"at":"x"}')
+    assert output[4]["input"] == "*** Begin\n"
+    assert output[5]["arguments"] == {"query": "q"}
+    assert "namespace" not in output[6]
+
+
+def test_every_event_has_its_number_and_items_keep_their_ids() -> None:
+    events = events_of(to_events(MESSAGE))
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert {event["type"] for event in events} <= KNOWN_EVENTS
+    ids: dict[int, set[str]] = {}
+    for event in events:
+        if "output_index" in event:
+            ids.setdefault(event["output_index"], set()).add(event.get("item_id") or event["item"]["id"])
+    assert all(len(one) == 1 for one in ids.values())
+    calls = [event["item"]["call_id"] for event in events if "call_id" in event.get("item", {})]
+    assert calls == [f"call_{n}" for n in (1, 1, 2, 2, 3, 3, 4, 4)]
+    responses = {event["response"]["id"] for event in events if "response" in event}
+    assert responses == {"resp_1"}
+
+
+def test_deltas_join_to_what_is_done() -> None:
+    events = events_of(to_events(MESSAGE))
+    for kind, whole in (
+        ("output_text", "text"),
+        ("function_call_arguments", "arguments"),
+        ("custom_tool_call_input", "input"),
+    ):
+        joined: dict[str, str] = {}
+        for event in of_type(events, f"response.{kind}.delta"):
+            joined[event["item_id"]] = joined.get(event["item_id"], "") + event["delta"]
+        for event in of_type(events, f"response.{kind}.done"):
+            assert joined.get(event["item_id"], "{}") == event[whole]
+
+
+def test_usage_has_a_total_always() -> None:
+    usage = events_of(to_events(MESSAGE))[-1]["response"]["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (15, 7, 22)
+
+
+def test_stream_cut_at_any_byte_and_failed_has_no_item_done_that_was_not_whole() -> None:
+    data = to_events(MESSAGE)
+    whole = of_type(events_of(data), "response.output_item.done")
+    for cut in range(data.index(b"\n\n") + 2, len(data), 41):
+        frames = data[:cut].rpartition(b"\n\n")[0] + b"\n\n"
+        events = events_of(frames + error_event(UpstreamError("Broken."), "req_1"))
+        done = of_type(events, "response.output_item.done")
+        assert done == whole[: len(done)]
+        if b"event: message_stop" not in frames:
+            assert events[-1]["type"] == "response.failed"
+
+
+@pytest.mark.parametrize("stop_reason", ["max_tokens", "model_context_window_exceeded"])
+def test_call_cut_at_the_length_limit_is_incomplete_and_never_done(stop_reason: str) -> None:
+    message = {**MESSAGE, "stop_reason": stop_reason}
+    events = events_of(to_events(message))
+    assert events[-1]["type"] == "response.incomplete"
+    assert events[-1]["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert events[-1]["response"]["output"][-1]["status"] == "incomplete"
+    assert "call_4" not in [event["item"].get("call_id") for event in of_type(events, "response.output_item.done")]
+    assert events[-1]["response"] == to_response(message, registry(), FACTS, compacts=False)
+
+
+def test_refusal_is_incomplete_by_the_content_filter() -> None:
+    message = {**MESSAGE, "stop_reason": "refusal", "content": MESSAGE["content"][2:3]}
+    assert events_of(to_events(message))[-1]["response"]["incomplete_details"] == {"reason": "content_filter"}
+
+
+def test_ping_becomes_an_event_with_data() -> None:
+    assert events_of(PING) == [{"type": "keepalive", "sequence_number": 0}]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RateLimited("Please try again in 2s."), "rate_limit_exceeded"),
+        (UpstreamError("Broken."), "server_error"),
+        (Overloaded("Busy."), "server_is_overloaded"),
+        (BillingProblem("No credit."), "insufficient_quota"),
+        (InvalidRequest("prompt is too long: 9 tokens > 5 maximum"), "context_length_exceeded"),
+    ],
+)
+def test_errors_after_the_beginning_are_response_failed(error: GatewayError, code: str) -> None:
+    data = to_events(MESSAGE)
+    events = events_of(data[: data.index(b"\n\n") + 2] + error_event(error, "req_1"))
+    assert events[-1]["type"] == "response.failed"
+    assert events[-1]["response"]["status"] == "failed"
+    assert events[-1]["response"]["error"]["code"] == code
+
+
+def test_compaction_is_answered_with_one_sealed_item() -> None:
+    message = {**MESSAGE, "stop_reason": "end_turn", "content": MESSAGE["content"][:3]}
+    events = events_of(to_events(message), compacts=True)
+    (done,) = of_type(events, "response.output_item.done")
+    assert open_summary(done["item"]["encrypted_content"]) == "Let me “look”."
+    assert events[-1]["response"]["output"] == [done["item"]]
+    assert to_response(message, registry(), FACTS, compacts=True)["output"] == [done["item"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [({"input": "raw"}, "raw"), ({"patch": "raw"}, "raw"), ({}, "{}"), ({"a": "x", "b": 1}, '{"a":"x","b":1}')],
+)
+def test_custom_input_is_found_under_any_one_name(arguments: dict[str, Any], text: str) -> None:
+    block = {"type": "tool_use", "id": "call_1", "name": "patch", "input": arguments}
+    message = {**MESSAGE, "content": [block]}
+    assert to_response(message, registry(), FACTS, compacts=False)["output"][0]["input"] == text

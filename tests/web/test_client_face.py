@@ -1,0 +1,98 @@
+"""Replies in the API that the client speaks: the sink in front of a stream."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.dialects.chat.client.stream import ChatStream
+from gateway.dialects.clients.tools import ToolRegistry
+from gateway.dialects.responses.client.output import ResponseFacts
+from gateway.dialects.responses.client.stream import ClientResponseStream
+from gateway.messages.events import PING
+from gateway.messages.replay import to_events
+from gateway.web.client_face import FaceSink, StreamFace
+from gateway.web.openai_errors import api_of
+from tests.support.exchanges import ListSink
+
+MESSAGE = {
+    "id": "msg_1",
+    "model": "m",
+    "content": [{"type": "text", "text": "Hi", "citations": None}],
+    "stop_reason": "end_turn",
+    "usage": {
+        "input_tokens": 1,
+        "output_tokens": 1,
+        "cache_read_input_tokens": 0,
+        "cache_creation_input_tokens": 0,
+        "cache_creation": None,
+        "service_tier": None,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Face:
+    converter: StreamFace
+    keep_alive_after: float | None
+
+    def stream(self) -> StreamFace:
+        return self.converter
+
+    def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(message)
+
+
+def responses(keep_alive_after: float | None = 2.0) -> tuple[FaceSink, ListSink]:
+    sink = ListSink()
+    return FaceSink(sink, Face(ClientResponseStream(ToolRegistry(), ResponseFacts(5, {})), keep_alive_after)), sink
+
+
+def test_silence_is_filled_with_events_once_the_stream_has_begun() -> None:
+    face, sink = responses()
+    face.tick(0.0)
+    assert sink.pieces == []
+    face.write(to_events(MESSAGE))
+    begun = len(sink.pieces)
+    for second in (10.0, 11.0, 12.0, 13.0, 14.0):
+        face.tick(second)
+    told = [orjson.loads(piece.split(b"data: ")[1]) for piece in sink.pieces[begun:]]
+    assert [event["type"] for event in told] == ["keepalive"]
+    face.tick(15.0)
+    assert len(sink.pieces) == begun + 2
+
+
+def test_content_restarts_the_silence() -> None:
+    face, sink = responses()
+    face.write(to_events(MESSAGE))
+    face.tick(10.0)
+    face.write(PING)
+    face.tick(12.0)
+    assert len(sink.pieces) == 2
+
+
+def test_chat_streams_are_left_to_the_streams_own_pings() -> None:
+    sink = ListSink()
+    face = FaceSink(sink, Face(ChatStream(ToolRegistry(), 5, shows_usage=False), None))
+    face.write(to_events(MESSAGE))
+    count = len(sink.pieces)
+    face.tick(0.0)
+    face.tick(100.0)
+    assert len(sink.pieces) == count
+
+
+def test_paths_belong_to_their_api_behind_any_prefix() -> None:
+    apis = {
+        "/v1/chat/completions": "chat",
+        "/v1/responses": "responses",
+        "/v1/responses/resp_1": "responses",
+        "/openai/v1/responses": "responses",
+        "/llm/openai/v1/assistants": "chat",
+        "/llm/v1/chat/completions": "chat",
+        "/v1/messages": None,
+        "/v1/models": None,
+        "/v1/models/a/v1/chat": None,
+        "/": None,
+    }
+    assert {path: api_of(path) for path in apis} == apis
