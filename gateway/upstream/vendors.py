@@ -82,6 +82,8 @@ HOSTED: Final = (
         "Google Gemini",
         "https://generativelanguage.googleapis.com/v1beta/openai",
         hosts=("generativelanguage.googleapis.com",),
+        # [docs] Calls that another model made are marked; without a signature Gemini 3 refuses them.
+        adaptations_by_model=((r"gemini-([3-9]|\d\d)", Adaptation("sign_calls")),),
         reasoning_field="",
     ),
     Vendor(

@@ -81,8 +81,8 @@ def test_a_list_of_models_names_those_that_answer(row: SimulatedVendor) -> None:
 def test_wordings_are_of_known_problems_and_their_names_are_filled_in() -> None:
     known = SENTENCES.keys()
     for row in ROWS:
-        assert row.wording.words.keys() - known == set(), row.name
-        assert row.wording.envelopes.keys() - known == set(), row.name
+        assert row.errors.words.keys() - known == set(), row.name
+        assert row.errors.envelopes.keys() - known == set(), row.name
 
 
 # What a server refuses: its name, the request's further fields, and a part of the refusal.

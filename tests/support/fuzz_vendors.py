@@ -68,7 +68,7 @@ def recorded_refusals() -> list[tuple[int, Any]]:
     for row in ROWS:
         for kind in SENTENCES:
             status = int(kind) if kind.isdigit() else 400
-            script = to_refusal(row.wording, refusal_of(kind, status=status, **FACTS))
+            script = to_refusal(row.errors, refusal_of(kind, status=status, **FACTS))
             (payload,) = script.steps
             assert isinstance(payload, bytes)
             found.append((script.status, orjson.loads(payload)))

@@ -69,7 +69,7 @@ its own failure (500) is a 400 for the client, is not repeated, and does not cou
 Servers of your own were tried themselves, where the table at the end has a column for them. Hosted APIs were not
 called: what is known of them comes from their documentation, their client packages and their users' reports. The
 simulator plays them by rows of its own, which refuse what these servers refuse, and
-`tests/e2e/test_simulated_vendors.py` holds twelve conversations with each, as JSON and streamed.
+`tests/e2e/test_simulated_vendors.py` holds thirteen conversations with each, as JSON and streamed.
 
 """
 

@@ -1,5 +1,5 @@
-"""Hosted servers as the simulator plays them: strict about what each refuses, and true to the form of its answers.
+"""Simulated hosted servers: strict about what each server refuses, and true to the form of its answers.
 
-A server is a row of `rows`; `checks` holds a request to it, `answers` gives a completion its form, `words` its errors.
+A server is a row of `rows`. `checks` applies the row to a request, `answers` formats a completion, `words` an error.
 The rows are written from what the servers do, not from the gateway's own table of vendors: each checks the other.
 """

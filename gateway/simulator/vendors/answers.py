@@ -33,7 +33,7 @@ class VendorAnswer:
     @property
     def finish_reason(self) -> str:
         has_calls = bool(self.completion.calls) and self.completion.finish_reason == "tool_calls"
-        return self.row.telling.finish_with_calls if has_calls else self.completion.finish_reason
+        return self.row.form.finish_with_calls if has_calls else self.completion.finish_reason
 
 
 def with_own_ids(row: SimulatedVendor, generation: Generation, completion: Completion) -> Completion:
@@ -41,7 +41,7 @@ def with_own_ids(row: SimulatedVendor, generation: Generation, completion: Compl
     calls = tuple(
         replace(
             call,
-            id=row.telling.call_id.format(
+            id=row.form.call_id.format(
                 number=generation.number, index=index, name=call.name, short=generation.number % 10_000
             ),
         )
@@ -61,18 +61,18 @@ def to_whole(answer: VendorAnswer) -> Script:
 
 
 def to_streamed_script(answer: VendorAnswer) -> Script:
-    telling = answer.row.telling
-    chunks = [*telling.preface, *(_to_delta_chunk(answer, delta) for delta in _deltas(answer))]
-    steps = [_framed(chunk, telling.line_end) for chunk in (*chunks, *_ending(answer))]
-    opening = [telling.comment.encode()] if telling.comment else []
-    return stream_script(*opening, *steps, DONE.replace(b"\n", telling.line_end.encode()))
+    form = answer.row.form
+    chunks = [*form.preface, *(_to_delta_chunk(answer, delta) for delta in _deltas(answer))]
+    steps = [_framed(chunk, form.line_end) for chunk in (*chunks, *_ending(answer))]
+    opening = [form.comment.encode()] if form.comment else []
+    return stream_script(*opening, *steps, DONE.replace(b"\n", form.line_end.encode()))
 
 
 def usage_of_vendor(answer: VendorAnswer) -> Json:
-    completion, telling = answer.completion, answer.row.telling
+    completion, form = answer.completion, answer.row.form
     thought = to_tokens(answer.thought)
     said = to_tokens(completion.text + "".join(call.name + call.arguments for call in completion.calls))
-    completion_tokens = said if telling.reasoning_beside else said + thought
+    completion_tokens = said if form.reasoning_beside else said + thought
     return {
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": completion_tokens,
@@ -104,8 +104,8 @@ def _told(answer: VendorAnswer) -> Json:
 
 
 def _deltas(answer: VendorAnswer) -> Iterator[Json]:
-    telling = answer.row.telling
-    if telling.opens_with_role:
+    form = answer.row.form
+    if form.opens_with_role:
         yield {"role": "assistant", "content": ""}
     place = answer.row.thinking.field
     thought = to_fragments(answer.thought)
@@ -133,7 +133,7 @@ def _to_thought_delta(name: str, fragment: str) -> Json:
 
 def _call_deltas(answer: VendorAnswer, index: int, call: SimulatedToolCall) -> Iterator[Json]:
     whole = _to_call(answer, index, call)
-    if answer.row.telling.whole_calls:
+    if answer.row.form.whole_calls:
         yield {"tool_calls": [whole]}
         return
     yield {"tool_calls": [{**whole, "function": {"name": call.name, "arguments": ""}}]}
@@ -148,7 +148,7 @@ def _to_call(answer: VendorAnswer, index: int, call: SimulatedToolCall) -> Json:
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments},
     }
-    if answer.row.telling.indexed:
+    if answer.row.form.indexed:
         told["index"] = index
     if answer.row.thinking.back == "signature" and not index:
         told["extra_content"] = {"google": {"thought_signature": to_signature(call.name + call.arguments)}}
@@ -159,7 +159,7 @@ def _ending(answer: VendorAnswer) -> Iterator[Json]:
     """The chunks with the finish reason and the usage, together or one after the other."""
     choice: Json = {"index": 0, "delta": {}, "finish_reason": answer.finish_reason}
     usage = usage_of_vendor(answer)
-    match answer.row.telling.usage:
+    match answer.row.form.usage:
         case "choice":
             yield _head(answer, "chat.completion.chunk") | {"choices": [choice | {"usage": usage}]}
         case "finish" | "each":
@@ -173,7 +173,7 @@ def _ending(answer: VendorAnswer) -> Iterator[Json]:
 def _to_delta_chunk(answer: VendorAnswer, delta: Json) -> Json:
     choice = {"index": 0, "delta": delta, "finish_reason": None}
     chunk = _head(answer, "chat.completion.chunk") | {"choices": [choice]}
-    if answer.row.telling.usage == "each":
+    if answer.row.form.usage == "each":
         chunk["usage"] = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     return chunk
 
@@ -181,11 +181,11 @@ def _to_delta_chunk(answer: VendorAnswer, delta: Json) -> Json:
 def _head(answer: VendorAnswer, kind: str) -> Json:
     generation = answer.generation
     return {
-        "id": answer.row.telling.identifier.format(number=generation.number),
+        "id": answer.row.form.identifier.format(number=generation.number),
         "object": kind,
         "created": generation.created,
         "model": generation.model,
-        **answer.row.telling.head,
+        **answer.row.form.head,
     }
 
 

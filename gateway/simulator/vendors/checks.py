@@ -1,4 +1,4 @@
-"""Holds a request to a row, and raises RefusedRequest for the first thing that the server would not take."""
+"""Checks of a request against a row. The first thing that the server would refuse raises RefusedRequest."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from gateway.simulator.vendors.row import SimulatedVendor, Switch, Thinking
+from gateway.simulator.vendors.row import SimulatedVendor, Switch, ThinkingRules
 from gateway.simulator.vendors.schemas import check_answer_schema, check_tool_schemas
 from gateway.simulator.vendors.words import refusal_of
 
@@ -27,7 +27,7 @@ def check_request(request: Json, row: SimulatedVendor) -> None:
     check_format(request, row)
 
 
-def is_thinking(request: Mapping[str, Any], thinking: Thinking) -> bool:
+def is_thinking(request: Mapping[str, Any], thinking: ThinkingRules) -> bool:
     """Whether the model thinks about this request."""
     if thinking.always:
         return True
@@ -191,7 +191,7 @@ def _checked_calls(message: Json, index: int, row: SimulatedVendor) -> Iterator[
         yield identifier
 
 
-def _check_thinking_back(message: Json, index: int, thinking: Thinking, *, thinks: bool) -> None:
+def _check_thinking_back(message: Json, index: int, thinking: ThinkingRules, *, thinks: bool) -> None:
     given = any(message.get(name) for name in thinking.fields)
     match thinking.back:
         case "refused" if THINKING_FIELDS & message.keys():

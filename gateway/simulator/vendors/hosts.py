@@ -1,4 +1,4 @@
-"""Simulated servers of those who serve the models of others, in the cloud and at home. Every fact has its source:
+"""Rows of services and local servers that host models of other makers. Sources of facts:
 
 [SDK] the vendor's client package, 2026-11 · [docs] its pages, 2026 · [LiteLLM] source of litellm 1.110 · [AI SDK]
 vercel/ai providers, 2026-11 · [issues] reports by users, 2025 and 2026. Facts without a source are as OpenAI's.
@@ -13,11 +13,11 @@ from gateway.simulator.vendors.row import (
     OPENAI_FIELDS,
     PENALTIES,
     SAMPLERS,
+    AnswerForm,
+    ErrorForm,
     ListedModel,
     SimulatedVendor,
-    Telling,
-    Thinking,
-    Wording,
+    ThinkingRules,
     facts,
 )
 
@@ -34,9 +34,9 @@ GROQ: Final = SimulatedVendor(
     message_fields=frozenset({"reasoning"}),
     images=frozenset(),
     format_with_tools=False,  # [LiteLLM] on some models
-    thinking=Thinking(efforts=FOUR_EFFORTS | {"default"}, by_default=True, field="reasoning"),
-    telling=Telling(call_id="fc_{number:08d}-{index:04d}", whole_calls=True, usage="always"),
-    wording=Wording(
+    thinking=ThinkingRules(efforts=FOUR_EFFORTS | {"default"}, by_default=True, field="reasoning"),
+    form=AnswerForm(call_id="fc_{number:08d}-{index:04d}", whole_calls=True, usage="always"),
+    errors=ErrorForm(
         envelope={"error": {"message": "$message", "type": "$type", "code": "$code"}},
         words=facts(
             unknown_field="property '$name' is unsupported",
@@ -62,7 +62,7 @@ TOGETHER: Final = SimulatedVendor(
     - {"parallel_tool_calls", "prompt_cache_key", "safety_identifier", "service_tier", "store"},
     ignores_unknown=True,
     length_fields=MAX_TOKENS,
-    thinking=Thinking(
+    thinking=ThinkingRules(
         (("reasoning.enabled", True),),
         (("reasoning.enabled", False),),
         FOUR_EFFORTS - {"none"},
@@ -70,8 +70,8 @@ TOGETHER: Final = SimulatedVendor(
         field="reasoning",
         fields=frozenset({"reasoning", "reasoning_content"}),
     ),
-    telling=Telling(identifier="sim{number:08d}", usage="finish"),
-    wording=Wording(
+    form=AnswerForm(identifier="sim{number:08d}", usage="finish"),
+    errors=ErrorForm(
         words=facts(
             overflow="Input validation error: `inputs` tokens + `max_new_tokens` must be <= $limit. Given: $tokens "
             "`inputs` tokens and $asked `max_new_tokens`",
@@ -94,7 +94,7 @@ FIREWORKS: Final = SimulatedVendor(
     message_fields=frozenset({"reasoning_content"}),
     images=frozenset(),
     choices=frozenset({"any", "auto", "named", "none", "required"}),
-    thinking=Thinking(
+    thinking=ThinkingRules(
         (("thinking.type", "enabled"),),
         (("thinking.type", "disabled"),),
         FOUR_EFFORTS,
@@ -102,8 +102,8 @@ FIREWORKS: Final = SimulatedVendor(
         field="reasoning_content",
         fields=frozenset({"reasoning_content"}),
     ),
-    telling=Telling(usage="always", call_id="chatcmpl-tool-{number:016x}{index:016x}"),
-    wording=Wording(
+    form=AnswerForm(usage="always", call_id="chatcmpl-tool-{number:016x}{index:016x}"),
+    errors=ErrorForm(
         envelope={"error": {"object": "error", "type": "$type", "code": "$type", "message": "$message"}},
         words=facts(
             unknown_field="Extra inputs are not permitted, field: '$name', value: $value",
@@ -119,9 +119,9 @@ CEREBRAS: Final = SimulatedVendor(
     fields=OPENAI_FIELDS | {"clear_thinking", "reasoning_format"},
     message_fields=frozenset({"reasoning"}),  # [issues] kilocode 10375
     images=frozenset(),
-    thinking=Thinking(efforts=FOUR_EFFORTS, by_default=True, field="reasoning", fields=frozenset({"reasoning"})),
-    telling=Telling(call_id="{number:05x}{index:04x}", whole_calls=True, usage="finish"),
-    wording=Wording(
+    thinking=ThinkingRules(efforts=FOUR_EFFORTS, by_default=True, field="reasoning", fields=frozenset({"reasoning"})),
+    form=AnswerForm(call_id="{number:05x}{index:04x}", whole_calls=True, usage="finish"),
+    errors=ErrorForm(
         envelope={"message": "$message", "type": "$type", "param": "validation_error", "code": "wrong_api_format"},
         words=facts(
             unknown_field="body -> $name: property 'body.$name' is unsupported",
@@ -139,9 +139,9 @@ BEDROCK: Final = SimulatedVendor(
     aliases=("aws",),
     message_fields=frozenset({"reasoning"}),
     images=frozenset(),
-    thinking=Thinking(efforts=FOUR_EFFORTS - {"none"}, by_default=True, always=True, field="<reasoning>"),
-    telling=Telling(call_id="tooluse_{number:018d}{index:04d}", usage="asked"),
-    wording=Wording(
+    thinking=ThinkingRules(efforts=FOUR_EFFORTS - {"none"}, by_default=True, always=True, field="<reasoning>"),
+    form=AnswerForm(call_id="tooluse_{number:018d}{index:04d}", usage="asked"),
+    errors=ErrorForm(
         words=facts(
             overflow="prompt tokens ($tokens) exceed model maximum ($limit)",
             part="This model doesn't support the image content block.",
@@ -158,9 +158,9 @@ OLLAMA: Final = SimulatedVendor(
     stop_limit=100,
     obeys_choice=False,
     obeys_parallel=False,
-    thinking=Thinking(efforts=FOUR_EFFORTS, by_default=True, field="reasoning"),
-    telling=Telling(identifier="chatcmpl-{number}", call_id="call_{number:08x}", whole_calls=True),
-    wording=Wording(
+    thinking=ThinkingRules(efforts=FOUR_EFFORTS, by_default=True, field="reasoning"),
+    form=AnswerForm(identifier="chatcmpl-{number}", call_id="call_{number:08x}", whole_calls=True),
+    errors=ErrorForm(
         words=facts(
             image_address="invalid image input",
             effort='think value "$value" is not supported for this model',
@@ -179,9 +179,9 @@ LM_STUDIO: Final = SimulatedVendor(
     stop_limit=100,
     obeys_parallel=False,
     choices=frozenset({"auto", "none", "required"}),
-    thinking=Thinking(by_default=True, field="reasoning_content"),
-    telling=Telling(call_id="{number:05d}{index:04d}"),
-    wording=Wording(
+    thinking=ThinkingRules(by_default=True, field="reasoning_content"),
+    form=AnswerForm(call_id="{number:05d}{index:04d}"),
+    errors=ErrorForm(
         envelope={"error": "$message"},
         words=facts(
             choice="Invalid tool_choice type: 'object'. Supported string values: none, auto, required",

@@ -1,4 +1,4 @@
-"""Simulated servers of those who make the models they serve, open ones apart. Every fact has its source:
+"""Rows of companies that serve their own closed models, and Mistral. Sources of facts:
 
 [SDK] the vendor's client package, 2026-11 · [docs] its pages, 2026 · [LiteLLM] source of litellm 1.110 · [AI SDK]
 vercel/ai providers, 2026-11 · [issues] reports by users, 2025 and 2026. Facts without a source are as OpenAI's.
@@ -12,11 +12,11 @@ from gateway.simulator.vendors.row import (
     MAX_TOKENS,
     OPENAI_FIELDS,
     PENALTIES,
+    AnswerForm,
+    ErrorForm,
     ListedModel,
     SimulatedVendor,
-    Telling,
-    Thinking,
-    Wording,
+    ThinkingRules,
     facts,
     names,
 )
@@ -28,13 +28,15 @@ OPENAI_VARIANTS: Final = (
         {
             "refused": PENALTIES | {"logit_bias", "logprobs", "temperature", "top_logprobs", "top_p"},
             "length_fields": frozenset({"max_completion_tokens"}),
-            "thinking": Thinking(efforts=frozenset({"minimal", "low", "medium", "high"}), by_default=True, always=True),
+            "thinking": ThinkingRules(
+                efforts=frozenset({"minimal", "low", "medium", "high"}), by_default=True, always=True
+            ),
         },
     ),
     (r"(o3|o4-mini)", {"refused": PENALTIES | {"logit_bias", "logprobs", "stop", "temperature", "top_p"}}),
     (
         r"gpt-(5\.[1-9]|[6-9])(?!.*-chat)",
-        {"thinking": Thinking(efforts=frozenset({"none", "low", "medium", "high", "xhigh"}), by_default=True)},
+        {"thinking": ThinkingRules(efforts=frozenset({"none", "low", "medium", "high", "xhigh"}), by_default=True)},
     ),
     (r"gpt-(5\.[4-9]|[6-9])(?!.*-chat)", {"tools_with_effort": False}),
 )
@@ -54,8 +56,8 @@ OPENAI: Final = SimulatedVendor(
     complete_schemas=True,
     strict="checked",
     message_fields=frozenset({"audio", "function_call", "refusal"}),
-    thinking=Thinking(back="refused"),
-    telling=Telling(head=facts(service_tier="default", system_fingerprint="fp_simulator")),
+    thinking=ThinkingRules(back="refused"),
+    form=AnswerForm(head=facts(service_tier="default", system_fingerprint="fp_simulator")),
 )
 
 AZURE: Final = SimulatedVendor(
@@ -69,8 +71,8 @@ AZURE: Final = SimulatedVendor(
     complete_schemas=True,
     strict="checked",
     message_fields=frozenset({"audio", "function_call", "refusal"}),
-    thinking=Thinking(back="refused"),
-    telling=Telling(
+    thinking=ThinkingRules(back="refused"),
+    form=AnswerForm(
         head=facts(system_fingerprint="fp_simulator"),
         preface=(
             {
@@ -103,21 +105,21 @@ GEMINI: Final = SimulatedVendor(
         "not patternProperties propertyNames then unevaluatedProperties uniqueItems"
     ),
     single_types=True,
-    thinking=Thinking(efforts=GEMINI_EFFORTS, by_default=True, back="signature", field="<thought>"),
+    thinking=ThinkingRules(efforts=GEMINI_EFFORTS, by_default=True, back="signature", field="<thought>"),
     variants=(
         (
             r"gemini-.*pro",
             {
-                "thinking": Thinking(
+                "thinking": ThinkingRules(
                     efforts=GEMINI_EFFORTS - {"none"}, by_default=True, always=True, back="signature", field=""
                 )
             },
         ),
     ),
-    telling=Telling(
+    form=AnswerForm(
         identifier="sim{number:020d}", call_id="function-call-{number}{index}", whole_calls=True, usage="finish"
     ),
-    wording=Wording(
+    errors=ErrorForm(
         envelope=GOOGLE_ENVELOPE,
         words=facts(
             unknown_field='Invalid JSON payload received. Unknown name "$name": Cannot find field.',
@@ -158,9 +160,9 @@ MISTRAL: Final = SimulatedVendor(
     user_after_tool=False,
     last_assistant="prefix",
     id_pattern=r"[a-zA-Z0-9]{9}",
-    thinking=Thinking(efforts=frozenset({"none", "high"}), field="thinking_parts"),
-    telling=Telling(identifier="{number:032x}", call_id="Sim{short:04d}{index:02d}", whole_calls=True, usage="finish"),
-    wording=Wording(
+    thinking=ThinkingRules(efforts=frozenset({"none", "high"}), field="thinking_parts"),
+    form=AnswerForm(identifier="{number:032x}", call_id="Sim{short:04d}{index:02d}", whole_calls=True, usage="finish"),
+    errors=ErrorForm(
         envelope=MISTRAL_ERROR,
         envelopes=facts(
             unknown_field=_mistral_extra("body", "$name"),
@@ -184,16 +186,16 @@ XAI: Final = SimulatedVendor(
     fields=OPENAI_FIELDS | {"deferred", "search_parameters"},
     message_fields=frozenset(),
     strict="refused",
-    thinking=Thinking(efforts=frozenset({"low", "medium", "high"}), by_default=True, field="reasoning_content"),
+    thinking=ThinkingRules(efforts=frozenset({"low", "medium", "high"}), by_default=True, field="reasoning_content"),
     variants=((r"grok-(4|code)", {"refused": PENALTIES | {"stop"}}),),
-    telling=Telling(
+    form=AnswerForm(
         identifier="{number:08x}-0000-4000-8000-0000000000aa",
         whole_calls=True,
         finish_with_calls="",  # [issues] at times an empty reason beside calls
         usage="always",
         reasoning_beside=True,
     ),
-    wording=Wording(
+    errors=ErrorForm(
         envelope={"code": "Client specified an invalid argument", "error": "$message"},
         words=facts(
             refused_field="Argument not supported on this model: $name",

@@ -1,4 +1,4 @@
-"""Simulated servers of those who make open models and serve them. Every fact has its source:
+"""Rows of companies that serve their own open models. Sources of facts:
 
 [SDK] the vendor's client package, 2026-11 · [docs] its pages, 2026 · [LiteLLM] source of litellm 1.110 · [AI SDK]
 vercel/ai providers, 2026-11 · [issues] reports by users, 2025 and 2026. Facts without a source are as OpenAI's.
@@ -13,11 +13,11 @@ from gateway.simulator.vendors.row import (
     MAX_TOKENS,
     PENALTIES,
     SWITCHES,
+    AnswerForm,
+    ErrorForm,
     ListedModel,
     SimulatedVendor,
-    Telling,
-    Thinking,
-    Wording,
+    ThinkingRules,
     facts,
 )
 
@@ -30,16 +30,15 @@ DEEPSEEK: Final = SimulatedVendor(
     length_fields=MAX_TOKENS,
     roles=FLAT_ROLES,
     images=frozenset(),
-    last_assistant="prefix",
     formats=frozenset({"text", "json_object"}),
-    thinking=Thinking(**SWITCHES, efforts=frozenset({"high", "max"}), field="reasoning_content"),  # type: ignore[arg-type]
+    thinking=ThinkingRules(**SWITCHES, efforts=frozenset({"high", "max"}), field="reasoning_content"),  # type: ignore[arg-type]
     variants=(
         (
             r"deepseek-v[4-9]",  # [AI SDK, issues] every assistant message wants its thinking back
             {
                 "formats": frozenset({"text", "json_object", "json_schema"}),
                 "forced_while_thinking": False,
-                "thinking": Thinking(
+                "thinking": ThinkingRules(
                     on=(("thinking.type", "enabled"),),
                     off=(("thinking.type", "disabled"),),
                     efforts=frozenset({"high", "max"}),
@@ -52,11 +51,11 @@ DEEPSEEK: Final = SimulatedVendor(
         ),
         (
             r"deepseek-(r1|reasoner)",
-            {"thinking": Thinking(by_default=True, always=True, field="reasoning_content", back="refused")},
+            {"thinking": ThinkingRules(by_default=True, always=True, field="reasoning_content", back="refused")},
         ),
     ),
-    telling=Telling(identifier="{number:08x}-0000-4000-8000-000000000000", call_id="call_{index}_{number:020d}"),
-    wording=Wording(
+    form=AnswerForm(identifier="{number:08x}-0000-4000-8000-000000000000", call_id="call_{index}_{number:020d}"),
+    errors=ErrorForm(
         words=facts(
             part="Failed to deserialize the JSON body into the target type: messages[$index]: unknown variant "
             "`$value`, expected `text` at line 1 column 100",
@@ -96,7 +95,7 @@ MOONSHOT: Final = SimulatedVendor(
     images=frozenset({"data", "ms"}),
     last_assistant="partial",
     forced_while_thinking=False,  # [issues] with thinking on
-    thinking=Thinking(
+    thinking=ThinkingRules(
         (("thinking.type", "enabled"),),
         (("thinking.type", "disabled"),),
         by_default=True,
@@ -108,7 +107,7 @@ MOONSHOT: Final = SimulatedVendor(
         (
             r"kimi-k3",
             {
-                "thinking": Thinking(
+                "thinking": ThinkingRules(
                     efforts=frozenset({"low", "high", "max"}),
                     by_default=True,
                     always=True,
@@ -119,8 +118,8 @@ MOONSHOT: Final = SimulatedVendor(
             },
         ),
     ),
-    telling=Telling(call_id="functions.{name}:{index}", usage="choice"),
-    wording=Wording(envelope={"error": {"message": "$message", "type": "$type"}}, words=KIMI_WORDS),
+    form=AnswerForm(call_id="functions.{name}:{index}", usage="choice"),
+    errors=ErrorForm(envelope={"error": {"message": "$message", "type": "$type"}}, words=KIMI_WORDS),
 )
 
 ZHIPU: Final = SimulatedVendor(
@@ -135,12 +134,12 @@ ZHIPU: Final = SimulatedVendor(
     roles=FLAT_ROLES,
     choices=frozenset({"auto", "none"}),
     formats=frozenset({"text", "json_object"}),
-    thinking=Thinking(**SWITCHES, by_default=True, field="reasoning_content"),  # type: ignore[arg-type]
+    thinking=ThinkingRules(**SWITCHES, by_default=True, field="reasoning_content"),  # type: ignore[arg-type]
     variants=(
         (
             r"glm-(5\.[2-9]|[6-9])",
             {
-                "thinking": Thinking(
+                "thinking": ThinkingRules(
                     on=(("thinking.type", "enabled"),),
                     off=(("thinking.type", "disabled"),),
                     efforts=frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"}),
@@ -150,8 +149,8 @@ ZHIPU: Final = SimulatedVendor(
             },
         ),
     ),
-    telling=Telling(identifier="2026010100{number:022d}", whole_calls=True, usage="finish"),
-    wording=Wording(
+    form=AnswerForm(identifier="2026010100{number:022d}", whole_calls=True, usage="finish"),
+    errors=ErrorForm(
         envelope={"error": {"code": "$code", "message": "$message"}},
         words=facts(
             overflow="Prompt exceeds max length",
@@ -163,7 +162,9 @@ ZHIPU: Final = SimulatedVendor(
     ),
 )
 
-QWEN_THINKING: Final = Thinking((("enable_thinking", True),), (("enable_thinking", False),), field="reasoning_content")
+QWEN_THINKING: Final = ThinkingRules(
+    (("enable_thinking", True),), (("enable_thinking", False),), field="reasoning_content"
+)
 QWEN: Final = SimulatedVendor(
     "qwen",
     (ListedModel("qwen3.6-max", 262_144, 65_536), ListedModel("qwen3.6-vl-plus", 262_144, 32_768)),
@@ -176,8 +177,8 @@ QWEN: Final = SimulatedVendor(
     roles=FLAT_ROLES,
     forced_while_thinking=False,  # [docs] "required" and named tools only without thinking
     thinking=QWEN_THINKING,
-    telling=Telling(call_id="call_{number:020x}{index:04x}"),
-    wording=Wording(
+    form=AnswerForm(call_id="call_{number:020x}{index:04x}"),
+    errors=ErrorForm(
         envelope={
             "error": {"code": "invalid_parameter_error", "param": None, "message": "$message", "type": "$type"},
             "id": "chatcmpl-00000000-0000-9000-8000-000000000000",
@@ -199,9 +200,11 @@ MINIMAX: Final = SimulatedVendor(
     ignores_unknown=True,
     roles=FLAT_ROLES,
     images=frozenset(),
-    thinking=Thinking(by_default=True, always=True, field="reasoning_details", fields=frozenset({"reasoning_details"})),
-    telling=Telling(identifier="{number:032x}", call_id="call_function_{number:010d}_{index}", usage="each"),
-    wording=Wording(
+    thinking=ThinkingRules(
+        by_default=True, always=True, field="reasoning_details", fields=frozenset({"reasoning_details"})
+    ),
+    form=AnswerForm(identifier="{number:032x}", call_id="call_function_{number:010d}_{index}", usage="each"),
+    errors=ErrorForm(
         envelope={"base_resp": {"status_code": "$code", "status_msg": "$message"}},
         words=facts(
             overflow="invalid params, context window exceeds limit (2013)",

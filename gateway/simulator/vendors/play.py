@@ -35,11 +35,11 @@ def to_vendor_script(vendor: str, body: bytes, number: int, created: int) -> Scr
         check_request(request, row)
         return _answer(request, row, Generation(number, created, request["model"]))
     except orjson.JSONDecodeError:
-        return to_refusal(row.wording, refusal_of("bad_json"))
+        return to_refusal(row.errors, refusal_of("bad_json"))
     except (KeyError, TypeError, AttributeError, InvalidRequest) as error:
-        return to_refusal(row.wording, refusal_of("unknown_field", name=str(error)))
+        return to_refusal(row.errors, refusal_of("unknown_field", name=str(error)))
     except RefusedRequest as refused:
-        return to_refusal(row.wording, refused)
+        return to_refusal(row.errors, refused)
 
 
 def to_vendor_list(vendor: str) -> Json:

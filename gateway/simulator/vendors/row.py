@@ -1,4 +1,4 @@
-"""One simulated server as a frozen value: what it takes, how it thinks, how it answers, and how it refuses."""
+"""One simulated server as a frozen value: accepted requests, reasoning, and the form of answers and errors."""
 
 import re
 from collections.abc import Mapping
@@ -39,11 +39,11 @@ NAME = r"[a-zA-Z0-9_-]{1,64}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Thinking:
+class ThinkingRules:
     """Control of a model's thinking, and the form of its output.
 
     `on`, `off`: switches. `efforts`: those it takes; none where it takes no effort. `by_default`: it thinks unless it
-    is turned off. `always`: it refuses to be turned off. `field`: where it shows its thinking; "" where it does not.
+    is turned off. `always`: it cannot be turned off. `field`: where reasoning is shown; "" for nowhere.
     `back`: assistant messages must have the thinking back: those with calls, all of them, or none may have it;
     "signature": a call must have its own. `fields`: names under which earlier thinking is accepted.
     """
@@ -61,8 +61,8 @@ class Thinking:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Telling:
-    """The form of its answers.
+class AnswerForm:
+    """Form of the answers.
 
     `identifier`, `call_id`: with `{number}`, `{index}` and `{name}`. `head`: further keys of each body and chunk.
     `preface`: chunks before the first of the answer. `opens_with_role`: the first delta has the role and no text.
@@ -86,8 +86,8 @@ class Telling:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Wording:
-    """Its errors. `envelope`: any JSON, with `$message`, `$type`, `$param`, `$code` and `$status` where these go.
+class ErrorForm:
+    """Form of the errors. `envelope`: any JSON, with `$message`, `$type`, `$param`, `$code` and `$status` in it.
 
     `words`: a sentence for each kind of problem, `statuses` and `codes` likewise; OpenAI's where there is none.
     `envelopes`: for kinds with another form.
@@ -166,9 +166,9 @@ class SimulatedVendor:
     tools_with_effort: bool = True
     obeys_choice: bool = True
     obeys_parallel: bool = True
-    thinking: Thinking = field(default_factory=Thinking)
-    telling: Telling = field(default_factory=Telling)
-    wording: Wording = field(default_factory=Wording)
+    thinking: ThinkingRules = field(default_factory=ThinkingRules)
+    form: AnswerForm = field(default_factory=AnswerForm)
+    errors: ErrorForm = field(default_factory=ErrorForm)
 
     def for_model(self, model: str) -> "SimulatedVendor":
         """The row with what is different for this model. A later variant goes before an earlier one."""

@@ -55,9 +55,9 @@ def _check_words(schema: Any, name: str, row: SimulatedVendor) -> None:
     for path, place in places(schema):
         where = ".".join(path) or "parameters"
         refused = sorted(place.keys() & row.schema_refused)
-        wrong += [sentence_of(row.wording, "schema_word", {"value": word, "place": where}) for word in refused]
+        wrong += [sentence_of(row.errors, "schema_word", {"value": word, "place": where}) for word in refused]
         if row.single_types and isinstance(place.get("type"), list):
-            wrong.append(sentence_of(row.wording, "schema_types", {"place": where}))
+            wrong.append(sentence_of(row.errors, "schema_types", {"place": where}))
     if wrong:
         raise refusal_of("schema_words", name=name, listed="\n".join(wrong))
 

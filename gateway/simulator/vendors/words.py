@@ -1,4 +1,4 @@
-"""Refusals and failures of simulated servers: kinds of problems, their sentences, and the form of an error's body.
+"""Errors of simulated servers: kinds of problems, their sentences, and the form of an error's body.
 
 The sentences here are OpenAI's, as its API sent them in 2025 and 2026; a row replaces those that its server words
 differently.
@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 
 from gateway.simulator.script import Headers, Script, json_script
-from gateway.simulator.vendors.row import Wording
+from gateway.simulator.vendors.row import ErrorForm
 
 SENTENCES: Mapping[str, str] = {
     "unknown_field": "Unrecognized request argument supplied: $name",
@@ -112,24 +112,24 @@ def refusal_of(kind: str, status: int = 400, **facts: Any) -> RefusedRequest:
     return RefusedRequest(kind, facts, status)
 
 
-def sentence_of(wording: Wording, kind: str, facts: Mapping[str, Any]) -> str:
-    return Template(wording.words.get(kind) or SENTENCES.get(kind) or f"Error {kind}").safe_substitute(facts)
+def sentence_of(errors: ErrorForm, kind: str, facts: Mapping[str, Any]) -> str:
+    return Template(errors.words.get(kind) or SENTENCES.get(kind) or f"Error {kind}").safe_substitute(facts)
 
 
-def to_refusal(wording: Wording, refused: RefusedRequest) -> Script:
+def to_refusal(errors: ErrorForm, refused: RefusedRequest) -> Script:
     """The error as this server would send it."""
-    status = wording.statuses.get(refused.kind, refused.status)
+    status = errors.statuses.get(refused.kind, refused.status)
     values = {
         **refused.facts,
-        "message": sentence_of(wording, refused.kind, refused.facts),
+        "message": sentence_of(errors, refused.kind, refused.facts),
         "type": TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
         "param": refused.facts.get("param"),
-        "code": wording.codes.get(refused.kind) or CODES.get(refused.kind),
+        "code": errors.codes.get(refused.kind) or CODES.get(refused.kind),
         "status": status,
         "google_status": GOOGLE_STATUSES.get(status, "INTERNAL"),
     }
     headers: Headers = (("Retry-After", "1"),) if status == 429 else ()
-    envelope = wording.envelopes.get(refused.kind, wording.envelope)
+    envelope = errors.envelopes.get(refused.kind, errors.envelope)
     return json_script(_filled(envelope, values), status=status, headers=headers)
 
 
