@@ -14,8 +14,8 @@ from bench.programs import CompilerError
 from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, nginx_recipe
 
 COMMANDS = ("compare", "batches", "cache", "streams", "sweep", "instructions", "plots", "show")
-TARGETS = ("gateway", "quiet", "bare", "nginx", "direct", *PEERS)
-DEFAULT_TARGETS = "gateway,bare,nginx,direct,quiet"
+TARGETS = ("gateway", "native", "quiet", "bare", "nginx", "direct", *PEERS)
+DEFAULT_TARGETS = "gateway,native,bare,nginx,direct,quiet"
 PLOTS = Path("docs/performance")
 
 
@@ -102,6 +102,7 @@ def _recipes(options: argparse.Namespace) -> list[Recipe]:
     peers = {recipe.name: recipe for recipe in peer_recipes(options.peers)} if options.peers else {}
     known = {
         "gateway": gateway_recipe(**settings),
+        "native": gateway_recipe("native", **settings, GATEWAY_DIALECT="messages"),
         "quiet": gateway_recipe("quiet", **settings, GATEWAY_LOG_LEVEL="error"),
         "bare": BARE,
         "direct": DIRECT,

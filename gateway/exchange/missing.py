@@ -4,6 +4,7 @@
 pays for finding out.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from gateway.upstream.routing import Route
 SECONDS = 3600.0
 # Of a path that a server does not have, as opposed to a model.
 NO_SUCH_PATH = frozenset({404, 405, 501})
+OF_PATHS = re.compile(r"not found|not allowed|not implemented|cannot post|invalid url|unknown (?:path|url|route)", re.I)
+OF_MODELS = re.compile(r"model|endpoints found", re.I)
 
 
 @dataclass(slots=True)
@@ -38,7 +41,10 @@ class MissingDialects:
         """Return True if the failure shows that the upstream has no such path, and remember it."""
         if route.dialect == "chat" or route.upstream.dialect != "auto" or error.said is None:
             return False
-        if error.said.status not in NO_SUCH_PATH or "model" in error.said.text.lower():
+        words = error.said.text
+        if error.said.status not in NO_SUCH_PATH or OF_MODELS.search(words):
+            return False
+        if words.strip() and not OF_PATHS.search(words):
             return False
         self._until[route.upstream.url, route.dialect] = self.clock() + SECONDS
         return True
