@@ -7,7 +7,6 @@ fails after `message_start` can still be replaced by another.
 
 import re
 from collections.abc import Mapping
-from operator import methodcaller
 from typing import Any
 
 import orjson
@@ -27,7 +26,8 @@ from gateway.messages.tokens.estimate import to_tokens
 from gateway.sse import END, MAX_EVENT_BYTES, to_event
 from gateway.upstream.target import to_family
 
-is_content = methodcaller("startswith", b"event: content_block_")
+CONTENT = b"event: content_block_"
+NEXT_CONTENT = END + CONTENT
 FRAME = re.compile(rb"event: ?([^\n]*)\n(?:[^\n]*\n)*?data: ?([^\n]*)")
 MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 # Blocks that deltas fill: the start of one is no content yet.
@@ -145,12 +145,12 @@ class NativeStream:
         if cut < len(data):
             self._keep(data[cut:])
             data = data[:cut]
-        frames = data.split(END)
-        frames.pop()
-        if self.started and all(map(is_content, frames)) and not (self._seals and SIGNATURE in data):
-            self._size += len(data) - len(frames) * DELTA_OVERHEAD
-            return data
-        return self._take_frames(frames)
+        if self.started and data.startswith(CONTENT) and not (self._seals and SIGNATURE in data):
+            frames = data.count(END)
+            if data.count(NEXT_CONTENT) == frames - 1:  # all of them are content
+                self._size += len(data) - frames * DELTA_OVERHEAD
+                return data
+        return self._take_frames(data.split(END)[:-1])
 
     def _keep(self, piece: bytes) -> None:
         self._tail.append(piece)
