@@ -12,6 +12,9 @@ FIELDS = {
     "cache_write": "input_cache_write",
     "request": "request",
 }
+MILLION = 1_000_000
+# Prices per token are listed as decimal fractions: a product of one may exceed what was meant by its last digit.
+ROUNDING = 1e-9
 # Of the input's price, where no price for the cache is given (Anthropic's: 5 minutes, 1 hour).
 CACHE_READ = 0.1
 CACHE_WRITE = 2.0
@@ -40,6 +43,22 @@ class Price:
 
 # Of a model whose price is not known: as Anthropic's own gateway counts it ($5 and $25 per million tokens).
 ASSUMED = Price(5e-6, 25e-6, 5e-7, 1e-5)
+
+
+def price_per_million(prompt: float | None, completion: float | None) -> Price:
+    """From an operator's dollars for a million tokens; what is not set costs nothing."""
+    per_input = (prompt or 0.0) / MILLION
+    return Price(per_input, (completion or 0.0) / MILLION, per_input * CACHE_READ, per_input * CACHE_WRITE)
+
+
+def is_above(price: Price | None, ceiling: tuple[float | None, float | None]) -> bool:
+    """Return True for a price above a ceiling in dollars for a million tokens, and for one that is not known."""
+    if price is None:
+        return True
+    prompt, completion = ceiling
+    return (prompt is not None and price.input * MILLION > prompt + ROUNDING) or (
+        completion is not None and price.output * MILLION > completion + ROUNDING
+    )
 
 
 def to_price(pricing: object) -> Price | None:

@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
 from gateway.errors import InvalidRequest, NotFound
 from gateway.upstream.model_facts import essentials, refined
 from gateway.upstream.policy import RequestPolicy
+from gateway.upstream.prices import is_above, price_per_million
 from gateway.upstream.routing import CONTEXT_SUFFIX, Candidate, Route, RouteRule, Upstream, to_dialect
 from gateway.upstream.target import Target, to_slug, to_target
 from gateway.upstream.vendor import Vendor
@@ -62,6 +64,8 @@ class RoutingTable:
             if rule is None:
                 raise NotFound(f"model: {model[:MAX_QUOTED]}")
             routes = tuple(self._routes(model, rule))
+            if not routes:
+                raise NotFound(f"model: {model[:MAX_QUOTED]}: no upstream serves it within the price that is allowed")
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
             if len(model) <= MAX_QUOTED:
@@ -135,13 +139,27 @@ class RoutingTable:
 
     def _routes(self, model: str, rule: RouteRule) -> Iterator[Route]:
         name = CONTEXT_SUFFIX.sub("", model)
-        for group, candidate in zip(rule.groups, rule.candidates, strict=True):
+        for group, candidate in self._by_price(rule, name):
             lanes = self.lanes[candidate.upstream]
             for lane in lanes:
                 target = self._target(to_model(candidate, lane, name), lane)
                 share = None if candidate.share is None and len(lanes) == 1 else (candidate.share or 1) / len(lanes)
+                if rule.max_price is not None and not target.openrouter and is_above(target.price, rule.max_price):
+                    continue  # OpenRouter keeps the ceiling itself, for each provider
                 dialect = to_dialect(lane, target) if candidate.dialect == "auto" else candidate.dialect
                 yield Route(model, lane, dialect, target, rule, group, share, candidate.policy)
+
+    def _by_price(self, rule: RouteRule, name: str) -> Iterable[tuple[int, Candidate]]:
+        """Return the candidates with their groups; sorted by price each is a group, the cheapest first."""
+        if rule.sort != "price":
+            return zip(rule.groups, rule.candidates, strict=True)
+
+        def cost(candidate: Candidate) -> float:
+            lane = self.lanes[candidate.upstream][0]
+            price = self._target(to_model(candidate, lane, name), lane).price
+            return inf if price is None else price.input + price.output
+
+        return enumerate(sorted(rule.candidates, key=cost))
 
     def _target(self, model: str, upstream: Upstream) -> Target:
         target = to_target(model, upstream.vendor)
@@ -149,6 +167,8 @@ class RoutingTable:
         entry = listed.get(target.model) or listed.get(VARIANT.sub("", target.model))
         if entry is not None:
             target = refined(target, entry)
+        if upstream.prices is not None:
+            target = replace(target, price=price_per_million(*upstream.prices))
         stop_limit = 0 if self.local_stops else target.stop_limit
         return replace(target, stop_limit=stop_limit, strict_fallback=self.strict_fallback)
 

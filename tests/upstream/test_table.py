@@ -112,3 +112,33 @@ def test_recognised_vendor_is_that_of_every_key() -> None:
     routing.recognise("a", VENDORS["vllm"])
     assert [one.vendor.name for one in routing.table.upstreams] == ["vllm", "vllm", "compatible"]
     assert "top_k" in routing.resolve("m")[0].target.parameters
+
+
+PRICED = (
+    Upstream("dear", "http://a/v1", vendor=COMPATIBLE, prices=(10.0, 30.0)),
+    Upstream("cheap", "http://b/v1", vendor=COMPATIBLE, prices=(1.0, 2.0)),
+    Upstream("unknown", "http://c/v1", vendor=COMPATIBLE),
+    Upstream("listed", "http://d/v1", vendor=COMPATIBLE),
+)
+LISTED = [{"id": "m", "pricing": {"prompt": "0.000003", "completion": "0.000005"}}]
+
+
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        ({}, ["dear", "unknown", "listed", "cheap"]),
+        ({"sort": "price"}, ["cheap", "listed", "dear", "unknown"]),
+        ({"max_price": (3.0, None)}, ["listed", "cheap"]),
+        ({"max_price": (None, 4.0), "sort": "price"}, ["cheap"]),
+    ],
+)
+def test_candidates_are_sorted_and_limited_by_price(rule: dict[str, object], names: list[str]) -> None:
+    candidates = tuple(Candidate(name) for name in ("dear", "unknown", "listed", "cheap"))
+    table = RoutingTable(PRICED, (RouteRule("*", candidates, **rule),)).learned("listed", LISTED)  # type: ignore[arg-type]
+    assert [route.upstream.name for route in table.resolve("m")] == names
+
+
+def test_model_without_a_candidate_within_the_price_is_not_found() -> None:
+    table = RoutingTable(PRICED, (RouteRule("*", (Candidate("dear"),), max_price=(5.0, None)),))
+    with pytest.raises(NotFound, match="within the price that is allowed"):
+        table.resolve("m")
