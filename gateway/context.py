@@ -13,7 +13,8 @@ Priority = Literal["live", "batch"]
 class Context:
     """Client of an exchange, and its rules. `deadline` is on `time.monotonic`, None without one.
 
-    `batch` and `item` say of which batch's exchange this is, and which of its items, by index.
+    `forwarded`: headers of the request that upstreams may get. `batch` and `item`: of which batch's exchange this is,
+    and which of its items, by index.
     """
 
     request_id: str
@@ -28,6 +29,7 @@ class Context:
     session_id: str | None = None
     agent_id: str | None = None
     parent_agent_id: str | None = None
+    forwarded: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     batch: str | None = None
     item: int | None = None
     reply_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # known once it has been admitted

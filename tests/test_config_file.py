@@ -127,6 +127,11 @@ def problems_of(text: str) -> list[str]:
             " [upstreams]; move each into the table of its upstream ([routes])",
             id="one-upstream form in the same file",
         ),
+        pytest.param(
+            '[upstreams.box]\nurl = "http://a/v1"\nforward_headers = ["Cookie"]',
+            "gateway.toml:3: upstreams.box.forward_headers: cookie is never forwarded",
+            id="header that is never forwarded",
+        ),
         pytest.param("port = 1\nport = 2", "gateway.toml:2: is not valid TOML", id="syntax"),
         pytest.param('port = "x"\n', "gateway.toml:1: port: Input should be a valid integer", id="wrong setting"),
     ],

@@ -50,6 +50,7 @@ def fingerprint(secret: bytes, context: Context, route: Route, request: Mapping[
         route.upstream.name,
         route.upstream.url,
         route.dialect,
+        context.forwarded if route.upstream.forward_headers else (),
         None if route.policy is None else route.policy.described,
     )
     # One-line JSON contains no line end, so the three parts cannot be confused.

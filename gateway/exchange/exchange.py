@@ -51,6 +51,7 @@ from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.affinity import in_order, needs_order
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
+from gateway.upstream.forwarding import with_forwarded
 from gateway.upstream.learned import LearnedAdaptations
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import Route
@@ -343,6 +344,8 @@ class Exchange:
         """Send, and return the answer once its header has come with a 2xx. Raises the error of any other status."""
         upstream, prepared = plan.route.upstream, plan.prepared
         headers = upstream.headers if prepared.headers is None else prepared.headers
+        if upstream.forward_headers and plan.context.forwarded:
+            headers = with_forwarded(headers, plan.context.forwarded, upstream.forward_headers)
         if not prepared.is_streamed:  # a JSON answer has no header before it is whole
             timeouts = replace(timeouts, first_byte=timeouts.total)
         call = Call("POST", upstream.url + prepared.path, headers, prepared.body, timeouts)

@@ -22,6 +22,7 @@ from gateway.settings.sections import (
     UpstreamSection,
     has_placeholder,
 )
+from gateway.upstream.forwarding import NEVER_FORWARDED
 from gateway.upstream.policy import to_policy
 from gateway.upstream.routing import Candidate, RouteRule
 from gateway.upstream.vendors import COMPATIBLE, HOSTED
@@ -124,6 +125,11 @@ def _upstreams(sections: Sections) -> Iterator[Finding]:
             yield location, 'has no url; set url = "https://host/v1", or vendor = "…" for a hosted API'
         elif upstream.url is None and has_placeholder(upstream.row(name).base):
             yield location, f"has no url; it differs between accounts, as in {upstream.row(name).base}"
+        for header in NEVER_FORWARDED.intersection(upstream.forward_headers):
+            yield (
+                (*location, "forward_headers"),
+                f"{header} is never forwarded; set headers for one of the operator's own",
+            )
         if upstream.batch is not None and (upstream.concurrency or 0) < upstream.batch:
             yield (*location, "batch"), "is a part of concurrency, which is not set or smaller"
 

@@ -107,6 +107,11 @@ class RoutingTable:
             lanes[upstream.name] = (*lanes.get(upstream.name, ()), upstream)
         return lanes
 
+    @cached_property
+    def forward_headers(self) -> tuple[str, ...]:
+        """Return the names of all headers that some upstream gets from the client."""
+        return tuple(dict.fromkeys(name for upstream in self.upstreams for name in upstream.forward_headers))
+
     def learned(self, upstream: str, listed: Iterable[Mapping[str, Any]]) -> "RoutingTable":
         """Return a table that knows these entries of an upstream's list of models, each with its `id`."""
         known = {entry["id"]: essentials(entry) for entry in listed}

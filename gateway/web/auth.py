@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from gateway.access.keys import Client
 from gateway.context import Context
 from gateway.errors import InvalidRequest
-from gateway.web.keys import DIRECTORY, OPEN
+from gateway.web.keys import DIRECTORY, EXCHANGE, OPEN
 
 DEFAULT_VERSION = "2023-06-01"
 VERSIONS = frozenset({DEFAULT_VERSION, "2026-10-21"})
@@ -52,7 +52,9 @@ def to_context(request: web.Request, client: Client) -> Context:
         raise InvalidRequest(
             f"anthropic-version: {version[:40]!r} is not a valid version; use one of {sorted(VERSIONS)}."
         )
+    names = request.app[EXCHANGE].table.forward_headers
     return Context(
+        forwarded=tuple((name, headers[name]) for name in names if name in headers),
         request_id=request[REQUEST_ID],
         tenant=client.tenant,
         key_id=client.key_id,

@@ -15,7 +15,7 @@ from tests.e2e.conftest import KEY, Live
 
 TEXT = """
 [upstreams]
-up = { url = "URL", vendor = "openrouter", key = "k", params = { top_p = 0.9 } }
+up = { url = "URL", vendor = "openrouter", key = "k", params = { top_p = 0.9 }, forward_headers = ["X-Team"] }
 plain = { url = "URL", vendor = "vllm", key = "k", unsupported = "refuse" }
 [routes]
 "sim/*" = "up/acme/writer"
@@ -61,6 +61,10 @@ async def test_policies_of_a_file_hold_for_requests(
         sent, notes = await ask("sim/echo", extra_body={"openrouter": {"temperature": 1.7}})
         assert (sent["temperature"], sent["seed"], sent["top_p"]) == (0.8, 7, 0.9)
         assert notes == "changed:openrouter.temperature"
+
+        await ask("sim/echo", extra_headers={"x-team": "red", "x-other": "blue"})
+        headers = simulator.requests()[-1].headers
+        assert (headers["x-team"], "x-other" in headers) == ("red", False)
 
         sent, notes = await ask("cheap", extra_body={"reasoning_effort": "high"})
         assert sent["reasoning"]["effort"] == "medium"
