@@ -1,43 +1,74 @@
-"""`dragoman`, also `python -m gateway`."""
+"""`dragoman`, also `python -m gateway`.
 
-from typing import Annotated
+A command's module is imported when that command runs: importing all of them takes a second, which `--help` and small
+commands would wait for.
+"""
+
+from importlib import import_module
+from typing import Any, Final
 
 import typer
+from typer.core import TyperGroup
 
-from gateway import __version__
-from gateway.cli.batch import batch
-from gateway.cli.check import check
-from gateway.cli.claude import claude
-from gateway.cli.console import Console
-from gateway.cli.dev import dev
-from gateway.cli.keys import keys, limits
-from gateway.cli.serve import serve
-from gateway.cli.spend import audit, spend
-from gateway.cli.worker import worker
+# Command → module and name of its function or group, and what it does.
+COMMANDS: Final = {
+    "serve": ("gateway.cli.serve:serve", "Run a front end, or several on one port."),
+    "worker": ("gateway.cli.worker:worker", "Run a worker, which drains message batches."),
+    "dev": ("gateway.cli.dev:dev", "Run everything on this machine."),
+    "check": ("gateway.cli.check:check", "Show the configuration, what can be reached, and what is degraded."),
+    "batch": ("gateway.cli.batch:batch", "Message batches from a file."),
+    "keys": ("gateway.cli.keys:keys", "Client keys, with their limits and budgets."),
+    "limits": ("gateway.cli.keys:limits", "Limits and budgets of a tenant, a user, or the whole deployment."),
+    "spend": ("gateway.cli.spend:spend", "Show requests, tokens and US dollars."),
+    "audit": ("gateway.cli.spend:audit", "The record of every change of keys, limits and budgets."),
+    "import": ("gateway.cli.importer:importer", "Write a gateway.toml from another gateway's configuration."),
+    "claude": ("gateway.cli.claude:claude", "Print the environment in which Claude Code talks to a gateway."),
+    "version": ("gateway.cli.version:version", "Print the version."),
+}
+
+
+class LazyCommands(TyperGroup):
+    """Commands that are imported when they are asked for."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: dict[str, Any] = dict.fromkeys(COMMANDS)  # their names: suggestions are made from them
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        found = getattr(import_module(module), name)
+        if isinstance(found, typer.Typer):
+            group = typer.main.get_group(found)
+            group.name = cmd_name
+            return group
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command(cmd_name)(found)
+        return typer.main.get_command(single)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, says) for name, (_, says) in COMMANDS.items()])
+
 
 app = typer.Typer(
     name="dragoman",
+    cls=LazyCommands,
     help="An LLM gateway that speaks Anthropic's API in front of any chat upstream.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-app.command()(serve)
-app.command()(worker)
-app.command()(dev)
-app.add_typer(batch, name="batch")
-app.add_typer(keys, name="keys")
-app.add_typer(limits, name="limits")
-app.command()(spend)
-app.add_typer(audit, name="audit")
-app.command()(check)
-app.command()(claude)
 
 
-@app.command()
-def version(json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False) -> None:
-    """Print the version."""
-    Console(json).answer({"version": __version__}, __version__)
+@app.callback()
+def dragoman() -> None:
+    """An LLM gateway that speaks Anthropic's API in front of any chat upstream."""
 
 
 def main() -> None:
