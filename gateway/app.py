@@ -6,7 +6,7 @@ to come in, and what is in flight may finish within the drain time.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from gateway.access.directory import Directory
 from gateway.access.store import AccessStore
 from gateway.batches.store import BatchStore
 from gateway.cache.admin import CacheUpkeep
+from gateway.errors import Overloaded, StoreAway
 from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
 from gateway.process.gc_tuning import settle_memory
@@ -236,7 +237,9 @@ async def running_admin(settings: Settings, health: Health, directory: Path) -> 
     """The admin listener of a parent, with the metrics that its children leave in `directory`."""
     async with AsyncExitStack() as stack:
         upkeep = await stack.enter_async_context(open_cache_upkeep(settings))
-        access = await stack.enter_async_context(open_access_store(settings))
+        access = None
+        with suppress(StoreAway, Overloaded):  # the front ends say what is wrong, and this one why keys are not managed
+            access = await stack.enter_async_context(open_access_store(settings))
         routing = Routing(to_table(settings))
         cache = AdminCache(upkeep, routing) if upkeep is not None else None
         reload = ConfigReload(settings, lambda _, changed: routing.swap(to_table(changed)))

@@ -49,8 +49,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 class Imported:
     """`upstreams` by name, `routes` by pattern; `notes`: one line for each setting that is lost or changed."""
 
-    upstreams: dict[str, dict[str, Any]] = field(default_factory=dict)
-    routes: dict[str, list[str | dict[str, Any]]] = field(default_factory=dict)
+    upstreams: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    routes: dict[str, list[str | dict[str, Any]]] = field(default_factory=dict, repr=False)
     notes: list[str] = field(default_factory=list)
 
     def upstream(self, name: str, table: dict[str, Any]) -> str:

@@ -115,12 +115,10 @@ def log_exchange(record: UsageRecord) -> None:
         "attempts": record.attempts,
         "seconds": _rounded(record.duration_seconds),
     }
-    if record.served_model is not None:
-        fields["served_model"] = record.served_model[:LONGEST_NAME]
-    if record.provider is not None:
-        fields["provider"] = record.provider[:LONGEST_NAME]
-    if record.generation_id is not None:
-        fields["generation"] = record.generation_id[:LONGEST_NAME]
+    names = (("served_model", record.served_model), ("provider", record.provider), ("generation", record.generation_id))
+    for name, value in names:
+        if value is not None:
+            fields[name] = value[:LONGEST_NAME]
     if record.stop_reason is not None:
         fields["stop"] = record.stop_reason
     if record.cost is not None:
@@ -138,6 +136,7 @@ def log_exchange(record: UsageRecord) -> None:
     if record.notes:
         fields["notes"] = record.notes
     _add_origin(fields, context)
+    context.is_logged = True
     LOG.bind().info("exchange_finished", fields=fields)
 
 

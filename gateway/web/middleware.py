@@ -19,13 +19,15 @@ from gateway.errors import (
 )
 from gateway.process.http_guard import MAX_HEADER_BYTES, GuardedConnection, header_too_large
 from gateway.telemetry.counters import count_reply
-from gateway.web.auth import REQUEST_ID
+from gateway.web.auth import CONTEXT, REQUEST_ID
 from gateway.web.not_offered import not_found_message
 from gateway.web.openai_errors import api_of, openai_error_response
 from gateway.web.reply import MessageReply, error_response, stamps
 
 log = structlog.get_logger()
 
+# Of an error's message in the log: messages may repeat a client's own names.
+MAX_REASON = 300
 # Headers that a handler wants on its reply even if that becomes an error.
 ERROR_HEADERS = web.RequestKey("error_headers", tuple[tuple[str, str], ...])
 
@@ -43,6 +45,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         raise
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a handler raises becomes a reply
         told = _told(error, request)
+        _log_refusal(error, told, request)
         if request.writer.output_size:
             raise _broken_off(told, request) from None
         response = to_response(told, request_id, request.path)
@@ -93,15 +96,37 @@ def check_header_bytes(request: web.Request) -> None:
 
 
 def _told(error: Exception, request: web.Request) -> GatewayError:
-    """Return the error for the client; unexpected errors, and reasons why the store fails, go to the log."""
-    if isinstance(error, StoreAway):
-        log.warning("store_away", request_id=request[REQUEST_ID], route=_route_name(request), reason=error.reason)
+    """Return the error for the client."""
     if isinstance(error, GatewayError):
         return error
     if isinstance(error, web.HTTPException):
         return to_gateway_error(error, request)
-    log.error("request_failed", request_id=request[REQUEST_ID], route=_route_name(request), **where_raised(error))
     return InternalError("The gateway failed to answer this request.")
+
+
+def _log_refusal(error: Exception, told: GatewayError, request: web.Request) -> None:
+    """Log the one line of a request that failed before its exchange, whose own line would hold its id.
+
+    Unexpected errors are logged by type and place, and failures of the store with their reason; neither is for clients.
+    """
+    context = request.get(CONTEXT)
+    if context is not None and context.is_logged:
+        return
+    fields: dict[str, object] = {
+        "request_id": request[REQUEST_ID],
+        "status": told.status,
+        "method": request.method,
+        "route": _route_name(request),
+        "tenant": context.tenant if context is not None else "-",
+    }
+    if context is not None and context.key_id:
+        fields["key"] = context.key_id
+    if isinstance(error, StoreAway):
+        log.warning("store_away", **fields, reason=error.reason)
+    elif isinstance(error, GatewayError | web.HTTPException):
+        log.info("request_refused", **fields, error=told.type, reason=told.message[:MAX_REASON])
+    else:
+        log.error("request_failed", **fields, **where_raised(error))
 
 
 def where_raised(error: Exception) -> dict[str, str]:

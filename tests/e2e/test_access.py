@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.simulator.loopback import Simulator
-from tests.e2e.conftest import Live, serving
+from tests.e2e.conftest import KEY, Live, front_end, serving
 from tests.support.redis_server import redis_server
 
 HELLO: dict[str, Any] = {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
@@ -185,3 +185,31 @@ async def test_cli_and_front_end_share_keys_and_spend(simulator: Simulator, redi
         "dragoman: There is a key named 'ci' already."
     )
     assert (await run_cli(variables, "audit", "verify"))[0] == 0
+
+
+REFUSED: dict[str, tuple[str, str, dict[str, str], Any, int]] = {
+    "a wrong key": ("POST", "/v1/messages", {"x-api-key": "wrong"}, {}, 401),
+    "no key": ("POST", "/v1/messages", {"x-api-key": ""}, {}, 401),
+    "an invalid body": ("POST", "/v1/messages", {}, {"model": "m"}, 400),
+    "an unknown path": ("GET", "/v1/nothing", {}, None, 404),
+    "a wrong method": ("GET", "/v1/messages", {}, None, 405),
+    "an unknown batch": ("GET", "/v1/messages/batches/msgbatch_0", {}, None, 503),
+    "an upstream's refusal": ("POST", "/v1/messages", {}, {**HELLO, "model": "sim/error-429"}, 429),
+}
+
+
+async def test_every_refused_request_has_one_log_line_with_its_id(simulator: Simulator) -> None:
+    async with front_end(simulator, GATEWAY_MAX_ATTEMPTS="1") as (live, process), aiohttp.ClientSession() as session:
+        ids = {}
+        for case, (method, path, headers, body, status) in REFUSED.items():
+            async with session.request(
+                method, live.url + path, headers={"x-api-key": KEY, **headers}, json=body
+            ) as response:
+                assert response.status == status, case
+                ids[response.headers["request-id"]] = status
+        process.process.terminate()
+        await process.process.wait()
+        await sleep(0.1)
+    for request_id, status in ids.items():
+        lines = [line for line in process.lines if line.get("request_id") == request_id]
+        assert [line["status"] for line in lines] == [status], lines
