@@ -76,6 +76,7 @@ from gateway.wiring import (
     open_cache_upkeep,
     open_reload,
     open_stores,
+    share_circuits,
     share_learned,
     to_guard,
 )
@@ -208,7 +209,7 @@ def _own_admin_app(gateway: Gateway) -> web.Application:
     """The admin listener of a front end that has no parent."""
     routing, caching = gateway.exchange.routing, gateway.cache
     cache = None if caching is None else AdminCache(CacheUpkeep(caching.store), routing)
-    status = StatusSources(routing, gateway.reload)
+    status = StatusSources(routing, gateway.reload, gateway.exchange.circuits.states)
     return admin_app(gateway.settings, gateway.health, render_metrics, cache, status, gateway.directory.store)
 
 
@@ -224,6 +225,7 @@ def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Corouti
     if gateway.health.monitor is not None:
         yield gateway.health.monitor.run()
         yield share_learned(gateway.exchange, gateway.health.monitor.server).run()
+        yield share_circuits(gateway.exchange, gateway.health.monitor.server).run()
     if gateway.exchange.admission is not None:
         yield from keep_access(gateway.exchange.admission)
     if gateway.batches is not None:

@@ -25,6 +25,7 @@ GatewayError
 │   └── StoreAway              Redis cannot be reached now, or cannot serve: it may be back in a moment
 ├── UpstreamTimedOut      504  the upstream was silent for too long
 └── Overloaded            529  the upstream, or the gateway, has no room now
+    └── CircuitOpen            the upstream failed lately and is not called
 
 Raise where the fact is known. Turned into HTTP in one place (web/middleware), into an item's result in one place
 (workers/execute). Messages go to clients: never a secret, a prompt, an upstream URL or a stack in them.
@@ -204,6 +205,10 @@ class Overloaded(GatewayError):
     status = 529
     type = "overloaded_error"
     retryable = True
+
+
+class CircuitOpen(Overloaded):
+    pass
 
 
 def shorten(text: str) -> str:

@@ -53,6 +53,7 @@ from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.config import to_table
 from gateway.upstream.http_client import Transport
 from gateway.upstream.learned_store import SHARE_SECONDS, LearnedStore
+from gateway.upstream.live_circuits import SHARE_SECONDS as LIVE_SHARE_SECONDS
 from gateway.upstream.proxy_client import AiohttpClient
 from gateway.upstream.reload import ConfigReload
 from gateway.upstream.retry import RetryPolicy
@@ -117,6 +118,12 @@ def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> Con
 def share_learned(exchange: Exchange, server: RedisServer) -> Repeated:
     """The loop that shares what is learned of upstream models with the other processes on this Redis."""
     return Repeated("learned", LearnedStore(server.redis, exchange.learned, server.keys).share, SHARE_SECONDS)
+
+
+def share_circuits(exchange: Exchange, server: RedisServer) -> Repeated:
+    """The loop that shares the circuits of live calls with the other processes on this Redis."""
+    exchange.circuits.server = server
+    return Repeated("live_circuits", exchange.circuits.share, LIVE_SHARE_SECONDS)
 
 
 def build_admission(

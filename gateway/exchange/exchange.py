@@ -27,10 +27,9 @@ from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
 from gateway.dialects.choice import note_of_choice
 from gateway.dialects.parameter_policy import governed_prompt, refuse_losses
 from gateway.errors import (
-    BillingProblem,
-    CredentialsRefused,
     EmptyAnswer,
     GatewayError,
+    InvalidRequest,
     OutputLimitReached,
 )
 from gateway.exchange.accounting import admitted, to_used
@@ -38,10 +37,12 @@ from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.heartbeat import Heartbeat
 from gateway.exchange.missing import MissingDialects
 from gateway.exchange.plan import Plan, note_error, note_losses
+from gateway.exchange.received import note_answer
 from gateway.exchange.relay import Relay, StreamTimeouts, is_event_stream
 from gateway.exchange.sessions import conversation_of, session_of
 from gateway.exchange.sink import NoClient, Sink
 from gateway.exchange.token_count import TokenCounter
+from gateway.exchange.walk import Walk, callable_first, patience
 from gateway.messages import events
 from gateway.messages.prompt import Prompt, Received, to_prompt, to_unchecked
 from gateway.messages.replay import to_events
@@ -53,6 +54,7 @@ from gateway.upstream.affinity import in_order, needs_order
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
 from gateway.upstream.forwarding import with_forwarded
 from gateway.upstream.learned import LearnedAdaptations
+from gateway.upstream.live_circuits import LiveCircuits
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import Route
 from gateway.upstream.table import Routing, RoutingTable
@@ -93,6 +95,7 @@ class Exchange:
     learned: LearnedAdaptations = field(default_factory=LearnedAdaptations)
     missing: MissingDialects = field(default_factory=MissingDialects)
     tools: ToolCache = field(default_factory=lambda: ToolCache(secrets.token_hex(16)))
+    circuits: LiveCircuits = field(default_factory=LiveCircuits)
     clock: Callable[[], float] = time.monotonic
     admission: Admission | None = None
     counter: TokenCounter = field(init=False)
@@ -131,17 +134,18 @@ class Exchange:
 
         `candidates`: routes in the order of preference, if the caller has resolved the model already.
         """
-        candidates = candidates or self.table.resolve(prompt.request["model"])
-        if needs_order(candidates):
-            candidates = self._in_order(context, prompt, candidates)
-        route, *fallbacks = candidates
+        routes = candidates or self.table.resolve(prompt.request["model"])
+        if needs_order(routes):
+            routes = self._in_order(context, prompt, routes)
+        route, *fallbacks = routes if len(routes) == 1 else callable_first(routes, self.circuits)
         route = self.missing.choose(route, prompt.request)
         record.model = route.requested
         record.stream = bool(prompt.request.get("stream"))
         prewarms = prompt.request.get("max_tokens") == 0
         note_losses(record, (*prompt.notes, *note_of_choice(route, prompt.request)))
         prepared = self._prepare(context, prompt, record, route, ids.message_id())
-        return Plan(context, prompt, record, route, prepared, fallbacks, len(prompt.notes), prewarms)
+        call, is_alone = self.circuits.call(route, alone=False), not fallbacks
+        return Plan(context, prompt, record, route, prepared, fallbacks, len(prompt.notes), prewarms, call, is_alone)
 
     def _in_order(self, context: Context, prompt: Prompt, candidates: tuple[Route, ...]) -> tuple[Route, ...]:
         """Return the candidates in the order for the request's session."""
@@ -216,27 +220,34 @@ class Exchange:
         The first attempt has the configured timeouts, each further one the rest of the total, in seconds.
         """
         ends_at = inf if self.timeouts.total is None else self.clock() + self.timeouts.total
-        attempts, remaining = 0, inf
+        walk, remaining = Walk(self.retry), inf
         while True:
-            attempts += 1
-            plan.record.attempts += 1
+            begun = self.clock()
             try:
-                return await once(remaining)
+                async with self.circuits.call(plan.route, alone=plan.is_alone, is_retry=walk.is_retry) as plan.call:
+                    walk.begin()
+                    plan.record.attempts += 1
+                    return await once(remaining)
             except GatewayError as error:
                 self.redactor.error(error)
+                plan.note_failure(error, self.clock() - begun)
                 remaining = ends_at - self.clock()
                 if plan.is_released or remaining <= 0:
+                    self.circuits.failed(plan.call, error)
                     raise
                 if self._heal(plan, error):
+                    walk.heal()
                     continue
-                delay = self.retry.delay(error, attempts, random.random(), remaining)  # noqa: S311 - spreads retries
-                if delay is None and not self._next_candidate(plan, error):
-                    raise
-            if delay is None:
-                attempts = 0
-            else:
-                await asyncio.sleep(delay)
-                remaining -= delay
+                self.circuits.failed(plan.call, error)
+                walk.errors.append(error)
+                if walk.may_move(plan.route, error) and self._next_candidate(plan):
+                    walk.move()
+                    continue
+                delay = walk.delay(error, random.random(), remaining)  # noqa: S311 - spreads retries
+                if delay is None or not self.circuits.allows_retry(plan.route):
+                    raise walk.final() from None
+            await asyncio.sleep(delay)
+            remaining -= delay
 
     def _heal(self, plan: Plan, error: GatewayError) -> bool:
         """Change the prepared request to avoid the refusal. Return True if it should be sent again."""
@@ -244,7 +255,7 @@ class Exchange:
         if plan.prompt is not None and self.missing.learn(plan.route, error):
             self._take(plan, plan.prompt, replace(plan.route, dialect="chat"))
             return True
-        if isinstance(error, EmptyAnswer) and plan.prepared.is_streamed:
+        if isinstance(error, EmptyAnswer) and plan.prepared.is_streamed and not plan.fallbacks:
             # Some servers hide the reason of a failed stream in a 200 without a body; without stream they give it
             # (llama-cpp-python 0.3.36).
             healed: Prepared | None = dialect.unstreamed(plan.prepared)
@@ -258,13 +269,15 @@ class Exchange:
         note_losses(plan.record, healed.notes)
         return True
 
-    def _next_candidate(self, plan: Plan, error: GatewayError) -> bool:
-        """Prepare the next candidate for a failure that is the upstream's own. Return False if there is none."""
-        fails_over = error.retryable or isinstance(error, CredentialsRefused | BillingProblem)
-        if not fails_over or not plan.fallbacks or plan.prompt is None:
-            return False
-        self._take(plan, plan.prompt, self.missing.choose(plan.fallbacks.pop(0), plan.prompt.request))
-        return True
+    def _next_candidate(self, plan: Plan) -> bool:
+        """Prepare the next candidate that can serve the prompt. Return False if there is none."""
+        while plan.fallbacks and plan.prompt is not None:
+            try:
+                self._take(plan, plan.prompt, self.missing.choose(plan.fallbacks.pop(0), plan.prompt.request))
+            except InvalidRequest:  # of this candidate's own limits; the failure before it is more to the point
+                continue
+            return True
+        return False
 
     def _take(self, plan: Plan, prompt: Prompt, route: Route) -> None:
         plan.route = route
@@ -272,8 +285,9 @@ class Exchange:
 
     async def _collect_once(self, plan: Plan, remaining: float, begun: Callable[[], None] | None) -> Answered:
         converter = self.dialects[plan.route.dialect].collect(plan.prepared)
-        relay = Relay(converter, NO_CLIENT, self._unattended.within(remaining), self.clock, begun)
-        answered = await self._converse(plan, relay, self.timeouts.within(remaining))
+        times, waits = patience(plan, self.circuits, self.timeouts, self._unattended)
+        relay = Relay(converter, NO_CLIENT, waits.within(remaining), self.clock, begun)
+        answered = await self._converse(plan, relay, times.within(remaining))
         if isinstance(answered, Origin):
             return Answered(converter.message(), answered)
         if begun is not None:
@@ -282,8 +296,9 @@ class Exchange:
 
     async def _stream_once(self, plan: Plan, remaining: float, sink: Sink) -> None:
         converter = self.dialects[plan.route.dialect].stream(plan.prepared, opened=sink.committed)
-        relay = Relay(converter, sink, self.stream_timeouts.within(remaining), self.clock, plan.release)
-        answered = await self._converse(plan, relay, self._unbounded.within(remaining))
+        times, waits = patience(plan, self.circuits, self._unbounded, self.stream_timeouts)
+        relay = Relay(converter, sink, waits.within(remaining), self.clock, plan.release)
+        answered = await self._converse(plan, relay, times.within(remaining))
         if isinstance(answered, Answered):
             replayed = to_events(answered.message, answered.origin.cost)
             sink.write(events.without_start(replayed) if sink.committed else replayed)
@@ -315,7 +330,7 @@ class Exchange:
             if relay.first_content is not None:
                 record.first_content_seconds = relay.first_content - started_at
             origin = converter.origin
-            self._note_answer(record, origin, converter.usage, converter.stop_reason)
+            note_answer(self.redactor, record, origin, converter.usage, converter.stop_reason)
             note_losses(record, converter.notes)
         return origin
 
@@ -325,20 +340,15 @@ class Exchange:
         return self._noted(plan, self.dialects[plan.route.dialect].answer(body, plan.prepared))
 
     def _noted(self, plan: Plan, answered: Answered) -> Answered:
-        self._note_answer(plan.record, answered.origin, answered.message["usage"], answered.message["stop_reason"])
+        note_answer(
+            self.redactor,
+            plan.record,
+            answered.origin,
+            answered.message["usage"],
+            answered.message["stop_reason"],
+        )
         note_losses(plan.record, answered.notes)
         return answered
-
-    def _note_answer(self, record: UsageRecord, origin: Origin, usage: dict[str, Any], stop_reason: str | None) -> None:
-        name = self.redactor.name
-        origin.model, origin.provider = name(origin.model), name(origin.provider)
-        origin.generation_id = name(origin.generation_id)
-        record.served_model, record.provider, record.generation_id = origin.model, origin.provider, origin.generation_id
-        record.cost, record.estimated, record.mismatched = origin.cost, origin.estimated, origin.mismatched
-        record.stop_reason = stop_reason
-        record.input_tokens, record.output_tokens = usage["input_tokens"], usage["output_tokens"]
-        record.cache_read_tokens = usage["cache_read_input_tokens"]
-        record.cache_write_tokens = usage["cache_creation_input_tokens"]
 
     async def _open(self, plan: Plan, timeouts: Timeouts) -> Answer:
         """Send, and return the answer once its header has come with a 2xx. Raises the error of any other status."""
@@ -349,13 +359,16 @@ class Exchange:
         if not prepared.is_streamed:  # a JSON answer has no header before it is whole
             timeouts = replace(timeouts, first_byte=timeouts.total)
         call = Call("POST", upstream.url + prepared.path, headers, prepared.body, timeouts)
+        begun = self.clock()
         answer = await self.client.open(call)
+        plan.call.heard()
         if not 200 <= answer.status < 300:
             body = await answer.read(MAX_ERROR_BYTES)
             raise self.dialects[plan.route.dialect].error(answer.status, answer.headers, body, prepared)
         self.learned.learn(plan.route, prepared.healed)
         if plan.route.dialect == "messages":
             plan.record.upstream_request_id = self.redactor.name(answer.headers.get("request-id"))
+        plan.note_header(self.clock() - begun)
         return answer
 
     async def _observed(self, plan: Plan, work: Coroutine[Any, Any, Result]) -> Result:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from gateway.context import Context
 from gateway.dialects.base import Prepared
 from gateway.dialects.reply import Reply
-from gateway.errors import GatewayError
+from gateway.errors import CircuitOpen, GatewayError
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
 from gateway.telemetry.logs import log_note
-from gateway.telemetry.usage import UsageRecord
+from gateway.telemetry.usage import Attempted, UsageRecord
+from gateway.upstream.failure import failure_of
+from gateway.upstream.live_circuits import LiveCall
 from gateway.upstream.prices import Price
 from gateway.upstream.routing import Route
 
@@ -34,6 +36,9 @@ class Plan:
     fallbacks: list[Route]
     own_notes: int
     prewarms: bool  # max_tokens is 0: fill the upstream's prompt cache, return no content
+    call: LiveCall
+    is_alone: bool  # the model has one candidate
+    is_noted: bool = False  # the record has the current call
     price: Price | None = None  # the dearest of the candidates'
 
     @property
@@ -41,8 +46,26 @@ class Plan:
         return self.prepared.reply
 
     def release(self) -> None:
+        """Take the first content as the call's success, and free the prompt."""
+        self.call.succeeded()
         self.prompt = None
         self.prepared.release()
+
+    def note_header(self, seconds: float) -> None:
+        """Record the current call as answered, until it fails."""
+        self.record.attempted.append(Attempted(self.route.upstream.name, "200", seconds))
+        self.is_noted = True
+
+    def note_failure(self, error: GatewayError, seconds: float) -> None:
+        """Record how the current call failed, also after its header promised an answer."""
+        if self.is_noted:
+            self.record.attempted.pop()
+            self.is_noted = False
+        if isinstance(error, CircuitOpen):  # there was no call
+            return
+        row = failure_of(error)
+        status = str(error.said.status) if error.said is not None else row.name
+        self.record.attempted.append(Attempted(self.route.upstream.name, status, seconds, row.name))
 
     @property
     def is_released(self) -> bool:

@@ -9,6 +9,7 @@ pace: when it is full, the upstream's socket is not read, so memory per stream i
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Self
 
 from gateway.dialects.base import StreamConverter
@@ -31,12 +32,14 @@ class StreamTimeouts:
 
     `commit_after` runs from the request, whether or not the upstream's header has come: a server without a free slot
     sends none (llama.cpp b11549). `first_content` is the longest silence before content; comments end a silence.
+    `content_within` runs from the request and ends whatever is sent: another candidate may be faster.
     """
 
     commit_after: float = 5.0
     ping_after: float = 10.0
     first_content: float = 120.0
     stalled_client: float = 60.0
+    content_within: float = inf
 
     def within(self, seconds: float) -> Self:
         """Return the timeouts of an attempt whose first content must come within this time."""
@@ -130,8 +133,10 @@ class Relay:
 
     def _is_silent(self, now: float) -> bool:
         """Return True if content is overdue. The wait for the header has a separate timeout, in the client."""
-        waits = self._answer is not None and not self.converter.started
-        return waits and now - self._heard_at >= self._timeouts.first_content
+        if self._answer is None or self.converter.started:
+            return False
+        times = self._timeouts
+        return now - self._heard_at >= times.first_content or now - self._started_at >= times.content_within
 
     def _end_open_body(self, now: float) -> None:
         """End an answer that is complete but whose body is not (bifrost#6784): comments are no reason to wait."""

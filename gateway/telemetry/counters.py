@@ -64,6 +64,7 @@ class ExchangeCounter:
 _models: set[str] = set()
 _exchanges: dict[Labels, ExchangeCounter] = {}
 _dialects: Counter[str] = Counter()
+_attempts: Counter[tuple[str, str]] = Counter()
 _replies: Counter[tuple[str, str, int]] = Counter()
 
 
@@ -79,6 +80,8 @@ def observe(record: UsageRecord) -> None:
         metrics.UPSTREAM_ERRORS.labels(record.upstream, record.error_type).inc()
     if record.attempts > 1:
         metrics.RETRIES.labels(record.upstream).inc(record.attempts - 1)
+    for one in record.attempted:
+        _attempts[one.upstream, one.kind] += 1
     if record.mismatched:
         metrics.MISMATCHES.labels(record.upstream).inc()
     for note in record.notes:
@@ -100,6 +103,9 @@ def settle() -> None:
     for (route, method, status), count in _replies.items():
         metrics.REPLIES.labels(route, method, str(status)).inc(count)
     _replies.clear()
+    for (upstream, outcome), count in _attempts.items():
+        metrics.ATTEMPTS.labels(upstream, outcome).inc(count)
+    _attempts.clear()
 
 
 async def settle_regularly() -> None:

@@ -115,6 +115,7 @@ def log_exchange(record: UsageRecord) -> None:
         "attempts": record.attempts,
         "seconds": _rounded(record.duration_seconds),
     }
+    fields |= {"tried": record.attempts_line()} if len(record.attempted) > 1 else {}
     names = (("served_model", record.served_model), ("provider", record.provider), ("generation", record.generation_id))
     for name, value in names:
         if value is not None:

@@ -66,6 +66,8 @@ TOKENS = Counter("gateway_tokens_total", "Tokens by kind", ["model", "kind"])
 COST = Counter("gateway_cost_usd_total", "What the upstream charged, in US dollars", ["model"])
 UPSTREAM_ERRORS = Counter("gateway_upstream_errors_total", "Exchanges that ended in an error", ["upstream", "type"])
 RETRIES = Counter("gateway_upstream_retries_total", "Attempts beyond the first", ["upstream"])
+ATTEMPTS = Counter("gateway_attempts_total", "Calls to upstreams by their outcome", ["upstream", "outcome"])
+CIRCUIT_OPENINGS = Counter("gateway_circuit_openings_total", "Circuits opened by live calls", ["upstream", "cause"])
 MISMATCHES = Counter(
     "gateway_usage_mismatches_total", "Answers whose prompt and completion tokens are not their total", ["upstream"]
 )

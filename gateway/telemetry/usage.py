@@ -7,6 +7,16 @@ from gateway.messages.tokens.estimate import TokenEstimate
 
 
 @dataclass(slots=True)
+class Attempted:
+    """One call of an exchange. `outcome` for people: a status, or a word; `kind` for metrics: of a closed set."""
+
+    upstream: str
+    outcome: str
+    seconds: float
+    kind: str = "ok"
+
+
+@dataclass(slots=True)
 class UsageRecord:
     """Record of one exchange. Filled while it runs; complete once the exchange has returned or raised.
 
@@ -39,7 +49,12 @@ class UsageRecord:
     text_estimate: TokenEstimate | None = None
     cost: float | None = None
     attempts: int = 0
+    attempted: list[Attempted] = field(default_factory=list)
     first_content_seconds: float | None = None
     duration_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     cache: str = ""
+
+    def attempts_line(self) -> str:
+        """Return the calls so far, in their order: `a 503 0.21s, b 200 1.30s`."""
+        return ", ".join([f"{one.upstream} {one.outcome} {one.seconds:.2f}s" for one in self.attempted])

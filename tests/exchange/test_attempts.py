@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from gateway.context import Context
-from gateway.errors import GatewayError, UpstreamTimedOut, UpstreamUnreachable
+from gateway.errors import GatewayError, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.exchange.exchange import Exchange
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation import check_messages_request
@@ -68,7 +68,7 @@ async def failed(exchange: Exchange, *, stream: bool = False) -> UsageRecord:
 
 
 async def test_an_attempt_has_what_is_left_of_the_total_time() -> None:
-    upstream = Failing(seconds=4.0)
+    upstream = Failing(seconds=4.0, error=UpstreamUnreachable)
     await failed(exchange_on(upstream))
     assert [call.total for call in upstream.calls] == [9.0, 5.0, 1.0]
     assert [call.first_byte for call in upstream.calls] == [6.0, 5.0, 1.0]
@@ -76,7 +76,7 @@ async def test_an_attempt_has_what_is_left_of_the_total_time() -> None:
 
 
 async def test_a_stream_that_is_tried_again_has_what_is_left_until_its_header() -> None:
-    upstream = Failing(seconds=60.0)
+    upstream = Failing(seconds=60.0, error=UpstreamUnreachable)
     await failed(exchange_on(upstream), stream=True)
     assert [call.first_byte for call in upstream.calls] == [6.0, 3.0]
     assert [call.total for call in upstream.calls] == [None, None]
@@ -84,10 +84,17 @@ async def test_a_stream_that_is_tried_again_has_what_is_left_until_its_header() 
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
-@pytest.mark.parametrize("error", [UpstreamUnreachable, UpstreamTimedOut])
+@pytest.mark.parametrize("error", [UpstreamUnreachable, UpstreamError])
 async def test_the_upstream_is_called_as_often_as_the_record_counts_and_the_setting_allows(
     most: int, error: type[GatewayError]
 ) -> None:
     upstream = Failing(seconds=0.0, error=error)
     record = await failed(exchange_on(upstream, retry=RetryPolicy(max_attempts=most, first_delay=0.0)))
     assert len(upstream.calls) == record.attempts == most
+
+
+async def test_a_silent_upstream_is_called_once() -> None:
+    upstream = Failing(seconds=1.0)
+    record = await failed(exchange_on(upstream))
+    assert len(upstream.calls) == record.attempts == 1
+    assert record.attempts_line() == "up silent 1.00s"

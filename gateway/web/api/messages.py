@@ -36,6 +36,7 @@ NO_STORE = ("cache-control", "no-store")
 BYPASS: Headers = ((CACHE_HEADER, "bypass"),)
 CACHE_REASON = "x-gateway-cache-reason"
 NO_CACHE: Headers = (*BYPASS, (CACHE_REASON, "off"))
+ATTEMPTS = "x-gateway-attempts"
 COST = "x-gateway-cost"
 UPSTREAM_ID = "x-gateway-upstream-request-id"
 CACHE_KEY = "x-gateway-cache-key"
@@ -97,9 +98,9 @@ async def reply_to(
             return await _reply_from_cache(request, found, context, turn, streams=streams)
         if demand is not None and demand.reason is not None:
             past = (*BYPASS, (CACHE_REASON, demand.reason))
-    exchange, failed = app[EXCHANGE], True
+    exchange, failed, record = app[EXCHANGE], True, UsageRecord(context)
     try:
-        plan = exchange.plan(context, prompt, UsageRecord(context))
+        plan = exchange.plan(context, prompt, record)
         del prompt
         reply: web.StreamResponse
         if not streams:
@@ -110,7 +111,7 @@ async def reply_to(
         failed = False
     finally:
         if failed:
-            request[ERROR_HEADERS] = past
+            request[ERROR_HEADERS] = (*past, *attempts_headers(record))
     return reply
 
 
@@ -220,6 +221,13 @@ def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:
     yield from route_headers(plan.route, plan.record.notes, is_edited=plan.prepared.is_edited)
     if plan.record.stream and plan.record.upstream_request_id:
         yield UPSTREAM_ID, _header_safe(plan.record.upstream_request_id)
+    yield from attempts_headers(plan.record)
+
+
+def attempts_headers(record: UsageRecord) -> Iterator[tuple[str, str]]:
+    """Which upstreams were called, what they answered, and after how many seconds."""
+    if record.attempted:
+        yield ATTEMPTS, record.attempts_line()
 
 
 def route_headers(route: Route, notes: Sequence[str], *, is_edited: bool = False) -> list[tuple[str, str]]:

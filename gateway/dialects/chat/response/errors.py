@@ -42,6 +42,7 @@ STATUS_ERRORS: dict[int, type[GatewayError]] = {
     412: InvalidRequest,
     413: RequestTooLarge,
     415: InvalidRequest,
+    421: UpstreamError,
     422: InvalidRequest,
     425: UpstreamError,
     429: RateLimited,

@@ -54,6 +54,7 @@ BY_STATUS: dict[int, type[GatewayError]] = {
     413: RequestTooLarge,
     415: InvalidRequest,
     418: InvalidRequest,
+    421: UpstreamError,
     422: InvalidRequest,
     425: UpstreamError,
     429: RateLimited,

@@ -1,0 +1,88 @@
+"""One request's way along its candidates: what comes after a failed call, and how long a call may take.
+
+A failure goes to the next candidate at once; a call is repeated in place only where no other candidate is left. With a
+dead first upstream, three tries in place before the second candidate cost 1.5 s and two more calls a request
+(simulated).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from gateway.errors import GatewayError
+from gateway.exchange.plan import Plan
+from gateway.exchange.relay import StreamTimeouts
+from gateway.upstream.client import Timeouts
+from gateway.upstream.failure import Moves, error_to_return, failure_of
+from gateway.upstream.live_circuits import LiveCircuits
+from gateway.upstream.retry import MAX_ATTEMPTS, RetryPolicy
+from gateway.upstream.routing import Route, UpstreamTimeouts
+
+
+@dataclass(slots=True)
+class Walk:
+    """Calls of one request so far. `here`: those to the current candidate since it was taken, without heals."""
+
+    policy: RetryPolicy
+    calls: int = 0
+    here: int = 0
+    errors: list[GatewayError] = field(default_factory=list)
+
+    @property
+    def is_retry(self) -> bool:
+        return self.here > 0
+
+    def begin(self) -> None:
+        self.calls += 1
+        self.here += 1
+
+    def move(self) -> None:
+        self.here = 0
+
+    def heal(self) -> None:
+        """A changed request is no repetition; heals have a limit of their own."""
+        self.calls -= 1
+        self.here -= 1
+
+    def may_move(self, route: Route, error: GatewayError) -> bool:
+        """Return True if the next candidate may be asked after this failure."""
+        moves = failure_of(error).moves
+        if moves is Moves.ON_REFUSAL:
+            moves = Moves.YES if route.rule.on_refusal == "next" else Moves.NO
+        return moves is Moves.YES and self.calls < max(MAX_ATTEMPTS, self.policy.max_attempts)
+
+    def delay(self, error: GatewayError, chance: float, remaining: float) -> float | None:
+        """Return the seconds until the call is repeated in place, None if it is not."""
+        if not failure_of(error).again or self.calls >= self.policy.max_attempts:
+            return None
+        return self.policy.delay(error, self.here, chance, remaining)
+
+    def final(self) -> GatewayError:
+        """Return the error for the client; the last one if it ended the walk by itself."""
+        last = self.errors[-1]
+        return error_to_return(self.errors) if failure_of(last).moves is Moves.YES else last
+
+
+def callable_first(routes: Sequence[Route], circuits: LiveCircuits) -> list[Route]:
+    """Return the candidates in the order in which they are asked: those with an open circuit come last."""
+    return sorted(routes, key=lambda route: circuits.wait(route) > 0)
+
+
+def patience(
+    plan: Plan, circuits: LiveCircuits, times: Timeouts, waits: StreamTimeouts
+) -> tuple[Timeouts, StreamTimeouts]:
+    """Return the timeouts of the next call: shorter ones while another candidate could answer."""
+    last = all(circuits.wait(route) > 0 for route in plan.fallbacks)
+    own = plan.route.upstream.timeouts
+    return call_timeouts(times, own, last=last), content_timeouts(waits, own, last=last)
+
+
+def call_timeouts(times: Timeouts, own: UpstreamTimeouts, *, last: bool) -> Timeouts:
+    """Return the timeouts of a call to an upstream with its own; `last`: no other candidate is left."""
+    times = replace(times, connect=own.connect, idle=own.idle)
+    if last or own.header is None:
+        return times
+    return replace(times, first_byte=own.header if times.first_byte is None else min(times.first_byte, own.header))
+
+
+def content_timeouts(times: StreamTimeouts, own: UpstreamTimeouts, *, last: bool) -> StreamTimeouts:
+    return times if last or own.first_content is None else replace(times, content_within=own.first_content)

@@ -1,0 +1,253 @@
+"""Circuits of live calls: whether a candidate may be called now, and what the results of calls mean for it.
+
+One circuit for each upstream and one for each model at it, by the names and in the shared state of `circuits`, which
+batches use: what a worker finds out, live requests avoid, and the other way round. A process judges by its own calls at
+once, and a background task exchanges the news. No request waits for Redis, but for the one that asks to be the probe of
+an open circuit; and that one for PROBE_BUDGET.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import inf
+from types import TracebackType
+from typing import Any, Final
+
+import structlog
+
+from gateway.errors import CircuitOpen, GatewayError
+from gateway.redis import scripts
+from gateway.redis.server import Command, RedisServer
+from gateway.telemetry import metrics
+from gateway.upstream.circuit import State
+from gateway.upstream.circuits import PEER_FIELDS, names_of, to_peer_state
+from gateway.upstream.failure import Effect, FailureRow, failure_of
+from gateway.upstream.health import PROBE_SECONDS, HealthTicket, LiveHealth
+from gateway.upstream.routing import Route
+from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER
+
+log = structlog.get_logger()
+
+# Seconds between two reads of the shared state, while a circuit is not closed and while all are.
+SHARE_SECONDS: Final = 0.25
+CALM_SECONDS: Final = 1.0
+# The wait for Redis' decision about a probe; without an answer this process decides.
+PROBE_BUDGET: Final = 0.05
+# Names of models are client input: beyond this many circuits, those that are closed and unused are forgotten.
+MAX_LIVE_CIRCUITS: Final = 1024
+# A 429 or 503 without a time to wait pauses this process only: replicas that pause for one another leave much of the
+# upstream's rate unused (484 instead of 600 calls a minute with four, simulated).
+SHORT_PAUSE: Final = 1.0
+# A model that an upstream does not have, or not now.
+MODEL_DELAY: Final = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class LiveCall:
+    """One call to one candidate, as a context. A failure is reported apart, once it is known that nothing heals it."""
+
+    circuits: "LiveCircuits"
+    route: Route
+    alone: bool
+    is_retry: bool = False
+    tickets: tuple[HealthTicket, ...] = ()
+
+    async def __aenter__(self) -> "LiveCall":
+        await self.circuits.begin(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.succeeded()
+        for health, ticket in zip(self.circuits.pair_of(self.route), self.tickets, strict=True):
+            health.leave(ticket)
+
+    def heard(self) -> None:
+        """Note the answer's header."""
+        for health, ticket in zip(self.circuits.pair_of(self.route), self.tickets, strict=True):
+            health.heard(ticket)
+
+    def succeeded(self) -> None:
+        """Note the first content, or a whole answer."""
+        self.circuits.succeeded(self)
+
+
+@dataclass(slots=True)
+class LiveCircuits:
+    """`server` None: this process knows of its own calls only."""
+
+    server: RedisServer | None = None
+    clock: Callable[[], float] = time.monotonic
+    _health: dict[str, LiveHealth] = field(default_factory=dict)
+    _pairs: dict[tuple[str, str], tuple[LiveHealth, LiveHealth]] = field(default_factory=dict)
+    _news: dict[str, tuple[str, float]] = field(default_factory=dict)  # by circuit: verb of the script, seconds
+    _read_at: float = -inf
+
+    def call(self, route: Route, *, alone: bool, is_retry: bool = False) -> LiveCall:
+        """Return a call to enter; entering it raises CircuitOpen. `alone`: the route is the model's only one."""
+        return LiveCall(self, route, alone, is_retry)
+
+    def wait(self, route: Route, *, alone: bool = False) -> float:
+        """Return the seconds until this candidate may be called."""
+        now = self.clock()
+        return max(health.wait(now, alone=alone) for health in self.pair_of(route))
+
+    def allows_retry(self, route: Route) -> bool:
+        return self.pair_of(route)[0].allows_retry(self.clock())
+
+    def pair_of(self, route: Route) -> tuple[LiveHealth, LiveHealth]:
+        """Return the health of the route's upstream, and of the model there."""
+        name = route.upstream.circuit, route.target.model
+        pair = self._pairs.get(name)
+        if pair is None:
+            if len(self._pairs) >= MAX_LIVE_CIRCUITS:
+                self._forget()
+            upstream, model = names_of(route, ())
+            pair = self._pairs[name] = self._get(upstream), self._get(model)
+        return pair
+
+    async def begin(self, call: LiveCall) -> None:
+        """Raises CircuitOpen."""
+        now, pair = self.clock(), self.pair_of(call.route)
+        wait = max(pair[0].wait(now, alone=call.alone), pair[1].wait(now, alone=call.alone))
+        if wait > 0:
+            raise CircuitOpen("The upstream fails at present and is not called.", retry_after=wait)
+        call.tickets = tuple(health.enter(now, retry=call.is_retry) for health in pair)
+        if call.alone or self.server is None or not (call.tickets[0].probe or call.tickets[1].probe):
+            return
+        for name, health, ticket in zip(names_of(call.route, ()), pair, call.tickets, strict=True):
+            wait = await self._ask_to_probe(name, health) if ticket.probe else 0.0
+            if wait:
+                health.until = self.clock() + wait
+                for one, entered in zip(pair, call.tickets, strict=True):
+                    one.leave(entered)
+                call.tickets = ()
+                raise CircuitOpen("Another process probes the upstream.", retry_after=wait)
+
+    def succeeded(self, call: LiveCall) -> None:
+        now = self.clock()
+        for index, (health, ticket) in enumerate(zip(self.pair_of(call.route), call.tickets, strict=True)):
+            if health.has_succeeded(ticket, now):
+                name = names_of(call.route, ())[index]
+                log.info("circuit_closed", circuit=name)
+                self._news[name] = "close", 0.0
+
+    def failed(self, call: LiveCall, error: GatewayError) -> None:
+        """Note what a failed call means. A call that was not made means nothing."""
+        if not call.tickets:
+            return
+        row = failure_of(error)
+        if row.effect is Effect.NONE:
+            if error.said is not None:  # it refused this request, so it works
+                self.succeeded(call)
+            return
+        index = 0 if row.whole_upstream else 1
+        name, health = names_of(call.route, ())[index], self.pair_of(call.route)[index]
+        opens = self._apply(row, health, call.tickets[index], error.retry_after)
+        if opens:
+            self._note_opened(name, health, row.name, call.route.upstream.name)
+        elif row.effect in (Effect.PAUSE, Effect.BUSY) and error.retry_after and health.state is State.PAUSED:
+            self._news[name] = "pause", min(error.retry_after, MAX_RETRY_AFTER)
+
+    def states(self) -> list[dict[str, Any]]:
+        """Return the circuits that are not closed, with the seconds until they admit a call."""
+        now = self.clock()
+        return [
+            {
+                "circuit": name,
+                "state": health.state.value,
+                "stalled": health.stalled,
+                "seconds": round(max(0.0, health.until - now), 1),
+            }
+            for name, health in self._health.items()
+            if health.wait(now) > 0 or health.state is State.OPEN
+        ]
+
+    async def share(self) -> None:
+        """Publish the news of this process, and read those of the others. Raises Unavailable."""
+        if self.server is None:
+            return
+        while self._news:
+            name, (verb, seconds) = news = next(iter(self._news.items()))
+            arguments = (verb,) if verb == "close" else (verb, round(seconds * 1000))
+            stamp = await self.server.run(scripts.CIRCUIT, (self.server.keys.circuit(name),), arguments)
+            if verb != "close" and name in self._health:
+                self._health[name].stamp = max(self._health[name].stamp, int(stamp))
+            if self._news.get(name) == news[1]:
+                del self._news[name]
+        is_calm = all(health.state is State.CLOSED for health in self._health.values())
+        if self._health and (not is_calm or self.clock() - self._read_at >= CALM_SECONDS):
+            await self._read(self.server, tuple(self._health))
+
+    async def _read(self, server: RedisServer, names: Iterable[str]) -> None:
+        names = list(names)
+        commands: list[Command] = [("TIME",)]
+        commands += [("HMGET", server.keys.circuit(name), *PEER_FIELDS) for name in names]
+        (seconds, microseconds), *replies = await server.pipeline(commands)
+        server_now = int(seconds) * 1000 + int(microseconds) // 1000
+        self._read_at = now = self.clock()
+        for name, fields in zip(names, replies, strict=True):
+            health, peers = self._health.get(name), to_peer_state(fields, server_now)
+            if health is None or name in self._news:
+                continue
+            if peers is not None:
+                health.learn(peers.left, peers.stamp, now, is_open=peers.is_open)
+            elif health.stamp:
+                health.stamp = 0
+                if health.state is State.OPEN:
+                    health.close()
+
+    async def _ask_to_probe(self, name: str, health: LiveHealth) -> float:
+        """Return the seconds to wait, 0 if the call may go: as the probe, or because a peer has closed the circuit."""
+        assert self.server is not None
+        arguments = ("probe", secrets.token_hex(8), round(PROBE_SECONDS * 1000))
+        try:
+            async with asyncio.timeout(PROBE_BUDGET):
+                wait, granted = await self.server.run(scripts.CIRCUIT, (self.server.keys.circuit(name),), arguments)
+        except (TimeoutError, GatewayError):
+            return 0.0
+        if not wait and not granted and health.stamp:
+            health.close()
+        return float(wait) / 1000
+
+    def _apply(self, row: FailureRow, health: LiveHealth, ticket: HealthTicket, asked: float | None) -> bool:
+        """Return True if the circuit has opened."""
+        now, wait = self.clock(), min(asked or SHORT_PAUSE, MAX_RETRY_AFTER)
+        match row.effect:
+            case Effect.ACCOUNT | Effect.MODEL:
+                health.open(now, seconds=ACCOUNT_DELAY if row.effect is Effect.ACCOUNT else MODEL_DELAY)
+                return True
+            case Effect.PAUSE:
+                health.pause(now, wait)
+                return False
+            case _:
+                opens = health.has_failed(ticket, now)
+                if row.effect is Effect.BUSY:
+                    health.pause(now, wait)
+                return opens
+
+    def _note_opened(self, name: str, health: LiveHealth, cause: str, upstream: str) -> None:
+        seconds = health.until - self.clock()
+        level = log.error if cause == "account" else log.warning
+        level("circuit_opened", circuit=name, trouble=cause, seconds=round(seconds, 1))
+        metrics.CIRCUIT_OPENINGS.labels(upstream, cause).inc()
+        self._news[name] = "open", seconds
+
+    def _get(self, name: str) -> LiveHealth:
+        health = self._health.get(name)
+        if health is None:
+            health = self._health[name] = LiveHealth()
+        return health
+
+    def _forget(self) -> None:
+        """Forget closed circuits without calls."""
+        kept = {name for name, health in self._health.items() if not health.is_idle or name in self._news}
+        self._health = {name: health for name, health in self._health.items() if name in kept}
+        healths = {id(health) for health in self._health.values()}
+        self._pairs = {
+            name: pair for name, pair in self._pairs.items() if id(pair[0]) in healths and id(pair[1]) in healths
+        }
