@@ -63,8 +63,8 @@ class Walk:
 
 
 def callable_first(routes: Sequence[Route], circuits: LiveCircuits) -> list[Route]:
-    """Return the candidates in the order in which they are asked: those with an open circuit come last."""
-    return sorted(routes, key=lambda route: circuits.wait(route) > 0)
+    """Return the candidates in the order in which they are asked: full ones late, those with an open circuit last."""
+    return sorted(routes, key=lambda route: (circuits.wait(route) > 0, circuits.is_full(route)))
 
 
 def patience(

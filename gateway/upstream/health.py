@@ -64,6 +64,7 @@ class LiveHealth:
     failures: int = 0  # in a row
     succeeded: float = -inf
     stamp: int = 0  # the shared incident's
+    in_flight: int = 0  # calls of this process
     _probe_until: float = -inf
     _waiting: dict[HealthTicket, None] = field(default_factory=dict)  # no byte yet, the oldest first
     _seconds: deque[Second] = field(default_factory=deque)
@@ -84,8 +85,8 @@ class LiveHealth:
 
     @property
     def is_idle(self) -> bool:
-        """Return True if the circuit is closed and no call waits for a byte."""
-        return self.state is State.CLOSED and not self._waiting
+        """Return True if the circuit is closed and no call is in flight."""
+        return self.state is State.CLOSED and not self.in_flight
 
     def may_probe(self, now: float) -> bool:
         """Return True if the next call is the probe of an open circuit."""
@@ -100,6 +101,7 @@ class LiveHealth:
         second.calls += 1
         second.retries += retry
         self._waiting[ticket] = None
+        self.in_flight += 1
         return ticket
 
     def heard(self, ticket: HealthTicket) -> None:
@@ -109,6 +111,7 @@ class LiveHealth:
     def leave(self, ticket: HealthTicket) -> None:
         """End a call, whose result may never have come: a probe leaves its turn to another."""
         self._waiting.pop(ticket, None)
+        self.in_flight -= 1
         if ticket.probe:
             self._probe_until = -inf
 

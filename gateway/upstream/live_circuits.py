@@ -96,6 +96,11 @@ class LiveCircuits:
         now = self.clock()
         return max(health.wait(now, alone=alone) for health in self.pair_of(route))
 
+    def is_full(self, route: Route) -> bool:
+        """Return True if this process has as many calls in flight there as the upstream's `concurrency`."""
+        limit = route.upstream.concurrency
+        return limit is not None and self.pair_of(route)[0].in_flight >= limit
+
     def allows_retry(self, route: Route) -> bool:
         return self.pair_of(route)[0].allows_retry(self.clock())
 

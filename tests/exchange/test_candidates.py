@@ -1,5 +1,6 @@
 """The candidates of one exchange: which of them are asked, when each is prepared, and what the record says."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import orjson
@@ -123,3 +124,13 @@ async def test_empty_stream_is_asked_again_without_stream() -> None:
     assert first["stream"] is True
     assert "stream" not in second
     assert "stream_options" not in second
+
+
+async def test_full_upstream_is_asked_after_those_with_room() -> None:
+    limited = replace(FIRST, upstream=replace(FIRST.upstream, concurrency=1))
+    exchange = exchange_of(ScriptedClient([ANSWER]))
+    assert plan_of(exchange, (limited, SECOND)).route is limited
+    async with exchange.circuits.call(limited, alone=False):
+        assert plan_of(exchange, (limited, SECOND)).route is SECOND
+        assert plan_of(exchange, (limited,)).route is limited  # nothing else is left
+    assert plan_of(exchange, (limited, SECOND)).route is limited
