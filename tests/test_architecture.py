@@ -1,10 +1,15 @@
 """Every module of `gateway` and `workers` keeps the architecture; and the checker finds what it says it finds."""
 
+import ast
 from itertools import pairwise
+from pathlib import Path
 from textwrap import dedent
+from typing import get_args
 
 import pytest
 
+from gateway.upstream.target import Family
+from gateway.upstream.vendors import VENDORS
 from tests.support.architecture import (
     CATCH_ALL_BOUNDARIES,
     LAYERS,
@@ -16,6 +21,7 @@ from tests.support.architecture import (
     words,
 )
 
+ROOT = Path(__file__).parent.parent
 MODULES = read_modules()
 
 
@@ -33,6 +39,19 @@ def test_no_modules_import_one_another_in_a_circle() -> None:
 def test_a_class_name_occurs_once() -> None:
     repeated = repeated_class_names(MODULES)
     assert not repeated, "name each after what it is, in the field's words:\n" + "\n".join(repeated)
+
+
+def test_conversions_compare_nothing_with_the_name_of_a_vendor_or_family() -> None:
+    """Facts of vendors and families are in `gateway.upstream`, and conversions ask for the fact."""
+    names = {*VENDORS, *get_args(Family)} - {"other"}
+    compared = {
+        f"{path}:{node.lineno}"
+        for path in sorted((ROOT / "gateway" / "dialects").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        if any(isinstance(part, ast.Constant) and part.value in names for part in ast.walk(node))
+    }
+    assert compared == set()
 
 
 def test_the_source_was_found() -> None:

@@ -58,7 +58,7 @@ def note_of_choice(route: Route, request: Mapping[str, Any]) -> tuple[Note, ...]
 def speaks_chat(route: Route) -> bool:
     """Return False for servers that serve Messages only."""
     support = route.upstream.vendor.messages
-    return support.preferred == "claude" or support.blocks is not None
+    return support.depends_on_model or support.blocks is not None
 
 
 def unsupported(route: Route, request: Mapping[str, Any]) -> str | None:

@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 FRESH_SECONDS = 300.0
 RETRY_SECONDS = 15.0
+# Without any list yet: a server that loads its model is ready at some point.
+FIRST_RETRY_SECONDS = 3.0
 # How often to look whether it is time to read again.
 WATCH_SECONDS = 30.0
 MAX_LIST_BYTES = 32 * 1024 * 1024
@@ -47,11 +49,12 @@ PRICE = re.compile(r"[-+0-9.eE]{1,32}")
 
 @dataclass(slots=True)
 class UpstreamList:
-    """The list of one upstream, as it was last read."""
+    """The list of one upstream, as it was last read. `problem`: why it could not be read the last time."""
 
     url: str = field(default="", repr=False)
     entries: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     next_read: float = 0.0
+    problem: str = ""
     is_recognised: bool = False
 
 
@@ -82,6 +85,11 @@ class Catalog:
             self._models, self._table = to_models(lists, table), table
         return self._models
 
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The upstreams whose lists could not be read the last time: what is known of them is old, or nothing."""
+        return tuple(name for name, known in self._lists.items() if known.problem and name in self.routing.table.lanes)
+
     async def wait_for_first(self, seconds: float) -> None:
         """Wait until the lists have been requested once, with or without success; at most `seconds`."""
         with suppress(TimeoutError):
@@ -107,9 +115,17 @@ class Catalog:
             known = self._lists[upstream.name] = UpstreamList(upstream.url)
         if now < known.next_read:
             return
-        known.next_read = now + RETRY_SECONDS  # after any failure too: never a read of the list for each request
-        with suppress(GatewayError):  # what was known before stays
+        # After any failure too: never a read of the list for each request.
+        known.next_read = now + (RETRY_SECONDS if known.entries else FIRST_RETRY_SECONDS)
+        try:
             await self._read_from_upstream(upstream, known)
+        except GatewayError as error:  # what was known before stays
+            self.redactor.error(error)
+            if error.message != known.problem:
+                log.warning("models_unread", upstream=upstream.name, reason=error.message)
+            known.problem = error.message
+        else:
+            known.problem = ""
             known.next_read = now + FRESH_SECONDS
 
     async def _read_from_upstream(self, upstream: Upstream, known: UpstreamList) -> None:

@@ -79,6 +79,34 @@ class Target:
     def openrouter(self) -> bool:
         return self.flavor == "openrouter"
 
+    @property
+    def has_service_tiers(self) -> bool:
+        return self.openrouter or self.family == "openai"
+
+    @property
+    def identifies_users(self) -> bool:
+        """Takes `safety_identifier` and `prompt_cache_key` (OpenAI's guide, 2026)."""
+        return self.family == "openai"
+
+    @property
+    def keeps_to_grammars(self) -> bool:
+        """Holds the input of a custom tool to its grammar (OpenAI's own models, on Responses)."""
+        return self.family == "openai"
+
+    @property
+    def pads_streams(self) -> bool:
+        """Pads its deltas against eavesdroppers on the wire, unless it is told not to."""
+        return self.family == "openai"
+
+    @property
+    def refuses_repeated_reasoning(self) -> bool:
+        """Takes an encrypted piece of reasoning once in a conversation."""
+        return self.family == "openai"
+
+    @property
+    def summarises_reasoning(self) -> bool:
+        return self.family == "openai" and self.reasoning.style != "none"
+
 
 AUTHOR_FAMILIES: dict[str, Family] = {
     "anthropic": "claude",
@@ -173,6 +201,21 @@ def same_model(one: str, other: str) -> bool:
     if to_family(one) == to_family(other) == "claude":
         return True
     return _without_variant(one) == _without_variant(other)
+
+
+def signs_thinking(model: str) -> bool:
+    """Whether thinking carries the model's own signature, over each of its parts alone."""
+    return to_family(model) == "claude"
+
+
+def encrypts_reasoning(model: str) -> bool:
+    """Whether reasoning is encrypted in the form of OpenAI's Responses."""
+    return to_family(model) == "openai"
+
+
+def wants_empty_reasoning(model: str) -> bool:
+    """Whether the model wants an empty list of reasoning back (OpenRouter's AI SDK, 2026-06)."""
+    return to_family(model) == "deepseek"
 
 
 def to_slug(model: str) -> str:

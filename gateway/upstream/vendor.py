@@ -63,6 +63,10 @@ class MessagesSupport:
     repeats_betas: bool = False
     blocks: frozenset[str] | None = None
 
+    @property
+    def depends_on_model(self) -> bool:
+        return self.preferred == "claude"
+
 
 @dataclass(frozen=True, slots=True)
 class Vendor:

@@ -18,30 +18,15 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "llama-cpp-python",
         "the finish reason is the same, and no tokens are counted in streams",
     ),
-    "the list of models has the servers length of context": ("sglang", "it is not read"),
     "the list of models has no names of another upstream": (
-        "sglang transformers",
+        "transformers",
         "the default aliases are OpenRouter's",
-    ),
-    "a list of models that the server did not give is refused or marked": ("llama-cpp", "it is 200 without a mark"),
-    "an overflow has the prompt's true number of tokens": (
-        "sglang",
-        "the prompt's number is not found among those of the message",
     ),
     "ten turns of claude code with thinking alone": (
         "llama-cpp-python",
         "a stream that fails before its first chunk has no reason, so it cannot be healed",
     ),
     "no call comes where calls are forbidden": ("transformers", "the server ignores the choice"),
-    "a call cut by a stop sequence that the server names ends in it": (
-        "sglang",
-        "the finish reason is not looked at where there are calls",
-    ),
-    "a prompt that fits, but not with max_tokens, is answered or refused in these words": (
-        "sglang",
-        "the sum is taken for the prompt",
-    ),
-    "max_tokens above the context is lowered and noted": ("sglang", "the refusal is handed on"),
     "an overflow that the server did not count has a plausible number of tokens": (
         "vllm",
         "a floor is taken for a count",

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import UpstreamError, UpstreamUnreachable
 from gateway.telemetry.redaction import Redactor
-from gateway.upstream.catalog import FRESH_SECONDS, Catalog, to_entries, to_models
+from gateway.upstream.catalog import FIRST_RETRY_SECONDS, FRESH_SECONDS, Catalog, to_entries, to_models
 from gateway.upstream.client import Answer, Call
 from gateway.upstream.routing import Upstream
 from gateway.upstream.table import Routing, one_upstream_table
@@ -184,3 +184,26 @@ async def test_long_id_and_id_like_a_path_stay_as_they_are() -> None:
     catalog, _ = catalog_of(Listed(orjson.dumps({"data": listed})))
     catalog.redactor = Redactor(["sk-or-v1-0123456789abcdef"])
     assert {model["display_name"] for model in await catalog.models()} == {listed[0]["id"], "/home/user/m.gguf"}
+
+
+@pytest.mark.parametrize("failure", [Listed(b"{}", 503), UpstreamUnreachable], ids=["refused", "unreachable"])
+async def test_list_that_cannot_be_read_is_marked_and_read_again_soon(failure: Any) -> None:
+    now = 0.0
+    catalog, client = catalog_of(failure, lambda: now)
+    await catalog.models()
+    assert (catalog.unread, client.reads) == (("test",), 1)
+    client.answer = Listed(orjson.dumps({"data": [GOOD]}))
+    await catalog.models()
+    assert (catalog.unread, client.reads) == (("test",), 1)
+    now = FIRST_RETRY_SECONDS
+    assert "good/model" in ids(await catalog.models())
+    assert catalog.unread == ()
+
+
+async def test_list_that_is_old_is_marked_and_kept() -> None:
+    now = 0.0
+    catalog, client = catalog_of(Listed(orjson.dumps({"data": [GOOD]})), lambda: now)
+    await catalog.models()
+    client.answer, now = UpstreamError, FRESH_SECONDS
+    assert "good/model" in ids(await catalog.models())
+    assert catalog.unread == ("test",)

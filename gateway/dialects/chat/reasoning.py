@@ -17,7 +17,7 @@ from gateway.errors import UpstreamError
 from gateway.messages.envelope import NATIVE_THINKING, Envelope, RejectedEnvelope, open_envelope, seal
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ReasoningEntry
-from gateway.upstream.target import Target, same_model, to_family
+from gateway.upstream.target import Target, same_model, signs_thinking
 
 # Of an entry that is no reasoning, and travels with it.
 CALL_EXTRA = "call.extra_content"
@@ -51,7 +51,7 @@ def continues(entries: Sequence[ReasoningEntry], entry: ReasoningEntry, model: s
 
     Each part of Claude's reasoning needs a separate block, since its signature covers that part alone.
     """
-    return not entries or to_family(model) != "claude" or _earlier_part(entries, entry) is not None
+    return not entries or not signs_thinking(model) or _earlier_part(entries, entry) is not None
 
 
 def to_signature(entries: Sequence[ReasoningEntry], model: str, keyring: Keyring) -> str:
@@ -218,7 +218,7 @@ def _string(value: Any) -> str:
 
 
 def _is_claudes(entry: ReasoningEntry, model: str) -> bool:
-    return entry.get("format") in (None, CLAUDE_FORMAT) and to_family(model) == "claude"
+    return entry.get("format") in (None, CLAUDE_FORMAT) and signs_thinking(model)
 
 
 def _open_block(

@@ -37,7 +37,7 @@ class ClientAsking:
 
 def takes_grammars(route: Route) -> bool:
     """Return True for OpenAI's own models on Responses, which hold the input of a custom tool to its grammar."""
-    return route.dialect == "responses" and route.target.family == "openai"
+    return route.dialect == "responses" and route.target.keeps_to_grammars
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from gateway.dialects.native.usage import to_cost, to_mapping, to_text, to_usage
 from gateway.dialects.reply import Reply
 from gateway.errors import InvalidRequest, UpstreamError
 from gateway.json_values import check_answer_values
-from gateway.upstream.target import to_family
+from gateway.upstream.target import signs_thinking
 
 NOT_A_MESSAGE = "The upstream answered with something that is not a message."
 
@@ -32,7 +32,7 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
     counts = to_mapping(message.get("usage"))
     origin = to_origin(message, counts)
     written: bytes | None = with_model(body, message, reply.model)
-    if to_family(reply.upstream_model) != "claude":
+    if not signs_thinking(reply.upstream_model):
         content = with_sealed_thinking(message["content"], reply.upstream_model, reply.keyring)
         if content != message["content"]:
             message["content"], written = content, None

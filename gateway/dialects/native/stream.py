@@ -24,7 +24,7 @@ from gateway.messages.fold import fold_stream
 from gateway.messages.replay import to_events
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.sse import END, MAX_EVENT_BYTES, to_event
-from gateway.upstream.target import to_family
+from gateway.upstream.target import signs_thinking
 
 CONTENT = b"event: content_block_"
 NEXT_CONTENT = END + CONTENT
@@ -51,7 +51,7 @@ class NativeStream:
 
     def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
         self._reply = reply
-        self._seals = to_family(reply.upstream_model) != "claude"  # Claude's signatures pass raw
+        self._seals = not signs_thinking(reply.upstream_model)  # Claude's signatures pass raw
         self._opened = opened
         self._owes_usage = opened  # the client's message_start was not this upstream's
         self._collected: list[bytes] | None = [] if collects else None

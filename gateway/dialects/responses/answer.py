@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.responses.items import CUSTOM_INPUT
-from gateway.upstream.target import to_family
+from gateway.upstream.target import encrypts_reasoning
 
 FORMAT = "openai-responses-v1"
 CALLS = frozenset({"function_call", "custom_tool_call"})
@@ -115,7 +115,7 @@ class ChunkWriter:
         """A part of reasoning. Its number separates parts of one item, which would otherwise be joined."""
         number = self._parts.setdefault((item_id, part, name), len(self._parts))
         entry = {"type": f"reasoning.{name}", name: text, "id": item_id, "index": number}
-        return entry | ({"format": FORMAT} if to_family(self.upstream_model) == "openai" else {})
+        return entry | ({"format": FORMAT} if encrypts_reasoning(self.upstream_model) else {})
 
     def _extend(self, place: Any, fragment: str) -> Iterator[dict[str, Any]]:
         item = self._items.get(place)

@@ -58,7 +58,7 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, *, summarises:
         body["text"] = text
     if chat.get("stream"):
         body["stream"] = True
-        if target.family == "openai":  # padding against eavesdroppers, which costs bytes in each delta
+        if target.pads_streams:  # which costs bytes in each delta
             body["stream_options"] = {"include_obfuscation": False}
     dropped = [name for name in chat if name not in same and name not in TAKEN]
     notes += [Note("dropped", name, NO_PARAMETER) for name in dropped]
@@ -100,7 +100,7 @@ def _put_length(body: dict[str, Any], chat: Mapping[str, Any]) -> list[Note]:
 def _to_reasoning(chat: Mapping[str, Any], target: Target, *, summarises: bool) -> dict[str, Any]:
     effort = chat.get("reasoning_effort")
     reasoning = {"effort": effort} if effort is not None else {}
-    if summarises and effort != "none" and target.family == "openai" and target.reasoning.style != "none":
+    if summarises and effort != "none" and target.summarises_reasoning:
         reasoning["summary"] = "auto"
     return reasoning
 

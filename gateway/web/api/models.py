@@ -10,9 +10,12 @@ from aiohttp import web
 
 from gateway.dialects.responses.client.catalog import to_catalog_entry, to_openai_model
 from gateway.errors import InvalidRequest, NotFound
+from gateway.upstream.catalog import Catalog
 from gateway.web.keys import CATALOG, EXCHANGE
 from gateway.web.reply import json_response
 
+# The upstreams whose lists of models could not be read the last time.
+UNREAD_HEADER = "x-gateway-models-unread"
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000
 LIFECYCLES = ("active", "deprecated", "retired")
@@ -21,7 +24,8 @@ LIFECYCLES = ("active", "deprecated", "retired")
 async def list_models(request: web.Request) -> web.Response:
     limit = parse_limit(request.query.get("limit"), _default_limit(request))
     wanted = _lifecycles(request)
-    models = [model for model in await request.app[CATALOG].models() if model["lifecycle"] in wanted]
+    catalog = request.app[CATALOG]
+    models = [model for model in await catalog.models() if model["lifecycle"] in wanted]
     page = to_page(models, limit, request.query.get("after_id"), request.query.get("before_id"))
     table = request.app[EXCHANGE].table
     entries = []
@@ -29,7 +33,7 @@ async def list_models(request: web.Request) -> web.Response:
         if table.rule_of(model["id"]) is not None:
             entries.append(to_catalog_entry(model, table.resolve(model["id"])[0], priority))
     data = [to_openai_model(model) for model in page["data"]]
-    return json_response({"object": "list", **page, "data": data, "models": entries})
+    return json_response({"object": "list", **page, "data": data, "models": entries}, headers=_unread(catalog))
 
 
 async def retrieve_model(request: web.Request) -> web.Response:
@@ -37,7 +41,12 @@ async def retrieve_model(request: web.Request) -> web.Response:
     model = await request.app[CATALOG].find(model_id)
     if model is None:
         raise NotFound(f"model: {model_id[:200]}")
-    return json_response(to_openai_model(model))
+    return json_response(to_openai_model(model), headers=_unread(request.app[CATALOG]))
+
+
+def _unread(catalog: Catalog) -> list[tuple[str, str]]:
+    """Mark a list that lacks the models of an upstream, or has old ones, with the upstream's name."""
+    return [(UNREAD_HEADER, ", ".join(catalog.unread))] if catalog.unread else []
 
 
 def _default_limit(request: web.Request) -> int:

@@ -86,7 +86,7 @@ class Conversation:
         self._check_prefill(messages[-1])
         if self.has_reasoning:
             _join_reasoning(self.messages)
-        if self.has_reasoning and self._scope.target.family == "openai":
+        if self.has_reasoning and self._scope.target.refuses_repeated_reasoning:
             self._drop_repeated_reasoning()
 
     def _add_user(self, content: MessageContent, number: int) -> None:

@@ -88,7 +88,7 @@ def to_streamed(body: ChatRequest, target: Target) -> ChatRequest:
         streamed["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
         if target.continuous_usage:  # the first chunk then has the prompt's tokens
             streamed["stream_options"]["continuous_usage_stats"] = True
-        if target.family == "openai":  # padding against eavesdroppers on the wire, which would only cost bandwidth here
+        if target.pads_streams:  # which costs bytes in each delta
             streamed["stream_options"].setdefault("include_obfuscation", False)
     return streamed
 

@@ -311,7 +311,7 @@ def _put_fallbacks(fallbacks: Sequence[Mapping[str, Any]], parameters: Parameter
 
 
 def _put_tier(tier: str, parameters: Parameters) -> None:
-    if parameters.scope.target.openrouter or parameters.scope.target.family == "openai":
+    if parameters.scope.target.has_service_tiers:
         parameters.put("service_tier", SERVICE_TIERS.get(tier, tier), "service_tier")
     elif tier != "auto":
         parameters.scope.note("dropped", "service_tier", "this upstream has no service tiers")
@@ -322,7 +322,7 @@ def _put_speed(speed: str | None, parameters: Parameters) -> None:
         return
     if parameters.fields.get("service_tier") == "auto":
         parameters.take("service_tier")
-    if parameters.scope.target.openrouter or parameters.scope.target.family == "openai":
+    if parameters.scope.target.has_service_tiers:
         parameters.put("service_tier", FAST_TIER, "speed")
     else:
         parameters.scope.note("dropped", "speed", "this upstream has no faster tier")
@@ -347,7 +347,7 @@ def _put_metadata(metadata: Mapping[str, Any], parameters: Parameters) -> None:
     if parameters.scope.target.openrouter:
         if session:
             parameters.suggest("session_id", session)
-    elif parameters.scope.target.family == "openai":
+    elif parameters.scope.target.identifies_users:
         parameters.suggest("safety_identifier", user)
         if session:
             parameters.suggest("prompt_cache_key", session)

@@ -34,7 +34,7 @@ from gateway.errors import UpstreamError
 from gateway.messages.events import SIGNATURE, TEXT, THINKING, TOOL_INPUT
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ReasoningEntry
-from gateway.upstream.target import to_family
+from gateway.upstream.target import wants_empty_reasoning
 
 # More blocks than any model makes; an upstream that loops is stopped before it fills memory.
 MAX_BLOCKS = 2000
@@ -177,8 +177,8 @@ class Assembly:
         """End the open block and everything that still waits, in line order."""
         if self._sources is not None:
             self._tell_sources(self._sources)
-        if self._reasoning == "empty" and to_family(self._reply.upstream_model) == "deepseek":
-            self._line_up(ThinkingRun())  # DeepSeek's models want their empty list back (OpenRouter's AI SDK, 2026-06)
+        if self._reasoning == "empty" and wants_empty_reasoning(self._reply.upstream_model):
+            self._line_up(ThinkingRun())
         self._close_open()
         for block in self._waiting:
             if isinstance(block, OpenToolCall) and block.is_nothing:
