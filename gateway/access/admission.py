@@ -317,7 +317,8 @@ class Admission:
         )
 
     async def _enter(self, several: list[Used]) -> None:
-        """Enter requests that nothing limits in the usage reports, in one round trip."""
+        """Enter requests that nothing limits in the usage reports, in one round trip; those without a call are none."""
+        several = [used for used in several if used.sums]
         if not several:
             return
         assert self.server is not None

@@ -59,7 +59,9 @@ def records() -> list[UsageRecord]:
 @pytest.fixture
 async def exchange(simulator: Simulator, records: list[UsageRecord]) -> AsyncIterator[Exchange]:
     client = Transport()
-    table = one_upstream_table(Upstream("sim", simulator.url, headers=(("content-type", "application/json"),)))
+    table = one_upstream_table(
+        Upstream("sim", simulator.url, headers=(("content-type", "application/json"),), dialect="chat")
+    )
     yield to_patient_exchange(chat_exchange(client, table, records.append))
     await client.close()
 
