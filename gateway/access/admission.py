@@ -1,9 +1,9 @@
 """Admission: every limit and budget that applies to a request, checked and reserved in one step before the call.
 
-A reservation has an id and a lease. Settling it with what was really used counts once, whatever is repeated; the
-reservations of a process that died are charged what was granted when their lease ends. The state is in Redis, so limits
-are exact over processes and hosts. While Redis is away rates are kept in this process at a share of the limit, and
-money is refused.
+A reservation has an id and a lease. It is settled with what was really used, and only the first settlement counts. The
+reservations of a process that died are charged what was granted, once their lease has ended. The state is in Redis, so
+limits are exact over processes and hosts. While Redis is away rates are kept in this process, and requests under a
+budget are refused.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from gateway.errors import (
     BudgetSpent,
     GatewayError,
     InvalidRequest,
+    Overloaded,
     PermissionDenied,
     RateLimited,
     StoreAway,
@@ -105,6 +106,9 @@ class Used:
     sums: str
 
 
+NOTHING: Final = Used(0, 0, 0, {}, "")
+
+
 @dataclass(slots=True)
 class Admission:
     """Run `settle_waiting`, `renew` and `sweep` beside it."""
@@ -130,13 +134,14 @@ class Admission:
         """
         scopes = self.directory.scopes_of(context)
         if not scopes:
-            return self._uncounted(context) if self.server is not None else None
+            # Entered in the usage reports when it is over; nothing is reserved.
+            return Grant(context.request_id, 0, ()) if self.server is not None else None
         self._check_need(scopes, need)
         one = request_id()
         for _ in range(3):
             try:
                 outcome = await self._ask(one, context, scopes, need)
-            except StoreAway as error:
+            except (StoreAway, Overloaded) as error:
                 self._away_until = self.clock() + AWAY_SECONDS
                 return self._admit_locally(context, scopes, need, error)
             kind = outcome[0]
@@ -150,10 +155,8 @@ class Admission:
                 return self._to_grant(one, outcome, scopes)
         raise Unavailable("The limits of this key are changing; try again.", retry_after=1)
 
-    def settle(self, grant: Grant | None, used: Used) -> None:
+    def settle(self, grant: Grant, used: Used) -> None:
         """Count what was used. Never waits; never raises."""
-        if grant is None:
-            return
         self._held.pop(grant.id, None)
         if grant.is_local:
             self.local.settle(grant.scopes, used.input, used.output)
@@ -217,10 +220,6 @@ class Admission:
             await self._account(one.decode(), scopes, Used(-1, 0, 0, {}, ""))
             log.warning("reservation_lost", id=one.decode())
 
-    def _uncounted(self, context: Context) -> Grant:
-        """For usage reports: a request without limits is entered when it is over, and reserves nothing."""
-        return Grant(context.request_id, 0, ())
-
     async def _ask(self, one: str, context: Context, scopes: tuple[ScopeRules, ...], need: Need) -> Any:
         if self.server is None or self.clock() < self._away_until:
             raise StoreAway("The store of limits is away.")
@@ -242,7 +241,7 @@ class Admission:
                 return await call
         except TimeoutError:
             # It may have been admitted all the same: what is settled without having been admitted does not count.
-            self._waiting.append((Grant(one, 0, tuple(scope.name for scope in scopes)), Used(0, 0, 0, {}, "")))
+            self.settle(Grant(one, 0, tuple(scope.name for scope in scopes)), NOTHING)
             raise StoreAway("The store of limits did not answer in time.") from None
 
     def _to_rules(self, scope: ScopeRules) -> dict[str, Any]:
@@ -290,9 +289,9 @@ class Admission:
         raise error
 
     def _admit_locally(
-        self, context: Context, scopes: tuple[ScopeRules, ...], need: Need, error: StoreAway
-    ) -> Grant | None:
-        """While Redis is away: rates of this process alone, and no money."""
+        self, context: Context, scopes: tuple[ScopeRules, ...], need: Need, error: GatewayError
+    ) -> Grant:
+        """While Redis is away or full: rates of this process alone, and no money."""
         budgeted = next((scope for scope in scopes if scope.allowance.budgets), None)
         if budgeted is not None:
             raise Unavailable(
@@ -313,7 +312,7 @@ class Admission:
         return await self.server.run(
             scripts.ACCOUNT,
             (*keys, *(self.server.keys.scope(scope) for scope in scopes)),
-            (one, used.cost, used.input, used.output, entry, used.sums, USAGE_ENTRIES),
+            (one, used.cost, used.input, used.output, entry, used.sums, USAGE_ENTRIES, SUMS_SECONDS),
         )
 
     async def _enter(self, several: list[Used]) -> None:
@@ -361,13 +360,11 @@ def budget_name(budget: Budget) -> str:
 def to_headers(state: bytes | str) -> tuple[tuple[str, str], ...]:
     """Anthropic's headers for the tightest limit of each kind: limit, remaining, and when it is full again."""
     headers: list[tuple[str, str]] = []
-    for kind, label in (("requests", "requests"), ("input_tokens", "input-tokens"), ("output_tokens", "output-tokens")):
-        found = orjson.loads(state or b"{}")
-        if not isinstance(found, dict) or kind not in found:
-            continue
-        limit, remaining, full_at = found[kind]
+    tightest = orjson.loads(state)  # an empty table of Lua is a list or an object
+    for kind in [kind for kind in KINDS if kind in tightest]:
+        limit, remaining, full_at = tightest[kind]
         reset = datetime.fromtimestamp(ceil(int(full_at) / 1000), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        start = f"anthropic-ratelimit-{label}"
+        start = f"anthropic-ratelimit-{kind.replace('_', '-')}"
         headers += [(f"{start}-limit", str(limit)), (f"{start}-remaining", str(remaining)), (f"{start}-reset", reset)]
     return tuple(headers)
 

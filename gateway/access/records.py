@@ -127,10 +127,6 @@ class KeyRecord:
             fnmatch.fnmatchcase(name.lower(), pattern.lower()) for name in names for pattern in self.models
         )
 
-    @property
-    def is_restricted(self) -> bool:
-        return bool(self.models) or self.max_tokens is not None or not self.batches
-
     def to_json(self) -> dict[str, Any]:
         value = {one.name: getattr(self, one.name) for one in fields(self)}
         lists = {"digests": dict(self.digests), "models": list(self.models)}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
-from gateway.access.admission import Admission, Grant, Need, Used
+from gateway.access.admission import NOTHING, Admission, Grant, Need, Used
 from gateway.access.records import NANO, KeyRecord
 from gateway.context import Context
 from gateway.dialects.base import Prepared
@@ -37,12 +37,15 @@ async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt],
     grant = await admission.admit(context, replace(need, unpriced=target.model if known is None else ""))
     if grant is not None:
         context.reply_headers = grant.headers
-    bought = most if grant is None or not grant.scopes else affordable(grant.money, need, plan.price, most)
-    if prompt.request.get("max_tokens", 0) > bought:
-        plan.prompt = prompt.with_max_tokens(bought)
+    is_limited = grant is not None and bool(grant.scopes)
+    bought = most if grant is None or not is_limited else affordable(grant.money, need, plan.price, most)
+    if asked_tokens(prompt.request) > bought:
         note_losses(plan.record, (Note("changed", "max_tokens", f"lowered to {bought}, which the limits allow"),))
         context.reply_headers += (("x-gateway-max-tokens", str(bought)),)
-        plan.prepared = prepare(plan.prompt)
+    elif not (is_limited and prompt.has_default_length):  # else the answer might be longer than what was reserved
+        return grant
+    plan.prompt = prompt.with_max_tokens(bought)
+    plan.prepared = prepare(plan.prompt)
     return grant
 
 
@@ -54,12 +57,18 @@ async def admit_free(admission: Admission | None, context: Context, route: Route
     grant = await admission.admit(context, Need())
     if grant is not None:
         context.reply_headers = grant.headers
-        admission.settle(grant, Used(0, 0, 0, {}, ""))
+        admission.settle(grant, NOTHING)
+
+
+def asked_tokens(request: Mapping[str, Any]) -> int:
+    """The request's max_tokens; 0 without one, or with one that is no number: an upstream may have to refuse that."""
+    asked = request.get("max_tokens")
+    return asked if type(asked) is int else 0
 
 
 def most_tokens(request: Mapping[str, Any], key: KeyRecord | None) -> int:
     """The longest answer that the request asks for and the key allows."""
-    asked = int(request.get("max_tokens") or 0)
+    asked = asked_tokens(request)
     return asked if key is None or key.max_tokens is None else min(asked, key.max_tokens)
 
 

@@ -388,7 +388,7 @@ class Exchange:
             work.close()
             record.duration_seconds = time.monotonic() - begun
             self.calibration.learn(record)
-            if self.admission is not None:
+            if self.admission is not None and grant is not None:
                 self.admission.settle(grant, to_used(record, plan.price))
             self.report(record)
 

@@ -93,6 +93,18 @@ async def test_answer_is_shortened_to_what_the_budget_buys(front: Live) -> None:
     assert "changed:max_tokens" in raw.headers["x-gateway-ignored"]
 
 
+async def test_length_that_a_chat_client_leaves_out_is_sent_where_a_budget_was_reserved_for_it(front: Live) -> None:
+    body = {"model": "sim/text-3", "messages": HELLO["messages"]}
+    for fields, is_sent in (({}, False), ({"budget": {"amount_usd": "5"}}, True)):
+        made = await new_key(front, name=f"chat-{is_sent}", **fields)
+        async with (
+            aiohttp.ClientSession(headers={"x-api-key": made["key"]}) as session,
+            session.post(front.url + "/v1/chat/completions", json=body) as response,
+        ):
+            assert response.status == 200
+        assert ("max_tokens" in front.simulator.requests()[-1].json) is is_sent
+
+
 async def test_key_may_only_use_its_models(front: Live) -> None:
     made = await new_key(front, models=["sim/text-*"])
     client = front.client(api_key=made["key"])

@@ -75,6 +75,16 @@ async def test_body_reaches_the_upstream_byte_for_byte_but_for_the_model(upstrea
     assert body == orjson.dumps(MESSAGE).replace(b'"claude-of-the-upstream"', b'"claude-test"')
 
 
+@pytest.mark.parametrize("value", [b'"many"', b"null", b"1.5", b"[]"])
+async def test_max_tokens_of_the_wrong_type_is_left_to_the_upstream_to_refuse(
+    upstream: MessagesServer, url: str, value: bytes
+) -> None:
+    body = b'{"model":"claude-test","max_tokens":%b,"messages":[{"role":"user","content":"hi"}]}' % value
+    status, _, _ = await post(url + "/v1/messages", body)
+    assert status == 200  # this upstream refuses nothing
+    assert b'"max_tokens":' + value in upstream.requests[-1].body
+
+
 async def test_headers_are_forwarded_without_the_clients_credentials(upstream: MessagesServer, url: str) -> None:
     await post(
         url + "/v1/messages?beta=true", BODY, anthropic_beta="b-2,a-1", anthropic_version="2023-06-01",

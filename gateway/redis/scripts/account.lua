@@ -1,7 +1,7 @@
 -- Settle a reservation with what the request really used; only the first call for an id counts.
 -- KEYS: leases, reservations, usage stream, sums of the day, then the hashes of the reservation's scopes.
 -- ARGV: id, cost in nano-dollars (-1: what was granted, for a process that died), input tokens, output tokens, usage entry,
--- field of the day's sums, longest usage stream.
+-- field of the day's sums, longest usage stream, seconds that the sums are kept.
 -- Replies {1, [scope, budget, spent before, spent after, amount, …]}, or {0} for an id that has no reservation.
 local LEASES, DATA, USAGE, SUMS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, cost, input, output = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -45,6 +45,7 @@ if ARGV[5] ~= '' then
     redis.call('HINCRBY', SUMS, ARGV[6] .. '|input', string.format('%.0f', input))
     redis.call('HINCRBY', SUMS, ARGV[6] .. '|output', string.format('%.0f', output))
     redis.call('HINCRBY', SUMS, ARGV[6] .. '|cost', string.format('%.0f', cost))
+    redis.call('EXPIRE', SUMS, ARGV[8])
   end
 end
 return {1, unpack(spent_by)}
