@@ -2,8 +2,8 @@
 
 A reservation has an id and a lease. It is settled with what was really used, and only the first settlement counts. The
 reservations of a process that died are charged what was granted, once their lease has ended. The state is in Redis, so
-limits are exact over processes and hosts. While Redis is away rates are kept in this process, and requests under a
-budget are refused.
+limits are exact over processes and hosts. Without an answer from Redis, rates are kept in this process, and requests
+under a budget are refused.
 """
 
 import asyncio
@@ -45,8 +45,8 @@ RENEW_SECONDS: Final = 20.0
 SWEEP_SECONDS: Final = 15.0
 # Workers draw while this much of a limit is left for people.
 BATCH_SHARE: Final = 0.7
-# A call of Redis beyond this, and the request goes on by the rules for an outage. A process whose loop is busy must not
-# take itself for one whose Redis is away: limits would be exceeded.
+# A call of Redis beyond this, and the request goes on by the rules for an outage. A busy event loop must not look like
+# an outage of Redis: limits would be exceeded.
 ADMIT_SECONDS: Final = 1.0
 AWAY_SECONDS: Final = 1.0  # how long Redis is not asked again after that
 # Settlements that wait for Redis; more are dropped, and their leases charge what was granted.
@@ -70,7 +70,7 @@ THRESHOLDS: Final = (0.5, 0.75, 0.9, 0.95, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a request may take at most: `want` nano-dollars, or `least` with a smaller answer; `input` tokens.
+    """The most that a request may take: `want` nano-dollars, or `least` with a smaller answer; `input` tokens.
 
     `unpriced`: the model, if its price is not known.
     """
@@ -97,7 +97,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a request took in the end: `cost` in nano-dollars, `sums` names it in the sums of the day."""
+    """The use of a finished request: `cost` in nano-dollars, `sums` names it in the sums of the day."""
 
     cost: int
     input: int
@@ -127,7 +127,7 @@ class Admission:
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def admit(self, context: Context, need: Need) -> Grant | None:
-        """Reserve what a request needs; None where nothing limits it.
+        """Reserve what a request needs; None for a request without limits and without usage reports.
 
         Raises RateLimited, BudgetSpent, InvalidRequest for a request that no limit could ever let through, and
         Unavailable where money cannot be counted.
@@ -291,7 +291,7 @@ class Admission:
     def _admit_locally(
         self, context: Context, scopes: tuple[ScopeRules, ...], need: Need, error: GatewayError
     ) -> Grant:
-        """While Redis is away or full: rates of this process alone, and no money."""
+        """Admit by the rates of this process, and refuse requests under a budget: Redis is down or full."""
         budgeted = next((scope for scope in scopes if scope.allowance.budgets), None)
         if budgeted is not None:
             raise Unavailable(

@@ -37,7 +37,7 @@ def chain(head: str, fields: dict[str, Any], secret: bytes) -> Chained:
 
 
 def verify(entries: Iterable[bytes], head: str, secret: bytes, anchor: str = "") -> str | None:
-    """Return what is wrong first, None if nothing is. `anchor`: a head noted earlier that must be among the entries."""
+    """Return the first fault, None for a sound record. `anchor`: a head noted earlier, which must be in it."""
     last, seen = START, not anchor
     for raw in entries:
         number = int(last.partition(" ")[0]) + 1

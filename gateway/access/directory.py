@@ -1,9 +1,9 @@
-"""Who is who: configured and stored keys, and the limits of every scope, as this process knows them.
+"""The directory of clients: configured and stored keys, and the limits of every scope, as this process knows them.
 
 Stored keys are held here and brought up to date every second by the epoch of the last change; a key that is not known
 yet is looked up once. A key with a limit or a budget is checked against Redis with each request (`admission`), so a
-change of it counts from the next request on. While Redis is away the held keys are valid for SNAPSHOT_SECONDS; after
-that, and for keys that are not held, the answer is 503: a valid key never becomes a 401 by an outage.
+change of it counts from the next request on. In an outage of Redis the held keys are valid for SNAPSHOT_SECONDS; after
+that, and for keys that are not held, the answer is 503: an outage never makes a valid key a 401.
 """
 
 import time
@@ -55,7 +55,7 @@ class Directory:
     _limited: bool = False  # whether any scope or key has a limit or a budget
 
     async def authenticate(self, api_key: str | None, authorization: str | None) -> Client:
-        """Return the client of these credentials. Raises Unauthenticated, and Unavailable while Redis is away."""
+        """Return the client of these credentials. Raises Unauthenticated, and Unavailable in an outage of Redis."""
         configured = self.configured
         if configured.lets_everybody_in or self.store is None:
             return configured.authenticate(api_key, authorization)
@@ -132,7 +132,7 @@ class Directory:
         if record is None:
             if self._unknown.get(digest, 0.0) > self.clock():
                 return None
-            await self.refresh()  # raises Unavailable while Redis is away
+            await self.refresh()  # raises Unavailable in an outage of Redis
             record = self._keys.get(self._by_digest.get(digest, ""))
             if record is None:
                 self._unknown[digest] = self.clock() + UNKNOWN_SECONDS

@@ -1,4 +1,5 @@
-"""Rates and concurrency kept in this process alone: the same rule as the script's, for when Redis is away or absent."""
+"""Rates and concurrency kept in this process alone: the same rule as the script's, for set-ups and
+times without Redis."""
 
 import time
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What is stored of keys, and of limits and budgets: plain values and their JSON.
+"""Records of keys, limits and budgets: plain values and their JSON.
 
 Money is a whole number of nano-dollars (10⁻⁹ US dollars), times are Unix seconds. A limit or a budget belongs to one
 scope: the deployment (`*`), a tenant (`tenant:NAME`), a user (`user:NAME`), or a key (`key:ID`). All that apply to a
@@ -21,7 +21,7 @@ NANO: Final = 1_000_000_000
 MAX_NANO: Final = 2**53
 PERIODS: Final[tuple[Period, ...]] = ("day", "week", "month", "total")
 DEPLOYMENT: Final = "*"
-# Of tenants, users and keys' names: they stand in headers, logs and names of Redis keys.
+# Of tenants, users and keys' names: they appear in headers, logs and names of Redis keys.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
 
 
@@ -165,7 +165,7 @@ def to_dollars(nano: int) -> str:
 
 
 def check_name(text: str, what: str) -> str:
-    """Return the name. Raises ValueError for one that could not stand in a header or a key's name."""
+    """Return the name. Raises ValueError for one that cannot be used in a header or in the name of a Redis key."""
     if not NAME.fullmatch(text):
         raise ValueError(f"{what}: expected 1 to 64 of A-Z a-z 0-9 _ . @ + -, beginning with a letter or a digit")
     return text

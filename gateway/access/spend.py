@@ -1,4 +1,4 @@
-"""What was spent, from the sums that settlements keep of each UTC day, and from the latest single entries."""
+"""Spend reports, from the sums that settlements keep of each UTC day, and from the latest single entries."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

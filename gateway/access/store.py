@@ -21,7 +21,7 @@ from gateway.redis.server import RedisServer
 
 KEY: Final = "key:"
 SCOPE: Final = "scope:"
-# Changes of one record at the same moment; each attempt reads the audit's head anew.
+# Changes of one record at the same moment; each attempt reads the audit's head again.
 MAX_ATTEMPTS: Final = 50
 # How long both values of a rotated key are valid unless asked for otherwise, and at most.
 GRACE_SECONDS: Final = 86_400
@@ -31,7 +31,7 @@ AUDIT_PAGE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a change: `type` is `cli` or `admin_key`, `id` what is known of them."""
+    """The author of a change: `type` is `cli` or `admin_key`, `id` what is known of them."""
 
     type: str
     id: str
@@ -151,7 +151,7 @@ class AccessStore:
             last = "(" + _text(page[-1][0])
 
     async def verify_audit(self, anchor: str = "") -> tuple[str | None, str]:
-        """Return what is wrong with the audit record, None if nothing is; and its head."""
+        """Return the first fault of the audit record, None if it is sound; and its head."""
         [head] = await self.server.pipeline([("GET", self.server.keys.access.head)])
         text = _text(head or b"")
         return verify(await self.audit(), text, self.secret, anchor), text

@@ -198,7 +198,7 @@ def show_limits(scope: str, json: Json = False) -> None:
 
 
 def on_store(work: Callable[[AccessStore], Awaitable[Result]]) -> Result:
-    """Run against the gateway's Redis. Raises CommandError, with the remedy, for whatever prevents it."""
+    """Run against the gateway's Redis. Raises CommandError, with a remedy, if that fails."""
 
     async def connected() -> Result:
         try:

@@ -1,4 +1,4 @@
-"""What an exchange may cost and did cost, for admission: from tokens and prices to nano-dollars."""
+"""Costs of an exchange before and after it, for admission: from tokens and prices to nano-dollars."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ INPUT_MARGIN = 1.5
 
 
 async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt], Prepared]) -> Grant | None:
-    """Reserve what the plan may use at most. Where money is short, the answer may be as long as it buys.
+    """Reserve what the plan may use at most. Where the budget is short, max_tokens is lowered to what it pays for.
 
     `prepare` converts a changed prompt for the plan's route. Raises as `Admission.admit` does.
     """
@@ -105,7 +105,7 @@ def affordable(money: int, need: Need, price: Price | None, most: int) -> int:
 
 
 def to_used(record: UsageRecord, price: Price | None) -> Used:
-    """What an exchange took, as its record has it. The upstream's own cost wins over the price list."""
+    """Convert an exchange's record to its use. The upstream's own cost wins over the price list."""
     source = "upstream"
     cost = record.cost
     if cost is None:

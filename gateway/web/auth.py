@@ -34,7 +34,7 @@ CONTEXT = web.RequestKey("context", Context)
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Set the context. Raises Unauthenticated for missing or wrong keys.
 
-    An unknown path stays a 404 and a wrong method a 405, whoever asks.
+    An unknown path stays a 404 and a wrong method a 405, with or without a key.
     """
     if request.path not in request.app[OPEN] and request.match_info.http_exception is None:
         headers = request.headers

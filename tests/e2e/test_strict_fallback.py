@@ -65,9 +65,7 @@ async def test_by_default_the_refusal_is_passed_on(live: Live, stream: bool) -> 
 
 
 @STREAMED
-async def test_where_it_is_allowed_the_schemas_go_as_wishes_and_the_client_is_told(
-    simulator: Simulator, stream: bool
-) -> None:
+async def test_allowed_schemas_without_strict_are_sent_and_noted(simulator: Simulator, stream: bool) -> None:
     simulator.script(REFUSED, answer(stream))
     async with serving(simulator, strict_fallback="on") as live:
         status, losses, body = await ask(live, stream=stream)

@@ -151,7 +151,7 @@ TOOLS = Section(
             "`strict` that the upstream refuses",
             "one more try without, where the operator allows it",
             "noted; else the refusal is passed on",
-            "fallbacks.o35_refused_strict_schemas_go_as_wishes_the_second_time",
+            "fallbacks.o35_refused_strict_schemas_are_sent_without_strict_the_second_time",
             "fallbacks.o35_everything_else_is_refused_once",
         ),
         row("`tool_choice`", "`auto`, `required`, `none` or the function", "", "O14"),
@@ -223,7 +223,7 @@ PARAMETERS = Section(
         row(
             "`output_config.format`, `output_format`",
             "`response_format` with a JSON schema",
-            "always strict, unless the operator allows other schemas where strict ones are refused: noted",
+            "always strict; where the operator allows it, a refused strict schema is sent again without, with a note",
             "O34",
             "O35",
         ),
@@ -539,11 +539,11 @@ STREAMS = Section(
         row(
             "a failure in any other form: an event named `error`, `detail`, `message`, a business code, broken JSON",
             "an error",
-            "of the sort that its code or its words show",
+            "its kind is read from its code or its words",
             "embedded_errors.a_failure_in_place_of_an_answer_is_an_error",
             "embedded_errors.a_failure_amid_an_answer_ends_it_as_an_error",
-            "embedded_errors.an_event_named_error_is_one_whatever_its_data",
-            "embedded_errors.a_failure_that_was_written_as_broken_json_is_told",
+            "embedded_errors.event_named_error_is_an_error_with_any_data",
+            "embedded_errors.failure_written_as_broken_json_is_an_error",
         ),
         row(
             "JSON for a stream, a stream for JSON, under any label; chunks as lines; gzip",

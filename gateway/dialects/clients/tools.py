@@ -158,7 +158,7 @@ def to_custom(definition: Mapping[str, Any], flat: str) -> dict[str, Any]:
 
 
 def to_custom_input(arguments: Mapping[str, Any]) -> str:
-    """Return the text of a custom tool's call, whatever the model named its one argument."""
+    """Return the text of a custom tool's call. The model may have given its one argument another name."""
     value = arguments.get("input")
     if isinstance(value, str):
         return value

@@ -66,7 +66,7 @@ def to_completion_id(message_id: str) -> str:
 
 
 def to_finish_reason(stop_reason: object) -> str:
-    """Return a reason in any case: without one, opencode asks again for ever (1.18.33)."""
+    """Return a reason in any case: without one, opencode 1.18.33 repeats its request without end."""
     return FINISH_REASONS.get(str(stop_reason), "stop")
 
 

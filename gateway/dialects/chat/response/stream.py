@@ -40,7 +40,7 @@ from gateway.sse import END, ERROR_EVENT, EventParser
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
 DONE_MARK = re.compile(rb'\s*"?(?:\[DONE\]|DONE"?\s*\Z)', re.IGNORECASE)
-EMPTY_CHUNKS = frozenset({b"null", b"[]"})  # in place of a chunk these say nothing
+EMPTY_CHUNKS = frozenset({b"null", b"[]"})  # sent in place of a chunk; ignored
 NO_ANSWER = "The upstream ended its stream without an answer."
 CUT = "The upstream closed the connection before the end of its answer."
 

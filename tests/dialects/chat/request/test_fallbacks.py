@@ -87,7 +87,7 @@ STRICT_ONES: dict[str, tuple[dict[str, Any], list[Any], Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", STRICT_ONES)
-def test_o35_refused_strict_schemas_go_as_wishes_the_second_time(case: str) -> None:
+def test_o35_refused_strict_schemas_are_sent_without_strict_the_second_time(case: str) -> None:
     fields, of_tools, of_format, notes = STRICT_ONES[case]
     first = convert(ALLOWED, **fields)
     before = deepcopy(first.body)
@@ -101,7 +101,7 @@ def test_o35_refused_strict_schemas_go_as_wishes_the_second_time(case: str) -> N
 
 
 @pytest.mark.parametrize("case", STRICT_ONES)
-def test_o35_nothing_but_strictness_is_given_up(case: str) -> None:
+def test_o35_only_strictness_is_given_up(case: str) -> None:
     first = convert(ALLOWED, **STRICT_ONES[case][0])
     second = healed(first)
     assert second is not None
@@ -184,7 +184,7 @@ def test_o35_a_refusal_of_strict_schemas_is_recognised(case: str) -> None:
         assert (healed(first, error=error) is not None) is expected
 
 
-def test_o35_what_a_provider_behind_openrouter_said_counts() -> None:
+def test_o35_words_of_a_provider_behind_openrouter_are_read() -> None:
     raw = {"raw": "Invalid schema for function 'f'", "provider_name": "Azure"}
     error = to_embedded_error({"message": "Provider returned error", "code": 400, "metadata": raw}, reply())
     assert healed(convert(ALLOWED, tools=[strict_tool()]), error=error) is not None
@@ -306,7 +306,7 @@ def test_what_a_chat_template_raised_is_the_requests_fault_even_as_a_500() -> No
     assert not error.retryable
 
 
-def test_o35_a_schema_that_nobody_keeps_to_is_noted_where_it_goes_as_a_wish() -> None:
+def test_o35_schema_that_the_upstream_does_not_enforce_is_noted_without_strict() -> None:
     listed = replace(STRICT, strict_schemas=False)
     said: dict[str, Any] = {"output_config": FORMAT, "output_format": FORMAT["format"]}
     for name, path in {"output_config": "output_config.format", "output_format": "output_format"}.items():

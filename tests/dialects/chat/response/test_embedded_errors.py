@@ -136,7 +136,7 @@ NAMED: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("case", NAMED)
 @pytest.mark.parametrize("before", [[], [say("The first hal")], [say("a"), say("b"), say("c")]], ids=len)
-def test_an_event_named_error_is_one_whatever_its_data(case: str, before: list[Json]) -> None:
+def test_event_named_error_is_an_error_with_any_data(case: str, before: list[Json]) -> None:
     data, words = NAMED[case]
     stream = sse(*before) + b"event: error\n" + data + b"\n\n"
     assert failure_of(stream + DONE).message
@@ -166,7 +166,7 @@ def test_events_of_other_names_are_chunks() -> None:
 
 
 @pytest.mark.parametrize("name", ["error", "detail", "message"])
-def test_a_failure_that_was_written_as_broken_json_is_told(name: str) -> None:
+def test_failure_written_as_broken_json_is_an_error(name: str) -> None:
     """transformers 5.19 writes its exception's text between the quotes as it is, over several lines."""
     raw = f'data: {{"{name}": "json parser could not parse region as JSON.\nContent: {{\n\n'.encode()
     for stream in (sse(say("a")) + raw, raw, raw.rstrip()):

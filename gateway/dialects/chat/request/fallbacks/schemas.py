@@ -94,7 +94,7 @@ def completed(schema: dict[str, Any]) -> dict[str, Any]:
 def complete_strict(_: Adaptation, body: Body) -> Rewritten:
     """Require every property where a schema is strict, as OpenAI demands; one that was optional may then be null.
 
-    Objects that say nothing of other properties take none. What is open on purpose stays open.
+    An object that does not mention other properties allows none. One that explicitly allows them keeps them.
     """
     forced: list[bool] = []
 
