@@ -76,6 +76,7 @@ def tool_turns(n: int) -> list[Json]:
     return [ASK, *turns]
 
 
+ANSWER: Json = {"role": "assistant", "content": "b"}
 THINKING = {"type": "thinking", "thinking": "why " * 500, "signature": "c2ln"}
 EDITS = [
     {"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}},
@@ -89,15 +90,15 @@ REQUESTS: dict[str, Callable[[int], Json]] = {
     "assistant messages": lambda n: request(ASK, *[{"role": "assistant", "content": "b"}] * n, ASK),
     "assistant messages that think": lambda n: request(ASK, *[assistant(THINKING, text())] * n, ASK),
     "messages of both roles": lambda n: request(*[ASK, {"role": "assistant", "content": "b"}] * n, ASK),
-    "system messages": lambda n: request(*[ASK, {"role": "system", "content": "s"}] * n, ASK),
+    "system messages": lambda n: request(*[ASK, {"role": "system", "content": "s"}, ANSWER] * n, ASK),
     "system messages that are cleared": lambda n: request(
-        *[ASK, {"role": "system", "content": "s", "clear_at": "next_user_message"}] * n, ASK
+        *[ASK, {"role": "system", "content": "s", "clear_at": "next_user_message"}, ANSWER] * n, ASK
     ),
     "efforts of system messages": lambda n: request(
-        *[ASK, {"role": "system", "output_config": {"effort": "low"}}] * n, ASK
+        *[ASK, {"role": "system", "output_config": {"effort": "low"}}, ANSWER] * n, ASK
     ),
     "text blocks": lambda n: request(user(*[text()] * n)),
-    "blank text blocks": lambda n: request(user(text(), *[text(" ")] * n)),
+    "blank text blocks": lambda n: request(user(text()), assistant(*[text(" ")] * n, text()), ASK),
     "thinking blocks": lambda n: request(ASK, assistant(*[THINKING] * n, text()), ASK),
     "cited blocks": lambda n: request(ASK, assistant(*[cited(number) for number in range(n)]), ASK),
     "cited blocks between texts": lambda n: request(
@@ -157,11 +158,10 @@ TARGETS = {
 
 def asked(body: Json, target: Target) -> Work:
     def work() -> None:
-        with suppress(GatewayError):  # for what this target cannot take, or for more than is allowed
-            checked, _ = check_messages_request(body, version="2023-06-01", betas=frozenset())
-            prompt_estimate(checked, to_profile(target.model))
-            conversion = to_chat_request(checked, target, ways.KEYRING)
-            to_json(conversion.body, 0)
+        checked, _ = check_messages_request(body, version="2023-06-01", betas=frozenset())
+        prompt_estimate(checked, to_profile(target.model))
+        conversion = to_chat_request(checked, target, ways.KEYRING)
+        to_json(conversion.body, 0)
 
     return work
 

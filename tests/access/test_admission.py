@@ -1,4 +1,4 @@
-"""Limits and budgets on a real server: exact over processes, all or nothing, settled once."""
+"""Limits and budgets on a real server: exact over several admissions, all or nothing, settled once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ async def redis_url() -> AsyncIterator[str]:
 @pytest.fixture
 async def server(redis_url: str, request: pytest.FixtureRequest) -> AsyncIterator[RedisServer]:
     redis = Redis.from_url(redis_url, protocol=2)
-    yield RedisServer(redis, Keys(f"{abs(hash(request.node.name))}:"))
+    yield RedisServer(redis, Keys(f"{request.node.name}:"))
     await redis.aclose()
 
 
@@ -67,7 +67,7 @@ async def settle(admission: Admission, grant: object, used: Used = NOTHING) -> N
     await admission.flush()
 
 
-async def test_requests_per_minute_are_exact_over_processes(server: RedisServer) -> None:
+async def test_requests_per_minute_are_exact_over_front_ends(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(requests=20))
     several = [await admission_on(server) for _ in range(4)]
     outcomes = await asyncio.gather(*(admitted(several[number % 4], context) for number in range(80)))

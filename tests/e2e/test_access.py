@@ -1,8 +1,9 @@
 """Keys, limits and budgets as clients and operators meet them: over HTTP, by the official SDK and by the CLI."""
 
 import os
+import re
 import sys
-from asyncio import create_subprocess_exec, sleep, subprocess
+from asyncio import create_subprocess_exec, sleep, subprocess, timeout
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -28,7 +29,7 @@ async def redis_url() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def front(simulator: Simulator, redis_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Live]:
-    prefix = f"{abs(hash(request.node.name))}:"
+    prefix = re.sub(r"[^a-z0-9_-]+", "-", request.node.name)[-60:] + ":"
     changes = {"redis_url": redis_url, "redis_prefix": prefix, "keys": None, "admin_key": ADMIN["x-api-key"]}
     async with serving(simulator, **changes) as live:
         yield live
@@ -120,15 +121,42 @@ async def test_disabled_key_is_refused_from_the_next_request_on_and_enabled_agai
     assert (await admin(front, "POST", f"/api_keys/{made['id']}", {"status": "inactive"}))[1]["status"] == "inactive"
     with pytest.raises(anthropic.AuthenticationError):
         await client.messages.create(model="sim/text-3", **HELLO)
+    await admin(front, "POST", f"/api_keys/{made['id']}", {"status": "active"})
+    await until_accepted(client, expected=True)
 
 
-async def test_rotated_key_has_two_values_until_the_grace_ends(front: Live) -> None:
+async def test_disabled_key_without_limits_is_refused_within_seconds(front: Live) -> None:
     made = await new_key(front)
-    status, rotated = await admin(front, "POST", f"/api_keys/{made['id']}/rotate", {"grace_seconds": 0})
+    client = front.client(api_key=made["key"])
+    assert await is_accepted(client)
+    await admin(front, "POST", f"/api_keys/{made['id']}", {"status": "inactive"})
+    await until_accepted(client, expected=False)
+
+
+@pytest.mark.parametrize("grace", [0, 3600])
+async def test_rotated_key_has_two_values_until_the_grace_ends(front: Live, grace: int) -> None:
+    made = await new_key(front)
+    status, rotated = await admin(front, "POST", f"/api_keys/{made['id']}/rotate", {"grace_seconds": grace})
     assert (status, rotated["id"]) == (200, made["id"])
-    await front.client(api_key=rotated["key"]).messages.create(model="sim/text-3", **HELLO)
-    with pytest.raises(anthropic.AuthenticationError):
-        await front.client(api_key=made["key"]).messages.create(model="sim/text-3", **HELLO)
+    assert await is_accepted(front.client(api_key=rotated["key"]))
+    assert await is_accepted(front.client(api_key=made["key"])) is (grace > 0)
+
+
+async def until_accepted(client: anthropic.AsyncAnthropic, *, expected: bool) -> None:
+    """Wait for a change of a key without limits; a second is enough where nothing else runs."""
+    async with timeout(5):
+        while True:
+            if await is_accepted(client) is expected:
+                return
+            await sleep(0.1)
+
+
+async def is_accepted(client: anthropic.AsyncAnthropic) -> bool:
+    try:
+        await client.messages.create(model="sim/text-3", **HELLO)
+    except anthropic.AuthenticationError:
+        return False
+    return True
 
 
 WRONG = {

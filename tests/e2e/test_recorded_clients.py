@@ -24,6 +24,7 @@ SEALED_ELSEWHERE = {"codex-after-compaction-trigger"}
 async def test_recorded_requests_reach_strict_servers(simulator: Simulator, row: SimulatedVendor) -> None:
     url = simulator.url.removesuffix("/api/v1") + f"/{row.name}/v1"
     refused: list[str] = []
+    assert len(RECORDED) == 28
     async with (
         serving(simulator, upstream_url=url, upstream_flavor=row.name) as live,
         aiohttp.ClientSession() as session,

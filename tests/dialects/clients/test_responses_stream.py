@@ -156,13 +156,16 @@ def test_usage_has_a_total_always() -> None:
 def test_stream_cut_at_any_byte_and_failed_has_no_item_done_that_was_not_whole() -> None:
     data = to_events(MESSAGE)
     whole = of_type(events_of(data), "response.output_item.done")
-    for cut in range(data.index(b"\n\n") + 2, len(data), 41):
+    lengths = set()
+    for cut in range(data.index(b"\n\n") + 2, len(data)):
         frames = data[:cut].rpartition(b"\n\n")[0] + b"\n\n"
         events = events_of(frames + error_event(UpstreamError("Broken."), "req_1"))
         done = of_type(events, "response.output_item.done")
         assert done == whole[: len(done)]
+        lengths.add(len(done))
         if b"event: message_stop" not in frames:
             assert events[-1]["type"] == "response.failed"
+    assert lengths == set(range(len(whole) + 1))
 
 
 @pytest.mark.parametrize("stop_reason", ["max_tokens", "model_context_window_exceeded"])

@@ -164,7 +164,9 @@ def test_file_ids_of_the_operators_account_are_refused_unless_shared(content: di
 
 
 def test_file_id_in_the_input_of_a_call_is_no_file() -> None:
-    prepare(prompt_of({"type": "tool_use", "id": "t", "name": "f", "input": {"file_id": "x"}}))
+    prompt = prompt_of({"type": "tool_use", "id": "t", "name": "f", "input": {"file_id": "x"}})
+    assert prompt.received is not None
+    assert prepare(prompt).body == prompt.received.body
 
 
 def test_long_context_suffix_becomes_a_beta_behind_the_clients_own() -> None:
