@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import BatchQueue, Claim, Release, WorkItem
-from gateway.errors import GatewayError, NotFound
+from gateway.errors import GatewayError, InvalidRequest, NotFound
 from gateway.process.tasks import Repeated, describe, end
 from gateway.redis.codec import BrokenBlob
 from gateway.telemetry.monitors import RedisMonitor
@@ -227,7 +227,7 @@ class Worker:
     def _first_route(self, model: str) -> Route | None:
         try:
             return self.routing.resolve(model)[0] if model else None
-        except NotFound:
+        except (InvalidRequest, NotFound):  # the item ends with this error when it is executed
             return None
 
     def _release(self, claim: Claim, releases: list[Release], reason: str) -> None:

@@ -121,6 +121,7 @@ class Admission:
     unknown_price: UnknownPrice = "assume"
     _held: dict[str, Grant] = field(default_factory=dict)
     _waiting: list[tuple[Grant, Used]] = field(default_factory=list)
+    _uncertain: list[Grant] = field(default_factory=list)  # whose admission was not answered
     _away_until: float = 0.0
     _offset: float = 0.0  # seconds that the server's clock is ahead of this host's
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
@@ -195,7 +196,10 @@ class Admission:
                 del self._waiting[: len(several)]
 
     async def renew(self) -> None:
-        """Extend the leases of what is in flight."""
+        """Extend the leases of what is in flight, and give up once more what was admitted too late."""
+        uncertain, self._uncertain = self._uncertain, []
+        for grant in uncertain:
+            self.settle(grant, NOTHING)
         if self.server is None or not self._held:
             return
         deadline = await self.server.now() + int(LEASE_SECONDS * 1000)
@@ -239,9 +243,12 @@ class Admission:
         try:
             async with asyncio.timeout(ADMIT_SECONDS):
                 return await call
-        except TimeoutError:
-            # It may have been admitted all the same: what is settled without having been admitted does not count.
-            self.settle(Grant(one, 0, tuple(scope.name for scope in scopes)), NOTHING)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            grant = Grant(one, 0, tuple(scope.name for scope in scopes))
+            self._uncertain.append(grant)  # it may be admitted all the same, now or later
+            self.settle(grant, NOTHING)
+            if isinstance(error, asyncio.CancelledError):
+                raise
             raise StoreAway("The store of limits did not answer in time.") from None
 
     def _to_rules(self, scope: ScopeRules) -> dict[str, Any]:

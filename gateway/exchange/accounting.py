@@ -8,7 +8,7 @@ from typing import Any
 from gateway.access.admission import NOTHING, Admission, Grant, Need, Used
 from gateway.access.records import NANO, KeyRecord
 from gateway.context import Context
-from gateway.dialects.base import Prepared
+from gateway.errors import GatewayError
 from gateway.exchange.plan import Plan, note_losses
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
@@ -22,10 +22,10 @@ SHRINK_FLOOR = 1024
 INPUT_MARGIN = 1.5
 
 
-async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt], Prepared]) -> Grant | None:
+async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt], None]) -> Grant | None:
     """Reserve what the plan may use at most. Where the budget is short, max_tokens is lowered to what it pays for.
 
-    `prepare` converts a changed prompt for the plan's route. Raises as `Admission.admit` does.
+    `prepare` converts a changed prompt for the plan's route, into the plan. Raises as `Admission.admit` does.
     """
     prompt, context, target = plan.prompt, plan.context, plan.route.target
     assert prompt is not None
@@ -44,8 +44,13 @@ async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt],
         context.reply_headers += (("x-gateway-max-tokens", str(bought)),)
     elif not (is_limited and prompt.has_default_length):  # else the answer might be longer than what was reserved
         return grant
-    plan.prompt = prompt.with_max_tokens(bought)
-    plan.prepared = prepare(plan.prompt)
+    try:
+        plan.prompt = prompt.with_max_tokens(bought)
+        prepare(plan.prompt)
+    except GatewayError:
+        if grant is not None:
+            admission.settle(grant, NOTHING)
+        raise
     return grant
 
 

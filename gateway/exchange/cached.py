@@ -176,7 +176,7 @@ class CachedExchange:
         if plan.record.cache == "wait":
             try:
                 await admit_free(self.exchange.admission, context, route)
-            except GatewayError:
+            except (GatewayError, asyncio.CancelledError):
                 self.leave(flight, follower)
                 raise
         return shared

@@ -159,8 +159,6 @@ class Exchange:
     def _prepare(
         self, context: Context, prompt: Prompt, record: UsageRecord, route: Route, message_id: str
     ) -> Prepared:
-        record.upstream, record.dialect = route.upstream.name, route.dialect
-        record.upstream_model = route.target.model
         if route.dialect != "messages":
             note_losses(record, prompt.check(context))
         if route.policy is not None:
@@ -170,6 +168,8 @@ class Exchange:
         note_losses(record, prepared.notes)
         if route.policy is not None and route.policy.refuses_losses:
             refuse_losses(prepared.notes)
+        record.upstream, record.dialect = route.upstream.name, route.dialect
+        record.upstream_model = route.target.model
         if not prompt.is_checked:
             return prepared
         try:
@@ -253,7 +253,7 @@ class Exchange:
         """Change the prepared request to avoid the refusal. Return True if it should be sent again."""
         dialect = self.dialects[plan.route.dialect]
         if plan.prompt is not None and self.missing.learn(plan.route, error):
-            self._take(plan, plan.prompt, replace(plan.route, dialect="chat"))
+            self._take(plan, replace(plan.route, dialect="chat"), plan.prompt)
             return True
         if isinstance(error, EmptyAnswer) and plan.prepared.is_streamed and not plan.fallbacks:
             # Some servers hide the reason of a failed stream in a 200 without a body; without stream they give it
@@ -273,15 +273,16 @@ class Exchange:
         """Prepare the next candidate that can serve the prompt. Return False if there is none."""
         while plan.fallbacks and plan.prompt is not None:
             try:
-                self._take(plan, plan.prompt, self.missing.choose(plan.fallbacks.pop(0), plan.prompt.request))
+                self._take(plan, self.missing.choose(plan.fallbacks.pop(0), plan.prompt.request), plan.prompt)
             except InvalidRequest:  # of this candidate's own limits; the failure before it is more to the point
                 continue
             return True
         return False
 
-    def _take(self, plan: Plan, prompt: Prompt, route: Route) -> None:
-        plan.route = route
+    def _take(self, plan: Plan, route: Route, prompt: Prompt) -> None:
+        """Prepare a prompt for a route. One that cannot serve it leaves the plan as it was."""
         plan.prepared = self._prepare(plan.context, prompt, plan.record, route, plan.reply.message_id)
+        plan.route = route
 
     async def _collect_once(self, plan: Plan, remaining: float, begun: Callable[[], None] | None) -> Answered:
         converter = self.dialects[plan.route.dialect].collect(plan.prepared)
@@ -376,7 +377,7 @@ class Exchange:
         grant: Grant | None = None
         try:
             if self.admission is not None:
-                grant = await admitted(self.admission, plan, partial(self._prepare_again, plan))
+                grant = await admitted(self.admission, plan, partial(self._take, plan, plan.route))
             return await work
         except GatewayError as error:
             note_error(record, error)
@@ -389,11 +390,8 @@ class Exchange:
             record.duration_seconds = time.monotonic() - begun
             self.calibration.learn(record)
             if self.admission is not None and grant is not None:
-                self.admission.settle(grant, to_used(record, plan.price))
+                self.admission.settle(grant, to_used(record, plan.route.target.price or plan.price))
             self.report(record)
-
-    def _prepare_again(self, plan: Plan, prompt: Prompt) -> Prepared:
-        return self._prepare(plan.context, prompt, plan.record, plan.route, plan.reply.message_id)
 
     def report(self, record: UsageRecord) -> None:
         for observe in self.observers:

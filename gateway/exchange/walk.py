@@ -78,7 +78,8 @@ def patience(
 
 def call_timeouts(times: Timeouts, own: UpstreamTimeouts, *, last: bool) -> Timeouts:
     """Return the timeouts of a call to an upstream with its own; `last`: no other candidate is left."""
-    times = replace(times, connect=own.connect, idle=own.idle)
+    total = None if times.total is None else min(times.total, own.total)
+    times = replace(times, connect=own.connect, idle=own.idle, total=total)
     if last or own.header is None:
         return times
     return replace(times, first_byte=own.header if times.first_byte is None else min(times.first_byte, own.header))

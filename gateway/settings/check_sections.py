@@ -22,7 +22,7 @@ from gateway.settings.sections import (
     UpstreamSection,
     has_placeholder,
 )
-from gateway.upstream.forwarding import NEVER_FORWARDED
+from gateway.upstream.forwarding import NEVER_FORWARDED, OWN_HEADERS
 from gateway.upstream.policy import to_policy
 from gateway.upstream.routing import Candidate, RouteRule
 from gateway.upstream.vendors import COMPATIBLE, HOSTED
@@ -121,6 +121,8 @@ def _upstreams(sections: Sections) -> Iterator[Finding]:
         location: Location = ("upstreams", name)
         if not NAME.fullmatch(name):
             yield location, "expected a name of up to 64 of A-Z a-z 0-9 _ . -"
+        for header in sorted(OWN_HEADERS & {header.lower() for header in upstream.headers}):
+            yield (*location, "headers"), f"the header {header} is set by the gateway itself"
         if upstream.url is None and upstream.row(name) is COMPATIBLE:
             yield location, 'has no url; set url = "https://host/v1", or vendor = "…" for a hosted API'
         elif upstream.url is None and has_placeholder(upstream.row(name).base):

@@ -93,15 +93,10 @@ def to_lanes(settings: Settings, name: str) -> Iterator[Upstream]:
             lane,
             timeouts,
             concurrency=section.concurrency,
-            rpm=section.rpm,
-            tpm=section.tpm,
-            batch=section.batch,
+            has_own_auth=section.auth is not None,
             forward_headers=section.forward_headers,
-            models=section.models,
             prices=_to_prices(section.prices),
             region=section.region,
-            data=section.data,
-            unsupported=section.unsupported,
         )
 
 
@@ -117,12 +112,9 @@ def to_rule(settings: Settings, pattern: str, route: RouteSection) -> RouteRule:
         tuple(to_candidate(one) for one in route.to if _meets(one, route, settings.upstreams)),
         settings.config.file.line_of(("routes", pattern)),
         sticky=route.sticky,
-        hedge=route.hedge,
-        overflow=None if route.overflow is None else to_candidate(route.overflow),
         on_refusal=route.on_refusal,
         sort=route.sort,
         max_price=_to_prices(route.max_price),
-        require=tuple(route.require.items()),
         description=route.description,
     )
 

@@ -109,9 +109,7 @@ FAILURES: Final = (
     ),
     FailureRow("limited", lambda error: isinstance(error, RateLimited), True, Moves.YES, Effect.PAUSE, 1),
     FailureRow("open", lambda error: isinstance(error, CircuitOpen), False, Moves.YES, Effect.NONE, 2),
-    FailureRow(
-        "full", lambda error: isinstance(error, Overloaded) and error.said is None, True, Moves.YES, Effect.NONE, 2
-    ),
+    FailureRow("full", _is_own_limit, True, Moves.YES, Effect.NONE, 2),
     FailureRow("overloaded", lambda error: isinstance(error, Overloaded), True, Moves.YES, Effect.BUSY, 2),
     # Nothing was received: a call that takes as long again would exceed the client's patience.
     FailureRow(

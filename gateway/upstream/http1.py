@@ -18,6 +18,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from gateway.errors import InternalError, Misconfigured, UpstreamError
 from gateway.upstream.client import Call
+from gateway.upstream.forwarding import OWN_HEADERS
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 """Largest header of an answer, interim answers included: 8 × what nginx accepts by default from its own upstreams."""
@@ -30,11 +31,12 @@ EITHER_FORMAT: Final = zlib.MAX_WBITS | 32  # gzip's or zlib's, by its first byt
 NOT_GZIP: Final = "the upstream's answer is not valid gzip"
 MAX_INFLATED: Final = 16 * 1024 * 1024
 """Bytes that one read of a stream may grow to: as large as an event may be."""
+MAX_MEMBERS: Final = 64
+"""Members of one gzip body, each of which copies what follows it; servers send one."""
 
 FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 """Headers that say where a body ends; without them it ends with the connection."""
 
-OWN_HEADERS: Final = frozenset({"accept-encoding", "connection", "content-length", "host", "transfer-encoding"})
 """Headers the client writes itself: a second one from the caller would let the two ends disagree on framing or host."""
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -279,7 +281,7 @@ def declared_length(headers: dict[str, str]) -> int:
 
 
 def refuse_coding(coding: str) -> None:
-    """Decode bodies that are passed on as they arrive. `coding` is the answer's Content-Encoding."""
+    """Raise UpstreamError for a body in a content coding. `coding` is the answer's Content-Encoding."""
     if coding.lower() not in ("", "identity"):
         raise UpstreamError("the upstream answered in a content coding that was not asked for")
 
@@ -318,7 +320,9 @@ def decoded(body: bytes, coding: str, limit: int) -> bytes:
         refuse_coding("" if not body else coding)
         return body
     plain = b""
-    while body:
+    for _ in range(MAX_MEMBERS):
+        if not body:
+            return plain
         decoder = zlib.decompressobj(wbits=EITHER_FORMAT)
         try:
             plain += decoder.decompress(body, limit + 1 - len(plain))
@@ -329,7 +333,7 @@ def decoded(body: bytes, coding: str, limit: int) -> bytes:
         if not decoder.eof:
             raise UpstreamError(NOT_GZIP)
         body = decoder.unused_data
-    return plain
+    raise UpstreamError(NOT_GZIP)
 
 
 def too_large(limit: int) -> UpstreamError:

@@ -91,10 +91,10 @@ class LiveCircuits:
         """Return a call to enter; entering it raises CircuitOpen. `alone`: the route is the model's only one."""
         return LiveCall(self, route, alone, is_retry)
 
-    def wait(self, route: Route, *, alone: bool = False) -> float:
+    def wait(self, route: Route) -> float:
         """Return the seconds until this candidate may be called."""
         now = self.clock()
-        return max(health.wait(now, alone=alone) for health in self.pair_of(route))
+        return max(health.wait(now) for health in self.pair_of(route))
 
     def is_full(self, route: Route) -> bool:
         """Return True if this process has as many calls in flight there as the upstream's `concurrency`."""
@@ -124,13 +124,20 @@ class LiveCircuits:
         call.tickets = tuple(health.enter(now, retry=call.is_retry) for health in pair)
         if call.alone or self.server is None or not (call.tickets[0].probe or call.tickets[1].probe):
             return
+        try:
+            await self._may_probe(call, pair)
+        except (CircuitOpen, asyncio.CancelledError):
+            for one, entered in zip(pair, call.tickets, strict=True):
+                one.leave(entered)
+            call.tickets = ()
+            raise
+
+    async def _may_probe(self, call: LiveCall, pair: tuple[LiveHealth, LiveHealth]) -> None:
+        """Raises CircuitOpen if another process has the turn."""
         for name, health, ticket in zip(names_of(call.route, ()), pair, call.tickets, strict=True):
             wait = await self._ask_to_probe(name, health) if ticket.probe else 0.0
             if wait:
                 health.until = self.clock() + wait
-                for one, entered in zip(pair, call.tickets, strict=True):
-                    one.leave(entered)
-                call.tickets = ()
                 raise CircuitOpen("Another process probes the upstream.", retry_after=wait)
 
     def succeeded(self, call: LiveCall) -> None:

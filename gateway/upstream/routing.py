@@ -6,6 +6,7 @@
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -33,7 +34,7 @@ class UpstreamTimeouts:
     header: float | None = 20.0
     first_content: float | None = 60.0
     idle: float = 60.0
-    total: float = 600.0
+    total: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,9 @@ class Upstream:
     """One lane of a server: its address and one key.
 
     `url` is its v1 base, without a slash at the end. `name` is shown in headers, logs and metrics; the lanes of a
-    server with several keys share it, and differ in `lane`. `concurrency`, `rpm`, `tpm`: calls at once, calls and
-    tokens a minute, None for no limit of ours; `batch`: how many of `concurrency` batches may take. `prices`:
-    dollars for a million tokens, read and written. `region` and `data`: labels that a route may require.
-    `unsupported`: what happens to a parameter that it does not take.
+    server with several keys share it, and differ in `lane`. `concurrency`: calls at once, None for no limit
+    of ours. `has_own_auth`: the operator has chosen the key's header, which is in `headers`. `prices`: dollars for a
+    million tokens, read and written. `region`: a label that a route may require.
     """
 
     name: str
@@ -56,15 +56,10 @@ class Upstream:
     lane: int = 0
     timeouts: UpstreamTimeouts = UpstreamTimeouts()
     concurrency: int | None = None
-    rpm: int | None = None
-    tpm: int | None = None
-    batch: int | None = None
+    has_own_auth: bool = False
     forward_headers: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
     prices: tuple[float | None, float | None] | None = None
     region: str = ""
-    data: str = field(default="", repr=False)
-    unsupported: Literal["drop", "refuse"] = "drop"
 
     @property
     def flavor(self) -> Flavor:
@@ -91,21 +86,17 @@ class Candidate:
 class RouteRule:
     """A line of `[routes]`, or a built-in one, which has line 0.
 
-    `sticky`: a session stays where its prompt is cached. `hedge`: a slow first content is asked for twice. `overflow`:
-    the candidate for prompts that are too long for the others. `on_refusal`: whether refused content is asked for at
-    the next candidate. `max_price`: dollars for a million tokens of the prompt and of the answer.
+    `sticky`: a session stays where its prompt is cached. `on_refusal`: whether refused content is asked for at the next
+    candidate. `max_price`: dollars for a million tokens of the prompt and of the answer.
     """
 
     pattern: str
     candidates: tuple[Candidate, ...]
     line: int = 0
     sticky: bool = True
-    hedge: bool = False
-    overflow: Candidate | None = None
     on_refusal: Literal["stop", "next"] = "stop"
     sort: str | None = None
     max_price: tuple[float | None, float | None] | None = None
-    require: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     description: str = ""
 
     @property

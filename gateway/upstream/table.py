@@ -151,8 +151,8 @@ class RoutingTable:
                 share = None if candidate.share is None and len(lanes) == 1 else (candidate.share or 1) / len(lanes)
                 if rule.max_price is not None and not target.openrouter and is_above(target.price, rule.max_price):
                     continue  # OpenRouter keeps the ceiling itself, for each provider
-                dialect = to_dialect(lane, target) if candidate.dialect == "auto" else candidate.dialect
-                yield Route(model, lane, dialect, target, rule, group, share, candidate.policy)
+                own = lane if candidate.dialect == "auto" else replace(lane, dialect=candidate.dialect)
+                yield Route(model, own, to_dialect(own, target), target, rule, group, share, candidate.policy)
 
     def _by_price(self, rule: RouteRule, name: str) -> Iterable[tuple[int, Candidate]]:
         """Return the candidates with their groups; sorted by price each is a group, the cheapest first."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -225,3 +226,32 @@ async def test_without_redis_rates_are_kept_in_the_process_and_money_is_refused(
     await admission.directory.refresh()
     assert isinstance(await admitted(admission, limited, Need(10, 10)), Unavailable)
     await away.aclose()
+
+
+class NeverAnswers(RedisServer):
+    """Runs the scripts and keeps their replies."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        super().__init__(redis, keys)
+        self.ran = asyncio.Event()
+
+    async def run(self, *arguments: Any) -> Any:
+        await super().run(*arguments)
+        self.ran.set()
+        await asyncio.sleep(60)
+
+
+async def test_client_that_leaves_during_admission_is_charged_nothing(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(concurrency=1), Budget(100, "month"))
+    admission = await admission_on(server)
+    admission.server = silent = NeverAnswers(server.redis, server.keys)
+    task = asyncio.create_task(admitted(admission, context, Need(40, 40)))
+    await silent.ran.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    admission.server = server
+    await admission.flush()
+    [state] = await server.pipeline([("HGETALL", server.keys.scope(f"key:{context.key_id}"))])
+    assert state.get(b"month/UTC:spent", b"0") == b"0"
+    assert isinstance(await admitted(admission, context, Need(40, 40)), Grant)

@@ -134,3 +134,18 @@ async def test_full_upstream_is_asked_after_those_with_room() -> None:
         assert plan_of(exchange, (limited, SECOND)).route is SECOND
         assert plan_of(exchange, (limited,)).route is limited  # nothing else is left
     assert plan_of(exchange, (limited, SECOND)).route is limited
+
+
+async def test_candidate_that_cannot_serve_the_prompt_leaves_the_one_before_in_place() -> None:
+    class Refusing(CountingDialect):
+        def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
+            if route.upstream.name == "second":
+                raise InvalidRequest("Not here.")
+            return super().prepare(prompt, route, asking)
+
+    client = ScriptedClient([UNREACHABLE, ANSWER])
+    exchange = replace(exchange_of(client), dialects={"chat": Refusing(KEYRING)})
+    plan = plan_of(exchange)
+    await exchange.answer(plan)
+    assert [call.url for call in client.calls] == ["http://first/v1/chat/completions"] * 2
+    assert (plan.route, plan.record.upstream) == (FIRST, "first")

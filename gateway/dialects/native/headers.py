@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from gateway import __version__
 from gateway.dialects.base import Asking
 from gateway.messages.prompt import Received
+from gateway.upstream.forwarding import SENDABLE
 from gateway.upstream.routing import Upstream
 
 VERSION = "anthropic-version"
@@ -21,7 +22,6 @@ ACCOUNT_HEADERS = frozenset({"anthropic-organization-id", "anthropic-workspace-i
 REPLACED = frozenset({"authorization", "api-key", "x-api-key", VERSION})
 USER_AGENT = ("user-agent", f"dragoman/{__version__}")
 LONG_CONTEXT = "context-1m-2025-08-07"
-LINE_BREAKS = frozenset("\r\n\0")
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -29,7 +29,11 @@ Headers = tuple[tuple[str, str], ...]
 def to_headers(upstream: Upstream, asking: Asking, received: Received | None, *, long_context: bool) -> Headers:
     """Return all headers of the request; `long_context`: the client asked for it by the suffix of the model's name."""
     support = upstream.vendor.messages
-    kept = [header for header in upstream.headers if header[0] not in REPLACED]
+    # Without a choice of the operator's, the key goes into the header that this vendor's Messages takes.
+    is_chosen = upstream.has_own_auth or not upstream.api_key
+    kept = [
+        (name, value) for name, value in upstream.headers if name not in REPLACED or (is_chosen and name != VERSION)
+    ]
     betas, forwarded = _of_client(received, frozenset(upstream.forward_headers))
     betas = betas or sorted(asking.betas)  # a batch keeps the set alone
     if long_context and not any(LONG_CONTEXT in beta for beta in betas):
@@ -40,7 +44,7 @@ def to_headers(upstream: Upstream, asking: Asking, received: Received | None, *,
         headers.append((BETA, value))
         if support.repeats_betas:
             headers.append((OPENROUTER_BETA, value))
-    if upstream.api_key:
+    if not is_chosen:
         bearer = ("authorization", f"Bearer {upstream.api_key}")
         headers.append(bearer if support.auth == "bearer" else ("x-api-key", upstream.api_key))
     return tuple(headers)
@@ -58,7 +62,7 @@ def _of_client(received: Received | None, chosen: frozenset[str]) -> tuple[list[
     betas: list[str] = []
     forwarded = []
     for name, value in _named(received.headers if received is not None else (), chosen):
-        if not LINE_BREAKS.isdisjoint(value):
+        if SENDABLE.fullmatch(value) is None:
             continue
         if name == BETA:
             betas.append(value)
