@@ -46,7 +46,8 @@ def _deltas(index: int, block: Mapping[str, Any]) -> Iterator[bytes]:
             yield from _sliced(index, events.TEXT, block["text"])
         case "thinking":
             yield from _sliced(index, events.THINKING, block["thinking"])
-            yield events.delta(index, events.SIGNATURE, block["signature"])
+            if block.get("signature"):  # servers other than Anthropic's may leave it out
+                yield events.delta(index, events.SIGNATURE, block["signature"])
         case "tool_use" | "server_tool_use" if block["input"]:
             yield from _sliced(index, events.TOOL_INPUT, orjson.dumps(block["input"]).decode())
 

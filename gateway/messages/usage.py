@@ -1,4 +1,4 @@
-"""Token usage in Anthropic's terms, as events carry it."""
+"""Token usage in Anthropic's terms, as events carry it, and the cost that upstreams report in theirs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,3 +30,20 @@ DELTA_USAGE_FIELDS = (
     "output_tokens_details",
     "server_tool_use",
 )
+
+
+def to_cost(counts: Mapping[str, Any]) -> float | None:
+    """US dollars, as OpenRouter reports them with every answer; None from upstreams that do not.
+
+    With a provider key of one's own (BYOK) `cost` is OpenRouter's fee alone, and the provider's price stands beside it.
+    """
+    cost = _dollars(counts.get("cost"))
+    if cost is None or not counts.get("is_byok"):
+        return cost
+    details = counts.get("cost_details")
+    price = _dollars(details.get("upstream_inference_cost")) if isinstance(details, dict) else None
+    return cost + (price or 0.0)
+
+
+def _dollars(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 else None

@@ -8,7 +8,7 @@ import orjson
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.base import Answered, Asking, CountCall, Prepared
-from gateway.dialects.chat.request.convert import Conversion, to_chat_request, to_streamed
+from gateway.dialects.chat.request.convert import Conversion, to_chat_request, to_streamed, to_unstreamed
 from gateway.dialects.chat.request.counting import of_chat, of_messages
 from gateway.dialects.chat.request.encode import to_json
 from gateway.dialects.chat.request.fallbacks.apply import adapted
@@ -24,7 +24,6 @@ from gateway.messages.prompt import Prompt
 from gateway.messages.tools.tool_cache import ChatTools, names_of
 from gateway.messages.validation.depth import too_deep
 from gateway.schemas.anthropic import MessagesRequest
-from gateway.schemas.openai import ChatRequest
 from gateway.upstream.routing import Route
 
 PATH = "/chat/completions"
@@ -103,9 +102,8 @@ class ChatDialect:
 
     def unstreamed(self, prepared: Prepared) -> Prepared:
         conversion: Conversion = prepared.state
-        body = {name: value for name, value in conversion.body.items() if name not in ("stream", "stream_options")}
-        conversion = replace(conversion, body=cast(ChatRequest, body))
-        return replace(prepared, body=orjson.dumps(body), state=conversion, notes=(), is_streamed=False)
+        conversion = replace(conversion, body=to_unstreamed(conversion.body))
+        return replace(prepared, body=orjson.dumps(conversion.body), state=conversion, notes=(), is_streamed=False)
 
 
 def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyring, asking: Asking) -> Reply:

@@ -5,7 +5,7 @@ from typing import Any, Final
 import orjson
 
 FRAME_END: Final = b"\n\n"
-DATA: Final = b"data: "
+DATA: Final = b"data:"
 
 
 class MessageEvents:

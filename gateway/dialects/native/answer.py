@@ -8,10 +8,11 @@ from gateway.dialects.base import Answered, Origin
 from gateway.dialects.native import spans
 from gateway.dialects.native.errors import error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
-from gateway.dialects.native.usage import to_cost, to_mapping, to_text, to_usage
-from gateway.dialects.reply import Reply
+from gateway.dialects.native.usage import to_mapping, to_text, to_usage
+from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import InvalidRequest, UpstreamError
 from gateway.json_values import check_answer_values
+from gateway.messages.usage import to_cost
 from gateway.upstream.target import signs_thinking
 
 NOT_A_MESSAGE = "The upstream answered with something that is not a message."
@@ -36,9 +37,8 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
         content = with_sealed_thinking(message["content"], reply.upstream_model, reply.keyring)
         if content != message["content"]:
             message["content"], written = content, None
-    message |= {"model": reply.model, "usage": to_usage(counts)}
-    for name in ("stop_reason", "stop_sequence"):
-        message.setdefault(name, None)
+    usage = to_usage(counts)
+    message = empty_message(reply, usage) | message | {"model": reply.model, "usage": usage}
     return Answered(message, origin, written=written)
 
 

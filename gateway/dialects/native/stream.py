@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 
 from gateway.dialects.base import Origin
+from gateway.dialects.json_body import JsonBody
 from gateway.dialects.native.answer import to_answered, to_origin
 from gateway.dialects.native.errors import to_relayed
 from gateway.dialects.native.thinking import sealed
-from gateway.dialects.native.usage import to_cost, to_mapping, to_text, to_usage
+from gateway.dialects.native.usage import to_mapping, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
 from gateway.json_values import check_answer_values
@@ -23,15 +24,19 @@ from gateway.messages import events
 from gateway.messages.fold import fold_stream
 from gateway.messages.replay import to_events
 from gateway.messages.tokens.estimate import to_tokens
+from gateway.messages.usage import to_cost
 from gateway.sse import END, MAX_EVENT_BYTES, to_event
 from gateway.upstream.target import signs_thinking
 
 CONTENT = b"event: content_block_"
 NEXT_CONTENT = END + CONTENT
-FRAME = re.compile(rb"event: ?([^\n]*)\n(?:[^\n]*\n)*?data: ?([^\n]*)")
+# A frame in the form that goes to clients. Any other is written again.
+FRAME = re.compile(rb"event: (\S+)\ndata: ([^\n]*)")
 MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 # Blocks that deltas fill: the start of one is no content yet.
 GROWING = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
+# Without these, clients cannot read a message_start.
+NEEDED = frozenset({"id", "type", "role", "content", "model"})
 SIGNATURE = b'"signature_delta"'
 REDACTED = b'"redacted_thinking"'
 # Of a delta's frame, around its text.
@@ -54,7 +59,7 @@ class NativeStream:
         self._seals = not signs_thinking(reply.upstream_model)  # Claude's signatures pass raw
         self._opened = opened
         self._owes_usage = opened  # the client's message_start was not this upstream's
-        self._collected: list[bytes] | None = [] if collects else None
+        self._collected = JsonBody() if collects else None
         self._tail: list[bytes] = []  # an unfinished frame
         self._tail_size = 0
         self._held: list[bytes] = []  # frames before the first content
@@ -63,7 +68,7 @@ class NativeStream:
         self._origin = Origin(estimated=True)
         self._size = 0  # bytes that the model wrote, about
         self._is_stream = False  # whether the body is known to be an event stream
-        self._body: list[bytes] | None = None  # JSON, also under another label
+        self._body: JsonBody | None = None  # JSON, also under another label
         self.failure: GatewayError | None = None
         self.has_usage = False
         self.stop_reason: str | None = None
@@ -121,14 +126,14 @@ class NativeStream:
     def message(self) -> dict[str, Any]:
         """Fold what was collected. Raises UpstreamError for blocks that grow in an unknown way."""
         try:
-            return fold_stream(b"".join(self._collected or ()))
+            return fold_stream(self._collected.joined() if self._collected else b"")
         except ValueError:
             raise UpstreamError("The upstream's stream cannot be read as one message.") from None
 
     def _kept(self, told: bytes) -> bytes:
         if self._collected is None:
             return told
-        self._collected.append(told)
+        self._collected.add(told)
         return b""
 
     def _read(self, piece: bytes) -> bytes:
@@ -145,7 +150,7 @@ class NativeStream:
         if cut < len(data):
             self._keep(data[cut:])
             data = data[:cut]
-        if self.started and data.startswith(CONTENT) and not (self._seals and SIGNATURE in data):
+        if self.started and data.startswith(CONTENT) and not (self._seals and (SIGNATURE in data or REDACTED in data)):
             frames = data.count(END)
             if data.count(NEXT_CONTENT) == frames - 1:  # all of them are content
                 self._size += len(data) - frames * DELTA_OVERHEAD
@@ -161,17 +166,16 @@ class NativeStream:
     def _recognise(self, piece: bytes) -> bool:
         """Return True for an event stream, by its first byte."""
         if self._body is None:
-            told = piece.lstrip()
-            if not told.startswith(b"{"):
-                self._is_stream = told != b""
+            if not JsonBody.begins(piece):
+                self._is_stream = piece.strip() != b""
                 return self._is_stream
-            self._body = []
-        self._body.append(piece)
+            self._body = JsonBody()
+        self._body.add(piece)
         return False
 
     def _read_end(self) -> bytes:
         if self._body is not None:
-            return self._take_message(b"".join(self._body))
+            return self._take_message(self._body.joined())
         rest, self._tail = b"".join(self._tail).strip(b"\n"), []
         told = self._take_frames([rest]) if rest and _is_whole(rest) else b""
         if not self.done:
@@ -209,8 +213,12 @@ class NativeStream:
         return b"".join((self._message_start(), *held, *told))
 
     def _take_frame(self, frame: bytes) -> tuple[bytes, ...]:
-        found = FRAME.match(frame)
-        name, payload = (found[1].strip(), found[2]) if found else _unnamed(frame)
+        found = FRAME.fullmatch(frame)
+        if found is not None:
+            name, payload = found[1], found[2]
+        else:
+            name, payload = _name_and_data(frame)
+            frame = to_event(name, payload).removesuffix(END)
         match name:
             case b"content_block_delta":
                 self.started = True
@@ -220,8 +228,7 @@ class NativeStream:
                 self.started = self.started or not _grows(payload)
                 frame = self._sealed(frame, payload, "content_block") if self._seals and REDACTED in frame else frame
             case b"message_start":
-                self._take_start(_parsed(payload))
-                self._start = self._start or frame
+                self._take_start(frame, _parsed(payload))
                 return ()
             case b"message_delta":
                 frame = self._take_delta(frame, _parsed(payload))
@@ -233,7 +240,7 @@ class NativeStream:
                 return (events.PING,) if self._opened or self.started else ()
             case b"":
                 return ()
-        return (frame + END if found else to_event(name, payload),)
+        return (frame + END,)
 
     def _sealed(self, frame: bytes, payload: bytes, part: str) -> bytes:
         """Return a frame with the signature within sealed."""
@@ -243,10 +250,15 @@ class NativeStream:
             return frame
         return to_event(str(event["type"]).encode(), orjson.dumps({**event, part: changed})).removesuffix(END)
 
-    def _take_start(self, event: Mapping[str, Any]) -> None:
+    def _take_start(self, frame: bytes, event: Mapping[str, Any]) -> None:
         message = dict(to_mapping(event.get("message")))
         self._counts = dict(to_mapping(message.get("usage")))
         self._origin = to_origin(message, self._counts)
+        if not self._counts or not NEEDED.issubset(message):
+            whole = self._empty_message() | {name: value for name, value in message.items() if name != "usage" or value}
+            frame = events.message_start(whole).removesuffix(END)
+            self._owes_usage = True
+        self._start = self._start or frame
 
     def _take_delta(self, frame: bytes, event: dict[str, Any]) -> bytes:
         counts = to_mapping(event.get("usage"))
@@ -256,9 +268,11 @@ class NativeStream:
             self._counts.update({name: value for name, value in counts.items() if value is not None})
             self.has_usage, self._origin.estimated = True, False
             self._origin.cost = to_cost(counts)
-        if not self._owes_usage:
+        if counts and not self._owes_usage:
             return frame
         known = {name: value for name, value in self._counts.items() if name != "service_tier"}
+        if not counts:
+            known["output_tokens"] = self.usage["output_tokens"]
         return to_event(b"message_delta", orjson.dumps({**event, "usage": known})).removesuffix(END)
 
     def _message_start(self) -> bytes:
@@ -269,8 +283,10 @@ class NativeStream:
         if self._start:
             return _with_model(self._start, self._reply.model) + END
         self._owes_usage = True
-        usage = {**to_usage({}), "input_tokens": self._reply.input_estimate}
-        return events.message_start(empty_message(self._reply, usage))
+        return events.message_start(self._empty_message())
+
+    def _empty_message(self) -> dict[str, Any]:
+        return empty_message(self._reply, {**to_usage({}), "input_tokens": self._reply.input_estimate})
 
 
 def _with_model(frame: bytes, model: str) -> bytes:
@@ -281,14 +297,16 @@ def _with_model(frame: bytes, model: str) -> bytes:
     return b"".join((frame[: found.start(1)], orjson.dumps(model), frame[found.end(1) :]))
 
 
-def _unnamed(frame: bytes) -> tuple[bytes, bytes]:
-    """Name and data of a frame without an `event` line: a comment, `[DONE]`, or data that name their type."""
-    lines = [line[5:].strip() for line in frame.split(b"\n") if line.startswith(b"data:")]
-    payload = b"\n".join(lines)
+def _name_and_data(frame: bytes) -> tuple[bytes, bytes]:
+    """Return them of a frame in any form; none for a comment and for `[DONE]`. Data may name their type alone."""
+    fields = [line.partition(b":")[::2] for line in frame.split(b"\n")]
+    payload = b" ".join(value.strip() for name, value in fields if name == b"data")
     if not payload or payload == b"[DONE]":
         return b"", b""
-    event = _parsed(payload)
-    kind = event.get("type")
+    named = next((value.strip() for name, value in fields if name == b"event"), b"")
+    if named:
+        return named, payload
+    kind = _parsed(payload).get("type")
     if not isinstance(kind, str):
         raise UpstreamError("The upstream's stream is not one of Messages.")
     return kind.encode(), payload
@@ -311,10 +329,9 @@ def _parsed(payload: bytes) -> dict[str, Any]:
 
 def _is_whole(frame: bytes) -> bool:
     """Return True for a frame that lacks only its blank line."""
-    found = FRAME.match(frame)
     try:
-        return found is not None and isinstance(orjson.loads(found[2]), dict)
-    except orjson.JSONDecodeError:
+        return isinstance(orjson.loads(_name_and_data(frame)[1]), dict)
+    except (orjson.JSONDecodeError, UpstreamError):
         return False
 
 

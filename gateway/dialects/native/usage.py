@@ -26,12 +26,6 @@ def to_count(value: object) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
-def to_cost(counts: Mapping[str, Any]) -> float | None:
-    """US dollars, which OpenRouter adds to the usage."""
-    cost = counts.get("cost")
-    return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0 else None
-
-
 def to_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 

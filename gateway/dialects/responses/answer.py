@@ -34,10 +34,10 @@ class ChunkWriter:
     """Events in, chat chunks out. `upstream_model` decides whose reasoning it is."""
 
     upstream_model: str
-    _items: dict[Any, OpenItem] = field(default_factory=dict, repr=False)
+    _items: dict[int | str, OpenItem] = field(default_factory=dict, repr=False)
     _calls: int = 0
     _has_indexes: bool = False
-    _parts: dict[tuple[Any, Any, str], int] = field(default_factory=dict, repr=False)
+    _parts: dict[tuple[str, str, str], int] = field(default_factory=dict, repr=False)
     _lasting: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def to_chunks(self, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -68,13 +68,13 @@ class ChunkWriter:
                 error = event.get("error")
                 yield {"error": error if isinstance(error, dict) else dict(event)}
 
-    def _place_of(self, event: Mapping[str, Any]) -> Any:
+    def _place_of(self, event: Mapping[str, Any]) -> int | str:
         """Return what names an item: its index or, on servers that tell none, its id (llama.cpp, build 11549)."""
         index = event.get("output_index")
-        if index is not None:
+        if isinstance(index, int):
             self._has_indexes = True
             return index
-        return event.get("item_id") or _mapping(event.get("item")).get("id")
+        return _text(event.get("item_id")) or _text(_mapping(event.get("item")).get("id"))
 
     def _note(self, response: Mapping[str, Any]) -> None:
         self._lasting |= {name: response[name] for name in ("id", "model", "service_tier") if response.get(name)}
@@ -82,7 +82,7 @@ class ChunkWriter:
     def _chunk(self, **delta: Any) -> dict[str, Any]:
         return {**self._lasting, "choices": [{"index": 0, "delta": delta}]}
 
-    def _begin(self, place: Any, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _begin(self, place: int | str, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         kind = _text(item.get("type"))
         if kind not in CALLS:
             self._items[place] = OpenItem(kind)
@@ -97,14 +97,14 @@ class ChunkWriter:
         function = {"arguments": arguments} if name is None else {"name": name, "arguments": arguments}
         return self._chunk(tool_calls=[{"index": index, "type": "function", **fields, "function": function}])
 
-    def _grow(self, place: Any, kind: str, field_name: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _grow(self, place: int | str, kind: str, field_name: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         text = _text(event.get("delta"))
         item = self._items.setdefault(place, OpenItem(kind))
         item.told += len(text)
         if text:
             yield self._chunk(**{field_name: text})
 
-    def _think(self, place: Any, event: Mapping[str, Any], name: str, part: Any) -> Iterator[dict[str, Any]]:
+    def _think(self, place: int | str, event: Mapping[str, Any], name: str, part: Any) -> Iterator[dict[str, Any]]:
         text = _text(event.get("delta"))
         item = self._items.setdefault(place, OpenItem("reasoning"))
         item.told += len(text)
@@ -113,11 +113,11 @@ class ChunkWriter:
 
     def _entry(self, item_id: Any, name: str, part: Any, text: str) -> dict[str, Any]:
         """A part of reasoning. Its number separates parts of one item, which would otherwise be joined."""
-        number = self._parts.setdefault((item_id, part, name), len(self._parts))
+        number = self._parts.setdefault((str(item_id), str(part), name), len(self._parts))
         entry = {"type": f"reasoning.{name}", name: text, "id": item_id, "index": number}
         return entry | ({"format": FORMAT} if encrypts_reasoning(self.upstream_model) else {})
 
-    def _extend(self, place: Any, fragment: str) -> Iterator[dict[str, Any]]:
+    def _extend(self, place: int | str, fragment: str) -> Iterator[dict[str, Any]]:
         item = self._items.get(place)
         if item is None or not fragment:
             return
@@ -133,12 +133,12 @@ class ChunkWriter:
         if cited:
             yield self._chunk(annotations=cited)
 
-    def _finish(self, place: Any, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _finish(self, place: int | str, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Add the parts of an item that its deltas lacked."""
         if place not in self._items:
             yield from self._begin(place, item)
         opened = self._items[place]
-        if opened.closed:
+        if opened.closed or opened.kind != item.get("type"):  # some servers leave reasoning out of the last event
             return
         opened.closed = True
         match item.get("type"):
@@ -180,8 +180,9 @@ class ChunkWriter:
             yield {"error": error if isinstance(error, dict) and error else {"message": "The response failed."}}
             return
         for index, item in enumerate(_list(response.get("output"))):
-            place = index if self._has_indexes else item.get("id") or index
-            if not self._is_told(place):
+            place = index if self._has_indexes else _text(item.get("id")) or index
+            opened = self._items.get(place)
+            if opened is None or not opened.told or opened.kind in CALLS:  # for the rest of others it is too late
                 yield from self._finish(place, item)
         reason = _text(_mapping(response.get("incomplete_details")).get("reason"))
         finish = FINISH_REASONS.get(reason, "stop")
@@ -190,10 +191,6 @@ class ChunkWriter:
         usage = to_chat_usage(response.get("usage"))
         end = {**self._lasting, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
         yield end | ({"usage": usage} if usage else {})
-
-    def _is_told(self, place: Any) -> bool:
-        item = self._items.get(place)
-        return item is not None and (item.closed or item.told > 0)
 
 
 def to_completion_events(response: Mapping[str, Any], upstream_model: str) -> bytes:

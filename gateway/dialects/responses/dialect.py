@@ -11,7 +11,7 @@ import orjson
 from gateway.access.keyring import Keyring
 from gateway.dialects.base import Answered, Asking, Prepared
 from gateway.dialects.chat.dialect import ChatDialect, to_reply, to_stops
-from gateway.dialects.chat.request.convert import Conversion, to_chat_request, to_streamed
+from gateway.dialects.chat.request.convert import Conversion, to_chat_request, to_streamed, to_unstreamed
 from gateway.dialects.chat.request.fallbacks.apply import adapted
 from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
 from gateway.dialects.responses.request import ResponsesBody, to_responses_request
@@ -56,6 +56,8 @@ class ResponsesDialect:
         kept = [adaptation for adaptation in adaptations if adaptation.kind not in CHAT_KINDS]
         try:
             conversion = to_chat_request(prompt.request, target, keyring, asking.session_id)
+            if prompt.has_default_length:
+                del conversion.body[target.max_tokens_field]
             conversion = adapted(conversion, kept)
             conversion.body = to_streamed(conversion.body, target)
             state = ResponsesState(conversion, wants_summary(prompt.request), left_out_by(kept))
@@ -111,11 +113,12 @@ class ResponsesDialect:
         """Return None: no server is known that counts in this form and not in another."""
 
     def unstreamed(self, prepared: Prepared) -> Prepared:
-        fields = {name: value for name, value in orjson.loads(prepared.body).items() if name not in STREAM_FIELDS}
-        return replace(prepared, body=orjson.dumps(fields), notes=(), is_streamed=False)
-
-
-STREAM_FIELDS = frozenset({"stream", "stream_options"})
+        state: ResponsesState = prepared.state
+        # The chat request too: a part that is refused next is left out of that one.
+        conversion = replace(state.conversion, body=to_unstreamed(state.conversion.body))
+        body = orjson.dumps(to_unstreamed(orjson.loads(prepared.body)))
+        state = replace(state, conversion=conversion)
+        return replace(prepared, body=body, state=state, notes=(), is_streamed=False)
 
 
 @lru_cache(maxsize=1024)

@@ -6,6 +6,7 @@ import orjson
 
 from gateway.dialects.base import Origin
 from gateway.dialects.chat.response.stream import MessageStream
+from gateway.dialects.json_body import JsonBody
 from gateway.dialects.reply import Reply
 from gateway.dialects.responses.answer import DONE, ChunkWriter, to_completion_events, written
 from gateway.errors import GatewayError
@@ -28,7 +29,7 @@ class ResponsesStream:
         self._model = reply.upstream_model
         self._writer = ChunkWriter(reply.upstream_model)
         self._is_stream = False  # whether the body is known to be an event stream
-        self._body: list[bytes] | None = None  # JSON, also under another label
+        self._body: JsonBody | None = None  # JSON, also under another label
 
     @property
     def failure(self) -> GatewayError | None:
@@ -81,9 +82,9 @@ class ResponsesStream:
         return self._message.open()
 
     def feed(self, piece: bytes) -> bytes:
-        if not self._is_stream and not self._recognise(piece):
-            return b""
         try:
+            if not self._is_stream and not self._recognise(piece):
+                return b""
             payloads = self._parser.feed(piece)
         except GatewayError as error:
             return self._message.fail(error)
@@ -91,8 +92,8 @@ class ResponsesStream:
 
     def end(self) -> bytes:
         if self._body is not None:
-            body = b"".join(self._body)
-            return self._message.feed(to_chat_stream(body, self._model)) + self._message.end()
+            body = to_chat_stream(self._body.joined(), self._model)
+            return self._message.feed(body) + self._message.end()
         rest = b"".join(map(self._to_chunks, self._parser.finish()))
         return (self._message.feed(rest) if rest else b"") + self._message.end()
 
@@ -116,12 +117,11 @@ class ResponsesStream:
     def _recognise(self, piece: bytes) -> bool:
         """Return True for an event stream, by its first byte."""
         if self._body is None:
-            told = piece.lstrip()
-            if not told.startswith(b"{"):
-                self._is_stream = told != b""
+            if not JsonBody.begins(piece):
+                self._is_stream = piece.strip() != b""
                 return self._is_stream
-            self._body = []
-        self._body.append(piece)
+            self._body = JsonBody()
+        self._body.add(piece)
         return False
 
 

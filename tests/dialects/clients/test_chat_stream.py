@@ -160,3 +160,17 @@ def test_every_stop_reason_gives_a_finish_reason(stop_reason: str | None, finish
     message = {**MESSAGE, "stop_reason": stop_reason}
     assert to_completion(message, registry(), 5)["choices"][0]["finish_reason"] == finish_reason
     assert joined(streamed(to_events(message)))["finish_reason"] == finish_reason
+
+
+def test_events_that_messages_may_add_are_left_out() -> None:
+    data = to_events(MESSAGE)
+    novel = b'event: novel\ndata: {"type":"novel"}\n\n'
+    assert streamed(novel + data) == streamed(data)
+
+
+def test_thinking_without_a_signature_is_converted() -> None:
+    message = {**MESSAGE, "content": [{"type": "thinking", "thinking": "Hm."}]}
+    told = joined(streamed(to_events(message)))
+    assert (
+        told["reasoning_content"] == to_completion(message, registry(), 5)["choices"][0]["message"]["reasoning_content"]
+    )

@@ -223,3 +223,8 @@ def test_custom_input_is_found_under_any_one_name(arguments: dict[str, Any], tex
     block = {"type": "tool_use", "id": "call_1", "name": "patch", "input": arguments}
     message = {**MESSAGE, "content": [block]}
     assert to_response(message, registry(), FACTS, compacts=False)["output"][0]["input"] == text
+
+
+def test_events_that_messages_may_add_are_left_out() -> None:
+    data = to_events(MESSAGE)
+    assert events_of(b'event: novel\ndata: {"type":"novel"}\n\n' + data) == events_of(data)

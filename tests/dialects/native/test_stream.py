@@ -1,11 +1,13 @@
 """A native stream, cut anywhere: the client gets the upstream's frames, the failure, or one beginning."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
 
 from gateway.access.keyring import Keyring
+from gateway.dialects import json_body
 from gateway.dialects.native.answer import to_answered
 from gateway.dialects.native.stream import NativeStream
 from gateway.dialects.native.thinking import without_foreign_thinking
@@ -146,3 +148,49 @@ def test_chat_chunks_are_not_taken_for_messages() -> None:
     converter = stream()
     converter.feed(b'data: {"choices":[]}\n\n')
     assert isinstance(converter.failure, UpstreamError)
+
+
+def unnamed(frame: bytes) -> bytes:
+    return frame.partition(b"\n")[2]
+
+
+def unspaced(frame: bytes) -> bytes:
+    return frame.replace(b"event: ", b"event:").replace(b"data: ", b"data:")
+
+
+def numbered(frame: bytes) -> bytes:
+    return b"id: 7\n" + frame
+
+
+@pytest.mark.parametrize("spell", [unnamed, unspaced, numbered])
+def test_frames_in_other_spellings_arrive_as_the_canonical_ones(spell: Callable[[bytes], bytes]) -> None:
+    signed = event("content_block_start", index=1, content_block={"type": "redacted_thinking", "data": "data-1"})
+    frames = [BEGINNING.partition(b"\n\n")[0] + b"\n\n", BLOCK_START, text_delta("a"), event("ping")]
+    frames += [event("content_block_stop", index=0), signed, event("content_block_stop", index=1)]
+    frames += [frame + b"\n\n" for frame in ENDING.split(b"\n\n")[1:-1]]
+    reply = Reply("msg_1", "req_1", "asked", "deepseek-v4", Keyring((("t", b"secret"),), "acme"))
+    told, plain = (run(NativeStream(reply), *pieces) for pieces in (map(spell, frames), frames))
+    assert b"data-1" not in told
+    assert fold_stream(told) == fold_stream(plain)
+
+
+def test_usage_and_fields_that_the_upstream_left_out_are_filled_in() -> None:
+    bare = event("message_start", message={"type": "message", "role": "assistant", "content": []})
+    end = event("message_delta", delta={"stop_reason": "end_turn"}) + event("message_stop")
+    converter = stream()
+    told = run(converter, bare + BLOCK_START + text_delta("four" * 10) + event("content_block_stop", index=0) + end)
+    message = fold_stream(told)
+    assert (message["id"], message["model"]) == ("msg_1", "asked")
+    assert message["usage"]["input_tokens"] == 7
+    assert 9 <= message["usage"]["output_tokens"] <= 11
+    assert converter.origin.estimated
+
+
+def test_answers_have_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_body, "MAX_BODY_BYTES", 1000)
+    message = orjson.dumps({**START, "content": [{"type": "text", "text": "a" * 1000}]})
+    collecting = NativeStream(Reply("msg_1", "req_1", "asked", "m", Keyring(())), collects=True)
+    for converter, told in ((stream(), message), (collecting, BEGINNING + text_delta("a" * 1000))):
+        run(converter, told)
+        assert isinstance(converter.failure, UpstreamError)
+        assert "larger" in converter.failure.message

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from gateway.access.keyring import Keyring
+from gateway.dialects import json_body
 from gateway.dialects.reply import Reply
 from gateway.dialects.responses.stream import ResponsesStream
 from gateway.errors import BillingProblem, GatewayError, InvalidRequest, Overloaded, RateLimited, UpstreamError
@@ -133,3 +134,31 @@ def test_plain_reasoning_text_of_other_servers_is_thinking() -> None:
     plain = {"type": "reasoning", "id": "r", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]}
     message = collected(orjson.dumps(response([plain, MESSAGE])))
     assert message["content"][0]["thinking"] == "hm"
+
+
+def test_items_that_were_never_finished_are_finished_by_the_last_event() -> None:
+    items = [MESSAGE, *CALLS, CUSTOM]
+    kept = [event for event in events(items) if event["type"] != "response.output_item.done"]
+    assert collected(*[b"data: " + orjson.dumps(event) + b"\n\n" for event in kept])["content"] == WHOLE["content"][1:]
+
+
+def test_last_event_without_the_reasoning_adds_nothing_to_other_items() -> None:
+    *before, last = events(ITEMS)
+    last["response"]["output"] = ITEMS[1:]
+    frames = [b"data: " + orjson.dumps(event) + b"\n\n" for event in (*before, last)]
+    assert collected(*frames)["content"] == WHOLE["content"]
+
+
+def test_places_that_are_no_numbers_and_no_names_end_in_an_error() -> None:
+    odd = [{**event, "output_index": {}, "item_id": []} if "item_id" in event else event for event in events(ITEMS)]
+    converter = stream()
+    told(converter, *(b"data: " + orjson.dumps(event) + b"\n\n" for event in odd))
+    assert isinstance(converter.failure, UpstreamError)
+
+
+def test_body_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_body, "MAX_BODY_BYTES", 100)
+    converter = stream()
+    told(converter, orjson.dumps(response(ITEMS)))
+    assert isinstance(converter.failure, UpstreamError)
+    assert "larger" in converter.failure.message

@@ -167,6 +167,21 @@ def test_refused_part_is_left_out_and_learned(words: str, name: str) -> None:
     assert DIALECT.heal(healed, route_to(), error) is None
 
 
+def test_request_without_a_stream_stays_so_when_a_refused_part_is_left_out() -> None:
+    plain = DIALECT.unstreamed(prepare(thinking={"type": "adaptive"}, stream=True))
+    assert "stream" not in sent(plain)
+    healed = DIALECT.heal(plain, route_to(), InvalidRequest("Encrypted content is not supported."))
+    assert healed is not None
+    assert not {"stream", "stream_options", "include"} & sent(healed).keys()
+
+
+def test_length_that_a_client_leaves_to_the_model_is_not_sent() -> None:
+    request = {"model": "gpt-6", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
+    prompt = to_prompt(orjson.loads(orjson.dumps(request)), 100, CONTEXT)
+    prompt.has_default_length = True
+    assert "max_output_tokens" not in sent(DIALECT.prepare(prompt, route_to(), Asking("msg_1", "req_1", "acme")))
+
+
 @pytest.mark.parametrize(
     ("vendor", "model", "expected"),
     [

@@ -33,7 +33,7 @@ def to_completion(message: Mapping[str, Any], tools: ToolRegistry, created: int)
                 texts.append(block["text"])
             case "thinking":
                 thoughts.append(block["thinking"])
-                details.append(to_text_entry(block["thinking"], block["signature"], len(details)))
+                details.append(to_text_entry(block["thinking"], block.get("signature", ""), len(details)))
             case "redacted_thinking":
                 details.append(to_encrypted_entry(block["data"], len(details)))
             case "tool_use":

@@ -54,7 +54,9 @@ class ChatStream:
         self._usage: dict[str, Any] = {}
 
     def feed(self, data: bytes) -> bytes:
-        return b"".join([HANDLERS[event["type"]](self, event) for event in self._events.feed(data)])
+        # Anthropic may add kinds of events, which clients have to ignore.
+        known = [event for event in self._events.feed(data) if event.get("type") in HANDLERS]
+        return b"".join([HANDLERS[event["type"]](self, event) for event in known])
 
     def keep_alive(self) -> bytes:
         return KEEP_ALIVE

@@ -93,6 +93,11 @@ def to_streamed(body: ChatRequest, target: Target) -> ChatRequest:
     return streamed
 
 
+def to_unstreamed(body: ChatRequest) -> ChatRequest:
+    kept = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
+    return cast(ChatRequest, kept)
+
+
 def _add_tools(body: ChatRequest, request: MessagesRequest, conversation: Conversation, scope: Scope) -> None:
     tools = to_chat_tools(request.get("tools") or (), conversation.changes, scope)
     if tools:

@@ -16,7 +16,6 @@ from gateway.dialects.chat.response.usage import (
     estimated_usage,
     input_of,
     output_of,
-    to_cost,
     to_tier,
     to_usage,
 )
@@ -24,6 +23,7 @@ from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import UpstreamError
 from gateway.messages.fold import BlockCollector
 from gateway.messages.notes import Note
+from gateway.messages.usage import to_cost
 
 # Of a message that is nothing but text.
 TEXT_FIELDS = frozenset({"role", "content"})

@@ -141,16 +141,16 @@ class MessageStream:
 
     def feed(self, piece: bytes) -> bytes:
         """Convert one network read. Never raises: a failure is in `failure`, what was whole before it is returned."""
+        state = self._state
         try:
-            match self._state:
-                case StreamState.EVENTS:
-                    self._read(piece)
-                case StreamState.UNKNOWN:
-                    self._recognise(piece.removeprefix(BOM_UTF8))
-                case StreamState.BODY:
-                    self._body.add(piece)
-                case _:
-                    return b""
+            if state is EVENTS:
+                self._read(piece)
+            elif state is UNKNOWN:
+                self._recognise(piece.removeprefix(BOM_UTF8))
+            elif state is BODY:
+                self._body.add(piece)
+            else:
+                return b""
         except GatewayError as error:
             self._end_in(FAILED, error)
         return self._take()
@@ -249,14 +249,14 @@ class MessageStream:
             event = piece[place:end] if end >= len(END) else piece[place:]
             place += len(event)
             self._take_event(event)
-            if self._state.is_final:
+            if self._state is not EVENTS and self._state.is_final:
                 return
 
     def _take_event(self, piece: bytes) -> None:
         """Take a piece that is one event, or part of some."""
         for payload in self._parser.feed(piece):
             self._take_payload(payload)
-            if self._state.is_final:
+            if self._state is not EVENTS and self._state.is_final:
                 return
             if self._finish.matched is not None:
                 self._complete(ABANDONED)

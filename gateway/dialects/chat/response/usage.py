@@ -109,21 +109,6 @@ def adds_up(counts: Mapping[str, Any]) -> bool:
     return not total or _count(total) == _count(counts.get("prompt_tokens")) + output_of(counts)
 
 
-def to_cost(counts: Mapping[str, Any]) -> float | None:
-    """US dollars, as OpenRouter reports them with every answer; None from upstreams that do not.
-
-    With a provider key of one's own (BYOK) `cost` is OpenRouter's fee alone, and the provider's price stands beside it.
-    """
-    cost = _dollars(counts.get("cost"))
-    if cost is None or not counts.get("is_byok"):
-        return cost
-    return cost + (_dollars(_mapping(counts.get("cost_details")).get("upstream_inference_cost")) or 0.0)
-
-
-def _dollars(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 else None
-
-
 def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:
     """The TTL of the cache entries that a request writes: an upstream counts written tokens, but not by TTL.
 

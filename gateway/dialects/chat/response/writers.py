@@ -30,7 +30,7 @@ class EventWriter:
     def delta(self, index: int, kind: bytes, text: str) -> None:
         self.out.append(events.delta(index, kind, text))
         if kind != events.SIGNATURE:
-            self.output_size += len(text.encode())
+            self.output_size += len(text) if text.isascii() else len(text.encode())
 
     def cite(self, index: int, citation: dict[str, Any]) -> None:
         self.out.append(events.citation_delta(index, citation))

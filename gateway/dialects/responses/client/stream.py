@@ -47,7 +47,9 @@ class ClientResponseStream:
         self._summary: list[str] = []
 
     def feed(self, data: bytes) -> bytes:
-        return b"".join([HANDLERS[event["type"]](self, event) for event in self._events.feed(data)])
+        # Anthropic may add kinds of events, which clients have to ignore.
+        known = [event for event in self._events.feed(data) if event.get("type") in HANDLERS]
+        return b"".join([HANDLERS[event["type"]](self, event) for event in known])
 
     def keep_alive(self) -> bytes:
         return self._event("keepalive")

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dialects.chat.response import whole_body
+from gateway.dialects import json_body
 from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.errors import to_error
 from gateway.dialects.chat.response.stream import MessageStream
@@ -101,7 +101,7 @@ def test_a_broken_connection_behind_a_whole_answer_is_no_failure() -> None:
 
 
 def test_an_answer_without_end_is_refused_before_it_fills_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole_body, "MAX_BODY_BYTES", 100)
+    monkeypatch.setattr(json_body, "MAX_BODY_BYTES", 100)
     failure = convert([b"{", b" " * 99, b" "]).failure
     assert failure is not None
     assert "larger than the gateway accepts" in failure.message

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.response.convert import to_message
-from gateway.dialects.chat.response.usage import adds_up, counts_of, estimated_usage, requested_ttl, to_cost, to_usage
+from gateway.dialects.chat.response.usage import adds_up, counts_of, estimated_usage, requested_ttl, to_usage
 from gateway.messages.fold import fold_events
-from gateway.messages.usage import to_delta_usage
+from gateway.messages.usage import to_cost, to_delta_usage
 from tests.support.streams import chunk, completion, finish, reply, say, told, usage
 
 
