@@ -1,7 +1,7 @@
-"""The dialect of one request: the route's, unless something in the request can only be asked in another.
+"""The dialect of one request: the route's, unless a part of the request needs another.
 
-An upstream that speaks two dialects gets chat for parameters that Messages has not, and for blocks and tools that its
-Messages would drop without an error. What needs both at once is refused.
+An upstream that speaks two dialects gets chat for parameters that Messages does not have, and for blocks and tools that
+its Messages would drop without an error. A request that needs both is refused.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
 from gateway.upstream.routing import Route
 
-# Parameters of chat completions that Messages has not, and the objects that hold more of them.
+# Parameters of chat completions that Messages does not have, and the objects that hold more of them.
 CHAT_ONLY = frozenset(
     (
         *("frequency_penalty", "logit_bias", "logprobs", "min_p", "modalities", "models", "openai", "openrouter"),
@@ -21,7 +21,7 @@ CHAT_ONLY = frozenset(
         *("verbosity", "web_search_options"),
     )
 )
-# What only Anthropic's own servers can do, beyond a conversion.
+# Features of Anthropic's own servers that cannot be converted.
 MESSAGES_ONLY = ("compaction", "container", "fallback_credit_token", "fallbacks", "mcp_servers")
 
 DROPPED_THERE = "this upstream's Messages would leave it out, so the request was converted to chat"

@@ -29,3 +29,25 @@ class JsonBody:
 
     def joined(self) -> bytes:
         return b"".join(self._pieces)
+
+
+class BodyForm:
+    """Recognises by its first byte whether an answer is an event stream or JSON, whatever its label says."""
+
+    __slots__ = ("is_stream", "json")
+
+    def __init__(self) -> None:
+        self.is_stream = False
+        self.json: JsonBody | None = None
+
+    def is_event_piece(self, piece: bytes) -> bool:
+        """Return True for a piece of an event stream, and keep one of JSON. Raises UpstreamError as `JsonBody.add`."""
+        if self.is_stream:
+            return True
+        if self.json is None:
+            if not JsonBody.begins(piece):
+                self.is_stream = piece.strip() != b""
+                return self.is_stream
+            self.json = JsonBody()
+        self.json.add(piece)
+        return False

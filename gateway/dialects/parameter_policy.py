@@ -132,7 +132,7 @@ def _denied(request: Request, name: str, rule: ParameterPolicy, notes: list[Note
 
 
 def _locked(request: Request, name: str, rule: ParameterPolicy, places: list[Path], notes: list[Note]) -> Request:
-    """Put one value in place of the client's, at whatever places: two places must not say different things."""
+    """Put one value in place of the client's, wherever it has set one: two places must not differ."""
     own = _value(request, places[0]) if places else rule.default
     for path in places[1:]:
         own = merged(own, _value(request, path))
@@ -240,7 +240,7 @@ def _items(value: Any) -> list[Any]:
 
 
 def _prices(prices: Mapping[str, Any]) -> dict[str, float]:
-    """OpenRouter takes prices as numbers or as text; what is neither limits nothing."""
+    """Return the prices, which OpenRouter takes as numbers or as text; others set no limit."""
     found = {}
     for unit, price in prices.items():
         try:

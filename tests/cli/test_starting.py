@@ -37,7 +37,8 @@ async def started(*arguments: str, **variables: str) -> AsyncIterator[asyncio.su
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        async with asyncio.timeout(SECONDS):
+            await process.communicate()  # asyncio closes the pipes only once they are read to the end
 
 
 async def test_a_redis_that_is_away_stops_the_start_in_one_line() -> None:

@@ -95,11 +95,10 @@ async def front_end(simulator: Simulator, *arguments: str, **variables: str) -> 
     command = (sys.executable, "-m", "gateway", "serve", *arguments)
     async with AsyncExitStack() as stack:
         process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
-        stack.push_async_callback(_end, process)
         started = Process(process)
         ready = asyncio.Event()
         reader = asyncio.create_task(_read_lines(started, ready))
-        stack.push_async_callback(_cancel, reader)
+        stack.push_async_callback(_end, process, reader)
         async with asyncio.timeout(START_SECONDS):
             await ready.wait()
         line = next(line for line in started.lines if line["event"] == "listening")
@@ -117,15 +116,13 @@ async def _read_lines(started: Process, ready: asyncio.Event) -> None:
             ready.set()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: asyncio.subprocess.Process, reader: asyncio.Task[None]) -> None:
+    """Kill the process, and read what it and its children print to the end: only then does asyncio close the pipe."""
     if process.returncode is None:
         process.kill()
     await process.wait()
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.timeout(START_SECONDS):
+        await reader
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ async def found(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[
         finally:
             if process.returncode is None:
                 process.kill()
-                await process.wait()
+                await process.communicate()  # asyncio closes the pipes only once they are read to the end
         assert process.returncode == 0, complaint.decode()
         yield json.loads(output)
 

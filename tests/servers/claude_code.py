@@ -133,4 +133,4 @@ async def session(variables: Mapping[str, str], folder: Path, tools: str = "Bash
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        await process.communicate()  # asyncio closes the pipes only once they are read to the end

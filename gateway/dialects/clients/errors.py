@@ -56,12 +56,12 @@ TYPES: Final[dict[str, tuple[str, str | None]]] = {
     "overloaded_error": ("server_error", "server_is_overloaded"),
     "api_error": ("server_error", "server_error"),
 }
-# What the gateway says of keys names Anthropic's header.
+# In place of the gateway's own messages about keys, which name Anthropic's header.
 WORDS: Final = {
     INVALID: "Incorrect API key provided.",
     MISSING: "You didn't provide an API key. Send it in an Authorization header: Authorization: Bearer YOUR_KEY.",
 }
-OVERLOADED_STATUS: Final = 503  # no client of OpenAI's knows Anthropic's 529
+OVERLOADED_STATUS: Final = 503  # clients of OpenAI's APIs do not know Anthropic's 529
 # Without credit: opencode and Qwen Code repeat any 429 without end and stop at 402; Codex is the other way round.
 NO_CREDIT_STATUS: Final[dict[Api, int]] = {"chat": 402, "responses": 429}
 

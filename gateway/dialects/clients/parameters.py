@@ -117,7 +117,7 @@ def to_tier_fields(tier: object, notes: list[Note]) -> dict[str, Any]:
 
 
 def note_ignored(body: Mapping[str, Any], reasons: Mapping[str, str], notes: list[Note]) -> None:
-    """Note the fields that say something but reach no upstream."""
+    """Note the fields that are set and reach no upstream."""
     for name, reason in reasons.items():
         if body.get(name):
             notes.append(Note("dropped", name, reason))

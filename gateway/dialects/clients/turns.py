@@ -40,7 +40,7 @@ class Turns:
         if blocks:
             self.messages.append({"role": "user", "content": to_content(blocks)})
         else:
-            self.notes.append(Note("dropped", path, "a message without content says nothing"))
+            self.notes.append(Note("dropped", path, "the message has no content"))
 
     def add_assistant(self, blocks: list[dict[str, Any]]) -> None:
         """Add to the assistant's turn, or begin one."""
@@ -67,7 +67,7 @@ class Turns:
             self.messages.insert(place, {"role": "user", "content": [block]})
 
     def add_thinking(self, text: str, signature: str | None = None) -> None:
-        """Add reasoning; without a signature it is marked as plain text of whichever model wrote it."""
+        """Add reasoning; without a signature it is sealed as plain text of no particular model."""
         if not signature:
             if not text:
                 return

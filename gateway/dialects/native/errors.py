@@ -99,7 +99,7 @@ def to_relayed(status: int | None, details: dict[str, Any], retry_after: float |
 
 
 def to_kind(status: int | None, error_type: str) -> type[GatewayError]:
-    """Return the class by type; a status that is not the type's own says more than `api_error`."""
+    """Return the class by type; by status if the type is only `api_error`."""
     by_type = TYPE_ERRORS.get(error_type)
     if by_type is not None and by_type is not UpstreamError:
         return by_type

@@ -24,7 +24,6 @@ from gateway.upstream.routing import Route
 EXTENSIONS = frozenset({"openrouter", "openai", "upstream"})
 # Begins the signatures that this gateway seals (`dialects/chat/reasoning`).
 SEALED = b'"gw'
-BILLING = BILLING_HEADER.encode()
 
 NO_EXTENSIONS = "an upstream that speaks Messages takes no such field"
 NO_BILLING = "Claude Code's billing header would keep the upstream's prompt cache from ever hitting"

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.base import Origin
-from gateway.dialects.json_body import JsonBody
+from gateway.dialects.json_body import BodyForm, JsonBody
 from gateway.dialects.native.answer import to_answered, to_origin
 from gateway.dialects.native.errors import to_relayed
 from gateway.dialects.native.thinking import sealed
@@ -49,7 +49,7 @@ class NativeStream:
     """`opened`: an earlier attempt sent message_start. `collects`: frames are not returned, but kept for `message`."""
 
     __slots__ = (
-        "_body", "_collected", "_counts", "_held", "_is_stream", "_opened", "_origin", "_owes_usage", "_reply",
+        "_collected", "_counts", "_form", "_held", "_opened", "_origin", "_owes_usage", "_reply",
         "_seals", "_size", "_start", "_tail", "_tail_size", "abandoned", "done", "failure", "has_usage", "notes",
         "started", "stop_reason",
     )  # fmt: skip
@@ -67,8 +67,7 @@ class NativeStream:
         self._counts: dict[str, Any] = {}
         self._origin = Origin(estimated=True)
         self._size = 0  # bytes that the model wrote, about
-        self._is_stream = False  # whether the body is known to be an event stream
-        self._body: JsonBody | None = None  # JSON, also under another label
+        self._form = BodyForm()
         self.failure: GatewayError | None = None
         self.has_usage = False
         self.stop_reason: str | None = None
@@ -91,7 +90,6 @@ class NativeStream:
         """The upstream's count. Of a stream that was left the output is an estimate from its bytes."""
         usage = to_usage(self._counts)
         if not self.has_usage:
-            self._origin.estimated = True
             usage["output_tokens"] = max(usage["output_tokens"], to_tokens(self._size))
         if not self._counts:
             usage["input_tokens"] = self._reply.input_estimate
@@ -137,7 +135,7 @@ class NativeStream:
         return b""
 
     def _read(self, piece: bytes) -> bytes:
-        if not self._is_stream and not self._recognise(piece):
+        if not self._form.is_event_piece(piece):
             return b""
         if b"\r" in piece:
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"")
@@ -163,19 +161,9 @@ class NativeStream:
         if self._tail_size > MAX_EVENT_BYTES:
             raise UpstreamError(TOO_LARGE)
 
-    def _recognise(self, piece: bytes) -> bool:
-        """Return True for an event stream, by its first byte."""
-        if self._body is None:
-            if not JsonBody.begins(piece):
-                self._is_stream = piece.strip() != b""
-                return self._is_stream
-            self._body = JsonBody()
-        self._body.add(piece)
-        return False
-
     def _read_end(self) -> bytes:
-        if self._body is not None:
-            return self._take_message(self._body.joined())
+        if self._form.json is not None:
+            return self._take_message(self._form.json.joined())
         rest, self._tail = b"".join(self._tail).strip(b"\n"), []
         told = self._take_frames([rest]) if rest and _is_whole(rest) else b""
         if not self.done:
@@ -253,7 +241,7 @@ class NativeStream:
     def _take_start(self, frame: bytes, event: Mapping[str, Any]) -> None:
         message = dict(to_mapping(event.get("message")))
         self._counts = dict(to_mapping(message.get("usage")))
-        self._origin = to_origin(message, self._counts)
+        self._origin = to_origin(message, {})
         if not self._counts or not NEEDED.issubset(message):
             whole = self._empty_message() | {name: value for name, value in message.items() if name != "usage" or value}
             frame = events.message_start(whole).removesuffix(END)

@@ -28,10 +28,7 @@ NO_PARAMETER = "OpenAI's Responses API has no such parameter"
 
 @dataclass(frozen=True, slots=True)
 class ResponsesBody:
-    """`custom_tools`: names of tools whose calls have a text for input."""
-
     body: dict[str, Any] = field(repr=False)
-    custom_tools: frozenset[str] = frozenset()
     notes: tuple[Note, ...] = ()
 
 
@@ -62,7 +59,7 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, *, summarises:
             body["stream_options"] = {"include_obfuscation": False}
     dropped = [name for name in chat if name not in same and name not in TAKEN]
     notes += [Note("dropped", name, NO_PARAMETER) for name in dropped]
-    return ResponsesBody(body, custom_tools, tuple(notes))
+    return ResponsesBody(body, tuple(notes))
 
 
 def _to_tool(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import orjson
 
 from gateway.dialects.base import Origin
 from gateway.dialects.chat.response.stream import MessageStream
-from gateway.dialects.json_body import JsonBody
+from gateway.dialects.json_body import BodyForm
 from gateway.dialects.reply import Reply
 from gateway.dialects.responses.answer import DONE, ChunkWriter, to_completion_events, written
 from gateway.errors import GatewayError
@@ -21,15 +21,14 @@ END_MARK = b"[DONE]"
 class ResponsesStream:
     """`opened` and `collects` are those of the `MessageStream` behind it."""
 
-    __slots__ = ("_body", "_is_stream", "_message", "_model", "_parser", "_writer")
+    __slots__ = ("_form", "_message", "_model", "_parser", "_writer")
 
     def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
         self._message = MessageStream(reply, opened=opened, collects=collects)
         self._parser = EventParser()
         self._model = reply.upstream_model
         self._writer = ChunkWriter(reply.upstream_model)
-        self._is_stream = False  # whether the body is known to be an event stream
-        self._body: JsonBody | None = None  # JSON, also under another label
+        self._form = BodyForm()
 
     @property
     def failure(self) -> GatewayError | None:
@@ -83,7 +82,7 @@ class ResponsesStream:
 
     def feed(self, piece: bytes) -> bytes:
         try:
-            if not self._is_stream and not self._recognise(piece):
+            if not self._form.is_event_piece(piece):
                 return b""
             payloads = self._parser.feed(piece)
         except GatewayError as error:
@@ -91,8 +90,8 @@ class ResponsesStream:
         return self._message.feed(b"".join(map(self._to_chunks, payloads))) if payloads else b""
 
     def end(self) -> bytes:
-        if self._body is not None:
-            body = to_chat_stream(self._body.joined(), self._model)
+        if self._form.json is not None:
+            body = to_chat_stream(self._form.json.joined(), self._model)
             return self._message.feed(body) + self._message.end()
         rest = b"".join(map(self._to_chunks, self._parser.finish()))
         return (self._message.feed(rest) if rest else b"") + self._message.end()
@@ -113,16 +112,6 @@ class ResponsesStream:
             return b""
         chunks = written(self._writer.to_chunks(event))
         return chunks + DONE if event.get("type") in LAST_EVENTS else chunks
-
-    def _recognise(self, piece: bytes) -> bool:
-        """Return True for an event stream, by its first byte."""
-        if self._body is None:
-            if not JsonBody.begins(piece):
-                self._is_stream = piece.strip() != b""
-                return self._is_stream
-            self._body = JsonBody()
-        self._body.add(piece)
-        return False
 
 
 def to_chat_stream(body: bytes, upstream_model: str) -> bytes:

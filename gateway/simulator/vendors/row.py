@@ -33,7 +33,6 @@ LENGTHS = frozenset({"max_tokens", "max_completion_tokens"})
 MAX_TOKENS = frozenset({"max_tokens"})
 FOUR_EFFORTS = frozenset({"none", "low", "medium", "high"})
 FLAT_ROLES = frozenset({"system", "user", "assistant", "tool"})
-ALL_ROLES = FLAT_ROLES | {"developer"}
 SWITCHES = {"on": (("thinking.type", "enabled"),), "off": (("thinking.type", "disabled"),)}
 NAME = r"[a-zA-Z0-9_-]{1,64}"
 

@@ -1,7 +1,7 @@
 """A client's chat request as a Messages request.
 
-Strict where the request would lose its meaning, lenient in form: content as text, parts, null or absent; flat tools and
-Responses' `input`, which Cursor sends here; fields of other gateways. What no upstream could get is refused by name.
+Several forms are accepted: content as text, parts, null or absent; flat tools and Responses' `input`, which Cursor
+sends here; fields of other gateways. Fields that change the answer and cannot be converted are refused by name.
 """
 
 from collections.abc import Mapping
@@ -189,7 +189,7 @@ def _add_call(call: Mapping[str, Any], path: str, turns: Turns, registry: ToolRe
     else:
         arguments, is_object = to_arguments(to_text(written or "", f"{path}.function.arguments"))
     if not is_object:
-        turns.notes.append(Note("changed", f"{path}.function.arguments", "they were no JSON object"))
+        turns.notes.append(Note("changed", f"{path}.function.arguments", "they were not a JSON object"))
     turns.add_call(call_id, registry.flat_name("function", name), arguments)
 
 

@@ -21,9 +21,9 @@ from gateway.schemas.openai import ReasoningEntry
 
 # Fields of deltas that bring only text, as most do.
 TEXT_FIELDS = frozenset({"role", "content"})
-# Names of the text in reasoning that is an object, and of settings that some servers echo in its place.
 # Types of content parts that are no part of the answer.
 THINKING_PARTS = frozenset({"reasoning", "reasoning_text", "thinking"})
+# Names of the text in reasoning that is an object, and of settings that some servers echo in its place.
 REASONING_TEXTS = ("text", "content", "thinking", "summary")
 REASONING_SETTINGS = frozenset({"effort", "enabled", "exclude", "generate_summary", "max_tokens", "summary", "type"})
 
@@ -175,7 +175,7 @@ def _add_image(image: Any, target: PieceTarget) -> None:
 
 
 def _add_audio(audio: Any, target: PieceTarget, content: Any) -> None:
-    """Return the transcript of audio, unless it is the content as well; a message has no block for sound."""
+    """Add the transcript of audio unless the content repeats it; the sound is lost: no block can hold it."""
     transcript = audio.get("transcript") if isinstance(audio, dict) else None
     if transcript and isinstance(transcript, str) and transcript != content:
         target.add_text(transcript)

@@ -74,7 +74,7 @@ class Frame:
         strings = self._strings(piece[begin : begin + MAX_RUN])
         text, size = b"".join(strings), len(start) + len(self._event_end)
         if self.call is None and text.isascii() and PLAIN.fullmatch(text) and b"" not in strings:
-            # What holds of all together holds of each, and one write of them costs half of what each by itself does.
+            # One check and one write for all of them cost half of what they cost one by one.
             self._write_plain(strings, text, writer)
             return place + len(text) + len(strings) * size
         for string in strings:

@@ -98,7 +98,7 @@ def _add_function_call(item: Mapping[str, Any], path: str, turns: Turns, registr
     else:
         arguments, is_object = to_arguments(to_text(written or "", f"{path}.arguments"))
     if not is_object:
-        turns.notes.append(Note("changed", f"{path}.arguments", "they were no JSON object"))
+        turns.notes.append(Note("changed", f"{path}.arguments", "they were not a JSON object"))
     is_search = item.get("type") == "tool_search_call"
     name = "tool_search" if is_search else to_text(item.get("name"), f"{path}.name")
     _add_call(
@@ -132,7 +132,7 @@ def _add_output(item: Mapping[str, Any], path: str, turns: Turns, registry: Tool
 
 
 def _add_found_tools(item: Mapping[str, Any], path: str, turns: Turns, registry: ToolRegistry) -> None:
-    """Tell the model the names of the tools that a search has found; they are offered with the others."""
+    """Give the model the names of the tools that a search has found, as its result, and add the tools to the others."""
     if not isinstance(item.get("call_id"), str):
         return
     found = ToolRegistry()
