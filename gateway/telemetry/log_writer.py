@@ -5,7 +5,9 @@ in its place says how many. A write that fails is repeated from the byte where i
 """
 
 import os
+import re
 import select
+import stat
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -20,6 +22,8 @@ MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
 RETRY_SECONDS: Final = 1.0
 # At exit. A log that is stuck must not delay the end of a process that its supervisor is about to kill.
 CLOSE_SECONDS: Final = 1.0
+
+_LINE_END: Final = re.compile(rb"\n")
 
 
 class LogWriter:
@@ -110,9 +114,16 @@ class LogWriter:
 
 
 def to_descriptor(descriptor: int) -> Callable[[memoryview], int]:
-    """`write` for a LogWriter. Waits where another program has made the descriptor non-blocking."""
+    """`write` for a LogWriter. Waits where another program has made the descriptor non-blocking.
+
+    Processes may share a pipe: only writes of up to PIPE_BUF bytes are kept apart there (POSIX), so each write to one
+    holds whole lines of up to so many bytes in all. Only a line that is longer itself may be torn.
+    """
+    is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
 
     def write(data: memoryview) -> int:
+        if is_pipe and len(data) > select.PIPE_BUF:
+            data = _first_lines(data)
         try:
             return os.write(descriptor, data)
         except BlockingIOError:
@@ -120,3 +131,12 @@ def to_descriptor(descriptor: int) -> Callable[[memoryview], int]:
             return 0
 
     return write
+
+
+def _first_lines(data: memoryview) -> memoryview:
+    """As many whole lines as one write to a pipe keeps together; at least one."""
+    last = bytes(data[: select.PIPE_BUF]).rfind(b"\n")
+    if last >= 0:
+        return data[: last + 1]
+    end = _LINE_END.search(data, select.PIPE_BUF)
+    return data[: end.end()] if end else data

@@ -170,3 +170,28 @@ def test_a_descriptor_that_another_program_made_non_blocking_is_waited_for() -> 
     writer.close()
     for descriptor in (reading, writing):
         os.close(descriptor)
+
+
+def test_writers_that_share_a_pipe_do_not_tear_each_others_lines() -> None:
+    reading, writing = os.pipe()
+    writers = {letter: LogWriter(to_descriptor(writing), dropped_line, every=0.01) for letter in (b"a", b"b")}
+    for writer in writers.values():
+        writer.start()
+    with os.fdopen(reading, "rb") as reader:
+        for _ in range(5_000):
+            for letter, writer in writers.items():
+                writer.info(letter * 99)
+        lines = [reader.readline() for _ in range(10_000)]
+        for writer in writers.values():
+            writer.close()
+        os.close(writing)
+        assert reader.read() == b""
+    assert set(lines) == {letter * 99 + b"\n" for letter in writers}
+
+
+def test_a_line_that_is_longer_than_a_pipe_keeps_together_is_written_whole() -> None:
+    with piped() as (writer, reading), os.fdopen(os.dup(reading), "rb") as reader:
+        lines = [b"x" * 10_000, b"short", b"y" * 100_000]
+        for line in lines:
+            writer.error(line)
+        assert [reader.readline() for _ in lines] == [line + b"\n" for line in lines]
