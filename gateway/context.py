@@ -13,8 +13,8 @@ Priority = Literal["live", "batch"]
 class Context:
     """Client of an exchange, and its rules. `deadline` is on `time.monotonic`, None without one.
 
-    `forwarded`: headers of the request that upstreams may get. `batch` and `item`: of which batch's exchange this is,
-    and which of its items, by index.
+    `forwarded`: headers of the request that upstreams may get. `batch`, `item`, `custom_id`: the batch of this
+    exchange, and its item there, by index and by the name that the client gave it.
     """
 
     request_id: str
@@ -32,5 +32,6 @@ class Context:
     forwarded: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     batch: str | None = None
     item: int | None = None
+    custom_id: str | None = None
     is_logged: bool = False  # whether a log line with the request's id has been written
     reply_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # known once it has been admitted

@@ -20,6 +20,7 @@ GatewayError
 │   └── Misconfigured          the operator's settings cannot be sent to the upstream
 ├── UpstreamError         502  the upstream's: broken or unintelligible answer
 │   ├── UpstreamUnreachable    no connection could be made, or it broke before any answer
+│   ├── AnswerCut              the answer began and broke off
 │   └── EmptyAnswer            a stream that ended before its first chunk
 ├── Unavailable           503  this process is draining, or a part it needs is off
 │   └── StoreAway              Redis cannot be reached now, or cannot serve: it may be back in a moment
@@ -55,6 +56,7 @@ class GatewayError(Exception):
     `code` becomes `error.details.error_code`, by which the SDKs choose coded error classes. `retry_after`: seconds.
     `should_retry` overrides the SDKs' own rule; None leaves it to them. `said`: by the upstream, if it answered.
     `relayed`: the `error` object of an upstream that speaks Messages, which the client gets as it is.
+    `answered`: the HTTP status of the upstream's answer, if there was one; `provider`: whom the upstream named in it.
     `was_retried`: a proxy has called the server behind it repeatedly, so that asking it again would multiply its calls.
     """
 
@@ -80,6 +82,8 @@ class GatewayError(Exception):
         self.headers: tuple[tuple[str, str], ...] = ()  # of the reply, beside those made of the other fields
         self.said: UpstreamWords | None = None
         self.relayed: dict[str, Any] | None = None
+        self.answered: int | None = None
+        self.provider: str | None = None
         self.was_retried = False
 
 
@@ -174,6 +178,10 @@ class UpstreamError(GatewayError):
 
 
 class UpstreamUnreachable(UpstreamError):
+    pass
+
+
+class AnswerCut(UpstreamError):
     pass
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -31,7 +32,7 @@ from gateway.dialects.native.refused import RefusedThinking
 from gateway.dialects.responses.dialect import ResponsesDialect
 from gateway.errors import Overloaded, StoreAway
 from gateway.exchange.cached import CachedExchange
-from gateway.exchange.exchange import Exchange
+from gateway.exchange.exchange import Exchange, Observer
 from gateway.exchange.relay import StreamTimeouts
 from gateway.messages.tools.tool_cache import ToolCache
 from gateway.process.descriptors import descriptor_limit
@@ -83,13 +84,12 @@ def build_exchange(
 ) -> Exchange:
     """`upstream` replaces the configured one: the simulator in development."""
     native = NativeDialect(keyring, RefusedThinking(time.monotonic), shares_files=settings.files == "shared")
-    return Exchange(
+    exchange = Exchange(
         client=client,
         routing=Routing(to_table(settings, upstream)),
         keyring=keyring,
         redactor=build_redactor(settings),
         dialects={"chat": ChatDialect(keyring), "messages": native, "responses": ResponsesDialect(keyring)},
-        observers=(log_exchange, observe),
         retry=RetryPolicy(max_attempts=settings.max_attempts),
         timeouts=Timeouts(
             settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout, settings.total_timeout
@@ -99,6 +99,15 @@ def build_exchange(
         ),
         tools=ToolCache(secrets.token_hex(16), settings.tool_memory_bytes),
     )
+    log_record: Observer = log_exchange
+    if settings.log_upstream_errors == "on":
+
+        def redact(text: str) -> str:
+            return exchange.redactor.text(text)  # it is replaced when secrets change
+
+        log_record = partial(log_exchange, redact=redact)
+    exchange.observers = (log_record, observe)
+    return exchange
 
 
 def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> ConfigReload:

@@ -14,6 +14,7 @@ from gateway.batches.queue import BatchQueue, Claim, ItemResult, Release
 from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamTimedOut
 from gateway.exchange.exchange import Exchange
 from gateway.process.tasks import FIRST_BACKOFF, MAX_BACKOFF
+from gateway.upstream.causes import cause_of
 from gateway.upstream.circuits import Permit
 from gateway.upstream.trouble import Trouble, trouble_of
 from workers import metrics
@@ -83,7 +84,8 @@ class Attempts:
             again = next_try(outcome.error, history, self.chance(), others_served=others_served)
             if again is not None:
                 reason, tries = trouble_of(outcome.error).value, again.history.tries
-                self._log(item, "item_postponed", reason=reason, seconds=round(again.delay, 1), tries=tries)
+                cause, seconds = cause_of(outcome.error).name, round(again.delay, 1)
+                self._log(item, "item_postponed", reason=reason, cause=cause, seconds=seconds, tries=tries)
                 delay = round(again.delay * 1000)
                 release = Release(item.index, delay, tries, outcome.cost, again.history.refusals)
                 await self.release(item.claim, [release], reason)
@@ -99,10 +101,12 @@ class Attempts:
         metrics.ITEM_SECONDS.labels(kind).observe(self.clock() - item.since)
         if isinstance(outcome, Failed) or kept != "recorded":
             error = outcome.error.type if isinstance(outcome, Failed) else None
-            self._log(item, "item_finished", result=kind, kept=kept, error=error)
+            cause = cause_of(outcome.error).name if isinstance(outcome, Failed) else None
+            self._log(item, "item_finished", result=kind, kept=kept, error=error, cause=cause)
 
     def _log(self, item: InFlightItem, event: str, **fields: object) -> None:
-        log.info(event, batch=item.claim.batch.id, item=item.index, **fields)
+        named = {"batch": item.claim.batch.id, "item": item.index, "custom_id": item.work.item.custom_id}
+        log.info(event, **named, **{name: value for name, value in fields.items() if value is not None})
 
 
 def report(permit: Permit, outcome: Succeeded | Failed | None) -> None:

@@ -48,7 +48,7 @@ async def execute(
     exchange: Exchange, batch: BatchRecord, work: WorkItem, accepted: Callable[[], None]
 ) -> Succeeded | Failed:
     """Run one attempt at the item; `accepted` is called when the upstream begins to answer."""
-    item, context = work.item, to_context(batch, work.lease.index)
+    item, context = work.item, to_context(batch, work)
     record = UsageRecord(context)
     try:
         prompt = read_item(item, context, exchange)
@@ -57,12 +57,13 @@ async def execute(
     except GatewayError as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - the boundary: any failure becomes the item's result
-        log.error("item_failed", batch=batch.id, item=context.item, **describe(error))
+        item_fields = {"batch": batch.id, "item": context.item, "custom_id": context.custom_id}
+        log.error("item_failed", request_id=context.request_id, **item_fields, **describe(error))
         failure = InternalError("The gateway failed to process this request.")
     return to_failed(item, context.request_id, failure, sent=record.attempts > 0, cost=to_micros(record.cost))
 
 
-def to_context(batch: BatchRecord, index: int) -> Context:
+def to_context(batch: BatchRecord, work: WorkItem) -> Context:
     """Return the context of the batch's creation, with a separate request id for the item."""
     carried = batch.context
     return Context(
@@ -78,7 +79,8 @@ def to_context(batch: BatchRecord, index: int) -> Context:
         agent_id=carried.get("agent_id"),
         parent_agent_id=carried.get("parent_agent_id"),
         batch=batch.id,
-        item=index,
+        item=work.lease.index,
+        custom_id=work.item.custom_id,
     )
 
 

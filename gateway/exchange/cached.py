@@ -28,12 +28,12 @@ from gateway.cache.policy import CachePolicy, Demand, is_storable
 from gateway.cache.store import CacheAddress, CacheStore, Lock, to_tag
 from gateway.context import Context
 from gateway.dialects.base import Origin
-from gateway.errors import GatewayError, InternalError, UpstreamError
+from gateway.errors import AnswerCut, GatewayError, InternalError
 from gateway.exchange.accounting import admit_free
-from gateway.exchange.exchange import CLIENT_GONE, Exchange
+from gateway.exchange.exchange import Exchange
 from gateway.exchange.flight import Flight, Follower, Landed
 from gateway.exchange.hit import Hit
-from gateway.exchange.plan import Plan, note_error
+from gateway.exchange.plan import Plan, note_error, note_gone
 from gateway.exchange.sink import Sink
 from gateway.ids import message_id
 from gateway.messages.notes import field_of
@@ -115,7 +115,7 @@ class Shared:
         if isinstance(error, GatewayError):
             note_error(record, error)
         elif isinstance(error, asyncio.CancelledError):
-            record.status, record.error_type = CLIENT_GONE, "client_gone"
+            note_gone(record)
         elif (
             error is None and self.flight.landed.done() and isinstance(entry := self.flight.landed.result(), CacheEntry)
         ):
@@ -332,7 +332,7 @@ class CachedExchange:
             await self.exchange.stream(plan, flight.recording)
             flight.end_told()
             if record.error_type is not None:
-                return UpstreamError("The upstream's answer broke off."), False
+                return AnswerCut("The upstream's answer broke off."), False
             told = await _read_back(flight)
             if told is None:
                 return None, False

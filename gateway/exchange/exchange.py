@@ -36,7 +36,7 @@ from gateway.exchange.accounting import admitted, to_used
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.heartbeat import Heartbeat
 from gateway.exchange.missing import MissingDialects
-from gateway.exchange.plan import Plan, note_error, note_losses
+from gateway.exchange.plan import Plan, note_error, note_gone, note_losses
 from gateway.exchange.received import note_answer
 from gateway.exchange.relay import Relay, StreamTimeouts, is_event_stream
 from gateway.exchange.sessions import conversation_of, session_of
@@ -67,9 +67,6 @@ MAX_HEALS = 2
 
 # Content of the answer to a pre-warming request; a chat upstream has generated one token, which is discarded.
 EMPTY_ANSWER: dict[str, Any] = {"content": [], "stop_reason": "max_tokens", "stop_sequence": None, "stop_details": None}
-
-# Status in log lines and metrics when the client left before its answer was complete (nginx's convention).
-CLIENT_GONE = 499
 
 NO_CLIENT = NoClient()
 
@@ -383,7 +380,7 @@ class Exchange:
             note_error(record, error)
             raise
         except asyncio.CancelledError:
-            record.status, record.error_type = CLIENT_GONE, "client_gone"
+            note_gone(record)
             raise
         finally:
             work.close()

@@ -11,10 +11,16 @@ from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
 from gateway.telemetry.logs import log_note
 from gateway.telemetry.usage import Attempted, UsageRecord
+from gateway.upstream.causes import CLIENT_LEFT, cause_of
 from gateway.upstream.failure import failure_of
 from gateway.upstream.live_circuits import LiveCall
 from gateway.upstream.prices import Price
 from gateway.upstream.routing import Route
+
+# Status in log lines and metrics when the client left before its answer was complete (nginx's convention).
+CLIENT_GONE = 499
+# Of an answer that failed after its header.
+HEADER_STATUS = 200
 
 
 @dataclass(slots=True)
@@ -53,11 +59,12 @@ class Plan:
 
     def note_header(self, seconds: float) -> None:
         """Record the current call as answered, until it fails."""
-        self.record.attempted.append(Attempted(self.route.upstream.name, "200", seconds))
+        self.record.attempted.append(Attempted(self.route.upstream.name, str(HEADER_STATUS), seconds))
         self.is_noted = True
 
     def note_failure(self, error: GatewayError, seconds: float) -> None:
         """Record how the current call failed, also after its header promised an answer."""
+        error.answered = error.said.status if error.said is not None else HEADER_STATUS if self.is_noted else None
         if self.is_noted:
             self.record.attempted.pop()
             self.is_noted = False
@@ -80,4 +87,15 @@ def note_losses(record: UsageRecord, notes: Iterable[Note]) -> None:
 
 
 def note_error(record: UsageRecord, error: GatewayError) -> None:
+    """Record how an exchange failed, and whose fault it was."""
+    cause = cause_of(error)
     record.status, record.error_type = error.status, error.type
+    record.cause, record.origin, record.upstream_status = cause.name, cause.origin, error.answered
+    record.upstream_words = error.said.text if error.said is not None else ""
+    # Without a name the upstream is a provider itself.
+    record.provider = error.provider or record.provider or record.upstream or None
+
+
+def note_gone(record: UsageRecord) -> None:
+    record.status, record.error_type = CLIENT_GONE, CLIENT_LEFT.name
+    record.cause, record.origin = CLIENT_LEFT.name, CLIENT_LEFT.origin

@@ -244,6 +244,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """`debug`, `info`, `warning` or `error`. `debug` adds a `conversion_noted` line with the reason for each name in
     `x-gateway-ignored`."""
+    log_upstream_errors: Literal["off", "on"] = "off"
+    """`on` adds the upstream's own message to the line of a failed exchange: up to 300 characters, without configured
+    secrets. It may quote the request."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """`json`, `console`, or `auto`: console on a terminal, JSON elsewhere."""
 

@@ -35,6 +35,10 @@ UNPRINTABLE = re.compile(
     "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 NEEDS_QUOTES = re.compile(r"""[\s"'=]|^$""")
+# Levels of failures by their origin; those that are the client's own are part of normal traffic.
+FAULT_LEVELS = {"upstream": logging.WARNING, "account": logging.ERROR, "gateway": logging.ERROR}
+# Of an upstream's message, where it is logged.
+LONGEST_QUOTE = 300
 # orjson refuses integers beyond 64 bits; Python refuses to turn very long ones into text.
 MAX_BITS = 64
 # Maximum of a library's log line, whose values are left out.
@@ -98,8 +102,11 @@ def _to_bound_logger(level: int, render: Render) -> type[structlog.typing.Filter
     return type("BoundLogger", (bound,), {"info": info})
 
 
-def log_exchange(record: UsageRecord) -> None:
-    """Log the one line of an exchange, without empty fields."""
+def log_exchange(record: UsageRecord, redact: Callable[[str], str] | None = None) -> None:
+    """Log the one line of an exchange, without empty fields. Its level shows whose fault a failure was.
+
+    With `redact` the line of a failure has the upstream's message too.
+    """
     context = record.context
     fields: dict[str, Any] = {
         "request_id": context.request_id,
@@ -127,7 +134,7 @@ def log_exchange(record: UsageRecord) -> None:
     if record.first_content_seconds is not None:
         fields["first_content"] = _rounded(record.first_content_seconds)
     if record.error_type is not None:
-        fields["error"] = record.error_type
+        _add_failure(fields, record, redact)
     if record.dialect not in ("", "chat"):
         fields["dialect"] = record.dialect
     if record.upstream_request_id is not None:
@@ -138,7 +145,23 @@ def log_exchange(record: UsageRecord) -> None:
         fields["notes"] = record.notes
     _add_origin(fields, context)
     context.is_logged = True
-    LOG.bind().info("exchange_finished", fields=fields)
+    if record.origin in FAULT_LEVELS:
+        LOG.log(FAULT_LEVELS[record.origin], "exchange_finished", **fields)
+    else:
+        LOG.bind().info("exchange_finished", fields=fields)
+
+
+def _add_failure(fields: dict[str, Any], record: UsageRecord, redact: Callable[[str], str] | None) -> None:
+    fields |= {"error": record.error_type, "origin": record.origin, "cause": record.cause}
+    if record.upstream_status is not None:
+        fields["upstream_status"] = record.upstream_status
+    if redact is not None and record.upstream_words:
+        fields["upstream_message"] = to_printable(redact(record.upstream_words))[:LONGEST_QUOTE]
+
+
+def to_printable(text: str) -> str:
+    """Return the text in one line, without characters that change how it is shown."""
+    return "".join([character if character.isprintable() else " " for character in text])
 
 
 def log_note(context: Context, note: Note) -> None:
@@ -154,7 +177,7 @@ def _add_origin(fields: dict[str, Any], context: Context) -> None:
     if context.session_id is not None:
         fields["session"] = context.session_id
     if context.batch is not None:
-        fields |= {"batch": context.batch, "item": context.item}
+        fields |= {"batch": context.batch, "item": context.item, "custom_id": context.custom_id}
 
 
 LOG = structlog.get_logger()

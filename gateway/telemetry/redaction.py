@@ -117,6 +117,7 @@ class Redactor:
         """Redact what a client is shown of a failure, in place."""
         error.message = self.text(error.message[:MAX_MESSAGE])
         error.args = (error.message,)
+        error.provider = self.name(error.provider)
         if error.details:
             error.details = {
                 name: self.text(value) if isinstance(value, str) else value for name, value in error.details.items()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Final
 
-from gateway.errors import UpstreamError, UpstreamTimedOut, UpstreamUnreachable
+from gateway.errors import AnswerCut, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.upstream.client import Timeouts
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.http1 import (
@@ -18,6 +18,7 @@ from gateway.upstream.http1 import (
     END,
     HEAD,
     AnswerParser,
+    broken,
     declared_length,
     decoded,
     decoding,
@@ -126,7 +127,7 @@ class SocketAnswer:
 
     def abort(self) -> None:
         if self._connection is not None:
-            self._fail(UpstreamError("the upstream's answer was given up before its end"))
+            self._fail(AnswerCut("the upstream's answer was given up before its end"))
 
     # For the connection.
 
@@ -153,7 +154,7 @@ class SocketAnswer:
     def lose(self) -> None:
         """Handle the loss of the connection."""
         if self._parser.started:
-            self._fail(UpstreamError(CLOSED_EARLY))
+            self._fail(AnswerCut(CLOSED_EARLY))
         else:
             self._fail(UpstreamUnreachable("the upstream closed the connection before it answered"))
 
@@ -222,7 +223,7 @@ class SocketAnswer:
         if connection is None or part is HEAD:
             return
         if part is BROKEN:
-            self._fail(UpstreamError(self._parser.fault))
+            self._fail(broken(self._parser.fault))
         elif part is END:
             self._let_go(reusable=self._parser.reusable)
         elif self._paused or self._held_size > HELD_LIMIT:

@@ -78,7 +78,7 @@ def _words(error: GatewayError) -> str:
     return f"{kind} {error.message} {error.said.text if error.said is not None else ''}"
 
 
-def _is_refused_content(error: GatewayError) -> bool:
+def is_refused_content(error: GatewayError) -> bool:
     return isinstance(error, InvalidRequest | PermissionDenied) and REFUSED_CONTENT.search(_words(error)) is not None
 
 
@@ -99,7 +99,7 @@ def _is_own_limit(error: GatewayError) -> bool:
 
 # The first row that applies decides.
 FAILURES: Final = (
-    FailureRow("content", _is_refused_content, False, Moves.ON_REFUSAL, Effect.NONE, 0),
+    FailureRow("content", is_refused_content, False, Moves.ON_REFUSAL, Effect.NONE, 0),
     FailureRow("account", _is_account, False, Moves.YES, Effect.ACCOUNT, 5, whole_upstream=True),
     FailureRow("model", _is_model, False, Moves.YES, Effect.MODEL, 6),
     FailureRow("forbidden", lambda error: isinstance(error, PermissionDenied), False, Moves.YES, Effect.NONE, 5),

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from gateway.errors import InternalError, Misconfigured, UpstreamError
+from gateway.errors import AnswerCut, InternalError, Misconfigured, UpstreamError
 from gateway.upstream.client import Call
 from gateway.upstream.forwarding import OWN_HEADERS
 
@@ -334,6 +334,10 @@ def decoded(body: bytes, coding: str, limit: int) -> bytes:
             raise UpstreamError(NOT_GZIP)
         body = decoder.unused_data
     raise UpstreamError(NOT_GZIP)
+
+
+def broken(fault: str) -> UpstreamError:
+    return AnswerCut(fault) if fault == CLOSED_EARLY else UpstreamError(fault)
 
 
 def too_large(limit: int) -> UpstreamError:

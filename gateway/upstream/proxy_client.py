@@ -18,7 +18,15 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from gateway.errors import GatewayError, Overloaded, Unavailable, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
+from gateway.errors import (
+    AnswerCut,
+    GatewayError,
+    Overloaded,
+    Unavailable,
+    UpstreamError,
+    UpstreamTimedOut,
+    UpstreamUnreachable,
+)
 from gateway.process import descriptors
 from gateway.upstream.client import SAFE_METHODS, Answer, Call, Timeouts
 from gateway.upstream.http1 import (
@@ -288,7 +296,7 @@ class AiohttpAnswer:
         except TimeoutError:
             raise UpstreamTimedOut("the upstream was silent for too long") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self._given_up() if self._aborted else UpstreamError(CLOSED_EARLY) from error
+            raise self._given_up() if self._aborted else AnswerCut(CLOSED_EARLY) from error
         if self._aborted:
             raise self._given_up()
         return piece
@@ -301,7 +309,7 @@ class AiohttpAnswer:
             leave()
 
     def _given_up(self) -> UpstreamError:
-        return UpstreamError("the upstream's answer was given up before its end")
+        return AnswerCut("the upstream's answer was given up before its end")
 
     def _coding(self) -> str:
         return self._headers.get("content-encoding", "")
@@ -334,7 +342,7 @@ async def _without_retry(request: aiohttp.ClientRequest, handler: aiohttp.Client
 
 def _closed(*, answered: bool) -> GatewayError:
     if answered:
-        return UpstreamError(CLOSED_EARLY)
+        return AnswerCut(CLOSED_EARLY)
     return UpstreamUnreachable("the upstream closed the connection before it answered")
 
 

@@ -6,6 +6,7 @@
 import asyncio
 from typing import Any
 
+import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
@@ -13,8 +14,11 @@ from gateway import ids
 from gateway.errors import GatewayError
 from gateway.process.aiohttp_internals import ServerRunner
 from gateway.process.http_guard import Guard, GuardedConnection, GuardedServer
+from gateway.upstream.causes import cause_of
 from gateway.web.dispatch import Dispatch
 from gateway.web.reply import WriteFlow, error_response
+
+log = structlog.get_logger()
 
 
 class FrontEndConnection(GuardedConnection):
@@ -71,4 +75,19 @@ class Runner(ServerRunner):
 
 
 def _refuse(error: GatewayError) -> web.Response:
-    return error_response(error, ids.request_id())
+    """Answer what could not be read as a request, with a log line that has the reply's id."""
+    request_id, cause = ids.request_id(), cause_of(error)
+    log_refusal = log.info if cause.origin == "client" else log.error
+    log_refusal(
+        "request_refused",
+        request_id=request_id,
+        status=error.status,
+        method="-",
+        route="unmatched",
+        tenant="-",
+        origin=cause.origin,
+        cause=cause.name,
+        error=error.type,
+        reason=error.message,
+    )
+    return error_response(error, request_id)

@@ -1,5 +1,6 @@
 """Around every handler: a request id, timing, and the one place where errors become replies."""
 
+import logging
 import time
 import traceback
 
@@ -19,6 +20,7 @@ from gateway.errors import (
 )
 from gateway.process.http_guard import MAX_HEADER_BYTES, GuardedConnection, header_too_large
 from gateway.telemetry.counters import count_reply
+from gateway.upstream.causes import cause_of
 from gateway.web.auth import CONTEXT, REQUEST_ID
 from gateway.web.not_offered import not_found_message
 from gateway.web.openai_errors import api_of, openai_error_response
@@ -121,10 +123,13 @@ def _log_refusal(error: Exception, told: GatewayError, request: web.Request) -> 
     }
     if context is not None and context.key_id:
         fields["key"] = context.key_id
+    cause = cause_of(told)
+    fields |= {"origin": cause.origin, "cause": cause.name}
     if isinstance(error, StoreAway):
         log.warning("store_away", **fields, reason=error.reason)
     elif isinstance(error, GatewayError | web.HTTPException):
-        log.info("request_refused", **fields, error=told.type, reason=told.message[:MAX_REASON])
+        level = logging.INFO if cause.origin == "client" else logging.WARNING
+        log.log(level, "request_refused", **fields, error=told.type, reason=told.message[:MAX_REASON])
     else:
         log.error("request_failed", **fields, **where_raised(error))
 

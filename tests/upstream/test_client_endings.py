@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from gateway.errors import GatewayError, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
+from gateway.errors import AnswerCut, GatewayError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
 from tests.upstream.conftest import MakeClient, Play
 from tests.upstream.raw_upstream import SOON, Peer, Script, answering, trusting
@@ -88,7 +88,7 @@ async def test_an_answer_cut_short_at_any_byte_is_an_upstream_error(
     cuts = iter(range(1, len(whole)))
     upstream = await play(lambda peer: sending(whole[: next(cuts)])(peer))
     for _ in range(1, len(whole)):
-        async with failing(upstream.url, UpstreamError):
+        async with failing(upstream.url, AnswerCut):
             answer = await client.open(post(upstream.url))
             await answer.read(100)
     assert next(cuts, None) is None
@@ -98,7 +98,7 @@ async def test_what_came_before_the_break_is_delivered_before_the_error(client: 
     pieces: list[bytes] = []
     upstream = await play(sending(CHUNKED + CHUNK, CHUNK + b"5\r\nhe"))
     answer = await client.open(post(upstream.url))
-    async with failing(upstream.url, UpstreamError):
+    async with failing(upstream.url, AnswerCut):
         await answer.pump(pieces.append)
     assert b"".join(pieces) == b"hellohellohe"
 
@@ -111,7 +111,7 @@ async def test_a_reset_in_the_middle_of_an_answer_is_an_upstream_error(client: U
 
     upstream = await play(script)
     answer = await client.open(post(upstream.url))
-    async with failing(upstream.url, UpstreamError):
+    async with failing(upstream.url, AnswerCut):
         await answer.read(100)
 
 
@@ -205,7 +205,7 @@ async def test_a_kept_connection_that_breaks_in_the_middle_of_a_header_is_not_tr
     upstream = await play(script)
     answer = await client.open(post(upstream.url))
     await answer.read(10)
-    async with failing(upstream.url, UpstreamError):
+    async with failing(upstream.url, AnswerCut):
         await client.open(post(upstream.url))
     assert len(requests) == 2
 
@@ -333,7 +333,7 @@ async def test_abort_closes_the_connection_and_ends_the_reader(
     if reader == "nobody":
         await reading
         reading = asyncio.create_task(consume(answer, "read"))
-    async with failing(upstream.url, UpstreamError):
+    async with failing(upstream.url, AnswerCut):
         await reading
 
 
@@ -371,7 +371,7 @@ async def test_abort_out_of_receive_ends_the_pump(client: UpstreamClient, play: 
         pieces.append(piece)
         answer.abort()
 
-    async with failing(upstream.url, UpstreamError):
+    async with failing(upstream.url, AnswerCut):
         await answer.pump(receive)
     assert len(pieces) == 1
     await script.client_left()

@@ -216,7 +216,7 @@ async def test_the_upstream_is_known_to_answer_before_its_answer_is_whole(
 
 
 def test_the_context_is_the_batchs_with_a_request_id_of_its_own() -> None:
-    one, other = to_context(BATCH, 4), to_context(BATCH, 5)
+    one, other = to_context(BATCH, work(item(1), 4)), to_context(BATCH, work(item(1), 5))
     assert (one.batch, one.item, other.item) == ("msgbatch_a", 4, 5)
     assert (one.tenant, one.key_id, one.priority, one.session_id) == ("acme", "k1", "batch", "s1")
     assert (one.trace_parent, one.betas, one.agent_id) == ("00-1", frozenset({"beta-1"}), None)

@@ -18,7 +18,7 @@ from gateway.dialects.native.errors import to_relayed
 from gateway.dialects.native.thinking import sealed
 from gateway.dialects.native.usage import to_mapping, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
-from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
+from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.json_values import check_answer_values
 from gateway.messages import events
 from gateway.messages.fold import fold_stream
@@ -168,7 +168,7 @@ class NativeStream:
         told = self._take_frames([rest]) if rest and _is_whole(rest) else b""
         if not self.done:
             heard = self._start or self.started
-            self.failure = UpstreamError(CUT) if heard else EmptyAnswer(CUT)
+            self.failure = AnswerCut(CUT) if heard else EmptyAnswer(CUT)
         return told
 
     def _take_message(self, body: bytes) -> bytes:

@@ -111,7 +111,7 @@ async def reply_to(
         failed = False
     finally:
         if failed:
-            request[ERROR_HEADERS] = (*past, *attempts_headers(record))
+            request[ERROR_HEADERS] = (*past, *failure_headers(record))
     return reply
 
 
@@ -167,15 +167,16 @@ async def _answer(
 async def _reply_from_cache(
     request: web.Request, asking: Awaitable[Hit | Shared], context: Context, turn: Turn | None, *, streams: bool
 ) -> web.StreamResponse:
-    outcome, failed = "miss", True
+    outcome, failed, record = "miss", True, UsageRecord(context)
     try:
         found = await asking
+        record = record if isinstance(found, Hit) else found.plan.record
         outcome = "hit" if isinstance(found, Hit) else found.plan.record.cache
         reply = await _cached_reply(request, found, context, turn, streams=streams)
         failed = False
     finally:
         if failed:
-            request[ERROR_HEADERS] = tuple(cache_headers(outcome))
+            request[ERROR_HEADERS] = (*cache_headers(outcome), *failure_headers(record))
     return reply
 
 
@@ -228,6 +229,14 @@ def attempts_headers(record: UsageRecord) -> Iterator[tuple[str, str]]:
     """Which upstreams were called, what they answered, and after how many seconds."""
     if record.attempted:
         yield ATTEMPTS, record.attempts_line()
+
+
+def failure_headers(record: UsageRecord) -> Iterator[tuple[str, str]]:
+    """Yield whom a request that failed had reached: the upstream, the provider behind it, and all attempts."""
+    if record.attempts or record.origin == "upstream":
+        yield "x-gateway-upstream", record.upstream
+        yield from origin_headers(None, record.provider)
+    yield from attempts_headers(record)
 
 
 def route_headers(route: Route, notes: Sequence[str], *, is_edited: bool = False) -> list[tuple[str, str]]:

@@ -121,6 +121,8 @@ def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
 def _to_error(status: int, body: ReportedError, retry_after: float | None, reply: Reply) -> GatewayError:
     error = _classified(status, body, retry_after, reply)
     error.said = UpstreamWords(status, body.words, body.pointers)
+    provider = _mapping(body.fields.get("metadata")).get("provider_name")  # OpenRouter's
+    error.provider = provider if isinstance(provider, str) else None
     return error
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.dialects.reply import Reply
-from gateway.errors import GatewayError, UpstreamError
+from gateway.errors import AnswerCut, GatewayError, UpstreamError
 
 # As many tokens as the longest answers have; each may bring twenty alternatives, all kept until the end of a stream.
 MAX_LOGPROBS = 131_072
@@ -220,7 +220,7 @@ def broken_finish(finish: Finish) -> GatewayError | None:
     if finish.native in BROKEN_CALLS:
         return UpstreamError("The model produced a malformed tool call; trying again may help.")
     if finish.reason in FAILURES:
-        return UpstreamError("The upstream failed while it was answering.")
+        return AnswerCut("The upstream failed while it was answering.")
     return None
 
 

@@ -32,7 +32,7 @@ from gateway.dialects.chat.response.usage import counts_of, estimated_usage, inp
 from gateway.dialects.chat.response.whole_body import WholeBody
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.dialects.reply import Reply, empty_message
-from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
+from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
 from gateway.sse import END, ERROR_EVENT, EventParser
@@ -271,7 +271,7 @@ class MessageStream:
             self._take_rest(payload)
         if not self.done:
             if not self._finish.is_over:
-                raise UpstreamError(CUT) if self._finish.has_choice else EmptyAnswer(CUT)
+                raise AnswerCut(CUT) if self._finish.has_choice else EmptyAnswer(CUT)
             self._complete()
 
     def _take_rest(self, payload: bytes) -> None:
