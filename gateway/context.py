@@ -32,6 +32,6 @@ class Context:
     forwarded: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     batch: str | None = None
     item: int | None = None
-    custom_id: str | None = None
+    custom_id: str | None = field(default=None, repr=False)
     is_logged: bool = False  # whether a log line with the request's id has been written
     reply_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # known once it has been admitted

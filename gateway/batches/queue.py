@@ -16,6 +16,7 @@ from typing import Final, Literal
 from redis.exceptions import RedisError
 
 from gateway.batches.chunks import ChunkIndex, unpack_items
+from gateway.batches.ending import conclude
 from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.scheduler import INSPECT_MS, Scheduler
 from gateway.batches.server import BatchServer
@@ -24,6 +25,7 @@ from gateway.errors import GatewayError
 from gateway.redis import scripts
 from gateway.redis.codec import pack
 from gateway.redis.keys import DATA_VERSION
+from gateway.telemetry.metrics import BATCH_WAIT
 
 LEASE_MS: Final = 60_000
 
@@ -258,8 +260,7 @@ class BatchQueue:
         self._unanswered = None
         status = reply[0]
         if status in (b"missing", b"ended"):
-            self._batches.pop(batch_id, None)
-            await self._scheduler.drop(batch_id)
+            await self._ended(batch_id)
             return 0, 0
         if status == b"stopped":
             await self._settle(batch_id)
@@ -268,6 +269,8 @@ class BatchQueue:
         leases = tuple(Lease(*figures[at : at + 4]) for at in range(0, len(figures), 4))
         if leases or suspects:
             record, index = self._batches[batch_id]
+            if Lease(0, 0, 0) in leases:
+                BATCH_WAIT.observe(max(0, await self._server.now() - record.created) / 1000)
             claims.append(Claim(record, fence, leases, alone=alone == 1, suspects=suspects, index=index))
         return len(leases), again
 
@@ -291,8 +294,7 @@ class BatchQueue:
 
     async def _ended(self, batch_id: str) -> None:
         self._batches.pop(batch_id, None)
-        await self._scheduler.drop(batch_id)
-        await self._server.confirm(batch_id)
+        await conclude(self._server, self._scheduler, batch_id)
 
     async def _know(self, batch_id: str) -> tuple[BatchRecord, ChunkIndex] | None:
         """Return the batch's options and the positions of its items, which never change."""

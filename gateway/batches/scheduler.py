@@ -63,8 +63,9 @@ class Scheduler:
         """Have the sweeper inspect a batch after a time."""
         await self._server.run(scripts.INSPECT, self._keys, (batch_id, after))
 
-    async def drop(self, batch_id: str) -> None:
-        await self._server.run(scripts.DROP, self._keys, (batch_id,))
+    async def drop(self, batch_id: str) -> bool:
+        """Forget a batch. Return True the first time."""
+        return bool(await self._server.run(scripts.DROP, self._keys, (batch_id,)))
 
     async def due(self, limit: int) -> list[str]:
         """Return the batches for the sweeper to inspect now."""

@@ -9,8 +9,10 @@ import hashlib
 from typing import Final
 
 import orjson
+import structlog
 
 from gateway.batches.chunks import CHUNK_BYTES, CHUNK_ITEMS, ChunkIndex, pack_ids, pack_items
+from gateway.batches.ending import to_log_fields
 from gateway.batches.lifecycle import MAX_MODELS, BatchOptions, BatchRecord, to_fields
 from gateway.batches.scheduler import INSPECT_MS, Scheduler
 from gateway.batches.server import BatchServer, Command
@@ -18,6 +20,9 @@ from gateway.batches.splitter import Item
 from gateway.errors import Conflict, Unavailable
 from gateway.redis import scripts
 from gateway.redis.keys import DATA_VERSION, IDEMPOTENCY_SECONDS, RESERVATION_SECONDS, STAGING_SECONDS
+from gateway.telemetry.metrics import BATCHES
+
+log = structlog.get_logger()
 
 # Bytes per round trip: at 2 KB an item, some 500 items.
 _WRITE_BYTES: Final = 256 * 1024
@@ -94,7 +99,10 @@ class Staging:
             return await self._vouch(earlier)
         await self._index()
         await self._commit(chunks=len(index.starts))
-        return await self._vouch(await self._server.read_of(self._tenant, self.batch_id))
+        record = await self._vouch(await self._server.read_of(self._tenant, self.batch_id))
+        BATCHES.labels("created").inc()
+        log.info("batch_created", **to_log_fields(record), bytes=self._params_bytes)
+        return record
 
     async def discard(self) -> None:
         """Remove what was staged, and what was committed if it got that far. Safe to call twice.

@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import structlog
+
+from gateway.batches.ending import conclude, to_log_fields
 from gateway.batches.lifecycle import BatchOptions, BatchRecord, created_of, to_batch_id, to_rfc3339
 from gateway.batches.results import read_results
 from gateway.batches.scheduler import Scheduler
@@ -18,6 +21,9 @@ from gateway.batches.staging import Staging
 from gateway.errors import GatewayError, InvalidRequest, NotFound
 from gateway.process.tasks import Repeated
 from gateway.redis import scripts
+from gateway.telemetry.metrics import BATCHES
+
+log = structlog.get_logger()
 
 DISCARD_SECONDS: Final = 1.0
 MAX_DISCARDS: Final = 1000
@@ -103,12 +109,15 @@ class BatchStore:
     async def cancel(self, tenant: str, batch_id: str) -> BatchRecord:
         """Cancel the batch; it ends at once if no item is in flight. An ended batch is returned unchanged."""
         _check_id(batch_id)
-        await self._server.read_of(tenant, batch_id)
+        before = await self._server.read_of(tenant, batch_id)
         keys = self._server.keys.batch(batch_id)
         reply = await self._server.run(scripts.CANCEL, keys, (tenant,))
         record = await self._server.read_of(tenant, batch_id)
+        if before.status == "in_progress" and record.cancel is not None:
+            BATCHES.labels("canceled").inc()
+            log.info("batch_canceled", **to_log_fields(record))
         if reply == b"ended":
-            await self._scheduler.drop(batch_id)
+            await conclude(self._server, self._scheduler, batch_id)
         else:
             await self._scheduler.inspect(batch_id, 0)
         return record
@@ -116,7 +125,7 @@ class BatchStore:
     async def delete(self, tenant: str, batch_id: str) -> None:
         """Delete the batch. Raises InvalidRequest if it has not ended."""
         _check_id(batch_id)
-        await self._server.read_of(tenant, batch_id)
+        record = await self._server.read_of(tenant, batch_id)
         reply = await self._server.run(scripts.DELETE, self._server.keys.batch(batch_id), (tenant,))
         if reply in (b"in_progress", b"canceling"):
             raise InvalidRequest(
@@ -126,6 +135,7 @@ class BatchStore:
         await self._scheduler.drop(batch_id)
         tenant_keys = (self._server.keys.tenant_batches(tenant), self._server.keys.tenant_bytes(tenant))
         await self._server.pipeline([("ZREM", tenant_keys[0], batch_id), ("HDEL", tenant_keys[1], batch_id)])
+        log.info("batch_deleted", **to_log_fields(record))
 
     async def results(self, tenant: str, batch_id: str) -> AsyncIterator[bytes]:
         """Yield pieces of whole JSON lines, each with its newline. Raises InvalidRequest before the batch has ended,

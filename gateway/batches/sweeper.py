@@ -6,6 +6,7 @@ Any number of processes may do this at the same time: every step is safe to repe
 from dataclasses import dataclass
 from typing import Final, cast
 
+from gateway.batches.ending import conclude
 from gateway.batches.lifecycle import BatchPriority, created_of
 from gateway.batches.scheduler import INSPECT_MS, Scheduler
 from gateway.batches.server import BatchServer, Command
@@ -54,8 +55,7 @@ class Sweeper:
             self._server.redis, keys, (DATA_VERSION, INSPECT_MS)
         )
         if status in (b"ended", b"missing"):
-            await self._scheduler.drop(batch_id)
-            await self._server.confirm(batch_id)
+            await conclude(self._server, self._scheduler, batch_id)
             return True
         if after >= 0:
             priority, across, tenant = place

@@ -123,6 +123,21 @@ def log_exchange(record: UsageRecord, redact: Callable[[str], str] | None = None
         "seconds": _rounded(record.duration_seconds),
     }
     fields |= {"tried": record.attempts_line()} if len(record.attempted) > 1 else {}
+    _add_answer(fields, record)
+    if record.error_type is not None:
+        _add_failure(fields, record, redact)
+    if record.notes:
+        fields["notes"] = record.notes
+    _add_origin(fields, context)
+    context.is_logged = True
+    if record.origin in FAULT_LEVELS:
+        LOG.log(FAULT_LEVELS[record.origin], "exchange_finished", **fields)
+    else:
+        LOG.bind().info("exchange_finished", fields=fields)
+
+
+def _add_answer(fields: dict[str, Any], record: UsageRecord) -> None:
+    """Add what only some answers have."""
     names = (("served_model", record.served_model), ("provider", record.provider), ("generation", record.generation_id))
     for name, value in names:
         if value is not None:
@@ -133,22 +148,12 @@ def log_exchange(record: UsageRecord, redact: Callable[[str], str] | None = None
         fields["cost"] = record.cost
     if record.first_content_seconds is not None:
         fields["first_content"] = _rounded(record.first_content_seconds)
-    if record.error_type is not None:
-        _add_failure(fields, record, redact)
     if record.dialect not in ("", "chat"):
         fields["dialect"] = record.dialect
     if record.upstream_request_id is not None:
         fields["upstream_request"] = record.upstream_request_id
     if record.cache:
         fields["cache"] = record.cache
-    if record.notes:
-        fields["notes"] = record.notes
-    _add_origin(fields, context)
-    context.is_logged = True
-    if record.origin in FAULT_LEVELS:
-        LOG.log(FAULT_LEVELS[record.origin], "exchange_finished", **fields)
-    else:
-        LOG.bind().info("exchange_finished", fields=fields)
 
 
 def _add_failure(fields: dict[str, Any], record: UsageRecord, redact: Callable[[str], str] | None) -> None:

@@ -23,6 +23,7 @@ from gateway import __version__
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+LONG_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
 
 
 class BeforeScrape(Collector):
@@ -107,6 +108,11 @@ REDIS_MEMORY = Gauge(
 CONNECTIONS_CUT = Counter("gateway_connections_cut_total", "Client connections ended by the gateway", ["reason"])
 DESCRIPTORS_EXHAUSTED = Counter(
     "gateway_descriptors_exhausted_total", "Connections that failed for want of file descriptors", ["purpose"]
+)
+BATCHES = Counter("gateway_batches_total", "Batches by what happened to them", ["event"])
+BATCH_SECONDS = Histogram("gateway_batch_seconds", "From a batch's creation to its end", buckets=LONG_SECONDS)
+BATCH_WAIT = Histogram(
+    "gateway_batch_wait_seconds", "From a batch's creation to the claim of its first item", buckets=LONG_SECONDS
 )
 QUEUE_BATCHES = Gauge("gateway_batch_queue_batches", "Batches that have not ended", multiprocess_mode="livemax")
 CONFIG_VALID = Gauge(

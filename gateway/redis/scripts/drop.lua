@@ -1,9 +1,8 @@
 -- include: _scheduler
--- Forget a batch that has ended or is gone. ARGV: batch.
+-- Forget a batch that has ended or is gone. ARGV: batch. Replies 1 to the first that does, 0 to others.
 local batch = ARGV[1]
 local record = find(batch)
 if record then unready(record) end
 redis.call('ZREM', WAKE, batch)
 redis.call('HDEL', RECORDS, batch)
-redis.call('ZREM', DUE, batch) -- last: until then the sweeper comes back to it
-return 1
+return redis.call('ZREM', DUE, batch) -- last: until then the sweeper comes back to it
