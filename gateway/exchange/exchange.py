@@ -10,10 +10,9 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count
 from math import inf
 from typing import Any, TypeVar
 
@@ -34,15 +33,15 @@ from gateway.errors import (
 )
 from gateway.exchange.accounting import admitted, to_used
 from gateway.exchange.calibration import TokenCalibration
+from gateway.exchange.candidates import Candidates
 from gateway.exchange.heartbeat import Heartbeat
 from gateway.exchange.missing import MissingDialects
 from gateway.exchange.plan import Plan, note_error, note_gone, note_losses
 from gateway.exchange.received import note_answer
 from gateway.exchange.relay import Relay, StreamTimeouts, is_event_stream
-from gateway.exchange.sessions import conversation_of, session_of
 from gateway.exchange.sink import NoClient, Sink
 from gateway.exchange.token_count import TokenCounter
-from gateway.exchange.walk import Walk, callable_first, patience
+from gateway.exchange.walk import Walk, patience
 from gateway.messages import events
 from gateway.messages.prompt import Prompt, Received, to_prompt, to_unchecked
 from gateway.messages.replay import to_events
@@ -50,7 +49,6 @@ from gateway.messages.tools.tool_cache import ToolCache
 from gateway.messages.validation.depth import too_deep
 from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.affinity import in_order, needs_order
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
 from gateway.upstream.forwarding import with_forwarded
 from gateway.upstream.learned import LearnedAdaptations
@@ -96,11 +94,12 @@ class Exchange:
     clock: Callable[[], float] = time.monotonic
     admission: Admission | None = None
     counter: TokenCounter = field(init=False)
-    _turns: Iterator[int] = field(default_factory=count, init=False, repr=False)
+    candidates: Candidates = field(init=False)
     _unbounded: Timeouts = field(init=False)  # for streams: without a total, an answer has no time limit
     _unattended: StreamTimeouts = field(init=False)  # for collected streams: no client waits for an early 200 or a ping
 
     def __post_init__(self) -> None:
+        self.candidates = Candidates(self.routing, self.circuits)
         self.counter = TokenCounter(self.client, self.dialects, self.clock)
         self._unbounded = replace(self.timeouts, total=None)
         self._unattended = replace(self.stream_timeouts, commit_after=inf, ping_after=inf)
@@ -132,26 +131,17 @@ class Exchange:
         `candidates`: routes in the order of preference, if the caller has resolved the model already.
         """
         routes = candidates or self.table.resolve(prompt.request["model"])
-        if needs_order(routes):
-            routes = self._in_order(context, prompt, routes)
-        route, *fallbacks = routes if len(routes) == 1 else callable_first(routes, self.circuits)
+        route, *fallbacks = self.candidates.in_order(context, prompt, routes)
         route = self.missing.choose(route, prompt.request)
         record.model = route.requested
         record.stream = bool(prompt.request.get("stream"))
         prewarms = prompt.request.get("max_tokens") == 0
-        note_losses(record, (*prompt.notes, *note_of_choice(route, prompt.request)))
+        note_losses(record, prompt.notes)
+        own_notes = len(record.notes)
+        note_losses(record, note_of_choice(route, prompt.request))
         prepared = self._prepare(context, prompt, record, route, ids.message_id())
         call, is_alone = self.circuits.call(route, alone=False), not fallbacks
-        return Plan(context, prompt, record, route, prepared, fallbacks, len(prompt.notes), prewarms, call, is_alone)
-
-    def _in_order(self, context: Context, prompt: Prompt, candidates: tuple[Route, ...]) -> tuple[Route, ...]:
-        """Return the candidates in the order for the request's session."""
-        if not candidates[0].rule.sticky:
-            return in_order(candidates, secrets.token_bytes(8))
-        session = session_of(context, prompt.request)
-        if session is not None:
-            return in_order(candidates, session)
-        return in_order(candidates, conversation_of(context, prompt.request), next(self._turns))
+        return Plan(context, prompt, record, route, prepared, fallbacks, own_notes, prewarms, call, is_alone)
 
     def _prepare(
         self, context: Context, prompt: Prompt, record: UsageRecord, route: Route, message_id: str
@@ -237,6 +227,7 @@ class Exchange:
                     continue
                 self.circuits.failed(plan.call, error)
                 walk.errors.append(error)
+                plan.fallbacks = self.candidates.left_after(plan, error)
                 if walk.may_move(plan.route, error) and self._next_candidate(plan):
                     walk.move()
                     continue

@@ -80,10 +80,14 @@ class Plan:
 
 
 def note_losses(record: UsageRecord, notes: Iterable[Note]) -> None:
-    """Record notes for header, log line and metric, without their reasons: each reason has a log line of its own."""
+    """Record notes for header, log line and metric, without their reasons: each reason has a log line of its own.
+
+    What a second candidate loses like the first is recorded once.
+    """
     for note in notes:
-        record.notes.append(note.text)
-        log_note(record.context, note)
+        if note.text not in record.notes:
+            record.notes.append(note.text)
+            log_note(record.context, note)
 
 
 def note_error(record: UsageRecord, error: GatewayError) -> None:

@@ -48,7 +48,7 @@ class Walk:
         moves = failure_of(error).moves
         if moves is Moves.ON_REFUSAL:
             moves = Moves.YES if route.rule.on_refusal == "next" else Moves.NO
-        return moves is Moves.YES and self.calls < max(MAX_ATTEMPTS, self.policy.max_attempts)
+        return moves is not Moves.NO and self.calls < max(MAX_ATTEMPTS, self.policy.max_attempts)
 
     def delay(self, error: GatewayError, chance: float, remaining: float) -> float | None:
         """Return the seconds until the call is repeated in place, None if it is not."""

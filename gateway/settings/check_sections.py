@@ -144,9 +144,14 @@ def _routes(sections: Sections) -> Iterator[Finding]:
         location: Location = ("routes", pattern)
         if not pattern.strip() or pattern != pattern.strip():
             yield location, "expected the name of a model, in which * stands for any characters"
-        for candidate in (*route.to, *([route.overflow] if route.overflow is not None else [])):
+        for candidate in route.named:
             if candidate.upstream not in sections.upstreams:
                 yield location, _unknown_upstream(candidate, sections.upstreams)
+        for candidate in route.named:
+            upstream = sections.upstreams.get(candidate.upstream)
+            if upstream and upstream.models and candidate.model and candidate.model not in upstream.models:
+                listed = ", ".join(f'"{model}"' for model in upstream.models)
+                yield location, f'"{candidate.model}" is not among the models of {candidate.upstream}: {listed}'
         shares = [candidate.share for candidate in route.to]
         if None in shares and any(share is not None for share in shares):
             yield (*location, "share"), "in this list some candidates have one and some not; give each a share, or none"
@@ -161,7 +166,7 @@ def _policies(sections: Sections) -> Iterator[Finding]:
         tables.append((("upstreams", name, "params"), upstream.params))
     for pattern, route in sections.routes.items():
         tables += [
-            (("routes", pattern, "params"), table) for table in (route.params, *(one.params for one in route.to))
+            (("routes", pattern, "params"), table) for table in (route.params, *(one.params for one in route.named))
         ]
     for location, table in tables:
         for name, value in table.items():
@@ -201,11 +206,7 @@ def _repeated(sections: Sections, file: ConfigFile) -> Iterator[Finding]:
 
 
 def _unused(sections: Sections) -> Iterator[Finding]:
-    used = {
-        candidate.upstream
-        for route in sections.routes.values()
-        for candidate in (*route.to, *([route.overflow] if route.overflow is not None else []))
-    }
+    used = {candidate.upstream for route in sections.routes.values() for candidate in route.named}
     if not sections.routes and len(sections.upstreams) > 1:
         names = ", ".join(f'"{name}"' for name in sections.upstreams)
         yield ("upstreams",), f'there are no [routes]; add one, such as "*" = [{names}]'

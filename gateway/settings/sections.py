@@ -155,6 +155,11 @@ class RouteSection(Section):
     description: str = ""
 
     @property
+    def named(self) -> tuple[CandidateSection, ...]:
+        """Return the candidates, that for long prompts included."""
+        return self.to if self.overflow is None else (*self.to, self.overflow)
+
+    @property
     def labels(self) -> dict[str, str]:
         """Return what it requires of an upstream."""
         return {str(label): value for label, value in self.require.items()}

@@ -52,6 +52,7 @@ class UpstreamList:
     """The list of one upstream, as it was last read. `problem`: why it could not be read the last time."""
 
     url: str = field(default="", repr=False)
+    models: tuple[str, ...] = ()  # the only ones that the configuration allows
     entries: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     next_read: float = 0.0
     problem: str = ""
@@ -111,8 +112,9 @@ class Catalog:
 
     async def _read(self, upstream: Upstream) -> None:
         now, known = self.clock(), self._lists.get(upstream.name)
-        if known is None or known.url != upstream.url:  # the configuration may have changed
-            known = self._lists[upstream.name] = UpstreamList(upstream.url)
+        if known is None or (known.url, known.models) != (upstream.url, upstream.models):  # also after a reload
+            entries = tuple(only(upstream.models, ()))
+            known = self._lists[upstream.name] = UpstreamList(upstream.url, upstream.models, entries)
         if now < known.next_read:
             return
         # After any failure too: never a read of the list for each request.
@@ -129,16 +131,23 @@ class Catalog:
             known.next_read = now + FRESH_SECONDS
 
     async def _read_from_upstream(self, upstream: Upstream, known: UpstreamList) -> None:
-        """Raises GatewayError without a list. A server that answers shows what it is even then."""
+        """Raises GatewayError without a list, unless the configuration has one. A server that answers shows what it is
+        even then.
+        """
         try:
             listed, headers = await read_models(self.client, upstream)
         except UpstreamUnreachable:
             raise
         except GatewayError:
             await self._recognise(upstream, known, {}, [])
-            raise
-        await self._recognise(upstream, known, headers, listed)
+            if not upstream.models:
+                raise
+            listed, headers = [], {}
+        else:
+            await self._recognise(upstream, known, headers, listed)
         listed = [self.redactor.names(entry) for entry in listed]
+        if upstream.models:
+            listed = only(upstream.models, listed)
         known.entries = tuple(listed)
         self.routing.learn(upstream.name, listed)
 
@@ -188,6 +197,12 @@ def to_entries(body: bytes) -> list[dict[str, Any]]:
     return list(entries.values())
 
 
+def only(models: Iterable[str], listed: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entry of each of these models; one with the id alone where the list has none."""
+    by_id = {entry["id"]: entry for entry in listed}
+    return [dict(by_id.get(model, {"id": model})) for model in models]
+
+
 def _is_id(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH
 
@@ -204,11 +219,12 @@ def to_models(lists: Mapping[str, Iterable[Mapping[str, Any]]], table: RoutingTa
             model = to_model(entry)
             by_id.setdefault(entry["id"], model)
             rule = table.rule_of(entry["id"])
-            if rule is not None and any(one.upstream == name for one in rule.candidates):
+            leads_here = rule is not None and any(one.upstream == name for one in rule.candidates)
+            if leads_here and table.serves(entry["id"]):
                 models.setdefault(entry["id"], model)
     aliases = []
     for alias, slug in table.aliases.items():
-        if alias not in models:
+        if alias not in models and table.serves(alias):
             aliases.append(
                 {**by_id.get(slug, to_model({"id": slug})), "id": alias, "display_name": f"{alias} ({slug})"}
             )

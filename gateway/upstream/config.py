@@ -97,6 +97,7 @@ def to_lanes(settings: Settings, name: str) -> Iterator[Upstream]:
             forward_headers=section.forward_headers,
             prices=_to_prices(section.prices),
             region=section.region,
+            models=section.models,
         )
 
 
@@ -115,6 +116,7 @@ def to_rule(settings: Settings, pattern: str, route: RouteSection) -> RouteRule:
         on_refusal=route.on_refusal,
         sort=route.sort,
         max_price=_to_prices(route.max_price),
+        overflow=None if route.overflow is None else to_candidate(route.overflow),
         description=route.description,
     )
 

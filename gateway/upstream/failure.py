@@ -46,6 +46,7 @@ class Moves(Enum):
     YES = "yes"
     NO = "no"
     ON_REFUSAL = "on_refusal"  # only where the route has `on_refusal = "next"`
+    LONGER = "longer"  # only one that the prompt fits into
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,9 @@ REFUSED_CONTENT: Final = re.compile(
     re.IGNORECASE,
 )
 RESTRICTED: Final = re.compile(r"region|country|territory|privacy|data policy|not available in", re.IGNORECASE)
-TOO_LONG: Final = "prompt is too long"
+# Anthropic's words, into which those of all upstreams are converted.
+TOO_LONG: Final = ("prompt is too long", "input length and `max_tokens` exceed context limit")
+PROMPT_TOKENS: Final = re.compile(r"(?:too long: |context limit: )(\d+)")
 
 
 def _words(error: GatewayError) -> str:
@@ -103,7 +106,7 @@ FAILURES: Final = (
     FailureRow("account", _is_account, False, Moves.YES, Effect.ACCOUNT, 5, whole_upstream=True),
     FailureRow("model", _is_model, False, Moves.YES, Effect.MODEL, 6),
     FailureRow("forbidden", lambda error: isinstance(error, PermissionDenied), False, Moves.YES, Effect.NONE, 5),
-    FailureRow("overflow", lambda error: error.message.startswith(TOO_LONG), False, Moves.NO, Effect.NONE, 0),
+    FailureRow("overflow", lambda error: error.message.startswith(TOO_LONG), False, Moves.LONGER, Effect.NONE, 0),
     FailureRow(
         "request", lambda error: isinstance(error, InvalidRequest | RequestTooLarge), False, Moves.NO, Effect.NONE, 0
     ),
@@ -138,6 +141,12 @@ OWN: Final = FailureRow("own", lambda _: True, False, Moves.NO, Effect.NONE, 0)
 def failure_of(error: GatewayError) -> FailureRow:
     """Return the row that applies; the gateway's own failures have none in the table."""
     return next((row for row in FAILURES if row.applies(error)), OWN)
+
+
+def counted_tokens(error: GatewayError) -> int:
+    """Return the tokens of the prompt as the refusal of a long one counts them, 0 if it does not."""
+    found = PROMPT_TOKENS.search(error.message)
+    return int(found[1]) if found else 0
 
 
 def error_to_return(errors: Sequence[GatewayError]) -> GatewayError:

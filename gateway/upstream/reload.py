@@ -28,6 +28,17 @@ LOOK_SECONDS: Final = 1.0
 # An editor writes a file in several steps: it is read once it has stayed as it is for this long.
 SETTLE_SECONDS: Final = 0.5
 
+# Settings that the routing table is made from, beside the sections.
+APPLIED: Final = frozenset(
+    {
+        *Sections.model_fields,
+        *ONE_UPSTREAM,
+        *("app_title", "app_url", "connect_timeout", "dialect", "idle_timeout", "stop_sequences", "strict_fallback"),
+    }
+)
+# Features whose paths and stores are set up at the start.
+STARTED: Final = ("batch", "cache", "responses", "threads")
+
 # What identifies the content of a file without reading it: time of change, inode, size.
 Signature = tuple[int, int, int] | None
 
@@ -133,5 +144,6 @@ def signature() -> Signature:
 def changed_settings(old: Settings, new: Settings) -> tuple[str, ...]:
     """Return the settings of the file that differ and are read at the start only: ports, Redis, secrets and so on."""
     before, after = old.config.file.values, new.config.file.values
-    applied = {*Sections.model_fields, *ONE_UPSTREAM}
-    return tuple(sorted(name for name in {*before, *after} - applied if before.get(name) != after.get(name)))
+    names = [name for name in {*before, *after} - APPLIED if before.get(name) != after.get(name)]
+    names += [f"features.{name}" for name in STARTED if old.offers(name) != new.offers(name)]
+    return tuple(sorted(names))

@@ -44,7 +44,8 @@ class Upstream:
     `url` is its v1 base, without a slash at the end. `name` is shown in headers, logs and metrics; the lanes of a
     server with several keys share it, and differ in `lane`. `concurrency`: calls at once, None for no limit
     of ours. `has_own_auth`: the operator has chosen the key's header, which is in `headers`. `prices`: dollars for a
-    million tokens, read and written. `region`: a label that a route may require.
+    million tokens, read and written. `region`: a label that a route may require. `models`: the only ones that it is
+    asked for; empty for any.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Upstream:
     forward_headers: tuple[str, ...] = ()
     prices: tuple[float | None, float | None] | None = None
     region: str = ""
+    models: tuple[str, ...] = ()
 
     @property
     def flavor(self) -> Flavor:
@@ -87,7 +89,8 @@ class RouteRule:
     """A line of `[routes]`, or a built-in one, which has line 0.
 
     `sticky`: a session stays where its prompt is cached. `on_refusal`: whether refused content is asked for at the next
-    candidate. `max_price`: dollars for a million tokens of the prompt and of the answer.
+    candidate. `max_price`: dollars for a million tokens of the prompt and of the answer. `overflow`: the candidate for
+    prompts that do not fit into the others' windows.
     """
 
     pattern: str
@@ -97,6 +100,7 @@ class RouteRule:
     on_refusal: Literal["stop", "next"] = "stop"
     sort: str | None = None
     max_price: tuple[float | None, float | None] | None = None
+    overflow: Candidate | None = None
     description: str = ""
 
     @property

@@ -64,13 +64,28 @@ class RoutingTable:
             if rule is None:
                 raise NotFound(f"model: {model[:MAX_QUOTED]}")
             routes = tuple(self._routes(model, rule))
-            if not routes:
-                raise NotFound(f"model: {model[:MAX_QUOTED]}: no upstream serves it within the price that is allowed")
+            if not routes:  # a ceiling of price, or the models of its upstreams
+                why = " within the price that is allowed" if rule.max_price is not None else ""
+                raise NotFound(f"model: {model[:MAX_QUOTED]}: no upstream serves it{why}")
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
             if len(model) <= MAX_QUOTED:
                 self._remembered[model] = routes
         return routes
+
+    def serves(self, model: str) -> bool:
+        """Return whether a client may ask for this name."""
+        if model in self._remembered:
+            return True
+        rule = self.rule_of(model)
+        return rule is not None and next(self._routes(model, rule), None) is not None
+
+    def overflow_of(self, route: Route) -> list[Route]:
+        """Return the candidates for a prompt that is too long for this route: one for each key of the upstream."""
+        overflow = route.rule.overflow
+        if overflow is None:
+            return []
+        return list(self._routes_of(overflow, len(route.rule.candidates), route.requested, route.rule))
 
     def rule_of(self, model: str) -> RouteRule | None:
         """Return the rule that decides for this name, None if there is none."""
@@ -143,16 +158,20 @@ class RoutingTable:
             raise InvalidRequest(f'model: "{upstream}" is an upstream of this gateway, which its routes choose')
 
     def _routes(self, model: str, rule: RouteRule) -> Iterator[Route]:
-        name = CONTEXT_SUFFIX.sub("", model)
-        for group, candidate in self._by_price(rule, name):
-            lanes = self.lanes[candidate.upstream]
-            for lane in lanes:
-                target = self._target(to_model(candidate, lane, name), lane)
-                share = None if candidate.share is None and len(lanes) == 1 else (candidate.share or 1) / len(lanes)
-                if rule.max_price is not None and not target.openrouter and is_above(target.price, rule.max_price):
-                    continue  # OpenRouter keeps the ceiling itself, for each provider
-                own = lane if candidate.dialect == "auto" else replace(lane, dialect=candidate.dialect)
-                yield Route(model, own, to_dialect(own, target), target, rule, group, share, candidate.policy)
+        for group, candidate in self._by_price(rule, CONTEXT_SUFFIX.sub("", model)):
+            yield from self._routes_of(candidate, group, model, rule)
+
+    def _routes_of(self, candidate: Candidate, group: int, model: str, rule: RouteRule) -> Iterator[Route]:
+        name, lanes = CONTEXT_SUFFIX.sub("", model), self.lanes[candidate.upstream]
+        for lane in lanes:
+            target = self._target(to_model(candidate, lane, name), lane)
+            if lane.models and target.model not in lane.models:
+                return
+            if rule.max_price is not None and not target.openrouter and is_above(target.price, rule.max_price):
+                continue  # OpenRouter keeps the ceiling itself, for each provider
+            share = None if candidate.share is None and len(lanes) == 1 else (candidate.share or 1) / len(lanes)
+            own = lane if candidate.dialect == "auto" else replace(lane, dialect=candidate.dialect)
+            yield Route(model, own, to_dialect(own, target), target, rule, group, share, candidate.policy)
 
     def _by_price(self, rule: RouteRule, name: str) -> Iterable[tuple[int, Candidate]]:
         """Return the candidates with their groups; sorted by price each is a group, the cheapest first."""

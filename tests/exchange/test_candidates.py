@@ -10,6 +10,7 @@ from gateway.context import Context
 from gateway.dialects.base import Asking, Prepared
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.errors import CredentialsRefused, GatewayError, InvalidRequest, UpstreamUnreachable
+from gateway.exchange.candidates import with_longer_windows
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.plan import Plan
 from gateway.messages.prompt import Prompt, to_prompt
@@ -149,3 +150,28 @@ async def test_candidate_that_cannot_serve_the_prompt_leaves_the_one_before_in_p
     await exchange.answer(plan)
     assert [call.url for call in client.calls] == ["http://first/v1/chat/completions"] * 2
     assert (plan.route, plan.record.upstream) == (FIRST, "first")
+
+
+def with_window(name: str, tokens: int | None) -> Route:
+    return replace(route(name), target=replace(route(name).target, context_length=tokens))
+
+
+@pytest.mark.parametrize(
+    ("left", "overflow", "asked"),
+    [
+        pytest.param({"longer": 2000}, {}, ["longer"], id="longer window that is known"),
+        pytest.param({"shorter": 500, "same": 1000}, {}, [], id="shorter window, and one of the same length"),
+        pytest.param({"unknown": None}, {}, [], id="window that is not known"),
+        pytest.param({"longer": 1499}, {}, [], id="window that prompt and answer exceed together"),
+        pytest.param({"unknown": None}, {"large": None}, ["large"], id="overflow whose window is not known"),
+        pytest.param({"longer": 1500}, {"large": 9000}, ["longer", "large"], id="overflow comes last"),
+        pytest.param({}, {"large": 1200}, [], id="overflow that is too short"),
+        pytest.param({}, {"first": 9000}, [], id="overflow that refused the prompt"),
+    ],
+)
+def test_prompt_that_was_too_long_goes_where_it_fits(
+    left: dict[str, int | None], overflow: dict[str, int | None], asked: list[str]
+) -> None:
+    routes, large = ([with_window(*one) for one in each.items()] for each in (left, overflow))
+    found = with_longer_windows(routes, large, with_window("first", 1000), 1100, 400)
+    assert [one.upstream.name for one in found] == asked

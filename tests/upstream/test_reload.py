@@ -80,6 +80,20 @@ def test_setting_that_is_read_at_the_start_only_is_named(file: Path) -> None:
     assert reload.needs_restart == ("port",)
 
 
+def test_features_set_up_at_the_start_are_named_and_settings_of_routes_are_not(file: Path) -> None:
+    reload, routing = reloading()
+    features = "[features]\nbatch = false\ncache = false\nmultimodal = false\nresponses = false\nthreads = false\n"
+    applied = 'dialect = "messages"\nconnect_timeout = 3.0\nidle_timeout = 7.0\nstop_sequences = "gateway"\n'
+    applied += 'strict_fallback = "on"\napp_title = "Mine"\napp_url = "https://mine.example.com"\n'
+    file.write_text(applied + FIRST + features)
+    assert reload.reload()
+    assert reload.needs_restart == ("features.batch", "features.cache", "features.responses", "features.threads")
+    table = routing.table
+    assert (table.local_stops, table.strict_fallback) == (True, True)
+    [route] = table.resolve("m")
+    assert (route.upstream.timeouts.connect, route.upstream.timeouts.idle, route.dialect) == (3.0, 7.0, "messages")
+
+
 def write(path: Path) -> None:
     path.write_text(SECOND)
 

@@ -30,7 +30,7 @@ async def list_models(request: web.Request) -> web.Response:
     table = request.app[EXCHANGE].table
     entries = []
     for priority, model in enumerate(page["data"]):
-        if table.rule_of(model["id"]) is not None:
+        if table.serves(model["id"]):
             entries.append(to_catalog_entry(model, table.resolve(model["id"])[0], priority))
     data = [to_openai_model(model) for model in page["data"]]
     return json_response({"object": "list", **page, "data": data, "models": entries}, headers=_unread(catalog))
