@@ -7,7 +7,16 @@ works, then says what must hold beyond the invariants.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.chaos import client_faults, cluster, log_faults, redis_faults, torn_log, unread_clients, worker_faults
+from tests.chaos import (
+    client_faults,
+    cluster,
+    log_faults,
+    redis_faults,
+    refusals,
+    torn_log,
+    unread_clients,
+    worker_faults,
+)
 from tests.chaos.world import World
 
 
@@ -37,6 +46,9 @@ FAULTS = (
     Fault("5", "cut the log at any byte", torn_log.cut_log, fsync=("always",)),
     Fault("6", "Redis away, then frozen", redis_faults.without_redis, lease=4.0),
     Fault("8", "fail over to a replica that lags", redis_faults.fail_over, lease=4.0),
+    Fault("balancer", "fail over behind a balancer", refusals.fail_over_behind_balancer, lease=4.0),
+    Fault("refusals", "NOREPLICAS, MASTERDOWN, NOPERM", refusals.refuse, lease=4.0),
+    Fault("deleted", "results deleted while they are read", refusals.delete_while_read, lease=30.0, once=True),
     Fault("9", "cut a worker off from Redis", redis_faults.partition),
     Fault("10", "poison items", worker_faults.poison, slots=8),
     Fault("11", "memory full", redis_faults.fill_memory, lease=4.0),

@@ -35,7 +35,16 @@ END_SECONDS = 240.0
 ALL = 10**9  # more results than any batch has: wait for its end
 TENANT = "default"  # of whoever asks a front end without keys
 # Keys that are no batch's: they stay, or pass away by themselves.
-LASTING = ("gw:secret", "gw:tenants", "gw:q:{s}:p:", "gw:q:{s}:weight", "gw:cb:", "gw:c:")
+LASTING = (
+    "gw:secret",
+    "gw:tenants",
+    "gw:q:{s}:p:",
+    "gw:q:{s}:weight",
+    "gw:cb:",
+    "gw:c:",
+    "gw:a:{a}:u",  # usage, and its sums of a day; reservations are not among these
+    "gw:a:{a}:r:",
+)
 
 
 class Violation(Exception):

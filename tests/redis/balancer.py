@@ -11,7 +11,7 @@ from tests.workers.proxy import RedisProxy
 
 @dataclass(slots=True)
 class Balanced:
-    """`primary` and `replica` as they were at first."""
+    """A proxy that leads to `primary`, and its `replica`."""
 
     proxy: RedisProxy
     primary: Server
@@ -22,12 +22,13 @@ class Balanced:
         return self.proxy.url
 
     async def fail_over(self) -> None:
-        """The replica becomes primary, and the primary its replica. No write is lost, and no connection breaks."""
+        """Let replica and primary change places. No write is lost, and no connection breaks."""
         async with self.primary.client() as old:
             await old.execute_command("FAILOVER", "TO", "127.0.0.1", self.replica.options["port"])
             while (await old.execute_command("ROLE"))[0] != b"slave":
                 pass
-        self.proxy.target = self.replica.url
+        self.primary, self.replica = self.replica, self.primary
+        self.proxy.target = self.primary.url
 
 
 @asynccontextmanager
