@@ -5,9 +5,10 @@ to come in, and what is in flight may finish within the drain time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -27,7 +28,7 @@ from gateway.process.ports import cannot_listen
 from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings, is_loopback
 from gateway.telemetry.counters import settle_regularly
-from gateway.telemetry.metrics import merged_metrics, render_metrics
+from gateway.telemetry.metrics import CONNECTIONS_OPEN, before_scrape, merged_metrics, render_metrics
 from gateway.telemetry.monitors import RedisMonitor, watch_loop
 from gateway.threads.turns import Threads
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
@@ -78,6 +79,7 @@ from gateway.wiring import (
     open_stores,
     share_circuits,
     share_learned,
+    show_upstreams,
     to_guard,
 )
 
@@ -188,6 +190,7 @@ async def running(
             health=Health(monitor=RedisMonitor(batch_server.server) if batch_server else None),
             reload=open_reload(settings, exchange, catalog),
         )
+        stack.enter_context(before_scrape(partial(show_upstreams, exchange)))
         for chore in _chores(gateway, child=child, reloads=upstream is None):
             await stack.enter_async_context(background(chore))
         await gateway.catalog.wait_for_first(FIRST_LIST_SECONDS)
@@ -235,8 +238,13 @@ def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Corouti
 
 
 @asynccontextmanager
-async def running_admin(settings: Settings, health: Health, directory: Path) -> AsyncIterator[tuple[str, int]]:
-    """The admin listener of a parent, with the metrics that its children leave in `directory`."""
+async def running_admin(
+    settings: Settings, health: Health, directory: Path, pids: Mapping[str, int]
+) -> AsyncIterator[tuple[str, int]]:
+    """The admin listener of a parent, with the metrics that its children leave in `directory`.
+
+    `pids`: the children by their places.
+    """
     async with AsyncExitStack() as stack:
         upkeep = await stack.enter_async_context(open_cache_upkeep(settings))
         access = None
@@ -246,7 +254,7 @@ async def running_admin(settings: Settings, health: Health, directory: Path) -> 
         cache = AdminCache(upkeep, routing) if upkeep is not None else None
         reload = ConfigReload(settings, lambda _, changed: routing.swap(to_table(changed)))
         status = StatusSources(routing, reload)
-        app = admin_app(settings, health, lambda: merged_metrics(str(directory)), cache, status, access)
+        app = admin_app(settings, health, lambda: merged_metrics(str(directory), pids), cache, status, access)
         await stack.enter_async_context(background(reload.run()))
         guard = to_guard(settings)
         async with _listening(app, ADMIN, settings.admin_host, settings.admin_port, guard=guard) as address:
@@ -273,9 +281,14 @@ async def _listening(
             sockets = await open_sockets(host, port, shared=shared)
         except (OSError, UnicodeError) as error:
             raise cannot_listen(names, host, port, error) from None
-        async with listening(runner.server, sockets) as listener:
-            yield listener.address
+        with before_scrape(partial(_count_connections, runner.server)) if names == CLIENT else nullcontext():
+            async with listening(runner.server, sockets) as listener:
+                yield listener.address
         if drain:
             await asyncio.sleep(ACCEPT_GRACE)
     finally:
         await runner.cleanup()
+
+
+def _count_connections(server: web.Server) -> None:
+    CONNECTIONS_OPEN.set(len(server.connections))

@@ -12,6 +12,7 @@ Priority = Literal["live", "batch"]
 @dataclass(slots=True)
 class Context:
     """Client of an exchange, and its rules. `deadline` is on `time.monotonic`, None without one.
+    `arrived` is on it too: when all of a live request was there, 0 for others.
 
     `forwarded`: headers of the request that upstreams may get. `batch`, `item`, `custom_id`: the batch of this
     exchange, and its item there, by index and by the name that the client gave it.
@@ -23,6 +24,7 @@ class Context:
     user: str = ""
     priority: Priority = "live"
     deadline: float | None = None
+    arrived: float = 0.0
     api_version: str = "2023-06-01"
     betas: frozenset[str] = frozenset()
     trace_parent: str | None = None

@@ -46,6 +46,7 @@ from gateway.redis.server import RedisServer
 from gateway.settings import Settings, passwords_in, private_hosts_of, secrets_of
 from gateway.telemetry.counters import observe
 from gateway.telemetry.logs import log_exchange
+from gateway.telemetry.metrics import UPSTREAM_CONNECTIONS
 from gateway.telemetry.redaction import Redactor
 from gateway.threads.store import ThreadPolicy, ThreadStore
 from gateway.threads.turns import Threads
@@ -59,6 +60,7 @@ from gateway.upstream.proxy_client import AiohttpClient
 from gateway.upstream.reload import ConfigReload
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import Upstream
+from gateway.upstream.series import create_upstream_series, show_gates
 from gateway.upstream.table import Routing
 
 log = structlog.get_logger()
@@ -107,7 +109,15 @@ def build_exchange(
 
         log_record = partial(log_exchange, redact=redact)
     exchange.observers = (log_record, observe)
+    create_upstream_series(exchange.table.upstreams)
     return exchange
+
+
+def show_upstreams(exchange: Exchange) -> None:
+    """Set the gauges of connections and circuits."""
+    for state, count in zip(("busy", "idle"), exchange.client.connections(), strict=True):
+        UPSTREAM_CONNECTIONS.labels(state).set(count)
+    show_gates(exchange.circuits, exchange.table.upstreams)
 
 
 def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> ConfigReload:
@@ -118,6 +128,7 @@ def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> Con
         # Answers in flight may still show what was secret before.
         exchange.redactor = catalog.redactor = build_redactor(changed, before)
         exchange.routing.swap(table)
+        create_upstream_series(table.upstreams)
         if isinstance(exchange.client, Transport):
             exchange.client.retain(one.url for one in table.upstreams)
 

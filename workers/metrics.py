@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from gateway.telemetry.metrics import SECONDS
+from gateway.telemetry.metrics import SECONDS, create_series
 
 RESULTS = Counter(
     "gateway_batch_results_total",
@@ -24,3 +24,16 @@ CLAIMS = Counter("gateway_batch_claims_total", "Claims by what came of them", ["
 # Totals of all workers; each worker exports the same value.
 QUEUE_ITEMS = Gauge("gateway_batch_queue_items", "Items of batches that have not ended, by state", ["state"])
 OLDEST_SECONDS = Gauge("gateway_batch_queue_oldest_seconds", "Age of the oldest batch that has items nobody has begun")
+
+for _collector, _labels in (
+    (RESULTS, ("succeeded", "errored", "duplicate", "late")),
+    (ITEM_SECONDS, ("succeeded", "errored")),
+    (
+        RELEASED,
+        ("pressure", "failure", "unreachable", "account", "rejected", "stopping", "unstarted", "broken", "unread"),
+    ),
+    (LEASES_GIVEN_UP, ("lost", "fenced", "slept")),
+    (CLAIMS, ("granted", "empty")),
+    (QUEUE_ITEMS, ("pending", "leased", "retrying", "suspect")),
+):
+    create_series(_collector, _labels)

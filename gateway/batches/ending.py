@@ -10,7 +10,7 @@ from gateway.batches.lifecycle import BatchRecord, request_counts
 from gateway.batches.scheduler import Scheduler
 from gateway.batches.server import BatchServer
 from gateway.errors import GatewayError
-from gateway.telemetry.metrics import BATCH_SECONDS, BATCHES
+from gateway.telemetry.metrics import BATCH_EVENTS, BATCH_SECONDS
 
 log = structlog.get_logger()
 
@@ -32,11 +32,11 @@ async def conclude(server: BatchServer, scheduler: Scheduler, batch_id: str) -> 
 
 def note_end(record: BatchRecord) -> None:
     counts, fields = request_counts(record), to_log_fields(record)
-    BATCHES.labels("ended").inc()
+    BATCH_EVENTS.labels("ended").inc()
     seconds = max(0, (record.ended or record.read) - record.created) / 1000
     BATCH_SECONDS.observe(seconds)
     if record.rest == "expired":
-        BATCHES.labels("expired").inc()
+        BATCH_EVENTS.labels("expired").inc()
         log.warning("batch_expired", **fields, expired=counts["expired"])
     outcome = {name: count for name, count in counts.items() if name != "processing"}
     log.info("batch_ended", **fields, **outcome, seconds=seconds, cost=record.spend / 1e6, reason=record.rest or "done")

@@ -20,7 +20,7 @@ from gateway.batches.splitter import Item
 from gateway.errors import Conflict, Unavailable
 from gateway.redis import scripts
 from gateway.redis.keys import DATA_VERSION, IDEMPOTENCY_SECONDS, RESERVATION_SECONDS, STAGING_SECONDS
-from gateway.telemetry.metrics import BATCHES
+from gateway.telemetry.metrics import BATCH_EVENTS
 
 log = structlog.get_logger()
 
@@ -100,7 +100,7 @@ class Staging:
         await self._index()
         await self._commit(chunks=len(index.starts))
         record = await self._vouch(await self._server.read_of(self._tenant, self.batch_id))
-        BATCHES.labels("created").inc()
+        BATCH_EVENTS.labels("created").inc()
         log.info("batch_created", **to_log_fields(record), bytes=self._params_bytes)
         return record
 

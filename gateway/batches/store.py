@@ -21,7 +21,7 @@ from gateway.batches.staging import Staging
 from gateway.errors import GatewayError, InvalidRequest, NotFound
 from gateway.process.tasks import Repeated
 from gateway.redis import scripts
-from gateway.telemetry.metrics import BATCHES
+from gateway.telemetry.metrics import BATCH_EVENTS
 
 log = structlog.get_logger()
 
@@ -114,7 +114,7 @@ class BatchStore:
         reply = await self._server.run(scripts.CANCEL, keys, (tenant,))
         record = await self._server.read_of(tenant, batch_id)
         if before.status == "in_progress" and record.cancel is not None:
-            BATCHES.labels("canceled").inc()
+            BATCH_EVENTS.labels("canceled").inc()
             log.info("batch_canceled", **to_log_fields(record))
         if reply == b"ended":
             await conclude(self._server, self._scheduler, batch_id)

@@ -71,7 +71,7 @@ async def several(settings: Settings, processes: int) -> AsyncIterator[Addresses
         arguments = ("--host", settings.host, "--port", str(settings.port))
         children = front_ends(processes, arguments, settings.drain_seconds, directory)
         health = Health(listening=lambda: children.ready)
-        admin = await stack.enter_async_context(running_admin(settings, health, directory))
+        admin = await stack.enter_async_context(running_admin(settings, health, directory, children.pids))
         claim = stack.enter_context(ExitStack())
         try:
             claim.enter_context(claimed(settings.host, settings.port))

@@ -25,12 +25,7 @@ from gateway.context import Context
 from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
 from gateway.dialects.choice import note_of_choice
 from gateway.dialects.parameter_policy import governed_prompt, refuse_losses
-from gateway.errors import (
-    EmptyAnswer,
-    GatewayError,
-    InvalidRequest,
-    OutputLimitReached,
-)
+from gateway.errors import EmptyAnswer, GatewayError, InvalidRequest, OutputLimitReached
 from gateway.exchange.accounting import admitted, to_used
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.candidates import Candidates
@@ -47,6 +42,7 @@ from gateway.messages.prompt import Prompt, Received, to_prompt, to_unchecked
 from gateway.messages.replay import to_events
 from gateway.messages.tools.tool_cache import ToolCache
 from gateway.messages.validation.depth import too_deep
+from gateway.telemetry.counters import closed, opened
 from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
@@ -236,6 +232,7 @@ class Exchange:
                     raise walk.final() from None
             await asyncio.sleep(delay)
             remaining -= delay
+            plan.record.waited_seconds += delay
 
     def _heal(self, plan: Plan, error: GatewayError) -> bool:
         """Change the prepared request to avoid the refusal. Return True if it should be sent again."""
@@ -303,21 +300,22 @@ class Exchange:
             answer = await self._open(plan, timeouts)
             if not is_event_stream(answer):
                 return await self._read_whole(plan, answer)
-            return await self._relay(plan, relay, answer, started_at)
+            return await self._relay(plan, relay, answer)
         except OutputLimitReached as reached:
             if reached.answered is None:
                 raise
             return self._noted(plan, reached.answered)
         finally:
             self.heartbeat.unregister(relay)
+            plan.record.waited_seconds += self.clock() - started_at
 
-    async def _relay(self, plan: Plan, relay: Relay, answer: Answer, started_at: float) -> Origin:
+    async def _relay(self, plan: Plan, relay: Relay, answer: Answer) -> Origin:
         converter, record = relay.converter, plan.record
         try:
             await relay.run(answer)
         finally:
             if relay.first_content is not None:
-                record.first_content_seconds = relay.first_content - started_at
+                record.first_content_seconds = relay.first_content - record.begun
             origin = converter.origin
             note_answer(self.redactor, record, origin, converter.usage, converter.stop_reason)
             note_losses(record, converter.notes)
@@ -361,8 +359,10 @@ class Exchange:
         return answer
 
     async def _observed(self, plan: Plan, work: Coroutine[Any, Any, Result]) -> Result:
-        record, begun = plan.record, time.monotonic()
+        record = plan.record
+        record.begun = plan.context.arrived or self.clock()
         grant: Grant | None = None
+        opened(record)
         try:
             if self.admission is not None:
                 grant = await admitted(self.admission, plan, partial(self._take, plan, plan.route))
@@ -375,7 +375,8 @@ class Exchange:
             raise
         finally:
             work.close()
-            record.duration_seconds = time.monotonic() - begun
+            record.duration_seconds = self.clock() - record.begun
+            closed(record)
             self.calibration.learn(record)
             if self.admission is not None and grant is not None:
                 self.admission.settle(grant, to_used(record, plan.route.target.price or plan.price))

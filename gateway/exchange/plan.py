@@ -10,6 +10,7 @@ from gateway.errors import CircuitOpen, GatewayError
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
 from gateway.telemetry.logs import log_note
+from gateway.telemetry.metrics import RETRY_AFTER
 from gateway.telemetry.usage import Attempted, UsageRecord
 from gateway.upstream.causes import CLIENT_LEFT, cause_of
 from gateway.upstream.failure import failure_of
@@ -60,6 +61,7 @@ class Plan:
     def note_header(self, seconds: float) -> None:
         """Record the current call as answered, until it fails."""
         self.record.attempted.append(Attempted(self.route.upstream.name, str(HEADER_STATUS), seconds))
+        self.record.header_seconds = seconds
         self.is_noted = True
 
     def note_failure(self, error: GatewayError, seconds: float) -> None:
@@ -70,6 +72,8 @@ class Plan:
             self.is_noted = False
         if isinstance(error, CircuitOpen):  # there was no call
             return
+        if error.said is not None and error.retry_after is not None:
+            RETRY_AFTER.observe(error.retry_after)
         row = failure_of(error)
         status = str(error.said.status) if error.said is not None else row.name
         self.record.attempted.append(Attempted(self.route.upstream.name, status, seconds, row.name))

@@ -27,6 +27,8 @@ from gateway.process.tasks import background, end
 log = structlog.get_logger()
 
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+# Names the files of a child's metrics. Its successor goes on with them, so that no counter falls and no file is left.
+METRICS_SLOT = "DRAGOMAN_METRICS_SLOT"
 RESTART_SECONDS = 1.0  # between the end of a child and its successor, so that a broken start does not spin
 STOP_MARGIN = 5.0  # beyond the drain time, before a child that does not stop is killed
 
@@ -49,6 +51,7 @@ class Supervisor:
     metrics: Path | None = None
     restart_seconds: float = RESTART_SECONDS
     children: set[asyncio.subprocess.Process] = field(default_factory=set, init=False)
+    pids: dict[str, int] = field(default_factory=dict, init=False)  # by slot
     _ready: set[asyncio.subprocess.Process] = field(default_factory=set, init=False)
     _all_ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)  # all of them at one time, once
 
@@ -78,35 +81,37 @@ class Supervisor:
 
     @asynccontextmanager
     async def _kept_running(self, *, is_first: bool) -> AsyncIterator[list[asyncio.Task[None]]]:
-        tasks = [asyncio.create_task(self._keep_one(is_first=is_first)) for _ in range(self.size)]
+        tasks = [asyncio.create_task(self._keep_one(str(slot), is_first=is_first)) for slot in range(self.size)]
         try:
             yield tasks
         finally:
             await end(tasks)
             await self._stop()
 
-    async def _keep_one(self, *, is_first: bool) -> None:
+    async def _keep_one(self, slot: str, *, is_first: bool) -> None:
         while True:
-            pid, status = await self._run_one()
+            pid, status = await self._run_one(slot)
             if is_first and not self._all_ready.is_set():
                 raise StartFailed(f"a process with status {status} ended before all {self.size} were ready")
             log.error("process_ended", pid=pid, status=status)
             await asyncio.sleep(self.restart_seconds)
 
-    async def _run_one(self) -> tuple[int, int]:
+    async def _run_one(self, slot: str) -> tuple[int, int]:
         """Process id and status of a child, once it has ended."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                environment = {**os.environ, **self.environment}
+                environment = {**os.environ, **self.environment, METRICS_SLOT: slot}
                 child = await asyncio.create_subprocess_exec(*self.command, env=environment, stdin=theirs.fileno())
             self.children.add(child)
+            self.pids[slot] = child.pid
             async with background(self._note_ready(child, ours)):
                 status = await child.wait()
         self.children.discard(child)
         self._ready.discard(child)
+        self.pids.pop(slot, None)
         if self.metrics is not None:
-            mark_process_dead(child.pid, str(self.metrics))  # type: ignore[no-untyped-call]
+            mark_process_dead(slot, str(self.metrics))  # type: ignore[no-untyped-call]
         return child.pid, status
 
     async def _note_ready(self, child: asyncio.subprocess.Process, ours: socket.socket) -> None:

@@ -8,6 +8,7 @@ so it misses nothing; where several processes share a port, their parent reads w
 import asyncio
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import LONGEST_NAME
@@ -18,35 +19,50 @@ SETTLE_SECONDS = 0.5
 
 # Models are client input and upstream output: this many names get their own label, the rest share one.
 MAX_MODELS = 200
+# Tenants come from keys, which an operator may create in any number; each counts for every model that it uses.
+MAX_TENANTS = 200
+MAX_USAGES = 400
 OTHER = "other"
+# What balancers, Prometheus and clients ask for again and again: 71 of 80 replies of a quiet gateway (2026-11).
+UNCOUNTED_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
+TOKEN_KINDS = ("input", "output", "cache_read", "cache_write")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-Labels = tuple[str, str, int, bool]  # model, upstream, status, whether it was streamed
+Labels = tuple[str, str, int, bool, str]  # model, upstream, status, whether it was streamed, tenant
 
 
 class Times:
     """Seconds, sorted into the buckets of the histograms."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(metrics.SECONDS) + 1)
+    def __init__(self, bounds: Sequence[float] = metrics.SECONDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
     def add(self, seconds: float) -> None:
-        self.counts[bisect_left(metrics.SECONDS, seconds)] += 1
+        self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
+
+    def settle(self, collector: metrics.CountedHistogram, *labels: str) -> None:
+        if any(self.counts):
+            (collector.labels(*labels) if labels else collector).add(self.counts, self.total)
 
 
 class ExchangeCounter:
     """Finished exchanges of the same labels."""
 
-    __slots__ = ("cache_read", "cache_write", "cost", "count", "duration", "first_content", "input", "output")
+    __slots__ = (
+        *("cache_read", "cache_write", "cost", "count", "input", "output"),
+        *("duration", "first_content", "header", "output_token", "overhead"),
+    )
 
     def __init__(self) -> None:
         self.count = self.input = self.output = self.cache_read = self.cache_write = 0
         self.cost = 0.0
-        self.duration, self.first_content = Times(), Times()
+        self.duration, self.first_content, self.header = Times(), Times(), Times()
+        self.overhead, self.output_token = Times(metrics.OVERHEAD_SECONDS), Times(metrics.TOKEN_SECONDS)
 
     def add(self, record: UsageRecord) -> None:
         self.count += 1
@@ -57,11 +73,20 @@ class ExchangeCounter:
         self.cache_write += record.cache_write_tokens
         if record.cost:
             self.cost += record.cost
+        if record.header_seconds is not None:
+            self.header.add(record.header_seconds)
+            self.overhead.add(max(0.0, record.duration_seconds - record.waited_seconds))
         if record.first_content_seconds is not None:
             self.first_content.add(record.first_content_seconds)
+            if record.stream and record.output_tokens > 1:
+                rest = max(0.0, record.duration_seconds - record.first_content_seconds)
+                self.output_token.add(rest / (record.output_tokens - 1))
 
 
 _models: set[str] = set()
+_tenants: set[str] = set()
+_usages: set[tuple[str, str]] = set()
+_open = [0, 0]  # exchanges under way: not streamed, streamed
 _exchanges: dict[Labels, ExchangeCounter] = {}
 _dialects: Counter[str] = Counter()
 _attempts: Counter[tuple[str, str]] = Counter()
@@ -70,13 +95,14 @@ _replies: Counter[tuple[str, str, int]] = Counter()
 
 def observe(record: UsageRecord) -> None:
     """Count one finished exchange."""
-    labels = _model_label(record.model), record.upstream, record.status, record.stream
+    labels = _model_label(record.model), record.upstream, record.status, record.stream, record.context.tenant
     tally = _exchanges.get(labels)
     if tally is None:
         tally = _exchanges[labels] = ExchangeCounter()
     tally.add(record)
     _dialects[record.dialect] += 1
     if record.error_type is not None:
+        metrics.EXCHANGE_ERRORS.labels(record.upstream, record.origin, record.cause).inc()
         metrics.UPSTREAM_ERRORS.labels(record.upstream, record.error_type).inc()
     if record.attempts > 1:
         metrics.RETRIES.labels(record.upstream).inc(record.attempts - 1)
@@ -88,15 +114,28 @@ def observe(record: UsageRecord) -> None:
         metrics.NOTES.labels(note.partition(":")[0]).inc()
 
 
+def opened(record: UsageRecord) -> None:
+    _open[record.stream] += 1
+
+
+def closed(record: UsageRecord) -> None:
+    _open[record.stream] -= 1
+
+
 def count_reply(route: str, method: str, status: int) -> None:
+    if route in UNCOUNTED_ROUTES:
+        return
     _replies[route, method if method in METHODS else OTHER, status] += 1
 
 
 def settle() -> None:
     """Hand everything on to the collectors."""
-    for (model, upstream, status, is_stream), tally in _exchanges.items():
+    for (model, upstream, status, is_stream, tenant), tally in _exchanges.items():
         _settle(tally, model, upstream, str(status), "true" if is_stream else "false")
+        _settle_usage(tally, *_usage_labels(tenant, model))
     _exchanges.clear()
+    for stream, count in zip(("false", "true"), _open, strict=True):
+        metrics.EXCHANGES_OPEN.labels(stream).set(count)
     for dialect, count in _dialects.items():
         metrics.DIALECTS.labels(dialect).inc(count)
     _dialects.clear()
@@ -113,21 +152,45 @@ async def settle_regularly() -> None:
     try:
         while True:
             await asyncio.sleep(SETTLE_SECONDS)
-            settle()
+            metrics.BEFORE_SCRAPE.collect()
     finally:
-        settle()
+        metrics.BEFORE_SCRAPE.collect()
 
 
 def _settle(tally: ExchangeCounter, model: str, upstream: str, status: str, stream: str) -> None:
     metrics.EXCHANGES.labels(model, upstream, status, stream).inc(tally.count)
-    metrics.DURATION.labels(model, stream).add(tally.duration.counts, tally.duration.total)
-    if any(tally.first_content.counts):
-        metrics.FIRST_CONTENT.labels(model).add(tally.first_content.counts, tally.first_content.total)
-    for kind in ("input", "output", "cache_read", "cache_write"):
+    tally.duration.settle(metrics.DURATION, model, stream)
+    tally.first_content.settle(metrics.FIRST_CONTENT, model)
+    tally.header.settle(metrics.UPSTREAM_HEADER, upstream)
+    tally.overhead.settle(metrics.OVERHEAD)
+    tally.output_token.settle(metrics.OUTPUT_TOKEN, model)
+    for kind in TOKEN_KINDS:
         if count := getattr(tally, kind):
             metrics.TOKENS.labels(model, kind).inc(count)
     if tally.cost:
         metrics.COST.labels(model).inc(tally.cost)
+
+
+def _settle_usage(tally: ExchangeCounter, tenant: str, model: str) -> None:
+    for kind in TOKEN_KINDS:
+        if count := getattr(tally, kind):
+            metrics.USAGE_TOKENS.labels(tenant, model, kind).inc(count)
+    if tally.cost:
+        metrics.USAGE_COST.labels(tenant, model).inc(tally.cost)
+
+
+def _usage_labels(tenant: str, model: str) -> tuple[str, str]:
+    """Return the labels of a tenant's use of a model, within the bounds of their numbers."""
+    if tenant not in _tenants:
+        if len(_tenants) >= MAX_TENANTS or len(tenant) > LONGEST_NAME:
+            tenant = OTHER
+        else:
+            _tenants.add(tenant)
+    if (tenant, model) not in _usages:
+        if len(_usages) >= MAX_USAGES:
+            return tenant, OTHER
+        _usages.add((tenant, model))
+    return tenant, model
 
 
 def _model_label(model: str) -> str:

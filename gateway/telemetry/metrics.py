@@ -3,8 +3,11 @@
 What every request moves is fed by `gateway.telemetry.counters`.
 """
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from itertools import product
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -15,14 +18,23 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
     generate_latest,
+    values,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from gateway import __version__
+from gateway.telemetry.process_metrics import ProcessCollector
 
+REFUSAL_CODES = ("auth", "validation", "size", "limit", "draining", "store", "internal")
+THREAD_OUTCOMES = (
+    *("kept", "not_kept", "failed", "invalid"),
+    *("fingerprint_mismatch", "not_found", "already_continued", "continue_in_flight", "unsupported_request"),
+)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+OVERHEAD_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 LONG_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
 
 
@@ -52,6 +64,11 @@ class CountedHistogram(Histogram):
         self._sum.inc(total)
 
 
+SLOT = os.environ.get("DRAGOMAN_METRICS_SLOT")
+if SLOT is not None and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    # Files named by the place among the children instead of the process: a successor goes on with them.
+    values.ValueClass = values.MultiProcessValue(partial(str, SLOT))  # type: ignore[no-untyped-call]
+
 BEFORE_SCRAPE = BeforeScrape()
 REGISTRY.register(BEFORE_SCRAPE)
 
@@ -61,11 +78,47 @@ DURATION = CountedHistogram(
     "gateway_exchange_duration_seconds", "From request to end", ["model", "stream"], buckets=SECONDS
 )
 FIRST_CONTENT = CountedHistogram(
-    "gateway_first_content_seconds", "From the upstream's header to content", ["model"], buckets=SECONDS
+    "gateway_first_content_seconds", "From a request's arrival to its first content", ["model"], buckets=SECONDS
+)
+UPSTREAM_HEADER = CountedHistogram(
+    "gateway_upstream_header_seconds", "From a call to the header of its answer", ["upstream"], buckets=SECONDS
+)
+OVERHEAD = CountedHistogram(
+    "gateway_overhead_seconds", "An exchange's time less the waiting for upstreams", buckets=OVERHEAD_SECONDS
+)
+OUTPUT_TOKEN = CountedHistogram(
+    "gateway_output_token_seconds",
+    "Of a stream: seconds for each token after the first content",
+    ["model"],
+    buckets=TOKEN_SECONDS,
+)
+EXCHANGES_OPEN = Gauge("gateway_exchanges_open", "Exchanges under way", ["stream"], multiprocess_mode="livesum")
+CONNECTIONS_OPEN = Gauge("gateway_connections_open", "Client connections", multiprocess_mode="livesum")
+UPSTREAM_CONNECTIONS = Gauge(
+    "gateway_upstream_connections", "Connections to upstreams by state", ["state"], multiprocess_mode="livesum"
 )
 TOKENS = Counter("gateway_tokens_total", "Tokens by kind", ["model", "kind"])
 COST = Counter("gateway_cost_usd_total", "What the upstream charged, in US dollars", ["model"])
-UPSTREAM_ERRORS = Counter("gateway_upstream_errors_total", "Exchanges that ended in an error", ["upstream", "type"])
+USAGE_TOKENS = Counter("gateway_usage_tokens_total", "Tokens by who used them", ["tenant", "model", "kind"])
+USAGE_COST = Counter(
+    "gateway_usage_cost_usd_total", "What the upstream charged, by who used it, in US dollars", ["tenant", "model"]
+)
+EXCHANGE_ERRORS = Counter(
+    "gateway_exchange_errors_total", "Failed exchanges by whose fault it was, and why", ["upstream", "origin", "cause"]
+)
+UPSTREAM_ERRORS = Counter(
+    "gateway_upstream_errors_total",
+    "Exchanges that ended in an error. Deprecated: gateway_exchange_errors_total has the cause",
+    ["upstream", "type"],
+)
+REFUSALS = Counter("gateway_refusals_total", "Requests that the gateway refused itself", ["code"])
+GATE_OPEN = Gauge(
+    "gateway_gate_open",
+    "Whether live calls to a model at an upstream are made (1), or its circuit keeps them back (0)",
+    ["upstream", "model"],
+    multiprocess_mode="livemin",
+)
+RETRY_AFTER = Histogram("gateway_upstream_retry_after_seconds", "Pauses that upstreams asked for", buckets=LONG_SECONDS)
 RETRIES = Counter("gateway_upstream_retries_total", "Attempts beyond the first", ["upstream"])
 ATTEMPTS = Counter("gateway_attempts_total", "Calls to upstreams by their outcome", ["upstream", "outcome"])
 CIRCUIT_OPENINGS = Counter("gateway_circuit_openings_total", "Circuits opened by live calls", ["upstream", "cause"])
@@ -109,7 +162,7 @@ CONNECTIONS_CUT = Counter("gateway_connections_cut_total", "Client connections e
 DESCRIPTORS_EXHAUSTED = Counter(
     "gateway_descriptors_exhausted_total", "Connections that failed for want of file descriptors", ["purpose"]
 )
-BATCHES = Counter("gateway_batches_total", "Batches by what happened to them", ["event"])
+BATCH_EVENTS = Counter("gateway_batches_total", "Batches by what happened to them", ["event"])
 BATCH_SECONDS = Histogram("gateway_batch_seconds", "From a batch's creation to its end", buckets=LONG_SECONDS)
 BATCH_WAIT = Histogram(
     "gateway_batch_wait_seconds", "From a batch's creation to the claim of its first item", buckets=LONG_SECONDS
@@ -123,6 +176,7 @@ CONFIG_HASH = Gauge(
 )
 BUILD = Gauge("gateway_build_info", "1, with the version that runs", ["version"], multiprocess_mode="livemax")
 BUILD.labels(__version__).set(1)
+REGISTRY.register(ProcessCollector(lambda: {SLOT or "0": os.getpid()}))
 
 # The time of creation of each child doubles the number of series and is not used.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -133,10 +187,22 @@ def render_metrics() -> bytes:
     return generate_latest(REGISTRY)
 
 
-def merged_metrics(directory: str) -> bytes:
+def merged_metrics(directory: str, pids: Mapping[str, int]) -> bytes:
+    """`pids`: the children by their places."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
+    registry.register(ProcessCollector(lambda: {"parent": os.getpid(), **pids}))
     return generate_latest(registry)
+
+
+@contextmanager
+def before_scrape(step: Callable[[], None]) -> Iterator[None]:
+    """Take the step before each scrape while the context is open."""
+    BEFORE_SCRAPE.steps.append(step)
+    try:
+        yield
+    finally:
+        BEFORE_SCRAPE.steps.remove(step)
 
 
 def count_cached(outcome: str) -> None:
@@ -149,6 +215,32 @@ def count_saved(input_tokens: int, output_tokens: int) -> None:
 
 
 SAVED_INPUT, SAVED_OUTPUT = CACHE_SAVED_TOKENS.labels("input"), CACHE_SAVED_TOKENS.labels("output")
+
+
+def create_series(collector: Counter | Gauge | Histogram, *labels: Sequence[str]) -> None:
+    """Create the series of a closed set of labels at 0, so that a ratio is 0 and not without data.
+
+    `labels`: the values of each label, of which all combinations are created.
+    """
+    for combination in product(*labels):
+        collector.labels(*combination)
+
+
+for _collector, _labels in (
+    (EXCHANGES_OPEN, ("false", "true")),
+    (UPSTREAM_CONNECTIONS, ("busy", "idle")),
+    (DIALECTS, ("chat", "messages", "responses")),
+    (REFUSALS, REFUSAL_CODES),
+    (NOTES, ("dropped", "changed", "emulated")),
+    (CACHE_REQUESTS, ("hit", "miss", "wait", "bypass")),
+    (CACHE_STORES, ("kept", "too_large", "purged", "failed")),
+    (CACHE_ERRORS, ("failed", "late", "crowded", "mixed_up")),
+    (THREAD_TURNS, THREAD_OUTCOMES),
+    (CONNECTIONS_CUT, ("header", "unread", "address", "broken_reply")),
+    (DESCRIPTORS_EXHAUSTED, ("client", "upstream", "redis")),
+    (BATCH_EVENTS, ("created", "canceled", "expired", "ended", "refused")),
+):
+    create_series(_collector, _labels)
 
 
 # A bound child costs a third of a labels() call; the sets of labels are small, so the caches stay so.

@@ -54,6 +54,9 @@ class UsageRecord:
     cost: float | None = None
     attempts: int = 0
     attempted: list[Attempted] = field(default_factory=list)
+    begun: float = 0.0  # on the exchange's clock: when a live request had arrived whole
+    header_seconds: float | None = None  # of the last call
+    waited_seconds: float = 0.0  # for upstreams, and between attempts
     first_content_seconds: float | None = None
     duration_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)

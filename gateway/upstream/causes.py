@@ -72,7 +72,7 @@ CAUSES: Final = (
     Cause("refused", "client", InvalidRequest, "the upstream refused the request as it is", _was_said),
     Cause("request", "client", InvalidRequest, "the gateway refused the request as it is"),
     Cause("conflict", "client", Conflict, "the request contradicts an earlier one"),
-    Cause("slow_body", "client", RequestTimedOut, "the client stopped sending its body"),
+    Cause("slow_body", "client", RequestTimedOut, "the client stopped sending its body, or reading its stream"),
     Cause("budget", "client", BudgetSpent, "a budget of the client's key, user or tenant is used up"),
     Cause("limited", "upstream", RateLimited, "the upstream's rate limit", _was_said),
     Cause("rate_limit", "client", RateLimited, "a rate limit of the client's key, user or tenant"),

@@ -88,3 +88,6 @@ class UpstreamClient(Protocol):
         """
 
     async def close(self) -> None: ...
+
+    def connections(self) -> tuple[int, int]:
+        """Return the numbers of busy and idle connections."""

@@ -61,6 +61,11 @@ class Transport:
             connection = await pool.lease(call.timeouts.connect, ends_at, fresh=True)
         return await self._ask(connection, call, head, ends_at)
 
+    def connections(self) -> tuple[int, int]:
+        """Return the numbers of busy and idle connections."""
+        found = [pool.connections for pool in (*self._pools.values(), *self._retired)]
+        return sum(busy for busy, _ in found), sum(idle for _, idle in found)
+
     def retain(self, urls: Iterable[str]) -> None:
         """Let go of the connections to other origins: the idle ones now, the others when their answers have ended."""
         kept = {to_target(url).origin for url in urls}

@@ -9,7 +9,7 @@ an open circuit; and that one for PROBE_BUDGET.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 from types import TracebackType
@@ -25,7 +25,7 @@ from gateway.upstream.circuit import State
 from gateway.upstream.circuits import PEER_FIELDS, names_of, to_peer_state
 from gateway.upstream.failure import Effect, FailureRow, failure_of
 from gateway.upstream.health import PROBE_SECONDS, HealthTicket, LiveHealth
-from gateway.upstream.routing import Route
+from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER
 
 log = structlog.get_logger()
@@ -164,6 +164,13 @@ class LiveCircuits:
             self._note_opened(name, health, row.name, call.route.upstream.name)
         elif row.effect in (Effect.PAUSE, Effect.BUSY) and error.retry_after and health.state is State.PAUSED:
             self._news[name] = "pause", min(error.retry_after, MAX_RETRY_AFTER)
+
+    def gates(self, upstreams: Iterable[Upstream]) -> Iterator[tuple[str, str, bool]]:
+        """Yield upstream, model, and whether calls to it are made, of all that have been called."""
+        now, names = self.clock(), {upstream.circuit: upstream.name for upstream in upstreams}
+        for (circuit, model), pair in self._pairs.items():
+            if circuit in names:
+                yield names[circuit], model, all(health.wait(now) <= 0 for health in pair)
 
     def states(self) -> list[dict[str, Any]]:
         """Return the circuits that are not closed, with the seconds until they admit a call."""

@@ -72,6 +72,11 @@ class Pool:
             await self._closing
 
     @property
+    def connections(self) -> tuple[int, int]:
+        """Return the numbers of busy and idle connections."""
+        return len(self._open) - len(self._idle), len(self._idle)
+
+    @property
     def is_open(self) -> bool:
         return bool(self._open)
 

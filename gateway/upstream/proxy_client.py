@@ -93,6 +93,10 @@ class AiohttpClient:
         self._answers: set[AiohttpAnswer] = set()
         self._closed = False
 
+    def connections(self) -> tuple[int, int]:
+        """Return the number of answers that arrive; idle connections are not known here."""
+        return len(self._answers), 0
+
     async def open(self, call: Call) -> Answer:
         self._refuse_when_closed()
         check_headers(call.headers)

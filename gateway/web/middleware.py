@@ -3,6 +3,7 @@
 import logging
 import time
 import traceback
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -20,6 +21,7 @@ from gateway.errors import (
 )
 from gateway.process.http_guard import MAX_HEADER_BYTES, GuardedConnection, header_too_large
 from gateway.telemetry.counters import count_reply
+from gateway.telemetry.metrics import REFUSALS
 from gateway.upstream.causes import cause_of
 from gateway.web.auth import CONTEXT, REQUEST_ID
 from gateway.web.not_offered import not_found_message
@@ -30,6 +32,16 @@ log = structlog.get_logger()
 
 # Of an error's message in the log: messages may repeat a client's own names.
 MAX_REASON = 300
+# Of causes that are the gateway's own refusals, the code in metrics.
+REFUSAL_OF: Final = {
+    **dict.fromkeys(("key", "permission"), "auth"),
+    **dict.fromkeys(("request", "not_found", "conflict", "too_long"), "validation"),
+    **dict.fromkeys(("too_large", "slow_body"), "size"),
+    **dict.fromkeys(("rate_limit", "budget", "full"), "limit"),
+    "unavailable": "draining",
+    "store": "store",
+    "internal": "internal",
+}
 # Headers that a handler wants on its reply even if that becomes an error.
 ERROR_HEADERS = web.RequestKey("error_headers", tuple[tuple[str, str], ...])
 
@@ -48,6 +60,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a handler raises becomes a reply
         told = _told(error, request)
         _log_refusal(error, told, request)
+        _count_refusal(told)
         if request.writer.output_size:
             raise _broken_off(told, request) from None
         response = to_response(told, request_id, request.path)
@@ -95,6 +108,13 @@ def check_header_bytes(request: web.Request) -> None:
             value.encode()
         except UnicodeEncodeError:
             raise InvalidRequest(f"{name.lower()}: the value of this header is not valid UTF-8.") from None
+
+
+def _count_refusal(error: GatewayError) -> None:
+    """Count what the gateway refused itself, by what it was about. An upstream's refusals are counted elsewhere."""
+    code = REFUSAL_OF.get(cause_of(error).name)
+    if code is not None:
+        REFUSALS.labels(code).inc()
 
 
 def _told(error: Exception, request: web.Request) -> GatewayError:

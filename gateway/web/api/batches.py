@@ -14,8 +14,9 @@ from gateway.batches.splitter import BatchLimits, Splitter
 from gateway.batches.staging import Staging
 from gateway.batches.store import BatchStore
 from gateway.context import Context
-from gateway.errors import InvalidRequest, Unavailable
+from gateway.errors import GatewayError, InvalidRequest, Unavailable
 from gateway.messages.validation.unknown_keys import PLAIN_NAME
+from gateway.telemetry.metrics import BATCH_EVENTS
 from gateway.web.api.models import parse_limit
 from gateway.web.arrivals import held_bytes
 from gateway.web.auth import CONTEXT
@@ -32,6 +33,15 @@ SPEND_CAP = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?\Z")
 
 
 async def create_batch(request: web.Request) -> web.Response:
+    """POST /v1/messages/batches."""
+    try:
+        return await _create_batch(request)
+    except GatewayError:
+        BATCH_EVENTS.labels("refused").inc()
+        raise
+
+
+async def _create_batch(request: web.Request) -> web.Response:
     """The batch is visible once all of it has arrived and been stored; a cut-off upload leaves nothing behind."""
     context = request[CONTEXT]
     store = _store(request)

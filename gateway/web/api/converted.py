@@ -1,7 +1,7 @@
 """Requests in OpenAI's APIs, on their way through Messages: what both handlers do alike."""
 
+import time
 from collections.abc import Awaitable
-from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -25,6 +25,7 @@ async def read_request(request: web.Request) -> tuple[dict[str, Any], int, Clien
     """
     app, exchange = request.app, request.app[EXCHANGE]
     data = await read_body(request, app[SETTINGS].max_body_bytes)
+    request[CONTEXT].arrived = time.monotonic()
     parsed = parse_body(data, exchange.tools)
     if not isinstance(parsed, dict):
         raise InvalidRequest("The request body must be a JSON object.")
@@ -42,7 +43,7 @@ def reply_converted(request: web.Request, asked: ClientRequest, size: int) -> Aw
     """Validate the converted request and answer it. Raises InvalidRequest naming what Messages does not take."""
     context = request[CONTEXT]
     if context.session_id is None and asked.session is not None and FOREIGN_ID.fullmatch(asked.session):
-        context = replace(context, session_id=asked.session)
+        context.session_id = asked.session
     filled_from_header(asked.request, request.headers.get(PARAMS_HEADER))
     prompt = to_prompt(asked.request, size, context)
     prompt.notes = (*asked.notes, *prompt.notes)

@@ -1,6 +1,7 @@
 """POST /v1/messages, as JSON and as a stream."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import chain
@@ -61,6 +62,7 @@ async def create_message(request: web.Request, *, streamed: bool = False) -> web
     context = request[CONTEXT]
     exchange = app[EXCHANGE]
     body = await read_body(request, app[SETTINGS].max_body_bytes)
+    context.arrived = time.monotonic()
     parsed, size = parse_body(body, exchange.tools), len(body)
     received: Received | None = Received(body, request.headers.items(), request.query_string)
     if streamed and isinstance(parsed, dict) and parsed.get("stream") is not True:

@@ -1,0 +1,93 @@
+"""Writer of docs/errors.md: the causes and the messages are read from the source, so the page has all of them.
+
+`python -m tests.support.errors_page` writes the page, with `--check` it compares.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from inspect import isclass
+from pathlib import Path
+
+from gateway import errors
+from gateway.errors import GatewayError, InvalidRequest
+from gateway.upstream.causes import CAUSES, CLIENT_LEFT, cause_of
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/errors.md"
+KINDS: dict[str, type[GatewayError]] = {
+    name: kind for name, kind in vars(errors).items() if isclass(kind) and issubclass(kind, GatewayError)
+}
+CAUSES_HEAD = "| cause | origin | meaning |\n| --- | --- | --- |\n"
+MESSAGES_HEAD = "| status | message | cause |\n| --- | --- | --- |\n"
+
+
+def causes_table() -> str:
+    rows = [f"| `{cause.name}` | {cause.origin} | {cause.meaning} |" for cause in (*CAUSES, CLIENT_LEFT)]
+    return CAUSES_HEAD + "\n".join(rows) + "\n"
+
+
+def messages_table() -> str:
+    found = {row for path in sorted((ROOT / "gateway").rglob("*.py")) for row in messages_of(path)}
+    found |= {row for path in sorted((ROOT / "workers").rglob("*.py")) for row in messages_of(path)}
+    return (
+        MESSAGES_HEAD + "\n".join(f"| {status} | {text} | `{cause}` |" for status, text, cause in sorted(found)) + "\n"
+    )
+
+
+def messages_of(path: Path) -> Iterator[tuple[int, str, str]]:
+    """The messages that a module raises, but those of requests that are invalid, which are as many as fields."""
+    tree = ast.parse(path.read_text())
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not node.args or not isinstance(node.func, ast.Name):
+            continue
+        kind = KINDS.get(node.func.id)
+        if kind is None or issubclass(kind, InvalidRequest):
+            continue
+        text = to_text(node.args[0], constants)
+        if text is not None:
+            yield kind.status, text.replace("|", "\\|"), cause_of(kind("")).name
+
+
+def to_text(node: ast.expr, constants: dict[str, ast.expr]) -> str | None:
+    """A message with `…` for what differs; None if it comes from elsewhere."""
+    match node:
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.JoinedStr(values=parts):
+            texts = [part.value if isinstance(part, ast.Constant) else "…" for part in parts]
+            return "".join(map(str, texts))
+        case ast.Name(id=name) if name in constants:
+            return to_text(constants[name], {})
+        case _:
+            return None
+
+
+def page(text: str) -> str:
+    """The page with its two tables as the source has them."""
+    for head, table in ((CAUSES_HEAD, causes_table()), (MESSAGES_HEAD, messages_table())):
+        before, _, rest = text.partition(head)
+        after = rest.partition("\n\n")[2]
+        text = f"{before}{table}" + (f"\n{after}" if after else "")
+    return text
+
+
+def main() -> int:
+    text = PAGE.read_text()
+    if "--check" not in sys.argv:
+        PAGE.write_text(page(text))
+    elif page(text) != text:
+        sys.stderr.write("docs/errors.md is not up to date: run `make docs`\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Check of docs/logs.md: it has each log event and each field that the source names, and no other event.
+
+`python -m tests.support.logs_page` prints what differs.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/logs.md"
+EVENT = re.compile(r"[a-z]+(_[a-z]+)*")
+LEVELS = frozenset({"debug", "info", "warning", "error", "log"})
+# Of functions that pass an event on, and of a logger's method in a variable.
+NAMES = frozenset({"self._log", "level", "log_refusal"})
+
+
+def logged() -> dict[str, set[str]]:
+    """Events, and the fields that their calls name."""
+    found: dict[str, set[str]] = {}
+    for room in ("gateway", "workers"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for event, fields in events_of(path):
+                found.setdefault(event, set()).update(fields)
+    return found
+
+
+def events_of(path: Path) -> Iterator[tuple[str, set[str]]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or not is_log_call(node.func):
+            continue
+        for argument in node.args[:2]:
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                yield argument.value, {keyword.arg for keyword in node.keywords if keyword.arg}
+
+
+def is_log_call(function: ast.expr) -> bool:
+    written = ast.unparse(function)
+    logger, _, level = written.rpartition(".")
+    return written in NAMES or (level in LEVELS and logger in ("log", "_log", "LOG", "LOG.bind()"))
+
+
+def problems() -> list[str]:
+    text = PAGE.read_text()
+    documented = set(re.findall(r"^\| `([a-z_]+)` \| (?:debug|info|warning|error)", text, re.MULTILINE))
+    names, source = set(re.findall(r"`([a-z_]+)`", text)), logged()
+    source["log_lines_dropped"] = {"lines"}  # written by the log's own thread
+    found = [f"{event}: not documented" for event in sorted(source.keys() - documented)]
+    found += [f"{event}: documented, and never logged" for event in sorted(documented - source.keys())]
+    for event, fields in sorted(source.items()):
+        found += [f"{event}: the field {field} is not documented" for field in sorted(fields - names - {"fields"})]
+    return found
+
+
+def main() -> int:
+    found = problems()
+    sys.stderr.writelines(f"docs/logs.md: {problem}\n" for problem in found)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
