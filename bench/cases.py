@@ -25,7 +25,11 @@ PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x04\x00\x00\x00\x04\x0
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One shape of load. `expect` is a text that every sound answer holds; `warm` are seconds that do not count."""
+    """One shape of load. `expect` is a text that every sound answer holds; `warm` are seconds that do not count.
+
+    `turns`: the body is a conversation, of which each request is the next turn. `start`: a body like this one with
+    fewer deltas; what its streams take is not counted, so that only deltas are.
+    """
 
     name: str
     body: str
@@ -35,6 +39,8 @@ class Case:
     expect: str | None = None
     deltas_each: int = 0
     warm: float = 0.5
+    turns: bool = False
+    start: str | None = None
 
 
 CASES = {
@@ -45,9 +51,15 @@ CASES = {
         Case("ten", "small", 10, "small request, 10 connections", expect='"message"'),
         Case("crowd", "small", 256, "small request, 256 connections opened at once", expect='"message"', warm=1.5),
         Case("code", "code", 8, "67 kB coding-agent request, 8 connections", expect='"message"'),
+        Case(
+            *("conversation", "conversation", 8, "a coding agent's next turn, 43 to 86 kB, 8 connections"),
+            expect='"message"',
+            turns=True,
+        ),
         Case("image", "image", 2, "1.5 MB image request, 2 connections", expect='"message"'),
         Case("stream10", "paced", 10, "10 streams of 100 text deltas/s", streamed=True),
         Case("stream500", "slow", 500, "500 streams of 10 text deltas/s", streamed=True, warm=3),
+        Case("lone", "lone", 4, "a delta alone, 4 streams of 10/s", streamed=True, warm=3, start="lone-start"),
         Case("tool10", "tool", 10, "10 streams of 100 tool-argument deltas/s", streamed=True),
         Case("burst", "burst", 8, "200 deltas at once, 8 connections", True, "message_stop", deltas_each=200),
     )
@@ -55,15 +67,17 @@ CASES = {
 
 
 def write_bodies(directory: Path, model_prefix: str = "") -> None:
-    """One file per body of BODIES. `model_prefix` is for proxies that find their upstream by it."""
+    """Write a file per body and per conversation. `model_prefix` is for proxies that find their upstream by it."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, make in BODIES.items():
-        write_body(directory / f"{name}.json", make(), model_prefix)
+        write_body(directory / f"{name}.json", make(), model_prefix=model_prefix)
+    write_body(directory / "conversation.json", *growing_conversation(), model_prefix=model_prefix)
 
 
-def write_body(path: Path, body: Body, model_prefix: str = "") -> None:
-    named = body | {"model": model_prefix + body["model"]}
-    path.write_text(json.dumps(named, ensure_ascii=False, separators=(",", ":")))
+def write_body(path: Path, *bodies: Body, model_prefix: str = "") -> None:
+    """Write one body; or several, one a line."""
+    named = [body | {"model": model_prefix + body["model"]} for body in bodies]
+    path.write_text("\n".join(json.dumps(body, ensure_ascii=False, separators=(",", ":")) for body in named))
 
 
 def question(model: str, *, stream: bool = False, text: str = "Say hello in three languages.") -> Body:
@@ -97,6 +111,24 @@ def coding_agent(turns: int = 9) -> Body:
     }
 
 
+def growing_conversation(turns: int = 20) -> list[Body]:
+    """A conversation of a coding agent, after each of its turns: each body repeats the last with two messages more.
+
+    `mark:00000000` stands for the conversation's number, so that no two are the same. The last message is marked for
+    the upstream's prompt cache, as Claude Code does it.
+    """
+    rng, whole = random.Random(7), coding_agent(turns=0)
+    first = _text(rng, 600)
+    messages: list[Body] = [{"role": "user", "content": [first | {"text": "mark:00000000 " + first["text"]}]}]
+    bodies = []
+    for number in range(turns):
+        call, result = _turn(rng, number)
+        marked = [block | {"cache_control": {"type": "ephemeral"}} for block in result["content"]]
+        bodies.append(whole | {"messages": [*messages, call, result | {"content": marked}]})
+        messages += [call, result]
+    return bodies
+
+
 def conversation(size: int) -> Body:
     """A tool-using conversation of about `size` bytes, without tools or system prompt where it is to be small."""
     if size < 64_000:
@@ -118,6 +150,8 @@ BODIES: dict[str, Callable[[], Body]] = {
     "burst": lambda: question("stream-200", stream=True),
     "paced": lambda: question("stream-200-d10", stream=True),
     "slow": lambda: question("stream-200-d100", stream=True),
+    "lone": lambda: question("stream-220-d100", stream=True),
+    "lone-start": lambda: question("stream-20-d100", stream=True),
     "tool": tool_question,
 }
 

@@ -95,7 +95,9 @@ def _in_turn(targets: Sequence[Target], number: int) -> list[Target]:
 
 
 def _shape(case: Case, seconds: float) -> Shape:
-    return Shape(case.connections, seconds, case.warm, expect=case.expect, deltas_each=case.deltas_each)
+    return Shape(
+        case.connections, seconds, case.warm, expect=case.expect, deltas_each=case.deltas_each, turns=case.turns
+    )
 
 
 def _line(run: Run) -> str:

@@ -17,7 +17,16 @@ from bench.steps import STEP_BODIES, steps_of
 from bench.targets import Recipe, Stage, running, running_stage
 
 # Case → requests that are counted; a third of them as well before, so that caches are filled and code is specialised.
-REQUESTS = {"small": 1000, "code": 200, "image": 20, "stream10": 20, "tool10": 20, "burst": 40}
+REQUESTS = {
+    "small": 1000,
+    "code": 200,
+    "conversation": 160,
+    "image": 20,
+    "stream10": 20,
+    "lone": 4,
+    "tool10": 20,
+    "burst": 40,
+}
 LEAST_WARM = 20
 PATIENCE = 300.0  # seconds; a program runs some fifty times slower while it is counted
 
@@ -44,13 +53,21 @@ def measure(recipes: Sequence[Recipe], cases: Sequence[str], say: Callable[[str]
 
 def _count(recipe: Recipe, name: str, stage: Stage, directory: Path) -> float:
     case, out = CASES[name], directory / f"{recipe.name}-{name}"
-    shape = Shape(case.connections, PATIENCE, expect=case.expect, deltas_each=case.deltas_each)
+    shape = Shape(case.connections, PATIENCE, expect=case.expect, deltas_each=case.deltas_each, turns=case.turns)
     with running(replace(recipe, command=under_callgrind(recipe.command, out)), stage) as target:
-        target.load(case.body, replace(shape, requests=max(LEAST_WARM, REQUESTS[name] // 3)))
+        target.load(case.start or case.body, replace(shape, requests=max(LEAST_WARM, REQUESTS[name] // 3)))
         counter = Counter(target.roots[0], out)
-        counter.begin()
-        report = target.load(case.body, replace(shape, requests=REQUESTS[name]))
-        return counter.end() / (report.deltas if case.streamed else report.answers)
+
+        def count(body: str) -> tuple[int, int]:
+            counter.begin()
+            report = target.load(body, replace(shape, requests=REQUESTS[name]))
+            return counter.end(), report.deltas if case.streamed else report.answers
+
+        instructions, number = count(case.body)
+        if case.start is not None:
+            at_start, first = count(case.start)
+            instructions, number = instructions - at_start, number - first
+        return instructions / number
 
 
 def render(measured: Instructions) -> str:

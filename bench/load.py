@@ -22,6 +22,7 @@ class Shape:
     expect: str | None = None
     deltas_each: int = 0
     marks: bool = False
+    turns: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def start_load(
         ("-D", shape.deltas_each or None),
         *(("-H", header) for header in headers),
     ]
-    command = [str(program("load")), *(["-m"] if shape.marks else [])]
+    command = [str(program("load")), *(["-m"] if shape.marks else []), *(["-t"] if shape.turns else [])]
     for option, value in options:
         if value is not None:
             command += [option, str(value)]

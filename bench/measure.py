@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import subprocess
+import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,15 @@ class Machine:
     kernel: str
     load_average: float
     versions: dict[str, str]
+
+
+def _optimisation() -> str:
+    """How this interpreter was built. One without PGO and LTO takes 5 to 15 % more CPU (2026-11)."""
+    arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    return ", ".join(
+        name if flag in arguments else f"no {name}"
+        for name, flag in (("PGO", "--enable-optimizations"), ("LTO", "--with-lto"))
+    )
 
 
 def process_tree(root: int) -> list[int]:
@@ -68,7 +78,7 @@ def machine() -> Machine:
         memory_mib=int(_field("meminfo", "MemTotal").split()[0]) // 1024,
         kernel=platform.release(),
         load_average=os.getloadavg()[0],
-        versions={"python": platform.python_version(), **_package_versions()},
+        versions={"python": f"{platform.python_version()} ({_optimisation()})", **_package_versions()},
     )
 
 

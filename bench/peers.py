@@ -15,7 +15,10 @@ from pathlib import Path
 
 from bench.targets import Recipe
 
-MODELS = ("plain-1", "stream-200", "stream-200-d10", "stream-200-d100", "tool-200-d10")
+MODELS = (
+    *("plain-1", "stream-200", "stream-200-d10", "stream-200-d100", "stream-20-d100", "stream-220-d100"),
+    "tool-200-d10",
+)
 
 
 def peer_recipes(directory: Path) -> list[Recipe]:

@@ -61,7 +61,7 @@ def hold(recipe: Recipe, streams: int, say: Say) -> Holding:
     leaving = Shape(streams, look_at + 1, 0, open_rate=OPEN_RATE, marks=True)
     with running_stage() as stage, running(recipe, stage, processes) as target:
         body = question(f"stream-{deltas_each}-d1000-mark", stream=True, text="mark:00000000")
-        write_body(target.directory / "bodies" / "marked.json", body, recipe.model_prefix)
+        write_body(target.directory / "bodies" / "marked.json", body, model_prefix=recipe.model_prefix)
         levels = [_level("idle", target, stage)]
         say(f"{target.name}: {streams} streams of {deltas_each} deltas in {processes} process(es), to their end")
         ended = _open_all(whole, look_at, target, stage, levels)

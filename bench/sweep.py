@@ -97,7 +97,7 @@ def _points(take: Take, places: Sequence[int], targets: Sequence[Target], second
 
 
 def _at_size(target: Target, size: int, seconds: float, _idle: float) -> Point:
-    write_body(target.directory / "bodies" / "sized.json", conversation(size), target.recipe.model_prefix)
+    write_body(target.directory / "bodies" / "sized.json", conversation(size), model_prefix=target.recipe.model_prefix)
     shape = Shape(connections=4, seconds=seconds, warm=WARM, expect='"message"')
     return Point("size", size, target.name, target.load("sized", shape))
 
@@ -109,7 +109,7 @@ def _with_connections(target: Target, connections: int, seconds: float, _idle: f
 
 def _with_streams(target: Target, streams: int, seconds: float, idle: float) -> Point:
     body = question(STREAM_MODEL, stream=True)
-    write_body(target.directory / "bodies" / "held.json", body, target.recipe.model_prefix)
+    write_body(target.directory / "bodies" / "held.json", body, model_prefix=target.recipe.model_prefix)
     warm = streams / OPEN_RATE + 1.5  # until all are open and the first gap, which is random, is over
     load = target.start("held", Shape(streams, seconds, warm, open_rate=OPEN_RATE))
     time.sleep(warm + seconds * 0.8)

@@ -9,6 +9,8 @@
  *     -P PID,PID...   processes whose CPU is counted      -D N     deltas that every sound answer has
  *     -m              write a mark of its own into every request, where the body has "mark:00000000", and look for it
  *                     in every delta of its answer        -v       show the first answer on stderr
+ *     -t              the turns of a conversation: one body a line, sent in this order and from the start again; the
+ *                     "mark:00000000" of each becomes the conversation's number
  *
  * Each connection sends the next request as soon as it has the whole answer to the last. An answer is sound when its
  * status is 200 and it holds what -e and -D ask for. A delta is '@' and ten hexadecimal digits, the microsecond of
@@ -51,11 +53,18 @@ typedef enum { HEAD, SIZED, TO_THE_END, CHUNK_SIZE, CHUNK, CHUNK_END, TRAILER } 
 /* What the scan for deltas looks for next: an '@', the digits of a stamp, the '#' of a mark, its digits. */
 typedef enum { SEEK, STAMP, HASH, MARK } Scan;
 
+/* A request as it is sent. `mark`: its eight digits in `bytes`, with -m or -t. */
+typedef struct {
+    char *bytes, *mark;
+    size_t len;
+} Request;
+
 typedef struct {
     int fd;
     struct sockaddr_in to;
     bool wants_write;
-    char *request; /* shared by all, or its own with -m */
+    Request *requests; /* shared by all, or its own with -m or -t */
+    int turn;          /* which of them is sent now */
     size_t sent;
     long started, first_byte; /* 0: no byte of a body yet */
     Place place;
@@ -79,7 +88,7 @@ static struct {
     int ports[PORTS_MOST], port_count, connections;
     double warm, seconds, open_rate;
     long requests, deltas_each;
-    bool marks, verbose;
+    bool marks, turns, verbose;
     char headers[HEAD_MOST];
 } option = {.path = "/v1/messages", .connections = 1, .warm = 1, .seconds = 5};
 
@@ -89,8 +98,9 @@ static struct {
 } count;
 
 static int poller;
-static char *request;
-static size_t request_len, mark_at, expect_len;
+static Request *requests;
+static int request_count;
+static size_t expect_len;
 static bool counting;
 static long started;
 
@@ -161,8 +171,9 @@ static void watch(Conn *c, bool writable) {
 }
 
 static void send_rest(Conn *c) {
-    while (c->sent < request_len) {
-        ssize_t n = send(c->fd, c->request + c->sent, request_len - c->sent, MSG_NOSIGNAL);
+    const Request *request = &c->requests[c->turn];
+    while (c->sent < request->len) {
+        ssize_t n = send(c->fd, request->bytes + c->sent, request->len - c->sent, MSG_NOSIGNAL);
         if (n < 0) {
             if (errno == EAGAIN && !c->wants_write) watch(c, true);
             return; /* an error shows in the next read */
@@ -199,11 +210,12 @@ static bool next_request(Conn *c) {
     if (option.requests && started >= option.requests) return false;
     started++;
     clear(c);
-    if (option.marks) {
+    c->turn = (c->turn + 1) % request_count;
+    if (option.marks || option.turns) {
         char digits[MARK_DIGITS + 1];
-        c->mark = started;
+        if (c->turn == 0) c->mark = started;
         snprintf(digits, sizeof digits, "%08lx", c->mark & 0xffffffffUL);
-        memcpy(c->request + mark_at, digits, MARK_DIGITS);
+        memcpy(c->requests[c->turn].mark, digits, MARK_DIGITS);
     }
     return true;
 }
@@ -417,7 +429,7 @@ static void serve(Conn *c, unsigned events) {
 /* ---- the run ---- */
 
 static void read_options(int argc, char **argv) {
-    for (int o; (o = getopt(argc, argv, "p:b:u:H:e:w:d:c:o:n:P:D:mv")) != -1;) switch (o) {
+    for (int o; (o = getopt(argc, argv, "p:b:u:H:e:w:d:c:o:n:P:D:mtv")) != -1;) switch (o) {
         case 'p':
             for (char *port; (port = strsep(&optarg, ",")) && option.port_count < PORTS_MOST;)
                 option.ports[option.port_count++] = atoi(port);
@@ -437,6 +449,7 @@ static void read_options(int argc, char **argv) {
         case 'P': option.pids = optarg; break;
         case 'D': option.deltas_each = atol(optarg); break;
         case 'm': option.marks = true; break;
+        case 't': option.turns = true; break;
         case 'v': option.verbose = true; break;
         default: exit(2);
     }
@@ -445,23 +458,50 @@ static void read_options(int argc, char **argv) {
     exit(2);
 }
 
-static void make_request(void) {
+static Request to_request(const char *body, size_t len) {
+    Request r = {0};
+    if (!(r.bytes = malloc(len + 2 * HEAD_MOST))) abort();
+    r.len = sprintf(r.bytes, "POST %.1024s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: load\r\nAccept: */*\r\n%s"
+                             "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+                    option.path, option.headers, len);
+    memcpy(r.bytes + r.len, body, len);
+    r.len += len;
+    if (!option.marks && !option.turns) return r;
+    char *mark = memmem(r.bytes, r.len, "mark:00000000", 5 + MARK_DIGITS);
+    if (!mark) exit((fprintf(stderr, "load: -m or -t, but no mark:00000000 in a body\n"), 2));
+    r.mark = mark + 5;
+    return r;
+}
+
+static void make_requests(void) {
     FILE *file = fopen(option.body_file, "rb");
     if (!file) exit((perror(option.body_file), 2));
     fseek(file, 0, SEEK_END);
-    size_t body_len = ftell(file);
+    size_t len = ftell(file);
     rewind(file);
-    if (!(request = malloc(body_len + 2 * HEAD_MOST))) abort();
-    request_len = sprintf(request, "POST %.1024s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: load\r\nAccept: */*\r\n%s"
-                                   "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-                          option.path, option.headers, body_len);
-    if (fread(request + request_len, 1, body_len, file) != body_len) exit((perror(option.body_file), 2));
+    char *text = malloc(len + 1), *end = text + len;
+    if (!text || fread(text, 1, len, file) != len) exit((perror(option.body_file), 2));
     fclose(file);
-    request_len += body_len;
-    if (!option.marks) return;
-    char *mark = memmem(request, request_len, "mark:00000000", 5 + MARK_DIGITS);
-    if (!mark) exit((fprintf(stderr, "load: -m, but no mark:00000000 in the body\n"), 2));
-    mark_at = mark + 5 - request;
+    for (char *body = text, *next; body < end; body = next + 1) {
+        next = option.turns ? memchr(body, '\n', end - body) : NULL;
+        if (!next) next = end;
+        if (!(requests = realloc(requests, (request_count + 1) * sizeof *requests))) abort();
+        requests[request_count++] = to_request(body, next - body);
+    }
+    free(text);
+}
+
+static Request *copy_requests(void) {
+    Request *copy = malloc(request_count * sizeof *copy);
+    if (!copy) abort();
+    for (int i = 0; i < request_count; i++) {
+        const Request *from = &requests[i];
+        if (!(copy[i].bytes = malloc(from->len))) abort();
+        memcpy(copy[i].bytes, from->bytes, from->len);
+        copy[i].len = from->len;
+        copy[i].mark = copy[i].bytes + (from->mark - from->bytes);
+    }
+    return copy;
 }
 
 static bool open_connection(Conn *c, int number) {
@@ -469,8 +509,8 @@ static bool open_connection(Conn *c, int number) {
     c->to = (struct sockaddr_in){.sin_family = AF_INET,
                                  .sin_port = htons(option.ports[number % option.port_count]),
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    c->request = request;
-    if (option.marks && !(c->request = memcpy(malloc(request_len), request, request_len))) abort();
+    c->requests = option.marks || option.turns ? copy_requests() : requests;
+    c->turn = -1;
     if (!next_request(c)) return false;
     dial(c);
     return true;
@@ -511,7 +551,7 @@ static void print_report(long waiting, double seconds, double cpu, double load_c
 int main(int argc, char **argv) {
     read_options(argc, argv);
     signal(SIGPIPE, SIG_IGN);
-    make_request();
+    make_requests();
     poller = epoll_create1(0);
     Conn *conns = calloc(option.connections, sizeof *conns);
     struct epoll_event events[256];

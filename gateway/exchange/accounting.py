@@ -1,7 +1,6 @@
 """Costs of an exchange before and after it, for admission: from tokens and prices to nano-dollars."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -33,8 +32,10 @@ async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt],
     most = most_tokens(prompt.request, key)
     known = dearest((plan.route, *plan.fallbacks))
     plan.price = ASSUMED if known is None and admission.unknown_price == "assume" else known
-    need = to_need(plan.reply.input_estimate, most, plan.price, shrinks=plan.route.dialect != "messages")
-    grant = await admission.admit(context, replace(need, unpriced=target.model if known is None else ""))
+    unpriced = target.model if known is None else ""
+    shrinks = plan.route.dialect != "messages"
+    need = to_need(plan.reply.input_estimate, most, plan.price, shrinks=shrinks, unpriced=unpriced)
+    grant = await admission.admit(context, need)
     if grant is not None:
         context.reply_headers = grant.headers
     is_limited = grant is not None and bool(grant.scopes)
@@ -92,14 +93,17 @@ def dearest(routes: Iterable[Route]) -> Price | None:
     )
 
 
-def to_need(input_tokens: int, most: int, price: Price | None, *, shrinks: bool) -> Need:
-    """The reservation for a prompt of this size and an answer of at most `most` tokens."""
+def to_need(input_tokens: int, most: int, price: Price | None, *, shrinks: bool, unpriced: str = "") -> Need:
+    """The reservation for a prompt of this size and an answer of at most `most` tokens.
+
+    `unpriced`: the model, if its price is not known.
+    """
     if price is None:
-        return Need(input=input_tokens)
+        return Need(input=input_tokens, unpriced=unpriced)
     fixed = price.cost(0, 0, cache_write=ceil(input_tokens * INPUT_MARGIN))
     floor = min(most, SHRINK_FLOOR) if shrinks else most
     want, least = fixed + most * price.output, fixed + floor * price.output
-    return Need(ceil(want * NANO), ceil(least * NANO), input_tokens)
+    return Need(ceil(want * NANO), ceil(least * NANO), input_tokens, unpriced)
 
 
 def affordable(money: int, need: Need, price: Price | None, most: int) -> int:

@@ -79,10 +79,10 @@ def patience(
 def call_timeouts(times: Timeouts, own: UpstreamTimeouts, *, last: bool) -> Timeouts:
     """Return the timeouts of a call to an upstream with its own; `last`: no other candidate is left."""
     total = None if times.total is None else min(times.total, own.total)
-    times = replace(times, connect=own.connect, idle=own.idle, total=total)
-    if last or own.header is None:
-        return times
-    return replace(times, first_byte=own.header if times.first_byte is None else min(times.first_byte, own.header))
+    header = times.first_byte
+    if not last and own.header is not None:
+        header = own.header if header is None else min(header, own.header)
+    return Timeouts(own.connect, header, own.idle, total)
 
 
 def content_timeouts(times: StreamTimeouts, own: UpstreamTimeouts, *, last: bool) -> StreamTimeouts:

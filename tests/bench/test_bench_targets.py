@@ -2,12 +2,13 @@
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from bench import __main__ as command
-from bench.cases import BODIES, CASES, conversation, write_bodies
+from bench.cases import BODIES, CASES, Body, conversation, growing_conversation, write_bodies
 from bench.measure import memory_mib, open_files, process_tree
 from bench.peers import MODELS, PEERS, peer_recipes
 from bench.targets import gateway_recipe
@@ -33,7 +34,24 @@ def test_a_conversation_is_about_as_large_as_asked(size: int) -> None:
 
 def test_every_case_sends_a_body_that_there_is_and_streams_if_it_says_so() -> None:
     for case in CASES.values():
-        assert BODIES[case.body]().get("stream", False) is case.streamed
+        for body in growing_conversation() if case.turns else [BODIES[case.body]()]:
+            assert body.get("stream", False) is case.streamed
+        assert case.start is None or BODIES[case.start]()["stream"] is case.streamed
+
+
+def test_a_growing_conversation_repeats_itself_with_two_messages_more() -> None:
+    bodies = growing_conversation(5)
+    assert len({json.dumps(body).count('"cache_control"') for body in bodies}) == 1
+    for before, after in pairwise(bodies):
+        *repeated, _, _ = after["messages"]
+        assert before | {"messages": []} == after | {"messages": []}
+        *kept, marked = before["messages"]
+        marked["content"] = [unmarked(block) for block in marked["content"]]
+        assert [*kept, marked] == repeated
+
+
+def unmarked(block: Body) -> Body:
+    return {name: value for name, value in block.items() if name != "cache_control"}
 
 
 def test_peers_know_every_model_that_the_cases_ask_for() -> None:
