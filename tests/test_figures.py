@@ -28,6 +28,29 @@ def test_a_private_function_named_once_is_a_one_caller_helper() -> None:
     assert one_caller_helpers(module) == ["_once", "_method"]
 
 
+def test_functions_whose_lines_cannot_replace_their_only_call_are_no_one_caller_helpers() -> None:
+    module = module_of(
+        """
+        async def read(values, group):
+            group.create_task(_task(values))
+            await _awaited(values)
+            with _opened() as file:
+                for line in _lines(file):
+                    group.add(lambda: _late(line))
+            return [_each(value) for value in values if value] + _plain(values)
+        async def _task(values): ...
+        async def _awaited(values): ...
+        @contextmanager
+        def _opened(): ...
+        def _lines(file): yield file
+        def _late(line): ...
+        def _each(value): ...
+        def _plain(values): ...
+        """
+    )
+    assert one_caller_helpers(module) == ["_awaited", "_plain"]
+
+
 def test_figures_count_lengths_without_docstrings_and_comment_lines_only() -> None:
     module = module_of(
         """

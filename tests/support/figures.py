@@ -2,22 +2,26 @@
 
 python -m tests.support.figures
 
-A one-caller helper is a private function or method that its module names once: a reader jumps to it and back for one
-use. A comment line is one that holds nothing but a comment; docstrings do not count.
+A one-caller helper is a private function or method that one statement of its module calls: a reader jumps to it and
+back for one use, and its lines could stand there instead. What cannot stand there does not count: functions passed on
+as values (tables, callbacks), decorated functions, generators, coroutines that become tasks, and calls inside a lambda
+or a comprehension. A comment line is one that holds nothing but a comment; docstrings do not count.
 """
 
 import ast
 import math
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.support.architecture import Module, length_of, read_modules
+from tests.support.architecture import Function, Module, length_of, read_modules
 
 # In h11, httpx, starlette, arq, structlog, taskiq and datasette, 3 to 12 % of the functions are one-caller helpers.
 MOST_HELPERS = 0.12
 FEWEST_COMMENTS = 3.0
+# Expressions whose inner calls cannot become statements.
+EXPRESSION_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +45,37 @@ class Figures:
 
 
 def one_caller_helpers(module: Module) -> list[str]:
-    """Names of the private functions that the module uses once."""
-    uses = Counter(
-        node.id if isinstance(node, ast.Name) else node.attr
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load)
-    )
-    names = [function.name for function in module.functions()]
-    return [name for name in names if name.startswith("_") and not name.startswith("__") and uses[name] == 1]
+    """Names of the private functions that the module uses once, in a call whose place their lines could take."""
+    parents = {child: node for node in ast.walk(module.tree) for child in ast.iter_child_nodes(node)}
+    uses: defaultdict[str, list[ast.Name | ast.Attribute]] = defaultdict(list)
+    for node in parents:
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+            uses[node.id if isinstance(node, ast.Name) else node.attr].append(node)
+    return [
+        function.name
+        for function in module.functions()
+        if function.name.startswith("_")
+        and not function.name.startswith("__")
+        and len(uses[function.name]) == 1
+        and could_stand_in_place(function, uses[function.name][0], parents)
+    ]
+
+
+def could_stand_in_place(function: Function, use: ast.Name | ast.Attribute, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether the lines of a function could replace its only use."""
+    call = parents[use]
+    if not isinstance(call, ast.Call) or call.func is not use or function.decorator_list:
+        return False
+    if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function)):
+        return False
+    if isinstance(function, ast.AsyncFunctionDef) and not isinstance(parents[call], ast.Await):
+        return False
+    around: ast.AST = call
+    while not isinstance(around, ast.stmt):
+        if isinstance(around, EXPRESSION_SCOPES):
+            return False
+        around = parents[around]
+    return True
 
 
 def percentile(values: Sequence[int], share: float) -> int:
