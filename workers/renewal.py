@@ -51,16 +51,13 @@ class LeaseKeeper:
         try:
             async with asyncio.timeout(self.lease_seconds * ROUND_TIMEOUT):
                 for claim, held in self.in_flight.claims():
-                    await self._renew(claim, held)
+                    renewal = await self.renew(claim, [one.index for one in held])
+                    self._give_up("lost", [one for one in held if one.index in renewal.lost])
         except (GatewayError, RedisError, TimeoutError):
             if self.clock() - self._renewed >= self.lease_seconds * FENCE_AFTER:
                 self._give_up("fenced", self.in_flight.all())
             raise
         self._renewed = now
-
-    async def _renew(self, claim: Claim, held: list[InFlightItem]) -> None:
-        renewal = await self.renew(claim, [one.index for one in held])
-        self._give_up("lost", [one for one in held if one.index in renewal.lost])
 
     def _give_up(self, reason: Reason, held: list[InFlightItem]) -> None:
         running = sum(1 for one in held if one.call is not None and one.aborted is None)

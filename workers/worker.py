@@ -104,7 +104,9 @@ class Worker:
             return
         wait = min(self.circuits.upstream_wait(upstream.circuit) for upstream in self.routing.table.upstreams)
         if wait > 0:
-            await self._until_freed(min(wait, REJECTED_SECONDS))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(wait, REJECTED_SECONDS)):
+                    await self._freed.wait()
             return
         self._is_limited, self._promised = False, 0
         claims = await self._claims(room)
@@ -144,12 +146,6 @@ class Worker:
         self._promised += min(room, self._room()) * each
         self._is_limited = self._is_limited or (room < self._room() and wait <= CROWDED)
         return room, wait
-
-    async def _until_freed(self, seconds: float) -> None:
-        """Wait until a slot is freed, also since this round began, or the worker stops; at most `seconds`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._freed.wait()
 
     async def _pause(self, seconds: float) -> None:
         """Sleep; return early when the worker stops."""
@@ -202,7 +198,11 @@ class Worker:
         first = int(self.chance() * len(items))  # of an open circuit, any item may be the one that probes
         for work in items[first:] + items[:first]:
             try:
-                self._run(await self._admit(claim, work))
+                item = await self._admit(claim, work)
+                self.in_flight.add(item)
+                self._alone = item.claim.alone
+                metrics.IN_FLIGHT.set(len(self.in_flight))
+                self._spawn(self._attempt(item))
             except Rejected as answer:
                 seconds = min(answer.seconds, REJECTED_DELAY)
                 delays[work.lease.index] = seconds + self.chance() * min(seconds, 1.0)
@@ -235,12 +235,6 @@ class Worker:
             self._spawn(self.attempts.release(claim, releases, reason))
 
     # -- in flight
-
-    def _run(self, item: InFlightItem) -> None:
-        self.in_flight.add(item)
-        self._alone = item.claim.alone
-        metrics.IN_FLIGHT.set(len(self.in_flight))
-        self._spawn(self._attempt(item))
 
     async def _attempt(self, item: InFlightItem) -> None:
         try:

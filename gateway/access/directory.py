@@ -112,7 +112,11 @@ class Directory:
             return
         changes = await self.store.changes(self._epoch)
         if changes.epoch < self._epoch:  # another server, or one that was emptied
-            self._forget_all()
+            self._keys.clear()
+            self._by_digest.clear()
+            self._allowances.clear()
+            self._versions.clear()
+            self._epoch, self._limited = 0, False
             changes = await self.store.changes(0)
         for name, record in changes.records.items():
             self._versions[name] = changes.versions[name]
@@ -148,13 +152,6 @@ class Directory:
             self._by_digest.pop(digest, None)
         self._keys[record.id] = record
         self._by_digest.update(dict.fromkeys(record.digests, record.id))
-
-    def _forget_all(self) -> None:
-        self._keys.clear()
-        self._by_digest.clear()
-        self._allowances.clear()
-        self._versions.clear()
-        self._epoch, self._limited = 0, False
 
 
 NONE = Allowance()

@@ -191,7 +191,15 @@ class Splitter:
         elif self._expect is _Expect.LIST:
             raise InvalidRequest("requests: Input should be a valid list")
         elif self._expect in _BASE_DEPTHS and (byte == _QUOTE or self._expect not in _KEYS):
-            self._begin_value(byte)
+            if self._expect in _ITEMS and self._count == self._limits.items:
+                raise InvalidRequest(f"requests: List should have at most {self._limits.items} items after validation")
+            self._start = self._position
+            self._base = _BASE_DEPTHS[self._expect]
+            self._depth = self._base
+            self._inner_count = 0
+            if byte == _QUOTE:
+                self._in_string = True
+                self._position += 1
         else:
             raise _not_json(f"unexpected character after {self._count} requests")
 
@@ -202,17 +210,6 @@ class Splitter:
             raise InvalidRequest("requests: Given more than once")
         self._seen_requests = True
         return _Expect.LIST
-
-    def _begin_value(self, byte: int) -> None:
-        if self._expect in _ITEMS and self._count == self._limits.items:
-            raise InvalidRequest(f"requests: List should have at most {self._limits.items} items after validation")
-        self._start = self._position
-        self._base = _BASE_DEPTHS[self._expect]
-        self._depth = self._base
-        self._inner_count = 0
-        if byte == _QUOTE:
-            self._in_string = True
-            self._position += 1
 
     def _scan_value(self) -> bool:
         """Move to the end of the value. False when the piece ended first; scanning goes on where it stopped."""

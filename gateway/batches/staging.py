@@ -97,7 +97,15 @@ class Staging:
         if earlier is not None:
             await self.discard()
             return await self._vouch(earlier)
-        await self._index()
+        keys = self._server.keys
+        await self._server.pipeline(
+            [
+                ("SADD", keys.tenants, self._tenant),
+                ("ZADD", keys.tenant_batches(self._tenant), self._created, self.batch_id),
+                ("HSET", keys.tenant_bytes(self._tenant), self.batch_id, self._stored_bytes),
+            ]
+        )
+        await self._scheduler.inspect(self.batch_id, INSPECT_MS)  # the commit is over long before
         await self._commit(chunks=len(index.starts))
         record = await self._vouch(await self._server.read_of(self._tenant, self.batch_id))
         BATCH_EVENTS.labels("created").inc()
@@ -180,17 +188,6 @@ class Staging:
             text = "This idempotency key was used before, for a batch with other requests"
             raise Conflict(text, should_retry=False)
         return earlier
-
-    async def _index(self) -> None:
-        keys = self._server.keys
-        await self._server.pipeline(
-            [
-                ("SADD", keys.tenants, self._tenant),
-                ("ZADD", keys.tenant_batches(self._tenant), self._created, self.batch_id),
-                ("HSET", keys.tenant_bytes(self._tenant), self.batch_id, self._stored_bytes),
-            ]
-        )
-        await self._scheduler.inspect(self.batch_id, INSPECT_MS)  # the commit is over long before
 
     async def _commit(self, chunks: int) -> None:
         policy = self._server.policy

@@ -93,7 +93,17 @@ class Run:
         try:
             await wait_for_all(self.api, waited_for, self.meter, "requests" if number == 1 else f"attempt {number}")
             for batch in self.state.open_batches:
-                await self._collect(batch)
+                # Safe to repeat after an interruption: the same results give the same output.
+                output = self.plan.output
+                downloaded = output.with_name(f"{output.name}.{batch.id}")
+                try:
+                    await patiently(partial(self._download, batch.id, downloaded), partial(tell, self.meter))
+                    newer_first = find_results(downloaded), find_results(output)
+                    write_merged(output, self.plan.requests.custom_ids, *newer_first, mode=self.plan.mode)
+                finally:
+                    downloaded.unlink(missing_ok=True)
+                batch.collected = True
+                self.state.save()
         except ApiError as error:
             raise self._explained(error) from None
 
@@ -108,19 +118,6 @@ class Run:
         batch.id = created["id"]
         self.state.save()
         self.meter.note(f"{batch.id}: {batch.count:,} requests", "created", batch=batch.id, requests=batch.count)
-
-    async def _collect(self, batch: SentBatch) -> None:
-        """The batch's results into the output. Done twice, it gives the same output."""
-        output = self.plan.output
-        downloaded = output.with_name(f"{output.name}.{batch.id}")
-        try:
-            await patiently(partial(self._download, batch.id, downloaded), partial(tell, self.meter))
-            newer_first = find_results(downloaded), find_results(output)
-            write_merged(output, self.plan.requests.custom_ids, *newer_first, mode=self.plan.mode)
-        finally:
-            downloaded.unlink(missing_ok=True)
-        batch.collected = True
-        self.state.save()
 
     async def _download(self, batch_id: str, path: Path) -> None:
         await write_pieces(path, result_pieces(self.api, batch_id), self.plan.mode)

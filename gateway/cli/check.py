@@ -56,7 +56,16 @@ def check(
     with console.failing_clearly():
         settings = _settings()
         if explain is not None:
-            _explain(console, settings, explain)
+            if not settings.has_upstream:
+                raise CommandError("no upstream is configured", "see docs/routing.md", status=Exit.USAGE)
+            table = to_table(settings)
+            try:
+                found = explain_route(table, explain)
+            except GatewayError as error:
+                raise CommandError(error.message, "see docs/routing.md", status=Exit.FAILED) from None
+            console.answer(to_plain_explanation(table, found), "\n".join(to_explanation_lines(settings, found)))
+            if found.winner is None:
+                raise typer.Exit(Exit.FAILED)
             return
         routing = Routing(to_table(settings)) if settings.has_upstream else None
         shown = effective(settings)
@@ -80,20 +89,6 @@ def _settings() -> Settings:
         return load_settings()
     except SettingsError as error:
         raise CommandError(str(error), "docs/configuration.md lists every setting", status=Exit.USAGE) from None
-
-
-def _explain(console: Console, settings: Settings, model: str) -> None:
-    """Explain one name, without any call."""
-    if not settings.has_upstream:
-        raise CommandError("no upstream is configured", "see docs/routing.md", status=Exit.USAGE)
-    table = to_table(settings)
-    try:
-        found = explain_route(table, model)
-    except GatewayError as error:
-        raise CommandError(error.message, "see docs/routing.md", status=Exit.FAILED) from None
-    console.answer(to_plain_explanation(table, found), "\n".join(to_explanation_lines(settings, found)))
-    if found.winner is None:
-        raise typer.Exit(Exit.FAILED)
 
 
 async def _look(settings: Settings, routing: Routing | None) -> list[Finding]:

@@ -170,7 +170,8 @@ async def _count(api: Api, requests: RequestsFile, line: Line, model: ModelEstim
     model.counted += 1
     model.counted_tokens += counted["input_tokens"]
     model.counted_bytes += len(line.body)
-    error_rate = _parts(headers.get("x-gateway-token-count", "")).get("error")
+    pairs = (part.strip().partition("=") for part in headers.get("x-gateway-token-count", "").split(";"))
+    error_rate = {name: value for name, _, value in pairs}.get("error")
     if error_rate is not None:
         found.error = max(found.error or 0.0, float(error_rate))
 
@@ -182,9 +183,3 @@ async def _prices(api: Api, model: str) -> tuple[float, float] | None:
     except (ApiError, KeyError, TypeError, ValueError):
         return None
     return prices if min(prices) >= 0 else None
-
-
-def _parts(header: str) -> dict[str, str]:
-    """`name=value; …`, as the gateway says how it has counted."""
-    pairs = (part.strip().partition("=") for part in header.split(";"))
-    return {name: value for name, _, value in pairs if value}

@@ -189,7 +189,7 @@ def _deployment(imported: Imported, where: str, params: Mapping[str, Any]) -> st
     vendor, base = VENDORS.get(provider), params.get("api_base")
     table: dict[str, Any] = {}
     if base:
-        table["url"] = _text(str(base))
+        table["url"] = VARIABLE.sub(r"${\1}", str(base)).rstrip("/")
     if vendor is not None and (not base or vendor != "openai"):
         table["vendor"] = vendor
     elif vendor is None and not base:
@@ -231,10 +231,6 @@ def _secret(text: str, name: str) -> str:
         return f"${{{reference[1]}}}"
     variable = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
     return f"${{{variable}_API_KEY}}" if text else ""
-
-
-def _text(text: str) -> str:
-    return VARIABLE.sub(r"${\1}", text).rstrip("/")
 
 
 def _key(name: str) -> str:

@@ -34,7 +34,11 @@ class Meter:
 
     def show(self, label: str, done: int, total: int) -> None:
         if self._bars is not None:
-            self._draw(self._bars, label, done, total)
+            if self._task is None or label != self._label:
+                if self._task is not None:
+                    self._bars.remove_task(self._task)
+                self._task, self._label = self._bars.add_task(label, total=total), label
+            self._bars.update(self._task, completed=done, total=total)
         elif self._is_worth_a_line(label, done, total):
             self._shown = label, done
             text = f"{label}: {done:,} of {total:,}"
@@ -53,13 +57,6 @@ class Meter:
             return True
         share = EVENT_SHARE if self._console.json else LINE_SHARE
         return done != shown and (done == total or done - shown >= share * total)
-
-    def _draw(self, bars: Progress, label: str, done: int, total: int) -> None:
-        if self._task is None or label != self._label:
-            if self._task is not None:
-                bars.remove_task(self._task)
-            self._task, self._label = bars.add_task(label, total=total), label
-        bars.update(self._task, completed=done, total=total)
 
 
 @contextmanager

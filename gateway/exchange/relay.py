@@ -103,7 +103,13 @@ class Relay:
             self._sink.attach(None)
             if self._lingering is not None:
                 self._lingering.cancel()
-        self._check()
+        # The failure's traceback refers to this relay: a kept reference would be a cycle, freed only by the collector.
+        failure, self.converter.failure = self.converter.failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure
 
     def pause(self) -> None:
         self._paused_at = self._clock()
@@ -123,7 +129,12 @@ class Relay:
                 self._give_up(RequestTimedOut("The client stopped reading its stream."))
                 self._sink.abort()
         elif self.converter.is_finished:
-            self._end_open_body(now)
+            # A complete answer whose body goes on, as with comments after [DONE] (bifrost#6784), ends here.
+            if self._finished_at is None:
+                self._finished_at = now
+            elif now - self._finished_at >= (WHOLE_GRACE if self.converter.has_usage else USAGE_GRACE):
+                self._send(self.converter.end())
+                self._abort()
         elif self._is_silent(now):
             self._give_up(UpstreamTimedOut("The upstream sent no content in time."))
         elif not self._sink.committed and now - self._started_at >= self._timeouts.commit_after:
@@ -137,23 +148,6 @@ class Relay:
             return False
         times = self._timeouts
         return now - self._heard_at >= times.first_content or now - self._started_at >= times.content_within
-
-    def _end_open_body(self, now: float) -> None:
-        """End an answer that is complete but whose body is not (bifrost#6784): comments are no reason to wait."""
-        if self._finished_at is None:
-            self._finished_at = now
-        elif now - self._finished_at >= (WHOLE_GRACE if self.converter.has_usage else USAGE_GRACE):
-            self._send(self.converter.end())
-            self._abort()
-
-    def _check(self) -> None:
-        """Raise the stream's failure, and forget it: its traceback refers to this relay."""
-        failure, self.converter.failure = self.converter.failure, None
-        try:
-            if failure is not None:
-                raise failure
-        finally:
-            del failure
 
     def _receive(self, piece: bytes) -> None:
         converter, answer = self.converter, self._answer

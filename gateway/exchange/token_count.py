@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from gateway.dialects.base import Asking, CountCall, Dialect
+from gateway.dialects.base import Asking, Dialect
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.messages.prompt import Prompt
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
@@ -43,17 +43,14 @@ class TokenCounter:
         if call is None:
             return None
         try:
-            status, body = await self._ask(call)
+            answer = await self.client.open(Call("POST", call.url, call.headers, call.body, TIMEOUTS))
+            status, body = answer.status, await answer.read(MAX_ANSWER_BYTES)
         except GatewayError:
             status, body = 0, b""
         count = _read_count(body, call.counted) if status == 200 else None
         if status in PAUSING:
             self._paused_until[route.upstream.name] = self.clock() + PAUSE_SECONDS
         return count
-
-    async def _ask(self, call: CountCall) -> tuple[int, bytes]:
-        answer = await self.client.open(Call("POST", call.url, call.headers, call.body, TIMEOUTS))
-        return answer.status, await answer.read(MAX_ANSWER_BYTES)
 
 
 def _read_count(body: bytes, name: str) -> int | None:

@@ -116,18 +116,16 @@ def _fold_block(collector: BlockCollector, event: dict[str, Any]) -> None:
         case "content_block_start":
             collector.start(event["index"], dict(event["content_block"]))
         case "content_block_delta":
-            _fold_delta(collector, event["index"], event["delta"])
+            index = event["index"]
+            delta = event["delta"]
+            if delta["type"] == "citations_delta":
+                collector.cite(index, delta["citation"])
+            elif delta["type"] in DELTA_KINDS:
+                kind, name = DELTA_KINDS[delta["type"]]
+                collector.delta(index, kind, delta[name])
+            else:
+                raise ValueError(f"{delta['type']} is unknown, so the block would lack what it says")
         case "content_block_stop":
             collector.stop(event["index"])
         case _:
             pass  # Anthropic's versioning policy: new kinds of events may come, and may be ignored
-
-
-def _fold_delta(collector: BlockCollector, index: int, delta: dict[str, Any]) -> None:
-    if delta["type"] == "citations_delta":
-        collector.cite(index, delta["citation"])
-    elif delta["type"] in DELTA_KINDS:
-        kind, name = DELTA_KINDS[delta["type"]]
-        collector.delta(index, kind, delta[name])
-    else:
-        raise ValueError(f"{delta['type']} is unknown, so the block would lack what it says")

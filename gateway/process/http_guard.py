@@ -130,11 +130,19 @@ class GuardedConnection(QueuedRequestHandler):
                 self._stop_header_timer()
             self._header_bytes = 0
             if not isinstance(self._waiting[-1][0], RawRequestMessage):
-                self._parser_failed()
+                # aiohttp queues a refusal as if it were the next request. Within a body it is the failure of that one.
+                body = self._waiting[-2][1] if len(self._waiting) > 1 else self._body
+                if body is not None and not body.is_eof():
+                    message, _ = self._waiting.pop()
+                    self.fail_body(body, InvalidRequest(_to_reason(message.exc)))
         elif self._body is not None:
             self._count_body_bytes(self._body, len(data))
         elif data and not self._is_last:
-            self._count_header_bytes(len(data))
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._refuse_header(header_too_large())
+            elif not self._answering:
+                self._await_header()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -276,13 +284,6 @@ class GuardedConnection(QueuedRequestHandler):
 
     # What arrives beside whole headers and the data of bodies.
 
-    def _count_header_bytes(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse_header(header_too_large())
-        elif not self._answering:
-            self._await_header()
-
     def _count_body_bytes(self, body: StreamReader, size: int) -> None:
         self._body_bytes += size
         if body.is_eof():
@@ -291,13 +292,6 @@ class GuardedConnection(QueuedRequestHandler):
         elif self._body_bytes - body.total_bytes > MAX_OTHER_BYTES + OTHER_BYTES_PER_BYTE * body.total_bytes:
             reason = "The request body has too much beside its data: chunk extensions or trailers."
             self.fail_body(body, InvalidRequest(reason))
-
-    def _parser_failed(self) -> None:
-        """aiohttp queues a refusal as if it were the next request. Within a body it is the failure of that one."""
-        body = self._waiting[-2][1] if len(self._waiting) > 1 else self._body
-        if body is not None and not body.is_eof():
-            message, _ = self._waiting.pop()
-            self.fail_body(body, InvalidRequest(_to_reason(message.exc)))
 
     def _end_body(self) -> None:
         if self._body_ended is not None:

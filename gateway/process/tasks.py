@@ -75,19 +75,16 @@ class Repeated:
         try:
             await self.step()
         except Exception as error:  # noqa: BLE001 - the boundary: a loop outlives whatever one of its steps raises
-            await self._failed(error)
+            if self.failures == 0:
+                log.warning("loop_failed", loop=self.name, **describe(error))
+            backoff = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(self.failures, 16))
+            self.failures += 1
+            await self.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries
             return
         if self.failures:
             log.info("loop_recovered", loop=self.name, failures=self.failures)
             self.failures = 0
         await self.sleep(self.every)
-
-    async def _failed(self, error: Exception) -> None:
-        if self.failures == 0:
-            log.warning("loop_failed", loop=self.name, **describe(error))
-        backoff = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(self.failures, 16))
-        self.failures += 1
-        await self.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries
 
 
 def log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

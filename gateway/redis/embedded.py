@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final, Self
 
 import structlog
 
@@ -170,7 +170,10 @@ class EmbeddedServer:
         self._socket.unlink(missing_ok=True)
         configuration = self.directory / "server.conf"
         configuration.write_text(_configuration(self.directory, self._socket), "utf-8")
-        with self._open_log() as log:
+        path = self.directory / "server.log"
+        if path.exists() and path.stat().st_size > _MAX_LOG:
+            path.unlink()
+        with path.open("ab") as log:
             begin = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 str(binary),
@@ -272,12 +275,6 @@ class EmbeddedServer:
             return False
         os.close(descriptor)
         return True
-
-    def _open_log(self) -> IO[bytes]:
-        path = self.directory / "server.log"
-        if path.exists() and path.stat().st_size > _MAX_LOG:
-            path.unlink()
-        return path.open("ab")
 
     def _log_since(self, begin: int) -> str:
         with (self.directory / "server.log").open("rb") as log:

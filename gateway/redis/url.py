@@ -51,19 +51,11 @@ def check_url(url: str) -> str:
         raise ValueError(f"its host and port cannot be read; {ENCODE}")
     if scheme == "unix" and not parts.path.strip("/"):
         raise ValueError("expected the path of a socket, as in unix:///run/redis.sock")
-    _check_database(parts.path, scheme)
-    _check_options(url, {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}, scheme)
-    return url
-
-
-def _check_database(path: str, scheme: str) -> None:
-    if scheme != "unix" and not re.fullmatch(r"/?|/[0-9]{1,5}", path):
+    if scheme != "unix" and not re.fullmatch(r"/?|/[0-9]{1,5}", parts.path):
         raise ValueError(f"behind host and port, expected the number of a database; {ENCODE}")
-    if scheme.endswith(CLUSTER_SUFFIX) and path.strip("/0"):
+    if scheme.endswith(CLUSTER_SUFFIX) and parts.path.strip("/0"):
         raise ValueError("a Cluster has no database but 0")
-
-
-def _check_options(url: str, names: set[str], scheme: str) -> None:
+    names = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
     allowed = OPTIONS | TLS_OPTIONS if scheme.startswith("rediss") else OPTIONS
     if not names <= allowed:
         raise ValueError(f"expected no options but {', '.join(sorted(allowed))}; {ENCODE}")
@@ -71,3 +63,4 @@ def _check_options(url: str, names: set[str], scheme: str) -> None:
         ConnectionPool.from_url(url.replace(CLUSTER_SUFFIX, "", 1)).make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, RedisError):
         raise ValueError(f"the value of an option cannot be used: {', '.join(sorted(names))}") from None
+    return url

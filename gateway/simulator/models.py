@@ -6,7 +6,6 @@ Any name that does not start with `sim/` behaves like `sim/echo`, so that client
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from gateway.errors import InvalidRequest
 from gateway.simulator import behaviours, faults
@@ -111,7 +110,13 @@ def to_entry(name: str, says: str) -> Json:
         "created": CATALOGUE_CREATED,
         "description": says,
         "context_length": CONTEXT_TOKENS,
-        "architecture": _architecture(),
+        "architecture": {
+            "modality": "text+image->text",
+            "input_modalities": ["text", "image", "file"],
+            "output_modalities": ["text"],
+            "tokenizer": "Other",
+            "instruct_type": None,
+        },
         "pricing": _pricing(),
         "top_provider": {
             "context_length": CONTEXT_TOKENS,
@@ -168,16 +173,6 @@ def to_key_info() -> Json:
             "is_free_tier": False,
             "is_management_key": False,
         }
-    }
-
-
-def _architecture() -> dict[str, Any]:
-    return {
-        "modality": "text+image->text",
-        "input_modalities": ["text", "image", "file"],
-        "output_modalities": ["text"],
-        "tokenizer": "Other",
-        "instruct_type": None,
     }
 
 

@@ -63,11 +63,13 @@ def to_prompt(request: Any) -> SimulatedPrompt:
     spoken, fresh = _split_at_last_answer(messages)
     tools, required = _callable_tools(request)
     stop = request.get("stop") or ()
+    texts = [text_of(message).strip() for message in messages if message["role"] == "user"]
+    said = [stripped for text in texts if (stripped := REMINDER.sub("", text).strip())]
     return SimulatedPrompt(
         model=str(request.get("model") or "openrouter/auto"),
         streamed=request.get("stream") is True,
         tokens=to_tokens(orjson.dumps([messages, request.get("tools")])),
-        text=_last_user_text(messages),
+        text=(said or texts or [""])[-1],
         results=tuple(text_of(message) for message in fresh if message["role"] == "tool"),
         tools=tools,
         tool_required=required,
@@ -145,12 +147,6 @@ def _split_at_last_answer(messages: list[Json]) -> tuple[Json, list[Json]]:
         if messages[index]["role"] == "assistant":
             return messages[index], messages[index + 1 :]
     return {}, messages
-
-
-def _last_user_text(messages: list[Json]) -> str:
-    texts = [text_of(message).strip() for message in messages if message["role"] == "user"]
-    said = [stripped for text in texts if (stripped := REMINDER.sub("", text).strip())]
-    return (said or texts or [""])[-1]
 
 
 def _callable_tools(request: Json) -> tuple[tuple[Tool, ...], bool]:

@@ -40,9 +40,12 @@ def _sample(schema: Any, root: Any, words: Iterator[str], depth: int) -> Any:
         return _sample(_resolve(schema["$ref"], root), root, words, depth + 1)
     if schema.get("allOf"):
         return _merged(schema["allOf"], root, words, depth)
-    match _type_of(schema):
+    kind = schema.get("type", "object" if "properties" in schema else "null")
+    match str(kind[0] if isinstance(kind, list) else kind):
         case "object":
-            return _object(schema, root, words, depth)
+            properties = schema.get("properties", {})
+            required = schema.get("required", [])
+            return {name: _sample(properties[name], root, words, depth + 1) for name in properties if name in required}
         case "array":
             return [_sample(schema.get("items", {}), root, words, depth + 1) for _ in range(schema.get("minItems", 0))]
         case "string":
@@ -61,17 +64,6 @@ def _given(schema: dict[str, Any]) -> list[Any] | None:
         if key in schema:
             return [schema[key]]
     return schema.get("enum") or schema.get("examples") or None
-
-
-def _type_of(schema: dict[str, Any]) -> str:
-    kind = schema.get("type", "object" if "properties" in schema else "null")
-    return str(kind[0] if isinstance(kind, list) else kind)
-
-
-def _object(schema: dict[str, Any], root: Any, words: Iterator[str], depth: int) -> dict[str, Any]:
-    properties = schema.get("properties", {})
-    required = schema.get("required", [])
-    return {name: _sample(properties[name], root, words, depth + 1) for name in properties if name in required}
 
 
 def _merged(schemas: list[Any], root: Any, words: Iterator[str], depth: int) -> Any:

@@ -95,7 +95,9 @@ class Threads:
         finally:
             self._claims.discard(claim)
             if turn is None or turn.outcome == "failed":
-                await self._release(claim)
+                # If the store fails, the claim expires: it is not renewed after this.
+                with suppress(Unavailable, Overloaded):
+                    await self.store.release(claim)
             if turn is not None:
                 THREAD_TURNS.labels(turn.outcome).inc()
 
@@ -142,11 +144,6 @@ class Threads:
         if held.size + size > self.store.policy.max_bytes:
             raise too_long()
         return merged(body, held), held.size
-
-    async def _release(self, claim: ThreadClaim) -> None:
-        """Release the claim. If the store fails, the claim expires, as it is not renewed any more."""
-        with suppress(Unavailable, Overloaded):
-            await self.store.release(claim)
 
 
 @contextmanager

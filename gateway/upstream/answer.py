@@ -137,7 +137,12 @@ class SocketAnswer:
         opening = parser.part is HEAD
         piece = parser.feed(data)
         if piece:
-            self._hand_on(piece)
+            if self._receive is None:
+                self._held.append(piece)
+                self._held_size += len(piece)
+            else:
+                with self:
+                    self._receive(piece)
         if self._connection is not None:
             self._settle()
         if opening and parser.part is not HEAD:
@@ -189,14 +194,6 @@ class SocketAnswer:
         if error is not None:
             self._fail(error)
         return isinstance(error, Exception)
-
-    def _hand_on(self, piece: bytes) -> None:
-        if self._receive is None:
-            self._held.append(piece)
-            self._held_size += len(piece)
-        else:
-            with self:
-                self._receive(piece)
 
     async def _deliver(self, receive: Callable[[bytes], None]) -> None:
         if self._receive is not None:

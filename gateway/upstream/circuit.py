@@ -170,13 +170,21 @@ class Circuit:
         if ticket.probe:
             return self._open(failure.asked, now)
         if self.state is State.OPEN or (known and failure.trouble is Trouble.PRESSURE):
-            return self._extend(now + failure.asked, now)
+            until = now + failure.asked
+            if until <= self.until + SAME_TIME:
+                return None
+            self.until = until
+            return Opened(until - now, self.state)
         # All calls under way meet the same pressure; failures are each one's own.
         if failure.trouble is not Trouble.PRESSURE or ticket.started > self._counted:
             self.failures += 1
             self._counted = now
         self._failing.add(failure.source)
-        if self.failures >= OPEN_AFTER and self._is_common(len(self._failing)) and not self._serves(now):
+        if (
+            self.failures >= OPEN_AFTER
+            and self._is_common(len(self._failing))
+            and not (self.shared and now - self.served < RECENT)
+        ):
             return self._open(failure.asked, now)
         if failure.trouble is not Trouble.PRESSURE or not self._is_pressed(failure, now):
             return None
@@ -201,9 +209,6 @@ class Circuit:
     def _is_common(self, sources: int) -> bool:
         return not self.shared or sources >= QUORUM
 
-    def _serves(self, now: float) -> bool:
-        return self.shared and now - self.served < RECENT
-
     def _is_pressed(self, failure: FailedCall, now: float) -> bool:
         """True if enough sources have met pressure lately, with the source of this failure."""
         self._pressed = {source: until for source, until in self._pressed.items() if until > now}
@@ -222,9 +227,3 @@ class Circuit:
             self.incident = now
         self.state, self.until = state, max(self.until, now + seconds)
         return Opened(seconds, state)
-
-    def _extend(self, until: float, now: float) -> Opened | None:
-        if until <= self.until + SAME_TIME:
-            return None
-        self.until = until
-        return Opened(until - now, self.state)

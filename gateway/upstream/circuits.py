@@ -108,7 +108,18 @@ class Circuits:
 
         Raises Rejected, and Unavailable if the shared state cannot be read.
         """
-        permit = await self._admit(names_of(route, sources))
+        names = names_of(route, sources)
+        circuits = [self._get(name, shared=name != names[-1]) for name in names]
+        now = self.clock()
+        await self._read([name for name in names if now - self._read_at.get(name, -inf) > FRESH_SECONDS])
+        now = self.clock()
+        wait = max(circuit.wait(now) for circuit in circuits)
+        if wait > 0:
+            raise Rejected(wait)
+        path = zip(names, circuits, [*names[1:], ""], strict=True)
+        permit = Permit(
+            self, [CircuitCall(name, circuit, circuit.enter(now), source) for name, circuit, source in path]
+        )
         try:
             # The narrowest first: a call must not take the turn at a wider circuit, and then be stopped at its own.
             for entry in reversed(permit.entries):
@@ -162,17 +173,6 @@ class Circuits:
                 del self._news[name]
         now = self.clock()
         await self._read([name for name, circuit in self._circuits.items() if not circuit.is_idle(now)])
-
-    async def _admit(self, names: Sequence[str]) -> Permit:
-        circuits = [self._get(name, shared=name != names[-1]) for name in names]
-        now = self.clock()
-        await self._read([name for name in names if now - self._read_at.get(name, -inf) > FRESH_SECONDS])
-        now = self.clock()
-        wait = max(circuit.wait(now) for circuit in circuits)
-        if wait > 0:
-            raise Rejected(wait)
-        path = zip(names, circuits, [*names[1:], ""], strict=True)
-        return Permit(self, [CircuitCall(name, circuit, circuit.enter(now), source) for name, circuit, source in path])
 
     def _leave(self, permit: Permit) -> None:
         """End the call. A probe without a result makes room for the next one."""

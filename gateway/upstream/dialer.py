@@ -50,7 +50,10 @@ class Dialer:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(min(loop.time() + seconds, ends_at)):
-                made = await self._connect(loop, make)
+                addresses = await self._current_addresses(loop)
+                sock = await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, loop=loop)
+                host = self._origin.host if self._tls is not None else None
+                _, made = await loop.create_connection(make, sock=sock, ssl=self._tls, server_hostname=host)
         except TimeoutError:
             raise UpstreamTimedOut(f"no connection to the upstream within {seconds:g} s") from None
         except ssl.SSLCertVerificationError as error:
@@ -62,15 +65,6 @@ class Dialer:
         if made.closed:
             raise UpstreamUnreachable("the upstream closed the connection before it was used")
         return made
-
-    async def _connect(
-        self, loop: asyncio.AbstractEventLoop, make: Callable[[], UpstreamConnection]
-    ) -> UpstreamConnection:
-        addresses = await self._current_addresses(loop)
-        sock = await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, loop=loop)
-        host = self._origin.host if self._tls is not None else None
-        _, connection = await loop.create_connection(make, sock=sock, ssl=self._tls, server_hostname=host)
-        return connection
 
     async def _current_addresses(self, loop: asyncio.AbstractEventLoop) -> Sequence[Address]:
         """Those of the last lookup while they hold; only one lookup runs at a time, the others wait for its result."""

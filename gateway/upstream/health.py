@@ -75,7 +75,10 @@ class LiveHealth:
         if self.state is State.CLOSED:
             return 0.0
         if alone:
-            return self._wait_alone(now)
+            if not self.stalled:
+                return 0.0
+            seconds = min(MAX_STALL_ALONE, FIRST_STALL_ALONE * float(2 ** min(self.openings - 1, 8)))
+            return max(0.0, min(self.until, self.opened + seconds) - now)
         if now < self.until:
             return self.until - now
         if self.state is State.PAUSED:
@@ -176,12 +179,6 @@ class LiveHealth:
             self.open(now, seconds=left)
         elif not is_open:
             self.pause(now, left)
-
-    def _wait_alone(self, now: float) -> float:
-        if not self.stalled:
-            return 0.0
-        seconds = min(MAX_STALL_ALONE, FIRST_STALL_ALONE * float(2 ** min(self.openings - 1, 8)))
-        return max(0.0, min(self.until, self.opened + seconds) - now)
 
     def _find_stall(self, now: float) -> None:
         """Open the circuit if too many calls have waited too long for a byte."""

@@ -180,7 +180,17 @@ class AnswerParser:
             self._parse(data)
         else:
             self.reusable = False  # bytes behind the answer
-        return self._take_pieces()
+        if not self._pieces:
+            if self.part is BODY and self._unyielding > self._max_header_bytes:
+                self._break("the upstream's answer has chunk extensions or trailers without end")
+            return b""
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._unyielding = 0
+        if self._head_only:
+            self.reusable = False
+            return b""
+        return body
 
     def _without_excess(self, data: bytes) -> bytes:
         """Parse as much as the header's limit allows, and return the rest. A longer header breaks the answer."""
@@ -210,19 +220,6 @@ class AnswerParser:
         except (HttpParserError, HttpParserUpgrade):
             self._break(NOT_HTTP)
 
-    def _take_pieces(self) -> bytes:
-        if not self._pieces:
-            if self.part is BODY and self._unyielding > self._max_header_bytes:
-                self._break("the upstream's answer has chunk extensions or trailers without end")
-            return b""
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._unyielding = 0
-        if self._head_only:
-            self.reusable = False
-            return b""
-        return body
-
     def _break(self, fault: str) -> None:
         self.reusable = False
         if self.part is not END:
@@ -245,7 +242,9 @@ class AnswerParser:
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if 100 <= status < 200 and status != 101:
-            self._skip_interim()
+            if FRAMING.intersection(self.headers):
+                raise UpstreamError("an interim answer with a body")
+            self.headers = {}
             return
         check_kind(status, self.headers)
         self.status = status
@@ -257,11 +256,6 @@ class AnswerParser:
     def on_message_complete(self) -> None:
         if self.part is BODY:
             self.part = END
-
-    def _skip_interim(self) -> None:
-        if FRAMING.intersection(self.headers):
-            raise UpstreamError("an interim answer with a body")
-        self.headers = {}
 
 
 @lru_cache(maxsize=128)

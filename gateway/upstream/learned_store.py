@@ -39,7 +39,12 @@ class LearnedStore:
         try:
             with redis_failures():
                 stored = await self._exchange(new)
-                await self._trim(stored)
+                # Expired fields are removed, and the oldest above the limit.
+                now = self.clock()
+                kept = sorted((name for name, until in stored.items() if until > now), key=lambda name: stored[name])
+                gone = stored.keys() - set(kept[-MAX_SHARED:])
+                if gone:
+                    await self.redis.hdel(self.keys.learned, *gone)
         except GatewayError:
             self.learned.put_back(new)
             raise
@@ -54,14 +59,6 @@ class LearnedStore:
         pipeline.hgetall(self.keys.learned)
         stored = (await replies_of(pipeline))[-1]
         return {name: float(until) for name, until in stored.items()}
-
-    async def _trim(self, stored: dict[bytes, float]) -> None:
-        """Remove fields that have expired, and the oldest where there are too many."""
-        now = self.clock()
-        kept = sorted((name for name, until in stored.items() if until > now), key=lambda name: stored[name])
-        gone = stored.keys() - set(kept[-MAX_SHARED:])
-        if gone:
-            await self.redis.hdel(self.keys.learned, *gone)
 
 
 def _to_field(learned: Learned) -> bytes:

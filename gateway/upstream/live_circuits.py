@@ -110,7 +110,14 @@ class LiveCircuits:
         pair = self._pairs.get(name)
         if pair is None:
             if len(self._pairs) >= MAX_LIVE_CIRCUITS:
-                self._forget()
+                kept = {name for name, health in self._health.items() if not health.is_idle or name in self._news}
+                self._health = {name: health for name, health in self._health.items() if name in kept}
+                healths = {id(health) for health in self._health.values()}
+                self._pairs = {
+                    name: pair
+                    for name, pair in self._pairs.items()
+                    if id(pair[0]) in healths and id(pair[1]) in healths
+                }
             upstream, model = names_of(route, ())
             pair = self._pairs[name] = self._get(upstream), self._get(model)
         return pair
@@ -261,12 +268,3 @@ class LiveCircuits:
         if health is None:
             health = self._health[name] = LiveHealth()
         return health
-
-    def _forget(self) -> None:
-        """Forget closed circuits without calls."""
-        kept = {name for name, health in self._health.items() if not health.is_idle or name in self._news}
-        self._health = {name: health for name, health in self._health.items() if name in kept}
-        healths = {id(health) for health in self._health.values()}
-        self._pairs = {
-            name: pair for name, pair in self._pairs.items() if id(pair[0]) in healths and id(pair[1]) in healths
-        }

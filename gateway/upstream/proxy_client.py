@@ -151,7 +151,9 @@ class AiohttpClient:
             progress.over = True
             self._sending.discard(progress)
         try:
-            self._check(response)
+            check_kind(response.status, _joined(response))
+            if sum(len(name) + len(value) + 4 for name, value in response.raw_headers) > self._max_header_bytes:
+                raise header_too_large(self._max_header_bytes)
         except UpstreamError:
             response.close()
             raise
@@ -169,13 +171,15 @@ class AiohttpClient:
 
     async def _send(self, call: Call, progress: _Progress, *, fresh: bool) -> aiohttp.ClientResponse:
         try:
+            origin = to_target(call.url).origin
+            proxy = self._proxies.get(origin.scheme)
             return await self._session(fresh).request(
                 call.method,
                 URL(call.url, encoded=True),
                 headers=[*call.headers, ("Accept-Encoding", "identity")],
                 data=io.BytesIO(call.body) if call.body else None,
                 allow_redirects=False,
-                proxy=self._proxy(to_target(call.url).origin),
+                proxy=None if proxy is None or proxy_bypass(origin.host) else proxy,
                 ssl=self._ssl,
                 trace_request_ctx=progress,
                 max_line_size=self._max_header_bytes,
@@ -210,15 +214,6 @@ class AiohttpClient:
     def _refuse_when_closed(self) -> None:
         if self._closed:
             raise Unavailable(SHUTTING_DOWN)
-
-    def _proxy(self, origin: HttpOrigin) -> str | None:
-        proxy = self._proxies.get(origin.scheme)
-        return None if proxy is None or proxy_bypass(origin.host) else proxy
-
-    def _check(self, response: aiohttp.ClientResponse) -> None:
-        check_kind(response.status, _joined(response))
-        if sum(len(name) + len(value) + 4 for name, value in response.raw_headers) > self._max_header_bytes:
-            raise header_too_large(self._max_header_bytes)
 
 
 class AiohttpAnswer:

@@ -116,17 +116,13 @@ async def _arriving(request: web.Request, limit: int, pace: UploadPace) -> Async
                 # As it came, since `readany` may copy it; but a body can have a million chunks.
                 piece = await content.readany() if length is None else (await content.readchunk())[0]
         except TimeoutError:
-            raise _give_up(request) from None
+            # The connection ends with the reply: aiohttp would wait another ten seconds for the rest.
+            error = RequestTimedOut("The request body did not arrive in time.")
+            if isinstance(request.protocol, GuardedConnection):
+                request.protocol.fail_body(request.content, error)
+            raise error from None
         left = pace.left_after(left, clock() - begun, len(piece))
         received += len(piece)
         if received > limit:
             raise too_large(limit)
         yield piece
-
-
-def _give_up(request: web.Request) -> RequestTimedOut:
-    """End the connection with the reply: aiohttp would wait another ten seconds for the rest."""
-    error = RequestTimedOut("The request body did not arrive in time.")
-    if isinstance(request.protocol, GuardedConnection):
-        request.protocol.fail_body(request.content, error)
-    return error

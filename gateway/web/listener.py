@@ -58,7 +58,9 @@ class Listener:
             except OSError as error:
                 if not out_of_descriptors(error, "client"):
                     raise
-                self._rest(listening)
+                if not self._closing:
+                    self._loop.remove_reader(listening)
+                    self._resting[listening] = self._loop.call_later(REST_SECONDS, self._wake, listening)
                 return
             connection.setblocking(False)
             task = self._loop.create_task(self._open(connection))
@@ -68,11 +70,6 @@ class Listener:
     async def _open(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):  # the client has gone again
             await self._loop.connect_accepted_socket(self._factory, connection)
-
-    def _rest(self, listening: socket.socket) -> None:
-        if not self._closing:
-            self._loop.remove_reader(listening)
-            self._resting[listening] = self._loop.call_later(REST_SECONDS, self._wake, listening)
 
     def _wake(self, listening: socket.socket) -> None:
         self._loop.add_reader(listening, self._accept, listening)

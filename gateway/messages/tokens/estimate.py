@@ -39,20 +39,16 @@ def to_tokens(size: int) -> int:
 def estimate_by_size(body_size: int, request: Mapping[str, Any], profile: Profile) -> TokenEstimate:
     """Estimate a request whose JSON has `body_size` bytes, for one sort of model."""
     media = 0.0
-    for source, kind in _sources_in(request):
-        size = len(source.get("data", ""))
-        body_size -= size
-        media += image_tokens(source, profile) if kind == "image" else size / PDF_BYTES_PER_TOKEN
-    return TokenEstimate(max(0, body_size) / profile.bytes_per_token, media)
-
-
-def _sources_in(request: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
     found: list[tuple[Mapping[str, Any], str]] = []
     for message in request.get("messages", ()):
         content = message.get("content")
         if isinstance(content, list):
             _find_sources(content, found)
-    return found
+    for source, kind in found:
+        size = len(source.get("data", ""))
+        body_size -= size
+        media += image_tokens(source, profile) if kind == "image" else size / PDF_BYTES_PER_TOKEN
+    return TokenEstimate(max(0, body_size) / profile.bytes_per_token, media)
 
 
 def _find_sources(blocks: Iterable[Mapping[str, Any]], found: list[tuple[Mapping[str, Any], str]]) -> None:

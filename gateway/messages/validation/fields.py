@@ -83,7 +83,8 @@ def refuse_sampling(body: dict[str, Any], version: str) -> None:
 
 
 def check_fields(request: MessagesRequest | CountTokensRequest, betas: frozenset[str]) -> None:
-    _check_stop_sequences(request)
+    if any(not sequence or sequence.isspace() for sequence in request.get("stop_sequences") or ()):
+        raise InvalidRequest("stop_sequences: each stop sequence must contain non-whitespace")
     _check_thinking(request, betas)
     _check_empty_reply(request)
     _check_output_format(request)
@@ -93,11 +94,6 @@ def check_fields(request: MessagesRequest | CountTokensRequest, betas: frozenset
         if overrides:
             _check_reserved(overrides, name)
             _check_chat_parameters(overrides, f"{name}.")
-
-
-def _check_stop_sequences(request: MessagesRequest | CountTokensRequest) -> None:
-    if any(not sequence or sequence.isspace() for sequence in request.get("stop_sequences") or ()):
-        raise InvalidRequest("stop_sequences: each stop sequence must contain non-whitespace")
 
 
 def _check_thinking(request: MessagesRequest | CountTokensRequest, betas: frozenset[str]) -> None:

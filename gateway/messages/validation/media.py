@@ -84,22 +84,19 @@ def _check_source(kind: str, source: dict[str, Any], path: str) -> None:
         case "url":
             check_url(source["url"], f"{path}.url")
         case "base64" if kind == "image":
-            _check_image(source["data"], source["media_type"], path)
+            data, media_type = source["data"], source["media_type"]
+            if len(data) > MAX_IMAGE_LENGTH:
+                size = f"{len(data)} bytes > {MAX_IMAGE_LENGTH} bytes"
+                raise InvalidRequest(f"{path}.data: image exceeds {MAX_IMAGE_LENGTH >> 20} MB maximum: {size}")
+            _check_base64(data, f"{path}.data")
+            found = image_type(data)
+            if found is None:
+                raise InvalidRequest(f"{path}.data: Image does not match the provided media type {media_type}")
+            if found != media_type:
+                said = f"The image was specified using the {media_type} media type"
+                raise InvalidRequest(f"{path}: {said}, but the image appears to be a {found} image")
         case "base64":
             _check_base64(source["data"], f"{path}.data")
-
-
-def _check_image(data: str, media_type: str, path: str) -> None:
-    if len(data) > MAX_IMAGE_LENGTH:
-        size = f"{len(data)} bytes > {MAX_IMAGE_LENGTH} bytes"
-        raise InvalidRequest(f"{path}.data: image exceeds {MAX_IMAGE_LENGTH >> 20} MB maximum: {size}")
-    _check_base64(data, f"{path}.data")
-    found = image_type(data)
-    if found is None:
-        raise InvalidRequest(f"{path}.data: Image does not match the provided media type {media_type}")
-    if found != media_type:
-        said = f"The image was specified using the {media_type} media type"
-        raise InvalidRequest(f"{path}: {said}, but the image appears to be a {found} image")
 
 
 def _check_base64(data: str, path: str) -> None:

@@ -98,7 +98,9 @@ def _check_rules(
         check_fields(request, betas)
     if not TOOL_FIELDS.isdisjoint(request):
         check_tools(request)
-    _check_system(request)
+    system = request.get("system")
+    if isinstance(system, list) and not all(block["text"] for block in system):
+        raise InvalidRequest("system: text content blocks must be non-empty")
     blank = check_turns(messages, version)
     inventory = take_inventory(messages)
     if inventory.media:
@@ -112,9 +114,3 @@ def _check_rules(
         kept, dropped = without_blank_text(messages, blank)
         return cast(AnyRequest, {**request, "messages": kept}), notes + dropped
     return request, notes
-
-
-def _check_system(request: MessagesRequest | CountTokensRequest) -> None:
-    system = request.get("system")
-    if isinstance(system, list) and not all(block["text"] for block in system):
-        raise InvalidRequest("system: text content blocks must be non-empty")

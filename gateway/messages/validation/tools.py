@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.errors import InvalidRequest, shorten
 from gateway.messages.tools.tool_cache import CachedTools
-from gateway.schemas.anthropic import IS_CUSTOM, IS_GRAMMAR, MessageParam, PromptFields, tool_kind
+from gateway.schemas.anthropic import IS_CUSTOM, IS_GRAMMAR, PromptFields, tool_kind
 
 # The name that a typed tool must have; toolsets have none.
 NAMES_OF_TYPES = {
@@ -56,7 +56,8 @@ def _names(tools: Sequence[Any]) -> tuple[str, ...]:
     """Raises InvalidRequest for the first tool that is wrong, then for the list."""
     names, all_deferred = [], bool(tools)
     for index, tool in enumerate(tools):
-        if _is_plain(tool):
+        # Most tools are custom ones, with nothing left to be checked.
+        if tool.get("type") is None and tool["input_schema"].get("type") == "object":
             name = tool["name"]
         else:
             _check_tool(tool, f"tools.{index}")
@@ -70,11 +71,6 @@ def _names(tools: Sequence[Any]) -> tuple[str, ...]:
     if all_deferred:
         raise InvalidRequest("At least one tool must have defer_loading=false. All tools cannot be deferred.")
     return tuple(names)
-
-
-def _is_plain(tool: dict[str, Any]) -> bool:
-    """A custom tool as most are, with nothing left to be checked."""
-    return tool.get("type") is None and tool["input_schema"].get("type") == "object"
 
 
 def _check_tool(tool: dict[str, Any], path: str) -> None:
@@ -105,13 +101,8 @@ def _check_choice(request: PromptFields, names: Sequence[str]) -> None:
         raise InvalidRequest("tool_choice: tool_choice may only be specified while providing tools.")
     if choice["type"] != "tool" or choice["name"] in names or len(names) < len(tools):
         return
-    if choice["name"] not in _added(request["messages"]):
-        raise InvalidRequest(f"tool_choice: Tool '{shorten(choice['name'])}' not found in provided tools")
-
-
-def _added(messages: Sequence[MessageParam]) -> set[object]:
-    """Names of the tools that the conversation itself defines, in `tool_addition` blocks."""
-    contents: list[Any] = [message.get("content") for message in messages]
+    # The conversation itself may define tools, in `tool_addition` blocks.
+    contents: list[Any] = [message.get("content") for message in request["messages"]]
     additions = [
         block["tool"]
         for content in contents
@@ -120,4 +111,5 @@ def _added(messages: Sequence[MessageParam]) -> set[object]:
         if block["type"] == "tool_addition"
     ]
     definitions = [addition.get("definition") for addition in additions]
-    return {definition.get("name") for definition in definitions if isinstance(definition, dict)}
+    if choice["name"] not in [definition.get("name") for definition in definitions if isinstance(definition, dict)]:
+        raise InvalidRequest(f"tool_choice: Tool '{shorten(choice['name'])}' not found in provided tools")

@@ -51,10 +51,6 @@ def _members(union: Any) -> Iterator[Any]:
             yield from _members(part)
 
 
-def _types(member: Any) -> tuple[str, ...]:
-    return get_args(member.__annotations__["type"])
-
-
 def _keys(*shapes: Any) -> frozenset[str]:
     members = [member for shape in shapes for member in _members(shape)]
     return frozenset().union(*(member.__required_keys__ | member.__optional_keys__ for member in members))
@@ -64,7 +60,7 @@ def _keys_by_type(*unions: Any) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     for union in unions:
         for member in _members(union):
-            for name in _types(member):
+            for name in get_args(member.__annotations__["type"]):
                 found[name] = found.get(name, frozenset()) | _keys(member)
     return found
 

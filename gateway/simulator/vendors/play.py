@@ -55,10 +55,13 @@ def _answer(request: dict[str, Any], row: SimulatedVendor, generation: Generatio
     prompt = _read(request, row)
     limit = row.listed(prompt.model).tokens
     if prompt.tokens > limit or prompt.model == f"{PREFIX}overflow":
-        raise _overflow(prompt, limit)
+        tokens = max(prompt.tokens, limit + 1)
+        asked = prompt.max_tokens or 0
+        raise refusal_of("overflow", tokens=tokens, limit=limit, asked=asked, total=tokens + asked, status=400)
     if failed := re.fullmatch(rf"{PREFIX}error-([45]\d\d)", prompt.model):
         raise refusal_of(failed[1], status=int(failed[1]))
-    completion = bounded(prompt, _complete(prompt, generation))
+    play = PLAYS.get(prompt.model.removeprefix(PREFIX)) if prompt.model.startswith(PREFIX) else None
+    completion = bounded(prompt, (play or _echo)(prompt, generation))
     thinks = is_thinking(request, row.thinking) or prompt.model.startswith(f"{PREFIX}thinking")
     answer = VendorAnswer(
         row=row,
@@ -82,17 +85,6 @@ def _without_thinking(message: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(content, list):
         return message
     return {**message, "content": [part for part in content if part["type"] != "thinking"]}
-
-
-def _overflow(prompt: SimulatedPrompt, limit: int) -> RefusedRequest:
-    tokens = max(prompt.tokens, limit + 1)
-    asked = prompt.max_tokens or 0
-    return refusal_of("overflow", tokens=tokens, limit=limit, asked=asked, total=tokens + asked, status=400)
-
-
-def _complete(prompt: SimulatedPrompt, generation: Generation) -> Completion:
-    play = PLAYS.get(prompt.model.removeprefix(PREFIX)) if prompt.model.startswith(PREFIX) else None
-    return (play or _echo)(prompt, generation)
 
 
 def _echo(prompt: SimulatedPrompt, generation: Generation) -> Completion:

@@ -47,7 +47,10 @@ async def list_keys(request: web.Request) -> web.Response:
         records = [record for record in records if status_of(record) == query["status"]]
     if "workspace_id" in query:
         records = [record for record in records if record.tenant == query["workspace_id"]]
-    limit = _limit(query.get("limit", "20"))
+    text = query.get("limit", "20")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_PAGE:
+        raise InvalidRequest(f"limit: must be 1 to {MAX_PAGE}")
+    limit = int(text)
     ids = [record.id for record in records]
     for name in ("after_id", "before_id"):
         if name in query and query[name] not in ids:
@@ -258,9 +261,3 @@ def _moment(value: object) -> int | None:
     except ValueError:
         raise InvalidRequest("expires_at: must be a time such as 2027-01-31T00:00:00Z") from None
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-
-
-def _limit(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_PAGE:
-        raise InvalidRequest(f"limit: must be 1 to {MAX_PAGE}")
-    return int(text)

@@ -22,7 +22,10 @@ LIFECYCLES = ("active", "deprecated", "retired")
 
 
 async def list_models(request: web.Request) -> web.Response:
-    limit = parse_limit(request.query.get("limit"), _default_limit(request))
+    # Anthropic's clients read page after page; OpenAI's and Codex know one page only.
+    limit = parse_limit(
+        request.query.get("limit"), DEFAULT_LIMIT if "anthropic-version" in request.headers else MAX_LIMIT
+    )
     wanted = _lifecycles(request)
     catalog = request.app[CATALOG]
     models = [model for model in await catalog.models() if model["lifecycle"] in wanted]
@@ -47,11 +50,6 @@ async def retrieve_model(request: web.Request) -> web.Response:
 def _unread(catalog: Catalog) -> list[tuple[str, str]]:
     """Mark a list that lacks the models of an upstream, or has old ones, with the upstream's name."""
     return [(UNREAD_HEADER, ", ".join(catalog.unread))] if catalog.unread else []
-
-
-def _default_limit(request: web.Request) -> int:
-    """Anthropic's clients read page after page; OpenAI's and Codex know one page only."""
-    return DEFAULT_LIMIT if "anthropic-version" in request.headers else MAX_LIMIT
 
 
 def parse_limit(text: str | None, default: int = DEFAULT_LIMIT) -> int:
