@@ -69,7 +69,12 @@ class LogWriter:
 
     def write_waiting(self) -> None:
         """Write all lines that wait. Blocks until they are written; while closing, only until a write fails."""
-        data = memoryview(self._take())
+        with self._lock:
+            lines, self._lines, self._size = self._lines, [], 0
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            lines.append(self._dropped_line(dropped))
+        data = memoryview(b"\n".join(lines) + b"\n" if lines else b"")
         while data:
             try:
                 data = data[self._write(data) :]
@@ -103,14 +108,6 @@ class LogWriter:
             self._wake.clear()
             self.write_waiting()
         self.write_waiting()  # what was logged meanwhile
-
-    def _take(self) -> bytes:
-        with self._lock:
-            lines, self._lines, self._size = self._lines, [], 0
-            dropped, self._dropped = self._dropped, 0
-        if dropped:
-            lines.append(self._dropped_line(dropped))
-        return b"\n".join(lines) + b"\n" if lines else b""
 
 
 def to_descriptor(descriptor: int) -> Callable[[memoryview], int]:

@@ -48,7 +48,11 @@ class Transport:
         if self._closed:
             raise Unavailable(SHUTTING_DOWN)
         head = encode_head(call)
-        pool = self._pool(to_target(call.url).origin)
+        origin = to_target(call.url).origin
+        pool = self._pools.get(origin)
+        if pool is None:
+            tls = self._tls if origin.scheme == "https" else None
+            pool = self._pools[origin] = Pool(Dialer(origin, tls), self._limits)
         total = call.timeouts.total
         ends_at = inf if total is None else asyncio.get_running_loop().time() + total
         connection = await pool.lease(call.timeouts.connect, ends_at)
@@ -87,13 +91,6 @@ class Transport:
         connection.send(head, call.body, answer)
         await answer.opened()
         return answer
-
-    def _pool(self, origin: HttpOrigin) -> Pool:
-        pool = self._pools.get(origin)
-        if pool is None:
-            tls = self._tls if origin.scheme == "https" else None
-            pool = self._pools[origin] = Pool(Dialer(origin, tls), self._limits)
-        return pool
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

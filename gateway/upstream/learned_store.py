@@ -38,7 +38,13 @@ class LearnedStore:
         new = self.learned.take_new()
         try:
             with redis_failures():
-                stored = await self._exchange(new)
+                pipeline = self.redis.pipeline(transaction=False)
+                if new:
+                    pipeline.hset(self.keys.learned, mapping={_to_field(one): one.until for one in new})
+                    pipeline.expire(self.keys.learned, int(LIFETIME_SECONDS))
+                pipeline.hgetall(self.keys.learned)
+                fields = (await replies_of(pipeline))[-1]
+                stored = {name: float(until) for name, until in fields.items()}
                 # Expired fields are removed, and the oldest above the limit.
                 now = self.clock()
                 kept = sorted((name for name, until in stored.items() if until > now), key=lambda name: stored[name])
@@ -49,16 +55,6 @@ class LearnedStore:
             self.learned.put_back(new)
             raise
         self.learned.merge(one for name, until in stored.items() if (one := _from_field(name, until)) is not None)
-
-    async def _exchange(self, new: list[Learned]) -> dict[bytes, float]:
-        """The time until which each field counts."""
-        pipeline = self.redis.pipeline(transaction=False)
-        if new:
-            pipeline.hset(self.keys.learned, mapping={_to_field(one): one.until for one in new})
-            pipeline.expire(self.keys.learned, int(LIFETIME_SECONDS))
-        pipeline.hgetall(self.keys.learned)
-        stored = (await replies_of(pipeline))[-1]
-        return {name: float(until) for name, until in stored.items()}
 
 
 def _to_field(learned: Learned) -> bytes:

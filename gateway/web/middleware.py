@@ -62,7 +62,15 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         _log_refusal(error, told, request)
         _count_refusal(told)
         if request.writer.output_size:
-            raise _broken_off(told, request) from None
+            # A second header would become part of the body that has begun, and a plain end would be its regular end.
+            route = _route_name(request)
+            log.warning(
+                "reply_broken_off", request_id=request[REQUEST_ID], route=route, error=told.type, reason=told.message
+            )
+            count_reply(route, request.method, told.status)
+            if isinstance(request.protocol, GuardedConnection):
+                request.protocol.cut("broken_reply")
+            raise ConnectionResetError("The reply had begun.") from None
         response = to_response(told, request_id, request.path)
         response.headers.extend(request.get(ERROR_HEADERS, ()))
         if isinstance(error, web.HTTPMethodNotAllowed):
@@ -80,16 +88,6 @@ def to_response(error: GatewayError, request_id: str, path: str) -> web.Response
     """Return the error in the form of the API that the path belongs to."""
     api = api_of(path)
     return error_response(error, request_id) if api is None else openai_error_response(error, request_id, api)
-
-
-def _broken_off(error: GatewayError, request: web.Request) -> ConnectionResetError:
-    """End a reply that has begun. A second header would become part of its body, and a plain end its regular end."""
-    route = _route_name(request)
-    log.warning("reply_broken_off", request_id=request[REQUEST_ID], route=route, error=error.type, reason=error.message)
-    count_reply(route, request.method, error.status)
-    if isinstance(request.protocol, GuardedConnection):
-        request.protocol.cut("broken_reply")
-    return ConnectionResetError("The reply had begun.")
 
 
 def check_header_bytes(request: web.Request) -> None:

@@ -225,19 +225,15 @@ def _read(annotation: Mapping[str, Any]) -> Citation | None:
     details = annotation.get("url_citation", annotation)
     if annotation.get("type") not in KINDS or not isinstance(details, Mapping) or not _string(details.get("url")):
         return None
+    # Upstreams that know no positions leave them out, or set both to zero.
+    start, end = details.get("start_index"), details.get("end_index")
     return Citation(
         url=details["url"],
         title=_string(details.get("title")) or None,
         text=_string(details.get("content")) or _string(details.get("cited_text")),
-        end=_end_of(details),
+        end=end if isinstance(end, int) and end > (start if isinstance(start, int) else 0) else None,
         encrypted_index=_string(details.get("encrypted_index")) or None,
     )
-
-
-def _end_of(details: Mapping[str, Any]) -> int | None:
-    """Upstreams that know no positions leave them out, or set both to zero."""
-    start, end = details.get("start_index"), details.get("end_index")
-    return end if isinstance(end, int) and end > (start if isinstance(start, int) else 0) else None
 
 
 def _string(value: Any) -> str:

@@ -47,7 +47,10 @@ def find_model(body: bytes, model: str) -> tuple[int, int]:
     """
     hits = list(islice(MODEL_KEY.finditer(body), MAX_TRIALS + 1))
     if ESCAPED_LETTER.search(body) or not 1 <= len(hits) <= MAX_TRIALS:
-        places = _model_members(body)
+        found = [member for member in members(body) if orjson.loads(member.key) == "model"]
+        if len(found) == 1 and found[0].key != b'"model"':
+            raise InvalidRequest(ESCAPED)
+        places = [member.value for member in found]
     elif len(hits) == 1:
         places = [hits[0].end()]
     else:
@@ -103,13 +106,6 @@ def _is_outermost(body: bytes, place: int) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-def _model_members(body: bytes) -> list[int]:
-    found = [member for member in members(body) if orjson.loads(member.key) == "model"]
-    if len(found) == 1 and found[0].key != b'"model"':
-        raise InvalidRequest(ESCAPED)
-    return [member.value for member in found]
 
 
 def _trimmed(body: bytes, end: int) -> int:

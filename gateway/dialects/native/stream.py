@@ -6,7 +6,6 @@ fails after `message_start` can still be replaced by another.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -163,22 +162,19 @@ class NativeStream:
 
     def _read_end(self) -> bytes:
         if self._form.json is not None:
-            return self._take_message(self._form.json.joined())
+            answered = to_answered(self._form.json.joined(), self._reply)
+            message = answered.message
+            self._counts, self._origin = message["usage"], answered.origin
+            self.stop_reason = message["stop_reason"]
+            self.has_usage = self.started = self.done = True
+            told = to_events(message, answered.origin.cost)
+            return events.without_start(told) if self._opened else told
         rest, self._tail = b"".join(self._tail).strip(b"\n"), []
         told = self._take_frames([rest]) if rest and _is_whole(rest) else b""
         if not self.done:
             heard = self._start or self.started
             self.failure = AnswerCut(CUT) if heard else EmptyAnswer(CUT)
         return told
-
-    def _take_message(self, body: bytes) -> bytes:
-        answered = to_answered(body, self._reply)
-        message = answered.message
-        self._counts, self._origin = message["usage"], answered.origin
-        self.stop_reason = message["stop_reason"]
-        self.has_usage = self.started = self.done = True
-        told = to_events(message, answered.origin.cost)
-        return events.without_start(told) if self._opened else told
 
     def _take_frames(self, frames: list[bytes]) -> bytes:
         """Return what the client gets of these frames; those before the first content are held."""
@@ -216,7 +212,16 @@ class NativeStream:
                 self.started = self.started or not _grows(payload)
                 frame = self._sealed(frame, payload, "content_block") if self._seals and REDACTED in frame else frame
             case b"message_start":
-                self._take_start(frame, _parsed(payload))
+                message = dict(to_mapping(_parsed(payload).get("message")))
+                self._counts = dict(to_mapping(message.get("usage")))
+                self._origin = to_origin(message, {})
+                if not self._counts or not NEEDED.issubset(message):
+                    whole = self._empty_message() | {
+                        name: value for name, value in message.items() if name != "usage" or value
+                    }
+                    frame = events.message_start(whole).removesuffix(END)
+                    self._owes_usage = True
+                self._start = self._start or frame
                 return ()
             case b"message_delta":
                 frame = self._take_delta(frame, _parsed(payload))
@@ -237,16 +242,6 @@ class NativeStream:
         if changed is event.get(part):
             return frame
         return to_event(str(event["type"]).encode(), orjson.dumps({**event, part: changed})).removesuffix(END)
-
-    def _take_start(self, frame: bytes, event: Mapping[str, Any]) -> None:
-        message = dict(to_mapping(event.get("message")))
-        self._counts = dict(to_mapping(message.get("usage")))
-        self._origin = to_origin(message, {})
-        if not self._counts or not NEEDED.issubset(message):
-            whole = self._empty_message() | {name: value for name, value in message.items() if name != "usage" or value}
-            frame = events.message_start(whole).removesuffix(END)
-            self._owes_usage = True
-        self._start = self._start or frame
 
     def _take_delta(self, frame: bytes, event: dict[str, Any]) -> bytes:
         counts = to_mapping(event.get("usage"))

@@ -47,10 +47,19 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, *, summarises:
         if "tool_choice" in chat:
             body["tool_choice"] = _to_choice(chat["tool_choice"])
     notes = _put_length(body, chat)
-    reasoning = _to_reasoning(chat, target, summarises=summarises)
+    effort = chat.get("reasoning_effort")
+    reasoning = {"effort": effort} if effort is not None else {}
+    if summarises and effort != "none" and target.summarises_reasoning:
+        reasoning["summary"] = "auto"
     if reasoning:
         body["reasoning"] = reasoning
-    text = _to_text(chat)
+    text: dict[str, Any] = {}
+    if chat.get("verbosity") is not None:
+        text["verbosity"] = chat["verbosity"]
+    wanted = chat.get("response_format")
+    if wanted is not None:
+        schema = wanted.get("json_schema")
+        text["format"] = {"type": "json_schema", **schema} if isinstance(schema, dict) else wanted
     if text:
         body["text"] = text
     if chat.get("stream"):
@@ -92,22 +101,3 @@ def _put_length(body: dict[str, Any], chat: Mapping[str, Any]) -> list[Note]:
     if most >= LEAST_OUTPUT:
         return []
     return [Note("changed", "max_tokens", f"this upstream takes no limit below {LEAST_OUTPUT} tokens")]
-
-
-def _to_reasoning(chat: Mapping[str, Any], target: Target, *, summarises: bool) -> dict[str, Any]:
-    effort = chat.get("reasoning_effort")
-    reasoning = {"effort": effort} if effort is not None else {}
-    if summarises and effort != "none" and target.summarises_reasoning:
-        reasoning["summary"] = "auto"
-    return reasoning
-
-
-def _to_text(chat: Mapping[str, Any]) -> dict[str, Any]:
-    text: dict[str, Any] = {}
-    if chat.get("verbosity") is not None:
-        text["verbosity"] = chat["verbosity"]
-    wanted = chat.get("response_format")
-    if wanted is not None:
-        schema = wanted.get("json_schema")
-        text["format"] = {"type": "json_schema", **schema} if isinstance(schema, dict) else wanted
-    return text

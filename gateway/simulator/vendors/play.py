@@ -52,7 +52,10 @@ def to_vendor_list(vendor: str) -> Json:
 
 
 def _answer(request: dict[str, Any], row: SimulatedVendor, generation: Generation) -> Script:
-    prompt = _read(request, row)
+    messages = [_without_thinking(message) for message in request["messages"]]
+    prompt = to_prompt({**request, "messages": messages})
+    required = prompt.tool_required and row.obeys_choice
+    prompt = replace(prompt, tool_required=required, parallel=prompt.parallel or not row.obeys_parallel)
     limit = row.listed(prompt.model).tokens
     if prompt.tokens > limit or prompt.model == f"{PREFIX}overflow":
         tokens = max(prompt.tokens, limit + 1)
@@ -71,13 +74,6 @@ def _answer(request: dict[str, Any], row: SimulatedVendor, generation: Generatio
         counted=bool((request.get("stream_options") or {}).get("include_usage")),
     )
     return to_streamed_script(answer) if prompt.streamed else to_whole(answer)
-
-
-def _read(request: dict[str, Any], row: SimulatedVendor) -> SimulatedPrompt:
-    messages = [_without_thinking(message) for message in request["messages"]]
-    prompt = to_prompt({**request, "messages": messages})
-    required = prompt.tool_required and row.obeys_choice
-    return replace(prompt, tool_required=required, parallel=prompt.parallel or not row.obeys_parallel)
 
 
 def _without_thinking(message: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,11 @@ async def list_models(request: web.Request) -> web.Response:
     limit = parse_limit(
         request.query.get("limit"), DEFAULT_LIMIT if "anthropic-version" in request.headers else MAX_LIMIT
     )
-    wanted = _lifecycles(request)
+    asked = request.query.getall("lifecycle[]", []) + request.query.getall("lifecycle", [])
+    unknown = [value for value in asked if value not in LIFECYCLES]
+    if unknown:
+        raise InvalidRequest(f"lifecycle: Input should be one of {', '.join(LIFECYCLES)}")
+    wanted = set(asked) or {"active", "deprecated"}
     catalog = request.app[CATALOG]
     models = [model for model in await catalog.models() if model["lifecycle"] in wanted]
     page = to_page(models, limit, request.query.get("after_id"), request.query.get("before_id"))
@@ -82,11 +86,3 @@ def _position(items: list[dict[str, Any]], identifier: str, name: str) -> int:
         if item["id"] == identifier:
             return position
     raise InvalidRequest(f"{name}: no such item")
-
-
-def _lifecycles(request: web.Request) -> set[str]:
-    asked = request.query.getall("lifecycle[]", []) + request.query.getall("lifecycle", [])
-    unknown = [value for value in asked if value not in LIFECYCLES]
-    if unknown:
-        raise InvalidRequest(f"lifecycle: Input should be one of {', '.join(LIFECYCLES)}")
-    return set(asked) or {"active", "deprecated"}

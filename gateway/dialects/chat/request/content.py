@@ -53,7 +53,10 @@ def to_parts(block: PartBlock, path: str, scope: Scope) -> list[ContentPart]:
         case "document":
             parts = _to_document(block, path, scope)
         case "search_result":
-            parts = _to_search_result(block, path, scope)
+            _note_citations(block, path, scope)
+            header = _text(_header("Search result", block["title"], "Source", block["source"]))
+            inner = f"{path}.content"
+            parts = [header, *(to_text_part(text, f"{inner}.{i}", scope) for i, text in enumerate(block["content"]))]
         case "tool_reference":
             parts = [_text(f"[tool available: {scope.names.to_chat(block['tool_name'])}]")]
         case "browser_state":
@@ -151,15 +154,10 @@ def _to_document(block: DocumentBlockParam, path: str, scope: Scope) -> list[Con
             if not scope.target.openrouter:
                 raise InvalidRequest(f"{path}.source: this upstream takes no document by URL; send it as base64")
             data = source["url"]
-    file: FilePart = {"type": "file", "file": {"filename": _file_name(title), "file_data": data}}
+    name = title or "document"
+    name = name if name.lower().endswith(".pdf") else f"{name}.pdf"
+    file: FilePart = {"type": "file", "file": {"filename": name, "file_data": data}}
     return [_text(header), file] if context else [file]
-
-
-def _to_search_result(block: SearchResultBlockParam, path: str, scope: Scope) -> list[ContentPart]:
-    _note_citations(block, path, scope)
-    header = _text(_header("Search result", block["title"], "Source", block["source"]))
-    inner = f"{path}.content"
-    return [header, *(to_text_part(text, f"{inner}.{i}", scope) for i, text in enumerate(block["content"]))]
 
 
 def _note_citations(block: DocumentBlockParam | SearchResultBlockParam, path: str, scope: Scope) -> None:
@@ -170,11 +168,6 @@ def _note_citations(block: DocumentBlockParam | SearchResultBlockParam, path: st
 def _header(kind: str, title: str | None, label: str, detail: str | None) -> str:
     first = f"[{kind}: {title}]" if title else f"[{kind}]"
     return f"{first}\n[{label}: {detail}]" if detail else first
-
-
-def _file_name(title: str | None) -> str:
-    name = title or "document"
-    return name if name.lower().endswith(".pdf") else f"{name}.pdf"
 
 
 def _to_tab_list(block: BrowserStateBlockParam) -> str:

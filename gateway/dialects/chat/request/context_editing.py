@@ -69,7 +69,16 @@ def _clear_thinking(
 ) -> tuple[Messages, dict[str, Any] | None]:
     """A turn lasts until the user speaks again; tool results within it do not end it."""
     kept = _kept_turns(edit.get("keep"), f"{path}.keep")
-    starts = _turn_starts(messages)
+    # Where the user's turns start: tool results start none, and a last message without an answer is no turn.
+    starts = [
+        index
+        for index, message in enumerate(messages)
+        if message["role"] == "user"
+        and (index == 0 or messages[index - 1]["role"] != "user")
+        and not any(block["type"] == "tool_result" for block in _blocks(message))
+    ]
+    if starts and not any(message["role"] == "assistant" for message in messages[starts[-1] :]):
+        starts.pop()
     if kept is None or kept >= len(starts):
         return messages, None
     oldest = starts[-kept] if kept else len(messages)
@@ -168,20 +177,6 @@ def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _is_thinking(block: Mapping[str, Any]) -> bool:
     return block["type"] in THINKING_TYPES
-
-
-def _turn_starts(messages: Messages) -> list[int]:
-    """Return the positions of the user's turns, tool results excepted. A message without an answer is no turn."""
-    starts = [
-        index
-        for index, message in enumerate(messages)
-        if message["role"] == "user"
-        and (index == 0 or messages[index - 1]["role"] != "user")
-        and not any(block["type"] == "tool_result" for block in _blocks(message))
-    ]
-    if starts and not any(message["role"] == "assistant" for message in messages[starts[-1] :]):
-        starts.pop()
-    return starts
 
 
 def _kept_turns(keep: Any, path: str) -> int | None:

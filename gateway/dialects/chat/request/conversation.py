@@ -86,8 +86,9 @@ class Conversation:
         self._check_prefill(messages[-1])
         if self.has_reasoning:
             _join_reasoning(self.messages)
-        if self.has_reasoning and self._scope.target.refuses_repeated_reasoning:
-            self._drop_repeated_reasoning()
+            is_refused = self._scope.target.refuses_repeated_reasoning
+            if is_refused and drop_repeated_entries(cast(Any, self.messages)):
+                self._scope.note("dropped", "messages", "repetitions of reasoning in older messages")
 
     def _add_user(self, content: MessageContent, number: int) -> None:
         if isinstance(content, str):
@@ -261,10 +262,6 @@ class Conversation:
         tail = "text" if isinstance(content, str) or not content else content[-1]["type"]
         if tail != "server_tool_use" and not tail.endswith("_tool_result"):
             raise InvalidRequest(NO_PREFILL)
-
-    def _drop_repeated_reasoning(self) -> None:
-        if drop_repeated_entries(cast(Any, self.messages)):
-            self._scope.note("dropped", "messages", "repetitions of reasoning in older messages")
 
 
 def _to_prompt(system: SystemPrompt, scope: Scope) -> Any:

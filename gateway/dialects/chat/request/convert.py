@@ -69,7 +69,13 @@ def to_chat_request(
     if session_id is not None and target.openrouter:
         body.setdefault("session_id", session_id)
     if "tools" in request or "tool_choice" in request or conversation.changes:
-        _add_tools(body, request, conversation, scope)
+        tools = to_chat_tools(request.get("tools") or (), conversation.changes, scope)
+        if tools:
+            body["tools"] = tools
+        for name, value in to_choice_fields(request.get("tool_choice"), tools, scope).items():
+            if cast(Any, body).get(name, value) != value:
+                raise InvalidRequest(f"tool_choice: conflicts with the {name} of chat; set only one of them")
+            cast(Any, body)[name] = value
     if target.format_excludes_tools and body.get("tools") and "response_format" in body:
         scope.note("changed", "output_config.format", "with an output format this upstream calls no tool")
     if request.get("stream"):
@@ -96,16 +102,6 @@ def to_streamed(body: ChatRequest, target: Target) -> ChatRequest:
 def to_unstreamed(body: ChatRequest) -> ChatRequest:
     kept = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
     return cast(ChatRequest, kept)
-
-
-def _add_tools(body: ChatRequest, request: MessagesRequest, conversation: Conversation, scope: Scope) -> None:
-    tools = to_chat_tools(request.get("tools") or (), conversation.changes, scope)
-    if tools:
-        body["tools"] = tools
-    for name, value in to_choice_fields(request.get("tool_choice"), tools, scope).items():
-        if cast(Any, body).get(name, value) != value:
-            raise InvalidRequest(f"tool_choice: conflicts with the {name} of chat; set only one of them")
-        cast(Any, body)[name] = value
 
 
 def _distinct(notes: list[Note]) -> tuple[Note, ...]:

@@ -133,11 +133,16 @@ def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) 
         or not REASONING_FIELDS.isdisjoint(parameters.fields)
     ):
         _put_reasoning(request, parameters, effort)
-    if scope.target.openrouter and _has_schema(request):
+    has_schema = request.get("output_format") or (request.get("output_config") or {}).get("format")
+    if scope.target.openrouter and has_schema:
         provider, _ = parameters.take("provider")
         parameters.fields["provider"] = {"require_parameters": True, **(provider or {})}
     if scope.target.context_length is not None and scope.target.context_length <= SMALL_CONTEXT:
-        _keep_whole(parameters)
+        # Let a prompt that is too long fail, rather than have the model answer a part of it.
+        plugins = parameters.fields.get("plugins") or []
+        asked = "transforms" in parameters.fields or any(plugin["id"] == COMPRESSION for plugin in plugins)
+        if scope.target.openrouter and not asked:
+            parameters.fields["plugins"] = [*plugins, {"id": COMPRESSION, "enabled": False}]
     if scope.target.unsupported:
         parameters.leave_out(scope.target.unsupported)
     parameters.rename(scope.target.renamed)
@@ -205,14 +210,6 @@ def _put_length(request: Mapping[str, Any], parameters: Parameters) -> None:
     parameters.fields[parameters.scope.target.max_tokens_field] = max_tokens or 1
 
 
-def _keep_whole(parameters: Parameters) -> None:
-    """Let a prompt that is too long fail, rather than have the model answer a part of it."""
-    plugins = parameters.fields.get("plugins") or []
-    asked = "transforms" in parameters.fields or any(plugin["id"] == COMPRESSION for plugin in plugins)
-    if parameters.scope.target.openrouter and not asked:
-        parameters.fields["plugins"] = [*plugins, {"id": COMPRESSION, "enabled": False}]
-
-
 def _put_top_k(value: int, parameters: Parameters) -> None:
     if parameters.scope.target.openrouter or "top_k" in parameters.scope.target.parameters:
         parameters.put("top_k", value, "top_k")
@@ -277,10 +274,6 @@ def _take_reasoning(parameters: Parameters) -> dict[str, Any]:
     for key in reasoning.keys() - {"effort"}:
         parameters.scope.note("dropped", f"{path}.{key}", "this upstream knows the effort of reasoning only")
     return {key: value for key, value in reasoning.items() if key == "effort"}
-
-
-def _has_schema(request: Mapping[str, Any]) -> bool:
-    return bool(request.get("output_format") or (request.get("output_config") or {}).get("format"))
 
 
 def _put_output_config(config: Mapping[str, Any], parameters: Parameters) -> None:

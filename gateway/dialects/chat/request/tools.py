@@ -133,16 +133,12 @@ def _checked(definition: Any, path: str) -> ToolParam:
     if isinstance(definition, dict) and isinstance(definition.get("name"), str):
         is_custom = definition.get("type") in (None, "custom")
         if isinstance(definition.get("input_schema" if is_custom else "type"), dict if is_custom else str):
-            _check_custom(definition, path)
+            if not TOOL_NAME.fullmatch(definition["name"]):
+                raise InvalidRequest(f"{path}.name: String should match pattern '{TOOL_NAME.pattern}'")
+            if definition.get("input_schema", OBJECT).get("type") != "object":
+                raise InvalidRequest(f"{path}.input_schema.type: Input should be 'object'")
             return cast(ToolParam, definition)
     raise InvalidRequest(f"{path}: a tool needs a name, and an input_schema or a type")
-
-
-def _check_custom(definition: dict[str, Any], path: str) -> None:
-    if not TOOL_NAME.fullmatch(definition["name"]):
-        raise InvalidRequest(f"{path}.name: String should match pattern '{TOOL_NAME.pattern}'")
-    if definition.get("input_schema", OBJECT).get("type") != "object":
-        raise InvalidRequest(f"{path}.input_schema.type: Input should be 'object'")
 
 
 def _add_tool(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope) -> None:

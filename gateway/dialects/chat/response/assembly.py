@@ -176,7 +176,13 @@ class Assembly:
     def close(self) -> None:
         """End the open block and everything that still waits, in line order."""
         if self._sources is not None:
-            self._tell_sources(self._sources)
+            self._cite(self._sources.rest())
+            self._tell_search(self._sources)
+            carrier = self._sources.to_file_block()
+            if carrier is not None:
+                self._line_up(WholeBlock(carrier))
+            if not self._sources.is_whole:
+                self.lose("annotations beyond the first")
         if self._reasoning == "empty" and wants_empty_reasoning(self._reply.upstream_model):
             self._line_up(ThinkingRun())
         self._close_open()
@@ -249,16 +255,6 @@ class Assembly:
         elif citations and not line:
             self.lose("citations of a text that had ended")
 
-    def _tell_sources(self, sources: Sources) -> None:
-        """Write the rest at the end: citations of the whole text, search results not shown yet, and texts of files."""
-        self._cite(sources.rest())
-        self._tell_search(sources)
-        carrier = sources.to_file_block()
-        if carrier is not None:
-            self._line_up(WholeBlock(carrier))
-        if not sources.is_whole:
-            self.lose("annotations beyond the first")
-
     def _tell_search(self, sources: Sources) -> None:
         for block in sources.to_blocks(self._made):
             self._line_up(WholeBlock(block))
@@ -297,20 +293,19 @@ class Assembly:
                 for citation in block.citations:
                     self._writer.cite(self.index, citation)
             case ThinkingRun():
-                self._begin_thinking(block)
+                if block.is_shown:
+                    self._writer.start(self.index, {"type": "thinking", "thinking": "", "signature": ""})
+                    self._show_thinking("".join(block.fragments))
+                else:
+                    self._writer.start(
+                        self.index, {"type": "redacted_thinking", "data": self._seal(block, to_redacted_data)}
+                    )
             case OpenToolCall():
                 self._begin_call(block)
             case WholeBlock():
                 self._writer.start(self.index, block.content)
             case _:
                 assert_never(block)
-
-    def _begin_thinking(self, run: ThinkingRun) -> None:
-        if run.is_shown:
-            self._writer.start(self.index, {"type": "thinking", "thinking": "", "signature": ""})
-            self._show_thinking("".join(run.fragments))
-        else:
-            self._writer.start(self.index, {"type": "redacted_thinking", "data": self._seal(run, to_redacted_data)})
 
     def _begin_call(self, call: OpenToolCall) -> None:
         assert self._calls is not None
@@ -358,7 +353,12 @@ class Assembly:
             self._writer.delta(self.index, SIGNATURE, self._seal(block, to_signature))
             self._unsigned |= {_part_of(entry): entry for entry in block.entries if not entry.get("signature")}
         elif isinstance(block, OpenToolCall):
-            self._end_call(block)
+            ending = block.end(may_be_cut=may_cut_calls(self._finish, self._reply))
+            self.has_cut_call = self.has_cut_call or ending.is_cut
+            if ending.reason:
+                self.notes.append(Note("changed", f"content.{self.index}.input", ending.reason))
+            if ending.text != "{}":
+                self._show_arguments(ending.text)
         self._writer.stop(self.index)
         self._open = None
 
@@ -367,14 +367,6 @@ class Assembly:
             return to_opaque(run.entries, self._reply.upstream_model, self._reply.keyring)
         except orjson.JSONEncodeError:
             raise UpstreamError("The upstream sent reasoning that nests too deeply.") from None
-
-    def _end_call(self, call: OpenToolCall) -> None:
-        ending = call.end(may_be_cut=may_cut_calls(self._finish, self._reply))
-        self.has_cut_call = self.has_cut_call or ending.is_cut
-        if ending.reason:
-            self.notes.append(Note("changed", f"content.{self.index}.input", ending.reason))
-        if ending.text != "{}":
-            self._show_arguments(ending.text)
 
     def _show_arguments(self, text: str) -> None:
         if text:

@@ -44,7 +44,12 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     """Raises the error that a 200 may hold, and UpstreamError for a body that is no chat completion."""
     if not isinstance(completion, dict):
         raise UpstreamError("The upstream answered with something that is not a chat completion.")
-    choice = _checked_choice(completion, reply)
+    choice = first_choice(completion)
+    error = error_in(completion, choice, reply)
+    if error is not None:
+        raise error
+    if choice is None:
+        raise UpstreamError("The upstream's answer holds no choices.")
     finish = Finish()
     finish.note(choice)
     error = broken_finish(finish)
@@ -114,16 +119,6 @@ def to_origin(chunk: dict[str, Any], counts: dict[str, Any] | None) -> Origin:
     if not counts:
         return Origin(model, provider, generation_id, None, estimated=True)
     return Origin(model, provider, generation_id, to_cost(counts), mismatched=not adds_up(counts))
-
-
-def _checked_choice(completion: dict[str, Any], reply: Reply) -> dict[str, Any]:
-    choice = first_choice(completion)
-    error = error_in(completion, choice, reply)
-    if error is not None:
-        raise error
-    if choice is None:
-        raise UpstreamError("The upstream's answer holds no choices.")
-    return choice
 
 
 def _text(value: Any) -> str | None:

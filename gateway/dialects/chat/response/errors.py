@@ -137,7 +137,10 @@ def _classified(status: int, body: ReportedError, retry_after: float | None, rep
         return InvalidRequest(overflow_wording(message, reply), should_retry=False)
     kind = kind_by_words(_error_class(status, error_type), body.words)
     if kind in (Unauthenticated, BillingProblem):
-        return _account_error(kind)
+        # The operator's own account was refused: the client's key is not at fault, and retrying cannot help it.
+        if kind is BillingProblem:
+            return BillingProblem("The gateway's account at the upstream has no credit left.", should_retry=False)
+        return CredentialsRefused("The upstream refused the gateway's own credentials.", should_retry=False)
     if kind in MAY_BE_LOADING and LOADING.search(message):
         kind = Overloaded
         retry_after = retry_after or _estimated(fields) or LOADING_SECONDS
@@ -192,13 +195,6 @@ def _error_class(status: int, error_type: str) -> type[GatewayError]:
 def _class_of_type(error_type: str) -> type[GatewayError] | None:
     by_prefix = next((kind for prefix, kind in TYPE_PREFIXES if error_type.startswith(prefix)), None)
     return ERROR_TYPES.get(error_type) or ERROR_CODES.get(error_type) or by_prefix
-
-
-def _account_error(kind: type[GatewayError]) -> GatewayError:
-    """The operator's own account was refused: the client's key is not at fault, and retrying cannot help it."""
-    if kind is BillingProblem:
-        return BillingProblem("The gateway's account at the upstream has no credit left.", should_retry=False)
-    return CredentialsRefused("The upstream refused the gateway's own credentials.", should_retry=False)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -156,7 +156,16 @@ def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply
     if finish.refusal is None and finish.matched is not None:
         return StopFields("stop_sequence", sequence=finish.matched)
     if finish.refusal is not None or finish.native in REFUSALS or finish.reason in REFUSALS:
-        return StopFields("refusal", details=_refusal_details(finish))
+        given = finish.stop_details or {}
+        category, explanation = given.get("category"), given.get("explanation")
+        return StopFields(
+            "refusal",
+            details={
+                "type": "refusal",
+                "category": category if isinstance(category, str) else None,
+                "explanation": explanation if isinstance(explanation, str) and explanation else finish.refusal,
+            },
+        )
     if finish.stopped_at in reply.sent_stop_sequences:
         return StopFields("stop_sequence", sequence=finish.stopped_at)
     meant = _meant(finish)
@@ -166,7 +175,10 @@ def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply
     if reason in ENDS_OF_CALLS or (reason is not None and not has_tools):
         return StopFields(reason, sequence=_only_sequence(reply) if reason == "stop_sequence" else None)
     if has_cut_call:
-        return _to_stop_of_cut_call(finish, reply)
+        # The likeliest reason for a call without its end of which the upstream gave none: never one to run it.
+        if reply.sent_stop_sequences and not _is_at_limit(finish, reply):
+            return StopFields("stop_sequence", sequence=_only_sequence(reply))
+        return StopFields("max_tokens")
     return StopFields("tool_use" if has_tools else "end_turn")
 
 
@@ -179,13 +191,6 @@ def may_cut_calls(finish: Finish, reply: Reply) -> bool:
     if finish.matched is not None or reply.sent_stop_sequences or _is_at_limit(finish, reply):
         return True
     return not ENDS_OF_CALLS.isdisjoint(_meant(finish)) or "model_context_window_exceeded" in _meant(finish)
-
-
-def _to_stop_of_cut_call(finish: Finish, reply: Reply) -> StopFields:
-    """The likeliest reason for a call without its end of which the upstream gave none: never one to run it."""
-    if reply.sent_stop_sequences and not _is_at_limit(finish, reply):
-        return StopFields("stop_sequence", sequence=_only_sequence(reply))
-    return StopFields("max_tokens")
 
 
 def _meant(finish: Finish) -> frozenset[str | None]:
@@ -226,16 +231,6 @@ def broken_finish(finish: Finish) -> GatewayError | None:
 
 def _string(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _refusal_details(finish: Finish) -> dict[str, Any]:
-    given = finish.stop_details or {}
-    category, explanation = given.get("category"), given.get("explanation")
-    return {
-        "type": "refusal",
-        "category": category if isinstance(category, str) else None,
-        "explanation": explanation if isinstance(explanation, str) and explanation else finish.refusal,
-    }
 
 
 def _word(reason: str) -> str:

@@ -85,17 +85,7 @@ def _add_parameters(body: Mapping[str, Any], target: Target, asked: ClientReques
         request["stream"] = True
     request |= {name: body[name] for name in PASSED_ON if body.get(name)}
     request |= to_sampling_fields(body) | to_tier_fields(body.get("service_tier"), notes)
-    _add_reasoning(to_object(body.get("reasoning") or {}, "reasoning"), asked)
-    _add_text(to_object(body.get("text") or {}, "text"), asked)
-    asked.session = body.get("prompt_cache_key") if isinstance(body.get("prompt_cache_key"), str) else None
-    if body.get("truncation") == "auto":
-        notes.append(Note("dropped", "truncation", "a conversation that does not fit is refused, never cut"))
-    note_ignored(body, IGNORED, notes)
-    unknown = [name for name in body if name not in READ and body[name] is not None]
-    notes += [Note("dropped", shorten(name), "the gateway knows no such field") for name in unknown[:MAX_NOTED]]
-
-
-def _add_reasoning(reasoning: Mapping[str, Any], asked: ClientRequest) -> None:
+    reasoning = to_object(body.get("reasoning") or {}, "reasoning")
     effort = reasoning.get("effort")
     if effort in EFFORTS:
         asked.request["reasoning_effort"] = effort
@@ -103,6 +93,13 @@ def _add_reasoning(reasoning: Mapping[str, Any], asked: ClientRequest) -> None:
         asked.notes.append(Note("dropped", "reasoning.effort", "the gateway knows no such effort"))
     if reasoning.get("context") not in (None, "auto"):
         asked.notes.append(Note("dropped", "reasoning.context", "the reasoning in the input is sent as it is"))
+    _add_text(to_object(body.get("text") or {}, "text"), asked)
+    asked.session = body.get("prompt_cache_key") if isinstance(body.get("prompt_cache_key"), str) else None
+    if body.get("truncation") == "auto":
+        notes.append(Note("dropped", "truncation", "a conversation that does not fit is refused, never cut"))
+    note_ignored(body, IGNORED, notes)
+    unknown = [name for name in body if name not in READ and body[name] is not None]
+    notes += [Note("dropped", shorten(name), "the gateway knows no such field") for name in unknown[:MAX_NOTED]]
 
 
 def _add_text(text: Mapping[str, Any], asked: ClientRequest) -> None:

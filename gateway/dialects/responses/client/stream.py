@@ -89,7 +89,12 @@ class ClientResponseStream:
                 self._pieces.append(delta["text"])
                 return self._part_event("response.output_text.delta", delta=delta["text"], logprobs=[])
             case "thinking_delta":
-                return self._add_thinking(delta["thinking"])
+                text = delta["thinking"]
+                told = b""
+                if not self._pieces:
+                    told = self._summary_event("response.reasoning_summary_part.added", part=to_summary(""))
+                self._pieces.append(text)
+                return told + self._summary_event("response.reasoning_summary_text.delta", delta=text)
             case "signature_delta":
                 block["signature"] = block.get("signature", "") + delta["signature"]
             case "input_json_delta":
@@ -97,13 +102,6 @@ class ClientResponseStream:
                 if delta["partial_json"] and self._tools.find(block["name"]).kind == "function":
                     return self._item_event("response.function_call_arguments.delta", delta=delta["partial_json"])
         return b""
-
-    def _add_thinking(self, text: str) -> bytes:
-        told = b""
-        if not self._pieces:
-            told = self._summary_event("response.reasoning_summary_part.added", part=to_summary(""))
-        self._pieces.append(text)
-        return told + self._summary_event("response.reasoning_summary_text.delta", delta=text)
 
     def _stop_block(self, event: dict[str, Any]) -> bytes:
         block, self._block = self._block, None
