@@ -152,7 +152,7 @@ class RateLimited(GatewayError):
 
 
 class BudgetSpent(GatewayError):
-    """A budget of the gateway's own is used up. Told as Anthropic tells an enforced spend limit."""
+    """A budget of the gateway is used up. Worded like Anthropic's enforced spend limit."""
 
     status = 429
     type = "billing_error"

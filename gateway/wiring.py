@@ -164,7 +164,7 @@ def build_admission(
 
 @asynccontextmanager
 async def open_access_store(settings: Settings) -> AsyncIterator[AccessStore | None]:
-    """For a process that changes keys and serves no requests; None without Redis."""
+    """Return the store of a process that changes keys and serves no requests; None without Redis."""
     if settings.redis_url is None:
         yield None
         return

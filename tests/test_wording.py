@@ -1,6 +1,6 @@
 """The command that counts archaic wording."""
 
-from tests.support.wording import findings, markdown_texts, python_texts
+from tests.support.wording import DEFAULT_PATHS, ROOT, findings, markdown_texts, measure, python_texts, rate
 
 
 def test_listed_words_and_openings_are_found() -> None:
@@ -18,3 +18,8 @@ def test_docstrings_and_comments_are_read_and_strings_are_not() -> None:
 
 def test_code_blocks_of_markdown_are_not_read() -> None:
     assert [line for _, line, _ in markdown_texts("a\n```\nnobody\n```\nb")] == ["a", "b"]
+
+
+def test_project_stays_below_ten_archaic_words_in_ten_thousand() -> None:
+    words, counts, lines = measure([ROOT / path for path in DEFAULT_PATHS])
+    assert rate(counts.total(), words.total()) <= 10, "\n".join(lines)

@@ -135,7 +135,7 @@ class Admission:
         """
         scopes = self.directory.scopes_of(context)
         if not scopes:
-            # Entered in the usage reports when it is over; nothing is reserved.
+            # No limit applies, so there is no reservation; usage reports get the request when it ends.
             return Grant(context.request_id, 0, ()) if self.server is not None else None
         self._check_need(scopes, need)
         one = request_id()

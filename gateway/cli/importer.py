@@ -1,6 +1,6 @@
 """`dragoman import`: a `gateway.toml` from the configuration of another gateway, and what could not be carried over.
 
-Nothing is applied: the file is printed, or written where `--output` says. Keys stay in variables of the environment.
+The result is printed, or written to `--output`; it is not applied. Keys stay in variables of the environment.
 """
 
 import re

@@ -32,7 +32,7 @@ class JsonBody:
 
 
 class BodyForm:
-    """Recognises by its first byte whether an answer is an event stream or JSON, whatever its label says."""
+    """Recognises an event stream or JSON by the first byte of an answer; content types are often wrong."""
 
     __slots__ = ("is_stream", "json")
 

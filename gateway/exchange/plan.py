@@ -84,7 +84,7 @@ class Plan:
 
 
 def note_losses(record: UsageRecord, notes: Iterable[Note]) -> None:
-    """Record notes for header, log line and metric, without their reasons: each reason has a log line of its own.
+    """Record notes for header, log line and metric, without their reasons: each reason has a separate log line.
 
     What a second candidate loses like the first is recorded once.
     """

@@ -32,7 +32,7 @@ class StreamTimeouts:
 
     `commit_after` runs from the request, whether or not the upstream's header has come: a server without a free slot
     sends none (llama.cpp b11549). `first_content` is the longest silence before content; comments end a silence.
-    `content_within` runs from the request and ends whatever is sent: another candidate may be faster.
+    `content_within` runs from the request, and events do not extend it: another candidate may be faster.
     """
 
     commit_after: float = 5.0

@@ -39,7 +39,7 @@ class Walk:
         self.here = 0
 
     def heal(self) -> None:
-        """A changed request is no repetition; heals have a limit of their own."""
+        """A changed request is no repetition; heals have a separate limit."""
         self.calls -= 1
         self.here -= 1
 

@@ -1,7 +1,7 @@
 """The order of candidates that have shares: a session stays at one of them, and all replicas choose the same.
 
 Weighted rendezvous hashing: each candidate gets a score from its share and a hash of session and candidate, and the
-highest score wins. Nothing is stored, and when a candidate is lost only its sessions move (Thaler and Ravishankar,
+highest score wins. There is no state, and when a candidate is lost only its sessions move (Thaler and Ravishankar,
 1998; weights: Schindelhauer and Schomaker, 2005).
 """
 

@@ -141,7 +141,7 @@ def to_policies(
 
 
 def _to_provider(route: RouteSection) -> ParameterPolicy:
-    """What a route asks of OpenRouter's own routing."""
+    """Return what a route asks of OpenRouter's routing."""
     data = DATA_RULES.get(route.require.get("data", ""))
     prices = {} if route.max_price is None else route.max_price.model_dump(exclude_none=True)
     return ParameterPolicy(

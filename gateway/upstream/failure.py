@@ -30,7 +30,7 @@ from gateway.errors import (
 
 
 class Effect(Enum):
-    """What a circuit learns of a failure."""
+    """Effect of a failure on its circuit."""
 
     NONE = "none"  # the request's own fault, or the gateway's
     FAILURE = "failure"

@@ -152,7 +152,7 @@ class LiveHealth:
         return True
 
     def open(self, now: float, *, stalled: bool = False, seconds: float | None = None) -> None:
-        """Open the circuit; for twice as long as the last time, unless `seconds` are given."""
+        """Open the circuit, for twice the last duration unless `seconds` are given."""
         self.openings += 1
         self.state, self.stalled, self.opened = State.OPEN, stalled, now
         self.until = now + (min(MAX_OPEN, FIRST_OPEN * 2 ** min(self.openings - 1, 8)) if seconds is None else seconds)

@@ -2,8 +2,8 @@
 
 One circuit for each upstream and one for each model at it, by the names and in the shared state of `circuits`, which
 batches use: what a worker finds out, live requests avoid, and the other way round. A process judges by its own calls at
-once, and a background task exchanges the news. No request waits for Redis, but for the one that asks to be the probe of
-an open circuit; and that one for PROBE_BUDGET.
+once, and a background task exchanges the news. Only a request that asks to be the probe of an open circuit waits for
+Redis, for at most PROBE_BUDGET.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class LiveCall:
 
 @dataclass(slots=True)
 class LiveCircuits:
-    """`server` None: this process knows of its own calls only."""
+    """`server` None: the state covers the calls of this process only."""
 
     server: RedisServer | None = None
     clock: Callable[[], float] = time.monotonic

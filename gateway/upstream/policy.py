@@ -1,4 +1,4 @@
-"""What an operator allows of the parameters of requests: defaults, bounds, choices, locks and prohibitions.
+"""Rules of the operator for the parameters of requests: defaults, bounds, choices, locks and prohibitions.
 
 Layers are combined from the outermost (all upstreams) to the innermost (one candidate of a route). An inner layer may
 narrow what an outer one allows and never widen it; of defaults the innermost counts. Pure values and their combination;
@@ -26,7 +26,7 @@ FEATURES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ParameterPolicy:
-    """For one parameter. None: no such rule. `ceilings`: most dollars for a million tokens, by unit."""
+    """Rules of one parameter. None: no such rule. `ceilings`: most dollars for a million tokens, by unit."""
 
     default: Any = field(default=None, repr=False)
     minimum: float | str | None = None

@@ -80,7 +80,7 @@ def to_price(pricing: object) -> Price | None:
 
 
 def _number(pricing: Mapping[str, Any], name: str) -> float | None:
-    """A negative price stands for one that is not known (OpenRouter's `openrouter/auto`)."""
+    """A negative price means that it is not known (OpenRouter's `openrouter/auto`)."""
     value = pricing.get(name)
     try:
         number = float(value) if isinstance(value, str | int | float) else -1.0

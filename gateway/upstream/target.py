@@ -95,7 +95,7 @@ class Target:
 
     @property
     def pads_streams(self) -> bool:
-        """Pads its deltas against eavesdroppers on the wire, unless it is told not to."""
+        """Pads its deltas against eavesdroppers on the wire, unless the request asks it not to."""
         return self.family == "openai"
 
     @property

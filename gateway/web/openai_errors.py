@@ -21,7 +21,7 @@ PREFIX: Final = "/openai"
 def api_of(path: str) -> Api | None:
     """Return which of OpenAI's APIs a path belongs to; None for Anthropic's and the gateway's own.
 
-    `path` may have a prefix; whatever lies behind that of OpenAI is an API of OpenAI's.
+    `path` may have a prefix; every path below the prefix of OpenAI's routes is one of OpenAI's.
     """
     prefix, _, rest = path.partition(VERSION)
     api = APIS.get(rest.partition("/")[0])
@@ -29,19 +29,19 @@ def api_of(path: str) -> Api | None:
 
 
 def openai_error_response(error: GatewayError, request_id: str, api: Api) -> web.Response:
-    """Return the reply. 429 always has `retry-after`, and tells the SDKs not to repeat what credit alone can heal."""
-    told = to_openai_error(to_envelope(error, request_id)["error"], error.status, api)
+    """Return the reply. 429 always has `retry-after`, and has the SDKs not repeat what only credit can fix."""
+    answer = to_openai_error(to_envelope(error, request_id)["error"], error.status, api)
     headers = [*identity(request_id)]
     seconds, should_retry = error.retry_after, error.should_retry
-    if told.status == 429 and seconds is None:
+    if answer.status == 429 and seconds is None:
         seconds = DEFAULT_RETRY_AFTER
-    if told.code == NO_CREDIT:
+    if answer.code == NO_CREDIT:
         should_retry = False
     if seconds is not None:
-        # As for Anthropic's clients: one that is told not to retry may learn when the budget is renewed.
+        # As for Anthropic's clients: one that must not retry may learn when the budget is renewed.
         seconds = seconds if should_retry is False else min(seconds, MAX_RETRY_AFTER)
         headers += [("retry-after", f"{ceil(seconds)}"), ("retry-after-ms", f"{ceil(seconds * 1000)}")]
     if should_retry is not None:
         headers.append(("x-should-retry", "true" if should_retry else "false"))
     headers += error.headers
-    return json_response({"error": told.body}, status=told.status, headers=headers)
+    return json_response({"error": answer.body}, status=answer.status, headers=headers)

@@ -78,7 +78,7 @@ def error_response(error: GatewayError, request_id: str) -> web.Response:
     """The envelope and the headers that the SDKs' retry rules read."""
     headers = [*identity(request_id)]
     if error.retry_after is not None:
-        # A client that is told not to retry does not sleep either: it may learn when the budget is renewed.
+        # A client that must not retry does not sleep either: it may learn when the budget is renewed.
         seconds = error.retry_after if error.should_retry is False else min(error.retry_after, MAX_RETRY_AFTER)
         headers.append(("retry-after", f"{seconds:g}"))
     if error.should_retry is not None:

@@ -41,7 +41,7 @@ def test_anything_else_is_refused_for_good(api_key: str | None, authorization: s
     assert "key-on" not in caught.value.message.lower()
 
 
-def test_two_keys_of_a_tenant_are_told_apart_without_being_shown() -> None:
+def test_two_keys_of_a_tenant_are_distinguished_without_being_shown() -> None:
     first, second = KEYS.authenticate("key-one", None), KEYS.authenticate("key-two", None)
     assert first.key_id != second.key_id
     assert "key" not in first.key_id

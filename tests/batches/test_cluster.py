@@ -69,7 +69,7 @@ async def node_keys(cluster: Redis, number: int) -> int:
     return int(infos[number].get("db0", {"keys": 0})["keys"])
 
 
-async def test_a_batch_is_confirmed_by_the_disk_of_its_own_node(cluster: Redis) -> None:
+async def test_a_batch_is_confirmed_by_the_disk_of_its_node(cluster: Redis) -> None:
     bench = bench_on(cluster, StoragePolicy(durability="fsync"))
     assert (await bench.server.check()).persistent
     for _ in range(NODES * 2):

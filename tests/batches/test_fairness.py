@@ -68,7 +68,7 @@ async def test_a_newcomer_takes_turns_and_does_not_catch_up_on_the_past(bench: B
     assert abs(counts["early"] - counts["late"]) <= 20
 
 
-async def test_who_was_away_for_a_while_is_no_newcomer_with_a_debt_or_a_credit(bench: Bench) -> None:
+async def test_a_tenant_that_returns_has_neither_debt_nor_credit(bench: Bench) -> None:
     away = await bench.create(1000, "away")
     await bench.create(2000, "steady")
     scheduler = Scheduler(bench.server)
@@ -104,7 +104,7 @@ async def test_a_batch_that_may_goes_before_or_after_those_of_all_tenants(bench:
     assert counts == [Counter(urgent=20), Counter(high=20), Counter(patient=20)]
 
 
-async def test_batches_of_equal_priority_take_turns_whatever_ran_before_them(bench: Bench) -> None:
+async def test_batches_of_equal_priority_take_turns_after_any_history(bench: Bench) -> None:
     scheduler = await offer(bench, "first", priority=2)
     await picks(scheduler, 50)
     await scheduler.drop("first")

@@ -225,7 +225,7 @@ async def test_a_lease_is_held_until_it_passes_and_renewing_extends_it(bench: Be
     assert indices(await bench.queue().claim(5)) == [1], "only the one that was not renewed"
 
 
-async def test_a_lost_item_cannot_be_renewed_or_given_back_by_the_one_who_lost_it(bench: Bench) -> None:
+async def test_a_lost_item_cannot_be_renewed_or_released_by_its_former_holder(bench: Bench) -> None:
     created = await bench.create(2)
     slow, quick = bench.queue(), bench.queue()
     [lost] = await slow.claim(2)
@@ -353,7 +353,7 @@ async def test_an_item_lost_twice_is_given_alone_and_to_an_idle_worker_only(benc
     assert (len(claim.leases), claim.alone, claim.suspects) == (1, True, 1)
 
 
-async def test_a_suspect_in_flight_is_given_to_nobody_else_even_if_it_is_still_noted(bench: Bench) -> None:
+async def test_a_suspect_in_flight_is_not_given_to_another_worker_even_if_it_is_still_noted(bench: Bench) -> None:
     await lose_twice(bench, 1)
     [claim] = await bench.queue().claim(1, idle=True)
     keys = bench.keys.batch(claim.batch.id)

@@ -186,7 +186,7 @@ def test_what_has_been_split_is_not_kept() -> None:
     assert kept < 100_000
 
 
-def test_the_model_of_an_item_is_found_whatever_it_is() -> None:
+def test_the_model_of_an_item_is_found_in_any_form() -> None:
     bodies: list[tuple[Any, str]] = [("claude", "claude"), (7, ""), (None, ""), ("m" * 500, "m" * 128)]
     for model, found in bodies:
         [item] = split(json.dumps({"requests": [{"custom_id": "a", "params": {"model": model}}]}).encode())

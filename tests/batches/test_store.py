@@ -64,7 +64,7 @@ async def test_items_of_any_size_come_back_in_their_order(bench: Bench) -> None:
     assert seen == len(sizes)
 
 
-async def test_nothing_is_visible_before_the_commit(bench: Bench) -> None:
+async def test_a_batch_is_invisible_before_the_commit(bench: Bench) -> None:
     staging = await bench.store.begin("acme")
     for number in range(700):
         await staging.add(item(number))
@@ -307,7 +307,7 @@ async def test_tenants_of_any_name_are_kept_apart(bench: Bench) -> None:
 # Cancelling
 
 
-async def test_cancelling_a_batch_nobody_works_on_ends_it_at_once(bench: Bench) -> None:
+async def test_cancelling_a_batch_without_claims_ends_it_at_once(bench: Bench) -> None:
     created = await bench.create(3)
     record = await bench.store.cancel("acme", created.id)
     assert (record.status, record.rest, record.succeeded, record.errored) == ("ended", "canceled", 0, 0)

@@ -128,7 +128,7 @@ async def test_rebuilding_what_is_whole_changes_nothing_that_matters(bench: Benc
     assert await status(bench, created) == "in_progress"
 
 
-async def test_items_that_nobody_has_are_found_and_given_out_again(bench: Bench) -> None:
+async def test_unclaimed_items_are_found_and_queued_again(bench: Bench) -> None:
     created = await bench.create(6)
     queue = bench.queue()
     [claim] = await queue.claim(4)

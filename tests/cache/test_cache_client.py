@@ -64,7 +64,7 @@ async def test_an_answer_that_only_a_busy_loop_delays_is_waited_for(way: str) ->
     await calls.close()
 
 
-async def test_nobody_waits_for_a_server_that_is_silent(cache_server_url: str) -> None:
+async def test_requests_do_not_wait_for_a_silent_server(cache_server_url: str) -> None:
     clock = Clock()
     async with Freezing(cache_server_url) as proxy, asyncio.timeout(10):
         client = cache_client(proxy.url)

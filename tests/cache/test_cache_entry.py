@@ -15,7 +15,7 @@ NAME, OTHER = "a" * 40, "b" * 40
 
 @given(st.text(max_size=3000))
 @settings(deadline=None, max_examples=50)
-def test_json_and_stream_tell_the_same_message(text: str) -> None:
+def test_json_and_stream_give_the_same_message(text: str) -> None:
     entry = from_blob(NAME, to_blob(NAME, to_entry(text)))
     assert entry is not None
     told = orjson.loads(entry.to_json("msg_2", "small"))

@@ -31,7 +31,7 @@ async def test_entries_end_a_tenth_before_or_after_their_time(bench: Bench) -> N
     assert max(left) - min(left) > 2_000
 
 
-async def test_nothing_is_kept_above_the_largest_entry_or_above_all_that_there_is_room_for(bench: Bench) -> None:
+async def test_entries_above_the_entry_limit_or_the_byte_cap_are_not_stored(bench: Bench) -> None:
     assert not await bench.store(entry_bytes=50).keep(to_place(1), to_entry(), 0)
     assert not await bench.store(total_bytes=50 * len(SHARDS)).keep(to_place(1), to_entry(), 0)
     assert await there(bench.store(), 1) == []
@@ -167,7 +167,7 @@ async def test_one_takes_the_lock_and_others_see_it_until_it_is_free(bench: Benc
     assert not await one.hold(lock)
 
 
-async def test_when_nothing_came_of_a_call_everybody_is_told_to_go(bench: Bench) -> None:
+async def test_followers_are_released_when_a_call_gives_no_answer(bench: Bench) -> None:
     one, two = bench.store(), bench.store()
     lock, _ = await one.take("f", 5.0)
     await one.release(lock, barren=True)

@@ -106,7 +106,7 @@ def is_waiting(cache: CachedExchange) -> bool:
     return any(flight.boarded.done() and flight.boarded.result() for flight in cache._flights.values())
 
 
-async def test_who_comes_as_the_last_one_leaves_does_not_join_the_call_that_is_broken_off(
+async def test_a_request_that_comes_as_the_last_follower_leaves_does_not_join_the_aborted_call(
     bench: Bench, upstream: Silent
 ) -> None:
     cache = front_end(bench, upstream)
@@ -117,9 +117,7 @@ async def test_who_comes_as_the_last_one_leaves_does_not_join_the_call_that_is_b
     await cache.close()
 
 
-async def test_one_of_those_who_wait_elsewhere_takes_over_a_call_that_is_broken_off(
-    bench: Bench, upstream: Silent
-) -> None:
+async def test_a_waiter_on_another_front_end_takes_over_an_aborted_call(bench: Bench, upstream: Silent) -> None:
     first, *others = [front_end(bench, upstream) for _ in range(4)]
     leader = await ask(first)
     assert isinstance(leader, Shared)

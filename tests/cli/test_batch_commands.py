@@ -51,7 +51,7 @@ async def test_a_run_ends_with_every_result_and_tells_how_far_it_is(whole: Live,
     assert done[-1] == 300
 
 
-async def test_what_a_request_is_refused_for_is_told(whole: Live, tmp_path: Path) -> None:
+async def test_the_reason_of_a_refusal_is_shown(whole: Live, tmp_path: Path) -> None:
     path = write(tmp_path / "bad.jsonl", request_line("good"), '{"custom_id": "bad", "params": {"model": "big"}}')
     ran = await at(whole, "run", path)
     assert (ran.status, ran.out) == (1, f"1 succeeded, 1 errored → {tmp_path}/bad.results.jsonl\n")
@@ -67,7 +67,7 @@ async def test_a_batch_in_progress_shows_how_much_is_done(whole: Live, tmp_path:
     assert shown == f"{batch_id}: in_progress, 3 processing (2 done)\n"
 
 
-async def test_a_file_that_changes_while_it_is_sent_is_told_and_not_sent_again(
+async def test_a_file_that_changes_while_it_is_sent_is_reported_and_not_sent_again(
     fake: FakeBatches, requests_path: Path
 ) -> None:
     requests = check_file(requests_path)
@@ -111,7 +111,7 @@ async def test_a_dry_run_names_the_lines_that_would_be_refused(whole: Live, tmp_
 
 
 @pytest.mark.parametrize("command", [("status",), ("status", "msgbatch_x"), ("results", "msgbatch_x")])
-async def test_a_wrong_key_is_told_with_what_to_do(whole: Live, command: tuple[str, ...]) -> None:
+async def test_a_wrong_key_is_reported_with_what_to_do(whole: Live, command: tuple[str, ...]) -> None:
     ran = await at(whole, *command, key="wrong")
     assert (ran.status, ran.out) == (Exit.UNAVAILABLE, "")
     assert "invalid x-api-key (401 authentication_error)" in ran.err
@@ -123,7 +123,7 @@ async def test_a_token_is_sent_as_one(whole: Live) -> None:
     assert ran.status == 0
 
 
-async def test_an_unknown_batch_is_told(whole: Live) -> None:
+async def test_an_unknown_batch_is_reported(whole: Live) -> None:
     ran = await at(whole, "status", "msgbatch_x")
     assert ran.err.startswith("dragoman: There is no message batch with this id in this workspace (404")
 
@@ -142,7 +142,7 @@ async def test_the_admin_listener_is_no_gateway(whole: Live) -> None:
         pytest.param("ftp://x", 2, "is not an address", id="another scheme"),
     ],
 )
-async def test_a_wrong_address_is_told_at_once(requests_path: Path, url: str, status: int, problem: str) -> None:
+async def test_a_wrong_address_is_reported_at_once(requests_path: Path, url: str, status: int, problem: str) -> None:
     ran = await dragoman("batch", "run", requests_path, "--url", url)
     assert (ran.status, problem in ran.err) == (status, True)
     said = await dragoman("batch", "run", requests_path, "--url", url, "--json")

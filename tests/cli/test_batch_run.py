@@ -249,7 +249,7 @@ def test_ranges_hold_their_places(places: list[int], ranges: list[list[int]]) ->
     assert to_ranges(places) == ranges
 
 
-async def test_a_broken_state_is_told_and_not_overwritten(fake: FakeBatches, requests_path: Path) -> None:
+async def test_a_broken_state_is_reported_and_not_overwritten(fake: FakeBatches, requests_path: Path) -> None:
     write(state_of(requests_path), '{"version": 99}')
     ran = await dragoman("batch", "run", requests_path, "--url", fake.url)
     assert (ran.status, "--fresh" in ran.err, fake.created) == (Exit.USAGE, True, [])

@@ -67,7 +67,7 @@ async def test_a_sound_configuration_is_ok(simulator: Simulator) -> None:
     assert found(told, "batches")["level"] == "off"
 
 
-async def test_every_setting_is_told_with_its_source(
+async def test_every_setting_is_shown_with_its_source(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -202,7 +202,7 @@ def test_credentials_are_taken_out_of_an_address(url: str, shown: str) -> None:
         ),
     ],
 )
-async def test_what_is_wrong_is_told_with_what_to_do(
+async def test_what_is_wrong_is_shown_with_what_to_do(
     simulator: Simulator, variables: dict[str, str], subject: str, level: str, text: str, hint: str
 ) -> None:
     status, told = await check(simulator, **variables)
@@ -220,18 +220,18 @@ async def test_a_value_that_cannot_be_used_is_named() -> None:
     assert (await dragoman("check", "--json", GATEWAY_PORT="many")).lines[0]["message"].startswith("GATEWAY_PORT")
 
 
-async def test_without_an_upstream_the_way_to_one_is_told() -> None:
+async def test_without_an_upstream_the_way_to_one_is_shown() -> None:
     ran = await dragoman("check", "--json", GATEWAY_PORT="0", GATEWAY_ADMIN_PORT="0", GATEWAY_AUTH="off")
     assert "OPENROUTER_API_KEY" in found(ran.lines[0], "upstream")["hint"]
 
 
-async def test_a_port_that_another_program_has_is_told(simulator: Simulator) -> None:
+async def test_a_port_that_another_program_has_is_reported(simulator: Simulator) -> None:
     with taken_port() as port:
         status, told = await check(simulator, GATEWAY_PORT=str(port))
     assert (status, found(told, "client port")["text"]) == (2, f"127.0.0.1:{port} is taken by another program")
 
 
-async def test_a_gateway_that_runs_is_told_from_another_program(whole: Live, simulator: Simulator) -> None:
+async def test_a_running_gateway_is_distinguished_from_another_program(whole: Live, simulator: Simulator) -> None:
     port, admin_port = whole.url.rpartition(":")[2], whole.admin_url.rpartition(":")[2]
     status, told = await check(simulator, GATEWAY_PORT=port, GATEWAY_ADMIN_PORT=admin_port)
     assert (status, found(told, "client port")["text"]) == (0, f"127.0.0.1:{port} is that of a Dragoman that runs")

@@ -47,14 +47,14 @@ async def test_the_models_come_from_the_gateway(live: Live) -> None:
     assert told["unset"] == ["ANTHROPIC_API_KEY"]  # Claude Code would ask which of the two to take
 
 
-async def test_an_unknown_model_is_told_with_the_closest_names(live: Live) -> None:
+async def test_an_unknown_model_is_reported_with_the_closest_names(live: Live) -> None:
     ran = await dragoman("claude", "--url", live.url, "--model", "sim/ecco", ANTHROPIC_API_KEY=KEY)
     assert (ran.status, ran.out) == (1, "")
     assert "has no model 'sim/ecco'" in ran.err
     assert "sim/echo" in ran.err
 
 
-async def test_a_gateway_that_is_away_is_told() -> None:
+async def test_an_unreachable_gateway_is_reported() -> None:
     ran = await dragoman("claude", "--url", "http://127.0.0.1:1")
     assert (ran.status, ran.out) == (3, "")
     assert "dragoman dev" in ran.err

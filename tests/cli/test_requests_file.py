@@ -55,7 +55,7 @@ def test_a_bad_line_is_named_with_its_number(tmp_path: Path, line: str | bytes, 
     assert caught.value.status == Exit.USAGE
 
 
-def test_all_bad_lines_are_told_up_to_ten(tmp_path: Path) -> None:
+def test_bad_lines_are_listed_up_to_ten(tmp_path: Path) -> None:
     path = write(tmp_path / "f.jsonl", *["x"] * 13)
     with pytest.raises(CommandError) as caught:
         check_file(path)

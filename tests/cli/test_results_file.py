@@ -108,7 +108,7 @@ def test_a_link_planted_while_the_file_is_opened_is_refused(tmp_path: Path) -> N
         os.open(tmp_path / "out.part", NEW_FILE)
 
 
-def test_a_path_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"cannot write .*: No such file"), atomically(tmp_path / "no" / "out"):
         pass
 

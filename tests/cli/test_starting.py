@@ -91,7 +91,7 @@ async def test_the_worker_of_a_killed_dev_ends_too(state: Path) -> None:
                 pass  # adopts the server that was left behind, and stops it
 
 
-async def test_a_server_named_for_the_simulator_is_the_upstream_of_dev_whatever_else_is_set(state: Path) -> None:
+async def test_a_server_named_for_the_simulator_is_the_upstream_of_dev_beside_any_other_setting(state: Path) -> None:
     variables = {"GATEWAY_SIMULATOR": "zai", "OPENROUTER_API_KEY": "k", "XDG_STATE_HOME": str(state)}
     tool = {"name": "get_time", "input_schema": {"type": "object", "properties": {}}}
     body = {"model": "glm-5.2", "max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}], "tools": [tool]}
@@ -180,7 +180,7 @@ async def test_a_worker_that_is_started_before_its_redis_waits_for_it() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_worker_that_waits_for_redis_stops_when_told(number: signal.Signals) -> None:
+async def test_a_worker_that_waits_for_redis_stops_on_a_signal(number: signal.Signals) -> None:
     variables = {"GATEWAY_REDIS_URL": "redis://127.0.0.1:1", "OPENROUTER_API_KEY": "k"}
     async with started("worker", **variables) as process, asyncio.timeout(SECONDS):
         assert process.stdout is not None
@@ -194,6 +194,6 @@ async def probe(admin: str, name: str) -> tuple[int, str]:
         return answer.status, (await answer.json())["status"]
 
 
-async def test_the_version_is_told() -> None:
+async def test_the_version_is_printed() -> None:
     assert (await dragoman("version")).out == f"{__version__}\n"
     assert (await dragoman("version", "--json")).lines == [{"version": __version__}]

@@ -77,7 +77,7 @@ def test_ports_are_those_that_the_settings_have() -> None:
     assert f"front:{client} " in (DEPLOY / "haproxy/haproxy.cfg").read_text()
 
 
-def test_what_is_told_to_stop_gets_its_drain_time_and_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_processes_get_their_drain_time_and_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     drain = load_settings().drain_seconds
     units = [path.read_text() for path in (DEPLOY / "systemd").glob("*.service")]

@@ -59,7 +59,7 @@ async def test_made_key_works_at_once_for_the_sdk_in_both_headers(front: Live) -
     assert made["key"] not in orjson.dumps((await admin(front, "GET", "/api_keys"))[1]).decode()
 
 
-async def test_limits_are_told_on_every_reply_and_refused_by_the_sdks_class(front: Live) -> None:
+async def test_limits_are_in_the_headers_of_every_reply_and_refusals_have_the_sdks_class(front: Live) -> None:
     made = await new_key(front, limits={"requests_per_minute": 2})
     client = front.client(api_key=made["key"])
     for remaining, stream in ((1, False), (0, True)):

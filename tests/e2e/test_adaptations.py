@@ -73,7 +73,7 @@ async def test_two_refusals_cost_two_more_calls_and_a_third_is_passed_on(simulat
     assert "temperature" not in simulator.requests()[-1].json
 
 
-async def test_a_refusal_told_as_a_failure_of_the_server_is_a_400_asked_once(simulator: Simulator) -> None:
+async def test_a_refusal_reported_as_a_failure_of_the_server_is_a_400_asked_once(simulator: Simulator) -> None:
     message = "Failed to parse tools: Unsupported tool type: custom"
     simulator.script(json_script({"error": {"code": 500, "message": message, "type": "server_error"}}, status=500))
     async with serving(simulator, upstream_flavor="openai") as live:

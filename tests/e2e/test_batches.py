@@ -77,7 +77,7 @@ async def test_a_front_end_starts_without_its_redis_and_takes_batches_once_it_is
             assert created.request_counts.processing == 1
 
 
-async def test_without_a_secret_of_its_own_a_front_end_waits_for_redis_to_start(
+async def test_without_a_configured_secret_a_front_end_waits_for_redis_to_start(
     simulator: Simulator, tmp_path: Path
 ) -> None:
     with pytest.raises(Unavailable, match="cannot be reached"):

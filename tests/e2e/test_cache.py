@@ -107,7 +107,7 @@ async def test_aliases_of_one_model_share_their_answers_and_each_reads_its_own_n
     assert [reply.message["model"] for reply in replies] == ["big", "big", "opus", "opus"]
 
 
-async def test_what_was_not_carried_over_is_told_with_every_hit(front: Live, words: str) -> None:
+async def test_notes_are_repeated_with_every_hit(front: Live, words: str) -> None:
     one, two = [await post(front, words, inference_geo="eu") for _ in range(2)]
     assert two.outcome == "hit"
     assert one.headers["x-gateway-ignored"] == two.headers["x-gateway-ignored"] == "dropped:inference_geo"
@@ -184,14 +184,14 @@ REASONS: dict[str, tuple[str, dict[str, Any], str | None]] = {
 
 
 @pytest.mark.parametrize("name", REASONS)
-async def test_who_asks_and_goes_past_it_is_told_why(front: Live, words: str, name: str) -> None:
+async def test_a_client_that_asks_and_bypasses_the_cache_gets_the_reason(front: Live, words: str, name: str) -> None:
     header, fields, expected = REASONS[name]
     assert (await post(front, words, header, **fields)).headers.get("x-gateway-cache-reason") == expected
 
 
 @pytest.mark.parametrize(("header", "expected"), [("use", "off"), (None, None)])
 @pytest.mark.parametrize("changes", [{"cache": "off"}, {"redis_url": None}], ids=["off", "without Redis"])
-async def test_where_there_is_no_cache_who_asks_for_it_is_told(
+async def test_without_a_cache_a_client_that_asks_for_it_is_notified(
     front: Live, cache_url: str, words: str, changes: dict[str, Any], header: str | None, expected: str | None
 ) -> None:
     async with caching(front.simulator, cache_url, **changes) as (live,):
@@ -328,7 +328,7 @@ async def test_a_follower_reads_a_stream_as_it_arrives(front: Live, words: str) 
 
 
 @pytest.mark.parametrize("leaver", ["the first", "the second"])
-async def test_who_hangs_up_leaves_the_call_to_the_others(front: Live, words: str, leaver: str) -> None:
+async def test_a_client_that_disconnects_leaves_the_call_to_the_others(front: Live, words: str, leaver: str) -> None:
     gate = asyncio.Event()
     front.simulator.script(held_stream(gate))
     one = asyncio.create_task(post(front, words, stream=True))

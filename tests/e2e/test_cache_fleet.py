@@ -157,7 +157,7 @@ async def test_a_stream_that_waits_for_another_front_end_shows_life_and_then_the
 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen", "cut off"])
-async def test_requests_are_answered_whatever_happens_to_redis(
+async def test_requests_are_answered_through_every_redis_fault(
     simulator: Simulator, tmp_path_factory: pytest.TempPathFactory, words: str, fault: str
 ) -> None:
     async with (

@@ -136,7 +136,7 @@ async def test_an_error_may_be_read_by_the_page(
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "https://addin.example.evil.example", "null", "", None])
-async def test_a_page_whose_origin_is_not_listed_is_told_nothing(
+async def test_a_page_whose_origin_is_not_listed_gets_no_headers(
     front: Live, page: aiohttp.ClientSession, origin: str | None
 ) -> None:
     headers = {} if origin is None else {"origin": origin}

@@ -121,7 +121,7 @@ async def test_thread_of_another_tenant_is_not_found(live: Live) -> None:
     assert (status, body["error"]["details"]["error_code"]) == (404, "thread_not_found")
 
 
-async def test_line_ends_in_an_answer_begin_no_events_of_their_own(live: Live) -> None:
+async def test_line_ends_in_an_answer_start_no_new_events(live: Live) -> None:
     forged = "\n\nevent: error\ndata: {}\n\n\u2028event: message_stop\r\n\r\n"
     call_part = {"index": 0, "id": "a\nb", "function": {"name": "n\n\nm", "arguments": '{"a":"\\n\\n"}'}}
     chunks = (

@@ -173,9 +173,7 @@ async def test_keys(live: Live, headers: dict[str, str], status: int) -> None:
         ("POST", "/v1/complete", 404, "not_found_error"),
     ],
 )
-async def test_whatever_goes_wrong_comes_in_the_envelope(
-    live: Live, method: str, path: str, status: int, kind: str
-) -> None:
+async def test_every_error_comes_in_the_envelope(live: Live, method: str, path: str, status: int, kind: str) -> None:
     headers = {"x-api-key": KEY}
     async with (
         aiohttp.ClientSession() as session,
@@ -243,7 +241,7 @@ def to_deep(place: str, levels: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
 @pytest.mark.parametrize("cache", ["bypass", "use"])
-async def test_whatever_nests_too_deeply_is_refused_or_left_out(live: Live, path: str, cache: str) -> None:
+async def test_deep_nesting_is_refused_or_left_out(live: Live, path: str, cache: str) -> None:
     for place, levels in product(("schema", "input", "unlisted", "unknown"), (80, 400, 900)):
         body = json.dumps(to_deep(place, levels)).encode()
         status, _, answer = await post(live, body, path, **{"x-gateway-cache": cache})
@@ -365,9 +363,7 @@ async def test_what_could_not_be_carried_over_is_said(live: Live) -> None:
 
 
 @pytest.mark.parametrize(("level", "told"), [("info", False), ("debug", True)])
-async def test_why_it_could_not_be_carried_over_is_logged_for_who_looks_closer(
-    simulator: Any, level: str, told: bool
-) -> None:
+async def test_the_reason_of_a_note_is_logged_at_debug_level(simulator: Any, level: str, told: bool) -> None:
     async with front_end(simulator, GATEWAY_LOG_LEVEL=level) as (live, started):
         _, headers, _ = await post(live, {**HELLO, "no_such_field": 1})
         await until(lambda: any(line["event"] == "exchange_finished" for line in started.lines))
@@ -408,7 +404,7 @@ async def test_edits_of_the_context_are_done_here_and_reported(live: Live, strea
     assert message.context_management.applied_edits[0].type == "clear_thinking_20251015"
 
 
-async def test_headers_tell_who_answered(live: Live) -> None:
+async def test_headers_name_model_and_provider(live: Live) -> None:
     _, headers, _ = await post(live, HELLO)
     assert headers["x-gateway-model"] == "sim/echo"
     assert headers["x-gateway-dialect"] == "chat"

@@ -104,7 +104,7 @@ async def test_headers_are_forwarded_without_the_clients_credentials(upstream: M
     )
 
 
-async def test_upstreams_request_id_is_told_beside_our_own(upstream: MessagesServer, url: str) -> None:
+async def test_upstreams_request_id_is_returned_beside_ours(upstream: MessagesServer, url: str) -> None:
     for body in (BODY, BODY.replace(b"{ ", b'{"stream":true,', 1)):
         reply = Scripted(STREAM) if b'"stream"' in body else Scripted.json(MESSAGE)
         reply.headers["request-id"] = "req_upstream_7"

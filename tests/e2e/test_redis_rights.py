@@ -90,7 +90,7 @@ async def test_the_documented_rights_are_enough_and_every_key_has_the_prefix(
     assert refused == []
 
 
-async def test_two_gateways_with_prefixes_of_their_own_share_a_server(simulator: Simulator, server: Server) -> None:
+async def test_two_gateways_with_different_prefixes_share_a_server(simulator: Simulator, server: Server) -> None:
     async with (
         serving(simulator, redis_url=server.url, redis_prefix="one:") as one,
         serving(simulator, redis_url=server.url, redis_prefix="two:") as two,

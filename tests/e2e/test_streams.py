@@ -148,9 +148,7 @@ FAILURE_FRAMES = {
 
 @pytest.mark.parametrize("frame", FAILURE_FRAMES)
 @pytest.mark.parametrize("ending", [b"data: [DONE]\n\n", b""], ids=["done", "closed"])
-async def test_a_failure_in_whatever_frame_is_an_error_and_no_end_of_turn(
-    live: Live, frame: str, ending: bytes
-) -> None:
+async def test_a_failure_in_any_frame_is_an_error_and_no_end_of_turn(live: Live, frame: str, ending: bytes) -> None:
     failure = FAILURE_FRAMES[frame] + ending
     live.simulator.script(stream_script(chunk("The first hal"), failure), *[stream_script(failure)] * 3)
     _, _, body = await stream(live, {})
@@ -169,7 +167,7 @@ async def test_a_stream_of_nothing_but_its_end_is_asked_for_again(live: Live) ->
     assert len(live.simulator.requests()) == 2
 
 
-async def test_a_lack_of_money_told_in_a_200_is_asked_for_once(live: Live) -> None:
+async def test_a_lack_of_money_reported_in_a_200_is_asked_for_once(live: Live) -> None:
     refused = {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "balance too low"}}
     live.simulator.script(json_script(refused), stream_script(refused))
     for count, streams in ((1, False), (2, True)):
@@ -185,7 +183,7 @@ async def test_a_failure_before_the_first_event_has_its_own_status(live: Live) -
     assert b'"rate_limit_error"' in body
 
 
-async def test_json_for_a_stream_request_is_told_as_a_stream(live: Live) -> None:
+async def test_json_for_a_stream_request_becomes_a_stream(live: Live) -> None:
     message = {"role": "assistant", "content": "all at once"}
     live.simulator.script(json_script({"id": "g", "choices": [{"finish_reason": "stop", "message": message}]}))
     status, _, body = await stream(live, {})

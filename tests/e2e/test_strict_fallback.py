@@ -99,7 +99,7 @@ async def test_what_was_shown_is_never_asked_for_again(simulator: Simulator) -> 
 
 
 @STREAMED
-async def test_reasoning_that_cannot_be_verified_is_left_out_and_the_client_is_told(live: Live, stream: bool) -> None:
+async def test_reasoning_that_cannot_be_verified_is_left_out_with_a_note(live: Live, stream: bool) -> None:
     """The other remedy, which needs nobody's permission."""
     invalid = {"error": {"message": "messages.1: Invalid `signature` in `thinking` block", "code": 400}}
     live.simulator.script(json_script(invalid, status=400), answer(stream))

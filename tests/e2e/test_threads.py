@@ -273,7 +273,7 @@ async def test_a_null_thread_is_none(fronts: tuple[Live, Live]) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_while_one_front_end_continues_another_is_told(fronts: tuple[Live, Live], streamed: bool) -> None:
+async def test_a_second_continuation_on_another_front_end_is_refused(fronts: tuple[Live, Live], streamed: bool) -> None:
     one, two = fronts
     first = await begin(one)
     gate = asyncio.Event()

@@ -76,7 +76,7 @@ def test_nothing_is_learned_from(estimate: TokenEstimate, observed: int) -> None
     assert ratios.of(MODEL).samples == 0
 
 
-def test_models_have_ratios_of_their_own_and_the_least_recent_are_forgotten() -> None:
+def test_each_model_has_its_ratio_and_the_least_recent_are_forgotten() -> None:
     ratios = Ratios()
     for number in range(MAX_MODELS):
         ratios.learn(f"m{number}", TokenEstimate(1000.0), 1200)
@@ -130,7 +130,7 @@ def test_cached_tokens_belong_to_the_prompt() -> None:
         pytest.param({"size_estimate": None, "text_estimate": None}, id="was shortened before it went upstream"),
     ],
 )
-def test_nothing_is_learned_from_an_exchange_that(fields: dict[str, Any]) -> None:
+def test_calibration_ignores_an_exchange_that(fields: dict[str, Any]) -> None:
     calibration = TokenCalibration()
     exchange(calibration, 1500, **fields)
     assert calibration.by_size.of(MODEL).samples == calibration.by_text.of(MODEL).samples == 0

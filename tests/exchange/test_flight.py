@@ -129,7 +129,7 @@ def test_a_slow_client_is_not_waited_for_and_loses_nothing(flight: Flight) -> No
     assert slow_client.told["content"] == quick_client.told["content"]
 
 
-def test_the_upstream_is_slowed_down_when_nobody_keeps_up(flight: Flight) -> None:
+def test_the_upstream_is_slowed_down_when_no_follower_keeps_up(flight: Flight) -> None:
     source = Source()
     flight.recording.attach(source)
     followers = [joined(flight, number)[0] for number in range(3)]
@@ -172,7 +172,7 @@ def test_what_a_slow_client_has_not_read_is_written_at_the_end(flight: Flight) -
     assert client.told["content"] == to_message()["content"]
 
 
-def test_a_whole_answer_is_told_as_a_stream_once(flight: Flight) -> None:
+def test_a_whole_answer_becomes_a_stream_once(flight: Flight) -> None:
     _, fresh = follower_with(flight, 1, to_entry())
     assert fresh.told["id"] == "msg_1"
     waited, client = joined(flight, 2)
@@ -200,7 +200,7 @@ def test_a_stream_after_signs_of_life_has_one_start(flight: Flight) -> None:
     assert client.told["id"] == "msg_1"
 
 
-def test_a_failure_is_raised_until_something_was_shown_and_then_told(flight: Flight) -> None:
+def test_a_failure_is_raised_before_the_first_event_and_an_error_event_after_it(flight: Flight) -> None:
     follower, client = joined(flight, 1)
     with pytest.raises(Overloaded):
         follower.finish(Overloaded("full"))
@@ -223,7 +223,7 @@ def test_aborting_closes_every_client(flight: Flight) -> None:
     assert all(client.aborted for client in clients)
 
 
-async def test_those_who_want_it_whole_wait_until_it_has_landed(flight: Flight) -> None:
+async def test_followers_that_want_json_wait_for_the_whole_answer(flight: Flight) -> None:
     whole = flight.join(to_reply(1), no_call, streams=False)
     task = asyncio.create_task(flight.follow(whole, 60.0))
     stream, _ = joined(flight, 2)
@@ -235,7 +235,7 @@ async def test_those_who_want_it_whole_wait_until_it_has_landed(flight: Flight) 
     assert isinstance(await task, CacheEntry)
 
 
-def test_it_is_deserted_only_before_it_has_told_all(flight: Flight) -> None:
+def test_a_flight_can_be_abandoned_only_before_its_end(flight: Flight) -> None:
     follower, _ = joined(flight, 1)
     assert not flight.is_deserted
     flight.leave(follower)

@@ -34,7 +34,7 @@ def failure(status: int, words: str) -> GatewayError:
         (400, "Not Found", False),
     ],
 )
-def test_missing_path_is_told_from_a_missing_model(status: int, words: str, expected: bool) -> None:
+def test_missing_path_is_distinguished_from_a_missing_model(status: int, words: str, expected: bool) -> None:
     missing = MissingDialects(lambda: 0.0)
     assert missing.learn(route(), failure(status, words)) is expected
     assert (missing.choose(route(), {}).dialect == "chat") is expected

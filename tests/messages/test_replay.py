@@ -65,7 +65,7 @@ ENDS: dict[str, Json] = {
 
 
 @pytest.mark.parametrize("case", ENDS)
-def test_the_end_is_told_at_the_end(case: str) -> None:
+def test_the_stop_reason_comes_at_the_end(case: str) -> None:
     message = message_of(BLOCKS["text"], **ENDS[case])
     events = read_events(to_events(message))
     start, delta = events[0]["message"], events[-2]["delta"]

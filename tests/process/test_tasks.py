@@ -35,7 +35,7 @@ class Steps:
         await Repeated("loop", self.step, every=7.0, sleep=self.sleep).run_until(self.done)
 
 
-async def test_a_step_is_repeated_until_told_otherwise() -> None:
+async def test_a_step_is_repeated_until_stopped() -> None:
     steps = Steps([None, None, None])
     await steps.run()
     assert steps.waits == [7.0, 7.0, 7.0]
@@ -61,7 +61,7 @@ async def test_a_series_of_failures_is_logged_when_it_begins_and_when_it_is_over
     ]
 
 
-async def test_an_unexpected_error_is_told_by_type_and_place_since_its_words_may_quote_a_prompt() -> None:
+async def test_an_unexpected_error_is_logged_by_type_and_place_since_its_words_may_quote_a_prompt() -> None:
     with capture_logs() as lines:
         await Steps([KeyError("the user's prompt"), None]).run()
     assert lines[0]["error"] == "KeyError"

@@ -64,7 +64,7 @@ def test_a_try_that_is_never_heard_of_again_does_not_keep_it_shut(clock: Clock) 
     assert breaker.admits()
 
 
-def test_each_change_is_told_once_with_its_reason(clock: Clock) -> None:
+def test_each_change_is_reported_once_with_its_reason(clock: Clock) -> None:
     told: list[str | None] = []
     breaker = Breaker(clock, Tolerance(2, WITHIN_SECONDS, OPEN_SECONDS), told.append)
     for reason in ("first", "second", "third"):

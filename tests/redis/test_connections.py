@@ -80,7 +80,7 @@ async def test_no_server_is_an_error_at_once(short_directory: Path) -> None:
     await client.aclose()
 
 
-async def test_a_cancelled_command_leaves_its_reply_to_nobody(short_directory: Path) -> None:
+async def test_the_reply_to_a_cancelled_command_reaches_no_other_command(short_directory: Path) -> None:
     chance = random.Random(1)
     async with open_connections("embedded", directory=short_directory / "state") as connections:
         client = connections.queue

@@ -32,7 +32,7 @@ def test_all_keys_of_the_scheduler_are_in_one_slot() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_tenants_of_any_name_have_keys_of_their_own() -> None:
+def test_tenants_of_any_name_have_separate_keys() -> None:
     keys = Keys()
     lists = [keys.tenant_batches(tenant) for tenant in TENANTS]
     assert len(set(lists)) == len(TENANTS)

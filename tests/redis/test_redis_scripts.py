@@ -66,7 +66,7 @@ async def test_a_lost_connection_is_tried_once_more(redis: Redis, failures: int)
     assert await ECHO.run(client, ["key"], ("a", "b")) == [b"key", b"a", b"b"]
 
 
-async def test_a_second_failure_is_told(redis: Redis) -> None:
+async def test_a_second_failure_is_reported(redis: Redis) -> None:
     client = Failing(connection_pool=redis.connection_pool)
     client.failures = 2
     with pytest.raises(Unavailable):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DEFAULT_PATHS = ("gateway", "workers", "docs", "README.md")
+DEFAULT_PATHS = ("gateway", "workers", "docs", "README.md", "CHANGELOG.md")
 
 # Regular expressions, each with the reason or the usual word.
 WORDING = {

@@ -149,9 +149,7 @@ AWAY = [pytest.param(Unavailable("away"), id="away"), pytest.param(Overloaded("f
 
 
 @pytest.mark.parametrize("error", AWAY)
-async def test_where_threads_cannot_be_held_clients_are_told_to_send_everything(
-    bench: Bench, error: GatewayError
-) -> None:
+async def test_without_threads_clients_are_asked_to_send_everything(bench: Bench, error: GatewayError) -> None:
     store = Failing(RedisServer(bench.redis, bench.keys))
     threads = Threads(store)
     await take(threads, create(), "msg_1")

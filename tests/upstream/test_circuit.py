@@ -151,7 +151,7 @@ def test_beyond_the_last_limit_the_window_widens_faster_and_faster() -> None:
     assert rounds <= 7  # by one a round it would take 15
 
 
-def test_a_window_is_forgotten_when_its_incident_is_long_past_and_nothing_is_in_flight() -> None:
+def test_a_window_is_forgotten_long_after_its_incident_without_calls_in_flight() -> None:
     circuit, tickets = busy_circuit(2)
     circuit.failed(tickets[0], PRESSURE, now=1.0)
     circuit.leave(tickets[0], succeeded=False)
@@ -183,7 +183,7 @@ def test_an_accepted_call_between_failures_keeps_the_circuit_closed() -> None:
 
 
 @pytest.mark.parametrize("trouble", [Trouble.ACCOUNT, Trouble.UNREACHABLE])
-def test_one_failure_does_not_open_the_circuit_whatever_it_is(trouble: Trouble) -> None:
+def test_one_failure_of_any_kind_does_not_open_the_circuit(trouble: Trouble) -> None:
     circuit, tickets = busy_circuit()
     assert circuit.failed(tickets[0], FailedCall(trouble), now=1.0) is None
     assert circuit.state is State.CLOSED

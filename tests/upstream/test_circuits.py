@@ -252,7 +252,7 @@ async def test_a_probe_without_a_result_makes_room_for_the_next(bench: Bench) ->
     await admitted(other)
 
 
-async def test_a_call_that_a_wider_circuit_stops_leaves_the_probe_of_its_own_to_the_next(bench: Bench) -> None:
+async def test_a_call_stopped_by_a_wider_circuit_leaves_the_probe_to_the_next(bench: Bench) -> None:
     one, other = bench.process(), bench.process()
     for batch in ("first", "second"):
         await fail_often(one, Trouble.FAILURE, "m/one", "acme", batch)

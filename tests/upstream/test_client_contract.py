@@ -73,7 +73,7 @@ async def test_each_framing_is_read_whole_and_pumped(
     assert b"".join(await pumped(client, post(another.url))) == body
 
 
-async def test_the_answer_to_head_has_no_body_whatever_length_it_states(client: UpstreamClient, play: Play) -> None:
+async def test_the_answer_to_head_has_no_body_at_any_stated_length(client: UpstreamClient, play: Play) -> None:
     upstream = await play(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", OK))
     answer = await client.open(Call("HEAD", upstream.url))
     assert (answer.status, answer.headers["content-length"]) == (200, "1000")
@@ -470,7 +470,7 @@ async def test_an_answer_without_length_is_never_followed_by_another_on_its_conn
     assert upstream.connections == 3
 
 
-async def test_calls_at_the_same_time_have_connections_of_their_own(client: UpstreamClient, play: Play) -> None:
+async def test_parallel_calls_have_separate_connections(client: UpstreamClient, play: Play) -> None:
     async def script(peer: Peer) -> None:
         while (request := await peer.request()) is not None:
             await asyncio.sleep(0)
@@ -518,7 +518,7 @@ async def stalling(peer: Peer) -> None:
     await peer.gone()
 
 
-async def test_whatever_way_a_call_ends_its_place_is_free_again(make_client: MakeClient, play: Play) -> None:
+async def test_place_in_the_pool_is_free_after_every_ending_of_a_call(make_client: MakeClient, play: Play) -> None:
     client = make_client(max_connections=1, pool_wait=2.0)
     stalled, broken = await play(stalling), await play(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx"))
 
@@ -596,7 +596,7 @@ async def test_tls_with_a_trusted_certificate_carries_requests_and_streams(make_
     assert upstream.connections == 1
 
 
-async def test_a_certificate_that_nobody_signed_is_not_trusted(client: UpstreamClient, play: Play) -> None:
+async def test_self_signed_certificate_is_not_trusted(client: UpstreamClient, play: Play) -> None:
     upstream = await play(answering(OK), tls=True)
     with pytest.raises(UpstreamUnreachable, match="certificate"):
         await client.open(post(upstream.url))

@@ -210,7 +210,7 @@ async def test_a_kept_connection_that_breaks_in_the_middle_of_a_header_is_not_tr
     assert len(requests) == 2
 
 
-async def test_nobody_listening_is_unreachable(client: UpstreamClient, play: Play) -> None:
+async def test_closed_port_is_unreachable(client: UpstreamClient, play: Play) -> None:
     upstream = await play(ignore)
     upstream.stop()
     async with failing(upstream.url, UpstreamUnreachable):
@@ -529,9 +529,7 @@ async def test_a_paused_answer_stops_the_upstream_and_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
-async def test_an_answer_that_nobody_reads_yet_is_held_within_a_bound(
-    make_client: MakeClient, play: Play, tls: bool
-) -> None:
+async def test_unread_answer_is_held_within_a_bound(make_client: MakeClient, play: Play, tls: bool) -> None:
     client = make_client(ssl_context=trusting())
     flood = Flood()
     upstream = await play(flood, tls=tls)

@@ -30,7 +30,7 @@ REUSE = {
 
 
 @pytest.mark.parametrize(("method", "reads", "reusable"), REUSE.values(), ids=REUSE)
-def test_a_connection_is_reusable_when_nothing_is_left_on_it(method: str, reads: list[bytes], reusable: bool) -> None:
+def test_a_connection_without_unread_bytes_is_reusable(method: str, reads: list[bytes], reusable: bool) -> None:
     parser = AnswerParser(method)
     body = b"".join(parser.feed(read) for read in reads)
     assert (parser.part, parser.reusable) == (Part.END, reusable)

@@ -499,7 +499,7 @@ async def test_a_small_request_is_one_write_and_a_large_body_is_not_copied(size:
     assert b"".join(line.socket.writes) == b"HEAD " + b"x" * size
 
 
-async def test_what_nobody_reads_pauses_the_socket_above_256_kib_until_somebody_does() -> None:
+async def test_unread_data_pauses_the_socket_above_256_kib_until_somebody_does() -> None:
     line = Line()
     answer = line.call()
     opening = asyncio.create_task(answer.opened())

@@ -90,7 +90,7 @@ async def converse(pieces: list[bytes], method: str = "POST") -> tuple[int, dict
 
 @given(sound_answers(), CUTS)
 @settings(max_examples=100)
-def test_a_sound_answer_arrives_the_same_in_whatever_reads(answer: Sound, cuts: list[int]) -> None:
+def test_a_sound_answer_arrives_the_same_in_reads_of_any_size(answer: Sound, cuts: list[int]) -> None:
     status, headers, body, line = asyncio.run(converse(cut(answer.wire, cuts)))
     assert (status, headers, body) == (answer.status, answer.headers, answer.body)
     assert line.keeper.released == 1
@@ -98,7 +98,7 @@ def test_a_sound_answer_arrives_the_same_in_whatever_reads(answer: Sound, cuts: 
 
 @given(sound_answers(), CUTS, st.data())
 @settings(max_examples=100)
-def test_a_sound_answer_cut_short_is_an_upstream_error_in_whatever_reads(
+def test_a_truncated_answer_is_an_upstream_error_in_reads_of_any_size(
     answer: Sound, cuts: list[int], data: st.DataObject
 ) -> None:
     short = data.draw(st.integers(min_value=0, max_value=len(answer.wire) - 1))
@@ -136,7 +136,7 @@ JUNK = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.binary(max_size=30)), m
 
 @given(JUNK, st.sampled_from(["POST", "GET", "HEAD"]))
 @settings(max_examples=300)
-def test_whatever_bytes_come_the_call_ends_in_an_answer_or_a_gateway_error(pieces: list[bytes], method: str) -> None:
+def test_any_bytes_end_the_call_in_an_answer_or_a_gateway_error(pieces: list[bytes], method: str) -> None:
     try:
         status, _, _, line = asyncio.run(converse([piece for piece in pieces if piece], method))
     except GatewayError:

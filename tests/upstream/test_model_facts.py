@@ -71,7 +71,7 @@ def test_an_entry_without_efforts_leaves_those_that_were_guessed() -> None:
     )
 
 
-def test_another_upstreams_list_does_not_say_how_its_models_are_told_to_think() -> None:
+def test_another_upstreams_list_does_not_decide_how_models_are_asked_to_think() -> None:
     target = to_target("gpt-5.5", COMPATIBLE)
     assert refined(target, {"supported_parameters": ["seed"]}).reasoning == target.reasoning
 

@@ -30,7 +30,7 @@ def test_tenant_may_hold_half_of_all_that_may_be_held() -> None:
     arrivals.add("c", 50)
 
 
-def test_nothing_is_kept_of_tenants_without_bodies() -> None:
+def test_tenants_without_bodies_leave_no_state() -> None:
     arrivals = Arrivals(100)
     arrivals.add("a", 10)
     arrivals.add("a", -10)

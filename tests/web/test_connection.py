@@ -102,7 +102,7 @@ async def test_a_long_header_within_the_limit_passes(address: tuple[str, int]) -
 
 
 @pytest.mark.parametrize("start", [b"", b"POST /", asked()[:30]], ids=["nothing", "a path", "half a header"])
-async def test_who_sends_no_whole_header_is_left_though_bytes_trickle(address: tuple[str, int], start: bytes) -> None:
+async def test_a_client_that_trickles_its_header_is_disconnected(address: tuple[str, int], start: bytes) -> None:
     reader, writer = await asyncio.open_connection(*address)
     writer.write(start)
     trickle = asyncio.create_task(_trickle(writer, b"a" if start else b""))

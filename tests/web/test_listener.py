@@ -36,7 +36,7 @@ async def test_what_the_kernel_accepted_before_the_end_is_served() -> None:
     assert await asyncio.gather(*pending) == [b"hello"] * 20
 
 
-async def test_after_the_end_nobody_is_accepted() -> None:
+async def test_closed_listener_accepts_no_connection() -> None:
     async with listening(Greeting, await open_sockets("127.0.0.1", 0, shared=False)) as listener:
         address = listener.address
     with pytest.raises(ConnectionRefusedError):

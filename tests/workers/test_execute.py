@@ -128,7 +128,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize(("params", "message"), INVALID.values(), ids=INVALID)
-async def test_params_that_cannot_be_served_are_an_errored_item_and_nothing_is_sent(
+async def test_params_that_cannot_be_served_are_an_errored_item_without_a_call(
     exchange: Exchange, simulator: Simulator, params: dict[str, Any], message: str
 ) -> None:
     outcome, result = await run(exchange, item(1, **params))
@@ -157,7 +157,7 @@ async def test_the_rules_are_those_of_the_version_the_batch_was_created_with(exc
     assert isinstance((await run(exchange, item(1, temperature=0.5), newer))[0], Failed)
 
 
-async def test_what_the_upstream_refuses_is_told_as_a_live_client_would_be(exchange: Exchange) -> None:
+async def test_a_refusal_by_the_upstream_is_worded_as_for_a_live_client(exchange: Exchange) -> None:
     outcome, result = await run(exchange, item(1, model="sim/error-429"))
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, RateLimited)
@@ -194,7 +194,7 @@ async def test_an_answer_without_end_is_given_up_for_good(exchange: Exchange, mo
     assert outcome.error.should_retry is False
 
 
-async def test_whatever_else_happens_is_an_errored_item_that_tells_nothing(exchange: Exchange) -> None:
+async def test_an_unexpected_error_is_an_errored_item_without_its_words(exchange: Exchange) -> None:
     def fail() -> None:
         raise RuntimeError("secret prompt")
 
@@ -215,7 +215,7 @@ async def test_the_upstream_is_known_to_answer_before_its_answer_is_whole(
     assert begun == [1]
 
 
-def test_the_context_is_the_batchs_with_a_request_id_of_its_own() -> None:
+def test_the_context_is_the_batchs_with_a_new_request_id() -> None:
     one, other = to_context(BATCH, work(item(1), 4)), to_context(BATCH, work(item(1), 5))
     assert (one.batch, one.item, other.item) == ("msgbatch_a", 4, 5)
     assert (one.tenant, one.key_id, one.priority, one.session_id) == ("acme", "k1", "batch", "s1")

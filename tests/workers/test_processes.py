@@ -96,7 +96,7 @@ async def test_while_it_drains_a_worker_is_alive_and_not_ready(bench: Bench) -> 
         assert await worker.process.wait() == 0
 
 
-async def test_prompts_and_secrets_are_told_nowhere_and_custom_ids_in_log_lines_alone(
+async def test_logs_and_metrics_hold_no_prompt_or_secret_and_custom_ids_are_in_log_lines_only(
     bench: Bench,
 ) -> None:
     asked = {"role": "user", "content": "prompt-canary"}

@@ -66,7 +66,7 @@ async def test_a_full_group_does_not_wait_and_takes_no_more() -> None:
     assert store.calls[1] == ("a", [GROUP_ITEMS, GROUP_ITEMS + 1, GROUP_ITEMS + 2])
 
 
-async def test_nothing_is_written_before_there_is_a_result() -> None:
+async def test_recorder_writes_only_when_there_is_a_result() -> None:
     store = Store()
     recorder = store.recorder()
     step = asyncio.create_task(recorder.step())
@@ -103,7 +103,7 @@ async def test_a_batch_that_cannot_be_written_does_not_hold_up_the_others() -> N
     assert await other == "recorded"
 
 
-async def test_a_result_is_recorded_although_nobody_waits_for_it_any_more() -> None:
+async def test_a_result_is_recorded_after_its_waiter_left() -> None:
     store = Store(away={"a"})
     recorder = store.recorder()
     [task] = await record(recorder, "a", 1)
@@ -119,7 +119,7 @@ async def test_a_result_is_recorded_although_nobody_waits_for_it_any_more() -> N
     assert store.calls[-1] == ("a", [1])
 
 
-async def test_what_is_not_the_first_result_is_told_so() -> None:
+async def test_a_second_result_is_reported_as_not_recorded() -> None:
     store = Store(outcome="duplicate")
     recorder = store.recorder()
     [task] = await record(recorder, "a", 1)

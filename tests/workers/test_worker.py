@@ -257,7 +257,7 @@ async def test_canceling_lets_what_is_in_flight_finish_and_begins_nothing(bench:
     assert len(bench.simulator.requests()) == 4
 
 
-async def test_told_to_stop_it_finishes_what_is_in_hand(bench: Bench) -> None:
+async def test_a_stopping_worker_finishes_items_in_flight(bench: Bench) -> None:
     batch = await bench.create([item(number, model="sim/stream-5-d40") for number in range(20)])
     async with working(bench, slots=4):
         await bench.simulator.received(4)
@@ -279,7 +279,7 @@ async def test_what_does_not_finish_in_time_is_given_back_at_once_and_not_counte
     await asyncio.wait_for(asyncio.gather(*closed), 5)
 
 
-async def test_while_redis_is_away_results_are_kept_and_nothing_is_called_twice(bench: Bench) -> None:
+async def test_while_redis_is_away_results_are_kept_and_no_item_is_called_twice(bench: Bench) -> None:
     batch = await bench.create([item(number) for number in range(8)])
     gate = asyncio.Event()
     bench.simulator.script(*[held_answer(gate)] * 4)

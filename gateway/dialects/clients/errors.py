@@ -28,7 +28,7 @@ FIELD: Final = re.compile(r"(?P<field>[a-z_]+(?:\.[A-Za-z0-9_]+)*): ")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class OpenAIError:
-    """`status` for an error that is a reply of its own; `body` is the value of `error`."""
+    """An error as OpenAI's APIs send it. `status`: of a reply; `body`: the value of `error`."""
 
     status: int
     type: str

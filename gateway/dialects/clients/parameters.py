@@ -1,6 +1,6 @@
 """Parameters that both of OpenAI's APIs have, as fields of a Messages request.
 
-Where Messages has a field of its own, it is used, so that every upstream dialect reads it; the others keep their chat
+Where Messages has the same field, it is used, so that every upstream dialect reads it; the others keep their chat
 names, which the gateway takes beside Anthropic's fields, and each upstream dialect carries or notes them.
 """
 
@@ -17,7 +17,7 @@ from gateway.upstream.routing import Route
 from gateway.upstream.target import Target
 
 # Most tokens of an answer where neither the client nor the model's entry in the list sets a limit. Every Claude since
-# 3.7 takes it; upstreams with a default of their own are not sent it.
+# 3.7 takes it; upstreams with a default are not sent it.
 DEFAULT_MAX_TOKENS: Final = 32_000
 ANTHROPIC_TIERS: Final = frozenset({"auto", "default", "flex", "scale", "priority"})
 CHOICES: Final = {"auto": "auto", "none": "none", "required": "any", "any": "any"}
@@ -25,7 +25,7 @@ CHOICES: Final = {"auto": "auto", "none": "none", "required": "any", "any": "any
 
 @dataclass(frozen=True, slots=True)
 class ClientAsking:
-    """What a conversion must know: the model that the request goes to first, and the tenant's keyring.
+    """Facts that a conversion needs: the model that the request goes to first, and the tenant's keyring.
 
     `takes_grammars`: its upstream takes custom tools as they are.
     """

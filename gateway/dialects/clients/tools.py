@@ -2,7 +2,7 @@
 
 A Messages tool is a function with a flat name. A tool in a namespace gets the name `namespace__name`, a custom tool a
 schema with one string `input`, since few upstreams know either. Names that are too long, hold other characters or
-clash get a hash. `ToolRegistry` holds what a name stands for, so that calls are restored as the client declared them.
+clash get a hash. `ToolRegistry` maps each name to its tool, so that calls are restored as the client declared them.
 Hosted tools, which run at OpenAI, are left out with a note: Codex sends one with every request.
 """
 

@@ -1,8 +1,8 @@
 """Turns of a Messages request, built from messages and items in the order of OpenAI's APIs.
 
 Instructions at the beginning become the system prompt. Later ones stand behind the user's turn in which they come,
-where Messages allows a system message. Results of calls follow their calls at once, whatever a client sends between
-the two, and what the assistant says, thinks and calls in a row is one message.
+where Messages allows a system message. Results of calls follow their calls at once, also when a client sends something
+between the two, and what the assistant says, thinks and calls in a row is one message.
 """
 
 import re

@@ -69,7 +69,7 @@ class ChunkWriter:
                 yield {"error": error if isinstance(error, dict) else dict(event)}
 
     def _place_of(self, event: Mapping[str, Any]) -> int | str:
-        """Return what names an item: its index or, on servers that tell none, its id (llama.cpp, build 11549)."""
+        """Return what names an item: its index or, on servers that send none, its id (llama.cpp, build 11549)."""
         index = event.get("output_index")
         if isinstance(index, int):
             self._has_indexes = True

@@ -72,7 +72,7 @@ def test_an_id_that_the_conversation_has_is_carried_in_another() -> None:
     assert to_upstream_id(client_id) == "call_0"
 
 
-def test_the_second_of_two_calls_with_one_id_gets_one_of_its_own() -> None:
+def test_the_second_of_two_calls_with_one_id_gets_a_new_id() -> None:
     first, second = ids_of(message_with("call_0", "call_0"))
     assert (first, to_upstream_id(second)) == ("call_0", second)
 

@@ -111,7 +111,7 @@ def test_what_comes_late_cites_text_that_waits() -> None:
     assert streamed(*payloads) == [("Later.", ["x"])]
 
 
-def test_a_citation_of_text_that_is_over_is_noted_and_its_source_told() -> None:
+def test_late_citation_of_closed_text_is_noted_and_its_source_listed() -> None:
     result = told(say("One."), call(0, "{}", "id_a", "a"), chunk({"annotations": [cite("x", 4)]}), finish())
     assert [note.reason for note in result.stream.notes] == [
         "the answer's citations of a text that had ended could not be carried over"
@@ -125,7 +125,7 @@ def test_a_citation_of_text_that_is_over_is_noted_and_its_source_told() -> None:
     assert result.stop["stop_reason"] == "tool_use"
 
 
-def test_the_search_is_told_before_the_text_and_once() -> None:
+def test_the_search_comes_before_the_text_and_once() -> None:
     blocks = answer("One. Two.", cite("a", 4), cite("a", 9), cite("b", 9))
     assert [block["type"] for block in blocks] == ["server_tool_use", "web_search_tool_result", "text", "text"]
     search, found = blocks[:2]
@@ -133,7 +133,7 @@ def test_the_search_is_told_before_the_text_and_once() -> None:
     assert [(result["url"], result["title"]) for result in found["content"]] == [("a", "A"), ("b", "B")]
 
 
-def test_what_is_found_later_is_told_in_a_second_search() -> None:
+def test_later_results_come_in_a_second_search() -> None:
     early, late = chunk({"annotations": [cite("a", 4)]}), chunk({"annotations": [cite("a", 4), cite("b")]})
     blocks = told(early, say("One. Two."), late, finish()).blocks
     found = [block for block in blocks if block["type"] == "web_search_tool_result"]
@@ -151,7 +151,7 @@ def test_citations_pass_thinking_that_comes_in_tags() -> None:
     assert streamed(say("<think>Hm</think>"), found, say("One."), think_tags=True) == [("One.", ["a"])]
 
 
-def test_nothing_is_cited_behind_a_stop_sequence() -> None:
+def test_text_behind_a_stop_sequence_is_not_cited() -> None:
     found = chunk({"annotations": [cite("a", 4)]})
     assert streamed(say("One. STOP"), found, stop_sequences=("STOP",)) == [("One. ", [])]
     assert streamed(found, say("One. STOP Two."), stop_sequences=("STOP",)) == [("One. ", ["a"])]
@@ -185,7 +185,7 @@ def test_an_upstream_that_cites_without_end_is_cut_short() -> None:
     assert told(say("x"), chunk({"annotations": [*enough, enough[0]]}), finish()).stream.notes == ()
 
 
-def test_late_citations_tell_the_same_text_and_sources_as_early_ones() -> None:
+def test_late_citations_give_the_same_text_and_sources_as_early_ones() -> None:
     """Only where the text is cut, and where the search is told, is given up in a stream that cites too late."""
     early, late = (
         GOLDEN[name].json("message.json")["content"] for name in ("citations_before_text", "citations_after_text")
@@ -236,7 +236,7 @@ def test_text_without_citations_beside_it_stays_apart() -> None:
     ]
 
 
-def test_what_was_found_is_told_in_short() -> None:
+def test_search_results_are_shortened() -> None:
     blocks = answer("One.", cite("a", 4, content="x" * 5000))
     assert replayed(blocks)["content"][0]["text"] == "[web_search results]\n- A: a\n  " + "x" * EXCERPT_LENGTH
 

@@ -57,7 +57,7 @@ def test_stream_that_ends_at_any_byte_fails_and_shows_whole_frames_only() -> Non
         assert bool(shown) == converter.started
 
 
-def test_nothing_is_shown_before_the_first_content() -> None:
+def test_no_event_is_shown_before_the_first_content() -> None:
     converter = stream()
     assert converter.feed(BEGINNING + PING) == b""
     assert not converter.started

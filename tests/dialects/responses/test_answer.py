@@ -80,7 +80,7 @@ def test_events_that_are_missing_are_made_up_from_later_ones(kept: tuple[str, ..
     assert collected(*chosen)["content"] == WHOLE["content"]
 
 
-def test_items_without_an_index_are_told_apart_by_their_ids() -> None:
+def test_items_without_an_index_are_distinguished_by_their_ids() -> None:
     bare = [{name: value for name, value in event.items() if name != "output_index"} for event in events(ITEMS)]
     told_once = b"".join([b"data: " + orjson.dumps(event) + b"\n\n" for event in bare])
     assert collected(told_once)["content"] == WHOLE["content"]

@@ -40,7 +40,7 @@ TOOL = {"name": "read", "description": "d", "input_schema": {"type": "object", "
 PATCH = {"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}}
 
 
-def test_prompt_becomes_items_and_nothing_is_stored() -> None:
+def test_prompt_becomes_items_and_is_not_stored() -> None:
     body = sent(prepare(system="Be brief.", stop_sequences=["END"], stream=True))
     assert body["input"] == [
         {"type": "message", "role": "system", "content": "Be brief."},

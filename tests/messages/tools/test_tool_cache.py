@@ -173,7 +173,7 @@ DISGUISED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("case", DISGUISED)
-def test_whatever_stands_anywhere_is_read_as_ever(case: str) -> None:
+def test_cached_tools_are_read_like_uncached_ones(case: str) -> None:
     seen = knows(memory(), body())
     assert seen.parse(DISGUISED[case]) == orjson.loads(DISGUISED[case])
 

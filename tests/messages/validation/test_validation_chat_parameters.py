@@ -182,6 +182,6 @@ def test_a_namespace_cannot_change_what_the_request_itself_says(namespace: str, 
     assert refusal(body(**{namespace: {name: None}})) == f"{namespace}.{name}: Extra inputs are not permitted"
 
 
-def test_a_namespace_carries_what_anthropic_ranges_otherwise_and_what_nobody_here_knows() -> None:
+def test_a_namespace_carries_fields_with_other_ranges_and_unknown_ones() -> None:
     fields = body(openrouter={"temperature": 1.7, "service_tier": "flex", "brand_new": [1]}, openai=None)
     assert check(fields, NEW) == (fields, [])

@@ -127,7 +127,7 @@ def rich_for(target: Target) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("target", [CLAUDE, DEEPSEEK, OPENAI, STRICT], ids=lambda target: target.model)
-def test_whatever_is_added_anywhere_is_carried_noted_or_refused(target: Target) -> None:
+def test_any_added_field_is_carried_noted_or_refused(target: Target) -> None:
     rich = rich_for(target)
     objects = [path for path in places(rich) if isinstance(reduce(getitem, path, rich), dict)]
     wrong, refused = [], []

@@ -39,7 +39,7 @@ MAX_LEAD = 256
 
 class TagPosition(Enum):
     START = auto()
-    TAKEN_OUT = auto()  # behind thinking that the server tells apart: a closing tag may be left over
+    TAKEN_OUT = auto()  # behind thinking that the server separates: a closing tag may be left over
     INSIDE = auto()
     GAP = auto()  # white space between the closing tag and the text
     AFTER = auto()

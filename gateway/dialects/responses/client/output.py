@@ -23,7 +23,7 @@ INCOMPLETE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ResponseFacts:
-    """What every event says of the response. `created`: seconds since 1970. `echoed`: parameters of the request."""
+    """Fields repeated in every event. `created`: seconds since 1970. `echoed`: parameters of the request."""
 
     created: int
     echoed: Mapping[str, Any] = field(repr=False)

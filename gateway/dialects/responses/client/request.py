@@ -1,7 +1,7 @@
 """A client's Responses request as a Messages request.
 
-Nothing is stored, so what refers to something stored is refused: a model that answers without the conversation that the
-client means is worse than an error. `store` itself is accepted, since true is the SDKs' default.
+Responses are not stored, so references to stored ones are refused: an answer without the conversation that
+the client means is worse than an error. `store` itself is accepted, since true is the SDKs' default.
 """
 
 from collections.abc import Mapping

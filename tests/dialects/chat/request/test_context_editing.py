@@ -144,7 +144,7 @@ def test_of_two_uses_in_one_message_the_older_may_be_cleared_alone() -> None:
     assert conversion.body["messages"][-1]["content"] == "Well?"
 
 
-def test_the_answer_can_tell_what_was_cleared() -> None:
+def test_the_answer_reports_what_was_cleared() -> None:
     (applied,) = edited(history(), {"type": CLEAR_USES, **ALWAYS}).applied_edits
     assert applied == {"type": CLEAR_USES, "cleared_tool_uses": 2, "cleared_input_tokens": 227}
 
@@ -232,7 +232,7 @@ def test_the_size_of_a_prompt_decides_only_where_it_leaves_no_doubt(kind: str, p
     assert 1 / SIZE_ERROR < by_size / by_characters < SIZE_ERROR
 
 
-def test_edits_are_applied_in_order_and_told_each() -> None:
+def test_edits_are_applied_in_order_and_each_is_reported() -> None:
     conversion = edited(
         [*THINKING_HISTORY, HELLO], {"type": CLEAR_THINKING}, {"type": CLEAR_USES, **ALWAYS, "keep": uses(0)}
     )

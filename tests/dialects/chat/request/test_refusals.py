@@ -786,7 +786,7 @@ def test_each_kind_has_its_rewrite() -> None:
     assert REWRITES.keys() == KINDS
 
 
-def test_an_image_of_a_tools_result_is_told_where_the_result_points_at_it() -> None:
+def test_an_image_of_a_tool_result_is_labelled_where_the_result_refers_to_it() -> None:
     origin = {"type": "text", "text": "[from the result of tool call c1]"}
     body: Any = {
         "messages": [

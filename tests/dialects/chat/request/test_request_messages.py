@@ -264,7 +264,7 @@ def test_o19_media_of_a_result_move_to_the_user_message_where_tool_messages_hold
     ]
 
 
-def test_the_state_of_a_browser_is_told_as_text() -> None:
+def test_the_state_of_a_browser_becomes_text() -> None:
     state = {
         "type": "browser_state",
         "tabs": [{"tab_id": "t1", "title": "Home", "url": "https://a.example", "active": True}],

@@ -430,7 +430,7 @@ def test_thinking_and_effort_reach_the_upstream(
     assert convert(target, **request).notes == ()
 
 
-def test_a_claude_that_sets_its_budget_itself_is_told_to_think() -> None:
+def test_a_claude_that_sets_its_budget_itself_is_asked_to_think() -> None:
     fields = fields_of(OPUS_5, thinking=budget(2000), max_tokens=4096)
     assert fields == {"reasoning": {"enabled": True}}
 
@@ -712,13 +712,13 @@ def test_fallbacks_that_cannot_be_tried_are_refused(target: Target, fallbacks: A
     assert caught.value.message == message
 
 
-def test_a_field_that_nobody_knows_is_noted_not_sent() -> None:
+def test_unknown_field_is_noted_and_not_sent() -> None:
     conversion = convert(future_field=1, is_checked=False)
     assert "future_field" not in conversion.body
     assert losses(conversion) == [("dropped", "future_field")]
 
 
-def test_of_very_many_losses_the_first_are_told() -> None:
+def test_of_very_many_losses_the_first_are_noted() -> None:
     fields = {"x" * length: 1 for length in range(1, MAX_NOTES + 10)}
     conversion = convert(**fields, is_checked=False)
     assert losses(conversion) == [("dropped", name) for name in list(fields)[:MAX_NOTES]]

@@ -375,7 +375,7 @@ def test_a_typed_tools_parameters_have_the_shapes_that_clients_expect(typed: dic
         assert {key: value for key, value in parameter.items() if key not in told} == SHAPES[name], name
 
 
-def test_each_parameter_of_a_tool_has_a_description_of_its_own() -> None:
+def test_each_parameter_of_a_tool_has_its_description() -> None:
     """But a memory's command and a scroll's direction, whose values say it all."""
     for chat in tools_of(BASH, EDITOR, MEMORY, COMPUTER_TOOL):
         properties = chat["function"]["parameters"]["properties"].items()
@@ -385,7 +385,7 @@ def test_each_parameter_of_a_tool_has_a_description_of_its_own() -> None:
         assert len(set(told)) == len(told)
 
 
-def test_a_computers_screen_and_an_editors_limit_are_told_to_the_model() -> None:
+def test_a_computers_screen_and_an_editors_limit_reach_the_model() -> None:
     computer, editor = tools_of(COMPUTER_TOOL, {**EDITOR, "max_characters": 5000})
     assert "1024 × 768" in computer["function"]["description"]
     assert "5000 characters" in editor["function"]["description"]
@@ -605,7 +605,7 @@ UNAVAILABLE = [
 
 
 @pytest.mark.parametrize(("target", "server_tool", "message"), UNAVAILABLE)
-def test_a_tool_that_nobody_would_run_is_refused_by_name(
+def test_a_tool_without_an_executor_is_refused_by_name(
     target: Target, server_tool: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:

@@ -102,7 +102,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("block", "expected"), CASES)
-def test_a_server_side_block_is_told_as_text(block: dict[str, Any], expected: str) -> None:
+def test_server_tool_block_becomes_text(block: dict[str, Any], expected: str) -> None:
     assert to_transcript(block, KEYRING) == expected
 
 

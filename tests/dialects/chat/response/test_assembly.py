@@ -234,7 +234,7 @@ def test_reasoning_beside_its_details_is_not_shown_twice() -> None:
     assert told(chunk(both), say("x"), finish()).blocks[0]["thinking"] == "Hm"
 
 
-def test_reasoning_beside_details_that_show_nothing_is_shown() -> None:
+def test_reasoning_beside_empty_details_is_shown() -> None:
     both = {"reasoning": "Hm", "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}
     (block, _) = told(chunk(both), say("x"), finish()).blocks
     assert block["thinking"] == "Hm"

@@ -55,7 +55,7 @@ def seen(blocks: list[Json]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_white_space_makes_no_block_of_its_own(case: str) -> None:
+def test_white_space_makes_no_separate_block(case: str) -> None:
     payloads, expected = CASES[case]
     result = told(*payloads, finish())
     assert seen(result.blocks) == expected

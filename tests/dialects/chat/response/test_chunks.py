@@ -163,7 +163,7 @@ def test_a_payload_that_is_no_object_is_an_error_while_a_half_waits_too() -> Non
         {"choices": [{"delta": {"tool_calls": [5, {}, {"function": 5}, {"function": {}}], "reasoning_details": [5]}}]},
     ],
 )
-def test_strange_shapes_are_left_to_those_who_read_them(strange: Json) -> None:
+def test_strange_shapes_are_left_to_their_readers(strange: Json) -> None:
     first, second = decode(say(HIGH), {**strange, "note": HIGH})
     assert second == {**strange, "note": "�"}
     assert first["choices"][0]["delta"]["content"] == ""

@@ -127,7 +127,7 @@ def test_a_type_says_more_than_the_status(word: str, place: str) -> None:
         assert error.details == {"upstream_error_type": word}
 
 
-def test_a_type_is_told_up_to_a_length() -> None:
+def test_an_upstream_error_type_is_cut_to_a_length() -> None:
     assert failed(500, error_body(error_type="x" * 1000)).details == {"upstream_error_type": "x" * 64}
 
 
@@ -151,7 +151,7 @@ def test_openrouters_type_says_more_than_a_word_in_the_code() -> None:
     assert error.details == {"upstream_error_type": "timeout"}
 
 
-def test_the_operators_own_troubles_are_not_told_in_the_upstreams_words() -> None:
+def test_account_errors_of_the_operator_hide_the_upstreams_words() -> None:
     wrong_key = failed(401, error_body("Incorrect API key provided: sk-or-v1-0123456789"))
     assert (wrong_key.status, wrong_key.should_retry) == (500, False)
     assert wrong_key.message == "The upstream refused the gateway's own credentials."
@@ -322,7 +322,7 @@ OVERFLOWS: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 @pytest.mark.parametrize("who", OVERFLOWS)
-def test_an_overflow_is_told_in_the_words_that_make_clients_compact(who: str, status: int) -> None:
+def test_an_overflow_is_worded_so_that_clients_compact(who: str, status: int) -> None:
     message, wording = OVERFLOWS[who]
     error = failed(status, error_body(message))
     assert isinstance(error, InvalidRequest)
@@ -410,7 +410,7 @@ def test_availability(case: str) -> None:
         (None, "full"),
     ],
 )
-def test_the_models_that_would_answer_instead_are_told(models: Any, told: str) -> None:
+def test_the_models_that_would_answer_instead_are_named(models: Any, told: str) -> None:
     body = {"error": {"http_status": 503, "message": "full", "availability": {"fallback_models": models}}}
     assert failed(503, body).message == told
 

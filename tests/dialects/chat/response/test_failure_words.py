@@ -259,7 +259,7 @@ REFUSALS: dict[str, tuple[int, Any, Kind]] = {
 
 
 @pytest.mark.parametrize("who", REFUSALS)
-def test_a_refusal_told_as_a_failure_is_asked_once_and_not_counted(who: str) -> None:
+def test_a_refusal_worded_as_a_failure_is_not_retried_and_not_counted(who: str) -> None:
     status, body, kind = REFUSALS[who]
     error = failed(status, body)
     assert type(error) is kind, error.message

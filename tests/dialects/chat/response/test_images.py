@@ -90,7 +90,7 @@ def test_the_images_of_a_json_answer_are_those_of_a_stream() -> None:
     assert fold_events(read_events(to_events(answered.message))) == answered.message
 
 
-def test_who_did_not_ask_is_told_once_how_to_get_them() -> None:
+def test_a_client_that_did_not_ask_for_images_is_notified_once() -> None:
     result = told(say("Look:"), drawn(data_uri(PNG)), drawn(data_uri(JPEG)), say("So."), finish())
     assert result.blocks == [text("Look:"), text(LEFT_OUT), text("So.")]
     assert result.stream.notes == lost("images, which were not asked for,")

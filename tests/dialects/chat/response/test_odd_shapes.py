@@ -53,7 +53,7 @@ BODIES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("case", BODIES)
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_json_for_a_stream_is_told_as_one(case: str, size: int) -> None:
+def test_json_for_a_stream_request_becomes_a_stream(case: str, size: int) -> None:
     body = BODIES[case]
     result = convert(cut(body, range(size, len(body), size)))
     assert result.failure is None
@@ -72,7 +72,7 @@ def test_json_for_a_stream_that_was_opened_does_not_begin_again() -> None:
     assert fold_events(events)["content"][1]["text"] == "Hello"
 
 
-def test_chunks_that_are_lines_of_their_own_are_a_stream() -> None:
+def test_chunks_as_bare_lines_are_a_stream() -> None:
     body = b"\n".join(map(orjson.dumps, CHUNKS))
     message = fold_events(convert(cut(body, range(5, len(body), 5))).events)
     assert (message["content"][0]["text"], message["usage"]["output_tokens"]) == ("Hello", 5)
@@ -229,7 +229,7 @@ def test_a_prefill_that_a_json_answer_repeats_is_cut_off() -> None:
     assert told(say("Hello from here."), finish(), prefill="Hello from").blocks[0]["text"] == "Hello from here."
 
 
-def test_a_transcript_that_is_the_content_too_is_told_once() -> None:
+def test_a_transcript_equal_to_the_content_is_written_once() -> None:
     spoken = {"content": "Good day.", "audio": {"transcript": "Good day.", "data": "QQ=="}}
     assert told(chunk(spoken), finish()).blocks[0]["text"] == "Good day."
 

@@ -239,6 +239,6 @@ def test_rate_limit_that_passes_is_no_overflow(message: str) -> None:
         ("context size: 4096, could not allocate memory", False),
     ],
 )
-def test_overflow_told_as_a_failure_needs_words_without_doubt(message: str, is_one: bool) -> None:
+def test_overflow_worded_as_a_failure_needs_unambiguous_words(message: str, is_one: bool) -> None:
     assert is_overflow(500, "", message) is is_one
     assert is_overflow(400, "", "Too many tokens, please wait before trying again.") is False

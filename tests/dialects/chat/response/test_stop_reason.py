@@ -166,7 +166,7 @@ def test_an_upstreams_stop_sequence_is_named_only_where_it_must_be_the_one(
         pytest.param(None, ("end_turn", None), id="nothing"),
     ],
 )
-def test_a_sequence_that_the_upstream_names_is_told(name: str, said: Any, expected: tuple[str, str | None]) -> None:
+def test_a_sequence_that_the_upstream_names_is_reported(name: str, said: Any, expected: tuple[str, str | None]) -> None:
     """Servers that do have each a field of their own for it."""
     end = finish("stop")
     end["choices"][0][name] = said
@@ -221,7 +221,7 @@ def test_a_sequence_found_here_wins_over_what_the_upstream_said_later() -> None:
     assert stop == StopFields("stop_sequence", sequence="END")
 
 
-def test_a_sequence_found_after_a_tool_call_is_told() -> None:
+def test_a_sequence_found_after_a_tool_call_is_reported() -> None:
     stop = to_stop(Finish(reason="stop", matched="END"), has_tools=True, has_cut_call=False, reply=reply())
     assert stop == StopFields("stop_sequence", sequence="END")
 
@@ -268,7 +268,7 @@ def test_o30_logprobs_are_told_at_the_end() -> None:
     assert fold_events(replayed) == message
 
 
-def test_without_logprobs_nothing_is_said_of_them() -> None:
+def test_an_answer_without_logprobs_has_no_logprobs_field() -> None:
     assert "logprobs" not in told(say("a"), finish()).stop
     assert "logprobs" not in to_message(completion({"content": "a"}), reply()).message
 

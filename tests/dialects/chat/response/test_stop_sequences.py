@@ -99,7 +99,7 @@ def test_no_more_is_held_back_than_could_begin_a_sequence(pieces: list[str]) -> 
 STOPS = ("END",)
 
 
-def test_nothing_is_shown_after_the_sequence() -> None:
+def test_no_text_is_shown_after_the_stop_sequence() -> None:
     payloads = [say("one EN"), say("D two"), say("three"), think("no"), call(0, "{}", "call_1", "f")]
     result = told(*payloads, finish("tool_calls"), stop_sequences=STOPS)
     assert [block["text"] for block in result.blocks] == ["one "]

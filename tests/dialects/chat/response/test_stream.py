@@ -35,7 +35,7 @@ from tests.support.streams import (
 LOST = UpstreamTimedOut("The upstream was silent for too long.")
 
 
-def test_nothing_is_said_before_there_is_something_to_say() -> None:
+def test_stream_sends_no_event_before_content() -> None:
     stream = MessageStream(reply())
     quiet = b": OPENROUTER PROCESSING\n\n" + sse(chunk({"role": "assistant", "content": ""}), {"choices": []})
     assert stream.feed(quiet) == b""
@@ -54,7 +54,7 @@ def test_the_first_event_is_a_whole_message_with_an_estimate_of_the_input() -> N
     assert (start["stop_reason"], start["stop_sequence"]) == (None, None)
 
 
-def test_edits_of_the_request_are_told_in_the_first_event_and_survive_folding_and_replay() -> None:
+def test_edits_of_the_request_are_reported_in_the_first_event_and_survive_folding_and_replay() -> None:
     edit = {"type": "clear_tool_uses_20250919", "cleared_tool_uses": 2, "cleared_input_tokens": 900}
     events = told(say("a"), finish(), applied_edits=(edit,)).events
     assert events[0]["message"]["context_management"] == {"applied_edits": [edit]}
@@ -191,12 +191,12 @@ ORIGINS: dict[str, tuple[list[Json], Origin]] = {
 
 
 @pytest.mark.parametrize("case", ORIGINS)
-def test_the_origin_is_told_by(case: str) -> None:
+def test_the_origin_is_read_from(case: str) -> None:
     payloads, origin = ORIGINS[case]
     assert told(*payloads).stream.origin == origin
 
 
-def test_the_origin_of_a_stream_that_said_nothing_is_unknown() -> None:
+def test_the_origin_of_an_empty_stream_is_unknown() -> None:
     assert MessageStream(reply()).origin == Origin(estimated=True)
 
 

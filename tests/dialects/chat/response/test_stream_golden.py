@@ -39,7 +39,7 @@ def test_golden_events_keep_the_grammar(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.has("completion.json")], ids=lambda case: case.name)
-def test_the_json_answer_is_the_message_that_the_stream_tells(case: Case) -> None:
+def test_the_json_answer_equals_the_folded_stream(case: Case) -> None:
     answered = to_message(case.json("completion.json"), case.reply)
     assert opened(to_json(answered.message)) == case.read("message.json")
     streamed = convert(case.upstream, case.reply).stream

@@ -78,7 +78,7 @@ def test_o45_the_tier_that_answered_is_told(tier: Any, expected: str) -> None:
     assert ("service_tier" in result.usage) == (expected != "standard")
 
 
-def test_a_tier_that_comes_late_is_told_at_the_end() -> None:
+def test_a_tier_that_comes_late_is_reported_at_the_end() -> None:
     result = told(say("a"), finish(service_tier="priority"))
     assert result.events[0]["message"]["usage"]["service_tier"] == "standard"
     assert result.usage["service_tier"] == "priority"

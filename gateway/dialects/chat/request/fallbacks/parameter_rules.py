@@ -31,7 +31,7 @@ def _token_limit(match: re.Match[str], _: UpstreamWords, body: Body) -> Adaptati
 
 
 def _room(_: re.Match[str], said: UpstreamWords, __: Body) -> Adaptation | None:
-    """What the prompt leaves, where the answer alone was to fill the context: this request's limit, not the model's."""
+    """Return the room that the prompt leaves for an answer: a limit of this request, not of the model."""
     room = room_for_answer(said.text)
     return None if room is None else Adaptation("max_tokens", limit=room, lasting=False)
 
