@@ -35,6 +35,7 @@ Raise where the fact is known. Turned into HTTP in one place (web/middleware), i
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+# Of a client's text in an error message: enough to find it, too little to fill a log.
 QUOTED_LENGTH = 100
 
 

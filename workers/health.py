@@ -11,6 +11,7 @@ from gateway.errors import GatewayError
 from gateway.process.http_guard import Guard, GuardedServer
 from gateway.telemetry.metrics import CONTENT_TYPE, render_metrics
 
+# Probes are short; a worker that drains must not wait for them.
 SHUTDOWN_SECONDS = 1.0
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]

@@ -21,6 +21,7 @@ from workers import metrics
 
 log = structlog.get_logger()
 
+# Expired and lost items are found within seconds. A rebuild of the schedule repairs what a crash of Redis lost.
 SWEEP_SECONDS: Final = 2.0
 REBUILD_SECONDS: Final = 600.0
 CENSUS_SECONDS: Final = 15.0

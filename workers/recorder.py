@@ -15,6 +15,7 @@ from gateway.batches.queue import ItemResult, Outcome
 from gateway.errors import GatewayError
 from gateway.process.tasks import Sleep
 
+# Results recorded in one call, which saves a round trip for each.
 GROUP_ITEMS: Final = 32
 # How long the first result of a group waits for others.
 GROUP_SECONDS: Final = 0.01

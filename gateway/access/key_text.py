@@ -11,8 +11,10 @@ from typing import Final
 
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIX: Final = "sk-dg-"
+# 62^10 ids: two keys of one deployment do not clash.
 ID_LENGTH: Final = 10
 SECRET_LENGTH: Final = 43  # 256 bits
+# 32 bits of CRC in base62, as in GitHub's tokens: secret scanners check it to leave out false finds.
 CHECKSUM_LENGTH: Final = 6
 FORM: Final = re.compile(r"sk-dg-([0-9A-Za-z]{10})-[0-9A-Za-z]{43}([0-9A-Za-z]{6})")
 

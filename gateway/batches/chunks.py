@@ -16,6 +16,8 @@ import orjson
 from gateway.batches.splitter import Item
 from gateway.redis.codec import BrokenBlob, pack, unpack
 
+# Measured on items of 2 kB with a shared system prompt: zstd reaches 7.7 with 64 to a chunk, 1.8 with one alone. Large
+# items share less, so the bytes end a chunk first: 8 to 16 items of 50 kB still reach 5.
 CHUNK_ITEMS: Final = 64
 CHUNK_BYTES: Final = 128 * 1024
 # Placeholder for the result of an item whose worker was lost too often; the line is built on read.

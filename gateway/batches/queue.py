@@ -27,17 +27,23 @@ from gateway.redis.codec import pack
 from gateway.redis.keys import DATA_VERSION
 from gateway.telemetry.metrics import BATCH_WAIT
 
+# Renewed every 20 s: two renewals may be lost before another worker gets the item and pays for it again.
 LEASE_MS: Final = 60_000
 
+# Redis runs one script at a time: no other client is served while a claim runs.
 _CLAIM_ITEMS: Final = 200
+# Batches looked at in one claim; one without room must not hide the next.
 _CLAIM_PICKS: Final = 16
 # Delay before a batch is offered again after its room was used up: not in the same round.
 _LIMITED_MS: Final = 50
 # Maximum delay of a batch without room: another worker may find room sooner.
 _WAIT_SECONDS: Final = 2.0
+# Of one call that records results: Redis serves no other client while it runs.
 _DONE_ITEMS: Final = 64
 _DONE_BYTES: Final = 4 * 1024 * 1024
+# zstd takes over a millisecond for more than this; the event loop has live streams to serve.
 _THREAD_BYTES: Final = 1024 * 1024
+# Records and chunks that the next claims are likely to need. Items of a chunk are claimed in a row.
 _KNOWN_BATCHES: Final = 256
 _CACHED_CHUNKS: Final = 64
 _CACHED_BYTES: Final = 16 * 1024 * 1024

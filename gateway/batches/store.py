@@ -25,6 +25,8 @@ from gateway.telemetry.metrics import BATCH_EVENTS
 
 log = structlog.get_logger()
 
+# Staged chunks of uploads that failed are deleted in the background, since Redis may be the reason why they failed.
+# Above the bound, they expire by themselves within STAGING_SECONDS.
 DISCARD_SECONDS: Final = 1.0
 MAX_DISCARDS: Final = 1000
 

@@ -13,7 +13,9 @@ from gateway.batches.server import BatchServer, Command
 from gateway.redis import scripts
 from gateway.redis.keys import DATA_VERSION, STAGING_SECONDS
 
+# Each batch costs one script; a full round is followed by the next at once.
 _SWEEP_BATCHES: Final = 64
+# A tenant may have thousands of batches: ZRANGE of all would block Redis.
 _PAGE: Final = 256
 
 

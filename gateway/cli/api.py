@@ -27,6 +27,7 @@ TOKEN_VARIABLE: Final = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 - a name
 VERSION: Final = "2023-06-01"
 SERVER: Final = "dragoman"
 
+# A remote gateway behind a slow network, yet a wrong address is reported soon.
 CONNECT_SECONDS: Final = 10.0
 # The creation of a batch is answered once all of it is stored.
 READ_SECONDS: Final = 300.0
@@ -36,6 +37,7 @@ PATIENCE_SECONDS: Final = 600.0
 FIRST_WAIT: Final = 0.5
 LONGEST_WAIT: Final = 15.0
 
+# A repeated create is safe: it carries an idempotency key. 529 is Anthropic's "overloaded".
 TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504, 529})
 
 Value = TypeVar("Value")

@@ -7,6 +7,7 @@ from gateway.cli.api import Api, ApiError
 from gateway.cli.requests_file import RequestsFile
 
 PATH: Final = "/v1/messages/batches"
+# Results may be gigabytes; a piece is written before the next is read.
 RESULT_PIECE: Final = 256 * 1024
 
 

@@ -9,6 +9,7 @@ from gateway.cli.api import Api, ApiError, patiently
 from gateway.cli.batch_calls import progress_of, to_line
 from gateway.cli.progress import Meter
 
+# A batch of a few items ends within a second, one of 100,000 takes hours: short at first, then rarely.
 FIRST_POLL: Final = 0.2
 LONGEST_POLL: Final = 5.0
 POLL_GROWTH: Final = 1.3

@@ -21,6 +21,7 @@ import typer
 from gateway.cli.api import KEY_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, Api, ApiError, connected
 from gateway.cli.console import CommandError, Console, Exit, run_async
 
+# What Claude Code 2.1.197 assumes of names it does not know, and the least window at which it compacts by itself.
 ASSUMED_WINDOW: Final = 200_000
 LONG_WINDOW: Final = 1_000_000
 LEAST_COMPACT_WINDOW: Final = 100_000

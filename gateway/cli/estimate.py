@@ -12,7 +12,9 @@ from urllib.parse import quote
 from gateway.cli.api import Api, ApiError
 from gateway.cli.requests_file import Line, RequestsFile
 
+# Each is one call of count_tokens; all requests of a file are often alike.
 SAMPLE: Final = 100
+# A file with one mistake has it in every line.
 SHOWN_PROBLEMS: Final = 10
 COUNTED_FIELDS: Final = frozenset(
     {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"}

@@ -35,9 +35,11 @@ from gateway.wiring import build_client
 
 Level = Literal["ok", "off", "warning", "error"]
 
+# An operator waits at the terminal; what takes longer than this is a finding by itself.
 PROBE_SECONDS: Final = 2.0
 # OpenRouter's names that need not be in its list: `~author/family-latest`, `@preset/…`, and variants such as `:nitro`.
 RESOLVED_LATER: Final = re.compile(r"^~|@preset/|:[a-z]+$")
+# Share of maxmemory; above it a large batch may be refused. Dollars of credit left at the upstream.
 LOW_MEMORY: Final = 0.7
 LOW_CREDIT: Final = 1.0
 

@@ -15,6 +15,7 @@ import orjson
 from gateway.batches.splitter import CUSTOM_ID_PATTERN, BatchLimits
 from gateway.cli.console import CommandError
 
+# A file with one mistake has it in every line.
 MAX_PROBLEMS: Final = 10
 # Maximum piece passed to the connection at once, except for a longer line.
 PIECE_BYTES: Final = 256 * 1024

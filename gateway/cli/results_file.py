@@ -19,6 +19,7 @@ from gateway.cli.console import CommandError
 # Temporary errors: the request was not at fault, and a retry may succeed without a fix.
 PASSING_ERRORS: Final = frozenset({"rate_limit_error", "overloaded_error", "api_error", "timeout_error"})
 
+# Answers may be private: other users of the machine do not read them unless they can read the requests.
 OWNER_ONLY: Final = 0o600
 NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 

@@ -16,6 +16,7 @@ from gateway.cli.api import without_userinfo
 from gateway.cli.console import CommandError
 from gateway.cli.results_file import OWNER_ONLY, atomically
 
+# An older command refuses a newer state rather than send its batches again.
 STATE_VERSION: Final = 1
 SUFFIX: Final = ".run.json"
 

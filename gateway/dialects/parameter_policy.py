@@ -21,6 +21,7 @@ from gateway.upstream.policy import ParameterPolicy, RequestPolicy, lowest, merg
 from gateway.upstream.routing import Route
 
 HEADER: Final = "x-gateway-params"
+# Enough for every parameter once. The value is JSON, parsed on the request path.
 MAX_HEADER_BYTES: Final = 4096
 
 # Other names of a parameter, as paths.

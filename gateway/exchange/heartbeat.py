@@ -8,6 +8,7 @@ import asyncio
 import time
 from typing import Protocol
 
+# A ping is due every 10 s and deadlines are tens of seconds: a second of delay is not noticed.
 INTERVAL = 1.0
 
 

@@ -29,8 +29,10 @@ from gateway.process.sockets import reset, to_network
 from gateway.telemetry.metrics import CONNECTIONS_CUT
 
 KEEP_ALIVE_SECONDS = 75.0  # longer than a load balancer's, so that the balancer closes first
+# From the first byte of a header to its end, however many bytes trickle in (Slowloris). aiohttp has no such limit.
 HEADER_SECONDS = 10.0
 MAX_LINE_BYTES = 8190  # of a path, and of a header's name or value
+# SDKs send about 20, proxies add a few.
 MAX_HEADERS = 128
 TOO_MANY_HEADERS = "Too many headers received"  # aiohttp's message; it has no class for it
 # Of all header lines together. The parser's own limits would let one client keep 2 MB in each connection.

@@ -18,6 +18,7 @@ log = structlog.get_logger()
 FIRST_BACKOFF: Final = 0.05
 MAX_BACKOFF: Final = 2.0
 
+# A library may swallow one cancellation; the task is cancelled again until it ends.
 CANCEL_AGAIN_SECONDS: Final = 0.5
 
 # "Exception in callback <bound method …", "Task exception was never retrieved"

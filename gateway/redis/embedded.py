@@ -25,7 +25,9 @@ import structlog
 
 _log = structlog.get_logger(__name__)
 
+# As `redis.server.OLDEST`: an older server on PATH is passed over.
 _OLDEST: Final = (6, 2)
+# A developer's machine has other work; `embedded` is not meant for production loads.
 _MAX_MEMORY: Final = 2 * 1024**3
 # sun_path holds 108 bytes on Linux, 104 on macOS.
 _MAX_SOCKET_PATH: Final = 103
@@ -33,6 +35,7 @@ _MAX_LOG: Final = 8 * 1024**2
 
 _START_SECONDS: Final = 10.0  # until it answers at all
 _LOAD_SECONDS: Final = 120.0  # until it has read its file: 2 GiB take well under 20 s
+# It writes its file before it ends. Killed earlier, it would lose the last second of writes.
 _STOP_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.02
 _BACKOFF_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0)

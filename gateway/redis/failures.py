@@ -30,6 +30,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from gateway.errors import Overloaded, StoreAway
 from gateway.process import descriptors
 
+# Seconds for the client. A failover takes about 2 s; a full store empties as batches end and expire.
 RETRY_AFTER: Final = 2
 FULL_RETRY_AFTER: Final = 30
 CANNOT_BE_REACHED: Final = "The gateway's store cannot be reached. Please try again"

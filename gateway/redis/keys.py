@@ -83,10 +83,14 @@ from urllib.parse import quote
 DATA_VERSION = 1
 
 DEFAULT_PREFIX = "gw:"
+# An upload of 256 MB over a slow line takes minutes; what an aborted one has stored is freed after this.
 STAGING_SECONDS = 3600
+# As long as a batch may run: a client that repeats its create after a day means a new batch.
 IDEMPOTENCY_SECONDS = 24 * 3600
+# Of an idempotency key while its batch is committed; freed by itself when the front end dies.
 RESERVATION_SECONDS = 60
 
+# Of one tenant's batches among themselves; tenants share by fairness in any case.
 PRIORITY_LEVELS = 3
 
 

@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 Command = Sequence[str | bytes | int]
 
+# The oldest release with the commands that the scripts use.
 OLDEST: Final = (6, 2)
 # Written every few seconds by each process (gateway.telemetry.monitors).
 PROBE_MS: Final = 60_000

@@ -32,6 +32,7 @@ THREAD_OUTCOMES = (
     *("fingerprint_mismatch", "not_found", "already_continued", "continue_in_flight", "unsupported_request"),
 )
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+# From a cache hit (5 ms) to the longest answers of reasoning models (10 min).
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 OVERHEAD_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)

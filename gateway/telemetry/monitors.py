@@ -17,7 +17,9 @@ from gateway.telemetry import metrics
 
 log = structlog.get_logger()
 
+# Finer than the stalls that clients notice, and two wake-ups a second.
 LAG_SECONDS: Final = 0.5
+# An outage shows in the metrics within one scrape (15 s by default).
 REDIS_SECONDS: Final = 5.0
 # A write that takes longer counts as none.
 REDIS_TIMEOUT: Final = 2.0

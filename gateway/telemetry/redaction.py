@@ -37,6 +37,7 @@ LOWER_CASE: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1
 
 LINK: Final = re.compile(r"""([a-z][a-z0-9+.-]{0,15}://[^\s"'<>`,;]+)""", re.IGNORECASE)
 LINK_END: Final = ".:!?)]}*_"  # punctuation of the sentence, not of the link
+# Any other port belongs to a private deployment, whose address is not shown to clients.
 PUBLIC_PORTS: Final = (None, 80, 443)
 PRIVATE_DOMAINS: Final = ("corp", "home", "internal", "intranet", "invalid", "lan", "local", "localdomain", "localhost")
 # Parameters of signed links and of APIs that take their key in the address.

@@ -27,12 +27,14 @@ from gateway.redis.scripts import Argument
 from gateway.redis.server import RedisServer
 from gateway.threads.thread import Held, already_continued, continue_in_flight, not_found, too_long
 
+# Renewed while a turn runs. If its front end dies, the thread can be continued after this time.
 CLAIM_SECONDS: Final = 30.0
 # Lifetime of a cached reading of the server's memory.
 ROOM_SECONDS: Final = 1.0
 # Packing or unpacking more than this takes over 3 ms, and runs in a thread.
 INLINE_BYTES: Final = 1024 * 1024
 
+# 96 random bits: ids cannot be guessed.
 ID_BYTES: Final = 12
 # Form of a message's id; others are never looked up, since the id becomes part of a key.
 MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")

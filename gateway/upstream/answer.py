@@ -25,8 +25,8 @@ from gateway.upstream.http1 import (
     too_large,
 )
 
+# Bytes of body kept for a reader that has not come yet; the read that crosses it still fits (loops read 256 KiB).
 HELD_LIMIT: Final = 256 * 1024
-"""Bytes of body kept for a reader that has not come yet; the read that crosses it still fits (loops read 256 KiB)."""
 
 
 def read_already(_: bytes) -> None:

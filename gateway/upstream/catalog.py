@@ -28,7 +28,9 @@ from gateway.upstream.vendors import COMPATIBLE
 
 log = structlog.get_logger()
 
+# Models and prices change a few times a day.
 FRESH_SECONDS = 300.0
+# After a failure: soon enough after an upstream's restart, too rare to be a burden during its outage.
 RETRY_SECONDS = 15.0
 # Without any list yet: a server that loads its model is ready at some point.
 FIRST_RETRY_SECONDS = 3.0

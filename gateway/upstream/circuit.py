@@ -20,6 +20,7 @@ from typing import Final
 
 from gateway.upstream.trouble import MAX_RETRY_AFTER, Trouble
 
+# Consecutive failures. Fewer would open it on a burst of unrelated errors; each costs an item a retry.
 OPEN_AFTER: Final = 5
 # Until the first probe. Doubled with each probe that fails, unless others may probe: a shared circuit asks another one.
 FIRST_OPEN: Final = 5.0

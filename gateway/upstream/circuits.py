@@ -29,6 +29,7 @@ from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER, Trouble
 
 log = structlog.get_logger()
 
+# Processes exchange news of open circuits this often: less than one call's duration.
 SHARE_SECONDS: Final = 0.25
 # The shared state of a circuit without calls in flight is read again before a call after this time.
 FRESH_SECONDS: Final = 1.0

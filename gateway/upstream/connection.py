@@ -9,9 +9,9 @@ from typing import Final, Protocol, cast
 
 from gateway.upstream.deadline import Watchdog
 
+# Bodies up to this size are joined with the header: copying is cheaper than a second system call. (`writelines` would
+# copy large ones as well, before Python 3.12.)
 ONE_WRITE_LIMIT: Final = 256 * 1024
-"""Bodies up to this size are joined with the header: copying is cheaper than a second system call. (`writelines` would
-copy large ones as well, before Python 3.12.)"""
 
 
 class Carried(Protocol):

@@ -17,11 +17,11 @@ from gateway.process import descriptors
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.http1 import HttpOrigin
 
+# Seconds until the next address is tried beside one that has not answered (RFC 8305, section 5).
 HAPPY_EYEBALLS_DELAY: Final = 0.25
-"""Seconds until the next address is tried beside one that has not answered (RFC 8305, section 5)."""
 
+# Seconds for which looked-up addresses serve further connections: aiohttp's choice as well.
 ADDRESSES_TTL: Final = 10.0
-"""Seconds for which looked-up addresses serve further connections: aiohttp's choice as well."""
 
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 LookUp = Callable[[str, int], Awaitable[Sequence[Address]]]

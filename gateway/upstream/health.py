@@ -15,6 +15,7 @@ from typing import Final
 
 from gateway.upstream.circuit import State
 
+# Consecutive failures, or as many among a share of recent calls (below).
 OPEN_AFTER: Final = 5
 # Of this many failures, and of all calls in these seconds.
 SHARE: Final = 0.5

@@ -20,8 +20,8 @@ from gateway.errors import AnswerCut, InternalError, Misconfigured, UpstreamErro
 from gateway.upstream.client import Call
 from gateway.upstream.forwarding import OWN_HEADERS
 
+# Largest header of an answer, interim answers included: 8 × what nginx accepts by default from its own upstreams.
 MAX_HEADER_BYTES: Final = 64 * 1024
-"""Largest header of an answer, interim answers included: 8 × what nginx accepts by default from its own upstreams."""
 
 CLOSED_EARLY: Final = "the upstream closed the connection before the end of its answer"
 NOT_HTTP: Final = "the upstream's answer is not valid HTTP/1.1"
@@ -29,13 +29,13 @@ NOT_HTTP: Final = "the upstream's answer is not valid HTTP/1.1"
 GZIP: Final = frozenset({"deflate", "gzip", "x-gzip"})
 EITHER_FORMAT: Final = zlib.MAX_WBITS | 32  # gzip's or zlib's, by its first bytes
 NOT_GZIP: Final = "the upstream's answer is not valid gzip"
+# Bytes that one read of a stream may grow to: as large as an event may be.
 MAX_INFLATED: Final = 16 * 1024 * 1024
-"""Bytes that one read of a stream may grow to: as large as an event may be."""
+# Members of one gzip body, each of which copies what follows it; servers send one.
 MAX_MEMBERS: Final = 64
-"""Members of one gzip body, each of which copies what follows it; servers send one."""
 
+# Headers that say where a body ends; without them it ends with the connection.
 FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
-"""Headers that say where a body ends; without them it ends with the connection."""
 
 """Headers the client writes itself: a second one from the caller would let the two ends disagree on framing or host."""
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.routing import Route
 
+# A server that was upgraded is asked for the full form again after a day.
 LIFETIME_SECONDS = 24 * 3600.0
 # Of models, and of adaptations for each. A deployment uses a handful of models; more is a client trying names.
 MAX_MODELS = 256

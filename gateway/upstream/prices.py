@@ -12,6 +12,7 @@ FIELDS = {
     "cache_write": "input_cache_write",
     "request": "request",
 }
+# Prices in lists are per token; configuration and reports state them for a million.
 MILLION = 1_000_000
 # Prices per token are listed as decimal fractions: a product of one may exceed what was meant by its last digit.
 ROUNDING = 1e-9

@@ -12,6 +12,7 @@ from gateway.upstream.routing import Upstream
 from gateway.upstream.vendor import Vendor
 from gateway.upstream.vendors import COMPATIBLE, MARKED_PATHS, vendor_by_list, vendor_by_mark
 
+# The start waits for this at most; a server that is still loading is asked again later.
 TIMEOUTS = Timeouts(connect=2.0, first_byte=2.0, idle=2.0, total=3.0)
 # FastAPI's description of a small server has some kilobytes; a proxy's may have a megabyte.
 MAX_MARK_BYTES = 4 * 1024 * 1024

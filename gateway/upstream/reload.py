@@ -24,6 +24,7 @@ from gateway.telemetry import metrics
 
 log = structlog.get_logger()
 
+# Looking is one stat call a file.
 LOOK_SECONDS: Final = 1.0
 # An editor writes a file in several steps: it is read once it has stayed as it is for this long.
 SETTLE_SECONDS: Final = 0.5

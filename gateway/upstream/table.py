@@ -24,6 +24,7 @@ from gateway.upstream.target import Target, to_slug, to_target
 from gateway.upstream.vendor import Vendor
 from gateway.upstream.vendors import COMPATIBLE
 
+# Resolved names. Names are client input, so the memory for them is bounded.
 MAX_REMEMBERED = 1024
 # Of a name in an error message, and of one that is remembered; names are client input.
 MAX_QUOTED = 200

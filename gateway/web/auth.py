@@ -15,6 +15,7 @@ from gateway.web.keys import DIRECTORY, EXCHANGE, OPEN
 
 DEFAULT_VERSION = "2023-06-01"
 VERSIONS = frozenset({DEFAULT_VERSION, "2026-10-21"})
+# Clients send a handful; all of them are part of the cache key and of forwarded headers.
 MAX_BETAS = 100
 NO_BETAS: frozenset[str] = frozenset()
 # Ids of other parties are logged, never used as keys: short, and without anything that could break a line.

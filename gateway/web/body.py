@@ -14,6 +14,7 @@ from gateway.process.http_guard import GuardedConnection
 from gateway.web.arrivals import held_bytes
 
 ENCODINGS: dict[str, Literal["identity", "gzip"]] = {"identity": "identity", "gzip": "gzip"}
+# 16 asks zlib for gzip's header and checksum instead of the zlib format.
 GZIP = 16 + zlib.MAX_WBITS
 
 

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from gateway.process.descriptors import out_of_descriptors
 from gateway.process.sockets import limit_unsent
 
+# Connections that wait while a turn of the loop takes long; the kernel lowers it to net.core.somaxconn.
 BACKLOG = 4096
 ACCEPT_BATCH = 256
 REST_SECONDS = 0.1  # without descriptors left, accepting again at once would only spin

@@ -9,6 +9,7 @@ import orjson
 
 from gateway.dialects.base import Asking
 
+# Claude Code keeps a conversation for hours, but resends each turn within minutes.
 SECONDS = 3600.0
 # Of conversations. One of them is refused where a client moved it between upstreams, which is rare.
 MAX_CONVERSATIONS = 1024

@@ -12,6 +12,7 @@ from typing import Any
 from gateway.messages.tokens.media import image_tokens
 from gateway.messages.tokens.profiles import Profile
 
+# English prose and JSON; profiles of known models have measured values.
 BYTES_PER_TOKEN = 4
 # A PDF page takes 1,500 to 3,000 tokens and, as a rule of thumb, to 50 kB of base64.
 PDF_BYTES_PER_TOKEN = 25

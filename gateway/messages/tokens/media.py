@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.messages.tokens.profiles import Profile
 
+# Pixels on each side of a patch, which is one token (Anthropic docs, vision, 2026-11).
 PATCH = 28
 
 # Base64 characters that hold the size: PNG, GIF and WebP say it at once, JPEG after its metadata and its thumbnail.
@@ -30,7 +31,9 @@ SOUND_LENGTH_PER_TOKEN = {"wav": 1400, "pcm16": 1400}
 OTHER_SOUND_LENGTH_PER_TOKEN = 700
 VIDEO_TOKENS = 15_000  # a minute at 258 tokens a frame and second (Gemini docs, 2026-08); unknown for a URL
 
+# Start-of-frame markers, which hold the size; 0xC4, 0xC8 and 0xCC are other segments (ITU T.81, table B.1).
 JPEG_SIZES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+# TEM, RSTn, SOI and EOI stand alone, without a length behind them.
 JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 WEBP_KINDS = re.compile(rb"RIFF....WEBP(VP8 |VP8L|VP8X)", re.DOTALL)
 

@@ -23,6 +23,7 @@ PLAIN_LENGTHS = {
     get_args(shape.__annotations__["type"])[0]: len(shape.__required_keys__)
     for shape in (TextBlockParam, ToolUseBlockParam, ThinkingBlockParam, RedactedThinkingBlockParam)
 }
+# `role` and `content`: a message with no more keys has no unknown ones.
 LEAST_MESSAGE_KEYS = 2
 NONE: frozenset[str] = frozenset()
 SOURCED_TYPES = frozenset({"image", "document"})

@@ -12,6 +12,7 @@ from gateway.messages.validation.block_index import Inventory
 from gateway.messages.validation.error_messages import EXTRA_INPUT
 from gateway.schemas.anthropic import PromptFields
 
+# Anthropic refuses a fifth: "A maximum of 4 blocks with cache_control may be provided."
 MAX_BREAKPOINTS = 4
 
 # Blocks that cannot end a cached prefix.

@@ -36,6 +36,7 @@ TIGHT_FRAME = _framed(FRAME_LEVELS + 1)
 # Part of a deep path that identifies its tool or block.
 QUOTED_LEVELS = 5
 
+# orjson reads integers beyond 64 bits as floats: they would reach the upstream changed, so they are refused.
 WIDEST = 2**63
 
 

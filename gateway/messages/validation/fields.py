@@ -45,6 +45,7 @@ RULED_FIELDS = frozenset(
     }
 )
 
+# OpenAI's limits for logit_bias.
 MAX_BIASED_TOKENS = 1024
 MAX_BIAS = 100
 

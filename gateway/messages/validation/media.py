@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 
 from gateway.errors import InvalidRequest
 
+# Of one request (Anthropic docs; 100 on models with a window of 200,000 tokens, which the upstream checks itself).
 MAX_IMAGES = 600
 MAX_IMAGE_LENGTH = 10 * 1024 * 1024  # of the base64 text
+# Longer ones are refused by proxies and by most upstreams.
 MAX_URL_LENGTH = 2048
 
 ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

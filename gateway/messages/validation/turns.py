@@ -36,6 +36,7 @@ MISPLACED_SYSTEM = (
     "and be the last message or be followed by an assistant message"
 )
 
+# A conversation that lost its results may have hundreds of calls; the first ones show where.
 MAX_QUOTED_IDS = 20
 
 

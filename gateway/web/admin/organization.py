@@ -20,6 +20,7 @@ from gateway.web.body import read_body
 from gateway.web.keys import ACCESS_STORE
 from gateway.web.reply import json_response
 
+# Bodies of the admin API are a few hundred bytes; Anthropic's pages have at most 1,000 entries.
 MAX_BODY_BYTES = 1024 * 1024
 MAX_PAGE = 1000
 NO_REDIS = "Keys are stored in Redis, and none is configured: set GATEWAY_REDIS_URL."

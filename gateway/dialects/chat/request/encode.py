@@ -8,6 +8,7 @@ import orjson
 from gateway.messages.tools.tool_cache import ChatTools
 from gateway.messages.validation.depth import FRAME, FRAME_LEVELS, MAX_DEPTH
 
+# Below this size the depth frame costs more than the serialisation that it guards.
 SMALL_BODY = 4096
 
 

@@ -31,6 +31,7 @@ REASONING_FIELDS = frozenset({"thinking", "output_config", "reasoning", "reasoni
 # Further fields that Anthropic and chat share, in different terms; an override speaks in chat's.
 SHARED_FIELDS = frozenset({"top_k", "service_tier", "metadata", "tool_choice"})
 
+# OpenRouter's limit; a longer one is a 400.
 MAX_SESSION_ID = 256
 
 # OpenRouter takes one of the two, never both.

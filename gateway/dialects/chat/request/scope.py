@@ -10,6 +10,7 @@ from gateway.messages.notes import Note
 from gateway.schemas.openai import ContentPart, FunctionTool
 from gateway.upstream.target import Target
 
+# Hexadecimal digits: among the tools of one request, two names clash once in 4 billion.
 HASH_LENGTH = 8
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+# The wording matters, not the payload that servers such as vLLM quote in their messages.
 MESSAGE_LIMIT = 512
 # An upstream may send megabytes of anything.
 READ_LIMIT = 16 * MESSAGE_LIMIT

@@ -88,6 +88,7 @@ ERROR_CODES: dict[str, type[GatewayError]] = {
     "model_not_found": NotFound,
 }
 
+# `error_type` and models reach logs and messages: an upstream must not fill them.
 TYPE_LIMIT = 64
 MAX_ALTERNATIVES = 3
 # What a server without its model may answer with, and when to come back: a model of some GB loads in 10 s to a minute.

@@ -104,6 +104,7 @@ WORDS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 TYPES = frozenset({"context_length_exceeded", "exceed_context_size_error", "model_max_prompt_tokens_exceeded"})
+# Statuses of a refused request; under these, one of the words above is enough.
 STATUSES = frozenset({400, 413, 422})
 # The same words, but the prompt would fit: the answer's limit is too high, which another request can change.
 ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W{1,3}is too large", re.IGNORECASE)

@@ -11,6 +11,7 @@ from collections.abc import Collection
 NAMESPACE = re.compile(r"^(?:functions?|default_api|tools?)[.:/]")
 ILLEGAL_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 WORDS = re.compile(r"[a-zA-Z0-9_-]+")
+# Anthropic's limit for the name of a tool.
 MAX_NAME = 128
 
 

@@ -45,6 +45,7 @@ READ: Final = frozenset({
     "service_tier", "truncation",
 })  # fmt: skip
 EFFORTS: Final = get_args(ReasoningEffort)
+# Notes travel in a header; a client that sends hundreds of unknown fields gets the first ones.
 MAX_NOTED: Final = 10
 
 

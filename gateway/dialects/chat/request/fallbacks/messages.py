@@ -26,6 +26,7 @@ FILLER_TURN = "Understood."
 # Placeholder for a message without text.
 EMPTY = "[no text]"
 
+# Mistral refuses tool call ids of any other form.
 SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")
 SHORT_ID_LENGTH = 9
 
