@@ -37,6 +37,9 @@ def test_functions_whose_lines_cannot_replace_their_only_call_are_no_one_caller_
             with _opened() as file:
                 for line in _lines(file):
                     group.add(lambda: _late(line))
+            number = _early(values)
+            if number:
+                return _tail(values)
             return [_each(value) for value in values if value] + _plain(values)
         async def _task(values): ...
         async def _awaited(values): ...
@@ -45,10 +48,16 @@ def test_functions_whose_lines_cannot_replace_their_only_call_are_no_one_caller_
         def _lines(file): yield file
         def _late(line): ...
         def _each(value): ...
+        def _early(values):
+            if values: return 1
+            return 0
+        def _tail(values):
+            if values: return 1
+            return 0
         def _plain(values): ...
         """
     )
-    assert one_caller_helpers(module) == ["_awaited", "_plain"]
+    assert one_caller_helpers(module) == ["_awaited", "_tail", "_plain"]
 
 
 def test_figures_count_lengths_without_docstrings_and_comment_lines_only() -> None:
