@@ -40,11 +40,9 @@ log = structlog.get_logger()
 
 UnknownPrice = Literal["assume", "refuse", "free"]
 
-# A reservation outlives its process by one lease. Two renewals may fail before it ends.
-LEASE_SECONDS: Final = 60.0
+LEASE_SECONDS: Final = 60.0  # two renewals may fail before it ends
 RENEW_SECONDS: Final = 20.0
-# Every front end sweeps; what one misses, another finds. A lease is 60 s, so a dead process is settled within 75 s.
-SWEEP_SECONDS: Final = 15.0
+SWEEP_SECONDS: Final = 15.0  # a process that died is settled within 75 s
 # Workers draw while this much of a limit is left for people.
 BATCH_SHARE: Final = 0.7
 # A call of Redis beyond this, and the request goes on by the rules for an outage. A busy event loop must not look like
@@ -67,7 +65,6 @@ KINDS: Final = {
     "output_tokens": "output tokens per minute",
     "concurrency": "concurrent requests",
 }
-# Shares of a budget whose crossing is logged, so that an operator can act before requests are refused.
 THRESHOLDS: Final = (0.5, 0.75, 0.9, 0.95, 1.0)
 
 
