@@ -5,6 +5,7 @@ to come in, and what is in flight may finish within the drain time.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ import structlog
 from aiohttp import web
 
 from gateway.access.directory import Directory
+from gateway.access.keys import ClientKeys
 from gateway.access.store import AccessStore
+from gateway.batches.server import BatchServer
 from gateway.batches.store import BatchStore
 from gateway.cache.admin import CacheUpkeep
 from gateway.errors import Overloaded, StoreAway
@@ -27,6 +30,8 @@ from gateway.process.http_guard import Guard
 from gateway.process.ports import cannot_listen
 from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings, is_loopback
+from gateway.telemetry.activity import Activity
+from gateway.telemetry.activity_store import AnyActivity, LocalActivity, SharedActivity
 from gateway.telemetry.counters import settle_regularly
 from gateway.telemetry.metrics import CONNECTIONS_OPEN, before_scrape, merged_metrics, render_metrics
 from gateway.telemetry.monitors import RedisMonitor, watch_loop
@@ -36,18 +41,23 @@ from gateway.upstream.config import to_table
 from gateway.upstream.reload import ConfigReload
 from gateway.upstream.routing import Upstream
 from gateway.upstream.table import Routing
+from gateway.web.admin.authorization import ADMIN_KEYS, ROLES, SESSIONS, AdminKeys, authorize
+from gateway.web.admin.sessions import Sessions
 from gateway.web.arrivals import ARRIVALS, Arrivals
 from gateway.web.auth import OPEN_PATHS, authenticate
 from gateway.web.browsers import refuse_foreign_pages
 from gateway.web.connection import Runner
+from gateway.web.console.exchanges import VIEWERS
+from gateway.web.console.session import MAX_WRONG, WRONG
+from gateway.web.console.sources import CONSOLE, ConsoleSources
 from gateway.web.cors import allow_origins
 from gateway.web.keys import (
     ACCESS_STORE,
     ADMIN_CACHE,
-    ADMIN_KEY,
     BATCHES,
     CACHE,
     CATALOG,
+    CONFIGURED_KEYS,
     DIRECTORY,
     EXCHANGE,
     HEALTH,
@@ -62,7 +72,7 @@ from gateway.web.keys import (
 from gateway.web.listener import listening, open_sockets
 from gateway.web.middleware import envelope
 from gateway.web.prefixes import paths_with, with_prefixes
-from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
+from gateway.web.routes import ADMIN_ROLES, ADMIN_ROUTES, CLIENT_ROUTES
 from gateway.web.switched_off import without_features
 from gateway.wiring import (
     build_admission,
@@ -81,6 +91,7 @@ from gateway.wiring import (
     share_learned,
     show_upstreams,
     to_guard,
+    watch_activity,
 )
 
 log = structlog.get_logger()
@@ -110,6 +121,7 @@ class Gateway:
     cache: CachedExchange | None
     health: Health
     reload: ConfigReload
+    activity: Activity
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,23 +154,43 @@ def client_app(gateway: Gateway) -> web.Application:
     return app
 
 
-def admin_app(
-    settings: Settings,
-    health: Health,
-    metrics: Callable[[], bytes],
-    cache: AdminCache | None,
-    status: StatusSources,
-    access: AccessStore | None,
-) -> web.Application:
-    app = web.Application(middlewares=[envelope])
-    app[STATUS] = status
-    app[HEALTH] = health
-    app[METRICS] = metrics
-    app[ADMIN_KEY] = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
-    app[ADMIN_CACHE] = cache
-    app[ACCESS_STORE] = access
+@dataclass(frozen=True, slots=True)
+class AdminSources:
+    """What the admin listener shows and changes. `access` and `batches` are None without Redis."""
+
+    health: Health
+    metrics: Callable[[], bytes]
+    cache: AdminCache | None
+    status: StatusSources
+    configured: ClientKeys
+    access: AccessStore | None
+    activity: AnyActivity
+    batches: BatchServer | None
+
+
+def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
+    app = web.Application(middlewares=[envelope, authorize])
+    app[STATUS] = sources.status
+    app[HEALTH] = sources.health
+    app[METRICS] = sources.metrics
+    app[ADMIN_KEYS] = to_admin_keys(settings)
+    app[ADMIN_CACHE] = sources.cache
+    app[CONFIGURED_KEYS] = sources.configured
+    app[ACCESS_STORE] = sources.access
+    app[SESSIONS] = Sessions(None if sources.batches is None else sources.batches.server)
+    app[WRONG] = deque(maxlen=MAX_WRONG)
+    app[VIEWERS] = set()
+    app[CONSOLE] = ConsoleSources(settings, sources.activity, sources.batches)
+    app[ROLES] = ADMIN_ROLES
     app.add_routes(ADMIN_ROUTES)
     return app
+
+
+def to_admin_keys(settings: Settings) -> AdminKeys:
+    admin, viewer = (
+        "" if key is None else key.get_secret_value() for key in (settings.admin_key, settings.admin_view_key)
+    )
+    return AdminKeys(admin, viewer, frozenset(host.lower() for host in settings.console_hosts))
 
 
 @asynccontextmanager
@@ -170,27 +202,8 @@ async def running(
     A `child` shares its port with others, `processes` in all, and leaves the admin listener to their parent.
     """
     async with AsyncExitStack() as stack:
-        client = build_client(settings, settings.upstream_connections)
-        stack.push_async_callback(client.close)
-        stores = await stack.enter_async_context(open_stores(settings))
-        batch_server = stores.batches
-        keyring = await load_keyring(settings, batch_server.server if batch_server else None)
-        exchange = build_exchange(settings, client, keyring, upstream)
-        access = exchange.admission = build_admission(settings, keyring, batch_server, processes=processes)
-        await fill_directory(access)
-        catalog = Catalog(client, exchange.routing, redactor=exchange.redactor)
-        gateway = Gateway(
-            settings=settings,
-            exchange=exchange,
-            catalog=catalog,
-            directory=access.directory,
-            batches=BatchStore(batch_server) if batch_server else None,
-            threads=build_threads(settings, batch_server),
-            cache=await stack.enter_async_context(open_cache(settings, exchange, stores.cache, keyring)),
-            health=Health(monitor=RedisMonitor(batch_server.server) if batch_server else None),
-            reload=open_reload(settings, exchange, catalog),
-        )
-        stack.enter_context(before_scrape(partial(show_upstreams, exchange)))
+        gateway = await _open_gateway(settings, stack, upstream, processes)
+        stack.enter_context(before_scrape(partial(show_upstreams, gateway.exchange)))
         for chore in _chores(gateway, child=child, reloads=upstream is None):
             await stack.enter_async_context(background(chore))
         await gateway.catalog.wait_for_first(FIRST_LIST_SECONDS)
@@ -203,9 +216,37 @@ async def running(
             _listening(app, CLIENT, settings.host, settings.port, guard=guard, drain=drain, shared=child)
         )
         stack.callback(gateway.health.drain)
-        stack.push_async_callback(access.flush)
+        assert gateway.exchange.admission is not None
+        stack.push_async_callback(gateway.exchange.admission.flush)
         settle_memory()
         yield Addresses(address, admin)
+
+
+async def _open_gateway(
+    settings: Settings, stack: AsyncExitStack, upstream: Upstream | None, processes: int
+) -> Gateway:
+    """Open the parts of a front end, to be closed with the stack."""
+    client = build_client(settings, settings.upstream_connections)
+    stack.push_async_callback(client.close)
+    stores = await stack.enter_async_context(open_stores(settings))
+    batch_server = stores.batches
+    keyring = await load_keyring(settings, batch_server.server if batch_server else None)
+    exchange = build_exchange(settings, client, keyring, upstream)
+    access = exchange.admission = build_admission(settings, keyring, batch_server, processes=processes)
+    await fill_directory(access)
+    catalog = Catalog(client, exchange.routing, redactor=exchange.redactor)
+    return Gateway(
+        settings=settings,
+        exchange=exchange,
+        catalog=catalog,
+        directory=access.directory,
+        batches=BatchStore(batch_server) if batch_server else None,
+        threads=build_threads(settings, batch_server),
+        cache=await stack.enter_async_context(open_cache(settings, exchange, stores.cache, keyring)),
+        health=Health(monitor=RedisMonitor(batch_server.server) if batch_server else None),
+        reload=open_reload(settings, exchange, catalog),
+        activity=watch_activity(exchange, batch_server),
+    )
 
 
 def _own_admin_app(gateway: Gateway) -> web.Application:
@@ -213,7 +254,19 @@ def _own_admin_app(gateway: Gateway) -> web.Application:
     routing, caching = gateway.exchange.routing, gateway.cache
     cache = None if caching is None else AdminCache(CacheUpkeep(caching.store), routing)
     status = StatusSources(routing, gateway.reload, gateway.exchange.circuits.states)
-    return admin_app(gateway.settings, gateway.health, render_metrics, cache, status, gateway.directory.store)
+    directory = gateway.directory
+    batches = None if directory.store is None else BatchServer(directory.store.server)
+    sources = AdminSources(
+        gateway.health,
+        render_metrics,
+        cache,
+        status,
+        directory.configured,
+        directory.store,
+        gateway.activity.store,
+        batches,
+    )
+    return admin_app(gateway.settings, sources)
 
 
 def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Coroutine[None, None, None]]:
@@ -222,6 +275,7 @@ def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Corouti
         yield gateway.reload.run()
     yield gateway.exchange.heartbeat.run()
     yield watch_loop()
+    yield gateway.activity.run()
     yield Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()
     if child:
         yield settle_regularly()
@@ -254,7 +308,13 @@ async def running_admin(
         cache = AdminCache(upkeep, routing) if upkeep is not None else None
         reload = ConfigReload(settings, lambda _, changed: routing.swap(to_table(changed)))
         status = StatusSources(routing, reload)
-        app = admin_app(settings, health, lambda: merged_metrics(str(directory), pids), cache, status, access)
+        batches = None if access is None else BatchServer(access.server)
+        activity = LocalActivity() if access is None else SharedActivity(access.server)
+        secret = b"" if access is None else access.secret
+        configured = ClientKeys(None if settings.auth == "off" else settings.keys, secret)
+        metrics = partial(merged_metrics, str(directory), pids)
+        sources = AdminSources(health, metrics, cache, status, configured, access, activity, batches)
+        app = admin_app(settings, sources)
         await stack.enter_async_context(background(reload.run()))
         guard = to_guard(settings)
         async with _listening(app, ADMIN, settings.admin_host, settings.admin_port, guard=guard) as address:

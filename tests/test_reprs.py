@@ -44,7 +44,7 @@ TELLING_NAMES = words("""
 HARMLESS = frozenset(
     {
         ("gateway.cache.policy.CachePolicy", "keys"),  # tenants, and ids of client keys
-        ("gateway.cli.configuration.Setting", "value"),  # redacted by then
+        ("gateway.settings.effective.Setting", "value"),  # redacted by then
         ("gateway.cli.probes.Finding", "text"),
         ("gateway.settings.load.Problem", "line"),
         ("gateway.settings.settings.Settings", "aliases"),

@@ -12,6 +12,8 @@ from gateway.batches.server import BatchServer
 from gateway.exchange.exchange import Exchange
 from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings
+from gateway.telemetry.activity import Activity
+from gateway.telemetry.activity_store import SharedActivity
 from gateway.telemetry.monitors import RedisMonitor, watch_loop
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.circuits import SHARE_SECONDS, Circuits
@@ -63,6 +65,11 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         await stack.enter_async_context(background(open_reload(settings, exchange, catalog).run()))
         await stack.enter_async_context(background(worker.monitor.run()))
         await stack.enter_async_context(background(share_learned(exchange, server.server).run()))
+        activity = Activity(
+            SharedActivity(server.server), "worker", lambda: {"open": len(worker.in_flight), "slots": worker.slots}
+        )
+        exchange.observers += (activity.observe,)
+        await stack.enter_async_context(background(activity.run()))
         metrics.SLOTS.set(settings.worker_slots)
         for loop in loops:
             await stack.enter_async_context(background(loop.run()))

@@ -48,6 +48,10 @@ class ClientKeys:
             self._clients = {self.pepper.digest(key): _client(tenant, key, secret) for tenant, key in keys}
 
     @property
+    def clients(self) -> tuple[Client, ...]:
+        return tuple((self._clients or {}).values())
+
+    @property
     def lets_everybody_in(self) -> bool:
         return self._clients is None
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from gateway import __version__
-from gateway.cli.configuration import DEFAULT, Setting, config_file, effective, misspelt
 from gateway.cli.console import CommandError, Console, Exit, printable, run_async
 from gateway.cli.probes import (
     Finding,
@@ -31,6 +30,7 @@ from gateway.cli.shown_routes import (
 )
 from gateway.errors import GatewayError
 from gateway.settings import Settings, SettingsError, load_settings
+from gateway.settings.effective import DEFAULT, Setting, config_file, effective, misspelt
 from gateway.upstream.config import to_table
 from gateway.upstream.explain import explain as explain_route
 from gateway.upstream.table import Routing

@@ -67,6 +67,13 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       audit    stream  what was changed by whom, each entry with the hash of the one before      none
       head     string  "<number> <hash>" of the last of these                                    none
 
+    console, one slot: gw:o:{o}:
+      x        stream  recent exchanges without content, as JSON, trimmed to RECENT_EXCHANGES
+      f        stream  those of them that failed, trimmed to RECENT_FAILURES
+      m:<t>    hash    counts of the ten seconds from Unix second <t> on, over all processes   20 min
+      p        hash    process -> what it reports each second, as JSON; entries older than a minute are removed  1 h
+      s:<d>    string  digest of a session's cookie -> "<role> <MAC of the key that opened it>"  12 h
+
     others
       gw:cb:{<circuit>}      hash    a circuit that is paused or open, named as in gateway/upstream/circuits: until,
                                      length, stamp, open, probe, probe_until   10 min after `until`
@@ -92,6 +99,9 @@ RESERVATION_SECONDS = 60
 
 # Of one tenant's batches among themselves; tenants share by fairness in any case.
 PRIORITY_LEVELS = 3
+# Entries of about 400 bytes: 6 MB. Failures have a list of their own, or a busy batch would push them out in minutes.
+RECENT_EXCHANGES = 10_000
+RECENT_FAILURES = 5000
 
 
 class BatchKeys(NamedTuple):
@@ -166,6 +176,9 @@ class Keys:
         )
         parts = ("keys", "v", "chg", "epoch", "dig", "audit", "head", "l", "d", "u")
         self.access = AccessKeys(*(f"{prefix}a:{{a}}:{part}" for part in parts))
+        self.recent_exchanges = f"{prefix}o:{{o}}:x"
+        self.recent_failures = f"{prefix}o:{{o}}:f"
+        self.fleet = f"{prefix}o:{{o}}:p"
         self.tenants = f"{prefix}tenants"
         self.secret = f"{prefix}secret"
         self.learned = f"{prefix}learned"
@@ -199,6 +212,12 @@ class Keys:
 
     def usage_sums(self, day: str) -> str:
         return f"{self.prefix}a:{{a}}:r:{day}"
+
+    def activity(self, second: int) -> str:
+        return f"{self.prefix}o:{{o}}:m:{second}"
+
+    def console_session(self, digest: str) -> str:
+        return f"{self.prefix}o:{{o}}:s:{digest}"
 
     def thread(self, thread_id: str) -> str:
         return f"{self.prefix}th:{{{thread_id}}}"

@@ -41,7 +41,7 @@ from gateway.upstream.vendors import vendor_of
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
 # May span lines, with or without commas at their ends.
 LISTS: Final = frozenset(
-    {"aliases", "batch_priority_keys", "cache_keys", "cache_routes", "cors_origins", "keys", "secret"}
+    {"aliases", "batch_priority_keys", "cache_keys", "cache_routes", "console_hosts", "cors_origins", "keys", "secret"}
 )
 
 
@@ -66,7 +66,13 @@ class Settings(BaseSettings):
     admin_port: Port = 8081
     """Port of the admin listener."""
     admin_key: SecretStr | None = Field(default=None, examples=["a-long-random-key"])
-    """Key for everything on the admin listener beyond metrics and probes, which is refused without one."""
+    """Key for everything on the admin listener beyond metrics and probes, which is refused without one; also signs in
+    to the [console](console.md)."""
+    admin_view_key: SecretStr | None = Field(default=None, examples=["a-long-random-key"])
+    """Key that may read everything on the admin listener and change nothing."""
+    console_hosts: NameList = Field(default=(), examples=["console.example.com"])
+    """Host names under which browsers reach the [console](console.md), beside addresses and names without a dot. A page
+    under any other name is refused, since its owner could make the name mean this machine."""
 
     upstream_url: BaseUrl | None = Field(default=None, repr=False, examples=["https://llm.example.com/v1"])
     """Base URL of the upstream: chat goes to `<url>/chat/completions`, models to `<url>/models`.
@@ -280,7 +286,9 @@ class Settings(BaseSettings):
     def _check_keys(cls, value: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         return check_keys(value)
 
-    @field_validator("batch_priority_keys", "cache_routes", "cache_keys", "cors_origins", mode="before")
+    @field_validator(
+        "batch_priority_keys", "cache_routes", "cache_keys", "console_hosts", "cors_origins", mode="before"
+    )
     @classmethod
     def _split_names(cls, value: object) -> object:
         return to_names(value)

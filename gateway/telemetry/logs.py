@@ -107,6 +107,18 @@ def log_exchange(record: UsageRecord, redact: Callable[[str], str] | None = None
 
     With `redact` the line of a failure has the upstream's message too.
     """
+    fields = exchange_fields(record)
+    if redact is not None and record.upstream_words:
+        fields["upstream_message"] = to_printable(redact(record.upstream_words))[:LONGEST_QUOTE]
+    record.context.is_logged = True
+    if record.origin in FAULT_LEVELS:
+        LOG.log(FAULT_LEVELS[record.origin], "exchange_finished", **fields)
+    else:
+        LOG.bind().info("exchange_finished", fields=fields)
+
+
+def exchange_fields(record: UsageRecord) -> dict[str, Any]:
+    """Return what log and console show of an exchange, without empty fields."""
     context = record.context
     fields: dict[str, Any] = {
         "request_id": context.request_id,
@@ -125,15 +137,13 @@ def log_exchange(record: UsageRecord, redact: Callable[[str], str] | None = None
     fields |= {"tried": record.attempts_line()} if len(record.attempted) > 1 else {}
     _add_answer(fields, record)
     if record.error_type is not None:
-        _add_failure(fields, record, redact)
+        fields |= {"error": record.error_type, "origin": record.origin, "cause": record.cause}
+        if record.upstream_status is not None:
+            fields["upstream_status"] = record.upstream_status
     if record.notes:
         fields["notes"] = record.notes
     _add_origin(fields, context)
-    context.is_logged = True
-    if record.origin in FAULT_LEVELS:
-        LOG.log(FAULT_LEVELS[record.origin], "exchange_finished", **fields)
-    else:
-        LOG.bind().info("exchange_finished", fields=fields)
+    return fields
 
 
 def _add_answer(fields: dict[str, Any], record: UsageRecord) -> None:
@@ -154,14 +164,6 @@ def _add_answer(fields: dict[str, Any], record: UsageRecord) -> None:
         fields["upstream_request"] = record.upstream_request_id
     if record.cache:
         fields["cache"] = record.cache
-
-
-def _add_failure(fields: dict[str, Any], record: UsageRecord, redact: Callable[[str], str] | None) -> None:
-    fields |= {"error": record.error_type, "origin": record.origin, "cause": record.cause}
-    if record.upstream_status is not None:
-        fields["upstream_status"] = record.upstream_status
-    if redact is not None and record.upstream_words:
-        fields["upstream_message"] = to_printable(redact(record.upstream_words))[:LONGEST_QUOTE]
 
 
 def to_printable(text: str) -> str:

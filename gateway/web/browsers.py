@@ -33,16 +33,16 @@ FOREIGN_PAGE: Final = (
 def refuse_foreign_pages(app: web.Application, origins: Iterable[str], public_url: str) -> None:
     """`origins` are allowed beside those of this machine, as is the host of `public_url`."""
     allowed = frozenset(origins)
-    hosts = CONTAINER_HOSTS | {_host_of(public_url)}
+    hosts = CONTAINER_HOSTS | {host_of(public_url)}
 
     def is_foreign_host(value: str | None) -> bool:
-        host = _host_of(f"//{value}")
+        host = host_of(f"//{value}")
         return value is not None and not is_local(host) and host not in hosts
 
     def is_foreign_page(origin: str | None) -> bool:
         if origin is None or ANY in allowed or origin.lower() in allowed:
             return False
-        return not is_local(_host_of(origin))
+        return not is_local(host_of(origin))
 
     @web.middleware
     async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -68,7 +68,8 @@ def is_local(host: str) -> bool:
     return True
 
 
-def _host_of(url: str) -> str:
+def host_of(url: str) -> str:
+    """Return the host name in lower case, empty for none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

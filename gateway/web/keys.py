@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.access.directory import Directory
+from gateway.access.keys import ClientKeys
 from gateway.access.store import AccessStore
 from gateway.batches.store import BatchStore
 from gateway.cache.admin import CacheUpkeep
@@ -39,6 +40,7 @@ class StatusSources:
 
 EXCHANGE = web.AppKey("exchange", Exchange)
 SETTINGS = web.AppKey("settings", Settings)
+CONFIGURED_KEYS = web.AppKey("configured_keys", ClientKeys)
 ACCESS_STORE: web.AppKey[AccessStore | None] = web.AppKey("access_store")
 DIRECTORY = web.AppKey("directory", Directory)
 CATALOG = web.AppKey("catalog", Catalog)
@@ -49,5 +51,4 @@ CACHE: web.AppKey[CachedExchange | None] = web.AppKey("cache")
 THREADS: web.AppKey[Threads | None] = web.AppKey("threads")
 ADMIN_CACHE: web.AppKey[AdminCache | None] = web.AppKey("admin_cache")
 STATUS = web.AppKey("status", StatusSources)
-ADMIN_KEY: web.AppKey[str | None] = web.AppKey("admin_key")
 METRICS: web.AppKey[Callable[[], bytes]] = web.AppKey("metrics")

@@ -1,10 +1,16 @@
-"""The route table of the client listener, and of the admin listener."""
+"""The route table of the client listener, and of the admin listener with the role that each of its routes needs."""
+
+from collections.abc import Mapping
+from itertools import chain
 
 from aiohttp import web
 
 from gateway.web.admin import cache as admin_cache
 from gateway.web.admin import metrics, organization, status
+from gateway.web.admin.authorization import Role
 from gateway.web.api import batches, cache, chat_completions, count_tokens, health, messages, models, responses
+from gateway.web.console import assets, client_keys, exchanges, fleet, overview, session, spend
+from gateway.web.console import batches as console_batches
 
 CLIENT_ROUTES = (
     web.post("/v1/messages", messages.create_message),
@@ -34,21 +40,54 @@ CLIENT_ROUTES = (
     web.get("/readyz", health.ready),
 )
 
-ADMIN_ROUTES = (
-    web.get("/", health.hello),
-    web.get("/livez", health.live),
-    web.get("/readyz", health.ready),
-    web.get("/metrics", metrics.metrics),
-    web.get("/status", status.show_status),
-    web.get("/v1/organizations/me", organization.show_organization),
-    web.get("/v1/organizations/api_keys", organization.list_keys),
-    web.post("/v1/organizations/api_keys", organization.create_key),
-    web.get("/v1/organizations/api_keys/{key_id}", organization.show_key),
-    web.post("/v1/organizations/api_keys/{key_id}", organization.update_key),
-    web.post("/v1/organizations/api_keys/{key_id}/rotate", organization.rotate_key),
-    web.get("/v1/organizations/limits", organization.show_limits),
-    web.post("/v1/organizations/limits", organization.set_limits),
-    web.get("/v1/organizations/audit", organization.show_audit),
-    web.get("/cache/stats", admin_cache.show_any_cache_stats),
-    web.post("/cache/clear", admin_cache.clear_any_cache),
-)
+# The console's pages hold no data, so they need no sign-in; what they load does.
+CONSOLE_PAGES = ("/", "/r/{request_id}", "/errors", "/spend", "/batches", "/batches/{batch_id}", "/fleet", "/keys")
+
+ADMIN_ROUTES_BY_ROLE: Mapping[Role, tuple[web.RouteDef, ...]] = {
+    "open": (
+        *(web.get(path, assets.show_page) for path in CONSOLE_PAGES),
+        web.get("/assets/{hash}/{name}", assets.show_asset),
+        web.get("/api/session", session.show_session),
+        web.post("/api/session", session.sign_in),
+        web.get("/livez", health.live),
+        web.get("/readyz", health.ready),
+        web.get("/metrics", metrics.metrics),
+        web.get("/status", status.show_status),
+    ),
+    "viewer": (
+        web.delete("/api/session", session.sign_out),
+        web.get("/api/overview", overview.show_overview),
+        web.get("/api/exchanges", exchanges.list_exchanges),
+        web.get("/api/exchanges/{request_id}", exchanges.show_exchange),
+        web.get("/api/errors", exchanges.list_failures),
+        web.get("/api/upstreams", exchanges.list_upstreams),
+        web.get("/api/events", exchanges.stream_events, allow_head=False),
+        web.get("/api/spend", spend.show_spend),
+        web.get("/api/usage.csv", spend.show_usage_csv),
+        web.get("/api/batches", console_batches.list_batches),
+        web.get("/api/batches/{batch_id}", console_batches.show_batch),
+        web.get("/api/fleet", fleet.show_fleet),
+        web.get("/api/keys", client_keys.list_client_keys),
+        web.get("/v1/organizations/me", organization.show_organization),
+        web.get("/v1/organizations/api_keys", organization.list_keys),
+        web.get("/v1/organizations/api_keys/{key_id}", organization.show_key),
+        web.get("/v1/organizations/limits", organization.show_limits),
+        web.get("/v1/organizations/audit", organization.show_audit),
+        web.get("/cache/stats", admin_cache.show_any_cache_stats),
+    ),
+    "operator": (
+        web.post("/api/batches/{batch_id}/cancel", console_batches.cancel_any_batch),
+        web.post("/cache/clear", admin_cache.clear_any_cache),
+    ),
+    "admin": (
+        web.post("/api/keys", organization.create_key),
+        web.patch("/api/keys/{key_id}", organization.update_key),
+        web.post("/api/keys/{key_id}/rotate", organization.rotate_key),
+        web.post("/v1/organizations/api_keys", organization.create_key),
+        web.post("/v1/organizations/api_keys/{key_id}", organization.update_key),
+        web.post("/v1/organizations/api_keys/{key_id}/rotate", organization.rotate_key),
+        web.post("/v1/organizations/limits", organization.set_limits),
+    ),
+}
+ADMIN_ROUTES = tuple(chain.from_iterable(ADMIN_ROUTES_BY_ROLE.values()))
+ADMIN_ROLES = {(route.method, route.path): role for role, routes in ADMIN_ROUTES_BY_ROLE.items() for route in routes}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.cli.configuration import names_of, without_credentials
 from gateway.settings import Settings
+from gateway.settings.effective import names_of, without_credentials
 from gateway.simulator.loopback import Simulator
 from tests.cli.conftest import Ran, dragoman
 from tests.e2e.conftest import KEY, Live

@@ -14,7 +14,6 @@ from aiohttp import web
 from gateway.access.records import DEPLOYMENT, Allowance, Budget, KeyRecord, RateLimits, check_name, to_nano
 from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor
 from gateway.errors import InvalidRequest, Unavailable
-from gateway.web.admin.metrics import require_admin
 from gateway.web.auth import REQUEST_ID
 from gateway.web.body import read_body
 from gateway.web.keys import ACCESS_STORE
@@ -207,7 +206,6 @@ def to_scope(text: str) -> str:
 
 
 def _store(request: web.Request) -> AccessStore:
-    require_admin(request)
     store = request.app[ACCESS_STORE]
     if store is None:
         raise Unavailable(

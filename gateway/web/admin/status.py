@@ -12,21 +12,23 @@ from gateway.web.reply import json_response
 
 
 async def show_status(request: web.Request) -> web.Response:
-    sources, health = request.app[STATUS], request.app[HEALTH]
+    return json_response(status_of(request.app))
+
+
+def status_of(app: web.Application) -> dict[str, Any]:
+    sources, health = app[STATUS], app[HEALTH]
     table = sources.routing.table
     problem = health.problem
-    return json_response(
-        {
-            "version": __version__,
-            "status": "ready" if problem is None else problem,
-            "redis": health.redis_problem,
-            "config": sources.config.to_plain(),
-            "upstreams": [to_plain_upstream(table, name) for name in table.lanes],
-            "routes": [to_plain_rule(table, rule) for rule in table.rules],
-            "families": [to_plain_rule(table, rule) for rule in table.families],
-            "circuits": sources.circuits(),
-        }
-    )
+    return {
+        "version": __version__,
+        "status": "ready" if problem is None else problem,
+        "redis": health.redis_problem,
+        "config": sources.config.to_plain(),
+        "upstreams": [to_plain_upstream(table, name) for name in table.lanes],
+        "routes": [to_plain_rule(table, rule) for rule in table.rules],
+        "families": [to_plain_rule(table, rule) for rule in table.families],
+        "circuits": sources.circuits(),
+    }
 
 
 def to_plain_upstream(table: RoutingTable, name: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from gateway.settings import Settings, names_of, read_config_file, unknown_variables
+from gateway.settings.config_file import read_config_file
+from gateway.settings.settings import Settings, names_of, unknown_variables
 
 HIDDEN: Final = "********"
 DEFAULT: Final = "default"

@@ -1,0 +1,121 @@
+"""Activity of a process for the console: its latest exchanges, without content, and counts of each ten seconds.
+
+An exchange adds to a few numbers and, up to a limit a second, keeps its usage record. Once a second, outside of any
+request, these become rows and go to a store: the process's own memory, or Redis where there is one, so that any front
+end's console shows all processes. Failures have a limit of their own: a busy second does not hide them.
+"""
+
+import os
+import socket
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from gateway import __version__
+from gateway.process.tasks import Repeated
+from gateway.telemetry.activity_store import SLOT_SECONDS, AnyActivity, Counts, Row
+from gateway.telemetry.logs import exchange_fields
+from gateway.telemetry.metrics import SECONDS
+from gateway.telemetry.usage import UsageRecord
+
+# 40 rows of 400 bytes a second are 16 kB/s to Redis and below 1 % of a core; what is beyond them is counted only.
+ROWS_A_PUSH: Final = 20
+FAILURES_A_PUSH: Final = 20
+PUSH_SECONDS: Final = 1.0
+# Notes of a row; one request can have hundreds.
+MAX_NOTES: Final = 20
+CLIENT_LEFT: Final = 499
+NANO: Final = 1_000_000_000
+
+
+@dataclass(slots=True)
+class Activity:
+    """`observe` each finished exchange, and `run` it while the process works. `facts`: what it reports of itself."""
+
+    store: AnyActivity
+    kind: str
+    facts: Callable[[], Mapping[str, Any]] = dict
+    wall: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
+    name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    lag: float = 0.0
+    _started: float = field(init=False)
+    _due: float = field(init=False)
+    _counts: Counts = field(default_factory=dict)
+    _rows: list[tuple[float, UsageRecord]] = field(default_factory=list, repr=False)
+    _failures: list[tuple[float, UsageRecord]] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.wall()
+        self._due = self.clock() + PUSH_SECONDS
+
+    def observe(self, record: UsageRecord) -> None:
+        """Count an exchange. Called with each one, so it does no more than that."""
+        counts = self._counts
+        kind = "live" if record.context.batch is None else "batch"
+        counts[kind] = counts.get(kind, 0) + 1
+        if record.cost:
+            counts["cost"] = counts.get("cost", 0) + round(record.cost * NANO)
+        if record.first_content_seconds is not None:
+            bucket = f"f{bisect_left(SECONDS, record.first_content_seconds)}"
+            counts[bucket] = counts.get(bucket, 0) + 1
+        kept, limit = self._rows, ROWS_A_PUSH
+        if record.error_type is not None and record.status != CLIENT_LEFT:
+            kept, limit = self._failures, FAILURES_A_PUSH
+            counts["failed"] = counts.get("failed", 0) + 1
+        if len(kept) < limit:
+            kept.append((self.wall(), record))
+        else:
+            counts["unlisted"] = counts.get("unlisted", 0) + 1
+
+    async def run(self) -> None:
+        await Repeated("activity", self.push, PUSH_SECONDS).run()
+
+    async def push(self) -> None:
+        """Hand on what has come up. Raises StoreAway or Overloaded; the counts then go with the next push."""
+        now, tick = self.wall(), self.clock()
+        self.lag, self._due = max(0.0, tick - self._due), tick + PUSH_SECONDS
+        counts, self._counts = self._counts, {}
+        kept, failed = self._rows, {id(record) for _, record in self._failures}
+        kept = sorted(kept + self._failures, key=lambda one: one[0])
+        self._rows, self._failures = [], []
+        rows = [(orjson.dumps(to_row(at, record, self.name)), id(record) in failed) for at, record in kept]
+        slot = int(now) // SLOT_SECONDS * SLOT_SECONDS
+        pushed = False
+        try:
+            await self.store.push(slot, counts, rows, f"{self.kind} {self.name}", orjson.dumps(self._report(now)))
+            pushed = True
+        finally:
+            self._due = self.clock() + PUSH_SECONDS
+            if not pushed:
+                for name, count in counts.items():
+                    self._counts[name] = self._counts.get(name, 0) + count
+
+    def _report(self, now: float) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "version": __version__,
+            "started": self._started,
+            "seen": now,
+            "lag_ms": round(self.lag * 1000, 1),
+            **self.facts(),
+        }
+
+
+def to_row(at: float, record: UsageRecord, process: str) -> Row:
+    """Return the exchange as the console shows it: what its log line has, and what its attempts came to."""
+    context = record.context
+    row = exchange_fields(record)
+    optional = {
+        "user": context.user,
+        "agent": context.agent_id,
+        "upstream_model": record.upstream_model if record.upstream_model != record.model else None,
+    }
+    row["notes"] = record.notes[:MAX_NOTES]
+    row["calls"] = [[one.upstream, one.outcome, round(one.seconds, 3)] for one in record.attempted]
+    return row | {name: value for name, value in optional.items() if value} | {"at": round(at, 3), "process": process}

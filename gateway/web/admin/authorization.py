@@ -1,0 +1,155 @@
+"""Authorization on the admin listener: every route has a role, and a route without one is refused.
+
+A caller shows a key in a header, as scripts do, or the cookie of a console session. Browsers send cookies with requests
+that other sites make, so a session counts only under a known host name and, for changes, from a page of this origin.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.access.keys import bearer_token
+from gateway.errors import InvalidRequest, PermissionDenied, Unauthenticated
+from gateway.web.admin.sessions import Sessions
+from gateway.web.auth import REQUEST_ID
+from gateway.web.browsers import host_of, is_local
+
+log = structlog.get_logger()
+
+Role = Literal["open", "viewer", "operator", "admin"]
+RANKS: Final[Mapping[Role, int]] = {"open": 0, "viewer": 1, "operator": 2, "admin": 3}
+READING: Final = frozenset({"GET", "HEAD"})
+
+NO_KEY: Final = "This needs an admin key, and the gateway has none: set GATEWAY_ADMIN_KEY."
+FOREIGN_HOST: Final = (
+    "host: the console is served under names of its own machine only. Name the others in GATEWAY_CONSOLE_HOSTS."
+)
+FOREIGN_PAGE: Final = "origin: changes are accepted from the console's own pages only."
+
+
+@dataclass(frozen=True, slots=True)
+class AdminKeys:
+    """`admin` may do everything, `viewer` read everything. An empty key counts as none: it would equal a missing one.
+
+    `hosts`: names under which the console is reached, beside those of its own machine.
+    """
+
+    admin: str = field(default="", repr=False)
+    viewer: str = field(default="", repr=False)
+    hosts: frozenset[str] = frozenset()
+
+    def role_of(self, key: str) -> Role | None:
+        roles: tuple[tuple[Role, str], ...] = (("admin", self.admin), ("viewer", self.viewer))
+        given = key.encode("utf-8", "surrogateescape")
+        # Both are compared each time, so that the time taken shows nothing.
+        found = [role for role, known in roles if hmac.compare_digest(given, known.encode()) and known]
+        return found[0] if found else None
+
+    def key_of(self, role: str) -> str:
+        return {"admin": self.admin, "viewer": self.viewer}.get(role, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Sender of an admin request. `session`: the cookie's value, empty for a key in a header."""
+
+    role: Role
+    session: str = field(default="", repr=False)
+
+
+ADMIN_KEYS = web.AppKey("admin_keys", AdminKeys)
+ROLES: web.AppKey[Mapping[tuple[str, str], Role]] = web.AppKey("roles")
+SESSIONS = web.AppKey("sessions", Sessions)
+CALLER = web.RequestKey("caller", Caller)
+# A change that a handler has made, for the log: what it was before and after.
+CHANGE: web.RequestKey[Mapping[str, Any]] = web.RequestKey("change")
+
+
+@web.middleware
+async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Set the caller. Raises Unauthenticated, or PermissionDenied for a role that may not do this.
+
+    An unknown path stays a 404 and a wrong method a 405.
+    """
+    if request.match_info.http_exception is not None:
+        return await handler(request)
+    resource = request.match_info.route.resource
+    method = "GET" if request.method == "HEAD" else request.method
+    needed = request.app[ROLES].get((method, "" if resource is None else resource.canonical))
+    if needed is None:
+        raise PermissionDenied("No role is declared for this route.")
+    if needed == "open":
+        return await handler(request)
+    caller = request[CALLER] = await identify(request)
+    if RANKS[caller.role] < RANKS[needed]:
+        missing = "" if request.app[ADMIN_KEYS].admin else f" {NO_KEY}"
+        raise PermissionDenied(f"This needs the role {needed}; this key has the role {caller.role}.{missing}")
+    response = await handler(request)
+    if method not in READING:
+        log_action(request, caller)
+    return response
+
+
+def log_action(request: web.Request, caller: Caller) -> None:
+    """Log a change that has been made: who, what, and what it was before and after where the handler says so."""
+    log.info(
+        "admin_action",
+        role=caller.role,
+        by="console" if caller.session else "key",
+        remote=request.remote,
+        request_id=request[REQUEST_ID],
+        action=f"{request.method} {request.match_info.route.resource.canonical}",  # type: ignore[union-attr]
+        target=next(iter(request.match_info.values()), ""),
+        **request.get(CHANGE, {}),
+    )
+
+
+async def identify(request: web.Request) -> Caller:
+    """Return the caller. Raises PermissionDenied where no key is configured or a session is misused, else
+    Unauthenticated."""
+    keys = request.app[ADMIN_KEYS]
+    if not (keys.admin or keys.viewer):
+        raise PermissionDenied(NO_KEY)
+    given = request.headers.get("x-api-key") or bearer_token(request.headers.get("authorization"))
+    if given:
+        by_key = keys.role_of(given)
+        if by_key is None:
+            raise Unauthenticated("invalid admin key", should_retry=False)
+        return Caller(by_key)
+    check_page(request)
+    token = request.cookies.get(cookie_name(request), "")
+    role = await request.app[SESSIONS].role_of(token, keys.key_of) if token else None
+    if role is None:
+        raise Unauthenticated("invalid admin key: send one as x-api-key, or sign in on the console", should_retry=False)
+    return Caller("admin" if role == "admin" else "viewer", token)
+
+
+def check_page(request: web.Request) -> None:
+    """Raises PermissionDenied for a request that a page of another site may have caused, InvalidRequest for a form."""
+    host = host_of(f"//{request.headers.get('host', '')}")
+    if not is_local(host) and host not in request.app[ADMIN_KEYS].hosts:
+        raise PermissionDenied(FOREIGN_HOST)
+    if request.method in READING:
+        return
+    origin = request.headers.get("origin")
+    is_own_origin = origin is None or urlsplit(origin).netloc == request.headers["host"]
+    if request.headers.get("sec-fetch-site") != "same-origin" or not is_own_origin:
+        raise PermissionDenied(FOREIGN_PAGE)
+    if request.content_type != "application/json":
+        raise InvalidRequest("content-type: must be application/json")
+
+
+def cookie_name(request: web.Request) -> str:
+    """Browsers accept `__Host-` cookies over TLS only, which a loopback address does not need."""
+    return "dragoman-session" if is_loopback_host(request) else "__Host-dragoman-session"
+
+
+def is_loopback_host(request: web.Request) -> bool:
+    host = host_of(f"//{request.headers.get('host', '')}")
+    return host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")

@@ -1,0 +1,75 @@
+// Building the page: elements with text only, so that names and errors from clients are never read as markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element. `attributes`: functions become listeners, true an empty attribute, null and false are left out. */
+export function h(name, attributes, ...children) {
+  return fill(document.createElement(name), attributes, children);
+}
+
+export function svg(name, attributes, ...children) {
+  return fill(document.createElementNS(SVG, name), attributes, children);
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+  }
+  add(element, children);
+  return element;
+}
+
+export function add(element, children) {
+  for (const child of children.flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  }
+}
+
+export function replace(element, ...children) {
+  element.replaceChildren();
+  add(element, children);
+}
+
+/** A table that becomes a list of cards on a narrow screen. `columns`: [heading, row -> content, "number"?]. */
+export function table(caption, columns, rows, empty) {
+  if (!rows.length) return h("div", { class: "empty" }, empty);
+  const head = h("tr", null, columns.map(([heading, , kind]) => h("th", { scope: "col", class: kind }, heading)));
+  return h("div", { class: "scroll" },
+    h("table", null,
+      h("caption", { class: "hidden" }, caption),
+      h("thead", null, head),
+      h("tbody", null, rows.map((row) => tableRow(columns, row)))));
+}
+
+export function tableRow(columns, row) {
+  return h("tr", null, columns.map(([heading, content, kind]) =>
+    h("td", { class: kind, "data-name": heading }, content(row))));
+}
+
+/** A short word with a sign, so that colour is not all that tells the kinds apart. */
+export function badge(kind, text) {
+  const sign = { good: "✓", bad: "✕", warn: "!", busy: "…", plain: "" }[kind];
+  return h("span", { class: `badge ${kind}` }, sign && h("span", { "aria-hidden": "true" }, sign), " ", text);
+}
+
+export function card(title, ...children) {
+  return h("section", { class: "card" }, h("h2", null, title), children);
+}
+
+export function facts(pairs) {
+  return h("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")
+    .map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+}
+
+let spoken = 0;
+
+/** Let a screen reader speak, at most every five seconds. */
+export function announce(text) {
+  const now = performance.now();
+  if (now - spoken < 5000) return;
+  spoken = now;
+  document.getElementById("live").textContent = text;
+}
