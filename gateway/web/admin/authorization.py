@@ -27,6 +27,7 @@ RANKS: Final[Mapping[Role, int]] = {"open": 0, "viewer": 1, "operator": 2, "admi
 READING: Final = frozenset({"GET", "HEAD"})
 
 NO_KEY: Final = "This needs an admin key, and the gateway has none: set GATEWAY_ADMIN_KEY."
+SIGNED_OUT: Final = "invalid admin key: send one as x-api-key, or sign in on the console"
 FOREIGN_HOST: Final = (
     "host: the console is served under names of its own machine only. Name the others in GATEWAY_CONSOLE_HOSTS."
 )
@@ -122,11 +123,13 @@ async def identify(request: web.Request) -> Caller:
         if by_key is None:
             raise Unauthenticated("invalid admin key", should_retry=False)
         return Caller(by_key)
-    check_page(request)
     token = request.cookies.get(cookie_name(request), "")
-    role = await request.app[SESSIONS].role_of(token, keys.key_of) if token else None
+    if not token:
+        raise Unauthenticated(SIGNED_OUT, should_retry=False)
+    check_page(request)
+    role = await request.app[SESSIONS].role_of(token, keys.key_of)
     if role is None:
-        raise Unauthenticated("invalid admin key: send one as x-api-key, or sign in on the console", should_retry=False)
+        raise Unauthenticated(SIGNED_OUT, should_retry=False)
     return Caller("admin" if role == "admin" else "viewer", token)
 
 
