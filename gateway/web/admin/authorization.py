@@ -123,11 +123,11 @@ async def identify(request: web.Request) -> Caller:
         if by_key is None:
             raise Unauthenticated("invalid admin key", should_retry=False)
         return Caller(by_key)
-    token = request.cookies.get(cookie_name(request), "")
-    if not token:
+    if "cookie" not in request.headers:
         raise Unauthenticated(SIGNED_OUT, should_retry=False)
     check_page(request)
-    role = await request.app[SESSIONS].role_of(token, keys.key_of)
+    token = request.cookies.get(cookie_name(request), "")
+    role = await request.app[SESSIONS].role_of(token, keys.key_of) if token else None
     if role is None:
         raise Unauthenticated(SIGNED_OUT, should_retry=False)
     return Caller("admin" if role == "admin" else "viewer", token)
