@@ -1,10 +1,11 @@
-"""Limit of JSON values in a body or an answer, counted before it is parsed.
+"""Reading other programs' JSON: a limit of values, counted before a body or an answer is parsed, and lenient access.
 
 A body of 30 MB may hold ten million empty lists, which take gigabytes once parsed. Commas and opening brackets outside
 strings are counted instead of values: each takes a byte, so that a small body needs no look.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from gateway.errors import RequestTooLarge, UpstreamError
 
@@ -52,3 +53,8 @@ def count_values(body: bytes) -> int:
         count += sum(map(len, pieces[in_string::2]))
         in_string ^= (len(pieces) - 1) & 1
     return count
+
+
+def to_mapping(value: object) -> Mapping[str, Any]:
+    """Return a JSON object; an empty one for any other value."""
+    return value if isinstance(value, dict) else {}

@@ -143,6 +143,15 @@ class MessageConverter(StreamConverter, Protocol):
         """Return the whole message, once `done`."""
 
 
+def to_collected(converter: MessageConverter, body: bytes) -> Answered:
+    """Convert a body that came whole. Raises the converter's failure."""
+    converter.feed(body)
+    converter.end()
+    if converter.failure is not None:
+        raise converter.failure
+    return Answered(converter.message(), converter.origin, converter.notes)
+
+
 class Dialect(Protocol):
     """One wire format of upstreams. Stateless, so one instance serves all exchanges."""
 

@@ -17,10 +17,10 @@ import orjson
 import structlog
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamUnreachable
-from gateway.json_values import check_answer_values
+from gateway.json_values import check_answer_values, to_mapping
 from gateway.telemetry.redaction import Redactor
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
-from gateway.upstream.model_facts import lengths_of, to_mapping, to_words
+from gateway.upstream.model_facts import lengths_of, to_words
 from gateway.upstream.recognition import look_at
 from gateway.upstream.routing import Upstream
 from gateway.upstream.table import Routing, RoutingTable

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from gateway.json_values import to_mapping
 from gateway.upstream.prices import to_price
 from gateway.upstream.target import Target
 from gateway.upstream.vendor import ReasoningSupport
@@ -97,8 +98,3 @@ def to_words(value: object) -> frozenset[str]:
 def to_count(value: object) -> int | None:
     """Return a positive integer; None for any other value."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def to_mapping(value: object) -> Mapping[str, Any]:
-    """Return an object; an empty one for any other value."""
-    return value if isinstance(value, Mapping) else {}

@@ -7,7 +7,7 @@ from typing import Any, cast
 import orjson
 
 from gateway.access.keyring import Keyring
-from gateway.dialects.base import Answered, Asking, CountCall, Prepared
+from gateway.dialects.base import Answered, Asking, CountCall, Prepared, to_collected
 from gateway.dialects.chat.request.convert import Conversion, to_chat_request, to_streamed, to_unstreamed
 from gateway.dialects.chat.request.counting import of_chat, of_messages
 from gateway.dialects.chat.request.encode import to_json
@@ -61,12 +61,7 @@ class ChatDialect:
 
     def answer(self, body: bytes, prepared: Prepared) -> Answered:
         """Convert a body that came whole: JSON, or a stream that is labelled as JSON (openclaw issue 96497)."""
-        converter = self.collect(prepared)
-        converter.feed(body)
-        converter.end()
-        if converter.failure is not None:
-            raise converter.failure
-        return Answered(converter.message(), converter.origin, converter.notes)
+        return to_collected(self.collect(prepared), body)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:
         error = to_error(status, headers, body, prepared.reply)

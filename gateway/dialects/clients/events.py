@@ -1,11 +1,13 @@
 """The events of a Messages stream, read back from its bytes for clients that speak another API."""
 
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
-FRAME_END: Final = b"\n\n"
-DATA: Final = b"data:"
+from gateway.sse import END
+
+# Of a Messages upstream's stream as well, which may leave out the space behind it.
+FIELD = b"data:"
 
 
 class MessageEvents:
@@ -19,10 +21,10 @@ class MessageEvents:
     def feed(self, data: bytes) -> list[dict[str, Any]]:
         if b"\r" in data:  # of an upstream's own stream, which is passed on as it is
             data = data.replace(b"\r", b"")
-        *frames, self._tail = (self._tail + data if self._tail else data).split(FRAME_END)
+        *frames, self._tail = (self._tail + data if self._tail else data).split(END)
         values = []
         for frame in frames:
-            start = frame.find(DATA)
+            start = frame.find(FIELD)
             if start >= 0:
-                values.append(orjson.loads(frame[start + len(DATA) :]))
+                values.append(orjson.loads(frame[start + len(FIELD) :]))
         return values

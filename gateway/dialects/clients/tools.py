@@ -29,7 +29,7 @@ HASH_LENGTH: Final = 8
 DEFAULT_NAMESPACE: Final = "functions"
 HOSTED = "the tool runs at OpenAI and is not available here"
 
-CUSTOM_INPUT: Final = "The whole input of the tool as plain text: no JSON, no quotes or code fence around it."
+INPUT_DESCRIPTION: Final = "The whole input of the tool as plain text: no JSON, no quotes or code fence around it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +150,11 @@ def to_custom(definition: Mapping[str, Any], flat: str) -> dict[str, Any]:
         description += f"\n\nThe input must match this {syntax} grammar:\n{grammar['definition']}"
     schema = {
         "type": "object",
-        "properties": {"input": {"type": "string", "description": CUSTOM_INPUT}},
+        "properties": {"input": {"type": "string", "description": INPUT_DESCRIPTION}},
         "required": ["input"],
         "additionalProperties": False,
     }
-    return {"name": flat, "description": description.strip() or CUSTOM_INPUT, "input_schema": schema}
+    return {"name": flat, "description": description.strip() or INPUT_DESCRIPTION, "input_schema": schema}
 
 
 def to_custom_input(arguments: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.access.keyring import Keyring
+from gateway.dialects.clients.fields import to_text
 from gateway.messages.envelope import seal
 from gateway.messages.notes import Note
 
@@ -115,6 +116,16 @@ def to_legal_id(call_id: str) -> str:
     if LEGAL_ID.fullmatch(call_id):
         return call_id
     return "call_" + urlsafe_b64encode(call_id.encode("utf-8", "surrogatepass")).rstrip(b"=").decode()
+
+
+def read_arguments(written: object, path: str, notes: list[Note]) -> dict[str, Any]:
+    """Return the arguments of a call in a conversation: JSON text, or an object, as calls of a tool search have."""
+    if isinstance(written, dict):
+        return written
+    arguments, is_object = to_arguments(to_text(written or "", path))
+    if not is_object:
+        notes.append(Note("changed", path, "they were not a JSON object"))
+    return arguments
 
 
 def to_arguments(text: str) -> tuple[dict[str, Any], bool]:

@@ -8,10 +8,10 @@ from gateway.dialects.base import Answered, Origin
 from gateway.dialects.native import spans
 from gateway.dialects.native.errors import error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
-from gateway.dialects.native.usage import to_mapping, to_text, to_usage
+from gateway.dialects.native.usage import to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import InvalidRequest, UpstreamError
-from gateway.json_values import check_answer_values
+from gateway.json_values import check_answer_values, to_mapping
 from gateway.messages.usage import to_cost
 from gateway.upstream.target import signs_thinking
 

@@ -11,13 +11,12 @@ from typing import Any
 import orjson
 
 from gateway.dialects.chat.response.error_body import read_value
-from gateway.dialects.chat.response.errors import STATUS_ERRORS
+from gateway.dialects.chat.response.errors import STATUS_ERRORS, account_error
 from gateway.dialects.chat.response.errors import to_error as to_chat_error
 from gateway.dialects.chat.response.retry_hints import retry_after_of
 from gateway.dialects.reply import Reply
 from gateway.errors import (
     BillingProblem,
-    CredentialsRefused,
     GatewayError,
     InvalidRequest,
     NotFound,
@@ -86,7 +85,7 @@ def to_relayed(status: int | None, details: dict[str, Any], retry_after: float |
     if NO_MONEY.search(message):
         kind = BillingProblem
     if issubclass(kind, OWN_ACCOUNT):
-        error = _account_error(kind)
+        error = account_error(kind)
     else:
         error = kind(message, retry_after=retry_after)
         error.relayed, error.type = details, details["type"]
@@ -106,9 +105,3 @@ def to_kind(status: int | None, error_type: str) -> type[GatewayError]:
     if status is None:
         return UpstreamError
     return STATUS_ERRORS.get(status) or (InvalidRequest if status < 500 else UpstreamError)
-
-
-def _account_error(kind: type[GatewayError]) -> GatewayError:
-    if kind is BillingProblem:
-        return BillingProblem("The gateway's account at the upstream has no credit left.", should_retry=False)
-    return CredentialsRefused("The upstream refused the gateway's own credentials.", should_retry=False)

@@ -15,10 +15,10 @@ from gateway.dialects.json_body import BodyForm, JsonBody
 from gateway.dialects.native.answer import to_answered, to_origin
 from gateway.dialects.native.errors import to_relayed
 from gateway.dialects.native.thinking import sealed
-from gateway.dialects.native.usage import to_mapping, to_text, to_usage
+from gateway.dialects.native.usage import to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
-from gateway.json_values import check_answer_values
+from gateway.json_values import check_answer_values, to_mapping
 from gateway.messages import events
 from gateway.messages.fold import fold_stream
 from gateway.messages.replay import to_events

@@ -28,7 +28,3 @@ def to_count(value: object) -> int:
 
 def to_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def to_mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.responses.items import CUSTOM_INPUT
+from gateway.json_values import to_mapping
 from gateway.upstream.target import encrypts_reasoning
 
 FORMAT = "openai-responses-v1"
@@ -45,9 +46,9 @@ class ChunkWriter:
         place = self._place_of(event)
         match kind:
             case "response.created" | "response.in_progress" | "response.queued":
-                self._note(_mapping(event.get("response")))
+                self._note(to_mapping(event.get("response")))
             case "response.output_item.added":
-                yield from self._begin(place, _mapping(event.get("item")))
+                yield from self._begin(place, to_mapping(event.get("item")))
             case "response.output_text.delta":
                 yield from self._grow(place, "message", "content", event)
             case "response.refusal.delta":
@@ -61,9 +62,9 @@ class ChunkWriter:
             case "response.output_text.annotation.added":
                 yield from self._annotate([event.get("annotation")])
             case "response.output_item.done":
-                yield from self._finish(place, _mapping(event.get("item")))
+                yield from self._finish(place, to_mapping(event.get("item")))
             case "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled":
-                yield from self._end(_mapping(event.get("response")))
+                yield from self._end(to_mapping(event.get("response")))
             case "error":
                 error = event.get("error")
                 yield {"error": error if isinstance(error, dict) else dict(event)}
@@ -74,7 +75,7 @@ class ChunkWriter:
         if isinstance(index, int):
             self._has_indexes = True
             return index
-        return _text(event.get("item_id")) or _text(_mapping(event.get("item")).get("id"))
+        return _text(event.get("item_id")) or _text(to_mapping(event.get("item")).get("id"))
 
     def _note(self, response: Mapping[str, Any]) -> None:
         self._lasting |= {name: response[name] for name in ("id", "model", "service_tier") if response.get(name)}
@@ -184,7 +185,7 @@ class ChunkWriter:
             opened = self._items.get(place)
             if opened is None or not opened.told or opened.kind in CALLS:  # for the rest of others it is too late
                 yield from self._finish(place, item)
-        reason = _text(_mapping(response.get("incomplete_details")).get("reason"))
+        reason = _text(to_mapping(response.get("incomplete_details")).get("reason"))
         finish = FINISH_REASONS.get(reason, "stop")
         if finish == "stop" and self._calls:
             finish = "tool_calls"
@@ -207,7 +208,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def to_chat_usage(value: Any) -> dict[str, Any]:
-    usage = _mapping(value)
+    usage = to_mapping(value)
     if not usage:
         return {}
     read, written_tokens = usage.get("input_tokens"), usage.get("output_tokens")
@@ -215,18 +216,14 @@ def to_chat_usage(value: Any) -> dict[str, Any]:
         **{name: count for name, count in usage.items() if name in ("cost", "total_tokens", "is_byok", "cost_details")},
         "prompt_tokens": read,
         "completion_tokens": written_tokens,
-        "prompt_tokens_details": _mapping(usage.get("input_tokens_details")),
-        "completion_tokens_details": _mapping(usage.get("output_tokens_details")),
+        "prompt_tokens_details": to_mapping(usage.get("input_tokens_details")),
+        "completion_tokens_details": to_mapping(usage.get("output_tokens_details")),
     }
 
 
 def _escaped(text: str) -> str:
     """Text as it stands within a JSON string."""
     return orjson.dumps(text)[1:-1].decode()
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:

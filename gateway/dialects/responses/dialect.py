@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from gateway.access.keyring import Keyring
-from gateway.dialects.base import Answered, Asking, Prepared
+from gateway.dialects.base import Answered, Asking, Prepared, to_collected
 from gateway.dialects.chat.dialect import ChatDialect, to_reply, to_stops
 from gateway.dialects.chat.request.convert import Conversion, to_chat_request, to_streamed, to_unstreamed
 from gateway.dialects.chat.request.fallbacks.apply import adapted
@@ -76,12 +76,7 @@ class ResponsesDialect:
         return ResponsesStream(prepared.reply, collects=True)
 
     def answer(self, body: bytes, prepared: Prepared) -> Answered:
-        converter = self.collect(prepared)
-        converter.feed(body)
-        converter.end()
-        if converter.failure is not None:
-            raise converter.failure
-        return Answered(converter.message(), converter.origin, converter.notes)
+        return to_collected(self.collect(prepared), body)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:
         return ChatDialect(self.keyring).error(status, headers, body, prepared)

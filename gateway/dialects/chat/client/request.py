@@ -19,7 +19,7 @@ from gateway.dialects.clients.parameters import (
     to_tier_fields,
 )
 from gateway.dialects.clients.tools import ToolRegistry
-from gateway.dialects.clients.turns import Turns, to_arguments
+from gateway.dialects.clients.turns import Turns, read_arguments
 from gateway.dialects.responses.client.input import add_items, declare_tools, to_items
 from gateway.errors import InvalidRequest, shorten
 from gateway.messages.notes import Note
@@ -183,13 +183,7 @@ def _add_call(call: Mapping[str, Any], path: str, turns: Turns, registry: ToolRe
         return
     function = to_object(call.get("function"), f"{path}.function")
     name = to_text(function.get("name"), f"{path}.function.name")
-    written = function.get("arguments")
-    if isinstance(written, dict):
-        arguments, is_object = written, True
-    else:
-        arguments, is_object = to_arguments(to_text(written or "", f"{path}.function.arguments"))
-    if not is_object:
-        turns.notes.append(Note("changed", f"{path}.function.arguments", "they were not a JSON object"))
+    arguments = read_arguments(function.get("arguments"), f"{path}.function.arguments", turns.notes)
     turns.add_call(call_id, registry.flat_name("function", name), arguments)
 
 

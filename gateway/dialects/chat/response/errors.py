@@ -30,6 +30,7 @@ from gateway.errors import (
     UpstreamTimedOut,
     UpstreamWords,
 )
+from gateway.json_values import to_mapping
 
 STATUS_ERRORS: dict[int, type[GatewayError]] = {
     400: InvalidRequest,
@@ -122,14 +123,14 @@ def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
 def _to_error(status: int, body: ReportedError, retry_after: float | None, reply: Reply) -> GatewayError:
     error = _classified(status, body, retry_after, reply)
     error.said = UpstreamWords(status, body.words, body.pointers)
-    provider = _mapping(body.fields.get("metadata")).get("provider_name")  # OpenRouter's
+    provider = to_mapping(body.fields.get("metadata")).get("provider_name")  # OpenRouter's
     error.provider = provider if isinstance(provider, str) else None
     return error
 
 
 def _classified(status: int, body: ReportedError, retry_after: float | None, reply: Reply) -> GatewayError:
     fields, message = body.fields, body.sentence
-    error_type = _error_type(fields, _mapping(fields.get("metadata")))
+    error_type = _error_type(fields, to_mapping(fields.get("metadata")))
     if FULL_POOL.fullmatch(message):
         return Overloaded(message)
     if UNFINISHED.search(message):
@@ -138,14 +139,11 @@ def _classified(status: int, body: ReportedError, retry_after: float | None, rep
         return InvalidRequest(overflow_wording(message, reply), should_retry=False)
     kind = kind_by_words(_error_class(status, error_type), body.words)
     if kind in (Unauthenticated, BillingProblem):
-        # The operator's own account was refused: the client's key is not at fault, and retrying cannot help it.
-        if kind is BillingProblem:
-            return BillingProblem("The gateway's account at the upstream has no credit left.", should_retry=False)
-        return CredentialsRefused("The upstream refused the gateway's own credentials.", should_retry=False)
+        return account_error(kind)
     if kind in MAY_BE_LOADING and LOADING.search(message):
         kind = Overloaded
         retry_after = retry_after or _estimated(fields) or LOADING_SECONDS
-    availability = _mapping(fields.get("availability"))
+    availability = to_mapping(fields.get("availability"))
     wait, retryable = availability.get("retry_after"), availability.get("retryable")
     if retry_after is None and isinstance(wait, int | float) and wait >= 0:
         retry_after = min(float(wait), MAX_RETRY_AFTER)
@@ -155,6 +153,16 @@ def _classified(status: int, body: ReportedError, retry_after: float | None, rep
         should_retry=retryable if isinstance(retryable, bool) else None,
         details={"upstream_error_type": error_type} if error_type else None,
     )
+
+
+def account_error(kind: type[GatewayError]) -> GatewayError:
+    """Return the error for a refusal of the operator's account, without the upstream's words, which may quote the key.
+
+    The client's key is not at fault, and retrying cannot help.
+    """
+    if kind is BillingProblem:
+        return BillingProblem("The gateway's account at the upstream has no credit left.", should_retry=False)
+    return CredentialsRefused("The upstream refused the gateway's own credentials.", should_retry=False)
 
 
 def _estimated(fields: Mapping[str, Any]) -> float | None:
@@ -196,7 +204,3 @@ def _error_class(status: int, error_type: str) -> type[GatewayError]:
 def _class_of_type(error_type: str) -> type[GatewayError] | None:
     by_prefix = next((kind for prefix, kind in TYPE_PREFIXES if error_type.startswith(prefix)), None)
     return ERROR_TYPES.get(error_type) or ERROR_CODES.get(error_type) or by_prefix
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from gateway.dialects.reply import Reply
+from gateway.json_values import to_mapping
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.usage import STANDARD
 
@@ -34,7 +35,7 @@ def counts_of(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     counts = answer.get("usage")
     if counts is None and answer.get("choices"):
-        counts = _mapping(first_of(answer["choices"])).get("usage")
+        counts = to_mapping(first_of(answer["choices"])).get("usage")
     if not isinstance(counts, dict):
         return None
     if "prompt_tokens" not in counts and "input_tokens" in counts:
@@ -61,17 +62,17 @@ def first_of(choices: Any) -> Any:
 
 def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
     """Anthropic's `usage` of a chat answer's `usage`; unknown or broken figures count as zero."""
-    prompt_details = _mapping(counts.get("prompt_tokens_details"))
+    prompt_details = to_mapping(counts.get("prompt_tokens_details"))
     cached = _first_count(CACHE_READS, prompt_details, counts)
     written = _first_count(CACHE_WRITES, prompt_details, counts)
     prompt, output = _count(counts.get("prompt_tokens")), output_of(counts)
     uncached = prompt - cached - written
     usage = _usage(uncached if uncached > 0 else 0, written, cached, output, reply.cache_ttl)
     details = counts.get("completion_tokens_details")
-    if details and (thinking := _count(_mapping(details).get("reasoning_tokens"))):
+    if details and (thinking := _count(to_mapping(details).get("reasoning_tokens"))):
         usage["output_tokens_details"] = {"thinking_tokens": min(thinking, output)}
     server_tools = counts.get("server_tool_use_details") or counts.get("server_tool_use")
-    if server_tools and (searches := _count(_mapping(server_tools).get("web_search_requests"))):
+    if server_tools and (searches := _count(to_mapping(server_tools).get("web_search_requests"))):
         usage["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
     return usage
 
@@ -90,7 +91,7 @@ def output_of(counts: Mapping[str, Any] | None) -> int:
         return 0
     output = _count(counts.get("completion_tokens"))
     details = counts.get("completion_tokens_details")
-    thinking = _count(_mapping(details).get("reasoning_tokens")) if details else 0
+    thinking = _count(to_mapping(details).get("reasoning_tokens")) if details else 0
     if not thinking:
         return output
     beside = _count(counts.get("prompt_tokens")) + output + thinking
@@ -154,10 +155,6 @@ def _count(value: object) -> int:
     if type(value) is int:
         return value if value > 0 else 0
     return int(value) if type(value) is float and value.is_integer() and 0 < value < MAX_COUNT else 0
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _first_count(names: tuple[str, ...], *holders: Mapping[str, Any]) -> int:

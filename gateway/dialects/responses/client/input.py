@@ -6,7 +6,7 @@ from typing import Any, Final
 from gateway.dialects.clients.content import to_blocks, to_plain_text
 from gateway.dialects.clients.fields import to_list, to_object, to_text
 from gateway.dialects.clients.tools import ToolKind, ToolRegistry, name_of
-from gateway.dialects.clients.turns import Turns, to_arguments
+from gateway.dialects.clients.turns import Turns, read_arguments
 from gateway.dialects.responses.client.sealed import open_block, open_summary
 from gateway.errors import InvalidRequest, shorten
 from gateway.messages.notes import Note
@@ -92,13 +92,7 @@ def _add_reasoning(item: Mapping[str, Any], path: str, turns: Turns, registry: T
 
 
 def _add_function_call(item: Mapping[str, Any], path: str, turns: Turns, registry: ToolRegistry) -> None:
-    written = item.get("arguments")
-    if isinstance(written, dict):  # of a tool search
-        arguments, is_object = written, True
-    else:
-        arguments, is_object = to_arguments(to_text(written or "", f"{path}.arguments"))
-    if not is_object:
-        turns.notes.append(Note("changed", f"{path}.arguments", "they were not a JSON object"))
+    arguments = read_arguments(item.get("arguments"), f"{path}.arguments", turns.notes)
     is_search = item.get("type") == "tool_search_call"
     name = "tool_search" if is_search else to_text(item.get("name"), f"{path}.name")
     _add_call(
