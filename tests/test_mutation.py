@@ -75,4 +75,4 @@ def test_the_tests_named_like_the_module_run_first(tmp_path: Path) -> None:
     for name in ("test_claims.py", "test_other.py"):
         (tmp_path / "tests" / name).touch()
     mutant = Mutant(Path("gateway/redis/scripts/claim.lua"), 1, 0, "", "")
-    assert select_tests(mutant, MutatedRoom((), ("tests",)), tmp_path) == ["tests/test_claims.py", "tests"]
+    assert select_tests(mutant, MutatedRoom((), ("tests",)), tmp_path) == [["tests/test_claims.py"], ["tests"]]

@@ -71,6 +71,10 @@ def test_names_that_could_break_out_are_refused(name: str) -> None:
         check_name(name, "name")
 
 
+def test_name_of_allowed_characters_is_returned() -> None:
+    assert check_name("a.B_1@c+d-e", "name") == "a.B_1@c+d-e"
+
+
 def test_budget_of_an_unknown_period_or_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="is no period"):
         Budget.checked(1, "year", "UTC")

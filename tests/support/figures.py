@@ -5,13 +5,16 @@ python -m tests.support.figures
 A one-caller helper is a private function or method that one statement of its module calls: a reader jumps to it and
 back for one use, and its lines could stand there instead. What cannot stand there does not count: functions passed on
 as values (tables, callbacks), decorated functions, generators, coroutines that become tasks, calls inside a lambda or
-a comprehension, and functions that return early, unless the caller returns their result. A comment line is one that
-holds nothing but a comment; docstrings do not count.
+a comprehension, and functions that return early, unless the caller returns their result. Comments count
+behind code too, where a reason stands at the very line; docstrings and directives to tools do not.
 """
 
 import ast
+import io
 import math
+import re
 import sys
+import tokenize
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +25,14 @@ from tests.support.architecture import Function, Module, length_of, read_modules
 # their median function has 4 to 9 lines, and their longest tenth many times as many as the 40 that are allowed here.
 MOST_HELPERS = 0.05
 FEWEST_COMMENTS = 3.0
+DIRECTIVE = re.compile(r"#\s*(?:noqa|type:|pragma|fmt:)")
 # Expressions whose inner calls cannot become statements.
 EXPRESSION_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """`helpers`: share of functions that are one-caller helpers. `comments`: comment lines in 100 lines."""
+    """`helpers`: share of functions that are one-caller helpers. `comments`: comments in 100 lines."""
 
     modules: int
     functions: int
@@ -84,6 +88,11 @@ def could_stand_in_place(function: Function, use: ast.Name | ast.Attribute, pare
     return True
 
 
+def comments_of(module: Module) -> list[str]:
+    tokens = tokenize.generate_tokens(io.StringIO(module.source).readline)
+    return [token.string for token in tokens if token.type == tokenize.COMMENT and not DIRECTIVE.match(token.string)]
+
+
 def percentile(values: Sequence[int], share: float) -> int:
     """The smallest value that at least this share of the values does not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
@@ -92,14 +101,15 @@ def percentile(values: Sequence[int], share: float) -> int:
 def to_figures(modules: Iterable[Module]) -> Figures:
     modules = list(modules)
     lengths = [length_of(function) for module in modules for function in module.functions()]
-    lines = [line.strip() for module in modules for line in module.source.splitlines()]
     return Figures(
         modules=len(modules),
         functions=len(lengths),
         helpers=sum(len(one_caller_helpers(module)) for module in modules) / len(lengths),
         median_lines=percentile(lengths, 0.5),
         p95_lines=percentile(lengths, 0.95),
-        comments=100 * sum(line.startswith("#") for line in lines) / len(lines),
+        comments=100
+        * sum(len(comments_of(module)) for module in modules)
+        / sum(len(module.source.splitlines()) for module in modules),
     )
 
 

@@ -202,10 +202,12 @@ def is_valid(mutant: Mutant, source: str) -> bool:
     return True
 
 
-def select_tests(mutant: Mutant, room: MutatedRoom, copy: Path) -> list[str]:
-    """Return the room's tests, those named like the module first."""
+def select_tests(mutant: Mutant, room: MutatedRoom, copy: Path) -> list[list[str]]:
+    """Return the tests named like the module, then the room's: the first run collects in a second what the second run
+    takes ten seconds for, and notices most faults.
+    """
     own = sorted(path for test in room.tests for path in (copy / test).glob(f"test_*{mutant.path.stem.strip('_')}*.py"))
-    return [*(str(path.relative_to(copy)) for path in own), *room.tests]
+    return [tests for tests in ([str(path.relative_to(copy)) for path in own], [*room.tests]) if tests]
 
 
 def is_noticed(mutant: Mutant, room: MutatedRoom, copy: Path, timeout: float) -> bool:
@@ -214,7 +216,7 @@ def is_noticed(mutant: Mutant, room: MutatedRoom, copy: Path, timeout: float) ->
     source = path.read_text(encoding="utf-8")
     path.write_text(mutant.planted(source), encoding="utf-8")
     try:
-        return run_tests(select_tests(mutant, room, copy), copy, timeout) != 0
+        return any(run_tests(tests, copy, timeout) != 0 for tests in select_tests(mutant, room, copy))
     finally:
         path.write_text(source, encoding="utf-8")
 

@@ -1,0 +1,118 @@
+"""What a process knows of keys and limits, with the store and both clocks injected."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from gateway.access.directory import SNAPSHOT_SECONDS, UNKNOWN_SECONDS, Directory
+from gateway.access.key_text import new_key, to_key_id
+from gateway.access.keys import ClientKeys
+from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord, RateLimits
+from gateway.access.store import AccessStore, Changes
+from gateway.context import Context
+from gateway.errors import Unauthenticated, Unavailable
+
+KEYS = ClientKeys([], b"s")
+KEY = new_key()
+
+
+@dataclass
+class Store:
+    """The records of a server; `reads` counts the calls, and `away` makes them fail."""
+
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    epoch: int = 1
+    away: bool = False
+    reads: int = 0
+    now: float = 0.0
+
+    async def changes(self, since: int) -> Changes:
+        self.reads += 1
+        if self.away:
+            raise Unavailable("away")
+        found = self.records if since < self.epoch else {}
+        return Changes(self.epoch, found, dict.fromkeys(found, self.epoch))
+
+    def directory(self) -> Directory:
+        return Directory(KEYS, cast(AccessStore, self), lambda: self.now, lambda: self.now)
+
+
+def record(key: str = KEY, **fields: Any) -> dict[str, dict[str, Any]]:
+    key_id = to_key_id(key)
+    assert key_id is not None
+    made = KeyRecord(key_id, "ci", "red", digests={KEYS.pepper.digest(key).hex(): None}, **fields)
+    return {f"key:{key_id}": made.to_json()}
+
+
+async def test_held_key_is_valid_through_an_outage_until_the_snapshot_is_too_old() -> None:
+    store = Store(record())
+    directory = store.directory()
+    assert (await directory.authenticate(KEY, None)).tenant == "red"
+    store.away = True
+    store.now = SNAPSHOT_SECONDS
+    assert (await directory.authenticate(KEY, None)).tenant == "red"
+    store.now += 1
+    with pytest.raises(Unavailable):
+        await directory.authenticate(KEY, None)
+    assert store.reads == 1
+
+
+async def test_unknown_key_is_unavailable_in_an_outage_not_unauthenticated() -> None:
+    store = Store(record(), away=True)
+    with pytest.raises(Unavailable):
+        await store.directory().authenticate(new_key(), None)
+
+
+async def test_unknown_key_is_looked_up_once_in_a_while() -> None:
+    store = Store(record())
+    directory, stranger = store.directory(), new_key()
+    for now, reads in ((0.0, 1), (UNKNOWN_SECONDS - 1, 1), (UNKNOWN_SECONDS + 1, 2)):
+        store.now = now
+        with pytest.raises(Unauthenticated):
+            await directory.authenticate(stranger, None)
+        assert store.reads == reads, now
+
+
+async def test_key_created_meanwhile_is_found_at_once_after_the_next_change() -> None:
+    store = Store()
+    directory = store.directory()
+    with pytest.raises(Unauthenticated):
+        await directory.authenticate(KEY, None)
+    store.records, store.epoch = record(), 2
+    await directory.refresh()
+    assert (await directory.authenticate(KEY, None)).tenant == "red"
+
+
+async def test_emptied_server_forgets_every_key_and_limit() -> None:
+    store = Store(record(allowance=Allowance(RateLimits(60))), epoch=5)
+    directory = store.directory()
+    client = await directory.authenticate(KEY, None)
+    assert directory.scopes_of(Context("r", "red", client.key_id))
+    store.records, store.epoch = {}, 0
+    await directory.refresh()
+    assert directory.scopes_of(Context("r", "red", client.key_id)) == ()
+    with pytest.raises(Unauthenticated):
+        await directory.authenticate(KEY, None)
+
+
+async def test_request_has_no_scopes_while_no_scope_of_it_has_a_limit() -> None:
+    store = Store(record() | {"scope:tenant:blue": Allowance(RateLimits(60)).to_json()})
+    directory = store.directory()
+    await directory.refresh()
+    key_id = to_key_id(KEY)
+    assert key_id is not None
+    assert directory.scopes_of(Context("r", "red", key_id)) == ()
+    scopes = directory.scopes_of(Context("r", "blue", "k1"))
+    assert [(scope.name, scope.allowance.limits.requests) for scope in scopes] == [
+        (DEPLOYMENT, None),
+        ("tenant:blue", 60),
+        ("key:k1", None),
+    ]
+
+
+async def test_allowance_without_limits_makes_no_scope_limited() -> None:
+    store = Store(record() | {"scope:tenant:red": Allowance().to_json()})
+    directory = store.directory()
+    await directory.refresh()
+    assert directory.scopes_of(Context("r", "red", "k1")) == ()
