@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.batches.splitter import Item
 from gateway.process.tasks import background
@@ -126,6 +127,20 @@ async def test_a_failure_that_passes_is_tried_again(bench: Bench) -> None:
         record = await bench.ended(batch)
     assert record.succeeded == 1
     assert len(bench.simulator.requests()) == 3
+
+
+async def test_call_beyond_the_time_of_an_item_is_postponed_as_a_timeout(bench: Bench) -> None:
+    bench.simulator.script(held_answer(asyncio.Event()))
+    batch = await bench.create([item(0)])
+    with capture_logs() as lines:
+        async with working(bench) as worker:
+            await bench.simulator.received(1)
+            [held] = worker.in_flight.all()
+            assert held.call is not None
+            held.call.reschedule(0.0)
+            record = await bench.ended(batch)
+    assert record.succeeded == 1
+    assert [line["cause"] for line in lines if line["event"] == "item_postponed"] == ["timeout"]
 
 
 async def test_an_upstream_that_is_busy_is_asked_less_and_then_finishes_all(bench: Bench) -> None:
