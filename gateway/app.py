@@ -217,7 +217,7 @@ async def running(
         )
         stack.callback(gateway.health.drain)
         assert gateway.exchange.admission is not None
-        stack.push_async_callback(gateway.exchange.admission.flush)
+        stack.push_async_callback(gateway.exchange.admission.ledger.flush)
         settle_memory()
         yield Addresses(address, admin)
 

@@ -13,11 +13,14 @@ from urllib.request import getproxies, proxy_bypass
 import structlog
 from redis.asyncio import Redis
 
-from gateway.access.admission import RENEW_SECONDS, SWEEP_SECONDS, Admission
+from gateway.access.admission import LOOK_SECONDS, RENEW_SECONDS, SWEEP_SECONDS, Admission
+from gateway.access.alerts import Alerts
 from gateway.access.directory import REFRESH_SECONDS, Directory
 from gateway.access.keyring import Keyring
 from gateway.access.keys import ClientKeys, Pepper
 from gateway.access.local_rates import LocalRates
+from gateway.access.outage import OutageMoney
+from gateway.access.records import to_nano
 from gateway.access.store import AccessStore
 from gateway.batches.lifecycle import Lifetimes
 from gateway.batches.server import BatchServer, StoragePolicy
@@ -128,6 +131,8 @@ def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> Con
 
     def apply(before: Settings, changed: Settings) -> None:
         table = to_table(changed)
+        if exchange.admission is not None:
+            exchange.admission.directory.configured = to_client_keys(changed, exchange.keyring)
         # Answers in flight may still show what was secret before.
         exchange.redactor = catalog.redactor = build_redactor(changed, before)
         exchange.routing.swap(table)
@@ -161,16 +166,26 @@ def build_admission(
     settings: Settings, keyring: Keyring, batches: BatchServer | None, *, processes: int = 1
 ) -> Admission:
     """Client keys, limits and budgets. Without Redis, only configured keys, each process with its share of a limit."""
-    secret = keyring.keys[0][1]
-    configured = ClientKeys(None if settings.auth == "off" else settings.keys, secret)
+    secret, configured = keyring.keys[0][1], to_client_keys(settings, keyring)
     server = batches.server if batches is not None else None
     store = AccessStore(server, configured.pepper, secret) if server is not None else None
+    directory = Directory(configured, store)
+    if batches is not None:
+        batches.has_several_tenants = directory.has_several_tenants
     return Admission(
-        Directory(configured, store),
+        directory,
         server,
-        local=LocalRates(1 / processes),
+        local=LocalRates(processes),
+        money=OutageMoney(settings.budget_outage, to_nano(settings.budget_outage_usd)),
+        alerts=Alerts(settings.budget_webhook.get_secret_value() if settings.budget_webhook else ""),
         unknown_price=settings.unknown_price,
     )
+
+
+def to_client_keys(settings: Settings, keyring: Keyring) -> ClientKeys:
+    """The keys and limits of the settings and of gateway.toml."""
+    given = None if settings.auth == "off" else settings.keys
+    return ClientKeys(given, keyring.keys[0][1], settings.config.access.file_access())
 
 
 @asynccontextmanager
@@ -198,7 +213,10 @@ def keep_access(admission: Admission) -> Iterator[Coroutine[Any, Any, None]]:
     if admission.server is None:
         return
     yield Repeated("keys", admission.directory.refresh, REFRESH_SECONDS).run()
-    yield Repeated("settle", admission.settle_waiting).run()
+    yield Repeated("settle", admission.ledger.settle_waiting).run()
+    yield Repeated("budgets", admission.look, LOOK_SECONDS).run()
+    if admission.alerts.webhook:
+        yield Repeated("budget_alerts", admission.alerts.deliver).run()
     yield Repeated("admission_leases", admission.renew, RENEW_SECONDS).run()
     yield Repeated("admission_sweep", admission.sweep, SWEEP_SECONDS).run()
 
@@ -304,15 +322,10 @@ def _away_at_start(settings: Settings) -> Iterator[None]:
 def build_batch_server(settings: Settings, redis: Redis, limit: AnswerLimit | None = None) -> BatchServer:
     lifetimes = Lifetimes(expiry=round(settings.batch_expiry * 1000), retention=round(settings.batch_retention * 1000))
     server = RedisServer(redis, Keys(settings.redis_prefix), limit)
-    share = settings.batch_tenant_share if has_several_tenants(settings) else 1.0
+    share = settings.batch_tenant_share
     return BatchServer(
         server, StoragePolicy(lifetimes=lifetimes, durability=settings.batch_durability, tenant_share=share)
     )
-
-
-def has_several_tenants(settings: Settings) -> bool:
-    """Return whether a tenant has to leave room for others. Without keys all clients are one tenant."""
-    return settings.auth == "keys" and len({tenant for tenant, _ in settings.keys}) > 1
 
 
 async def check_batch_server(batches: BatchServer) -> None:

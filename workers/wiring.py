@@ -53,7 +53,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         exchange = to_patient_exchange(build_exchange(settings, client, keyring))
         access = exchange.admission = build_admission(settings, keyring, server)
         await fill_directory(access)
-        stack.push_async_callback(access.flush)
+        stack.push_async_callback(access.ledger.flush)
         for chore in keep_access(access):
             await stack.enter_async_context(background(chore))
         worker, loops = assemble(server, exchange, settings.worker_slots, settings.worker_lease_seconds)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.access.key_text import to_key_id
-from gateway.access.keys import INVALID, Client, ClientKeys, to_key
+from gateway.access.keys import INVALID, Client, ClientKeys, hashed_name, sha256_of, to_key
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord
 from gateway.access.store import KEY, SCOPE, AccessStore
 from gateway.context import Context
@@ -60,21 +60,31 @@ class Directory:
         """Return the client of these credentials. Raises Unauthenticated, and Unavailable in an outage of Redis."""
         configured = self.configured
         if configured.lets_everybody_in or self.store is None:
-            return configured.authenticate(api_key, authorization)
+            return self._usable(configured.authenticate(api_key, authorization))
         key = to_key(api_key, authorization)
         client = configured.find(key)
         if client is not None:
-            return client
-        record = await self._stored(configured.pepper.digest(key).hex()) if to_key_id(key) is not None else None
+            return self._usable(client)
+        if to_key_id(key) is not None:
+            record = await self._stored(configured.pepper.digest(key).hex())
+        else:  # a key that another gateway has made; no look at Redis, or any text would cost one
+            record = self._held(hashed_name(configured.pepper, sha256_of(key)))
         if record is None:
             raise Unauthenticated(INVALID, should_retry=False)
         return Client(record.tenant, record.id, record.user)
 
+    def _usable(self, client: Client) -> Client:
+        """Raises Unauthenticated for a key of the configuration file before or after its time."""
+        record = self.configured.records.get(client.key_id)
+        if record is not None and not record.is_usable(self.wall_clock()):
+            raise Unauthenticated(INVALID, should_retry=False)
+        return client
+
     def scopes_of(self, context: Context) -> tuple[ScopeRules, ...]:
         """Return every scope of a request, those without limits too; nothing where no limit exists at all."""
-        if not self._limited:
+        if not self._limited and not self.configured.has_limits:
             return ()
-        record = self._keys.get(context.key_id)
+        record = self.record_of(context)
         names = [DEPLOYMENT, f"tenant:{context.tenant}"]
         if context.user:
             names.append(f"user:{context.user}")
@@ -85,28 +95,54 @@ class Directory:
                 name,
                 SCOPE + name,
                 str(self._versions.get(SCOPE + name, 0)),
-                self._allowances.get(name, NONE),
+                self.allowance_of(name),
                 "this gateway" if name == DEPLOYMENT else name.replace(":", " ", 1),
             )
             for name in names
         ]
         if record is not None:
             name, label = KEY + record.id, f"key {record.name} (tenant {record.tenant})"
-            rules.append(ScopeRules(name, name, str(record.version), record.allowance, label))
+            version = str(record.version) if record.id in self._keys else "0"
+            rules.append(ScopeRules(name, name, version, record.allowance, label))
         return tuple(rules) if any(not rule.allowance.is_empty for rule in rules) else ()
 
     def check(self, context: Context, *models: str) -> KeyRecord | None:
         """Return the key's record. Raises PermissionDenied for what it may not do, Unauthenticated once it is void."""
-        record = self._keys.get(context.key_id)
+        record = self.record_of(context)
         if record is None:
             return None
-        if record.status != "active" or record.is_expired(self.wall_clock()):
+        if not record.is_usable(self.wall_clock()):
             raise Unauthenticated(INVALID, should_retry=False)
-        if context.priority == "batch" and not record.batches:
-            raise PermissionDenied(f"Key {record.name} may not create batches.", should_retry=False)
+        if context.priority == "batch":
+            self.check_batches(context)
         if models and not record.allows_model(*models):
             raise PermissionDenied(f"Key {record.name} may not use the model {models[0]}.", should_retry=False)
         return record
+
+    def check_batches(self, context: Context) -> None:
+        """Raises PermissionDenied for a key that may not use batches."""
+        record = self.record_of(context)
+        if record is not None and not record.batches:
+            raise PermissionDenied(f"Key {record.name} may not create batches.", should_retry=False)
+
+    def allowance_of(self, scope: str) -> Allowance:
+        """Return the limits of a scope by its name."""
+        if scope.startswith(KEY):
+            name = scope.removeprefix(KEY)
+            record = self._keys.get(name) or self.configured.records.get(name)
+            return NONE if record is None else record.allowance
+        return self._allowances.get(scope) or self.configured.allowances.get(scope, NONE)
+
+    def record_of(self, context: Context) -> KeyRecord | None:
+        """Return the record of the request's key; None for one of GATEWAY_KEYS, which has none."""
+        return self._keys.get(context.key_id) or self.configured.records.get(context.key_id)
+
+    def has_several_tenants(self) -> bool:
+        """Return whether a tenant has to leave room for others. Without keys all clients are one tenant."""
+        if self.configured.lets_everybody_in:
+            return False
+        made = {record.tenant for record in self._keys.values() if record.status == "active"}
+        return len(made | self.configured.tenants) > 1
 
     async def refresh(self) -> None:
         """Take over what has changed in Redis."""
@@ -133,7 +169,6 @@ class Directory:
         self._epoch, self._fresh_at = changes.epoch, self.clock()
 
     async def _stored(self, digest: str) -> KeyRecord | None:
-        now = self.wall_clock()
         record = self._keys.get(self._by_digest.get(digest, ""))
         if record is None:
             if self._unknown.get(digest, 0.0) > self.clock():
@@ -144,9 +179,16 @@ class Directory:
                 self._unknown[digest] = self.clock() + UNKNOWN_SECONDS
                 if len(self._unknown) > MAX_UNKNOWN:
                     self._unknown.popitem(last=False)
-        elif self.clock() - self._fresh_at > SNAPSHOT_SECONDS:
+        return self._held(digest)
+
+    def _held(self, digest: str) -> KeyRecord | None:
+        """Return the record of a key that this process knows. Raises Unavailable in a long outage of Redis."""
+        record = self._keys.get(self._by_digest.get(digest, ""))
+        if record is None:
+            return None
+        if self.clock() - self._fresh_at > SNAPSHOT_SECONDS:
             raise Unavailable(STALE, retry_after=2)
-        return record if record is not None and record.is_valid(digest, now) else None
+        return record if record.is_valid(digest, self.wall_clock()) else None
 
     def _hold(self, record: KeyRecord) -> None:
         before = self._keys.get(record.id)

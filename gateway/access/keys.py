@@ -4,9 +4,10 @@ A key is looked up by the digest of the client's value, so neither memory nor ti
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from gateway.access.records import Allowance, KeyRecord
 from gateway.errors import Unauthenticated
 
 INVALID = "invalid x-api-key"
@@ -25,6 +26,20 @@ class Client:
 ANONYMOUS = Client("default", "")
 
 
+@dataclass(frozen=True, slots=True)
+class FileAccess:
+    """Keys and limits of the configuration file. `keys`: each record with its key, or the key's SHA-256 as hex.
+
+    `records` are looked up by id, `allowances` by scope.
+    """
+
+    keys: tuple[tuple[KeyRecord, str, str], ...] = field(default=(), repr=False)
+    allowances: Mapping[str, Allowance] = field(default_factory=dict)
+
+
+NO_FILE = FileAccess()
+
+
 class Pepper:
     """Makes the digests under which keys are known. They are keyed: a list of them cannot be tried against guesses."""
 
@@ -39,13 +54,31 @@ class Pepper:
 
 
 class ClientKeys:
-    """The configured keys; None instead of a list means that every client is let in."""
+    """The configured keys; None instead of a list means that every client is let in. `file`: what gateway.toml adds."""
 
-    def __init__(self, keys: Iterable[tuple[str, str]] | None, secret: bytes) -> None:
+    def __init__(self, keys: Iterable[tuple[str, str]] | None, secret: bytes, file: FileAccess = NO_FILE) -> None:
         self.pepper = Pepper(secret)
+        self.allowances = file.allowances
+        self.records: dict[str, KeyRecord] = {}
         self._clients: dict[bytes, Client] | None = None
-        if keys is not None:
-            self._clients = {self.pepper.digest(key): _client(tenant, key, secret) for tenant, key in keys}
+        self._hashed: dict[str, Client] = {}  # apart, or the SHA-256 of a key would be a key too
+        if keys is None:
+            return
+        self._clients = {self.pepper.digest(key): _client(tenant, key, secret) for tenant, key in keys}
+        for record, key, digest in file.keys:
+            self.records[record.id] = record
+            client = Client(record.tenant, record.id, record.user)
+            self._hashed[hashed_name(self.pepper, digest or sha256_of(key))] = client
+
+    @property
+    def tenants(self) -> frozenset[str]:
+        clients = (*(self._clients or {}).values(), *self._hashed.values())
+        return frozenset(client.tenant for client in clients)
+
+    @property
+    def has_limits(self) -> bool:
+        several = (*self.allowances.values(), *(record.allowance for record in self.records.values()))
+        return any(not one.is_empty for one in several)
 
     @property
     def clients(self) -> tuple[Client, ...]:
@@ -65,7 +98,22 @@ class ClientKeys:
         return client
 
     def find(self, key: str) -> Client | None:
-        return None if self._clients is None else self._clients.get(self.pepper.digest(key))
+        if self._clients is None:
+            return None
+        client = self._clients.get(self.pepper.digest(key))
+        if client is None and self._hashed:
+            client = self._hashed.get(hashed_name(self.pepper, sha256_of(key)))
+        return client
+
+
+def sha256_of(key: str) -> str:
+    """Return the form in which other gateways store their keys, such as LiteLLM."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def hashed_name(pepper: Pepper, sha256: str) -> str:
+    """Return the stored name of a key that is known by its SHA-256 alone."""
+    return f"sha256:{pepper.digest(sha256).hex()}"
 
 
 def to_key(api_key: str | None, authorization: str | None) -> str:

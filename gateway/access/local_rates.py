@@ -14,13 +14,25 @@ RATES = ("requests", "input_tokens", "output_tokens")
 
 @dataclass(slots=True)
 class LocalRates:
-    """`share`: this process's part of every limit. A rate is a virtual clock, a minute of which may be used at once."""
+    """Each of the `processes` has its part of every limit. A rate is a virtual clock, a minute of which may be used at
+    once.
 
-    share: float = 1.0
+    `least_processes`: those of this host, known before Redis has shown any.
+    """
+
+    processes: int = 1
+    least_processes: int = field(init=False)
     clock: Callable[[], float] = time.monotonic
     _clocks: dict[tuple[str, str], float] = field(default_factory=dict)
     _running: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _limits: dict[str, RateLimits] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.least_processes = self.processes
+
+    @property
+    def share(self) -> float:
+        return 1 / self.processes
 
     def admit(self, scopes: tuple[tuple[str, RateLimits], ...], input_tokens: int) -> tuple[str, str, float] | None:
         """Reserve against every scope, or return the scope that refuses, the kind, and seconds to wait."""

@@ -11,7 +11,7 @@ NEVER = 4_102_444_800  # 2100-01-01
 
 def period_of(period: Period, time_zone: str, at: float) -> tuple[int, int]:
     """Return start and end, in Unix seconds, of the period that `at` is in. Days have 23 or 25 hours at DST changes."""
-    if period == "total":
+    if period in ("total", "rolling"):
         return 0, NEVER
     zone = ZoneInfo(time_zone)
     local = datetime.fromtimestamp(at, zone)
@@ -20,7 +20,7 @@ def period_of(period: Period, time_zone: str, at: float) -> tuple[int, int]:
         start -= timedelta(days=start.weekday())
     elif period == "month":
         start = start.replace(day=1)
-    days = {"day": 1, "week": 7, "month": 32}[period]
+    days = 32 if period == "month" else 7 if period == "week" else 1
     end = start + timedelta(days=days)
     if period == "month":
         end = end.replace(day=1)

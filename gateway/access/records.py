@@ -14,12 +14,16 @@ from typing import Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 Status = Literal["active", "inactive", "archived"]
-Period = Literal["day", "week", "month", "total"]
+DataRule = Literal["", "deny", "zdr"]
+Period = Literal["day", "week", "month", "total", "rolling"]
 
 NANO: Final = 1_000_000_000
 # Integers that a script's doubles hold exactly.
 MAX_NANO: Final = 2**53
-PERIODS: Final[tuple[Period, ...]] = ("day", "week", "month", "total")
+PERIODS: Final[tuple[Period, ...]] = ("day", "week", "month", "total", "rolling")
+# A rolling window is counted in sixty parts of whole seconds.
+MIN_WINDOW: Final = 60
+MAX_WINDOW: Final = 366 * 86_400
 DEPLOYMENT: Final = "*"
 # Of tenants, users and keys' names: they appear in headers, logs and names of Redis keys.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
@@ -47,15 +51,16 @@ NO_LIMITS: Final = RateLimits()
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`amount`: nano-dollars per calendar `period` in `time_zone` (an IANA name)."""
+    """`amount`: nano-dollars per calendar `period` in `time_zone` (an IANA name), or in the last `window` seconds."""
 
     amount: int
     period: Period = "month"
     time_zone: str = "UTC"
+    window: int = 0
 
     @classmethod
-    def checked(cls, amount: int, period: str, time_zone: str) -> Self:
-        """Raises ValueError for a period or a time zone that does not exist."""
+    def checked(cls, amount: int, period: str, time_zone: str, window: int = 0) -> Self:
+        """Raises ValueError for a period or a time zone that does not exist, or a window that is missing."""
         found = next((one for one in PERIODS if one == period), None)
         if found is None:
             raise ValueError(f"{period!r} is no period; use one of {', '.join(PERIODS)}")
@@ -63,7 +68,24 @@ class Budget:
             ZoneInfo(time_zone)
         except (ZoneInfoNotFoundError, ValueError):
             raise ValueError(f"{time_zone!r} is no time zone; one looks like Europe/Berlin") from None
-        return cls(amount, found, time_zone)
+        if (found == "rolling") != (window != 0):
+            raise ValueError("a rolling budget, and no other, has a window in seconds")
+        if window and not MIN_WINDOW <= window <= MAX_WINDOW:
+            raise ValueError(f"the window must be {MIN_WINDOW} to {MAX_WINDOW} seconds")
+        return cls(amount, found, time_zone, window)
+
+    @property
+    def name(self) -> str:
+        """Return its name among the budgets of a scope."""
+        return f"rolling/{self.window}" if self.period == "rolling" else f"{self.period}/{self.time_zone}"
+
+    @property
+    def described(self) -> str:
+        """Return the amount and the period as people read them."""
+        amount = to_dollars(self.amount)
+        if self.period == "total":
+            return f"{amount} in all"
+        return f"{amount} in {self.window} seconds" if self.period == "rolling" else f"{amount} per {self.period}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +114,8 @@ class KeyRecord:
     """One client key. `digests`: hexadecimal digest → Unix seconds until which it is valid, None for always.
 
     `models`: patterns of which a request's model has to match one, by its requested or its upstream name; empty for
-    any. `version` grows with each change.
+    any. `params`: rules for parameters, as in `[params]`; `data`: what upstreams may do with the requests. `batches`
+    and `cache`: whether it may use them. `version` grows with each change.
     """
 
     id: str
@@ -108,15 +131,22 @@ class KeyRecord:
     models: tuple[str, ...] = ()
     max_tokens: int | None = None
     batches: bool = True
+    cache: bool = True
+    params: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    data: DataRule = ""
     allowance: Allowance = field(default_factory=Allowance)
     version: int = 1
 
     def is_valid(self, digest: str, now: float) -> bool:
-        if self.status != "active" or digest not in self.digests:
+        if digest not in self.digests:
             return False
         until = self.digests[digest]
+        return self.is_usable(now) and (until is None or now < until)
+
+    def is_usable(self, now: float) -> bool:
+        """Return whether requests of this key are accepted now, whichever of its values they came with."""
         begun = self.not_before is None or now >= self.not_before
-        return begun and not self.is_expired(now) and (until is None or now < until)
+        return self.status == "active" and begun and not self.is_expired(now)
 
     def is_expired(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at

@@ -1,6 +1,6 @@
 """Checks of the Redis server that stores batches: suitability, free memory, record versions, durability."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,11 +31,14 @@ class StoragePolicy:
 
 
 class BatchServer:
+    """`has_several_tenants`: whether one tenant has to leave room for others."""
+
     def __init__(self, server: RedisServer, policy: StoragePolicy | None = None) -> None:
         self.server = server
         self.redis, self.keys = server.redis, server.keys
         self.run, self.pipeline, self.now = server.run, server.pipeline, server.now
         self.policy = policy or StoragePolicy()
+        self.has_several_tenants: Callable[[], bool] = lambda: True
         self._has_waitaof: bool | None = None
         self._is_checked = False
 
@@ -83,7 +86,8 @@ class BatchServer:
                 "The gateway's store has no room for more batches now. Please try again later", retry_after=60
             )
         allowed = self.policy.tenant_share * self.policy.memory_share * facts.memory_limit
-        if self.policy.tenant_share < 1 and facts.memory_limit and await self.held_by(tenant) + uploading > allowed:
+        is_shared = self.policy.tenant_share < 1 and bool(facts.memory_limit) and self.has_several_tenants()
+        if is_shared and await self.held_by(tenant) + uploading > allowed:
             raise RateLimited(
                 f"Batches of this workspace that have not ended may take {allowed / 1e6:.1f} MB of the store, "
                 "and they do (GATEWAY_BATCH_TENANT_SHARE). Wait until some end, or cancel them",

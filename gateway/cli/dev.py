@@ -44,7 +44,7 @@ def dev(
 def needs_access(settings: Settings) -> Iterator[Problem]:
     if "auth" in settings.model_fields_set:
         yield from needs_client_keys(settings)
-    elif not settings.keys and not is_loopback(settings.host):
+    elif not settings.has_keys and not is_loopback(settings.host):
         yield Problem(
             f"GATEWAY_AUTH: {settings.host} can be reached from other machines;"
             " set GATEWAY_KEYS=tenant:key, or GATEWAY_AUTH=off to let everyone in",
@@ -54,7 +54,7 @@ def needs_access(settings: Settings) -> Iterator[Problem]:
 
 def to_dev_settings(settings: Settings) -> Settings:
     """Let everyone on this machine in, unless keys or GATEWAY_AUTH are set."""
-    if "auth" in settings.model_fields_set or settings.keys:
+    if "auth" in settings.model_fields_set or settings.has_keys:
         return settings
     return settings.model_copy(update={"auth": "off"})
 

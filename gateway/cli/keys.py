@@ -5,25 +5,39 @@ it uses the embedded server of `dragoman dev` on this machine.
 """
 
 import getpass
-import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import typer
 
-from gateway.access.records import (
-    DEPLOYMENT,
-    Allowance,
-    Budget,
-    KeyRecord,
-    RateLimits,
-    check_name,
-    to_dollars,
-    to_nano,
-)
+from gateway.access.records import Allowance, KeyRecord
 from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor, describe_key
 from gateway.cli.console import CommandError, Console, Exit, run_async
+from gateway.cli.key_options import (
+    Batches,
+    BudgetUsd,
+    Cache,
+    Concurrency,
+    Data,
+    Expires,
+    InputTpm,
+    Json,
+    MaxTokens,
+    Models,
+    NotBefore,
+    OutputTpm,
+    Params,
+    PeriodOption,
+    Rpm,
+    Window,
+    Zone,
+    named,
+    rights,
+    to_allowance,
+    to_expiry,
+    to_scope,
+)
 from gateway.errors import GatewayError
 from gateway.redis.connections import EMBEDDED
 from gateway.redis.embedded import EmbeddedServerError
@@ -34,16 +48,6 @@ Result = TypeVar("Result")
 
 keys = typer.Typer(help="Client keys, with their limits and budgets.", no_args_is_help=True)
 limits = typer.Typer(help="Limits and budgets of a tenant, a user, or the whole deployment.", no_args_is_help=True)
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-Rpm = Annotated[int | None, typer.Option(min=1, help="Requests per minute.")]
-InputTpm = Annotated[int | None, typer.Option("--input-tpm", min=1, help="Input tokens per minute.")]
-OutputTpm = Annotated[int | None, typer.Option("--output-tpm", min=1, help="Output tokens per minute.")]
-Concurrency = Annotated[int | None, typer.Option(min=1, help="Requests at the same time.")]
-BudgetUsd = Annotated[str | None, typer.Option("--budget-usd", help="US dollars per period.")]
-PeriodOption = Annotated[str, typer.Option("--period", help="day, week, month or total.")]
-Zone = Annotated[str, typer.Option("--time-zone", help="IANA name of the zone that days and months are counted in.")]
-Models = Annotated[list[str] | None, typer.Option("--model", help="Pattern of models it may use; may be repeated.")]
 
 
 @keys.command("create")
@@ -58,28 +62,50 @@ def create(
     budget_usd: BudgetUsd = None,
     period: PeriodOption = "month",
     time_zone: Zone = "UTC",
+    window_seconds: Window = 0,
     model: Models = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
-    expires: Annotated[str | None, typer.Option(help="Days until it expires, or a date such as 2027-01-31.")] = None,
+    max_tokens: MaxTokens = None,
+    expires: Expires = None,
+    not_before: NotBefore = None,
+    batches: Batches = None,
+    cache: Cache = None,
+    params: Params = None,
+    data: Data = None,
     json: Json = False,
 ) -> None:
     """Make a key. It is shown once; only its digest is stored."""
     console = Console(json)
     with console.failing_clearly():
-        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone)
-        record = KeyRecord(
-            "",
-            named(name, "NAME"),
-            named(tenant, "--tenant"),
-            named(user, "--user") if user else "",
-            models=tuple(model or ()),
-            max_tokens=max_tokens,
-            expires_at=to_expiry(expires),
-            allowance=allowance,
-        )
+        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data)
+        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
+        who = named(name, "NAME"), named(tenant, "--tenant"), named(user, "--user") if user else ""
+        record = KeyRecord("", *who, allowance=allowance, **fields)
         made, key = on_store(lambda store: store.create_key(record, actor()))
         shown = {"key": key, **describe_key(made)}
         console.answer(shown, f"{key}\n\n{summary(made)}\nThis is the only time that the key is shown.")
+
+
+@keys.command("change")
+def change(
+    name: str,
+    model: Models = None,
+    max_tokens: MaxTokens = None,
+    expires: Expires = None,
+    not_before: NotBefore = None,
+    batches: Batches = None,
+    cache: Cache = None,
+    params: Params = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Change what a key may do; what is not given stays. `--model '*'` allows all models again."""
+    console = Console(json)
+    with console.failing_clearly():
+        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data)
+        if not fields:
+            raise CommandError("there is nothing to change", "`dragoman keys change --help` lists the options")
+        changed = on_store(lambda store: store.update_key(name, actor(), **fields))
+        console.answer(describe_key(changed), summary(changed))
 
 
 @keys.command("list")
@@ -156,12 +182,13 @@ def limit(
     budget_usd: BudgetUsd = None,
     period: PeriodOption = "month",
     time_zone: Zone = "UTC",
+    window_seconds: Window = 0,
     json: Json = False,
 ) -> None:
     """Replace the limits and budget of a key; what is not given is unlimited."""
     console = Console(json)
     with console.failing_clearly():
-        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone)
+        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
         changed = on_store(lambda store: store.update_key(name, actor(), allowance=allowance))
         console.answer(describe_key(changed), summary(changed))
 
@@ -176,13 +203,14 @@ def set_limits(
     budget_usd: BudgetUsd = None,
     period: PeriodOption = "month",
     time_zone: Zone = "UTC",
+    window_seconds: Window = 0,
     json: Json = False,
 ) -> None:
     """Replace the limits and budget of a scope; what is not given is unlimited."""
     console = Console(json)
     with console.failing_clearly():
         name = to_scope(scope)
-        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone)
+        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
         on_store(lambda store: store.set_allowance(name, allowance, actor()))
         console.answer({"scope": scope, **allowance.to_json()}, f"{scope}: {describe_allowance(allowance)}")
 
@@ -224,62 +252,19 @@ def actor() -> Actor:
     return Actor("cli", getpass.getuser())
 
 
-def named(text: str, what: str) -> str:
-    try:
-        return check_name(text, what)
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-
-
-def to_scope(text: str) -> str:
-    """From `deployment`, `tenant:NAME` or `user:NAME`. Raises CommandError."""
-    if text == "deployment":
-        return DEPLOYMENT
-    kind, _, name = text.partition(":")
-    if kind not in ("tenant", "user"):
-        raise CommandError(f"{text!r} is no scope", "give deployment, tenant:NAME or user:NAME")
-    return f"{kind}:{named(name, kind)}"
-
-
-def to_allowance(
-    rpm: int | None,
-    input_tpm: int | None,
-    output_tpm: int | None,
-    concurrency: int | None,
-    budget_usd: str | None,
-    period: str,
-    time_zone: str,
-) -> Allowance:
-    rates = RateLimits(rpm, input_tpm, output_tpm, concurrency)
-    if budget_usd is None:
-        return Allowance(rates)
-    try:
-        return Allowance(rates, (Budget.checked(to_nano(budget_usd), period, time_zone),))
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-
-
-def to_expiry(text: str | None) -> int | None:
-    """Unix seconds, from a number of days or an ISO date. Raises CommandError."""
-    if text is None:
-        return None
-    if text.isdecimal():
-        return int(time.time()) + int(text) * 86_400
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise CommandError(f"{text!r} is neither a number of days nor a date such as 2027-01-31") from None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-
-
 def summary(record: KeyRecord) -> str:
     parts = [f"{record.id}  {record.name}", f"tenant {record.tenant}", record.status, record.hint]
     if record.user:
         parts.insert(2, f"user {record.user}")
     if record.expires_at is not None:
         parts.append(f"expires {datetime.fromtimestamp(record.expires_at, UTC):%Y-%m-%d %H:%M} UTC")
+    if record.not_before is not None:
+        parts.append(f"valid from {datetime.fromtimestamp(record.not_before, UTC):%Y-%m-%d %H:%M} UTC")
     if record.models:
         parts.append("models " + " ".join(record.models))
+    parts += [f"no {right}" for right, granted in (("batches", record.batches), ("cache", record.cache)) if not granted]
+    parts += [f"params {' '.join(record.params)}"] if record.params else []
+    parts += [f"data {record.data}"] if record.data else []
     return "  ".join([*parts, describe_allowance(record.allowance)])
 
 
@@ -290,5 +275,5 @@ def describe_allowance(allowance: Allowance) -> str:
         for name in ("requests", "input_tokens", "output_tokens", "concurrency")
         if (value := getattr(allowance.limits, name)) is not None
     ]
-    said += [f"{to_dollars(one.amount)} per {one.period} ({one.time_zone})" for one in allowance.budgets]
+    said += [f"{one.described} ({one.time_zone})" for one in allowance.budgets]
     return ", ".join(said) or "no limits"

@@ -26,6 +26,7 @@ from gateway.settings import (
     SettingsError,
     load_settings,
     needs_client_keys,
+    needs_redis_for_budgets,
     needs_upstream,
     unknown_variables,
 )
@@ -43,7 +44,12 @@ def serve(
 ) -> None:
     """Serve Anthropic's API to clients, forwarding to the configured upstream."""
     try:
-        needs = (needs_upstream, needs_client_keys, *((needs_known_port,) if processes > 1 else ()))
+        needs = (
+            needs_upstream,
+            needs_client_keys,
+            needs_redis_for_budgets,
+            *((needs_known_port,) if processes > 1 else ()),
+        )
         settings = load_settings(*needs, host=host, port=port)
     except SettingsError as error:
         fail(str(error), error.exit_status)
@@ -52,7 +58,9 @@ def serve(
         report_doubts(settings)
 
     def start() -> AbstractAsyncContextManager[Addresses]:
-        return several(settings, processes) if processes > 1 else running(settings, child=child)
+        if processes > 1 and not child:
+            return several(settings, processes)
+        return running(settings, child=child, processes=processes)
 
     def ready(addresses: Addresses) -> None:
         _report(addresses, settings)
@@ -68,7 +76,7 @@ async def several(settings: Settings, processes: int) -> AsyncIterator[Addresses
     """Front ends on one port, entered when all of them listen. Raises SettingsError, or StartFailed."""
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dragoman-metrics-")))
-        arguments = ("--host", settings.host, "--port", str(settings.port))
+        arguments = ("--host", settings.host, "--port", str(settings.port), "--processes", str(processes))
         children = front_ends(processes, arguments, settings.drain_seconds, directory)
         health = Health(listening=lambda: children.ready)
         admin = await stack.enter_async_context(running_admin(settings, health, directory, children.pids))

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from math import ceil
 from typing import Any
 
-from gateway.access.admission import NOTHING, Admission, Grant, Need, Used
+from gateway.access.admission import Admission
 from gateway.access.records import NANO, KeyRecord
+from gateway.access.reservation import NOTHING, Grant, Need, Used
 from gateway.context import Context
 from gateway.errors import GatewayError
 from gateway.exchange.plan import Plan, note_losses

@@ -33,6 +33,7 @@ from gateway.exchange.accounting import admit_free
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.flight import Flight, Follower, Landed
 from gateway.exchange.hit import Hit
+from gateway.exchange.key_policy import for_key, may_cache
 from gateway.exchange.plan import Plan, note_error, note_gone
 from gateway.exchange.sink import Sink
 from gateway.ids import message_id
@@ -139,6 +140,8 @@ class CachedExchange:
     def demand(self, header: str | None, context: Context, prompt: Prompt) -> Demand | None:
         """Return the request's cache directives, None if there are none. Raises InvalidRequest for the header."""
         demand = self.policy.demand(header, context, prompt.request, prompt.body_size)
+        if demand is not None and not demand.bypasses and not may_cache(self.exchange.admission, context):
+            demand = Demand("bypass", reason="key")
         if demand is not None and demand.bypasses:
             self.store.count(context.tenant, "bypass")
         return demand
@@ -146,7 +149,7 @@ class CachedExchange:
     async def ask(self, context: Context, prompt: Prompt, demand: Demand) -> Hit | Shared:
         """Return the stored answer, or a flight to enter as a context. Raises as `Exchange.plan` does."""
         begun = self.clock()
-        routes = self.exchange.table.resolve(prompt.request["model"])
+        routes = for_key(self.exchange.admission, context, self.exchange.table.resolve(prompt.request["model"]))
         route = routes[0]
         check_depth(prompt.request)
         name = fingerprint(self.secret, context, route, prompt.request)

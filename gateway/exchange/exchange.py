@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import orjson
 
 from gateway import ids
-from gateway.access.admission import Admission, Grant
+from gateway.access.admission import Admission
 from gateway.access.keyring import Keyring
 from gateway.context import Context
 from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
@@ -30,6 +30,7 @@ from gateway.exchange.accounting import admitted, to_used
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.candidates import Candidates
 from gateway.exchange.heartbeat import Heartbeat
+from gateway.exchange.key_policy import for_key
 from gateway.exchange.missing import MissingDialects
 from gateway.exchange.plan import Plan, note_error, note_gone, note_losses
 from gateway.exchange.received import note_answer
@@ -126,7 +127,7 @@ class Exchange:
 
         `candidates`: routes in the order of preference, if the caller has resolved the model already.
         """
-        routes = candidates or self.table.resolve(prompt.request["model"])
+        routes = candidates or for_key(self.admission, context, self.table.resolve(prompt.request["model"]))
         route, *fallbacks = self.candidates.in_order(context, prompt, routes)
         route = self.missing.choose(route, prompt.request)
         record.model = route.requested
@@ -361,7 +362,7 @@ class Exchange:
     async def _observed(self, plan: Plan, work: Coroutine[Any, Any, Result]) -> Result:
         record = plan.record
         record.begun = plan.context.arrived or self.clock()
-        grant: Grant | None = None
+        grant = None
         opened(record)
         try:
             if self.admission is not None:

@@ -63,6 +63,9 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       l        zset    reservation -> deadline of its lease
       d        hash    reservation -> what was admitted, as JSON
       u        stream  usage, one entry an exchange, trimmed to USAGE_ENTRIES
+      once:<id>  string  mark of a use that was recorded without a reservation                   24 h
+      p        zset    process -> when it is taken for dead
+      late     zset    cost to be asked for again, as JSON -> when
       r:<day>  hash    "<tenant>|<user>|<key>|<model>|<provider>|<what>" -> sum of a UTC day     400 d
       audit    stream  what was changed by whom, each entry with the hash of the one before      none
       head     string  "<number> <hash>" of the last of these                                    none
@@ -158,6 +161,8 @@ class AccessKeys(NamedTuple):
     leases: str
     reservations: str
     usage: str
+    processes: str
+    late: str
 
 
 class Keys:
@@ -174,7 +179,7 @@ class Keys:
             *(f"{queue}t:{level}" for level in range(PRIORITY_LEVELS)),
             *(f"{queue}r:{level}" for level in range(PRIORITY_LEVELS)),
         )
-        parts = ("keys", "v", "chg", "epoch", "dig", "audit", "head", "l", "d", "u")
+        parts = ("keys", "v", "chg", "epoch", "dig", "audit", "head", "l", "d", "u", "p", "late")
         self.access = AccessKeys(*(f"{prefix}a:{{a}}:{part}" for part in parts))
         self.recent_exchanges = f"{prefix}o:{{o}}:x"
         self.recent_failures = f"{prefix}o:{{o}}:f"
@@ -209,6 +214,9 @@ class Keys:
 
     def scope(self, name: str) -> str:
         return f"{self.prefix}a:{{a}}:s:{quote(name, safe=':*')}"
+
+    def accounted(self, request_id: str) -> str:
+        return f"{self.prefix}a:{{a}}:once:{request_id}"
 
     def usage_sums(self, day: str) -> str:
         return f"{self.prefix}a:{{a}}:r:{day}"

@@ -10,6 +10,7 @@ from gateway.settings.load import (
     load_settings,
     needs_client_keys,
     needs_redis,
+    needs_redis_for_budgets,
     needs_upstream,
 )
 from gateway.settings.secrets import passwords_in, private_hosts_of, secrets_of
@@ -26,6 +27,7 @@ __all__ = [
     "names_of",
     "needs_client_keys",
     "needs_redis",
+    "needs_redis_for_budgets",
     "needs_upstream",
     "passwords_in",
     "private_hosts_of",

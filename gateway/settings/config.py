@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from gateway.settings.access_sections import AccessSections
 from gateway.settings.config_file import ConfigFile
 from gateway.settings.sections import Sections
 
@@ -12,4 +13,5 @@ class Config:
 
     file: ConfigFile = field(default_factory=ConfigFile, repr=False)
     sections: Sections = field(default_factory=Sections, repr=False)
+    access: AccessSections = field(default_factory=AccessSections, repr=False)
     warnings: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ is enough to correct them all.
 
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
+from gateway.settings.access_sections import AccessSections, is_access_section, read_access
 from gateway.settings.check_sections import ONE_UPSTREAM, check_sections, suggestion, without_wrong
 from gateway.settings.check_sections import to_problem as to_section_problem
 from gateway.settings.config import Config
@@ -52,7 +53,10 @@ def load_settings(*needs: Need, **overrides: Any) -> Settings:
     problems += [Problem(line, ()) for line in file.problems]
     config, in_sections = read_config(file)
     problems += [Problem(line, ONE_UPSTREAM_VARIABLES) for line in in_sections]
-    in_file = _set_values({name: value for name, value in file.values.items() if name not in Sections.model_fields})
+    access, in_access = read_access(file)
+    problems += [Problem(line, ("GATEWAY_KEYS",)) for line in in_access]
+    config = replace(config, access=access)
+    in_file = _set_values({name: value for name, value in file.values.items() if not is_section(name, value)})
     in_environment = _set_values(EnvSettingsSource(Settings)())
     problems += _mixed(file, in_file, in_environment)
     given = in_file | in_environment | _set_values(overrides)
@@ -90,7 +94,12 @@ def read_config(file: ConfigFile) -> tuple[Config, tuple[str, ...]]:
         except ValidationError:
             return Config(file), tuple(dict.fromkeys(problems))
     found = check_sections(sections, file)
-    return Config(file, sections, found.warnings), tuple(dict.fromkeys((*problems, *found.errors)))
+    return Config(file, sections, warnings=found.warnings), tuple(dict.fromkeys((*problems, *found.errors)))
+
+
+def is_section(name: str, value: object) -> bool:
+    """Return whether a key of the file is a section, and not a setting."""
+    return name in Sections.model_fields or is_access_section(name, value)
 
 
 def switched_off(config: Config) -> dict[str, str]:
@@ -128,11 +137,20 @@ def needs_upstream(settings: Settings) -> Iterator[Problem]:
 
 
 def needs_client_keys(settings: Settings) -> Iterator[Problem]:
-    if settings.auth == "keys" and not settings.keys and settings.redis_url is None:
+    if settings.auth == "keys" and not settings.has_keys and settings.redis_url is None:
         yield Problem(
             "GATEWAY_KEYS: no client could log in; set GATEWAY_KEYS=tenant:key, or GATEWAY_REDIS_URL for keys made by"
             " `dragoman keys create`, or GATEWAY_AUTH=off to let everyone in",
             ("GATEWAY_KEYS", "GATEWAY_AUTH"),
+        )
+
+
+def needs_redis_for_budgets(settings: Settings) -> Iterator[Problem]:
+    budgeted = next(settings.config.access.budgeted(), None)
+    if budgeted is not None and settings.redis_url is None:
+        yield Problem(
+            f"GATEWAY_REDIS_URL: {budgeted} has a budget, and money is counted in Redis; set it, or remove the budget",
+            ("GATEWAY_REDIS_URL",),
         )
 
 
@@ -171,7 +189,7 @@ def _to_problem(detail: ErrorDetails, file: ConfigFile, beyond: Container[str]) 
         return Problem(f"settings: {detail['msg']}", ())
     field = str(location[0])
     if field not in Settings.model_fields:
-        close = suggestion(field, [*Settings.model_fields, *Sections.model_fields])
+        close = suggestion(field, [*Settings.model_fields, *Sections.model_fields, *AccessSections.model_fields])
         text = f'unknown key; did you mean "{close}"?' if close else "unknown key: no setting has this name"
         return Problem(file.problem((field,), text), ())
     names = names_of(field)

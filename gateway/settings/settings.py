@@ -27,6 +27,7 @@ from gateway.settings.values import (
     Port,
     RedisUrl,
     Seconds,
+    SecretUrl,
     SimulatedName,
     UpstreamName,
     check_keys,
@@ -203,6 +204,13 @@ class Settings(BaseSettings):
     """The price of a model whose price is not known, for requests under a budget: `assume` counts $5 per million input
     tokens and $25 per million output tokens, `refuse` answers 403, `free` counts nothing. A cost that the upstream
     reports wins over all three."""
+    budget_outage: Literal["bounded", "open", "closed"] = "bounded"
+    """Requests under a budget while Redis is away. `bounded`: for ten minutes, a twentieth of what was left of the
+    budget, shared out among the processes; `open`: all of them; `closed`: none."""
+    budget_outage_usd: Annotated[float, Field(ge=0, le=1_000_000)] = 5.0
+    """US dollars that `bounded` allows of one budget at most, in all processes together."""
+    budget_webhook: SecretUrl | None = Field(default=None, examples=["https://hooks.example.com/budgets"])
+    """URL that gets a JSON object when 50, 75, 90, 95 or 100 % of a budget are spent."""
     secret: SecretStr | None = Field(default=None, examples=["k1:a-long-random-secret"])
     """`id:key,…`; the first one signs. Seals the reasoning that clients carry. All replicas need the same.
 
@@ -329,6 +337,11 @@ class Settings(BaseSettings):
         """Return False for a feature that the file's `[features]` switches off."""
         features: Mapping[str, bool] = {str(name): on for name, on in self._config.sections.features.items()}
         return features.get(feature, True)
+
+    @property
+    def has_keys(self) -> bool:
+        """Return whether clients have keys in a variable or in the file."""
+        return bool(self.keys or self._config.access.keys)
 
     @property
     def upstreams(self) -> Mapping[str, UpstreamSection]:

@@ -84,6 +84,14 @@ def _check_credential(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _check_secret_url(url: SecretStr) -> SecretStr:
+    """An address that holds a credential, as those of webhooks do."""
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected an http or https URL")
+    return url
+
+
 def _check_flavor(flavor: str) -> str:
     if flavor != "auto" and flavor not in VENDORS:
         close = difflib.get_close_matches(flavor, VENDORS, 1)
@@ -105,6 +113,7 @@ Bytes = Annotated[int, Field(ge=1024, le=1 << 30)]
 BaseUrl = Annotated[AnyHttpUrl, AfterValidator(_check_base_url)]
 RedisUrl = Annotated[str, AfterValidator(check_url)]
 Credential = Annotated[SecretStr, AfterValidator(_check_credential)]
+SecretUrl = Annotated[SecretStr, AfterValidator(_check_secret_url)]
 Flavor = Annotated[str, AfterValidator(_check_flavor)]
 SimulatedName = Annotated[str, AfterValidator(_check_simulator)]
 UpstreamName = Annotated[str, _matching(r"[A-Za-z0-9_.-]{0,64}", "up to 64 of A-Z a-z 0-9 _ . -")]

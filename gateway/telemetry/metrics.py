@@ -140,6 +140,7 @@ CACHE_UP = Gauge("gateway_cache_up", "Whether the prompt cache's Redis is asked"
 STREAMS = Gauge("gateway_streams_open", "Streams open now", multiprocess_mode="livesum")
 REPLIES = Counter("gateway_http_replies_total", "Replies by route", ["route", "method", "status"])
 
+BUDGET_ALERTS = Counter("gateway_budget_alerts_total", "Thresholds of budgets that were crossed", ["percent"])
 LOG_LINES_DROPPED = Counter(
     "gateway_log_lines_dropped_total", "Log lines dropped because the log could not be written fast enough, or at all"
 )

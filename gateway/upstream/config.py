@@ -97,6 +97,7 @@ def to_lanes(settings: Settings, name: str) -> Iterator[Upstream]:
             forward_headers=section.forward_headers,
             prices=_to_prices(section.prices),
             region=section.region,
+            data=section.data,
             models=section.models,
         )
 

@@ -17,6 +17,7 @@ import structlog
 
 from gateway.process.signals import on_hangup
 from gateway.settings import Settings, SettingsError, load_settings, needs_upstream
+from gateway.settings.access_sections import AccessSections
 from gateway.settings.check_sections import ONE_UPSTREAM
 from gateway.settings.config_file import DEFAULT_PATH
 from gateway.settings.sections import Sections
@@ -33,6 +34,7 @@ SETTLE_SECONDS: Final = 0.5
 APPLIED: Final = frozenset(
     {
         *Sections.model_fields,
+        *AccessSections.model_fields,
         *ONE_UPSTREAM,
         *("app_title", "app_url", "connect_timeout", "dialect", "idle_timeout", "stop_sequences", "strict_fallback"),
     }

@@ -44,8 +44,8 @@ class Upstream:
     `url` is its v1 base, without a slash at the end. `name` is shown in headers, logs and metrics; the lanes of a
     server with several keys share it, and differ in `lane`. `concurrency`: calls at once, None for no limit
     of ours. `has_own_auth`: the operator has chosen the key's header, which is in `headers`. `prices`: dollars for a
-    million tokens, read and written. `region`: a label that a route may require. `models`: the only ones that it is
-    asked for; empty for any.
+    million tokens, read and written. `region` and `data`: labels that a route or a key may require. `models`: the only
+    ones that it is asked for; empty for any.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Upstream:
     prices: tuple[float | None, float | None] | None = None
     region: str = ""
     models: tuple[str, ...] = ()
+    data: str = field(default="", repr=False)
 
     @property
     def flavor(self) -> Flavor:

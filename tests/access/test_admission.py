@@ -8,10 +8,11 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.access.admission import Admission, Grant, Need, Used
+from gateway.access.admission import Admission
 from gateway.access.directory import Directory
 from gateway.access.keys import ClientKeys
 from gateway.access.records import NANO, Allowance, Budget, KeyRecord, RateLimits
+from gateway.access.reservation import Grant, Need, Used
 from gateway.access.store import AccessStore, Actor
 from gateway.context import Context
 from gateway.errors import BudgetSpent, GatewayError, InvalidRequest, RateLimited, Unauthenticated, Unavailable
@@ -42,7 +43,7 @@ def store_on(server: RedisServer) -> AccessStore:
 
 async def admission_on(server: RedisServer) -> Admission:
     """As one more front end would have it."""
-    made = Admission(Directory(ClientKeys([], b"s"), store_on(server)), server)
+    made = Admission(Directory(ClientKeys([], b"s"), store_on(server)), server, admit_seconds=20)
     await made.directory.refresh()
     return made
 
@@ -65,7 +66,7 @@ async def admitted(admission: Admission, context: Context, need: Need = Need()) 
 async def settle(admission: Admission, grant: object, used: Used = NOTHING) -> None:
     assert isinstance(grant, Grant)
     admission.settle(grant, used)
-    await admission.flush()
+    await admission.ledger.flush()
 
 
 async def test_requests_per_minute_are_exact_over_front_ends(server: RedisServer) -> None:
@@ -251,7 +252,140 @@ async def test_client_that_leaves_during_admission_is_charged_nothing(server: Re
     with pytest.raises(asyncio.CancelledError):
         await task
     admission.server = server
-    await admission.flush()
+    await admission.ledger.flush()
     [state] = await server.pipeline([("HGETALL", server.keys.scope(f"key:{context.key_id}"))])
     assert state.get(b"month/UTC:spent", b"0") == b"0"
     assert isinstance(await admitted(admission, context, Need(40, 40)), Grant)
+
+
+async def test_rolling_budget_has_room_again_when_its_parts_are_older_than_the_window(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(), Budget(100, "rolling", window=3600))
+    admission = await admission_on(server)
+    await settle(admission, await admitted(admission, context, Need(100, 60)), Used(90, 0, 0, {}, ""))
+    refused = await admitted(admission, context, Need(100, 60))
+    assert isinstance(refused, BudgetSpent)
+    assert "$0.0000001 in 3600 seconds, has $0.00000001 left" in refused.message
+    assert "It has room again on " in refused.message
+    assert 3600 <= (refused.retry_after or 0) <= 3720
+    name = server.keys.scope(f"key:{context.key_id}")
+    [fields] = await server.pipeline([("HGETALL", name)])
+    [part] = [field for field, value in fields.items() if value.endswith(b" 90")]
+    newest = int(fields[part].split()[0])
+    await server.pipeline([("HSET", name, part, f"{newest - 60} 90")])
+    assert isinstance(await admitted(admission, context, Need(100, 60)), BudgetSpent)
+    await server.pipeline([("HSET", name, part, f"{newest - 61} 90")])
+    grant = await admitted(admission, context, Need(100, 60))
+    assert isinstance(grant, Grant)
+    assert grant.money == 100
+
+
+async def in_outage(admission: Admission, server: RedisServer) -> RedisServer:
+    away = RedisServer(Redis.from_url("redis://127.0.0.1:1"), server.keys)
+    admission.server = admission.ledger.server = away
+    return away
+
+
+async def test_outage_allows_a_part_of_what_was_left_and_records_it_afterwards(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(), Budget(1000 * NANO, "month"))
+    admission = await admission_on(server)
+    await settle(admission, await admitted(admission, context, Need(NANO, NANO)), Used(0, 0, 0, {}, ""))
+    admission.money.most, admission.money.processes = 20 * NANO, 2
+    away = await in_outage(admission, server)
+    grants = [await admitted(admission, context, Need(4 * NANO, NANO)) for _ in range(4)]
+    # 5 % of $1,000 are $50, of which the setting allows $20, for two processes
+    assert [one.money // NANO for one in grants if isinstance(one, Grant)] == [4, 4, 2]
+    assert isinstance(grants[3], Unavailable)
+    for number, grant in enumerate(one for one in grants if isinstance(one, Grant)):
+        admission.settle(grant, Used(NANO, 5, 5, {"id": f"r{number}"}, "red||k|m|p"))
+    assert isinstance(await admitted(admission, context, Need(4 * NANO, NANO)), Grant), (
+        "what was not used is given back"
+    )
+    await away.redis.aclose()
+    admission.server = admission.ledger.server = server
+    for _ in range(2):
+        await admission.ledger.flush()
+    [spent] = await server.pipeline([("HGET", server.keys.scope(f"key:{context.key_id}"), "month/UTC:spent")])
+    assert int(spent) == 3 * NANO
+    [running] = await server.pipeline([("HGET", server.keys.scope(f"key:{context.key_id}"), "running")])
+    assert running == b"0"
+
+
+async def test_use_of_an_outage_is_recorded_once_however_often_it_is_sent(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(), Budget(1000, "month"))
+    admission = await admission_on(server)
+    budgets = [{"name": "month/UTC", "amount": 1000, "start": 1, "ends": 2, "window": 0}]
+    grant = Grant("once", 0, (), is_local=True, budgets=({"name": f"key:{context.key_id}", "budgets": budgets},))
+    for _ in range(3):
+        await admission.ledger.account(grant, Used(7, 0, 0, {"id": "once"}, "red||k|m|p"))
+    [spent] = await server.pipeline([("HGET", server.keys.scope(f"key:{context.key_id}"), "month/UTC:spent")])
+    assert spent == b"7"
+
+
+async def test_look_counts_processes_and_what_is_left_of_budgets(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(), Budget(1000, "month"))
+    several = [await admission_on(server) for _ in range(3)]
+    for admission in several:
+        await settle(admission, await admitted(admission, context, Need(100, 100)), Used(100, 0, 0, {}, ""))
+        await admission.look()
+    assert [one.local.processes for one in several] == [1, 2, 3]
+    await several[0].look()
+    assert several[0].local.processes == several[0].money.processes == 3
+    assert several[0]._left(
+        {(f"key:{context.key_id}", "month/UTC"): [b"0", b"900", b"0"]}, several[0].wall_clock()
+    ) == {(f"key:{context.key_id}", "month/UTC"): 1000}, "a sum of an earlier period is none of this one's"
+
+
+async def test_threshold_is_alerted_once_over_several_processes(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(), Budget(100, "month"))
+    sent: list[tuple[str, Any]] = []
+
+    async def post(url: str, body: dict[str, Any]) -> None:
+        sent.append((url, body))
+
+    several = [await admission_on(server) for _ in range(4)]
+    for admission in several:
+        admission.alerts.webhook, admission.alerts.post = "http://hook", post
+    for number in range(10):
+        admission = several[number % 4]
+        await settle(admission, await admitted(admission, context, Need(10, 1)), Used(10, 0, 0, {}, ""))
+        if admission.alerts._waiting:
+            await admission.alerts.deliver()
+    assert sorted(body["percent"] for _, body in sent) == [50, 75, 90, 95, 100]
+    assert all(body["scope"] == f"key:{context.key_id}" and url == "http://hook" for url, body in sent)
+
+
+@pytest.mark.parametrize(
+    ("spent", "expected"),
+    [
+        pytest.param(40, {"status": "allowed", "overage-utilization": "0.40"}, id="below the first notice"),
+        pytest.param(
+            80,
+            {"status": "allowed_warning", "overage-utilization": "0.80", "overage-surpassed-threshold": "0.75"},
+            id="above it",
+        ),
+    ],
+)
+async def test_replies_under_a_budget_carry_unified_headers(
+    server: RedisServer, spent: int, expected: dict[str, str]
+) -> None:
+    context = await key_with(server, RateLimits(), Budget(100, "month"))
+    admission = await admission_on(server)
+    await settle(admission, await admitted(admission, context, Need(spent, 1)), Used(spent, 0, 0, {}, ""))
+    grant = await admitted(admission, context, Need(1, 1))
+    assert isinstance(grant, Grant)
+    headers = dict(grant.headers)
+    for name, value in expected.items():
+        assert headers[f"anthropic-ratelimit-unified-{name}"] == value
+    assert int(headers["anthropic-ratelimit-unified-reset"]) > admission.wall_clock()
+
+
+async def test_spent_budget_is_rejected_in_unified_headers(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits())
+    await store_on(server).set_allowance("tenant:red", Allowance(budgets=(Budget(10, "day"),)), ACTOR)
+    admission = await admission_on(server)
+    error = await admitted(admission, context, Need(11, 11))
+    assert isinstance(error, BudgetSpent)
+    headers = {name.removeprefix("anthropic-ratelimit-unified-"): value for name, value in error.headers}
+    assert (headers["status"], headers["overage-period"]) == ("rejected", "daily")
+    assert headers["overage-scope"] == "group_pool"
+    assert "representative-claim" not in headers

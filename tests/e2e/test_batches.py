@@ -16,8 +16,7 @@ from gateway.redis.embedded import EmbeddedServer
 from gateway.redis.keys import Keys
 from gateway.simulator.loopback import Simulator
 from gateway.web.api.batches import to_spend_cap
-from gateway.wiring import has_several_tenants
-from tests.e2e.conftest import KEY, Live, serving, settings_for
+from tests.e2e.conftest import KEY, Live, serving
 
 OTHER_KEY = "other-key-0123456789"
 
@@ -163,20 +162,6 @@ async def test_a_priority_counts_across_tenants_for_the_keys_that_may(simulator:
         records = (await client.hgetall(Keys().scheduler.records)).values()
         await client.aclose()
     assert sorted(record.split()[:2] for record in records) == [[b"1", b"tests"], [b"2", b"others"]]
-
-
-@pytest.mark.parametrize(
-    ("several", "settings"),
-    [
-        pytest.param(False, {"auth": "off"}, id="without keys"),
-        pytest.param(False, {"keys": "a:key-0123456789,a:key-1123456789"}, id="keys of one tenant"),
-        pytest.param(True, {"keys": "a:key-0123456789,b:key-1123456789"}, id="keys of two tenants"),
-    ],
-)
-def test_share_of_the_store_is_for_several_tenants(
-    simulator: Simulator, several: bool, settings: dict[str, str]
-) -> None:
-    assert has_several_tenants(settings_for(simulator, **settings)) is several
 
 
 def test_a_spend_cap_is_kept_in_micro_dollars() -> None:

@@ -1,9 +1,12 @@
+-- include: _budget
 -- Admit one request against every limit and budget that applies to it, or against none.
 -- KEYS: leases, reservations, versions, then one hash a scope. ARGV: id, lease in ms, the request as JSON:
 --   {want, least, input, share, scopes: [{name, record, version, limits: {requests, input_tokens, output_tokens, concurrency},
---                                  budgets: [{name, amount, start, ends}]}]}
+--                                  budgets: [{name, amount, start, ends, window}]}]}
 -- Money is in nano-dollars, bounds of periods in seconds. `share` is the part of each capacity that may be used.
 -- A rate is a virtual clock (GCRA) in microseconds, a minute of which may be used at once.
+-- `state` is JSON: by kind of rate the tightest {limit, remaining, full at}, and `budgets`: {scope, name, spent, held,
+-- amount, ends} of each budget, before this request.
 -- Replies {'admitted', granted, state} | {'refused', scope, kind, wait in ms, state} | {'stale', scope} | {'period', now}.
 local LEASES, DATA, VERSIONS = KEYS[1], KEYS[2], KEYS[3]
 local id, lease, request = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
@@ -25,7 +28,7 @@ for i, scope in ipairs(request.scopes) do
   end
 end
 
-local tightest, granted, writes, refusal = {}, request.want, {}, nil
+local tightest, granted, writes, refusal, budgets = {}, request.want, {}, nil, {}
 local function refuse(scope, kind, wait)
   if not refusal or wait > refusal[4] then refusal = {'refused', scope, kind, math.max(0, math.ceil(wait))} end
 end
@@ -58,13 +61,17 @@ for i, scope in ipairs(request.scopes) do
     end
   end
   for _, budget in ipairs(scope.budgets) do
-    local start, spent, held = unpack(redis.call('HMGET', key, budget.name .. ':start', budget.name .. ':spent',
-      budget.name .. ':held'))
-    if tonumber(start or '-1') ~= budget.start then spent = '0' end
-    spent, held = tonumber(spent or '0'), tonumber(held or '0')
+    local spent = spent_of(key, budget, now)
+    local held = tonumber(redis.call('HGET', key, budget.name .. ':held') or '0')
+    local ends = budget.ends
+    if budget.window > 0 then
+      ends = math.ceil(freed_at(key, budget, now, math.max(1, spent + request.least - budget.amount)))
+    end
+    table.insert(budgets, {scope.name, budget.name, string.format('%.0f', spent), string.format('%.0f', held),
+                           string.format('%.0f', budget.amount), string.format('%.0f', ends)})
     if spent + request.least > budget.amount or spent >= budget.amount then
       refuse(scope.name, budget.name, 1e15)
-      refusal[4], refusal[6] = budget.ends * 1000 - math.floor(now / 1000), string.format('%.0f', spent)
+      refusal[4], refusal[6] = ends * 1000 - math.floor(now / 1000), string.format('%.0f', spent)
       break
     end
     local room = budget.amount - spent - held
@@ -76,6 +83,7 @@ for i, scope in ipairs(request.scopes) do
   writes[i] = write
 end
 
+if #budgets > 0 then tightest.budgets = budgets end
 local state = cjson.encode(tightest)
 if refusal then
   return {refusal[1], refusal[2], refusal[3], string.format('%.0f', refusal[4]), state, refusal[6] or ''}
@@ -85,7 +93,7 @@ for i, scope in ipairs(request.scopes) do
   if #write > 0 then redis.call('HSET', key, unpack(write)) end
   redis.call('HINCRBY', key, 'running', 1)
   for _, budget in ipairs(scope.budgets) do
-    if tonumber(redis.call('HGET', key, budget.name .. ':start') or '-1') ~= budget.start then
+    if budget.window == 0 and tonumber(redis.call('HGET', key, budget.name .. ':start') or '-1') ~= budget.start then
       redis.call('HSET', key, budget.name .. ':start', string.format('%.0f', budget.start), budget.name .. ':spent', '0')
     end
     redis.call('HINCRBY', key, budget.name .. ':held', string.format('%.0f', granted))

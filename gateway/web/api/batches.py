@@ -21,7 +21,7 @@ from gateway.web.api.models import parse_limit
 from gateway.web.arrivals import held_bytes
 from gateway.web.auth import CONTEXT
 from gateway.web.body import body_pieces
-from gateway.web.keys import BATCHES, SETTINGS
+from gateway.web.keys import BATCHES, DIRECTORY, SETTINGS
 from gateway.web.reply import IGNORED, identity, json_response
 
 # A piece of this size is split in about 2.5 ms, after which others get their turn.
@@ -44,6 +44,7 @@ async def create_batch(request: web.Request) -> web.Response:
 async def _create_batch(request: web.Request) -> web.Response:
     """The batch is visible once all of it has arrived and been stored; a cut-off upload leaves nothing behind."""
     context = request[CONTEXT]
+    request.app[DIRECTORY].check_batches(context)
     store = _store(request)
     limits = BatchLimits()
     staging = await store.begin(context.tenant, to_options(request, context))

@@ -6,7 +6,7 @@ import orjson
 from aiohttp import web
 
 from gateway.errors import GatewayError
-from gateway.web.admin.organization import to_api_key
+from gateway.web.admin.key_fields import to_api_key
 from gateway.web.console.sources import CONSOLE, data_response, is_missing
 from gateway.web.keys import ACCESS_STORE, CONFIGURED_KEYS
 

@@ -1,0 +1,87 @@
+"""Alerts of budgets: a log line, a metric and a webhook for each threshold that is crossed, once over all processes.
+
+A settlement crosses a threshold in one process only: its script returns the sums before and after it.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+import structlog
+
+from gateway.access.records import NANO, to_dollars
+from gateway.telemetry.metrics import BUDGET_ALERTS
+
+log = structlog.get_logger()
+
+THRESHOLDS: Final = (0.5, 0.75, 0.9, 0.95, 1.0)
+# Alerts that wait for a webhook which does not answer; the oldest are dropped, and all are in the log.
+MAX_WAITING: Final = 100
+WEBHOOK_SECONDS: Final = 10.0
+ATTEMPTS: Final = 3
+RETRY_SECONDS: Final = 2.0
+
+Post = Callable[[str, dict[str, Any]], Awaitable[None]]
+
+
+async def post_json(url: str, body: dict[str, Any]) -> None:
+    """Raises aiohttp.ClientError or TimeoutError unless the answer is 2xx."""
+    limit = aiohttp.ClientTimeout(total=WEBHOOK_SECONDS)
+    async with aiohttp.ClientSession(timeout=limit) as session, session.post(url, json=body) as response:
+        response.raise_for_status()
+
+
+@dataclass(slots=True)
+class Alerts:
+    """`webhook`: a URL that gets each alert as JSON, empty for none. Run `deliver` beside it."""
+
+    webhook: str = field(default="", repr=False)
+    post: Post = post_json
+    wall_clock: Callable[[], float] = time.time
+    retry_seconds: float = RETRY_SECONDS
+    _waiting: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING), repr=False)
+    _wakes: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def crossed(self, spent_by: Sequence[bytes]) -> None:
+        """Take a settlement's sums: scope, budget, spent before, spent after and amount, for each budget."""
+        for place in range(0, len(spent_by), 5):
+            scope, name, before, after, amount = (one.decode() for one in spent_by[place : place + 5])
+            for threshold in THRESHOLDS:
+                if int(before) < int(amount) * threshold <= int(after):
+                    self._raise(scope, name, round(threshold * 100), int(after), int(amount))
+
+    def _raise(self, scope: str, name: str, percent: int, spent: int, amount: int) -> None:
+        whole, part = to_dollars(amount), to_dollars(spent)
+        log.warning("budget_threshold", scope=scope, budget=name, percent=percent, spent=part, amount=whole)
+        BUDGET_ALERTS.labels(str(percent)).inc()
+        if not self.webhook:
+            return
+        body = {
+            "type": "budget_threshold",
+            "scope": "deployment" if scope == "*" else scope,
+            "budget": name,
+            "percent": percent,
+            "spent_usd": spent / NANO,
+            "amount_usd": amount / NANO,
+            "at": int(self.wall_clock()),
+        }
+        self._waiting.append(body)
+        self._wakes.set()
+
+    async def deliver(self) -> None:
+        """Send what waits to the webhook; to be called again and again."""
+        await self._wakes.wait()
+        self._wakes.clear()
+        while self._waiting:
+            body = self._waiting.popleft()
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    await self.post(self.webhook, body)
+                    break
+                except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                    log.warning("budget_alert_failed", attempt=attempt, error=type(error).__name__)
+                    await asyncio.sleep(self.retry_seconds)

@@ -1,0 +1,120 @@
+"""The ledger: settlements on their way to Redis. They are sent together, never on the path of a request.
+
+What was settled while Redis was away waits here, and is recorded once it is back; a mark of its id keeps it from
+counting twice.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from gateway.access.alerts import Alerts
+from gateway.access.reservation import Grant, Used
+from gateway.errors import GatewayError
+from gateway.redis import scripts
+from gateway.redis.server import RedisServer
+
+log = structlog.get_logger()
+
+# Settlements that wait for Redis; more are dropped, and their leases charge what was granted.
+MAX_WAITING: Final = 100_000
+USAGE_ENTRIES: Final = 100_000
+# Settlements of this time are sent together.
+GATHER_SECONDS: Final = 0.02
+MAX_TOGETHER: Final = 200
+FLUSH_SECONDS: Final = 2.0
+SUMS_SECONDS: Final = 400 * 86_400
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Run `settle_waiting` beside it. `offset`: seconds that the server's clock is ahead of this host's."""
+
+    server: RedisServer | None
+    alerts: Alerts
+    wall_clock: Callable[[], float] = time.time
+    offset: float = 0.0
+    _waiting: list[tuple[Grant, Used]] = field(default_factory=list, repr=False)
+    _wakes: asyncio.Event = field(default_factory=asyncio.Event)
+    _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def add(self, grant: Grant, used: Used) -> None:
+        """Count what was used. Never waits; never raises."""
+        if self.server is not None and len(self._waiting) < MAX_WAITING:
+            self._waiting.append((grant, used))
+            self._wakes.set()
+
+    async def settle_waiting(self) -> None:
+        """Send what has been settled; to be called again and again. Raises StoreAway, and keeps what was not sent."""
+        await self._wakes.wait()
+        self._wakes.clear()
+        await asyncio.sleep(GATHER_SECONDS)
+        try:
+            await self._send()
+        finally:
+            if self._waiting:
+                self._wakes.set()
+
+    async def flush(self) -> None:
+        """Settle what waits, before a process ends; best effort."""
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._send()
+        except (GatewayError, TimeoutError):
+            log.warning("settlements_left", count=len(self._waiting))
+
+    async def _send(self) -> None:
+        async with self._sending:
+            while self._waiting:
+                several = self._waiting[:MAX_TOGETHER]
+                await self._enter([used for grant, used in several if not grant.scopes])
+                for grant, used in [one for one in several if one[0].scopes]:
+                    await self.account(grant, used)
+                del self._waiting[: len(several)]
+
+    async def account(self, grant: Grant, used: Used) -> None:
+        """Settle one reservation. What was not reserved in Redis is recorded, once for its id."""
+        assert self.server is not None
+        names, keys, day = self.server.keys.access, self.server.keys, self._day()
+        entry = orjson.dumps(used.entry) if used.entry else b""
+        unreserved = orjson.dumps({"scopes": grant.budgets}) if grant.is_local and grant.budgets else b""
+        scopes = [budgets["name"] for budgets in grant.budgets] if grant.is_local else grant.scopes
+        outcome: list[Any] = await self.server.run(
+            scripts.ACCOUNT,
+            (
+                *(names.leases, names.reservations, names.usage, keys.usage_sums(day), keys.accounted(grant.id)),
+                *(keys.scope(scope) for scope in scopes),
+            ),
+            (
+                *(grant.id, used.cost, used.input, used.output, entry, used.sums),
+                *(USAGE_ENTRIES, SUMS_SECONDS, used.requests, unreserved),
+            ),
+        )
+        self.alerts.crossed(outcome[1:])
+
+    async def _enter(self, several: list[Used]) -> None:
+        """Enter requests that nothing limits in the usage reports, in one round trip; those without a call are none."""
+        several = [used for used in several if used.sums]
+        if not several:
+            return
+        assert self.server is not None
+        sums: dict[str, int] = {}
+        for used in several:
+            counts = (("requests", used.requests), ("input", used.input), ("output", used.output), ("cost", used.cost))
+            for what, value in counts:
+                sums[f"{used.sums}|{what}"] = sums.get(f"{used.sums}|{what}", 0) + value
+        day, usage = self.server.keys.usage_sums(self._day()), self.server.keys.access.usage
+        commands: list[tuple[str | bytes | int, ...]] = [
+            ("XADD", usage, "MAXLEN", "~", USAGE_ENTRIES, "*", "e", orjson.dumps(used.entry)) for used in several
+        ]
+        commands += [("HINCRBY", day, name, value) for name, value in sums.items() if value]
+        await self.server.pipeline([*commands, ("EXPIRE", day, SUMS_SECONDS)])
+
+    def _day(self) -> str:
+        return datetime.fromtimestamp(self.wall_clock() + self.offset, UTC).strftime("%Y-%m-%d")

@@ -1,0 +1,54 @@
+"""Values of admission: what a request needs at most, what it was granted, and what it used."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """The most that a request may take: `want` nano-dollars, or `least` with a smaller answer; `input` tokens.
+
+    `unpriced`: the model, if its price is not known.
+    """
+
+    want: int = 0
+    least: int = 0
+    input: int = 0
+    unpriced: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A reservation. `money`: nano-dollars. `headers`: the state of the limits, for the reply.
+
+    `is_local`: kept in this process, not in Redis. `budgets`: those of each scope that has some, with the period that
+    the request was admitted in; what was not reserved in Redis, or is corrected later, is counted by them.
+    """
+
+    id: str
+    money: int
+    scopes: tuple[str, ...]
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    is_local: bool = False
+    budgets: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The use of a finished request: `cost` in nano-dollars, `sums` names it in the sums of the day.
+
+    `requests` is 0 for the correction of an earlier entry.
+    """
+
+    cost: int
+    input: int
+    output: int
+    entry: Mapping[str, Any] = field(repr=False)
+    sums: str
+    requests: int = 1
+
+
+NOTHING: Final = Used(0, 0, 0, {}, "")
+# The use of a request whose process has died: what was granted to it.
+GRANTED: Final = Used(-1, 0, 0, {}, "")

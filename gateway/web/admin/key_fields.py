@@ -1,0 +1,160 @@
+"""Keys in the admin API: Anthropic's `api_key` object, and a record's fields from the body of a request."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.access.records import Allowance, Budget, KeyRecord, RateLimits, check_name, to_nano
+from gateway.errors import InvalidRequest
+from gateway.upstream.policy import to_policy
+
+RATES = {
+    "requests_per_minute": "requests",
+    "input_tokens_per_minute": "input_tokens",
+    "output_tokens_per_minute": "output_tokens",
+    "concurrency": "concurrency",
+}
+PERIODS = {"daily": "day", "weekly": "week", "monthly": "month", "total": "total", "rolling": "rolling"}
+DATA = {"any": "", "deny": "deny", "zdr": "zdr"}
+
+
+def to_api_key(record: KeyRecord) -> dict[str, Any]:
+    """Anthropic's `api_key` object; what it has no field for is in `gateway`."""
+    return {
+        "type": "api_key",
+        "id": record.id,
+        "name": record.name,
+        "status": status_of(record),
+        "workspace_id": record.tenant,
+        "scope": {"type": "workspace", "workspace_id": record.tenant},
+        "created_at": to_time(record.created_at),
+        "created_by": {"id": "gateway", "type": "user"},
+        "expires_at": None if record.expires_at is None else to_time(record.expires_at),
+        "partial_key_hint": record.hint,
+        "gateway": {
+            "user": record.user or None,
+            "models": list(record.models),
+            "max_tokens": record.max_tokens,
+            "not_before": None if record.not_before is None else to_time(record.not_before),
+            "batches": record.batches,
+            "cache": record.cache,
+            "params": dict(record.params),
+            "data": record.data or "any",
+            **record.allowance.to_json(),
+        },
+    }
+
+
+def status_of(record: KeyRecord) -> str:
+    expired = record.status == "active" and record.is_expired(datetime.now(UTC).timestamp())
+    return "expired" if expired else record.status
+
+
+def to_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def to_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a KeyRecord from a body. Raises InvalidRequest naming the wrong one."""
+    fields = {name: read(body, name) for name, read in READERS.items() if name in body}
+    if "limits" in body or "budget" in body:
+        fields["allowance"] = to_allowance(body)
+    return fields
+
+
+def to_allowance(body: Mapping[str, Any]) -> Allowance:
+    """From `limits` {requests_per_minute, …} and `budget` {amount_usd, period, time_zone}. Raises InvalidRequest."""
+    limits = body.get("limits") or {}
+    if not isinstance(limits, dict) or not limits.keys() <= RATES.keys():
+        raise InvalidRequest(f"limits: must be an object with some of {', '.join(RATES)}")
+    rates = RateLimits(**{RATES[name]: _count(limits, name, "limits.") for name in limits})
+    budget = body.get("budget")
+    if budget is None:
+        return Allowance(rates)
+    if not isinstance(budget, dict) or "amount_usd" not in budget:
+        raise InvalidRequest("budget: must be an object with amount_usd, and optionally period and time_zone")
+    period = str(budget.get("period", "monthly"))
+    try:
+        amount = to_nano(budget["amount_usd"])
+        zone, window = budget.get("time_zone", "UTC"), budget.get("window_seconds", 0)
+        return Allowance(rates, (Budget.checked(amount, PERIODS.get(period, period), zone, int(window)),))
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest(f"budget: {error}") from None
+
+
+def to_name(body: Mapping[str, Any], name: str, otherwise: str | None = None) -> str:
+    value = body.get(name, otherwise)
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name}: a name is required")
+    return checked(value, name)
+
+
+def checked(text: str, what: str) -> str:
+    try:
+        return check_name(text, what)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+
+
+def _count(body: Mapping[str, Any], name: str, path: str = "") -> int | None:
+    value = body[name]
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidRequest(f"{path}{name}: must be a positive whole number")
+    return value
+
+
+def _moment(body: Mapping[str, Any], name: str) -> int | None:
+    value = body[name]
+    if value is None:
+        return None
+    try:
+        at = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise InvalidRequest(f"{name}: must be a time such as 2027-01-31T00:00:00Z") from None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+
+
+def _params(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = body[name]
+    if not isinstance(value, dict):
+        raise InvalidRequest("params: must be an object of rules by parameter")
+    for parameter, rule in value.items():
+        try:
+            to_policy(parameter, rule)
+        except ValueError as error:
+            raise InvalidRequest(f"params.{parameter}: {error}") from None
+    return value
+
+
+def _models(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    models = body[name]
+    if not isinstance(models, list) or not all(isinstance(one, str) and one for one in models):
+        raise InvalidRequest(f"{name}: must be a list of patterns")
+    return tuple(models)
+
+
+def _right(body: Mapping[str, Any], name: str) -> bool:
+    if not isinstance(body[name], bool):
+        raise InvalidRequest(f"{name}: must be true or false")
+    return body[name] is True
+
+
+def _data(body: Mapping[str, Any], name: str) -> str:
+    if body[name] not in DATA:
+        raise InvalidRequest(f"{name}: must be deny, zdr or any")
+    return DATA[body[name]]
+
+
+READERS: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
+    "user": to_name,
+    "models": _models,
+    "max_tokens": _count,
+    "expires_at": _moment,
+    "not_before": _moment,
+    "batches": _right,
+    "cache": _right,
+    "params": _params,
+    "data": _data,
+}

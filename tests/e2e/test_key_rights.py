@@ -1,0 +1,150 @@
+"""Rights of client keys, from the file and from the admin API, as their clients meet them."""
+
+from asyncio import sleep, to_thread
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anthropic
+import pytest
+import pytest_asyncio
+
+from gateway.app import running
+from gateway.settings import SettingsError, load_settings
+from gateway.simulator.loopback import Simulator
+from tests.e2e.conftest import Live, serving, settings_for
+from tests.support.redis_server import redis_server
+
+HELLO: dict[str, Any] = {"model": "sim/text-3", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
+OLD = {"anthropic-version": "2023-06-01"}  # the newest version has no sampling parameters
+FILE = """
+[[keys]]
+name = "plain"
+key = "plain-key"
+
+[[keys]]
+name = "bound"
+tenant = "red"
+key = "${BOUND_KEY}"
+models = ["sim/text-*"]
+max_tokens = 20
+batches = false
+cache = false
+params = { temperature = { max = 0.5 }, top_k = { deny = true } }
+data = "zdr"
+rpm = 100
+
+[[keys]]
+name = "slow"
+sha256 = "6fa0d18ad9d40c2e55ddba9c9110a429590843f1c7096d894e1f3aa68c420cee"
+rpm = 4
+
+[limits."tenant:red"]
+rpm = 50
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "gateway.toml"
+    path.write_text(FILE)
+    monkeypatch.setenv("GATEWAY_CONFIG", str(path))
+    monkeypatch.setenv("BOUND_KEY", "bound-key")
+    return path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def redis_url() -> AsyncIterator[str]:
+    async with redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+async def live(file: Path, simulator: Simulator, redis_url: str) -> AsyncIterator[Live]:
+    async with serving(simulator, redis_url=redis_url, keys=None, cache="on") as running:
+        yield running
+
+
+async def test_key_of_the_file_has_its_rights_and_no_more(live: Live) -> None:
+    client = live.client(api_key="bound-key")
+    raw = await client.messages.with_raw_response.create(
+        **{**HELLO, "max_tokens": 90},
+        extra_body={"temperature": 1.0},
+        extra_headers={"x-gateway-cache": "use", "anthropic-version": "2023-06-01"},
+    )
+    sent = live.simulator.requests()[-1].json
+    assert (sent["max_tokens"], sent["temperature"]) == (20, 0.5)
+    assert sent["provider"] == {"zdr": True, "data_collection": "deny"}
+    assert (raw.headers["x-gateway-cache"], raw.headers["x-gateway-cache-reason"]) == ("bypass", "key")
+    assert raw.headers["anthropic-ratelimit-requests-limit"] == "50", "the tighter limit, of its tenant"
+    for words, fields in (
+        ("top_k is not allowed", {"extra_body": {"top_k": 3}, "extra_headers": OLD}),
+        ("may not use the model", {"model": "sim/tool"}),
+    ):
+        with pytest.raises(anthropic.APIStatusError, match=words):
+            await client.messages.create(**{**HELLO, **fields})
+    with pytest.raises(anthropic.PermissionDeniedError, match="may not create batches"):
+        await client.messages.batches.create(requests=[{"custom_id": "a", "params": HELLO}])  # type: ignore[list-item]
+    assert (
+        await live.client(api_key="plain-key").messages.create(**HELLO, extra_body={"top_k": 3}, extra_headers=OLD)
+    ).type == "message"
+
+
+async def test_upstream_that_does_not_keep_the_rule_about_data_is_not_called(
+    file: Path, simulator: Simulator, redis_url: str
+) -> None:
+    async with serving(simulator, redis_url=redis_url, keys=None, upstream_flavor="openai") as live:
+        with pytest.raises(anthropic.PermissionDeniedError, match="needs an upstream with data = zdr"):
+            await live.client(api_key="bound-key").messages.create(**HELLO)
+        assert simulator.requests() == []
+
+
+async def test_one_of_two_processes_without_redis_admits_half_and_a_changed_file_takes_keys_away(
+    file: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_UPSTREAM_URL", simulator.url)  # the file is read again without the settings below
+    async with running(settings_for(simulator, keys=None), processes=2) as addresses:
+        live = Live("http://{}:{}".format(*addresses.client), simulator)
+        statuses = [await status_of(live, "slow-key") for _ in range(6)]
+        assert statuses == [200, 200, 429, 429, 429, 429]
+        await to_thread(file.write_text, FILE.replace("plain-key", "other-key"))
+        for _ in range(200):
+            if await status_of(live, "plain-key") == 401:
+                break
+            await sleep(0.1)
+        assert await status_of(live, "other-key") == 200
+
+
+async def status_of(live: Live, key: str) -> int:
+    async with (
+        aiohttp.ClientSession(headers={"x-api-key": key}) as session,
+        session.post(live.url + "/v1/messages", json=HELLO) as response,
+    ):
+        return response.status
+
+
+BROKEN = {
+    "a key without a value": ('[[keys]]\nname = "a"', "expected a key, such as"),
+    "an unknown name": ('[[keys]]\nname = "a"\nkey = "k"\nrmp = 1', "keys.rmp: unknown key"),
+    "two keys of one name": ('[[keys]]\nname = "a"\nkey = "k"\n[[keys]]\nname = "a"\nkey = "l"', "two keys named"),
+    "a scope that is none": ("[limits.everything]\nrpm = 1", "expected deployment, tenant:NAME or user:NAME"),
+    "a rule that is none": ('[[keys]]\nname = "a"\nkey = "k"\nparams = { top_p = { most = 1 } }', 'unknown key "most"'),
+    "a window without a rolling budget": (
+        '[[keys]]\nname = "a"\nkey = "k"\nbudget_usd = 1\nwindow_seconds = 60',
+        "a rolling budget, and no other, has a window",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_wrong_key_of_the_file_stops_the_start_and_is_named(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, words = BROKEN[case]
+    path = tmp_path / "gateway.toml"
+    path.write_text(text)
+    monkeypatch.setenv("GATEWAY_CONFIG", str(path))
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert words in str(caught.value), caught.value
