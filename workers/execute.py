@@ -3,7 +3,7 @@
 The steps are those of a live JSON request, without its HTTP. Only here does a failure become an item's result.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,9 +15,10 @@ from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import WorkItem
 from gateway.batches.splitter import Item
 from gateway.context import Context
-from gateway.errors import GatewayError, InternalError, InvalidRequest, to_envelope
+from gateway.errors import GatewayError, InternalError, to_envelope
 from gateway.exchange.exchange import Exchange
 from gateway.messages.prompt import Prompt, Received, parse_body
+from gateway.messages.validation.live_only import refuse_live_only
 from gateway.process.tasks import describe
 from gateway.telemetry.usage import UsageRecord
 
@@ -89,16 +90,6 @@ def read_item(item: Item, context: Context, exchange: Exchange) -> Prompt:
     params: Any = parse_body(item.params, exchange.tools)
     refuse_live_only(params)
     return exchange.read_prompt(params, len(item.params), context, Received(item.params))
-
-
-def refuse_live_only(params: Mapping[str, Any]) -> None:
-    """Reject options of a Messages request that batch items may not use (Anthropic docs, batches, 2026-10)."""
-    if params.get("stream"):
-        raise InvalidRequest("stream: Streaming is not supported in message batches.")
-    if params.get("speed") is not None:
-        raise InvalidRequest("speed: Speed is not supported in message batches.")
-    if params.get("max_tokens") == 0:
-        raise InvalidRequest("max_tokens: Input should be greater than or equal to 1 in message batches.")
 
 
 async def ask(

@@ -7,6 +7,7 @@ first call of a command is made without it, so that a wrong address is reported 
 import asyncio
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -199,20 +200,37 @@ def proxy_for(url: str) -> str | None:
     return None if proxy_bypass(address.hostname or "") else getproxies().get(address.scheme)
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A row of failures that may pass: since when, until when the call is repeated, in seconds since 1970.
+
+    `error` is the last failure, None once the call has succeeded.
+    """
+
+    error: ApiError | None
+    since: float
+    until: float
+    seconds: float = 0.0
+
+
 async def patiently(
-    call: Callable[[], Awaitable[Value]], waiting: Callable[[ApiError], None], *, seconds: float = PATIENCE_SECONDS
+    call: Callable[[], Awaitable[Value]], waiting: Callable[[Outage], None], *, seconds: float = PATIENCE_SECONDS
 ) -> Value:
-    """The call's value, called again while it fails in a way that passes; `waiting` hears of each failure."""
+    """The call's value, called again while it fails in a way that passes; `waiting` gets each failure and the end."""
     clock = asyncio.get_running_loop().time
-    until = clock() + seconds
-    pause = FIRST_WAIT
+    until, pause = clock() + seconds, FIRST_WAIT
+    since: float | None = None
     while True:
         try:
-            return await call()
+            value = await call()
+            if since is not None:
+                waiting(Outage(None, since, since + seconds, round(time.time() - since, 1)))
+            return value
         except ApiError as error:
             pause = max(pause, error.wait or 0.0)
             if not error.transient or clock() + pause > until:
                 raise
-            waiting(error)
+            since = since or time.time()
+            waiting(Outage(error, since, since + seconds))
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_WAIT)

@@ -1,6 +1,7 @@
 """The calls of the Message Batches API that the batch commands make, and how batches read on a terminal."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from gateway.cli.api import Api, ApiError
@@ -39,13 +40,17 @@ async def retrieve(api: Api, batch_id: str) -> dict[str, Any]:
     return batch
 
 
-async def progress_of(api: Api, batch_id: str) -> tuple[dict[str, Any], int]:
-    """Return the batch, and its number of results. Only Dragoman reports them before the end."""
+async def progress_of(api: Api, batch_id: str) -> tuple[dict[str, Any], int, float | None]:
+    """Return the batch, its number of results, and its cost so far in dollars.
+
+    Only Dragoman reports results before the end, and costs.
+    """
     path = f"/v1/messages/batch/{batch_id}/status" if api.is_dragoman else f"{PATH}/{batch_id}"
     batch, headers = await api.call("GET", path)
     counts = batch["request_counts"]
     finished = sum(counts.values()) - counts["processing"]
-    return batch, int(headers.get("x-gateway-batch-done", finished))
+    cost = headers.get("x-gateway-cost")
+    return batch, int(headers.get("x-gateway-batch-done", finished)), None if cost is None else float(cost)
 
 
 async def result_pieces(api: Api, batch_id: str) -> AsyncIterator[bytes]:
@@ -64,6 +69,36 @@ def to_line(batch: dict[str, Any], done: int = 0) -> str:
     return f"{batch['id']}: {batch['processing_status']}, {counts_text(batch['request_counts'])}{live}"
 
 
+def times_text(batch: dict[str, Any]) -> list[str]:
+    """When the batch was created, and how long it took, in the words of a line."""
+    try:
+        created = datetime.fromisoformat(batch["created_at"])
+    except (KeyError, TypeError, ValueError):
+        return []
+    words = [f"begun {created.astimezone():%Y-%m-%d %H:%M:%S}"]
+    if batch.get("ended_at"):
+        words.append(f"took {duration_text((datetime.fromisoformat(batch['ended_at']) - created).total_seconds())}")
+    return words
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as people write them: 0.8 s, 42 s, 3 min 5 s, 2 h 10 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def dollars_text(dollars: float) -> str:
+    """Dollars to six digits behind the point, as far as they are needed: $0.000042, $1.25."""
+    whole, _, rest = f"{dollars:,.6f}".rstrip("0").partition(".")
+    return f"${whole}.{rest:0<2}"
+
+
 async def _counted(pieces: Iterator[bytes], sent: Callable[[int], None] | None) -> AsyncIterator[bytes]:
     done = 0
     for piece in pieces:
@@ -80,4 +115,4 @@ def _at_its_line(error: ApiError, requests: RequestsFile, part: Sequence[int]) -
     if name != "requests" or not place.isdigit() or int(place) >= len(part):
         return error
     line = requests.lines[part[int(place)]]
-    return ApiError(f"{requests.path}:{line}: {error.message}", "mend this line and run it again", code=error.code)
+    return ApiError(f"{requests.path}:{line}: {error.message}", "correct this line and run it again", code=error.code)

@@ -3,9 +3,11 @@
     each round: write down its batches → create each → wait for all → merge each one's results → next round
 
 The first round has every request; a later one only those that expired, or errored in a way that passes. Requests whose
-own fault it was are not sent again unless asked for.
+own fault it was are not sent again unless asked for, or once the file has been edited: then all that have not succeeded
+are sent, and those that have must be as they were.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +31,7 @@ from gateway.cli.results_file import (
     write_pieces,
 )
 from gateway.cli.run_state import RunState, SentBatch, state_path
+from gateway.cli.sent_files import remember_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,28 @@ class Run:
         if not self.state.rounds:
             self._begin(range(len(self.plan.requests)))
         await self._finish_round()
+        if self.state.digest != self.plan.requests.digest:
+            await self._send_edited()
+            goes_on = True
         if self.plan.retry_failed and not goes_on:  # else that round was it
             await self._again(lambda outcome: outcome.kind != SUCCEEDED)
         while len(self.state.rounds) < self.plan.attempts and await self._again(lambda outcome: outcome.may_pass):
             pass
-        tally = OutcomeCounts()
-        for outcome in self._outcomes():
-            tally.add(outcome)
+        tally, requests = OutcomeCounts(), self.plan.requests
+        for line, custom_id, outcome in zip(requests.lines, requests.custom_ids, self._outcomes(), strict=True):
+            tally.add(outcome, line, custom_id)
         return tally
+
+    async def _send_edited(self) -> None:
+        """Send what has not succeeded before the file was edited."""
+        requests = self.plan.requests
+        refuse_changed_successes(self.state, requests, self.plan.output)
+        places = [place for place, outcome in enumerate(self._outcomes()) if outcome.kind != SUCCEEDED]
+        kept, count = len(requests) - len(places), len(places)
+        text = f"{requests.path} has been edited: {kept:,} requests that succeeded are kept, sending {count:,}"
+        self.meter.note(text, "edited", kept=kept, requests=count)
+        self.state.begin_again(requests, requests.parts(places))
+        await self._finish_round()
 
     async def _again(self, is_wanted: Callable[[Outcome], bool]) -> bool:
         """Run another round for the unfinished requests; return False when there are none."""
@@ -91,7 +108,8 @@ class Run:
         number = len(self.state.rounds)
         waited_for = {batch.id: batch.count for batch in self.state.open_batches}
         try:
-            await wait_for_all(self.api, waited_for, self.meter, "requests" if number == 1 else f"attempt {number}")
+            label = "requests" if number == 1 else f"attempt {number}"
+            costs = await wait_for_all(self.api, waited_for, self.meter, label)
             for batch in self.state.open_batches:
                 # Safe to repeat after an interruption: the same results give the same output.
                 output = self.plan.output
@@ -102,6 +120,7 @@ class Run:
                     write_merged(output, self.plan.requests.custom_ids, *newer_first, mode=self.plan.mode)
                 finally:
                     downloaded.unlink(missing_ok=True)
+                batch.cost = costs[batch.id]
                 batch.collected = True
                 self.state.save()
         except ApiError as error:
@@ -117,6 +136,7 @@ class Run:
         created = await patiently(call, partial(tell, self.meter))
         batch.id = created["id"]
         self.state.save()
+        remember_file(batch.id, self.plan.requests.path)
         self.meter.note(f"{batch.id}: {batch.count:,} requests", "created", batch=batch.id, requests=batch.count)
 
     async def _download(self, batch_id: str, path: Path) -> None:
@@ -135,10 +155,32 @@ class Run:
         return ApiError(f"{self.api.url} does not know a batch of this run: {error.message}", hint, code=404)
 
 
+def refuse_edit(state: RunState, plan: RunPlan) -> None:
+    """Raise CommandError where a run cannot go on with the edited file."""
+    path = plan.requests.path
+    if not state.requests or not plan.output.exists():
+        raise changed(path)
+    if any(not batch.id for batch in state.open_batches):
+        raise changed(path, "has changed while it was being sent")
+    refuse_changed_successes(state, plan.requests, plan.output)
+
+
+def refuse_changed_successes(state: RunState, requests: RequestsFile, output: Path) -> None:
+    """Raise CommandError for a request that succeeded and is another one now, or gone: it was paid for."""
+    for custom_id, position in find_results(output).items():
+        if position.outcome.kind != SUCCEEDED or custom_id not in state.requests:
+            continue
+        if custom_id not in requests.digests:
+            raise changed(requests.path, f"has changed: {custom_id}, which succeeded, is gone")
+        if requests.digests[custom_id] != state.requests[custom_id]:
+            line = requests.lines[requests.custom_ids.index(custom_id)]
+            raise changed(requests.path, f"has changed in line {line}: {custom_id} succeeded as it was before")
+
+
 def open_state(api: Api, plan: RunPlan) -> RunState:
     """That of an earlier run, or a new one. Raises CommandError when what is there belongs to something else."""
     path = state_path(plan.output)
-    new = RunState(path, api.url, plan.requests.digest, mode=plan.mode)
+    new = RunState(path, api.url, plan.requests.digest, [], plan.mode, plan.requests.digests, time.time())
     if plan.fresh:
         plan.output.unlink(missing_ok=True)
         return new
@@ -148,7 +190,7 @@ def open_state(api: Api, plan: RunPlan) -> RunState:
             raise CommandError(f"{plan.output} is there already", "give another --output, or replace it with --fresh")
         return new
     if found.digest != plan.requests.digest:
-        raise changed(plan.requests.path)
+        refuse_edit(found, plan)
     if found.url != api.url:
         raise CommandError(f"this run was begun at {found.url}", f"go on there with --url {found.url}, or use --fresh")
     if not plan.output.exists():

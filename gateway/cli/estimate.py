@@ -1,4 +1,6 @@
-"""Cost estimate for a file of requests before sending: `--dry-run`.
+"""Judgement and cost estimate for a file of requests before sending: `--dry-run`.
+
+Each request is checked as a worker would check it, and its model looked up in the API's list.
 
 Up to SAMPLE requests are counted by the API's count_tokens, spread evenly over the file and over its models; the rest
 is taken to have as many tokens for its bytes. Prices are those that the model's entry in the API's list has, if any.
@@ -11,6 +13,10 @@ from urllib.parse import quote
 
 from gateway.cli.api import Api, ApiError
 from gateway.cli.requests_file import Line, RequestsFile
+from gateway.context import Context
+from gateway.errors import InvalidRequest
+from gateway.messages.prompt import to_prompt
+from gateway.messages.validation.live_only import refuse_live_only
 
 # Each is one call of count_tokens; all requests of a file are often alike.
 SAMPLE: Final = 100
@@ -33,6 +39,7 @@ class ModelEstimate:
     counted_tokens: int = 0
     counted_bytes: int = 0
     prices: tuple[float, float] | None = None
+    is_known: bool = True  # to the API's list of models, if that can be read
 
     @property
     def input_tokens(self) -> int:
@@ -55,7 +62,16 @@ class RequestsEstimate:
     requests: int
     error: float | None = None
     refused: list[str] = field(default_factory=list)
-    refused_count: int = 0
+    refused_lines: set[int] = field(default_factory=set, repr=False)
+
+    def refuse(self, requests: RequestsFile, line: Line, problem: str) -> None:
+        self.refused_lines.add(line.number)
+        if len(self.refused) < SHOWN_PROBLEMS:
+            self.refused.append(f"{requests.path}:{line.number}: {problem} ({line.custom_id})")
+
+    @property
+    def refused_count(self) -> int:
+        return len(self.refused_lines)
 
     @property
     def counted(self) -> int:
@@ -75,13 +91,30 @@ async def estimate(api: Api, requests: RequestsFile, show: Callable[[int, int], 
     """`show` receives the counted and the total number. Raises ApiError."""
     models = group(requests)
     found = RequestsEstimate(list(models.values()), len(requests))
+    for model in models.values():
+        await _look_up(api, model)
+    for line in requests.read(range(len(requests))):
+        problem = refusal_of(line.params, len(line.body))
+        if problem is None and not models[model_of(line)].is_known:
+            problem = f"model: the gateway's list of models has no {model_of(line)}"
+        if problem is not None:
+            found.refuse(requests, line, problem)
     chosen = choose(models.values(), len(requests))
     for number, line in enumerate(requests.read(chosen), 1):
-        await _count(api, requests, line, models[model_of(line)], found)
+        if line.number not in found.refused_lines:
+            await _count(api, requests, line, models[model_of(line)], found)
         show(number, len(chosen))
-    for model in models.values():
-        model.prices = await _prices(api, model.model)
     return found
+
+
+def refusal_of(params: dict[str, Any], size: int) -> str | None:
+    """Return the message with which a worker would refuse these params; None if it would send them."""
+    try:
+        refuse_live_only(params)
+        to_prompt(params, size, Context("dry-run"))
+    except InvalidRequest as error:
+        return error.message
+    return None
 
 
 def group(requests: RequestsFile) -> dict[str, ModelEstimate]:
@@ -137,7 +170,7 @@ def to_text(found: RequestsEstimate, batches: int) -> str:
     lines = [f"{found.requests:,} requests in {batches:,} {'batch' if batches == 1 else 'batches'}; nothing was sent"]
     lines += [f"would be refused: {problem}" for problem in found.refused]
     if found.refused_count > len(found.refused):
-        lines.append(f"… and {found.refused_count - len(found.refused):,} more of those looked at")
+        lines.append(f"… and {found.refused_count - len(found.refused):,} more")
     for model in found.models:
         lines.append(
             f"{model.model or 'no model'}: {len(model.places):,} requests, about {model.input_tokens:,} tokens in,"
@@ -145,8 +178,8 @@ def to_text(found: RequestsEstimate, batches: int) -> str:
         )
     if len(found.models) > 1:
         lines.append(f"together: {_dollars(found.cost)}")
-    looked_at = found.counted + found.refused_count
-    how = "all requests" if looked_at == found.requests else f"{looked_at:,} of {found.requests:,} requests"
+    sound = found.requests - found.refused_count
+    how = "all requests" if found.counted == sound else f"{found.counted:,} of {sound:,} requests"
     margin = "" if found.error is None else f", which is right within about {found.error:.0%}"
     lines.append(f"counted: {how}{margin}. Discounts for cached prompts or batches are not taken off.")
     return "\n".join(lines)
@@ -165,9 +198,7 @@ async def _count(api: Api, requests: RequestsFile, line: Line, model: ModelEstim
     except ApiError as error:
         if error.code not in (400, 404):
             raise
-        found.refused_count += 1
-        if len(found.refused) < SHOWN_PROBLEMS:
-            found.refused.append(f"{requests.path}:{line.number}: {error.message}")
+        found.refuse(requests, line, error.message)
         return
     model.counted += 1
     model.counted_tokens += counted["input_tokens"]
@@ -178,10 +209,23 @@ async def _count(api: Api, requests: RequestsFile, line: Line, model: ModelEstim
         found.error = max(found.error or 0.0, float(error_rate))
 
 
-async def _prices(api: Api, model: str) -> tuple[float, float] | None:
+async def _look_up(api: Api, model: ModelEstimate) -> None:
+    """Find the model in the API's list, and its prices."""
     try:
-        entry = await api.get(f"/v1/models/{quote(model, safe='')}")
+        entry = await api.get(f"/v1/models/{quote(model.model, safe='')}")
         prices = float(entry["pricing"]["prompt"]), float(entry["pricing"]["completion"])
-    except (ApiError, KeyError, TypeError, ValueError):
-        return None
-    return prices if min(prices) >= 0 else None
+    except ApiError as error:
+        model.is_known = error.code != 404 or not await _has_whole_list(api)
+        return
+    except (KeyError, TypeError, ValueError):
+        return
+    model.prices = prices if min(prices) >= 0 else None
+
+
+async def _has_whole_list(api: Api) -> bool:
+    """Return True if the API lists models, those of all upstreams: only then is one that is not there unknown."""
+    try:
+        listed, headers = await api.call("GET", "/v1/models", params={"limit": 1})
+    except ApiError:
+        return False
+    return bool(listed.get("data")) and "x-gateway-models-unread" not in headers

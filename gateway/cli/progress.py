@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import rich.console
+import rich.markup
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from gateway.cli.console import Console
+from gateway.cli.console import Console, printable
 
 # Without a terminal, something is printed each time this share of the whole has been done.
 LINE_SHARE: Final = 0.1
@@ -31,6 +32,8 @@ class Meter:
         self._task: TaskID | None = None
         self._label = ""
         self._shown = ("", 0)
+        self._state: TaskID | None = None  # a state that lasts, such as an outage
+        self._lasts = False
 
     def show(self, label: str, done: int, total: int) -> None:
         if self._bars is not None:
@@ -51,6 +54,24 @@ class Meter:
         else:
             self._console.event(event, text, **fields)
 
+    def keep(self, text: str, event: str, **fields: object) -> None:
+        """Show a state that lasts, in one line that is replaced; without a terminal once."""
+        if self._bars is not None:
+            if self._state is None:
+                self._state = self._bars.add_task("", total=None)
+            self._bars.update(self._state, description=rich.markup.escape(printable(text)))
+        elif self._console.json or not self._lasts:
+            self._lasts = True
+            self._console.event(event, text, **fields)
+
+    def clear(self, text: str, event: str, **fields: object) -> None:
+        """Replace the state that has lasted by a line about its end."""
+        if self._bars is not None and self._state is not None:
+            self._bars.remove_task(self._state)
+            self._state = None
+        self._lasts = False
+        self.note(text, event, **fields)
+
     def _is_worth_a_line(self, label: str, done: int, total: int) -> bool:
         shown_label, shown = self._shown
         if label != shown_label:
@@ -62,7 +83,7 @@ class Meter:
 @contextmanager
 def metering(console: Console) -> Iterator[Meter]:
     screen = rich.console.Console(stderr=True)
-    if console.json or not screen.is_terminal:
+    if console.json or not screen.is_terminal or screen.is_dumb_terminal:
         yield Meter(console, None)
         return
     shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -5,7 +5,12 @@ it is sent. What `params` hold is the gateway's business; here it only has to be
 """
 
 import hashlib
+import shutil
+import stat
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.batches.splitter import CUSTOM_ID_PATTERN, BatchLimits
-from gateway.cli.console import CommandError
+from gateway.cli.console import CommandError, Exit
 
 # A file with one mistake has it in every line.
 MAX_PROBLEMS: Final = 10
@@ -21,6 +26,7 @@ MAX_PROBLEMS: Final = 10
 PIECE_BYTES: Final = 256 * 1024
 BEFORE: Final = b'{"requests":['
 AFTER: Final = b"]}"
+GZIP: Final = b"\x1f\x8b"
 MARK: Final = b"\xef\xbb\xbf"  # editors on Windows put it at the start of a file
 
 
@@ -36,7 +42,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class RequestsFile:
-    """Result of scanning every line. The n-th request has `custom_ids[n]`, `lines[n]` and `sizes[n]` bytes."""
+    """Result of scanning every line. The n-th request has `custom_ids[n]`, `lines[n]` and `sizes[n]` bytes.
+
+    `digests` are of each request alone, by custom_id: after an edit they show which ones have changed.
+    """
 
     path: Path
     model: str | None
@@ -44,6 +53,7 @@ class RequestsFile:
     lines: list[int]
     sizes: list[int]
     digest: str
+    digests: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.custom_ids)
@@ -87,14 +97,49 @@ class RequestsFile:
             yield found
 
 
-def changed(path: Path) -> CommandError:
-    return CommandError(f"{path} has changed since it was first read", "start over with --fresh, or put it back")
+def changed(path: Path, what: str = "has changed since it was first read") -> CommandError:
+    return CommandError(f"{path} {what}", "put it back, or start over with --fresh")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[Path]:
+    """A file that can be read twice: the path itself, or a copy of what can be read only once.
+
+    `-` is standard input. Messages about a copy name standard input.
+    """
+    if str(path) != "-" and not is_stream(path):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile(prefix="dragoman-", suffix=".jsonl") as copy:
+        try:
+            with sys.stdin.buffer if str(path) == "-" else path.open("rb") as source:
+                shutil.copyfileobj(source, copy)
+            copy.flush()
+            yield Path(copy.name)
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", status=Exit.INTERRUPTED) from None
+        except OSError as error:
+            raise CommandError(f"cannot read {path}: {error.strerror}", "give the path of a .jsonl file") from None
+        except CommandError as error:
+            error.message = error.message.replace(copy.name, "standard input")
+            error.hint = error.hint.replace(copy.name, "FILE")
+            raise
+
+
+def is_stream(path: Path) -> bool:
+    """Return True for pipes and devices, which can be read only once."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def check_file(path: Path, model: str | None = None, limits: BatchLimits | None = None) -> RequestsFile:
     """Reads the whole file. `model` replaces that of every request. Raises CommandError that names each bad line."""
     problems = _Problems(path)
     seen: dict[str, int] = {}
+    digests: dict[str, str] = {}
     lines: list[int] = []
     sizes: list[int] = []
     digest = hashlib.blake2b((model or "").encode() + b"\n", digest_size=16)
@@ -107,10 +152,11 @@ def check_file(path: Path, model: str | None = None, limits: BatchLimits | None 
         lines.append(line.number)
         sizes.append(len(line.body))
         digest.update(line.body + b"\n")
+        digests[line.custom_id] = hashlib.blake2b(line.body, digest_size=8).hexdigest()
     problems.raise_any()
     if not seen:
         raise CommandError(f"{path} holds no requests", 'a line looks like {"custom_id": "a", "params": {…}}')
-    return RequestsFile(path, model, list(seen), lines, sizes, digest.hexdigest())
+    return RequestsFile(path, model, list(seen), lines, sizes, digest.hexdigest(), digests)
 
 
 def read_lines(path: Path, model: str | None, refuse: Callable[[int, str], None]) -> Iterator[Line]:
@@ -128,10 +174,33 @@ def read_lines(path: Path, model: str | None, refuse: Callable[[int, str], None]
 def _texts(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                yield number, raw.removeprefix(MARK if number == 1 else b"").strip()
-    except OSError as error:
-        raise CommandError(f"cannot read {path}: {error.strerror}", "give the path of a .jsonl file") from None
+            first = file.readline().removeprefix(MARK).strip()
+            _refuse_other_forms(path, first)
+            yield 1, first
+            for number, raw in enumerate(file, 2):
+                yield number, raw.strip()
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise CommandError(f"cannot read {path}: {reason}", "give the path of a .jsonl file") from None
+
+
+def _refuse_other_forms(path: Path, start: bytes) -> None:
+    """Raise CommandError for a file that is no list of lines, with the command that makes one of it."""
+    if start.startswith(GZIP):
+        problem, hint = "is compressed with gzip", f"gunzip --stdout {path} | dragoman batch run - --output FILE"
+    elif start.startswith(b"["):
+        problem, hint = (
+            "is a JSON array; here each line is one request",
+            f"jq --compact-output '.[]' {path} > FILE.jsonl",
+        )
+    elif start == b"{":
+        problem, hint = (
+            "has a request on several lines; here each is on one",
+            f"jq --compact-output . {path} > FILE.jsonl",
+        )
+    else:
+        return
+    raise CommandError(f"{path} {problem}", hint)
 
 
 def _to_line(number: int, text: bytes, model: str | None) -> Line | str:
@@ -182,7 +251,7 @@ class _Problems:
             return
         more = self.count - len(self.found)
         rest = [f"… and {more} more"] if more else []
-        raise CommandError("\n".join(self.found + rest), "nothing was sent; mend these lines and run it again")
+        raise CommandError("\n".join(self.found + rest), "nothing was sent; correct these lines and run it again")
 
 
 def _raise(number: int, problem: str) -> None:

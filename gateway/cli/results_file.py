@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import orjson
 
@@ -19,21 +19,29 @@ from gateway.cli.console import CommandError
 # Temporary errors: the request was not at fault, and a retry may succeed without a fix.
 PASSING_ERRORS: Final = frozenset({"rate_limit_error", "overloaded_error", "api_error", "timeout_error"})
 
+INPUT_FIELDS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
 # Answers may be private: other users of the machine do not read them unless they can read the requests.
 OWNER_ONLY: Final = 0o600
 NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 SUCCEEDED: Final = "succeeded"
 MISSING: Final = "missing"
+# Of the requests that failed, so many are named.
+SHOWN_FAILURES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Outcome of one request. `error` is the type of an errored one's error, and `example` its message."""
+    """Outcome of one request. `error` is the type of an errored one's error, and `example` its message.
+
+    `tokens` are those of a message, in and out; of the input, cached ones too.
+    """
 
     kind: str
     error: str = ""
     example: str = field(default="", repr=False)
+    tokens: tuple[int, int] = (0, 0)
 
     @property
     def may_pass(self) -> bool:
@@ -51,19 +59,40 @@ class ResultPosition:
     outcome: Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class FailedRequest:
+    """A request without success: its line in the file, what became of it, and the type of its error."""
+
+    line: int
+    custom_id: str = field(repr=False)
+    kind: str
+    error: str
+
+
 @dataclass(slots=True)
 class OutcomeCounts:
-    """Numbers by kind of outcome, and by type of error with one message each."""
+    """Numbers by kind of outcome, and by type of error with a message each; the first failures; tokens in all."""
 
     kinds: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict, repr=False)
+    failed: list[FailedRequest] = field(default_factory=list, repr=False)
+    failures: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome, line: int, custom_id: str) -> None:
         self.kinds[outcome.kind] += 1
+        self.input_tokens += outcome.tokens[0]
+        self.output_tokens += outcome.tokens[1]
         if outcome.error:
             self.errors[outcome.error] += 1
             self.examples.setdefault(outcome.error, outcome.example)
+        if outcome.kind == SUCCEEDED:
+            return
+        self.failures += 1
+        if len(self.failed) < SHOWN_FAILURES:
+            self.failed.append(FailedRequest(line, custom_id, outcome.kind, outcome.error))
 
     @property
     def all_succeeded(self) -> bool:
@@ -165,9 +194,16 @@ class _Readers:
         return file.read(place.length).rstrip(b"\n") + b"\n"
 
 
+def _tokens_of(message: dict[str, Any]) -> tuple[int, int]:
+    usage = message.get("usage") or {}
+    inputs = [usage.get(name) or 0 for name in INPUT_FIELDS]
+    return sum(inputs), usage.get("output_tokens") or 0
+
+
 def _to_outcome(result: dict[str, object]) -> Outcome:
     if result["type"] != "errored":
-        return Outcome(str(result["type"]))
+        message = result.get("message")
+        return Outcome(str(result["type"]), tokens=_tokens_of(message) if isinstance(message, dict) else (0, 0))
     envelope = result["error"]
     assert isinstance(envelope, dict)
     error = envelope.get("error", envelope)

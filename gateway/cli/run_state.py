@@ -14,10 +14,13 @@ import orjson
 
 from gateway.cli.api import without_userinfo
 from gateway.cli.console import CommandError
+from gateway.cli.requests_file import RequestsFile
 from gateway.cli.results_file import OWNER_ONLY, atomically
 
 # An older command refuses a newer state rather than send its batches again.
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
+# Without the requests' digests: such a run goes on, but its file cannot be edited.
+OLDEST_VERSION: Final = 1
 SUFFIX: Final = ".run.json"
 
 
@@ -29,6 +32,7 @@ class SentBatch:
     items: list[list[int]]
     id: str = ""
     collected: bool = False
+    cost: float | None = None  # in dollars, once it has ended, where the server reports it
 
     @property
     def places(self) -> list[int]:
@@ -41,8 +45,9 @@ class SentBatch:
 
 @dataclass(slots=True)
 class RunState:
-    """`digest` is that of the requests; `rounds` are the attempts so far, each some batches. `url` holds no password;
-    `mode` are the permissions of the file.
+    """`digest` is that of the requests together, `requests` of each, by custom_id; `rounds` are the attempts so far,
+    each some batches. `begun` is in seconds since 1970, `spent` in dollars for the rounds before an edit. `url` holds
+    no password; `mode` are the permissions of the file.
     """
 
     path: Path
@@ -50,6 +55,9 @@ class RunState:
     digest: str
     rounds: list[list[SentBatch]] = field(default_factory=list)
     mode: int = OWNER_ONLY
+    requests: dict[str, str] = field(default_factory=dict, repr=False)
+    begun: float = 0.0
+    spent: float = 0.0
 
     def begin_round(self, parts: Iterable[list[int]]) -> None:
         self.rounds.append([SentBatch(f"dragoman-run-{secrets.token_hex(12)}", to_ranges(part)) for part in parts])
@@ -60,6 +68,19 @@ class RunState:
         """Those whose results are still to come, oldest first."""
         return [batch for batches in self.rounds for batch in batches if not batch.collected]
 
+    def begin_again(self, requests: RequestsFile, parts: Iterable[list[int]]) -> None:
+        """Go on with an edited file: all batches of the one before have been collected."""
+        self.spent = self.cost or 0.0
+        self.digest, self.requests, self.rounds = requests.digest, requests.digests, []
+        self.begin_round(parts)
+
+    @property
+    def cost(self) -> float | None:
+        """Dollars for all that was sent; None where the server reports none."""
+        costs = [batch.cost for batches in self.rounds for batch in batches]
+        known = [cost for cost in costs if cost is not None]
+        return self.spent + sum(known) if known or self.spent else None
+
     def forget_collected(self) -> None:
         """Record that the results were lost: they are fetched again, so that the requests are not resent."""
         for batches in self.rounds:
@@ -68,7 +89,8 @@ class RunState:
 
     def save(self) -> None:
         rounds = [[asdict(batch) for batch in batches] for batches in self.rounds]
-        value = {"version": STATE_VERSION, "url": self.url, "digest": self.digest, "rounds": rounds}
+        value = {"version": STATE_VERSION, "url": self.url, "digest": self.digest, "begun": self.begun}
+        value |= {"spent": self.spent, "rounds": rounds, "requests": self.requests}
         with atomically(self.path, self.mode) as file:
             file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
 
@@ -77,10 +99,13 @@ class RunState:
         """None when there is none. Raises CommandError when it cannot be read."""
         try:
             value: dict[str, Any] = orjson.loads(path.read_bytes())
-            if value["version"] != STATE_VERSION:
+            if not OLDEST_VERSION <= value["version"] <= STATE_VERSION:
                 raise ValueError(f"version {value['version']}")
             rounds = [[SentBatch(**batch) for batch in batches] for batches in value["rounds"]]
-            return cls(path, without_userinfo(value["url"]), value["digest"], rounds, mode)
+            state = cls(path, without_userinfo(value["url"]), value["digest"], rounds, mode)
+            state.requests = dict(value.get("requests", {}))
+            state.begun, state.spent = float(value.get("begun", 0.0)), float(value.get("spent", 0.0))
+            return state
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:

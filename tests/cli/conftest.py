@@ -46,6 +46,12 @@ async def dragoman(*arguments: str | Path, **variables: str) -> Ran:
     return Ran(result.exit_code, result.stdout, result.stderr, result.output)
 
 
+@pytest.fixture(autouse=True)
+def state_of_this_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands remember which file a batch was sent from; not in the home of who runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeBatches]:
     async with fake_batches() as running:

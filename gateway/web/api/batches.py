@@ -17,6 +17,7 @@ from gateway.context import Context
 from gateway.errors import GatewayError, InvalidRequest, Unavailable
 from gateway.messages.validation.unknown_keys import PLAIN_NAME
 from gateway.telemetry.metrics import BATCH_EVENTS
+from gateway.web.api.messages import COST
 from gateway.web.api.models import parse_limit
 from gateway.web.arrivals import held_bytes
 from gateway.web.auth import CONTEXT
@@ -83,7 +84,9 @@ async def stage(
 async def retrieve_batch(request: web.Request) -> web.Response:
     context = request[CONTEXT]
     record = await _store(request).retrieve(context.tenant, request.match_info["batch_id"])
-    return _batch_response(request, record)
+    response = _batch_response(request, record)
+    response.headers.extend(_cost_headers(record))
+    return response
 
 
 async def list_batches(request: web.Request) -> web.Response:
@@ -140,6 +143,7 @@ async def show_status(request: web.Request) -> web.Response:
     progress = await store.progress(record.id)
     done = record.total if progress is None else progress.succeeded + progress.errored
     headers = [("x-gateway-batch-done", str(done)), ("x-gateway-batch-total", str(record.total))]
+    headers += _cost_headers(record)
     return json_response(to_message_batch(record, _public_url(request)), headers=headers)
 
 
@@ -187,6 +191,11 @@ def _store(request: web.Request) -> BatchStore:
         off = "Message batches are off: this gateway runs without Redis (GATEWAY_REDIS_URL)."
         raise Unavailable(off, should_retry=False)
     return store
+
+
+def _cost_headers(record: BatchRecord) -> list[tuple[str, str]]:
+    """What its requests have cost so far, where an upstream reports costs."""
+    return [(COST, f"{record.spend / 1e6:.6f}".rstrip("0").rstrip("."))] if record.spend else []
 
 
 def _batch_response(request: web.Request, record: BatchRecord) -> web.Response:

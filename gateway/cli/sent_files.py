@@ -1,0 +1,39 @@
+"""Files of batches sent from this machine, so that `batch status` can name them. Kept in the user's state directory.
+
+Only a convenience: what cannot be written or read is left out.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+# Lines; beyond twice as many the older half is dropped.
+KEPT: Final = 1000
+
+
+def remember_file(batch_id: str, path: Path) -> None:
+    with suppress(OSError, TypeError):  # TypeError: a name that is not UTF-8
+        index = index_path()
+        index.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        line = orjson.dumps({"batch": batch_id, "file": str(path.resolve())}) + b"\n"
+        lines = index.read_bytes().splitlines(keepends=True) if index.exists() else []
+        if len(lines) >= 2 * KEPT:
+            index.write_bytes(b"".join(lines[-KEPT:]))
+        with index.open("ab") as file:
+            file.write(line)
+
+
+def files_of_batches() -> dict[str, str]:
+    """Return the files by batch."""
+    with suppress(OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        found = [orjson.loads(line) for line in index_path().read_bytes().splitlines()]
+        return {entry["batch"]: entry["file"] for entry in found}
+    return {}
+
+
+def index_path() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "dragoman" / "sent-batches.jsonl"
