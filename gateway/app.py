@@ -15,7 +15,9 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
+from gateway.access.configured import build_sign_in, to_client_keys, to_identity
 from gateway.access.directory import Directory
+from gateway.access.identity.identity import Identity
 from gateway.access.keys import ClientKeys
 from gateway.access.store import AccessStore
 from gateway.batches.server import BatchServer
@@ -41,7 +43,15 @@ from gateway.upstream.config import to_table
 from gateway.upstream.reload import ConfigReload
 from gateway.upstream.routing import Upstream
 from gateway.upstream.table import Routing
-from gateway.web.admin.authorization import ADMIN_KEYS, ROLES, SESSIONS, AdminKeys, authorize
+from gateway.web.admin.authorization import (
+    ADMIN_KEYS,
+    OTHER_CALLERS,
+    ROLES,
+    SESSIONS,
+    AdminKeys,
+    OtherCallers,
+    authorize,
+)
 from gateway.web.admin.sessions import Sessions
 from gateway.web.arrivals import ARRIVALS, Arrivals
 from gateway.web.auth import OPEN_PATHS, authenticate
@@ -61,9 +71,11 @@ from gateway.web.keys import (
     DIRECTORY,
     EXCHANGE,
     HEALTH,
+    IDENTITY,
     METRICS,
     OPEN,
     SETTINGS,
+    SIGN_IN,
     STATUS,
     THREADS,
     AdminCache,
@@ -139,6 +151,8 @@ def client_app(gateway: Gateway) -> web.Application:
     app[EXCHANGE] = gateway.exchange
     app[CATALOG] = gateway.catalog
     app[DIRECTORY] = gateway.directory
+    app[IDENTITY] = gateway.directory.identity
+    app[SIGN_IN] = build_sign_in(gateway.settings, gateway.directory)
     app[BATCHES] = gateway.batches
     app[THREADS] = gateway.threads
     app[CACHE] = gateway.cache
@@ -166,6 +180,7 @@ class AdminSources:
     access: AccessStore | None
     activity: AnyActivity
     batches: BatchServer | None
+    identity: Identity | None = None
 
 
 def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
@@ -182,6 +197,7 @@ def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
     app[VIEWERS] = set()
     app[CONSOLE] = ConsoleSources(settings, sources.activity, sources.batches)
     app[ROLES] = ADMIN_ROLES
+    app[OTHER_CALLERS] = OtherCallers(sources.access, sources.identity)
     app.add_routes(ADMIN_ROUTES)
     return app
 
@@ -265,6 +281,7 @@ def _own_admin_app(gateway: Gateway) -> web.Application:
         directory.store,
         gateway.activity.store,
         batches,
+        directory.identity,
     )
     return admin_app(gateway.settings, sources)
 
@@ -311,9 +328,10 @@ async def running_admin(
         batches = None if access is None else BatchServer(access.server)
         activity = LocalActivity() if access is None else SharedActivity(access.server)
         secret = b"" if access is None else access.secret
-        configured = ClientKeys(None if settings.auth == "off" else settings.keys, secret)
+        configured = to_client_keys(settings, secret)
+        identity = to_identity(settings, secret) if secret else None
         metrics = partial(merged_metrics, str(directory), pids)
-        sources = AdminSources(health, metrics, cache, status, configured, access, activity, batches)
+        sources = AdminSources(health, metrics, cache, status, configured, access, activity, batches, identity)
         app = admin_app(settings, sources)
         await stack.enter_async_context(background(reload.run()))
         guard = to_guard(settings)

@@ -15,9 +15,10 @@ from redis.asyncio import Redis
 
 from gateway.access.admission import LOOK_SECONDS, RENEW_SECONDS, SWEEP_SECONDS, Admission
 from gateway.access.alerts import Alerts
+from gateway.access.configured import to_client_keys, to_identity
 from gateway.access.directory import REFRESH_SECONDS, Directory
 from gateway.access.keyring import Keyring
-from gateway.access.keys import ClientKeys, Pepper
+from gateway.access.keys import Pepper
 from gateway.access.local_rates import LocalRates
 from gateway.access.outage import OutageMoney
 from gateway.access.records import to_nano
@@ -132,7 +133,9 @@ def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> Con
     def apply(before: Settings, changed: Settings) -> None:
         table = to_table(changed)
         if exchange.admission is not None:
-            exchange.admission.directory.configured = to_client_keys(changed, exchange.keyring)
+            directory = exchange.admission.directory
+            directory.configured = to_client_keys(changed, exchange.keyring.keys[0][1])
+            directory.identity = to_identity(changed, exchange.keyring.keys[0][1])
         # Answers in flight may still show what was secret before.
         exchange.redactor = catalog.redactor = build_redactor(changed, before)
         exchange.routing.swap(table)
@@ -166,10 +169,11 @@ def build_admission(
     settings: Settings, keyring: Keyring, batches: BatchServer | None, *, processes: int = 1
 ) -> Admission:
     """Client keys, limits and budgets. Without Redis, only configured keys, each process with its share of a limit."""
-    secret, configured = keyring.keys[0][1], to_client_keys(settings, keyring)
+    secret = keyring.keys[0][1]
+    configured = to_client_keys(settings, secret)
     server = batches.server if batches is not None else None
     store = AccessStore(server, configured.pepper, secret) if server is not None else None
-    directory = Directory(configured, store)
+    directory = Directory(configured, store, identity=to_identity(settings, secret))
     if batches is not None:
         batches.has_several_tenants = directory.has_several_tenants
     return Admission(
@@ -180,12 +184,6 @@ def build_admission(
         alerts=Alerts(settings.budget_webhook.get_secret_value() if settings.budget_webhook else ""),
         unknown_price=settings.unknown_price,
     )
-
-
-def to_client_keys(settings: Settings, keyring: Keyring) -> ClientKeys:
-    """The keys and limits of the settings and of gateway.toml."""
-    given = None if settings.auth == "off" else settings.keys
-    return ClientKeys(given, keyring.keys[0][1], settings.config.access.file_access())
 
 
 @asynccontextmanager

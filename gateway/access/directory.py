@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gateway.access.identity.identity import Identity, looks_like_token
 from gateway.access.key_text import to_key_id
 from gateway.access.keys import INVALID, Client, ClientKeys, hashed_name, sha256_of, to_key
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord
@@ -47,6 +48,7 @@ class Directory:
     store: AccessStore | None = None
     wall_clock: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
+    identity: Identity | None = None
     _keys: dict[str, KeyRecord] = field(default_factory=dict, repr=False)  # by id
     _by_digest: dict[str, str] = field(default_factory=dict)  # digest -> id
     _allowances: dict[str, Allowance] = field(default_factory=dict)  # by scope
@@ -59,6 +61,10 @@ class Directory:
     async def authenticate(self, api_key: str | None, authorization: str | None) -> Client:
         """Return the client of these credentials. Raises Unauthenticated, and Unavailable in an outage of Redis."""
         configured = self.configured
+        if self.identity is not None and not configured.lets_everybody_in:
+            token = to_key(api_key, authorization)
+            if looks_like_token(token):
+                return self._usable((await self.identity.person_of(token)).client)
         if configured.lets_everybody_in or self.store is None:
             return self._usable(configured.authenticate(api_key, authorization))
         key = to_key(api_key, authorization)
@@ -71,12 +77,14 @@ class Directory:
             record = self._held(hashed_name(configured.pepper, sha256_of(key)))
         if record is None:
             raise Unauthenticated(INVALID, should_retry=False)
-        return Client(record.tenant, record.id, record.user)
+        return self._usable(Client(record.tenant, record.id, record.user))
 
     def _usable(self, client: Client) -> Client:
-        """Raises Unauthenticated for a key of the configuration file before or after its time."""
-        record = self.configured.records.get(client.key_id)
-        if record is not None and not record.is_usable(self.wall_clock()):
+        """Raises Unauthenticated for a key before or after its time, one of the admin API, and a blocked user's."""
+        record = self._keys.get(client.key_id) or self.configured.records.get(client.key_id)
+        is_over = record is not None and not record.is_usable(self.wall_clock())
+        is_for_models = record is None or record.per_user or not record.role
+        if is_over or not is_for_models or (client.user and self.allowance_of(f"user:{client.user}").blocked):
             raise Unauthenticated(INVALID, should_retry=False)
         return client
 
@@ -102,6 +110,8 @@ class Directory:
         ]
         if record is not None:
             name, label = KEY + record.id, f"key {record.name} (tenant {record.tenant})"
+            if record.per_user:
+                name, label = f"{name}:{context.user}", f"user {context.user} (tenant {record.tenant})"
             version = str(record.version) if record.id in self._keys else "0"
             rules.append(ScopeRules(name, name, version, record.allowance, label))
         return tuple(rules) if any(not rule.allowance.is_empty for rule in rules) else ()
@@ -111,7 +121,8 @@ class Directory:
         record = self.record_of(context)
         if record is None:
             return None
-        if not record.is_usable(self.wall_clock()):
+        is_blocked = bool(context.user) and self.allowance_of(f"user:{context.user}").blocked
+        if is_blocked or not record.is_usable(self.wall_clock()):
             raise Unauthenticated(INVALID, should_retry=False)
         if context.priority == "batch":
             self.check_batches(context)
@@ -128,7 +139,7 @@ class Directory:
     def allowance_of(self, scope: str) -> Allowance:
         """Return the limits of a scope by its name."""
         if scope.startswith(KEY):
-            name = scope.removeprefix(KEY)
+            name = scope.removeprefix(KEY).partition(":")[0]
             record = self._keys.get(name) or self.configured.records.get(name)
             return NONE if record is None else record.allowance
         return self._allowances.get(scope) or self.configured.allowances.get(scope, NONE)

@@ -30,11 +30,12 @@ ANONYMOUS = Client("default", "")
 class FileAccess:
     """Keys and limits of the configuration file. `keys`: each record with its key, or the key's SHA-256 as hex.
 
-    `records` are looked up by id, `allowances` by scope.
+    `records` are looked up by id, `allowances` by scope. `rules`: the records of rules of identity.
     """
 
     keys: tuple[tuple[KeyRecord, str, str], ...] = field(default=(), repr=False)
     allowances: Mapping[str, Allowance] = field(default_factory=dict)
+    rules: tuple[KeyRecord, ...] = ()
 
 
 NO_FILE = FileAccess()
@@ -59,7 +60,7 @@ class ClientKeys:
     def __init__(self, keys: Iterable[tuple[str, str]] | None, secret: bytes, file: FileAccess = NO_FILE) -> None:
         self.pepper = Pepper(secret)
         self.allowances = file.allowances
-        self.records: dict[str, KeyRecord] = {}
+        self.records: dict[str, KeyRecord] = {record.id: record for record in file.rules}
         self._clients: dict[bytes, Client] | None = None
         self._hashed: dict[str, Client] = {}  # apart, or the SHA-256 of a key would be a key too
         if keys is None:

@@ -25,6 +25,7 @@ PERIODS: Final[tuple[Period, ...]] = ("day", "week", "month", "total", "rolling"
 MIN_WINDOW: Final = 60
 MAX_WINDOW: Final = 366 * 86_400
 DEPLOYMENT: Final = "*"
+ROLES: Final = ("viewer", "operator", "admin")  # of the admin API
 # Of tenants, users and keys' names: they appear in headers, logs and names of Redis keys.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
 
@@ -90,23 +91,29 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Limits and budgets of one scope."""
+    """Limits and budgets of one scope. `blocked`: of a user, none of whose credentials is accepted."""
 
     limits: RateLimits = NO_LIMITS
     budgets: tuple[Budget, ...] = ()
+    blocked: bool = False
 
     @property
     def is_empty(self) -> bool:
-        return self.limits.is_empty and not self.budgets
+        return self.limits.is_empty and not self.budgets and not self.blocked
 
     def to_json(self) -> dict[str, Any]:
         limits = {name: value for name, value in asdict(self.limits).items() if value is not None}
-        return {"limits": limits, "budgets": [asdict(budget) for budget in self.budgets]}
+        return {
+            "limits": limits,
+            "budgets": [asdict(budget) for budget in self.budgets],
+            **({"blocked": True} if self.blocked else {}),
+        }
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Self:
         budgets = [Budget(**_known(Budget, budget)) for budget in value.get("budgets", ())]
-        return cls(RateLimits(**_known(RateLimits, value.get("limits", {}))), tuple(budgets))
+        limits = RateLimits(**_known(RateLimits, value.get("limits", {})))
+        return cls(limits, tuple(budgets), bool(value.get("blocked")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,8 @@ class KeyRecord:
 
     `models`: patterns of which a request's model has to match one, by its requested or its upstream name; empty for
     any. `params`: rules for parameters, as in `[params]`; `data`: what upstreams may do with the requests. `batches`
-    and `cache`: whether it may use them. `version` grows with each change.
+    and `cache`: whether it may use them. `role`: of the admin API, which makes it no key for models. `per_user`: a rule
+    of identity, whose limits are each user's own. `version` grows with each change.
     """
 
     id: str
@@ -134,6 +142,8 @@ class KeyRecord:
     cache: bool = True
     params: Mapping[str, Any] = field(default_factory=dict, repr=False)
     data: DataRule = ""
+    role: str = ""
+    per_user: bool = False
     allowance: Allowance = field(default_factory=Allowance)
     version: int = 1
 

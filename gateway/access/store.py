@@ -102,8 +102,15 @@ class AccessStore:
         return sorted(records, key=lambda record: (record.created_at, record.id))
 
     async def set_allowance(self, scope: str, allowance: Allowance, actor: Actor) -> None:
-        """Replace the limits and budgets of a scope."""
+        """Replace the limits and budgets of a scope. A blocked user stays so."""
+        allowance = replace(allowance, blocked=(await self.allowance(scope)).blocked)
         await self._write(SCOPE + scope, allowance.to_json(), actor, "limits_set", {"after": allowance.to_json()})
+
+    async def block_user(self, user: str, blocked: bool, actor: Actor) -> None:
+        """Refuse, or accept again, every credential of a person."""
+        allowance = replace(await self.allowance(f"user:{user}"), blocked=blocked)
+        action = "user_blocked" if blocked else "user_unblocked"
+        await self._write(f"{SCOPE}user:{user}", allowance.to_json(), actor, action, {})
 
     async def allowance(self, scope: str) -> Allowance:
         [raw] = await self.server.pipeline([("HGET", self.server.keys.access.records, SCOPE + scope)])

@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 import orjson
 import typer
 
-from gateway.access.records import DEPLOYMENT, Allowance, Budget, DataRule, RateLimits, check_name, to_nano
+from gateway.access.records import DEPLOYMENT, ROLES, Allowance, Budget, DataRule, RateLimits, check_name, to_nano
 from gateway.cli.console import CommandError
 from gateway.upstream.policy import to_policy
 
@@ -29,6 +29,7 @@ Cache = Annotated[bool | None, typer.Option("--cache/--no-cache", help="Whether 
 Params = Annotated[
     str | None, typer.Option("--params", help='Rules for parameters as JSON, such as \'{"temperature": {"max": 1}}\'.')
 ]
+Role = Annotated[str | None, typer.Option(help="A key of the admin API instead: viewer, operator or admin.")]
 Data = Annotated[str | None, typer.Option("--data", help="What upstreams may do with the data: deny, zdr or any.")]
 
 
@@ -67,6 +68,12 @@ def to_params(text: str | None) -> dict[str, Any] | None:
         hint = 'an object such as {"temperature": {"max": 1}}; docs/routing.md describes the rules'
         raise CommandError(f"--params: {error}", hint) from None
     return dict(params)
+
+
+def to_role(text: str | None) -> str:
+    if text is not None and text not in ROLES:
+        raise CommandError(f"--role: {text!r} is no role", f"give one of {', '.join(ROLES)}")
+    return text or ""
 
 
 def to_data(text: str | None) -> DataRule | None:

@@ -29,6 +29,7 @@ from gateway.cli.key_options import (
     OutputTpm,
     Params,
     PeriodOption,
+    Role,
     Rpm,
     Window,
     Zone,
@@ -36,6 +37,7 @@ from gateway.cli.key_options import (
     rights,
     to_allowance,
     to_expiry,
+    to_role,
     to_scope,
 )
 from gateway.errors import GatewayError
@@ -47,6 +49,7 @@ from gateway.wiring import open_access_store
 Result = TypeVar("Result")
 
 keys = typer.Typer(help="Client keys, with their limits and budgets.", no_args_is_help=True)
+users = typer.Typer(help="People who sign in, or whose keys name them.", no_args_is_help=True)
 limits = typer.Typer(help="Limits and budgets of a tenant, a user, or the whole deployment.", no_args_is_help=True)
 
 
@@ -71,6 +74,7 @@ def create(
     cache: Cache = None,
     params: Params = None,
     data: Data = None,
+    role: Role = None,
     json: Json = False,
 ) -> None:
     """Make a key. It is shown once; only its digest is stored."""
@@ -79,7 +83,7 @@ def create(
         fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data)
         allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
         who = named(name, "NAME"), named(tenant, "--tenant"), named(user, "--user") if user else ""
-        record = KeyRecord("", *who, allowance=allowance, **fields)
+        record = KeyRecord("", *who, allowance=allowance, role=to_role(role), **fields)
         made, key = on_store(lambda store: store.create_key(record, actor()))
         shown = {"key": key, **describe_key(made)}
         console.answer(shown, f"{key}\n\n{summary(made)}\nThis is the only time that the key is shown.")
@@ -193,6 +197,22 @@ def limit(
         console.answer(describe_key(changed), summary(changed))
 
 
+def block_command(blocked: bool, says: str) -> Callable[..., None]:
+    def command(name: str, json: Json = False) -> None:
+        console = Console(json)
+        with console.failing_clearly():
+            user = named(name, "NAME")
+            on_store(lambda store: store.block_user(user, blocked, actor()))
+            console.answer({"user": user, "blocked": blocked}, f"{user}: {'blocked' if blocked else 'not blocked'}")
+
+    command.__doc__ = says
+    return command
+
+
+users.command("block")(block_command(blocked=True, says="Refuse everything of a person: keys, sessions, tokens."))
+users.command("unblock")(block_command(blocked=False, says="Accept a blocked person again."))
+
+
 @limits.command("set")
 def set_limits(
     scope: Annotated[str, typer.Argument(help="deployment, tenant:NAME or user:NAME.")],
@@ -254,6 +274,8 @@ def actor() -> Actor:
 
 def summary(record: KeyRecord) -> str:
     parts = [f"{record.id}  {record.name}", f"tenant {record.tenant}", record.status, record.hint]
+    if record.role:
+        parts.insert(1, f"role {record.role}")
     if record.user:
         parts.insert(2, f"user {record.user}")
     if record.expires_at is not None:

@@ -64,6 +64,7 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       d        hash    reservation -> what was admitted, as JSON
       u        stream  usage, one entry an exchange, trimmed to USAGE_ENTRIES
       once:<id>  string  mark of a use that was recorded without a reservation                   24 h
+      in:<what>:<digest>  string  a sign-in in progress, a refresh token (sealed), attempts of an address  10 min; 30 d
       p        zset    process -> when it is taken for dead
       late     zset    cost to be asked for again, as JSON -> when
       r:<day>  hash    "<tenant>|<user>|<key>|<model>|<provider>|<what>" -> sum of a UTC day     400 d
@@ -184,6 +185,7 @@ class Keys:
         self.recent_exchanges = f"{prefix}o:{{o}}:x"
         self.recent_failures = f"{prefix}o:{{o}}:f"
         self.fleet = f"{prefix}o:{{o}}:p"
+        self.sign_in = f"{prefix}a:{{a}}:in:"
         self.tenants = f"{prefix}tenants"
         self.secret = f"{prefix}secret"
         self.learned = f"{prefix}learned"

@@ -20,6 +20,9 @@ def secrets_of(settings: Settings) -> Iterator[str]:
         yield from (key.decode() for _, key in Keyring.parse(settings.secret.get_secret_value()).keys)
     yield from (key for _, key in settings.keys)
     yield from (one.key.get_secret_value() for one in settings.config.access.keys if one.key is not None)
+    sign_in = settings.config.access.identity.sign_in
+    if sign_in is not None and sign_in.client_secret is not None:
+        yield sign_in.client_secret.get_secret_value()
     for upstream in settings.upstreams.values():
         yield from (key.get_secret_value() for key in upstream.key)
         yield from (value for name, value in upstream.headers.items() if SECRET_HEADERS.search(name))

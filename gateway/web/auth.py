@@ -25,7 +25,19 @@ FOREIGN_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,256}")
 SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id", "session-id", "x-session-affinity")
 
 # Answered without a key: load balancers and Claude Code's connectivity check send none.
-OPEN_PATHS = frozenset({"/", "/api/hello", "/livez", "/readyz"})
+PROBES = ("/", "/api/hello", "/livez", "/readyz")
+# Of a sign-in, which is how a client gets its credentials.
+SIGN_IN_PATHS = (
+    "/.well-known/oauth-authorization-server",
+    "/device",
+    "/device/deny",
+    "/oauth/callback",
+    "/oauth/device_authorization",
+    "/oauth/revoke",
+    "/oauth/token",
+    "/v1/oauth/token",
+)
+OPEN_PATHS = frozenset({*PROBES, *SIGN_IN_PATHS})
 
 REQUEST_ID = web.RequestKey("request_id", str)
 CONTEXT = web.RequestKey("context", Context)

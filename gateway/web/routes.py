@@ -8,7 +8,7 @@ from aiohttp import web
 from gateway.web.admin import cache as admin_cache
 from gateway.web.admin import metrics, organization, status
 from gateway.web.admin.authorization import Role
-from gateway.web.api import batches, cache, chat_completions, count_tokens, health, messages, models, responses
+from gateway.web.api import batches, cache, chat_completions, count_tokens, health, messages, models, oauth, responses
 from gateway.web.console import assets, client_keys, exchanges, fleet, overview, session, spend
 from gateway.web.console import batches as console_batches
 
@@ -34,6 +34,19 @@ CLIENT_ROUTES = (
     web.get("/v1/responses/{response_id}", responses.retrieve_response),
     web.get("/v1/models", models.list_models),
     web.get("/v1/models/{model_id:.+}", models.retrieve_model),
+    web.post("/v1/oauth/token", oauth.exchange_token),
+    web.get("/.well-known/oauth-authorization-server", oauth.show_server),
+    web.post("/oauth/device_authorization", oauth.start_sign_in),
+    web.get("/device", oauth.show_device_page),
+    web.post("/device", oauth.confirm_device),
+    web.post("/device/deny", oauth.deny_device),
+    web.get("/oauth/callback", oauth.finish_sign_in),
+    web.post("/oauth/token", oauth.issue_token),
+    web.post("/oauth/revoke", oauth.revoke_token),
+    web.get("/managed/settings", oauth.show_managed_settings),
+    web.post("/v1/metrics", oauth.take_telemetry),
+    web.post("/v1/logs", oauth.take_telemetry),
+    web.post("/v1/traces", oauth.take_telemetry),
     web.get("/api/hello", health.hello),
     web.get("/", health.hello),
     web.get("/livez", health.live),

@@ -7,14 +7,17 @@ that other sites make, so a session counts only under a known host name and, for
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from gateway.access.identity.identity import Identity, looks_like_token
+from gateway.access.key_text import to_key_id
 from gateway.access.keys import bearer_token
+from gateway.access.store import AccessStore
 from gateway.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from gateway.web.admin.sessions import Sessions
 from gateway.web.auth import REQUEST_ID
@@ -58,12 +61,40 @@ class AdminKeys:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Sender of an admin request. `session`: the cookie's value, empty for a key in a header."""
+    """Sender of an admin request. `session`: the cookie's value, empty for a key in a header. `kind` and `name`: of a
+    made key or a person, for the audit record."""
 
     role: Role
     session: str = field(default="", repr=False)
+    kind: str = "admin_key"
+    name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OtherCallers:
+    """Callers beside the configured keys: keys made with a role, and tokens whose rule of `[identity]` has one."""
+
+    store: AccessStore | None = None
+    identity: Identity | None = None
+
+    async def find(self, given: str) -> Caller | None:
+        """Return the caller. Raises Unauthenticated or PermissionDenied for a token that is refused."""
+        if self.identity is not None and looks_like_token(given):
+            person = await self.identity.person_of(given)
+            role = person.rule.role
+            if not role or (self.store is not None and (await self.store.allowance(f"user:{person.user}")).blocked):
+                raise PermissionDenied("This token has no role on the admin listener.", should_retry=False)
+            return Caller(cast(Role, role), kind="user", name=person.user)
+        if self.store is None or to_key_id(given) is None:
+            return None
+        digest = self.store.pepper.digest(given).hex()
+        record = await self.store.find_digest(digest)
+        if record is None or record.role not in RANKS or not record.is_valid(digest, self.store.clock()):
+            return None
+        return Caller(cast(Role, record.role), kind="key", name=record.id)
+
+
+OTHER_CALLERS = web.AppKey("other_callers", OtherCallers)
 ADMIN_KEYS = web.AppKey("admin_keys", AdminKeys)
 ROLES: web.AppKey[Mapping[tuple[str, str], Role]] = web.AppKey("roles")
 SESSIONS = web.AppKey("sessions", Sessions)
@@ -115,9 +146,14 @@ async def identify(request: web.Request) -> Caller:
     """Return the caller. Raises PermissionDenied where no key is configured or a session is misused, else
     Unauthenticated."""
     keys = request.app[ADMIN_KEYS]
+    given = request.headers.get("x-api-key") or bearer_token(request.headers.get("authorization"))
+    others = request.app.get(OTHER_CALLERS)
+    if given and others is not None and keys.role_of(given) is None:
+        found = await others.find(given)
+        if found is not None:
+            return found
     if not (keys.admin or keys.viewer):
         raise PermissionDenied(NO_KEY)
-    given = request.headers.get("x-api-key") or bearer_token(request.headers.get("authorization"))
     if given:
         by_key = keys.role_of(given)
         if by_key is None:

@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.access.records import DEPLOYMENT, KeyRecord
 from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor
 from gateway.errors import InvalidRequest, Unavailable
+from gateway.web.admin.authorization import CALLER
 from gateway.web.admin.key_fields import checked, status_of, to_allowance, to_api_key, to_fields, to_name
 from gateway.web.auth import REQUEST_ID
 from gateway.web.body import read_body
@@ -149,4 +150,5 @@ async def _body(request: web.Request) -> dict[str, Any]:
 
 
 def _actor(request: web.Request) -> Actor:
-    return Actor("admin_key", request.remote or "", request[REQUEST_ID])
+    caller = request[CALLER]
+    return Actor(caller.kind, caller.name or request.remote or "", request[REQUEST_ID])

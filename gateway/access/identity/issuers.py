@@ -1,0 +1,98 @@
+"""Issuers of tokens, with their signing keys: inline, from a URL, or found by the issuer's discovery document.
+
+Keys are fetched when a token first needs them and kept for ten minutes. A key id that is not among them causes one more
+fetch in 30 seconds, whatever is sent. While an issuer is away, its last keys count for a day; after that its tokens are
+answered 503, never 401.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+import structlog
+
+from gateway.access.identity.fetching import Fetch, ProviderAway, fetch_json
+from gateway.access.identity.tokens import PublicKey, invalid, to_keys
+from gateway.errors import Unavailable
+from gateway.settings.identity_sections import IssuerSection, is_local
+
+log = structlog.get_logger()
+
+FRESH_SECONDS: Final = 600.0
+KEPT_SECONDS: Final = 86_400.0
+REFETCH_SECONDS: Final = 30.0
+DISCOVERY: Final = "/.well-known/openid-configuration"
+
+
+@dataclass(slots=True)
+class Issuer:
+    """One issuer. `generation` grows whenever its keys change."""
+
+    section: IssuerSection
+    fetch: Fetch = fetch_json
+    clock: Callable[[], float] = time.monotonic
+    generation: int = 0
+    _keys: dict[str, PublicKey] = field(default_factory=dict, repr=False)
+    _fetched_at: float | None = None  # when the keys were last read
+    _tried_at: float | None = None
+    _document: dict[str, Any] | None = field(default=None, repr=False)
+    _fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        if self.section.jwks is not None:
+            self._keys = to_keys(orjson.loads(self.section.jwks))
+            self._fetched_at = self.clock()
+
+    async def key(self, key_id: str) -> PublicKey:
+        """Return a signing key. Raises Unauthenticated for an unknown id, Unavailable while no keys are to be had."""
+        if self.section.jwks is None and self._is_due(key_id):
+            async with self._fetching:
+                if self._is_due(key_id):
+                    await self._refresh()
+        now = self.clock()
+        if self._fetched_at is None or (self.section.jwks is None and now - self._fetched_at > KEPT_SECONDS):
+            raise Unavailable("The issuer of this token gives no keys to check it with now.", retry_after=5)
+        found = self._keys.get(key_id)
+        if found is None:
+            raise invalid("its key is unknown")
+        return found
+
+    async def discovered(self) -> dict[str, Any]:
+        """Return the issuer's discovery document. Raises ProviderAway."""
+        if self._document is None:
+            status, document = await self.fetch(self.section.issuer.rstrip("/") + DISCOVERY, None)
+            if status != 200 or document.get("issuer") != self.section.issuer:
+                raise ProviderAway("its discovery document is another issuer's")
+            self._document = document
+        return self._document
+
+    def _is_due(self, key_id: str) -> bool:
+        now = self.clock()
+        if self._tried_at is not None and now - self._tried_at < REFETCH_SECONDS:
+            return False
+        is_old = self._fetched_at is None or now - self._fetched_at > FRESH_SECONDS
+        return is_old or key_id not in self._keys
+
+    async def _refresh(self) -> None:
+        self._tried_at = self.clock()
+        try:
+            url = self.section.jwks_url or str((await self.discovered()).get("jwks_uri", ""))
+            parts = urlsplit(url)
+            if parts.scheme != "https" and not is_local(parts.hostname or ""):
+                raise ProviderAway("its keys are not behind https")
+            _, document = await self.fetch(url, None)
+            keys = to_keys(document)
+        except (ProviderAway, ValueError) as error:
+            self._document = None
+            log.warning("issuer_keys_not_read", issuer=self.section.issuer, reason=str(error))
+            return
+        if not keys:
+            log.warning("issuer_keys_not_read", issuer=self.section.issuer, reason="there are none")
+            return
+        if keys.keys() != self._keys.keys():
+            self.generation += 1
+        self._keys, self._fetched_at = keys, self.clock()

@@ -1,0 +1,152 @@
+"""Check a token of an OpenID provider: form, algorithm, signature, claims.
+
+The library checks signatures only. The form is read before: its JSON parser has no limit on nesting, and a token
+without a key id would be tried with every key.
+"""
+
+import base64
+import binascii
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Final
+
+import orjson
+from joserfc import jws
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from gateway.errors import Unauthenticated
+from gateway.settings.identity_sections import ALGORITHMS
+
+MAX_BYTES: Final = 16 * 1024
+# The library's own bounds are for header and payload by themselves; MAX_BYTES bounds both.
+REGISTRY: Final = jws.JWSRegistry(algorithms=list(ALGORITHMS))
+REGISTRY.max_header_length = REGISTRY.max_payload_length = MAX_BYTES
+LEEWAY: Final = 30.0
+# Headers that point to a key of the sender's own.
+KEY_HEADERS: Final = ("jku", "jwk", "x5u", "x5c", "crit", "b64")
+
+PublicKey = RSAKey | ECKey | OKPKey
+KINDS: Final[Mapping[str, type[Any]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The holder of a checked token. Two issuers with the same subject are two principals."""
+
+    issuer: str
+    subject: str
+    expires_at: float
+    claims: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    """A token as it was read, before anything of it is known to be true."""
+
+    text: str = field(repr=False)
+    algorithm: str
+    key_id: str
+    claims: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def issuer(self) -> str:
+        issuer = self.claims.get("iss")
+        return issuer if isinstance(issuer, str) else ""
+
+
+def invalid(reason: str) -> Unauthenticated:
+    return Unauthenticated(f"invalid token: {reason}", should_retry=False)
+
+
+def read_token(text: str) -> Unchecked:
+    """Raises Unauthenticated for what is no signed token, or names a key of its sender's own."""
+    if len(text) > MAX_BYTES:
+        raise invalid("it is longer than 16 KiB")
+    parts = text.split(".")
+    if len(parts) != 3 or not all(parts):
+        raise invalid("it is no signed JWT")
+    header, claims = _object(parts[0]), _object(parts[1])
+    if any(name in header for name in KEY_HEADERS):
+        raise invalid("its header names a key or an extension")
+    algorithm, key_id = header.get("alg"), header.get("kid")
+    if not isinstance(algorithm, str) or not isinstance(key_id, str) or not key_id:
+        raise invalid("its header has no alg or no kid")
+    return Unchecked(text, algorithm, key_id, claims)
+
+
+def check_signature(token: Unchecked, key: PublicKey, algorithms: Iterable[str]) -> None:
+    """Raises Unauthenticated unless the key has signed the token with one of the algorithms."""
+    if token.algorithm not in algorithms:
+        raise invalid("its algorithm is not allowed")
+    try:
+        with warnings.catch_warnings():  # RFC 9864 has new names for EdDSA, which issuers do not use yet
+            warnings.simplefilter("ignore", SecurityWarning)
+            jws.deserialize_compact(token.text, key, algorithms=[token.algorithm], registry=REGISTRY)
+    except (JoseError, ValueError, TypeError, RecursionError):
+        raise invalid("its signature is wrong") from None
+
+
+def check_claims(token: Unchecked, audiences: Iterable[str], max_lifetime: float, now: float) -> Principal:
+    """Raises Unauthenticated for a token of another time, for another audience, or without a subject."""
+    claims = token.claims
+    expires, issued = _moment(claims, "exp"), _moment(claims, "iat")
+    starts = _moment(claims, "nbf") if "nbf" in claims else issued
+    if now >= expires + LEEWAY:
+        raise invalid("it has expired")
+    if now < starts - LEEWAY or now < issued - LEEWAY:
+        raise invalid("it is not valid yet")
+    if expires - issued > max_lifetime:
+        raise invalid("it is valid for longer than its issuer may grant")
+    audience = claims.get("aud")
+    given = [audience] if isinstance(audience, str) else audience if isinstance(audience, list) else []
+    if not set(audiences) & {one for one in given if isinstance(one, str)}:
+        raise invalid("its audience is not this gateway")
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= 512:
+        raise invalid("it has no subject")
+    return Principal(token.issuer, subject, expires, claims)
+
+
+def to_keys(document: Any) -> dict[str, PublicKey]:
+    """Return the signing keys of a JWKS by their ids. Keys of unknown kinds, or without an id, are left out.
+
+    Raises ValueError for what is no JWKS.
+    """
+    found: dict[str, PublicKey] = {}
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError("it is no JWKS")
+    for entry in entries:
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
+            continue
+        kind = KINDS.get(str(entry.get("kty")))
+        if kind is None:
+            continue
+        try:
+            key = kind.import_key(entry)
+        except (JoseError, ValueError, KeyError, TypeError):
+            continue
+        if not key.is_private:
+            found[entry["kid"]] = key
+    return found
+
+
+def _object(part: str) -> dict[str, Any]:
+    try:
+        raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+        value = orjson.loads(raw)
+    except (binascii.Error, ValueError):
+        raise invalid("it is not readable") from None
+    if not isinstance(value, dict):
+        raise invalid("it is not readable")
+    return value
+
+
+def _moment(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise invalid(f"its {name} is no time")
+    return float(value)

@@ -1,0 +1,103 @@
+"""Tables of gateway.toml that describe a client: its limits, its rights, its key."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from gateway.access.records import Allowance, Budget, DataRule, KeyRecord, RateLimits, check_name, to_nano
+from gateway.settings.values import Credential
+from gateway.upstream.policy import to_policy
+
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Name = Annotated[str, AfterValidator(lambda text: check_name(text, "name"))]
+# Of ids of keys in the file, which the ids of made keys never have.
+FILE_ID = "key_file_"
+
+
+class AllowanceSection(BaseModel):
+    """Limits and a budget, with the names that the options of `dragoman keys` have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    rpm: Count | None = None
+    input_tpm: Count | None = None
+    output_tpm: Count | None = None
+    concurrency: Count | None = None
+    budget_usd: float | str | None = None
+    period: str = "month"
+    time_zone: str = "UTC"
+    window_seconds: int = 0
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> Self:
+        self.allowance()
+        return self
+
+    def allowance(self) -> Allowance:
+        limits = RateLimits(self.rpm, self.input_tpm, self.output_tpm, self.concurrency)
+        if self.budget_usd is None:
+            return Allowance(limits)
+        amount = to_nano(self.budget_usd)
+        return Allowance(limits, (Budget.checked(amount, self.period, self.time_zone, self.window_seconds),))
+
+
+def _check_params(params: dict[str, Any]) -> dict[str, Any]:
+    for name, value in params.items():
+        to_policy(name, value)
+    return params
+
+
+Params = Annotated[dict[str, Any], AfterValidator(_check_params)]
+
+
+class RightsSection(AllowanceSection):
+    """What a client may do beside its limits, with the names that the options of `dragoman keys` have."""
+
+    models: tuple[Annotated[str, Field(min_length=1, max_length=512)], ...] = ()
+    max_tokens: Count | None = None
+    batches: bool = True
+    cache: bool = True
+    params: Params = Field(default_factory=dict, repr=False)
+    data: DataRule = ""
+
+    def to_record(self, record_id: str, name: str, tenant: str, **fields: Any) -> KeyRecord:
+        return KeyRecord(
+            record_id,
+            name,
+            tenant,
+            models=self.models,
+            max_tokens=self.max_tokens,
+            batches=self.batches,
+            cache=self.cache,
+            params=self.params,
+            data=self.data,
+            allowance=self.allowance(),
+            **fields,
+        )
+
+
+class KeySection(RightsSection):
+    """One table of `[[keys]]`. `sha256`: the digest of the key as hex, instead of the key."""
+
+    name: Name
+    tenant: Name = "default"
+    user: Name | Literal[""] = ""
+    key: Credential | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = Field(default=None, repr=False)
+    not_before: datetime | None = None
+    expires: datetime | None = None
+
+    @model_validator(mode="after")
+    def _check_key(self) -> Self:
+        if (self.key is None) == (self.sha256 is None):
+            raise ValueError('expected a key, such as key = "${NAME}", or the sha256 of one')
+        return self
+
+    def record(self) -> KeyRecord:
+        times = {"not_before": to_seconds(self.not_before), "expires_at": to_seconds(self.expires)}
+        return self.to_record(FILE_ID + self.name, self.name, self.tenant, user=self.user, **times)
+
+
+def to_seconds(at: datetime | None) -> int | None:
+    return None if at is None else int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
