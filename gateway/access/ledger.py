@@ -16,6 +16,7 @@ import structlog
 
 from gateway.access.alerts import Alerts
 from gateway.access.reservation import Grant, Used
+from gateway.access.spend import COUNTS
 from gateway.errors import GatewayError
 from gateway.redis import scripts
 from gateway.redis.server import RedisServer
@@ -93,7 +94,7 @@ class Ledger:
             ),
             (
                 *(grant.id, used.cost, used.input, used.output, entry, used.sums),
-                *(USAGE_ENTRIES, SUMS_SECONDS, used.requests, unreserved),
+                *(USAGE_ENTRIES, SUMS_SECONDS, used.requests, unreserved, *used.cached),
             ),
         )
         self.alerts.crossed(outcome[1:])
@@ -106,8 +107,8 @@ class Ledger:
         assert self.server is not None
         sums: dict[str, int] = {}
         for used in several:
-            counts = (("requests", used.requests), ("input", used.input), ("output", used.output), ("cost", used.cost))
-            for what, value in counts:
+            values = (used.requests, used.input, used.output, used.cost, *used.cached)
+            for what, value in zip(COUNTS, values, strict=True):
                 sums[f"{used.sums}|{what}"] = sums.get(f"{used.sums}|{what}", 0) + value
         day, usage = self.server.keys.usage_sums(self._day()), self.server.keys.access.usage
         commands: list[tuple[str | bytes | int, ...]] = [

@@ -48,6 +48,11 @@ class Used:
     sums: str
     requests: int = 1
 
+    @property
+    def cached(self) -> tuple[int, int]:
+        """Return the tokens read from a cache, and written to one."""
+        return self.entry.get("cache_read", 0), self.entry.get("cache_write", 0)
+
 
 NOTHING: Final = Used(0, 0, 0, {}, "")
 # The use of a request whose process has died: what was granted to it.

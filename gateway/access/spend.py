@@ -1,8 +1,8 @@
 """Spend reports, from the sums that settlements keep of each UTC day, and from the latest single entries."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -13,19 +13,27 @@ from gateway.redis.server import RedisServer
 DIMENSIONS: Final = ("tenant", "user", "key", "model", "provider")
 # Only single entries have these.
 OF_ENTRIES: Final = ("session", "agent", "batch", "upstream")
-COUNTS: Final = ("requests", "input", "output", "cost")
+COUNTS: Final = ("requests", "input", "output", "cost", "cache_read", "cache_write")
 PAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class SpendRow:
-    """Sums of one group. `cost`: nano-dollars; `input` without tokens read from a cache."""
+    """Sums of one group. `cost`: nano-dollars; `input` without tokens read from a cache, with those written to it."""
 
     group: tuple[str, ...]
     requests: int
     input: int
     output: int
     cost: int
+    cache_read: int = 0
+    cache_write: int = 0
+
+    def regrouped(self, group: tuple[str, ...]) -> "SpendRow":
+        return replace(self, group=group)
+
+    def __add__(self, other: "SpendRow") -> "SpendRow":
+        return SpendRow(self.group, *(getattr(self, one) + getattr(other, one) for one in COUNTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +50,41 @@ class SpendStore:
                 *parts, what = name.decode().split("|")
                 known = dict(zip(DIMENSIONS, parts, strict=True)) | {"day": day.isoformat()}
                 group = tuple(known[one] for one in by)
-                totals.setdefault(group, [0, 0, 0, 0])[COUNTS.index(what)] += int(value)
+                if what in COUNTS:
+                    totals.setdefault(group, [0] * len(COUNTS))[COUNTS.index(what)] += int(value)
         return _sorted(totals)
 
-    async def by_entries(self, by: Sequence[str]) -> list[SpendRow]:
-        """Return the sums of the single entries that are kept, grouped by what DIMENSIONS lack too."""
+    async def by_entries(
+        self, by: Sequence[str], first: date | None = None, last: date | None = None
+    ) -> list[SpendRow]:
+        """Return the sums of the single entries that are kept, of these days, grouped by what DIMENSIONS lack too."""
         totals: dict[tuple[str, ...], list[int]] = {}
-        async for entry in self.entries():
+        async for entry in self.entries(first, last):
             group = tuple(str(entry.get("served" if one == "model" else one, "")) for one in by)
-            found = totals.setdefault(group, [0, 0, 0, 0])
-            counted = entry.get("input", 0) + entry.get("cache_write", 0)
-            for place, value in enumerate((1, counted, entry.get("output", 0), entry.get("cost", 0))):
+            found = totals.setdefault(group, [0] * len(COUNTS))
+            read, write = entry.get("cache_read", 0), entry.get("cache_write", 0)
+            counted, one = entry.get("input", 0) + write, 0 if "adjusts" in entry else 1
+            for place, value in enumerate((one, counted, entry.get("output", 0), entry.get("cost", 0), read, write)):
                 found[place] += value
         return _sorted(totals)
 
-    async def entries(self) -> Any:
-        """Yield the single entries that are kept, oldest first."""
-        last = "-"
+    async def entries(self, first: date | None = None, last: date | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Yield the single entries that are kept, oldest first, each with `at`, the time when it was entered."""
+        start, end = "-" if first is None else _to_id(first), "+" if last is None else _to_id(last, 1)
         while True:
-            [page] = await self.server.pipeline([("XRANGE", self.server.keys.access.usage, last, "+", "COUNT", PAGE)])
-            for _, fields in page:
-                yield orjson.loads(fields[b"e"])
+            [page] = await self.server.pipeline([("XRANGE", self.server.keys.access.usage, start, end, "COUNT", PAGE)])
+            for name, fields in page:
+                at = datetime.fromtimestamp(int(name.partition(b"-")[0]) / 1000, UTC)
+                yield {"at": at.isoformat(timespec="milliseconds"), **orjson.loads(fields[b"e"])}
             if len(page) < PAGE:
                 return
-            last = "(" + page[-1][0].decode()
+            start = "(" + page[-1][0].decode()
+
+
+def _to_id(day: date, after: int = 0) -> str:
+    """Return the first id of a day in the stream, or the last one before the day after it."""
+    at = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=after)
+    return str(int(at.timestamp() * 1000) - after)
 
 
 def _sorted(totals: Mapping[tuple[str, ...], Iterable[int]]) -> list[SpendRow]:

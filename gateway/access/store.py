@@ -4,6 +4,7 @@ Raises StoreAway or Overloaded when Redis cannot answer, NotFound for what does 
 another one has overtaken.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ import orjson
 from gateway.access.audit import START, chain, verify
 from gateway.access.key_text import new_key, to_hint, to_key_id
 from gateway.access.keys import Pepper
-from gateway.access.records import Allowance, KeyRecord
+from gateway.access.records import Allowance, Budget, KeyRecord
 from gateway.errors import Conflict, NotFound
 from gateway.redis import scripts
 from gateway.redis.server import RedisServer
@@ -115,6 +116,28 @@ class AccessStore:
     async def allowance(self, scope: str) -> Allowance:
         [raw] = await self.server.pipeline([("HGET", self.server.keys.access.records, SCOPE + scope)])
         return Allowance() if raw is None else Allowance.of_json(orjson.loads(raw))
+
+    async def allowances(self) -> dict[str, Allowance]:
+        """Return the limits of every scope that has some, keys too."""
+        [found] = await self.server.pipeline([("HGETALL", self.server.keys.access.records)])
+        allowances: dict[str, Allowance] = {}
+        for raw_name, raw in found.items():
+            name, record = _text(raw_name), orjson.loads(raw)
+            if name.startswith(KEY):
+                allowances[name] = KeyRecord.of_json(record).allowance
+            else:
+                allowances[name.removeprefix(SCOPE)] = Allowance.of_json(record)
+        return {name: one for name, one in allowances.items() if not one.is_empty}
+
+    async def spent(self, scope: str, budget: Budget, start: int) -> int:
+        """Return the nano-dollars that a budget has spent in its period; those of a rolling one are all it has kept."""
+        [fields] = await self.server.pipeline([("HGETALL", self.server.keys.scope(scope))])
+        known = {_text(name): _text(value) for name, value in fields.items()}
+        if budget.window:
+            parts = [value for name, value in known.items() if re.fullmatch(re.escape(budget.name) + r":\d+", name)]
+            oldest = int(self.clock() * 60 / budget.window) - 60
+            return sum(int(part.split()[1]) for part in parts if int(part.split()[0]) >= oldest)
+        return int(known.get(f"{budget.name}:spent", 0)) if known.get(f"{budget.name}:start") == str(start) else 0
 
     async def find_digest(self, digest: str) -> KeyRecord | None:
         [name] = await self.server.pipeline([("HGET", self.server.keys.access.digests, digest)])

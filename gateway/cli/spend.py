@@ -13,6 +13,7 @@ from gateway.access.records import NANO, to_dollars
 from gateway.access.spend import COUNTS, DIMENSIONS, OF_ENTRIES, SpendRow, SpendStore
 from gateway.cli.console import CommandError, Console, Exit
 from gateway.cli.keys import on_store
+from gateway.cli.spend_export import FORMS, write_entries
 
 audit = typer.Typer(help="The record of every change of keys, limits and budgets.", no_args_is_help=True)
 
@@ -26,25 +27,28 @@ def spend(
     since: Annotated[str | None, typer.Option("--from", help="First UTC day, such as 2026-11-01.")] = None,
     until: Annotated[str | None, typer.Option("--to", help="Last UTC day; today by default.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
+    entries: Annotated[
+        str | None, typer.Option(help="Write the single requests instead: jsonl, csv, or sql for PostgreSQL.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show requests, tokens and US dollars; of this month unless said otherwise."""
     console = Console(json)
     with console.failing_clearly():
+        first, last = days_of(since, until)
+        if entries is not None:
+            export(entries, first, last)
+            return
         names = [one.strip() for one in by.split(",") if one.strip()]
         unknown = [one for one in names if one not in (*DIMENSIONS, *OF_ENTRIES, "day")]
         if unknown or not names:
             raise CommandError(f"--by: {', '.join(unknown) or 'nothing'} is no group", "docs/access.md lists them")
-        last = to_day(until, "--to") if until else datetime.now(UTC).date()
-        first = to_day(since, "--from") if since else last.replace(day=1)
-        if first > last or last - first > timedelta(days=400):
-            raise CommandError("--from: must be before --to, and at most 400 days")
         single = any(one in OF_ENTRIES for one in names)
         if single and "day" in names:
             raise CommandError("--by: day does not go with session, agent, batch or upstream")
         rows = on_store(
             lambda store: (
-                SpendStore(store.server).by_entries(names)
+                SpendStore(store.server).by_entries(names, first, last)
                 if single
                 else SpendStore(store.server).by_day(first, last, names)
             )
@@ -57,6 +61,21 @@ def spend(
             )
         else:
             console.answer(None, to_table(names, rows))
+
+
+def days_of(since: str | None, until: str | None) -> tuple[date, date]:
+    """The first and the last day; this month so far without either. Raises CommandError."""
+    last = to_day(until, "--to") if until else datetime.now(UTC).date()
+    first = to_day(since, "--from") if since else last.replace(day=1)
+    if first > last or last - first > timedelta(days=400):
+        raise CommandError("--from: must be before --to, and at most 400 days")
+    return first, last
+
+
+def export(form: str, first: date, last: date) -> None:
+    if form not in FORMS:
+        raise CommandError(f"--entries: {form!r} is no form", f"give one of {', '.join(FORMS)}")
+    on_store(lambda store: write_entries(SpendStore(store.server).entries(first, last), form, sys.stdout))
 
 
 @audit.command("list")

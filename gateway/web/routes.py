@@ -6,7 +6,7 @@ from itertools import chain
 from aiohttp import web
 
 from gateway.web.admin import cache as admin_cache
-from gateway.web.admin import metrics, organization, status
+from gateway.web.admin import metrics, organization, reports, spend_limits, status
 from gateway.web.admin.authorization import Role
 from gateway.web.api import batches, cache, chat_completions, count_tokens, health, messages, models, oauth, responses
 from gateway.web.console import assets, client_keys, exchanges, fleet, overview, session, spend
@@ -85,6 +85,15 @@ ADMIN_ROUTES_BY_ROLE: Mapping[Role, tuple[web.RouteDef, ...]] = {
         web.get("/v1/organizations/api_keys", organization.list_keys),
         web.get("/v1/organizations/api_keys/{key_id}", organization.show_key),
         web.get("/v1/organizations/limits", organization.show_limits),
+        web.get("/v1/organizations/usage_report/messages", reports.show_usage_report),
+        web.get("/v1/organizations/cost_report", reports.show_cost_report),
+        web.get("/v1/organizations/analytics/usage_report", reports.show_usage_report),
+        web.get("/v1/organizations/analytics/cost_report", reports.show_cost_report),
+        web.get("/v1/organizations/analytics/usage", reports.list_usage),
+        web.get("/v1/organizations/analytics/cost", reports.list_cost),
+        web.get("/v1/organizations/spend_limits", spend_limits.list_spend_limits),
+        web.get("/v1/organizations/spend_limits/effective", spend_limits.list_effective_spend_limits),
+        web.get("/v1/organizations/spend_limits/{limit_id}", spend_limits.show_spend_limit),
         web.get("/v1/organizations/audit", organization.show_audit),
         web.get("/cache/stats", admin_cache.show_any_cache_stats),
     ),
@@ -100,6 +109,8 @@ ADMIN_ROUTES_BY_ROLE: Mapping[Role, tuple[web.RouteDef, ...]] = {
         web.post("/v1/organizations/api_keys/{key_id}", organization.update_key),
         web.post("/v1/organizations/api_keys/{key_id}/rotate", organization.rotate_key),
         web.post("/v1/organizations/limits", organization.set_limits),
+        web.post("/v1/organizations/spend_limits", spend_limits.set_spend_limit),
+        web.delete("/v1/organizations/spend_limits/{limit_id}", spend_limits.delete_spend_limit),
     ),
 }
 ADMIN_ROUTES = tuple(chain.from_iterable(ADMIN_ROUTES_BY_ROLE.values()))

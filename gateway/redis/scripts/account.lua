@@ -4,7 +4,7 @@
 -- KEYS: leases, reservations, usage stream, sums of the day, mark of the id, then the hashes of the scopes.
 -- ARGV: id, cost in nano-dollars (-1: what was granted, for a process that died), input tokens, output tokens, usage entry,
 -- field of the day's sums, longest usage stream, seconds that the sums are kept, requests to count in the sums, and for
--- what was not reserved {scopes: [{name, budgets}]} as JSON, else ''.
+-- what was not reserved {scopes: [{name, budgets}]} as JSON, else '', then tokens read from and written to a cache.
 -- Replies {1, [scope, budget, spent before, spent after, amount, …]}, or {0} for an id that has no reservation.
 local LEASES, DATA, USAGE, SUMS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, cost, input, output = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -52,6 +52,8 @@ if ARGV[5] ~= '' then
     redis.call('HINCRBY', SUMS, ARGV[6] .. '|input', string.format('%.0f', input))
     redis.call('HINCRBY', SUMS, ARGV[6] .. '|output', string.format('%.0f', output))
     redis.call('HINCRBY', SUMS, ARGV[6] .. '|cost', string.format('%.0f', cost))
+    if ARGV[11] ~= '0' then redis.call('HINCRBY', SUMS, ARGV[6] .. '|cache_read', ARGV[11]) end
+    if ARGV[12] ~= '0' then redis.call('HINCRBY', SUMS, ARGV[6] .. '|cache_write', ARGV[12]) end
     redis.call('EXPIRE', SUMS, ARGV[8])
   end
 end

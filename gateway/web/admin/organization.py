@@ -28,13 +28,13 @@ STATUSES = ("active", "inactive", "archived")
 
 
 async def show_organization(request: web.Request) -> web.Response:
-    _store(request)
+    store_of(request)
     return json_response({"id": "org_dragoman", "type": "organization", "name": "Dragoman"}, headers=NO_STORE)
 
 
 async def list_keys(request: web.Request) -> web.Response:
     """Newest first, by pages of `limit` with `after_id` or `before_id`; `status` and `workspace_id` filter."""
-    store, query = _store(request), request.query
+    store, query = store_of(request), request.query
     records = list(reversed(await store.keys()))
     if "status" in query:
         records = [record for record in records if status_of(record) == query["status"]]
@@ -67,19 +67,19 @@ async def list_keys(request: web.Request) -> web.Response:
 
 async def create_key(request: web.Request) -> web.Response:
     """`name`, and optionally `workspace_id`, `user`, `limits`, `budget`, `models`, `max_tokens`, `expires_at`."""
-    store, body = _store(request), await _body(request)
+    store, body = store_of(request), await read_object(request)
     fields = to_fields(body)
     record = replace(KeyRecord("", to_name(body, "name"), to_name(body, "workspace_id", "default")), **fields)
-    made, key = await store.create_key(record, _actor(request))
+    made, key = await store.create_key(record, actor_of(request))
     return json_response({**to_api_key(made), "key": key}, headers=NO_STORE)
 
 
 async def show_key(request: web.Request) -> web.Response:
-    return json_response(to_api_key(await _store(request).key(request.match_info["key_id"])), headers=NO_STORE)
+    return json_response(to_api_key(await store_of(request).key(request.match_info["key_id"])), headers=NO_STORE)
 
 
 async def update_key(request: web.Request) -> web.Response:
-    store, body = _store(request), await _body(request)
+    store, body = store_of(request), await read_object(request)
     fields = to_fields(body)
     if "name" in body:
         fields["name"] = to_name(body, "name")
@@ -89,34 +89,34 @@ async def update_key(request: web.Request) -> web.Response:
         fields["status"] = body["status"]
     if not fields:
         raise InvalidRequest("there is nothing to change: give name, status, limits, budget, models or expires_at")
-    changed = await store.update_key(request.match_info["key_id"], _actor(request), **fields)
+    changed = await store.update_key(request.match_info["key_id"], actor_of(request), **fields)
     return json_response(to_api_key(changed), headers=NO_STORE)
 
 
 async def rotate_key(request: web.Request) -> web.Response:
-    store, body = _store(request), await _body(request)
+    store, body = store_of(request), await read_object(request)
     grace = body.get("grace_seconds", GRACE_SECONDS)
     if not isinstance(grace, int) or isinstance(grace, bool) or not 0 <= grace <= MAX_GRACE_SECONDS:
         raise InvalidRequest(f"grace_seconds: must be 0 to {MAX_GRACE_SECONDS}")
-    made, key = await store.rotate_key(request.match_info["key_id"], grace, _actor(request))
+    made, key = await store.rotate_key(request.match_info["key_id"], grace, actor_of(request))
     return json_response({**to_api_key(made), "key": key}, headers=NO_STORE)
 
 
 async def show_limits(request: web.Request) -> web.Response:
     scope = to_scope(request.query.get("scope", "deployment"))
-    return json_response({"type": "limits", **(await _store(request).allowance(scope)).to_json()}, headers=NO_STORE)
+    return json_response({"type": "limits", **(await store_of(request).allowance(scope)).to_json()}, headers=NO_STORE)
 
 
 async def set_limits(request: web.Request) -> web.Response:
     """Replace limits and budget of `scope`: deployment, tenant:NAME or user:NAME."""
-    store, body = _store(request), await _body(request)
+    store, body = store_of(request), await read_object(request)
     allowance = to_allowance(body)
-    await store.set_allowance(to_scope(str(body.get("scope", ""))), allowance, _actor(request))
+    await store.set_allowance(to_scope(str(body.get("scope", ""))), allowance, actor_of(request))
     return json_response({"type": "limits", "scope": body["scope"], **allowance.to_json()}, headers=NO_STORE)
 
 
 async def show_audit(request: web.Request) -> web.Response:
-    entries = await _store(request).audit()
+    entries = await store_of(request).audit()
     return json_response({"data": [orjson.loads(entry) for entry in entries[-MAX_PAGE:]]}, headers=NO_STORE)
 
 
@@ -129,7 +129,7 @@ def to_scope(text: str) -> str:
     return f"{kind}:{checked(name, 'scope')}"
 
 
-def _store(request: web.Request) -> AccessStore:
+def store_of(request: web.Request) -> AccessStore:
     store = request.app[ACCESS_STORE]
     if store is None:
         raise Unavailable(
@@ -138,7 +138,7 @@ def _store(request: web.Request) -> AccessStore:
     return store
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
+async def read_object(request: web.Request) -> dict[str, Any]:
     raw = await read_body(request, MAX_BODY_BYTES)
     try:
         body = orjson.loads(raw) if raw else {}
@@ -149,6 +149,6 @@ async def _body(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def _actor(request: web.Request) -> Actor:
+def actor_of(request: web.Request) -> Actor:
     caller = request[CALLER]
     return Actor(caller.kind, caller.name or request.remote or "", request[REQUEST_ID])

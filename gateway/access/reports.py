@@ -1,0 +1,177 @@
+"""Usage and cost in the shapes of Anthropic's Admin API, from the sums of UTC days and the latest single entries.
+
+Amounts are cents as decimal text, as there. A page holds whole days; its cursor is bound to the report's filters.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from gateway.access.records import NANO
+from gateway.access.spend import SpendRow, SpendStore
+from gateway.errors import InvalidRequest
+
+MAX_DAYS: Final = 31
+# Anthropic's names for what a report is grouped by, and the dimension that each is here.
+GROUPS: Final[Mapping[str, str]] = {
+    "workspace_id": "tenant",
+    "actor": "user",
+    "api_key_id": "key",
+    "model": "model",
+    "product": "provider",
+    "session_id": "session",
+    "agent_id": "agent",
+}
+# Filters by the same.
+FILTERS: Final[Mapping[str, str]] = {
+    "workspace_ids": "workspace_id",
+    "user_ids": "actor",
+    "actor_ids": "actor",
+    "api_key_ids": "api_key_id",
+    "models": "model",
+}
+# Dimensions that Anthropic has and a request here does not: accepted, and null in every row.
+ALWAYS_NULL: Final = frozenset({"service_tier", "context_window", "inference_geo", "speed", "description"})
+
+Row = Callable[[SpendRow], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportQuery:
+    """`by`: Anthropic's names. `wanted`: values that a row must have, by name. `ends` is not in the report."""
+
+    starts: date
+    ends: date
+    by: tuple[str, ...]
+    wanted: Mapping[str, frozenset[str]]
+    limit: int
+
+    @property
+    def digest(self) -> str:
+        wanted = sorted((name, sorted(values)) for name, values in self.wanted.items())
+        return hashlib.sha256(repr((self.starts, self.ends, self.by, wanted)).encode()).hexdigest()[:12]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that rows are told apart by, filters too."""
+        return tuple(dict.fromkeys((*self.by, *self.wanted)))
+
+
+def cents(nano: int) -> str:
+    """Write nano-dollars as cents, exactly."""
+    return f"{Decimal(nano) * 100 / NANO:f}"
+
+
+def to_cost(row: SpendRow) -> dict[str, Any]:
+    amount = cents(row.cost)
+    return {"amount": amount, "list_amount": amount, "currency": "USD", "requests": row.requests}
+
+
+def to_usage(row: SpendRow) -> dict[str, Any]:
+    uncached = row.input - row.cache_write
+    return {
+        "uncached_input_tokens": uncached,
+        "cache_creation": {"ephemeral_5m_input_tokens": row.cache_write, "ephemeral_1h_input_tokens": 0},
+        "cache_read_input_tokens": row.cache_read,
+        "output_tokens": row.output,
+        "server_tool_use": {"web_search_requests": 0},
+        "requests": row.requests,
+        "total_tokens": row.input + row.cache_read + row.output,
+    }
+
+
+async def report(store: SpendStore, query: ReportQuery, page: str | None, to_row: Row) -> dict[str, Any]:
+    """Return one page of a report in buckets of a day."""
+    first = query.starts if page is None else _day_of(page, query)
+    days = [first + timedelta(days=number) for number in range(query.limit)]
+    days = [day for day in days if day < query.ends]
+    data = []
+    for day in days:
+        rows = await _rows(store, query, day, day)
+        results = [{**_group(query, row), **to_row(row)} for row in rows]
+        data.append({**_bounds(day, day), "results": results})
+    after = (days[-1] if days else first) + timedelta(days=1)
+    has_more = after < query.ends
+    next_page = f"page_{after:%Y%m%d}_{query.digest}" if has_more else None
+    return {"data": data, "has_more": has_more, "next_page": next_page}
+
+
+async def flat_report(store: SpendStore, query: ReportQuery, kind: str, to_row: Row, *, daily: bool) -> dict[str, Any]:
+    """Return rows `{starting_at, ending_at, group, cost or usage}`, of whole days or of the range."""
+    last = query.ends - timedelta(days=1)
+    spans = [(query.starts, last)]
+    if daily:
+        spans = [(query.starts + timedelta(days=one),) * 2 for one in range((query.ends - query.starts).days)]
+    data = [
+        {**_bounds(first, until), "group": _group(query, row), kind: to_row(row)}
+        for first, until in spans
+        for row in await _rows(store, query, first, until)
+    ]
+    return {"data": data, "has_more": False, "next_page": None}
+
+
+async def _rows(store: SpendStore, query: ReportQuery, first: date, last: date) -> list[SpendRow]:
+    dimensions = [GROUPS[name] for name in query.names if name in GROUPS]
+    if {"session", "agent"} & set(dimensions):
+        rows = await store.by_entries(dimensions, first, last)
+    else:
+        rows = await store.by_day(first, last, dimensions)
+    known = [name for name in query.names if name in GROUPS]
+    found: dict[tuple[str, ...], SpendRow] = {}
+    for row in rows:
+        values = dict(zip(known, row.group, strict=True))
+        if any(values[name] not in wanted for name, wanted in query.wanted.items()):
+            continue
+        group = tuple(values.get(name, "") for name in query.by)
+        found[group] = row.regrouped(group) + found[group] if group in found else row.regrouped(group)
+    return list(found.values())
+
+
+def _group(query: ReportQuery, row: SpendRow) -> dict[str, Any]:
+    values: dict[str, Any] = dict(zip(query.by, row.group, strict=True))
+    shown = {name: value or None for name, value in values.items()}
+    if shown.get("actor"):
+        shown["actor"] = {"type": "user_actor", "user_id": values["actor"], "deleted": False}
+    return shown
+
+
+def _bounds(first: date, last: date) -> dict[str, str]:
+    ends = last + timedelta(days=1)
+    return {"starting_at": f"{first.isoformat()}T00:00:00Z", "ending_at": f"{ends.isoformat()}T00:00:00Z"}
+
+
+def _day_of(page: str, query: ReportQuery) -> date:
+    """Raises InvalidRequest for a cursor of another report."""
+    head, _, digest = page.removeprefix("page_").partition("_")
+    try:
+        day = date.fromisoformat(head)
+    except ValueError:
+        day = None
+    if day is None or digest != query.digest or not query.starts <= day < query.ends:
+        raise InvalidRequest("page: this cursor is not of a report with these parameters")
+    return day
+
+
+def to_query(values: Mapping[str, Sequence[str]], today: date, *, to_date: Callable[[str, str], date]) -> ReportQuery:
+    """From a request's query. Raises InvalidRequest naming the parameter that is wrong."""
+    if not values.get("starting_at"):
+        raise InvalidRequest("starting_at: is required, such as 2026-11-01T00:00:00Z")
+    starts = to_date(values["starting_at"][0], "starting_at")
+    ends = to_date(values["ending_at"][0], "ending_at") if values.get("ending_at") else today + timedelta(days=1)
+    if ends <= starts:
+        raise InvalidRequest("ending_at: must be later than starting_at")
+    for name in ("bucket_width", "time_bucket_width"):
+        if values.get(name, ["1d"])[0] != "1d":
+            raise InvalidRequest(f"{name}: must be 1d, the width of the sums that are kept")
+    by = tuple(dict.fromkeys([*values.get("group_by[]", ()), *values.get("group_by", ())]))
+    unknown = [name for name in by if name not in GROUPS and name not in ALWAYS_NULL]
+    if unknown:
+        raise InvalidRequest(f"group_by[]: {unknown[0]} is none of {', '.join([*GROUPS, *sorted(ALWAYS_NULL)])}")
+    wanted = {group: frozenset(values[f"{name}[]"]) for name, group in FILTERS.items() if values.get(f"{name}[]")}
+    text = values.get("limit", ["7"])[0]
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_DAYS:
+        raise InvalidRequest(f"limit: must be 1 to {MAX_DAYS}")
+    return ReportQuery(starts, ends, by, wanted, int(text))
