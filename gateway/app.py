@@ -300,8 +300,7 @@ def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Corouti
         yield gateway.health.monitor.run()
         yield share_learned(gateway.exchange, gateway.health.monitor.server).run()
         yield share_circuits(gateway.exchange, gateway.health.monitor.server).run()
-    if gateway.exchange.admission is not None:
-        yield from keep_access(gateway.exchange.admission)
+    yield from keep_access(gateway.exchange)
     if gateway.batches is not None:
         yield gateway.batches.run()
     if gateway.threads is not None:

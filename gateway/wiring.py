@@ -37,6 +37,8 @@ from gateway.dialects.responses.dialect import ResponsesDialect
 from gateway.errors import Overloaded, StoreAway
 from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange, Observer
+from gateway.exchange.reconciliation import LOOK_SECONDS as CORRECT_SECONDS
+from gateway.exchange.reconciliation import Reconciliation
 from gateway.exchange.relay import StreamTimeouts
 from gateway.messages.tools.tool_cache import ToolCache
 from gateway.process.descriptors import descriptor_limit
@@ -206,10 +208,12 @@ async def fill_directory(admission: Admission) -> None:
         log.warning("keys_not_read", **describe(error))
 
 
-def keep_access(admission: Admission) -> Iterator[Coroutine[Any, Any, None]]:
-    """The loops that bring keys and limits up to date, and settle, renew and sweep reservations."""
-    if admission.server is None:
+def keep_access(exchange: Exchange) -> Iterator[Coroutine[Any, Any, None]]:
+    """The loops that bring keys and limits up to date, and settle, renew, sweep and correct reservations."""
+    admission = exchange.admission
+    if admission is None or admission.server is None:
         return
+    yield Repeated("late_costs", Reconciliation(exchange, admission.server).correct_due, CORRECT_SECONDS).run()
     yield Repeated("keys", admission.directory.refresh, REFRESH_SECONDS).run()
     yield Repeated("settle", admission.ledger.settle_waiting).run()
     yield Repeated("budgets", admission.look, LOOK_SECONDS).run()

@@ -54,7 +54,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         access = exchange.admission = build_admission(settings, keyring, server)
         await fill_directory(access)
         stack.push_async_callback(access.ledger.flush)
-        for chore in keep_access(access):
+        for chore in keep_access(exchange):
             await stack.enter_async_context(background(chore))
         worker, loops = assemble(server, exchange, settings.worker_slots, settings.worker_lease_seconds)
         worker.most_bytes = settings.worker_bytes

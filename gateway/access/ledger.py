@@ -29,6 +29,8 @@ USAGE_ENTRIES: Final = 100_000
 # Settlements of this time are sent together.
 GATHER_SECONDS: Final = 0.02
 MAX_TOGETHER: Final = 200
+# After the end of an exchange, until its upstream is asked for the cost that it did not report.
+LATE_SECONDS: Final = 5.0
 FLUSH_SECONDS: Final = 2.0
 SUMS_SECONDS: Final = 400 * 86_400
 
@@ -42,6 +44,7 @@ class Ledger:
     wall_clock: Callable[[], float] = time.time
     offset: float = 0.0
     _waiting: list[tuple[Grant, Used]] = field(default_factory=list, repr=False)
+    _late: list[bytes] = field(default_factory=list, repr=False)
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -49,6 +52,12 @@ class Ledger:
         """Count what was used. Never waits; never raises."""
         if self.server is not None and len(self._waiting) < MAX_WAITING:
             self._waiting.append((grant, used))
+            self._wakes.set()
+
+    def correct_later(self, late: bytes) -> None:
+        """Have the cost of a settled exchange asked for again, once its upstream knows it."""
+        if self.server is not None and len(self._late) < MAX_WAITING:
+            self._late.append(late)
             self._wakes.set()
 
     async def settle_waiting(self) -> None:
@@ -59,7 +68,7 @@ class Ledger:
         try:
             await self._send()
         finally:
-            if self._waiting:
+            if self._waiting or self._late:
                 self._wakes.set()
 
     async def flush(self) -> None:
@@ -78,13 +87,19 @@ class Ledger:
                 for grant, used in [one for one in several if one[0].scopes]:
                     await self.account(grant, used)
                 del self._waiting[: len(several)]
+            if self._late:
+                late, due = list(self._late), int(self.wall_clock() + LATE_SECONDS)
+                assert self.server is not None
+                members = [value for one in late for value in (due, one)]
+                await self.server.pipeline([("ZADD", self.server.keys.access.late, *members)])
+                del self._late[: len(late)]
 
     async def account(self, grant: Grant, used: Used) -> None:
         """Settle one reservation. What was not reserved in Redis is recorded, once for its id."""
         assert self.server is not None
         names, keys, day = self.server.keys.access, self.server.keys, self._day()
         entry = orjson.dumps(used.entry) if used.entry else b""
-        unreserved = orjson.dumps({"scopes": grant.budgets}) if grant.is_local and grant.budgets else b""
+        unreserved = orjson.dumps({"scopes": grant.budgets}) if grant.is_local else b""
         scopes = [budgets["name"] for budgets in grant.budgets] if grant.is_local else grant.scopes
         outcome: list[Any] = await self.server.run(
             scripts.ACCOUNT,

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from math import ceil
 from typing import Any
 
+import orjson
+
 from gateway.access.admission import Admission
 from gateway.access.records import NANO, KeyRecord
 from gateway.access.reservation import NOTHING, Grant, Need, Used
@@ -14,7 +16,7 @@ from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.prices import ASSUMED, Price
-from gateway.upstream.routing import Route
+from gateway.upstream.routing import Route, Upstream
 
 # Answers may be shortened down to this many tokens where money is short.
 SHRINK_FLOOR = 1024
@@ -65,6 +67,15 @@ async def admit_free(admission: Admission | None, context: Context, route: Route
     if grant is not None:
         context.reply_headers = grant.headers
         admission.settle(grant, NOTHING)
+
+
+def settle(admission: Admission, grant: Grant, plan: Plan) -> None:
+    """Settle a finished exchange; where OpenRouter will know its cost later only, have that asked for."""
+    record, upstream = plan.record, plan.route.upstream
+    used = to_used(record, plan.route.target.price or plan.price)
+    admission.settle(grant, used)
+    if record.estimated and record.cost is None and record.generation_id and upstream.flavor == "openrouter":
+        admission.ledger.correct_later(to_late(grant, used, upstream))
 
 
 def asked_tokens(request: Mapping[str, Any]) -> int:
@@ -154,3 +165,21 @@ def to_used(record: UsageRecord, price: Price | None) -> Used:
     sums = "|".join([name.replace("|", "/") for name in names])
     counted = record.input_tokens + record.cache_write_tokens
     return Used(nano, counted, record.output_tokens, {name: value for name, value in entry.items() if value}, sums)
+
+
+def to_late(grant: Grant, used: Used, upstream: Upstream) -> bytes:
+    """Return what a later correction needs to know, as it is stored."""
+    kept = ("id", "tenant", "user", "key", "session", "agent", "parent", "batch", "model", "served", "provider")
+    return orjson.dumps(
+        {
+            "generation": used.entry["generation"],
+            "upstream": upstream.name,
+            "lane": upstream.lane,
+            "cost": used.cost,
+            "output": used.output,
+            "sums": used.sums,
+            "budgets": grant.budgets,
+            "entry": {name: used.entry[name] for name in kept if name in used.entry},
+            "tries": 0,
+        }
+    )

@@ -26,7 +26,7 @@ from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
 from gateway.dialects.choice import note_of_choice
 from gateway.dialects.parameter_policy import governed_prompt, refuse_losses
 from gateway.errors import EmptyAnswer, GatewayError, InvalidRequest, OutputLimitReached
-from gateway.exchange.accounting import admitted, to_used
+from gateway.exchange.accounting import admitted, settle
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.candidates import Candidates
 from gateway.exchange.heartbeat import Heartbeat
@@ -380,7 +380,7 @@ class Exchange:
             closed(record)
             self.calibration.learn(record)
             if self.admission is not None and grant is not None:
-                self.admission.settle(grant, to_used(record, plan.route.target.price or plan.price))
+                settle(self.admission, grant, plan)
             self.report(record)
 
     def report(self, record: UsageRecord) -> None:

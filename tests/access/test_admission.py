@@ -198,7 +198,7 @@ async def test_reservation_of_a_dead_process_is_charged_what_was_granted(server:
 
 
 async def test_changed_limit_and_disabled_key_count_from_the_next_request(server: RedisServer) -> None:
-    context = await key_with(server, RateLimits(requests=1000))
+    context = await key_with(server, RateLimits(requests=2))
     admission = await admission_on(server)
     assert isinstance(await admitted(admission, context), Grant)
     await store_on(server).update_key(context.key_id, ACTOR, allowance=Allowance(RateLimits(requests=1)))

@@ -14,7 +14,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # What a page of the console sends with a change; a browser lets no page choose these.
 OWN_PAGE = {"sec-fetch-site": "same-origin", "content-type": "application/json"}
-FILLED = {"request_id": "req_none", "batch_id": "msgbatch_none", "key_id": "key_none", "hash": "none", "name": "none"}
+FILLED = {
+    "request_id": "req_none",
+    "batch_id": "msgbatch_none",
+    "key_id": "key_none",
+    "limit_id": "spl_none",
+    "hash": "none",
+    "name": "none",
+}
 
 
 def address(path: str) -> str:
