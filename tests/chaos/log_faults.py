@@ -11,8 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 
-from tests.chaos.processes import START_SECONDS, free_port
+from tests.chaos.processes import START_SECONDS
 from tests.chaos.world import World, http_item, require
+from tests.support.ports import free_port
 
 PIPE_BYTES = 4096  # full after ten lines
 LIVE_REQUESTS = 300

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -192,13 +191,6 @@ async def front_process(variables: Mapping[str, str]) -> AsyncIterator[tuple[str
     finally:
         process.signal(signal.SIGTERM)
         await process.ended()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def find_faketime() -> Path | None:

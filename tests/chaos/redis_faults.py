@@ -8,10 +8,11 @@ from statistics import median
 from redis.asyncio import Redis
 
 from gateway.batches.server import StoragePolicy
-from tests.chaos.processes import Server, free_port
+from tests.chaos.processes import Server
 from tests.chaos.traffic import Traffic, check_acknowledged, front, traffic
 from tests.chaos.upstream import Mode
 from tests.chaos.world import World, require, until
+from tests.support.ports import free_port
 from tests.workers.proxy import RedisProxy
 
 # What live traffic may lose to a Redis that is gone, in the middle.

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 import orjson
 from redis.asyncio import Redis
 
-from tests.chaos.processes import Server, free_port
+from tests.chaos.processes import Server
 from tests.chaos.redis_faults import is_linked, live_median, resumed
 from tests.chaos.traffic import Traffic, check_acknowledged, front, traffic
 from tests.chaos.world import World, require, until
 from tests.redis.balancer import Balanced
+from tests.support.ports import free_port
 from tests.support.raw_http import request, take_apart
 from tests.support.unread import Unread
 from tests.workers.proxy import RedisProxy

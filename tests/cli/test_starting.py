@@ -18,6 +18,7 @@ from gateway import __version__
 from gateway.redis.embedded import EmbeddedServer
 from tests.cli.conftest import dragoman
 from tests.redis.servers import open_server
+from tests.support.ports import free_port
 
 PORTS = {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": "0", "GATEWAY_WORKER_ADMIN_PORT": "0"}
 SECONDS = 20.0
@@ -152,11 +153,6 @@ async def test_processes_of_which_one_cannot_start_end_with_their_reason() -> No
     }
     assert last == "dragoman: a process with status 1 ended before all 2 were ready"
     assert b'"listening"' not in out
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 async def test_a_worker_that_is_started_before_its_redis_waits_for_it() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.servers.running import free_port
+from tests.support.ports import free_port
 
 HERE = Path(__file__).parent
 DIALECTS = ("chat", "messages", "responses")

@@ -23,8 +23,8 @@ from tests.cluster.programs import (
     Prometheus,
     answering,
     find_program,
-    free_port,
 )
+from tests.support.ports import free_port
 
 CLIENT_KEY = "cluster-client-key"
 LEASE_SECONDS = 5.0

@@ -13,7 +13,8 @@ from tests.cluster.batches import Batches
 from tests.cluster.drills import run
 from tests.cluster.live import text_of
 from tests.cluster.load import Say
-from tests.cluster.programs import ROOT, Program, answering, free_port
+from tests.cluster.programs import ROOT, Program, answering
+from tests.support.ports import free_port
 
 PATIENCE_SECONDS = 600.0
 

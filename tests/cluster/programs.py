@@ -9,13 +9,14 @@ import os
 import re
 import shutil
 import signal
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
@@ -25,13 +26,6 @@ STOP_SECONDS = 40.0
 
 class MissingProgram(Exception):
     """Something that has to be installed first."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def find_program(name: str, package: str) -> str:

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster.programs import ROOT, children_of, free_port
+from tests.cluster.programs import ROOT, children_of
+from tests.support.ports import free_port
 
 SUITE = "bookworm"
 PACKAGES = "python3,python3-venv,ca-certificates"

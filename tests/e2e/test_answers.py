@@ -10,6 +10,7 @@ import pytest
 
 from gateway.simulator.script import Hold, json_script, stream_script
 from tests.e2e.conftest import Live, serving
+from tests.support.streams import delta_chunk
 
 ASK: dict[str, Any] = {"model": "sim/echo", "max_tokens": 1000, "messages": [{"role": "user", "content": "Hello"}]}
 MODELS = "GET /models"
@@ -19,10 +20,6 @@ SOURCE = {"url": "https://cats.example/", "title": "Cats", "content": "They purr
 ANNOTATIONS = [{"type": "url_citation", "url_citation": SOURCE}]
 DOT = f"data:image/png;base64,{b64encode(bytes.fromhex('89504e470d0a1a0a') + b' a dot').decode()}"
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
-
-
-def chunk(delta: dict[str, Any], **choice: Any) -> dict[str, Any]:
-    return {"id": "gen-1", "model": "m", "choices": [{"index": 0, "delta": delta, **choice}]}
 
 
 def answer(message: dict[str, Any], usage: dict[str, int] = USAGE) -> Any:
@@ -36,7 +33,9 @@ async def metrics(live: Live) -> str:
 
 async def test_the_upstream_is_left_once_the_gateway_has_found_a_stop_sequence(live: Live) -> None:
     """More sequences than the upstream takes; without a word more from it the client has its whole message."""
-    live.simulator.script(stream_script(chunk({"content": "One. S"}), chunk({"content": "TOP two"}), Hold()))
+    live.simulator.script(
+        stream_script(delta_chunk({"content": "One. S"}), delta_chunk({"content": "TOP two"}), Hold())
+    )
     stops = ["A", "B", "C", "D", "STOP"]
     async with asyncio.timeout(10), live.client().messages.stream(**ASK, stop_sequences=stops) as events:
         message = await events.get_final_message()
@@ -52,8 +51,8 @@ async def test_the_upstream_is_left_once_the_gateway_has_found_a_stop_sequence(l
 async def test_citations_reach_the_sdk_and_their_text_goes_back_whole(live: Live, streamed: bool) -> None:
     client = live.client()
     if streamed:
-        found, end = chunk({"annotations": ANNOTATIONS}), chunk({}, finish_reason="stop")
-        live.simulator.script(stream_script(found, chunk({"content": TEXT}), end, DONE))
+        found, end = delta_chunk({"annotations": ANNOTATIONS}), delta_chunk({}, finish_reason="stop")
+        live.simulator.script(stream_script(found, delta_chunk({"content": TEXT}), end, DONE))
         async with client.messages.stream(**ASK) as events:
             message = await events.get_final_message()
     else:
@@ -79,7 +78,7 @@ async def test_images_reach_the_sdk_and_go_back_as_they_came(live: Live, streame
     client, drawn = live.client(), {"content": "A dot:", "images": [{"type": "image_url", "image_url": {"url": DOT}}]}
     asked: Any = {**ASK, "extra_body": {"modalities": ["image", "text"], "seed": 7}}
     if streamed:
-        live.simulator.script(stream_script(chunk(drawn), chunk({}, finish_reason="stop"), DONE))
+        live.simulator.script(stream_script(delta_chunk(drawn), delta_chunk({}, finish_reason="stop"), DONE))
         async with client.messages.stream(**asked) as events:
             message = await events.get_final_message()
     else:

@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import front_end
-from tests.e2e.test_strain import free_port
 from tests.support.framing import CORPUS, KEY, NOT_FOR_PROXIES, check_invariants
+from tests.support.ports import free_port
 from tests.support.proxies import PROXIES, find_proxy, proxy
 from tests.support.raw_http import converse, request
 
@@ -30,7 +30,7 @@ async def proxied(
     if find_proxy(request.param) is None:
         pytest.skip(f"{request.param} is not installed (Debian: apt install {request.param})")
     folder = tmp_path_factory.mktemp(request.param)
-    async with proxy(request.param, front, folder, await free_port()) as url:
+    async with proxy(request.param, front, folder, free_port()) as url:
         yield url
 
 

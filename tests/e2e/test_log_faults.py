@@ -18,6 +18,7 @@ import pytest
 
 from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import KEY
+from tests.support.ports import free_port
 
 SECONDS = 20.0
 PIPE_BYTES = 4096  # the smallest that Linux makes
@@ -44,13 +45,6 @@ def full() -> Iterator[int]:
 
 
 LOGS = {"stuck": stuck, "full": full}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

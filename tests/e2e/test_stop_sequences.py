@@ -8,6 +8,7 @@ import pytest
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import Hold, json_script, stream_script
 from tests.e2e.conftest import Live, serving
+from tests.support.streams import delta_chunk
 
 ASK: dict[str, Any] = {
     "model": "sim/echo",
@@ -16,10 +17,6 @@ ASK: dict[str, Any] = {
     "stop_sequences": ["END", "STOP"],
 }
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
-
-
-def chunk(delta: dict[str, Any], **choice: Any) -> dict[str, Any]:
-    return {"id": "gen-1", "model": "m", "choices": [{"index": 0, "delta": delta, **choice}]}
 
 
 def ending(message: Any) -> tuple[str, str | None, str]:
@@ -36,7 +33,7 @@ async def test_the_gateway_tells_which_sequence_it_was_of_an_upstream_that_never
     async with serving(simulator, stop_sequences="gateway") as live:
         simulator.script(
             json_script({"id": "g", "choices": [{"finish_reason": "stop", "message": whole}], "usage": USAGE}),
-            stream_script(chunk({"content": "One. S"}), chunk({"content": "TOP Two."}), Hold()),
+            stream_script(delta_chunk({"content": "One. S"}), delta_chunk({"content": "TOP Two."}), Hold()),
         )
         message = await live.client().messages.create(**ASK)
         assert ending(message) == ("stop_sequence", "STOP", "One. ")
@@ -52,8 +49,8 @@ async def test_the_gateway_tells_which_sequence_it_was_of_an_upstream_that_never
 @pytest.mark.parametrize("choice", [{}, {"stop_sequences": "upstream"}], ids=["by default", "as chosen"])
 async def test_the_upstream_gets_them_otherwise(simulator: Simulator, choice: dict[str, str]) -> None:
     async with serving(simulator, **choice) as live:
-        end = chunk({}, finish_reason="stop", native_finish_reason="stop_sequence")
-        simulator.script(stream_script(chunk({"content": "One. "}), end, b"data: [DONE]\n\n"))
+        end = delta_chunk({}, finish_reason="stop", native_finish_reason="stop_sequence")
+        simulator.script(stream_script(delta_chunk({"content": "One. "}), end, b"data: [DONE]\n\n"))
         assert ending(await streamed(live)) == ("stop_sequence", None, "One. ")
     assert simulator.requests()[0].json["stop"] == ["END", "STOP"]
 
@@ -62,8 +59,8 @@ async def test_a_strict_upstream_gets_none_and_a_call_that_holds_one_stays_whole
     """vLLM would look for it in the call's arguments too."""
     call = {"index": 0, "id": "c", "type": "function", "function": {"name": "look", "arguments": '{"at": "the END"}'}}
     async with serving(simulator, upstream_flavor="openai") as live:
-        ended = chunk({}, finish_reason="tool_calls")
-        simulator.script(stream_script(chunk({"tool_calls": [call]}), ended, b"data: [DONE]\n\n"))
+        ended = delta_chunk({}, finish_reason="tool_calls")
+        simulator.script(stream_script(delta_chunk({"tool_calls": [call]}), ended, b"data: [DONE]\n\n"))
         tools: Any = [{"name": "look", "input_schema": {"type": "object"}}]
         async with live.client().messages.stream(**ASK, tools=tools) as events:
             message: Any = await events.get_final_message()

@@ -20,6 +20,7 @@ from gateway.telemetry.counters import SETTLE_SECONDS
 from tests.e2e.conftest import KEY, Live, front_end, serving
 from tests.e2e.raw import open_raw, read_until
 from tests.e2e.test_streams import ASK, chunk
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ async def test_a_client_that_leaves_while_the_gateway_connects_ends_the_attempt(
 
 
 async def test_an_upstream_that_refuses_connections_is_a_502(simulator: Simulator) -> None:
-    url = f"http://127.0.0.1:{await free_port()}/api/v1"
+    url = f"http://127.0.0.1:{free_port()}/api/v1"
     async with (
         serving(simulator, upstream_url=url, max_attempts=1) as live,
         aiohttp.ClientSession() as session,
@@ -213,7 +214,7 @@ async def test_a_process_logs_one_line_an_exchange_and_no_secrets_nor_prompts(si
 
 
 async def test_several_processes_share_a_port_and_merge_their_metrics(simulator: Simulator) -> None:
-    port = await free_port()
+    port = free_port()
     async with front_end(simulator, "--processes", "2", GATEWAY_PORT=str(port)) as (live, started):
         async with aiohttp.ClientSession(headers={"x-api-key": KEY, "connection": "close"}) as session:
             async with asyncio.timeout(15):
@@ -233,7 +234,7 @@ async def test_several_processes_share_a_port_and_merge_their_metrics(simulator:
 
 
 async def test_a_second_deployment_cannot_join_the_port_of_several_processes(simulator: Simulator) -> None:
-    port = str(await free_port())
+    port = str(free_port())
     async with front_end(simulator, "--processes", "2", GATEWAY_PORT=port) as (live, _):
         environment = {**os.environ, "GATEWAY_PORT": port, "GATEWAY_ADMIN_PORT": "0", "GATEWAY_KEYS": "other:key"}
         environment["GATEWAY_UPSTREAM_URL"] = simulator.url
@@ -249,7 +250,7 @@ async def test_a_second_deployment_cannot_join_the_port_of_several_processes(sim
 
 
 async def test_a_parent_is_ready_while_any_of_its_processes_listens(simulator: Simulator) -> None:
-    port = await free_port()
+    port = free_port()
     async with (
         front_end(simulator, "--processes", "2", GATEWAY_PORT=str(port)) as (live, started),
         aiohttp.ClientSession() as session,
@@ -270,14 +271,6 @@ async def test_a_parent_is_ready_while_any_of_its_processes_listens(simulator: S
                 if await status() == wanted:
                     break
                 await asyncio.sleep(0.01)
-
-
-async def free_port() -> int:
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
 
 
 async def ready(session: aiohttp.ClientSession, url: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import Script, json_script, stream_script
 from tests.e2e.conftest import KEY, Live, serving
+from tests.support.streams import delta_chunk
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
 ASK: dict[str, Any] = {
@@ -26,13 +27,9 @@ USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
 
 
-def chunk(delta: dict[str, Any], **choice: Any) -> dict[str, Any]:
-    return {"id": "gen-1", "model": "m", "choices": [{"index": 0, "delta": delta, **choice}]}
-
-
 def answer(stream: bool) -> Script:
     if stream:
-        return stream_script(chunk({"content": "{}"}), chunk({}, finish_reason="stop"), b"data: [DONE]\n\n")
+        return stream_script(delta_chunk({"content": "{}"}), delta_chunk({}, finish_reason="stop"), b"data: [DONE]\n\n")
     return json_script(
         {"id": "g", "choices": [{"finish_reason": "stop", "message": {"content": "{}"}}], "usage": USAGE}
     )
@@ -89,8 +86,8 @@ async def test_a_second_refusal_is_passed_on(simulator: Simulator, stream: bool)
 
 
 async def test_what_was_shown_is_never_asked_for_again(simulator: Simulator) -> None:
-    broken = {"error": {"message": MESSAGE, "code": 404}, **chunk({}, finish_reason="error")}
-    simulator.script(stream_script(chunk({"content": "{"}), broken, b"data: [DONE]\n\n"))
+    broken = {"error": {"message": MESSAGE, "code": 404}, **delta_chunk({}, finish_reason="error")}
+    simulator.script(stream_script(delta_chunk({"content": "{"}), broken, b"data: [DONE]\n\n"))
     async with serving(simulator, strict_fallback="on") as live:
         with pytest.raises(anthropic.APIStatusError, match="No endpoints found"):
             async with live.client().messages.stream(**ASK) as events:

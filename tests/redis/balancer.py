@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from tests.chaos.processes import Server, free_port
+from tests.chaos.processes import Server
 from tests.redis.servers import open_server
+from tests.support.ports import free_port
 from tests.workers.proxy import RedisProxy
 
 

@@ -1,7 +1,6 @@
 """A Redis Cluster of three primaries on loopback, each with a third of the slots."""
 
 import asyncio
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,6 +9,8 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+
+from tests.support.ports import free_port
 
 SLOTS = 16384
 NODES = 3
@@ -93,10 +94,3 @@ async def until_whole(client: Redis) -> None:
 
 def raw(reply: object) -> bytes:
     return reply if isinstance(reply, bytes) else str(reply).encode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 from tests.servers.launch import HOST, LITELLM_KEY, MODEL, ROOT, Command, Launch
 from tests.servers.registry import SERVERS, Server
+from tests.support.ports import free_port
 
 POLL_SECONDS = 0.05
 END_SECONDS = 20.0
@@ -128,9 +128,3 @@ def end(process: subprocess.Popen[bytes]) -> None:
             process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             continue
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])

@@ -11,8 +11,9 @@ from tests.servers.conftest import PATIENT, Servers, front_end, on_servers
 from tests.servers.launch import Launch, llama_cpp
 from tests.servers.recorder import recording
 from tests.servers.registry import SERVERS
-from tests.servers.running import Running, child_process, free_port, wait_until_answered
+from tests.servers.running import Running, child_process, wait_until_answered
 from tests.servers.upstream import holding
+from tests.support.ports import free_port
 
 pytestmark = PATIENT
 

@@ -42,6 +42,11 @@ def sse(*payloads: Any) -> bytes:
     return b"".join(b"data: %b\n\n" % (one if isinstance(one, bytes) else orjson.dumps(one)) for one in payloads)
 
 
+def delta_chunk(delta: Json, **choice: Any) -> Json:
+    """One chunk with a delta; `choice` is what its choice holds beside it."""
+    return {"id": "gen-1", "model": "m", "choices": [{"index": 0, "delta": delta, **choice}]}
+
+
 def chunk(delta: Any, finish_reason: str | None = None, **fields: Any) -> Json:
     """One chunk; `native_finish_reason`, `error` and `stop_details` go into its choice, other fields beside it."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}

@@ -12,16 +12,13 @@ from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import Hold, json_script, stream_script
 from gateway.upstream.http_client import Transport
 from gateway.wiring import build_exchange
+from tests.support.streams import delta_chunk
 from tests.workers.conftest import item, text_of
 from tests.workers.test_execute import BATCH, work
 from workers.execute import execute
 from workers.wiring import to_patient_exchange
 
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
-
-
-def chunk(delta: dict[str, Any], **choice: Any) -> dict[str, Any]:
-    return {"id": "gen-1", "model": "m", "choices": [{"index": 0, "delta": delta, **choice}]}
 
 
 @asynccontextmanager
@@ -41,7 +38,7 @@ async def working(simulator: Simulator, **choices: str) -> AsyncIterator[Any]:
 
 
 async def test_stop_sequences_are_matched_by_the_gateway(simulator: Simulator) -> None:
-    simulator.script(stream_script(chunk({"content": "One. S"}), chunk({"content": "TOP two"}), Hold()))
+    simulator.script(stream_script(delta_chunk({"content": "One. S"}), delta_chunk({"content": "TOP two"}), Hold()))
     async with working(simulator, stop_sequences="gateway") as result_of:
         result = await result_of(stop_sequences=["END", "STOP"])
     assert text_of(result) == "One. "
@@ -51,7 +48,7 @@ async def test_stop_sequences_are_matched_by_the_gateway(simulator: Simulator) -
 
 async def test_refused_strict_tools_are_tried_again_in_the_same_attempt_of_the_item(simulator: Simulator) -> None:
     refused = json_script({"error": {"message": "No endpoints found that can handle it", "code": 404}}, status=404)
-    simulator.script(refused, stream_script(chunk({"content": "whole"}), chunk({}, finish_reason="stop")))
+    simulator.script(refused, stream_script(delta_chunk({"content": "whole"}), delta_chunk({}, finish_reason="stop")))
     async with working(simulator, strict_fallback="on") as result_of:
         result = await result_of(tools=[{"name": "look", "input_schema": SCHEMA, "strict": True}])
     assert text_of(result) == "whole"

@@ -12,7 +12,6 @@ from gateway.dialects.chat.response.errors import (
     ERROR_TYPES,
     STATUS_ERRORS,
     to_embedded_error,
-    to_error,
 )
 from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, retry_after_of
 from gateway.errors import (
@@ -29,16 +28,7 @@ from gateway.errors import (
     UpstreamTimedOut,
 )
 from tests.support.streams import reply
-
-
-def failed(status: int, body: Any = b"", headers: dict[str, str] | None = None, **fields: Any) -> GatewayError:
-    """`fields` are the reply's."""
-    return to_error(status, headers or {}, body if isinstance(body, bytes) else orjson.dumps(body), reply(**fields))
-
-
-def error_body(message: str = "told so", **fields: Any) -> dict[str, Any]:
-    return {"error": {"message": message, **fields}}
-
+from tests.support.upstream_errors import error_body, failed
 
 BY_STATUS: dict[int, type[GatewayError]] = {
     302: UpstreamError,

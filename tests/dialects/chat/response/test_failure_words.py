@@ -5,10 +5,9 @@ Sources: servers of 2026-11 that were run, and reports by users in public issue 
 
 from typing import Any
 
-import orjson
 import pytest
 
-from gateway.dialects.chat.response.errors import to_embedded_error, to_error
+from gateway.dialects.chat.response.errors import to_embedded_error
 from gateway.errors import (
     BillingProblem,
     CredentialsRefused,
@@ -25,23 +24,15 @@ from gateway.errors import (
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.trouble import Trouble, trouble_of
 from tests.support.streams import reply
+from tests.support.upstream_errors import error_body, failed
 
 Kind = type[GatewayError]
-
-
-def openai(message: str, **fields: Any) -> dict[str, Any]:
-    return {"error": {"message": message, **fields}}
-
-
-def failed(status: int, body: Any, headers: dict[str, str] | None = None, **fields: Any) -> GatewayError:
-    """`fields` are the reply's."""
-    return to_error(status, headers or {}, body if isinstance(body, bytes) else orjson.dumps(body), reply(**fields))
 
 
 LITELLM_SUFFIX = "\n\nLiteLLM: model group 'x' failed with the error above. No fallback was attempted."
 
 ACCOUNTS: dict[str, tuple[int, Any, Kind]] = {
-    "Anthropic's limits": (400, openai("You have reached your specified API usage limits."), BillingProblem),
+    "Anthropic's limits": (400, error_body("You have reached your specified API usage limits."), BillingProblem),
     "xAI, all spent": (403, {"error": "Your team has used all available credits"}, BillingProblem),
     "SiliconFlow": (403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}, BillingProblem),
     "LiteLLM without a data base": (
@@ -51,18 +42,20 @@ ACCOUNTS: dict[str, tuple[int, Any, Kind]] = {
     ),
     "LiteLLM, its own": (
         400,
-        openai("Authentication Error, Invalid proxy server token passed. Received API Key = sk-...1234"),
+        error_body("Authentication Error, Invalid proxy server token passed. Received API Key = sk-...1234"),
         CredentialsRefused,
     ),
     "LiteLLM, told as a failure": (
         500,
-        openai(f"litellm.AuthenticationError: AuthenticationError: OpenAIException - No cookie auth{LITELLM_SUFFIX}"),
+        error_body(
+            f"litellm.AuthenticationError: AuthenticationError: OpenAIException - No cookie auth{LITELLM_SUFFIX}"
+        ),
         CredentialsRefused,
     ),
     "Gemini": (
         400,
         [
-            openai(
+            error_body(
                 "API key not valid. Please pass a valid API key.",
                 code=400,
                 status="INVALID_ARGUMENT",
@@ -71,8 +64,8 @@ ACCOUNTS: dict[str, tuple[int, Any, Kind]] = {
         ],
         CredentialsRefused,
     ),
-    "Gemini, expired": (400, openai("API key expired. Please renew the API key."), CredentialsRefused),
-    "Gemini, unknown": (400, openai("API Key not found. Please pass a valid API key."), CredentialsRefused),
+    "Gemini, expired": (400, error_body("API key expired. Please renew the API key."), CredentialsRefused),
+    "Gemini, unknown": (400, error_body("API Key not found. Please pass a valid API key."), CredentialsRefused),
     "xAI": (
         400,
         {
@@ -82,13 +75,13 @@ ACCOUNTS: dict[str, tuple[int, Any, Kind]] = {
         CredentialsRefused,
     ),
     "xAI, none": (400, {"error": "No API key provided."}, CredentialsRefused),
-    "DeepSeek": (400, openai("Authentication Fails, Your api key: ****1234 is invalid"), CredentialsRefused),
-    "Moonshot": (403, openai("Invalid Authentication", type="invalid_authentication_error"), CredentialsRefused),
+    "DeepSeek": (400, error_body("Authentication Fails, Your api key: ****1234 is invalid"), CredentialsRefused),
+    "Moonshot": (403, error_body("Invalid Authentication", type="invalid_authentication_error"), CredentialsRefused),
     "DashScope": (400, {"code": "InvalidApiKey", "message": "Invalid API-key provided."}, CredentialsRefused),
-    "Zhipu": (400, openai("令牌已过期或验证不正确！", code="401"), CredentialsRefused),
+    "Zhipu": (400, error_body("令牌已过期或验证不正确！", code="401"), CredentialsRefused),
     "Groq, restricted": (
         400,
-        openai("Organization has been restricted.", code="organization_restricted"),
+        error_body("Organization has been restricted.", code="organization_restricted"),
         CredentialsRefused,
     ),
     "Bedrock": (403, {"message": "The security token included in the request is invalid."}, CredentialsRefused),
@@ -97,12 +90,12 @@ ACCOUNTS: dict[str, tuple[int, Any, Kind]] = {
     "FastAPI": (403, {"detail": "Could not validate credentials"}, CredentialsRefused),
     "a proxy that wraps it into 500": (
         500,
-        openai('upstream: {"error":{"message":"Incorrect API key provided: sk-1","code":"invalid_api_key"}}'),
+        error_body('upstream: {"error":{"message":"Incorrect API key provided: sk-1","code":"invalid_api_key"}}'),
         CredentialsRefused,
     ),
     "Anthropic, no credit": (
         400,
-        openai("Your credit balance is too low to access the Anthropic API.", type="invalid_request_error"),
+        error_body("Your credit balance is too low to access the Anthropic API.", type="invalid_request_error"),
         BillingProblem,
     ),
     "xAI, no credit": (
@@ -112,39 +105,41 @@ ACCOUNTS: dict[str, tuple[int, Any, Kind]] = {
     ),
     "DashScope, overdue": (
         400,
-        openai("Access denied, please make sure your account is in good standing.", code="Arrearage"),
+        error_body("Access denied, please make sure your account is in good standing.", code="Arrearage"),
         BillingProblem,
     ),
     "Moonshot, suspended": (
         429,
-        openai("Your account is suspended, please check your plan and billing", type="exceeded_current_quota_error"),
+        error_body(
+            "Your account is suspended, please check your plan and billing", type="exceeded_current_quota_error"
+        ),
         BillingProblem,
     ),
-    "Zhipu, no balance": (429, openai("余额不足或无可用资源包,请充值。", code="1113"), BillingProblem),
+    "Zhipu, no balance": (429, error_body("余额不足或无可用资源包,请充值。", code="1113"), BillingProblem),
     "OpenAI, the type alone": (
         429,
-        openai("You exceeded your current quota", type="insufficient_quota"),
+        error_body("You exceeded your current quota", type="insufficient_quota"),
         BillingProblem,
     ),
     "Fireworks, a spending limit": (
         412,
-        openai("Account acme is suspended, possibly due to reaching the monthly spending limit"),
+        error_body("Account acme is suspended, possibly due to reaching the monthly spending limit"),
         BillingProblem,
     ),
     "LiteLLM, a budget": (
         400,
-        openai("Budget has been exceeded! Current cost: 1.2", type="budget_exceeded"),
+        error_body("Budget has been exceeded! Current cost: 1.2", type="budget_exceeded"),
         BillingProblem,
     ),
     "Gemini, a quota of the free tier, which passes": (
         429,
-        openai(
+        error_body(
             "You exceeded your current quota, please check your plan and billing details.", status="RESOURCE_EXHAUSTED"
         ),
         RateLimited,
     ),
-    "a region, which is no key": (403, openai("Country, region, or territory not supported"), PermissionDenied),
-    "a tool that is about keys": (400, openai("tools.0.name: 'check_api_key' is a duplicate"), InvalidRequest),
+    "a region, which is no key": (403, error_body("Country, region, or territory not supported"), PermissionDenied),
+    "a tool that is about keys": (400, error_body("tools.0.name: 'check_api_key' is a duplicate"), InvalidRequest),
 }
 
 
@@ -159,41 +154,44 @@ def test_an_account_that_is_refused_is_recognised_by_its_words(who: str) -> None
 
 
 MODELS: dict[str, tuple[int, Any]] = {
-    "OpenRouter": (400, openai("acme/x is not a valid model ID", code=400)),
+    "OpenRouter": (400, error_body("acme/x is not a valid model ID", code=400)),
     "LiteLLM": (
         400,
-        openai(
+        error_body(
             "/chat/completions: Invalid model name passed in model=nope. Call `/v1/models` to view available models"
         ),
     ),
     "transformers serve": (400, {"detail": "Server is pinned to '/models/a'; requested 'nope'."}),
-    "DeepSeek": (400, openai("Model Not Exist", type="invalid_request_error")),
-    "DeepSeek through a proxy": (500, openai("upstream said: Model Not Exist")),
-    "Zhipu": (400, openai("模型不存在，请检查模型代码。", code="1211")),
-    "Zhipu, English": (400, openai("Unknown Model, please check the model code.", code="1211")),
+    "DeepSeek": (400, error_body("Model Not Exist", type="invalid_request_error")),
+    "DeepSeek through a proxy": (500, error_body("upstream said: Model Not Exist")),
+    "Zhipu": (400, error_body("模型不存在，请检查模型代码。", code="1211")),
+    "Zhipu, English": (400, error_body("Unknown Model, please check the model code.", code="1211")),
     "Mistral": (400, {"object": "error", "message": "Invalid model: nope", "type": "invalid_model", "code": "1500"}),
     "Bedrock": (400, {"message": "The provided model identifier is invalid."}),
-    "MiniMax": (400, openai("invalid params, unknown model 'nope' (2013)")),
-    "Together": (400, openai("Unable to access model nope. Please visit the list of supported models.")),
-    "Moonshot": (404, openai("Not found the model nope or Permission denied")),
-    "OpenAI": (404, openai("The model `nope` does not exist or you do not have access to it.", code="model_not_found")),
+    "MiniMax": (400, error_body("invalid params, unknown model 'nope' (2013)")),
+    "Together": (400, error_body("Unable to access model nope. Please visit the list of supported models.")),
+    "Moonshot": (404, error_body("Not found the model nope or Permission denied")),
+    "OpenAI": (
+        404,
+        error_body("The model `nope` does not exist or you do not have access to it.", code="model_not_found"),
+    ),
     "OpenAI, with 400": (
         400,
-        openai("The requested model 'nope' does not exist.", param="model", code="model_not_found"),
+        error_body("The requested model 'nope' does not exist.", param="model", code="model_not_found"),
     ),
     "OpenAI, a project without it": (
         403,
-        openai("Project `p` does not have access to model `x`", code="model_not_found"),
+        error_body("Project `p` does not have access to model `x`", code="model_not_found"),
     ),
-    "DashScope": (400, openai("Model not exist.")),
-    "Ollama": (400, openai('model "nope:8b" not found, try pulling it first')),
-    "Ollama, newer": (404, openai("model 'nope' not found")),
-    "Gemini": (404, openai("models/nope is not found for API version v1main")),
+    "DashScope": (400, error_body("Model not exist.")),
+    "Ollama": (400, error_body('model "nope:8b" not found, try pulling it first')),
+    "Ollama, newer": (404, error_body("model 'nope' not found")),
+    "Gemini": (404, error_body("models/nope is not found for API version v1main")),
     "xAI": (400, {"code": "invalid-argument", "error": "Model not found: nope"}),
-    "Copilot": (400, openai("The requested model 'nope' is not supported.")),
-    "vLLM": (404, openai("The model `nope` does not exist. Valid aliases: scripted.", type="NotFoundError")),
-    "LiteLLM's class": (500, openai(f"litellm.NotFoundError: OpenAIException - nope{LITELLM_SUFFIX}")),
-    "one-api": (503, openai("No available channel for model nope under group default", type="new_api_error")),
+    "Copilot": (400, error_body("The requested model 'nope' is not supported.")),
+    "vLLM": (404, error_body("The model `nope` does not exist. Valid aliases: scripted.", type="NotFoundError")),
+    "LiteLLM's class": (500, error_body(f"litellm.NotFoundError: OpenAIException - nope{LITELLM_SUFFIX}")),
+    "one-api": (503, error_body("No available channel for model nope under group default", type="new_api_error")),
 }
 
 
@@ -207,53 +205,57 @@ def test_a_model_that_the_upstream_does_not_have_is_not_found(who: str) -> None:
 
 
 def test_a_model_that_takes_no_tools_is_not_taken_for_a_missing_one() -> None:
-    error = failed(404, openai("No endpoints found that support tool use.", code=404))
+    error = failed(404, error_body("No endpoints found that support tool use.", code=404))
     assert isinstance(error, InvalidRequest)
     assert "support tool use" in error.message
 
 
 def test_a_busy_model_is_not_taken_for_a_missing_one() -> None:
-    assert type(failed(503, openai("The model is not available right now"))) is Overloaded
+    assert type(failed(503, error_body("The model is not available right now"))) is Overloaded
 
 
 REFUSALS: dict[str, tuple[int, Any, Kind]] = {
     "llama.cpp, an image": (
         500,
-        openai("image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
+        error_body("image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
         InvalidRequest,
     ),
     "LiteLLM around it": (
         500,
-        openai(
+        error_body(
             f"litellm.InternalServerError: OpenAIException - image input is not supported{LITELLM_SUFFIX}", code="500"
         ),
         InvalidRequest,
     ),
-    "LiteLLM's class": (500, openai(f"litellm.BadRequestError: OpenAIException - odd{LITELLM_SUFFIX}"), InvalidRequest),
+    "LiteLLM's class": (
+        500,
+        error_body(f"litellm.BadRequestError: OpenAIException - odd{LITELLM_SUFFIX}"),
+        InvalidRequest,
+    ),
     "LiteLLM, a parameter": (
         500,
-        openai("litellm.UnsupportedParamsError: openai does not support parameters: ['verbosity']"),
+        error_body("litellm.UnsupportedParamsError: openai does not support parameters: ['verbosity']"),
         InvalidRequest,
     ),
     "LiteLLM, a filter": (
         500,
-        openai("litellm.ContentPolicyViolationError: AzureException - filtered"),
+        error_body("litellm.ContentPolicyViolationError: AzureException - filtered"),
         InvalidRequest,
     ),
-    "LiteLLM, a rate limit": (500, openai("litellm.RateLimitError: GroqException - slow down"), RateLimited),
-    "LiteLLM, a timeout": (500, openai("litellm.Timeout: APITimeoutError - Request timed out."), UpstreamTimedOut),
-    "LiteLLM, no server": (500, openai("litellm.ServiceUnavailableError: VllmException - down"), Overloaded),
-    "LiteLLM, no right": (500, openai("litellm.PermissionDeniedError: OpenAIException - no"), PermissionDenied),
+    "LiteLLM, a rate limit": (500, error_body("litellm.RateLimitError: GroqException - slow down"), RateLimited),
+    "LiteLLM, a timeout": (500, error_body("litellm.Timeout: APITimeoutError - Request timed out."), UpstreamTimedOut),
+    "LiteLLM, no server": (500, error_body("litellm.ServiceUnavailableError: VllmException - down"), Overloaded),
+    "LiteLLM, no right": (500, error_body("litellm.PermissionDeniedError: OpenAIException - no"), PermissionDenied),
     "LiteLLM, a dead server": (
         500,
-        openai("litellm.InternalServerError: InternalServerError: OpenAIException - Connection error."),
+        error_body("litellm.InternalServerError: InternalServerError: OpenAIException - Connection error."),
         UpstreamError,
     ),
-    "llama.cpp, arguments": (500, openai("Failed to parse tool call arguments as JSON: []"), InvalidRequest),
-    "llama.cpp, tools": (500, openai("Failed to parse tools: Unsupported tool type: custom"), InvalidRequest),
-    "llama.cpp, no template": (500, openai("tools param requires --jinja flag"), InvalidRequest),
-    "llama-cpp-python, a format": (500, openai("Input should be 'text' or 'json_object'"), InvalidRequest),
-    "a full pool of llama.cpp, which passes": (500, openai("Context size has been exceeded."), Overloaded),
+    "llama.cpp, arguments": (500, error_body("Failed to parse tool call arguments as JSON: []"), InvalidRequest),
+    "llama.cpp, tools": (500, error_body("Failed to parse tools: Unsupported tool type: custom"), InvalidRequest),
+    "llama.cpp, no template": (500, error_body("tools param requires --jinja flag"), InvalidRequest),
+    "llama-cpp-python, a format": (500, error_body("Input should be 'text' or 'json_object'"), InvalidRequest),
+    "a full pool of llama.cpp, which passes": (500, error_body("Context size has been exceeded."), Overloaded),
     "an opaque failure": (500, b"Internal Server Error", UpstreamError),
 }
 
@@ -276,18 +278,18 @@ def test_a_refusal_worded_as_a_failure_is_not_retried_and_not_counted(who: str) 
     ],
 )
 def test_a_failure_behind_a_proxy_that_retries_is_asked_once_and_counted(headers: dict[str, str], message: str) -> None:
-    error = failed(500, openai(message), headers)
+    error = failed(500, error_body(message), headers)
     assert RetryPolicy().delay(error, 1, 0.5, None) is None
     assert (trouble_of(error), error.should_retry) == (Trouble.FAILURE, None)
 
 
 def test_a_rate_limit_of_a_proxy_that_retries_is_waited_for() -> None:
-    error = failed(429, openai("slow down"), {"retry-after": "1", "x-litellm-version": "1.108"})
+    error = failed(429, error_body("slow down"), {"retry-after": "1", "x-litellm-version": "1.108"})
     assert RetryPolicy().delay(error, 1, 0.5, None) == 1
 
 
 LOADING: dict[str, tuple[int, Any, float]] = {
-    "llama.cpp": (503, openai("Loading model", type="unavailable_error", code=503), 15),
+    "llama.cpp": (503, error_body("Loading model", type="unavailable_error", code=503), 15),
     "llama.cpp, bare fields": (503, {"message": "Loading model", "type": "unavailable_error", "code": 503}, 15),
     "Hugging Face": (503, {"error": "Model acme/x is currently loading", "estimated_time": 20.5}, 20.5),
     "Hugging Face, later than clients wait": (
@@ -297,7 +299,7 @@ LOADING: dict[str, tuple[int, Any, float]] = {
     ),
     "KServe": (503, {"error": "Model with name x is not ready."}, 15),
     "Triton": (400, {"error": "Request for unknown version: 'x' model is not ready"}, 15),
-    "Ollama": (500, openai("llm server loading model"), 15),
+    "Ollama": (500, error_body("llm server loading model"), 15),
     "LM Studio": (400, {"error": "Model is unloaded."}, 15),
     "a plain text": (503, b"The model is still loading, please wait", 15),
     "vLLM behind a proxy": (503, {"detail": "model acme/x is being loaded"}, 15),
@@ -312,7 +314,7 @@ def test_a_model_that_loads_is_overloaded_with_a_retry_after(who: str) -> None:
 
 
 def test_an_upstreams_own_retry_after_wins_while_a_model_loads() -> None:
-    assert failed(503, openai("Loading model"), {"retry-after": "3"}).retry_after == 3
+    assert failed(503, error_body("Loading model"), {"retry-after": "3"}).retry_after == 3
 
 
 SHAPES: dict[str, tuple[int, Any, str]] = {
