@@ -223,6 +223,9 @@ async def running(
         for chore in _chores(gateway, child=child, reloads=upstream is None):
             await stack.enter_async_context(background(chore))
         await gateway.catalog.wait_for_first(FIRST_LIST_SECONDS)
+        assert gateway.exchange.admission is not None
+        # Runs when the listeners below have drained, so that the last requests are settled too.
+        stack.push_async_callback(gateway.exchange.admission.ledger.flush)
         admin, guard = None, to_guard(settings)
         if not child:
             listener = _listening(_own_admin_app(gateway), ADMIN, settings.admin_host, settings.admin_port, guard=guard)
@@ -232,9 +235,7 @@ async def running(
             _listening(app, CLIENT, settings.host, settings.port, guard=guard, drain=drain, shared=child)
         )
         stack.callback(gateway.health.drain)
-        assert gateway.exchange.admission is not None
-        stack.push_async_callback(gateway.exchange.admission.ledger.flush)
-        settle_memory()
+        settle_memory()  # what lives as long as the process need not be traversed by the collector
         yield Addresses(address, admin)
 
 
@@ -249,7 +250,7 @@ async def _open_gateway(
     keyring = await load_keyring(settings, batch_server.server if batch_server else None)
     exchange = build_exchange(settings, client, keyring, upstream)
     access = exchange.admission = build_admission(settings, keyring, batch_server, processes=processes)
-    await fill_directory(access)
+    await fill_directory(access)  # before listening: the first request of a valid key is no 503
     catalog = Catalog(client, exchange.routing, redactor=exchange.redactor)
     return Gateway(
         settings=settings,
@@ -287,13 +288,14 @@ def _own_admin_app(gateway: Gateway) -> web.Application:
 
 
 def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Coroutine[None, None, None]]:
-    """Run the background tasks while requests are served."""
+    """Yield the loops that run while requests are served."""
     if reloads:
         yield gateway.reload.run()
     yield gateway.exchange.heartbeat.run()
     yield watch_loop()
     yield gateway.activity.run()
     yield Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()
+    # A parent reads the metrics of its children from files, which they write regularly.
     if child:
         yield settle_regularly()
     if gateway.health.monitor is not None:
@@ -362,6 +364,7 @@ async def _listening(
             async with listening(runner.server, sockets) as listener:
                 yield listener.address
         if drain:
+            # Connections in the accept queue of the kernel when the listener closed.
             await asyncio.sleep(ACCEPT_GRACE)
     finally:
         await runner.cleanup()

@@ -84,6 +84,7 @@ def build_redactor(settings: Settings, before: Settings | None = None) -> Redact
 
     `before`: settings that a reload has replaced.
     """
+    # An error of a proxy may quote its URL with the password in it.
     proxies = [password for proxy in getproxies().values() for password in passwords_in(proxy)]
     both = [settings, *([before] if before is not None else [])]
     hidden = [secret for one in both for secret in secrets_of(one)]
@@ -108,6 +109,7 @@ def build_exchange(
         stream_timeouts=StreamTimeouts(
             settings.commit_seconds, settings.ping_seconds, settings.first_byte_timeout, settings.stalled_client_timeout
         ),
+        # The salt keeps one tenant from finding out by time whether another has sent a list of tools.
         tools=ToolCache(secrets.token_hex(16), settings.tool_memory_bytes),
     )
     log_record: Observer = log_exchange
@@ -163,6 +165,7 @@ def share_learned(exchange: Exchange, server: RedisServer) -> Repeated:
 
 def share_circuits(exchange: Exchange, server: RedisServer) -> Repeated:
     """The loop that shares the circuits of live calls with the other processes on this Redis."""
+    # Until here each process opened its circuits alone; from now on a probe is one for all.
     exchange.circuits.server = server
     return Repeated("live_circuits", exchange.circuits.share, LIVE_SHARE_SECONDS)
 
@@ -228,6 +231,7 @@ def to_guard(settings: Settings) -> Guard:
     per_address = settings.connections_per_address
     return Guard(
         stalled_seconds=settings.stalled_client_timeout,
+        # Half of the descriptors: one address can then never take all of them from the others.
         per_address=descriptor_limit() // 2 if per_address is None else per_address,
     )
 
@@ -235,6 +239,7 @@ def to_guard(settings: Settings) -> Guard:
 def build_client(settings: Settings, connections: int) -> UpstreamClient:
     """The fast transport; where the environment names an HTTP proxy for the upstream, the client that can use one."""
     urls = [one.base(name) for name, one in settings.upstreams.items()] or [settings.base_url]
+    # A proxy for one upstream decides for all: one client keeps the pool, the bounds and the metrics in one place.
     addresses = [urlsplit(url) for url in urls]
     proxied = any(one.scheme in getproxies() and not proxy_bypass(one.hostname or "") for one in addresses)
     make = AiohttpClient if proxied else Transport
@@ -351,12 +356,14 @@ async def open_cache(
         settings.cache, settings.cache_routes, frozenset(settings.cache_keys), tools=settings.cache_tools == "on"
     )
     store = build_cache_store(settings, redis)
+    # The scripts are loaded now, so that the first request does not spend its budget of milliseconds on it.
     await store.warm()
     cache = CachedExchange(exchange, store, policy, to_secret(keyring))
     async with background(store.run()):
         try:
             yield cache
         finally:
+            # Calls without followers would outlive the front end otherwise.
             await cache.close()
 
 

@@ -132,6 +132,7 @@ async def wait_for(event: asyncio.Event, seconds: float) -> None:
 
 def fail(message: str, status: int = 1) -> NoReturn:
     """Write one line per problem to stderr, if possible; exit."""
+    # stderr may be closed; the exit status remains.
     with suppress(OSError):
         for line in message.splitlines():
             sys.stderr.write(f"dragoman: {line}\n")

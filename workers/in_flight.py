@@ -37,7 +37,7 @@ class InFlightItem:
 
 @dataclass(slots=True)
 class InFlightItems:
-    """Return items by claim, since the leases of a claim are renewed together."""
+    """Items by claim, since the leases of a claim are renewed together."""
 
     _claims: dict[str, tuple[Claim, dict[int, InFlightItem]]] = field(default_factory=dict)
     bytes: int = 0  # of their params

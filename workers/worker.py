@@ -105,6 +105,7 @@ class Worker:
         wait = min(self.circuits.upstream_wait(upstream.circuit) for upstream in self.routing.table.upstreams)
         if wait > 0:
             with suppress(TimeoutError):
+                # A freed slot ends the wait early: the circuit may have closed with it.
                 async with asyncio.timeout(min(wait, REJECTED_SECONDS)):
                     await self._freed.wait()
             return

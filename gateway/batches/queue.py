@@ -368,7 +368,7 @@ async def _unpack(blob: bytes) -> list[Item]:
 
 
 def _groups(sizes: Sequence[int]) -> list[slice]:
-    """Yield runs of at most _DONE_ITEMS and, unless one item alone exceeds it, _DONE_BYTES."""
+    """Return runs of at most _DONE_ITEMS and, unless one item alone exceeds it, _DONE_BYTES."""
     groups: list[slice] = []
     start = total = 0
     for position, size in enumerate(sizes):

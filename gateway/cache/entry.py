@@ -78,6 +78,7 @@ def from_blob(fingerprint: str, blob: bytes) -> CacheEntry | None:
         told = orjson.loads(facts)
         entry = CacheEntry(Facts._make([*told[:-1], tuple(told[-1])]), rest)
     except (BrokenBlob, ValueError, TypeError, LookupError):
+        # Written by another version, or damaged: a miss, and the next answer replaces it.
         return None
     if name != fingerprint.encode():
         raise MixedUp

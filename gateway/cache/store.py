@@ -184,6 +184,7 @@ class CacheStore:
         try:
             outcome: str = await self.calls.run(lambda: self._add(place, blob, size, seconds), KEEP_SECONDS)
         except CacheAway:
+            # The answer has been delivered; only its copy is lost.
             return "failed"
         return outcome
 

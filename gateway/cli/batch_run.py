@@ -143,7 +143,7 @@ class Run:
         await write_pieces(path, result_pieces(self.api, batch_id), self.plan.mode)
 
     def _outcomes(self) -> Iterator[Outcome]:
-        """Return the outcomes of all requests, in order."""
+        """Yield the outcomes of all requests, in order."""
         found: dict[str, ResultPosition] = find_results(self.plan.output)
         for custom_id in self.plan.requests.custom_ids:
             yield found[custom_id].outcome if custom_id in found else Outcome(MISSING)

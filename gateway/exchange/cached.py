@@ -204,6 +204,7 @@ class CachedExchange:
         flight = self._flights.get(name)
         if flight is None:
             return await self.store.get(name)
+        # An answer that has arrived and is not stored yet: a second call would be a waste.
         landed = flight.landed.result() if flight.landed.done() else None
         return landed if isinstance(landed, CacheEntry) else None
 
@@ -235,6 +236,7 @@ class CachedExchange:
         """Wait within the Redis budget until the flight's role is known: leader or follower."""
         known = False
         try:
+            # `wait` and not `await`: a client that leaves must not cancel the future that others wait for.
             await asyncio.wait({shared.flight.boarded})
             known = True
         finally:
@@ -257,7 +259,9 @@ class CachedExchange:
                 return
             begun = self.clock()
             async with self._holding(lock):
+                # The lock is renewed during the call, which may last minutes.
                 entry, storable = await flight.choose_speaker().call()
+                # Requests that come later must not join an answer that would not have been stored for them.
                 if not storable:
                     self._forget(flight, errand)
                 flight.land(entry)
@@ -289,6 +293,7 @@ class CachedExchange:
             flight.board(waits=True)
             return await self._wait_for_entry(errand)
         except CacheAway:
+            # Without Redis every front end calls separately; each still shares calls among its clients.
             return None, None
 
     async def _wait_for_entry(self, errand: Errand) -> tuple[CacheEntry | None, Lock | None]:
@@ -297,6 +302,7 @@ class CachedExchange:
         give_up, pause = self.clock() + limits.wait, FIRST_LOOK
         while self.clock() < give_up:
             await asyncio.sleep(pause)
+            # Short answers are found soon, long ones cost few looks.
             pause = min(LAST_LOOK, pause * 1.5)
             entry, holder = await self.store.look(name)
             if entry is not None and self._is_recent(entry, errand.demand):
@@ -317,6 +323,7 @@ class CachedExchange:
         lock, taken = await self.store.take(name, budget)
         if taken == "held":
             return None
+        # The last call ended without an answer to share: waiting in line again would only add delay.
         if taken == "barren":
             return None, None
         if taken == "answered":
@@ -357,6 +364,7 @@ class CachedExchange:
             try:
                 await self.store.hold(lock)
             except CacheAway:
+                # The lock may outlive a short outage; if it does not, another front end calls too, which is allowed.
                 continue
 
     def _landed(self, task: "asyncio.Task[None]") -> None:

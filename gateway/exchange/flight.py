@@ -101,6 +101,7 @@ class Follower:
         told = b"".join(self._backlog)
         self._backlog = []
         if sink.committed:
+            # This client has its message_start already, from a ping before the first content.
             told = events.without_start(told)
         elif self is not self._flight.speaker:
             told = with_start_of(self.reply, told)
@@ -117,6 +118,7 @@ class Follower:
     def _own(self, data: bytes) -> bytes:
         speaker = self._flight.speaker
         if speaker is not None and data.startswith(_ERROR):
+            # An error event has the id of the request; each client gets the id of its request.
             return data.replace(speaker.reply.request_id.encode(), self.reply.request_id.encode())
         return data
 
@@ -165,6 +167,7 @@ class Flight:
 
     def choose_speaker(self) -> Follower:
         """Return the follower whose request goes upstream: the one that has waited longest."""
+        # Its headers, session and priority go upstream; any follower would do.
         self.speaker = self.followers[0]
         return self.speaker
 
@@ -205,6 +208,7 @@ class Flight:
 
     def write(self, data: bytes) -> None:
         self.committed = True
+        # A copy: a write may fail, and the follower then leaves.
         for follower in tuple(self.followers):
             if follower.streams:
                 follower.write(data)

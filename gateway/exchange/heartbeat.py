@@ -18,7 +18,7 @@ class Ticking(Protocol):
 
 
 class Heartbeat:
-    """Run it as a task while the process serves; streams register while they are open."""
+    """The timer. Run it as a task while the process serves; streams register while they are open."""
 
     def __init__(self, interval: float = INTERVAL) -> None:
         self._interval = interval

@@ -55,4 +55,5 @@ class RecordingSink:
         try:
             return fold_stream(b"".join(self._pieces))
         except ValueError:
+            # A stream with events that are not known cannot be folded; the client has it, the cache goes without.
             return None

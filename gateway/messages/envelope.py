@@ -85,6 +85,7 @@ def _unpack(content: str) -> Envelope | RejectedEnvelope:
         value = orjson.loads(inflater.decompress(deflated, MAX_INFLATED))
         return Envelope(model=value["model"], entries=value["entries"])
     except (ValueError, zlib.error, KeyError, TypeError):
+        # The MAC was right, so this is an envelope of another version of the gateway.
         return RejectedEnvelope("damaged")
 
 

@@ -217,6 +217,7 @@ class GuardedConnection(QueuedRequestHandler):
         if self._body_arrives:
             self._body_ended = asyncio.Event()
             with suppress(TimeoutError):
+                # What arrives later is discarded with the connection.
                 async with asyncio.timeout_at(ends_at):
                     await self._body_ended.wait()
         await super().shutdown(ends_at and max(AT_ONCE, ends_at - self._server.loop.time()))

@@ -116,6 +116,7 @@ class Supervisor:
 
     async def _note_ready(self, child: asyncio.subprocess.Process, ours: socket.socket) -> None:
         ours.setblocking(False)
+        # A child that dies before it is ready closes its end; its exit is handled elsewhere.
         with suppress(OSError):
             if await asyncio.get_running_loop().sock_recv(ours, len(READY)) == READY:
                 self._ready.add(child)

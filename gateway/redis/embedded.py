@@ -202,6 +202,7 @@ class EmbeddedServer:
             return
         for sign, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
             with suppress(ProcessLookupError):
+                # It may have ended between the two signals.
                 os.kill(pid, sign)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -355,6 +356,7 @@ def _configuration(directory: Path, socket: Path) -> str:
 def _memory_limit() -> int:
     """A quarter of the memory this process may use, at most 2 GiB."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # The limit of a container, where there is one ("max" if it is unlimited).
     with suppress(OSError, ValueError):
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text("ascii")))
     return min(memory // 4, _MAX_MEMORY)

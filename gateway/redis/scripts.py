@@ -39,6 +39,7 @@ class LuaScript:
             try:
                 return await self._evaluate(client, keys, arguments)
             except (RedisConnectionError, RedisTimeoutError):
+                # The script may have run: all are safe to repeat, so the call is simply made again below.
                 pass
             except ResponseError as error:
                 if not await leave_demoted(client, error):
@@ -50,6 +51,7 @@ class LuaScript:
         try:
             return await client.evalsha(self.sha, len(keys), *keys, *arguments)
         except NoScriptError:
+            # A server that was restarted or has failed over does not know the script yet; EVAL also loads it.
             return await client.eval(self.source, len(keys), *keys, *arguments)
 
 

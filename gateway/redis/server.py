@@ -164,6 +164,7 @@ class RedisServer:
             try:
                 return await every_info(self.redis)
             except (RedisConnectionError, RedisTimeoutError):
+                # INFO changes nothing: once more on a new connection.
                 return await every_info(self.redis)
 
 

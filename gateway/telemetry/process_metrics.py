@@ -51,6 +51,7 @@ def read_process(pid: int, proc: Path = PROC) -> tuple[float, float, float, floa
         descriptors = len(list((proc / str(pid) / "fd").iterdir()))
         booted = _boot_time(proc)
     except (OSError, ValueError):
+        # The process has ended meanwhile, or this is not Linux.
         return None
     fields = stat.rpartition(")")[2].split()  # behind the program's name, which may hold spaces
     ticks = os.sysconf("SC_CLK_TCK")

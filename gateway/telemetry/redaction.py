@@ -177,7 +177,7 @@ class Redactor:
         return "".join([*kept, text[end:]])
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Return the positions of secrets, in order and without overlaps."""
+        """Yield the positions of secrets, in order and without overlaps."""
         at = end = 0
         while at <= len(text) - PIECE:
             runs = [common_run(text, at, *found) for found in self._pieces.get(text[at : at + PIECE], ())]

@@ -96,6 +96,7 @@ class Catalog:
     async def wait_for_first(self, seconds: float) -> None:
         """Wait until the lists have been requested once, with or without success; at most `seconds`."""
         with suppress(TimeoutError):
+            # An upstream that is slow or away must not keep the gateway from starting.
             async with asyncio.timeout(seconds):
                 await self._first.wait()
 

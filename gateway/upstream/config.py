@@ -69,7 +69,7 @@ def to_table(settings: Settings, upstream: Upstream | None = None) -> RoutingTab
 
 
 def to_lanes(settings: Settings, name: str) -> Iterator[Upstream]:
-    """Return the upstream of a table, once for each of its keys."""
+    """Yield the upstream of a table, once for each of its keys."""
     section = settings.upstreams[name]
     vendor = section.row(name)
     auth = section.auth or vendor.auth

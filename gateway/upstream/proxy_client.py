@@ -85,6 +85,7 @@ class AiohttpClient:
         self._max_header_bytes = max_header_bytes
         self._max_idle = max_idle
         self._pool_wait = pool_wait
+        # True means aiohttp's default context, with certificates checked.
         self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
         self._proxies = getproxies()
         self._slots: dict[HttpOrigin, asyncio.Semaphore] = {}
@@ -108,6 +109,7 @@ class AiohttpClient:
                 await slot.acquire()
         except TimeoutError:
             raise Overloaded(f"all {self._max_connections} connections to the upstream are busy") from None
+        # Also for a cancelled call: the slot must not be lost.
         response = None
         try:
             self._refuse_when_closed()
@@ -148,6 +150,7 @@ class AiohttpClient:
                 "the upstream sent no answer in time" if progress.sent else "no connection to the upstream in time"
             ) from None
         finally:
+            # aiohttp may report "headers sent" after the answer has come; the timer must not start again.
             progress.over = True
             self._sending.discard(progress)
         try:
@@ -164,6 +167,7 @@ class AiohttpClient:
         try:
             return await self._send(call, progress, fresh=False)
         except UpstreamUnreachable:
+            # The upstream may have closed a kept-alive connection just before. What it may have run is not repeated.
             if not progress.reused or (progress.sent and call.method not in SAFE_METHODS):
                 raise
         progress.begin()
@@ -175,9 +179,12 @@ class AiohttpClient:
             proxy = self._proxies.get(origin.scheme)
             return await self._session(fresh).request(
                 call.method,
+                # Otherwise yarl rewrites escapes in the path, and a signed URL breaks.
                 URL(call.url, encoded=True),
                 headers=[*call.headers, ("Accept-Encoding", "identity")],
+                # As a file, which aiohttp writes in pieces; it warns of raw bytes above 1 MiB.
                 data=io.BytesIO(call.body) if call.body else None,
+                # A redirect would carry the key to another host.
                 allow_redirects=False,
                 proxy=None if proxy is None or proxy_bypass(origin.host) else proxy,
                 ssl=self._ssl,
@@ -202,8 +209,10 @@ class AiohttpClient:
                     if fresh
                     else aiohttp.TCPConnector(limit=0, keepalive_timeout=self._max_idle)
                 ),
+                # Cookies of one tenant's call must not go out with another's.
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("Accept", "Content-Type", "User-Agent"),
+                # Decompressed here, in bounded pieces: a body of 1 MB may inflate to gigabytes.
                 auto_decompress=False,
                 timeout=_NO_TIMEOUT,
                 trace_configs=[_trace()],
@@ -288,6 +297,7 @@ class AiohttpAnswer:
     async def _next(self) -> bytes:
         """The next piece, or nothing at the end."""
         try:
+            # While the client is slow only the total time runs: the upstream is not at fault.
             async with asyncio.timeout_at(self._ends_at):
                 await self._flowing.wait()
             async with asyncio.timeout_at(_deadline(self._timeouts.idle, self._ends_at)):

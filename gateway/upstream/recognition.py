@@ -35,6 +35,7 @@ async def look_at(
             answer = await client.open(Call("GET", root + path, (("accept", "*/*"),), timeouts=TIMEOUTS))
             text = (await answer.read(MAX_MARK_BYTES)).decode("utf-8", "replace")
         except GatewayError:
+            # Any other server answers 404 or closes; the next path may be known.
             continue
         has_answered = True
         vendor = vendor_by_mark(path, text) if answer.status == 200 else None

@@ -64,6 +64,7 @@ def is_local(host: str) -> bool:
     try:
         ip_address(name)
     except ValueError:
+        # A name without a dot cannot be registered by others: it is of this machine or its network.
         return name != "" and "." not in name
     return True
 

@@ -55,6 +55,7 @@ class Listener:
             try:
                 connection, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                # No connection is left, or the client hung up before it was accepted.
                 return
             except OSError as error:
                 if not out_of_descriptors(error, "client"):

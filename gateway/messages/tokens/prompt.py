@@ -155,7 +155,7 @@ class PromptTally:
 
 
 def _told_of(tool: Mapping[str, Any]) -> Iterator[Any]:
-    """Return a tool's parts in the prompt: name, description and schema, which typed tools get here."""
+    """Yield a tool's parts in the prompt: name, description and schema, which typed tools get here."""
     kind = tool.get("type") or "custom"
     if kind in TOOLSETS:
         yield from (list(member) for member in members(tool))

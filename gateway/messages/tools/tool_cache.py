@@ -173,7 +173,7 @@ class ToolCache:
 
 
 def _places(body: bytes) -> Iterator[int]:
-    """Return the start of a list that may be the request's tools."""
+    """Yield the start of a list that may be the request's tools."""
     place = 0
     for _ in range(MOST_PLACES):
         place = body.find(KEY, place + 1)
@@ -188,5 +188,6 @@ def _written(tools: list[Any]) -> bytes | None:
     try:
         written = orjson.dumps(tools)
     except orjson.JSONEncodeError:
+        # Nested too deeply for orjson; validation refuses it with a path later.
         return None
     return written if len(written) <= MOST_LIST_BYTES else None

@@ -48,6 +48,7 @@ async def _create_batch(request: web.Request) -> web.Response:
     request.app[DIRECTORY].check_batches(context)
     store = _store(request)
     limits = BatchLimits()
+    # Before the body: a full store, or a priority that is not allowed, is refused without an upload.
     staging = await store.begin(context.tenant, to_options(request, context))
     committed = False
     try:
@@ -57,9 +58,11 @@ async def _create_batch(request: web.Request) -> web.Response:
         committed = True
     finally:
         if not committed:
+            # Also for a client that disconnects, which cancels this handler.
             await store.discard(staging)
     response = _batch_response(request, record)
     if ignored:
+        # Names are client input: only plain ones may enter a header.
         names = [name if PLAIN_NAME.fullmatch(name) else "?" for name in ignored]
         response.headers[IGNORED] = ", ".join([f"dropped:{name}" for name in names])
     return response
@@ -125,9 +128,11 @@ async def delete_batch(request: web.Request) -> web.Response:
 async def stream_results(request: web.Request) -> web.StreamResponse:
     """One line a request, in the order they were sent."""
     context = request[CONTEXT]
+    # Errors are raised here, before the header of the reply is sent.
     pieces = await _store(request).results(context.tenant, request.match_info["batch_id"])
     headers = {"content-type": RESULTS_TYPE, "cache-control": "no-store", **dict(identity(context.request_id))}
     response = web.StreamResponse(headers=headers)
+    # Chunked, without a length: reading the results twice to know it would double the load on Redis.
     await response.prepare(request)
     async for piece in pieces:
         await response.write(piece)
@@ -155,6 +160,7 @@ def to_options(request: web.Request, context: Context) -> BatchOptions:
     idempotency_key = request.headers.get("idempotency-key")
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= MAX_IDEMPOTENCY_KEY:
         raise InvalidRequest(f"idempotency-key: must have 1 to {MAX_IDEMPOTENCY_KEY} characters")
+    # What the items need of the request that created them, since workers see no request.
     carried = {
         "request_id": context.request_id,
         "key_id": context.key_id,
@@ -182,6 +188,7 @@ def to_spend_cap(dollars: str | None) -> int | None:
         return None
     if not SPEND_CAP.match(dollars):
         raise InvalidRequest("x-gateway-spend-cap: must be an amount in US dollars, such as 2.50")
+    # SPEND_CAP allows six decimals, so a float is exact enough here.
     return round(float(dollars) * 1_000_000)
 
 

@@ -66,10 +66,13 @@ async def create_message(request: web.Request, *, streamed: bool = False) -> web
     parsed, size = parse_body(body, exchange.tools), len(body)
     received: Received | None = Received(body, request.headers.items(), request.query_string)
     if streamed and isinstance(parsed, dict) and parsed.get("stream") is not True:
+        # The received bytes ask for JSON, so they cannot be passed on as they are.
         parsed["stream"], received = True, None
+    # A body may have 32 MB, and parsing needs as much again.
     del body
     if filled_from_header(parsed, request.headers.get(PARAMS_HEADER)):
         received = None
+    # Parsing took milliseconds: other requests get a turn before validation takes as long again.
     if size > LARGE_BODY:
         await asyncio.sleep(0)
     threads = app[THREADS]
@@ -94,6 +97,7 @@ async def reply_to(
         past = BYPASS if asked is None else NO_CACHE
     elif asked is not None or not cache.policy.waits_to_be_asked:
         demand = cache.demand(asked, context, prompt)
+        # A request that may not be cached goes past the cache, with the reason in the reply.
         if demand is not None and not demand.bypasses:
             found = cache.ask(context, prompt, demand)
             del prompt
@@ -113,6 +117,7 @@ async def reply_to(
         failed = False
     finally:
         if failed:
+            # The error's reply is made by the middleware, which adds these headers to it.
             request[ERROR_HEADERS] = (*past, *failure_headers(record))
     return reply
 
@@ -156,6 +161,7 @@ async def _answer(
 ) -> MessageReply:
     answered = await exchange.answer(plan)
     if turn is not None:
+        # Kept before the reply: a client that has the answer must be able to continue from it at once.
         await turn.keep(answered.message)
     origin = answered.origin
     headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *past)
