@@ -15,6 +15,7 @@ from gateway.errors import Unauthenticated, Unavailable
 
 KEYS = ClientKeys([], b"s")
 KEY = new_key()
+SCOPE_RED = "scope:tenant:red"
 
 
 @dataclass
@@ -85,13 +86,19 @@ async def test_key_created_meanwhile_is_found_at_once_after_the_next_change() ->
 
 
 async def test_emptied_server_forgets_every_key_and_limit() -> None:
-    store = Store(record(allowance=Allowance(RateLimits(60))), epoch=5)
+    store = Store(record(allowance=Allowance(RateLimits(60))) | {SCOPE_RED: Allowance().to_json()}, epoch=5)
     directory = store.directory()
     client = await directory.authenticate(KEY, None)
-    assert directory.scopes_of(Context("r", "red", client.key_id))
-    store.records, store.epoch = {}, 0
+    versions = {scope.name: scope.version for scope in directory.scopes_of(Context("r", "red", client.key_id))}
+    assert versions["tenant:red"] == "5"
+    store.records, store.epoch = {f"scope:{DEPLOYMENT}": Allowance(RateLimits(5)).to_json()}, 1
     await directory.refresh()
-    assert directory.scopes_of(Context("r", "red", client.key_id)) == ()
+    scopes = directory.scopes_of(Context("r", "red", client.key_id))
+    assert {scope.name: (scope.version, scope.allowance.limits.requests) for scope in scopes} == {
+        DEPLOYMENT: ("1", 5),
+        "tenant:red": ("0", None),
+        f"key:{client.key_id}": ("0", None),
+    }
     with pytest.raises(Unauthenticated):
         await directory.authenticate(KEY, None)
 
