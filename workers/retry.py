@@ -11,7 +11,7 @@ from typing import Final
 from gateway.errors import GatewayError, RateLimited, Unavailable
 from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER, Trouble, trouble_of
 
-# With the delays below, eight attempts span up to two minutes; longer outages open the circuit and cost no attempts.
+# With the delays below, eight attempts span up to three minutes; longer outages open the circuit and cost no attempts.
 MAX_ATTEMPTS: Final = 8
 FIRST_DELAY: Final = 1.0
 MAX_DELAY: Final = 60.0

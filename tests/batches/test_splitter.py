@@ -136,6 +136,16 @@ def test_nesting_is_refused_above_the_limit_and_only_there() -> None:
         split(nested(MAX_DEPTH + 1))
 
 
+def test_bytes_of_an_item_that_has_not_arrived_whole_are_held() -> None:
+    splitter = Splitter(BatchLimits())
+    splitter.feed(b'{"requests":[')
+    assert splitter.held == 0
+    splitter.feed(b'{"custom_id":"a"')
+    assert splitter.held == len(b'{"custom_id":"a"')
+    splitter.feed(b',"params":{}}')
+    assert splitter.held == 0
+
+
 def test_endless_nesting_is_refused_at_the_limit_without_waiting_for_more() -> None:
     splitter = Splitter()
     with pytest.raises(InvalidRequest, match="nested deeper"):

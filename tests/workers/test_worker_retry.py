@@ -23,6 +23,10 @@ def test_a_final_failure_is_the_items_result_at_once(error: GatewayError) -> Non
     assert next_try(error, History(), chance=0.5) is None
 
 
+def test_item_that_the_gateway_could_not_serve_is_tried_again_after_a_second_or_two_and_not_counted() -> None:
+    assert next_try(errors.Unavailable("stopping"), History(3, 1), chance=0.5) == Again(1.5, History(3, 1))
+
+
 # Error, history, chance: delay, history then; and the trouble it means.
 POSTPONED = {
     "a first failure waits up to 2 s": (
