@@ -70,18 +70,18 @@ class Verdict:
 
     breaker: Breaker
     sent_at: float | None = None
-    _state: Literal["open", "late", "told"] = "open"
+    _state: Literal["open", "late", "answered"] = "open"
 
     def succeeded(self) -> None:
         if self._state == "open":
             self.breaker.succeeded()
-        self._state = "told"
+        self._state = "answered"
 
     def failed(self, reason: str) -> None:
         if self._state == "open":
             CACHE_ERRORS.labels("failed").inc()
-        if self._state != "told":
-            self._state = "told"
+        if self._state != "answered":
+            self._state = "answered"
             self.breaker.failed(reason)
 
     def ran_out(self, overrun: float) -> None:
@@ -91,7 +91,7 @@ class Verdict:
         self._state = "late"
         CACHE_ERRORS.labels("crowded" if self.sent_at is None else "late").inc()
         if self.sent_at is not None and overrun < BUSY_SECONDS:
-            self._state = "told"
+            self._state = "answered"
             self.breaker.was_late(NO_ANSWER, self.sent_at)
 
 

@@ -46,11 +46,11 @@ class CacheEntry:
     @classmethod
     def of(cls, message: Mapping[str, Any], origin: Origin, at: float, notes: tuple[str, ...] = ()) -> Self:
         usage = {name: value for name, value in message["usage"].items() if name != "cost"}
-        told = {name: value for name, value in message.items() if name not in _OWN} | {"usage": usage}
+        kept = {name: value for name, value in message.items() if name not in _OWN} | {"usage": usage}
         read = sum(usage.get(name) or 0 for name in INPUT_TOKENS)  # of native servers some leave out what is zero
         output = usage.get("output_tokens") or 0
         facts = Facts(at, origin.model, origin.provider, message["stop_reason"], read, output, notes)
-        return cls(facts, orjson.dumps(told)[1:])
+        return cls(facts, orjson.dumps(kept)[1:])
 
     def to_json(self, message_id: str, model: str) -> bytes:
         """Return the message as a new reply."""
@@ -75,8 +75,8 @@ def from_blob(fingerprint: str, blob: bytes) -> CacheEntry | None:
     """Return None for a damaged entry. Raises MixedUp."""
     try:
         name, facts, rest = unpack(blob).split(b"\n", 2)
-        told = orjson.loads(facts)
-        entry = CacheEntry(Facts._make([*told[:-1], tuple(told[-1])]), rest)
+        values = orjson.loads(facts)
+        entry = CacheEntry(Facts._make([*values[:-1], tuple(values[-1])]), rest)
     except (BrokenBlob, ValueError, TypeError, LookupError):
         # Written by another version, or damaged: a miss, and the next answer replaces it.
         return None

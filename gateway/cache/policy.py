@@ -103,10 +103,10 @@ def to_demand(header: str) -> Demand:
     """Parse the header. Raises InvalidRequest with the allowed values."""
     words = [word.strip().lower() for word in header.split(",")]
     tools = "tools" in words
-    told = [word for word in words if word != "tools"]
-    if len(told) > 1 or (not told and not tools):
+    given = [word for word in words if word != "tools"]
+    if len(given) > 1 or (not given and not tools):
         raise InvalidRequest(_FORM)
-    word = told[0] if told else "use"
+    word = given[0] if given else "use"
     age = _MAX_AGE.fullmatch(word)
     if age is not None:
         seconds = int(age[1])

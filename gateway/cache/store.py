@@ -197,8 +197,8 @@ class CacheStore:
         )
         if gone:
             await self.calls.redis.unlink(*(self.keys.cache_entry(name.decode()) for name in gone))
-        told: str = outcome.decode()
-        return told
+        result: str = outcome.decode()
+        return result
 
     async def _lock(self, lock: Lock, verb: str, ms: float) -> bytes:
         names = (self.keys.cache_lock(lock.fingerprint), self.keys.cache_entry(lock.fingerprint))

@@ -72,12 +72,12 @@ def check(
         findings = look_at_settings(settings, misspelt(os.environ)) + run_async(lambda: _look(settings, routing))
     levels = {finding.level for finding in findings}
     if json:
-        told: dict[str, Any] = {"version": __version__, "ok": "error" not in levels, "file": config_file()}
-        told |= {"hash": settings.config.file.digest}
-        told["upstreams"] = [] if routing is None else to_plain_upstreams(settings, routing.table)
-        told["routes"] = [] if routing is None else to_plain_routes(routing.table)
+        answer: dict[str, Any] = {"version": __version__, "ok": "error" not in levels, "file": config_file()}
+        answer |= {"hash": settings.config.file.digest}
+        answer["upstreams"] = [] if routing is None else to_plain_upstreams(settings, routing.table)
+        answer["routes"] = [] if routing is None else to_plain_routes(routing.table)
         listed = {"settings": [asdict(one) for one in shown], "findings": [asdict(one) for one in findings]}
-        console.emit(told | listed)
+        console.emit(answer | listed)
     else:
         _print(shown, [] if routing is None else list(to_lines(settings, routing.table)), findings, every=every)
     if levels & {"error", "warning"}:

@@ -108,8 +108,8 @@ async def _key(client: UpstreamClient, upstream: Upstream) -> Finding:
     status, body = await _ask(client, upstream, "/key")
     if status != 200:
         return _refusal(status, body, upstream)
-    told = body.get("data") if isinstance(body, dict) else None
-    remaining = told.get("limit_remaining") if isinstance(told, dict) else None
+    data = body.get("data") if isinstance(body, dict) else None
+    remaining = data.get("limit_remaining") if isinstance(data, dict) else None
     if not isinstance(remaining, int | float):
         return Finding("ok", "upstream key", "accepted; it has no limit of its own")
     if remaining < LOW_CREDIT:

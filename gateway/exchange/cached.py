@@ -340,13 +340,13 @@ class CachedExchange:
             message, origin = answered.message, answered.origin
         else:
             await self.exchange.stream(plan, flight.recording)
-            flight.end_told()
+            flight.end_stream()
             if record.error_type is not None:
                 return AnswerCut("The upstream's answer broke off."), False
-            told = await _read_back(flight)
-            if told is None:
+            folded = await _read_back(flight)
+            if folded is None:
                 return None, False
-            message, origin = told, Origin(record.served_model, record.provider)
+            message, origin = folded, Origin(record.served_model, record.provider)
         entry = CacheEntry.of(message, origin, self.store.now(), shared_notes(plan))
         return entry, is_storable(message, tools=demand.tools)
 

@@ -349,7 +349,7 @@ class Exchange:
         call = Call("POST", upstream.url + prepared.path, headers, prepared.body, timeouts)
         begun = self.clock()
         answer = await self.client.open(call)
-        plan.call.heard()
+        plan.call.note_header()
         if not 200 <= answer.status < 300:
             body = await answer.read(MAX_ERROR_BYTES)
             raise self.dialects[plan.route.dialect].error(answer.status, answer.headers, body, prepared)

@@ -88,8 +88,8 @@ class Follower:
             self._write_backlog()
             return self.begun
         if isinstance(landed, CacheEntry):
-            told = landed.to_events(self.reply.message_id, self.reply.model)
-            self.sink.write(events.without_start(told) if self.sink.committed else told)
+            data = landed.to_events(self.reply.message_id, self.reply.model)
+            self.sink.write(events.without_start(data) if self.sink.committed else data)
         elif landed is not None:
             if not self.sink.committed:
                 raise landed
@@ -98,15 +98,15 @@ class Follower:
 
     def _open(self, sink: Sink) -> None:
         """Replace message_start in the first bytes by this reply's."""
-        told = b"".join(self._backlog)
+        data = b"".join(self._backlog)
         self._backlog = []
         if sink.committed:
             # This client has its message_start already, from a ping before the first content.
-            told = events.without_start(told)
+            data = events.without_start(data)
         elif self is not self._flight.speaker:
-            told = with_start_of(self.reply, told)
-        if told:
-            self._backlog.append(told)
+            data = with_start_of(self.reply, data)
+        if data:
+            self._backlog.append(data)
         if not self.paused:
             self._write_backlog()
 
@@ -126,11 +126,21 @@ class Follower:
 class Flight:
     """One flight; it is the sink of its call. Pass `recording` to the writer of the answer.
 
-    `boarded` is done when it is known whether this process calls the upstream or waits for another one (True); `told`
-    when a whole stream was written; `landed` when there is an answer for followers of the whole message.
+    `boarded` is done when it is known whether this process calls the upstream or waits for another one (True);
+    `streamed` when a whole stream was written; `landed` when there is an answer for followers of the whole message.
     """
 
-    __slots__ = ("_source", "_stopped", "boarded", "committed", "followers", "landed", "recording", "speaker", "told")
+    __slots__ = (
+        "_source",
+        "_stopped",
+        "boarded",
+        "committed",
+        "followers",
+        "landed",
+        "recording",
+        "speaker",
+        "streamed",
+    )
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -138,7 +148,7 @@ class Flight:
         self.speaker: Follower | None = None
         self.recording = RecordingSink(self)
         self.boarded: asyncio.Future[bool] = loop.create_future()
-        self.told: asyncio.Future[None] = loop.create_future()
+        self.streamed: asyncio.Future[None] = loop.create_future()
         self.landed: asyncio.Future[Landed] = loop.create_future()
         self.committed = False
         self._source: Flow | None = None
@@ -151,7 +161,7 @@ class Flight:
 
     @property
     def is_deserted(self) -> bool:
-        return not self.followers and not self.told.done()
+        return not self.followers and not self.streamed.done()
 
     def join(self, reply: Reply, call: Call, *, streams: bool) -> Follower:
         follower = Follower(self, reply, call, streams=streams)
@@ -173,10 +183,10 @@ class Flight:
 
     async def follow(self, follower: Follower, ping_after: float) -> Landed:
         """Wait until the flight has ended. Raises the failure, as `Follower.finish` does."""
-        end: asyncio.Future[None] | asyncio.Future[Landed] = self.told if follower.streams else self.landed
+        end: asyncio.Future[None] | asyncio.Future[Landed] = self.streamed if follower.streams else self.landed
         while not end.done():
             await asyncio.wait({end}, timeout=ping_after if follower.streams else None)
-            if not end.done() and not self._tells:
+            if not end.done() and not self._passes_on:
                 follower.beat()
         if not follower.streams:
             landed = self.landed.result()
@@ -186,7 +196,7 @@ class Flight:
         return self.landed.result() if self.landed.done() else None
 
     @property
-    def _tells(self) -> bool:
+    def _passes_on(self) -> bool:
         """Return True if the upstream's stream is passed on; its relay then sends the pings."""
         return self.speaker is not None and self.speaker.streams
 
@@ -194,15 +204,15 @@ class Flight:
         if not self.boarded.done():
             self.boarded.set_result(waits)
 
-    def end_told(self) -> None:
-        if not self.told.done():
-            self.told.set_result(None)
+    def end_stream(self) -> None:
+        if not self.streamed.done():
+            self.streamed.set_result(None)
 
     def land(self, landed: Landed) -> None:
         self.board(waits=False)
         if not self.landed.done():
             self.landed.set_result(landed)
-        self.end_told()
+        self.end_stream()
 
     # -- as a sink
 
@@ -238,8 +248,8 @@ class Flight:
             self._source.resume()
 
 
-def with_start_of(reply: Reply, told: bytes) -> bytes:
+def with_start_of(reply: Reply, data: bytes) -> bytes:
     """Return a stream's bytes with this reply's message_start."""
-    start, rest = told[: told.index(b"\n\n")], events.without_start(told)
+    start, rest = data[: data.index(b"\n\n")], events.without_start(data)
     message = orjson.loads(start[start.index(b"data: ") + 6 :])["message"]
     return events.message_start({**message, "id": reply.message_id, "model": reply.model}) + rest

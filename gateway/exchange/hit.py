@@ -27,5 +27,5 @@ class Hit:
         return self.entry.to_message(self.message_id, self.route.requested)
 
     async def stream(self, sink: Sink) -> None:
-        told = self.entry.to_events(self.message_id, self.route.requested)
-        sink.write(events.without_start(told) if sink.committed else told)
+        data = self.entry.to_events(self.message_id, self.route.requested)
+        sink.write(events.without_start(data) if sink.committed else data)

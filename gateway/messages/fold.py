@@ -74,12 +74,12 @@ class BlockCollector:
         self._fragments = []
 
 
-def fold_stream(told: bytes) -> dict[str, Any]:
+def fold_stream(stream: bytes) -> dict[str, Any]:
     """Fold the bytes of `events`: each event is a line with its name and one with its data.
 
     The data are parsed all at once: event by event, parsing takes half of the time.
     """
-    payloads = [event.partition(b"\ndata: ")[2] for event in told.split(b"\n\n") if event]
+    payloads = [event.partition(b"\ndata: ")[2] for event in stream.split(b"\n\n") if event]
     return fold_events(orjson.loads(b"[%b]" % b",".join(payloads)))
 
 

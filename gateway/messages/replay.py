@@ -24,8 +24,8 @@ EMPTY_FORMS: dict[str, dict[str, Any]] = {
 
 def to_events(message: Mapping[str, Any], cost: float | None = None) -> bytes:
     """All events, message_start to message_stop."""
-    told = {name: value for name, value in message.items() if name not in EXTENSIONS}
-    started = {**told, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
+    fields = {name: value for name, value in message.items() if name not in EXTENSIONS}
+    started = {**fields, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
     usage = message["usage"]
     parts = [events.message_start({**started, "usage": {**usage, "output_tokens": 0}})]
     for index, block in enumerate(message["content"]):

@@ -108,7 +108,7 @@ class LiveHealth:
         self.in_flight += 1
         return ticket
 
-    def heard(self, ticket: HealthTicket) -> None:
+    def note_header(self, ticket: HealthTicket) -> None:
         """Note the first byte."""
         self._waiting.pop(ticket, None)
 

@@ -66,10 +66,10 @@ class LiveCall:
         for health, ticket in zip(self.circuits.pair_of(self.route), self.tickets, strict=True):
             health.leave(ticket)
 
-    def heard(self) -> None:
+    def note_header(self) -> None:
         """Note the answer's header."""
         for health, ticket in zip(self.circuits.pair_of(self.route), self.tickets, strict=True):
-            health.heard(ticket)
+            health.note_header(ticket)
 
     def succeeded(self) -> None:
         """Note the first content, or a whole answer."""

@@ -58,20 +58,20 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     except ConnectionError:
         raise
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a handler raises becomes a reply
-        told = _told(error, request)
-        _log_refusal(error, told, request)
-        _count_refusal(told)
+        shown = _to_shown(error, request)
+        _log_refusal(error, shown, request)
+        _count_refusal(shown)
         if request.writer.output_size:
             # A second header would become part of the body that has begun, and a plain end would be its regular end.
             route = _route_name(request)
             log.warning(
-                "reply_broken_off", request_id=request[REQUEST_ID], route=route, error=told.type, reason=told.message
+                "reply_broken_off", request_id=request[REQUEST_ID], route=route, error=shown.type, reason=shown.message
             )
-            count_reply(route, request.method, told.status)
+            count_reply(route, request.method, shown.status)
             if isinstance(request.protocol, GuardedConnection):
                 request.protocol.cut("broken_reply")
             raise ConnectionResetError("The reply had begun.") from None
-        response = to_response(told, request_id, request.path)
+        response = to_response(shown, request_id, request.path)
         response.headers.extend(request.get(ERROR_HEADERS, ()))
         if isinstance(error, web.HTTPMethodNotAllowed):
             response.headers["allow"] = ", ".join(sorted(error.allowed_methods))
@@ -115,7 +115,7 @@ def _count_refusal(error: GatewayError) -> None:
         REFUSALS.labels(code).inc()
 
 
-def _told(error: Exception, request: web.Request) -> GatewayError:
+def _to_shown(error: Exception, request: web.Request) -> GatewayError:
     """Return the error for the client."""
     if isinstance(error, GatewayError):
         return error
@@ -124,7 +124,7 @@ def _told(error: Exception, request: web.Request) -> GatewayError:
     return InternalError("The gateway failed to answer this request.")
 
 
-def _log_refusal(error: Exception, told: GatewayError, request: web.Request) -> None:
+def _log_refusal(error: Exception, shown: GatewayError, request: web.Request) -> None:
     """Log the one line of a request that failed before its exchange, whose own line would hold its id.
 
     Unexpected errors are logged by type and place, and failures of the store with their reason; neither is for clients.
@@ -134,20 +134,20 @@ def _log_refusal(error: Exception, told: GatewayError, request: web.Request) -> 
         return
     fields: dict[str, object] = {
         "request_id": request[REQUEST_ID],
-        "status": told.status,
+        "status": shown.status,
         "method": request.method,
         "route": _route_name(request),
         "tenant": context.tenant if context is not None else "-",
     }
     if context is not None and context.key_id:
         fields["key"] = context.key_id
-    cause = cause_of(told)
+    cause = cause_of(shown)
     fields |= {"origin": cause.origin, "cause": cause.name}
     if isinstance(error, StoreAway):
         log.warning("store_away", **fields, reason=error.reason)
     elif isinstance(error, GatewayError | web.HTTPException):
         level = logging.INFO if cause.origin == "client" else logging.WARNING
-        log.log(level, "request_refused", **fields, error=told.type, reason=told.message[:MAX_REASON])
+        log.log(level, "request_refused", **fields, error=shown.type, reason=shown.message[:MAX_REASON])
     else:
         log.error("request_failed", **fields, **where_raised(error))
 

@@ -228,7 +228,7 @@ async def test_followers_that_want_json_wait_for_the_whole_answer(flight: Flight
     task = asyncio.create_task(flight.follow(whole, 60.0))
     stream, _ = joined(flight, 2)
     flight.choose_speaker()
-    flight.end_told()
+    flight.end_stream()
     assert await flight.follow(stream, 60.0) is None
     assert not task.done()
     flight.land(to_entry())
@@ -240,5 +240,5 @@ def test_a_flight_can_be_abandoned_only_before_its_end(flight: Flight) -> None:
     assert not flight.is_deserted
     flight.leave(follower)
     assert flight.is_deserted
-    flight.end_told()
+    flight.end_stream()
     assert not flight.is_deserted

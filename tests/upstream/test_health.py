@@ -93,7 +93,7 @@ def test_stall_opens_the_circuit_before_a_timeout() -> None:
 def test_calls_that_have_a_byte_or_an_upstream_that_serves_others_are_no_stall() -> None:
     health = LiveHealth()
     tickets = [health.enter(10.0) for _ in range(5)]
-    health.heard(tickets[0])
+    health.note_header(tickets[0])
     assert health.wait(20.0) == 0
     busy = LiveHealth()
     for _ in range(5):

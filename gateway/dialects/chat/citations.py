@@ -41,7 +41,7 @@ EXCERPT_LENGTH = 500
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Citation:
-    """`text` is the source's own. `end`: how many characters of the answer's text come before it; None if untold."""
+    """`text` is the source's own. `end`: how many characters of the answer's text come before it; None if unknown."""
 
     url: str
     title: str | None

@@ -80,8 +80,8 @@ def to_openai_error(error: Mapping[str, Any], status: int, api: Api) -> OpenAIEr
         return OpenAIError(400, openai_type, OVERFLOW, overflow, "messages" if api == "chat" else "input")
     model = MODEL_IN_404.fullmatch(message) if kind == "not_found_error" else None
     if model is not None:
-        told = f"The model `{model['model']}` does not exist or you do not have access to it."
-        return OpenAIError(404, openai_type, "model_not_found", told, "model")
+        text = f"The model `{model['model']}` does not exist or you do not have access to it."
+        return OpenAIError(404, openai_type, "model_not_found", text, "model")
     if kind == "not_found_error" and "model" in message.lower():
         return OpenAIError(404, openai_type, "model_not_found", message, "model")
     field = FIELD.match(message) if kind == "invalid_request_error" else None
@@ -92,8 +92,8 @@ def to_overflow(message: str) -> str | None:
     """Return OpenAI's words for a prompt that does not fit; None for any other message."""
     found = TOO_LONG.search(message)
     if found is not None:
-        told = f"your messages resulted in {found['count']} tokens. Please reduce the length of the messages."
-        return WINDOW.format(limit=found["limit"]) + told
+        text = f"your messages resulted in {found['count']} tokens. Please reduce the length of the messages."
+        return WINDOW.format(limit=found["limit"]) + text
     found = TOO_LONG_WITH_ANSWER.search(message)
     if found is not None:
         total = int(found["count"]) + int(found["answer"])

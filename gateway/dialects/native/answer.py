@@ -54,11 +54,11 @@ def to_origin(message: dict[str, Any], counts: Any) -> Origin:
 
 def with_model(body: bytes, message: dict[str, Any], model: str) -> bytes:
     """Return the message's JSON with another name of the model; written again only where its place is ambiguous."""
-    told = message.get("model")
-    if told == model:
+    name = message.get("model")
+    if name == model:
         return body
     try:
-        start, end = spans.find_model(body, told) if isinstance(told, str) else (0, 0)
+        start, end = spans.find_model(body, name) if isinstance(name, str) else (0, 0)
     except InvalidRequest:
         start = end = 0
     if not end:

@@ -60,8 +60,8 @@ def _put_format(fields: dict[str, Any], wanted: Mapping[str, Any], notes: list[N
     match wanted.get("type"):
         case "json_schema":
             schema = wanted["json_schema"].get("schema") or {"type": "object"}
-            told = {"type": "json_schema", "schema": schema}
-            fields["output_config"] = {**(fields.get("output_config") or {}), "format": told}
+            output_format = {"type": "json_schema", "schema": schema}
+            fields["output_config"] = {**(fields.get("output_config") or {}), "format": output_format}
         case "json_object":
             system = fields.get("system") or ""
             fields["system"] = (

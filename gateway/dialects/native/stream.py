@@ -127,10 +127,10 @@ class NativeStream:
         except ValueError:
             raise UpstreamError("The upstream's stream cannot be read as one message.") from None
 
-    def _kept(self, told: bytes) -> bytes:
+    def _kept(self, output: bytes) -> bytes:
         if self._collected is None:
-            return told
-        self._collected.add(told)
+            return output
+        self._collected.add(output)
         return b""
 
     def _read(self, piece: bytes) -> bytes:
@@ -167,34 +167,34 @@ class NativeStream:
             self._counts, self._origin = message["usage"], answered.origin
             self.stop_reason = message["stop_reason"]
             self.has_usage = self.started = self.done = True
-            told = to_events(message, answered.origin.cost)
-            return events.without_start(told) if self._opened else told
+            output = to_events(message, answered.origin.cost)
+            return events.without_start(output) if self._opened else output
         rest, self._tail = b"".join(self._tail).strip(b"\n"), []
-        told = self._take_frames([rest]) if rest and _is_whole(rest) else b""
+        output = self._take_frames([rest]) if rest and _is_whole(rest) else b""
         if not self.done:
-            heard = self._start or self.started
-            self.failure = AnswerCut(CUT) if heard else EmptyAnswer(CUT)
-        return told
+            has_begun = self._start or self.started
+            self.failure = AnswerCut(CUT) if has_begun else EmptyAnswer(CUT)
+        return output
 
     def _take_frames(self, frames: list[bytes]) -> bytes:
         """Return what the client gets of these frames; those before the first content are held."""
-        told: list[bytes] = []
+        output: list[bytes] = []
         try:
             for frame in frames:
-                told += self._take_frame(frame)
+                output += self._take_frame(frame)
                 if self.done:
                     break
         except GatewayError as error:
             self.failure = error  # what came before it is still returned
         if not self.started:
             if self._opened:
-                pings = [frame for frame in told if frame == events.PING]
-                self._held += [frame for frame in told if frame != events.PING]
+                pings = [frame for frame in output if frame == events.PING]
+                self._held += [frame for frame in output if frame != events.PING]
                 return b"".join(pings)
-            self._held += told
+            self._held += output
             return b""
         held, self._held = self._held, []
-        return b"".join((self._message_start(), *held, *told))
+        return b"".join((self._message_start(), *held, *output))
 
     def _take_frame(self, frame: bytes) -> tuple[bytes, ...]:
         found = FRAME.fullmatch(frame)

@@ -22,11 +22,11 @@ FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filt
 
 @dataclass(slots=True)
 class OpenItem:
-    """An item that has begun. `index`: of a call, among the calls. `told`: letters of its content so far."""
+    """An item that has begun. `index`: of a call, among the calls. `written`: letters of its content so far."""
 
     kind: str
     index: int = 0
-    told: int = 0
+    written: int = 0
     closed: bool = False
 
 
@@ -101,14 +101,14 @@ class ChunkWriter:
     def _grow(self, place: int | str, kind: str, field_name: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         text = _text(event.get("delta"))
         item = self._items.setdefault(place, OpenItem(kind))
-        item.told += len(text)
+        item.written += len(text)
         if text:
             yield self._chunk(**{field_name: text})
 
     def _think(self, place: int | str, event: Mapping[str, Any], name: str, part: Any) -> Iterator[dict[str, Any]]:
         text = _text(event.get("delta"))
         item = self._items.setdefault(place, OpenItem("reasoning"))
-        item.told += len(text)
+        item.written += len(text)
         if text:
             yield self._chunk(reasoning_details=[self._entry(event.get("item_id"), name, part, text)])
 
@@ -122,7 +122,7 @@ class ChunkWriter:
         item = self._items.get(place)
         if item is None or not fragment:
             return
-        item.told += len(fragment)
+        item.written += len(fragment)
         yield self._call(item.index, _escaped(fragment) if item.kind == "custom_tool_call" else fragment)
 
     def _annotate(self, annotations: Any) -> Iterator[dict[str, Any]]:
@@ -144,11 +144,11 @@ class ChunkWriter:
         opened.closed = True
         match item.get("type"):
             case "function_call":
-                yield from self._extend(place, _text(item.get("arguments"))[opened.told :])
+                yield from self._extend(place, _text(item.get("arguments"))[opened.written :])
             case "custom_tool_call":
-                yield from self._extend(place, _text(item.get("input"))[opened.told :])
+                yield from self._extend(place, _text(item.get("input"))[opened.written :])
                 yield self._call(opened.index, CUSTOM_END)
-            case "message" if not opened.told:
+            case "message" if not opened.written:
                 yield from self._whole_message(item)
             case "reasoning":
                 yield from self._whole_reasoning(item, opened)
@@ -165,7 +165,7 @@ class ChunkWriter:
     def _whole_reasoning(self, item: Mapping[str, Any], opened: OpenItem) -> Iterator[dict[str, Any]]:
         entries = []
         for name, parts in (("summary", item.get("summary")), ("text", item.get("content"))):
-            for part, value in enumerate(_list(parts) if not opened.told else ()):
+            for part, value in enumerate(_list(parts) if not opened.written else ()):
                 entries.append(self._entry(item.get("id"), name, part, _text(value.get("text"))))
         encrypted = item.get("encrypted_content")
         if encrypted and isinstance(encrypted, str):
@@ -183,7 +183,7 @@ class ChunkWriter:
         for index, item in enumerate(_list(response.get("output"))):
             place = index if self._has_indexes else _text(item.get("id")) or index
             opened = self._items.get(place)
-            if opened is None or not opened.told or opened.kind in CALLS:  # for the rest of others it is too late
+            if opened is None or not opened.written or opened.kind in CALLS:  # for the rest of others it is too late
                 yield from self._finish(place, item)
         reason = _text(to_mapping(response.get("incomplete_details")).get("reason"))
         finish = FINISH_REASONS.get(reason, "stop")

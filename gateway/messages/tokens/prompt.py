@@ -67,8 +67,8 @@ class PromptTally:
         if tools:
             self.text += self.profile.tool_prompt
         for tool in tools:
-            for told in _told_of(tool):
-                yield from self._read_json(told)
+            for part in _parts_of(tool):
+                yield from self._read_json(part)
 
     def _read_content(self, content: Any) -> Iterator[None]:
         if isinstance(content, str):
@@ -154,7 +154,7 @@ class PromptTally:
         return len(data) * BYTES_PER_SEALED_CHARACTER / self.profile.bytes_per_token
 
 
-def _told_of(tool: Mapping[str, Any]) -> Iterator[Any]:
+def _parts_of(tool: Mapping[str, Any]) -> Iterator[Any]:
     """Yield a tool's parts in the prompt: name, description and schema, which typed tools get here."""
     kind = tool.get("type") or "custom"
     if kind in TOOLSETS:

@@ -85,22 +85,22 @@ def usage_of_vendor(answer: VendorAnswer) -> Json:
 def _told(answer: VendorAnswer) -> Json:
     """The message, without its role."""
     text: Any = answer.completion.text or None
-    told: Json = {}
+    shown: Json = {}
     match answer.row.thinking.field if answer.thought else "":
         case "thinking_parts":
             text = [*_thinking_parts(answer.thought), *([{"type": "text", "text": text}] if text else [])]
         case "<thought>" | "<reasoning>" as tag:
             text = f"{tag}{answer.thought}{_closing(tag)}{text or ''}"
         case "reasoning_details":
-            told["reasoning_details"] = _details(answer.thought)
+            shown["reasoning_details"] = _details(answer.thought)
         case "":
             pass
         case name:
-            told[name] = answer.thought
-    told["content"] = text
+            shown[name] = answer.thought
+    shown["content"] = text
     if answer.completion.calls:
-        told["tool_calls"] = [_to_call(answer, index, call) for index, call in enumerate(answer.completion.calls)]
-    return told
+        shown["tool_calls"] = [_to_call(answer, index, call) for index, call in enumerate(answer.completion.calls)]
+    return shown
 
 
 def _deltas(answer: VendorAnswer) -> Iterator[Json]:
@@ -143,16 +143,16 @@ def _call_deltas(answer: VendorAnswer, index: int, call: SimulatedToolCall) -> I
 
 
 def _to_call(answer: VendorAnswer, index: int, call: SimulatedToolCall) -> Json:
-    told: Json = {
+    shown: Json = {
         "id": call.id,
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments},
     }
     if answer.row.form.indexed:
-        told["index"] = index
+        shown["index"] = index
     if answer.row.thinking.back == "signature" and not index:
-        told["extra_content"] = {"google": {"thought_signature": to_signature(call.name + call.arguments)}}
-    return told
+        shown["extra_content"] = {"google": {"thought_signature": to_signature(call.name + call.arguments)}}
+    return shown
 
 
 def _ending(answer: VendorAnswer) -> Iterator[Json]:

@@ -58,7 +58,7 @@ def _upkeep(request: web.Request) -> CacheUpkeep:
 
 def stats_response(stats: Stats, upkeep: CacheUpkeep) -> web.Response:
     limits = upkeep.store.limits
-    told: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "cache_enabled": True,
         "cache_backend": "redis",
         "cache_ttl_seconds": limits.ttl,
@@ -75,7 +75,7 @@ def stats_response(stats: Stats, upkeep: CacheUpkeep) -> web.Response:
         "hit_rate_percent": _percent(stats.hits, stats.lookups),
         "miss_rate_percent": _percent(stats.misses, stats.lookups),
     }
-    return json_response({"cache_stats": told, "timestamp": now()})
+    return json_response({"cache_stats": figures, "timestamp": now()})
 
 
 def cleared(entries: int) -> web.Response:

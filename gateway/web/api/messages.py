@@ -203,8 +203,8 @@ async def _cached_reply(
         return MessageReply(request, to_reply_body(request, found.to_json()), headers, own + limit_lines(context))
     with found:
         if streams:
-            told = chain(plan_headers(found.plan), cache_headers(found.plan.record.cache))
-            return await _stream(request, context, told, key_line(found.fingerprint), found.stream, turn)
+            shown = chain(plan_headers(found.plan), cache_headers(found.plan.record.cache))
+            return await _stream(request, context, shown, key_line(found.fingerprint), found.stream, turn)
         return await _shared_answer(request, found, turn)
 
 

@@ -217,7 +217,7 @@ def test_cited_text_flows_together_again_behind_what_was_found() -> None:
     ]
     assert message["notes"] == [
         "a server_tool_use block says nothing to this model",
-        "what a tool of Anthropic's did is told to this model as text",
+        "what a tool of Anthropic's did reaches this model as text",
         "chat completions do not carry citations of earlier text",
     ]
 

@@ -190,7 +190,7 @@ class Conversation:
         text = to_transcript(block, self._scope.keyring)
         if text:
             parts.append({"type": "text", "text": text})
-            self._scope.note("changed", path, "what a tool of Anthropic's did is told to this model as text")
+            self._scope.note("changed", path, "what a tool of Anthropic's did reaches this model as text")
         else:
             self._scope.note("dropped", path, f"a {block['type']} block says nothing to this model")
 

@@ -88,7 +88,7 @@ class Assembly:
         self._calls: CallBook | None = None  # once any is made
         self._unsigned: dict[tuple[str, str], ReasoningEntry] = {}  # of thinking blocks that are closed, by their part
         self._made = 0  # blocks so far, open, closed and waiting
-        self._reasoning: Literal["untold", "empty", "told"] = "untold"
+        self._reasoning: Literal["absent", "empty", "present"] = "absent"
         self._spoken = False  # whether any text has come
         self._sources: Sources | None = None  # of what the text says, once any are named
         self.index = -1  # of the open block, or of the last one
@@ -130,8 +130,8 @@ class Assembly:
         if text and not shown:
             self._grow_thinking(self._last(ThinkingRun) or ThinkingRun(), text)
         if text or entries:
-            self._reasoning = "told"
-        elif self._reasoning == "untold":
+            self._reasoning = "present"
+        elif self._reasoning == "absent":
             self._reasoning = "empty"
 
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:

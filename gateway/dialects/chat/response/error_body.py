@@ -130,32 +130,32 @@ def _sentence(value: Any, depth: int) -> str:
     match value:
         case str():
             inner = _embedded(value)
-            told = _sentence(inner, depth + 1) if inner is not None else ""
-            return told or _listed(f"{path}: {message}" for path, message in _faults(value)) or _unwrapped(value)
+            sentence = _sentence(inner, depth + 1) if inner is not None else ""
+            return sentence or _listed(f"{path}: {message}" for path, message in _faults(value)) or _unwrapped(value)
         case {"msg": str(message), "loc": place} if _to_path(place):
             return f"{_to_path(place)}: {message}"
         case dict():
-            told = next(filter(None, (_sentence(value.get(key), depth + 1) for key in SENTENCE_KEYS)), "")
-            return _with_provider(told, value, depth)
+            sentence = next(filter(None, (_sentence(value.get(key), depth + 1) for key in SENTENCE_KEYS)), "")
+            return _with_provider(sentence, value, depth)
         case list() | tuple():
             return _listed(_sentence(inner, depth + 1) for inner in value[:MAX_FAULTS])
         case _:
             return ""
 
 
-def _with_provider(told: str, value: Mapping[str, Any], depth: int) -> str:
+def _with_provider(sentence: str, value: Mapping[str, Any], depth: int) -> str:
     """With what the provider behind OpenRouter has said, and with FastAPI's list of faults beside a title."""
     metadata = value.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     more = _sentence(metadata.get("raw"), depth + 1)
     if not more:
         more = _faults_beside(value.get("errors"), depth + 1)
-    if more and more not in told:
-        told = f"{told}: {more}" if told else more
+    if more and more not in sentence:
+        sentence = f"{sentence}: {more}" if sentence else more
     reasons = metadata.get("reasons")
     if isinstance(reasons, list) and reasons:
-        told = f"{told} ({', '.join([str(reason) for reason in reasons])})"
-    return told
+        sentence = f"{sentence} ({', '.join([str(reason) for reason in reasons])})"
+    return sentence
 
 
 def _faults_beside(errors: Any, depth: int) -> str:

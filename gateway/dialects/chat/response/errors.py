@@ -115,8 +115,8 @@ def to_embedded_error(details: Any, reply: Reply) -> GatewayError:
     read = read_value(details if isinstance(details, dict | list) else str(details))
     fields = read.fields
     codes = [str(fields.get(name)) for name in ("code", "http_status", "status_code")]
-    untold = 400 if fields.get("type") == "invalid_request_error" else 502
-    status = next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code, re.ASCII)), untold)
+    default = 400 if fields.get("type") == "invalid_request_error" else 502
+    status = next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code, re.ASCII)), default)
     return _to_error(status, read, None, reply)
 
 

@@ -183,8 +183,8 @@ class MessageStream:
         self._state, self.failure = state, failure
 
     def _take(self) -> bytes:
-        told = self._writer.take()
-        return told if self._opened or not told else self._message_start() + told
+        data = self._writer.take()
+        return data if self._opened or not data else self._message_start() + data
 
     def _message_start(self) -> bytes:
         if self._opened:

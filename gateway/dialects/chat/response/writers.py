@@ -43,8 +43,8 @@ class EventWriter:
 
     def repeat(self, answered: Answered, *, opened: bool) -> None:
         """Write a message that came whole."""
-        told = to_events(answered.message, answered.origin.cost)
-        self.out.append(events.without_start(told) if opened else told)
+        data = to_events(answered.message, answered.origin.cost)
+        self.out.append(events.without_start(data) if opened else data)
 
     def take(self) -> bytes:
         out = self.out

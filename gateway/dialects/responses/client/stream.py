@@ -72,10 +72,10 @@ class ClientResponseStream:
         self._item = item_id(block, self._message["id"], len(self._output), self._tools)
         opened: dict[str, Any] = {**block, "input": ""} if block["type"] == "tool_use" else block
         item = to_item(opened, self._item, self._tools, "in_progress")
-        told = done + self._item_event("response.output_item.added", item=item)
+        output = done + self._item_event("response.output_item.added", item=item)
         if block["type"] == "text":
-            told += self._part_event("response.content_part.added", part=to_text_part(""))
-        return told
+            output += self._part_event("response.content_part.added", part=to_text_part(""))
+        return output
 
     def _add(self, event: dict[str, Any]) -> bytes:
         delta, block = event["delta"], self._block
@@ -90,11 +90,11 @@ class ClientResponseStream:
                 return self._part_event("response.output_text.delta", delta=delta["text"], logprobs=[])
             case "thinking_delta":
                 text = delta["thinking"]
-                told = b""
+                output = b""
                 if not self._pieces:
-                    told = self._summary_event("response.reasoning_summary_part.added", part=to_summary(""))
+                    output = self._summary_event("response.reasoning_summary_part.added", part=to_summary(""))
                 self._pieces.append(text)
-                return told + self._summary_event("response.reasoning_summary_text.delta", delta=text)
+                return output + self._summary_event("response.reasoning_summary_text.delta", delta=text)
             case "signature_delta":
                 block["signature"] = block.get("signature", "") + delta["signature"]
             case "input_json_delta":
@@ -110,24 +110,24 @@ class ClientResponseStream:
         text = "".join(self._pieces)
         match block["type"]:
             case "text":
-                told = self._part_event("response.output_text.done", text=text, logprobs=[])
-                told += self._part_event("response.content_part.done", part=to_text_part(text))
-                return told + self._finish_item({**block, "text": text})
+                output = self._part_event("response.output_text.done", text=text, logprobs=[])
+                output += self._part_event("response.content_part.done", part=to_text_part(text))
+                return output + self._finish_item({**block, "text": text})
             case "tool_use":
                 self._held = block, text or "{}"
                 return b""
             case "thinking" if text:
-                told = self._summary_event("response.reasoning_summary_text.done", text=text)
-                told += self._summary_event("response.reasoning_summary_part.done", part=to_summary(text))
-                return told + self._finish_item({**block, "thinking": text})
+                output = self._summary_event("response.reasoning_summary_text.done", text=text)
+                output += self._summary_event("response.reasoning_summary_part.done", part=to_summary(text))
+                return output + self._finish_item({**block, "thinking": text})
             case _:
                 return self._finish_item(block)
 
     def _finish_item(self, block: dict[str, Any]) -> bytes:
         item = to_item(block, self._item, self._tools, "completed")
-        told = self._item_event("response.output_item.done", item=item)
+        output = self._item_event("response.output_item.done", item=item)
         self._output.append(item)
-        return told
+        return output
 
     def _release(self, status: ItemStatus) -> bytes:
         """Finish the call that is held back, if there is one. One that is incomplete is part of the output only."""
@@ -135,16 +135,18 @@ class ClientResponseStream:
             return b""
         (block, arguments), self._held = self._held, None
         item = to_item({**block, "input": arguments}, self._item, self._tools, status)
-        told = b""
+        output = b""
         if status == "completed":
             if item["type"] == "function_call":
-                told = self._item_event("response.function_call_arguments.done", arguments=arguments, name=item["name"])
+                output = self._item_event(
+                    "response.function_call_arguments.done", arguments=arguments, name=item["name"]
+                )
             elif item["type"] == "custom_tool_call":
-                told = self._item_event("response.custom_tool_call_input.delta", delta=item["input"])
-                told += self._item_event("response.custom_tool_call_input.done", input=item["input"])
-            told += self._item_event("response.output_item.done", item=item)
+                output = self._item_event("response.custom_tool_call_input.delta", delta=item["input"])
+                output += self._item_event("response.custom_tool_call_input.done", input=item["input"])
+            output += self._item_event("response.output_item.done", item=item)
         self._output.append(item)
-        return told
+        return output
 
     def _finish(self, event: dict[str, Any]) -> bytes:
         self._usage |= event["usage"]
@@ -152,23 +154,23 @@ class ClientResponseStream:
         return self._release("incomplete" if self._stop_reason in INCOMPLETE else "completed")
 
     def _end(self, event: dict[str, Any]) -> bytes:
-        told = b""
+        output = b""
         reason = INCOMPLETE.get(str(self._stop_reason))
         if self._compacts:
             item = to_compaction("".join(self._summary), self._message["id"])
-            told = self._item_event("response.output_item.added", item=item)
-            told += self._item_event("response.output_item.done", item=item)
+            output = self._item_event("response.output_item.added", item=item)
+            output += self._item_event("response.output_item.done", item=item)
             self._output, reason = [item], None
         kind = "incomplete" if reason else "completed"
         response = to_response_object(self._message, self._facts, kind, self._output, self._usage, reason)
-        return told + self._event(f"response.{kind}", response=response)
+        return output + self._event(f"response.{kind}", response=response)
 
     def _ping(self, event: dict[str, Any]) -> bytes:
         return self.keep_alive()
 
     def _fail(self, event: dict[str, Any]) -> bytes:
-        told = to_openai_error(event["error"], 500, "responses")
-        error = {"code": told.code or "server_error", "message": told.message}
+        output = to_openai_error(event["error"], 500, "responses")
+        error = {"code": output.code or "server_error", "message": output.message}
         response = to_response_object(self._message, self._facts, "failed", self._output, self._usage, error=error)
         return self._event("response.failed", response=response)
 

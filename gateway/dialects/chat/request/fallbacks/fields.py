@@ -127,7 +127,9 @@ def json_object(adaptation: Adaptation, body: Body) -> Rewritten:
     if "schema" in adaptation.names:
         plain["schema"] = schema
     note = Note(
-        "changed", "output_config.format", "this upstream takes no schema; JSON is asked for, and the schema told"
+        "changed",
+        "output_config.format",
+        "this upstream takes no schema: JSON is asked for, the schema is in the prompt",
     )
     return {**body, "response_format": plain, "messages": _with_schema(body, schema)}, (note,)
 

@@ -83,8 +83,8 @@ def _put_into_result(origin: Any, line: str, earlier: list[Message]) -> bool:
             return True
         pointer = next((one for one in content if isinstance(one, dict) and one.get("text") == MEDIA_POINTER), None)
         if pointer is not None:
-            told = [{**one, "text": line} if one is pointer else one for one in content]
-            earlier[index] = {**message, "content": told}
+            labelled = [{**one, "text": line} if one is pointer else one for one in content]
+            earlier[index] = {**message, "content": labelled}
             return True
     return False
 
