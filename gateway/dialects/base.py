@@ -30,12 +30,17 @@ class Origin:
 
 @dataclass(slots=True)
 class Answered:
-    """A whole message in Anthropic's form. `written`: its JSON as it came, where that can be passed on."""
+    """A whole message in Anthropic's form. `written`: its JSON as it came, where that can be passed on.
+
+    `is_original`: `written` is an answer in the API that the client speaks, and `message` has no more than its usage
+    and stop reason.
+    """
 
     message: dict[str, Any] = field(repr=False)
     origin: Origin
     notes: tuple[Note, ...] = ()
     written: bytes | None = field(default=None, repr=False)
+    is_original: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ class Prepared:
     `notes` are those of this conversion, or of the last `heal`. `healed`: the adaptations that refusals made necessary.
     `is_streamed`: whether the upstream is asked to stream. `is_edited`: the client's JSON could not go out byte
     for byte. `edits_prompt`: the upstream counts a shorter prompt than the client sent. `headers` replace the
-    upstream's usual ones. `state` belongs to the dialect.
+    upstream's usual ones. `is_original`: the request is the client's own in its API, and so is a stream that answers
+    it. `state` belongs to the dialect.
     """
 
     path: str
@@ -67,6 +73,7 @@ class Prepared:
     notes: tuple[Note, ...] = ()
     is_streamed: bool = True
     is_edited: bool = False
+    is_original: bool = False
     edits_prompt: bool = False
     headers: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
     healed: tuple[Adaptation, ...] = ()
@@ -90,10 +97,13 @@ class CountCall:
 class StreamConverter(Protocol):
     """Bytes of the upstream's stream in, bytes of a Messages event stream out. No call raises GatewayError.
 
-    After a failure `failure` is set, and what was complete before it has been returned.
+    After a failure `failure` is set, and what was complete before it has been returned. `ping` fills a silence.
     """
 
     failure: GatewayError | None
+
+    @property
+    def ping(self) -> bytes: ...
 
     @property
     def started(self) -> bool:
@@ -154,6 +164,9 @@ def to_collected(converter: MessageConverter, body: bytes) -> Answered:
 
 class Dialect(Protocol):
     """One wire format of upstreams. Stateless, so one instance serves all exchanges."""
+
+    def takes_unchecked(self, prompt: Prompt, route: Route, asking: Asking) -> bool:
+        """Whether the upstream gets the client's own request, and validates it itself."""
 
     def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
         """Convert a request. Raises InvalidRequest if this upstream cannot be asked it."""

@@ -49,6 +49,7 @@ async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt],
     elif not (is_limited and prompt.has_default_length):  # else the answer might be longer than what was reserved
         return grant
     try:
+        note_losses(plan.record, prompt.check(context))
         plan.prompt = prompt.with_max_tokens(bought)
         prepare(plan.prompt)
     except GatewayError:

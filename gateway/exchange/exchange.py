@@ -29,6 +29,7 @@ from gateway.errors import EmptyAnswer, GatewayError, InvalidRequest, OutputLimi
 from gateway.exchange.accounting import admitted, settle
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.candidates import Candidates
+from gateway.exchange.face_sink import is_opened, sink_of
 from gateway.exchange.heartbeat import Heartbeat
 from gateway.exchange.key_policy import for_key
 from gateway.exchange.missing import MissingDialects
@@ -129,7 +130,7 @@ class Exchange:
         """
         routes = candidates or for_key(self.admission, context, self.table.resolve(prompt.request["model"]))
         route, *fallbacks = self.candidates.in_order(context, prompt, routes)
-        route = self.missing.choose(route, prompt.request)
+        route = self._chosen(context, prompt, record, route)
         record.model = route.requested
         record.stream = bool(prompt.request.get("stream"))
         prewarms = prompt.request.get("max_tokens") == 0
@@ -140,15 +141,22 @@ class Exchange:
         call, is_alone = self.circuits.call(route, alone=False), not fallbacks
         return Plan(context, prompt, record, route, prepared, fallbacks, own_notes, prewarms, call, is_alone)
 
+    def _chosen(self, context: Context, prompt: Prompt, record: UsageRecord, route: Route) -> Route:
+        """Return the route in the dialect for the prompt, which is read as a Messages request where that decides."""
+        if prompt.original is not None and route.dialect != "chat":
+            note_losses(record, prompt.check(context))
+        return self.missing.choose(route, prompt.request)
+
     def _prepare(
         self, context: Context, prompt: Prompt, record: UsageRecord, route: Route, message_id: str
     ) -> Prepared:
-        if route.dialect != "messages":
+        dialect, asking = self.dialects[route.dialect], self.asking(context, route, message_id)
+        if not dialect.takes_unchecked(prompt, route, asking):
             note_losses(record, prompt.check(context))
         if route.policy is not None:
             prompt, notes = governed_prompt(prompt, route.policy, route)
             note_losses(record, notes)
-        prepared = self.dialects[route.dialect].prepare(prompt, route, self.asking(context, route, message_id))
+        prepared = dialect.prepare(prompt, route, asking)
         note_losses(record, prepared.notes)
         if route.policy is not None and route.policy.refuses_losses:
             refuse_losses(prepared.notes)
@@ -259,7 +267,8 @@ class Exchange:
         """Prepare the next candidate that can serve the prompt. Return False if there is none."""
         while plan.fallbacks and plan.prompt is not None:
             try:
-                self._take(plan, self.missing.choose(plan.fallbacks.pop(0), plan.prompt.request), plan.prompt)
+                route = self._chosen(plan.context, plan.prompt, plan.record, plan.fallbacks.pop(0))
+                self._take(plan, route, plan.prompt)
             except InvalidRequest:  # of this candidate's own limits; the failure before it is more to the point
                 continue
             return True
@@ -282,13 +291,14 @@ class Exchange:
         return answered
 
     async def _stream_once(self, plan: Plan, remaining: float, sink: Sink) -> None:
-        converter = self.dialects[plan.route.dialect].stream(plan.prepared, opened=sink.committed)
+        converter = self.dialects[plan.route.dialect].stream(plan.prepared, opened=is_opened(sink))
         times, waits = patience(plan, self.circuits, self._unbounded, self.stream_timeouts)
-        relay = Relay(converter, sink, waits.within(remaining), self.clock, plan.release)
+        taker = sink_of(sink, is_original=plan.prepared.is_original)
+        relay = Relay(converter, taker, waits.within(remaining), self.clock, plan.release)
         answered = await self._converse(plan, relay, times.within(remaining))
         if isinstance(answered, Answered):
             replayed = to_events(answered.message, answered.origin.cost)
-            sink.write(events.without_start(replayed) if sink.committed else replayed)
+            sink.write(events.without_start(replayed) if is_opened(sink) else replayed)
 
     async def _converse(self, plan: Plan, relay: Relay, timeouts: Timeouts) -> Answered | Origin:
         """Send, and pass the answer through the relay. Returns the message instead if it came as one JSON answer.

@@ -15,7 +15,6 @@ from typing import Self
 from gateway.dialects.base import StreamConverter
 from gateway.errors import GatewayError, RequestTimedOut, UpstreamError, UpstreamTimedOut
 from gateway.exchange.sink import Sink
-from gateway.messages.events import PING
 from gateway.upstream.client import Answer
 
 # Seconds that a body may stay open after `[DONE]`: its end usually follows in the next packet, which makes the
@@ -140,7 +139,7 @@ class Relay:
         elif not self._sink.committed and now - self._started_at >= self._timeouts.commit_after:
             self._write(self.converter.open())
         elif self._sink.committed and now - self._quiet_since >= self._timeouts.ping_after:
-            self._write(PING)
+            self._write(self.converter.ping)
 
     def _is_silent(self, now: float) -> bool:
         """Return True if content is overdue. The wait for the header has a separate timeout, in the client."""

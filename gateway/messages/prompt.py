@@ -1,6 +1,6 @@
 """From the bytes of a body to a validated prompt: the one way in for live requests, counting and batch items."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -27,13 +27,28 @@ class Received:
     query: str = field(default="", repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A request in another API than Messages, for upstreams that speak that API.
+
+    `replays_reasoning`: its conversation has reasoning of earlier answers. `shows_usage`: its stream is to end with the
+    usage. `convert` returns the same as a prompt of Messages, and raises InvalidRequest for what that cannot hold.
+    """
+
+    body: bytes = field(repr=False)
+    replays_reasoning: bool
+    shows_usage: bool
+    convert: "Callable[[], Prompt]" = field(repr=False)
+
+
 @dataclass(slots=True)
 class Prompt:
     """A request, the notes of its validation, and the size of its JSON in bytes (for the token estimate).
 
     `received`: None where the request was assembled here. A request that is not `is_checked` was only looked into as
-    far as the gateway reads it: an upstream that speaks Messages validates it. `has_default_length`: the client has not
-    set `max_tokens`, since its API leaves the length to the model.
+    far as the gateway reads it: an upstream that speaks the client's API validates it. Until then one with an
+    `original` is in the client's form, with `max_tokens` added. `has_default_length`: the client has not set
+    `max_tokens`, since its API leaves the length to the model.
     """
 
     request: MessagesRequest = field(repr=False)
@@ -42,14 +57,28 @@ class Prompt:
     received: Received | None = field(default=None, repr=False)
     is_checked: bool = True
     has_default_length: bool = False
+    original: Original | None = None
 
     def check(self, context: Context) -> tuple[Note, ...]:
         """Validate what was not, and return the notes. Raises InvalidRequest naming the first field that is wrong."""
+        return self.check_as(context.api_version, context.betas)
+
+    def check_as(self, version: str, betas: frozenset[str]) -> tuple[Note, ...]:
+        """Validate by the rules of an API version, as `check` does."""
         if self.is_checked:
             return ()
-        self.request, notes = check_messages_request(self.request, version=context.api_version, betas=context.betas)
+        if self.original is None:
+            self.request, checks = check_messages_request(self.request, version=version, betas=betas)
+            notes = tuple(checks)
+        else:
+            converted = self.original.convert()
+            self.request, notes = converted.request, converted.notes
         self.is_checked = True
-        return tuple(notes)
+        return notes
+
+    def in_messages(self) -> "Prompt":
+        """Return the prompt in the form of Messages alone. Raises InvalidRequest for what that cannot hold."""
+        return self if self.original is None else self.original.convert()
 
     def with_max_tokens(self, most: int) -> "Prompt":
         """Return the prompt for a shorter answer, whose thinking stays shorter still. Nothing received goes with it."""
@@ -61,7 +90,7 @@ class Prompt:
             else:
                 request["thinking"] = {"type": "disabled"}
         changed = cast(MessagesRequest, request)
-        return replace(self, request=changed, received=None, has_default_length=False)
+        return replace(self, request=changed, received=None, original=None, has_default_length=False)
 
 
 def parse_body(body: bytes, tools: ToolCache) -> object:

@@ -54,8 +54,19 @@ async def test_length_is_not_sent_to_a_chat_upstream_unless_set(live: Live, clie
     assert "max_tokens" not in live.simulator.requests()[-1].json
 
 
-async def test_sealed_reasoning_goes_back_to_the_upstream(live: Live, client: openai.AsyncOpenAI) -> None:
+async def test_reasoning_of_a_chat_upstream_goes_back_as_it_came(live: Live, client: openai.AsyncOpenAI) -> None:
     answer = await client.chat.completions.create(**{**ASK, "model": "sim/thinking"})
+    message: Any = answer.choices[0].message.model_dump()
+    again: Any = [*ASK["messages"], message, {"role": "user", "content": "And now?"}]
+    await client.chat.completions.create(model="sim/thinking", messages=again)
+    sent = live.simulator.requests()[-1].json["messages"][1]
+    assert sent["reasoning_details"] == message["reasoning_details"] != []
+
+
+async def test_sealed_reasoning_goes_back_to_the_upstream(live: Live, client: openai.AsyncOpenAI) -> None:
+    converted = {"x-gateway-params": "{}"}
+    asked: Any = {**ASK, "model": "sim/thinking"}
+    answer = await client.chat.completions.create(**asked, extra_headers=converted)
     message: Any = answer.choices[0].message.model_dump()
     assert message["reasoning_content"]
     again: Any = [*ASK["messages"], message, {"role": "user", "content": "And now?"}]
@@ -145,7 +156,9 @@ async def test_unknown_paths_below_the_openai_prefix_are_openais_404(live: Live)
         assert (await response.json())["error"]["type"] == "invalid_request_error"
 
 
-async def test_unserved_parameter_is_refused_by_name(client: openai.AsyncOpenAI) -> None:
+async def test_unserved_parameter_is_refused_by_name_where_messages_carry_the_request(
+    client: openai.AsyncOpenAI,
+) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
-        await client.chat.completions.create(**ASK, n=2)
+        await client.chat.completions.create(**ASK, n=2, extra_headers={"x-gateway-params": "{}"})
     assert refused.value.param == "n"

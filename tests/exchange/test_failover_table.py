@@ -190,5 +190,8 @@ async def test_candidate_that_cannot_serve_the_prompt_is_passed_over() -> None:
 
 
 class Refusing:
+    def takes_unchecked(self, *_: object) -> bool:
+        return False
+
     def prepare(self, *_: object) -> None:
         raise InvalidRequest("not at this upstream")

@@ -1,18 +1,14 @@
 """Replies in the API that the client speaks: the sink in front of a stream."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import orjson
 
 from gateway.dialects.chat.client.stream import ChatStream
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.responses.client.output import ResponseFacts
 from gateway.dialects.responses.client.stream import ClientResponseStream
+from gateway.exchange.face_sink import FaceSink
 from gateway.messages.events import PING
 from gateway.messages.replay import to_events
-from gateway.web.client_face import FaceSink, StreamFace
 from gateway.web.openai_errors import api_of
 from tests.support.exchanges import ListSink
 
@@ -32,21 +28,9 @@ MESSAGE = {
 }
 
 
-@dataclass(frozen=True)
-class Face:
-    converter: StreamFace
-    keep_alive_after: float | None
-
-    def stream(self) -> StreamFace:
-        return self.converter
-
-    def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(message)
-
-
 def responses(keep_alive_after: float | None = 2.0) -> tuple[FaceSink, ListSink]:
     sink = ListSink()
-    return FaceSink(sink, Face(ClientResponseStream(ToolRegistry(), ResponseFacts(5, {})), keep_alive_after)), sink
+    return FaceSink(sink, ClientResponseStream(ToolRegistry(), ResponseFacts(5, {})), keep_alive_after), sink
 
 
 def test_silence_is_filled_with_events_once_the_stream_has_begun() -> None:
@@ -74,7 +58,7 @@ def test_content_restarts_the_silence() -> None:
 
 def test_chat_streams_are_left_to_the_streams_own_pings() -> None:
     sink = ListSink()
-    face = FaceSink(sink, Face(ChatStream(ToolRegistry(), 5, shows_usage=False), None))
+    face = FaceSink(sink, ChatStream(ToolRegistry(), 5, shows_usage=False), None)
     face.write(to_events(MESSAGE))
     count = len(sink.pieces)
     face.tick(0.0)

@@ -8,6 +8,9 @@ import orjson
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.base import Answered, Asking, CountCall, Prepared, to_collected
+from gateway.dialects.chat.original.answer import to_passed_on
+from gateway.dialects.chat.original.request import suits, to_body
+from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.chat.request.convert import Conversion, to_chat_request, to_streamed, to_unstreamed
 from gateway.dialects.chat.request.counting import of_chat, of_messages
 from gateway.dialects.chat.request.encode import to_json
@@ -19,8 +22,9 @@ from gateway.dialects.chat.response.images import shows_images
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.chat.response.usage import requested_ttl
 from gateway.dialects.reply import Reply
-from gateway.errors import GatewayError, OutputLimitReached
+from gateway.errors import GatewayError, InvalidRequest, OutputLimitReached
 from gateway.messages.prompt import Prompt
+from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.tools.tool_cache import ChatTools, names_of
 from gateway.messages.validation.depth import too_deep
 from gateway.schemas.anthropic import MessagesRequest
@@ -30,12 +34,41 @@ PATH = "/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
+class OriginalState:
+    """Parts that a second request is made from, after the client's own was refused."""
+
+    prompt: Prompt
+    asking: Asking = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ChatDialect:
-    """Converter for upstreams with `POST <base>/chat/completions`. `Prepared.state` is the `Conversion`."""
+    """Converter for upstreams with `POST <base>/chat/completions`.
+
+    `Prepared.state` is the `Conversion`, or the `OriginalState` of a request that went out as the client sent it.
+    """
 
     keyring: Keyring = field(repr=False)
 
+    def takes_unchecked(self, prompt: Prompt, route: Route, asking: Asking) -> bool:
+        if prompt.original is None or prompt.is_checked or route.policy is not None or asking.adaptations:
+            return False
+        return suits(prompt.request, route, replays=prompt.original.replays_reasoning)
+
     def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
+        if prompt.original is not None and not prompt.is_checked:
+            body = to_body(prompt.original.body, prompt.request, route.target.model)
+            return Prepared(
+                PATH,
+                body,
+                to_original_reply(prompt, route, asking, self.keyring.of_tenant(asking.tenant)),
+                is_streamed=bool(prompt.request.get("stream")),
+                is_original=True,
+                state=OriginalState(prompt, asking),
+            )
+        return self._converted(prompt, route, asking)
+
+    def _converted(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
         keyring = self.keyring.of_tenant(asking.tenant)
         try:
             conversion = to_chat_request(prompt.request, route.target, keyring, asking.session_id)
@@ -53,7 +86,9 @@ class ChatDialect:
             PATH, body, reply, conversion.notes, edits_prompt=bool(conversion.applied_edits), state=conversion
         )
 
-    def stream(self, prepared: Prepared, *, opened: bool) -> MessageStream:
+    def stream(self, prepared: Prepared, *, opened: bool) -> MessageStream | OriginalStream:
+        if prepared.is_original:
+            return OriginalStream(prepared.reply, shows_usage=prepared.state.prompt.original.shows_usage)
         return MessageStream(prepared.reply, opened=opened)
 
     def collect(self, prepared: Prepared) -> MessageStream:
@@ -61,6 +96,8 @@ class ChatDialect:
 
     def answer(self, body: bytes, prepared: Prepared) -> Answered:
         """Convert a body that came whole: JSON, or a stream that is labelled as JSON (openclaw issue 96497)."""
+        if prepared.is_original and not prepared.is_streamed:
+            return to_passed_on(body, prepared.reply)
         return to_collected(self.collect(prepared), body)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:
@@ -70,6 +107,8 @@ class ChatDialect:
         return error
 
     def heal(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:
+        if prepared.is_original:
+            return self._heal_original(prepared, route, error)
         conversion: Conversion = prepared.state
         adaptation = to_adaptation(error, conversion, route.target)
         if adaptation is None:
@@ -84,6 +123,20 @@ class ChatDialect:
             healed=(*prepared.healed, adaptation),
         )
 
+    def _heal_original(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:
+        """Convert a request that was refused as its client wrote it, and avoid what was refused."""
+        if not isinstance(error, InvalidRequest) or error.should_retry is False:  # another form is as long
+            return None
+        state: OriginalState = prepared.state
+        try:
+            notes = state.prompt.check_as(state.asking.api_version, state.asking.betas)
+            converted = self._converted(state.prompt, route, state.asking)
+        except InvalidRequest:
+            return None  # the upstream's words are about the client's own request
+        converted.notes = (*notes, *converted.notes)
+        healed = self.heal(converted, route, error)
+        return converted if healed is None else replace(healed, notes=(*converted.notes, *healed.notes))
+
     def count(self, prompt: Prompt, route: Route, asking: Asking) -> CountCall | None:
         counting = route.upstream.vendor.counting
         if counting is None:
@@ -95,7 +148,9 @@ class ChatDialect:
         conversion = to_chat_request(request, route.target, self.keyring.of_tenant(asking.tenant))
         return of_chat(adapted(conversion, (*route.target.adaptations, *asking.adaptations)).body, route)
 
-    def unstreamed(self, prepared: Prepared) -> Prepared:
+    def unstreamed(self, prepared: Prepared) -> Prepared | None:
+        if prepared.is_original:
+            return None
         conversion: Conversion = prepared.state
         conversion = replace(conversion, body=to_unstreamed(conversion.body))
         return replace(prepared, body=orjson.dumps(conversion.body), state=conversion, notes=(), is_streamed=False)
@@ -124,6 +179,19 @@ def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyr
         prefill="" if route.target.openrouter else to_prefill(conversion.body["messages"]),
         used_call_ids=conversion.used_call_ids,
         applied_edits=conversion.applied_edits if request.get("context_management") else None,
+    )
+
+
+def to_original_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Keyring) -> Reply:
+    return Reply(
+        asking.message_id,
+        asking.request_id,
+        route.requested,
+        route.target.model,
+        keyring,
+        input_estimate=max(1, to_tokens(prompt.body_size)),
+        context_length=route.target.context_length,
+        max_tokens=None if prompt.has_default_length else prompt.request["max_tokens"],
     )
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects import spans
 from gateway.dialects.base import Answered, Origin
-from gateway.dialects.native import spans
 from gateway.dialects.native.errors import error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.dialects.native.usage import to_text, to_usage

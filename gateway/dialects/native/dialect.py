@@ -52,6 +52,9 @@ class NativeDialect:
     refused: RefusedThinking = field(repr=False)
     shares_files: bool = False
 
+    def takes_unchecked(self, prompt: Prompt, route: Route, asking: Asking) -> bool:
+        return prompt.original is None
+
     def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
         if not self.shares_files and (prompt.received is None or FILE_ID in prompt.received.body):
             refuse_files(prompt.request)

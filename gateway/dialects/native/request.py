@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from gateway.access.keyring import Keyring
-from gateway.dialects.native import spans
+from gateway.dialects import spans
 from gateway.dialects.native.parameters import to_messages_fields
 from gateway.dialects.native.thinking import without_foreign_thinking
 from gateway.errors import InvalidRequest

@@ -53,6 +53,8 @@ class NativeStream:
         "started", "stop_reason",
     )  # fmt: skip
 
+    ping = events.PING
+
     def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
         self._reply = reply
         self._seals = not signs_thinking(reply.upstream_model)  # Claude's signatures pass raw

@@ -50,6 +50,9 @@ class ResponsesDialect:
 
     keyring: Keyring = field(repr=False)
 
+    def takes_unchecked(self, prompt: Prompt, route: Route, asking: Asking) -> bool:
+        return False
+
     def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
         keyring, target = self.keyring.of_tenant(asking.tenant), to_responses_target(route.target)
         adaptations = (*route.target.adaptations, *asking.adaptations)

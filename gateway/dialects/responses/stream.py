@@ -11,6 +11,7 @@ from gateway.dialects.reply import Reply
 from gateway.dialects.responses.answer import DONE, ChunkWriter, to_completion_events, written
 from gateway.errors import GatewayError
 from gateway.json_values import has_too_many_values
+from gateway.messages.events import PING
 from gateway.messages.notes import Note
 from gateway.sse import ERROR_EVENT, EventParser
 
@@ -22,6 +23,8 @@ class ResponsesStream:
     """`opened` and `collects` are those of the `MessageStream` behind it."""
 
     __slots__ = ("_form", "_message", "_model", "_parser", "_writer")
+
+    ping = PING
 
     def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
         self._message = MessageStream(reply, opened=opened, collects=collects)

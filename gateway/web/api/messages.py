@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, TypeAlias, cast
 
+import orjson
 from aiohttp import web
 
 from gateway.cache.policy import HEADER as CACHE_HEADER
@@ -15,6 +16,7 @@ from gateway.dialects.parameter_policy import HEADER as PARAMS_HEADER
 from gateway.dialects.parameter_policy import filled_from_header
 from gateway.exchange.cached import Shared
 from gateway.exchange.exchange import Exchange
+from gateway.exchange.face_sink import FaceSink
 from gateway.exchange.hit import Hit
 from gateway.exchange.plan import Plan
 from gateway.exchange.sink import Sink
@@ -26,7 +28,7 @@ from gateway.threads.turns import Turn
 from gateway.upstream.routing import Route
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
-from gateway.web.client_face import FACE, ClientFace, FaceSink, to_reply_body
+from gateway.web.client_face import FACE, ClientFace, to_reply_body
 from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
 from gateway.web.middleware import ERROR_HEADERS
 from gateway.web.reply import IGNORED, EventReply, MessageReply, id_lines, limit_lines
@@ -96,6 +98,7 @@ async def reply_to(
     if cache is None:
         past = BYPASS if asked is None else NO_CACHE
     elif asked is not None or not cache.policy.waits_to_be_asked:
+        prompt = prompt.in_messages()  # the form of what is stored
         demand = cache.demand(asked, context, prompt)
         # A request that may not be cached goes past the cache, with the reason in the reply.
         if demand is not None and not demand.bypasses:
@@ -136,7 +139,9 @@ async def _stream(
     try:
         with STREAMS.track_inprogress():
             if face is not None:
-                await _stream_converted(request.app[EXCHANGE], FaceSink(reply, face), into)
+                await _stream_converted(
+                    request.app[EXCHANGE], FaceSink(reply, face.stream(), face.keep_alive_after), into
+                )
             elif turn is None:
                 await into(reply)
             else:
@@ -169,7 +174,8 @@ async def _answer(
     own = cost_line(origin.cost) + limit_lines(plan.context)
     if plan.record.upstream_request_id:
         own += f"{UPSTREAM_ID}: {_header_safe(plan.record.upstream_request_id)}\r\n"
-    return MessageReply(request, to_reply_body(request, message), headers, own)
+    body = orjson.Fragment(message) if answered.is_original else to_reply_body(request, message)
+    return MessageReply(request, body, headers, own)
 
 
 async def _reply_from_cache(

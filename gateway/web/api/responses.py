@@ -12,7 +12,8 @@ from gateway.dialects.responses.client.output import ResponseFacts, to_echoed, t
 from gateway.dialects.responses.client.request import to_messages_request
 from gateway.dialects.responses.client.stream import ClientResponseStream
 from gateway.errors import NotFound, UpgradeRequired
-from gateway.web.api.converted import read_request, reply_converted
+from gateway.web.api.converted import context_of, read_request, to_converted
+from gateway.web.api.messages import reply_to
 from gateway.web.client_face import FACE
 
 # Codex drops a stream that sends no event for `stream_idle_timeout_ms`, which users set to some seconds (0.171.0). The
@@ -37,11 +38,13 @@ class ResponsesFace:
 
 
 async def create_response(request: web.Request) -> web.StreamResponse:
-    body, size, asking = await read_request(request)
-    asked, compacts = to_messages_request(body, asking)
-    request[FACE] = ResponsesFace(asked.tools, ResponseFacts(int(time.time()), to_echoed(body)), compacts)
-    del body
-    return await reply_converted(request, asked, size)
+    received = await read_request(request)
+    asked, compacts = to_messages_request(received.body, received.asking)
+    facts = ResponseFacts(int(time.time()), to_echoed(received.body))
+    request[FACE] = ResponsesFace(asked.tools, facts, compacts)
+    prompt = to_converted(request, asked, len(received.data))
+    del received
+    return await reply_to(request, context_of(request, asked.session), prompt)
 
 
 async def refuse_socket(request: web.Request) -> web.StreamResponse:

@@ -6,6 +6,7 @@ from gateway.access.keyring import Keyring
 from gateway.context import Context
 from gateway.dialects.chat.client.request import to_messages_request
 from gateway.dialects.clients.parameters import ClientAsking, ClientRequest
+from gateway.dialects.clients.tools import ToolRegistry
 from gateway.messages.prompt import to_prompt
 from gateway.upstream.target import to_target
 from gateway.upstream.vendors import COMPATIBLE
@@ -16,7 +17,7 @@ ASKING = ClientAsking(to_target("test-model", COMPATIBLE), KEYRING)
 
 def converted(body: dict[str, Any]) -> ClientRequest:
     """Convert a chat request, and check that what comes out is a valid Messages request."""
-    asked = to_messages_request({"model": "m", **body}, ASKING)
+    asked = to_messages_request({"model": "m", **body}, ASKING, ToolRegistry())
     to_prompt(asked.request, 100, Context("req_1"))
     return asked
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway.context import Context
 from gateway.dialects.chat.client.request import to_messages_request as from_chat
 from gateway.dialects.clients.parameters import ClientAsking, ClientRequest
+from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.native.parameters import to_messages_fields
 from gateway.dialects.responses.client.request import to_messages_request as from_responses
 from gateway.errors import InvalidRequest
@@ -77,7 +78,7 @@ VALUES = st.one_of(
 
 
 def convert_chat(body: dict[str, Any], asking: ClientAsking) -> ClientRequest:
-    return from_chat(body, asking)
+    return from_chat(body, asking, ToolRegistry(asking.takes_grammars))
 
 
 def convert_responses(body: dict[str, Any], asking: ClientAsking) -> ClientRequest:

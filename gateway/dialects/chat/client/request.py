@@ -74,14 +74,17 @@ ROLES: Final = "assistant, developer, system, tool, user"
 PASSED_ON: Final = (frozenset(PassThrough.__annotations__) - READ) | {"top_k", "openai", "openrouter", "reasoning"}
 
 
-def to_messages_request(body: Mapping[str, Any], asking: ClientAsking) -> ClientRequest:
-    """Convert a request. Raises InvalidRequest naming the first field that is wrong or cannot be carried over."""
+def to_messages_request(body: Mapping[str, Any], asking: ClientAsking, registry: ToolRegistry) -> ClientRequest:
+    """Convert a request, with its tools into `registry`, which is empty before.
+
+    Raises InvalidRequest naming the first field that is wrong or cannot be carried over.
+    """
     for name, (harmless, reason) in REFUSED.items():
         if body.get(name) not in harmless:
             raise InvalidRequest(f"{name}: {reason}", code="unsupported_parameter")
     if "audio" in to_list(body.get("modalities"), "modalities"):
         raise InvalidRequest("modalities: audio output is not possible", code="unsupported_parameter")
-    registry, turns = ToolRegistry(asking.takes_grammars), Turns(asking.target.model, asking.keyring)
+    turns = Turns(asking.target.model, asking.keyring)
     registry.declare_all(body.get("tools"), "tools")
     add_conversation(body, turns, registry)
     request: dict[str, Any] = {"model": body["model"], **turns.finish()}
@@ -98,9 +101,7 @@ def to_messages_request(body: Mapping[str, Any], asking: ClientAsking) -> Client
 
 def _add_parameters(body: Mapping[str, Any], target: Target, asked: ClientRequest) -> None:
     request, notes = asked.request, asked.notes
-    length = to_count(body.get("max_completion_tokens"), "max_completion_tokens")
-    length = length or to_count(body.get("max_tokens"), "max_tokens")
-    length = length or to_count(body.get("max_output_tokens"), "max_output_tokens")
+    length = length_of(body)
     asked.has_default_length = length is None
     request["max_tokens"] = length or target.max_output or DEFAULT_MAX_TOKENS
     if body.get("stream"):
@@ -116,6 +117,12 @@ def _add_parameters(body: Mapping[str, Any], target: Target, asked: ClientReques
     note_ignored(body, IGNORED, notes)
     unknown = [name for name in body if name not in READ and name not in PASSED_ON and body[name] is not None]
     notes += [Note("dropped", shorten(name), "the gateway knows no such field") for name in unknown[:10]]
+
+
+def length_of(body: Mapping[str, Any]) -> int | None:
+    """Return the tokens that the client wants at most; None where it leaves that to the model."""
+    names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+    return next((length for name in names if (length := to_count(body.get(name), name))), None)
 
 
 def _to_thinking(body: Mapping[str, Any]) -> dict[str, Any]:

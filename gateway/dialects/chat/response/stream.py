@@ -57,6 +57,8 @@ class MessageStream:
         "_writer", "answered", "failure", "stop",
     )  # fmt: skip
 
+    ping = events.PING
+
     def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
         self._reply = reply
         self._opened = opened

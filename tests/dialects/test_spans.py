@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.native.request import without_members
-from gateway.dialects.native.spans import find_model, members, spliced
+from gateway.dialects.spans import find_model, members, spliced
 from gateway.errors import InvalidRequest
 
 KEYS = st.sampled_from(["model", "messages", "m", '"model', "model\\", "models", "a b", "é"]) | st.text(max_size=4)

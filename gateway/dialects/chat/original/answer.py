@@ -1,0 +1,62 @@
+"""A whole chat completion for a client that speaks chat: passed on with the model's name as the client knows it."""
+
+from typing import Any, Final
+
+import orjson
+
+from gateway.dialects.base import Answered
+from gateway.dialects.chat.response.convert import to_origin
+from gateway.dialects.chat.response.delta import delta_of, first_choice
+from gateway.dialects.chat.response.embedded_errors import error_in
+from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
+from gateway.dialects.chat.response.usage import counts_of, estimated_usage, to_usage
+from gateway.dialects.native.answer import with_model
+from gateway.dialects.reply import Reply
+from gateway.errors import UpstreamError
+from gateway.json_values import check_answer_values
+
+NOT_A_COMPLETION: Final = "The upstream answered with something that is not a chat completion."
+STOP_REASONS: Final = {
+    "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
+
+
+def to_passed_on(body: bytes, reply: Reply) -> Answered:
+    """Raises the error inside a 200, and UpstreamError for a body that is no completion."""
+    check_answer_values(body)
+    try:
+        completion = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise UpstreamError(NOT_A_COMPLETION) from None
+    if not isinstance(completion, dict):
+        raise UpstreamError(NOT_A_COMPLETION)
+    choice = first_choice(completion)
+    error = error_in(completion, choice, reply)
+    if error is not None:
+        raise error
+    if choice is None:
+        raise UpstreamError("The upstream's answer holds no choices.")
+    finish = Finish()
+    finish.note(choice)
+    error = broken_finish(finish)
+    if error is not None:
+        raise error
+    if not finish.said:  # clients that wait for one ask again
+        finish.note({"finish_reason": "tool_calls" if delta_of(choice).get("tool_calls") else "stop"})
+        choice["finish_reason"] = finish.reason
+        body = orjson.dumps(completion)
+    counts = counts_of(completion)
+    usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, len(body))
+    message: dict[str, Any] = {"usage": usage, "stop_reason": stop_reason_of(finish)}
+    return Answered(
+        message, to_origin(completion, counts), written=with_model(body, completion, reply.model), is_original=True
+    )
+
+
+def stop_reason_of(finish: Finish) -> str:
+    """Return the stop reason in Anthropic's words, for the usage record."""
+    return STOP_REASONS.get(finish.reason or "", "end_turn")

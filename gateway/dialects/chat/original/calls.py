@@ -1,0 +1,59 @@
+"""Tool calls in a chat stream that is passed on: each has an index, and says its id, type and name once.
+
+Clients join what comes by index, and each field with what came before: a name that is repeated becomes `bashbash`
+(openai 3.57.0), calls without an index become one. Servers that send either exist, so such chunks are corrected.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+ONCE = ("id", "type")
+
+
+@dataclass(slots=True, repr=False)
+class CallIndexes:
+    """Calls of one choice so far. `prefix`: of the ids that the upstream leaves out."""
+
+    prefix: str
+    _by_id: dict[str, int] = field(default_factory=dict)
+    _by_index: dict[int, int] = field(default_factory=dict)
+    _ids: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def corrected(self, call: dict[str, Any]) -> dict[str, Any]:
+        """Return the piece of a call as clients need it: the same object where nothing is wrong."""
+        call_id, told = call.get("id") or "", call.get("index")
+        index = told if type(told) is int else None
+        function = call.get("function")
+        place = self._find(call_id, index, starts=isinstance(function, dict) and bool(function.get("name")))
+        if place is None:
+            return self._begin(call, call_id, index)
+        if place == index and not call_id and not (function or {}).get("name") and "type" not in call:
+            return call
+        rest = {name: value for name, value in call.items() if name not in ONCE} | {"index": place}
+        if isinstance(function, dict):
+            rest["function"] = {name: value for name, value in function.items() if name != "name"}
+        return rest
+
+    def _find(self, call_id: str, index: int | None, *, starts: bool) -> int | None:
+        """Return the place of the call that this is a piece of; None for a new one."""
+        if call_id in self._by_id:
+            return self._by_id[call_id]
+        if index is None:
+            return len(self._ids) - 1 if self._ids and not (call_id or starts) else None
+        place = self._by_index.get(index)
+        # Another id under the same index is another call, if it has a name (Gemini numbers each of them 0).
+        return None if place is not None and call_id and starts and self._ids[place] != call_id else place
+
+    def _begin(self, call: dict[str, Any], call_id: str, index: int | None) -> dict[str, Any]:
+        place = len(self._ids)
+        known = call_id or f"{self.prefix}{place}"
+        self._ids.append(known)
+        self._by_id[known] = place
+        if index is not None:
+            self._by_index[index] = place
+        if index == place and call_id and call.get("type"):
+            return call
+        return {**call, "index": place, "id": known, "type": call.get("type") or "function"}

@@ -1,0 +1,272 @@
+"""A chat stream on its way to a client that speaks chat: chunks pass unparsed, except for the few that carry facts.
+
+Chunks with usage, a finish reason, an error or tool calls are looked into; of the others only the model's name is
+replaced. Nothing is returned before the first content, so an upstream that fails until then can still be replaced by
+another. The end is as clients need it: a finish reason in any case, and `[DONE]` behind it.
+"""
+
+import re
+from typing import Any, Final
+
+import orjson
+
+from gateway.dialects.base import Origin
+from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
+from gateway.dialects.chat.original.answer import stop_reason_of
+from gateway.dialects.chat.original.calls import CallIndexes
+from gateway.dialects.chat.response.convert import to_message, to_origin
+from gateway.dialects.chat.response.delta import delta_of, first_choice
+from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
+from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
+from gateway.dialects.chat.response.usage import counts_of, estimated_usage, to_usage
+from gateway.dialects.clients.tools import ToolRegistry
+from gateway.dialects.json_body import BodyForm
+from gateway.dialects.reply import Reply
+from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
+from gateway.json_values import check_answer_values
+from gateway.messages.replay import to_events
+from gateway.sse import END, ERROR_EVENT, MAX_EVENT_BYTES, EventParser
+
+CHOICES: Final = b'"choices"'
+# What a chunk has to be looked into for. Inside a text the quotation marks would follow backslashes.
+FACTS: Final = re.compile(
+    rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[^n\s]|"tool_calls"\s*:\s*\[|\[DONE\]'
+)
+MODEL: Final = re.compile(rb'"model"\s*:\s*"[^"\\]*(?:\\.[^"\\]*)*"')
+DONE_MARK: Final = b"[DONE]"
+# Fields of a delta that bring no content.
+EMPTY_FIELDS: Final = frozenset({"role"})
+CUT: Final = "The upstream closed the connection before the end of its answer."
+TOO_LARGE: Final = "The upstream sent an event larger than the gateway accepts."
+
+
+class OriginalStream:
+    """`shows_usage`: the client asked for the usage at the end of the stream."""
+
+    __slots__ = (
+        "_calls", "_counts", "_created", "_finish", "_form", "_held", "_last", "_model", "_named", "_overhead",
+        "_reply", "_shows_usage", "_size", "_tail", "_tail_size", "done", "failure", "has_usage", "notes", "origin",
+        "started", "stop_reason",
+    )  # fmt: skip
+
+    ping = KEEP_ALIVE
+    abandoned = False
+
+    def __init__(self, reply: Reply, *, shows_usage: bool) -> None:
+        self._reply = reply
+        self._shows_usage = shows_usage
+        self._form = BodyForm()
+        self._tail: list[bytes] = []  # an unfinished event
+        self._tail_size = 0
+        self._held: list[bytes] = []  # events before the first content
+        self._last: dict[str, Any] = {}  # chunk that was looked into
+        self._calls: dict[int, CallIndexes] = {}  # by choice
+        self._counts: dict[str, Any] = {}
+        self._model, self._named = b"", b""  # as the upstream writes its name, and as the client reads it
+        self._overhead = 0  # bytes of an event without its text
+        self._size = 0  # bytes that the model wrote, about
+        self._finish = Finish()
+        self.failure: GatewayError | None = None
+        self.has_usage = False
+        self.stop_reason: str | None = None
+        self.started = False
+        self.done = False
+        self.origin = Origin(estimated=True)
+        self.notes = ()
+
+    @property
+    def is_finished(self) -> bool:
+        return self._finish.said and not self.done
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The upstream's count; estimated from the bytes of a stream that has none, or was left."""
+        if self._counts:
+            return to_usage(self._counts, self._reply)
+        return estimated_usage(self._reply.input_estimate, self._size)
+
+    def open(self) -> bytes:
+        return KEEP_ALIVE
+
+    def feed(self, piece: bytes) -> bytes:
+        if self.failure is not None or self.done:
+            return b""
+        try:
+            return self._read(piece) if self._form.is_event_piece(piece) else b""
+        except GatewayError as error:
+            self.failure = error
+            return b""
+
+    def end(self) -> bytes:
+        if self.failure is not None or self.done:
+            return b""
+        try:
+            return self._read_end()
+        except GatewayError as error:
+            self.failure = error
+            return b""
+
+    def fail(self, error: GatewayError) -> bytes:
+        if not self.done:
+            self.failure = self.failure or error
+        return b""
+
+    def _read(self, piece: bytes) -> bytes:
+        if b"\r" in piece:
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"")
+        if END not in piece and not (piece[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
+            self._keep(piece)
+            return b""
+        data = b"".join((*self._tail, piece)) if self._tail else piece
+        cut = data.rfind(END) + len(END)
+        self._tail, self._tail_size = [], 0
+        if cut < len(data):
+            self._keep(data[cut:])
+            data = data[:cut]
+        if self.started and FACTS.search(data) is None:
+            count = data.count(END)
+            if data.count(CHOICES) == count:
+                self._size += max(0, len(data) - count * self._overhead)
+                return data.replace(self._model, self._named) if self._model else data
+        return self._take_events(data.split(END)[:-1])
+
+    def _read_end(self) -> bytes:
+        if self._form.json is not None:
+            return self._take_completion(self._form.json.joined())
+        rest, self._tail = b"".join(self._tail), []
+        told = self._take_events([rest]) if rest.strip() else b""
+        if self.done or self.failure is not None:
+            return told
+        if self._finish.said:
+            self.done = True
+            return told + DONE
+        self.failure = AnswerCut(CUT) if self.started or self._last else EmptyAnswer(CUT)
+        return told
+
+    def _keep(self, piece: bytes) -> None:
+        self._tail.append(piece)
+        self._tail_size += len(piece)
+        if self._tail_size > MAX_EVENT_BYTES:
+            raise UpstreamError(TOO_LARGE)
+
+    def _take_events(self, events: list[bytes]) -> bytes:
+        """Return what the client gets of these events; those before the first content are held."""
+        told: list[bytes] = []
+        try:
+            for event in events:
+                told.append(self._take_event(event))
+                if self.done:
+                    break
+        except GatewayError as error:
+            self.failure = error  # what came before it is still returned
+        if not self.started:
+            self._held += told
+            return b""
+        held, self._held = self._held, []
+        return b"".join((*held, *told))
+
+    def _take_event(self, event: bytes) -> bytes:
+        if not event.startswith(b"data:") or b"\n" in event:
+            return b"".join([self._take_payload(payload, b"") for payload in EventParser().feed(event + END)])
+        return self._take_payload(event[5:].strip(), event)
+
+    def _take_payload(self, payload: bytes, event: bytes) -> bytes:
+        """Return the payload as an event; `event`: as it was written, if it is to be passed on."""
+        if payload == DONE_MARK:
+            return self._end()
+        if payload.startswith(ERROR_EVENT):
+            raise error_of_event(payload.removeprefix(ERROR_EVENT), self._reply)
+        chunk = self._parsed(payload)
+        choice = first_choice(chunk)
+        error = error_in(chunk, choice, self._reply)
+        if error is not None:
+            raise error
+        self._last = chunk
+        counts = counts_of(chunk)
+        if counts is not None:
+            self._counts, self.has_usage = counts, True
+        self.origin = to_origin(chunk, self._counts)
+        if choice is None:
+            return self._named_event(event, payload, chunk) if self._shows_usage or counts is None else b""
+        if self._take_choices(chunk):
+            event = b"data: " + orjson.dumps(chunk)
+        elif not self._overhead and self.started:
+            self._overhead = len(event) + len(END) - len(str(delta_of(choice).get("content") or ""))
+        return self._named_event(event, payload, chunk)
+
+    def _parsed(self, payload: bytes) -> dict[str, Any]:
+        check_answer_values(payload)
+        try:
+            chunk = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            raise error_of_broken(payload, self._reply) or UpstreamError(
+                "The upstream sent an event that is not JSON."
+            ) from None
+        if not isinstance(chunk, dict):
+            raise UpstreamError("The upstream sent an event that is not an object.")
+        return chunk
+
+    def _take_choices(self, chunk: dict[str, Any]) -> bool:
+        """Take what each choice brings. Return True if the chunk was corrected."""
+        corrected = False
+        for choice in chunk["choices"]:
+            if not isinstance(choice, dict):
+                raise UpstreamError("The upstream sent choices of an unknown shape.")
+            self._finish.note(choice)
+            error = broken_finish(self._finish)
+            if error is not None:
+                raise error
+            delta = delta_of(choice)
+            self.started = (
+                self.started
+                or self._finish.said
+                or any(value for name, value in delta.items() if name not in EMPTY_FIELDS)
+            )
+            calls = delta.get("tool_calls")
+            if isinstance(calls, list) and calls:
+                corrected = self._correct_calls(choice, delta, calls) or corrected
+        if self._finish.said:
+            self.stop_reason = stop_reason_of(self._finish)
+        return corrected
+
+    def _correct_calls(self, choice: dict[str, Any], delta: dict[str, Any], calls: list[Any]) -> bool:
+        number = choice.get("index")
+        number = number if isinstance(number, int) else 0
+        known = self._calls.setdefault(number, CallIndexes(f"call_{self._reply.message_id[-8:]}_{number}_"))
+        if not all(isinstance(call, dict) for call in calls):
+            raise UpstreamError("The upstream sent tool calls of an unknown shape.")
+        delta["tool_calls"] = [known.corrected(call) for call in calls]
+        return any(one is not other for one, other in zip(delta["tool_calls"], calls, strict=True))
+
+    def _named_event(self, event: bytes, payload: bytes, chunk: dict[str, Any]) -> bytes:
+        """Return the event with the model's name as the client knows it."""
+        event = event or b"data: " + payload
+        told = chunk.get("model")
+        if isinstance(told, str) and told != self._reply.model and (not self._model or self._model not in event):
+            found = MODEL.search(event)
+            self._model = found[0] if found is not None else b""
+            self._named = b'"model":' + orjson.dumps(self._reply.model)
+        return (event.replace(self._model, self._named) if self._model else event) + END
+
+    def _end(self) -> bytes:
+        """Return the end of the stream, with the finish reason that clients wait for (opencode asks without end)."""
+        if not (self.started or self._last):
+            raise EmptyAnswer("The upstream ended its stream without an answer.")
+        self.done = self.started = True
+        if self._finish.said:
+            return DONE
+        self._finish.note({"finish_reason": "tool_calls" if any(map(len, self._calls.values())) else "stop"})
+        self.stop_reason = stop_reason_of(self._finish)
+        named = {name: self._last[name] for name in ("id", "object", "created") if name in self._last}
+        choice = {"index": 0, "delta": {}, "finish_reason": self._finish.reason}
+        return b"data: " + orjson.dumps({**named, "model": self._reply.model, "choices": [choice]}) + END + DONE
+
+    def _take_completion(self, body: bytes) -> bytes:
+        """Return a whole completion as a stream: some servers send one, whatever they were asked for."""
+        completion = self._parsed(body)
+        answered = to_message(completion, self._reply)
+        message, self.origin = answered.message, answered.origin
+        self._counts = counts_of(completion) or {}
+        self.stop_reason = message["stop_reason"]
+        self.has_usage = self.started = self.done = True
+        return ChatStream(ToolRegistry(), 0, shows_usage=self._shows_usage).feed(to_events(message))

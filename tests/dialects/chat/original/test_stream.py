@@ -1,0 +1,169 @@
+"""Chat streams that are passed on: bytes, what is corrected in them, and what is read from them."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.access.keyring import Keyring
+from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE
+from gateway.dialects.chat.original.stream import OriginalStream
+from gateway.dialects.reply import Reply
+from gateway.errors import AnswerCut, EmptyAnswer, RateLimited, UpstreamError
+
+REPLY = Reply("msg_12345678", "req_1", "quick", "vendor/m", Keyring((("t", b"secret"),)), input_estimate=7)
+USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+
+
+def chunk(delta: Any = None, finish: str | None = None, **fields: Any) -> bytes:
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
+    told = {"id": "gen-1", "object": "chat.completion.chunk", "created": 5, "model": "vendor/m", "choices": choices}
+    return b"data: " + orjson.dumps(told | fields) + b"\n\n"
+
+
+START = chunk({"role": "assistant", "content": ""})
+WHOLE = (
+    START,
+    chunk({"content": "Hal"}),
+    chunk({"content": 'lo "error": [DONE]'}),
+    chunk({}, "stop"),
+    chunk(usage=USAGE),
+    DONE,
+)
+
+
+def passed(*pieces: bytes, shows_usage: bool = True) -> tuple[bytes, OriginalStream]:
+    stream = OriginalStream(REPLY, shows_usage=shows_usage)
+    return b"".join([stream.feed(piece) for piece in pieces]) + stream.end(), stream
+
+
+def chunks_of(told: bytes) -> list[dict[str, Any]]:
+    return [orjson.loads(event[6:]) for event in told.split(b"\n\n") if event.startswith(b"data: {")]
+
+
+def test_bytes_pass_but_for_the_models_name() -> None:
+    told, stream = passed(*WHOLE)
+    assert told == b"".join(WHOLE).replace(b'"model":"vendor/m"', b'"model":"quick"')
+    assert stream.done
+    assert (stream.origin.model, stream.stop_reason) == ("vendor/m", "end_turn")
+    assert (stream.usage["input_tokens"], stream.usage["output_tokens"]) == (9, 4)
+
+
+def test_cut_at_every_byte_the_stream_is_the_same() -> None:
+    data, whole = b"".join(WHOLE), passed(*WHOLE)[0]
+    for cut in range(len(data)):
+        assert passed(data[:cut], data[cut:])[0] == whole
+
+
+def test_usage_chunk_is_hidden_from_a_client_that_has_not_asked() -> None:
+    told, stream = passed(*WHOLE, shows_usage=False)
+    assert b'"usage"' not in told
+    assert stream.usage["output_tokens"] == 4
+
+
+def test_usage_beside_the_last_choice_stays() -> None:
+    told, stream = passed(START, chunk({"content": "Hi"}), chunk({}, "stop", usage=USAGE), DONE, shows_usage=False)
+    assert chunks_of(told)[-1]["usage"] == USAGE
+    assert stream.has_usage
+
+
+def test_nothing_is_returned_before_content() -> None:
+    stream = OriginalStream(REPLY, shows_usage=True)
+    assert stream.feed(b": waiting\n\n" + START) == b""
+    assert not stream.started
+    assert stream.open() == KEEP_ALIVE
+    assert stream.feed(chunk({"content": "Hi"})).count(b"data: ") == 2
+    assert stream.started
+
+
+@pytest.mark.parametrize("has_mark", [True, False])
+def test_stream_that_ends_is_marked_as_done(has_mark: bool) -> None:
+    told, _ = passed(START, chunk({"content": "Hi"}), chunk({}, "stop"), *([DONE] if has_mark else []))
+    assert told.endswith(DONE)
+    assert told.count(DONE) == 1
+
+
+@pytest.mark.parametrize(
+    ("delta", "reason"),
+    [
+        ({"content": "Hi"}, "stop"),
+        ({"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": {}}]}, "tool_calls"),
+    ],
+)
+def test_missing_finish_reason_is_added(delta: Any, reason: str) -> None:
+    told, _ = passed(START, chunk(delta), DONE)
+    last = chunks_of(told)[-1]
+    assert last["choices"] == [{"index": 0, "delta": {}, "finish_reason": reason}]
+    assert (last["id"], last["model"]) == ("gen-1", "quick")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "error"),
+    [
+        ((START, chunk({"content": "Hi"})), AnswerCut),
+        ((START,), AnswerCut),
+        ((), EmptyAnswer),
+        ((DONE,), EmptyAnswer),
+        ((START, chunk({"content": "Hi"}), b'data: {"error":{"message":"slow down","code":429}}\n\n'), RateLimited),
+        ((START, b'event: error\ndata: {"message":"no"}\n\n'), UpstreamError),
+        ((START, chunk({}, "error")), UpstreamError),
+        ((START, b"data: {oops\n\n"), UpstreamError),
+        ((START, b"data: 5\n\n"), UpstreamError),
+        ((START, b'data: {"choices":[5]}\n\n'), UpstreamError),
+        ((START, chunk({"tool_calls": [5]})), UpstreamError),
+    ],
+)
+def test_broken_streams_fail_after_what_was_whole(pieces: tuple[bytes, ...], error: type[Exception]) -> None:
+    told, stream = passed(*pieces)
+    assert type(stream.failure) is error
+    assert (b"Hi" in told) == any(b"Hi" in piece for piece in pieces)
+    assert not told.endswith(DONE)
+    assert stream.feed(START) == stream.end() == stream.fail(UpstreamError("late")) == b""
+
+
+CALL = {"index": 0, "id": "a", "type": "function", "function": {"name": "look", "arguments": ""}}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "calls"),
+    [
+        ("as they should be", [CALL, {"index": 0, "function": {"arguments": "{}"}}]),
+        ("name and id in each", [CALL, {**CALL, "function": {"name": "look", "arguments": "{}"}}]),
+        ("no index", [{k: v for k, v in CALL.items() if k != "index"}, {"function": {"arguments": "{}"}}]),
+        ("no type", [{k: v for k, v in CALL.items() if k != "type"}, {"index": 0, "function": {"arguments": "{}"}}]),
+    ],
+)
+def test_one_call_says_its_name_once(sentence: str, calls: list[Any]) -> None:
+    told, _ = passed(START, *[chunk({"tool_calls": [call]}) for call in calls], chunk({}, "tool_calls"), DONE)
+    first, second = (one["choices"][0]["delta"]["tool_calls"][0] for one in chunks_of(told)[1:3])
+    assert first == CALL, sentence
+    assert second == {"index": 0, "function": {"arguments": "{}"}}, sentence
+
+
+def test_two_calls_under_one_index_are_told_apart_by_their_ids() -> None:
+    calls = [CALL, {**CALL, "id": "b"}, {"index": 0, "function": {"arguments": "{}"}}]
+    told, _ = passed(START, chunk({"tool_calls": calls}), chunk({}, "tool_calls"), DONE)
+    sent = chunks_of(told)[1]["choices"][0]["delta"]["tool_calls"]
+    assert [(call["index"], call.get("id")) for call in sent] == [(0, "a"), (1, "b"), (1, None)]
+
+
+def test_call_without_an_id_gets_one() -> None:
+    told, _ = passed(START, chunk({"tool_calls": [{**CALL, "id": None}]}), chunk({}, "tool_calls"), DONE)
+    assert chunks_of(told)[1]["choices"][0]["delta"]["tool_calls"][0]["id"] == "call_12345678_0_0"
+
+
+def test_completion_in_place_of_a_stream_becomes_one() -> None:
+    body = {"id": "gen-1", "model": "vendor/m", "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
+    told, stream = passed(orjson.dumps(body | {"usage": USAGE}))
+    assert [one["choices"][0]["delta"].get("content") for one in chunks_of(told) if one["choices"]] == ["", "Hi", None]
+    assert told.endswith(DONE)
+    assert stream.usage["output_tokens"] == 4
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_stream_that_was_left_is_estimated_from_its_text(newline: bytes) -> None:
+    stream = OriginalStream(REPLY, shows_usage=True)
+    for piece in (START, *[chunk({"content": "word and word "})] * 40):
+        stream.feed(piece.replace(b"\n", newline))
+    assert 60 < stream.usage["output_tokens"] < 400
+    assert stream.usage["input_tokens"] == 7
