@@ -31,14 +31,16 @@ check: $(VENV)/.development ## lint, format, types, documentation and architectu
 	$(BIN)/python -m tests.support.configuration_page --check
 	$(BIN)/python -m tests.support.errors_page --check
 	$(BIN)/python -m tests.support.logs_page
+	$(BIN)/python -m tests.support.compatibility --check
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_reprs.py
 	$(BIN)/python -m tests.support.figures
 
-docs: $(VENV)/.development ## write docs/{configuration,conversion,errors,upstreams}.md from settings, tables and tests
+docs: $(VENV)/.development ## write docs/{compatibility,configuration,conversion,errors,upstreams}.md from settings and tests
 	$(BIN)/python -m tests.support.conversion_page
 	$(BIN)/python -m tests.support.upstreams_page
 	$(BIN)/python -m tests.support.configuration_page
 	$(BIN)/python -m tests.support.errors_page
+	$(BIN)/python -m tests.support.compatibility
 
 fuzz: $(VENV)/.development ## feed the gateway broken bodies, streams and HTTP for some minutes
 	$(BIN)/python -m tests.support.fuzz

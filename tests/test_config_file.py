@@ -136,6 +136,7 @@ def problems_of(text: str) -> list[str]:
         pytest.param('port = "x"\n', "gateway.toml:1: port: Input should be a valid integer", id="wrong setting"),
     ],
 )
+@pytest.mark.covers("Routing · problems name file, line and remedy")
 def test_problem_names_file_line_key_and_remedy(text: str, problem: str) -> None:
     [line] = problems_of(text)
     if problem.endswith("$"):

@@ -53,6 +53,7 @@ def test_the_table_and_the_tree_in_the_docstring_name_every_error() -> None:
 
 
 @pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.__name__)
+@pytest.mark.covers("Errors · Anthropic's envelope, types and statuses")
 def test_each_error_has_its_status_and_type(kind: type[GatewayError]) -> None:
     status, name, retryable, _ = TABLE[kind]
     assert (kind.status, kind.type, kind.retryable) == (status, name, retryable)

@@ -69,6 +69,7 @@ async def settle(admission: Admission, grant: object, used: Used = NOTHING) -> N
     await admission.ledger.flush()
 
 
+@pytest.mark.covers("Access · limits exact over front ends")
 async def test_requests_per_minute_are_exact_over_front_ends(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(requests=20))
     several = [await admission_on(server) for _ in range(4)]
@@ -116,6 +117,7 @@ async def test_output_tokens_count_once_written(server: RedisServer) -> None:
     assert isinstance(await admitted(admission, context), RateLimited)
 
 
+@pytest.mark.covers("Access · budgets are never exceeded")
 async def test_budget_is_never_exceeded_by_parallel_requests(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(), Budget(NANO, "day"))
     several = [await admission_on(server) for _ in range(4)]

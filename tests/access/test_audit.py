@@ -43,6 +43,7 @@ def test_untouched_record_is_sound() -> None:
         (lambda e: [e[0], b"{", *e[2:]], "entry 2 is not readable"),
     ],
 )
+@pytest.mark.covers("Access · audit record")
 def test_tampering_is_named(tampered: object, problem: str) -> None:
     entries, head = record()
     found = verify(tampered(entries), head, SECRET)  # type: ignore[operator]

@@ -41,6 +41,7 @@ def bench_on(cluster: Redis, policy: StoragePolicy | None = None) -> Bench:
 
 
 @pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
+@pytest.mark.covers("Batches · on a Redis cluster")
 async def test_a_batch_lives_on_a_cluster_as_on_one_server(cluster: Redis, life: Life) -> None:
     bench = bench_on(cluster)
     await life(bench)

@@ -38,6 +38,7 @@ async def test_a_small_batch_does_not_wait_for_a_large_one(bench: Bench, tenant:
     assert await claims_until_ended(bench, small) <= 2
 
 
+@pytest.mark.covers("Batches · fair between tenants and batches")
 async def test_tenants_share_evenly_however_many_batches_they_send(bench: Bench) -> None:
     for _ in range(8):
         await bench.create(100, "many")

@@ -167,6 +167,7 @@ async def each_crash(redis: Redis, life: Life, among: set[str]) -> AsyncIterator
 
 
 @pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
+@pytest.mark.covers("Batches · a crash after any write loses and doubles nothing")
 async def test_a_crash_after_any_write_of_any_script_loses_and_doubles_nothing(redis: Redis, life: Life) -> None:
     crashes = 0
     async for bench in each_crash(redis, life, WRITING):

@@ -69,6 +69,7 @@ def test_counts_are_those_of_the_stage(fields: dict[str, Any], counts: tuple[int
     rest=st.sampled_from(["", "canceled", "expired", "capped"]),
 )
 @settings(max_examples=100)
+@pytest.mark.covers("Batches · states and counts")
 def test_counts_always_sum_to_the_total(total: int, ok: int, err: int, status: str, rest: str) -> None:
     ok, err = min(ok, total), min(err, max(0, total - ok))
     counts = request_counts(record_of(total=total, st=status, rest=rest, n_ok=ok, n_err=err))

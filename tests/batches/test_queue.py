@@ -418,6 +418,7 @@ async def test_an_expired_batch_gives_no_items_and_ends_with_expired_ones(bench_
     assert [line["result"]["type"] for line in await bench.lines(record)] == ["expired"] * 3
 
 
+@pytest.mark.covers("Batches · spend caps")
 async def test_a_spend_cap_stops_the_batch_and_what_was_not_sent_is_an_error(bench: Bench) -> None:
     created = await bench.create(4, spend_cap=100)
     queue = bench.queue()

@@ -32,6 +32,7 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=12)
 @example(body=b'{"requests":[{"custom_id":"a","params":{"x":1e400}}]}', cuts=[])
 @example(body=b'{"requests":[{"custom_id":"a","params":{}}]}{}', cuts=[])
 @example(body=b'{"requests":[\x0c{"custom_id":"a","params":{}}]}', cuts=[])
+@pytest.mark.covers("Batches · any size is split while it arrives")
 def test_accepts_and_gives_what_one_parse_of_the_whole_body_does(body: bytes, cuts: list[int]) -> None:
     items = expected(body)
     try:

@@ -157,6 +157,7 @@ async def test_committing_again_changes_nothing_of_what_has_happened_since(bench
 # Idempotency
 
 
+@pytest.mark.covers("Batches · idempotency keys")
 async def test_the_same_idempotency_key_gives_the_same_batch(bench: Bench) -> None:
     first = await bench.create(3, idempotency_key="again")
     second = await bench.create(3, idempotency_key="again")

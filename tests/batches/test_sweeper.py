@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from gateway.batches.lifecycle import BatchRecord, Lifetimes, to_batch_id
 from gateway.batches.queue import Release
 from tests.batches.conftest import Bench, finish, indices
@@ -12,6 +14,7 @@ async def status(bench: Bench, record: BatchRecord) -> str:
     return (await bench.store.retrieve(record.tenant, record.id)).status
 
 
+@pytest.mark.covers("Batches · expiry and retention")
 async def test_a_batch_expires_though_no_worker_lives(bench_with: Callable[..., Bench]) -> None:
     bench = bench_with(lifetimes=Lifetimes(expiry=0))
     created = await bench.create(3)

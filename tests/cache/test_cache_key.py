@@ -86,6 +86,7 @@ def test_anything_left_out_changes_it(path: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(MessagesRequest.__annotations__) - VOLATILE - {"model"}))
+@pytest.mark.covers("Prompt cache · the key counts everything that reaches the model")
 def test_every_field_of_the_api_that_reaches_the_model_counts(name: str) -> None:
     first, second = {**REQUEST, name: ["one"]}, {**REQUEST, name: ["two"]}
     assert len({of(), of(first), of(second)}) == 3

@@ -24,6 +24,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("header", HEADERS)
+@pytest.mark.covers("Prompt cache · bypass, refresh and age per request")
 def test_the_header_says(header: str) -> None:
     assert to_demand(header) == HEADERS[header]
 

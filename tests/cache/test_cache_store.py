@@ -38,6 +38,7 @@ async def test_entries_above_the_entry_limit_or_the_byte_cap_are_not_stored(benc
     assert await CacheUpkeep(bench.store()).totals() == (0, 0)
 
 
+@pytest.mark.covers("Prompt cache · bounded, the least used go first")
 async def test_what_was_used_longest_ago_makes_room(bench: Bench) -> None:
     size = await size_of_one(bench)
     store = bench.store(total_bytes=len(SHARDS) * 3 * size)

@@ -41,6 +41,7 @@ def kinds(requests_path: Path) -> dict[str, str]:
     return {line["custom_id"]: line["result"]["type"] for line in lines}
 
 
+@pytest.mark.covers("Batches · from the command line, resumable")
 async def test_every_request_is_sent_once_and_its_result_kept(fake: FakeBatches, requests_path: Path) -> None:
     ran = await dragoman("batch", "run", requests_path, "--url", fake.url, ANTHROPIC_API_KEY="k")
     assert (ran.status, ran.out) == (0, f"5 succeeded → {output_of(requests_path)}\n")

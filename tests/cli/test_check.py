@@ -213,6 +213,7 @@ async def test_what_is_wrong_is_shown_with_what_to_do(
     assert status == (2 if "error" in levels else 1 if "warning" in levels else 0)
 
 
+@pytest.mark.covers("Operation · wrong settings stop the start and are named")
 async def test_a_value_that_cannot_be_used_is_named() -> None:
     ran = await dragoman("check", GATEWAY_PORT="many")
     assert ran.status == 2

@@ -38,6 +38,7 @@ def variables(tmp_path: Path, simulator: Simulator) -> dict[str, str]:
     }
 
 
+@pytest.mark.covers("Routing · dragoman check")
 async def test_routes_upstreams_and_reachability_are_shown_and_no_key(
     variables: dict[str, str], simulator: Simulator
 ) -> None:

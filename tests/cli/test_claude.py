@@ -31,6 +31,7 @@ NASTY = """it's $HOME "and" `more` \\ """
         pytest.param(Chosen("big", 200_000, 8_192), "big", {OUTPUT: "8192"}, id="short answers"),
     ],
 )
+@pytest.mark.covers("Agents · dragoman claude")
 def test_the_window_and_the_answers_fit_the_model(main: Chosen, model: str, further: dict[str, str]) -> None:
     variables = to_variables("http://x", main, SMALL)
     assert variables["ANTHROPIC_MODEL"] == variables["ANTHROPIC_DEFAULT_OPUS_MODEL"] == model

@@ -56,6 +56,7 @@ async def follow(command: str, batch_id: str, variables: dict[str, str]) -> tupl
 
 
 @pytest.mark.parametrize("block", examples(CLI), ids=lambda block: block[0][0])
+@pytest.mark.covers("Operation · every example of the documentation runs")
 async def test_an_example_prints_what_it_shows(
     whole: Live, block: list[tuple[str, list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def loaded(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **variabl
     return to_table(load_settings())
 
 
+@pytest.mark.covers("Operation · configurations of LiteLLM and claude-code-router are imported")
 def test_litellm_models_orders_weights_fallbacks_and_aliases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(LITELLM)

@@ -50,6 +50,7 @@ def test_every_metric_that_is_asked_for_is_exposed_and_every_rule_recorded(text:
     assert set(re.findall(r"\bgateway:[\w:]+", text)) <= RECORDED
 
 
+@pytest.mark.covers("Operation · alerts are made to fire")
 def test_every_alert_is_made_to_fire_and_to_stay_silent() -> None:
     silent = set(re.findall(r"- \{eval_time: 60m, alertname: (\w+)\}", RULE_TESTS))
     firing = set(re.findall(r"alertname: (\w+)\n +exp_alerts:", RULE_TESTS))
@@ -87,6 +88,7 @@ def test_stopped_processes_get_their_drain_time_and_more(monkeypatch: pytest.Mon
     assert all(seconds >= drain + 10 for seconds in granted)
 
 
+@pytest.mark.covers("Operation · images, charts and compose files")
 def test_the_image_runs_as_nobody_and_is_built_from_pinned_packages() -> None:
     steps = instructions(FILES["Dockerfile"])
     assert ("USER", "10001") in steps

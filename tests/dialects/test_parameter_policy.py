@@ -108,6 +108,7 @@ def outcome(
         pytest.param([{"provider": {"lock": {"zdr": True}}}], {}, {}, [], id="OpenRouter's lock elsewhere"),
     ],
 )
+@pytest.mark.covers("Chat parameters · defaults, limits, locks and refusals by the operator")
 def test_policy_of_a_parameter(
     layers: list[dict[str, Any]], request_: dict[str, Any], result: dict[str, Any], notes: list[str]
 ) -> None:
@@ -154,6 +155,7 @@ PROVIDER = {
         ]
     ],
 )
+@pytest.mark.covers("OpenRouter · provider preferences, with locks that clients cannot loosen")
 def test_locks_of_provider_are_not_loosened_at_any_place(request_: dict[str, Any]) -> None:
     found, notes = outcome(request_, PROVIDER, {"provider": {"lock": {"zdr": False}}}, route=ROUTER)
     assert found["provider"] == {
@@ -196,6 +198,7 @@ def test_chat_defaults_are_not_sent_to_an_upstream_that_speaks_messages() -> Non
         ("web_tools", {"web_search_options": {}}, "web_search_options: web tools are off on this gateway"),
     ],
 )
+@pytest.mark.covers("Chat parameters · features switched off")
 def test_content_of_a_feature_that_is_off_is_refused(off: str, request_: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         outcome(request_, off=(off,))
@@ -227,6 +230,7 @@ def test_request_without_anything_to_change_stays_the_same_object() -> None:
         ('{"reasoning_effort": "low"}', {"output_config": {"effort": "high"}}, {"output_config": {"effort": "high"}}),
     ],
 )
+@pytest.mark.covers("Chat parameters · x-gateway-params")
 def test_header_fills_in_what_the_body_lacks(text: str, request_: dict[str, Any], result: dict[str, Any]) -> None:
     body = dict(request_)
     filled_from_header(body, text)

@@ -49,6 +49,7 @@ async def new_key(live: Live, **fields: Any) -> dict[str, Any]:
     return dict(made)
 
 
+@pytest.mark.covers("Access · keys, hashed, in two headers")
 async def test_made_key_works_at_once_for_the_sdk_in_both_headers(front: Live) -> None:
     made = await new_key(front)
     by_key, by_bearer = front.client(api_key=made["key"]), front.client(api_key=None, auth_token=made["key"])
@@ -59,6 +60,7 @@ async def test_made_key_works_at_once_for_the_sdk_in_both_headers(front: Live) -
     assert made["key"] not in orjson.dumps((await admin(front, "GET", "/api_keys"))[1]).decode()
 
 
+@pytest.mark.covers("Access · limits on every reply")
 async def test_limits_are_in_the_headers_of_every_reply_and_refusals_have_the_sdks_class(front: Live) -> None:
     made = await new_key(front, limits={"requests_per_minute": 2})
     client = front.client(api_key=made["key"])
@@ -106,6 +108,7 @@ async def test_length_that_a_chat_client_leaves_out_is_sent_where_a_budget_was_r
         assert ("max_tokens" in front.simulator.requests()[-1].json) is is_sent
 
 
+@pytest.mark.covers("Access · models of a key")
 async def test_key_may_only_use_its_models(front: Live) -> None:
     made = await new_key(front, models=["sim/text-*"])
     client = front.client(api_key=made["key"])
@@ -134,6 +137,7 @@ async def test_disabled_key_without_limits_is_refused_within_seconds(front: Live
 
 
 @pytest.mark.parametrize("grace", [0, 3600])
+@pytest.mark.covers("Access · rotation with a grace")
 async def test_rotated_key_has_two_values_until_the_grace_ends(front: Live, grace: int) -> None:
     made = await new_key(front)
     status, rotated = await admin(front, "POST", f"/api_keys/{made['id']}/rotate", {"grace_seconds": grace})
@@ -180,6 +184,7 @@ async def test_wrong_properties_of_a_key_are_named(front: Live, case: str) -> No
     assert words in error["error"]["message"]
 
 
+@pytest.mark.covers("Access · admin API")
 async def test_admin_api_needs_the_admin_key_and_a_client_key_is_none(front: Live) -> None:
     made = await new_key(front)
     for headers in ({}, {"x-api-key": made["key"]}, {"x-api-key": "wrong"}):

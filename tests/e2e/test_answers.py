@@ -48,6 +48,7 @@ async def test_the_upstream_is_left_once_the_gateway_has_found_a_stop_sequence(l
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["JSON", "stream"])
+@pytest.mark.covers("Messages · citations")
 async def test_citations_reach_the_sdk_and_their_text_goes_back_whole(live: Live, streamed: bool) -> None:
     client = live.client()
     if streamed:

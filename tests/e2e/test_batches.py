@@ -34,6 +34,7 @@ def item(custom_id: str, **params: Any) -> Any:
     return {"custom_id": custom_id, "params": {**asked, **params}}
 
 
+@pytest.mark.covers("Batches · create, list, retrieve, cancel, delete, results with the SDK")
 async def test_a_batch_is_created_shown_listed_canceled_and_deleted(live_batches: Live) -> None:
     batches = live_batches.client().messages.batches
     created = await batches.create(requests=[item(f"item-{number}") for number in range(3)])
@@ -84,6 +85,7 @@ async def test_without_a_configured_secret_a_front_end_waits_for_redis_to_start(
             raise AssertionError("it started")
 
 
+@pytest.mark.covers("Batches · other tenants find nothing")
 async def test_another_tenant_finds_nothing(live_batches: Live) -> None:
     created = await live_batches.client().messages.batches.create(requests=[item("a")])
     others = live_batches.client(api_key=OTHER_KEY).messages.batches
@@ -175,6 +177,7 @@ async def test_a_spend_cap_must_be_an_amount_of_money(live_batches: Live, cap: s
         await batches.create(requests=[item("a")], extra_headers={"x-gateway-spend-cap": cap})
 
 
+@pytest.mark.covers("Batches · paths of older clients")
 async def test_the_old_paths_are_served(live_batches: Live) -> None:
     async with aiohttp.ClientSession(headers={"x-api-key": KEY}) as session:
         created = await session.post(f"{live_batches.url}/v1/messages/batch", json={"requests": [item("a"), item("b")]})

@@ -71,6 +71,7 @@ def words() -> str:
 
 @pytest.mark.parametrize("first", [False, True], ids=["stored from JSON", "stored from a stream"])
 @pytest.mark.parametrize("second", [False, True], ids=["read as JSON", "read as a stream"])
+@pytest.mark.covers("Prompt cache · hits in either form, without a call")
 async def test_a_stored_answer_is_served_in_either_form_without_a_call(
     front: Live, words: str, first: bool, second: bool
 ) -> None:
@@ -240,6 +241,7 @@ BROKEN_STREAMS = {
 
 
 @pytest.mark.parametrize("name", [*BROKEN, *BROKEN_STREAMS])
+@pytest.mark.covers("Prompt cache · failures and cut answers are not kept")
 async def test_never_kept(front: Live, words: str, name: str) -> None:
     front.simulator.script((BROKEN | BROKEN_STREAMS)[name])
     await post(front, words, stream=name in BROKEN_STREAMS)
@@ -268,6 +270,7 @@ async def test_an_answer_above_the_largest_entry_is_delivered_and_not_kept(
 # Tenants
 
 
+@pytest.mark.covers("Prompt cache · tenants are apart")
 async def test_a_tenant_never_gets_anothers_answer_sees_its_entries_or_clears_them(front: Live, words: str) -> None:
     for streams in (False, True):
         front.simulator.script(json_script(completion("of tests")), json_script(completion("of others")))
@@ -404,6 +407,7 @@ async def test_an_error_in_mid_stream_reaches_each_follower_with_its_own_request
     ],
     ids=["all", "a model by one of its names", "another model", "one entry"],
 )
+@pytest.mark.covers("Prompt cache · statistics, clearing, cleanup")
 async def test_clearing(front: Live, words: str, method: str, query: str, cleared: int, left: list[str]) -> None:
     await manage(front, "POST", "/v1/messages/cache/clear")
     models = {"big": words, "sonnet": words + " two", "sim/echo": words}

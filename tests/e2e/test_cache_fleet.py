@@ -57,6 +57,7 @@ async def test_another_front_end_has_the_entry_too(simulator: Simulator, cache_u
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["as JSON", "as streams"])
+@pytest.mark.covers("Prompt cache · equal requests make one call, over front ends")
 async def test_500_equal_requests_over_four_front_ends_make_one_call(
     simulator: Simulator, cache_url: str, words: str, streams: bool
 ) -> None:
@@ -157,6 +158,7 @@ async def test_a_stream_that_waits_for_another_front_end_shows_life_and_then_the
 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen", "cut off"])
+@pytest.mark.covers("Prompt cache · serves without Redis")
 async def test_requests_are_answered_through_every_redis_fault(
     simulator: Simulator, tmp_path_factory: pytest.TempPathFactory, words: str, fault: str
 ) -> None:

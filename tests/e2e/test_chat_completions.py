@@ -34,6 +34,7 @@ async def client(live: Live) -> AsyncIterator[openai.AsyncOpenAI]:
         ("sim/tools-interleaved", "tool_calls"),
     ],
 )
+@pytest.mark.covers("Chat clients · openai SDK, JSON and streams")
 async def test_the_sdks_stream_helper_and_the_json_answer_agree(
     client: openai.AsyncOpenAI, model: str, reason: str
 ) -> None:
@@ -63,6 +64,7 @@ async def test_reasoning_of_a_chat_upstream_goes_back_as_it_came(live: Live, cli
     assert sent["reasoning_details"] == message["reasoning_details"] != []
 
 
+@pytest.mark.covers("Chat clients · reasoning_content and reasoning_details both ways")
 async def test_sealed_reasoning_goes_back_to_the_upstream(live: Live, client: openai.AsyncOpenAI) -> None:
     converted = {"x-gateway-params": "{}"}
     asked: Any = {**ASK, "model": "sim/thinking"}
@@ -76,6 +78,7 @@ async def test_sealed_reasoning_goes_back_to_the_upstream(live: Live, client: op
 
 
 @pytest.mark.parametrize("header", ["x-api-key", "api-key", "authorization"])
+@pytest.mark.covers("Chat clients · keys in three headers")
 async def test_keys_are_taken_from_three_headers(live: Live, header: str) -> None:
     value = f"Bearer {KEY}" if header == "authorization" else KEY
     async with (
@@ -119,6 +122,7 @@ async def test_keys_are_taken_from_three_headers(live: Live, header: str) -> Non
     ],
 )
 @pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.covers("Chat clients · OpenAI's errors, with retry-after")
 async def test_errors_have_openais_codes_and_hints(
     live: Live, script: Script, kind: type[openai.APIStatusError], code: str, retry_after: str | None, streams: bool
 ) -> None:
@@ -156,6 +160,7 @@ async def test_unknown_paths_below_the_openai_prefix_are_openais_404(live: Live)
         assert (await response.json())["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.covers("Chat parameters · n above 1 on Messages upstreams", "refused")
 async def test_unserved_parameter_is_refused_by_name_where_messages_carry_the_request(
     client: openai.AsyncOpenAI,
 ) -> None:

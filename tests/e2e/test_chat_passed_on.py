@@ -83,6 +83,7 @@ async def ask(
         return response, await response.read(), upstream.requests[count:]
 
 
+@pytest.mark.covers("Chat clients · passed on byte for byte to chat upstreams")
 async def test_json_goes_out_and_comes_back_byte_for_byte(
     client: aiohttp.ClientSession, upstream: MessagesServer
 ) -> None:
@@ -97,6 +98,7 @@ async def test_json_goes_out_and_comes_back_byte_for_byte(
 
 
 @pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.covers("Chat clients · usage in streams only when asked for")
 async def test_stream_passes_with_its_usage_only_for_clients_that_asked(
     client: aiohttp.ClientSession, upstream: MessagesServer, asks: bool
 ) -> None:
@@ -109,6 +111,7 @@ async def test_stream_passes_with_its_usage_only_for_clients_that_asked(
 
 
 @pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.covers("Chat clients · failing over to another dialect")
 async def test_failure_before_content_goes_to_a_candidate_of_another_dialect(
     client: aiohttp.ClientSession, upstream: MessagesServer, streams: bool
 ) -> None:
@@ -146,6 +149,7 @@ async def test_error_after_content_is_openais_and_ends_the_stream(
     assert b"[DONE]" not in told
 
 
+@pytest.mark.covers("Chat clients · refused requests are converted and asked again")
 async def test_refused_request_is_converted_and_asked_again(
     client: aiohttp.ClientSession, upstream: MessagesServer
 ) -> None:

@@ -144,6 +144,7 @@ UNNUMBERED = json_script({"error": {"code": 400, "message": "Input is too long f
         pytest.param(UNNUMBERED, False, id="an overflow without any"),
     ],
 )
+@pytest.mark.covers("Agents · a coding agent's overflow and compaction")
 async def test_ten_turns_with_an_overflow_in_the_middle(live: Live, overflow: Script, has_numbers: bool) -> None:
     steps = [step(number) for number in range(1, 11)]
     live.simulator.script(*steps[:5], overflow, says("Five are done."), *steps[5:], says("All done."))

@@ -70,6 +70,7 @@ async def test_a_preflight_is_answered_on_every_path_without_a_key(front: Live, 
         assert answer.headers["request-id"].startswith("req_")
 
 
+@pytest.mark.covers("Security · CORS by setting")
 async def test_a_message_a_stream_and_a_count_may_be_read_by_the_page(front: Live, page: aiohttp.ClientSession) -> None:
     for path, body in (
         ("/v1/messages", MESSAGE),

@@ -38,6 +38,7 @@ def parse_method(header: str) -> dict[str, str]:
     return dict(part.split("=") for part in header.split("; ") if part)
 
 
+@pytest.mark.covers("Models and tokens · count_tokens without a call")
 async def test_the_sdk_counts_tokens_and_no_upstream_is_asked(live: Live) -> None:
     client = live.client()
     short = await client.messages.count_tokens(**HELLO)
@@ -185,6 +186,7 @@ async def exchanges(client: anthropic.AsyncAnthropic, count: int) -> int:
     return message.usage.input_tokens
 
 
+@pytest.mark.covers("Models and tokens · estimates learn from what upstreams count")
 async def test_what_the_upstream_counts_corrects_later_counts_and_narrows_the_error(live: Live) -> None:
     request = {name: value for name, value in prompt_of(59).items() if name != "max_tokens"}
     _, before, uncorrected = await post(live, request)

@@ -62,6 +62,7 @@ async def count(url: str, **fields: Any) -> tuple[dict[str, Any], str]:
         ("litellm", "/v1/messages/count_tokens", {"input_tokens": 308}, PROMPT["messages"]),
     ],
 )
+@pytest.mark.covers("Models and tokens · count_tokens by the server's own tokenizer")
 async def test_tokens_are_counted_by_the_servers_own_tokenizer(
     upstream: MessagesServer, flavor: str, path: str, answer: dict[str, Any], messages: Any
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+import pytest
 
 from gateway.process.signals import StopRequest
 from gateway.process.tasks import background
@@ -34,6 +35,7 @@ async def shows_problem(live: Live, reason: str) -> bool:
     return await get(live, "/readyz") == {"status": "ready", "redis": reason}
 
 
+@pytest.mark.covers("Operation · Redis fails over")
 async def test_front_ends_and_workers_recover_by_themselves_from_a_failover(simulator: Simulator) -> None:
     async with balanced() as both, asyncio.timeout(SECONDS):
         settings = settings_for(simulator, redis_url=both.url)

@@ -35,6 +35,7 @@ async def proxied(
 
 
 @pytest.mark.parametrize("name", CORPUS)
+@pytest.mark.covers("Security · odd HTTP")
 async def test_odd_http_at_the_bare_front_end(front: str, name: str) -> None:
     case = CORPUS[name]
     wanted = None if case.ends else len(case.statuses)

@@ -63,6 +63,7 @@ async def call(live: Live, method: str, path: str, *, key: str = KEY, **options:
         ("http://other.example/livez", 200),
     ],
 )
+@pytest.mark.covers("Security · no spelling of a path goes round the key")
 async def test_no_spelling_of_a_path_goes_round_the_key(live: Live, path: str, status: int) -> None:
     host, port = live.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))

@@ -31,6 +31,7 @@ async def post(live: Live, body: Any, path: str = "/v1/messages", **headers: str
         return response.status, response.headers, await response.json()
 
 
+@pytest.mark.covers("Messages · request and answer with the official Python SDK")
 async def test_the_sdk_gets_a_message(live: Live) -> None:
     message = await live.client().messages.create(**HELLO)
     assert message.content[0].type == "text"
@@ -114,6 +115,7 @@ async def test_a_large_request_and_a_large_image_pass(live: Live) -> None:
     assert base64.b64decode(sent[1]["image_url"]["url"].partition(",")[2]) == picture
 
 
+@pytest.mark.covers("Thinking · signatures go back unchanged")
 async def test_thinking_comes_back_with_its_signature_and_returns_to_the_upstream_unchanged(live: Live) -> None:
     client = live.client()
     asked: Any = {"role": "user", "content": "think"}
@@ -263,6 +265,7 @@ async def test_a_thread_is_refused_so_that_tool_runners_carry_on(live: Live) -> 
     assert body["error"]["details"]["error_code"] == "thread_unsupported_request"
 
 
+@pytest.mark.covers("Tools · the SDK's tool runner")
 async def test_the_sdks_tool_runner_finishes_with_its_default_options(live: Live) -> None:
     @anthropic.beta_async_tool
     async def weather(city: str) -> str:
@@ -315,6 +318,7 @@ async def final_of_stream(live: Live, model: str) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.covers("Errors · the SDKs raise their own classes")
 async def test_the_sdk_raises_the_class_of_each_failure(
     simulator: Any, model: str, error: type[Exception], kind: str | None, stream: bool
 ) -> None:
@@ -341,6 +345,7 @@ async def test_cut_off_tool_arguments_are_closed_and_said(live: Live) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 402])
+@pytest.mark.covers("Errors · the operator's own account is not the client's fault")
 async def test_the_operators_own_account_is_not_the_clients_fault(simulator: Any, status: int) -> None:
     async with serving(simulator) as live:
         got, headers, body = await post(live, {**HELLO, "model": f"sim/error-{status}"})
@@ -373,6 +378,7 @@ async def test_the_reason_of_a_note_is_logged_at_debug_level(simulator: Any, lev
     assert all(line["request_id"] == headers["request-id"] for line in lines)
 
 
+@pytest.mark.covers("Messages · max_tokens 0 warms the prompt")
 async def test_max_tokens_zero_warms_the_prompt_and_shows_nothing(live: Live) -> None:
     message = await live.client().messages.create(**{**HELLO, "max_tokens": 0})
     assert (message.content, message.stop_reason) == ([], "max_tokens")
@@ -381,6 +387,7 @@ async def test_max_tokens_zero_warms_the_prompt_and_shows_nothing(live: Live) ->
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.covers("Messages · context_management")
 async def test_edits_of_the_context_are_done_here_and_reported(live: Live, stream: bool) -> None:
     thought = {"type": "thinking", "thinking": "t", "signature": "s"}
     messages: list[Any] = []
@@ -404,6 +411,7 @@ async def test_edits_of_the_context_are_done_here_and_reported(live: Live, strea
     assert message.context_management.applied_edits[0].type == "clear_thinking_20251015"
 
 
+@pytest.mark.covers("OpenRouter · model and provider that answered")
 async def test_headers_name_model_and_provider(live: Live) -> None:
     _, headers, _ = await post(live, HELLO)
     assert headers["x-gateway-model"] == "sim/echo"
@@ -413,6 +421,7 @@ async def test_headers_name_model_and_provider(live: Live) -> None:
     assert float(headers["x-processing-time"]) >= 0
 
 
+@pytest.mark.covers("Models and tokens · GET /v1/models in pages, with aliases")
 async def test_models_are_listed_in_pages_and_found_with_slashes(live: Live) -> None:
     client = live.client()
     ids = [model.id async for model in client.models.list(limit=7)]
@@ -428,6 +437,7 @@ async def test_models_are_listed_in_pages_and_found_with_slashes(live: Live) -> 
 
 
 @pytest.mark.parametrize("path", ["/api/hello", "/", "/livez", "/readyz"])
+@pytest.mark.covers("Operation · health and readiness")
 async def test_probes_need_no_key(live: Live, path: str) -> None:
     async with aiohttp.ClientSession() as session:
         for method in ("HEAD", "GET"):

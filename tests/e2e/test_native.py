@@ -65,6 +65,7 @@ async def post(url: str, body: bytes, **headers: str) -> tuple[int, dict[str, st
         return reply.status, {name.lower(): value for name, value in reply.headers.items()}, await reply.read()
 
 
+@pytest.mark.covers("Upstreams · Anthropic Messages byte for byte")
 async def test_body_reaches_the_upstream_byte_for_byte_but_for_the_model(upstream: MessagesServer, url: str) -> None:
     status, headers, body = await post(url + "/v1/messages", BODY)
     assert status == 200
@@ -114,6 +115,7 @@ async def test_upstreams_request_id_is_returned_beside_ours(upstream: MessagesSe
         assert headers["request-id"] != "req_upstream_7"
 
 
+@pytest.mark.covers("Upstreams · Messages streams byte for byte")
 async def test_stream_passes_unchanged_but_for_the_model(upstream: MessagesServer, url: str) -> None:
     streamed = BODY.replace(b"{ ", b'{"stream":true,', 1)
     status, headers, body = await post(url + "/v1/messages", streamed)
@@ -220,6 +222,7 @@ async def test_upstream_is_left_when_the_client_goes(upstream: MessagesServer, u
         await upstream.requests[-1].left.wait()
 
 
+@pytest.mark.covers("Upstreams · Responses: reasoning goes back")
 async def test_responses_upstream_gives_its_reasoning_and_gets_it_back() -> None:
     async with messages_server() as server, native(server, dialect="responses", aliases="claude-test=gpt-6") as url:
         async with anthropic.AsyncAnthropic(base_url=url, api_key=KEY, max_retries=0) as client:
@@ -256,6 +259,7 @@ async def test_claude_codes_billing_header_does_not_reach_other_servers(upstream
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["JSON", "stream"])
+@pytest.mark.covers("Chat clients · on Messages upstreams")
 async def test_clients_of_openais_apis_are_answered_by_messages(
     upstream: MessagesServer, url: str, streams: bool
 ) -> None:

@@ -68,6 +68,7 @@ async def test_native_answer_is_served_from_the_cache(
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.covers("Threads · on Messages upstreams")
 async def test_native_thread_is_continued(upstream: MessagesServer, url: str, stream: bool) -> None:
     upstream_id = f"msg_up_{next(numbers)}"
     start = BEGINNING.replace(b"msg_upstream", upstream_id.encode())

@@ -68,6 +68,7 @@ async def test_reasoning_is_replayed_for_every_key_of_its_tenant(live: Live, key
     assert replayed(live) == [[DETAIL]]
 
 
+@pytest.mark.covers("Thinking · of another tenant", "noted")
 async def test_reasoning_of_another_tenant_is_dropped_with_a_note(live: Live) -> None:
     content = await first_answer(live)
     reply = await live.client(api_key=OTHER_TENANT).messages.with_raw_response.create(

@@ -21,6 +21,7 @@ SEALED_ELSEWHERE = {"codex-after-compaction-trigger"}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.covers("Agents · recorded requests of ten clients reach strict servers")
 async def test_recorded_requests_reach_strict_servers(simulator: Simulator, row: SimulatedVendor) -> None:
     url = simulator.url.removesuffix("/api/v1") + f"/{row.name}/v1"
     refused: list[str] = []

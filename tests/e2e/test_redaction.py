@@ -103,6 +103,7 @@ async def stopped(process: Process) -> str:
     return process.raw.decode()
 
 
+@pytest.mark.covers("Security · no reply and no log holds a secret")
 async def test_no_reply_and_no_log_line_holds_what_an_upstream_repeats(simulator: Simulator) -> None:
     async with front_end(simulator, GATEWAY_MAX_ATTEMPTS="1", **VARIABLES) as (live, process):
         for script in error_scripts():

@@ -72,6 +72,7 @@ async def use_everything(live: Live, settings: Any) -> None:
     assert (await manage(live, "GET", "/cache/stats", key=ADMIN_KEY, admin=True))[0] == 200
 
 
+@pytest.mark.covers("Operation · Redis rights and key prefixes")
 async def test_the_documented_rights_are_enough_and_every_key_has_the_prefix(
     simulator: Simulator, server: Server
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import Hold, stream_script
@@ -25,6 +26,7 @@ async def status_of(live: Live) -> dict[str, Any]:
         return dict(await answer.json())
 
 
+@pytest.mark.covers("Routing · gateway.toml is reloaded without losing a stream")
 async def test_reload_moves_new_requests_and_drops_no_stream(simulator: Simulator, tmp_path: Path) -> None:
     gate = asyncio.Event()
     simulator.script(stream_script(chunk("one"), Hold(gate), chunk("two", finish_reason="stop"), b"data: [DONE]\n\n"))
@@ -37,7 +39,9 @@ async def test_reload_moves_new_requests_and_drops_no_stream(simulator: Simulato
     ):
         reader, writer = await open_raw(live, {**ASK, "stream": True})
         await read_until(reader, b"one")
-        first = (await status_of(live))["config"]
+        status = await status_of(live)
+        assert status["compatibility"]["works"] > 100
+        first = status["config"]
 
         file.write_text(text_for(other.url, "new"))
         started.process.send_signal(signal.SIGHUP)

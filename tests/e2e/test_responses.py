@@ -31,6 +31,7 @@ async def client(live: Live) -> AsyncIterator[openai.AsyncOpenAI]:
         ("sim/tools-parallel", ["function_call", "function_call"]),
     ],
 )  # fmt: skip
+@pytest.mark.covers("Responses clients · openai SDK, JSON and streams")
 async def test_the_sdks_stream_helper_and_the_json_answer_agree(
     client: openai.AsyncOpenAI, model: str, kinds: list[str]
 ) -> None:
@@ -46,6 +47,7 @@ async def test_the_sdks_stream_helper_and_the_json_answer_agree(
     assert whole.usage.total_tokens == whole.usage.input_tokens + whole.usage.output_tokens
 
 
+@pytest.mark.covers("Responses clients · encrypted reasoning goes back")
 async def test_output_goes_back_as_input_with_its_reasoning(live: Live, client: openai.AsyncOpenAI) -> None:
     first = await client.responses.create(**{**ASK, "model": "sim/thinking-tool", "tools": TOOLS})
     call: Any = first.output[-1]
@@ -57,6 +59,7 @@ async def test_output_goes_back_as_input_with_its_reasoning(live: Live, client: 
     assert sent[2]["content"] == "seen"
 
 
+@pytest.mark.covers("Responses clients · retry-after with every 429")
 async def test_rate_limit_always_has_retry_after(live: Live, client: openai.AsyncOpenAI) -> None:
     live.simulator.script(*[json_script({"error": {"message": "slow"}}, status=429)] * 4)
     with pytest.raises(openai.RateLimitError) as failed:
@@ -65,6 +68,7 @@ async def test_rate_limit_always_has_retry_after(live: Live, client: openai.Asyn
     assert failed.value.response.headers["retry-after-ms"] == "2000"
 
 
+@pytest.mark.covers("Responses clients · no credit is a 429 that is not repeated")
 async def test_no_credit_is_a_429_that_is_not_repeated(live: Live, client: openai.AsyncOpenAI) -> None:
     live.simulator.script(json_script({"error": {"message": "no credit"}}, status=402))
     with pytest.raises(openai.RateLimitError) as failed:
@@ -73,6 +77,7 @@ async def test_no_credit_is_a_429_that_is_not_repeated(live: Live, client: opena
     assert failed.value.response.headers["x-should-retry"] == "false"
 
 
+@pytest.mark.covers("Responses clients · response.failed for errors")
 async def test_stream_that_breaks_ends_in_response_failed(live: Live, client: openai.AsyncOpenAI) -> None:
     chunk = {"id": "gen-1", "model": "m", "choices": [{"index": 0, "delta": {"content": "Hal"}}]}
     live.simulator.script(stream_script(chunk, HangUp()))
@@ -81,6 +86,7 @@ async def test_stream_that_breaks_ends_in_response_failed(live: Live, client: op
     assert "response.output_item.done" not in [event.type for event in events]
 
 
+@pytest.mark.covers("Responses clients · previous_response_id, conversation, background, prompt", "refused")
 async def test_stored_conversations_are_refused_by_name(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         await client.responses.create(**ASK, previous_response_id="resp_1")
@@ -88,6 +94,7 @@ async def test_stored_conversations_are_refused_by_name(client: openai.AsyncOpen
 
 
 @pytest.mark.parametrize(("upgrade", "status"), [(True, 426), (False, 405)])
+@pytest.mark.covers("Responses clients · WebSocket (426, after which Codex posts)", "refused")
 async def test_socket_is_refused_with_426(live: Live, upgrade: bool, status: int) -> None:
     headers = {"authorization": f"Bearer {KEY}"}
     if upgrade:
@@ -97,11 +104,13 @@ async def test_socket_is_refused_with_426(live: Live, upgrade: bool, status: int
         assert (await response.json())["error"]["message"]
 
 
+@pytest.mark.covers("Responses clients · stored responses", "refused")
 async def test_responses_are_not_stored(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
         await client.responses.retrieve("resp_1")
 
 
+@pytest.mark.covers("Models and tokens · one list for Anthropic's and OpenAI's SDKs and Codex")
 async def test_one_list_of_models_serves_all_clients(live: Live, client: openai.AsyncOpenAI) -> None:
     page = await client.models.list()
     assert page.object == "list"

@@ -210,6 +210,7 @@ CONVERSATIONS: tuple[Callable[[VendorConversation], Any], ...] = (
 
 @pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.covers("Upstreams · chat completions")
 async def test_each_conversation_with_a_simulated_vendor_is_answered(
     simulator: Simulator, row: SimulatedVendor, stream: bool
 ) -> None:

@@ -28,6 +28,7 @@ async def streamed(live: Live) -> Any:
         return await events.get_final_message()
 
 
+@pytest.mark.covers("Messages · stop sequences, and which one ended the answer")
 async def test_the_gateway_tells_which_sequence_it_was_of_an_upstream_that_never_would(simulator: Simulator) -> None:
     whole = {"content": "One. STOP Two. END"}
     async with serving(simulator, stop_sequences="gateway") as live:

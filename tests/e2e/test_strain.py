@@ -32,6 +32,7 @@ from tests.support.ports import free_port
         pytest.param({"model": "sim/silent"}, None, None, id="while a JSON answer is awaited"),
     ],
 )
+@pytest.mark.covers("Streams · a client that leaves frees its upstream within a second")
 async def test_a_client_that_leaves_frees_its_upstream_within_a_second(
     live: Live, body: dict[str, Any], script: Any, seen: bytes | None
 ) -> None:
@@ -91,6 +92,7 @@ async def another_left(live: Live, before: float) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.covers("Streams · a client that does not read costs no memory")
 async def test_a_client_that_never_reads_holds_the_upstream_back(simulator: Simulator) -> None:
     """The upstream would send without end; what it got rid of stays bounded by the buffers in between."""
     piece = b"data: " + orjson.dumps(chunk("x" * 60_000)) + b"\n\n"
@@ -153,6 +155,7 @@ def resident_bytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.covers("Operation · a stop signal lets streams finish")
 async def test_a_stop_signal_lets_streams_finish_and_the_process_ends_well(
     simulator: Simulator, number: signal.Signals
 ) -> None:
@@ -179,6 +182,7 @@ async def test_a_stop_signal_lets_streams_finish_and_the_process_ends_well(
             assert await started.process.wait() == 0
 
 
+@pytest.mark.covers("Operation · one log line an exchange, without prompts")
 async def test_a_process_logs_one_line_an_exchange_and_no_secrets_nor_prompts(simulator: Simulator) -> None:
     async with front_end(simulator) as (live, started):
         ask = {**ASK, "messages": [{"role": "user", "content": "prompt-canary"}], "system": "system-canary"}
@@ -213,6 +217,7 @@ async def test_a_process_logs_one_line_an_exchange_and_no_secrets_nor_prompts(si
     assert 'gateway_exchanges_total{model="sim/echo",status="200",stream="true",upstream="openrouter"} 1.0' in metrics
 
 
+@pytest.mark.covers("Operation · metrics of several processes are merged")
 async def test_several_processes_share_a_port_and_merge_their_metrics(simulator: Simulator) -> None:
     port = free_port()
     async with front_end(simulator, "--processes", "2", GATEWAY_PORT=str(port)) as (live, started):

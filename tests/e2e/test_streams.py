@@ -53,6 +53,7 @@ async def stream(live: Live, body: dict[str, Any], *, path: str = "/v1/messages"
         ("sim/refusal", ["text"], "refusal"),
     ],
 )
+@pytest.mark.covers("Streams · stream and JSON give the same message")
 async def test_the_sdks_helper_and_the_json_answer_agree(live: Live, model: str, kinds: list[str], stop: str) -> None:
     asked: Any = {**ASK, "model": model, "tools": TOOLS}
     client = live.client()
@@ -92,6 +93,7 @@ async def test_a_tool_loop_over_three_turns(live: Live) -> None:
     assert message.stop_reason == "end_turn"
 
 
+@pytest.mark.covers("Streams · Anthropic's events in Anthropic's order")
 async def test_the_frames_are_exactly_anthropics(live: Live) -> None:
     status, headers, body = await stream(live, {})
     assert status == 200
@@ -108,6 +110,7 @@ async def test_the_frames_are_exactly_anthropics(live: Live) -> None:
     assert fold_events(events)["stop_reason"] == "end_turn"
 
 
+@pytest.mark.covers("Streams · POST /v1/messages/stream")
 async def test_the_old_stream_path_is_an_alias(live: Live) -> None:
     status, _, body = await stream(live, {"stream": False}, path="/v1/messages/stream")
     assert status == 200
@@ -115,6 +118,7 @@ async def test_the_old_stream_path_is_an_alias(live: Live) -> None:
 
 
 @pytest.mark.parametrize("model", ["sim/error-mid-stream", "sim/hang-up", "sim/cut-off"])
+@pytest.mark.covers("Streams · a failure after content is an error event")
 async def test_a_failure_after_the_first_event_is_an_error_event(live: Live, model: str) -> None:
     status, headers, body = await stream(live, {"model": model})
     events = parse_events(body)
@@ -131,6 +135,7 @@ async def test_the_sdk_raises_on_a_failure_mid_stream(live: Live) -> None:
             await events.get_final_message()
 
 
+@pytest.mark.covers("Streams · a failure before content is tried again")
 async def test_a_failure_before_the_first_content_is_tried_again(live: Live) -> None:
     broken = stream_script(COMMENT, {"error": {"code": 502, "message": "provider died"}, "choices": []})
     live.simulator.script(broken, Script((b": c\n\n", HangUp()), 200, (("Content-Type", "text/event-stream"),)))
@@ -191,6 +196,7 @@ async def test_json_for_a_stream_request_becomes_a_stream(live: Live) -> None:
     assert fold_events(parse_events(body))["content"][0]["text"] == "all at once"
 
 
+@pytest.mark.covers("Streams · pings while the upstream is silent")
 async def test_a_silent_upstream_commits_and_pings(simulator: Any) -> None:
     gate = asyncio.Event()
     simulator.script(stream_script(COMMENT, Hold(gate), chunk("late", finish_reason="stop"), b"data: [DONE]\n\n"))
@@ -253,6 +259,7 @@ async def test_a_connection_serves_streams_and_json_one_after_the_other(live: Li
 
 
 @pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.covers("Thinking · in tags within the text")
 async def test_thinking_in_tags_is_taken_out_of_the_text_of_a_plain_upstream(simulator: Any, streamed: bool) -> None:
     async with serving(simulator, upstream_flavor="openai") as live:
         asked: Any = {**ASK, "model": "sim/think-tags"}

@@ -151,6 +151,7 @@ def check_conversations(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.covers("Threads · held conversations go on at any front end")
 async def test_a_tool_loop_over_two_processes_of_which_one_is_killed(
     simulator: Simulator, redis_url: str, caplog: pytest.LogCaptureFixture, streamed: bool
 ) -> None:
@@ -176,6 +177,7 @@ async def test_a_tool_loop_over_two_processes_of_which_one_is_killed(
     assert not [record for record in caplog.records if "threads" in record.name], "no replay, no turn without a thread"
 
 
+@pytest.mark.covers("Threads · without Redis clients send the whole conversation")
 async def test_without_redis_the_same_loop_runs_by_whole_conversations(live: Live) -> None:
     script_turns(live.simulator)
     messages = [message async for message in tool_runner(live.client())]

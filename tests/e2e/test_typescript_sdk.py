@@ -70,6 +70,7 @@ async def found(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[
         yield json.loads(output)
 
 
+@pytest.mark.covers("Messages · request and answer with the official TypeScript SDK")
 async def test_message_and_its_stream_hold_the_same_text(found: dict[str, Any]) -> None:
     message, stream = found["message"], found["stream"]
     assert (message["type"], message["stop"], message["hasId"]) == ("message", "end_turn", True)

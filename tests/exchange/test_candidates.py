@@ -97,6 +97,7 @@ async def test_error_of_the_last_attempt_is_raised(error: GatewayError) -> None:
     assert len(client.calls) == attempts
 
 
+@pytest.mark.covers("Routing · never a second call after content")
 async def test_no_candidate_is_asked_after_content_was_streamed() -> None:
     half = ScriptedAnswer(200, b'data: {"choices":[{"index":0,"delta":{"content":"hel"}}]}\n\n')
     client = ScriptedClient([half])

@@ -70,6 +70,7 @@ def test_every_row_of_the_table_has_a_fault() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+@pytest.mark.covers("Routing · failing over before content, for every kind of failure")
 async def test_failure_goes_to_the_next_candidate_unless_it_is_the_requests_own(fault: str, stream: bool) -> None:
     row, answer, told, status = FAULTS[fault]
     client = ScriptedClient([answer, ANSWER])

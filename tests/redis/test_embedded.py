@@ -64,6 +64,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.covers("Operation · embedded Redis")
 async def test_it_starts_private_and_bounded(directory: Path) -> None:
     async with server_in(directory) as server:
         assert server.is_owner

@@ -13,6 +13,7 @@ pytestmark = PATIENT
 
 
 @pytest.mark.parametrize(("name", "case"), for_servers(CASES))
+@pytest.mark.covers("Upstreams · llama.cpp, vLLM, SGLang, LiteLLM and others")
 async def test_a_real_server_behind_the_gateway(servers: Servers, name: str, case: Case) -> None:
     async with front_end(servers.get(name)) as client:
         for stream in case.forms:

@@ -45,6 +45,7 @@ async def clients(servers: Servers) -> AsyncIterator[dict[str, Client]]:
 
 
 @pytest.mark.parametrize(("dialect", "case"), for_dialects())
+@pytest.mark.covers("Upstreams · llama.cpp in all its dialects")
 async def test_a_real_server_in_another_dialect(clients: dict[str, Client], dialect: str, case: Case) -> None:
     for stream in case.forms:
         case.expected.check(await clients[dialect].ask(stream=stream, **case.ask))

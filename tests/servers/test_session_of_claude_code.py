@@ -31,6 +31,7 @@ TURNS = 10
 
 
 @on_servers(WITH_TOOLS)
+@pytest.mark.covers("Agents · Claude Code with thinking on a real server")
 async def test_ten_turns_of_claude_code_with_thinking_and_a_tool(servers: Servers, name: str, tmp_path: Path) -> None:
     options = {} if name == "transformers" else {"context": CONTEXT}
     async with recording(servers.get(name, **options)) as (server, exchanges), front_end(server) as client:

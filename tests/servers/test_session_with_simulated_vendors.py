@@ -33,6 +33,7 @@ MOST_REFUSED = 4
 
 
 @pytest.mark.parametrize("vendor", ["deepseek", "gemini", "moonshot", "openai"])
+@pytest.mark.covers("Agents · Claude Code, ten turns with all its tools")
 async def test_ten_turns_of_claude_code_with_all_tools(vendor: str, tmp_path: Path) -> None:
     async with Simulator() as simulator:
         url = f"http://{simulator.host}:{simulator.port}/{vendor}"

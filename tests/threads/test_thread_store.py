@@ -43,6 +43,7 @@ async def test_any_front_end_continues_with_all_that_was_kept(bench: Bench) -> N
     assert (held.stop_reason, held.size) == ("pause_turn", 100)
 
 
+@pytest.mark.covers("Threads · a reply is continued once")
 async def test_a_reply_is_continued_once(bench: Bench) -> None:
     await bench.begin("msg_1")
     claim, _ = await bench.store().claim("acme", "msg_1")

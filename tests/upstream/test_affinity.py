@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from gateway.upstream.affinity import in_order, needs_order
 from gateway.upstream.routing import Candidate, Route, RouteRule, Upstream
 from gateway.upstream.table import RoutingTable
@@ -22,6 +24,7 @@ def sessions(number: int) -> list[bytes]:
     return [str(index).encode() for index in range(number)]
 
 
+@pytest.mark.covers("Routing · shares, and sessions that stay where they began")
 def test_shares_hold_within_two_percent_of_ten_thousand_sessions() -> None:
     routes = routes_of(Candidate("a", share=70), Candidate("b", share=20), Candidate("c", share=10))
     first = Counter(in_order(routes, session)[0].upstream.name for session in sessions(10_000))
@@ -46,6 +49,7 @@ def test_group_keeps_its_place_among_the_others() -> None:
         assert sorted(names[1:]) == ["a", "b"]
 
 
+@pytest.mark.covers("Routing · several keys of one upstream")
 def test_keys_of_an_upstream_take_turns_and_a_session_keeps_its_key() -> None:
     routes = routes_of(Candidate("k"), Candidate("a"))
     firsts = [in_order(routes, b"same", turn)[0].upstream.api_key for turn in range(6)]

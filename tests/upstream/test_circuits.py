@@ -111,6 +111,7 @@ async def in_a_while(bench: Bench) -> int:
 BATCH = "up/m/one acme b"
 
 
+@pytest.mark.covers("Routing · circuits shared by all processes")
 async def test_a_pause_of_one_process_pauses_all(bench: Bench) -> None:
     one, other = bench.process(), bench.process()
     await (await admitted(other)).end()

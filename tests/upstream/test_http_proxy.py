@@ -50,6 +50,7 @@ def place(url: str) -> str:
     return url.removesuffix("/v1/chat")
 
 
+@pytest.mark.covers("Upstreams · through an HTTP proxy")
 async def test_plain_http_is_asked_of_the_proxy_with_its_credentials(play: Play) -> None:
     noting = Noting()
     proxy = await play(noting)

@@ -38,6 +38,7 @@ READINGS = [
 
 
 @pytest.mark.parametrize(("entry", "name", "expected"), READINGS)
+@pytest.mark.covers("Models and tokens · facts from the upstream's list")
 def test_r54_an_entry_tells(entry: dict[str, Any], name: str, expected: Any) -> None:
     assert getattr(refined(DEEPSEEK, entry), name) == expected
 

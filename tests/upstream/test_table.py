@@ -55,6 +55,7 @@ PRECEDENCE = rules(
         pytest.param("gpt-4o[1m]", "exact", id="context suffix is cut"),
     ],
 )
+@pytest.mark.covers("Routing · names, patterns and their precedence")
 def test_precedence_does_not_depend_on_order_of_lines(requested: str, model: str) -> None:
     for seed in range(5):
         shuffled = list(PRECEDENCE)
@@ -68,6 +69,7 @@ def test_of_patterns_with_equally_many_literals_the_earlier_line_wins() -> None:
     assert table.resolve("abc")[0].target.model == "first"
 
 
+@pytest.mark.covers("Routing · an unknown model is never replaced")
 def test_name_that_no_rule_matches_is_not_found() -> None:
     table = RoutingTable(UPSTREAMS, rules(**{"gpt-*": "gpt"}), families=rules(big="large"))
     with pytest.raises(NotFound, match=r"^model: gtp-4$"):
@@ -132,6 +134,7 @@ LISTED = [{"id": "m", "pricing": {"prompt": "0.000003", "completion": "0.000005"
         ({"max_price": (None, 4.0), "sort": "price"}, ["cheap"]),
     ],
 )
+@pytest.mark.covers("Routing · by price")
 def test_candidates_are_sorted_and_limited_by_price(rule: dict[str, object], names: list[str]) -> None:
     candidates = tuple(Candidate(name) for name in ("dear", "unknown", "listed", "cheap"))
     table = RoutingTable(PRICED, (RouteRule("*", candidates, **rule),)).learned("listed", LISTED)  # type: ignore[arg-type]

@@ -65,6 +65,7 @@ def test_a_server_is_recognised_by_its_list(headers: dict[str, str], entry: dict
         ("/openapi.json", '{"info":{"title":"FastAPI"},"paths":{}}', None),
     ],
 )
+@pytest.mark.covers("Upstreams · vendors recognised by host and by what they show")
 def test_a_server_is_recognised_by_what_it_shows_at_a_path(path: str, text: str, name: str | None) -> None:
     assert path in MARKED_PATHS
     found = vendor_by_mark(path, text)

@@ -30,6 +30,7 @@ def test_a_broken_gzip_body_is_refused(body: bytes, code: str) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.covers("Security · compressed bombs, slow and endless bodies")
 def test_a_bomb_is_refused_before_it_unfolds() -> None:
     bomb = gzip.compress(bytes(50_000_000))
     with pytest.raises(RequestTooLarge) as caught:

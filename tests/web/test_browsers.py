@@ -50,6 +50,7 @@ async def ask(live: Live, headers: dict[str, str], path: str = "/v1/messages") -
         pytest.param({"host": "127.0.0.1.evil.example"}, "host: ", id="a name that begins like our address"),
     ],
 )
+@pytest.mark.covers("Security · foreign pages")
 async def test_request_of_a_foreign_page_is_refused(live: Live, path: str, headers: dict[str, str], word: str) -> None:
     status, message = await ask(live, headers, path)
     assert status == 403

@@ -1,6 +1,7 @@
 """Replies in the API that the client speaks: the sink in front of a stream."""
 
 import orjson
+import pytest
 
 from gateway.dialects.chat.client.stream import ChatStream
 from gateway.dialects.clients.tools import ToolRegistry
@@ -33,6 +34,7 @@ def responses(keep_alive_after: float | None = 2.0) -> tuple[FaceSink, ListSink]
     return FaceSink(sink, ClientResponseStream(ToolRegistry(), ResponseFacts(5, {})), keep_alive_after), sink
 
 
+@pytest.mark.covers("Responses clients · keepalive events")
 def test_silence_is_filled_with_events_once_the_stream_has_begun() -> None:
     face, sink = responses()
     face.tick(0.0)

@@ -25,6 +25,7 @@ async def live() -> AsyncIterator[Live]:
         yield front
 
 
+@pytest.mark.covers("Messages · other APIs of Anthropic's SDK", "refused")
 def test_every_path_of_the_sdk_is_routed_or_named() -> None:
     called = {name for file in SDK.rglob("*.py") for name in SDK_PATH.findall(file.read_text(encoding="utf-8"))}
     routed = {route.path.split("/")[2] for route in CLIENT_ROUTES if route.path.startswith("/v1/")}

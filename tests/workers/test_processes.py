@@ -37,6 +37,7 @@ async def test_two_workers_drain_a_batch_and_call_for_each_item_once(bench: Benc
     assert all(line["tenant"] == "acme" for line in lines)
 
 
+@pytest.mark.covers("Batches · a killed worker's items are recorded once")
 async def test_what_a_killed_worker_held_is_done_by_another_and_recorded_once(bench: Bench) -> None:
     batch = await bench.create([item(number, model=SLOW) for number in range(60)])
     slots = {"GATEWAY_WORKER_SLOTS": "8", **SHORT_LEASE}

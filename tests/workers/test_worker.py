@@ -109,6 +109,7 @@ async def test_no_more_than_its_slots_are_in_flight(bench: Bench) -> None:
         assert (await bench.ended(batch)).succeeded == 20
 
 
+@pytest.mark.covers("Batches · one bad item does not touch the others")
 async def test_bad_items_are_errored_and_the_others_succeed(bench: Bench) -> None:
     items = [item(0), item(1, max_tokens="many"), item(2, model="sim/error-400"), item(3, model=None)]
     batch = await bench.create(items)
@@ -143,6 +144,7 @@ async def test_call_beyond_the_time_of_an_item_is_postponed_as_a_timeout(bench: 
     assert [line["cause"] for line in lines if line["event"] == "item_postponed"] == ["timeout"]
 
 
+@pytest.mark.covers("Batches · a busy upstream is asked less")
 async def test_an_upstream_that_is_busy_is_asked_less_and_then_finishes_all(bench: Bench) -> None:
     bench.simulator.script(error_script(429), error_script(503), error_script(529))
     batch = await bench.create([item(number) for number in range(40)])

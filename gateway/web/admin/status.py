@@ -1,7 +1,13 @@
-"""GET /status: upstreams, routes, open circuits, and the configuration in force. No key, address or tenant is shown."""
+"""GET /status: upstreams, routes, open circuits, the configuration in force, and how many features tests show.
 
+No key, address or tenant is shown.
+"""
+
+from functools import lru_cache
+from importlib import resources
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 from gateway import __version__
@@ -28,7 +34,16 @@ def status_of(app: web.Application) -> dict[str, Any]:
         "routes": [to_plain_rule(table, rule) for rule in table.rules],
         "families": [to_plain_rule(table, rule) for rule in table.families],
         "circuits": sources.circuits(),
+        "compatibility": compatibility(),
     }
+
+
+@lru_cache(maxsize=1)
+def compatibility() -> dict[str, Any]:
+    """Return how many features of docs/compatibility.md are in each state; `make docs` writes both."""
+    written = resources.files("gateway.web.admin").joinpath("compatibility.json").read_bytes()
+    summary: dict[str, Any] = orjson.loads(written)
+    return summary
 
 
 def to_plain_upstream(table: RoutingTable, name: str) -> dict[str, Any]:

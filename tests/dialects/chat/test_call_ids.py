@@ -19,6 +19,7 @@ UPSTREAM_IDS = ["call_0", "functions.Bash:0", "a b", "é", "x" * 300, "_gwp_", "
 
 
 @pytest.mark.parametrize("upstream_id", UPSTREAM_IDS)
+@pytest.mark.covers("Tools · ids are legal, unique and come back as they were")
 def test_an_id_within_a_clients_id_comes_back(upstream_id: str) -> None:
     client_id = to_client_id(upstream_id, "msg_0a", 3)
     assert LEGAL.fullmatch(client_id)

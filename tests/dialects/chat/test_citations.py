@@ -254,6 +254,7 @@ READ = {"type": "file", "file": {"hash": "h1", "name": "a.pdf", "content": [{"ty
 
 
 @pytest.mark.parametrize("target", [DEEPSEEK, CLAUDE, GEMINI], ids=["the same model", "another model", "a third"])
+@pytest.mark.covers("Media · file annotations are given back")
 def test_r27_what_was_read_in_files_is_given_back(target: Target) -> None:
     """It is OpenRouter's, whichever model the file went to."""
     blocks = answer("It says so.", READ, READ)

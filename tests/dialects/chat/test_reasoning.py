@@ -205,6 +205,7 @@ DATA = [
 
 
 @pytest.mark.parametrize(("entries", "target", "raw"), DATA)
+@pytest.mark.covers("Thinking · redacted thinking")
 def test_redacted_data_is_raw_or_an_envelope_of_every_entry(
     entries: list[Any], target: Target, raw: str | None
 ) -> None:
@@ -289,6 +290,7 @@ ROUND_TRIPS = [
 
 
 @pytest.mark.parametrize(("target", "entries"), ROUND_TRIPS)
+@pytest.mark.covers("OpenRouter · reasoning_details both ways")
 def test_what_the_upstream_sent_comes_back_to_it(target: Target, entries: list[Any]) -> None:
     blocks = answered({"content": "Look!", "reasoning_details": entries, "tool_calls": [CALL]}, target)
     message, conversion = replayed(blocks, target)
@@ -296,6 +298,7 @@ def test_what_the_upstream_sent_comes_back_to_it(target: Target, entries: list[A
     assert conversion.notes == ()
 
 
+@pytest.mark.covers("Thinking · Gemini's signatures over three tool turns")
 def test_r16_geminis_signatures_survive_three_tool_turns_though_their_ids_repeat() -> None:
     messages: list[Any] = [HELLO]
     sent = []

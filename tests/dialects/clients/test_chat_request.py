@@ -108,6 +108,7 @@ def test_plain_reasoning_comes_back_sealed_as_of_no_model() -> None:
     assert thinking["signature"].startswith("gw2.")
 
 
+@pytest.mark.covers("Chat clients · images and files")
 def test_images_and_files_become_blocks() -> None:
     content = [
         {"type": "text", "text": "Look"},
@@ -125,6 +126,7 @@ def test_images_and_files_become_blocks() -> None:
 
 
 @pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.covers("Chat clients · flat and nested tools")
 def test_tools_are_taken_nested_and_flat(flat: bool) -> None:
     tool = {"type": "function", **FUNCTION["function"]} if flat else FUNCTION  # type: ignore[dict-item]
     asked = converted({"messages": [USER], "tools": [tool]})
@@ -139,6 +141,7 @@ def test_custom_tool_becomes_a_function_with_one_string_and_its_grammar_in_the_d
     assert "start: /a+/" in tool["description"]
 
 
+@pytest.mark.covers("Chat clients · hosted tools", "noted")
 def test_hosted_tools_are_left_out_with_a_note() -> None:
     asked = converted({"messages": [USER], "tools": [{"type": "web_search"}, FUNCTION]})
     assert len(asked.request["tools"]) == 1
@@ -156,6 +159,7 @@ def test_names_that_upstreams_refuse_are_replaced_and_restored() -> None:
     assert [asked.tools.find(name).name for name in flat] == names
 
 
+@pytest.mark.covers("Chat clients · schemas with what strict servers refuse")
 def test_schemas_lose_what_strict_upstreams_refuse_and_keep_properties_of_that_name() -> None:
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -195,6 +199,7 @@ def test_tool_choice_and_parallel_calls(choice: Any, parallel: Any, expected: An
     assert converted(body).request.get("tool_choice") == expected
 
 
+@pytest.mark.covers("Chat clients · allowed_tools")
 def test_allowed_tools_leave_the_others_out() -> None:
     other = {"type": "function", "function": {"name": "hear"}}
     choice = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [other]}}
@@ -207,6 +212,7 @@ def test_choice_without_tools_is_left_out() -> None:
     assert "tool_choice" not in converted({"messages": [USER], "tool_choice": "auto"}).request
 
 
+@pytest.mark.covers("Chat clients · Responses' input in place of messages")
 def test_responses_input_is_taken_in_place_of_messages() -> None:
     items = [
         {"role": "system", "content": "Be brief."},

@@ -82,6 +82,7 @@ def test_chunks_join_to_the_same_message_as_the_completion() -> None:
     assert told["finish_reason"] == choice["finish_reason"] == "tool_calls"
 
 
+@pytest.mark.covers("Chat clients · custom tools with grammars")
 def test_custom_tool_call_comes_back_as_raw_text() -> None:
     calls = to_completion(MESSAGE, registry(), 5)["choices"][0]["message"]["tool_calls"]
     assert calls[1] == {"id": "call_2", "type": "custom", "custom": {"name": "patch", "input": "*** Begin\n"}}
@@ -119,10 +120,12 @@ def test_stream_cut_at_every_byte_gives_the_same_chunks() -> None:
         assert stream.feed(events[:cut]) + stream.feed(events[cut:]) == whole
 
 
+@pytest.mark.covers("Chat clients · comments fill a silence")
 def test_ping_becomes_a_comment() -> None:
     assert streamed(PING) == KEEP_ALIVE
 
 
+@pytest.mark.covers("Chat clients · errors within a stream")
 def test_error_ends_the_stream_with_openais_object_and_without_done() -> None:
     events = to_events(MESSAGE)
     begun = events[: events.index(b"event: content_block_stop")]

@@ -45,6 +45,7 @@ def test_text_input_is_the_users_message() -> None:
     assert asked.request["system"] == "Be brief."
 
 
+@pytest.mark.covers("Responses clients · items without type and id")
 def test_items_without_type_and_id_are_messages() -> None:
     items = (
         {"role": "system", "content": "Be brief."},
@@ -57,6 +58,7 @@ def test_items_without_type_and_id_are_messages() -> None:
     assert [message["role"] for message in asked.request["messages"]] == ["user", "assistant", "user"]
 
 
+@pytest.mark.covers("Responses clients · tools in tools, additional_tools and tool_search_output")
 def test_tools_come_from_the_field_from_items_and_from_what_a_search_found() -> None:
     items = (
         {"type": "additional_tools", "role": "developer", "tools": [CUSTOM]},
@@ -69,6 +71,7 @@ def test_tools_come_from_the_field_from_items_and_from_what_a_search_found() -> 
     assert asked.request["messages"][-1]["content"][0]["content"] == "Found tools: space__look"
 
 
+@pytest.mark.covers("Responses clients · namespaces")
 def test_namespaces_are_flattened_and_restored() -> None:
     asked = converted(USER, tools=[FUNCTION, SPACE, OTHER_SPACE])
     found = [asked.tools.find(tool["name"]) for tool in asked.request["tools"]]
@@ -103,6 +106,7 @@ def test_the_functions_namespace_may_be_left_out() -> None:
     assert told["messages"][1]["content"][0]["name"] == told["tools"][0]["name"]
 
 
+@pytest.mark.covers("Responses clients · hosted tools and unknown items", "noted")
 def test_hosted_tools_and_unknown_items_are_noted() -> None:
     items = (USER, {"type": "web_search_call", "id": "ws_1"}, {"type": "novel"}, USER)
     asked = converted(*items, tools=[{"type": "web_search", "external_web_access": True}, FUNCTION])
@@ -201,6 +205,7 @@ def test_background_false_and_null_references_ask_for_nothing() -> None:
     assert converted(USER, background=False, previous_response_id=None).notes == []
 
 
+@pytest.mark.covers("Responses clients · custom tools with grammars")
 def test_custom_tools_pass_where_the_upstream_holds_them_to_their_grammar() -> None:
     asking = ClientAsking(ASKING.target, KEYRING, takes_grammars=True)
     chosen = {"type": "custom", "name": "patch"}

@@ -119,6 +119,7 @@ def test_calls_are_restored_as_they_were_declared() -> None:
     assert "namespace" not in output[6]
 
 
+@pytest.mark.covers("Responses clients · every event, with stable ids and numbers")
 def test_every_event_has_its_number_and_items_keep_their_ids() -> None:
     events = events_of(to_events(MESSAGE))
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
@@ -148,11 +149,13 @@ def test_deltas_join_to_what_is_done() -> None:
             assert joined.get(event["item_id"], "{}") == event[whole]
 
 
+@pytest.mark.covers("Responses clients · total_tokens always")
 def test_usage_has_a_total_always() -> None:
     usage = events_of(to_events(MESSAGE))[-1]["response"]["usage"]
     assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (15, 7, 22)
 
 
+@pytest.mark.covers("Responses clients · an item is done only when it is whole")
 def test_stream_cut_at_any_byte_and_failed_has_no_item_done_that_was_not_whole() -> None:
     data = to_events(MESSAGE)
     whole = of_type(events_of(data), "response.output_item.done")
@@ -206,6 +209,7 @@ def test_errors_after_the_beginning_are_response_failed(error: GatewayError, cod
     assert events[-1]["response"]["error"]["code"] == code
 
 
+@pytest.mark.covers("Responses clients · compaction_trigger")
 def test_compaction_is_answered_with_one_sealed_item() -> None:
     message = {**MESSAGE, "stop_reason": "end_turn", "content": MESSAGE["content"][:3]}
     events = events_of(to_events(message), compacts=True)

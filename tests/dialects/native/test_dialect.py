@@ -97,6 +97,7 @@ def test_claudes_thinking_is_taken_out_of_our_envelope() -> None:
         sealed([], "anthropic/claude-opus-4.5"),
     ],
 )
+@pytest.mark.covers("Thinking · of another model in one conversation", "noted")
 def test_thinking_of_others_is_left_out_and_noted(block: dict[str, Any]) -> None:
     prepared = prepare(prompt_of(block, {"type": "text", "text": "a"}))
     assert sent(prepared)["messages"][1]["content"] == [{"type": "text", "text": "a"}]
@@ -123,6 +124,7 @@ def test_thinking_setting_goes_where_a_tool_loop_lost_its_thinking() -> None:
         "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.",
     ],
 )
+@pytest.mark.covers("Thinking · refused signatures are answered once and remembered")
 def test_refused_signature_is_answered_without_thinking_and_remembered_for_an_hour(words: str) -> None:
     CLOCK.now = 0.0
     native = dialect()
@@ -204,6 +206,7 @@ def test_chosen_headers_are_forwarded_and_credentials_never() -> None:
         ("compatible", "claude-opus-4-5", "http://gpu:8000/v1", "chat"),
     ],
 )  # fmt: skip
+@pytest.mark.covers("Upstreams · the dialect is chosen per request")
 def test_auto_chooses_by_vendor_and_model(vendor: str, model: str, url: str, expected: str) -> None:
     assert route_to(vendor, model, url).dialect == expected
 
@@ -244,6 +247,7 @@ def test_thread_prompts_without_bytes_are_written_again() -> None:
     assert sent(prepare(prompt)) == {"model": "claude-opus-4-5", "messages": []}
 
 
+@pytest.mark.covers("Messages · API versions and betas")
 def test_context_carries_version_and_betas_of_a_batch() -> None:
     context = Context("req_1", api_version="2026-10-21", betas=frozenset({"b", "a"}))
     prompt = prompt_of()

@@ -50,6 +50,7 @@ def test_items_become_blocks_in_order() -> None:
     assert usage["output_tokens_details"] == {"thinking_tokens": 8}
 
 
+@pytest.mark.covers("Thinking · OpenAI's encrypted reasoning and summaries")
 def test_reasoning_is_sealed_with_its_id_parts_and_encrypted_content() -> None:
     envelope = open_envelope(WHOLE["content"][0]["signature"], KEYRING)
     assert isinstance(envelope, Envelope)

@@ -40,6 +40,7 @@ TOOL = {"name": "read", "description": "d", "input_schema": {"type": "object", "
 PATCH = {"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}}
 
 
+@pytest.mark.covers("Upstreams · OpenAI's Responses")
 def test_prompt_becomes_items_and_is_not_stored() -> None:
     body = sent(prepare(system="Be brief.", stop_sequences=["END"], stream=True))
     assert body["input"] == [

@@ -186,6 +186,7 @@ MISSING_OR_MALFORMED = {
 
 
 @pytest.mark.parametrize(("fields", "message"), MISSING_OR_MALFORMED.values(), ids=MISSING_OR_MALFORMED.keys())
+@pytest.mark.covers("Messages · fields are checked, and named when wrong")
 def test_a_malformed_request_is_refused_with_the_path_and_anthropics_words(fields: Any, message: str) -> None:
     assert refusal(fields) == message
 
@@ -315,6 +316,7 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize(("name", "value"), UNSUPPORTED.items(), ids=UNSUPPORTED.keys())
+@pytest.mark.covers("Messages · container, mcp_servers and compaction on chat upstreams", "refused")
 def test_a_field_that_changes_what_the_rest_means_is_refused_by_name(name: str, value: Any) -> None:
     assert refusal(body(**{name: value})).startswith(f"{name}: Extra inputs are not permitted. ")
 
@@ -346,6 +348,7 @@ def test_malformed_context_edits_are_refused(management: Any) -> None:
     assert refusal(body(context_management=management)).startswith("context_management")
 
 
+@pytest.mark.covers("Messages · unknown fields", "noted")
 def test_unknown_fields_are_dropped_with_a_note_each() -> None:
     fields = body(zeta=1, betas=["x"])
     request, notes = check(fields)

@@ -138,6 +138,7 @@ REFUSED_PARAMETERS = {
 
 
 @pytest.mark.parametrize(("name", "value", "message"), REFUSED_PARAMETERS.values(), ids=REFUSED_PARAMETERS.keys())
+@pytest.mark.covers("Chat parameters · ranges")
 def test_a_chat_parameter_out_of_range_is_refused_by_its_path(name: str, value: Any, message: str) -> None:
     expected = message if message.startswith(name) else f"{name}: {message}"
     assert refusal(body(**{name: value})) == expected

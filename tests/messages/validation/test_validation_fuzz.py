@@ -148,6 +148,7 @@ def test_a_valid_request_with_an_extra_key_in_each_of_its_objects(odd: Any) -> N
 
 @settings(max_examples=50)
 @given(VALUES)
+@pytest.mark.covers("Errors · any body, and any value in any place")
 def test_any_value(value: Any) -> None:
     validate(value)
 

@@ -35,6 +35,7 @@ BASE64 = "messages.0.content.0.source.data: Invalid base64 data"
 
 
 @pytest.mark.parametrize(("said", "media_type"), list(product(IMAGES, IMAGES)))
+@pytest.mark.covers("Media · type, size and number of images are checked")
 def test_an_image_is_of_the_type_it_claims(said: str, media_type: str) -> None:
     fields = body(messages=[user(image(IMAGES[media_type], said))])
     if said == media_type:
@@ -148,6 +149,7 @@ def test_documents_are_accepted(block: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image", "document"])
+@pytest.mark.covers("Messages · files by id", "refused")
 def test_files_are_refused_clearly(kind: str) -> None:
     block = {"type": kind, "source": {"type": "file", "file_id": "file_1"}}
     assert refusal(body(messages=[user(block)])) == (
@@ -168,6 +170,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize("url", ADDRESSES, ids=lambda url: url[:40])
+@pytest.mark.covers("Media · images by URL, which the gateway never fetches")
 def test_a_public_url_is_accepted(url: str) -> None:
     check_unchanged(body(messages=[user(image_at(url))]))
 
@@ -221,6 +224,7 @@ REFUSED_ADDRESSES = {
 
 
 @pytest.mark.parametrize(("url", "problem"), REFUSED_ADDRESSES.items(), ids=lambda value: repr(value[:40]))
+@pytest.mark.covers("Media · addresses inside the network", "refused")
 def test_a_url_that_must_not_be_fetched_is_refused(url: str, problem: str) -> None:
     assert refusal(body(messages=[user("a", image_at(url))])) == f"messages.0.content.1.source.url: {problem}"
 

@@ -51,6 +51,7 @@ TOOLS = {
 
 
 @pytest.mark.parametrize(("tools", "message"), TOOLS.values(), ids=TOOLS.keys())
+@pytest.mark.covers("Tools · schemas are checked")
 def test_tools_that_cannot_be_offered_are_refused(tools: list[Any], message: str) -> None:
     assert refusal(body(tools=tools)) == message
 

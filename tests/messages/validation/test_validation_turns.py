@@ -143,6 +143,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
 
 
 @pytest.mark.parametrize(("messages", "message"), REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.covers("Tools · results without calls and calls without results", "refused")
 def test_a_conversation_out_of_order_is_refused(messages: list[Any], message: str) -> None:
     assert refusal(body(messages=messages)) == message
 

@@ -90,6 +90,7 @@ def test_stream_that_ends_is_marked_as_done(has_mark: bool) -> None:
         ({"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": {}}]}, "tool_calls"),
     ],
 )
+@pytest.mark.covers("Chat clients · a finish_reason in any case")
 def test_missing_finish_reason_is_added(delta: Any, reason: str) -> None:
     told, _ = passed(START, chunk(delta), DONE)
     last = chunks_of(told)[-1]
@@ -106,7 +107,7 @@ def test_missing_finish_reason_is_added(delta: Any, reason: str) -> None:
         ((DONE,), EmptyAnswer),
         ((START, chunk({"content": "Hi"}), b'data: {"error":{"message":"slow down","code":429}}\n\n'), RateLimited),
         ((START, b'event: error\ndata: {"message":"no"}\n\n'), UpstreamError),
-        ((START, chunk({}, "error")), UpstreamError),
+        ((START, chunk({}, "error")), AnswerCut),
         ((START, b"data: {oops\n\n"), UpstreamError),
         ((START, b"data: 5\n\n"), UpstreamError),
         ((START, b'data: {"choices":[5]}\n\n'), UpstreamError),
@@ -133,6 +134,7 @@ CALL = {"index": 0, "id": "a", "type": "function", "function": {"name": "look", 
         ("no type", [{k: v for k, v in CALL.items() if k != "type"}, {"index": 0, "function": {"arguments": "{}"}}]),
     ],
 )
+@pytest.mark.covers("Chat clients · calls by index, with id, name and type once")
 def test_one_call_says_its_name_once(sentence: str, calls: list[Any]) -> None:
     told, _ = passed(START, *[chunk({"tool_calls": [call]}) for call in calls], chunk({}, "tool_calls"), DONE)
     first, second = (one["choices"][0]["delta"]["tool_calls"][0] for one in chunks_of(told)[1:3])

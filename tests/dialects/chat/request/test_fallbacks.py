@@ -87,6 +87,7 @@ STRICT_ONES: dict[str, tuple[dict[str, Any], list[Any], Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", STRICT_ONES)
+@pytest.mark.covers("Messages · structured output")
 def test_o35_refused_strict_schemas_are_sent_without_strict_the_second_time(case: str) -> None:
     fields, of_tools, of_format, notes = STRICT_ONES[case]
     first = convert(ALLOWED, **fields)

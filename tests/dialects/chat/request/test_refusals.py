@@ -166,6 +166,7 @@ DROPPED = {
 
 
 @pytest.mark.parametrize("who", DROPPED)
+@pytest.mark.covers("Errors · refused parameters are learned and left out")
 def test_a_field_that_is_named_is_left_out(who: str) -> None:
     status, body, names = DROPPED[who]
     assert asked_for(status, body) == Adaptation("drop_fields", names)

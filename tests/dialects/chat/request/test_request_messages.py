@@ -154,6 +154,7 @@ TURNS = [
 
 
 @pytest.mark.parametrize(("messages", "expected"), TURNS)
+@pytest.mark.covers("Messages · content as text and as blocks")
 def test_messages_become_chat_messages(messages: list[Any], expected: list[Any]) -> None:
     conversion = convert(messages=messages)
     assert conversion.body["messages"] == expected
@@ -231,6 +232,7 @@ RESULTS = [
 
 
 @pytest.mark.parametrize(("result", "expected"), RESULTS)
+@pytest.mark.covers("Tools · results as text, blocks, errors or nothing")
 def test_a_tool_result_becomes_the_content_of_a_tool_message(result: dict[str, Any], expected: Any) -> None:
     conversion = convert(messages=[HELLO, CALLED, user(result)])
     assert conversion.body["messages"] == [
@@ -248,6 +250,7 @@ def test_a_result_of_one_text_goes_the_short_way(content: Any, more: dict[str, A
     assert message == {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}
 
 
+@pytest.mark.covers("Media · images within tool results")
 def test_o19_media_of_a_result_move_to_the_user_message_where_tool_messages_hold_text_only() -> None:
     results = [tool_result("a", content=[text("see"), IMAGE]), tool_result("b", content=[IMAGE])]
     chat = messages_of(*called_with(*results)[:2], user(*results, text("And?")), target=STRICT)
@@ -349,6 +352,7 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize(("block", "expected"), BLOCKS)
+@pytest.mark.covers("Media · PDF and text documents")
 def test_a_block_becomes_parts(block: dict[str, Any], expected: list[Any]) -> None:
     conversion = convert(messages=[user(block, text("?"))])
     assert conversion.body["messages"] == [user(*expected, text("?"))]
@@ -356,6 +360,7 @@ def test_a_block_becomes_parts(block: dict[str, Any], expected: list[Any]) -> No
 
 
 @pytest.mark.parametrize("media_type", ["image/jpeg", "image/png", "image/gif", "image/webp"])
+@pytest.mark.covers("Media · base64 images byte for byte")
 def test_o6_a_base64_image_arrives_with_the_same_bytes(media_type: str) -> None:
     raw = {
         "image/jpeg": b"\xff\xd8\xff\xe0",
@@ -461,6 +466,7 @@ SYSTEM_PROMPTS = [
 
 
 @pytest.mark.parametrize(("prompt", "content"), SYSTEM_PROMPTS)
+@pytest.mark.covers("Messages · system prompt as text and as blocks")
 def test_the_system_prompt_becomes_the_first_message(prompt: Any, content: Any) -> None:
     assert convert(system=prompt).body["messages"] == [{"role": "system", "content": content}, HELLO]
 
@@ -492,6 +498,7 @@ def test_only_the_first_system_block_can_be_a_billing_header() -> None:
     assert convert(system=prompt).body["messages"][0]["content"] == prompt
 
 
+@pytest.mark.covers("Messages · system messages within the conversation")
 def test_a_system_message_within_the_conversation_stays_in_its_place() -> None:
     for content in ("Now in French.", [text("Now in French.")]):
         chat = messages_of(HELLO, {"role": "system", "content": content}, assistant(text("Oui")), HELLO)
@@ -537,6 +544,7 @@ EFFORTS_IN_PLACE = [
 
 
 @pytest.mark.parametrize(("messages", "expected"), EFFORTS_IN_PLACE)
+@pytest.mark.covers("OpenRouter · effort within the conversation")
 def test_an_effort_set_on_the_way_becomes_a_configuration_update(messages: list[Any], expected: list[Any]) -> None:
     assert messages_of(*messages, target=GPT) == expected
 
@@ -568,6 +576,7 @@ def test_a_cache_breakpoint_on_a_lone_tool_call_is_noted() -> None:
     assert losses(convert(messages=messages)) == [("dropped", "messages.1.content.0.cache_control")]
 
 
+@pytest.mark.covers("Messages · cache_control")
 def test_r21_breakpoints_are_taken_out_and_noted_once_where_the_upstream_has_none() -> None:
     conversion = convert(
         STRICT,
@@ -597,6 +606,7 @@ def test_an_image_that_an_assistant_sent_stays_one() -> None:
 PREFILL = [HELLO, {"role": "assistant", "content": "The answer is"}]
 
 
+@pytest.mark.covers("Messages · prefill")
 def test_r61_a_prefill_goes_along_as_the_last_message() -> None:
     assert messages_of(*PREFILL, target=CLAUDE) == PREFILL
 
@@ -708,6 +718,7 @@ def test_the_request_is_left_as_it_was_and_its_large_parts_are_shared() -> None:
     assert body["response_format"]["json_schema"]["schema"] is schema
 
 
+@pytest.mark.covers("Messages · messages of one role in a row")
 def test_consecutive_messages_of_one_role_become_one_message_with_all_parts() -> None:
     """A copy of the merged list for each message would take seconds here."""
     for role in ("user", "assistant"):

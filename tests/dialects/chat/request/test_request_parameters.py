@@ -248,6 +248,7 @@ def test_fields_of_the_upstream_object_are_sent_as_they_are(target: Target) -> N
 
 
 @pytest.mark.parametrize(("target", "fields", "expected"), CARRIED)
+@pytest.mark.covers("Messages · temperature, top_p, top_k, metadata")
 def test_a_parameter_reaches_the_upstream(target: Target, fields: dict[str, Any], expected: dict[str, Any]) -> None:
     assert fields_of(target, **fields) == expected
     assert convert(target, **fields).notes == ()
@@ -260,6 +261,7 @@ PLAIN = sorted(PASSED_THROUGH.keys() - JOINED)
 
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize(("target", "foreign"), [(DEEPSEEK, OPENAI_ONLY), (OPENAI, OPENROUTER_ONLY)])
+@pytest.mark.covers("Chat parameters · seed, penalties, logit_bias, logprobs and others")
 def test_a_chat_parameter_reaches_the_upstream_that_has_it(target: Target, foreign: frozenset[str], name: str) -> None:
     """And is noted where it is another's."""
     for value in PASSED_THROUGH[name]:
@@ -279,6 +281,7 @@ LENGTHS = [
 
 
 @pytest.mark.parametrize(("target", "expected"), LENGTHS)
+@pytest.mark.covers("Chat parameters · max_completion_tokens by model")
 def test_the_limit_goes_into_the_field_that_the_upstream_has(target: Target, expected: dict[str, int]) -> None:
     for request in ({}, {"max_completion_tokens": 100}):
         body = convert(target, **request).body
@@ -422,6 +425,7 @@ THINKING = [
 
 
 @pytest.mark.parametrize(("target", "fields", "expected"), THINKING)
+@pytest.mark.covers("Thinking · modes, budgets and efforts")
 def test_thinking_and_effort_reach_the_upstream(
     target: Target, fields: dict[str, Any], expected: dict[str, Any]
 ) -> None:
@@ -575,6 +579,7 @@ LOST = [
 
 
 @pytest.mark.parametrize(("target", "fields", "expected"), LOST)
+@pytest.mark.covers("Chat parameters · those that the upstream does not know", "noted")
 def test_a_parameter_that_cannot_be_carried_is_noted(
     target: Target, fields: dict[str, Any], expected: list[Any]
 ) -> None:
@@ -679,6 +684,7 @@ def test_an_override_cannot_change_the_model_or_the_messages() -> None:
 FALLBACKS = [{"model": "claude-haiku-4-5-20251001"}, {"model": "openai/gpt-5"}]
 
 
+@pytest.mark.covers("OpenRouter · models and fallbacks")
 def test_r2_fallbacks_become_models_of_openrouters() -> None:
     conversion = convert(fallbacks=FALLBACKS)
     assert conversion.body["models"] == ["anthropic/claude-haiku-4.5", "openai/gpt-5"]
@@ -761,6 +767,7 @@ SESSIONS = [
 
 
 @pytest.mark.parametrize(("target", "fields", "expected"), SESSIONS)
+@pytest.mark.covers("OpenRouter · sessions stay at one provider")
 def test_a_session_keeps_its_provider(target: Target, fields: dict[str, Any], expected: str | None) -> None:
     request = cast(Any, {"model": "any", "max_tokens": 1, "messages": [HELLO], **fields})
     assert to_chat_request(request, target, KEYRING, "h").body.get("session_id") == expected

@@ -91,6 +91,7 @@ def test_what_a_tool_loses_is_noted(target: Target, more: dict[str, Any], expect
     assert losses(conversion) == expected
 
 
+@pytest.mark.covers("Tools · all tools in their order")
 def test_e01_every_tool_is_sent_in_order() -> None:
     names = [f"tool_{number}" for number in range(200)]
     assert [tool["function"]["name"] for tool in tools_of(*map(tool, names))] == names
@@ -148,6 +149,7 @@ LONG = "a" * 65
 SHORTENED = "a" * 55 + "_635361c4"
 
 
+@pytest.mark.covers("Tools · names longer than the upstream takes")
 def test_o12_a_name_too_long_is_shortened_everywhere_and_can_be_restored() -> None:
     conversion = convert(
         tools=[tool(LONG), tool("b" * 64)],
@@ -199,12 +201,14 @@ CHOICES = [
 
 
 @pytest.mark.parametrize(("choice", "expected"), CHOICES)
+@pytest.mark.covers("Tools · tool_choice")
 def test_the_choice_among_tools_is_mapped(choice: Any, expected: dict[str, Any]) -> None:
     body: Any = convert(tools=[tool()], tool_choice=choice).body
     assert {key: body[key] for key in ("tool_choice", "parallel_tool_calls") if key in body} == expected
 
 
 @pytest.mark.parametrize("choice", [{"type": "auto", "disable_parallel_tool_use": True}, {"type": "none"}])
+@pytest.mark.covers("Chat parameters · parallel_tool_calls")
 def test_o17_without_tools_nothing_is_said_of_choosing(choice: dict[str, Any]) -> None:
     conversion = convert(tool_choice=choice)
     assert conversion.body.keys() == {"model", "messages", "max_tokens"}
@@ -331,6 +335,7 @@ TYPED = [
 
 
 @pytest.mark.parametrize(("typed", "parameters", "required", "commands"), TYPED)
+@pytest.mark.covers("Tools · Anthropic's typed tools and toolsets")
 def test_a_typed_tool_becomes_a_function_of_its_name_with_a_schema(
     typed: dict[str, Any], parameters: set[str], required: list[str], commands: list[str] | None
 ) -> None:
@@ -548,6 +553,7 @@ SERVER_TOOLS = [
 
 
 @pytest.mark.parametrize(("server_tool", "expected"), SERVER_TOOLS)
+@pytest.mark.covers("Tools · web search and other server tools through OpenRouter")
 def test_a_server_tool_becomes_openrouters(server_tool: dict[str, Any], expected: dict[str, Any]) -> None:
     conversion = convert(tools=[server_tool])
     assert conversion.body["tools"] == [expected]
@@ -605,6 +611,7 @@ UNAVAILABLE = [
 
 
 @pytest.mark.parametrize(("target", "server_tool", "message"), UNAVAILABLE)
+@pytest.mark.covers("Tools · server tools that nothing would run", "refused")
 def test_a_tool_without_an_executor_is_refused_by_name(
     target: Target, server_tool: dict[str, Any], message: str
 ) -> None:
@@ -622,6 +629,7 @@ def test_o24_tools_with_a_grammar_reach_openai_as_they_are() -> None:
     assert tools_of(*grammars, target=OPENAI) == grammars
 
 
+@pytest.mark.covers("Tools · tool search and deferred tools")
 def test_tool_search_is_emulated_by_offering_every_tool() -> None:
     search = {"type": "tool_search_tool_regex_20251119", "name": "tool_search_tool_regex"}
     conversion = convert(tools=[search, tool("a"), tool("b", defer_loading=True)])
@@ -632,6 +640,7 @@ def test_tool_search_is_emulated_by_offering_every_tool() -> None:
 @pytest.mark.parametrize(
     "asked", [{"deferred_tools": {"protocol": "v1"}}, {"openrouter": {"deferred_tools": {"protocol": "v1"}}}]
 )
+@pytest.mark.covers("OpenRouter · deferred tools")
 def test_r33_deferral_is_left_to_openrouter_when_the_request_asks_it_to_defer(asked: dict[str, Any]) -> None:
     conversion = convert(tools=[tool("a"), tool("b", defer_loading=True)], **asked)
     assert conversion.body["tools"] == [chat_tool("a"), chat_tool("b", defer_loading=True)]

@@ -80,6 +80,7 @@ REASONING_FIELDS = (
 
 
 @pytest.mark.parametrize(("vendor", "model", "fields", "expected", "noted"), ASKED)
+@pytest.mark.covers("Thinking · per vendor")
 def test_thinking_is_asked_for_as_the_upstream_takes_it(
     vendor: str, model: str, fields: dict[str, Any], expected: dict[str, Any], noted: list[str]
 ) -> None:

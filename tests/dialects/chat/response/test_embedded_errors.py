@@ -69,6 +69,7 @@ def failure_of(stream: bytes) -> GatewayError:
 
 
 @pytest.mark.parametrize("case", FAILURES)
+@pytest.mark.covers("Errors · an error inside a 200")
 def test_a_failure_in_place_of_an_answer_is_an_error(case: str) -> None:
     value, kind = FAILURES[case]
     assert type(failure_of(sse(value) + DONE)) is kind

@@ -109,6 +109,7 @@ def test_the_table_of_types_is_covered_above() -> None:
 
 @pytest.mark.parametrize("place", ["beside the message", "in the metadata"])
 @pytest.mark.parametrize("word", BY_TYPE)
+@pytest.mark.covers("OpenRouter · moderation and guardrails")
 def test_a_type_says_more_than_the_status(word: str, place: str) -> None:
     fields = {"error_type": word} if place == "beside the message" else {"metadata": {"error_type": word}}
     error = failed(500, error_body(**fields))
@@ -312,6 +313,7 @@ OVERFLOWS: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 @pytest.mark.parametrize("who", OVERFLOWS)
+@pytest.mark.covers("Errors · overflow in the words that make clients compact")
 def test_an_overflow_is_worded_so_that_clients_compact(who: str, status: int) -> None:
     message, wording = OVERFLOWS[who]
     error = failed(status, error_body(message))
@@ -383,6 +385,7 @@ AVAILABILITY: dict[str, tuple[dict[str, Any], dict[str, str], tuple[float | None
 
 
 @pytest.mark.parametrize("case", AVAILABILITY)
+@pytest.mark.covers("OpenRouter · availability and fallback models in errors")
 def test_availability(case: str) -> None:
     availability, headers, hints = AVAILABILITY[case]
     error = failed(503, {"error": {"error_type": "x", "http_status": 503, "availability": availability}}, headers)

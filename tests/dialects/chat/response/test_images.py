@@ -71,6 +71,7 @@ ASKED: dict[str, tuple[list[Json], list[Json]]] = {
 @pytest.mark.parametrize("stops", [(), ("END",)], ids=["plain", "guarded"])
 @pytest.mark.parametrize("tags", [False, True], ids=["", "think tags"])
 @pytest.mark.parametrize("case", ASKED)
+@pytest.mark.covers("Media · images made by the model")
 def test_r58_who_asked_for_images_gets_them(case: str, tags: bool, stops: tuple[str, ...]) -> None:
     payloads, expected = ASKED[case]
     result = told(*payloads, finish(), shows_images=True, stop_sequences=stops, think_tags=tags)

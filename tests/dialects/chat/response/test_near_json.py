@@ -59,6 +59,7 @@ def streamed(arguments: str, size: int) -> Any:
 
 @pytest.mark.parametrize("case", NEARLY)
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
+@pytest.mark.covers("Tools · broken arguments are repaired with a note, or asked for again")
 def test_what_has_one_meaning_is_repaired_and_noted(case: str, size: int) -> None:
     arguments, meant = NEARLY[case]
     result = streamed(arguments, size)

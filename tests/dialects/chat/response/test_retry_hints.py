@@ -20,6 +20,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize(("headers", "seconds"), HEADERS.values(), ids=HEADERS)
+@pytest.mark.covers("Errors · retry-after in every form")
 def test_header_becomes_seconds(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_of(headers) == seconds
 

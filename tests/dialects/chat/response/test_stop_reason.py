@@ -91,6 +91,7 @@ ROWS: dict[str, tuple[str | None, str | None, list[Json], str]] = {
 
 
 @pytest.mark.parametrize("row", ROWS)
+@pytest.mark.covers("Messages · stop reasons")
 def test_the_stop_reason_of_a_stream(row: str) -> None:
     reason, native, payloads, expected = ROWS[row]
     end = [] if reason is None else [finish(reason, native_finish_reason=native)]

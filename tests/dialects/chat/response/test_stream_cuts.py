@@ -13,6 +13,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 @every_case
+@pytest.mark.covers("Streams · cut at any byte by the network")
 def test_a_stream_cut_in_two_anywhere_gives_the_same_bytes(case: Case) -> None:
     upstream, reply = case.upstream, case.reply
     whole = convert(upstream, reply)

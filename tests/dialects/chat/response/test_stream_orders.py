@@ -179,6 +179,7 @@ def pieces_of(index: int, name: str, fragments: Sequence[str], form: str) -> lis
 @pytest.mark.parametrize(
     ("first", "second"), [(CITY, ZONE), (CITY, CITY), (ZONE, ZONE)], ids=["4 and 3", "4 and 4", "3 and 3"]
 )
+@pytest.mark.covers("Tools · parallel calls and their results")
 def test_two_calls_riffled_in_any_way_keep_their_arguments(form: str, first: list[str], second: list[str]) -> None:
     for payloads in riffles(pieces_of(0, "one", first, form), pieces_of(1, "two", second, form)):
         result = told(*payloads, finish("tool_calls"))

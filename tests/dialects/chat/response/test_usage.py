@@ -46,6 +46,7 @@ ROWS: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, int | None]]] = 
 
 
 @pytest.mark.parametrize("row", ROWS)
+@pytest.mark.covers("Messages · usage, with tokens read from and written to a cache")
 def test_usage_of(row: str) -> None:
     given_counts, (uncached, read, written, output, thinking) = ROWS[row]
     result = to_usage(given_counts, reply())
@@ -69,6 +70,7 @@ TIERS = [
 
 
 @pytest.mark.parametrize(("tier", "expected"), TIERS)
+@pytest.mark.covers("OpenRouter · service tiers")
 def test_o45_the_tier_that_answered_is_told(tier: Any, expected: str) -> None:
     message = to_message(completion({"content": "a"}, service_tier=tier), reply()).message
     assert message["usage"]["service_tier"] == expected
@@ -132,6 +134,7 @@ def test_web_searches_are_counted_under_either_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("said", "cost"), [(0.25, 0.25), (0, 0.0), (3, 3.0), (-1, None), (True, None), ("1", None), (None, None)]
 )
+@pytest.mark.covers("OpenRouter · cost of each answer")
 def test_cost_in_dollars(said: Any, cost: float | None) -> None:
     assert to_cost({"cost": said}) == cost
 
