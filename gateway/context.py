@@ -14,8 +14,9 @@ class Context:
     """Client of an exchange, and its rules. `deadline` is on `time.monotonic`, None without one.
     `arrived` is on it too: when all of a live request was there, 0 for others.
 
-    `forwarded`: headers of the request that upstreams may get. `batch`, `item`, `custom_id`: the batch of this
-    exchange, and its item there, by index and by the name that the client gave it.
+    `forwarded`: headers of the request that upstreams may get; `credentials`: those with the caller's own key for an
+    upstream. `batch`, `item`, `custom_id`: the batch of this exchange, and its item there, by index and by the name
+    that the client gave it.
     """
 
     request_id: str
@@ -32,6 +33,7 @@ class Context:
     agent_id: str | None = None
     parent_agent_id: str | None = None
     forwarded: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    credentials: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     batch: str | None = None
     item: int | None = None
     custom_id: str | None = field(default=None, repr=False)

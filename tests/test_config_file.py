@@ -132,6 +132,11 @@ def problems_of(text: str) -> list[str]:
             "gateway.toml:3: upstreams.box.forward_headers: cookie is never forwarded",
             id="header that is never forwarded",
         ),
+        pytest.param(
+            '[upstreams]\nbox = { url = "http://h/v1", auth = "client", key = "k" }\n',
+            'gateway.toml:2: upstreams.box.key: is not used with auth = "client"',
+            id="key beside those of callers",
+        ),
         pytest.param("port = 1\nport = 2", "gateway.toml:2: is not valid TOML", id="syntax"),
         pytest.param('port = "x"\n', "gateway.toml:1: port: Input should be a valid integer", id="wrong setting"),
     ],

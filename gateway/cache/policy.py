@@ -18,7 +18,7 @@ HEADER: Final = "x-gateway-cache"
 
 Mode = Literal["off", "opt-in", "on"]
 Verb = Literal["use", "refresh", "bypass"]
-Reason = Literal["off", "prewarm", "tools", "size", "key"]
+Reason = Literal["off", "prewarm", "tools", "size", "key", "own-key"]
 
 # A fingerprint of this size blocks the event loop for 2 ms.
 MAX_REQUEST_BYTES: Final = 1024 * 1024

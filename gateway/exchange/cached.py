@@ -142,6 +142,8 @@ class CachedExchange:
         demand = self.policy.demand(header, context, prompt.request, prompt.body_size)
         if demand is not None and not demand.bypasses and not may_cache(self.exchange.admission, context):
             demand = Demand("bypass", reason="key")
+        if demand is not None and not demand.bypasses and self._takes_client_key(prompt.request["model"]):
+            demand = Demand("bypass", reason="own-key")  # an answer belongs to the owner of the key
         if demand is not None and demand.bypasses:
             self.store.count(context.tenant, "bypass")
         return demand
@@ -183,6 +185,10 @@ class CachedExchange:
                 self.leave(flight, follower)
                 raise
         return shared
+
+    def _takes_client_key(self, model: str) -> bool:
+        table = self.exchange.table
+        return table.takes_client_keys and any(route.upstream.takes_client_key for route in table.resolve(model))
 
     def leave(self, flight: Flight, follower: Follower) -> None:
         """Leave the flight. The last follower to leave aborts an unfinished call and closes it to others."""

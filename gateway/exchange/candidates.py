@@ -7,6 +7,7 @@ from itertools import count
 
 from gateway.context import Context
 from gateway.errors import GatewayError
+from gateway.exchange.client_keys import with_client_keys
 from gateway.exchange.plan import Plan
 from gateway.exchange.sessions import conversation_of, session_of
 from gateway.exchange.walk import callable_first
@@ -27,9 +28,13 @@ class Candidates:
     _turns: Iterator[int] = field(default_factory=count, init=False, repr=False)
 
     def in_order(self, context: Context, prompt: Prompt, routes: tuple[Route, ...]) -> Sequence[Route]:
-        """Return the candidates in the order for the request's session; those that cannot be called now come last."""
+        """Return the candidates in the order for the request's session; those that cannot be called now come last.
+
+        Raises Unauthenticated if all of them are asked with the caller's own key, and there is none.
+        """
         if needs_order(routes):
             routes = self._of_session(context, prompt, routes)
+        routes = with_client_keys(routes, context)
         return routes if len(routes) == 1 else callable_first(routes, self.circuits)
 
     def left_after(self, plan: Plan, error: GatewayError) -> list[Route]:
@@ -37,7 +42,7 @@ class Candidates:
         if failure_of(error).moves is not Moves.LONGER:
             return plan.fallbacks
         tokens = max(plan.reply.input_estimate, counted_tokens(error))
-        overflow = self.routing.table.overflow_of(plan.route)
+        overflow = [one for one in self.routing.table.overflow_of(plan.route) if not one.upstream.takes_client_key]
         return with_longer_windows(plan.fallbacks, overflow, plan.route, tokens, plan.reply.max_tokens or 0)
 
     def _of_session(self, context: Context, prompt: Prompt, routes: tuple[Route, ...]) -> tuple[Route, ...]:

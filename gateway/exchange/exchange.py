@@ -29,12 +29,13 @@ from gateway.errors import EmptyAnswer, GatewayError, InvalidRequest, OutputLimi
 from gateway.exchange.accounting import admitted, settle
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.candidates import Candidates
+from gateway.exchange.client_keys import account_headers, told_to_owner
 from gateway.exchange.face_sink import is_opened, sink_of
 from gateway.exchange.heartbeat import Heartbeat
 from gateway.exchange.key_policy import for_key
 from gateway.exchange.missing import MissingDialects
 from gateway.exchange.plan import Plan, note_error, note_gone, note_losses
-from gateway.exchange.received import note_answer
+from gateway.exchange.received import EMPTY_ANSWER, note_answer
 from gateway.exchange.relay import Relay, StreamTimeouts, is_event_stream
 from gateway.exchange.sink import NoClient, Sink
 from gateway.exchange.token_count import TokenCounter
@@ -61,8 +62,6 @@ MAX_ERROR_BYTES = 256 * 1024
 # Additional calls of one request after the upstream refused something in it.
 MAX_HEALS = 2
 
-# Content of the answer to a pre-warming request; a chat upstream has generated one token, which is discarded.
-EMPTY_ANSWER: dict[str, Any] = {"content": [], "stop_reason": "max_tokens", "stop_sequence": None, "stop_details": None}
 
 NO_CLIENT = NoClient()
 
@@ -173,15 +172,9 @@ class Exchange:
         return prepared
 
     def asking(self, context: Context, route: Route, message_id: str = "") -> Asking:
-        return Asking(
-            message_id,
-            context.request_id,
-            context.tenant,
-            context.session_id,
-            tuple(self.learned.known(route)),
-            context.api_version,
-            context.betas,
-        )
+        known, betas = tuple(self.learned.known(route)), context.betas
+        named = message_id, context.request_id, context.tenant, context.session_id
+        return Asking(*named, known, context.api_version, betas)
 
     def answer(self, plan: Plan, begun: Callable[[], None] | None = None) -> Coroutine[Any, Any, Answered]:
         """Return the whole message. Raises GatewayError if every attempt failed. `begun` is called at first content."""
@@ -362,7 +355,10 @@ class Exchange:
         plan.call.note_header()
         if not 200 <= answer.status < 300:
             body = await answer.read(MAX_ERROR_BYTES)
-            raise self.dialects[plan.route.dialect].error(answer.status, answer.headers, body, prepared)
+            error = self.dialects[plan.route.dialect].error(answer.status, answer.headers, body, prepared)
+            raise told_to_owner(error, plan.context) if upstream.takes_client_key else error
+        if upstream.takes_client_key:
+            plan.context.reply_headers += account_headers(answer)
         self.learned.learn(plan.route, prepared.healed)
         if plan.route.dialect == "messages":
             plan.record.upstream_request_id = self.redactor.name(answer.headers.get("request-id"))

@@ -6,6 +6,9 @@ from gateway.dialects.base import Origin
 from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.usage import UsageRecord
 
+# Content of the answer to a pre-warming request; a chat upstream has generated one token, which is discarded.
+EMPTY_ANSWER: dict[str, Any] = {"content": [], "stop_reason": "max_tokens", "stop_sequence": None, "stop_details": None}
+
 
 def note_answer(
     redactor: Redactor, record: UsageRecord, origin: Origin, usage: dict[str, Any], stop_reason: str | None

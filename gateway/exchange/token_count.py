@@ -48,7 +48,7 @@ class TokenCounter:
         except GatewayError:
             status, body = 0, b""
         count = _read_count(body, call.counted) if status == 200 else None
-        if status in PAUSING:
+        if status in PAUSING and not route.upstream.takes_client_key:
             self._paused_until[route.upstream.name] = self.clock() + PAUSE_SECONDS
         return count
 

@@ -127,6 +127,8 @@ def _upstreams(sections: Sections) -> Iterator[Finding]:
             yield location, 'has no url; set url = "https://host/v1", or vendor = "…" for a hosted API'
         elif upstream.url is None and has_placeholder(upstream.row(name).base):
             yield location, f"has no url; it differs between accounts, as in {upstream.row(name).base}"
+        if upstream.auth == "client" and upstream.key:
+            yield (*location, "key"), 'is not used with auth = "client", which sends the key of each caller'
         for header in NEVER_FORWARDED.intersection(upstream.forward_headers):
             yield (
                 (*location, "forward_headers"),
@@ -218,6 +220,10 @@ def _unused(sections: Sections) -> Iterator[Finding]:
 
 def _keyless(sections: Sections) -> Iterator[Finding]:
     for name, upstream in sections.upstreams.items():
-        has_key = upstream.key or upstream.auth == "none" or {"authorization", "x-api-key"} & upstream.headers.keys()
+        has_key = (
+            upstream.key
+            or upstream.auth in ("client", "none")
+            or {"authorization", "x-api-key"} & upstream.headers.keys()
+        )
         if upstream.row(name) in HOSTED and upstream.url is None and not has_key:
             yield ("upstreams", name), 'has no key; set key = "${NAME}" with the variable that holds it'

@@ -67,7 +67,7 @@ class UpstreamSection(Section):
     key: Annotated[tuple[Credential, ...], BeforeValidator(_listed), Field(max_length=MAX_KEYS)] = ()
     vendor: Flavor = "auto"
     dialect: Dialect | None = None
-    auth: Literal["bearer", "x-api-key", "api-key", "none"] | None = None
+    auth: Literal["bearer", "x-api-key", "api-key", "client", "none"] | None = None
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, repr=False)
     forward_headers: tuple[HeaderName, ...] = ()
     concurrency: Positive | None = None

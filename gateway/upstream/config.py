@@ -31,7 +31,7 @@ def to_headers(settings: Settings, vendor: Vendor, auth: str, key: str) -> tuple
     headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
     if key and auth == "bearer":
         headers.append(("authorization", f"Bearer {key}"))
-    elif key and auth != "none":
+    elif key and auth not in ("none", "client"):
         headers.append((auth, key))
     if auth == "x-api-key":
         headers.append(ANTHROPIC_VERSION)
@@ -94,6 +94,7 @@ def to_lanes(settings: Settings, name: str) -> Iterator[Upstream]:
             timeouts,
             concurrency=section.concurrency,
             has_own_auth=section.auth is not None,
+            takes_client_key=section.auth == "client",
             forward_headers=section.forward_headers,
             prices=_to_prices(section.prices),
             region=section.region,

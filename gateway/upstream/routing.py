@@ -43,9 +43,9 @@ class Upstream:
 
     `url` is its v1 base, without a slash at the end. `name` is shown in headers, logs and metrics; the lanes of a
     server with several keys share it, and differ in `lane`. `concurrency`: calls at once, None for no limit
-    of ours. `has_own_auth`: the operator has chosen the key's header, which is in `headers`. `prices`: dollars for a
-    million tokens, read and written. `region` and `data`: labels that a route or a key may require. `models`: the only
-    ones that it is asked for; empty for any.
+    of ours. `has_own_auth`: the operator has chosen the key's header, which is in `headers`. `takes_client_key`: it is
+    asked with the key of the caller. `prices`: dollars for a million tokens, read and written. `region` and `data`:
+    labels that a route or a key may require. `models`: the only ones that it is asked for; empty for any.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Upstream:
     timeouts: UpstreamTimeouts = UpstreamTimeouts()
     concurrency: int | None = None
     has_own_auth: bool = False
+    takes_client_key: bool = False
     forward_headers: tuple[str, ...] = ()
     prices: tuple[float | None, float | None] | None = None
     region: str = ""

@@ -124,6 +124,11 @@ class RoutingTable:
         return lanes
 
     @cached_property
+    def takes_client_keys(self) -> bool:
+        """Return True if some upstream is asked with the keys of callers."""
+        return any(upstream.takes_client_key for upstream in self.upstreams)
+
+    @cached_property
     def forward_headers(self) -> tuple[str, ...]:
         """Return the names of all headers that some upstream gets from the client."""
         return tuple(dict.fromkeys(name for upstream in self.upstreams for name in upstream.forward_headers))

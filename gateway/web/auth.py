@@ -21,6 +21,10 @@ NO_BETAS: frozenset[str] = frozenset()
 # Ids of other parties are logged, never used as keys: short, and without anything that could break a line.
 FOREIGN_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,256}")
 
+# This gateway's key, for clients whose other headers hold one for an upstream.
+GATEWAY_KEY = "x-gateway-key"
+CREDENTIALS = ("authorization", "x-api-key", "api-key")
+
 # Of a conversation: anybody's, Claude Code's, Codex' (0.171.0), opencode's (1.18.33).
 SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id", "session-id", "x-session-affinity")
 
@@ -51,8 +55,9 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     """
     if request.path not in request.app[OPEN] and request.match_info.http_exception is None:
         headers = request.headers
-        key = headers.get("x-api-key") or headers.get("api-key")
-        client = await request.app[DIRECTORY].authenticate(key, headers.get("authorization"))
+        own = headers.get(GATEWAY_KEY)
+        key = own or headers.get("x-api-key") or headers.get("api-key")
+        client = await request.app[DIRECTORY].authenticate(key, None if own else headers.get("authorization"))
         request[CONTEXT] = to_context(request, client)
     return await handler(request)
 
@@ -65,8 +70,12 @@ def to_context(request: web.Request, client: Client) -> Context:
         raise InvalidRequest(
             f"anthropic-version: {version[:40]!r} is not a valid version; use one of {sorted(VERSIONS)}."
         )
-    names = request.app[EXCHANGE].table.forward_headers
+    table = request.app[EXCHANGE].table
+    names = table.forward_headers
+    # Without the header for this gateway's key, those for keys hold that one: it is never passed on.
+    has_own = table.takes_client_keys and (GATEWAY_KEY in headers or not client.key_id)
     return Context(
+        credentials=tuple((name, headers[name]) for name in CREDENTIALS if name in headers) if has_own else (),
         forwarded=tuple((name, headers[name]) for name in names if name in headers),
         request_id=request[REQUEST_ID],
         tenant=client.tenant,

@@ -56,7 +56,8 @@ class NativeDialect:
         return prompt.original is None
 
     def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
-        if not self.shares_files and (prompt.received is None or FILE_ID in prompt.received.body):
+        is_own = self.shares_files or route.upstream.takes_client_key
+        if not is_own and (prompt.received is None or FILE_ID in prompt.received.body):
             refuse_files(prompt.request)
         keyring = self.keyring.of_tenant(asking.tenant)
         native = to_body(prompt, route, keyring, drops_thinking=self.refused.has(asking, prompt.request))

@@ -17,6 +17,7 @@ BETA = "anthropic-beta"
 # OpenRouter reads betas from this header (its documentation, 2026).
 OPENROUTER_BETA = "x-anthropic-beta"
 PREFIX = "anthropic-"
+CLIENT_PREFIXES = ("user-agent", "x-app", "x-stainless-", "x-claude-code-")
 # They choose the account, so they are the operator's to set.
 ACCOUNT_HEADERS = frozenset({"anthropic-organization-id", "anthropic-workspace-id", "anthropic-user-profile-id"})
 REPLACED = frozenset({"authorization", "api-key", "x-api-key", VERSION})
@@ -34,11 +35,12 @@ def to_headers(upstream: Upstream, asking: Asking, received: Received | None, *,
     kept = [
         (name, value) for name, value in upstream.headers if name not in REPLACED or (is_chosen and name != VERSION)
     ]
-    betas, forwarded = _of_client(received, frozenset(upstream.forward_headers))
+    betas, forwarded = _of_client(received, upstream)
     betas = betas or sorted(asking.betas)  # a batch keeps the set alone
     if long_context and not any(LONG_CONTEXT in beta for beta in betas):
         betas.append(LONG_CONTEXT)
-    headers = [*kept, USER_AGENT, (VERSION, asking.api_version), *forwarded]
+    is_named = any(name == "user-agent" for name, _ in forwarded)
+    headers = [*kept, *(() if is_named else (USER_AGENT,)), (VERSION, asking.api_version), *forwarded]
     if betas:
         value = ",".join(betas)
         headers.append((BETA, value))
@@ -52,28 +54,34 @@ def to_headers(upstream: Upstream, asking: Asking, received: Received | None, *,
 
 def to_query(upstream: Upstream, received: Received | None) -> str:
     """Return the query string with its question mark; only Anthropic's own API reads one."""
-    if received is None or not received.query or not upstream.vendor.messages.keeps_query:
+    keeps = upstream.vendor.messages.keeps_query or upstream.takes_client_key
+    if received is None or not received.query or not keeps:
         return ""
     return f"?{received.query}"
 
 
-def _of_client(received: Received | None, chosen: frozenset[str]) -> tuple[list[str], list[tuple[str, str]]]:
+def _of_client(received: Received | None, upstream: Upstream) -> tuple[list[str], list[tuple[str, str]]]:
     """The betas, in the client's order and spelling, and the other headers to forward."""
     betas: list[str] = []
     forwarded = []
-    for name, value in _named(received.headers if received is not None else (), chosen):
+    for name, value in _named(received.headers if received is not None else (), upstream):
         if SENDABLE.fullmatch(value) is None:
             continue
         if name == BETA:
             betas.append(value)
-        elif name != VERSION and name not in ACCOUNT_HEADERS:
+        elif name != VERSION and (name not in ACCOUNT_HEADERS or upstream.takes_client_key):
             forwarded.append((name, value))
     return betas, forwarded
 
 
-def _named(headers: Iterable[tuple[str, str]], chosen: frozenset[str]) -> Iterable[tuple[str, str]]:
-    """Yield Anthropic's headers, and those that the operator has chosen; never a credential."""
+def _named(headers: Iterable[tuple[str, str]], upstream: Upstream) -> Iterable[tuple[str, str]]:
+    """Yield Anthropic's headers, and those that the operator has chosen; never a credential.
+
+    With the caller's own key also those that name the client: what a key may do can depend on them.
+    """
+    chosen = frozenset(upstream.forward_headers)
+    prefixes = (PREFIX, *CLIENT_PREFIXES) if upstream.takes_client_key else PREFIX
     for original, value in headers:
         name = original.lower()
-        if name.startswith(PREFIX) or (name in chosen and name not in REPLACED):
+        if name.startswith(prefixes) or (name in chosen and name not in REPLACED):
             yield name, value

@@ -15,6 +15,7 @@ from gateway.context import Context
 from gateway.dialects.chat.request.context_editing import edit_messages
 from gateway.dialects.chat.request.scope import Scope, ToolNames
 from gateway.exchange.calibration import Ratio
+from gateway.exchange.client_keys import with_client_keys
 from gateway.exchange.exchange import Exchange
 from gateway.messages.prompt import Prompt, Received, parse_body
 from gateway.messages.tokens.profiles import Profile, to_profile
@@ -39,7 +40,8 @@ async def count_tokens(request: web.Request) -> web.Response:
     exchange = request.app[EXCHANGE]
     parsed = parse_body(body, exchange.tools)
     prompt, _ = check_count_tokens_request(parsed, version=context.api_version, betas=context.betas)
-    route = exchange.table.resolve(prompt["model"])[0]
+    routes = exchange.table.resolve(prompt["model"])
+    route = (with_client_keys(routes, context) if context.credentials else routes)[0]
     received = Received(body, request.headers.items(), request.query_string)
     counted = await _count_upstream(prompt, received, exchange, context, route)
     if counted is not None:

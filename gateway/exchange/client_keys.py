@@ -1,0 +1,83 @@
+"""Upstreams that are asked with the caller's own key (`auth = "client"`): whose key goes where.
+
+The key goes to one upstream of a request and to no other, is part of its route for that request only, and is removed
+from what the upstream says. Each key has circuits of its own: the limits and the credit that it meets are its owner's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from hashlib import blake2b
+
+from gateway.context import Context
+from gateway.errors import BillingProblem, CredentialsRefused, GatewayError, Unauthenticated, UpstreamWords
+from gateway.upstream.client import Answer
+from gateway.upstream.routing import Route
+
+NEEDED = (
+    "this model is asked with your own key: send it in `x-api-key` or `authorization`, and the key of this gateway in "
+    "`x-gateway-key`"
+)
+REMOVED = "[key]"
+# Headers of an answer that describe the account of the key.
+ACCOUNT_PREFIXES = ("anthropic-ratelimit-", "x-ratelimit-")
+ACCOUNT_HEADERS = frozenset({"anthropic-organization-id", "openai-organization"})
+
+
+def with_client_keys(routes: tuple[Route, ...], context: Context) -> tuple[Route, ...]:
+    """Return the routes with the caller's key where one is taken; the first such upstream is the only one to get it.
+
+    Raises Unauthenticated if no route is left.
+    """
+    if not any(route.upstream.takes_client_key for route in routes):
+        return routes
+    kept: list[Route] = []
+    owner = ""
+    for route in routes:
+        if not route.upstream.takes_client_key:
+            kept.append(route)
+            continue
+        owner = owner or route.upstream.url
+        if context.credentials and route.upstream.url == owner:
+            headers = (*route.upstream.headers, *context.credentials)
+            kept.append(replace(route, upstream=replace(route.upstream, headers=headers, lane=_lane(context))))
+    if not kept:
+        raise Unauthenticated(NEEDED, should_retry=False)
+    return tuple(kept)
+
+
+def told_to_owner(error: GatewayError, context: Context) -> GatewayError:
+    """Return the error as the owner of the key may read it: a refusal of the key is about theirs, not the gateway's."""
+    words = error.said.text if error.said is not None else ""
+    for secret in _secrets(context.credentials):
+        error.message, words = error.message.replace(secret, REMOVED), words.replace(secret, REMOVED)
+    if error.said is not None:
+        error.said = UpstreamWords(error.said.status, words)
+    if error.relayed is not None:
+        error.relayed = {**error.relayed, "message": error.message}
+    if isinstance(error, CredentialsRefused):
+        refused = Unauthenticated(words or "The upstream refused your key.", should_retry=False)
+        refused.said = error.said
+        return refused
+    if isinstance(error, BillingProblem):
+        error.message = words or "Your account at the upstream has no credit left."
+    return error
+
+
+def account_headers(answer: Answer) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name, value)
+        for name, value in answer.headers.items()
+        if name.startswith(ACCOUNT_PREFIXES) or name in ACCOUNT_HEADERS
+    )
+
+
+def _lane(context: Context) -> int:
+    """Return a number for the key, which separates its circuits from those of other keys."""
+    written = "\0".join([value for _, value in context.credentials]).encode("utf-8", "surrogateescape")
+    return int.from_bytes(blake2b(written, digest_size=6).digest(), "big")
+
+
+def _secrets(credentials: Iterable[tuple[str, str]]) -> list[str]:
+    values = [value for _, value in credentials]
+    tokens = [value.partition(" ")[2].strip() for value in values]
+    return [secret for secret in (*values, *tokens) if secret]
