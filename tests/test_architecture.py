@@ -1,6 +1,8 @@
 """Every module of `gateway` and `workers` keeps the architecture; and the checker finds what it says it finds."""
 
 import ast
+import re
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
@@ -52,6 +54,51 @@ def test_conversions_compare_nothing_with_the_name_of_a_vendor_or_family() -> No
         if any(isinstance(part, ast.Constant) and part.value in names for part in ast.walk(node))
     }
     assert compared == set()
+
+
+# Where names of vendors and clients belong: their rows and families, imports of other gateways' configurations, the
+# simulated servers, and tables of words that servers use.
+NAMING_ROOMS = (
+    *("cli", "settings", "simulator", "upstream/target.py", "upstream/vendors.py", "telemetry/redaction.py"),
+    *("dialects/chat/vocabulary.py", "dialects/chat/response/error_body.py", "dialects/chat/response/errors.py"),
+    *("dialects/chat/response/failure_words.py", "messages/tokens/profiles.py"),
+)
+NAMED = re.compile(
+    r"(?i)(?<![a-z])(?:azure|bedrock|cerebras|deepseek|fireworks|gemini|groq|litellm|llama|lm_?studio|minimax|mistral|"
+    r"moonshot|ollama|qwen|sglang|vllm|xai|zai|zhipu|aider|cline|codex|continue_cli|goose|kilo|opencode|roo)(?![a-z])"
+)
+
+
+def test_no_vendor_and_no_client_is_named_in_code_outside_its_room() -> None:
+    """Comments and docstrings may name them, where they give the reason for something."""
+    named = {
+        f"{path.relative_to(ROOT)}:{node.lineno}: {text[:60]}"
+        for path in sorted((ROOT / "gateway").rglob("*.py"))
+        if not str(path.relative_to(ROOT / "gateway")).startswith(NAMING_ROOMS)
+        for node, text in words_of_code(ast.parse(path.read_text(encoding="utf-8")))
+        if NAMED.search(text)
+    }
+    assert named == set(), "make it a fact of the vendor's row, or of the client's request"
+
+
+def words_of_code(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
+    """Yield names and texts, without docstrings."""
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if id(node) in docstrings:
+            continue
+        match node:
+            case ast.Constant(value=str() | bytes() as text):
+                yield node, text if isinstance(text, str) else text.decode("latin-1")
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                yield node, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node, name
+
+
+def test_names_in_code_are_found_and_those_in_docstrings_are_not() -> None:
+    tree = ast.parse('"""For vLLM."""\nGROQ_LIMIT = 5\ndef f():\n    """Of Codex."""\n    return b"ollama"\n')
+    assert [text for _, text in words_of_code(tree) if NAMED.search(text)] == ["GROQ_LIMIT", "ollama"]
 
 
 def test_the_source_was_found() -> None:

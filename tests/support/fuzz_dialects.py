@@ -1,6 +1,7 @@
 """One conversation through chat, native and Responses: the same message out and the same prompt up, or a note.
 
-An answer is generated once and written in the three forms, a request is converted to them and read back from each.
+An answer is generated once and written in the three forms, a request is converted to them and read back from each. For
+a client that speaks chat the answers are the same as well, passed on or converted.
 """
 
 from collections.abc import Iterator
@@ -11,10 +12,14 @@ import orjson
 
 from gateway.access.keyring import Keyring
 from gateway.context import Context
-from gateway.dialects.base import Asking, Dialect, Prepared
+from gateway.dialects.base import Asking, Dialect, Prepared, StreamConverter
+from gateway.dialects.chat.client.stream import ChatStream
 from gateway.dialects.chat.dialect import ChatDialect
+from gateway.dialects.chat.original.stream import OriginalStream
+from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.native.dialect import NativeDialect
 from gateway.dialects.native.refused import RefusedThinking
+from gateway.dialects.reply import Reply
 from gateway.dialects.responses.dialect import ResponsesDialect
 from gateway.messages.fold import fold_stream
 from gateway.messages.prompt import Received, to_prompt
@@ -48,9 +53,13 @@ def fuzz_dialects(random: Random) -> str:
     prepared = {name: prepare(name, request) for name in DIALECTS}
     noted = check_prompts(request, prepared)
     answer = to_answer(random)
-    messages = [said_by(name, prepared[name], answer, random) for name in DIALECTS]
-    for name, message in zip(DIALECTS, messages, strict=True):
-        assert message == messages[0], f"{name} says {message}, chat {messages[0]}"
+    streamed = {name: streamed_by(name, prepared[name], answer, random) for name in DIALECTS}
+    messages = {name: said_by(name, prepared[name], answer, events) for name, events in streamed.items()}
+    chats = {name: said_to_client(to_chunks(events)) for name, events in streamed.items()}
+    chats["passed on"] = said_to_client(passed_on(answer, random))
+    for read in (messages, chats):
+        for name, message in read.items():
+            assert message == read["chat"], f"{name} says {message}, chat {read['chat']}"
     return "noted" if noted else "same"
 
 
@@ -94,18 +103,55 @@ def to_answer(random: Random) -> dict[str, Any]:
     }
 
 
-def said_by(name: str, prepared: Prepared, answer: dict[str, Any], random: Random) -> dict[str, Any]:
-    """The message that a dialect makes of the answer: as a stream, in pieces, and the same collected or as JSON."""
-    told = WRITERS[name](answer)
-    stream, collected = DIALECTS[name].stream(prepared, opened=False), DIALECTS[name].collect(prepared)
+def streamed_by(name: str, prepared: Prepared, answer: dict[str, Any], random: Random) -> bytes:
+    """The events that a dialect makes of the answer, which comes in pieces."""
+    return in_pieces(DIALECTS[name].stream(prepared, opened=False), WRITERS[name](answer), random)
+
+
+def in_pieces(stream: StreamConverter, told: bytes, random: Random) -> bytes:
     cut = random.randrange(len(told))
     events = stream.feed(told[:cut]) + stream.feed(told[cut:]) + stream.end()
     assert stream.failure is None, stream.failure
-    collected.feed(told)
+    return events
+
+
+def said_by(name: str, prepared: Prepared, answer: dict[str, Any], events: bytes) -> dict[str, Any]:
+    """The message of a dialect's events, which is the same when it is collected."""
+    collected = DIALECTS[name].collect(prepared)
+    collected.feed(WRITERS[name](answer))
     collected.end()
     message, whole = fold_stream(events), collected.message()
     assert essence(message) == essence(whole)
     return essence(message)
+
+
+def to_chunks(events: bytes) -> bytes:
+    return ChatStream(ToolRegistry(), 0, shows_usage=True).feed(events)
+
+
+def passed_on(answer: dict[str, Any], random: Random) -> bytes:
+    reply = Reply("msg_1", "req_1", "asked", MODEL, KEYRING)
+    return in_pieces(OriginalStream(reply, shows_usage=True), to_chat(answer), random)
+
+
+def said_to_client(told: bytes) -> dict[str, Any]:
+    """What a client joins from the chunks of a completion."""
+    said: dict[str, Any] = {"content": "", "reasoning_content": "", "calls": {}, "finish": None}
+    *events, end = told.removesuffix(b"\n\n").split(b"\n\n")
+    assert end == b"data: [DONE]"
+    for chunk in [orjson.loads(payload.removeprefix(b"data: ")) for payload in events]:
+        assert chunk["model"] == "asked"
+        if chunk.get("usage"):
+            said["usage"] = [chunk["usage"][name] for name in ("prompt_tokens", "completion_tokens")]
+        for choice in chunk["choices"]:
+            for name in ("content", "reasoning_content"):
+                said[name] += choice["delta"].get(name) or ""
+            for call in choice["delta"].get("tool_calls", ()):
+                known = said["calls"].setdefault(call["index"], {"name": "", "arguments": ""})
+                known["name"] += call["function"].get("name", "")
+                known["arguments"] += call["function"].get("arguments", "")
+            said["finish"] = choice.get("finish_reason") or said["finish"]
+    return said
 
 
 def essence(message: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ TOO_LONG: Final = re.compile(r"prompt is too long: (?P<count>\d+) tokens > (?P<l
 TOO_LONG_WITH_ANSWER: Final = re.compile(
     r"input length and `max_tokens` exceed context limit: (?P<count>\d+) \+ (?P<answer>\d+) > (?P<limit>\d+)"
 )
+# OpenAI's words where an upstream gives no numbers.
+UNCOUNTED: Final = "Your input exceeds the context window of this model. Please adjust your input and try again."
 WINDOW: Final = "This model's maximum context length is {limit} tokens. However, "
 MODEL_IN_404: Final = re.compile(r"model: (?P<model>.+)", re.DOTALL)
 FIELD: Final = re.compile(r"(?P<field>[a-z_]+(?:\.[A-Za-z0-9_]+)*): ")
@@ -101,4 +103,4 @@ def to_overflow(message: str) -> str | None:
         return WINDOW.format(limit=found["limit"]) + (
             f"you requested {total} tokens {parts}. Please reduce the length of the messages or completion."
         )
-    return message if message.startswith("prompt is too long") else None
+    return UNCOUNTED if message.startswith("prompt is too long") else None

@@ -36,7 +36,7 @@ REFUSALS = frozenset({"invalid_request_error", "BadRequestError"})
 HTTP_ERRORS = 400
 HTTP_FAILURE = re.compile(r"[45]\d\d", re.ASCII)
 # HTTP status by MiniMax's codes (its API's page of errors, 2026-11).
-MINIMAX_CODES = {
+OUTCOME_CODES = {
     "1001": 504,
     "1002": 429,
     "1004": 401,
@@ -93,7 +93,7 @@ def _failure_of(answer: Mapping[str, Any], *, has_choice: bool) -> Mapping[str, 
     outcome = answer.get("base_resp")  # MiniMax's, in every answer
     if isinstance(outcome, Mapping) and not _is_good(outcome.get("status_code")):
         code = str(outcome.get("status_code"))
-        return {"code": code, "message": outcome.get("status_msg"), "http_status": MINIMAX_CODES.get(code)}
+        return {"code": code, "message": outcome.get("status_msg"), "http_status": OUTCOME_CODES.get(code)}
     if has_choice or answer.get("usage"):
         return None
     inner = answer.get("Response")  # Tencent's
