@@ -11,10 +11,10 @@ from bench.cases import CASES
 from bench.compare import Options, compare
 from bench.peers import PEERS, peer_recipes
 from bench.programs import CompilerError
-from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, nginx_recipe
+from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, nginx_recipe, routed_recipe
 
 COMMANDS = ("compare", "batches", "cache", "streams", "sweep", "instructions", "plots", "show")
-TARGETS = ("gateway", "native", "quiet", "bare", "nginx", "direct", *PEERS)
+TARGETS = ("gateway", "native", "routed", "quiet", "bare", "nginx", "direct", *PEERS)
 DEFAULT_TARGETS = "gateway,native,bare,nginx,direct,quiet"
 PLOTS = Path("docs/performance")
 
@@ -103,6 +103,7 @@ def _recipes(options: argparse.Namespace) -> list[Recipe]:
     known = {
         "gateway": gateway_recipe(**settings),
         "native": gateway_recipe("native", **settings, GATEWAY_DIALECT="messages"),
+        "routed": routed_recipe(**settings),
         "quiet": gateway_recipe("quiet", **settings, GATEWAY_LOG_LEVEL="error"),
         "bare": BARE,
         "direct": DIRECT,
@@ -150,7 +151,7 @@ def _instructions(options: argparse.Namespace) -> int:
     for case in cases:
         if case not in instructions.REQUESTS:
             sys.exit(f"bench: no case {case!r}: {', '.join(instructions.REQUESTS)}")
-    counted = instructions.measure([gateway_recipe(), BARE], cases, _say)
+    counted = instructions.measure([gateway_recipe(), routed_recipe(), BARE], cases, _say)
     path = results.store_json("instructions", counted.machine, asdict(counted))
     print(instructions.render(counted))
     print(f"\nraw figures: {path}")

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -68,6 +68,27 @@ def gateway_recipe(name: str = "gateway", **more: str) -> Recipe:
     }
     environment = OURS | {f"GATEWAY_{key}": value for key, value in settings.items()} | more
     return Recipe(name, f"{PYTHON} -m gateway serve", environment)
+
+
+THREE = """\
+[upstreams]
+a = { url = "$upstream", key = "x", vendor = "openrouter", dialect = "chat" }
+b = { url = "$upstream", key = "x", vendor = "openrouter", dialect = "chat" }
+c = { url = "$upstream", key = "x", vendor = "openrouter", dialect = "chat" }
+[routes]
+"*" = ["a", "b", "c"]
+[params]
+temperature = { min = 0, max = 1 }
+reasoning_effort = { max = "high" }
+store = { deny = true }
+"""
+
+
+def routed_recipe(**more: str) -> Recipe:
+    """The gateway with three candidates, of which the first answers, and rules for parameters."""
+    one = gateway_recipe("routed", **more)
+    named = {name: value for name, value in one.environment.items() if not name.startswith("GATEWAY_UPSTREAM_")}
+    return replace(one, environment=named | {"GATEWAY_CONFIG": "gateway.toml"}, files={"gateway.toml": THREE})
 
 
 BARE = Recipe("bare", f"{PYTHON} -m bench.bare $port http://$upstream_address", OURS)

@@ -5,6 +5,7 @@ to come in, and what is in flight may finish within the drain time.
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
@@ -26,10 +27,12 @@ from gateway.cache.admin import CacheUpkeep
 from gateway.errors import Overloaded, StoreAway
 from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
+from gateway.exchange.sharing import share_calls, share_learned
 from gateway.process.gc_tuning import settle_memory
 from gateway.process.health import Health
 from gateway.process.http_guard import Guard
 from gateway.process.ports import cannot_listen
+from gateway.process.supervisor import METRICS_DIRECTORY
 from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings, is_loopback
 from gateway.telemetry.activity import Activity
@@ -42,6 +45,7 @@ from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.config import to_table
 from gateway.upstream.reload import ConfigReload
 from gateway.upstream.routing import Upstream
+from gateway.upstream.shown_circuits import WRITE_SECONDS, read_states, write_states
 from gateway.upstream.table import Routing
 from gateway.web.admin.authorization import (
     ADMIN_KEYS,
@@ -99,8 +103,6 @@ from gateway.wiring import (
     open_cache_upkeep,
     open_reload,
     open_stores,
-    share_circuits,
-    share_learned,
     show_upstreams,
     to_guard,
     watch_activity,
@@ -249,6 +251,7 @@ async def _open_gateway(
     batch_server = stores.batches
     keyring = await load_keyring(settings, batch_server.server if batch_server else None)
     exchange = build_exchange(settings, client, keyring, upstream)
+    exchange.circuits.lanes.share = 1 / processes
     access = exchange.admission = build_admission(settings, keyring, batch_server, processes=processes)
     await fill_directory(access)  # before listening: the first request of a valid key is no 503
     catalog = Catalog(client, exchange.routing, redactor=exchange.redactor)
@@ -298,15 +301,28 @@ def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Corouti
     # A parent reads the metrics of its children from files, which they write regularly.
     if child:
         yield settle_regularly()
+        yield from _shown_to_parent(gateway)
     if gateway.health.monitor is not None:
         yield gateway.health.monitor.run()
         yield share_learned(gateway.exchange, gateway.health.monitor.server).run()
-        yield share_circuits(gateway.exchange, gateway.health.monitor.server).run()
+        yield from (loop.run() for loop in share_calls(gateway.exchange, gateway.health.monitor.server))
     yield from keep_access(gateway.exchange)
     if gateway.batches is not None:
         yield gateway.batches.run()
     if gateway.threads is not None:
         yield gateway.threads.run()
+
+
+def _shown_to_parent(gateway: Gateway) -> Iterator[Coroutine[None, None, None]]:
+    """Leave the circuits where the parent of several front ends looks for them."""
+    directory = os.environ.get(METRICS_DIRECTORY)
+    if directory is None:
+        return
+
+    async def write() -> None:
+        write_states(Path(directory), gateway.exchange.circuits.states())
+
+    yield Repeated("circuits_shown", write, WRITE_SECONDS).run()
 
 
 @asynccontextmanager
@@ -325,7 +341,7 @@ async def running_admin(
         routing = Routing(to_table(settings))
         cache = AdminCache(upkeep, routing) if upkeep is not None else None
         reload = ConfigReload(settings, lambda _, changed: routing.swap(to_table(changed)))
-        status = StatusSources(routing, reload)
+        status = StatusSources(routing, reload, lambda: read_states(directory))
         batches = None if access is None else BatchServer(access.server)
         activity = LocalActivity() if access is None else SharedActivity(access.server)
         secret = b"" if access is None else access.secret

@@ -26,7 +26,8 @@ GatewayError
 │   └── StoreAway              Redis cannot be reached now, or cannot serve: it may be back in a moment
 ├── UpstreamTimedOut      504  the upstream was silent for too long
 └── Overloaded            529  the upstream, or the gateway, has no room now
-    └── CircuitOpen            the upstream failed lately and is not called
+    ├── CircuitOpen            the upstream failed lately and is not called
+    └── UpstreamFull           a limit that the operator has set for the upstream is reached
 
 Raise where the fact is known. Turned into HTTP in one place (web/middleware), into an item's result in one place
 (workers/execute). Messages go to clients: never a secret, a prompt, an upstream URL or a stack in them.
@@ -217,6 +218,10 @@ class Overloaded(GatewayError):
 
 
 class CircuitOpen(Overloaded):
+    pass
+
+
+class UpstreamFull(Overloaded):
     pass
 
 

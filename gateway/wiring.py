@@ -62,8 +62,6 @@ from gateway.upstream.catalog import Catalog
 from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.config import to_table
 from gateway.upstream.http_client import Transport
-from gateway.upstream.learned_store import SHARE_SECONDS, LearnedStore
-from gateway.upstream.live_circuits import SHARE_SECONDS as LIVE_SHARE_SECONDS
 from gateway.upstream.proxy_client import AiohttpClient
 from gateway.upstream.reload import ConfigReload
 from gateway.upstream.retry import RetryPolicy
@@ -156,18 +154,6 @@ def watch_activity(exchange: Exchange, batches: BatchServer | None) -> Activity:
     activity = Activity(store, "front end", lambda: {"open": len(exchange.heartbeat)})
     exchange.observers += (activity.observe,)
     return activity
-
-
-def share_learned(exchange: Exchange, server: RedisServer) -> Repeated:
-    """The loop that shares what is learned of upstream models with the other processes on this Redis."""
-    return Repeated("learned", LearnedStore(server.redis, exchange.learned, server.keys).share, SHARE_SECONDS)
-
-
-def share_circuits(exchange: Exchange, server: RedisServer) -> Repeated:
-    """The loop that shares the circuits of live calls with the other processes on this Redis."""
-    # Until here each process opened its circuits alone; from now on a probe is one for all.
-    exchange.circuits.server = server
-    return Repeated("live_circuits", exchange.circuits.share, LIVE_SHARE_SECONDS)
 
 
 def build_admission(

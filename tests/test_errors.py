@@ -37,6 +37,7 @@ TABLE: dict[type[GatewayError], tuple[int, str, bool, type[anthropic.APIStatusEr
     errors.UpstreamTimedOut: (504, "timeout_error", True, anthropic.InternalServerError),
     errors.Overloaded: (529, "overloaded_error", True, anthropic.InternalServerError),
     errors.CircuitOpen: (529, "overloaded_error", True, anthropic.InternalServerError),
+    errors.UpstreamFull: (529, "overloaded_error", True, anthropic.InternalServerError),
 }
 
 

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -16,6 +17,7 @@ from gateway.exchange.exchange import Exchange
 from gateway.process.tasks import FIRST_BACKOFF, MAX_BACKOFF
 from gateway.upstream.causes import cause_of
 from gateway.upstream.circuits import Permit
+from gateway.upstream.routing import Route
 from gateway.upstream.trouble import Trouble, trouble_of
 from workers import metrics
 from workers.execute import Failed, Succeeded, execute, to_failed
@@ -65,7 +67,7 @@ class Attempts:
             async with asyncio.timeout(ITEM_SECONDS) as item.call:
                 if item.aborted is not None:
                     return None
-                return await execute(self.exchange, batch, work, item.permit.accepted)
+                return await execute(self.exchange, batch, work, partial(accepted, item.permit), item.permit.route)
         except TimeoutError:
             if item.aborted is not None:
                 return None
@@ -109,11 +111,21 @@ class Attempts:
         log.info(event, **named, **{name: value for name, value in fields.items() if value is not None})
 
 
+def accepted(permit: Permit, route: Route) -> None:
+    """Report that the upstream has begun to answer."""
+    if permit.concerns(route):
+        permit.accepted()
+
+
 def report(permit: Permit, outcome: Succeeded | Failed | None) -> None:
-    """Report the call's outcome to the circuits. A call that was aborted or never sent is not reported."""
+    """Report the call's outcome to the circuits. A call that was aborted or never sent is not reported, nor one that
+    another candidate has answered: the circuits of live calls have judged each of them.
+    """
+    if outcome is None or not permit.concerns(outcome.route):
+        return
     if isinstance(outcome, Succeeded):
         permit.succeeded()
-    elif outcome is not None and outcome.sent:
+    elif outcome.sent:
         trouble = trouble_of(outcome.error)
         if trouble is not Trouble.NONE:
             permit.failed(trouble, outcome.error.retry_after)

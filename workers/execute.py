@@ -4,7 +4,7 @@ The steps are those of a live JSON request, without its HTTP. Only here does a f
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -17,10 +17,14 @@ from gateway.batches.splitter import Item
 from gateway.context import Context
 from gateway.errors import GatewayError, InternalError, to_envelope
 from gateway.exchange.exchange import Exchange
+from gateway.exchange.key_policy import for_key
+from gateway.exchange.plan import Plan
 from gateway.messages.prompt import Prompt, Received, parse_body
 from gateway.messages.validation.live_only import refuse_live_only
 from gateway.process.tasks import describe
 from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.circuits import names_of
+from gateway.upstream.routing import Route
 
 log = structlog.get_logger()
 
@@ -33,35 +37,59 @@ class Succeeded:
 
     line: bytes = field(repr=False)
     cost: int
+    route: Route | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """`line` is the result if there is no retry. `sent`: the upstream was called. `cost` in micro-dollars."""
+    """`line` is the result if there is no retry. `sent`: the upstream was called. `cost` in micro-dollars. `route`: the
+    candidate that was called last, None if it is not known.
+    """
 
     error: GatewayError
     line: bytes = field(repr=False)
     sent: bool
     cost: int
+    route: Route | None = None
 
 
 async def execute(
-    exchange: Exchange, batch: BatchRecord, work: WorkItem, accepted: Callable[[], None]
+    exchange: Exchange,
+    batch: BatchRecord,
+    work: WorkItem,
+    accepted: Callable[[Route], None],
+    first: Route | None = None,
 ) -> Succeeded | Failed:
-    """Run one attempt at the item; `accepted` is called when the upstream begins to answer."""
+    """Run one attempt at the item; `accepted` is called with the candidate that begins to answer.
+
+    `first`: the candidate whose circuits admit the call.
+    """
     item, context = work.item, to_context(batch, work)
-    record = UsageRecord(context)
+    record, plan = UsageRecord(context), None
     try:
         prompt = read_item(item, context, exchange)
-        message = await ask(exchange, context, prompt, record, accepted)
-        return Succeeded(to_line(item, {"type": "succeeded", "message": message}), to_micros(record.cost))
+        plan = exchange.plan(context, prompt, record, _beginning_with(first, exchange, context, prompt))
+        message = await ask(exchange, plan, accepted)
+        return Succeeded(to_line(item, {"type": "succeeded", "message": message}), to_micros(record.cost), plan.route)
     except GatewayError as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - the boundary: any failure becomes the item's result
         item_fields = {"batch": batch.id, "item": context.item, "custom_id": context.custom_id}
         log.error("item_failed", request_id=context.request_id, **item_fields, **describe(error))
         failure = InternalError("The gateway failed to process this request.")
-    return to_failed(item, context.request_id, failure, sent=record.attempts > 0, cost=to_micros(record.cost))
+    failed = to_failed(item, context.request_id, failure, sent=record.attempts > 0, cost=to_micros(record.cost))
+    return failed if plan is None else replace(failed, route=plan.route)
+
+
+def _beginning_with(first: Route | None, exchange: Exchange, context: Context, prompt: Prompt) -> tuple[Route, ...]:
+    """Return the candidates in an order that passes over those before `first`, none for the usual order."""
+    if first is None:
+        return ()
+    routes = for_key(exchange.admission, context, exchange.table.resolve(prompt.request["model"]))
+    same = [route for route in routes if names_of(route, ()) == names_of(first, ())]
+    if not same or same[0] is routes[0]:
+        return ()
+    return (replace(same[0], group=-1, share=None), *(route for route in routes if route is not same[0]))
 
 
 def to_context(batch: BatchRecord, work: WorkItem) -> Context:
@@ -92,11 +120,9 @@ def read_item(item: Item, context: Context, exchange: Exchange) -> Prompt:
     return exchange.read_prompt(params, len(item.params), context, Received(item.params))
 
 
-async def ask(
-    exchange: Exchange, context: Context, prompt: Prompt, record: UsageRecord, accepted: Callable[[], None]
-) -> dict[str, Any]:
+async def ask(exchange: Exchange, plan: Plan, accepted: Callable[[Route], None]) -> dict[str, Any]:
     """Return the upstream's message. Raises GatewayError."""
-    answered = await exchange.answer(exchange.plan(context, prompt, record), accepted)
+    answered = await exchange.answer(plan, lambda: accepted(plan.route))
     answered.message["usage"]["service_tier"] = SERVICE_TIER
     return answered.message
 

@@ -8,7 +8,7 @@ either, unless the model serves other items meanwhile: then the account cannot p
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.errors import GatewayError, RateLimited, Unavailable
+from gateway.errors import GatewayError, RateLimited, Unavailable, UpstreamFull
 from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER, Trouble, trouble_of
 
 # With the delays below, eight attempts span up to three minutes; longer outages open the circuit and cost no attempts.
@@ -43,6 +43,8 @@ def next_try(error: GatewayError, history: History, chance: float, *, others_ser
     """
     if isinstance(error, Unavailable):  # the gateway's own: this process is stopping, or a part of it is off
         return Again(FIRST_DELAY * (1 + chance), history)
+    if isinstance(error, UpstreamFull) and error.should_retry is not False:  # nothing was sent
+        return Again((error.retry_after or FIRST_DELAY) + chance * SPREAD, history)
     trouble = trouble_of(error)
     if trouble is Trouble.NONE:
         return None

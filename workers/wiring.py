@@ -10,6 +10,7 @@ from dataclasses import replace
 from gateway.batches.queue import BatchQueue
 from gateway.batches.server import BatchServer
 from gateway.exchange.exchange import Exchange
+from gateway.exchange.sharing import share_calls, share_learned
 from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings
 from gateway.telemetry.activity import Activity
@@ -27,7 +28,6 @@ from gateway.wiring import (
     load_keyring,
     open_batch_server,
     open_reload,
-    share_learned,
 )
 from workers import metrics
 from workers.attempt import Attempts
@@ -86,6 +86,7 @@ def assemble(
 ) -> tuple[Worker, tuple[Repeated, ...]]:
     queue = BatchQueue(server, worker_name(), lease_ms=round(lease_seconds * 1000))
     circuits = Circuits(server.server, slots)
+    exchange.circuits.tells_alone = False
     recorder = Recorder(queue.done)
     in_flight = InFlightItems()
     attempts = Attempts(queue, exchange, recorder)
@@ -95,6 +96,7 @@ def assemble(
         Repeated("record", recorder.step),
         Repeated("renew", keeper.step, every=lease_seconds * ROUND_EVERY),
         Repeated("circuits", circuits.share, every=SHARE_SECONDS),
+        *share_calls(exchange, server.server),
         Repeated("sweep", maintenance.sweep, every=SWEEP_SECONDS),
         Repeated("census", maintenance.count, every=CENSUS_SECONDS),
     )

@@ -134,9 +134,11 @@ class Worker:
         """Return how many items of a batch may run now, by circuits and bytes; if none, seconds until some may."""
         room, wait = self.slots, 0.0
         if batch.names_all_models:
-            routes = [route for model in batch.models if (route := self._first_route(model)) is not None]
-            if len(routes) == len(batch.models):
-                room, wait = self.circuits.room(routes, batch.tenant, batch.id)
+            candidates = [routes for model in batch.models if (routes := self._routes(model))]
+            if len(candidates) == len(batch.models):
+                first = [self.circuits.callable_first(routes, batch.tenant, batch.id)[0] for routes in candidates]
+                room, wait = self.circuits.room(first, batch.tenant, batch.id)
+                room, wait = self._within_limits(candidates, room, wait)
         each = max(1, batch.params_bytes // batch.total)
         fitting = max(0, self.most_bytes - self.in_flight.bytes - self._promised) // each
         if fitting == 0 and not self.in_flight and not self._promised:
@@ -147,6 +149,16 @@ class Worker:
         self._promised += min(room, self._room()) * each
         self._is_limited = self._is_limited or (room < self._room() and wait <= CROWDED)
         return room, wait
+
+    def _within_limits(self, candidates: list[tuple[Route, ...]], room: int, wait: float) -> tuple[int, float]:
+        """Return the room that the limits of the upstreams leave; all of it if one has no limit."""
+        lanes = self.attempts.exchange.circuits.lanes
+        upstreams = {route.upstream.circuit: route.upstream for routes in candidates for route in routes}
+        rooms = [lanes.room_for_batch(upstream) for upstream in upstreams.values()]
+        left = sum(each for each in rooms if each is not None)
+        if None in rooms or left >= room:
+            return room, wait
+        return left, wait or FULL_SECONDS
 
     async def _pause(self, seconds: float) -> None:
         """Sleep; return early when the worker stops."""
@@ -214,22 +226,26 @@ class Worker:
         """Raises Rejected. An item without a model that is routed uses no circuit: it fails before any call."""
         if self.in_flight and self.in_flight.bytes + len(work.item.params) > self.most_bytes:
             raise Rejected(FULL_SECONDS)
-        permit, scope = Permit(self.circuits), AsyncExitStack()
-        route = self._first_route(work.item.model)
-        if route is not None:
+        permit, scope, rejection = Permit(self.circuits), AsyncExitStack(), None
+        source = claim.batch.tenant, claim.batch.id
+        for route in self.circuits.callable_first(self._routes(work.item.model), *source):
             try:
-                permit = await scope.enter_async_context(
-                    self.circuits.permit(route, claim.batch.tenant, claim.batch.id)
-                )
+                permit = await scope.enter_async_context(self.circuits.permit(route, *source))
+                break
+            except Rejected as answer:
+                rejection = rejection or answer
             except (GatewayError, RedisError):
                 raise Rejected(REJECTED_SECONDS) from None
+        else:
+            if rejection is not None:
+                raise rejection
         return InFlightItem(claim, work, permit, scope, self.clock())
 
-    def _first_route(self, model: str) -> Route | None:
+    def _routes(self, model: str) -> tuple[Route, ...]:
         try:
-            return self.routing.resolve(model)[0] if model else None
+            return self.routing.resolve(model) if model else ()
         except (InvalidRequest, NotFound):  # the item ends with this error when it is executed
-            return None
+            return ()
 
     def _release(self, claim: Claim, releases: list[Release], reason: str) -> None:
         if releases:

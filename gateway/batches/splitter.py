@@ -24,6 +24,8 @@ CUSTOM_ID_PATTERN: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 # Brackets open at once, the body's own included. The worker's parser and the converters are safe at this depth.
 MAX_DEPTH: Final = 64
 _MODEL_CHARACTERS: Final = 128
+# Name of the list in the older form.
+BARE: Final = "messages"
 # Unknown keys: how many are reported, and how much of each.
 _IGNORED_KEYS: Final = 16
 _KEY_CHARACTERS: Final = 64
@@ -109,10 +111,16 @@ _BASE_DEPTHS: Final = {_Expect.KEY_OR_END: 1, _Expect.KEY: 1, _Expect.VALUE: 1, 
 
 
 class Splitter:
-    """`feed` pieces of at most 256 KiB (2.5 ms of work), then `finish`. Discard it after an error."""
+    """`feed` pieces of at most 256 KiB (2.5 ms of work), then `finish`. Discard it after an error.
 
-    def __init__(self, limits: BatchLimits | None = None) -> None:
+    `takes_bare`: the list may also be `messages`, of params without the object around them, as older gateways had it;
+    their custom_ids are made from their places.
+    """
+
+    def __init__(self, limits: BatchLimits | None = None, *, takes_bare: bool = False) -> None:
         self._limits = limits or BatchLimits()
+        self._takes_bare = takes_bare
+        self._list = "requests"
         self._expect = _Expect.OBJECT
         self._buffer = bytearray()
         self._position = 0  # scanned up to here
@@ -162,7 +170,7 @@ class Splitter:
         if not self._seen_requests:
             raise InvalidRequest("requests: Field required")
         if self._count == 0:
-            raise InvalidRequest("requests: List should have at least 1 item after validation, not 0")
+            raise InvalidRequest(f"{self._list}: List should have at least 1 item after validation, not 0")
 
     def _advance(self, items: list[Item]) -> bool:
         """Scan to the next step of the outer structure; False when the piece is used up."""
@@ -189,10 +197,12 @@ class Splitter:
         elif self._expect is _Expect.OBJECT:
             raise InvalidRequest("The request body must be a JSON object")
         elif self._expect is _Expect.LIST:
-            raise InvalidRequest("requests: Input should be a valid list")
+            raise InvalidRequest(f"{self._list}: Input should be a valid list")
         elif self._expect in _BASE_DEPTHS and (byte == _QUOTE or self._expect not in _KEYS):
             if self._expect in _ITEMS and self._count == self._limits.items:
-                raise InvalidRequest(f"requests: List should have at most {self._limits.items} items after validation")
+                raise InvalidRequest(
+                    f"{self._list}: List should have at most {self._limits.items} items after validation"
+                )
             self._start = self._position
             self._base = _BASE_DEPTHS[self._expect]
             self._depth = self._base
@@ -204,10 +214,11 @@ class Splitter:
             raise _not_json(f"unexpected character after {self._count} requests")
 
     def _after_colon(self) -> _Expect:
-        if self._key != "requests":
+        if self._key != "requests" and not (self._takes_bare and self._key == BARE):
             return _Expect.VALUE
+        self._list = self._key
         if self._seen_requests:
-            raise InvalidRequest("requests: Given more than once")
+            raise InvalidRequest(f"{self._list}: Given more than once")
         self._seen_requests = True
         return _Expect.LIST
 
@@ -282,8 +293,8 @@ class Splitter:
             except orjson.JSONDecodeError:
                 raise _not_json(f"error in {self._where()}") from None
             if self._expect in _ITEMS:
-                params = bytes(text[self._inner_start - self._start : self._inner_end - self._start])
-                items.append(self._to_item(value, params))
+                inner = slice(self._inner_start - self._start, self._inner_end - self._start)
+                items.append(self._to_item(value, bytes(text if self._list == BARE else text[inner])))
         self._start = -1
         if self._expect in _KEYS:
             self._key = value
@@ -297,9 +308,11 @@ class Splitter:
             self._expect = _Expect.COMMA_IN_LIST
 
     def _to_item(self, value: Any, params: bytes) -> Item:
-        path = f"requests.{self._count}"
+        path = f"{self._list}.{self._count}"
         if not isinstance(value, dict):
             raise InvalidRequest(f"{path}: Input should be an object")
+        if self._list == BARE:
+            return Item.of(f"message-{self._count}", params, value)
         for key in value:
             if key not in ("custom_id", "params"):
                 raise InvalidRequest(f"{path}.{key[:64]}: Extra inputs are not permitted")
@@ -337,7 +350,7 @@ class Splitter:
 
     def _where(self) -> str:
         if self._expect in _ITEMS:
-            return f"requests.{self._count}"
+            return f"{self._list}.{self._count}"
         return "a key" if self._expect in _KEYS else self._key[:64]
 
     def _too_large(self) -> RequestTooLarge:

@@ -29,6 +29,14 @@ async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt],
 
     `prepare` converts a changed prompt for the plan's route, into the plan. Raises as `Admission.admit` does.
     """
+    try:
+        return await _reserved(admission, plan, prepare)
+    except GatewayError:
+        plan.isolate()
+        raise
+
+
+async def _reserved(admission: Admission, plan: Plan, prepare: Callable[[Prompt], None]) -> Grant | None:
     prompt, context, target = plan.prompt, plan.context, plan.route.target
     assert prompt is not None
     key = admission.directory.check(context, plan.route.requested, target.model)
@@ -46,6 +54,7 @@ async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt],
     if asked_tokens(prompt.request) > bought:
         note_losses(plan.record, (Note("changed", "max_tokens", f"lowered to {bought}, which the limits allow"),))
         context.reply_headers += (("x-gateway-max-tokens", str(bought)),)
+        plan.isolate()
     elif not (is_limited and prompt.has_default_length):  # else the answer might be longer than what was reserved
         return grant
     try:

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import structlog
 
@@ -51,8 +51,6 @@ log = structlog.get_logger()
 FIRST_LOOK: Final = 0.02
 LAST_LOOK: Final = 0.25
 BARREN: Final = b"-"
-# Reading back a stream of this many bytes takes over 3 ms, and runs in a thread.
-INLINE_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +265,7 @@ class CachedExchange:
             async with self._holding(lock):
                 # The lock is renewed during the call, which may last minutes.
                 entry, storable = await flight.choose_speaker().call()
+                storable = storable and not flight.isolated.done()
                 # Requests that come later must not join an answer that would not have been stored for them.
                 if not storable:
                     self._forget(flight, errand)
@@ -340,6 +339,7 @@ class CachedExchange:
     async def _call(self, plan: Plan, flight: Flight, demand: Demand) -> tuple[Landed, bool]:
         """Call the upstream for the followers. Return the result, and whether it may be stored."""
         flight.board(waits=False)
+        plan.isolate = flight.isolate
         record = plan.record
         if not record.stream:
             answered = await self.exchange.answer(plan)
@@ -349,7 +349,7 @@ class CachedExchange:
             flight.end_stream()
             if record.error_type is not None:
                 return AnswerCut("The upstream's answer broke off."), False
-            folded = await _read_back(flight)
+            folded = await flight.recording.read_back()
             if folded is None:
                 return None, False
             message, origin = folded, Origin(record.served_model, record.provider)
@@ -391,13 +391,6 @@ class CachedExchange:
 def shared_notes(plan: Plan) -> tuple[str, ...]:
     """Return the notes common to equal requests, without notes on fields in which they may differ."""
     return tuple(note for note in plan.record.notes[plan.own_notes :] if field_of(note) not in VOLATILE)
-
-
-async def _read_back(flight: Flight) -> dict[str, Any] | None:
-    size = sum(map(len, flight.recording.pieces or ()))
-    if size <= INLINE_BYTES:
-        return flight.recording.message()
-    return await asyncio.to_thread(flight.recording.message)
 
 
 @lru_cache(maxsize=1024)

@@ -5,18 +5,33 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from gateway.access.admission import Admission
 from gateway.context import Context
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, PermissionDenied
 from gateway.exchange.client_keys import with_client_keys
+from gateway.exchange.key_policy import for_key
 from gateway.exchange.plan import Plan
-from gateway.exchange.sessions import conversation_of, session_of
+from gateway.exchange.sessions import caches_long, conversation_of, session_key, session_of
 from gateway.exchange.walk import callable_first
 from gateway.messages.prompt import Prompt
 from gateway.upstream.affinity import in_order, needs_order
 from gateway.upstream.failure import Moves, counted_tokens, failure_of
 from gateway.upstream.live_circuits import LiveCircuits
+from gateway.upstream.pins import CACHE_SECONDS, LONG_CACHE_SECONDS, Pins, first_pinned, name_of_candidate
 from gateway.upstream.routing import Route
 from gateway.upstream.table import Routing
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Candidates in their order. `home`: the session's candidate without trouble. `session`: None while it makes no
+    difference. `caches_long`: the prompt is cached for an hour.
+    """
+
+    routes: Sequence[Route]
+    home: Route
+    session: bytes | None = field(default=None, repr=False)
+    caches_long: bool = False
 
 
 @dataclass(slots=True)
@@ -25,9 +40,10 @@ class Candidates:
 
     routing: Routing
     circuits: LiveCircuits
+    pins: Pins = field(default_factory=Pins)
     _turns: Iterator[int] = field(default_factory=count, init=False, repr=False)
 
-    def in_order(self, context: Context, prompt: Prompt, routes: tuple[Route, ...]) -> Sequence[Route]:
+    def choose(self, context: Context, prompt: Prompt, routes: tuple[Route, ...]) -> Choice:
         """Return the candidates in the order for the request's session; those that cannot be called now come last.
 
         Raises Unauthenticated if all of them are asked with the caller's own key, and there is none.
@@ -35,15 +51,39 @@ class Candidates:
         if needs_order(routes):
             routes = self._of_session(context, prompt, routes)
         routes = with_client_keys(routes, context)
-        return routes if len(routes) == 1 else callable_first(routes, self.circuits)
+        if len(routes) == 1:
+            return Choice(routes, routes[0])
+        home, session, is_sticky = routes[0], None, routes[0].rule.sticky
+        if self.pins and is_sticky:
+            session = session_key(context, prompt.request)
+            routes = routes if session is None else first_pinned(routes, self.pins.find(session))
+        ordered = callable_first(routes, self.circuits)
+        if session is None and is_sticky and ordered[0] is not home:
+            session = session_key(context, prompt.request)
+        return Choice(ordered, home, session, ordered[0] is not home and caches_long(prompt.request))
 
-    def left_after(self, plan: Plan, error: GatewayError) -> list[Route]:
+    def left_after(self, plan: Plan, error: GatewayError, admission: Admission | None) -> list[Route]:
         """Return the candidates that may be asked after this failure."""
+        if plan.session is None and plan.fallbacks and plan.prompt is not None and plan.route.rule.sticky:
+            plan.session = session_key(plan.context, plan.prompt.request)
+        if plan.prompt is not None and plan.session is not None:
+            plan.caches_long = caches_long(plan.prompt.request)
         if failure_of(error).moves is not Moves.LONGER:
             return plan.fallbacks
         tokens = max(plan.reply.input_estimate, counted_tokens(error))
-        overflow = [one for one in self.routing.table.overflow_of(plan.route) if not one.upstream.takes_client_key]
+        overflow = tuple(one for one in self.routing.table.overflow_of(plan.route) if not one.upstream.takes_client_key)
+        try:
+            overflow = for_key(admission, plan.context, overflow)
+        except PermissionDenied:
+            overflow = ()
         return with_longer_windows(plan.fallbacks, overflow, plan.route, tokens, plan.reply.max_tokens or 0)
+
+    def note_answered(self, plan: Plan) -> None:
+        """Keep the session at the candidate that has answered, if that is not its first choice."""
+        assert plan.session is not None
+        is_home = name_of_candidate(plan.route) == name_of_candidate(plan.home)
+        if not is_home or self.pins.find(plan.session) is not None:
+            self.pins.keep(plan.session, plan.route, LONG_CACHE_SECONDS if plan.caches_long else CACHE_SECONDS)
 
     def _of_session(self, context: Context, prompt: Prompt, routes: tuple[Route, ...]) -> tuple[Route, ...]:
         if not routes[0].rule.sticky:

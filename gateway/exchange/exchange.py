@@ -25,12 +25,13 @@ from gateway.context import Context
 from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
 from gateway.dialects.choice import note_of_choice
 from gateway.dialects.parameter_policy import governed_prompt, refuse_losses
-from gateway.errors import EmptyAnswer, GatewayError, InvalidRequest, OutputLimitReached
+from gateway.errors import GatewayError, InvalidRequest, OutputLimitReached
 from gateway.exchange.accounting import admitted, settle
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.candidates import Candidates
 from gateway.exchange.client_keys import account_headers, told_to_owner
 from gateway.exchange.face_sink import is_opened, sink_of
+from gateway.exchange.healing import healed
 from gateway.exchange.heartbeat import Heartbeat
 from gateway.exchange.key_policy import for_key
 from gateway.exchange.missing import MissingDialects
@@ -59,9 +60,6 @@ from gateway.upstream.table import Routing, RoutingTable
 # Maximum JSON answer: 128k tokens of text are half a megabyte, generated images some tens.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 256 * 1024
-# Additional calls of one request after the upstream refused something in it.
-MAX_HEALS = 2
-
 
 NO_CLIENT = NoClient()
 
@@ -128,7 +126,8 @@ class Exchange:
         `candidates`: routes in the order of preference, if the caller has resolved the model already.
         """
         routes = candidates or for_key(self.admission, context, self.table.resolve(prompt.request["model"]))
-        route, *fallbacks = self.candidates.in_order(context, prompt, routes)
+        choice = self.candidates.choose(context, prompt, routes)
+        route, *fallbacks = choice.routes
         route = self._chosen(context, prompt, record, route)
         record.model = route.requested
         record.stream = bool(prompt.request.get("stream"))
@@ -138,7 +137,10 @@ class Exchange:
         note_losses(record, note_of_choice(route, prompt.request))
         prepared = self._prepare(context, prompt, record, route, ids.message_id())
         call, is_alone = self.circuits.call(route, alone=False), not fallbacks
-        return Plan(context, prompt, record, route, prepared, fallbacks, own_notes, prewarms, call, is_alone)
+        return Plan(
+            *(context, prompt, record, route, prepared, fallbacks, own_notes, prewarms, call, is_alone),
+            *(choice.home, choice.session, choice.caches_long),
+        )
 
     def _chosen(self, context: Context, prompt: Prompt, record: UsageRecord, route: Route) -> Route:
         """Return the route in the dialect for the prompt, which is read as a Messages request where that decides."""
@@ -209,10 +211,16 @@ class Exchange:
         while True:
             begun = self.clock()
             try:
-                async with self.circuits.call(plan.route, alone=plan.is_alone, is_retry=walk.is_retry) as plan.call:
+                demand = None if plan.route.upstream.limits is None else plan.to_demand()
+                async with self.circuits.call(
+                    plan.route, alone=plan.is_alone, is_retry=walk.is_retry, demand=demand
+                ) as plan.call:
                     walk.begin()
                     plan.record.attempts += 1
-                    return await once(remaining)
+                    result = await once(remaining)
+                if plan.session is not None:
+                    self.candidates.note_answered(plan)
+                return result
             except GatewayError as error:
                 self.redactor.error(error)
                 plan.note_failure(error, self.clock() - begun)
@@ -225,7 +233,7 @@ class Exchange:
                     continue
                 self.circuits.failed(plan.call, error)
                 walk.errors.append(error)
-                plan.fallbacks = self.candidates.left_after(plan, error)
+                plan.fallbacks = self.candidates.left_after(plan, error, self.admission)
                 if walk.may_move(plan.route, error) and self._next_candidate(plan):
                     walk.move()
                     continue
@@ -238,22 +246,14 @@ class Exchange:
 
     def _heal(self, plan: Plan, error: GatewayError) -> bool:
         """Change the prepared request to avoid the refusal. Return True if it should be sent again."""
-        dialect = self.dialects[plan.route.dialect]
         if plan.prompt is not None and self.missing.learn(plan.route, error):
             self._take(plan, replace(plan.route, dialect="chat"), plan.prompt)
             return True
-        if isinstance(error, EmptyAnswer) and plan.prepared.is_streamed and not plan.fallbacks:
-            # Some servers hide the reason of a failed stream in a 200 without a body; without stream they give it
-            # (llama-cpp-python 0.3.36).
-            healed: Prepared | None = dialect.unstreamed(plan.prepared)
-        elif len(plan.prepared.healed) < MAX_HEALS:
-            healed = dialect.heal(plan.prepared, plan.route, error)
-        else:
+        prepared = healed(self.dialects[plan.route.dialect], plan, error)
+        if prepared is None:
             return False
-        if healed is None:
-            return False
-        plan.prepared = healed
-        note_losses(plan.record, healed.notes)
+        plan.prepared = prepared
+        note_losses(plan.record, prepared.notes)
         return True
 
     def _next_candidate(self, plan: Plan) -> bool:

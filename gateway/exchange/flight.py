@@ -5,10 +5,12 @@ affecting the others; the call is aborted when the last one leaves. Streams are 
 first gets the events so far. A slow client does not delay the others; it has a separate backlog, and the upstream is
 slowed down when no follower keeps up, or when the answer has become too long to be held.
 
-Every follower has a separate message id, which is put into the first event. All followers share a failure.
+Every follower has a separate message id, which is put into the first event. All followers share a failure of the
+upstream. What the limits of one client's key cause is its alone: the flight is *isolated*, and the others leave it.
 """
 
 import asyncio
+from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -136,6 +138,7 @@ class Flight:
         "boarded",
         "committed",
         "followers",
+        "isolated",
         "landed",
         "recording",
         "speaker",
@@ -150,6 +153,7 @@ class Flight:
         self.boarded: asyncio.Future[bool] = loop.create_future()
         self.streamed: asyncio.Future[None] = loop.create_future()
         self.landed: asyncio.Future[Landed] = loop.create_future()
+        self.isolated: asyncio.Future[None] = loop.create_future()
         self.committed = False
         self._source: Flow | None = None
         self._stopped = False
@@ -157,7 +161,7 @@ class Flight:
     @property
     def is_open(self) -> bool:
         """Return True if another follower can follow it from the beginning."""
-        return self.recording.pieces is not None
+        return self.recording.pieces is not None and not self.isolated.done()
 
     @property
     def is_deserted(self) -> bool:
@@ -184,16 +188,28 @@ class Flight:
     async def follow(self, follower: Follower, ping_after: float) -> Landed:
         """Wait until the flight has ended. Raises the failure, as `Follower.finish` does."""
         end: asyncio.Future[None] | asyncio.Future[Landed] = self.streamed if follower.streams else self.landed
-        while not end.done():
-            await asyncio.wait({end}, timeout=ping_after if follower.streams else None)
-            if not end.done() and not self._passes_on:
+        while not end.done() and not self._leaves_out(follower):
+            awaited = {end} if self.isolated.done() else {end, self.isolated}
+            pause = ping_after if follower.streams else None
+            done, _ = await asyncio.wait(awaited, timeout=pause, return_when=FIRST_COMPLETED)
+            if not done and not self._passes_on:
                 follower.beat()
+        if self._leaves_out(follower):
+            return None
         if not follower.streams:
             landed = self.landed.result()
             if isinstance(landed, GatewayError):
                 raise landed
             return landed
         return self.landed.result() if self.landed.done() else None
+
+    def isolate(self) -> None:
+        """Keep the answer for the speaker alone; the others ask by themselves."""
+        if not self.isolated.done():
+            self.isolated.set_result(None)
+
+    def _leaves_out(self, follower: Follower) -> bool:
+        return self.isolated.done() and follower is not self.speaker
 
     @property
     def _passes_on(self) -> bool:
@@ -220,7 +236,7 @@ class Flight:
         self.committed = True
         # A copy: a write may fail, and the follower then leaves.
         for follower in tuple(self.followers):
-            if follower.streams:
+            if follower.streams and not self._leaves_out(follower):
                 follower.write(data)
         if not self.is_open:
             self.pace()

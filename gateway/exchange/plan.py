@@ -1,7 +1,7 @@
 """The state of one exchange, and what is noted of it in its usage record."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from gateway.context import Context
 from gateway.dialects.base import Prepared
@@ -14,6 +14,7 @@ from gateway.telemetry.metrics import RETRY_AFTER
 from gateway.telemetry.usage import Attempted, UsageRecord
 from gateway.upstream.causes import CLIENT_LEFT, cause_of
 from gateway.upstream.failure import failure_of
+from gateway.upstream.lanes import LaneDemand
 from gateway.upstream.live_circuits import LiveCall
 from gateway.upstream.prices import Price
 from gateway.upstream.routing import Route
@@ -22,6 +23,9 @@ from gateway.upstream.routing import Route
 CLIENT_GONE = 499
 # Of an answer that failed after its header.
 HEADER_STATUS = 200
+
+
+def do_nothing() -> None: ...
 
 
 @dataclass(slots=True)
@@ -45,8 +49,12 @@ class Plan:
     prewarms: bool  # max_tokens is 0: fill the upstream's prompt cache, return no content
     call: LiveCall
     is_alone: bool  # the model has one candidate
+    home: Route  # of its session, without trouble
+    session: bytes | None = field(default=None, repr=False)  # known once its candidate may differ from its home
+    caches_long: bool = False  # at the upstream, for an hour
     is_noted: bool = False  # the record has the current call
     price: Price | None = None  # the dearest of the candidates'
+    isolate: Callable[[], None] = do_nothing  # called if limits of the client's key shorten or refuse the answer
 
     @property
     def reply(self) -> Reply:
@@ -77,6 +85,15 @@ class Plan:
         row = failure_of(error)
         status = str(error.said.status) if error.said is not None else row.name
         self.record.attempted.append(Attempted(self.route.upstream.name, status, seconds, row.name))
+
+    def to_demand(self) -> LaneDemand:
+        """Return the needs of the next call, for an upstream that has limits."""
+        is_batch, record = self.context.priority == "batch", self.record
+
+        def used() -> int:
+            return record.input_tokens + record.cache_write_tokens + record.output_tokens
+
+        return LaneDemand(self.reply.input_estimate, is_batch, not (is_batch or self.fallbacks), used)
 
     @property
     def is_released(self) -> bool:

@@ -34,5 +34,26 @@ def conversation_of(context: Context, request: Mapping[str, Any]) -> bytes:
     return blake2b(begun, digest_size=16).digest()
 
 
+def session_key(context: Context, request: Mapping[str, Any]) -> bytes | None:
+    """Return the session that the client names, else the conversation; None for one that begins with this request."""
+    session = session_of(context, request)
+    if session is not None or len(request.get("messages") or ()) < 2:
+        return session
+    return conversation_of(context, request)
+
+
+def caches_long(request: Mapping[str, Any]) -> bool:
+    """Return whether a part of the prompt is to be cached for an hour."""
+    parts: list[Any] = [request, *_blocks(request.get("system")), *_blocks(request.get("tools"))]
+    for message in _blocks(request.get("messages")):
+        parts += [message, *_blocks(message.get("content"))]
+    marks = [part.get("cache_control") for part in parts]
+    return any(isinstance(mark, Mapping) and mark.get("ttl") == "1h" for mark in marks)
+
+
+def _blocks(value: object) -> list[Any]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
 def _text(block: object) -> object:
     return block.get("text") if isinstance(block, dict) else None

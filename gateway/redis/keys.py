@@ -78,11 +78,20 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       p        hash    process -> what it reports each second, as JSON; entries older than a minute are removed  1 h
       s:<d>    string  digest of a session's cookie -> "<role> <MAC of the key that opened it>"  12 h
 
+    calls to an upstream that has limits, one slot for each of its keys, all for 2 min after the last change
+      gw:up:{<circuit>}:r    zset    call -> when it began, of the last minute
+      gw:up:{<circuit>}:t    zset    call, or "<call>:more" -> when its tokens were counted
+      gw:up:{<circuit>}:n    hash    these -> tokens; "*" -> their sum
+      gw:up:{<circuit>}:c    zset    call in flight -> deadline of its lease
+      gw:up:{<circuit>}:b    zset    likewise, of batches
+
     others
       gw:cb:{<circuit>}      hash    a circuit that is paused or open, named as in gateway/upstream/circuits: until,
                                      length, stamp, open, probe, probe_until   10 min after `until`
       gw:learned             hash    [server, model, adaptation] as JSON -> wall time in seconds until which it counts:
                                      what requests to an upstream model need   24 h, sliding
+      gw:pins                stream  sessions that moved: s, digest of the session; c, candidate; t, ms after its last
+                                     use   1 h, sliding
       gw:probe               string  written every few seconds, to see whether Redis takes writes  60 s
       gw:secret              string  the secret made when none is configured (SET NX)  none
 """
@@ -140,6 +149,16 @@ class SchedulerKeys(NamedTuple):
     ready_high: str
 
 
+class LaneKeys(NamedTuple):
+    """Keys of the calls to one upstream with one key, in the order in which their script takes them."""
+
+    calls: str
+    tokens: str
+    amounts: str
+    running: str
+    batches: str
+
+
 class ShardKeys(NamedTuple):
     """Keys of one sixteenth of the prompt cache, in the order in which its scripts take them."""
 
@@ -189,6 +208,7 @@ class Keys:
         self.tenants = f"{prefix}tenants"
         self.secret = f"{prefix}secret"
         self.learned = f"{prefix}learned"
+        self.pins = f"{prefix}pins"
         self.probe = f"{prefix}probe"
 
     def batch(self, batch_id: str) -> BatchKeys:
@@ -234,6 +254,10 @@ class Keys:
 
     def thread_of(self, tenant: str, message_id: str) -> str:
         return f"{self.prefix}th:{{{quote(tenant, safe='')}:{message_id}}}:of"
+
+    def lane(self, name: str) -> LaneKeys:
+        base = f"{self.prefix}up:{{{quote(name, safe='')}}}:"
+        return LaneKeys(*(base + part for part in ("r", "t", "n", "c", "b")))
 
     def circuit(self, name: str) -> str:
         return f"{self.prefix}cb:{{{quote(name, safe='')}}}"

@@ -90,6 +90,7 @@ DUE: Final = load("due")
 DROP: Final = load("drop")
 
 CIRCUIT: Final = load("circuit")
+LANE: Final = load("lane")
 
 PROBE: Final = load("probe")
 

@@ -29,6 +29,7 @@ from gateway.errors import (
     Unauthenticated,
     Unavailable,
     UpstreamError,
+    UpstreamFull,
     UpstreamTimedOut,
     UpstreamUnreachable,
 )
@@ -77,6 +78,7 @@ CAUSES: Final = (
     Cause("limited", "upstream", RateLimited, "the upstream's rate limit", _was_said),
     Cause("rate_limit", "client", RateLimited, "a rate limit of the client's key, user or tenant"),
     Cause("circuit_open", "upstream", CircuitOpen, "the upstream failed lately and was not called"),
+    Cause("upstream_limit", "gateway", UpstreamFull, "a limit that the operator has set for the upstream is reached"),
     Cause("overloaded", "upstream", Overloaded, "the upstream has no room now", _was_said),
     Cause("full", "gateway", Overloaded, "no free connection, file descriptor or memory in the gateway or its store"),
     Cause("timeout", "upstream", UpstreamTimedOut, "the upstream was silent for too long"),

@@ -73,6 +73,7 @@ class Permit:
 
     circuits: "Circuits"
     entries: list[CircuitCall] = field(default_factory=list)
+    route: Route | None = None
     has_succeeded: bool = False
 
     def accepted(self) -> None:
@@ -85,6 +86,10 @@ class Permit:
 
     def failed(self, trouble: Trouble, retry_after: float | None) -> None:
         self.circuits.failed(self, FailedCall(trouble, retry_after))
+
+    def concerns(self, route: Route | None) -> bool:
+        """Return whether a call to this candidate is reported here: another one may have answered in its place."""
+        return route is None or self.route is None or names_of(route, ()) == names_of(self.route, ())
 
     def model_serves_others(self) -> bool:
         """True if the model has accepted calls lately."""
@@ -119,7 +124,9 @@ class Circuits:
             raise Rejected(wait)
         path = zip(names, circuits, [*names[1:], ""], strict=True)
         permit = Permit(
-            self, [CircuitCall(name, circuit, circuit.enter(now), source) for name, circuit, source in path]
+            self,
+            [CircuitCall(name, circuit, circuit.enter(now), source) for name, circuit, source in path],
+            route=route,
         )
         try:
             # The narrowest first: a call must not take the turn at a wider circuit, and then be stopped at its own.
@@ -141,6 +148,16 @@ class Circuits:
             if wait == 0:
                 room += min((circuit.room() for circuit in circuits), default=self.slots)
         return min(room, MIXED_ITEMS) if is_mixed else room, shortest
+
+    def callable_first(self, routes: Sequence[Route], *sources: str) -> list[Route]:
+        """Return the candidates, those that cannot be called now last."""
+        now = self.clock()
+
+        def is_stopped(route: Route) -> bool:
+            names = names_of(route, sources)
+            return any(self._circuits[name].wait(now) > 0 for name in names if name in self._circuits)
+
+        return sorted(routes, key=is_stopped)
 
     def upstream_wait(self, upstream: str) -> float:
         """Seconds for which no call at all may go to this upstream."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from gateway.settings import Settings
 from gateway.settings.sections import DATA_RULES, CandidateSection, Prices, RouteSection, UpstreamSection
+from gateway.upstream.lane import LaneLimits
 from gateway.upstream.policy import ParameterPolicy, RequestPolicy, combined, to_policy
 from gateway.upstream.routing import Candidate, RouteRule, Upstream, UpstreamTimeouts
 from gateway.upstream.table import RoutingTable, one_upstream_table
@@ -92,7 +93,7 @@ def to_lanes(settings: Settings, name: str) -> Iterator[Upstream]:
             section.dialect or settings.dialect,
             lane,
             timeouts,
-            concurrency=section.concurrency,
+            limits=_to_limits(section),
             has_own_auth=section.auth is not None,
             takes_client_key=section.auth == "client",
             forward_headers=section.forward_headers,
@@ -190,6 +191,11 @@ def _families(settings: Settings, upstreams: tuple[Upstream, ...]) -> Iterator[R
 
 def _meets(candidate: CandidateSection, route: RouteSection, upstreams: Mapping[str, UpstreamSection]) -> bool:
     return upstreams[candidate.upstream].has_labels(candidate.upstream, route.labels)
+
+
+def _to_limits(section: UpstreamSection) -> LaneLimits | None:
+    limits = LaneLimits(section.concurrency, section.batch, section.rpm, section.tpm)
+    return None if limits == LaneLimits() else limits
 
 
 def _to_prices(prices: Prices | None) -> tuple[float | None, float | None] | None:

@@ -24,6 +24,7 @@ from gateway.errors import (
     RateLimited,
     RequestTooLarge,
     UpstreamError,
+    UpstreamFull,
     UpstreamTimedOut,
     UpstreamUnreachable,
 )
@@ -102,6 +103,7 @@ def _is_own_limit(error: GatewayError) -> bool:
 
 # The first row that applies decides.
 FAILURES: Final = (
+    FailureRow("limit", lambda error: isinstance(error, UpstreamFull), False, Moves.YES, Effect.NONE, 2),
     FailureRow("content", is_refused_content, False, Moves.ON_REFUSAL, Effect.NONE, 0),
     FailureRow("account", _is_account, False, Moves.YES, Effect.ACCOUNT, 5, whole_upstream=True),
     FailureRow("model", _is_model, False, Moves.YES, Effect.MODEL, 6),

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.errors import CircuitOpen, GatewayError
+from gateway.errors import CircuitOpen, GatewayError, UpstreamFull
 from gateway.redis import scripts
 from gateway.redis.server import Command, RedisServer
 from gateway.telemetry import metrics
@@ -25,6 +25,8 @@ from gateway.upstream.circuit import State
 from gateway.upstream.circuits import PEER_FIELDS, names_of, to_peer_state
 from gateway.upstream.failure import Effect, FailureRow, failure_of
 from gateway.upstream.health import PROBE_SECONDS, HealthTicket, LiveHealth
+from gateway.upstream.lane import LaneCall
+from gateway.upstream.lanes import LaneDemand, Lanes
 from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER
 
@@ -52,6 +54,8 @@ class LiveCall:
     route: Route
     alone: bool
     is_retry: bool = False
+    demand: LaneDemand | None = None  # of an upstream that has limits
+    place: LaneCall | None = None
     tickets: tuple[HealthTicket, ...] = ()
 
     async def __aenter__(self) -> "LiveCall":
@@ -63,8 +67,7 @@ class LiveCall:
     ) -> None:
         if error is None:
             self.succeeded()
-        for health, ticket in zip(self.circuits.pair_of(self.route), self.tickets, strict=True):
-            health.leave(ticket)
+        self.circuits.end(self)
 
     def note_header(self) -> None:
         """Note the answer's header."""
@@ -78,18 +81,25 @@ class LiveCall:
 
 @dataclass(slots=True)
 class LiveCircuits:
-    """`server` None: the state covers the calls of this process only."""
+    """`server` None: the state covers the calls of this process only. `tells_alone`: failures of a model's only
+    candidate are shared too; a worker's circuits of batches share them by a stricter rule.
+    """
 
     server: RedisServer | None = None
     clock: Callable[[], float] = time.monotonic
+    tells_alone: bool = True
+    lanes: Lanes = field(default_factory=Lanes)
     _health: dict[str, LiveHealth] = field(default_factory=dict)
     _pairs: dict[tuple[str, str], tuple[LiveHealth, LiveHealth]] = field(default_factory=dict)
     _news: dict[str, tuple[str, float]] = field(default_factory=dict)  # by circuit: verb of the script, seconds
     _read_at: float = -inf
 
-    def call(self, route: Route, *, alone: bool, is_retry: bool = False) -> LiveCall:
-        """Return a call to enter; entering it raises CircuitOpen. `alone`: the route is the model's only one."""
-        return LiveCall(self, route, alone, is_retry)
+    def call(self, route: Route, *, alone: bool, is_retry: bool = False, demand: LaneDemand | None = None) -> LiveCall:
+        """Return a call to enter. Entering it raises CircuitOpen, and UpstreamFull for an upstream that has limits.
+
+        `alone`: the route is the model's only one.
+        """
+        return LiveCall(self, route, alone, is_retry, demand)
 
     def wait(self, route: Route) -> float:
         """Return the seconds until this candidate may be called."""
@@ -97,9 +107,8 @@ class LiveCircuits:
         return max(health.wait(now) for health in self.pair_of(route))
 
     def is_full(self, route: Route) -> bool:
-        """Return True if this process has as many calls in flight there as the upstream's `concurrency`."""
-        limit = route.upstream.concurrency
-        return limit is not None and self.pair_of(route)[0].in_flight >= limit
+        """Return True if the calls of this process reach a limit of the upstream."""
+        return route.upstream.limits is not None and self.lanes.is_full(route.upstream)
 
     def allows_retry(self, route: Route) -> bool:
         return self.pair_of(route)[0].allows_retry(self.clock())
@@ -123,21 +132,31 @@ class LiveCircuits:
         return pair
 
     async def begin(self, call: LiveCall) -> None:
-        """Raises CircuitOpen."""
+        """Raises CircuitOpen or UpstreamFull."""
         now, pair = self.clock(), self.pair_of(call.route)
         wait = max(pair[0].wait(now, alone=call.alone), pair[1].wait(now, alone=call.alone))
         if wait > 0:
             raise CircuitOpen("The upstream fails at present and is not called.", retry_after=wait)
         call.tickets = tuple(health.enter(now, retry=call.is_retry) for health in pair)
-        if call.alone or self.server is None or not (call.tickets[0].probe or call.tickets[1].probe):
+        is_probe = not call.alone and (call.tickets[0].probe or call.tickets[1].probe)
+        if call.demand is None and (self.server is None or not is_probe):
             return
         try:
-            await self._may_probe(call, pair)
-        except (CircuitOpen, asyncio.CancelledError):
-            for one, entered in zip(pair, call.tickets, strict=True):
-                one.leave(entered)
+            if self.server is not None and is_probe:
+                await self._may_probe(call, pair)
+            if call.demand is not None and call.route.upstream.limits is not None:
+                call.place = await self.lanes.enter(call.route.upstream, call.route.upstream.limits, call.demand)
+        except (CircuitOpen, UpstreamFull, asyncio.CancelledError):
+            self.end(call)
             call.tickets = ()
             raise
+
+    def end(self, call: LiveCall) -> None:
+        """End a call that has begun."""
+        for health, ticket in zip(self.pair_of(call.route), call.tickets, strict=True):
+            health.leave(ticket)
+        if call.place is not None and call.demand is not None:
+            self.lanes.leave(call.place, call.demand.used())
 
     async def _may_probe(self, call: LiveCall, pair: tuple[LiveHealth, LiveHealth]) -> None:
         """Raises CircuitOpen if another process has the turn."""
@@ -167,6 +186,8 @@ class LiveCircuits:
         index = 0 if row.whole_upstream else 1
         name, health = names_of(call.route, ())[index], self.pair_of(call.route)[index]
         opens = self._apply(row, health, call.tickets[index], error.retry_after)
+        if call.alone and not self.tells_alone:
+            return
         if opens:
             self._note_opened(name, health, row.name, call.route.upstream.name)
         elif row.effect in (Effect.PAUSE, Effect.BUSY) and error.retry_after and health.state is State.PAUSED:

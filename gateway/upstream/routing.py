@@ -10,6 +10,7 @@ from math import inf
 from typing import Literal
 from urllib.parse import urlsplit
 
+from gateway.upstream.lane import LaneLimits
 from gateway.upstream.policy import RequestPolicy
 from gateway.upstream.target import Target, bare_name
 from gateway.upstream.vendor import Flavor, Vendor
@@ -42,8 +43,8 @@ class Upstream:
     """One lane of a server: its address and one key.
 
     `url` is its v1 base, without a slash at the end. `name` is shown in headers, logs and metrics; the lanes of a
-    server with several keys share it, and differ in `lane`. `concurrency`: calls at once, None for no limit
-    of ours. `has_own_auth`: the operator has chosen the key's header, which is in `headers`. `takes_client_key`: it is
+    server with several keys share it, and differ in `lane`. `limits`: None for none of ours.
+    `has_own_auth`: the operator has chosen the key's header, which is in `headers`. `takes_client_key`: it is
     asked with the key of the caller. `prices`: dollars for a million tokens, read and written. `region` and `data`:
     labels that a route or a key may require. `models`: the only ones that it is asked for; empty for any.
     """
@@ -56,7 +57,7 @@ class Upstream:
     dialect: DialectChoice = "auto"
     lane: int = 0
     timeouts: UpstreamTimeouts = UpstreamTimeouts()
-    concurrency: int | None = None
+    limits: LaneLimits | None = None
     has_own_auth: bool = False
     takes_client_key: bool = False
     forward_headers: tuple[str, ...] = ()

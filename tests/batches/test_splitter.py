@@ -227,3 +227,46 @@ def test_prompts_that_differ_at_the_end_share_their_prefix(body: dict[str, Any])
 @pytest.mark.parametrize("body", OTHER_PREFIX.values(), ids=OTHER_PREFIX)
 def test_prompts_that_differ_before_the_end_do_not(body: dict[str, Any]) -> None:
     assert prefix_of(body) != prefix_of(PREFIX)
+
+
+def split_bare(body: bytes) -> None:
+    splitter = Splitter(takes_bare=True)
+    splitter.feed(body)
+    splitter.finish()
+
+
+BARE = b'{"batch_id": "b7", "messages": [{"model": "m", "max_tokens": 1, "messages": []}, {"x": {"y": [1.10]}}]}'
+
+
+@pytest.mark.parametrize("cut", range(0, len(BARE), 7))
+def test_list_of_bare_params_is_split_where_it_is_taken(cut: int) -> None:
+    splitter = Splitter(takes_bare=True)
+    items = [*splitter.feed(BARE[:cut]), *splitter.feed(BARE[cut:])]
+    splitter.finish()
+    assert [item.custom_id for item in items] == ["message-0", "message-1"]
+    assert [item.params for item in items] == [
+        b'{"model": "m", "max_tokens": 1, "messages": []}',
+        b'{"x": {"y": [1.10]}}',
+    ]
+    assert (items[0].model, splitter.ignored) == ("m", ["batch_id"])
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b'{"messages": [7]}', "messages.0: Input should be an object"),
+        (b'{"messages": []}', "messages: List should have at least 1 item"),
+        (b'{"messages": {}}', "messages: Input should be a valid list"),
+        (b'{"messages": [{}], "requests": []}', "requests: Given more than once"),
+    ],
+)
+def test_wrong_list_of_bare_params_is_named(body: bytes, problem: str) -> None:
+    with pytest.raises(InvalidRequest, match=problem):
+        split_bare(body)
+
+
+def test_bare_params_are_unknown_elsewhere() -> None:
+    splitter = Splitter()
+    splitter.feed(b'{"messages": [{}]}')
+    with pytest.raises(InvalidRequest, match="requests: Field required"):
+        splitter.finish()

@@ -13,6 +13,7 @@ from tests.chaos import (
     log_faults,
     redis_faults,
     refusals,
+    route_faults,
     torn_log,
     unread_clients,
     worker_faults,
@@ -64,5 +65,7 @@ FAULTS = (
     Fault("29", "lost replies", redis_faults.lose_replies),
     Fault("log-stuck", "nobody reads the log", log_faults.reader_stuck, lease=30.0, once=True),
     Fault("log-full", "the log's disk is full", log_faults.disk_full, lease=30.0, once=True),
+    Fault("routes", "two of three upstreams fail in turn", route_faults.fail_in_turn, once=True),
+    Fault("reload", "gateway.toml changes under load", route_faults.reload_often, once=True),
     Fault("cluster", "a Cluster of three nodes", cluster.cluster),
 )

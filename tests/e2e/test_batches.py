@@ -185,6 +185,11 @@ async def test_the_old_paths_are_served(live_batches: Live) -> None:
         status = await session.get(f"{live_batches.url}/v1/messages/batch/{batch_id}/status")
         assert (await status.json())["processing_status"] == "in_progress"
         assert (status.headers["x-gateway-batch-done"], status.headers["x-gateway-batch-total"]) == ("0", "2")
+        bare = {"messages": [item("a")["params"]], "batch_id": "mine"}
+        answer = await session.post(f"{live_batches.url}/v1/messages/batch", json=bare)
+        assert (await answer.json())["request_counts"]["processing"] == 1
+        assert answer.headers["x-gateway-ignored"] == "dropped:batch_id"
+        assert (await session.post(f"{live_batches.url}/v1/messages/batches", json=bare)).status == 400
 
 
 async def test_results_before_the_end_are_refused(live_batches: Live) -> None:

@@ -1,7 +1,9 @@
 """Keys of upstreams and routes in gateway.toml, through a front end with two simulators as upstreams `a` and `b`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import pytest
 from gateway.app import running
 from gateway.settings import load_settings
 from gateway.simulator.loopback import Simulator
-from gateway.simulator.script import json_script
+from gateway.simulator.script import Hold, json_script, stream_script
+from tests.chaos.world import until
 from tests.e2e.conftest import KEY, Live
+from tests.support.redis_server import redis_server
 
 MESSAGES: list[anthropic.types.MessageParam] = [{"role": "user", "content": "hi"}]
 TOO_LONG = json_script(
@@ -35,10 +39,12 @@ class Serve:
 
     async def __call__(self, a: str, routes: str, *, b: str = "", more: str = "", **changes: Any) -> Live:
         """Serve two upstreams with these further keys, and these lines of `[routes]`."""
-        self.file.write_text(
+        text = (
             f'[upstreams]\na = {{ url = "{self.a.url}", vendor = "openrouter"{a} }}\n'
             f'b = {{ url = "{self.b.url}", vendor = "openrouter"{b} }}\n[routes]\n{routes}\n{more}\n'
         )
+        if not self.file.exists() or self.file.read_text() != text:  # a front end that serves it would reload it
+            self.file.write_text(text)
         settings = load_settings(port=0, admin_port=0, keys=f"tests:{KEY}", secret="t:secret", **changes)
         addresses = await self.stack.enter_async_context(running(settings))
         assert addresses.admin is not None
@@ -105,3 +111,77 @@ async def test_what_two_candidates_cannot_take_is_noted_once(serve: Serve, simul
     )
     assert answer.headers["x-gateway-upstream"] == "b"
     assert answer.headers["x-gateway-ignored"] == "changed:openrouter.temperature, dropped:openrouter.temperature"
+
+
+async def test_upstream_at_its_limit_of_calls_a_minute_leaves_the_rest_to_the_next(
+    serve: Serve, simulator: Simulator
+) -> None:
+    live = await serve(", rpm = 3", '"*" = ["a", "b"]')
+    served = [await served_by(live) for _ in range(5)]
+    assert served[:3] == ["a 200"] * 3
+    assert set(served[3:]) <= {"a limit, b 200", "b 200"}
+    assert len(simulator.requests()) == 3
+
+
+async def test_upstream_at_its_limit_of_tokens_leaves_the_rest_to_the_next(serve: Serve, simulator: Simulator) -> None:
+    live = await serve(", tpm = 500", '"*" = ["a", "b"]')
+    long = [{"role": "user", "content": "word " * 300}]
+    assert await served_by(live, messages=long) == "a 200"
+    assert await served_by(live, messages=long) == "a limit, b 200"
+    assert await served_by(live) == "a 200"
+    assert await served_by(live, messages=[{"role": "user", "content": "word " * 900}]) == "a limit, b 200"
+    assert len(simulator.requests()) == 2
+
+
+async def test_upstream_with_all_calls_in_flight_leaves_the_rest_to_the_next(
+    serve: Serve, simulator: Simulator
+) -> None:
+    live, gate = await serve(", concurrency = 1", '"*" = ["a", "b"]'), asyncio.Event()
+    simulator.script(stream_script(Hold(gate)))
+    first = asyncio.create_task(served_by(live))
+    await simulator.received(1)
+    assert await served_by(live) in ("b 200", "a limit, b 200")
+    gate.set()
+    await first
+    assert await served_by(live) == "a 200"
+
+
+async def test_limit_without_another_candidate_is_answered_with_529_and_a_wait(serve: Serve) -> None:
+    live = await serve(", rpm = 1", '"*" = "a"')
+    await served_by(live)
+    with pytest.raises(anthropic.APIStatusError, match="a has reached the limit of 1 calls a minute") as refused:
+        await served_by(live)
+    assert refused.value.status_code == 529
+    assert 0 < int(refused.value.response.headers["retry-after"]) <= 60
+    assert refused.value.response.headers["x-gateway-attempts"].startswith("a limit")
+
+
+async def test_limit_holds_over_front_ends_that_share_redis(serve: Serve, simulator: Simulator) -> None:
+    async with redis_server() as url:
+        both = [await serve(", rpm = 4", '"*" = ["a", "b"]', redis_url=url) for _ in range(2)]
+        served = [await served_by(live) for live in both * 4]
+        assert len(simulator.requests()) == 4
+        assert all(one.endswith("b 200") for one in served[4:])
+        async with aiohttp.ClientSession() as session:
+            status = await (await session.get(f"{both[0].admin_url}/status")).json()
+            assert status["upstreams"][0]["limits"]["rpm"] == 4
+
+
+async def test_session_that_has_moved_stays_there_also_at_another_front_end(serve: Serve, simulator: Simulator) -> None:
+    async with redis_server() as url:
+        first, second = [await serve("", '"*" = ["a", "b"]', redis_url=url) for _ in range(2)]
+
+        async def ask(live: Live, session: str) -> str:
+            return await served_by(live, extra_headers={"x-session-id": session})
+
+        async def answers(outcome: str, live: Live, session: str) -> bool:
+            return await ask(live, session) == outcome
+
+        assert await ask(first, "one") == "a 200"
+        simulator.script(json_script({"error": {"message": "slow down", "code": 429}}, status=429))
+        assert await ask(first, "one") == "a 429, b 200"
+        names = count()
+        await until(lambda: answers("a 200", first, f"new-{next(names)}"), "the end of the pause of the 429")
+        assert await ask(first, "one") == "b 200"
+        await until(lambda: answers("b 200", second, "one"), "the news of the move")
+        assert await ask(second, "new") == "a 200"

@@ -15,6 +15,8 @@ from gateway.exchange.exchange import Exchange
 from gateway.exchange.plan import Plan
 from gateway.messages.prompt import Prompt, to_prompt
 from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.lane import LaneLimits
+from gateway.upstream.lanes import LaneDemand
 from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.table import Routing, one_upstream_table
@@ -129,10 +131,11 @@ async def test_empty_stream_is_asked_again_without_stream() -> None:
 
 
 async def test_full_upstream_is_asked_after_those_with_room() -> None:
-    limited = replace(FIRST, upstream=replace(FIRST.upstream, concurrency=1))
+    limited = replace(FIRST, upstream=replace(FIRST.upstream, limits=LaneLimits(concurrency=1)))
     exchange = exchange_of(ScriptedClient([ANSWER]))
     assert plan_of(exchange, (limited, SECOND)).route is limited
-    async with exchange.circuits.call(limited, alone=False):
+    demand = LaneDemand(1, is_batch=False, waits=False, used=lambda: 1)
+    async with exchange.circuits.call(limited, alone=False, demand=demand):
         assert plan_of(exchange, (limited, SECOND)).route is SECOND
         assert plan_of(exchange, (limited,)).route is limited  # nothing else is left
     assert plan_of(exchange, (limited, SECOND)).route is limited

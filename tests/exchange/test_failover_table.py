@@ -9,6 +9,7 @@ from gateway.errors import (
     GatewayError,
     InvalidRequest,
     Overloaded,
+    UpstreamFull,
     UpstreamTimedOut,
     UpstreamUnreachable,
 )
@@ -59,6 +60,7 @@ FAULTS: dict[str, tuple[str, Fault, str, int]] = {
     "content filter": ("content", refused(400, "stopped by the content_filter"), "400", 400),
     "overflow": ("overflow", refused(400, "context_length_exceeded", error_type="context_length_exceeded"), "400", 400),
     "wrong field": ("request", refused(422, "temperature: too hot"), "422", 400),
+    "limit of the operator": ("limit", UpstreamFull("no more"), "limit", 529),
     "full pool": ("full", Overloaded("no free connection"), "full", 529),
 }
 STAYS = {"content", "overflow", "request"}

@@ -242,3 +242,24 @@ def test_a_flight_can_be_abandoned_only_before_its_end(flight: Flight) -> None:
     assert flight.is_deserted
     flight.end_stream()
     assert not flight.is_deserted
+
+
+@pytest.mark.parametrize("outcome", [Overloaded("the key's limit"), to_entry()], ids=["refusal", "shortened answer"])
+async def test_what_the_speakers_key_is_limited_to_reaches_no_other_follower(flight: Flight, outcome: Landed) -> None:
+    speaker, second = (flight.join(to_reply(number), no_call, streams=False) for number in (1, 2))
+    streaming, client = joined(flight, 3)
+    flight.choose_speaker()
+    others = [asyncio.create_task(flight.follow(one, 60)) for one in (second, streaming)]
+    await asyncio.sleep(0)
+    flight.isolate()
+    assert await asyncio.gather(*others) == [None, None]
+    assert not flight.is_open
+    flight.recording.write(START)
+    flight.land(outcome)
+    assert client.data == b""
+    own = flight.follow(speaker, 60)
+    if isinstance(outcome, Overloaded):
+        with pytest.raises(Overloaded):
+            await own
+    else:
+        assert await own is outcome

@@ -69,9 +69,9 @@ LAYERS = (
             gateway.simulator.vendors.hosts gateway.simulator.vendors.makers gateway.simulator.vendors.open_models
             gateway.simulator.vendors.row gateway.simulator.vendors.rows
             gateway.telemetry.redaction gateway.telemetry.usage gateway.upstream.adaptation gateway.upstream.circuit
-            gateway.upstream.affinity gateway.upstream.causes gateway.upstream.client gateway.upstream.explain
-            gateway.upstream.failure
-            gateway.upstream.forwarding gateway.upstream.health gateway.upstream.model_facts gateway.upstream.policy
+            gateway.upstream.lane gateway.upstream.affinity gateway.upstream.causes gateway.upstream.client
+            gateway.upstream.explain gateway.upstream.failure gateway.upstream.forwarding gateway.upstream.health
+            gateway.upstream.model_facts gateway.upstream.policy
             gateway.upstream.prices
             gateway.upstream.retry gateway.upstream.routing gateway.upstream.table
             gateway.upstream.target gateway.upstream.trouble gateway.upstream.vendor gateway.upstream.vendors

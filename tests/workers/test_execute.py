@@ -17,7 +17,7 @@ from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import HangUp, json_script, stream_script
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.http_client import Transport
-from gateway.upstream.routing import Upstream
+from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.table import one_upstream_table
 from tests.support.exchanges import chat_exchange
 from tests.workers.conftest import item, said, text_of
@@ -71,7 +71,7 @@ def work(one: Item, index: int = 0) -> WorkItem:
 
 
 async def run(exchange: Exchange, one: Item, batch: BatchRecord = BATCH) -> tuple[Succeeded | Failed, dict[str, Any]]:
-    outcome = await execute(exchange, batch, work(one), lambda: None)
+    outcome = await execute(exchange, batch, work(one), lambda _: None)
     line = orjson.loads(outcome.line)
     assert line["custom_id"] == one.custom_id
     return outcome, line["result"]
@@ -195,7 +195,7 @@ async def test_an_answer_without_end_is_given_up_for_good(exchange: Exchange, mo
 
 
 async def test_an_unexpected_error_is_an_errored_item_without_its_words(exchange: Exchange) -> None:
-    def fail() -> None:
+    def fail(_: Route) -> None:
         raise RuntimeError("secret prompt")
 
     outcome = await execute(exchange, BATCH, work(item(1)), fail)
@@ -210,7 +210,7 @@ async def test_the_upstream_is_known_to_answer_before_its_answer_is_whole(
     begun: list[int] = []
     chunk = {"choices": [{"delta": {"content": "half"}, "index": 0}]}
     simulator.script(stream_script(chunk, HangUp()))
-    outcome = await execute(exchange, BATCH, work(item(1)), lambda: begun.append(1))
+    outcome = await execute(exchange, BATCH, work(item(1)), lambda _: begun.append(1))
     assert isinstance(outcome, Failed)
     assert begun == [1]
 

@@ -29,7 +29,7 @@ async def working(simulator: Simulator, **choices: str) -> AsyncIterator[Any]:
     exchange = to_patient_exchange(build_exchange(settings, client, Keyring((("t", b"secret"),))))
 
     async def result_of(**params: Any) -> dict[str, Any]:
-        outcome = await execute(exchange, BATCH, work(item(1, **params)), lambda: None)
+        outcome = await execute(exchange, BATCH, work(item(1, **params)), lambda _: None)
         result: dict[str, Any] = orjson.loads(outcome.line)["result"]
         return result
 

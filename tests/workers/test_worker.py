@@ -10,13 +10,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.batches.splitter import Item
+from gateway.errors import UpstreamUnreachable
 from gateway.process.tasks import background
 from gateway.redis.connections import queue_client
 from gateway.simulator.failures import error_script
+from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import DONE, HangUp, Hold, Script, stream_script
 from gateway.upstream.circuit import OPEN_AFTER
 from gateway.upstream.http_client import Transport
-from gateway.upstream.routing import Route, Upstream
+from gateway.upstream.lane import LaneLimits
+from gateway.upstream.live_circuits import LiveCircuits
+from gateway.upstream.routing import Candidate, Route, RouteRule, Upstream
 from gateway.upstream.table import Routing, RoutingTable, one_upstream_table
 from tests.support.exchanges import chat_exchange
 from tests.workers.conftest import Bench, item, said, text_of
@@ -37,11 +41,16 @@ async def working(
     drain: float = DRAIN,
     chance: float = 0.02,
     most_bytes: int = 1 << 25,
+    second: str = "",
+    limits: LaneLimits | None = None,
 ) -> AsyncIterator[Worker]:
-    """A worker at work; leaving the context stops it as SIGTERM does."""
+    """A worker at work; leaving the context stops it as SIGTERM does. `second`: the address of another candidate."""
     client = Transport()
     headers = (("content-type", "application/json"),)
-    table = one_upstream_table(Upstream("sim", bench.simulator.url, headers=headers))
+    table = one_upstream_table(Upstream("sim", bench.simulator.url, headers=headers, limits=limits))
+    if second:
+        both = (*table.upstreams, Upstream("other", second, headers=headers))
+        table = RoutingTable(both, (RouteRule("*", (Candidate("sim"), Candidate("other"))),))
     exchange = to_patient_exchange(chat_exchange(client, table))
     worker, loops = assemble(bench.server, exchange, slots, lease)
     worker.most_bytes = most_bytes
@@ -445,3 +454,40 @@ async def test_large_items_at_the_end_of_a_batch_of_small_ones_are_read_one_by_o
             most = max(most, worker.in_flight.bytes)
     assert most <= 450_000
     assert (await bench.read(batch)).succeeded == 70
+
+
+async def test_items_go_to_the_next_candidate_while_the_first_fails(bench: Bench) -> None:
+    bench.simulator.script(*[error_script(503)] * 200)
+    async with Simulator() as other, working(bench, second=other.url):
+        batch = await bench.create([item(number) for number in range(40)])
+        record = await bench.ended(batch)
+        assert (record.succeeded, record.errored) == (40, 0)
+        assert len(other.requests()) == 40
+        assert len(bench.simulator.requests()) < 25
+
+
+async def test_items_pass_over_a_candidate_whose_circuit_others_have_opened(bench: Bench) -> None:
+    circuits = LiveCircuits(bench.server.server)
+    async with Simulator() as other:
+        front = RoutingTable((Upstream("sim", bench.simulator.url),), (RouteRule("*", (Candidate("sim"),)),))
+        [route] = front.resolve("sim/echo")
+        for _ in range(OPEN_AFTER):
+            async with circuits.call(route, alone=False) as call:
+                circuits.failed(call, UpstreamUnreachable("gone"))
+        await circuits.share()
+        async with working(bench, slots=2, second=other.url):
+            batch = await bench.create([item(number) for number in range(10)])
+            assert (await bench.ended(batch)).succeeded == 10
+        assert len(other.requests()) >= 8
+
+
+async def test_batch_takes_no_more_than_its_part_of_an_upstreams_calls_at_once(bench: Bench) -> None:
+    gate = asyncio.Event()
+    bench.simulator.script(*[held_answer(gate)] * 12)
+    async with working(bench, slots=8, limits=LaneLimits(concurrency=4, batch=2)):
+        batch = await bench.create([item(number) for number in range(12)])
+        await bench.simulator.received(2)
+        await asyncio.sleep(0.3)  # a third one would have been sent meanwhile
+        assert len(bench.simulator.requests()) == 2
+        gate.set()
+        assert (await bench.ended(batch)).succeeded == 12

@@ -3,6 +3,7 @@
 No key, address or tenant is shown.
 """
 
+from dataclasses import asdict
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -54,7 +55,7 @@ def to_plain_upstream(table: RoutingTable, name: str) -> dict[str, Any]:
         "dialect": first.dialect,
         "keys": sum(1 for lane in lanes if lane.api_key),
         "models": len(table.listed[name]) if name in table.listed else None,
-        "concurrency": first.concurrency,
+        "limits": None if first.limits is None else asdict(first.limits),
         "region": first.region or None,
     }
 

@@ -30,6 +30,8 @@ PIECE_BYTES = 256 * 1024
 RESULTS_TYPE = "application/x-jsonl"
 PRIORITIES: dict[str, Literal[0, 1, 2]] = {"low": 0, "normal": 1, "high": 2}
 MAX_IDEMPOTENCY_KEY = 255
+# Also takes the body of older gateways, {"messages": [params, …]}.
+OLD_PATH = "/v1/messages/batch"
 SPEND_CAP = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?\Z")
 
 
@@ -53,7 +55,8 @@ async def _create_batch(request: web.Request) -> web.Response:
     committed = False
     try:
         with held_bytes(request) as hold:
-            ignored = await stage(staging, body_pieces(request, limits.bytes, PIECE_BYTES), limits, hold)
+            splitter = Splitter(limits, takes_bare=request.path.endswith(OLD_PATH))
+            ignored = await stage(staging, body_pieces(request, limits.bytes, PIECE_BYTES), splitter, hold)
         record = await staging.commit()
         committed = True
     finally:
@@ -69,13 +72,12 @@ async def _create_batch(request: web.Request) -> web.Response:
 
 
 async def stage(
-    staging: Staging, pieces: AsyncIterator[bytes], limits: BatchLimits, hold: Callable[[int], None]
+    staging: Staging, pieces: AsyncIterator[bytes], splitter: Splitter, hold: Callable[[int], None]
 ) -> list[str]:
     """Split the body while it arrives: memory holds one item and one chunk. Returns the keys that no batch has.
 
     `hold` is given the bytes of the item that has not arrived whole.
     """
-    splitter = Splitter(limits)
     async for piece in pieces:
         for item in splitter.feed(piece):
             await staging.add(item)

@@ -1,0 +1,25 @@
+"""The loops in which the processes on one Redis share what they learn: circuits, limits, moved sessions, refusals."""
+
+from collections.abc import Iterator
+
+from gateway.exchange.exchange import Exchange
+from gateway.process.tasks import Repeated
+from gateway.redis.server import RedisServer
+from gateway.upstream.lanes import RENEW_SECONDS
+from gateway.upstream.learned_store import SHARE_SECONDS, LearnedStore
+from gateway.upstream.live_circuits import SHARE_SECONDS as CIRCUIT_SECONDS
+from gateway.upstream.pins import SHARE_SECONDS as PIN_SECONDS
+
+
+def share_learned(exchange: Exchange, server: RedisServer) -> Repeated:
+    """Return the loop that shares what requests to upstream models need."""
+    return Repeated("learned", LearnedStore(server.redis, exchange.learned, server.keys).share, SHARE_SECONDS)
+
+
+def share_calls(exchange: Exchange, server: RedisServer) -> Iterator[Repeated]:
+    """Yield the loops that share circuits, the calls that limits count, and sessions that have moved."""
+    exchange.circuits.server = exchange.circuits.lanes.server = exchange.candidates.pins.server = server
+    yield Repeated("live_circuits", exchange.circuits.share, CIRCUIT_SECONDS)
+    yield Repeated("lanes_ended", exchange.circuits.lanes.send_ended)
+    yield Repeated("pins", exchange.candidates.pins.share, PIN_SECONDS)
+    yield Repeated("lanes_renewed", exchange.circuits.lanes.renew, RENEW_SECONDS)

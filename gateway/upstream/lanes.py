@@ -1,0 +1,187 @@
+"""Limits of upstreams that hold over all processes: calls at once, and calls and tokens a minute (`lane`).
+
+A call to a limited upstream asks Redis before it begins, since counts that are exchanged later are exceeded meanwhile.
+Without an answer within BUDGET this process decides by its own calls, with its part of the limit. Calls in flight have
+a lease, so that those of a process that died end too. An upstream without limits costs nothing.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from math import ceil
+from typing import Final
+
+import structlog
+
+from gateway.errors import GatewayError, UpstreamFull
+from gateway.redis import scripts
+from gateway.redis.server import RedisServer
+from gateway.upstream.lane import LaneCall, LaneLimits, LaneUse
+from gateway.upstream.routing import Upstream
+
+log = structlog.get_logger()
+
+LEASE_SECONDS: Final = 60.0
+RENEW_SECONDS: Final = 20.0
+# A wait for Redis beyond this, and the process decides by itself, and does not ask again for AWAY_SECONDS.
+BUDGET: Final = 0.25
+AWAY_SECONDS: Final = 1.0
+# The last candidate is waited for: a client that waits longer is better off with a 529 and `retry-after`.
+QUEUE_SECONDS: Final = 1.0
+# Calls of other processes end without a word to this one.
+POLL_SECONDS: Final = 0.1
+# Of the calls at once, as many may wait.
+QUEUE_SHARE: Final = 0.1
+# Ends of calls that wait for Redis. Beyond them leases end the calls.
+MAX_ENDED: Final = 10_000
+
+LIMITS: Final = {
+    "concurrency": "calls at once",
+    "batch": "calls of batches at once",
+    "rpm": "calls a minute",
+    "tpm": "tokens a minute",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LaneDemand:
+    """Needs of a call. `tokens`: the prompt's. `waits`: no candidate is left. `used`: counts tokens at its end."""
+
+    tokens: int
+    is_batch: bool
+    waits: bool
+    used: Callable[[], int] = field(repr=False)
+
+
+@dataclass(slots=True)
+class Lanes:
+    """`share`: this process's part of a limit where it decides alone. Run `send_ended` and `renew` beside it."""
+
+    server: RedisServer | None = None
+    share: float = 1.0
+    clock: Callable[[], float] = time.monotonic
+    _uses: dict[str, LaneUse] = field(default_factory=dict)
+    _queues: dict[str, list[asyncio.Event]] = field(default_factory=dict)
+    _ended: list[tuple[LaneCall, int]] = field(default_factory=list)
+    _wakes: asyncio.Event = field(default_factory=asyncio.Event)
+    _away_until: float = 0.0
+    _name: str = field(default_factory=lambda: secrets.token_hex(8))
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    async def enter(self, upstream: Upstream, limits: LaneLimits, demand: LaneDemand) -> LaneCall:
+        """Begin a call, to be ended by `leave`. Raises UpstreamFull."""
+        limits = limits.of_call(is_batch=demand.is_batch)
+        if limits.tpm is not None and demand.tokens > limits.tpm:
+            raise UpstreamFull(
+                f"The prompt has about {demand.tokens} tokens; {upstream.name} takes {limits.tpm} a minute at most.",
+                should_retry=False,
+            )
+        name = f"{self._name}:{next(self._numbers)}"
+        call = LaneCall(upstream.circuit, name, demand.tokens, demand.is_batch)
+        wait, reached = await self._ask(call, limits)
+        if demand.waits and 0 < wait <= QUEUE_SECONDS:
+            wait, reached = await self._queue(call, limits, wait, reached)
+        if wait > 0:
+            limit = getattr(limits, reached)
+            text = f"{upstream.name} has reached the limit of {limit} {LIMITS[reached]} that this gateway keeps."
+            raise UpstreamFull(text, retry_after=ceil(wait))
+        return call
+
+    def leave(self, call: LaneCall, used: int) -> None:
+        """End a call that has used so many tokens."""
+        self._uses[call.lane].leave(call, used, self.clock())
+        self._end(call, used)
+        queue = self._queues.get(call.lane)
+        if queue:
+            queue[-1].set()
+
+    def is_full(self, upstream: Upstream) -> bool:
+        """Return whether this process alone has reached a limit."""
+        use = self._uses.get(upstream.circuit)
+        if use is None or upstream.limits is None:
+            return False
+        return use.wait(upstream.limits.of_call(is_batch=False), 1, self.clock())[0] > 0
+
+    def room_for_batch(self, upstream: Upstream) -> int | None:
+        """Return the number of calls that batches may begin, by the count of this process; None for any number."""
+        most = None if upstream.limits is None else upstream.limits.of_call(is_batch=True).batch
+        use = self._uses.get(upstream.circuit)
+        return None if most is None else max(0, most - (0 if use is None else use.batches))
+
+    async def send_ended(self) -> None:
+        """Report calls that have ended; to be called again and again. Raises StoreAway, and keeps what was not sent."""
+        await self._wakes.wait()
+        while self._ended and self.server is not None:
+            call, used = self._ended[0]
+            await self.server.run(
+                scripts.LANE, self.server.keys.lane(call.lane), ("leave", call.id, call.tokens, max(0, used))
+            )
+            self._ended.pop(0)
+        self._wakes.clear()
+
+    async def renew(self) -> None:
+        """Extend the leases of the calls in flight."""
+        for lane, use in list(self._uses.items()):
+            if use.running and self.server is not None:
+                arguments: list[str | int] = ["renew", round(LEASE_SECONDS * 1000), *use.running]
+                await self.server.run(scripts.LANE, self.server.keys.lane(lane), arguments)
+
+    async def _queue(self, call: LaneCall, limits: LaneLimits, wait: float, reached: str) -> tuple[float, str]:
+        """Wait for a place, the newest first: the oldest is the likeliest to be given up by its client."""
+        queue, gives_up = self._queues.setdefault(call.lane, []), self.clock() + QUEUE_SECONDS
+        if len(queue) >= max(1, round(QUEUE_SHARE * (limits.concurrency or 0))):
+            return wait, reached
+        wakes = asyncio.Event()
+        queue.append(wakes)
+        try:
+            while wait > 0 and (left := gives_up - self.clock()) > 0:
+                await _pause(wakes, min(left, POLL_SECONDS))
+                wakes.clear()
+                wait, reached = await self._ask(call, limits)
+            return wait, reached
+        finally:
+            queue.remove(wakes)
+
+    async def _ask(self, call: LaneCall, limits: LaneLimits) -> tuple[float, str]:
+        """Return the seconds to wait and the limit that is reached; 0 once the call has begun."""
+        use = self._uses.setdefault(call.lane, LaneUse())
+        answer = await self._ask_server(call, limits)
+        now = self.clock()
+        wait, reached = use.wait(limits.shared(self.share), call.tokens, now) if answer is None else answer
+        if wait == 0:
+            use.enter(call, now)
+        return wait, reached
+
+    async def _ask_server(self, call: LaneCall, limits: LaneLimits) -> tuple[float, str] | None:
+        """Return the script's answer, None without one."""
+        if self.server is None or self.clock() < self._away_until:
+            return None
+        arguments: list[str | int] = ["take", call.id, round(LEASE_SECONDS * 1000), limits.concurrency or 0]
+        arguments += [-1 if limits.batch is None else limits.batch, limits.rpm or 0, limits.tpm or 0, call.tokens]
+        try:
+            async with asyncio.timeout(BUDGET):
+                wait, reached = await self.server.run(scripts.LANE, self.server.keys.lane(call.lane), arguments)
+        except asyncio.CancelledError:
+            self._end(call, 0)  # it may be let in all the same
+            raise
+        except (TimeoutError, GatewayError):
+            self._away_until = self.clock() + AWAY_SECONDS
+            log.warning("limits_local", circuit=call.lane, seconds=AWAY_SECONDS)
+            return None
+        return wait / 1000, reached.decode()
+
+    def _end(self, call: LaneCall, used: int) -> None:
+        if self.server is not None and len(self._ended) < MAX_ENDED:
+            self._ended.append((call, used))
+            self._wakes.set()
+
+
+async def _pause(wakes: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await wakes.wait()
+    except TimeoutError:
+        return
