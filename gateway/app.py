@@ -172,7 +172,7 @@ def client_app(gateway: Gateway) -> web.Application:
 
 @dataclass(frozen=True, slots=True)
 class AdminSources:
-    """What the admin listener shows and changes. `access` and `batches` are None without Redis."""
+    """Parts that the admin listener shows and changes. `access` and `batches` are None without Redis."""
 
     health: Health
     metrics: Callable[[], bytes]
@@ -237,7 +237,7 @@ async def running(
             _listening(app, CLIENT, settings.host, settings.port, guard=guard, drain=drain, shared=child)
         )
         stack.callback(gateway.health.drain)
-        settle_memory()  # what lives as long as the process need not be traversed by the collector
+        settle_memory()  # the collector need not traverse what was made at start
         yield Addresses(address, admin)
 
 

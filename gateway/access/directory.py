@@ -21,7 +21,7 @@ from gateway.errors import PermissionDenied, Unauthenticated, Unavailable
 
 # A revoked key is refused everywhere after this time: one small read of Redis a second and process.
 REFRESH_SECONDS = 1.0
-# Long enough for a failover or an upgrade of Redis; a key revoked meanwhile works no longer than this.
+# Long enough for a failover or an upgrade of Redis; a key revoked meanwhile stops working after this.
 SNAPSHOT_SECONDS = 900.0
 # Digests that Redis does not know, so that a wrong key in a loop costs one look a few seconds.
 UNKNOWN_SECONDS = 5.0

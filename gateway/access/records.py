@@ -154,7 +154,7 @@ class KeyRecord:
         return self.is_usable(now) and (until is None or now < until)
 
     def is_usable(self, now: float) -> bool:
-        """Return whether requests of this key are accepted now, whichever of its values they came with."""
+        """Return whether requests of this key are accepted now, with any of its values."""
         begun = self.not_before is None or now >= self.not_before
         return self.status == "active" and begun and not self.is_expired(now)
 

@@ -58,7 +58,7 @@ def _money_headers(budgets: Sequence[Sequence[Any]]) -> Headers:
 
 
 def _spent_headers(scope: str, period: str, ends: int) -> Headers:
-    """Without a representative claim, on which Claude Code would show a sentence of its own instead of the error's."""
+    """Without a representative claim, on which Claude Code would show its fixed sentence instead of the error's."""
     pool = ((f"{UNIFIED}-overage-scope", "group_pool"),) if scope == DEPLOYMENT or scope.startswith("tenant:") else ()
     word = PERIOD_WORDS.get(period)
     return (

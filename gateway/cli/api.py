@@ -110,6 +110,7 @@ class Api:
             error = orjson.loads(body)["error"]
             message = f"{error['message']} ({response.status} {error['type']})"
         except (orjson.JSONDecodeError, KeyError, TypeError):
+            # No error of this API: a proxy in between, or another program.
             return self._foreign(response.status)
         request_id = response.headers.get("request-id")
         wait = retry_after_of(response.headers)

@@ -70,7 +70,7 @@ def to_line(batch: dict[str, Any], done: int = 0) -> str:
 
 
 def times_text(batch: dict[str, Any]) -> list[str]:
-    """When the batch was created, and how long it took, in the words of a line."""
+    """Return when the batch was created and how long it took, as part of a line."""
     try:
         created = datetime.fromisoformat(batch["created_at"])
     except (KeyError, TypeError, ValueError):

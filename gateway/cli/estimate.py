@@ -218,6 +218,7 @@ async def _look_up(api: Api, model: ModelEstimate) -> None:
         model.is_known = error.code != 404 or not await _has_whole_list(api)
         return
     except (KeyError, TypeError, ValueError):
+        # A model without prices in the list: its tokens are shown, and no cost.
         return
     model.prices = prices if min(prices) >= 0 else None
 

@@ -1,4 +1,4 @@
-"""Options of the commands for keys and limits, and the values that they stand for."""
+"""Options of the commands for keys and limits, and their values."""
 
 import time
 from datetime import UTC, datetime

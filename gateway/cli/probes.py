@@ -151,6 +151,7 @@ async def _ask(client: UpstreamClient, upstream: Upstream, path: str) -> tuple[i
     try:
         return answer.status, orjson.loads(body)
     except orjson.JSONDecodeError:
+        # A web page: the address is not that of an API.
         return answer.status, None
 
 
@@ -278,6 +279,7 @@ def _cannot_listen(host: str, port: int) -> int | None:
             probe.bind(address)
             probe.listen(1)
     except socket.gaierror:
+        # A host name that this machine does not know cannot be listened on.
         return errno.EADDRNOTAVAIL
     except OSError as error:
         return error.errno or errno.EIO

@@ -61,7 +61,7 @@ class ResultPosition:
 
 @dataclass(frozen=True, slots=True)
 class FailedRequest:
-    """A request without success: its line in the file, what became of it, and the type of its error."""
+    """A request without success: its line in the file, its outcome, and the type of its error."""
 
     line: int
     custom_id: str = field(repr=False)
@@ -114,6 +114,7 @@ def find_results(path: Path) -> dict[str, ResultPosition]:
                 found[custom_id] = ResultPosition(path, start, len(line), outcome)
                 start += len(line)
     except FileNotFoundError:
+        # The first round: there are no results yet.
         return {}
     return found
 

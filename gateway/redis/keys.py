@@ -105,14 +105,14 @@ DATA_VERSION = 1
 DEFAULT_PREFIX = "gw:"
 # An upload of 256 MB over a slow line takes minutes; what an aborted one has stored is freed after this.
 STAGING_SECONDS = 3600
-# As long as a batch may run: a client that repeats its create after a day means a new batch.
+# The time that a batch may run: a client that repeats its create after a day means a new batch.
 IDEMPOTENCY_SECONDS = 24 * 3600
 # Of an idempotency key while its batch is committed; freed by itself when the front end dies.
 RESERVATION_SECONDS = 60
 
 # Of one tenant's batches among themselves; tenants share by fairness in any case.
 PRIORITY_LEVELS = 3
-# Entries of about 400 bytes: 6 MB. Failures have a list of their own, or a busy batch would push them out in minutes.
+# Entries of about 400 bytes: 6 MB. Failures have a separate list, or a busy batch would push them out in minutes.
 RECENT_EXCHANGES = 10_000
 RECENT_FAILURES = 5000
 

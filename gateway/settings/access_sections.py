@@ -32,7 +32,7 @@ Scope = Annotated[str, AfterValidator(_check_scope)]
 
 
 class AccessSections(BaseModel):
-    """What gateway.toml holds of clients. Without Redis, limits are shared out among the processes of one host."""
+    """Sections of gateway.toml about clients. Without Redis, limits are shared out among the processes of one host."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

@@ -52,7 +52,7 @@ Params = Annotated[dict[str, Any], AfterValidator(_check_params)]
 
 
 class RightsSection(AllowanceSection):
-    """What a client may do beside its limits, with the names that the options of `dragoman keys` have."""
+    """Permissions of a client beside its limits, with the names that the options of `dragoman keys` have."""
 
     models: tuple[Annotated[str, Field(min_length=1, max_length=512)], ...] = ()
     max_tokens: Count | None = None

@@ -135,6 +135,7 @@ def _checked_call(path: str, call: Any) -> str:
         if isinstance(arguments, dict) and TOOL_NAME.fullmatch(call["function"]["name"]):
             return str(call["id"])
     except (KeyError, TypeError, ValueError):
+        # OpenRouter refuses such calls, so the simulator does.
         pass
     raise InvalidRequest(
         f"{path}: expected id, function.name ({TOOL_NAME.pattern}) and function.arguments (a JSON object)"

@@ -182,6 +182,7 @@ async def in_error_shape(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except web.HTTPException as error:
+        # aiohttp answers in plain text; clients read JSON.
         return await play(request, error_script(error.status, HTTPStatus(error.status).phrase))
 
 

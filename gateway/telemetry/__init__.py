@@ -1,4 +1,4 @@
-"""What a process reports of itself. Labels and fields come from closed sets; prompts and secrets never get here.
+"""Reports of a process about itself. Labels and fields come from closed sets; prompts and secrets never get here.
 
 `usage` is the record of one exchange, which all others read: `logs` writes one line of it (through `log_writer`, a
 thread), `counters` adds it up for `metrics`. `monitors` watch the event loop and Redis; `redaction` removes keys and

@@ -19,7 +19,7 @@ LOCAL_FAILURES: Final = 500
 SLOTS: Final = 91  # a quarter of an hour, and the slot that has just begun
 SLOT_LIFE_SECONDS: Final = 20 * 60
 FLEET_LIFE_SECONDS: Final = 3600
-# A process that has not reported for so long is gone: it reports every second, and every 2 s at least after failures.
+# A process that has not reported for so long has ended: it reports every second, and every 2 s at least after failures.
 GONE_SECONDS: Final = 60
 PAGE: Final = 1000
 
@@ -126,7 +126,7 @@ class SharedActivity:
         }
 
     async def fleet(self, now: float) -> list[dict[str, Any]]:
-        """Return the latest report of each process, and forget those that are gone."""
+        """Return the latest report of each process, and forget those that have ended."""
         key = self.server.keys.fleet
         [reports] = await self.server.pipeline([("HGETALL", key)])
         found = {name: orjson.loads(report) for name, report in reports.items()}

@@ -131,7 +131,7 @@ def to_descriptor(descriptor: int) -> Callable[[memoryview], int]:
 
 
 def _first_lines(data: memoryview) -> memoryview:
-    """As many whole lines as one write to a pipe keeps together; at least one."""
+    """Return the whole lines that one write to a pipe keeps together; at least one."""
     last = bytes(data[: select.PIPE_BUF]).rfind(b"\n")
     if last >= 0:
         return data[: last + 1]

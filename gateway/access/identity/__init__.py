@@ -1,1 +1,1 @@
-"""Tokens of other parties and of our own: who somebody is, without a key made for them."""
+"""Tokens of other parties and of our own: identities without a key made for them."""

@@ -128,6 +128,7 @@ def to_keys(document: Any) -> dict[str, PublicKey]:
         try:
             key = kind.import_key(entry)
         except (JoseError, ValueError, KeyError, TypeError):
+            # A key of a kind that is not known: the others of the set still serve.
             continue
         if not key.is_private:
             found[entry["kid"]] = key

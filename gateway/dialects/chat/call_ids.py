@@ -40,4 +40,5 @@ def to_upstream_id(client_id: str) -> str:
     try:
         return urlsafe_b64decode(found["id"] + "=" * (-len(found["id"]) % 4)).decode() or client_id
     except (Base64Error, UnicodeDecodeError):
+        # It only looks like an id of ours: the client made it.
         return client_id

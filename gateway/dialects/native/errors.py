@@ -69,6 +69,7 @@ def error_object(body: bytes) -> dict[str, Any] | None:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
+        # A web page of a proxy, or plain text: read as any other error body.
         return None
     details = value.get("error") if isinstance(value, dict) and value.get("type") == "error" else None
     if not isinstance(details, dict):

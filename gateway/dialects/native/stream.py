@@ -138,12 +138,14 @@ class NativeStream:
     def _read(self, piece: bytes) -> bytes:
         if not self._form.is_event_piece(piece):
             return b""
+        # Line ends of other servers: everything below looks for \n alone.
         if b"\r" in piece:
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"")
         if END not in piece and not (piece[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
             self._keep(piece)
             return b""
         data = b"".join((*self._tail, piece)) if self._tail else piece
+        # The rest of a frame waits for the next read; joining pieces once keeps it linear.
         cut = data.rfind(END) + len(END)
         self._tail, self._tail_size = [], 0
         if cut < len(data):
@@ -151,6 +153,7 @@ class NativeStream:
             data = data[:cut]
         if self.started and data.startswith(CONTENT) and not (self._seals and (SIGNATURE in data or REDACTED in data)):
             frames = data.count(END)
+            # The common case, a read of deltas only, is passed on without being parsed.
             if data.count(NEXT_CONTENT) == frames - 1:  # all of them are content
                 self._size += len(data) - frames * DELTA_OVERHEAD
                 return data
@@ -171,6 +174,7 @@ class NativeStream:
             self.has_usage = self.started = self.done = True
             output = to_events(message, answered.origin.cost)
             return events.without_start(output) if self._opened else output
+        # Some servers leave out the blank line behind the last event.
         rest, self._tail = b"".join(self._tail).strip(b"\n"), []
         output = self._take_frames([rest]) if rest and _is_whole(rest) else b""
         if not self.done:
@@ -190,6 +194,7 @@ class NativeStream:
             self.failure = error  # what came before it is still returned
         if not self.started:
             if self._opened:
+                # A ping is no content: it keeps the client waiting while another attempt is still possible.
                 pings = [frame for frame in output if frame == events.PING]
                 self._held += [frame for frame in output if frame != events.PING]
                 return b"".join(pings)

@@ -55,6 +55,7 @@ class ChunkWriter:
                 yield from self._grow(place, "message", "refusal", event)
             case "response.reasoning_summary_text.delta":
                 yield from self._think(place, event, "summary", event.get("summary_index"))
+            # Open models show their reasoning itself; OpenAI shows a summary only.
             case "response.reasoning_text.delta":
                 yield from self._think(place, event, "text", event.get("content_index"))
             case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
@@ -66,6 +67,7 @@ class ChunkWriter:
             case "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled":
                 yield from self._end(to_mapping(event.get("response")))
             case "error":
+                # OpenAI puts the fields of an error beside the type, other servers into `error`.
                 error = event.get("error")
                 yield {"error": error if isinstance(error, dict) else dict(event)}
 
@@ -90,7 +92,9 @@ class ChunkWriter:
             return
         opened = self._items[place] = OpenItem(kind, self._calls)
         self._calls += 1
+        # Servers without `call_id` have the item's id alone.
         call_id = _text(item.get("call_id")) or _text(item.get("id"))
+        # A custom tool takes text; a `tool_use` block holds an object, so the text becomes its one field.
         arguments = CUSTOM_START if kind == "custom_tool_call" else ""
         yield self._call(opened.index, arguments, id=call_id, name=_text(item.get("name")))
 
@@ -100,6 +104,7 @@ class ChunkWriter:
 
     def _grow(self, place: int | str, kind: str, field_name: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         text = _text(event.get("delta"))
+        # Some servers send deltas without the event that begins their item.
         item = self._items.setdefault(place, OpenItem(kind))
         item.written += len(text)
         if text:
@@ -128,6 +133,7 @@ class ChunkWriter:
     def _annotate(self, annotations: Any) -> Iterator[dict[str, Any]]:
         cited = [
             {"type": "url_citation", "url_citation": {key: value for key, value in one.items() if key != "type"}}
+            # Files and their paths have no counterpart in Messages.
             for one in annotations or ()
             if isinstance(one, dict) and one.get("type") == "url_citation"
         ]
@@ -136,6 +142,7 @@ class ChunkWriter:
 
     def _finish(self, place: int | str, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Add the parts of an item that its deltas lacked."""
+        # An item that came whole, without deltas.
         if place not in self._items:
             yield from self._begin(place, item)
         opened = self._items[place]
@@ -148,6 +155,7 @@ class ChunkWriter:
             case "custom_tool_call":
                 yield from self._extend(place, _text(item.get("input"))[opened.written :])
                 yield self._call(opened.index, CUSTOM_END)
+            # What was streamed is complete; the item would repeat it.
             case "message" if not opened.written:
                 yield from self._whole_message(item)
             case "reasoning":
@@ -167,6 +175,7 @@ class ChunkWriter:
         for name, parts in (("summary", item.get("summary")), ("text", item.get("content"))):
             for part, value in enumerate(_list(parts) if not opened.written else ()):
                 entries.append(self._entry(item.get("id"), name, part, _text(value.get("text"))))
+        # Comes with the last event only, and has to be sent back as it is.
         encrypted = item.get("encrypted_content")
         if encrypted and isinstance(encrypted, str):
             sealed = {"type": "reasoning.encrypted", "data": encrypted, "id": item.get("id"), "format": FORMAT}
@@ -177,16 +186,19 @@ class ChunkWriter:
     def _end(self, response: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         self._note(response)
         error = response.get("error")
+        # A response may fail after text has been sent: that is an error event, and no end of turn.
         if response.get("status") == "failed" or error:
             yield {"error": error if isinstance(error, dict) and error else {"message": "The response failed."}}
             return
         for index, item in enumerate(_list(response.get("output"))):
+            # The list of the last event has its items in the order of their indexes.
             place = index if self._has_indexes else _text(item.get("id")) or index
             opened = self._items.get(place)
             if opened is None or not opened.written or opened.kind in CALLS:  # for the rest of others it is too late
                 yield from self._finish(place, item)
         reason = _text(to_mapping(response.get("incomplete_details")).get("reason"))
         finish = FINISH_REASONS.get(reason, "stop")
+        # The API has no such reason: calls are seen by their items.
         if finish == "stop" and self._calls:
             finish = "tool_calls"
         usage = to_chat_usage(response.get("usage"))

@@ -43,6 +43,7 @@ def _to_turn(message: Mapping[str, Any], custom_tools: frozenset[str], custom_ca
     for call in message.get("tool_calls") or ():
         function = call["function"]
         item = {"type": "function_call", "call_id": call["id"], "name": function["name"]}
+        # Calls of a custom tool must come back as such, or the API refuses the result.
         if function["name"] in custom_tools:
             custom_calls.add(call["id"])
             item |= {"type": "custom_tool_call", "input": _to_custom_input(function["arguments"])}
@@ -54,11 +55,13 @@ def _to_turn(message: Mapping[str, Any], custom_tools: frozenset[str], custom_ca
     if plain and not reasoning:
         content = [{"type": "reasoning_text", "text": plain}]
         reasoning = [cast(ReasoningItem, {"type": "reasoning", "summary": [], "content": content})]
+    # The API refuses reasoning without the item that followed it.
     return [*reasoning, *said] if said else []
 
 
 def to_reasoning_items(entries: Sequence[Mapping[str, Any]]) -> Iterator[ReasoningItem]:
     """Entries with one id are the parts of one item."""
+    # OpenAI refuses two items with one id.
     grouped: dict[Any, list[Mapping[str, Any]]] = {}
     for entry in entries:
         grouped.setdefault(entry.get("id"), []).append(entry)
@@ -73,6 +76,7 @@ def to_reasoning_items(entries: Sequence[Mapping[str, Any]]) -> Iterator[Reasoni
                     item["content"] = [*item.get("content", ()), text]
                 case "reasoning.encrypted":
                     item["encrypted_content"] = part.get("data")
+        # The id is optional, and null is no id.
         if item_id is None:
             del item["id"]
         yield item
@@ -108,6 +112,7 @@ def _to_part(part: ContentPart) -> InputPart:
             file = fields["file"]
             data = file["file_data"]
             if not data.startswith("data:"):
+                # A URL of the client: the upstream fetches it.
                 return {"type": "input_file", "file_url": data}
             return {"type": "input_file", "filename": file["filename"], "file_data": data}
         case other:

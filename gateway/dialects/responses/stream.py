@@ -109,6 +109,7 @@ class ResponsesStream:
         try:
             event = orjson.loads(payload)
         except orjson.JSONDecodeError:
+            # Passed on as it is: the chat stream reports broken JSON in its words.
             # Data that is no event is judged by the chat stream, which knows the forms of servers' failures.
             return b"" if payload.strip() == END_MARK else b"data: %b\n\n" % payload
         if not isinstance(event, dict):

@@ -37,6 +37,7 @@ def to_vendor_script(vendor: str, body: bytes, number: int, created: int) -> Scr
     except orjson.JSONDecodeError:
         return to_refusal(row.errors, refusal_of("bad_json"))
     except (KeyError, TypeError, AttributeError, InvalidRequest) as error:
+        # Of a form that the checks do not know: refused, since a hosted server refuses it too.
         return to_refusal(row.errors, refusal_of("unknown_field", name=str(error)))
     except RefusedRequest as refused:
         return to_refusal(row.errors, refused)

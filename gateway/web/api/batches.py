@@ -203,7 +203,7 @@ def _store(request: web.Request) -> BatchStore:
 
 
 def _cost_headers(record: BatchRecord) -> list[tuple[str, str]]:
-    """What its requests have cost so far, where an upstream reports costs."""
+    """Return the cost of its requests so far, where an upstream reports costs."""
     return [(COST, f"{record.spend / 1e6:.6f}".rstrip("0").rstrip("."))] if record.spend else []
 
 

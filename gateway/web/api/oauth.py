@@ -83,7 +83,7 @@ async def start_sign_in(request: web.Request) -> web.Response:
 
 
 async def show_device_page(request: web.Request) -> web.Response:
-    """GET /device: the page on which a person confirms a code. Nothing is sent without a click."""
+    """GET /device: the page on which a person confirms a code. It sends no form without a click."""
     _sign_in(request)
     code = html.escape(request.query.get("user_code", "")[:20], quote=True)
     return await _page(request, FORM.format(path=_own_path(request, "/device"), code=code))

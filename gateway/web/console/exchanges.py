@@ -137,7 +137,7 @@ async def rows_of(request: web.Request, since: float, *, failed: bool = False) -
     async for raw in request.app[CONSOLE].activity.newest(failed=failed):
         row: Row = orjson.loads(raw)
         number += 1
-        # Processes push once a second each, so rows are in the order of their ends but for a few seconds.
+        # Processes push once a second each, so rows are in the order of their ends, give or take a few seconds.
         if row["at"] < since - 5 or number > GROUPED_ROWS:
             return
         if row["at"] >= since:

@@ -33,7 +33,7 @@ WRONG: web.AppKey[deque[float]] = web.AppKey("wrong_keys")
 
 
 async def show_session(request: web.Request) -> web.Response:
-    """Return the caller's role; null for one that is not signed in, with the reason where nobody can be."""
+    """Return the caller's role; null for one that is not signed in, with the reason where sign-in is impossible."""
     keys = request.app[ADMIN_KEYS]
     if not (keys.admin or keys.viewer):
         return data_response({"role": None, "problem": NO_KEY})

@@ -1,4 +1,4 @@
-"""Where the console reads, and what all its handlers share."""
+"""Sources that the console reads, and what all its handlers share."""
 
 import time
 from dataclasses import dataclass

@@ -183,6 +183,7 @@ def _embedded(text: str) -> Any:
     try:
         value = ast.literal_eval(part)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
+        # `literal_eval` runs nothing, but nested brackets exhaust its parser.
         return None
     return value if isinstance(value, dict | list) else None
 

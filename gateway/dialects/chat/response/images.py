@@ -39,5 +39,6 @@ def _by_address(url: str) -> dict[str, Any] | None:
     try:
         check_url(url, "image")
     except InvalidRequest:
+        # An address that no request could hold: the next turn would be refused with it.
         return None
     return {"type": "image", "source": {"type": "url", "url": url}}

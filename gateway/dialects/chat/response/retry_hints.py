@@ -63,6 +63,7 @@ def _until_date(value: str, now: str) -> float | None:
     try:
         return (parsedate_to_datetime(value) - parsedate_to_datetime(now)).total_seconds()
     except (TypeError, ValueError, OverflowError):
+        # One of the dates is none, or only one has a time zone.
         return None
 
 

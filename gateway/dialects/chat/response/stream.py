@@ -283,6 +283,7 @@ class MessageStream:
         try:
             chunk = self._to_chunk(payload)
         except BrokenChunk:
+            # Cut in the middle: as if it had not been sent.
             return
         self._take_chunk(chunk)
 

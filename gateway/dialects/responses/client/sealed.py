@@ -53,4 +53,5 @@ def _decoded(sealed: str, kind: str) -> bytes | None:
     try:
         return urlsafe_b64decode(data + "=" * (-len(data) % 4))
     except ValueError:
+        # Of another server: OpenAI seals its reasoning in the same field.
         return None
