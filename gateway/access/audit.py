@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+# What the first entry links to: number 0, and no hash.
 START: Final = "0 " + "0" * 64
 SUBKEY: Final = b"audit"
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Self
 
+# Part of envelopes between dots, so it holds none.
 KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 

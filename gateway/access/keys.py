@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from gateway.access.records import Allowance, KeyRecord
 from gateway.errors import Unauthenticated
 
+# Anthropic's words, which clients match on.
 INVALID = "invalid x-api-key"
 MISSING = "x-api-key header is required"
 

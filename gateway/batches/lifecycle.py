@@ -25,6 +25,7 @@ BatchPriority = Literal[0, 1, 2]
 MAX_MODELS: Final = 100
 
 _DAY: Final = 24 * 3600 * 1000
+# As Anthropic names batches; the rest is base32, so ids are safe in paths and keys.
 _ID_PREFIX: Final = "msgbatch_"
 _ID: Final = re.compile(_ID_PREFIX + r"[a-z2-7]{24}\Z")
 

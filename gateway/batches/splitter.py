@@ -19,6 +19,7 @@ import orjson
 from gateway.errors import InvalidRequest, RequestTooLarge
 from gateway.json_values import MAX_VALUES, check_value_count
 
+# Anthropic's rule for custom ids (docs, Message Batches).
 CUSTOM_ID_PATTERN: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
 # Brackets open at once, the body's own included. The worker's parser and the converters are safe at this depth.

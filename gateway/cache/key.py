@@ -29,6 +29,7 @@ VOLATILE: Final = frozenset(
     {"diagnostics", "metadata", "safety_identifier", "session_id", "stream", "stream_options", "trace", "user"}
 )
 
+# Part of the HMAC: the same secret signs other things too.
 _PURPOSE: Final = b"dragoman prompt cache"
 # 160 bits: collisions are negligible, and a name in Redis stays short.
 _BYTES: Final = 20

@@ -30,6 +30,7 @@ log = structlog.get_logger()
 Outcome = Literal["hit", "miss", "wait", "bypass"]
 Taken = Literal["taken", "answered", "held", "barren"]  # see cache_lock.lua
 
+# By the first digit of the fingerprint: no hash grows so large that deleting from it blocks Redis.
 SHARDS: Final = "0123456789abcdef"
 # Overhead of an entry besides its blob: its key, its fields in the index and the usage set (measured on Valkey 9.1: 350
 # to 380 bytes each of 8,000 to 24,000 entries; fewer while an index is small enough to be packed).

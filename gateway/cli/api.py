@@ -21,6 +21,7 @@ import orjson
 from gateway.cli.console import CommandError, Exit
 from gateway.dialects.chat.response.retry_hints import retry_after_of
 
+# The gateway's defaults; the variables are those of Anthropic's SDKs.
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 URL_VARIABLE: Final = "ANTHROPIC_BASE_URL"
 KEY_VARIABLE: Final = "ANTHROPIC_API_KEY"

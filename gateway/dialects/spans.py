@@ -14,6 +14,7 @@ import orjson
 from gateway.errors import InvalidRequest
 
 STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+# Not behind a backslash: that is text which looks like the key.
 MODEL_KEY = re.compile(rb'(?<!\\)"model"[ \t\r\n]*+:[ \t\r\n]*+')
 # A letter of "model" as an escape. Rare: no writer escapes letters by itself.
 ESCAPED_LETTER = re.compile(rb"\\u006[45cdfCDF]")

@@ -15,6 +15,7 @@ from gateway.telemetry.metrics import DESCRIPTORS_EXHAUSTED
 if sys.platform != "win32":
     import resource
 
+# Of the process, of the system, and of the kernel's memory for sockets.
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 MESSAGE = "The gateway has no file descriptors left for another connection. Please try again."
 RETRY_AFTER = 1.0  # connections come and go by the second at such a load

@@ -18,6 +18,7 @@ INSIST_SECONDS: Final = 1.0
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
+# Written by a child to its parent when it accepts connections.
 READY: Final = b"+"
 
 

@@ -15,6 +15,7 @@ _LARGE_BLOB: Final = 256 * 1024
 # No blob unpacks to more: the largest item and its index line, or an answer of the same size.
 _MAX_UNPACKED: Final = 64 * 1024 * 1024
 
+# First byte of a value: later codecs get other letters.
 _RAW: Final = b"r"
 _ZSTD: Final = b"z"
 

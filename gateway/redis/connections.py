@@ -24,6 +24,7 @@ from gateway.redis.embedded import EmbeddedServer
 from gateway.redis.failures import WRONG_SERVER, code_of
 
 EMBEDDED: Final = "embedded"
+# `+cluster` is ours: redis-py has a class for Cluster and no scheme.
 _SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
 
 # A commit may wait 2 s for the disk or a replica, on the server's side of the socket.

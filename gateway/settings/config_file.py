@@ -15,6 +15,7 @@ from gateway.settings.lines import Location, lines_of
 from gateway.settings.values import SettingsError
 
 DEFAULT_PATH: Final = "gateway.toml"
+# As in Docker Compose, without its defaults.
 VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 # Of the digest that shows which processes have the same file.

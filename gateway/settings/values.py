@@ -17,6 +17,7 @@ from gateway.redis.url import check_url
 from gateway.simulator.vendors.rows import SIMULATED_NAMES
 from gateway.upstream.vendors import VENDORS
 
+# A line end in a value would split a header or a log line.
 CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
 HOST_NAME: Final = re.compile(r"[0-9A-Za-z._-]{1,253}")
 

@@ -13,6 +13,7 @@ import orjson
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 EVENT_STREAM = ("Content-Type", "text/event-stream; charset=utf-8")
+# What OpenRouter sends while a provider has not answered.
 COMMENT = b": OPENROUTER PROCESSING\n\n"
 DONE = b"data: [DONE]\n\n"
 

@@ -34,6 +34,7 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 UNPRINTABLE = re.compile(
     "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+# logfmt: a value with these would be read as several fields.
 NEEDS_QUOTES = re.compile(r"""[\s"'=]|^$""")
 # Levels of failures by their origin; those that are the client's own are part of normal traffic.
 FAULT_LEVELS = {"upstream": logging.WARNING, "account": logging.ERROR, "gateway": logging.ERROR}

@@ -35,6 +35,7 @@ PLACEHOLDERS: Final = frozenset({"lm-studio", "no-key-required", "not-needed", "
 
 LOWER_CASE: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}  # keeps the length, unlike lower()
 
+# Any scheme: addresses of databases have passwords too.
 LINK: Final = re.compile(r"""([a-z][a-z0-9+.-]{0,15}://[^\s"'<>`,;]+)""", re.IGNORECASE)
 LINK_END: Final = ".:!?)]}*_"  # punctuation of the sentence, not of the link
 # Any other port belongs to a private deployment, whose address is not shown to clients.

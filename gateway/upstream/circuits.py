@@ -42,6 +42,7 @@ KEEP_SECONDS: Final = 15.0
 MIXED_ITEMS: Final = 64
 
 PEER_FIELDS: Final = ("until", "length", "open", "stamp")
+# Model names keep their slashes and colons in keys, so that an operator can read them.
 NAME_SAFE: Final = "/:@"
 NEWS_EVENTS: Final = {State.OPEN: "circuit_opened", State.PAUSED: "circuit_paused"}
 

@@ -10,6 +10,7 @@ from gateway.upstream.routing import Candidate, RouteRule, Upstream, UpstreamTim
 from gateway.upstream.table import RoutingTable, one_upstream_table
 from gateway.upstream.vendor import Vendor
 
+# For lists of models; a request carries its client's version.
 ANTHROPIC_VERSION = ("anthropic-version", "2023-06-01")
 # Names that Claude clients use, by the setting of the model that each of them means.
 FAMILIES = {"model_big": ("big", "sonnet", "opus"), "model_small": ("small", "haiku")}

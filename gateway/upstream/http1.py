@@ -41,6 +41,7 @@ FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE_IN_VALUE: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+# A space or a line end would start another request.
 _PATH: Final = re.compile(r"[\x21-\x7e]*")
 _HOST: Final = re.compile(r"[0-9A-Za-z.:_-]+")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}

@@ -134,6 +134,7 @@ NAME_FAMILIES: tuple[tuple[str, Family], ...] = (
 # Models that always think; a catalogue's `reasoning.mandatory` overrules this list.
 MANDATORY = re.compile(r"o\d|gpt-5(?![.\d]|-chat)|gemini-2\.5-pro|gemini-3.*-pro|claude-(fable|mythos)|deepseek-r1")
 
+# Models that take an effort, and no temperature: o1 and later, GPT-5 without its chat variants.
 OPENAI_REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)(?!.*-chat)")
 
 # The end of an id that names one snapshot of a model, or the latest; OpenRouter's slugs name the model.
@@ -141,6 +142,7 @@ SNAPSHOT = re.compile(r"-(?:20\d{6}|latest)$")
 # claude-sonnet-4-5 and claude-3-5-sonnet: OpenRouter writes versions with a dot.
 SLUG_VERSION = re.compile(r"(?<=-)(\d{1,2})-(\d{1,2})(?=-|$)")
 
+# `claude-3-5-sonnet`, `claude-sonnet-4.5`; a date of eight digits is no version.
 CLAUDE_VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[.-](\d{1,2})(?!\d))?(?!\d)")
 
 

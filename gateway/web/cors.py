@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 from gateway.web.reply import MORE_LINES, MessageReply, no_content
 
 ANY: Final = "*"
+# Those of the client listener's routes.
 METHODS: Final = "GET, HEAD, POST, DELETE"
 # How long a browser need not ask again: Chromium keeps an answer for two hours at most.
 MAX_AGE_SECONDS: Final = "7200"

@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+# As other gateways name them, so that a client needs another host only.
 API_PREFIXES: Final = ("/anthropic", "/openai")
 
 

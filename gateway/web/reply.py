@@ -25,6 +25,7 @@ from gateway.process.sockets import reset
 Headers = tuple[tuple[str, str], ...]
 
 SERVER = "dragoman"
+# Anthropic's SDKs read the first, OpenAI's the second.
 REQUEST_ID = "request-id"
 X_REQUEST_ID = "x-request-id"
 PROCESSING_TIME = "x-processing-time"

@@ -9,6 +9,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 
+# Anthropic refuses ids with other characters, and clients send them back to it.
 LEGAL = re.compile(r"[a-zA-Z0-9_-]+")
 ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]")
 # Between our part of an id and the upstream's: as it is, or in base64.

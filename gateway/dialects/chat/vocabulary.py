@@ -17,6 +17,7 @@ TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 INSTRUCTION_ROLES = frozenset({"developer", "system"})
 
+# Anthropic's `auto` has the same name at OpenAI.
 SERVICE_TIERS = {"standard_only": "default"}
 FAST_TIER = "priority"
 

@@ -13,6 +13,7 @@ from gateway.dialects.clients.fields import to_object, to_text
 from gateway.errors import InvalidRequest, shorten
 from gateway.messages.validation.media import image_type
 
+# RFC 2397, with parameters such as a charset before `base64`.
 DATA_URI: Final = re.compile(r"data:(?P<type>[^;,]+)(?:;[^;,]+=[^;,]*)*;base64,(?P<data>.*)", re.DOTALL)
 # Parts that Messages requests may hold as they are.
 PASSED_ON: Final = ("input_audio", "video_url")

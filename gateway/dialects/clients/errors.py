@@ -14,9 +14,11 @@ Api = Literal["chat", "responses"]
 INVALID: Final = "invalid x-api-key"
 MISSING: Final = "x-api-key header is required"
 
+# Codes by which Codex and opencode decide to compact, or to stop.
 OVERFLOW: Final = "context_length_exceeded"
 NO_CREDIT: Final = "insufficient_quota"
 
+# Messages of this gateway's validation and of Anthropic, read back into OpenAI's words.
 TOO_LONG: Final = re.compile(r"prompt is too long: (?P<count>\d+) tokens > (?P<limit>\d+) maximum")
 TOO_LONG_WITH_ANSWER: Final = re.compile(
     r"input length and `max_tokens` exceed context limit: (?P<count>\d+) \+ (?P<answer>\d+) > (?P<limit>\d+)"

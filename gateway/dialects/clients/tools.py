@@ -21,6 +21,7 @@ from gateway.messages.notes import Note
 
 ToolKind = Literal["function", "custom", "tool_search"]
 
+# Names of tools may have these characters only, in Messages and in chat alike.
 ILLEGAL: Final = re.compile(r"[^a-zA-Z0-9_-]")
 # OpenAI's limit, and that of the strictest upstreams.
 MAX_NAME: Final = 64

@@ -12,6 +12,7 @@ from gateway.messages.prompt import Received
 from gateway.upstream.forwarding import SENDABLE
 from gateway.upstream.routing import Upstream
 
+# Set from the context: a header of the client may have another spelling, or be absent.
 VERSION = "anthropic-version"
 BETA = "anthropic-beta"
 # OpenRouter reads betas from this header (its documentation, 2026).

@@ -14,6 +14,7 @@ from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
 INTERLEAVED_THINKING = "interleaved-thinking-2025-05-14"
 
 SAMPLING_FIELDS = ("temperature", "top_p", "top_k")
+# Since this version a request cannot set them (migration guide).
 VERSION_WITHOUT_SAMPLING = "2026-10-21"
 
 # What an `openrouter`, `openai` or `upstream` object may not hold: the request itself does, or the gateway's routing.

@@ -21,6 +21,7 @@ MAX_URL_LENGTH = 2048
 
 ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
+# First bytes of the four types of images that Anthropic takes.
 MAGIC = (
     ("image/jpeg", re.compile(rb"\xff\xd8\xff")),
     ("image/png", re.compile(rb"\x89PNG\r\n\x1a\n")),
@@ -29,6 +30,7 @@ MAGIC = (
 )
 MAGIC_LENGTH = 16  # characters of base64, which make 12 bytes
 
+# Characters that servers read in different ways: two readers of one URL must not see two hosts.
 NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\]")
 LOCAL_NAMES = ("localhost", ".localhost", ".local", ".internal")
 NUMERIC_LABEL = re.compile(r"\d+|0x[0-9a-f]*")

@@ -24,6 +24,7 @@ SPEAKERS = {
     "tool_result": "user",
 }
 
+# Anthropic's words, which clients match on.
 EMPTY_MESSAGE = "all messages must have non-empty content except for the optional final assistant message"
 EMPTY_TEXT = "messages: text content blocks must be non-empty"
 BLANK_TEXT = "messages: text content blocks must contain non-whitespace text"

@@ -16,6 +16,7 @@ from gateway.web.keys import CACHE
 from gateway.web.reply import json_response
 
 OFF = "The prompt cache is off: GATEWAY_CACHE says so, or this gateway runs without Redis (GATEWAY_REDIS_URL)."
+# Hexadecimal digits of the 20 bytes that are kept of an HMAC.
 FINGERPRINT = re.compile(r"[0-9a-f]{40}")
 
 

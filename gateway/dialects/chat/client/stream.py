@@ -22,6 +22,7 @@ from gateway.dialects.clients.events import MessageEvents
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.clients.usage import to_chat_usage
 
+# A comment, which every reader of event streams skips; OpenAI's chunks have no ping.
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 DONE: Final = b"data: [DONE]\n\n"
 

@@ -45,6 +45,7 @@ MAX_IDENTIFIER = 64
 # Of all stop sequences that are matched here: each takes some hundred bytes until the answer ends.
 MAX_STOP_CHARACTERS = 16_384
 
+# Values that change nothing: left out for upstreams that do not take the field.
 DEFAULTS = {"temperature": 1, "top_p": 1}
 
 # Up to here OpenRouter takes messages out of a long conversation by default (docs, context compression).

@@ -26,6 +26,7 @@ from gateway.upstream.target import Target, to_slug
 SERVER_TOOL_LABELS = frozenset({"type", "name"})
 
 
+# Anthropic's rule for names of tools.
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 OBJECT = {"type": "object"}
 

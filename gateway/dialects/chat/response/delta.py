@@ -29,6 +29,7 @@ REASONING_SETTINGS = frozenset({"effort", "enabled", "exclude", "generate_summar
 
 
 REASONING_FIELDS = ("reasoning", "reasoning_content", "thinking", "reasoning_text")
+# Some servers write the index of a call as text, or as a float.
 INDEX = re.compile(r"\d{1,6}(?:\.0)?", re.ASCII)
 
 

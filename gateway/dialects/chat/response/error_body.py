@@ -44,6 +44,7 @@ FAULT = re.compile(
     r"'msg': (?P<msg>'[^']{1,300}'|\"[^\"]{1,300}\")"
 )
 
+# Pages of proxies in place of an answer: nginx, Cloudflare, a sign-in.
 PAGE = re.compile(r"\s*<(?:!doctype html|html|head|body|center|h1)\b", re.IGNORECASE)
 PAGE_TITLE = re.compile(r"<(title|h1)[^>]{0,200}>(.{1,200}?)</\1>", re.IGNORECASE | re.DOTALL)
 XML_MESSAGE = re.compile(

@@ -18,6 +18,7 @@ from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.messages.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix
 from gateway.sse import DATA, END
 
+# Text that means itself in JSON: without quotes, escapes and control characters.
 PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
 # Of arguments, part of a string: also what JSON escapes in it by one letter, as it is escaped again in a frame.
 IN_STRING = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\\\(?:[bfnrt/]|\\["\\]))++')

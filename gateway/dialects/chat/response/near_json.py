@@ -20,6 +20,7 @@ CONTROL: Final[Mapping[str, str]] = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b"
 REPLACEMENT = "\\ufffd"
 HIGH, LOW = range(0xD800, 0xDC00), range(0xDC00, 0xE000)
 
+# Possessive quantifiers: near-JSON of megabytes must not make them backtrack.
 SPACE = re.compile(r"[ \t\n\r:]++")
 NUMBER = re.compile(r"[-+.0-9eE]++")
 COMMA = re.compile(r",[ \t\n\r]*+")

@@ -13,7 +13,9 @@ from email.utils import parsedate_to_datetime
 # The longest hint that is passed on; clients would fail rather than wait longer.
 MAX_RETRY_AFTER = 60.0
 
+# A day in seconds has five digits; what is longer is no time to wait.
 SECONDS = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
+# OpenAI and Azure.
 MILLISECOND_HEADERS = ("retry-after-ms", "x-ms-retry-after-ms")
 RESET_HEADERS = ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens", "x-ratelimit-reset")
 # "7m12s", "1h2m", "1.5s", "250ms", "20 seconds"

@@ -8,6 +8,7 @@ only where a single one can be meant.
 import re
 from collections.abc import Collection
 
+# Prefixes that models add to the names they were given: `functions.` (GPT), `default_api.` (Gemini).
 NAMESPACE = re.compile(r"^(?:functions?|default_api|tools?)[.:/]")
 ILLEGAL_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 WORDS = re.compile(r"[a-zA-Z0-9_-]+")

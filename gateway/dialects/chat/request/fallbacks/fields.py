@@ -42,6 +42,7 @@ OFF_VALUES: dict[str, tuple[tuple[str, Any], ...]] = {
 }
 
 LENGTH_FIELDS = ("max_tokens", "max_completion_tokens")
+# For upstreams without a schema or without a JSON mode.
 FORMAT_INSTRUCTION = "Answer with JSON only, without any other text. It must follow this JSON schema:"
 JSON_INSTRUCTION = "Answer with JSON only, without any other text."
 

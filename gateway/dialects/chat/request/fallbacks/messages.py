@@ -17,6 +17,7 @@ Body: TypeAlias = dict[str, Any]
 Message: TypeAlias = dict[str, Any]
 Rewritten: TypeAlias = tuple[Body, tuple[Note, ...]]
 
+# Fields of earlier answers in which reasoning is given back.
 REPLAY_FIELDS = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
 # Placeholder for unknown reasoning. Kimi's API reads an empty string as a missing one (new-api, issue 3121).
 NO_REASONING = " "

@@ -11,6 +11,7 @@ from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten, di
 from gateway.messages.notes import Note
 from gateway.upstream.adaptation import Adaptation
 
+# Keywords that hold schemas by name, in a list, or one alone (JSON Schema 2020-12, and `definitions` of older drafts).
 SCHEMA_MAPS = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})
 SCHEMA_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 SINGLE_SCHEMAS = frozenset(
