@@ -8,5 +8,5 @@ What it takes: `target` has the facts of a model, `vendor` and `vendors` those o
 How: `client` is the interface, `http_client` the fast transport (`pool`, `dialer`, `connection`, `http1`, `answer`,
 `deadline`), `proxy_client` the one on aiohttp. `forwarding` adds clients' headers.
 When again: `failure` decides for each `trouble` and names its cause (`causes`), `retry` waits; `health` and
-`live_circuits` judge live calls, `circuit` and `circuits` those of batches.
+`live_circuits` judge live calls, `circuit` and `circuits` those of batches. `series` are their metrics.
 """
