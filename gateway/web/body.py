@@ -13,7 +13,7 @@ from gateway.process.aiohttp_internals import free_buffer
 from gateway.process.http_guard import GuardedConnection
 from gateway.web.arrivals import held_bytes
 
-# Others get 415: passing compressed bytes on unread would hide them from every limit.
+# Others are refused: compressed bytes that are not read here would escape every limit.
 ENCODINGS: dict[str, Literal["identity", "gzip"]] = {"identity": "identity", "gzip": "gzip"}
 # 16 asks zlib for gzip's header and checksum instead of the zlib format.
 GZIP = 16 + zlib.MAX_WBITS

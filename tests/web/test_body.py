@@ -1,12 +1,43 @@
+import asyncio
 import gzip
 import zlib
+from unittest.mock import Mock
 
 import pytest
+from aiohttp import StreamReader, web
+from aiohttp.test_utils import make_mocked_request
 
 from gateway.errors import InvalidRequest, RequestTooLarge
-from gateway.web.body import inflate
+from gateway.web.body import body_pieces, inflate
 
 LIMIT = 1000
+
+
+def arriving(*pieces: bytes, declared: int | None = None) -> web.Request:
+    content = StreamReader(Mock(_reading_paused=False), 2**16, loop=asyncio.get_running_loop())
+    for piece in pieces:
+        content.feed_data(piece)
+    content.feed_eof()
+    headers = {"transfer-encoding": "chunked"} if declared is None else {"content-length": str(declared)}
+    return make_mocked_request("POST", "/", headers=headers, payload=content)
+
+
+async def test_body_within_the_limit_arrives_in_pieces_of_the_asked_size() -> None:
+    request = arriving(b"a" * 600, b"b" * 400, declared=LIMIT)
+    pieces = [piece async for piece in body_pieces(request, LIMIT, 256)]
+    assert b"".join(pieces) == b"a" * 600 + b"b" * 400
+    assert max(map(len, pieces)) == 256
+
+
+async def test_body_declared_above_the_limit_is_refused_before_it_is_read() -> None:
+    with pytest.raises(RequestTooLarge, match="maximum size of 1000 bytes"):
+        await anext(body_pieces(arriving(b"a", declared=LIMIT + 1), LIMIT, 256))
+
+
+async def test_chunked_body_is_refused_once_it_exceeds_the_limit() -> None:
+    with pytest.raises(RequestTooLarge, match="maximum size of 1000 bytes"):
+        async for _ in body_pieces(arriving(b"a" * 600, b"b" * 401), LIMIT, 256):
+            pass
 
 
 def test_a_gzip_body_is_inflated() -> None:
