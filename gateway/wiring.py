@@ -71,7 +71,7 @@ from gateway.upstream.table import Routing
 
 log = structlog.get_logger()
 
-# The length of SHA-256's output, which the keys are used with.
+# As long as the output of SHA-256, which the keys are used with.
 SECRET_BYTES = 32
 # The id of a key that was not configured.
 MADE_ID = "made"
