@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppres
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from ssl import SSLContext
 
 import structlog
 from aiohttp import web
@@ -34,6 +35,7 @@ from gateway.process.http_guard import Guard
 from gateway.process.ports import cannot_listen
 from gateway.process.supervisor import METRICS_DIRECTORY
 from gateway.process.tasks import Repeated, background
+from gateway.process.tls import to_tls
 from gateway.settings import Settings, is_loopback
 from gateway.telemetry.activity import Activity
 from gateway.telemetry.activity_store import AnyActivity, LocalActivity, SharedActivity
@@ -234,7 +236,9 @@ async def running(
             admin = await stack.enter_async_context(listener)
         app, drain = client_app(gateway), settings.drain_seconds
         address = await stack.enter_async_context(
-            _listening(app, CLIENT, settings.host, settings.port, guard=guard, drain=drain, shared=child)
+            _listening(
+                app, CLIENT, settings.host, settings.port, guard=guard, drain=drain, shared=child, tls=to_tls(settings)
+            )
         )
         stack.callback(gateway.health.drain)
         settle_memory()  # the collector need not traverse what was made at start
@@ -366,6 +370,7 @@ async def _listening(
     guard: Guard,
     drain: float = 0.0,
     shared: bool = False,
+    tls: SSLContext | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
     """`names` are the variables of host and port. Raises SettingsError where it cannot listen there."""
     runner = Runner(app, shutdown_timeout=drain, guard=guard)
@@ -377,7 +382,7 @@ async def _listening(
         except (OSError, UnicodeError) as error:
             raise cannot_listen(names, host, port, error) from None
         with before_scrape(partial(_count_connections, runner.server)) if names == CLIENT else nullcontext():
-            async with listening(runner.server, sockets) as listener:
+            async with listening(runner.server, sockets, tls) as listener:
                 yield listener.address
         if drain:
             # Connections in the accept queue of the kernel when the listener closed.

@@ -6,7 +6,7 @@ counting twice.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,8 +17,10 @@ import structlog
 from gateway.access.alerts import Alerts
 from gateway.access.reservation import Grant, Used
 from gateway.access.spend import COUNTS
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StoreAway
 from gateway.redis import scripts
+from gateway.redis.cluster import has_nodes
+from gateway.redis.scripts import Argument
 from gateway.redis.server import RedisServer
 
 log = structlog.get_logger()
@@ -84,8 +86,7 @@ class Ledger:
             while self._waiting:
                 several = self._waiting[:MAX_TOGETHER]
                 await self._enter([used for grant, used in several if not grant.scopes])
-                for grant, used in [one for one in several if one[0].scopes]:
-                    await self.account(grant, used)
+                await self._account_all([one for one in several if one[0].scopes])
                 del self._waiting[: len(several)]
             if self._late:
                 late, due = list(self._late), int(self.wall_clock() + LATE_SECONDS)
@@ -94,15 +95,39 @@ class Ledger:
                 await self.server.pipeline([("ZADD", self.server.keys.access.late, *members)])
                 del self._late[: len(late)]
 
+    async def _account_all(self, several: list[tuple[Grant, Used]]) -> None:
+        """Settle in one round trip: a pipeline takes a third of the time of single calls here."""
+        assert self.server is not None
+        if len(several) > 1 and not has_nodes(self.server.redis):
+            calls = [self._call(*one) for one in several]
+            sha = scripts.ACCOUNT.sha
+            try:
+                replies = await self.server.pipeline(
+                    [("EVALSHA", sha, len(keys), *keys, *arguments) for keys, arguments in calls]
+                )
+            except StoreAway:  # away, or without the script: what was settled all the same counts once
+                pass
+            else:
+                for reply in replies:
+                    self.alerts.crossed(reply[1:])
+                return
+        for grant, used in several:
+            await self.account(grant, used)
+
     async def account(self, grant: Grant, used: Used) -> None:
         """Settle one reservation. What was not reserved in Redis is recorded, once for its id."""
+        assert self.server is not None
+        outcome: list[Any] = await self.server.run(scripts.ACCOUNT, *self._call(grant, used))
+        self.alerts.crossed(outcome[1:])
+
+    def _call(self, grant: Grant, used: Used) -> tuple[Sequence[str], Sequence[Argument]]:
+        """Return the script's keys and arguments."""
         assert self.server is not None
         names, keys, day = self.server.keys.access, self.server.keys, self._day()
         entry = orjson.dumps(used.entry) if used.entry else b""
         unreserved = orjson.dumps({"scopes": grant.budgets}) if grant.is_local else b""
         scopes = [budgets["name"] for budgets in grant.budgets] if grant.is_local else grant.scopes
-        outcome: list[Any] = await self.server.run(
-            scripts.ACCOUNT,
+        return (
             (
                 *(names.leases, names.reservations, names.usage, keys.usage_sums(day), keys.accounted(grant.id)),
                 *(keys.scope(scope) for scope in scopes),
@@ -112,7 +137,6 @@ class Ledger:
                 *(USAGE_ENTRIES, SUMS_SECONDS, used.requests, unreserved, *used.cached),
             ),
         )
-        self.alerts.crossed(outcome[1:])
 
     async def _enter(self, several: list[Used]) -> None:
         """Enter requests that nothing limits in the usage reports, in one round trip; those without a call are none."""

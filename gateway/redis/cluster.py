@@ -22,6 +22,11 @@ def cluster_client(url: str, **options: Any) -> Redis:
     return cast(Redis, RedisCluster.from_url(url.replace(SUFFIX, "", 1), **options))
 
 
+def has_nodes(redis: Redis | RedisCluster) -> bool:
+    """Return whether the client is one for a Cluster, which takes no scripts in a pipeline."""
+    return isinstance(redis, RedisCluster)
+
+
 def beside(redis: Redis | RedisCluster, key: str) -> dict[str, Any]:
     """Send a command that has no key to the server of this one: keyword arguments of `execute_command`."""
     if isinstance(redis, RedisCluster):

@@ -62,6 +62,11 @@ class Settings(BaseSettings):
     path_prefix: PathPrefix = Field(default="", examples=["/llm"])
     """Path in front of every path of the client listener, for a balancer that does not take it away. The paths without
     it are served too."""
+    tls_certificate: str | None = Field(default=None, examples=["/etc/dragoman/tls.crt"])
+    """Path of a certificate chain (PEM), with which the client listener speaks TLS; read at the start. Without it, a
+    balancer terminates TLS."""
+    tls_key: str | None = Field(default=None, examples=["/etc/dragoman/tls.key"])
+    """Path of the certificate's private key (PEM)."""
     admin_host: Host = "127.0.0.1"
     """Address of the admin listener: `/metrics`, `/livez`, `/readyz`."""
     admin_port: Port = 8081

@@ -7,11 +7,13 @@ waited up to ten seconds (measured 2026-11). Here one wake-up accepts all that a
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from gateway.process.descriptors import out_of_descriptors
 from gateway.process.sockets import limit_unsent
+from gateway.process.tls import HANDSHAKE_SECONDS
 
 # Connections that wait while a turn of the loop takes long; the kernel lowers it to net.core.somaxconn.
 BACKLOG = 4096
@@ -20,12 +22,19 @@ REST_SECONDS = 0.1  # without descriptors left, accepting again at once would on
 
 
 class Listener:
-    """Accepts on `sockets` from `start` until `close`; each connection gets a protocol from `factory`."""
+    """Accepts on `sockets` from `start` until `close`; each connection gets a protocol from `factory`. `tls`: for the
+    handshake of each, None for plain connections."""
 
-    def __init__(self, sockets: list[socket.socket], factory: Callable[[], asyncio.BaseProtocol]) -> None:
+    def __init__(
+        self,
+        sockets: list[socket.socket],
+        factory: Callable[[], asyncio.BaseProtocol],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sockets = sockets
         self._factory = factory
+        self._tls = tls
         self._opening: set[asyncio.Task[object]] = set()
         self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
         self._closing = False
@@ -70,8 +79,14 @@ class Listener:
             task.add_done_callback(self._opening.discard)
 
     async def _open(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the client has gone again
-            await self._loop.connect_accepted_socket(self._factory, connection)
+        with contextlib.suppress(OSError):  # the client has gone again, or speaks no TLS
+            if self._tls is None:
+                await self._loop.connect_accepted_socket(self._factory, connection)
+            else:
+                limit = HANDSHAKE_SECONDS
+                await self._loop.connect_accepted_socket(
+                    self._factory, connection, ssl=self._tls, ssl_handshake_timeout=limit
+                )
 
     def _wake(self, listening: socket.socket) -> None:
         self._loop.add_reader(listening, self._accept, listening)
@@ -79,10 +94,10 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    factory: Callable[[], asyncio.BaseProtocol], sockets: list[socket.socket]
+    factory: Callable[[], asyncio.BaseProtocol], sockets: list[socket.socket], tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Listener]:
     """Accept on the sockets while the context lasts, and close them."""
-    listener = Listener(sockets, factory)
+    listener = Listener(sockets, factory, tls)
     listener.start()
     try:
         yield listener

@@ -8,7 +8,18 @@ from aiohttp import web
 from gateway.web.admin import cache as admin_cache
 from gateway.web.admin import metrics, organization, reports, spend_limits, status
 from gateway.web.admin.authorization import Role
-from gateway.web.api import batches, cache, chat_completions, count_tokens, health, messages, models, oauth, responses
+from gateway.web.api import (
+    batches,
+    cache,
+    chat_completions,
+    count_tokens,
+    health,
+    messages,
+    models,
+    oauth,
+    own_usage,
+    responses,
+)
 from gateway.web.console import assets, client_keys, exchanges, fleet, overview, session, spend
 from gateway.web.console import batches as console_batches
 
@@ -44,6 +55,7 @@ CLIENT_ROUTES = (
     web.post("/oauth/token", oauth.issue_token),
     web.post("/oauth/revoke", oauth.revoke_token),
     web.get("/managed/settings", oauth.show_managed_settings),
+    web.get("/api/oauth/usage", own_usage.show_own_usage),
     web.post("/v1/metrics", oauth.take_telemetry),
     web.post("/v1/logs", oauth.take_telemetry),
     web.post("/v1/traces", oauth.take_telemetry),

@@ -391,3 +391,20 @@ async def test_spent_budget_is_rejected_in_unified_headers(server: RedisServer) 
     assert (headers["status"], headers["overage-period"]) == ("rejected", "daily")
     assert headers["overage-scope"] == "group_pool"
     assert "representative-claim" not in headers
+
+
+@pytest.mark.parametrize("is_known", [pytest.param(True, id="with the script"), pytest.param(False, id="without it")])
+async def test_settlements_of_one_moment_are_sent_together_and_count_once(server: RedisServer, is_known: bool) -> None:
+    context = await key_with(server, RateLimits(concurrency=50), Budget(1000, "month"))
+    admission = await admission_on(server)
+    if is_known:
+        await settle(admission, await admitted(admission, context, Need(1, 1)), Used(0, 0, 0, {}, ""))
+    else:
+        await server.pipeline([("SCRIPT", "FLUSH")])
+    grants = [await admitted(admission, context, Need(10, 10)) for _ in range(20)]
+    for grant in grants:
+        assert isinstance(grant, Grant)
+        admission.settle(grant, Used(7, 0, 0, {"id": grant.id}, "red||k|m|p"))
+    await admission.ledger.flush()
+    [state] = await server.pipeline([("HGETALL", server.keys.scope(f"key:{context.key_id}"))])
+    assert (state[b"month/UTC:spent"], state[b"month/UTC:held"], state[b"running"]) == (b"140", b"0", b"0")

@@ -69,8 +69,9 @@ async def organization() -> AsyncIterator[Organization]:
         await redis.aclose()
 
 
-async def made_key(live: Live, user: str) -> dict[str, Any]:
-    url, body = f"{live.admin_url}/v1/organizations/api_keys", {"name": user, "user": user, "workspace_id": "red"}
+async def made_key(live: Live, name: str, user: str = "") -> dict[str, Any]:
+    url = f"{live.admin_url}/v1/organizations/api_keys"
+    body = {"name": name, "user": user or name, "workspace_id": "red"}
     async with (
         aiohttp.ClientSession(headers={"x-api-key": ADMIN}) as session,
         session.post(url, json=body) as response,
@@ -179,3 +180,18 @@ async def test_text_in_sql_cannot_end_its_literal() -> None:
     await write_entries(hostile(), "sql", out)
     assert "'x''); drop table t; --'" in out.getvalue()
     assert "\0" not in out.getvalue()
+
+
+async def test_client_sees_what_it_has_spent_of_its_own_budgets(organization: Organization) -> None:
+    await organization.sdk.spend_limits.set(scope={"type": "user", "user_id": "bob"}, amount="1", period="monthly")
+    made = await made_key(organization.live, "bob-2", user="bob")
+    client = organization.live.client(api_key=made["key"])
+    await client.messages.create(model="sim/text-3", **HELLO)
+    async with (
+        aiohttp.ClientSession(headers={"x-api-key": made["key"]}) as session,
+        session.get(f"{organization.live.url}/api/oauth/usage") as response,
+    ):
+        body = await response.json()
+    assert (body["extra_usage"]["is_enabled"], body["extra_usage"]["monthly_limit"]) == (True, 1)
+    own = [(one["kind"], one["severity"]) for one in body["limits"] if one["group"] == "monthly"]
+    assert own == [("spend", "normal")]

@@ -184,7 +184,8 @@ def base_url(request: web.Request) -> str:
         return str(settings.public_url).rstrip("/")
     name = request.get_extra_info("sockname")
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"http://{host}:{name[1]}"
+    scheme = "http" if settings.tls_certificate is None else "https"
+    return f"{scheme}://{host}:{name[1]}"
 
 
 def _sign_in(request: web.Request) -> SignIn:
