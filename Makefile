@@ -11,7 +11,7 @@ INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check docs fuzz bench chaos cluster servers clients lock clean
+.PHONY: help run test check docs fuzz bench chaos cluster console servers clients lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,7 @@ check: $(VENV)/.development ## lint, format, types, documentation and architectu
 	$(BIN)/python -m tests.support.errors_page --check
 	$(BIN)/python -m tests.support.logs_page
 	$(BIN)/python -m tests.support.compatibility --check
+	$(BIN)/python -m deploy.dashboards --check
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_reprs.py
 	$(BIN)/python -m tests.support.figures
 
@@ -41,6 +42,7 @@ docs: $(VENV)/.development ## write docs/{compatibility,configuration,conversion
 	$(BIN)/python -m tests.support.configuration_page
 	$(BIN)/python -m tests.support.errors_page
 	$(BIN)/python -m tests.support.compatibility
+	$(BIN)/python -m deploy.dashboards
 
 fuzz: $(VENV)/.development ## feed the gateway broken bodies, streams and HTTP for some minutes
 	$(BIN)/python -m tests.support.fuzz
@@ -53,6 +55,10 @@ chaos: $(VENV)/.development ## kill, freeze, cut off what runs, and check that n
 
 cluster: $(VENV)/.development ## run it behind haproxy, restart and kill everything, upgrade and roll back, in four minutes
 	$(BIN)/python -m tests.cluster
+
+console: $(VENV)/.development ## visit every page of the console with the system's Chromium, photograph it, run axe
+	$(PIP) install --requirement tests/console/requirements.txt
+	$(BIN)/python -m tests.console console-pictures
 
 servers: $(VENV)/.development ## put it before real llama.cpp, vLLM, SGLang, LiteLLM and others, installed on demand (4 GB)
 	$(BIN)/python -m tests.servers run

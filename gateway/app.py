@@ -28,6 +28,7 @@ from gateway.cache.admin import CacheUpkeep
 from gateway.errors import Overloaded, StoreAway
 from gateway.exchange.cached import CachedExchange
 from gateway.exchange.exchange import Exchange
+from gateway.exchange.observers import tracing, watch_activity
 from gateway.exchange.sharing import share_calls, share_learned
 from gateway.process.gc_tuning import settle_memory
 from gateway.process.health import Health
@@ -54,7 +55,6 @@ from gateway.web.admin.authorization import (
     OTHER_CALLERS,
     ROLES,
     SESSIONS,
-    AdminKeys,
     OtherCallers,
     authorize,
 )
@@ -89,9 +89,11 @@ from gateway.web.keys import (
 )
 from gateway.web.listener import listening, open_sockets
 from gateway.web.middleware import envelope
+from gateway.web.otlp import OTLP, OtlpRelay, to_otlp_relay
 from gateway.web.prefixes import paths_with, with_prefixes
 from gateway.web.routes import ADMIN_ROLES, ADMIN_ROUTES, CLIENT_ROUTES
 from gateway.web.switched_off import without_features
+from gateway.web.tracing import trace_requests
 from gateway.wiring import (
     build_admission,
     build_client,
@@ -107,7 +109,6 @@ from gateway.wiring import (
     open_stores,
     show_upstreams,
     to_guard,
-    watch_activity,
 )
 
 log = structlog.get_logger()
@@ -138,6 +139,7 @@ class Gateway:
     health: Health
     reload: ConfigReload
     activity: Activity
+    otlp: OtlpRelay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,8 @@ class Addresses:
 
 def client_app(gateway: Gateway) -> web.Application:
     app = web.Application(middlewares=[envelope, authenticate])
+    if gateway.exchange.tracer is not None:
+        trace_requests(app, gateway.exchange.tracer, gateway.settings.path_prefix)
     app[SETTINGS] = gateway.settings
     app[ARRIVALS] = Arrivals(gateway.settings.max_body_bytes)
     app[EXCHANGE] = gateway.exchange
@@ -160,6 +164,7 @@ def client_app(gateway: Gateway) -> web.Application:
     app[BATCHES] = gateway.batches
     app[THREADS] = gateway.threads
     app[CACHE] = gateway.cache
+    app[OTLP] = gateway.otlp
     app[HEALTH] = gateway.health
     prefix = gateway.settings.path_prefix
     app[OPEN] = paths_with(OPEN_PATHS, prefix)
@@ -206,13 +211,6 @@ def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
     return app
 
 
-def to_admin_keys(settings: Settings) -> AdminKeys:
-    admin, viewer = (
-        "" if key is None else key.get_secret_value() for key in (settings.admin_key, settings.admin_view_key)
-    )
-    return AdminKeys(admin, viewer, frozenset(host.lower() for host in settings.console_hosts))
-
-
 @asynccontextmanager
 async def running(
     settings: Settings, *, upstream: Upstream | None = None, child: bool = False, processes: int = 1
@@ -256,6 +254,7 @@ async def _open_gateway(
     keyring = await load_keyring(settings, batch_server.server if batch_server else None)
     exchange = build_exchange(settings, client, keyring, upstream)
     exchange.circuits.lanes.share = 1 / processes
+    await stack.enter_async_context(tracing(settings, exchange))
     access = exchange.admission = build_admission(settings, keyring, batch_server, processes=processes)
     await fill_directory(access)  # before listening: the first request of a valid key is no 503
     catalog = Catalog(client, exchange.routing, redactor=exchange.redactor)
@@ -270,6 +269,7 @@ async def _open_gateway(
         health=Health(monitor=RedisMonitor(batch_server.server) if batch_server else None),
         reload=open_reload(settings, exchange, catalog),
         activity=watch_activity(exchange, batch_server),
+        otlp=to_otlp_relay(settings, client),
     )
 
 
@@ -301,6 +301,8 @@ def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Corouti
     yield gateway.exchange.heartbeat.run()
     yield watch_loop()
     yield gateway.activity.run()
+    if gateway.otlp is not None:
+        yield gateway.otlp.run()
     yield Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()
     # A parent reads the metrics of its children from files, which they write regularly.
     if child:

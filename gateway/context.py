@@ -3,10 +3,29 @@
 Metrics, log lines and budgets all read the record, so that they cannot disagree.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 Priority = Literal["live", "batch"]
+
+
+@dataclass(slots=True)
+class Trace:
+    """Place of a request in a distributed trace. Ids are hexadecimal; `parent_id` is empty where no client began it.
+
+    `attributes`: what was asked for, as span attributes.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    is_sampled: bool
+    attributes: dict[str, str | int | float | bool | Sequence[str]] = field(default_factory=dict)
+
+    def to_header(self, span_id: str) -> str:
+        """Return the `traceparent` (W3C Trace Context, level 1) that makes a span of this trace the parent."""
+        return f"00-{self.trace_id}-{span_id}-{int(self.is_sampled):02x}"
 
 
 @dataclass(slots=True)
@@ -29,6 +48,7 @@ class Context:
     api_version: str = "2023-06-01"
     betas: frozenset[str] = frozenset()
     trace_parent: str | None = None
+    trace: Trace | None = None  # None while nothing is traced
     session_id: str | None = None
     agent_id: str | None = None
     parent_agent_id: str | None = None

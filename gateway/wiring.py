@@ -50,8 +50,6 @@ from gateway.redis.failures import PASSING
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
 from gateway.settings import Settings, passwords_in, private_hosts_of, secrets_of
-from gateway.telemetry.activity import Activity
-from gateway.telemetry.activity_store import LocalActivity, SharedActivity
 from gateway.telemetry.counters import observe
 from gateway.telemetry.logs import log_exchange
 from gateway.telemetry.metrics import UPSTREAM_CONNECTIONS
@@ -146,14 +144,6 @@ def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> Con
             exchange.client.retain(one.url for one in table.upstreams)
 
     return ConfigReload(settings, apply, catalog.models)
-
-
-def watch_activity(exchange: Exchange, batches: BatchServer | None) -> Activity:
-    """Let a front end's exchanges be seen on the console."""
-    store = LocalActivity() if batches is None else SharedActivity(batches.server)
-    activity = Activity(store, "front end", lambda: {"open": len(exchange.heartbeat)})
-    exchange.observers += (activity.observe,)
-    return activity
 
 
 def build_admission(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from gateway.batches.queue import BatchQueue
 from gateway.batches.server import BatchServer
 from gateway.exchange.exchange import Exchange
+from gateway.exchange.observers import tracing
 from gateway.exchange.sharing import share_calls, share_learned
 from gateway.process.tasks import Repeated, background
 from gateway.settings import Settings
@@ -51,6 +52,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         assert server is not None  # the settings name one
         keyring = await load_keyring(settings, server.server)
         exchange = to_patient_exchange(build_exchange(settings, client, keyring))
+        await stack.enter_async_context(tracing(settings, exchange))
         access = exchange.admission = build_admission(settings, keyring, server)
         await fill_directory(access)
         stack.push_async_callback(access.ledger.flush)

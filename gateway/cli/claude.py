@@ -63,6 +63,9 @@ def claude(
     small: Annotated[str, typer.Option(help="For small tasks.")] = "small",
     shell: Annotated[Shell, typer.Option(help="Whose syntax.")] = Shell.SH,
     url: Annotated[str | None, typer.Option(help="The gateway's address (ANTHROPIC_BASE_URL).")] = None,
+    telemetry: Annotated[
+        bool, typer.Option("--telemetry", help="Send Claude Code's telemetry by the gateway.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Print the environment for Claude Code: eval "$(dragoman claude)". The client key is part of it."""
@@ -72,6 +75,8 @@ def claude(
         async with connected(url) as api:
             main_model, small_model = await find(api, model), await find(api, small)
             variables = to_variables(api.url, main_model, small_model)
+        if telemetry:
+            variables |= to_telemetry(variables[URL_VARIABLE], variables[TOKEN_VARIABLE])
         unset = [name for name in IN_THE_WAY if os.environ.get(name)]
         value = {"env": variables, "unset": unset}
         console.answer(value, to_script(variables, unset, shell))
@@ -107,6 +112,23 @@ def to_variables(url: str, main: Chosen, small: Chosen) -> dict[str, str]:
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
     }
     return variables | _window(main) | _output(main, small)
+
+
+def to_telemetry(url: str, token: str) -> dict[str, str]:
+    """The variables with which Claude Code exports metrics, logs and traces to the gateway, and passes its trace on.
+
+    It adds no credential of its own to exports, and a trace to a gateway only when told to (both seen with 2.1.197).
+    """
+    exporters = {f"OTEL_{signal}_EXPORTER": "otlp" for signal in ("METRICS", "LOGS", "TRACES")}
+    return {
+        "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
+        "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA": "1",
+        **exporters,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {token}",
+        "CLAUDE_CODE_PROPAGATE_TRACEPARENT": "1",
+    }
 
 
 def to_script(variables: dict[str, str], unset: list[str], shell: Shell) -> str:

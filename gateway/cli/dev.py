@@ -4,6 +4,7 @@ One front end, one worker, and an embedded Redis. Without an upstream's key or a
 as upstream, and says so: on the console, in the `x-gateway-upstream` header, and in every answer.
 """
 
+import secrets
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 from aiohttp import web
+from pydantic import SecretStr
 
 from gateway.app import Addresses, running
 from gateway.cli.console import fail
@@ -23,6 +25,9 @@ from gateway.telemetry.logs import configure_logs
 from gateway.upstream.routing import Upstream
 from gateway.upstream.vendors import OPENROUTER, VENDORS
 
+# Of the admin key of one run, which its banner shows.
+ADMIN_KEY_BYTES = 12
+
 JSON_HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
 
 
@@ -32,12 +37,16 @@ def dev(
 ) -> None:
     """Run a front end and a worker for development; without an upstream, on a built-in simulator."""
     try:
-        settings = to_dev_settings(load_settings(needs_access, host=host, port=port))
+        loaded = load_settings(needs_access, host=host, port=port)
     except SettingsError as error:
         fail(str(error), error.exit_status)
+    settings = to_dev_settings(loaded)
     configure_logs(settings.log_level, settings.log_format)
     report_doubts(settings)
     notes: list[str] = []
+    if loaded.admin_key is None:
+        assert settings.admin_key is not None
+        notes.append(f"admin key of this run, for the console: {settings.admin_key.get_secret_value()}")
     run_until_stopped(lambda: _running(settings, notes), lambda addresses: _welcome(addresses, settings, notes))
 
 
@@ -53,10 +62,13 @@ def needs_access(settings: Settings) -> Iterator[Problem]:
 
 
 def to_dev_settings(settings: Settings) -> Settings:
-    """Let everyone on this machine in, unless keys or GATEWAY_AUTH are set."""
-    if "auth" in settings.model_fields_set or settings.has_keys:
-        return settings
-    return settings.model_copy(update={"auth": "off"})
+    """Let everyone on this machine in, unless keys or GATEWAY_AUTH are set. Make an admin key where there is none."""
+    changes: dict[str, object] = {}
+    if "auth" not in settings.model_fields_set and not settings.has_keys:
+        changes["auth"] = "off"
+    if settings.admin_key is None:
+        changes["admin_key"] = SecretStr(secrets.token_urlsafe(ADMIN_KEY_BYTES))
+    return settings.model_copy(update=changes)
 
 
 def is_simulated(settings: Settings) -> bool:
@@ -119,6 +131,7 @@ def _welcome(addresses: Addresses, settings: Settings, notes: list[str]) -> None
     access = "clients need a key" if settings.auth == "keys" else "no client key needed on this machine"
     lines = [f"Dragoman listens on {url} ({access})", served, *notes]
     if addresses.admin is not None:
+        lines.append("console: http://{}:{}/".format(*addresses.admin))
         lines.append("metrics: http://{}:{}/metrics".format(*addresses.admin))
     lines.append(f"try: ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any claude")
     with suppress(OSError):  # it runs all the same where nothing can be printed

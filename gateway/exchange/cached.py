@@ -12,8 +12,8 @@ still share their call.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from types import TracebackType
@@ -356,13 +356,8 @@ class CachedExchange:
         entry = CacheEntry.of(message, origin, self.store.now(), shared_notes(plan))
         return entry, is_storable(message, tools=demand.tools)
 
-    @asynccontextmanager
-    async def _holding(self, lock: Lock | None) -> AsyncIterator[None]:
-        if lock is None:
-            yield
-            return
-        async with background(self._renew(lock)):
-            yield
+    def _holding(self, lock: Lock | None) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if lock is None else background(self._renew(lock))
 
     async def _renew(self, lock: Lock) -> None:
         while True:

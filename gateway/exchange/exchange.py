@@ -40,6 +40,7 @@ from gateway.exchange.received import EMPTY_ANSWER, note_answer
 from gateway.exchange.relay import Relay, StreamTimeouts, is_event_stream
 from gateway.exchange.sink import NoClient, Sink
 from gateway.exchange.token_count import TokenCounter
+from gateway.exchange.tracing import begin_trace, traced
 from gateway.exchange.walk import Walk, patience
 from gateway.messages import events
 from gateway.messages.prompt import Prompt, Received, to_prompt, to_unchecked
@@ -48,6 +49,7 @@ from gateway.messages.tools.tool_cache import ToolCache
 from gateway.messages.validation.depth import too_deep
 from gateway.telemetry.counters import closed, opened
 from gateway.telemetry.redaction import Redactor
+from gateway.telemetry.tracing import Tracer
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
 from gateway.upstream.forwarding import with_forwarded
@@ -88,6 +90,7 @@ class Exchange:
     circuits: LiveCircuits = field(default_factory=LiveCircuits)
     clock: Callable[[], float] = time.monotonic
     admission: Admission | None = None
+    tracer: Tracer | None = None
     counter: TokenCounter = field(init=False)
     candidates: Candidates = field(init=False)
     _unbounded: Timeouts = field(init=False)  # for streams: without a total, an answer has no time limit
@@ -209,7 +212,7 @@ class Exchange:
         ends_at = inf if self.timeouts.total is None else self.clock() + self.timeouts.total
         walk, remaining = Walk(self.retry), inf
         while True:
-            begun = self.clock()
+            begun = plan.begun = self.clock()
             try:
                 demand = None if plan.route.upstream.limits is None else plan.to_demand()
                 async with self.circuits.call(
@@ -347,6 +350,7 @@ class Exchange:
         headers = upstream.headers if prepared.headers is None else prepared.headers
         if upstream.forward_headers and plan.context.forwarded:
             headers = with_forwarded(headers, plan.context.forwarded, upstream.forward_headers)
+        headers = traced(self.tracer, plan, headers)
         if not prepared.is_streamed:  # a JSON answer has no header before it is whole
             timeouts = replace(timeouts, first_byte=timeouts.total)
         call = Call("POST", upstream.url + prepared.path, headers, prepared.body, timeouts)
@@ -370,6 +374,7 @@ class Exchange:
         record.begun = plan.context.arrived or self.clock()
         grant = None
         opened(record)
+        begin_trace(self.tracer, plan)
         try:
             if self.admission is not None:
                 grant = await admitted(self.admission, plan, partial(self._take, plan, plan.route))

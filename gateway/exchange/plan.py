@@ -53,6 +53,8 @@ class Plan:
     session: bytes | None = field(default=None, repr=False)  # known once its candidate may differ from its home
     caches_long: bool = False  # at the upstream, for an hour
     is_noted: bool = False  # the record has the current call
+    begun: float = 0.0  # when the current call was made, and its span where it is traced
+    span_id: str = ""
     price: Price | None = None  # the dearest of the candidates'
     isolate: Callable[[], None] = do_nothing  # called if limits of the client's key shorten or refuse the answer
 
@@ -68,7 +70,7 @@ class Plan:
 
     def note_header(self, seconds: float) -> None:
         """Record the current call as answered, until it fails."""
-        self.record.attempted.append(Attempted(self.route.upstream.name, str(HEADER_STATUS), seconds))
+        self.record.attempted.append(self._attempted(str(HEADER_STATUS), seconds, "ok"))
         self.record.header_seconds = seconds
         self.is_noted = True
 
@@ -84,7 +86,11 @@ class Plan:
             RETRY_AFTER.observe(error.retry_after)
         row = failure_of(error)
         status = str(error.said.status) if error.said is not None else row.name
-        self.record.attempted.append(Attempted(self.route.upstream.name, status, seconds, row.name))
+        self.record.attempted.append(self._attempted(status, seconds, row.name))
+
+    def _attempted(self, outcome: str, seconds: float, kind: str) -> Attempted:
+        route = self.route
+        return Attempted(route.upstream.name, outcome, seconds, kind, self.begun, route.target.model, self.span_id)
 
     def to_demand(self) -> LaneDemand:
         """Return the needs of the next call, for an upstream that has limits."""

@@ -260,6 +260,17 @@ class Settings(BaseSettings):
     drain_seconds: Seconds = 25.0
     """Seconds that requests in flight may take after SIGTERM or SIGINT."""
 
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of the [traces](traces.md) that is exported where no client has begun them. Failures and the slowest
+    percent always are."""
+    trace_upstream: Literal["auto", "on", "off"] = "auto"
+    """Which upstreams get a `traceparent` with the gateway's span: all but OpenRouter (`auto`), all, or none."""
+    otlp_endpoint: BaseUrl | None = Field(default=None, repr=False, examples=["http://collector:4318"])
+    """OTLP/HTTP address of the collector that clients' telemetry is [relayed](traces.md#relay) to. The client listener
+    takes it at `/v1/metrics`, `/v1/logs` and `/v1/traces`."""
+    trace_url: str | None = Field(default=None, repr=False, examples=["https://traces.example.com/trace/{trace}"])
+    """Address of a trace in your viewer, with `{trace}` for its id: the console links to it."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """`debug`, `info`, `warning` or `error`. `debug` adds a `conversion_noted` line with the reason for each name in
     `x-gateway-ignored`."""

@@ -144,6 +144,8 @@ def exchange_fields(record: UsageRecord) -> dict[str, Any]:
     if record.notes:
         fields["notes"] = record.notes
     _add_origin(fields, context)
+    if context.trace is not None:
+        fields |= {"trace": context.trace.trace_id, "span": context.trace.span_id}
     return fields
 
 

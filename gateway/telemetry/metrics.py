@@ -141,6 +141,11 @@ STREAMS = Gauge("gateway_streams_open", "Streams open now", multiprocess_mode="l
 REPLIES = Counter("gateway_http_replies_total", "Replies by route", ["route", "method", "status"])
 
 BUDGET_ALERTS = Counter("gateway_budget_alerts_total", "Thresholds of budgets that were crossed", ["percent"])
+OTLP_RELAYED = Counter(
+    "gateway_otlp_relayed_total", "Exports of clients' telemetry by what came of them", ["signal", "outcome"]
+)
+SPANS_DROPPED = Counter("gateway_spans_dropped_total", "Spans that no collector took in time")
+
 LOG_LINES_DROPPED = Counter(
     "gateway_log_lines_dropped_total", "Log lines dropped because the log could not be written fast enough, or at all"
 )

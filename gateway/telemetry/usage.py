@@ -14,6 +14,9 @@ class Attempted:
     outcome: str
     seconds: float
     kind: str = "ok"
+    begun: float = 0.0  # on the exchange's clock
+    model: str = ""  # as it was sent
+    span_id: str = ""  # of a traced call
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class UsageRecord:
     dialect: str = ""
     provider: str | None = None
     generation_id: str | None = None
+    message_id: str = ""
     upstream_request_id: str | None = None  # of an upstream that speaks Messages
     stream: bool = False
     status: int = 200

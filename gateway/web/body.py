@@ -42,6 +42,12 @@ async def read_body(request: web.Request, limit: int, pace: UploadPace = PACE) -
     """Raises RequestTooLarge, RequestTimedOut, InvalidRequest for an encoding that is not plain or one gzip, and
     RateLimited or Overloaded while too many large bodies arrive."""
     encoding = content_encoding(request)
+    body = await read_raw_body(request, limit, pace)
+    return inflate(body, limit) if encoding == "gzip" else body
+
+
+async def read_raw_body(request: web.Request, limit: int, pace: UploadPace = PACE) -> bytes:
+    """Return the body as it was sent, inflated or not. Raises as `read_body` does."""
     if request.content.is_eof():  # it came with the header, as small ones do
         body = request.content.read_nowait()
         if len(body) > limit:
@@ -55,7 +61,7 @@ async def read_body(request: web.Request, limit: int, pace: UploadPace = PACE) -
                 pieces.append(piece)
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     free_buffer(request)
-    return inflate(body, limit) if encoding == "gzip" else body
+    return body
 
 
 async def body_pieces(request: web.Request, limit: int, size: int, pace: UploadPace = PACE) -> AsyncIterator[bytes]:

@@ -28,6 +28,7 @@ SERVER = "dragoman"
 # Anthropic's SDKs read the first, OpenAI's the second.
 REQUEST_ID = "request-id"
 X_REQUEST_ID = "x-request-id"
+WORKSPACE_ID = "anthropic-workspace-id"
 PROCESSING_TIME = "x-processing-time"
 IGNORED = "x-gateway-ignored"
 JSON_TYPE = "application/json"
@@ -207,9 +208,13 @@ def identity(request_id: str) -> Headers:
     return ("server", SERVER), (REQUEST_ID, request_id), (X_REQUEST_ID, request_id)
 
 
-def limit_lines(context: Context) -> str:
-    """The state of the limits that the request was admitted against."""
-    return "".join([f"{name}: {value}\r\n" for name, value in context.reply_headers])
+def context_lines(context: Context) -> str:
+    """The tenant, as Anthropic names its workspaces, and the state of the limits that the request was admitted against.
+
+    Anthropic's SDKs put the workspace into their spans.
+    """
+    limits = "".join([f"{name}: {value}\r\n" for name, value in context.reply_headers])
+    return f"{WORKSPACE_ID}: {context.tenant}\r\n{limits}"
 
 
 def id_lines(request_id: str) -> str:

@@ -22,6 +22,7 @@ from gateway.web.api import (
 )
 from gateway.web.console import assets, client_keys, exchanges, fleet, overview, session, spend
 from gateway.web.console import batches as console_batches
+from gateway.web.otlp import SIGNALS, relay_otlp
 
 CLIENT_ROUTES = (
     web.post("/v1/messages", messages.create_message),
@@ -59,6 +60,7 @@ CLIENT_ROUTES = (
     web.post("/v1/metrics", oauth.take_telemetry),
     web.post("/v1/logs", oauth.take_telemetry),
     web.post("/v1/traces", oauth.take_telemetry),
+    *(web.post(f"/v1/{signal}", relay_otlp) for signal in SIGNALS),
     web.get("/api/hello", health.hello),
     web.get("/", health.hello),
     web.get("/livez", health.live),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.claude import Chosen, Shell, to_script, to_variables
+from gateway.cli.claude import Chosen, Shell, to_script, to_telemetry, to_variables
 from tests.cli.conftest import dragoman
 from tests.e2e.conftest import KEY, Live
 
@@ -94,3 +94,11 @@ async def test_eval_takes_it_with_and_without_quotes(live: Live, quotes: str) ->
     process = await asyncio.create_subprocess_exec("sh", "-c", shim + script, stdout=asyncio.subprocess.PIPE)
     out: Any = (await process.communicate())[0]
     assert out.decode() == f"sim/echo {KEY}"
+
+
+def test_telemetry_goes_to_the_gateway_with_its_key() -> None:
+    variables = to_telemetry("http://127.0.0.1:8080", "key")
+    assert len(variables) == 9
+    assert variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:8080"
+    assert variables["OTEL_EXPORTER_OTLP_HEADERS"] == "authorization=Bearer key"
+    assert variables["CLAUDE_CODE_PROPAGATE_TRACEPARENT"] == "1"

@@ -1,10 +1,14 @@
-"""Every query of docs/metrics.md, put to Prometheus while it scrapes the cluster: each must have an answer."""
+"""Every query of docs/metrics.md and of Grafana's boards, put to Prometheus while it scrapes the cluster.
+
+Each must have an answer.
+"""
 
 import asyncio
 import re
 import time
 from typing import Any
 
+from deploy.dashboards import queries
 from tests.cluster.load import Say
 from tests.cluster.programs import ROOT, Prometheus
 
@@ -19,9 +23,20 @@ def documented_queries() -> list[tuple[str, str]]:
     return re.findall(r"^\| ([^|`]+?) \| `(.+)` \|$", section, re.MULTILINE)
 
 
+def board_queries() -> list[tuple[str, str]]:
+    """Those of the boards, with all their variables chosen."""
+    variables = {"$__rate_interval": "1m", "$model": ".*", "$tenant": ".*", "$instance": ".*"}
+    found = []
+    for words, query in queries():
+        for name, value in variables.items():
+            query = query.replace(name, value)
+        found.append((words, query))
+    return found
+
+
 async def ask_all(prometheus: Prometheus, say: Say) -> list[str]:
     failures = []
-    for words, query in documented_queries():
+    for words, query in documented_queries() + board_queries():
         try:
             found = await answer(prometheus, query)
         except ValueError as error:

@@ -1,65 +1,104 @@
-"""Photograph every page of the console at three widths in both schemes: python -m tests.console [FOLDER]."""
+"""Visit every page of the console at three widths in both schemes: photographs, axe, sideways scroll, complaints.
+
+python -m tests.console [FOLDER]
+"""
 
 import asyncio
 import sys
 from pathlib import Path
 from typing import Literal
 
-from playwright.async_api import Browser, async_playwright
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import async_playwright
 
 from tests.console.browser import ARGUMENTS, chromium
-from tests.console.stage import ADMIN_KEY, Stage, fill_quarter_hour, spend_a_month, staged, tell_a_story, working
+from tests.console.stage import ADMIN_KEY, fill_quarter_hour, spend_a_month, staged, tell_a_story, working
+from tests.console.visit import Visit, signed_in
 
 WIDTHS = (360, 768, 1280)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+BUSY_EVENTS = 10_000
+SLOW_FRAME_MS = 50
+MOST_HEAP = 60_000_000
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path) -> int:
+    problems: list[str] = []
     async with staged() as stage, working(stage), async_playwright() as playwright:
         await spend_a_month(stage.redis_url)
         await fill_quarter_hour(stage.redis_url)
         await stage.create_batch("acme", 40)
+        await stage.api("POST", "/api/keys", json={"name": "ci", "workspace_id": "acme"})
         await tell_a_story(stage)
-        await stage.api(
-            "POST", "/api/keys", json={"name": "ci", "workspace_id": "acme", "limits": {"requests_per_minute": 60}}
-        )
-        await stage.seen(40)
-        batch = await stage.create_batch("research", 5000)
+        failed = await stage.seen(5, "&status=failed")
+        batch = await stage.create_batch("research", 400)
+        pages = {"now": "/", "request": f"/r/{failed[0]['request_id']}", "errors": "/errors", "spend": "/spend"}
+        pages |= {"batches": "/batches", "batch": f"/batches/{batch}", "fleet": "/fleet", "keys": "/keys"}
         browser = await playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
-        request = (await stage.seen(5, "&status=failed"))[0]["request_id"]
-        pages = {
-            "now": "/",
-            "request": f"/r/{request}",
-            "errors": "/errors",
-            "spend": "/spend",
-            "batches": "/batches",
-            "batch": f"/batches/{batch}",
-            "fleet": "/fleet",
-            "keys": "/keys",
-        }
         for scheme in SCHEMES:
             for width in WIDTHS:
-                await photograph(browser, stage, pages, width, scheme, folder)
+                async with signed_in(browser, stage.admin_url, ADMIN_KEY, width=width, scheme=scheme) as visit:
+                    for name, path in pages.items():
+                        await visit.show(path)
+                        await visit.page.wait_for_timeout(300)
+                        await visit.page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
+                        problems += [f"{name}, {width}, {scheme}: {one}" for one in await faults_of(visit)]
+        async with signed_in(browser, stage.admin_url, ADMIN_KEY) as visit:
+            problems += await strain_of(visit)
         await browser.close()
+    sys.stdout.write("\n".join(problems or ["no problems"]) + f"\npictures: {folder}\n")
+    return 1 if problems else 0
 
 
-async def photograph(
-    browser: Browser, stage: Stage, pages: dict[str, str], width: int, scheme: str, folder: Path
-) -> None:
-    context = await browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page = await context.new_page()
-    await page.goto(stage.admin_url)
-    await page.get_by_label("Admin key").fill(ADMIN_KEY)
-    await page.screenshot(path=folder / f"signin-{width}-{scheme}.png")
-    await page.get_by_role("button", name="Sign in").click()
-    await page.get_by_role("navigation", name="Pages").wait_for()
-    for name, path in pages.items():
-        await page.goto(stage.admin_url + path)
-        await page.locator("main h1").first.wait_for(state="attached")
-        await page.wait_for_timeout(300)
-        await page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
-    await context.close()
+async def faults_of(visit: Visit) -> list[str]:
+    """Return what axe finds, whether the page scrolls sideways, and what the browser complained about."""
+    results = await Axe().run(visit.page)
+    found = [
+        f"axe: {violation['id']}: {node['html'][:120]}"
+        for violation in results.response["violations"]
+        for node in violation["nodes"]
+    ]
+    wide = await visit.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    found += [f"scrolls sideways by {wide} px"] if wide > 0 else []
+    found += visit.complaints + visit.foreign
+    visit.complaints.clear()
+    visit.foreign.clear()
+    return found
+
+
+async def strain_of(visit: Visit) -> list[str]:
+    """Feed 10,000 rows in ten seconds, as if events had brought them, and measure frames and memory."""
+    await visit.page.add_init_script(SOURCE)
+    await visit.show("/")
+    await visit.page.evaluate(STRAIN, BUSY_EVENTS)
+    slow, heap = await visit.page.evaluate("[window.slowest, performance.memory.usedJSHeapSize]")
+    sys.stdout.write(f"10,000 events in 10 s: slowest of the 99 % of frames {slow:.0f} ms, heap {heap / 1e6:.0f} MB\n")
+    found = [f"a frame takes {slow:.0f} ms"] if slow > SLOW_FRAME_MS else []
+    return found + ([f"the heap is {heap / 1e6:.0f} MB"] if heap > MOST_HEAP else [])
+
+
+# In place of the browser's own source of events.
+SOURCE = """window.EventSource = class extends EventTarget {
+  constructor() { super(); window.consoleEvents = this; }
+  close() {}
+}"""
+STRAIN = """async (total) => {
+  const frames = [];
+  let last = performance.now();
+  const frame = (now) => { frames.push(now - last); last = now; requestAnimationFrame(frame); };
+  requestAnimationFrame(frame);
+  const source = window.consoleEvents;
+  for (let second = 0; second < 100; second += 1) {
+    for (let number = 0; number < total / 100; number += 1) {
+      const row = {request_id: `req_${second}_${number}`, at: Date.now() / 1000, status: 200, stop: "end_turn",
+        tenant: "acme", model: "m", input_tokens: 1, output_tokens: 1, seconds: 0.1, notes: [], calls: []};
+      source.dispatchEvent(new MessageEvent("exchange", {data: JSON.stringify(row)}));
+    }
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  window.slowest = frames.sort((a, b) => a - b)[Math.floor(frames.length * 0.99)];
+}"""
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1] if len(sys.argv) > 1 else "console-pictures")))
+    sys.exit(asyncio.run(main(Path(sys.argv[1] if len(sys.argv) > 1 else "console-pictures"))))

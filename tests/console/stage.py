@@ -114,10 +114,16 @@ async def staged(**changes: Any) -> AsyncIterator[Stage]:
 
 
 @asynccontextmanager
-async def working(stage: Stage) -> AsyncIterator[None]:
+async def working(stage: Stage, **changes: Any) -> AsyncIterator[None]:
     """A worker beside the front end."""
     settings = load_settings(
-        secret="t:secret", upstream_url=stage.simulator.url, upstream_flavor="openrouter", redis_url=stage.redis_url
+        **{
+            "secret": "t:secret",
+            "upstream_url": stage.simulator.url,
+            "upstream_flavor": "openrouter",
+            "redis_url": stage.redis_url,
+            **changes,
+        }
     )
     stop = asyncio.Event()
     async with open_worker(settings) as worker:

@@ -46,6 +46,7 @@ SECTIONS = {
     "auth": "Clients and secrets",
     "connect_timeout": "Time and attempts",
     "connections_per_address": "Limits and shutdown",
+    "trace_ratio": "Traces",
     "log_level": "Logs",
 }
 HEADER = "| variable | default | meaning |\n| --- | --- | --- |"

@@ -19,6 +19,7 @@ from gateway.access.key_text import to_key_id
 from gateway.access.keys import bearer_token
 from gateway.access.store import AccessStore
 from gateway.errors import InvalidRequest, PermissionDenied, Unauthenticated
+from gateway.settings import Settings
 from gateway.web.admin.sessions import Sessions
 from gateway.web.auth import REQUEST_ID
 from gateway.web.browsers import host_of, is_local
@@ -57,6 +58,13 @@ class AdminKeys:
 
     def key_of(self, role: str) -> str:
         return {"admin": self.admin, "viewer": self.viewer}.get(role, "")
+
+
+def to_admin_keys(settings: Settings) -> AdminKeys:
+    admin, viewer = (
+        "" if key is None else key.get_secret_value() for key in (settings.admin_key, settings.admin_view_key)
+    )
+    return AdminKeys(admin, viewer, frozenset(host.lower() for host in settings.console_hosts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from gateway.web.body import read_body
 from gateway.web.client_face import FACE, ClientFace, to_reply_body
 from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
 from gateway.web.middleware import ERROR_HEADERS
-from gateway.web.reply import IGNORED, EventReply, MessageReply, id_lines, limit_lines
+from gateway.web.reply import IGNORED, EventReply, MessageReply, context_lines, id_lines
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -133,7 +133,7 @@ async def _stream(
     into: Callable[[Sink], Awaitable[None]],
     turn: Turn | None,
 ) -> EventReply:
-    reply = EventReply(request, headers, id_lines(context.request_id) + own, partial(limit_lines, context))
+    reply = EventReply(request, headers, id_lines(context.request_id) + own, partial(context_lines, context))
     whole = False
     face: ClientFace | None = request.get(FACE)
     try:
@@ -171,7 +171,7 @@ async def _answer(
     origin = answered.origin
     headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *past)
     message = answered.message if answered.written is None else answered.written
-    own = cost_line(origin.cost) + limit_lines(plan.context)
+    own = cost_line(origin.cost) + context_lines(plan.context)
     if plan.record.upstream_request_id:
         own += f"{UPSTREAM_ID}: {_header_safe(plan.record.upstream_request_id)}\r\n"
     body = orjson.Fragment(message) if answered.is_original else to_reply_body(request, message)
@@ -206,7 +206,7 @@ async def _cached_reply(
         if turn is not None:
             await turn.keep(found.to_message())
         headers += [*origin_headers(facts.served_model, facts.provider), NO_STORE]
-        return MessageReply(request, to_reply_body(request, found.to_json()), headers, own + limit_lines(context))
+        return MessageReply(request, to_reply_body(request, found.to_json()), headers, own + context_lines(context))
     with found:
         if streams:
             shown = chain(plan_headers(found.plan), cache_headers(found.plan.record.cache))
@@ -227,7 +227,7 @@ async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None
         NO_STORE,
     )
     message = to_reply_body(request, entry.to_json(reply.message_id, reply.model))
-    own = key_line(shared.fingerprint) + cost_line(cost) + limit_lines(shared.plan.context)
+    own = key_line(shared.fingerprint) + cost_line(cost) + context_lines(shared.plan.context)
     return MessageReply(request, message, headers, own)
 
 

@@ -51,7 +51,9 @@ async def show_exchange(request: web.Request) -> web.Response:
     for failed in (True, False):
         async for raw in request.app[CONSOLE].activity.newest(failed=failed):
             if sought in raw and (row := orjson.loads(raw))["request_id"] == request_id:
-                return data_response(row)
+                template = request.app[CONSOLE].settings.trace_url
+                link = {"trace_url": template.replace("{trace}", row["trace"])} if template and "trace" in row else {}
+                return data_response({**row, **link})
     raise NotFound("This request is not among the recent ones. The log has one line of every exchange with its id.")
 
 

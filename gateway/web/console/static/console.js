@@ -60,6 +60,7 @@ function showSignIn(problem) {
   replace(main, h("section", { class: "card signin" },
     h("h1", null, "Sign in"),
     problem ? h("p", null, problem) : h("form", { submit: signIn },
+      h("input", { type: "text", name: "username", autocomplete: "username", value: "admin", hidden: true }), // for password managers
       h("label", { for: "key" }, "Admin key"),
       input, message,
       h("button", { type: "submit", class: "primary" }, "Sign in"),
