@@ -57,6 +57,7 @@ from gateway.web.admin.authorization import (
     SESSIONS,
     OtherCallers,
     authorize,
+    to_admin_keys,
 )
 from gateway.web.admin.sessions import Sessions
 from gateway.web.arrivals import ARRIVALS, Arrivals
