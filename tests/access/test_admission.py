@@ -408,3 +408,23 @@ async def test_settlements_of_one_moment_are_sent_together_and_count_once(server
     await admission.ledger.flush()
     [state] = await server.pipeline([("HGETALL", server.keys.scope(f"key:{context.key_id}"))])
     assert (state[b"month/UTC:spent"], state[b"month/UTC:held"], state[b"running"]) == (b"140", b"0", b"0")
+
+
+async def test_blocked_user_is_refused_until_unblocked_and_stays_blocked_when_limits_change(
+    server: RedisServer,
+) -> None:
+    store = store_on(server)
+    made, key = await store.create_key(KeyRecord("", "ci", "red", "ann"), ACTOR)
+    admission = await admission_on(server)
+    assert (await admission.directory.authenticate(key, None)).user == "ann"
+    await store.block_user("ann", True, ACTOR)
+    await store.set_allowance("user:ann", Allowance(RateLimits(requests=9)), ACTOR)
+    await admission.directory.refresh()
+    with pytest.raises(Unauthenticated):
+        await admission.directory.authenticate(key, None)
+    with pytest.raises(Unauthenticated):
+        admission.directory.check(Context("req", "red", made.id, "ann"))
+    await store.block_user("ann", False, ACTOR)
+    await admission.directory.refresh()
+    assert (await admission.directory.authenticate(key, None)).user == "ann"
+    assert (await store.allowance("user:ann")).limits.requests == 9
