@@ -6,6 +6,7 @@ rule holds at all of them. What a rule changes is noted; what it forbids is answ
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import orjson
@@ -200,11 +201,19 @@ def _without_extensions(request: Request, off: frozenset[str], notes: list[Note]
 
 def _places(request: Mapping[str, Any], name: str) -> Iterator[Path]:
     """Yield the paths at which the request has the parameter."""
-    for written in NAMES.get(name, (name,)):
-        path = tuple(written.split("."))
-        for place in (path, *((namespace, *path) for namespace in NAMESPACES)):
-            if _value(request, place) is not None:
-                yield place
+    namespaces = [namespace for namespace in NAMESPACES if namespace in request]
+    for path in _paths_of(name):
+        if path[0] in request and _value(request, path) is not None:
+            yield path
+        for namespace in namespaces:
+            if _value(request, (namespace, *path)) is not None:
+                yield (namespace, *path)
+
+
+@lru_cache(maxsize=1024)
+def _paths_of(name: str) -> tuple[Path, ...]:
+    """Return the paths of a parameter's names. Names in `x-gateway-params` are client input, so few are kept."""
+    return tuple(tuple(written.split(".")) for written in NAMES.get(name, (name,)))
 
 
 def _value(request: Mapping[str, Any], path: Path) -> Any:
