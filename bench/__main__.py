@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench import batches, cache, instructions, plots, report, results, streams, sweep
@@ -14,8 +14,8 @@ from bench.programs import CompilerError
 from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, nginx_recipe, routed_recipe
 
 COMMANDS = ("compare", "batches", "cache", "streams", "sweep", "instructions", "plots", "show")
-TARGETS = ("gateway", "native", "routed", "quiet", "bare", "nginx", "direct", *PEERS)
-DEFAULT_TARGETS = "gateway,native,bare,nginx,direct,quiet"
+TARGETS = ("gateway", "native", "chat", "routed", "quiet", "bare", "nginx", "direct", *PEERS)
+DEFAULT_TARGETS = "gateway,native,chat,bare,nginx,direct,quiet"
 PLOTS = Path("docs/performance")
 
 
@@ -104,6 +104,7 @@ def _recipes(options: argparse.Namespace) -> list[Recipe]:
         "gateway": gateway_recipe(**settings),
         "native": gateway_recipe("native", **settings, GATEWAY_DIALECT="messages"),
         "routed": routed_recipe(**settings),
+        "chat": replace(gateway_recipe("chat", **settings), speaks_chat=True),
         "quiet": gateway_recipe("quiet", **settings, GATEWAY_LOG_LEVEL="error"),
         "bare": BARE,
         "direct": DIRECT,

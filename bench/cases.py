@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.chat_bodies import to_chat
+
 Body = dict[str, Any]
 
 VOCABULARY = """
@@ -66,12 +68,13 @@ CASES = {
 }
 
 
-def write_bodies(directory: Path, model_prefix: str = "") -> None:
+def write_bodies(directory: Path, model_prefix: str = "", *, as_chat: bool = False) -> None:
     """Write a file per body and per conversation. `model_prefix` is for proxies that find their upstream by it."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, make in BODIES.items():
-        write_body(directory / f"{name}.json", make(), model_prefix=model_prefix)
-    write_body(directory / "conversation.json", *growing_conversation(), model_prefix=model_prefix)
+    files = {name: [make()] for name, make in BODIES.items()} | {"conversation": growing_conversation()}
+    for name, bodies in files.items():
+        written = [to_chat(body) for body in bodies] if as_chat else bodies
+        write_body(directory / f"{name}.json", *written, model_prefix=model_prefix)
 
 
 def write_body(path: Path, *bodies: Body, model_prefix: str = "") -> None:

@@ -5,6 +5,7 @@ another or with the gateway:
 
     litellm   python -m venv DIR/litellm && DIR/litellm/bin/pip install 'litellm[proxy]==1.106.2'
     ant2oai   python -m venv DIR/ant2oai && DIR/ant2oai/bin/pip install ant2oai==0.1.6
+    smg       python -m venv DIR/smg && DIR/smg/bin/pip install smg==1.13.0
     ccr       mkdir DIR/ccr && cd DIR/ccr && npm install @musistudio/claude-code-router@2.0.0
 
 Each is set up in its cheapest way: no database, no key, no callbacks, no retries, one process.
@@ -93,7 +94,17 @@ def _ccr(script: Path) -> Recipe:
     )
 
 
+def _smg(executable: Path) -> Recipe:
+    """A router of inference servers, written in Rust. It passes Messages on, parsed and written again."""
+    choices = "--backend anthropic --policy passthrough --history-backend none --log-level error"
+    off = "--disable-health-check --disable-retries --disable-circuit-breaker"
+    # A base URL without the version, and a port of its own for metrics, which several of them would share.
+    address = "--host 127.0.0.1 --port $port --prometheus-port $admin_port --worker-urls http://$upstream_address/api"
+    return Recipe(name="smg", command=f"{executable} launch {address} {choices} {off}")
+
+
 PEERS = {
+    "smg": ("bin/smg", _smg),
     "litellm": ("bin/litellm", _litellm),
     "ant2oai": ("bin/ant2oai", _ant2oai),
     "ccr": ("node_modules/@musistudio/claude-code-router/dist/cli.js", _ccr),

@@ -20,6 +20,7 @@ from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
 
+from bench import chat_bodies
 from bench.cases import write_bodies
 from bench.load import Report, Shape, end_load, start_load
 from bench.measure import process_tree
@@ -48,6 +49,11 @@ class Recipe:
     files: Mapping[str, str] = field(default_factory=dict)
     headers: tuple[str, ...] = (f"x-api-key: {CLIENT_KEY}", "anthropic-version: 2023-06-01")
     model_prefix: str = ""
+    speaks_chat: bool = False  # its clients send chat completions
+
+    @property
+    def path(self) -> str:
+        return chat_bodies.PATH if self.speaks_chat else PATH
 
 
 class StartError(Exception):
@@ -170,7 +176,9 @@ class Target:
     def start(self, body: str, shape: Shape) -> "subprocess.Popen[bytes]":
         """Start a load of the body of that name; `bench.load.end_load` waits for its end."""
         file = self.directory / "bodies" / f"{body}.json"
-        return start_load(self.ports, self.processes(), PATH, self.recipe.headers, file, shape)
+        if self.recipe.speaks_chat and shape.expect is not None:
+            shape = replace(shape, expect=chat_bodies.EXPECTED.get(shape.expect, shape.expect))
+        return start_load(self.ports, self.processes(), self.recipe.path, self.recipe.headers, file, shape)
 
     def load(self, body: str, shape: Shape) -> Report:
         return end_load(self.start(body, shape))
@@ -193,7 +201,7 @@ def running_stage() -> Iterator[Stage]:
 def running(recipe: Recipe, stage: Stage, instances: int = 1) -> Iterator[Target]:
     """Start the target, in so many processes, and stop it again. Raises StartError."""
     directory = stage.directory / recipe.name
-    write_bodies(directory / "bodies", recipe.model_prefix)
+    write_bodies(directory / "bodies", recipe.model_prefix, as_chat=recipe.speaks_chat)
     if recipe is DIRECT:
         yield Target(recipe, directory, (stage.port,), (stage.pid,), 0.0)
         return
@@ -259,7 +267,7 @@ def _wait_for_answer(
     while time.monotonic() < give_up and process.poll() is None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         try:
-            connection.request("POST", PATH, body, headers)
+            connection.request("POST", recipe.path, body, headers)
             answer = connection.getresponse()
             said = answer.read()
             if answer.status == 200:

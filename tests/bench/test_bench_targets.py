@@ -9,6 +9,7 @@ import pytest
 
 from bench import __main__ as command
 from bench.cases import BODIES, CASES, Body, conversation, growing_conversation, write_bodies
+from bench.chat_bodies import to_chat
 from bench.measure import memory_mib, open_files, process_tree
 from bench.peers import MODELS, PEERS, peer_recipes
 from bench.targets import gateway_recipe
@@ -92,3 +93,14 @@ def test_an_ended_process_has_neither() -> None:
 def test_an_unknown_name_ends_the_command_before_anything_is_started(arguments: list[str], complaint: str) -> None:
     with pytest.raises(SystemExit, match=complaint):
         command.main(arguments)
+
+
+def test_bodies_of_chat_hold_the_same_texts_tools_and_calls() -> None:
+    body = BODIES["code"]()
+    chat = to_chat(body)
+    assert [tool["function"]["parameters"] for tool in chat["tools"]] == [
+        tool["input_schema"] for tool in body["tools"]
+    ]
+    said, calls = json.dumps(chat["messages"]), json.dumps(body["messages"]).count('"tool_use"')
+    assert said.count('"tool_calls"') == said.count('"role": "tool"') == calls > 0
+    assert all(block["text"] in chat["messages"][0]["content"] for block in body["system"])

@@ -4,6 +4,7 @@ Clients join what comes by index, and each field with what came before: a name t
 (openai 3.57.0), calls without an index become one. Servers that send either exist, so such chunks are corrected.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,3 +58,10 @@ class CallIndexes:
         if index == place and call_id and call.get("type"):
             return call
         return {**call, "index": place, "id": known, "type": call.get("type") or "function"}
+
+
+def continues_calls(delta: Mapping[str, Any]) -> bool:
+    """Whether a delta begins no call, so that others may be written like it."""
+    return all(
+        "id" not in call and "name" not in (call.get("function") or {}) for call in delta.get("tool_calls") or ()
+    )

@@ -6,7 +6,6 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects import spans
-from gateway.dialects.clients.schemas import to_input_schema
 from gateway.errors import InvalidRequest
 from gateway.messages.tools.tool_cache import CachedTools
 from gateway.upstream.routing import Route
@@ -24,9 +23,7 @@ REPLAYED: Final = ("reasoning_content", "reasoning", "reasoning_details")
 
 
 def is_plain(body: Mapping[str, Any]) -> bool:
-    """Whether a chat upstream can be sent this request as it is: nothing in it is for the gateway, or known to be
-    refused by strict servers.
-    """
+    """Whether a chat upstream can be sent this request as it is: nothing in it is for the gateway or of another API."""
     messages, tools = body.get("messages"), body.get("tools")
     if not isinstance(messages, list) or not messages or not isinstance(tools, list | None):
         return False
@@ -38,15 +35,11 @@ def is_plain(body: Mapping[str, Any]) -> bool:
 
 
 def are_plain(tools: Sequence[Any]) -> bool:
-    """Whether all tools are functions with schemas that the conversion would not change."""
-    for tool in tools:
-        function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
-        if not isinstance(function, dict) or "defer_loading" in tool or "defer_loading" in function:
-            return False
-        schema = function.get("parameters")
-        if schema is not None and (not isinstance(schema, dict) or to_input_schema(schema, "") != schema):
-            return False
-    return True
+    """Whether all tools are functions in the form of chat completions."""
+    return all(
+        isinstance(tool, dict) and tool.get("type") == "function" and isinstance(tool.get("function"), dict)
+        for tool in tools
+    )
 
 
 def replays_reasoning(body: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ import orjson
 from gateway.dialects.base import Origin
 from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
 from gateway.dialects.chat.original.answer import stop_reason_of
-from gateway.dialects.chat.original.calls import CallIndexes
+from gateway.dialects.chat.original.calls import CallIndexes, continues_calls
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
@@ -28,6 +28,12 @@ from gateway.messages.replay import to_events
 from gateway.sse import END, ERROR_EVENT, MAX_EVENT_BYTES, EventParser
 
 CHOICES: Final = b'"choices"'
+# Where the text of a delta begins, and the text itself.
+TEXT: Final = re.compile(
+    rb'"(?:content|reasoning_content|reasoning|arguments)"\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)', re.DOTALL
+)
+# Servers that change more than the text with each chunk are not asked again how they write it.
+MAX_MISSES: Final = 8
 # What a chunk has to be looked into for. Inside a text the quotation marks would follow backslashes.
 FACTS: Final = re.compile(
     rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[^n\s]|"tool_calls"\s*:\s*\[|\[DONE\]'
@@ -44,9 +50,9 @@ class OriginalStream:
     """`shows_usage`: the client asked for the usage at the end of the stream."""
 
     __slots__ = (
-        "_calls", "_counts", "_created", "_finish", "_form", "_held", "_last", "_model", "_named", "_overhead",
-        "_reply", "_shows_usage", "_size", "_tail", "_tail_size", "done", "failure", "has_usage", "notes", "origin",
-        "started", "stop_reason",
+        "_after", "_before", "_calls", "_counts", "_end_of_plain", "_finish", "_form", "_held", "_last", "_misses",
+        "_model", "_named", "_named_before", "_reply", "_shows_usage", "_size", "_tail", "_tail_size", "done",
+        "failure", "has_usage", "notes", "origin", "started", "stop_reason",
     )  # fmt: skip
 
     ping = KEEP_ALIVE
@@ -63,7 +69,9 @@ class OriginalStream:
         self._calls: dict[int, CallIndexes] = {}  # by choice
         self._counts: dict[str, Any] = {}
         self._model, self._named = b"", b""  # as the upstream writes its name, and as the client reads it
-        self._overhead = 0  # bytes of an event without its text
+        # What is around the text of a plain event.
+        self._before, self._named_before, self._end_of_plain, self._after = b"", b"", b"", b""
+        self._misses = 0  # in a row, of the events' form
         self._size = 0  # bytes that the model wrote, about
         self._finish = Finish()
         self.failure: GatewayError | None = None
@@ -123,12 +131,26 @@ class OriginalStream:
         if cut < len(data):
             self._keep(data[cut:])
             data = data[:cut]
-        if self.started and FACTS.search(data) is None:
-            count = data.count(END)
-            if data.count(CHOICES) == count:
-                self._size += max(0, len(data) - count * self._overhead)
-                return data.replace(self._model, self._named) if self._model else data
+        count = data.count(END)
+        if self._before and data.count(self._before) == data.count(self._after) == count:
+            self._misses = 0
+            self._size += len(data) - count * (len(self._before) + len(self._after))
+            return data.replace(self._before, self._named_before) if self._model else data
+        if self.started and FACTS.search(data) is None and data.count(CHOICES) == count:
+            self._size += sum(map(len, TEXT.findall(data)))
+            if self._misses < MAX_MISSES:
+                self._learn_form(data.rpartition(END)[0].rpartition(END)[2])
+            return data.replace(self._model, self._named) if self._model else data
         return self._take_events(data.split(END)[:-1])
+
+    def _learn_form(self, event: bytes) -> None:
+        """Note how this event is written around its text: others that differ in the text alone are plain, too."""
+        self._misses += 1
+        found = TEXT.search(event)
+        if found is not None and event.startswith(b"data: "):
+            self._before, self._end_of_plain = event[: found.start(1)], event[found.end(1) :]
+            self._after = self._end_of_plain + END
+            self._named_before = self._before.replace(self._model, self._named) if self._model else self._before
 
     def _read_end(self) -> bytes:
         if self._form.json is not None:
@@ -154,6 +176,10 @@ class OriginalStream:
         told: list[bytes] = []
         try:
             for event in events:
+                if self._before and event.startswith(self._before) and event.endswith(self._end_of_plain):
+                    self._size += len(event) - len(self._before) - len(self._end_of_plain)
+                    told.append(b"%b%b\n\n" % (self._named_before, event[len(self._before) :]))
+                    continue
                 told.append(self._take_event(event))
                 if self.done:
                     break
@@ -190,9 +216,13 @@ class OriginalStream:
             return self._named_event(event, payload, chunk) if self._shows_usage or counts is None else b""
         if self._take_choices(chunk):
             event = b"data: " + orjson.dumps(chunk)
-        elif not self._overhead and self.started:
-            self._overhead = len(event) + len(END) - len(str(delta_of(choice).get("content") or ""))
-        return self._named_event(event, payload, chunk)
+            return self._named_event(event, payload, chunk)
+        named = self._named_event(event, payload, chunk)
+        self._size += sum(map(len, TEXT.findall(payload)))
+        is_plain = self.started and counts is None and not self._finish.said and continues_calls(delta_of(choice))
+        if is_plain and self._misses < MAX_MISSES:
+            self._learn_form(event)
+        return named
 
     def _parsed(self, payload: bytes) -> dict[str, Any]:
         check_answer_values(payload)

@@ -81,6 +81,7 @@ def test_key_that_is_named_twice_is_refused(key: str) -> None:
     ("sentence", "change"),
     [
         ("unknown fields", {"chat_template_kwargs": {"a": 1}, "n": 3, "logit_bias": {"5": 1}, "seed": 2**70}),
+        ("a schema with a label", {"tools": [{**TOOL, "function": {"name": "a", "parameters": {"$schema": "x"}}}]}),
         ("tools", {"tools": [TOOL], "tool_choice": "required", "parallel_tool_calls": False}),
         ("media", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}),
         ("audio", {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}),
@@ -100,10 +101,6 @@ def test_requests_that_pass(sentence: str, change: dict[str, Any]) -> None:
         ("Responses' input", {"messages": None, "input": "Hello"}),
         ("flat tools", {"tools": [{"type": "function", "name": "look"}]}),
         ("custom tools", {"tools": [{"type": "custom", "custom": {"name": "patch"}}]}),
-        (
-            "a schema with a label",
-            {"tools": [{**TOOL, "function": {"name": "a", "parameters": {**SCHEMA, "$schema": "x"}}}]},
-        ),
         ("parameters to place", {"openai": {"seed": 1}}),
         ("storing", {"store": True}),
         (

@@ -169,3 +169,27 @@ def test_stream_that_was_left_is_estimated_from_its_text(newline: bytes) -> None
         stream.feed(piece.replace(b"\n", newline))
     assert 60 < stream.usage["output_tokens"] < 400
     assert stream.usage["input_tokens"] == 7
+
+
+@pytest.mark.parametrize("field", ["content", "reasoning_content"])
+def test_plain_deltas_are_recognised_whatever_stands_in_their_text(field: str) -> None:
+    texts = ["one", 'quoted "usage":{ }', "\\", "\n\n", "data: [DONE]", "é😀", '"},"finish_reason":"stop"}]}']
+    told, stream = passed(START, *[chunk({field: text}) * 2 for text in texts], chunk({}, "stop"), DONE)
+    said = "".join([one["choices"][0]["delta"].get(field, "") for one in chunks_of(told)])
+    assert said == "".join([text * 2 for text in texts])
+    assert stream.stop_reason == "end_turn"
+
+
+def test_arguments_are_recognised_and_the_next_call_is_begun() -> None:
+    pieces = [{"index": 0, "function": {"arguments": text}} for text in ('{"a":', ' "b', '"}')]
+    other = {**CALL, "index": 1, "id": "b"}
+    calls = [CALL, *pieces, other, *({**piece, "index": 1} for piece in pieces)]
+    told, _ = passed(START, *[chunk({"tool_calls": [call]}) for call in calls], chunk({}, "tool_calls"), DONE)
+    sent = [one["choices"][0]["delta"]["tool_calls"][0] for one in chunks_of(told)[1:-1]]
+    assert sent == calls
+
+
+def test_stream_whose_chunks_all_differ_in_form_passes() -> None:
+    chunks = [chunk({"content": "x"}, created=number, obfuscation="o" * number) for number in range(40)]
+    told, _ = passed(START, *chunks, chunk({}, "stop"), DONE)
+    assert told == b"".join((START, *chunks, chunk({}, "stop"), DONE)).replace(b"vendor/m", b"quick")
