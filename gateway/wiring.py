@@ -110,11 +110,8 @@ def build_exchange(
     )
     log_record: Observer = log_exchange
     if settings.log_upstream_errors == "on":
-
-        def redact(text: str) -> str:
-            return exchange.redactor.text(text)  # it is replaced when secrets change
-
-        log_record = partial(log_exchange, redact=redact)
+        # The redactor is replaced when secrets change, so its method cannot be bound here.
+        log_record = partial(log_exchange, redact=lambda text: exchange.redactor.text(text))  # noqa: PLW0108
     exchange.observers = (log_record, observe)
     create_upstream_series(exchange.table.upstreams)
     return exchange

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from types import TracebackType
 from typing import Final, Self
 
 import structlog
@@ -104,9 +103,7 @@ class Shared:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         calls, record = self.calls, self.plan.record
         self.cache.leave(self.flight, self.follower)
         if calls:
@@ -138,10 +135,11 @@ class CachedExchange:
     def demand(self, header: str | None, context: Context, prompt: Prompt) -> Demand | None:
         """Return the request's cache directives, None if there are none. Raises InvalidRequest for the header."""
         demand = self.policy.demand(header, context, prompt.request, prompt.body_size)
-        if demand is not None and not demand.bypasses and not may_cache(self.exchange.admission, context):
-            demand = Demand("bypass", reason="key")
-        if demand is not None and not demand.bypasses and self._takes_client_key(prompt.request["model"]):
-            demand = Demand("bypass", reason="own-key")  # an answer belongs to the owner of the key
+        if demand is not None and not demand.bypasses:
+            if not may_cache(self.exchange.admission, context):
+                demand = Demand("bypass", reason="key")
+            elif self.exchange.table.asks_with_client_key(prompt.request["model"]):
+                demand = Demand("bypass", reason="own-key")  # an answer belongs to the owner of the key
         if demand is not None and demand.bypasses:
             self.store.count(context.tenant, "bypass")
         return demand
@@ -183,10 +181,6 @@ class CachedExchange:
                 self.leave(flight, follower)
                 raise
         return shared
-
-    def _takes_client_key(self, model: str) -> bool:
-        table = self.exchange.table
-        return table.takes_client_keys and any(route.upstream.takes_client_key for route in table.resolve(model))
 
     def leave(self, flight: Flight, follower: Follower) -> None:
         """Leave the flight. The last follower to leave aborts an unfinished call and closes it to others."""

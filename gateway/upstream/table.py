@@ -123,6 +123,10 @@ class RoutingTable:
             lanes[upstream.name] = (*lanes.get(upstream.name, ()), upstream)
         return lanes
 
+    def asks_with_client_key(self, model: str) -> bool:
+        """Return True if some candidate of the model is asked with the key of the caller."""
+        return self.takes_client_keys and any(route.upstream.takes_client_key for route in self.resolve(model))
+
     @cached_property
     def takes_client_keys(self) -> bool:
         """Return True if some upstream is asked with the keys of callers."""

@@ -166,4 +166,4 @@ async def test_unserved_parameter_is_refused_by_name_where_messages_carry_the_re
 ) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         await client.chat.completions.create(**ASK, n=2, extra_headers={"x-gateway-params": "{}"})
-    assert refused.value.param == "n"
+    assert (refused.value.param, refused.value.code) == ("n", "unsupported_parameter")

@@ -17,6 +17,7 @@ MISSING: Final = "x-api-key header is required"
 # Codes by which Codex and opencode decide to compact, or to stop.
 OVERFLOW: Final = "context_length_exceeded"
 NO_CREDIT: Final = "insufficient_quota"
+UNSUPPORTED: Final = "unsupported_parameter"
 
 # Messages of this gateway's validation and of Anthropic, read back into OpenAI's words.
 TOO_LONG: Final = re.compile(r"prompt is too long: (?P<count>\d+) tokens > (?P<limit>\d+) maximum")
@@ -89,6 +90,8 @@ def to_openai_error(error: Mapping[str, Any], status: int, api: Api) -> OpenAIEr
     if kind == "not_found_error" and "model" in message.lower():
         return OpenAIError(404, openai_type, "model_not_found", message, "model")
     field = FIELD.match(message) if kind == "invalid_request_error" else None
+    if code is None and (error.get("details") or {}).get("error_code") == UNSUPPORTED:
+        code = UNSUPPORTED
     return OpenAIError(status, openai_type, code, message, field["field"] if field is not None else None)
 
 
