@@ -5,11 +5,14 @@ commands would wait for.
 """
 
 from importlib import import_module
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
+from gateway import __version__
+
+HELP: Final = {"help_option_names": ["-h", "--help"]}
 # Command → module and name of its function or group, and what it does.
 COMMANDS: Final = {
     "serve": ("gateway.cli.serve:serve", "Run a front end, or several on one port."),
@@ -24,6 +27,7 @@ COMMANDS: Final = {
     "audit": ("gateway.cli.spend:audit", "The record of every change of keys, limits and budgets."),
     "import": ("gateway.cli.importer:importer", "Write a gateway.toml from another gateway's configuration."),
     "claude": ("gateway.cli.claude:claude", "Print the environment in which Claude Code talks to a gateway."),
+    "completion": ("gateway.cli.completion:completion", "Print a shell's completion script."),
     "version": ("gateway.cli.version:version", "Print the version."),
 }
 
@@ -48,7 +52,7 @@ class LazyCommands(TyperGroup):
             group.name = cmd_name
             return group
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(cmd_name)(found)
+        single.command(cmd_name, context_settings=HELP)(found)
         return typer.main.get_command(single)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -61,14 +65,24 @@ app = typer.Typer(
     cls=LazyCommands,
     help="An LLM gateway that speaks Anthropic's API in front of any chat upstream.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings=HELP,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dragoman {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def dragoman() -> None:
+def dragoman(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """An LLM gateway that speaks Anthropic's API in front of any chat upstream."""
 
 

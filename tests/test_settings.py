@@ -10,6 +10,7 @@ from gateway.settings import (
     load_settings,
     names_of,
     needs_client_keys,
+    needs_own_keys,
     needs_redis,
     needs_upstream,
     read_config_file,
@@ -386,3 +387,31 @@ def test_a_loopback_address_is_known(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.example.com", "10.0.0.1"])
 def test_any_other_address_is_no_loopback(host: str) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("GATEWAY_FIRST_BYTE_TIMEOUT", "2m", 120.0),
+        ("GATEWAY_IDLE_TIMEOUT", "500ms", 0.5),
+        ("GATEWAY_CACHE_TTL", "1 h", 3600.0),
+        ("GATEWAY_BATCH_RETENTION", "7d", 7 * 86_400.0),
+        ("GATEWAY_MAX_BODY_BYTES", "32MB", 32 * 1024 * 1024),
+        ("GATEWAY_WORKER_BYTES", "1.5GiB", 1536 * 1024 * 1024),
+        ("GATEWAY_TOOL_MEMORY_BYTES", "64k", 64 * 1024),
+    ],
+)
+def test_times_and_sizes_may_have_a_unit(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: float
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert getattr(load_settings(), variable.removeprefix("GATEWAY_").lower()) == expected
+
+
+@pytest.mark.parametrize("key", ["sk-1234", "change-me", "CHANGE-ME"])
+def test_a_well_known_key_stops_the_start_off_loopback(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("GATEWAY_KEYS", f"team:{key}")
+    assert load_settings(needs_own_keys).keys
+    monkeypatch.setenv("GATEWAY_HOST", "0.0.0.0")
+    with pytest.raises(SettingsError, match="GATEWAY_KEYS: a key is a well-known example"):
+        load_settings(needs_own_keys)

@@ -53,9 +53,9 @@ class Chosen:
 
     @property
     def text(self) -> str:
-        window = f"{self.window:,} tokens" if self.window else "window unknown"
-        output = f"{self.most_output:,}" if self.most_output else "unknown"
-        return f"{self.name} ({window}, answers up to {output})"
+        facts = [f"{self.window:,} tokens"] if self.window else []
+        facts += [f"answers up to {self.most_output:,}"] if self.most_output else []
+        return f"{self.name} ({', '.join(facts)})" if facts else self.name
 
 
 def claude(

@@ -15,8 +15,10 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from gateway.app import Addresses, running
+from gateway.cli.api import DEFAULT_URL
 from gateway.cli.console import fail
 from gateway.cli.serve import report_doubts, run_until_stopped
+from gateway.process.ports import next_free
 from gateway.process.supervisor import Supervisor
 from gateway.redis.embedded import EmbeddedServer, EmbeddedServerError
 from gateway.settings import Problem, Settings, SettingsError, is_loopback, load_settings, needs_client_keys
@@ -28,22 +30,26 @@ from gateway.upstream.vendors import OPENROUTER, VENDORS
 # Of the admin key of one run, which its banner shows.
 ADMIN_KEY_BYTES = 12
 
+# Settings of ports, with those of their hosts.
+PORTS = {"port": "host", "admin_port": "admin_host", "worker_admin_port": "admin_host"}
+LABELS = {"port": "port", "admin_port": "admin port", "worker_admin_port": "worker's admin port"}
 JSON_HEADERS = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
 
 
 def dev(
     host: Annotated[str | None, typer.Option(help="Address to listen on (GATEWAY_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (GATEWAY_PORT).")] = None,
+    admin_port: Annotated[int | None, typer.Option(help="Port of metrics and status (GATEWAY_ADMIN_PORT).")] = None,
 ) -> None:
     """Run a front end and a worker for development; without an upstream, on a built-in simulator."""
+    notes: list[str] = []
     try:
-        loaded = load_settings(needs_access, host=host, port=port)
+        loaded = load_settings(needs_access, host=host, port=port, admin_port=admin_port)
     except SettingsError as error:
         fail(str(error), error.exit_status)
-    settings = to_dev_settings(loaded)
+    settings = with_free_ports(to_dev_settings(loaded), notes)
     configure_logs(settings.log_level, settings.log_format)
     report_doubts(settings)
-    notes: list[str] = []
     if loaded.admin_key is None:
         assert settings.admin_key is not None
         notes.append(f"admin key of this run, for the console: {settings.admin_key.get_secret_value()}")
@@ -71,6 +77,19 @@ def to_dev_settings(settings: Settings) -> Settings:
     return settings.model_copy(update=changes)
 
 
+def with_free_ports(settings: Settings, notes: list[str]) -> Settings:
+    """Replace ports that are in use by the next free ones, unless they were set; `notes` get which."""
+    for name, host in PORTS.items():
+        wanted = getattr(settings, name)
+        free = wanted
+        if name not in settings.model_fields_set:
+            free = next_free(getattr(settings, host), wanted, {getattr(settings, other) for other in PORTS} - {wanted})
+        if free != wanted:
+            notes.append(f"port {wanted} is in use, so the {LABELS[name]} is {free}")
+        settings = settings.model_copy(update={name: free})
+    return settings
+
+
 def is_simulated(settings: Settings) -> bool:
     """Whether the simulator answers: where there is no upstream, and where a simulated one is named."""
     return bool(settings.simulator) or not settings.has_upstream
@@ -93,6 +112,7 @@ async def _running(settings: Settings, notes: list[str]) -> AsyncIterator[Addres
         addresses = await stack.enter_async_context(running(settings, upstream=upstream))
         if settings.redis_url is not None:
             environment["GATEWAY_REDIS_URL"] = settings.redis_url
+            environment["GATEWAY_WORKER_ADMIN_PORT"] = str(settings.worker_admin_port)
             worker = Supervisor((sys.executable, "-m", "workers", "--child"), 1, settings.drain_seconds, environment)
             await stack.enter_async_context(worker.running())
         yield addresses
@@ -133,6 +153,7 @@ def _welcome(addresses: Addresses, settings: Settings, notes: list[str]) -> None
     if addresses.admin is not None:
         lines.append("console: http://{}:{}/".format(*addresses.admin))
         lines.append("metrics: http://{}:{}/metrics".format(*addresses.admin))
-    lines.append(f"try: ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any claude")
+    where = "" if url == DEFAULT_URL else f" --url {url}"
+    lines.append(f'try: eval "$(dragoman claude{where})" && claude')
     with suppress(OSError):  # it runs all the same where nothing can be printed
         typer.echo("\n".join(lines))

@@ -26,6 +26,7 @@ from gateway.settings import (
     SettingsError,
     load_settings,
     needs_client_keys,
+    needs_own_keys,
     needs_redis_for_budgets,
     needs_upstream,
     unknown_variables,
@@ -47,6 +48,7 @@ def serve(
         needs = (
             needs_upstream,
             needs_client_keys,
+            needs_own_keys,
             needs_redis_for_budgets,
             *((needs_known_port,) if processes > 1 else ()),
         )

@@ -3,12 +3,14 @@
 import errno
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from gateway.settings import SettingsError
 
+MOST_LOOKED_AT: Final = 50
+MAX_PORT: Final = 65_535
 # The port is at fault; any other error is the host's.
 PORT_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
 
@@ -37,6 +39,20 @@ def claimed(host: str, port: int) -> Iterator[None]:
         for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             _bind_alone(family, address)
         yield
+
+
+def next_free(host: str, port: int, taken: Container[int] = ()) -> int:
+    """Return the port, or the next one that is free; the port itself where none of MOST_LOOKED_AT is."""
+    for candidate in range(port, min(port + MOST_LOOKED_AT, MAX_PORT + 1)):
+        if candidate in taken:
+            continue
+        try:
+            for family, _, _, _, address in socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM):
+                _bind_alone(family, address)
+        except (OSError, UnicodeError):
+            continue
+        return candidate
+    return port
 
 
 def _bind_alone(family: int, address: tuple[Any, ...]) -> None:

@@ -19,9 +19,18 @@ from gateway.settings.config import Config
 from gateway.settings.config_file import ConfigFile, read_config_file
 from gateway.settings.sections import Sections
 from gateway.settings.settings import Settings, names_of
-from gateway.settings.values import SettingsError
+from gateway.settings.values import SettingsError, to_bytes, to_seconds
 
 CONFIG: Final = "GATEWAY_CONFIG"
+# From documentation of this gateway and of others (LiteLLM's examples have sk-1234, 2026-11).
+EXAMPLE_KEYS: Final = frozenset(
+    {
+        *("sk-1234", "sk-12345", "sk-123456", "sk-xxx", "sk-test", "sk-local", "1234", "12345", "123456", "test"),
+        *("test-key", "secret", "password", "admin", "example", "change-me", "changeme", "change_me", "your-key"),
+        *("your-api-key", "my-key", "api-key", "a-long-random-key", "a-long-random-secret", "some-long-key"),
+        *("some-key", "anything", "any", "dummy"),
+    }
+)
 # Whose need is met by [upstreams]: it is not named where those are wrong.
 ONE_UPSTREAM_VARIABLES: Final = ("OPENROUTER_API_KEY", "GATEWAY_UPSTREAM_API_KEY", "GATEWAY_UPSTREAM_URL")
 
@@ -154,6 +163,21 @@ def needs_redis_for_budgets(settings: Settings) -> Iterator[Problem]:
         )
 
 
+def needs_own_keys(settings: Settings) -> Iterator[Problem]:
+    """Keys of examples are known to everybody; off the loopback address they let everybody in."""
+    if is_loopback(settings.host):
+        return
+    text = "is a well-known example; make one with `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+    if settings.auth == "keys" and any(key.lower() in EXAMPLE_KEYS for _, key in settings.keys):
+        yield Problem(f"GATEWAY_KEYS: a key {text}", ("GATEWAY_KEYS",))
+    admin = settings.admin_key.get_secret_value() if settings.admin_key is not None else ""
+    if admin.lower() in EXAMPLE_KEYS:
+        yield Problem(f"GATEWAY_ADMIN_KEY: it {text}", ("GATEWAY_ADMIN_KEY",))
+    secrets = settings.secret.get_secret_value() if settings.secret is not None else ""
+    if any(entry.partition(":")[2].strip().lower() in EXAMPLE_KEYS for entry in secrets.split(",")):
+        yield Problem(f"GATEWAY_SECRET: a secret {text}", ("GATEWAY_SECRET",))
+
+
 def needs_redis(settings: Settings) -> Iterator[Problem]:
     if settings.redis_url is None:
         yield Problem(
@@ -193,11 +217,23 @@ def _to_problem(detail: ErrorDetails, file: ConfigFile, beyond: Container[str]) 
         text = f'unknown key; did you mean "{close}"?' if close else "unknown key: no setting has this name"
         return Problem(file.problem((field,), text), ())
     names = names_of(field)
-    what = detail["msg"].removeprefix("Value error, ")
+    what = _in_words(detail, field)
     if field not in beyond and field in file.values:
         return Problem(file.problem((field,), f"{what} (such as {field} = {_in_toml(field)})"), names)
     variable = next((name for name in names if name in os.environ), names[0])
     return Problem(f"{variable}: {what} (such as {variable}={example_of(field)})", names)
+
+
+def _in_words(detail: ErrorDetails, field: str) -> str:
+    """What is expected, with the units that a number may have."""
+    what = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] not in ("int_parsing", "float_parsing"):
+        return what
+    readers = [getattr(one, "func", None) for one in Settings.model_fields[field].metadata]
+    unit = (
+        " or a time such as 2m" if to_seconds in readers else " or a size such as 32MB" if to_bytes in readers else ""
+    )
+    return what.partition(",")[0] + unit
 
 
 def _in_toml(field: str) -> str:

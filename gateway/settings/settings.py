@@ -19,16 +19,19 @@ from gateway.settings.values import (
     AppUrl,
     BaseUrl,
     Credential,
+    Duration,
     Flavor,
     Host,
     NameList,
     PairList,
     PathPrefix,
     Port,
+    RedisPrefix,
     RedisUrl,
     Seconds,
     SecretUrl,
     SimulatedName,
+    Size,
     UpstreamName,
     check_keys,
     check_origins,
@@ -138,14 +141,14 @@ class Settings(BaseSettings):
     redis_url: RedisUrl | None = Field(default=None, repr=False, examples=["redis://:password@127.0.0.1:6379/0"])
     """`redis://`, `rediss://`, `unix://`, `redis+cluster://` or `rediss+cluster://` with any node of a Cluster, or
     `embedded` for a server of the gateway's own. Batches and threads need Redis. `dragoman dev` embeds one."""
-    redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,64}$")] = "gw:"
+    redis_prefix: RedisPrefix = "gw:"
     """Prefix of all keys in Redis: letters, digits and `_ . : / -`, at most 64. All processes of one gateway need the
     same. Use another one to keep gateways apart on one server, or to match an [ACL](deployment.md#rights-in-redis)."""
     public_url: BaseUrl | None = Field(default=None, repr=False, examples=["https://gateway.example.com"])
     """Prefix of the path in a batch's `results_url`. Without it the URL is relative, which the SDKs accept."""
     batch_expiry: Seconds = 86_400.0
     """Seconds after which the items of a batch that have not been sent expire."""
-    batch_retention: Annotated[float, Field(gt=0, le=366 * 86_400)] = 29 * 86_400.0
+    batch_retention: Annotated[Duration, Field(gt=0, le=366 * 86_400)] = 29 * 86_400.0
     """Seconds for which results are kept, from the batch's creation."""
     batch_durability: Literal["process", "fsync", "replica"] = "process"
     """What a batch has survived when its creation is answered: the end of a `process`, of the host (`fsync`), or of the
@@ -176,23 +179,23 @@ class Settings(BaseSettings):
     """Tenants, or ids of client keys as in the log, whose requests use the cache: `name,…`."""
     cache_tools: Literal["on", "off"] = "off"
     """`on` lets requests with tools use the cache without `tools` in the header."""
-    cache_ttl: Annotated[float, Field(ge=1, le=30 * 86_400)] = 3600.0
+    cache_ttl: Annotated[Duration, Field(ge=1, le=30 * 86_400)] = 3600.0
     """Seconds for which an answer is kept, a tenth more or less."""
-    cache_max_bytes: Annotated[int, Field(ge=1024 * 1024, le=1 << 40)] = 256 * 1024 * 1024
+    cache_max_bytes: Annotated[Size, Field(ge=1024 * 1024, le=1 << 40)] = 256 * 1024 * 1024
     """Size of the cache in Redis. The least recently used answers are removed first."""
-    cache_entry_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
+    cache_entry_bytes: Annotated[Size, Field(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
     """Largest answer that is kept, compressed."""
-    cache_budget_seconds: Annotated[float, Field(ge=0.02, le=5)] = 0.05
+    cache_budget_seconds: Annotated[Duration, Field(ge=0.02, le=5)] = 0.05
     """Seconds that a request waits for Redis before it continues without the cache."""
     cache_wait_seconds: Seconds = 60.0
     """Seconds that a request waits for an equal one at another front end before it calls the upstream itself."""
-    cache_lock_seconds: Annotated[float, Field(ge=0.3, le=300)] = 5.0
+    cache_lock_seconds: Annotated[Duration, Field(ge=0.3, le=300)] = 5.0
     """Seconds after which another front end takes over the call of a silent one."""
     worker_admin_port: Port = 8082
     """Port of the worker's `/metrics`, `/livez`, `/readyz`, on `GATEWAY_ADMIN_HOST`."""
     worker_slots: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Batch items that one worker has in flight."""
-    worker_bytes: Annotated[int, Field(ge=1024 * 1024, le=1 << 40)] = 32 * 1024 * 1024
+    worker_bytes: Annotated[Size, Field(ge=1024 * 1024, le=1 << 40)] = 32 * 1024 * 1024
     """Bytes of `params` that one worker has in flight: fewer items at once where they are large. A larger item runs
     alone. Parsed, params of small values take about twenty times as much memory."""
     worker_lease_seconds: Seconds = 60.0
@@ -252,9 +255,9 @@ class Settings(BaseSettings):
 
     Default: half of the process's descriptors (`ulimit -n`)
     """
-    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
+    max_body_bytes: Annotated[Size, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
     """Largest request body, after decompression."""
-    tool_memory_bytes: Annotated[int, Field(ge=0, le=1 << 30)] = 2 * 1024 * 1024
+    tool_memory_bytes: Annotated[Size, Field(ge=0, le=1 << 30)] = 2 * 1024 * 1024
     """JSON of tool lists that each process remembers, `0` for none. Lists that come with one request after another are
     parsed and written once."""
     drain_seconds: Seconds = 25.0

@@ -6,11 +6,12 @@ repeats a value, since it may be a secret.
 
 import difflib
 import re
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
+from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from gateway.redis.url import check_url
@@ -21,6 +22,15 @@ from gateway.upstream.vendors import VENDORS
 CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
 HOST_NAME: Final = re.compile(r"[0-9A-Za-z._-]{1,253}")
 
+
+WITH_UNIT: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]{1,8})")
+SECONDS_OF: Final = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+BYTES_OF: Final = {
+    "b": 1.0,
+    **dict.fromkeys(("k", "kb", "kib"), 1024.0),
+    **dict.fromkeys(("m", "mb", "mib"), 1024.0**2),
+    **dict.fromkeys(("g", "gb", "gib"), 1024.0**3),
+}
 
 # A scheme and an authority without a path, as browsers write it: https://example.com:8443, chrome-extension://abc.
 ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[0-9a-z._:\[\]-]+")
@@ -107,10 +117,30 @@ def _check_simulator(name: str) -> str:
     return SIMULATED_NAMES.get(name, "")
 
 
+def to_seconds(value: object) -> object:
+    """Read a time with a unit, as in `2m` or `500ms`; other values as they are."""
+    return _with_unit(value, SECONDS_OF)
+
+
+def to_bytes(value: object) -> object:
+    """Read a size with a unit, as in `32MB`; other values as they are. Units are powers of 1024, as in Redis."""
+    number = _with_unit(value, BYTES_OF)
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def _with_unit(value: object, units: Mapping[str, float]) -> object:
+    found = WITH_UNIT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None or found[2].lower() not in units:
+        return value
+    return float(found[1]) * units[found[2].lower()]
+
+
 Host = Annotated[str, AfterValidator(_check_host)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Bytes = Annotated[int, Field(ge=1024, le=1 << 30)]
+Duration = Annotated[float, BeforeValidator(to_seconds)]
+Size = Annotated[int, BeforeValidator(to_bytes)]
+Seconds = Annotated[Duration, Field(gt=0, le=86_400)]
+Bytes = Annotated[Size, Field(ge=1024, le=1 << 30)]
 BaseUrl = Annotated[AnyHttpUrl, AfterValidator(_check_base_url)]
 RedisUrl = Annotated[str, AfterValidator(check_url)]
 Credential = Annotated[SecretStr, AfterValidator(_check_credential)]
@@ -118,6 +148,9 @@ SecretUrl = Annotated[SecretStr, AfterValidator(_check_secret_url)]
 Flavor = Annotated[str, AfterValidator(_check_flavor)]
 SimulatedName = Annotated[str, AfterValidator(_check_simulator)]
 UpstreamName = Annotated[str, _matching(r"[A-Za-z0-9_.-]{0,64}", "up to 64 of A-Z a-z 0-9 _ . -")]
+RedisPrefix = Annotated[
+    str, _matching(r"[A-Za-z0-9_.:/-]{1,64}", "up to 64 letters, digits and _ . : / -, such as gw:")
+]
 PathPrefix = Annotated[
     str, _matching(r"(/[A-Za-z0-9._~-]{1,64}){0,8}", "a path such as /llm, without a slash at its end")
 ]

@@ -21,6 +21,7 @@ import structlog
 from gateway.context import Context
 from gateway.messages.notes import Note
 from gateway.process.tasks import describe
+from gateway.telemetry.console_log import colored, shows_colors, to_lines
 from gateway.telemetry.log_writer import LogWriter, to_descriptor
 from gateway.telemetry.usage import UsageRecord
 
@@ -53,8 +54,11 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> LogW
     """
     # Started with standard output closed, there is none; descriptor 1 may soon be a client's socket.
     descriptor = os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno()
-    console = form == "console" or (form == "auto" and os.isatty(descriptor))
-    render = _render_console if console else _render_json
+    is_terminal = os.isatty(descriptor)
+    console = form == "console" or (form == "auto" and is_terminal)
+    render = _render_json
+    if console:
+        render = _render_colored if shows_colors(is_terminal) else _render_console
     output = LogWriter(
         to_descriptor(descriptor),
         lambda lines: render(None, "warning", {"event": "log_lines_dropped", "lines": lines}),
@@ -212,9 +216,11 @@ def _render_json(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
 
 def _render_console(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
     """Format for people: `name=value`, with quotes around an ambiguous value. Never raises."""
-    name = event.pop("event", "")
-    fields = " ".join([f"{key}={_to_text(value)}" for key, value in event.items()])
-    return f"{timestamp(time.time())[11:19]} {method:<7} {_to_text(name)} {fields}".encode()
+    return to_lines(timestamp(time.time())[11:19], method, dict(event), _to_text).encode()
+
+
+def _render_colored(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+    return colored(_render_console(None, method, event).decode(), method).encode()
 
 
 def _to_text(value: object) -> str:

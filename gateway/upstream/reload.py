@@ -36,6 +36,7 @@ APPLIED: Final = frozenset(
         *Sections.model_fields,
         *AccessSections.model_fields,
         *ONE_UPSTREAM,
+        *("aliases", "keys", "model_big", "model_small"),
         *("app_title", "app_url", "connect_timeout", "dialect", "idle_timeout", "stop_sequences", "strict_fallback"),
     }
 )

@@ -1,9 +1,13 @@
 """What a command prints for people: nothing in text from a server or a file controls the terminal."""
 
+import asyncio
+import sys
+
 import pytest
 import typer
 
 from gateway.cli.console import CommandError, Console, printable
+from tests.cli.conftest import dragoman
 
 TEXTS = {
     "an escape sequence": ("a\x1b[2Jb", r"a\x1b[2Jb"),
@@ -31,3 +35,23 @@ def test_text_is_printed_without_control_over_the_terminal(
     lines = "".join(f"dragoman: {line}\n" for line in shown.split("\n"))
     assert printed.err == f"{shown}\n{shown}\n{lines}  → {shown}\n"
     assert printable(shown) == shown
+
+
+@pytest.mark.parametrize("option", ["-h", "--help", "--version", "-V"])
+async def test_help_and_version_answer_without_loading_the_gateway(option: str) -> None:
+    program = (
+        f"import sys; from gateway.__main__ import app; app([{option!r}], prog_name='dragoman', standalone_mode=False)"
+    )
+    counted = "; print(sum(name.startswith(('aiohttp', 'pydantic', 'redis')) for name in sys.modules), file=sys.stderr)"
+    command = (sys.executable, "-c", program + counted)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+    out, err = await process.communicate()
+    assert (process.returncode, err.strip()) == (0, b"0")
+    assert b"dragoman" in out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+async def test_each_shell_has_a_completion_script(shell: str) -> None:
+    ran = await dragoman("completion", shell)
+    assert (ran.status, "_DRAGOMAN_COMPLETE" in ran.out) == (0, True)

@@ -15,7 +15,9 @@ import orjson
 import pytest
 
 from gateway import __version__
+from gateway.cli.dev import with_free_ports
 from gateway.redis.embedded import EmbeddedServer
+from gateway.settings import Settings
 from tests.cli.conftest import dragoman
 from tests.redis.servers import open_server
 from tests.support.ports import free_port
@@ -193,3 +195,19 @@ async def probe(admin: str, name: str) -> tuple[int, str]:
 async def test_the_version_is_printed() -> None:
     assert (await dragoman("version")).out == f"{__version__}\n"
     assert (await dragoman("version", "--json")).lines == [{"version": __version__}]
+
+
+def test_dev_takes_the_next_free_ports_unless_they_were_set() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port, notes = busy.getsockname()[1], list[str]()
+        settings = Settings.model_construct(
+            host="127.0.0.1", admin_host="127.0.0.1", port=port, admin_port=port, worker_admin_port=port
+        )
+        settings.model_fields_set.clear()
+        found = with_free_ports(settings, notes)
+        ports = {found.port, found.admin_port, found.worker_admin_port}
+        assert len(ports) == 3
+        assert port not in ports
+        assert notes[0] == f"port {port} is in use, so the port is {found.port}"
+        settings.model_fields_set.add("port")
+        assert with_free_ports(settings, []).port == port

@@ -11,7 +11,7 @@ import pytest
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import Hold, stream_script
 from tests.chaos.world import until
-from tests.e2e.conftest import Live, front_end
+from tests.e2e.conftest import Live, Process, front_end
 from tests.e2e.raw import open_raw, read_until
 from tests.e2e.test_streams import ASK, chunk
 
@@ -79,3 +79,32 @@ async def is_invalid(live: Live) -> bool:
 
 async def has_no_connection(simulator: Simulator) -> bool:
     return not simulator.connections
+
+
+async def test_sighup_reads_keys_and_aliases_again(simulator: Simulator, tmp_path: Path) -> None:
+    file, stays = tmp_path / "gateway.toml", 'keys = ["tests:{}"]\naliases = {{ fast = "sim/{}" }}\n'
+    file.write_text(stays.format("the-first-key", "echo"))
+    async with front_end(simulator, GATEWAY_CONFIG=str(file), GATEWAY_KEYS="") as (live, started):
+
+        async def answers(key: str, expected: int = 200) -> bool:
+            body = {"model": "fast", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+            url, headers = f"{live.url}/v1/messages", {"x-api-key": key}
+            async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
+                return answer.status == expected
+
+        assert await answers("the-first-key")
+        file.write_text(stays.format('the-first-key", "tests:the-second-key', "error-400"))
+        started.process.send_signal(signal.SIGHUP)
+        await until(lambda: answers("the-second-key", 400), "the second key and the other alias")
+        file.write_text(stays.format("the-second-key", "echo"))
+        started.process.send_signal(signal.SIGHUP)
+        await until(lambda: answers("the-first-key", 401), "the end of the first key")
+        assert await answers("the-second-key")
+        file.write_text("keys = [")
+        started.process.send_signal(signal.SIGHUP)
+        await until(lambda: has_event(started, "config_rejected"), "the rejection")
+        assert await answers("the-second-key")
+
+
+async def has_event(started: Process, event: str) -> bool:
+    return any(line["event"] == event for line in started.lines)

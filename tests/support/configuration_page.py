@@ -25,7 +25,8 @@ Settings come from environment variables and, with less precedence, from a TOML 
 directory, or the file that `GATEWAY_CONFIG` names. In the file a setting has its variable's name without `GATEWAY_`, in
 lower case (`port = 9000`), and `${NAME}` reads an environment variable. Wrong values stop the start; all of them
 are named at once, each with an example. A variable that is empty or blank counts as not set, and white space around a
-value is cut off. Durations are in seconds, sizes in bytes, lists separated by commas or line ends. A `GATEWAY_…`
+value is cut off. Durations are in seconds or have a unit (`500ms`, `2m`, `1h`, `1d`), sizes in bytes or
+with one (`32MB`, in powers of 1024), lists separated by commas or line ends. A `GATEWAY_…`
 variable that no setting reads is reported at start.
 
 | variable | default | meaning |
