@@ -12,6 +12,7 @@ INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test check docs fuzz bench chaos cluster console servers clients lock clean
+.PHONY: help run test check docs fuzz bench chaos cluster soak wheel servers clients lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,7 @@ check: $(VENV)/.development ## lint, format, types, documentation and architectu
 	$(BIN)/python -m tests.support.logs_page
 	$(BIN)/python -m tests.support.compatibility --check
 	$(BIN)/python -m deploy.dashboards --check
+	$(BIN)/python -m tests.support.llms_page --check
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_reprs.py
 	$(BIN)/python -m tests.support.figures
 
@@ -43,6 +45,7 @@ docs: $(VENV)/.development ## write docs/{compatibility,configuration,conversion
 	$(BIN)/python -m tests.support.errors_page
 	$(BIN)/python -m tests.support.compatibility
 	$(BIN)/python -m deploy.dashboards
+	$(BIN)/python -m tests.support.llms_page
 
 fuzz: $(VENV)/.development ## feed the gateway broken bodies, streams and HTTP for some minutes
 	$(BIN)/python -m tests.support.fuzz
@@ -59,6 +62,10 @@ cluster: $(VENV)/.development ## run it behind haproxy, restart and kill everyth
 console: $(VENV)/.development ## visit every page of the console with the system's Chromium, photograph it, run axe
 	$(PIP) install --requirement tests/console/requirements.txt
 	$(BIN)/python -m tests.console console-pictures
+wheel: $(VENV)/.development ## build the wheel into dist/, and try it in a clean environment
+	rm -rf dist build
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	$(PYTHON) tests/deploy/try_wheel.py dist/*.whl
 
 servers: $(VENV)/.development ## put it before real llama.cpp, vLLM, SGLang, LiteLLM and others, installed on demand (4 GB)
 	$(BIN)/python -m tests.servers run

@@ -57,10 +57,18 @@ def described(metric: MetricWrapperBase) -> tuple[str, str, str]:
     return name, metric._type, ", ".join(f"`{label}`" for label in metric._labelnames)
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy/README.md"])
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "deploy/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_table_of_contents_has_every_page() -> None:
+    listed = set(re.findall(r"^\| \[([^\]]+)\]", (ROOT / "docs/README.md").read_text(), re.MULTILINE))
+    assert listed == {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"} | {"start/"}
 
 
 def test_every_room_has_its_place_on_the_architecture_page() -> None:
