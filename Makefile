@@ -11,8 +11,7 @@ INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check docs fuzz bench chaos cluster console servers clients lock clean
-.PHONY: help run test check docs fuzz bench chaos cluster soak wheel servers clients lock clean
+.PHONY: help run test check docs fuzz bench chaos cluster console soak wheel servers clients lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +61,9 @@ cluster: $(VENV)/.development ## run it behind haproxy, restart and kill everyth
 console: $(VENV)/.development ## visit every page of the console with the system's Chromium, photograph it, run axe
 	$(PIP) install --requirement tests/console/requirements.txt
 	$(BIN)/python -m tests.console console-pictures
+soak: $(VENV)/.development ## send a million requests, streams and batch items, and watch memory and counters (an hour)
+	$(BIN)/python -m tests.soak $(if $(SHARE),--share $(SHARE))
+
 wheel: $(VENV)/.development ## build the wheel into dist/, and try it in a clean environment
 	rm -rf dist build
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .

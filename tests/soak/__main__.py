@@ -1,0 +1,199 @@
+"""`python -m tests.soak`: a million small requests, 50,000 streams and 200,000 batch items, in four quarters, over two
+front ends and two workers. Memory and file descriptors must be flat, and every counter equal to the load's own count.
+
+`--share 50` sends a fiftieth of each, in about a minute. Balancer, Redis and Prometheus are those of `make cluster`.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from dataclasses import dataclass, field
+from statistics import median
+
+import aiohttp
+
+from gateway.telemetry.process_metrics import read_process
+from tests.cluster.cluster import CLIENT_KEY, Cluster, running
+from tests.cluster.programs import MissingProgram
+from tests.support.series import samples_of
+
+REQUESTS, STREAMS, ITEMS = 1_000_000, 50_000, 200_000
+QUARTERS = 4
+AT_ONCE = 32
+BATCH_ITEMS = 5_000
+SAMPLE_SECONDS = 1.0
+# Of the memory in the last quarter, as a share of that in the second: the first one fills caches.
+MAX_GROWTH = 1.03
+# Pools and log buffers breathe.
+MAX_MORE_DESCRIPTORS = 8
+# A short run's quarters are too short for a ratio of 3 %: allocators take memory in steps of this size.
+STEP_BYTES = 4 * 1024 * 1024
+BODY = {"model": "sim/echo", "max_tokens": 16, "messages": [{"role": "user", "content": "one two three"}]}
+HEADERS = {"x-api-key": CLIENT_KEY, "anthropic-version": "2023-06-01"}
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the load has sent, and what came back wrong."""
+
+    requests: int = 0
+    streams: int = 0
+    items: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Watched:
+    """Memory and descriptors of one process, by quarter."""
+
+    name: str
+    pid: int
+    bytes: list[list[float]] = field(default_factory=lambda: [[] for _ in range(QUARTERS)])
+    descriptors: list[list[float]] = field(default_factory=lambda: [[] for _ in range(QUARTERS)])
+
+    def look(self, quarter: int) -> None:
+        figures = read_process(self.pid)
+        if figures is not None:
+            self.bytes[quarter].append(figures[0])
+            self.descriptors[quarter].append(figures[2])
+
+    def problems(self) -> list[str]:
+        second, last = median(self.bytes[1]), median(self.bytes[-1])
+        found = []
+        if last > max(MAX_GROWTH * second, second + STEP_BYTES):
+            found.append(f"{self.name}: {last / 1e6:.1f} MB in the last quarter, {second / 1e6:.1f} MB in the second")
+        more = median(self.descriptors[-1]) - median(self.descriptors[1])
+        if more > MAX_MORE_DESCRIPTORS:
+            found.append(f"{self.name}: {more:.0f} more file descriptors in the last quarter than in the second")
+        return found
+
+    def __str__(self) -> str:
+        sizes = ", ".join([f"{median(quarter) / 1e6:.1f}" for quarter in self.bytes])
+        numbers = ", ".join([f"{median(quarter):.0f}" for quarter in self.descriptors])
+        return f"  {self.name:<9} {sizes} MB; {numbers} descriptors"
+
+
+async def ask(session: aiohttp.ClientSession, counts: Counts, amount: int, *, stream: bool) -> None:
+    """One of AT_ONCE clients: so many requests, one after the other."""
+    for _ in range(amount):
+        async with session.post("/v1/messages", json={**BODY, "stream": stream}) as answer:
+            body = await answer.read()
+        good = answer.status == 200 and (b"message_stop" in body if stream else b'"end_turn"' in body)
+        if not good and len(counts.wrong) < 10:
+            counts.wrong.append(f"status {answer.status}: {body[:200]!r}")
+        if stream:
+            counts.streams += 1
+        else:
+            counts.requests += 1
+
+
+async def send_batch(session: aiohttp.ClientSession, counts: Counts, amount: int) -> None:
+    """Create a batch, wait for its end, and delete it."""
+    requests = [{"custom_id": f"item-{number}", "params": BODY} for number in range(amount)]
+    path = "/v1/messages/batches"
+    async with session.post(path, json={"requests": requests}) as answer:
+        batch = await answer.json()
+    while batch["processing_status"] != "ended":
+        await asyncio.sleep(0.2)
+        async with session.get(f"{path}/{batch['id']}") as answer:
+            batch = await answer.json()
+    if batch["request_counts"]["succeeded"] != amount:
+        counts.wrong.append(f"batch {batch['id']}: {batch['request_counts']}")
+    counts.items += amount
+    async with session.delete(f"{path}/{batch['id']}"):
+        pass
+
+
+async def quarter(session: aiohttp.ClientSession, counts: Counts, share: int) -> None:
+    """A quarter of the load: requests and streams from AT_ONCE clients, and batches beside them."""
+
+    def each(whole: int) -> int:
+        return max(1, whole // share // QUARTERS // AT_ONCE)
+
+    async def batches() -> None:
+        left = ITEMS // share // QUARTERS
+        while left > 0:
+            await send_batch(session, counts, min(left, BATCH_ITEMS))
+            left -= BATCH_ITEMS
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(batches())
+        for _ in range(AT_ONCE):
+            group.create_task(ask(session, counts, each(REQUESTS), stream=False))
+            group.create_task(ask(session, counts, each(STREAMS), stream=True))
+
+
+async def watch(processes: list[Watched], at: list[int]) -> None:
+    while True:
+        for process in processes:
+            process.look(at[0])
+        await asyncio.sleep(SAMPLE_SECONDS)
+
+
+async def scraped(cluster: Cluster, role: str) -> dict[str, float]:
+    """The sums of the samples of all processes of a role."""
+    sums: dict[str, float] = {}
+    async with aiohttp.ClientSession() as session:
+        for name in cluster.named(role):
+            async with session.get(f"http://127.0.0.1:{cluster.posts[name].admin_port}/metrics") as answer:
+                for series, value in samples_of(await answer.text()).items():
+                    sums[series] = sums.get(series, 0.0) + value
+    return sums
+
+
+async def reckon(cluster: Cluster, counts: Counts) -> list[str]:
+    """Compare the counters with the load's own count."""
+    fronts, workers = await scraped(cluster, "front"), await scraped(cluster, "worker")
+    live, labels = counts.requests + counts.streams, 'model="sim/echo",status="200",stream='
+    rows = (
+        ("replies", fronts['gateway_http_replies_total{method="POST",route="/v1/messages",status="200"}'], live),
+        ("requests", fronts[f'gateway_exchanges_total{{{labels}"false",upstream="simulator"}}'], counts.requests),
+        ("streams", fronts[f'gateway_exchanges_total{{{labels}"true",upstream="simulator"}}'], counts.streams),
+        ("items", workers['gateway_batch_results_total{result="succeeded"}'], counts.items),
+        ("batch exchanges", workers[f'gateway_exchanges_total{{{labels}"false",upstream="simulator"}}'], counts.items),
+        ("open exchanges", sum([fronts[f'gateway_exchanges_open{{stream="{one}"}}'] for one in ("true", "false")]), 0),
+        ("dropped log lines", fronts["gateway_log_lines_dropped_total"], 0),
+    )
+    return [
+        f"{name}: the counter is at {counted:.0f}, the load's count at {own}"
+        for name, counted, own in rows
+        if counted != own
+    ]
+
+
+async def soak(share: int) -> list[str]:
+    counts, at = Counts(), [0]
+    async with running(slots=64, batch_seconds="0-0") as cluster:
+        programs = {name: post.program for name, post in cluster.posts.items()}
+        processes = [Watched(name, one.process.pid) for name, one in programs.items() if one and one.process]
+        watching = asyncio.create_task(watch(processes, at))
+        connector = aiohttp.TCPConnector(limit=2 * AT_ONCE + 4)
+        async with aiohttp.ClientSession(cluster.url, headers=HEADERS, connector=connector) as session:
+            for number in range(QUARTERS):
+                at[0], begun = number, time.monotonic()
+                await quarter(session, counts, share)
+                print(f"quarter {number + 1} of {QUARTERS}: {time.monotonic() - begun:.0f} s")  # noqa: T201
+        watching.cancel()
+        for process in processes:
+            print(process)  # noqa: T201
+        problems = counts.wrong + await reckon(cluster, counts)
+    print(f"{counts.requests:,} requests, {counts.streams:,} streams, {counts.items:,} batch items")  # noqa: T201
+    return problems + [problem for process in processes for problem in process.problems()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--share", type=int, default=1, help="send 1/N of the load")
+    try:
+        problems = asyncio.run(soak(parser.parse_args().share))
+    except MissingProgram as error:
+        sys.exit(f"{error}; the soak needs haproxy, redis-server and prometheus")
+    for problem in problems:
+        print(f"soak: {problem}", file=sys.stderr)  # noqa: T201
+    print("failed" if problems else "all is flat, and every counter agrees")  # noqa: T201
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()
