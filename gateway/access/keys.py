@@ -73,6 +73,11 @@ class ClientKeys:
             self._hashed[hashed_name(self.pepper, digest or sha256_of(key))] = client
 
     @property
+    def configured(self) -> tuple[Client, ...]:
+        """The clients of the keys in GATEWAY_KEYS, in their order."""
+        return tuple((self._clients or {}).values())
+
+    @property
     def tenants(self) -> frozenset[str]:
         clients = (*(self._clients or {}).values(), *self._hashed.values())
         return frozenset(client.tenant for client in clients)

@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from gateway.access.keys import Client, ClientKeys
 from gateway.access.records import Allowance, KeyRecord
 from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor, describe_key
 from gateway.cli.console import CommandError, Console, Exit, run_async
@@ -116,12 +117,21 @@ def change(
 def list_keys(
     every: Annotated[bool, typer.Option("--all", help="Archived ones too.")] = False, json: Json = False
 ) -> None:
-    """List keys, without the keys themselves."""
+    """List keys by their ids, as in the log, without the keys themselves: made ones, and those of GATEWAY_KEYS."""
     console = Console(json)
+
+    async def both(store: AccessStore) -> tuple[list[KeyRecord], tuple[Client, ...]]:
+        return await store.keys(), ClientKeys(load_settings().keys, store.secret).configured
+
     with console.failing_clearly():
-        found = [one for one in on_store(lambda store: store.keys()) if every or one.status != "archived"]
-        text = "\n".join(summary(one) for one in found) or "There are no keys. `dragoman keys create NAME` makes one."
-        console.answer({"data": [describe_key(one) for one in found]}, text)
+        made, configured = on_store(both)
+        found = [one for one in made if every or one.status != "archived"]
+        lines = [summary(one) for one in found]
+        lines += [f"{one.key_id}  tenant {one.tenant}  GATEWAY_KEYS" for one in configured]
+        data = [describe_key(one) for one in found]
+        data += [{"id": one.key_id, "tenant": one.tenant, "name": None, "source": "GATEWAY_KEYS"} for one in configured]
+        text = "\n".join(lines) or "There are no keys. `dragoman keys create NAME` makes one."
+        console.answer({"data": data}, text)
 
 
 @keys.command("show")

@@ -79,7 +79,7 @@ async def ask(session: aiohttp.ClientSession, counts: Counts, amount: int, *, st
     for _ in range(amount):
         async with session.post("/v1/messages", json={**BODY, "stream": stream}) as answer:
             body = await answer.read()
-        good = answer.status == 200 and (b"message_stop" in body if stream else b'"end_turn"' in body)
+        good = answer.status == 200 and (b"message_stop" in body if stream else b'"stop_reason"' in body)
         if not good and len(counts.wrong) < 10:
             counts.wrong.append(f"status {answer.status}: {body[:200]!r}")
         if stream:
