@@ -61,6 +61,7 @@ cluster: $(VENV)/.development ## run it behind haproxy, restart and kill everyth
 console: $(VENV)/.development ## visit every page of the console with the system's Chromium, photograph it, run axe
 	$(PIP) install --requirement tests/console/requirements.txt
 	$(BIN)/python -m tests.console console-pictures
+
 soak: $(VENV)/.development ## send a million requests, streams and batch items, and watch memory and counters (an hour)
 	$(BIN)/python -m tests.soak $(if $(SHARE),--share $(SHARE))
 
