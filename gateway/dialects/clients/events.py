@@ -16,12 +16,17 @@ class MessageEvents:
     __slots__ = ("_tail",)
 
     def __init__(self) -> None:
-        self._tail = b""
+        self._tail: list[bytes] = []  # pieces of an unfinished frame, which may be megabytes in small reads
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
         if b"\r" in data:  # of an upstream's own stream, which is passed on as it is
             data = data.replace(b"\r", b"")
-        *frames, self._tail = (self._tail + data if self._tail else data).split(END)
+        if END not in data and not (data[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
+            if data:
+                self._tail.append(data)
+            return []
+        *frames, rest = (b"".join((*self._tail, data)) if self._tail else data).split(END)
+        self._tail = [rest] if rest else []
         values = []
         for frame in frames:
             start = frame.find(FIELD)

@@ -44,17 +44,21 @@ class DeclaredTool:
 
 @dataclass(slots=True, repr=False)
 class ToolRegistry:
-    """The tools of one request: flat name → tool. `tools` are those to offer, in order, each name once.
+    """The tools of one request: flat name → tool.
 
     `takes_grammars`: the upstream takes custom tools as they are.
     """
 
     takes_grammars: bool = False
-    tools: list[dict[str, Any]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     _by_flat: dict[str, DeclaredTool] = field(default_factory=dict)
     _flat: dict[tuple[str | None, str], str] = field(default_factory=dict)
-    _offered: set[str] = field(default_factory=set)
+    _offered: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """Those to offer, in the order in which they were declared last, each name once."""
+        return list(self._offered.values())
 
     def declare_all(self, tools: object, path: str, namespace: str | None = None) -> None:
         """Add a list of tools. A tool declared twice is offered once, as it was declared last."""
@@ -78,7 +82,7 @@ class ToolRegistry:
 
     def keep_only(self, flat_names: set[str]) -> None:
         """Offer only these tools (`allowed_tools`)."""
-        self.tools = [tool for tool in self.tools if name_of(tool) in flat_names]
+        self._offered = {flat: tool for flat, tool in self._offered.items() if flat in flat_names}
 
     def _declare(self, tool: Mapping[str, Any], path: str, namespace: str | None) -> None:
         kind = tool.get("type", "function")
@@ -102,18 +106,23 @@ class ToolRegistry:
             offered = {"type": "custom", "custom": {**to_grammar_fields(definition), "name": flat}}
         else:
             offered = to_custom(definition, flat)
-        if flat in self._offered:
-            self.tools = [other for other in self.tools if name_of(other) != flat]
-        self._offered.add(flat)
-        self.tools.append(offered)
+        self._offered.pop(flat, None)
+        self._offered[flat] = offered
 
     def _unused(self, wanted: str) -> str:
-        flat = ILLEGAL.sub("_", wanted)
-        if flat == wanted and len(flat) <= MAX_NAME and flat not in self._by_flat:
-            return flat
-        digest = hashlib.sha256(wanted.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
-        flat = f"{flat[: MAX_NAME - HASH_LENGTH - 1]}_{digest}"
-        return flat if flat not in self._by_flat else self._unused(wanted + "_")
+        flat = begin = ILLEGAL.sub("_", wanted)
+        if flat != wanted or len(flat) > MAX_NAME or flat in self._by_flat:
+            begin = begin[: MAX_NAME - HASH_LENGTH - 1]
+            flat = with_hash(begin, wanted)
+        while flat in self._by_flat:
+            wanted += "_"
+            flat = with_hash(begin, wanted)
+        return flat
+
+
+def with_hash(begin: str, wanted: str) -> str:
+    digest = hashlib.sha256(wanted.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
+    return f"{begin}_{digest}"
 
 
 def to_function(definition: Mapping[str, Any], flat: str, path: str) -> dict[str, Any]:

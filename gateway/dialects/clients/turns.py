@@ -31,6 +31,7 @@ class Turns:
     _system: list[str] = field(default_factory=list)
     _instructions: list[str] = field(default_factory=list)  # not yet placed
     _seal: str = ""
+    _results_at: int = 0  # behind the last turn of the assistant, where results of its calls are
 
     def add_instructions(self, text: str) -> None:
         """Add a system or developer message."""
@@ -52,6 +53,7 @@ class Turns:
             self.messages[-1]["content"] += blocks
         else:
             self.messages.append({"role": "assistant", "content": list(blocks)})
+        self._results_at = len(self.messages)
 
     def add_call(self, call_id: str, name: str, arguments: dict[str, Any]) -> None:
         self.add_assistant([{"type": "tool_use", "id": to_legal_id(call_id), "name": name, "input": arguments}])
@@ -59,9 +61,7 @@ class Turns:
     def add_result(self, call_id: str, content: list[dict[str, Any]]) -> None:
         """Add a call's result to those that directly follow the assistant's turn."""
         block = {"type": "tool_result", "tool_use_id": to_legal_id(call_id), "content": to_content(content)}
-        place = len(self.messages)
-        while place and self.messages[place - 1]["role"] != "assistant":
-            place -= 1
+        place = self._results_at
         if place < len(self.messages) and is_result(self.messages[place]):
             self.messages[place]["content"].append(block)
         else:

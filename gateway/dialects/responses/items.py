@@ -73,7 +73,7 @@ def to_reasoning_items(entries: Sequence[Mapping[str, Any]]) -> Iterator[Reasoni
                     item["summary"].append({"type": "summary_text", "text": part.get("summary") or ""})
                 case "reasoning.text":
                     text = {"type": "reasoning_text", "text": part.get("text") or ""}
-                    item["content"] = [*item.get("content", ()), text]
+                    item.setdefault("content", []).append(text)
                 case "reasoning.encrypted":
                     item["encrypted_content"] = part.get("data")
         # The id is optional, and null is no id.

@@ -50,7 +50,7 @@ class ChatStream:
         self._call: OpenCall | None = None
         self._calls = 0
         self._thought: list[str] = []
-        self._signature = ""
+        self._signature: list[str] = []
         self._details = 0
         self._usage: dict[str, Any] = {}
 
@@ -84,7 +84,7 @@ class ChatStream:
                 if not is_custom:
                     return self._call_delta({"index": call.index, **to_call(call.id, call.name, "", self._tools)})
             case "thinking":
-                self._thought, self._signature = [], ""
+                self._thought, self._signature = [], []
             case "redacted_thinking":
                 return self._detail(to_encrypted_entry(block["data"], self._details))
         return b""
@@ -98,7 +98,7 @@ class ChatStream:
                 self._thought.append(delta["thinking"])
                 return self._delta({"reasoning_content": delta["thinking"]})
             case "signature_delta":
-                self._signature += delta["signature"]
+                self._signature.append(delta["signature"])
             case "input_json_delta" if self._call is not None and delta["partial_json"]:
                 return self._add_arguments(self._call, delta["partial_json"])
         return b""
@@ -117,8 +117,8 @@ class ChatStream:
             return self._call_delta({"index": call.index, **whole})
         if call is not None and not call.pieces:
             return self._call_delta({"index": call.index, "function": {"arguments": "{}"}})
-        if self._signature:
-            signature, self._signature = self._signature, ""
+        signature, self._signature = "".join(self._signature), []
+        if signature:
             return self._detail(to_text_entry("".join(self._thought), signature, self._details))
         return b""
 

@@ -41,6 +41,7 @@ class ClientResponseStream:
         self._output: list[dict[str, Any]] = []
         self._block: dict[str, Any] | None = None  # the open one; None also for blocks that become no item
         self._pieces: list[str] = []  # its text, thinking or arguments
+        self._signature: list[str] = []
         self._item = ""  # id of its item
         self._held: tuple[dict[str, Any], str] | None = None  # a call that is whole, and its JSON
         self._stop_reason: str | None = None
@@ -68,7 +69,7 @@ class ClientResponseStream:
         self._block = None
         if self._compacts or block["type"] not in ITEM_PREFIXES:
             return done
-        self._block, self._pieces = block, []
+        self._block, self._pieces, self._signature = block, [], []
         self._item = item_id(block, self._message["id"], len(self._output), self._tools)
         opened: dict[str, Any] = {**block, "input": ""} if block["type"] == "tool_use" else block
         item = to_item(opened, self._item, self._tools, "in_progress")
@@ -96,7 +97,7 @@ class ClientResponseStream:
                 self._pieces.append(text)
                 return output + self._summary_event("response.reasoning_summary_text.delta", delta=text)
             case "signature_delta":
-                block["signature"] = block.get("signature", "") + delta["signature"]
+                self._signature.append(delta["signature"])
             case "input_json_delta":
                 self._pieces.append(delta["partial_json"])
                 if delta["partial_json"] and self._tools.find(block["name"]).kind == "function":
@@ -107,6 +108,8 @@ class ClientResponseStream:
         block, self._block = self._block, None
         if block is None:
             return b""
+        if self._signature:
+            block["signature"] = block.get("signature", "") + "".join(self._signature)
         text = "".join(self._pieces)
         match block["type"]:
             case "text":
