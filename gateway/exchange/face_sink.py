@@ -2,7 +2,13 @@
 
 from typing import Protocol
 
+from gateway.errors import UpstreamError
 from gateway.exchange.sink import Flow, Sink
+
+# Raised by a converter for events or a message of another form than Messages has. An upstream that speaks Messages may
+# send them, since its answers pass unparsed.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
+CANNOT_BE_READ = "The upstream's answer cannot be read as one of Messages."
 
 
 class StreamFace(Protocol):
@@ -34,7 +40,10 @@ class FaceSink:
 
     def write(self, data: bytes) -> None:
         self.is_opened = True
-        converted = self._converter.feed(data)
+        try:
+            converted = self._converter.feed(data)
+        except UNREADABLE:
+            raise UpstreamError(CANNOT_BE_READ) from None
         if converted:
             self._quiet_since = None
             self.sink.write(converted)

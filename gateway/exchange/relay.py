@@ -168,7 +168,12 @@ class Relay:
 
     def _write(self, data: bytes) -> None:
         self._quiet_since = self._clock()
-        self._sink.write(data)
+        try:
+            self._sink.write(data)
+        except UpstreamError as error:  # of a sink that reads the stream for its client, and cannot
+            self.converter.fail(error)
+            self.converter.failure = error  # also that of an answer which is whole
+            self._abort()
 
     def _give_up(self, error: GatewayError) -> None:
         self._send(self.converter.fail(error))

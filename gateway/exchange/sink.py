@@ -18,7 +18,10 @@ class Sink(Protocol):
     def committed(self) -> bool: ...
 
     def write(self, data: bytes) -> None:
-        """Write without blocking; a full buffer pauses the source. Writes to a disconnected client are ignored."""
+        """Write without blocking; a full buffer pauses the source. Writes to a disconnected client are ignored.
+
+        Raises UpstreamError from a sink that reads the events, for those that it cannot read.
+        """
 
     def attach(self, source: Flow | None) -> None:
         """Set the source of the sink; None when it has none."""

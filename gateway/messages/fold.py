@@ -23,14 +23,13 @@ DELTA_KINDS = {
 class BlockCollector:
     """Collects blocks; `blocks` is complete after the last `stop`. Raises ValueError for calls out of order."""
 
-    __slots__ = ("_fragments", "_kind", "blocks", "is_open", "output_size")
+    __slots__ = ("_fragments", "blocks", "is_open", "output_size")
 
     def __init__(self) -> None:
         self.blocks: list[dict[str, Any]] = []
         self.is_open = False
         self.output_size = 0  # bytes of text, thinking and arguments
-        self._fragments: list[str] = []
-        self._kind = b""
+        self._fragments: dict[bytes, list[str]] = {}  # of the open block, by kind
 
     def start(self, index: int, block: dict[str, Any]) -> None:
         if self.is_open or index != len(self.blocks):
@@ -41,16 +40,16 @@ class BlockCollector:
     def delta(self, index: int, kind: bytes, text: str) -> None:
         if FIELDS[kind] not in self._opened(index):
             raise ValueError(f"a delta of another kind than block {index}")
-        if kind != self._kind:
-            self._settle()
-            self._kind = kind
-        self._fragments.append(text)
+        self._fragments.setdefault(kind, []).append(text)
         if kind != SIGNATURE:
             self.output_size += len(text) if text.isascii() else len(text.encode())
 
     def stop(self, index: int) -> None:
-        self._opened(index)
-        self._settle()
+        block = self._opened(index)
+        for kind, fragments in self._fragments.items():
+            text, name = "".join(fragments), FIELDS[kind]
+            block[name] = orjson.loads(text) if kind == TOOL_INPUT else block[name] + text
+        self._fragments = {}
         self.is_open = False
 
     def cite(self, index: int, citation: dict[str, Any]) -> None:
@@ -64,23 +63,18 @@ class BlockCollector:
             raise ValueError(f"block {index} is not the open one")
         return self.blocks[index]
 
-    def _settle(self) -> None:
-        """Write what one kind of delta has brought into the open block."""
-        if not self._fragments:
-            return
-        text = "".join(self._fragments)
-        block, name = self.blocks[-1], FIELDS[self._kind]
-        block[name] = orjson.loads(text) if self._kind == TOOL_INPUT else block[name] + text
-        self._fragments = []
-
 
 def fold_stream(stream: bytes) -> dict[str, Any]:
     """Fold the bytes of `events`: each event is a line with its name and one with its data.
 
-    The data are parsed all at once: event by event, parsing takes half of the time.
+    The data are parsed all at once: event by event, parsing takes half of the time. Raises ValueError as `fold_events`,
+    and for events that lack a field or have one of another type, as an upstream may send them.
     """
     payloads = [event.partition(b"\ndata: ")[2] for event in stream.split(b"\n\n") if event]
-    return fold_events(orjson.loads(b"[%b]" % b",".join(payloads)))
+    try:
+        return fold_events(orjson.loads(b"[%b]" % b",".join(payloads)))
+    except (LookupError, TypeError, AttributeError):
+        raise ValueError("an event has not the form of its type") from None
 
 
 def fold_events(events: Iterable[dict[str, Any]]) -> dict[str, Any]:

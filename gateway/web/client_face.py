@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import orjson
 from aiohttp import web
 
-from gateway.exchange.face_sink import StreamFace
+from gateway.errors import UpstreamError
+from gateway.exchange.face_sink import CANNOT_BE_READ, UNREADABLE, StreamFace
 
 
 class ClientFace(Protocol):
@@ -31,4 +32,7 @@ def to_reply_body(request: web.Request, message: Mapping[str, Any] | bytes) -> A
     face: ClientFace | None = request.get(FACE)
     if face is None:
         return orjson.Fragment(message) if isinstance(message, bytes) else message
-    return face.answer(orjson.loads(message) if isinstance(message, bytes) else message)
+    try:
+        return face.answer(orjson.loads(message) if isinstance(message, bytes) else message)
+    except UNREADABLE:
+        raise UpstreamError(CANNOT_BE_READ) from None

@@ -16,6 +16,7 @@ from gateway.app import running
 from gateway.settings import load_settings
 from tests.support.messages_server import (
     BEGINNING,
+    ENDING,
     MESSAGE,
     STREAM,
     MessagesServer,
@@ -278,6 +279,46 @@ async def test_clients_of_openais_apis_are_answered_by_messages(
             assert sent["output_config"] == {"effort": "low"}
             assert sent["thinking"] == {"type": "adaptive"}
             assert headers["x-gateway-ignored"] == "dropped:seed"
+
+
+ODD_EVENTS = {
+    "data that are no JSON": b"event: content_block_delta\ndata: {oops\n\n",
+    "a delta of another type": event("content_block_delta", index=0, delta=5),
+    "a delta without its text": event("content_block_delta", index=0, delta={"type": "text_delta"}),
+    "a call without a name": event("content_block_start", index=1, content_block={"type": "tool_use", "id": "c"}),
+}
+OPENAI_BODIES = {
+    "chat/completions": {"model": "claude-test", "messages": [{"role": "user", "content": "Hi"}]},
+    "responses": {"model": "claude-test", "input": "Hi"},
+}
+
+
+ODD_CONTENT: dict[str, list[Any]] = {
+    "text without its text": [{"type": "text"}],
+    "a call without a name": [{"type": "tool_use", "id": "c", "input": {}}],
+    "a block that is no object": [5],
+}
+
+
+@pytest.mark.parametrize("path", OPENAI_BODIES)
+async def test_answer_that_cannot_be_read_is_a_502_for_an_openai_client(upstream: MessagesServer, path: str) -> None:
+    async with native(upstream, max_attempts=1) as url:
+        for name, odd in ODD_EVENTS.items():
+            upstream.script.append(Scripted(BEGINNING + text_delta("Hel") + odd + ENDING))
+            status, _, told = await post(f"{url}/v1/{path}", orjson.dumps({**OPENAI_BODIES[path], "stream": True}))
+            assert (status, orjson.loads(told)["error"]["code"]) == (502, "server_error"), name
+        for name, content in ODD_CONTENT.items():
+            upstream.script.append(Scripted.json({**MESSAGE, "content": content}))
+            status, _, told = await post(f"{url}/v1/{path}", orjson.dumps(OPENAI_BODIES[path]))
+            assert (status, orjson.loads(told)["error"]["code"]) == (502, "server_error"), name
+
+
+async def test_counts_that_are_no_numbers_are_zero_for_an_openai_client(upstream: MessagesServer, url: str) -> None:
+    usage = {"input_tokens": "12", "output_tokens": 5.0, "output_tokens_details": "none"}
+    upstream.script.append(Scripted.json({**MESSAGE, "usage": usage}))
+    status, _, told = await post(f"{url}/v1/chat/completions", orjson.dumps(OPENAI_BODIES["chat/completions"]))
+    counts = orjson.loads(told)["usage"]
+    assert (status, counts["prompt_tokens"], counts["completion_tokens"]) == (200, 0, 5)
 
 
 @pytest.mark.parametrize("field", ["logprobs", "logit_bias", "audio"])

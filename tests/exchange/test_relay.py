@@ -160,3 +160,21 @@ async def test_failure_is_raised_once_and_forgotten() -> None:
     with pytest.raises(GatewayError):
         await task
     assert bench.relay.converter.failure is None
+
+
+@dataclass(slots=True)
+class ReadingWire(Wire):
+    """A sink that reads the stream for its client, and cannot."""
+
+    def write(self, data: bytes) -> None:
+        raise UpstreamError("It cannot be read.")
+
+
+@pytest.mark.parametrize("rest", [b"", FINISH + USAGE + DONE], ids=["content", "a whole answer"])
+async def test_stream_that_its_sink_cannot_read_fails_and_leaves_the_upstream(rest: bytes) -> None:
+    bench = Bench(wire=ReadingWire())
+    task = await bench.start()
+    bench.read(TEXT + rest)
+    with pytest.raises(UpstreamError, match="cannot be read"):
+        await task
+    assert bench.answer.aborted.is_set()

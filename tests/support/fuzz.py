@@ -38,6 +38,7 @@ from gateway.messages.validation.depth import check_depth
 from tests.messages.validation.test_validation_fuzz import RICH
 from tests.support import conversions as ways
 from tests.support.damage import Mutator, damaged, pieces_of
+from tests.support.fuzz_answers import fuzz_faces, fuzz_models
 from tests.support.fuzz_dialects import fuzz_dialects
 from tests.support.fuzz_framing import fuzz_framing
 from tests.support.fuzz_vendors import fuzz_refusals, odd_stream
@@ -50,7 +51,7 @@ TARGETS = (ways.CLAUDE, ways.GEMINI, ways.GPT, ways.DEEPSEEK, ways.STRICT, ways.
 # Of each kind: up to eleven minutes on one core (the dialects). A full run is `--count 1000000`.
 DEFAULT_COUNT = 100_000
 # A case of these kinds takes as long as so many others, so there are fewer of them.
-SLOWNESS = {"framing": 20}
+SLOWNESS = {"faces": 5, "models": 5, "framing": 20}
 
 # Fewer cases end before other processes have started.
 MIN_SHARED = 1000
@@ -320,6 +321,8 @@ FUZZERS: dict[str, Fuzzer] = {
     "answers": fuzz_answer,
     "arguments": fuzz_arguments,
     "dialects": fuzz_dialects,
+    "faces": fuzz_faces,
+    "models": fuzz_models,
     "vendors": fuzz_vendors,
     "refusals": fuzz_refusals,
     "framing": fuzz_framing,

@@ -7,8 +7,9 @@ from gateway.dialects.chat.client.stream import ChatStream
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.responses.client.output import ResponseFacts
 from gateway.dialects.responses.client.stream import ClientResponseStream
-from gateway.exchange.face_sink import FaceSink
-from gateway.messages.events import PING
+from gateway.errors import UpstreamError
+from gateway.exchange.face_sink import FaceSink, StreamFace
+from gateway.messages.events import PING, error_event
 from gateway.messages.replay import to_events
 from gateway.web.openai_errors import api_of
 from tests.support.exchanges import ListSink
@@ -31,7 +32,11 @@ MESSAGE = {
 
 def responses(keep_alive_after: float | None = 2.0) -> tuple[FaceSink, ListSink]:
     sink = ListSink()
-    return FaceSink(sink, ClientResponseStream(ToolRegistry(), ResponseFacts(5, {})), keep_alive_after), sink
+    return FaceSink(sink, responses_stream(), keep_alive_after), sink
+
+
+def responses_stream() -> ClientResponseStream:
+    return ClientResponseStream(ToolRegistry(), ResponseFacts(5, {}))
 
 
 @pytest.mark.covers("Responses clients · keepalive events")
@@ -82,3 +87,14 @@ def test_paths_belong_to_their_api_behind_any_prefix() -> None:
         "/": None,
     }
     assert {path: api_of(path) for path in apis} == apis
+
+
+@pytest.mark.parametrize("stream", [ChatStream(ToolRegistry(), 5, shows_usage=True), responses_stream()])
+def test_events_that_cannot_be_read_are_refused_and_the_error_is_told_in_the_clients_api(stream: StreamFace) -> None:
+    sink = ListSink()
+    face = FaceSink(sink, stream, None)
+    face.write(to_events(MESSAGE).partition(b"event: content_block_stop")[0])
+    with pytest.raises(UpstreamError, match="cannot be read"):
+        face.write(b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":5}\n\n')
+    face.write(error_event(UpstreamError("It cannot be read."), "req_1"))
+    assert b"It cannot be read." in sink.pieces[-1]

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# Sums of larger ones have no JSON of 64 bits.
+LARGEST_COUNT = 2**53
+
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
@@ -21,10 +24,17 @@ class TokenCounts:
 
     @classmethod
     def of(cls, usage: Mapping[str, Any]) -> "TokenCounts":
-        cached, written = usage.get("cache_read_input_tokens") or 0, usage.get("cache_creation_input_tokens") or 0
-        reasoning = (usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0
-        prompt = (usage.get("input_tokens") or 0) + cached + written
-        return cls(prompt, cached, written, usage.get("output_tokens") or 0, reasoning)
+        cached, written = to_count(usage, "cache_read_input_tokens"), to_count(usage, "cache_creation_input_tokens")
+        details = usage.get("output_tokens_details")
+        reasoning = to_count(details, "thinking_tokens") if isinstance(details, dict) else 0
+        prompt = to_count(usage, "input_tokens") + cached + written
+        return cls(prompt, cached, written, to_count(usage, "output_tokens"), reasoning)
+
+
+def to_count(usage: Mapping[str, Any], name: str) -> int:
+    """Return a count; 0 for anything else, since counts of an upstream that speaks Messages pass unchecked."""
+    value = usage.get(name)
+    return min(int(value), LARGEST_COUNT) if isinstance(value, int | float) else 0
 
 
 def to_chat_usage(usage: Mapping[str, Any]) -> dict[str, Any]:

@@ -303,7 +303,7 @@ def _name_and_data(frame: bytes) -> tuple[bytes, bytes]:
 
 
 def _grows(payload: bytes) -> bool:
-    return to_mapping(_parsed(payload).get("content_block")).get("type") in GROWING
+    return to_text(to_mapping(_parsed(payload).get("content_block")).get("type")) in GROWING
 
 
 def _parsed(payload: bytes) -> dict[str, Any]:

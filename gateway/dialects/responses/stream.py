@@ -115,7 +115,7 @@ class ResponsesStream:
         if not isinstance(event, dict):
             return b""
         chunks = written(self._writer.to_chunks(event))
-        return chunks + DONE if event.get("type") in LAST_EVENTS else chunks
+        return chunks + DONE if str(event.get("type")) in LAST_EVENTS else chunks
 
 
 def to_chat_stream(body: bytes, upstream_model: str) -> bytes:

@@ -17,6 +17,8 @@ OUTCOMES = {
     "answers": {"an error", "a message"},
     "arguments": {"refused", "repaired", "valid", "cut"},
     "dialects": {"same", "noted"},
+    "faces": {"failed", "unreadable", "whole"},
+    "models": {"listed", "refused", "damaged"},
     "vendors": {"failed", "whole"},
     "refusals": {"handed on", "adapted"},
     "framing": {"answered", "refused", "not answered"},

@@ -194,3 +194,22 @@ def test_answers_have_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
         run(converter, told)
         assert isinstance(converter.failure, UpstreamError)
         assert "larger" in converter.failure.message
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        event("content_block_delta", index=0, delta=5),
+        event("content_block_delta", index=0, delta={"type": "text_delta"}),
+        event("content_block_delta", index=0, delta={"type": []}),
+        event("content_block_start", index=1),
+        b"event: content_block_delta\ndata: {oops\n\n",
+    ],
+    ids=["a delta of another type", "no text", "an odd type", "no block", "no JSON"],
+)
+def test_collected_stream_with_an_odd_event_is_an_upstream_error(odd: bytes) -> None:
+    stream = NativeStream(Reply("msg_1", "req_1", "asked", "m", Keyring(())), collects=True)
+    stream.feed(BEGINNING + text_delta("Hel") + odd + ENDING)
+    stream.end()
+    with pytest.raises(UpstreamError, match="cannot be read"):
+        stream.message()

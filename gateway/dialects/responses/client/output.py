@@ -55,15 +55,15 @@ def to_response_object(
     reason: str | None = None,
     error: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return a response in any state, with all fields that the SDKs' types have."""
+    """Return a response in any state, with all fields of the SDKs' types. `message` may be empty for an error."""
     return {
-        "id": "resp_" + message["id"].removeprefix("msg_"),
+        "id": "resp_" + str(message.get("id", "")).removeprefix("msg_"),
         "object": "response",
         "created_at": facts.created,
         "status": status,
         "error": error,
         "incomplete_details": {"reason": reason} if reason else None,
-        "model": message["model"],
+        "model": message.get("model"),
         "output": output,
         "previous_response_id": None,
         "store": False,

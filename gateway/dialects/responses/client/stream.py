@@ -56,8 +56,9 @@ class ClientResponseStream:
         return self._event("keepalive")
 
     def _start(self, event: dict[str, Any]) -> bytes:
-        self._message = event["message"]
-        self._usage = dict(self._message["usage"])
+        message = event["message"]
+        self._usage = dict(message["usage"])
+        self._message = message  # once it is known to be one: an error needs it
         response = to_response_object(self._message, self._facts, "in_progress", [])
         return self._event("response.created", response=response) + self._event(
             "response.in_progress", response=response
