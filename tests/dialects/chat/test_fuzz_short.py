@@ -21,7 +21,9 @@ OUTCOMES = {
     "models": {"listed", "refused", "damaged"},
     "vendors": {"failed", "whole"},
     "refusals": {"handed on", "adapted"},
-    "framing": {"answered", "refused", "not answered"},
+    "runs": {"measured", "refused"},
+    "headers": {"answered", "refused"},
+    "framing": {"answered", "refused", "not answered", "not sent"},
 }
 
 
