@@ -114,11 +114,14 @@ class CacheStore:
         )
         return None if blob is None else self._read(fingerprint, blob), holder
 
-    async def keep(self, place: CacheAddress, entry: CacheEntry, seconds: float) -> bool:
-        """Store an answer whose upstream call began so many seconds ago. Never raises for Redis."""
+    async def keep(self, place: CacheAddress, entry: CacheEntry, seconds: float) -> str:
+        """Store an answer whose upstream call began so many seconds ago. Never raises for Redis.
+
+        Return what became of it: kept, purged (cleared since it was asked for), too_large or failed.
+        """
         outcome = await self._keep(place, entry, seconds)
         CACHE_STORES.labels(outcome).inc()
-        return outcome == "kept"
+        return outcome
 
     async def take(self, fingerprint: str, budget: float) -> tuple[Lock, Taken]:
         """Try to take the lock for calling the upstream. Raises CacheAway."""

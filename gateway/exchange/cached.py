@@ -198,13 +198,19 @@ class CachedExchange:
         await self.store.calls.close()
 
     async def _find(self, name: str) -> CacheEntry | None:
-        """Return the stored answer, or one that is being stored. Raises CacheAway."""
+        """Return the stored answer, or one that is being stored once it is. Raises CacheAway.
+
+        An answer that was asked for before the cache was cleared is refused by the store, so nobody gets it from here.
+        """
         flight = self._flights.get(name)
         if flight is None:
             return await self.store.get(name)
         # An answer that has arrived and is not stored yet: a second call would be a waste.
         landed = flight.landed.result() if flight.landed.done() else None
-        return landed if isinstance(landed, CacheEntry) else None
+        if not isinstance(landed, CacheEntry):
+            return None
+        await asyncio.wait({flight.stored}, timeout=self.store.calls.budget)
+        return landed if not flight.stored.done() or flight.stored.result() else None
 
     def _hit(self, context: Context, prompt: Prompt, hit: Hit, begun: float) -> Hit:
         """Count the hit: an exchange without a call, tokens or cost."""
@@ -265,7 +271,10 @@ class CachedExchange:
                     self._forget(flight, errand)
                 flight.land(entry)
                 if isinstance(entry, CacheEntry) and storable:
-                    barren = not await self.store.keep(errand.place, entry, self.clock() - begun)
+                    outcome = await self.store.keep(errand.place, entry, self.clock() - begun)
+                    barren = outcome != "kept"
+                    self._forget(flight, errand)
+                    flight.stored.set_result(outcome != "purged")
         except GatewayError as error:
             flight.land(error)
         except asyncio.CancelledError:
@@ -369,6 +378,8 @@ class CachedExchange:
         if error is not None:
             log.error("cache_flight_failed", **describe(error))
         flight.land(InternalError("The gateway failed to answer this request."))
+        if not flight.stored.done():
+            flight.stored.set_result(False)
 
     def _is_recent(self, entry: CacheEntry, demand: Demand) -> bool:
         return demand.max_age is None or self._age(entry) <= demand.max_age

@@ -129,7 +129,8 @@ class Flight:
     """One flight; it is the sink of its call. Pass `recording` to the writer of the answer.
 
     `boarded` is done when it is known whether this process calls the upstream or waits for another one (True);
-    `streamed` when a whole stream was written; `landed` when there is an answer for followers of the whole message.
+    `streamed` when a whole stream was written; `landed` when there is an answer for followers of the whole message;
+    `stored` when the answer was offered to the store, which refuses one that was cleared meanwhile (False).
     """
 
     __slots__ = (
@@ -142,6 +143,7 @@ class Flight:
         "landed",
         "recording",
         "speaker",
+        "stored",
         "streamed",
     )
 
@@ -154,6 +156,7 @@ class Flight:
         self.streamed: asyncio.Future[None] = loop.create_future()
         self.landed: asyncio.Future[Landed] = loop.create_future()
         self.isolated: asyncio.Future[None] = loop.create_future()
+        self.stored: asyncio.Future[bool] = loop.create_future()
         self.committed = False
         self._source: Flow | None = None
         self._stopped = False

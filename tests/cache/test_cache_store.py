@@ -18,7 +18,7 @@ async def there(store: CacheStore, *numbers: int) -> list[int]:
 
 
 async def test_what_one_front_end_keeps_another_reads(bench: Bench) -> None:
-    assert await bench.store().keep(to_place(1), to_entry(), 0)
+    assert await bench.store().keep(to_place(1), to_entry(), 0) == "kept"
     assert await bench.store().get(to_place(1).fingerprint) == to_entry()
 
 
@@ -32,8 +32,8 @@ async def test_entries_end_a_tenth_before_or_after_their_time(bench: Bench) -> N
 
 
 async def test_entries_above_the_entry_limit_or_the_byte_cap_are_not_stored(bench: Bench) -> None:
-    assert not await bench.store(entry_bytes=50).keep(to_place(1), to_entry(), 0)
-    assert not await bench.store(total_bytes=50 * len(SHARDS)).keep(to_place(1), to_entry(), 0)
+    assert await bench.store(entry_bytes=50).keep(to_place(1), to_entry(), 0) == "too_large"
+    assert await bench.store(total_bytes=50 * len(SHARDS)).keep(to_place(1), to_entry(), 0) == "too_large"
     assert await there(bench.store(), 1) == []
     assert await CacheUpkeep(bench.store()).totals() == (0, 0)
 
@@ -139,12 +139,12 @@ async def test_what_was_asked_for_before_a_purge_is_not_kept_afterwards(bench: B
     scope, left = SCOPES[name]
     store = bench.store()
     await CacheUpkeep(store).purge(scope)
-    kept = [at for at, place in enumerate(PLACES, 1) if await store.keep(place, to_entry(), 5.0)]
+    kept = [at for at, place in enumerate(PLACES, 1) if await store.keep(place, to_entry(), 5.0) == "kept"]
     assert set(left) <= set(kept) | ({1} if scope.fingerprint else set())
     if scope.fingerprint is None:
         assert kept == left
     await asyncio.sleep(0.002)
-    assert await store.keep(PLACES[0], to_entry(), 0.0), "and what was asked for afterwards is"
+    assert await store.keep(PLACES[0], to_entry(), 0.0) == "kept", "and what was asked for afterwards is"
 
 
 async def test_a_purge_reaches_all_of_many(bench: Bench) -> None:
@@ -219,7 +219,7 @@ async def test_counts_wait_for_a_redis_that_is_away(bench: Bench) -> None:
 async def test_managing_a_redis_that_is_away_is_unavailable_and_keeping_in_it_is_not_an_error(bench: Bench) -> None:
     away = cache_client("unix:///nowhere/at/all")
     store = bench.store(away)
-    assert not await store.keep(to_place(1), to_entry(), 0)
+    assert await store.keep(to_place(1), to_entry(), 0) == "failed"
     for call in (CacheUpkeep(store).stats("acme"), CacheUpkeep(store).purge(EntryFilter())):
         with pytest.raises(Unavailable):
             await call

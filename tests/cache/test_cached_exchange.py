@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import orjson
 import pytest
 
+from gateway.cache.admin import CacheUpkeep, EntryFilter
 from gateway.cache.entry import CacheEntry
 from gateway.cache.policy import USE, CachePolicy
 from gateway.cache.store import CacheStore
@@ -47,15 +48,16 @@ class Answer:
 
 @dataclass(slots=True)
 class Silent:
-    """An upstream that never answers the first so many calls. `calls` are those of all front ends."""
+    """An upstream that answers the first so many calls once `gate` is set. `calls` are those of all front ends."""
 
     silent: int = 1
     calls: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def open(self, call: Call) -> Answer:
         self.calls += 1
         if self.calls <= self.silent:
-            await asyncio.Event().wait()
+            await self.gate.wait()
         return Answer()
 
     async def close(self) -> None: ...
@@ -130,6 +132,31 @@ async def test_a_waiter_on_another_front_end_takes_over_an_aborted_call(bench: B
     assert upstream.calls == 2
     for cache in (first, *others):
         await cache.close()
+
+
+async def test_an_answer_that_was_cleared_while_it_came_is_no_hit_before_the_store_has_refused_it(
+    bench: Bench, upstream: Silent
+) -> None:
+    cache = front_end(bench, upstream)
+    first = asyncio.create_task(answered(cache))
+    await until(lambda: upstream.calls == 1)
+    await CacheUpkeep(cache.store).purge(EntryFilter())
+    upstream.gate.set()
+    await first
+    shared = await ask(cache)
+    assert isinstance(shared, Shared)
+    with shared:
+        assert b"ok" in (await shared.answer()).rest
+    assert upstream.calls == 2
+    await cache.close()
+
+
+async def test_an_answer_that_is_being_stored_is_a_hit(bench: Bench, upstream: Silent) -> None:
+    upstream.gate.set()
+    cache = front_end(bench, upstream)
+    await answered(cache)
+    assert isinstance(await ask(cache), Hit)
+    await cache.close()
 
 
 @dataclass(slots=True)

@@ -23,7 +23,8 @@ from tests.redis.servers import open_server
 from tests.support.ports import free_port
 
 PORTS = {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": "0", "GATEWAY_WORKER_ADMIN_PORT": "0"}
-SECONDS = 20.0
+# A process takes a second to start, and half a minute on a machine that is busy with other tests.
+SECONDS = 120.0
 
 
 @asynccontextmanager
