@@ -42,7 +42,8 @@ def refuse_foreign_pages(app: web.Application, origins: Iterable[str], public_ur
     def is_foreign_page(origin: str | None) -> bool:
         if origin is None or ANY in allowed or origin.lower() in allowed:
             return False
-        return not is_local(host_of(origin))
+        host = host_of(origin)
+        return not is_local(host) or is_on_the_internet(host)
 
     @web.middleware
     async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -67,6 +68,14 @@ def is_local(host: str) -> bool:
         # A name without a dot cannot be registered by others: it is of this machine or its network.
         return name != "" and "." not in name
     return True
+
+
+def is_on_the_internet(host: str) -> bool:
+    """Return True for an address that is reachable from everywhere: any site may serve its pages under its own."""
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return False
 
 
 def host_of(url: str) -> str:

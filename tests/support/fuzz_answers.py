@@ -109,7 +109,7 @@ def collect(name: str, stream: bytes) -> None:
     with suppress(*UNREADABLE):
         to_completion(message, TOOLS, 5)
     with suppress(*UNREADABLE):
-        to_response(message, TOOLS, FACTS)
+        to_response(message, TOOLS, FACTS, compacts=False)
 
 
 # Lists of models

@@ -45,6 +45,8 @@ async def ask(live: Live, headers: dict[str, str], path: str = "/v1/messages") -
     [
         pytest.param({"origin": "https://evil.example"}, "origin: ", id="a page of another site"),
         pytest.param({"origin": "null"}, "origin: ", id="a page in a sandbox"),
+        pytest.param({"origin": "http://8.8.8.8"}, "origin: ", id="a page under an address of the internet"),
+        pytest.param({"origin": "http://[2600::1]:8080"}, "origin: ", id="a page under a version 6 address of it"),
         pytest.param({"origin": "http://localhost.evil.example"}, "origin: ", id="a name that begins like ours"),
         pytest.param({"host": "evil.example:8080"}, "host: ", id="a name that was made to mean this machine"),
         pytest.param({"host": "127.0.0.1.evil.example"}, "host: ", id="a name that begins like our address"),
@@ -62,6 +64,8 @@ async def test_request_of_a_foreign_page_is_refused(live: Live, path: str, heade
     [
         pytest.param({}, id="a client that is no browser"),
         pytest.param({"origin": "http://localhost:3000"}, id="a page of this machine"),
+        pytest.param({"origin": "http://127.0.0.1:3000"}, id="a page under this machine's address"),
+        pytest.param({"origin": "http://192.168.1.5:3000"}, id="a page of the local network"),
         pytest.param({"origin": LISTED}, id="a listed page"),
         pytest.param({"host": "localhost:8080"}, id="localhost"),
         pytest.param({"host": "[::1]:8080"}, id="an IPv6 address"),
