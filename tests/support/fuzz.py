@@ -42,6 +42,7 @@ from tests.support.fuzz_answers import fuzz_faces, fuzz_models
 from tests.support.fuzz_dialects import fuzz_dialects
 from tests.support.fuzz_framing import fuzz_framing, fuzz_headers
 from tests.support.fuzz_growth import fuzz_runs
+from tests.support.fuzz_history import fuzz_history
 from tests.support.fuzz_vendors import fuzz_refusals, odd_stream
 from tests.support.golden_cases import CASES
 from tests.support.streams import call, call_part, check_grammar, completion, finish, read_events, reply, told
@@ -52,7 +53,7 @@ TARGETS = (ways.CLAUDE, ways.GEMINI, ways.GPT, ways.DEEPSEEK, ways.STRICT, ways.
 # Of each kind: up to eleven minutes on one core (the dialects). A full run is `--count 1000000`.
 DEFAULT_COUNT = 100_000
 # A case of these kinds takes as long as so many others, so there are fewer of them.
-SLOWNESS = {"faces": 5, "models": 5, "runs": 300, "headers": 20, "framing": 20}
+SLOWNESS = {"history": 5, "faces": 5, "models": 5, "runs": 300, "headers": 20, "framing": 20}
 
 # Fewer cases end before other processes have started.
 MIN_SHARED = 1000
@@ -322,6 +323,7 @@ FUZZERS: dict[str, Fuzzer] = {
     "answers": fuzz_answer,
     "arguments": fuzz_arguments,
     "dialects": fuzz_dialects,
+    "history": fuzz_history,
     "faces": fuzz_faces,
     "models": fuzz_models,
     "vendors": fuzz_vendors,

@@ -17,6 +17,7 @@ OUTCOMES = {
     "answers": {"an error", "a message"},
     "arguments": {"refused", "repaired", "valid", "cut"},
     "dialects": {"same", "noted"},
+    "history": {"accepted"},
     "faces": {"failed", "unreadable", "whole"},
     "models": {"listed", "refused", "damaged"},
     "vendors": {"failed", "whole"},
