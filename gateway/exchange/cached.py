@@ -22,7 +22,7 @@ import structlog
 
 from gateway.cache.client import CacheAway
 from gateway.cache.entry import CacheEntry
-from gateway.cache.key import VOLATILE, fingerprint
+from gateway.cache.key import fingerprint
 from gateway.cache.policy import CachePolicy, Demand, is_storable
 from gateway.cache.store import CacheAddress, CacheStore, Lock, to_tag
 from gateway.context import Context
@@ -33,10 +33,9 @@ from gateway.exchange.exchange import Exchange
 from gateway.exchange.flight import Flight, Follower, Landed
 from gateway.exchange.hit import Hit
 from gateway.exchange.key_policy import for_key, may_cache
-from gateway.exchange.plan import Plan, note_error, note_gone
+from gateway.exchange.plan import Plan, note_error, note_gone, shared_notes
 from gateway.exchange.sink import Sink
 from gateway.ids import message_id
-from gateway.messages.notes import field_of
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation.depth import check_depth
 from gateway.process.tasks import background, describe, end
@@ -384,11 +383,6 @@ class CachedExchange:
 
     def _age(self, entry: CacheEntry) -> int:
         return max(0, int(self.store.now() - entry.facts.at))
-
-
-def shared_notes(plan: Plan) -> tuple[str, ...]:
-    """Return the notes common to equal requests, without notes on fields in which they may differ."""
-    return tuple(note for note in plan.record.notes[plan.own_notes :] if field_of(note) not in VOLATILE)
 
 
 @lru_cache(maxsize=1024)

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from gateway.cache.key import VOLATILE
 from gateway.context import Context
 from gateway.dialects.base import Prepared
 from gateway.dialects.reply import Reply
 from gateway.errors import CircuitOpen, GatewayError
-from gateway.messages.notes import Note
+from gateway.messages.notes import Note, field_of
 from gateway.messages.prompt import Prompt
 from gateway.telemetry.logs import log_note
 from gateway.telemetry.metrics import RETRY_AFTER
@@ -130,3 +131,8 @@ def note_error(record: UsageRecord, error: GatewayError) -> None:
 def note_gone(record: UsageRecord) -> None:
     record.status, record.error_type = CLIENT_GONE, CLIENT_LEFT.name
     record.cause, record.origin = CLIENT_LEFT.name, CLIENT_LEFT.origin
+
+
+def shared_notes(plan: Plan) -> tuple[str, ...]:
+    """Return the notes common to equal requests, without notes on fields in which they may differ."""
+    return tuple(note for note in plan.record.notes[plan.own_notes :] if field_of(note) not in VOLATILE)
