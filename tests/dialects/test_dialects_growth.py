@@ -29,7 +29,7 @@ SCHEMA = {"type": "object", "properties": {}}
 
 
 def chat(messages: list[Json], **fields: Any) -> Work:
-    return lambda: from_chat({"model": "m", "messages": messages, **fields}, ASKING)
+    return lambda: from_chat({"model": "m", "messages": messages, **fields}, ASKING, ToolRegistry())
 
 
 def responses(items: list[Json], **fields: Any) -> Work:

@@ -17,9 +17,9 @@ from random import Random
 
 import orjson
 
-from tests.chaos.processes import free_port
 from tests.support.damage import damaged, pieces_of
 from tests.support.framing import BODY, CORPUS, KEY, PATH, SOUND, Framing, check_invariants
+from tests.support.ports import free_port
 from tests.support.proxies import PROXIES, find_proxy, proxy
 from tests.support.raw_http import Conversation, Piece, converse, request
 

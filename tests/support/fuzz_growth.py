@@ -9,6 +9,7 @@ import orjson
 from gateway.dialects.chat.client.request import to_messages_request as from_chat
 from gateway.dialects.chat.request.convert import to_chat_request
 from gateway.dialects.chat.request.encode import to_json
+from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.responses.client.request import to_messages_request as from_responses
 from gateway.errors import InvalidRequest
 from gateway.messages.tokens.profiles import to_profile
@@ -64,7 +65,7 @@ def asked_in_messages(body: Json) -> None:
 
 WAYS: tuple[tuple[Json, Callable[[Json], object]], ...] = (
     (RICH, asked_in_messages),
-    (CHAT, lambda body: from_chat(body, ASKING)),
+    (CHAT, lambda body: from_chat(body, ASKING, ToolRegistry())),
     (RESPONSES, lambda body: from_responses(body, ASKING)),
 )
 

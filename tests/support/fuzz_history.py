@@ -39,7 +39,7 @@ def fuzz_history(random: Random) -> str:
 def kept_by_chat_client(message: Json, calls: list[str]) -> ClientRequest:
     said = to_completion(message, ToolRegistry(), 5)["choices"][0]["message"]
     results = [{"role": "tool", "tool_call_id": call, "content": "r"} for call in calls]
-    return from_chat({"model": "asked", "messages": [ASK, said, *results, ASK]}, CLIENT_ASKING)
+    return from_chat({"model": "asked", "messages": [ASK, said, *results, ASK]}, CLIENT_ASKING, ToolRegistry())
 
 
 def kept_by_responses_client(message: Json, calls: list[str]) -> ClientRequest:
