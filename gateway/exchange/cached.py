@@ -197,7 +197,7 @@ class CachedExchange:
         await self.store.calls.close()
 
     async def _find(self, name: str) -> CacheEntry | None:
-        """Return the stored answer, or one that is being stored once it is. Raises CacheAway."""
+        """Return the stored answer, or one that is being stored unless it was cleared meanwhile. Raises CacheAway."""
         flight = self._flights.get(name)
         if flight is None:
             return await self.store.get(name)
@@ -205,7 +205,6 @@ class CachedExchange:
         landed = flight.landed.result() if flight.landed.done() else None
         if not isinstance(landed, CacheEntry):
             return None
-        # The store refuses an answer that was asked for before the cache was cleared.
         await asyncio.wait({flight.stored}, timeout=self.store.calls.budget)
         return landed if not flight.stored.done() or flight.stored.result() else None
 
