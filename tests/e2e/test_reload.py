@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,13 @@ async def test_reload_moves_new_requests_and_drops_no_stream(simulator: Simulato
         config = (await status_of(live))["config"]
         assert config["hash"] != first["hash"]
         assert config["problems"] == [f'{file}:5: routes."gpt-*": no upstream is named "newer"; did you mean "new"?']
-        assert [line["event"] for line in started.lines if line["event"].startswith("config_")] == [
-            "config_reloaded",
-            "config_rejected",
-        ]
+        await until(partial(has_logged, started, ["config_reloaded", "config_rejected"]), "the lines of the log")
         async with aiohttp.ClientSession() as session, session.get(f"{live.admin_url}/metrics") as metrics:
             assert "gateway_config_valid 0.0" in await metrics.text()
+
+
+async def has_logged(started: Process, events: list[str]) -> bool:
+    return [line["event"] for line in started.lines if line["event"].startswith("config_")] == events
 
 
 async def has_upstream(live: Live, name: str) -> bool:
