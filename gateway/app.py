@@ -173,7 +173,7 @@ def client_app(gateway: Gateway) -> web.Application:
     settings = gateway.settings
     if settings.auth == "off" and is_loopback(settings.host):
         refuse_foreign_pages(app, settings.cors_origins, str(settings.public_url or ""))
-    if settings.cors_origins:
+    if settings.cors_origins or settings.auth != "off":  # without keys a page would have what its user may do
         allow_origins(app, settings.cors_origins)
     return app
 

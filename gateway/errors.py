@@ -60,6 +60,7 @@ class GatewayError(Exception):
     `relayed`: the `error` object of an upstream that speaks Messages, which the client gets as it is.
     `answered`: the HTTP status of the upstream's answer, if there was one; `provider`: whom the upstream named in it.
     `was_retried`: a proxy has called the server behind it repeatedly, so that asking it again would multiply its calls.
+    `is_estimate`: the tokens in the message are not the upstream's own count of the prompt.
     """
 
     status: int = 500
@@ -87,6 +88,7 @@ class GatewayError(Exception):
         self.answered: int | None = None
         self.provider: str | None = None
         self.was_retried = False
+        self.is_estimate = False
 
 
 class InvalidRequest(GatewayError):

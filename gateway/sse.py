@@ -1,12 +1,12 @@
 """Server-sent events: bytes of a stream in, payloads out; and the frame of an event on its way to a client.
 
 The parser follows the WHATWG rules (LF, CRLF and CR line ends, comments, several data lines, an optional space after
-the colon) and keeps only `data`, and of events' names whether it is `error`, or that of a sign of life, whose data are
-left. Departures: an empty payload says nothing; an event that lacks its blank line at the end of the stream is still an
-event, as is one line of JSON right behind another; a line that is JSON without a field's name is data, and a field that
-is named `error` an event of that name, since servers write failures so (Ollama, older llama.cpp). A network read may
-cut anywhere, a character or a CRLF included. It is written around `bytes.split`, since it runs once for every streamed
-delta.
+the colon) and keeps only `data`, and of events' names whether it reports a failure, or is a sign of life, whose data
+are left. Departures: an empty payload says nothing; an event that lacks its blank line at the end of the stream is
+still an event, as is one line of JSON right behind another; a line that is JSON without a field's name is data, and a
+field that is named `error` an event of that name, since servers write failures so (Ollama, older llama.cpp). A network
+read may cut anywhere, a character or a CRLF included. It is written around `bytes.split`, since it runs once for every
+streamed delta.
 """
 
 from gateway.errors import UpstreamError
@@ -22,6 +22,8 @@ SHORT_TAIL = 4096
 
 # In front of the payload of an event so named. No JSON begins like it, so that it is taken for no other payload.
 ERROR_EVENT = b"event: error\n"
+# Names of events that report a failure.
+FAILURES = frozenset({b"error", b"exception", b"failure", b"fatal"})
 # Names of events without content.
 SIGNS_OF_LIFE = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive"})
 
@@ -94,7 +96,7 @@ class EventParser:
         name, self._name = self._name, b""
         self._data = []
         self._size = 0
-        if name == b"error":
+        if name in FAILURES:
             payloads.append(ERROR_EVENT + payload)
         elif payload and name not in SIGNS_OF_LIFE:
             payloads.append(payload)

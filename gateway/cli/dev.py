@@ -22,8 +22,10 @@ from gateway.process.ports import next_free
 from gateway.process.supervisor import Supervisor
 from gateway.redis.embedded import EmbeddedServer, EmbeddedServerError
 from gateway.settings import Problem, Settings, SettingsError, is_loopback, load_settings, needs_client_keys
-from gateway.simulator.server import BASE, application
+from gateway.simulator.server import application
+from gateway.simulator.vendors.rows import ALL
 from gateway.telemetry.logs import configure_logs
+from gateway.upstream.config import SIMULATOR, SIMULATOR_BASE
 from gateway.upstream.routing import Upstream
 from gateway.upstream.vendors import OPENROUTER, VENDORS
 
@@ -101,12 +103,16 @@ async def _running(settings: Settings, notes: list[str]) -> AsyncIterator[Addres
         upstream = None
         environment: dict[str, str] = {}
         if is_simulated(settings):
-            url = await stack.enter_async_context(_simulator(settings.simulator))
-            vendor = VENDORS[settings.simulator or OPENROUTER.name]
-            # Chat completions are all that the simulator speaks.
-            upstream = Upstream("simulator", url, vendor=vendor, headers=JSON_HEADERS, dialect="chat")
+            settings = settings.model_copy(update={"simulator": settings.simulator or ALL})
+            plays_all = settings.simulator == ALL
+            base = SIMULATOR_BASE if plays_all else f"/{settings.simulator}/v1"
+            url = await stack.enter_async_context(_simulator()) + base
+            vendor = OPENROUTER if plays_all else VENDORS[settings.simulator]
+            dialect = settings.dialect if "dialect" in settings.model_fields_set else "chat"
+            upstream = Upstream(SIMULATOR, url, vendor=vendor, headers=JSON_HEADERS, dialect=dialect)
             environment |= {"GATEWAY_UPSTREAM_URL": url, "GATEWAY_UPSTREAM_FLAVOR": vendor.name}
             environment |= {"GATEWAY_UPSTREAM_NAME": upstream.name, "GATEWAY_DIALECT": upstream.dialect}
+            environment["GATEWAY_SIMULATOR"] = settings.simulator
         if settings.redis_url is None:
             settings = await _with_redis(settings, stack, notes)
         addresses = await stack.enter_async_context(running(settings, upstream=upstream))
@@ -129,14 +135,16 @@ async def _with_redis(settings: Settings, stack: AsyncExitStack, notes: list[str
 
 
 @asynccontextmanager
-async def _simulator(vendor: str) -> AsyncIterator[str]:
-    """Run the built-in upstream on a separate port; the value is its base address. No vendor is OpenRouter."""
-    runner = web.AppRunner(application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.0)
+async def _simulator() -> AsyncIterator[str]:
+    """Run the built-in upstream on a separate port; the value is its origin."""
+    runner = web.AppRunner(
+        application(other_apis=True), access_log=None, handler_cancellation=True, shutdown_timeout=0.0
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}" + (f"/{vendor}/v1" if vendor else BASE)
+        yield f"http://{host}:{port}"
     finally:
         await runner.cleanup()
 
@@ -144,10 +152,12 @@ async def _simulator(vendor: str) -> AsyncIterator[str]:
 def _welcome(addresses: Addresses, settings: Settings, notes: list[str]) -> None:
     url = "http://{}:{}".format(*addresses.client)
     served = "upstream: " + settings.upstream_label
-    if settings.simulator:
+    if settings.simulator not in ("", ALL):
         served = f"upstream: a SIMULATOR that behaves like {VENDORS[settings.simulator].title} (GATEWAY_SIMULATOR)"
     elif not settings.has_upstream:
         served = "upstream: none configured, so a SIMULATOR answers; set OPENROUTER_API_KEY for real models"
+    elif settings.simulator:
+        served = "upstream: a SIMULATOR that behaves like many servers (GATEWAY_SIMULATOR)"
     access = "clients need a key" if settings.auth == "keys" else "no client key needed on this machine"
     lines = [f"Dragoman listens on {url} ({access})", served, *notes]
     if addresses.admin is not None:

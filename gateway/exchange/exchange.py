@@ -30,6 +30,7 @@ from gateway.exchange.accounting import admitted, settle
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.candidates import Candidates
 from gateway.exchange.client_keys import account_headers, told_to_owner
+from gateway.exchange.exact_overflow import count_overflow
 from gateway.exchange.face_sink import is_opened, sink_of
 from gateway.exchange.healing import healed
 from gateway.exchange.heartbeat import Heartbeat
@@ -205,10 +206,7 @@ class Exchange:
             sink.write(events.error_event(error, plan.reply.request_id))
 
     async def _attempt(self, plan: Plan, once: Callable[[float], Coroutine[Any, Any, Result]]) -> Result:
-        """Call `once` until it succeeds, fails finally on every candidate, or has shown content to a client.
-
-        The first attempt has the configured timeouts, each further one the rest of the total, in seconds.
-        """
+        """Call `once` with the seconds left until it succeeds, fails on every candidate, or has shown content."""
         ends_at = inf if self.timeouts.total is None else self.clock() + self.timeouts.total
         walk, remaining = Walk(self.retry), inf
         while True:
@@ -226,6 +224,8 @@ class Exchange:
                 return result
             except GatewayError as error:
                 self.redactor.error(error)
+                if error.is_estimate:
+                    await count_overflow(error, plan, self.counter, self.asking(plan.context, plan.route))
                 plan.note_failure(error, self.clock() - begun)
                 remaining = ends_at - self.clock()
                 if plan.is_released or remaining <= 0:

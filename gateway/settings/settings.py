@@ -104,8 +104,9 @@ class Settings(BaseSettings):
     by what the server shows without a key; `openrouter` sends OpenRouter's extensions."""
     simulator: SimulatedName = Field(default="", examples=["gemini"])
     """For `dragoman dev` only: the hosted server that the built-in simulator plays, by a name in
-    [upstreams.md](upstreams.md), such as `gemini`. It then replaces any other upstream. Empty: OpenRouter,
-    where no upstream is configured."""
+    [upstreams.md](upstreams.md), such as `gemini`. It then replaces any other upstream. `all`: OpenRouter, and each of
+    those servers for models named after it, such as `gemini/gemini-3-flash`. Empty: `all`, where no upstream is
+    configured."""
     dialect: Literal["auto", "chat", "messages", "responses"] = "auto"
     """What is spoken to the upstream: `chat`, `messages` (Anthropic's own API, passed on as it is), `responses`
     (OpenAI's Responses) or `auto`, which [chooses by vendor and model](upstreams.md#dialects)."""
@@ -204,8 +205,9 @@ class Settings(BaseSettings):
     auth: Literal["keys", "off"] = "keys"
     """`keys`, or `off` to admit every client. `dragoman dev` on a loopback address defaults to `off`."""
     cors_origins: NameList = Field(default=(), examples=["https://app.example.com"])
-    """Origins of web pages that may call the gateway from a browser: `https://app.example.com,…`, or `*` for all.
-    Without it browsers refuse; see [api.md](api.md#browsers)."""
+    """Origins of web pages that may call the gateway from a browser: `https://app.example.com,…`, `*` for all, or
+    `none`. Without it only pages that send Anthropic's header for direct access may, if keys are required; see
+    [api.md](api.md#browsers)."""
     keys: PairList = Field(default=(), repr=False, examples=["acme:a-long-random-key"])
     """Client keys: `tenant:key,…`. A tenant may have several."""
     unknown_price: Literal["assume", "refuse", "free"] = "assume"

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretS
 from pydantic_settings import NoDecode
 
 from gateway.redis.url import check_url
-from gateway.simulator.vendors.rows import SIMULATED_NAMES
+from gateway.simulator.vendors.rows import ALL, SIMULATED_NAMES
 from gateway.upstream.vendors import VENDORS
 
 # A line end in a value would split a header or a log line.
@@ -34,7 +34,8 @@ BYTES_OF: Final = {
 
 # A scheme and an authority without a path, as browsers write it: https://example.com:8443, chrome-extension://abc.
 ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[0-9a-z._:\[\]-]+")
-FEW_ORIGINS: Final = frozenset({"*", "null"})  # any origin; one that the browser keeps to itself, as of a local file
+# Any origin; one that the browser keeps to itself, as of a local file; no origin.
+FEW_ORIGINS: Final = frozenset({"*", "null", "none"})
 
 
 class SettingsError(Exception):
@@ -112,9 +113,9 @@ def _check_flavor(flavor: str) -> str:
 
 
 def _check_simulator(name: str) -> str:
-    if name and name not in SIMULATED_NAMES:
-        raise ValueError(f"expected one of {', '.join(SIMULATED_NAMES)}, or nothing for OpenRouter")
-    return SIMULATED_NAMES.get(name, "")
+    if name and name != ALL and name not in SIMULATED_NAMES:
+        raise ValueError(f"expected {ALL} or one of {', '.join(SIMULATED_NAMES)}")
+    return SIMULATED_NAMES.get(name, name)
 
 
 def to_seconds(value: object) -> object:
@@ -215,5 +216,7 @@ def check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     """Raises ValueError for what no browser sends as an origin, such as a URL with a path."""
     found = tuple(origin.lower() for origin in origins)
     if any(origin not in FEW_ORIGINS and not ORIGIN.fullmatch(origin) for origin in found):
-        raise ValueError("expected a comma-separated list of origins, without a path or a slash at the end, or *")
+        raise ValueError(
+            "expected a comma-separated list of origins, without a path or a slash at the end, or *, or none"
+        )
     return found

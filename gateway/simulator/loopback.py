@@ -95,7 +95,7 @@ class Record:
 
 
 class Simulator:
-    """See the module. `key`, `clock` and `sleep` are those of `application`."""
+    """See the module. `key`, `clock`, `sleep` and `other_apis` are those of `application`."""
 
     def __init__(
         self,
@@ -105,6 +105,7 @@ class Simulator:
         port: int = 0,
         clock: Clock = time.time,
         sleep: Sleep = asyncio.sleep,
+        other_apis: bool = False,
     ) -> None:
         self.host = host
         self.port = port
@@ -113,7 +114,8 @@ class Simulator:
         self._opened = 0
         self._scripts: defaultdict[str, deque[Script]] = defaultdict(deque)
         self._arrivals = asyncio.Condition()
-        app = application(key=key, clock=clock, sleep=sleep, middlewares=[self._observe])
+        middlewares = [self._observe]
+        app = application(key=key, clock=clock, sleep=sleep, middlewares=middlewares, other_apis=other_apis)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
         self._server: asyncio.Server | None = None
 

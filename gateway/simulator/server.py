@@ -1,5 +1,5 @@
 """The simulator as an aiohttp application: OpenRouter's paths under `/api/v1`, those of other servers under
-`/{vendor}/v1`, answered by playing scripts.
+`/{vendor}/v1`, and under `/named/{vendor}/v1` for models with that name in front; answered by playing scripts.
 
 Start it with `web.AppRunner(application(), handler_cancellation=True)`, or a client that leaves a silent answer is held
 until the end. Shutting down breaks off every answer at once. It is for loopback: the key check is a comparison, not a
@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeAlias, assert_never
+from typing import Any, Final, TypeAlias, assert_never
 
 import orjson
 from aiohttp import web
@@ -23,14 +23,17 @@ from aiohttp.typedefs import Middleware
 
 from gateway.errors import InvalidRequest
 from gateway.simulator.failures import error_script
+from gateway.simulator.messages_api import to_count_script, to_message_script
 from gateway.simulator.models import to_catalogue, to_endpoints, to_key_info, to_script
 from gateway.simulator.prompt import to_prompt
+from gateway.simulator.responses_api import to_response_script
 from gateway.simulator.script import HangUp, Hold, Pause, Script, Step, json_script
 from gateway.simulator.shapes import Generation
 from gateway.simulator.vendors.play import to_vendor_list, to_vendor_script
 from gateway.simulator.vendors.rows import SIMULATED_NAMES
+from gateway.upstream.config import SIMULATOR_BASE
 
-BASE = "/api/v1"
+BASE = SIMULATOR_BASE
 MAX_BODY_BYTES = 64 * 1024 * 1024  # twice what Anthropic's API accepts
 MAX_PAGE = 1000
 
@@ -58,10 +61,12 @@ def application(
     clock: Clock = time.time,
     sleep: Sleep = asyncio.sleep,
     middlewares: Sequence[Middleware] = (),
+    other_apis: bool = False,
 ) -> web.Application:
     """The simulator. With a `key`, requests need `Authorization: Bearer <key>`.
 
     `clock` gives the Unix seconds of `created`, `sleep` plays pauses; `middlewares` run before the key check.
+    `other_apis`: it speaks Messages and Responses too, where the servers that it plays do.
     """
     app = web.Application(
         client_max_size=MAX_BODY_BYTES,
@@ -77,8 +82,15 @@ def application(
             web.get(f"{BASE}/key", get_key),
             web.post("/{vendor}/v1/chat/completions", create_vendor_completion),
             web.get("/{vendor}/v1/models", list_vendor_models),
+            web.post("/named/{vendor}/v1/chat/completions", create_vendor_completion),
+            web.get("/named/{vendor}/v1/models", list_named_models),
         ]
     )
+    if other_apis:
+        for path, handler, vendors in OTHER_APIS:
+            app.router.add_post(f"{BASE}/{path}", handler)
+            for prefix in ("", "/named"):
+                app.router.add_post(f"{prefix}/{{vendor}}/v1/{path}", of_vendor(handler, vendors))
     return app
 
 
@@ -112,6 +124,43 @@ async def get_key(request: web.Request) -> web.StreamResponse:
     return await play(request, json_script(to_key_info()))
 
 
+async def create_message(request: web.Request) -> web.StreamResponse:
+    stage, body = request.app[STAGE], await request.read()
+    return await play(request, to_message_script(body, betas_of(request), next(stage.numbers), int(stage.clock())))
+
+
+async def count_message_tokens(request: web.Request) -> web.StreamResponse:
+    return await play(request, to_count_script(await request.read(), betas_of(request)))
+
+
+async def create_response(request: web.Request) -> web.StreamResponse:
+    stage, body = request.app[STAGE], await request.read()
+    return await play(request, to_response_script(body, next(stage.numbers), int(stage.clock())))
+
+
+def betas_of(request: web.Request) -> frozenset[str]:
+    return frozenset(beta.strip() for beta in request.headers.get("anthropic-beta", "").split(","))
+
+
+# APIs beside chat completions, and the servers that have them (their documentation, 2026).
+OTHER_APIS: Final = (
+    ("messages", create_message, frozenset({"fireworks", "moonshot", "zhipu"})),
+    ("messages/count_tokens", count_message_tokens, frozenset({"moonshot"})),
+    ("responses", create_response, frozenset({"azure", "fireworks", "groq", "openai", "xai"})),
+)
+
+
+def of_vendor(handler: Handler, vendors: frozenset[str]) -> Handler:
+    """The handler for these servers; others have no such path."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if to_vendor(request) not in vendors:
+            raise web.HTTPNotFound
+        return await handler(request)
+
+    return handle
+
+
 async def create_vendor_completion(request: web.Request) -> web.StreamResponse:
     stage, vendor = request.app[STAGE], to_vendor(request)
     return await play(request, to_vendor_script(vendor, await request.read(), next(stage.numbers), int(stage.clock())))
@@ -119,6 +168,14 @@ async def create_vendor_completion(request: web.Request) -> web.StreamResponse:
 
 async def list_vendor_models(request: web.Request) -> web.StreamResponse:
     return await play(request, json_script(to_vendor_list(to_vendor(request))))
+
+
+async def list_named_models(request: web.Request) -> web.StreamResponse:
+    """Models by the names that lead to this server where the simulator plays all of them."""
+    vendor = to_vendor(request)
+    listed = to_vendor_list(vendor)
+    named = [{**entry, "id": f"{vendor}/{entry['id']}"} for entry in listed["data"]]
+    return await play(request, json_script({**listed, "data": named}))
 
 
 def to_vendor(request: web.Request) -> str:

@@ -20,7 +20,7 @@ from gateway.errors import GatewayError, UpstreamError, UpstreamUnreachable
 from gateway.json_values import check_answer_values, to_mapping
 from gateway.telemetry.redaction import Redactor
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
-from gateway.upstream.model_facts import lengths_of, to_words
+from gateway.upstream.model_facts import lengths_of, sees_images, to_words
 from gateway.upstream.recognition import look_at
 from gateway.upstream.routing import Upstream
 from gateway.upstream.table import Routing, RoutingTable
@@ -273,7 +273,7 @@ def _to_time(created: object) -> str:
 
 def _capabilities(model: Mapping[str, Any]) -> dict[str, Any]:
     inputs = to_words(to_mapping(model.get("architecture")).get("input_modalities"))
-    sees = "image" in inputs or to_mapping(model.get("capabilities")).get("vision") is True  # OpenRouter; Mistral
+    sees = sees_images(model)
     parameters = to_words(model.get("supported_parameters"))
     reasoning = to_mapping(model.get("reasoning"))
     thinks = bool(reasoning) or "reasoning" in parameters

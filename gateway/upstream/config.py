@@ -1,15 +1,21 @@
 """Settings, or the sections of gateway.toml, to upstreams and the routing table."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from gateway.settings import Settings
 from gateway.settings.sections import DATA_RULES, CandidateSection, Prices, RouteSection, UpstreamSection
+from gateway.simulator.vendors.rows import ALL, SIMULATED_NAMES, VENDOR_ROWS
 from gateway.upstream.lane import LaneLimits
 from gateway.upstream.policy import ParameterPolicy, RequestPolicy, combined, to_policy
 from gateway.upstream.routing import Candidate, RouteRule, Upstream, UpstreamTimeouts
 from gateway.upstream.table import RoutingTable, one_upstream_table
 from gateway.upstream.vendor import Vendor
+from gateway.upstream.vendors import VENDORS
 
+# Name of the built-in simulator as an upstream, and its base for OpenRouter's API.
+SIMULATOR = "simulator"
+SIMULATOR_BASE = "/api/v1"
 # For lists of models; a request carries its client's version.
 ANTHROPIC_VERSION = ("anthropic-version", "2023-06-01")
 # Names that Claude clients use, by the setting of the model that each of them means.
@@ -48,7 +54,9 @@ def to_table(settings: Settings, upstream: Upstream | None = None) -> RoutingTab
     """Return the table of the file's sections, or of one upstream: the settings', unless `upstream` replaces it."""
     if upstream is not None or not settings.upstreams:
         one = upstream or to_upstream(settings)
-        return _table_of_one(settings, one, dict(settings.aliases))
+        table = _table_of_one(settings, one, dict(settings.aliases))
+        plays_all = settings.simulator == ALL and one.name == SIMULATOR
+        return _with_simulated_servers(table, one) if plays_all else table
     sections = settings.config.sections
     upstreams = tuple(lane for name in settings.upstreams for lane in to_lanes(settings, name))
     if not sections.routes and len(settings.upstreams) == 1:
@@ -174,6 +182,14 @@ def _table_of_one(settings: Settings, upstream: Upstream, aliases: Mapping[str, 
         strict_fallback=settings.strict_fallback == "on",
         policy=to_policies(settings, upstream.name),
     )
+
+
+def _with_simulated_servers(table: RoutingTable, simulator: Upstream) -> RoutingTable:
+    """Add the servers that the simulator plays: models whose names begin with that of one go to it."""
+    root = simulator.url.removesuffix(SIMULATOR_BASE)
+    lanes = [replace(simulator, name=name, url=f"{root}/named/{name}/v1", vendor=VENDORS[name]) for name in VENDOR_ROWS]
+    rules = [RouteRule(f"{name}/*", (Candidate(row),)) for name, row in SIMULATED_NAMES.items()]
+    return replace(table, upstreams=(*table.upstreams, *lanes), rules=(*rules, *table.rules))
 
 
 def _families(settings: Settings, upstreams: tuple[Upstream, ...]) -> Iterator[RouteRule]:

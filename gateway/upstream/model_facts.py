@@ -4,7 +4,7 @@ OpenRouter's list shows each model's parameters, reasoning settings and limits; 
 list lacks stay as guessed. Pure: the reader of the list passes one of its entries.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,26 @@ from gateway.upstream.prices import to_price
 from gateway.upstream.target import Target
 from gateway.upstream.vendor import ReasoningSupport
 
+# Where lists have the tokens that a model reads: OpenRouter, Together and Cohere; vLLM and SGLang; Groq and Vercel; LM
+# Studio, which may have loaded it with less; Mistral; llama.cpp, whose `n_ctx` is what one slot has; LiteLLM; GitHub;
+# Novita; Gemini's own; DeepInfra; models.dev; Copilot; Venice.
+CONTEXTS = (
+    *("top_provider.context_length", "context_length", "max_model_len", "context_window", "loaded_context_length"),
+    *("max_context_length", "meta.n_ctx", "max_input_tokens", "limits.max_input_tokens", "context_size"),
+    *("inputTokenLimit", "input_token_limit", "metadata.context_length", "limit.context"),
+    *("capabilities.limits.max_context_window_tokens", "model_spec.availableContextTokens", "max_sequence_length"),
+)
+# And those that it writes.
+OUTPUTS = (
+    *("top_provider.max_completion_tokens", "max_completion_tokens", "max_output_tokens", "outputTokenLimit"),
+    *("output_token_limit", "limits.max_output_tokens", "metadata.max_tokens", "limit.output"),
+    "capabilities.limits.max_output_tokens",
+)
 # The part of an entry that says anything here; the rest is prose.
-FIELDS = (
-    *("context_length", "context_window", "max_completion_tokens", "max_context_length", "max_input_tokens"),
-    *("max_model_len", "max_output_tokens", "meta", "pricing", "reasoning", "supported_parameters", "top_provider"),
+FIELDS = tuple(
+    dict.fromkeys(
+        [path.partition(".")[0] for path in (*CONTEXTS, *OUTPUTS)] + ["pricing", "reasoning", "supported_parameters"]
+    )
 )
 
 # Parameters without which an answer is still an answer to what was asked. OpenRouter ignores them in silence where a
@@ -61,18 +77,38 @@ def refined(target: Target, entry: Mapping[str, Any]) -> Target:
 
 
 def lengths_of(entry: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Return the tokens that a model reads and writes at most, by the first field that holds a count.
+    """Return the tokens that a model reads and writes at most, by the first field that holds a count."""
+    return _first_count(entry, CONTEXTS), _first_count(entry, OUTPUTS)
 
-    Read: OpenRouter, Together; vLLM and SGLang; Groq; Mistral; llama.cpp, whose `n_ctx` is what one slot has; LiteLLM.
-    """
-    top, meta = to_mapping(entry.get("top_provider")), to_mapping(entry.get("meta"))
-    context = (
-        *(top.get("context_length"), entry.get("context_length"), entry.get("max_model_len")),
-        *(entry.get("context_window"), entry.get("max_context_length"), meta.get("n_ctx")),
-        entry.get("max_input_tokens"),
+
+def sees_images(entry: Mapping[str, Any]) -> bool:
+    """Return True if the list says so: by modalities (OpenRouter, xAI, models.dev) or by a flag."""
+    modalities = (
+        to_mapping(entry.get("architecture")).get("input_modalities"),
+        entry.get("input_modalities"),
+        to_mapping(entry.get("modalities")).get("input"),
     )
-    output = (top.get("max_completion_tokens"), entry.get("max_completion_tokens"), entry.get("max_output_tokens"))
-    return next(filter(None, map(to_count, context)), None), next(filter(None, map(to_count, output)), None)
+    if any("image" in to_words(listed) for listed in modalities):
+        return True
+    flags = (
+        to_mapping(entry.get("capabilities")).get("vision"),  # Mistral
+        to_mapping(to_mapping(entry.get("capabilities")).get("supports")).get("vision"),  # Copilot
+        entry.get("supports_image_input"),  # Fireworks
+        entry.get("supports_vision"),  # LiteLLM
+        entry.get("vision"),
+        entry.get("type") == "vlm",  # LM Studio
+    )
+    return any(flag is True for flag in flags)
+
+
+def _first_count(entry: Mapping[str, Any], paths: Iterable[str]) -> int | None:
+    for path in paths:
+        value: Any = entry
+        for name in path.split("."):
+            value = to_mapping(value).get(name)
+        if (count := to_count(value)) is not None:
+            return count
+    return None
 
 
 def _to_reasoning(target: Target, described: Mapping[str, Any], taken: frozenset[str]) -> ReasoningSupport:

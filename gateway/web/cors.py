@@ -1,8 +1,9 @@
-"""Requests of pages from other origins, for the origins that the operator lists (the Fetch standard, section 3.3).
+"""Requests of pages from other origins (the Fetch standard, section 3.3).
 
-Off unless GATEWAY_CORS_ORIGINS is set. A key in a page is in the hands of its users, which is why Anthropic's SDKs send
-`anthropic-dangerous-direct-browser-access`; nothing here depends on that header. No credentials of the browser are
-allowed: keys come in headers, never in cookies, and so every header of a reply may be shown to the page.
+For the origins in GATEWAY_CORS_ORIGINS. Without that setting a gateway with keys answers as Anthropic's API does: pages
+that send `anthropic-dangerous-direct-browser-access`, by which its SDKs accept that a key in a page is in the hands of
+its users. No credentials of the browser are allowed: keys come in headers, never in cookies, and so every header of a
+reply may be shown to the page.
 """
 
 import re
@@ -15,6 +16,8 @@ from aiohttp.typedefs import Handler
 from gateway.web.reply import MORE_LINES, MessageReply, no_content
 
 ANY: Final = "*"
+DIRECT_ACCESS: Final = "anthropic-dangerous-direct-browser-access"
+REQUESTED_HEADERS: Final = "access-control-request-headers"
 # Those of the client listener's routes.
 METHODS: Final = "GET, HEAD, POST, DELETE"
 # How long a browser need not ask again: Chromium keeps an answer for two hours at most.
@@ -27,13 +30,18 @@ Headers = dict[str, str]
 
 
 def allow_origins(app: web.Application, origins: Iterable[str]) -> None:
-    """Answer preflights, and mark every reply to an allowed origin: errors, streams and batch results too."""
+    """Answer preflights, and mark every reply to an allowed origin: errors, streams and batch results too.
+
+    `origins`: none for pages that ask for direct access.
+    """
     allowed = frozenset(origins)
 
     def marks_for(request: web.Request) -> Headers:
         origin = request.headers.get("origin", "")
-        if ANY in allowed:
-            return {"access-control-allow-origin": ANY, **EXPOSE} if origin else {}
+        if not origin:
+            return {}
+        if ANY in allowed or (not allowed and _asks_for_direct_access(request)):
+            return {"access-control-allow-origin": ANY, **EXPOSE}
         if origin.lower() not in allowed:
             return {}
         return {"access-control-allow-origin": origin, "vary": "origin", **EXPOSE}
@@ -60,12 +68,16 @@ def allow_origins(app: web.Application, origins: Iterable[str]) -> None:
     app.on_response_prepare.append(mark)
 
 
+def _asks_for_direct_access(request: web.Request) -> bool:
+    return DIRECT_ACCESS in request.headers or DIRECT_ACCESS in request.headers.get(REQUESTED_HEADERS, "").lower()
+
+
 def _to_preflight_reply(request: web.Request) -> web.Response:
     """Every header may be sent: SDKs send new ones all the time, and a key is checked with the request itself."""
     response = no_content(204)
     response.headers["access-control-allow-methods"] = METHODS
     response.headers["access-control-max-age"] = MAX_AGE_SECONDS
-    names = request.headers.get("access-control-request-headers", "")
+    names = request.headers.get(REQUESTED_HEADERS, "")
     if HEADER_NAMES.fullmatch(names):
         response.headers["access-control-allow-headers"] = names
     return response

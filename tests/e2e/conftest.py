@@ -51,7 +51,7 @@ class Process:
     raw: bytes = b""
 
 
-def settings_for(simulator: Simulator, **changes: Any) -> Settings:
+def settings_for(simulator: Simulator, /, **changes: Any) -> Settings:
     fixed = {
         "port": 0,
         "admin_port": 0,
@@ -65,7 +65,7 @@ def settings_for(simulator: Simulator, **changes: Any) -> Settings:
 
 
 @asynccontextmanager
-async def serving(simulator: Simulator, **changes: Any) -> AsyncIterator[Live]:
+async def serving(simulator: Simulator, /, **changes: Any) -> AsyncIterator[Live]:
     """A front end in this process, with settings of one's own."""
     structlog.configure(logger_factory=ReturnLoggerFactory(), cache_logger_on_first_use=False)
     async with running(settings_for(simulator, **changes)) as addresses:

@@ -159,8 +159,26 @@ async def test_any_page_may_be_let_in(page: aiohttp.ClientSession) -> None:
             assert (answer.status, is_marked(answer, "*")) == (204, True)
 
 
-async def test_by_default_no_page_is_let_in(page: aiohttp.ClientSession) -> None:
-    async with Simulator() as simulator, serving(simulator) as live:
+async def test_by_default_only_pages_that_ask_for_direct_access_are_let_in(page: aiohttp.ClientSession) -> None:
+    plain = {**PREFLIGHT, "access-control-request-headers": "x-api-key,content-type"}
+    async with Simulator() as simulator, serving(simulator) as live, aiohttp.ClientSession() as session:
+        async with page.post(live.url + "/v1/messages", json={**MESSAGE, "stream": True}) as answer:
+            assert (answer.status, is_marked(answer, "*")) == (200, True)
+        async with page.post(live.url + "/v1/messages", json={}) as answer:
+            assert (answer.status, is_marked(answer, "*")) == (400, True)
+        async with session.options(live.url + "/v1/messages", headers=PREFLIGHT) as answer:
+            assert (answer.status, is_marked(answer, "*")) == (204, True)
+            assert answer.headers["access-control-allow-headers"] == ASKED_HEADERS
+        for method, headers in (("POST", {"origin": PAGE, "x-api-key": KEY}), ("OPTIONS", plain)):
+            async with session.request(method, live.url + "/v1/messages", json=MESSAGE, headers=headers) as answer:
+                assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize("settings", [{"cors_origins": "none"}, {"auth": "off", "keys": ""}], ids=["none", "no keys"])
+async def test_direct_access_is_refused_where_no_page_may_come_or_no_key_is_asked_for(
+    page: aiohttp.ClientSession, settings: dict[str, str]
+) -> None:
+    async with Simulator() as simulator, serving(simulator, **settings) as live:
         for method, headers in (("POST", {}), ("OPTIONS", PREFLIGHT)):
             async with page.request(method, live.url + "/v1/messages", json=MESSAGE, headers=headers) as answer:
                 assert not [name for name in answer.headers if name.lower().startswith("access-control")]

@@ -143,3 +143,38 @@ async def test_edits_are_applied_before_the_server_counts(upstream: MessagesServ
         {"context_management": {"original_input_tokens": 90}, "input_tokens": 50},
         "method=upstream",
     )
+
+
+OVERFLOW = "This model's maximum context length is 8192 tokens. However, your prompt contains "
+FLOOR = OVERFLOW + "at least 8193 input tokens, which exceeds this limit even without any output tokens."
+CHARACTERS = (
+    OVERFLOW + "400062 characters (more than 155648 characters, which is the upper bound for 8192 input tokens)."
+)
+COUNTED = "The input (9500 tokens) is longer than the model's context length (8192 tokens)."
+
+
+@pytest.mark.parametrize(
+    ("flavor", "words", "counts", "told"),
+    [
+        pytest.param("vllm", FLOOR, [{"count": 24016}], 24016, id="a floor"),
+        pytest.param("vllm", CHARACTERS, [{"count": 240016}], 240016, id="characters"),
+        pytest.param("vllm", FLOOR, [{"count": 5}], 8193, id="a count below the limit"),
+        pytest.param("vllm", FLOOR, [{}], 8193, id="no count"),
+        pytest.param("vllm", COUNTED, [], 9500, id="the server's own count"),
+        pytest.param("openai", FLOOR, [], 8193, id="a server without a tokenizer"),
+    ],
+)
+async def test_overflow_that_the_server_did_not_count_is_counted_by_its_tokenizer(
+    upstream: MessagesServer, flavor: str, words: str, counts: list[dict[str, int]], told: int
+) -> None:
+    refusal = Scripted.json({"error": {"message": words, "type": "BadRequestError", "code": 400}}, 400)
+    upstream.requests.clear()
+    upstream.script[:] = [refusal, *map(Scripted.json, counts)]
+    async with (
+        counting(upstream, flavor, dialect="chat") as url,
+        aiohttp.ClientSession(headers={"x-api-key": KEY}) as session,
+        session.post(url + "/v1/messages", json={**PROMPT, "max_tokens": 100}) as response,
+    ):
+        error = (await response.json())["error"]
+    assert (response.status, error["message"]) == (400, f"prompt is too long: {told} tokens > 8192 maximum")
+    assert [seen.path for seen in upstream.requests] == ["/v1/chat/completions", *["/tokenize"] * len(counts)]

@@ -14,7 +14,7 @@ import pytest
 from gateway.messages.fold import fold_events
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.vendors.row import SimulatedVendor
-from gateway.simulator.vendors.rows import ROWS
+from gateway.simulator.vendors.rows import ROWS, SIMULATED_NAMES, VENDOR_ROWS
 from tests.e2e.conftest import KEY, Live, serving
 from tests.support.streams import read_events
 
@@ -224,3 +224,22 @@ async def test_each_conversation_with_a_simulated_vendor_is_answered(
                 except AssertionError as error:
                     failures.append(f"{model.id} {conversation.__name__}: {str(error)[:300]}")
     assert failures == []
+
+
+async def test_a_model_named_after_a_vendor_is_answered_by_it_where_all_are_simulated(simulator: Simulator) -> None:
+    async with (
+        serving(simulator, simulator="all", upstream_name="simulator", dialect="chat") as live,
+        aiohttp.ClientSession(headers={"x-api-key": KEY}) as session,
+    ):
+        for name, vendor in {**SIMULATED_NAMES, "sim": "simulator", "anthropic": "simulator"}.items():
+            first = VENDOR_ROWS[vendor].models[0].id if vendor in VENDOR_ROWS else "echo"
+            asked = {"model": f"{name}/{first}", "max_tokens": 4000, "messages": [user("Hello")]}
+            async with session.post(live.url + "/v1/messages", json=asked) as response:
+                answer = await response.json()
+                assert response.status == 200, answer
+                assert response.headers["x-gateway-upstream"] == vendor
+                assert (answer["model"], "Hello" in text_in(answer)) == (asked["model"], True)
+        async with session.get(live.url + "/v1/models?limit=1000") as response:
+            listed = {model["id"]: model["max_input_tokens"] for model in (await response.json())["data"]}
+    assert listed["groq/qwen/qwen3-32b"] == 131_072
+    assert {f"{row.name}/{row.models[0].id}" for row in ROWS} <= listed.keys()

@@ -143,6 +143,20 @@ async def test_finished_answer_ends_though_comments_go_on(pieces: bytes, grace: 
     assert bench.wire.events[-2:] == [b"message_delta", b"message_stop"]
 
 
+async def test_whole_json_answer_ends_though_its_body_stays_open() -> None:
+    whole = b'{"choices":[{"index":0,"finish_reason":"stop","message":{"content":"hello"}}]}'
+    bench = Bench()
+    task = await bench.start()
+    bench.read(whole[:30])
+    bench.after(1.0)
+    bench.read(whole[30:] + b"\n")
+    bench.after(0.5)
+    bench.read(b"\n")
+    bench.after(1.1)
+    await asyncio.wait_for(task, 1.0)
+    assert bench.wire.events[-2:] == [b"message_delta", b"message_stop"]
+
+
 async def test_no_ping_follows_message_stop() -> None:
     bench = Bench()
     task = await bench.start()

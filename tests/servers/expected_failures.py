@@ -18,26 +18,14 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "llama-cpp-python",
         "the finish reason is the same, and no tokens are counted in streams",
     ),
-    "the list of models has no names of another upstream": (
-        "transformers",
-        "the default aliases are OpenRouter's",
-    ),
     "ten turns of claude code with thinking alone": (
         "llama-cpp-python",
         "a stream that fails before its first chunk has no reason, so it cannot be healed",
     ),
     "no call comes where calls are forbidden": ("transformers", "the server ignores the choice"),
-    "an overflow that the server did not count has a plausible number of tokens": (
-        "vllm",
-        "a floor is taken for a count",
-    ),
-    "an overflow that the server reports in characters has a plausible number of tokens": (
-        "vllm",
-        "characters are taken for tokens",
-    ),
 }
 
-# What llama.cpp does wrong in its other dialects, by dialect and reason: sentences of cases.
+# What servers do wrong in their other dialects, by dialect: sentences of cases, and the reason.
 CHOICES_IGNORED = "the server ignores named and forbidden choices, and the parallel flag"
 SCHEMAS_REFUSED = "the server refuses the schema, and a native request is not rewritten"
 SETTINGS_IGNORED = "the server ignores thinking that is disabled or adaptive, efforts and output formats"
@@ -47,7 +35,7 @@ CUTS_HIDDEN = "the server does not report that max_tokens or a stop sequence has
 FORMATS_IGNORED = "the server ignores `text.format`"
 FILES_REFUSED = "the server refuses files by the name of the part"
 
-DIALECT_FAILURES: Final[dict[str, dict[str, str]]] = {
+LLAMA_CPP_FAILURES: Final[dict[str, dict[str, str]]] = {
     "messages": {
         **dict.fromkeys(
             (
@@ -116,3 +104,66 @@ DIALECT_FAILURES: Final[dict[str, dict[str, str]]] = {
         "an answer follows a schema": FORMATS_IGNORED,
     },
 }
+
+WHITE_SPACE = "the server leaves white space around thinking"
+PASSED_ON = "the server refuses it, and a native request is not rewritten"
+STOPS_BREAK_STREAMS = "stop sequences break the streams of the server's parsers"
+UNFINISHED = "the arguments of a call that is cut are left unfinished, as at Anthropic"
+NOT_COUNTED = "the server does not count a prompt that is too long on this route"
+NOT_CONTINUED = "the server cannot be asked to continue a message on this route"
+
+VLLM_FAILURES: Final[dict[str, dict[str, str]]] = {
+    "messages": {
+        **dict.fromkeys(
+            (
+                "thinking and text are separated without white space around them",
+                "thinking before a call leaves no text between them",
+            ),
+            WHITE_SPACE,
+        ),
+        **dict.fromkeys(
+            (
+                "an image for a text model becomes a note",
+                "an image in a tool result for a text model becomes a note",
+                "an image in an earlier turn does not stop the conversation",
+                "a schema word that the grammar lacks is left out and noted",
+                "the fifth stop sequence is named",
+                "max_tokens above the context is lowered and noted",
+            ),
+            PASSED_ON,
+        ),
+        **dict.fromkeys(
+            (
+                "thinking and text are whole beside the stop sequence '\\n\\nHuman:'",
+                "thinking and text are whole beside the stop sequence 'zzzzzz'",
+                "thinking and text are whole beside the stop sequence '</tool_call>'",
+                "thinking and a call are whole beside the stop sequence '\\n\\nHuman:'",
+                "thinking and a call are whole beside the stop sequence 'zzzzzz'",
+            ),
+            STOPS_BREAK_STREAMS,
+        ),
+        **dict.fromkeys(
+            ("a call cut by max_tokens ends in max_tokens", "a call cut by a stop sequence does not look whole"),
+            UNFINISHED,
+        ),
+        **dict.fromkeys(
+            (
+                "an overflow that the server did not count has a plausible number of tokens",
+                "an overflow that the server reports in characters has a plausible number of tokens",
+            ),
+            NOT_COUNTED,
+        ),
+        "a broken call is completed in both forms": "the server gives it as text",
+        "a schema with tools, of which none can be called then, is noted": "nothing is noted of a native request",
+        "a prefill is continued rather than begun anew": NOT_CONTINUED,
+        "a full context is not reported as max_tokens": "the server reports it so",
+    },
+    "responses": {
+        "a call cut by max_tokens ends in max_tokens": "Responses take no limit below 16 tokens",
+        "a schema word that the grammar lacks is left out and noted": "the server closes the connection",
+        "a budget of thinking is kept": "the server takes no budget on this route",
+        "a prefill is continued rather than begun anew": NOT_CONTINUED,
+    },
+}
+
+DIALECT_FAILURES: Final = {"llama-cpp": LLAMA_CPP_FAILURES, "vllm": VLLM_FAILURES}

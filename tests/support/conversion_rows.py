@@ -565,7 +565,7 @@ STREAMS = Section(
             "a stream without a choice",
             "an error",
             "worth another attempt",
-            "embedded_errors.a_stream_without_a_choice_is_no_answer",
+            "embedded_errors.a_stream_without_content_and_reason_is_no_answer",
         ),
         row("an end without a reason", "an `error` event", "never a silent end", "golden/cut_stream"),
         row("usage after the finish", "one `message_delta`", "", "golden/usage_on_empty_choices"),

@@ -69,7 +69,8 @@ its own failure (500) is a 400 for the client, is not repeated, and does not cou
 Servers of your own were tried themselves, where the table at the end has a column for them. Hosted APIs were not
 called: what is known of them comes from their documentation, their client packages and their users' reports. The
 simulator plays them by rows of its own, which refuse what these servers refuse, and
-`tests/e2e/test_simulated_vendors.py` holds thirteen conversations with each, as JSON and streamed.
+`tests/e2e/test_simulated_vendors.py` holds thirteen conversations with each, as JSON and streamed. It speaks Messages
+and Responses as well, where these servers do: `dragoman dev` asks it by chat unless `GATEWAY_DIALECT` is set.
 
 """
 
@@ -90,15 +91,15 @@ def _section(vendor: Vendor) -> str:
         lines += ["", _simulated(VENDOR_ROWS[vendor.name])]
     if vendor.name in TRIED:
         lines += ["", *_failing(TRIED[vendor.name])]
-    if vendor.name == "llamacpp":
-        lines += _failing_dialects()
+        lines += _failing_dialects(TRIED[vendor.name])
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _simulated(row: SimulatedVendor) -> str:
     """Which names of the simulator stand for this server."""
     asked = " or ".join(f"`GATEWAY_SIMULATOR={name}`" for name in (row.name, *row.aliases))
-    return f"Shown by the simulator, not by the real server: {asked} with `dragoman dev` plays it."
+    named = f"without an upstream, so do models named `{row.name}/…`."
+    return f"Shown by the simulator, not by the real server: {asked} with `dragoman dev` plays it; {named}"
 
 
 def _set_up(vendor: Vendor) -> Iterator[str]:
@@ -179,9 +180,9 @@ def _rewrite(adaptation: Adaptation) -> str:
     return f"{sentence} ({_names(adaptation.names)})" if adaptation.names else sentence
 
 
-def _failing_dialects() -> Iterator[str]:
-    """What llama.cpp, whose other dialects are tried as well, does wrong in them."""
-    for dialect, failures in DIALECT_FAILURES.items():
+def _failing_dialects(server: str) -> Iterator[str]:
+    """What a server, whose other dialects are tried as well, does wrong in them."""
+    for dialect, failures in DIALECT_FAILURES.get(server, {}).items():
         yield ""
         yield f"With `GATEWAY_DIALECT={dialect}`:"
         yield ""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.upstream.model_facts import DISPENSABLE, essentials, lengths_of, refined
+from gateway.upstream.model_facts import DISPENSABLE, essentials, lengths_of, refined, sees_images
 from gateway.upstream.target import Target, to_target
 from gateway.upstream.vendors import COMPATIBLE
 from tests.support.conversions import CLAUDE, DEEPSEEK, GPT, OPENAI_PLAIN, STRICT, convert, losses
@@ -199,6 +199,17 @@ LENGTHS = {
     "Mistral": ({"max_context_length": 131072}, (131072, None)),
     "llama.cpp, a slot's": ({"meta": {"n_ctx_train": 131072, "n_ctx": 8192}}, (8192, None)),
     "LiteLLM": ({"max_input_tokens": 8000, "max_output_tokens": 4000}, (8000, 4000)),
+    "LM Studio, as loaded": ({"max_context_length": 131072, "loaded_context_length": 4096}, (4096, None)),
+    "Gemini": ({"inputTokenLimit": 1048576, "outputTokenLimit": 65536}, (1048576, 65536)),
+    "Novita": ({"context_size": 163840, "max_output_tokens": 8000}, (163840, 8000)),
+    "GitHub Models": ({"limits": {"max_input_tokens": 128000, "max_output_tokens": 4096}}, (128000, 4096)),
+    "DeepInfra": ({"metadata": {"context_length": 40960, "max_tokens": 16384}}, (40960, 16384)),
+    "models.dev": ({"limit": {"context": 200000, "output": 64000}}, (200000, 64000)),
+    "Copilot": (
+        {"capabilities": {"limits": {"max_context_window_tokens": 128000, "max_output_tokens": 16384}}},
+        (128000, 16384),
+    ),
+    "Venice": ({"model_spec": {"availableContextTokens": 65536}}, (65536, None)),
     "no counts": ({"context_length": "many", "max_model_len": -1, "meta": None}, (None, None)),
 }
 
@@ -206,3 +217,25 @@ LENGTHS = {
 @pytest.mark.parametrize(("entry", "lengths"), LENGTHS.values(), ids=LENGTHS)
 def test_lengths_are_read_from_each_servers_list(entry: dict[str, Any], lengths: tuple[int | None, int | None]) -> None:
     assert lengths_of(entry) == lengths
+
+
+SEEING: dict[str, dict[str, Any]] = {
+    "OpenRouter": {"architecture": {"input_modalities": ["text", "image"]}},
+    "xAI": {"input_modalities": ["text", "image"]},
+    "models.dev": {"modalities": {"input": ["text", "image"]}},
+    "Mistral": {"capabilities": {"vision": True}},
+    "Copilot": {"capabilities": {"supports": {"vision": True}}},
+    "Fireworks": {"supports_image_input": True},
+    "LiteLLM": {"supports_vision": True},
+    "LM Studio": {"type": "vlm"},
+}
+
+
+@pytest.mark.parametrize("entry", SEEING.values(), ids=SEEING)
+def test_models_that_see_images_are_known_by_each_servers_list(entry: dict[str, Any]) -> None:
+    assert sees_images(entry)
+
+
+@pytest.mark.parametrize("entry", [{}, {"supports_vision": "yes"}, {"capabilities": ["vision"]}, {"type": "llm"}])
+def test_models_that_no_list_calls_seeing_are_not(entry: dict[str, Any]) -> None:
+    assert not sees_images(entry)

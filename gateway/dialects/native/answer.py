@@ -15,6 +15,8 @@ from gateway.json_values import check_answer_values, to_mapping
 from gateway.messages.usage import to_cost
 from gateway.upstream.target import signs_thinking
 
+# Fields that clients' types demand. vLLM 0.32 leaves out those that are null.
+FIELDS = frozenset({"content", "id", "model", "role", "stop_reason", "stop_sequence", "type", "usage"})
 NOT_A_MESSAGE = "The upstream answered with something that is not a message."
 
 
@@ -37,6 +39,11 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
         content = with_sealed_thinking(message["content"], reply.upstream_model, reply.keyring)
         if content != message["content"]:
             message["content"], written = content, None
+    if not message.keys() >= FIELDS:
+        written = None
+    for block in message["content"]:
+        if isinstance(block, dict) and block.get("type") == "tool_use" and "input" not in block:
+            block["input"], written = {}, None
     usage = to_usage(counts)
     message = empty_message(reply, usage) | message | {"model": reply.model, "usage": usage}
     return Answered(message, origin, written=written)

@@ -35,6 +35,7 @@ MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 # Blocks that deltas fill: the start of one is no content yet.
 GROWING = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
 # Without these, clients cannot read a message_start.
+TOOL_USE, INPUT = b'"tool_use"', b'"input"'
 NEEDED = frozenset({"id", "type", "role", "content", "model"})
 SIGNATURE = b'"signature_delta"'
 REDACTED = b'"redacted_thinking"'
@@ -217,6 +218,7 @@ class NativeStream:
                 self._size += max(0, len(frame) + len(END) - DELTA_OVERHEAD)
             case b"content_block_start":
                 self.started = self.started or not _grows(payload)
+                frame = _with_input(frame, payload) if TOOL_USE in frame and INPUT not in frame else frame
                 frame = self._sealed(frame, payload, "content_block") if self._seals and REDACTED in frame else frame
             case b"message_start":
                 message = dict(to_mapping(_parsed(payload).get("message")))
@@ -258,6 +260,10 @@ class NativeStream:
             self._counts.update({name: value for name, value in counts.items() if value is not None})
             self.has_usage, self._origin.estimated = True, False
             self._origin.cost = to_cost(counts)
+        delta = to_mapping(event.get("delta"))
+        if delta and "stop_sequence" not in delta:  # as vLLM 0.32 sends it
+            event["delta"] = {**delta, "stop_sequence": None}
+            frame = to_event(b"message_delta", orjson.dumps(event)).removesuffix(END)
         if counts and not self._owes_usage:
             return frame
         known = {name: value for name, value in self._counts.items() if name != "service_tier"}
@@ -300,6 +306,17 @@ def _name_and_data(frame: bytes) -> tuple[bytes, bytes]:
     if not isinstance(kind, str):
         raise UpstreamError("The upstream's stream is not one of Messages.")
     return kind.encode(), payload
+
+
+def _with_input(frame: bytes, payload: bytes) -> bytes:
+    """Return the start of a call with its empty input, which llama.cpp and vLLM leave out."""
+    event = _parsed(payload)
+    block = to_mapping(event.get("content_block"))
+    if block.get("type") != "tool_use" or "input" in block:
+        return frame
+    return to_event(b"content_block_start", orjson.dumps({**event, "content_block": {**block, "input": {}}}))[
+        : -len(END)
+    ]
 
 
 def _grows(payload: bytes) -> bool:

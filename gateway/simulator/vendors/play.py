@@ -31,7 +31,8 @@ def to_vendor_script(vendor: str, body: bytes, number: int, created: int) -> Scr
     row = VENDOR_ROWS[vendor]
     try:
         request = orjson.loads(body)
-        row = row.for_model(str(request["model"]))
+        request["model"] = _without_own_name(str(request["model"]), row)
+        row = row.for_model(request["model"])
         check_request(request, row)
         return _answer(request, row, Generation(number, created, request["model"]))
     except orjson.JSONDecodeError:
@@ -41,6 +42,12 @@ def to_vendor_script(vendor: str, body: bytes, number: int, created: int) -> Scr
         return to_refusal(row.errors, refusal_of("unknown_field", name=str(error)))
     except RefusedRequest as refused:
         return to_refusal(row.errors, refused)
+
+
+def _without_own_name(model: str, row: SimulatedVendor) -> str:
+    """`gemini-3-flash` for `gemini/gemini-3-flash`; an author's name in front, such as `openai/` at Groq, stays."""
+    name, slash, rest = model.partition("/")
+    return rest if slash and name in (row.name, *row.aliases) else model
 
 
 def to_vendor_list(vendor: str) -> Json:

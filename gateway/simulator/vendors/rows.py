@@ -25,6 +25,8 @@ ROWS: Final = (
     hosts.OLLAMA,
     hosts.LM_STUDIO,
 )
+# All of them, each under its name (`gemini/gemini-3-flash`), beside OpenRouter.
+ALL: Final = "all"
 VENDOR_ROWS: Final[Mapping[str, SimulatedVendor]] = {row.name: row for row in ROWS}
 # Each name by which a server can be asked for, and that of its row.
 SIMULATED_NAMES: Final[Mapping[str, str]] = {name: row.name for row in ROWS for name in (row.name, *row.aliases)}

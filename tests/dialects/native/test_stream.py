@@ -16,9 +16,10 @@ from gateway.errors import Overloaded, UpstreamError
 from gateway.messages import events
 from gateway.messages.fold import fold_stream
 from gateway.upstream.target import to_target
-from tests.support.messages_server import BEGINNING, BLOCK_START, ENDING, START, STREAM, event, text_delta
+from tests.support.messages_server import BEGINNING, BLOCK_START, ENDING, MESSAGE, START, STREAM, event, text_delta
 
 PING = event("ping")
+STOP = event("message_stop")
 OVERLOADED = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
 
 
@@ -184,6 +185,29 @@ def test_usage_and_fields_that_the_upstream_left_out_are_filled_in() -> None:
     assert message["usage"]["input_tokens"] == 7
     assert 9 <= message["usage"]["output_tokens"] <= 11
     assert converter.origin.estimated
+
+
+def test_stop_sequence_that_the_upstream_left_out_is_null() -> None:
+    """vLLM 0.32 leaves out what is null."""
+    body = {name: value for name, value in MESSAGE.items() if name != "stop_sequence"}
+    reply = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()))
+    written = to_answered(orjson.dumps(body), reply).written
+    assert written is None
+    assert to_answered(orjson.dumps(body), reply).message["stop_sequence"] is None
+    ending = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 5})
+    shown = run(stream(), BEGINNING, text_delta("Hello"), event("content_block_stop", index=0), ending, STOP)
+    assert b'"delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":5}' in shown
+
+
+def test_call_without_input_has_an_empty_one() -> None:
+    """As vLLM 0.32 writes a call without arguments, and llama.cpp the start of each."""
+    call = {"type": "tool_use", "id": "toolu_1", "name": "look"}
+    reply = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()))
+    answered = to_answered(orjson.dumps({**MESSAGE, "content": [call]}), reply)
+    assert (answered.written, answered.message["content"]) == (None, [{**call, "input": {}}])
+    start = event("content_block_start", index=0, content_block=call)
+    shown = run(stream(), event("message_start", message=START), start, ENDING)
+    assert fold_stream(shown)["content"] == [{**call, "input": {}}]
 
 
 def test_answers_have_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,8 @@ class ChunkDecoder:
         else:
             if self._halves and isinstance(chunk, dict):
                 self._join(chunk)
+        if isinstance(chunk, list) and len(chunk) == 1:  # as Gemini wraps its errors
+            chunk = chunk[0]
         if not isinstance(chunk, dict):
             raise BrokenChunk("The upstream sent a chunk that is not a JSON object.")
         return chunk

@@ -28,6 +28,8 @@ REASONING_TEXTS = ("text", "content", "thinking", "summary")
 REASONING_SETTINGS = frozenset({"effort", "enabled", "exclude", "generate_summary", "max_tokens", "summary", "type"})
 
 
+# Names of a call's arguments: OpenAI's, Llama's, Anthropic's.
+ARGUMENTS = ("arguments", "parameters", "input")
 REASONING_FIELDS = ("reasoning", "reasoning_content", "thinking", "reasoning_text")
 # Some servers write the index of a call as text, or as a float.
 INDEX = re.compile(r"\d{1,6}(?:\.0)?", re.ASCII)
@@ -156,6 +158,8 @@ def _add_part(part: dict[str, Any], target: PieceTarget) -> None:
         target.add_text(text)
     elif kind == "image_url":
         _add_image(part, target)
+    elif kind == "tool_use":
+        target.add_tool(None, _string(part.get("id")), _string(part.get("name")), _arguments(part.get("input")))
     else:
         target.lose("content that is not text")
 
@@ -249,7 +253,7 @@ def _add_call(call: Any, target: PieceTarget) -> None:
         _to_index(index),
         _string(call.get("id")),
         _string(function.get("name")),
-        _arguments(function.get("arguments")),
+        _arguments(next((function[name] for name in ARGUMENTS if function.get(name) is not None), None)),
     )
 
 

@@ -30,6 +30,10 @@ KIND_FIELDS = ("type", "event", "object", "status")
 # A payload that was written without regard to JSON, as transformers 5.19 does: `{"error": "…` over several lines.
 RAW_FAILURE = re.compile(rb'\s*\{\s*"(?:error|detail|message)"\s*:\s*"?', re.ASCII)
 
+# Names of a field that holds a failure, whole or as a text: `exception`, `err`, `fault`, AWS's
+# `modelStreamErrorException`.
+FAILURE_NAME = re.compile(r"(?:^|_)(?:err|error|exception|failure|fault)$|(?:Error|Exception|Fault)$")
+
 CODE_FIELDS = ("code", "http_status", "error_code", "status_code", "err_code", "errorCode")
 # Types of an error that need no other word (OpenAI's, vLLM's).
 REFUSALS = frozenset({"invalid_request_error", "BadRequestError"})
@@ -66,7 +70,9 @@ WORDS = tuple(
 
 def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, reply: Reply) -> GatewayError | None:
     """Return the failure that the JSON of a 200, or a chunk, reports."""
-    details = answer.get("error") or (choice or {}).get("error")
+    details = answer.get("error") or (choice or {}).get("error") or _of_delta(choice)
+    if details is True:  # a flag; the words stand beside it
+        details = {name: value for name, value in answer.items() if name != "error"}
     if not details and (choice is None or "base_resp" in answer):
         details = _failure_of(answer, has_choice=choice is not None)
     return to_embedded_error(_with_status(details), reply) if details else None
@@ -99,6 +105,8 @@ def _failure_of(answer: Mapping[str, Any], *, has_choice: bool) -> Mapping[str, 
     inner = answer.get("Response")  # Tencent's
     if isinstance(inner, Mapping) and isinstance(inner.get("Error"), Mapping):
         return {"code": inner["Error"].get("Code"), "message": inner["Error"].get("Message")}
+    if (named := _named_failure(answer)) is not None:
+        return named
     kinds = {value for name in KIND_FIELDS if isinstance(value := answer.get(name), str)}
     errors = answer.get("errors")  # Cloudflare's
     if isinstance(errors, list) and errors and isinstance(errors[0], Mapping):
@@ -112,6 +120,22 @@ def _failure_of(answer: Mapping[str, Any], *, has_choice: bool) -> Mapping[str, 
     if codes and all(map(_is_good, codes)):
         return None
     return answer if any(not _is_good(answer.get(name)) for name in FAILURE_FIELDS) else None
+
+
+def _named_failure(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what stands under the name of a failure, directly or within one of its objects (`response.error`)."""
+    for name, value in answer.items():
+        if value and FAILURE_NAME.search(name):
+            return value if isinstance(value, Mapping) else {"message": value} if isinstance(value, str) else answer
+        if isinstance(value, Mapping) and isinstance(value.get("error"), Mapping | str) and value["error"]:
+            inner = value["error"]
+            return inner if isinstance(inner, Mapping) else {"message": inner}
+    return None
+
+
+def _of_delta(choice: Mapping[str, Any] | None) -> Any:
+    delta = choice.get("delta") if choice else None
+    return delta.get("error") if isinstance(delta, Mapping) else None
 
 
 def _is_good(value: object) -> bool:

@@ -110,6 +110,7 @@ def _leaves(value: Any, depth: int) -> Iterator[tuple[bool, str]]:
         case str():
             inner = _embedded(value)
             if inner is not None:
+                yield from ((False, part) for part in _around(value) if part)
                 yield from _leaves(inner, depth + 1)
                 return
             yield False, value[:READ_LIMIT]
@@ -172,8 +173,7 @@ def _listed(faults: Iterable[str]) -> str:
 
 def _embedded(text: str) -> Any:
     """The JSON, or the Python literal, that a text is or ends in; None for any other text."""
-    start = min((index for index in (text.find("{"), text.find("[{")) if index >= 0), default=-1)
-    end = text.rfind("]" if text[start : start + 1] == "[" else "}")
+    start, end = _bounds(text)
     if not 0 <= start < end or len(text) > READ_LIMIT:
         return None
     part = text[start : end + 1]
@@ -187,6 +187,17 @@ def _embedded(text: str) -> Any:
         # `literal_eval` runs nothing, but nested brackets exhaust its parser.
         return None
     return value if isinstance(value, dict | list) else None
+
+
+def _bounds(text: str) -> tuple[int, int]:
+    """The first and the last bracket of what a text may embed; -1 where there is none."""
+    start = min((index for index in (text.find("{"), text.find("[{")) if index >= 0), default=-1)
+    return start, text.rfind("]" if text[start : start + 1] == "[" else "}")
+
+
+def _around(text: str) -> tuple[str, str]:
+    start, end = _bounds(text)
+    return text[:start].strip(" -:`'\""), text[end + 1 :].strip(" -:`'\".")
 
 
 def _faults(text: str) -> list[tuple[str, str]]:

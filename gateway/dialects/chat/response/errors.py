@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.dialects.chat.response.error_body import ReportedError, read_body, read_value
 from gateway.dialects.chat.response.failure_words import FULL_POOL, LOADING, UNFINISHED, kind_by_words
-from gateway.dialects.chat.response.overflow import is_overflow, overflow_wording
+from gateway.dialects.chat.response.overflow import is_counted, is_overflow, overflow_wording
 from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, hint_in, retry_after_of
 from gateway.dialects.reply import Reply
 from gateway.errors import (
@@ -101,9 +101,10 @@ MODEL_NAME = re.compile(r"~?[\w.-]{1,64}(?:/[\w.-]{1,64})?(?::[\w-]{1,32})?", re
 def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
     """The error of an answer whose status is not 2xx."""
     read = read_body(body)
-    retry_after = retry_after_of(headers, read.words, limited=status == 429)
-    if retry_after is None and status == 429:
-        retry_after = hint_in(body)
+    is_busy = status in (429, 503, 529)
+    retry_after = retry_after_of(headers, read.words, limited=is_busy)
+    if retry_after is None and is_busy:
+        retry_after = hint_in(body, headers.get("date", ""))
     error = _to_error(status, read, retry_after, reply)
     is_proxied = "litellm." in read.words or any(name.startswith("x-litellm-") for name in headers)
     error.was_retried = is_proxied and status >= 500
@@ -136,7 +137,9 @@ def _classified(status: int, body: ReportedError, retry_after: float | None, rep
     if UNFINISHED.search(message):
         return OutputLimitReached(message)
     if is_overflow(status, error_type, body.words):
-        return InvalidRequest(overflow_wording(message, reply), should_retry=False)
+        overflow = InvalidRequest(overflow_wording(message, reply), should_retry=False)
+        overflow.is_estimate = not is_counted(message)
+        return overflow
     kind = kind_by_words(_error_class(status, error_type), body.words)
     if kind in (Unauthenticated, BillingProblem):
         return account_error(kind)

@@ -34,7 +34,8 @@ SUMS = _compiled(
     rf"max_(?:completion_)?tokens\W{{1,3}}is too large: {OUTPUT}\..{{0,40}}?context length is {LIMIT} tokens"
     rf".{{0,40}}?request has {INPUT} input tokens",
     # vLLM 0.12
-    rf"context length is {LIMIT} tokens.{{0,40}}requested {OUTPUT} output tokens.{{0,60}}?contains at least {INPUT}",
+    rf"context length is {LIMIT} tokens.{{0,40}}requested {OUTPUT} output tokens"
+    rf".{{0,60}}?contains (?:at least )?{INPUT}",
     # Together, TGI
     rf"must be <= {LIMIT}\. Given: {INPUT} `inputs` tokens and {OUTPUT} `max_new_tokens`",
     # Anthropic
@@ -82,32 +83,45 @@ PROMPTS = _compiled(
     # Volcengine, TensorRT-LLM, Triton
     rf"(?:prompt|input)(?: sequence)? length \(?{COUNT}(?:\.0)?\)?[^.;]{{0,60}}?exceeds?\D{{0,40}}{LIMIT}",
     rf"context (?:length|window)\D{{0,60}}{LIMIT}\D{{1,80}}{COUNT}",  # anything close to these
+    rf"exceeded:? {COUNT} ?/ ?{LIMIT}",
+    rf"n_keep \({COUNT}\) >= n_ctx \({LIMIT}\)",  # LM Studio
+    rf"(?:maximum number of|max(?:imum)?(?: input)?|limit of|limit is) (?:tokens (?:is|allowed:?) )?{LIMIT}(?: tokens)?"
+    rf"\D{{1,60}}(?:sent|received|given|got|has|have|requested)\D{{0,20}}{COUNT}",
+    rf"(?:prompt|input|request|messages?|tokens)\D{{0,40}}\b{COUNT}(?: (?:input )?tokens)?\D{{1,80}}"
+    rf"(?:maximum|limit|max|>|/)\D{{0,40}}{LIMIT}",
 )
 # Only the limit is named: DashScope, Gemini, OpenAI and Bedrock.
 LIMITS = _compiled(
     rf"range of input length should be \[\d+, ?{LIMIT}\]",
     rf"exceeds the maximum number of tokens allowed \(?{LIMIT}",
     rf"maximum (?:context|prompt) length is {LIMIT} tokens",
+    rf"max(?:imum)?(?: number of)?(?: input| prompt)? tokens(?: is| allowed)?:? {LIMIT}",
 )
 
 # No numbers: OpenAI and many more; Zhipu's code 1261 says "Prompt 超长".
 WORDS = re.compile(
     r"context[ _](?:length|window|size)|contextwindowexceeded|maximum (?:context|prompt)|range of input length"
     r"|too many (?:input )?tokens(?!.{0,40}wait)"
-    r"|(?:prompt|input|conversation) is too long|prompt (?:is )?too (?:long|large)|input token count"
-    r"|model token limit|prompt token count|request too large for|超长|prompt exceeds max|max message tokens"
+    r"|(?:prompt|input|conversation)\b(?: you \w{1,20})? (?:is|was) too long|prompt (?:is )?too (?:long|large)"
+    r"|input token count|model token limit|prompt token count|request too large for|超长|prompt exceeds max"
+    r"|max message tokens"
     r"|max_seq_len exceeded|maximum model length|exceed model maximum|exceeds maximum input|completion tokens exceed"
     r"|reduce the length of the (?:messages|prompt|input)|input tokens? exceed|input length\b.{0,40}\bexceed"
     r"|prompt_tokens .{0,20}must be less than"
     r"|`inputs` (?:must have less than|tokens \+ `max_new_tokens`)|tokens in request more than|token limit exceeded"
-    r"|(?:prompt|input)(?: sequence)? length (?:is greater|exceed|\(?\d)|context the overflows|expected maxlength: \d",
+    r"|(?:prompt|input)(?: sequence)? length (?:is greater|exceed|\(?\d)|context the overflows|expected maxlength: \d"
+    r"|max input (?:char|token)|n_keep \(\d|number of input tokens"
+    r"|(?:prompt|request|input) (?:has|contains|of) \d[\d,]* tokens.{0,60}?(?:max|limit)",
     re.IGNORECASE | re.DOTALL,
 )
 TYPES = frozenset({"context_length_exceeded", "exceed_context_size_error", "model_max_prompt_tokens_exceeded"})
 # Statuses of a refused request; under these, one of the words above is enough.
 STATUSES = frozenset({400, 413, 422})
 # The same words, but the prompt would fit: the answer's limit is too high, which another request can change.
-ANSWER_TOO_LONG = re.compile(r"max_(?:completion_)?tokens\W{1,3}is too large", re.IGNORECASE)
+# Cohere words it like an overflow.
+ANSWER_TOO_LONG = re.compile(
+    r"max_(?:completion_)?tokens\W{1,3}is too large|max tokens must be less than or equal to", re.IGNORECASE
+)
 # Under another status the words have to leave no doubt: Ollama and proxies say 500, OpenAI 429 to what exceeds a limit
 # of tokens per minute by itself, and would at any time.
 NO_DOUBT = re.compile(
@@ -142,13 +156,23 @@ def overflow_wording(message: str, reply: Reply) -> str:
             return _of_sum(
                 _number(found["input"]) + _number(tools or "0"), _number(found["output"]), _number(found["limit"])
             )
-    if (found := TOTAL.search(message)) is not None and reply.max_tokens:
+    if (found := TOTAL.search(message)) is None:
+        counted = _counted(message, reply)
+    elif reply.max_tokens:
         return _of_sum(_number(found["count"]) - reply.max_tokens, reply.max_tokens, _number(found["limit"]))
-    counted = _counted(message, reply)
+    else:
+        counted = None
     if counted is not None:
         count, limit = counted
         return f"prompt is too long: {count} tokens > {limit} maximum"
     return "prompt is too long: it does not fit into the context of this model"
+
+
+def is_counted(message: str) -> bool:
+    """Return True if the upstream has counted the prompt: no floor, no characters, and not the limit alone."""
+    if CHARACTERS.search(message) is not None or FLOOR.search(message) is not None:
+        return False
+    return any(pattern.search(message) is not None for pattern in (*SUMS, TOTAL, *PROMPTS))
 
 
 def room_for_answer(text: str) -> int | None:

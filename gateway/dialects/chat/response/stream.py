@@ -24,6 +24,7 @@ from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.fast_path import Frame, derive_splice
+from gateway.dialects.chat.response.prefill import PrefillCut, without_prefill
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState
@@ -67,7 +68,7 @@ class MessageStream:
         self._writer: EventWriter | MessageWriter = MessageWriter() if collects else EventWriter()
         self._finish = Finish()
         self._assembly = Assembly(reply, self._writer, self._finish)
-        self._target = untagged(guarded(self._assembly, reply, self._finish), reply)
+        self._target = untagged(without_prefill(guarded(self._assembly, reply, self._finish), reply), reply)
         self._counts: dict[str, Any] | None = None
         self._first_counts: dict[str, Any] | None = None
         self._first_chunk: dict[str, Any] = {}
@@ -100,11 +101,13 @@ class MessageStream:
 
     @property
     def is_finished(self) -> bool:
+        if self._state is BODY:
+            return self._body.is_whole
         return self._finish.is_over and not self._finish.is_early and not self.done
 
     @property
     def has_usage(self) -> bool:
-        return self._counts is not None
+        return self._counts is not None or self._state is BODY
 
     @property
     def origin(self) -> Origin:
@@ -348,7 +351,7 @@ class MessageStream:
         if error is not None:
             raise error
         add_pieces(delta, self._target, self._finish)
-        if isinstance(self._target, ThinkTags) and self._target.is_over:
+        while isinstance(self._target, ThinkTags | PrefillCut) and self._target.is_over:
             self._target = self._target.inner
         return delta
 
@@ -368,6 +371,8 @@ class MessageStream:
         """Close every block and write the end: the stop reason, the exact usage, message_stop."""
         self._finish.read, self._finish.spent = input_of(self._counts), output_of(self._counts)
         self._target.close()
+        if not self._finish.is_over and self._assembly.index < 0:  # a role and `[DONE]` are no answer either
+            raise EmptyAnswer(NO_ANSWER)
         assembly = self._assembly
         self.stop = to_stop(
             self._finish, has_tools=assembly.has_tools, has_cut_call=assembly.has_cut_call, reply=self._reply

@@ -93,6 +93,11 @@ class ThinkTags:
             text = self._untagged(self._lead + text)
             if not text:
                 return
+        elif self._lead is not None and not text and len(entries) == 1 and _is_plain(entries[0]):
+            bare = self._untagged(self._lead + (entries[0]["text"] or ""))
+            if not bare:
+                return
+            entries = [{**entries[0], "text": bare}]
         elif entries:
             self._release_lead()
         self.inner.add_thinking(text, entries)
@@ -167,6 +172,11 @@ class ThinkTags:
             self.inner.add_thinking(held, ())
         elif held:
             self.inner.add_text(held)
+
+
+def _is_plain(entry: Any) -> bool:
+    """Whether a reasoning detail is a text alone, as of an upstream that speaks Responses (vLLM 0.32)."""
+    return entry["type"] == "reasoning.text" and isinstance(entry.get("text"), str) and not entry.get("signature")
 
 
 def _first_of(tags: Sequence[str], text: str) -> str:

@@ -15,7 +15,7 @@ from gateway.messages.usage import STANDARD
 
 # Where upstreams count tokens read from and written to their prompt cache, inside `prompt_tokens_details` or beside it:
 # OpenAI, DeepSeek, Moonshot; OpenRouter, vLLM 0.32, and two wordings of proxies.
-CACHE_READS = ("cached_tokens", "prompt_cache_hit_tokens")
+CACHE_READS = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "num_cached_tokens")
 CACHE_WRITES = ("cache_write_tokens", "created_cache_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
 
 # No count of tokens; floats beyond it are no exact numbers.
@@ -62,7 +62,7 @@ def first_of(choices: Any) -> Any:
 
 def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
     """Anthropic's `usage` of a chat answer's `usage`; unknown or broken figures count as zero."""
-    prompt_details = to_mapping(counts.get("prompt_tokens_details"))
+    prompt_details = _prompt_details(counts)
     cached = _first_count(CACHE_READS, prompt_details, counts)
     written = _first_count(CACHE_WRITES, prompt_details, counts)
     prompt, output = _count(counts.get("prompt_tokens")), output_of(counts)
@@ -89,13 +89,20 @@ def output_of(counts: Mapping[str, Any] | None) -> int:
     """
     if not counts:
         return 0
-    output = _count(counts.get("completion_tokens"))
-    details = counts.get("completion_tokens_details")
-    thinking = _count(to_mapping(details).get("reasoning_tokens")) if details else 0
-    if not thinking:
-        return output
-    beside = _count(counts.get("prompt_tokens")) + output + thinking
-    return output + thinking if _count(counts.get("total_tokens")) == beside else output
+    output, beside = _count(counts.get("completion_tokens")), _beside(counts)
+    details = to_mapping(counts.get("completion_tokens_details"))
+    thinking = _count(details.get("reasoning_tokens")) or _count(counts.get("reasoning_tokens"))
+    return output + thinking if thinking and thinking == beside else output
+
+
+def _beside(counts: Mapping[str, Any]) -> int:
+    """Tokens in the total that are neither in the prompt nor in the completion."""
+    listed = _count(counts.get("prompt_tokens")) + _count(counts.get("completion_tokens"))
+    return max(_count(counts.get("total_tokens")) - listed, 0)
+
+
+def _prompt_details(counts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return to_mapping(counts.get("prompt_tokens_details") or counts.get("input_tokens_details"))
 
 
 def to_tier(answer: Mapping[str, Any]) -> str:

@@ -28,6 +28,9 @@ class WholeBody(JsonBody):
 
     @property
     def is_whole(self) -> bool:
+        last = next((piece for piece in reversed(self._pieces) if piece.strip()), b"")
+        if not last.rstrip().endswith((b"}", b"]")):
+            return False
         try:
             self.decode()
         except UpstreamError:

@@ -638,6 +638,107 @@ ADAPTED: dict[str, tuple[int, Any, Adaptation]] = {
         openai("Invalid schema for function 'look': In context=('properties', 'tags'), array schema missing items."),
         Adaptation("typed_schemas"),
     ),
+    "Novita, the length": (
+        400,
+        openai("max_tokens (32000) exceeds the maximum allowed value 8192"),
+        Adaptation("max_tokens", limit=8192),
+    ),
+    "MiniMax, the length": (
+        400,
+        openai("invalid params, max_tokens must be in range (0, 8192]"),
+        Adaptation("max_tokens", limit=8192),
+    ),
+    "Cohere, the length": (
+        400,
+        {
+            "message": "too many tokens: max tokens must be less than or equal to 4000, the maximum output for this "
+            "model"
+        },
+        Adaptation("max_tokens", limit=4000),
+    ),
+    "Fireworks, the length without stream": (
+        400,
+        openai("Requests with max_tokens > 4096 must have stream=true"),
+        Adaptation("max_tokens", limit=4096),
+    ),
+    "the length in other words": (
+        400,
+        openai("The requested number of output tokens 32,000 exceeds the maximum number of output tokens 8,192"),
+        Adaptation("max_tokens", limit=8192),
+    ),
+    "a list of parameters": (
+        400,
+        openai("Unknown parameters: temperature, top_p, user"),
+        Adaptation("drop_fields", ("temperature", "top_p", "user")),
+    ),
+    "Mistral, a system message behind others": (
+        400,
+        openai("Expected last role User or Tool (or Assistant with prefix True) for serving but got system"),
+        Adaptation("system_as_user"),
+    ),
+    "MiniMax, a system message behind others": (
+        400,
+        openai("invalid params, chat content has system role messages in the middle"),
+        Adaptation("system_as_user"),
+    ),
+    "Anthropic, a system message": (
+        400,
+        openai('messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter'),
+        Adaptation("system_as_user"),
+    ),
+    "a role at an index": (
+        400,
+        openai("Invalid messages: 'system' role can only appear at index 0"),
+        Adaptation("system_as_user"),
+    ),
+    "an order of roles": (400, openai("invalid role order"), Adaptation("system_as_user")),
+    "Zhipu, an image": (
+        400,
+        openai("messages.content.type 参数非法，取值范围 ['text']"),
+        Adaptation("media_as_text", ("file",)),
+    ),
+    "OpenAI, a file": (
+        400,
+        openai("Invalid value: 'file'. Supported values are: 'text', 'image_url', 'input_audio'."),
+        Adaptation("media_as_text", ("file",)),
+    ),
+    "Mistral, a file": (
+        422,
+        openai("Input tag 'file' found using 'type' does not match any of the expected tags: 'text', 'image_url'"),
+        Adaptation("media_as_text", ("file",)),
+    ),
+    "auto only": (400, openai("Only 'auto' is supported for tool_choice"), Adaptation("auto_choice")),
+    "forced calls": (
+        400,
+        openai("Forced function calling is not supported for this model"),
+        Adaptation("auto_choice"),
+    ),
+    "Zhipu, a format": (
+        400,
+        openai("response_format.type 只支持 text 或 json_object"),
+        Adaptation("json_object"),
+    ),
+    "Azure, a format": (
+        400,
+        openai("response_format value as json_schema is enabled only for api versions 2024-08-01-preview and later"),
+        Adaptation("json_object"),
+    ),
+    "Fireworks, a word": (
+        400,
+        openai("JSON Schema not supported: could not understand the instance `{'propertyNames': {'pattern': 'x'}}`."),
+        Adaptation("bare_schemas"),
+    ),
+    "a list of types": (
+        400,
+        openai("tools[0].function.parameters.properties.kind.type: must be a string, got array"),
+        Adaptation("single_types"),
+    ),
+    "Ollama, thinking": (
+        400,
+        {"error": '"qwen2" does not support thinking'},
+        Adaptation("drop_fields", ("reasoning_effort", "thinking_token_budget")),
+    ),
+    "Go, no content": (400, openai("invalid message content type: <nil>"), Adaptation("empty_content")),
     "Kimi, a schema": (
         400,
         openai("tools.function.parameters is not a valid moonshot flavored json schema, details: <something>"),
@@ -825,3 +926,23 @@ NOT_ASKED = {
 @pytest.mark.parametrize("case", NOT_ASKED)
 def test_nothing_is_changed_after(case: str) -> None:
     assert asked_for(*NOT_ASKED[case]) is None
+
+
+def test_null_that_pydantic_refuses_becomes_a_text_once_no_list_is_left() -> None:
+    refusal = openai("messages.2.content: Input should be a valid string")
+    assert asked_for(400, refusal) == Adaptation("flat_content")
+    flat = adapted(Conversion(BODY), [Adaptation("flat_content")])  # type: ignore[arg-type]
+    assert asked_for(400, refusal, messages=flat.body["messages"]) == Adaptation("empty_content")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "max_tokens is too large: 32000. This model's context length is 8192 and the prompt has 4000 tokens.",
+        "Model acme-8192 takes no max_tokens above its limit (code 12).",
+        "Error code: 1210 - max_tokens must be valid (code 1210, status 400)",
+    ],
+)
+def test_numbers_that_are_no_limit_of_the_answer_are_left(words: str) -> None:
+    adaptation = asked_for(400, openai(words))
+    assert adaptation is None or adaptation.kind != "max_tokens"

@@ -181,15 +181,46 @@ EMPTY: dict[str, bytes] = {
     "comments and the end": b": waiting\n\n" + DONE,
     "usage and the end": sse(usage()) + DONE,
     "no choice": sse({"id": "x", "choices": []}) + DONE,
+    "a role and the end": sse(chunk({"role": "assistant", "content": ""})) + DONE,
+    "white space and the end": sse(say("\n")) + DONE,
 }
 
 
 @pytest.mark.parametrize("case", EMPTY)
-def test_a_stream_without_a_choice_is_no_answer(case: str) -> None:
+def test_a_stream_without_content_and_reason_is_no_answer(case: str) -> None:
     failure = failure_of(EMPTY[case])
     assert isinstance(failure, UpstreamError)
     assert failure.retryable
 
 
-def test_a_choice_without_content_is_an_answer() -> None:
-    assert convert(sse(chunk({"role": "assistant"})) + DONE).failure is None
+def test_a_finish_reason_without_content_is_an_answer() -> None:
+    assert convert(sse(chunk({"role": "assistant"}), finish()) + DONE).failure is None
+
+
+FAILURE_SHAPES: dict[str, bytes] = {
+    "an event named exception": b'event: exception\ndata: {"message":"gpu lost"}\n\n',
+    "an event named fatal": b"event: fatal\ndata: gpu lost\n\n",
+    "an exception as a field": b'data: {"exception":"gpu lost"}\n\n',
+    "a short name": b'data: {"err":"gpu lost"}\n\n',
+    "a fault of a proxy": b'data: {"fault":{"faultstring":"gpu lost"}}\n\n',
+    "an exception of AWS": b'data: {"modelStreamErrorException":{"message":"gpu lost"}}\n\n',
+    "an event of Responses": b'data: {"type":"response.failed","response":{"error":{"message":"gpu lost"}}}\n\n',
+    "an error within data": b'data: {"data":{"error":"gpu lost"}}\n\n',
+    "an error in a list": b'data: [{"error":{"message":"gpu lost"}}]\n\n',
+    "an error within the delta": b'data: {"choices":[{"index":0,"delta":{"error":"gpu lost"}}]}\n\n',
+    "a flag beside its words": b'data: {"error":true,"message":"gpu lost"}\n\n',
+}
+
+
+@pytest.mark.parametrize("case", FAILURE_SHAPES)
+def test_a_failure_of_any_shape_is_never_an_end_of_turn(case: str) -> None:
+    for before in (sse(say("The first hal")), b""):
+        failure = failure_of(before + FAILURE_SHAPES[case] + DONE)
+        assert type(failure) is UpstreamError
+        assert failure.message == "gpu lost"
+
+
+@pytest.mark.parametrize("name", ["model_error_rate", "errors_total", "is_error", "terror"])
+def test_names_that_only_resemble_a_failure_are_none(name: str) -> None:
+    beside = sse({"id": "x", "choices": [], name: 0}, {"object": "info", name: ""})
+    assert convert(sse(say("a")) + beside + sse(finish()) + DONE).failure is None

@@ -222,11 +222,44 @@ def test_a_tag_at_the_start_of_the_reasoning_is_taken_off(case: str, after: list
     assert "".join(block.get("thinking", "") for block in whole["content"]) == text
 
 
-def test_a_prefill_that_a_json_answer_repeats_is_cut_off() -> None:
+def test_a_prefill_that_an_answer_repeats_is_cut_off() -> None:
     to = reply(prefill="Hello from")
     for content, text in (("Hello from here.", " here."), (" here.", " here."), ("Hello", "Hello")):
         assert to_message(completion({"content": content}), to).message["content"][0]["text"] == text
-    assert told(say("Hello from here."), finish(), prefill="Hello from").blocks[0]["text"] == "Hello from here."
+
+
+REPEATS = [
+    pytest.param(["Hello from here."], " here.", id="at once"),
+    pytest.param(["Hel", "lo", " from", " here."], " here.", id="in pieces"),
+    pytest.param(["\n", "Hello from here."], " here.", id="behind white space"),
+    pytest.param([" a server."], " a server.", id="continued"),
+    pytest.param(["Hello", " there."], "Hello there.", id="begun alike"),
+    pytest.param(["Hel"], "Hel", id="cut short"),
+]
+
+
+@pytest.mark.parametrize(("pieces", "text"), REPEATS)
+def test_a_stream_is_cut_where_it_repeats_the_prefill(pieces: list[str], text: str) -> None:
+    result = told(*map(say, pieces), finish(), prefill="Hello from")
+    assert [block["text"] for block in result.blocks] == [text]
+
+
+def test_a_call_ends_the_watch_for_a_prefill() -> None:
+    result = told(say("Hel"), call(0, "{}", "c1", "look"), finish("tool_calls"), prefill="Hello from")
+    assert [block["type"] for block in result.blocks] == ["text", "tool_use"]
+
+
+@pytest.mark.parametrize("name", ["parameters", "input"])
+def test_arguments_under_other_names_are_read(name: str) -> None:
+    delta = {"tool_calls": [{"index": 0, "id": "c1", "function": {"name": "look", name: {"at": 1}}}]}
+    assert told(chunk(delta), finish("tool_calls")).blocks[0]["input"] == {"at": 1}
+
+
+def test_a_call_among_the_parts_of_the_content_is_a_call() -> None:
+    parts = [{"type": "text", "text": "Ok"}, {"type": "tool_use", "id": "c1", "name": "look", "input": {"at": 1}}]
+    result = told(chunk({"content": parts}), finish())
+    assert [block["type"] for block in result.blocks] == ["text", "tool_use"]
+    assert result.blocks[1]["input"] == {"at": 1}
 
 
 def test_a_transcript_equal_to_the_content_is_written_once() -> None:

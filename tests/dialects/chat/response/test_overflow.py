@@ -37,6 +37,31 @@ WORDINGS = {
         "`inputs` tokens + `max_new_tokens` must be <= 32769. Given: 30000 `inputs` tokens and 4000 `max_new_tokens`",
         SUM.format(30000, 4000, 32769),
     ),
+    "vLLM's sum, counted": (
+        (
+            "This model's maximum context length is 8192 tokens. However, you requested 5000 output tokens and your"
+            " prompt contains 4000 input tokens, for a total of 9000 tokens."
+        ),
+        SUM.format(4000, 5000, 8192),
+    ),
+    "LM Studio's tokens to keep": (
+        "Cannot truncate prompt with n_keep (9000) >= n_ctx (4096)",
+        PROMPT.format(9000, 4096),
+    ),
+    "a fraction": ("Token limit exceeded: 9000/8192", PROMPT.format(9000, 8192)),
+    "MiniMax": (
+        "invalid params, tokens in request more than max tokens allowed: 210000 > 204800",
+        PROMPT.format(210000, 204800),
+    ),
+    "AI21": ("Prompt has 9000 tokens, maximum is 8192", PROMPT.format(9000, 8192)),
+    "a sentence for each number": (
+        "The input you provided is too long. The maximum number of tokens is 8,192 but you sent 9,000 tokens.",
+        PROMPT.format(9000, 8192),
+    ),
+    "a count before its limit": (
+        "The number of input tokens 9,000 is greater than the maximum 8,192 allowed",
+        PROMPT.format(9000, 8192),
+    ),
     "SGLang's prompt": (
         "The input (27015 tokens) is longer than the model's context length (8192 tokens).",
         PROMPT.format(27015, 8192),
@@ -190,7 +215,13 @@ def test_total_in_one_number_is_split_by_the_answer_that_was_asked_for() -> None
 
 @pytest.mark.parametrize(("message", "wording"), WORDINGS.values(), ids=WORDINGS)
 def test_wording_becomes_anthropics(message: str, wording: str) -> None:
+    assert is_overflow(400, "", message)
     assert overflow_wording(message, reply()) == wording
+
+
+def test_limit_of_the_answer_that_cohere_words_like_an_overflow_is_none() -> None:
+    words = "too many tokens: max tokens must be less than or equal to 4000, the maximum output for this model"
+    assert not is_overflow(400, "", words)
 
 
 VLLM = "This model's maximum context length is 8192 tokens. However, your prompt contains {}"

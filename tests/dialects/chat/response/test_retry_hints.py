@@ -15,6 +15,8 @@ HEADERS = {
     "nonsense": ({"retry-after": "soon", **DATE}, None),
     "milliseconds": ({"retry-after-ms": "25000"}, 25.0),
     "Azure's milliseconds": ({"x-ms-retry-after-ms": "1500"}, 1.5),
+    "RFC 3339": ({"retry-after": "2026-11-29T12:00:20Z", **DATE}, 20.0),
+    "seconds with their unit": ({"retry-after": "25s"}, 25.0),
     "seconds before milliseconds": ({"retry-after": "2", "retry-after-ms": "25000"}, 2.0),
 }
 
@@ -30,6 +32,15 @@ LIMITS = {
     "minutes and seconds": ({"x-ratelimit-reset-requests": "1m2s"}, "", MAX_RETRY_AFTER),
     "milliseconds of a reset": ({"x-ratelimit-reset-tokens": "250ms"}, "", 0.25),
     "the later of two resets": ({"x-ratelimit-reset-tokens": "2s", "x-ratelimit-reset-requests": "5s"}, "", 5.0),
+    "OpenRouter's time in milliseconds": ({"x-ratelimit-reset": "1795953640000", **DATE}, "", 40.0),
+    "a time in seconds": ({"x-ratelimit-reset": "1795953640", **DATE}, "", 40.0),
+    "a time without the reply's own": ({"x-ratelimit-reset": "1795953640"}, "", None),
+    "a time that has passed": ({"x-ratelimit-reset": "1795953590", **DATE}, "", 0.0),
+    "the IETF draft": ({"ratelimit-reset": "25"}, "", 25.0),
+    "the newer draft": ({"ratelimit": '"default";r=0;t=25'}, "", 25.0),
+    "Anthropic's date": ({"anthropic-ratelimit-requests-reset": "2026-11-29T12:00:30Z", **DATE}, "", 30.0),
+    "Mistral's": ({"ratelimitbysize-reset": "25"}, "", 25.0),
+    "Chinese": ({}, "您的请求过于频繁，请在25秒后重试", 25.0),
     "Groq's sentence": ({}, "Rate limit reached. Please try again in 7m12s. Visit the console.", MAX_RETRY_AFTER),
     "OpenAI's sentence": ({}, "Please try again in 820ms.", 0.82),
     "a sentence that asks to wait": ({}, "Too many requests. Please wait 5 seconds and retry.", 5.0),
@@ -58,3 +69,9 @@ def test_rate_limit_gives_its_reset(headers: dict[str, str], words: str, seconds
 )
 def test_field_of_an_error_becomes_seconds(body: bytes, seconds: float | None) -> None:
     assert hint_in(body) == seconds
+
+
+def test_headers_that_openrouter_repeats_in_its_error_count_from_the_replys_date() -> None:
+    body = b'{"error": {"code": 429, "metadata": {"headers": {"X-RateLimit-Reset": "1795953640000"}}}}'
+    assert hint_in(body, DATE["date"]) == 40.0
+    assert hint_in(body) is None

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.response.think_tags import ThinkTags
+from tests.support.streams import DONE, chunk, convert, finish, reply, say, sse
 
 
 class Pieces:
@@ -152,3 +153,14 @@ def test_reasoning_that_says_nothing_does_not_end_the_watch() -> None:
     tags.add_thinking("", ())
     tags.add_text("<think>b</think>")
     assert pieces.seen == [("thinking", "b")]
+
+
+@pytest.mark.parametrize("cut", range(1, len("<think>\nHm.")))
+def test_a_tag_at_the_start_of_reasoning_details_is_left_out(cut: int) -> None:
+    """vLLM 0.32 under load, asked by Responses."""
+    entry = {"type": "reasoning.text", "id": "rs_1", "index": 0}
+    whole = "<think>\nHm."
+    deltas = [chunk({"reasoning_details": [{**entry, "text": part}]}) for part in (whole[:cut], whole[cut:], " So.")]
+    stream = sse(*deltas, say("Yes."), finish()) + DONE
+    blocks = convert(stream, reply(think_tags=True)).blocks
+    assert [block.get("thinking", "").strip() for block in blocks] == ["Hm. So.", ""]

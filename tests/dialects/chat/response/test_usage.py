@@ -37,6 +37,30 @@ ROWS: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, int | None]]] = 
     ),
     "thinking is part of the output": (counts(10, 50, thinking=20), (10, 0, 0, 50, 20)),
     "thinking beyond the output is cut": (counts(10, 5, thinking=20), (10, 0, 0, 5, 5)),
+    "the cached part under Anthropic's name": (
+        {"prompt_tokens": 100, "completion_tokens": 5, "cache_read_input_tokens": 64},
+        (36, 64, 0, 5, None),
+    ),
+    "the cached part under the name of Responses": (
+        {"prompt_tokens": 100, "completion_tokens": 5, "input_tokens_details": {"cached_tokens": 64}},
+        (36, 64, 0, 5, None),
+    ),
+    "thinking beside the output (xAI)": (
+        {**counts(100, 7, thinking=100), "total_tokens": 207},
+        (100, 0, 0, 107, 100),
+    ),
+    "thinking at the top, beside the output": (
+        {"prompt_tokens": 100, "completion_tokens": 7, "reasoning_tokens": 50, "total_tokens": 157},
+        (100, 0, 0, 57, None),
+    ),
+    "thinking at the top, part of the output": (
+        {"prompt_tokens": 100, "completion_tokens": 57, "reasoning_tokens": 50, "total_tokens": 157},
+        (100, 0, 0, 57, None),
+    ),
+    "a total that holds cached tokens too": (
+        {**counts(100, 7, cached=60), "total_tokens": 167},
+        (40, 60, 0, 7, None),
+    ),
     "missing figures": ({"total_tokens": 3}, (0, 0, 0, 0, None)),
     "broken figures": (
         {**counts("9", -1, True, 1.5, None), "prompt_tokens_details": [], "completion_tokens_details": "x"},

@@ -41,6 +41,7 @@ OFF_VALUES: dict[str, tuple[tuple[str, Any], ...]] = {
     "thinking": (("type", "disabled"),),
 }
 
+BUDGET_FIELDS = ("thinking_budget", "thinking_budget_tokens", "thinking_token_budget")
 LENGTH_FIELDS = ("max_tokens", "max_completion_tokens")
 # For upstreams without a schema or without a JSON mode.
 FORMAT_INSTRUCTION = "Answer with JSON only, without any other text. It must follow this JSON schema:"

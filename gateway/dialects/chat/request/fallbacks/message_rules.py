@@ -15,11 +15,18 @@ BROKEN_MEDIA = re.compile(
     r"|too (?:large|small|big|many)|dimension|corrupt|\bpixels?\b",
     re.IGNORECASE,
 )
+# OpenAI names the type of a part as a value, pydantic as a tag.
+INVALID_KIND = re.compile(
+    r"(?:invalid (?:value|type|tag)|input tag|unknown (?:value|type))\W{1,4}"
+    r"(?P<kind>file|image_url|input_audio|video_url)\b",
+    re.IGNORECASE,
+)
 # A model that reads text only. "Input should be 'text'" is what FastAPI says of a part's type.
 TEXT_ONLY = re.compile(
-    rf"{UNSUPPORTED.pattern}|not a multi-?modal|only (?:supports? |accepts? )?text|supports? text only|no endpoints"
-    r"|only supported by certain|at most 0|input should be|(?:has|have) no vision|lacks|unsupported content"
-    r"|values are:? ['`\"]text['`\"](?!,| and| or)",
+    rf"{UNSUPPORTED.pattern}|{INVALID_KIND.pattern}|not a multi-?modal|only (?:supports? |accepts? )?text"
+    r"|supports? text only|no endpoints|only supported by certain|at most 0|input should be|(?:has|have) no vision"
+    r"|lacks|unsupported content"
+    r"|(?:values are:?|取值范围) ?\[?['`\"]text['`\"](?!,| and| or)",
     re.IGNORECASE,
 )
 
@@ -43,6 +50,8 @@ def _media(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | No
         return None
     refused = SUPPORTED_LIST.split(said.text, maxsplit=1)[0]
     sent = media_kinds(body)
+    if (invalid := INVALID_KIND.search(said.text)) is not None and invalid["kind"] in sent:
+        return Adaptation("media_as_text", (invalid["kind"],))
     named = [kind for kind, words in MEDIA_WORDS if kind in sent and words.search(refused)]
     kind = named[0] if named else next((kind for kind in RAREST_FIRST if kind in sent), None)
     return Adaptation("media_as_text", (kind,)) if kind else None
@@ -65,6 +74,8 @@ REASONING_BACK_RULES = (
 )
 
 ROLE_RULES = (
+    # Mistral's API, of a system message behind others.
+    rule(r"for serving but got system", Adaptation("system_as_user")),
     # Qwen's template in vLLM, SGLang and llama.cpp; Mistral's API; any template that raises (transformers' Jinja).
     rule(
         r"system (?:message|prompt|role)s?\b.{0,40}?(?:must|should|may|only|has to|need).{0,40}?(?:begin|start|first)"
@@ -87,6 +98,12 @@ ROLE_RULES = (
     rule(r"assistant with prefix true", Adaptation("prefill_flag", ("prefix",))),
     # Mistral's API and the templates of its models.
     rule(r"unexpected role '?user'? after role '?tool|roles must alternate", Adaptation("alternate_turns")),
+    # Any other wording for a role out of its place: it changes only requests with a system message behind the first.
+    rule(
+        r"\bsystem\W{0,3}(?:role|message|prompt|消息)|role\W{1,4}system\b|\b(?:invalid|unexpected|wrong|unsupported)"
+        r" (?:message )?roles?\b|\broles?\b.{0,80}?(?:order|alternat|sequence)",
+        Adaptation("system_as_user"),
+    ),
 )
 
 CONTENT_RULES = (
@@ -106,17 +123,17 @@ CONTENT_RULES = (
     # By a word for it; llama.cpp: "unsupported content[].type"; vLLM: "Unsupported chat content part type: 'file'".
     rule(
         "|".join([words.pattern for _, words in MEDIA_WORDS])
-        + r"|content\[\]|content part|content type|input should be 'text'(?! or)",
+        + r"|content\[\]|content part|content\Wtype|input should be 'text'(?! or)",
         _media,
     ),
     # OpenAI: "Invalid value for 'content': expected a string, got null"; llama-cpp-python lists its validation errors.
     rule(
         r"content\b.{0,80}?(?:got null|be null|\bnull\b|none|required|missing|string or an array)|got null"
-        r"|validation errors?.{0,2000}?content",
+        r"|validation errors?.{0,2000}?content|content type: <nil>|content.{0,20}不能为空",
         Adaptation("empty_content"),
     ),
     rule(
-        r"content\b.{0,60}?(?:empty|blank|at least 1|min(?:imum)?.?length)|empty content",
+        r"content\b.{0,60}?(?:empty|blank|at least 1|min(?:imum)?.?length|不能为空)|empty content",
         Adaptation("omit_content"),
     ),
     # pydantic, serde ("invalid type: sequence"), Go ("cannot unmarshal array"), Groq ("value must be a string").
@@ -127,6 +144,8 @@ CONTENT_RULES = (
         r"|validation errors?.{0,2000}?content",
         Adaptation("flat_content"),
     ),
+    # Once no list is left: pydantic says the same of null.
+    rule(r"content\b.{0,40}?(?:be|expected) (?:a |an )?(?:valid )?str", Adaptation("empty_content")),
     # Mistral: "Tool call id was call_1 but must be a-z, A-Z, 0-9, with a length of 9."
     rule(
         r"tool.?call.?id\b.{0,120}?length of 9|tool.?call.?id.{0,60}?9 (?:char|alnum|alphanum)", Adaptation("short_ids")

@@ -114,7 +114,9 @@ def _wording(name: str) -> str:
     word = re.escape(name)
     if name in PROSE:
         kinds = "field|param|parameter|argument|property|key|model"
-        return rf"[\"'`.]{word}[\"'`:]|\b(?:{kinds})s?:? {word}\b|^(?:\S*\.)?{word}$"
+        # "Unknown parameters: temperature, top_p, user" names it in a list.
+        listed = r"(?:[\"'`]?\w{1,40}[\"'`]?,? (?:and )?){0,12}?"
+        return rf"[\"'`.]{word}[\"'`:]|\b(?:{kinds})s?:? {word}\b|\b(?:{kinds})s: {listed}{word}\b|^(?:\S*\.)?{word}$"
     return rf"(?<![\w-]){word}(?![\w-])"
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from gateway.dialects.chat.request.fallbacks.fields import LENGTH_FIELDS
+from gateway.dialects.chat.request.fallbacks.fields import BUDGET_FIELDS, LENGTH_FIELDS, OFF_VALUES
 from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.rule import UNSUPPORTED, rule
 from gateway.dialects.chat.response.overflow import room_for_answer
@@ -11,6 +11,12 @@ from gateway.errors import UpstreamWords
 from gateway.upstream.adaptation import Adaptation
 
 NUMBER = r"`?(?P<limit>\d{1,3}(?:,\d{3})+|\d{1,8})\b"
+# A number that stands alone, and is no part of a model's name.
+COUNT = re.compile(r"(?<!code )(?<!code: )(?<!code=)(?<![\w.,-])(\d{1,3}(?:,\d{3})+|\d{2,8})(?![\w-]|[.,]\d)")
+# No model writes less; smaller numbers are positions and HTTP statuses.
+LEAST_LIMIT = 600
+# Characters behind the words for a limit in which its number stands.
+AFTER_LIMIT = 80
 # What follows a list of values: the value that was refused.
 AFTER_LIST = re.compile(r"received|but got|'input'|input_value|\n", re.IGNORECASE)
 
@@ -66,15 +72,37 @@ def _format(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | N
     return Adaptation("format_in_prompt")
 
 
+def _any_limit(match: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | None:
+    """The largest number below what was asked for, in a refusal of the answer's length in words of its own.
+
+    Not where the prompt counts as well: what it leaves is another number.
+    """
+    if "context" in said.text.lower() or "prompt" in said.text.lower():
+        return None
+    asked = next((body[name] for name in LENGTH_FIELDS if name in body), 0)
+    sentence = said.text[match.start() : match.end() + AFTER_LIMIT]
+    counts = [int(found[1].replace(",", "")) for found in COUNT.finditer(sentence)]
+    limit = max((count for count in counts if LEAST_LIMIT <= count < asked), default=0)
+    return Adaptation("max_tokens", limit=limit) if limit else None
+
+
 # LM Studio: "Invalid tool_choice type: 'object'. Supported string values: none, auto, required".
 LISTED_VALUES = re.compile(r"supported (?:string )?values|expected one of|must be one of", re.IGNORECASE)
 FORMAT_REFUSED = re.compile(
-    r"unavailable|input should be|must be|expected one of|only .{0,20}json_object", re.IGNORECASE
+    r"unavailable|input should be|must be|expected one of|only .{0,20}json_object|enabled only|only (?:for|in|with)\b",
+    re.I,
 )
 # Groq: "json mode cannot be combined with tool/function calling"; Gemini: "Function calling with a response mime type".
 FORMAT_WITH_TOOLS = re.compile(
     r"combined with tool|function calling with|tools? (?:and|with) (?:json|structured)|json mode is not", re.I
 )
+
+
+def _without_thinking(_: re.Match[str], __: UpstreamWords, body: Body) -> Adaptation | None:
+    """Leave out whatever asks for thinking, whose fields the refusal need not name."""
+    asked = tuple(name for name in (*OFF_VALUES, *BUDGET_FIELDS) if name in body)
+    return Adaptation("drop_fields", asked) if asked else None
+
 
 REASONING_RULES = (
     # OpenAI's chat API since GPT-5.4, and Azure's.
@@ -85,6 +113,12 @@ REASONING_RULES = (
         r"|only (?:works in|supports) thinking mode|does not support (?:disabling|non-?thinking)"
         r"|only type=enabled is allowed|enable_thinking.{0,40}?restricted to true",
         Adaptation("keep_thinking"),
+    ),
+    # Ollama: '"qwen2" does not support thinking'.
+    rule(
+        r"does(?: not|n't) support (?:thinking|reasoning)\b(?! mode)"
+        r"|(?:thinking|reasoning) is not (?:supported|available)",
+        _without_thinking,
     ),
     # OpenAI, Groq, Kimi ("expected one of 'low' | 'medium'"), pydantic ("Input should be"), Gemini ("Valid values are")
     rule(
@@ -117,6 +151,12 @@ LENGTH_RULES = (
     rule(rf"max_tokens: \d{{1,9}} > {NUMBER}, which is the maximum", _token_limit),
     # Bedrock: "The maximum tokens you requested exceeds the model limit of 4096."
     rule(rf"maximum tokens you requested exceeds the model limit of {NUMBER}", _token_limit),
+    # Any other: "max_tokens must be in range (0, 8192]", "number of output tokens 32000 exceeds …".
+    rule(
+        r"(?:max[ _]?(?:new_|output_|completion_)?tokens|(?:output|completion|new|generated) tokens).{0,160}?"
+        r"(?:exceed|maxim|at most|less|limit|range|between|must|should|allow|too (?:large|high|big)|[<>]|最大|范围|超)",
+        _any_limit,
+    ),
 )
 
 STOP_RULES = (
@@ -137,7 +177,9 @@ TOOL_RULES = (
     # DashScope and DeepSeek while thinking; Ollama and others that know "auto" only; servers that take no object.
     rule(
         r"tool_?choice\b.{0,160}?(?:not|n't|un|only|incompat|expected|should be|must be)"
-        r"|(?:not|n't|unsupported|invalid)\b.{0,60}?tool_?choice|thinking may not be enabled when tool_choice",
+        r"|(?:not|n't|unsupported|invalid|only)\b.{0,60}?tool_?choice|thinking may not be enabled when tool_choice"
+        # vLLM's and Gemini's words for it, and serde's for an object.
+        r"|forc(?:ed|ing) (?:a )?(?:function|tool)|function calling mode|variant `function`, expected `auto`",
         _choice,
     ),
 )

@@ -22,7 +22,7 @@ UNSUPPORTED = re.compile(
     r"|unsupported|unrecogni[sz]ed|un(?:known|expected) (?:field|param|argument|name|key|propert|variant|role)"
     r"|extra(?:_forbidden| inputs| fields)|additional propert|only (?:the )?default|only \S{1,12} is allowed"
     r"|(?:isn't|doesn't|does not|cannot|can't|can only) (?:be )?(?:support|allow|accept|use|set|specif|combine)"
-    r"|no such (?:field|param)|deprecated|only allowed when|不支持",
+    r"|no such (?:field|param)|deprecated|only allowed when|不支持|[只仅]支持",
     re.IGNORECASE,
 )
 

@@ -48,6 +48,11 @@ SCHEMA_RULES = (
     rule(r"only 'enum' and 'date-time' are supported|regex parse|regular expression", Adaptation("schema_formats")),
     # Gemini: a list of types.
     rule(r"proto field is not repeating", Adaptation("single_types")),
+    rule(
+        r"\btype\b.{0,40}?(?:must be a string|got (?:an )?(?:array|list)|expected (?:a )?string"
+        r"|cannot be (?:an? )?(?:array|list))",
+        Adaptation("single_types"),
+    ),
     # llama.cpp build 11549; vLLM: "Pointer '/$defs/B' does not exist", "Invalid type: foo".
     rule(
         r"schema must be an object|only references into the same document|cannot resolve \$ref|unrecognized type"
