@@ -19,6 +19,7 @@ from gateway.telemetry.metrics import OTLP_RELAYED, create_series
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_raw_body
+from gateway.web.keys import SIGN_IN
 
 log = structlog.get_logger()
 
@@ -97,9 +98,13 @@ OTLP: web.AppKey[OtlpRelay | None] = web.AppKey("otlp")
 async def relay_otlp(request: web.Request) -> web.Response:
     """Take an export of metrics, logs or traces."""
     relay, context = request.app[OTLP], request[CONTEXT]
-    if relay is None:
-        raise NotFound("This gateway relays no telemetry: GATEWAY_OTLP_ENDPOINT is not set.")
     kind = request.content_type
+    if relay is None:
+        if request.app[SIGN_IN] is None:
+            raise NotFound("This gateway relays no telemetry: GATEWAY_OTLP_ENDPOINT is not set.")
+        # Claude Code exports to the gateway that it has signed in to, whether that one wants it or not.
+        await read_raw_body(request, MAX_BODY_BYTES)
+        return web.Response(body=b"{}" if kind == JSON else b"", content_type=kind)
     if kind not in ACCEPTED:
         raise InvalidRequest(f"content-type: must be {JSON} or {PROTOBUF}")
     body = await read_raw_body(request, MAX_BODY_BYTES)

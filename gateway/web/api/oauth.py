@@ -171,12 +171,6 @@ async def show_managed_settings(request: web.Request) -> web.Response:
     return json_response(body, headers=(("etag", etag), *NO_STORE))
 
 
-async def take_telemetry(request: web.Request) -> web.Response:
-    """POST /v1/metrics, /v1/logs, /v1/traces: Claude Code's telemetry, which is taken and discarded."""
-    await read_body(request, request.app[SETTINGS].max_body_bytes)
-    return json_response({})
-
-
 def base_url(request: web.Request) -> str:
     """The gateway's own address: as configured, or on loopback that of the listener, never a header's."""
     settings = request.app[SETTINGS]
