@@ -52,15 +52,22 @@ class Figures:
 
 def one_caller_helpers(module: Module) -> list[str]:
     """Names of the private functions that the module uses once, in a call whose place their lines could take."""
-    parents = {child: node for node in ast.walk(module.tree) for child in ast.iter_child_nodes(node)}
+    parents: dict[ast.AST, ast.AST] = {}
+    nodes: list[ast.AST] = [module.tree]
+    while nodes:
+        node = nodes.pop()
+        children = list(ast.iter_child_nodes(node))
+        parents.update(dict.fromkeys(children, node))
+        nodes += children
     uses: defaultdict[str, list[ast.Name | ast.Attribute]] = defaultdict(list)
     for node in parents:
         if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             uses[node.id if isinstance(node, ast.Name) else node.attr].append(node)
     return [
         function.name
-        for function in module.functions()
-        if function.name.startswith("_")
+        for function in parents
+        if isinstance(function, Function)
+        and function.name.startswith("_")
         and not function.name.startswith("__")
         and len(uses[function.name]) == 1
         and could_stand_in_place(function, uses[function.name][0], parents)
