@@ -23,7 +23,7 @@ run: $(VENV)/.runtime ## install and start everything on this machine: http://12
 test: $(VENV)/.development ## install and run the whole suite
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-check: $(VENV)/.development ## lint, format, types, documentation and architecture, in half a minute
+check: $(VENV)/.development ## lint, format, types, documentation and architecture, in less than a minute
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -34,7 +34,7 @@ check: $(VENV)/.development ## lint, format, types, documentation and architectu
 	$(BIN)/python -m tests.support.compatibility --check
 	$(BIN)/python -m deploy.dashboards --check
 	$(BIN)/python -m tests.support.llms_page --check
-	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 tests/test_architecture.py tests/test_reprs.py
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_reprs.py
 	$(BIN)/python -m tests.support.figures
 
 docs: $(VENV)/.development ## write docs/{compatibility,configuration,conversion,errors,upstreams}.md from settings and tests
