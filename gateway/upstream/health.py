@@ -61,6 +61,7 @@ class LiveHealth:
     until: float = -inf
     opened: float = -inf  # when the last incident began
     stalled: bool = False  # the circuit is open because of a stall
+    is_unreported: bool = False  # the stall has not been reported
     openings: int = 0  # in a row
     failures: int = 0  # in a row
     succeeded: float = -inf
@@ -172,14 +173,16 @@ class LiveHealth:
         return sum(second.retries for second in self._seconds) < RETRY_SHARE * calls + SPARE_RETRIES
 
     def learn(self, left: float, stamp: int, now: float, *, is_open: bool) -> None:
-        """Take over the state that another process has shared."""
+        """Take over the state that another process has shared. A circuit that is open here stays open as long."""
         if stamp <= self.stamp or left <= 0:
             return
         self.stamp = stamp
-        if is_open and self.state is not State.OPEN:
-            self.open(now, seconds=left)
-        elif not is_open:
+        if not is_open:
             self.pause(now, left)
+        elif self.state is State.OPEN:
+            self.until = max(self.until, now + left)
+        else:
+            self.open(now, seconds=left)
 
     def _find_stall(self, now: float) -> None:
         """Open the circuit if too many calls have waited too long for a byte."""
@@ -188,6 +191,7 @@ class LiveHealth:
         youngest = next(islice(self._waiting, STALLED_CALLS - 1, None))
         if now - youngest.started >= STALL_SECONDS and youngest.started > self.opened:
             self.open(now, stalled=True)
+            self.is_unreported = True
 
     def _fails_often(self) -> bool:
         failures = sum(second.failures for second in self._seconds)

@@ -44,6 +44,7 @@ MAX_LIVE_CIRCUITS: Final = 1024
 SHORT_PAUSE: Final = 1.0
 # A model that an upstream does not have, or not now.
 MODEL_DELAY: Final = 60.0
+STALL: Final = "stall"
 
 
 @dataclass(slots=True, eq=False)
@@ -103,8 +104,11 @@ class LiveCircuits:
 
     def wait(self, route: Route) -> float:
         """Return the seconds until this candidate may be called."""
-        now = self.clock()
-        return max(health.wait(now) for health in self.pair_of(route))
+        now, pair = self.clock(), self.pair_of(route)
+        seconds = max(pair[0].wait(now), pair[1].wait(now))
+        if seconds > 0:
+            self._report_stalls(route, pair)
+        return seconds
 
     def is_full(self, route: Route) -> bool:
         """Return True if the calls of this process reach a limit of the upstream."""
@@ -136,6 +140,7 @@ class LiveCircuits:
         now, pair = self.clock(), self.pair_of(call.route)
         wait = max(pair[0].wait(now, alone=call.alone), pair[1].wait(now, alone=call.alone))
         if wait > 0:
+            self._report_stalls(call.route, pair)
             raise CircuitOpen("The upstream fails at present and is not called.", retry_after=wait)
         call.tickets = tuple(health.enter(now, retry=call.is_retry) for health in pair)
         is_probe = not call.alone and (call.tickets[0].probe or call.tickets[1].probe)
@@ -278,12 +283,21 @@ class LiveCircuits:
                     health.pause(now, wait)
                 return opens
 
+    def _report_stalls(self, route: Route, pair: tuple[LiveHealth, LiveHealth]) -> None:
+        """Log and share a stall, which is found when a call is to begin, and not when one ends."""
+        for name, health in zip(names_of(route, ()), pair, strict=True):
+            if health.is_unreported:
+                health.is_unreported = False
+                self._note_opened(name, health, STALL, route.upstream.name)
+
     def _note_opened(self, name: str, health: LiveHealth, cause: str, upstream: str) -> None:
         seconds = health.until - self.clock()
         level = log.error if cause == "account" else log.warning
         level("circuit_opened", circuit=name, trouble=cause, seconds=round(seconds, 1))
         metrics.CIRCUIT_OPENINGS.labels(upstream, cause).inc()
-        self._news[name] = "open", seconds
+        # A server with a queue of its own is silent to the many calls of a batch, and not to a live one.
+        if cause != STALL or self.tells_alone:
+            self._news[name] = "open", seconds
 
     def _get(self, name: str) -> LiveHealth:
         health = self._health.get(name)

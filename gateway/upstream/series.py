@@ -7,11 +7,11 @@ from gateway.telemetry import metrics
 from gateway.telemetry.counters import MAX_MODELS, OTHER
 from gateway.upstream.causes import CAUSES, CLIENT_LEFT
 from gateway.upstream.failure import FAILURES, OWN, Effect
-from gateway.upstream.live_circuits import LiveCircuits
+from gateway.upstream.live_circuits import STALL, LiveCircuits
 from gateway.upstream.routing import Upstream
 
 ATTEMPT_OUTCOMES: Final = ("ok", OWN.name, *(row.name for row in FAILURES))
-OPENING_CAUSES: Final = tuple(row.name for row in FAILURES if row.effect is not Effect.NONE)
+OPENING_CAUSES: Final = (*(row.name for row in FAILURES if row.effect is not Effect.NONE), STALL)
 
 
 def create_upstream_series(upstreams: Iterable[Upstream]) -> None:

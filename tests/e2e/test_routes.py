@@ -17,6 +17,7 @@ from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import Hold, json_script, stream_script
 from tests.chaos.world import until
 from tests.e2e.conftest import KEY, Live
+from tests.redis.servers import open_server
 from tests.support.redis_server import redis_server
 
 MESSAGES: list[anthropic.types.MessageParam] = [{"role": "user", "content": "hi"}]
@@ -185,3 +186,53 @@ async def test_session_that_has_moved_stays_there_also_at_another_front_end(serv
         assert await ask(first, "one") == "b 200"
         await until(lambda: answers("b 200", second, "one"), "the news of the move")
         assert await ask(second, "new") == "a 200"
+
+
+BROKEN = json_script({"error": {"message": "broken", "code": 500}}, status=500)
+
+
+@pytest.mark.covers("Routing · circuits of live requests over all front ends")
+async def test_front_ends_share_an_open_circuit_and_one_request_of_all_probes(
+    serve: Serve, simulator: Simulator
+) -> None:
+    async with redis_server() as url:
+        first, second = [await serve("", '"*" = ["a", "b"]', redis_url=url) for _ in range(2)]
+
+        async def is_at(live: Live, upstreams: str) -> bool:
+            return await served_by(live) == upstreams
+
+        assert await served_by(second) == "a 200"
+        simulator.script(*[BROKEN] * 60)
+        await until(lambda: is_at(first, "b 200"), "the open circuit")
+        await until(lambda: is_at(second, "b 200"), "the news of it")
+        called, gate = len(simulator.requests()), asyncio.Event()
+        simulator._scripts.clear()
+        simulator.script(stream_script(Hold(gate)))
+        probes: list[asyncio.Task[str]] = []
+
+        async def has_probed() -> bool:
+            probes.extend(asyncio.create_task(served_by(live)) for live in (first, second))
+            await asyncio.sleep(0.05)
+            return len(simulator.requests()) > called
+
+        await until(has_probed, "the probe")
+        for live in (first, second) * 3:
+            assert await served_by(live) == "b 200"
+        assert len(simulator.requests()) == called + 1
+        gate.set()
+        assert sorted(set(await asyncio.gather(*probes))) == ["a broken, b 200", "b 200"]
+
+
+async def test_requests_are_answered_at_once_by_local_circuits_while_redis_is_frozen(
+    serve: Serve, simulator: Simulator
+) -> None:
+    async with open_server() as server:
+        live = await serve("", '"*" = ["a", "b"]', redis_url=server.url)
+        assert await served_by(live) == "a 200"
+        await server.freeze()
+        simulator.script(*[BROKEN] * 60)
+        async with asyncio.timeout(10):
+            served = [await served_by(live) for _ in range(20)]
+        assert all(one.endswith("b 200") for one in served)
+        assert served[-1] == "b 200"
+        await server.thaw()
