@@ -49,6 +49,7 @@ from gateway.redis.connections import open_connections
 from gateway.redis.failures import PASSING
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
+from gateway.redis.silence import SilenceLimit
 from gateway.settings import Settings, passwords_in, private_hosts_of, secrets_of
 from gateway.telemetry.counters import observe
 from gateway.telemetry.logs import log_exchange
@@ -151,7 +152,8 @@ def build_admission(
     configured = to_client_keys(settings, secret)
     server = batches.server if batches is not None else None
     store = AccessStore(server, configured.pepper, secret) if server is not None else None
-    directory = Directory(configured, store, identity=to_identity(settings, secret))
+    silence = SilenceLimit(settings.limits_timeout)
+    directory = Directory(configured, store, identity=to_identity(settings, secret), silence=silence)
     if batches is not None:
         batches.has_several_tenants = directory.has_several_tenants
     return Admission(

@@ -49,10 +49,6 @@ LOOK_SECONDS: Final = 5.0
 PROCESS_SECONDS: Final = 30.0
 # Workers draw while this much of a limit is left for people.
 BATCH_SHARE: Final = 0.7
-# A call of Redis beyond this, and the request goes on by the rules for an outage. A busy event loop must not look like
-# an outage of Redis: limits would be exceeded.
-ADMIT_SECONDS: Final = 1.0
-AWAY_SECONDS: Final = 1.0  # how long Redis is not asked again after that
 SWEEP_MOST: Final = 100
 
 
@@ -68,12 +64,10 @@ class Admission:
     money: OutageMoney = field(default_factory=OutageMoney)
     alerts: Alerts = field(default_factory=Alerts)
     unknown_price: UnknownPrice = "assume"
-    admit_seconds: float = ADMIT_SECONDS
     ledger: Ledger = field(init=False)
     name: str = field(default_factory=request_id)  # of this process among those that share limits
     _held: dict[str, Grant] = field(default_factory=dict)
     _uncertain: list[Grant] = field(default_factory=list)  # whose admission was not answered
-    _away_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.server, self.alerts, self.wall_clock)
@@ -96,11 +90,10 @@ class Admission:
             try:
                 outcome = await self._ask(one, context, rules, need)
             except (StoreAway, Overloaded) as error:
-                self._away_until = self.clock() + AWAY_SECONDS
                 return self._admit_locally(scopes, rules, need, error)
             kind = outcome[0]
             if kind == b"stale":
-                await self.directory.refresh()
+                await self.directory.refresh_in_time()
                 self.directory.check(context)
                 scopes = self.directory.scopes_of(context)
             elif kind == b"period":
@@ -179,7 +172,7 @@ class Admission:
             log.warning("reservation_lost", id=one.decode())
 
     async def _ask(self, one: str, context: Context, rules: list[dict[str, Any]], need: Need) -> Any:
-        if self.server is None or self.clock() < self._away_until:
+        if self.server is None or self.directory.silence.is_away:
             raise StoreAway("The store of limits is away.")
         names, keys = self.server.keys.access, [self.server.keys.scope(rule["name"]) for rule in rules]
         body = {
@@ -189,21 +182,18 @@ class Admission:
             "share": BATCH_SHARE if context.priority == "batch" else 1.0,
             "scopes": rules,
         }
-        call = self.server.run(
-            scripts.ADMIT,
-            (names.leases, names.reservations, names.versions, *keys),
-            (one, int(LEASE_SECONDS * 1000), orjson.dumps(body)),
-        )
         try:
-            async with asyncio.timeout(self.admit_seconds):
-                return await call
-        except (TimeoutError, asyncio.CancelledError) as error:
+            async with self.directory.silence.call():
+                return await self.server.run(
+                    scripts.ADMIT,
+                    (names.leases, names.reservations, names.versions, *keys),
+                    (one, int(LEASE_SECONDS * 1000), orjson.dumps(body)),
+                )
+        except (StoreAway, asyncio.CancelledError):
             grant = Grant(one, 0, tuple(rule["name"] for rule in rules))
             self._uncertain.append(grant)  # it may be admitted all the same, now or later
             self.settle(grant, NOTHING)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise StoreAway("The store of limits did not answer in time.") from None
+            raise
 
     def _to_rules(self, scope: ScopeRules) -> dict[str, Any]:
         rules = scope.allowance

@@ -18,6 +18,7 @@ from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord
 from gateway.access.store import KEY, SCOPE, AccessStore
 from gateway.context import Context
 from gateway.errors import PermissionDenied, Unauthenticated, Unavailable
+from gateway.redis.silence import SilenceLimit
 
 # A revoked key is refused everywhere after this time: one small read of Redis a second and process.
 REFRESH_SECONDS = 1.0
@@ -49,6 +50,7 @@ class Directory:
     wall_clock: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
     identity: Identity | None = None
+    silence: SilenceLimit = field(default_factory=SilenceLimit)
     _keys: dict[str, KeyRecord] = field(default_factory=dict, repr=False)  # by id
     _by_digest: dict[str, str] = field(default_factory=dict)  # digest -> id
     _allowances: dict[str, Allowance] = field(default_factory=dict)  # by scope
@@ -179,12 +181,17 @@ class Directory:
             self._limited = any(not one.is_empty for one in (*self._allowances.values(), *held))
         self._epoch, self._fresh_at = changes.epoch, self.clock()
 
+    async def refresh_in_time(self) -> None:
+        """Do so for a request that waits. Raises StoreAway in an outage of Redis."""
+        async with self.silence.call():
+            await self.refresh()
+
     async def _stored(self, digest: str) -> KeyRecord | None:
         record = self._keys.get(self._by_digest.get(digest, ""))
         if record is None:
             if self._unknown.get(digest, 0.0) > self.clock():
                 return None
-            await self.refresh()  # raises Unavailable in an outage of Redis
+            await self.refresh_in_time()
             record = self._keys.get(self._by_digest.get(digest, ""))
             if record is None:
                 self._unknown[digest] = self.clock() + UNKNOWN_SECONDS

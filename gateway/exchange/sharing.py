@@ -19,6 +19,8 @@ def share_learned(exchange: Exchange, server: RedisServer) -> Repeated:
 def share_calls(exchange: Exchange, server: RedisServer) -> Iterator[Repeated]:
     """Yield the loops that share circuits, the calls that limits count, and sessions that have moved."""
     exchange.circuits.server = exchange.circuits.lanes.server = exchange.candidates.pins.server = server
+    if exchange.admission is not None:
+        exchange.circuits.lanes.silence = exchange.admission.directory.silence
     yield Repeated("live_circuits", exchange.circuits.share, CIRCUIT_SECONDS)
     yield Repeated("lanes_ended", exchange.circuits.lanes.send_ended)
     yield Repeated("pins", exchange.candidates.pins.share, PIN_SECONDS)

@@ -214,6 +214,9 @@ class Settings(BaseSettings):
     """The price of a model whose price is not known, for requests under a budget: `assume` counts $5 per million input
     tokens and $25 per million output tokens, `refuse` answers 403, `free` counts nothing. A cost that the upstream
     reports wins over all three."""
+    limits_timeout: Annotated[Duration, Field(ge=0.02, le=5)] = 0.08
+    """Seconds without an answer from Redis after which a request continues by the rules of an outage. Applies to
+    limits, budgets, and keys that the process has not seen yet."""
     budget_outage: Literal["bounded", "open", "closed"] = "bounded"
     """Requests under a budget while Redis is away. `bounded`: for ten minutes, a twentieth of what was left of the
     budget, shared out among the processes; `open`: all of them; `closed`: none."""

@@ -1,7 +1,7 @@
 """Limits of upstreams that hold over all processes: calls at once, and calls and tokens a minute (`lane`).
 
 A call to a limited upstream asks Redis before it begins, since counts that are exchanged later are exceeded meanwhile.
-Without an answer within BUDGET this process decides by its own calls, with its part of the limit. Calls in flight have
+Without an answer in time this process decides by its own calls, with its part of the limit. Calls in flight have
 a lease, so that those of a process that died end too. An upstream without limits costs nothing.
 """
 
@@ -19,6 +19,7 @@ import structlog
 from gateway.errors import GatewayError, UpstreamFull
 from gateway.redis import scripts
 from gateway.redis.server import RedisServer
+from gateway.redis.silence import AWAY_SECONDS, SilenceLimit
 from gateway.upstream.lane import LaneCall, LaneLimits, LaneUse
 from gateway.upstream.routing import Upstream
 
@@ -26,9 +27,6 @@ log = structlog.get_logger()
 
 LEASE_SECONDS: Final = 60.0
 RENEW_SECONDS: Final = 20.0
-# A wait for Redis beyond this, and the process decides by itself, and does not ask again for AWAY_SECONDS.
-BUDGET: Final = 0.25
-AWAY_SECONDS: Final = 1.0
 # The last candidate is waited for: a client that waits longer is better off with a 529 and `retry-after`.
 QUEUE_SECONDS: Final = 1.0
 # Calls of other processes end without a word to this one.
@@ -63,11 +61,11 @@ class Lanes:
     server: RedisServer | None = None
     share: float = 1.0
     clock: Callable[[], float] = time.monotonic
+    silence: SilenceLimit = field(default_factory=SilenceLimit)
     _uses: dict[str, LaneUse] = field(default_factory=dict)
     _queues: dict[str, list[asyncio.Event]] = field(default_factory=dict)
     _ended: list[tuple[LaneCall, int]] = field(default_factory=list)
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
-    _away_until: float = 0.0
     _name: str = field(default_factory=lambda: secrets.token_hex(8))
     _numbers: Iterator[int] = field(default_factory=count)
 
@@ -157,18 +155,17 @@ class Lanes:
 
     async def _ask_server(self, call: LaneCall, limits: LaneLimits) -> tuple[float, str] | None:
         """Return the script's answer, None without one."""
-        if self.server is None or self.clock() < self._away_until:
+        if self.server is None or self.silence.is_away:
             return None
         arguments: list[str | int] = ["take", call.id, round(LEASE_SECONDS * 1000), limits.concurrency or 0]
         arguments += [-1 if limits.batch is None else limits.batch, limits.rpm or 0, limits.tpm or 0, call.tokens]
         try:
-            async with asyncio.timeout(BUDGET):
+            async with self.silence.call():
                 wait, reached = await self.server.run(scripts.LANE, self.server.keys.lane(call.lane), arguments)
         except asyncio.CancelledError:
             self._end(call, 0)  # it may be let in all the same
             raise
-        except (TimeoutError, GatewayError):
-            self._away_until = self.clock() + AWAY_SECONDS
+        except GatewayError:
             log.warning("limits_local", circuit=call.lane, seconds=AWAY_SECONDS)
             return None
         return wait / 1000, reached.decode()

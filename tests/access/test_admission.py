@@ -15,9 +15,18 @@ from gateway.access.records import NANO, Allowance, Budget, KeyRecord, RateLimit
 from gateway.access.reservation import Grant, Need, Used
 from gateway.access.store import AccessStore, Actor
 from gateway.context import Context
-from gateway.errors import BudgetSpent, GatewayError, InvalidRequest, RateLimited, Unauthenticated, Unavailable
+from gateway.errors import (
+    BudgetSpent,
+    GatewayError,
+    InvalidRequest,
+    RateLimited,
+    StoreAway,
+    Unauthenticated,
+    Unavailable,
+)
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
+from gateway.redis.silence import SilenceLimit
 from tests.support.redis_server import redis_server
 
 ACTOR = Actor("cli", "tests")
@@ -43,7 +52,7 @@ def store_on(server: RedisServer) -> AccessStore:
 
 async def admission_on(server: RedisServer) -> Admission:
     """As one more front end would have it."""
-    made = Admission(Directory(ClientKeys([], b"s"), store_on(server)), server, admit_seconds=20)
+    made = Admission(Directory(ClientKeys([], b"s"), store_on(server), silence=SilenceLimit(20)), server)
     await made.directory.refresh()
     return made
 
@@ -242,6 +251,25 @@ class NeverAnswers(RedisServer):
         await super().run(*arguments)
         self.ran.set()
         await asyncio.sleep(60)
+
+
+class LosesReplies(RedisServer):
+    """Runs the scripts, and reports a broken connection."""
+
+    async def run(self, *arguments: Any) -> Any:
+        await super().run(*arguments)
+        raise StoreAway("lost")
+
+
+async def test_admission_whose_reply_is_lost_is_charged_nothing(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(concurrency=1), Budget(100, "month"))
+    admission = await admission_on(server)
+    admission.server = LosesReplies(server.redis, server.keys)
+    assert isinstance(await admitted(admission, context, Need(40, 40)), Unavailable)
+    admission.server = server
+    await admission.ledger.flush()
+    [state] = await server.pipeline([("HGETALL", server.keys.scope(f"key:{context.key_id}"))])
+    assert (state[b"running"], state[b"month/UTC:held"], state[b"month/UTC:spent"]) == (b"0", b"0", b"0")
 
 
 async def test_client_that_leaves_during_admission_is_charged_nothing(server: RedisServer) -> None:

@@ -98,6 +98,7 @@ class Server:
 
     async def stop(self) -> None:
         if self.process is not None and self.process.returncode is None:
+            await self.thaw()
             self.process.terminate()
             await self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -60,6 +60,7 @@ def settings_for(simulator: Simulator, /, **changes: Any) -> Settings:
         "upstream_url": simulator.url,
         "upstream_api_key": "sk-upstream-canary",
         "upstream_flavor": "openrouter",
+        "limits_timeout": 5,  # a busy machine is no outage
     }
     return load_settings(**{**fixed, **changes})
 
@@ -89,6 +90,7 @@ async def front_end(simulator: Simulator, *arguments: str, **variables: str) -> 
         "GATEWAY_UPSTREAM_URL": simulator.url,
         "GATEWAY_UPSTREAM_API_KEY": "sk-upstream-canary",
         "GATEWAY_UPSTREAM_FLAVOR": "openrouter",
+        "GATEWAY_LIMITS_TIMEOUT": "5",
         "GATEWAY_LOG_FORMAT": "json",
         **variables,
     }

@@ -21,6 +21,7 @@ from gateway.exchange.accounting import to_late
 from gateway.exchange.reconciliation import DELAYS, Reconciliation
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
+from gateway.redis.silence import SilenceLimit
 from gateway.upstream.routing import RouteRule, Upstream
 from gateway.upstream.table import RoutingTable
 from tests.support.exchanges import ScriptedAnswer, ScriptedClient, chat_exchange
@@ -45,7 +46,8 @@ class Bench:
     def __init__(self, server: RedisServer) -> None:
         store = AccessStore(server, ClientKeys([], b"s").pepper, b"s")
         self.server, self.store = server, store
-        self.admission = Admission(Directory(ClientKeys([], b"s"), store), server, admit_seconds=20)
+        directory = Directory(ClientKeys([], b"s"), store, silence=SilenceLimit(20))
+        self.admission = Admission(directory, server)
         self.client = ScriptedClient([])
         exchange = chat_exchange(self.client, RoutingTable((UPSTREAM,), (RouteRule("*", ()),)))
         exchange.admission = self.admission

@@ -13,6 +13,7 @@ from gateway.errors import GatewayError, StoreAway, UpstreamFull
 from gateway.redis.connections import queue_client
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
+from gateway.redis.silence import SilenceLimit
 from gateway.upstream.lane import LaneCall, LaneLimits
 from gateway.upstream.lanes import LEASE_SECONDS, LaneDemand, Lanes
 from gateway.upstream.routing import Upstream
@@ -41,7 +42,8 @@ class Fleet:
 
     def __post_init__(self) -> None:
         server = None if self.redis is None else RedisServer(self.redis, self.keys)
-        self.processes = [Lanes(server, clock=self.clock) for _ in range(1 if server is None else 3)]
+        silence = SilenceLimit(20)
+        self.processes = [Lanes(server, clock=self.clock, silence=silence) for _ in range(1 if server is None else 3)]
 
     async def begin(self, limits: LaneLimits, tokens: int = 10, *, is_batch: bool = False) -> LaneCall:
         """Begin a call at the next process."""
@@ -215,7 +217,7 @@ class Away(RedisServer):
 async def test_process_keeps_its_part_of_a_limit_while_redis_is_away(error: GatewayError | None) -> None:
     server, clock = Away(Redis()), Clock()
     server.error = error
-    lanes, limits = Lanes(server, 0.5, clock), LaneLimits(concurrency=4)
+    lanes, limits = Lanes(server, 0.5, clock, SilenceLimit(0.05, clock)), LaneLimits(concurrency=4)
     fleet = Fleet(None)
     fleet.processes = [lanes]
     for _ in range(2):

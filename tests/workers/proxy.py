@@ -19,11 +19,14 @@ PIECE = 64 * 1024
 class RedisProxy:
     """`async with RedisProxy(url) as proxy`, then connect to `proxy.url`.
 
-    `loses` is asked at each reply whether to lose it. A new `target` is for connections made from then on.
+    `loses` is asked at each reply whether to lose it. `delay`: seconds by which each reply is late. `is_silent`: all
+    bytes are dropped, as on a connection that is half open. A new `target` is for connections made from then on.
     """
 
     target: str  # unix://<socket>?db=<n>
     loses: Callable[[], bool] = lambda: False
+    delay: float = 0.0
+    is_silent: bool = False
     _folder: tempfile.TemporaryDirectory[str] = field(init=False)
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -69,20 +72,22 @@ class RedisProxy:
             with suppress(OSError), closing(writer):
                 back, forth = await asyncio.open_unix_connection(self.target.removeprefix("unix://").partition("?")[0])
                 with closing(forth):
-                    await asyncio.gather(_copy(reader, forth), self._reply(back, writer))
+                    await asyncio.gather(self._copy(reader, forth), self._reply(back, writer))
         finally:
             self._writers.discard(writer)
             self._tasks.discard(task)
 
     async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (piece := await reader.read(PIECE)) and not self.loses():
-            writer.write(piece)
-            await writer.drain()
+            await asyncio.sleep(self.delay)
+            if not self.is_silent:
+                writer.write(piece)
+                await writer.drain()
         writer.close()
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while piece := await reader.read(PIECE):
-        writer.write(piece)
-        await writer.drain()
-    writer.close()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(PIECE):
+            if not self.is_silent:
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
