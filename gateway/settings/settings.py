@@ -197,26 +197,23 @@ class Settings(BaseSettings):
     worker_slots: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Batch items that one worker has in flight."""
     worker_bytes: Annotated[Size, Field(ge=1024 * 1024, le=1 << 40)] = 32 * 1024 * 1024
-    """Bytes of `params` that one worker has in flight: fewer items at once where they are large. A larger item runs
-    alone. Parsed, params of small values take about twenty times as much memory."""
+    """Bytes of `params` that one worker has in flight. A larger item runs alone. Parsed, params of small values take
+    about twenty times as much memory."""
     worker_lease_seconds: Seconds = 60.0
     """Seconds for which a silent worker keeps its items before others take them."""
 
     auth: Literal["keys", "off"] = "keys"
     """`keys`, or `off` to admit every client. `dragoman dev` on a loopback address defaults to `off`."""
     cors_origins: NameList = Field(default=(), examples=["https://app.example.com"])
-    """Origins of web pages that may call the gateway from a browser: `https://app.example.com,…`, `*` for all, or
-    `none`. Without it only pages that send Anthropic's header for direct access may, if keys are required; see
-    [api.md](api.md#browsers)."""
+    """Origins of web pages that may call the gateway: `https://app.example.com,…`, `*` for all, or `none`. Without it
+    only pages that send Anthropic's header for direct access may, if keys are required: [api.md](api.md#browsers)."""
     keys: PairList = Field(default=(), repr=False, examples=["acme:a-long-random-key"])
     """Client keys: `tenant:key,…`. A tenant may have several."""
     unknown_price: Literal["assume", "refuse", "free"] = "assume"
-    """The price of a model whose price is not known, for requests under a budget: `assume` counts $5 per million input
-    tokens and $25 per million output tokens, `refuse` answers 403, `free` counts nothing. A cost that the upstream
-    reports wins over all three."""
+    """Price of a model without a known price, under a budget: `assume` counts $5 per million input and $25 per million
+    output tokens, `refuse` answers 403, `free` counts nothing. A cost that the upstream reports takes precedence."""
     limits_timeout: Annotated[Duration, Field(ge=0.02, le=5)] = 0.08
-    """Seconds without an answer from Redis after which a request continues by the rules of an outage. Applies to
-    limits, budgets, and keys that the process has not seen yet."""
+    """Seconds without an answer from Redis after which limits, budgets and new keys follow the rules of an outage."""
     budget_outage: Literal["bounded", "open", "closed"] = "bounded"
     """Requests under a budget while Redis is away. `bounded`: for ten minutes, a twentieth of what was left of the
     budget, shared out among the processes; `open`: all of them; `closed`: none."""

@@ -95,6 +95,11 @@ class CutRedis(Redis):
         self.runs -= sha == self.script.sha
         return await super().eval(SCRIPTS[sha].source, numkeys, *keys_and_args)
 
+    def pipeline(self, *arguments: Any, **options: Any) -> Any:
+        if self.runs == 0:
+            raise RedisConnectionError("the connection is cut")
+        return super().pipeline(*arguments, **options)
+
 
 class TornRedis(Redis):
     """Loses its power during the `call`-th script, after so many `writes` of it; all before that is as usual."""
