@@ -45,7 +45,8 @@ async def _reserved(admission: Admission, plan: Plan, prepare: Callable[[Prompt]
     plan.price = ASSUMED if known is None and admission.unknown_price == "assume" else known
     unpriced = target.model if known is None else ""
     shrinks = plan.route.dialect != "messages"
-    need = to_need(plan.reply.input_estimate, most, plan.price, shrinks=shrinks, unpriced=unpriced)
+    prompts = 2 if plan.route.rule.hedge and context.priority == "live" else 1
+    need = to_need(plan.reply.input_estimate, most, plan.price, shrinks=shrinks, unpriced=unpriced, prompts=prompts)
     grant = await admission.admit(context, need)
     if grant is not None:
         context.reply_headers = grant.headers
@@ -115,14 +116,16 @@ def dearest(routes: Iterable[Route]) -> Price | None:
     )
 
 
-def to_need(input_tokens: int, most: int, price: Price | None, *, shrinks: bool, unpriced: str = "") -> Need:
+def to_need(
+    input_tokens: int, most: int, price: Price | None, *, shrinks: bool, unpriced: str = "", prompts: int = 1
+) -> Need:
     """The reservation for a prompt of this size and an answer of at most `most` tokens.
 
-    `unpriced`: the model, if its price is not known.
+    `unpriced`: the model, if its price is not known. `prompts`: how often the prompt may be paid for.
     """
     if price is None:
         return Need(input=input_tokens, unpriced=unpriced)
-    fixed = price.cost(0, 0, cache_write=ceil(input_tokens * INPUT_MARGIN))
+    fixed = prompts * price.cost(0, 0, cache_write=ceil(input_tokens * INPUT_MARGIN))
     floor = min(most, SHRINK_FLOOR) if shrinks else most
     want, least = fixed + most * price.output, fixed + floor * price.output
     return Need(ceil(want * NANO), ceil(least * NANO), input_tokens, unpriced)
@@ -145,7 +148,7 @@ def to_used(record: UsageRecord, price: Price | None) -> Used:
             cost = price.cost(
                 record.input_tokens, record.output_tokens, record.cache_read_tokens, record.cache_write_tokens
             )
-    nano = round((cost or 0.0) * NANO)
+    nano = round(((cost or 0.0) + record.hedge_cost) * NANO)
     context = record.context
     model, provider = record.served_model or record.upstream_model, record.provider or record.upstream
     entry = {

@@ -34,6 +34,7 @@ from gateway.exchange.exact_overflow import count_overflow
 from gateway.exchange.face_sink import is_opened, sink_of
 from gateway.exchange.healing import healed
 from gateway.exchange.heartbeat import Heartbeat
+from gateway.exchange.hedge import Hedges
 from gateway.exchange.key_policy import for_key
 from gateway.exchange.missing import MissingDialects
 from gateway.exchange.plan import Plan, note_error, note_gone, note_losses
@@ -94,11 +95,13 @@ class Exchange:
     tracer: Tracer | None = None
     counter: TokenCounter = field(init=False)
     candidates: Candidates = field(init=False)
+    hedges: Hedges = field(init=False)
     _unbounded: Timeouts = field(init=False)  # for streams: without a total, an answer has no time limit
     _unattended: StreamTimeouts = field(init=False)  # for collected streams: no client waits for an early 200 or a ping
 
     def __post_init__(self) -> None:
         self.candidates = Candidates(self.routing, self.circuits)
+        self.hedges = Hedges(self.circuits, self._next_candidate, self.clock)
         self.counter = TokenCounter(self.client, self.dialects, self.clock)
         self._unbounded = replace(self.timeouts, total=None)
         self._unattended = replace(self.stream_timeouts, commit_after=inf, ping_after=inf)
@@ -191,14 +194,15 @@ class Exchange:
         return self._observed(plan, self._stream(plan, sink))
 
     async def _collect(self, plan: Plan, begun: Callable[[], None] | None) -> Answered:
-        answered = await self._attempt(plan, lambda remaining: self._collect_once(plan, remaining, begun))
+        answered = await self._attempt(plan, self.hedges.call_of(plan, partial(self._collect_once, begun=begun)))
         if plan.prewarms and plan.route.dialect != "messages":
             answered.message.update(EMPTY_ANSWER)
         return answered
 
     async def _stream(self, plan: Plan, sink: Sink) -> None:
         try:
-            await self._attempt(plan, lambda remaining: self._stream_once(plan, remaining, sink))
+            once = partial(self._stream_once, sink=sink)
+            await self._attempt(plan, self.hedges.call_of(plan, once, lambda: sink.committed))
         except GatewayError as error:
             if not sink.committed:
                 raise
@@ -237,7 +241,7 @@ class Exchange:
                 self.circuits.failed(plan.call, error)
                 walk.errors.append(error)
                 plan.fallbacks = self.candidates.left_after(plan, error, self.admission)
-                if walk.may_move(plan.route, error) and self._next_candidate(plan):
+                if walk.may_move(plan, error) and self._next_candidate(plan):
                     walk.move()
                     continue
                 delay = walk.delay(error, random.random(), remaining)  # noqa: S311 - spreads retries
@@ -278,7 +282,7 @@ class Exchange:
     async def _collect_once(self, plan: Plan, remaining: float, begun: Callable[[], None] | None) -> Answered:
         converter = self.dialects[plan.route.dialect].collect(plan.prepared)
         times, waits = patience(plan, self.circuits, self.timeouts, self._unattended)
-        relay = Relay(converter, NO_CLIENT, waits.within(remaining), self.clock, begun)
+        relay = Relay(converter, NO_CLIENT, waits.within(remaining), self.clock, begun or plan.claim)
         answered = await self._converse(plan, relay, times.within(remaining))
         if isinstance(answered, Origin):
             return Answered(converter.message(), answered)
@@ -290,9 +294,9 @@ class Exchange:
         converter = self.dialects[plan.route.dialect].stream(plan.prepared, opened=is_opened(sink))
         times, waits = patience(plan, self.circuits, self._unbounded, self.stream_timeouts)
         taker = sink_of(sink, is_original=plan.prepared.is_original)
-        relay = Relay(converter, taker, waits.within(remaining), self.clock, plan.release)
+        relay = Relay(converter, plan.gated(taker), waits.within(remaining), self.clock, plan.release)
         answered = await self._converse(plan, relay, times.within(remaining))
-        if isinstance(answered, Answered):
+        if isinstance(answered, Answered) and plan.claim():
             replayed = to_events(answered.message, answered.origin.cost)
             sink.write(events.without_start(replayed) if is_opened(sink) else replayed)
 
@@ -334,13 +338,8 @@ class Exchange:
         return self._noted(plan, self.dialects[plan.route.dialect].answer(body, plan.prepared))
 
     def _noted(self, plan: Plan, answered: Answered) -> Answered:
-        note_answer(
-            self.redactor,
-            plan.record,
-            answered.origin,
-            answered.message["usage"],
-            answered.message["stop_reason"],
-        )
+        usage, stop_reason = answered.message["usage"], answered.message["stop_reason"]
+        note_answer(self.redactor, plan.record, answered.origin, usage, stop_reason)
         note_losses(plan.record, answered.notes)
         return answered
 

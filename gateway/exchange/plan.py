@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gateway.cache.key import VOLATILE
 from gateway.context import Context
 from gateway.dialects.base import Prepared
 from gateway.dialects.reply import Reply
 from gateway.errors import CircuitOpen, GatewayError
+from gateway.exchange.sink import Sink
 from gateway.messages.notes import Note, field_of
 from gateway.messages.prompt import Prompt
 from gateway.telemetry.logs import log_note
@@ -27,6 +29,16 @@ HEADER_STATUS = 200
 
 
 def do_nothing() -> None: ...
+
+
+class Contest(Protocol):
+    """A race of two calls for one request."""
+
+    def claim(self) -> bool:
+        """Return True if this call answers the request, False if the other one does."""
+
+    def gated(self, sink: Sink) -> Sink:
+        """Return the client's sink, closed to this call once the other one answers."""
 
 
 @dataclass(slots=True)
@@ -57,6 +69,8 @@ class Plan:
     begun: float = 0.0  # when the current call was made, and its span where it is traced
     span_id: str = ""
     price: Price | None = None  # the dearest of the candidates'
+    contest: Contest | None = None  # with a second call to another candidate
+    hedges: int = 0  # calls that were made beside another one
     isolate: Callable[[], None] = do_nothing  # called if limits of the client's key shorten or refuse the answer
 
     @property
@@ -65,13 +79,23 @@ class Plan:
 
     def release(self) -> None:
         """Take the first content as the call's success, and free the prompt."""
+        if not self.claim():
+            return
         self.call.succeeded()
         self.prompt = None
         self.prepared.release()
 
+    def claim(self) -> bool:
+        """Answer the request with the current call. Return False if another call does."""
+        return self.contest is None or self.contest.claim()
+
+    def gated(self, sink: Sink) -> Sink:
+        """Return the sink for the current call."""
+        return sink if self.contest is None else self.contest.gated(sink)
+
     def note_header(self, seconds: float) -> None:
         """Record the current call as answered, until it fails."""
-        self.record.attempted.append(self._attempted(str(HEADER_STATUS), seconds, "ok"))
+        self.record.attempted.append(self.attempted(str(HEADER_STATUS), seconds, "ok"))
         self.record.header_seconds = seconds
         self.is_noted = True
 
@@ -87,9 +111,9 @@ class Plan:
             RETRY_AFTER.observe(error.retry_after)
         row = failure_of(error)
         status = str(error.said.status) if error.said is not None else row.name
-        self.record.attempted.append(self._attempted(status, seconds, row.name))
+        self.record.attempted.append(self.attempted(status, seconds, row.name))
 
-    def _attempted(self, outcome: str, seconds: float, kind: str) -> Attempted:
+    def attempted(self, outcome: str, seconds: float, kind: str) -> Attempted:
         route = self.route
         return Attempted(route.upstream.name, outcome, seconds, kind, self.begun, route.target.model, self.span_id)
 

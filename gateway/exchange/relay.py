@@ -73,7 +73,7 @@ class Relay:
         sink: Sink,
         timeouts: StreamTimeouts,
         clock: Callable[[], float],
-        begun: Callable[[], None] | None,
+        begun: Callable[[], object] | None,
     ) -> None:
         """`begun` is called at the first content."""
         self._answer: Answer | None = None

@@ -20,11 +20,12 @@ from gateway.upstream.routing import Route, UpstreamTimeouts
 
 @dataclass(slots=True)
 class Walk:
-    """Calls of one request so far. `here`: those to the current candidate since it was taken, without heals."""
+    """Calls of one request so far, without heals. `here`: those to the current candidate since it was taken."""
 
     policy: RetryPolicy
     calls: int = 0
     here: int = 0
+    hedges: int = 0
     errors: list[GatewayError] = field(default_factory=list)
 
     @property
@@ -43,16 +44,16 @@ class Walk:
         self.calls -= 1
         self.here -= 1
 
-    def may_move(self, route: Route, error: GatewayError) -> bool:
+    def may_move(self, plan: Plan, error: GatewayError) -> bool:
         """Return True if the next candidate may be asked after this failure."""
-        moves = failure_of(error).moves
+        moves, self.hedges = failure_of(error).moves, plan.hedges
         if moves is Moves.ON_REFUSAL:
-            moves = Moves.YES if route.rule.on_refusal == "next" else Moves.NO
-        return moves is not Moves.NO and self.calls < max(MAX_ATTEMPTS, self.policy.max_attempts)
+            moves = Moves.YES if plan.route.rule.on_refusal == "next" else Moves.NO
+        return moves is not Moves.NO and self.calls + self.hedges < max(MAX_ATTEMPTS, self.policy.max_attempts)
 
     def delay(self, error: GatewayError, chance: float, remaining: float) -> float | None:
         """Return the seconds until the call is repeated in place, None if it is not."""
-        if not failure_of(error).again or self.calls >= self.policy.max_attempts:
+        if not failure_of(error).again or self.calls + self.hedges >= self.policy.max_attempts:
             return None
         return self.policy.delay(error, self.here, chance, remaining)
 

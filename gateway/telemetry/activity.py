@@ -58,8 +58,8 @@ class Activity:
         counts = self._counts
         kind = "live" if record.context.batch is None else "batch"
         counts[kind] = counts.get(kind, 0) + 1
-        if record.cost:
-            counts["cost"] = counts.get("cost", 0) + round(record.cost * NANO)
+        if cost := record.cost_with_hedges:
+            counts["cost"] = counts.get("cost", 0) + round(cost * NANO)
         if record.first_content_seconds is not None:
             bucket = f"f{bisect_left(SECONDS, record.first_content_seconds)}"
             counts[bucket] = counts.get(bucket, 0) + 1

@@ -71,8 +71,7 @@ class ExchangeCounter:
         self.output += record.output_tokens
         self.cache_read += record.cache_read_tokens
         self.cache_write += record.cache_write_tokens
-        if record.cost:
-            self.cost += record.cost
+        self.cost += record.cost_with_hedges
         if record.header_seconds is not None:
             self.header.add(record.header_seconds)
             self.overhead.add(max(0.0, record.duration_seconds - record.waited_seconds))

@@ -163,6 +163,8 @@ def _add_answer(fields: dict[str, Any], record: UsageRecord) -> None:
         fields["stop"] = record.stop_reason
     if record.cost is not None:
         fields["cost"] = record.cost
+    if record.hedge_cost:
+        fields["hedge_cost"] = record.hedge_cost
     if record.first_content_seconds is not None:
         fields["first_content"] = _rounded(record.first_content_seconds)
     if record.dialect not in ("", "chat"):

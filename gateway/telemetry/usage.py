@@ -56,6 +56,7 @@ class UsageRecord:
     size_estimate: TokenEstimate | None = None
     text_estimate: TokenEstimate | None = None
     cost: float | None = None
+    hedge_cost: float = 0.0  # of the prompt of a call that was cancelled because another one answered first
     attempts: int = 0
     attempted: list[Attempted] = field(default_factory=list)
     begun: float = 0.0  # on the exchange's clock: when a live request had arrived whole
@@ -65,6 +66,11 @@ class UsageRecord:
     duration_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     cache: str = ""
+
+    @property
+    def cost_with_hedges(self) -> float:
+        """Return the reported cost with that of calls that were cancelled."""
+        return (self.cost or 0.0) + self.hedge_cost
 
     def attempts_line(self) -> str:
         """Return the calls so far, in their order: `a 503 0.21s, b 200 1.30s`."""

@@ -125,6 +125,7 @@ def to_rule(settings: Settings, pattern: str, route: RouteSection) -> RouteRule:
         tuple(to_candidate(one) for one in route.to if _meets(one, route, settings.upstreams)),
         settings.config.file.line_of(("routes", pattern)),
         sticky=route.sticky,
+        hedge=route.hedge,
         on_refusal=route.on_refusal,
         sort=route.sort,
         max_price=_to_prices(route.max_price),

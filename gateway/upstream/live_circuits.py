@@ -58,6 +58,7 @@ class LiveCall:
     demand: LaneDemand | None = None  # of an upstream that has limits
     place: LaneCall | None = None
     tickets: tuple[HealthTicket, ...] = ()
+    is_abandoned: bool = False
 
     async def __aenter__(self) -> "LiveCall":
         await self.circuits.begin(self)
@@ -66,9 +67,16 @@ class LiveCall:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.is_abandoned:
+            return
         if error is None:
             self.succeeded()
         self.circuits.end(self)
+
+    def abandon(self) -> None:
+        """End the call before its context does, without a result."""
+        self.circuits.end(self)
+        self.is_abandoned = True
 
     def note_header(self) -> None:
         """Note the answer's header."""

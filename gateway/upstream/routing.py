@@ -91,15 +91,17 @@ class Candidate:
 class RouteRule:
     """A line of `[routes]`, or a built-in one, which has line 0.
 
-    `sticky`: a session stays where its prompt is cached. `on_refusal`: whether refused content is asked for at the next
-    candidate. `max_price`: dollars for a million tokens of the prompt and of the answer. `overflow`: the candidate for
-    prompts that do not fit into the others' windows.
+    `sticky`: a session stays where its prompt is cached. `hedge`: where first content is late, the next candidate is
+    asked too. `on_refusal`: whether refused content is asked for at the next candidate. `max_price`: dollars for a
+    million tokens of the prompt and of the answer. `overflow`: the candidate for prompts that do not fit into the
+    others' windows.
     """
 
     pattern: str
     candidates: tuple[Candidate, ...]
     line: int = 0
     sticky: bool = True
+    hedge: bool = False
     on_refusal: Literal["stop", "next"] = "stop"
     sort: str | None = None
     max_price: tuple[float | None, float | None] | None = None

@@ -10,7 +10,7 @@ from gateway.upstream.failure import FAILURES, OWN, Effect
 from gateway.upstream.live_circuits import STALL, LiveCircuits
 from gateway.upstream.routing import Upstream
 
-ATTEMPT_OUTCOMES: Final = ("ok", OWN.name, *(row.name for row in FAILURES))
+ATTEMPT_OUTCOMES: Final = ("ok", "hedged", OWN.name, *(row.name for row in FAILURES))
 OPENING_CAUSES: Final = (*(row.name for row in FAILURES if row.effect is not Effect.NONE), STALL)
 
 

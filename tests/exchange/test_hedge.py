@@ -1,0 +1,246 @@
+"""Routes with `hedge = true`: a second candidate is asked where first content is late, and one of the two answers."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import orjson
+import pytest
+
+from gateway.context import Context
+from gateway.errors import GatewayError, UpstreamUnreachable
+from gateway.exchange.exchange import Exchange
+from gateway.exchange.hedge import MAX_TOKENS, MIN_TIMES, SHARE, FirstContents
+from gateway.exchange.plan import Plan
+from gateway.messages.prompt import to_prompt
+from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.client import Call
+from gateway.upstream.prices import Price
+from gateway.upstream.routing import Route, RouteRule
+from tests.exchange.test_candidates import ANSWER, CONTEXT, FIRST, HELLO, SECOND
+from tests.support.exchanges import ListSink, ScriptedAnswer, ScriptedClient, chat_exchange
+
+RULE = RouteRule("*", (), hedge=True)
+PRICE = Price(input=0.01, output=0.02, cache_read=0.0, cache_write=0.01, request=0.0)
+ROUTES = tuple(replace(one, rule=RULE, target=replace(one.target, price=PRICE)) for one in (FIRST, SECOND))
+HEAD = b'data: {"choices":[{"index":0,"delta":{"content":"hel"}}]}\n\n'
+CUT = ScriptedAnswer(200, HEAD)
+
+
+@dataclass(slots=True)
+class HeldAnswer:
+    """An answer whose body comes once a gate opens. `ended`: it was read to its end, or its call was cancelled."""
+
+    answer: ScriptedAnswer
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    was_cancelled: bool = False
+    status: int = 200
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"content-type": "text/event-stream"}
+
+    async def pump(self, receive: Callable[[bytes], None]) -> None:
+        self.asked.set()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
+        finally:
+            self.ended.set()
+        await self.answer.pump(receive)
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Upstreams:
+    """One answer of each upstream, by its host."""
+
+    answers: dict[str, HeldAnswer | GatewayError]
+    calls: list[str] = field(default_factory=list)
+
+    async def open(self, call: Call) -> HeldAnswer:
+        host = call.url.split("/")[2]
+        self.calls.append(host)
+        answer = self.answers[host]
+        if isinstance(answer, GatewayError):
+            raise answer
+        return answer
+
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class OpenedSink(ListSink):
+    """A client whose reply has been committed."""
+
+    @property
+    def committed(self) -> bool:
+        return True
+
+
+def exchange_of(client: Upstreams | ScriptedClient, *, times: int = MIN_TIMES) -> Exchange:
+    """Return an exchange that has a hedge left, and has seen so many times of almost zero seconds."""
+    exchange = chat_exchange(client, None)  # type: ignore[arg-type]
+    for _ in range(times):
+        exchange.hedges.note(ROUTES[0], 0.001)
+    exchange.hedges._left[RULE.pattern] = 1.0
+    return exchange
+
+
+def plan_of(
+    exchange: Exchange, routes: tuple[Route, ...] = ROUTES, context: Context = CONTEXT, **fields: object
+) -> Plan:
+    body = {**HELLO, **fields}
+    prompt = to_prompt(body, len(orjson.dumps(body)), context)
+    return exchange.plan(context, prompt, UsageRecord(context), routes)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - set by code that has no event for it
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+@pytest.mark.parametrize("winner", ["first", "second"])
+@pytest.mark.covers("Routing · hedging late requests")
+async def test_first_content_of_two_calls_answers_and_the_other_call_is_cancelled(winner: str, stream: bool) -> None:
+    answers = {"first": HeldAnswer(ANSWER), "second": HeldAnswer(ANSWER)}
+    loser = "second" if winner == "first" else "first"
+    exchange, sink = exchange_of(Upstreams(dict(answers))), OpenedSink()
+    plan = plan_of(exchange, stream=stream)
+    asking = asyncio.ensure_future(exchange.stream(plan, sink) if stream else exchange.answer(plan))
+    async with asyncio.timeout(5):
+        await answers["first"].asked.wait()
+        await answers["second"].asked.wait()
+        answers[winner].gate.set()
+        await answers[loser].ended.wait()
+        assert answers[loser].was_cancelled
+        answered = await asking
+    text = b"".join(sink.pieces).decode() if stream else answered.message["content"][0]["text"]  # type: ignore[union-attr]
+    assert text.count("hello") == 1
+    assert plan.route.upstream.name == winner
+    record = plan.record
+    assert (record.upstream, record.attempts, record.status) == (winner, 2, 200)
+    assert [(one.upstream, one.outcome) for one in record.attempted] == [(loser, "hedged"), (winner, "200")]
+    assert record.hedge_cost == pytest.approx(PRICE.input * plan.reply.input_estimate)
+    assert record.cost_with_hedges == record.hedge_cost
+    assert (record.input_tokens, record.output_tokens) == (1, 1)
+    assert all(health.in_flight == 0 for route in ROUTES for health in exchange.circuits.pair_of(route))
+    assert exchange.circuits.pair_of(ROUTES[0])[0].failures == 0
+
+
+async def test_one_call_is_made_where_content_is_not_late() -> None:
+    client = ScriptedClient([ANSWER])
+    exchange = exchange_of(client)
+    for _ in range(MIN_TIMES):
+        exchange.hedges.note(ROUTES[0], 60.0)
+    await exchange.answer(plan := plan_of(exchange))
+    assert (len(client.calls), plan.record.attempts, plan.record.hedge_cost) == (1, 1, 0.0)
+
+
+async def test_failure_of_one_call_leaves_the_request_to_the_other() -> None:
+    first = HeldAnswer(ANSWER)
+    exchange = exchange_of(Upstreams({"first": first, "second": UpstreamUnreachable("refused")}))
+    plan = plan_of(exchange)
+    asking = asyncio.ensure_future(exchange.answer(plan))
+    async with asyncio.timeout(5):
+        await first.asked.wait()
+        await until(lambda: exchange.circuits.pair_of(ROUTES[1])[0].failures > 0)
+        first.gate.set()
+        await asking
+    assert [(one.upstream, one.outcome) for one in plan.record.attempted] == [
+        ("second", "unreachable"),
+        ("first", "200"),
+    ]
+    assert plan.record.hedge_cost == 0.0
+
+
+async def test_failure_of_both_calls_counts_as_two_calls_of_the_walk() -> None:
+    first = HeldAnswer(CUT)
+    client = Upstreams({"first": first, "second": UpstreamUnreachable("refused")})
+    exchange = exchange_of(client)
+    plan = plan_of(exchange)
+    asking = asyncio.ensure_future(exchange.answer(plan))
+    async with asyncio.timeout(5):
+        await first.asked.wait()
+        await until(lambda: len(client.calls) == 2)
+        first.gate.set()
+        with pytest.raises(GatewayError):
+            await asking
+    assert len(client.calls) <= 3
+
+
+async def test_client_that_leaves_cancels_both_calls() -> None:
+    answers = {"first": HeldAnswer(ANSWER), "second": HeldAnswer(ANSWER)}
+    exchange = exchange_of(Upstreams(dict(answers)))
+    asking = asyncio.ensure_future(exchange.answer(plan := plan_of(exchange)))
+    async with asyncio.timeout(5):
+        for one in answers.values():
+            await one.asked.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert all(one.was_cancelled for one in answers.values())
+    assert plan.record.status == 499
+    assert all(health.in_flight == 0 for route in ROUTES for health in exchange.circuits.pair_of(route))
+
+
+def test_route_has_a_hedge_for_each_fifty_calls() -> None:
+    exchange = exchange_of(ScriptedClient([]), times=0)
+    exchange.hedges._left.clear()
+    hedges = 0
+    for _ in range(1000):
+        exchange.hedges.delay(plan_of(exchange))
+        hedges += exchange.hedges.take(ROUTES[0])
+    assert hedges == SHARE * 1000
+
+
+@pytest.mark.parametrize(
+    ("context", "fields", "times"),
+    [
+        pytest.param(replace(CONTEXT, priority="batch"), {}, MIN_TIMES, id="item of a batch"),
+        pytest.param(CONTEXT, {"max_tokens": 0}, MIN_TIMES, id="request that only fills the upstream's cache"),
+        pytest.param(
+            CONTEXT,
+            {"messages": [{"role": "user", "content": "word " * (2 * MAX_TOKENS)}]},
+            MIN_TIMES,
+            id="long prompt",
+        ),
+        pytest.param(CONTEXT, {}, MIN_TIMES - 1, id="candidate with few calls so far"),
+    ],
+)
+def test_request_that_is_not_hedged(context: Context, fields: dict[str, object], times: int) -> None:
+    exchange = exchange_of(ScriptedClient([]), times=times)
+    plan = plan_of(exchange, context=context, **fields)
+    plan.record.attempts = 1
+    assert exchange.hedges.delay(plan) is None
+
+
+def test_request_is_hedged_after_the_98th_percentile_of_the_last_ten_minutes() -> None:
+    times = FirstContents()
+    for number in range(1, 1001):
+        times.add(0.0, number / 100)
+    assert times.late_after(500.0) == pytest.approx(9.8)
+    assert times.late_after(601.0) is None
+
+
+async def test_second_candidate_without_room_or_with_an_open_circuit_is_not_asked() -> None:
+    first = HeldAnswer(ANSWER)
+    client = Upstreams({"first": first, "second": UpstreamUnreachable("refused")})
+    exchange = exchange_of(client)
+    exchange.circuits.pair_of(ROUTES[1])[0].open(exchange.clock())
+    asking = asyncio.ensure_future(exchange.answer(plan_of(exchange)))
+    async with asyncio.timeout(5):
+        await first.asked.wait()
+        await asyncio.sleep(0.05)  # fifty times the delay
+        first.gate.set()
+        await asking
+    assert client.calls == ["first"]
