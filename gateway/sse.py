@@ -49,7 +49,7 @@ class EventParser:
         if self._tail and len(self._tail) <= SHORT_TAIL and not (self._data or self._after_cr):
             piece = bytes(self._tail) + piece
             self._tail.clear()
-        if self.is_between_events and b"\r" not in piece:
+        if self.is_between_events and piece.find(b"\r") < 0:
             *events, rest = piece.split(END)
             payloads = _payloads_of(events)
             if payloads is not None:
@@ -57,7 +57,7 @@ class EventParser:
         return self._feed_lines(piece)
 
     def _feed_lines(self, piece: bytes) -> list[bytes]:
-        if self._after_cr or b"\r" in piece:
+        if self._after_cr or piece.find(b"\r") >= 0:
             piece = self._unify_line_ends(piece)
         lines = piece.split(b"\n")
         payloads: list[bytes] = []

@@ -6,6 +6,7 @@ A key is looked up by the digest of the client's value, so neither memory nor ti
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from gateway.access.records import Allowance, KeyRecord
 from gateway.errors import Unauthenticated
@@ -82,7 +83,7 @@ class ClientKeys:
         clients = (*(self._clients or {}).values(), *self._hashed.values())
         return frozenset(client.tenant for client in clients)
 
-    @property
+    @cached_property
     def has_limits(self) -> bool:
         several = (*self.allowances.values(), *(record.allowance for record in self.records.values()))
         return any(not one.is_empty for one in several)

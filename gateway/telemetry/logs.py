@@ -211,7 +211,7 @@ def _render_json(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
         line = orjson.dumps(event, default=_to_type_name, option=orjson.OPT_PASSTHROUGH_DATACLASS)
     except TypeError:  # surrogates, integers beyond 64 bits, names that are no text
         line = orjson.dumps({str(name): _to_encodable(value) for name, value in event.items()})
-    if line.isascii() and b"\x7f" not in line:
+    if line.isascii() and line.find(b"\x7f") < 0:
         return line
     return UNPRINTABLE.sub(_to_json_escape, line.decode()).encode()
 

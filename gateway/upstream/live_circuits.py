@@ -57,7 +57,8 @@ class LiveCall:
     is_retry: bool = False
     demand: LaneDemand | None = None  # of an upstream that has limits
     place: LaneCall | None = None
-    tickets: tuple[HealthTicket, ...] = ()
+    # The health of the upstream and of the model there, each with the call's ticket, while the call runs.
+    entered: tuple[tuple[LiveHealth, HealthTicket], ...] = ()
     is_abandoned: bool = False
 
     async def __aenter__(self) -> "LiveCall":
@@ -80,7 +81,7 @@ class LiveCall:
 
     def note_header(self) -> None:
         """Note the answer's header."""
-        for health, ticket in zip(self.circuits.pair_of(self.route), self.tickets, strict=True):
+        for health, ticket in self.entered:
             health.note_header(ticket)
 
     def succeeded(self) -> None:
@@ -146,34 +147,36 @@ class LiveCircuits:
     async def begin(self, call: LiveCall) -> None:
         """Raises CircuitOpen or UpstreamFull."""
         now, pair = self.clock(), self.pair_of(call.route)
-        wait = max(pair[0].wait(now, alone=call.alone), pair[1].wait(now, alone=call.alone))
+        upstream, model = pair
+        wait = max(upstream.wait(now, alone=call.alone), model.wait(now, alone=call.alone))
         if wait > 0:
             self._report_stalls(call.route, pair)
             raise CircuitOpen("The upstream fails at present and is not called.", retry_after=wait)
-        call.tickets = tuple(health.enter(now, retry=call.is_retry) for health in pair)
-        is_probe = not call.alone and (call.tickets[0].probe or call.tickets[1].probe)
+        first, second = upstream.enter(now, retry=call.is_retry), model.enter(now, retry=call.is_retry)
+        call.entered = (upstream, first), (model, second)
+        is_probe = not call.alone and (first.probe or second.probe)
         if call.demand is None and (self.server is None or not is_probe):
             return
         try:
             if self.server is not None and is_probe:
-                await self._may_probe(call, pair)
+                await self._may_probe(call)
             if call.demand is not None and call.route.upstream.limits is not None:
                 call.place = await self.lanes.enter(call.route.upstream, call.route.upstream.limits, call.demand)
         except (CircuitOpen, UpstreamFull, asyncio.CancelledError):
             self.end(call)
-            call.tickets = ()
+            call.entered = ()
             raise
 
     def end(self, call: LiveCall) -> None:
         """End a call that has begun."""
-        for health, ticket in zip(self.pair_of(call.route), call.tickets, strict=True):
+        for health, ticket in call.entered:
             health.leave(ticket)
         if call.place is not None and call.demand is not None:
             self.lanes.leave(call.place, call.demand.used())
 
-    async def _may_probe(self, call: LiveCall, pair: tuple[LiveHealth, LiveHealth]) -> None:
+    async def _may_probe(self, call: LiveCall) -> None:
         """Raises CircuitOpen if another process has the turn."""
-        for name, health, ticket in zip(names_of(call.route, ()), pair, call.tickets, strict=True):
+        for name, (health, ticket) in zip(names_of(call.route, ()), call.entered, strict=True):
             wait = await self._ask_to_probe(name, health) if ticket.probe else 0.0
             if wait:
                 health.until = self.clock() + wait
@@ -181,7 +184,7 @@ class LiveCircuits:
 
     def succeeded(self, call: LiveCall) -> None:
         now = self.clock()
-        for index, (health, ticket) in enumerate(zip(self.pair_of(call.route), call.tickets, strict=True)):
+        for index, (health, ticket) in enumerate(call.entered):
             if health.has_succeeded(ticket, now):
                 name = names_of(call.route, ())[index]
                 log.info("circuit_closed", circuit=name)
@@ -189,7 +192,7 @@ class LiveCircuits:
 
     def failed(self, call: LiveCall, error: GatewayError) -> None:
         """Note what a failed call means. A call that was not made means nothing."""
-        if not call.tickets:
+        if not call.entered:
             return
         row = failure_of(error)
         if row.effect is Effect.NONE:
@@ -197,8 +200,8 @@ class LiveCircuits:
                 self.succeeded(call)
             return
         index = 0 if row.whole_upstream else 1
-        name, health = names_of(call.route, ())[index], self.pair_of(call.route)[index]
-        opens = self._apply(row, health, call.tickets[index], error.retry_after)
+        name, (health, ticket) = names_of(call.route, ())[index], call.entered[index]
+        opens = self._apply(row, health, ticket, error.retry_after)
         if call.alone and not self.tells_alone:
             return
         if opens:

@@ -140,7 +140,7 @@ class NativeStream:
         if not self._form.is_event_piece(piece):
             return b""
         # Line ends of other servers: everything below looks for \n alone.
-        if b"\r" in piece:
+        if piece.find(b"\r") >= 0:
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"")
         if END not in piece and not (piece[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
             self._keep(piece)

@@ -9,7 +9,7 @@ from gateway.dialects.chat.response.convert import to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in
 from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
-from gateway.dialects.chat.response.usage import counts_of, estimated_usage, to_usage
+from gateway.dialects.chat.response.usage import counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.native.answer import with_model
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
@@ -49,7 +49,8 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
         finish.note({"finish_reason": "tool_calls" if delta_of(choice).get("tool_calls") else "stop"})
         choice["finish_reason"] = finish.reason
         body = orjson.dumps(completion)
-    counts = counts_of(completion)
+    found = counts_of(completion)
+    counts = read_counts(found) if found else None
     usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, len(body))
     message: dict[str, Any] = {"usage": usage, "stop_reason": stop_reason_of(finish)}
     return Answered(

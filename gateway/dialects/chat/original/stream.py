@@ -18,7 +18,7 @@ from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
-from gateway.dialects.chat.response.usage import counts_of, estimated_usage, to_usage
+from gateway.dialects.chat.response.usage import TokenCounts, counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.json_body import BodyForm
 from gateway.dialects.reply import Reply
@@ -67,7 +67,7 @@ class OriginalStream:
         self._held: list[bytes] = []  # events before the first content
         self._last: dict[str, Any] = {}  # chunk that was looked into
         self._calls: dict[int, CallIndexes] = {}  # by choice
-        self._counts: dict[str, Any] = {}
+        self._counts: TokenCounts | None = None
         self._model, self._named = b"", b""  # as the upstream writes its name, and as the client reads it
         # What is around the text of a plain event.
         self._before, self._named_before, self._end_of_plain, self._after = b"", b"", b"", b""
@@ -89,7 +89,7 @@ class OriginalStream:
     @property
     def usage(self) -> dict[str, Any]:
         """The upstream's count; estimated from the bytes of a stream that has none, or was left."""
-        if self._counts:
+        if self._counts is not None:
             return to_usage(self._counts, self._reply)
         return estimated_usage(self._reply.input_estimate, self._size)
 
@@ -120,7 +120,7 @@ class OriginalStream:
         return b""
 
     def _read(self, piece: bytes) -> bytes:
-        if b"\r" in piece:
+        if piece.find(b"\r") >= 0:
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"")
         if END not in piece and not (piece[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
             self._keep(piece)
@@ -192,7 +192,7 @@ class OriginalStream:
         return b"".join((*held, *told))
 
     def _take_event(self, event: bytes) -> bytes:
-        if not event.startswith(b"data:") or b"\n" in event:
+        if not event.startswith(b"data:") or event.find(b"\n") >= 0:
             return b"".join([self._take_payload(payload, b"") for payload in EventParser().feed(event + END)])
         return self._take_payload(event[5:].strip(), event)
 
@@ -210,7 +210,7 @@ class OriginalStream:
         self._last = chunk
         counts = counts_of(chunk)
         if counts is not None:
-            self._counts, self.has_usage = counts, True
+            self._counts, self.has_usage = read_counts(counts), True
         self.origin = to_origin(chunk, self._counts)
         if choice is None:
             return self._named_event(event, payload, chunk) if self._shows_usage or counts is None else b""
@@ -296,7 +296,8 @@ class OriginalStream:
         completion = self._parsed(body)
         answered = to_message(completion, self._reply)
         message, self.origin = answered.message, answered.origin
-        self._counts = counts_of(completion) or {}
+        counts = counts_of(completion)
+        self._counts = read_counts(counts) if counts else None
         self.stop_reason = message["stop_reason"]
         self.has_usage = self.started = self.done = True
         return ChatStream(ToolRegistry(), 0, shows_usage=self._shows_usage).feed(to_events(message))

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import UpstreamError
-from gateway.json_values import check_answer_values
+from gateway.json_values import MAX_VALUES, check_answer_values
 
 TEXT_FIELDS = ("content", "reasoning", "reasoning_content", "refusal")
 # First half of a surrogate pair, whose second half may come in the next delta.
@@ -42,7 +42,8 @@ class ChunkDecoder:
 
     def decode(self, payload: bytes) -> dict[str, Any]:
         """Raises BrokenChunk if the payload is not one JSON object, UpstreamError if it has too many values."""
-        check_answer_values(payload)
+        if len(payload) > MAX_VALUES:  # as many bytes at least as values
+            check_answer_values(payload)
         try:
             chunk = orjson.loads(payload)
         except orjson.JSONDecodeError:

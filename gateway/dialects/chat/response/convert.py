@@ -11,11 +11,10 @@ from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broke
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.think_tags import TAG_STARTS, untagged
 from gateway.dialects.chat.response.usage import (
-    adds_up,
+    TokenCounts,
     counts_of,
     estimated_usage,
-    input_of,
-    output_of,
+    read_counts,
     to_tier,
     to_usage,
 )
@@ -23,7 +22,6 @@ from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import UpstreamError
 from gateway.messages.fold import BlockCollector
 from gateway.messages.notes import Note
-from gateway.messages.usage import to_cost
 
 # Of a message that is nothing but text.
 TEXT_FIELDS = frozenset({"role", "content"})
@@ -56,8 +54,10 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     if error is not None:
         raise error
     delta = _without_prefill(delta_of(choice), reply)
-    counts = counts_of(completion)
-    finish.read, finish.spent = input_of(counts), output_of(counts)
+    found = counts_of(completion)
+    counts = read_counts(found) if found else None
+    if counts is not None:
+        finish.read, finish.spent = counts.prompt, counts.output
     content = _plain_content(delta, reply) or _assembled(delta, reply, finish)
     usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, content.size)
     usage["service_tier"] = to_tier(completion)
@@ -113,12 +113,12 @@ def _assembled(delta: dict[str, Any], reply: Reply, finish: Finish) -> Content:
     return Content(collector.blocks, collector.output_size, notes, assembly.has_tools, assembly.has_cut_call)
 
 
-def to_origin(chunk: dict[str, Any], counts: dict[str, Any] | None) -> Origin:
-    """From an answer or a stream's chunk and its usage, where it has come."""
+def to_origin(chunk: dict[str, Any], counts: TokenCounts | None) -> Origin:
+    """Return the origin of an answer, or of a stream from one of its chunks and the count."""
     model, provider, generation_id = _text(chunk.get("model")), _text(chunk.get("provider")), _text(chunk.get("id"))
-    if not counts:
+    if counts is None:
         return Origin(model, provider, generation_id, None, estimated=True)
-    return Origin(model, provider, generation_id, to_cost(counts), mismatched=not adds_up(counts))
+    return Origin(model, provider, generation_id, counts.cost, mismatched=not counts.adds_up)
 
 
 def _text(value: Any) -> str | None:

@@ -25,10 +25,8 @@ IN_STRING = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\\\(?:[bfnrt/]|\\["\\]))++')
 STRING_END = b'"' + DELTA_END
 STRING = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
 
-# Bytes that are split at once: where every other event must go the full way, they are split again for each.
-MAX_RUN = 8 * 1024
-# CPython 3.11 looks for longer ones in a way that costs five times as much.
-MAX_NEEDLE = 99
+# Bytes behind a string that are looked for: CPython looks for long ones slowly, and fewer may be part of a string.
+MARK_SIZE = 8
 
 
 class Frame:
@@ -37,15 +35,15 @@ class Frame:
     `call`: whose arguments the string is part of; None for text. Each subclass has its own writer.
     """
 
-    __slots__ = ("_event_end", "_event_start", "_head", "_joint", "call", "index")
+    __slots__ = ("_between", "_event_end", "_event_start", "_mark", "call", "index")
 
     def __init__(self, before: bytes, after: bytes, index: int, call: OpenToolCall | None) -> None:
         self.index = index  # of the block
         self.call = call
         self._event_start = DATA + before
         self._event_end = after + END
-        between = self._event_end + self._event_start
-        self._joint, self._head = between[:MAX_NEEDLE], between[MAX_NEEDLE:]
+        self._between = self._event_end + self._event_start
+        self._mark = self._event_end[:MARK_SIZE]
 
     @property
     def before(self) -> bytes:
@@ -71,8 +69,7 @@ class Frame:
         start = self._event_start
         if not piece.startswith(start, place):
             return place
-        begin = place + len(start)
-        strings = self._strings(piece[begin : begin + MAX_RUN])
+        strings = self._strings(piece, place + len(start))
         text, size = b"".join(strings), len(start) + len(self._event_end)
         if self.call is None and text.isascii() and PLAIN.fullmatch(text) and b"" not in strings:
             # One check and one write for all of them cost half of what they cost one by one.
@@ -84,17 +81,19 @@ class Frame:
             place += len(string) + size
         return place
 
-    def _strings(self, piece: bytes) -> list[bytes]:
-        """Return the leading strings of a piece, each in the frame; it starts behind the first `_event_start`."""
-        first, *others = piece.split(self._joint)
-        strings, head = [first], self._head
-        for other in others:
-            if not other.startswith(head):
-                return strings[:-1]
-            strings.append(other[len(head) :])
-        end = strings[-1].find(self._event_end)
-        strings[-1] = strings[-1][:end]
-        return strings if end >= 0 else strings[:-1]
+    def _strings(self, piece: bytes, begin: int) -> list[bytes]:
+        """Return the strings of the events in this frame, of which the first begins at `begin`."""
+        strings: list[bytes] = []
+        mark, between = self._mark, self._between
+        size = len(between)
+        while (end := piece.find(mark, begin)) >= 0:
+            if not piece.startswith(between, end):
+                if piece.startswith(self._event_end, end):
+                    strings.append(piece[begin:end])
+                break
+            strings.append(piece[begin:end])
+            begin = end + size
+        return strings
 
     def _write_plain(self, strings: Sequence[bytes], text: bytes, writer: Any) -> None:
         """Write strings of ASCII; `text` is all of them joined."""
@@ -182,7 +181,7 @@ def derive_splice(
             text, key = _only_text(delta), b'"content"'
         case _:
             return None
-    if not text or not assembly.is_direct or b"\\" in payload or payload.count(key) != 1:
+    if not text or not assembly.is_direct or payload.find(b"\\") >= 0 or payload.count(key) != 1:
         return None
     raw = text.encode()
     for joint in (b':"', b': "'):
@@ -190,7 +189,7 @@ def derive_splice(
         if start >= 0:
             start += len(key + joint)
             # A frame of several lines is never met in an event: they are joined from as many `data` lines.
-            if b"\n" in payload:
+            if payload.find(b"\n") >= 0:
                 return None
             kind = Splice if isinstance(writer, EventWriter) else Gathering
             return kind(payload[:start], payload[start + len(raw) :], assembly.index, call)
@@ -200,7 +199,7 @@ def derive_splice(
 def _to_text(string: bytes) -> str | None:
     """Decode a string in a frame; None where it is no UTF-8."""
     try:
-        return string.decode() if b"\\" not in string else str(orjson.loads(b'"%b"' % string))
+        return string.decode() if string.find(b"\\") < 0 else str(orjson.loads(b'"%b"' % string))
     except (UnicodeDecodeError, orjson.JSONDecodeError):
         return None
 

@@ -29,14 +29,21 @@ from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broke
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState
 from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
-from gateway.dialects.chat.response.usage import counts_of, estimated_usage, input_of, output_of, to_tier, to_usage
+from gateway.dialects.chat.response.usage import (
+    TokenCounts,
+    counts_of,
+    estimated_usage,
+    read_counts,
+    to_tier,
+    to_usage,
+)
 from gateway.dialects.chat.response.whole_body import WholeBody
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
-from gateway.sse import END, ERROR_EVENT, EventParser
+from gateway.sse import DATA, DATA_SIZE, END, ERROR_EVENT, EventParser
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
@@ -74,7 +81,7 @@ class MessageStream:
         self._first_chunk: dict[str, Any] = {}
         self._last_chunk: dict[str, Any] = {}
         self._splice: Frame | None = None
-        self._at_event = False  # whether the next piece begins where an event does
+        self._at_event = True  # whether the next piece begins where an event does
         self._state = UNKNOWN
         self._body = WholeBody()  # in the state BODY; the label may differ
         self.answered: Answered | None = None  # the whole message, if it came or is collected as one
@@ -113,7 +120,7 @@ class MessageStream:
     def origin(self) -> Origin:
         if self.answered is not None:
             return self.answered.origin
-        return to_origin(self._last_chunk, self._counts)
+        return to_origin(self._last_chunk, self._read_counts())
 
     @property
     def stop_reason(self) -> str | None:
@@ -129,11 +136,18 @@ class MessageStream:
         if self.answered is not None:
             usage: dict[str, Any] = self.answered.message["usage"]
             return usage
-        if self._counts:
-            usage = to_usage(self._counts, self._reply)
-        else:
+        return self._usage(self._read_counts())
+
+    def _read_counts(self) -> TokenCounts | None:
+        return read_counts(self._counts) if self._counts else None
+
+    def _usage(self, counts: TokenCounts | None) -> dict[str, Any]:
+        if counts is None:
             usage = estimated_usage(self._reply.input_estimate, self._writer.output_size)
-        return {**usage, "service_tier": to_tier(self._last_chunk)}
+        else:
+            usage = to_usage(counts, self._reply)
+        usage["service_tier"] = to_tier(self._last_chunk)
+        return usage
 
     def message(self) -> dict[str, Any]:
         """Return the whole message of a stream that is done, if it came as one or is collected."""
@@ -197,7 +211,7 @@ class MessageStream:
         self._opened = True
         # vLLM counts the prompt in its first chunk, if it is asked to; elsewhere the count comes last.
         counts = self._first_counts
-        counted = to_usage(counts, self._reply) if counts else estimated_usage(self._reply.input_estimate)
+        counted = to_usage(read_counts(counts), self._reply) if counts else estimated_usage(self._reply.input_estimate)
         usage = {**counted, "output_tokens": 0, "service_tier": to_tier(self._first_chunk)}
         usage.pop("output_tokens_details", None)
         return events.message_start(empty_message(self._reply, usage))
@@ -243,30 +257,37 @@ class MessageStream:
         if self._splice is not None and self._at_event and self._splice.apply(piece, self._writer):
             self._misses = 0
             return
-        place = 0
+        place, is_plain = 0, piece.find(b"\r") < 0
         while place < len(piece):
             if self._splice is not None and self._at_event:
                 begun, place = place, self._splice.apply_run(piece, place, self._writer)
                 if place > begun:
                     self._misses = 0
                     continue
-            end = piece.find(END, place) + len(END)
-            event = piece[place:end] if end >= len(END) else piece[place:]
+            end = piece.find(END, place)
+            if is_plain and self._at_event and end > place + DATA_SIZE and piece.startswith(DATA, place):
+                payload = piece[place + DATA_SIZE : end]
+                if payload.find(b"\n") < 0:  # an event of one line, as nearly all are: the parser would return the same
+                    place = end + len(END)
+                    if not self._goes_on_after(payload):
+                        return
+                    continue
+            event = piece[place : end + len(END)] if end >= 0 else piece[place:]
             place += len(event)
-            self._take_event(event)
-            if self._state is not EVENTS and self._state.is_final:
+            if not self._goes_on_after(*self._parser.feed(event)):
                 return
+            self._at_event = self._parser.is_between_events
 
-    def _take_event(self, piece: bytes) -> None:
-        """Take a piece that is one event, or part of some."""
-        for payload in self._parser.feed(piece):
+    def _goes_on_after(self, *payloads: bytes) -> bool:
+        """Take payloads; return False once the answer is over."""
+        for payload in payloads:
             self._take_payload(payload)
             if self._state is not EVENTS and self._state.is_final:
-                return
+                return False
             if self._finish.matched is not None:
                 self._complete(ABANDONED)
-                return
-        self._at_event = self._parser.is_between_events
+                return False
+        return True
 
     def _read_end(self) -> None:
         if self._state is BODY:
@@ -369,7 +390,9 @@ class MessageStream:
 
     def _complete(self, state: StreamState = DONE) -> None:
         """Close every block and write the end: the stop reason, the exact usage, message_stop."""
-        self._finish.read, self._finish.spent = input_of(self._counts), output_of(self._counts)
+        counts = self._read_counts()
+        if counts is not None:
+            self._finish.read, self._finish.spent = counts.prompt, counts.output
         self._target.close()
         if not self._finish.is_over and self._assembly.index < 0:  # a role and `[DONE]` are no answer either
             raise EmptyAnswer(NO_ANSWER)
@@ -379,7 +402,7 @@ class MessageStream:
         )
         extension = to_extension(self._finish, self._last_chunk, self._reply)
         fields = {**self.stop.fields, "container": None, **extension}
-        usage, origin = self.usage, self.origin
+        usage, origin = self._usage(counts), to_origin(self._last_chunk, counts)
         if isinstance(self._writer, MessageWriter):
             message = empty_message(self._reply, usage) | fields
             self.answered = self._writer.to_answered(message, origin, self.notes)

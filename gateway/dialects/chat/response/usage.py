@@ -6,12 +6,13 @@ Passing them through instead doubles Claude Code's context meter.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.dialects.reply import Reply
 from gateway.json_values import to_mapping
 from gateway.messages.tokens.estimate import to_tokens
-from gateway.messages.usage import STANDARD
+from gateway.messages.usage import STANDARD, to_cost
 
 # Where upstreams count tokens read from and written to their prompt cache, inside `prompt_tokens_details` or beside it:
 # OpenAI, DeepSeek, Moonshot; OpenRouter, vLLM 0.32, and two wordings of proxies.
@@ -60,61 +61,64 @@ def first_of(choices: Any) -> Any:
     return choices[0] if isinstance(choices, list) and choices else None
 
 
-def to_usage(counts: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
-    """Anthropic's `usage` of a chat answer's `usage`; unknown or broken figures count as zero."""
-    prompt_details = _prompt_details(counts)
-    cached = _first_count(CACHE_READS, prompt_details, counts)
-    written = _first_count(CACHE_WRITES, prompt_details, counts)
-    prompt, output = _count(counts.get("prompt_tokens")), output_of(counts)
-    uncached = prompt - cached - written
-    usage = _usage(uncached if uncached > 0 else 0, written, cached, output, reply.cache_ttl)
-    details = counts.get("completion_tokens_details")
-    if details and (thinking := _count(to_mapping(details).get("reasoning_tokens"))):
-        usage["output_tokens_details"] = {"thinking_tokens": min(thinking, output)}
-    server_tools = counts.get("server_tool_use_details") or counts.get("server_tool_use")
-    if server_tools and (searches := _count(to_mapping(server_tools).get("web_search_requests"))):
-        usage["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
-    return usage
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """An upstream's count, read once. `prompt` includes `cached` and `written` tokens, `output` includes `thinking`.
+
+    `adds_up`: whether prompt and completion add up to the total; they do not where an upstream counts parts in neither.
+    `cost` is in US dollars.
+    """
+
+    prompt: int
+    output: int
+    cached: int
+    written: int
+    thinking: int
+    searches: int
+    adds_up: bool
+    cost: float | None
 
 
-def input_of(counts: Mapping[str, Any] | None) -> int:
-    """Tokens of the prompt, cached ones included; 0 if the upstream gives no count."""
-    return _count(counts.get("prompt_tokens")) if counts else 0
-
-
-def output_of(counts: Mapping[str, Any] | None) -> int:
-    """Tokens that the upstream has written, thinking included; 0 if it gives no count.
+def read_counts(counts: Mapping[str, Any]) -> TokenCounts:
+    """Read the `usage` of an answer or a chunk; unknown or broken figures count as zero.
 
     xAI counts reasoning beside `completion_tokens` and in `total_tokens` only, and bills it (sub2api#5771).
     """
-    if not counts:
-        return 0
-    output, beside = _count(counts.get("completion_tokens")), _beside(counts)
+    prompt, completion = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
+    total = _count(counts.get("total_tokens"))
+    prompt_details = to_mapping(counts.get("prompt_tokens_details") or counts.get("input_tokens_details"))
     details = to_mapping(counts.get("completion_tokens_details"))
-    thinking = _count(details.get("reasoning_tokens")) or _count(counts.get("reasoning_tokens"))
-    return output + thinking if thinking and thinking == beside else output
+    thinking = _count(details.get("reasoning_tokens"))
+    beside = thinking or _count(counts.get("reasoning_tokens"))
+    output = completion + beside if beside and prompt + completion + beside == total else completion
+    searches = counts.get("server_tool_use_details") or counts.get("server_tool_use")
+    return TokenCounts(
+        prompt,
+        output,
+        _first_count(CACHE_READS, prompt_details, counts),
+        _first_count(CACHE_WRITES, prompt_details, counts),
+        min(thinking, output),
+        _count(to_mapping(searches).get("web_search_requests")) if searches else 0,
+        not counts.get("total_tokens") or total == prompt + output,
+        to_cost(counts),
+    )
 
 
-def _beside(counts: Mapping[str, Any]) -> int:
-    """Tokens in the total that are neither in the prompt nor in the completion."""
-    listed = _count(counts.get("prompt_tokens")) + _count(counts.get("completion_tokens"))
-    return max(_count(counts.get("total_tokens")) - listed, 0)
-
-
-def _prompt_details(counts: Mapping[str, Any]) -> Mapping[str, Any]:
-    return to_mapping(counts.get("prompt_tokens_details") or counts.get("input_tokens_details"))
+def to_usage(counts: TokenCounts, reply: Reply) -> dict[str, Any]:
+    """Convert to Anthropic's `usage`."""
+    uncached = counts.prompt - counts.cached - counts.written
+    usage = _usage(uncached if uncached > 0 else 0, counts.written, counts.cached, counts.output, reply.cache_ttl)
+    if counts.thinking:
+        usage["output_tokens_details"] = {"thinking_tokens": counts.thinking}
+    if counts.searches:
+        usage["server_tool_use"] = {"web_search_requests": counts.searches, "web_fetch_requests": 0}
+    return usage
 
 
 def to_tier(answer: Mapping[str, Any]) -> str:
     """The service tier that an answer or a chunk says it had, in Anthropic's words where there are any."""
     tier = answer.get("service_tier")
     return TIERS.get(tier, tier) if isinstance(tier, str) and tier else STANDARD
-
-
-def adds_up(counts: Mapping[str, Any]) -> bool:
-    """Whether prompt and completion add up to the total; they do not where an upstream counts parts in neither."""
-    total = counts.get("total_tokens")
-    return not total or _count(total) == _count(counts.get("prompt_tokens")) + output_of(counts)
 
 
 def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:

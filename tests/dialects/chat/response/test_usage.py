@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.response.convert import to_message
-from gateway.dialects.chat.response.usage import adds_up, counts_of, estimated_usage, requested_ttl, to_usage
+from gateway.dialects.chat.response.usage import counts_of, estimated_usage, read_counts, requested_ttl, to_usage
 from gateway.messages.fold import fold_events
 from gateway.messages.usage import to_cost, to_delta_usage
 from tests.support.streams import chunk, completion, finish, reply, say, told, usage
@@ -73,7 +73,7 @@ ROWS: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, int | None]]] = 
 @pytest.mark.covers("Messages · usage, with tokens read from and written to a cache")
 def test_usage_of(row: str) -> None:
     given_counts, (uncached, read, written, output, thinking) = ROWS[row]
-    result = to_usage(given_counts, reply())
+    result = to_usage(read_counts(given_counts), reply())
     assert result["input_tokens"] == uncached
     assert result["cache_read_input_tokens"] == read
     assert result["cache_creation_input_tokens"] == written
@@ -121,7 +121,7 @@ SUMS = [
 
 @pytest.mark.parametrize(("told_counts", "expected"), SUMS)
 def test_a_sum_that_is_none_is_seen(told_counts: dict[str, int], expected: bool) -> None:
-    assert adds_up(told_counts) is expected
+    assert read_counts(told_counts).adds_up is expected
     origin = to_message(completion({"content": "a"}, usage=told_counts), reply()).origin
     assert origin.mismatched is not expected
     assert not to_message(completion({"content": "a"}), reply()).origin.mismatched
@@ -134,7 +134,7 @@ NUMBERS = st.integers(0, 10_000)
     prompt=NUMBERS, cached=NUMBERS, written=NUMBERS, output=NUMBERS, thinking=NUMBERS, ttl=st.sampled_from(["5m", "1h"])
 )
 def test_the_parts_add_up(prompt: int, cached: int, written: int, output: int, thinking: int, ttl: Any) -> None:
-    result = to_usage(counts(prompt, output, cached, written, thinking), reply(cache_ttl=ttl))
+    result = to_usage(read_counts(counts(prompt, output, cached, written, thinking)), reply(cache_ttl=ttl))
     parts = [result[name] for name in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")]
     assert sum(parts) == max(prompt, cached + written)
     assert sum(result["cache_creation"].values()) == result["cache_creation_input_tokens"]
@@ -143,16 +143,16 @@ def test_the_parts_add_up(prompt: int, cached: int, written: int, output: int, t
 
 @pytest.mark.parametrize(("ttl", "split"), [("5m", (30, 0)), ("1h", (0, 30))])
 def test_written_tokens_belong_to_the_ttl_that_was_asked_for(ttl: Any, split: tuple[int, int]) -> None:
-    result = to_usage(counts(100, written=30), reply(cache_ttl=ttl))
+    result = to_usage(read_counts(counts(100, written=30)), reply(cache_ttl=ttl))
     assert tuple(result["cache_creation"].values()) == split
     assert list(result["cache_creation"]) == ["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"]
 
 
 @pytest.mark.parametrize("name", ["server_tool_use_details", "server_tool_use"])
 def test_web_searches_are_counted_under_either_name(name: str) -> None:
-    result = to_usage({**counts(1), name: {"web_search_requests": 2}}, reply())
+    result = to_usage(read_counts({**counts(1), name: {"web_search_requests": 2}}), reply())
     assert result["server_tool_use"] == {"web_search_requests": 2, "web_fetch_requests": 0}
-    assert "server_tool_use" not in to_usage({**counts(1), name: {"web_search_requests": 0}}, reply())
+    assert "server_tool_use" not in to_usage(read_counts({**counts(1), name: {"web_search_requests": 0}}), reply())
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,8 @@ def test_cost_in_dollars(said: Any, cost: float | None) -> None:
 
 def test_a_message_delta_carries_what_is_known_only_at_the_end() -> None:
     whole = to_usage(
-        {**counts(100, 50, 60, 30, 20), "server_tool_use": {"web_search_requests": 1}}, reply(cache_ttl="1h")
+        read_counts({**counts(100, 50, 60, 30, 20), "server_tool_use": {"web_search_requests": 1}}),
+        reply(cache_ttl="1h"),
     )
     assert to_delta_usage(whole, 0.5) == {
         "input_tokens": 10,
