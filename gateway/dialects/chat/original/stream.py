@@ -18,7 +18,7 @@ from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
-from gateway.dialects.chat.response.usage import TokenCounts, counts_of, estimated_usage, read_counts, to_usage
+from gateway.dialects.chat.response.usage import UpstreamCounts, counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.json_body import BodyForm
 from gateway.dialects.reply import Reply
@@ -67,7 +67,7 @@ class OriginalStream:
         self._held: list[bytes] = []  # events before the first content
         self._last: dict[str, Any] = {}  # chunk that was looked into
         self._calls: dict[int, CallIndexes] = {}  # by choice
-        self._counts: TokenCounts | None = None
+        self._counts: UpstreamCounts | None = None
         self._model, self._named = b"", b""  # as the upstream writes its name, and as the client reads it
         # What is around the text of a plain event.
         self._before, self._named_before, self._end_of_plain, self._after = b"", b"", b"", b""

@@ -11,7 +11,7 @@ from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broke
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.think_tags import TAG_STARTS, untagged
 from gateway.dialects.chat.response.usage import (
-    TokenCounts,
+    UpstreamCounts,
     counts_of,
     estimated_usage,
     read_counts,
@@ -113,7 +113,7 @@ def _assembled(delta: dict[str, Any], reply: Reply, finish: Finish) -> Content:
     return Content(collector.blocks, collector.output_size, notes, assembly.has_tools, assembly.has_cut_call)
 
 
-def to_origin(chunk: dict[str, Any], counts: TokenCounts | None) -> Origin:
+def to_origin(chunk: dict[str, Any], counts: UpstreamCounts | None) -> Origin:
     """Return the origin of an answer, or of a stream from one of its chunks and the count."""
     model, provider, generation_id = _text(chunk.get("model")), _text(chunk.get("provider")), _text(chunk.get("id"))
     if counts is None:

@@ -13,30 +13,23 @@ would go on to its own end, at the operator's cost and with the client waiting. 
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.blocks import TextRun
 from gateway.dialects.chat.response.chunks import BrokenChunk, ChunkDecoder
-from gateway.dialects.chat.response.convert import to_message, to_origin
+from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.fast_path import Frame, derive_splice
 from gateway.dialects.chat.response.prefill import PrefillCut, without_prefill
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stop_sequences import guarded
+from gateway.dialects.chat.response.stream_facts import StreamFacts
 from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState
 from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
-from gateway.dialects.chat.response.usage import (
-    TokenCounts,
-    counts_of,
-    estimated_usage,
-    read_counts,
-    to_tier,
-    to_usage,
-)
 from gateway.dialects.chat.response.whole_body import WholeBody
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.dialects.reply import Reply, empty_message
@@ -60,9 +53,8 @@ class MessageStream:
     """
 
     __slots__ = (
-        "_assembly", "_at_event", "_body", "_counts", "_decoder", "_finish", "_first_chunk", "_first_counts",
-        "_last_chunk", "_misses", "_number", "_opened", "_parser", "_reply", "_splice", "_state", "_target",
-        "_writer", "answered", "failure", "stop",
+        "_assembly", "_at_event", "_body", "_decoder", "_facts", "_finish", "_misses", "_number", "_opened", "_parser",
+        "_reply", "_splice", "_state", "_target", "_writer", "answered", "failure", "stop",
     )  # fmt: skip
 
     ping = events.PING
@@ -76,10 +68,7 @@ class MessageStream:
         self._finish = Finish()
         self._assembly = Assembly(reply, self._writer, self._finish)
         self._target = untagged(without_prefill(guarded(self._assembly, reply, self._finish), reply), reply)
-        self._counts: dict[str, Any] | None = None
-        self._first_counts: dict[str, Any] | None = None
-        self._first_chunk: dict[str, Any] = {}
-        self._last_chunk: dict[str, Any] = {}
+        self._facts = StreamFacts()
         self._splice: Frame | None = None
         self._at_event = True  # whether the next piece begins where an event does
         self._state = UNKNOWN
@@ -114,13 +103,13 @@ class MessageStream:
 
     @property
     def has_usage(self) -> bool:
-        return self._counts is not None or self._state is BODY
+        return self._facts.has_counts or self._state is BODY
 
     @property
     def origin(self) -> Origin:
         if self.answered is not None:
             return self.answered.origin
-        return to_origin(self._last_chunk, self._read_counts())
+        return self._facts.origin(self._facts.counts())
 
     @property
     def stop_reason(self) -> str | None:
@@ -136,18 +125,7 @@ class MessageStream:
         if self.answered is not None:
             usage: dict[str, Any] = self.answered.message["usage"]
             return usage
-        return self._usage(self._read_counts())
-
-    def _read_counts(self) -> TokenCounts | None:
-        return read_counts(self._counts) if self._counts else None
-
-    def _usage(self, counts: TokenCounts | None) -> dict[str, Any]:
-        if counts is None:
-            usage = estimated_usage(self._reply.input_estimate, self._writer.output_size)
-        else:
-            usage = to_usage(counts, self._reply)
-        usage["service_tier"] = to_tier(self._last_chunk)
-        return usage
+        return self._facts.usage(self._facts.counts(), self._reply, self._writer.output_size)
 
     def message(self) -> dict[str, Any]:
         """Return the whole message of a stream that is done, if it came as one or is collected."""
@@ -209,12 +187,7 @@ class MessageStream:
         if self._opened:
             return b""
         self._opened = True
-        # vLLM counts the prompt in its first chunk, if it is asked to; elsewhere the count comes last.
-        counts = self._first_counts
-        counted = to_usage(read_counts(counts), self._reply) if counts else estimated_usage(self._reply.input_estimate)
-        usage = {**counted, "output_tokens": 0, "service_tier": to_tier(self._first_chunk)}
-        usage.pop("output_tokens_details", None)
-        return events.message_start(empty_message(self._reply, usage))
+        return events.message_start(empty_message(self._reply, self._facts.first_usage(self._reply)))
 
     def _recognise(self, piece: bytes) -> None:
         """Take the first piece, whose first byte shows what the body is; white space shows nothing yet."""
@@ -265,20 +238,22 @@ class MessageStream:
                     self._misses = 0
                     continue
             end = piece.find(END, place)
-            if is_plain and self._at_event and end > place + DATA_SIZE and piece.startswith(DATA, place):
-                payload = piece[place + DATA_SIZE : end]
-                if payload.find(b"\n") < 0:  # an event of one line, as nearly all are: the parser would return the same
-                    place = end + len(END)
-                    if not self._goes_on_after(payload):
-                        return
-                    continue
             event = piece[place : end + len(END)] if end >= 0 else piece[place:]
             place += len(event)
-            if not self._goes_on_after(*self._parser.feed(event)):
+            if not self._goes_on_after(self._payloads_in(event, is_plain=is_plain)):
                 return
-            self._at_event = self._parser.is_between_events
 
-    def _goes_on_after(self, *payloads: bytes) -> bool:
+    def _payloads_in(self, event: bytes, *, is_plain: bool) -> Sequence[bytes]:
+        """Return what the parser finds; of one plain line, as nearly all events are, that takes no parser."""
+        if is_plain and self._at_event and event.startswith(DATA) and event.endswith(END):
+            payload = event[DATA_SIZE : -len(END)]
+            if payload and payload.find(b"\n") < 0:
+                return (payload,)
+        payloads = self._parser.feed(event)
+        self._at_event = self._parser.is_between_events
+        return payloads
+
+    def _goes_on_after(self, payloads: Sequence[bytes]) -> bool:
         """Take payloads; return False once the answer is over."""
         for payload in payloads:
             self._take_payload(payload)
@@ -352,14 +327,7 @@ class MessageStream:
         error = error_in(chunk, choice, self._reply)
         if error is not None:
             raise error
-        self._counts = counts_of(chunk) or self._counts
-        # Kept until the stream ends: model, tier and system of the answer, not its content.
-        chunk.pop("choices", None)
-        if not self._last_chunk:
-            self._first_chunk = self._last_chunk = chunk
-            self._first_counts = self._counts
-        elif "model" in chunk:  # a closing usage chunk may come without
-            self._last_chunk = chunk
+        self._facts.note(chunk)
         if choice is None:
             return {}
         if self._number is None:
@@ -390,7 +358,7 @@ class MessageStream:
 
     def _complete(self, state: StreamState = DONE) -> None:
         """Close every block and write the end: the stop reason, the exact usage, message_stop."""
-        counts = self._read_counts()
+        counts = self._facts.counts()
         if counts is not None:
             self._finish.read, self._finish.spent = counts.prompt, counts.output
         self._target.close()
@@ -400,9 +368,10 @@ class MessageStream:
         self.stop = to_stop(
             self._finish, has_tools=assembly.has_tools, has_cut_call=assembly.has_cut_call, reply=self._reply
         )
-        extension = to_extension(self._finish, self._last_chunk, self._reply)
+        extension = to_extension(self._finish, self._facts.last_chunk, self._reply)
         fields = {**self.stop.fields, "container": None, **extension}
-        usage, origin = self._usage(counts), to_origin(self._last_chunk, counts)
+        usage = self._facts.usage(counts, self._reply, self._writer.output_size)
+        origin = self._facts.origin(counts)
         if isinstance(self._writer, MessageWriter):
             message = empty_message(self._reply, usage) | fields
             self.answered = self._writer.to_answered(message, origin, self.notes)

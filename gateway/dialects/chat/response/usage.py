@@ -62,7 +62,7 @@ def first_of(choices: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenCounts:
+class UpstreamCounts:
     """An upstream's count, read once. `prompt` includes `cached` and `written` tokens, `output` includes `thinking`.
 
     `adds_up`: whether prompt and completion add up to the total; they do not where an upstream counts parts in neither.
@@ -79,7 +79,7 @@ class TokenCounts:
     cost: float | None
 
 
-def read_counts(counts: Mapping[str, Any]) -> TokenCounts:
+def read_counts(counts: Mapping[str, Any]) -> UpstreamCounts:
     """Read the `usage` of an answer or a chunk; unknown or broken figures count as zero.
 
     xAI counts reasoning beside `completion_tokens` and in `total_tokens` only, and bills it (sub2api#5771).
@@ -92,7 +92,7 @@ def read_counts(counts: Mapping[str, Any]) -> TokenCounts:
     beside = thinking or _count(counts.get("reasoning_tokens"))
     output = completion + beside if beside and prompt + completion + beside == total else completion
     searches = counts.get("server_tool_use_details") or counts.get("server_tool_use")
-    return TokenCounts(
+    return UpstreamCounts(
         prompt,
         output,
         _first_count(CACHE_READS, prompt_details, counts),
@@ -104,7 +104,7 @@ def read_counts(counts: Mapping[str, Any]) -> TokenCounts:
     )
 
 
-def to_usage(counts: TokenCounts, reply: Reply) -> dict[str, Any]:
+def to_usage(counts: UpstreamCounts, reply: Reply) -> dict[str, Any]:
     """Convert to Anthropic's `usage`."""
     uncached = counts.prompt - counts.cached - counts.written
     usage = _usage(uncached if uncached > 0 else 0, counts.written, counts.cached, counts.output, reply.cache_ttl)
