@@ -1,4 +1,4 @@
-"""What the batch bench runs on: a Redis of its own, workers, a client, and what Linux and Redis say of them."""
+"""Stage of the batch bench: its own Redis, workers and client, and their figures by Linux and Redis."""
 
 import http.client
 import json
@@ -237,7 +237,7 @@ def params(model: str, text: str, system: str = "") -> dict[str, Any]:
 
 
 def write_batch(path: Path, total: int, model: str, size: int = 0) -> Path:
-    """A batch of so many requests, each of about `size` bytes: a system prompt that all share, and text of its own."""
+    """A batch of `total` requests, each of about `size` bytes: a shared system prompt and separate text."""
     rng, words = random.Random(7), VOCABULARY.split()
     system = " ".join(rng.choices(words, k=SYSTEM_BYTES // 6)) if size else ""
     with path.open("w") as file:

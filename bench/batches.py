@@ -1,4 +1,4 @@
-"""Message Batches measured over HTTP: a front end, a Redis and workers of their own, and the upstream stand-in.
+"""Message Batches measured over HTTP: a front end, a Redis and workers, and the upstream stand-in.
 
 Creating: how fast, and with how much memory. Draining: items per second by workers, what each costs Redis, and the wall
 time against the same requests sent one after the other. Beside others: a small batch behind a large one, and live
@@ -72,7 +72,7 @@ class Measured:
 
 @dataclass(slots=True)
 class Bench:
-    """What one case has. `share` of the items is sent: 1, or less to see whether it works at all."""
+    """The equipment of one case. `share` of the items is sent: 1, or less for a trial."""
 
     stage: Stage
     redis: Redis
@@ -102,7 +102,7 @@ class Bench:
 
 
 def measure(names: list[str], share: float, say: Say) -> Measured:
-    """Each case on processes of its own. Raises StartError, CompilerError."""
+    """Measure each case on its own processes. Raises StartError, CompilerError."""
     measured = Measured(machine())
     for name in names:
         durability = "fsync" if name == "fsync" else "process"
@@ -119,7 +119,7 @@ def staged(durability: str) -> Iterator[tuple[Stage, Redis, Target]]:
             yield stage, redis, target
 
 
-# Creating, and reading what came of it
+# Creating a batch, and reading its results
 
 
 def create(bench: Bench) -> None:
@@ -186,7 +186,7 @@ def queue(bench: Bench) -> None:
 
 
 async def run_queue(url: str, slots: int, lines: list[bytes]) -> int:
-    """How many items were recorded."""
+    """Return the number of recorded items."""
     async with queue_client(url) as redis:
         claiming, ran = BatchQueue(BatchServer(RedisServer(redis)), "bench"), 0
         while claims := await claiming.claim(slots):

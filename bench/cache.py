@@ -1,4 +1,4 @@
-"""What the prompt cache is worth: a hit beside a miss at a stated latency of the upstream, and beside bare forwarding.
+"""Benefit of the prompt cache: a hit beside a miss at a stated latency of the upstream, and beside bare forwarding.
 
 One gateway with an embedded Redis is asked in three ways: with `use`, so that all but the first request are hits; with
 `refresh`, so that all are misses that are stored; and without the header, which shows what a cache costs those who do
@@ -40,7 +40,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class CacheCosts:
-    """`entry_bytes`: of the server's memory for one stored answer, whose JSON has `answer_bytes`."""
+    """`entry_bytes`: of the server's memory for one stored answer of `answer_bytes` as JSON."""
 
     machine: Machine
     upstream_ms: int

@@ -1,7 +1,7 @@
-"""Counting machine instructions with valgrind's callgrind: the same figure twice, whatever else the machine does.
+"""Counting machine instructions with valgrind's callgrind: repeatable figures on a busy machine.
 
-Instructions say nothing of the kernel's work, of waits and of caches; but a change of one in a hundred, which no clock
-on a shared machine shows, is plain to see.
+Instructions leave out the kernel's work, waits and caches; but a change of one in a hundred, which no clock on a shared
+machine shows, is plain to see.
 """
 
 import shlex
@@ -16,7 +16,7 @@ CONTROL = "callgrind_control"
 
 
 def under_callgrind(command: str, out: Path) -> str:
-    """The command, counting nothing until told to. Raises StartError where valgrind is not installed."""
+    """Return the command under callgrind, with counting off. Raises StartError where valgrind is not installed."""
     if shutil.which(TOOL) is None or shutil.which(CONTROL) is None:
         raise StartError("counting instructions needs valgrind (Debian: apt-get install valgrind)")
     return f"{TOOL} --quiet --tool=callgrind --instr-atstart=no --callgrind-out-file={shlex.quote(str(out))} {command}"

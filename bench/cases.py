@@ -1,7 +1,7 @@
-"""What is sent: request bodies, and the shapes of load that send them.
+"""Request bodies, and the shapes of load that send them.
 
-The model's name tells the upstream stand-in what to answer, see `src/upstream.c`. Bodies are made from a fixed seed, so
-that every run and every target is sent the same bytes.
+The model's name selects the answer of the upstream stand-in, see `src/upstream.c`. Bodies are made from a fixed seed,
+so that every run and every target is sent the same bytes.
 """
 
 import base64
@@ -93,7 +93,7 @@ def tool_question() -> Body:
 
 
 def coding_agent(turns: int = 9) -> Body:
-    """What a coding agent sends: a long system prompt, 16 tools, and `turns` calls of them with their results."""
+    """Request of a coding agent: a long system prompt, 16 tools, and `turns` calls of them with their results."""
     rng = random.Random(7)
     messages: list[Body] = [{"role": "user", "content": [_text(rng, 600)]}]
     for number in range(turns):
@@ -117,8 +117,8 @@ def coding_agent(turns: int = 9) -> Body:
 def growing_conversation(turns: int = 20) -> list[Body]:
     """A conversation of a coding agent, after each of its turns: each body repeats the last with two messages more.
 
-    `mark:00000000` stands for the conversation's number, so that no two are the same. The last message is marked for
-    the upstream's prompt cache, as Claude Code does it.
+    `mark:00000000` is replaced by the conversation's number, so that no two are the same. The last message is marked
+    for the upstream's prompt cache, as Claude Code does it.
     """
     rng, whole = random.Random(7), coding_agent(turns=0)
     first = _text(rng, 600)

@@ -1,4 +1,4 @@
-"""What the gateway is to cost, each as a ratio to another target of the same run, and whether it does.
+"""Goals for the gateway's cost, each as a ratio to another target of the same run, and their check.
 
 A `must` that is missed is a fault; an `aim` is what the design should reach. Goals against a peer are judged only
 where that peer was measured. CPU ratios hold to about ±10 % over five or more rounds, latencies to ±25 %: a goal that

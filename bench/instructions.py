@@ -1,6 +1,6 @@
 """Instructions for a request or a delta, of the gateway beside bare; and those of each step of a request.
 
-Each target runs under callgrind, is warmed up, and is then sent so many requests as fast as it answers.
+Each target runs under callgrind, is warmed up, and is then sent a number of requests as fast as it answers.
 """
 
 from collections.abc import Callable, Sequence

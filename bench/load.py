@@ -12,7 +12,7 @@ from bench.programs import program
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How much is sent, and for how long. See `src/load.c` for what each one means."""
+    """Amount and duration of a load. See `src/load.c` for the meaning of each field."""
 
     connections: int
     seconds: float

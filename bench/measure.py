@@ -1,4 +1,4 @@
-"""What Linux says of processes: descendants, memory, open files, and the machine they ran on.
+"""Figures of processes by Linux: descendants, memory, open files, and the machine they ran on.
 
 CPU is read by the load generator itself, at the first and the last counted moment.
 """
@@ -20,7 +20,7 @@ PACKAGES = ("aiohttp", "httptools", "hiredis", "orjson", "pydantic", "redis", "s
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where and when a run was made: figures mean nothing without it."""
+    """Place and time of a run, without which its figures have no meaning."""
 
     date: str
     commit: str
@@ -33,7 +33,7 @@ class Machine:
 
 
 def _optimisation() -> str:
-    """How this interpreter was built. One without PGO and LTO takes 5 to 15 % more CPU (2026-11)."""
+    """Return how this interpreter was built. One without PGO and LTO takes 5 to 15 % more CPU (2026-11)."""
     arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
     return ", ".join(
         name if flag in arguments else f"no {name}"

@@ -1,7 +1,7 @@
 """Other gateways to be measured beside this one, where someone has installed them: `--peers DIR`.
 
-A peer that is to be measured is installed in a directory of its own under DIR, so that none shares a dependency with
-another or with the gateway:
+A peer that is to be measured is installed in its own directory under DIR, so that none shares a dependency with another
+or with the gateway:
 
     litellm   python -m venv DIR/litellm && DIR/litellm/bin/pip install 'litellm[proxy]==1.106.2'
     ant2oai   python -m venv DIR/ant2oai && DIR/ant2oai/bin/pip install ant2oai==0.1.6
@@ -98,7 +98,7 @@ def _smg(executable: Path) -> Recipe:
     """A router of inference servers, written in Rust. It passes Messages on, parsed and written again."""
     choices = "--backend anthropic --policy passthrough --history-backend none --log-level error"
     off = "--disable-health-check --disable-retries --disable-circuit-breaker"
-    # A base URL without the version, and a port of its own for metrics, which several of them would share.
+    # A base URL without the version, and its own port for metrics, which several of them would share.
     address = "--host 127.0.0.1 --port $port --prometheus-port $admin_port --worker-urls http://$upstream_address/api"
     return Recipe(name="smg", command=f"{executable} launch {address} {choices} {off}")
 

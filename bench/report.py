@@ -40,7 +40,7 @@ def machine_line(machine: Machine) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up; the first is flush left, the others right."""
+    """A Markdown table with aligned columns; the first is flush left, the others right."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:

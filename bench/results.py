@@ -1,7 +1,7 @@
-"""What a comparison measured, as plain values: kept in a file, and asked for one figure at a time.
+"""Results of a comparison as plain values, kept in a file, and read one figure at a time.
 
 A figure is named `case.field`, as in `small.answer_cpu`; its values are by round, so that a ratio is taken within one
-round, whose noise hits all targets alike. Only sound runs count: figures of wrong answers are worth nothing.
+round: its noise hits all targets alike. Only sound runs count, since figures of wrong answers are useless.
 """
 
 import json

@@ -1,9 +1,9 @@
 """Thousands of streams at once: does each get its own deltas, all of them, in order, and is all given back after?
 
-Every request carries a mark of its own, which the upstream stand-in puts into each delta of the answer and which the
-load generator looks for. First all streams run to their end; then as many are opened again and their clients leave in
-the middle. After each, the proxy's open files must come back to what they were. A proxy needs two files per stream:
-where the limit on open files is too low for one process, several share the streams.
+Every request carries its own mark, which the upstream stand-in puts into each delta of the answer and which the load
+generator looks for. First all streams run to their end; then as many are opened again and their clients leave in the
+middle. After each, the proxy's open files must come back to what they were. A proxy needs two files per stream: where
+the limit on open files is too low for one process, several share the streams.
 """
 
 import time
@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What the proxy holds at a moment."""
+    """Connections and memory that the proxy holds at a moment."""
 
     moment: str
     memory_mib: float
@@ -72,7 +72,7 @@ def hold(recipe: Recipe, streams: int, say: Say) -> Holding:
 
 
 def find_faults(whole: Report, left: Report, levels: list[Level], streams: int) -> list[str]:
-    """Sentences on what went wrong. `levels` are idle, open, after, open again, after."""
+    """Return sentences on the faults. `levels` are idle, open, after, open again, after."""
     idle, first, after, second, at_last = levels
     faults = [
         (whole.answers != streams, f"{whole.answers} of {streams} streams came whole to their end"),

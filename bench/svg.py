@@ -1,4 +1,4 @@
-"""A line chart as SVG: axes that are linear or logarithmic, a grid, a legend. Nothing else, so no library for it."""
+"""A line chart as SVG: axes that are linear or logarithmic, a grid, a legend. No more, so no library for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def _at(x: float, y: float) -> tuple[float, float]:
-    """Where on the paper a place on the axes is."""
+    """Return the place on the paper of a place on the axes."""
     return LEFT + x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y * (HEIGHT - TOP - BOTTOM)
 
 

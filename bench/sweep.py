@@ -16,7 +16,7 @@ WARM = 0.5
 OPEN_RATE = 500  # streams opened per second: few enough for every target
 STREAM_MODEL = "stream-1000-d500"  # for longer than any point takes
 DELTAS_A_SECOND = 2  # of each stream
-ENOUGH = 0.95  # of what is due, for a target that keeps up; less two at the edges of the counted time
+ENOUGH = 0.95  # of the due deltas, for a target that keeps up; less two at the edges of the counted time
 SETTLE = 1.0
 FILES_BESIDE_STREAMS = 500  # open files of a proxy besides two per stream
 
@@ -49,7 +49,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much is to be swept: which, how often, for how many seconds at each place, and up to which place."""
+    """Extent of a sweep: targets, rounds, seconds at each place, and the last place."""
 
     names: Sequence[str]
     rounds: int
@@ -79,7 +79,7 @@ def sweep(recipes: Sequence[Recipe], extent: Extent, say: Say) -> Sweep:
 
 
 def instances_for(streams: int, file_limit: int) -> int:
-    """How many processes it takes to hold so many streams, each with two open files."""
+    """Return the number of processes that hold `streams`, each with two open files."""
     return 1 + streams * 2 // (file_limit - FILES_BESIDE_STREAMS)
 
 

@@ -1,7 +1,7 @@
-"""What can be measured, and how each is started, asked and stopped.
+"""Measurable targets, and how each is started, asked and stopped.
 
-A target is one proxy in one or more processes of its own, each on its own port, all towards the same upstream
-stand-in. `direct` is the stand-in itself: what is left when there is no proxy.
+A target is one proxy in one or more processes, each on its own port, all towards the same upstream stand-in. `direct`
+is the stand-in itself, without a proxy.
 """
 
 import http.client
@@ -31,16 +31,17 @@ START_PATIENCE = 120.0  # seconds; some peers take half a minute to load
 STOP_PATIENCE = 15.0  # seconds until what does not end is killed
 ASK_AGAIN = 0.01  # seconds between two attempts at a target that is starting
 PYTHON = shlex.quote(sys.executable)
-OURS = {"PYTHONPATH": str(Path(__file__).parent.parent)}  # so that it runs from a checkout, in a directory of its own
+OURS = {"PYTHONPATH": str(Path(__file__).parent.parent)}  # so that it runs from a checkout, in its own directory
 CLIENT_KEY = "bench-client-key"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to start one target.
+    """Recipe to start one target.
 
-    In the command, the environment's values and the files' texts these stand for the run's own: $port, $admin_port,
-    $upstream (a base URL that ends in /v1), $upstream_address (host:port), $dir (a directory of its own).
+    In the command, the environment's values and the files' texts these are replaced by the run's own: $port,
+    $admin_port,
+    $upstream (a base URL that ends in /v1), $upstream_address (host:port), $dir (its own directory).
     """
 
     name: str
@@ -148,7 +149,7 @@ class Stage:
     directory: Path
 
     def open_connections(self) -> int:
-        """How many others than the one that asks."""
+        """Return the number of open connections, without the one that asks."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         connection.request("GET", "/")
         said = connection.getresponse().read().decode()
@@ -199,7 +200,7 @@ def running_stage() -> Iterator[Stage]:
 
 @contextmanager
 def running(recipe: Recipe, stage: Stage, instances: int = 1) -> Iterator[Target]:
-    """Start the target, in so many processes, and stop it again. Raises StartError."""
+    """Start the target, in `instances` processes, and stop it again. Raises StartError."""
     directory = stage.directory / recipe.name
     write_bodies(directory / "bodies", recipe.model_prefix, as_chat=recipe.speaks_chat)
     if recipe is DIRECT:

@@ -240,7 +240,7 @@ async def running(
             )
         )
         stack.callback(gateway.health.drain)
-        settle_memory()  # the collector need not traverse what was made at start
+        settle_memory()  # the collector skips objects made at start
         yield Addresses(address, admin)
 
 

@@ -48,7 +48,7 @@ class Context:
     api_version: str = "2023-06-01"
     betas: frozenset[str] = frozenset()
     trace_parent: str | None = None
-    trace: Trace | None = None  # None while nothing is traced
+    trace: Trace | None = None  # None without tracing
     session_id: str | None = None
     agent_id: str | None = None
     parent_agent_id: str | None = None

@@ -199,7 +199,7 @@ class Unavailable(GatewayError):
 
 
 class StoreAway(Unavailable):
-    """`reason` is for logs and probes. `refusal`: the code with which Redis refused, None if it has said nothing."""
+    """`reason` is for logs and probes. `refusal`: the code of Redis' refusal, None without a reply."""
 
     def __init__(self, message: str, *, reason: str = "", refusal: str | None = None, retry_after: float = 2) -> None:
         super().__init__(message, retry_after=retry_after)

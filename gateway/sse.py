@@ -1,8 +1,8 @@
 """Server-sent events: bytes of a stream in, payloads out; and the frame of an event on its way to a client.
 
 The parser follows the WHATWG rules (LF, CRLF and CR line ends, comments, several data lines, an optional space after
-the colon) and keeps only `data`, and of events' names whether it reports a failure, or is a sign of life, whose data
-are left. Departures: an empty payload says nothing; an event that lacks its blank line at the end of the stream is
+the colon) and keeps only `data`, and whether an event's name reports a failure or is a sign of life; data of the latter
+are dropped. Differences: an empty payload is ignored; an event that lacks its blank line at the end of the stream is
 still an event, as is one line of JSON right behind another; a line that is JSON without a field's name is data, and a
 field that is named `error` an event of that name, since servers write failures so (Ollama, older llama.cpp). A network
 read may cut anywhere, a character or a CRLF included. It is written around `bytes.split`, since it runs once for every

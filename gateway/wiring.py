@@ -70,7 +70,7 @@ from gateway.upstream.table import Routing
 
 log = structlog.get_logger()
 
-# As long as the output of SHA-256, which the keys are used with.
+# The length of a SHA-256 digest: the keys are used with HMAC-SHA-256.
 SECRET_BYTES = 32
 # The id of a key that was not configured.
 MADE_ID = "made"

@@ -1,4 +1,4 @@
-"""What every test shares: an environment without the caller's settings, and one Hypothesis profile.
+"""Setup of all tests: an environment without the caller's settings, and one Hypothesis profile.
 
 Each package's own fixtures live in the conftest of its folder.
 """

@@ -155,7 +155,7 @@ REJECTED_IMPORTS = {
     "the app imports a worker": ("gateway.app", "import workers.worker", "run `python -m workers`"),
     "a command imports a worker": ("gateway.cli", "from workers import worker", "run `python -m workers`"),
     "a worker imports the web": ("workers.worker", "from gateway.web import middleware", "no HTTP in"),
-    "a worker imports the app": ("workers.worker", "from gateway.app import build", "a process of its own"),
+    "a worker imports the app": ("workers.worker", "from gateway.app import build", "a separate process"),
     "a worker imports the simulator": ("workers.worker", "import gateway.simulator", "over HTTP"),
     "a room has no layer": ("gateway.helpers", "", "has no layer"),
     "a folder has no __init__": ("gateway.access.policy", "", "without __init__.py"),

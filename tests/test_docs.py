@@ -1,4 +1,4 @@
-"""Whatever can be called, sent, received or scraped is documented, and what the documents show works."""
+"""All routes, fields, headers and metrics are documented, and the examples of the documents work."""
 
 import re
 from pathlib import Path

@@ -240,7 +240,7 @@ def as_reads(payloads: Iterable[Any]) -> list[bytes]:
     return [sse(payload) for payload in [*payloads, finish()]]
 
 
-# All in one read, and each chunk a read of its own, behind the guards that look into the text.
+# All in one read, and each chunk its own read, behind the guards that look into the text.
 WAYS: dict[str, Callable[[list[bytes]], Work]] = {
     "in one read": lambda pieces: streamed([b"".join(pieces)]),
     "guarded, in many reads": lambda pieces: streamed(pieces, think_tags=True, stop_sequences=("STOP", "abcabcabd")),

@@ -1,7 +1,7 @@
-"""No repr shows a key, a header, a prompt or an answer: Python prints reprs where nobody asked for them.
+"""No repr shows a key, a header, a prompt or an answer: Python prints reprs unasked.
 
-A callback that raises, a coroutine that is not awaited, a debugger: each prints the repr of what it refers to, which
-prints its fields in turn. So each field of each class with a generated repr is judged by its type and its name.
+A callback that raises, a coroutine that is not awaited, a debugger: each prints the reprs of its objects, which print
+their fields in turn. So each field of each class with a generated repr is judged by its type and its name.
 """
 
 import collections.abc
@@ -33,7 +33,7 @@ from workers.wiring import assemble
 
 PACKAGES = (gateway, workers)
 
-# Text that is a secret, a prompt, an answer or a client's own name for something, whatever its type.
+# Text that is a secret, a prompt, an answer or a client's own name for something, of any type.
 TELLING_NAMES = words("""
     api_key args arguments authorization body citations content custom_id custom_ids data details encrypted_index
     environment example examples fields fragments headers idempotency_key json key keys line matched message messages
@@ -75,7 +75,7 @@ CLASSES = dict(classes())
 
 
 def shown_fields(kind: type) -> Iterator[tuple[str, Any]]:
-    """Name and type of what the class's repr shows."""
+    """Name and type of the fields that the class's repr shows."""
     if dataclasses.is_dataclass(kind):
         if kind.__repr__ is not object.__repr__:
             hints = typing.get_type_hints(kind)

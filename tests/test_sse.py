@@ -1,4 +1,4 @@
-"""The event-stream parser: WHATWG's rules, whatever the network cuts, and no more memory than one event needs."""
+"""The event-stream parser: WHATWG's rules, cuts at every place, and no more memory than one event needs."""
 
 import re
 

@@ -62,7 +62,7 @@ async def execute(
 ) -> Succeeded | Failed:
     """Run one attempt at the item; `accepted` is called with the candidate that begins to answer.
 
-    `first`: the candidate whose circuits admit the call.
+    `first`: the candidate with circuits that admit the call.
     """
     item, context = work.item, to_context(batch, work)
     record, plan = UsageRecord(context), None

@@ -18,12 +18,12 @@ RELEASED = Counter(
     " (rejected), or because the worker stops or gave up its lease",
     ["reason"],
 )
-LEASES_GIVEN_UP = Counter("gateway_batch_leases_given_up_total", "Items whose call was broken off", ["reason"])
-CLAIMS = Counter("gateway_batch_claims_total", "Claims by what came of them", ["outcome"])
+LEASES_GIVEN_UP = Counter("gateway_batch_leases_given_up_total", "Items with a call that was broken off", ["reason"])
+CLAIMS = Counter("gateway_batch_claims_total", "Claims by outcome", ["outcome"])
 
 # Totals of all workers; each worker exports the same value.
 QUEUE_ITEMS = Gauge("gateway_batch_queue_items", "Items of batches that have not ended, by state", ["state"])
-OLDEST_SECONDS = Gauge("gateway_batch_queue_oldest_seconds", "Age of the oldest batch that has items nobody has begun")
+OLDEST_SECONDS = Gauge("gateway_batch_queue_oldest_seconds", "Age of the oldest batch with unclaimed items")
 
 for _collector, _labels in (
     (RESULTS, ("succeeded", "errored", "duplicate", "late")),

@@ -1,8 +1,8 @@
 """Renew the leases of items in flight, and abandon the items before another worker may claim them.
 
-A round renews all leases every third of a lease. A worker whose last good round began two thirds of a lease ago, or
-whose clock shows that it slept through a whole lease, aborts its upstream calls: other workers will repeat them.
-Results that are finished by then are still recorded.
+A round renews all leases every third of a lease. A worker without a good round for two thirds of a lease, or with a
+clock that shows that it slept through a whole lease, aborts its upstream calls: other workers will repeat them. Results
+that are finished by then are still recorded.
 """
 
 import asyncio

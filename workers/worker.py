@@ -75,7 +75,7 @@ class Worker:
     _alone: bool = field(init=False, default=False)  # an item that must run alone is in flight
     _awaited: str | None = field(init=False, default=None)  # a batch where such an item waits for an idle worker
     _promised: int = field(init=False, default=0)  # bytes of params that may be claimed in this round
-    _is_limited: bool = field(init=False, default=False)  # circuits had room for a part of what could be claimed
+    _is_limited: bool = field(init=False, default=False)  # circuits had room for a part of the claimable items
 
     def __post_init__(self) -> None:
         self.claiming = Repeated("claim", self.claim, sleep=self._pause)
@@ -268,7 +268,7 @@ class Worker:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """An item whose task failed is claimed again once its lease has expired."""
+        """Note the end of an item's task. If it failed, the item is claimed again once its lease has expired."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:

@@ -6,8 +6,8 @@
  *     -H 'Name: v'    a header, may be repeated           -o RATE  open at most RATE connections a second (all at once)
  *     -e TEXT         what every sound answer holds       -n N     end after N requests (none: when the time is over)
  *     -w SECONDS      warm up, not counted (1)            -d SECONDS  count (5)
- *     -P PID,PID...   processes whose CPU is counted      -D N     deltas that every sound answer has
- *     -m              write a mark of its own into every request, where the body has "mark:00000000", and look for it
+ *     -P PID,PID...   processes to count the CPU of       -D N     deltas that every sound answer has
+ *     -m              write its own mark into every request, where the body has "mark:00000000", and look for it
  *                     in every delta of its answer        -v       show the first answer on stderr
  *     -t              the turns of a conversation: one body a line, sent in this order and from the start again; the
  *                     "mark:00000000" of each becomes the conversation's number

@@ -15,7 +15,7 @@
  *     status-NNN  that HTTP status and an error
  *
  * A delta is '@' and ten hexadecimal digits, the microsecond of CLOCK_MONOTONIC at which it was made, so that `load`
- * can tell how long it was on its way; with -mark also '#' and the eight characters after "mark:" in the request.
+ * can measure how long it was on its way; with -mark also '#' and the eight characters after "mark:" in the request.
  * A request costs about 6 us of CPU, a delta 0.3 us in a burst and 15 us when paced (one send each).
  */
 #define _GNU_SOURCE
@@ -160,7 +160,7 @@ static void watch(Conn *c, bool writable) {
     c->wants_write = writable;
 }
 
-/* Send what is pending. False: the connection is gone. */
+/* Send the pending bytes. False: the connection is closed. */
 static bool flush(Conn *c) {
     while (c->out_sent < c->out.len) {
         ssize_t n = send(c->fd, c->out.at + c->out_sent, c->out.len - c->out_sent, MSG_NOSIGNAL);
@@ -287,7 +287,7 @@ static void add_whole_answer(Conn *c) {
     add_json(c, c->script.status, body);
 }
 
-/* Send what is due now and say when the next piece is. False: the connection is gone. */
+/* Send the bytes that are due now and set the time of the next piece. False: the connection is closed. */
 static bool advance(Conn *c) {
     Script *s = &c->script;
     if (!s->streamed) {
@@ -389,7 +389,7 @@ static size_t join_chunks(char *body, size_t have, size_t *len) {
     }
 }
 
-/* Answer the request at the front of `in`, if it is all there. False: the connection is gone. `took`: bytes used up. */
+/* Answer the request at the front of `in`, if it is all there. False: the connection is closed. `took`: bytes used up. */
 static bool take_request(Conn *c, size_t *took) {
     char *start = c->in.at, *head_end = memmem(start, c->in.len, "\r\n\r\n", 4);
     *took = 0;

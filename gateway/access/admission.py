@@ -67,7 +67,7 @@ class Admission:
     ledger: Ledger = field(init=False)
     name: str = field(default_factory=request_id)  # of this process among those that share limits
     _held: dict[str, Grant] = field(default_factory=dict)
-    _uncertain: list[Grant] = field(default_factory=list)  # whose admission was not answered
+    _uncertain: list[Grant] = field(default_factory=list)  # admissions without an answer
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.server, self.alerts, self.wall_clock)
@@ -113,7 +113,7 @@ class Admission:
         self.ledger.add(grant, used)
 
     async def renew(self) -> None:
-        """Extend the leases of what is in flight, and give up once more what was admitted too late."""
+        """Extend the leases of requests in flight, and release again those that were admitted too late."""
         uncertain, self._uncertain = self._uncertain, []
         for grant in uncertain:
             self.settle(grant, NOTHING)
@@ -154,7 +154,7 @@ class Admission:
         return left
 
     async def sweep(self) -> None:
-        """Charge reservations whose process has died with what was granted to them."""
+        """Charge reservations of dead processes with the amount granted to them."""
         if self.server is None:
             return
         names = self.server.keys.access
@@ -173,7 +173,7 @@ class Admission:
 
     async def _ask(self, one: str, context: Context, rules: list[dict[str, Any]], need: Need) -> Any:
         if self.server is None or self.directory.silence.is_away:
-            raise StoreAway("The store of limits is away.")
+            raise StoreAway("The store of limits is unavailable.")
         names, keys = self.server.keys.access, [self.server.keys.scope(rule["name"]) for rule in rules]
         body = {
             "want": need.want,
@@ -214,7 +214,7 @@ class Admission:
     def _check_need(self, scopes: tuple[ScopeRules, ...], need: Need) -> None:
         """Raises InvalidRequest for a prompt above a whole minute's tokens, since waiting would never help.
 
-        Raises PermissionDenied for a request under a budget whose price is not known.
+        Raises PermissionDenied for a request under a budget with an unknown price.
         """
         for scope in scopes:
             limit = scope.allowance.limits.input_tokens
@@ -251,14 +251,14 @@ class Admission:
     def _admit_locally(
         self, scopes: tuple[ScopeRules, ...], rules: list[dict[str, Any]], need: Need, error: GatewayError
     ) -> Grant:
-        """Admit by the rates of this process, and by a bounded part of what is left of the budgets."""
+        """Admit by the rates of this process, and by a bounded part of the rest of the budgets."""
         budgets, money = _budgets_of(rules), need.want
         if budgets:
             granted = self.money.admit(_names(budgets), need.want, need.least)
             if granted is None:
                 label = next(scope.label for scope in scopes if scope.allowance.budgets)
                 raise Unavailable(
-                    f"The budget of {label} cannot be counted now: the store is away.", retry_after=2
+                    f"The budget of {label} cannot be counted now: the store is unavailable.", retry_after=2
                 ) from error
             money = granted
         refused = self.local.admit(tuple((scope.name, scope.allowance.limits) for scope in scopes), need.input)

@@ -48,7 +48,7 @@ def verify(entries: Iterable[bytes], head: str, secret: bytes, anchor: str = "")
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             return f"entry {number} is not readable"
         if seq != number:
-            return f"entry {number} is missing; {seq} stands in its place"
+            return f"entry {number} is missing; {seq} is in its place"
         if _hash(entry) != digest:
             return f"entry {seq} was altered"
         if entry.get("prev") != last.partition(" ")[2]:

@@ -27,7 +27,7 @@ SNAPSHOT_SECONDS = 900.0
 # Digests that Redis does not know, so that a wrong key in a loop costs one look a few seconds.
 UNKNOWN_SECONDS = 5.0
 MAX_UNKNOWN = 10_000
-STALE = "The gateway cannot check this key now: its store is away."
+STALE = "The gateway cannot check this key now: its store is unavailable."
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def with_checksum(text: str) -> str:
 
 
 def to_key_id(key: str) -> str | None:
-    """Return `key_<public id>`; None for text that is no key of this form, or whose checksum is wrong."""
+    """Return `key_<public id>`; None for text in another form or with a wrong checksum."""
     form = FORM.fullmatch(key)
     if form is None or with_checksum(key[:-CHECKSUM_LENGTH]) != key:
         return None

@@ -18,7 +18,7 @@ MISSING = "x-api-key header is required"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Sender of a request: `key_id` is safe to log, the key itself is not stored. `user`: whose key it is, if known."""
+    """Sender of a request: `key_id` is safe to log, the key itself is not stored. `user`: its holder, if known."""
 
     tenant: str
     key_id: str

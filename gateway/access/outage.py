@@ -1,8 +1,8 @@
-"""Money that may be spent while Redis is away: a small part of what was left of each budget shortly before.
+"""Money that may be spent while Redis is unavailable: a small part of each budget's rest shortly before.
 
-Each process has a pot for each budget: 5 % of what was left, at most a configured amount, shared out among the
-processes that were seen. So an outage neither stops every client under a budget nor leaves budgets open. What was spent
-is recorded when Redis is back.
+Each process has a pot for each budget: 5 % of its rest, at most a configured amount, shared out among the processes
+that were seen. So an outage neither stops every client under a budget nor leaves budgets open. What was spent is
+recorded when Redis is back.
 """
 
 import time

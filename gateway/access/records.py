@@ -91,7 +91,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Limits and budgets of one scope. `blocked`: of a user, none of whose credentials is accepted."""
+    """Limits and budgets of one scope. `blocked`: a user with no accepted credential."""
 
     limits: RateLimits = NO_LIMITS
     budgets: tuple[Budget, ...] = ()
@@ -123,7 +123,7 @@ class KeyRecord:
     `models`: patterns of which a request's model has to match one, by its requested or its upstream name; empty for
     any. `params`: rules for parameters, as in `[params]`; `data`: what upstreams may do with the requests. `batches`
     and `cache`: whether it may use them. `role`: of the admin API, which makes it no key for models. `per_user`: a rule
-    of identity, whose limits are each user's own. `version` grows with each change.
+    of identity with limits that apply to each user separately. `version` grows with each change.
     """
 
     id: str

@@ -56,7 +56,7 @@ class ReportQuery:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything that rows are told apart by, filters too."""
+        """Names of all columns that distinguish rows, filters included."""
         return tuple(dict.fromkeys((*self.by, *self.wanted)))
 
 

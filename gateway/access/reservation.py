@@ -55,5 +55,5 @@ class Used:
 
 
 NOTHING: Final = Used(0, 0, 0, {}, "")
-# The use of a request whose process has died: what was granted to it.
+# The use of a request of a dead process: the amount granted to it.
 GRANTED: Final = Used(-1, 0, 0, {}, "")

@@ -20,7 +20,7 @@ from gateway.redis.codec import BrokenBlob, pack, unpack
 # items share less, so the bytes end a chunk first: 8 to 16 items of 50 kB still reach 5.
 CHUNK_ITEMS: Final = 64
 CHUNK_BYTES: Final = 128 * 1024
-# Placeholder for the result of an item whose worker was lost too often; the line is built on read.
+# Placeholder for the result of an item that lost its worker too often; the line is built on read.
 WORKER_LOST: Final = b"L"
 
 

@@ -66,8 +66,8 @@ class Lease:
 class Claim:
     """Items of one batch. `batch` is as first read by this process: its options are valid, its status is stale.
 
-    `alone`: this item was lost twice; run nothing beside it. `suspects`: so many such items wait for a worker that is
-    idle; let the slots run empty and claim with `idle`. Such a claim may hold no items.
+    `alone`: this item was lost twice; run nothing beside it. `suspects`: number of such items that wait for an idle
+    worker; let the slots run empty and claim with `idle`. Such a claim may hold no items.
     """
 
     batch: BatchRecord
@@ -128,7 +128,7 @@ Room = Callable[[BatchRecord], tuple[int, float]]
 
 @dataclass(frozen=True, slots=True)
 class _Unanswered:
-    """A claim whose reply was lost. Repeating it with its fence gets the same grant, if there was one."""
+    """A claim with a lost reply. Repeating it with its fence gets the same grant, if there was one."""
 
     batch_id: str
     fence: str
@@ -138,7 +138,7 @@ class _Unanswered:
 
 
 class BatchQueue:
-    """Queue client of one claiming loop, whose claims do not overlap; `worker` names it."""
+    """Queue client of one claiming loop; its claims do not overlap. `worker` names it."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class BatchQueue:
         await self._scheduler.park(batch_id, unused=0, after=round(seconds * 1000))
 
     async def items(self, claim: Claim) -> list[WorkItem]:
-        """Read the claim's items, without those whose batch has ended. Raises BrokenBlob for damaged data."""
+        """Read the claim's items, without those of ended batches. Raises BrokenBlob for damaged data."""
         places = [(lease, *claim.index.find(lease.index)) for lease in claim.leases]
         chunks = await self._read_chunks(claim.batch.id, {chunk for _, chunk, _ in places})
         return [WorkItem(lease, chunks[chunk][place]) for lease, chunk, place in places if chunk in chunks]
@@ -281,7 +281,7 @@ class BatchQueue:
         return len(leases), again
 
     async def _claim_unanswered(self, claims: list[Claim]) -> None:
-        """Repeat the claim whose reply was lost: its items would wait until their leases end."""
+        """Repeat the claim that lost its reply: its items would wait until their leases end."""
         lost, self._unanswered = self._unanswered, None
         if lost is None or lost.batch_id not in self._batches:
             return

@@ -46,7 +46,7 @@ async def _page(server: RedisServer, record: BatchRecord, start: int) -> list[by
     reply = await server.run(scripts.RESULTS, server.keys.batch(record.id), arguments)
     # A missing result means canceled or expired only while all recorded ones exist.
     if reply[:2] != [record.succeeded, record.errored]:
-        raise InternalError("The results of this batch are no longer complete")
+        raise InternalError("Results of this batch were lost")
     blobs: list[bytes | None] = reply[2:]
     return blobs
 
@@ -80,6 +80,6 @@ class _CustomIds:
     async def _read(self, field: str | int) -> bytes:
         [blob] = await self._server.pipeline([("HGET", self._key, field)])
         if blob is None:
-            raise InternalError("The results of this batch are no longer complete")
+            raise InternalError("Results of this batch were lost")
         content: bytes = blob
         return content

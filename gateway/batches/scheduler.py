@@ -19,7 +19,7 @@ INSPECT_MS: Final = 30_000
 # Tolerance for clock differences and a late sweeper, beyond which a stored time is treated as invalid.
 CLOCK_SLACK_MS: Final = 1_000
 
-# Level of batches whose priority does not count across tenants.
+# Level of batches with a priority that does not count across tenants.
 NORMAL: Final = 1
 
 

@@ -19,7 +19,7 @@ class StoragePolicy:
     `confirm_ms`. `memory_share` of its memory may be in use then; the rest is for results.
 
     An item is given up after `max_lost` leases lost: two beside other items, then three alone. One alone was too few:
-    of 20,000 items whose workers were killed 50 times at random within 90 s, one was given up that had done nothing.
+    of 20,000 items with workers killed 50 times at random within 90 s, one harmless item was given up.
     """
 
     lifetimes: Lifetimes = field(default_factory=Lifetimes)

@@ -21,7 +21,7 @@ AWAY: Final = "The prompt cache cannot be reached now. Please try again"
 # One call stays short, since the cache answers live requests in between.
 STEP: Final = 200
 SCAN: Final = 500
-# An operator waits longer than a request, whose budget for the cache is 50 ms.
+# An operator waits longer than a request, which has 50 ms for the cache.
 CALL_SECONDS: Final = 1.0
 # Longer than the maximum time of an upstream's answer.
 PURGED_MS: Final = 3_600_000

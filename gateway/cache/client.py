@@ -64,8 +64,8 @@ def _note_change(reason: str | None) -> None:
 class Verdict:
     """Report of one call to the breaker, sent once.
 
-    `sent_at`: when it got a connection. One that got none in time says nothing about Redis. A late call has failed,
-    even if it succeeds later; but if this process was busy in the meantime, the end of the call decides.
+    `sent_at`: when it got a connection. A call without one is no evidence about Redis. A late call has failed, even if
+    it succeeds later; but if this process was busy in the meantime, the end of the call decides.
     """
 
     breaker: Breaker
@@ -120,7 +120,7 @@ class CacheClient:
         return await value
 
     async def run(self, call: Callable[[], Awaitable[Result]], budget: float | None = None) -> Result:
-        """Return the call's result, waiting at most so many seconds. Raises CacheAway."""
+        """Return the call's result, waiting at most this many seconds. Raises CacheAway."""
         if not self.breaker.admits():
             raise CacheAway("not asked")
         verdict = Verdict(self.breaker)
@@ -136,7 +136,7 @@ class CacheClient:
             for _ in range(GRACE_TURNS):
                 await asyncio.sleep(0)
                 if task.done():
-                    return task.result()  # type: ignore[no-any-return]  # of a task whose result is this call's
+                    return task.result()  # type: ignore[no-any-return]
         finally:
             if verdict.sent_at is None:
                 task.cancel()

@@ -115,9 +115,9 @@ class CacheStore:
         return None if blob is None else self._read(fingerprint, blob), holder
 
     async def keep(self, place: CacheAddress, entry: CacheEntry, seconds: float) -> str:
-        """Store an answer whose upstream call began so many seconds ago. Never raises for Redis.
+        """Store an answer with an upstream call that began `seconds` ago. Never raises for Redis.
 
-        Return what became of it: kept, purged (cleared since it was asked for), too_large or failed.
+        Return the outcome: kept, purged (cleared since it was asked for), too_large or failed.
         """
         outcome = await self._keep(place, entry, seconds)
         CACHE_STORES.labels(outcome).inc()

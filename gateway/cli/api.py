@@ -48,7 +48,7 @@ HINTS: Final = {
     401: f"put a client key of the gateway (from its GATEWAY_KEYS, without `tenant:`) into {KEY_VARIABLE}",
     403: "this key may not do that; ask for one that may",
     404: "is this the gateway's client address, and the right key? `dragoman batch status` lists the key's batches",
-    413: "send fewer or smaller requests; a proxy in front may have a limit of its own (nginx: client_max_body_size)",
+    413: "send fewer or smaller requests; a proxy in front may have its own limit (nginx: client_max_body_size)",
     429: "the limit of this key is reached; wait a little, then run the same command again",
     500: "look for the request id in the gateway's log",
     503: "batches need Redis and a worker where the gateway runs; `dragoman check` there says what is missing",

@@ -42,7 +42,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE.jsonl", help=LINES)]
 BatchId = Annotated[str, typer.Argument(metavar="BATCH_ID", help="msgbatch_…")]
 Url = Annotated[str | None, typer.Option(help="The gateway's address (ANTHROPIC_BASE_URL).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
-Model = Annotated[str | None, typer.Option(help="Ask this model, whatever the requests say.")]
+Model = Annotated[str | None, typer.Option(help="Ask this model instead of the requests' own.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Judge each request, count tokens and cost, send nothing.")]
 
 
@@ -152,7 +152,7 @@ def run(
     async def main(source: Path) -> None:
         requests = check_file(source, model)
         if target is None:
-            raise CommandError("results of standard input have no name of their own", "give --output FILE")
+            raise CommandError("results of standard input have no file name", "give --output FILE")
         plan = RunPlan(requests, target, attempts, retry_failed, fresh)
         async with connected(url) as api:
             if dry_run:

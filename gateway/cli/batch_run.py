@@ -2,9 +2,9 @@
 
     each round: write down its batches → create each → wait for all → merge each one's results → next round
 
-The first round has every request; a later one only those that expired, or errored in a way that passes. Requests whose
-own fault it was are not sent again unless asked for, or once the file has been edited: then all that have not succeeded
-are sent, and those that have must be as they were.
+The first round has every request; a later one only those that expired, or failed in a temporary way. Requests that were
+refused are not sent again unless asked for, or once the file has been edited: then all that have not succeeded are
+sent, and those that have must be as they were.
 """
 
 import time
@@ -171,7 +171,7 @@ def refuse_changed_successes(state: RunState, requests: RequestsFile, output: Pa
         if position.outcome.kind != SUCCEEDED or custom_id not in state.requests:
             continue
         if custom_id not in requests.digests:
-            raise changed(requests.path, f"has changed: {custom_id}, which succeeded, is gone")
+            raise changed(requests.path, f"has changed: {custom_id}, which succeeded, was removed")
         if requests.digests[custom_id] != state.requests[custom_id]:
             line = requests.lines[requests.custom_ids.index(custom_id)]
             raise changed(requests.path, f"has changed in line {line}: {custom_id} succeeded as it was before")

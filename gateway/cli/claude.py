@@ -117,7 +117,7 @@ def to_variables(url: str, main: Chosen, small: Chosen) -> dict[str, str]:
 def to_telemetry(url: str, token: str) -> dict[str, str]:
     """The variables with which Claude Code exports metrics, logs and traces to the gateway, and passes its trace on.
 
-    It adds no credential of its own to exports, and a trace to a gateway only when told to (both seen with 2.1.197).
+    It adds no credential to exports, and a trace to a gateway only on request (both seen with 2.1.197).
     """
     exporters = {f"OTEL_{signal}_EXPORTER": "otlp" for signal in ("METRICS", "LOGS", "TRACES")}
     return {

@@ -50,15 +50,15 @@ from gateway.wiring import open_access_store
 Result = TypeVar("Result")
 
 keys = typer.Typer(help="Client keys, with their limits and budgets.", no_args_is_help=True)
-users = typer.Typer(help="People who sign in, or whose keys name them.", no_args_is_help=True)
+users = typer.Typer(help="People who sign in or are named by keys.", no_args_is_help=True)
 limits = typer.Typer(help="Limits and budgets of a tenant, a user, or the whole deployment.", no_args_is_help=True)
 
 
 @keys.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
-    tenant: Annotated[str, typer.Option(help="Whose batches, threads and cache entries it sees.")] = "default",
-    user: Annotated[str, typer.Option(help="The person whose key it is.")] = "",
+    tenant: Annotated[str, typer.Option(help="The tenant that it acts for.")] = "default",
+    user: Annotated[str, typer.Option(help="The person who holds the key.")] = "",
     rpm: Rpm = None,
     input_tpm: InputTpm = None,
     output_tpm: OutputTpm = None,

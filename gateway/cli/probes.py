@@ -37,7 +37,8 @@ Level = Literal["ok", "off", "warning", "error"]
 
 # An operator waits at the terminal; what takes longer than this is a finding by itself.
 PROBE_SECONDS: Final = 2.0
-# OpenRouter's names that need not be in its list: `~author/family-latest`, `@preset/…`, and variants such as `:nitro`.
+# OpenRouter's names that may be absent from its list: `~author/family-latest`, `@preset/…`, and variants such as
+# `:nitro`.
 RESOLVED_LATER: Final = re.compile(r"^~|@preset/|:[a-z]+$")
 # Share of maxmemory; above it a large batch may be refused. Dollars of credit left at the upstream.
 LOW_MEMORY: Final = 0.7
@@ -111,7 +112,7 @@ async def _key(client: UpstreamClient, upstream: Upstream) -> Finding:
     data = body.get("data") if isinstance(body, dict) else None
     remaining = data.get("limit_remaining") if isinstance(data, dict) else None
     if not isinstance(remaining, int | float):
-        return Finding("ok", "upstream key", "accepted; it has no limit of its own")
+        return Finding("ok", "upstream key", "accepted; it has no limit")
     if remaining < LOW_CREDIT:
         return Finding("warning", "upstream key", f"${remaining:.2f} are left of its limit", "raise it at the upstream")
     return Finding("ok", "upstream key", f"accepted; ${remaining:.2f} are left of its limit")
@@ -137,12 +138,12 @@ async def _models(client: UpstreamClient, upstream: Upstream, routing: Routing) 
             unknown.setdefault(model, []).append(alias)
     hint = "set GATEWAY_MODEL_BIG, GATEWAY_MODEL_SMALL or GATEWAY_ALIASES to a model that it lists"
     for model, aliases in unknown.items():
-        found.append(Finding("warning", "models", f"{model!r} is not listed; {', '.join(aliases)} stand for it", hint))
+        found.append(Finding("warning", "models", f"{model!r} is not listed; {', '.join(aliases)} point to it", hint))
     return found
 
 
 async def _ask(client: UpstreamClient, upstream: Upstream, path: str) -> tuple[int, Any]:
-    """Status and JSON; 0 and what went wrong when there was no answer, None for what is no JSON."""
+    """Status and JSON; 0 and the problem without an answer, None for a body that is no JSON."""
     try:
         answer = await client.open(Call("GET", upstream.url + path, upstream.headers, timeouts=TIMEOUTS))
         body = await answer.read(MAX_LIST_BYTES)
@@ -205,7 +206,7 @@ async def look_at_redis(settings: Settings) -> list[Finding]:
 
 
 def _redis_problem(error: Exception) -> Finding:
-    """The server's refusal, or the way to it, whose address may be shown here."""
+    """The server's refusal, or a failure to reach it. Its address may be shown here."""
     if isinstance(error, StoreAway) and error.refusal is not None:
         hint = "the server answers: see the rights and settings that docs/deployment.md asks for"
         return Finding("error", "redis", error.reason, hint)

@@ -88,7 +88,7 @@ class RequestsFile:
         yield bytes(piece + AFTER)
 
     def read(self, part: Iterable[int]) -> Iterator[Line]:
-        """These requests, whose places rise."""
+        """These requests, in ascending places."""
         lines = enumerate(read_lines(self.path, self.model, _raise))
         for wanted in part:
             found = next((line for place, line in lines if place == wanted), None)
@@ -103,7 +103,7 @@ def changed(path: Path, what: str = "has changed since it was first read") -> Co
 
 @contextmanager
 def readable(path: Path) -> Iterator[Path]:
-    """A file that can be read twice: the path itself, or a copy of what can be read only once.
+    """A file that can be read twice: the path itself, or a copy of a pipe.
 
     `-` is standard input. Messages about a copy name standard input.
     """

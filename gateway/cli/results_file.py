@@ -27,7 +27,7 @@ NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW
 
 SUCCEEDED: Final = "succeeded"
 MISSING: Final = "missing"
-# Of the requests that failed, so many are named.
+# The number of failed requests that are named.
 SHOWN_FAILURES: Final = 5
 
 

@@ -65,7 +65,7 @@ class RunState:
 
     @property
     def open_batches(self) -> list[SentBatch]:
-        """Those whose results are still to come, oldest first."""
+        """Batches without collected results, oldest first."""
         return [batch for batches in self.rounds for batch in batches if not batch.collected]
 
     def begin_again(self, requests: RequestsFile, parts: Iterable[list[int]]) -> None:

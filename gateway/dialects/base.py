@@ -1,7 +1,7 @@
 """The interface between the exchange and the wire format of an upstream.
 
 A dialect is a pure converter. The exchange holds one for each name that a route may carry, calls `prepare` for a
-candidate only when it is tried, sends the result, and feeds what comes back into a converter or the error reader.
+candidate only when it is tried, sends the result, and feeds the reply into a converter or the error reader.
 """
 
 from collections.abc import Mapping
@@ -181,7 +181,7 @@ class Dialect(Protocol):
         """Convert a whole JSON answer. Raises GatewayError for an error inside a 200, or an unusable body."""
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:
-        """Convert an answer whose status is not 2xx."""
+        """Convert an answer with a status other than 2xx."""
 
     def heal(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:
         """Return the request changed so that it avoids the refusal, or None if no change could help."""

@@ -14,7 +14,7 @@ import orjson
 from gateway.errors import InvalidRequest
 
 STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-# Begins with its text, which is found thirty times as fast as behind a condition (in 67 kB: 30 µs, not 850).
+# Starts with its text, which is found thirty times as fast as behind a condition (in 67 kB: 30 µs, not 850).
 MODEL_KEY = re.compile(rb'"model"[ \t\r\n]*+:[ \t\r\n]*+')
 BACKSLASH = ord("\\")  # in front of a quotation mark within a string: text which looks like the key
 # A letter of "model" as an escape. Rare: no writer escapes letters by itself.
@@ -43,7 +43,7 @@ class Member:
 
 
 def find_model(body: bytes, model: str) -> tuple[int, int]:
-    """Return the span of the outermost `model`, whose parsed value is `model`.
+    """Return the span of the outermost key "model", which has the parsed value `model`.
 
     Raises InvalidRequest if the key is named twice or with escapes.
     """
@@ -103,7 +103,7 @@ def spliced(body: bytes, start: int, end: int, value: bytes) -> bytes:
 
 
 def _is_outermost(body: bytes, place: int) -> bool:
-    """Return True for a key at depth one: only there does one closing brace complete what comes before it."""
+    """Return True for a key at depth one: only there does one closing brace complete the text before it."""
     try:
         orjson.loads(body[:place] + b'"_":0}')
     except orjson.JSONDecodeError:

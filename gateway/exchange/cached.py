@@ -223,7 +223,7 @@ class CachedExchange:
         return hit
 
     def _start(self, errand: Errand, *, shares: bool) -> Flight:
-        """Start a flight whose first follower must join within this turn of the loop."""
+        """Start a flight. Its first follower must join within this turn of the loop."""
         flight = Flight()
         if shares:
             self._flights[errand.place.fingerprint] = flight

@@ -97,8 +97,8 @@ class Candidates:
 def with_longer_windows(
     routes: Sequence[Route], overflow: Sequence[Route], failed: Route, tokens: int, answer: int
 ) -> list[Route]:
-    """Return the candidates for a prompt of so many tokens, and an answer, that were too long for `failed`: those with
-    a known window that is long enough, then those that the operator has for long prompts.
+    """Return the candidates for a prompt and an answer, in tokens, that were too long for `failed`: those with a known
+    window that is long enough, then those that the operator has for long prompts.
     """
     least, window = tokens + answer, failed.target.context_length or 0
 

@@ -1,7 +1,7 @@
-"""Upstreams that are asked with the caller's own key (`auth = "client"`): whose key goes where.
+"""Upstreams that are asked with the caller's own key (`auth = "client"`).
 
 The key goes to one upstream of a request and to no other, is part of its route for that request only, and is removed
-from what the upstream says. Each key has circuits of its own: the limits and the credit that it meets are its owner's.
+from the upstream's texts. Each key has its own circuits: the limits and the credit that it meets are its owner's.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """One upstream call shared by all requests in this process that wait for its answer.
 
-A flight is independent of its followers: any of them may leave, even the one whose request went upstream, without
+A flight is independent of its followers: any of them may leave, even the one that sent its request upstream, without
 affecting the others; the call is aborted when the last one leaves. Streams are followed as they arrive: a late follower
 first gets the events so far. A slow client does not delay the others; it has a separate backlog, and the upstream is
 slowed down when no follower keeps up, or when the answer has become too long to be held.
@@ -183,7 +183,7 @@ class Flight:
         self.pace()
 
     def choose_speaker(self) -> Follower:
-        """Return the follower whose request goes upstream: the one that has waited longest."""
+        """Return the follower that sends its request upstream: the one that has waited longest."""
         # Its headers, session and priority go upstream; any follower would do.
         self.speaker = self.followers[0]
         return self.speaker

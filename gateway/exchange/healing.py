@@ -11,7 +11,7 @@ MAX_HEALS: Final = 2
 
 
 def healed(dialect: Dialect, plan: Plan, error: GatewayError) -> Prepared | None:
-    """Return the request changed so that it avoids the refusal, None if nothing is left to change."""
+    """Return the request changed so that it avoids the refusal, None if no change is left to try."""
     if isinstance(error, EmptyAnswer) and plan.prepared.is_streamed and not plan.fallbacks:
         # Some servers hide the reason of a failed stream in a 200 without a body; without stream they give it
         # (llama-cpp-python 0.3.36).

@@ -143,7 +143,7 @@ def note_losses(record: UsageRecord, notes: Iterable[Note]) -> None:
 
 
 def note_error(record: UsageRecord, error: GatewayError) -> None:
-    """Record how an exchange failed, and whose fault it was."""
+    """Record how an exchange failed, and where."""
     cause = cause_of(error)
     record.status, record.error_type = error.status, error.type
     record.cause, record.origin, record.upstream_status = cause.name, cause.origin, error.answered

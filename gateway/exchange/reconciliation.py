@@ -1,8 +1,8 @@
 """Late correction of costs: a stream that was broken off ends without its usage, but OpenRouter bills what it had
 generated, and reports that by the generation's id some time later.
 
-Until then the estimate counts. The correction goes to the period that the request was admitted in, once: whichever
-process asks, and however often.
+Until then the estimate counts. The correction goes to the period that the request was admitted in, and is booked once,
+also if several processes ask.
 """
 
 import time

@@ -1,9 +1,10 @@
 """One attempt at a stream: an upstream's answer flows through a `StreamConverter` into the client's sink.
 
 Everything happens in the socket's read callback: one read in, one write out, no task woken in between. Deadlines are
-checked on the heartbeat only: to commit a 200 while the upstream queues or thinks, to ping, to end an answer whose body
-stays open, and to give up on an upstream that is silent or a client that stopped reading. The sink's buffer decides the
-pace: when it is full, the upstream's socket is not read, so memory per stream is bounded when either side is slow.
+checked on the heartbeat only: to commit a 200 while the upstream queues or thinks, to ping, to end a complete answer
+with an open body, and to give up on an upstream that is silent or a client that stopped reading. The sink's buffer
+decides the pace: when it is full, the upstream's socket is not read, so memory per stream is bounded when either side
+is slow.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ class StreamTimeouts:
     content_within: float = inf
 
     def within(self, seconds: float) -> Self:
-        """Return the timeouts of an attempt whose first content must come within this time."""
+        """Return the timeouts of an attempt that must have its first content within this time."""
         return self if seconds >= self.first_content else replace(self, first_content=seconds)
 
 
@@ -128,7 +129,7 @@ class Relay:
                 self._give_up(RequestTimedOut("The client stopped reading its stream."))
                 self._sink.abort()
         elif self.converter.is_finished:
-            # A complete answer whose body goes on, as with comments after [DONE] (bifrost#6784), ends here.
+            # A complete answer followed by more data, such as comments after [DONE] (bifrost#6784), ends here.
             if self._finished_at is None:
                 self._finished_at = now
             elif now - self._finished_at >= (WHOLE_GRACE if self.converter.has_usage else USAGE_GRACE):

@@ -35,7 +35,7 @@ def conversation_of(context: Context, request: Mapping[str, Any]) -> bytes:
 
 
 def session_key(context: Context, request: Mapping[str, Any]) -> bytes | None:
-    """Return the session that the client names, else the conversation; None for one that begins with this request."""
+    """Return the session that the client names, else the conversation; None for one that starts with this request."""
     session = session_of(context, request)
     if session is not None or len(request.get("messages") or ()) < 2:
         return session

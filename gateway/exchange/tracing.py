@@ -17,7 +17,7 @@ def begin_trace(tracer: Tracer | None, plan: Plan) -> None:
 
 
 def traced(tracer: Tracer | None, plan: Plan, headers: Headers) -> Headers:
-    """Give the call a span of its own, and return its headers with that span as the upstream's parent."""
+    """Give the call its own span, and return its headers with that span as the upstream's parent."""
     if tracer is None:
         return headers
     plan.span_id = secrets.token_hex(8)

@@ -1,4 +1,4 @@
-"""One request's way along its candidates: what comes after a failed call, and how long a call may take.
+"""One request's way along its candidates: the next step after a failed call, and how long a call may take.
 
 A failure goes to the next candidate at once; a call is repeated in place only where no other candidate is left. With a
 dead first upstream, three tries in place before the second candidate cost 1.5 s and two more calls a request

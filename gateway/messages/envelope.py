@@ -48,7 +48,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class RejectedEnvelope:
-    """An envelope that this deployment did not write for this tenant, or whose key was removed."""
+    """An envelope that this deployment did not write for this tenant, or wrote with a key since removed."""
 
     reason: Literal["unknown key", "forged", "damaged"]
 

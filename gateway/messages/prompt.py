@@ -81,7 +81,7 @@ class Prompt:
         return self if self.original is None else self.original.convert()
 
     def with_max_tokens(self, most: int) -> "Prompt":
-        """Return the prompt for a shorter answer, whose thinking stays shorter still. Nothing received goes with it."""
+        """Return the prompt for a shorter answer, with still shorter thinking. The received bytes are dropped."""
         request = {**self.request, "max_tokens": most}
         thinking = request.get("thinking")
         if isinstance(thinking, dict) and isinstance(thinking.get("budget_tokens"), int):

@@ -1,9 +1,9 @@
 """aiohttp's server connection with the guards that it lacks, for every listener of a process.
 
 Measured on aiohttp 3.14 (2026-11): partial headers and silent connections stay open for the whole keep-alive time (an
-hour by default). A client that reads nothing keeps its connection for good, and its replies in memory. A body whose
-framing breaks halfway leaves its handler waiting. A handler that fails after its reply has begun gets a second header
-into the body of the first.
+hour by default). A client that reads nothing keeps its connection for good, and its replies in memory. A body with
+broken framing leaves its handler waiting. A handler that fails after its reply has begun gets a second header into the
+body of the first.
 
 Only sockets are guarded here. Reading a body in time is the handler's part (`web/body`), the wording of refusals the
 listener's (`GuardedServer.refuse`).
@@ -383,7 +383,7 @@ def _begin(
 
 
 def _to_reason(exc: BaseException | None) -> str:
-    """Nothing of what the parser refused is quoted: it may be a key."""
+    """Return the reason without quoting the refused data, which may be a key."""
     if isinstance(exc, LineTooLong):
         return f"The path, or a header, exceeds the maximum size of {MAX_LINE_BYTES} bytes."
     if getattr(exc, "message", "") == TOO_MANY_HEADERS:

@@ -89,7 +89,7 @@ class Repeated:
 
 
 def log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what an event loop reports: a callback that raised, a task whose error was never read.
+    """Log what an event loop reports: a callback that raised, a task with an error that was never read.
 
     To be set as the loop's exception handler. The one of asyncio prints the reprs of callbacks and their arguments, and
     the error's message, to standard error. Of the loop's own message only the words before the first repr are kept.

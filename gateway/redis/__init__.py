@@ -1,6 +1,6 @@
 """Redis: every key (`keys`), every script (`scripts/`), and every way to the server.
 
 `connections` makes clients with their timeouts, `url` checks addresses, `cluster` and `server` run commands near their
-keys, `failures` turns errors into ours, `breaker` stops asking a server that is away, `codec` packs values,
+keys, `failures` turns errors into ours, `breaker` stops calls to an unavailable server, `codec` packs values,
 `answer_limit` bounds replies. `embedded` starts a server for development.
 """

@@ -23,7 +23,7 @@ def _ignore(reason: str | None) -> None:
 
 @dataclass(slots=True)
 class Breaker:
-    """`closed` lets every call through; `open` none; `trying` a single one, whose end closes or opens it.
+    """`closed` lets every call through; `open` none; `trying` a single one, which closes or opens it with its result.
 
     `changed` is called with the reason of the last failure when it opens, and with None when it closes again.
     """

@@ -118,7 +118,7 @@ def checked_url(url: str) -> str:
     if not url.startswith(_SCHEMES):
         scheme = url.partition("://")[0][:16] if "://" in url else "no scheme"
         raise ValueError(
-            "a Redis URL begins with redis://, rediss://, redis+cluster://, rediss+cluster:// or unix://, "
+            "a Redis URL starts with redis://, rediss://, redis+cluster://, rediss+cluster:// or unix://, "
             f"or is 'embedded'; this one has {scheme}"
         )
     return url

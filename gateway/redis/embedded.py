@@ -5,7 +5,7 @@ directory and nowhere else, keeps an append-only file there, and refuses adminis
 
 Two locks in the directory say who is there. `owner.lock` is held by the process that supervises; others join the socket
 and take over when the owner has ended. `server.lock` is inherited by the server itself, so it distinguishes a running
-server, even one whose owner was killed, from a stale socket: two servers never write to one directory.
+server, even one without its owner, from a stale socket: two servers never write to one directory.
 """
 
 import asyncio
@@ -211,7 +211,7 @@ class EmbeddedServer:
         _log.error("embedded_server_not_stopped", pid=pid)
 
     def _orphan_pid(self) -> int | None:
-        """Read the pid of a server whose owner was killed. Its lock proves that the pid was not reused."""
+        """Read the pid of a server that lost its owner. Its lock proves that the pid was not reused."""
         if self._is_free("server.lock"):
             return None
         with suppress(OSError, ValueError):
@@ -321,7 +321,7 @@ async def _version_problem(binary: Path) -> str | None:
     output, _ = await process.communicate()
     version = re.search(rb"v=(\d+)\.(\d+)", output)
     if version is None:
-        return "does not tell its version"
+        return "does not report its version"
     if (int(version[1]), int(version[2])) < _OLDEST:
         return f"version {version[1].decode()}.{version[2].decode()} is older than {_OLDEST[0]}.{_OLDEST[1]}"
     return None

@@ -1,4 +1,4 @@
-"""Every Redis key on one page: its name, type, content and lifetime, and the version of what is stored.
+"""Every Redis key on one page: its name, type, content and lifetime, and the version of the stored data.
 
 A `{…}` part is a Cluster hash tag: all keys of one batch share a slot, all keys of the scheduler share another, so that
 each script touches one slot only. Nothing in a name comes from a prompt or a client's key; tenant names are
@@ -169,7 +169,7 @@ class ShardKeys(NamedTuple):
 
 
 class AccessKeys(NamedTuple):
-    """Keys of access whose names are fixed; the first seven in the order in which `access_write` takes them."""
+    """Keys of access with fixed names; the first seven in the order of `access_write`'s KEYS."""
 
     records: str
     versions: str

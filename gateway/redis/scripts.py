@@ -1,6 +1,6 @@
 """The Lua scripts: loaded from `scripts/*.lua`, run by digest, sent whole when the server does not know them.
 
-Every script is idempotent, takes all its keys in KEYS and reads the server's clock, so that one whose reply was lost is
+Every script is idempotent, takes all its keys in KEYS and reads the server's clock, so that one with a lost reply is
 simply run again here. That is the only retry on the queue's connection: the client's own retries are off, since they
 would repeat any command.
 

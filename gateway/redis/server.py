@@ -42,7 +42,7 @@ class ServerFacts:
     """Facts from a server's INFO. `memory_limit`: its maxmemory, or all of its host's memory; 0 if it gives neither."""
 
     product: str
-    version: tuple[int, ...]  # of Redis, whose commands it has
+    version: tuple[int, ...]  # of the Redis that its commands match
     persistent: bool
     eviction_policy: str
     used_memory: int
@@ -121,7 +121,7 @@ class RedisServer:
             await self.run(scripts.PROBE, (self.keys.probe,), (PROBE_MS,))
         except StoreAway as error:
             if error.reason == KEYS_NOT_ALLOWED:
-                error.reason = f"{KEYS_NOT_ALLOWED}, which begin with {self.keys.prefix} (GATEWAY_REDIS_PREFIX)"
+                error.reason = f"{KEYS_NOT_ALLOWED}, which start with {self.keys.prefix} (GATEWAY_REDIS_PREFIX)"
             raise
 
     async def has(self, command: Command) -> bool:

@@ -39,8 +39,8 @@ def check_url(url: str) -> str:
     scheme = url.partition("://")[0]
     if "://" not in url or scheme not in SCHEMES:
         raise ValueError(
-            "expected 'embedded', or an address that begins with redis://, rediss://, redis+cluster://, rediss+cluster://"
-            " or unix://"
+            "expected 'embedded', or an address that starts with redis://, rediss://, redis+cluster://, "
+            "rediss+cluster:// or unix://"
         )
     try:
         parts = urlsplit(url)

@@ -1,1 +1,1 @@
-"""Wire types: TypedDicts of what clients and upstreams say, in their own field names. Data only, no behaviour."""
+"""Wire types of clients and upstreams: TypedDicts with their own field names. Data only, no behaviour."""

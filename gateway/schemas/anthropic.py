@@ -48,7 +48,7 @@ class CacheControl(TypedDict):
 
 
 class TextBlockParam(TypedDict):
-    """`prompt_cache_breakpoint` is not Anthropic's but OpenAI's form of `cache_control`; handed on as it is."""
+    """`prompt_cache_breakpoint` is not Anthropic's but OpenAI's form of `cache_control`; passed on as it is."""
 
     type: Literal["text"]
     text: str
@@ -300,7 +300,7 @@ class ToolRemovalBlockParam(TypedDict):
 
 
 class AudioBlockParam(TypedDict):
-    """Not Anthropic's: sound for models that take it, in the form of a chat part; handed on as it is."""
+    """Not Anthropic's: sound for models that take it, in the form of a chat part; passed on as it is."""
 
     type: Literal["input_audio"]
     input_audio: AudioContent
@@ -308,7 +308,7 @@ class AudioBlockParam(TypedDict):
 
 
 class VideoBlockParam(TypedDict):
-    """Not Anthropic's: OpenRouter's video part; handed on as it is."""
+    """Not Anthropic's: OpenRouter's video part; passed on as it is."""
 
     type: Literal["video_url"]
     video_url: VideoUrl
@@ -445,7 +445,7 @@ ServerToolType: TypeAlias = Literal[
 
 
 class ClientTool(TypedDict):
-    """A tool whose schema Anthropic's models know by heart; the client runs it. The `…_toolset` types have no name."""
+    """A tool with a schema that Anthropic's models know; the client runs it. `…_toolset` types have no name."""
 
     type: ClientToolType
     name: NotRequired[str]
@@ -499,7 +499,7 @@ class ServerTool(TypedDict):
 
 
 class UpstreamTool(TypedDict):
-    """Not Anthropic's: one of OpenRouter's server tools (`openrouter:datetime`, …), handed on as it is."""
+    """Not Anthropic's: one of OpenRouter's server tools (`openrouter:datetime`, …), passed on as it is."""
 
     type: Annotated[str, Field(pattern=r"^openrouter:[a-z0-9_]+$")]
     name: NotRequired[str]
@@ -514,7 +514,7 @@ class GrammarFormat(TypedDict):
 
 
 class GrammarTool(TypedDict):
-    """Not Anthropic's: OpenAI's custom tool, whose input is text in a grammar; handed on as it is."""
+    """Not Anthropic's: OpenAI's custom tool, with text in a grammar as input; passed on as it is."""
 
     type: Literal["custom"]
     custom: GrammarFormat

@@ -12,7 +12,7 @@ from gateway.settings.config_file import ConfigFile
 from gateway.settings.identity_sections import IdentitySection, IssuerSection, RuleSection, SignInSection
 from gateway.settings.key_sections import AllowanceSection, KeySection
 
-# The model whose fields stand at a place.
+# The model with the fields of a section.
 FORMS: Final[Mapping[str, type[BaseModel]]] = {
     "keys": KeySection,
     "limits": AllowanceSection,

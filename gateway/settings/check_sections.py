@@ -38,7 +38,7 @@ ONE_UPSTREAM: Final = {
     "model_small": "[routes]",
     "aliases": "[routes]",
 }
-# The model whose fields stand at a place, by the place's names; `*` is any name.
+# The model with the fields of a section, by the section's path; `*` is any name.
 FORMS: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("upstreams", "*", "prices"), Prices),
     (("upstreams", "*"), UpstreamSection),
@@ -145,7 +145,7 @@ def _routes(sections: Sections) -> Iterator[Finding]:
     for pattern, route in sections.routes.items():
         location: Location = ("routes", pattern)
         if not pattern.strip() or pattern != pattern.strip():
-            yield location, "expected the name of a model, in which * stands for any characters"
+            yield location, "expected the name of a model, in which * matches any characters"
         for candidate in route.named:
             if candidate.upstream not in sections.upstreams:
                 yield location, _unknown_upstream(candidate, sections.upstreams)

@@ -31,7 +31,7 @@ EXAMPLE_KEYS: Final = frozenset(
         *("some-key", "anything", "any", "dummy"),
     }
 )
-# Whose need is met by [upstreams]: it is not named where those are wrong.
+# Variables that [upstreams] replaces: they are not named where that section is wrong.
 ONE_UPSTREAM_VARIABLES: Final = ("OPENROUTER_API_KEY", "GATEWAY_UPSTREAM_API_KEY", "GATEWAY_UPSTREAM_URL")
 
 
@@ -43,7 +43,7 @@ class Problem:
     variables: tuple[str, ...]
 
 
-# What a command cannot start without, judged on settings whose wrong values were replaced by their defaults.
+# Requirements of a command, judged on settings with wrong values replaced by their defaults.
 Need = Callable[[Settings], Iterable[Problem]]
 
 
@@ -194,7 +194,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _set_values(source: Mapping[str, Any]) -> dict[str, Any]:
-    """By field. What is blank counts as not set, such as a variable that compose or a chart hands on empty."""
+    """By field. What is blank counts as not set, such as an empty variable that compose or a chart passes on."""
     fields = {variable: field for field in Settings.model_fields for variable in names_of(field)}
     return {
         fields.get(name, name): value
@@ -206,7 +206,7 @@ def _set_values(source: Mapping[str, Any]) -> dict[str, Any]:
 def _to_problem(detail: ErrorDetails, file: ConfigFile, beyond: Container[str]) -> Problem:
     """Return the problems of pydantic's error. An entry of a list is named by the list's variable or key.
 
-    `beyond`: the fields whose value is not the file's.
+    `beyond`: the fields with a value that is not the file's.
     """
     location = detail["loc"]
     if not location:
@@ -225,7 +225,7 @@ def _to_problem(detail: ErrorDetails, file: ConfigFile, beyond: Container[str]) 
 
 
 def _in_words(detail: ErrorDetails, field: str) -> str:
-    """What is expected, with the units that a number may have."""
+    """The expectation, with the units that a number may have."""
     what = detail["msg"].removeprefix("Value error, ")
     if detail["type"] not in ("int_parsing", "float_parsing"):
         return what

@@ -100,22 +100,21 @@ class Settings(BaseSettings):
     Default: `openrouter` or `upstream`
     """
     upstream_flavor: Flavor = Field(default="auto", examples=["vllm"])
-    """Whose server the upstream is, by a name in [upstreams.md](upstreams.md). `auto` and `openai` go by the host, then
-    by what the server shows without a key; `openrouter` sends OpenRouter's extensions."""
+    """Vendor of the upstream, by a name in [upstreams.md](upstreams.md). `auto` and `openai` go by the host, then by
+    what the server shows without a key; `openrouter` sends OpenRouter's extensions."""
     simulator: SimulatedName = Field(default="", examples=["gemini"])
-    """For `dragoman dev` only: the hosted server that the built-in simulator plays, by a name in
-    [upstreams.md](upstreams.md), such as `gemini`. It then replaces any other upstream. `all`: OpenRouter, and each of
-    those servers for models named after it, such as `gemini/gemini-3-flash`. Empty: `all`, where no upstream is
-    configured."""
+    """The hosted server that the built-in simulator plays in `dragoman dev`, by a name in [upstreams.md](upstreams.md),
+    such as `gemini`. It then replaces any other upstream. `all`: OpenRouter, and each of those servers for models named
+    after it, such as `gemini/gemini-3-flash`. Empty: `all`, where no upstream is configured."""
     dialect: Literal["auto", "chat", "messages", "responses"] = "auto"
-    """What is spoken to the upstream: `chat`, `messages` (Anthropic's own API, passed on as it is), `responses`
+    """The API spoken to the upstream: `chat`, `messages` (Anthropic's own API, passed on as it is), `responses`
     (OpenAI's Responses) or `auto`, which [chooses by vendor and model](upstreams.md#dialects)."""
     files: Literal["refused", "shared"] = "refused"
     """`shared`: clients may name files (`file_id`) of the operator's account at an upstream that speaks Messages, where
     every tenant can read them."""
     stop_sequences: Literal["upstream", "gateway"] = "upstream"
-    """Who matches stop sequences on OpenRouter. The `upstream` mostly does not name the sequence it found. The
-    `gateway` is always exact, but you still pay for a whole JSON answer, and a stream cut at the match reports
+    """The side that matches stop sequences on OpenRouter. The `upstream` mostly does not name the sequence it found.
+    The `gateway` is always exact, but you still pay for a whole JSON answer, and a stream cut at the match reports
     estimated usage and no cost. On other upstreams the gateway always matches: they do not name the sequence, cut tool
     calls at it, or lose letters."""
     strict_fallback: Literal["off", "on"] = "off"
@@ -152,13 +151,13 @@ class Settings(BaseSettings):
     batch_retention: Annotated[Duration, Field(gt=0, le=366 * 86_400)] = 29 * 86_400.0
     """Seconds for which results are kept, from the batch's creation."""
     batch_durability: Literal["process", "fsync", "replica"] = "process"
-    """What a batch has survived when its creation is answered: the end of a `process`, of the host (`fsync`), or of the
-    Redis primary (`replica`)."""
+    """The failure that a batch survives once its creation is answered: the end of a `process`, of the host (`fsync`),
+    or of the Redis primary (`replica`)."""
     batch_tenant_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """How much of the store the batches of one tenant that have not ended may take, of the 70 % of Redis' memory that
-    batches may fill; beyond it, that tenant's creations get a 429. `1` for no limit. A single tenant has all of it."""
+    """Share of the store for unfinished batches of one tenant, of the 70 % of Redis' memory that batches may fill;
+    beyond it, that tenant's creations get a 429. `1` for no limit. A single tenant has all of it."""
     batch_priority_keys: NameList = Field(default=(), examples=["acme"])
-    """Tenants, or ids of client keys as in the log, whose `x-gateway-priority` counts against the batches of all
+    """Tenants, or ids of client keys as in the log, with an `x-gateway-priority` that counts against the batches of all
     tenants: `name,…`. For others it counts among their own batches."""
     threads: Literal["on", "off"] = "on"
     """`off` refuses [message threads](threads.md) with the error on which the SDKs send whole conversations. Without
@@ -175,9 +174,9 @@ class Settings(BaseSettings):
     Default: that of `GATEWAY_REDIS_URL`
     """
     cache_routes: NameList = Field(default=(), examples=["claude-*"])
-    """Models, as clients name them, whose requests use the cache: `name,…`. A name may end in `*`."""
+    """Models, as clients name them, that use the cache without the header: `name,…`. A name may end in `*`."""
     cache_keys: NameList = Field(default=(), examples=["acme"])
-    """Tenants, or ids of client keys as in the log, whose requests use the cache: `name,…`."""
+    """Tenants, or ids of client keys as in the log, that use the cache without the header: `name,…`."""
     cache_tools: Literal["on", "off"] = "off"
     """`on` lets requests with tools use the cache without `tools` in the header."""
     cache_ttl: Annotated[Duration, Field(ge=1, le=30 * 86_400)] = 3600.0
@@ -215,8 +214,8 @@ class Settings(BaseSettings):
     limits_timeout: Annotated[Duration, Field(ge=0.02, le=5)] = 0.08
     """Seconds without an answer from Redis after which limits, budgets and new keys follow the rules of an outage."""
     budget_outage: Literal["bounded", "open", "closed"] = "bounded"
-    """Requests under a budget while Redis is away. `bounded`: for ten minutes, a twentieth of what was left of the
-    budget, shared out among the processes; `open`: all of them; `closed`: none."""
+    """Requests under a budget while Redis is unavailable. `bounded`: for ten minutes, a twentieth of the budget's rest,
+    shared out among the processes; `open`: all of them; `closed`: none."""
     budget_outage_usd: Annotated[float, Field(ge=0, le=1_000_000)] = 5.0
     """US dollars that `bounded` allows of one budget at most, in all processes together."""
     budget_webhook: SecretUrl | None = Field(default=None, examples=["https://hooks.example.com/budgets"])

@@ -79,7 +79,7 @@ def _check_base_url(url: AnyHttpUrl) -> AnyHttpUrl:
     """Paths are put behind it, and it is sent in clear text: no query, fragment or password."""
     parts = urlsplit(str(url))
     if "@" in parts.netloc:
-        raise ValueError("must not hold a user name or a password; the key has a variable of its own")
+        raise ValueError("must not hold a user name or a password; the key has a separate variable")
     if parts.query or parts.fragment:
         raise ValueError("must not have a query (?) or a fragment (#): paths are put behind it")
     if not parts.port and parts.port is not None:

@@ -76,7 +76,7 @@ def tools_parallel(prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def tools_interleaved(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """Two calls whose argument fragments alternate, distinguished by their index alone."""
+    """Two calls with alternating argument fragments, distinguished by their index alone."""
     completion = to_two_calls(prompt, generation)
     if not prompt.streamed or len(completion.calls) < 2:
         return tell(prompt, generation, completion)

@@ -50,7 +50,7 @@ def error_in_200(_prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def error_first(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """A stream whose only chunk is an error: without content so far, another attempt is safe."""
+    """A stream with an error as its only chunk: without content so far, another attempt is safe."""
     if not prompt.streamed:
         return error_in_200(prompt, generation)
     return stream_script(COMMENT, to_error_chunk(generation, 529), headers=generation_header(generation))
@@ -160,7 +160,7 @@ def tool_stop(prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def tool_bad_json(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """A call whose arguments lack their last brace."""
+    """A call with arguments that lack their last brace."""
     completion = to_call(prompt, generation)
     calls = tuple(replace(call, arguments=call.arguments[:-1]) for call in completion.calls)
     return tell(prompt, generation, replace(completion, calls=calls))

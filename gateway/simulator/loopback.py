@@ -130,7 +130,7 @@ class Simulator:
         return sum(map(len, self._scripts.values()))
 
     def script(self, *scripts: Script, on: str = CHAT) -> None:
-        """Queue answers for that method and path below the base, which need not exist; the key is not asked for."""
+        """Queue answers for that method and path below the base, also if it does not exist; the key is not checked."""
         self._scripts[on].extend(scripts)
 
     def requests(self, on: str = CHAT) -> list[Record]:

@@ -1,7 +1,7 @@
 """Anthropic's Messages as the simulator speaks it: strict requests in, whole messages or events out.
 
 A request is checked as Anthropic's API checks it, read as a chat request, and answered by the models of the OpenRouter
-look-alike; their answer is then told as a message.
+look-alike; their answer is then converted to a message.
 """
 
 from collections.abc import Iterator, Mapping
@@ -77,7 +77,7 @@ def to_refusal(status: int, message: str) -> Script:
 
 
 def to_chat(request: Mapping[str, Any]) -> Json:
-    """What the request says, as a chat request for the simulated models."""
+    """Convert the request to a chat request for the simulated models."""
     system = request.get("system")
     messages: list[Json] = [{"role": "system", "content": _text_of(system)}] if system else []
     for message in request["messages"]:

@@ -143,7 +143,7 @@ def _checked_call(path: str, call: Any) -> str:
 
 
 def _split_at_last_answer(messages: list[Json]) -> tuple[Json, list[Json]]:
-    """The model's last message (empty when it has not spoken) and what came after it."""
+    """The model's last message (empty without one) and the messages after it."""
     for index in range(len(messages) - 1, -1, -1):
         if messages[index]["role"] == "assistant":
             return messages[index], messages[index + 1 :]

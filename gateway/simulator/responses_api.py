@@ -83,7 +83,7 @@ def _check(request: Json) -> None:
 
 
 def to_chat(request: Json) -> Json:
-    """What the request says, as a chat request for the simulated models. Raises InvalidRequest."""
+    """Convert the request to a chat request for the simulated models. Raises InvalidRequest."""
     instructions = request.get("instructions")
     messages: list[Json] = [{"role": "system", "content": instructions}] if instructions else []
     given = request["input"]

@@ -59,7 +59,7 @@ def _sample(schema: Any, root: Any, words: Iterator[str], depth: int) -> Any:
 
 
 def _given(schema: dict[str, Any]) -> list[Any] | None:
-    """A list whose first item is a value the schema itself names."""
+    """A list that starts with a value the schema itself names."""
     for key in ("const", "default"):
         if key in schema:
             return [schema[key]]

@@ -2,7 +2,7 @@
 
 An exchange adds to a few numbers and, up to a limit a second, keeps its usage record. Once a second, outside of any
 request, these become rows and go to a store: the process's own memory, or Redis where there is one, so that any front
-end's console shows all processes. Failures have a limit of their own: a busy second does not hide them.
+end's console shows all processes. Failures have a separate limit: a busy second does not hide them.
 """
 
 import os
@@ -76,7 +76,10 @@ class Activity:
         await Repeated("activity", self.push, PUSH_SECONDS).run()
 
     async def push(self) -> None:
-        """Hand on what has come up. Raises StoreAway or Overloaded; the counts then go with the next push."""
+        """Publish the rows and counts of the last second.
+
+        Raises StoreAway or Overloaded; the next push then repeats the counts.
+        """
         now, tick = self.wall(), self.clock()
         self.lag, self._due = max(0.0, tick - self._due), tick + PUSH_SECONDS
         counts, self._counts = self._counts, {}

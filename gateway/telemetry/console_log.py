@@ -17,7 +17,7 @@ INDENT: Final = " " * 9  # below the first word behind the time
 MODEL_WIDTH: Final = 22
 RESET: Final = "\x1b[0m"
 COLORS: Final = {"debug": "\x1b[2m", "info": "", "warning": "\x1b[33m", "error": "\x1b[31m"}
-# In an exchange's line already, or of no use to a person who reads along.
+# In an exchange's line already, or useless to a person who reads along.
 UNSHOWN: Final = frozenset({"level", "timestamp"})
 
 

@@ -61,7 +61,7 @@ class LogWriter:
         self._wake.set()
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Write what waits, within so many seconds."""
+        """Write the waiting lines, within `seconds`."""
         self._closing.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -114,7 +114,7 @@ def to_descriptor(descriptor: int) -> Callable[[memoryview], int]:
     """`write` for a LogWriter. Waits where another program has made the descriptor non-blocking.
 
     Processes may share a pipe: only writes of up to PIPE_BUF bytes are kept apart there (POSIX), so each write to one
-    holds whole lines of up to so many bytes in all. Only a line that is longer itself may be torn.
+    holds whole lines of up to this many bytes in all. Only a line that is longer itself may be torn.
     """
     is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
 

@@ -43,7 +43,7 @@ FAULT_LEVELS = {"upstream": logging.WARNING, "account": logging.ERROR, "gateway"
 LONGEST_QUOTE = 300
 # orjson refuses integers beyond 64 bits; Python refuses to turn very long ones into text.
 MAX_BITS = 64
-# Maximum of a library's log line, whose values are left out.
+# Maximum of a library's log line, after its values are left out.
 LONGEST_TEMPLATE = 200
 
 
@@ -108,7 +108,7 @@ def _to_bound_logger(level: int, render: Render) -> type[structlog.typing.Filter
 
 
 def log_exchange(record: UsageRecord, redact: Callable[[str], str] | None = None) -> None:
-    """Log the one line of an exchange, without empty fields. Its level shows whose fault a failure was.
+    """Log the one line of an exchange, without empty fields. Its level shows which party caused a failure.
 
     With `redact` the line of a failure has the upstream's message too.
     """
@@ -226,7 +226,7 @@ def _render_colored(_: Any, method: str, event: MutableMapping[str, Any]) -> byt
 
 
 def _to_text(value: object) -> str:
-    """One printable word, or text in quotes whose unprintable characters are escaped."""
+    """One printable word, or text in quotes with unprintable characters escaped."""
     if isinstance(value, str):
         return value if value.isprintable() and not NEEDS_QUOTES.search(value) else repr(value)
     if isinstance(value, list | tuple):

@@ -105,7 +105,7 @@ USAGE_COST = Counter(
     "gateway_usage_cost_usd_total", "What the upstream charged, by who used it, in US dollars", ["tenant", "model"]
 )
 EXCHANGE_ERRORS = Counter(
-    "gateway_exchange_errors_total", "Failed exchanges by whose fault it was, and why", ["upstream", "origin", "cause"]
+    "gateway_exchange_errors_total", "Failed exchanges by party at fault and cause", ["upstream", "origin", "cause"]
 )
 UPSTREAM_ERRORS = Counter(
     "gateway_upstream_errors_total",
@@ -124,12 +124,12 @@ RETRIES = Counter("gateway_upstream_retries_total", "Attempts beyond the first",
 ATTEMPTS = Counter("gateway_attempts_total", "Calls to upstreams by their outcome", ["upstream", "outcome"])
 CIRCUIT_OPENINGS = Counter("gateway_circuit_openings_total", "Circuits opened by live calls", ["upstream", "cause"])
 MISMATCHES = Counter(
-    "gateway_usage_mismatches_total", "Answers whose prompt and completion tokens are not their total", ["upstream"]
+    "gateway_usage_mismatches_total", "Answers with a total that is not the sum of its parts", ["upstream"]
 )
 NOTES = Counter("gateway_conversion_notes_total", "Request fields not carried over as they were", ["kind"])
-THREAD_TURNS = Counter("gateway_thread_turns_total", "Requests of message threads by what came of them", ["outcome"])
+THREAD_TURNS = Counter("gateway_thread_turns_total", "Requests of message threads by outcome", ["outcome"])
 CACHE_REQUESTS = Counter(
-    "gateway_cache_requests_total", "Requests that asked for the prompt cache, by what came of it", ["outcome"]
+    "gateway_cache_requests_total", "Requests that asked for the prompt cache, by outcome", ["outcome"]
 )
 CACHE_SAVED_TOKENS = Counter("gateway_cache_saved_tokens_total", "Tokens that no upstream was paid for", ["kind"])
 CACHE_STORES = Counter("gateway_cache_stores_total", "Answers by whether they were kept", ["outcome"])
@@ -141,9 +141,7 @@ STREAMS = Gauge("gateway_streams_open", "Streams open now", multiprocess_mode="l
 REPLIES = Counter("gateway_http_replies_total", "Replies by route", ["route", "method", "status"])
 
 BUDGET_ALERTS = Counter("gateway_budget_alerts_total", "Thresholds of budgets that were crossed", ["percent"])
-OTLP_RELAYED = Counter(
-    "gateway_otlp_relayed_total", "Exports of clients' telemetry by what came of them", ["signal", "outcome"]
-)
+OTLP_RELAYED = Counter("gateway_otlp_relayed_total", "Exports of clients' telemetry by outcome", ["signal", "outcome"])
 SPANS_DROPPED = Counter("gateway_spans_dropped_total", "Spans that no collector took in time")
 
 LOG_LINES_DROPPED = Counter(
@@ -167,7 +165,7 @@ REDIS_MEMORY = Gauge(
 )
 CONNECTIONS_CUT = Counter("gateway_connections_cut_total", "Client connections ended by the gateway", ["reason"])
 DESCRIPTORS_EXHAUSTED = Counter(
-    "gateway_descriptors_exhausted_total", "Connections that failed for want of file descriptors", ["purpose"]
+    "gateway_descriptors_exhausted_total", "Connections that failed for lack of file descriptors", ["purpose"]
 )
 BATCH_EVENTS = Counter("gateway_batches_total", "Batches by what happened to them", ["event"])
 BATCH_SECONDS = Histogram("gateway_batch_seconds", "From a batch's creation to its end", buckets=LONG_SECONDS)

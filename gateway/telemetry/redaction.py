@@ -20,7 +20,7 @@ from gateway.errors import GatewayError
 
 REMOVED: Final = "[removed]"
 
-# Of what an upstream may write without end. Headers and log lines cut names further.
+# Limit of an upstream's message in characters. Headers and log lines cut names further.
 MAX_MESSAGE: Final = 2048
 MAX_NAME: Final = 256
 
@@ -38,7 +38,7 @@ LOWER_CASE: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1
 # Any scheme: addresses of databases have passwords too.
 LINK: Final = re.compile(r"""([a-z][a-z0-9+.-]{0,15}://[^\s"'<>`,;]+)""", re.IGNORECASE)
 LINK_END: Final = ".:!?)]}*_"  # punctuation of the sentence, not of the link
-# Any other port belongs to a private deployment, whose address is not shown to clients.
+# Any other port belongs to a private deployment. Its address is not shown to clients.
 PUBLIC_PORTS: Final = (None, 80, 443)
 PRIVATE_DOMAINS: Final = ("corp", "home", "internal", "intranet", "invalid", "lan", "local", "localdomain", "localhost")
 # Parameters of signed links and of APIs that take their key in the address.
@@ -144,7 +144,7 @@ class Redactor:
         return None if text is None else self._name(text[:MAX_NAME])
 
     def names(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """An entry of a list of models, whose id may be long and look like a path: only secrets are removed."""
+        """Redact an entry of a list of models. Its id may be long and look like a path: only secrets are removed."""
         return {
             name: self._without_secrets(value) if isinstance(value, str) else value for name, value in entry.items()
         }

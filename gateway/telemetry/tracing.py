@@ -1,8 +1,9 @@
 """Spans of exchanges, made from finished usage records, so that only an exchange that is exported costs anything.
 
-A request has its ids from the start, since the upstream gets our span as its parent. What is exported is decided at the
-end: exchanges whose trace is sampled, every failure, and the slowest percent. Names and attributes are Anthropic's own,
-as its API and its SDKs write them (beta, 2026-10), so that one dashboard fits both; other names are under `dragoman.`.
+A request has its ids from the start, since the upstream gets our span as its parent. The decision to export comes at
+the end: exchanges with a sampled trace, every failure, and the slowest percent. Names and attributes are Anthropic's
+own, as its API and its SDKs write them (beta, 2026-10), so that one dashboard fits both; other names are under
+`dragoman.`.
 
 Nothing here imports OpenTelemetry. No span holds a prompt, an answer, or the value of a header.
 """
@@ -86,7 +87,7 @@ class Tracer:
         if context.trace is None:
             trace_id, parent_id, is_sampled = read_parent(context.trace_parent)
             if context.batch is not None or not trace_id:
-                # An item has a trace of its own: one of 100,000 items opens in no viewer. It links to the creation.
+                # An item has its own trace: one of 100,000 items opens in no viewer. It links to the creation.
                 trace_id, parent_id, is_sampled = secrets.token_hex(16), "", self.chance() < self.ratio
             context.trace = Trace(trace_id, secrets.token_hex(8), parent_id, is_sampled)
         if request is not None:
@@ -209,7 +210,7 @@ def status_of(status: int, error_type: str | None) -> Status:
 
 
 def asked(request: Mapping[str, Any]) -> Attributes:
-    """What a request asked for, without content."""
+    """Return a request's parameters, without content."""
     found: Attributes = {}
     thinking, effort = request.get("thinking"), (request.get("output_config") or {})
     values: dict[str, Any] = {

@@ -22,7 +22,7 @@ EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
 
 @asynccontextmanager
 async def open_tracer(settings: Settings, environment: Mapping[str, str]) -> AsyncIterator[Tracer | None]:
-    """Yield None while nothing is traced. Leaving it sends what waits, for some seconds at most."""
+    """Yield a tracer, or None without tracing. Leaving it sends the waiting spans, for some seconds at most."""
     if not is_wanted(environment):
         yield None
         return
@@ -40,7 +40,7 @@ async def open_tracer(settings: Settings, environment: Mapping[str, str]) -> Asy
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:
-    """Log why a wish for traces cannot be met."""
+    """Return whether traces are configured, and log why they cannot be exported."""
     if not any(environment.get(name) for name in ENDPOINTS) or environment.get(DISABLED, "").lower() == "true":
         return False
     if any(environment.get(name) == "grpc" for name in PROTOCOLS):

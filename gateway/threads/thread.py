@@ -26,7 +26,7 @@ from gateway.schemas.threads import ThreadField, ThreadParam
 CREATE_ONLY: Final = ("system", "tools")
 FIXED: Final = ("output_config", "output_format")
 
-# Of a message, in what validation and conversion say.
+# Of a message, in errors and notes of validation and conversion.
 POSITION: Final = re.compile(r"\bmessages\.(\d{1,6})\b")
 
 THREAD_FIELD: TypeAdapter[ThreadField] = TypeAdapter(ThreadField)

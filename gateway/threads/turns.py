@@ -56,7 +56,7 @@ class Turn:
     outcome: Outcome = "failed"
 
     async def keep(self, message: dict[str, Any] | None) -> None:
-        """Add this request and its reply to the thread, whose next turn continues from the reply. Never raises for the
+        """Add this request and its reply to the thread: its next turn continues from the reply. Never raises for the
         store. None means an incomplete reply."""
         if message is not None:
             self.outcome = await self.threads.keep(self, message)
@@ -79,7 +79,7 @@ class Threads:
 
     @asynccontextmanager
     async def turn(self, context: Context, body: dict[str, Any], size: int) -> AsyncIterator[Turn]:
-        """Open the turn that this body of so many bytes requests. Raises the errors for clients of threads."""
+        """Open the turn that this body requests. `size`: its bytes. Raises the errors for clients of threads."""
         with _refusals_counted():
             claim, held = await self._claim(context.tenant, body)
         self._claims.add(claim)

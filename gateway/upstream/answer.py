@@ -1,7 +1,7 @@
 """An answer that arrives on a connection of the fast transport, from the sent request to its end or failure.
 
 Body bytes go from the socket's read callback straight to the reader's `receive`, one call for everything that a read
-brought. What comes before anyone reads is held, and the socket paused above HELD_LIMIT.
+brought. Bytes that arrive before a reader does are held, and the socket is paused above HELD_LIMIT.
 """
 
 import asyncio
@@ -211,7 +211,7 @@ class SocketAnswer:
             self._raise_failure()
         finally:
             self.abort()  # closes an answer that was left early; no effect after its end
-            # The reader and the traceback of what was raised refer back to this: kept, they would be garbage in rings.
+            # The reader and the exception's traceback refer back to this: kept, they would be cyclic garbage.
             self._receive, self._failure = read_already, None
 
     def _settle(self) -> None:

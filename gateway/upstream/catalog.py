@@ -90,7 +90,7 @@ class Catalog:
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """The upstreams whose lists could not be read the last time: what is known of them is old, or nothing."""
+        """The upstreams with lists that could not be read the last time: their models are old or missing."""
         return tuple(name for name, known in self._lists.items() if known.problem and name in self.routing.table.lanes)
 
     async def wait_for_first(self, seconds: float) -> None:

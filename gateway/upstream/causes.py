@@ -1,6 +1,6 @@
 """Cause and origin of a failed request, from closed sets, for log lines, metrics and the documentation. Pure.
 
-The origin shows whose fault it was. `client`: the request, its key or its limits. `upstream`: its server, or a provider
+The origin is the party at fault. `client`: the request, its key or its limits. `upstream`: its server, or a provider
 behind it. `account`: the operator's account there. `gateway`: this process, its settings or its store.
 """
 
@@ -85,7 +85,7 @@ CAUSES: Final = (
     Cause("unreachable", "upstream", UpstreamUnreachable, "no connection, or it closed before an answer"),
     Cause("empty", "upstream", EmptyAnswer, "a stream that ended before its first chunk"),
     Cause("cut", "upstream", AnswerCut, "the answer began and broke off"),
-    Cause("failed", "upstream", UpstreamError, "the upstream reported a failure of its own", _was_said),
+    Cause("failed", "upstream", UpstreamError, "the upstream reported a failure", _was_said),
     Cause("unreadable", "upstream", UpstreamError, "an answer that is none: a web page, broken data, too large"),
     Cause("settings", "gateway", Misconfigured, "settings that cannot be sent to the upstream"),
     Cause("store", "gateway", StoreAway, "Redis cannot be reached, or refuses"),

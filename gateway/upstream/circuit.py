@@ -5,8 +5,8 @@
 
 As in the literature, calls flow through a closed circuit and not through an open one. A circuit that several sources
 share (models of an upstream, tenants of a model, batches of a tenant) does not take the word of one of them: it opens
-or pauses only if another one fails as well and none has been served lately. What only one source meets concerns the
-circuit of that source, so a tenant whose requests the upstream rejects stops no other tenant.
+or pauses only if another one fails as well and none has been served lately. A failure of one source only concerns the
+circuit of that source, so a tenant with requests that the upstream rejects stops no other tenant.
 
 The window, the number of calls at once, is halved once per incident and grows with each success, by about one for each
 window of them: concurrency adapts to limits that upstreams do not publish, and to live traffic that shares them. A call
@@ -29,7 +29,7 @@ MAX_OPEN: Final = 60.0
 PAUSE: Final = 1.0
 # When to ask again after the window was full.
 CROWDED: Final = 0.1
-# So many sources must have failed for a circuit that they share.
+# The number of sources that must have failed before a circuit that they share opens.
 QUORUM: Final = 2
 # A shared circuit stays closed while it has served any of them this recently. Also, how long a 429 of one source counts
 # as evidence for the next one's, if it does not ask for longer.
@@ -59,7 +59,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class FailedCall:
-    """`source` names whose call it was: the next narrower circuit. `retry_after` is what the upstream asked for."""
+    """`source` names the caller: the next narrower circuit. `retry_after` is the upstream's request."""
 
     trouble: Trouble
     retry_after: float | None = None
@@ -72,7 +72,7 @@ class FailedCall:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """News for the other processes: no call starts for so many seconds. `state` is PAUSED or OPEN."""
+    """News for the other processes: no call starts for `seconds`. `state` is PAUSED or OPEN."""
 
     seconds: float
     state: State

@@ -2,8 +2,9 @@
 
     upstream ⊃ model at it ⊃ tenant ⊃ batch        "openrouter", "openrouter/m", "openrouter/m acme", …
 
-A failure is reported to all circuits that it may concern, and each judges for itself (`circuit`): one batch whose
-requests fail opens its own circuit, several batches of a tenant that of the tenant, several tenants that of the model.
+A failure is reported to all circuits that it may concern, and each judges for itself (`circuit`): one batch with
+failing requests opens its own circuit, several batches of a tenant that of the tenant, several tenants that of the
+model.
 
 Each process judges by the calls it makes itself, at once, and shares what it learns within SHARE_SECONDS, so that all
 slow down together and only one of them probes. A rate shared in Redis was the alternative. It needs a number of calls
@@ -60,7 +61,7 @@ class Rejected(Exception):
 
 @dataclass(slots=True, eq=False)
 class CircuitCall:
-    """A call in one circuit. `source` names the next narrower circuit: whose call it is to this one."""
+    """A call in one circuit. `source` names the next narrower circuit, which is the caller to this one."""
 
     name: str
     circuit: Circuit
@@ -111,7 +112,7 @@ class Circuits:
 
     @asynccontextmanager
     async def permit(self, route: Route, *sources: str) -> AsyncIterator[Permit]:
-        """Hold a permit for one call; `sources` are whose it is, from the widest: tenant, batch.
+        """Hold a permit for one call; `sources` are the callers, from the widest: tenant, batch.
 
         Raises Rejected, and Unavailable if the shared state cannot be read.
         """

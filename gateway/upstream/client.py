@@ -49,7 +49,7 @@ class Call:
 
 
 class Answer(Protocol):
-    """An upstream's answer whose header has arrived. Exactly one of `read` and `pump` is awaited, once.
+    """An upstream's answer with a received header. Exactly one of `read` and `pump` is awaited, once.
 
     Leaving either before its end (cancellation included), or calling `abort`, closes the connection at once; an answer
     that was read to its end gives its connection back to the pool.

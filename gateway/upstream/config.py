@@ -186,7 +186,7 @@ def _table_of_one(settings: Settings, upstream: Upstream, aliases: Mapping[str, 
 
 
 def _with_simulated_servers(table: RoutingTable, simulator: Upstream) -> RoutingTable:
-    """Add the servers that the simulator plays: models whose names begin with that of one go to it."""
+    """Add the servers that the simulator plays: models with a server's name as prefix go to it."""
     root = simulator.url.removesuffix(SIMULATOR_BASE)
     lanes = [replace(simulator, name=name, url=f"{root}/named/{name}/v1", vendor=VENDORS[name]) for name in VENDOR_ROWS]
     rules = [RouteRule(f"{name}/*", (Candidate(row),)) for name, row in SIMULATED_NAMES.items()]

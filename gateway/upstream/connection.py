@@ -69,7 +69,7 @@ class UpstreamConnection(asyncio.Protocol):
         return self._transport is None or self._transport.is_closing()
 
     def send(self, head: bytes, body: bytes | memoryview, answer: Carried) -> None:
-        """Send a request, whose answer goes to `answer`."""
+        """Send a request. Its answer goes to `answer`."""
         assert self._transport is not None
         assert self._answer is None
         self._answer = answer

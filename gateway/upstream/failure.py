@@ -1,6 +1,6 @@
 """One table of failures: whether a failed call is repeated, moves to the next candidate, and what its circuit learns.
 
-Pure. It applies before the first content only; afterwards nothing is repeated. A refusal that is due to the request
+Pure. It applies before the first content only; afterwards no call is repeated. A refusal that is due to the request
 itself ends the walk, because every other candidate would refuse it as well.
 """
 

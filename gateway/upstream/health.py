@@ -114,7 +114,7 @@ class LiveHealth:
         self._waiting.pop(ticket, None)
 
     def leave(self, ticket: HealthTicket) -> None:
-        """End a call, whose result may never have come: a probe leaves its turn to another."""
+        """End a call, also without a result: a probe leaves its turn to another."""
         self._waiting.pop(ticket, None)
         self.in_flight -= 1
         if ticket.probe:

@@ -3,7 +3,8 @@
 `encode_head` refuses what could break out of a header line. `AnswerParser` takes an answer cut anywhere; httptools
 (llhttp) reads the syntax and knows neither limits nor the end of a connection, so this module caps headers, ends bodies
 that have no length and refuses a second answer. Trailers and interim (1xx) answers are skipped; upgrades and transfer
-codings other than chunked are refused. Bodies come compressed only against our wish: `decoded` undoes gzip and deflate.
+codings other than chunked are refused. Some servers compress bodies against the request's headers: `decoded` undoes
+gzip and deflate.
 """
 
 import re

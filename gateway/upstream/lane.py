@@ -10,7 +10,7 @@ from math import floor
 from typing import Final
 
 MINUTE: Final = 60.0
-# A batch leaves this part of every limit to live requests, whose load is not known a moment ahead.
+# A batch leaves this part of every limit to live requests: their load is not known a moment ahead.
 BATCH_SHARE: Final = 0.9
 # When to ask again after all calls at once were taken: one may end at any time.
 FULL_SECONDS: Final = 1.0
@@ -101,7 +101,7 @@ class LaneUse:
         self._sum += tokens
 
     def _until_tokens(self, room: int, now: float) -> float:
-        """Return the seconds until no more than so many tokens were used in the last minute."""
+        """Return the seconds until at most `room` tokens were used in the last minute."""
         over = self._sum - room
         if over <= 0:
             return 0.0

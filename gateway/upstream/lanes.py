@@ -89,7 +89,7 @@ class Lanes:
         return call
 
     def leave(self, call: LaneCall, used: int) -> None:
-        """End a call that has used so many tokens."""
+        """End a call that has used `used` tokens."""
         self._uses[call.lane].leave(call, used, self.clock())
         self._end(call, used)
         queue = self._queues.get(call.lane)

@@ -1,4 +1,4 @@
-"""A target as the upstream's own list of models describes it, instead of what its name suggests.
+"""A target as the upstream's own list of models describes it, instead of guesses from its name.
 
 OpenRouter's list shows each model's parameters, reasoning settings and limits; vLLM's shows its context. Facts that the
 list lacks stay as guessed. Pure: the reader of the list passes one of its entries.
@@ -14,7 +14,7 @@ from gateway.upstream.target import Target
 from gateway.upstream.vendor import ReasoningSupport
 
 # Where lists have the tokens that a model reads: OpenRouter, Together and Cohere; vLLM and SGLang; Groq and Vercel; LM
-# Studio, which may have loaded it with less; Mistral; llama.cpp, whose `n_ctx` is what one slot has; LiteLLM; GitHub;
+# Studio, which may have loaded it with less; Mistral; llama.cpp, with `n_ctx` as the size of one slot; LiteLLM; GitHub;
 # Novita; Gemini's own; DeepInfra; models.dev; Copilot; Venice.
 CONTEXTS = (
     *("top_provider.context_length", "context_length", "max_model_len", "context_window", "loaded_context_length"),

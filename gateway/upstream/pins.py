@@ -87,7 +87,7 @@ class Pins:
             self._read(number.decode(), fields, milliseconds(server_time))
 
     def _read(self, number: str, fields: Any, server_now: int) -> None:
-        """Take over one entry of the stream, whose number begins with the time when it was added."""
+        """Take over one entry of the stream. Its number starts with the time when it was added."""
         values = fields if isinstance(fields, Mapping) else dict(zip(fields[::2], fields[1::2], strict=True))
         name, candidate, milli = (values[key].decode() for key in (b"s", b"c", b"t"))
         age, now = max(0.0, (server_now - int(number.partition("-")[0])) / 1000), self.clock()

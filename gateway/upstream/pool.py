@@ -157,7 +157,7 @@ class Pool:
             raise
 
     def _leave_line(self, waiter: asyncio.Future[UpstreamConnection | None]) -> None:
-        """Go without what was waited for; pass on what came in the same moment."""
+        """Leave the line; pass on a connection that arrived in the same moment."""
         if waiter in self._line:
             self._line.remove(waiter)
         elif not waiter.cancelled():

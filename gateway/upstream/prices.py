@@ -42,7 +42,7 @@ class Price:
         )
 
 
-# Of a model whose price is not known: as Anthropic's own gateway counts it ($5 and $25 per million tokens).
+# Of a model with an unknown price: as Anthropic's own gateway counts it ($5 and $25 per million tokens).
 ASSUMED = Price(5e-6, 25e-6, 5e-7, 1e-5)
 
 

@@ -40,7 +40,7 @@ APPLIED: Final = frozenset(
         *("app_title", "app_url", "connect_timeout", "dialect", "idle_timeout", "stop_sequences", "strict_fallback"),
     }
 )
-# Features whose paths and stores are set up at the start.
+# Features with paths and stores that are set up at the start.
 STARTED: Final = ("batch", "cache", "responses", "threads")
 
 # What identifies the content of a file without reading it: time of change, inode, size.

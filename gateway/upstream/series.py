@@ -26,7 +26,7 @@ def create_upstream_series(upstreams: Iterable[Upstream]) -> None:
 
 
 def show_gates(circuits: LiveCircuits, upstreams: Iterable[Upstream]) -> None:
-    """Set the gauge of what may be called. Models beyond MAX_MODELS share a label, which is the worst of theirs."""
+    """Set the gauge of callable models. Models beyond MAX_MODELS share a label with the worst of their values."""
     shown: dict[tuple[str, str], bool] = {}
     for upstream, model, is_open in circuits.gates(upstreams):
         labels = (upstream, model) if len(shown) < MAX_MODELS else (upstream, OTHER)

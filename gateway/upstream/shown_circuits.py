@@ -1,6 +1,6 @@
 """Circuits of several processes of one host, for the `/status` of their parent: a small file of each in a directory.
 
-The directory is that of their metrics. A file that is no longer written is of a process that has ended.
+The directory is that of their metrics. A file without recent writes belongs to a process that has ended.
 """
 
 import os

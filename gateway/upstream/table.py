@@ -143,7 +143,7 @@ class RoutingTable:
         return replace(self, listed=MappingProxyType({**self.listed, upstream: known}))
 
     def recognised(self, upstream: str, vendor: Vendor) -> "RoutingTable":
-        """Return a table that knows whose server an upstream is."""
+        """Return a table with the vendor of an upstream."""
         named = tuple(replace(one, vendor=vendor) if one.name == upstream else one for one in self.upstreams)
         return replace(self, upstreams=named)
 

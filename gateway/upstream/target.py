@@ -32,15 +32,15 @@ class Target:
 
     `flavor`: "openrouter" allows OpenRouter's extensions, "openai" sends strict chat completions.
     `reasoning_field`: where earlier reasoning is replayed on assistant messages; None when it cannot be.
-    `stop_limit`: stop sequences the upstream takes; what goes beyond is matched by the gateway. 0 unless the upstream
+    `stop_limit`: stop sequences the upstream takes; further ones are matched by the gateway. 0 unless the upstream
     names the sequence it found, and finds it in text only: vLLM 0.32 also looks in thinking and in calls, where it then
     loses letters of a stream; llama.cpp and LiteLLM do not name it; LiteLLM cuts the list; transformers leaves it in.
     `prefill`: the model continues a trailing assistant message.
     `context_length`, `max_output`: tokens it reads and writes at most; None if unknown.
     `unsupported`: parameters that it does not take, and that can be left out; `parameters`: those it takes beyond
-    OpenAI's; `renamed`: what it calls some of them. `constants` and `adaptations` apply to each request.
+    OpenAI's; `renamed`: its names for some of them. `constants` and `adaptations` apply to each request.
     `price`: as the upstream's list of models has it; None where it has none.
-    `strict_fallback`: schemas that it cannot hold the model to may be sent as wishes, which the operator decides.
+    `strict_fallback`: schemas that it does not enforce may be sent without `strict`, if the operator allows it.
     The other fields are the vendor's, and explained there.
     """
 

@@ -1,7 +1,7 @@
 """Differences of one kind of server from OpenAI's chat completions, in requests and answers: one frozen value.
 
 The rows are in `vendors`. A row is data: a conversion reads the facts that routing copies into a target, and never asks
-whose server it is.
+for the vendor.
 """
 
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class Vendor:
     `base`: the v1 base of its API, with a word in capitals for what differs between accounts.
 
     Recognition. `hosts`: of its API, subdomains included. `owned_by`: in its list of models. `server`: its header.
-    `marks`: paths below the server's root, and a text in what each answers without a key.
+    `marks`: paths below the server's root, and a text in each one's answer without a key.
 
     The request. `length_field`: None where it depends on the model. `parameters`: those taken beyond OpenAI's.
     `renamed`: parameters of ours, and what it calls them. `refused`: parameters of OpenAI's that it does not take.

@@ -354,7 +354,7 @@ SERVERS: Final = (
 )
 
 VENDORS: Final = {vendor.name: vendor for vendor in (*HOSTED, *SERVERS, COMPATIBLE)}
-# Paths to look at on a server whose list of models has not shown what it is, in this order.
+# Paths to look at on a server with a list of models that has not shown its vendor, in this order.
 MARKED_PATHS: Final = tuple(dict.fromkeys(path for vendor in SERVERS for path, _ in vendor.marks))
 
 
@@ -388,5 +388,5 @@ def vendor_by_mark(path: str, text: str) -> Vendor | None:
 
 
 def by_model(rules: Iterable[tuple[str, Any]], model: str) -> list[Any]:
-    """Values of the rules whose pattern begins the model's name."""
+    """Values of the rules with a pattern that matches the start of the model's name."""
     return [value for pattern, value in rules if re.match(pattern, model)]

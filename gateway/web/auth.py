@@ -21,7 +21,7 @@ NO_BETAS: frozenset[str] = frozenset()
 # Ids of other parties are logged, never used as keys: short, and without anything that could break a line.
 FOREIGN_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,256}")
 
-# This gateway's key, for clients whose other headers hold one for an upstream.
+# This gateway's key, for clients with an upstream's key in their other headers.
 GATEWAY_KEY = "x-gateway-key"
 CREDENTIALS = ("authorization", "x-api-key", "api-key")
 

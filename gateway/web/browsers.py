@@ -21,7 +21,7 @@ from gateway.web.keys import OPEN
 CONTAINER_HOSTS: Final = frozenset({"host.docker.internal", "host.containers.internal"})
 
 FOREIGN_HOST: Final = (
-    "host: this gateway takes requests without a key, and only under a name of its own machine. Use its address, set "
+    "host: this gateway takes requests without a key, and only under this machine's names. Use its address, set "
     "GATEWAY_PUBLIC_URL, or give clients keys."
 )
 FOREIGN_PAGE: Final = (

@@ -61,7 +61,7 @@ class ConnectionServer(GuardedServer):
 
 
 class Runner(ServerRunner):
-    """aiohttp's runner, serving with `FrontEndConnection` and cancelling a handler whose client has gone."""
+    """aiohttp's runner, serving with `FrontEndConnection` and cancelling a handler when its client disconnects."""
 
     __slots__ = ("_guard",)
 

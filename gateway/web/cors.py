@@ -20,7 +20,7 @@ DIRECT_ACCESS: Final = "anthropic-dangerous-direct-browser-access"
 REQUESTED_HEADERS: Final = "access-control-request-headers"
 # Those of the client listener's routes.
 METHODS: Final = "GET, HEAD, POST, DELETE"
-# How long a browser need not ask again: Chromium keeps an answer for two hours at most.
+# How long a browser may keep the answer: Chromium keeps it for two hours at most.
 MAX_AGE_SECONDS: Final = "7200"
 HEADER_NAMES: Final = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~, -]{1,4096}")
 

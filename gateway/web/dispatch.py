@@ -19,11 +19,11 @@ CONTINUE = "100-continue"
 
 
 class Dispatch:
-    """The handler of a whole application, whose routes must not change any more."""
+    """The handler of a whole application. Its routes must not change afterwards."""
 
     def __init__(self, app: web.Application) -> None:
         self._others = router_of(app)
-        self.active = 0  # requests whose handler has not returned
+        self.active = 0  # requests with a running handler
         self._known: dict[tuple[str, str], tuple[web.UrlMappingMatchInfo, Handler]] = {}
         for resource in app.router.resources():
             if isinstance(resource, web.PlainResource):

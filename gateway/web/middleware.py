@@ -125,7 +125,7 @@ def _to_shown(error: Exception, request: web.Request) -> GatewayError:
 
 
 def _log_refusal(error: Exception, shown: GatewayError, request: web.Request) -> None:
-    """Log the one line of a request that failed before its exchange, whose own line would hold its id.
+    """Log the one line of a request that failed before its exchange, which logs its own.
 
     Unexpected errors are logged by type and place, and failures of the store with their reason; neither is for clients.
     """

@@ -1,8 +1,8 @@
 """Relay of clients' telemetry (OTLP over HTTP) to the operator's collector, with who sent it.
 
 Claude Code and other agents export metrics, logs and traces. Through the gateway they need no address and no credential
-of a collector, and the collector gets tenant and key. Bodies pass byte for byte: nothing is parsed, stored or logged.
-Clients are answered at once, so a slow collector delays none of them; what does not fit is dropped and counted.
+of a collector, and the collector gets tenant and key. Bodies pass byte for byte, without parsing, storage or logging.
+Clients are answered at once, so a slow collector delays none of them; exports beyond the queue are dropped and counted.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Replies: JSON, errors in Anthropic's envelope, and the event stream.
 
-`MessageReply` and `EventReply` write header and body straight to the transport. For a message that saves a third of
-what aiohttp's own response takes (its header alone 12 µs); for a stream it keeps `write` synchronous, so that an
+`MessageReply` and `EventReply` write header and body straight to the transport. For a message that saves a third of the
+time of aiohttp's own response (its header alone 12 µs); for a stream it keeps `write` synchronous, so that an
 upstream's read callback can write to the client without waking a task, and lets the first event decide the status.
 """
 
@@ -145,7 +145,7 @@ class EventReply(web.StreamResponse):
         super().__init__()
         self._late = late
         self._client = cast(ClientConnection, request.protocol)
-        self._fields = headers  # read when the header is written: an iterator may add what came up until then
+        self._fields = headers  # read when the header is written: an iterator may add fields until then
         self._own = own + request.get(MORE_LINES, "")
         self._is_chunked = request.version >= (1, 1)
         self._reuse = self._is_chunked and request.keep_alive

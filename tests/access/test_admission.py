@@ -51,7 +51,7 @@ def store_on(server: RedisServer) -> AccessStore:
 
 
 async def admission_on(server: RedisServer) -> Admission:
-    """As one more front end would have it."""
+    """Return the admission of one more front end."""
     made = Admission(Directory(ClientKeys([], b"s"), store_on(server), silence=SilenceLimit(20)), server)
     await made.directory.refresh()
     return made

@@ -1,4 +1,4 @@
-"""What a process knows of keys and limits, with the store and both clocks injected."""
+"""Directory of keys and limits in one process, with the store and both clocks injected."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""The list of signing keys: its form, its order, and whose signatures a keyring makes."""
+"""The list of signing keys: its form, its order, and signatures per tenant."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Money that may be spent while Redis is away."""
+"""Money that may be spent while Redis is unavailable."""
 
 from gateway.access.outage import OUTAGE_SECONDS, SEEN_SECONDS, OutageMoney
 

@@ -1,4 +1,4 @@
-"""What a splitter must make of a body, by parsing all of it at once: the oracle, and the bodies it is asked about."""
+"""Oracle of the splitter, which parses a body at once, and the bodies of its tests."""
 
 import json
 import re

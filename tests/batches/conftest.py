@@ -31,7 +31,7 @@ numbers = count()
 
 @dataclass(slots=True)
 class Bench:
-    """A batch store with a prefix of its own, and the moves that most tests make."""
+    """A batch store with its own prefix, and the moves that most tests make."""
 
     redis: Redis
     policy: StoragePolicy = field(default_factory=StoragePolicy)
@@ -85,7 +85,7 @@ class Bench:
         await self.time_passes(record)
 
     async def time_passes(self, record: BatchRecord) -> None:
-        """What waits for a time does so no longer: retries, the batch itself, and the sweeper's next look."""
+        """Make all waiting times pass: of retries, of the batch itself, and of the sweeper's next look."""
         scheduler = self.keys.scheduler
         for index in await self.redis.zrange(self.keys.batch(record.id).retry, 0, -1):
             await self.redis.zadd(self.keys.batch(record.id).retry, {index: 1}, xx=True)
@@ -93,14 +93,14 @@ class Bench:
             await self.redis.zadd(key, {record.id: 1}, xx=True)
 
     async def clock_is_set_back(self, record: BatchRecord, milliseconds: int) -> None:
-        """All times that are stored lie further ahead by so much."""
+        """Move all stored times ahead by `milliseconds`."""
         scheduler, keys = self.keys.scheduler, self.keys.batch(record.id)
         for key in (scheduler.wake, scheduler.due, keys.retry, keys.lease):
             for member in await self.redis.zrange(key, 0, -1):
                 await self.redis.zincrby(key, milliseconds, member)
 
     async def all_keys(self) -> list[str]:
-        """Of this bench, less those that pass away by themselves within the minute."""
+        """Keys of this bench, without those that expire within the minute."""
         names = [name.decode() async for name in self.redis.scan_iter(f"{self.keys.prefix}*")]
         return sorted(name.removeprefix(self.keys.prefix) for name in names if ":p:" not in name)
 

@@ -17,8 +17,8 @@ SCRIPTS = {
 }
 WRITING = {script.name for script in SCRIPTS.values()} - {"list", "results"}
 
-# Put in front of a script: lets so many of its writes through, then fails. What was written stays, as after a crash
-# whose log ends in the middle of the script.
+# Put in front of a script: lets this many of its writes through, then fails. Earlier writes stay, as after a crash with
+# a log that ends in the middle of the script.
 TORN = """
 local server, left = redis, %d
 local READS = {TIME=1, EXISTS=1, GET=1, HGET=1, HMGET=1, HLEN=1, HEXISTS=1, ZCARD=1, ZSCORE=1, ZRANGE=1,
@@ -34,7 +34,7 @@ end}
 
 
 class PowerLoss(Exception):
-    """The server is gone; whoever was talking to it knows nothing of what it has written."""
+    """The server has died; its clients do not know which writes it kept."""
 
 
 class TwiceRedis(Redis):
@@ -78,7 +78,7 @@ class DeafRedis(Redis):
 
 
 class CutRedis(Redis):
-    """Cannot be reached any more once a script has run so many times."""
+    """Cannot be reached any more once a script has run this many times."""
 
     script: LuaScript
     runs: int
@@ -102,7 +102,7 @@ class CutRedis(Redis):
 
 
 class TornRedis(Redis):
-    """Loses its power during the `call`-th script, after so many `writes` of it; all before that is as usual."""
+    """Loses its power during the `call`-th script, after this many `writes` of it; all before that is as usual."""
 
     call: int
     writes: int

@@ -1,4 +1,4 @@
-"""What is packed comes back byte for byte; what is damaged is noticed."""
+"""Packed chunks unpack byte for byte; damage is noticed."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Who is served next: nobody waits behind somebody else's bulk. Told in items claimed, never in seconds."""
+"""The order of service: no tenant waits behind another's bulk. Measured in claimed items, never in seconds."""
 
 from collections import Counter
 from typing import Any
@@ -13,7 +13,7 @@ FAR = 10**15
 
 
 async def served(bench: Bench, claims: int, slots: int = 10) -> Counter[str]:
-    """Items per tenant in so many claims, each finished before the next."""
+    """Items per tenant in this many claims, each finished before the next."""
     queue, counts = bench.queue(), Counter[str]()
     for _ in range(claims):
         for claim in await queue.claim(slots):
@@ -115,7 +115,7 @@ async def test_batches_of_equal_priority_take_turns_after_any_history(bench: Ben
     assert Counter(await picks(scheduler, 30)) == Counter(one=10, two=10, three=10)
 
 
-async def test_a_batch_scheduled_with_another_priority_is_filed_anew(bench: Bench) -> None:
+async def test_a_batch_scheduled_with_another_priority_is_filed_again(bench: Bench) -> None:
     scheduler = await offer(bench, "one", "two", priority=1)
     await offer(bench, "two", priority=2)
     assert await picks(scheduler, 3) == ["two"] * 3

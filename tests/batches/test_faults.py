@@ -93,7 +93,7 @@ async def recover(bench: Bench) -> list[BatchRecord]:
 
 
 async def check(bench: Bench, record: BatchRecord) -> None:
-    """Each item has one line, its own, and of the work nothing is left."""
+    """Check that each item has one line with its own answer, and that all working keys are deleted."""
     lines = await bench.lines(record)
     assert [line["custom_id"] for line in lines] == [f"item-{number}" for number in range(record.total)]
     for number, line in enumerate(lines):

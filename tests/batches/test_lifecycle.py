@@ -1,4 +1,4 @@
-"""What a client sees of a batch at every stage, checked with the official SDK's own types."""
+"""A batch as clients see it at every stage, checked with the official SDK's own types."""
 
 from dataclasses import replace
 from typing import Any
@@ -145,7 +145,7 @@ def test_an_item_that_workers_died_of_gets_an_error() -> None:
 
 @given(created=st.integers(0, 2**48 - 1), chance=st.binary(min_size=9, max_size=9))
 @settings(max_examples=50)
-def test_an_id_tells_when_the_batch_was_created(created: int, chance: bytes) -> None:
+def test_an_id_contains_the_creation_time(created: int, chance: bytes) -> None:
     batch_id = to_batch_id(created, chance)
     assert created_of(batch_id) == created
     assert batch_id.startswith("msgbatch_")

@@ -1,4 +1,4 @@
-"""What a worker meets: claims in their order, leases and fences, results recorded once, retries, suspects, stops."""
+"""The queue of a worker: claims in order, leases and fences, results recorded once, retries, suspects, stops."""
 
 from collections.abc import Callable
 
@@ -152,7 +152,7 @@ async def test_a_batch_ends_with_its_last_result(bench: Bench) -> None:
     assert await bench.queue().items(claim) == [], "an ended batch has no inputs"
 
 
-async def test_the_first_result_counts_whoever_brings_it(bench: Bench) -> None:
+async def test_the_first_result_counts_from_any_worker(bench: Bench) -> None:
     created = await bench.create(2)
     slow, quick = bench.queue(), bench.queue()
     [lost] = await slow.claim(2)
@@ -236,7 +236,7 @@ async def test_a_lost_item_cannot_be_renewed_or_released_by_its_former_holder(be
     assert (await quick.renew(taken, [0, 1])).lost == frozenset()
 
 
-async def test_renewing_tells_that_the_batch_is_stopping_or_gone(bench: Bench) -> None:
+async def test_renewing_reports_that_the_batch_is_stopping_or_deleted(bench: Bench) -> None:
     created = await bench.create(5)
     queue = bench.queue()
     [claim] = await queue.claim(2)
@@ -345,7 +345,7 @@ async def test_an_item_lost_twice_is_given_alone_and_to_an_idle_worker_only(benc
     await lose_twice(bench, 3)
     busy, idle, other = bench.queue(), bench.queue(), bench.queue()
     [claim] = await busy.claim(8)
-    assert (claim.leases, claim.suspects) == ((), 3)  # only to tell, so that it lets its slots run empty
+    assert (claim.leases, claim.suspects) == ((), 3)  # reported so that the worker lets its slots run empty
     await bench.redis.zadd(bench.keys.scheduler.wake, {(await bench.store.page("acme")).records[0].id: 1})
     [claim] = await idle.claim(8, idle=True)
     assert ([lease.lost for lease in claim.leases], claim.alone, claim.suspects) == ([2], True, 2)

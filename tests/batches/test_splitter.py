@@ -126,7 +126,7 @@ def test_errors_repeat_no_long_text_of_the_client() -> None:
 
 
 def nested(depth: int) -> bytes:
-    """A body with so many brackets open at its deepest place."""
+    """A body with this many brackets open at its deepest place."""
     inner = "[" * (depth - 4) + "]" * (depth - 4)
     return f'{{"requests":[{{"custom_id":"a","params":{{"x":{inner}}}}}]}}'.encode()
 

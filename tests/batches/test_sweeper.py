@@ -1,4 +1,4 @@
-"""What nobody asked for is done all the same: ends, deadlines, repairs, and a scheduler that was lost."""
+"""Work of the sweeper: ends, deadlines, repairs, and a scheduler that was lost."""
 
 import asyncio
 from collections.abc import Callable

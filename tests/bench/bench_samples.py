@@ -1,4 +1,4 @@
-"""Comparisons and reports with chosen figures, for the tests of what is made of them."""
+"""Comparisons and reports with chosen figures, for the tests of tables and charts."""
 
 from dataclasses import replace
 from typing import Any
@@ -47,7 +47,7 @@ def report(**changes: Any) -> Report:
 
 
 def answering(microseconds: float, **changes: Any) -> Report:
-    """A report of so much CPU per answer."""
+    """A report of `microseconds` of CPU per answer."""
     return report(cpu_seconds=microseconds * REPORT.answers / 1e6, **changes)
 
 

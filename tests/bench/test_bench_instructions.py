@@ -1,4 +1,4 @@
-"""Counting instructions: what is run, what is read of the counts, and how it is told. valgrind itself is not needed."""
+"""Counting instructions: the commands, the reading of counts, and the report. valgrind itself is not needed."""
 
 import subprocess
 from pathlib import Path

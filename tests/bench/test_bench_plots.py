@@ -1,4 +1,4 @@
-"""Charts are well-formed SVG whose points lie where the axes say."""
+"""Charts are well-formed SVG with points at the places that the axes show."""
 
 from pathlib import Path
 from xml.etree import ElementTree as ET

@@ -1,4 +1,4 @@
-"""What is called a fault when thousands of streams have been held."""
+"""Faults that are reported after thousands of streams were held."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What is started and sent: settings that the gateway reads, bodies that it accepts, the same bytes every time."""
+"""Targets and cases: settings that the gateway reads, bodies that it accepts, the same bytes every time."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Reads go out together, nobody waits beyond the budget, and no reply ever reaches the wrong call."""
+"""Reads go out together, no call waits beyond the budget, and no reply ever reaches the wrong call."""
 
 import asyncio
 import random
@@ -44,7 +44,7 @@ async def test_reads_of_one_turn_of_the_loop_go_out_together_and_equal_ones_once
 
 
 class BusyLoop:
-    """A client whose server has answered at once, in a loop whose turns are long: it takes ten of them to say so."""
+    """A client with an immediate answer in a loop with long turns: it takes ten turns to arrive."""
 
     async def mget(self, keys: list[str]) -> list[bytes]:
         for _ in range(10):

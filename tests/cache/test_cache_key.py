@@ -1,4 +1,4 @@
-"""Whatever can change an answer changes the fingerprint, and what cannot does not."""
+"""Fields that can change an answer change the fingerprint, and others do not."""
 
 import os
 import subprocess
@@ -166,7 +166,7 @@ def test_without_the_secret_it_cannot_be_made_and_a_new_secret_makes_others() ->
 
 
 def test_every_process_makes_the_same(tmp_path: Any) -> None:
-    """A set in what is known of a model has another order in every process."""
+    """A set in the facts about a model has another order in every process."""
     code = (
         "from gateway.cache.key import _described; from gateway.upstream.target import Target;"
         "print(_described(Target('m', unsupported=frozenset({'a', 'b', 'c', 'd', 'e'}))))"

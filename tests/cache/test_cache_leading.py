@@ -1,4 +1,4 @@
-"""How old an answer may be, and that a call which takes long stays its front end's."""
+"""Age of answers, and long calls that stay their front end's."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What may be kept, and what the header may say. Who is answered from the cache: tests/e2e/test_cache.py."""
+"""Answers that may be kept, and values of the header. Hits are tested in tests/e2e/test_cache.py."""
 
 from typing import Any
 

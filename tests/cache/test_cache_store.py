@@ -64,8 +64,7 @@ async def size_of_one(bench: Bench) -> int:
 
 
 async def test_the_bytes_that_are_counted_are_those_that_the_server_needs(bench: Bench) -> None:
-    """Within a quarter, for as many entries of a usual size as no longer fit a packed index; else the cap would be a
-    wish."""
+    """Compare within a quarter, for more usual entries than fit a packed index; else the cap would not hold."""
     store, number = bench.store(), 2000
     before = (await bench.redis.info("memory"))["used_memory"]
     for at in range(number):
@@ -95,7 +94,7 @@ async def test_keeping_again_replaces(bench: Bench) -> None:
     assert (await CacheUpkeep(store).stats("acme")).entries == 1
 
 
-async def test_books_that_the_server_has_evicted_are_begun_anew(bench: Bench) -> None:
+async def test_an_index_that_the_server_has_evicted_is_rebuilt(bench: Bench) -> None:
     store = bench.store(total_bytes=len(SHARDS) * 2000)
     await store.keep(to_place(1), to_entry(), 0)
     shard = bench.keys.cache_shard("a")

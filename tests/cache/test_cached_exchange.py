@@ -1,4 +1,4 @@
-"""What becomes of those who come, or wait elsewhere, just as the last client of a call hangs up."""
+"""Requests that arrive, or wait in another front end, just as the last client of a call hangs up."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Silent:
-    """An upstream that answers the first so many calls once `gate` is set. `calls` are those of all front ends."""
+    """An upstream that answers the first calls once `gate` is set. `calls` are those of all front ends."""
 
     silent: int = 1
     calls: int = 0
@@ -89,7 +89,7 @@ async def answered(cache: CachedExchange) -> CacheEntry:
 
 
 async def hung_up(cache: CachedExchange, upstream: Silent) -> None:
-    """A request whose client leaves once the upstream has been called."""
+    """Send a request with a client that leaves once the upstream has been called."""
     shared = await ask(cache)
     assert isinstance(shared, Shared)
     await until(lambda: upstream.calls > 0)
@@ -104,7 +104,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def is_waiting(cache: CachedExchange) -> bool:
-    """For another front end."""
+    """Return whether a flight waits for another front end."""
     return any(flight.boarded.done() and flight.boarded.result() for flight in cache._flights.values())
 
 

@@ -1,4 +1,4 @@
-"""What clients do, and what befalls their batches: cut off, refused, canceled, expired, in each other's way."""
+"""Faults of clients and their batches: cut off, refused, canceled, expired, in each other's way."""
 
 import asyncio
 import time
@@ -118,7 +118,7 @@ async def bad_uploads(world: World, scale: int) -> str:
 
 
 async def send_part(url: str, length: int, part: bytes) -> None:
-    """Promise so many bytes, send some, and go."""
+    """Announce a body of this length, send a part of it, and leave."""
     host, port = url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n".encode() + part)

@@ -1,4 +1,4 @@
-"""Logs that cannot be written: whatever reads standard output hangs, or its disk is full."""
+"""Logs that cannot be written: the reader of standard output hangs, or its disk is full."""
 
 import asyncio
 import fcntl
@@ -22,7 +22,7 @@ STOP_SECONDS = 10.0
 
 
 async def reader_stuck(world: World, scale: int) -> str:
-    """Nobody reads the log, from the start of each process to its end."""
+    """Leave the log unread, from the start of each process to its end."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     try:
@@ -42,7 +42,7 @@ async def disk_full(world: World, scale: int) -> str:
 
 
 async def work_without_log(world: World, scale: int, log: int) -> str:
-    """Two workers and a front end that write to `log`; all work is done, and each stops when it is told to."""
+    """Two workers and a front end that write to `log`; all work is done, and each stops on a signal."""
     batch = await world.create(1000 * scale)
     async with AsyncExitStack() as stack:
         for number in range(2):
@@ -76,7 +76,7 @@ async def ask(base: str, number: int) -> float:
 
 @asynccontextmanager
 async def silent(command: tuple[str, ...], log: int, variables: Mapping[str, str], port: str) -> AsyncIterator[str]:
-    """A process that is ready once it answers on its port, since nobody reads its log. The value is its address."""
+    """A process that is ready once it answers on its port, since its log is not read. The value is its address."""
     environment = {**os.environ, "GATEWAY_LOG_FORMAT": "json", "GATEWAY_LOG_LEVEL": "debug", **variables}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *command), env=environment, stdout=log, stderr=log

@@ -32,7 +32,7 @@ runpy.run_module("workers", run_name="__main__")
 
 @dataclass(slots=True)
 class Server:
-    """A Redis or Valkey with an append-only file in a folder of its own, on a unix socket, and any `options`."""
+    """A Redis or Valkey with an append-only file in its own folder, on a unix socket, and any `options`."""
 
     binary: Path
     fsync: str
@@ -88,7 +88,7 @@ class Server:
         await self.process.wait()
 
     async def freeze(self) -> None:
-        """It keeps its connections, and says nothing."""
+        """Stop it without closing its connections."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
 

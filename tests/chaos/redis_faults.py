@@ -15,18 +15,18 @@ from tests.chaos.world import World, require, until
 from tests.support.ports import free_port
 from tests.workers.proxy import RedisProxy
 
-# What live traffic may lose to a Redis that is gone, in the middle.
+# Share of live requests that may fail while Redis is down, the median.
 LIVE_LOSS = 0.002
 RESUME_SECONDS = 5.0
 # Longer than any item waits for its next try here.
 STANDSTILL = 30.0
 OF_REPLIES_LOST = 0.03
-# So many fit into what is left of the memory when new batches are refused.
+# This many fit into what is left of the memory when new batches are refused.
 FITTING_RESULTS = 375
 
 
 async def restart_redis(world: World, scale: int) -> str:
-    """kill -9 it and start it again: nothing is called twice, nothing acknowledged is lost, live traffic goes on."""
+    """kill -9 it and start it again: no item is called twice, none acknowledged is lost, live traffic goes on."""
     async with traffic(world) as client:
         batch = await world.create(1200 * scale)
         await world.hire(2)
@@ -86,7 +86,7 @@ async def resumed(world: World, batch_id: str) -> float:
 
 
 async def fail_over(world: World, scale: int) -> str:
-    """A replica that lags takes over: batches whose creation waited for one are there; items run again at most."""
+    """A lagging replica takes over: batches that waited for it at their creation are there; items run again at most."""
     port = free_port()
     for name, value in (("port", port), ("repl-diskless-sync-delay", 0)):
         await world.redis.config_set(name, value)
@@ -116,7 +116,7 @@ async def fail_over(world: World, scale: int) -> str:
             proxy.target = replica.url
             await proxy.join()
             require(acknowledged > 0, "no batch was acknowledged before")
-            # Nobody follows the new one: nothing more can be promised.
+            # The new primary has no replica, so further creations fail.
             await world.ended(batch.id)
         found = await world.check(*await check_acknowledged(world, client))
         await world.redis.aclose()
@@ -174,7 +174,7 @@ async def fill_memory(world: World, scale: int) -> str:
 
 
 async def limit_memory(world: World, share: float) -> None:
-    """So that `share` of what is used now may be used."""
+    """Limit the memory to `share` of the present use."""
     used = (await world.redis.info("memory"))["used_memory"]
     await world.redis.config_set("maxmemory", round(used * share))
 
@@ -201,7 +201,7 @@ async def set_clock_back(world: World, scale: int) -> str:
 
 
 async def lose_replies(world: World, scale: int) -> str:
-    """Redis does what it is told, and the reply is lost: whatever is told again changes nothing."""
+    """Redis runs a command and the reply is lost: a repetition has no further effect."""
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(RedisProxy(world.server.url))
         client = await stack.enter_async_context(traffic(world, GATEWAY_REDIS_URL=proxy.url))

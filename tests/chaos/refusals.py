@@ -88,7 +88,7 @@ async def is_taken(client: Traffic) -> bool:
 
 
 async def fail_over_behind_balancer(world: World, scale: int) -> str:
-    """Primary and replica change places and no connection breaks: nothing is lost, and nothing has to be restarted."""
+    """Primary and replica change places without a broken connection: no batch is lost, and no process restarts."""
     async with balanced(world) as both:
         async with traffic(world, GATEWAY_REDIS_URL=both.url) as client:
             batch = await world.create(2000 * scale)
@@ -186,7 +186,7 @@ async def read_slowly(world: World, url: str, path: str, number: int) -> tuple[b
 
 
 def check_results(received: bytes, end: str, *, total: int) -> str:
-    """How it ended. Raises Violation for a reply that looks whole and is not."""
+    """Return how it ended. Raises Violation for a reply that looks whole and is not."""
     replies = take_apart(received, "closed" if end == "closed" else "reset").replies
     if not replies:
         require(end == "reset", "a reader got nothing, and no reset")

@@ -1,8 +1,8 @@
 """Power loss: the server's log ends at any byte, in the middle of a script or of a command, and is read twice.
 
 A server that cuts a torn transaction short may leave its beginning in the log; then the *second* start runs it together
-with whatever was written since (Redis 7.0 and 8.2 do; Valkey 9.1.2 does not). So each cut is followed by two starts,
-and by work between them.
+with later writes (Redis 7.0 and 8.2 do; Valkey 9.1.2 does not). So each cut is followed by two starts, and by work
+between them.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Clients that go on while faults happen: live requests, and small batches, through a front end of their own."""
+"""Clients that go on while faults happen: live requests, and small batches, through a separate front end."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ PATIENCE = aiohttp.ClientTimeout(total=60)
 
 @dataclass(slots=True)
 class Traffic:
-    """What has been answered so far. Each live request must be; a batch that was must exist for good.
+    """Answers so far. Each live request must have one; a batch with an answered creation must exist for good.
 
     A creation that was not answered may have taken place all the same: it is as good as any.
     """

@@ -71,7 +71,7 @@ async def unread(world: World, scale: int) -> str:
 
 
 async def send(client: Unread, asked: bytes) -> None:
-    """As much as the other end takes."""
+    """Send until the other end takes no more."""
     with suppress(OSError):
         while True:
             await client.send(asked * 200)

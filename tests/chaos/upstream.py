@@ -1,7 +1,7 @@
-"""The upstream of the fault tests: fast, countable, and as faulty as told. It knows which worker calls, and for what.
+"""The upstream of the fault tests: fast, countable, and faulty on request. It counts calls by worker and item.
 
-Every process is given an address of its own (`url(caller)`), so that a poisonous prompt can kill whoever sends it. A
-prompt is a mark (`<batch>/<number>`), which the answer repeats.
+Every process is given its own address (`url(caller)`), so that a poisonous prompt can kill its sender. A prompt is a
+mark (`<batch>/<number>`), which the answer repeats.
 """
 
 import asyncio
@@ -45,7 +45,8 @@ class Call:
 class Upstream:
     """`latency` in seconds, least and most.
 
-    A prompt in `poisonous` is not answered; `poison` is told who sent it. One in `unaffordable` is answered with a 402.
+    A prompt in `poisonous` is not answered; `poison` is called with the sender. One in `unaffordable` is answered with
+    a 402.
     """
 
     chance: random.Random
@@ -78,7 +79,7 @@ class Upstream:
         self.refused.clear()
 
     def marks(self) -> Counter[str]:
-        """How often each item was asked for."""
+        """Return the number of calls for each item."""
         return Counter(call.mark for call in self.calls)
 
     def delay(self) -> float:

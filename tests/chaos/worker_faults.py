@@ -22,7 +22,7 @@ async def kill_workers(world: World, scale: int) -> str:
 
 
 async def freeze_workers(world: World, scale: int) -> str:
-    """SIGSTOP a worker for three leases: it wakes up with results that somebody else has recorded."""
+    """SIGSTOP a worker for three leases: it wakes up with results that another worker has recorded."""
     batch = await world.create(800 * scale)
     await world.hire(2)
     for step in range(1, 3 * scale + 1):
@@ -34,7 +34,7 @@ async def freeze_workers(world: World, scale: int) -> str:
 
 
 async def wrong_clocks(world: World, scale: int) -> str:
-    """Workers whose wall clocks are an hour fast and an hour slow: leases and expiry go by the server's clock."""
+    """Workers with wall clocks an hour fast and an hour slow: leases and expiry go by the server's clock."""
     batch = await world.create(400 * scale)
     await world.hire(hours=1)
     await world.hire(hours=-1)
@@ -44,7 +44,7 @@ async def wrong_clocks(world: World, scale: int) -> str:
 
 
 async def poison(world: World, scale: int) -> str:
-    """Items that kill whoever runs them are given up, and nobody else's item with them."""
+    """Items that kill their workers are given up, and no other item with them."""
     batch = await world.create(400 * scale)
     number = min(5, 2 * scale)
     picked = world.chance.sample(range(batch.total), number)
@@ -69,7 +69,7 @@ async def poison(world: World, scale: int) -> str:
 
 
 async def roll(world: World, scale: int) -> str:
-    """SIGTERM one worker after the other under load, as a deployment does: nothing is left, nothing is called twice."""
+    """SIGTERM one worker after the other under load, as a deployment does: no item is left, none is called twice."""
     batch = await world.create(1500 * scale)
     await world.hire(3)
     longest = 0.0
@@ -88,7 +88,7 @@ async def roll(world: World, scale: int) -> str:
 
 
 async def bad_upstream(world: World, scale: int) -> str:
-    """Down, then limited: no item is lost to either, few calls are made, and none earlier than told."""
+    """Down, then limited: no item is lost to either, few calls are made, and none before `retry-after`."""
     seconds = 20.0 * scale
     batch = await world.create(300)
     await world.hire(2)

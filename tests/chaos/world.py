@@ -1,10 +1,10 @@
-"""What a fault test has: a server, an upstream, workers; and the invariants that must hold whatever it did to them.
+"""Stage of a fault test: a server, an upstream, workers; and the invariants that must hold after every fault.
 
 I1  each item of a batch has one line: recorded, or made up from how the batch ended
 I2  no item has two results
-I3  each line has the custom_id and the answer of its own item
-I4  nothing is left of the work: no lease, owner, retry, count, nor the items themselves
-I5  every batch whose creation was answered is there
+I3  each line has the custom_id and its item's answer
+I4  no working key is left: no lease, owner, retry, count, nor the items themselves
+I5  every batch with an answered creation is there
 I6  no more calls to the upstream than items, and those in flight at each fault
 I7  when the batches are deleted, so are all their keys
 """
@@ -33,8 +33,8 @@ from tests.chaos.upstream import Upstream
 
 END_SECONDS = 240.0
 ALL = 10**9  # more results than any batch has: wait for its end
-TENANT = "default"  # of whoever asks a front end without keys
-# Keys that are no batch's: they stay, or pass away by themselves.
+TENANT = "default"  # of clients of a front end without keys
+# Keys that are no batch's: they stay, or expire.
 LASTING = (
     "gw:secret",
     "gw:tenants",
@@ -101,14 +101,14 @@ class World:
         return self.chance.choice(sorted(self.workers))
 
     async def kill(self, name: str) -> None:
-        """As the kernel does when memory is short. Whatever it held is called for again."""
+        """Kill a worker, as the kernel does when memory is short. Its items are called again."""
         self.fault()
         worker = self.workers.pop(name)
         worker.signal(signal.SIGKILL)
         await worker.ended()
 
     async def freeze(self, name: str, seconds: float) -> None:
-        """As a paused virtual machine: its leases pass while it knows nothing of it."""
+        """Freeze a worker, as a paused virtual machine: its leases pass unnoticed."""
         self.fault()
         worker = self.workers[name]
         worker.signal(signal.SIGSTOP)
@@ -122,7 +122,7 @@ class World:
         return await worker.ended()
 
     def fault(self, workers: int = 1) -> None:
-        """What so many of them have in flight may be called for again."""
+        """Allow further calls for the items in flight of this many workers."""
         self.faults += 1
         self.allowed += workers * self.slots
 
@@ -166,7 +166,7 @@ class World:
         wrong = frozenset(errored)
         expected = dict([await inspect_batch(self.redis, self.tenant, batch_id, wrong) for batch_id in batch_ids])
         total = sum(expected.values())
-        # A creation that failed is taken back, and a worker may have begun it: its calls are nobody's.
+        # A creation that failed is taken back, and a worker may have begun it: its calls do not count.
         called = {mark: count for mark, count in self.upstream.marks().items() if mark.partition("/")[0] in expected}
         extra = sum(called.values()) - total
         twice = [mark for mark, count in called.items() if count > 1]
@@ -179,8 +179,8 @@ class World:
         return f"{total} items, {self.faults} faults, {extra} extra calls (≤ {self.allowed})"
 
     async def _forget_failed_creations(self) -> None:
-        """What the sweeper does within half a minute, and with the lists of tenants within the hour: a creation that
-        Redis' end broke off, so that it could not even be taken back, has left its name there."""
+        """Remove the names of creations that the end of Redis broke off and that could not be taken back. The sweeper
+        does so within half a minute, and within the hour for the lists of tenants."""
         keys, sweeper = Keys(), Sweeper(BatchServer(RedisServer(self.redis)))
         for batch_id in await self.redis.zrange(keys.scheduler.due, 0, -1):
             await sweeper.settle(batch_id.decode())
@@ -190,7 +190,7 @@ class World:
                 await self.redis.zrem(listed, batch_id)
 
     async def lasting_keys(self, but: str = "-") -> list[str]:
-        """What is neither of this batch nor for all of them, and does not pass away within the hour."""
+        """Return keys that are neither of this batch nor shared, and do not expire within the hour."""
         names = [name.decode() async for name in self.redis.scan_iter("*")]
         ours = [name for name in names if not name.startswith(LASTING) and but not in name]
         return sorted([name for name in ours if not 0 <= await self.redis.ttl(name) <= STAGING_SECONDS])
@@ -220,7 +220,7 @@ async def inspect_batch(
 
 
 def mark_of(name: str, number: int) -> str:
-    """What an item asks, and is answered; `name` is that of its batch."""
+    """Return an item's prompt, which is also its answer; `name` is that of its batch."""
     return f"{name}/{number}"
 
 

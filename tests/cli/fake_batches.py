@@ -1,7 +1,7 @@
 """A server of the Message Batches API with scripted fates: what real ones do seldom, and never when asked to.
 
-`fates` says for each creation what becomes of its requests, by custom_id; whatever is not named succeeds. `trouble`
-holds what happens to the next calls instead of their answer.
+`fates` has the outcome of requests for each creation, by custom_id; others succeed. `trouble` holds faults that the
+next calls meet instead of an answer.
 """
 
 import json

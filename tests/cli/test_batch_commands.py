@@ -42,7 +42,7 @@ async def test_a_batch_is_sent_watched_fetched_and_canceled(whole: Live, request
     assert output.read_text() == fetched.out
 
 
-async def test_a_run_ends_with_every_result_and_tells_how_far_it_is(whole: Live, tmp_path: Path) -> None:
+async def test_a_run_ends_with_every_result_and_shows_its_progress(whole: Live, tmp_path: Path) -> None:
     lines = [request_line(f"q-{number}") for number in range(300)]
     ran = await at(whole, "run", write(tmp_path / "many.jsonl", *lines), "--json")
     assert (ran.status, ran.lines[-1]["kinds"]) == (0, {"succeeded": 300})
@@ -83,7 +83,7 @@ async def test_a_model_of_ones_own_is_asked(whole: Live, requests_path: Path) ->
     assert {record.json["model"] for record in whole.simulator.requests()} == {"sim/text-7"}
 
 
-async def test_a_dry_run_tells_tokens_and_cost_and_sends_nothing(whole: Live, tmp_path: Path) -> None:
+async def test_a_dry_run_reports_tokens_and_cost_and_sends_nothing(whole: Live, tmp_path: Path) -> None:
     lines = [request_line(f"q-{number}", max_tokens=100) for number in range(1000)]
     other = request_line("other", model="no-price")
     path = write(tmp_path / "f.jsonl", *lines, other, '{"custom_id": "bad", "params": {"model": "sim/echo"}}')

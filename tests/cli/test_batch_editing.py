@@ -58,7 +58,7 @@ async def test_an_edited_file_may_have_new_lines_and_another_order(fake: FakeBat
     ("lines", "problem"),
     [
         ([request_line("a", max_tokens=9), request_line("b")], "has changed in line 1: a succeeded as it was before"),
-        ([request_line("b")], "has changed: a, which succeeded, is gone"),
+        ([request_line("b")], "has changed: a, which succeeded, was removed"),
     ],
     ids=["changed", "gone"],
 )

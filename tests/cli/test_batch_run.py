@@ -222,7 +222,7 @@ async def test_a_batch_that_is_gone_is_explained(fake: FakeBatches, requests_pat
     assert (ran.status, "does not know a batch of this run" in ran.err) == (Exit.UNAVAILABLE, True)
 
 
-async def test_json_tells_every_step(fake: FakeBatches, requests_path: Path) -> None:
+async def test_json_reports_every_step(fake: FakeBatches, requests_path: Path) -> None:
     fake.fates.append({"a": {"type": "expired"}})
     ran = await dragoman("batch", "run", requests_path, "--url", fake.url, "--json")
     steps = [line for line in ran.lines if line["event"] != "progress"]

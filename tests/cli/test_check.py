@@ -61,7 +61,7 @@ def setting(told: dict[str, Any], variable: str) -> tuple[Any, str]:
 async def test_a_sound_configuration_is_ok(simulator: Simulator) -> None:
     status, told = await check(simulator)
     assert (status, told["ok"]) == (0, True)
-    assert found(told, "upstream key")["text"] == "accepted; it has no limit of its own"
+    assert found(told, "upstream key")["text"] == "accepted; it has no limit"
     assert found(told, "upstream")["text"].startswith("openrouter lists ")
     assert found(told, "access")["text"] == "2 client keys of 2 tenants"
     assert found(told, "batches")["level"] == "off"
@@ -180,7 +180,7 @@ def test_credentials_are_taken_out_of_an_address(url: str, shown: str) -> None:
             {"GATEWAY_MODEL_BIG": "sim/nothing"},
             "models",
             "warning",
-            "'sim/nothing' is not listed; big, sonnet, opus stand for it",
+            "'sim/nothing' is not listed; big, sonnet, opus point to it",
             "GATEWAY_MODEL_BIG",
             id="an alias for no model",
         ),

@@ -42,13 +42,13 @@ def examples(page: str) -> list[list[tuple[str, list[str]]]]:
 
 
 def pattern_of(lines: list[str]) -> str:
-    """`…` stands for anything in a line, and alone on one for any lines."""
+    """Return a pattern in which `…` matches anything in a line, and alone on one any lines."""
     parts = ["(?s:.*)" if line == "…" else re.escape(line).replace("…", "[^\n]*") + "\n" for line in lines]
     return "".join(parts)
 
 
 async def follow(command: str, batch_id: str, variables: dict[str, str]) -> tuple[str, str]:
-    """What one command prints, in all and on standard output."""
+    """Return a command's output, in all and on standard output."""
     words = shlex.split(command.replace("msgbatch_…", batch_id))
     own = dict(word.split("=", 1) for word in words[: words.index("dragoman")])
     ran = await dragoman(*words[words.index("dragoman") + 1 :], **variables, **own)

@@ -1,4 +1,4 @@
-"""What a command prints for people: nothing in text from a server or a file controls the terminal."""
+"""Output of commands for people: no escape sequence in text from a server or a file controls the terminal."""
 
 import asyncio
 import sys

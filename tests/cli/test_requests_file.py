@@ -1,4 +1,4 @@
-"""FILE.jsonl: what a bad line is told, what is sent for good ones, and where a batch ends."""
+"""FILE.jsonl: errors of bad lines, requests for good ones, and the ends of batches."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def write(path: Path, *lines: str | bytes) -> Path:
 
 
 def sent(requests: RequestsFile, part: list[int]) -> list[Item]:
-    """What the gateway takes out of the body."""
+    """Return the items that the gateway takes out of the body."""
     splitter = Splitter()
     body = list(requests.body(part))
     assert sum(map(len, body)) == requests.body_bytes(part)
@@ -89,7 +89,7 @@ def test_a_model_of_ones_own_replaces_every_request_s(tmp_path: Path) -> None:
     assert [json.loads(item.params)["model"] for item in sent(requests, [0, 1])] == ["mine", "mine"]
 
 
-def test_the_digest_tells_other_requests_and_another_model(tmp_path: Path) -> None:
+def test_the_digest_differs_for_other_requests_and_another_model(tmp_path: Path) -> None:
     path = write(tmp_path / "f.jsonl", GOOD)
     digests = {check_file(path).digest, check_file(path, "mine").digest, check_file(path).digest}
     assert len(digests) == 2

@@ -1,4 +1,4 @@
-"""How `serve`, `dev` and `version` start, fail to start, and end, seen from outside: as processes of their own."""
+"""Start, failed start and end of `serve`, `dev` and `version`, seen from outside as processes."""
 
 import asyncio
 import os

@@ -6,9 +6,9 @@
     python tests/clients/run.py --base-url http://127.0.0.1:8080 --key KEY --model NAME --upstream http://127.0.0.1:8901
 
 Each client gets an empty home and an empty folder, and the prompt names a file in it. The scripted model then asks for
-shell commands, a write, a read, an edit, two calls at once and a failing command, in whatever tools the client has.
-A run passes if the client exits with 0 in time, the files hold what the script wrote, and the last words arrived.
-With --upstream, the conversation that reached the model is checked as well: each tool call answered once, in order.
+shell commands, a write, a read, an edit, two calls at once and a failing command, with the client's own tools. A run
+passes if the client exits with 0 in time, the files hold what the script wrote, and the last words arrived. With
+--upstream, the conversation that reached the model is checked as well: each tool call answered once, in order.
 
 --only REGEX, --skip REGEX, --list; --install-only, --no-install; --timeout SECONDS; --jobs N; --json FILE; -v prints what a failed client wrote.
 Clients are installed into $CLIENTS_CACHE, or a folder in the temporary directory. One line a case, then
@@ -324,7 +324,7 @@ class Place:
 
 def environment(place, extra):
     path = os.path.join(o.cache, "node", "node_modules", ".bin") + os.pathsep + os.environ["PATH"]
-    closed = "http://127.0.0.1:9"  # whatever a client wants to report somewhere ends here
+    closed = "http://127.0.0.1:9"  # address for the clients' own reports
     return {
         "PATH": path,
         "HOME": place.home,
@@ -408,7 +408,7 @@ def judge(name, place, status, output):
 
 
 def conversation_faults(place):
-    """Look at the last request that the scripted model saw for this file, in whichever dialect the gateway used."""
+    """Look at the last request that the scripted model saw for this file, in the dialect that the gateway used."""
     with urllib.request.urlopen(o.upstream + "/_requests") as answer:
         bodies = [
             entry["body"]
@@ -451,7 +451,7 @@ def conversation_faults(place):
 
 
 def install(package):
-    """Install one package set; return None or what went wrong."""
+    """Install one package set; return None or the error."""
     place = os.path.join(o.cache, package)
     mark = os.path.join(place, ".installed")
     wanted = " ".join(NPM.get(package) or PIP[package])

@@ -1,8 +1,8 @@
 """Scripted model server for driving real coding agents: chat completions, Responses and Messages, JSON and SSE.
 
-Plays a list of steps ("write this file", "read it", "run two commands") and turns each step into a call of whichever
-tool the client declared, so the same script works for every client and through any gateway. The position in the script
-is read from the conversation itself; the server keeps no state but a record of the requests.
+Plays a list of steps ("write this file", "read it", "run two commands") and turns each step into a call of a tool that
+the client declared, so the same script works for every client and through any gateway. The position in the script is
+read from the conversation itself; the server keeps no state but a record of the requests.
 
     python3 upstream.py --port 8901 [--key SECRET] [--script steps.json] [--record requests.jsonl]
 
@@ -325,7 +325,7 @@ def turn(kind, body, script):
 
 
 def edit_in_text(kind, body, path):
-    """Answer of a client without tools (aider): its whole-file or SEARCH/REPLACE form, whichever its prompt explains."""
+    """Answer of a client without tools (aider): its whole-file or SEARCH/REPLACE form, as its prompt explains."""
     said = json.dumps(body)
     name = path.rsplit("/", 1)[-1]
     if "SEARCH" in said and "REPLACE" in said:

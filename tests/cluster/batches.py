@@ -1,7 +1,7 @@
 """Batches through the balancer by the official SDK: submitted, polled, read, and every line checked.
 
 A submission that fails is repeated under the same idempotency key, so that an answer that got lost doubles no batch;
-what a fault made fail is counted, since a batch call may be refused while Redis is away.
+failures under a fault are counted, since a batch call may be refused while Redis is unavailable.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class Batches:
             await asyncio.sleep(every)
 
     async def keep_polling(self, stop: asyncio.Event) -> None:
-        """The oldest and the newest batch, whichever front end it is that answers."""
+        """Poll the oldest and the newest batch at any front end."""
         while not stop.is_set():
             for batch in {id(found): found for found in (self.submitted[0], self.submitted[-1])}.values():
                 await self.progress(batch)

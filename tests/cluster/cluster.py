@@ -49,7 +49,7 @@ class Post:
 
 @dataclass(slots=True)
 class Cluster:
-    """`slots` are each worker's; `source` is the version that it begins with."""
+    """`slots` are each worker's; `source` is the version that it starts with."""
 
     folder: Path
     fronts: int = 2
@@ -131,7 +131,7 @@ class Cluster:
             raise Failed(f"{name} ended with status {status}")
 
     async def restart(self, name: str, source: Path | None = None) -> None:
-        """As a rolling deployment does: the next one comes when this one is seen to serve."""
+        """Restart a process as a rolling deployment does: the next one follows when this one is seen to serve."""
         await self.empty(name)
         self.posts[name].source = source or self.posts[name].source
         await self.fill(name)
@@ -168,7 +168,7 @@ class Cluster:
         await self.prometheus.start()
 
     async def calls(self) -> Mapping[str, int]:
-        """How often the upstream was asked for each batch item."""
+        """Return the number of upstream calls for each batch item."""
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"http://127.0.0.1:{self.upstream_port}/calls") as answer,

@@ -1,4 +1,4 @@
-"""What is tried: restarts and kills under load, an upgrade and its rollback, and alerts that must fire."""
+"""Drills: restarts and kills under load, an upgrade and its rollback, and alerts that must fire."""
 
 import asyncio
 import subprocess
@@ -67,7 +67,7 @@ async def upgrade(say: Say, *, previous: str) -> list[str]:
 
 @contextmanager
 def worktree(reference: str) -> Iterator[Path]:
-    """The project at a git reference, in a folder of its own. Raises Failed where there is none."""
+    """The project at a git reference, in its own folder. Raises Failed where there is none."""
     with TemporaryDirectory(prefix="cluster-old-") as parent:
         folder = Path(parent) / "tree"
         run("git", "worktree", "add", "--detach", str(folder), reference)
@@ -81,7 +81,7 @@ def worktree(reference: str) -> Iterator[Path]:
 
 
 def previous_reference() -> str:
-    """What is committed, when there are changes to it; else the commit before."""
+    """Return the last commit if the tree has changes; else the commit before."""
     return "HEAD" if run("git", "status", "--porcelain", "--untracked-files=no") else "HEAD~1"
 
 

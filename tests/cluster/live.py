@@ -1,4 +1,4 @@
-"""Live traffic through the balancer by the official SDK, without its retries: whatever goes wrong is seen.
+"""Live traffic through the balancer by the official SDK, without its retries, so that every failure is seen.
 
 Each client keeps its connection and asks one thing after the other, JSON or streams, and checks every answer. A
 request during which a front end was killed may fail once and is asked again, which is counted; no other may fail.

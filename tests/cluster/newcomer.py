@@ -1,4 +1,4 @@
-"""How long a newcomer takes: clone, `make run`, the first answer, the first batch's results. On free ports.
+"""Time that a newcomer takes: clone, `make run`, the first answer, the first batch's results. On free ports.
 
 Downloads every dependency, unless pip has it cached; so it is no part of the default run.
 """

@@ -145,7 +145,7 @@ class Balancer:
                 await asyncio.sleep(0.05)
 
     async def _statuses(self) -> list[str]:
-        """Of each server, `backend,name,status`."""
+        """Return `backend,name,status` of each server."""
         try:
             reader, writer = await asyncio.open_unix_connection(str(self._socket))
         except OSError:  # just reloading
@@ -190,7 +190,7 @@ class Prometheus:
         await answering(self.program, f"http://127.0.0.1:{self.port}/-/ready")
 
     async def ask(self, path: str, **parameters: str) -> Any:
-        """What the HTTP API answers. Raises ValueError with its own words when it refuses."""
+        """Return the answer of the HTTP API. Raises ValueError with its words on a refusal."""
         url = f"http://127.0.0.1:{self.port}/api/v1/{path}"
         async with aiohttp.ClientSession() as session, session.get(url, params=parameters) as answer:
             said = await answer.json()

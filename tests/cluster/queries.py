@@ -18,7 +18,7 @@ SHOWN = 3
 
 
 def documented_queries() -> list[tuple[str, str]]:
-    """What is asked, in words and in PromQL."""
+    """Return the documented queries, in words and in PromQL."""
     section = (ROOT / "docs/metrics.md").read_text().split("## Queries\n")[1].split("\n## ")[0]
     return re.findall(r"^\| ([^|`]+?) \| `(.+)` \|$", section, re.MULTILINE)
 

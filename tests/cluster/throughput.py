@@ -1,5 +1,5 @@
-"""How much more two front ends do than one, and two or four workers than one. All on this machine's cores, so that a
-figure says what the whole host does, balancer, load and upstream included.
+"""Speed-up of two front ends over one, and two or four workers over one. All on this machine's cores, so that a figure
+says what the whole host does, balancer, load and upstream included.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """`python -m tests.cluster.upstream PORT`: the built-in simulator, which counts what it is asked for.
 
-A batch item's prompt is its mark, `batch:<name>/<number>`, which the answer repeats; so the runner can tell a lost item
-from a mixed-up one, and a doubled result from a repeated call. `GET /calls` is how often each mark was asked for.
+A batch item's prompt is its mark, `batch:<name>/<number>`, which the answer repeats; so the runner can distinguish a
+lost item from a mixed-up one, and a doubled result from a repeated call. `GET /calls` has the number of calls for each
+mark.
 """
 
 import asyncio

@@ -75,7 +75,7 @@ class Stage:
             return response.status, await response.json()
 
     async def seen(self, count: int, query: str = "") -> list[dict[str, Any]]:
-        """Wait until the console lists so many exchanges: they are handed on once a second."""
+        """Wait until the console lists this many exchanges. Processes publish them once a second."""
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 _, found = await self.api("GET", f"/api/exchanges?limit=1000{query}")

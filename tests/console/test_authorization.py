@@ -1,4 +1,4 @@
-"""Who may do what on the admin listener, with a key in a header or with the console's session."""
+"""Rights on the admin listener, with a key in a header or with the console's session."""
 
 from typing import Any
 

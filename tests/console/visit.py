@@ -45,7 +45,7 @@ class Visit:
 
 @asynccontextmanager
 async def visiting(url: str, key: str) -> AsyncIterator[Visit]:
-    """A browser of its own, signed in with this key."""
+    """A new browser, signed in with this key."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         async with signed_in(browser, url, key) as visit:

@@ -55,7 +55,7 @@ def rules(folder: Path) -> str:
 
 
 def units(folder: Path) -> str:
-    """systemd looks for the program that a unit names: one stands in."""
+    """Verify the units, with a placeholder for the program, which systemd looks for."""
     names = sorted((DEPLOY / "systemd").glob("*.service"))
     for unit in names:
         (folder / unit.name).write_text(unit.read_text().replace("/opt/dragoman/bin/dragoman", "/bin/true"))
@@ -110,7 +110,7 @@ def tool(name: str, package: str) -> str:
 
 
 def run(*command: str) -> str:
-    """The last line of what it says. Raises CalledProcessError, which holds all of it."""
+    """Return the last line of output. Raises CalledProcessError, which holds all of it."""
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
     return done.stdout.strip().rpartition("\n")[2].strip()
 

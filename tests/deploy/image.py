@@ -130,12 +130,12 @@ def make_base(folder: Path) -> Path:
 
 
 def pip_variables() -> dict[str, str]:
-    """How this machine's pip finds its index; folders of this machine are not there."""
+    """Return the variables by which this machine's pip finds its index, without folders of this machine."""
     passed = ("PIP_", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE")
     return {n: v for n, v in os.environ.items() if n.startswith(passed) and n != "PIP_FIND_LINKS"}
 
 
-# $1 is the root, $2 the user; then the command. Nothing is writable but /tmp, and no privilege can be had.
+# $1 is the root, $2 the user; then the command. Only /tmp is writable, and no privilege can be gained.
 CONTAIN = """
 mount --make-rprivate /
 mount --bind "$1" "$1"

@@ -18,7 +18,7 @@ from helm_python.chart import Chart, lint
 # The oldest that Chart.yaml admits, and the newest with a schema here.
 KUBERNETES = ("1.27", "1.37")
 SECRET = {"openrouterApiKey": "sk-or", "gatewaySecret": "k1:secret", "keys": "team:key"}
-# By what they are for: what somebody may set, and the kinds that must come of it.
+# By purpose: values that an operator may set, and the kinds of resources that must result.
 VALUES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "the least": (
         {"secret": SECRET},

@@ -1,4 +1,4 @@
-"""What the project is installed with: floors that leave out broken versions, and locks that any index can serve."""
+"""Dependencies: floors that leave out broken versions, and locks that any index can serve."""
 
 import re
 import tomllib

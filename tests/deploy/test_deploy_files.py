@@ -1,4 +1,4 @@
-"""What deploys names only what there is: metrics, settings, ports, files. The tools that judge the rest need more than
+"""Deployment files name existing metrics, settings, ports and files only. The tools that judge the rest need more than
 Python: `python -m tests.deploy` and `make cluster` run them.
 """
 

@@ -80,7 +80,7 @@ async def test_streams_pass_unbuffered_large_bodies_pass_and_a_front_end_may_be_
         simulator.script(stream_script(chunk("one"), *ends))
         async with session.post("/v1/messages", json={**ASK, "stream": True}) as answer:
             shown = b""
-            while b"one" not in shown:  # nothing else is sent before the gate opens
+            while b"one" not in shown:  # the rest is sent after the gate opens
                 shown += await answer.content.readany()
             gate.set()
             assert b"two" in await answer.read()

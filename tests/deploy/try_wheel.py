@@ -1,7 +1,7 @@
 """Install a wheel into a clean environment and try it: `python tests/deploy/try_wheel.py dist/dragoman-….whl`.
 
-Only the standard library is used, since nothing else is there yet. Prints the size and the seconds until `dragoman dev`
-has answered; ends with 1 where something is missing, too large or too slow.
+Only the standard library is used, since no package is installed yet. Prints the size and the seconds until `dragoman
+dev` has answered; ends with 1 where something is missing, too large or too slow.
 """
 
 import json

@@ -236,7 +236,7 @@ def test_responses_stream_takes_work_in_proportion(shape: str) -> None:
 
 
 def test_names_that_clash_with_their_own_hashes_stay_apart() -> None:
-    """Each name that takes the place of another is declared first; so many would be too deep for a recursion."""
+    """Each name that takes the place of another is declared first; the chain would be too deep for a recursion."""
     taken = [with_hash("a_b", "a b" + "_" * number) for number in range(1500)]
     registry = ToolRegistry()
     registry.declare_all([function(name) for name in [*taken, "a b"]], "tools")

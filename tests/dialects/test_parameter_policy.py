@@ -1,4 +1,4 @@
-"""What an operator's policy makes of a request's parameters."""
+"""Effects of an operator's policy on a request's parameters."""
 
 from typing import Any
 
@@ -169,7 +169,7 @@ def test_locks_of_provider_are_not_loosened_at_any_place(request_: dict[str, Any
     assert all(not found.get(place) for place in ("openrouter", "openai", "upstream"))
 
 
-def test_ceiling_and_lock_are_set_for_a_client_that_says_nothing() -> None:
+def test_ceiling_and_lock_are_set_for_a_client_without_a_value() -> None:
     found, notes = outcome({}, PROVIDER, route=ROUTER)
     assert found == {
         "provider": {"zdr": True, "only": ["a", "b"], "ignore": ["x"], "max_price": {"prompt": 5}},

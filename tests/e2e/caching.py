@@ -1,4 +1,4 @@
-"""What the tests of the prompt cache share: front ends with a cache, requests that ask for it, held answers."""
+"""Shared parts of the prompt cache's tests: front ends with a cache, requests that ask for it, held answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,7 @@ ADMIN_KEY = "admin-key-0123456789"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`message` is what a stream's events come to, or the JSON; `said` its text."""
+    """`message` is folded from a stream's events, or the JSON; `said` its text."""
 
     status: int
     headers: Any

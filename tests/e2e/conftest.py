@@ -24,7 +24,7 @@ START_SECONDS = 60.0  # four processes that share two busy cores with other test
 
 @dataclass(slots=True)
 class Live:
-    """Where the front end listens, and the upstream behind it."""
+    """Addresses of a front end, and the upstream behind it."""
 
     url: str
     simulator: Simulator
@@ -80,7 +80,7 @@ async def serving(simulator: Simulator, /, **changes: Any) -> AsyncIterator[Live
 
 @asynccontextmanager
 async def front_end(simulator: Simulator, *arguments: str, **variables: str) -> AsyncIterator[tuple[Live, Process]]:
-    """`dragoman serve` as a process of its own. Leaving the context kills it if it still runs."""
+    """`dragoman serve` as its own process. Leaving the context kills it if it still runs."""
     environment = {
         **os.environ,
         "GATEWAY_PORT": "0",

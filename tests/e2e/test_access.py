@@ -147,7 +147,7 @@ async def test_rotated_key_has_two_values_until_the_grace_ends(front: Live, grac
 
 
 async def until_accepted(client: anthropic.AsyncAnthropic, *, expected: bool) -> None:
-    """Wait for a change of a key without limits; a second is enough where nothing else runs."""
+    """Wait for a change of a key without limits; a second is enough on an idle machine."""
     async with timeout(5):
         while True:
             if await is_accepted(client) is expected:

@@ -25,7 +25,7 @@ TURNS = [
 
 
 async def ask(live: Live, **fields: Any) -> tuple[int, str | None, str]:
-    """The status, the losses told, the body."""
+    """Return the status, the noted losses and the body."""
     body = {"model": "qwen3", "max_tokens": 100, "messages": TURNS, **fields}
     async with (
         aiohttp.ClientSession(headers={"x-api-key": KEY}) as session,

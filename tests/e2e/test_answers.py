@@ -1,4 +1,4 @@
-"""What answers bring beyond text and calls, from the upstream to the official client and the operator's books."""
+"""Answers beyond text and calls, from the upstream to the official client and the operator's records."""
 
 import asyncio
 from base64 import b64encode
@@ -107,7 +107,7 @@ async def test_counts_that_do_not_add_up_are_counted(live: Live) -> None:
     assert after != before
 
 
-async def test_the_upstreams_list_tells_what_a_model_takes(live: Live) -> None:
+async def test_the_upstreams_list_shows_what_a_model_takes(live: Live) -> None:
     """The front end reads it by itself; no request waits for it."""
     await live.simulator.received(on=MODELS)
     listed = {"id": "acme/old", "context_length": 30, "supported_parameters": ["max_tokens", "stop"]}

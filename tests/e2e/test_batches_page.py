@@ -1,4 +1,4 @@
-"""The examples of docs/batches.md, run as they stand but for the address and the batch's id."""
+"""The examples of docs/batches.md, run unchanged except for the address and the batch's id."""
 
 import asyncio
 import re

@@ -32,7 +32,7 @@ def chunk(delta: Any, reason: str | None = None) -> Any:
 
 
 def call_between_white_space() -> Script:
-    """As vLLM and SGLang send it."""
+    """Return deltas as vLLM and SGLang send them."""
     deltas = ({"reasoning": "\nHm.\n"}, {"content": "\n\n"}, {"tool_calls": [CALL]}, {"content": "\n"})
     return stream_script(*map(chunk, deltas), chunk({}, "tool_calls"), b"data: [DONE]\n\n")
 
@@ -85,7 +85,7 @@ async def test_a_thread_goes_on_with_it(live: Live) -> None:
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
 async def test_a_history_with_white_space_is_accepted_and_noted(live: Live, stream: bool) -> None:
-    """What older versions and other gateways hand out."""
+    """Older versions and other gateways return such histories."""
     use = {"type": "tool_use", "id": "t1", "name": "get_weather", "input": {}}
     blank = {"type": "text", "text": "\n\n"}
     result = {"type": "tool_result", "tool_use_id": "t1", "content": "sun"}

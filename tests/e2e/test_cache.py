@@ -54,7 +54,7 @@ async def shared_front(cache_url: str) -> AsyncIterator[Live]:
 
 @pytest.fixture
 def front(shared_front: Live) -> Iterator[Live]:
-    """A front end whose upstream remembers no earlier test."""
+    """A front end with an upstream without records of earlier tests."""
     shared_front.simulator.records.clear()
     yield shared_front
     assert shared_front.simulator.pending == 0
@@ -62,7 +62,7 @@ def front(shared_front: Live) -> Iterator[Live]:
 
 @pytest.fixture
 def words() -> str:
-    """Of a prompt that nobody else has sent to this server."""
+    """Return the text of a prompt that is new to this server."""
     return f"prompt {next(numbers)}"
 
 
@@ -431,7 +431,7 @@ async def test_an_answer_that_was_asked_for_before_a_clearing_is_not_kept(front:
     assert (await post(front, words)).outcome == "miss"
 
 
-async def test_cleanup_tells_how_many_entries_had_expired(front: Live, cache_url: str, words: str) -> None:
+async def test_cleanup_reports_how_many_entries_had_expired(front: Live, cache_url: str, words: str) -> None:
     await manage(front, "POST", "/v1/messages/cache/clear")
     key = (await post(front, words)).headers["x-gateway-cache-key"]
     redis = queue_client(cache_url)

@@ -46,7 +46,7 @@ async def cache_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[s
 
 @pytest.fixture
 def words() -> str:
-    """Of a prompt that nobody else has sent to this server."""
+    """Return the text of a prompt that is new to this server."""
     return f"prompt {next(numbers)}"
 
 

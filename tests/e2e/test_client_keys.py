@@ -47,7 +47,7 @@ def file(upstreams: tuple[MessagesServer, MessagesServer], tmp_path_factory: pyt
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["keys", "off"])
 async def client(file: Path, request: pytest.FixtureRequest) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client with a key of its own for the upstream; and with one for the gateway, unless that takes none."""
+    """A client with its own key for the upstream; and with one for the gateway, unless that takes none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GATEWAY_CONFIG", str(file))
         wanted: dict[str, Any] = {"keys": f"tests:{KEY}"} if request.param == "keys" else {"auth": "off"}
@@ -114,7 +114,7 @@ async def test_own_key_reaches_chat_upstreams_of_chat_clients(
 
 
 @pytest.mark.parametrize(("status", "kind", "told"), [(401, "authentication_error", 401), (402, "billing_error", 402)])
-async def test_refusal_of_the_own_key_is_told_without_it(
+async def test_refusal_of_the_own_key_is_reported_without_it(
     client: aiohttp.ClientSession,
     upstreams: tuple[MessagesServer, MessagesServer],
     status: int,

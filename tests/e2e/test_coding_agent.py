@@ -52,13 +52,13 @@ QUESTION = [
     {"type": "text", "text": "<system-reminder>\nToday's date is 2026-11-22.\n</system-reminder>"},
     {"type": "text", "text": "Do ten steps."},
 ]
-# By which the program tells an overflow, and how far it is over.
+# Pattern by which the program recognises an overflow and its size.
 OVERFLOW = re.compile(r"prompt is too long[^0-9]*(\d+)\s*tokens?\s*>\s*(\d+)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
 class Agent:
-    """What the program does between its requests, as far as the gateway can see it."""
+    """Actions of the program between its requests, as far as the gateway can see them."""
 
     session: aiohttp.ClientSession
     url: str
@@ -181,7 +181,7 @@ def _check_request(body: dict[str, Any]) -> None:
 
 
 def _check_growth(bodies: list[dict[str, Any]]) -> None:
-    """Each request begins with all of the one before it, to the byte, but for the breakpoint that has moved on."""
+    """Each request starts with all of the one before it, to the byte, except for the moved breakpoint."""
     for one, other in pairwise(bodies):
         earlier, later = _without_breakpoints(one), _without_breakpoints(other)
         assert orjson.dumps(later[: len(earlier)]) == orjson.dumps(earlier)

@@ -44,7 +44,7 @@ async def front(redis_url: str) -> AsyncIterator[Live]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def page() -> AsyncIterator[aiohttp.ClientSession]:
-    """What a script of a page sends with each request."""
+    """Headers that a page's script sends with each request."""
     headers = {"origin": PAGE, "x-api-key": KEY, "anthropic-dangerous-direct-browser-access": "true"}
     async with aiohttp.ClientSession(headers=headers) as session:
         yield session

@@ -139,7 +139,7 @@ def cleared_conversation() -> list[Any]:
     return messages
 
 
-async def test_context_management_tells_the_count_before_and_after_its_edits(live: Live) -> None:
+async def test_context_management_reports_the_count_before_and_after_its_edits(live: Live) -> None:
     edit: Any = {"type": "clear_tool_uses_20250919", "trigger": {"type": "tool_uses", "value": 5}}
     counted = await live.client().beta.messages.count_tokens(
         model="sim/echo",
@@ -163,7 +163,7 @@ async def test_an_exchange_whose_context_was_edited_teaches_nothing(live: Live) 
     assert method["samples"] == "1"
 
 
-async def test_context_management_that_changes_nothing_tells_the_same_count_twice(live: Live) -> None:
+async def test_context_management_that_changes_nothing_reports_the_same_count_twice(live: Live) -> None:
     _, _, answer = await post(live, {**HELLO, "context_management": {"edits": []}})
     assert answer["context_management"] == {"original_input_tokens": answer["input_tokens"]}
 

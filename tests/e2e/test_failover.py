@@ -60,7 +60,7 @@ async def test_front_ends_and_workers_recover_by_themselves_from_a_failover(simu
             stop.set()
 
 
-async def test_readiness_tells_that_redis_takes_no_writes_and_a_front_end_stays_ready(simulator: Simulator) -> None:
+async def test_readiness_reports_that_redis_takes_no_writes_and_a_front_end_stays_ready(simulator: Simulator) -> None:
     reason = "NOREPLICAS: the server has fewer replicas than its min-replicas-to-write"
     async with open_server() as server, server.client() as admin, asyncio.timeout(SECONDS):
         settings = settings_for(simulator, redis_url=server.url)

@@ -1,4 +1,4 @@
-"""Every reply that is not a 2xx leaves one log line with its id, and the line has the cause and whose fault it was."""
+"""Every reply that is not a 2xx leaves one log line with its id, and the line has the cause and the party at fault."""
 
 import asyncio
 import re

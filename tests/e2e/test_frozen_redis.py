@@ -1,4 +1,4 @@
-"""While Redis is frozen, batch calls are refused within 2 s, and nothing is left of what they had begun.
+"""While Redis is frozen, batch calls are refused within 2 s, and leave no keys behind.
 
 A Redis that is frozen, slow or half open holds up no message.
 """

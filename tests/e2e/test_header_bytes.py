@@ -1,4 +1,4 @@
-"""Header values that are not UTF-8 are refused at the door, whatever would have been done with them."""
+"""Header values that are not UTF-8 are refused at the door, on every path."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""A front end and a worker whose log cannot be written serve on, stop when told to, and count what they drop.
+"""A front end and a worker with a log that cannot be written serve on, stop on a signal, and count dropped lines.
 
 The short form of the chaos faults "log reader stuck" and "log disk full".
 """
@@ -28,7 +28,7 @@ BODY = {"model": "sim/echo", "max_tokens": 10, "messages": [{"role": "user", "co
 
 @contextmanager
 def stuck() -> Iterator[int]:
-    """A pipe that nobody reads."""
+    """A pipe without a reader."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     yield writing

@@ -447,7 +447,7 @@ async def test_probes_need_no_key(live: Live, path: str) -> None:
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "json"])
 async def test_a_limit_that_openai_refuses_for_is_an_answer_without_content(live: Live, streamed: bool) -> None:
-    """Claude Code probes with max_tokens 1; a model that reasons cannot even begin with it."""
+    """Claude Code probes with max_tokens 1; a model that reasons cannot even start with that."""
     words = "Could not finish the message because max_tokens or model output limit was reached. Please try again."
     live.simulator.script(json_script({"error": {"message": words, "type": "invalid_request_error"}}, status=400))
     asked: Any = {**HELLO, "max_tokens": 1}

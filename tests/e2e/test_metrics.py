@@ -1,4 +1,4 @@
-"""What a scrape shows of requests that have just been answered."""
+"""A scrape shows requests that have just been answered."""
 
 import aiohttp
 import pytest

@@ -1,4 +1,4 @@
-"""The whole gateway as a Redis user with the documented rights, on keys that begin with a prefix of its own."""
+"""The whole gateway as a Redis user with the documented rights, on keys that start with its own prefix."""
 
 import asyncio
 import re
@@ -108,7 +108,7 @@ async def test_a_front_end_without_rights_to_its_prefix_says_so_at_start_and_ser
         async with serving(simulator, redis_url=url_of(server)) as live:
             assert (await live.client().messages.create(**item("a")["params"])).content
     [line] = [line for line in lines if line["event"] == "redis_away" and "hint" in line]
-    assert line["reason"].endswith("which begin with gw: (GATEWAY_REDIS_PREFIX)")
+    assert line["reason"].endswith("which start with gw: (GATEWAY_REDIS_PREFIX)")
 
 
 async def test_on_a_cluster_the_documented_rights_are_enough_and_a_prefix_changes_no_slot(

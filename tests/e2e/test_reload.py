@@ -1,4 +1,4 @@
-"""A front end whose gateway.toml changes while it serves."""
+"""A front end with a gateway.toml that changes while it serves."""
 
 import asyncio
 import signal

@@ -33,7 +33,7 @@ async def other() -> AsyncIterator[Simulator]:
 
 
 class Serve:
-    """Front ends with a file of their own, closed when the test ends."""
+    """Front ends with a separate file, closed when the test ends."""
 
     def __init__(self, stack: AsyncExitStack, file: Path, a: Simulator, b: Simulator) -> None:
         self.stack, self.file, self.a, self.b = stack, file, a, b

@@ -1,4 +1,4 @@
-"""Three upstreams, of which two fail, and reloads under load: short forms of what `make chaos` does."""
+"""Three upstreams, of which two fail, and reloads under load: short forms of faults in `make chaos`."""
 
 from tests.chaos.route_faults import failing_in_turn, reloading_under_load
 

@@ -51,7 +51,7 @@ THINKING = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
 
 @dataclass(frozen=True, slots=True, repr=False)
 class VendorConversation:
-    """A way to ask one vendor, JSON or streamed, and the losses that were told so far."""
+    """A conversation with one vendor, JSON or streamed, and the losses that were noted so far."""
 
     live: Live
     row: SimulatedVendor

@@ -1,7 +1,7 @@
-"""docs/start: each quick start, run as it stands but for the address.
+"""docs/start: each quick start, run unchanged except for the address.
 
-Pages whose packages are not installed here are run by `make clients`, with these very clients; their settings are
-checked all the same.
+Pages that need other packages are run by `make clients`, with these very clients; their settings are checked all the
+same.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Stop sequences by the operator's choice: told exactly by the gateway, or left to the upstream."""
+"""Stop sequences by the operator's choice: matched exactly by the gateway, or left to the upstream."""
 
 import asyncio
 from typing import Any
@@ -29,7 +29,7 @@ async def streamed(live: Live) -> Any:
 
 
 @pytest.mark.covers("Messages · stop sequences, and which one ended the answer")
-async def test_the_gateway_tells_which_sequence_it_was_of_an_upstream_that_never_would(simulator: Simulator) -> None:
+async def test_the_gateway_names_the_sequence_for_an_upstream_that_does_not(simulator: Simulator) -> None:
     whole = {"content": "One. STOP Two. END"}
     async with serving(simulator, stop_sequences="gateway") as live:
         simulator.script(

@@ -1,4 +1,4 @@
-"""Clients that leave or stall, upstreams that never end, and a process that is told to stop."""
+"""Clients that leave or stall, upstreams that never end, and a process that receives SIGTERM."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ async def test_a_client_that_leaves_frees_its_upstream_within_a_second(
 
 
 async def test_a_client_that_leaves_while_the_gateway_connects_ends_the_attempt(simulator: Simulator) -> None:
-    """The upstream's listen queue is full, so that connecting hangs for as long as nobody accepts."""
+    """The upstream's listen queue is full, so that connecting hangs until a connection is accepted."""
     with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -63,7 +63,7 @@ async def test_a_client_that_leaves_while_the_gateway_connects_ends_the_attempt(
             for _ in range(20):  # turns of the loop, which a busy machine may hold up for longer than any one sleep
                 await asyncio.sleep(0.01)
             writer.close()
-            async with asyncio.timeout(5.0):  # a second is enough where nothing else runs
+            async with asyncio.timeout(5.0):  # a second is enough on an idle machine
                 await another_left(live, before)
 
 
@@ -78,7 +78,7 @@ async def test_an_upstream_that_refuses_connections_is_a_502(simulator: Simulato
 
 
 async def left_clients(live: Live) -> float:
-    """The exchanges whose client has left. Models are not told apart: their labels are bounded for a whole process."""
+    """Return the number of exchanges that their clients left, of all models, since labels are bounded."""
     async with aiohttp.ClientSession() as session:
         metrics = await (await session.get(live.admin_url + "/metrics")).text()
     lines = [line for line in metrics.splitlines() if line.startswith("gateway_exchanges_total") and '"499"' in line]
@@ -231,7 +231,7 @@ async def test_several_processes_share_a_port_and_merge_their_metrics(simulator:
             async with asyncio.timeout(15):
                 metrics = ""
                 while wanted not in metrics:
-                    await asyncio.sleep(SETTLE_SECONDS / 5)  # each process tells what it counted now and then
+                    await asyncio.sleep(SETTLE_SECONDS / 5)  # each process publishes its counts now and then
                     metrics = await (await session.get(live.admin_url + "/metrics")).text()
         started.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(15):

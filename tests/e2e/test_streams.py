@@ -1,4 +1,4 @@
-"""Streams as clients see them, whatever the upstream does."""
+"""Streams as clients see them, with every fault of the upstream."""
 
 import asyncio
 from typing import Any

@@ -36,7 +36,7 @@ def answer(stream: bool) -> Script:
 
 
 async def ask(live: Live, **fields: Any) -> tuple[int, str | None, str]:
-    """The status, the losses told, the body."""
+    """Return the status, the noted losses and the body."""
     async with (
         aiohttp.ClientSession(headers={"x-api-key": KEY}) as session,
         session.post(live.url + "/v1/messages", json={**ASK, **fields}) as response,
@@ -45,7 +45,7 @@ async def ask(live: Live, **fields: Any) -> tuple[int, str | None, str]:
 
 
 def strictness(simulator: Simulator) -> list[tuple[Any, Any]]:
-    """Of each request's tool and schema, in order."""
+    """Return `strict` of each request's tool and schema, in order."""
     bodies = [record.json for record in simulator.requests()]
     return [
         (body["tools"][0]["function"].get("strict"), body["response_format"]["json_schema"]["strict"])
@@ -97,7 +97,7 @@ async def test_what_was_shown_is_never_asked_for_again(simulator: Simulator) -> 
 
 @STREAMED
 async def test_reasoning_that_cannot_be_verified_is_left_out_with_a_note(live: Live, stream: bool) -> None:
-    """The other remedy, which needs nobody's permission."""
+    """This fallback needs no permission."""
     invalid = {"error": {"message": "messages.1: Invalid `signature` in `thinking` block", "code": 400}}
     live.simulator.script(json_script(invalid, status=400), answer(stream))
     thought = {"type": "thinking", "thinking": "Hmm.", "signature": "c2ln"}

@@ -73,7 +73,7 @@ async def begin(live: Live, **fields: Any) -> str:
 
 
 async def insist(live: Live, thread: Any, passing: str, words: str = "go on") -> tuple[int, Any]:
-    """As `post`, again while the reply is a refusal that passes by itself."""
+    """Post, and repeat while the reply is a temporary refusal."""
     async with asyncio.timeout(20):
         while code_of(reply := await post(live, thread, words)) == (400, passing):
             pass
@@ -192,7 +192,7 @@ async def test_a_loop_that_comes_too_late_replays_its_conversation(
     script_turns(fronts[0].simulator)
     async for message in tool_runner(fronts[0].client()):
         if message.content[0].type == "tool_use" and message.content[0].input["number"] == 2:
-            # Somebody else continues from this reply, so the loop's own turn comes too late.
+            # Another client continues from this reply, so the loop's own turn comes too late.
             result = {"type": "tool_result", "tool_use_id": message.content[0].id, "content": "step 2 is done"}
             assert (await post(fronts[1], on(message.id), messages=[{"role": "user", "content": [result]}]))[0] == 200
     assert message.content[0].text == "all done"
@@ -373,7 +373,7 @@ async def test_what_is_stored_names_no_prompt_and_passes_away(fronts: tuple[Live
 
 
 async def test_the_guides_example_runs(simulator: Simulator, redis_url: str) -> None:
-    """As it stands, but for the address and the shell's way to the reply's id."""
+    """It runs unchanged, except for the address and the shell's way to the reply's id."""
     bodies = re.findall(r"-d '(\{.*?\})'\)?\n", GUIDE, re.DOTALL)
     async with (
         serving(simulator, redis_url=redis_url, auth="off") as live,

@@ -55,7 +55,7 @@ async def front(simulator: Simulator, server: EmbeddedServer) -> AsyncIterator[L
 
 
 async def ended_batch(live: Live, redis: Redis) -> str:
-    """A batch whose results were recorded as a worker would."""
+    """A batch with results that were recorded as by a worker."""
     created = await live.client().messages.batches.create(requests=[item(f"item-{i}") for i in range(ITEMS)])
     queue = BatchQueue(BatchServer(RedisServer(redis)), "worker")
     while claims := await queue.claim(ITEMS, idle=True):

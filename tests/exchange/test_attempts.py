@@ -1,4 +1,4 @@
-"""How often an exchange calls the upstream, and how long each call may take."""
+"""Number and duration of an exchange's calls to upstreams."""
 
 from dataclasses import dataclass, field, replace
 

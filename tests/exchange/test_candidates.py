@@ -137,7 +137,7 @@ async def test_full_upstream_is_asked_after_those_with_room() -> None:
     demand = LaneDemand(1, is_batch=False, waits=False, used=lambda: 1)
     async with exchange.circuits.call(limited, alone=False, demand=demand):
         assert plan_of(exchange, (limited, SECOND)).route is SECOND
-        assert plan_of(exchange, (limited,)).route is limited  # nothing else is left
+        assert plan_of(exchange, (limited,)).route is limited  # the only candidate
     assert plan_of(exchange, (limited, SECOND)).route is limited
 
 

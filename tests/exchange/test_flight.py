@@ -1,4 +1,4 @@
-"""How one call is followed by many: each at its own pace, none at another's cost."""
+"""Many followers of one call: each at its own pace, none at another's cost."""
 
 import asyncio
 from typing import Any
@@ -29,7 +29,7 @@ END = (
 
 
 class Client:
-    """A sink whose flow a test controls."""
+    """A sink with a flow that a test controls."""
 
     def __init__(self) -> None:
         self.data = b""

@@ -1,4 +1,4 @@
-"""When a relay commits, pings, ends and gives up: one stream on a clock that the test sets."""
+"""A relay's commit, pings, end and timeouts: one stream on a clock that the test sets."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ COMMENT = b": still here\n\n"
 
 @dataclass(slots=True)
 class OpenAnswer:
-    """An answer whose body stays open until it is aborted."""
+    """An answer with a body that stays open until it is aborted."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)

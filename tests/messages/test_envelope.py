@@ -1,4 +1,4 @@
-"""Envelopes: what is sealed comes out as it went in, and nothing else ever comes out."""
+"""Envelopes: sealed content opens unchanged, and other envelopes are rejected."""
 
 import hmac
 import string
@@ -160,7 +160,7 @@ def test_an_envelope_of_another_tenant_does_not_open(tenant: str) -> None:
 
 
 def test_a_tenant_with_dots_cannot_pass_for_another_one() -> None:
-    """The tenant stands behind the content in what is signed: no split of it gives the envelope of another tenant."""
+    """The signed text has the tenant behind the content: no split of it gives the envelope of another tenant."""
     sealed = seal([], "m", KEYRING.of_tenant("x.y"))
     version, key_id, content, mac = sealed.split(".")
     assert open_envelope(f"{version}.{key_id}.{content}.x.{mac}", KEYRING.of_tenant("y")) == RejectedEnvelope("damaged")

@@ -1,4 +1,4 @@
-"""Event loops for the tests of what talks to sockets."""
+"""Event loops for tests with sockets."""
 
 import asyncio
 from collections.abc import Callable, Mapping

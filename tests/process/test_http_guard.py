@@ -22,7 +22,7 @@ from gateway.telemetry.metrics import CONNECTIONS_CUT
 from tests.support.raw_http import Conversation, converse, request
 from tests.support.unread import Unread
 
-LARGE = b"x" * 8_000_000  # more than the kernel takes for a connection that nobody reads
+LARGE = b"x" * 8_000_000  # more than the kernel takes for a connection without a reader
 QUICK = Guard(header_seconds=0.3, stalled_seconds=0.3)
 CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -178,7 +178,7 @@ async def test_a_header_of_megabytes_in_pieces_is_refused() -> None:
         }
 
 
-# Bodies whose framing breaks, or has no end.
+# Bodies with framing that breaks or has no end.
 
 BROKEN: dict[str, list[Any]] = {
     "a chunk size that is no number": [CHUNKED, 0.05, b"ZZ\r\nabc\r\n"],

@@ -1,4 +1,4 @@
-"""What ends a process, and what does not."""
+"""Signals and faults that end a process, and others that do not."""
 
 import asyncio
 import os

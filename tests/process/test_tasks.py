@@ -14,7 +14,7 @@ from gateway.process.tasks import MAX_BACKOFF, Repeated, background, log_loop_er
 
 @dataclass(slots=True)
 class Steps:
-    """A step that does what it is told in turn, and a sleep that only takes notes."""
+    """A step with scripted outcomes, and a sleep that only records its arguments."""
 
     script: list[Exception | None]
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -122,7 +122,7 @@ async def test_a_background_task_that_failed_is_heard_of() -> None:
 
 @dataclass(slots=True)
 class Holder:
-    """What a callback belongs to, with something that nobody else may see."""
+    """Owner of a callback, with a secret."""
 
     prompt: str = "prompt-canary"
 

@@ -56,7 +56,7 @@ async def running_cluster(binary: Path) -> AsyncIterator[list[Node]]:
 
 async def start_node(binary: Path, folder: Path) -> Node:
     await asyncio.to_thread(folder.mkdir)
-    # Without a bus port of its own a node takes its port plus 10000, which may be none.
+    # Without its own bus port a node takes its port plus 10000, which may be none.
     port, bus = free_port(), free_port()
     options = {
         "bind": "127.0.0.1",

@@ -11,7 +11,7 @@ from tests.chaos.processes import Server
 
 @asynccontextmanager
 async def open_server(**options: str) -> AsyncIterator[Server]:
-    """A server of the test's own, for as long as the context lasts. Options are those of redis.conf, `_` for `-`."""
+    """A separate server until the context ends. Options are those of redis.conf, `_` for `-`."""
     named = os.environ.get("DRAGOMAN_TEST_SERVER")
     binary = Path(named) if named else wheel_binary()
     assert binary is not None, "there is no server's binary"

@@ -1,4 +1,4 @@
-"""When Redis is left alone, and when it is tried again."""
+"""Pauses of calls to Redis, and new attempts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is packed comes back byte for byte; what is damaged is noticed."""
+"""Packed values unpack byte for byte; damage is noticed."""
 
 import pytest
 import zstandard

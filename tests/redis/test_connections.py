@@ -1,4 +1,4 @@
-"""Each client waits as long as it may and no longer, sends a command once, and mixes up no replies."""
+"""Each client keeps its timeouts, sends a command once, and mixes up no replies."""
 
 import asyncio
 import random
@@ -126,6 +126,6 @@ def test_a_cluster_is_named_by_any_of_its_nodes(url: str, secure: bool) -> None:
 
 @pytest.mark.parametrize("url", ["http://user:secret@host", "host:6379", "", "redis:/host", "embedded"])
 def test_other_urls_are_refused_without_repeating_what_may_be_a_password(url: str) -> None:
-    with pytest.raises(ValueError, match="a Redis URL begins with redis://") as refusal:
+    with pytest.raises(ValueError, match="a Redis URL starts with redis://") as refusal:
         queue_client(url)
     assert "secret" not in str(refusal.value)

@@ -220,7 +220,7 @@ async def test_a_server_that_cannot_start_is_passed_over_for_the_next(directory:
         assert await ask(server, "PING")
 
 
-async def test_when_none_can_start_the_error_tells_of_each_and_what_to_do(directory: Path) -> None:
+async def test_when_none_can_start_the_error_names_each_and_what_to_do(directory: Path) -> None:
     folder = directory.parent / "bin"
     broken = fake(folder, VERSION + "echo Can not handle this file; exit 3")
     old = fake(folder, 'echo "Redis server v=5.0.7"')
@@ -231,7 +231,7 @@ async def test_when_none_can_start_the_error_tells_of_each_and_what_to_do(direct
     message = str(failure.value)
     assert f"{broken}: it ended with status 3; its log ends: Can not handle this file" in message
     assert f"{old}: version 5.0 is older than 6.2" in message
-    assert f"{odd}: does not tell its version" in message
+    assert f"{odd}: does not report its version" in message
     assert f"{missing}: cannot be run (No such file or directory)" in message
     assert "Install valkey or redis, or set GATEWAY_REDIS_URL" in message
 

@@ -1,4 +1,4 @@
-"""What Redis refuses is a 503 or 529 with `retry-after` and a reason for the operator; a mistake of ours is a 500."""
+"""Refusals of Redis are 503 or 529 with `retry-after` and a reason for the operator; a mistake of ours is a 500."""
 
 import errno
 import socket

@@ -12,7 +12,7 @@ TENANTS = ["acme", "a b", "a{b}c", "}{", "ä", "a:batches", "a%20b", "a\nb"]
 
 
 def slot_tag(key: str) -> str:
-    """What a Cluster hashes of a key."""
+    """Return the part of a key that a Cluster hashes."""
     match = re.search(r"\{([^}]+)\}", key)
     return match[1] if match else key
 

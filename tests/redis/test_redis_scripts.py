@@ -37,7 +37,7 @@ async def redis() -> AsyncIterator[Redis]:
 
 
 class Failing(Redis):
-    """Fails so many times before it answers."""
+    """Fails a number of times before it answers."""
 
     failures: int
 

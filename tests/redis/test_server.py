@@ -24,7 +24,7 @@ async def test_a_demoted_primary_behind_a_balancer_is_left_within_the_first_writ
     async with balanced() as both, asyncio.timeout(20):
         server = RedisServer(queue_client(both.url))
         write = server.probe if way == "script" else lambda: server.pipeline([WRITE])
-        await asyncio.gather(*(write() for _ in range(8)))  # so many connections
+        await asyncio.gather(*(write() for _ in range(8)))  # eight connections
         await both.fail_over()
         await write()
         [role, *_], *_ = await server.pipeline([("ROLE",)])
@@ -105,7 +105,7 @@ async def test_keys_that_an_acl_forbids_are_named_by_their_prefix() -> None:
             with pytest.raises(StoreAway) as raised:
                 await RedisServer(client).probe()
             assert raised.value.refusal == "NOPERM"
-            assert "begin with gw:" in raised.value.reason
+            assert "start with gw:" in raised.value.reason
             await RedisServer(client, Keys("other:")).probe()
 
 

@@ -62,7 +62,7 @@ def tool_with(schema: Any) -> dict[str, Any]:
 
 
 def after_call(*first: dict[str, Any], text: str = "hi", result: Any = "sunny") -> list[dict[str, Any]]:
-    """Return a conversation whose assistant made a call, with `first` before it."""
+    """Return a conversation with a call by the assistant, and `first` before it."""
     call = {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "Paris"}}
     outcome = {"type": "tool_result", "tool_use_id": "toolu_1", "content": result}
     return [user(text), {"role": "assistant", "content": [*first, call]}, user(outcome)]
@@ -212,7 +212,7 @@ ANSWERS = [
 
 CONTENT = [
     Case(
-        "a system message amid the conversation arrives as text",
+        "a system message within the conversation arrives as text",
         ALL,
         {"messages": [user("a"), assistant("b"), user("c"), system("Be brief.")]},
         Expected(text=HELLO),
@@ -486,7 +486,7 @@ STOPS = [
         Expected(text=" a real server."),
     ),
     Case(
-        "a prefill is continued rather than begun anew",
+        "a prefill is continued rather than started again",
         "vllm",
         {"messages": [user("hi"), assistant("Hello from")]},
         Expected(satisfies=lambda answer: "Hello" not in answer.text),

@@ -1,7 +1,7 @@
 """The real Claude Code, without a terminal, in sessions of several turns.
 
-It comes from npm into the cache folder of the servers. Each session has a home of its own, so that no settings of the
-user's take part, and nothing but loopback is reached.
+It comes from npm into the cache folder of the servers. Each session has its own home, so that no settings of the user's
+take part, and nothing but loopback is reached.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class Session:
                 turn.lines.append(orjson.loads(raw))
                 if turn.result["type"] == "result":
                     return turn
-        raise AssertionError(f"Claude Code ended amid a turn: {turn.lines[-3:]}")
+        raise AssertionError(f"Claude Code ended during a turn: {turn.lines[-3:]}")
 
 
 def missing() -> str | None:
@@ -116,7 +116,7 @@ async def environment_for(url: str, key: str, model: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def session(variables: Mapping[str, str], folder: Path, tools: str = "Bash") -> AsyncIterator[Session]:
-    """Run Claude Code in an empty working directory and a home of its own. `tools`: those it has; "default" is all."""
+    """Run Claude Code in an empty working directory and its own home. `tools`: those it has; "default" is all."""
     home, work = folder / "home", folder / "work"
     home.mkdir()
     work.mkdir()

@@ -44,7 +44,7 @@ class Servers:
     started: dict[str, tuple[dict[str, Any], Running]] = field(default_factory=dict)
 
     def get(self, name: str, **options: Any) -> Running:
-        """Return the running server, started anew if it had other options."""
+        """Return the running server, restarted if it had other options."""
         if name in self.started and self.started[name][0] == options:
             return self.started[name][1]
         self.stop(name)
@@ -88,7 +88,7 @@ async def front_end(server: Running, **changes: Any) -> AsyncIterator[Client]:
 
 
 def for_servers(table: Sequence[Case | Conversation]) -> list[Any]:
-    """Return a parameter for each chosen server of each case; those that cannot or need not succeed are marked."""
+    """Return a parameter for each chosen server of each case; those that may fail are marked."""
     return [
         pytest.param(name, case, id=f"{name}: {case.name}", marks=_marks(name, case.name))
         for case in table

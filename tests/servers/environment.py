@@ -25,9 +25,9 @@ class InstallError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What a server needs in its interpreter.
+    """Packages of a server's interpreter.
 
-    `lender` is another environment whose packages are used too, for servers on the same torch. `finish` adjusts the
+    `lender` is another environment that shares its packages, for servers on the same torch. `finish` adjusts the
     environment once its packages are there.
     """
 

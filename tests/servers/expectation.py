@@ -1,4 +1,4 @@
-"""What an answer must be, as data: every field that is set is compared, and all differences are reported together."""
+"""Expected answers, as data: every field that is set is compared, and all differences are reported together."""
 
 import re
 from collections.abc import Callable, Mapping

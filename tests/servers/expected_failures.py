@@ -39,7 +39,7 @@ LLAMA_CPP_FAILURES: Final[dict[str, dict[str, str]]] = {
     "messages": {
         **dict.fromkeys(
             (
-                "a system message amid the conversation arrives as text",
+                "a system message within the conversation arrives as text",
                 "a system message behind the first user message arrives as text",
                 "a system message between earlier turns arrives as text",
             ),
@@ -155,14 +155,14 @@ VLLM_FAILURES: Final[dict[str, dict[str, str]]] = {
         ),
         "a broken call is completed in both forms": "the server gives it as text",
         "a schema with tools, of which none can be called then, is noted": "nothing is noted of a native request",
-        "a prefill is continued rather than begun anew": NOT_CONTINUED,
+        "a prefill is continued rather than started again": NOT_CONTINUED,
         "a full context is not reported as max_tokens": "the server reports it so",
     },
     "responses": {
         "a call cut by max_tokens ends in max_tokens": "Responses take no limit below 16 tokens",
         "a schema word that the grammar lacks is left out and noted": "the server closes the connection",
         "a budget of thinking is kept": "the server takes no budget on this route",
-        "a prefill is continued rather than begun anew": NOT_CONTINUED,
+        "a prefill is continued rather than started again": NOT_CONTINUED,
     },
 }
 

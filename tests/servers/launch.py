@@ -23,7 +23,7 @@ LITELLM_KEY: Final = "sk-proxy"
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start a server. `Server.options` names the fields, beyond the first two, that a server honours.
+    """Command to start a server. `Server.options` names the fields, beyond the first two, that a server honours.
 
     `context` is for each slot, or for all of them together where they are pooled. `parsers` are vLLM's for calls and
     reasoning. `behind` is the base URL that a proxy forwards to. `extra` goes to the server's own command line.

@@ -1,8 +1,8 @@
 """The real servers, as a table.
 
 llama.cpp comes with the development lock: one wheel of 33 MB without dependencies, checked against its hash like
-everything else that `make test` installs, so its cases need no network and no install step of their own. The others are
-too large for that (up to 3.4 GB) and are installed into the cache folder when `make servers` or `start` asks for them.
+everything else that `make test` installs, so its cases need no network and no separate install step. The others are too
+large for that (up to 3.4 GB) and are installed into the cache folder when `make servers` or `start` asks for them.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ class Server:
 
     `start_seconds` bounds its start on two busy cores. `options` names the fields of Launch that it honours. `behind`
     is the server that this one, a proxy, forwards to. `metric` counts the requests that it works on. `is_model_a_path`
-    is for a server whose clients must name the model by its folder.
+    is for a server that takes the folder as the model's name.
     """
 
     name: str

@@ -14,7 +14,7 @@ from tests.servers.environment import InstallError
 from tests.servers.launch import ROOT
 from tests.servers.registry import SERVERS, Server
 
-# Read by conftest.py: the servers, by commas, whose cases are collected.
+# Read by conftest.py: the servers with cases to collect, by commas.
 CHOICE = "DRAGOMAN_MODEL_SERVERS"
 TEST_SECONDS = 1800.0
 

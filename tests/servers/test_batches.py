@@ -53,7 +53,7 @@ async def test_an_overflow_in_a_batch_is_an_error_of_that_item(servers: Servers,
 
 @asynccontextmanager
 async def batches_before(server: Running, folder: Path) -> AsyncIterator[Client]:
-    """A front end and a worker before the server, on a Redis of their own."""
+    """A front end and a worker before the server, on a separate Redis."""
     stop = asyncio.Event()
     async with EmbeddedServer(folder) as redis:
         changes = {"redis_url": redis.url}

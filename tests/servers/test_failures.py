@@ -1,4 +1,4 @@
-"""Servers that refuse, fail or end: whose fault it is, and how often they are asked."""
+"""Servers that refuse, fail or end: the party at fault, and the number of calls."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ async def test_a_wrong_upstream_key_is_our_fault_and_not_retried(servers: Server
 
 
 @on_servers("llama-cpp")
-async def test_a_server_that_is_killed_amid_a_stream_ends_it_with_an_error_event(servers: Servers, name: str) -> None:
+async def test_a_server_that_is_killed_during_a_stream_ends_it_with_an_error_event(servers: Servers, name: str) -> None:
     server = servers.get(name)
     async with front_end(server) as client:
         asked = asyncio.create_task(client.ask(messages="#long", max_tokens=7000, stream=True))

@@ -1,7 +1,7 @@
 """A session of Claude Code before every server: ten turns with thinking and a tool.
 
-No turn fails, each prompt begins with all of the one before it (else the server's cache of prompts is lost), and
-reasoning returns to the servers whose templates read it.
+No turn fails, each prompt starts with all of the one before it (else the server's cache of prompts is lost), and
+reasoning returns to the servers with templates that read it.
 """
 
 import os

@@ -1,6 +1,6 @@
 """A session of Claude Code with all of its tools before hosted servers that the simulator plays, strictly.
 
-No turn fails, each prompt begins with all of the one before it, and what a server wants back of earlier reasoning comes
+No turn fails, each prompt starts with all of the one before it, and what a server wants back of earlier reasoning comes
 back, or the simulator would refuse the next turn.
 """
 

@@ -72,7 +72,7 @@ async def test_a_context_that_is_full_for_all_slots_together_is_an_overload(serv
 
 @contextmanager
 def loading_server(folder: Path) -> Iterator[Running]:
-    """A llama.cpp that loads its model without end: the model is a pipe into which nothing is written."""
+    """A llama.cpp that loads its model without end: the model is a pipe without a writer."""
     server = SERVERS["llama-cpp"]
     launch = Launch(free_port(), folder)
     command = llama_cpp(launch)

@@ -1,4 +1,4 @@
-"""vLLM without parsers for tools and reasoning, as it is often started. Last, since the server starts anew for it."""
+"""vLLM without parsers for tools and reasoning, as it is often started. Last, since the server restarts for it."""
 
 from tests.servers.cases import HELLO, WEATHER
 from tests.servers.conftest import PATIENT, Servers, front_end, on_servers

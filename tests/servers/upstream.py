@@ -21,7 +21,7 @@ async def count_running(server: Running) -> int:
 
 
 async def becomes(server: Running, running: int, seconds: float) -> bool:
-    """Wait until the server works on so many requests; False if it does not come to that in time."""
+    """Wait until the server works on this many requests; False if it does not in time."""
     deadline = time.monotonic() + seconds
     while True:
         if await count_running(server) == running:
@@ -33,7 +33,7 @@ async def becomes(server: Running, running: int, seconds: float) -> bool:
 
 @asynccontextmanager
 async def holding(server: Running, streams: int, slots: int = 2) -> AsyncIterator[None]:
-    """Keep the server busy with so many streams without end; those beyond its slots wait."""
+    """Keep the server busy with this many streams without end; those beyond its slots wait."""
     tasks = [asyncio.create_task(_stream(server)) for _ in range(streams)]
     try:
         assert await becomes(server, min(streams, slots), seconds=5)

@@ -46,7 +46,7 @@ def ask(simulator: Simulator, session: aiohttp.ClientSession) -> Ask:
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The loops differ in how a closed socket is told; the models do not care."""
+    """Return the loops for a test. They differ in reporting a closed socket, which models do not depend on."""
     if item.path.name == "test_simulator_loopback.py":
         return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}

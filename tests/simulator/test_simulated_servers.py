@@ -1,6 +1,6 @@
 """Each hosted server that the simulator plays: one recorded stream, one recorded error, and what it refuses.
 
-`python -m tests.simulator.test_simulated_servers` writes the recordings anew; read the difference before committing it.
+`python -m tests.simulator.test_simulated_servers` rewrites the recordings; read the difference before committing it.
 """
 
 import re

@@ -23,7 +23,7 @@ WEATHER = {
 CLOCK = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}}}}
 USE_IT = "Use get_weather for `Paris`"
 
-# Those that keep the connection from ending as it should have a test of their own.
+# Models that keep the connection from ending properly have a separate test.
 ENDLESS = {"silent", "silent-mid-stream"}
 CUT = {"hang-up", "hang-up-early"}
 

@@ -1,4 +1,4 @@
-"""What the simulator reads out of a request, what it refuses, and the values it makes up for a schema."""
+"""The simulator's reading of a request, its refusals, and the values it invents for a schema."""
 
 from typing import Any
 

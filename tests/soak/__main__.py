@@ -35,7 +35,7 @@ HEADERS = {"x-api-key": CLIENT_KEY, "anthropic-version": "2023-06-01"}
 
 @dataclass(slots=True)
 class Counts:
-    """What the load has sent, and what came back wrong."""
+    """Requests sent by the load, and its wrong answers."""
 
     requests: int = 0
     streams: int = 0
@@ -75,7 +75,7 @@ class Watched:
 
 
 async def ask(session: aiohttp.ClientSession, counts: Counts, amount: int, *, stream: bool) -> None:
-    """One of AT_ONCE clients: so many requests, one after the other."""
+    """One of AT_ONCE clients: sends requests one after the other."""
     for _ in range(amount):
         async with session.post("/v1/messages", json={**BODY, "stream": stream}) as answer:
             body = await answer.read()

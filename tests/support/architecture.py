@@ -84,7 +84,7 @@ LAYERS = (
 # Beyond what the layers say: (importer, imported, what to do instead).
 BANS = (
     ("workers", "gateway.web", "a worker has no HTTP in: move what both need below gateway.exchange"),
-    ("workers", "gateway.app", "a worker is a process of its own: move what both need below gateway.exchange"),
+    ("workers", "gateway.app", "a worker is a separate process: move what both need below gateway.exchange"),
     ("workers", "gateway.simulator", "a worker has an upstream like any other: reach the simulator over HTTP"),
     ("gateway", "workers", "the gateway starts workers as processes: run `python -m workers`"),
 )
@@ -312,7 +312,7 @@ def keeps_its_tasks(module: Module, known: frozenset[str]) -> Iterator[Finding]:
 
 
 def is_dropped_by(parent: ast.AST) -> bool:
-    """A statement of its own, `_ = …`, or `….add_done_callback(…)`: nobody holds the task after it."""
+    """Return True for a bare statement, `_ = …`, or `….add_done_callback(…)`: no name holds the task after it."""
     if isinstance(parent, ast.Assign):
         return [ast.unparse(target) for target in parent.targets] == ["_"]
     return isinstance(parent, ast.Expr | ast.Attribute)

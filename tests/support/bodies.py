@@ -1,4 +1,4 @@
-"""Requests to validate, as small as they can be, and what becomes of them."""
+"""Requests to validate, as small as they can be, and their outcome."""
 
 import copy
 from typing import Any
@@ -34,7 +34,7 @@ ABSENT = object()
 
 FORMAT = {"type": "json_schema", "schema": {"type": "object"}}
 
-# The smallest of its kind: magic bytes and nothing else would do as well.
+# The smallest of its kind.
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 GIF = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 JPEG = "/9j/4AAQSkZJRgABAQEASABIAAD/2wBD"
@@ -48,7 +48,7 @@ def body(**changes: Any) -> dict[str, Any]:
 
 
 def user(*blocks: Any) -> dict[str, Any]:
-    """A user's message: of one string, or of blocks, where a string among several stands for a text block."""
+    """A user's message: of one string, or of blocks, where a string among several is a text block."""
     return {"role": "user", "content": _content(blocks)}
 
 

@@ -34,7 +34,7 @@ variable that no setting reads is reported at start.
 | `GATEWAY_CONFIG` | `gateway.toml`, if there is one | Path of the configuration file. |
 """
 
-# Each section begins with the row of a field. A field that is added belongs to the section it stands in.
+# Each section starts with the row of a field. A field that is added belongs to the section around it.
 SECTIONS = {
     "host": "Listeners",
     "upstream_url": "Upstream",

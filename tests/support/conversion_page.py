@@ -1,7 +1,7 @@
-"""docs/conversion.md: what becomes of each field, every line with the tests that hold it true.
+"""docs/conversion.md: the conversion of each field, every line with the tests that prove it.
 
 The lines are in `conversion_rows`; the tests are read from their source, and named on the page in their own words. A
-line whose test is gone is an error, and so is a tested rule (`O19 an image`) or a field of a request without a line.
+line with a missing test is an error, and so is a tested rule (`O19 an image`) or a field of a request without a line.
 
     python -m tests.support.conversion_page [--check]
 """

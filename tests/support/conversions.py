@@ -1,4 +1,4 @@
-"""What the tests of request conversion share: targets, one keyring, and a request in its shortest form."""
+"""Shared parts of the tests of request conversion: targets, one keyring, and a request in its shortest form."""
 
 from typing import Any, cast
 

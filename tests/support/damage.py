@@ -8,7 +8,7 @@ import orjson
 
 Json: TypeAlias = Any
 
-# Values that are of no use in most places, and of an unexpected one in some.
+# Values that are useless in most places, and valid in unexpected ones.
 ODD_VALUES: tuple[Json, ...] = (
     *(None, True, False, 0, -1, 1, 1.5, 1e300, 2**63, -(2**63), 2**64 - 1),
     *("", " ", "a", "é😀", "\x00", "x" * 300, "[text]", "[list]", "gw2.k1.a.b", "data:,", "https://example.com/"),
@@ -31,7 +31,7 @@ DESCENT = 0.75
 
 
 class Mutator:
-    """`donors` are whole values, whose parts are put where they do not belong."""
+    """`donors` are whole values. Their parts are put where they do not belong."""
 
     def __init__(self, donors: Sequence[Json]) -> None:
         self._parts = [part for donor in donors for part in parts_of(donor)]
@@ -103,7 +103,7 @@ def damaged(source: bytes, random: Random, times: int) -> bytes:
 
 
 def pieces_of(stream: bytes, random: Random) -> list[bytes]:
-    """As a network might cut it: whole, byte by byte, or anywhere."""
+    """Cut a stream as a network might: whole, byte by byte, or anywhere."""
     if not stream or random.random() < 0.3:
         return [stream]
     if random.random() < 0.05:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_descriptors_left() -> Iterator[None]:
-    """As long as the context lasts, nothing can be opened; what is open stays."""
+    """Let no further file be opened until the context ends; open ones stay."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest_free = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest_free)

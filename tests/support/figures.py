@@ -26,7 +26,7 @@ from tests.support.architecture import Function, Module, length_of, read_modules
 MOST_HELPERS = 0.05
 FEWEST_COMMENTS = 3.0
 DIRECTIVE = re.compile(r"#\s*(?:noqa|type:|pragma|fmt:)")
-# Expressions whose inner calls cannot become statements.
+# Expressions with inner calls that cannot become statements.
 EXPRESSION_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -51,7 +51,7 @@ class Figures:
 
 
 def one_caller_helpers(module: Module) -> list[str]:
-    """Names of the private functions that the module uses once, in a call whose place their lines could take."""
+    """Names of the private functions that the module uses once, in a call that their lines could replace."""
     parents: dict[ast.AST, ast.AST] = {}
     nodes: list[ast.AST] = [module.tree]
     while nodes:

@@ -20,7 +20,7 @@ POST = request("POST", PATH, BODY, KEYED)
 POST_HEAD = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\ncontent-type: application/json\r\n".encode()
 CHUNKED = POST_HEAD + b"transfer-encoding: chunked\r\n\r\n"
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
-HIDDEN = b"GET /v1/hidden HTTP/1.1\r\nhost: x\r\n\r\n"  # a 404 of its own shows that it was taken for a request
+HIDDEN = b"GET /v1/hidden HTTP/1.1\r\nhost: x\r\n\r\n"  # a second 404 shows that it was taken for a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Framing:
 
     @property
     def most(self) -> int:
-        """How many replies may come."""
+        """Return the largest number of replies."""
         return max(self.requests, len(self.statuses))
 
 
@@ -47,7 +47,7 @@ def good(*pieces: Piece, replies: int = 1, ends: bool = False, interim: int = 0)
 
 
 def refused(*pieces: Piece, after: int = 0, requests: int = 1) -> Framing:
-    """A 400, after so many good replies, and the end."""
+    """A 400, after this many good replies, and the end."""
     return Framing(pieces, (*(200,) * after, 400), ends=True, requests=requests)
 
 
@@ -180,7 +180,7 @@ CLIENT_FAULTS = frozenset({400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 417
 
 
 def check_invariants(told: Conversation, *, most: int, ours: bool = True) -> None:
-    """Whatever was sent: well-formed replies, no more than `most`, and none of a failure. `ours`: no proxy answered."""
+    """Check for well-formed replies, no more than `most`, and none of a failure. `ours`: no proxy answered."""
     assert len(told.replies) <= most, f"{len(told.replies)} replies to {most} requests"
     for reply in told.replies:
         assert reply.status == 200 or reply.status in CLIENT_FAULTS, reply

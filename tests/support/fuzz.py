@@ -52,7 +52,7 @@ TARGETS = (ways.CLAUDE, ways.GEMINI, ways.GPT, ways.DEEPSEEK, ways.STRICT, ways.
 
 # Of each kind: up to eleven minutes on one core (the dialects). A full run is `--count 1000000`.
 DEFAULT_COUNT = 100_000
-# A case of these kinds takes as long as so many others, so there are fewer of them.
+# The number of usual cases that take as long as one of these kinds, of which there are fewer.
 SLOWNESS = {"history": 5, "faces": 5, "models": 5, "runs": 300, "headers": 20, "framing": 20}
 
 # Fewer cases end before other processes have started.
@@ -141,7 +141,7 @@ def fuzz_bytes(random: Random) -> str:
 
 
 def use_body(raw: bytes, random: Random) -> str:
-    """What becomes of a body at the front door and on its way to an upstream."""
+    """Send a body through the front door and to an upstream. Return the outcome."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -225,7 +225,7 @@ def with_changed_payload(frame: bytes, random: Random) -> bytes:
 
 
 def use_stream(pieces: Sequence[bytes], random: Random) -> str:
-    """What a client reads is a whole stream or the beginning of one, and the gateway knows which."""
+    """Check that a client gets a whole stream or the beginning of one, and that the gateway's state shows which."""
     stops = random.choice(((), (), ("a",), ("answer", "\n")))
     model = random.choice(("acme/writer", "anthropic/claude-sonnet-4.5", "google/gemini-3-pro"))
     stream = MessageStream(reply(stop_sequences=stops, upstream_model=model, show_thinking=random.random() < 0.8))
@@ -335,7 +335,7 @@ FUZZERS: dict[str, Fuzzer] = {
 
 
 def run(name: str, seed: int, numbers: range, fuzzers: Mapping[str, Fuzzer] = FUZZERS) -> Counter[str]:
-    """How the cases ended. A case that fails raises, with its number in a note."""
+    """Return how the cases ended. A case that fails raises, with its number in a note."""
     outcomes: Counter[str] = Counter()
     fuzzer = fuzzers[name]
     for number in numbers:
@@ -348,7 +348,7 @@ def run(name: str, seed: int, numbers: range, fuzzers: Mapping[str, Fuzzer] = FU
 
 
 def run_part(name: str, seed: int, numbers: range) -> tuple[Counter[str], int]:
-    """How the cases ended, and the bytes by which the process has grown since a tenth of them had warmed it up."""
+    """Return how the cases ended, and the bytes by which the process has grown since the first tenth."""
     warming = numbers[: len(numbers) // 10]
     outcomes = run(name, seed, warming)
     warm = peak_memory()

@@ -135,7 +135,7 @@ def passed_on(answer: dict[str, Any], random: Random) -> bytes:
 
 
 def said_to_client(told: bytes) -> dict[str, Any]:
-    """What a client joins from the chunks of a completion."""
+    """Join the chunks of a completion as a client does."""
     said: dict[str, Any] = {"content": "", "reasoning_content": "", "calls": {}, "finish": None}
     *events, end = told.removesuffix(b"\n\n").split(b"\n\n")
     assert end == b"data: [DONE]"
@@ -273,7 +273,7 @@ def prepare(name: str, request: dict[str, Any]) -> Prepared:
 
 
 def check_prompts(request: dict[str, Any], prepared: dict[str, Prepared]) -> bool:
-    """Compare what each upstream is told. Return True if any of them is told less, with a note for it."""
+    """Compare the prompts of all upstreams. Return True if any of them gets less, with a note for it."""
     expected, noted = said_to_native(request), False
     for name, read in READERS.items():
         said = read(orjson.loads(bytes(prepared[name].body)))

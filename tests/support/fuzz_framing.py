@@ -1,4 +1,4 @@
-"""Damaged HTTP for a real front end: whatever is sent, it answers well or not at all, and serves the next client.
+"""Damaged HTTP for a real front end: it answers well or not at all, and serves the next client.
 
 The front end is asked directly, and by way of nginx and haproxy where they are installed.
 """
@@ -30,7 +30,7 @@ def to_bytes(cases: Mapping[str, Framing]) -> list[bytes]:
 
 LIVE_BODY = b'{"status":"ok"}'
 SOUND_ONES, ALL = to_bytes(SOUND), to_bytes(CORPUS)
-# A reply to HEAD has a length and no body, which `converse` cannot tell from one that is cut off.
+# A reply to HEAD has a length and no body, which `converse` cannot distinguish from one that is cut off.
 CANNOT_BE_READ = b"HEAD "
 MAX_RESIDENT_BYTES = 250 * 1024 * 1024
 # Proxies cannot be sent what leads out of HTTP/1.

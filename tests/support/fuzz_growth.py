@@ -71,7 +71,7 @@ WAYS: tuple[tuple[Json, Callable[[Json], object]], ...] = (
 
 
 def fuzz_runs(random: Random) -> str:
-    """Repeat what stands in a list, one part or several in turn, some with a number of their own."""
+    """Repeat the items of a list, one part or several in turn, some with separate numbers."""
     body, convert = random.choice(WAYS)
     path = random.choice(paths_of_lists(body))
     items = at(body, path)

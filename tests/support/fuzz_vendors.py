@@ -1,4 +1,4 @@
-"""What simulated servers send, damaged: their recorded streams cut anywhere and ended oddly, their errors changed."""
+"""Damaged answers of simulated servers: their recorded streams cut anywhere and ended oddly, their errors changed."""
 
 import unicodedata
 from pathlib import Path
@@ -43,7 +43,7 @@ ENDINGS = (
     b'data: {"choices": [{"message": {"content": "all of it"}, "finish_reason": "stop"}]}\n\n',
 )
 
-# Facts for the sentences: numbers, and names of what the request holds.
+# Facts for the sentences: numbers, and names of the request's fields.
 FACTS: dict[str, Any] = {
     "name": "temperature",
     "value": "none",
@@ -98,7 +98,7 @@ def odd_stream(random: Random) -> bytes:
 
 
 def fuzz_refusals(random: Random) -> str:
-    """What a changed refusal asks for can be done, once, and its words are fit for a client."""
+    """Check that a changed refusal causes at most one second try, and that its words are fit for a client."""
     status, body = random.choice(REFUSALS)
     if random.random() < 0.7:
         body = REFUSAL_MUTATOR.mutate(body, random, random.randrange(1, 4))

@@ -1,7 +1,7 @@
 """The golden directories: what an upstream sent, and what a client must read.
 
-`golden/<case>/upstream.sse` is the upstream's stream. `events.sse` is the client's stream, `message.json` the message
-it tells, or `failure.json` the failure it stops at. Optional: `reply.json`, fields of the `Reply` that differ from
+`golden/<case>/upstream.sse` is the upstream's stream. `events.sse` is the client's stream, `message.json` its message,
+or `failure.json` the failure it stops at. Optional: `reply.json`, fields of the `Reply` that differ from
 `streams.reply`; `completion.json`, the JSON answer that says the same as the stream.
 
 Envelopes are written open, since their sealed form depends on the machine's zlib.
@@ -56,7 +56,7 @@ CASES = [Case(path.name) for path in sorted(ROOT.iterdir())]
 
 
 def outcome(case: Case) -> dict[str, bytes]:
-    """What the gateway makes of a case's stream, by the names of the files that hold what it should."""
+    """Convert a case's stream. Return the results by the names of the files with the expected ones."""
     told = convert(case.upstream, case.reply)
     files = {"events.sse": opened(told.output)}
     if told.failure is None:

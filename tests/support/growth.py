@@ -1,6 +1,6 @@
-"""How the work of a function grows with its input: lines that it runs and bytes that it allocates, without a clock.
+"""Growth of a function's work with its input: lines that it runs and bytes that it allocates, without a clock.
 
-Lines show loops within loops, allocated bytes show text and lists that are copied anew for every piece. Both are the
+Lines show loops within loops, allocated bytes show text and lists that are copied again for every piece. Both are the
 same in each run. Work inside one C call that allocates nothing, such as `in` on a list, is not seen.
 """
 

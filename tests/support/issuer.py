@@ -43,7 +43,7 @@ def unsigned(header: Mapping[str, Any], payload: bytes | Mapping[str, Any], sign
 
 
 class Provider:
-    """What the gateway fetches from the issuer, with the URLs that were asked for."""
+    """Documents that the gateway fetches from the issuer, with the requested URLs."""
 
     def __init__(self) -> None:
         self.keys: list[Any] = [RSA, EC, ED]

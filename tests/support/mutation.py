@@ -30,7 +30,7 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 @dataclass(frozen=True, slots=True)
 class MutatedRoom:
-    """Where faults are planted (glob patterns), and the tests that have to notice them."""
+    """Modules in which faults are planted (glob patterns), and the tests that have to notice them."""
 
     sources: tuple[str, ...]
     tests: tuple[str, ...]

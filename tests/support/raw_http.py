@@ -11,7 +11,7 @@ STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) (\d{3}) [ -~]*\Z")
 HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([\t -~\x80-\xff]*)\Z")
 
 Piece = bytes | float | None
-"""Bytes to send, seconds to wait, or None for the end of what is sent."""
+"""Bytes to send, seconds to wait, or None for the end of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class RawReply:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Final replies in order, how many interim ones (1xx) came before them, and what became of the connection."""
+    """Final replies in order, how many interim ones (1xx) came before them, and the end of the connection."""
 
     replies: list[RawReply] = field(default_factory=list)
     interim: int = 0
@@ -41,7 +41,7 @@ class Conversation:
 async def converse(
     url: str, pieces: Iterable[Piece], *, replies: int | None = None, seconds: float = 5.0
 ) -> Conversation:
-    """Send, and read until so many `replies` are whole, the connection ends or nothing has come for `seconds`.
+    """Send, and read until this many `replies` are whole, the connection ends or nothing has come for `seconds`.
 
     Raises ValueError for bytes that are no replies.
     """

@@ -12,7 +12,7 @@ from gateway.redis.embedded import EmbeddedServer, wheel_binary
 
 @asynccontextmanager
 async def redis_server() -> AsyncIterator[str]:
-    """Its URL, for as long as the context lasts."""
+    """Yield its URL."""
     binary = os.environ.get("DRAGOMAN_TEST_SERVER")
     candidates = [Path(binary)] if binary else [path for path in [wheel_binary()] if path is not None]
     directory = Path(tempfile.mkdtemp(prefix="dragoman-"))  # not pytest's own: the path of a socket must be short

@@ -1,4 +1,4 @@
-"""Reader of what a scrape of /metrics answers, and a finished exchange that moves every counter."""
+"""Reader of a scrape of /metrics, and a finished exchange that moves every counter."""
 
 from gateway.context import Context
 from gateway.telemetry.usage import Attempted, UsageRecord

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 KEYRING = Keyring((("k1", b"a key for tests"),))
 DONE = b"data: [DONE]\n\n"
-# A chunk that says nothing. Between two deltas it keeps the second from being spliced.
+# An empty chunk. Between two deltas it keeps the second from being spliced.
 NOTHING = b'data: {"choices":[]}\n\n'
 
 
@@ -34,7 +34,7 @@ def reply(**fields: Any) -> Reply:
     return Reply(**{**given, **fields})
 
 
-# Upstream: payloads and what stands in them
+# Upstream: payloads and their content
 
 
 def sse(*payloads: Any) -> bytes:
@@ -147,7 +147,7 @@ def told(*payloads: Any, **fields: Any) -> Told:
 
 
 def calls_during(name: str, work: Callable[[], object]) -> int:
-    """How often a function of this name runs: which of two ways with one result was taken."""
+    """Count the runs of a function of this name, which show the way that was taken to a result."""
     count = 0
 
     def watch(frame: FrameType, event: str, argument: Any) -> None:
@@ -201,7 +201,7 @@ def check_grammar(events: Sequence[Json], *, complete: bool) -> None:
 
 
 def check_blocks(events: Iterable[Json]) -> int:
-    """How many blocks were started."""
+    """Check the blocks, and return the number of started ones."""
     started, is_open, allowed, last_delta = 0, False, set[str](), ""
     for event in events:
         match event["type"]:
@@ -240,7 +240,7 @@ def blocks_of(events: Iterable[Json]) -> list[Json]:
                     block[name] += delta[name]
             if "partial_json" in delta:
                 block["json"] = block.get("json", "") + delta["partial_json"]
-                assert delta["partial_json"], "an empty fragment says nothing"
+                assert delta["partial_json"], "an empty fragment"
     for block in blocks:
         if "json" in block:
             block["input"] = orjson.loads(block["json"])

@@ -1,4 +1,4 @@
-"""A client that sends, and reads nothing until it is told to."""
+"""A client that sends, and reads no bytes until it is asked to."""
 
 import asyncio
 import select
@@ -26,7 +26,7 @@ class Unread:
         await until_reset([self], seconds)
 
     async def read_all(self) -> tuple[bytes, Literal["closed", "reset"]]:
-        """What has come, and how the connection ended."""
+        """Return the received bytes, and how the connection ended."""
         received, loop = bytearray(), asyncio.get_running_loop()
         async with asyncio.timeout(10):
             try:
@@ -49,7 +49,7 @@ async def until_reset(clients: Iterable[Unread], seconds: float, every: float = 
     ends_at = loop.time() + seconds
     while left:
         for descriptor, event in poll.poll(0):
-            if event & (select.POLLERR | select.POLLHUP):  # the error is gone once a send has met it
+            if event & (select.POLLERR | select.POLLHUP):  # the error is cleared once a send has met it
                 poll.unregister(descriptor)
                 left.discard(descriptor)
         if loop.time() > ends_at:

@@ -96,7 +96,7 @@ def _section(vendor: Vendor) -> str:
 
 
 def _simulated(row: SimulatedVendor) -> str:
-    """Which names of the simulator stand for this server."""
+    """Return the simulator's names for this server."""
     asked = " or ".join(f"`GATEWAY_SIMULATOR={name}`" for name in (row.name, *row.aliases))
     named = f"without an upstream, so do models named `{row.name}/…`."
     return f"Shown by the simulator, not by the real server: {asked} with `dragoman dev` plays it; {named}"
@@ -174,14 +174,14 @@ def _setting(setting: Setting) -> str:
 
 
 def _rewrite(adaptation: Adaptation) -> str:
-    """The first sentence of what the rewrite says of itself."""
+    """Return the first sentence of the rewrite's docstring."""
     words = " ".join((REWRITES[adaptation.kind].__doc__ or "").split())
     sentence = words.partition(". ")[0].rstrip(".") + "."
     return f"{sentence} ({_names(adaptation.names)})" if adaptation.names else sentence
 
 
 def _failing_dialects(server: str) -> Iterator[str]:
-    """What a server, whose other dialects are tried as well, does wrong in them."""
+    """Yield the failures of a server in its other dialects."""
     for dialect, failures in DIALECT_FAILURES.get(server, {}).items():
         yield ""
         yield f"With `GATEWAY_DIALECT={dialect}`:"
@@ -200,7 +200,7 @@ def _failing(server: str) -> Iterator[str]:
 
 
 def _matrix() -> str:
-    """Each case that is tried on real servers, and what comes of it on each."""
+    """Return the table of cases that are tried on real servers, with each outcome."""
     columns = [vendor for vendor in SERVERS if vendor.name in TRIED]
     lines = [
         "## Tried on real servers",

@@ -1,10 +1,12 @@
-"""Count archaic and aphoristic wording in comments, docstrings and documentation: `python -m tests.support.wording`.
+"""Count archaic and aphoristic wording in the repository's English: `python -m tests.support.wording`.
 
-Quoted code and code blocks are left out. `--limit N` exits with status 1 above N findings in 10,000 words.
+Comments, docstrings and documentation are read, and in the programs the messages too. Quoted code and code blocks are
+left out. `--limit N` exits with status 1 above N findings in 10,000 words.
 """
 
 import argparse
 import ast
+import inspect
 import io
 import re
 import sys
@@ -14,7 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DEFAULT_PATHS = ("gateway", "workers", "docs", "README.md", "CHANGELOG.md")
+DEFAULT_PATHS = ("gateway", "workers", "bench", "deploy", "tests", "docs", "README.md", "CHANGELOG.md", "SECURITY.md")
+# Packages with messages that users read. The strings of tests and benchmarks are mostly data.
+PROGRAMS = ("gateway", "workers")
+COMMENTS = {
+    ".lua": "--",
+    ".js": "//",
+    ".mjs": "//",
+    ".c": "//",
+    ".toml": "#",
+    ".yaml": "#",
+    ".yml": "#",
+    ".conf": "#",
+    ".cfg": "#",
+}
 
 # Regular expressions, each with the reason or the usual word.
 WORDING = {
@@ -28,8 +43,16 @@ WORDING = {
     r"(?:is|are|was|be) wanted": "'required' or 'requested'",
     r"in hand": "'in flight' or 'held'",
     r"comes? to": "'amounts to', or the figure",
-    r"a wish": "'optional'",
-    r"so much": "give the quantity",
+    r"wish(?:es|ed)?": "'optional', 'request'",
+    r"hand(?:s|ed|ing)? on": "'pass', 'publish', 'send'",
+    r"so much|so many": "give the quantity",
+    r"com(?:es?|ing) up|came up": "'occurs', 'is queued'",
+    r"needs? not": "'does not have to'",
+    r"(?:says?|said) nothing": "'is empty', 'has no …'",
+    r"amid": "'between', 'within'",
+    r"departures?": "'differences', 'exceptions'",
+    r"(?:of|in) what": "name the thing",
+    r"whose": "'with', where it does",
     r"for want of": "'without'",
     r"off the books": "'removed'",
     r"lest": "'so that … not'",
@@ -38,7 +61,7 @@ WORDING = {
     r"anew": "'again'",
     r"ere|save for|but for": "archaic",
     r"of its own|of their own": "'its own …', 'separate'",
-    r"what becomes? of|what became of": "'outcome'",
+    r"what (?:becomes?|became|comes?|came|goes|went)": "name the subject: 'input', 'outcome'",
     r"of no use": "'unused' or 'useless'",
     r"worth (?:it|while)": "state the condition",
     r"nothing (?:more|else|is|will)": "state what happens",
@@ -55,16 +78,31 @@ OPENING = re.compile(r"(?:what|who|whose|whoever|whatever|why|how|as|for|of|wher
 PATTERN = re.compile(r"\b(?:" + "|".join(f"(?:{word})" for word in WORDING) + r")\b", re.IGNORECASE)
 
 
-def python_texts(source: str) -> Iterator[tuple[int, str, bool]]:
-    """Yield line, text and whether it is a docstring, for each docstring and comment."""
+def python_texts(source: str, with_messages: bool = False) -> Iterator[tuple[int, str, bool]]:
+    """Yield line, text and whether it is a docstring, of each docstring and comment, and of messages if asked.
+
+    A docstring is a string that is a statement, also below a field. A message is another string of four words or more.
+    """
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            docstring = ast.get_docstring(node)
-            if docstring is not None:
-                yield node.body[0].lineno, docstring, True
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Constant) and isinstance(child.value, str):
+                if isinstance(node, ast.Expr):
+                    yield child.lineno, inspect.cleandoc(child.value), True
+                elif with_messages and child.value.count(" ") >= 3:
+                    yield child.lineno, child.value, False
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT and not token.string.startswith("# noqa"):
             yield token.start[0], token.string.lstrip("# "), False
+
+
+def comment_texts(source: str, mark: str) -> Iterator[tuple[int, str, bool]]:
+    """Yield the comments that a mark starts, and the lines of block comments."""
+    for number, line in enumerate(source.splitlines(), 1):
+        _, found, comment = f" {line}".partition(f" {mark} ")
+        if found:
+            yield number, comment, False
+        elif line.lstrip().startswith(("/*", "* ")):
+            yield number, line.strip(" */"), False
 
 
 def markdown_texts(source: str) -> Iterator[tuple[int, str, bool]]:
@@ -87,6 +125,15 @@ def findings(text: str, is_docstring: bool = False) -> tuple[int, list[str]]:
     return len(re.findall(r"[A-Za-z][\w'-]*", prose)), found
 
 
+def texts_of(path: Path) -> Iterator[tuple[int, str, bool]]:
+    source = path.read_text()
+    if path.suffix == ".py":
+        return python_texts(source, with_messages=path.resolve().relative_to(ROOT).parts[0] in PROGRAMS)
+    if path.suffix == ".md":
+        return markdown_texts(source)
+    return comment_texts(source, COMMENTS[path.suffix])
+
+
 def room_of(path: Path) -> str:
     """Return the package that a file is counted under."""
     parent = path.resolve().relative_to(ROOT).parent
@@ -99,9 +146,7 @@ def measure(paths: list[Path]) -> tuple[Counter[str], Counter[str], list[str]]:
     counts: Counter[str] = Counter()
     lines: list[str] = []
     for path in files_of(paths):
-        source = path.read_text()
-        texts = python_texts(source) if path.suffix == ".py" else markdown_texts(source)
-        for number, text, is_docstring in texts:
+        for number, text, is_docstring in texts_of(path):
             count, found = findings(text, is_docstring)
             words[room_of(path)] += count
             counts[room_of(path)] += len(found)
@@ -114,7 +159,7 @@ def files_of(paths: list[Path]) -> Iterator[Path]:
         if path.is_file():
             yield path
         else:
-            yield from sorted(file for file in path.rglob("*") if file.suffix in (".py", ".md"))
+            yield from sorted(file for file in path.rglob("*") if file.suffix in (".py", ".md", *COMMENTS))
 
 
 def main() -> int:

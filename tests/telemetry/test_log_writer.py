@@ -18,7 +18,7 @@ SECONDS = 10.0
 
 @dataclass(slots=True)
 class File:
-    """Each write takes so many bytes, or raises; once nothing more is scripted, all of it."""
+    """A file with scripted writes: each takes a number of bytes, or raises; later ones take all."""
 
     script: list[int | OSError] = field(default_factory=list)
     data: bytes = b""

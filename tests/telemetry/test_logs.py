@@ -1,4 +1,4 @@
-"""Log lines say what happened in one line each, whatever text they are given, and making one never raises."""
+"""Log lines are one line each, with any text in them, and making one never raises."""
 
 import logging
 import sys

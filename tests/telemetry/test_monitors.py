@@ -1,4 +1,4 @@
-"""A loop that is held up and a Redis that is gone show in the metrics, and nothing else happens."""
+"""A blocked loop and an unavailable Redis show in the metrics, without further effects."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Text of an upstream loses secrets in any form, private addresses and file paths, and nothing else."""
+"""Text of an upstream loses secrets in any form, private addresses and file paths, and keeps the rest."""
 
 import html
 from base64 import b64encode, urlsafe_b64encode
@@ -55,7 +55,7 @@ def test_a_secret_is_removed(form: str, secret: str) -> None:
 
 
 def shared(text: str, secret: str, length: int) -> bool:
-    """Whether a part of so many characters is in the text."""
+    """Whether a part of this many characters is in the text."""
     return any(secret[at : at + length] in text for at in range(len(secret) - length + 1))
 
 

@@ -51,7 +51,7 @@ class Bench:
         return {name.decode().removeprefix(self.keys.prefix): await self.redis.pttl(name) for name in names}
 
     async def claim_falls(self, claim: ThreadClaim) -> None:
-        """As when nobody has renewed it for long."""
+        """Make a claim lapse, as if it was not renewed."""
         await self.redis.hset(self.keys.thread(claim.thread_id), "until", 1)
 
 

@@ -1,4 +1,4 @@
-"""A stream that is part of a thread reaches its client as it is told, but for its end."""
+"""A stream that is part of a thread reaches its client as it arrives, except for its end."""
 
 from gateway.exchange.sink import Flow
 from gateway.messages.events import MESSAGE_STOP, PING

@@ -1,4 +1,4 @@
-"""What becomes one request, what stays of an earlier turn, and what a request that continues a thread must not say."""
+"""Rules for joining turns to one request: parts of earlier turns that stay, and fields that are refused."""
 
 import copy
 from typing import Any

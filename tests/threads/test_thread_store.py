@@ -1,4 +1,4 @@
-"""One continuation a reply, whoever asks, whatever dies; and nothing stays that nobody uses."""
+"""One continuation a reply, for all callers and crashes; and no unused key stays."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -292,7 +292,7 @@ async def test_every_script_may_be_run_again(bench: Bench) -> None:
 
 
 class Torn(Redis):
-    """Loses its power after so many writes of the script that keeps a turn."""
+    """Loses its power after `writes` of the script that keeps a turn."""
 
     writes: int
 
@@ -305,7 +305,7 @@ class Torn(Redis):
 @pytest.mark.parametrize("writes", range(5))
 @pytest.mark.parametrize("continued", [False, True])
 async def test_a_turn_of_which_a_part_was_written_is_there_or_not(bench: Bench, writes: int, continued: bool) -> None:
-    """Whatever prefix of the writes survives a crash, and the claim with it."""
+    """Check each prefix of the writes that can survive a crash, and the claim with it."""
     torn = Torn(connection_pool=bench.redis.connection_pool)
     torn.writes = writes
     claim = await bench.store().create("acme")

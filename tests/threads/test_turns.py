@@ -1,4 +1,4 @@
-"""What a turn leaves behind, however it ends, and what its client has seen by then."""
+"""State that a turn leaves behind at each of its ends, and the client's view by then."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ async def take(threads: Threads, body: dict[str, Any], message_id: str) -> dict[
 
 
 async def code(threads: Threads, body: dict[str, Any], size: int = 100) -> str | None:
-    """Of the error with which a turn is refused."""
+    """Return the code of the error with which a turn is refused."""
     with pytest.raises(GatewayError) as raised:
         async with threads.turn(CONTEXT, body, size):
             pass
@@ -209,7 +209,7 @@ def telling(message_id: str) -> Any:
 
 
 class Watching(ThreadStore):
-    """Remembers what the client had been told when the turn was kept."""
+    """Records the client's bytes at the time when the turn was kept."""
 
     sink: Written
     told: bytes = b""

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of upstream clients, and the event loops that the tests of what talks to sockets run on."""
+"""Fixtures for the tests of upstream clients, and the event loops for tests with sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

@@ -20,7 +20,7 @@ class ManualTimer:
 
 
 class ManualLoop:
-    """What connections ask of a loop. `set_timers` counts how often one asked to be woken."""
+    """The part of a loop that connections use. `set_timers` counts their timers."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -46,7 +46,7 @@ class ManualLoop:
         return [timer for timer in self._timers if not timer.cancelled]
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, waking whoever asked for it, in order."""
+        """Let time pass, and run the timers in order."""
         end = self.now + seconds
         while due := [timer for timer in self.pending() if timer.when <= end]:
             first = min(due, key=lambda timer: timer.when)
@@ -86,7 +86,7 @@ class FakeTransport(asyncio.Transport):
 
 
 class NoKeeper:
-    """A pool's part, noting what it is told."""
+    """A pool's part, which records its calls."""
 
     def __init__(self) -> None:
         self.released = 0

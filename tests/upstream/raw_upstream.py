@@ -1,4 +1,4 @@
-"""A loopback server for tests of HTTP clients that says exactly the bytes it is told to, when it is told to.
+"""A loopback server for tests of HTTP clients that sends exactly the scripted bytes at scripted times.
 
 Each connection is played by a script: `async def script(peer)`, which reads requests, sends bytes, and sees the client
 leave. A script that fails makes the test fail.
@@ -35,7 +35,7 @@ class Peer:
             return None
 
     async def some(self) -> bytes:
-        """Whatever has arrived, nothing when the client has left."""
+        """Return the bytes that have arrived; none when the client has left."""
         try:
             return await self._reader.read(65536)
         except ConnectionError:
@@ -48,7 +48,7 @@ class Peer:
         await self._writer.drain()
 
     async def send_in_pieces(self, *pieces: bytes) -> None:
-        """Each piece in a packet of its own, read by the client before the next is sent: both run on one loop."""
+        """Each piece in its own packet, read by the client before the next is sent: both run on one loop."""
         for piece in pieces:
             await self.send(piece)
             for _ in range(3):
@@ -75,7 +75,7 @@ class Peer:
         self._writer.transport.abort()
 
     async def gone(self) -> None:
-        """Wait until the client has closed the connection, whatever it still sends before."""
+        """Wait until the client has closed the connection, reading all that it sends before."""
         while await self.some():
             pass
 

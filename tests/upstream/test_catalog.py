@@ -1,4 +1,4 @@
-"""The list of models, from upstreams whose lists are odd, broken or away."""
+"""The list of models, from upstreams with odd, broken or unavailable lists."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""A circuit: when calls may start, how many at once, whose failures count, and what one process learns from another."""
+"""A circuit: when calls may start, how many at once, which failures count, and exchange between processes."""
 
 import pytest
 

@@ -196,7 +196,7 @@ async def test_the_next_probe_of_an_upstream_is_not_of_the_batch_whose_probe_fai
     await one.share()
     bench.clock.now += FIRST_OPEN
     await bench.redis.hset(bench.keys.circuit("up"), "until", 1)
-    assert await rejected(one) > FIRST_OPEN  # of its own circuit, opened for twice as long
+    assert await rejected(one) > FIRST_OPEN  # by the circuit of "m/one", opened for twice as long
     probe = await admitted(one, "m/one", "another")
     await probe.succeed()
     await admitted(one, "m/one", "another")
@@ -223,7 +223,7 @@ async def test_one_process_probes_and_its_success_closes_the_circuit_for_all(ben
     await bench.open_time_passes(BATCH)
     answers = await asyncio.gather(*(admitted(process) for process in processes), return_exceptions=True)
     [(prober, probe)] = [(p, a) for p, a in zip(processes, answers, strict=True) if isinstance(a, Call)]
-    assert await rejected(prober) > 0  # a second one of its own neither
+    assert await rejected(prober) > 0  # a second probe by the same process is rejected too
     await probe.succeed()
     await prober.share()
     for process in processes:

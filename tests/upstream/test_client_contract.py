@@ -1,4 +1,4 @@
-"""What every UpstreamClient does with requests and answers, over real sockets: the same suite for each implementation.
+"""Contract of every UpstreamClient for requests and answers, over real sockets: one suite for all implementations.
 
 How calls end early (timeouts, aborts, cancellation, broken connections) is in test_client_endings.
 """
@@ -277,7 +277,7 @@ def coded(coding: bytes, body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\nContent-Length: %d\r\n\r\n%s" % (coding, len(body), body)
 
 
-async def test_a_body_in_gzip_against_our_wish_is_read_plain(client: UpstreamClient, play: Play) -> None:
+async def test_a_body_in_unrequested_gzip_is_read_plain(client: UpstreamClient, play: Play) -> None:
     plain = b'{"choices": []}' * 1000
     upstream = await play(answering(coded(b"GZIP", gzip.compress(plain))))
     assert await fetch(client, post(upstream.url)) == plain
@@ -321,7 +321,7 @@ async def test_a_body_in_any_other_coding_is_refused(client: UpstreamClient, pla
         await fetch(client, post(upstream.url), limit=10_000_000)
 
 
-async def test_a_stream_in_gzip_against_our_wish_is_pumped_plain(client: UpstreamClient, play: Play) -> None:
+async def test_a_stream_in_unrequested_gzip_is_pumped_plain(client: UpstreamClient, play: Play) -> None:
     plain = b"".join(b"data: %d\n\n" % number for number in range(1000))
     packed = gzip.compress(plain)
     halves = (packed[: len(packed) // 2], packed[len(packed) // 2 :])

@@ -1,7 +1,7 @@
-"""How calls of every UpstreamClient end early: broken connections, timeouts, aborts, cancellation, slow readers.
+"""Early ends of calls of every UpstreamClient: broken connections, timeouts, aborts, cancellation, slow readers.
 
-The same suite for each implementation, over real sockets, much of it over TLS as well. Whatever the ending, the error
-is a GatewayError of the promised kind, names neither host nor port, and the upstream sees the connection close at once.
+The same suite for each implementation, over real sockets, much of it over TLS as well. At every ending, the error is a
+GatewayError of the promised kind, names neither host nor port, and the upstream sees the connection close at once.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNK = b"5\r\nhello\r\n"
 
 AMPLE = Timeouts(connect=20, first_byte=20, idle=20, total=20)
-"""Whoever waits for these has hung."""
+"""A call that waits for these has hung."""
 
 BRIEF = 0.03
 

@@ -1,4 +1,4 @@
-"""What the fast transport promises beyond the interface: strictness, pooling, and what a call costs the loop.
+"""Promises of the fast transport beyond the interface: strictness, pooling, and a call's cost for the loop.
 
 The second half runs connections on a fake socket with a clock set by hand.
 """
@@ -287,7 +287,7 @@ async def test_connections_made_at_the_same_time_share_one_lookup_of_the_name(pl
         connection.abort()
 
 
-async def test_a_cancelled_lookup_is_taken_over_by_whoever_waits_for_it(play: Play) -> None:
+async def test_a_cancelled_lookup_is_taken_over_by_a_waiting_call(play: Play) -> None:
     upstream = await play(answering(OK))
     begun = 0
 
@@ -386,11 +386,11 @@ async def test_calls_leave_nothing_to_the_garbage_collector(transport: Transport
     assert after <= before + 1
 
 
-# On a fake socket, with the clock in hand.
+# On a fake socket and a fake clock.
 
 
 async def opened(line: Line, timeouts: Timeouts = AMPLE, head: bytes = CHUNKED) -> "asyncio.Task[None]":
-    """A call on `line` whose header has come, being pumped into nothing."""
+    """Open a call on `line` with a received header, and discard its body."""
     answer = line.call(timeouts)
     opening = asyncio.create_task(answer.opened())
     await asyncio.sleep(0)
@@ -401,7 +401,7 @@ async def opened(line: Line, timeouts: Timeouts = AMPLE, head: bytes = CHUNKED) 
     return pumping
 
 
-async def test_the_idle_timeout_starts_anew_with_every_piece() -> None:
+async def test_the_idle_timeout_restarts_with_every_piece() -> None:
     line = Line()
     pumping = await opened(line, Timeouts(idle=10))
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""What is learned of an upstream model: by server and model, for a day, bounded."""
+"""Memory of adaptations to an upstream model: by server and model, for a day, bounded."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a model's entry in the upstream's list makes of a target, and what becomes of requests for it."""
+"""Effects of a model's entry in the upstream's list on its target, and on requests for it."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from tests.support.conversions import CLAUDE, DEEPSEEK, GPT, OPENAI_PLAIN, STRIC
 
 EVERYTHING = [*sorted(DISPENSABLE), "stop", "tools", "reasoning", "response_format", "structured_outputs"]
 
-# Of an entry, what a field of the target comes to.
+# An entry, and the resulting field of the target.
 READINGS = [
     pytest.param({"context_length": 1000}, "context_length", 1000, id="the context"),
     pytest.param(
@@ -25,7 +25,7 @@ READINGS = [
     pytest.param({"top_provider": {"max_completion_tokens": 0}}, "max_output", None, id="a limit that cannot be meant"),
     pytest.param({"top_provider": "x", "reasoning": []}, "max_output", None, id="fields of another shape"),
     pytest.param({"supported_parameters": EVERYTHING}, "unsupported", frozenset(), id="all parameters"),
-    pytest.param({"supported_parameters": []}, "unsupported", frozenset(), id="an empty list says nothing"),
+    pytest.param({"supported_parameters": []}, "unsupported", frozenset(), id="an empty list has no effect"),
     pytest.param({"supported_parameters": "seed"}, "unsupported", frozenset(), id="no list"),
     pytest.param({"supported_parameters": EVERYTHING[1:]}, "unsupported", {EVERYTHING[0]}, id="one is missing"),
     pytest.param({"supported_parameters": ["seed", 5]}, "unsupported", DISPENSABLE - {"seed"}, id="one is left"),
@@ -39,7 +39,7 @@ READINGS = [
 
 @pytest.mark.parametrize(("entry", "name", "expected"), READINGS)
 @pytest.mark.covers("Models and tokens · facts from the upstream's list")
-def test_r54_an_entry_tells(entry: dict[str, Any], name: str, expected: Any) -> None:
+def test_r54_an_entry_sets_facts(entry: dict[str, Any], name: str, expected: Any) -> None:
     assert getattr(refined(DEEPSEEK, entry), name) == expected
 
 
@@ -60,7 +60,7 @@ REASONING = [
 
 
 @pytest.mark.parametrize(("entry", "changes"), REASONING)
-def test_an_entry_tells_of_reasoning(entry: dict[str, Any], changes: dict[str, Any]) -> None:
+def test_an_entry_shows_reasoning(entry: dict[str, Any], changes: dict[str, Any]) -> None:
     assert refined(DEEPSEEK, entry).reasoning == replace(DEEPSEEK.reasoning, **changes)
 
 

@@ -59,7 +59,7 @@ LISTED = [{"id": "acme/writer", "context_length": 1000}, {"id": "acme/writer:fre
         pytest.param("acme/writer", 1000, id="a model of the list"),
         pytest.param("acme/writer:nitro", 1000, id="a variant of one"),
         pytest.param("acme/writer@preset/x", 1000, id="one with a preset"),
-        pytest.param("acme/writer:free", 500, id="a variant with an entry of its own"),
+        pytest.param("acme/writer:free", 500, id="a variant with a separate entry"),
         pytest.param("acme/reader", None, id="a model that is not listed"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a model's slug alone tells of how to convert for it."""
+"""Facts for conversion that follow from a model's slug alone."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The table of vendors: how a row is found, that its facts reach the target, and that rows contradict nobody."""
+"""The table of vendors: how a row is found, that its facts reach the target, and that rows agree with each other."""
 
 import pytest
 

@@ -90,7 +90,7 @@ def test_paths_belong_to_their_api_behind_any_prefix() -> None:
 
 
 @pytest.mark.parametrize("stream", [ChatStream(ToolRegistry(), 5, shows_usage=True), responses_stream()])
-def test_events_that_cannot_be_read_are_refused_and_the_error_is_told_in_the_clients_api(stream: StreamFace) -> None:
+def test_events_that_cannot_be_read_are_refused_and_the_error_is_in_the_clients_api(stream: StreamFace) -> None:
     sink = ListSink()
     face = FaceSink(sink, stream, None)
     face.write(to_events(MESSAGE).partition(b"event: content_block_stop")[0])

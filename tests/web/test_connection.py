@@ -1,4 +1,4 @@
-"""What aiohttp's connection is given: word of what its parser refuses, in the envelope, and a deadline for headers."""
+"""Additions to aiohttp's connection: the parser's refusals in the envelope, and a deadline for headers."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Whatever the table answers, aiohttp's own router answers too."""
+"""The table's answers are those of aiohttp's own router."""
 
 from collections.abc import AsyncIterator
 from typing import cast
@@ -19,7 +19,7 @@ PASSED = web.RequestKey("passed", list[str])
 
 
 async def tell(request: web.Request) -> web.Response:
-    """What a handler can see of how it was found."""
+    """Return a handler's view of its route."""
     resource = request.match_info.route.resource
     assert resource is not None
     seen = {"app": request.app[NAME], "route": resource.canonical, "match": dict(request.match_info)}

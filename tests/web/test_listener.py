@@ -56,7 +56,7 @@ async def test_without_descriptors_accepting_rests_and_goes_on_later() -> None:
     problems: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
     async with listening(Greeting, await open_sockets("127.0.0.1", 0, shared=False)) as listener:
-        with socket.create_connection(listener.address) as client:  # the kernel completes it; nobody has accepted yet
+        with socket.create_connection(listener.address) as client:  # the kernel completes it; it is not accepted yet
             with no_descriptors_left():
                 await asyncio.sleep(0.02)
             client.settimeout(5)

@@ -1,4 +1,4 @@
-"""Bodies that arrive slowly, or not at all: what a client may take, and that it is told when it took too long."""
+"""Bodies that arrive slowly, or not at all: the time a client may take, and the error when it took too long."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ async def in_pieces(request: web.Request) -> web.Response:
 
 
 async def with_pauses(request: web.Request) -> web.Response:
-    """As a handler that waits for a busy store between two pieces."""
+    """A handler that waits for a busy store between two pieces."""
     size = 0
     async for piece in body_pieces(request, LIMIT, 1000, PACE):
         size += len(piece)

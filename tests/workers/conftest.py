@@ -30,7 +30,7 @@ from gateway.simulator.loopback import Simulator
 from tests.support.redis_server import redis_server
 
 databases = count()
-DATABASES = 16  # of a server that nobody configured otherwise
+DATABASES = 16  # Redis' default
 
 END_SECONDS = 60.0
 POLL_SECONDS = 0.02
@@ -65,7 +65,7 @@ class WorkerProcess:
 
 @dataclass(slots=True)
 class Bench:
-    """A batch store of its own, and the upstream that workers on it call."""
+    """A separate batch store, and the upstream that workers on it call."""
 
     url: str
     redis: Redis
@@ -103,7 +103,7 @@ class Bench:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def recorded(self, batch: BatchRecord, number: int) -> None:
-        """Wait until so many results are there, or the batch has ended."""
+        """Wait until this many results are there, or the batch has ended."""
         async with asyncio.timeout(END_SECONDS):
             while True:
                 progress = await self.store.progress(batch.id)

@@ -114,7 +114,7 @@ async def test_tools_and_thinking_come_back_whole(exchange: Exchange) -> None:
     assert result["message"]["stop_reason"] == "tool_use"
 
 
-# What an item may not say, and how it is told.
+# Invalid items, and their errors.
 INVALID = {
     "no model": ({"model": None}, "model: Input should be a valid string"),
     "no messages": ({"messages": []}, "messages: at least one message is required"),

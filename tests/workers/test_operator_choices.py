@@ -1,4 +1,4 @@
-"""What operators choose of the conversion goes for items of batches as it does for live requests."""
+"""Operators' choices of conversion apply to items of batches as to live requests."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
 
 @asynccontextmanager
 async def working(simulator: Simulator, **choices: str) -> AsyncIterator[Any]:
-    """What becomes of an item with these settings."""
+    """Run an item with these settings."""
     settings = load_settings(upstream_url=simulator.url, upstream_api_key="sk-canary", **choices)
     client = Transport()
     exchange = to_patient_exchange(build_exchange(settings, client, Keyring((("t", b"secret"),))))

@@ -17,7 +17,7 @@ SHORT_LEASE = {"GATEWAY_WORKER_LEASE_SECONDS": "1.5"}
 
 
 async def leases(bench: Bench) -> int:
-    """Of all batches."""
+    """Return the number of leases of all batches."""
     names = [name async for name in bench.redis.scan_iter("*:lease")]
     return sum([await bench.redis.zcard(name) for name in names])
 

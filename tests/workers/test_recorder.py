@@ -1,4 +1,4 @@
-"""Results on their way to Redis: grouped by batch, kept while it is away, recorded once."""
+"""Results on their way to Redis: grouped by batch, kept during an outage, recorded once."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Leases: renewed whatever the items do, and given up before somebody else may have them. The clock is the test's."""
+"""Leases: renewed while items run, and released before another worker may have them. The clock is the test's."""
 
 import asyncio
 from collections.abc import Iterable

@@ -218,7 +218,7 @@ async def test_after_a_429_the_next_batch_soon_has_all_its_calls_at_once(bench: 
 
 @dataclass(slots=True)
 class BrokenTable:
-    """Resolves no model so many times."""
+    """Resolves no model the first times."""
 
     table: RoutingTable
     failures: int

@@ -24,7 +24,7 @@ from gateway.settings.identity_sections import RULE_ID, IdentitySection, RuleSec
 MAX_REMEMBERED: Final = 50_000
 # Entra lists no groups beyond this many; its claim then only says where to ask.
 OVERAGE: Final = ("hasgroups", "_claim_names")
-# A token in exchange lives at least this long, so that a client need not exchange with every request.
+# A token in exchange lives at least this long, so that a client does not exchange with every request.
 MIN_EXCHANGED: Final = 60
 
 

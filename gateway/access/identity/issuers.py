@@ -1,7 +1,7 @@
 """Issuers of tokens, with their signing keys: inline, from a URL, or found by the issuer's discovery document.
 
-Keys are fetched when a token first needs them and kept for ten minutes. A key id that is not among them causes one more
-fetch in 30 seconds, whatever is sent. While an issuer is away, its last keys count for a day; after that its tokens are
+Keys are fetched when a token first needs them and kept for ten minutes. An unknown key id causes a new fetch, at most
+one in 30 seconds. While an issuer is unavailable, its last keys stay valid for a day; after that its tokens are
 answered 503, never 401.
 """
 

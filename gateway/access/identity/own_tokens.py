@@ -1,8 +1,8 @@
 """Tokens that the gateway issues: for a sign-in, or in exchange for a workload's own token.
 
 They are JWTs, since Claude Code reads `exp`, `sub`, `email` and `aud` of a session's token, and are signed with a key
-of the deployment's secret. They name a rule of the configuration, whose rights are looked up with each request: a
-changed or removed rule counts at once.
+of the deployment's secret. They name a rule of the configuration. Its rights are looked up with each request: a changed
+or removed rule counts at once.
 """
 
 import base64

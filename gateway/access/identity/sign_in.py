@@ -2,7 +2,7 @@
 company's OpenID provider (authorization code with PKCE), and a session token with a refresh token.
 
 Everything in progress is in Redis under digests, so that any front end answers any step. A refresh token is used once:
-one that comes again ends its session, since somebody else has a copy.
+a second use ends its session, since the token has been copied.
 """
 
 import base64
@@ -24,7 +24,7 @@ from gateway.settings.identity_sections import SignInSection
 
 DEVICE_SECONDS: Final = 600
 POLL_SECONDS: Final = 5
-# Without vowels no word can come about, and without Y and similar letters nothing is misread.
+# No vowels, so that no words form, and no Y or similar letters, which are misread.
 LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
 CODE_LENGTH: Final = 8
 # In ten minutes from one address.
@@ -46,7 +46,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class SignIn:
-    """`section`: the provider's client. Raises StoreAway while Redis is away."""
+    """`section`: the provider's client. Raises StoreAway while Redis is unavailable."""
 
     identity: Identity
     section: SignInSection

@@ -8,7 +8,7 @@ the search follows it. No text is held back for a citation that may still come.
 In the next request the text flows together again, and the search results become text.
 
 Annotations of files hold what OpenRouter read in them. They travel sealed in a block that clients give back, so that
-OpenRouter need not read the same file again, which costs.
+OpenRouter does not read and charge the same file again.
 """
 
 from collections import deque
@@ -114,7 +114,7 @@ class Sources:
         yield text[start:], []
 
     def rest(self) -> list[Citation]:
-        """Those without a place, and those whose place the text has not reached when it is over."""
+        """Those without a place, and those with a place beyond the end of the text."""
         rest = [*self._unplaced, *(citation for _, citation in self._ahead)]
         self._ahead, self._unplaced = deque(), []
         return rest
@@ -179,7 +179,7 @@ def is_known(annotation: Mapping[str, Any]) -> bool:
 
 
 def excerpt_of(result: Mapping[str, Any], keyring: Keyring) -> str:
-    """The beginning of what a search found on a page, where the gateway itself had sealed it; else nothing."""
+    """The beginning of a search result's page, where the gateway itself had sealed it; else an empty string."""
     sealed = result.get("encrypted_content")
     envelope = open_envelope(sealed, keyring) if isinstance(sealed, str) else None
     if not isinstance(envelope, Envelope) or not envelope.entries:

@@ -9,7 +9,7 @@ from gateway.upstream.target import Family
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 # The share of max_tokens that an effort lets a model spend on thinking (OpenRouter docs, reasoning tokens): the least
-# effort whose share covers an asked budget replaces the budget on models that take efforts only.
+# effort with a share that covers a requested budget replaces the budget on models that take efforts only.
 EFFORT_SHARES = ((0.1, "minimal"), (0.2, "low"), (0.5, "medium"), (0.8, "high"))
 EFFORT_BEYOND = "xhigh"
 
@@ -38,7 +38,7 @@ CLAUDE_FORMAT = "anthropic-claude-v1"
 SIGNING_FAMILIES: frozenset[Family] = frozenset({"claude", "gemini"})
 
 
-# How a failed tool call reads to a model whose API has no flag for it. Fixed, so that prefix caches hold.
+# Mark of a failed tool call, for APIs without a flag for it. Fixed, so that prefix caches hold.
 ERROR_MARK = "[tool error]"
 CLEARED_RESULT = "[old tool result cleared]"
 MEDIA_POINTER = "[attached to the next user message]"
@@ -112,7 +112,7 @@ PROMPT_FIELDS = frozenset(
     }
 )
 
-# Fields whose loss leaves the answer as it would have been.
+# Fields without effect on the answer.
 IGNORED_FIELDS = {
     "diagnostics": "it concerns Anthropic's prompt cache",
     "inference_geo": "the upstream chooses where it runs",

@@ -86,7 +86,7 @@ class NativeDialect:
         return to_error(status, headers, body, prepared.reply)
 
     def heal(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:
-        """Leave out earlier thinking whose signature was refused, and remember the conversation."""
+        """Leave out earlier thinking with a refused signature, and remember the conversation."""
         state: NativeState = prepared.state
         if not isinstance(error, InvalidRequest) or not REFUSES_THINKING.search(error.message):
             return None

@@ -53,7 +53,7 @@ OWN_ACCOUNT = (Unauthenticated, PermissionDenied, BillingProblem)
 
 
 def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
-    """Convert an answer whose status is not 2xx. Bodies in other shapes are read as those of chat upstreams."""
+    """Convert an answer with a status other than 2xx. Bodies in other shapes are read as those of chat upstreams."""
     details = error_object(body)
     if details is None:
         return to_chat_error(status, headers, body, reply)

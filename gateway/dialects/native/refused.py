@@ -1,4 +1,4 @@
-"""Conversations whose earlier thinking the upstream refused, remembered so that each costs one refusal only."""
+"""Memory of conversations with earlier thinking that the upstream refused, so that each costs one refusal only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

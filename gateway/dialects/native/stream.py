@@ -192,7 +192,7 @@ class NativeStream:
                 if self.done:
                     break
         except GatewayError as error:
-            self.failure = error  # what came before it is still returned
+            self.failure = error  # content before it is still returned
         if not self.started:
             if self._opened:
                 # A ping is no content: it keeps the client waiting while another attempt is still possible.
@@ -286,7 +286,7 @@ class NativeStream:
 
 
 def _with_model(frame: bytes, model: str) -> bytes:
-    """Replace the name in message_start, whose message has no content that could hold another `model`."""
+    """Replace the name in message_start. Its message has no content that could hold another `model`."""
     found = MODEL.search(frame)
     if found is None:
         return frame

@@ -20,7 +20,7 @@ THINKING = frozenset({"thinking", "redacted_thinking"})
 
 FOREIGN = "reasoning that another model made"
 UNREADABLE = "reasoning in an envelope that could not be opened"
-UNSIGNED_LOOP = "with thinking enabled a turn that calls tools has to begin with signed thinking"
+UNSIGNED_LOOP = "with thinking enabled a turn that calls tools must start with signed thinking"
 REFUSED = "the upstream refused the signature of earlier reasoning"
 
 

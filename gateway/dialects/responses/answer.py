@@ -32,7 +32,7 @@ class OpenItem:
 
 @dataclass(slots=True)
 class ChunkWriter:
-    """Events in, chat chunks out. `upstream_model` decides whose reasoning it is."""
+    """Events in, chat chunks out. `upstream_model` decides which model's reasoning it is."""
 
     upstream_model: str
     _items: dict[int | str, OpenItem] = field(default_factory=dict, repr=False)

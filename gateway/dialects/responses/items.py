@@ -9,7 +9,7 @@ from gateway.errors import InvalidRequest
 from gateway.schemas.openai import ContentPart
 from gateway.schemas.responses import InputPart, ReasoningItem, ResponseItem
 
-# The name of the text in the input of a custom tool's call, whose `tool_use` block has an object.
+# The name of the text in the input of a custom tool's call: `tool_use` blocks have an object there.
 CUSTOM_INPUT = "input"
 
 

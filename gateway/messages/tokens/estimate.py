@@ -38,7 +38,7 @@ def to_tokens(size: int) -> int:
 
 
 def estimate_by_size(body_size: int, request: Mapping[str, Any], profile: Profile) -> TokenEstimate:
-    """Estimate a request whose JSON has `body_size` bytes, for one sort of model."""
+    """Estimate a request with `body_size` bytes of JSON, for one sort of model."""
     media = 0.0
     found: list[tuple[Mapping[str, Any], str]] = []
     for message in request.get("messages", ()):

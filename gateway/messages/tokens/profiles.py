@@ -14,7 +14,7 @@ from gateway.upstream.target import bare_name, claude_version, to_family
 class Profile:
     """`name` is what a reply's header says.
 
-    `bytes_per_token`: of JSON as clients send it, the median over kinds of text. `tool_prompt`: what comes with the
+    `bytes_per_token`: of JSON as clients send it, the median over kinds of text. `tool_prompt`: tokens added by the
     first tool. `page`: a PDF's page. An image is scaled down to `image_edge` pixels and to `image_limit` tokens.
     """
 

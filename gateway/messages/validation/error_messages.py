@@ -1,4 +1,4 @@
-"""Errors in the words of Anthropic's API: the path of what is wrong, then what is wrong with it.
+"""Errors in the words of Anthropic's API: the path of a value, then the problem with it.
 
 Anthropic's own wording is pydantic's, so most of it comes for free. Paths hold keys and positions only, no names of
 types: `messages.0.content.1.text`. What a client sent is quoted at most in part, since a value may be megabytes long.

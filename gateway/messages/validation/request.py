@@ -38,7 +38,7 @@ CACHED_FIELDS = frozenset({"cache_control", "system", "tools"})
 
 
 def check_messages_request(body: object, *, version: str, betas: frozenset[str]) -> tuple[MessagesRequest, list[Note]]:
-    """Return the request in `body`, the same data without blank text, and notes of what is dropped or changed.
+    """Return the request in `body`, the same data without blank text, and notes of dropped and changed fields.
 
     `version` and `betas` are those of the client's headers. Unknown fields are noted; those at the top level are left
     out here, those within by the conversion. Raises only InvalidRequest for anything that orjson can

@@ -1,8 +1,8 @@
 """Unknown keys inside known objects: blocks and their sources, messages, tools and settings.
 
-They are left out by the conversion, and noted here; one note for all of a sort, at the first place. What is handed on
-whole (chat's own parameters, tools of OpenAI's and OpenRouter's) is not looked into. A key whose value is null asks for
-nothing.
+They are left out by the conversion, and noted here; one note for all of a sort, at the first place. Objects that are
+passed on whole (chat's own parameters, tools of OpenAI's and OpenRouter's) are not checked. A key with the value null
+is not noted.
 """
 
 import re

@@ -1,7 +1,7 @@
 -- include: _time
 -- Shared by the scripts on one batch's slot. KEYS are BatchKeys, in that order (gateway/redis/keys.py).
 -- Rules they all keep: the server's clock only; results are written before leases go, leases before the cursor moves,
--- so that whatever prefix of a script's writes survives a crash, running on loses no item and records none twice.
+-- so that a crash after any of a script's writes loses no item and records none twice.
 local META, INPUT, IDS, LEASE, OWN, RETRY, SUSPECT, LOST, TRIES, OK, ERR, GRANT = unpack(KEYS)
 
 local function recorded(index)
@@ -9,7 +9,7 @@ local function recorded(index)
 end
 
 -- At maxmemory Redis rejects every command that may take memory, but not once the script has written: from then on it
--- lets the script finish. Scripts that free memory begin with this write, which changes nothing.
+-- lets the script finish. Scripts that free memory start with this write, which changes nothing.
 local function allow_at_maxmemory()
   redis.call('HDEL', META, '-')
 end
@@ -22,8 +22,8 @@ local function forget(...)
   redis.call('ZREM', SUSPECT, ...)
 end
 
--- What an ended batch no longer needs goes; what it still shows gets its end. Safe to repeat, and repeated by whoever
--- meets an ended batch: a crash may have cut it off.
+-- Delete the working keys of an ended batch, and let its shown keys expire. Safe to repeat: every script that meets an
+-- ended batch runs it, since a crash may have cut it off.
 local function clear()
   local archive, gone = unpack(redis.call('HMGET', META, 'archive', 'forget'))
   redis.call('UNLINK', INPUT, LEASE, OWN, RETRY, SUSPECT, LOST, TRIES, GRANT)
@@ -33,7 +33,7 @@ local function clear()
   redis.call('PEXPIREAT', META, gone)
 end
 
--- End the batch when every item is recorded, or when it is stopped and nothing is in flight or the grace has passed.
+-- End the batch when every item is recorded, or when it is stopped and has no item in flight or the grace has passed.
 -- The tallies are counted from the results, here and nowhere else.
 local function seal_if_over(now)
   local total, rest, stop, grace = unpack(redis.call('HMGET', META, 'total', 'rest', 'stop', 'grace'))

@@ -29,7 +29,7 @@ local function spent_of(key, budget, now)
   return spent
 end
 
--- Seconds, since 1970, when `amount` of what a rolling budget has spent will be older than its window.
+-- The time, in seconds since 1970, when `amount` of a rolling budget's spend will be older than its window.
 local function freed_at(key, budget, now, amount)
   local sums = sums_of(key, budget, now)
   table.sort(sums, function(one, other) return one[1] < other[1] end)

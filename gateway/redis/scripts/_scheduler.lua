@@ -1,5 +1,5 @@
 -- include: _time
--- Shared by the scheduler's scripts. KEYS begin with SchedulerKeys, in that order (gateway/redis/keys.py).
+-- Shared by the scheduler's scripts. KEYS start with SchedulerKeys, in that order (gateway/redis/keys.py).
 -- Virtual time: each claimed item moves its tenant on by 1/weight and its batch on by 1; the one furthest behind is next.
 -- The time of a batch begins at its order (0: high priority, 1: normal, 2: low) times PRIORITY, so that a tenant's batches
 -- go by priority first. Levels come before tenants: of the batches that may go before, or after, those of all tenants.

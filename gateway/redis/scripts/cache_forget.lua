@@ -1,4 +1,4 @@
--- Takes entries of the prompt cache, at most 200, off their shard's books; they themselves have been deleted, or expired.
+-- Removes entries of the prompt cache, at most 200, from their shard's index; the entries were deleted, or expired.
 -- KEYS: the shard's index, used, totals. ARGV: `old` when they had expired, else empty; their fingerprints.
 -- Replies how many there were.
 local index, used, totals = unpack(KEYS)

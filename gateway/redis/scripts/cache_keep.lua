@@ -3,7 +3,7 @@
 -- KEYS: the entry, then the shard's index, used, totals and purged.
 -- ARGV: fingerprint, the entry, ms to live, bytes that it counts as, bytes that the shard may have, tenant, model, ms
 --       since the upstream was asked.
--- Replies {kept} or {purged}, then the fingerprints that had to go: their entries are deleted by whoever called.
+-- Replies {kept} or {purged}, then the fingerprints that had to go: the caller deletes their entries.
 local entry, index, used, totals, purged = unpack(KEYS)
 local fingerprint, blob, live, bytes, room, tenant, model, since = unpack(ARGV)
 
@@ -14,7 +14,7 @@ for _, at in ipairs(redis.call('HMGET', purged, unpack(scopes))) do
   if at and tonumber(at) >= now - tonumber(since) then return {'purged'} end
 end
 
--- Takes an entry off the books, under the name of what became of it.
+-- Removes an entry from the index and counts it under its fate.
 local function forget(which, fate)
   local record = redis.call('HGET', index, which)
   redis.call('HDEL', index, which)
@@ -42,7 +42,7 @@ local reply = {'kept'}
 for _ = 1, 200 do
   local oldest = redis.call('ZRANGE', used, 0, 0)[1]
   if oldest == fingerprint then
-    -- Alone: whatever else is on the books has been evicted by the server, index and all.
+    -- The only entry: the server has evicted all others together with the index.
     if redis.call('ZCARD', used) == 1 then redis.call('HSET', totals, 'bytes', bytes) end
     break
   end

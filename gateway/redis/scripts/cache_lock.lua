@@ -3,7 +3,7 @@
 --         did, and nothing came of it that can be shared).
 --   hold: it goes on; replies 1, or 0 when the lock is another's.
 --   free: it is over, and the answer is there for all, or the call was broken off. Replies as hold.
---   end:  it is over, with nothing to share: said for so many ms, so that whoever waits asks for itself at once.
+--   end:  it is over, with nothing to share: kept for `ms`, so that waiting processes call for themselves at once.
 local lock, entry, verb, nonce, ms = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
 local holder = redis.call('GET', lock)
 if verb == 'take' then

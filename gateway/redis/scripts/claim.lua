@@ -1,6 +1,6 @@
 -- include: _batch
--- Lease up to `room` items to a worker, in this order: one item that was lost twice, and then nothing else, if the worker
--- is idle; items whose lease has passed; retries that are due and new ones from the cursor, half of each, so that items
+-- Lease up to `room` items to a worker, in this order: one item that was lost twice, and then no other, if the worker
+-- is idle; items with an expired lease; retries that are due and new ones from the cursor, half of each, so that items
 -- which fail again and again do not hold up the others.
 -- ARGV: data version, worker, fence (fresh for each claim; repeating one gets the same grant), room, lease ms, idle 0|1.
 -- Replies {status, alone 0|1, suspects waiting, ms until there is more (0: now), then index, tries, lost, refusals of each

@@ -1,6 +1,6 @@
 -- include: _batch
--- Remove a batch that could not be created. ARGV: 1 when somebody may have been told of it all the same: then it stays if
--- it was committed. Replies 1 when it is gone.
+-- Remove a batch that could not be created. Replies 1 when it is deleted.
+-- ARGV: 1 if a client may know its id: then it stays if it was committed.
 if ARGV[1] == '1' and redis.call('EXISTS', META) == 1 then return 0 end
 redis.call('UNLINK', unpack(KEYS))
 return 1

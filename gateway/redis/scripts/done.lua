@@ -1,5 +1,5 @@
 -- include: _batch
--- Record results: the first to arrive wins, whoever holds the lease. ARGV: index, ok|err, blob, cost in micro-dollars, ….
+-- Record results: the first to arrive wins, also without the lease. ARGV: index, ok|err, blob, cost in micro-dollars, ….
 -- Replies {batch ended 0|1, then per item 1 recorded, 0 another result was first, -1 the batch ended without it}.
 local status, total, rest = unpack(redis.call('HMGET', META, 'st', 'total', 'rest'))
 local is_open = status and status ~= 'ended'

@@ -1,5 +1,5 @@
 -- include: _scheduler
--- Forget a batch that has ended or is gone. ARGV: batch. Replies 1 to the first that does, 0 to others.
+-- Forget a batch that has ended or was deleted. ARGV: batch. Replies 1 to the first that does, 0 to others.
 local batch = ARGV[1]
 local record = find(batch)
 if record then unready(record) end

@@ -1,5 +1,5 @@
 -- Batch ids of a tenant, newest first. KEYS: the tenant's list.
--- ARGV: limit, after|before|start, id, time in the id (used when the id itself is gone: a page may be deleted while read).
+-- ARGV: limit, after|before|start, id, time in the id (used when the id itself was deleted while its page was read).
 -- `before` replies the ones next to the id, nearest last, as `start` and `after` do: always newest first.
 local limit, side, id, created = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 if side == 'start' then return redis.call('ZREVRANGE', KEYS[1], 0, limit - 1) end

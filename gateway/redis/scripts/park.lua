@@ -1,5 +1,5 @@
 -- include: _scheduler
--- A batch that gave fewer items than were charged has nothing more now: offer it again later, give the charge back.
+-- A batch that gave fewer items than were charged has no further ones now: offer it again later, and return the charge.
 -- ARGV: batch, items to give back, ms until it is offered again.
 local batch, items = ARGV[1], tonumber(ARGV[2])
 local record = find(batch)

@@ -1,6 +1,6 @@
 -- include: _batch
 -- Extend the leases that the claim with this fence still holds.
--- ARGV: fence, lease ms, indices. Replies {status, indices no longer held}: running, stopping, ended or missing.
+-- ARGV: fence, lease ms, indices. Replies {status, indices lost}: running, stopping, ended or missing.
 local fence, lease_ms, now = ARGV[1], tonumber(ARGV[2]), now_ms()
 local status, rest = unpack(redis.call('HMGET', META, 'st', 'rest'))
 

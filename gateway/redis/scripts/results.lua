@@ -1,5 +1,5 @@
 -- include: _batch
--- Results from an index on, as many as come to about so many bytes. ARGV: first index, index to stop before, bytes.
+-- Results from an index on, of about `bytes` in all. ARGV: first index, index to stop before, bytes.
 -- Replies {recorded ok, recorded err, then each blob, false where there is none}.
 local reply, size = {redis.call('HLEN', OK), redis.call('HLEN', ERR)}, 0
 for index = tonumber(ARGV[1]), tonumber(ARGV[2]) - 1 do

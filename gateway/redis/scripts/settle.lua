@@ -1,5 +1,5 @@
 -- include: _batch
--- What the sweeper does to one batch: stop it when it is over time or budget, drop the leases of dead workers once it is
+-- The sweeper's work on one batch: stop it when it is over time or budget, drop the leases of dead workers once it is
 -- stopped, end it when it is over, repair what a crash left or a clock that was set back.
 -- ARGV: data version, ms until the next inspection.
 -- Replies {missing|newer|ended|in_progress|canceling, ms until the next inspection, ms until items can be claimed (-1:
@@ -63,7 +63,7 @@ if rest ~= '' then
 end
 if tonumber(cursor) < tonumber(total) or redis.call('ZCARD', SUSPECT) > 0 then return reply(tonumber(expires), 0) end
 if not lease and not retry then
-  -- Unrecorded items that nobody has: the cursor starts over, and passes by all that are recorded.
+  -- Unrecorded items that no worker holds: the cursor starts over, and passes by all that are recorded.
   redis.call('HSET', META, 'next', 0)
   return reply(tonumber(expires), 0)
 end

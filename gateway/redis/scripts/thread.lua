@@ -1,6 +1,6 @@
 -- include: _time
 -- One server-held conversation (gateway/threads). KEYS: the thread. Without the key it has expired, or never was.
--- Every write that matters is one HSET, so that no prefix of a script's writes is a half-told conversation.
+-- Every write that matters is one HSET, so that a crash cannot leave a part of a conversation.
 -- ARGV: claim, reply's id, nonce (repeating one gets the same answer), ms of lease, ms to live, data version: continue
 --         from that reply. Replies {missing}, {continued}, {in_flight}, or {claimed, stop, size, base, each turn};
 --    or keep, nonce (empty for a new thread), ms to live, reply's id, its stop_reason, size of all, the turn, then for a

@@ -117,7 +117,7 @@ class ListedModel:
 class SimulatedVendor:
     """One row. A default is OpenAI's way.
 
-    `variants`: attributes that are different for models whose names match a pattern at the start.
+    `variants`: attributes that differ for models with names that match a pattern at the start.
 
     Fields: `fields` of the request; `ignores_unknown` others; `refused`: those that its models do not take.
     `length_fields`: names of the answer's limit. `user_limit`: characters of `user`. `stop_limit`: stop sequences.

@@ -33,7 +33,7 @@ READING: Final = frozenset({"GET", "HEAD"})
 NO_KEY: Final = "This needs an admin key, and the gateway has none: set GATEWAY_ADMIN_KEY."
 SIGNED_OUT: Final = "invalid admin key: send one as x-api-key, or sign in on the console"
 FOREIGN_HOST: Final = (
-    "host: the console is served under names of its own machine only. Name the others in GATEWAY_CONSOLE_HOSTS."
+    "host: the console is served under this machine's names only. Name the others in GATEWAY_CONSOLE_HOSTS."
 )
 FOREIGN_PAGE: Final = "origin: changes are accepted from the console's own pages only."
 
@@ -42,7 +42,7 @@ FOREIGN_PAGE: Final = "origin: changes are accepted from the console's own pages
 class AdminKeys:
     """`admin` may do everything, `viewer` read everything. An empty key counts as none: it would equal a missing one.
 
-    `hosts`: names under which the console is reached, beside those of its own machine.
+    `hosts`: names under which the console is reached, beside this machine's.
     """
 
     admin: str = field(default="", repr=False)
@@ -80,7 +80,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class OtherCallers:
-    """Callers beside the configured keys: keys made with a role, and tokens whose rule of `[identity]` has one."""
+    """Callers beside the configured keys: keys made with a role, and tokens with a role by `[identity]`."""
 
     store: AccessStore | None = None
     identity: Identity | None = None

@@ -1,8 +1,8 @@
 """Console sessions: opened with a key, found by a cookie's random value, stored by its digest only.
 
-Redis holds them so that every front end knows them; each process also keeps those it opened, so that the console can
-be used while Redis is away. A session ends with the key that opened it: it holds a MAC of that key under its own value,
-from which the key cannot be guessed without the cookie.
+Redis holds them so that every front end knows them; each process also keeps those it opened, so that the console can be
+used while Redis is unavailable. A session ends with the key that opened it: it holds a MAC of that key under its own
+value, from which the key cannot be guessed without the cookie.
 """
 
 import hashlib

@@ -63,7 +63,7 @@ async def delete_spend_limit(request: web.Request) -> web.Response:
 
 
 async def list_effective_spend_limits(request: web.Request) -> web.Response:
-    """What each user, key, workspace and the organization has spent of its budgets."""
+    """Return the budgets of each user, key, workspace and the organization, with the amounts spent."""
     store = store_of(request)
     rows = []
     for scope, budget in _budgets(await store.allowances()):

@@ -98,7 +98,7 @@ async def reply_to(
     if cache is None:
         past = BYPASS if asked is None else NO_CACHE
     elif asked is not None or not cache.policy.waits_to_be_asked:
-        prompt = prompt.in_messages()  # the form of what is stored
+        prompt = prompt.in_messages()  # the form of stored answers
         demand = cache.demand(asked, context, prompt)
         # A request that may not be cached goes past the cache, with the reason in the reply.
         if demand is not None and not demand.bypasses:

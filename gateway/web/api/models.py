@@ -14,7 +14,7 @@ from gateway.upstream.catalog import Catalog
 from gateway.web.keys import CATALOG, EXCHANGE
 from gateway.web.reply import json_response
 
-# The upstreams whose lists of models could not be read the last time.
+# The upstreams with lists of models that could not be read the last time.
 UNREAD_HEADER = "x-gateway-models-unread"
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000

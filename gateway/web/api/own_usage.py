@@ -1,4 +1,4 @@
-"""GET /api/oauth/usage: the share of its own budgets that the caller has spent, for Claude Code's `/usage`."""
+"""GET /api/oauth/usage: the spent share of the caller's budgets, for Claude Code's `/usage`."""
 
 from datetime import UTC, datetime
 from typing import Any

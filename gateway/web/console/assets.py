@@ -1,7 +1,7 @@
 """The console's files: one page for all its addresses, and the modules and styles that it loads.
 
 The files lie under a folder named by the hash of all of them, so browsers may keep them for good, and a new version is
-loaded at once. Nothing is loaded from anywhere else: the console works in a closed network.
+loaded at once. All files are loaded from here: the console works in a closed network.
 """
 
 import hashlib

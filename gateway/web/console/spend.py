@@ -15,7 +15,7 @@ from gateway.web.console.sources import CONSOLE, NO_STORE, data_response
 MAX_DAYS: Final = 400
 DEFAULT_DAYS: Final = 30
 CSV_GROUP: Final = ("day", "tenant", "key", "model")
-# A spreadsheet reads a cell that begins with one of these as a formula; names are client input.
+# A spreadsheet reads a cell that starts with one of these as a formula; names are client input.
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -1,4 +1,4 @@
-"""Tokens of an issuer: which are accepted, whose they are, and what happens while the issuer is away."""
+"""Tokens of an issuer: which are accepted, the user they name, and an issuer that is unavailable."""
 
 from typing import Any
 

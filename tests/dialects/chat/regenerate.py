@@ -1,6 +1,6 @@
 """`python -m tests.dialects.chat.regenerate [case …]`: write what the gateway now makes of each golden stream.
 
-Read every line of the difference before you commit it: the files are right because somebody read them.
+Read every line of the difference before you commit it: only reading shows that the files are right.
 """
 
 import sys

@@ -79,7 +79,7 @@ def test_the_second_of_two_calls_with_one_id_gets_a_new_id() -> None:
 
 
 def conversation(count: int, upstream_id: str) -> list[Json]:
-    """As many turns, each with one call under the same id, as a client gives them back."""
+    """Return turns as a client gives them back, each with one call under the same id."""
     turns: list[Json] = [HELLO]
     for number in range(count):
         used = frozenset(block["id"] for turn in turns if turn["role"] == "assistant" for block in turn["content"])

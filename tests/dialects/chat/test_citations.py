@@ -1,4 +1,4 @@
-"""Citations: told where the text ends that they belong to, searches told once, and all of it given back as text."""
+"""Citations: sent where their text ends, searches sent once, and all of it given back as text."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ CUTS = [
     pytest.param([cite("a", 99)], [("One. Two.", ["a"])], id="not at all where the place is beyond the text"),
     pytest.param([cite("a", 4), cite("b")], [("One. ", ["a"]), ("Two.", ["b"])], id="the rest has what has no place"),
     pytest.param([cite("a", 4), cite("b", 5)], [("One. ", ["a", "b"]), ("Two.", [])], id="never into white space"),
-    pytest.param([cite("a", 4), cite("a", 4)], [("One. ", ["a"]), ("Two.", [])], id="a repetition says nothing"),
+    pytest.param([cite("a", 4), cite("a", 4)], [("One. ", ["a"]), ("Two.", [])], id="a repetition has no effect"),
 ]
 
 
@@ -91,7 +91,7 @@ def test_a_stream_is_cut_likewise_however_its_deltas_lie(
 
 
 def test_white_space_behind_a_citation_makes_no_block() -> None:
-    """It could not be sent back: the API refuses blocks of nothing else."""
+    """It could not be sent back: the API refuses blocks of white space."""
     assert pieces(answer("One.\n\n", cite("a", 4))) == [("One.\n\n", ["a"])]
     assert pieces(answer("\n One.", cite("a", 1))) == [(" One.", ["a"])]
 
@@ -186,7 +186,7 @@ def test_an_upstream_that_cites_without_end_is_cut_short() -> None:
 
 
 def test_late_citations_give_the_same_text_and_sources_as_early_ones() -> None:
-    """Only where the text is cut, and where the search is told, is given up in a stream that cites too late."""
+    """A stream that cites too late differs only in the places of cuts and of the search."""
     early, late = (
         GOLDEN[name].json("message.json")["content"] for name in ("citations_before_text", "citations_after_text")
     )
@@ -216,7 +216,7 @@ def test_cited_text_flows_together_again_behind_what_was_found() -> None:
         text("One. Two. Three."),
     ]
     assert message["notes"] == [
-        "a server_tool_use block says nothing to this model",
+        "a server_tool_use block has no meaning for this model",
         "what a tool of Anthropic's did reaches this model as text",
         "chat completions do not carry citations of earlier text",
     ]
@@ -256,7 +256,7 @@ READ = {"type": "file", "file": {"hash": "h1", "name": "a.pdf", "content": [{"ty
 @pytest.mark.parametrize("target", [DEEPSEEK, CLAUDE, GEMINI], ids=["the same model", "another model", "a third"])
 @pytest.mark.covers("Media · file annotations are given back")
 def test_r27_what_was_read_in_files_is_given_back(target: Target) -> None:
-    """It is OpenRouter's, whichever model the file went to."""
+    """It is OpenRouter's, for all models."""
     blocks = answer("It says so.", READ, READ)
     assert [block["type"] for block in blocks] == ["text", "redacted_thinking"]
     message = replayed(blocks, target)

@@ -1,4 +1,4 @@
-"""Whatever the gateway hands out, it accepts when a client gives it back, and can convert it for any upstream."""
+"""The gateway accepts its own answers when a client gives them back, and can convert them for any upstream."""
 
 from typing import Any
 
@@ -86,7 +86,7 @@ REASONS = st.sampled_from(["stop", "length", "tool_calls", "content_filter"])
 
 
 def streamed(deltas: list[Json], reason: str, to: Any) -> Json | None:
-    """The message that a stream of these tells; None where it fails."""
+    """Return the message of a stream of these; None where it fails."""
     result = convert(sse(*map(chunk, deltas), finish(reason)), to)
     return None if result.failure is not None else fold_events(result.events)
 
@@ -104,14 +104,14 @@ def whole(deltas: list[Json], reason: str, to: Any) -> Json | None:
 
 
 def next_turn(message: Json) -> Json:
-    """What the user says to it: results of its calls, or a text."""
+    """Return the user's reply: results of its calls, or a text."""
     calls = [block for block in message["content"] if block["type"] == "tool_use"]
     results = [{"type": "tool_result", "tool_use_id": block["id"], "content": "done"} for block in calls]
     return {"role": "user", "content": [*results, {"type": "text", "text": "Go on."}]}
 
 
 def check_is_accepted(message: Json) -> None:
-    """At every door, in every version, alone and as the later of two like it, and again without what comes after."""
+    """Check at every door, in every version, alone and as the later of two like it, and again as the last message."""
     question = {"role": "user", "content": "Hello"}
     said = {"role": "assistant", "content": message["content"]}
     turns = [question, said, next_turn(message), said, next_turn(message)]

@@ -16,7 +16,7 @@ ASKING = ClientAsking(to_target("test-model", COMPATIBLE), KEYRING)
 
 
 def converted(body: dict[str, Any]) -> ClientRequest:
-    """Convert a chat request, and check that what comes out is a valid Messages request."""
+    """Convert a chat request, and check that the result is a valid Messages request."""
     asked = to_messages_request({"model": "m", **body}, ASKING, ToolRegistry())
     to_prompt(asked.request, 100, Context("req_1"))
     return asked

@@ -91,7 +91,7 @@ def bodies(path: str) -> list[dict[str, Any]]:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield where something stands in the body; of a list its first and last items only."""
+    """Yield all places in the body; of a list its first and last items only."""
     if path and path[0] != "model":
         yield path
     if isinstance(value, dict):

@@ -200,7 +200,7 @@ def test_stop_sequence_that_the_upstream_left_out_is_null() -> None:
 
 
 def test_call_without_input_has_an_empty_one() -> None:
-    """As vLLM 0.32 writes a call without arguments, and llama.cpp the start of each."""
+    """vLLM 0.32 writes a call without arguments so, and llama.cpp the start of each."""
     call = {"type": "tool_use", "id": "toolu_1", "name": "look"}
     reply = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()))
     answered = to_answered(orjson.dumps({**MESSAGE, "content": [call]}), reply)

@@ -1,4 +1,4 @@
-// One session of the official TypeScript SDK, whose findings go to standard output as JSON.
+// One session of the official TypeScript SDK. Its findings go to standard output as JSON.
 // node session.mjs SDK_FOLDER BASE_URL KEY
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";

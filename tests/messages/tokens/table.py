@@ -1,4 +1,4 @@
-"""How far counting by characters errs, on one text of each kind. `python -m tests.messages.tokens.table` prints it.
+"""Errors of counting by characters, on one text of each kind. `python -m tests.messages.tokens.table` prints it.
 
 `samples/counts.json` holds what the vocabularies themselves make of the texts; docs/tokens.md says which, and
 shows this table. The texts were written for it, and played no part in fitting the weights.
@@ -31,7 +31,7 @@ def errors() -> dict[str, list[float]]:
 
 
 def total_errors() -> list[float]:
-    """Of all texts together, as in a prompt that holds a little of everything."""
+    """Return the errors of all texts together, as in a prompt that mixes them."""
     counts = true_counts()
     return [
         sum(_estimate(kind, profile) for kind in counts) / sum(true[profile.name] for true in counts.values()) - 1

@@ -7,7 +7,7 @@ import pytest
 from gateway.messages.tokens.estimate import estimate_by_size, to_tokens
 from gateway.messages.tokens.profiles import CLAUDE, GENERAL
 
-# What an image comes to whose size cannot be read.
+# Tokens of an image with an unreadable size.
 IMAGE_TOKENS = GENERAL.image_limit
 
 

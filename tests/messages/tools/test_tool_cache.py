@@ -62,7 +62,7 @@ def knows(memory: ToolCache, request: Json, *, times: int = 2) -> ToolCache:
 
 
 def converted(memory: ToolCache, request: Json, target: Target = TARGET) -> tuple[Any, bytes]:
-    """The request as the gateway has it, and what goes upstream."""
+    """Return the request as the gateway has it, and the bytes that go upstream."""
     raw = orjson.dumps(request)
     checked, _ = check_messages_request(memory.parse(raw), version="2023-06-01", betas=frozenset())
     return checked, bytes(to_json(to_chat_request(checked, target, KEYRING).body, len(raw)))

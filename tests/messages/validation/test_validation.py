@@ -330,7 +330,7 @@ def test_such_a_field_that_asks_for_nothing_is_dropped_in_silence(name: str, not
 
 
 def test_a_thread_is_refused_with_the_code_on_which_sdks_send_the_whole_conversation() -> None:
-    """Whatever else is wrong: a continued thread brings a tool's result without its call, and no tools."""
+    """The code has priority: a continued thread brings a tool's result without its call, and no tools."""
     fields = body(thread={"type": "continue", "previous_message_id": "msg_1"}, messages=[user(result())])
     with pytest.raises(InvalidRequest, match="thread: Extra inputs are not permitted") as raised:
         check(fields)
@@ -424,7 +424,7 @@ SIZES = (0, SMALL_BODY + 1)
 
 
 def written(request: Any, size: int) -> bytes:
-    """What goes upstream of a body that was found to be valid. Raises JSONEncodeError."""
+    """Return the upstream's bytes for a valid body. Raises JSONEncodeError."""
     return bytes(to_json(to_chat_request(check(request)[0], CLAUDE, KEYRING).body, size))
 
 

@@ -1,4 +1,4 @@
-"""Any JSON value is either a request or refused; nothing else ever comes out of validation."""
+"""Any JSON value is either a request or refused; validation has no third outcome."""
 
 from contextlib import suppress
 from functools import reduce
@@ -85,7 +85,7 @@ RICH = body(
 
 
 def validate(source: Any) -> None:
-    """As the front door does, from bytes; the message of a refusal can be sent, and is never long."""
+    """Validate bytes as the front door does; the message of a refusal can be sent, and is never long."""
     parsed = orjson.loads(orjson.dumps(source))
     for check in (check_messages_request, check_count_tokens_request):
         for version in (OLD, NEW):

@@ -1,4 +1,4 @@
-"""Images, documents and URLs: what may be handed on."""
+"""Images, documents and URLs that may be passed on."""
 
 from base64 import b64encode
 from contextlib import suppress

@@ -249,7 +249,7 @@ def test_a_conversation_in_order_is_accepted(messages: list[Any], version: str) 
     assert check(body(messages=messages), version) == (body(messages=messages), [])
 
 
-# A conversation with answers that say nothing, what is left of it, and where the note points.
+# A conversation with blank answers, the messages that remain, and the place of the note.
 BLANK_ANSWERS: dict[str, tuple[list[Any], list[Any], int]] = {
     "a blank block before a call": (
         [user("a"), assistant(THINKING, text("\n\n"), call()), user(result())],

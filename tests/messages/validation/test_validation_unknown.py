@@ -1,4 +1,4 @@
-"""Keys that nobody knows, inside what is known: nothing vanishes in silence, wherever it is."""
+"""Unknown keys inside known objects: each is noted, at every place."""
 
 from functools import reduce
 from operator import getitem

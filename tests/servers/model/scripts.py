@@ -81,7 +81,7 @@ SCRIPTS: Final[dict[str, list[Piece]]] = {
     "unset": ["Effort", " is", " unset", "."],
 }
 
-# The last so many pieces of these scripts repeat without end.
+# The last this many pieces of these scripts repeat without end.
 LOOPS: Final = {"longthink": 3, "long": 3}
 
 # Byte-pair merges for common English, so that prompts do not cost a token for each letter.

@@ -34,7 +34,7 @@ REFUSED: Final[dict[str, tuple[tuple[object, ...], str]]] = {
     "function_call": ((None, "none", "auto"), "use `tool_choice`"),
 }
 IGNORED: Final = {
-    "store": "nothing is stored here",
+    "store": "the gateway stores no completions",
     "metadata": "metadata goes to OpenAI's storage of completions",
 }
 # Read by name below, or of no consequence.

@@ -1,7 +1,7 @@
 """Tool calls in a chat stream that is passed on: each has an index, and says its id, type and name once.
 
-Clients join what comes by index, and each field with what came before: a name that is repeated becomes `bashbash`
-(openai 3.57.0), calls without an index become one. Servers that send either exist, so such chunks are corrected.
+Clients join pieces with equal indices by appending each field, so a repeated name becomes `bashbash` (openai 3.57.0),
+and calls without an index become one. Some servers send such chunks; they are corrected here.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class CallIndexes:
         return len(self._ids)
 
     def corrected(self, call: dict[str, Any]) -> dict[str, Any]:
-        """Return the piece of a call as clients need it: the same object where nothing is wrong."""
+        """Return the piece of a call as clients need it: the same object if it is correct."""
         call_id, told = call.get("id") or "", call.get("index")
         index = told if type(told) is int else None
         function = call.get("function")

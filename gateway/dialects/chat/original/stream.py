@@ -1,8 +1,8 @@
 """A chat stream on its way to a client that speaks chat: chunks pass unparsed, except for the few that carry facts.
 
 Chunks with usage, a finish reason, an error or tool calls are looked into; of the others only the model's name is
-replaced. Nothing is returned before the first content, so an upstream that fails until then can still be replaced by
-another. The end is as clients need it: a finish reason in any case, and `[DONE]` behind it.
+replaced. No bytes are returned before the first content, so an upstream that fails until then can still be replaced by
+another. The end always has a finish reason and `[DONE]`, as clients need it.
 """
 
 import re
@@ -184,7 +184,7 @@ class OriginalStream:
                 if self.done:
                     break
         except GatewayError as error:
-            self.failure = error  # what came before it is still returned
+            self.failure = error  # content before it is still returned
         if not self.started:
             self._held += told
             return b""
@@ -292,7 +292,7 @@ class OriginalStream:
         return b"data: " + orjson.dumps({**named, "model": self._reply.model, "choices": [choice]}) + END + DONE
 
     def _take_completion(self, body: bytes) -> bytes:
-        """Return a whole completion as a stream: some servers send one, whatever they were asked for."""
+        """Convert a complete JSON answer to a stream: some servers ignore `stream`."""
         completion = self._parsed(body)
         answered = to_message(completion, self._reply)
         message, self.origin = answered.message, answered.origin

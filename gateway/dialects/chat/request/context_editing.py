@@ -140,7 +140,7 @@ def _read_calls(messages: Messages) -> tuple[list[str], dict[Place, int]]:
 
 
 def _emptied_tools(setting: Any, cleared: Collection[str], path: str) -> frozenset[str]:
-    """The tools whose inputs go too: all of them, those named, or none."""
+    """The tools that lose their inputs too: all of them, those named, or none."""
     match setting:
         case None | False:
             return frozenset()

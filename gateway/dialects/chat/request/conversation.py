@@ -192,7 +192,7 @@ class Conversation:
             parts.append({"type": "text", "text": text})
             self._scope.note("changed", path, "what a tool of Anthropic's did reaches this model as text")
         else:
-            self._scope.note("dropped", path, f"a {block['type']} block says nothing to this model")
+            self._scope.note("dropped", path, f"a {block['type']} block has no meaning for this model")
 
     def _replay(self, chat: AssistantMessage, replay: ReasoningReplay) -> None:
         self._scope.notes.extend(replay.notes)
@@ -271,7 +271,7 @@ def _to_prompt(system: SystemPrompt, scope: Scope) -> Any:
     for index, block in enumerate(system):
         path = f"system.{index}"
         if index == 0 and block["text"].startswith(BILLING_HEADER):
-            scope.note("dropped", path, "a billing header says nothing to this upstream, and defeats its prefix cache")
+            scope.note("dropped", path, "a billing header is useless for this upstream, and defeats its prefix cache")
         else:
             parts.append(to_text_part(block, path, scope))
     return to_content(parts)

@@ -50,7 +50,7 @@ def to_chat_request(
     """Raises InvalidRequest, naming the field, for what this upstream cannot do and no note would make good, and
     JSONEncodeError for a tool call's input that nests deeper than can be written.
 
-    `session_id` is what the client's headers say; OpenRouter keeps a session with one provider, whose cache is warm.
+    `session_id` is from the client's headers; OpenRouter keeps a session with one provider, to keep its cache warm.
     """
     overrides = request.get("openrouter") or {}
     keeps_deferred = target.openrouter and bool(request.get("deferred_tools") or overrides.get("deferred_tools"))

@@ -289,7 +289,7 @@ def _put_format(wanted: Mapping[str, Any], parameters: Parameters, path: str = "
     target = parameters.scope.target
     is_strict = target.strict_schemas or not target.strict_fallback
     if not is_strict:
-        parameters.scope.note("changed", path, "nobody holds this model to a schema: it is sent as a wish")
+        parameters.scope.note("changed", path, "schemas are not enforced for this model: sent without strict")
     schema = {"name": "output", "strict": is_strict, "schema": wanted["schema"]}
     parameters.put("response_format", {"type": "json_schema", "json_schema": schema}, path)
 

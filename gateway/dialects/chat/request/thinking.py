@@ -1,9 +1,8 @@
 """Effort and budget of thinking: from `thinking` and `output_config.effort` to the upstream's parameters.
 
 OpenRouter takes a `reasoning` object, and for Claude an effort as `verbosity`. Others take `reasoning_effort`, a budget
-in a separate field, or a switch, as the target says. An absent `thinking` sends nothing, since models differ in
-what they do then. `display` never reaches the upstream: asking it to leave reasoning out would also leave out the
-signatures.
+in a separate field, or a switch, as the target says. An absent `thinking` sends no field, since models differ in their
+defaults. `display` never reaches the upstream: asking it to leave reasoning out would also leave out the signatures.
 """
 
 from collections.abc import Collection, Iterable, Mapping

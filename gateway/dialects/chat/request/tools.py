@@ -22,7 +22,7 @@ from gateway.schemas.anthropic import IS_GRAMMAR, CustomTool, ToolChoice, ToolPa
 from gateway.schemas.openai import ChatTool, FunctionDefinition, FunctionTool, OtherTool
 from gateway.upstream.target import Target, to_slug
 
-# Said of a tool without being a parameter of what it does upstream.
+# Fields of a tool that are no parameters upstream.
 SERVER_TOOL_LABELS = frozenset({"type", "name"})
 
 

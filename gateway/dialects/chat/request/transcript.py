@@ -24,7 +24,7 @@ RESULT_SUFFIX = "_tool_result"
 
 
 def to_transcript(block: Mapping[str, Any], keyring: Keyring) -> str:
-    """A server-side block in brackets; "" for one that says nothing to a model. Never fails on a validated block."""
+    """A server-side block in brackets; "" for one without meaning for a model. Never fails on a validated block."""
     kind: str = block["type"]
     match kind:
         case "server_tool_use" if not block["input"]:

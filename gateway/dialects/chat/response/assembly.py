@@ -90,7 +90,7 @@ class Assembly:
         self._made = 0  # blocks so far, open, closed and waiting
         self._reasoning: Literal["absent", "empty", "present"] = "absent"
         self._spoken = False  # whether any text has come
-        self._sources: Sources | None = None  # of what the text says, once any are named
+        self._sources: Sources | None = None  # of the text, once any are named
         self.index = -1  # of the open block, or of the last one
         self.has_tools = False
         self.has_cut_call = False  # whether a call lacks its end, so that it must not be run

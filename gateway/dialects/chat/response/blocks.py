@@ -1,6 +1,6 @@
 """The blocks of an answer while they are written: the content of each so far, and whether it may end.
 
-`fragments` are what came while a block waited behind another one. What is done with blocks is in `assembly`.
+`fragments` arrived while a block waited behind another one. `assembly` handles the blocks.
 """
 
 from dataclasses import dataclass, field
@@ -127,7 +127,7 @@ class OpenToolCall:
         return fragment.lstrip().startswith("{") and not self._repeats(fragment)
 
     def add_rest(self, fragment: str) -> str:
-        """Add what follows the end of the arguments: all of them again, or what says nothing; return what can be shown.
+        """Add text behind the end of the arguments: all of them again, or noise; return the part to show.
 
         Raises UpstreamError for more, which would be lost, once the call is closed.
         """
@@ -141,7 +141,7 @@ class OpenToolCall:
 
     def _repeats(self, fragment: str) -> bool:
         """Return whether a fragment behind the end of the arguments is all of them again."""
-        if not fragment.lstrip().startswith("{"):  # line ends, for which the arguments need not be joined
+        if not fragment.lstrip().startswith("{"):  # line ends: no need to join the arguments
             return False
         return repaired(fragment).strip() == self.arguments.strip()
 

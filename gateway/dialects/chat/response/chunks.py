@@ -19,7 +19,7 @@ from gateway.errors import UpstreamError
 from gateway.json_values import MAX_VALUES, check_answer_values
 
 TEXT_FIELDS = ("content", "reasoning", "reasoning_content", "refusal")
-# First half of a surrogate pair, whose second half may come in the next delta.
+# First halves of surrogate pairs; the second half may come in the next delta.
 HIGH = range(0xD800, 0xDC00)
 
 

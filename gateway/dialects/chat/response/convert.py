@@ -29,7 +29,7 @@ TEXT_FIELDS = frozenset({"role", "content"})
 
 @dataclass(slots=True, repr=False)
 class Content:
-    """The blocks of an answer, and what its ending depends on. `size`: bytes of what the model wrote."""
+    """The blocks of an answer, and the facts its ending depends on. `size`: bytes that the model wrote."""
 
     blocks: list[dict[str, Any]]
     size: int

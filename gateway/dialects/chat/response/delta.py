@@ -92,7 +92,7 @@ def delta_of(choice: dict[str, Any], *, is_later: bool = False) -> dict[str, Any
 
 
 def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> None:
-    """Hand on everything that `delta` brings. Raises UpstreamError where it has not the shape of a chat delta."""
+    """Pass all fields of `delta` to `target`. Raises UpstreamError where it is not shaped like a chat delta."""
     if delta.keys() <= TEXT_FIELDS:
         if delta.get("content"):
             _add_content(delta["content"], target)

@@ -29,7 +29,7 @@ SENTENCE_KEYS = (
     *("errorMessage", "faultstring", "fault", "description", "title", "reason", "Message", "errors", "base_resp"),
     *("Error", "Response"),
 )
-# Echoes of the request, which say nothing of the failure and may be anything.
+# Echoes of the request: no part of the failure, with arbitrary content.
 ECHO_KEYS = frozenset({"body", "ctx", "failed_generation", "input", "request", "url"})
 
 # "litellm.BadRequestError: OpenAIException - <the server's words>", and what LiteLLM adds after them (1.108, 2026-11).
@@ -190,7 +190,7 @@ def _embedded(text: str) -> Any:
 
 
 def _bounds(text: str) -> tuple[int, int]:
-    """The first and the last bracket of what a text may embed; -1 where there is none."""
+    """The first and the last bracket of JSON inside a text; -1 where there is none."""
     start = min((index for index in (text.find("{"), text.find("[{")) if index >= 0), default=-1)
     return start, text.rfind("]" if text[start : start + 1] == "[" else "}")
 

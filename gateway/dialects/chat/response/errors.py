@@ -99,7 +99,7 @@ MODEL_NAME = re.compile(r"~?[\w.-]{1,64}(?:/[\w.-]{1,64})?(?::[\w-]{1,32})?", re
 
 
 def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
-    """The error of an answer whose status is not 2xx."""
+    """The error of an answer with a status other than 2xx."""
     read = read_body(body)
     is_busy = status in (429, 503, 529)
     retry_after = retry_after_of(headers, read.words, limited=is_busy)

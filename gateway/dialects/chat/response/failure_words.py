@@ -1,4 +1,4 @@
-"""Classification of failures by their words, beyond the status: whose fault it is, and whether a retry can help.
+"""Classification of failures by their words, beyond the status: the party at fault, and whether a retry can help.
 
 Servers and proxies put wrong keys, missing models and exhausted accounts under 400, refusals under 500, and a model
 that is still loading under several statuses. A row applies to the kinds of error that the status alone has suggested,

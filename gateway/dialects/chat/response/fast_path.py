@@ -32,7 +32,7 @@ MARK_SIZE = 8
 class Frame:
     """The bytes around the string in the upstream's payload: `before` and `after`.
 
-    `call`: whose arguments the string is part of; None for text. Each subclass has its own writer.
+    `call`: the call that the argument string belongs to; None for text. Each subclass has its own writer.
     """
 
     __slots__ = ("_between", "_event_end", "_event_start", "_mark", "call", "index")
@@ -64,7 +64,7 @@ class Frame:
         """Write the deltas that a piece of the stream has in this frame from `place` on, where an event begins.
 
         Returns the place of the first event that must go the full way. A plain string has no line ends, and the frame
-        has none either, so the events need not be taken apart first, which costs more than the rest.
+        has none either, so the events are not taken apart first, which costs more than the rest.
         """
         start = self._event_start
         if not piece.startswith(start, place):
@@ -72,7 +72,7 @@ class Frame:
         strings = self._strings(piece, place + len(start))
         text, size = b"".join(strings), len(start) + len(self._event_end)
         if self.call is None and text.isascii() and PLAIN.fullmatch(text) and b"" not in strings:
-            # One check and one write for all of them cost half of what they cost one by one.
+            # One check and one write for all of them cost half as much as one for each.
             self._write_plain(strings, text, writer)
             return place + len(text) + len(strings) * size
         for string in strings:

@@ -1,8 +1,8 @@
 r"""JSON as models write it, to JSON, while it streams: what has one meaning only is written as JSON has it.
 
 Models forget to escape line ends and the backslashes of paths and patterns (`\d`), leave commas behind the last member,
-quote as Python does and write its `True` and `None`. `NearJson` changes no valid JSON, and the pieces that a text comes
-in make no difference. Text whose meaning would be a guess passes as it is, and is no JSON in the end.
+quote as Python does and write its `True` and `None`. `NearJson` changes no valid JSON, and the division of a text into
+pieces makes no difference. Ambiguous text passes unchanged, and is no JSON in the end.
 """
 
 import re
@@ -36,7 +36,7 @@ LITERALS: Final[Mapping[str, str]] = {
     "None": "null",
     "undefined": "null",
 }
-# Behind a whole value this says nothing: brackets too many, marks that a server's parser has left, the end of a fence.
+# Noise behind a whole value: brackets too many, marks that a server's parser has left, the end of a fence.
 REST = re.compile(r"(?:[\s\]},;`]|</?\w{1,40}>|<\|\w{1,40}\|>)*+")
 MAX_REST = 64 * 1024
 
@@ -87,7 +87,7 @@ class NearJson:
         return "".join(written)
 
     def _add_rest(self, text: str, write: Callable[[str], None]) -> None:
-        """Pass white space behind the object; keep what follows that, as far as it may say nothing."""
+        """Pass white space behind the object; keep the text behind that while it can be noise."""
         if not self._rest:
             rest = text.lstrip()
             write(text[: len(text) - len(rest)])
@@ -234,7 +234,7 @@ class NearJson:
 
 
 def repaired(text: str) -> str:
-    """All of a text at once; what it holds behind the object is left out if it says nothing."""
+    """Repair a whole text; noise behind the object is left out."""
     reader = NearJson()
     written = reader.feed(text) + reader.end()
     return written if reader.is_rest_meaningless else text

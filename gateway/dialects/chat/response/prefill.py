@@ -1,7 +1,7 @@
 """A guard in front of an assembly that cuts off what an answer repeats of the client's prefill.
 
 The client has that text already and puts the answer behind it. llama.cpp repeats it in JSON, and a server that does not
-continue a message lets the model begin its turn anew, often in the same words.
+continue a message lets the model restart its turn, often in the same words.
 """
 
 from collections.abc import Mapping, Sequence

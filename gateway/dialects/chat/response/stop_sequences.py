@@ -73,8 +73,8 @@ class StopScan:
     """Finds the first stop sequence in a text that arrives in pieces. What could be the start of one is held back.
 
     First is the match that ends first, since that is where a model that watches every token would have stopped; of
-    several that end there the longest, whose start had to be held back anyway. An automaton (Aho and Corasick, 1975)
-    reads each character once, however many and however long the sequences are.
+    several that end there the longest, since its start had to be held back anyway. An automaton (Aho and Corasick,
+    1975) reads each character once, however many and however long the sequences are.
     """
 
     __slots__ = ("_depths", "_ends", "_fallbacks", "_held", "_node", "_starts", "_steps")
@@ -86,7 +86,7 @@ class StopScan:
         for sequence in sequences:
             if sequence:
                 self._add(sequence)
-        self._fallbacks = self._link()  # the node of the longest end of what led to a node that begins a sequence too
+        self._fallbacks = self._link()  # per node, that of its longest suffix that starts a sequence
         self._starts = re.compile("[" + re.escape("".join(self._steps[0])) + "]") if self._steps[0] else None
         self._node = 0
         self._held = ""  # what led to the node

@@ -1,8 +1,8 @@
 """The stream core: bytes of an upstream's event stream in, bytes of a Messages event stream out.
 
-`MessageStream` is pure and complete in itself: no clock, no socket. One network read becomes one `feed`, whose result
-is one write. It does not write `error` events by itself: on a failure it stops, sets `failure`, and leaves to its
-caller whether to try again (nothing shown yet: `started` is False) or to end the client's stream with an error event.
+`MessageStream` is pure and complete in itself: no clock, no socket. One network read becomes one `feed`, which returns
+one write. It does not write `error` events by itself: on a failure it stops, sets `failure`, and leaves to its caller
+whether to try again (nothing shown yet: `started` is False) or to end the client's stream with an error event.
 
 A delta that only differs from the one before it in its string is not parsed at all but spliced (`splice`), which more
 than halves the cost of a delta; everything else goes the full way through `pieces` and `assembly`.
@@ -190,7 +190,7 @@ class MessageStream:
         return events.message_start(empty_message(self._reply, self._facts.first_usage(self._reply)))
 
     def _recognise(self, piece: bytes) -> None:
-        """Take the first piece, whose first byte shows what the body is; white space shows nothing yet."""
+        """Recognise the body by the first byte of its first piece; leading white space is skipped."""
         if WholeBody.begins(piece):
             self._state = BODY
             self._body.add(piece)

@@ -6,7 +6,7 @@ from enum import Enum, auto
 class StreamState(Enum):
     """UNKNOWN until the first byte shows a stream of EVENTS or one whole BODY of JSON; the other three are final.
 
-    ABANDONED: the answer was complete before the upstream's stream was, whose rest is ignored. FAILED: see `failure`.
+    ABANDONED: the answer was complete before the upstream's stream; the rest is ignored. FAILED: see `failure`.
     """
 
     UNKNOWN = auto()

@@ -3,7 +3,7 @@
 A client must always read an object. What has one meaning only is repaired and noted; anything else is an error, never a
 silent `{}`.
 
-Arguments that were cut off end as an object whose last member is null. Anthropic leaves them unfinished, and clients
+Arguments that were cut off end as an object with null as last member. Anthropic leaves them unfinished, and clients
 that parse them strictly then fail, some without the rest of the message. Completed without the null they would look
 whole: agents that do not read `stop_reason` would run half a command, or write half a file. A null fails the tool's
 schema instead.

@@ -34,7 +34,7 @@ def to_legal_name(name: str) -> str:
 
 
 def joined_name(begun: str, name: str, offered: Collection[str]) -> str:
-    """The offered tool whose name came in these two pieces, or that the second names whole; "" if there is none."""
+    """The offered tool named by these two pieces together or by the second alone; "" if there is none."""
     if begun in offered:
         return ""
     return next((joined for joined in (name, begun + name) if joined in offered and joined.startswith(begun)), "")

@@ -34,8 +34,8 @@ REFUSED: Final = {
 IGNORED: Final = {
     "client_metadata": "no upstream takes it",
     "max_tool_calls": "it limits hosted tools, which are not available here",
-    "metadata": "nothing is stored here",
-    "store": "nothing is stored here",
+    "metadata": "the gateway stores no responses",
+    "store": "the gateway stores no responses",
 }
 PASSED_ON: Final = ("prompt_cache_key", "prompt_cache_retention", "safety_identifier", "top_logprobs", "user")
 # Of no consequence, or read by name.

@@ -1,8 +1,9 @@
 """A Messages stream as the events of a response.
 
 Every item has one id and one call id from its first event to `response.completed`. `output_item.done` of a call waits
-for the next event of the message: Codex runs a call whose item is done, also when the stream then breaks, and one that
-was cut at the length limit must not run. Comments do not count as life for Codex; so a ping is an event with data.
+for the next event of the message: Codex runs a call as soon as its item is done, also when the stream then breaks, and
+one that was cut at the length limit must not run. Comments do not count as life for Codex; so a ping is an event with
+data.
 """
 
 from collections.abc import Callable

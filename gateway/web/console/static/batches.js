@@ -73,7 +73,7 @@ function progress(row) {
   return h("div", { class: "progress" }, shareBar(`${done} of ${row.total} done`, parts, row.total), h("span", null, `${count(done)} of ${count(row.total)}`));
 }
 
-/** Show again while the page is seen and nobody is asked anything. */
+/** Show again while the page is visible and no dialog is open. */
 function repeat(show, main) {
   setInterval(() => { if (!document.hidden && !main.querySelector("dialog[open]") && !main.contains(document.activeElement?.closest("a, button"))) show().catch(() => {}); }, POLL);
 }

@@ -49,7 +49,7 @@ export function tableRow(columns, row) {
     h("td", { class: kind, "data-name": heading }, content(row))));
 }
 
-/** A short word with a sign, so that colour is not all that tells the kinds apart. */
+/** A short word with a sign, so that kinds differ by more than colour. */
 export function badge(kind, text) {
   const sign = { good: "✓", bad: "✕", warn: "!", busy: "…", plain: "" }[kind];
   return h("span", { class: `badge ${kind}` }, sign && h("span", { "aria-hidden": "true" }, sign), " ", text);

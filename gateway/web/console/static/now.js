@@ -76,7 +76,7 @@ let openFigures = new Set();
 function showOverview(top, overview) {
   const { tiles, fleet, problems } = overview;
   openFigures = new Set([...top.querySelectorAll("figure")].flatMap((figure, number) => (figure.querySelector("details")?.open ? [number] : [])));
-  if (openFigures.size) return; // somebody reads the figures: leave them
+  if (openFigures.size) return; // the figures are open: keep them
   replace(top,
     h("section", { class: "problems", "aria-label": "Problems" }, problems.length ? problems.map(problemRow)
       : h("p", { class: "fine" }, badge("good", "No problems"), ` ${plural(fleet["front end"], "front end")}, ${plural(fleet.worker, "worker")}, ${plural(overview.batches, "batch", "batches")} under way`)),

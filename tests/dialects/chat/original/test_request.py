@@ -64,7 +64,7 @@ def _spelled(value: Any) -> bytes:
         ({"include_obfuscation": False}, {"include_obfuscation": False, "include_usage": True}),
     ],
 )
-def test_usage_is_asked_for_whatever_the_client_asked(options: Any, sent: Any) -> None:
+def test_usage_is_asked_for_in_any_case(options: Any, sent: Any) -> None:
     request = {**ASK, "stream": True, "stream_options": options}
     assert orjson.loads(to_body(orjson.dumps(request), request, "m"))["stream_options"] == sent
 

@@ -142,7 +142,7 @@ def test_one_call_says_its_name_once(sentence: str, calls: list[Any]) -> None:
     assert second == {"index": 0, "function": {"arguments": "{}"}}, sentence
 
 
-def test_two_calls_under_one_index_are_told_apart_by_their_ids() -> None:
+def test_two_calls_under_one_index_are_distinguished_by_their_ids() -> None:
     calls = [CALL, {**CALL, "id": "b"}, {"index": 0, "function": {"arguments": "{}"}}]
     told, _ = passed(START, chunk({"tool_calls": calls}), chunk({}, "tool_calls"), DONE)
     sent = chunks_of(told)[1]["choices"][0]["delta"]["tool_calls"]
@@ -172,7 +172,7 @@ def test_stream_that_was_left_is_estimated_from_its_text(newline: bytes) -> None
 
 
 @pytest.mark.parametrize("field", ["content", "reasoning_content"])
-def test_plain_deltas_are_recognised_whatever_stands_in_their_text(field: str) -> None:
+def test_plain_deltas_are_recognised_with_any_text(field: str) -> None:
     texts = ["one", 'quoted "usage":{ }', "\\", "\n\n", "data: [DONE]", "é😀", '"},"finish_reason":"stop"}]}']
     told, stream = passed(START, *[chunk({field: text}) * 2 for text in texts], chunk({}, "stop"), DONE)
     said = "".join([one["choices"][0]["delta"].get(field, "") for one in chunks_of(told)])

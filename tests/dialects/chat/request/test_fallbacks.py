@@ -1,4 +1,4 @@
-"""What a refused request is sent with or without the second time: once, noted, and with every schema kept."""
+"""Second tries of refused requests: once, noted, and with every schema kept."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -42,13 +42,13 @@ def refused(message: str = NO_ENDPOINT, status: int = 404) -> GatewayError:
 
 
 def healed(conversion: Conversion, target: Target = ALLOWED, error: GatewayError | None = None) -> Conversion | None:
-    """What goes up after the refusal; None when there is no second try."""
+    """Return the request after the refusal; None when there is no second try."""
     adaptation = to_adaptation(error or refused(), conversion, target)
     return None if adaptation is None else adapted(conversion, [adaptation])
 
 
 def said(first: Conversion, second: Conversion) -> list[str]:
-    """What the second try adds to the notes."""
+    """Return the notes that the second try adds."""
     return [f"{note.kind}:{note.field}" for note in second.notes[len(first.notes) :]]
 
 
@@ -191,7 +191,7 @@ def test_o35_words_of_a_provider_behind_openrouter_are_read() -> None:
     assert healed(convert(ALLOWED, tools=[strict_tool()]), error=error) is not None
 
 
-# Reasoning that cannot be verified, which needs nobody's permission.
+# Reasoning that cannot be verified: leaving it out needs no permission.
 
 
 def with_thought(target: Target = CLAUDE, **fields: Any) -> Conversion:

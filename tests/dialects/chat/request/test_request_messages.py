@@ -530,7 +530,7 @@ EFFORTS_IN_PLACE = [
     pytest.param(
         [HELLO, system(text("Hurry."), output_config={"effort": "low"})],
         [UPDATE, HELLO, {"role": "system", "content": "Hurry."}],
-        id="R34 on an empty message of its own, the text staying in place",
+        id="R34 on a separate empty message, the text staying in place",
     ),
     pytest.param(
         [HELLO, CALLED, user(tool_result(content="r")), {"role": "system", "output_config": {"effort": "low"}}],
@@ -658,7 +658,7 @@ def test_what_a_server_tool_did_becomes_text_and_is_noted_once() -> None:
     assert losses(conversion) == [("changed", "messages.1.content.0")]
 
 
-def test_a_block_that_says_nothing_to_a_model_is_dropped_and_noted() -> None:
+def test_a_block_without_meaning_for_a_model_is_dropped_and_noted() -> None:
     fallback = {"type": "fallback", "from": {"model": "a"}, "to": {"model": "b"}}
     conversion = convert(messages=[HELLO, assistant(fallback, text("Hi")), HELLO])
     assert conversion.body["messages"][1] == {"role": "assistant", "content": "Hi"}

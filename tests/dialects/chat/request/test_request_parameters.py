@@ -111,7 +111,7 @@ CARRIED = [
         DEEPSEEK,
         {"output_config": {"format": FORMAT}, "provider": {"sort": "price", "require_parameters": False}},
         {"response_format": CHAT_FORMAT, "provider": {"sort": "price", "require_parameters": False}},
-        id="R4 unless the client says that it need not",
+        id="R4 unless the client turns it off",
     ),
     pytest.param(GPT, {"verbosity": "low"}, {"verbosity": "low"}, id="O37 verbosity"),
     pytest.param(
@@ -161,7 +161,7 @@ CARRIED = [
     pytest.param(DEEPSEEK, {"service_tier": "auto"}, {"service_tier": "auto"}, id="O45 auto"),
     pytest.param(DEEPSEEK, {"service_tier": "standard_only"}, {"service_tier": "default"}, id="O45 standard_only"),
     pytest.param(OPENAI, {"service_tier": "flex"}, {"service_tier": "flex"}, id="O45 a tier of the upstream's"),
-    pytest.param(STRICT, {"service_tier": "auto"}, {}, id="O45 auto says nothing where there are no tiers"),
+    pytest.param(STRICT, {"service_tier": "auto"}, {}, id="O45 auto is not noted where there are no tiers"),
     pytest.param(DEEPSEEK, {"speed": "fast"}, {"service_tier": "priority"}, id="R48 fast"),
     pytest.param(
         DEEPSEEK, {"speed": "fast", "service_tier": "auto"}, {"service_tier": "priority"}, id="R48 fast, and auto"
@@ -254,7 +254,7 @@ def test_a_parameter_reaches_the_upstream(target: Target, fields: dict[str, Any]
     assert convert(target, **fields).notes == ()
 
 
-# Parameters that are joined with others; each has cases of its own.
+# Parameters that are joined with others; each has separate cases.
 JOINED = {"max_completion_tokens", "n", "reasoning", "reasoning_effort", "stop"}
 PLAIN = sorted(PASSED_THROUGH.keys() - JOINED)
 
@@ -353,7 +353,7 @@ THINKING = [
         CLAUDE,
         {"thinking": {"type": "adaptive", "budget_tokens": "much"}},
         {"reasoning": {"enabled": True}},
-        id="R11 a budget says nothing unless thinking is enabled",
+        id="R11 a budget has no effect unless thinking is enabled",
     ),
     pytest.param(CLAUDE, {"thinking": {"type": "disabled"}}, {"reasoning": {"enabled": False}}, id="R11 disabled"),
     pytest.param(
@@ -419,7 +419,7 @@ THINKING = [
         OPENAI_PLAIN, {"reasoning_effort": "low"}, {"reasoning_effort": "low"}, id="O36 what the client insists on"
     ),
     pytest.param(
-        OPENAI_PLAIN, {"thinking": {"type": "disabled"}}, {}, id="a model that does not reason need not be told"
+        OPENAI_PLAIN, {"thinking": {"type": "disabled"}}, {}, id="a model that does not reason gets no parameter"
     ),
 ]
 
@@ -491,7 +491,7 @@ LOST = [
     pytest.param(
         STRICT, {"openrouter": {"seed": 1}}, [("dropped", "openrouter")], id="an object that is meant for OpenRouter"
     ),
-    pytest.param(STRICT, {"openrouter": {}}, [], id="an empty object says nothing"),
+    pytest.param(STRICT, {"openrouter": {}}, [], id="an empty object has no effect"),
     pytest.param(DEEPSEEK, {"openrouter": {"seed": None}}, [], id="nor does a null in one"),
     pytest.param(STRICT, {"service_tier": "flex"}, [("dropped", "service_tier")], id="O45 a tier where there are none"),
     pytest.param(STRICT, {"speed": "fast"}, [("dropped", "speed")], id="R48 speed where there are no tiers"),
@@ -540,7 +540,7 @@ LOST = [
         CLAUDE,
         {"thinking": budget(1024), "max_tokens": 2000, "reasoning": {"exclude": None}},
         [],
-        id="a null in reasoning says nothing",
+        id="a null in reasoning has no effect",
     ),
     pytest.param(
         GEMINI,

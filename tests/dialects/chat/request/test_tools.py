@@ -381,7 +381,7 @@ def test_a_typed_tools_parameters_have_the_shapes_that_clients_expect(typed: dic
 
 
 def test_each_parameter_of_a_tool_has_its_description() -> None:
-    """But a memory's command and a scroll's direction, whose values say it all."""
+    """A memory's command and a scroll's direction are exempt, since their values explain themselves."""
     for chat in tools_of(BASH, EDITOR, MEMORY, COMPUTER_TOOL):
         properties = chat["function"]["parameters"]["properties"].items()
         told = [parameter.get("description") for name, parameter in properties if name != "scroll_direction"]
@@ -432,7 +432,7 @@ def test_a_toolset_becomes_a_function_for_each_member_with_a_way_back() -> None:
     assert "screenshot" not in conversion.tool_names
 
 
-def test_a_members_schema_tells_what_is_required() -> None:
+def test_a_members_schema_has_what_is_required() -> None:
     scroll = next(tool for tool in tools_of(TOOLSET) if tool["function"]["name"] == "computer_scroll")
     assert scroll["function"]["parameters"]["required"] == ["scroll_direction", "scroll_amount"]
     assert set(scroll["function"]["parameters"]["properties"]) == {

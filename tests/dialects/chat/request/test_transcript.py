@@ -1,4 +1,4 @@
-"""What Anthropic's own tools did, told as text: every kind of block that a Claude conversation may hold."""
+"""Actions of Anthropic's own tools as text: every kind of block that a Claude conversation may hold."""
 
 from typing import Any
 
@@ -97,7 +97,7 @@ CASES = [
     ),
     pytest.param({"type": "mcp_tool_result", "tool_use_id": "m"}, "[mcp result: ]", id="an MCP result without content"),
     pytest.param({"type": "container_upload", "file_id": "f"}, "[file f in the container]", id="a file in a container"),
-    pytest.param({"type": "fallback", "from": {}, "to": {}}, "", id="a change of model says nothing"),
+    pytest.param({"type": "fallback", "from": {}, "to": {}}, "", id="a change of model has no text"),
 ]
 
 

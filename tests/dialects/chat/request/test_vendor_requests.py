@@ -1,4 +1,4 @@
-"""What goes to servers whose ways are known: reasoning there and back, samplers, choices, prefill."""
+"""Requests to known vendors' servers: reasoning there and back, samplers, choices, prefill."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def at(vendor: str, model: str = "some-model") -> Target:
 
 
 def sent(target: Target, **fields: Any) -> Conversion:
-    """As the first try goes out: converted, then adapted."""
+    """Return the first try: converted, then adapted."""
     return adapted(convert(target, **fields), target.adaptations)
 
 
@@ -111,7 +111,7 @@ THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "RAW"}
         ("deepseek", "reasoning_content"),
     ],
 )
-def test_thinking_goes_back_as_text_in_the_upstreams_field_whoever_made_it(vendor: str, field: str) -> None:
+def test_thinking_goes_back_as_text_in_the_upstreams_field_from_any_model(vendor: str, field: str) -> None:
     sealed = seal([{"type": "reasoning.text", "text": "Hm."}], "another/model", KEYRING)
     for signature in ("RAW", sealed):
         conversion = sent(

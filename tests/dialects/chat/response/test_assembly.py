@@ -189,7 +189,7 @@ def claude_entry(**fields: Any) -> Json:
 
 
 def replayed(blocks: list[Json], model: str) -> list[Any]:
-    """What the next request gives back to the same model."""
+    """Return the reasoning that the next request gives back to the same model."""
     thinking = [block for block in blocks if block["type"].endswith("thinking")]
     replay = to_reasoning_details(thinking, to_target(model, OPENROUTER), KEYRING)
     return [*(replay.details or [])]

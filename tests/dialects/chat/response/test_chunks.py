@@ -16,7 +16,7 @@ FACE, HIGH, LOW = "😀", "\ud83d", "\ude00"
 
 
 def decode(*chunks: Any) -> list[Any]:
-    """As an upstream that escapes sends them."""
+    """Decode chunks as sent by an upstream that escapes characters."""
     decoder = ChunkDecoder()
     return [decoder.decode(json.dumps(one).encode()) for one in chunks]
 

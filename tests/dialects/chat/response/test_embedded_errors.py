@@ -1,4 +1,4 @@
-"""Failures inside a 200: what tells one, whose fault it was, and that none is taken for the end of an answer."""
+"""Failures inside a 200: recognition, the party at fault, and that none is taken for the end of an answer."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from tests.support.streams import DONE, Json, chunk, convert, finish, reply, say
 
 WORDS = "the engine went down"
 
-# What comes in the place of an answer, and the error that it means.
+# Bodies in the place of an answer, and the error that each means.
 FAILURES: dict[str, tuple[Json, type[GatewayError]]] = {
     "an error object": ({"error": {"message": WORDS}}, UpstreamError),
     "an error in words": ({"error": WORDS}, UpstreamError),
@@ -79,7 +79,7 @@ def test_a_failure_in_place_of_an_answer_is_an_error(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", FAILURES)
-def test_a_failure_amid_an_answer_ends_it_as_an_error(case: str) -> None:
+def test_a_failure_in_the_middle_of_an_answer_ends_it_as_an_error(case: str) -> None:
     value, kind = FAILURES[case]
     for ending in (DONE, sse(usage()) + DONE, b""):
         result = convert(sse(say("The first hal"), value) + ending)
@@ -110,7 +110,7 @@ HARMLESS: dict[str, Json] = {
 
 
 @pytest.mark.parametrize("case", HARMLESS)
-def test_what_tells_no_failure_is_none(case: str) -> None:
+def test_text_without_a_failure_is_none(case: str) -> None:
     assert error_in(HARMLESS[case], None, reply()) is None
     result = convert(sse(HARMLESS[case], say("a"), HARMLESS[case], finish()) + DONE)
     assert (result.failure, result.stop["stop_reason"]) == (None, "end_turn")
@@ -148,7 +148,7 @@ def test_event_named_error_is_an_error_with_any_data(case: str, before: list[Jso
             assert words in failure.message
 
 
-def test_an_event_named_error_tells_its_status() -> None:
+def test_an_event_named_error_has_its_status() -> None:
     named = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
     assert type(failure_of(sse(say("a")) + named)) is Overloaded
 

@@ -186,7 +186,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "an empty object": (b"{}", UNSAID),
     "a list of words": (b'["a", "b", "a"]', "a; b"),
     "a message that is an object": (b'{"error":{"message":{"detail":"no such tool"}}}', "no such tool"),
-    "a message that says nothing": (b'{"error":{"message":{"a":1}}}', UNSAID),
+    "a message without text": (b'{"error":{"message":{"a":1}}}', UNSAID),
     "errors in a list": (
         b'{"errors":[{"code":1,"message":"no such tool"},{"message":"nor this"}]}',
         "no such tool; nor this",
@@ -409,7 +409,7 @@ def test_the_models_that_would_answer_instead_are_named(models: Any, told: str) 
 
 
 @pytest.mark.parametrize("availability", [None, [], "x", 5])
-def test_availability_of_another_shape_says_nothing(availability: Any) -> None:
+def test_availability_of_another_shape_is_ignored(availability: Any) -> None:
     error = failed(503, error_body(availability=availability))
     assert (error.retry_after, error.should_retry) == (None, None)
 

@@ -1,4 +1,4 @@
-"""Failures in the words of real servers, proxies and vendors: whose fault each is, whatever its status.
+"""Failures in the words of real servers, proxies and vendors: the party at fault, at any status.
 
 Sources: servers of 2026-11 that were run, and reports by users in public issue trackers, 2023 to 2026.
 """
@@ -45,7 +45,7 @@ ACCOUNTS: dict[str, tuple[int, Any, Kind]] = {
         error_body("Authentication Error, Invalid proxy server token passed. Received API Key = sk-...1234"),
         CredentialsRefused,
     ),
-    "LiteLLM, told as a failure": (
+    "LiteLLM, as a failure": (
         500,
         error_body(
             f"litellm.AuthenticationError: AuthenticationError: OpenAIException - No cookie auth{LITELLM_SUFFIX}"

@@ -1,7 +1,7 @@
-"""The short way for a delta gives the bytes of the full way, whatever the upstream's JSON looks like.
+"""The short way for a delta gives the bytes of the full way, for any form of the upstream's JSON.
 
-A chunk that says nothing, put between two deltas, makes the second go the full way: so both ways are told apart from
-outside. That the short way is taken at all is shown on `derive_splice` itself.
+An empty chunk between two deltas makes the second go the full way, which distinguishes both ways from outside. That the
+short way is taken at all is shown on `derive_splice` itself.
 """
 
 import json
@@ -201,7 +201,7 @@ def test_reads_of_one_event_are_the_bytes_of_the_same_in_one_read(
 
 
 def test_a_frame_of_several_lines_is_no_frame_of_an_event() -> None:
-    """A line of JSON without `data:` in front of it says nothing, even where the payload of two lines said the same."""
+    """A line of JSON without `data:` in front of it is ignored, even after a payload of two lines like it."""
     first, second, third = (tight(say(text)).replace(b",", b",\n", 1) for text in ("a", "b", "c"))
     two_lines = [b"data: " + payload.replace(b"\n", b"\ndata: ") + b"\n\n" for payload in (first, second)]
     pieces = [*two_lines, b"data: " + third + b"\n\n", sse(finish()) + DONE]
@@ -238,12 +238,12 @@ BEGUN = call(0, '{"a": "', "id_0", "f")
 
 
 def calls_of(name: str, stream: bytes, **fields: Any) -> int:
-    """How often a function of this name runs while the stream is converted."""
+    """Return how often a function of this name runs while the stream is converted."""
     return calls_during(name, lambda: convert(stream, reply(**fields)))
 
 
 def test_a_run_of_plain_deltas_is_parsed_twice() -> None:
-    """For the first delta, which shows the frame, and for the end."""
+    """Parse the first delta, which shows the frame, and the end."""
     assert calls_of("loads", sse(*[say("a")] * 100, finish()) + DONE) == 2
     assert (
         calls_of("loads", sse(call(0, '{"a":"', "c", "f"), *[call(0, "x")] * 100, call(0, '"}'), finish()) + DONE) == 5
@@ -275,7 +275,7 @@ def test_a_frame_that_changes_now_and_then_is_looked_for_again() -> None:
     assert calls_of("loads", stream) == 3 * MAX_MISSES + 1
 
 
-# A serialiser, what came before, and a delta around any text.
+# A serialiser, the earlier chunk, and a delta around any text.
 SPLICED: dict[str, tuple[Write, Json, Callable[[str], Json]]] = {
     "text": (tight, say("one"), say),
     "text of a serialiser with spaces": (loose, say("one"), say),

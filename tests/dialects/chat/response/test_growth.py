@@ -1,6 +1,6 @@
-"""Work grows with the length of an answer and not with its square, whatever an upstream repeats.
+"""Work grows with the length of an answer and not with its square, for any repetition by an upstream.
 
-Told by the calls that Python makes, which a busy machine does not change.
+Measured in calls that Python makes, which a busy machine does not change.
 """
 
 import sys
@@ -37,7 +37,7 @@ def steps_of(work: Callable[[], Any]) -> int:
 
 
 def entries(count: int) -> list[Json]:
-    """As one chunk brings them."""
+    """Return the entries of one chunk."""
     return [
         {"type": "reasoning.summary", "summary": "a", "index": number, "id": f"r{number}"} for number in range(count)
     ]

@@ -26,7 +26,7 @@ SEQUENCES = st.lists(
 
 
 def cut_before_the_first(text: str, sequences: list[str]) -> tuple[str, str | None]:
-    """Where a model that watches its own output would stop: as soon as the text ends in a sequence, the longest."""
+    """Cut as a model that watches its own output: as soon as the text ends in a sequence, the longest."""
     for length in range(1, len(text) + 1):
         matches = [sequence for sequence in sequences if text[:length].endswith(sequence)]
         if matches:
@@ -38,7 +38,7 @@ def cut_before_the_first(text: str, sequences: list[str]) -> tuple[str, str | No
 @given(sequences=SEQUENCES, pieces=st.lists(WORDS, max_size=6), read_size=st.integers(1, 400))
 @example(sequences=["abab", "ba"], pieces=["a", "b", "ab"], read_size=1)
 @example(sequences=["b", "ab", "aab"], pieces=["a", "ab"], read_size=400)
-def test_o32_stream_and_json_tell_the_same_text_and_sequence(
+def test_o32_stream_and_json_have_the_same_text_and_sequence(
     sequences: list[str], pieces: list[str], read_size: int
 ) -> None:
     text, found = cut_before_the_first("".join(pieces), sequences)
@@ -108,8 +108,8 @@ AFTER_IT: dict[str, tuple[dict[str, Any], str | None, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", AFTER_IT)
-def test_what_ended_the_upstreams_answer_after_the_sequence_is_of_no_account(case: str) -> None:
-    """Only a JSON answer tells it: a stream has been left by then."""
+def test_the_end_of_the_upstreams_answer_after_the_sequence_is_ignored(case: str) -> None:
+    """Only a JSON answer shows it: a stream has been left by then."""
     more, reason, native = AFTER_IT[case]
     answer = completion({"content": "one END two", **more}, reason, **native)
     message = to_message(answer, reply(stop_sequences=("END",))).message

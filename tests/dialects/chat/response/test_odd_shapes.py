@@ -40,7 +40,7 @@ COMPACT = orjson.dumps(WHOLE)
 INDENTED = orjson.dumps(WHOLE, option=orjson.OPT_INDENT_2)
 CHUNKS = [say("Hel"), say("lo"), finish(), usage()]
 
-# Bodies that are no event streams, whatever their label says.
+# Bodies that are no event streams, against their content type.
 BODIES: dict[str, bytes] = {
     "JSON": COMPACT,
     "JSON over many lines": INDENTED,
@@ -111,7 +111,7 @@ NOTHINGS = [b"data: null\n\n", b"data: {}\n\n", b"event: ping\ndata: 12:00\n\n",
 
 
 @pytest.mark.parametrize("nothing", NOTHINGS)
-def test_what_says_nothing_between_chunks_is_left(nothing: bytes) -> None:
+def test_noise_between_chunks_is_skipped(nothing: bytes) -> None:
     stream = nothing.join([b"", *map(sse, [*(say(word) for word in "Hello"), finish()]), DONE])
     result = convert(stream)
     assert (result.failure, [block["text"] for block in result.blocks]) == (None, ["Hello"])

@@ -1,4 +1,4 @@
-"""JSON answers: the message, who it came from, the errors that a success may hold; and that a stream tells the same."""
+"""JSON answers: the message, its origin, the errors that a success may hold; and that a stream has the same message."""
 
 from itertools import pairwise
 from typing import Any
@@ -142,7 +142,7 @@ def test_an_error_inside_a_success_is_raised(place: str) -> None:
         to_message(answer, reply())
 
 
-# Whole answers, told as JSON and as a stream of fragments: the message must be one and the same.
+# Whole answers, as JSON and as a stream of fragments: the message must be one and the same.
 
 WORDS = st.text(alphabet=["a", " ", "é", "🌍", '"', "\\", "\n"], min_size=1, max_size=8)
 VALUES = st.none() | st.booleans() | st.integers(-9, 9) | WORDS | st.lists(WORDS, max_size=2)
@@ -163,7 +163,7 @@ MODELS = st.sampled_from(["acme/writer", "anthropic/claude-sonnet-4.5", "google/
 
 @st.composite
 def answers(draw: st.DrawFn) -> tuple[Json, list[Json]]:
-    """The message of a chat completion, and the deltas that tell it."""
+    """The message of a chat completion, and its deltas."""
     message: Json = {}
     deltas: list[Json] = []
     entries = [{**entry, "index": index} for index, entry in enumerate(draw(ENTRIES))]

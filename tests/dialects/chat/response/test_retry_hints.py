@@ -1,4 +1,4 @@
-"""When an upstream wants to be asked again: every form that servers use."""
+"""Hints when to ask an upstream again: every form that servers use."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Stop reasons: every row of the table, from whichever of an upstream's two words says it."""
+"""Stop reasons: every row of the table, from either of an upstream's two words."""
 
 from typing import Any
 
@@ -168,7 +168,7 @@ def test_an_upstreams_stop_sequence_is_named_only_where_it_must_be_the_one(
     ],
 )
 def test_a_sequence_that_the_upstream_names_is_reported(name: str, said: Any, expected: tuple[str, str | None]) -> None:
-    """Servers that do have each a field of their own for it."""
+    """Servers that report it use a separate field each."""
     end = finish("stop")
     end["choices"][0][name] = said
     stop = told(say("a"), end, sent_stop_sequences=("END", "STOP")).stop
@@ -205,7 +205,7 @@ def test_a_call_cut_while_sequences_were_sent_was_stopped_by_one(
 @pytest.mark.parametrize("sent", [(), ("END",)])
 @pytest.mark.parametrize(("spent", "reason"), [(99, "tool_use"), (100, "max_tokens"), (101, "max_tokens")])
 def test_a_call_cut_at_the_token_limit_is_known_by_the_usage(spent: int, reason: str, sent: tuple[str, ...]) -> None:
-    """Some servers say `tool_calls` whatever ended the call."""
+    """Some servers report `tool_calls` also for calls that were cut off."""
     counted = usage(10, spent)
     result = told(UNCLOSED_TOOL, finish("tool_calls"), counted, max_tokens=100, sent_stop_sequences=sent)
     expected = "stop_sequence" if sent and reason == "tool_use" else reason
@@ -251,7 +251,7 @@ def test_a_reason_that_came_too_early_is_no_reason_to_leave_the_upstream() -> No
 PROBABLE = {"token": "a", "logprob": -0.1, "top_logprobs": []}
 
 
-def test_o30_logprobs_are_told_at_the_end() -> None:
+def test_o30_logprobs_are_in_the_last_event() -> None:
     pieces = [{"content": [PROBABLE]}, None, {"content": [PROBABLE], "refusal": None}, {"refusal": [PROBABLE]}, "x"]
     deltas = [chunk({"content": "a"}) for _ in pieces]
     for payload, logprobs in zip(deltas, pieces, strict=True):

@@ -1,4 +1,4 @@
-"""Every golden stream gives its golden events, the message they tell, and the same message as the JSON answer.
+"""Every golden stream gives its golden events, their message, and the same message as the JSON answer.
 
 The events are also read by the official SDK, which is what clients read them with.
 """
@@ -56,7 +56,7 @@ def test_a_replayed_message_is_the_message(case: Case) -> None:
 
 
 def sdk_reading(stream: bytes) -> Anthropic:
-    """A client whose server answers every request with this stream."""
+    """A client of a server that answers every request with this stream."""
 
     def answer(_: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=stream)

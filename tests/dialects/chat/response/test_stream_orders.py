@@ -1,7 +1,7 @@
-"""Whatever order an upstream sends its pieces in, each lands whole in its own block, and blocks stand in their order.
+"""In any order of an upstream's pieces, each lands whole in its own block, and blocks keep their order.
 
-The expected blocks are worked out here by a rule of their own: a block stands where its first piece came, and a piece
-of text or reasoning joins the block before it if that is of its kind.
+The expected blocks are worked out here by a separate rule: a block stands where its first piece came, and a piece of
+text or reasoning joins the block before it if that is of its kind.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ ALPHABET = (TEXT, REASONING, SECRET, PART, LAST, OTHER, BARE)
 
 
 class Script:
-    """Payloads for an order, and the blocks they should come to: (kind, content) in order."""
+    """Payloads for an order, and the expected blocks: (kind, content) in order."""
 
     def __init__(self, order: Iterable[str]) -> None:
         self.payloads: list[Json] = []
@@ -67,11 +67,11 @@ class Script:
         self.is_broken = self.is_broken or (has_ended and not ending)
         fragment = "]}" if ending else f', "{number}"'
         self.payloads.append(call(0, fragment))
-        if not has_ended:  # brackets too many say nothing
+        if not has_ended:  # further brackets are noise
             fragments.append(fragment)
 
     def begin_call(self, letter: str, payload: Json, fragment: str) -> None:
-        """Sent again, a whole call says nothing new."""
+        """Begin a call. A whole call that is sent again is a repetition."""
         self.payloads.append(payload)
         if letter not in self.calls:
             self.calls[letter] = [fragment]
@@ -154,7 +154,7 @@ def riffles(first: Sequence[Any], second: Sequence[Any]) -> Iterator[list[Any]]:
 
 CITY = ["", '{"city": "Pa', 'ris", "at": {"x": 1', "}}"]
 ZONE = ['{"zone"', ": [1,", " 2]}"]
-# How the pieces of a call say whose they are.
+# Forms in which the pieces of a call identify it.
 FORMS: dict[str, Callable[[int, int, str], tuple[int | None, str | None, str | None]]] = {
     "id and name in the first piece": lambda index, number, name: (
         (index, f"id_{name}", name) if number == 0 else (index, None, None)

@@ -147,7 +147,7 @@ def test_an_image_ends_the_watch() -> None:
     assert pieces.seen == [("text", "<thi"), ("image", "u"), ("text", "<think>b</think>")]
 
 
-def test_reasoning_that_says_nothing_does_not_end_the_watch() -> None:
+def test_empty_reasoning_does_not_end_the_watch() -> None:
     pieces = Pieces()
     tags = ThinkTags(pieces)
     tags.add_thinking("", ())

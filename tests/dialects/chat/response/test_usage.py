@@ -95,7 +95,7 @@ TIERS = [
 
 @pytest.mark.parametrize(("tier", "expected"), TIERS)
 @pytest.mark.covers("OpenRouter · service tiers")
-def test_o45_the_tier_that_answered_is_told(tier: Any, expected: str) -> None:
+def test_o45_the_tier_that_answered_is_reported(tier: Any, expected: str) -> None:
     message = to_message(completion({"content": "a"}, service_tier=tier), reply()).message
     assert message["usage"]["service_tier"] == expected
     result = told(chunk({"content": "a"}, service_tier=tier), finish(service_tier=tier))

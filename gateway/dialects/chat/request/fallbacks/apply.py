@@ -58,7 +58,7 @@ REWRITES: dict[Kind, Callable[[Adaptation, Body], Rewritten]] = {
 
 
 def apply(adaptation: Adaptation, body: ChatRequest) -> Rewritten:
-    """The body as adapted, with notes of what that changes for the client; the same body if it is not concerned."""
+    """The body as adapted, with notes of the effects for the client; the same body if it is not concerned."""
     return REWRITES[adaptation.kind](adaptation, cast(Body, body))
 
 

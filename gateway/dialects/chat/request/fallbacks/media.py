@@ -33,7 +33,7 @@ def media_as_text(adaptation: Adaptation, body: Body) -> Rewritten:
         if kept:
             messages.append({**message, "content": kept})
     names = " or ".join(MEDIA_NAMES[kind] for kind in sorted(kinds))
-    note = Note("changed", "messages", f"this model takes no {names} input; a line of text stands for it")
+    note = Note("changed", "messages", f"this model takes no {names} input; a line of text replaces it")
     return replaced(body, messages, note)
 
 
@@ -49,7 +49,7 @@ def flat_content(_: Adaptation, body: Body) -> Rewritten:
             "content": "\n\n".join(part["text"] if "text" in part else _placeholder(part) for part in parts),
         }
 
-    note = Note("changed", "messages", "this upstream takes text only; a line of text stands for each medium")
+    note = Note("changed", "messages", "this upstream takes text only; a line of text replaces each medium")
     return mapped(body, change, *([note] if media_kinds(body) else []))
 
 

@@ -99,7 +99,7 @@ def fill_empty(_: Adaptation, body: Body) -> Rewritten:
 
 
 def sign_calls(_: Adaptation, body: Body) -> Rewritten:
-    """Mark calls that another model made, or whose signature is lost, in the way that Gemini accepts for those.
+    """Mark calls by another model, or with a lost signature, in the way that Gemini accepts for those.
 
     Google's documentation on thought signatures names the mark; the first call of a message is the one that is checked.
     """

@@ -66,7 +66,7 @@ def pointed_fields(said: UpstreamWords, body: Body) -> Adaptation | None:
 def worded_fields(said: UpstreamWords, body: Body) -> Iterator[Adaptation]:
     """Fields that the refusal names as unknown or not supported; those within messages and tools first.
 
-    At last those whose value it refuses.
+    At last those with a refused value.
     """
     if not UNSUPPORTED.search(said.text):
         refused = _dropping([name for name in _optional(body) if _is_named(name, said)], said)

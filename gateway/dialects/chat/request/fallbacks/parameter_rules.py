@@ -73,7 +73,7 @@ def _format(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | N
 
 
 def _any_limit(match: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | None:
-    """The largest number below what was asked for, in a refusal of the answer's length in words of its own.
+    """The largest number below the requested one, in a refusal of the answer's length that no other rule reads.
 
     Not where the prompt counts as well: what it leaves is another number.
     """
@@ -99,7 +99,7 @@ FORMAT_WITH_TOOLS = re.compile(
 
 
 def _without_thinking(_: re.Match[str], __: UpstreamWords, body: Body) -> Adaptation | None:
-    """Leave out whatever asks for thinking, whose fields the refusal need not name."""
+    """Leave out all fields that ask for thinking, also if the refusal names none of them."""
     asked = tuple(name for name in (*OFF_VALUES, *BUDGET_FIELDS) if name in body)
     return Adaptation("drop_fields", asked) if asked else None
 

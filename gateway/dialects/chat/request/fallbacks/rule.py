@@ -1,7 +1,7 @@
 """One wording of a refusal, and the adaptation that answers it. The tables of them are in the modules named `…_rules`.
 
-Wordings are as real servers sent them and as users of such servers reported them in 2025 and 2026; the comment beside
-a rule says whose. Every repetition has a bound, since a refusal may be of any length.
+Wordings are as real servers sent them and as users of such servers reported them in 2025 and 2026; the comment beside a
+rule names the server. Every repetition has a bound, since a refusal may be of any length.
 """
 
 import re
