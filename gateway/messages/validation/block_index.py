@@ -1,9 +1,10 @@
-"""Index of a conversation for later checks, built in one pass: media, cache breakpoints, unknown keys.
+"""Index of a conversation for later checks: media, cache breakpoints, unknown keys.
 
-A request of a coding agent holds hundreds of blocks, of which a handful matter here.
+A request of a coding agent holds hundreds of blocks, of which a handful matter here. The pass over all of them
+(`turns`) lists the messages with such blocks, and only these are looked into.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -17,7 +18,8 @@ from gateway.schemas.anthropic import (
 )
 
 MEDIA_TYPES = frozenset({"image", "document", "input_audio", "video_url"})
-UNMARKED_KEYS = {kind: keys - {"cache_control"} for kind, keys in BLOCK_KEYS.items()}
+# Of a result in which nothing is marked.
+RESULT_KEYS = BLOCK_KEYS["tool_result"] - {"cache_control"}
 # Blocks with nothing in them to be found. One with no more keys than it must have has no unknown ones.
 PLAIN_LENGTHS = {
     get_args(shape.__annotations__["type"])[0]: len(shape.__required_keys__)
@@ -25,7 +27,6 @@ PLAIN_LENGTHS = {
 }
 # `role` and `content`: a message with no more keys has no unknown ones.
 LEAST_MESSAGE_KEYS = 2
-NONE: frozenset[str] = frozenset()
 SOURCED_TYPES = frozenset({"image", "document"})
 HOLDERS = frozenset({"tool_result", "search_result", "mcp_tool_result"})  # blocks with blocks in `content`
 
@@ -39,30 +40,25 @@ class Inventory:
     unknown: Unknown = field(default_factory=Unknown)
 
 
-def take_inventory(messages: Sequence[MessageParam]) -> Inventory:
+def take_inventory(messages: Sequence[MessageParam], indexes: Sequence[int]) -> Inventory:
+    """`indexes`: the messages to look into, found by `turns`; there is nothing to be found in the others."""
     inventory = Inventory()
-    for index, message in enumerate(messages):
+    for index in indexes:
+        message = messages[index]
         if len(message) > LEAST_MESSAGE_KEYS:
             inventory.unknown.look("message", f"messages.{index}", message, MESSAGE_KEYS)
-        content: Any = message.get("content")
-        if isinstance(content, list) and _may_hold(content):
-            _take(content, f"messages.{index}.content", inventory)
+        _take_inner(message.get("content"), f"messages.{index}.content", inventory)
     return inventory
 
 
-def _may_hold(blocks: list[dict[str, Any]]) -> bool:
-    """Whether there may be anything to be found in blocks, as in few of them."""
-    for block in blocks:
-        kind = block["type"]
-        if len(block) == PLAIN_LENGTHS.get(kind):
-            continue
-        if not block.keys() <= UNMARKED_KEYS.get(kind, NONE):
-            return True
-        if kind not in PLAIN_LENGTHS:
-            inner = block.get("content") if kind == "tool_result" else ()
-            if not isinstance(inner, str) and (not isinstance(inner, list) or _may_hold(inner)):
-                return True
-    return False
+def is_plain_result(block: Mapping[str, Any]) -> bool:
+    """Whether a tool's result holds nothing but text, without marks and unknown keys."""
+    if not block.keys() <= RESULT_KEYS:
+        return False
+    content = block.get("content")
+    if not isinstance(content, list):
+        return True
+    return all(len(inner) == PLAIN_LENGTHS["text"] and inner["type"] == "text" for inner in content)
 
 
 def _take(blocks: list[dict[str, Any]], path: str, inventory: Inventory) -> None:

@@ -1,13 +1,11 @@
 """Limits of JSON in requests: nesting depth, and integers wider than 64 bits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from gateway.errors import InvalidRequest, shorten
-from gateway.messages.notes import Note
-from gateway.schemas.anthropic import MessageParam
 
 # 64 levels within a tool's schema or input, which themselves lie up to eight levels deep in the body.
 MAX_DEPTH = 72
@@ -53,21 +51,8 @@ def too_deep(body: Mapping[str, object]) -> InvalidRequest:
     return InvalidRequest(f"{_find_depth(body)}: nested more than {MAX_DEPTH} levels deep")
 
 
-def note_wide_integers(messages: Sequence[MessageParam]) -> list[Note]:
-    """Inputs of tool calls in which an integer has become floating point, since it did not fit 64 bits."""
-    notes = []
-    for index, message in enumerate(messages):
-        content: Any = message.get("content")
-        if message["role"] != "assistant" or not isinstance(content, list):
-            continue
-        for position, block in enumerate(content):
-            if block["type"] == "tool_use" and _has_wide_number(block["input"]):
-                path = f"messages.{index}.content.{position}.input"
-                notes.append(Note("changed", path, "numbers beyond 64 bits are carried as floating point"))
-    return notes
-
-
-def _has_wide_number(value: dict[str, Any]) -> bool:
+def has_wide_number(value: dict[str, Any]) -> bool:
+    """Whether an integer has become floating point, since it did not fit 64 bits."""
     nodes: list[Any] = [value]
     while nodes:
         node = nodes.pop()

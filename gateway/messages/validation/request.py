@@ -9,7 +9,7 @@ from gateway.messages.notes import Note
 from gateway.messages.validation.blank_text import without_blank_text
 from gateway.messages.validation.block_index import take_inventory
 from gateway.messages.validation.breakpoints import check_breakpoints
-from gateway.messages.validation.depth import check_depth, note_wide_integers
+from gateway.messages.validation.depth import check_depth
 from gateway.messages.validation.error_messages import to_invalid_request
 from gateway.messages.validation.fields import (
     RULED_FIELDS,
@@ -34,6 +34,9 @@ KNOWN_FIELDS = MessagesRequest.__required_keys__ | MessagesRequest.__optional_ke
 # Only with one of these fields is there something to be said by the rule of that name.
 DOUBTFUL_FIELDS = frozenset(UNSUPPORTED_FIELDS) | {"context_management"}
 TOOL_FIELDS = frozenset({"tools", "tool_choice"})
+# Of a tool call's input.
+WIDE_NUMBER = "numbers beyond 64 bits are carried as floating point"
+
 CACHED_FIELDS = frozenset({"cache_control", "system", "tools"})
 
 
@@ -101,16 +104,16 @@ def _check_rules(
     system = request.get("system")
     if isinstance(system, list) and not all(block["text"] for block in system):
         raise InvalidRequest("system: text content blocks must be non-empty")
-    blank = check_turns(messages, version)
-    inventory = take_inventory(messages)
+    turns = check_turns(messages, version)
+    inventory = take_inventory(messages, turns.held)
     if inventory.media:
         check_media(inventory.media)
     if inventory.cached or not CACHED_FIELDS.isdisjoint(request):
         check_breakpoints(request, inventory)
-    notes = notes + note_wide_integers(messages)
+    notes = notes + [Note("changed", path, WIDE_NUMBER) for path in turns.wide]
     if inventory.unknown or not LOOKED_INTO.isdisjoint(request):
         notes += note_unknown(request, inventory.unknown)
-    if blank:
-        kept, dropped = without_blank_text(messages, blank)
+    if turns.blank:
+        kept, dropped = without_blank_text(messages, turns.blank)
         return cast(AnyRequest, {**request, "messages": kept}), notes + dropped
     return request, notes

@@ -8,9 +8,12 @@ user's turn that follows, before anything else. A system message stands after a 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import InvalidRequest, shorten
+from gateway.messages.validation.block_index import LEAST_MESSAGE_KEYS, PLAIN_LENGTHS, is_plain_result
+from gateway.messages.validation.depth import has_wide_number
 from gateway.schemas.anthropic import MessageParam
 
 # Since this version an assistant's message holds no documents, and a user's text no citations (migration guide).
@@ -41,8 +44,8 @@ MISPLACED_SYSTEM = (
 MAX_QUOTED_IDS = 20
 
 
-def check_turns(messages: Sequence[MessageParam], version: str) -> list[int]:
-    """Indexes of assistant messages with blank text or no content in the middle, to be dropped (see `blank_text`).
+def check_turns(messages: Sequence[MessageParam], version: str) -> "CheckedTurns":
+    """Check the order of messages and blocks, and note which of them other rules look at: one pass for all.
 
     Raises InvalidRequest for the first message that is out of order, worded as Anthropic's API does.
     """
@@ -50,8 +53,7 @@ def check_turns(messages: Sequence[MessageParam], version: str) -> list[int]:
         raise InvalidRequest("messages: at least one message is required")
     if messages[0]["role"] == "system":
         raise InvalidRequest(SYSTEM_FIRST)
-    calls = PendingToolCalls()
-    blank: list[int] = []
+    turns = CheckedTurns()
     last = len(messages) - 1
     for index, message in enumerate(messages):
         role = message["role"]
@@ -59,13 +61,14 @@ def check_turns(messages: Sequence[MessageParam], version: str) -> list[int]:
         if role == "system":
             _check_system(messages, index)
         else:
-            calls.turn_to(role)
-        if _check_content(content, role, index, calls, is_last=index == last):
-            blank.append(index)
+            turns.calls.turn_to(role)
+        _check_content(content, role, index, turns, is_last=index == last)
+        if len(message) > LEAST_MESSAGE_KEYS and turns.held[-1:] != [index]:
+            turns.held.append(index)
         if version == NEW_VERSION and isinstance(content, list):
             _check_sources(content, role, f"messages.{index}.content")
-    calls.settle()
-    return blank
+    turns.calls.settle()
+    return turns
 
 
 class PendingToolCalls:
@@ -125,50 +128,69 @@ class PendingToolCalls:
         )
 
 
-def _check_content(content: Any, role: str, index: int, calls: PendingToolCalls, *, is_last: bool) -> bool:
-    """Whether it is, or holds, an earlier answer's blank text.
+@dataclass(slots=True, repr=False)
+class CheckedTurns:
+    """The open tool calls, and what other rules look at in the messages so far.
 
-    Blank text that asks for something is refused; an assistant's empty last message is no prefill, and stays.
+    `blank`: indexes of assistant messages with blank text, or without content in the middle, to be dropped (see
+    `blank_text`). `held`: indexes of messages that may hold media, cache breakpoints or unknown keys (see
+    `block_index`). `wide`: paths of tool inputs in which an integer has become floating point.
     """
+
+    calls: PendingToolCalls = field(default_factory=PendingToolCalls)
+    blank: list[int] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
+    wide: list[str] = field(default_factory=list)
+
+
+def _check_content(content: Any, role: str, index: int, turns: CheckedTurns, *, is_last: bool) -> None:
+    """Blank text that asks for something is refused; an assistant's empty last message is no prefill, and stays."""
     if isinstance(content, list):
-        if not content and role != "assistant":
+        if content:
+            _check_blocks(content, role, index, turns)
+        elif role != "assistant":
             raise InvalidRequest(f"messages.{index}: {EMPTY_MESSAGE}")
-        has_blank = _check_blocks(content, role, index, calls)
-        return has_blank or (not content and not is_last)
+        elif not is_last:
+            turns.blank.append(index)
+        return
     if not isinstance(content, str):
-        return False
-    calls.leading = False
+        return
+    turns.calls.leading = False
     if content and not content.isspace():
-        return False
+        return
     if role != "assistant" or (content and is_last):
         raise InvalidRequest(BLANK_TEXT if content else f"messages.{index}: {EMPTY_MESSAGE}")
-    return not is_last
+    if not is_last:
+        turns.blank.append(index)
 
 
-def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, calls: PendingToolCalls) -> bool:
-    """Whether there is blank text among them, which only an assistant's message may hold."""
-    has_blank = False
+def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, turns: CheckedTurns) -> None:
+    """Blank text is noted in an assistant's message, and refused in others."""
+    calls, has_blank, is_held = turns.calls, False, False
     for position, block in enumerate(blocks):
         kind = block["type"]
-        if kind == "text":
-            calls.leading = False
-            text = block["text"]
-            is_blank = not text or text.isspace()
-            if is_blank and role != "assistant":
-                raise InvalidRequest(BLANK_TEXT if text else EMPTY_TEXT)
-            has_blank = has_blank or is_blank
+        if kind == "tool_result" and role == "user":
+            calls.add_result(block["tool_use_id"], index, position)
+            is_held = is_held or not is_plain_result(block)
             continue
-        if SPEAKERS.get(kind, role) != role:
+        is_held = is_held or len(block) != PLAIN_LENGTHS.get(kind)
+        if kind != "text" and SPEAKERS.get(kind, role) != role:
             raise InvalidRequest(
                 f"messages.{index}.content.{position}: `{kind}` blocks can only be in `{SPEAKERS[kind]}` messages"
             )
-        if kind == "tool_result":
-            calls.add_result(block["tool_use_id"], index, position)
-            continue
         calls.leading = False
-        if kind == "tool_use":
+        if kind == "text" and (not block["text"] or block["text"].isspace()):
+            if role != "assistant":
+                raise InvalidRequest(BLANK_TEXT if block["text"] else EMPTY_TEXT)
+            has_blank = True
+        elif kind == "tool_use":
             calls.add_call(block["id"], index, position)
-    return has_blank
+            if has_wide_number(block["input"]):
+                turns.wide.append(f"messages.{index}.content.{position}.input")
+    if has_blank:
+        turns.blank.append(index)
+    if is_held:
+        turns.held.append(index)
 
 
 def _check_sources(blocks: list[dict[str, Any]], role: str, path: str) -> None:
