@@ -130,6 +130,27 @@ class Process:
     def is_running(self) -> bool:
         return self.process.returncode is None
 
+    @property
+    def url(self) -> str:
+        """Of a front end's clients."""
+        return f"http://{self._listening['client']}"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{self._listening['admin']}"
+
+    @property
+    def resident_bytes(self) -> int:
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def open_files(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    @property
+    def _listening(self) -> dict[str, Any]:
+        return next(line for line in self.lines if line["event"] == "listening")
+
     def signal(self, number: signal.Signals) -> None:
         if self.is_running:
             self.process.send_signal(number)
@@ -177,18 +198,17 @@ async def start_worker(name: str, variables: Mapping[str, str], hours: int = 0) 
 @asynccontextmanager
 async def front_end(variables: Mapping[str, str]) -> AsyncIterator[str]:
     """The value is its address."""
-    async with front_process(variables) as (url, _):
-        yield url
+    async with front_process(variables) as front:
+        yield front.url
 
 
 @asynccontextmanager
-async def front_process(variables: Mapping[str, str]) -> AsyncIterator[tuple[str, int]]:
-    """A front end's address and process id."""
+async def front_process(variables: Mapping[str, str]) -> AsyncIterator[Process]:
+    """Run a front end."""
     settings = {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": "0", "GATEWAY_AUTH": "off", **variables}
     process = await start("front", ("-m", "gateway", "serve"), "listening", settings)
     try:
-        line = next(line for line in process.lines if line["event"] == "listening")
-        yield f"http://{line['client']}", process.process.pid
+        yield process
     finally:
         process.signal(signal.SIGTERM)
         await process.ended()

@@ -1,10 +1,8 @@
 """Hundreds of clients that ask for all they can and read nothing, while others are served."""
 
 import asyncio
-import os
 import time
 from contextlib import suppress
-from pathlib import Path
 from statistics import median
 
 import aiohttp
@@ -42,18 +40,18 @@ async def unread(world: World, scale: int) -> str:
     )
     variables = {**world.variables, "GATEWAY_UPSTREAM_URL": world.upstream.url("live")}
     variables["GATEWAY_STALLED_CLIENT_TIMEOUT"] = f"{STALLED_SECONDS:g}"
-    async with front_process(variables) as (url, pid), aiohttp.ClientSession(url) as session:
-        client = Traffic(url, session)
+    async with front_process(variables) as front, aiohttp.ClientSession(front.url) as session:
+        client = Traffic(front.url, session)
         await client.ask()
-        before = resident_bytes(pid)
-        crowd = [Unread(url) for _ in range(CLIENTS * scale)]
+        before = front.resident_bytes
+        crowd = [Unread(front.url) for _ in range(CLIENTS * scale)]
         flood = [asyncio.create_task(send(one, asked[index % len(asked)])) for index, one in enumerate(crowd)]
         begun, most = time.monotonic(), 0
         cut = asyncio.create_task(until_reset(crowd, 60.0 * scale, every=0.1))
         while not cut.done():
             await client.ask()
             require(client.waited[-1] < PATIENCE, f"another client waited {client.waited[-1]:.1f} s")
-            most = max(most, resident_bytes(pid) - before)
+            most = max(most, front.resident_bytes - before)
             await asyncio.sleep(0.05)
         await cut
         seconds = time.monotonic() - begun
@@ -75,7 +73,3 @@ async def send(client: Unread, asked: bytes) -> None:
     with suppress(OSError):
         while True:
             await client.send(asked * 200)
-
-
-def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

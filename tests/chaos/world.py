@@ -44,6 +44,8 @@ LASTING = (
     "gw:c:",
     "gw:a:{a}:u",  # usage, and its sums of a day; reservations are not among these
     "gw:a:{a}:r:",
+    "gw:a:{a}:p",
+    "gw:o:{o}:",  # the console's recent exchanges
 )
 
 
