@@ -91,6 +91,18 @@ class GatewayError(Exception):
         self.is_estimate = False
 
 
+def drop_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error that has been handled, and of the errors behind it.
+
+    A traceback holds the frames of its request with all variables: the body, the prompt, the answer. If one of them
+    holds the error, all of it stays in memory until the next full garbage collection, which is rare on purpose.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        behind.__traceback__ = None
+        behind = behind.__cause__ or behind.__context__
+
+
 class InvalidRequest(GatewayError):
     status = 400
     type = "invalid_request_error"

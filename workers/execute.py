@@ -15,7 +15,7 @@ from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.queue import WorkItem
 from gateway.batches.splitter import Item
 from gateway.context import Context
-from gateway.errors import GatewayError, InternalError, to_envelope
+from gateway.errors import GatewayError, InternalError, drop_frames, to_envelope
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.key_policy import for_key
 from gateway.exchange.plan import Plan
@@ -77,6 +77,7 @@ async def execute(
         item_fields = {"batch": batch.id, "item": context.item, "custom_id": context.custom_id}
         log.error("item_failed", request_id=context.request_id, **item_fields, **describe(error))
         failure = InternalError("The gateway failed to process this request.")
+    drop_frames(failure)
     failed = to_failed(item, context.request_id, failure, sent=record.attempts > 0, cost=to_micros(record.cost))
     return failed if plan is None else replace(failed, route=plan.route)
 

@@ -376,6 +376,7 @@ class CachedExchange:
         flight.land(InternalError("The gateway failed to answer this request."))
         if not flight.stored.done():
             flight.stored.set_result(False)
+        flight.end()
 
     def _is_recent(self, entry: CacheEntry, demand: Demand) -> bool:
         return demand.max_age is None or self._age(entry) <= demand.max_age

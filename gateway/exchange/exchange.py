@@ -25,7 +25,7 @@ from gateway.context import Context
 from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
 from gateway.dialects.choice import note_of_choice
 from gateway.dialects.parameter_policy import governed_prompt, refuse_losses
-from gateway.errors import GatewayError, InvalidRequest, OutputLimitReached
+from gateway.errors import GatewayError, InvalidRequest, OutputLimitReached, drop_frames
 from gateway.exchange.accounting import admitted, settle
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.candidates import Candidates
@@ -208,6 +208,7 @@ class Exchange:
                 raise
             note_error(plan.record, error)
             sink.write(events.error_event(error, plan.reply.request_id))
+            drop_frames(error)
 
     async def _attempt(self, plan: Plan, once: Callable[[float], Coroutine[Any, Any, Result]]) -> Result:
         """Call `once` with the seconds left until it succeeds, fails on every candidate, or has shown content."""
@@ -236,10 +237,10 @@ class Exchange:
                     self.circuits.failed(plan.call, error)
                     raise
                 if self._heal(plan, error):
-                    walk.heal()
+                    walk.heal(error)
                     continue
                 self.circuits.failed(plan.call, error)
-                walk.errors.append(error)
+                walk.note_failure(error)
                 plan.fallbacks = self.candidates.left_after(plan, error, self.admission)
                 if walk.may_move(plan, error) and self._next_candidate(plan):
                     walk.move()

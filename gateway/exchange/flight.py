@@ -134,6 +134,7 @@ class Flight:
     """
 
     __slots__ = (
+        "_is_over",
         "_source",
         "_stopped",
         "boarded",
@@ -160,6 +161,7 @@ class Flight:
         self.committed = False
         self._source: Flow | None = None
         self._stopped = False
+        self._is_over = False
 
     @property
     def is_open(self) -> bool:
@@ -181,6 +183,7 @@ class Flight:
         follower.detach()
         self.followers.remove(follower)
         self.pace()
+        self._release()
 
     def choose_speaker(self) -> Follower:
         """Return the follower that sends its request upstream: the one that has waited longest."""
@@ -232,6 +235,18 @@ class Flight:
         if not self.landed.done():
             self.landed.set_result(landed)
         self.end_stream()
+
+    def end(self) -> None:
+        """Note that the call is over and its answer stored."""
+        self._is_over = True
+        self._release()
+
+    def _release(self) -> None:
+        """Drop what refers to this flight after the last use. Only a full garbage collection, which is rare on purpose,
+        would free the prompt and the answer otherwise."""
+        if self._is_over and not self.followers:
+            self.speaker = None
+            self.recording.close()
 
     # -- as a sink
 

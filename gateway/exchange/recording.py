@@ -6,7 +6,7 @@ It appends to a list at each write and parses nothing before the stream has ende
 import asyncio
 from typing import Any
 
-from gateway.exchange.sink import Flow, Sink
+from gateway.exchange.sink import Flow, NoClient, Sink
 from gateway.messages.fold import fold_stream
 
 # A recorded answer is held in memory while it streams; a longer one is passed on and forgotten.
@@ -45,6 +45,10 @@ class RecordingSink:
 
     def abort(self) -> None:
         self._sink.abort()
+
+    def close(self) -> None:
+        """Forget the sink and the bytes."""
+        self._sink, self._pieces = NoClient(), None
 
     @property
     def pieces(self) -> list[bytes] | None:

@@ -8,7 +8,7 @@ dead first upstream, three tries in place before the second candidate cost 1.5 s
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, drop_frames
 from gateway.exchange.plan import Plan
 from gateway.exchange.relay import StreamTimeouts
 from gateway.upstream.client import Timeouts
@@ -39,10 +39,16 @@ class Walk:
     def move(self) -> None:
         self.here = 0
 
-    def heal(self) -> None:
+    def heal(self, error: GatewayError) -> None:
         """A changed request is no repetition; heals have a separate limit."""
+        drop_frames(error)
         self.calls -= 1
         self.here -= 1
+
+    def note_failure(self, error: GatewayError) -> None:
+        """Keep the error until the walk is over, without the frames of its call."""
+        drop_frames(error)
+        self.errors.append(error)
 
     def may_move(self, plan: Plan, error: GatewayError) -> bool:
         """Return True if the next candidate may be asked after this failure."""

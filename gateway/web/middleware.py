@@ -18,6 +18,7 @@ from gateway.errors import (
     NotFound,
     RequestTooLarge,
     StoreAway,
+    drop_frames,
 )
 from gateway.process.http_guard import MAX_HEADER_BYTES, GuardedConnection, header_too_large
 from gateway.telemetry.counters import count_reply
@@ -61,6 +62,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         shown = _to_shown(error, request)
         _log_refusal(error, shown, request)
         _count_refusal(shown)
+        drop_frames(error)
         if request.writer.output_size:
             # A second header would become part of the body that has begun, and a plain end would be its regular end.
             route = _route_name(request)

@@ -55,6 +55,9 @@ DEFAULT_COUNT = 100_000
 # The number of usual cases that take as long as one of these kinds, of which there are fewer.
 SLOWNESS = {"history": 5, "faces": 5, "models": 5, "runs": 300, "headers": 20, "framing": 20}
 
+# Of processor time for one case of the other kinds.
+MAX_STALL_SECONDS = 0.1
+
 # Fewer cases end before other processes have started.
 MIN_SHARED = 1000
 # What a process may grow by, once a tenth of the cases has warmed it up.
@@ -339,12 +342,23 @@ def run(name: str, seed: int, numbers: range, fuzzers: Mapping[str, Fuzzer] = FU
     outcomes: Counter[str] = Counter()
     fuzzer = fuzzers[name]
     for number in numbers:
+        begun = time.thread_time()
         try:
             outcomes[fuzzer(Random(seed << 32 | number))] += 1
+            if name not in SLOWNESS and time.thread_time() - begun > MAX_STALL_SECONDS:
+                check_stall(partial(fuzzer, Random(seed << 32 | number)))
         except Exception as failure:
             failure.add_note(f"python -m tests.support.fuzz --only {name} --seed {seed} --start {number} --count 1")
             raise
     return outcomes
+
+
+def check_stall(case: Callable[[], object]) -> None:
+    """Fail for a case that takes long again: a collection of garbage, or the import of a module, does not repeat."""
+    begun = time.thread_time()
+    case()
+    seconds = time.thread_time() - begun
+    assert seconds <= MAX_STALL_SECONDS, f"the event loop would stand still for {1000 * seconds:.0f} ms"
 
 
 def run_part(name: str, seed: int, numbers: range) -> tuple[Counter[str], int]:

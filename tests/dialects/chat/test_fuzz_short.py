@@ -1,5 +1,7 @@
 """The first cases of `make fuzz`, always the same ones; and that the fuzzer sees what it looks for."""
 
+import time
+
 import pytest
 
 from gateway.errors import InvalidRequest
@@ -55,6 +57,18 @@ def test_a_case_that_fails_says_how_to_repeat_it() -> None:
     with pytest.raises(TypeError):
         fuzz.run("bodies", 3, range(number, number + 1), failing)
     assert fuzz.run("bodies", 3, range(number), failing)["fine"] == number
+
+
+def test_a_case_that_would_hold_up_the_event_loop_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(_: fuzz.Random) -> str:
+        begun = time.thread_time()
+        while time.thread_time() - begun < 0.02:
+            pass
+        return "fine"
+
+    monkeypatch.setattr(fuzz, "MAX_STALL_SECONDS", 0.01)
+    with pytest.raises(AssertionError, match="stand still"):
+        fuzz.run("bodies", 3, range(3), {"bodies": slow})
 
 
 def test_a_mutation_leaves_its_source_alone() -> None:
