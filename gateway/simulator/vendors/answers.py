@@ -1,10 +1,8 @@
 """A completion in the form of a simulated server: bodies, chunks, ids, usage and thinking as that server sends them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
-
-import orjson
 
 from gateway.simulator.script import DONE, Script, json_script, stream_script
 from gateway.simulator.shapes import (
@@ -61,11 +59,8 @@ def to_whole(answer: VendorAnswer) -> Script:
 
 
 def to_streamed_script(answer: VendorAnswer) -> Script:
-    form = answer.row.form
-    chunks = [*form.preface, *(_to_delta_chunk(answer, delta) for delta in _deltas(answer))]
-    steps = [_framed(chunk, form.line_end) for chunk in (*chunks, *_ending(answer))]
-    opening = [form.comment.encode()] if form.comment else []
-    return stream_script(*opening, *steps, DONE.replace(b"\n", form.line_end.encode()))
+    chunks = [*answer.row.form.preface, *(_to_delta_chunk(answer, delta) for delta in _deltas(answer))]
+    return stream_script(*chunks, *_ending(answer), DONE)
 
 
 def usage_of_vendor(answer: VendorAnswer) -> Json:
@@ -104,9 +99,7 @@ def _told(answer: VendorAnswer) -> Json:
 
 
 def _deltas(answer: VendorAnswer) -> Iterator[Json]:
-    form = answer.row.form
-    if form.opens_with_role:
-        yield {"role": "assistant", "content": ""}
+    yield {"role": "assistant", "content": ""}
     place = answer.row.thinking.field
     thought = to_fragments(answer.thought)
     if thought and place.startswith("<"):
@@ -147,9 +140,8 @@ def _to_call(answer: VendorAnswer, index: int, call: SimulatedToolCall) -> Json:
         "id": call.id,
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments},
+        "index": index,
     }
-    if answer.row.form.indexed:
-        shown["index"] = index
     if answer.row.thinking.back == "signature" and not index:
         shown["extra_content"] = {"google": {"thought_signature": to_signature(call.name + call.arguments)}}
     return shown
@@ -199,7 +191,3 @@ def _thinking_parts(text: str) -> list[Json]:
 
 def _details(text: str) -> list[Json]:
     return [{"type": "reasoning.text", "id": "reasoning-text-1", "format": "vendor", "index": 0, "text": text}]
-
-
-def _framed(chunk: Mapping[str, Any], line_end: str) -> bytes:
-    return b"data: " + orjson.dumps(chunk) + line_end.encode() * 2

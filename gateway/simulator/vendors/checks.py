@@ -13,6 +13,7 @@ from gateway.simulator.vendors.words import refusal_of
 Json = dict[str, Any]
 
 THINKING_FIELDS = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
+NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # of a function
 OTHER_LENGTHS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
@@ -108,7 +109,7 @@ def check_tools(request: Json, row: SimulatedVendor, *, thinks: bool) -> None:
         return
     for index, tool in enumerate(tools):
         function = tool["function"]
-        if not re.fullmatch(row.name_pattern, function["name"]):
+        if not NAME.fullmatch(function["name"]):
             raise refusal_of("tool_name", index=index, name=function["name"])
         size = len(function.get("description") or "")
         if row.description_limit and size > row.description_limit:

@@ -34,7 +34,6 @@ MAX_TOKENS = frozenset({"max_tokens"})
 FOUR_EFFORTS = frozenset({"none", "low", "medium", "high"})
 FLAT_ROLES = frozenset({"system", "user", "assistant", "tool"})
 SWITCHES = {"on": (("thinking.type", "enabled"),), "off": (("thinking.type", "disabled"),)}
-NAME = r"[a-zA-Z0-9_-]{1,64}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -64,24 +63,19 @@ class AnswerForm:
     """Form of the answers.
 
     `identifier`, `call_id`: with `{number}`, `{index}` and `{name}`. `head`: further keys of each body and chunk.
-    `preface`: chunks before the first of the answer. `opens_with_role`: the first delta has the role and no text.
-    `whole_calls`: a call comes in one chunk; `indexed`: with its index. `finish_with_calls`: the reason beside calls.
-    `usage`: in a last chunk without choices if asked for, or always; with the finish reason; in the choice; in each
-    chunk. `reasoning_beside`: its tokens are not in `completion_tokens`. `line_end`, `comment`: of its event stream.
+    `preface`: chunks before the first of the answer. `whole_calls`: a call comes in one chunk.
+    `finish_with_calls`: the reason beside calls. `usage`: in a last chunk without choices if asked for, or always;
+    with the finish reason; in the choice; in each chunk. `reasoning_beside`: its tokens are not in `completion_tokens`.
     """
 
     identifier: str = "chatcmpl-{number:024d}"
     call_id: str = "call_{number:012d}{index:012d}"
     head: Mapping[str, Any] = field(default_factory=facts)
     preface: tuple[Mapping[str, Any], ...] = ()
-    opens_with_role: bool = True
     whole_calls: bool = False
-    indexed: bool = True
     finish_with_calls: str = "tool_calls"
     usage: Literal["asked", "always", "finish", "choice", "each"] = "asked"
     reasoning_beside: bool = False
-    line_end: str = "\n"
-    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -127,7 +121,7 @@ class SimulatedVendor:
     case marked with that flag. `tool_parts`: a result may have parts. `images`: forms of addresses that it reads.
     `id_pattern`, `id_limit`: of calls' ids.
 
-    Tools: `choices`; `forced_while_thinking`; `name_pattern`; `description_limit`; `schema_refused`: keywords;
+    Tools: `choices`; `forced_while_thinking`; `description_limit`; `schema_refused`: keywords;
     `complete_schemas`: arrays need items, and objects properties; `single_types`; `strict`: "checked" where a strict
     schema must be complete. `formats` of the answer; `format_with_tools`; `tools_with_effort`: also without "none".
     `obeys_choice`, `obeys_parallel`: a forced call comes, and no second one where only one is allowed.
@@ -154,7 +148,6 @@ class SimulatedVendor:
     id_limit: int = 0
     choices: frozenset[str] = frozenset({"auto", "none", "required", "named"})
     forced_while_thinking: bool = True
-    name_pattern: str = NAME
     description_limit: int = 0
     schema_refused: frozenset[str] = frozenset()
     complete_schemas: bool = False
