@@ -17,7 +17,7 @@ from gateway.messages.validation.unknown_keys import to_note
 from gateway.simulator.behaviours import THOUGHT, replay_fault
 from gateway.simulator.models import to_script
 from gateway.simulator.prompt import SimulatedPrompt, to_prompt
-from gateway.simulator.script import EVENT_STREAM, Script, Step, json_script
+from gateway.simulator.script import Script, converted, json_script
 from gateway.simulator.shapes import Generation, Json, to_signature, to_tokens
 
 VERSION = "2023-06-01"
@@ -163,23 +163,15 @@ def _is_thinking(request: Mapping[str, Any]) -> bool:
 
 
 def _told(script: Script, prompt: SimulatedPrompt, generation: Generation, *, thinks: bool) -> Script:
-    """The chat answer as a message or its events. What is no whole answer passes as it is."""
-    steps: list[Step] = []
-    for step in script.steps:
-        try:
-            completion = orjson.loads(step) if isinstance(step, bytes) else None
-        except orjson.JSONDecodeError:
-            completion = None
-        if completion is None:
-            steps.append(step)
-            continue
+    """The chat answer as a message or its events."""
+
+    def pieces(completion: Json) -> list[bytes]:
         message = _to_message(completion, prompt, generation, thinks=thinks)
         if not prompt.streamed:
-            steps.append(orjson.dumps(message))
-            continue
-        steps += [event + EVENT_END for event in to_events(message).split(EVENT_END) if event]
-    kind = EVENT_STREAM if prompt.streamed else ("Content-Type", "application/json")
-    return Script(tuple(steps), headers=(kind, ("request-id", "req_simulator")))
+            return [orjson.dumps(message)]
+        return [event + EVENT_END for event in to_events(message).split(EVENT_END) if event]
+
+    return converted(script, pieces, ("request-id", "req_simulator"), streamed=prompt.streamed)
 
 
 def _to_message(completion: Json, prompt: SimulatedPrompt, generation: Generation, *, thinks: bool) -> Json:

@@ -4,7 +4,7 @@ Stateless only, as the gateway asks. A request is read as a chat request and ans
 look-alike. Reasoning is encrypted: an item that comes back has to be the simulator's own, and something has to follow.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -15,7 +15,7 @@ from gateway.errors import InvalidRequest
 from gateway.simulator.behaviours import THOUGHT
 from gateway.simulator.models import to_script
 from gateway.simulator.prompt import SimulatedPrompt, to_prompt
-from gateway.simulator.script import EVENT_STREAM, Script, Step, json_script
+from gateway.simulator.script import Script, converted, json_script
 from gateway.simulator.shapes import Generation, Json, to_fragments, to_signature
 
 FIELDS = frozenset(
@@ -154,21 +154,13 @@ def _to_tool(tool: Json) -> Json:
 
 
 def _told(script: Script, request: Json, prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """The chat answer as a response or its events. What is no whole answer passes as it is."""
-    steps: list[Step] = []
-    for step in script.steps:
-        try:
-            completion = orjson.loads(step) if isinstance(step, bytes) else None
-        except orjson.JSONDecodeError:
-            completion = None
-        if completion is None:
-            steps.append(step)
-        elif prompt.streamed:
-            steps += ResponseEvents().of(_to_response(completion, request, generation))
-        else:
-            steps.append(orjson.dumps(_to_response(completion, request, generation)))
-    kind = EVENT_STREAM if prompt.streamed else ("Content-Type", "application/json")
-    return Script(tuple(steps), headers=(kind, ("x-request-id", "req_simulator")))
+    """The chat answer as a response or its events."""
+
+    def pieces(completion: Json) -> Iterable[bytes]:
+        response = _to_response(completion, request, generation)
+        return ResponseEvents().of(response) if prompt.streamed else [orjson.dumps(response)]
+
+    return converted(script, pieces, ("x-request-id", "req_simulator"), streamed=prompt.streamed)
 
 
 def _to_response(completion: Json, request: Json, generation: Generation) -> Json:

@@ -4,7 +4,7 @@ Behaviours make scripts out of a prompt, tests write their own, and `server` pla
 needs costs no code here. Nothing in this module waits or writes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -71,6 +71,21 @@ def stream_script(*steps: Step | Mapping[str, Any], headers: Headers = ()) -> Sc
     return Script(
         tuple(to_data(step) if isinstance(step, Mapping) else step for step in steps), 200, (EVENT_STREAM, *headers)
     )
+
+
+def converted(
+    script: Script, pieces: Callable[[Any], Iterable[bytes]], request_id: tuple[str, str], *, streamed: bool
+) -> Script:
+    """A JSON answer in another API: each completion as its `pieces`. Steps without one pass unchanged."""
+    steps: list[Step] = []
+    for step in script.steps:
+        try:
+            completion = orjson.loads(step) if isinstance(step, bytes) else None
+        except orjson.JSONDecodeError:
+            completion = None
+        steps += [step] if completion is None else pieces(completion)
+    kind = EVENT_STREAM if streamed else ("Content-Type", "application/json")
+    return Script(tuple(steps), headers=(kind, request_id))
 
 
 def to_data(chunk: Mapping[str, Any]) -> bytes:
