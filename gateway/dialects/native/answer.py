@@ -6,7 +6,7 @@ import orjson
 
 from gateway.dialects import spans
 from gateway.dialects.base import Answered, Origin
-from gateway.dialects.native.errors import error_object, to_relayed
+from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.dialects.native.usage import to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
@@ -23,13 +23,13 @@ NOT_A_MESSAGE = "The upstream answered with something that is not a message."
 def to_answered(body: bytes, reply: Reply) -> Answered:
     """Raises the error inside a 200, and UpstreamError for a body that is no message."""
     check_answer_values(body)
-    details = error_object(body)
-    if details is not None:
-        raise to_relayed(None, details)
     try:
         message = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise UpstreamError(NOT_A_MESSAGE) from None
+    details = error_object(message) if len(body) <= MAX_RELAYED_BYTES else None
+    if details is not None:
+        raise to_relayed(None, details)
     if not isinstance(message, dict) or not isinstance(message.get("content"), list):
         raise UpstreamError(NOT_A_MESSAGE)
     counts = to_mapping(message.get("usage"))

@@ -54,7 +54,10 @@ OWN_ACCOUNT = (Unauthenticated, PermissionDenied, BillingProblem)
 
 def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply) -> GatewayError:
     """Convert an answer with a status other than 2xx. Bodies in other shapes are read as those of chat upstreams."""
-    details = error_object(body)
+    try:
+        details = error_object(orjson.loads(body)) if len(body) <= MAX_RELAYED_BYTES else None
+    except orjson.JSONDecodeError:
+        details = None  # a web page of a proxy, or plain text
     if details is None:
         return to_chat_error(status, headers, body, reply)
     words = read_value(details).words
@@ -62,15 +65,8 @@ def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply)
     return to_relayed(status, details, hint)
 
 
-def error_object(body: bytes) -> dict[str, Any] | None:
-    """Return the `error` of an Anthropic envelope, None for any other body."""
-    if len(body) > MAX_RELAYED_BYTES:
-        return None
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        # A web page of a proxy, or plain text: read as any other error body.
-        return None
+def error_object(value: object) -> dict[str, Any] | None:
+    """Return the `error` of an Anthropic envelope, None for any other value."""
     details = value.get("error") if isinstance(value, dict) and value.get("type") == "error" else None
     if not isinstance(details, dict):
         return None
