@@ -5,17 +5,15 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects.base import Answered
-from gateway.dialects.chat.response.convert import to_origin
-from gateway.dialects.chat.response.delta import delta_of, first_choice
-from gateway.dialects.chat.response.embedded_errors import error_in
-from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
+from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin
+from gateway.dialects.chat.response.delta import delta_of
+from gateway.dialects.chat.response.stop_reason import Finish
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.native.answer import with_model
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
 from gateway.json_values import check_answer_values
 
-NOT_A_COMPLETION: Final = "The upstream answered with something that is not a chat completion."
 STOP_REASONS: Final = {
     "length": "max_tokens",
     "max_tokens": "max_tokens",
@@ -32,19 +30,7 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
         completion = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise UpstreamError(NOT_A_COMPLETION) from None
-    if not isinstance(completion, dict):
-        raise UpstreamError(NOT_A_COMPLETION)
-    choice = first_choice(completion)
-    error = error_in(completion, choice, reply)
-    if error is not None:
-        raise error
-    if choice is None:
-        raise UpstreamError("The upstream's answer holds no choices.")
-    finish = Finish()
-    finish.note(choice)
-    error = broken_finish(finish)
-    if error is not None:
-        raise error
+    choice, finish = read_choice(completion, reply)
     if not finish.said:  # clients that wait for one ask again
         finish.note({"finish_reason": "tool_calls" if delta_of(choice).get("tool_calls") else "stop"})
         choice["finish_reason"] = finish.reason

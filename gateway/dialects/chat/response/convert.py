@@ -23,7 +23,8 @@ from gateway.errors import UpstreamError
 from gateway.messages.fold import BlockCollector
 from gateway.messages.notes import Note
 
-# Of a message that is nothing but text.
+NOT_A_COMPLETION = "The upstream answered with something that is not a chat completion."
+# Of a message with text alone.
 TEXT_FIELDS = frozenset({"role", "content"})
 
 
@@ -38,10 +39,13 @@ class Content:
     has_cut_call: bool = False
 
 
-def to_message(completion: Any, reply: Reply) -> Answered:
-    """Raises the error that a 200 may hold, and UpstreamError for a body that is no chat completion."""
+def read_choice(completion: Any, reply: Reply) -> tuple[dict[str, Any], Finish]:
+    """Return the first choice and how it ended.
+
+    Raises the error that a 200 may hold, and UpstreamError for a body that is no chat completion.
+    """
     if not isinstance(completion, dict):
-        raise UpstreamError("The upstream answered with something that is not a chat completion.")
+        raise UpstreamError(NOT_A_COMPLETION)
     choice = first_choice(completion)
     error = error_in(completion, choice, reply)
     if error is not None:
@@ -53,6 +57,12 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     error = broken_finish(finish)
     if error is not None:
         raise error
+    return choice, finish
+
+
+def to_message(completion: Any, reply: Reply) -> Answered:
+    """Raises as `read_choice`."""
+    choice, finish = read_choice(completion, reply)
     delta = _without_prefill(delta_of(choice), reply)
     found = counts_of(completion)
     counts = read_counts(found) if found else None
