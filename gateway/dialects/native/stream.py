@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from gateway.dialects.base import Origin
-from gateway.dialects.json_body import BodyForm, JsonBody
+from gateway.dialects.frames import FrameReader
+from gateway.dialects.json_body import JsonBody
 from gateway.dialects.native.answer import to_answered, to_origin
 from gateway.dialects.native.errors import to_relayed
 from gateway.dialects.native.thinking import sealed
@@ -24,7 +25,7 @@ from gateway.messages.fold import fold_stream
 from gateway.messages.replay import to_events
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.usage import to_cost
-from gateway.sse import END, MAX_EVENT_BYTES, to_event
+from gateway.sse import END, to_event
 from gateway.upstream.target import signs_thinking
 
 CONTENT = b"event: content_block_"
@@ -42,15 +43,14 @@ REDACTED = b'"redacted_thinking"'
 # Of a delta's frame, around its text.
 DELTA_OVERHEAD = len(events.delta(0, events.TEXT, ""))
 CUT = "The upstream closed the connection before the end of its answer."
-TOO_LARGE = "The upstream sent an event larger than the gateway accepts."
 
 
 class NativeStream:
     """`opened`: an earlier attempt sent message_start. `collects`: frames are not returned, but kept for `message`."""
 
     __slots__ = (
-        "_collected", "_counts", "_form", "_held", "_opened", "_origin", "_owes_usage", "_reply",
-        "_seals", "_size", "_start", "_tail", "_tail_size", "abandoned", "done", "failure", "has_usage", "notes",
+        "_collected", "_counts", "_frames", "_held", "_opened", "_origin", "_owes_usage", "_reply",
+        "_seals", "_size", "_start", "abandoned", "done", "failure", "has_usage", "notes",
         "started", "stop_reason",
     )  # fmt: skip
 
@@ -62,14 +62,12 @@ class NativeStream:
         self._opened = opened
         self._owes_usage = opened  # the client's message_start was not this upstream's
         self._collected = JsonBody() if collects else None
-        self._tail: list[bytes] = []  # an unfinished frame
-        self._tail_size = 0
         self._held: list[bytes] = []  # frames before the first content
         self._start = b""  # the upstream's message_start
         self._counts: dict[str, Any] = {}
         self._origin = Origin(estimated=True)
         self._size = 0  # bytes that the model wrote, about
-        self._form = BodyForm()
+        self._frames = FrameReader()
         self.failure: GatewayError | None = None
         self.has_usage = False
         self.stop_reason: str | None = None
@@ -137,21 +135,9 @@ class NativeStream:
         return b""
 
     def _read(self, piece: bytes) -> bytes:
-        if not self._form.is_event_piece(piece):
+        data = self._frames.read(piece)
+        if not data:
             return b""
-        # Line ends of other servers: everything below looks for \n alone.
-        if piece.find(b"\r") >= 0:
-            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"")
-        if END not in piece and not (piece[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
-            self._keep(piece)
-            return b""
-        data = b"".join((*self._tail, piece)) if self._tail else piece
-        # The rest of a frame waits for the next read; joining pieces once keeps it linear.
-        cut = data.rfind(END) + len(END)
-        self._tail, self._tail_size = [], 0
-        if cut < len(data):
-            self._keep(data[cut:])
-            data = data[:cut]
         if self.started and data.startswith(CONTENT) and not (self._seals and (SIGNATURE in data or REDACTED in data)):
             frames = data.count(END)
             # The common case, a read of deltas only, is passed on without being parsed.
@@ -160,15 +146,9 @@ class NativeStream:
                 return data
         return self._take_frames(data.split(END)[:-1])
 
-    def _keep(self, piece: bytes) -> None:
-        self._tail.append(piece)
-        self._tail_size += len(piece)
-        if self._tail_size > MAX_EVENT_BYTES:
-            raise UpstreamError(TOO_LARGE)
-
     def _read_end(self) -> bytes:
-        if self._form.json is not None:
-            answered = to_answered(self._form.json.joined(), self._reply)
+        if self._frames.json is not None:
+            answered = to_answered(self._frames.json.joined(), self._reply)
             message = answered.message
             self._counts, self._origin = message["usage"], answered.origin
             self.stop_reason = message["stop_reason"]
@@ -176,7 +156,7 @@ class NativeStream:
             output = to_events(message, answered.origin.cost)
             return events.without_start(output) if self._opened else output
         # Some servers leave out the blank line behind the last event.
-        rest, self._tail = b"".join(self._tail).strip(b"\n"), []
+        rest = self._frames.rest().strip(b"\n")
         output = self._take_frames([rest]) if rest and _is_whole(rest) else b""
         if not self.done:
             has_begun = self._start or self.started

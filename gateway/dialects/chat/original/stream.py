@@ -20,12 +20,12 @@ from gateway.dialects.chat.response.embedded_errors import error_in, error_of_br
 from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
 from gateway.dialects.chat.response.usage import UpstreamCounts, counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.clients.tools import ToolRegistry
-from gateway.dialects.json_body import BodyForm
+from gateway.dialects.frames import FrameReader
 from gateway.dialects.reply import Reply
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.json_values import check_answer_values
 from gateway.messages.replay import to_events
-from gateway.sse import END, ERROR_EVENT, MAX_EVENT_BYTES, EventParser
+from gateway.sse import END, ERROR_EVENT, EventParser
 
 CHOICES: Final = b'"choices"'
 # Where the text of a delta begins, and the text itself.
@@ -43,15 +43,14 @@ DONE_MARK: Final = b"[DONE]"
 # Fields of a delta that bring no content.
 EMPTY_FIELDS: Final = frozenset({"role"})
 CUT: Final = "The upstream closed the connection before the end of its answer."
-TOO_LARGE: Final = "The upstream sent an event larger than the gateway accepts."
 
 
 class OriginalStream:
     """`shows_usage`: the client asked for the usage at the end of the stream."""
 
     __slots__ = (
-        "_after", "_before", "_calls", "_counts", "_end_of_plain", "_finish", "_form", "_held", "_last", "_misses",
-        "_model", "_named", "_named_before", "_reply", "_shows_usage", "_size", "_tail", "_tail_size", "done",
+        "_after", "_before", "_calls", "_counts", "_end_of_plain", "_finish", "_frames", "_held", "_last", "_misses",
+        "_model", "_named", "_named_before", "_reply", "_shows_usage", "_size", "done",
         "failure", "has_usage", "notes", "origin", "started", "stop_reason",
     )  # fmt: skip
 
@@ -61,9 +60,7 @@ class OriginalStream:
     def __init__(self, reply: Reply, *, shows_usage: bool) -> None:
         self._reply = reply
         self._shows_usage = shows_usage
-        self._form = BodyForm()
-        self._tail: list[bytes] = []  # an unfinished event
-        self._tail_size = 0
+        self._frames = FrameReader()
         self._held: list[bytes] = []  # events before the first content
         self._last: dict[str, Any] = {}  # chunk that was looked into
         self._calls: dict[int, CallIndexes] = {}  # by choice
@@ -100,7 +97,7 @@ class OriginalStream:
         if self.failure is not None or self.done:
             return b""
         try:
-            return self._read(piece) if self._form.is_event_piece(piece) else b""
+            return self._read(piece)
         except GatewayError as error:
             self.failure = error
             return b""
@@ -120,17 +117,9 @@ class OriginalStream:
         return b""
 
     def _read(self, piece: bytes) -> bytes:
-        if piece.find(b"\r") >= 0:
-            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"")
-        if END not in piece and not (piece[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
-            self._keep(piece)
+        data = self._frames.read(piece)
+        if not data:
             return b""
-        data = b"".join((*self._tail, piece)) if self._tail else piece
-        cut = data.rfind(END) + len(END)
-        self._tail, self._tail_size = [], 0
-        if cut < len(data):
-            self._keep(data[cut:])
-            data = data[:cut]
         count = data.count(END)
         if self._before and data.count(self._before) == data.count(self._after) == count:
             self._misses = 0
@@ -153,9 +142,9 @@ class OriginalStream:
             self._named_before = self._before.replace(self._model, self._named) if self._model else self._before
 
     def _read_end(self) -> bytes:
-        if self._form.json is not None:
-            return self._take_completion(self._form.json.joined())
-        rest, self._tail = b"".join(self._tail), []
+        if self._frames.json is not None:
+            return self._take_completion(self._frames.json.joined())
+        rest = self._frames.rest()
         told = self._take_events([rest]) if rest.strip() else b""
         if self.done or self.failure is not None:
             return told
@@ -164,12 +153,6 @@ class OriginalStream:
             return told + DONE
         self.failure = AnswerCut(CUT) if self.started or self._last else EmptyAnswer(CUT)
         return told
-
-    def _keep(self, piece: bytes) -> None:
-        self._tail.append(piece)
-        self._tail_size += len(piece)
-        if self._tail_size > MAX_EVENT_BYTES:
-            raise UpstreamError(TOO_LARGE)
 
     def _take_events(self, events: list[bytes]) -> bytes:
         """Return what the client gets of these events; those before the first content are held."""
