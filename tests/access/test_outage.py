@@ -1,19 +1,13 @@
 """Money that may be spent while Redis is unavailable."""
 
 from gateway.access.outage import OUTAGE_SECONDS, SEEN_SECONDS, OutageMoney
+from tests.support.clock import Clock
 
 NAME = ("key:a", "month/UTC")
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def money(**options: object) -> tuple[OutageMoney, Clock]:
-    clock = Clock()
+    clock = Clock(0.0)
     return OutageMoney(most=1000, clock=clock, **options), clock  # type: ignore[arg-type]
 
 

@@ -15,19 +15,10 @@ from gateway.cache.store import CacheAddress, CacheLimits, CacheStore
 from gateway.dialects.base import Origin
 from gateway.redis.connections import cache_client
 from gateway.redis.keys import Keys
+from tests.support.clock import Clock
 from tests.support.redis_server import redis_server
 
 numbers = count()
-
-
-@dataclass(slots=True)
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
 
 import pytest
 
@@ -11,14 +10,7 @@ from gateway.redis.answer_limit import TOLERANCE, AnswerLimit
 from gateway.redis.connections import queue_client
 from gateway.redis.server import SLOWEST_LINK, RedisServer
 from tests.redis.servers import open_server
-
-
-@dataclass(slots=True)
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 async def silent(limit: AnswerLimit) -> None:

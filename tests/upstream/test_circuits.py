@@ -19,6 +19,7 @@ from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.target import to_target
 from gateway.upstream.trouble import ACCOUNT_DELAY, Trouble
 from gateway.upstream.vendors import OPENROUTER
+from tests.support.clock import Clock
 from tests.support.redis_server import redis_server
 
 UPSTREAM = Upstream("up", "http://upstream.example/v1")
@@ -28,14 +29,6 @@ numbers = count()
 
 def route(model: str = "m/one") -> Route:
     return Route(model, UPSTREAM, "chat", to_target(model, OPENROUTER))
-
-
-@dataclass(slots=True)
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass(slots=True)

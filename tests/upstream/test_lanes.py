@@ -17,18 +17,11 @@ from gateway.redis.silence import SilenceLimit
 from gateway.upstream.lane import LaneCall, LaneLimits
 from gateway.upstream.lanes import LEASE_SECONDS, LaneDemand, Lanes
 from gateway.upstream.routing import Upstream
+from tests.support.clock import Clock
 from tests.support.redis_server import redis_server
 
 UPSTREAM = Upstream("up", "http://upstream.example/v1")
 numbers = count()
-
-
-@dataclass(slots=True)
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass(slots=True)

@@ -7,18 +7,12 @@ from gateway.upstream.learned import LIFETIME_SECONDS, MAX_ADAPTATIONS, MAX_MODE
 from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.table import one_upstream_table
 from gateway.upstream.vendors import COMPATIBLE
+from tests.support.clock import Clock
 
 TABLE = one_upstream_table(Upstream("local", "http://127.0.0.1:9/v1", vendor=COMPATIBLE))
 SYSTEM = Adaptation("system_as_user")
 LOOSE = Adaptation("not_strict")
 ONCE = Adaptation("drop_reasoning", lasting=False)
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def route(model: str = "m") -> Route:

@@ -22,19 +22,12 @@ from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.target import to_target
 from gateway.upstream.trouble import Trouble
 from gateway.upstream.vendors import OPENROUTER
+from tests.support.clock import Clock
 from tests.support.redis_server import redis_server
 
 ROUTE = Route("m/one", Upstream("up", "http://upstream.example/v1"), "chat", to_target("m/one", OPENROUTER))
 GONE = UpstreamUnreachable("refused")
 numbers = count()
-
-
-@dataclass(slots=True)
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass(slots=True)

@@ -1,7 +1,6 @@
 """Sessions that stay where they have moved to: for how long, and at all processes that share a Redis."""
 
 import asyncio
-from dataclasses import dataclass
 
 from gateway.redis.connections import queue_client
 from gateway.redis.keys import Keys
@@ -10,6 +9,7 @@ from gateway.upstream.pins import CACHE_SECONDS, MAX_PINS, Pins, first_pinned
 from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.target import to_target
 from gateway.upstream.vendors import COMPATIBLE
+from tests.support.clock import Clock
 from tests.support.redis_server import redis_server
 
 
@@ -18,14 +18,6 @@ def route(name: str) -> Route:
 
 
 A, B = route("a"), route("b")
-
-
-@dataclass(slots=True)
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_session_stays_until_the_prompt_cache_has_ended_after_its_last_use() -> None:

@@ -11,6 +11,7 @@ from gateway.access.identity.issuers import FRESH_SECONDS, KEPT_SECONDS, REFETCH
 from gateway.access.identity.own_tokens import EXCHANGED, open_token, sign
 from gateway.errors import GatewayError, PermissionDenied, Unauthenticated, Unavailable
 from gateway.settings.identity_sections import IdentitySection
+from tests.support.clock import Clock
 from tests.support.issuer import AUDIENCE, ISSUER, NOW, RSA, Provider, claims, token, unsigned
 
 RULES = [
@@ -21,16 +22,11 @@ RULES = [
 ]
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def identity(provider: Provider, clock: Clock | None = None, **section: Any) -> Identity:
     given = {"issuers": [{"issuer": ISSUER}], "rules": RULES, **section}
-    return Identity(IdentitySection(**given), b"secret", AUDIENCE, provider.fetch, clock or Clock(), lambda: float(NOW))
+    return Identity(
+        IdentitySection(**given), b"secret", AUDIENCE, provider.fetch, clock or Clock(0.0), lambda: float(NOW)
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
@@ -150,7 +146,7 @@ async def test_same_subject_of_two_issuers_is_two_users() -> None:
 
 
 async def test_unknown_key_ids_cause_one_fetch_in_half_a_minute_and_a_rotation_is_found() -> None:
-    provider, clock = Provider(), Clock()
+    provider, clock = Provider(), Clock(0.0)
     made = identity(provider, clock)
     await made.person_of(token())
     for number in range(50):
@@ -166,7 +162,7 @@ async def test_unknown_key_ids_cause_one_fetch_in_half_a_minute_and_a_rotation_i
 
 
 async def test_last_keys_count_for_a_day_while_the_issuer_is_away_then_the_answer_is_503() -> None:
-    provider, clock = Provider(), Clock()
+    provider, clock = Provider(), Clock(0.0)
     made = identity(provider, clock)
     await made.person_of(token())
     provider.is_away = True

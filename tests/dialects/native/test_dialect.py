@@ -17,20 +17,14 @@ from gateway.messages.prompt import Prompt, Received, to_unchecked
 from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.table import one_upstream_table
 from gateway.upstream.vendors import VENDORS
+from tests.support.clock import Clock
 
 KEYRING = Keyring((("t", b"secret"),))
 ASKING = Asking("msg_1", "req_1", "acme")
 CLAUDE = {"type": "thinking", "thinking": "hm", "signature": "EqRaw=="}
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-CLOCK = Clock()
+CLOCK = Clock(0.0)
 
 
 def dialect(*, shares_files: bool = False) -> NativeDialect:
