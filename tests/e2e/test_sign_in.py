@@ -5,8 +5,6 @@ It is installed from npm into the cache folder on first use; without node, npm o
 
 import asyncio
 import re
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from anthropic.lib.credentials import WorkloadIdentityCredentials
 
 from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import Live, serving
-from tests.servers.environment import cache_folder, locked
+from tests.support.npm import installed
 from tests.support.redis_server import redis_server
 
 PACKAGE = "oidc-provider@9.13.3"
@@ -61,24 +59,6 @@ scopes = ["openid", "email", "groups", "offline_access"]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def installed_provider() -> Path:
-    """Return the folder in which the provider is installed; skip the test if it cannot be."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node or npm is not installed")
-    folder = cache_folder().parent / "oidc-provider"
-    stamp = folder / "installed"
-    with locked(folder.with_suffix(".lock")):
-        if not stamp.exists() or stamp.read_text() != PACKAGE:
-            folder.mkdir(parents=True, exist_ok=True)
-            command = ("npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(folder), PACKAGE)
-            try:
-                subprocess.run(command, capture_output=True, timeout=SECONDS, check=True)
-            except subprocess.SubprocessError:
-                pytest.skip(f"{PACKAGE} cannot be installed from npm")
-            stamp.write_text(PACKAGE)
-    return folder
-
-
 @dataclass(slots=True)
 class Company:
     """A front end, and the provider that its people and workloads have accounts at."""
@@ -93,7 +73,7 @@ class Company:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def company(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Company]:
-    folder = await asyncio.to_thread(installed_provider)
+    folder = await asyncio.to_thread(installed, PACKAGE, "oidc-provider")
     process = await asyncio.create_subprocess_exec(
         "node", str(PROVIDER), str(folder), REDIRECT, stdout=asyncio.subprocess.PIPE
     )

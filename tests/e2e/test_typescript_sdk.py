@@ -5,8 +5,6 @@ It is installed from npm into the cache folder on first use; without node, npm o
 
 import asyncio
 import json
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,39 +15,19 @@ import pytest_asyncio
 from gateway.redis.embedded import EmbeddedServer
 from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import KEY, serving
-from tests.servers.environment import cache_folder, locked
+from tests.support.npm import installed
 
 PACKAGE = "@anthropic-ai/sdk@1.14.0"
 SESSION = Path(__file__).parent / "typescript" / "session.mjs"
-INSTALL_SECONDS = 60.0
 SESSION_SECONDS = 60.0
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def installed_sdk() -> Path:
-    """Return the folder in which the SDK is installed; skip the test if it cannot be."""
-    missing = [program for program in ("node", "npm") if shutil.which(program) is None]
-    if missing:
-        pytest.skip(f"{' and '.join(missing)} not installed")
-    folder = cache_folder().parent / "typescript-sdk"
-    stamp = folder / "installed"
-    with locked(folder.with_suffix(".lock")):
-        if not stamp.exists() or stamp.read_text() != PACKAGE:
-            folder.mkdir(parents=True, exist_ok=True)
-            command = ("npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(folder), PACKAGE)
-            try:
-                subprocess.run(command, capture_output=True, timeout=INSTALL_SECONDS, check=True)
-            except subprocess.SubprocessError:
-                pytest.skip(f"{PACKAGE} cannot be installed from npm")
-            stamp.write_text(PACKAGE)
-    return folder
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def found(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Any]]:
     """Everything that one session of the SDK found."""
-    folder = await asyncio.to_thread(installed_sdk)
+    folder = await asyncio.to_thread(installed, PACKAGE, "typescript-sdk")
     async with (
         EmbeddedServer(tmp_path_factory.mktemp("redis")) as redis,
         Simulator() as simulator,
