@@ -29,6 +29,7 @@ from gateway.telemetry.redaction import Redactor
 from gateway.threads.thread import Held, merged
 from gateway.upstream.target import Target
 from tests.support import conversions as ways
+from tests.support.bodies import assistant, user
 from tests.support.growth import Work, growth_of
 from tests.support.streams import call, chunk, completion, detail, finish, reply, say, sse, think
 
@@ -41,14 +42,6 @@ ASK = {"role": "user", "content": "a"}
 
 def request(*messages: Json, **fields: Any) -> Json:
     return {"model": "m", "max_tokens": 9, "messages": list(messages), **fields}
-
-
-def user(*blocks: Json) -> Json:
-    return {"role": "user", "content": list(blocks)}
-
-
-def assistant(*blocks: Json) -> Json:
-    return {"role": "assistant", "content": list(blocks)}
 
 
 def text(words: str = "a", **more: Any) -> Json:

@@ -43,18 +43,6 @@ def text(text: str, **more: Any) -> dict[str, Any]:
     return {"type": "text", "text": text, **more}
 
 
-def user(*blocks: Any) -> dict[str, Any]:
-    return {"role": "user", "content": list(blocks)}
-
-
-def assistant(*blocks: Any) -> dict[str, Any]:
-    return {"role": "assistant", "content": list(blocks)}
-
-
-def system(*blocks: Any, **more: Any) -> dict[str, Any]:
-    return {"role": "system", "content": list(blocks), **more}
-
-
 def tool_use(call_id: str = "call_1", name: str = "look", **arguments: Any) -> dict[str, Any]:
     return {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
 

@@ -11,7 +11,8 @@ from gateway.dialects.chat.call_ids import to_client_id, to_upstream_id
 from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.tool_names import to_legal_name
 from gateway.messages.fold import fold_events
-from tests.support.conversions import CLAUDE, DEEPSEEK, HELLO, STRICT, assistant, convert, tool_result, tool_use, user
+from tests.support.bodies import assistant, user
+from tests.support.conversions import CLAUDE, DEEPSEEK, HELLO, STRICT, convert, tool_result, tool_use
 from tests.support.streams import Json, call, call_part, completion, finish, reply, told
 
 LEGAL = re.compile(r"[a-zA-Z0-9_-]+")

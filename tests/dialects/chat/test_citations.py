@@ -15,7 +15,8 @@ from gateway.messages.validation import check_messages_request
 from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.target import Target, to_target
 from gateway.upstream.vendors import COMPATIBLE
-from tests.support.conversions import CACHED, CLAUDE, DEEPSEEK, GEMINI, HELLO, OPENAI, assistant, text
+from tests.support.bodies import assistant
+from tests.support.conversions import CACHED, CLAUDE, DEEPSEEK, GEMINI, HELLO, OPENAI, text
 from tests.support.golden_cases import CASES
 from tests.support.streams import KEYRING, Json, call, check_grammar, chunk, completion, finish, reply, say, told
 

@@ -25,6 +25,7 @@ from gateway.messages.envelope import Envelope, open_envelope, seal
 from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.target import Target, to_target
 from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
+from tests.support.bodies import assistant, user
 from tests.support.conversions import (
     CLAUDE,
     DEEPSEEK,
@@ -33,13 +34,11 @@ from tests.support.conversions import (
     HELLO,
     KEYRING,
     OPENAI,
-    assistant,
     convert,
     losses,
     text,
     tool_result,
     tool_use,
-    user,
 )
 
 CLAUDE_FORMAT = "anthropic-claude-v1"

@@ -13,19 +13,8 @@ from gateway.messages.tokens.prompt import prompt_estimate
 from gateway.upstream.target import Target, to_target
 from gateway.upstream.vendors import OPENROUTER
 from tests.messages.tokens.table import PROFILES, SAMPLES
-from tests.support.conversions import (
-    CLAUDE,
-    GPT,
-    HELLO,
-    assistant,
-    convert,
-    losses,
-    text,
-    tool,
-    tool_result,
-    tool_use,
-    user,
-)
+from tests.support.bodies import assistant, user
+from tests.support.conversions import CLAUDE, GPT, HELLO, convert, losses, text, tool, tool_result, tool_use
 
 CLEARED = "[old tool result cleared]"
 

@@ -14,19 +14,8 @@ from gateway.dialects.chat.response.errors import to_embedded_error, to_error
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.target import Target
-from tests.support.conversions import (
-    CLAUDE,
-    DEEPSEEK,
-    HELLO,
-    STRICT,
-    assistant,
-    convert,
-    losses,
-    system,
-    text,
-    tool,
-    user,
-)
+from tests.support.bodies import assistant, system, user
+from tests.support.conversions import CLAUDE, DEEPSEEK, HELLO, STRICT, convert, losses, text, tool
 from tests.support.streams import reply
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}

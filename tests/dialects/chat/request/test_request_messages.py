@@ -12,6 +12,7 @@ from gateway.dialects.chat.request.content import to_plain_result
 from gateway.errors import InvalidRequest
 from gateway.upstream.target import Target, to_target
 from gateway.upstream.vendors import OPENROUTER
+from tests.support.bodies import assistant, system, user
 from tests.support.conversions import (
     CACHED,
     CLAUDE,
@@ -20,17 +21,14 @@ from tests.support.conversions import (
     HELLO,
     OPENAI,
     STRICT,
-    assistant,
     chat_call,
     convert,
     losses,
     messages_of,
-    system,
     text,
     tool,
     tool_result,
     tool_use,
-    user,
 )
 
 PNG = b64encode(b"\x89PNG\r\n\x1a\n" + bytes(32)).decode()

@@ -10,6 +10,7 @@ from gateway.errors import InvalidRequest
 from gateway.messages.tools.client import to_client_function
 from gateway.messages.tools.toolsets import BROWSER, COMPUTER, TOOLSETS
 from gateway.upstream.target import Target
+from tests.support.bodies import assistant, system, user
 from tests.support.conversions import (
     CACHED,
     DEEPSEEK,
@@ -17,16 +18,13 @@ from tests.support.conversions import (
     HELLO,
     OPENAI,
     STRICT,
-    assistant,
     chat_tool,
     convert,
     losses,
-    system,
     text,
     tool,
     tool_result,
     tool_use,
-    user,
 )
 
 SCHEMA = {"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"type": "string"}}}

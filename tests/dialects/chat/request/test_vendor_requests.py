@@ -10,18 +10,8 @@ from gateway.dialects.chat.request.fallbacks.apply import adapted
 from gateway.messages.envelope import seal
 from gateway.upstream.target import Target, to_target
 from gateway.upstream.vendors import VENDORS
-from tests.support.conversions import (
-    HELLO,
-    KEYRING,
-    assistant,
-    convert,
-    losses,
-    text,
-    tool,
-    tool_result,
-    tool_use,
-    user,
-)
+from tests.support.bodies import assistant, user
+from tests.support.conversions import HELLO, KEYRING, convert, losses, text, tool, tool_result, tool_use
 
 CALL = [HELLO, assistant(tool_use()), user(tool_result(content="r"))]
 FORMAT = {"format": {"type": "json_schema", "schema": {"type": "object", "properties": {"a": {"type": "string"}}}}}
