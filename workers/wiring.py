@@ -19,6 +19,7 @@ from gateway.telemetry.activity_store import SharedActivity
 from gateway.telemetry.monitors import RedisMonitor, watch_loop
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.circuits import SHARE_SECONDS, Circuits
+from gateway.upstream.loads import Loads
 from gateway.upstream.retry import RetryPolicy
 from gateway.wiring import (
     build_admission,
@@ -89,6 +90,8 @@ def assemble(
     queue = BatchQueue(server, worker_name(), lease_ms=round(lease_seconds * 1000))
     circuits = Circuits(server.server, slots)
     exchange.circuits.tells_alone = False
+    loads = Loads(server.server, exchange.circuits, runs_batches=True)
+    exchange.observers += (lambda record: loads.observe(record, exchange.table.upstreams),)
     recorder = Recorder(queue.done)
     in_flight = InFlightItems()
     attempts = Attempts(queue, exchange, recorder)
@@ -98,12 +101,12 @@ def assemble(
         Repeated("record", recorder.step),
         Repeated("renew", keeper.step, every=lease_seconds * ROUND_EVERY),
         Repeated("circuits", circuits.share, every=SHARE_SECONDS),
-        *share_calls(exchange, server.server),
+        *share_calls(exchange, server.server, loads),
         Repeated("sweep", maintenance.sweep, every=SWEEP_SECONDS),
         Repeated("census", maintenance.count, every=CENSUS_SECONDS),
     )
     monitor = RedisMonitor(server.server)
-    return Worker(queue, attempts, circuits, in_flight, exchange.routing, monitor, slots), loops
+    return Worker(queue, attempts, circuits, in_flight, exchange.routing, monitor, loads, slots), loops
 
 
 def worker_name() -> str:

@@ -8,6 +8,7 @@ released.
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from gateway.redis.codec import BrokenBlob
 from gateway.telemetry.monitors import RedisMonitor
 from gateway.upstream.circuit import CROWDED
 from gateway.upstream.circuits import Circuits, Permit, Rejected
+from gateway.upstream.loads import Loads
 from gateway.upstream.routing import Route
 from gateway.upstream.table import Routing
 from workers import metrics
@@ -64,6 +66,7 @@ class Worker:
     in_flight: InFlightItems
     routing: Routing
     monitor: RedisMonitor
+    loads: Loads
     slots: int
     most_bytes: int = MOST_BYTES  # of params in flight at once; a larger item runs alone
     chance: Callable[[], float] = random.random
@@ -75,6 +78,7 @@ class Worker:
     _alone: bool = field(init=False, default=False)  # an item that must run alone is in flight
     _awaited: str | None = field(init=False, default=None)  # a batch where such an item waits for an idle worker
     _promised: int = field(init=False, default=0)  # bytes of params that may be claimed in this round
+    _calls: Counter[str] = field(init=False, default_factory=Counter)  # that may begin in this round, by upstream
     _is_limited: bool = field(init=False, default=False)  # circuits had room for a part of the claimable items
 
     def __post_init__(self) -> None:
@@ -110,6 +114,7 @@ class Worker:
                     await self._freed.wait()
             return
         self._is_limited, self._promised = False, 0
+        self._calls.clear()
         claims = await self._claims(room)
         claimed = sum(len(claim.leases) for claim in claims)  # one that only reports suspects has none
         metrics.CLAIMS.labels("granted" if claimed else "empty").inc()
@@ -151,14 +156,20 @@ class Worker:
         return room, wait
 
     def _within_limits(self, candidates: list[tuple[Route, ...]], room: int, wait: float) -> tuple[int, float]:
-        """Return the room that the limits of the upstreams leave; all of it if one has no limit."""
+        """Return the room that limits and live requests leave at the upstreams; all of it if one has no bound."""
         lanes = self.attempts.exchange.circuits.lanes
         upstreams = {route.upstream.circuit: route.upstream for routes in candidates for route in routes}
-        rooms = [lanes.room_for_batch(upstream) for upstream in upstreams.values()]
-        left = sum(each for each in rooms if each is not None)
-        if None in rooms or left >= room:
-            return room, wait
-        return left, wait or FULL_SECONDS
+        rooms: dict[str, int] = {}
+        for name, upstream in upstreams.items():
+            bounds = lanes.room_for_batch(upstream), self.loads.room_for_batch(upstream)
+            told = [bound for bound in bounds if bound is not None]
+            if not told:
+                return room, wait
+            rooms[name] = max(0, min(told) - self._calls[name])
+        left = min(room, sum(rooms.values()))
+        for name, each in rooms.items():
+            self._calls[name] += min(each, left)
+        return left, wait if left == room else wait or FULL_SECONDS
 
     async def _pause(self, seconds: float) -> None:
         """Sleep; return early when the worker stops."""

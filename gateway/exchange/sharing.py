@@ -8,6 +8,8 @@ from gateway.redis.server import RedisServer
 from gateway.upstream.lanes import RENEW_SECONDS
 from gateway.upstream.learned_store import SHARE_SECONDS, LearnedStore
 from gateway.upstream.live_circuits import SHARE_SECONDS as CIRCUIT_SECONDS
+from gateway.upstream.loads import SHARE_SECONDS as LOAD_SECONDS
+from gateway.upstream.loads import Loads
 from gateway.upstream.pins import SHARE_SECONDS as PIN_SECONDS
 
 
@@ -16,12 +18,17 @@ def share_learned(exchange: Exchange, server: RedisServer) -> Repeated:
     return Repeated("learned", LearnedStore(server.redis, exchange.learned, server.keys).share, SHARE_SECONDS)
 
 
-def share_calls(exchange: Exchange, server: RedisServer) -> Iterator[Repeated]:
-    """Yield the loops that share circuits, the calls that limits count, and sessions that have moved."""
+def share_calls(exchange: Exchange, server: RedisServer, loads: Loads | None = None) -> Iterator[Repeated]:
+    """Yield the loops that share circuits, the calls that limits count, and sessions that have moved.
+
+    `loads`: a worker's.
+    """
+    calls = loads or Loads(server, exchange.circuits, runs_batches=False)
     exchange.circuits.server = exchange.circuits.lanes.server = exchange.candidates.pins.server = server
     if exchange.admission is not None:
         exchange.circuits.lanes.silence = exchange.admission.directory.silence
     yield Repeated("live_circuits", exchange.circuits.share, CIRCUIT_SECONDS)
     yield Repeated("lanes_ended", exchange.circuits.lanes.send_ended)
     yield Repeated("pins", exchange.candidates.pins.share, PIN_SECONDS)
+    yield Repeated("loads", lambda: calls.share(exchange.table.upstreams), LOAD_SECONDS)
     yield Repeated("lanes_renewed", exchange.circuits.lanes.renew, RENEW_SECONDS)

@@ -85,6 +85,9 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       gw:up:{<circuit>}:c    zset    call in flight -> deadline of its lease
       gw:up:{<circuit>}:b    zset    likewise, of batches
 
+    calls to a server whose limits are not configured
+      gw:up:{<circuit>}:l    hash    process -> "<Redis' ms> <live calls in flight> <those of batches>"   5 s
+
     others
       gw:cb:{<circuit>}      hash    a circuit that is paused or open, named as in gateway/upstream/circuits: until,
                                      length, stamp, open, probe, probe_until   10 min after `until`
@@ -258,6 +261,9 @@ class Keys:
     def lane(self, name: str) -> LaneKeys:
         base = f"{self.prefix}up:{{{quote(name, safe='')}}}:"
         return LaneKeys(*(base + part for part in ("r", "t", "n", "c", "b")))
+
+    def load(self, name: str) -> str:
+        return f"{self.prefix}up:{{{quote(name, safe='')}}}:l"
 
     def circuit(self, name: str) -> str:
         return f"{self.prefix}cb:{{{quote(name, safe='')}}}"

@@ -91,6 +91,7 @@ DROP: Final = load("drop")
 
 CIRCUIT: Final = load("circuit")
 LANE: Final = load("lane")
+LOAD: Final = load("load")
 
 PROBE: Final = load("probe")
 

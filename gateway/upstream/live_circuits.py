@@ -119,6 +119,11 @@ class LiveCircuits:
             self._report_stalls(route, pair)
         return seconds
 
+    def in_flight(self, upstream: Upstream) -> int:
+        """Return the number of calls of this process to the upstream."""
+        health = self._health.get(upstream.circuit)
+        return 0 if health is None else health.in_flight
+
     def is_full(self, route: Route) -> bool:
         """Return True if the calls of this process reach a limit of the upstream."""
         return route.upstream.limits is not None and self.lanes.is_full(route.upstream)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.chaos import (
+    beside,
     client_faults,
     cluster,
     gone_clients,
@@ -74,6 +75,7 @@ FAULTS = (
     Fault("log-stuck", "nobody reads the log", log_faults.reader_stuck, lease=30.0, once=True),
     Fault("log-full", "the log's disk is full", log_faults.disk_full, lease=30.0, once=True),
     Fault("routes", "two of three upstreams fail in turn", route_faults.fail_in_turn, once=True),
+    Fault("beside", "live requests beside a batch", beside.live_beside_batch, slots=64, lease=30.0, once=True),
     Fault("reload", "gateway.toml changes under load", route_faults.reload_often, once=True),
     Fault("cluster", "a Cluster of three nodes", cluster.cluster),
 )

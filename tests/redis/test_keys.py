@@ -79,6 +79,7 @@ def all_keys(keys: Keys) -> list[str]:
         keys.thread_of("t", "m"),
         keys.circuit("u"),
         *keys.lane("u"),
+        keys.load("u"),
         keys.cache_entry("d"),
         keys.cache_lock("d"),
         *keys.cache_shard("d"),

@@ -22,10 +22,11 @@ FILES = sorted(path.stem for path in FOLDER.glob("*.lua"))
 LOADED = {script.name: script for script in vars(scripts).values() if isinstance(script, LuaScript)}
 
 # Known to Redis 6.2, the oldest server that is supported; none of them looks at a whole key of unbounded size.
+# HGETALL reads one field for each process that calls an upstream.
 COMMANDS = """
     TIME GET SET DEL UNLINK EXISTS PERSIST PEXPIREAT PEXPIRE EXPIRE HGET HMGET HSET HSETNX HDEL HLEN HEXISTS HINCRBY
     INCR XADD ZADD ZREM ZCARD ZSCORE ZCOUNT ZINCRBY ZRANGE ZREVRANGE ZREVRANK ZRANGEBYSCORE ZRANGEBYLEX
-    ZREMRANGEBYSCORE
+    ZREMRANGEBYSCORE HGETALL
 """
 
 

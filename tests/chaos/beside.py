@@ -1,0 +1,93 @@
+"""Live requests beside an endless batch, at a server that both share: a front end, a worker and Redis as processes."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import aiohttp
+
+from tests.chaos.engine import TOKEN_SECONDS, TOKENS, engine
+from tests.chaos.processes import front_end
+from tests.chaos.world import World, http_item, require
+
+KNEE = 24
+LIVE = 0.5  # of the knee, with bursts above and below it
+SECONDS = 40.0
+LEARNING = 60.0  # seconds until the bound has come near the knee
+ITEMS = 20_000
+MOST_P99 = 1.05
+LEAST_OF_FREE = 0.6
+
+
+@dataclass(slots=True)
+class Load:
+    """Live requests at times that do not depend on the answers. `seconds`: those of each answer."""
+
+    url: str
+    session: aiohttp.ClientSession
+    seconds: list[float] = field(default_factory=list)
+
+    async def run(self, duration: float) -> None:
+        begun, pace = time.monotonic(), LIVE * KNEE / (TOKENS * TOKEN_SECONDS)
+        async with asyncio.TaskGroup() as group:
+            sent = 0.0
+            while (now := time.monotonic() - begun) < duration:
+                due = sum(pace * (1.3 if second % 10 < 5 else 0.7) for second in range(int(now)))
+                due += pace * (1.3 if int(now) % 10 < 5 else 0.7) * (now % 1)
+                while sent < due:
+                    sent += 1
+                    group.create_task(self._ask())
+                await asyncio.sleep(0.005)
+
+    async def _ask(self) -> None:
+        begun = time.monotonic()
+        body = http_item(0, "live")["params"] | {"stream": True}
+        async with self.session.post(f"{self.url}/v1/messages", json=body) as answer:
+            text = await answer.text()
+            require(
+                answer.status == 200 and "message_stop" in text, f"a live request got {answer.status}: {text[-200:]}"
+            )
+        self.seconds.append(time.monotonic() - begun)
+
+    def p99(self) -> float:
+        self.seconds.sort()
+        return self.seconds[int(0.99 * (len(self.seconds) - 1))]
+
+
+async def live_beside_batch(world: World, scale: int) -> str:
+    """The live p99 rises by at most 5 % beside a batch, whether the server's limit is configured or learned."""
+    told = await beside(world, SECONDS * scale, f", concurrency = {KNEE}", LEARNING / 6)
+    learned = await beside(world, SECONDS * scale, "", LEARNING * scale)
+    return f"told: {told}; learned: {learned}"
+
+
+async def beside(world: World, seconds: float, limits: str, learning: float) -> str:
+    async with AsyncExitStack() as stack:
+        model = await stack.enter_async_context(engine(KNEE))
+        directory = stack.enter_context(TemporaryDirectory(prefix="dragoman-"))
+        file = Path(directory) / "gateway.toml"
+        file.write_text(f'[upstreams]\nbox = {{ url = "{model.url}", vendor = "vllm"{limits} }}\n')
+        variables = {name: value for name, value in world.variables.items() if "_UPSTREAM_" not in name}
+        variables |= {"GATEWAY_CONFIG": str(file)}
+        world_variables = {"GATEWAY_UPSTREAM_URL": "", "GATEWAY_UPSTREAM_API_KEY": "", "GATEWAY_UPSTREAM_FLAVOR": ""}
+        url = await stack.enter_async_context(front_end(variables))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        alone = Load(url, session)
+        await alone.run(seconds)
+        await world.create(ITEMS)
+        await world.hire(1, **variables, **world_variables)
+        await Load(url, session).run(learning)
+        both, served = Load(url, session), model.served
+        await both.run(seconds)
+        items = model.served - served - len(both.seconds)
+        for name in list(world.workers):
+            await world.dismiss(name)
+    free = (1 - LIVE) * KNEE * seconds / (TOKENS * TOKEN_SECONDS)
+    worse = both.p99() / alone.p99()
+    found = f"p99 {alone.p99():.3f} s alone, {both.p99():.3f} s beside, {items / free:.0%} of what was free"
+    require(worse <= MOST_P99, f"the live p99 rose to {worse:.3f} of its own: {found}")
+    require(items >= LEAST_OF_FREE * free, f"the batch was held back: {found}")
+    return found

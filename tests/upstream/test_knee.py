@@ -1,0 +1,102 @@
+"""The bound that is learned from the speed of streams, with a model of an engine that shares its speed fairly."""
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.upstream.knee import FIRST_BOUND, Knee
+
+STEP = 0.1
+TOKENS = 60
+FULL_SPEED = 60.0  # tokens a second of one stream
+
+
+@dataclass(slots=True)
+class Engine:
+    """Streams at full speed up to `knee` of them, and at its fair share beyond."""
+
+    knee: int
+    live: list[float] = field(default_factory=list)  # tokens that are left of each stream
+    batch: list[tuple[float, float]] = field(default_factory=list)  # likewise, and when it began
+    slowest: list[float] = field(default_factory=list)  # speed as live requests see it
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.live) + len(self.batch)
+
+    def run(self, now: float) -> list[float]:
+        """Generate for one step. Return the speeds of the batch's streams that ended."""
+        speed = FULL_SPEED * min(1.0, self.knee / max(1, self.in_flight))
+        self.slowest += [speed / FULL_SPEED] * len(self.live)
+        self.live = [left - speed * STEP for left in self.live if left > speed * STEP]
+        ended = [TOKENS / (now + STEP - begun) for left, begun in self.batch if left <= speed * STEP]
+        self.batch = [(left - speed * STEP, begun) for left, begun in self.batch if left > speed * STEP]
+        return ended
+
+
+def run_beside(engine: Engine, live_load: float, seconds: float, seed: int = 1) -> tuple[Knee, float]:
+    """Serve live requests with bursts, and an endless batch. Return the knee, and the batch's mean calls at the end."""
+    knee, chance = Knee(), random.Random(seed)
+    held: list[int] = []
+    for step in range(round(seconds / STEP)):
+        now = step * STEP
+        burst = 1.4 if int(now / 20) % 2 else 0.6
+        arrivals = live_load * engine.knee * burst * STEP * FULL_SPEED / TOKENS
+        engine.live += [float(TOKENS)] * (int(arrivals) + (chance.random() < arrivals % 1))
+        room = knee.room(len(engine.live), 1) - len(engine.batch)
+        engine.batch += [(float(TOKENS), now)] * max(0, room)
+        in_flight = engine.in_flight
+        for speed in engine.run(now):
+            knee.note("m", speed * chance.uniform(0.97, 1.03), now)
+        if step % 10 == 9:
+            knee.step(in_flight, now)
+        if now > seconds / 2:
+            held.append(len(engine.batch))
+        else:
+            engine.slowest.clear()
+    return knee, sum(held) / len(held)
+
+
+@pytest.mark.parametrize("true", [12, 24])
+@pytest.mark.covers("Routing · batches leave a server's full speed to live requests")
+def test_batch_beside_live_requests_takes_most_of_what_they_leave_and_slows_them_little(true: int) -> None:
+    engine = Engine(true)
+    knee, batch = run_beside(engine, 0.5, 300)
+    assert 0.75 * true <= knee.bound <= 1.35 * true
+    assert sum(engine.slowest) / len(engine.slowest) > 0.95
+    assert batch >= 0.6 * 0.5 * true  # of the half that live requests leave
+
+
+def test_bound_does_not_grow_while_it_is_not_in_use() -> None:
+    knee = Knee()
+    for second in range(100):
+        knee.note("m", 60.0, second)
+        knee.step(1, second)
+    assert knee.bound == FIRST_BOUND
+
+
+def test_bound_shrinks_while_streams_are_slower_than_the_best_tenth_and_does_not_take_them_for_full_speed() -> None:
+    knee = Knee()
+    for second in range(20):
+        knee.note("m", 60.0, second)
+    for second in range(20, 700):
+        knee.note("m", 30.0, second, may_be_full=False)
+        knee.step(20, second)
+    assert knee.bound < FIRST_BOUND / 2
+
+
+def test_models_of_different_speeds_are_compared_with_themselves() -> None:
+    knee = Knee()
+    for second in range(100):
+        knee.note("fast", 100.0, second)
+        knee.note("slow", 10.0, second)
+        knee.step(8, second)
+    assert knee.bound > FIRST_BOUND
+
+
+def test_what_is_left_is_divided_between_the_processes_and_one_call_remains() -> None:
+    knee = Knee(bound=40.0)
+    assert knee.room(live=0, processes=1) == 36
+    assert knee.room(live=16, processes=2) == 10
+    assert knee.room(live=100, processes=1) == 1
