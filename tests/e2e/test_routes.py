@@ -17,6 +17,7 @@ from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import Hold, json_script, stream_script
 from tests.chaos.world import until
 from tests.e2e.conftest import KEY, Live
+from tests.e2e.test_streams import chunk
 from tests.redis.servers import open_server
 from tests.support.redis_server import redis_server
 
@@ -236,3 +237,27 @@ async def test_requests_are_answered_at_once_by_local_circuits_while_redis_is_fr
         assert all(one.endswith("b 200") for one in served)
         assert served[-1] == "b 200"
         await server.thaw()
+
+
+async def test_overloaded_upstream_lets_a_tenth_wait_and_refuses_the_others_at_once(
+    serve: Serve, simulator: Simulator
+) -> None:
+    live, gate = await serve(", concurrency = 10", '"*" = "a"'), asyncio.Event()
+    held = stream_script(Hold(gate), chunk("held", finish_reason="stop"), b"data: [DONE]\n\n")
+    simulator.script(*[held] * 10)
+    served = [asyncio.create_task(served_by(live)) for _ in range(10)]
+    await simulator.received(10)
+    more = [asyncio.create_task(served_by(live)) for _ in range(12)]
+
+    async def are_refused() -> bool:
+        return sum(one.done() for one in more) == 11
+
+    await until(are_refused, "the refusals, before the one that waits")
+    gate.set()
+    refusals = await asyncio.gather(*more, return_exceptions=True)
+    assert await asyncio.gather(*served) == ["a 200"] * 10
+    errors = [one for one in refusals if isinstance(one, anthropic.APIStatusError)]
+    assert len(errors) == 11
+    assert {one.status_code for one in errors} == {529}
+    assert all(1 <= int(one.response.headers["retry-after"]) <= 5 for one in errors)
+    assert [one for one in refusals if isinstance(one, str)] == ["a 200"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -15,6 +16,8 @@ from gateway.exchange.plan import Plan
 from gateway.messages.prompt import to_prompt
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.client import Call
+from gateway.upstream.lane import LaneLimits
+from gateway.upstream.lanes import LaneDemand
 from gateway.upstream.prices import Price
 from gateway.upstream.routing import Route, RouteRule
 from tests.exchange.test_candidates import ANSWER, CONTEXT, FIRST, HELLO, SECOND
@@ -232,15 +235,34 @@ def test_request_is_hedged_after_the_98th_percentile_of_the_last_ten_minutes() -
     assert times.late_after(601.0) is None
 
 
-async def test_second_candidate_without_room_or_with_an_open_circuit_is_not_asked() -> None:
+@pytest.mark.parametrize("why", ["open circuit", "full second candidate", "full first candidate", "no retries left"])
+async def test_hedges_are_the_first_calls_that_are_not_made_under_load(why: str) -> None:
     first = HeldAnswer(ANSWER)
     client = Upstreams({"first": first, "second": UpstreamUnreachable("refused")})
-    exchange = exchange_of(client)
-    exchange.circuits.pair_of(ROUTES[1])[0].open(exchange.clock())
-    asking = asyncio.ensure_future(exchange.answer(plan_of(exchange)))
+    exchange, limits = exchange_of(client), LaneLimits(concurrency=1)
+    full = {"full first candidate": 0, "full second candidate": 1}.get(why)
+    routes = [
+        replace(one, upstream=replace(one.upstream, limits=limits)) if place == full else one
+        for place, one in enumerate(ROUTES)
+    ]
+    async with AsyncExitStack() as stack:
+        if why == "full second candidate":
+            demand = LaneDemand(1, is_batch=False, waits=False, used=lambda: 1)
+            await stack.enter_async_context(exchange.circuits.call(routes[1], alone=False, demand=demand))
+        elif why == "open circuit":
+            exchange.circuits.pair_of(routes[1])[0].open(exchange.clock())
+        elif why == "no retries left":
+            while exchange.circuits.allows_retry(routes[1]):
+                await stack.enter_async_context(exchange.circuits.call(routes[1], alone=False, is_retry=True))
+        await ask_held(exchange, tuple(routes), first)
+    assert client.calls == ["first"]
+
+
+async def ask_held(exchange: Exchange, routes: tuple[Route, ...], first: HeldAnswer) -> None:
+    """Ask, and let the first candidate answer long after a hedge would have been made."""
+    asking = asyncio.ensure_future(exchange.answer(plan_of(exchange, routes)))
     async with asyncio.timeout(5):
         await first.asked.wait()
         await asyncio.sleep(0.05)  # fifty times the delay
         first.gate.set()
         await asking
-    assert client.calls == ["first"]
