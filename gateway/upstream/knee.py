@@ -7,7 +7,7 @@ keep below it beside live requests: a bound that learns from refusals alone lets
 
 from collections import deque
 from dataclasses import dataclass, field
-from math import floor
+from math import ceil, floor, inf
 from statistics import median
 from typing import Final
 
@@ -15,42 +15,75 @@ from gateway.upstream.lane import BATCH_SHARE
 
 # Where it begins: few enough to show the full speed of most servers.
 FIRST_BOUND: Final = 8.0
-# Full speed is the best tenth of the streams in these seconds.
-BEST_SECONDS: Final = 600.0
-BEST: Final = 0.9
+# Full speed is the median of the streams of these seconds with the fewest calls beside them: so much of all. The best
+# ones would not do, since speeds differ by a tenth and more without any load.
+FULL_SECONDS: Final = 600.0
+FEWEST: Final = 1 / 3
+MAX_STREAMS: Final = 1000
 # Speed now is the median of these seconds, or of the last streams where they are few.
 RECENT_SECONDS: Final = 10.0
 MIN_RECENT: Final = 5
 MAX_RECENT: Final = 500
-# Below this part of full speed the bound shrinks. In a model it was 30 to 42 for a true 40, with live requests 1 %
-# slower (tests/upstream/test_knee.py).
+# Below this part of full speed the bound shrinks.
 FULL_SPEED: Final = 0.93
 SHRINKS: Final = 0.95
 GROWS: Final = 1.0125
+# At most this, to the number of calls that the server was seen to take.
+JUMPS: Final = 1.2
 # It changes only while this part of it is in use.
 IN_USE: Final = 0.8
-MAX_SPEEDS: Final = 2000
 # Batches keep a call where live requests take all others: its speed shows when there is room again.
 LEAST: Final = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A finished stream: calls in flight beside it, and its tokens a second."""
+
+    at: float
+    in_flight: int
+    speed: float
+
+
+@dataclass(slots=True)
+class Speeds:
+    """Streams of one model, from which full speed is known."""
+
+    _streams: deque[Stream] = field(default_factory=lambda: deque(maxlen=MAX_STREAMS))
+    _full: float = 0.0
+    _computed_at: float = -inf
+
+    def add(self, stream: Stream) -> None:
+        self._streams.append(stream)
+
+    def full_speed(self, now: float) -> float:
+        """Return it, 0 while it is not known. It is computed once a second."""
+        if now - self._computed_at >= 1.0:
+            while self._streams and self._streams[0].at < now - FULL_SECONDS:
+                self._streams.popleft()
+            calm = sorted(self._streams, key=lambda stream: stream.in_flight)[: ceil(FEWEST * len(self._streams))]
+            self._full = median(stream.speed for stream in calm) if len(calm) >= MIN_RECENT else 0.0
+            self._computed_at = now
+        return self._full
+
+
 @dataclass(slots=True)
 class Knee:
-    """Call `step` once a second. Speeds are tokens a second of one stream."""
+    """Call `step` once a second."""
 
     bound: float = FIRST_BOUND
-    _full: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)  # by model
+    _speeds: dict[str, Speeds] = field(default_factory=dict)  # by model
     _recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MAX_RECENT))  # parts of it
     _has_news: bool = False
 
-    def note(self, model: str, speed: float, now: float, *, may_be_full: bool = True) -> None:
-        """Note a finished stream. `may_be_full`: unless batches have taken more calls than the bound."""
-        speeds = self._full.setdefault(model, deque(maxlen=MAX_SPEEDS))
-        if may_be_full:
-            speeds.append((now, speed))
-        full = _best(speeds, now)
+    def note(self, model: str, stream: Stream, *, is_bounded: bool = True) -> None:
+        """Note a finished stream. `is_bounded`: batches keep below the bound at present."""
+        speeds = self._speeds.setdefault(model, Speeds())
+        if is_bounded or stream.in_flight <= self.bound:
+            speeds.add(stream)
+        full = speeds.full_speed(stream.at)
         if full:
-            self._recent.append((now, speed / full))
+            self._recent.append((stream.at, stream.speed / full))
             self._has_news = True
 
     def step(self, in_flight: int, now: float) -> None:
@@ -62,15 +95,8 @@ class Knee:
         if median(part for _, part in self._recent) < FULL_SPEED:
             self.bound = max(1.0, self.bound * SHRINKS)
         else:
-            self.bound *= GROWS
+            self.bound = max(self.bound * GROWS, min(in_flight, self.bound * JUMPS))
 
     def room(self, live: int, processes: int) -> int:
         """Return the number of calls that this one of so many processes may have in flight for batches."""
         return max(LEAST, floor((self.bound * BATCH_SHARE - live) / max(1, processes)))
-
-
-def _best(speeds: deque[tuple[float, float]], now: float) -> float:
-    while speeds and speeds[0][0] < now - BEST_SECONDS:
-        speeds.popleft()
-    ordered = sorted(speed for _, speed in speeds)
-    return ordered[int(BEST * (len(ordered) - 1))] if len(ordered) >= MIN_RECENT else 0.0

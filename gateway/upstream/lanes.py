@@ -33,6 +33,8 @@ QUEUE_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.1
 # Of the calls at once, as many may wait.
 QUEUE_SHARE: Final = 0.1
+# Calls a second by which a batch grows after a refusal.
+GROWTH: Final = 8.0
 # Ends of calls that wait for Redis. Beyond them leases end the calls.
 MAX_ENDED: Final = 10_000
 
@@ -64,6 +66,7 @@ class Lanes:
     silence: SilenceLimit = field(default_factory=SilenceLimit)
     _uses: dict[str, LaneUse] = field(default_factory=dict)
     _queues: dict[str, list[asyncio.Event]] = field(default_factory=dict)
+    _refused: dict[str, tuple[float, int]] = field(default_factory=dict)  # batches: when, and how many calls they had
     _ended: list[tuple[LaneCall, int]] = field(default_factory=list)
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
     _name: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -83,6 +86,8 @@ class Lanes:
         if demand.waits and 0 < wait <= QUEUE_SECONDS:
             wait, reached = await self._queue(call, limits, wait, reached)
         if wait > 0:
+            if demand.is_batch:
+                self._refused[call.lane] = self.clock(), self._uses[call.lane].batches
             limit = getattr(limits, reached)
             text = f"{upstream.name} has reached the limit of {limit} {LIMITS[reached]} that this gateway keeps."
             raise UpstreamFull(text, retry_after=ceil(wait))
@@ -104,10 +109,19 @@ class Lanes:
         return use.wait(upstream.limits.of_call(is_batch=False), 1, self.clock())[0] > 0
 
     def room_for_batch(self, upstream: Upstream) -> int | None:
-        """Return the number of calls that batches may begin, by the count of this process; None for any number."""
+        """Return the number of calls that batches may begin, by the count of this process; None for any number.
+
+        Live requests of other processes take places too: after a refusal, the number of calls grows again from those
+        that were in flight then.
+        """
         most = None if upstream.limits is None else upstream.limits.of_call(is_batch=True).batch
-        use = self._uses.get(upstream.circuit)
-        return None if most is None else max(0, most - (0 if use is None else use.batches))
+        if most is None:
+            return None
+        use, refused = self._uses.get(upstream.circuit), self._refused.get(upstream.circuit)
+        if refused is not None:
+            at, batches = refused
+            most = min(most, batches + int(GROWTH * (self.clock() - at)))
+        return max(0, most - (0 if use is None else use.batches))
 
     async def send_ended(self) -> None:
         """Report calls that have ended; to be called again and again. Raises StoreAway, and keeps what was not sent."""

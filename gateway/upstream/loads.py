@@ -15,7 +15,7 @@ from typing import Final
 from gateway.redis import scripts
 from gateway.redis.server import RedisServer
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.knee import Knee
+from gateway.upstream.knee import Knee, Stream
 from gateway.upstream.live_circuits import LiveCircuits
 from gateway.upstream.routing import Upstream
 
@@ -71,8 +71,8 @@ class Loads:
         if upstream is not None and seconds >= MIN_SECONDS:
             load = self._loads.setdefault(upstream.circuit, Load())
             in_flight, now = load.live + self.circuits.in_flight(upstream), self.clock()
-            may_be_full = in_flight <= load.knee.bound or load.keeps_room(now)
-            load.knee.note(record.upstream_model, record.output_tokens / seconds, now, may_be_full=may_be_full)
+            stream = Stream(now, in_flight, record.output_tokens / seconds)
+            load.knee.note(record.upstream_model, stream, is_bounded=load.keeps_room(now))
 
     async def share(self, upstreams: Iterable[Upstream]) -> None:
         """Exchange the calls in flight. Raises Unavailable."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import orjson
 from aiohttp import web
 
-TOKENS = 32
-TOKEN_SECONDS = 0.025  # of a stream at full speed
-STEP = 0.005
+TOKENS = 12
+TOKEN_SECONDS = 0.15  # of a stream at full speed
+STEP = 0.01
 
 
 @dataclass(slots=True)

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.upstream.knee import FIRST_BOUND, Knee
+from gateway.upstream.knee import FIRST_BOUND, Knee, Stream
 
 STEP = 0.1
+NOISE = 0.15  # of the speed of a stream, without load
 TOKENS = 60
 FULL_SPEED = 60.0  # tokens a second of one stream
 
@@ -48,7 +49,7 @@ def run_beside(engine: Engine, live_load: float, seconds: float, seed: int = 1) 
         engine.batch += [(float(TOKENS), now)] * max(0, room)
         in_flight = engine.in_flight
         for speed in engine.run(now):
-            knee.note("m", speed * chance.uniform(0.97, 1.03), now)
+            knee.note("m", Stream(now, in_flight, speed * chance.gauss(1, NOISE)))
         if step % 10 == 9:
             knee.step(in_flight, now)
         if now > seconds / 2:
@@ -71,7 +72,7 @@ def test_batch_beside_live_requests_takes_most_of_what_they_leave_and_slows_them
 def test_bound_does_not_grow_while_it_is_not_in_use() -> None:
     knee = Knee()
     for second in range(100):
-        knee.note("m", 60.0, second)
+        knee.note("m", Stream(second, 1, 60.0))
         knee.step(1, second)
     assert knee.bound == FIRST_BOUND
 
@@ -79,9 +80,9 @@ def test_bound_does_not_grow_while_it_is_not_in_use() -> None:
 def test_bound_shrinks_while_streams_are_slower_than_the_best_tenth_and_does_not_take_them_for_full_speed() -> None:
     knee = Knee()
     for second in range(20):
-        knee.note("m", 60.0, second)
+        knee.note("m", Stream(second, 4, 60.0))
     for second in range(20, 700):
-        knee.note("m", 30.0, second, may_be_full=False)
+        knee.note("m", Stream(second, 20, 30.0), is_bounded=False)
         knee.step(20, second)
     assert knee.bound < FIRST_BOUND / 2
 
@@ -89,8 +90,8 @@ def test_bound_shrinks_while_streams_are_slower_than_the_best_tenth_and_does_not
 def test_models_of_different_speeds_are_compared_with_themselves() -> None:
     knee = Knee()
     for second in range(100):
-        knee.note("fast", 100.0, second)
-        knee.note("slow", 10.0, second)
+        knee.note("fast", Stream(second, 8, 100.0))
+        knee.note("slow", Stream(second, 8, 10.0))
         knee.step(8, second)
     assert knee.bound > FIRST_BOUND
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import pytest
@@ -135,7 +135,8 @@ async def test_prompt_above_a_minutes_tokens_is_never_served(fleet: Fleet) -> No
 @pytest.mark.parametrize(
     ("limits", "batches"),
     [
-        pytest.param(LaneLimits(concurrency=10), 9, id="a tenth is left to live requests"),
+        pytest.param(LaneLimits(concurrency=200), 180, id="a tenth is left to live requests"),
+        pytest.param(LaneLimits(concurrency=16), 12, id="the root of a small number is left to live requests"),
         pytest.param(LaneLimits(concurrency=10, batch=2), 2, id="as many as the operator allows"),
         pytest.param(LaneLimits(concurrency=1), 1, id="one in any case"),
         pytest.param(LaneLimits(rpm=10), 9, id="calls a minute"),
@@ -157,7 +158,7 @@ async def test_batch_takes_nothing_of_a_part_of_zero(fleet: Fleet) -> None:
 
 async def test_live_requests_push_a_batch_back(fleet: Fleet) -> None:
     limits = LaneLimits(concurrency=10)
-    for _ in range(8):
+    for _ in range(5):
         await fleet.begin(limits)
     await fleet.begin(limits, is_batch=True)
     await fleet.refused(limits, is_batch=True)
@@ -220,3 +221,23 @@ async def test_process_keeps_its_part_of_a_limit_while_redis_is_away(error: Gate
     clock.now += 2
     await fleet.refused(limits)
     assert server.asked == 2
+
+
+async def test_batch_that_was_refused_grows_again_from_its_calls_in_flight() -> None:
+    clock = Clock()
+    lanes = Lanes(clock=clock)
+    upstream = replace(UPSTREAM, limits=LaneLimits(concurrency=100, batch=20))
+    live, batch = (LaneDemand(1, is_batch, False, lambda: 1) for is_batch in (False, True))
+    assert upstream.limits is not None
+    for _ in range(85):
+        await lanes.enter(upstream, upstream.limits, live)
+    for _ in range(5):
+        await lanes.enter(upstream, upstream.limits, batch)
+    assert lanes.room_for_batch(upstream) == 15
+    with pytest.raises(UpstreamFull):
+        await lanes.enter(upstream, upstream.limits, batch)
+    assert lanes.room_for_batch(upstream) == 0
+    clock.now += 0.5
+    assert lanes.room_for_batch(upstream) == 4
+    clock.now += 60
+    assert lanes.room_for_batch(upstream) == 15
