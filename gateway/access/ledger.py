@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 import structlog
+from redis.exceptions import ResponseError
 
 from gateway.access.alerts import Alerts
 from gateway.access.reservation import Grant, Used
@@ -20,6 +21,7 @@ from gateway.access.spend import COUNTS
 from gateway.errors import GatewayError, StoreAway
 from gateway.redis import scripts
 from gateway.redis.cluster import has_nodes
+from gateway.redis.failures import reason_of
 from gateway.redis.scripts import Argument
 from gateway.redis.server import RedisServer
 
@@ -35,6 +37,9 @@ MAX_TOGETHER: Final = 200
 LATE_SECONDS: Final = 5.0
 FLUSH_SECONDS: Final = 2.0
 SUMS_SECONDS: Final = 400 * 86_400
+# Models with sums of their own, for a day and process. Clients choose the names of models, and some upstreams echo any.
+MAX_MODELS: Final = 500
+OTHER_MODELS: Final = "other"
 
 
 @dataclass(slots=True)
@@ -47,6 +52,8 @@ class Ledger:
     offset: float = 0.0
     _waiting: list[tuple[Grant, Used]] = field(default_factory=list, repr=False)
     _late: list[bytes] = field(default_factory=list, repr=False)
+    _models: set[str] = field(default_factory=set, repr=False)
+    _models_of: str = ""  # the day
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -105,14 +112,17 @@ class Ledger:
                 replies = await self.server.pipeline(
                     [("EVALSHA", sha, len(keys), *keys, *arguments) for keys, arguments in calls]
                 )
-            except StoreAway:  # away, or without the script: what was settled all the same counts once
+            except (StoreAway, ResponseError):  # what was settled all the same counts once
                 pass
             else:
                 for reply in replies:
                     self.alerts.crossed(reply[1:])
                 return
         for grant, used in several:
-            await self.account(grant, used)
+            try:
+                await self.account(grant, used)
+            except ResponseError as error:  # of this one: it must not hold up the others
+                log.error("settlement_refused", id=grant.id, reason=reason_of(error))
 
     async def account(self, grant: Grant, used: Used) -> None:
         """Settle one reservation. What was not reserved in Redis is recorded, once for its id."""
@@ -133,7 +143,7 @@ class Ledger:
                 *(keys.scope(scope) for scope in scopes),
             ),
             (
-                *(grant.id, used.cost, used.input, used.output, entry, used.sums),
+                *(grant.id, used.cost, used.input, used.output, entry, self._sums(used, day)),
                 *(USAGE_ENTRIES, SUMS_SECONDS, used.requests, unreserved, *used.cached),
             ),
         )
@@ -147,14 +157,30 @@ class Ledger:
         sums: dict[str, int] = {}
         for used in several:
             values = (used.requests, used.input, used.output, used.cost, *used.cached)
+            name = self._sums(used, self._day())
             for what, value in zip(COUNTS, values, strict=True):
-                sums[f"{used.sums}|{what}"] = sums.get(f"{used.sums}|{what}", 0) + value
+                sums[f"{name}|{what}"] = sums.get(f"{name}|{what}", 0) + value
         day, usage = self.server.keys.usage_sums(self._day()), self.server.keys.access.usage
         commands: list[tuple[str | bytes | int, ...]] = [
             ("XADD", usage, "MAXLEN", "~", USAGE_ENTRIES, "*", "e", orjson.dumps(used.entry)) for used in several
         ]
         commands += [("HINCRBY", day, name, value) for name, value in sums.items() if value]
-        await self.server.pipeline([*commands, ("EXPIRE", day, SUMS_SECONDS)])
+        try:
+            await self.server.pipeline([*commands, ("EXPIRE", day, SUMS_SECONDS)])
+        except ResponseError as error:  # of one command: the others have been executed
+            log.error("settlement_refused", id=several[0].entry.get("id", ""), reason=reason_of(error))
+
+    def _sums(self, used: Used, day: str) -> str:
+        """Return the name of the day's sums for this use."""
+        if not used.sums:
+            return ""
+        if day != self._models_of:
+            self._models_of, self._models = day, set()
+        *client, model, provider = used.sums.split("|")
+        if model not in self._models and len(self._models) >= MAX_MODELS:
+            return "|".join([*client, OTHER_MODELS, provider])
+        self._models.add(model)
+        return used.sums
 
     def _day(self) -> str:
         return datetime.fromtimestamp(self.wall_clock() + self.offset, UTC).strftime("%Y-%m-%d")

@@ -6,8 +6,9 @@ another one has overtaken.
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -57,15 +58,14 @@ class AccessStore:
 
     async def create_key(self, record: KeyRecord, actor: Actor) -> tuple[KeyRecord, str]:
         """Store a new key of these properties. Return its record, and the key itself, which is not stored."""
-        if any(known.name == record.name and known.status != "archived" for known in await self.keys()):
-            raise Conflict(f"There is a key named {record.name!r} already.")
         key = new_key()
         digest, key_id = self.pepper.digest(key).hex(), to_key_id(key)
         assert key_id is not None
         made = replace(
             record, id=key_id, hint=to_hint(key), digests={digest: None}, created_at=int(self.clock()), version=1
         )
-        await self._write(KEY + key_id, made.to_json(), actor, "key_created", describe_key(made), digests=(digest,))
+        name, shown, check = KEY + key_id, describe_key(made), partial(self._check_name, made)
+        await self._write(name, made.to_json(), actor, "key_created", shown, digests=(digest,), check=check)
         return made, key
 
     async def rotate_key(self, key_id: str, grace: int, actor: Actor) -> tuple[KeyRecord, str]:
@@ -83,7 +83,8 @@ class AccessStore:
         record = await self.key(key_id)
         changed = replace(record, **fields, version=record.version + 1)
         details = {"before": describe_key(record), "after": describe_key(changed)}
-        await self._write(KEY + record.id, changed.to_json(), actor, "key_updated", details, record.version)
+        name, check = KEY + record.id, partial(self._check_name, changed)
+        await self._write(name, changed.to_json(), actor, "key_updated", details, record.version, check=check)
         return changed
 
     async def key(self, key_id: str) -> KeyRecord:
@@ -104,18 +105,19 @@ class AccessStore:
 
     async def set_allowance(self, scope: str, allowance: Allowance, actor: Actor) -> None:
         """Replace the limits and budgets of a scope. A blocked user stays so."""
-        allowance = replace(allowance, blocked=(await self.allowance(scope)).blocked)
-        await self._write(SCOPE + scope, allowance.to_json(), actor, "limits_set", {"after": allowance.to_json()})
+        known, version = await self._allowance(scope)
+        changed = replace(allowance, blocked=known.blocked).to_json()
+        await self._write(SCOPE + scope, changed, actor, "limits_set", {"after": changed}, version)
 
     async def block_user(self, user: str, blocked: bool, actor: Actor) -> None:
         """Refuse, or accept again, every credential of a person."""
-        allowance = replace(await self.allowance(f"user:{user}"), blocked=blocked)
+        known, version = await self._allowance(f"user:{user}")
         action = "user_blocked" if blocked else "user_unblocked"
-        await self._write(f"{SCOPE}user:{user}", allowance.to_json(), actor, action, {})
+        changed = replace(known, blocked=blocked).to_json()
+        await self._write(f"{SCOPE}user:{user}", changed, actor, action, {}, version)
 
     async def allowance(self, scope: str) -> Allowance:
-        [raw] = await self.server.pipeline([("HGET", self.server.keys.access.records, SCOPE + scope)])
-        return Allowance() if raw is None else Allowance.of_json(orjson.loads(raw))
+        return (await self._allowance(scope))[0]
 
     async def allowances(self) -> dict[str, Allowance]:
         """Return the limits of every scope that has some, keys too."""
@@ -186,6 +188,18 @@ class AccessStore:
         text = _text(head or b"")
         return verify(await self.audit(), text, self.secret, anchor), text
 
+    async def _allowance(self, scope: str) -> tuple[Allowance, int]:
+        """Return it with the version of its record."""
+        names, name = self.server.keys.access, SCOPE + scope
+        raw, version = await self.server.pipeline([("HGET", names.records, name), ("HGET", names.versions, name)])
+        return Allowance() if raw is None else Allowance.of_json(orjson.loads(raw)), int(version or 0)
+
+    async def _check_name(self, record: KeyRecord) -> None:
+        """Raises Conflict if another key has the name."""
+        for known in await self.keys():
+            if known.name == record.name and known.id != record.id and "archived" not in (known.status, record.status):
+                raise Conflict(f"There is a key named {record.name!r} already.")
+
     async def _write(
         self,
         name: str,
@@ -195,7 +209,9 @@ class AccessStore:
         details: dict[str, Any],
         version: int | None = None,
         digests: Sequence[str] = (),
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`check` raises if the change must not be made; it sees every earlier one."""
         names = self.server.keys.access
         entry = {
             "at": int(self.clock()),
@@ -209,6 +225,8 @@ class AccessStore:
         head = _text(head or b"")
         raw = b"" if record is None else orjson.dumps(record)
         for _ in range(MAX_ATTEMPTS):
+            if check is not None:
+                await check()
             chained = chain(head or START, entry, self.secret)
             wanted = "" if version is None else str(version)
             arguments: list[str | bytes | int] = [head, chained.head, chained.entry, name, raw, wanted, *digests]

@@ -14,6 +14,7 @@ from gateway.errors import GatewayError
 from gateway.exchange.plan import Plan, note_losses
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
+from gateway.messages.usage import MAX_DOLLARS, MAX_TOKENS
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.prices import ASSUMED, Price
 from gateway.upstream.routing import Route, Upstream
@@ -139,7 +140,7 @@ def affordable(money: int, need: Need, price: Price | None, most: int) -> int:
 
 
 def to_used(record: UsageRecord, price: Price | None) -> Used:
-    """Convert an exchange's record to its use. The upstream's own cost wins over the price list."""
+    """Convert an exchange's record to its use. The upstream's own cost takes precedence over the price list."""
     source = "upstream"
     cost = record.cost
     if cost is None:
@@ -148,7 +149,9 @@ def to_used(record: UsageRecord, price: Price | None) -> Used:
             cost = price.cost(
                 record.input_tokens, record.output_tokens, record.cache_read_tokens, record.cache_write_tokens
             )
-    nano = round(((cost or 0.0) + record.hedge_cost) * NANO)
+    nano = round(min((cost or 0.0) + record.hedge_cost, MAX_DOLLARS) * NANO)
+    tokens = (record.input_tokens, record.cache_read_tokens, record.cache_write_tokens, record.output_tokens)
+    read_anew, cache_read, cache_write, output = [min(count, MAX_TOKENS) for count in tokens]
     context = record.context
     model, provider = record.served_model or record.upstream_model, record.provider or record.upstream
     entry = {
@@ -166,18 +169,17 @@ def to_used(record: UsageRecord, price: Price | None) -> Used:
         "provider": provider,
         "generation": record.generation_id,
         "status": record.status,
-        "input": record.input_tokens,
-        "cache_read": record.cache_read_tokens,
-        "cache_write": record.cache_write_tokens,
-        "output": record.output_tokens,
+        "input": read_anew,
+        "cache_read": cache_read,
+        "cache_write": cache_write,
+        "output": output,
         "cost": nano,
         "source": source,
         "seconds": round(record.duration_seconds, 3),
     }
     names = (context.tenant, context.user, context.key_id, model, provider)
     sums = "|".join([name.replace("|", "/") for name in names])
-    counted = record.input_tokens + record.cache_write_tokens
-    return Used(nano, counted, record.output_tokens, {name: value for name, value in entry.items() if value}, sums)
+    return Used(nano, read_anew + cache_write, output, {name: value for name, value in entry.items() if value}, sums)
 
 
 def to_late(grant: Grant, used: Used, upstream: Upstream) -> bytes:

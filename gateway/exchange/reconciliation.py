@@ -19,6 +19,7 @@ from gateway.access.records import NANO
 from gateway.access.reservation import Grant, Used
 from gateway.errors import GatewayError
 from gateway.exchange.exchange import Exchange
+from gateway.messages.usage import MAX_TOKENS, to_dollars
 from gateway.redis.server import RedisServer
 from gateway.upstream.client import Call, Timeouts
 from gateway.upstream.routing import Upstream
@@ -75,14 +76,14 @@ class Reconciliation:
         except (GatewayError, orjson.JSONDecodeError):
             return None
         data = body.get("data") if isinstance(body, dict) else None
-        cost = data.get("total_cost") if isinstance(data, dict) else None
-        is_known = answer.status == 200 and isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0
-        return dict(data or {}) if is_known else None
+        if answer.status != 200 or not isinstance(data, dict) or to_dollars(data.get("total_cost")) is None:
+            return None
+        return data
 
     async def _enter(self, late: dict[str, Any], found: dict[str, Any]) -> None:
         entry = late["entry"]
         written = found.get("native_tokens_completion")
-        output = written - late["output"] if isinstance(written, int) and written >= 0 else 0
+        output = written - late["output"] if isinstance(written, int) and 0 <= written <= MAX_TOKENS else 0
         cost = round(found["total_cost"] * NANO) - late["cost"]
         if not cost and not output:
             return

@@ -1,7 +1,11 @@
 """Token usage in Anthropic's terms, as events carry it, and the cost that upstreams report in theirs."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+# Of one answer. More is a fault of the upstream, which must not empty a budget or overflow a sum.
+MAX_DOLLARS: Final = 100_000.0
+MAX_TOKENS: Final = 10**8
 
 STANDARD = "standard"
 
@@ -37,13 +41,15 @@ def to_cost(counts: Mapping[str, Any]) -> float | None:
 
     With a provider key of one's own (BYOK) `cost` is OpenRouter's fee alone, and the provider's price stands beside it.
     """
-    cost = _dollars(counts.get("cost"))
+    cost = to_dollars(counts.get("cost"))
     if cost is None or not counts.get("is_byok"):
         return cost
     details = counts.get("cost_details")
-    price = _dollars(details.get("upstream_inference_cost")) if isinstance(details, dict) else None
+    price = to_dollars(details.get("upstream_inference_cost")) if isinstance(details, dict) else None
     return cost + (price or 0.0)
 
 
-def _dollars(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 else None
+def to_dollars(value: Any) -> float | None:
+    """Return an upstream's figure; None for one that cannot be true."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= MAX_DOLLARS else None

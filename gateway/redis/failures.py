@@ -85,7 +85,7 @@ _NOT_ALLOWED: Final = re.compile(r"ACL failure in script|can't run this command"
 _COMMAND: Final = re.compile(r"run the '([\w|-]{1,40})'")
 # Proxies and hosted servers also use `ERR`, with other messages.
 _OUR_MISTAKE: Final = re.compile(
-    r"wrong number of arg|syntax error|not an integer|not a valid float|no such item in the batch|"
+    r"wrong number of arg|syntax error|not an integer|not a valid float|no such item in the batch|would overflow|"
     r"^user_script:|error (running|compiling) script",
     re.IGNORECASE,
 )

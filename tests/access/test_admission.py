@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from gateway.access.admission import Admission
 from gateway.access.directory import Directory
 from gateway.access.keys import ClientKeys
+from gateway.access.ledger import MAX_MODELS
 from gateway.access.records import NANO, Allowance, Budget, KeyRecord, RateLimits
 from gateway.access.reservation import Grant, Need, Used
 from gateway.access.store import AccessStore, Actor
@@ -270,6 +272,33 @@ async def test_admission_whose_reply_is_lost_is_charged_nothing(server: RedisSer
     await admission.ledger.flush()
     [state] = await server.pipeline([("HGETALL", server.keys.scope(f"key:{context.key_id}"))])
     assert (state[b"running"], state[b"month/UTC:held"], state[b"month/UTC:spent"]) == (b"0", b"0", b"0")
+
+
+async def test_use_that_cannot_be_booked_holds_up_no_other(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(concurrency=9), Budget(100, "month"))
+    admission = await admission_on(server)
+    grants = [await admitted(admission, context, Need(9, 9)) for _ in range(4)]
+    costs = (10**30, 3, 2**63 - 1, 4)
+    for grant, cost in zip(grants, costs, strict=True):
+        assert isinstance(grant, Grant)
+        admission.settle(grant, Used(cost, 5, 5, {"id": grant.id}, "red||k|m|p"))
+    admission.settle(Grant("free", 0, ()), Used(10**30, 5, 5, {"id": "free"}, "red||k|m|p"))
+    with capture_logs() as lines:
+        await admission.ledger.flush()
+    assert {line["event"] for line in lines} == {"settlement_refused"}
+    [spent] = await server.pipeline([("HGET", server.keys.scope(f"key:{context.key_id}"), "month/UTC:spent")])
+    assert spent == b"7"
+    assert not admission.ledger._waiting
+
+
+async def test_models_of_a_day_are_counted_apart_up_to_a_number(server: RedisServer) -> None:
+    admission = await admission_on(server)
+    for number in range(MAX_MODELS + 20):
+        admission.settle(Grant(f"r{number}", 0, ()), Used(1, 5, 5, {"id": f"r{number}"}, f"red||k|m{number}|p"))
+    await admission.ledger.flush()
+    [sums] = await server.pipeline([("HGETALL", server.keys.usage_sums(admission.ledger._day()))])
+    assert len([name for name in sums if name.endswith(b"|requests")]) == MAX_MODELS + 1
+    assert sums[b"red||k|other|p|cost"] == b"20"
 
 
 async def test_client_that_leaves_during_admission_is_charged_nothing(server: RedisServer) -> None:

@@ -156,7 +156,8 @@ def test_web_searches_are_counted_under_either_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "cost"), [(0.25, 0.25), (0, 0.0), (3, 3.0), (-1, None), (True, None), ("1", None), (None, None)]
+    ("said", "cost"),
+    [(0.25, 0.25), (0, 0.0), (3, 3.0), (-1, None), (1e300, None), (True, None), ("1", None), (None, None)],
 )
 @pytest.mark.covers("OpenRouter · cost of each answer")
 def test_cost_in_dollars(said: Any, cost: float | None) -> None:

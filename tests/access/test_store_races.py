@@ -1,0 +1,86 @@
+"""Changes of keys and limits that meet: one name for one key, and no change is lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.access.keys import ClientKeys
+from gateway.access.records import Allowance, KeyRecord, RateLimits
+from gateway.access.store import AccessStore, Actor
+from gateway.errors import Conflict
+from gateway.redis.keys import Keys
+from gateway.redis.server import RedisServer
+from tests.support.redis_server import redis_server
+
+ACTOR = Actor("cli", "tests")
+
+
+@dataclass(slots=True)
+class Meeting:
+    """Runs `other` before the next script."""
+
+    server: RedisServer
+    other: Callable[[], Awaitable[object]] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.server, name)
+
+    async def run(self, *arguments: Any) -> Any:
+        other, self.other = self.other, None
+        if other is not None:
+            await other()
+        return await self.server.run(*arguments)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RedisServer]:
+    async with redis_server() as url, Redis.from_url(url, protocol=2) as redis:
+        yield RedisServer(redis, Keys("races:"))
+
+
+def store_on(server: Any) -> AccessStore:
+    return AccessStore(server, ClientKeys([], b"s").pepper, b"s")
+
+
+async def outcomes(*changes: Awaitable[object]) -> list[str]:
+    found = await asyncio.gather(*changes, return_exceptions=True)
+    return sorted("conflict" if isinstance(one, Conflict) else "done" for one in found)
+
+
+async def test_of_keys_created_at_once_with_one_name_one_is_made(server: RedisServer) -> None:
+    stores = [store_on(server) for _ in range(10)]
+    found = await outcomes(*(store.create_key(KeyRecord("", "ci", "red"), ACTOR) for store in stores))
+    assert found == ["conflict"] * 9 + ["done"]
+    assert [record.name for record in await store_on(server).keys()] == ["ci"]
+
+
+async def test_key_cannot_be_renamed_or_unarchived_to_a_name_in_use(server: RedisServer) -> None:
+    store = store_on(server)
+    first, _ = await store.create_key(KeyRecord("", "a", "red"), ACTOR)
+    await store.update_key(first.id, ACTOR, status="archived")
+    second, _ = await store.create_key(KeyRecord("", "a", "red"), ACTOR)
+    third, _ = await store.create_key(KeyRecord("", "b", "red"), ACTOR)
+    for key_id, fields in ((third.id, {"name": "a"}), (first.id, {"status": "active"})):
+        with pytest.raises(Conflict, match="a key named 'a'"):
+            await store.update_key(key_id, ACTOR, **fields)
+    await store.update_key(second.id, ACTOR, name="c")
+    assert (await store.update_key(third.id, ACTOR, name="a")).name == "a"
+
+
+async def test_name_that_is_taken_between_look_and_change_is_refused(server: RedisServer) -> None:
+    meeting = Meeting(server, lambda: store_on(server).create_key(KeyRecord("", "ci", "red"), ACTOR))
+    with pytest.raises(Conflict):
+        await store_on(meeting).create_key(KeyRecord("", "ci", "red"), ACTOR)
+
+
+async def test_limits_that_meet_a_block_leave_the_user_blocked(server: RedisServer) -> None:
+    meeting = Meeting(server, lambda: store_on(server).block_user("ann", True, ACTOR))
+    with pytest.raises(Conflict):
+        await store_on(meeting).set_allowance("user:ann", Allowance(RateLimits(requests=1)), ACTOR)
+    assert (await store_on(server).allowance("user:ann")).blocked
+    await store_on(server).set_allowance("user:ann", Allowance(RateLimits(requests=1)), ACTOR)
+    assert (await store_on(server).allowance("user:ann")).blocked
