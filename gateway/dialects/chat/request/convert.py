@@ -33,6 +33,7 @@ class Conversion:
     `stop_sequences`: those the gateway must match itself, since the upstream does not take them all.
     `used_call_ids`: the client's ids of the conversation's tool calls.
     `applied_edits`: Anthropic's `context_management.applied_edits` for the answer.
+    `refused`: bodies before each adaptation, which the upstream refused or would refuse.
     """
 
     body: ChatRequest
@@ -42,6 +43,7 @@ class Conversion:
     stop_sequences: tuple[str, ...] = ()
     applied_edits: tuple[dict[str, Any], ...] = ()
     used_call_ids: frozenset[str] = frozenset()
+    refused: tuple[ChatRequest, ...] = ()
 
 
 def to_chat_request(

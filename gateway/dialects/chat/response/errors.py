@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.dialects.chat.response.error_body import ReportedError, read_body, read_value
 from gateway.dialects.chat.response.failure_words import FULL_POOL, LOADING, UNFINISHED, kind_by_words
-from gateway.dialects.chat.response.overflow import is_counted, is_overflow, overflow_wording
+from gateway.dialects.chat.response.overflow import counts_in_fields, is_counted, is_overflow, overflow_wording
 from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, hint_in, retry_after_of
 from gateway.dialects.reply import Reply
 from gateway.errors import (
@@ -137,6 +137,7 @@ def _classified(status: int, body: ReportedError, retry_after: float | None, rep
     if UNFINISHED.search(message):
         return OutputLimitReached(message)
     if is_overflow(status, error_type, body.words):
+        message = counts_in_fields(fields) or message
         overflow = InvalidRequest(overflow_wording(message, reply), should_retry=False)
         overflow.is_estimate = not is_counted(message)
         return overflow

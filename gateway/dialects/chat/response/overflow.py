@@ -6,7 +6,9 @@ counts characters is no count of tokens: the gateway's own estimate is used if i
 """
 
 import re
+from collections.abc import Mapping
 from math import ceil
+from typing import Any
 
 from gateway.dialects.reply import Reply
 
@@ -166,6 +168,14 @@ def overflow_wording(message: str, reply: Reply) -> str:
         count, limit = counted
         return f"prompt is too long: {count} tokens > {limit} maximum"
     return "prompt is too long: it does not fit into the context of this model"
+
+
+def counts_in_fields(fields: Mapping[str, Any]) -> str:
+    """Return the numbers that stand beside a message without them as a sentence (llama.cpp's), "" if there are none."""
+    count, limit = fields.get("n_prompt_tokens"), fields.get("n_ctx")
+    if type(count) is not int or type(limit) is not int or limit <= 0:
+        return ""
+    return f"request ({count} tokens) exceeds the available context size ({limit} tokens)"
 
 
 def is_counted(message: str) -> bool:

@@ -96,7 +96,7 @@ def test_o35_only_strictness_is_given_up(case: str) -> None:
     second = healed(first)
     assert second is not None
     assert loosened(first.body) == loosened(second.body)
-    assert replace(second, body=first.body, notes=first.notes) == first
+    assert replace(second, body=first.body, notes=first.notes, refused=()) == first
 
 
 def loosened(body: Any) -> Any:
@@ -305,3 +305,15 @@ def test_o35_schema_that_the_upstream_does_not_enforce_is_noted_without_strict()
         assert conversion.body["response_format"] == {"type": "json_schema", "json_schema": wish}
         assert losses(conversion) == [("changed", path)]
         assert convert(listed, **{name: said[name]}).notes == ()
+
+
+def test_an_adaptation_does_not_undo_the_one_before_it() -> None:
+    open_schema = {name: value for name, value in SCHEMA.items() if name != "additionalProperties"}
+    refusal = refused("Invalid schema for function 'f': 'additionalProperties' is required to be supplied.", 400)
+    first = convert(ALLOWED, tools=[strict_tool(input_schema=open_schema)])
+    second = healed(first, error=refusal)
+    assert second is not None
+    third = healed(second, error=refusal)
+    assert third is not None
+    assert third.body not in (first.body, second.body)
+    assert said(second, third) == ["dropped:tools.strict"]

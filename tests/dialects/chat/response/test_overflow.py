@@ -1,7 +1,9 @@
 """A prompt that does not fit, in each server's own words, becomes the sentence that Claude Code acts on."""
 
+import orjson
 import pytest
 
+from gateway.dialects.chat.response.errors import to_error
 from gateway.dialects.chat.response.overflow import is_overflow, overflow_wording
 from tests.support.streams import reply
 
@@ -273,3 +275,11 @@ def test_rate_limit_that_passes_is_no_overflow(message: str) -> None:
 def test_overflow_worded_as_a_failure_needs_unambiguous_words(message: str, is_one: bool) -> None:
     assert is_overflow(500, "", message) is is_one
     assert is_overflow(400, "", "Too many tokens, please wait before trying again.") is False
+
+
+def test_numbers_beside_the_message_are_taken() -> None:
+    said = "the request exceeds the available context size. try increasing the context size or enable context shift"
+    fields = {"type": "exceed_context_size_error", "message": said, "n_prompt_tokens": 9000, "n_ctx": 8192}
+    error = to_error(400, {}, orjson.dumps({"error": fields}), reply())
+    assert error.message == PROMPT.format(9000, 8192)
+    assert not error.is_estimate

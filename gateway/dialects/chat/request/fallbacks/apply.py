@@ -73,5 +73,8 @@ def adapted(conversion: Conversion, adaptations: Iterable[Adaptation]) -> Conver
         if body.get("stop") != old.get("stop") and not sequences:  # the gateway matches what the upstream does not get
             sequences = (old["stop"],) if isinstance(old["stop"], str) else tuple(old["stop"])
         notes = (*conversion.notes, *notes)
-        conversion = replace(conversion, body=cast(ChatRequest, body), notes=notes, stop_sequences=sequences)
+        refused = (*conversion.refused, conversion.body)
+        conversion = replace(
+            conversion, body=cast(ChatRequest, body), notes=notes, stop_sequences=sequences, refused=refused
+        )
     return conversion

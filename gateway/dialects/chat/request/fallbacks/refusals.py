@@ -1,7 +1,8 @@
 """Choice of an adaptation after a refusal: the first one, in order of likelihood, that changes the request.
 
-The words are looked for in the whole refusal, since servers and proxies wrap them differently. As an
-adaptation counts only if it changes the request, none is tried twice, and a general rule may follow a special one.
+The words are looked for in the whole refusal, since servers and proxies wrap them differently. As an adaptation counts
+only if it changes the request into one that has not been refused, none is tried twice, and a general rule may follow a
+special one.
 """
 
 import re
@@ -57,7 +58,7 @@ def to_adaptation(error: GatewayError, conversion: Conversion, target: Target) -
         if adaptation.kind == "not_strict" and not target.strict_fallback:
             continue
         body, _ = apply(adaptation, conversion.body)
-        if body is not cast(Any, conversion.body):
+        if body is not cast(Any, conversion.body) and body not in conversion.refused:
             return adaptation
     return None
 

@@ -16,7 +16,7 @@ ABOUT_SCHEMAS = r"schema|grammar|function_?declarations|unknown name|unimplement
 
 
 def _named_words(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptation | None:
-    """Keywords of the request's schemas that the refusal names. Types and properties always stay."""
+    """Keywords of the request's schemas that the refusal names, but not as missing. Types and properties stay."""
     used = sorted(schema_keywords(body) - BARE_KEYWORDS)
     named = tuple(word for word in used if _is_named(word, said.text))
     return Adaptation("schema_words", named) if named else None
@@ -24,7 +24,7 @@ def _named_words(_: re.Match[str], said: UpstreamWords, body: Body) -> Adaptatio
 
 def _is_named(word: str, text: str) -> bool:
     quoted = rf"[\"'`/]{re.escape(word)}[\"'`]|\b{re.escape(word)} is not (?:support|permit|allow)"
-    anywhere = rf"(?<![\w$.-]){re.escape(word)}(?![\w$-])"
+    anywhere = rf"(?<![\w$.-]){re.escape(word)}(?![\w$-]|[\"'`]? is required)"
     return re.search(quoted if word in PROSE else anywhere, text) is not None
 
 
