@@ -153,19 +153,26 @@ class Relay:
         converter, answer = self.converter, self._answer
         assert answer is not None  # the client calls this
         self._heard_at = self._clock()
-        self._send(converter.feed(piece))
+        data = converter.feed(piece)
+        if self.first_content is None:
+            self._note_content()
+        if data:
+            self._write(data)
         if converter.failure is not None or converter.abandoned:
             answer.abort()
         elif converter.done and self._lingering is None:
             self._lingering = asyncio.get_running_loop().call_later(DONE_GRACE, answer.abort)
 
     def _send(self, data: bytes) -> None:
+        self._note_content()
+        if data:
+            self._write(data)
+
+    def _note_content(self) -> None:
         if self.first_content is None and self.converter.started:
             self.first_content = self._clock()
             if self._begun is not None:
                 self._begun()
-        if data:
-            self._write(data)
 
     def _write(self, data: bytes) -> None:
         self._quiet_since = self._clock()

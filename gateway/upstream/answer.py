@@ -13,6 +13,7 @@ from gateway.errors import AnswerCut, UpstreamError, UpstreamTimedOut, UpstreamU
 from gateway.upstream.client import Timeouts
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.http1 import (
+    BODY,
     BROKEN,
     CLOSED_EARLY,
     END,
@@ -143,8 +144,12 @@ class SocketAnswer:
             else:
                 with self:
                     self._receive(piece)
-        if self._connection is not None:
-            self._settle()
+        connection = self._connection
+        if connection is not None:
+            if parser.part is BODY and not (self._paused or self._held or connection.paused):
+                self._watch(self._timeouts.idle)  # what `_settle` would do; this runs once for every delta
+            else:
+                self._settle()
         if opening and parser.part is not HEAD:
             self._wake()
 
@@ -187,7 +192,7 @@ class SocketAnswer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """Takes what a reader raises inside the socket's read callback to the task that awaits the answer.
+        """Take an exception of the reader, raised in the socket's read callback, to the task that awaits the answer.
 
         The loop would log it and lose it; here it breaks the answer off and is raised by `read` or `pump`.
         """

@@ -15,7 +15,7 @@ import orjson
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.blocks import OpenToolCall, TextRun
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
-from gateway.messages.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix
+from gateway.messages.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix, line_safe
 from gateway.sse import DATA, END
 
 # Text that means itself in JSON: without quotes, escapes and control characters.
@@ -53,12 +53,13 @@ class Frame:
     def after(self) -> bytes:
         return self._event_end[: -len(END)]
 
-    def apply(self, piece: bytes, writer: Any) -> bool:
-        """Write the delta that a piece of the stream is, if it is just one event, in this frame."""
+    def to_event(self, piece: bytes, writer: Any) -> bytes | None:
+        """Return the delta for a piece of the stream that is just one event in this frame; None for any other piece."""
         start, end = self._event_start, self._event_end
         if not (piece.startswith(start) and piece.endswith(end)):
-            return False
-        return self._apply(piece[len(start) : len(piece) - len(end)], writer)
+            return None
+        event = self._take(piece[len(start) : len(piece) - len(end)], writer)
+        return event if event is None or event.isascii() else line_safe(event)
 
     def apply_run(self, piece: bytes, place: int, writer: Any) -> int:
         """Write the deltas that a piece of the stream has in this frame from `place` on, where an event begins.
@@ -76,8 +77,11 @@ class Frame:
             self._write_plain(strings, text, writer)
             return place + len(text) + len(strings) * size
         for string in strings:
-            if not string or not self._apply(string, writer):
+            event = self._take(string, writer) if string else None
+            if event is None:
                 break
+            if event:
+                writer.out.append(event)
             place += len(string) + size
         return place
 
@@ -99,8 +103,8 @@ class Frame:
         """Write strings of ASCII; `text` is all of them joined."""
         raise NotImplementedError
 
-    def _apply(self, string: bytes, writer: Any) -> bool:
-        """Write one string, unless it has to go the full way."""
+    def _take(self, string: bytes, writer: Any) -> bytes | None:
+        """Return the event for one string, empty for a message; None if it has to go the full way."""
         raise NotImplementedError
 
     def fits(self, payload: bytes) -> bool:
@@ -124,18 +128,17 @@ class Splice(Frame):
         writer.out.append(self.prefix + (STRING_END + self.prefix).join(strings) + STRING_END)
         writer.output_size += len(text)
 
-    def _apply(self, string: bytes, writer: EventWriter) -> bool:
+    def _take(self, string: bytes, writer: EventWriter) -> bytes | None:
         if self.call is None:
             if not PLAIN.fullmatch(string) or not (string.isascii() or _to_text(string)):
-                return False
+                return None
             writer.output_size += len(string)
         else:
             fragment = _take_fragment(self.call, string)
             if fragment is None:
-                return False
+                return None
             writer.output_size += len(fragment) if fragment.isascii() else len(fragment.encode())
-        writer.out.append(self.prefix + string + STRING_END)
-        return True
+        return self.prefix + string + STRING_END
 
 
 class Gathering(Frame):
@@ -146,15 +149,15 @@ class Gathering(Frame):
     def _write_plain(self, strings: Sequence[bytes], text: bytes, writer: MessageWriter) -> None:
         writer.delta(self.index, TEXT, text.decode())
 
-    def _apply(self, string: bytes, writer: MessageWriter) -> bool:
+    def _take(self, string: bytes, writer: MessageWriter) -> bytes | None:
         if self.call is None:
             text = _to_text(string) if PLAIN.fullmatch(string) else None
         else:
             text = _take_fragment(self.call, string)
         if text is None:
-            return False
+            return None
         writer.delta(self.index, TEXT if self.call is None else TOOL_INPUT, text)
-        return True
+        return b""
 
 
 def _take_fragment(call: OpenToolCall, string: bytes) -> str | None:

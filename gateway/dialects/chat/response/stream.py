@@ -54,7 +54,7 @@ class MessageStream:
 
     __slots__ = (
         "_assembly", "_at_event", "_body", "_decoder", "_facts", "_finish", "_misses", "_number", "_opened", "_parser",
-        "_reply", "_splice", "_state", "_target", "_writer", "answered", "failure", "stop",
+        "_reply", "_splice", "_state", "_target", "_writer", "abandoned", "answered", "done", "failure", "stop",
     )  # fmt: skip
 
     ping = events.PING
@@ -76,6 +76,7 @@ class MessageStream:
         self.answered: Answered | None = None  # the whole message, if it came or is collected as one
         self._number: int | None = None  # of the choice that is read
         self._misses = 0  # splices in a row that never applied
+        self.done = self.abandoned = False
         self.failure: GatewayError | None = None  # of the state FAILED, until the relay takes it
         self.stop: StopFields | None = None
 
@@ -86,14 +87,6 @@ class MessageStream:
     @property
     def started(self) -> bool:
         return self._writer.started
-
-    @property
-    def done(self) -> bool:
-        return self._state is DONE or self._state is ABANDONED
-
-    @property
-    def abandoned(self) -> bool:
-        return self._state is ABANDONED
 
     @property
     def is_finished(self) -> bool:
@@ -140,6 +133,11 @@ class MessageStream:
         """Convert one network read. Never raises: a failure is in `failure`, what was whole before it is returned."""
         state = self._state
         try:
+            if self._splice is not None and self._at_event and state is EVENTS:
+                event = self._splice.to_event(piece, self._writer)
+                if event is not None:
+                    self._misses = 0
+                    return event
             if state is EVENTS:
                 self._read(piece)
             elif state is UNKNOWN:
@@ -178,6 +176,8 @@ class MessageStream:
     def _end_in(self, state: StreamState, failure: GatewayError | None = None) -> None:
         assert not self._state.is_final
         self._state, self.failure = state, failure
+        self.abandoned = state is ABANDONED
+        self.done = self.abandoned or state is DONE
 
     def _take(self) -> bytes:
         data = self._writer.take()
@@ -227,9 +227,6 @@ class MessageStream:
 
     def _read(self, piece: bytes) -> None:
         """Take one event after the other, and what has the same frame as the one before by the short way."""
-        if self._splice is not None and self._at_event and self._splice.apply(piece, self._writer):
-            self._misses = 0
-            return
         place, is_plain = 0, piece.find(b"\r") < 0
         while place < len(piece):
             if self._splice is not None and self._at_event:

@@ -18,7 +18,7 @@ from gateway.dialects.chat.response.fast_path import Frame, derive_splice
 from gateway.dialects.chat.response.stop_reason import Finish
 from gateway.dialects.chat.response.stream import MAX_MISSES, MessageStream
 from gateway.dialects.chat.response.writers import EventWriter
-from gateway.messages.events import TEXT, TOOL_INPUT, delta
+from gateway.messages.events import TEXT, TOOL_INPUT, delta, line_safe
 from gateway.messages.fold import fold_stream
 from tests.support.streams import (
     DONE,
@@ -315,9 +315,9 @@ def test_plain_deltas_are_spliced(case: str, text: str) -> None:
     splice = derived(write, begun, delta_around(text))
     assert splice is not None
     writer = EventWriter()
-    assert splice.apply(event(write(delta_around("thrée"))), writer)
     kind = TOOL_INPUT if begun is BEGUN else TEXT
-    assert (writer.out, writer.output_size) == ([delta(0, kind, "thrée")], len("thrée".encode()))
+    assert splice.to_event(event(write(delta_around("thrée"))), writer) == delta(0, kind, "thrée")
+    assert (writer.out, writer.output_size) == ([], len("thrée".encode()))
 
 
 @pytest.mark.parametrize("case", NOT_SPLICED)
@@ -344,8 +344,8 @@ def test_a_splice_refuses_what_is_not_a_plain_string_in_its_frame(case: str) -> 
     splice = derived(tight, say("one"), say("two"))
     assert splice is not None
     writer = EventWriter()
-    assert not splice.apply(event(REFUSED[case]), writer)
-    assert writer.out == []
+    assert splice.to_event(event(REFUSED[case]), writer) is None
+    assert (writer.out, writer.output_size) == ([], 0)
 
 
 FITTING = {
@@ -378,12 +378,18 @@ def test_a_splice_of_arguments_is_for_the_inside_of_strings() -> None:
     splice = derived(tight, BEGUN, call(0, "x"))
     assert splice is not None
     writer = EventWriter()
-    assert not splice.apply(event(tight(call(0, "x")).replace(b'"x"', b'"\xff"')), writer)
-    assert splice.apply(event(tight(call(0, "y"))), writer)
-    assert splice.apply(event(tight(call(0, "[{"))), writer)
+    assert splice.to_event(event(tight(call(0, "x")).replace(b'"x"', b'"\xff"')), writer) is None
+    assert splice.to_event(event(tight(call(0, "y"))), writer) == delta(0, TOOL_INPUT, "y")
+    assert splice.to_event(event(tight(call(0, "[{"))), writer) == delta(0, TOOL_INPUT, "[{")
     assert splice.call is not None
     assert splice.call.arguments == '{"a": "xy[{'
     splice.call.add('", "n": ')
-    assert not splice.apply(event(tight(call(0, "12"))), writer)
+    assert splice.to_event(event(tight(call(0, "12"))), writer) is None
     splice.call.add('"a' + "\\")
-    assert not splice.apply(event(tight(call(0, "n"))), writer)
+    assert splice.to_event(event(tight(call(0, "n"))), writer) is None
+
+
+def test_line_separators_are_escaped_on_the_short_way_too() -> None:
+    splice = derived(tight, say("one"), say("two"))
+    assert splice is not None
+    assert splice.to_event(event(tight(say("a\u2028b"))), EventWriter()) == line_safe(delta(0, TEXT, "a\u2028b"))
