@@ -195,6 +195,7 @@ class AdminSources:
 
 def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
     app = web.Application(middlewares=[envelope, authorize])
+    app[ARRIVALS] = Arrivals(settings.max_body_bytes)
     app[STATUS] = sources.status
     app[HEALTH] = sources.health
     app[METRICS] = sources.metrics

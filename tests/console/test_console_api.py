@@ -1,7 +1,9 @@
 """The JSON behind the console's pages, from real traffic on a real Redis."""
 
+import asyncio
 import csv
 import io
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.redis.keys import Keys
+from gateway.web.console.exchanges import MAX_VIEWERS
 from tests.console.stage import ADMIN_KEY, HOSTILE, TENANTS, Stage, spend_a_month, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -174,6 +177,22 @@ async def test_live_events_respect_the_filters_of_the_list(stage: Stage) -> None
                 await stage.ask("research")
     assert names[0] == "overview"
     assert tenants == ["research"]
+
+
+async def test_consoles_beyond_the_limit_are_refused_until_others_leave(stage: Stage) -> None:
+    url, headers = f"{stage.admin_url}/api/events", {"x-api-key": ADMIN_KEY}
+    async with AsyncExitStack() as stack, aiohttp.ClientSession(headers=headers) as session:
+        watching = [await stack.enter_async_context(session.get(url)) for _ in range(MAX_VIEWERS)]
+        assert {one.status for one in watching} == {200}
+        async with session.get(url) as refused:
+            assert (refused.status, refused.headers["retry-after"]) == (529, "30")
+        watching[0].close()
+        async with asyncio.timeout(20):
+            while True:
+                async with session.get(url) as again:
+                    if again.status == 200:
+                        break
+                await asyncio.sleep(0.05)
 
 
 async def test_process_without_redis_shows_its_own_exchanges() -> None:

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import KEY, Live, front_end, serving
+from tests.support.raw_http import converse, request
 from tests.support.redis_server import redis_server
 
 HELLO: dict[str, Any] = {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
@@ -171,6 +172,8 @@ WRONG = {
     "a negative budget": ({"budget": {"amount_usd": -1}}, "budget: -1 is no amount"),
     "an unknown period": ({"budget": {"amount_usd": 1, "period": "hourly"}}, "budget: 'hourly' is no period"),
     "an unknown zone": ({"budget": {"amount_usd": 1, "time_zone": "Mars"}}, "budget: 'Mars' is no time zone"),
+    "an unknown field": ({"budgets": {"amount_usd": 1}}, "budgets: there is no such field; there are "),
+    "an unknown field of a budget": ({"budget": {"amount_usd": 1, "zone": "UTC"}}, "budget.zone: there is no such"),
     "models that are no list": ({"models": "x"}, "models: must be a list"),
     "no time": ({"expires_at": "soon"}, "expires_at: must be a time"),
 }
@@ -182,6 +185,16 @@ async def test_wrong_properties_of_a_key_are_named(front: Live, case: str) -> No
     status, error = await admin(front, "POST", "/api_keys", {"name": "ci", **fields})
     assert (status, error["error"]["type"]) == (400, "invalid_request_error")
     assert words in error["error"]["message"]
+
+
+async def test_admin_request_whose_body_comes_after_its_header_is_read(front: Live) -> None:
+    body = b'{"name": "ci", "models": ["%b"]}' % (b"m" * 100_000)
+    headers = [("x-api-key", ADMIN["x-api-key"].encode())]
+    asked = request("POST", "/v1/organizations/api_keys", body, headers)
+    told = await converse(front.admin_url, [asked[: -len(body)], 0.05, body[:99], 0.05, body[99:]], replies=1)
+    assert told.statuses == [200]
+    asked = request("POST", "/v1/organizations/api_keys", b" " * 1_100_000, headers)
+    assert (await converse(front.admin_url, [asked], replies=1)).statuses == [413]
 
 
 @pytest.mark.covers("Access · admin API")

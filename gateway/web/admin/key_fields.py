@@ -1,11 +1,11 @@
 """Keys in the admin API: Anthropic's `api_key` object, and a record's fields from the body of a request."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from gateway.access.records import Allowance, Budget, KeyRecord, RateLimits, check_name, to_nano
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, shorten
 from gateway.upstream.policy import to_policy
 
 RATES = {
@@ -14,6 +14,7 @@ RATES = {
     "output_tokens_per_minute": "output_tokens",
     "concurrency": "concurrency",
 }
+BUDGET_FIELDS = ("amount_usd", "period", "time_zone", "window_seconds")
 PERIODS = {"daily": "day", "weekly": "week", "monthly": "month", "total": "total", "rolling": "rolling"}
 DATA = {"any": "", "deny": "deny", "zdr": "zdr"}
 
@@ -54,12 +55,20 @@ def to_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def to_fields(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a KeyRecord from a body. Raises InvalidRequest naming the wrong one."""
+def to_fields(body: Mapping[str, Any], *others: str) -> dict[str, Any]:
+    """Fields of a KeyRecord from a body that may also have `others`. Raises InvalidRequest naming the wrong one: a key
+    whose `budgets` were ignored would have no limits."""
+    check_names(body, (*others, *READERS, "limits", "budget"))
     fields = {name: read(body, name) for name, read in READERS.items() if name in body}
     if "limits" in body or "budget" in body:
         fields["allowance"] = to_allowance(body)
     return fields
+
+
+def check_names(body: Mapping[str, Any], known: Iterable[str], path: str = "") -> None:
+    """Raises InvalidRequest for a name that is not known."""
+    for name in body.keys() - set(known):
+        raise InvalidRequest(f"{path}{shorten(name)}: there is no such field; there are {', '.join(sorted(known))}")
 
 
 def to_allowance(body: Mapping[str, Any]) -> Allowance:
@@ -73,6 +82,7 @@ def to_allowance(body: Mapping[str, Any]) -> Allowance:
         return Allowance(rates)
     if not isinstance(budget, dict) or "amount_usd" not in budget:
         raise InvalidRequest("budget: must be an object with amount_usd, and optionally period and time_zone")
+    check_names(budget, BUDGET_FIELDS, "budget.")
     period = str(budget.get("period", "monthly"))
     try:
         amount = to_nano(budget["amount_usd"])

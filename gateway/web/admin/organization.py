@@ -13,7 +13,7 @@ from gateway.access.records import DEPLOYMENT, KeyRecord
 from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.web.admin.authorization import CALLER
-from gateway.web.admin.key_fields import checked, status_of, to_allowance, to_api_key, to_fields, to_name
+from gateway.web.admin.key_fields import check_names, checked, status_of, to_allowance, to_api_key, to_fields, to_name
 from gateway.web.auth import REQUEST_ID
 from gateway.web.body import read_body
 from gateway.web.keys import ACCESS_STORE
@@ -68,7 +68,7 @@ async def list_keys(request: web.Request) -> web.Response:
 async def create_key(request: web.Request) -> web.Response:
     """`name`, and optionally `workspace_id`, `user`, `limits`, `budget`, `models`, `max_tokens`, `expires_at`."""
     store, body = store_of(request), await read_object(request)
-    fields = to_fields(body)
+    fields = to_fields(body, "name", "workspace_id")
     record = replace(KeyRecord("", to_name(body, "name"), to_name(body, "workspace_id", "default")), **fields)
     made, key = await store.create_key(record, actor_of(request))
     return json_response({**to_api_key(made), "key": key}, headers=NO_STORE)
@@ -80,7 +80,7 @@ async def show_key(request: web.Request) -> web.Response:
 
 async def update_key(request: web.Request) -> web.Response:
     store, body = store_of(request), await read_object(request)
-    fields = to_fields(body)
+    fields = to_fields(body, "name", "status")
     if "name" in body:
         fields["name"] = to_name(body, "name")
     if "status" in body:
@@ -110,6 +110,7 @@ async def show_limits(request: web.Request) -> web.Response:
 async def set_limits(request: web.Request) -> web.Response:
     """Replace limits and budget of `scope`: deployment, tenant:NAME or user:NAME."""
     store, body = store_of(request), await read_object(request)
+    check_names(body, ("scope", "limits", "budget"))
     allowance = to_allowance(body)
     await store.set_allowance(to_scope(str(body.get("scope", ""))), allowance, actor_of(request))
     return json_response({"type": "limits", "scope": body["scope"], **allowance.to_json()}, headers=NO_STORE)
