@@ -27,24 +27,12 @@ check: $(VENV)/.development ## lint, format, types, documentation and architectu
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m tests.support.conversion_page --check
-	$(BIN)/python -m tests.support.configuration_page --check
-	$(BIN)/python -m tests.support.errors_page --check
-	$(BIN)/python -m tests.support.logs_page
-	$(BIN)/python -m tests.support.compatibility --check
-	$(BIN)/python -m deploy.dashboards --check
-	$(BIN)/python -m tests.support.llms_page --check
+	$(BIN)/python -m tests.support.pages --check
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_reprs.py
 	$(BIN)/python -m tests.support.figures
 
 docs: $(VENV)/.development ## write docs/{compatibility,configuration,conversion,errors,upstreams}.md from settings and tests
-	$(BIN)/python -m tests.support.conversion_page
-	$(BIN)/python -m tests.support.upstreams_page
-	$(BIN)/python -m tests.support.configuration_page
-	$(BIN)/python -m tests.support.errors_page
-	$(BIN)/python -m tests.support.compatibility
-	$(BIN)/python -m deploy.dashboards
-	$(BIN)/python -m tests.support.llms_page
+	$(BIN)/python -m tests.support.pages
 
 fuzz: $(VENV)/.development ## feed the gateway broken bodies, streams and HTTP for some minutes
 	$(BIN)/python -m tests.support.fuzz

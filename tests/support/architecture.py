@@ -7,7 +7,8 @@ room is given its place there. Left to ruff: complexity, relative imports, block
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -115,16 +116,19 @@ class Module:
     name: str
     source: str
     tree: ast.Module
+    nodes: tuple[ast.AST, ...] = field(repr=False)  # of the tree, which twelve rules look through
     is_package: bool = False
 
     @classmethod
     def of(cls, name: str, source: str, *, is_package: bool = False) -> "Module":
-        return cls(name, source, ast.parse(source), is_package)
+        tree = ast.parse(source)
+        return cls(name, source, tree, tuple(ast.walk(tree)), is_package)
 
     def functions(self) -> Iterator[Function]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, Function))
+        return (node for node in self.nodes if isinstance(node, Function))
 
 
+@cache
 def read_modules() -> dict[str, Module]:
     modules = {}
     for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
@@ -164,7 +168,7 @@ def is_pure(name: str) -> bool:
 
 def imports_of(module: Module, known: frozenset[str]) -> Iterator[tuple[int, str]]:
     """Line and full name of every imported module; `from package import submodule` names the submodule."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -175,6 +179,19 @@ def imports_of(module: Module, known: frozenset[str]) -> Iterator[tuple[int, str
 
 def internal_imports_of(module: Module, known: frozenset[str]) -> Iterator[tuple[int, str]]:
     return ((line, name) for line, name in imports_of(module, known) if name.split(".")[0] in PACKAGES)
+
+
+def dotted_name(node: ast.expr) -> str:
+    """Names and attributes as written, and calls without arguments; `…` for any other expression."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=name):
+            return f"{dotted_name(value)}.{name}"
+        case ast.Call(func=function, args=[], keywords=[]):
+            return f"{dotted_name(function)}()"
+        case _:
+            return "…"
 
 
 def has_a_layer(module: Module, known: frozenset[str]) -> Iterator[Finding]:
@@ -222,8 +239,8 @@ def is_pure_where_it_must_be(module: Module, known: frozenset[str]) -> Iterator[
             yield line, f"imports {target}, which does IO, in pure code: take the value as a parameter"
         elif package in PACKAGES and above_pure and not is_pure(target):
             yield line, f"imports {target} above a pure module, which would load it: leave the __init__ without it"
-    for call in (node for node in ast.walk(module.tree) if isinstance(node, ast.Call)):
-        function = ast.unparse(call.func)
+    for call in (node for node in module.nodes if isinstance(node, ast.Call)):
+        function = dotted_name(call.func)
         if function.endswith(CLOCK_CALLS):
             yield call.lineno, "reads the clock in pure code: take the time as a parameter"
         elif function == "open":
@@ -231,8 +248,11 @@ def is_pure_where_it_must_be(module: Module, known: frozenset[str]) -> Iterator[
 
 
 def imports_at_the_top(module: Module, known: frozenset[str]) -> Iterator[Finding]:
+    imports = {node for node in module.nodes if isinstance(node, ast.Import | ast.ImportFrom)}
+    if imports <= set(module.tree.body):
+        return
     inside = {node for function in module.functions() for node in ast.walk(function)}
-    for line in sorted(node.lineno for node in inside if isinstance(node, ast.Import | ast.ImportFrom)):
+    for line in sorted(node.lineno for node in imports & inside):
         yield line, "imports inside a function: move it to the top; if that makes a cycle, move code down a layer"
 
 
@@ -254,7 +274,7 @@ def repeated_class_names(modules: dict[str, Module]) -> list[str]:
     """Class names that more than one place defines, so that searching for one finds the other."""
     places: dict[str, list[str]] = {}
     for module in modules.values():
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(f"{module.name}:{node.lineno}")
     return [f"{name}: {', '.join(found)}" for name, found in sorted(places.items()) if len(found) > 1]
@@ -268,7 +288,7 @@ AIOHTTP_INTERNALS = "gateway.process.aiohttp_internals"
 def leaves_the_inside_of_aiohttp_alone(module: Module, known: frozenset[str]) -> Iterator[Finding]:
     if module.name == AIOHTTP_INTERNALS or not any(name.startswith("aiohttp") for _, name in imports_of(module, known)):
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Attribute) and node.attr in PRIVATE_NAMES:
             yield node.lineno, f"uses {node.attr} of {PRIVATE_NAMES[node.attr]}: give it a name in {AIOHTTP_INTERNALS}"
 
@@ -283,13 +303,13 @@ def catches_everything_only_at_boundaries(module: Module, known: frozenset[str])
 
 
 def broad_catches_of(module: Module) -> Iterator[int]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         match node:
             case ast.ExceptHandler(type=None):
                 yield node.lineno
             case ast.ExceptHandler(type=ast.expr() as caught) if names_everything(caught):
                 yield node.lineno
-            case ast.Call(func=function, args=args) if ast.unparse(function).endswith("suppress"):
+            case ast.Call(func=function, args=args) if dotted_name(function).endswith("suppress"):
                 yield from (argument.lineno for argument in args if names_everything(argument))
             case _:
                 pass
@@ -300,14 +320,19 @@ def names_everything(node: ast.expr) -> bool:
     return any(ast.unparse(one).split(".")[-1] in {"Exception", "BaseException"} for one in alternatives)
 
 
+TASK_MAKERS = ("create_task", "ensure_future")
+
+
 def keeps_its_tasks(module: Module, known: frozenset[str]) -> Iterator[Finding]:
-    groups = set(task_groups_of(module.tree))
-    parents = {child: parent for parent in ast.walk(module.tree) for child in ast.iter_child_nodes(parent)}
+    if not any(maker in module.source for maker in TASK_MAKERS):
+        return
+    groups = set(task_groups_of(module))
+    parents = {child: parent for parent in module.nodes for child in ast.iter_child_nodes(parent)}
     for call, parent in parents.items():
         if not isinstance(call, ast.Call):
             continue
-        owner, _, name = ast.unparse(call.func).rpartition(".")
-        if name in {"create_task", "ensure_future"} and owner not in groups and is_dropped_by(parent):
+        owner, _, name = dotted_name(call.func).rpartition(".")
+        if name in TASK_MAKERS and owner not in groups and is_dropped_by(parent):
             yield call.lineno, f"drops the task of {name}: keep it in a field that someone awaits, or use a TaskGroup"
 
 
@@ -318,9 +343,9 @@ def is_dropped_by(parent: ast.AST) -> bool:
     return isinstance(parent, ast.Expr | ast.Attribute)
 
 
-def task_groups_of(tree: ast.Module) -> Iterator[str]:
+def task_groups_of(module: Module) -> Iterator[str]:
     """The names, as written, that are known to hold a TaskGroup, which owns the tasks it makes."""
-    for node in ast.walk(tree):
+    for node in module.nodes:
         match node:
             case ast.withitem(context_expr=value, optional_vars=ast.expr() as target) if makes_a_group(value):
                 yield ast.unparse(target)

@@ -11,7 +11,7 @@ import ast
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ TESTS = ROOT / "tests"
 PAGE = ROOT / "docs" / "compatibility.md"
 SUMMARY = ROOT / "gateway" / "web" / "admin" / "compatibility.json"
 
+MARK = "pytest.mark.covers"
 SEPARATOR = " · "
 STATES = {
     "works": "works",
@@ -59,7 +60,7 @@ class Feature:
     test: tuple[str, str]
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     features = read_features()
     written = {PAGE: to_page(features), SUMMARY: to_summary(features)}
     if "--check" not in arguments:
@@ -83,8 +84,10 @@ def read_features(root: Path = TESTS) -> list[Feature]:
 
 
 def features_of(path: Path, root: Path = TESTS) -> Iterator[Feature]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    source = path.read_text(encoding="utf-8")
+    if MARK not in source:  # most files, and parsing takes its time
+        return
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             test = (path.relative_to(root).as_posix(), node.name)
             yield from (to_feature(words, test) for words in marks_of(node.decorator_list))
@@ -92,7 +95,7 @@ def features_of(path: Path, root: Path = TESTS) -> Iterator[Feature]:
 
 def marks_of(decorators: Iterable[ast.expr]) -> Iterator[list[str]]:
     for decorator in decorators:
-        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.covers":
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == MARK:
             yield [ast.literal_eval(argument) for argument in decorator.args]
 
 

@@ -5,13 +5,14 @@
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from inspect import isclass
 from pathlib import Path
 
 from gateway import errors
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.upstream.causes import CAUSES, CLIENT_LEFT, cause_of
+from tests.support.architecture import Module, read_modules
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/errors.md"
@@ -28,24 +29,22 @@ def causes_table() -> str:
 
 
 def messages_table() -> str:
-    found = {row for path in sorted((ROOT / "gateway").rglob("*.py")) for row in messages_of(path)}
-    found |= {row for path in sorted((ROOT / "workers").rglob("*.py")) for row in messages_of(path)}
+    found = {row for module in read_modules().values() for row in messages_of(module)}
     return (
         MESSAGES_HEAD + "\n".join(f"| {status} | {text} | `{cause}` |" for status, text, cause in sorted(found)) + "\n"
     )
 
 
-def messages_of(path: Path) -> Iterator[tuple[int, str, str]]:
+def messages_of(module: Module) -> Iterator[tuple[int, str, str]]:
     """The messages that a module raises, but those of requests that are invalid, which are as many as fields."""
-    tree = ast.parse(path.read_text())
     constants = {
         target.id: node.value
-        for node in tree.body
+        for node in module.tree.body
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name)
     }
-    for node in ast.walk(tree):
+    for node in module.nodes:
         if not isinstance(node, ast.Call) or not node.args or not isinstance(node.func, ast.Name):
             continue
         kind = KINDS.get(node.func.id)
@@ -79,9 +78,9 @@ def page(text: str) -> str:
     return text
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     text = PAGE.read_text()
-    if "--check" not in sys.argv:
+    if "--check" not in arguments:
         PAGE.write_text(page(text))
     elif page(text) != text:
         sys.stderr.write("docs/errors.md is not up to date: run `make docs`\n")
@@ -90,4 +89,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

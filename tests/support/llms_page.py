@@ -5,6 +5,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,8 +27,8 @@ def page() -> str:
     return HEAD + "\n".join(lines + [f"- [start/{name}](start/{name}): a quick start" for name in start]) + "\n"
 
 
-def main() -> int:
-    if "--check" not in sys.argv:
+def main(arguments: Sequence[str]) -> int:
+    if "--check" not in arguments:
         PAGE.write_text(page())
     elif not PAGE.exists() or PAGE.read_text() != page():
         sys.stderr.write("docs/llms.txt is not up to date: run `make docs`\n")
@@ -36,4 +37,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -6,8 +6,10 @@
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from tests.support.architecture import Module, dotted_name, read_modules
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/logs.md"
@@ -20,15 +22,14 @@ NAMES = frozenset({"self._log", "level", "log_refusal"})
 def logged() -> dict[str, set[str]]:
     """Events, and the fields that their calls name."""
     found: dict[str, set[str]] = {}
-    for room in ("gateway", "workers"):
-        for path in sorted((ROOT / room).rglob("*.py")):
-            for event, fields in events_of(path):
-                found.setdefault(event, set()).update(fields)
+    for module in read_modules().values():
+        for event, fields in events_of(module):
+            found.setdefault(event, set()).update(fields)
     return found
 
 
-def events_of(path: Path) -> Iterator[tuple[str, set[str]]]:
-    for node in ast.walk(ast.parse(path.read_text())):
+def events_of(module: Module) -> Iterator[tuple[str, set[str]]]:
+    for node in module.nodes:
         if not isinstance(node, ast.Call) or not is_log_call(node.func):
             continue
         for argument in node.args[:2]:
@@ -37,7 +38,7 @@ def events_of(path: Path) -> Iterator[tuple[str, set[str]]]:
 
 
 def is_log_call(function: ast.expr) -> bool:
-    written = ast.unparse(function)
+    written = dotted_name(function)
     logger, _, level = written.rpartition(".")
     return written in NAMES or (level in LEVELS and logger in ("log", "_log", "LOG", "LOG.bind()"))
 
@@ -54,7 +55,7 @@ def problems() -> list[str]:
     return found
 
 
-def main() -> int:
+def main(_: Sequence[str] = ()) -> int:
     found = problems()
     sys.stderr.writelines(f"docs/logs.md: {problem}\n" for problem in found)
     return 1 if found else 0

@@ -235,9 +235,11 @@ def _names(names: Sequence[str] | frozenset[str]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     page = to_page()
-    if "--check" in arguments:
-        return 0 if PAGE.read_text(encoding="utf-8") == page else 1
-    PAGE.write_text(page, encoding="utf-8")
+    if "--check" not in arguments:
+        PAGE.write_text(page, encoding="utf-8")
+    elif PAGE.read_text(encoding="utf-8") != page:
+        sys.stderr.write("docs/upstreams.md is not up to date: run `make docs`\n")
+        return 1
     return 0
 
 
