@@ -22,13 +22,18 @@ MAX_MODELS = 200
 # Tenants come from keys, which an operator may create in any number; each counts for every model that it uses.
 MAX_TENANTS = 200
 MAX_USAGES = 400
+# Providers are upstream output; OpenRouter has about 70 (2026).
+MAX_PROVIDERS = 90
+# Status from which an exchange has failed.
+FAILED = 400
 OTHER = "other"
 # What balancers, Prometheus and clients ask for again and again: 71 of 80 replies of a quiet gateway (2026-11).
 UNCOUNTED_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 TOKEN_KINDS = ("input", "output", "cache_read", "cache_write")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-Labels = tuple[str, str, int, bool, str]  # model, upstream, status, whether it was streamed, tenant
+# Model, upstream, status, whether it was streamed, tenant, provider.
+Labels = tuple[str, str, int, bool, str, str | None]
 
 
 class Times:
@@ -85,6 +90,7 @@ class ExchangeCounter:
 _models: set[str] = set()
 _tenants: set[str] = set()
 _usages: set[tuple[str, str]] = set()
+_providers: set[str] = set()
 _open = [0, 0]  # exchanges under way: not streamed, streamed
 _exchanges: dict[Labels, ExchangeCounter] = {}
 _dialects: Counter[str] = Counter()
@@ -94,7 +100,14 @@ _replies: Counter[tuple[str, str, int]] = Counter()
 
 def observe(record: UsageRecord) -> None:
     """Count one finished exchange."""
-    labels = _model_label(record.model), record.upstream, record.status, record.stream, record.context.tenant
+    labels = (
+        _model_label(record.model),
+        record.upstream,
+        record.status,
+        record.stream,
+        record.context.tenant,
+        record.provider,
+    )
     tally = _exchanges.get(labels)
     if tally is None:
         tally = _exchanges[labels] = ExchangeCounter()
@@ -129,7 +142,9 @@ def count_reply(route: str, method: str, status: int) -> None:
 
 def settle() -> None:
     """Hand everything on to the collectors."""
-    for (model, upstream, status, is_stream, tenant), tally in _exchanges.items():
+    for (model, upstream, status, is_stream, tenant, provider), tally in _exchanges.items():
+        if provider is not None:
+            _settle_provider(tally, upstream, _provider_label(provider), "ok" if status < FAILED else "failed")
         _settle(tally, model, upstream, str(status), "true" if is_stream else "false")
         _settle_usage(tally, *_usage_labels(tenant, model))
     _exchanges.clear()
@@ -176,6 +191,21 @@ def _settle_usage(tally: ExchangeCounter, tenant: str, model: str) -> None:
             metrics.USAGE_TOKENS.labels(tenant, model, kind).inc(count)
     if tally.cost:
         metrics.USAGE_COST.labels(tenant, model).inc(tally.cost)
+
+
+def _settle_provider(tally: ExchangeCounter, upstream: str, provider: str, outcome: str) -> None:
+    metrics.PROVIDER_EXCHANGES.labels(upstream, provider, outcome).inc(tally.count)
+    tally.first_content.settle(metrics.PROVIDER_FIRST_CONTENT, upstream, provider)
+    if tally.cost:
+        metrics.PROVIDER_COST.labels(upstream, provider).inc(tally.cost)
+
+
+def _provider_label(provider: str) -> str:
+    if provider not in _providers:
+        if len(_providers) >= MAX_PROVIDERS or len(provider) > LONGEST_NAME:
+            return OTHER
+        _providers.add(provider)
+    return provider
 
 
 def _usage_labels(tenant: str, model: str) -> tuple[str, str]:

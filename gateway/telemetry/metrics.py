@@ -104,6 +104,22 @@ USAGE_TOKENS = Counter("gateway_usage_tokens_total", "Tokens by who used them", 
 USAGE_COST = Counter(
     "gateway_usage_cost_usd_total", "What the upstream charged, by who used it, in US dollars", ["tenant", "model"]
 )
+PROVIDER_EXCHANGES = Counter(
+    "gateway_provider_exchanges_total",
+    "Exchanges by the provider that the upstream names, and whether they failed",
+    ["upstream", "provider", "outcome"],
+)
+PROVIDER_COST = Counter(
+    "gateway_provider_cost_usd_total",
+    "What the upstream charged, by the provider that it names, in US dollars",
+    ["upstream", "provider"],
+)
+PROVIDER_FIRST_CONTENT = CountedHistogram(
+    "gateway_provider_first_content_seconds",
+    "Time to the first content, by the provider that the upstream names",
+    ["upstream", "provider"],
+    buckets=SECONDS,
+)
 EXCHANGE_ERRORS = Counter(
     "gateway_exchange_errors_total", "Failed exchanges by party at fault and cause", ["upstream", "origin", "cause"]
 )

@@ -25,7 +25,7 @@ REPORT_SECONDS: Final = 5.0
 # Batches keep below the bound for so long after the last live call.
 LIVE_SECONDS: Final = 30.0
 # A shorter stream tells too little about the speed.
-MIN_TOKENS: Final = 16
+MIN_TOKENS: Final = 10
 MIN_SECONDS: Final = 0.02
 
 

@@ -18,6 +18,7 @@ def finished(tenant: str, model: str, *, stream: bool, status: int = 200) -> Usa
         0.2,
     )
     record.input_tokens = record.output_tokens = record.cache_read_tokens = record.cache_write_tokens = 7
+    record.provider = f"provider of {model}"
     record.cost, record.duration_seconds, record.status = 0.25, 1.0, status
     if status != 200:
         record.error_type, record.origin, record.cause = "api_error", "upstream", "failed"

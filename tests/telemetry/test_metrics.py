@@ -49,6 +49,11 @@ async def test_closed_sets_exist_at_0_and_thousands_of_models_and_tenants_make_f
     assert len(after) < 20_000
     assert total(after, "gateway_usage_tokens_total") == 4 * 7 * 12_000
     assert total(after, "gateway_usage_cost_usd_total") == pytest.approx(0.25 * 12_000)
+    assert total(after, "gateway_provider_cost_usd_total") == pytest.approx(0.25 * 12_000)
+    assert total(after, "gateway_provider_exchanges_total") == 12_000
+    failed = 'gateway_provider_exchanges_total{outcome="failed",provider="provider of model-1",upstream="openrouter"}'
+    assert after[failed] == 2
+    assert after[failed.replace("model-1", "model-2999").replace("provider of model-2999", "other")] > 5000
 
 
 def total(samples: dict[str, float], name: str) -> float:
