@@ -11,7 +11,7 @@ from math import ceil, floor, inf
 from statistics import median
 from typing import Final
 
-from gateway.upstream.lane import BATCH_SHARE
+from gateway.upstream.lane import less_margin
 
 # Where it begins: few enough to show the full speed of most servers.
 FIRST_BOUND: Final = 8.0
@@ -21,14 +21,15 @@ FULL_SECONDS: Final = 600.0
 FEWEST: Final = 1 / 3
 MAX_STREAMS: Final = 1000
 # Speed now is the median of these seconds, or of the last streams where they are few.
-RECENT_SECONDS: Final = 10.0
+RECENT_SECONDS: Final = 5.0
 MIN_RECENT: Final = 5
 MAX_RECENT: Final = 500
-# Below this part of full speed the bound shrinks.
-FULL_SPEED: Final = 0.93
+# Below this part of full speed the bound shrinks, and from this part on it grows.
+SLOW: Final = 0.95
+FULL_SPEED: Final = 0.98
 SHRINKS: Final = 0.95
 GROWS: Final = 1.0125
-# At most this, to the number of calls that the server was seen to take.
+# At most this, to the number of live calls alone.
 JUMPS: Final = 1.2
 # It changes only while this part of it is in use.
 IN_USE: Final = 0.8
@@ -86,17 +87,18 @@ class Knee:
             self._recent.append((stream.at, stream.speed / full))
             self._has_news = True
 
-    def step(self, in_flight: int, now: float) -> None:
+    def step(self, in_flight: int, live: int, now: float) -> None:
         while len(self._recent) > MIN_RECENT and self._recent[0][0] < now - RECENT_SECONDS:
             self._recent.popleft()
         if not self._has_news or len(self._recent) < MIN_RECENT or in_flight < IN_USE * self.bound:
             return
         self._has_news = False
-        if median(part for _, part in self._recent) < FULL_SPEED:
+        speed = median(part for _, part in self._recent)
+        if speed < SLOW:
             self.bound = max(1.0, self.bound * SHRINKS)
-        else:
-            self.bound = max(self.bound * GROWS, min(in_flight, self.bound * JUMPS))
+        elif speed >= FULL_SPEED:
+            self.bound = max(self.bound * GROWS, min(live, self.bound * JUMPS))
 
     def room(self, live: int, processes: int) -> int:
         """Return the number of calls that this one of so many processes may have in flight for batches."""
-        return max(LEAST, floor((self.bound * BATCH_SHARE - live) / max(1, processes)))
+        return max(LEAST, floor((less_margin(self.bound) - live) / max(1, processes)))

@@ -1,6 +1,6 @@
 """Calls in flight at servers without a configured limit, over all processes, and what is left of them for batches.
 
-Each process reports its calls once a second, and learns those of the others. Workers learn the number of calls that a
+Each process reports its calls, and learns those of the others. Workers learn the number of calls that a
 server takes at full speed (`knee`), and leave it to live requests while there are any. Hosted vendors divide their
 capacity among many customers, so the speed there says nothing about our own calls, and they are not measured.
 """
@@ -19,7 +19,8 @@ from gateway.upstream.knee import Knee, Stream
 from gateway.upstream.live_circuits import LiveCircuits
 from gateway.upstream.routing import Upstream
 
-SHARE_SECONDS: Final = 1.0
+SHARE_SECONDS: Final = 0.25
+STEP_SECONDS: Final = 1.0
 # A process that has not reported for so long has ended, or is cut off.
 REPORT_SECONDS: Final = 5.0
 # Batches keep below the bound for so long after the last live call.
@@ -37,6 +38,7 @@ class Load:
     live: int = 0
     processes: int = 1
     live_at: float = -inf
+    stepped_at: float = -inf
 
     def keeps_room(self, now: float) -> bool:
         """Return True while batches keep below the bound."""
@@ -45,7 +47,7 @@ class Load:
 
 @dataclass(slots=True)
 class Loads:
-    """Run `share` once a second beside it. `runs_batches`: the calls of this process are those of batches."""
+    """Run `share` beside it, again and again. `runs_batches`: the calls of this process are those of batches."""
 
     server: RedisServer
     circuits: LiveCircuits
@@ -91,7 +93,9 @@ class Loads:
         load.live, load.processes, now = live, processes, self.clock()
         if live:
             load.live_at = now
-        load.knee.step(live + in_flight * max(1, processes), now)
+        if now - load.stepped_at >= STEP_SECONDS:
+            load.stepped_at = now
+            load.knee.step(live + in_flight * max(1, processes), live, now)
 
 
 def is_measured(upstream: Upstream) -> bool:
