@@ -40,8 +40,8 @@ class First:
     fails: bool = False
     calls: int = 0
     failed: int = 0
-    left: float = 0.0  # calls that it takes, where their rate is limited, at this time
-    at: float = 0.0
+    left: float = 0.0  # calls that it takes, where their rate is limited
+    at: float = 0.0  # of that number, or when it began to flap
 
 
 Fault = Callable[[First, float, random.Random], "float | str"]
@@ -74,8 +74,10 @@ def is_limited(first: First, latency: float, _chance: random.Random) -> float | 
     return latency
 
 
-def flaps(_first: First, latency: float, _chance: random.Random) -> float | str:
-    return "abort" if int(time.monotonic() / 20) % 2 else latency
+def flaps(first: First, latency: float, _chance: random.Random) -> float | str:
+    """Fail for 20 s, and work for 20 s."""
+    first.at = first.at or time.monotonic()
+    return latency if int((time.monotonic() - first.at) / 20) % 2 else "abort"
 
 
 @dataclass(frozen=True, slots=True)
