@@ -13,8 +13,8 @@ class Reply:
     names that were changed for the upstream, `toolsets` the toolset a name belongs to. `input_estimate` (tokens)
     is sent in message_start; the upstream's count follows at the end. `cache_ttl` says to which TTL written
     cache tokens belong. `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
-    `offered`: names of the tools, as the upstream knows them. `shows_images`: the client asked for images. `is_seeded`:
-    it sent a seed, and wants to know what answered it.
+    `offered`: names of the tools, as the upstream knows them. `forbids_calls`: the client allowed no calls.
+    `shows_images`: the client asked for images. `is_seeded`: it sent a seed, and wants to know what answered it.
     `think_tags`: the upstream may leave `<think>` in the text.
     `context_length`: the tokens that the model reads at most, where they are known.
     `max_tokens`: the tokens that the upstream was asked to write at most.
@@ -32,6 +32,7 @@ class Reply:
     tool_names: Mapping[str, str] = field(default_factory=dict)
     toolsets: Mapping[str, str] = field(default_factory=dict)
     offered: frozenset[str] = frozenset()
+    forbids_calls: bool = False
     show_thinking: bool = True
     shows_images: bool = False
     is_seeded: bool = False

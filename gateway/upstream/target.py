@@ -35,6 +35,7 @@ class Target:
     `stop_limit`: stop sequences the upstream takes; further ones are matched by the gateway. 0 unless the upstream
     names the sequence it found, and finds it in text only: vLLM 0.32 also looks in thinking and in calls, where it then
     loses letters of a stream; llama.cpp and LiteLLM do not name it; LiteLLM cuts the list; transformers leaves it in.
+    SGLang looks in thinking and in calls too and names it, so it gets them where there are tools and no thinking.
     `prefill`: the model continues a trailing assistant message.
     `context_length`, `max_output`: tokens it reads and writes at most; None if unknown.
     `unsupported`: parameters that it does not take, and that can be left out; `parameters`: those it takes beyond
@@ -67,6 +68,7 @@ class Target:
     keeps_parallel: bool = True
     format_excludes_tools: bool = False
     answer_within_context: bool = False
+    names_stops: bool = False
     continuous_usage: bool = False
     strict_fallback: bool = False
     price: Price | None = None
@@ -178,6 +180,7 @@ def to_target(model: str, vendor: Vendor = COMPATIBLE) -> Target:
         keeps_parallel=vendor.keeps_parallel,
         format_excludes_tools=vendor.format_excludes_tools,
         answer_within_context=vendor.answer_within_context,
+        names_stops=vendor.names_stops,
         continuous_usage=vendor.continuous_usage,
     )
 

@@ -89,8 +89,8 @@ class Vendor:
     Other dialects. `messages`: how it speaks Anthropic's own API, if it does. `responses_models`: a pattern of the
     models that are asked by OpenAI's Responses, since chat completions takes less from them.
 
-    The answer. `continuous_usage`: it can send the prompt's tokens with the first chunk. `counting`: how it counts a
-    prompt exactly.
+    The answer. `names_stops`: it names the stop sequence that ended a call, whose stream stays sound.
+    `continuous_usage`: it can send the prompt's tokens with the first chunk. `counting`: how it counts prompts exactly.
     """
 
     name: str
@@ -115,6 +115,7 @@ class Vendor:
     reasoning: ReasoningSupport | None = None
     reasoning_by_model: tuple[tuple[str, ReasoningSupport], ...] = ()
     reasoning_field: ReasoningField | Literal[""] | None = None
+    names_stops: bool = False
     continuous_usage: bool = False
     counting: Counting | None = None
     messages: MessagesSupport = MessagesSupport()

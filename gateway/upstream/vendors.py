@@ -269,6 +269,7 @@ SERVERS: Final = (
         answer_within_context=True,
         reasoning=ReasoningSupport("fields", (), EFFORT_OFF, True, ALL_EFFORTS),
         reasoning_field="reasoning_content",
+        names_stops=True,
         continuous_usage=True,
         counting="messages",
         messages=MessagesSupport(auth="bearer", blocks=PLAIN_BLOCKS | {"search_result"}),

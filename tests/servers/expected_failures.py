@@ -22,7 +22,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
         "llama-cpp-python",
         "a stream that fails before its first chunk has no reason, so it cannot be healed",
     ),
-    "no call comes where calls are forbidden": ("transformers", "the server ignores the choice"),
 }
 
 # What servers do wrong in their other dialects, by dialect: sentences of cases, and the reason.

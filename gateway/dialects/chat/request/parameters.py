@@ -43,6 +43,8 @@ IDENTIFIERS = ("prompt_cache_key", "safety_identifier", "user")
 MAX_IDENTIFIER = 64
 
 # Of all stop sequences that are matched here: each takes some hundred bytes until the answer ends.
+# OpenAI's limit, which compatible servers take at least.
+STOPS_IN_CALLS = 4
 MAX_STOP_CHARACTERS = 16_384
 
 # Values that change nothing: left out for upstreams that do not take the field.
@@ -150,8 +152,13 @@ def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) 
     parameters.rename(scope.target.renamed)
     if scope.target.constants:
         parameters.fields |= nested(scope.target.constants)
-    local_stops = _put_stops(request.get("stop_sequences") or [], parameters)
+    may_cut_calls = scope.target.names_stops and request.get("tools") and not _thinks(request)
+    local_stops = _put_stops(request.get("stop_sequences") or [], parameters, may_cut_calls=bool(may_cut_calls))
     return parameters.settle(), local_stops
+
+
+def _thinks(request: Mapping[str, Any]) -> bool:
+    return bool((request.get("thinking") or {}).get("type", "disabled") != "disabled")
 
 
 def _put_openai(overrides: Mapping[str, Any], parameters: Parameters) -> None:
@@ -219,15 +226,18 @@ def _put_top_k(value: int, parameters: Parameters) -> None:
         parameters.scope.note("dropped", "top_k", "this upstream has no such parameter")
 
 
-def _put_stops(own: list[str], parameters: Parameters) -> list[str]:
-    """The upstream gets as many as it takes; if that is not all, the gateway matches every one of them."""
+def _put_stops(own: list[str], parameters: Parameters, *, may_cut_calls: bool = False) -> list[str]:
+    """The upstream gets as many as it takes; if that is not all, the gateway matches every one of them.
+
+    The gateway matches text only. `may_cut_calls`: the upstream also gets those that it is to find within calls.
+    """
     passed, _ = parameters.take("stop")
     if not own and not passed:
         return []
     sequences = list(dict.fromkeys([*own, *([passed] if isinstance(passed, str) else passed or ())]))
     limit = parameters.scope.target.stop_limit
-    if limit:
-        parameters.fields["stop"] = sequences[:limit]
+    if limit or may_cut_calls:
+        parameters.fields["stop"] = sequences[: limit or STOPS_IN_CALLS]
     if len(sequences) <= limit:
         return []
     if sum(map(len, sequences)) > MAX_STOP_CHARACTERS:

@@ -136,6 +136,9 @@ class Assembly:
 
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
         """A piece of a tool call. Upstreams omit the index, repeat id and name, or use one index for several calls."""
+        if self._reply.forbids_calls:  # some servers ignore `tool_choice: none`; a client would run the call
+            self.lose("calls, which tool_choice forbids,")
+            return
         if self._calls is None:
             self._calls = CallBook(self._reply)
         call, is_new = self._calls.find(index, call_id, name, fragment)

@@ -271,3 +271,23 @@ def test_a_prefill_is_marked_as_the_upstream_wants_it(
     assert {name: last[name] for name in ("partial", "prefix") if name in last} == of_message
     without = body_of(at(vendor), messages=[HELLO])
     assert not {*of_body} & without.keys()
+
+
+# Stop sequences.
+
+
+@pytest.mark.parametrize(
+    ("vendor", "fields", "sent_stops"),
+    [
+        ("sglang", TWO, ["a", "b", "c", "d"]),
+        ("sglang", {}, None),
+        ("sglang", {**TWO, "thinking": {"type": "enabled", "budget_tokens": 1024}}, None),
+        ("vllm", TWO, None),
+    ],
+)
+def test_stop_sequences_go_where_calls_are_cut_and_the_sequence_is_named(
+    vendor: str, fields: dict[str, Any], sent_stops: list[str] | None
+) -> None:
+    conversion = sent(at(vendor), stop_sequences=list("abcde"), max_tokens=2048, **fields)
+    assert conversion.body.get("stop") == sent_stops
+    assert list(conversion.stop_sequences) == list("abcde")

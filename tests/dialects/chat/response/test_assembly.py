@@ -287,3 +287,10 @@ def test_what_is_said_in_a_sound_is_text() -> None:
 def test_what_is_empty_is_not_lost(empty: Any) -> None:
     delta = {"content": "a", "annotations": empty, "images": empty, "audio": empty}
     assert told(chunk(delta), finish()).stream.notes == ()
+
+
+def test_a_call_that_the_client_forbade_is_left_out_and_noted() -> None:
+    result = told(say("No."), call(0, '{"a": 1}', "c", "f"), finish("tool_calls"), forbids_calls=True)
+    assert [block["type"] for block in result.blocks] == ["text"]
+    assert result.stop["stop_reason"] == "end_turn"
+    assert [str(note.field) for note in result.stream.notes] == ["content"]
