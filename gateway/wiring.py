@@ -41,6 +41,7 @@ from gateway.exchange.reconciliation import LOOK_SECONDS as CORRECT_SECONDS
 from gateway.exchange.reconciliation import Reconciliation
 from gateway.exchange.relay import StreamTimeouts
 from gateway.messages.tools.tool_cache import ToolCache
+from gateway.messages.turn_cache import TurnCache
 from gateway.process.descriptors import descriptor_limit
 from gateway.process.http_guard import Guard
 from gateway.process.tasks import Repeated, background, describe
@@ -108,6 +109,7 @@ def build_exchange(
         ),
         # The salt keeps one tenant from finding out by time whether another has sent a list of tools.
         tools=ToolCache(secrets.token_hex(16), settings.tool_memory_bytes),
+        turns=TurnCache(secrets.token_hex(16), settings.turn_memory_bytes),
     )
     log_record: Observer = log_exchange
     if settings.log_upstream_errors == "on":

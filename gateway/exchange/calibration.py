@@ -15,6 +15,7 @@ from typing import Any
 from gateway.messages.tokens.estimate import TokenEstimate, estimate_by_size
 from gateway.messages.tokens.profiles import to_profile
 from gateway.messages.tokens.prompt import prompt_estimate
+from gateway.messages.turn_cache import known_messages
 from gateway.telemetry.usage import UsageRecord
 
 # Names of models come from clients; those used least recently are forgotten.
@@ -101,7 +102,9 @@ class TokenCalibration:
     def estimate(self, record: UsageRecord, request: Mapping[str, Any], body_size: int) -> int:
         """Estimate a prompt's tokens from its size, for message_start; record the estimates for learning."""
         profile = to_profile(record.upstream_model)
-        by_size = record.size_estimate = estimate_by_size(body_size, request, profile)
+        by_size = record.size_estimate = estimate_by_size(
+            body_size, request, profile, known_messages(request["messages"])
+        )
         is_telling = by_size.text >= LEAST_TOKENS and body_size <= SAMPLED_BYTES and not by_size.media
         if is_telling and self._wants_sample(record.upstream_model):
             record.text_estimate = prompt_estimate(request, profile)

@@ -48,6 +48,7 @@ from gateway.messages import events
 from gateway.messages.prompt import Prompt, Received, to_prompt, to_unchecked
 from gateway.messages.replay import to_events
 from gateway.messages.tools.tool_cache import ToolCache
+from gateway.messages.turn_cache import TurnCache
 from gateway.messages.validation.depth import too_deep
 from gateway.telemetry.counters import closed, opened
 from gateway.telemetry.redaction import Redactor
@@ -89,6 +90,7 @@ class Exchange:
     learned: LearnedAdaptations = field(default_factory=LearnedAdaptations)
     missing: MissingDialects = field(default_factory=MissingDialects)
     tools: ToolCache = field(default_factory=lambda: ToolCache(secrets.token_hex(16)))
+    turns: TurnCache = field(default_factory=lambda: TurnCache(secrets.token_hex(16)))
     circuits: LiveCircuits = field(default_factory=LiveCircuits)
     clock: Callable[[], float] = time.monotonic
     admission: Admission | None = None
@@ -181,9 +183,8 @@ class Exchange:
         return prepared
 
     def asking(self, context: Context, route: Route, message_id: str = "") -> Asking:
-        known, betas = tuple(self.learned.known(route)), context.betas
         named = message_id, context.request_id, context.tenant, context.session_id
-        return Asking(*named, known, context.api_version, betas)
+        return Asking(*named, tuple(self.learned.known(route)), context.api_version, context.betas)
 
     def answer(self, plan: Plan, begun: Callable[[], None] | None = None) -> Coroutine[Any, Any, Answered]:
         """Return the whole message. Raises GatewayError if every attempt failed. `begun` is called at first content."""

@@ -93,14 +93,14 @@ class Prompt:
         return replace(self, request=changed, received=None, original=None, has_default_length=False)
 
 
-def parse_body(body: bytes, tools: ToolCache) -> object:
-    """Parse JSON, with repeated tool lists from the cache.
+def parse_body(body: bytes, tools: ToolCache, loads: Callable[[bytes], object] = orjson.loads) -> object:
+    """Parse JSON, with repeated tool lists from the cache. `loads` parses the rest of a large body.
 
     Raises InvalidRequest naming the position, RequestTooLarge for too many values.
     """
     check_value_count(body)
     try:
-        return tools.parse(body)
+        return tools.parse(body, loads)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error.msg} at position {error.pos}.") from None
 

@@ -35,6 +35,9 @@ ServiceTier: TypeAlias = Literal[
 ]  # the first two are Anthropic's, the others are passed through
 Ttl: TypeAlias = Literal["5m", "1h"]
 
+# Of one request (Anthropic docs).
+MAX_MESSAGES = 100_000
+
 ToolUseId: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]+$")]
 ToolName: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -669,7 +672,7 @@ class PromptFields(PassThrough, total=False):
     """
 
     model: Required[ModelName]
-    messages: Required[Annotated[list[MessageParam], FAIL_FAST, Field(max_length=100_000)]]
+    messages: Required[Annotated[list[MessageParam], FAIL_FAST, Field(max_length=MAX_MESSAGES)]]
     system: SystemPrompt | None
     stream: bool | None
     stop_sequences: Strings | None

@@ -259,8 +259,9 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[Size, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
     """Largest request body, after decompression."""
     tool_memory_bytes: Annotated[Size, Field(ge=0, le=1 << 30)] = 2 * 1024 * 1024
-    """JSON of tool lists that each process remembers, `0` for none. Lists that come with one request after another are
-    parsed and written once."""
+    """JSON of tool lists that each process remembers, `0` for none. Lists that repeat are parsed and written once."""
+    turn_memory_bytes: Annotated[Size, Field(ge=0, le=1 << 34)] = 64 * 1024 * 1024
+    """Memory in each process for [conversations](performance.md#known-turns) that go on, `0` for none."""
     drain_seconds: Seconds = 25.0
     """Seconds that requests in flight may take after SIGTERM or SIGINT."""
 

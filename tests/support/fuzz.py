@@ -43,6 +43,7 @@ from tests.support.fuzz_dialects import fuzz_dialects
 from tests.support.fuzz_framing import fuzz_framing, fuzz_headers
 from tests.support.fuzz_growth import fuzz_runs
 from tests.support.fuzz_history import fuzz_history
+from tests.support.fuzz_turns import fuzz_turns
 from tests.support.fuzz_vendors import fuzz_refusals, odd_stream
 from tests.support.golden_cases import CASES
 from tests.support.streams import call, call_part, check_grammar, completion, finish, read_events, reply, told
@@ -53,7 +54,7 @@ TARGETS = (ways.CLAUDE, ways.GEMINI, ways.GPT, ways.DEEPSEEK, ways.STRICT, ways.
 # Of each kind: up to eleven minutes on one core (the dialects). A full run is `--count 1000000`.
 DEFAULT_COUNT = 100_000
 # The number of usual cases that take as long as one of these kinds, of which there are fewer.
-SLOWNESS = {"history": 5, "faces": 5, "models": 5, "runs": 300, "headers": 20, "framing": 20}
+SLOWNESS = {"history": 5, "faces": 5, "models": 5, "turns": 8, "runs": 300, "headers": 20, "framing": 20}
 
 # Of processor time for one case of the other kinds.
 MAX_STALL_SECONDS = 0.1
@@ -329,6 +330,7 @@ FUZZERS: dict[str, Fuzzer] = {
     "history": fuzz_history,
     "faces": fuzz_faces,
     "models": fuzz_models,
+    "turns": fuzz_turns,
     "vendors": fuzz_vendors,
     "refusals": fuzz_refusals,
     "runs": fuzz_runs,

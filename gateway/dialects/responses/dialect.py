@@ -57,8 +57,10 @@ class ResponsesDialect:
         keyring, target = self.keyring.of_tenant(asking.tenant), to_responses_target(route.target)
         adaptations = (*route.target.adaptations, *asking.adaptations)
         kept = [adaptation for adaptation in adaptations if adaptation.kind not in CHAT_KINDS]
+        request = prompt.request.copy()
+        request["messages"] = list(request["messages"])  # chat's JSON of known messages would be of no use here
         try:
-            conversion = to_chat_request(prompt.request, target, keyring, asking.session_id)
+            conversion = to_chat_request(request, target, keyring, asking.session_id)
             if prompt.has_default_length:
                 del conversion.body[target.max_tokens_field]
             conversion = adapted(conversion, kept)

@@ -37,11 +37,12 @@ def to_tokens(size: int) -> int:
     return -(-size // BYTES_PER_TOKEN)
 
 
-def estimate_by_size(body_size: int, request: Mapping[str, Any], profile: Profile) -> TokenEstimate:
-    """Estimate a request with `body_size` bytes of JSON, for one sort of model."""
+def estimate_by_size(body_size: int, request: Mapping[str, Any], profile: Profile, known: int = 0) -> TokenEstimate:
+    """Estimate a request with `body_size` bytes of JSON, for one sort of model. Its `known` first messages have no
+    media."""
     media = 0.0
     found: list[tuple[Mapping[str, Any], str]] = []
-    for message in request.get("messages", ()):
+    for message in request.get("messages", ())[known:]:
         content = message.get("content")
         if isinstance(content, list):
             _find_sources(content, found)

@@ -24,7 +24,7 @@ LEAST_BYTES: Final = 8 * 1024
 MOST_LIST_BYTES: Final = 512 * 1024
 MOST_LISTS: Final = 32
 MOST_BYTES: Final = 2 * 1024 * 1024
-# Places in a request where its tools may stand.
+# Places in a request where a key of its own may stand.
 MOST_PLACES: Final = 4
 # Lists of the same names are one sort. One that differs each time, or is written otherwise, is soon left alone.
 MOST_SORTS: Final = 256
@@ -121,28 +121,30 @@ class ToolCache:
         self._known: list[CachedToolList] = []  # the latest first
         self._tries: dict[int, int] = {}  # sort → how often one was remembered since one was last recognised
 
-    def parse(self, body: bytes) -> object:
+    def parse(self, body: bytes, loads: Callable[[bytes], object] = orjson.loads) -> object:
         """Parse a body; the result equals that of orjson.loads, but tools may be shared. Raises JSONDecodeError."""
-        if len(body) < LEAST_BYTES or not self._most_bytes:
+        if len(body) < LEAST_BYTES:
             return orjson.loads(body)
+        if not self._most_bytes:
+            return loads(body)
         if self._known:
-            for start in _places(body):
-                recalled = self._recall(body, start)
+            for place in places_of(KEY, body):
+                recalled = self._recall(body, place - 1, loads)
                 if recalled is not None:
                     return recalled
-        parsed = orjson.loads(body)
+        parsed = loads(body)
         if isinstance(parsed, dict) and isinstance(parsed.get("tools"), list):
             self._learn(parsed, body)
         return parsed
 
-    def _recall(self, body: bytes, start: int) -> dict[str, Any] | None:
+    def _recall(self, body: bytes, start: int, loads: Callable[[bytes], object]) -> dict[str, Any] | None:
         """The request, if a known list stands at `start`, and is the request's own."""
         entry = next((entry for entry in self._known if body.startswith(entry.written, start)), None)
         if entry is None:
             return None
         rest = body[start + len(entry.written) :]
         try:
-            parsed = orjson.loads(b"".join((body[:start], orjson.dumps(self._stand_in), rest)))
+            parsed = loads(b"".join((body[:start], orjson.dumps(self._stand_in), rest)))
         except orjson.JSONDecodeError:
             return None  # the full parse finds the position of the error
         if not isinstance(parsed, dict) or parsed.get("tools") != self._stand_in:
@@ -172,15 +174,15 @@ class ToolCache:
             self._known.pop()
 
 
-def _places(body: bytes) -> Iterator[int]:
-    """Yield the start of a list that may be the request's tools."""
+def places_of(key: bytes, body: bytes) -> Iterator[int]:
+    """Yield places behind a key that may be the request's own."""
     place = 0
     for _ in range(MOST_PLACES):
-        place = body.find(KEY, place + 1)
+        place = body.find(key, place + 1)
         if place < 0:
             return
         if body[place - 1] in BEFORE_KEY:
-            yield place + len(KEY) - 1
+            yield place + len(key)
 
 
 def _written(tools: list[Any]) -> bytes | None:

@@ -33,11 +33,15 @@ HOLDERS = frozenset({"tool_result", "search_result", "mcp_tool_result"})  # bloc
 
 @dataclass(slots=True, repr=False)
 class Inventory:
-    """Blocks with their paths, in the order of the conversation; a block inside another precedes it."""
+    """Blocks with their paths, in the order of the conversation; a block inside another precedes it.
+
+    `first`: index of the first system message, or message with any of them; None if there is none.
+    """
 
     media: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     cached: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     unknown: Unknown = field(default_factory=Unknown)
+    first: int | None = None
 
 
 def take_inventory(messages: Sequence[MessageParam], indexes: Sequence[int]) -> Inventory:
@@ -48,6 +52,9 @@ def take_inventory(messages: Sequence[MessageParam], indexes: Sequence[int]) -> 
         if len(message) > LEAST_MESSAGE_KEYS:
             inventory.unknown.look("message", f"messages.{index}", message, MESSAGE_KEYS)
         _take_inner(message.get("content"), f"messages.{index}.content", inventory)
+        is_found = inventory.media or inventory.cached or inventory.unknown or message["role"] == "system"
+        if inventory.first is None and is_found:
+            inventory.first = index
     return inventory
 
 

@@ -1,13 +1,15 @@
 """The way in: a parsed body becomes a request, or an InvalidRequest that names what is wrong with it."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
+from gateway.messages.turn_cache import CachedMessages
 from gateway.messages.validation.blank_text import without_blank_text
-from gateway.messages.validation.block_index import take_inventory
+from gateway.messages.validation.block_index import Inventory, take_inventory
 from gateway.messages.validation.breakpoints import check_breakpoints
 from gateway.messages.validation.depth import check_depth
 from gateway.messages.validation.error_messages import to_invalid_request
@@ -20,9 +22,9 @@ from gateway.messages.validation.fields import (
 )
 from gateway.messages.validation.media import check_media
 from gateway.messages.validation.tools import check_tools, is_checked
-from gateway.messages.validation.turns import check_turns
+from gateway.messages.validation.turns import NEW_VERSION, CheckedTurns, check_turns
 from gateway.messages.validation.unknown_keys import LOOKED_INTO, MAX_NOTED, PLAIN_NAME, note_unknown, to_note
-from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
+from gateway.schemas.anthropic import MAX_MESSAGES, CountTokensRequest, MessageParam, MessagesRequest
 
 MESSAGES: TypeAdapter[MessagesRequest] = TypeAdapter(MessagesRequest)
 COUNT_TOKENS: TypeAdapter[CountTokensRequest] = TypeAdapter(CountTokensRequest)
@@ -77,15 +79,31 @@ def _known_fields(body: object, version: str) -> tuple[dict[str, Any], list[Note
 
 
 def _check_shape(adapter: TypeAdapter[Any], fields: dict[str, Any]) -> dict[str, Any]:
-    """Pydantic's own result is left: it has lost the keys within blocks that no type lists, and their order."""
+    """Pydantic's own result is left: it has lost the keys within blocks that no type lists, and their order.
+
+    What an earlier request had is left out; if the rest is wrong, all of it is checked, for the place of the error.
+    """
     unchecked = fields
     if is_checked(fields.get("tools")):
         unchecked = {name: value for name, value in fields.items() if name != "tools"}
+    messages = fields.get("messages")
+    if isinstance(messages, CachedMessages) and messages.known and len(messages) <= MAX_MESSAGES:
+        rest = {**unchecked, "messages": messages[messages.known :]}
+        if _is_valid(adapter, rest):
+            return fields
     try:
         adapter.validate_python(unchecked, strict=True)
     except ValidationError as error:
         raise to_invalid_request(error, fields) from None
     return fields
+
+
+def _is_valid(adapter: TypeAdapter[Any], fields: dict[str, Any]) -> bool:
+    try:
+        adapter.validate_python(fields, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def _check_rules(
@@ -104,16 +122,28 @@ def _check_rules(
     system = request.get("system")
     if isinstance(system, list) and not all(block["text"] for block in system):
         raise InvalidRequest("system: text content blocks must be non-empty")
-    turns = check_turns(messages, version)
+    # The version with rules of its own has them checked for all messages.
+    prefix = messages.prefix if isinstance(messages, CachedMessages) and version != NEW_VERSION else None
+    turns = check_turns(messages, version, prefix.last_turn if prefix else 0)
     inventory = take_inventory(messages, turns.held)
     if inventory.media:
         check_media(inventory.media)
     if inventory.cached or not CACHED_FIELDS.isdisjoint(request):
         check_breakpoints(request, inventory)
-    notes = notes + [Note("changed", path, WIDE_NUMBER) for path in turns.wide]
+    notes = notes + [
+        Note("changed", f"messages.{index}.content.{position}.input", WIDE_NUMBER) for index, position in turns.wide
+    ]
     if inventory.unknown or not LOOKED_INTO.isdisjoint(request):
         notes += note_unknown(request, inventory.unknown)
     if turns.blank:
         kept, dropped = without_blank_text(messages, turns.blank)
         return cast(AnyRequest, {**request, "messages": kept}), notes + dropped
+    if isinstance(messages, CachedMessages):
+        messages.learn(_plain_length(messages, turns, inventory))
     return request, notes
+
+
+def _plain_length(messages: Sequence[MessageParam], turns: CheckedTurns, inventory: Inventory) -> int:
+    """Return the number of messages before the first that a rule other than that of turns has to look at."""
+    first = len(messages) if inventory.first is None else inventory.first
+    return min(first, turns.wide[0][0]) if turns.wide else first

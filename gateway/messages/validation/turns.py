@@ -44,8 +44,11 @@ MISPLACED_SYSTEM = (
 MAX_QUOTED_IDS = 20
 
 
-def check_turns(messages: Sequence[MessageParam], version: str) -> "CheckedTurns":
+def check_turns(messages: Sequence[MessageParam], version: str, start: int = 0) -> "CheckedTurns":
     """Check the order of messages and blocks, and note which of them other rules look at: one pass for all.
+
+    `start`: the message to begin with, which begins an assistant's turn; those before it were checked by an earlier
+    request, and are of no interest to other rules.
 
     Raises InvalidRequest for the first message that is out of order, worded as Anthropic's API does.
     """
@@ -55,11 +58,12 @@ def check_turns(messages: Sequence[MessageParam], version: str) -> "CheckedTurns
         raise InvalidRequest(SYSTEM_FIRST)
     turns = CheckedTurns()
     last = len(messages) - 1
-    for index, message in enumerate(messages):
+    for index, message in enumerate(messages[start:], start):
         role = message["role"]
         content: Any = message.get("content")
         if role == "system":
             _check_system(messages, index)
+            turns.held.append(index)
         else:
             turns.calls.turn_to(role)
         _check_content(content, role, index, turns, is_last=index == last)
@@ -133,14 +137,15 @@ class CheckedTurns:
     """The open tool calls, and what other rules look at in the messages so far.
 
     `blank`: indexes of assistant messages with blank text, or without content in the middle, to be dropped (see
-    `blank_text`). `held`: indexes of messages that may hold media, cache breakpoints or unknown keys (see
-    `block_index`). `wide`: paths of tool inputs in which an integer has become floating point.
+    `blank_text`). `held`: indexes of system messages, and of those that may hold media, cache breakpoints or unknown
+    keys (see `block_index`). `wide`: messages and positions of tool inputs in which an integer has become floating
+    point.
     """
 
     calls: PendingToolCalls = field(default_factory=PendingToolCalls)
     blank: list[int] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
-    wide: list[str] = field(default_factory=list)
+    wide: list[tuple[int, int]] = field(default_factory=list)
 
 
 def _check_content(content: Any, role: str, index: int, turns: CheckedTurns, *, is_last: bool) -> None:
@@ -186,10 +191,10 @@ def _check_blocks(blocks: list[dict[str, Any]], role: str, index: int, turns: Ch
         elif kind == "tool_use":
             calls.add_call(block["id"], index, position)
             if has_wide_number(block["input"]):
-                turns.wide.append(f"messages.{index}.content.{position}.input")
+                turns.wide.append((index, position))
     if has_blank:
         turns.blank.append(index)
-    if is_held:
+    if is_held and role != "system":
         turns.held.append(index)
 
 

@@ -65,7 +65,8 @@ async def create_message(request: web.Request, *, streamed: bool = False) -> web
     exchange = app[EXCHANGE]
     body = await read_body(request, app[SETTINGS].max_body_bytes)
     context.arrived = time.monotonic()
-    parsed, size = parse_body(body, exchange.tools), len(body)
+    loads = partial(exchange.turns.parse, tenant=context.tenant)
+    parsed, size = parse_body(body, exchange.tools, loads), len(body)
     received: Received | None = Received(body, request.headers.items(), request.query_string)
     if streamed and isinstance(parsed, dict) and parsed.get("stream") is not True:
         # The received bytes ask for JSON, so they cannot be passed on as they are.

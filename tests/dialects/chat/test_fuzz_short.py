@@ -22,6 +22,7 @@ OUTCOMES = {
     "history": {"accepted"},
     "faces": {"failed", "unreadable", "whole"},
     "models": {"listed", "refused", "damaged"},
+    "turns": {"known", "new"},
     "vendors": {"failed", "whole"},
     "refusals": {"handed on", "adapted"},
     "runs": {"measured", "refused"},

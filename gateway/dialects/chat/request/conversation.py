@@ -21,6 +21,7 @@ from gateway.dialects.chat.request.content import (
     to_text_part,
     to_tool_message,
 )
+from gateway.dialects.chat.request.encode import ChatMessages, ConvertedPrefix, to_written_messages
 from gateway.dialects.chat.request.scope import Scope
 from gateway.dialects.chat.request.thinking import snap_effort
 from gateway.dialects.chat.request.tools import ToolChange
@@ -28,6 +29,7 @@ from gateway.dialects.chat.request.transcript import to_transcript
 from gateway.dialects.chat.vocabulary import NO_PREFILL, SUMMARY_HEADER
 from gateway.errors import InvalidRequest
 from gateway.messages.claude_code import BILLING_HEADER
+from gateway.messages.turn_cache import CachedMessages, Prefix
 from gateway.schemas.anthropic import (
     CompactionBlockParam,
     MessageContent,
@@ -45,6 +47,8 @@ from gateway.schemas.openai import (
     ToolCall,
 )
 
+NOTHING_CONVERTED = ConvertedPrefix()
+
 # Where upstreams take reasoning as text.
 PLAIN_REASONING = ("reasoning", "reasoning_content")
 
@@ -53,14 +57,15 @@ class Conversation:
     """Filled by `add_system_prompt`, then `add_messages`, once each.
 
     `changes`: tools added or removed on the way. `effort`: the last one that a system message set and that the upstream
-    does not take in place. `has_reasoning`: whether any message gives earlier reasoning back.
+    does not take in place. `has_reasoning`: whether any message that was converted here gives earlier reasoning back.
     """
 
-    __slots__ = ("_prompt_length", "_scope", "changes", "effort", "has_reasoning", "messages")
+    __slots__ = ("_prompt_length", "_scope", "_shared", "changes", "effort", "has_reasoning", "messages")
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._prompt_length = 0
+        self._shared: ConvertedPrefix | None = None
         self.messages: list[ChatMessage] = []
         self.changes: list[ToolChange] = []
         self.effort: str | None = None
@@ -73,9 +78,13 @@ class Conversation:
         self._prompt_length = len(self.messages)
 
     def add_messages(self, messages: Sequence[MessageParam]) -> None:
-        users = [index for index, message in enumerate(messages) if message["role"] == "user"]
-        last_user = users[-1] if users else -1
-        for index, message in enumerate(messages):
+        start = 0
+        if isinstance(messages, CachedMessages) and messages.prefix is not None:
+            start = self._add_prefix(messages.prefix, messages)
+        last_user = len(messages) - 1
+        while last_user >= 0 and messages[last_user]["role"] != "user":
+            last_user -= 1
+        for index, message in enumerate(messages[start:], start):
             match message["role"]:
                 case "user":
                     self._add_user(message["content"], index)
@@ -89,6 +98,54 @@ class Conversation:
             is_refused = self._scope.target.refuses_repeated_reasoning
             if is_refused and drop_repeated_entries(cast(Any, self.messages)):
                 self._scope.note("dropped", "messages", "repetitions of reasoning in older messages")
+
+    def to_list(self) -> list[ChatMessage]:
+        """Return all messages, with the JSON of those that are shared with earlier requests."""
+        start, shared = self._prompt_length, self._shared
+        if shared is None or self.messages[start] is not shared.messages[0]:  # a compaction has removed them
+            return self.messages
+        return ChatMessages(self.messages, start, shared)
+
+    def _add_prefix(self, prefix: Prefix, messages: Sequence[MessageParam]) -> int:
+        """Add what an earlier request has converted, convert the rest of the prefix, and keep it. Return its length.
+
+        Nothing is shared if another answer follows, which would be merged into the last one.
+        """
+        scope, count = self._scope, len(prefix.messages)
+        if not _is_user_next(messages, count):
+            return 0
+        earlier: ConvertedPrefix = prefix.converted_for(scope.target, scope.keyring) or NOTHING_CONVERTED
+        if not _is_user_next(messages, earlier.count):
+            earlier = NOTHING_CONVERTED
+        self.messages += earlier.messages
+        scope.used_call_ids += earlier.call_ids
+        self._shared = earlier if earlier.count else None
+        if earlier.count < count:
+            self._extend_prefix(earlier, prefix, count)
+        return count
+
+    def _extend_prefix(self, earlier: ConvertedPrefix, prefix: Prefix, count: int) -> None:
+        """Convert further messages of the prefix, and keep the result where it suits all requests that begin with it:
+        without notes, names or repeated reasoning."""
+        scope, start, noted = self._scope, len(self.messages), len(self._scope.notes)
+        for index in range(earlier.count, count):
+            message = cast(Any, prefix.messages[index])
+            if message["role"] == "user":
+                self._add_user(message["content"], index)
+            else:
+                self._add_assistant(message["content"], index)
+        added = self.messages[start:]
+        _join_reasoning(added)
+        if len(scope.notes) > noted or scope.names.originals or not added or added[-1]["role"] != "assistant":
+            return
+        if self.has_reasoning and scope.target.refuses_repeated_reasoning:
+            return
+        written = to_written_messages(added)
+        if written is not None:
+            written = b",".join((earlier.written, written)) if earlier.written else written
+            converted = self.messages[self._prompt_length :]
+            self._shared = ConvertedPrefix(count, converted, written, tuple(scope.used_call_ids))
+            prefix.keep_converted(scope.target, scope.keyring, self._shared)
 
     def _add_user(self, content: MessageContent, number: int) -> None:
         if isinstance(content, str):
@@ -262,6 +319,10 @@ class Conversation:
         tail = "text" if isinstance(content, str) or not content else content[-1]["type"]
         if tail != "server_tool_use" and not tail.endswith("_tool_result"):
             raise InvalidRequest(NO_PREFILL)
+
+
+def _is_user_next(messages: Sequence[MessageParam], index: int) -> bool:
+    return index == len(messages) or messages[index]["role"] == "user"
 
 
 def _to_prompt(system: SystemPrompt, scope: Scope) -> Any:

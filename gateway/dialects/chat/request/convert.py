@@ -67,7 +67,7 @@ def to_chat_request(
     conversation.add_messages(messages)
     fields, stop_sequences = to_parameters(request, scope, conversation.effort)
     # The gateway decides on the last two, even against an override.
-    body = cast(ChatRequest, {**fields, "model": target.model, "messages": conversation.messages})
+    body = cast(ChatRequest, {**fields, "model": target.model, "messages": conversation.to_list()})
     if session_id is not None and target.openrouter:
         body.setdefault("session_id", session_id)
     if "tools" in request or "tool_choice" in request or conversation.changes:

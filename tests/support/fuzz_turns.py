@@ -1,0 +1,254 @@
+"""Conversations that grow, branch, shrink and change: known turns change nothing but the cost.
+
+Each request of a session is read, checked and converted twice, once by caches that have seen the requests before it and
+once by none, for every dialect: the same bytes, notes, replies and estimates, or the same error.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any, Final
+
+import orjson
+
+from gateway.context import Context
+from gateway.dialects.base import Asking
+from gateway.errors import InvalidRequest
+from gateway.messages.envelope import seal
+from gateway.messages.prompt import Prompt, parse_body, to_prompt
+from gateway.messages.tokens.estimate import estimate_by_size
+from gateway.messages.tokens.profiles import to_profile
+from gateway.messages.tools.tool_cache import ToolCache
+from gateway.messages.turn_cache import LEAST_BYTES, TurnCache, known_messages
+from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.routing import Route, Upstream
+from gateway.upstream.target import Target, to_target
+from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
+from tests.support.fuzz_dialects import DIALECTS, KEYRING, route_to
+
+Json = dict[str, Any]
+
+STEPS = 6
+TENANTS = ("red", "blue")
+SYSTEM = "You are careful. " * (LEAST_BYTES // 17 + 1)
+OPENING = "Look at these files: " + "a.py, " * 200
+IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+PIXEL = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgoAAAANSUhEUgAA"}}
+MARK = {"cache_control": {"type": "ephemeral"}}
+WORDS = ("one", "two → 2", 'a "quoted" word', "line\nbreak", "\\", "{}", "é", "]},{", '"messages":[')
+
+ADAPTATIONS = (Adaptation("short_ids"), Adaptation("alternate_turns"), Adaptation("omit_content"))
+
+
+def chat_route(target: Target, vendor: Any) -> Route:
+    return Route("asked", Upstream("u", "http://u/v1", "key", vendor), "chat", target)
+
+
+ROUTES: Final = (
+    chat_route(to_target("anthropic/claude-sonnet-4.5", OPENROUTER), OPENROUTER),
+    chat_route(to_target("openai/gpt-5", OPENROUTER), OPENROUTER),
+    chat_route(to_target("acme/writer", COMPATIBLE), COMPATIBLE),
+    chat_route(to_target("deepseek/deepseek-chat", OPENROUTER), OPENROUTER),
+    route_to("responses"),
+)
+LATER: Final = {"adaptations": ADAPTATIONS}
+
+
+def fuzz_turns(random: Random) -> str:
+    """Return whether the session has had known turns. Raises AssertionError for any difference."""
+    tools, turns = ToolCache("t" * 32), TurnCache("m" * 32, random.choice((1 << 18, 1 << 24)))
+    messages: list[Json] = [{"role": "user", "content": [{"type": "text", "text": OPENING}]}]
+    marks, knows = random.random() < 0.5, False
+    tenant, route = random.choice(TENANTS), random.choice(ROUTES)
+    for _ in range(STEPS):
+        messages = random.choice(LASTING)(list(messages), random)
+        sent = random.choice(PASSING)(list(messages), random)
+        if random.random() < 0.1:
+            tenant = random.choice(TENANTS)
+        if random.random() < 0.1:
+            route = random.choice(ROUTES)
+        body, context = to_body(sent, random, marks=marks), to_context(tenant, random)
+        loads = partial(turns.parse, tenant=tenant)
+        known = outcome(partial(parse_body, body, tools, loads), len(body), context, route)
+        plain = outcome(partial(orjson.loads, body), len(body), context, route)
+        assert known[0] == plain[0], f"{known[0]} is not {plain[0]}"
+        knows = knows or known[1] > 0
+    return "known" if knows else "new"
+
+
+def to_context(tenant: str, random: Random) -> Context:
+    version = "2026-10-21" if random.random() < 0.1 else "2023-06-01"
+    return Context("req_1", tenant, "key", api_version=version)
+
+
+def outcome(parse: Callable[[], object], size: int, context: Context, route: Route) -> tuple[Any, int]:
+    """Return everything that the request leads to, and how many of its messages were known."""
+    known, asking = 0, Asking("msg_1", "req_1", context.tenant, None, LATER["adaptations"] if size % 7 == 0 else ())
+    try:
+        parsed: Any = parse()
+        messages = parsed["messages"]
+        known = known_messages(messages)
+        prompt = to_prompt(parsed, size, context)
+        return (said(prompt, route, asking), known)
+    except InvalidRequest as error:
+        return ("refused", error.message), known
+
+
+def said(prompt: Prompt, route: Route, asking: Asking) -> tuple[Any, ...]:
+    prepared = DIALECTS[route.dialect].prepare(prompt, route, asking)
+    known = known_messages(prompt.request["messages"])
+    estimate = estimate_by_size(prompt.body_size, prompt.request, to_profile(route.target.model), known)
+    return bytes(prepared.body), prepared.notes, prompt.notes, prepared.reply, estimate, prompt.request
+
+
+def to_body(messages: list[Json], random: Random, *, marks: bool) -> bytes:
+    if marks and isinstance(messages[-1]["content"], list) and messages[-1]["content"]:
+        *before, last = messages[-1]["content"]
+        messages = [*messages[:-1], {**messages[-1], "content": [*before, {**last, **MARK}]}]
+    request: Json = {"model": "asked", "max_tokens": 99, "system": SYSTEM, "messages": messages}
+    if random.random() < 0.1:
+        request["context_management"] = {"edits": [{"type": "clear_thinking_20251015"}]}
+    if random.random() < 0.2:
+        request = {"metadata": {"messages": [{"role": "user"}]}, **request}
+    if random.random() < 0.1:
+        return json.dumps(request, separators=(",", ":")).encode()  # other escapes
+    return orjson.dumps(request)
+
+
+# Messages
+
+
+def answer(random: Random, number: int) -> Json:
+    """An answer, now and then with something that no later request may take over."""
+    if random.random() < 0.1:
+        return {"role": "assistant", "content": random.choice((text_of(random), [NOTHING]))}
+    blocks: list[Json] = [{"type": "text", "text": text_of(random)}] if random.random() < 0.8 else []
+    if random.random() < 0.2:
+        blocks.insert(0, {"type": "thinking", "thinking": text_of(random), "signature": signature_of(random)})
+    for call in range(random.randrange(3)):
+        name = "n" * 70 if random.random() < 0.03 else "look"
+        used = {"path": text_of(random), "deep": {"list": [1, 2.5, None]}}
+        call_id = f"toolu_{0 if random.random() < 0.1 else number}_{call}"
+        blocks.append({"type": "tool_use", "id": call_id, "name": name, "input": used})
+    if random.random() < 0.1:
+        blocks.append(random.choice(ODD_BLOCKS))
+    return {"role": "assistant", "content": blocks or [{"type": "text", "text": "Done."}]}
+
+
+def signature_of(random: Random) -> str:
+    keyring = KEYRING.of_tenant(random.choice(TENANTS))
+    model = random.choice(("openai/gpt-5", "openai/gpt-5", *(route.target.model for route in ROUTES)))
+    entry: Any = {"type": "reasoning.encrypted", "data": text_of(random), "id": random.choice(("r", "s"))}
+    return random.choice(("", "EqQB", seal([entry], model, keyring), seal([], model, keyring)))
+
+
+NOTHING: Final = {"type": "thinking", "thinking": "", "signature": ""}
+ODD_BLOCKS: Final[tuple[Json, ...]] = (
+    {"type": "text", "text": " "},
+    {"type": "text", "text": "cited", "citations": None},
+    {"type": "text", "text": "x", "unknown": 1},
+    {"type": "text", "text": "marked", **MARK},
+    {"type": "tool_use", "id": "wide", "name": "look", "input": {"n": 2.0**70}},
+    {"type": "tool_use", "id": "called", "name": "look", "input": {}, "caller": {"type": "direct"}},
+    {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
+    {"type": "compaction", "content": "summary"},
+    {"type": "redacted_thinking", "data": "opaque"},
+)
+
+
+def reply_to(message: Json, random: Random) -> Json:
+    """The user's next message: results for the calls, and text."""
+    content = message["content"]
+    calls = [block["id"] for block in content if block["type"] == "tool_use"] if isinstance(content, list) else []
+    blocks: list[Json] = [
+        {"type": "tool_result", "tool_use_id": call, **random.choice(RESULTS)} for call in dict.fromkeys(calls)
+    ]
+    if not blocks or random.random() < 0.3:
+        blocks.append({"type": "text", "text": text_of(random)})
+    if random.random() < 0.1:
+        blocks.append(random.choice((IMAGE, PIXEL, {"type": "text", "text": "a", "citations": [{}]})))
+    return {"role": "user", "content": blocks}
+
+
+RESULTS: Final[tuple[Json, ...]] = (
+    {"content": "ok"},
+    {"content": [{"type": "text", "text": "ok"}]},
+    {"content": [{"type": "text", "text": "ok"}, {"type": "text", "text": "more"}]},
+    {"content": "ok", "is_error": False},
+    {"content": "failed", "is_error": True},
+    {},
+    {"content": [{"type": "text", "text": "ok"}, IMAGE]},
+)
+
+
+def text_of(random: Random) -> str:
+    return " ".join(random.choices(WORDS, k=random.randrange(1, 5)))
+
+
+# Changes
+
+
+def grow(messages: list[Json], random: Random) -> list[Json]:
+    for _ in range(random.randrange(1, 3)):
+        said = answer(random, len(messages))
+        messages += [said, reply_to(said, random)]
+    return messages
+
+
+def shrink(messages: list[Json], random: Random) -> list[Json]:
+    """Fewer messages, up to one of the user's in most cases."""
+    ends = [index + 1 for index, message in enumerate(messages) if message["role"] == "user" or random.random() < 0.1]
+    return messages[: random.choice(ends)] if ends else messages
+
+
+def branch(messages: list[Json], random: Random) -> list[Json]:
+    return grow(shrink(messages, random), random)
+
+
+def change(messages: list[Json], random: Random) -> list[Json]:
+    """Another text in the middle, which leaves the rest as it is."""
+    place = random.randrange(len(messages))
+    content = messages[place]["content"]
+    text = text_of(random) if random.random() < 0.95 else " "
+    changed = text if isinstance(content, str) else [*content, {"type": "text", "text": text}]
+    messages[place] = {**messages[place], "content": changed}
+    return messages
+
+
+def lose(messages: list[Json], random: Random) -> list[Json]:
+    """Calls lose their results, or results their calls, and roles follow themselves."""
+    del messages[random.randrange(len(messages))]
+    return messages or [{"role": "user", "content": "Hi"}]
+
+
+def ask_again(messages: list[Json], random: Random) -> list[Json]:
+    content = messages[-1]["content"]
+    if isinstance(content, str) or random.random() < 0.1:
+        return [*messages[:-1], {"role": random.choice(("user", "assistant")), "content": text_of(random)}]
+    return [*messages[:-1], {**messages[-1], "content": [*content[:-1], {"type": "text", "text": text_of(random)}]}]
+
+
+def prefill(messages: list[Json], random: Random) -> list[Json]:
+    return [*messages, {"role": "assistant", "content": random.choice((text_of(random), [], " ", ""))}]
+
+
+def instruct(messages: list[Json], random: Random) -> list[Json]:
+    extra = random.choice(({}, {"clear_at": "next_user_message"}, {"output_config": {"effort": "low"}}))
+    return [*messages, {"role": "system", "content": "" if random.random() < 0.1 else "Be brief.", **extra}]
+
+
+def damage(messages: list[Json], random: Random) -> list[Json]:
+    place = random.randrange(len(messages))
+    wrong: Json = random.choice(({"role": "robot"}, {"content": None}, {"content": [{"type": "text"}]}, {"name": "a"}))
+    messages[place] = {**messages[place], **wrong} if random.random() < 0.5 else messages[place]
+    return messages
+
+
+def repeat(messages: list[Json], _: Random) -> list[Json]:
+    return messages
+
+
+# What stays in the conversation, and what only one request has.
+LASTING: Final = (*[grow] * 7, shrink, branch, change, ask_again, instruct)
+PASSING: Final = (*[repeat] * 12, lose, prefill, damage)
