@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.context import Context
+from gateway.dialects.parameter_policy import governed_prompt
+from gateway.messages.prompt import to_prompt
 from gateway.settings import Settings, SettingsError, load_settings, names_of
 from gateway.settings.lines import lines_of
 from gateway.upstream.config import to_table
@@ -272,3 +275,23 @@ def test_example_of_the_page_on_parameters_can_be_used() -> None:
 def test_problem_of_a_policy_names_file_line_key_and_remedy(text: str, problem: str) -> None:
     [line] = problems_of(text)
     assert line.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("params", "is_dropped"),
+    [
+        pytest.param("", True, id="by default"),
+        pytest.param("[params]\nstore = { deny = false }", False, id="allowed by the operator"),
+    ],
+)
+def test_openai_is_not_asked_to_store_answers_in_the_operators_account(params: str, is_dropped: bool) -> None:
+    upstreams = '[upstreams]\nopenai = { key = "k" }\nopenrouter = { key = "k" }\n'
+    table = to_table(load(f'{upstreams}[routes]\n"*" = ["openai", "openrouter"]\n{params}'))
+    stored, other = table.resolve("gpt-5-mini")
+    request = {"model": "gpt-5-mini", "max_tokens": 9, "store": True, "messages": [{"role": "user", "content": "hi"}]}
+    prompt = to_prompt(request, 100, Context("req_1"))
+    assert (other.policy is None) is is_dropped
+    assert stored.policy is not None
+    governed, notes = governed_prompt(prompt, stored.policy, stored)
+    assert ("store" in governed.request) is not is_dropped
+    assert [note.text for note in notes] == (["dropped:store"] if is_dropped else [])

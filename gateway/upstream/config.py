@@ -22,6 +22,10 @@ ANTHROPIC_VERSION = ("anthropic-version", "2023-06-01")
 FAMILIES = {"model_big": ("big", "sonnet", "opus"), "model_small": ("small", "haiku")}
 
 
+# Vendors that keep an answer in the operator's account where a client asks for it by `store`.
+STORING = frozenset({"openai", "azure"})
+
+
 def to_upstream(settings: Settings) -> Upstream:
     """The one upstream of the settings."""
     vendor = settings.vendor
@@ -143,8 +147,11 @@ def to_policies(
     tables = [sections.params, section.params if section is not None else {}]
     tables += [one.params for one in (route, candidate) if one is not None]
     layers = [{name: to_policy(name, value) for name, value in table.items()} for table in tables]
-    if route is not None and section is not None and section.row(upstream).flavor == "openrouter":
-        layers.insert(2, {"provider": _to_provider(route)})
+    vendor = settings.vendor if section is None else section.row(upstream)
+    if vendor.name in STORING and all("store" not in layer for layer in layers):
+        layers.insert(0, {"store": ParameterPolicy(deny="drop")})
+    if route is not None and vendor.flavor == "openrouter" and (provider := _to_provider(route)) != ParameterPolicy():
+        layers.insert(2, {"provider": provider})
     policy = RequestPolicy(
         combined(layers),
         frozenset(name for name, is_on in sections.features.items() if not is_on),
