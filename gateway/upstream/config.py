@@ -22,10 +22,6 @@ ANTHROPIC_VERSION = ("anthropic-version", "2023-06-01")
 FAMILIES = {"model_big": ("big", "sonnet", "opus"), "model_small": ("small", "haiku")}
 
 
-# Vendors that keep an answer in the operator's account where a client asks for it by `store`.
-STORING = frozenset({"openai", "azure"})
-
-
 def to_upstream(settings: Settings) -> Upstream:
     """The one upstream of the settings."""
     vendor = settings.vendor
@@ -148,7 +144,7 @@ def to_policies(
     tables += [one.params for one in (route, candidate) if one is not None]
     layers = [{name: to_policy(name, value) for name, value in table.items()} for table in tables]
     vendor = settings.vendor if section is None else section.row(upstream)
-    if vendor.name in STORING and all("store" not in layer for layer in layers):
+    if vendor.keeps_stored and all("store" not in layer for layer in layers):
         layers.insert(0, {"store": ParameterPolicy(deny="drop")})
     if route is not None and vendor.flavor == "openrouter" and (provider := _to_provider(route)) != ParameterPolicy():
         layers.insert(2, {"provider": provider})

@@ -80,7 +80,8 @@ class Vendor:
     The request. `length_field`: None where it depends on the model. `parameters`: those taken beyond OpenAI's.
     `renamed`: parameters of ours, and what it calls them. `refused`: parameters of OpenAI's that it does not take.
     `constants` go into each request; `adaptations`, too, and those `by_model` where the pattern matches the model.
-    `keeps_parallel`: it obeys `parallel_tool_calls`. `format_excludes_tools`: with an output format it calls no tool.
+    `keeps_parallel`: it obeys `parallel_tool_calls`. `keeps_stored`: with `store` an answer stays in the account.
+    `format_excludes_tools`: with an output format it calls no tool.
     `answer_within_context`: it refuses a `max_tokens` above its context length.
 
     Reasoning. `reasoning`: None leaves it to the model's family. `reasoning_field`: where earlier reasoning goes back,
@@ -110,6 +111,7 @@ class Vendor:
     adaptations: tuple[Adaptation, ...] = ()
     adaptations_by_model: tuple[tuple[str, Adaptation], ...] = ()
     keeps_parallel: bool = True
+    keeps_stored: bool = False
     format_excludes_tools: bool = False
     answer_within_context: bool = False
     reasoning: ReasoningSupport | None = None

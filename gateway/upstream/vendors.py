@@ -55,6 +55,7 @@ HOSTED: Final = (
         hosts=("api.openai.com",),
         adaptations_by_model=NO_EFFORT_WITH_TOOLS,
         reasoning_field="",  # [docs] reasoning is never sent on chat
+        keeps_stored=True,
         responses_models=TOOLS_BY_RESPONSES,
     ),
     Vendor(
@@ -65,6 +66,7 @@ HOSTED: Final = (
         auth="api-key",
         adaptations_by_model=NO_EFFORT_WITH_TOOLS,
         reasoning_field="",
+        keeps_stored=True,
         responses_models=TOOLS_BY_RESPONSES,
     ),
     Vendor(
