@@ -11,10 +11,10 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gateway.access.keyring import Keyring
 from gateway.settings.config import Config
 from gateway.settings.sections import UpstreamSection
 from gateway.settings.values import (
+    Aliases,
     AppTitle,
     AppUrl,
     BaseUrl,
@@ -23,21 +23,19 @@ from gateway.settings.values import (
     Flavor,
     Host,
     NameList,
-    PairList,
+    Origins,
     PathPrefix,
     Port,
     RedisPrefix,
     RedisUrl,
     Seconds,
     SecretUrl,
+    SigningSecret,
     SimulatedName,
     Size,
+    TenantKeys,
     UpstreamName,
-    check_keys,
-    check_origins,
     check_text,
-    to_names,
-    to_pairs,
 )
 from gateway.upstream.vendor import Vendor
 from gateway.upstream.vendors import vendor_of
@@ -135,7 +133,7 @@ class Settings(BaseSettings):
 
     Default: on OpenRouter `~anthropic/claude-haiku-latest`
     """
-    aliases: PairList = Field(default=(), examples=["fast=openai/gpt-5-mini"])
+    aliases: Aliases = Field(default=(), examples=["fast=openai/gpt-5-mini"])
     """Further names of models: `name=model,…`. A name may end in `*`."""
 
     redis_url: RedisUrl | None = Field(default=None, repr=False, examples=["redis://:password@127.0.0.1:6379/0"])
@@ -203,10 +201,10 @@ class Settings(BaseSettings):
 
     auth: Literal["keys", "off"] = "keys"
     """`keys`, or `off` to admit every client. `dragoman dev` on a loopback address defaults to `off`."""
-    cors_origins: NameList = Field(default=(), examples=["https://app.example.com"])
+    cors_origins: Origins = Field(default=(), examples=["https://app.example.com"])
     """Origins of web pages that may call the gateway: `https://app.example.com,…`, `*` for all, or `none`. Without it
     only pages that send Anthropic's header for direct access may, if keys are required: [api.md](api.md#browsers)."""
-    keys: PairList = Field(default=(), repr=False, examples=["acme:a-long-random-key"])
+    keys: TenantKeys = Field(default=(), repr=False, examples=["acme:a-long-random-key"])
     """Client keys: `tenant:key,…`. A tenant may have several."""
     unknown_price: Literal["assume", "refuse", "free"] = "assume"
     """Price of a model without a known price, under a budget: `assume` counts $5 per million input and $25 per million
@@ -220,7 +218,7 @@ class Settings(BaseSettings):
     """US dollars that `bounded` allows of one budget at most, in all processes together."""
     budget_webhook: SecretUrl | None = Field(default=None, examples=["https://hooks.example.com/budgets"])
     """URL that gets a JSON object when 50, 75, 90, 95 or 100 % of a budget are spent."""
-    secret: SecretStr | None = Field(default=None, examples=["k1:a-long-random-secret"])
+    secret: SigningSecret | None = Field(default=None, examples=["k1:a-long-random-secret"])
     """`id:key,…`; the first one signs. Seals the reasoning that clients carry. All replicas need the same.
 
     Default: random per process
@@ -297,47 +295,10 @@ class Settings(BaseSettings):
         """`load_settings` reads the environment and the file, so that it can leave out what is wrong."""
         return (init_settings,)
 
-    @field_validator("aliases", mode="before")
-    @classmethod
-    def _split_aliases(cls, value: object) -> object:
-        """`name=model,…`, or a table in the file. A name may end in `*`."""
-        if isinstance(value, Mapping):
-            return tuple(value.items())
-        return to_pairs(value, "=", "name=model")
-
-    @field_validator("keys", mode="before")
-    @classmethod
-    def _split_keys(cls, value: object) -> object:
-        return to_pairs(value, ":", "tenant:key")
-
-    @field_validator("keys")
-    @classmethod
-    def _check_keys(cls, value: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-        return check_keys(value)
-
-    @field_validator(
-        "batch_priority_keys", "cache_routes", "cache_keys", "console_hosts", "cors_origins", mode="before"
-    )
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        return to_names(value)
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return check_origins(value)
-
-    @field_validator("secret")
-    @classmethod
-    def _check_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            Keyring.parse(value.get_secret_value())
-        return value
-
     @field_validator("*", mode="before")
     @classmethod
     def _clean_text(cls, value: object, info: ValidationInfo) -> object:
-        """Runs before the validators above."""
+        """Runs before the validators of types."""
         return check_text(value, is_list=info.field_name in LISTS) if isinstance(value, str) else value
 
     @property

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
+from gateway.access.keyring import Keyring
 from gateway.redis.url import check_url
 from gateway.simulator.vendors.rows import ALL, SIMULATED_NAMES
 from gateway.upstream.vendors import VENDORS
@@ -136,6 +137,80 @@ def _with_unit(value: object, units: Mapping[str, float]) -> object:
     return float(found[1]) * units[found[2].lower()]
 
 
+def check_text(text: str, *, is_list: bool) -> str:
+    """Cut off surrounding white space. A list may span lines. Raises ValueError for what no setting may hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid UTF-8") from None
+    stripped = text.strip()
+    if CONTROL_CHARACTER.search(re.sub(r"\s+", " ", stripped) if is_list else stripped):
+        raise ValueError("holds a line end or another control character")
+    return stripped
+
+
+def _to_pairs(value: object, separator: str, form: str) -> object:
+    """Pairs of a comma-separated text, or of a list of such texts in the file; other values as they are."""
+    entries = _entries(value)
+    if entries is None:
+        return value
+    pairs = [entry.partition(separator) for entry in entries]
+    if any(not left.strip() or not right.strip() for left, _, right in pairs):
+        raise ValueError(f"expected a comma-separated list of {form}")
+    return tuple((left.strip(), right.strip()) for left, _, right in pairs)
+
+
+def _to_aliases(value: object) -> object:
+    """Pairs of `name=model,…`, or of a table in the file. A name may end in `*`."""
+    if isinstance(value, Mapping):
+        return tuple(value.items())
+    return _to_pairs(value, "=", "name=model")
+
+
+def _to_keys(value: object) -> object:
+    return _to_pairs(value, ":", "tenant:key")
+
+
+def _to_names(value: object) -> object:
+    entries = _entries(value)
+    return value if entries is None else entries
+
+
+def _entries(value: object) -> tuple[str, ...] | None:
+    """None for what is neither a text nor a list of texts."""
+    if isinstance(value, str):
+        value = re.split(r"[,\r\n]", value)
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        return None
+    return tuple(entry.strip() for entry in value if entry.strip())
+
+
+def _check_keys(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Raises ValueError where one key is given to two tenants: which of them a request is from would be chance."""
+    tenants: dict[str, str] = {}
+    for tenant, key in pairs:
+        if not tenant or not key:
+            raise ValueError("a tenant or its key is empty")
+        if tenants.setdefault(key, tenant) != tenant:
+            raise ValueError(f"tenants {tenants[key]!r} and {tenant!r} have the same key")
+    return pairs
+
+
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ValueError for what no browser sends as an origin, such as a URL with a path."""
+    found = tuple(origin.lower() for origin in origins)
+    if any(origin not in FEW_ORIGINS and not ORIGIN.fullmatch(origin) for origin in found):
+        raise ValueError(
+            "expected a comma-separated list of origins, without a path or a slash at the end, or *, or none"
+        )
+    return found
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    Keyring.parse(secret.get_secret_value())
+    return secret
+
+
 Host = Annotated[str, AfterValidator(_check_host)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Duration = Annotated[float, BeforeValidator(to_seconds)]
@@ -160,63 +235,8 @@ AppTitle = Annotated[
     str, _matching(r"[\x20-\x7e\xa0-\xff]{1,256}", "one line of up to 256 ASCII or Latin-1 characters")
 ]
 AppUrl = Annotated[str, _matching(r"[\x21-\x7e]{1,2048}", "an address of visible ASCII characters")]
-PairList = Annotated[tuple[tuple[str, str], ...], NoDecode]
-NameList = Annotated[tuple[str, ...], NoDecode]
-
-
-def check_text(text: str, *, is_list: bool) -> str:
-    """Cut off surrounding white space. A list may span lines. Raises ValueError for what no setting may hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("is not valid UTF-8") from None
-    stripped = text.strip()
-    if CONTROL_CHARACTER.search(re.sub(r"\s+", " ", stripped) if is_list else stripped):
-        raise ValueError("holds a line end or another control character")
-    return stripped
-
-
-def to_pairs(value: object, separator: str, form: str) -> object:
-    """Pairs of a comma-separated text, or of a list of such texts in the file; other values as they are."""
-    entries = _entries(value)
-    if entries is None:
-        return value
-    pairs = [entry.partition(separator) for entry in entries]
-    if any(not left.strip() or not right.strip() for left, _, right in pairs):
-        raise ValueError(f"expected a comma-separated list of {form}")
-    return tuple((left.strip(), right.strip()) for left, _, right in pairs)
-
-
-def to_names(value: object) -> object:
-    entries = _entries(value)
-    return value if entries is None else entries
-
-
-def _entries(value: object) -> tuple[str, ...] | None:
-    """None for what is neither a text nor a list of texts."""
-    if isinstance(value, str):
-        value = re.split(r"[,\r\n]", value)
-    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        return None
-    return tuple(entry.strip() for entry in value if entry.strip())
-
-
-def check_keys(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Raises ValueError where one key is given to two tenants: which of them a request is from would be chance."""
-    tenants: dict[str, str] = {}
-    for tenant, key in pairs:
-        if not tenant or not key:
-            raise ValueError("a tenant or its key is empty")
-        if tenants.setdefault(key, tenant) != tenant:
-            raise ValueError(f"tenants {tenants[key]!r} and {tenant!r} have the same key")
-    return pairs
-
-
-def check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
-    """Raises ValueError for what no browser sends as an origin, such as a URL with a path."""
-    found = tuple(origin.lower() for origin in origins)
-    if any(origin not in FEW_ORIGINS and not ORIGIN.fullmatch(origin) for origin in found):
-        raise ValueError(
-            "expected a comma-separated list of origins, without a path or a slash at the end, or *, or none"
-        )
-    return found
+Aliases = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_to_aliases)]
+TenantKeys = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_to_keys), AfterValidator(_check_keys)]
+NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_to_names)]
+Origins = Annotated[NameList, AfterValidator(_check_origins)]
+SigningSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
