@@ -1,13 +1,12 @@
-"""Wiring: settings to a running front end. Opens every resource, hands it on, and closes it in reverse order.
+"""Settings to a running front end. Opens every resource, passes it on, and closes all in reverse order.
 
 Stopping loses no request: the listening sockets close first, requests that the kernel had already accepted get a moment
-to come in, and what is in flight may finish within the drain time.
+to come in, and those in flight may finish within the drain time.
 """
 
 import asyncio
 import os
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,17 +16,11 @@ from ssl import SSLContext
 import structlog
 from aiohttp import web
 
-from gateway.access.configured import build_sign_in, to_client_keys, to_identity
-from gateway.access.directory import Directory
-from gateway.access.identity.identity import Identity
-from gateway.access.keys import ClientKeys
-from gateway.access.store import AccessStore
+from gateway.access.configured import to_client_keys, to_identity
 from gateway.batches.server import BatchServer
 from gateway.batches.store import BatchStore
 from gateway.cache.admin import CacheUpkeep
 from gateway.errors import Overloaded, StoreAway
-from gateway.exchange.cached import CachedExchange
-from gateway.exchange.exchange import Exchange
 from gateway.exchange.observers import tracing, watch_activity
 from gateway.exchange.sharing import share_calls, share_learned
 from gateway.process.gc_tuning import settle_memory
@@ -37,64 +30,22 @@ from gateway.process.ports import cannot_listen
 from gateway.process.supervisor import METRICS_DIRECTORY
 from gateway.process.tasks import Repeated, background
 from gateway.process.tls import to_tls
-from gateway.settings import Settings, is_loopback
-from gateway.telemetry.activity import Activity
-from gateway.telemetry.activity_store import AnyActivity, LocalActivity, SharedActivity
+from gateway.settings import Settings
+from gateway.telemetry.activity_store import LocalActivity, SharedActivity
 from gateway.telemetry.counters import settle_regularly
 from gateway.telemetry.metrics import CONNECTIONS_OPEN, before_scrape, merged_metrics, render_metrics
 from gateway.telemetry.monitors import RedisMonitor, watch_loop
-from gateway.threads.turns import Threads
 from gateway.upstream.catalog import WATCH_SECONDS, Catalog
 from gateway.upstream.config import to_table
 from gateway.upstream.reload import ConfigReload
 from gateway.upstream.routing import Upstream
 from gateway.upstream.shown_circuits import WRITE_SECONDS, read_states, write_states
 from gateway.upstream.table import Routing
-from gateway.web.admin.authorization import (
-    ADMIN_KEYS,
-    OTHER_CALLERS,
-    ROLES,
-    SESSIONS,
-    OtherCallers,
-    authorize,
-    to_admin_keys,
-)
-from gateway.web.admin.sessions import Sessions
-from gateway.web.arrivals import ARRIVALS, Arrivals
-from gateway.web.auth import OPEN_PATHS, authenticate
-from gateway.web.browsers import refuse_foreign_pages
+from gateway.web.applications import AdminSources, Gateway, admin_app, client_app
 from gateway.web.connection import Runner
-from gateway.web.console.exchanges import VIEWERS
-from gateway.web.console.session import MAX_WRONG, WRONG
-from gateway.web.console.sources import CONSOLE, ConsoleSources
-from gateway.web.cors import allow_origins
-from gateway.web.keys import (
-    ACCESS_STORE,
-    ADMIN_CACHE,
-    BATCHES,
-    CACHE,
-    CATALOG,
-    CONFIGURED_KEYS,
-    DIRECTORY,
-    EXCHANGE,
-    HEALTH,
-    IDENTITY,
-    METRICS,
-    OPEN,
-    SETTINGS,
-    SIGN_IN,
-    STATUS,
-    THREADS,
-    AdminCache,
-    StatusSources,
-)
+from gateway.web.keys import AdminCache, StatusSources
 from gateway.web.listener import listening, open_sockets
-from gateway.web.middleware import envelope
-from gateway.web.otlp import OTLP, OtlpRelay, to_otlp_relay
-from gateway.web.prefixes import paths_with, with_prefixes
-from gateway.web.routes import ADMIN_ROLES, ADMIN_ROUTES, CLIENT_ROUTES
-from gateway.web.switched_off import without_features
-from gateway.web.tracing import trace_requests
+from gateway.web.otlp import to_otlp_relay
 from gateway.wiring import (
     build_admission,
     build_client,
@@ -116,31 +67,14 @@ log = structlog.get_logger()
 
 # Connections that the kernel accepted before the socket closed are served within this time.
 ACCEPT_GRACE = 0.3
-# What the upstream's list says of a model counts in the prompt cache's fingerprints: two equal requests, one before the
-# first list and one after it, would both miss. So does what the server turns out to be. A front end waits for both
-# before it listens; requests are served without them all the same.
+# The upstream's list of models and its recognised vendor are part of the prompt cache's fingerprints: two equal
+# requests, one before the first list and one after it, would both miss. A front end waits for both before it listens;
+# requests are served without them after this time.
 FIRST_LIST_SECONDS = 1.0
 
 # The variables of the two listeners' hosts and ports.
 CLIENT = ("GATEWAY_HOST", "GATEWAY_PORT")
 ADMIN = ("GATEWAY_ADMIN_HOST", "GATEWAY_ADMIN_PORT")
-
-
-@dataclass(slots=True)
-class Gateway:
-    """The parts of one front end."""
-
-    settings: Settings
-    exchange: Exchange
-    catalog: Catalog
-    directory: Directory
-    batches: BatchStore | None
-    threads: Threads | None
-    cache: CachedExchange | None
-    health: Health
-    reload: ConfigReload
-    activity: Activity
-    otlp: OtlpRelay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,68 +83,6 @@ class Addresses:
 
     client: tuple[str, int]
     admin: tuple[str, int] | None
-
-
-def client_app(gateway: Gateway) -> web.Application:
-    app = web.Application(middlewares=[envelope, authenticate])
-    if gateway.exchange.tracer is not None:
-        trace_requests(app, gateway.exchange.tracer, gateway.settings.path_prefix)
-    app[SETTINGS] = gateway.settings
-    app[ARRIVALS] = Arrivals(gateway.settings.max_body_bytes)
-    app[EXCHANGE] = gateway.exchange
-    app[CATALOG] = gateway.catalog
-    app[DIRECTORY] = gateway.directory
-    app[IDENTITY] = gateway.directory.identity
-    app[SIGN_IN] = build_sign_in(gateway.settings, gateway.directory)
-    app[BATCHES] = gateway.batches
-    app[THREADS] = gateway.threads
-    app[CACHE] = gateway.cache
-    app[OTLP] = gateway.otlp
-    app[HEALTH] = gateway.health
-    prefix = gateway.settings.path_prefix
-    app[OPEN] = paths_with(OPEN_PATHS, prefix)
-    app.add_routes(with_prefixes(without_features(CLIENT_ROUTES, gateway.settings.offers), prefix))
-    settings = gateway.settings
-    if settings.auth == "off" and is_loopback(settings.host):
-        refuse_foreign_pages(app, settings.cors_origins, str(settings.public_url or ""))
-    if settings.cors_origins or settings.auth != "off":  # without keys a page would have what its user may do
-        allow_origins(app, settings.cors_origins)
-    return app
-
-
-@dataclass(frozen=True, slots=True)
-class AdminSources:
-    """Parts that the admin listener shows and changes. `access` and `batches` are None without Redis."""
-
-    health: Health
-    metrics: Callable[[], bytes]
-    cache: AdminCache | None
-    status: StatusSources
-    configured: ClientKeys
-    access: AccessStore | None
-    activity: AnyActivity
-    batches: BatchServer | None
-    identity: Identity | None = None
-
-
-def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
-    app = web.Application(middlewares=[envelope, authorize])
-    app[ARRIVALS] = Arrivals(settings.max_body_bytes)
-    app[STATUS] = sources.status
-    app[HEALTH] = sources.health
-    app[METRICS] = sources.metrics
-    app[ADMIN_KEYS] = to_admin_keys(settings)
-    app[ADMIN_CACHE] = sources.cache
-    app[CONFIGURED_KEYS] = sources.configured
-    app[ACCESS_STORE] = sources.access
-    app[SESSIONS] = Sessions(None if sources.batches is None else sources.batches.server)
-    app[WRONG] = deque(maxlen=MAX_WRONG)
-    app[VIEWERS] = set()
-    app[CONSOLE] = ConsoleSources(settings, sources.activity, sources.batches)
-    app[ROLES] = ADMIN_ROLES
-    app[OTHER_CALLERS] = OtherCallers(sources.access, sources.identity)
-    app.add_routes(ADMIN_ROUTES)
-    return app
 
 
 @asynccontextmanager

@@ -1,0 +1,146 @@
+"""The applications of both listeners: the parts that handlers reach, the middlewares and the routes."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.access.configured import build_sign_in
+from gateway.access.directory import Directory
+from gateway.access.identity.identity import Identity
+from gateway.access.keys import ClientKeys
+from gateway.access.store import AccessStore
+from gateway.batches.server import BatchServer
+from gateway.batches.store import BatchStore
+from gateway.exchange.cached import CachedExchange
+from gateway.exchange.exchange import Exchange
+from gateway.process.health import Health
+from gateway.settings import Settings, is_loopback
+from gateway.telemetry.activity import Activity
+from gateway.telemetry.activity_store import AnyActivity
+from gateway.threads.turns import Threads
+from gateway.upstream.catalog import Catalog
+from gateway.upstream.reload import ConfigReload
+from gateway.web.admin.authorization import (
+    ADMIN_KEYS,
+    OTHER_CALLERS,
+    ROLES,
+    SESSIONS,
+    OtherCallers,
+    authorize,
+    to_admin_keys,
+)
+from gateway.web.admin.sessions import Sessions
+from gateway.web.arrivals import ARRIVALS, Arrivals
+from gateway.web.auth import OPEN_PATHS, authenticate
+from gateway.web.browsers import refuse_foreign_pages
+from gateway.web.console.exchanges import VIEWERS
+from gateway.web.console.session import MAX_WRONG, WRONG
+from gateway.web.console.sources import CONSOLE, ConsoleSources
+from gateway.web.cors import allow_origins
+from gateway.web.keys import (
+    ACCESS_STORE,
+    ADMIN_CACHE,
+    BATCHES,
+    CACHE,
+    CATALOG,
+    CONFIGURED_KEYS,
+    DIRECTORY,
+    EXCHANGE,
+    HEALTH,
+    IDENTITY,
+    METRICS,
+    OPEN,
+    SETTINGS,
+    SIGN_IN,
+    STATUS,
+    THREADS,
+    AdminCache,
+    StatusSources,
+)
+from gateway.web.middleware import envelope
+from gateway.web.otlp import OTLP, OtlpRelay
+from gateway.web.prefixes import paths_with, with_prefixes
+from gateway.web.routes import ADMIN_ROLES, ADMIN_ROUTES, CLIENT_ROUTES
+from gateway.web.switched_off import without_features
+from gateway.web.tracing import trace_requests
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The parts of one front end."""
+
+    settings: Settings
+    exchange: Exchange
+    catalog: Catalog
+    directory: Directory
+    batches: BatchStore | None
+    threads: Threads | None
+    cache: CachedExchange | None
+    health: Health
+    reload: ConfigReload
+    activity: Activity
+    otlp: OtlpRelay | None = None
+
+
+def client_app(gateway: Gateway) -> web.Application:
+    app = web.Application(middlewares=[envelope, authenticate])
+    if gateway.exchange.tracer is not None:
+        trace_requests(app, gateway.exchange.tracer, gateway.settings.path_prefix)
+    app[SETTINGS] = gateway.settings
+    app[ARRIVALS] = Arrivals(gateway.settings.max_body_bytes)
+    app[EXCHANGE] = gateway.exchange
+    app[CATALOG] = gateway.catalog
+    app[DIRECTORY] = gateway.directory
+    app[IDENTITY] = gateway.directory.identity
+    app[SIGN_IN] = build_sign_in(gateway.settings, gateway.directory)
+    app[BATCHES] = gateway.batches
+    app[THREADS] = gateway.threads
+    app[CACHE] = gateway.cache
+    app[OTLP] = gateway.otlp
+    app[HEALTH] = gateway.health
+    prefix = gateway.settings.path_prefix
+    app[OPEN] = paths_with(OPEN_PATHS, prefix)
+    app.add_routes(with_prefixes(without_features(CLIENT_ROUTES, gateway.settings.offers), prefix))
+    settings = gateway.settings
+    if settings.auth == "off" and is_loopback(settings.host):
+        refuse_foreign_pages(app, settings.cors_origins, str(settings.public_url or ""))
+    if settings.cors_origins or settings.auth != "off":  # without keys a page would have what its user may do
+        allow_origins(app, settings.cors_origins)
+    return app
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSources:
+    """Parts that the admin listener shows and changes. `access` and `batches` are None without Redis."""
+
+    health: Health
+    metrics: Callable[[], bytes]
+    cache: AdminCache | None
+    status: StatusSources
+    configured: ClientKeys
+    access: AccessStore | None
+    activity: AnyActivity
+    batches: BatchServer | None
+    identity: Identity | None = None
+
+
+def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
+    app = web.Application(middlewares=[envelope, authorize])
+    app[ARRIVALS] = Arrivals(settings.max_body_bytes)
+    app[STATUS] = sources.status
+    app[HEALTH] = sources.health
+    app[METRICS] = sources.metrics
+    app[ADMIN_KEYS] = to_admin_keys(settings)
+    app[ADMIN_CACHE] = sources.cache
+    app[CONFIGURED_KEYS] = sources.configured
+    app[ACCESS_STORE] = sources.access
+    app[SESSIONS] = Sessions(None if sources.batches is None else sources.batches.server)
+    app[WRONG] = deque(maxlen=MAX_WRONG)
+    app[VIEWERS] = set()
+    app[CONSOLE] = ConsoleSources(settings, sources.activity, sources.batches)
+    app[ROLES] = ADMIN_ROLES
+    app[OTHER_CALLERS] = OtherCallers(sources.access, sources.identity)
+    app.add_routes(ADMIN_ROUTES)
+    return app
