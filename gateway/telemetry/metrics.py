@@ -129,6 +129,9 @@ UPSTREAM_ERRORS = Counter(
     ["upstream", "type"],
 )
 REFUSALS = Counter("gateway_refusals_total", "Requests that the gateway refused itself", ["code"])
+FULL_SPEED_CALLS = Gauge(
+    "gateway_full_speed_calls", "Calls at once that a server takes at full speed, as workers have learned", ["upstream"]
+)
 GATE_OPEN = Gauge(
     "gateway_gate_open",
     "Whether live calls to a model at an upstream are made (1), or its circuit keeps them back (0)",

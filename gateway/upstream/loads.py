@@ -14,6 +14,7 @@ from typing import Final
 
 from gateway.redis import scripts
 from gateway.redis.server import RedisServer
+from gateway.telemetry import metrics
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.knee import Knee, Stream
 from gateway.upstream.live_circuits import LiveCircuits
@@ -87,15 +88,17 @@ class Loads:
             live, processes = await self.server.run(scripts.LOAD, (self.server.keys.load(name),), arguments)
             (self._reported.add if in_flight else self._reported.discard)(name)
             if self.runs_batches:
-                self._step(self._loads.setdefault(name, Load()), int(live), int(processes), in_flight)
+                self._step(name, int(live), int(processes), in_flight)
 
-    def _step(self, load: Load, live: int, processes: int, in_flight: int) -> None:
+    def _step(self, name: str, live: int, processes: int, in_flight: int) -> None:
+        load = self._loads.setdefault(name, Load())
         load.live, load.processes, now = live, processes, self.clock()
         if live:
             load.live_at = now
         if now - load.stepped_at >= STEP_SECONDS:
             load.stepped_at = now
             load.knee.step(live + in_flight * max(1, processes), live, now)
+            metrics.FULL_SPEED_CALLS.labels(name).set(load.knee.bound)
 
 
 def is_measured(upstream: Upstream) -> bool:
