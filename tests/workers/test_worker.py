@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,10 +18,14 @@ from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import DONE, HangUp, Hold, Script, stream_script
 from gateway.upstream.circuit import OPEN_AFTER
 from gateway.upstream.http_client import Transport
-from gateway.upstream.lane import LaneLimits
+from gateway.upstream.knee import FIRST_BOUND
+from gateway.upstream.lane import LaneLimits, less_margin
 from gateway.upstream.live_circuits import LiveCircuits
+from gateway.upstream.loads import Loads
 from gateway.upstream.routing import Candidate, Route, RouteRule, Upstream
 from gateway.upstream.table import Routing, RoutingTable, one_upstream_table
+from gateway.upstream.vendor import Vendor
+from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
 from tests.support.exchanges import chat_exchange
 from tests.workers.conftest import Bench, item, said, text_of
 from tests.workers.proxy import RedisProxy
@@ -43,11 +47,12 @@ async def working(
     most_bytes: int = 1 << 25,
     second: str = "",
     limits: LaneLimits | None = None,
+    vendor: Vendor = OPENROUTER,
 ) -> AsyncIterator[Worker]:
     """A worker at work; leaving the context stops it as SIGTERM does. `second`: the address of another candidate."""
     client = Transport()
     headers = (("content-type", "application/json"),)
-    table = one_upstream_table(Upstream("sim", bench.simulator.url, headers=headers, limits=limits))
+    table = one_upstream_table(Upstream("sim", bench.simulator.url, "", vendor, headers, limits=limits))
     if second:
         both = (*table.upstreams, Upstream("other", second, headers=headers))
         table = RoutingTable(both, (RouteRule("*", (Candidate("sim"), Candidate("other"))),))
@@ -491,3 +496,32 @@ async def test_batch_takes_no_more_than_its_part_of_an_upstreams_calls_at_once(b
         assert len(bench.simulator.requests()) == 2
         gate.set()
         assert (await bench.ended(batch)).succeeded == 12
+
+
+async def test_batch_keeps_below_the_learned_bound_beside_live_requests_of_a_front_end(bench: Bench) -> None:
+    gate, circuits = asyncio.Event(), LiveCircuits()
+    upstream = Upstream("sim", bench.simulator.url, vendor=COMPATIBLE)
+    [route] = one_upstream_table(upstream).resolve("sim/echo")
+    front = Loads(bench.server.server, circuits, runs_batches=False)
+    bench.simulator.script(*[held_answer(gate)] * 40)
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(circuits.call(route, alone=True))
+        await front.share([upstream])
+        async with working(bench, slots=20, vendor=COMPATIBLE) as worker:
+            first = await bench.create([item(0)])
+            await bench.simulator.received(1)
+            await until_known(worker, upstream)
+            batch = await bench.create([item(number) for number in range(20)])
+            await asyncio.sleep(0.5)  # more would have been sent meanwhile
+            assert len(bench.simulator.requests()) <= int(less_margin(FIRST_BOUND)) - 3
+            gate.set()
+            for each in (first, batch):
+                assert (await bench.ended(each)).errored == 0
+
+
+async def until_known(worker: Worker, upstream: Upstream) -> None:
+    """Wait until the worker has read the reports of front ends."""
+    async with asyncio.timeout(10):
+        while worker.loads.room_for_batch(upstream) is None:  # noqa: ASYNC110 - read in a loop of the worker's
+            await asyncio.sleep(0.02)
