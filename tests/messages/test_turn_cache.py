@@ -198,6 +198,16 @@ def test_chat_messages_of_known_turns_are_converted_once() -> None:
     assert bytes(to_json({"messages": second}, 9999)) == orjson.dumps({"messages": plain.body["messages"]})
 
 
+def test_edits_that_change_nothing_leave_conversion_shared() -> None:
+    turns, keep = cache(), {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
+    for number in range(3):
+        converted(turns, conversation(number))
+    request = checked(turns, body(conversation(3), context_management=keep))
+    messages = to_chat_request(request, WRITER, KEYRING).body["messages"]
+    assert isinstance(messages, ChatMessages)
+    assert messages == converted(cache(0), conversation(3)).body["messages"]
+
+
 def test_each_target_has_its_own_conversion_and_few_are_kept() -> None:
     turns, targets = cache(), [to_target(f"acme/writer-{number}", OPENROUTER) for number in range(4)]
     for target in targets:

@@ -30,6 +30,12 @@ from tests.support.fuzz_dialects import DIALECTS, KEYRING, route_to
 Json = dict[str, Any]
 
 STEPS = 6
+EDITS: tuple[dict[str, Any], ...] = (
+    {"type": "clear_thinking_20251015"},
+    {"type": "clear_thinking_20251015", "keep": "all"},
+    {"type": "clear_tool_uses_20250919", "keep": {"type": "tool_uses", "value": 1}},
+    {"type": "clear_tool_uses_20250919", "trigger": {"type": "tool_uses", "value": 3}, "clear_tool_inputs": True},
+)
 TENANTS = ("red", "blue")
 SYSTEM = "You are careful. " * (LEAST_BYTES // 17 + 1)
 OPENING = "Look at these files: " + "a.py, " * 200
@@ -107,8 +113,8 @@ def to_body(messages: list[Json], random: Random, *, marks: bool) -> bytes:
         *before, last = messages[-1]["content"]
         messages = [*messages[:-1], {**messages[-1], "content": [*before, {**last, **MARK}]}]
     request: Json = {"model": "asked", "max_tokens": 99, "system": SYSTEM, "messages": messages}
-    if random.random() < 0.1:
-        request["context_management"] = {"edits": [{"type": "clear_thinking_20251015"}]}
+    if random.random() < 0.2:
+        request["context_management"] = {"edits": [random.choice(EDITS)]}
     if random.random() < 0.2:
         request = {"metadata": {"messages": [{"role": "user"}]}, **request}
     if random.random() < 0.1:

@@ -43,7 +43,7 @@ def edit_messages(
     """The messages as edited, and Anthropic's `applied_edits` for the answer. Raises InvalidRequest for compaction."""
     if len(edits) > MAX_EDITS:
         raise InvalidRequest(f"context_management.edits: at most {MAX_EDITS} edits are allowed")
-    edited: Messages = list(request["messages"])
+    edited: Messages = request["messages"]
     profile = to_profile(scope.target.model)
     applied: list[dict[str, Any]] = []
     for index, edit in enumerate(edits):
@@ -69,6 +69,8 @@ def _clear_thinking(
 ) -> tuple[Messages, dict[str, Any] | None]:
     """A turn lasts until the user speaks again; tool results within it do not end it."""
     kept = _kept_turns(edit.get("keep"), f"{path}.keep")
+    if kept is None:
+        return messages, None
     # Where the user's turns start: tool results start none, and a last message without an answer is no turn.
     starts = [
         index
@@ -79,7 +81,7 @@ def _clear_thinking(
     ]
     if starts and not any(message["role"] == "assistant" for message in messages[starts[-1] :]):
         starts.pop()
-    if kept is None or kept >= len(starts):
+    if kept >= len(starts):
         return messages, None
     oldest = starts[-kept] if kept else len(messages)
     cleared = [index for index in range(oldest) if any(_is_thinking(block) for block in _blocks(messages[index]))]
