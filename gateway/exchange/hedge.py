@@ -204,6 +204,7 @@ class Race(Generic[Result]):
             return await self._result()
         finally:
             await end([one.task for one in self.contenders if one.task is not None])  # type: ignore[misc]
+            self._forget()
 
     def claim(self, contender: Contender[Result]) -> bool:
         if self.winner is None:
@@ -214,6 +215,13 @@ class Race(Generic[Result]):
             self._adopt(contender)
             self._decided.set()
         return self.winner is contender
+
+    def _forget(self) -> None:
+        """Break the cycles between race, contenders and plans: a long prompt would wait in them for the collector."""
+        for one in self.contenders:
+            one.plan.contest = one.task = None
+        self.contenders.clear()
+        self.winner = None
 
     def _add(self, plan: Plan) -> Contender[Result]:
         contender = Contender(self, plan)

@@ -1,6 +1,7 @@
 """Routes with `hedge = true`: a second candidate is asked where first content is late, and one of the two answers."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ import pytest
 from gateway.context import Context
 from gateway.errors import GatewayError, UpstreamUnreachable
 from gateway.exchange.exchange import Exchange
-from gateway.exchange.hedge import MAX_TOKENS, MIN_TIMES, SHARE, FirstContents
+from gateway.exchange.hedge import MAX_TOKENS, MIN_TIMES, SHARE, Contender, FirstContents, Race
 from gateway.exchange.plan import Plan
 from gateway.messages.prompt import to_prompt
 from gateway.telemetry.usage import UsageRecord
@@ -266,3 +267,22 @@ async def ask_held(exchange: Exchange, routes: tuple[Route, ...], first: HeldAns
         await asyncio.sleep(0.05)  # fifty times the delay
         first.gate.set()
         await asking
+
+
+@pytest.mark.parametrize("winner", ["first", "second"])
+async def test_calls_of_a_hedged_request_are_freed_without_the_collector(winner: str) -> None:
+    answers = {"first": HeldAnswer(ANSWER), "second": HeldAnswer(ANSWER)}
+    exchange = exchange_of(Upstreams(dict(answers)))
+    gc.collect()
+    gc.disable()
+    try:
+        asking = asyncio.ensure_future(exchange.answer(plan_of(exchange)))
+        async with asyncio.timeout(5):
+            await answers["second"].asked.wait()
+            answers[winner].gate.set()
+            await asking
+        del asking
+        await asyncio.sleep(0)
+        assert [one for one in gc.get_objects() if isinstance(one, Contender | Race)] == []
+    finally:
+        gc.enable()
