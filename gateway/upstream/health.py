@@ -77,7 +77,8 @@ class LiveHealth:
         if self.state is State.CLOSED:
             return 0.0
         if alone:
-            if not self.stalled:
+            # A server that answers some calls is busy: it queues the others.
+            if not self.stalled or self.in_flight > len(self._waiting):
                 return 0.0
             seconds = min(MAX_STALL_ALONE, FIRST_STALL_ALONE * float(2 ** min(self.openings - 1, 8)))
             return max(0.0, min(self.until, self.opened + seconds) - now)

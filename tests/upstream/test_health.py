@@ -90,6 +90,15 @@ def test_stall_opens_the_circuit_before_a_timeout() -> None:
     assert health.wait(16.0, alone=True) == 0
 
 
+def test_lone_server_that_queues_calls_behind_a_long_answer_has_not_stalled() -> None:
+    health = LiveHealth()
+    health.note_header(health.enter(1.0))
+    for _ in range(6):
+        health.enter(10.0)
+    assert health.wait(15.0, alone=True) == 0
+    assert health.wait(15.0) > 0  # another candidate may have room
+
+
 def test_calls_that_have_a_byte_or_an_upstream_that_serves_others_are_no_stall() -> None:
     health = LiveHealth()
     tickets = [health.enter(10.0) for _ in range(5)]
