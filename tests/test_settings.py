@@ -399,6 +399,7 @@ def test_any_other_address_is_no_loopback(host: str) -> None:
         ("GATEWAY_MAX_BODY_BYTES", "32MB", 32 * 1024 * 1024),
         ("GATEWAY_WORKER_BYTES", "1.5GiB", 1536 * 1024 * 1024),
         ("GATEWAY_TOOL_MEMORY_BYTES", "64k", 64 * 1024),
+        ("GATEWAY_TURN_MEMORY_BYTES", "1g", 1 << 30),
     ],
 )
 def test_times_and_sizes_may_have_a_unit(

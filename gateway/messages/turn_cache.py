@@ -31,6 +31,8 @@ MEMORY_PER_BYTE: Final = 6
 ALIKE_BYTES: Final = 1024
 MOST_ALIKE: Final = 32
 MOST_PREFIXES: Final = 4096
+# One conversation takes at most this part of the memory; of a longer one the beginning is cached.
+MOST_SHARE: Final = 4
 # Upstream models for which the converted messages of one conversation are kept.
 MOST_TARGETS: Final = 2
 
@@ -133,23 +135,22 @@ class TurnCache:
 
     def learn(self, messages: CachedMessages, source: Source, plain: int) -> Prefix | None:
         """Return the longest prefix that is now cached; None if there is none."""
-        known, body, place = messages.known, source.body, source.start
-        written = b"" if messages.prefix is None else messages.prefix.written
-        place, end, ends_at = place + len(written) + (known > 0), known, 0
+        known, old, body, start = messages.known, messages.prefix, source.body, source.start
+        begins_at = start if old is None else start + len(old.written) + 1
+        most, end, ends_at = start + self._most_json // MOST_SHARE, known, 0
         for index in range(known, min(plain, len(messages) - 1)):
             written = _written(messages[index])
-            if not written or not body.startswith(written, place):
+            behind = begins_at + len(written)
+            if not written or behind > most or not body.startswith(written, begins_at):
                 break
-            place += len(written) + 1
             if messages[index]["role"] == "assistant" and messages[index + 1]["role"] == "user":
-                end, ends_at = index + 1, place - 1
-        if end == known or ends_at - source.start < ALIKE_BYTES:
-            return messages.prefix
-        converted = [] if messages.prefix is None else messages.prefix.converted
+                end, ends_at = index + 1, behind
+            begins_at = behind + 1
+        if end == known or ends_at - start < ALIKE_BYTES:
+            return old
         first = cast(list[MessageParam], messages[:end])
-        prefix = Prefix(first, body[source.start : ends_at], _last_turn(first), converted)
-        if len(prefix.written) <= self._most_json // 4:
-            self._replace(source, messages.prefix, prefix)
+        prefix = Prefix(first, body[start:ends_at], _last_turn(first), [] if old is None else old.converted)
+        self._replace(source, old, prefix)
         return prefix
 
     def _find(self, body: bytes, start: int, tenant: str) -> Prefix | None:

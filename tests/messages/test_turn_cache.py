@@ -172,6 +172,17 @@ def test_oldest_conversations_make_room() -> None:
     assert turns._json == sum(len(entry.written) for alike in turns._alike.values() for entry in alike) <= 200_000
 
 
+def test_of_long_conversation_the_beginning_is_cached() -> None:
+    turns, length = cache(100_000), len(body(conversation(40)))
+    assert length > 15_000
+    found = [known(turns, conversation(number)) for number in range(0, 90, 10)]
+    longest = max(found)
+    assert 20 < longest < 160
+    assert found[-1] == longest
+    (alike,) = turns._alike.values()
+    assert 24_000 < len(alike[0].written) <= 25_000
+
+
 def test_conversations_that_begin_alike_are_limited() -> None:
     turns = cache(1 << 24)
     for number in range(MOST_ALIKE + 5):
