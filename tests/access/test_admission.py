@@ -13,6 +13,7 @@ from gateway.access.admission import Admission
 from gateway.access.directory import Directory
 from gateway.access.keys import ClientKeys
 from gateway.access.ledger import MAX_MODELS
+from gateway.access.periods import period_of
 from gateway.access.records import NANO, Allowance, Budget, KeyRecord, RateLimits
 from gateway.access.reservation import Grant, Need, Used
 from gateway.access.store import AccessStore, Actor
@@ -392,6 +393,11 @@ async def test_look_counts_processes_and_what_is_left_of_budgets(server: RedisSe
     assert several[0]._left(
         {(f"key:{context.key_id}", "month/UTC"): [b"0", b"900", b"0"]}, several[0].wall_clock()
     ) == {(f"key:{context.key_id}", "month/UTC"): 1000}, "a sum of an earlier period is none of this one's"
+    now = several[0].wall_clock()
+    begun = b"%d" % period_of("month", "UTC", now)[0]
+    name = (f"key:{context.key_id}", "month/UTC")
+    assert several[0]._left({name: [begun, b"900", b"30"]}, now) == {name: 70}
+    assert several[0]._left({name: [None, None, None]}, now) == {name: 1000}
 
 
 async def test_threshold_is_alerted_once_over_several_processes(server: RedisServer) -> None:

@@ -1,4 +1,4 @@
-"""Changes of keys and limits that meet: one name for one key, and no change is lost."""
+"""The store of keys and limits: changes that meet lose none, one name is one key, and long records are read whole."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from gateway.access.keys import ClientKeys
 from gateway.access.records import Allowance, KeyRecord, RateLimits
-from gateway.access.store import AccessStore, Actor
+from gateway.access.store import AUDIT_PAGE, AccessStore, Actor
 from gateway.errors import Conflict
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
@@ -49,6 +49,12 @@ def store_on(server: Any) -> AccessStore:
 async def outcomes(*changes: Awaitable[object]) -> list[str]:
     found = await asyncio.gather(*changes, return_exceptions=True)
     return sorted("conflict" if isinstance(one, Conflict) else "done" for one in found)
+
+
+async def test_audit_of_several_pages_has_each_entry_once(server: RedisServer) -> None:
+    names = [b"%d" % number for number in range(AUDIT_PAGE + 2)]
+    await server.pipeline([("XADD", server.keys.access.audit, "*", "e", name) for name in names])
+    assert await store_on(server).audit() == names
 
 
 async def test_of_keys_created_at_once_with_one_name_one_is_made(server: RedisServer) -> None:
