@@ -13,7 +13,9 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from gateway.redis.codec import pack
 from gateway.redis.keys import Keys
+from gateway.web.console.batches import SAMPLE
 from gateway.web.console.exchanges import MAX_VIEWERS
 from tests.console.stage import ADMIN_KEY, HOSTILE, TENANTS, Stage, spend_a_month, staged
 
@@ -107,6 +109,19 @@ async def test_batches_of_all_tenants_show_counts_before_their_end(stage: Stage)
     status, changed = await stage.api("POST", f"/api/batches/{batch}/cancel", json={})
     assert (status, changed["status"], changed["counts"]["canceled"]) == (200, "ended", 3)
     assert (await get(stage, f"/api/batches/{batch}"))["errors"] == []
+
+
+async def test_failures_of_a_large_batch_are_counted_in_a_sample(stage: Stage) -> None:
+    batch = await stage.create_batch("research", 1)
+    error = {"type": "errored", "error": {"type": "error", "error": {"type": "overloaded_error"}}}
+    blobs = {str(one): pack(orjson.dumps({"custom_id": f"r{one}", "result": error})) for one in range(2 * SAMPLE)}
+    async with Redis.from_url(stage.redis_url) as redis:
+        await redis.hset(Keys("gw:").batch(batch).err, mapping=blobs)
+    shown = await get(stage, f"/api/batches/{batch}")
+    [found] = shown["errors"]
+    assert (found["type"], found["count"], len(found["examples"])) == ("overloaded_error", SAMPLE, 3)
+    assert (shown["sampled"], shown["counts"]["errored"]) == (SAMPLE, 2 * SAMPLE)
+    await stage.api("POST", f"/api/batches/{batch}/cancel", json={})
 
 
 async def test_unknown_batch_is_a_404(stage: Stage) -> None:

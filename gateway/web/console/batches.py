@@ -37,13 +37,14 @@ async def show_batch(request: web.Request) -> web.Response:
     row = await to_row(sources.batch_store, record)
     key = sources.batch_server.keys.batch(record.id).err
     [[_, found]] = await sources.batch_server.pipeline([("HSCAN", key, 0, "COUNT", SAMPLE)])
+    sample = list(found.values())[:SAMPLE]
     types: dict[str, list[str]] = {}
-    for blob in found[1::2][:SAMPLE] if isinstance(found, list) else list(found.values())[:SAMPLE]:
+    for blob in sample:
         result = orjson.loads(unpack(blob)) if blob[:1] in (b"r", b"z") else {}
         name = result.get("result", {}).get("error", {}).get("error", {}).get("type", "worker_lost")
         types.setdefault(name, []).append(result.get("custom_id", ""))
     errors = [{"type": name, "count": len(ids), "examples": ids[:EXAMPLES]} for name, ids in types.items()]
-    return data_response({**row, "errors": sorted(errors, key=lambda one: -one["count"]), "sampled": len(found)})
+    return data_response({**row, "errors": sorted(errors, key=lambda one: -one["count"]), "sampled": len(sample)})
 
 
 async def cancel_any_batch(request: web.Request) -> web.Response:

@@ -51,10 +51,10 @@ export async function batchPage({ main, role, id }) {
         ["in flight", row.in_flight ? count(row.in_flight) : null], ["waiting for another try", row.retrying ? count(row.retrying) : null],
         ["a second", row.rate ? rate(row.rate) : null], ["time left", row.status === "ended" ? null : seconds(row.seconds_left)],
         ["ended", row.ended ? ago(row.ended) : null], ["cost", dollars(row.cost)], ["spend cap", row.spend_cap ? dollars(row.spend_cap) : null]])),
-      card("Whose", facts([["Tenant", row.tenant], ["Key", row.key], ["Priority", row.priority], ["Models", row.models.join(", ")], ["Created by request", row.request_id]])),
-      card("Errors", table("Errors of the batch", [["Type", (one) => badge("bad", one.type)], ["How often", (one) => count(one.count), "number"],
+      card("Origin", facts([["Tenant", row.tenant], ["Key", row.key], ["Priority", row.priority], ["Models", row.models.join(", ")], ["Created by request", row.request_id]])),
+      card("Errors", table("Errors of the batch", [["Type", (one) => badge("bad", one.type)], ["Count", (one) => count(one.count), "number"],
         ["Examples (custom_id)", (one) => h("span", { class: "name" }, one.examples.join(", "))]], row.errors, "No request of it has failed."),
-        row.sampled >= 1000 && h("p", { class: "quiet" }, "Counted in a sample of the failed requests.")),
+        row.sampled < row.counts.errored && h("p", { class: "quiet" }, `Counted in a sample of ${count(row.sampled)} failed requests.`)),
       h("p", null, h("a", { href: `/?${new URLSearchParams({ batch: row.id })}` }, "Its latest exchanges")), question);
   };
   await show();

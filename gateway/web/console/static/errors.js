@@ -18,7 +18,7 @@ export async function errorsPage({ main }) {
     ["Cause", (row) => h("a", { class: "row", href: `?${new URLSearchParams({ span, error: row.cause })}` }, badge("bad", row.cause))],
     ["Status", (row) => row.status, "number"],
     ["Upstream", (row) => row.upstream || "–"],
-    ["How often", (row) => count(row.count), "number"],
+    ["Count", (row) => count(row.count), "number"],
     ["Last", (row) => ago(row.last)],
     ["Models", (row) => h("span", { class: "name" }, row.models.join(", "))],
     ["Latest requests", (row) => h("span", { class: "stack" }, row.examples.map(request))],

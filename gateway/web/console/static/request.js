@@ -19,7 +19,7 @@ export async function requestPage({ main, id }) {
     card("Asked and answered", facts([
       ["Asked for", link("model", row.model)], ["Sent to the upstream as", row.upstream_model], ["Answered by", row.served_model],
       ["Upstream", row.upstream], ["Provider", row.provider], ["Dialect", row.dialect ?? "chat"], ["Stream", row.stream ? "yes" : "no"],
-      ["Stop reason", row.stop], ["Error", row.error], ["Cause", row.cause], ["Whose fault", row.origin], ["Upstream's status", row.upstream_status],
+      ["Stop reason", row.stop], ["Error", row.error], ["Cause", row.cause], ["Origin", row.origin], ["Upstream's status", row.upstream_status],
       ["Prompt cache", row.cache], ["Upstream's request id", row.upstream_request], ["Generation", row.generation], ["Trace", row.trace_url?.startsWith("http") ? h("a", { href: row.trace_url, rel: "noreferrer" }, row.trace) : row.trace]])),
     card("Who", facts([["Tenant", link("tenant", row.tenant)], ["Key", link("key", row.key)], ["User", link("user", row.user)], ["Session", link("session", row.session)],
       ["Agent", row.agent], ["Batch", row.batch && h("a", { href: `/batches/${encodeURIComponent(row.batch)}` }, row.batch)],
