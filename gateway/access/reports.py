@@ -114,12 +114,12 @@ async def flat_report(store: SpendStore, query: ReportQuery, kind: str, to_row: 
 
 
 async def _rows(store: SpendStore, query: ReportQuery, first: date, last: date) -> list[SpendRow]:
-    dimensions = [GROUPS[name] for name in query.names if name in GROUPS]
+    known = [name for name in query.names if name in GROUPS]
+    dimensions = [GROUPS[name] for name in known]
     if {"session", "agent"} & set(dimensions):
         rows = await store.by_entries(dimensions, first, last)
     else:
         rows = await store.by_day(first, last, dimensions)
-    known = [name for name in query.names if name in GROUPS]
     found: dict[tuple[str, ...], SpendRow] = {}
     for row in rows:
         values = dict(zip(known, row.group, strict=True))

@@ -133,9 +133,7 @@ def to_scope(text: str) -> str:
 def store_of(request: web.Request) -> AccessStore:
     store = request.app[ACCESS_STORE]
     if store is None:
-        raise Unavailable(
-            "Keys are stored in Redis, and none is configured: set GATEWAY_REDIS_URL.", should_retry=False
-        )
+        raise Unavailable(NO_REDIS, should_retry=False)
     return store
 
 
