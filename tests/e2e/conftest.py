@@ -11,12 +11,14 @@ from typing import Any
 import anthropic
 import orjson
 import pytest
+import pytest_asyncio
 import structlog
 from structlog.testing import ReturnLoggerFactory
 
 from gateway.app import running
 from gateway.settings import Settings, load_settings
 from gateway.simulator.loopback import Simulator
+from tests.support.redis_server import redis_server
 
 KEY = "test-key-0123456789"
 START_SECONDS = 60.0  # four processes that share two busy cores with other tests take up to half a minute
@@ -137,3 +139,10 @@ async def simulator() -> AsyncIterator[Simulator]:
 async def live(simulator: Simulator) -> AsyncIterator[Live]:
     async with serving(simulator) as front:
         yield front
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def redis_url() -> AsyncIterator[str]:
+    """A Redis for the tests of a module."""
+    async with redis_server() as url:
+        yield url

@@ -11,21 +11,13 @@ import aiohttp
 import anthropic
 import orjson
 import pytest
-import pytest_asyncio
 
 from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import KEY, Live, front_end, serving
 from tests.support.raw_http import converse, request
-from tests.support.redis_server import redis_server
 
 HELLO: dict[str, Any] = {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
 ADMIN = {"x-api-key": "admin-key-0123456789"}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def redis_url() -> AsyncIterator[str]:
-    async with redis_server() as url:
-        yield url
 
 
 @pytest.fixture

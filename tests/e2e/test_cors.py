@@ -8,7 +8,6 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from gateway.redis.embedded import EmbeddedServer
 from gateway.simulator.loopback import Simulator
 from gateway.web.routes import CLIENT_ROUTES
 from tests.e2e.conftest import KEY, Live, serving
@@ -25,12 +24,6 @@ PREFLIGHT = {
 MESSAGE = {"model": "sim/echo", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
 BATCH = {"requests": [{"custom_id": "a", "params": MESSAGE}]}
 PATHS = sorted({route.path for route in CLIENT_ROUTES} | {"/v1/nothing"})
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def redis_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with EmbeddedServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -7,7 +7,6 @@ import pytest
 import pytest_asyncio
 
 from gateway.redis.connections import queue_client
-from gateway.redis.embedded import EmbeddedServer
 from gateway.simulator.loopback import Simulator
 from tests.e2e.caching import ADMIN_KEY, body, caching
 from tests.e2e.conftest import KEY, Live
@@ -35,12 +34,6 @@ HEADERS = (
     "user-agent",
     "x-unknown",
 )
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def redis_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with EmbeddedServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -8,13 +8,11 @@ from typing import Any
 import aiohttp
 import anthropic
 import pytest
-import pytest_asyncio
 
 from gateway.app import running
 from gateway.settings import SettingsError, load_settings
 from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import Live, serving, settings_for
-from tests.support.redis_server import redis_server
 
 HELLO: dict[str, Any] = {"model": "sim/text-3", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
 OLD = {"anthropic-version": "2023-06-01"}  # the newest version has no sampling parameters
@@ -52,12 +50,6 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GATEWAY_CONFIG", str(path))
     monkeypatch.setenv("BOUND_KEY", "bound-key")
     return path
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def redis_url() -> AsyncIterator[str]:
-    async with redis_server() as url:
-        yield url
 
 
 @pytest.fixture
