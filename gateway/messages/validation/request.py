@@ -130,9 +130,8 @@ def _check_rules(
         check_media(inventory.media)
     if inventory.cached or not CACHED_FIELDS.isdisjoint(request):
         check_breakpoints(request, inventory)
-    notes = notes + [
-        Note("changed", f"messages.{index}.content.{position}.input", WIDE_NUMBER) for index, position in turns.wide
-    ]
+    for index, position in turns.wide:
+        notes.append(Note("changed", f"messages.{index}.content.{position}.input", WIDE_NUMBER))
     if inventory.unknown or not LOOKED_INTO.isdisjoint(request):
         notes += note_unknown(request, inventory.unknown)
     if turns.blank:

@@ -8,7 +8,6 @@ user's turn that follows, before anything else. A system message stands after a 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import InvalidRequest, shorten
@@ -132,7 +131,6 @@ class PendingToolCalls:
         )
 
 
-@dataclass(slots=True, repr=False)
 class CheckedTurns:
     """The open tool calls, and what other rules look at in the messages so far.
 
@@ -142,10 +140,13 @@ class CheckedTurns:
     point.
     """
 
-    calls: PendingToolCalls = field(default_factory=PendingToolCalls)
-    blank: list[int] = field(default_factory=list)
-    held: list[int] = field(default_factory=list)
-    wide: list[tuple[int, int]] = field(default_factory=list)
+    __slots__ = ("blank", "calls", "held", "wide")
+
+    def __init__(self) -> None:
+        self.calls = PendingToolCalls()
+        self.blank: list[int] = []
+        self.held: list[int] = []
+        self.wide: list[tuple[int, int]] = []
 
 
 def _check_content(content: Any, role: str, index: int, turns: CheckedTurns, *, is_last: bool) -> None:
