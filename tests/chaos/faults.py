@@ -14,6 +14,7 @@ from tests.chaos import (
     gone_clients,
     hostile_bodies,
     log_faults,
+    mixed,
     policies,
     redis_faults,
     refusals,
@@ -79,5 +80,6 @@ FAULTS = (
     Fault("policies", "an upstream fails in six ways", policies.fail_over, once=True),
     Fault("beside", "live requests beside a batch", beside.live_beside_batch, slots=64, lease=30.0, once=True),
     Fault("reload", "gateway.toml changes under load", route_faults.reload_often, once=True),
+    Fault("30", "everything at once", mixed.mix, once=True),
     Fault("cluster", "a Cluster of three nodes", cluster.cluster),
 )

@@ -70,6 +70,9 @@ async def reloading_under_load(requests: int, reloads: int) -> Counter[str]:
         asking = asyncio.ensure_future(ask_often(live, requests))
         stack.callback(asking.cancel)
         for number in range(1, reloads + 1):
+            spoil(file, text(number), number)
+            started.process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.02)
             write(file, text(number))
             started.process.send_signal(signal.SIGHUP)
             await until(partial(has_reloaded, started, number), "the reload")
@@ -91,8 +94,22 @@ async def served(stack: AsyncExitStack, simulator: Simulator, text: str) -> tupl
     return live, started, file
 
 
+def spoil(file: Path, text: str, number: int) -> None:
+    """Leave something else in the file's place: half of it, a link that leads nowhere, a folder, or nothing."""
+    file.unlink()
+    match number % 4:
+        case 0:
+            file.write_text(text[: len(text) // 2])
+        case 1:
+            file.symlink_to(file.with_name("nowhere"))
+        case 2:
+            file.mkdir()
+
+
 def write(file: Path, text: str) -> None:
     """Replace the file, as editors do: it is never half written."""
+    if file.is_dir():
+        file.rmdir()
     new = file.with_suffix(".new")
     new.write_text(text)
     new.replace(file)

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from asyncio import create_subprocess_exec, sleep, subprocess, timeout
+from asyncio import Event, create_subprocess_exec, sleep, subprocess, timeout
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +13,9 @@ import orjson
 import pytest
 
 from gateway.simulator.loopback import Simulator
+from gateway.simulator.script import Hold, stream_script
 from tests.e2e.conftest import KEY, Live, front_end, serving
+from tests.e2e.test_streams import chunk
 from tests.support.raw_http import converse, request
 
 HELLO: dict[str, Any] = {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
@@ -127,6 +129,21 @@ async def test_disabled_key_without_limits_is_refused_within_seconds(front: Live
     assert await is_accepted(client)
     await admin(front, "POST", f"/api_keys/{made['id']}", {"status": "inactive"})
     await until_accepted(client, expected=False)
+
+
+async def test_stream_of_a_key_that_is_disabled_meanwhile_ends_regularly(front: Live) -> None:
+    made, gate = await new_key(front, limits={"requests_per_minute": 100}), Event()
+    last = {"choices": [{"index": 0, "delta": {"content": "two"}, "finish_reason": "stop"}]}
+    front.simulator.script(stream_script(chunk("one"), Hold(gate), last, b"data: [DONE]\n\n"))
+    client = front.client(api_key=made["key"])
+    async with client.messages.stream(model="sim/text-3", **HELLO) as stream:
+        texts = stream.text_stream
+        assert await anext(texts) == "one"
+        await admin(front, "POST", f"/api_keys/{made['id']}", {"status": "inactive"})
+        with pytest.raises(anthropic.AuthenticationError):
+            await client.messages.create(model="sim/text-3", **HELLO)
+        gate.set()
+        assert (await stream.get_final_text()) == "onetwo"
 
 
 @pytest.mark.parametrize("grace", [0, 3600])

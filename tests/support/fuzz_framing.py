@@ -35,6 +35,7 @@ CANNOT_BE_READ = b"HEAD "
 MAX_RESIDENT_BYTES = 250 * 1024 * 1024
 # Proxies cannot be sent what leads out of HTTP/1.
 BEYOND_PROXIES = (b"PRI *", b"upgrade")
+NGINX_PAGE = "<hr><center>nginx"
 BARE = "bare"
 
 HEADERS = (
@@ -127,7 +128,12 @@ def fuzz_framing(random: Random) -> str:
     pieces: list[Piece] = []
     for piece in pieces_of(data, random) if len(data) < 2000 else [data]:
         pieces += [piece] if random.random() < 0.8 else [piece, 0.001]
-    told = front.converse(way, [*pieces, 0.02, None])
+    try:
+        told = front.converse(way, [*pieces, 0.02, None])
+    except ValueError as error:
+        if way == "nginx" and NGINX_PAGE in str(error):  # without a header, as HTTP/0.9 has none
+            return "refused"
+        raise
     assert way != BARE or told.end != "open", "the connection stays open though nothing more is sent"
     check_invariants(told, most=data.count(b"HTTP/") + 1, ours=way == BARE)
     front.check(way)

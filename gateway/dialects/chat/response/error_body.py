@@ -53,7 +53,7 @@ XML_MESSAGE = re.compile(
 TAG = re.compile(r"<[^<>]{1,200}>")
 TRACEBACK = "Traceback (most recent call last)"
 
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -218,6 +218,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
         "top_k: must be positive; and whole",
     ),
     "metadata that is no object": (b'{"error":{"message":"told so","metadata":[1]}}', "told so"),
+    "control characters of 8 bits": (b'{"error":{"message":"a\\u009b31mb"}}', "a 31mb"),
     "control characters": (b'{"error":{"message":"a\\u0000\\n\\nb\\tc"}}', "a b c"),
 }
 
