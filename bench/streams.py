@@ -22,6 +22,7 @@ OPEN_RATE = 1000  # streams opened per second
 PATIENCE = 100.0  # seconds until open files must be back: longer than any pool keeps an idle connection
 FILES_KEPT = 64  # that may stay open: a few pooled connections
 GROWTH_MOST = 1.15  # of memory, from the first thousands of streams to the second
+MEMORY_MOST_MIB = 1024  # of all processes, for 10,000 streams
 SECONDS_ALL_OPEN = 10  # at least; each stream has a delta a second
 
 Say = Callable[[str], None]
@@ -83,6 +84,7 @@ def find_faults(whole: Report, left: Report, levels: list[Level], streams: int) 
         (left.bad, f"{left.bad} bad answers before the clients left"),
         (_kept(after, idle), f"{after.files - idle.files} files stayed open after all streams had ended"),
         (_kept(at_last, idle), f"{at_last.files - idle.files} files stayed open after the clients had left"),
+        (first.memory_mib > MEMORY_MOST_MIB, f"{first.memory_mib:.0f} MiB of memory were taken"),
         (
             second.memory_mib > first.memory_mib * GROWTH_MOST,
             f"memory grew from {first.memory_mib:.0f} to {second.memory_mib:.0f} MiB from one time to the next",

@@ -49,6 +49,7 @@ def test_a_fault_of_the_answers_is_said(whole: Report, left: Report, sentence: s
         pytest.param(
             4, Level("over", 90.0, 120, 50), "100 files stayed open after the clients", id="files kept after leaving"
         ),
+        pytest.param(1, Level("all open", 1025.0, 220, 100), "1025 MiB of memory were", id="memory beyond the limit"),
         pytest.param(3, Level("all open", 130.0, 220, 100), "memory grew from 100 to 130", id="memory that grows"),
     ],
 )

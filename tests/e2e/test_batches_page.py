@@ -73,7 +73,7 @@ async def test_the_same_idempotency_key_gives_the_same_batch(front: Live, capsys
 async def test_the_commands_do_what_the_page_says(front: Live) -> None:
     create, retrieve, results, cancel = COMMANDS
     batch_id = orjson.loads(await curl(create, front))["id"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not await has_ended(retrieve, front, batch_id):
             pass
     [line] = [orjson.loads(line) for line in (await curl(results, front, batch_id)).splitlines()]
