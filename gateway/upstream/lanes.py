@@ -20,7 +20,7 @@ from gateway.errors import GatewayError, UpstreamFull
 from gateway.redis import scripts
 from gateway.redis.server import RedisServer
 from gateway.redis.silence import AWAY_SECONDS, SilenceLimit
-from gateway.upstream.lane import LaneCall, LaneLimits, LaneUse
+from gateway.upstream.lane import FULL_SECONDS, LaneCall, LaneLimits, LaneUse
 from gateway.upstream.routing import Upstream
 
 log = structlog.get_logger()
@@ -161,6 +161,9 @@ class Lanes:
         """Return the seconds to wait and the limit that is reached; 0 once the call has begun."""
         use = self._uses.setdefault(call.lane, LaneUse())
         answer = await self._ask_server(call, limits)
+        if answer is None and call.is_batch and self.server is not None:
+            # Batches can wait, and would take what live requests of other processes need.
+            return FULL_SECONDS, next(name for name in LIMITS if getattr(limits, name) is not None)
         now = self.clock()
         wait, reached = use.wait(limits.shared(self.share), call.tokens, now) if answer is None else answer
         if wait == 0:

@@ -241,3 +241,11 @@ async def test_batch_that_was_refused_grows_again_from_its_calls_in_flight() -> 
     assert lanes.room_for_batch(upstream) == 4
     clock.now += 60
     assert lanes.room_for_batch(upstream) == 15
+
+
+async def test_batch_waits_while_redis_does_not_answer_about_limits() -> None:
+    lanes, limits = Lanes(Away(Redis()), clock=Clock()), LaneLimits(concurrency=4)
+    with pytest.raises(UpstreamFull) as refused:
+        await lanes.enter(UPSTREAM, limits, LaneDemand(1, True, False, lambda: 1))
+    assert refused.value.retry_after == 1
+    await lanes.enter(UPSTREAM, limits, LaneDemand(1, False, False, lambda: 1))
