@@ -1,7 +1,7 @@
 """Cache of the beginnings of conversations. An agent's next request repeats all messages of its last one, and adds two.
 
-After a request has been validated, its messages up to the last answer are cached with their bytes, unless one of them
-holds something that later rules look at again: media, cache breakpoints, unknown keys, instructions. A request of the
+After a request has been validated, its messages up to the last answer are cached with their bytes, as far as no rule
+looks at them again: media, cache breakpoints, unknown keys and system messages end what is cached. A request of the
 same tenant that begins with the same bytes shares these messages: they are neither parsed nor checked again, and the
 chat dialect converts and writes them once for each model. Bytes are compared, never a hash of them. Requests with JSON
 that has spaces between its parts are not recognised.
@@ -10,7 +10,7 @@ that has spaces between its parts are not recognised.
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 import orjson
 
@@ -35,8 +35,6 @@ MOST_PREFIXES: Final = 4096
 MOST_SHARE: Final = 4
 # Upstream models for which the converted messages of one conversation are kept.
 MOST_TARGETS: Final = 2
-
-Converted = TypeVar("Converted")
 
 
 @dataclass(slots=True, eq=False, repr=False)
