@@ -37,7 +37,7 @@ MAX_TOGETHER: Final = 200
 LATE_SECONDS: Final = 5.0
 FLUSH_SECONDS: Final = 2.0
 SUMS_SECONDS: Final = 400 * 86_400
-# Models with sums of their own, for a day and process. Clients choose the names of models, and some upstreams echo any.
+# Models with separate sums, for a day and process. Clients choose the names of models, and some upstreams echo any.
 MAX_MODELS: Final = 500
 OTHER_MODELS: Final = "other"
 

@@ -1,4 +1,4 @@
-"""Hedging: a second candidate for a live request whose first content is late, on routes with `hedge = true`.
+"""Hedging: a second candidate for a live request with late first content, on routes with `hedge = true`.
 
 Both calls run until one of them has content. It answers; the other one is cancelled, and the price of its prompt is
 added to the request's cost. Each contender has a copy of the plan and of its usage record, and the request's plan takes

@@ -27,7 +27,7 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 # Memory for a byte of JSON: as it was read and as it was written, its texts, half of them of two bytes a character, and
 # the objects of both forms. Measured with conversations of a coding agent.
 MEMORY_PER_BYTE: Final = 6
-# Conversations that begin with the same bytes, as far as this, are compared one after the other.
+# Conversations that start with the same bytes, as far as this, are compared one after the other.
 ALIKE_BYTES: Final = 1024
 MOST_ALIKE: Final = 32
 MOST_PREFIXES: Final = 4096
@@ -41,8 +41,8 @@ MOST_TARGETS: Final = 2
 class Prefix:
     """The first messages of a conversation, which end with an answer. They are shared by requests, and never changed.
 
-    `written`: their JSON as it stands in requests, without brackets. `last_turn`: the message that begins the last
-    turn. What a dialect has made of them is kept for a few targets, the latest first.
+    `written`: their JSON as it stands in requests, without brackets. `last_turn`: the message that starts the last
+    turn. A dialect's conversions of them are kept for a few targets, the latest first.
     """
 
     messages: list[MessageParam]
@@ -180,7 +180,7 @@ class TurnCache:
         return cast(dict[str, Any], parsed)
 
     def _replace(self, source: Source, old: Prefix | None, new: Prefix) -> None:
-        """Put a longer prefix in the place of the one that it begins with."""
+        """Put a longer prefix in the place of the one that it starts with."""
         key = source.tenant, new.written[:ALIKE_BYTES]
         alike = self._alike.setdefault(key, [])
         self._alike.move_to_end(key)

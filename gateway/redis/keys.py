@@ -85,7 +85,7 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       gw:up:{<circuit>}:c    zset    call in flight -> deadline of its lease
       gw:up:{<circuit>}:b    zset    likewise, of batches
 
-    calls to a server whose limits are not configured
+    calls to a server without configured limits
       gw:up:{<circuit>}:l    hash    process -> "<Redis' ms> <live calls in flight> <those of batches>"   5 s
 
     others

@@ -1,8 +1,8 @@
 """Limits how long a request waits for a silent server, where it can continue without the answer.
 
 After a call without an answer none is made for AWAY_SECONDS, so that only the requests of the first moment wait. Calls
-that queue behind others that are answered do not count as unanswered, nor does time in which this process was too busy
-to read replies: a late event loop must not look like an outage. `answer_limit` limits the whole wait instead.
+that queue behind others that are answered do not count as unanswered. Time in which this process was too busy to read
+replies does not count either: a late event loop must not look like an outage. `answer_limit` limits the whole wait.
 """
 
 import asyncio

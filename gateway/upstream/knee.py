@@ -15,8 +15,8 @@ from gateway.upstream.lane import less_margin
 
 # Where it begins: few enough to show the full speed of most servers.
 FIRST_BOUND: Final = 8.0
-# Full speed is the median of the streams of these seconds with the fewest calls beside them: so much of all. The best
-# ones would not do, since speeds differ by a tenth and more without any load.
+# Full speed is the median over the streams of these seconds, of the share FEWEST with the fewest calls beside them. The
+# best ones would not do, since speeds differ by a tenth and more without any load.
 FULL_SECONDS: Final = 600.0
 FEWEST: Final = 1 / 3
 MAX_STREAMS: Final = 1000
@@ -100,5 +100,5 @@ class Knee:
             self.bound = max(self.bound * GROWS, min(live, self.bound * JUMPS))
 
     def room(self, live: int, processes: int) -> int:
-        """Return the number of calls that this one of so many processes may have in flight for batches."""
+        """Return the number of calls that one of `processes` may have in flight for batches."""
         return max(LEAST, floor((less_margin(self.bound) - live) / max(1, processes)))

@@ -311,7 +311,7 @@ class LiveCircuits:
         level = log.error if cause == "account" else log.warning
         level("circuit_opened", circuit=name, trouble=cause, seconds=round(seconds, 1))
         metrics.CIRCUIT_OPENINGS.labels(upstream, cause).inc()
-        # A server with a queue of its own is silent to the many calls of a batch, and not to a live one.
+        # A server with its own queue is silent to the many calls of a batch, and not to a live one.
         if cause != STALL or self.tells_alone:
             self._news[name] = "open", seconds
 

@@ -2,7 +2,7 @@
 
 Each process reports its calls, and learns those of the others. Workers learn the number of calls that a
 server takes at full speed (`knee`), and leave it to live requests while there are any. Hosted vendors divide their
-capacity among many customers, so the speed there says nothing about our own calls, and they are not measured.
+capacity among many customers, so the speed there does not depend on our own calls, and they are not measured.
 """
 
 import secrets
@@ -26,7 +26,7 @@ STEP_SECONDS: Final = 1.0
 REPORT_SECONDS: Final = 5.0
 # Batches keep below the bound for so long after the last live call.
 LIVE_SECONDS: Final = 30.0
-# A shorter stream tells too little about the speed.
+# A shorter stream is too short to measure the speed.
 MIN_TOKENS: Final = 10
 MIN_SECONDS: Final = 0.02
 

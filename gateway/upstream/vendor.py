@@ -90,7 +90,7 @@ class Vendor:
     Other dialects. `messages`: how it speaks Anthropic's own API, if it does. `responses_models`: a pattern of the
     models that are asked by OpenAI's Responses, since chat completions takes less from them.
 
-    The answer. `names_stops`: it names the stop sequence that ended a call, whose stream stays sound.
+    The answer. `names_stops`: it names the stop sequence that ended a call, and the stream stays sound.
     `continuous_usage`: it can send the prompt's tokens with the first chunk. `counting`: how it counts prompts exactly.
     """
 

@@ -16,7 +16,7 @@ from tests.chaos.world import World, http_item, require
 
 KNEE = 64
 LIVE = 0.5  # of the knee
-BURST = 0.2  # so much more and less in turn
+BURST = 0.2  # share by which it rises and falls in turn
 SECONDS = 40.0
 LEARNING = 90.0  # seconds until the bound has come near the knee
 ITEMS = 20_000

@@ -72,7 +72,7 @@ class HeldUpstream(asyncio.Protocol):
 
 
 async def leave(world: World, scale: int) -> str:
-    """Each upstream call ends within a second of its client, and nothing is left of them."""
+    """Each upstream call ends within a second of its client, and leaves no memory or file behind."""
     seen, grown, files = await leaving(CLIENTS * scale, WAVE, world.variables)
     longest = ", ".join(f"{window} {seconds:.2f} s" for window, seconds in seen.items())
     return f"{CLIENTS * scale} of each; calls ended after at most: {longest}; {grown >> 20} MiB, {files} files more"

@@ -1,7 +1,7 @@
 """The policies of failing over on real processes: four front ends, Redis, and a first upstream that fails in six ways.
 
 The figures to keep are those of a simulation with the same load: 20 requests a second, first content after about a
-second, ten minutes of fault. All ways are tried at once, each with a first upstream of its own, and with requests to a
+second, ten minutes of fault. All ways are tried at once, each with a separate first upstream, and with requests to a
 second one that is healthy.
 """
 
@@ -82,7 +82,7 @@ def flaps(first: First, latency: float, _chance: random.Random) -> float | str:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """`most`: failed calls in the simulation, of all, and whatever the length of the fault."""
+    """`most`: failed calls in the simulation, of all, at any length of the fault."""
 
     fault: Fault
     share: float = 0.0

@@ -132,7 +132,7 @@ class Process:
 
     @property
     def url(self) -> str:
-        """Of a front end's clients."""
+        """Return the address for a front end's clients."""
         return f"http://{self._listening['client']}"
 
     @property

@@ -66,7 +66,7 @@ async def silence(world: World, scale: int) -> str:
 
 
 async def waits(client: aiohttp.ClientSession, key: str, seconds: float) -> list[float]:
-    """Return the times of the answers to some clients that ask for so long, one of them with keys nobody knows."""
+    """Return the times of the answers to some clients that ask for `seconds`, one of them with unknown keys."""
     seen: list[float] = []
     ends_at = time.monotonic() + seconds
 

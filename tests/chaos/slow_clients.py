@@ -26,7 +26,7 @@ BODY = b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json
 
 
 async def trickle(world: World, scale: int) -> str:
-    """All are cut in time. The answers to others take at most twice as long, but for one of a hundred."""
+    """All are cut in time. The answers to others take at most twice as long, except for one in a hundred."""
     world.upstream.latency = (0.02, 0.02)
     found = []
     async with (

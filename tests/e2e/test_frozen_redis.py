@@ -56,7 +56,7 @@ async def test_every_batch_call_is_refused_within_2_s_and_messages_are_served(si
 @pytest.mark.parametrize("fault", ["frozen", "slow", "half open"])
 @pytest.mark.covers("Access · a Redis that does not answer holds up no message")
 async def test_redis_that_does_not_answer_holds_up_no_message(simulator: Simulator, fault: str) -> None:
-    """Of a key with limits and a budget, of an unknown key, and with the cache: 50 ms and 80 ms of waiting, once."""
+    """A key with limits and a budget, an unknown key, and the cache wait 50 ms and 80 ms, once."""
     async with (
         open_server() as server,
         server.client() as redis,

@@ -33,7 +33,7 @@ CUT = ScriptedAnswer(200, HEAD)
 
 @dataclass(slots=True)
 class HeldAnswer:
-    """An answer whose body comes once a gate opens. `ended`: it was read to its end, or its call was cancelled."""
+    """An answer with a body that comes once a gate opens. `ended`: it was read, or its call was cancelled."""
 
     answer: ScriptedAnswer
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,7 +82,7 @@ class Upstreams:
 
 @dataclass(slots=True)
 class OpenedSink(ListSink):
-    """A client whose reply has been committed."""
+    """A client with a committed reply."""
 
     @property
     def committed(self) -> bool:
@@ -90,7 +90,7 @@ class OpenedSink(ListSink):
 
 
 def exchange_of(client: Upstreams | ScriptedClient, *, times: int = MIN_TIMES) -> Exchange:
-    """Return an exchange that has a hedge left, and has seen so many times of almost zero seconds."""
+    """Return an exchange that has a hedge left, and has seen `times` calls of almost zero seconds."""
     exchange = chat_exchange(client, None)  # type: ignore[arg-type]
     for _ in range(times):
         exchange.hedges.note(ROUTES[0], 0.001)

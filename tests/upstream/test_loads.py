@@ -43,7 +43,7 @@ class Fleet:
         call.note_header()
 
     async def process(self, calls: int, *, runs_batches: bool) -> Loads:
-        """Return a front end or a worker with so many calls in flight, which it has reported."""
+        """Return a front end or a worker with `calls` in flight, which it has reported."""
         loads = Loads(self.server, LiveCircuits(clock=self.clock), runs_batches, self.clock)
         for _ in range(calls):
             await self.begin(loads)
@@ -104,7 +104,7 @@ async def test_bound_grows_with_streams_of_full_speed_and_shrinks_with_slow_ones
         for _ in range(60):
             fleet.clock.now += 1
             worker.observe(record_of(100, seconds), [UPSTREAM])
-            worker.observe(record_of(3, 0.5), [UPSTREAM])  # too short to tell
+            worker.observe(record_of(3, 0.5), [UPSTREAM])  # too short to count
             await worker.share([UPSTREAM])
         bounds.append(worker._loads["box"].knee.bound)
     assert bounds[0] > 1.2 * FIRST_BOUND

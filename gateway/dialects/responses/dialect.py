@@ -58,7 +58,7 @@ class ResponsesDialect:
         adaptations = (*route.target.adaptations, *asking.adaptations)
         kept = [adaptation for adaptation in adaptations if adaptation.kind not in CHAT_KINDS]
         request = prompt.request.copy()
-        request["messages"] = list(request["messages"])  # chat's JSON of known messages would be of no use here
+        request["messages"] = list(request["messages"])  # chat's JSON of known messages is useless here
         try:
             conversion = to_chat_request(request, target, keyring, asking.session_id)
             if prompt.has_default_length:

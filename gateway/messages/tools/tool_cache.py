@@ -24,7 +24,7 @@ LEAST_BYTES: Final = 8 * 1024
 MOST_LIST_BYTES: Final = 512 * 1024
 MOST_LISTS: Final = 32
 MOST_BYTES: Final = 2 * 1024 * 1024
-# Places in a request where a key of its own may stand.
+# Places in a request with separate keys.
 MOST_PLACES: Final = 4
 # Lists of the same names are one sort. One that differs each time, or is written otherwise, is soon left alone.
 MOST_SORTS: Final = 256

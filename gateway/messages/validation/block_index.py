@@ -18,7 +18,7 @@ from gateway.schemas.anthropic import (
 )
 
 MEDIA_TYPES = frozenset({"image", "document", "input_audio", "video_url"})
-# Of a result in which nothing is marked.
+# Of a result without marks.
 RESULT_KEYS = BLOCK_KEYS["tool_result"] - {"cache_control"}
 # Blocks with nothing in them to be found. One with no more keys than it must have has no unknown ones.
 PLAIN_LENGTHS = {

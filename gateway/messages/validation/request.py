@@ -122,7 +122,7 @@ def _check_rules(
     system = request.get("system")
     if isinstance(system, list) and not all(block["text"] for block in system):
         raise InvalidRequest("system: text content blocks must be non-empty")
-    # The version with rules of its own has them checked for all messages.
+    # The version with separate rules has them checked for all messages.
     prefix = messages.prefix if isinstance(messages, CachedMessages) and version != NEW_VERSION else None
     turns = check_turns(messages, version, prefix.last_turn if prefix else 0)
     inventory = take_inventory(messages, turns.held)

@@ -57,7 +57,7 @@ def to_time(seconds: int) -> str:
 
 def to_fields(body: Mapping[str, Any], *others: str) -> dict[str, Any]:
     """Fields of a KeyRecord from a body that may also have `others`. Raises InvalidRequest naming the wrong one: a key
-    whose `budgets` were ignored would have no limits."""
+    with ignored `budgets` would have no limits."""
     check_names(body, (*others, *READERS, "limits", "budget"))
     fields = {name: read(body, name) for name, read in READERS.items() if name in body}
     if "limits" in body or "budget" in body:

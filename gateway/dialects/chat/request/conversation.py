@@ -109,7 +109,7 @@ class Conversation:
     def _add_prefix(self, prefix: Prefix, messages: Sequence[MessageParam]) -> int:
         """Add what an earlier request has converted, convert the rest of the prefix, and keep it. Return its length.
 
-        Nothing is shared if another answer follows, which would be merged into the last one.
+        No message is shared if another answer follows, which would be merged into the last one.
         """
         scope, count = self._scope, len(prefix.messages)
         if not _is_user_next(messages, count):
@@ -125,7 +125,7 @@ class Conversation:
         return count
 
     def _extend_prefix(self, earlier: ConvertedPrefix, prefix: Prefix, count: int) -> None:
-        """Convert further messages of the prefix, and keep the result where it suits all requests that begin with it:
+        """Convert further messages of the prefix, and keep the result where it suits all requests that start with it:
         without notes, names or repeated reasoning."""
         scope, start, noted = self._scope, len(self.messages), len(self._scope.notes)
         for index in range(earlier.count, count):
