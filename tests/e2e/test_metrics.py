@@ -1,5 +1,9 @@
 """A scrape shows requests that have just been answered."""
 
+import asyncio
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
 import aiohttp
 import pytest
 from structlog.testing import capture_logs
@@ -41,7 +45,17 @@ async def test_first_content_counts_from_the_arrival_and_overhead_excludes_the_u
     assert moved("gateway_overhead_seconds_sum") <= whole - 2 * SECONDS + 0.01
     assert after['gateway_exchanges_open{stream="true"}'] == before['gateway_exchanges_open{stream="true"}']
     assert after['gateway_gate_open{model="sim/echo",upstream="openrouter"}'] == 1
-    assert after["gateway_connections_open"] >= 0
+
+
+async def test_open_connections_of_clients_are_counted(live: Live) -> None:
+    address = urlsplit(live.url)
+    async with AsyncExitStack() as stack:
+        for _ in range(5):
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+            stack.callback(writer.close)
+        async with asyncio.timeout(20):
+            while (await scraped(live))["gateway_connections_open"] < 5:
+                pass
 
 
 async def test_a_tenant_s_tokens_and_cost_are_the_sums_of_its_log_lines(live: Live) -> None:
