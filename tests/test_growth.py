@@ -183,6 +183,7 @@ STREAMS: dict[str, Callable[[int], Iterable[Any]]] = {
         call(0, '{"a":"%s"}' % ("b" * 2000 * n), "c", "t"),
         *[call(0, "\n")] * n,
     ],
+    "texts with escapes": lambda n: [say('a "b"\n')] * n,
     "fragments of a repaired call": lambda n: [
         call(0, "{'a':[", "c", "t"),
         *[call(0, "None, 'b',")] * n,

@@ -27,6 +27,10 @@ STRING = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
 
 # Bytes behind a string that are looked for: CPython looks for long ones slowly, and fewer may be part of a string.
 MARK_SIZE = 8
+# Events that are looked for at once, and by how much more after each run without a miss: what lies behind one that must
+# go the full way is looked for again, so a long run at once would take work with the square of a read's length.
+FIRST_RUN = 16
+LONGER_RUN = 8
 
 
 class Frame:
@@ -67,30 +71,39 @@ class Frame:
         Returns the place of the first event that must go the full way. A plain string has no line ends, and the frame
         has none either, so the events are not taken apart first, which costs more than the rest.
         """
-        start = self._event_start
-        if not piece.startswith(start, place):
-            return place
-        strings = self._strings(piece, place + len(start))
-        text, size = b"".join(strings), len(start) + len(self._event_end)
-        if self.call is None and text.isascii() and PLAIN.fullmatch(text) and b"" not in strings:
-            # One check and one write for all of them cost half as much as one for each.
-            self._write_plain(strings, text, writer)
-            return place + len(text) + len(strings) * size
-        for string in strings:
-            event = self._take(string, writer) if string else None
-            if event is None:
+        start, most = self._event_start, FIRST_RUN
+        size = len(start) + len(self._event_end)
+        while piece.startswith(start, place):
+            strings = self._strings(piece, place + len(start), most)
+            text = b"".join(strings)
+            if self.call is None and text.isascii() and PLAIN.fullmatch(text) and b"" not in strings:
+                # One check and one write for all of them cost half as much as one for each.
+                self._write_plain(strings, text, writer)
+                taken = len(strings)
+            else:
+                taken = self._take_each(strings, writer)
+            place += (len(text) if taken == len(strings) else sum(map(len, strings[:taken]))) + taken * size
+            if taken < most:
                 break
-            if event:
-                writer.out.append(event)
-            place += len(string) + size
+            most *= LONGER_RUN
         return place
 
-    def _strings(self, piece: bytes, begin: int) -> list[bytes]:
-        """Return the strings of the events in this frame, of which the first begins at `begin`."""
+    def _take_each(self, strings: Sequence[bytes], writer: Any) -> int:
+        """Write the deltas up to the first that must go the full way. Return their number."""
+        for number, string in enumerate(strings):
+            event = self._take(string, writer) if string else None
+            if event is None:
+                return number
+            if event:
+                writer.out.append(event)
+        return len(strings)
+
+    def _strings(self, piece: bytes, begin: int, most: int) -> list[bytes]:
+        """Return the strings of the events in this frame, at most `most`. The first string begins at `begin`."""
         strings: list[bytes] = []
         mark, between = self._mark, self._between
         size = len(between)
-        while (end := piece.find(mark, begin)) >= 0:
+        while len(strings) < most and (end := piece.find(mark, begin)) >= 0:
             if not piece.startswith(between, end):
                 if piece.startswith(self._event_end, end):
                     strings.append(piece[begin:end])
