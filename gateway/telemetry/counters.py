@@ -202,7 +202,7 @@ def _settle_provider(tally: ExchangeCounter, upstream: str, provider: str, outco
 
 def _provider_label(provider: str) -> str:
     if provider not in _providers:
-        if len(_providers) >= MAX_PROVIDERS or len(provider) > LONGEST_NAME:
+        if len(_providers) >= MAX_PROVIDERS or len(provider) > LONGEST_NAME or not provider.isprintable():
             return OTHER
         _providers.add(provider)
     return provider

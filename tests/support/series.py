@@ -6,7 +6,7 @@ from gateway.telemetry.usage import Attempted, UsageRecord
 
 def samples_of(text: str) -> dict[str, float]:
     """Return the samples by name and labels, as they are written."""
-    lines = [line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#")]
+    lines = [line.rpartition(" ") for line in text.split("\n") if line and not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}
 
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.telemetry import counters, metrics
 from gateway.telemetry.process_metrics import ProcessCollector, read_process
-from tests.support.series import samples_of
+from tests.support.series import finished, samples_of
 
 SCRAPES = """
 import sys
@@ -58,6 +58,12 @@ async def test_closed_sets_exist_at_0_and_thousands_of_models_and_tenants_make_f
 
 def total(samples: dict[str, float], name: str) -> float:
     return sum([value for series, value in samples.items() if series.startswith(f"{name}{{")])
+
+
+def test_a_provider_with_a_line_separator_in_its_name_is_no_label() -> None:
+    counters.observe(finished("acme", "a\u2028b", stream=True))
+    metrics.BEFORE_SCRAPE.collect()
+    assert "provider of a" not in metrics.render_metrics().decode()
 
 
 def test_probes_and_scrapes_are_no_counted_replies() -> None:
