@@ -6,10 +6,13 @@ as long with `--full`.
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import sys
 import time
+
+import structlog
 
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.processes import Server, find_faketime, find_servers
@@ -28,6 +31,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in [name for name in os.environ if name.startswith(("GATEWAY_", "OPENROUTER_", "PROMETHEUS_"))]:
         del os.environ[name]
+    # The log lines of what runs in this process would hide the results.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     sys.exit(asyncio.run(run_all(arguments)))
 
 
