@@ -32,7 +32,7 @@ TURNS = 10
 MOST_REFUSED = 4
 
 
-@pytest.mark.parametrize("vendor", ["azure", "deepseek", "gemini", "moonshot", "openai"])
+@pytest.mark.parametrize("vendor", list(VENDOR_ROWS))
 @pytest.mark.covers("Agents · Claude Code, ten turns with all its tools")
 async def test_ten_turns_of_claude_code_with_all_tools(vendor: str, tmp_path: Path) -> None:
     async with Simulator() as simulator:
