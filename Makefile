@@ -40,7 +40,7 @@ fuzz: $(VENV)/.development ## feed the gateway broken bodies, streams and HTTP f
 bench: $(VENV)/.development ## measure the gateway beside a bare proxy
 	$(BIN)/python -m bench
 
-chaos: $(VENV)/.development ## kill, freeze, cut off what runs, and check that no batch suffers, in ten minutes
+chaos: $(VENV)/.development ## kill, freeze, cut off what runs, and check that no batch suffers, in half an hour
 	$(BIN)/python -m tests.chaos
 
 cluster: $(VENV)/.development ## run it behind haproxy, restart and kill everything, upgrade and roll back, in four minutes

@@ -1,6 +1,6 @@
 """`python -m tests.chaos`: faults at real processes, and the invariants after each. Prints the seed of every run.
 
-Runs on Debian's redis-server where it is on the PATH, and on the Valkey of the wheel, in about ten minutes; ten times
+Runs on Debian's redis-server where it is on the PATH, and on the Valkey of the wheel, in about half an hour; ten times
 as long with `--full`.
 """
 
