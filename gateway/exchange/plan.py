@@ -14,7 +14,7 @@ from gateway.messages.notes import Note, field_of
 from gateway.messages.prompt import Prompt
 from gateway.telemetry.logs import log_note
 from gateway.telemetry.metrics import RETRY_AFTER
-from gateway.telemetry.usage import Attempted, UsageRecord
+from gateway.telemetry.usage import CLIENT_GONE, Attempted, UsageRecord
 from gateway.upstream.causes import CLIENT_LEFT, cause_of
 from gateway.upstream.failure import failure_of
 from gateway.upstream.lanes import LaneDemand
@@ -22,8 +22,6 @@ from gateway.upstream.live_circuits import LiveCall
 from gateway.upstream.prices import Price
 from gateway.upstream.routing import Route
 
-# Status in log lines and metrics when the client left before its answer was complete (nginx's convention).
-CLIENT_GONE = 499
 # Of an answer that failed after its header.
 HEADER_STATUS = 200
 

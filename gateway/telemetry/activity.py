@@ -20,7 +20,7 @@ from gateway.process.tasks import Repeated
 from gateway.telemetry.activity_store import SLOT_SECONDS, AnyActivity, Counts, Row
 from gateway.telemetry.logs import exchange_fields
 from gateway.telemetry.metrics import SECONDS
-from gateway.telemetry.usage import UsageRecord
+from gateway.telemetry.usage import CLIENT_GONE, UsageRecord
 
 # 40 rows of 400 bytes a second are 16 kB/s to Redis and below 1 % of a core; what is beyond them is counted only.
 ROWS_A_PUSH: Final = 20
@@ -28,7 +28,6 @@ FAILURES_A_PUSH: Final = 20
 PUSH_SECONDS: Final = 1.0
 # Notes of a row; one request can have hundreds.
 MAX_NOTES: Final = 20
-CLIENT_LEFT: Final = 499
 NANO: Final = 1_000_000_000
 
 
@@ -64,7 +63,7 @@ class Activity:
             bucket = f"f{bisect_left(SECONDS, record.first_content_seconds)}"
             counts[bucket] = counts.get(bucket, 0) + 1
         kept, limit = self._rows, ROWS_A_PUSH
-        if record.error_type is not None and record.status != CLIENT_LEFT:
+        if record.error_type is not None and record.status != CLIENT_GONE:
             kept, limit = self._failures, FAILURES_A_PUSH
             counts["failed"] = counts.get("failed", 0) + 1
         if len(kept) < limit:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from gateway.context import Context, Trace
-from gateway.telemetry.usage import UsageRecord
+from gateway.telemetry.usage import CLIENT_GONE, UsageRecord
 
 Kind = Literal["server", "client", "consumer"]
 Status = Literal["unset", "ok", "error"]
@@ -24,7 +24,6 @@ Attributes = dict[str, str | int | float | bool | Sequence[str]]
 
 CREATE_MESSAGE: Final = "anthropic.messages.create"
 BATCH_ITEM: Final = "dragoman.batch.item"
-CLIENT_LEFT: Final = 499
 NANO: Final = 1_000_000_000
 # The slowest percent is of the latest this many exchanges; none is slow before there are enough to compare with.
 WINDOW: Final = 1000
@@ -105,7 +104,7 @@ class Tracer:
             self.begin(context)
         trace = context.trace
         assert trace is not None
-        has_failed = record.error_type is not None and record.status != CLIENT_LEFT
+        has_failed = record.error_type is not None and record.status != CLIENT_GONE
         if not (trace.is_sampled or has_failed or is_slow):
             return
         ended = self.wall()
@@ -204,7 +203,7 @@ def read_parent(header: str | None) -> tuple[str, str, bool]:
 
 def status_of(status: int, error_type: str | None) -> Status:
     """A client that left is no failure, and no success either."""
-    if status == CLIENT_LEFT:
+    if status == CLIENT_GONE:
         return "unset"
     return "ok" if error_type is None else "error"
 
@@ -254,7 +253,7 @@ def attributes_of(record: UsageRecord, trace: Trace) -> Attributes:
         "gen_ai.usage.cache_read.input_tokens": record.cache_read_tokens,
         "gen_ai.usage.cache_write.input_tokens": record.cache_write_tokens,
         "anthropic.message.stop_reason": record.stop_reason,
-        "error.type": record.error_type if record.status != CLIENT_LEFT else None,
+        "error.type": record.error_type if record.status != CLIENT_GONE else None,
         "http.response.status_code": record.status,
         "dragoman.upstream": record.upstream,
         "dragoman.provider": record.provider,

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from gateway.context import Context
 from gateway.messages.tokens.estimate import TokenEstimate
 
+# Status in records, log lines and metrics when the client left before its answer was complete (nginx's convention).
+CLIENT_GONE = 499
+
 
 @dataclass(slots=True)
 class Attempted:

@@ -145,7 +145,7 @@ async def partition(world: World, scale: int) -> str:
         await world.ended(batch.id)
         lines = [line for worker in world.workers.values() for line in worker.lines]
         fenced = sum(line["items"] for line in lines if line["event"] == "leases_given_up")
-        require(fenced > 0, "nobody gave anything up")
+        require(fenced > 0, "no worker gave up an item")
         await asyncio.sleep(world.lease)
         found = await world.check(batch.id)
         for name in list(world.workers):

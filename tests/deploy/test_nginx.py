@@ -68,11 +68,11 @@ async def test_streams_pass_unbuffered_large_bodies_pass_and_a_front_end_may_be_
     gate = asyncio.Event()
     headers = {"x-api-key": KEY}
     with socket.create_server(("127.0.0.1", 0)) as away:
-        nobody = f"http://127.0.0.1:{away.getsockname()[1]}"
+        unreachable = f"http://127.0.0.1:{away.getsockname()[1]}"
     async with (
         Simulator() as simulator,
         serving(simulator) as live,
-        nginx(tmp_path, nobody, live.url) as url,
+        nginx(tmp_path, unreachable, live.url) as url,
         aiohttp.ClientSession(url, headers=headers) as session,
         asyncio.timeout(SECONDS),
     ):

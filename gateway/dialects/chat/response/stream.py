@@ -36,7 +36,7 @@ from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
-from gateway.sse import DATA, DATA_SIZE, END, ERROR_EVENT, EventParser
+from gateway.sse import END, ERROR_EVENT, EventParser
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
@@ -227,7 +227,7 @@ class MessageStream:
 
     def _read(self, piece: bytes) -> None:
         """Take one event after the other, and what has the same frame as the one before by the short way."""
-        place, is_plain = 0, piece.find(b"\r") < 0
+        place = 0
         while place < len(piece):
             if self._splice is not None and self._at_event:
                 begun, place = place, self._splice.apply_run(piece, place, self._writer)
@@ -237,18 +237,10 @@ class MessageStream:
             end = piece.find(END, place)
             event = piece[place : end + len(END)] if end >= 0 else piece[place:]
             place += len(event)
-            if not self._goes_on_after(self._payloads_in(event, is_plain=is_plain)):
+            payloads = self._parser.feed(event)
+            self._at_event = self._parser.is_between_events
+            if not self._goes_on_after(payloads):
                 return
-
-    def _payloads_in(self, event: bytes, *, is_plain: bool) -> Sequence[bytes]:
-        """Return what the parser finds; of one plain line, as nearly all events are, that takes no parser."""
-        if is_plain and self._at_event and event.startswith(DATA) and event.endswith(END):
-            payload = event[DATA_SIZE : -len(END)]
-            if payload and payload.find(b"\n") < 0:
-                return (payload,)
-        payloads = self._parser.feed(event)
-        self._at_event = self._parser.is_between_events
-        return payloads
 
     def _goes_on_after(self, payloads: Sequence[bytes]) -> bool:
         """Take payloads; return False once the answer is over."""
