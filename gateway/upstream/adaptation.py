@@ -24,6 +24,7 @@ Kind = Literal[
     "fill_empty",
     "fill_reasoning",
     "flat_content",
+    "forced_without_thinking",
     "format_in_prompt",
     "hide_tools",
     "json_object",

@@ -36,6 +36,7 @@ NO_EFFORT_WITH_TOOLS: Final = ((TOOLS_BY_RESPONSES, Adaptation("effort_none_with
 PLAIN_BLOCKS: Final = frozenset({"text", "image", "tool_use", "tool_result", "thinking"})
 
 FILL_REASONING: Final = Adaptation("fill_reasoning", ("reasoning_content",))
+FORCED_WITHOUT_THINKING: Final = Adaptation("forced_without_thinking", ("thinking",))  # [issues] DeepSeek-V3 1376
 
 OPENROUTER: Final = Vendor(
     "openrouter",
@@ -111,7 +112,7 @@ HOSTED: Final = (
         hosts=("api.deepseek.com",),
         length_field="max_tokens",
         # [AI SDK, issues] V4 wants the field on every assistant message, R1 on none.
-        adaptations_by_model=((r"deepseek-v[4-9]", FILL_REASONING),),
+        adaptations_by_model=((r"deepseek-v[4-9]", FILL_REASONING), (r"deepseek-v[4-9]", FORCED_WITHOUT_THINKING)),
         reasoning=ReasoningSupport("fields", SWITCH_ON, SWITCH_OFF, supported_efforts=("high", "max")),  # [AI SDK]
         reasoning_by_model=((r"deepseek-(r1|reasoner)", ALWAYS_ON),),
         reasoning_field="reasoning_content",  # [docs]
@@ -177,6 +178,7 @@ HOSTED: Final = (
         length_field="max_tokens",
         refused=PENALTIES | {"temperature", "top_p"},  # [AI SDK] fixed for Kimi's thinking models
         adaptations=(FILL_REASONING, Adaptation("prefill_flag", ("partial",))),  # [LiteLLM, docs]
+        adaptations_by_model=((r"kimi-k2\.\d", FORCED_WITHOUT_THINKING),),
         reasoning=ReasoningSupport("fields", SWITCH_ON, SWITCH_OFF, takes_effort=False),  # [AI SDK] K2
         reasoning_by_model=(
             (r"kimi-k3", ReasoningSupport("fields", supported_efforts=("low", "high", "max"), mandatory=True)),
@@ -206,6 +208,9 @@ HOSTED: Final = (
         hosts=("aliyuncs.com",),
         length_field="max_tokens",
         parameters=frozenset({"repetition_penalty", "top_k"}),  # [docs]
+        adaptations_by_model=(
+            (r"qwen-?(3\.[5-9]|[4-9])", Adaptation("forced_without_thinking", ("enable_thinking",))),
+        ),
         reasoning=ReasoningSupport(
             "fields",
             (("enable_thinking", True),),

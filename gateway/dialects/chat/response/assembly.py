@@ -17,7 +17,7 @@ import orjson
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.chat.citations import Citation, Sources
-from gateway.dialects.chat.reasoning import continues, merge_entry, to_redacted_data, to_signature
+from gateway.dialects.chat.reasoning import CALL_EXTRA, continues, merge_entry, to_redacted_data, to_signature
 from gateway.dialects.chat.response.blocks import (
     Block,
     OpenToolCall,
@@ -119,6 +119,8 @@ class Assembly:
         """`entries` are an upstream's reasoning_details; `text` is its plain reasoning, for where they show nothing."""
         shown = False
         for entry in entries:
+            if entry["type"] == CALL_EXTRA and not entry["id"] and self._calls is not None:
+                entry["id"] = self._calls.latest_id
             run = self._last(ThinkingRun)
             if run is not None and continues(run.entries, entry, self._reply.upstream_model):
                 visible = merge_entry(run.entries, entry)

@@ -62,6 +62,7 @@ def read_choice(completion: Any, reply: Reply) -> tuple[dict[str, Any], Finish]:
 
 def to_message(completion: Any, reply: Reply) -> Answered:
     """Raises as `read_choice`."""
+    completion = _unwrapped(completion)
     choice, finish = read_choice(completion, reply)
     delta = _without_prefill(delta_of(choice), reply)
     found = counts_of(completion)
@@ -84,6 +85,14 @@ def to_unfinished(reply: Reply) -> Answered:
     message = empty_message(reply, estimated_usage(reply.input_estimate))
     message |= StopFields("max_tokens").fields
     return Answered(message, Origin(estimated=True))
+
+
+def _unwrapped(completion: Any) -> Any:
+    """Return the completion that some proxies put into an object of their own: `{"success": true, "data": {…}}`."""
+    if not isinstance(completion, dict) or "choices" in completion:
+        return completion
+    inner = completion.get("data") or completion.get("result")
+    return inner if isinstance(inner, dict) and inner.get("choices") else completion
 
 
 def _without_prefill(delta: dict[str, Any], reply: Reply) -> dict[str, Any]:

@@ -248,7 +248,11 @@ def _add_call(call: Any, target: PieceTarget) -> None:
         raise UpstreamError("The upstream sent a tool call of an unknown shape.")
     index, extra_content = call.get("index"), call.get("extra_content")
     if extra_content and isinstance(extra_content, dict):
-        target.add_thinking("", [to_call_entry(_string(call.get("id")), extra_content)])
+        call_id = _string(call.get("id"))
+        if call_id or not function.get("name"):  # without either it belongs to the call before
+            target.add_thinking("", [to_call_entry(call_id, extra_content)])
+        else:
+            target.lose("signature of a call without an id")
     target.add_tool(
         _to_index(index),
         _string(call.get("id")),

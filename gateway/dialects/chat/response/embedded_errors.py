@@ -31,8 +31,8 @@ KIND_FIELDS = ("type", "event", "object", "status")
 RAW_FAILURE = re.compile(rb'\s*\{\s*"(?:error|detail|message)"\s*:\s*"?', re.ASCII)
 
 # Names of a field that holds a failure, whole or as a text: `exception`, `err`, `fault`, AWS's
-# `modelStreamErrorException`.
-FAILURE_NAME = re.compile(r"(?:^|_)(?:err|error|exception|failure|fault)$|(?:Error|Exception|Fault)$")
+# `modelStreamErrorException`, Ollama's `error parsing tool call`.
+FAILURE_NAME = re.compile(r"(?:^|_)(?:err|error|exception|failure|fault)$|(?:Error|Exception|Fault)$|^error ")
 
 CODE_FIELDS = ("code", "http_status", "error_code", "status_code", "err_code", "errorCode")
 # Types of an error that need no other word (OpenAI's, vLLM's).
@@ -126,7 +126,9 @@ def _named_failure(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return what stands under the name of a failure, directly or within one of its objects (`response.error`)."""
     for name, value in answer.items():
         if value and FAILURE_NAME.search(name):
-            return value if isinstance(value, Mapping) else {"message": value} if isinstance(value, str) else answer
+            if isinstance(value, str):
+                return {"message": f"{name}: {value}" if " " in name else value}
+            return value if isinstance(value, Mapping) else answer
         if isinstance(value, Mapping) and isinstance(value.get("error"), Mapping | str) and value["error"]:
             inner = value["error"]
             return inner if isinstance(inner, Mapping) else {"message": inner}

@@ -45,7 +45,10 @@ class Finish:
         self.has_choice = True
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
-            self.reason = _word(reason)
+            # Gemini's API of OpenAI's form: `content_filter: PROHIBITED_CONTENT`.
+            general, _, exact = reason.partition(": ")
+            self.reason = _word(general)
+            self.native = _word(exact) if exact else self.native
             self.said = True
             if not choice.keys().isdisjoint(MATCH_FIELDS):
                 self.stopped_at = next((word for name in MATCH_FIELDS if (word := _string(choice.get(name)))), None)
@@ -222,7 +225,7 @@ def _only_sequence(reply: Reply) -> str | None:
 
 def broken_finish(finish: Finish) -> GatewayError | None:
     """Return the error for a finish reason: a broken answer is never an end of turn."""
-    if finish.native in BROKEN_CALLS:
+    if not BROKEN_CALLS.isdisjoint((finish.native, finish.reason)):
         return UpstreamError("The model produced a malformed tool call; trying again may help.")
     if finish.reason in FAILURES:
         return AnswerCut("The upstream failed while it was answering.")

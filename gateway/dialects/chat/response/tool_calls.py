@@ -23,6 +23,11 @@ class CallBook:
         self._ids: set[str] = set()
         self._offered = reply.offered
 
+    @property
+    def latest_id(self) -> str:
+        """The upstream's id of the call that the last piece belonged to."""
+        return self._last.id if self._last is not None else ""
+
     def find(self, index: int | None, call_id: str, name: str, fragment: str) -> tuple[OpenToolCall, bool]:
         """The call that a piece belongs to, and whether that is a new one."""
         if index is None:

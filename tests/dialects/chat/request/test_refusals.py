@@ -708,6 +708,7 @@ ADAPTED: dict[str, tuple[int, Any, Adaptation]] = {
         Adaptation("media_as_text", ("file",)),
     ),
     "auto only": (400, openai("Only 'auto' is supported for tool_choice"), Adaptation("auto_choice")),
+    "Cohere, a choice": (422, {"message": "unrecognized tool choice option 'required'."}, Adaptation("auto_choice")),
     "forced calls": (
         400,
         openai("Forced function calling is not supported for this model"),
@@ -946,3 +947,9 @@ def test_null_that_pydantic_refuses_becomes_a_text_once_no_list_is_left() -> Non
 def test_numbers_that_are_no_limit_of_the_answer_are_left(words: str) -> None:
     adaptation = asked_for(400, openai(words))
     assert adaptation is None or adaptation.kind != "max_tokens"
+
+
+def test_a_refused_choice_that_is_the_default_is_left_out_without_a_note() -> None:
+    conversion = adapted(Conversion({**BODY, "tool_choice": "auto"}), [Adaptation("auto_choice")])  # type: ignore[typeddict-item]
+    assert "tool_choice" not in conversion.body
+    assert conversion.notes == ()

@@ -207,6 +207,39 @@ def test_a_named_tool_is_offered_alone_where_names_are_ignored() -> None:
     assert named["tool_choice"] == {"type": "function", "function": {"name": "two"}}
 
 
+NAMED = {"tool_choice": {"type": "tool", "name": "two"}}
+OFF = {"thinking": {"type": "disabled"}}
+FORCED: list[tuple[str, str, dict[str, Any]]] = [
+    ("moonshot", "kimi-k2.6", OFF),
+    ("moonshot", "kimi-k2-thinking", {}),
+    ("moonshot", "kimi-k3", {}),
+    ("deepseek", "deepseek-v4-flash", OFF),
+    ("deepseek", "deepseek-reasoner", {}),
+    ("qwen", "qwen3.8-max", {"enable_thinking": False}),
+    ("qwen", "qwen3-max", {}),
+]
+
+
+@pytest.mark.parametrize(("vendor", "model", "off"), FORCED)
+def test_thinking_is_off_where_a_model_that_thinks_by_default_is_forced_to_call(
+    vendor: str, model: str, off: dict[str, Any]
+) -> None:
+    conversion = sent(at(vendor, model), **TWO, **NAMED, **HIGH)
+    assert {name: conversion.body.get(name) for name in off} == off
+    assert conversion.body["tool_choice"] == {"type": "function", "function": {"name": "two"}}
+    assert (("changed", "thinking") in losses(conversion), "reasoning_effort" in conversion.body and bool(off)) == (
+        bool(off),
+        False,
+    )
+    free = sent(at(vendor, model), **TWO)
+    assert not {*off} & free.body.keys()
+
+
+def test_thinking_that_is_off_already_is_not_noted_where_a_call_is_forced() -> None:
+    conversion = sent(at("deepseek", "deepseek-v4-flash"), **TWO, **NAMED, **DISABLED)
+    assert (conversion.body["thinking"], losses(conversion)) == ({"type": "disabled"}, [])  # type: ignore[typeddict-item]
+
+
 def test_tools_of_a_forced_call_are_strict_where_only_that_holds_arguments_to_the_schema() -> None:
     forced = body_of(at("vllm"), **TWO, tool_choice={"type": "any"})
     assert [each["function"]["strict"] for each in forced["tools"]] == [True, True]

@@ -10,11 +10,13 @@ from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.errors import to_error
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.errors import EmptyAnswer, GatewayError, NotFound, Overloaded, UpstreamError
+from gateway.messages.envelope import Envelope, open_envelope
 from gateway.messages.events import error_event
 from gateway.messages.fold import fold_events
 from gateway.messages.notes import Note
 from tests.support.streams import (
     DONE,
+    KEYRING,
     Json,
     call,
     call_part,
@@ -337,3 +339,32 @@ def test_a_pool_that_all_requests_have_filled_is_an_overload() -> None:
     filled = {"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}
     assert isinstance(told(say("a"), filled).failure, Overloaded)
     assert isinstance(to_error(500, {}, orjson.dumps(filled), reply()), Overloaded)
+
+
+@pytest.mark.parametrize("wrapper", ["data", "result"])
+def test_completion_within_an_object_of_a_proxy_is_read(wrapper: str) -> None:
+    body = orjson.dumps({"success": True, wrapper: WHOLE})
+    assert fold_events(convert(body).events)["content"][-1]["text"] == "Hello"
+    assert to_message({wrapper: WHOLE}, reply()).message["usage"]["output_tokens"] == 2
+
+
+def extra(call_id: str | None, **function: str) -> Json:
+    """A piece of a call that carries what Gemini wants back with it."""
+    part: Json = {"index": 0, "extra_content": {"google": {"thought_signature": "SIG"}}}
+    part |= {"id": call_id} if call_id else {}
+    return chunk({"tool_calls": [part | ({"function": function} if function else {})]})
+
+
+@pytest.mark.parametrize("later", [extra(None), extra(None, arguments=""), extra("f1")], ids=["bare", "piece", "id"])
+def test_signature_that_comes_after_its_call_belongs_to_the_call(later: Json) -> None:
+    result = told(call(0, '{"a":1}', "f1", "look"), later, finish())
+    sealed = next(block for block in result.blocks if block["type"] == "redacted_thinking")
+    opened = open_envelope(sealed["data"], KEYRING)
+    assert isinstance(opened, Envelope)
+    assert [entry["id"] for entry in opened.entries] == ["f1"]
+
+
+def test_signature_of_a_call_that_has_no_id_is_noted_as_lost() -> None:
+    result = told(extra(None, name="look", arguments="{}"), finish())
+    assert [block["type"] for block in result.blocks] == ["tool_use"]
+    assert [note.kind for note in result.stream.notes] == ["dropped"]

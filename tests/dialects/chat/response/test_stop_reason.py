@@ -65,6 +65,7 @@ ROWS: dict[str, tuple[str | None, str | None, list[Json], str]] = {
         "model_context_window_exceeded",
     ),
     "content_filter": ("content_filter", None, [say("a")], "refusal"),
+    "Gemini's filter with its reason": ("content_filter: PROHIBITED_CONTENT", None, [say("a")], "refusal"),
     "native refusal": ("stop", "refusal", [say("a")], "refusal"),
     "native SAFETY": ("stop", "SAFETY", [say("a")], "refusal"),
     "a refusal under length": ("length", None, [chunk({"refusal": "No."})], "refusal"),
@@ -310,10 +311,18 @@ def test_later_words_fill_gaps_and_erase_nothing() -> None:
     assert said.is_over
 
 
-@pytest.mark.parametrize("native", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"])
-def test_a_malformed_call_is_an_error_worth_another_attempt(native: str) -> None:
+MALFORMED: dict[str, Json] = {
+    "native": {"finish_reason": "stop", "native_finish_reason": "MALFORMED_FUNCTION_CALL"},
+    "native, unexpected": {"finish_reason": "stop", "native_finish_reason": "UNEXPECTED_TOOL_CALL"},
+    "Gemini's API of OpenAI's form": {"finish_reason": "function_call_filter: MALFORMED_FUNCTION_CALL"},
+    "alone": {"finish_reason": "malformed_function_call"},
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_call_is_an_error_worth_another_attempt(case: str) -> None:
     said = Finish()
-    said.note({"finish_reason": "stop", "native_finish_reason": native})
+    said.note(MALFORMED[case])
     error = broken_finish(said)
     assert isinstance(error, UpstreamError)
     assert error.retryable

@@ -199,6 +199,13 @@ def test_a_stream_takes_the_last_count() -> None:
     assert told(counted, finish(), {"choices": [], "usage": {}}).usage["output_tokens"] == 1
 
 
+def test_a_count_within_groqs_own_object_is_taken() -> None:
+    end = {**finish(), "x_groq": {"id": "req_1", "usage": {"prompt_tokens": 40, "completion_tokens": 3}}}
+    result = told(say("a"), end)
+    assert (result.usage["input_tokens"], result.usage["output_tokens"]) == (40, 3)
+    assert told({**say("a"), "x_groq": {"id": "req_1"}}, finish()).stream.origin.estimated
+
+
 def test_a_stream_without_a_count_says_an_estimate() -> None:
     result = told(say("x" * 41), finish(), input_estimate=1234)
     assert (result.usage["input_tokens"], result.usage["output_tokens"]) == (1234, 11)

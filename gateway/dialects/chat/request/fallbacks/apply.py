@@ -31,6 +31,7 @@ REWRITES: dict[Kind, Callable[[Adaptation, Body], Rewritten]] = {
     "fill_empty": messages.fill_empty,
     "fill_reasoning": messages.fill_reasoning,
     "flat_content": media.flat_content,
+    "forced_without_thinking": tools.forced_without_thinking,
     "format_in_prompt": fields.format_in_prompt,
     "hide_tools": tools.hide_tools,
     "json_object": fields.json_object,

@@ -179,6 +179,8 @@ TOOL_RULES = (
         r"tool_?choice\b.{0,160}?(?:not|n't|un|only|incompat|expected|should be|must be)"
         r"|(?:not|n't|unsupported|invalid|only)\b.{0,60}?tool_?choice|thinking may not be enabled when tool_choice"
         # vLLM's and Gemini's words for it, and serde's for an object.
+        # Cohere's "unrecognized tool choice option 'auto'".
+        r"|unrecogni[sz]ed tool choice option"
         r"|forc(?:ed|ing) (?:a )?(?:function|tool)|function calling mode|variant `function`, expected `auto`",
         _choice,
     ),

@@ -5,10 +5,12 @@ As in `messages`, a rewrite returns the body that it was given when there is not
 
 from typing import Any
 
+from gateway.dialects.chat.request.fallbacks.fields import OFF_VALUES
 from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten, differs, without
 from gateway.messages.notes import Note
 from gateway.upstream.adaptation import Adaptation
 
+EFFORT_FIELD = frozenset({"reasoning_effort"})
 CHOICE_FIELDS = frozenset({"parallel_tool_calls", "tool_choice", "tools"})
 
 
@@ -24,12 +26,27 @@ def lone_tool(_: Adaptation, body: Body) -> Rewritten:
 def auto_choice(adaptation: Adaptation, body: Body) -> Rewritten:
     """Leave the choice to the model where the upstream cannot force a call, or not in the way that is named."""
     choice = body.get("tool_choice")
-    if choice in (None, "auto", "none") or (adaptation.names and choice not in adaptation.names):
+    if choice in (None, "none") or (adaptation.names and choice not in adaptation.names):
         return body, ()
     rest = without(body, frozenset({"tool_choice"}))
+    if choice == "auto":  # is the default
+        return rest, ()
     alone = _chosen_alone(body)
     note = Note("dropped", "tool_choice", "this upstream cannot make the model call a tool")
     return rest if alone is None else {**rest, "tools": alone}, (note,)
+
+
+def forced_without_thinking(adaptation: Adaptation, body: Body) -> Rewritten:
+    """Turn thinking off where a call is forced, for models that think by default and then take no such choice.
+
+    `names`: the field that turns it off. It stays on where the client asked for it; the choice is then given up.
+    """
+    field = adaptation.names[0]
+    if body.get("tool_choice") in (None, "auto", "none") or field in body:
+        return body, ()
+    key, value = OFF_VALUES[field][0]
+    note = Note("changed", "thinking", "this model can be made to call a tool only while it does not think")
+    return {**without(body, EFFORT_FIELD), field: {key: value} if key else value}, (note,)
 
 
 def hide_tools(_: Adaptation, body: Body) -> Rewritten:
