@@ -1,6 +1,5 @@
 """The applications of both listeners: the parts that handlers reach, the middlewares and the routes."""
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,16 +26,17 @@ from gateway.web.admin.authorization import (
     OTHER_CALLERS,
     ROLES,
     SESSIONS,
+    WRONG_KEYS,
     OtherCallers,
     authorize,
     to_admin_keys,
 )
 from gateway.web.admin.sessions import Sessions
+from gateway.web.admin.wrong_keys import WrongKeys
 from gateway.web.arrivals import ARRIVALS, Arrivals
 from gateway.web.auth import OPEN_PATHS, authenticate
 from gateway.web.browsers import refuse_foreign_pages
 from gateway.web.console.exchanges import VIEWERS
-from gateway.web.console.session import MAX_WRONG, WRONG
 from gateway.web.console.sources import CONSOLE, ConsoleSources
 from gateway.web.cors import allow_origins
 from gateway.web.keys import (
@@ -137,7 +137,7 @@ def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
     app[CONFIGURED_KEYS] = sources.configured
     app[ACCESS_STORE] = sources.access
     app[SESSIONS] = Sessions(None if sources.batches is None else sources.batches.server)
-    app[WRONG] = deque(maxlen=MAX_WRONG)
+    app[WRONG_KEYS] = WrongKeys()
     app[VIEWERS] = set()
     app[CONSOLE] = ConsoleSources(settings, sources.activity, sources.batches)
     app[ROLES] = ADMIN_ROLES

@@ -1,5 +1,6 @@
 """Rights on the admin listener, with a key in a header or with the console's session."""
 
+import sys
 from typing import Any
 
 import aiohttp
@@ -140,15 +141,32 @@ async def test_without_any_admin_key_everything_beyond_probes_is_refused() -> No
         assert await status_of(bare, "GET", "/metrics") == 200
 
 
-async def test_many_wrong_keys_are_refused_for_a_minute() -> None:
+async def from_address(bare: Stage, address: str, key: str, how: str) -> tuple[int, str]:
+    """Return the status and `retry-after` of a request with a key from this address of the machine."""
+    url, options = f"{bare.admin_url}/v1/organizations/me", {"headers": {how: key}}
+    if how == "authorization":
+        options = {"headers": {how: f"Bearer {key}"}}
+    if how == "form":
+        url, options = f"{bare.admin_url}/api/session", {"headers": OWN_PAGE, "json": {"key": key}}
+    connector = aiohttp.TCPConnector(local_addr=(address, 0))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.request("POST" if how == "form" else "GET", url, **options) as response,
+    ):
+        return response.status, response.headers.get("retry-after", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one loopback address")
+async def test_wrong_keys_in_headers_and_form_are_limited_by_address_and_spare_others() -> None:
+    ways = ("x-api-key", "authorization", "form")
     async with staged(redis_url=None) as bare:
-        statuses = []
-        for _ in range(22):
-            async with bare.session.post(
-                f"{bare.admin_url}/api/session", json={"key": "wrong"}, headers=OWN_PAGE
-            ) as response:
-                statuses.append(response.status)
-        assert statuses == [401] * 20 + [429] * 2
+        answers = [await from_address(bare, "127.0.0.2", f"wrong{number}", ways[number % 3]) for number in range(22)]
+        assert [status for status, _ in answers] == [401] * 20 + [429] * 2
+        assert 50 <= int(answers[-1][1]) <= 60
+        # The right key would tell a guesser that it is right.
+        assert [(await from_address(bare, "127.0.0.2", ADMIN_KEY, way))[0] for way in ways] == [429] * 3
+        assert (await from_address(bare, "127.0.0.3", ADMIN_KEY, "form"))[0] == 200
+        assert (await from_address(bare, "127.0.0.3", ADMIN_KEY, "x-api-key"))[0] == 503  # without Redis
 
 
 async def test_session_ends_with_the_key_that_opened_it(stage: Stage) -> None:

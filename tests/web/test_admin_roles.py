@@ -5,8 +5,25 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from gateway.errors import PermissionDenied, Unauthenticated
-from gateway.web.admin.authorization import ADMIN_KEYS, RANKS, ROLES, AdminKeys, authorize, identify
+from gateway.web.admin.authorization import (
+    ADMIN_KEYS,
+    OTHER_CALLERS,
+    RANKS,
+    ROLES,
+    WRONG_KEYS,
+    AdminKeys,
+    OtherCallers,
+    authorize,
+    identify,
+)
+from gateway.web.admin.wrong_keys import WrongKeys
 from gateway.web.routes import ADMIN_ROLES, ADMIN_ROUTES
+
+
+def app_with(keys: AdminKeys) -> web.Application:
+    app = web.Application()
+    app[ADMIN_KEYS], app[OTHER_CALLERS], app[WRONG_KEYS] = keys, OtherCallers(), WrongKeys()
+    return app
 
 
 def test_every_admin_route_declares_a_role() -> None:
@@ -20,24 +37,21 @@ async def test_route_without_a_role_is_refused() -> None:
     async def handler(request: web.Request) -> web.Response:
         raise AssertionError
 
-    app = web.Application()
+    app = app_with(AdminKeys("right"))
     app[ROLES] = {}
-    app[ADMIN_KEYS] = AdminKeys("right")
     with pytest.raises(PermissionDenied, match="No role"):
         await authorize(make_mocked_request("GET", "/", headers={"x-api-key": "right"}, app=app), handler)
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-api-key": ""}, {"x-api-key": "any"}, {"authorization": "Bearer "}])
 async def test_empty_admin_keys_refuse_every_caller(headers: dict[str, str]) -> None:
-    app = web.Application()
-    app[ADMIN_KEYS] = AdminKeys("", "")
+    app = app_with(AdminKeys("", ""))
     with pytest.raises(PermissionDenied, match="GATEWAY_ADMIN_KEY"):
         await identify(make_mocked_request("GET", "/cache/stats", headers=headers, app=app))
 
 
 async def test_empty_viewer_key_lets_no_empty_key_in() -> None:
-    app = web.Application()
-    app[ADMIN_KEYS] = AdminKeys("right", "")
+    app = app_with(AdminKeys("right", ""))
     with pytest.raises(Unauthenticated):
         await identify(make_mocked_request("GET", "/", headers={"authorization": "Bearer wrong"}, app=app))
     assert AdminKeys("right", "").role_of("") is None

@@ -21,6 +21,7 @@ from gateway.access.store import AccessStore
 from gateway.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from gateway.settings import Settings
 from gateway.web.admin.sessions import Sessions
+from gateway.web.admin.wrong_keys import WrongKeys
 from gateway.web.auth import REQUEST_ID
 from gateway.web.browsers import host_of, is_local
 
@@ -106,6 +107,7 @@ OTHER_CALLERS = web.AppKey("other_callers", OtherCallers)
 ADMIN_KEYS = web.AppKey("admin_keys", AdminKeys)
 ROLES: web.AppKey[Mapping[tuple[str, str], Role]] = web.AppKey("roles")
 SESSIONS = web.AppKey("sessions", Sessions)
+WRONG_KEYS = web.AppKey("wrong_keys", WrongKeys)
 CALLER = web.RequestKey("caller", Caller)
 # A change that a handler has made, for the log: what it was before and after.
 CHANGE: web.RequestKey[Mapping[str, Any]] = web.RequestKey("change")
@@ -151,22 +153,14 @@ def log_action(request: web.Request, caller: Caller) -> None:
 
 
 async def identify(request: web.Request) -> Caller:
-    """Return the caller. Raises PermissionDenied where no key is configured or a session is misused, else
-    Unauthenticated."""
+    """Return the caller. Raises PermissionDenied where no key is configured or a session is misused, RateLimited for an
+    address that has sent too many wrong keys, else Unauthenticated."""
     keys = request.app[ADMIN_KEYS]
     given = request.headers.get("x-api-key") or bearer_token(request.headers.get("authorization"))
-    others = request.app.get(OTHER_CALLERS)
-    if given and others is not None and keys.role_of(given) is None:
-        found = await others.find(given)
-        if found is not None:
-            return found
+    if given:
+        return await _caller_with(request, given)
     if not (keys.admin or keys.viewer):
         raise PermissionDenied(NO_KEY)
-    if given:
-        by_key = keys.role_of(given)
-        if by_key is None:
-            raise Unauthenticated("invalid admin key", should_retry=False)
-        return Caller(by_key)
     if "cookie" not in request.headers:
         raise Unauthenticated(SIGNED_OUT, should_retry=False)
     check_page(request)
@@ -175,6 +169,25 @@ async def identify(request: web.Request) -> Caller:
     if role is None:
         raise Unauthenticated(SIGNED_OUT, should_retry=False)
     return Caller("admin" if role == "admin" else "viewer", token)
+
+
+async def _caller_with(request: web.Request, given: str) -> Caller:
+    keys, wrong = request.app[ADMIN_KEYS], request.app[WRONG_KEYS]
+    wrong.check(request.remote)
+    by_key = keys.role_of(given)
+    if by_key is not None:
+        return Caller(by_key)
+    try:
+        found = await request.app[OTHER_CALLERS].find(given)
+    except Unauthenticated:
+        wrong.add(request.remote)
+        raise
+    if found is not None:
+        return found
+    wrong.add(request.remote)
+    if not (keys.admin or keys.viewer):
+        raise PermissionDenied(NO_KEY)
+    raise Unauthenticated("invalid admin key", should_retry=False)
 
 
 def check_page(request: web.Request) -> None:

@@ -1,19 +1,18 @@
 """Sign-in to the console: the admin key, or the viewer's, typed once, becomes a cookie that scripts cannot read."""
 
-from collections import deque
-from time import monotonic
 from typing import Final
 
 import orjson
 import structlog
 from aiohttp import web
 
-from gateway.errors import InvalidRequest, PermissionDenied, RateLimited, Unauthenticated
+from gateway.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from gateway.web.admin.authorization import (
     ADMIN_KEYS,
     CALLER,
     NO_KEY,
     SESSIONS,
+    WRONG_KEYS,
     check_page,
     cookie_name,
     identify,
@@ -26,10 +25,6 @@ from gateway.web.console.sources import data_response
 log = structlog.get_logger()
 
 MAX_BODY_BYTES: Final = 4096
-# Wrong keys of all callers together, at this process.
-MAX_WRONG: Final = 20
-WRONG_SECONDS: Final = 60.0
-WRONG: web.AppKey[deque[float]] = web.AppKey("wrong_keys")
 
 
 async def show_session(request: web.Request) -> web.Response:
@@ -50,13 +45,11 @@ async def sign_in(request: web.Request) -> web.Response:
     keys = request.app[ADMIN_KEYS]
     if not (keys.admin or keys.viewer):
         raise PermissionDenied(NO_KEY)
-    wrong = request.app[WRONG]
-    if len(wrong) == wrong.maxlen and monotonic() - wrong[0] < WRONG_SECONDS:
-        raise RateLimited("Too many wrong keys. Please try again in a minute.", retry_after=WRONG_SECONDS)
     key = _key_in(await read_body(request, MAX_BODY_BYTES))
+    request.app[WRONG_KEYS].check(request.remote)
     role = keys.role_of(key)
     if role is None:
-        wrong.append(monotonic())
+        request.app[WRONG_KEYS].add(request.remote)
         log.warning("sign_in_refused", remote=request.remote)
         raise Unauthenticated("invalid admin key", should_retry=False)
     token = await request.app[SESSIONS].open(role, key)
