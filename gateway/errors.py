@@ -12,6 +12,7 @@ GatewayError
 ├── NotFound              404  path, model, batch
 ├── RequestTimedOut       408  the client stopped sending its body
 ├── Conflict              409
+│   └── PreconditionFailed 412  the record has changed since the version that was named
 ├── RequestTooLarge       413
 ├── RateLimited           429
 ├── BudgetSpent           429  a budget of this gateway is used up
@@ -154,6 +155,12 @@ class RequestTimedOut(GatewayError):
 class Conflict(GatewayError):
     status = 409
     type = "conflict_error"
+
+
+class PreconditionFailed(Conflict):
+    """A change of a record that another one has changed. SDKs repeat a 409, and never a 412."""
+
+    status = 412
 
 
 class RequestTooLarge(GatewayError):

@@ -10,7 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 import gateway.telemetry.metrics
 import workers.metrics
 from gateway.telemetry.process_metrics import PROCESS_METRICS
-from gateway.web.routes import ADMIN_ROUTES, CLIENT_ROUTES
+from gateway.web.routes import ADMIN_ROLES, ADMIN_ROUTES, CLIENT_ROUTES
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs/api.md").read_text()
@@ -30,6 +30,11 @@ def rows(text: str, heading: str) -> set[str]:
 )
 def test_every_route_is_documented_and_every_documented_route_is_there(heading: str, routes: Any) -> None:
     assert rows(API, heading) == {f"{route.method} {route.path}" for route in routes}
+
+
+def test_every_route_of_the_admin_listener_is_documented_with_its_role() -> None:
+    roles = re.findall(r"^\| `([A-Z]+) (/[^`]*)` \| (open|viewer|operator|admin) \|", API, re.MULTILINE)
+    assert {(method, path): role for method, path, role in roles} == ADMIN_ROLES
 
 
 def test_every_header_of_our_own_is_documented() -> None:

@@ -22,6 +22,7 @@ TABLE: dict[type[GatewayError], tuple[int, str, bool, type[anthropic.APIStatusEr
     errors.NotFound: (404, "not_found_error", False, anthropic.NotFoundError),
     errors.RequestTimedOut: (408, "timeout_error", False, anthropic.APIStatusError),
     errors.Conflict: (409, "conflict_error", False, anthropic.ConflictError),
+    errors.PreconditionFailed: (412, "conflict_error", False, anthropic.APIStatusError),
     errors.RequestTooLarge: (413, "request_too_large", False, anthropic.APIStatusError),
     errors.RateLimited: (429, "rate_limit_error", True, anthropic.RateLimitError),
     errors.BudgetSpent: (429, "billing_error", False, anthropic.RateLimitError),

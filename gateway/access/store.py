@@ -12,13 +12,16 @@ from functools import partial
 from typing import Any, Final
 
 import orjson
+from cryptography.exceptions import InvalidTag
 
 from gateway.access.audit import START, chain, verify
 from gateway.access.key_text import new_key, to_hint, to_key_id
 from gateway.access.keys import Pepper
 from gateway.access.records import Allowance, Budget, KeyRecord
-from gateway.errors import Conflict, NotFound
+from gateway.access.sealing import seal, unseal
+from gateway.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
 from gateway.redis import scripts
+from gateway.redis.keys import IDEMPOTENCY_SECONDS
 from gateway.redis.server import RedisServer
 
 KEY: Final = "key:"
@@ -29,6 +32,11 @@ MAX_ATTEMPTS: Final = 50
 GRACE_SECONDS: Final = 86_400
 MAX_GRACE_SECONDS: Final = 30 * 86_400
 AUDIT_PAGE: Final = 1000
+# A client that repeats a request after a day means a new one.
+OUTCOME_MS: Final = IDEMPOTENCY_SECONDS * 1000
+OUTCOME: Final = b"outcome"
+FASTER: Final = "Another change was faster; read it and try again."
+CHANGED: Final = "if-match: the record has changed since; read it and try again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,39 @@ class Actor:
     type: str
     id: str
     request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Conditions of a change. `version`: that the record must have, None for any.
+
+    `mark`: name under which the outcome is kept for a day, for a change that is made once however often it is sent;
+    `asked`: digest of the request, which a repetition has too.
+    """
+
+    version: int | None = None
+    mark: str = ""
+    asked: str = ""
+
+
+UNCONDITIONAL: Final = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of the record `name`, or without a `record` only an audit entry.
+
+    `version`: of the record that is replaced, 0 for a new one. `digests` name the record from now on. `key`: the value
+    that the caller gets, which is not stored.
+    """
+
+    name: str
+    action: str
+    details: Mapping[str, Any] = field(repr=False)
+    record: dict[str, Any] | None = field(default=None, repr=False)
+    version: int | None = None
+    digests: Sequence[str] = ()
+    key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +97,9 @@ class AccessStore:
     secret: bytes = field(repr=False)
     clock: Callable[[], float] = time.time
 
-    async def create_key(self, record: KeyRecord, actor: Actor) -> tuple[KeyRecord, str]:
+    async def create_key(
+        self, record: KeyRecord, actor: Actor, conditions: Conditions = UNCONDITIONAL
+    ) -> tuple[KeyRecord, str]:
         """Store a new key of these properties. Return its record, and the key itself, which is not stored."""
         key = new_key()
         digest, key_id = self.pepper.digest(key).hex(), to_key_id(key)
@@ -64,11 +107,13 @@ class AccessStore:
         made = replace(
             record, id=key_id, hint=to_hint(key), digests={digest: None}, created_at=int(self.clock()), version=1
         )
-        name, shown, check = KEY + key_id, describe_key(made), partial(self._check_name, made)
-        await self._write(name, made.to_json(), actor, "key_created", shown, digests=(digest,), check=check)
-        return made, key
+        change = Change(KEY + key_id, "key_created", describe_key(made), made.to_json(), 0, (digest,), key)
+        outcome = await self._write(change, actor, conditions, partial(self._check_name, made))
+        return KeyRecord.of_json(outcome["record"]), outcome["key"]
 
-    async def rotate_key(self, key_id: str, grace: int, actor: Actor) -> tuple[KeyRecord, str]:
+    async def rotate_key(
+        self, key_id: str, grace: int, actor: Actor, conditions: Conditions = UNCONDITIONAL
+    ) -> tuple[KeyRecord, str]:
         """Give a key a new value. The old ones are valid for `grace` seconds more; limits and counts go on."""
         record, key = await self.key(key_id), new_key()
         digest, now = self.pepper.digest(key).hex(), int(self.clock())
@@ -76,16 +121,19 @@ class AccessStore:
         digests = {old: until for old, until in kept.items() if until > now} | {digest: None}
         made = replace(record, digests=digests, hint=to_hint(key), version=record.version + 1)
         details = {"grace_seconds": grace}
-        await self._write(KEY + record.id, made.to_json(), actor, "key_rotated", details, record.version, (digest,))
-        return made, key
+        change = Change(KEY + record.id, "key_rotated", details, made.to_json(), record.version, (digest,), key)
+        outcome = await self._write(change, actor, conditions)
+        return KeyRecord.of_json(outcome["record"]), outcome["key"]
 
-    async def update_key(self, key_id: str, actor: Actor, **fields: Any) -> KeyRecord:
+    async def update_key(
+        self, key_id: str, actor: Actor, conditions: Conditions = UNCONDITIONAL, **fields: Any
+    ) -> KeyRecord:
         record = await self.key(key_id)
         changed = replace(record, **fields, version=record.version + 1)
         details = {"before": describe_key(record), "after": describe_key(changed)}
-        name, check = KEY + record.id, partial(self._check_name, changed)
-        await self._write(name, changed.to_json(), actor, "key_updated", details, record.version, check=check)
-        return changed
+        change = Change(KEY + record.id, "key_updated", details, changed.to_json(), record.version)
+        outcome = await self._write(change, actor, conditions, partial(self._check_name, changed))
+        return KeyRecord.of_json(outcome["record"])
 
     async def key(self, key_id: str) -> KeyRecord:
         """Return a key by its id or by its name. Raises NotFound."""
@@ -103,21 +151,30 @@ class AccessStore:
         records = [KeyRecord.of_json(orjson.loads(raw)) for name, raw in found.items() if name.startswith(KEY.encode())]
         return sorted(records, key=lambda record: (record.created_at, record.id))
 
-    async def set_allowance(self, scope: str, allowance: Allowance, actor: Actor) -> None:
-        """Replace the limits and budgets of a scope. A blocked user stays so."""
-        known, version = await self._allowance(scope)
+    async def set_allowance(
+        self, scope: str, allowance: Allowance, actor: Actor, conditions: Conditions = UNCONDITIONAL
+    ) -> int:
+        """Replace the limits and budgets of a scope; a blocked user stays so. Return the new version."""
+        known, version = await self.versioned_allowance(scope)
         changed = replace(allowance, blocked=known.blocked).to_json()
-        await self._write(SCOPE + scope, changed, actor, "limits_set", {"after": changed}, version)
+        change = Change(SCOPE + scope, "limits_set", {"after": changed}, changed, version)
+        return int((await self._write(change, actor, conditions))["version"])
 
     async def block_user(self, user: str, blocked: bool, actor: Actor) -> None:
         """Refuse, or accept again, every credential of a person."""
-        known, version = await self._allowance(f"user:{user}")
+        known, version = await self.versioned_allowance(f"user:{user}")
         action = "user_blocked" if blocked else "user_unblocked"
         changed = replace(known, blocked=blocked).to_json()
-        await self._write(f"{SCOPE}user:{user}", changed, actor, action, {}, version)
+        await self._write(Change(f"{SCOPE}user:{user}", action, {}, changed, version), actor)
 
     async def allowance(self, scope: str) -> Allowance:
-        return (await self._allowance(scope))[0]
+        return (await self.versioned_allowance(scope))[0]
+
+    async def versioned_allowance(self, scope: str) -> tuple[Allowance, int]:
+        """Return the limits of a scope with the version of their record, 0 for none."""
+        names, name = self.server.keys.access, SCOPE + scope
+        raw, version = await self.server.pipeline([("HGET", names.records, name), ("HGET", names.versions, name)])
+        return Allowance() if raw is None else Allowance.of_json(orjson.loads(raw)), int(version or 0)
 
     async def allowances(self) -> dict[str, Allowance]:
         """Return the limits of every scope that has some, keys too."""
@@ -167,7 +224,7 @@ class AccessStore:
 
     async def note(self, actor: Actor, action: str, details: dict[str, Any]) -> None:
         """Add an audit entry that changes nothing."""
-        await self._write("", None, actor, action, details)
+        await self._write(Change("", action, details), actor)
 
     async def audit(self) -> list[bytes]:
         """Return every audit entry, oldest first."""
@@ -188,12 +245,6 @@ class AccessStore:
         text = _text(head or b"")
         return verify(await self.audit(), text, self.secret, anchor), text
 
-    async def _allowance(self, scope: str) -> tuple[Allowance, int]:
-        """Return it with the version of its record."""
-        names, name = self.server.keys.access, SCOPE + scope
-        raw, version = await self.server.pipeline([("HGET", names.records, name), ("HGET", names.versions, name)])
-        return Allowance() if raw is None else Allowance.of_json(orjson.loads(raw)), int(version or 0)
-
     async def _check_name(self, record: KeyRecord) -> None:
         """Raises Conflict if another key has the name."""
         for known in await self.keys():
@@ -202,41 +253,72 @@ class AccessStore:
 
     async def _write(
         self,
-        name: str,
-        record: dict[str, Any] | None,
+        change: Change,
         actor: Actor,
-        action: str,
-        details: dict[str, Any],
-        version: int | None = None,
-        digests: Sequence[str] = (),
+        conditions: Conditions = UNCONDITIONAL,
         check: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """`check` raises if the change must not be made; it sees every earlier one."""
+    ) -> dict[str, Any]:
+        """Return the outcome, or that of the request that this one repeats. `check` raises if the change must not be
+        made; it sees every earlier one."""
         names = self.server.keys.access
-        entry = {
-            "at": int(self.clock()),
-            "actor": {"type": actor.type, "id": actor.id},
-            "action": action,
-            "target": name,
-            "details": details,
-            "request_id": actor.request_id,
+        known, head = await self._known(conditions)
+        if known is not None:
+            return known
+        if conditions.version not in (None, change.version):
+            raise PreconditionFailed(CHANGED)
+        outcome = {
+            "asked": conditions.asked,
+            "record": change.record,
+            "key": change.key,
+            "version": (change.version or 0) + 1,
         }
-        [head] = await self.server.pipeline([("GET", names.head)])
-        head = _text(head or b"")
-        raw = b"" if record is None else orjson.dumps(record)
+        keys = (*names[:7], conditions.mark) if conditions.mark else names[:7]
+        kept = seal(self.secret, orjson.dumps(outcome), OUTCOME) if conditions.mark else b""
+        raw = b"" if change.record is None else orjson.dumps(change.record)
+        wanted = "" if change.version is None else str(change.version)
         for _ in range(MAX_ATTEMPTS):
             if check is not None:
                 await check()
-            chained = chain(head or START, entry, self.secret)
-            wanted = "" if version is None else str(version)
-            arguments: list[str | bytes | int] = [head, chained.head, chained.entry, name, raw, wanted, *digests]
-            outcome, value = await self.server.run(scripts.ACCESS_WRITE, names[:7], arguments)
-            if outcome == b"stored":
-                return
-            if outcome == b"conflict":
-                raise Conflict("Another change was faster; read it and try again.")
+            chained = chain(head or START, self._to_entry(change, actor), self.secret)
+            entry = (head, chained.head, chained.entry, change.name, raw, wanted)
+            reply, value = await self.server.run(
+                scripts.ACCESS_WRITE, keys, (*entry, kept, OUTCOME_MS, *change.digests)
+            )
+            if reply == b"stored":
+                return outcome
+            if reply == b"repeated":
+                return self._to_outcome(value, conditions)
+            if reply == b"conflict":
+                raise Conflict(FASTER) if conditions.version is None else PreconditionFailed(CHANGED)
             head = _text(value)
         raise Conflict("Too many changes at the same time; try again.")
+
+    async def _known(self, conditions: Conditions) -> tuple[dict[str, Any] | None, str]:
+        """Return the outcome of an earlier request with the same mark, and the head of the audit record."""
+        commands = [("GET", self.server.keys.access.head), *([("GET", conditions.mark)] if conditions.mark else [])]
+        head, *kept = await self.server.pipeline(commands)
+        is_known = bool(kept) and kept[0] is not None
+        return self._to_outcome(kept[0], conditions) if is_known else None, _text(head or b"")
+
+    def _to_outcome(self, kept: bytes, conditions: Conditions) -> dict[str, Any]:
+        """Raises InvalidRequest for another request under the same idempotency key, or one that cannot be read."""
+        try:
+            outcome: dict[str, Any] = orjson.loads(unseal(self.secret, kept, OUTCOME))
+        except InvalidTag:
+            outcome = {}
+        if outcome.get("asked") != conditions.asked:
+            raise InvalidRequest("idempotency-key: it was used before, for another request")
+        return outcome
+
+    def _to_entry(self, change: Change, actor: Actor) -> dict[str, Any]:
+        return {
+            "at": int(self.clock()),
+            "actor": {"type": actor.type, "id": actor.id},
+            "action": change.action,
+            "target": change.name,
+            "details": change.details,
+            "request_id": actor.request_id,
+        }
 
 
 def describe_key(record: KeyRecord) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import orjson
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.access.identity.fetching import ProviderAway
 from gateway.access.identity.identity import Identity, Person
+from gateway.access.sealing import seal, unseal
 from gateway.errors import GatewayError
 from gateway.redis.server import RedisServer
 from gateway.settings.identity_sections import SignInSection
@@ -215,28 +215,15 @@ class SignIn:
         return await self.server.pipeline(list(commands))
 
     def _seal(self, value: dict[str, Any]) -> bytes:
-        return SEALED + seal(self.identity.secret, orjson.dumps(value))
+        return SEALED + seal(self.identity.secret, orjson.dumps(value), PURPOSE)
 
     def _open(self, raw: bytes) -> dict[str, Any]:
-        value: dict[str, Any] = orjson.loads(unseal(self.identity.secret, raw.removeprefix(SEALED)))
+        value: dict[str, Any] = orjson.loads(unseal(self.identity.secret, raw.removeprefix(SEALED), PURPOSE))
         return value
 
 
 SEALED: Final = b"s1."
-
-
-def seal(secret: bytes, text: bytes) -> bytes:
-    """Encrypt what Redis must not show: a copy of it holds no token of the provider."""
-    nonce = secrets.token_bytes(12)
-    return nonce + _cipher(secret).encrypt(nonce, text, None)
-
-
-def unseal(secret: bytes, sealed: bytes) -> bytes:
-    return _cipher(secret).decrypt(sealed[:12], sealed[12:], None)
-
-
-def _cipher(secret: bytes) -> AESGCM:
-    return AESGCM(hashlib.blake2b(secret, person=b"sign-in", digest_size=32).digest())
+PURPOSE: Final = b"sign-in"
 
 
 def _to_plain(person: Person) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 Creating and rotating keys are extensions: Anthropic's API has neither.
 """
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +12,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.records import DEPLOYMENT, KeyRecord
-from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor
+from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor, Conditions
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.web.admin.authorization import CALLER
 from gateway.web.admin.key_fields import check_names, checked, status_of, to_allowance, to_api_key, to_fields, to_name
@@ -24,6 +26,7 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_PAGE = 1000
 NO_REDIS = "Keys are stored in Redis, and none is configured: set GATEWAY_REDIS_URL."
 NO_STORE = (("cache-control", "no-store"),)
+MAX_IDEMPOTENCY_KEY = 255
 STATUSES = ("active", "inactive", "archived")
 
 
@@ -70,12 +73,13 @@ async def create_key(request: web.Request) -> web.Response:
     store, body = store_of(request), await read_object(request)
     fields = to_fields(body, "name", "workspace_id")
     record = replace(KeyRecord("", to_name(body, "name"), to_name(body, "workspace_id", "default")), **fields)
-    made, key = await store.create_key(record, actor_of(request))
-    return json_response({**to_api_key(made), "key": key}, headers=NO_STORE)
+    made, key = await store.create_key(record, actor_of(request), conditions_of(request, body))
+    return json_response({**to_api_key(made), "key": key}, headers=(*NO_STORE, etag_of(made.version)))
 
 
 async def show_key(request: web.Request) -> web.Response:
-    return json_response(to_api_key(await store_of(request).key(request.match_info["key_id"])), headers=NO_STORE)
+    record = await store_of(request).key(request.match_info["key_id"])
+    return json_response(to_api_key(record), headers=(*NO_STORE, etag_of(record.version)))
 
 
 async def update_key(request: web.Request) -> web.Response:
@@ -89,8 +93,9 @@ async def update_key(request: web.Request) -> web.Response:
         fields["status"] = body["status"]
     if not fields:
         raise InvalidRequest("there is nothing to change: give name, status, limits, budget, models or expires_at")
-    changed = await store.update_key(request.match_info["key_id"], actor_of(request), **fields)
-    return json_response(to_api_key(changed), headers=NO_STORE)
+    conditions = conditions_of(request, body)
+    changed = await store.update_key(request.match_info["key_id"], actor_of(request), conditions, **fields)
+    return json_response(to_api_key(changed), headers=(*NO_STORE, etag_of(changed.version)))
 
 
 async def rotate_key(request: web.Request) -> web.Response:
@@ -98,13 +103,15 @@ async def rotate_key(request: web.Request) -> web.Response:
     grace = body.get("grace_seconds", GRACE_SECONDS)
     if not isinstance(grace, int) or isinstance(grace, bool) or not 0 <= grace <= MAX_GRACE_SECONDS:
         raise InvalidRequest(f"grace_seconds: must be 0 to {MAX_GRACE_SECONDS}")
-    made, key = await store.rotate_key(request.match_info["key_id"], grace, actor_of(request))
-    return json_response({**to_api_key(made), "key": key}, headers=NO_STORE)
+    conditions = conditions_of(request, body)
+    made, key = await store.rotate_key(request.match_info["key_id"], grace, actor_of(request), conditions)
+    return json_response({**to_api_key(made), "key": key}, headers=(*NO_STORE, etag_of(made.version)))
 
 
 async def show_limits(request: web.Request) -> web.Response:
     scope = to_scope(request.query.get("scope", "deployment"))
-    return json_response({"type": "limits", **(await store_of(request).allowance(scope)).to_json()}, headers=NO_STORE)
+    allowance, version = await store_of(request).versioned_allowance(scope)
+    return json_response({"type": "limits", **allowance.to_json()}, headers=(*NO_STORE, etag_of(version)))
 
 
 async def set_limits(request: web.Request) -> web.Response:
@@ -112,8 +119,10 @@ async def set_limits(request: web.Request) -> web.Response:
     store, body = store_of(request), await read_object(request)
     check_names(body, ("scope", "limits", "budget"))
     allowance = to_allowance(body)
-    await store.set_allowance(to_scope(str(body.get("scope", ""))), allowance, actor_of(request))
-    return json_response({"type": "limits", "scope": body["scope"], **allowance.to_json()}, headers=NO_STORE)
+    scope, conditions = to_scope(str(body.get("scope", ""))), conditions_of(request, body)
+    version = await store.set_allowance(scope, allowance, actor_of(request), conditions)
+    answer = {"type": "limits", "scope": body["scope"], **allowance.to_json()}
+    return json_response(answer, headers=(*NO_STORE, etag_of(version)))
 
 
 async def show_audit(request: web.Request) -> web.Response:
@@ -151,3 +160,32 @@ async def read_object(request: web.Request) -> dict[str, Any]:
 def actor_of(request: web.Request) -> Actor:
     caller = request[CALLER]
     return Actor(caller.kind, caller.name or request.remote or "", request[REQUEST_ID])
+
+
+def conditions_of(request: web.Request, body: Mapping[str, Any]) -> Conditions:
+    """Read `if-match` and `idempotency-key`; the latter counts for one caller. Raises InvalidRequest."""
+    version, key = to_version(request.headers.get("if-match")), request.headers.get("idempotency-key")
+    if key is None:
+        return Conditions(version)
+    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
+        raise InvalidRequest(f"idempotency-key: must have 1 to {MAX_IDEMPOTENCY_KEY} characters")
+    caller = request[CALLER]
+    mark = store_of(request).server.keys.access_outcome(_digest([caller.kind, caller.name, key]))
+    return Conditions(version, mark, _digest([request.method, request.path, body]))
+
+
+def to_version(if_match: str | None) -> int | None:
+    if if_match is None or if_match.strip() == "*":
+        return None
+    tag = if_match.strip().removeprefix("W/").strip('"')
+    if not tag.isdecimal():
+        raise InvalidRequest("if-match: must be the ETag of an earlier reply")
+    return int(tag)
+
+
+def etag_of(version: int) -> tuple[str, str]:
+    return ("etag", f'"{version}"')
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()

@@ -14,10 +14,10 @@ from aiohttp import web
 from gateway.access.periods import period_of
 from gateway.access.records import DEPLOYMENT, NANO, Allowance, Budget
 from gateway.access.reports import cents
-from gateway.access.store import KEY, AccessStore
-from gateway.errors import InvalidRequest, NotFound
+from gateway.access.store import FASTER, KEY, AccessStore, Conditions
+from gateway.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
 from gateway.web.admin.key_fields import PERIODS, checked, to_time
-from gateway.web.admin.organization import NO_STORE, actor_of, read_object, store_of
+from gateway.web.admin.organization import NO_STORE, actor_of, conditions_of, etag_of, read_object, store_of
 from gateway.web.reply import json_response
 
 AMOUNT: Final = re.compile(r"[0-9]{1,18}")
@@ -47,18 +47,20 @@ async def set_spend_limit(request: web.Request) -> web.Response:
         budget = Budget.checked(int(amount or 0) * CENT, period, zone)
     except (ValueError, AttributeError) as error:
         raise InvalidRequest(f"gateway: {error}") from None
-    await _replace(request, store, scope, budget, removed=amount is None)
-    return json_response({**_to_limit(scope, budget), "amount": amount}, headers=NO_STORE)
+    version = await _replace(request, scope, budget, conditions_of(request, body), removed=amount is None)
+    answer = {**_to_limit(scope, budget), "amount": amount}
+    return json_response(answer, headers=(*NO_STORE, etag_of(version)))
 
 
 async def show_spend_limit(request: web.Request) -> web.Response:
     scope, budget = await _found(request)
-    return json_response(_to_limit(scope, budget), headers=NO_STORE)
+    _, version = await _rules_of(store_of(request), scope)
+    return json_response(_to_limit(scope, budget), headers=(*NO_STORE, etag_of(version)))
 
 
 async def delete_spend_limit(request: web.Request) -> web.Response:
     scope, budget = await _found(request)
-    await _replace(request, store_of(request), scope, budget, removed=True)
+    await _replace(request, scope, budget, conditions_of(request, {}), removed=True)
     return json_response({"id": _id_of(scope, budget), "type": "spend_limit_deleted"}, headers=NO_STORE)
 
 
@@ -100,14 +102,29 @@ async def _found(request: web.Request) -> tuple[str, Budget]:
     raise NotFound(f"There is no spend limit {wanted[:80]!r}.")
 
 
-async def _replace(request: web.Request, store: AccessStore, scope: str, budget: Budget, *, removed: bool) -> None:
-    before = (await store.allowances()).get(scope, Allowance())
+async def _replace(request: web.Request, scope: str, budget: Budget, conditions: Conditions, *, removed: bool) -> int:
+    """Return the new version of the scope's limits. Another change since they were read is a conflict, never lost."""
+    store, actor = store_of(request), actor_of(request)
+    before, version = await _rules_of(store, scope)
     others = tuple(one for one in before.budgets if one.period != budget.period)
     allowance = replace(before, budgets=others if removed else (*others, budget))
+    expected = replace(conditions, version=version) if conditions.version is None else conditions
+    try:
+        if scope.startswith(KEY):
+            return (await store.update_key(scope.removeprefix(KEY), actor, expected, allowance=allowance)).version
+        return await store.set_allowance(scope, allowance, actor, expected)
+    except PreconditionFailed:
+        if conditions.version is None:
+            raise Conflict(FASTER) from None
+        raise
+
+
+async def _rules_of(store: AccessStore, scope: str) -> tuple[Allowance, int]:
+    """Return the limits of a scope and the version of their record."""
     if scope.startswith(KEY):
-        await store.update_key(scope.removeprefix(KEY), actor_of(request), allowance=allowance)
-    else:
-        await store.set_allowance(scope, allowance, actor_of(request))
+        record = await store.key(scope.removeprefix(KEY))
+        return record.allowance, record.version
+    return await store.versioned_allowance(scope)
 
 
 async def _scope_of(store: AccessStore, value: object) -> str:
