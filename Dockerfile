@@ -7,6 +7,9 @@ RUN /opt/dragoman/bin/pip install --no-cache-dir --require-hashes -r requirement
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 COPY workers workers
+# `docker build --build-arg COMMIT=$(git rev-parse --short HEAD)`: `dragoman --version` shows it.
+ARG COMMIT=
+RUN echo "$COMMIT" > gateway/commit.txt
 RUN /opt/dragoman/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
  && /opt/dragoman/bin/pip uninstall --yes pip setuptools
 

@@ -55,7 +55,8 @@ soak: $(VENV)/.development ## send a million requests, streams and batch items, 
 
 wheel: $(VENV)/.development ## build the wheel into dist/, and try it in a clean environment
 	rm -rf dist build
-	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	git describe --always --dirty --exclude '*' > gateway/commit.txt || rm gateway/commit.txt
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist . ; status=$$?; rm -f gateway/commit.txt; exit $$status
 	$(PYTHON) tests/deploy/try_wheel.py dist/*.whl
 
 servers: $(VENV)/.development ## put it before real llama.cpp, vLLM, SGLang, LiteLLM and others, installed on demand (4 GB)

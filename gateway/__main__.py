@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from gateway import __version__
+from gateway.process.build import describe_version
 
 HELP: Final = {"help_option_names": ["-h", "--help"]}
 # Command → module and name of its function or group, and what it does.
@@ -73,7 +73,7 @@ app = typer.Typer(
 
 def show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"dragoman {__version__}")
+        typer.echo(f"dragoman {describe_version()}")
         raise typer.Exit
 
 

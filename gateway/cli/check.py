@@ -29,6 +29,7 @@ from gateway.cli.shown_routes import (
     to_plain_upstreams,
 )
 from gateway.errors import GatewayError
+from gateway.process.build import describe_version
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.settings.effective import DEFAULT, Setting, config_file, effective, misspelt
 from gateway.upstream.config import to_table
@@ -99,7 +100,7 @@ async def _look(settings: Settings, routing: Routing | None) -> list[Finding]:
 
 def _print(shown: list[Setting], routes: list[str], findings: list[Finding], *, every: bool) -> None:
     file = config_file()
-    typer.echo(f"Dragoman {__version__}, settings from the environment" + (f" and {file}" if file else ""))
+    typer.echo(f"Dragoman {describe_version()}, settings from the environment" + (f" and {file}" if file else ""))
     for one in shown:
         if every or one.source != DEFAULT:
             origin = "" if one.source == one.variable else f"  ({one.source})"

@@ -195,7 +195,7 @@ async def probe(admin: str, name: str) -> tuple[int, str]:
 
 async def test_the_version_is_printed() -> None:
     assert (await dragoman("version")).out == f"{__version__}\n"
-    assert (await dragoman("version", "--json")).lines == [{"version": __version__}]
+    assert (await dragoman("version", "--json")).lines == [{"version": __version__, "commit": None}]
 
 
 def test_dev_takes_the_next_free_ports_unless_they_were_set() -> None:

@@ -78,6 +78,9 @@ def carry_out(stage: Stage, name: str, text: str, stages: Mapping[str, Stage]) -
         case "ENV":
             pairs = [pair.partition("=") for pair in shlex.split(text)]
             stage.environment |= {key: value.replace("$PATH", stage.environment["PATH"]) for key, _, value in pairs}
+        case "ARG":
+            name, _, value = text.partition("=")
+            stage.environment.setdefault(name, value)
         case "USER":
             stage.user = text
         case "HEALTHCHECK":

@@ -19,7 +19,7 @@ from pathlib import Path
 
 MAX_BYTES = 2 * 1024 * 1024
 MAX_SECONDS = 30.0
-NEEDED = ("gateway/py.typed", "gateway/redis/scripts/claim.lua", "workers/__main__.py")
+NEEDED = ("gateway/py.typed", "gateway/redis/scripts/claim.lua", "gateway/commit.txt", "workers/__main__.py")
 UNWANTED = ("tests/", "bench/", "docs/", "deploy/")
 
 
@@ -31,6 +31,11 @@ def inspect(wheel: Path) -> list[str]:
     size = wheel.stat().st_size
     print(f"{wheel.name}: {size:,} bytes, {len(names)} files")  # noqa: T201
     return found + ([f"it is larger than {MAX_BYTES:,} bytes"] if size > MAX_BYTES else [])
+
+
+def commit_of(wheel: Path) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read("gateway/commit.txt").decode().strip()
 
 
 def install(wheel: Path, folder: Path) -> Path:
@@ -74,12 +79,15 @@ def answers(port: int) -> bool:
 def main() -> int:
     wheel = Path(sys.argv[1])
     problems = inspect(wheel)
+    commit = "" if problems else commit_of(wheel)
     with tempfile.TemporaryDirectory(prefix="dragoman-") as folder:
         binaries = install(wheel, Path(folder) / "venv")
         version = subprocess.run(
             [binaries / "dragoman", "--version"], capture_output=True, text=True, check=True
         ).stdout
         seconds = seconds_until_answer(binaries, Path(folder))
+    if commit not in version:
+        problems.append(f"`dragoman --version` does not show the commit {commit}")
     print(f"{version.strip()} on Python {sys.version.split()[0]}: `dragoman dev` answered after {seconds:.1f} s")  # noqa: T201
     problems += [f"it took longer than {MAX_SECONDS:.0f} s"] if seconds > MAX_SECONDS else []
     for problem in problems:
