@@ -11,10 +11,10 @@ INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check docs fuzz bench chaos cluster console soak wheel servers clients lock clean
+.PHONY: help run test check docs fuzz bench chaos cluster console soak wheel servers clients collector lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## install and start everything on this machine: http://127.0.0.1:8080
 	$(BIN)/dragoman dev
@@ -64,6 +64,9 @@ servers: $(VENV)/.development ## put it before real llama.cpp, vLLM, SGLang, Lit
 
 clients: $(VENV)/.development ## put real coding agents and SDKs of OpenAI's APIs before it, installed on demand (3 GB; npm)
 	$(BIN)/python -m tests.clients
+
+collector: $(VENV)/.development ## see traces and relayed telemetry in MLflow, installed on demand (900 MB)
+	$(BIN)/python -m tests.collector
 
 # uv resolves for every platform and Python at once and keeps the markers; the versions of both locks agree.
 COMPILE := --universal --python-version 3.11 --group build --generate-hashes --no-header --no-annotate --upgrade --quiet

@@ -64,6 +64,7 @@ def test_a_prefix_that_would_change_slots_or_patterns_is_refused(monkeypatch: py
 def test_no_error_quotes_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_SECRET", "canary-4711")
     monkeypatch.setenv("GATEWAY_KEYS", "canary-4712")
+    monkeypatch.setenv("GATEWAY_OTLP_HEADERS", "canary-4713")
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert "canary" not in str(caught.value)

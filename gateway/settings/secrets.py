@@ -9,6 +9,7 @@ from pydantic import AnyUrl, SecretStr
 
 from gateway.access.keyring import Keyring
 from gateway.settings.settings import Settings
+from gateway.settings.values import parse_headers
 
 # Headers of an upstream that hold a credential.
 SECRET_HEADERS: Final = re.compile(r"auth|key|token|secret|cookie")
@@ -23,6 +24,8 @@ def secrets_of(settings: Settings) -> Iterator[str]:
     sign_in = settings.config.access.identity.sign_in
     if sign_in is not None and sign_in.client_secret is not None:
         yield sign_in.client_secret.get_secret_value()
+    if settings.otlp_headers is not None:
+        yield from (value for _, value in parse_headers(settings.otlp_headers.get_secret_value()))
     for upstream in settings.upstreams.values():
         yield from (key.get_secret_value() for key in upstream.key)
         yield from (value for name, value in upstream.headers.items() if SECRET_HEADERS.search(name))

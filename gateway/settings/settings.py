@@ -29,6 +29,7 @@ from gateway.settings.values import (
     RedisPrefix,
     RedisUrl,
     Seconds,
+    SecretHeaders,
     SecretUrl,
     SigningSecret,
     SimulatedName,
@@ -271,6 +272,9 @@ class Settings(BaseSettings):
     otlp_endpoint: BaseUrl | None = Field(default=None, repr=False, examples=["http://collector:4318"])
     """OTLP/HTTP address of the collector that clients' telemetry is [relayed](traces.md#relay) to. The client listener
     takes it at `/v1/metrics`, `/v1/logs` and `/v1/traces`."""
+    otlp_headers: SecretHeaders | None = Field(default=None, examples=["authorization=Bearer%20key"])
+    """Headers that relayed telemetry is sent with, such as the collector's key: `name=value,…`, values percent-encoded,
+    as in `OTEL_EXPORTER_OTLP_HEADERS`."""
     trace_url: str | None = Field(default=None, repr=False, examples=["https://traces.example.com/trace/{trace}"])
     """Address of a trace in your viewer, with `{trace}` for its id: the console links to it."""
 

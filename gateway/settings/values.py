@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -21,6 +21,7 @@ from gateway.upstream.vendors import VENDORS
 
 # A line end in a value would split a header or a log line.
 CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
+HEADER_NAME: Final = re.compile(r"[a-z0-9-]{1,128}")
 HOST_NAME: Final = re.compile(r"[0-9A-Za-z._-]{1,253}")
 
 
@@ -103,6 +104,26 @@ def _check_secret_url(url: SecretStr) -> SecretStr:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected an http or https URL")
     return url
+
+
+def parse_headers(text: str) -> tuple[tuple[str, str], ...]:
+    """Return the headers of `name=value,…`, values percent-decoded, as in OTEL_EXPORTER_OTLP_HEADERS.
+
+    Raises ValueError for what cannot be sent as a header.
+    """
+    found = []
+    for entry in filter(None, map(str.strip, text.split(","))):
+        name, _, value = entry.partition("=")
+        header = (name.strip().lower(), unquote(value.strip()))
+        if not HEADER_NAME.fullmatch(header[0]) or not re.fullmatch(r"[\x21-\x7e][\x20-\x7e]*", header[1]):
+            raise ValueError("expected name=value,… with names of letters, digits and -, and visible ASCII values")
+        found.append(header)
+    return tuple(found)
+
+
+def _check_headers(text: SecretStr) -> SecretStr:
+    parse_headers(text.get_secret_value())
+    return text
 
 
 def _check_flavor(flavor: str) -> str:
@@ -221,6 +242,7 @@ BaseUrl = Annotated[AnyHttpUrl, AfterValidator(_check_base_url)]
 RedisUrl = Annotated[str, AfterValidator(check_url)]
 Credential = Annotated[SecretStr, AfterValidator(_check_credential)]
 SecretUrl = Annotated[SecretStr, AfterValidator(_check_secret_url)]
+SecretHeaders = Annotated[SecretStr, AfterValidator(_check_headers)]
 Flavor = Annotated[str, AfterValidator(_check_flavor)]
 SimulatedName = Annotated[str, AfterValidator(_check_simulator)]
 UpstreamName = Annotated[str, _matching(r"[A-Za-z0-9_.-]{0,64}", "up to 64 of A-Z a-z 0-9 _ . -")]

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.errors import GatewayError, InvalidRequest, NotFound
 from gateway.settings import Settings
+from gateway.settings.values import parse_headers
 from gateway.telemetry.metrics import OTLP_RELAYED, create_series
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
 from gateway.web.auth import CONTEXT
@@ -48,10 +49,14 @@ class Export:
 
 @dataclass(slots=True)
 class OtlpRelay:
-    """`run` it while clients may send. `endpoint`: the collector's base address, without `/v1/…`."""
+    """`run` it while clients may send.
+
+    `endpoint`: the collector's base address, without `/v1/…`. `headers`: the operator's own for it.
+    """
 
     client: UpstreamClient
     endpoint: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     _waiting: deque[Export] = field(default_factory=deque, repr=False)
     _bytes: int = 0
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,7 +82,7 @@ class OtlpRelay:
     async def _send(self, export: Export) -> None:
         url = f"{self.endpoint}/v1/{export.signal}"
         try:
-            answer = await self.client.open(Call("POST", url, export.headers, export.body, TIMEOUTS))
+            answer = await self.client.open(Call("POST", url, (*self.headers, *export.headers), export.body, TIMEOUTS))
             await answer.read(MAX_REPLY_BYTES)
             problem = None if answer.status < 300 else f"it answered {answer.status}"
         except GatewayError as error:
@@ -89,7 +94,10 @@ class OtlpRelay:
 
 
 def to_otlp_relay(settings: Settings, client: UpstreamClient) -> OtlpRelay | None:
-    return None if settings.otlp_endpoint is None else OtlpRelay(client, str(settings.otlp_endpoint).rstrip("/"))
+    if settings.otlp_endpoint is None:
+        return None
+    headers = parse_headers(settings.otlp_headers.get_secret_value()) if settings.otlp_headers else ()
+    return OtlpRelay(client, str(settings.otlp_endpoint).rstrip("/"), headers)
 
 
 OTLP: web.AppKey[OtlpRelay | None] = web.AppKey("otlp")

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 JSON = {"x-api-key": KEY, "content-type": "application/json"}
 PROTOBUF = {"authorization": f"Bearer {KEY}", "content-type": "application/x-protobuf", "content-encoding": "gzip"}
+HEADERS = "authorization=Bearer%20of-the-collector, x-experiment=7"
 WAIT_SECONDS = 20
 
 
@@ -58,7 +59,7 @@ async def sink() -> AsyncIterator[Sink]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def live(sink: Sink) -> AsyncIterator[Live]:
-    async with Simulator() as simulator, serving(simulator, otlp_endpoint=sink.url) as front:
+    async with Simulator() as simulator, serving(simulator, otlp_endpoint=sink.url, otlp_headers=HEADERS) as front:
         yield front
 
 
@@ -80,6 +81,7 @@ async def test_export_reaches_the_collector_byte_for_byte_with_tenant_and_key(
     assert (path, received) == (f"/base/v1/{signal}", body)
     assert headers["x-gateway-tenant"] == "tests"
     assert headers["x-gateway-key"]
+    assert (headers["authorization"], headers["x-experiment"]) == ("Bearer of-the-collector", "7")
     assert KEY not in str(headers)
 
 

@@ -6,10 +6,12 @@ front ends and two workers. Memory and file descriptors must be flat, and every 
 
 import argparse
 import asyncio
+import json
 import sys
 import time
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 import aiohttp
 
@@ -23,6 +25,8 @@ QUARTERS = 4
 AT_ONCE = 32
 BATCH_ITEMS = 5_000
 SAMPLE_SECONDS = 1.0
+MOST_SHOWN = 10
+RETRY_SECONDS = 0.5
 # Of the memory in the last quarter, as a share of that in the second: the first one fills caches.
 MAX_GROWTH = 1.03
 # Pools and log buffers breathe.
@@ -40,7 +44,12 @@ class Counts:
     requests: int = 0
     streams: int = 0
     items: int = 0
+    without_front_end: int = 0
     wrong: list[str] = field(default_factory=list)
+
+    def note(self, wrong: str) -> None:
+        if len(self.wrong) < MOST_SHOWN:
+            self.wrong.append(wrong)
 
 
 @dataclass(slots=True)
@@ -74,14 +83,26 @@ class Watched:
         return f"  {self.name:<9} {sizes} MB; {numbers} descriptors"
 
 
+async def send(
+    session: aiohttp.ClientSession, counts: Counts, method: str, path: str, body: Any = None
+) -> tuple[int, bytes]:
+    """Send a request until a front end answers: the balancer takes out those that are late with its health check."""
+    while True:
+        async with session.request(method, path, json=body) as answer:
+            read = await answer.read()
+        if answer.status != 503 or answer.content_type != "text/html":
+            return answer.status, read
+        counts.without_front_end += 1
+        await asyncio.sleep(RETRY_SECONDS)
+
+
 async def ask(session: aiohttp.ClientSession, counts: Counts, amount: int, *, stream: bool) -> None:
     """One of AT_ONCE clients: sends requests one after the other."""
     for _ in range(amount):
-        async with session.post("/v1/messages", json={**BODY, "stream": stream}) as answer:
-            body = await answer.read()
-        good = answer.status == 200 and (b"message_stop" in body if stream else b'"stop_reason"' in body)
-        if not good and len(counts.wrong) < 10:
-            counts.wrong.append(f"status {answer.status}: {body[:200]!r}")
+        status, body = await send(session, counts, "POST", "/v1/messages", {**BODY, "stream": stream})
+        good = status == 200 and (b"message_stop" in body if stream else b'"stop_reason"' in body)
+        if not good:
+            counts.note(f"status {status}: {body[:200]!r}")
         if stream:
             counts.streams += 1
         else:
@@ -92,17 +113,22 @@ async def send_batch(session: aiohttp.ClientSession, counts: Counts, amount: int
     """Create a batch, wait for its end, and delete it."""
     requests = [{"custom_id": f"item-{number}", "params": BODY} for number in range(amount)]
     path = "/v1/messages/batches"
-    async with session.post(path, json={"requests": requests}) as answer:
-        batch = await answer.json()
+    status, body = await send(session, counts, "POST", path, {"requests": requests})
+    if status != 200:
+        counts.note(f"no batch was created, status {status}: {body[:200]!r}")
+        return
+    batch = json.loads(body)
     while batch["processing_status"] != "ended":
         await asyncio.sleep(0.2)
-        async with session.get(f"{path}/{batch['id']}") as answer:
-            batch = await answer.json()
+        status, body = await send(session, counts, "GET", f"{path}/{batch['id']}")
+        if status == 200:
+            batch = json.loads(body)
+        else:
+            counts.note(f"status {status} for the state of a batch: {body[:200]!r}")
     if batch["request_counts"]["succeeded"] != amount:
-        counts.wrong.append(f"batch {batch['id']}: {batch['request_counts']}")
+        counts.note(f"batch {batch['id']}: {batch['request_counts']}")
     counts.items += amount
-    async with session.delete(f"{path}/{batch['id']}"):
-        pass
+    await send(session, counts, "DELETE", f"{path}/{batch['id']}")
 
 
 async def quarter(session: aiohttp.ClientSession, counts: Counts, share: int) -> None:
@@ -173,12 +199,14 @@ async def soak(share: int) -> list[str]:
             for number in range(QUARTERS):
                 at[0], begun = number, time.monotonic()
                 await quarter(session, counts, share)
-                print(f"quarter {number + 1} of {QUARTERS}: {time.monotonic() - begun:.0f} s")  # noqa: T201
+                print(f"quarter {number + 1} of {QUARTERS}: {time.monotonic() - begun:.0f} s", flush=True)  # noqa: T201
         watching.cancel()
         for process in processes:
             print(process)  # noqa: T201
         problems = counts.wrong + await reckon(cluster, counts)
     print(f"{counts.requests:,} requests, {counts.streams:,} streams, {counts.items:,} batch items")  # noqa: T201
+    if counts.without_front_end:
+        print(f"{counts.without_front_end:,} tries found no front end at the balancer")  # noqa: T201
     return problems + [problem for process in processes for problem in process.problems()]
 
 
