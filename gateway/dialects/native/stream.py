@@ -14,6 +14,7 @@ from gateway.dialects.base import Origin
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.json_body import JsonBody
 from gateway.dialects.native.answer import to_answered, to_origin
+from gateway.dialects.native.blocks import BlockOrder
 from gateway.dialects.native.errors import to_relayed
 from gateway.dialects.native.thinking import sealed
 from gateway.dialects.native.usage import to_text, to_usage
@@ -28,8 +29,6 @@ from gateway.messages.usage import to_cost
 from gateway.sse import END, to_event
 from gateway.upstream.target import signs_thinking
 
-CONTENT = b"event: content_block_"
-NEXT_CONTENT = END + CONTENT
 # A frame in the form that goes to clients. Any other is written again.
 FRAME = re.compile(rb"event: (\S+)\ndata: ([^\n]*)")
 MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
@@ -49,7 +48,7 @@ class NativeStream:
     """`opened`: an earlier attempt sent message_start. `collects`: frames are not returned, but kept for `message`."""
 
     __slots__ = (
-        "_collected", "_counts", "_frames", "_held", "_opened", "_origin", "_owes_usage", "_reply",
+        "_blocks", "_collected", "_counts", "_frames", "_held", "_opened", "_origin", "_owes_usage", "_reply",
         "_seals", "_size", "_start", "abandoned", "done", "failure", "has_usage", "notes",
         "started", "stop_reason",
     )  # fmt: skip
@@ -68,6 +67,7 @@ class NativeStream:
         self._origin = Origin(estimated=True)
         self._size = 0  # bytes that the model wrote, about
         self._frames = FrameReader()
+        self._blocks = BlockOrder()
         self.failure: GatewayError | None = None
         self.has_usage = False
         self.stop_reason: str | None = None
@@ -138,10 +138,11 @@ class NativeStream:
         data = self._frames.read(piece)
         if not data:
             return b""
-        if self.started and data.startswith(CONTENT) and not (self._seals and (SIGNATURE in data or REDACTED in data)):
+        head = self._blocks.head
+        if head and data.startswith(head):
             frames = data.count(END)
-            # The common case, a read of deltas only, is passed on without being parsed.
-            if data.count(NEXT_CONTENT) == frames - 1:  # all of them are content
+            # The common case, a read of deltas of the open block only, is passed on without being parsed.
+            if frames == 1 or data.count(END + head) == frames - 1:
                 self._size += len(data) - frames * DELTA_OVERHEAD
                 return data
         return self._take_frames(data.split(END)[:-1])
@@ -192,14 +193,8 @@ class NativeStream:
             name, payload = _name_and_data(frame)
             frame = to_event(name, payload).removesuffix(END)
         match name:
-            case b"content_block_delta":
-                self.started = True
-                frame = self._sealed(frame, payload, "delta") if self._seals and SIGNATURE in frame else frame
-                self._size += max(0, len(frame) + len(END) - DELTA_OVERHEAD)
-            case b"content_block_start":
-                self.started = self.started or not _grows(payload)
-                frame = _with_input(frame, payload) if TOOL_USE in frame and INPUT not in frame else frame
-                frame = self._sealed(frame, payload, "content_block") if self._seals and REDACTED in frame else frame
+            case b"content_block_delta" | b"content_block_start" | b"content_block_stop":
+                return (self._take_content(name, frame, payload),)
             case b"message_start":
                 message = dict(to_mapping(_parsed(payload).get("message")))
                 self._counts = dict(to_mapping(message.get("usage")))
@@ -213,9 +208,10 @@ class NativeStream:
                 self._start = self._start or frame
                 return ()
             case b"message_delta":
-                frame = self._take_delta(frame, _parsed(payload))
+                return (self._blocks.close(), self._take_delta(frame, _parsed(payload)) + END)
             case b"message_stop":
                 self.done = self.started = True
+                return (self._blocks.close(), frame + END)
             case b"error":
                 raise _to_failure(payload)
             case b"ping":
@@ -223,6 +219,23 @@ class NativeStream:
             case b"":
                 return ()
         return (frame + END,)
+
+    def _take_content(self, name: bytes, frame: bytes, payload: bytes) -> bytes:
+        if name == b"content_block_delta":
+            self.started = True
+            frame = self._sealed(frame, payload, "delta") if self._seals and SIGNATURE in frame else frame
+            self._size += max(0, len(frame) + len(END) - DELTA_OVERHEAD)
+            head = self._blocks.head
+            if head and frame.startswith(head):
+                return frame + END
+            return self._blocks.delta(_parsed(payload), frame + END)
+        event = _parsed(payload)
+        if name == b"content_block_stop":
+            return self._blocks.stop(event, frame + END)
+        self.started = self.started or not _grows(event)
+        frame = _with_input(frame, event) if TOOL_USE in frame and INPUT not in frame else frame
+        frame = self._sealed(frame, payload, "content_block") if self._seals and REDACTED in frame else frame
+        return self._blocks.start(event, frame + END)
 
     def _sealed(self, frame: bytes, payload: bytes, part: str) -> bytes:
         """Return a frame with the signature within sealed."""
@@ -288,9 +301,8 @@ def _name_and_data(frame: bytes) -> tuple[bytes, bytes]:
     return kind.encode(), payload
 
 
-def _with_input(frame: bytes, payload: bytes) -> bytes:
+def _with_input(frame: bytes, event: dict[str, Any]) -> bytes:
     """Return the start of a call with its empty input, which llama.cpp and vLLM leave out."""
-    event = _parsed(payload)
     block = to_mapping(event.get("content_block"))
     if block.get("type") != "tool_use" or "input" in block:
         return frame
@@ -299,8 +311,8 @@ def _with_input(frame: bytes, payload: bytes) -> bytes:
     ]
 
 
-def _grows(payload: bytes) -> bool:
-    return to_text(to_mapping(_parsed(payload).get("content_block")).get("type")) in GROWING
+def _grows(event: dict[str, Any]) -> bool:
+    return to_text(to_mapping(event.get("content_block")).get("type")) in GROWING
 
 
 def _parsed(payload: bytes) -> dict[str, Any]:

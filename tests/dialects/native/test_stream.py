@@ -210,6 +210,117 @@ def test_call_without_input_has_an_empty_one() -> None:
     assert fold_stream(shown)["content"] == [{**call, "input": {}}]
 
 
+def start(index: int, kind: str, **fields: Any) -> bytes:
+    return event("content_block_start", index=index, content_block={"type": kind, **fields})
+
+
+def delta(index: int, **fields: str) -> bytes:
+    """A delta by the field that it adds to."""
+    (name,) = fields
+    kind = {"partial_json": "input_json_delta"}.get(name, f"{name}_delta")
+    return event("content_block_delta", index=index, delta={"type": kind, **fields})
+
+
+def stop(index: int) -> bytes:
+    return event("content_block_stop", index=index)
+
+
+TEXT, THOUGHT = {"text": ""}, {"thinking": "", "signature": ""}
+CALL = {"id": "toolu_1", "name": "look", "input": {}}
+LAST = ENDING.partition(b"\n\n")[2]
+IN_ORDER = (
+    start(0, "thinking", **THOUGHT) + delta(0, thinking="Hm") + delta(0, signature="s") + stop(0)
+    + start(1, "text", **TEXT) + delta(1, text="a") + delta(1, text="b") + stop(1)
+    + start(2, "tool_use", **CALL) + delta(2, partial_json='{"a":') + delta(2, partial_json="1}") + stop(2)
+    + start(3, "server_tool_use", **CALL) + delta(3, partial_json="{}") + stop(3)
+    + start(4, "unknown") + event("content_block_delta", index=4, delta={"type": "unknown_delta"}) + stop(4)
+)  # fmt: skip
+
+# Blocks as servers write them, and the blocks that the client gets.
+DISORDERED: dict[str, tuple[bytes, list[tuple[str, Any]]]] = {
+    "a block begins under the index of an open one": (
+        start(0, "text", **TEXT) + delta(0, text="-") + start(0, "thinking", **THOUGHT) + delta(0, thinking="Hm")
+        + stop(0) + start(1, "text", **TEXT) + delta(1, text="a") + delta(1, text="b") + stop(1),
+        [("text", "-"), ("thinking", "Hm"), ("text", "ab")],
+    ),
+    "thinking comes in a block of text": (
+        start(0, "text", **TEXT) + delta(0, thinking="H") + delta(0, thinking="m") + delta(0, text="a")
+        + delta(0, text="b") + stop(0),
+        [("thinking", "Hm"), ("text", "ab")],
+    ),
+    "text comes after a call without a block": (
+        start(0, "tool_use", **CALL) + delta(0, partial_json="{}") + delta(0, text="a") + stop(0),
+        [("tool_use", {}), ("text", "a")],
+    ),
+    "an index is skipped": (
+        start(0, "thinking", **THOUGHT) + delta(0, thinking="Hm") + stop(0)
+        + start(2, "tool_use", **CALL) + delta(2, partial_json='{"a":1}') + stop(2)
+        + start(3, "text", **TEXT) + delta(3, text="a") + delta(3, text="b") + stop(3),
+        [("thinking", "Hm"), ("tool_use", {"a": 1}), ("text", "ab")],
+    ),
+    "indexes begin at 1": (
+        start(1, "text", **TEXT) + delta(1, text="a") + delta(1, text="b") + stop(1),
+        [("text", "ab")],
+    ),
+    "the ends are missing": (
+        start(0, "text", **TEXT) + delta(0, text="a") + start(1, "tool_use", **CALL) + delta(1, partial_json="{}"),
+        [("text", "a"), ("tool_use", {})],
+    ),
+    "blocks end that never began": (
+        stop(0) + start(0, "text", **TEXT) + delta(0, text="a") + stop(0) + stop(1) + stop(0),
+        [("text", "a")],
+    ),
+    "no block begins": (delta(0, text="a") + delta(0, text="b") + stop(0), [("text", "ab")]),
+    "an empty block comes first": (
+        start(0, "text", **TEXT) + stop(0) + start(1, "text", **TEXT) + delta(1, text="a") + stop(1),
+        [("text", ""), ("text", "a")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DISORDERED)
+def test_blocks_out_of_order_are_put_in_order(case: str) -> None:
+    frames, blocks = DISORDERED[case]
+    told = event("message_start", message=START) + frames + LAST
+    for pieces in ([told], [frame + b"\n\n" for frame in told.split(b"\n\n")[:-1]]):
+        content = fold_stream(run(stream(), *pieces))["content"]
+        fields = {"text": "text", "thinking": "thinking", "tool_use": "input"}
+        assert [(block["type"], block[fields[block["type"]]]) for block in content] == blocks
+
+
+def test_blocks_in_order_arrive_as_they_were_written_however_they_are_cut() -> None:
+    told = event("message_start", message=START) + IN_ORDER + LAST
+    for cut in range(0, len(told), 3):
+        assert run(stream(), told[:cut], told[cut:]) == expected(told)
+
+
+def test_renumbered_blocks_keep_what_else_is_repaired_in_them() -> None:
+    frames = (
+        start(3, "tool_use", id="toolu_1", name="look") + stop(3) + start(4, "redacted_thinking", data="d") + stop(4)
+    )
+    reply = Reply("msg_1", "req_1", "asked", "deepseek-v4", Keyring((("t", b"secret"),), "acme"))
+    content = fold_stream(run(NativeStream(reply), event("message_start", message=START) + frames + LAST))["content"]
+    assert content[0]["input"] == {}
+    assert content[1]["data"].startswith("gw2.")
+
+
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        start(0, "tool_use", **CALL) + start(1, "tool_use", **CALL) + delta(0, partial_json="{}"),
+        start(0, "text", **TEXT) + delta(0, text="a") + delta(1, text="b") + delta(0, text="c"),
+        delta(0, partial_json="{}"),
+    ],
+    ids=["two calls at once", "two texts at once", "arguments of no call"],
+)
+def test_parts_of_several_blocks_at_once_are_an_error_rather_than_one_block(mixed: bytes) -> None:
+    for pieces in ([mixed], [frame + b"\n\n" for frame in mixed.split(b"\n\n")[:-1]]):
+        converter = stream()
+        run(converter, event("message_start", message=START), *pieces, LAST)
+        assert isinstance(converter.failure, UpstreamError)
+        assert "mixes" in converter.failure.message
+
+
 def test_answers_have_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_body, "MAX_BODY_BYTES", 1000)
     message = orjson.dumps({**START, "content": [{"type": "text", "text": "a" * 1000}]})

@@ -1,0 +1,128 @@
+"""Content blocks of a Messages stream in the order that clients require: one open at a time, numbered from 0.
+
+Anthropic's SDKs and Claude Code fail on any other order. Servers that speak Messages begin a block while another is
+open, under the same index (ollama issue 17101), skip indexes (new-api 5482), and write thinking into a block of text
+(litellm 33224). Such frames are written again; frames in order pass as they are.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.errors import UpstreamError
+from gateway.json_values import to_mapping
+from gateway.sse import to_event
+
+# Where the text of a delta begins.
+TEXT = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"')
+START, STOP = b"content_block_start", b"content_block_stop"
+# Types of deltas that only blocks of one type may hold. Calls are of several types.
+HOLDERS = {
+    "text_delta": "text",
+    "citations_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "thinking",
+    "input_json_delta": "",
+}
+NEW_BLOCKS: dict[str, dict[str, Any]] = {
+    "text": {"type": "text", "text": ""},
+    "thinking": {"type": "thinking", "thinking": "", "signature": ""},
+}
+DISORDER = "The upstream's stream mixes the parts of several content blocks."
+
+
+class BlockOrder:
+    """Give it each content event, and write what it returns.
+
+    `head`: the beginning of an event, up to its text, that adds to the open block and may be passed on unread; empty
+    while there is none.
+    """
+
+    __slots__ = ("_held", "_index", "_is_disordered", "_kind", "_number", "head")
+
+    def __init__(self) -> None:
+        self._number = -1  # of the latest block, as the client counts them
+        self._index: object = None  # of the open block, as the upstream counts them
+        self._kind: str | None = None  # of the open block
+        self._held = b""  # start of a block whose type its first delta may correct
+        self._is_disordered = False
+        self.head = b""
+
+    def start(self, event: Mapping[str, Any], frame: bytes) -> bytes:
+        """Begin a block; `frame` is its event as it was written. A start of text or thinking waits for a delta."""
+        closing = self.close()
+        self._is_disordered = self._is_disordered or closing != b""
+        block = to_mapping(event.get("content_block"))
+        return closing + self._begin(str(block.get("type")), event.get("index"), frame)
+
+    def delta(self, event: Mapping[str, Any], frame: bytes) -> bytes:
+        kind = HOLDERS.get(str(to_mapping(event.get("delta")).get("type")))
+        index = event.get("index")
+        output = b""
+        if self._kind is None or (kind is not None and not _holds(self._kind, kind)):
+            output = self._change_to(kind, index)
+        elif index != self._index:
+            raise UpstreamError(DISORDER)
+        output += self._release() + self._numbered(index, frame)
+        found = TEXT.search(frame) if index == self._number and not self._is_disordered else None
+        self.head = frame[: found.end()] if found is not None else b""
+        return output
+
+    def stop(self, event: Mapping[str, Any], frame: bytes) -> bytes:
+        """End the block; the end of one that is not open is left out."""
+        if self._kind is None or event.get("index") != self._index:
+            return b""
+        self._kind, self.head = None, b""
+        return self._release() + self._numbered(self._index, frame)
+
+    def close(self) -> bytes:
+        """End the open block, if the upstream has not."""
+        if self._kind is None:
+            return b""
+        self._kind, self.head = None, b""
+        return self._release() + _written(STOP, {"type": STOP.decode(), "index": self._number})
+
+    def _change_to(self, kind: str | None, index: object) -> bytes:
+        """Begin the block that a delta needs, in place of an empty one of another type."""
+        if not kind:
+            raise UpstreamError(DISORDER)
+        if self._held:
+            self._held, self._kind = b"", None
+            self._number -= 1
+        closing = self.close()
+        self._is_disordered = True
+        event = {"type": START.decode(), "index": index, "content_block": NEW_BLOCKS[kind]}
+        return closing + self._begin(kind, index, _written(START, event))
+
+    def _begin(self, kind: str, index: object, frame: bytes) -> bytes:
+        self._number += 1
+        self._kind, self._index = kind, index
+        start = self._numbered(index, frame)
+        if kind not in NEW_BLOCKS:
+            return start
+        self._held = start
+        return b""
+
+    def _release(self) -> bytes:
+        held, self._held = self._held, b""
+        return held
+
+    def _numbered(self, index: object, frame: bytes) -> bytes:
+        """Return the event with the number that the client counts."""
+        if index == self._number:
+            return frame
+        event = orjson.loads(frame.partition(b"\ndata: ")[2])
+        return _written(str(event["type"]).encode(), {**event, "index": self._number})
+
+
+def _holds(block: str, kind: str) -> bool:
+    """Return whether a block of this type may hold deltas for blocks of `kind`; types that are not known may."""
+    if block in NEW_BLOCKS:
+        return block == kind
+    return not kind or "tool" not in block
+
+
+def _written(name: bytes, event: Mapping[str, Any]) -> bytes:
+    return to_event(name, orjson.dumps(event))
