@@ -222,13 +222,14 @@ class NativeStream:
 
     def _take_content(self, name: bytes, frame: bytes, payload: bytes) -> bytes:
         if name == b"content_block_delta":
-            self.started = True
             frame = self._sealed(frame, payload, "delta") if self._seals and SIGNATURE in frame else frame
             self._size += max(0, len(frame) + len(END) - DELTA_OVERHEAD)
             head = self._blocks.head
             if head and frame.startswith(head):
                 return frame + END
-            return self._blocks.delta(_parsed(payload), frame + END)
+            output = self._blocks.delta(_parsed(payload), frame + END)
+            self.started = True
+            return output
         event = _parsed(payload)
         if name == b"content_block_stop":
             return self._blocks.stop(event, frame + END)
