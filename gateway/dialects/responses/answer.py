@@ -17,6 +17,14 @@ FORMAT = "openai-responses-v1"
 CALLS = frozenset({"function_call", "custom_tool_call"})
 CUSTOM_START = f'{{"{CUSTOM_INPUT}":"'
 CUSTOM_END = '"}'
+# Events with all that deltas bring, for servers that send no deltas (LM Studio: pi pull request 917), and their field.
+WHOLES = {
+    "response.custom_tool_call_input.done": "input",
+    "response.function_call_arguments.done": "arguments",
+    "response.output_text.done": "text",
+    "response.refusal.done": "refusal",
+}
+CALL_CONTENT = frozenset({"arguments", "input"})
 FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
@@ -49,10 +57,9 @@ class ChunkWriter:
                 self._note(to_mapping(event.get("response")))
             case "response.output_item.added":
                 yield from self._begin(place, to_mapping(event.get("item")))
-            case "response.output_text.delta":
-                yield from self._grow(place, "message", "content", event)
-            case "response.refusal.delta":
-                yield from self._grow(place, "message", "refusal", event)
+            case "response.output_text.delta" | "response.refusal.delta":
+                name = "content" if kind == "response.output_text.delta" else "refusal"
+                yield from self._grow(place, name, event)
             case "response.reasoning_summary_text.delta":
                 yield from self._think(place, event, "summary", event.get("summary_index"))
             # Open models show their reasoning itself; OpenAI shows a summary only.
@@ -60,11 +67,19 @@ class ChunkWriter:
                 yield from self._think(place, event, "text", event.get("content_index"))
             case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
                 yield from self._extend(place, _text(event.get("delta")))
+            case str() if kind in WHOLES:
+                yield from self._take_whole(place, kind, event)
             case "response.output_text.annotation.added":
                 yield from self._annotate([event.get("annotation")])
             case "response.output_item.done":
                 yield from self._finish(place, to_mapping(event.get("item")))
-            case "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled":
+            case (
+                "response.completed"
+                | "response.done"
+                | "response.incomplete"
+                | "response.failed"
+                | "response.cancelled"
+            ):
                 yield from self._end(to_mapping(event.get("response")))
             case "error":
                 # OpenAI puts the fields of an error beside the type, other servers into `error`.
@@ -102,10 +117,10 @@ class ChunkWriter:
         function = {"arguments": arguments} if name is None else {"name": name, "arguments": arguments}
         return self._chunk(tool_calls=[{"index": index, "type": "function", **fields, "function": function}])
 
-    def _grow(self, place: int | str, kind: str, field_name: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _grow(self, place: int | str, field_name: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         text = _text(event.get("delta"))
         # Some servers send deltas without the event that begins their item.
-        item = self._items.setdefault(place, OpenItem(kind))
+        item = self._items.setdefault(place, OpenItem("message"))
         item.written += len(text)
         if text:
             yield self._chunk(**{field_name: text})
@@ -129,6 +144,16 @@ class ChunkWriter:
             return
         item.written += len(fragment)
         yield self._call(item.index, _escaped(fragment) if item.kind == "custom_tool_call" else fragment)
+
+    def _take_whole(self, place: int | str, kind: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Take the content of an item, or of a part of it, unless deltas brought it."""
+        name = WHOLES[kind]
+        text = _text(event.get(name))
+        item = self._items.get(place)
+        if name in CALL_CONTENT:
+            yield from self._extend(place, text[item.written if item is not None else 0 :])
+        elif item is None or not item.written:
+            yield from self._grow(place, "refusal" if name == "refusal" else "content", {"delta": text})
 
     def _annotate(self, annotations: Any) -> Iterator[dict[str, Any]]:
         cited = [

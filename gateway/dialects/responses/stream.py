@@ -15,7 +15,7 @@ from gateway.messages.events import PING
 from gateway.messages.notes import Note
 from gateway.sse import ERROR_EVENT, EventParser
 
-LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
+LAST_EVENTS = frozenset({"response.completed", "response.done", "response.incomplete", "response.cancelled"})
 END_MARK = b"[DONE]"
 
 

@@ -74,11 +74,55 @@ def test_json_gives_the_same_message() -> None:
     [
         ("response.output_item.done", "response.completed"),
         ("response.completed",),
+        ("response.output_item.added", "response.output_item.done", "response.completed"),
     ],
 )
 def test_events_that_are_missing_are_made_up_from_later_ones(kept: tuple[str, ...]) -> None:
     chosen = [b"data: " + orjson.dumps(event) + b"\n\n" for event in events(ITEMS) if event["type"] in kept]
     assert collected(*chosen)["content"] == WHOLE["content"]
+
+
+def sent(*chosen: dict[str, Any]) -> bytes:
+    return b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in chosen)
+
+
+BEGUN = {"type": "response.output_item.added", "output_index": 0}
+# Items of servers that send their content with `done` events alone: what comes before the last event, and the blocks.
+DONE_ALONE: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "arguments": (
+        [
+            {**BEGUN, "item": {**CALLS[0], "arguments": ""}},
+            {"type": "response.function_call_arguments.done", "output_index": 0, "arguments": CALLS[0]["arguments"]},
+        ],
+        {"input": {"path": 'a "b"'}},
+    ),
+    "arguments that the item lacks (LM Studio)": (
+        [
+            {**BEGUN, "item": {**CALLS[0], "arguments": ""}},
+            {"type": "response.function_call_arguments.done", "output_index": 0, "arguments": CALLS[0]["arguments"]},
+            {"type": "response.output_item.done", "output_index": 0, "item": {**CALLS[0], "arguments": "{}"}},
+        ],
+        {"input": {"path": 'a "b"'}},
+    ),
+    "the input of a custom tool": (
+        [
+            {**BEGUN, "item": {**CUSTOM, "input": ""}},
+            {"type": "response.custom_tool_call_input.done", "output_index": 0, "input": CUSTOM["input"]},
+            {"type": "response.output_item.done", "output_index": 0, "item": CUSTOM},
+        ],
+        {"input": {"input": CUSTOM["input"]}},
+    ),
+    "text": ([{"type": "response.output_text.done", "output_index": 0, "text": "Hello"}], {"text": "Hello"}),
+    "a refusal": ([{"type": "response.refusal.done", "output_index": 0, "refusal": "No."}], {"text": "No."}),
+}
+
+
+@pytest.mark.parametrize("case", DONE_ALONE)
+@pytest.mark.parametrize("last", ["response.completed", "response.done"])
+def test_content_that_comes_with_done_events_alone_is_read(case: str, last: str) -> None:
+    told_events, expected = DONE_ALONE[case]
+    (block,) = collected(sent(*told_events, {"type": last, "response": response([])}))["content"]
+    assert {name: block[name] for name in expected} == expected
 
 
 def test_items_without_an_index_are_distinguished_by_their_ids() -> None:

@@ -31,8 +31,10 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
     except orjson.JSONDecodeError:
         raise UpstreamError(NOT_A_COMPLETION) from None
     choice, finish = read_choice(completion, reply)
-    if not finish.said:  # clients that wait for one ask again
-        finish.note({"finish_reason": "tool_calls" if delta_of(choice).get("tool_calls") else "stop"})
+    calls = delta_of(choice).get("tool_calls")
+    # Clients that wait for a reason ask again, and under `stop` they run no calls.
+    if not finish.said or (calls and finish.reason == "stop"):
+        finish.note({"finish_reason": "tool_calls" if calls else "stop"})
         choice["finish_reason"] = finish.reason
         body = orjson.dumps(completion)
     found = counts_of(completion)

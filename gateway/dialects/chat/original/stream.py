@@ -15,7 +15,7 @@ from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
 from gateway.dialects.chat.original.answer import stop_reason_of
 from gateway.dialects.chat.original.calls import CallIndexes, continues_calls
 from gateway.dialects.chat.response.convert import to_message, to_origin
-from gateway.dialects.chat.response.delta import delta_of, first_choice
+from gateway.dialects.chat.response.delta import delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
 from gateway.dialects.chat.response.usage import UpstreamCounts, counts_of, estimated_usage, read_counts, to_usage
@@ -225,26 +225,28 @@ class OriginalStream:
         for choice in chunk["choices"]:
             if not isinstance(choice, dict):
                 raise UpstreamError("The upstream sent choices of an unknown shape.")
+            delta = delta_of(choice)
+            calls = delta.get("tool_calls")
+            if isinstance(calls, list) and calls:
+                corrected = self._correct_calls(choice, delta, calls) or corrected
+            if choice.get("finish_reason") == "stop" and self._calls.get(number_of(choice)):
+                choice["finish_reason"] = "tool_calls"  # clients run no calls else (Gemini; litellm issue 21041)
+                corrected = True
             self._finish.note(choice)
             error = broken_finish(self._finish)
             if error is not None:
                 raise error
-            delta = delta_of(choice)
             self.started = (
                 self.started
                 or self._finish.said
                 or any(value for name, value in delta.items() if name not in EMPTY_FIELDS)
             )
-            calls = delta.get("tool_calls")
-            if isinstance(calls, list) and calls:
-                corrected = self._correct_calls(choice, delta, calls) or corrected
         if self._finish.said:
             self.stop_reason = stop_reason_of(self._finish)
         return corrected
 
     def _correct_calls(self, choice: dict[str, Any], delta: dict[str, Any], calls: list[Any]) -> bool:
-        number = choice.get("index")
-        number = number if isinstance(number, int) else 0
+        number = number_of(choice)
         known = self._calls.setdefault(number, CallIndexes(f"call_{self._reply.message_id[-8:]}_{number}_"))
         if not all(isinstance(call, dict) for call in calls):
             raise UpstreamError("The upstream sent tool calls of an unknown shape.")

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE
+from gateway.dialects.chat.original.answer import to_passed_on
 from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.reply import Reply
 from gateway.errors import AnswerCut, EmptyAnswer, RateLimited, UpstreamError
@@ -140,6 +141,25 @@ def test_one_call_says_its_name_once(sentence: str, calls: list[Any]) -> None:
     first, second = (one["choices"][0]["delta"]["tool_calls"][0] for one in chunks_of(told)[1:3])
     assert first == CALL, sentence
     assert second == {"index": 0, "function": {"arguments": "{}"}}, sentence
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_finish_reason_of_calls_is_tool_calls_where_the_upstream_says_stop(together: bool) -> None:
+    calls = {"tool_calls": [{"index": 0, **CALL}]}
+    pieces = [chunk(calls, "stop")] if together else [chunk(calls), chunk({}, "stop")]
+    told, stream = passed(START, *pieces, DONE)
+    assert [each["choices"][0]["finish_reason"] for each in chunks_of(told)][-1] == "tool_calls"
+    assert stream.stop_reason == "tool_use"
+    assert told.endswith(DONE)
+
+
+def test_finish_reason_of_calls_is_tool_calls_in_json_too() -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "tool_calls": [CALL]}, "finish_reason": "stop"}
+    answered = to_passed_on(orjson.dumps({"choices": [choice], "model": "vendor/m"}), REPLY)
+    assert orjson.loads(answered.written or b"")["choices"][0]["finish_reason"] == "tool_calls"
 
 
 def test_two_calls_under_one_index_are_distinguished_by_their_ids() -> None:
