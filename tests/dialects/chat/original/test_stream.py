@@ -143,12 +143,12 @@ def test_one_call_says_its_name_once(sentence: str, calls: list[Any]) -> None:
     assert second == {"index": 0, "function": {"arguments": "{}"}}, sentence
 
 
-CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+WHOLE_CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
 
 @pytest.mark.parametrize("together", [True, False])
 def test_finish_reason_of_calls_is_tool_calls_where_the_upstream_says_stop(together: bool) -> None:
-    calls = {"tool_calls": [{"index": 0, **CALL}]}
+    calls = {"tool_calls": [{"index": 0, **WHOLE_CALL}]}
     pieces = [chunk(calls, "stop")] if together else [chunk(calls), chunk({}, "stop")]
     told, stream = passed(START, *pieces, DONE)
     assert [each["choices"][0]["finish_reason"] for each in chunks_of(told)][-1] == "tool_calls"
@@ -157,7 +157,7 @@ def test_finish_reason_of_calls_is_tool_calls_where_the_upstream_says_stop(toget
 
 
 def test_finish_reason_of_calls_is_tool_calls_in_json_too() -> None:
-    choice = {"index": 0, "message": {"role": "assistant", "tool_calls": [CALL]}, "finish_reason": "stop"}
+    choice = {"index": 0, "message": {"role": "assistant", "tool_calls": [WHOLE_CALL]}, "finish_reason": "stop"}
     answered = to_passed_on(orjson.dumps({"choices": [choice], "model": "vendor/m"}), REPLY)
     assert orjson.loads(answered.written or b"")["choices"][0]["finish_reason"] == "tool_calls"
 
