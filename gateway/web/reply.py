@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from math import ceil
 from typing import Any, Protocol, cast
 
 import orjson
@@ -82,7 +83,7 @@ def error_response(error: GatewayError, request_id: str) -> web.Response:
     if error.retry_after is not None:
         # A client that must not retry does not sleep either: it may learn when the budget is renewed.
         seconds = error.retry_after if error.should_retry is False else min(error.retry_after, MAX_RETRY_AFTER)
-        headers.append(("retry-after", f"{seconds:g}"))
+        headers.append(("retry-after", f"{ceil(seconds)}"))  # whole seconds: RFC 9110
     if error.should_retry is not None:
         headers.append(("x-should-retry", "true" if error.should_retry else "false"))
     headers += error.headers

@@ -8,7 +8,7 @@ from gateway.dialects import spans
 from gateway.dialects.base import Answered, Origin
 from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
-from gateway.dialects.native.usage import to_text, to_usage
+from gateway.dialects.native.usage import to_stop_reason, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import InvalidRequest, UpstreamError
 from gateway.json_values import check_answer_values, to_mapping
@@ -44,6 +44,10 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
     for block in message["content"]:
         if isinstance(block, dict) and block.get("type") == "tool_use" and "input" not in block:
             block["input"], written = {}, None
+    has_calls = any(to_mapping(block).get("type") == "tool_use" for block in message["content"])
+    reason = to_stop_reason(message.get("stop_reason") or "end_turn", has_calls=has_calls)
+    if reason != message.get("stop_reason"):
+        message["stop_reason"], written = reason, None
     usage = to_usage(counts)
     message = empty_message(reply, usage) | message | {"model": reply.model, "usage": usage}
     return Answered(message, origin, written=written)

@@ -13,6 +13,7 @@ import orjson
 
 from gateway.errors import UpstreamError
 from gateway.json_values import to_mapping
+from gateway.messages import events
 from gateway.sse import to_event
 
 # Where the text of a delta begins.
@@ -37,17 +38,19 @@ class BlockOrder:
     """Give it each content event, and write what it returns.
 
     `head`: the beginning of an event, up to its text, that adds to the open block and may be passed on unread; empty
-    while there is none.
+    while there is none. `has_calls`: whether the client has a tool to run.
     """
 
-    __slots__ = ("_held", "_index", "_is_disordered", "_kind", "_number", "head")
+    __slots__ = ("_held", "_index", "_input", "_is_disordered", "_kind", "_number", "has_calls", "head")
 
     def __init__(self) -> None:
         self._number = -1  # of the latest block, as the client counts them
         self._index: object = None  # of the open block, as the upstream counts them
         self._kind: str | None = None  # of the open block
         self._held = b""  # start of a block whose type its first delta may correct
+        self._input: dict[str, Any] = {}  # of a call that began with all of it
         self._is_disordered = False
+        self.has_calls = False
         self.head = b""
 
     def start(self, event: Mapping[str, Any], frame: bytes) -> bytes:
@@ -55,12 +58,14 @@ class BlockOrder:
         closing = self.close()
         self._is_disordered = self._is_disordered or closing != b""
         block = to_mapping(event.get("content_block"))
+        self.has_calls = self.has_calls or block.get("type") == "tool_use"
+        self._input = dict(to_mapping(block.get("input")))
         return closing + self._begin(str(block.get("type")), event.get("index"), frame)
 
     def delta(self, event: Mapping[str, Any], frame: bytes) -> bytes:
         kind = HOLDERS.get(str(to_mapping(event.get("delta")).get("type")))
         index = event.get("index")
-        output = b""
+        self._input, output = {}, b""
         if self._kind is None or (kind is not None and not _holds(self._kind, kind)):
             output = self._change_to(kind, index)
         elif index != self._index:
@@ -75,14 +80,14 @@ class BlockOrder:
         if self._kind is None or event.get("index") != self._index:
             return b""
         self._kind, self.head = None, b""
-        return self._release() + self._numbered(self._index, frame)
+        return self._release() + self._whole_input() + self._numbered(self._index, frame)
 
     def close(self) -> bytes:
         """End the open block, if the upstream has not."""
         if self._kind is None:
             return b""
         self._kind, self.head = None, b""
-        return self._release() + _written(STOP, {"type": STOP.decode(), "index": self._number})
+        return self._release() + self._whole_input() + _written(STOP, {"type": STOP.decode(), "index": self._number})
 
     def _change_to(self, kind: str | None, index: object) -> bytes:
         """Begin the block that a delta needs, in place of an empty one of another type."""
@@ -108,6 +113,11 @@ class BlockOrder:
     def _release(self) -> bytes:
         held, self._held = self._held, b""
         return held
+
+    def _whole_input(self) -> bytes:
+        """Return the input of a call as a delta: clients that join deltas leave out what a block began with."""
+        given, self._input = self._input, {}
+        return events.delta(self._number, events.TOOL_INPUT, orjson.dumps(given).decode()) if given else b""
 
     def _numbered(self, index: object, frame: bytes) -> bytes:
         """Return the event with the number that the client counts."""

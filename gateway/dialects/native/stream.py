@@ -17,7 +17,7 @@ from gateway.dialects.native.answer import to_answered, to_origin
 from gateway.dialects.native.blocks import BlockOrder
 from gateway.dialects.native.errors import to_relayed
 from gateway.dialects.native.thinking import sealed
-from gateway.dialects.native.usage import to_text, to_usage
+from gateway.dialects.native.usage import to_stop_reason, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.json_values import check_answer_values, to_mapping
@@ -78,8 +78,8 @@ class NativeStream:
 
     @property
     def is_finished(self) -> bool:
-        """Never: an answer is whole at its message_stop, not before."""
-        return False
+        """Whether only the end of the stream is missing, which some servers leave out."""
+        return self.stop_reason is not None and not self.done
 
     @property
     def origin(self) -> Origin:
@@ -159,6 +159,9 @@ class NativeStream:
         # Some servers leave out the blank line behind the last event.
         rest = self._frames.rest().strip(b"\n")
         output = self._take_frames([rest]) if rest and _is_whole(rest) else b""
+        if self.is_finished and self.failure is None:
+            self.done = True
+            return output + events.MESSAGE_STOP
         if not self.done:
             has_begun = self._start or self.started
             self.failure = AnswerCut(CUT) if has_begun else EmptyAnswer(CUT)
@@ -210,8 +213,9 @@ class NativeStream:
             case b"message_delta":
                 return (self._blocks.close(), self._take_delta(frame, _parsed(payload)) + END)
             case b"message_stop":
+                closing, reason = self._blocks.close(), self._missing_reason()
                 self.done = self.started = True
-                return (self._blocks.close(), frame + END)
+                return (closing, reason, frame + END)
             case b"error":
                 raise _to_failure(payload)
             case b"ping":
@@ -246,17 +250,24 @@ class NativeStream:
             return frame
         return to_event(str(event["type"]).encode(), orjson.dumps({**event, part: changed})).removesuffix(END)
 
+    def _missing_reason(self) -> bytes:
+        """Return a message_delta with the stop reason if the upstream has sent none."""
+        if self.stop_reason is not None:
+            return b""
+        reason = to_stop_reason("end_turn", has_calls=self._blocks.has_calls)
+        return self._take_delta(b"", {"type": "message_delta", "delta": {"stop_reason": reason}}) + END
+
     def _take_delta(self, frame: bytes, event: dict[str, Any]) -> bytes:
-        counts = to_mapping(event.get("usage"))
-        self.stop_reason = to_text(to_mapping(event.get("delta")).get("stop_reason")) or self.stop_reason
+        counts, delta = to_mapping(event.get("usage")), to_mapping(event.get("delta"))
+        reason = to_stop_reason(delta.get("stop_reason"), has_calls=self._blocks.has_calls)
+        self.stop_reason = reason or self.stop_reason
         self.started = True
         if counts:
             self._counts.update({name: value for name, value in counts.items() if value is not None})
             self.has_usage, self._origin.estimated = True, False
             self._origin.cost = to_cost(counts)
-        delta = to_mapping(event.get("delta"))
-        if delta and "stop_sequence" not in delta:  # as vLLM 0.32 sends it
-            event["delta"] = {**delta, "stop_sequence": None}
+        if delta and (reason != delta.get("stop_reason") or "stop_sequence" not in delta):  # vLLM 0.32 leaves it out
+            event["delta"] = {**delta, "stop_reason": reason, "stop_sequence": delta.get("stop_sequence")}
             frame = to_event(b"message_delta", orjson.dumps(event)).removesuffix(END)
         if counts and not self._owes_usage:
             return frame
@@ -337,7 +348,8 @@ def _is_whole(frame: bytes) -> bool:
 
 def _to_failure(payload: bytes) -> GatewayError:
     """Return the failure of an `error` event."""
-    details = to_mapping(_parsed(payload).get("error"))
+    error = _parsed(payload).get("error")
+    details = {"message": error} if isinstance(error, str) and error else to_mapping(error)
     message = details.get("message")
     kind = details.get("type")
     if not isinstance(message, str) or not isinstance(kind, str):

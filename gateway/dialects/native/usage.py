@@ -28,3 +28,9 @@ def to_count(value: object) -> int:
 
 def to_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def to_stop_reason(value: object, *, has_calls: bool) -> str | None:
+    """Return the upstream's stop reason; `tool_use` for an end of turn with calls, which clients would not run else."""
+    reason = to_text(value)
+    return "tool_use" if has_calls and reason == "end_turn" else reason

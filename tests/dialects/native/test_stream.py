@@ -49,13 +49,23 @@ def test_stream_cut_at_any_byte_arrives_the_same(crlf: bool) -> None:
 
 
 def test_stream_that_ends_at_any_byte_fails_and_shows_whole_frames_only() -> None:
-    for end in range(len(STREAM) - len(b"\n\n")):
+    for end in range(STREAM.index(b"event: message_stop") - len(b"\n\n")):
         converter = stream()
         shown = run(converter, STREAM[:end])
         assert isinstance(converter.failure, UpstreamError), end
         assert expected(STREAM).startswith(shown)
         assert not shown or shown.endswith(b"\n\n")
         assert bool(shown) == converter.started
+
+
+@pytest.mark.parametrize("rest", [b"", b"data: [DONE]\n\n", b"event: message_st"])
+def test_stream_without_its_last_event_is_whole_once_it_has_its_stop_reason(rest: bytes) -> None:
+    end = STREAM.index(b"event: message_stop")
+    converter = stream()
+    shown = converter.feed(STREAM[:end] + rest)
+    assert converter.is_finished
+    assert shown + converter.end() == expected(STREAM)
+    assert (converter.failure, converter.done, converter.is_finished) == (None, True, False)
 
 
 def test_no_event_is_shown_before_the_first_content() -> None:
@@ -289,9 +299,43 @@ def test_blocks_out_of_order_are_put_in_order(case: str) -> None:
 
 
 def test_blocks_in_order_arrive_as_they_were_written_however_they_are_cut() -> None:
-    told = event("message_start", message=START) + IN_ORDER + LAST
+    last = LAST.replace(b"end_turn", b"tool_use")
+    told = event("message_start", message=START) + IN_ORDER + last
     for cut in range(0, len(told), 3):
         assert run(stream(), told[:cut], told[cut:]) == expected(told)
+
+
+@pytest.mark.parametrize("told_reason", [{"stop_reason": "end_turn"}, {"stop_reason": None}, {}, None])
+@pytest.mark.parametrize(("kind", "reason"), [("text", "end_turn"), ("tool_use", "tool_use")])
+def test_stop_reason_is_that_of_the_blocks_where_the_upstream_has_none_or_has_calls(
+    told_reason: dict[str, Any] | None, kind: str, reason: str
+) -> None:
+    block = start(0, "tool_use", **CALL) if kind == "tool_use" else start(0, "text", **TEXT) + delta(0, text="a")
+    ends = [] if told_reason is None else [event("message_delta", delta=told_reason, usage={"output_tokens": 5})]
+    converter = stream()
+    message = fold_stream(run(converter, event("message_start", message=START), block, stop(0), *ends, STOP))
+    assert (message["stop_reason"], message["stop_sequence"], converter.stop_reason) == (reason, None, reason)
+    content = [CALL | {"type": "tool_use"}] if kind == "tool_use" else MESSAGE["content"]
+    body = {name: value for name, value in MESSAGE.items() if name != "stop_reason"} | (told_reason or {})
+    reply = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()))
+    assert to_answered(orjson.dumps({**body, "content": content}), reply).message["stop_reason"] == reason
+
+
+def test_input_that_a_call_begins_with_comes_as_a_delta_too() -> None:
+    """Claude Code joins deltas, and leaves out the input of the block's start."""
+    frames = start(0, "tool_use", **CALL | {"input": {"a": 1}}) + stop(0)
+    shown = run(stream(), event("message_start", message=START), frames, LAST)
+    assert events.delta(0, events.TOOL_INPUT, '{"a":1}') in shown
+    doubled = start(0, "tool_use", **CALL | {"input": {"a": 1}}) + delta(0, partial_json='{"a":1}') + stop(0)
+    content = fold_stream(run(stream(), event("message_start", message=START), doubled, LAST))["content"]
+    assert content[0]["input"] == {"a": 1}
+
+
+def test_error_event_with_words_alone_keeps_them() -> None:
+    converter = stream()
+    run(converter, BEGINNING + text_delta("a") + event("error", error="gpu lost"))
+    assert isinstance(converter.failure, UpstreamError)
+    assert converter.failure.message == "gpu lost"
 
 
 def test_renumbered_blocks_keep_what_else_is_repaired_in_them() -> None:

@@ -104,7 +104,8 @@ LIMITS = _compiled(
 WORDS = re.compile(
     r"context[ _](?:length|window|size)|contextwindowexceeded|maximum (?:context|prompt)|range of input length"
     r"|too many (?:input )?tokens(?!.{0,40}wait)"
-    r"|(?:prompt|input|conversation)\b(?: you \w{1,20})? (?:is|was) too long|prompt (?:is )?too (?:long|large)"
+    r"|(?:prompt|input|conversation)\b(?: you \w{1,20})? (?:is|was) too long"
+    r"|prompt (?:tokens )?(?:is |are )?too (?:long|large)"
     r"|input token count|model token limit|prompt token count|request too large for|超长|prompt exceeds max"
     r"|max message tokens"
     r"|max_seq_len exceeded|maximum model length|exceed model maximum|exceeds maximum input|completion tokens exceed"

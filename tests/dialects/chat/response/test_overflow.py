@@ -182,6 +182,7 @@ WORDS_ONLY = {
     "MiniMax": "invalid params, context window exceeds limit (2013)",
     "Groq": "Please reduce the length of the messages or completion.",
     "Zhipu": "Prompt 超长",
+    "Baidu": "Prompt tokens too long, limit 8192",
     "Gemini": "The input token count exceeds the maximum number of tokens allowed 1048576.",
     "OpenAI's code": "context_length_exceeded",
     "LiteLLM's class": "litellm.ContextWindowExceededError: it is all too much",
