@@ -1,4 +1,4 @@
-"""python -m bench [compare|batches|cache|streams|sweep|instructions|plots|show] [options]; without one: compare."""
+"""python -m bench [compare|batches|cache|consoles|streams|sweep|instructions|plots|show] [options]; or else compare."""
 
 import argparse
 import sys
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import batches, cache, instructions, plots, report, results, streams, sweep
+from bench import batches, cache, consoles, instructions, plots, report, results, streams, sweep
 from bench.cases import CASES
 from bench.compare import Options, compare
 from bench.peers import PEERS, peer_recipes
 from bench.programs import CompilerError
 from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, nginx_recipe, routed_recipe
 
-COMMANDS = ("compare", "batches", "cache", "streams", "sweep", "instructions", "plots", "show")
+COMMANDS = ("compare", "batches", "cache", "consoles", "streams", "sweep", "instructions", "plots", "show")
 TARGETS = ("gateway", "native", "chat", "routed", "quiet", "bare", "nginx", "direct", *PEERS)
 DEFAULT_TARGETS = "gateway,native,chat,bare,nginx,direct,quiet"
 PLOTS = Path("docs/performance")
@@ -55,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     equal.set_defaults(run=_cache)
     equal.add_argument("--rounds", type=int, default=3, help="3 by default; 7 for figures to be quoted")
     equal.add_argument("--secs", type=float, default=2.0, help="counted seconds of each load (2)")
+
+    open_pages = commands.add_parser("consoles", help="the CPU that five open consoles take")
+    open_pages.set_defaults(run=_consoles)
+    open_pages.add_argument("--rounds", type=int, default=3, help="3 by default")
+    open_pages.add_argument("--secs", type=float, default=15.0, help="counted seconds of each (15)")
+    open_pages.add_argument("--goals", action="store_true", help="exit with 1 where the goal is missed")
 
     many = commands.add_parser(
         "streams", help="thousands of streams at once: isolation, memory, and what is left after"
@@ -168,6 +174,14 @@ def _cache(options: argparse.Namespace) -> int:
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0
+
+
+def _consoles(options: argparse.Namespace) -> int:
+    costs = consoles.measure(options.rounds, options.secs, _say)
+    path = results.store_json("consoles", costs.machine, asdict(costs))
+    print(consoles.render(costs))
+    print(f"\nraw figures: {path}")
+    return 1 if options.goals and costs.cost > consoles.GOAL else 0
 
 
 def _streams(options: argparse.Namespace) -> int:

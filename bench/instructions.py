@@ -13,7 +13,7 @@ from bench.cases import CASES
 from bench.load import Shape
 from bench.measure import Machine, machine
 from bench.report import machine_line, table
-from bench.steps import STEP_BODIES, steps_of
+from bench.steps import SEEING, STEP_BODIES, steps_of
 from bench.targets import Recipe, Stage, running, running_stage
 
 # Case → requests that are counted; a third of them as well before, so that caches are filled and code is specialised.
@@ -81,4 +81,10 @@ def render(measured: Instructions) -> str:
     names = list(dict.fromkeys(step for steps in measured.steps.values() for step in steps))
     rows = [[name, *(f"{steps[name]:,.0f}" for steps in measured.steps.values())] for name in names]
     parts.append(table(["instructions of a step", *measured.steps], rows))
+    for body, steps in measured.steps.items():
+        if whole := measured.whole.get(body, {}).get("gateway"):
+            seeing = sum(steps[name] for name in SEEING)
+            parts.append(
+                f"{', '.join(SEEING)}: {seeing:,.0f} instructions, {seeing / whole:.1%} of an answer of `{body}`"
+            )
     return "\n\n".join([machine_line(measured.machine), *parts])

@@ -62,6 +62,11 @@ def open_files(pids: Iterable[int]) -> int:
     return sum(_count(PROC / str(pid) / "fd") for pid in pids)
 
 
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """User and system time of the processes."""
+    return sum(_ticks(pid) for pid in pids) / os.sysconf("SC_CLK_TCK")
+
+
 def raise_file_limit() -> int:
     """Lift this process's limit on open files as far as it may be, for the processes it starts too. Returns it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -87,6 +92,14 @@ def _parent(process: Path) -> int | None:
         return int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
     except OSError:  # it has ended meanwhile
         return None
+
+
+def _ticks(pid: int) -> int:
+    try:
+        fields = (PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 def _pss_kib(pid: int) -> int:

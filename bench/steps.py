@@ -24,6 +24,8 @@ from gateway.dialects.chat.dialect import ChatDialect
 from gateway.dialects.chat.response.convert import to_message
 from gateway.exchange.exchange import Exchange
 from gateway.messages.prompt import parse_body, to_prompt
+from gateway.telemetry.activity import Activity
+from gateway.telemetry.activity_store import LocalActivity
 from gateway.telemetry.counters import observe
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.logs import configure_logs, log_exchange
@@ -35,6 +37,8 @@ from gateway.web.reply import MESSAGE_HEADERS, id_lines, to_head
 
 STEP_BODIES = ("small", "code")
 WARM, COUNTED = 60, 200
+# What each exchange pays to be seen: its log line, its metrics, the console.
+SEEING = ("log line", "metrics", "count for the console")
 COMPLETION = {
     "id": "gen-1",
     "provider": "Stand-in",
@@ -92,6 +96,7 @@ def _steps(name: str) -> dict[str, Callable[[], Any]]:
         plan = exchange.plan(context, prompt, UsageRecord(context))
     answered = to_message(orjson.loads(answer), plan.reply)
     own = id_lines("req_0")
+    activity = Activity(LocalActivity(), "front end")
     return {
         "parse the request": lambda: parse_body(raw, exchange.tools),
         "check it": lambda: to_prompt(prompt.request, len(raw), context),
@@ -102,6 +107,7 @@ def _steps(name: str) -> dict[str, Callable[[], Any]]:
         "write the reply's header": lambda: to_head(MESSAGE_HEADERS, own),
         "log line": lambda: log_exchange(plan.record),
         "metrics": lambda: observe(plan.record),
+        "count for the console": lambda: activity.observe(plan.record),
     }
 
 

@@ -187,7 +187,7 @@ class Target:
 
 @contextmanager
 def running_stage() -> Iterator[Stage]:
-    port = _free_port()
+    port = free_port()
     with TemporaryDirectory(prefix="bench-") as directory:
         process = subprocess.Popen([str(program("upstream")), str(port)])
         try:
@@ -209,7 +209,7 @@ def running(recipe: Recipe, stage: Stage, instances: int = 1) -> Iterator[Target
     with ExitStack() as stack:
         ports, roots, seconds = [], [], []
         for number in range(instances):
-            port, begin = _free_port(), time.monotonic()
+            port, begin = free_port(), time.monotonic()
             process = stack.enter_context(_process(recipe, stage, directory / str(number), port))
             _wait_for_answer(process, recipe, directory, number, port)
             ports.append(port)
@@ -223,7 +223,7 @@ def _process(recipe: Recipe, stage: Stage, directory: Path, port: int) -> Iterat
     address = f"127.0.0.1:{stage.port}"
     stands_for = {
         "port": port,
-        "admin_port": _free_port(),
+        "admin_port": free_port(),
         "upstream": f"http://{address}/api/v1",
         "upstream_address": address,
         "dir": directory,
@@ -300,7 +300,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
             continue
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

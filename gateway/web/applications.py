@@ -36,7 +36,9 @@ from gateway.web.admin.wrong_keys import WrongKeys
 from gateway.web.arrivals import ARRIVALS, Arrivals
 from gateway.web.auth import OPEN_PATHS, authenticate
 from gateway.web.browsers import refuse_foreign_pages
-from gateway.web.console.exchanges import VIEWERS
+from gateway.web.console.exchanges import FEED
+from gateway.web.console.feed import Feed
+from gateway.web.console.overview import overview_of
 from gateway.web.console.sources import CONSOLE, ConsoleSources
 from gateway.web.cors import allow_origins
 from gateway.web.keys import (
@@ -138,8 +140,8 @@ def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
     app[ACCESS_STORE] = sources.access
     app[SESSIONS] = Sessions(None if sources.batches is None else sources.batches.server)
     app[WRONG_KEYS] = WrongKeys()
-    app[VIEWERS] = set()
     app[CONSOLE] = ConsoleSources(settings, sources.activity, sources.batches)
+    app[FEED] = Feed(sources.activity, lambda: overview_of(app))
     app[ROLES] = ADMIN_ROLES
     app[OTHER_CALLERS] = OtherCallers(sources.access, sources.identity)
     app.add_routes(ADMIN_ROUTES)

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.errors import InvalidRequest, NotFound, Overloaded
 from gateway.telemetry.activity_store import Row, matches
-from gateway.web.console.overview import overview_of
+from gateway.web.console.feed import TICK_SECONDS, Feed
 from gateway.web.console.sources import CONSOLE, data_response, filters_of, now, seconds_of
 
 DEFAULT_LIMIT: Final = 50
@@ -19,13 +19,10 @@ GROUPED_ROWS: Final = 10_000
 # A quarter of an hour, as the overview's charts.
 UPSTREAM_SECONDS: Final = 900
 
-EVENT_SECONDS: Final = 1.0
-ROWS_AN_EVENT: Final = 20
-OVERVIEW_EVERY: Final = 2  # events
 # A stream ends after five minutes; the browser opens it again, and shows its session again.
 MAX_EVENTS: Final = 300
 MAX_VIEWERS: Final = 20
-VIEWERS: web.AppKey[set[object]] = web.AppKey("viewers")
+FEED = web.AppKey("feed", Feed)
 
 
 async def list_exchanges(request: web.Request) -> web.Response:
@@ -105,32 +102,25 @@ async def list_upstreams(request: web.Request) -> web.Response:
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
-    """Server-sent events: `exchange` for each new one that the filters let through, at most ROWS_AN_EVENT a second;
-    `skipped`, how many more there were; `overview` every other second."""
-    wanted, viewers = filters_of(request), request.app[VIEWERS]
-    if len(viewers) >= MAX_VIEWERS:
+    """Server-sent events of the feed, which the filters let through."""
+    wanted, feed = filters_of(request), request.app[FEED]
+    if feed.viewers >= MAX_VIEWERS:
         raise Overloaded(f"{MAX_VIEWERS} consoles are open at this process already.", retry_after=30)
-    viewer = object()
-    viewers.add(viewer)
+    feed.viewers += 1
     try:
         headers = {"content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-        activity, position = request.app[CONSOLE].activity, ""
-        for number in range(MAX_EVENTS):
-            position, raw = await activity.since(position)
-            rows = [row for row in map(orjson.loads, raw) if matches(row, wanted)]
-            pieces = [to_event("exchange", row) for row in rows[-ROWS_AN_EVENT:]]
-            if len(rows) > ROWS_AN_EVENT:
-                pieces.append(to_event("skipped", len(rows) - ROWS_AN_EVENT))
-            if number % OVERVIEW_EVERY == 0:
-                pieces.append(to_event("overview", await overview_of(request.app)))
-            await response.write(b"".join(pieces) or b": \n\n")
-            await asyncio.sleep(EVENT_SECONDS)
+        number = None
+        for _ in range(MAX_EVENTS):
+            ticks = await feed.after(number)
+            number = ticks[-1].number if ticks else number
+            await response.write(b"".join(tick.events(wanted) for tick in ticks) or b": \n\n")
+            await asyncio.sleep(TICK_SECONDS)
         await response.write_eof()
         return response
     finally:
-        viewers.discard(viewer)
+        feed.viewers -= 1
 
 
 async def rows_of(request: web.Request, since: float, *, failed: bool = False) -> AsyncIterator[Row]:
@@ -144,7 +134,3 @@ async def rows_of(request: web.Request, since: float, *, failed: bool = False) -
             return
         if row["at"] >= since:
             yield row
-
-
-def to_event(name: str, value: Any) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(value))
