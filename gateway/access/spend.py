@@ -45,7 +45,7 @@ class DailyTotals:
 
     by: Sequence[str]
     found: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
-    _names: dict[bytes, tuple[tuple[str, ...], int] | None] = field(default_factory=dict)
+    _names: dict[bytes, tuple[tuple[str, ...], int] | None] = field(default_factory=dict, repr=False)
 
     def add(self, days: Sequence[str], sums: Sequence[Mapping[bytes, bytes]]) -> None:
         is_daily = "day" in self.by
