@@ -260,20 +260,33 @@ class AccessStore:
     ) -> dict[str, Any]:
         """Return the outcome, or that of the request that this one repeats. `check` raises if the change must not be
         made; it sees every earlier one."""
-        names = self.server.keys.access
         known, head = await self._known(conditions)
         if known is not None:
             return known
         if conditions.version not in (None, change.version):
             raise PreconditionFailed(CHANGED)
-        outcome = {
-            "asked": conditions.asked,
-            "record": change.record,
-            "key": change.key,
-            "version": (change.version or 0) + 1,
-        }
-        keys = (*names[:7], conditions.mark) if conditions.mark else names[:7]
-        kept = seal(self.secret, orjson.dumps(outcome), OUTCOME) if conditions.mark else b""
+        try:
+            return await self._store(change, actor, conditions, check, head)
+        except Conflict:  # perhaps with the first of these requests, which has been carried out meanwhile
+            known, _ = await self._known(conditions)
+            if known is None:
+                raise
+            return known
+
+    async def _store(
+        self,
+        change: Change,
+        actor: Actor,
+        conditions: Conditions,
+        check: Callable[[], Awaitable[None]] | None,
+        head: str,
+    ) -> dict[str, Any]:
+        """Write the record and the audit entry. `head`: of the audit record, perhaps overtaken by another change."""
+        names, mark = self.server.keys.access, conditions.mark
+        version = (change.version or 0) + 1
+        outcome = {"asked": conditions.asked, "record": change.record, "key": change.key, "version": version}
+        keys = (*names[:7], mark) if mark else names[:7]
+        kept = seal(self.secret, orjson.dumps(outcome), OUTCOME) if mark else b""
         raw = b"" if change.record is None else orjson.dumps(change.record)
         wanted = "" if change.version is None else str(change.version)
         for _ in range(MAX_ATTEMPTS):
@@ -281,9 +294,8 @@ class AccessStore:
                 await check()
             chained = chain(head or START, self._to_entry(change, actor), self.secret)
             entry = (head, chained.head, chained.entry, change.name, raw, wanted)
-            reply, value = await self.server.run(
-                scripts.ACCESS_WRITE, keys, (*entry, kept, OUTCOME_MS, *change.digests)
-            )
+            arguments: list[str | bytes | int] = [*entry, kept, OUTCOME_MS, *change.digests]
+            reply, value = await self.server.run(scripts.ACCESS_WRITE, keys, arguments)
             if reply == b"stored":
                 return outcome
             if reply == b"repeated":

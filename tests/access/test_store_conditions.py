@@ -1,7 +1,7 @@
 """Conditions of changes: one request is carried out once however often it is sent, and no change is lost to another."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import orjson
@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from gateway.access.keys import ClientKeys
 from gateway.access.records import Allowance, KeyRecord, RateLimits
 from gateway.access.store import AccessStore, Actor, Conditions
-from gateway.errors import InvalidRequest, PreconditionFailed, StoreAway
+from gateway.errors import Conflict, InvalidRequest, PreconditionFailed, StoreAway
 from gateway.redis.keys import Keys
-from gateway.redis.server import RedisServer
+from gateway.redis.server import Command, RedisServer
 from tests.support.redis_server import redis_server
 
 ACTOR = Actor("cli", "tests")
@@ -32,6 +32,19 @@ class LosesReplies(RedisServer):
     async def run(self, *arguments: Any) -> Any:
         await super().run(*arguments)
         raise StoreAway("lost")
+
+
+class IsOvertaken(RedisServer):
+    """Carries out `other` before the first look at all keys."""
+
+    other: Callable[[], Awaitable[object]] | None = None
+
+    async def pipeline(self, commands: Iterable[Command], **options: Any) -> list[Any]:
+        all_commands, other = list(commands), self.other
+        if all_commands[0][0] == "HGETALL" and other is not None:
+            self.other = None
+            await other()
+        return await super().pipeline(all_commands, **options)
 
 
 @pytest.fixture
@@ -69,6 +82,20 @@ async def test_creations_at_once_with_one_idempotency_key_make_one_key(server: R
     made = await asyncio.gather(*(store_on(server).create_key(NEW, ACTOR, once(server)) for _ in range(10)))
     assert len({key for _, key in made}) == 1
     assert await actions(store_on(server)) == ["key_created"]
+
+
+async def test_creation_that_meets_its_repetition_returns_the_same_key(server: RedisServer) -> None:
+    overtaken = IsOvertaken(server.redis, server.keys)
+    first: list[object] = []
+
+    async def create() -> None:
+        first.append(await store_on(server).create_key(NEW, ACTOR, once(server)))
+
+    overtaken.other = create
+    assert await store_on(overtaken).create_key(NEW, ACTOR, once(server)) == first[0]
+    overtaken.other = None
+    with pytest.raises(Conflict):
+        await store_on(overtaken).create_key(NEW, ACTOR, Conditions(mark=server.keys.access_outcome("second")))
 
 
 async def test_creation_whose_reply_was_lost_is_returned_by_its_repetition(server: RedisServer) -> None:
