@@ -121,7 +121,8 @@ class Admission:
             return
         deadline = await self.server.now() + int(LEASE_SECONDS * 1000)
         members = [value for one in list(self._held) for value in (deadline, one)]
-        await self.server.pipeline([("ZADD", self.server.keys.access.leases, "XX", *members)])
+        if members:  # the last of them may have been settled meanwhile
+            await self.server.pipeline([("ZADD", self.server.keys.access.leases, "XX", *members)])
 
     async def look(self) -> None:
         """Count the processes that share limits, and note what is left of the budgets of the latest requests."""

@@ -6,6 +6,7 @@ ours stay unchanged, and end as a 500 and a line in the log.
 A reason holds no key, argument, address or password, so logs and readiness probes may show it.
 """
 
+import asyncio
 import os
 import re
 import socket
@@ -93,9 +94,18 @@ _OUR_MISTAKE: Final = re.compile(
 
 @contextmanager
 def redis_failures() -> Iterator[None]:
-    """Turn what redis-py raises into StoreAway or Overloaded; leave what only a mistake of ours provokes."""
+    """Turn what redis-py raises into StoreAway or Overloaded; leave what only a mistake of ours provokes.
+
+    Raises CancelledError for a cancellation that the library has swallowed: it sends by `asyncio.wait_for`, which
+    before Python 3.12 drops one that arrives when everything has been sent.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
     try:
         yield
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
     except (RedisError, RedisClusterException) as error:
         code = code_of(error)
         if code == FULL:

@@ -9,10 +9,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.errors import Overloaded, StoreAway
+from gateway.process.tasks import CANCEL_AGAIN_SECONDS
 from gateway.redis.failures import CANNOT_BE_REACHED, NO_ANSWER
 
 # Much longer than an answer takes. With the cache's limit of 50 ms a request waits for 130 ms in all.
@@ -42,10 +43,11 @@ class SilenceLimit:
         """Raises StoreAway without an answer in time, or if there was none a moment ago."""
         if self.is_away:
             raise StoreAway(CANNOT_BE_REACHED, reason=NO_ANSWER)
-        loop = asyncio.get_running_loop()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
         try:
             async with asyncio.timeout(None) as timeout:
-                watch = _Watch(self, timeout, loop.time())
+                watch = _Watch(self, timeout, loop.time(), task)
                 watch.wait()
                 try:
                     yield
@@ -66,11 +68,13 @@ class SilenceLimit:
 
 @dataclass(slots=True)
 class _Watch:
-    """Timer of one call."""
+    """Timer of one call. `again`: cancellations beyond that of `timeout`."""
 
     limit: SilenceLimit
     timeout: asyncio.Timeout
     begun: float
+    task: asyncio.Task[object] = field(repr=False)
+    again: int = 0
     _handle: asyncio.Handle | None = None
 
     def wait(self) -> None:
@@ -80,6 +84,8 @@ class _Watch:
     def stop(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
+        for _ in range(self.again):
+            self.task.uncancel()
 
     def _look(self, turns: int) -> None:
         loop = asyncio.get_running_loop()
@@ -89,3 +95,10 @@ class _Watch:
             self._handle = loop.call_soon(self._look, turns - 1)
         else:
             self.timeout.reschedule(loop.time())
+            self._handle = loop.call_later(CANCEL_AGAIN_SECONDS, self._insist)
+
+    def _insist(self) -> None:
+        """Cancel again what has swallowed the cancellation: redis-py may, once, before Python 3.12."""
+        self.again += 1
+        self.task.cancel()
+        self._handle = asyncio.get_running_loop().call_later(CANCEL_AGAIN_SECONDS, self._insist)

@@ -1,7 +1,7 @@
 """Limits and budgets on a real server: exact over several admissions, all or nothing, settled once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -278,6 +278,31 @@ async def test_admission_whose_reply_is_lost_is_charged_nothing(server: RedisSer
     await admission.ledger.flush()
     [state] = await server.pipeline([("HGETALL", server.keys.scope(f"key:{context.key_id}"))])
     assert (state[b"running"], state[b"month/UTC:held"], state[b"month/UTC:spent"]) == (b"0", b"0", b"0")
+
+
+class SettlesMeanwhile(RedisServer):
+    """Runs `meanwhile` before it answers with the time."""
+
+    meanwhile: Callable[[], None] = staticmethod(lambda: None)
+
+    async def now(self) -> int:
+        self.meanwhile()
+        return await super().now()
+
+
+async def test_leases_are_renewed_while_the_last_request_ends(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(concurrency=1))
+    admission = await admission_on(server)
+    grant = await admitted(admission, context)
+    assert isinstance(grant, Grant)
+    admission.server = meanwhile = SettlesMeanwhile(server.redis, server.keys)
+    [before] = await server.pipeline([("ZSCORE", server.keys.access.leases, grant.id)])
+    await asyncio.sleep(0.002)
+    await admission.renew()
+    [after] = await server.pipeline([("ZSCORE", server.keys.access.leases, grant.id)])
+    assert float(after) > float(before)
+    meanwhile.meanwhile = lambda: admission.settle(grant, NOTHING)
+    await admission.renew()
 
 
 async def test_use_that_cannot_be_booked_holds_up_no_other(server: RedisServer) -> None:

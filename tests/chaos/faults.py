@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tests.chaos import (
     beside,
+    budget_race,
     client_faults,
     cluster,
     gone_clients,
@@ -54,6 +55,7 @@ FAULTS = (
     Fault("5", "cut the log at any byte", torn_log.cut_log, fsync=("always",)),
     Fault("6", "Redis away, then frozen", redis_faults.without_redis, lease=4.0),
     Fault("7", "Redis that does not answer", silent_redis.silence, lease=4.0),
+    Fault("budget", "a budget spent while Redis fails", budget_race.race),
     Fault("8", "fail over to a replica that lags", redis_faults.fail_over, lease=4.0),
     Fault("balancer", "fail over behind a balancer", refusals.fail_over_behind_balancer, lease=4.0),
     Fault("refusals", "NOREPLICAS, MASTERDOWN, NOPERM", refusals.refuse, lease=4.0),

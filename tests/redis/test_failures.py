@@ -1,9 +1,10 @@
 """Refusals of Redis are 503 or 529 with `retry-after` and a reason for the operator; a mistake of ours is a 500."""
 
+import asyncio
 import errno
 import socket
 import ssl
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 from redis._parsers.base import BaseParser
@@ -51,7 +52,7 @@ REFUSALS: dict[str, str | None] = {
 
 
 @pytest.mark.parametrize(("reply", "code"), REFUSALS.items(), ids=REFUSALS)
-def test_a_refusal_is_a_503_with_its_code_and_no_argument_in_the_reason(reply: str, code: str | None) -> None:
+async def test_a_refusal_is_a_503_with_its_code_and_no_argument_in_the_reason(reply: str, code: str | None) -> None:
     with pytest.raises(StoreAway) as raised, redis_failures():
         raise BaseParser.parse_error(reply)
     error = raised.value
@@ -62,13 +63,13 @@ def test_a_refusal_is_a_503_with_its_code_and_no_argument_in_the_reason(reply: s
         assert secret not in error.message
 
 
-def test_a_full_server_is_overloaded() -> None:
+async def test_a_full_server_is_overloaded() -> None:
     with pytest.raises(Overloaded) as raised, redis_failures():
         raise BaseParser.parse_error("OOM command not allowed when used memory > 'maxmemory'.")
     assert raised.value.retry_after == 30
 
 
-def test_no_descriptors_left_for_a_connection_is_overload_of_the_gateway() -> None:
+async def test_no_descriptors_left_for_a_connection_is_overload_of_the_gateway() -> None:
     with pytest.raises(Overloaded, match="descriptors") as raised, redis_failures():
         raise caused(RedisConnectionError("Error 24 connecting to 10.0.0.1:6379."), OSError(errno.EMFILE, "no"))
     assert raised.value.retry_after == 1
@@ -87,7 +88,7 @@ OUR_MISTAKES = (
 
 
 @pytest.mark.parametrize("reply", OUR_MISTAKES)
-def test_a_mistake_of_ours_is_no_failure_of_redis(reply: str) -> None:
+async def test_a_mistake_of_ours_is_no_failure_of_redis(reply: str) -> None:
     with pytest.raises(ResponseError), redis_failures():
         raise BaseParser.parse_error(reply)
 
@@ -135,7 +136,7 @@ WITHOUT_A_CODE: dict[str, tuple[Exception, str]] = {
 
 
 @pytest.mark.parametrize(("error", "reason"), WITHOUT_A_CODE.values(), ids=WITHOUT_A_CODE)
-def test_what_no_server_has_said_is_a_503_with_the_reason_and_no_address(error: Exception, reason: str) -> None:
+async def test_what_no_server_has_said_is_a_503_with_the_reason_and_no_address(error: Exception, reason: str) -> None:
     with pytest.raises(StoreAway) as raised, redis_failures():
         raise error
     assert raised.value.reason.startswith(reason)
@@ -178,3 +179,31 @@ async def test_the_refusals_of_a_real_server_are_known_by_their_codes() -> None:
         assert await refusal(limited, *WRITE) == "NOPERM"
         await client.execute_command("REPLICAOF", "127.0.0.1", "1")
         assert await refusal(client, *WRITE) == "READONLY"
+
+
+async def test_cancellation_that_the_library_swallows_goes_on() -> None:
+    async def call() -> str:
+        with redis_failures(), suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return "went on"
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+
+
+async def test_call_after_an_earlier_cancellation_returns() -> None:
+    async def call() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            with redis_failures():
+                await asyncio.sleep(0)
+        return "cleaned up"
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await task == "cleaned up"

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -69,3 +70,17 @@ async def test_a_caller_that_leaves_is_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_call_that_swallows_the_cancellation_once_ends_all_the_same() -> None:
+    async def send() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    limit, task = SilenceLimit(0.02), asyncio.current_task()
+    assert task is not None
+    with pytest.raises(StoreAway):
+        async with asyncio.timeout(20), limit.call():
+            await send()
+    assert task.cancelling() == 0
