@@ -1,6 +1,6 @@
 """POST /v1/responses with the official openai SDK."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -84,6 +84,25 @@ async def test_stream_that_breaks_ends_in_response_failed(live: Live, client: op
     events = [event async for event in await client.responses.create(**ASK, stream=True)]
     assert events[-1].type == "response.failed"
     assert "response.output_item.done" not in [event.type for event in events]
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda client: client.responses.retrieve("resp_1"), "not stored"),
+        (lambda client: client.responses.delete("resp_1"), "not stored"),
+        (lambda client: client.responses.cancel("resp_1"), "not stored"),
+        (lambda client: client.responses.input_items.list("resp_1"), "not stored"),
+        (lambda client: client.responses.compact(**ASK), "does not compact"),
+        (lambda client: client.responses.input_tokens.count(**ASK), "does not count tokens"),
+    ],
+    ids=["retrieve", "delete", "cancel", "items", "compact", "count"],
+)
+async def test_operations_on_stored_responses_are_not_found(
+    client: openai.AsyncOpenAI, ask: Callable[[openai.AsyncOpenAI], Awaitable[object]], words: str
+) -> None:
+    with pytest.raises(openai.NotFoundError, match=words):
+        await ask(client)
 
 
 @pytest.mark.covers("Responses clients · previous_response_id, conversation, background, prompt", "refused")

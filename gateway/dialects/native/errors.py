@@ -13,6 +13,7 @@ import orjson
 from gateway.dialects.chat.response.error_body import read_value
 from gateway.dialects.chat.response.errors import STATUS_ERRORS, account_error
 from gateway.dialects.chat.response.errors import to_error as to_chat_error
+from gateway.dialects.chat.response.overflow import is_overflow
 from gateway.dialects.chat.response.retry_hints import retry_after_of
 from gateway.dialects.reply import Reply
 from gateway.errors import (
@@ -45,6 +46,9 @@ TYPE_ERRORS: dict[str, type[GatewayError]] = {
     "timeout_error": UpstreamTimedOut,
     "overloaded_error": Overloaded,
 }
+# A context that is too small, in Anthropic's words, from which Claude Code knows by how much to compact. OpenRouter's
+# endpoints have their own words in the same envelope.
+OVERFLOW = re.compile(r"prompt is too long: \d|exceed context limit: \d")
 # The account is out of money, in the words of a 400 (Anthropic, 2026).
 NO_MONEY = re.compile(r"credit balance is too low|reached your specified api usage limits", re.IGNORECASE)
 # Anthropic's types are written so; vLLM's `BadRequestError` is none that a client knows.
@@ -61,6 +65,8 @@ def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply)
     if details is None:
         return to_chat_error(status, headers, body, reply)
     words = read_value(details).words
+    if is_overflow(status, "", words) and OVERFLOW.search(words) is None:
+        return to_chat_error(status, headers, body, reply)
     hint = retry_after_of(headers, words, limited=status == 429)
     return to_relayed(status, details, hint)
 

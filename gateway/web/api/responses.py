@@ -20,6 +20,12 @@ from gateway.web.client_face import FACE
 # heartbeat adds up to a second.
 KEEP_ALIVE_SECONDS = 1.0
 
+# Operations of OpenAI's SDKs without a stored response.
+OPERATIONS = {
+    "compact": "compact conversations for the Responses API",
+    "input_tokens": "count tokens for the Responses API",
+}
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ResponsesFace:
@@ -54,7 +60,9 @@ async def refuse_socket(request: web.Request) -> web.StreamResponse:
     raise web.HTTPMethodNotAllowed(hdrs.METH_GET, [hdrs.METH_POST])
 
 
-async def retrieve_response(request: web.Request) -> web.StreamResponse:
-    """Answer 404 in any case; the id is in the client's own log."""
-    del request
+async def refuse_stored(request: web.Request) -> web.StreamResponse:
+    """Answer 404 in any case: the id is in the client's own log, and the name of an operation in its SDK."""
+    operation = OPERATIONS.get(request.match_info["response_id"]) if request.method == hdrs.METH_POST else None
+    if operation is not None:
+        raise NotFound(f"This gateway does not {operation}. Use POST /v1/responses.")
     raise NotFound("Responses are not stored by this gateway.")

@@ -1,0 +1,36 @@
+"""Errors of upstreams that speak Messages."""
+
+import orjson
+import pytest
+
+from gateway.access.keyring import Keyring
+from gateway.dialects.native.errors import to_error
+from gateway.dialects.reply import Reply
+
+REPLY = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()))
+
+NO_ROOM = "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000, decrease input length"
+# A prompt that is too long, in the words of servers, and what the client reads.
+ENDPOINT = (
+    "This endpoint's maximum context length is 9000 tokens. "
+    "However, you requested about 9600 tokens (9100 of text input, 500 in the output)."
+)
+TOO_LONG = [
+    ("prompt is too long: 210000 tokens > 200000 maximum", "prompt is too long: 210000 tokens > 200000 maximum"),
+    (NO_ROOM, NO_ROOM),
+    (ENDPOINT, "prompt is too long: 9100 tokens > 9000 maximum"),
+    ("maximum context length exceeded", "prompt is too long: it does not fit into the context of this model"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), TOO_LONG)
+def test_overflow_reaches_the_client_in_anthropics_words(words: str, told: str) -> None:
+    body = {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+    error = to_error(400, {}, orjson.dumps(body), REPLY)
+    assert (error.status, error.message) == (400, told)
+    assert error.should_retry is False
+
+
+def test_other_refusals_keep_their_words() -> None:
+    details = {"type": "invalid_request_error", "message": "messages.1: thinking blocks cannot be modified", "x": 1}
+    assert to_error(400, {}, orjson.dumps({"type": "error", "error": details}), REPLY).relayed == details
