@@ -23,6 +23,7 @@ from tests.chaos import (
     silent_redis,
     slow_clients,
     torn_log,
+    two_tenants,
     unread_clients,
     worker_faults,
 )
@@ -75,6 +76,7 @@ FAULTS = (
     Fault("21-slow", "headers, bodies byte by byte", slow_clients.trickle, lease=30.0, once=True),
     Fault("21", "hundreds who read nothing", unread_clients.unread, lease=30.0, once=True),
     Fault("23", "bodies that nest, swell or lie", hostile_bodies.refuse, lease=30.0, once=True),
+    Fault("27", "two tenants who leave at any moment", two_tenants.differ, lease=30.0, once=True),
     Fault("29", "lost replies", redis_faults.lose_replies),
     Fault("log-stuck", "a log without a reader", log_faults.reader_stuck, lease=30.0, once=True),
     Fault("log-full", "the log's disk is full", log_faults.disk_full, lease=30.0, once=True),
