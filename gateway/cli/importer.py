@@ -37,6 +37,8 @@ VENDORS: Final = {
     "ollama": "ollama",
     "lm_studio": "lmstudio",
 }
+# Paths that LiteLLM adds to the address of a server.
+PATHS: Final = {"azure": "/openai/v1", "ollama": "/v1", "lmstudio": "/v1"}
 # Settings of a LiteLLM deployment that mean the same here.
 CARRIED: Final = frozenset({"model", "api_base", "api_key", "rpm", "tpm", "order", "weight", "max_parallel_requests"})
 VARIABLE: Final = re.compile(r"os\.environ/([A-Za-z_][A-Za-z0-9_]*)")
@@ -65,6 +67,15 @@ class Imported:
             unique = f"{base}-{number}"
         self.upstreams[unique] = table
         return unique
+
+    def secret(self, text: str, name: str, where: str) -> str:
+        """Return a variable's reference; a key in plain text becomes a variable to set."""
+        reference = VARIABLE.fullmatch(text) or re.fullmatch(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", text)
+        if reference or not text:
+            return f"${{{reference[1]}}}" if reference else ""
+        variable = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_") + "_API_KEY"
+        self.notes.append(f"{where}: set {variable}")
+        return f"${{{variable}}}"
 
     def to_toml(self) -> str:
         lines = ["[upstreams]", *(f"{_key(name)} = {_value(table)}" for name, table in self.upstreams.items())]
@@ -164,7 +175,7 @@ def of_router(config: Mapping[str, Any]) -> Imported:
     for number, provider in enumerate(config.get("Providers") or config.get("providers") or ()):
         url = str(provider.get("api_base_url", "")).removesuffix("/chat/completions").rstrip("/")
         name = str(provider.get("name", "upstream"))
-        key = _secret(str(provider.get("api_key", "")), name)
+        key = imported.secret(str(provider.get("api_key", "")), name, f"Providers[{number}].api_key")
         names[name] = imported.upstream(name, {"url": url, **({"key": key} if key else {})})
         if "transformer" in provider:
             imported.notes.append(f"Providers[{number}].transformer: not needed; servers are recognised")
@@ -179,6 +190,9 @@ def of_router(config: Mapping[str, Any]) -> Imported:
         for role in roles
         if role not in patterns
     ]
+    for one in sorted(config.keys() - {"Providers", "providers", "Router"}):
+        remedy = ": set GATEWAY_KEYS" if one == "APIKEY" else ": not carried over"
+        imported.notes.append(f"{one}{remedy}")
     return imported
 
 
@@ -189,14 +203,15 @@ def _deployment(imported: Imported, where: str, params: Mapping[str, Any]) -> st
     vendor, base = VENDORS.get(provider), params.get("api_base")
     table: dict[str, Any] = {}
     if base:
-        table["url"] = VARIABLE.sub(r"${\1}", str(base)).rstrip("/")
+        url, path = VARIABLE.sub(r"${\1}", str(base)).rstrip("/"), PATHS.get(vendor or "", "")
+        table["url"] = url if url.endswith(path) else url + path
     if vendor is not None and (not base or vendor != "openai"):
         table["vendor"] = vendor
     elif vendor is None and not base:
         imported.notes.append(f"{where}: provider {provider} is not known; set its url")
         table["url"] = f"https://{provider}.example/v1"
     if params.get("api_key"):
-        table["key"] = _secret(str(params["api_key"]), provider)
+        table["key"] = imported.secret(str(params["api_key"]), provider, f"{where}.litellm_params.api_key")
     for theirs, ours in (("rpm", "rpm"), ("tpm", "tpm"), ("max_parallel_requests", "concurrency")):
         if isinstance(params.get(theirs), int):
             table[ours] = params[theirs]
@@ -217,6 +232,7 @@ def _add_fallbacks(imported: Imported, fallbacks: Any, where: str, kind: str) ->
             if name not in imported.routes or kind == "content_policy_fallbacks":
                 imported.notes.append(f"{where}.{name}: not carried over")
                 continue
+            _put_in_order(imported, name, f"{where}.{name}")
             for other in others:
                 candidates = [one if isinstance(one, str) else one["to"] for one in imported.routes.get(other, ())]
                 imported.routes[name] += [one for one in candidates if one not in imported.routes[name]]
@@ -224,13 +240,12 @@ def _add_fallbacks(imported: Imported, fallbacks: Any, where: str, kind: str) ->
                 imported.notes.append(f"{where}.{name}: became candidates for every failure")
 
 
-def _secret(text: str, name: str) -> str:
-    """A variable's reference stays one; a key in plain text becomes a variable to set."""
-    reference = VARIABLE.fullmatch(text) or re.fullmatch(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", text)
-    if reference:
-        return f"${{{reference[1]}}}"
-    variable = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
-    return f"${{{variable}_API_KEY}}" if text else ""
+def _put_in_order(imported: Imported, name: str, where: str) -> None:
+    """Turn shares into an order: a list of candidates has one or the other."""
+    shared = [one for one in imported.routes[name] if isinstance(one, dict)]
+    if shared:
+        imported.routes[name] = [one["to"] for one in sorted(shared, key=lambda one: -one["share"])]
+        imported.notes.append(f"{where}: its shares became an order, which fallbacks need")
 
 
 def _key(name: str) -> str:

@@ -1,5 +1,6 @@
 """`dragoman import`: configurations of other gateways become a gateway.toml that this one loads."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -85,6 +86,19 @@ def test_litellm_models_orders_weights_fallbacks_and_aliases(tmp_path: Path, mon
         assert lost in notes
     table = loaded(out, tmp_path, monkeypatch, ANTHROPIC_API_KEY="a", OPENAI_API_KEY="b")
     assert [route.target.model for route in table.resolve("big")] == ["claude-opus-4-5", "qwen3", "qwen3"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("gateway", "name"), [("litellm", "config.yaml"), ("claude-code-router", "config.json")])
+def test_imported_file_and_notes_are_those_of_the_golden_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gateway: str, name: str
+) -> None:
+    folder = Path(__file__).parent / "imports" / gateway
+    status, out, notes = run(gateway, str(folder / name))
+    assert status == 0
+    assert out == (folder / "gateway.toml").read_text()
+    assert notes == (folder / "notes.txt").read_text()
+    variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", out), "k")
+    assert loaded(out, tmp_path, monkeypatch, **variables)
 
 
 def test_claude_code_router_roles_become_families(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
