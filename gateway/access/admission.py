@@ -73,6 +73,10 @@ class Admission:
         self.ledger = Ledger(self.server, self.alerts, self.wall_clock)
         self.money.processes = max(self.money.processes, self.local.processes)
 
+    def is_free(self, context: Context) -> bool:
+        """Return True for a request without limits and without usage reports, for which there is nothing to reserve."""
+        return self.server is None and not self.directory.scopes_of(context)
+
     async def admit(self, context: Context, need: Need) -> Grant | None:
         """Reserve what a request needs; None for a request without limits and without usage reports.
 

@@ -43,7 +43,7 @@ class Answered:
     is_original: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asking:
     """Facts about the exchange that a conversion needs. `adaptations`: those learned for this upstream and model."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from gateway.access.admission import Admission
-from gateway.access.records import NANO, KeyRecord
+from gateway.access.records import NANO
 from gateway.access.reservation import NOTHING, Grant, Need, Used
 from gateway.context import Context
 from gateway.errors import GatewayError
@@ -41,7 +41,10 @@ async def _reserved(admission: Admission, plan: Plan, prepare: Callable[[Prompt]
     prompt, context, target = plan.prompt, plan.context, plan.route.target
     assert prompt is not None
     key = admission.directory.check(context, plan.route.requested, target.model)
-    most = most_tokens(prompt.request, key)
+    asked = asked_tokens(prompt.request)
+    most = asked if key is None or key.max_tokens is None else min(asked, key.max_tokens)
+    if most == asked and admission.is_free(context):
+        return None
     known = dearest((plan.route, *plan.fallbacks))
     plan.price = ASSUMED if known is None and admission.unknown_price == "assume" else known
     unpriced = target.model if known is None else ""
@@ -53,7 +56,7 @@ async def _reserved(admission: Admission, plan: Plan, prepare: Callable[[Prompt]
         context.reply_headers = grant.headers
     is_limited = grant is not None and bool(grant.scopes)
     bought = most if grant is None or not is_limited else affordable(grant.money, need, plan.price, most)
-    if asked_tokens(prompt.request) > bought:
+    if asked > bought:
         note_losses(plan.record, (Note("changed", "max_tokens", f"lowered to {bought}, which the limits allow"),))
         context.reply_headers += (("x-gateway-max-tokens", str(bought)),)
         plan.isolate()
@@ -94,12 +97,6 @@ def asked_tokens(request: Mapping[str, Any]) -> int:
     """The request's max_tokens; 0 without one, or with one that is no number: an upstream may have to refuse that."""
     asked = request.get("max_tokens")
     return asked if type(asked) is int else 0
-
-
-def most_tokens(request: Mapping[str, Any], key: KeyRecord | None) -> int:
-    """The longest answer that the request asks for and the key allows."""
-    asked = asked_tokens(request)
-    return asked if key is None or key.max_tokens is None else min(asked, key.max_tokens)
 
 
 def dearest(routes: Iterable[Route]) -> Price | None:

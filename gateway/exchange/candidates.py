@@ -22,7 +22,7 @@ from gateway.upstream.routing import Route
 from gateway.upstream.table import Routing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Choice:
     """Candidates in their order. `home`: the session's candidate without trouble. `session`: None while it makes no
     difference. `caches_long`: the prompt is cached for an hour.

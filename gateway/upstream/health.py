@@ -15,6 +15,10 @@ from typing import Final
 
 from gateway.upstream.circuit import State
 
+# To be named without `State`: Python 3.11 takes as long for a member of an enum as for fifteen other attributes.
+CLOSED: Final = State.CLOSED
+OPEN: Final = State.OPEN
+
 # Consecutive failures, or as many among a share of recent calls (below).
 OPEN_AFTER: Final = 5
 # Of this many failures, and of all calls in these seconds.
@@ -70,11 +74,13 @@ class LiveHealth:
     _probe_until: float = -inf
     _waiting: dict[HealthTicket, None] = field(default_factory=dict)  # no byte yet, the oldest first
     _seconds: deque[Second] = field(default_factory=deque)
+    _latest: Second = field(default_factory=lambda: Second(-1))  # the last one
 
     def wait(self, now: float, *, alone: bool = False) -> float:
         """Return the seconds until a call may start. `alone`: the route has no other candidate."""
-        self._find_stall(now)
-        if self.state is State.CLOSED:
+        if len(self._waiting) >= STALLED_CALLS:
+            self._find_stall(now)
+        if self.state is CLOSED:
             return 0.0
         if alone:
             # A server that answers some calls is busy: it queues the others.
@@ -94,18 +100,16 @@ class LiveHealth:
         """Return True if the circuit is closed and no call is in flight."""
         return self.state is State.CLOSED and not self.in_flight
 
-    def may_probe(self, now: float) -> bool:
-        """Return True if the next call is the probe of an open circuit."""
-        return self.state is State.OPEN and now >= self.until
-
     def enter(self, now: float, *, retry: bool = False) -> HealthTicket:
         """Begin a call. Only after `wait` has returned 0."""
-        ticket = HealthTicket(now, probe=self.may_probe(now))
-        if ticket.probe:
+        is_probe = self.state is OPEN and now >= self.until
+        ticket = HealthTicket(now, is_probe)
+        if is_probe:
             self._probe_until = now + PROBE_SECONDS
         second = self._second(now)
         second.calls += 1
-        second.retries += retry
+        if retry:
+            second.retries += 1
         self._waiting[ticket] = None
         self.in_flight += 1
         return ticket
@@ -128,7 +132,7 @@ class LiveHealth:
             return False
         self.succeeded = now
         self.failures = 0
-        if self.state is not State.OPEN:
+        if self.state is not OPEN:
             return False
         self.close()
         return True
@@ -138,6 +142,7 @@ class LiveHealth:
         self.failures = self.openings = 0
         self._probe_until = -inf
         self._seconds.clear()
+        self._latest = Second(-1)
 
     def has_failed(self, ticket: HealthTicket, now: float) -> bool:
         """Note a failure. Return True if it opens the circuit, or keeps it open for longer."""
@@ -187,7 +192,7 @@ class LiveHealth:
 
     def _find_stall(self, now: float) -> None:
         """Open the circuit if too many calls have waited too long for a byte."""
-        if len(self._waiting) < STALLED_CALLS or now - self.succeeded < STALL_SECONDS or self.state is State.OPEN:
+        if now - self.succeeded < STALL_SECONDS or self.state is State.OPEN:
             return
         youngest = next(islice(self._waiting, STALLED_CALLS - 1, None))
         if now - youngest.started >= STALL_SECONDS and youngest.started > self.opened:
@@ -200,9 +205,10 @@ class LiveHealth:
 
     def _second(self, now: float) -> Second:
         """Return the counts of this second, and forget those of long ago."""
-        at = int(now)
-        if not self._seconds or self._seconds[-1].at != at:
-            self._seconds.append(Second(at))
+        at, latest = int(now), self._latest
+        if latest.at != at:
+            latest = self._latest = Second(at)
+            self._seconds.append(latest)
             while self._seconds[0].at <= at - SHARE_SECONDS:
                 self._seconds.popleft()
-        return self._seconds[-1]
+        return latest

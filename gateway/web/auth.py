@@ -4,6 +4,7 @@ A handler reads `request[CONTEXT]`. One that forgets is still closed: what is op
 """
 
 import re
+from collections.abc import Mapping
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -11,6 +12,7 @@ from aiohttp.typedefs import Handler
 from gateway.access.keys import Client
 from gateway.context import Context
 from gateway.errors import InvalidRequest
+from gateway.upstream.table import RoutingTable
 from gateway.web.keys import DIRECTORY, EXCHANGE, OPEN
 
 DEFAULT_VERSION = "2023-06-01"
@@ -53,16 +55,17 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
     An unknown path stays a 404 and a wrong method a 405, with or without a key.
     """
-    if request.path not in request.app[OPEN] and request.match_info.http_exception is None:
+    app = request.app
+    if request.path not in app[OPEN] and request.match_info.http_exception is None:
         headers = request.headers
         own = headers.get(GATEWAY_KEY)
         key = own or headers.get("x-api-key") or headers.get("api-key")
-        client = await request.app[DIRECTORY].authenticate(key, None if own else headers.get("authorization"))
-        request[CONTEXT] = to_context(request, client)
+        client = await app[DIRECTORY].authenticate(key, None if own else headers.get("authorization"))
+        request[CONTEXT] = to_context(request, client, app[EXCHANGE].table)
     return await handler(request)
 
 
-def to_context(request: web.Request, client: Client) -> Context:
+def to_context(request: web.Request, client: Client, table: RoutingTable) -> Context:
     """Raises InvalidRequest for an API version that does not exist."""
     headers = request.headers
     version = headers.get("anthropic-version", DEFAULT_VERSION)
@@ -70,13 +73,12 @@ def to_context(request: web.Request, client: Client) -> Context:
         raise InvalidRequest(
             f"anthropic-version: {version[:40]!r} is not a valid version; use one of {sorted(VERSIONS)}."
         )
-    table = request.app[EXCHANGE].table
     names = table.forward_headers
     # Without the header for this gateway's key, those for keys hold that one: it is never passed on.
     has_own = table.takes_client_keys and (GATEWAY_KEY in headers or not client.key_id)
     return Context(
         credentials=tuple((name, headers[name]) for name in CREDENTIALS if name in headers) if has_own else (),
-        forwarded=tuple((name, headers[name]) for name in names if name in headers),
+        forwarded=tuple((name, headers[name]) for name in names if name in headers) if names else (),
         request_id=request[REQUEST_ID],
         tenant=client.tenant,
         key_id=client.key_id,
@@ -84,7 +86,7 @@ def to_context(request: web.Request, client: Client) -> Context:
         api_version=version,
         betas=parse_betas(headers.getall("anthropic-beta", ())),
         trace_parent=_foreign_id(headers.get("traceparent")),
-        session_id=_foreign_id(next((headers[name] for name in SESSION_HEADERS if name in headers), None)),
+        session_id=_session_of(headers),
         agent_id=_foreign_id(headers.get("x-claude-code-agent-id")),
         parent_agent_id=_foreign_id(headers.get("x-claude-code-parent-agent-id")),
     )
@@ -96,6 +98,13 @@ def parse_betas(values: list[str] | tuple[str, ...]) -> frozenset[str]:
         return NO_BETAS
     names = [name.strip() for value in values for name in value.split(",")]
     return frozenset([name for name in names if name][:MAX_BETAS])
+
+
+def _session_of(headers: Mapping[str, str]) -> str | None:
+    for name in SESSION_HEADERS:
+        if name in headers:
+            return _foreign_id(headers[name])
+    return None
 
 
 def _foreign_id(value: str | None) -> str | None:

@@ -22,6 +22,7 @@ from gateway.sse import DATA, END
 PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
 # Of arguments, part of a string: also what JSON escapes in it by one letter, as it is escaped again in a frame.
 IN_STRING = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\\\(?:[bfnrt/]|\\["\\]))++')
+TEXT_KEY, ARGUMENTS_KEY = b'"content"', b'"arguments"'
 STRING_END = b'"' + DELTA_END
 STRING = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
 
@@ -184,31 +185,39 @@ def _take_fragment(call: OpenToolCall, string: bytes) -> str | None:
 def derive_splice(
     payload: bytes, delta: dict[str, Any], assembly: Assembly, writer: EventWriter | MessageWriter
 ) -> Frame | None:
-    """From a delta that went the full way and only lengthened the open block; None where it did anything else.
+    """From a delta that went the full way and only lengthened the open block; None where it did anything else."""
+    call: OpenToolCall | None = None
+    match assembly.open:
+        case OpenToolCall() as call:
+            text, key = _only_fragment(delta, call), ARGUMENTS_KEY
+        case TextRun(is_ended=False):
+            text, key = _only_text(delta), TEXT_KEY
+        case _:
+            return None
+    # A frame of several lines is never met in an event: they are joined from as many `data` lines.
+    if not text or not assembly.is_direct or payload.find(b"\n") >= 0:
+        return None
+    frame = frame_of(payload, key, text)
+    if frame is None:
+        return None
+    kind = Splice if isinstance(writer, EventWriter) else Gathering
+    return kind(*frame, assembly.index, call)
+
+
+def frame_of(payload: bytes, key: bytes, text: str) -> tuple[bytes, bytes] | None:
+    """Return what stands before and after the text that was read under a key; None where that cannot be told.
 
     The string stands where its key stands. A payload without a backslash spells every key out, so a key that occurs
     once, as a key or otherwise, is the one that was read.
     """
-    call: OpenToolCall | None = None
-    match assembly.open:
-        case OpenToolCall() as call:
-            text, key = _only_fragment(delta, call), b'"arguments"'
-        case TextRun(is_ended=False):
-            text, key = _only_text(delta), b'"content"'
-        case _:
-            return None
-    if not text or not assembly.is_direct or payload.find(b"\\") >= 0 or payload.count(key) != 1:
+    if payload.find(b"\\") >= 0 or payload.count(key) != 1:
         return None
     raw = text.encode()
     for joint in (b':"', b': "'):
         start = payload.find(key + joint + raw + b'"')
         if start >= 0:
             start += len(key + joint)
-            # A frame of several lines is never met in an event: they are joined from as many `data` lines.
-            if payload.find(b"\n") >= 0:
-                return None
-            kind = Splice if isinstance(writer, EventWriter) else Gathering
-            return kind(payload[:start], payload[start + len(raw) :], assembly.index, call)
+            return payload[:start], payload[start + len(raw) :]
     return None
 
 

@@ -122,6 +122,7 @@ STOP_REASONS: dict[str | None, str] = {
     "compaction": "compaction",
 }
 # Where the reason and the native reason mean two things, the first of these; anything else is `end_turn`.
+NO_REASON: frozenset[str | None] = frozenset({None})
 PRECEDENCE = ("max_tokens", "stop_sequence", "pause_turn", "compaction")
 # Reasons that end a call too: it may lack its end even where it looks whole, since SGLang completes its arguments.
 ENDS_OF_CALLS = frozenset({"max_tokens", "stop_sequence"})
@@ -174,7 +175,7 @@ def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply
     meant = _meant(finish)
     if "model_context_window_exceeded" in meant or ("max_tokens" in meant and _fills_context(finish, reply)):
         return StopFields("model_context_window_exceeded")
-    reason = next((reason for reason in PRECEDENCE if reason in meant), None)
+    reason = next((reason for reason in PRECEDENCE if reason in meant), None) if meant != NO_REASON else None
     if reason in ENDS_OF_CALLS or (reason is not None and not has_tools):
         return StopFields(reason, sequence=_only_sequence(reply) if reason == "stop_sequence" else None)
     if has_cut_call:

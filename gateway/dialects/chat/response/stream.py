@@ -31,6 +31,7 @@ from gateway.dialects.chat.response.stream_facts import StreamFacts
 from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState
 from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
 from gateway.dialects.chat.response.whole_body import WholeBody
+from gateway.dialects.chat.response.whole_stream import folded
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
@@ -53,8 +54,9 @@ class MessageStream:
     """
 
     __slots__ = (
-        "_assembly", "_at_event", "_body", "_decoder", "_facts", "_finish", "_misses", "_number", "_opened", "_parser",
-        "_reply", "_splice", "_state", "_target", "_writer", "abandoned", "answered", "done", "failure", "stop",
+        "_assembly", "_at_event", "_body", "_decoder", "_facts", "_finish", "_may_fold", "_misses", "_number",
+        "_opened", "_parser", "_reply", "_splice", "_state", "_target", "_writer", "abandoned", "answered", "done",
+        "failure", "stop",
     )  # fmt: skip
 
     ping = events.PING
@@ -65,6 +67,7 @@ class MessageStream:
         self._parser = EventParser()
         self._decoder = ChunkDecoder()
         self._writer: EventWriter | MessageWriter = MessageWriter() if collects else EventWriter()
+        self._may_fold = collects and not (reply.prefill or reply.stop_sequences)  # no part of the text is looked for
         self._finish = Finish()
         self._assembly = Assembly(reply, self._writer, self._finish)
         self._target = untagged(without_prefill(guarded(self._assembly, reply, self._finish), reply), reply)
@@ -211,6 +214,9 @@ class MessageStream:
             self._state = EVENTS
             self._take_lines(lines)
             return
+        self._take_whole(completion)
+
+    def _take_whole(self, completion: dict[str, Any]) -> None:
         self.answered = to_message(completion, self._reply)
         message = self.answered.message
         self.stop = StopFields(message["stop_reason"], message["stop_sequence"], message["stop_details"])
@@ -227,6 +233,11 @@ class MessageStream:
 
     def _read(self, piece: bytes) -> None:
         """Take one event after the other, and what has the same frame as the one before by the short way."""
+        if self._may_fold and self._at_event and not self._facts.last_chunk:
+            completion = folded(piece)
+            if completion is not None:
+                self._take_whole(completion)
+                return
         place = 0
         while place < len(piece):
             if self._splice is not None and self._at_event:

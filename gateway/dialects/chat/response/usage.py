@@ -66,7 +66,7 @@ def first_of(choices: Any) -> Any:
     return choices[0] if isinstance(choices, list) and choices else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpstreamCounts:
     """An upstream's count, read once. `prompt` includes `cached` and `written` tokens, `output` includes `thinking`.
 
@@ -93,7 +93,7 @@ def read_counts(counts: Mapping[str, Any]) -> UpstreamCounts:
     total = _count(counts.get("total_tokens"))
     prompt_details = to_mapping(counts.get("prompt_tokens_details") or counts.get("input_tokens_details"))
     details = to_mapping(counts.get("completion_tokens_details"))
-    thinking = _count(details.get("reasoning_tokens"))
+    thinking = _count(details.get("reasoning_tokens")) if details else 0
     beside = thinking or _count(counts.get("reasoning_tokens"))
     output = completion + beside if beside and prompt + completion + beside == total else completion
     searches = counts.get("server_tool_use_details") or counts.get("server_tool_use")
@@ -175,10 +175,8 @@ def _count(value: object) -> int:
 
 def _first_count(names: tuple[str, ...], *holders: Mapping[str, Any]) -> int:
     for holder in holders:
-        if holder.keys().isdisjoint(names):
-            continue
         for name in names:
-            count = _count(holder.get(name))
-            if count:
-                return count
+            count = holder.get(name)
+            if count and _count(count):
+                return _count(count)
     return 0

@@ -82,8 +82,10 @@ class MessageWriter(BlockCollector):
         return Answered(message, origin, notes)
 
     def repeat(self, answered: Answered, *, opened: bool) -> None:
-        """Do nothing: a message that came whole needs no events."""
+        """A message that came whole needs no events."""
         self.started = True
+        if answered.origin.cost is not None:
+            answered.message["usage"]["cost"] = answered.origin.cost
 
     def take(self) -> bytes:
         return b""

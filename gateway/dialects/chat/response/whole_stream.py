@@ -1,0 +1,116 @@
+"""A text answer whose whole stream came in one read, folded into a completion for a client that wants one JSON answer.
+
+Fast servers, caches and buffering proxies send streams so. The strings are parsed together and the completion converted
+once, which takes a fifth of the work of taking event after event. Only what leaves no doubt is folded: chunks of one
+choice that bring text, then a reason to finish, then `[DONE]`. Any other stream goes the full way (`stream`).
+"""
+
+from typing import Any
+
+import orjson
+
+from gateway.dialects.chat.response.fast_path import TEXT_KEY, frame_of
+from gateway.dialects.chat.response.usage import counts_of
+from gateway.sse import DATA, DATA_SIZE, END
+
+LAST = b"data: [DONE]" + END
+# Events that are parsed one by one, each with a search in the rest of the piece for others like it.
+MAX_PARSED = 8
+CHOICE_FIELDS = frozenset({"delta", "finish_reason", "native_finish_reason"})
+TEXT_FIELDS = frozenset({"role", "content"})
+COMMENT: dict[str, Any] = {}
+
+
+def folded(piece: bytes) -> dict[str, Any] | None:
+    """Return the completion of a whole stream of text; None for any other piece."""
+    if not piece.endswith(LAST) or piece.find(b"\r") >= 0:
+        return None
+    events = piece[: -len(LAST + END)].split(END)
+    texts: list[str] = []
+    facts: dict[str, Any] = {}
+    choice: dict[str, Any] = {}
+    counts = reason = None
+    place = 0
+    for _ in range(MAX_PARSED):
+        event = events[place]
+        place += 1
+        chunk = _parsed(event)
+        if chunk is None:
+            return None
+        if not facts or "model" in chunk:
+            facts = chunk
+        if chunk.get("usage"):
+            counts = counts_of(chunk) or counts
+        choices = chunk.get("choices")
+        if choices:
+            text = _text_of(choices)
+            if text is None or reason:
+                return None
+            choice = choices[0]
+            reason = choice.get("finish_reason")
+            if text:
+                texts.append(text)
+                place = _take_run(event, events, place, texts)
+        elif counts is None and chunk is not COMMENT:
+            return None
+        if place == len(events):
+            break
+    if place < len(events) or not reason:
+        return None
+    choice["delta"] = {"content": "".join(texts)}
+    return {**facts, "choices": [choice], "usage": counts}
+
+
+def _parsed(event: bytes) -> dict[str, Any] | None:
+    """Return the chunk of an event with one line of data that reports no failure; COMMENT for a comment."""
+    if event.find(b"\n") >= 0:
+        return None
+    if not event.startswith(DATA):
+        return COMMENT if event.startswith(b":") else None
+    try:
+        chunk = orjson.loads(event[DATA_SIZE:])
+    except orjson.JSONDecodeError:
+        return None
+    is_plain = isinstance(chunk, dict) and not chunk.get("error") and "base_resp" not in chunk
+    return chunk if is_plain else None
+
+
+def _text_of(choices: Any) -> str | None:
+    """Return the text of a chunk's choices; None where they bring anything else."""
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        return None
+    choice = choices[0]
+    delta, reason = choice.get("delta"), choice.get("finish_reason")
+    if not isinstance(delta, dict) or any(map(choice.get, choice.keys() - CHOICE_FIELDS)):
+        return None
+    if not isinstance(reason, str) and (reason or choice.get("native_finish_reason")):
+        return None
+    others = delta.keys() - TEXT_FIELDS
+    if others and any(delta[name] is not None for name in others):
+        return None
+    text = delta.get("content") or ""
+    return text if isinstance(text, str) else None
+
+
+def _take_run(event: bytes, events: list[bytes], place: int, texts: list[str]) -> int:
+    """Take the texts of the events from `place` on that differ from this one in nothing else; return where they end."""
+    frame = frame_of(event, TEXT_KEY, texts[-1])
+    if frame is None:
+        return place
+    before, after = frame
+    end = len(events)
+    while end > place and not events[end - 1].endswith(after):
+        end -= 1
+    begin, behind = len(before), -len(after)
+    strings = [event[begin:behind] for event in events[place:end]]
+    # Their frames are compared all at once. A quote would end one of the strings, and make it two.
+    try:
+        if (after + before).join([b"", *strings, b""]) != after + b"".join(events[place:end]) + before:
+            return place
+        found = orjson.loads(b'["%b"]' % b'","'.join(strings)) if strings else []
+    except orjson.JSONDecodeError:
+        return place
+    if len(found) != len(strings):
+        return place
+    texts += found
+    return end
