@@ -211,7 +211,9 @@ class CachedExchange:
     def _hit(self, context: Context, prompt: Prompt, hit: Hit, begun: float) -> Hit:
         """Count the hit: an exchange without a call, tokens or cost."""
         facts, route = hit.entry.facts, hit.route
-        record = UsageRecord(context, route.requested, route.target.model, facts.served_model, route.upstream.name)
+        record = UsageRecord(context, route.requested)
+        record.upstream, record.upstream_model = route.upstream.name, route.target.model
+        record.served_model = facts.served_model
         record.dialect, record.provider, record.stop_reason = route.dialect, facts.provider, facts.stop_reason
         record.stream, record.cache = bool(prompt.request.get("stream")), "hit"
         record.notes = list(hit.notes)

@@ -219,9 +219,11 @@ class Exchange:
             begun = plan.begun = self.clock()
             try:
                 demand = None if plan.route.upstream.limits is None else plan.to_demand()
-                async with self.circuits.call(
+                with self.circuits.call(
                     plan.route, alone=plan.is_alone, is_retry=walk.is_retry, demand=demand
                 ) as plan.call:
+                    if plan.call.needs_turn:
+                        await plan.call.take_turn()
                     walk.begin()
                     plan.record.attempts += 1
                     result = await once(remaining)

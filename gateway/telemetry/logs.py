@@ -139,7 +139,8 @@ def exchange_fields(record: UsageRecord) -> dict[str, Any]:
         "attempts": record.attempts,
         "seconds": _rounded(record.duration_seconds),
     }
-    fields |= {"tried": record.attempts_line()} if len(record.attempted) > 1 else {}
+    if len(record.attempted) > 1:
+        fields["tried"] = record.attempts_line()
     _add_answer(fields, record)
     if record.error_type is not None:
         fields |= {"error": record.error_type, "origin": record.origin, "cause": record.cause}
@@ -155,10 +156,12 @@ def exchange_fields(record: UsageRecord) -> dict[str, Any]:
 
 def _add_answer(fields: dict[str, Any], record: UsageRecord) -> None:
     """Add what only some answers have."""
-    names = (("served_model", record.served_model), ("provider", record.provider), ("generation", record.generation_id))
-    for name, value in names:
-        if value is not None:
-            fields[name] = value[:LONGEST_NAME]
+    if record.served_model is not None:
+        fields["served_model"] = record.served_model[:LONGEST_NAME]
+    if record.provider is not None:
+        fields["provider"] = record.provider[:LONGEST_NAME]
+    if record.generation_id is not None:
+        fields["generation"] = record.generation_id[:LONGEST_NAME]
     if record.stop_reason is not None:
         fields["stop"] = record.stop_reason
     if record.cost is not None:

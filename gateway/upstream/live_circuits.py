@@ -49,7 +49,10 @@ STALL: Final = "stall"
 
 @dataclass(slots=True, eq=False)
 class LiveCall:
-    """One call to one candidate, as a context. A failure is reported apart, once it is known that nothing heals it."""
+    """One call to one candidate, as a context. A failure is reported apart, once it is known that nothing heals it.
+
+    A call that `needs_turn` begins with `take_turn`: a probe, and one to an upstream that has limits.
+    """
 
     circuits: "LiveCircuits"
     route: Route
@@ -60,12 +63,17 @@ class LiveCall:
     # The health of the upstream and of the model there, each with the call's ticket, while the call runs.
     entered: tuple[tuple[LiveHealth, HealthTicket], ...] = ()
     is_abandoned: bool = False
+    is_probe: bool = False  # it decides about an open circuit, of which another process may have a probe
 
-    async def __aenter__(self) -> "LiveCall":
-        await self.circuits.begin(self)
+    @property
+    def needs_turn(self) -> bool:
+        return self.is_probe or self.demand is not None
+
+    def __enter__(self) -> "LiveCall":
+        self.circuits.begin(self)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.is_abandoned:
@@ -73,6 +81,10 @@ class LiveCall:
         if error is None:
             self.succeeded()
         self.circuits.end(self)
+
+    async def take_turn(self) -> None:
+        """Raises CircuitOpen or UpstreamFull."""
+        await self.circuits.take_turn(self)
 
     def abandon(self) -> None:
         """End the call before its context does, without a result."""
@@ -105,7 +117,7 @@ class LiveCircuits:
     _read_at: float = -inf
 
     def call(self, route: Route, *, alone: bool, is_retry: bool = False, demand: LaneDemand | None = None) -> LiveCall:
-        """Return a call to enter. Entering it raises CircuitOpen, and UpstreamFull for an upstream that has limits.
+        """Return a call to enter. Entering it raises CircuitOpen.
 
         `alone`: the route is the model's only one.
         """
@@ -149,8 +161,8 @@ class LiveCircuits:
             pair = self._pairs[name] = self._get(upstream), self._get(model)
         return pair
 
-    async def begin(self, call: LiveCall) -> None:
-        """Raises CircuitOpen or UpstreamFull."""
+    def begin(self, call: LiveCall) -> None:
+        """Raises CircuitOpen."""
         now, pair = self.clock(), self.pair_of(call.route)
         upstream, model = pair
         wait = max(upstream.wait(now, alone=call.alone), model.wait(now, alone=call.alone))
@@ -159,11 +171,12 @@ class LiveCircuits:
             raise CircuitOpen("The upstream fails at present and is not called.", retry_after=wait)
         first, second = upstream.enter(now, retry=call.is_retry), model.enter(now, retry=call.is_retry)
         call.entered = (upstream, first), (model, second)
-        is_probe = not call.alone and (first.probe or second.probe)
-        if call.demand is None and (self.server is None or not is_probe):
-            return
+        call.is_probe = self.server is not None and not call.alone and (first.probe or second.probe)
+
+    async def take_turn(self, call: LiveCall) -> None:
+        """Wait for the decision on a probe, and for a place at an upstream that has limits. Raises as `LiveCall`."""
         try:
-            if self.server is not None and is_probe:
+            if call.is_probe:
                 await self._may_probe(call)
             if call.demand is not None and call.route.upstream.limits is not None:
                 call.place = await self.lanes.enter(call.route.upstream, call.route.upstream.limits, call.demand)

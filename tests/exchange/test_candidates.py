@@ -23,6 +23,7 @@ from gateway.upstream.table import Routing, one_upstream_table
 from gateway.upstream.target import to_target
 from gateway.upstream.vendors import COMPATIBLE
 from tests.support.exchanges import KEYRING, ListSink, ScriptedAnswer, ScriptedClient
+from tests.support.live_calls import entered
 
 CONTEXT = Context("req_1")
 HELLO = {"model": "quick", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}
@@ -135,7 +136,7 @@ async def test_full_upstream_is_asked_after_those_with_room() -> None:
     exchange = exchange_of(ScriptedClient([ANSWER]))
     assert plan_of(exchange, (limited, SECOND)).route is limited
     demand = LaneDemand(1, is_batch=False, waits=False, used=lambda: 1)
-    async with exchange.circuits.call(limited, alone=False, demand=demand):
+    async with entered(exchange.circuits.call(limited, alone=False, demand=demand)):
         assert plan_of(exchange, (limited, SECOND)).route is SECOND
         assert plan_of(exchange, (limited,)).route is limited  # the only candidate
     assert plan_of(exchange, (limited, SECOND)).route is limited

@@ -23,6 +23,7 @@ from gateway.upstream.prices import Price
 from gateway.upstream.routing import Route, RouteRule
 from tests.exchange.test_candidates import ANSWER, CONTEXT, FIRST, HELLO, SECOND
 from tests.support.exchanges import ListSink, ScriptedAnswer, ScriptedClient, chat_exchange
+from tests.support.live_calls import entered
 
 RULE = RouteRule("*", (), hedge=True)
 PRICE = Price(input=0.01, output=0.02, cache_read=0.0, cache_write=0.01, request=0.0)
@@ -249,12 +250,12 @@ async def test_hedges_are_the_first_calls_that_are_not_made_under_load(why: str)
     async with AsyncExitStack() as stack:
         if why == "full second candidate":
             demand = LaneDemand(1, is_batch=False, waits=False, used=lambda: 1)
-            await stack.enter_async_context(exchange.circuits.call(routes[1], alone=False, demand=demand))
+            await stack.enter_async_context(entered(exchange.circuits.call(routes[1], alone=False, demand=demand)))
         elif why == "open circuit":
             exchange.circuits.pair_of(routes[1])[0].open(exchange.clock())
         elif why == "no retries left":
             while exchange.circuits.allows_retry(routes[1]):
-                await stack.enter_async_context(exchange.circuits.call(routes[1], alone=False, is_retry=True))
+                await stack.enter_async_context(entered(exchange.circuits.call(routes[1], alone=False, is_retry=True)))
         await ask_held(exchange, tuple(routes), first)
     assert client.calls == ["first"]
 

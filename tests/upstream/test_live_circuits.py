@@ -23,6 +23,7 @@ from gateway.upstream.target import to_target
 from gateway.upstream.trouble import Trouble
 from gateway.upstream.vendors import OPENROUTER
 from tests.support.clock import Clock
+from tests.support.live_calls import entered
 from tests.support.redis_server import redis_server
 
 ROUTE = Route("m/one", Upstream("up", "http://upstream.example/v1"), "chat", to_target("m/one", OPENROUTER))
@@ -65,7 +66,7 @@ async def fleet(url: str) -> AsyncIterator[Fleet]:
 async def fail(circuits: LiveCircuits, error: GatewayError = GONE, times: int = OPEN_AFTER) -> None:
     for _ in range(times):
         call = circuits.call(ROUTE, alone=False)
-        await circuits.begin(call)
+        circuits.begin(call)
         circuits.failed(call, error)
         circuits.end(call)
 
@@ -77,7 +78,7 @@ async def exchange_news(*processes: LiveCircuits | Circuits) -> None:
 
 async def refused(circuits: LiveCircuits, *, alone: bool = False) -> float:
     with pytest.raises(CircuitOpen) as caught:
-        async with circuits.call(ROUTE, alone=alone):
+        async with entered(circuits.call(ROUTE, alone=alone)):
             pass
     assert caught.value.retry_after is not None
     return caught.value.retry_after
@@ -91,7 +92,7 @@ async def test_circuit_that_one_process_opens_is_open_in_all_and_closed_in_all(f
     await exchange_news(first, second)
     assert 0 < second.wait(ROUTE) <= 2
     await fleet.open_time_passes()
-    async with first.call(ROUTE, alone=False):
+    async with entered(first.call(ROUTE, alone=False)):
         pass
     fleet.clock.now += 1
     await exchange_news(first, second)
@@ -107,7 +108,7 @@ async def test_one_of_all_processes_probes_and_a_failed_probe_keeps_the_circuit_
     await exchange_news(*processes)
     await fleet.open_time_passes()
     async with AsyncExitStack() as stack:
-        probe = await stack.enter_async_context(processes[1].call(ROUTE, alone=False))
+        probe = await stack.enter_async_context(entered(processes[1].call(ROUTE, alone=False)))
         for process in processes:
             assert 0 < await refused(process) <= 10
         processes[1].failed(probe, GONE)
@@ -119,7 +120,7 @@ async def test_one_of_all_processes_probes_and_a_failed_probe_keeps_the_circuit_
 
 async def test_answer_of_a_call_from_before_the_incident_does_not_close_the_circuit(fleet: Fleet) -> None:
     first = fleet.front_end()
-    async with first.call(ROUTE, alone=False):
+    async with entered(first.call(ROUTE, alone=False)):
         fleet.clock.now += 1
         await fail(first)
     assert first.wait(ROUTE) > 0
@@ -132,7 +133,7 @@ async def test_stall_is_logged_and_shared_with_the_other_processes(fleet: Fleet)
     second.wait(ROUTE)
     async with AsyncExitStack() as stack:
         for _ in range(STALLED_CALLS):
-            await stack.enter_async_context(first.call(ROUTE, alone=True))
+            await stack.enter_async_context(entered(first.call(ROUTE, alone=True)))
         fleet.clock.now += STALL_SECONDS
         with capture_logs() as lines:
             assert 0 < await refused(first, alone=True) <= 1  # also a lone candidate
@@ -150,7 +151,7 @@ async def test_stall_of_a_batch_is_not_shared(fleet: Fleet) -> None:
     live.wait(ROUTE)
     async with AsyncExitStack() as stack:
         for _ in range(STALLED_CALLS):
-            await stack.enter_async_context(batch.call(ROUTE, alone=True))
+            await stack.enter_async_context(entered(batch.call(ROUTE, alone=True)))
         fleet.clock.now += STALL_SECONDS
         await refused(batch)
         await exchange_news(batch, live)
@@ -212,6 +213,6 @@ async def test_each_process_keeps_its_own_circuits_while_redis_is_away(fleet: Fl
         await fail(circuits)
         assert await refused(circuits) > 0
         fleet.clock.now += 60
-        async with circuits.call(ROUTE, alone=False):  # the probe, without Redis' decision
+        async with entered(circuits.call(ROUTE, alone=False)):  # the probe, without Redis' decision
             assert await refused(circuits) > 0
     assert circuits.wait(ROUTE) == 0

@@ -18,6 +18,7 @@ from gateway.upstream.loads import LIVE_SECONDS, REPORT_SECONDS, Loads, is_measu
 from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.target import to_target
 from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
+from tests.support.live_calls import entered
 from tests.support.redis_server import redis_server
 
 UPSTREAM = Upstream("box", "http://box.example/v1", vendor=COMPATIBLE)
@@ -39,7 +40,7 @@ class Fleet:
     clock: Clock = field(default_factory=Clock)
 
     async def begin(self, loads: Loads) -> None:
-        call = await self.stack.enter_async_context(loads.circuits.call(ROUTE, alone=True))
+        call = await self.stack.enter_async_context(entered(loads.circuits.call(ROUTE, alone=True)))
         call.note_header()
 
     async def process(self, calls: int, *, runs_batches: bool) -> Loads:
@@ -84,7 +85,7 @@ async def test_batches_take_what_live_requests_leave_below_the_bound_divided_bet
 
 async def test_bound_holds_for_some_seconds_after_the_last_live_request(fleet: Fleet) -> None:
     front, worker = await fleet.process(0, runs_batches=False), await fleet.process(1, runs_batches=True)
-    async with front.circuits.call(ROUTE, alone=True):
+    async with entered(front.circuits.call(ROUTE, alone=True)):
         await front.share([UPSTREAM])
         await worker.share([UPSTREAM])
     await front.share([UPSTREAM])

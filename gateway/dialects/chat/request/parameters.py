@@ -39,7 +39,7 @@ EITHER_OR = {"effort": "max_tokens", "max_tokens": "effort"}
 
 # Who asks, or which conversation it is. OpenAI takes 64 characters of each, Zhipu, Doubao and OpenRouter 128 of the
 # user; Claude Code's user_id alone has 150 to 190. A longer one is sent as its SHA-256 in hexadecimal.
-IDENTIFIERS = ("prompt_cache_key", "safety_identifier", "user")
+IDENTIFIERS = frozenset({"prompt_cache_key", "safety_identifier", "user"})
 MAX_IDENTIFIER = 64
 
 # Of all stop sequences that are matched here: each takes some hundred bytes until the answer ends.
@@ -106,8 +106,8 @@ class Parameters:
 
     def settle(self) -> dict[str, Any]:
         fields = {**self._suggested, **self.fields} if self._suggested else self.fields
-        for name in IDENTIFIERS:
-            if name in fields and len(fields[name]) > MAX_IDENTIFIER:
+        for name in IDENTIFIERS & fields.keys():
+            if len(fields[name]) > MAX_IDENTIFIER:
                 fields[name] = hashlib.sha256(fields[name].encode()).hexdigest()
         return fields
 

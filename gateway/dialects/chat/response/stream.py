@@ -29,9 +29,10 @@ from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broke
 from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.stream_facts import StreamFacts
 from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState
-from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
+from gateway.dialects.chat.response.think_tags import TAG_STARTS, ThinkTags, untagged
+from gateway.dialects.chat.response.usage import UpstreamCounts
 from gateway.dialects.chat.response.whole_body import WholeBody
-from gateway.dialects.chat.response.whole_stream import folded
+from gateway.dialects.chat.response.whole_stream import WholeText, to_whole_text
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
@@ -54,7 +55,7 @@ class MessageStream:
     """
 
     __slots__ = (
-        "_assembly", "_at_event", "_body", "_decoder", "_facts", "_finish", "_may_fold", "_misses", "_number",
+        "_assembly", "_at_event", "_body", "_decoder", "_facts", "_finish", "_may_come_whole", "_misses", "_number",
         "_opened", "_parser", "_reply", "_splice", "_state", "_target", "_writer", "abandoned", "answered", "done",
         "failure", "stop",
     )  # fmt: skip
@@ -67,7 +68,8 @@ class MessageStream:
         self._parser = EventParser()
         self._decoder = ChunkDecoder()
         self._writer: EventWriter | MessageWriter = MessageWriter() if collects else EventWriter()
-        self._may_fold = collects and not (reply.prefill or reply.stop_sequences)  # no part of the text is looked for
+        # No part of the text is looked for.
+        self._may_come_whole = collects and not (reply.prefill or reply.stop_sequences)
         self._finish = Finish()
         self._assembly = Assembly(reply, self._writer, self._finish)
         self._target = untagged(without_prefill(guarded(self._assembly, reply, self._finish), reply), reply)
@@ -214,9 +216,6 @@ class MessageStream:
             self._state = EVENTS
             self._take_lines(lines)
             return
-        self._take_whole(completion)
-
-    def _take_whole(self, completion: dict[str, Any]) -> None:
         self.answered = to_message(completion, self._reply)
         message = self.answered.message
         self.stop = StopFields(message["stop_reason"], message["stop_sequence"], message["stop_details"])
@@ -233,10 +232,9 @@ class MessageStream:
 
     def _read(self, piece: bytes) -> None:
         """Take one event after the other, and what has the same frame as the one before by the short way."""
-        if self._may_fold and self._at_event and not self._facts.last_chunk:
-            completion = folded(piece)
-            if completion is not None:
-                self._take_whole(completion)
+        if self._may_come_whole and self._at_event and not self._facts.last_chunk:
+            whole = to_whole_text(piece)
+            if whole is not None and self._takes_whole(whole):
                 return
         place = 0
         while place < len(piece):
@@ -252,6 +250,21 @@ class MessageStream:
             self._at_event = self._parser.is_between_events
             if not self._goes_on_after(payloads):
                 return
+
+    def _takes_whole(self, whole: WholeText) -> bool:
+        """Take an answer of one text; return False for one that begins like thinking or has only white space."""
+        text, finish, writer = whole.text, self._finish, self._writer
+        if not text or text.isspace() or (self._reply.think_tags and text.lstrip().startswith(TAG_STARTS)):
+            return False
+        assert isinstance(writer, MessageWriter)
+        self._facts.take(whole.facts, whole.counts)
+        finish.note(whole.choice)
+        error = broken_finish(finish)
+        if error is not None:
+            raise error
+        writer.write_text(text)
+        self._end_message(self._noted_counts(), DONE)
+        return True
 
     def _goes_on_after(self, payloads: Sequence[bytes]) -> bool:
         """Take payloads; return False once the answer is over."""
@@ -358,12 +371,20 @@ class MessageStream:
 
     def _complete(self, state: StreamState = DONE) -> None:
         """Close every block and write the end: the stop reason, the exact usage, message_stop."""
-        counts = self._facts.counts()
-        if counts is not None:
-            self._finish.read, self._finish.spent = counts.prompt, counts.output
+        counts = self._noted_counts()
         self._target.close()
         if not self._finish.is_over and self._assembly.index < 0:  # a role and `[DONE]` are no answer either
             raise EmptyAnswer(NO_ANSWER)
+        self._end_message(counts, state)
+
+    def _noted_counts(self) -> UpstreamCounts | None:
+        """Return the upstream's count, noted for the choice of the stop reason."""
+        counts = self._facts.counts()
+        if counts is not None:
+            self._finish.read, self._finish.spent = counts.prompt, counts.output
+        return counts
+
+    def _end_message(self, counts: UpstreamCounts | None, state: StreamState) -> None:
         assembly = self._assembly
         self.stop = to_stop(
             self._finish, has_tools=assembly.has_tools, has_cut_call=assembly.has_cut_call, reply=self._reply

@@ -43,6 +43,11 @@ class StreamFacts:
         elif "model" in chunk:  # a closing usage chunk may come without
             self.last_chunk = chunk
 
+    def take(self, chunk: dict[str, Any], counts: dict[str, Any] | None) -> None:
+        """Take the facts of a whole stream."""
+        self.last_chunk = self._first_chunk = chunk
+        self._counts = self._first_counts = counts
+
     def counts(self) -> UpstreamCounts | None:
         return read_counts(self._counts) if self._counts else None
 

@@ -175,6 +175,8 @@ def _count(value: object) -> int:
 
 def _first_count(names: tuple[str, ...], *holders: Mapping[str, Any]) -> int:
     for holder in holders:
+        if holder.keys().isdisjoint(names):
+            continue
         for name in names:
             count = holder.get(name)
             if count and _count(count):

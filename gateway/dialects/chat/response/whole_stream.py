@@ -1,11 +1,11 @@
-"""A text answer whose whole stream came in one read, folded into a completion for a client that wants one JSON answer.
+"""A text answer whose whole stream came in one read, for a client that wants one JSON answer.
 
-Fast servers, caches and buffering proxies send streams so. The strings are parsed together and the completion converted
-once, which takes a fifth of the work of taking event after event. Only what leaves no doubt is folded: chunks of one
-choice that bring text, then a reason to finish, then `[DONE]`. Any other stream goes the full way (`stream`).
+Fast servers, caches and buffering proxies send streams so. All strings are parsed together, which takes a fifth of the
+work of taking event after event. Only what leaves no doubt is read so: chunks of one choice that bring text, then a
+reason to finish, then `[DONE]`. Any other stream goes the full way (`stream`).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -18,18 +18,25 @@ LAST = b"data: [DONE]" + END
 MAX_PARSED = 8
 CHOICE_FIELDS = frozenset({"delta", "finish_reason", "native_finish_reason"})
 TEXT_FIELDS = frozenset({"role", "content"})
-COMMENT: dict[str, Any] = {}
 
 
-def folded(piece: bytes) -> dict[str, Any] | None:
-    """Return the completion of a whole stream of text; None for any other piece."""
-    if not piece.endswith(LAST) or piece.find(b"\r") >= 0:
+class WholeText(NamedTuple):
+    """`choice` is the one with the reason to finish, `facts` the last chunk with a model."""
+
+    text: str
+    choice: dict[str, Any]
+    facts: dict[str, Any]
+    counts: dict[str, Any] | None
+
+
+def to_whole_text(piece: bytes) -> WholeText | None:
+    """Return the answer of a whole stream of text; None for any other piece."""
+    events = _events_of(piece)
+    if events is None:
         return None
-    events = piece[: -len(LAST + END)].split(END)
     texts: list[str] = []
     facts: dict[str, Any] = {}
-    choice: dict[str, Any] = {}
-    counts = reason = None
+    counts = choice = reason = None
     place = 0
     for _ in range(MAX_PARSED):
         event = events[place]
@@ -51,22 +58,29 @@ def folded(piece: bytes) -> dict[str, Any] | None:
             if text:
                 texts.append(text)
                 place = _take_run(event, events, place, texts)
-        elif counts is None and chunk is not COMMENT:
+        elif counts is None:
             return None
         if place == len(events):
             break
-    if place < len(events) or not reason:
+    if place < len(events) or choice is None or not reason:
         return None
-    choice["delta"] = {"content": "".join(texts)}
-    return {**facts, "choices": [choice], "usage": counts}
+    return WholeText("".join(texts), choice, facts, counts)
+
+
+def _events_of(piece: bytes) -> list[bytes] | None:
+    """Return the events of a whole stream, without their ends, the mark at the end and comments in front."""
+    if not piece.endswith(LAST) or piece.find(b"\r") >= 0:
+        return None
+    events = piece[: -len(LAST + END)].split(END)
+    while events and events[0].startswith(b":") and events[0].find(b"\n") < 0:
+        del events[0]
+    return events or None
 
 
 def _parsed(event: bytes) -> dict[str, Any] | None:
-    """Return the chunk of an event with one line of data that reports no failure; COMMENT for a comment."""
-    if event.find(b"\n") >= 0:
+    """Return the chunk of an event with one line of data that reports no failure."""
+    if not event.startswith(DATA) or event.find(b"\n") >= 0:
         return None
-    if not event.startswith(DATA):
-        return COMMENT if event.startswith(b":") else None
     try:
         chunk = orjson.loads(event[DATA_SIZE:])
     except orjson.JSONDecodeError:

@@ -73,6 +73,11 @@ class MessageWriter(BlockCollector):
         if self.output_size > MAX_COLLECTED_BYTES:
             raise UpstreamError("The upstream's answer is longer than the gateway can collect.", should_retry=False)
 
+    def write_text(self, text: str) -> None:
+        """Write a message of one text."""
+        self.blocks = [{"type": "text", "text": text, "citations": None}]
+        self.output_size = len(text) if text.isascii() else len(text.encode())
+
     def to_answered(self, message: dict[str, Any], origin: Origin, notes: tuple[Note, ...]) -> Answered:
         """Fill the blocks into a message that only lacks them."""
         self.started = True
@@ -82,10 +87,8 @@ class MessageWriter(BlockCollector):
         return Answered(message, origin, notes)
 
     def repeat(self, answered: Answered, *, opened: bool) -> None:
-        """A message that came whole needs no events."""
+        """Do nothing: a message that came whole needs no events."""
         self.started = True
-        if answered.origin.cost is not None:
-            answered.message["usage"]["cost"] = answered.origin.cost
 
     def take(self) -> bytes:
         return b""

@@ -1,0 +1,15 @@
+"""Live calls of tests: begun as an exchange begins them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from gateway.upstream.live_circuits import LiveCall
+
+
+@asynccontextmanager
+async def entered(call: LiveCall) -> AsyncIterator[LiveCall]:
+    """Raises CircuitOpen or UpstreamFull."""
+    with call:
+        if call.needs_turn:
+            await call.take_turn()
+        yield call
