@@ -4,7 +4,7 @@ A parameter may stand at several places: top-level, in `openai`, `openrouter` or
 rule holds at all of them. What a rule changes is noted; what it forbids is answered with 400.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -67,9 +67,9 @@ def governed(request: Mapping[str, Any], policy: RequestPolicy, route: Route) ->
     """Return the request as the policy allows it, the same object if nothing changed. Raises InvalidRequest."""
     notes: list[Note] = []
     found: Request = request  # type: ignore[assignment] # copied before it is changed
-    denied = [(name, rule) for name, rule in policy.parameters.items() if rule.deny is not None]
-    for name, rule in denied:  # before anything that a feature leaves out
-        found = _denied(found, name, rule, notes)
+    for name, rule in policy.parameters.items():  # before anything that a feature leaves out
+        if rule.deny is not None:
+            found = _denied(found, name, rule, notes)
     if policy.off:
         _refuse_content(request, policy.off)
         found = _without_extensions(found, policy.off, notes)
@@ -95,14 +95,14 @@ def filled_from_header(request: Any, text: str | None) -> bool:
     for name, value in given.items():
         if name in RESERVED_FIELDS or name in NAMESPACES:
             raise InvalidRequest(f"{HEADER}: {name} belongs into the body")
-        if value is not None and not list(_places(request, name)):
+        if value is not None and not _places(request, name):
             _put(request, name, value)
             changed = True
     return changed
 
 
 def _governed_by(request: Request, name: str, rule: ParameterPolicy, route: Route, notes: list[Note]) -> Request:
-    places = list(_places(request, name))
+    places = _places(request, name)
     for path in places:
         value = _value(request, path)
         if rule.choices is not None and any(one not in rule.choices for one in _items(value)):
@@ -124,7 +124,7 @@ def _governed_by(request: Request, name: str, rule: ParameterPolicy, route: Rout
 
 
 def _denied(request: Request, name: str, rule: ParameterPolicy, notes: list[Note]) -> Request:
-    places = list(_places(request, name))
+    places = _places(request, name)
     if places and rule.deny == "refuse":
         raise InvalidRequest(f"{'.'.join(places[0])}: {name} is not allowed here")
     for path in places:
@@ -199,15 +199,23 @@ def _without_extensions(request: Request, off: frozenset[str], notes: list[Note]
     return request
 
 
-def _places(request: Mapping[str, Any], name: str) -> Iterator[Path]:
-    """Yield the paths at which the request has the parameter."""
+def _places(request: Mapping[str, Any], name: str) -> list[Path]:
+    """Return the paths at which the request has the parameter."""
+    if _first_keys(name).isdisjoint(request):
+        return []
     namespaces = [namespace for namespace in NAMESPACES if namespace in request]
+    places = []
     for path in _paths_of(name):
         if path[0] in request and _value(request, path) is not None:
-            yield path
-        for namespace in namespaces:
-            if _value(request, (namespace, *path)) is not None:
-                yield (namespace, *path)
+            places.append(path)
+        places += [(namespace, *path) for namespace in namespaces if _value(request, (namespace, *path)) is not None]
+    return places
+
+
+@lru_cache(maxsize=1024)
+def _first_keys(name: str) -> frozenset[str]:
+    """Return the keys of a request under which a parameter can stand."""
+    return frozenset({*NAMESPACES, *(path[0] for path in _paths_of(name))})
 
 
 @lru_cache(maxsize=1024)

@@ -38,7 +38,7 @@ from gateway.exchange.hedge import Hedges
 from gateway.exchange.key_policy import for_key
 from gateway.exchange.missing import MissingDialects
 from gateway.exchange.plan import Plan, note_error, note_gone, note_losses
-from gateway.exchange.received import EMPTY_ANSWER, note_answer
+from gateway.exchange.received import EMPTY_ANSWER, noted, relayed
 from gateway.exchange.relay import Relay, StreamTimeouts, is_event_stream
 from gateway.exchange.sink import NoClient, Sink
 from gateway.exchange.token_count import TokenCounter
@@ -218,12 +218,9 @@ class Exchange:
         while True:
             begun = plan.begun = self.clock()
             try:
-                demand = None if plan.route.upstream.limits is None else plan.to_demand()
-                with self.circuits.call(
-                    plan.route, alone=plan.is_alone, is_retry=walk.is_retry, demand=demand
-                ) as plan.call:
-                    if plan.call.needs_turn:
-                        await plan.call.take_turn()
+                demand, is_alone = plan.to_demand(), plan.is_alone
+                with self.circuits.call(plan.route, alone=is_alone, is_retry=walk.is_retry, demand=demand) as plan.call:
+                    await plan.call.take_turn()
                     walk.begin()
                     plan.record.attempts += 1
                     result = await once(remaining)
@@ -285,8 +282,9 @@ class Exchange:
 
     async def _collect_once(self, plan: Plan, remaining: float, begun: Callable[[], None] | None) -> Answered:
         converter = self.dialects[plan.route.dialect].collect(plan.prepared)
-        times, waits = patience(plan, self.circuits, self.timeouts, self._unattended)
-        relay = Relay(converter, NO_CLIENT, waits.within(remaining), self.clock, begun or plan.claim)
+        times, content_within = patience(plan, self.circuits, self.timeouts)
+        waits = self._unattended.within(remaining)
+        relay = Relay(converter, NO_CLIENT, waits, self.clock, begun or plan.claim, content_within)
         answered = await self._converse(plan, relay, times.within(remaining))
         if isinstance(answered, Origin):
             return Answered(converter.message(), answered)
@@ -296,9 +294,10 @@ class Exchange:
 
     async def _stream_once(self, plan: Plan, remaining: float, sink: Sink) -> None:
         converter = self.dialects[plan.route.dialect].stream(plan.prepared, opened=is_opened(sink))
-        times, waits = patience(plan, self.circuits, self._unbounded, self.stream_timeouts)
+        times, content_within = patience(plan, self.circuits, self._unbounded)
+        waits = self.stream_timeouts.within(remaining)
         taker = sink_of(sink, is_original=plan.prepared.is_original)
-        relay = Relay(converter, plan.gated(taker), waits.within(remaining), self.clock, plan.release)
+        relay = Relay(converter, plan.gated(taker), waits, self.clock, plan.release, content_within)
         answered = await self._converse(plan, relay, times.within(remaining))
         if isinstance(answered, Answered) and plan.claim():
             replayed = to_events(answered.message, answered.origin.cost)
@@ -315,37 +314,19 @@ class Exchange:
             answer = await self._open(plan, timeouts)
             if not is_event_stream(answer):
                 return await self._read_whole(plan, answer)
-            return await self._relay(plan, relay, answer)
+            return await relayed(self.redactor, plan, relay, answer)
         except OutputLimitReached as reached:
             if reached.answered is None:
                 raise
-            return self._noted(plan, reached.answered)
+            return noted(self.redactor, plan, reached.answered)
         finally:
             self.heartbeat.unregister(relay)
             plan.record.waited_seconds += self.clock() - started_at
 
-    async def _relay(self, plan: Plan, relay: Relay, answer: Answer) -> Origin:
-        converter, record = relay.converter, plan.record
-        try:
-            await relay.run(answer)
-        finally:
-            if relay.first_content is not None:
-                record.first_content_seconds = relay.first_content - record.begun
-            origin = converter.origin
-            note_answer(self.redactor, record, origin, converter.usage, converter.stop_reason)
-            note_losses(record, converter.notes)
-        return origin
-
     async def _read_whole(self, plan: Plan, answer: Answer) -> Answered:
         """Read a JSON answer: some upstreams send one to a stream request, or an error inside a 200."""
         body = await answer.read(MAX_ANSWER_BYTES)
-        return self._noted(plan, self.dialects[plan.route.dialect].answer(body, plan.prepared))
-
-    def _noted(self, plan: Plan, answered: Answered) -> Answered:
-        usage, stop_reason = answered.message["usage"], answered.message["stop_reason"]
-        note_answer(self.redactor, plan.record, answered.origin, usage, stop_reason)
-        note_losses(plan.record, answered.notes)
-        return answered
+        return noted(self.redactor, plan, self.dialects[plan.route.dialect].answer(body, plan.prepared))
 
     async def _open(self, plan: Plan, timeouts: Timeouts) -> Answer:
         """Send, and return the answer once its header has come with a 2xx. Raises the error of any other status."""

@@ -247,11 +247,9 @@ class Race(Generic[Result]):
 
     async def _call(self, plan: Plan, remaining: float) -> Result:
         plan.begun = self.hedges.clock()
-        demand = None if plan.route.upstream.limits is None else plan.to_demand()
-        circuits = self.hedges.circuits
+        circuits, demand = self.hedges.circuits, plan.to_demand()
         with circuits.call(plan.route, alone=False, is_retry=True, demand=demand) as plan.call:
-            if plan.call.needs_turn:
-                await plan.call.take_turn()
+            await plan.call.take_turn()
             return await self.once(plan, remaining)
 
     async def _wait(self, seconds: float) -> None:

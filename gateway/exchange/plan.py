@@ -115,8 +115,10 @@ class Plan:
         route = self.route
         return Attempted(route.upstream.name, outcome, seconds, kind, self.begun, route.target.model, self.span_id)
 
-    def to_demand(self) -> LaneDemand:
-        """Return the needs of the next call, for an upstream that has limits."""
+    def to_demand(self) -> LaneDemand | None:
+        """Return the needs of the next call; None for an upstream without limits."""
+        if self.route.upstream.limits is None:
+            return None
         is_batch, record = self.context.priority == "batch", self.record
 
         def used() -> int:

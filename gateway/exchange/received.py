@@ -1,13 +1,38 @@
-"""Facts that an answer shows of itself, for the usage record."""
+"""An answer's way from the upstream, and the facts that it shows of itself, for the usage record."""
 
 from typing import Any
 
-from gateway.dialects.base import Origin
+from gateway.dialects.base import Answered, Origin
+from gateway.exchange.plan import Plan, note_losses
+from gateway.exchange.relay import Relay
 from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.client import Answer
 
 # Content of the answer to a pre-warming request; a chat upstream has generated one token, which is discarded.
 EMPTY_ANSWER: dict[str, Any] = {"content": [], "stop_reason": "max_tokens", "stop_sequence": None, "stop_details": None}
+
+
+async def relayed(redactor: Redactor, plan: Plan, relay: Relay, answer: Answer) -> Origin:
+    """Pass a stream through the relay. Raises its failure, once what came before it is recorded."""
+    converter, record = relay.converter, plan.record
+    try:
+        await relay.run(answer)
+    finally:
+        if relay.first_content is not None:
+            record.first_content_seconds = relay.first_content - record.begun
+        origin = converter.origin
+        note_answer(redactor, record, origin, converter.usage, converter.stop_reason)
+        note_losses(record, converter.notes)
+    return origin
+
+
+def noted(redactor: Redactor, plan: Plan, answered: Answered) -> Answered:
+    """Return a whole answer, recorded."""
+    usage, stop_reason = answered.message["usage"], answered.message["stop_reason"]
+    note_answer(redactor, plan.record, answered.origin, usage, stop_reason)
+    note_losses(plan.record, answered.notes)
+    return answered
 
 
 def note_answer(

@@ -32,14 +32,12 @@ class StreamTimeouts:
 
     `commit_after` runs from the request, whether or not the upstream's header has come: a server without a free slot
     sends none (llama.cpp b11549). `first_content` is the longest silence before content; comments end a silence.
-    `content_within` runs from the request, and events do not extend it: another candidate may be faster.
     """
 
     commit_after: float = 5.0
     ping_after: float = 10.0
     first_content: float = 120.0
     stalled_client: float = 60.0
-    content_within: float = inf
 
     def within(self, seconds: float) -> Self:
         """Return the timeouts of an attempt that must have its first content within this time."""
@@ -56,6 +54,7 @@ class Relay:
         "_answer",
         "_begun",
         "_clock",
+        "_content_within",
         "_finished_at",
         "_heard_at",
         "_lingering",
@@ -75,8 +74,13 @@ class Relay:
         timeouts: StreamTimeouts,
         clock: Callable[[], float],
         begun: Callable[[], object] | None,
+        content_within: float = inf,
     ) -> None:
-        """`begun` is called at the first content."""
+        """`begun` is called at the first content.
+
+        `content_within`: the longest wait for that in seconds, whatever else comes: another candidate may be faster.
+        """
+        self._content_within = content_within
         self._answer: Answer | None = None
         self._begun = begun
         self._sink = sink
@@ -146,8 +150,8 @@ class Relay:
         """Return True if content is overdue. The wait for the header has a separate timeout, in the client."""
         if self._answer is None or self.converter.started:
             return False
-        times = self._timeouts
-        return now - self._heard_at >= times.first_content or now - self._started_at >= times.content_within
+        is_silent = now - self._heard_at >= self._timeouts.first_content
+        return is_silent or now - self._started_at >= self._content_within
 
     def _receive(self, piece: bytes) -> None:
         converter, answer = self.converter, self._answer

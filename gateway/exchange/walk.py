@@ -6,11 +6,11 @@ dead first upstream, three tries in place before the second candidate cost 1.5 s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from math import inf
 
 from gateway.errors import GatewayError, drop_frames
 from gateway.exchange.plan import Plan
-from gateway.exchange.relay import StreamTimeouts
 from gateway.upstream.client import Timeouts
 from gateway.upstream.failure import Moves, error_to_return, failure_of
 from gateway.upstream.live_circuits import LiveCircuits
@@ -71,16 +71,18 @@ class Walk:
 
 def callable_first(routes: Sequence[Route], circuits: LiveCircuits) -> list[Route]:
     """Return the candidates in the order in which they are asked: full ones late, those with an open circuit last."""
+    if circuits.are_free(routes):
+        return list(routes)
     return sorted(routes, key=lambda route: (circuits.wait(route) > 0, circuits.is_full(route)))
 
 
-def patience(
-    plan: Plan, circuits: LiveCircuits, times: Timeouts, waits: StreamTimeouts
-) -> tuple[Timeouts, StreamTimeouts]:
-    """Return the timeouts of the next call: shorter ones while another candidate could answer."""
+def patience(plan: Plan, circuits: LiveCircuits, times: Timeouts) -> tuple[Timeouts, float]:
+    """Return the timeouts of the next call and the seconds to its first content: shorter while another candidate could
+    answer."""
     last = all(circuits.wait(route) > 0 for route in plan.fallbacks)
     own = plan.route.upstream.timeouts
-    return call_timeouts(times, own, last=last), content_timeouts(waits, own, last=last)
+    content_within = inf if last or own.first_content is None else own.first_content
+    return call_timeouts(times, own, last=last), content_within
 
 
 def call_timeouts(times: Timeouts, own: UpstreamTimeouts, *, last: bool) -> Timeouts:
@@ -90,7 +92,3 @@ def call_timeouts(times: Timeouts, own: UpstreamTimeouts, *, last: bool) -> Time
     if not last and own.header is not None:
         header = own.header if header is None else min(header, own.header)
     return Timeouts(own.connect, header, own.idle, total)
-
-
-def content_timeouts(times: StreamTimeouts, own: UpstreamTimeouts, *, last: bool) -> StreamTimeouts:
-    return times if last or own.first_content is None else replace(times, content_within=own.first_content)

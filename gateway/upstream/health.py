@@ -60,7 +60,17 @@ class Second:
 
 
 @dataclass(slots=True)
+class Calm:
+    """Whether all circuits of a process are closed, which spares requests a look at each of their candidates."""
+
+    holds: bool = True
+
+
+@dataclass(slots=True)
 class LiveHealth:
+    """`calm` is shared by all circuits of a process."""
+
+    calm: Calm = field(default_factory=Calm)
     state: State = State.CLOSED
     until: float = -inf
     opened: float = -inf  # when the last incident began
@@ -161,6 +171,7 @@ class LiveHealth:
 
     def open(self, now: float, *, stalled: bool = False, seconds: float | None = None) -> None:
         """Open the circuit, for twice the last duration unless `seconds` are given."""
+        self.calm.holds = False
         self.openings += 1
         self.state, self.stalled, self.opened = State.OPEN, stalled, now
         self.until = now + (min(MAX_OPEN, FIRST_OPEN * 2 ** min(self.openings - 1, 8)) if seconds is None else seconds)
@@ -168,6 +179,7 @@ class LiveHealth:
 
     def pause(self, now: float, seconds: float) -> None:
         """Start no call for this long; no failure."""
+        self.calm.holds = False
         if self.state is not State.OPEN:
             self.state = State.PAUSED
         self.until = max(self.until, now + seconds)

@@ -72,6 +72,11 @@ class Lanes:
     _name: str = field(default_factory=lambda: secrets.token_hex(8))
     _numbers: Iterator[int] = field(default_factory=count)
 
+    @property
+    def are_used(self) -> bool:
+        """Whether any upstream with limits has been called."""
+        return bool(self._uses)
+
     async def enter(self, upstream: Upstream, limits: LaneLimits, demand: LaneDemand) -> LaneCall:
         """Begin a call, to be ended by `leave`. Raises UpstreamFull."""
         limits = limits.of_call(is_batch=demand.is_batch)

@@ -9,7 +9,7 @@ Redis, for at most PROBE_BUDGET.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from types import TracebackType
@@ -24,10 +24,10 @@ from gateway.telemetry import metrics
 from gateway.upstream.circuit import State
 from gateway.upstream.circuits import PEER_FIELDS, names_of, to_peer_state
 from gateway.upstream.failure import Effect, FailureRow, failure_of
-from gateway.upstream.health import PROBE_SECONDS, HealthTicket, LiveHealth
+from gateway.upstream.health import PROBE_SECONDS, Calm, HealthTicket, LiveHealth
 from gateway.upstream.lane import LaneCall
 from gateway.upstream.lanes import LaneDemand, Lanes
-from gateway.upstream.routing import Route, Upstream
+from gateway.upstream.routing import Route, RouteRule, Upstream
 from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER
 
 log = structlog.get_logger()
@@ -51,7 +51,7 @@ STALL: Final = "stall"
 class LiveCall:
     """One call to one candidate, as a context. A failure is reported apart, once it is known that nothing heals it.
 
-    A call that `needs_turn` begins with `take_turn`: a probe, and one to an upstream that has limits.
+    Within it comes `take_turn` first.
     """
 
     circuits: "LiveCircuits"
@@ -64,10 +64,6 @@ class LiveCall:
     entered: tuple[tuple[LiveHealth, HealthTicket], ...] = ()
     is_abandoned: bool = False
     is_probe: bool = False  # it decides about an open circuit, of which another process may have a probe
-
-    @property
-    def needs_turn(self) -> bool:
-        return self.is_probe or self.demand is not None
 
     def __enter__(self) -> "LiveCall":
         self.circuits.begin(self)
@@ -83,8 +79,12 @@ class LiveCall:
         self.circuits.end(self)
 
     async def take_turn(self) -> None:
-        """Raises CircuitOpen or UpstreamFull."""
-        await self.circuits.take_turn(self)
+        """Wait for a place at an upstream that has limits, and for the decision on a probe.
+
+        Raises CircuitOpen or UpstreamFull.
+        """
+        if self.is_probe or self.demand is not None:
+            await self.circuits.take_turn(self)
 
     def abandon(self) -> None:
         """End the call before its context does, without a result."""
@@ -115,6 +115,9 @@ class LiveCircuits:
     _pairs: dict[tuple[str, str], tuple[LiveHealth, LiveHealth]] = field(default_factory=dict)
     _news: dict[str, tuple[str, float]] = field(default_factory=dict)  # by circuit: verb of the script, seconds
     _read_at: float = -inf
+    _calm: Calm = field(default_factory=Calm)
+    _looked_at: float = -inf
+    _models: dict[str, RouteRule] = field(default_factory=dict)  # whose candidates all have circuits, by its name
 
     def call(self, route: Route, *, alone: bool, is_retry: bool = False, demand: LaneDemand | None = None) -> LiveCall:
         """Return a call to enter. Entering it raises CircuitOpen.
@@ -125,11 +128,32 @@ class LiveCircuits:
 
     def wait(self, route: Route) -> float:
         """Return the seconds until this candidate may be called."""
-        now, pair = self.clock(), self.pair_of(route)
+        pair = self.pair_of(route)
+        if self.are_calm():
+            return 0.0
+        now = self.clock()
         seconds = max(pair[0].wait(now), pair[1].wait(now))
         if seconds > 0:
             self._report_stalls(route, pair)
         return seconds
+
+    def are_free(self, routes: Sequence[Route]) -> bool:
+        """Return True if all candidates of a model may be called. Their state is shared from then on."""
+        name, rule = routes[0].requested, routes[0].rule
+        if self._models.get(name) is not rule:
+            for route in routes:
+                self.pair_of(route)
+            if len(self._models) >= MAX_LIVE_CIRCUITS:
+                self._models.clear()
+            self._models[name] = rule
+        return self.are_calm() and not self.lanes.are_used
+
+    def are_calm(self) -> bool:
+        """Return True while all circuits are closed. A stall is found by the next call to the candidate."""
+        if not self._calm.holds and self.clock() - self._looked_at >= SHARE_SECONDS:
+            self._looked_at = self.clock()
+            self._calm.holds = all(health.state is State.CLOSED for health in self._health.values())
+        return self._calm.holds
 
     def in_flight(self, upstream: Upstream) -> int:
         """Return the number of calls of this process to the upstream."""
@@ -151,6 +175,7 @@ class LiveCircuits:
             if len(self._pairs) >= MAX_LIVE_CIRCUITS:
                 kept = {name for name, health in self._health.items() if not health.is_idle or name in self._news}
                 self._health = {name: health for name, health in self._health.items() if name in kept}
+                self._models.clear()
                 healths = {id(health) for health in self._health.values()}
                 self._pairs = {
                     name: pair
@@ -331,5 +356,5 @@ class LiveCircuits:
     def _get(self, name: str) -> LiveHealth:
         health = self._health.get(name)
         if health is None:
-            health = self._health[name] = LiveHealth()
+            health = self._health[name] = LiveHealth(self._calm)
         return health

@@ -10,6 +10,5 @@ from gateway.upstream.live_circuits import LiveCall
 async def entered(call: LiveCall) -> AsyncIterator[LiveCall]:
     """Raises CircuitOpen or UpstreamFull."""
     with call:
-        if call.needs_turn:
-            await call.take_turn()
+        await call.take_turn()
         yield call

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import pytest
@@ -17,7 +17,7 @@ from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
 from gateway.upstream.circuits import Circuits, Rejected
 from gateway.upstream.health import OPEN_AFTER, STALL_SECONDS, STALLED_CALLS
-from gateway.upstream.live_circuits import LiveCircuits
+from gateway.upstream.live_circuits import MAX_LIVE_CIRCUITS, LiveCircuits
 from gateway.upstream.routing import Route, Upstream
 from gateway.upstream.target import to_target
 from gateway.upstream.trouble import Trouble
@@ -216,3 +216,27 @@ async def test_each_process_keeps_its_own_circuits_while_redis_is_away(fleet: Fl
         async with entered(circuits.call(ROUTE, alone=False)):  # the probe, without Redis' decision
             assert await refused(circuits) > 0
     assert circuits.wait(ROUTE) == 0
+
+
+async def test_circuits_of_all_candidates_are_known_and_their_number_is_bounded() -> None:
+    circuits = LiveCircuits()
+    fallback = replace(ROUTE, target=to_target("m/two", OPENROUTER))
+    assert circuits.are_free((ROUTE, fallback))
+    assert [model for _, model, _ in circuits.gates([ROUTE.upstream])] == ["m/one", "m/two"]
+    for number in range(MAX_LIVE_CIRCUITS + 10):  # models by other names for the same candidates, and for others
+        circuits.are_free((replace(ROUTE, requested=f"asked/{number}"), fallback))
+        circuits.wait(replace(ROUTE, target=to_target(f"sent/{number}", OPENROUTER)))
+    assert len(circuits._models) <= MAX_LIVE_CIRCUITS
+    assert len(list(circuits.gates([ROUTE.upstream]))) <= MAX_LIVE_CIRCUITS
+
+
+async def test_candidates_are_looked_at_again_once_one_has_failed() -> None:
+    circuits = LiveCircuits(clock=(clock := Clock()))
+    assert circuits.are_free((ROUTE,))
+    await fail(circuits)
+    assert not circuits.are_free((ROUTE,))
+    clock.now += 60
+    with circuits.call(ROUTE, alone=False):
+        pass
+    clock.now += 1
+    assert circuits.are_free((ROUTE,))

@@ -68,8 +68,7 @@ class MessageStream:
         self._parser = EventParser()
         self._decoder = ChunkDecoder()
         self._writer: EventWriter | MessageWriter = MessageWriter() if collects else EventWriter()
-        # No part of the text is looked for.
-        self._may_come_whole = collects and not (reply.prefill or reply.stop_sequences)
+        self._may_come_whole = collects and not (reply.prefill or reply.stop_sequences)  # which are looked for
         self._finish = Finish()
         self._assembly = Assembly(reply, self._writer, self._finish)
         self._target = untagged(without_prefill(guarded(self._assembly, reply, self._finish), reply), reply)

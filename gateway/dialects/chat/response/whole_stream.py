@@ -5,7 +5,8 @@ work of taking event after event. Only what leaves no doubt is read so: chunks o
 reason to finish, then `[DONE]`. Any other stream goes the full way (`stream`).
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -20,7 +21,8 @@ CHOICE_FIELDS = frozenset({"delta", "finish_reason", "native_finish_reason"})
 TEXT_FIELDS = frozenset({"role", "content"})
 
 
-class WholeText(NamedTuple):
+@dataclass(slots=True, repr=False)
+class WholeText:
     """`choice` is the one with the reason to finish, `facts` the last chunk with a model."""
 
     text: str
