@@ -30,7 +30,9 @@ SCHEMAS_REFUSED = "the server refuses the schema, and a native request is not re
 SETTINGS_IGNORED = "the server ignores thinking that is disabled or adaptive, efforts and output formats"
 SYSTEM_REFUSED = "the model's template takes no system message there, and a native request is not rewritten"
 IMAGES_REFUSED = "the server answers 500 to an image for a text model"
-CUTS_HIDDEN = "the server does not report that max_tokens or a stop sequence has cut its answer"
+CONTEXT_HIDDEN = "the server does not report that the context was full"
+UNFINISHED = "the arguments of a call that is cut are left unfinished, as at Anthropic"
+LEAST_LIMIT = "Responses take no limit below 16 tokens"
 FORMATS_IGNORED = "the server ignores `text.format`"
 FILES_REFUSED = "the server refuses files by the name of the part"
 
@@ -61,15 +63,10 @@ LLAMA_CPP_FAILURES: Final[dict[str, dict[str, str]]] = {
             CHOICES_IGNORED,
         ),
         **dict.fromkeys(
-            (
-                "a call cut by max_tokens ends in max_tokens",
-                "a call cut by a stop sequence does not look whole",
-                "a stop sequence is named",
-                "the fifth stop sequence is named",
-                "a full context is not reported as max_tokens",
-            ),
-            CUTS_HIDDEN,
+            ("a call cut by max_tokens ends in max_tokens", "a call cut by a stop sequence does not look whole"),
+            UNFINISHED,
         ),
+        "a full context is not reported as max_tokens": CONTEXT_HIDDEN,
         **dict.fromkeys(
             (
                 "a tool schema that is only `true` is loosened and noted",
@@ -98,8 +95,8 @@ LLAMA_CPP_FAILURES: Final[dict[str, dict[str, str]]] = {
     },
     "responses": {
         "a PDF becomes a note or is refused by its name": FILES_REFUSED,
-        "a call cut by max_tokens ends in max_tokens": CUTS_HIDDEN,
-        "a full context is not reported as max_tokens": CUTS_HIDDEN,
+        "a call cut by max_tokens ends in max_tokens": LEAST_LIMIT,
+        "a full context is not reported as max_tokens": CONTEXT_HIDDEN,
         "an answer follows a schema": FORMATS_IGNORED,
     },
 }
@@ -107,7 +104,6 @@ LLAMA_CPP_FAILURES: Final[dict[str, dict[str, str]]] = {
 WHITE_SPACE = "the server leaves white space around thinking"
 PASSED_ON = "the server refuses it, and a native request is not rewritten"
 STOPS_BREAK_STREAMS = "stop sequences break the streams of the server's parsers"
-UNFINISHED = "the arguments of a call that is cut are left unfinished, as at Anthropic"
 NOT_COUNTED = "the server does not count a prompt that is too long on this route"
 NOT_CONTINUED = "the server cannot be asked to continue a message on this route"
 
@@ -158,7 +154,7 @@ VLLM_FAILURES: Final[dict[str, dict[str, str]]] = {
         "a full context is not reported as max_tokens": "the server reports it so",
     },
     "responses": {
-        "a call cut by max_tokens ends in max_tokens": "Responses take no limit below 16 tokens",
+        "a call cut by max_tokens ends in max_tokens": LEAST_LIMIT,
         "a schema word that the grammar lacks is left out and noted": "the server closes the connection",
         "a budget of thinking is kept": "the server takes no budget on this route",
         "a prefill is continued rather than started again": NOT_CONTINUED,

@@ -254,12 +254,12 @@ class NativeStream:
         """Return a message_delta with the stop reason if the upstream has sent none."""
         if self.stop_reason is not None:
             return b""
-        reason = to_stop_reason("end_turn", has_calls=self._blocks.has_calls)
-        return self._take_delta(b"", {"type": "message_delta", "delta": {"stop_reason": reason}}) + END
+        event = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+        return self._take_delta(to_event(b"message_delta", orjson.dumps(event)), event) + END
 
     def _take_delta(self, frame: bytes, event: dict[str, Any]) -> bytes:
         counts, delta = to_mapping(event.get("usage")), to_mapping(event.get("delta"))
-        reason = to_stop_reason(delta.get("stop_reason"), has_calls=self._blocks.has_calls)
+        reason = to_stop_reason(delta, counts or self._counts, self._reply, has_calls=self._blocks.has_calls)
         self.stop_reason = reason or self.stop_reason
         self.started = True
         if counts:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.dialects.reply import Reply
 from gateway.messages.usage import STANDARD
+from gateway.upstream.target import signs_thinking
 
 
 def to_usage(counts: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +32,19 @@ def to_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def to_stop_reason(value: object, *, has_calls: bool) -> str | None:
-    """Return the upstream's stop reason; `tool_use` for an end of turn with calls, which clients would not run else."""
-    reason = to_text(value)
-    return "tool_use" if has_calls and reason == "end_turn" else reason
+def to_stop_reason(told: Mapping[str, Any], counts: Mapping[str, Any], reply: Reply, *, has_calls: bool) -> str | None:
+    """Return the stop reason of a message, or of its last delta; None if the upstream has none.
+
+    Servers report an end of turn beside a call, which clients would not run, beside a stop sequence (llama.cpp, build
+    11549), and at the limit of tokens. Claude's own reasons hold.
+    """
+    reason = to_text(told.get("stop_reason"))
+    if signs_thinking(reply.upstream_model):
+        return "tool_use" if has_calls and reason == "end_turn" else reason
+    if reason not in ("end_turn", "tool_use"):
+        return reason
+    if to_text(told.get("stop_sequence")):
+        return "stop_sequence"
+    if reply.max_tokens is not None and to_count(counts.get("output_tokens")) >= reply.max_tokens:
+        return "max_tokens"
+    return "tool_use" if has_calls else reason

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.responses.items import CUSTOM_INPUT
+from gateway.dialects.responses.items import CUSTOM_INPUT, LEAST_OUTPUT
 from gateway.json_values import to_mapping
 from gateway.upstream.target import encrypts_reasoning
 
@@ -40,9 +40,13 @@ class OpenItem:
 
 @dataclass(slots=True)
 class ChunkWriter:
-    """Events in, chat chunks out. `upstream_model` decides which model's reasoning it is."""
+    """Events in, chat chunks out. `upstream_model` decides which model's reasoning it is.
+
+    `max_tokens`: the limit that was asked for.
+    """
 
     upstream_model: str
+    max_tokens: int | None = None
     _items: dict[int | str, OpenItem] = field(default_factory=dict, repr=False)
     _calls: int = 0
     _has_indexes: bool = False
@@ -223,17 +227,26 @@ class ChunkWriter:
                 yield from self._finish(place, item)
         reason = _text(to_mapping(response.get("incomplete_details")).get("reason"))
         finish = FINISH_REASONS.get(reason, "stop")
+        usage = to_chat_usage(response.get("usage"))
+        if finish == "stop" and self._is_at_limit(usage):
+            finish = "length"
         # The API has no such reason: calls are seen by their items.
         if finish == "stop" and self._calls:
             finish = "tool_calls"
-        usage = to_chat_usage(response.get("usage"))
         end = {**self._lasting, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
         yield end | ({"usage": usage} if usage else {})
 
+    def _is_at_limit(self, usage: Mapping[str, Any]) -> bool:
+        """Return True for an answer that its limit cut; llama.cpp (build 11549) reports such a one as completed."""
+        spent = usage.get("completion_tokens")
+        if self.max_tokens is None or encrypts_reasoning(self.upstream_model) or type(spent) is not int:
+            return False
+        return spent >= max(self.max_tokens, LEAST_OUTPUT)
 
-def to_completion_events(response: Mapping[str, Any], upstream_model: str) -> bytes:
+
+def to_completion_events(response: Mapping[str, Any], upstream_model: str, max_tokens: int | None = None) -> bytes:
     """A whole response as a chat stream."""
-    writer = ChunkWriter(upstream_model)
+    writer = ChunkWriter(upstream_model, max_tokens)
     return written(writer.to_chunks({"type": "response.completed", "response": response})) + DONE
 
 

@@ -9,6 +9,8 @@ from gateway.errors import InvalidRequest
 from gateway.schemas.openai import ContentPart
 from gateway.schemas.responses import InputPart, ReasoningItem, ResponseItem
 
+# Of tokens; OpenAI refuses less (its API's errors, 2026).
+LEAST_OUTPUT = 16
 # The name of the text in the input of a custom tool's call: `tool_use` blocks have an object there.
 CUSTOM_INPUT = "input"
 

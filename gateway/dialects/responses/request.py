@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.dialects.responses.items import to_items
+from gateway.dialects.responses.items import LEAST_OUTPUT, to_items
 from gateway.messages.notes import Note
 from gateway.upstream.target import Target
 
-# OpenAI refuses less (its API's errors, 2026).
-LEAST_OUTPUT = 16
 SAME = frozenset(
     {
         *("metadata", "model", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "service_tier"),

@@ -207,3 +207,17 @@ def test_body_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     told(converter, orjson.dumps(response(ITEMS)))
     assert isinstance(converter.failure, UpstreamError)
     assert "larger" in converter.failure.message
+
+
+@pytest.mark.parametrize(
+    ("model", "limit", "stop"),
+    [("qwen3", 20, "max_tokens"), ("qwen3", 5, "max_tokens"), ("qwen3", 21, "end_turn"), ("gpt-6", 20, "end_turn")],
+)
+def test_answer_that_its_limit_cut_has_that_reason_where_the_server_says_completed(
+    model: str, limit: int, stop: str
+) -> None:
+    reply = Reply("msg_1", "req_1", "asked", model, KEYRING, max_tokens=limit)
+    for body in (to_stream([MESSAGE]), orjson.dumps(response([MESSAGE]))):
+        converter = ResponsesStream(reply, collects=True)
+        told(converter, body)
+        assert converter.message()["stop_reason"] == stop
