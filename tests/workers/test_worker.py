@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from gateway.batches.splitter import Item
@@ -31,7 +32,7 @@ from tests.workers.conftest import Bench, item, said, text_of
 from tests.workers.proxy import RedisProxy
 from workers.retry import MAX_ATTEMPTS
 from workers.wiring import assemble, to_patient_exchange
-from workers.worker import Worker
+from workers.worker import IDLE_SECONDS, Worker
 
 DRAIN = 10.0
 
@@ -496,6 +497,23 @@ async def test_batch_takes_no_more_than_its_part_of_an_upstreams_calls_at_once(b
         assert len(bench.simulator.requests()) == 2
         gate.set()
         assert (await bench.ended(batch)).succeeded == 12
+
+
+async def test_batch_whose_part_of_an_upstream_is_in_use_is_looked_at_a_few_times_a_second(bench: Bench) -> None:
+    gate = asyncio.Event()
+    bench.simulator.script(held_answer(gate), held_answer(gate))
+    async with working(bench, slots=8, limits=LaneLimits(concurrency=4, batch=1)):
+        batch = await bench.create([item(number) for number in range(2)])
+        await bench.simulator.received(1)
+        before = empty_claims()
+        await asyncio.sleep(0.6)
+        assert empty_claims() - before <= 0.6 / IDLE_SECONDS + 1
+        gate.set()
+        assert (await bench.ended(batch)).succeeded == 2
+
+
+def empty_claims() -> float:
+    return REGISTRY.get_sample_value("gateway_batch_claims_total", {"outcome": "empty"}) or 0.0
 
 
 async def test_batch_keeps_below_the_learned_bound_beside_live_requests_of_a_front_end(bench: Bench) -> None:
