@@ -33,7 +33,7 @@ from gateway.cli.progress import metering
 from gateway.cli.requests_file import RequestsFile, check_file, is_stream, readable
 from gateway.cli.results_file import OutcomeCounts, write_pieces
 from gateway.cli.run_state import RunState, state_path
-from gateway.cli.sent_files import files_of_batches, remember_file
+from gateway.cli.sent_files import batches_of, files_of_batches, remember_file
 
 batch = typer.Typer(help="Message batches: send, watch, collect.", no_args_is_help=True)
 
@@ -68,7 +68,9 @@ def submit(file: File, url: Url = None, model: Model = None, dry_run: DryRun = F
 
 @batch.command()
 def status(
-    batch_ids: Annotated[list[str] | None, typer.Argument(metavar="[BATCH_ID]…", help="None: the newest 20.")] = None,
+    batch_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[BATCH_ID|FILE]…", help="None: the newest 20.")
+    ] = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
@@ -84,7 +86,7 @@ def status(
                     _show(console, shown, files)
                 if not batches:
                     console.note(f"no batches of this key at {api.url}; `dragoman batch run FILE.jsonl` sends one")
-            for batch_id in batch_ids or []:
+            for batch_id in [found for given in batch_ids or [] for found in batches_of(given, files)]:
                 await retrieve(api, batch_id)  # after an answer it is known who is asked
                 shown, done, cost = await progress_of(api, batch_id)
                 _show(console, shown, files, done, cost)

@@ -5,9 +5,12 @@ as upstream, and says so: on the console, in the `x-gateway-upstream` header, an
 """
 
 import secrets
+import shlex
+import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -164,6 +167,12 @@ def _welcome(addresses: Addresses, settings: Settings, notes: list[str]) -> None
         lines.append("console: http://{}:{}/".format(*addresses.admin))
         lines.append("metrics: http://{}:{}/metrics".format(*addresses.admin))
     where = "" if url == DEFAULT_URL else f" --url {url}"
-    lines.append(f'try: eval "$(dragoman claude{where})" && claude')
+    lines.append(f'try: eval "$({own_command(sys.argv[0])} claude{where})" && claude')
     with suppress(OSError):  # it runs all the same where nothing can be printed
         typer.echo("\n".join(lines))
+
+
+def own_command(started: str) -> str:
+    """Return `dragoman` if it is on the PATH, as it is not for a clone, else the path it was started with."""
+    on_path = shutil.which("dragoman") is not None or Path(started).name != "dragoman"
+    return "dragoman" if on_path else shlex.quote(started)

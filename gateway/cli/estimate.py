@@ -56,18 +56,24 @@ class ModelEstimate:
 
 @dataclass(slots=True)
 class RequestsEstimate:
-    """`error` is the relative error of the counts, as the gateway states it; `refused` requests would fail."""
+    """`error` is the relative error of the counts, as the gateway states it; `refused` requests would fail.
+
+    `problems` has the first ones, `hidden` the number of those beyond. A model that the list lacks is one problem.
+    """
 
     models: list[ModelEstimate]
     requests: int
     error: float | None = None
-    refused: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    hidden: int = 0
     refused_lines: set[int] = field(default_factory=set, repr=False)
 
     def refuse(self, requests: RequestsFile, line: Line, problem: str) -> None:
         self.refused_lines.add(line.number)
-        if len(self.refused) < SHOWN_PROBLEMS:
-            self.refused.append(f"{requests.path}:{line.number}: {problem} ({line.custom_id})")
+        if len(self.problems) < SHOWN_PROBLEMS:
+            self.problems.append(f"{requests.path}:{line.number}: {problem} ({line.custom_id})")
+        else:
+            self.hidden += 1
 
     @property
     def refused_count(self) -> int:
@@ -93,12 +99,16 @@ async def estimate(api: Api, requests: RequestsFile, show: Callable[[int, int], 
     found = RequestsEstimate(list(models.values()), len(requests))
     for model in models.values():
         await _look_up(api, model)
+    unknown = {name: len(model.places) for name, model in models.items() if not model.is_known}
     for line in requests.read(range(len(requests))):
         problem = refusal_of(line.params, len(line.body))
-        if problem is None and not models[model_of(line)].is_known:
-            problem = f"model: the gateway's list of models has no {model_of(line)}"
         if problem is not None:
             found.refuse(requests, line, problem)
+        elif not models[model_of(line)].is_known:
+            found.refused_lines.add(line.number)
+            if number := unknown.pop(model_of(line), 0):  # once for all requests: other problems would not be seen
+                name = f"the gateway's list of models has no {model_of(line)}"
+                found.problems.append(f"{requests.path}:{line.number}: model: {name} ({number:,} requests)")
     chosen = choose(models.values(), len(requests))
     for number, line in enumerate(requests.read(chosen), 1):
         if line.number not in found.refused_lines:
@@ -168,9 +178,9 @@ def to_json(found: RequestsEstimate, batches: int) -> dict[str, Any]:
 
 def to_text(found: RequestsEstimate, batches: int) -> str:
     lines = [f"{found.requests:,} requests in {batches:,} {'batch' if batches == 1 else 'batches'}; nothing was sent"]
-    lines += [f"would be refused: {problem}" for problem in found.refused]
-    if found.refused_count > len(found.refused):
-        lines.append(f"… and {found.refused_count - len(found.refused):,} more")
+    lines += [f"would be refused: {problem}" for problem in found.problems]
+    if found.hidden:
+        lines.append(f"… and {found.hidden:,} more")
     for model in found.models:
         lines.append(
             f"{model.model or 'no model'}: {len(model.places):,} requests, about {model.input_tokens:,} tokens in,"

@@ -4,6 +4,7 @@ Only a convenience: what cannot be written or read is left out.
 """
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,11 @@ def files_of_batches() -> dict[str, str]:
         found = [orjson.loads(line) for line in index_path().read_bytes().splitlines()]
         return {entry["batch"]: entry["file"] for entry in found}
     return {}
+
+
+def batches_of(given: str, files: Mapping[str, str]) -> list[str]:
+    """Return the batches that were sent from a file; anything else is taken as the id of a batch."""
+    return [batch for batch, file in files.items() if file == str(Path(given).resolve())] or [given]
 
 
 def index_path() -> Path:

@@ -36,6 +36,7 @@ async def test_a_batch_is_sent_watched_fetched_and_canceled(whole: Live, request
     assert {line["result"]["type"] for line in results} == {"succeeded"}
     assert (await at(whole, "status", batch_id)).out == f"{batch_id}: ended, 5 succeeded\n"
     assert (await at(whole, "status", "--json")).lines[0]["id"] == batch_id
+    assert batch_id in (await at(whole, "status", requests_path)).out
     assert (await at(whole, "cancel", batch_id, "--json")).lines[0]["processing_status"] == "ended"
     output = requests_path.with_name("out.jsonl")
     assert (await at(whole, "results", batch_id, "--output", output, "--json")).lines[0]["output"] == str(output)

@@ -183,5 +183,22 @@ async def test_a_dry_run_judges_each_request_as_a_worker_would(whole: Live, tmp_
     for number, name in enumerate(BAD_PARAMS):
         assert f"would be refused: {path}:{number + 2}: " in ran.out, name
     assert f"{path}:1:" not in ran.out
-    path = write(path, lines[0])
+
+
+async def test_a_dry_run_names_an_unknown_model_once_and_all_other_problems(whole: Live, tmp_path: Path) -> None:
+    unknown = [json.loads(request_line(f"unknown-{number}")) for number in range(30)]
+    for line in unknown:
+        line["params"]["model"] = "no/such-model"
+    del unknown[20]["params"]["max_tokens"]
+    path = write(tmp_path / "f.jsonl", *map(json.dumps, unknown))
+    ran = await dragoman("batch", "run", path, "--dry-run", "--url", whole.url, ANTHROPIC_API_KEY=KEY)
+    assert ran.status == Exit.USAGE
+    assert [line for line in ran.out.splitlines() if "would be refused" in line or "more" in line] == [
+        f"would be refused: {path}:1: model: the gateway's list of models has no no/such-model (30 requests)",
+        f"would be refused: {path}:21: max_tokens: Field required (unknown-20)",
+    ]
+
+
+async def test_a_dry_run_of_sound_requests_succeeds(whole: Live, tmp_path: Path) -> None:
+    path = write(tmp_path / "f.jsonl", request_line("good"))
     assert (await dragoman("batch", "run", path, "--dry-run", "--url", whole.url, ANTHROPIC_API_KEY=KEY)).status == 0

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from gateway import __version__
-from gateway.cli.dev import with_free_ports
+from gateway.cli.dev import own_command, with_free_ports
 from gateway.redis.embedded import EmbeddedServer
 from gateway.settings import Settings
 from tests.cli.conftest import dragoman
@@ -212,3 +212,21 @@ def test_dev_takes_the_next_free_ports_unless_they_were_set() -> None:
         assert notes[0] == f"port {port} is in use, so the port is {found.port}"
         settings.model_fields_set.add("port")
         assert with_free_ports(settings, []).port == port
+
+
+@pytest.mark.parametrize(
+    ("on_path", "started", "shown"),
+    [
+        (True, ".venv/bin/dragoman", "dragoman"),
+        (False, ".venv/bin/dragoman", ".venv/bin/dragoman"),
+        (False, "/opt/my tools/dragoman", "'/opt/my tools/dragoman'"),
+        (False, "/srv/gateway/__main__.py", "dragoman"),
+    ],
+)
+def test_the_command_that_is_suggested_can_be_typed(
+    on_path: bool, started: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if on_path:
+        (tmp_path / "dragoman").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert own_command(started) == shown
