@@ -83,6 +83,11 @@ def problems_of(text: str) -> list[str]:
             id="variable that is not set",
         ),
         pytest.param(
+            '[upstreams]\na = { url = "${NOT_SET}" }',
+            "gateway.toml:2: upstreams.a.url: ${NOT_SET} is not set; set the variable NOT_SET where the gateway is started",
+            id="address in a variable that is not set, which is not called a wrong address too",
+        ),
+        pytest.param(
             TWO + '[routes]\n"*" = [{ to = "a", share = 1 }, "cloud"]',
             'gateway.toml:5: routes."*".share: in this list some candidates have one and some not; give each a share,'
             " or none",

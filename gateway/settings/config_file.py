@@ -24,12 +24,15 @@ DIGEST_LENGTH: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """`problems` names variables that are not set. `digest` is of the values, so that a variable's change shows."""
+    """`problems` names variables that are not set, `unset` the keys with one. `digest` is of the values, so that a
+    variable's change shows.
+    """
 
     path: str = ""
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
     lines: Mapping[Location, int] = field(default_factory=dict, repr=False)
     problems: tuple[str, ...] = ()
+    unset: frozenset[Location] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -69,7 +72,8 @@ def read_config_file(environment: Mapping[str, str]) -> ConfigFile:
     for name, value in values.items():
         expanded[name] = _expand(value, environment, (name,), problems)
     file = ConfigFile(str(path), expanded, lines)
-    return ConfigFile(str(path), expanded, lines, tuple(file.problem(*problem) for problem in problems))
+    unset = frozenset(location for location, _ in problems)
+    return ConfigFile(str(path), expanded, lines, tuple(file.problem(*problem) for problem in problems), unset)
 
 
 def to_dotted(location: Location) -> str:

@@ -97,7 +97,9 @@ def read_config(file: ConfigFile) -> tuple[Config, tuple[str, ...]]:
     try:
         sections = Sections(**given)
     except ValidationError as error:
-        problems += [to_section_problem(detail, file) for detail in error.errors()]
+        # A value whose variable is not set is wrong in no other way that an operator can know of.
+        wrong = [detail for detail in error.errors() if tuple(map(str, detail["loc"])) not in file.unset]
+        problems += [to_section_problem(detail, file) for detail in wrong]
         try:
             sections = Sections(**without_wrong(given, error.errors()))
         except ValidationError:
