@@ -84,7 +84,8 @@ def problems_of(text: str) -> list[str]:
         ),
         pytest.param(
             '[upstreams]\na = { url = "${NOT_SET}" }',
-            "gateway.toml:2: upstreams.a.url: ${NOT_SET} is not set; set the variable NOT_SET where the gateway is started",
+            "gateway.toml:2: upstreams.a.url: ${NOT_SET} is not set; set the variable NOT_SET where the gateway is"
+            " started",
             id="address in a variable that is not set, which is not called a wrong address too",
         ),
         pytest.param(
