@@ -105,7 +105,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._answer = None
         self.used = True
         if reusable and not self.closed and not self._unsent_now():
-            self.read_on(True)
+            if self.paused:
+                self.read_on(True)
             self.watchdog.watch(self.loop.time() + self._max_idle)
         else:
             self.abort()

@@ -237,9 +237,8 @@ class AnswerParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.part is not HEAD:
             return  # a trailer
-        key = _header_name(name)
-        text = value.decode("latin-1").strip()
-        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+        key, text, headers = _header_name(name), value.decode("latin-1").strip(), self.headers
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -251,7 +250,7 @@ class AnswerParser:
         check_kind(status, self.headers)
         self.status = status
         self.reusable = self._parser.should_keep_alive()
-        self._until_close = not FRAMING.intersection(self.headers)
+        self._until_close = FRAMING.isdisjoint(self.headers)
         self._unyielding = 0
         self.part = END if self._head_only else BODY
 

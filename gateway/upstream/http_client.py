@@ -56,14 +56,18 @@ class Transport:
         total = call.timeouts.total
         ends_at = inf if total is None else asyncio.get_running_loop().time() + total
         connection = await pool.lease(call.timeouts.connect, ends_at)
-        if connection.used:
-            try:
-                return await self._ask(connection, call, head, ends_at)
-            except UpstreamUnreachable:  # closed while it lay idle
-                if connection.written and call.method not in SAFE_METHODS:
-                    raise  # the upstream may have read it, so the caller decides and counts
-            connection = await pool.lease(call.timeouts.connect, ends_at, fresh=True)
-        return await self._ask(connection, call, head, ends_at)
+        answer, is_used = self._ask(connection, call, head, ends_at), connection.used
+        try:
+            await answer.opened()
+            return answer
+        except UpstreamUnreachable:
+            # Closed while it lay idle. What has been written, the upstream may have read: the caller decides, and counts.
+            if not is_used or (connection.written and call.method not in SAFE_METHODS):
+                raise
+        connection = await pool.lease(call.timeouts.connect, ends_at, fresh=True)
+        answer = self._ask(connection, call, head, ends_at)
+        await answer.opened()
+        return answer
 
     def connections(self) -> tuple[int, int]:
         """Return the numbers of busy and idle connections."""
@@ -85,11 +89,10 @@ class Transport:
         for pool in (*self._pools.values(), *self._retired):
             await pool.close()
 
-    async def _ask(self, connection: UpstreamConnection, call: Call, head: bytes, ends_at: float) -> Answer:
+    def _ask(self, connection: UpstreamConnection, call: Call, head: bytes, ends_at: float) -> SocketAnswer:
         parser = AnswerParser(call.method, self._max_header_bytes)
         answer = SocketAnswer(connection, parser, call.timeouts, ends_at)
         connection.send(head, call.body, answer)
-        await answer.opened()
         return answer
 
     @cached_property

@@ -87,7 +87,13 @@ def target(vendor: str, model: str = "some-model") -> object:
         ("openai", "gpt-5.5", "adaptations", (Adaptation("effort_none_with_tools"),)),
         ("openai", "gpt-5.1", "adaptations", ()),
         ("openai", "gpt-5.4-chat", "adaptations", ()),
-        ("deepseek", "deepseek-v4", "adaptations", (Adaptation("fill_reasoning", ("reasoning_content",)),)),
+        (
+            *("deepseek", "deepseek-v4", "adaptations"),
+            (
+                Adaptation("fill_reasoning", ("reasoning_content",)),
+                Adaptation("forced_without_thinking", ("thinking",)),
+            ),
+        ),
         ("deepseek", "deepseek-reasoner", "adaptations", ()),
         ("vllm", "qwen3", "reasoning_field", "reasoning"),
         ("vllm", "qwen3", "continuous_usage", True),
