@@ -56,12 +56,13 @@ class Transport:
         total = call.timeouts.total
         ends_at = inf if total is None else asyncio.get_running_loop().time() + total
         connection = await pool.lease(call.timeouts.connect, ends_at)
-        answer, is_used = self._ask(connection, call, head, ends_at), connection.used
+        is_used = connection.used
+        answer = self._ask(connection, call, head, ends_at)
         try:
             await answer.opened()
             return answer
         except UpstreamUnreachable:
-            # Closed while it lay idle. What has been written, the upstream may have read: the caller decides, and counts.
+            # Closed while it lay idle. The upstream may have read what was written: the caller decides and counts.
             if not is_used or (connection.written and call.method not in SAFE_METHODS):
                 raise
         connection = await pool.lease(call.timeouts.connect, ends_at, fresh=True)
