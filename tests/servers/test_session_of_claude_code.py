@@ -48,6 +48,23 @@ async def test_ten_turns_of_claude_code_with_thinking_and_a_tool(servers: Server
         check_reasoning(exchanges)
 
 
+@on_servers("llama-cpp vllm")
+@pytest.mark.parametrize("dialect", ["chat", "messages", "responses"])
+@pytest.mark.covers("Agents · Claude Code with thinking on a real server in each dialect")
+async def test_ten_turns_of_claude_code_in_each_dialect_where_the_template_takes_system_messages_anywhere(
+    servers: Servers, name: str, dialect: str, tmp_path: Path
+) -> None:
+    server = servers.get(name, context=CONTEXT, lenient=True)
+    async with front_end(server, dialect=dialect) as client:
+        variables = await environment_for(client.url, KEY, client.model)
+        async with claude_code.session(variables, tmp_path) as session:
+            turns = [await session.turn(f"#thinkbash, turn {number}") for number in range(1, TURNS)]
+            last = await session.turn("#recall")
+    for turn in turns:
+        check_turn(turn)
+    assert (last.has_failed, last.text) == (False, "Reasoning is here.")
+
+
 @on_servers("llama-cpp-python")
 async def test_ten_turns_of_claude_code_with_thinking_alone(servers: Servers, name: str, tmp_path: Path) -> None:
     async with recording(servers.get(name, context=CONTEXT)) as (server, exchanges), front_end(server) as client:

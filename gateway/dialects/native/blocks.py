@@ -18,6 +18,7 @@ from gateway.sse import to_event
 
 # Where the text of a delta begins.
 TEXT = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"')
+INDEX = b'"index"'
 START, STOP = b"content_block_start", b"content_block_stop"
 # Types of deltas that only blocks of one type may hold. Calls are of several types.
 HOLDERS = {
@@ -41,7 +42,7 @@ class BlockOrder:
     while there is none. `has_calls`: whether the client has a tool to run.
     """
 
-    __slots__ = ("_held", "_index", "_input", "_is_disordered", "_kind", "_number", "has_calls", "head")
+    __slots__ = ("_closed", "_held", "_index", "_input", "_is_disordered", "_kind", "_number", "has_calls", "head")
 
     def __init__(self) -> None:
         self._number = -1  # of the latest block, as the client counts them
@@ -49,6 +50,7 @@ class BlockOrder:
         self._kind: str | None = None  # of the open block
         self._held = b""  # start of a block whose type its first delta may correct
         self._input: dict[str, Any] = {}  # of a call that began with all of it
+        self._closed: set[int] = set()  # indexes of blocks that the upstream had not ended
         self._is_disordered = False
         self.has_calls = False
         self.head = b""
@@ -56,8 +58,9 @@ class BlockOrder:
     def start(self, event: Mapping[str, Any], frame: bytes) -> bytes:
         """Begin a block; `frame` is its event as it was written. A start of text or thinking waits for a delta."""
         closing = self.close()
-        self._is_disordered = self._is_disordered or closing != b""
         block = to_mapping(event.get("content_block"))
+        if block.get("type") == "thinking" and "signature" not in block:  # llama.cpp sends it after the next block
+            frame = _written(START, {**event, "content_block": {**block, "signature": ""}})
         self.has_calls = self.has_calls or block.get("type") == "tool_use"
         self._input = dict(to_mapping(block.get("input")))
         return closing + self._begin(str(block.get("type")), event.get("index"), frame)
@@ -65,14 +68,18 @@ class BlockOrder:
     def delta(self, event: Mapping[str, Any], frame: bytes) -> bytes:
         kind = HOLDERS.get(str(to_mapping(event.get("delta")).get("type")))
         index = event.get("index")
+        if kind == "thinking" and index != self._index and type(index) is int and index in self._closed:
+            return b""  # a signature that comes after the end of its block
         self._input, output = {}, b""
         if self._kind is None or (kind is not None and not _holds(self._kind, kind)):
             output = self._change_to(kind, index)
         elif index != self._index:
             raise UpstreamError(DISORDER)
         output += self._release() + self._numbered(index, frame)
-        found = TEXT.search(frame) if index == self._number and not self._is_disordered else None
-        self.head = frame[: found.end()] if found is not None else b""
+        found = TEXT.search(frame) if index == self._number else None
+        head = frame[: found.end()] if found is not None else b""
+        # Where the index comes after the text, the beginning alone does not tell the blocks apart.
+        self.head = b"" if self._is_disordered and INDEX not in head else head
         return output
 
     def stop(self, event: Mapping[str, Any], frame: bytes) -> bytes:
@@ -87,6 +94,9 @@ class BlockOrder:
         if self._kind is None:
             return b""
         self._kind, self.head = None, b""
+        if type(self._index) is int:
+            self._closed.add(self._index)
+        self._is_disordered = True
         return self._release() + self._whole_input() + _written(STOP, {"type": STOP.decode(), "index": self._number})
 
     def _change_to(self, kind: str | None, index: object) -> bytes:

@@ -253,6 +253,12 @@ DISORDERED: dict[str, tuple[bytes, list[tuple[str, Any]]]] = {
         + stop(0) + start(1, "text", **TEXT) + delta(1, text="a") + delta(1, text="b") + stop(1),
         [("text", "-"), ("thinking", "Hm"), ("text", "ab")],
     ),
+    "the end of thinking comes after the next block (llama.cpp)": (
+        start(0, "thinking", thinking="") + delta(0, thinking="Hm")
+        + start(1, "tool_use", id="toolu_1", name="look") + delta(1, partial_json='{"a"') + delta(1, partial_json=":1}")
+        + delta(0, signature="") + stop(0) + stop(1),
+        [("thinking", "Hm"), ("tool_use", {"a": 1})],
+    ),
     "thinking comes in a block of text": (
         start(0, "text", **TEXT) + delta(0, thinking="H") + delta(0, thinking="m") + delta(0, text="a")
         + delta(0, text="b") + stop(0),
@@ -294,6 +300,7 @@ def test_blocks_out_of_order_are_put_in_order(case: str) -> None:
     told = event("message_start", message=START) + frames + LAST
     for pieces in ([told], [frame + b"\n\n" for frame in told.split(b"\n\n")[:-1]]):
         content = fold_stream(run(stream(), *pieces))["content"]
+        assert all("signature" in block for block in content if block["type"] == "thinking")
         fields = {"text": "text", "thinking": "thinking", "tool_use": "input"}
         assert [(block["type"], block[fields[block["type"]]]) for block in content] == blocks
 
