@@ -46,7 +46,7 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
             block["input"], written = {}, None
     has_calls = any(to_mapping(block).get("type") == "tool_use" for block in message["content"])
     ended = {**message, "stop_reason": message.get("stop_reason") or "end_turn"}
-    reason = to_stop_reason(ended, counts, reply, has_calls=has_calls)
+    reason = to_stop_reason(ended, reply, has_calls=has_calls)
     if reason != message.get("stop_reason"):
         message["stop_reason"], written = reason, None
     usage = to_usage(counts)

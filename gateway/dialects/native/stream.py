@@ -259,7 +259,7 @@ class NativeStream:
 
     def _take_delta(self, frame: bytes, event: dict[str, Any]) -> bytes:
         counts, delta = to_mapping(event.get("usage")), to_mapping(event.get("delta"))
-        reason = to_stop_reason(delta, counts or self._counts, self._reply, has_calls=self._blocks.has_calls)
+        reason = to_stop_reason(delta, self._reply, has_calls=self._blocks.has_calls)
         self.stop_reason = reason or self.stop_reason
         self.started = True
         if counts:

@@ -32,19 +32,13 @@ def to_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def to_stop_reason(told: Mapping[str, Any], counts: Mapping[str, Any], reply: Reply, *, has_calls: bool) -> str | None:
+def to_stop_reason(told: Mapping[str, Any], reply: Reply, *, has_calls: bool) -> str | None:
     """Return the stop reason of a message, or of its last delta; None if the upstream has none.
 
-    Servers report an end of turn beside a call, which clients would not run, beside a stop sequence (llama.cpp, build
-    11549), and at the limit of tokens. Claude's own reasons hold.
+    Servers report an end of turn beside a call, which clients would not run, and beside a stop sequence (llama.cpp,
+    build 11549).
     """
     reason = to_text(told.get("stop_reason"))
-    if signs_thinking(reply.upstream_model):
-        return "tool_use" if has_calls and reason == "end_turn" else reason
-    if reason not in ("end_turn", "tool_use"):
-        return reason
-    if to_text(told.get("stop_sequence")):
+    if reason == "end_turn" and to_text(told.get("stop_sequence")) and not signs_thinking(reply.upstream_model):
         return "stop_sequence"
-    if reply.max_tokens is not None and to_count(counts.get("output_tokens")) >= reply.max_tokens:
-        return "max_tokens"
-    return "tool_use" if has_calls else reason
+    return "tool_use" if has_calls and reason == "end_turn" else reason
