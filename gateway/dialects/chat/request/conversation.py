@@ -22,6 +22,7 @@ from gateway.dialects.chat.request.content import (
     to_tool_message,
 )
 from gateway.dialects.chat.request.encode import ChatMessages, ConvertedPrefix, to_written_messages
+from gateway.dialects.chat.request.merging import as_parts, extend_message, join_content, join_reasoning
 from gateway.dialects.chat.request.scope import Scope
 from gateway.dialects.chat.request.thinking import snap_effort
 from gateway.dialects.chat.request.tools import ToolChange
@@ -48,9 +49,6 @@ from gateway.schemas.openai import (
 )
 
 NOTHING_CONVERTED = ConvertedPrefix()
-
-# Where upstreams take reasoning as text.
-PLAIN_REASONING = ("reasoning", "reasoning_content")
 
 
 class Conversation:
@@ -94,7 +92,7 @@ class Conversation:
                     self._add_system(message, f"messages.{index}")
         self._check_prefill(messages[-1])
         if self.has_reasoning:
-            _join_reasoning(self.messages)
+            join_reasoning(self.messages)
             is_refused = self._scope.target.refuses_repeated_reasoning
             if is_refused and drop_repeated_entries(cast(Any, self.messages)):
                 self._scope.note("dropped", "messages", "repetitions of reasoning in older messages")
@@ -135,7 +133,7 @@ class Conversation:
             else:
                 self._add_assistant(message["content"], index)
         added = self.messages[start:]
-        _join_reasoning(added)
+        join_reasoning(added)
         if len(scope.notes) > noted or scope.names.originals or not added or added[-1]["role"] != "assistant":
             return
         if self.has_reasoning and scope.target.refuses_repeated_reasoning:
@@ -170,7 +168,7 @@ class Conversation:
     def _append_user(self, content: Content) -> None:
         last = self.messages[-1] if self.messages else None
         if last is not None and last["role"] == "user":
-            last["content"] = _join(last["content"], content)
+            last["content"] = join_content(last["content"], content)
         else:
             self.messages.append({"role": "user", "content": content})
 
@@ -257,7 +255,7 @@ class Conversation:
             chat["reasoning_details"] = cast(Any, replay.details)
         if replay.plain and self._scope.target.reasoning_field == "thinking_parts":
             thought = {"type": "thinking", "thinking": [{"type": "text", "text": replay.plain}]}
-            chat["content"] = cast(Any, [thought, *_as_parts(chat["content"] or "")])
+            chat["content"] = cast(Any, [thought, *as_parts(chat["content"] or "")])
         elif replay.plain:
             is_content = self._scope.target.reasoning_field == "reasoning_content"
             chat["reasoning_content" if is_content else "reasoning"] = replay.plain
@@ -273,9 +271,7 @@ class Conversation:
         if last is None or last["role"] != "assistant":
             self.messages.append(chat)
             return
-        if chat["content"] is not None:
-            last["content"] = chat["content"] if last["content"] is None else _join(last["content"], chat["content"])
-        _extend(cast(Any, last), cast(Any, chat))
+        extend_message(cast(Any, last), cast(Any, chat))
 
     def _add_system(self, message: SystemMessageParam, path: str) -> None:
         self._set_effort((message.get("output_config") or {}).get("effort"), f"{path}.output_config.effort")
@@ -346,48 +342,3 @@ def _to_tool_call(block: ToolUseBlockParam, scope: Scope) -> ToolCall:
     arguments = orjson.dumps(block["input"]).decode()
     call_id = scope.to_call_id(block["id"])
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-class Merged(list[Any]):
-    """A list made by a merge, which may grow in place: a copy for each message would be quadratic."""
-
-
-def _join(one: Content, other: Content) -> Content:
-    return _merged(_as_parts(one), _as_parts(other))
-
-
-def _merged(one: Sequence[Any], other: Sequence[Any]) -> list[Any]:
-    """Append `other`. `one` may be shared with the request, unless it was merged before."""
-    grown = one if isinstance(one, Merged) else Merged(one)
-    grown.extend(other)
-    return grown
-
-
-def _as_parts(content: Content) -> list[ContentPart]:
-    if not isinstance(content, str):
-        return content
-    return [{"type": "text", "text": content}] if content else []
-
-
-def _extend(last: dict[str, Any], chat: dict[str, Any]) -> None:
-    """Add the calls and the reasoning of one assistant message to those of the one right before it."""
-    for key in ("tool_calls", "reasoning_details", "annotations"):
-        if key in chat:
-            last[key] = _merged(last.get(key, ()), chat[key])
-    for key in PLAIN_REASONING:
-        if key in chat:
-            last[key] = _merged(_as_texts(last.get(key)), (chat[key],))
-
-
-def _as_texts(reasoning: Any) -> Sequence[str]:
-    """Return the reasoning of merged messages, which is joined only once: each join copies all of it."""
-    if isinstance(reasoning, Merged):
-        return reasoning
-    return (reasoning,) if reasoning else ()
-
-
-def _join_reasoning(messages: Sequence[Any]) -> None:
-    for message in messages:
-        for key in PLAIN_REASONING:
-            if isinstance(message.get(key), Merged):
-                message[key] = "\n\n".join(message[key])
