@@ -15,6 +15,7 @@ from tests.cluster.programs import ROOT, Prometheus
 # Rates need two scrapes, and rules that build on rules another round.
 PATIENCE_SECONDS = 30.0
 SHOWN = 3
+VARIABLES = {"$__rate_interval": "1m", "$model": ".*", "$tenant": ".*", "$instance": ".*"}
 
 
 def documented_queries() -> list[tuple[str, str]]:
@@ -25,13 +26,13 @@ def documented_queries() -> list[tuple[str, str]]:
 
 def board_queries() -> list[tuple[str, str]]:
     """Those of the boards, with all their variables chosen."""
-    variables = {"$__rate_interval": "1m", "$model": ".*", "$tenant": ".*", "$instance": ".*"}
-    found = []
-    for words, query in queries():
-        for name, value in variables.items():
-            query = query.replace(name, value)
-        found.append((words, query))
-    return found
+    return [(words, chosen(query)) for words, query in queries()]
+
+
+def chosen(query: str) -> str:
+    for name, value in VARIABLES.items():
+        query = query.replace(name, value)
+    return query
 
 
 async def ask_all(prometheus: Prometheus, say: Say) -> list[str]:
