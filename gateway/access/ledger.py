@@ -19,6 +19,7 @@ from gateway.access.alerts import Alerts
 from gateway.access.reservation import Grant, Used
 from gateway.access.spend import COUNTS
 from gateway.errors import GatewayError, StoreAway
+from gateway.ids import request_id
 from gateway.redis import scripts
 from gateway.redis.cluster import has_nodes
 from gateway.redis.failures import reason_of
@@ -37,6 +38,8 @@ MAX_TOGETHER: Final = 200
 LATE_SECONDS: Final = 5.0
 FLUSH_SECONDS: Final = 2.0
 SUMS_SECONDS: Final = 400 * 86_400
+# Of a process' latest group; the reply may have been lost in an outage.
+LATEST_MS: Final = 86_400_000
 # Models with separate sums, for a day and process. Clients choose the names of models, and some upstreams echo any.
 MAX_MODELS: Final = 500
 OTHER_MODELS: Final = "other"
@@ -52,6 +55,9 @@ class Ledger:
     offset: float = 0.0
     _waiting: list[tuple[Grant, Used]] = field(default_factory=list, repr=False)
     _late: list[bytes] = field(default_factory=list, repr=False)
+    name: str = field(default_factory=request_id)
+    _group: int = 0  # number of the group that is sent
+    _together: int = 0  # the first of those that wait, while it is not known whether they were entered
     _models: set[str] = field(default_factory=set, repr=False)
     _models_of: str = ""  # the day
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
@@ -91,10 +97,14 @@ class Ledger:
     async def _send(self) -> None:
         async with self._sending:
             while self._waiting:
-                several = self._waiting[:MAX_TOGETHER]
+                # Those whose reply was lost are sent again in the same group, which counts once.
+                if not self._together:
+                    self._together, self._group = min(MAX_TOGETHER, len(self._waiting)), self._group + 1
+                several = self._waiting[: self._together]
                 await self._enter([used for grant, used in several if not grant.scopes])
                 await self._account_all([one for one in several if one[0].scopes])
-                del self._waiting[: len(several)]
+                del self._waiting[: self._together]
+                self._together = 0
             if self._late:
                 late, due = list(self._late), int(self.wall_clock() + LATE_SECONDS)
                 assert self.server is not None
@@ -154,21 +164,24 @@ class Ledger:
         if not several:
             return
         assert self.server is not None
-        sums: dict[str, int] = {}
+        day, sums = self._day(), dict[str, int]()
         for used in several:
             values = (used.requests, used.input, used.output, used.cost, *used.cached)
-            name = self._sums(used, self._day())
+            name = self._sums(used, day)
             for what, value in zip(COUNTS, values, strict=True):
                 sums[f"{name}|{what}"] = sums.get(f"{name}|{what}", 0) + value
-        day, usage = self.server.keys.usage_sums(self._day()), self.server.keys.access.usage
-        commands: list[tuple[str | bytes | int, ...]] = [
-            ("XADD", usage, "MAXLEN", "~", USAGE_ENTRIES, "*", "e", orjson.dumps(used.entry)) for used in several
-        ]
-        commands += [("HINCRBY", day, name, value) for name, value in sums.items() if value]
-        try:
-            await self.server.pipeline([*commands, ("EXPIRE", day, SUMS_SECONDS)])
-        except ResponseError as error:  # of one command: the others have been executed
-            log.error("settlement_refused", id=several[0].entry.get("id", ""), reason=reason_of(error))
+        keys, first = self.server.keys, str(several[0].entry.get("id", ""))
+        refused: list[bytes] = await self.server.run(
+            scripts.ENTER,
+            (keys.entered(self.name), keys.access.usage, keys.usage_sums(day)),
+            (
+                *(self._group, LATEST_MS, USAGE_ENTRIES, SUMS_SECONDS, len(several)),
+                *(orjson.dumps(used.entry) for used in several),
+                *(part for name, value in sums.items() if value for part in (name, value)),
+            ),
+        )
+        if refused:
+            log.error("settlement_refused", id=first, reason=f"cannot be added: {len(refused)} sums")
 
     def _sums(self, used: Used, day: str) -> str:
         """Return the name of the day's sums for this use."""

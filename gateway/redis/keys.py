@@ -64,6 +64,7 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       d        hash    reservation -> what was admitted, as JSON
       u        stream  usage, one entry an exchange, trimmed to USAGE_ENTRIES
       once:<id>  string  mark of a use that was recorded without a reservation                   24 h
+      in-<process>  string  number of the latest group of uses that it has entered without reservations  24 h, sliding
       idem:<h>   string  digest of an Idempotency-Key -> outcome of that change, sealed          24 h
       in:<what>:<digest>  string  a sign-in in progress, a refresh token (sealed), attempts of an address  10 min; 30 d
       p        zset    process -> when it is taken for dead
@@ -243,6 +244,9 @@ class Keys:
 
     def accounted(self, request_id: str) -> str:
         return f"{self.prefix}a:{{a}}:once:{request_id}"
+
+    def entered(self, process: str) -> str:
+        return f"{self.prefix}a:{{a}}:in-{process}"
 
     def access_outcome(self, digest: str) -> str:
         return f"{self.prefix}a:{{a}}:idem:{digest}"

@@ -105,4 +105,5 @@ CACHE_PURGE: Final = load("cache_purge")
 
 ADMIT: Final = load("admit")
 ACCOUNT: Final = load("account")
+ENTER: Final = load("enter")
 ACCESS_WRITE: Final = load("access_write")

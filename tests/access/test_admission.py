@@ -262,11 +262,51 @@ class NeverAnswers(RedisServer):
 
 
 class LosesReplies(RedisServer):
-    """Runs the scripts, and reports a broken connection."""
+    """Runs scripts and commands, and reports a broken connection."""
 
     async def run(self, *arguments: Any) -> Any:
         await super().run(*arguments)
         raise StoreAway("lost")
+
+    async def pipeline(self, *arguments: Any, **options: Any) -> list[Any]:
+        await super().pipeline(*arguments, **options)
+        raise StoreAway("lost")
+
+
+async def test_use_without_limits_whose_reply_is_lost_is_entered_once(server: RedisServer) -> None:
+    admission = await admission_on(server)
+    admission.settle(Grant("r1", 0, ()), Used(7, 5, 5, {"id": "r1"}, "red||k|m|p"))
+    admission.ledger.server = LosesReplies(server.redis, server.keys)
+    await admission.ledger.flush()
+    admission.settle(Grant("r2", 0, ()), Used(4, 5, 5, {"id": "r2"}, "red||k|m|p"))
+    admission.ledger.server = server
+    await admission.ledger.flush()
+    [sums] = await server.pipeline([("HGETALL", server.keys.usage_sums(admission.ledger._day()))])
+    assert (sums[b"red||k|m|p|cost"], sums[b"red||k|m|p|requests"]) == (b"11", b"2")
+    [entries] = await server.pipeline([("XLEN", server.keys.access.usage)])
+    assert entries == 2
+
+
+async def test_use_without_limits_is_entered_once_when_another_one_cannot_be_settled(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(concurrency=9))
+    admission = await admission_on(server)
+    grant = await admitted(admission, context)
+    assert isinstance(grant, Grant)
+
+    class FailsToSettle(RedisServer):
+        async def run(self, script: Any, *arguments: Any) -> Any:
+            if script.name == "account":
+                raise StoreAway("away")
+            return await super().run(script, *arguments)
+
+    admission.settle(Grant("r1", 0, ()), Used(7, 5, 5, {"id": "r1"}, "red||k|m|p"))
+    admission.settle(grant, Used(4, 5, 5, {"id": "r2"}, "red||k|m|p"))
+    admission.ledger.server = FailsToSettle(server.redis, server.keys)
+    await admission.ledger.flush()
+    admission.ledger.server = server
+    await admission.ledger.flush()
+    [sums] = await server.pipeline([("HGETALL", server.keys.usage_sums(admission.ledger._day()))])
+    assert (sums[b"red||k|m|p|cost"], sums[b"red||k|m|p|requests"]) == (b"11", b"2")
 
 
 async def test_admission_whose_reply_is_lost_is_charged_nothing(server: RedisServer) -> None:

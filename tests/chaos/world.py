@@ -45,6 +45,7 @@ LASTING = (
     "gw:a:{a}:u",  # usage, and its sums of a day; reservations are not among these
     "gw:a:{a}:r:",
     "gw:a:{a}:p",
+    "gw:a:{a}:in-",  # groups of usage that were entered
     "gw:o:{o}:",  # the console's recent exchanges
 )
 
