@@ -26,7 +26,7 @@ import runpy, time
 right = time.time
 time.time = lambda: right() + 3600 * {0}
 time.time_ns = lambda: int(time.time() * 1e9)
-runpy.run_module("workers", run_name="__main__")
+runpy.run_module("{1}", run_name="__main__")
 """
 
 
@@ -196,7 +196,7 @@ async def start(name: str, command: tuple[str, ...], event: str, variables: Mapp
 
 async def start_worker(name: str, variables: Mapping[str, str], hours: int = 0) -> Process:
     """`hours`: so far off is its wall clock."""
-    command = ("-c", WRONG_CLOCK.format(hours)) if hours else ("-m", "workers")
+    command = ("-c", WRONG_CLOCK.format(hours, "workers")) if hours else ("-m", "workers")
     return await start(name, command, "worker_started", {"GATEWAY_WORKER_ADMIN_PORT": "0", **variables})
 
 
@@ -208,10 +208,11 @@ async def front_end(variables: Mapping[str, str]) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def front_process(variables: Mapping[str, str]) -> AsyncIterator[Process]:
-    """Run a front end."""
+async def front_process(variables: Mapping[str, str], hours: int = 0) -> AsyncIterator[Process]:
+    """Run a front end. `hours`: so far off is its wall clock."""
     settings = {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": "0", "GATEWAY_AUTH": "off", **variables}
-    process = await start("front", ("-m", "gateway", "serve"), "listening", settings)
+    command = ("-c", WRONG_CLOCK.format(hours, "gateway")) if hours else ("-m", "gateway")
+    process = await start("front", (*command, "serve"), "listening", settings)
     try:
         yield process
     finally:
