@@ -337,6 +337,13 @@ ANSWERS = Section(
         row("encrypted reasoning", "`redacted_thinking`, or an envelope", "", "golden/reasoning_encrypted"),
         row("tool calls", "`tool_use` blocks", "one after the other, whole", "golden/tools_interleaved"),
         row(
+            "calls that the server left in the text, in the model's markup, and nothing else",
+            "the same",
+            "noted; behind other text, or of other tools, it stays text",
+            "written_calls.calls_written_as_text_are_calls",
+            "written_calls.any_other_text_stays_text",
+        ),
+        row(
             "calls in any shape",
             "the same",
             "ids are unique",

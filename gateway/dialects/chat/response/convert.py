@@ -18,6 +18,7 @@ from gateway.dialects.chat.response.usage import (
     to_tier,
     to_usage,
 )
+from gateway.dialects.chat.response.written_calls import with_written_calls
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import UpstreamError
 from gateway.messages.fold import BlockCollector
@@ -125,7 +126,7 @@ def _plain_content(delta: dict[str, Any], reply: Reply) -> Content | None:
 def _assembled(delta: dict[str, Any], reply: Reply, finish: Finish) -> Content:
     collector = BlockCollector()
     assembly = Assembly(reply, collector, finish)
-    target = untagged(guarded(assembly, reply, finish), reply)
+    target = untagged(with_written_calls(guarded(assembly, reply, finish), reply, assembly.notes), reply)
     add_pieces(delta, target, finish)
     target.close()
     notes = tuple(assembly.notes)

@@ -34,6 +34,7 @@ from gateway.dialects.chat.response.usage import UpstreamCounts
 from gateway.dialects.chat.response.whole_body import WholeBody
 from gateway.dialects.chat.response.whole_stream import WholeText, to_whole_text
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
+from gateway.dialects.chat.response.written_calls import WrittenCalls, with_written_calls
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
@@ -71,7 +72,8 @@ class MessageStream:
         self._may_come_whole = collects and not (reply.prefill or reply.stop_sequences)  # which are looked for
         self._finish = Finish()
         self._assembly = Assembly(reply, self._writer, self._finish)
-        self._target = untagged(without_prefill(guarded(self._assembly, reply, self._finish), reply), reply)
+        guard = without_prefill(guarded(self._assembly, reply, self._finish), reply)
+        self._target = untagged(with_written_calls(guard, reply, self._assembly.notes), reply)
         self._facts = StreamFacts()
         self._splice: Frame | None = None
         self._at_event = True  # whether the next piece begins where an event does
@@ -352,7 +354,7 @@ class MessageStream:
         if error is not None:
             raise error
         add_pieces(delta, self._target, self._finish)
-        while isinstance(self._target, ThinkTags | PrefillCut) and self._target.is_over:
+        while isinstance(self._target, ThinkTags | WrittenCalls | PrefillCut) and self._target.is_over:
             self._target = self._target.inner
         return delta
 
