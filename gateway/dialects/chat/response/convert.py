@@ -7,9 +7,9 @@ from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in
+from gateway.dialects.chat.response.filters import filtered
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
-from gateway.dialects.chat.response.stop_sequences import guarded
-from gateway.dialects.chat.response.think_tags import TAG_STARTS, untagged
+from gateway.dialects.chat.response.think_tags import TAG_STARTS
 from gateway.dialects.chat.response.usage import (
     UpstreamCounts,
     counts_of,
@@ -18,7 +18,6 @@ from gateway.dialects.chat.response.usage import (
     to_tier,
     to_usage,
 )
-from gateway.dialects.chat.response.written_calls import with_written_calls
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import UpstreamError
 from gateway.messages.fold import BlockCollector
@@ -126,7 +125,7 @@ def _plain_content(delta: dict[str, Any], reply: Reply) -> Content | None:
 def _assembled(delta: dict[str, Any], reply: Reply, finish: Finish) -> Content:
     collector = BlockCollector()
     assembly = Assembly(reply, collector, finish)
-    target = untagged(with_written_calls(guarded(assembly, reply, finish), reply, assembly.notes), reply)
+    target = filtered(assembly, reply, finish, streamed=False)
     add_pieces(delta, target, finish)
     target.close()
     notes = tuple(assembly.notes)

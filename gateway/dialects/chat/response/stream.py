@@ -24,17 +24,15 @@ from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.fast_path import Frame, derive_splice
-from gateway.dialects.chat.response.prefill import PrefillCut, without_prefill
+from gateway.dialects.chat.response.filters import filtered, without_idle
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
-from gateway.dialects.chat.response.stop_sequences import guarded
 from gateway.dialects.chat.response.stream_facts import StreamFacts
 from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState
-from gateway.dialects.chat.response.think_tags import TAG_STARTS, ThinkTags, untagged
+from gateway.dialects.chat.response.think_tags import TAG_STARTS
 from gateway.dialects.chat.response.usage import UpstreamCounts
 from gateway.dialects.chat.response.whole_body import WholeBody
 from gateway.dialects.chat.response.whole_stream import WholeText, to_whole_text
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
-from gateway.dialects.chat.response.written_calls import WrittenCalls, with_written_calls
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
@@ -72,8 +70,7 @@ class MessageStream:
         self._may_come_whole = collects and not (reply.prefill or reply.stop_sequences)  # which are looked for
         self._finish = Finish()
         self._assembly = Assembly(reply, self._writer, self._finish)
-        guard = without_prefill(guarded(self._assembly, reply, self._finish), reply)
-        self._target = untagged(with_written_calls(guard, reply, self._assembly.notes), reply)
+        self._target = filtered(self._assembly, reply, self._finish, streamed=True)
         self._facts = StreamFacts()
         self._splice: Frame | None = None
         self._at_event = True  # whether the next piece begins where an event does
@@ -354,8 +351,7 @@ class MessageStream:
         if error is not None:
             raise error
         add_pieces(delta, self._target, self._finish)
-        while isinstance(self._target, ThinkTags | WrittenCalls | PrefillCut) and self._target.is_over:
-            self._target = self._target.inner
+        self._target = without_idle(self._target)
         return delta
 
     def _take_mark(self, payload: bytes) -> bool:

@@ -8,7 +8,8 @@ markup. Markup without the types of its values (Qwen3-Coder's) stays text.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -39,7 +40,8 @@ DSML_VALUE = re.compile(
 REASON = "the server left a call in the text, in the model's markup"
 
 
-class WrittenCall(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class WrittenCall:
     id: str
     name: str
     arguments: str
