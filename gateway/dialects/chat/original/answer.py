@@ -5,15 +5,17 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects.base import Answered
-from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin
+from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin, unwrapped
 from gateway.dialects.chat.response.delta import delta_of
-from gateway.dialects.chat.response.stop_reason import Finish
+from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish
+from gateway.dialects.chat.response.stop_reason import STOP_REASONS as ANTHROPICS_REASONS
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.native.answer import with_model
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
 from gateway.json_values import check_answer_values
 
+FINISH_REASONS: Final = frozenset({"content_filter", "function_call", "length", "stop", "tool_calls"})
 STOP_REASONS: Final = {
     "length": "max_tokens",
     "max_tokens": "max_tokens",
@@ -30,12 +32,13 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
         completion = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise UpstreamError(NOT_A_COMPLETION) from None
-    choice, finish = read_choice(completion, reply)
-    calls = delta_of(choice).get("tool_calls")
-    # Clients that wait for a reason ask again, and under `stop` they run no calls.
-    if not finish.said or (calls and finish.reason == "stop"):
-        finish.note({"finish_reason": "tool_calls" if calls else "stop"})
-        choice["finish_reason"] = finish.reason
+    inner = unwrapped(completion)
+    choice, finish = read_choice(inner, reply)
+    reason = to_finish_reason(finish, has_calls=bool(delta_of(choice).get("tool_calls")))
+    if reason != choice.get("finish_reason") or inner is not completion:
+        completion = inner
+        finish.note({"finish_reason": reason})
+        choice["finish_reason"] = reason
         body = orjson.dumps(completion)
     found = counts_of(completion)
     counts = read_counts(found) if found else None
@@ -44,6 +47,18 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
     return Answered(
         message, to_origin(completion, counts), written=with_model(body, completion, reply.model), is_original=True
     )
+
+
+def to_finish_reason(finish: Finish, *, has_calls: bool) -> str:
+    """Return the reason in OpenAI's words: clients wait for one, run no calls under `stop`, and know no other words."""
+    word = finish.reason
+    if word in FINISH_REASONS and not (has_calls and word == "stop"):
+        return word
+    if ANTHROPICS_REASONS.get(word) == "max_tokens":
+        return "length"
+    if word in REFUSALS:
+        return "content_filter"
+    return "tool_calls" if has_calls else "stop"
 
 
 def stop_reason_of(finish: Finish) -> str:

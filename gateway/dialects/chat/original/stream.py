@@ -12,7 +12,7 @@ import orjson
 
 from gateway.dialects.base import Origin
 from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
-from gateway.dialects.chat.original.answer import stop_reason_of
+from gateway.dialects.chat.original.answer import stop_reason_of, to_finish_reason
 from gateway.dialects.chat.original.calls import CallIndexes, continues_calls
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice, number_of
@@ -229,13 +229,14 @@ class OriginalStream:
             calls = delta.get("tool_calls")
             if isinstance(calls, list) and calls:
                 corrected = self._correct_calls(choice, delta, calls) or corrected
-            if choice.get("finish_reason") == "stop" and self._calls.get(number_of(choice)):
-                choice["finish_reason"] = "tool_calls"  # clients run no calls else (Gemini; litellm issue 21041)
-                corrected = True
             self._finish.note(choice)
             error = broken_finish(self._finish)
             if error is not None:
                 raise error
+            if choice.get("finish_reason"):
+                reason = to_finish_reason(self._finish, has_calls=bool(self._calls.get(number_of(choice))))
+                corrected = corrected or reason != choice["finish_reason"]
+                choice["finish_reason"] = self._finish.reason = reason
             self.started = (
                 self.started
                 or self._finish.said

@@ -62,7 +62,7 @@ def read_choice(completion: Any, reply: Reply) -> tuple[dict[str, Any], Finish]:
 
 def to_message(completion: Any, reply: Reply) -> Answered:
     """Raises as `read_choice`."""
-    completion = _unwrapped(completion)
+    completion = unwrapped(completion)
     choice, finish = read_choice(completion, reply)
     delta = _without_prefill(delta_of(choice), reply)
     found = counts_of(completion)
@@ -87,7 +87,7 @@ def to_unfinished(reply: Reply) -> Answered:
     return Answered(message, Origin(estimated=True))
 
 
-def _unwrapped(completion: Any) -> Any:
+def unwrapped(completion: Any) -> Any:
     """Return the completion that some proxies put into an object of their own: `{"success": true, "data": {…}}`."""
     if not isinstance(completion, dict) or "choices" in completion:
         return completion

@@ -162,6 +162,31 @@ def test_finish_reason_of_calls_is_tool_calls_in_json_too() -> None:
     assert orjson.loads(answered.written or b"")["choices"][0]["finish_reason"] == "tool_calls"
 
 
+@pytest.mark.parametrize(
+    ("told_reason", "reason", "stop"),
+    [
+        ("content_filter: PROHIBITED_CONTENT", "content_filter", "refusal"),
+        ("MAX_TOKENS", "length", "max_tokens"),
+        ("SAFETY", "content_filter", "refusal"),
+        ("eos_token", "stop", "end_turn"),
+        ("function_call", "function_call", "tool_use"),
+    ],
+)
+def test_finish_reason_in_a_vendors_words_becomes_openais(told_reason: str, reason: str, stop: str) -> None:
+    told, stream = passed(START, chunk({"content": "a"}), chunk({}, told_reason), DONE)
+    assert [each["choices"][0]["finish_reason"] for each in chunks_of(told)][-1] == reason
+    choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": told_reason}
+    answered = to_passed_on(orjson.dumps({"choices": [choice], "model": "vendor/m"}), REPLY)
+    assert orjson.loads(answered.written or b"")["choices"][0]["finish_reason"] == reason
+    assert (stream.stop_reason, answered.message["stop_reason"]) == (stop, stop)
+
+
+def test_completion_within_an_object_of_a_proxy_is_passed_on_without_it() -> None:
+    completion = {"choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}], "model": "vendor/m"}
+    answered = to_passed_on(orjson.dumps({"success": True, "data": completion}), REPLY)
+    assert orjson.loads(answered.written or b"") == completion | {"model": "quick"}
+
+
 def test_two_calls_under_one_index_are_distinguished_by_their_ids() -> None:
     calls = [CALL, {**CALL, "id": "b"}, {"index": 0, "function": {"arguments": "{}"}}]
     told, _ = passed(START, chunk({"tool_calls": calls}), chunk({}, "tool_calls"), DONE)
