@@ -21,11 +21,12 @@ from gateway.dialects.reply import Reply
 class StreamFacts:
     """`last_chunk`: empty before the first one."""
 
-    __slots__ = ("_counts", "_first_chunk", "_first_counts", "last_chunk")
+    __slots__ = ("_counts", "_first_chunk", "_first_counts", "_read", "last_chunk")
 
     def __init__(self) -> None:
         self._counts: dict[str, Any] | None = None
         self._first_counts: dict[str, Any] | None = None
+        self._read: tuple[dict[str, Any], UpstreamCounts] | None = None  # the count, as it came and as it was read
         self._first_chunk: dict[str, Any] = {}
         self.last_chunk: dict[str, Any] = {}
 
@@ -49,7 +50,12 @@ class StreamFacts:
         self._counts = self._first_counts = counts
 
     def counts(self) -> UpstreamCounts | None:
-        return read_counts(self._counts) if self._counts else None
+        counts = self._counts
+        if counts is None:
+            return None
+        if self._read is None or self._read[0] is not counts:
+            self._read = counts, read_counts(counts)
+        return self._read[1]
 
     def origin(self, counts: UpstreamCounts | None) -> Origin:
         return to_origin(self.last_chunk, counts)
