@@ -62,7 +62,13 @@ def test_conversions_compare_nothing_with_the_name_of_a_vendor_or_family() -> No
 # simulated servers, and tables of words that servers use.
 NAMING_ROOMS = (
     *("gateway.cli", "gateway.settings", "gateway.simulator", "gateway.telemetry.redaction"),
-    *("gateway.upstream.target", "gateway.upstream.vendors", "gateway.messages.tokens.profiles"),
+    *(
+        "gateway.upstream.target",
+        "gateway.upstream.vendors",
+        "gateway.upstream.hosted_vendors",
+        "gateway.upstream.server_vendors",
+        "gateway.messages.tokens.profiles",
+    ),
     *("gateway.dialects.chat.vocabulary", "gateway.dialects.chat.response.error_body"),
     *("gateway.dialects.chat.response.errors", "gateway.dialects.chat.response.failure_words"),
 )

@@ -1,7 +1,7 @@
 """Differences of one kind of server from OpenAI's chat completions, in requests and answers: one frozen value.
 
-The rows are in `vendors`. A row is data: a conversion reads the facts that routing copies into a target, and never asks
-for the vendor.
+The rows are in `hosted_vendors` and `server_vendors`. A row is data: a conversion reads the facts that routing copies
+into a target, and never asks for the vendor.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,12 @@ class ReasoningSupport:
 # For unknown servers and models: most take an effort, and "none" turns thinking off (vLLM 0.32,
 # SGLang 0.5.23, llama.cpp build 11549; 2026-11). Where it is refused the fallbacks leave it out.
 ANY_EFFORT = ReasoningSupport("fields", off=(("reasoning_effort", "none"),))
+# What several rows have in common.
 NO_REASONING = ReasoningSupport("none", takes_effort=False)
+EFFORT_OFF: tuple[Setting, ...] = (("reasoning_effort", "none"),)
+ALL_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+FOUR_EFFORTS = ReasoningSupport("fields", off=EFFORT_OFF, supported_efforts=("none", "low", "medium", "high"))
+SAMPLERS = frozenset({"min_p", "repetition_penalty", "top_k"})
 
 
 @dataclass(frozen=True, slots=True)

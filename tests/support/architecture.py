@@ -76,6 +76,7 @@ LAYERS = (
             gateway.upstream.prices
             gateway.upstream.retry gateway.upstream.routing gateway.upstream.table
             gateway.upstream.target gateway.upstream.trouble gateway.upstream.vendor gateway.upstream.vendors
+            gateway.upstream.hosted_vendors gateway.upstream.server_vendors
         """),
         pure=True,
     ),
