@@ -59,6 +59,7 @@ class Directory:
     _epoch: int = 0
     _fresh_at: float = 0.0
     _limited: bool = False  # whether any scope or key has a limit or a budget
+    _restricted: bool = False  # whether any key may be used from some addresses only
 
     async def authenticate(self, api_key: str | None, authorization: str | None) -> Client:
         """Return the client of these credentials. Raises Unauthenticated, and Unavailable in an outage of Redis."""
@@ -132,6 +133,16 @@ class Directory:
             raise PermissionDenied(f"Key {record.name} may not use the model {models[0]}.", should_retry=False)
         return record
 
+    @property
+    def restricts_addresses(self) -> bool:
+        return self._restricted or self.configured.restricts_addresses
+
+    def check_address(self, key_id: str, address: str) -> None:
+        """Raises PermissionDenied for a key that may not be used from this address."""
+        record = self._keys.get(key_id) or self.configured.records.get(key_id)
+        if record is not None and not record.allows_address(address):
+            raise PermissionDenied(f"Key {record.name} may not be used from this address.", should_retry=False)
+
     def check_batches(self, context: Context) -> None:
         """Raises PermissionDenied for a key that may not use batches."""
         record = self.record_of(context)
@@ -167,7 +178,7 @@ class Directory:
             self._by_digest.clear()
             self._allowances.clear()
             self._versions.clear()
-            self._epoch, self._limited = 0, False
+            self._epoch, self._limited, self._restricted = 0, False, False
             changes = await self.store.changes(0)
         for name, record in changes.records.items():
             self._versions[name] = changes.versions[name]
@@ -179,6 +190,7 @@ class Directory:
             self._unknown.clear()
             held = (record.allowance for record in self._keys.values())
             self._limited = any(not one.is_empty for one in (*self._allowances.values(), *held))
+            self._restricted = any(record.addresses for record in self._keys.values())
         self._epoch, self._fresh_at = changes.epoch, self.clock()
 
     async def refresh_in_time(self) -> None:

@@ -88,6 +88,10 @@ class ClientKeys:
         several = (*self.allowances.values(), *(record.allowance for record in self.records.values()))
         return any(not one.is_empty for one in several)
 
+    @cached_property
+    def restricts_addresses(self) -> bool:
+        return any(record.addresses for record in self.records.values())
+
     @property
     def clients(self) -> tuple[Client, ...]:
         return tuple((self._clients or {}).values())

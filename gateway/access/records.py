@@ -13,6 +13,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from gateway.access.networks import is_within
+
 Status = Literal["active", "inactive", "archived"]
 DataRule = Literal["", "deny", "zdr"]
 Period = Literal["day", "week", "month", "total", "rolling"]
@@ -121,9 +123,10 @@ class KeyRecord:
     """One client key. `digests`: hexadecimal digest → Unix seconds until which it is valid, None for always.
 
     `models`: patterns of which a request's model has to match one, by its requested or its upstream name; empty for
-    any. `params`: rules for parameters, as in `[params]`; `data`: what upstreams may do with the requests. `batches`
-    and `cache`: whether it may use them. `role`: of the admin API, which makes it no key for models. `per_user`: a rule
-    of identity with limits that apply to each user separately. `version` grows with each change.
+    any. `addresses`: networks that it may be used from; empty for all. `params`: rules for parameters, as in
+    `[params]`; `data`: what upstreams may do with the requests. `batches` and `cache`: whether it may use them. `role`:
+    of the admin API, which makes it no key for models. `per_user`: a rule of identity with limits that apply to each
+    user separately. `version` grows with each change.
     """
 
     id: str
@@ -137,6 +140,7 @@ class KeyRecord:
     expires_at: int | None = None
     digests: Mapping[str, int | None] = field(default_factory=dict, repr=False)
     models: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
     max_tokens: int | None = None
     batches: bool = True
     cache: bool = True
@@ -167,16 +171,19 @@ class KeyRecord:
             fnmatch.fnmatchcase(name.lower(), pattern.lower()) for name in names for pattern in self.models
         )
 
+    def allows_address(self, address: str) -> bool:
+        return not self.addresses or is_within(address, self.addresses)
+
     def to_json(self) -> dict[str, Any]:
         value = {one.name: getattr(self, one.name) for one in fields(self)}
-        lists = {"digests": dict(self.digests), "models": list(self.models)}
+        lists = {"digests": dict(self.digests), "models": list(self.models), "addresses": list(self.addresses)}
         return value | lists | {"allowance": self.allowance.to_json()}
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Self:
         """Fields of a newer version are ignored."""
         known = _known(cls, value)
-        known["models"] = tuple(known.get("models", ()))
+        known |= {name: tuple(known.get(name, ())) for name in ("models", "addresses")}
         known["allowance"] = Allowance.of_json(known.get("allowance", {}))
         return cls(**known)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args
 import orjson
 import typer
 
+from gateway.access.networks import check_networks
 from gateway.access.records import DEPLOYMENT, ROLES, Allowance, Budget, DataRule, RateLimits, check_name, to_nano
 from gateway.cli.console import CommandError
 from gateway.upstream.policy import to_policy
@@ -21,6 +22,9 @@ PeriodOption = Annotated[str, typer.Option("--period", help="day, week, month, t
 Zone = Annotated[str, typer.Option("--time-zone", help="IANA name of the zone that days and months are counted in.")]
 Window = Annotated[int, typer.Option("--window-seconds", min=0, help="Length of the window of a rolling budget.")]
 Models = Annotated[list[str] | None, typer.Option("--model", help="Pattern of models it may use; may be repeated.")]
+Addresses = Annotated[
+    list[str] | None, typer.Option("--address", help="Address or network it may be used from; may be repeated.")
+]
 MaxTokens = Annotated[int | None, typer.Option(min=1, help="Longest answer.")]
 Expires = Annotated[str | None, typer.Option(help="Days until it expires, or a date such as 2027-01-31.")]
 NotBefore = Annotated[str | None, typer.Option("--not-before", help="Days until it is valid, or a date.")]
@@ -42,10 +46,12 @@ def rights(
     cache: bool | None,
     params: str | None,
     data: str | None,
+    address: list[str] | None,
 ) -> dict[str, Any]:
     """Return the fields of a KeyRecord that were given. Raises CommandError for a value that cannot be used."""
     given = {
         "models": tuple(model) if model else None,
+        "addresses": to_networks(address),
         "max_tokens": max_tokens,
         "expires_at": to_expiry(expires),
         "not_before": to_expiry(not_before),
@@ -55,6 +61,15 @@ def rights(
         "data": to_data(data),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def to_networks(texts: list[str] | None) -> tuple[str, ...] | None:
+    if not texts:
+        return None
+    try:
+        return check_networks(texts)
+    except ValueError as error:
+        raise CommandError(f"--address: {error}") from None
 
 
 def to_params(text: str | None) -> dict[str, Any] | None:

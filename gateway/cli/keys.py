@@ -16,6 +16,7 @@ from gateway.access.records import Allowance, KeyRecord
 from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor, describe_key
 from gateway.cli.console import CommandError, Console, Exit, run_async
 from gateway.cli.key_options import (
+    Addresses,
     Batches,
     BudgetUsd,
     Cache,
@@ -75,13 +76,14 @@ def create(
     cache: Cache = None,
     params: Params = None,
     data: Data = None,
+    address: Addresses = None,
     role: Role = None,
     json: Json = False,
 ) -> None:
     """Make a key. It is shown once; only its digest is stored."""
     console = Console(json)
     with console.failing_clearly():
-        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data)
+        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data, address)
         allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
         who = named(name, "NAME"), named(tenant, "--tenant"), named(user, "--user") if user else ""
         record = KeyRecord("", *who, allowance=allowance, role=to_role(role), **fields)
@@ -101,12 +103,13 @@ def change(
     cache: Cache = None,
     params: Params = None,
     data: Data = None,
+    address: Addresses = None,
     json: Json = False,
 ) -> None:
     """Change what a key may do; what is not given stays. `--model '*'` allows all models again."""
     console = Console(json)
     with console.failing_clearly():
-        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data)
+        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data, address)
         if not fields:
             raise CommandError("there is nothing to change", "`dragoman keys change --help` lists the options")
         changed = on_store(lambda store: store.update_key(name, actor(), **fields))

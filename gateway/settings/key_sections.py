@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from gateway.access.networks import check_networks
 from gateway.access.records import Allowance, Budget, DataRule, KeyRecord, RateLimits, check_name, to_nano
 from gateway.settings.values import Credential
 from gateway.upstream.policy import to_policy
@@ -55,6 +56,7 @@ class RightsSection(AllowanceSection):
     """Permissions of a client beside its limits, with the names that the options of `dragoman keys` have."""
 
     models: tuple[Annotated[str, Field(min_length=1, max_length=512)], ...] = ()
+    addresses: Annotated[tuple[str, ...], AfterValidator(check_networks)] = ()
     max_tokens: Count | None = None
     batches: bool = True
     cache: bool = True
@@ -67,6 +69,7 @@ class RightsSection(AllowanceSection):
             name,
             tenant,
             models=self.models,
+            addresses=self.addresses,
             max_tokens=self.max_tokens,
             batches=self.batches,
             cache=self.cache,

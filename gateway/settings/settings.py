@@ -23,6 +23,7 @@ from gateway.settings.values import (
     Flavor,
     Host,
     NameList,
+    Networks,
     Origins,
     PathPrefix,
     Port,
@@ -44,7 +45,10 @@ from gateway.upstream.vendors import vendor_of
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
 # May span lines, with or without commas at their ends.
 LISTS: Final = frozenset(
-    {"aliases", "batch_priority_keys", "cache_keys", "cache_routes", "console_hosts", "cors_origins", "keys", "secret"}
+    {
+        *("aliases", "batch_priority_keys", "cache_keys", "cache_routes", "console_hosts", "cors_origins"),
+        *("keys", "secret", "trusted_proxies"),
+    }
 )
 
 
@@ -205,6 +209,9 @@ class Settings(BaseSettings):
     cors_origins: Origins = Field(default=(), examples=["https://app.example.com"])
     """Origins of web pages that may call the gateway: `https://app.example.com,…`, `*` for all, or `none`. Without it
     only pages that send Anthropic's header for direct access may, if keys are required: [api.md](api.md#browsers)."""
+    trusted_proxies: Networks = Field(default=(), examples=["10.0.0.0/8"])
+    """Addresses or networks of proxies whose `x-forwarded-for` is believed, for keys with `addresses` and for limits by
+    address. Without it a client's address is that of its connection."""
     keys: TenantKeys = Field(default=(), repr=False, examples=["acme:a-long-random-key"])
     """Client keys: `tenant:key,…`. A tenant may have several."""
     unknown_price: Literal["assume", "refuse", "free"] = "assume"

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretS
 from pydantic_settings import NoDecode
 
 from gateway.access.keyring import Keyring
+from gateway.access.networks import check_networks
 from gateway.redis.url import check_url
 from gateway.simulator.vendors.rows import ALL, SIMULATED_NAMES
 from gateway.upstream.vendors import VENDORS
@@ -261,4 +262,5 @@ Aliases = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_to_a
 TenantKeys = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_to_keys), AfterValidator(_check_keys)]
 NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_to_names)]
 Origins = Annotated[NameList, AfterValidator(_check_origins)]
+Networks = Annotated[NameList, AfterValidator(check_networks)]
 SigningSecret = Annotated[SecretStr, AfterValidator(_check_secret)]

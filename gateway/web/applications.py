@@ -21,6 +21,7 @@ from gateway.telemetry.activity_store import AnyActivity
 from gateway.threads.turns import Threads
 from gateway.upstream.catalog import Catalog
 from gateway.upstream.reload import ConfigReload
+from gateway.web.addresses import TRUSTED_PROXIES
 from gateway.web.admin.authorization import (
     ADMIN_KEYS,
     OTHER_CALLERS,
@@ -91,6 +92,7 @@ def client_app(gateway: Gateway) -> web.Application:
     if gateway.exchange.tracer is not None:
         trace_requests(app, gateway.exchange.tracer, gateway.settings.path_prefix)
     app[SETTINGS] = gateway.settings
+    app[TRUSTED_PROXIES] = gateway.settings.trusted_proxies
     app[ARRIVALS] = Arrivals(gateway.settings.max_body_bytes)
     app[EXCHANGE] = gateway.exchange
     app[CATALOG] = gateway.catalog
@@ -135,6 +137,7 @@ def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
     app[HEALTH] = sources.health
     app[METRICS] = sources.metrics
     app[ADMIN_KEYS] = to_admin_keys(settings)
+    app[TRUSTED_PROXIES] = settings.trusted_proxies
     app[ADMIN_CACHE] = sources.cache
     app[CONFIGURED_KEYS] = sources.configured
     app[ACCESS_STORE] = sources.access

@@ -13,6 +13,7 @@ from gateway.access.keys import Client
 from gateway.context import Context
 from gateway.errors import InvalidRequest
 from gateway.upstream.table import RoutingTable
+from gateway.web.addresses import address_of
 from gateway.web.keys import DIRECTORY, EXCHANGE, OPEN
 
 DEFAULT_VERSION = "2023-06-01"
@@ -51,7 +52,7 @@ CONTEXT = web.RequestKey("context", Context)
 
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Set the context. Raises Unauthenticated for missing or wrong keys.
+    """Set the context. Raises Unauthenticated for missing or wrong keys, PermissionDenied for a key elsewhere.
 
     An unknown path stays a 404 and a wrong method a 405, with or without a key.
     """
@@ -60,7 +61,10 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         headers = request.headers
         own = headers.get(GATEWAY_KEY)
         key = own or headers.get("x-api-key") or headers.get("api-key")
-        client = await app[DIRECTORY].authenticate(key, None if own else headers.get("authorization"))
+        directory = app[DIRECTORY]
+        client = await directory.authenticate(key, None if own else headers.get("authorization"))
+        if directory.restricts_addresses:
+            directory.check_address(client.key_id, address_of(request))
         request[CONTEXT] = to_context(request, client, app[EXCHANGE].table)
     return await handler(request)
 

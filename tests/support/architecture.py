@@ -64,7 +64,7 @@ LAYERS = (
         "rules",
         words("""
             gateway.access.audit gateway.access.keyring gateway.access.periods gateway.access.policy
-            gateway.access.records gateway.batches.lifecycle gateway.batches.splitter
+            gateway.access.networks gateway.access.records gateway.batches.lifecycle gateway.batches.splitter
             gateway.context gateway.messages.notes gateway.messages.tokens.estimate gateway.messages.tokens.media
             gateway.messages.tokens.profiles gateway.messages.tokens.text gateway.simulator.shapes
             gateway.simulator.vendors.hosts gateway.simulator.vendors.makers gateway.simulator.vendors.open_models

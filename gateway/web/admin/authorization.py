@@ -20,6 +20,7 @@ from gateway.access.keys import bearer_token
 from gateway.access.store import AccessStore
 from gateway.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from gateway.settings import Settings
+from gateway.web.addresses import address_of
 from gateway.web.admin.sessions import Sessions
 from gateway.web.admin.wrong_keys import WrongKeys
 from gateway.web.auth import REQUEST_ID
@@ -86,8 +87,8 @@ class OtherCallers:
     store: AccessStore | None = None
     identity: Identity | None = None
 
-    async def find(self, given: str) -> Caller | None:
-        """Return the caller. Raises Unauthenticated or PermissionDenied for a token that is refused."""
+    async def find(self, given: str, address: str) -> Caller | None:
+        """Return the caller. Raises Unauthenticated or PermissionDenied for a key or token that is refused."""
         if self.identity is not None and looks_like_token(given):
             person = await self.identity.person_of(given)
             role = person.rule.role
@@ -100,6 +101,8 @@ class OtherCallers:
         record = await self.store.find_digest(digest)
         if record is None or record.role not in RANKS or not record.is_valid(digest, self.store.clock()):
             return None
+        if not record.allows_address(address):
+            raise PermissionDenied(f"Key {record.name} may not be used from this address.", should_retry=False)
         return Caller(cast(Role, record.role), kind="key", name=record.id)
 
 
@@ -144,7 +147,7 @@ def log_action(request: web.Request, caller: Caller) -> None:
         "admin_action",
         role=caller.role,
         by="console" if caller.session else "key",
-        remote=request.remote,
+        remote=address_of(request),
         request_id=request[REQUEST_ID],
         action=f"{request.method} {request.match_info.route.resource.canonical}",  # type: ignore[union-attr]
         target=next(iter(request.match_info.values()), ""),
@@ -172,19 +175,19 @@ async def identify(request: web.Request) -> Caller:
 
 
 async def _caller_with(request: web.Request, given: str) -> Caller:
-    keys, wrong = request.app[ADMIN_KEYS], request.app[WRONG_KEYS]
-    wrong.check(request.remote)
+    keys, wrong, address = request.app[ADMIN_KEYS], request.app[WRONG_KEYS], address_of(request)
+    wrong.check(address)
     by_key = keys.role_of(given)
     if by_key is not None:
         return Caller(by_key)
     try:
-        found = await request.app[OTHER_CALLERS].find(given)
+        found = await request.app[OTHER_CALLERS].find(given, address)
     except Unauthenticated:
-        wrong.add(request.remote)
+        wrong.add(address)
         raise
     if found is not None:
         return found
-    wrong.add(request.remote)
+    wrong.add(address)
     if not (keys.admin or keys.viewer):
         raise PermissionDenied(NO_KEY)
     raise Unauthenticated("invalid admin key", should_retry=False)

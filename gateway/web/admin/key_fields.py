@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.access.networks import check_networks
 from gateway.access.records import Allowance, Budget, KeyRecord, RateLimits, check_name, to_nano
 from gateway.errors import InvalidRequest, shorten
 from gateway.upstream.policy import to_policy
@@ -35,6 +36,7 @@ def to_api_key(record: KeyRecord) -> dict[str, Any]:
         "gateway": {
             "user": record.user or None,
             "models": list(record.models),
+            "addresses": list(record.addresses),
             "max_tokens": record.max_tokens,
             "not_before": None if record.not_before is None else to_time(record.not_before),
             "batches": record.batches,
@@ -145,6 +147,16 @@ def _models(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(models)
 
 
+def _addresses(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    networks = body[name]
+    if not isinstance(networks, list) or not all(isinstance(one, str) for one in networks):
+        raise InvalidRequest(f"{name}: must be a list of addresses or networks")
+    try:
+        return check_networks(networks)
+    except ValueError as error:
+        raise InvalidRequest(f"{name}: {error}") from None
+
+
 def _right(body: Mapping[str, Any], name: str) -> bool:
     if not isinstance(body[name], bool):
         raise InvalidRequest(f"{name}: must be true or false")
@@ -160,6 +172,7 @@ def _data(body: Mapping[str, Any], name: str) -> str:
 READERS: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
     "user": to_name,
     "models": _models,
+    "addresses": _addresses,
     "max_tokens": _count,
     "expires_at": _moment,
     "not_before": _moment,

@@ -14,6 +14,7 @@ from aiohttp import web
 from gateway.access.records import DEPLOYMENT, KeyRecord
 from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor, Conditions
 from gateway.errors import InvalidRequest, Unavailable
+from gateway.web.addresses import address_of
 from gateway.web.admin.authorization import CALLER
 from gateway.web.admin.key_fields import check_names, checked, status_of, to_allowance, to_api_key, to_fields, to_name
 from gateway.web.auth import REQUEST_ID
@@ -159,7 +160,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
 
 def actor_of(request: web.Request) -> Actor:
     caller = request[CALLER]
-    return Actor(caller.kind, caller.name or request.remote or "", request[REQUEST_ID])
+    return Actor(caller.kind, caller.name or address_of(request), request[REQUEST_ID])
 
 
 def conditions_of(request: web.Request, body: Mapping[str, Any]) -> Conditions:

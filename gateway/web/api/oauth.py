@@ -16,6 +16,7 @@ from aiohttp import web
 from gateway.access.identity.fetching import ProviderAway
 from gateway.access.identity.sign_in import DEVICE_GRANT, REFRESH_GRANT, Refused, SignIn
 from gateway.errors import NotFound, PermissionDenied, Unauthenticated
+from gateway.web.addresses import address_of
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
 from gateway.web.keys import IDENTITY, SETTINGS, SIGN_IN
@@ -74,7 +75,7 @@ async def show_server(request: web.Request) -> web.Response:
 async def start_sign_in(request: web.Request) -> web.Response:
     sign_in = _sign_in(request)
     try:
-        started = await sign_in.start(request.remote or "")
+        started = await sign_in.start(address_of(request))
     except Refused as error:
         return _refusal(error)
     page = f"{base_url(request)}/device"
@@ -95,7 +96,7 @@ async def confirm_device(request: web.Request) -> web.Response:
     callback = base_url(request) + CALLBACK
     try:
         code = str(fields.get("user_code", ""))
-        url, binding = await sign_in.to_provider(code, request.remote or "", callback)
+        url, binding = await sign_in.to_provider(code, address_of(request), callback)
     except Refused as error:
         return await _page(request, f"<p>{html.escape(error.description)}</p>", error.status)
     except ProviderAway:
@@ -109,7 +110,7 @@ async def confirm_device(request: web.Request) -> web.Response:
 async def deny_device(request: web.Request) -> web.Response:
     sign_in, fields = _sign_in(request), await _form_of_own_page(request)
     try:
-        await sign_in.deny(str(fields.get("user_code", "")), request.remote or "")
+        await sign_in.deny(str(fields.get("user_code", "")), address_of(request))
     except Refused as error:
         return await _page(request, f"<p>{html.escape(error.description)}</p>", error.status)
     return await _page(request, "<p>The sign-in was refused. You can close this page.</p>")

@@ -7,6 +7,7 @@ import structlog
 from aiohttp import web
 
 from gateway.errors import InvalidRequest, PermissionDenied, Unauthenticated
+from gateway.web.addresses import address_of
 from gateway.web.admin.authorization import (
     ADMIN_KEYS,
     CALLER,
@@ -46,14 +47,14 @@ async def sign_in(request: web.Request) -> web.Response:
     if not (keys.admin or keys.viewer):
         raise PermissionDenied(NO_KEY)
     key = _key_in(await read_body(request, MAX_BODY_BYTES))
-    request.app[WRONG_KEYS].check(request.remote)
+    request.app[WRONG_KEYS].check(address_of(request))
     role = keys.role_of(key)
     if role is None:
-        request.app[WRONG_KEYS].add(request.remote)
-        log.warning("sign_in_refused", remote=request.remote)
+        request.app[WRONG_KEYS].add(address_of(request))
+        log.warning("sign_in_refused", remote=address_of(request))
         raise Unauthenticated("invalid admin key", should_retry=False)
     token = await request.app[SESSIONS].open(role, key)
-    log.info("signed_in", role=role, remote=request.remote)
+    log.info("signed_in", role=role, remote=address_of(request))
     response = data_response({"role": role})
     response.set_cookie(
         cookie_name(request),
