@@ -177,3 +177,35 @@ def test_thinking_without_a_signature_is_converted() -> None:
     assert (
         told["reasoning_content"] == to_completion(message, registry(), 5)["choices"][0]["message"]["reasoning_content"]
     )
+
+
+CITED: dict[str, Any] = {
+    **MESSAGE,
+    "stop_reason": "end_turn",
+    "content": [
+        {"type": "text", "text": "So: ", "citations": None},
+        {
+            "type": "text",
+            "text": "it is “so”.",
+            "citations": [
+                {"type": "web_search_result_location", "url": "https://a.example", "title": "A", "cited_text": "x"},
+                {"type": "web_search_result_location", "url": "https://b.example", "title": None, "cited_text": "y"},
+                {"type": "char_location", "document_index": 0, "cited_text": "z"},
+            ],
+        },
+        {"type": "text", "text": " End.", "citations": None},
+    ],
+}
+
+
+def test_citations_of_pages_become_annotations_of_their_place_in_the_text() -> None:
+    place = {"start_index": 4, "end_index": 15}
+    expected = [
+        {"type": "url_citation", "url_citation": {"url": "https://a.example", "title": "A", **place}},
+        {"type": "url_citation", "url_citation": {"url": "https://b.example", "title": "https://b.example", **place}},
+    ]
+    assert to_completion(CITED, registry(), 5)["choices"][0]["message"]["annotations"] == expected
+    told = ChatStream(registry(), 5, shows_usage=False).feed(to_events(CITED))
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks_of(told)]
+    assert [entry for delta in deltas for entry in delta.get("annotations", ())] == expected
+    assert "annotations" not in to_completion(MESSAGE, registry(), 5)["choices"][0]["message"]

@@ -47,6 +47,7 @@ KNOWN_EVENTS = {
     "response.output_item.done",
     "response.content_part.added",
     "response.content_part.done",
+    "response.output_text.annotation.added",
     "response.output_text.delta",
     "response.output_text.done",
     "response.reasoning_summary_part.added",
@@ -232,3 +233,19 @@ def test_custom_input_is_found_under_any_one_name(arguments: dict[str, Any], tex
 def test_events_that_messages_may_add_are_left_out() -> None:
     data = to_events(MESSAGE)
     assert events_of(b'event: novel\ndata: {"type":"novel"}\n\n' + data) == events_of(data)
+
+
+def test_citations_of_pages_become_annotations_of_their_text() -> None:
+    citation = {"type": "web_search_result_location", "url": "https://a.example", "title": "A", "cited_text": "x"}
+    block = {"type": "text", "text": "It is so.", "citations": [citation, {"type": "char_location"}]}
+    message = {**MESSAGE, "stop_reason": "end_turn", "content": [block]}
+    annotation = {"type": "url_citation", "url": "https://a.example", "title": "A", "start_index": 0, "end_index": 9}
+    whole = to_response(message, ToolRegistry(), FACTS, compacts=False)
+    assert whole["output"][0]["content"][0]["annotations"] == [annotation]
+    told = [
+        orjson.loads(frame.partition(b"data: ")[2])
+        for frame in ClientResponseStream(ToolRegistry(), FACTS).feed(to_events(message)).split(b"\n\n")[:-1]
+    ]
+    added = [event for event in told if event["type"] == "response.output_text.annotation.added"]
+    assert [(event["annotation_index"], event["annotation"]) for event in added] == [(0, annotation)]
+    assert told[-1]["response"]["output"] == whole["output"]

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.dialects.clients.citations import to_annotations, to_entries
 from gateway.dialects.clients.tools import ToolRegistry, to_custom_input
 from gateway.dialects.clients.turns import to_arguments
 from gateway.dialects.clients.usage import to_chat_usage
@@ -24,12 +25,15 @@ FINISH_REASONS: Final = {
 def to_completion(message: Mapping[str, Any], tools: ToolRegistry, created: int) -> dict[str, Any]:
     """Return the completion. `created`: seconds since 1970."""
     texts: list[str] = []
+    annotations: list[dict[str, Any]] = []
     thoughts: list[str] = []
     details: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
     for block in message["content"]:
         match block["type"]:
             case "text":
+                start = sum(map(len, texts))
+                annotations += to_entries(to_annotations(block.get("citations"), start, start + len(block["text"])))
                 texts.append(block["text"])
             case "thinking":
                 thoughts.append(block["thinking"])
@@ -42,10 +46,8 @@ def to_completion(message: Mapping[str, Any], tools: ToolRegistry, created: int)
     answer["refusal"] = (message.get("stop_details") or {}).get("explanation")
     if thoughts:
         answer["reasoning_content"] = "\n\n".join(thoughts)
-    if details:
-        answer["reasoning_details"] = details
-    if calls:
-        answer["tool_calls"] = calls
+    lists = {"reasoning_details": details, "annotations": annotations, "tool_calls": calls}
+    answer |= {name: entries for name, entries in lists.items() if entries}
     choice = {"index": 0, "message": answer, "logprobs": message.get("logprobs")}
     choice["finish_reason"] = to_finish_reason(message.get("stop_reason"))
     completion = {

@@ -17,6 +17,7 @@ from gateway.dialects.chat.client.answer import (
     to_finish_reason,
     to_text_entry,
 )
+from gateway.dialects.clients.citations import to_annotations, to_entries
 from gateway.dialects.clients.errors import to_openai_error
 from gateway.dialects.clients.events import MessageEvents
 from gateway.dialects.clients.tools import ToolRegistry
@@ -52,6 +53,8 @@ class ChatStream:
         self._thought: list[str] = []
         self._signature: list[str] = []
         self._details = 0
+        self._written = self._begun = 0  # characters of text so far, and before the open block
+        self._cited: list[dict[str, Any]] = []  # by the open block
         self._usage: dict[str, Any] = {}
 
     def feed(self, data: bytes) -> bytes:
@@ -93,7 +96,10 @@ class ChatStream:
         delta = event["delta"]
         match delta["type"]:
             case "text_delta":
+                self._written += len(delta["text"])
                 return self._delta({"content": delta["text"]})
+            case "citations_delta":
+                self._cited.append(delta["citation"])
             case "thinking_delta":
                 self._thought.append(delta["thinking"])
                 return self._delta({"reasoning_content": delta["thinking"]})
@@ -112,6 +118,11 @@ class ChatStream:
 
     def _stop_block(self, event: dict[str, Any]) -> bytes:
         call, self._call = self._call, None
+        start, self._begun = self._begun, self._written
+        if self._cited:
+            entries = to_entries(to_annotations(self._cited, start, self._written))
+            self._cited = []
+            return self._delta({"annotations": entries}) if entries else b""
         if call is not None and call.is_custom:
             whole = to_call(call.id, call.name, "".join(call.pieces) or "{}", self._tools)
             return self._call_delta({"index": call.index, **whole})

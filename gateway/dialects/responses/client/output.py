@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from gateway.dialects.clients.citations import to_annotations, to_parts
 from gateway.dialects.clients.tools import ToolRegistry, to_custom_input
 from gateway.dialects.clients.turns import to_arguments
 from gateway.dialects.clients.usage import to_responses_usage
@@ -105,7 +106,7 @@ def to_item(block: Mapping[str, Any], identifier: str, tools: ToolRegistry, stat
     """Return the item of a block. The input of a `tool_use` block may be JSON text, as it is streamed."""
     match block["type"]:
         case "text":
-            content = [to_text_part(block["text"])] if status != "in_progress" else []
+            content = [to_text_part(block["text"], block.get("citations"))] if status != "in_progress" else []
             return {"id": identifier, "type": "message", "status": status, "role": "assistant", "content": content}
         case "tool_use":
             return _to_call(block, identifier, tools, status)
@@ -135,8 +136,9 @@ def _to_call(block: Mapping[str, Any], identifier: str, tools: ToolRegistry, sta
     return call | ({"namespace": tool.namespace} if tool.namespace is not None else {})
 
 
-def to_text_part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def to_text_part(text: str, citations: object = None) -> dict[str, Any]:
+    annotations = to_parts(to_annotations(citations, 0, len(text)))
+    return {"type": "output_text", "text": text, "annotations": annotations, "logprobs": []}
 
 
 def to_compaction(summary: str, message_id: str) -> dict[str, Any]:

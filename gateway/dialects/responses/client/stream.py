@@ -98,6 +98,8 @@ class ClientResponseStream:
                     output = self._summary_event("response.reasoning_summary_part.added", part=to_summary(""))
                 self._pieces.append(text)
                 return output + self._summary_event("response.reasoning_summary_text.delta", delta=text)
+            case "citations_delta":
+                block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
             case "signature_delta":
                 self._signature.append(delta["signature"])
             case "input_json_delta":
@@ -115,8 +117,13 @@ class ClientResponseStream:
         text = "".join(self._pieces)
         match block["type"]:
             case "text":
-                output = self._part_event("response.output_text.done", text=text, logprobs=[])
-                output += self._part_event("response.content_part.done", part=to_text_part(text))
+                part = to_text_part(text, block.get("citations"))
+                output = b""
+                for index, each in enumerate(part["annotations"]):
+                    fields = {"annotation_index": index, "annotation": each}
+                    output += self._part_event("response.output_text.annotation.added", **fields)
+                output += self._part_event("response.output_text.done", text=text, logprobs=[])
+                output += self._part_event("response.content_part.done", part=part)
                 return output + self._finish_item({**block, "text": text})
             case "tool_use":
                 self._held = block, text or "{}"
