@@ -44,28 +44,28 @@ class First:
     at: float = 0.0  # of that number, or when it began to flap
 
 
-Fault = Callable[[First, float, random.Random], "float | str"]
+# From the first upstream, the seconds of a healthy call, the time, and chance: the seconds of the call, or its failure.
+Fault = Callable[[First, float, float, random.Random], "float | str"]
 
 
-def refuses(_first: First, _latency: float, _chance: random.Random) -> float | str:
+def refuses(_first: First, _latency: float, _now: float, _chance: random.Random) -> float | str:
     return "abort"
 
 
-def is_silent(_first: First, _latency: float, _chance: random.Random) -> float | str:
+def is_silent(_first: First, _latency: float, _now: float, _chance: random.Random) -> float | str:
     return "hold"
 
 
-def is_busy(_first: First, latency: float, chance: random.Random) -> float | str:
+def is_busy(_first: First, latency: float, _now: float, chance: random.Random) -> float | str:
     return "503" if chance.random() < 0.3 else latency
 
 
-def is_slow(_first: First, latency: float, _chance: random.Random) -> float | str:
+def is_slow(_first: First, latency: float, _now: float, _chance: random.Random) -> float | str:
     return 8 * latency
 
 
-def is_limited(first: First, latency: float, _chance: random.Random) -> float | str:
+def is_limited(first: First, latency: float, now: float, _chance: random.Random) -> float | str:
     """Take half of the rate, and as many at once as in a second."""
-    now = time.monotonic()
     first.left = min(RATE / 2, first.left + (now - first.at) * RATE / 2)
     first.at = now
     if first.left < 1:
@@ -74,10 +74,10 @@ def is_limited(first: First, latency: float, _chance: random.Random) -> float | 
     return latency
 
 
-def flaps(first: First, latency: float, _chance: random.Random) -> float | str:
+def flaps(first: First, latency: float, now: float, _chance: random.Random) -> float | str:
     """Fail for 20 s, and work for 20 s."""
-    first.at = first.at or time.monotonic()
-    return latency if int((time.monotonic() - first.at) / 20) % 2 else "abort"
+    first.at = first.at or now
+    return latency if int((now - first.at) / 20) % 2 else "abort"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +108,13 @@ class Upstreams:
     url: str = ""
     firsts: dict[str, First] = field(default_factory=lambda: {name: First() for name in WAYS})
 
-    def latency(self) -> float:
-        seconds = self.chance.lognormvariate(log(MEDIAN), log(P99 / MEDIAN) / 2.33)
-        return 8 * seconds if self.chance.random() < 0.01 else seconds
-
     async def complete(self, request: web.Request) -> web.StreamResponse:
         await request.read()
-        name, outcome = request.match_info["name"], self.latency()
+        name, outcome = request.match_info["name"], latency_of(self.chance)
         first = self.firsts.get(name)
         if first is not None and first.fails:
             first.calls += 1
-            found = WAYS[name].fault(first, outcome, self.chance)
+            found = WAYS[name].fault(first, outcome, time.monotonic(), self.chance)
             if isinstance(found, str):
                 first.failed += 1
                 return await fail(request, found)
@@ -141,6 +137,12 @@ async def fail(request: web.Request, how: str) -> web.StreamResponse:
             request.transport.abort()
             return web.Response()
     return web.json_response({"error": {"message": "no", "code": int(how)}}, status=int(how))
+
+
+def latency_of(chance: random.Random) -> float:
+    """Return the seconds of a healthy call: about one in a hundred takes eight times as long."""
+    seconds = chance.lognormvariate(log(MEDIAN), log(P99 / MEDIAN) / 2.33)
+    return 8 * seconds if chance.random() < 0.01 else seconds
 
 
 @asynccontextmanager
