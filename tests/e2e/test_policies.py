@@ -14,9 +14,17 @@ from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import KEY, Live
 
 TEXT = """
-[upstreams]
-up = { url = "URL", vendor = "openrouter", key = "k", params = { top_p = 0.9 }, forward_headers = ["X-Team"] }
-plain = { url = "URL", vendor = "vllm", key = "k", unsupported = "refuse" }
+[upstreams.up]
+url = "URL"
+vendor = "openrouter"
+key = "k"
+params = { top_p = 0.9 }
+forward_headers = ["X-Team", "X-OpenRouter-Metadata", "X-OpenRouter-Cache", "anthropic-beta"]
+[upstreams.plain]
+url = "URL"
+vendor = "vllm"
+key = "k"
+unsupported = "refuse"
 [routes]
 "sim/*" = "up/acme/writer"
 "cheap" = { to = "up/acme/writer", sort = "price", params = { reasoning_effort = { default = "low", max = "medium" } } }
@@ -62,9 +70,10 @@ async def test_policies_of_a_file_hold_for_requests(
         assert (sent["temperature"], sent["seed"], sent["top_p"]) == (0.8, 7, 0.9)
         assert notes == "changed:openrouter.temperature"
 
-        await ask("sim/echo", extra_headers={"x-team": "red", "x-other": "blue"})
+        listed = {"x-team": "red", "x-openrouter-metadata": "on", "x-openrouter-cache": "on", "anthropic-beta": "b-1"}
+        await ask("sim/echo", extra_headers={**listed, "x-other": "blue"})
         headers = simulator.requests()[-1].headers
-        assert (headers["x-team"], "x-other" in headers) == ("red", False)
+        assert {name: headers.get(name) for name in (*listed, "x-other")} == {**listed, "x-other": None}
 
         sent, notes = await ask("cheap", extra_body={"reasoning_effort": "high"})
         assert sent["reasoning"]["effort"] == "medium"

@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 
 from gateway.dialects.chat.request.convert import MAX_NOTES, to_chat_request
-from gateway.dialects.chat.request.parameters import IDENTIFIERS, MAX_IDENTIFIER, MAX_STOP_CHARACTERS
+from gateway.dialects.chat.request.parameter_set import IDENTIFIERS, MAX_IDENTIFIER
+from gateway.dialects.chat.request.parameters import MAX_STOP_CHARACTERS
 from gateway.dialects.chat.vocabulary import OPENAI_ONLY, OPENROUTER_ONLY
 from gateway.errors import InvalidRequest
 from gateway.upstream.target import ReasoningSupport, Target, to_target
