@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from gateway.access.admission import Admission
 from gateway.access.directory import Directory
 from gateway.access.keys import ClientKeys
-from gateway.access.ledger import MAX_MODELS
+from gateway.access.ledger import MAX_MODELS, MAX_WAITING
 from gateway.access.periods import period_of
 from gateway.access.records import NANO, Allowance, Budget, KeyRecord, RateLimits
 from gateway.access.reservation import Grant, Need, Used
@@ -226,6 +226,13 @@ async def test_changed_limit_and_disabled_key_count_from_the_next_request(server
     assert isinstance(await admitted(admission, context), Unauthenticated)
 
 
+async def test_prompt_of_exactly_a_minutes_tokens_is_admitted(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(input_tokens=100))
+    admission = await admission_on(server)
+    assert isinstance(await admitted(admission, context, Need(input=101)), InvalidRequest)
+    assert isinstance(await admitted(admission, context, Need(input=100)), Grant)
+
+
 async def test_batch_items_leave_a_share_to_live_requests(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(requests=10))
     batch = Context("req", "red", context.key_id, priority="batch")
@@ -362,6 +369,14 @@ async def test_use_that_cannot_be_booked_holds_up_no_other(server: RedisServer) 
     assert not admission.ledger._waiting
 
 
+async def test_number_of_settlements_that_wait_is_bounded(server: RedisServer) -> None:
+    admission = await admission_on(server)
+    admission.ledger._waiting = [(Grant("r", 0, ()), NOTHING)] * (MAX_WAITING - 1)
+    for _ in range(3):
+        admission.ledger.add(Grant("r", 0, ()), NOTHING)
+    assert len(admission.ledger._waiting) == MAX_WAITING
+
+
 async def test_models_of_a_day_are_counted_apart_up_to_a_number(server: RedisServer) -> None:
     admission = await admission_on(server)
     for number in range(MAX_MODELS + 20):
@@ -401,9 +416,13 @@ async def test_rolling_budget_has_room_again_when_its_parts_are_older_than_the_w
     [fields] = await server.pipeline([("HGETALL", name)])
     [part] = [field for field, value in fields.items() if value.endswith(b" 90")]
     newest = int(fields[part].split()[0])
+    store, budget = store_on(server), Budget(100, "rolling", window=3600)
+    store.clock = lambda: newest * 60.0 + 1
     await server.pipeline([("HSET", name, part, f"{newest - 60} 90")])
+    assert await store.spent(f"key:{context.key_id}", budget, 0) == 90
     assert isinstance(await admitted(admission, context, Need(100, 60)), BudgetSpent)
     await server.pipeline([("HSET", name, part, f"{newest - 61} 90")])
+    assert await store.spent(f"key:{context.key_id}", budget, 0) == 0
     grant = await admitted(admission, context, Need(100, 60))
     assert isinstance(grant, Grant)
     assert grant.money == 100
@@ -438,6 +457,19 @@ async def test_outage_allows_a_part_of_what_was_left_and_records_it_afterwards(s
     assert int(spent) == 3 * NANO
     [running] = await server.pipeline([("HGET", server.keys.scope(f"key:{context.key_id}"), "running")])
     assert running == b"0"
+
+
+async def test_request_that_a_rate_refuses_in_an_outage_gives_its_money_back(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(requests=1), Budget(1000, "month"))
+    admission = await admission_on(server)
+    await settle(admission, await admitted(admission, context, Need(0, 0)))
+    await admission.look()
+    away = await in_outage(admission, server)
+    assert isinstance(await admitted(admission, context, Need(10, 10)), Grant)
+    assert isinstance(await admitted(admission, context, Need(10, 10)), RateLimited)
+    name = (f"key:{context.key_id}", "month/UTC")
+    assert admission.money._pots == {name: 40}  # 5 % of 1000, less what the first request holds
+    await away.redis.aclose()
 
 
 async def test_use_of_an_outage_is_recorded_once_however_often_it_is_sent(server: RedisServer) -> None:

@@ -1,11 +1,12 @@
 """Directory of keys and limits in one process, with the store and both clocks injected."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
-from gateway.access.directory import SNAPSHOT_SECONDS, UNKNOWN_SECONDS, Directory
+from gateway.access.directory import MAX_UNKNOWN, SNAPSHOT_SECONDS, UNKNOWN_SECONDS, Directory
 from gateway.access.key_text import new_key, to_key_id
 from gateway.access.keys import ClientKeys
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord, RateLimits
@@ -75,6 +76,14 @@ async def test_unknown_key_is_looked_up_once_in_a_while() -> None:
         assert store.reads == reads, now
 
 
+async def test_number_of_unknown_keys_that_are_remembered_is_bounded() -> None:
+    directory = Store(record()).directory()
+    directory._unknown = OrderedDict.fromkeys(map(str, range(MAX_UNKNOWN)), 0.0)
+    with pytest.raises(Unauthenticated):
+        await directory.authenticate(new_key(), None)
+    assert len(directory._unknown) == MAX_UNKNOWN
+
+
 async def test_key_created_meanwhile_is_found_at_once_after_the_next_change() -> None:
     store = Store()
     directory = store.directory()
@@ -86,11 +95,11 @@ async def test_key_created_meanwhile_is_found_at_once_after_the_next_change() ->
 
 
 async def test_emptied_server_forgets_every_key_and_limit() -> None:
-    store = Store(record(allowance=Allowance(RateLimits(60))) | {SCOPE_RED: Allowance().to_json()}, epoch=5)
+    store = Store(record(allowance=Allowance(RateLimits(60))) | {SCOPE_RED: Allowance().to_json()}, epoch=2)
     directory = store.directory()
     client = await directory.authenticate(KEY, None)
     versions = {scope.name: scope.version for scope in directory.scopes_of(Context("r", "red", client.key_id))}
-    assert versions["tenant:red"] == "5"
+    assert versions["tenant:red"] == "2"
     store.records, store.epoch = {f"scope:{DEPLOYMENT}": Allowance(RateLimits(5)).to_json()}, 1
     await directory.refresh()
     scopes = directory.scopes_of(Context("r", "red", client.key_id))

@@ -14,9 +14,16 @@ def money(**options: object) -> tuple[OutageMoney, Clock]:
 def test_budget_that_was_not_seen_shortly_before_the_outage_allows_nothing() -> None:
     pot, clock = money()
     pot.see({NAME: 1000})
-    clock.now = SEEN_SECONDS + 1
+    clock.now = SEEN_SECONDS + 0.1
     assert pot.admit([NAME], 10, 1) is None
     assert pot.admit([("key:b", "day/UTC")], 10, 1) is None
+
+
+def test_budget_seen_exactly_ten_seconds_before_the_outage_allows_its_part() -> None:
+    pot, clock = money()
+    pot.see({NAME: 1000})
+    clock.now = SEEN_SECONDS
+    assert pot.admit([NAME], 10, 1) == 10
 
 
 def test_twentieth_of_what_was_left_is_allowed_and_given_back_when_unused() -> None:

@@ -12,6 +12,7 @@ from gateway.access.records import Allowance, Budget, KeyRecord, RateLimits, che
         (0.0000002, 200, "$0.0000002"),
         ("0", 0, "$0.00"),
         ("1234.5", 1_234_500_000_000, "$1,234.50"),
+        ("9007199.254740992", 2**53, "$9,007,199.254740992"),
     ],
 )
 def test_money_is_exact(dollars: str | float, nano: int, written: str) -> None:
@@ -19,7 +20,7 @@ def test_money_is_exact(dollars: str | float, nano: int, written: str) -> None:
     assert to_dollars(nano) == written
 
 
-@pytest.mark.parametrize("dollars", ["-1", "ten", "nan", "inf", "1e12", ""])
+@pytest.mark.parametrize("dollars", ["-1", "ten", "nan", "inf", "1e12", "", "9007199.254740993"])
 def test_other_amounts_are_refused(dollars: str) -> None:
     with pytest.raises(ValueError, match=r"amount"):
         to_nano(dollars)
@@ -37,6 +38,7 @@ def test_record_survives_its_json_and_ignores_fields_of_newer_versions() -> None
     ("fields", "now", "valid"),
     [
         ({}, 100, True),
+        ({"not_before": 100}, 100, True),
         ({"status": "inactive"}, 100, False),
         ({"status": "archived"}, 100, False),
         ({"not_before": 101}, 100, False),

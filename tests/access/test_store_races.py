@@ -64,6 +64,21 @@ async def test_of_keys_created_at_once_with_one_name_one_is_made(server: RedisSe
     assert [record.name for record in await store_on(server).keys()] == ["ci"]
 
 
+async def test_later_rotation_prolongs_no_earlier_value(server: RedisServer) -> None:
+    now = 1000.0
+    store = store_on(server)
+    store.clock = lambda: now
+    made, _ = await store.create_key(KeyRecord("", "ci", "red"), ACTOR)
+    [first] = made.digests
+    await store.rotate_key(made.id, 10, ACTOR)
+    again, _ = await store.rotate_key(made.id, 100, ACTOR)
+    assert sorted(str(until) for until in again.digests.values()) == ["1010", "1100", "None"]
+    assert again.digests[first] == 1010
+    now = 1010.0
+    last, _ = await store.rotate_key(made.id, 100, ACTOR)
+    assert first not in last.digests
+
+
 async def test_key_cannot_be_renamed_or_unarchived_to_a_name_in_use(server: RedisServer) -> None:
     store = store_on(server)
     first, _ = await store.create_key(KeyRecord("", "a", "red"), ACTOR)
