@@ -77,7 +77,7 @@ async def test_unknown_key_is_looked_up_once_in_a_while() -> None:
 
 
 async def test_number_of_unknown_keys_that_are_remembered_is_bounded() -> None:
-    directory = Store(record()).directory()
+    directory = Store().directory()
     directory._unknown = OrderedDict.fromkeys(map(str, range(MAX_UNKNOWN)), 0.0)
     with pytest.raises(Unauthenticated):
         await directory.authenticate(new_key(), None)
