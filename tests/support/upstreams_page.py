@@ -48,6 +48,10 @@ their own words, and they validate the request. `auto` is `messages` for Anthrop
 `responses` for OpenAI's models from GPT-5.4 on at OpenAI and Azure, which refuse tools on chat unless reasoning is off,
 and `chat` elsewhere: most compatible servers drop more of a Messages request than the conversion does.
 
+Streams of servers that speak Messages are passed on as they are while clients can read them. Corrected are content
+blocks that overlap, skip an index, or lack their start or end; a thinking block without a signature; a missing stop
+reason or `message_stop`; and an `end_turn` beside a tool call or a named stop sequence.
+
 `responses` sends OpenAI's Responses at `<url>/responses`, stateless (`store: false`). The model's encrypted reasoning
 travels in the signatures of the client's thinking blocks, and goes back in front of the calls that it led to.
 
