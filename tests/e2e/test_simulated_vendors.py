@@ -172,7 +172,8 @@ async def calls_the_tool_that_is_forced(talk: VendorConversation) -> None:
     )
     row = talk.row
     can_force = row.obeys_choice and not row.choices.isdisjoint({"named", "required"})
-    is_forced = can_force and (row.forced_while_thinking or not row.thinking.by_default)
+    stays_on = row.thinking.by_default and row.thinking.always
+    is_forced = can_force and (row.forced_while_thinking or not stays_on)
     assert kinds(answer) == (["tool_use"] if is_forced else ["text"])
     if is_forced:
         assert answer["content"][-1]["name"] == "get_time"

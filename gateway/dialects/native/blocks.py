@@ -133,8 +133,8 @@ class BlockOrder:
         """Return the event with the number that the client counts."""
         if index == self._number:
             return frame
-        event = orjson.loads(frame.partition(b"\ndata: ")[2])
-        return _written(str(event["type"]).encode(), {**event, "index": self._number})
+        name, _, payload = frame.removeprefix(b"event: ").partition(b"\ndata: ")
+        return _written(name, {**orjson.loads(payload), "index": self._number})
 
 
 def _holds(block: str, kind: str) -> bool:

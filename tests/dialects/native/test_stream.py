@@ -1,5 +1,6 @@
 """A native stream, cut anywhere: the client gets the upstream's frames, the failure, or one beginning."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -370,6 +371,15 @@ def test_renumbered_blocks_keep_what_else_is_repaired_in_them() -> None:
     content = fold_stream(run(NativeStream(reply), event("message_start", message=START) + frames + LAST))["content"]
     assert content[0]["input"] == {}
     assert content[1]["data"].startswith("gw2.")
+
+
+def test_renumbered_events_may_lack_their_type() -> None:
+    frames = start(1, "text", **TEXT) + delta(1, text="a") + stop(1)
+    untyped = re.sub(rb'"type":"content_block_\w+",', b"", frames)
+    told = run(stream(), event("message_start", message=START), untyped, LAST)
+    assert told == run(
+        stream(), event("message_start", message=START), untyped.replace(b'"index":1', b'"index":0'), LAST
+    )
 
 
 @pytest.mark.parametrize(
