@@ -142,9 +142,9 @@ class Relay:
         elif self._is_silent(now):
             self._give_up(UpstreamTimedOut("The upstream sent no content in time."))
         elif not self._sink.committed and now - self._started_at >= self._timeouts.commit_after:
-            self._write(self.converter.open())
+            self._write(self.converter.open(), now)
         elif self._sink.committed and now - self._quiet_since >= self._timeouts.ping_after:
-            self._write(self.converter.ping)
+            self._write(self.converter.ping, now)
 
     def _is_silent(self, now: float) -> bool:
         """Return True if content is overdue. The wait for the header has a separate timeout, in the client."""
@@ -156,12 +156,12 @@ class Relay:
     def _receive(self, piece: bytes) -> None:
         converter, answer = self.converter, self._answer
         assert answer is not None  # the client calls this
-        self._heard_at = self._clock()
+        now = self._heard_at = self._clock()
         data = converter.feed(piece)
         if self.first_content is None:
             self._note_content()
         if data:
-            self._write(data)
+            self._write(data, now)
         if converter.failure is not None or converter.abandoned:
             answer.abort()
         elif converter.done and self._lingering is None:
@@ -170,7 +170,7 @@ class Relay:
     def _send(self, data: bytes) -> None:
         self._note_content()
         if data:
-            self._write(data)
+            self._write(data, self._clock())
 
     def _note_content(self) -> None:
         if self.first_content is None and self.converter.started:
@@ -178,8 +178,8 @@ class Relay:
             if self._begun is not None:
                 self._begun()
 
-    def _write(self, data: bytes) -> None:
-        self._quiet_since = self._clock()
+    def _write(self, data: bytes, now: float) -> None:
+        self._quiet_since = now
         try:
             self._sink.write(data)
         except UpstreamError as error:  # of a sink that reads the stream for its client, and cannot

@@ -241,7 +241,7 @@ class SocketAnswer:
         if connection is None:
             return
         if seconds is not None:
-            soon = connection.loop.time() + seconds
+            soon = connection.time() + seconds
             deadline = soon if soon < deadline else deadline
         connection.watchdog.watch(deadline)
 

@@ -46,6 +46,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_unsent",
         "loop",
         "paused",
+        "time",
         "used",
         "watchdog",
         "written",
@@ -53,6 +54,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, keeper: Keeper, max_idle: float) -> None:
         self.loop = loop
+        self.time = loop.time
         self.used = False
         self.written = False
         self.watchdog = Watchdog(loop, self._expired)

@@ -182,12 +182,13 @@ class AnswerParser:
             self._parse(data)
         else:
             self.reusable = False  # bytes behind the answer
-        if not self._pieces:
+        pieces = self._pieces
+        if not pieces:
             if self.part is BODY and self._unyielding > self._max_header_bytes:
                 self._break("the upstream's answer has chunk extensions or trailers without end")
             return b""
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         self._unyielding = 0
         if self._head_only:
             self.reusable = False

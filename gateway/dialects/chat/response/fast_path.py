@@ -40,13 +40,14 @@ class Frame:
     `call`: the call that the argument string belongs to; None for text. Each subclass has its own writer.
     """
 
-    __slots__ = ("_between", "_event_end", "_event_start", "_mark", "call", "index")
+    __slots__ = ("_begin", "_between", "_end", "_event_end", "_event_start", "_mark", "call", "index")
 
     def __init__(self, before: bytes, after: bytes, index: int, call: OpenToolCall | None) -> None:
         self.index = index  # of the block
         self.call = call
         self._event_start = DATA + before
         self._event_end = after + END
+        self._begin, self._end = len(self._event_start), -len(self._event_end)  # of the string, in an event
         self._between = self._event_end + self._event_start
         self._mark = self._event_end[:MARK_SIZE]
 
@@ -60,10 +61,9 @@ class Frame:
 
     def to_event(self, piece: bytes, writer: Any) -> bytes | None:
         """Return the delta for a piece of the stream that is just one event in this frame; None for any other piece."""
-        start, end = self._event_start, self._event_end
-        if not (piece.startswith(start) and piece.endswith(end)):
+        if not (piece.startswith(self._event_start) and piece.endswith(self._event_end)):
             return None
-        event = self._take(piece[len(start) : len(piece) - len(end)], writer)
+        event = self._take(piece[self._begin : self._end], writer)
         return event if event is None or event.isascii() else line_safe(event)
 
     def apply_run(self, piece: bytes, place: int, writer: Any) -> int:
