@@ -1,6 +1,7 @@
-"""One context and one usage record for every exchange, live or batch: values that travel, no behaviour.
+"""Context of an exchange: its client, the rules for it, and its place in a trace or a batch.
 
-Metrics, log lines and budgets all read the record, so that they cannot disagree.
+`web/auth` makes one for each live request, `workers/execute` for each item of a batch; everything below takes it as an
+argument. How an exchange ended is in the usage record (`telemetry/usage`), which refers to it.
 """
 
 from collections.abc import Sequence

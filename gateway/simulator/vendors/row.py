@@ -1,4 +1,7 @@
-"""One simulated server as a frozen value: accepted requests, reasoning, and the form of answers and errors."""
+"""One simulated server as a frozen value: accepted requests, reasoning, and the form of answers and errors.
+
+The rows themselves are in `hosts`, `makers` and `open_models`; `rows` has them all by name.
+"""
 
 import re
 from collections.abc import Mapping

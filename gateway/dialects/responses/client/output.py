@@ -14,7 +14,7 @@ from gateway.dialects.responses.client.sealed import seal_block, seal_summary
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
-# Reasons for which a message ends before its end.
+# Stop reasons of a message that is incomplete → OpenAI's word for them.
 INCOMPLETE: Final = {
     "max_tokens": "max_output_tokens",
     "model_context_window_exceeded": "max_output_tokens",
