@@ -522,7 +522,7 @@ async def test_a_paused_answer_stops_the_upstream_and_goes_on_where_it_was(
 
     pumping = asyncio.create_task(answer.pump(receive))
     assert await flood.stopped < PIECES
-    assert 0 < received < BOUND
+    assert received < BOUND  # a busy machine fills the sockets before the first piece is read
     answer.resume()
     await pumping
     assert received == PIECES * 65536
