@@ -99,7 +99,9 @@ class ClientResponseStream:
                 self._pieces.append(text)
                 return output + self._summary_event("response.reasoning_summary_text.delta", delta=text)
             case "citations_delta":
-                block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+                if not block.get("citations"):
+                    block["citations"] = []
+                block["citations"].append(delta["citation"])
             case "signature_delta":
                 self._signature.append(delta["signature"])
             case "input_json_delta":
