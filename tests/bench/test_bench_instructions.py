@@ -9,7 +9,7 @@ import pytest
 from bench import callgrind
 from bench.callgrind import Counter, under_callgrind
 from bench.instructions import Instructions, render
-from bench.steps import STEP_BODIES, _steps
+from bench.steps import SEEING, STEP_BODIES, _steps
 from bench.targets import StartError
 from tests.bench.bench_samples import MACHINE
 
@@ -48,8 +48,10 @@ def test_without_valgrind_it_is_said_what_is_missing(monkeypatch: pytest.MonkeyP
 
 
 def test_the_tables_have_a_ratio_where_bare_was_counted() -> None:
-    told = render(Instructions(MACHINE, {"small": {"gateway": 5e5, "bare": 1e6}}, {"small": {"check it": 7.0}}))
+    steps = {"check it": 7.0, **dict.fromkeys(SEEING, 5e3)}
+    told = render(Instructions(MACHINE, {"small": {"gateway": 5e5, "bare": 1e6}}, {"small": steps}))
     assert "500,000" in told
+    assert "15,000 instructions, 3.0% of an answer of `small`" in told
     assert " 0.50 |" in told
     assert "| check it " in told
     assert " 0.50 |" not in render(Instructions(MACHINE, {"small": {"gateway": 5e5}}, {}))

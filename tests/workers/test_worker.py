@@ -28,6 +28,7 @@ from gateway.upstream.table import Routing, RoutingTable, one_upstream_table
 from gateway.upstream.vendor import Vendor
 from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
 from tests.support.exchanges import chat_exchange
+from tests.support.live_calls import entered
 from tests.workers.conftest import Bench, item, said, text_of
 from tests.workers.proxy import RedisProxy
 from workers.retry import MAX_ATTEMPTS
@@ -478,7 +479,7 @@ async def test_items_pass_over_a_candidate_whose_circuit_others_have_opened(benc
         front = RoutingTable((Upstream("sim", bench.simulator.url),), (RouteRule("*", (Candidate("sim"),)),))
         [route] = front.resolve("sim/echo")
         for _ in range(OPEN_AFTER):
-            async with circuits.call(route, alone=False) as call:
+            async with entered(circuits.call(route, alone=False)) as call:
                 circuits.failed(call, UpstreamUnreachable("gone"))
         await circuits.share()
         async with working(bench, slots=2, second=other.url):
@@ -524,7 +525,7 @@ async def test_batch_keeps_below_the_learned_bound_beside_live_requests_of_a_fro
     bench.simulator.script(*[held_answer(gate)] * 40)
     async with AsyncExitStack() as stack:
         for _ in range(3):
-            await stack.enter_async_context(circuits.call(route, alone=True))
+            await stack.enter_async_context(entered(circuits.call(route, alone=True)))
         await front.share([upstream])
         async with working(bench, slots=20, vendor=COMPATIBLE) as worker:
             first = await bench.create([item(0)])
