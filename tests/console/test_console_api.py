@@ -108,6 +108,9 @@ async def test_batches_of_all_tenants_show_counts_before_their_end(stage: Stage)
     assert {row["tenant"] for row in (await get(stage, "/api/batches?tenant=acme"))["data"]} <= {"acme"}
     status, changed = await stage.api("POST", f"/api/batches/{batch}/cancel", json={})
     assert (status, changed["status"], changed["counts"]["canceled"]) == (200, "ended", 3)
+    audit = (await get(stage, "/v1/organizations/audit"))["data"]
+    details = [entry["details"] for entry in audit if entry["action"] == "batch_canceled"]
+    assert {"batch": batch, "tenant": "research"} in details
     assert (await get(stage, f"/api/batches/{batch}"))["errors"] == []
 
 

@@ -471,6 +471,11 @@ async def test_operators_clear_any_tenant(front: Live, words: str) -> None:
     assert (await manage(front, "POST", "/cache/clear?tenant=others", key=ADMIN_KEY, admin=True))[0] == 200
     assert [(await post(front, words, key=key)).outcome for key in (KEY, OTHER_KEY)] == ["hit", "miss"]
     assert (await manage(front, "POST", "/cache/clear", key=ADMIN_KEY, admin=True))[1]["entries_cleared"] >= 2
+    _, audit = await manage(front, "GET", "/v1/organizations/audit", key=ADMIN_KEY, admin=True)
+    assert [entry["details"] for entry in audit["data"] if entry["action"] == "cache_cleared"][-2:] == [
+        {"tenant": "others"},
+        {},
+    ]
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATORS)

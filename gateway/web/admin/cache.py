@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from gateway.errors import Unavailable
+from gateway.web.admin.organization import record_action
 from gateway.web.api.cache import OFF, cleared, now, stats_response, to_scope
 from gateway.web.keys import ADMIN_CACHE, AdminCache
 from gateway.web.reply import json_response
@@ -20,8 +21,11 @@ async def show_any_cache_stats(request: web.Request) -> web.Response:
 
 async def clear_any_cache(request: web.Request) -> web.Response:
     """Clear the entries of one `tenant` or of all; like `clear_cache`."""
-    cache = _admin_cache(request)
-    return cleared(await cache.upkeep.purge(to_scope(request, cache.routing.table, request.query.get("tenant"))))
+    cache, tenant = _admin_cache(request), request.query.get("tenant")
+    scope = to_scope(request, cache.routing.table, tenant)
+    named = {name: request.query[name] for name in ("tenant", "model", "key") if name in request.query}
+    await record_action(request, "cache_cleared", named)
+    return cleared(await cache.upkeep.purge(scope))
 
 
 def _admin_cache(request: web.Request) -> AdminCache:

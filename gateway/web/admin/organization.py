@@ -163,6 +163,16 @@ def actor_of(request: web.Request) -> Actor:
     return Actor(caller.kind, caller.name or address_of(request), request[REQUEST_ID])
 
 
+async def record_action(request: web.Request, action: str, details: dict[str, Any]) -> None:
+    """Add an audit entry of an action on something that has no record of its own, before it is done.
+
+    Raises StoreAway or Overloaded: what cannot be recorded is not done.
+    """
+    store = request.app[ACCESS_STORE]
+    if store is not None:
+        await store.note(actor_of(request), action, details)
+
+
 def conditions_of(request: web.Request, body: Mapping[str, Any]) -> Conditions:
     """Read `if-match` and `idempotency-key`; the latter counts for one caller. Raises InvalidRequest."""
     version, key = to_version(request.headers.get("if-match")), request.headers.get("idempotency-key")

@@ -10,6 +10,7 @@ from gateway.batches.store import BatchStore
 from gateway.errors import NotFound
 from gateway.redis.codec import unpack
 from gateway.web.admin.authorization import CHANGE
+from gateway.web.admin.organization import record_action
 from gateway.web.console.sources import CONSOLE, ConsoleSources, data_response
 
 MAX_TENANTS: Final = 1000
@@ -49,6 +50,7 @@ async def show_batch(request: web.Request) -> web.Response:
 
 async def cancel_any_batch(request: web.Request) -> web.Response:
     record = await _record(request)
+    await record_action(request, "batch_canceled", {"batch": record.id, "tenant": record.tenant})
     changed = await request.app[CONSOLE].batch_store.cancel(record.tenant, record.id)
     request[CHANGE] = {"before": record.status, "after": changed.status}
     return data_response(await to_row(request.app[CONSOLE].batch_store, changed))
