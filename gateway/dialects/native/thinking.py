@@ -16,7 +16,7 @@ from gateway.upstream.target import Target, same_model
 # A string that only its author reads.
 OPAQUE_FIELDS = ("signature", "data")
 
-THINKING = frozenset({"thinking", "redacted_thinking"})
+THINKING = ("thinking", "redacted_thinking")
 
 FOREIGN = "reasoning that another model made"
 UNREADABLE = "reasoning in an envelope that could not be opened"

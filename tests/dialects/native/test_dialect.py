@@ -11,6 +11,7 @@ from gateway.dialects.base import Asking, Prepared
 from gateway.dialects.choice import for_request
 from gateway.dialects.native.dialect import NativeDialect
 from gateway.dialects.native.refused import SECONDS, RefusedThinking
+from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.errors import InvalidRequest
 from gateway.messages.envelope import seal
 from gateway.messages.prompt import Prompt, Received, to_unchecked
@@ -249,3 +250,8 @@ def test_context_carries_version_and_betas_of_a_batch() -> None:
     asking = Asking("m", "r", "t", api_version=context.api_version, betas=context.betas)
     headers = dict(dialect().prepare(prompt, ANTHROPIC, asking).headers or ())
     assert (headers["anthropic-version"], headers["anthropic-beta"]) == ("2026-10-21", "a,b")
+
+
+def test_blocks_whose_type_is_no_text_are_left_as_they_are() -> None:
+    content = [{"type": []}, {"type": {"thinking": "x"}}, "text"]
+    assert with_sealed_thinking(content, "claude", Keyring(())) == content

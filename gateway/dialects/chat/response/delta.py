@@ -149,7 +149,7 @@ def _add_content(content: Any, target: PieceTarget) -> None:
 
 
 def _add_part(part: dict[str, Any], target: PieceTarget) -> None:
-    kind, text = part.get("type"), part.get("text")
+    kind, text = _string(part.get("type")), part.get("text")
     if kind in THINKING_PARTS:
         thought = _thought(part.get("thinking") or part.get("reasoning") or text)
         if thought:

@@ -368,3 +368,13 @@ def test_signature_of_a_call_that_has_no_id_is_noted_as_lost() -> None:
     result = told(extra(None, name="look", arguments="{}"), finish())
     assert [block["type"] for block in result.blocks] == ["tool_use"]
     assert [note.kind for note in result.stream.notes] == ["dropped"]
+
+
+@pytest.mark.parametrize("kind", [[], {}, 5, None])
+def test_a_part_whose_type_is_no_text_is_read_by_its_text_or_noted(kind: Any) -> None:
+    both = [
+        convert(sse(chunk({"content": {"type": kind, **text}}), say("b"), finish()) + DONE)
+        for text in ({}, {"text": "a"})
+    ]
+    assert [one.failure for one in both] == [None, None]
+    assert [one.blocks[0]["text"] for one in both] == ["b", "ab"]
