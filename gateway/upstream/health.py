@@ -84,7 +84,6 @@ class LiveHealth:
     _probe_until: float = -inf
     _waiting: dict[HealthTicket, None] = field(default_factory=dict)  # no byte yet, the oldest first
     _seconds: deque[Second] = field(default_factory=deque)
-    _latest: Second = field(default_factory=lambda: Second(-1))  # the last one
 
     def wait(self, now: float, *, alone: bool = False) -> float:
         """Return the seconds until a call may start. `alone`: the route has no other candidate."""
@@ -152,7 +151,6 @@ class LiveHealth:
         self.failures = self.openings = 0
         self._probe_until = -inf
         self._seconds.clear()
-        self._latest = Second(-1)
 
     def has_failed(self, ticket: HealthTicket, now: float) -> bool:
         """Note a failure. Return True if it opens the circuit, or keeps it open for longer."""
@@ -217,10 +215,9 @@ class LiveHealth:
 
     def _second(self, now: float) -> Second:
         """Return the counts of this second, and forget those of long ago."""
-        at, latest = int(now), self._latest
-        if latest.at != at:
-            latest = self._latest = Second(at)
-            self._seconds.append(latest)
+        at = int(now)
+        if not self._seconds or self._seconds[-1].at != at:
+            self._seconds.append(Second(at))
             while self._seconds[0].at <= at - SHARE_SECONDS:
                 self._seconds.popleft()
-        return latest
+        return self._seconds[-1]

@@ -151,8 +151,10 @@ class LiveCircuits:
     def are_calm(self) -> bool:
         """Return True while all circuits are closed. A stall is found by the next call to the candidate."""
         if not self._calm.holds and self.clock() - self._looked_at >= SHARE_SECONDS:
-            self._looked_at = self.clock()
-            self._calm.holds = all(health.state is State.CLOSED for health in self._health.values())
+            now = self._looked_at = self.clock()  # a pause ends when it is looked at
+            self._calm.holds = all(
+                not health.wait(now) and health.state is State.CLOSED for health in self._health.values()
+            )
         return self._calm.holds
 
     def in_flight(self, upstream: Upstream) -> int:

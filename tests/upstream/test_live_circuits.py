@@ -240,3 +240,12 @@ async def test_candidates_are_looked_at_again_once_one_has_failed() -> None:
         pass
     clock.now += 1
     assert circuits.are_free((ROUTE,))
+
+
+async def test_pause_of_a_model_that_is_not_asked_again_ends() -> None:
+    circuits = LiveCircuits(clock=(clock := Clock()))
+    await fail(circuits, RateLimited("slow down", retry_after=7.0), times=1)
+    other = replace(ROUTE, requested="m/two", target=to_target("m/two", OPENROUTER))
+    assert not circuits.are_free((other,))
+    clock.now += 8
+    assert circuits.are_free((other,))
