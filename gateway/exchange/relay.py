@@ -78,7 +78,7 @@ class Relay:
     ) -> None:
         """`begun` is called at the first content.
 
-        `content_within`: the longest wait for that in seconds, whatever else comes: another candidate may be faster.
+        `content_within`: seconds until that is overdue. Events without content do not extend it.
         """
         self._content_within = content_within
         self._answer: Answer | None = None

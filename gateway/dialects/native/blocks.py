@@ -78,7 +78,7 @@ class BlockOrder:
         output += self._release() + self._numbered(index, frame)
         found = TEXT.search(frame) if index == self._number else None
         head = frame[: found.end()] if found is not None else b""
-        # Where the index comes after the text, the beginning alone does not tell the blocks apart.
+        # An index that follows the text is not part of the head, which then fits other blocks too.
         self.head = b"" if self._is_disordered and INDEX not in head else head
         return output
 

@@ -87,7 +87,7 @@ def sent(*chosen: dict[str, Any]) -> bytes:
 
 
 BEGUN = {"type": "response.output_item.added", "output_index": 0}
-# Items of servers that send their content with `done` events alone: what comes before the last event, and the blocks.
+# Streams that have content in `done` events only: the events before the last one, and the expected block.
 DONE_ALONE: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "arguments": (
         [

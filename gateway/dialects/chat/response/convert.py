@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.assembly import Assembly
-from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice
+from gateway.dialects.chat.response.delta import TEXT_FIELDS, add_pieces, delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in
 from gateway.dialects.chat.response.filters import filtered
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
@@ -24,8 +24,6 @@ from gateway.messages.fold import BlockCollector
 from gateway.messages.notes import Note
 
 NOT_A_COMPLETION = "The upstream answered with something that is not a chat completion."
-# Of a message with text alone.
-TEXT_FIELDS = frozenset({"role", "content"})
 
 
 @dataclass(slots=True, repr=False)

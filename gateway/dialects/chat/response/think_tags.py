@@ -5,11 +5,12 @@ text that talks about the tag. What could still become the tag is held back. Par
 reasoning too: vLLM 0.32 does where tag and next token come in one piece, under load in up to a tenth of its streams.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any
 
 from gateway.dialects.chat.response.delta import PieceTarget
+from gateway.dialects.chat.response.piece_filter import PieceFilter
 from gateway.dialects.chat.response.stop_sequences import overlap
 from gateway.dialects.reply import Reply
 from gateway.schemas.openai import ReasoningEntry
@@ -48,13 +49,13 @@ class TagPosition(Enum):
 UNDECIDED = (TagPosition.START, TagPosition.TAKEN_OUT)
 
 
-class ThinkTags:
+class ThinkTags(PieceFilter):
     """Filter in front of a target that turns a leading tag's content into thinking. `is_over`: it passes all on."""
 
-    __slots__ = ("_blank", "_closing", "_held", "_lead", "_place", "inner")
+    __slots__ = ("_blank", "_closing", "_held", "_lead", "_place")
 
     def __init__(self, inner: PieceTarget) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self._place = TagPosition.START
         self._blank: list[str] = []  # white space in front of all else
         self._held = ""
@@ -101,24 +102,6 @@ class ThinkTags:
         elif entries:
             self._release_lead()
         self.inner.add_thinking(text, entries)
-
-    def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
-        self._release()
-        self.inner.add_tool(index, call_id, name, fragment)
-
-    def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
-        self.inner.add_annotations(annotations)
-
-    def add_image(self, block: dict[str, Any]) -> None:
-        self._release()
-        self.inner.add_image(block)
-
-    def lose(self, what: str) -> None:
-        self.inner.lose(what)
-
-    def close(self) -> None:
-        self._release()
-        self.inner.close()
 
     def _untagged(self, reasoning: str) -> str:
         """The beginning of the reasoning without a tag; nothing while it may still become one."""

@@ -1,7 +1,7 @@
 """A text answer whose whole stream came in one read, for a client that wants one JSON answer.
 
-Fast servers, caches and buffering proxies send streams so. All strings are parsed together, which takes a fifth of the
-work of taking event after event. Only what leaves no doubt is read so: chunks of one choice that bring text, then a
+Fast servers, caches and buffering proxies send streams so. All strings are parsed together, which takes half of the
+time of taking event after event. Only what leaves no doubt is read so: chunks of one choice that bring text, then a
 reason to finish, then `[DONE]`. Any other stream goes the full way (`stream`).
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.chat.response.delta import TEXT_FIELDS
 from gateway.dialects.chat.response.fast_path import TEXT_KEY, frame_of
 from gateway.dialects.chat.response.usage import counts_of
 from gateway.sse import DATA, DATA_SIZE, END
@@ -18,7 +19,6 @@ LAST = b"data: [DONE]" + END
 # Events that are parsed one by one, each with a search in the rest of the piece for others like it.
 MAX_PARSED = 8
 CHOICE_FIELDS = frozenset({"delta", "finish_reason", "native_finish_reason"})
-TEXT_FIELDS = frozenset({"role", "content"})
 
 
 @dataclass(slots=True, repr=False)

@@ -7,16 +7,16 @@ markup. Markup without the types of its values (Qwen3-Coder's) stays text.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from gateway.dialects.chat.response.delta import PieceTarget
+from gateway.dialects.chat.response.piece_filter import PieceFilter
 from gateway.dialects.reply import Reply
 from gateway.messages.notes import Note
-from gateway.schemas.openai import ReasoningEntry
 
 # Held back at most, in characters; no call is longer.
 MAX_HELD = 1_000_000
@@ -56,13 +56,13 @@ def with_written_calls(target: PieceTarget, reply: Reply, notes: list[Note]) -> 
     return WrittenCalls(target, reply.offered, notes) if reads else target
 
 
-class WrittenCalls:
+class WrittenCalls(PieceFilter):
     """Holds the text back while all of it may be calls. `is_over`: it passes all on."""
 
-    __slots__ = ("_held", "_notes", "_offered", "_size", "inner", "is_over")
+    __slots__ = ("_held", "_notes", "_offered", "_size", "is_over")
 
     def __init__(self, inner: PieceTarget, offered: frozenset[str], notes: list[Note]) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.is_over = False
         self._offered = offered
         self._notes = notes
@@ -79,23 +79,6 @@ class WrittenCalls:
         begins = self._size > len(text) + MAX_BEGINNING or may_begin("".join(self._held))
         if not begins or self._size > MAX_HELD:
             self._release()
-
-    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
-        self.inner.add_thinking(text, entries)
-
-    def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
-        self._release()
-        self.inner.add_tool(index, call_id, name, fragment)
-
-    def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
-        self.inner.add_annotations(annotations)
-
-    def add_image(self, block: dict[str, Any]) -> None:
-        self._release()
-        self.inner.add_image(block)
-
-    def lose(self, what: str) -> None:
-        self.inner.lose(what)
 
     def close(self) -> None:
         calls = read_calls("".join(self._held)) if self._held else []
