@@ -51,6 +51,20 @@ async def test_help_and_version_answer_without_loading_the_gateway(option: str) 
     assert b"dragoman" in out
 
 
+async def test_serve_is_imported_without_the_garbage_collector_and_without_jose() -> None:
+    program = """
+import gc, sys
+from gateway.__main__ import COMMANDS, load
+rounds = []
+gc.callbacks.append(lambda phase, _: rounds.append(phase))
+load(COMMANDS["serve"][0])
+print(gc.isenabled(), len(rounds) < 20, gc.get_freeze_count() > 100_000, "joserfc" in sys.modules)
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert out.decode().split() == ["True", "True", "True", "False"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 async def test_each_shell_has_a_completion_script(shell: str) -> None:
     ran = await dragoman("completion", shell)

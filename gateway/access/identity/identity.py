@@ -15,7 +15,7 @@ from typing import Any, Final
 from gateway.access.identity.fetching import Fetch, fetch_json
 from gateway.access.identity.issuers import Issuer
 from gateway.access.identity.own_tokens import EXCHANGED, is_own, open_token, sign
-from gateway.access.identity.tokens import Principal, check_claims, check_signature, invalid, read_token
+from gateway.access.identity.tokens import Principal, check_claims, invalid, read_token
 from gateway.access.keys import Client
 from gateway.access.records import NAME
 from gateway.errors import PermissionDenied
@@ -84,7 +84,7 @@ class Identity:
         issuer = self.issuers.get(read.issuer)
         if issuer is None:
             raise invalid("its issuer is not configured")
-        check_signature(read, await issuer.key(read.key_id), issuer.section.algorithms)
+        await issuer.check_signature(read)
         wanted = audiences or issuer.section.audience or self.section.audience or (self.audience,)
         return check_claims(
             read, [one for one in wanted if one], issuer.section.max_lifetime_seconds, self.wall_clock()

@@ -6,6 +6,7 @@ answered 503, never 401.
 """
 
 import asyncio
+import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import orjson
 import structlog
 
 from gateway.access.identity.fetching import Fetch, ProviderAway, fetch_json
-from gateway.access.identity.tokens import PublicKey, invalid, to_keys
+from gateway.access.identity.tokens import Unchecked, invalid
 from gateway.errors import Unavailable
 from gateway.settings.identity_sections import IssuerSection, is_local
 
@@ -36,18 +37,24 @@ class Issuer:
     fetch: Fetch = fetch_json
     clock: Callable[[], float] = time.monotonic
     generation: int = 0
-    _keys: dict[str, PublicKey] = field(default_factory=dict, repr=False)
+    _keys: dict[str, Any] = field(default_factory=dict, repr=False)
     _fetched_at: float | None = None  # when the keys were last read
     _tried_at: float | None = None
     _document: dict[str, Any] | None = field(default=None, repr=False)
     _fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _signatures: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._signatures = importlib.import_module("gateway.access.identity.signatures")
         if self.section.jwks is not None:
-            self._keys = to_keys(orjson.loads(self.section.jwks))
+            self._keys = self._signatures.to_keys(orjson.loads(self.section.jwks))
             self._fetched_at = self.clock()
 
-    async def key(self, key_id: str) -> PublicKey:
+    async def check_signature(self, token: Unchecked) -> None:
+        """Raises Unauthenticated unless a key of the issuer has signed the token, Unavailable without its keys."""
+        self._signatures.check_signature(token, await self.key(token.key_id), self.section.algorithms)
+
+    async def key(self, key_id: str) -> Any:
         """Return a signing key. Raises Unauthenticated for an unknown id, Unavailable while no keys are to be had."""
         if self.section.jwks is None and self._is_due(key_id):
             async with self._fetching:
@@ -85,7 +92,7 @@ class Issuer:
             if parts.scheme != "https" and not is_local(parts.hostname or ""):
                 raise ProviderAway("its keys are not behind https")
             _, document = await self.fetch(url, None)
-            keys = to_keys(document)
+            keys = self._signatures.to_keys(document)
         except (ProviderAway, ValueError) as error:
             self._document = None
             log.warning("issuer_keys_not_read", issuer=self.section.issuer, reason=str(error))

@@ -1,35 +1,24 @@
-"""Check a token of an OpenID provider: form, algorithm, signature, claims.
+"""Check a token of an OpenID provider: form and claims. `signatures` checks its signature.
 
-The library checks signatures only. The form is read before: its JSON parser has no limit on nesting, and a token
-without a key id would be tried with every key.
+The form is read before: the library's JSON parser has no limit on nesting, and a token without a key id would be tried
+with every key.
 """
 
 import base64
 import binascii
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final
 
 import orjson
-from joserfc import jws
-from joserfc.errors import JoseError, SecurityWarning
-from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from gateway.errors import Unauthenticated
-from gateway.settings.identity_sections import ALGORITHMS
 
 MAX_BYTES: Final = 16 * 1024
-# The library's own bounds are for header and payload by themselves; MAX_BYTES bounds both.
-REGISTRY: Final = jws.JWSRegistry(algorithms=list(ALGORITHMS))
-REGISTRY.max_header_length = REGISTRY.max_payload_length = MAX_BYTES
 LEEWAY: Final = 30.0
 # Headers that point to a key of the sender's own.
 KEY_HEADERS: Final = ("jku", "jwk", "x5u", "x5c", "crit", "b64")
-
-PublicKey = RSAKey | ECKey | OKPKey
-KINDS: Final[Mapping[str, type[Any]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +66,6 @@ def read_token(text: str) -> Unchecked:
     return Unchecked(text, algorithm, key_id, claims)
 
 
-def check_signature(token: Unchecked, key: PublicKey, algorithms: Iterable[str]) -> None:
-    """Raises Unauthenticated unless the key has signed the token with one of the algorithms."""
-    if token.algorithm not in algorithms:
-        raise invalid("its algorithm is not allowed")
-    try:
-        with warnings.catch_warnings():  # RFC 9864 has new names for EdDSA, which issuers do not use yet
-            warnings.simplefilter("ignore", SecurityWarning)
-            jws.deserialize_compact(token.text, key, algorithms=[token.algorithm], registry=REGISTRY)
-    except (JoseError, ValueError, TypeError, RecursionError):
-        raise invalid("its signature is wrong") from None
-
-
 def check_claims(token: Unchecked, audiences: Iterable[str], max_lifetime: float, now: float) -> Principal:
     """Raises Unauthenticated for a token of another time, for another audience, or without a subject."""
     claims = token.claims
@@ -108,31 +85,6 @@ def check_claims(token: Unchecked, audiences: Iterable[str], max_lifetime: float
     if not isinstance(subject, str) or not 0 < len(subject) <= 512:
         raise invalid("it has no subject")
     return Principal(token.issuer, subject, expires, claims)
-
-
-def to_keys(document: Any) -> dict[str, PublicKey]:
-    """Return the signing keys of a JWKS by their ids. Keys of unknown kinds, or without an id, are left out.
-
-    Raises ValueError for what is no JWKS.
-    """
-    found: dict[str, PublicKey] = {}
-    entries = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(entries, list):
-        raise ValueError("it is no JWKS")
-    for entry in entries:
-        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
-            continue
-        kind = KINDS.get(str(entry.get("kty")))
-        if kind is None:
-            continue
-        try:
-            key = kind.import_key(entry)
-        except (JoseError, ValueError, KeyError, TypeError):
-            # A key of a kind that is not known: the others of the set still serve.
-            continue
-        if not key.is_private:
-            found[entry["kid"]] = key
-    return found
 
 
 def _object(part: str) -> dict[str, Any]:
