@@ -70,6 +70,7 @@ NAMING_ROOMS = (
         "gateway.messages.tokens.profiles",
     ),
     *("gateway.dialects.chat.vocabulary", "gateway.dialects.chat.response.error_body"),
+    "gateway.dialects.chat.response.call_markup",
     *("gateway.dialects.chat.response.errors", "gateway.dialects.chat.response.failure_words"),
 )
 NAMED = re.compile(

@@ -1,6 +1,6 @@
 """Facts of a request that the conversion of its answer needs: one value, made before the upstream is called."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ class Reply:
     names that were changed for the upstream, `toolsets` the toolset a name belongs to. `input_estimate` (tokens)
     is sent in message_start; the upstream's count follows at the end. `cache_ttl` says to which TTL written
     cache tokens belong. `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
-    `offered`: names of the tools, as the upstream knows them. `forbids_calls`: the client allowed no calls.
+    `tools` as the upstream got them, and `offered`, their names. `forbids_calls`: the client allowed no calls.
     `shows_images`: the client asked for images. `is_seeded`: it sent a seed, and wants to know what answered it.
     `think_tags`: the upstream may leave `<think>` in the text.
     `context_length`: the tokens that the model reads at most, where they are known.
@@ -32,6 +32,7 @@ class Reply:
     tool_names: Mapping[str, str] = field(default_factory=dict)
     toolsets: Mapping[str, str] = field(default_factory=dict)
     offered: frozenset[str] = frozenset()
+    tools: Sequence[Any] = ()
     forbids_calls: bool = False
     show_thinking: bool = True
     shows_images: bool = False

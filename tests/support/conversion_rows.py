@@ -337,9 +337,9 @@ ANSWERS = Section(
         row("encrypted reasoning", "`redacted_thinking`, or an envelope", "", "golden/reasoning_encrypted"),
         row("tool calls", "`tool_use` blocks", "one after the other, whole", "golden/tools_interleaved"),
         row(
-            "calls that the server left in the text, in the model's markup, and nothing else",
+            "calls that the server left in the text, in the model's markup, at the end of the answer",
             "the same",
-            "noted; behind other text, or of other tools, it stays text",
+            "noted; in code, in front of other text, or of other tools, it stays text",
             "written_calls.calls_written_as_text_are_calls",
             "written_calls.any_other_text_stays_text",
         ),

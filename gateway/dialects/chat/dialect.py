@@ -168,6 +168,7 @@ def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyr
         tool_names=conversion.tool_names,
         toolsets=conversion.toolsets,
         offered=to_offered(conversion.body.get("tools")),
+        tools=conversion.body.get("tools") or (),
         forbids_calls=(request.get("tool_choice") or {}).get("type") == "none",
         show_thinking=thinking.get("display") != "omitted",
         shows_images=shows_images(conversion.body),

@@ -7,9 +7,8 @@ from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.delta import TEXT_FIELDS, add_pieces, delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in
-from gateway.dialects.chat.response.filters import filtered
+from gateway.dialects.chat.response.filters import filtered, passes_unchanged
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
-from gateway.dialects.chat.response.think_tags import TAG_STARTS
 from gateway.dialects.chat.response.usage import (
     UpstreamCounts,
     counts_of,
@@ -114,7 +113,7 @@ def _plain_content(delta: dict[str, Any], reply: Reply) -> Content | None:
     for name, value in delta.items():
         if value and name not in TEXT_FIELDS:
             return None
-    if reply.think_tags and text.lstrip().startswith(TAG_STARTS):
+    if not passes_unchanged(text, reply):
         return None
     size = len(text) if text.isascii() else len(text.encode())
     return Content([{"type": "text", "text": text, "citations": None}], size)

@@ -20,6 +20,8 @@ from gateway.sse import DATA, END
 
 # Text that means itself in JSON: without quotes, escapes and control characters.
 PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
+# The same without what begins the markup of calls, or marks code, for answers in which markup is looked for.
+UNMARKED = re.compile(rb'[^"\\\x00-\x1f<\[`~]+')
 # Of arguments, part of a string: also what JSON escapes in it by one letter, as it is escaped again in a frame.
 IN_STRING = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\\\(?:[bfnrt/]|\\["\\]))++')
 TEXT_KEY, ARGUMENTS_KEY = b'"content"', b'"arguments"'
@@ -37,14 +39,16 @@ LONGER_RUN = 8
 class Frame:
     """The bytes around the string in the upstream's payload: `before` and `after`.
 
-    `call`: the call that the argument string belongs to; None for text. Each subclass has its own writer.
+    `call`: the call that the argument string belongs to; None for text. `plain`: the text that is taken
+    this way. Each subclass has its own writer.
     """
 
-    __slots__ = ("_begin", "_between", "_end", "_event_end", "_event_start", "_mark", "call", "index")
+    __slots__ = ("_begin", "_between", "_end", "_event_end", "_event_start", "_mark", "call", "index", "plain")
 
     def __init__(self, before: bytes, after: bytes, index: int, call: OpenToolCall | None) -> None:
         self.index = index  # of the block
         self.call = call
+        self.plain = PLAIN
         self._event_start = DATA + before
         self._event_end = after + END
         self._begin, self._end = len(self._event_start), -len(self._event_end)  # of the string, in an event
@@ -77,7 +81,7 @@ class Frame:
         while piece.startswith(start, place):
             strings = self._strings(piece, place + len(start), most)
             text = b"".join(strings)
-            if self.call is None and text.isascii() and PLAIN.fullmatch(text) and b"" not in strings:
+            if self.call is None and text.isascii() and self.plain.fullmatch(text) and b"" not in strings:
                 # One check and one write for all of them cost half as much as one for each.
                 self._write_plain(strings, text, writer)
                 taken = len(strings)
@@ -144,7 +148,7 @@ class Splice(Frame):
 
     def _take(self, string: bytes, writer: EventWriter) -> bytes | None:
         if self.call is None:
-            if not PLAIN.fullmatch(string) or not (string.isascii() or _to_text(string)):
+            if not self.plain.fullmatch(string) or not (string.isascii() or _to_text(string)):
                 return None
             writer.output_size += len(string)
         else:
@@ -165,7 +169,7 @@ class Gathering(Frame):
 
     def _take(self, string: bytes, writer: MessageWriter) -> bytes | None:
         if self.call is None:
-            text = _to_text(string) if PLAIN.fullmatch(string) else None
+            text = _to_text(string) if self.plain.fullmatch(string) else None
         else:
             text = _take_fragment(self.call, string)
         if text is None:
@@ -183,7 +187,12 @@ def _take_fragment(call: OpenToolCall, string: bytes) -> str | None:
 
 
 def derive_splice(
-    payload: bytes, delta: dict[str, Any], assembly: Assembly, writer: EventWriter | MessageWriter
+    payload: bytes,
+    delta: dict[str, Any],
+    assembly: Assembly,
+    writer: EventWriter | MessageWriter,
+    *,
+    plain: re.Pattern[bytes] = PLAIN,
 ) -> Frame | None:
     """From a delta that went the full way and only lengthened the open block; None where it did anything else."""
     call: OpenToolCall | None = None
@@ -201,7 +210,9 @@ def derive_splice(
     if frame is None:
         return None
     kind = Splice if isinstance(writer, EventWriter) else Gathering
-    return kind(*frame, assembly.index, call)
+    splice = kind(*frame, assembly.index, call)
+    splice.plain = plain
+    return splice
 
 
 def frame_of(payload: bytes, key: bytes, text: str) -> tuple[bytes, bytes] | None:

@@ -5,8 +5,8 @@ from gateway.dialects.chat.response.delta import PieceTarget
 from gateway.dialects.chat.response.prefill import PrefillCut, without_prefill
 from gateway.dialects.chat.response.stop_reason import Finish
 from gateway.dialects.chat.response.stop_sequences import guarded
-from gateway.dialects.chat.response.think_tags import ThinkTags, untagged
-from gateway.dialects.chat.response.written_calls import WrittenCalls, with_written_calls
+from gateway.dialects.chat.response.think_tags import TAG_STARTS, ThinkTags, untagged
+from gateway.dialects.chat.response.written_calls import WrittenCalls, may_hold_calls, with_written_calls
 from gateway.dialects.reply import Reply
 
 IDLE_LATER = (ThinkTags, WrittenCalls, PrefillCut)
@@ -20,8 +20,20 @@ def filtered(assembly: Assembly, reply: Reply, finish: Finish, *, streamed: bool
     return untagged(with_written_calls(target, reply, assembly.notes), reply)
 
 
+def passes_unchanged(text: str, reply: Reply) -> bool:
+    """Whether neither thinking nor calls can be in a whole text."""
+    return not reply.think_tags or not (text.lstrip().startswith(TAG_STARTS) or may_hold_calls(text, reply))
+
+
+def holds_nothing(target: PieceTarget, assembly: Assembly) -> bool:
+    """Whether text for the target may go to the assembly directly, if it has no signs of markup."""
+    return target is assembly or (isinstance(target, WrittenCalls) and target.is_idle and target.inner is assembly)
+
+
 def without_idle(target: PieceTarget) -> PieceTarget:
     """Return the target behind the outermost filters that pass everything on by now."""
     while isinstance(target, IDLE_LATER) and target.is_over:
         target = target.inner
+    if isinstance(target, WrittenCalls):
+        target.inner = without_idle(target.inner)
     return target

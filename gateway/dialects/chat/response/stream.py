@@ -23,12 +23,11 @@ from gateway.dialects.chat.response.chunks import BrokenChunk, ChunkDecoder
 from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
-from gateway.dialects.chat.response.fast_path import Frame, derive_splice
-from gateway.dialects.chat.response.filters import filtered, without_idle
+from gateway.dialects.chat.response.fast_path import PLAIN, UNMARKED, Frame, derive_splice
+from gateway.dialects.chat.response.filters import filtered, holds_nothing, passes_unchanged, without_idle
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stream_facts import StreamFacts
 from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState
-from gateway.dialects.chat.response.think_tags import TAG_STARTS
 from gateway.dialects.chat.response.usage import UpstreamCounts
 from gateway.dialects.chat.response.whole_body import WholeBody
 from gateway.dialects.chat.response.whole_stream import WholeText, to_whole_text
@@ -250,9 +249,9 @@ class MessageStream:
                 return
 
     def _takes_whole(self, whole: WholeText) -> bool:
-        """Take an answer of one text; return False for one that begins like thinking or has only white space."""
+        """Take an answer of one text; return False for one that may hold thinking or calls, or has only white space."""
         text, finish, writer = whole.text, self._finish, self._writer
-        if not text or text.isspace() or (self._reply.think_tags and text.lstrip().startswith(TAG_STARTS)):
+        if not text or text.isspace() or not passes_unchanged(text, self._reply):
             return False
         assert isinstance(writer, MessageWriter)
         self._facts.take(whole.facts, whole.counts)
@@ -305,7 +304,7 @@ class MessageStream:
         before = self._assembly.open
         delta = self._take_chunk(self._to_chunk(payload))
         block = self._assembly.open
-        if not delta or self._finish.said or self._target is not self._assembly:
+        if not delta or self._finish.said or not holds_nothing(self._target, self._assembly):
             return
         if before is block is not None or isinstance(block, TextRun):
             self._splice = self._next_splice(splice, payload, delta)
@@ -330,7 +329,10 @@ class MessageStream:
             if splice.fits(payload):
                 return splice if self._decoder.is_whole else None
             self._misses += 1
-        return derive_splice(payload, delta, self._assembly, self._writer) if self._misses < MAX_MISSES else None
+        if self._misses >= MAX_MISSES:
+            return None
+        plain = PLAIN if self._target is self._assembly else UNMARKED
+        return derive_splice(payload, delta, self._assembly, self._writer, plain=plain)
 
     def _take_chunk(self, chunk: dict[str, Any]) -> dict[str, Any]:
         """Take all that a chunk says; return its delta."""

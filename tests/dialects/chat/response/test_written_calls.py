@@ -1,4 +1,4 @@
-"""Calls that a server left in the text: taken for calls only where the answer is nothing else."""
+"""Calls that a server left in the text: taken for calls only where they end the answer, outside code."""
 
 from typing import Any
 
@@ -6,8 +6,10 @@ import orjson
 import pytest
 
 from gateway.dialects.chat.response.convert import to_message
+from gateway.dialects.chat.response.stream import MessageStream
+from gateway.dialects.chat.response.typed_values import to_typed
 from gateway.messages.fold import fold_events
-from tests.support.streams import Json, call, completion, finish, reply, say, think, told
+from tests.support.streams import Json, call, completion, finish, reply, say, sse, think, told
 
 DSML = """<｜DSML｜tool_calls>
 <｜DSML｜invoke name="look">
@@ -37,17 +39,73 @@ WRITTEN: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     ),
     "Kimi": (KIMI, [("look", CITY), ("hear", {})]),
     "Mistral": ('[TOOL_CALLS][{"name": "look", "arguments": {"city": "A"}}]', [("look", CITY)]),
+    "Mistral from 2025 on": (
+        '[TOOL_CALLS]look[ARGS]{"city": "A"}[TOOL_CALLS]hear{}',
+        [("look", CITY), ("hear", {})],
+    ),
+    "Granite": ('<|tool_call|>[{"name": "look", "arguments": {"city": "A"}}]', [("look", CITY)]),
+    "MiniMax M1": ('<tool_calls>\n{"name": "look", "arguments": {"city": "A"}}\n</tool_calls>', [("look", CITY)]),
+    "MiniMax M2": (
+        (
+            '<minimax:tool_call>\n<invoke name="look">\n'
+            '<parameter name="city">A</parameter>\n<parameter name="days">[1, 2]</parameter>\n</invoke>\n'
+            '<invoke name="hear">\n</invoke>\n</minimax:tool_call>'
+        ),
+        [("look", {"city": "A", "days": [1, 2]}), ("hear", {})],
+    ),
+    "Qwen3-Coder": (
+        (
+            '<tool_call>\n<function=look>\n<parameter=city>\nA\n  "b"\n</parameter>\n<parameter=days>\n'
+            "[1, 2]\n</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=hear>\n</function>\n</tool_call>"
+        ),
+        [("look", {"city": 'A\n  "b"', "days": [1, 2]}), ("hear", {})],
+    ),
+    "Qwen3-Coder, which forgets the opening tag": (
+        "<function=look>\n<parameter=city>\n</parameter> is a tag\n</parameter>\n</function>\n</tool_call>",
+        [("look", {"city": "</parameter> is a tag"})],
+    ),
+    "GLM": (
+        (
+            "<tool_call>look\n<arg_key>city</arg_key>\n<arg_value>A</arg_value>\n<arg_key>many</arg_key>\n"
+            "<arg_value>3</arg_value>\n</tool_call>\n<tool_call>hear\n</tool_call><|observation|>"
+        ),
+        [("look", {"city": "A", "many": 3}), ("hear", {})],
+    ),
+    "DeepSeek V3.1": (
+        (
+            '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>look<｜tool▁sep｜>{"city": "A"}<｜tool▁call▁end｜>'
+            "<｜tool▁calls▁end｜><｜end▁of▁sentence｜>"
+        ),
+        [("look", CITY)],
+    ),
+    "DeepSeek V3": (
+        (
+            "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>look\n```json\n"
+            '{"city": "A"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>'
+        ),
+        [("look", CITY)],
+    ),
+    "gpt-oss": (
+        '<|channel|>commentary to=functions.look <|constrain|>json<|message|>{"city": "A"}<|call|>',
+        [("look", CITY)],
+    ),
     "Llama": ('<|python_tag|>{"name": "look", "parameters": {"city": "A"}}', [("look", CITY)]),
 }
 TEXTS = {
-    "text before it": "So: " + TAGGED.strip(),
     "text behind it": TAGGED + "That was it.",
     "a tool that was not offered": '<tool_call>{"name": "smell", "arguments": {}}</tool_call>',
     "no end": '<tool_call>{"name": "look", "arguments": {}}',
     "no JSON": "<tool_call>{oops}</tool_call>",
     "no name": '<tool_call>{"arguments": {}}</tool_call>',
     "arguments that are no object": '<tool_call>{"name": "look", "arguments": [1]}</tool_call>',
-    "values without types": "<tool_call>\n<function=look>\n<parameter=city>\nA\n</parameter>\n</function></tool_call>",
+    "code": f"So:\n```xml\n{TAGGED}```",
+    "code without its end": f"So:\n\n  ~~~~ xml\n  {TAGGED}~~~",
+    "inline code": f"Write `{TAGGED.strip()}`",
+    "words about a tag": "The tag <tool_call> is for calls, and <function=look> too.",
+    "values without a key": "<tool_call>\n<function=look>\nA\n</function></tool_call>",
+    "a value without its end": "<function=look>\n<parameter=city>\nA\n</function>",
+    "Qwen3-Coder's call of another tool": "<tool_call>\n<function=smell>\n</function>\n</tool_call>",
+    "a call that is cut": "<tool_call>\n<function=look>\n<parameter=city>\nA",
     "the marks alone": "<|tool_calls_section_begin|><|tool_calls_section_end|>",
     "Kimi's marks around other text": "<|tool_calls_section_begin|>look<|tool_calls_section_end|>",
     "Kimi's arguments that are no JSON": KIMI.replace('{"city": "A"}', "{oops}"),
@@ -68,7 +126,16 @@ def calls_of(blocks: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     return [(block["name"], block["input"]) for block in blocks if block["type"] == "tool_use"]
 
 
-OFFERED: dict[str, Any] = {"offered": frozenset({"look", "hear"}), "think_tags": True}
+LOOK = {
+    "city": {"type": "string"},
+    "days": {"type": "array"},
+    "many": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+}
+TOOLS = [
+    {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": LOOK}}},
+    {"type": "function", "function": {"name": "hear"}},
+]
+OFFERED: dict[str, Any] = {"offered": frozenset({"look", "hear"}), "tools": TOOLS, "think_tags": True}
 
 
 @pytest.mark.parametrize("case", WRITTEN)
@@ -83,6 +150,65 @@ def test_calls_written_as_text_are_calls(case: str, size: int) -> None:
     assert [note.kind for note in result.stream.notes] == ["changed"]
     answered = to_message(completion({"content": text}), reply(**OFFERED))
     assert (calls_of(answered.message["content"]), answered.message["stop_reason"]) == (calls, "tool_use")
+
+
+# Texts in front of markup.
+LEADS = {
+    "words": "I look.\n\n",
+    "words without a line end": "So: ",
+    "code that has ended": "As in:\n```py\nx < 3\n```\nSo:\n",
+    "words about a tag": "The `<tool_call>`, <tool_call>hear and <function=hear > 2>: ",
+    "beginnings": "<tool_c [TOOL <| ",
+}
+
+
+@pytest.mark.parametrize("case", [name for name in WRITTEN if name != "DeepSeek without a section"])
+@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("size", [3, 10_000])
+def test_calls_behind_text_are_calls(case: str, lead: str, size: int) -> None:
+    text, calls = LEADS[lead] + WRITTEN[case][0].lstrip(), WRITTEN[case][1]
+    result = told(*pieces(text, size), finish(), **OFFERED)
+    message = fold_events(result.events)
+    assert [block["type"] for block in message["content"]] == ["text", *["tool_use"] * len(calls)]
+    assert message["content"][0]["text"] == LEADS[lead]
+    assert (calls_of(message["content"]), message["stop_reason"]) == (calls, "tool_use")
+    answered = to_message(completion({"content": text}), reply(**OFFERED)).message
+    assert answered["content"][0]["text"] == LEADS[lead]
+    assert (calls_of(answered["content"]), answered["stop_reason"]) == (calls, "tool_use")
+
+
+def test_text_is_held_back_only_where_markup_may_begin() -> None:
+    stream = MessageStream(reply(**OFFERED))
+    texts = ("a", "b < c", " <", "3", "<tool_call> is", "\n<tool_call>", "{")
+    passed = [stream.feed(sse(say(text))) for text in texts]
+    ends = [b'"a"', b'"b < c"', b'" "', b'"<3"', b'"<tool_call> is"', b'"\\n"', b""]
+    assert all(end in piece for end, piece in zip(ends, passed, strict=True))
+    assert b"tool_call" not in passed[-2] + passed[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "value"),
+    [
+        ("3", {"type": "integer"}, 3),
+        ("3.0", {"type": "integer"}, 3),
+        ("3", {"type": "number"}, 3),
+        ("3", {"type": "string"}, "3"),
+        ("three", {"type": "integer"}, "three"),
+        ("True", {"type": "boolean"}, True),
+        ("null", {"type": ["string", "null"]}, None),
+        ("None", {"type": "string"}, "None"),
+        ('{"a": 1}', {"type": "object"}, {"a": 1}),
+        ('{"a": 1}', {"type": "string"}, '{"a": 1}'),
+        ('{"a": 1}', {}, {"a": 1}),
+        ("3", {}, "3"),
+        ("3", None, "3"),
+        ("3", {"enum": [1, 3]}, 3),
+        ("3", {"oneOf": [{"type": "boolean"}, {"anyOf": [{"type": "integer"}]}]}, 3),
+        (" x\n", {"type": "string"}, " x\n"),
+    ],
+)
+def test_a_written_value_has_the_type_of_the_schema(text: str, schema: Any, value: Any) -> None:
+    assert to_typed(text, schema) == value
 
 
 @pytest.mark.parametrize("case", TEXTS)
