@@ -50,6 +50,8 @@ KNOWN_EVENTS = {
     "response.output_text.annotation.added",
     "response.output_text.delta",
     "response.output_text.done",
+    "response.refusal.delta",
+    "response.refusal.done",
     "response.reasoning_summary_part.added",
     "response.reasoning_summary_part.done",
     "response.reasoning_summary_text.delta",
@@ -74,8 +76,8 @@ def registry() -> ToolRegistry:
     return tools
 
 
-def events_of(data: bytes, *, compacts: bool = False) -> list[dict[str, Any]]:
-    told = ClientResponseStream(registry(), FACTS, compacts=compacts).feed(data)
+def events_of(data: bytes, *, compacts: bool = False, facts: ResponseFacts = FACTS) -> list[dict[str, Any]]:
+    told = ClientResponseStream(registry(), facts, compacts=compacts).feed(data)
     events = []
     for frame in told.split(b"\n\n")[:-1]:
         name, payload = frame.split(b"\n")
@@ -183,9 +185,64 @@ def test_call_cut_at_the_length_limit_is_incomplete_and_never_done(stop_reason: 
     assert events[-1]["response"] == to_response(message, registry(), FACTS, compacts=False)
 
 
-def test_refusal_is_incomplete_by_the_content_filter() -> None:
-    message = {**MESSAGE, "stop_reason": "refusal", "content": MESSAGE["content"][2:3]}
-    assert events_of(to_events(message))[-1]["response"]["incomplete_details"] == {"reason": "content_filter"}
+SORRY = "I cannot help with that."
+JSON_FACTS = ResponseFacts(5, to_echoed({"text": {"format": {"type": "json_schema", "name": "n", "schema": {}}}}))
+
+
+def refused(content: list[dict[str, Any]], explanation: str | None) -> dict[str, Any]:
+    details = {"type": "refusal", "category": None, "explanation": explanation}
+    return {**MESSAGE, "content": content, "stop_reason": "refusal", "stop_details": details}
+
+
+def texts_of(response: dict[str, Any]) -> list[dict[str, Any]]:
+    return [part for item in response["output"] if item["type"] == "message" for part in item["content"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "explanation", "parts"),
+    [
+        ([], SORRY, [SORRY]),
+        ([], None, ["The model refused to answer."]),
+        ([{"type": "text", "text": SORRY}], SORRY, [SORRY]),
+        ([MESSAGE["content"][2]], SORRY, ["Let me “look”.", SORRY]),
+        ([MESSAGE["content"][0], MESSAGE["content"][2], MESSAGE["content"][3]], None, ["Let me “look”.", ""]),
+    ],
+    ids=["words alone", "no words", "words as text", "text before", "a call that may be cut"],
+)
+@pytest.mark.parametrize("facts", [FACTS, JSON_FACTS], ids=["text", "a format"])
+def test_refusal_is_a_part_of_a_completed_response(
+    content: list[dict[str, Any]], explanation: str | None, parts: list[str], facts: ResponseFacts
+) -> None:
+    message = refused(content, explanation)
+    events = events_of(to_events(message), facts=facts)
+    response = events[-1]["response"]
+    assert (events[-1]["type"], response["status"], response["incomplete_details"]) == (
+        "response.completed",
+        "completed",
+        None,
+    )
+    assert response == to_response(message, registry(), facts, compacts=False)
+    assert not [item for item in response["output"] if item["type"].endswith("_call")]
+    told = texts_of(response)
+    assert [part["type"] for part in told] == [*["output_text"] * (len(parts) - 1), "refusal"]
+    assert told[-1]["refusal"] == (parts[-1] or "The model refused to answer.")
+    assert [part["text"] for part in told[:-1]] == parts[:-1]
+
+
+def test_refused_words_are_no_text_where_a_format_was_asked_for() -> None:
+    events = events_of(to_events(refused([{"type": "text", "text": SORRY}], SORRY)), facts=JSON_FACTS)
+    assert not [event for event in events if event["type"].startswith("response.output_text")]
+    assert [event["delta"] for event in of_type(events, "response.refusal.delta")] == [SORRY]
+    assert [event["item"] for event in of_type(events, "response.output_item.done")] == events[-1]["response"]["output"]
+
+
+@pytest.mark.parametrize("text", [' {"a": 1}', "not JSON at all"])
+def test_text_in_a_format_is_streamed_once_it_begins_like_json(text: str) -> None:
+    message = {**MESSAGE, "content": [{"type": "text", "text": text}, MESSAGE["content"][3]]}
+    events = events_of(to_events(message), facts=JSON_FACTS)
+    assert "".join(event["delta"] for event in of_type(events, "response.output_text.delta")) == text
+    assert events[-1]["response"] == to_response(message, registry(), JSON_FACTS, compacts=False)
+    assert [event["item"] for event in of_type(events, "response.output_item.done")] == events[-1]["response"]["output"]
 
 
 def test_ping_becomes_an_event_with_data() -> None:

@@ -10,6 +10,7 @@ from gateway.dialects.clients.citations import to_annotations, to_parts
 from gateway.dialects.clients.tools import ToolRegistry, to_custom_input
 from gateway.dialects.clients.turns import to_arguments
 from gateway.dialects.clients.usage import to_responses_usage
+from gateway.dialects.responses.client.refusal import is_refused, with_refusal, words_of
 from gateway.dialects.responses.client.sealed import seal_block, seal_summary
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -18,7 +19,6 @@ ItemStatus = Literal["in_progress", "completed", "incomplete"]
 INCOMPLETE: Final = {
     "max_tokens": "max_output_tokens",
     "model_context_window_exceeded": "max_output_tokens",
-    "refusal": "content_filter",
 }
 
 
@@ -28,6 +28,12 @@ class ResponseFacts:
 
     created: int
     echoed: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def has_format(self) -> bool:
+        """Whether the text is to be JSON."""
+        wanted = self.echoed["text"].get("format") or {}
+        return bool(wanted.get("type", "text") != "text")
 
 
 def to_response(
@@ -44,6 +50,8 @@ def to_response(
         is_cut = reason is not None and index == len(blocks) - 1 and block["type"] == "tool_use"
         status: ItemStatus = "incomplete" if is_cut else "completed"
         output.append(to_item(block, item_id(block, message["id"], index, tools), tools, status))
+    if is_refused(message):
+        output = with_refusal(output, words_of(message), message["id"])
     return to_response_object(message, facts, "incomplete" if reason else "completed", output, message["usage"], reason)
 
 

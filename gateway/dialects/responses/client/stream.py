@@ -2,7 +2,8 @@
 
 Every item has one id and one call id from its first event to `response.completed`. `output_item.done` of a call waits
 for the next event of the message: Codex runs a call as soon as its item is done, also when the stream then breaks, and
-one that was cut at the length limit must not run. Comments do not count as life for Codex; so a ping is an event with
+one that was cut at the length limit must not run. Where a format was asked for, a text that does not begin like JSON
+waits too: it may turn out to be a refusal. Comments do not count as life for Codex; so a ping is an event with
 data.
 """
 
@@ -25,7 +26,11 @@ from gateway.dialects.responses.client.output import (
     to_response_object,
     to_text_part,
 )
+from gateway.dialects.responses.client.refusal import is_refused, to_refusal_part, with_refusal, words_of
 from gateway.sse import to_event
+
+# First characters of the JSON that formats ask for.
+JSON_STARTS = tuple('{["-0123456789')
 
 
 class ClientResponseStream:
@@ -44,8 +49,9 @@ class ClientResponseStream:
         self._pieces: list[str] = []  # its text, thinking or arguments
         self._signature: list[str] = []
         self._item = ""  # id of its item
-        self._held: tuple[dict[str, Any], str] | None = None  # a call that is whole, and its JSON
-        self._stop_reason: str | None = None
+        self._held: tuple[dict[str, Any], str] | None = None  # a call that is whole, and its JSON; a text that waits
+        self._waits = False  # whether the open text does
+        self._end_of: dict[str, Any] = {}  # stop reason and details
         self._summary: list[str] = []
 
     def feed(self, data: bytes) -> bytes:
@@ -73,9 +79,13 @@ class ClientResponseStream:
             return done
         self._block, self._pieces, self._signature = block, [], []
         self._item = item_id(block, self._message["id"], len(self._output), self._tools)
+        self._waits = block["type"] == "text" and self._facts.has_format
+        return done if self._waits else done + self._open_item(block)
+
+    def _open_item(self, block: dict[str, Any]) -> bytes:
         opened: dict[str, Any] = {**block, "input": ""} if block["type"] == "tool_use" else block
         item = to_item(opened, self._item, self._tools, "in_progress")
-        output = done + self._item_event("response.output_item.added", item=item)
+        output = self._item_event("response.output_item.added", item=item)
         if block["type"] == "text":
             output += self._part_event("response.content_part.added", part=to_text_part(""))
         return output
@@ -90,7 +100,7 @@ class ClientResponseStream:
         match kind:
             case "text_delta":
                 self._pieces.append(delta["text"])
-                return self._part_event("response.output_text.delta", delta=delta["text"], logprobs=[])
+                return self._add_text(block, delta["text"])
             case "thinking_delta":
                 text = delta["thinking"]
                 output = b""
@@ -110,6 +120,15 @@ class ClientResponseStream:
                     return self._item_event("response.function_call_arguments.delta", delta=delta["partial_json"])
         return b""
 
+    def _add_text(self, block: dict[str, Any], text: str) -> bytes:
+        output = b""
+        if self._waits:
+            text = "".join(self._pieces)
+            if not text.lstrip().startswith(JSON_STARTS):
+                return b""
+            self._waits, output = False, self._open_item(block)
+        return output + self._part_event("response.output_text.delta", delta=text, logprobs=[])
+
     def _stop_block(self, event: dict[str, Any]) -> bytes:
         block, self._block = self._block, None
         if block is None:
@@ -118,15 +137,11 @@ class ClientResponseStream:
             block["signature"] = block.get("signature", "") + "".join(self._signature)
         text = "".join(self._pieces)
         match block["type"]:
+            case "text" if self._waits:
+                self._held = block, text
+                return b""
             case "text":
-                part = to_text_part(text, block.get("citations"))
-                output = b""
-                for index, each in enumerate(part["annotations"]):
-                    fields = {"annotation_index": index, "annotation": each}
-                    output += self._part_event("response.output_text.annotation.added", **fields)
-                output += self._part_event("response.output_text.done", text=text, logprobs=[])
-                output += self._part_event("response.content_part.done", part=part)
-                return output + self._finish_item({**block, "text": text})
+                return self._finish_text(block, text)
             case "tool_use":
                 self._held = block, text or "{}"
                 return b""
@@ -136,6 +151,16 @@ class ClientResponseStream:
                 return output + self._finish_item({**block, "thinking": text})
             case _:
                 return self._finish_item(block)
+
+    def _finish_text(self, block: dict[str, Any], text: str) -> bytes:
+        part = to_text_part(text, block.get("citations"))
+        output = b""
+        for index, each in enumerate(part["annotations"]):
+            fields = {"annotation_index": index, "annotation": each}
+            output += self._part_event("response.output_text.annotation.added", **fields)
+        output += self._part_event("response.output_text.done", text=text, logprobs=[])
+        output += self._part_event("response.content_part.done", part=part)
+        return output + self._finish_item({**block, "text": text})
 
     def _finish_item(self, block: dict[str, Any]) -> bytes:
         item = to_item(block, self._item, self._tools, "completed")
@@ -148,6 +173,8 @@ class ClientResponseStream:
         if self._held is None:
             return b""
         (block, arguments), self._held = self._held, None
+        if block["type"] == "text":
+            return self._release_text(block, arguments)
         item = to_item({**block, "input": arguments}, self._item, self._tools, status)
         output = b""
         if status == "completed":
@@ -162,22 +189,48 @@ class ClientResponseStream:
         self._output.append(item)
         return output
 
+    def _release_text(self, block: dict[str, Any], text: str) -> bytes:
+        if is_refused(self._end_of) and text == words_of(self._end_of):
+            return b""
+        output = self._open_item(block) + self._part_event("response.output_text.delta", delta=text, logprobs=[])
+        return output + self._finish_text(block, text)
+
     def _finish(self, event: dict[str, Any]) -> bytes:
         self._usage |= event["usage"]
-        self._stop_reason = event["delta"].get("stop_reason")
-        return self._release("incomplete" if self._stop_reason in INCOMPLETE else "completed")
+        self._end_of = event["delta"]
+        is_cut = is_refused(self._end_of) or self._end_of.get("stop_reason") in INCOMPLETE
+        return self._release("incomplete" if is_cut else "completed")
 
     def _end(self, event: dict[str, Any]) -> bytes:
         output = b""
-        reason = INCOMPLETE.get(str(self._stop_reason))
+        reason = INCOMPLETE.get(str(self._end_of.get("stop_reason")))
         if self._compacts:
             item = to_compaction("".join(self._summary), self._message["id"])
             output = self._item_event("response.output_item.added", item=item)
             output += self._item_event("response.output_item.done", item=item)
             self._output, reason = [item], None
+        elif is_refused(self._end_of):
+            output += self._refuse(words_of(self._end_of))
         kind = "incomplete" if reason else "completed"
         response = to_response_object(self._message, self._facts, kind, self._output, self._usage, reason)
         return output + self._event(f"response.{kind}", response=response)
+
+    def _refuse(self, words: str) -> bytes:
+        """Add the refusal, as its own item unless it was streamed as a text."""
+        known = {item["id"] for item in self._output}
+        self._output = with_refusal(self._output, words, self._message["id"])
+        item = self._output[-1]
+        if item["id"] in known:
+            return b""
+        self._output, self._item = self._output[:-1], item["id"]
+        events = self._item_event("response.output_item.added", item={**item, "status": "in_progress", "content": []})
+        events += self._part_event("response.content_part.added", part=to_refusal_part(""))
+        events += self._part_event("response.refusal.delta", delta=words)
+        events += self._part_event("response.refusal.done", refusal=words)
+        events += self._part_event("response.content_part.done", part=to_refusal_part(words))
+        events += self._item_event("response.output_item.done", item=item)
+        self._output.append(item)
+        return events
 
     def _ping(self, event: dict[str, Any]) -> bytes:
         return self.keep_alive()
