@@ -145,9 +145,8 @@ class Exchange:
         own_notes = len(record.notes)
         note_losses(record, note_of_choice(route, prompt.request))
         prepared = self._prepare(context, prompt, record, route, ids.message_id())
-        call, is_alone = self.circuits.call(route, alone=False), not fallbacks
         return Plan(
-            *(context, prompt, record, route, prepared, fallbacks, own_notes, prewarms, call, is_alone),
+            *(context, prompt, record, route, prepared, fallbacks, own_notes, prewarms, not fallbacks),
             *(choice.home, choice.session, choice.caches_long),
         )
 
@@ -219,8 +218,9 @@ class Exchange:
             begun = plan.begun = self.clock()
             try:
                 demand, is_alone = plan.to_demand(), plan.is_alone
-                with self.circuits.call(plan.route, alone=is_alone, is_retry=walk.is_retry, demand=demand) as plan.call:
-                    await plan.call.take_turn()
+                plan.call = self.circuits.call(plan.route, alone=is_alone, is_retry=walk.is_retry, demand=demand)
+                with plan.call as call:
+                    await call.take_turn()
                     walk.begin()
                     plan.record.attempts += 1
                     result = await once(remaining)

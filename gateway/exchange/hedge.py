@@ -11,6 +11,7 @@ import time
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Coroutine
+from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -319,5 +320,6 @@ class Race(Generic[Result]):
 def copied(plan: Plan) -> Plan:
     """Return a copy with a separate record. The list of candidates is shared."""
     record = plan.record
-    own = replace(record, attempted=list(record.attempted), notes=list(record.notes))
-    return replace(plan, record=own)
+    own = copy(plan)
+    own.record = replace(record, attempted=list(record.attempted), notes=list(record.notes))
+    return own

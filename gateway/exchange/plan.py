@@ -58,11 +58,11 @@ class Plan:
     fallbacks: list[Route]
     own_notes: int
     prewarms: bool  # max_tokens is 0: fill the upstream's prompt cache, return no content
-    call: LiveCall
     is_alone: bool  # the model has one candidate
     home: Route  # of its session, without trouble
     session: bytes | None = field(default=None, repr=False)  # known once its candidate may differ from its home
     caches_long: bool = False  # at the upstream, for an hour
+    call: LiveCall = field(init=False)  # the current one, or the last
     is_noted: bool = False  # the record has the current call
     begun: float = 0.0  # when the current call was made, and its span where it is traced
     span_id: str = ""

@@ -24,13 +24,13 @@ from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.fast_path import PLAIN, UNMARKED, Frame, derive_splice
-from gateway.dialects.chat.response.filters import filtered, holds_nothing, passes_unchanged, without_idle
+from gateway.dialects.chat.response.filters import filtered, holds_nothing, without_idle
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stream_facts import StreamFacts
 from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState
 from gateway.dialects.chat.response.usage import UpstreamCounts
 from gateway.dialects.chat.response.whole_body import WholeBody
-from gateway.dialects.chat.response.whole_stream import WholeText, to_whole_text
+from gateway.dialects.chat.response.whole_stream import to_whole_text
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
@@ -53,9 +53,9 @@ class MessageStream:
     """
 
     __slots__ = (
-        "_assembly", "_at_event", "_body", "_decoder", "_facts", "_finish", "_may_come_whole", "_misses", "_number",
-        "_opened", "_parser", "_reply", "_splice", "_state", "_target", "_writer", "abandoned", "answered", "done",
-        "failure", "stop",
+        "_assembly", "_at_event", "_body", "_decoder", "_facts", "_finish", "_may_come_whole", "_misses", "_notes",
+        "_number", "_opened", "_parser", "_reply", "_splice", "_state", "_target", "_writer", "abandoned", "answered",
+        "done", "failure", "stop",
     )  # fmt: skip
 
     ping = events.PING
@@ -63,24 +63,29 @@ class MessageStream:
     def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
         self._reply = reply
         self._opened = opened
-        self._parser = EventParser()
-        self._decoder = ChunkDecoder()
         self._writer: EventWriter | MessageWriter = MessageWriter() if collects else EventWriter()
         self._may_come_whole = collects and not (reply.prefill or reply.stop_sequences)  # which are looked for
         self._finish = Finish()
-        self._assembly = Assembly(reply, self._writer, self._finish)
-        self._target = filtered(self._assembly, reply, self._finish, streamed=True)
         self._facts = StreamFacts()
-        self._splice: Frame | None = None
-        self._at_event = True  # whether the next piece begins where an event does
+        self._notes: list[Note] = []
         self._state = UNKNOWN
-        self._body = WholeBody()  # in the state BODY; the label may differ
         self.answered: Answered | None = None  # the whole message, if it came or is collected as one
-        self._number: int | None = None  # of the choice that is read
-        self._misses = 0  # splices in a row that never applied
         self.done = self.abandoned = False
         self.failure: GatewayError | None = None  # of the state FAILED, until the relay takes it
         self.stop: StopFields | None = None
+
+    def _begin_events(self) -> None:
+        """Begin the state EVENTS. An answer that came whole needs none of its parts."""
+        self._state = EVENTS
+        self._parser = EventParser()
+        self._decoder = ChunkDecoder()
+        self._assembly = Assembly(self._reply, self._writer, self._finish)
+        self._notes = self._assembly.notes
+        self._target = filtered(self._assembly, self._reply, self._finish, streamed=True)
+        self._splice: Frame | None = None
+        self._at_event = True  # whether the next piece begins where an event does
+        self._number: int | None = None  # of the choice that is read
+        self._misses = 0  # splices in a row that never applied
 
     @property
     def opened(self) -> bool:
@@ -112,7 +117,7 @@ class MessageStream:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        return tuple(self._assembly.notes) if self.answered is None else self.answered.notes
+        return tuple(self._notes) if self.answered is None else self.answered.notes
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -135,7 +140,7 @@ class MessageStream:
         """Convert one network read. Never raises: a failure is in `failure`, what was whole before it is returned."""
         state = self._state
         try:
-            if self._splice is not None and self._at_event and state is EVENTS:
+            if state is EVENTS and self._splice is not None and self._at_event:
                 event = self._splice.to_event(piece, self._writer)
                 if event is not None:
                     self._misses = 0
@@ -178,8 +183,7 @@ class MessageStream:
     def _end_in(self, state: StreamState, failure: GatewayError | None = None) -> None:
         assert not self._state.is_final
         self._state, self.failure = state, failure
-        self.abandoned = state is ABANDONED
-        self.done = self.abandoned or state is DONE
+        self.abandoned, self.done = state is ABANDONED, state is ABANDONED or state is DONE
 
     def _take(self) -> bytes:
         data = self._writer.take()
@@ -192,14 +196,13 @@ class MessageStream:
         return events.message_start(empty_message(self._reply, self._facts.first_usage(self._reply)))
 
     def _recognise(self, piece: bytes) -> None:
-        """Recognise the body by the first byte of its first piece; leading white space is skipped."""
+        """Recognise the answer by its first piece; white space before it is left out."""
         if WholeBody.begins(piece):
-            self._state = BODY
+            self._state, self._body = BODY, WholeBody()
             self._body.add(piece)
-            return
-        if piece.strip():
-            self._state = EVENTS
-        self._read(piece)
+        elif not piece.isspace() and not (self._may_come_whole and self._takes_whole(piece)):
+            self._begin_events()
+            self._read(piece)
 
     def _complete_body(self) -> None:
         """Take a whole answer, or chunks on separate lines."""
@@ -210,7 +213,7 @@ class MessageStream:
             if len(lines) == 1:
                 failure = error_of_broken(lines[0], self._reply)
                 raise failure or UpstreamError("The upstream answered with something that is not JSON.") from error
-            self._state = EVENTS
+            self._begin_events()
             self._take_lines(lines)
             return
         self.answered = to_message(completion, self._reply)
@@ -229,10 +232,6 @@ class MessageStream:
 
     def _read(self, piece: bytes) -> None:
         """Take one event after the other, and what has the same frame as the one before by the short way."""
-        if self._may_come_whole and self._at_event and not self._facts.last_chunk:
-            whole = to_whole_text(piece)
-            if whole is not None and self._takes_whole(whole):
-                return
         place = 0
         while place < len(piece):
             if self._splice is not None and self._at_event:
@@ -248,10 +247,10 @@ class MessageStream:
             if not self._goes_on_after(payloads):
                 return
 
-    def _takes_whole(self, whole: WholeText) -> bool:
-        """Take an answer of one text; return False for one that may hold thinking or calls, or has only white space."""
-        text, finish, writer = whole.text, self._finish, self._writer
-        if not text or text.isspace() or not passes_unchanged(text, self._reply):
+    def _takes_whole(self, piece: bytes) -> bool:
+        """Take a whole answer of one text. Return False for any other piece."""
+        whole, finish, writer = to_whole_text(piece, self._reply), self._finish, self._writer
+        if whole is None:
             return False
         assert isinstance(writer, MessageWriter)
         self._facts.take(whole.facts, whole.counts)
@@ -259,8 +258,9 @@ class MessageStream:
         error = broken_finish(finish)
         if error is not None:
             raise error
-        writer.write_text(text)
-        self._end_message(self._noted_counts(), DONE)
+        writer.write_text(whole.text)
+        counts = self._noted_counts()
+        self._end_message(counts, to_stop(finish, has_tools=False, has_cut_call=False, reply=self._reply), DONE)
         return True
 
     def _goes_on_after(self, payloads: Sequence[bytes]) -> bool:
@@ -278,8 +278,9 @@ class MessageStream:
         if self._state is BODY:
             self._complete_body()
             return
-        for payload in self._parser.finish():
-            self._take_rest(payload)
+        if self._state is EVENTS:
+            for payload in self._parser.finish():
+                self._take_rest(payload)
         if not self.done:
             if not self._finish.is_over:
                 raise AnswerCut(CUT) if self._finish.has_choice else EmptyAnswer(CUT)
@@ -370,11 +371,13 @@ class MessageStream:
 
     def _complete(self, state: StreamState = DONE) -> None:
         """Close every block and write the end: the stop reason, the exact usage, message_stop."""
-        counts = self._noted_counts()
+        counts, assembly = self._noted_counts(), self._assembly
         self._target.close()
-        if not self._finish.is_over and self._assembly.index < 0:  # a role and `[DONE]` are no answer either
+        if not self._finish.is_over and assembly.index < 0:  # a role and `[DONE]` are no answer either
             raise EmptyAnswer(NO_ANSWER)
-        self._end_message(counts, state)
+        has_tools, has_cut_call = assembly.has_tools, assembly.has_cut_call
+        stop = to_stop(self._finish, has_tools=has_tools, has_cut_call=has_cut_call, reply=self._reply)
+        self._end_message(counts, stop, state)
 
     def _noted_counts(self) -> UpstreamCounts | None:
         """Return the upstream's count, noted for the choice of the stop reason."""
@@ -383,13 +386,10 @@ class MessageStream:
             self._finish.read, self._finish.spent = counts.prompt, counts.output
         return counts
 
-    def _end_message(self, counts: UpstreamCounts | None, state: StreamState) -> None:
-        assembly = self._assembly
-        self.stop = to_stop(
-            self._finish, has_tools=assembly.has_tools, has_cut_call=assembly.has_cut_call, reply=self._reply
-        )
+    def _end_message(self, counts: UpstreamCounts | None, stop: StopFields, state: StreamState) -> None:
+        self.stop = stop
         extension = to_extension(self._finish, self._facts.last_chunk, self._reply)
-        fields = {**self.stop.fields, "container": None, **extension}
+        fields = {**stop.fields, "container": None, **extension}
         usage = self._facts.usage(counts, self._reply, self._writer.output_size)
         origin = self._facts.origin(counts)
         if isinstance(self._writer, MessageWriter):

@@ -12,7 +12,9 @@ import orjson
 
 from gateway.dialects.chat.response.delta import TEXT_FIELDS
 from gateway.dialects.chat.response.fast_path import TEXT_KEY, frame_of
+from gateway.dialects.chat.response.filters import passes_unchanged
 from gateway.dialects.chat.response.usage import counts_of
+from gateway.dialects.reply import Reply
 from gateway.sse import DATA, DATA_SIZE, END
 
 LAST = b"data: [DONE]" + END
@@ -31,8 +33,15 @@ class WholeText:
     counts: dict[str, Any] | None
 
 
-def to_whole_text(piece: bytes) -> WholeText | None:
-    """Return the answer of a whole stream of text; None for any other piece."""
+def to_whole_text(piece: bytes, reply: Reply) -> WholeText | None:
+    """Return the answer of a whole stream of text; None for any other, and for text that a filter may change."""
+    whole = _read_whole(piece)
+    if whole is None or not whole.text or whole.text.isspace():
+        return None
+    return whole if passes_unchanged(whole.text, reply) else None
+
+
+def _read_whole(piece: bytes) -> WholeText | None:
     events = _events_of(piece)
     if events is None:
         return None
@@ -81,11 +90,11 @@ def _events_of(piece: bytes) -> list[bytes] | None:
 
 def _parsed(event: bytes) -> dict[str, Any] | None:
     """Return the chunk of an event with one line of data that reports no failure."""
-    if not event.startswith(DATA) or event.find(b"\n") >= 0:
+    if not event.startswith(DATA):
         return None
     try:
         chunk = orjson.loads(event[DATA_SIZE:])
-    except orjson.JSONDecodeError:
+    except orjson.JSONDecodeError:  # also of data in several lines
         return None
     is_plain = isinstance(chunk, dict) and not chunk.get("error") and "base_resp" not in chunk
     return chunk if is_plain else None

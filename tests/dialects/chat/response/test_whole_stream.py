@@ -98,21 +98,21 @@ def test_plain_streams_are_folded(first: Json, last: Json) -> None:
     end = {"index": 0, "delta": {}, "finish_reason": "stop", **last}
     events = [*[{"choices": [choice]} for choice in (first, *deltas, end)], usage()]
     for write in (tight, escaped, loose):
-        whole = to_whole_text(b": wait\n\n" + sse(*map(write, events)) + DONE)
+        whole = to_whole_text(b": wait\n\n" + sse(*map(write, events)) + DONE, reply())
         assert whole is not None
         assert whole.text == "".join(texts)
 
 
 def test_the_work_for_changing_events_is_bounded() -> None:
     changing = [chunk({"content": "a", "n": number}) for number in range(MAX_PARSED + 1)]
-    assert to_whole_text(sse(*changing[: MAX_PARSED - 1], finish()) + DONE) is None  # an unknown field
+    assert to_whole_text(sse(*changing[: MAX_PARSED - 1], finish()) + DONE, reply()) is None  # an unknown field
     counted = [{**say("a"), "n": number} for number in range(MAX_PARSED + 1)]
-    assert to_whole_text(sse(*counted[: MAX_PARSED - 1], finish()) + DONE) is not None
-    assert to_whole_text(sse(*counted, finish()) + DONE) is None
+    assert to_whole_text(sse(*counted[: MAX_PARSED - 1], finish()) + DONE, reply()) is not None
+    assert to_whole_text(sse(*counted, finish()) + DONE, reply()) is None
 
 
 def test_events_of_several_lines_are_left_to_the_parser() -> None:
     payload = orjson.dumps(say("a"))
-    assert to_whole_text(b"event: message\ndata: " + payload + b"\n\n" + sse(finish()) + DONE) is None
-    assert to_whole_text(b"data: " + payload + b"\n" + payload + b"\n\n" + sse(finish()) + DONE) is None
-    assert to_whole_text(b"data: " + payload + b"\r\n\r\n" + sse(finish()) + DONE) is None
+    assert to_whole_text(b"event: message\ndata: " + payload + b"\n\n" + sse(finish()) + DONE, reply()) is None
+    assert to_whole_text(b"data: " + payload + b"\n" + payload + b"\n\n" + sse(finish()) + DONE, reply()) is None
+    assert to_whole_text(b"data: " + payload + b"\r\n\r\n" + sse(finish()) + DONE, reply()) is None
