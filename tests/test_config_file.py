@@ -1,5 +1,6 @@
 """gateway.toml with [upstreams] and [routes]: which problems are found, and where each is said to be."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from gateway.context import Context
 from gateway.dialects.parameter_policy import governed_prompt
 from gateway.messages.prompt import to_prompt
 from gateway.settings import Settings, SettingsError, load_settings, names_of
+from gateway.settings.effective import DEFAULT, effective, misspelt
 from gateway.settings.lines import lines_of
 from gateway.upstream.config import to_table
 
@@ -301,3 +303,15 @@ def test_openai_is_not_asked_to_store_answers_in_the_operators_account(params: s
     governed, notes = governed_prompt(prompt, stored.policy, stored)
     assert ("store" in governed.request) is not is_dropped
     assert [note.text for note in notes] == (["dropped:store"] if is_dropped else [])
+
+
+def test_check_does_not_list_a_variable_that_only_the_file_refers_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_BOX_KEY", "key-box")
+    monkeypatch.setenv("GATEWAY_BOX_KEI", "")
+    settings = load(
+        '[upstreams]\nopenrouter = { key = "${OPENROUTER_API_KEY}" }\n'
+        'box = { url = "http://a/v1", key = "${GATEWAY_BOX_KEY}" }\n'
+    )
+    shown = {one.variable: (one.value, one.source) for one in effective(settings)}
+    assert shown["GATEWAY_UPSTREAM_API_KEY"] == (None, DEFAULT)
+    assert misspelt(os.environ, settings.config.file.variables).keys() == {"GATEWAY_BOX_KEI"}

@@ -49,7 +49,7 @@ def main() -> None:
     except SettingsError as error:
         fail(str(error), error.exit_status)
     output = configure_logs(settings.log_level, settings.log_format)
-    for name in unknown_variables(os.environ):
+    for name in unknown_variables(os.environ, settings.config.file.variables):
         log.warning("unknown_variable", name=name, hint="no setting has this name")
     for line in settings.config.warnings:
         log.warning("config_doubtful", problem=line)

@@ -42,7 +42,8 @@ class Maintenance:
         if self.clock() - self._rebuilt >= REBUILD_SECONDS:
             report = await sweeper.rebuild()
             self._rebuilt = self.clock()
-            log.info("schedule_rebuilt", batches=report.batches, active=report.active, repaired=report.repaired)
+            level = log.info if report.active or report.repaired else log.debug
+            level("schedule_rebuilt", batches=report.batches, active=report.active, repaired=report.repaired)
         while (await sweeper.sweep()).more:
             pass
 

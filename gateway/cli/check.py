@@ -70,7 +70,9 @@ def check(
             return
         routing = Routing(to_table(settings)) if settings.has_upstream else None
         shown = effective(settings)
-        findings = look_at_settings(settings, misspelt(os.environ)) + run_async(lambda: _look(settings, routing))
+        findings = look_at_settings(settings, misspelt(os.environ, settings.config.file.variables)) + run_async(
+            lambda: _look(settings, routing)
+        )
     levels = {finding.level for finding in findings}
     if json:
         answer: dict[str, Any] = {"version": __version__, "ok": "error" not in levels, "file": config_file()}

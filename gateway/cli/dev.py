@@ -134,6 +134,7 @@ async def _with_redis(settings: Settings, stack: AsyncExitStack, notes: list[str
     except EmbeddedServerError as error:
         notes.append(f"batches are off: {error}")
         return settings
+    notes.append(f"state: {server.directory}, kept by an embedded Redis")
     return settings.model_copy(update={"redis_url": server.url})
 
 

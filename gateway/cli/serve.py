@@ -101,7 +101,7 @@ def needs_known_port(settings: Settings) -> Iterator[Problem]:
 
 def report_doubts(settings: Settings) -> None:
     """Log what can be used, but was probably meant otherwise."""
-    for name in unknown_variables(os.environ):
+    for name in unknown_variables(os.environ, settings.config.file.variables):
         log.warning("unknown_variable", name=name, hint="no setting has this name")
     for line in settings.config.warnings:
         log.warning("config_doubtful", problem=line)

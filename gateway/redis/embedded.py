@@ -192,7 +192,7 @@ class EmbeddedServer:
         except EmbeddedServerError as error:
             await self._stop_server()
             return f"{error}; its log ends: {self._log_since(begin)}"
-        _log.info("embedded_server_started", binary=str(binary), directory=str(self.directory), pid=self._process.pid)
+        _log.debug("embedded_server_started", binary=str(binary), directory=str(self.directory), pid=self._process.pid)
         return None
 
     async def _stop_server(self) -> None:

@@ -24,8 +24,8 @@ DIGEST_LENGTH: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """`problems` names variables that are not set, `unset` the keys with one. `digest` is of the values, so that a
-    variable's change shows.
+    """`problems` names variables that are not set, `unset` the keys with one. `variables`: all that the file
+    refers to. `digest` is of the values, so that a variable's change shows.
     """
 
     path: str = ""
@@ -33,6 +33,7 @@ class ConfigFile:
     lines: Mapping[Location, int] = field(default_factory=dict, repr=False)
     problems: tuple[str, ...] = ()
     unset: frozenset[Location] = frozenset()
+    variables: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -73,7 +74,9 @@ def read_config_file(environment: Mapping[str, str]) -> ConfigFile:
         expanded[name] = _expand(value, environment, (name,), problems)
     file = ConfigFile(str(path), expanded, lines)
     unset = frozenset(location for location, _ in problems)
-    return ConfigFile(str(path), expanded, lines, tuple(file.problem(*problem) for problem in problems), unset)
+    variables = frozenset(match[1] for match in VARIABLE.finditer(str(values)))
+    named = tuple(file.problem(*problem) for problem in problems)
+    return ConfigFile(str(path), expanded, lines, named, unset, variables)
 
 
 def to_dotted(location: Location) -> str:

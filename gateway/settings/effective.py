@@ -46,9 +46,12 @@ def effective(settings: Settings) -> list[Setting]:
     found = []
     for name in Settings.model_fields:
         names = names_of(name)
+        if name == "upstream_api_key" and settings.upstreams:
+            names = names[:1]  # OPENROUTER_API_KEY beside [upstreams] is there for the file to refer to
         given = next((variables[variable] for variable in names if variable in variables), None)
         source = given or (in_file.path if in_file.values.keys() & {name, *names} else DEFAULT)
-        found.append(Setting(names[0], redacted(name, getattr(settings, name)), source))
+        value = None if name == "upstream_api_key" and source == DEFAULT else getattr(settings, name)
+        found.append(Setting(names[0], redacted(name, value), source))
     return found
 
 
@@ -77,11 +80,12 @@ def without_credentials(url: str) -> str:
     return re.sub(r"\?.*", f"?{HIDDEN}", re.sub(r"://[^/?#]*@", f"://{HIDDEN}@", url))
 
 
-def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that no setting reads, with the one that was probably meant, or nothing."""
+def misspelt(environment: Mapping[str, str], in_file: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Variables that neither a setting nor the file refers to, with the one that was probably meant, or nothing."""
     known = [variable for field in Settings.model_fields for variable in names_of(field)] + ["GATEWAY_CONFIG"]
     return {
-        name: next(iter(difflib.get_close_matches(name, known, 1, 0.8)), "") for name in unknown_variables(environment)
+        name: next(iter(difflib.get_close_matches(name, known, 1, 0.8)), "")
+        for name in unknown_variables(environment, in_file)
     }
 
 

@@ -366,7 +366,10 @@ def names_of(field: str) -> tuple[str, ...]:
     return (f"GATEWAY_{field.upper()}",)
 
 
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """GATEWAY_* names that no setting reads: most likely misspelt. Reported, not refused: Kubernetes sets some."""
-    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | {"GATEWAY_CONFIG"}
+def unknown_variables(environment: Mapping[str, str], in_file: frozenset[str] = frozenset()) -> list[str]:
+    """Return GATEWAY_* names that neither a setting nor the file refers to: most likely misspelt.
+
+    They are reported, not refused: Kubernetes sets some.
+    """
+    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | {"GATEWAY_CONFIG"} | in_file
     return sorted(name for name in environment if name.startswith("GATEWAY_") and name not in known)

@@ -46,6 +46,13 @@ def test_query_names_metrics_and_labels_that_exist(title: str, query: str) -> No
         assert {label.strip() for label in group.split(",")} <= allowed, title
 
 
+def test_a_legend_made_of_labels_names_every_series_of_its_query() -> None:
+    panels = [panel for board in BOARDS for row in board.rows for panel in row.panels]
+    labelled = [query for panel in panels for query, legend in panel.queries if "{{" in legend]
+    assert len(labelled) > 20
+    assert [query for query in labelled if "vector(" in query] == []
+
+
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
 def test_panels_do_not_overlap_and_have_ids_units_and_help(board: Any) -> None:
     panels = panels_of(to_json(board))
