@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from gateway.access.alerts import Alerts
 from gateway.access.reservation import Grant, Used
-from gateway.access.spend import COUNTS
+from gateway.access.spend import COUNTS, SUMS_SECONDS
 from gateway.errors import GatewayError, StoreAway
 from gateway.ids import request_id
 from gateway.redis import scripts
@@ -37,7 +37,6 @@ MAX_TOGETHER: Final = 200
 # After the end of an exchange, until its upstream is asked for the cost that it did not report.
 LATE_SECONDS: Final = 5.0
 FLUSH_SECONDS: Final = 2.0
-SUMS_SECONDS: Final = 400 * 86_400
 # Of a process' latest group; the reply may have been lost in an outage.
 LATEST_MS: Final = 86_400_000
 # Models with separate sums, for a day and process. Clients choose the names of models, and some upstreams echo any.

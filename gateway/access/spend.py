@@ -1,13 +1,18 @@
 """Spend reports, from the sums that settlements keep of each UTC day, and from the latest single entries."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from operator import add
 from typing import Any, Final
 
 import orjson
 
+from gateway.errors import Overloaded, StoreAway
+from gateway.redis.codec import pack, unpack
 from gateway.redis.server import RedisServer
 
 # Parts of a sum's name, in their order.
@@ -18,6 +23,11 @@ COUNTS: Final = ("requests", "input", "output", "cost", "cache_read", "cache_wri
 PAGE: Final = 1000
 # Days that are read in one round trip.
 DAYS_AT_ONCE: Final = 10
+PACKED_DAYS_AT_ONCE: Final = 50
+SUMS_SECONDS: Final = 400 * 86_400
+# A process enters use on its own day, so sums of the day before yesterday and earlier do not change, unless a clock is
+# wrong by a day.
+CLOSED_AFTER: Final = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,54 +49,94 @@ class SpendRow:
         return SpendRow(self.group, *(getattr(self, one) + getattr(other, one) for one in COUNTS))
 
 
+def to_sums(fields: Mapping[bytes, bytes]) -> dict[str, list[int]]:
+    """Return the counts of each name, from the fields of a day. Counts of a later version are left out."""
+    found: dict[str, list[int]] = {}
+    for field_name, value in fields.items():
+        name, _, what = field_name.decode().rpartition("|")
+        if what in COUNTS:
+            found.setdefault(name, [0] * len(COUNTS))[COUNTS.index(what)] = int(value)
+    return found
+
+
 @dataclass(slots=True)
 class DailyTotals:
     """Sums of days, grouped. The names of a day's sums mostly repeat those of the day before: each is read once."""
 
     by: Sequence[str]
     found: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
-    _names: dict[bytes, tuple[tuple[str, ...], int] | None] = field(default_factory=dict, repr=False)
+    _groups: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
-    def add(self, days: Sequence[str], sums: Sequence[Mapping[bytes, bytes]]) -> None:
+    def add(self, day: str, sums: Mapping[str, list[int]]) -> None:
         is_daily = "day" in self.by
-        for day, of_day in zip(days, sums, strict=True):
-            totals = {} if is_daily else self.found
-            for name, value in of_day.items():
-                known = self._names[name] if name in self._names else self._read(name)
-                if known is None:
-                    continue
-                group, place = known
-                counts = totals.get(group)
-                if counts is None:
-                    counts = totals[group] = [0] * len(COUNTS)
-                counts[place] += int(value)
-            if is_daily:
-                at = self.by.index("day")
-                self.found |= {(*group[:at], day, *group[at + 1 :]): counts for group, counts in totals.items()}
+        totals = {} if is_daily else self.found
+        for name, counts in sums.items():
+            group = self._groups[name] if name in self._groups else self._read(name)
+            before = totals.get(group)
+            totals[group] = counts if before is None else list(map(add, before, counts))
+        if is_daily:
+            at = self.by.index("day")
+            self.found |= {(*group[:at], day, *group[at + 1 :]): counts for group, counts in totals.items()}
 
-    def _read(self, name: bytes) -> tuple[tuple[str, ...], int] | None:
-        """Return the group, with an empty day, and the place of the count; None for a count of a later version."""
-        *parts, what = name.decode().split("|")
-        known = dict(zip(DIMENSIONS, parts, strict=True)) | {"day": ""}
-        found = (tuple(known[one] for one in self.by), COUNTS.index(what)) if what in COUNTS else None
-        self._names[name] = found
+    def add_packed(self, blobs: Mapping[str, bytes]) -> None:
+        for day, blob in blobs.items():
+            self.add(day, orjson.loads(unpack(blob)))
+
+    def add_fields(self, days: Mapping[str, Mapping[bytes, bytes]]) -> dict[str, bytes]:
+        """Return the days in the form that `add_packed` takes, but for those with counts of a later version."""
+        packed = {}
+        for day, fields in days.items():
+            sums = to_sums(fields)
+            self.add(day, sums)
+            if all(name.rpartition(b"|")[2].decode() in COUNTS for name in fields):
+                packed[day] = pack(orjson.dumps(sums))
+        return packed
+
+    def _read(self, name: str) -> tuple[str, ...]:
+        """Return the group, with an empty day."""
+        known = dict(zip(DIMENSIONS, name.split("|"), strict=True)) | {"day": ""}
+        found = self._groups[name] = tuple(known[one] for one in self.by)
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class SpendStore:
     server: RedisServer
+    wall_clock: Callable[[], float] = time.time
 
     async def by_day(self, first: date, last: date, by: Sequence[str]) -> list[SpendRow]:
-        """Return the sums of these days, grouped by DIMENSIONS and `day`, dearest first."""
+        """Return the sums of these days, grouped by DIMENSIONS and `day`, dearest first.
+
+        The sums of an earlier day are packed when they are first read: 400 days of 250 keys are 600,000 fields. They
+        are added up in a thread, since live requests share this loop.
+        """
         days = [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
-        totals = DailyTotals(by)
-        for start in range(0, len(days), DAYS_AT_ONCE):
-            some = days[start : start + DAYS_AT_ONCE]
-            sums = await self.server.pipeline([("HGETALL", self.server.keys.usage_sums(day)) for day in some])
-            # In a thread: 400 days of 250 keys are 600,000 fields, and live requests share this loop.
-            await asyncio.to_thread(totals.add, some, sums)
+        keys, totals = self.server.keys, DailyTotals(by)
+        closed = (datetime.fromtimestamp(self.wall_clock(), UTC) - CLOSED_AFTER).date().isoformat()
+        for some in _in_runs([day for day in days if day <= closed], PACKED_DAYS_AT_ONCE):
+            blobs = await self.server.pipeline([("GET", keys.packed_sums(day)) for day in some])
+            packed = {day: blob for day, blob in zip(some, blobs, strict=True) if blob is not None}
+            await asyncio.to_thread(totals.add_packed, packed)
+            for unpacked in _in_runs([day for day in some if day not in packed], DAYS_AT_ONCE):
+                await self._pack(await self._add_fields(totals, unpacked))
+        for some in _in_runs([day for day in days if day > closed], DAYS_AT_ONCE):
+            await self._add_fields(totals, some)
         return await asyncio.to_thread(_sorted, totals.found)
+
+    async def _add_fields(self, totals: DailyTotals, days: Sequence[str]) -> dict[str, bytes]:
+        sums = await self.server.pipeline([("HGETALL", self.server.keys.usage_sums(day)) for day in days])
+        return await asyncio.to_thread(totals.add_fields, dict(zip(days, sums, strict=True)))
+
+    async def _pack(self, packed: Mapping[str, bytes]) -> None:
+        """Store the packed days for as long as their fields are kept."""
+        today = datetime.fromtimestamp(self.wall_clock(), UTC).date()
+        kept = {day: SUMS_SECONDS - (today - date.fromisoformat(day)).days * 86_400 for day in packed}
+        sets = [
+            ("SET", self.server.keys.packed_sums(day), packed[day], "EX", kept[day]) for day in kept if kept[day] > 0
+        ]
+        with suppress(StoreAway, Overloaded):  # the report does not depend on it
+            if sets:
+                await self.server.pipeline(sets)
 
     async def by_entries(
         self, by: Sequence[str], first: date | None = None, last: date | None = None
@@ -113,6 +163,10 @@ class SpendStore:
             if len(page) < PAGE:
                 return
             start = "(" + page[-1][0].decode()
+
+
+def _in_runs(days: Sequence[str], length: int) -> Iterator[Sequence[str]]:
+    return (days[start : start + length] for start in range(0, len(days), length))
 
 
 def _to_id(day: date, after: int = 0) -> str:

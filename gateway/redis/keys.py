@@ -254,6 +254,9 @@ class Keys:
     def usage_sums(self, day: str) -> str:
         return f"{self.prefix}a:{{a}}:r:{day}"
 
+    def packed_sums(self, day: str) -> str:
+        return f"{self.prefix}a:{{a}}:r:{day}:z"
+
     def activity(self, second: int) -> str:
         return f"{self.prefix}o:{{o}}:m:{second}"
 

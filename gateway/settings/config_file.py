@@ -75,8 +75,8 @@ def read_config_file(environment: Mapping[str, str]) -> ConfigFile:
     file = ConfigFile(str(path), expanded, lines)
     unset = frozenset(location for location, _ in problems)
     variables = frozenset(match[1] for match in VARIABLE.finditer(str(values)))
-    named = tuple(file.problem(*problem) for problem in problems)
-    return ConfigFile(str(path), expanded, lines, named, unset, variables)
+    lines_of_problems = tuple(file.problem(*problem) for problem in problems)
+    return ConfigFile(str(path), expanded, lines, lines_of_problems, unset, variables)
 
 
 def to_dotted(location: Location) -> str:

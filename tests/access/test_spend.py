@@ -1,8 +1,14 @@
 """Sums of days become groups."""
 
-import pytest
+from datetime import UTC, date, datetime, timedelta
 
-from gateway.access.spend import DailyTotals
+import pytest
+from redis.asyncio import Redis
+
+from gateway.access.spend import DailyTotals, SpendStore
+from gateway.redis.keys import Keys
+from gateway.redis.server import RedisServer
+from tests.support.redis_server import redis_server
 
 MONDAY = {
     b"acme|ann|k1|big|openrouter|requests": b"2",
@@ -40,7 +46,22 @@ def counts(requests: int = 0, cost: int = 0, cache_write: int = 0) -> list[int]:
 )  # fmt: skip
 def test_sums_of_days_are_grouped(by: tuple[str, ...], found: dict[tuple[str, ...], list[int]]) -> None:
     at_once, one_by_one = DailyTotals(by), DailyTotals(by)
-    at_once.add(DAYS, [MONDAY, TUESDAY])
-    one_by_one.add(DAYS[:1], [MONDAY])
-    one_by_one.add(DAYS[1:], [TUESDAY])
+    packed = at_once.add_fields(dict(zip(DAYS, (MONDAY, TUESDAY), strict=True)))
+    assert packed.keys() == {DAYS[1]}  # the other has a count of a later version
+    one_by_one.add_fields({DAYS[0]: MONDAY})
+    one_by_one.add_packed(packed)
     assert at_once.found == one_by_one.found == found
+
+
+async def test_sums_of_closed_days_are_read_from_their_packed_form() -> None:
+    today, keys = date(2027, 1, 5), Keys()
+    days = [today - timedelta(days=ago) for ago in range(4)]
+    async with redis_server() as url, Redis.from_url(url, protocol=2) as redis:
+        store = SpendStore(RedisServer(redis, keys), lambda: datetime(2027, 1, 5, 12, tzinfo=UTC).timestamp())
+        for day in days:
+            await redis.hset(keys.usage_sums(day.isoformat()), "acme|ann|k1|big|openrouter|requests", str(day.day))
+        assert [row.requests for row in await store.by_day(days[3], today, ("tenant",))] == [5 + 4 + 3 + 2]
+        kept = [await redis.ttl(keys.packed_sums(day.isoformat())) for day in days]
+        assert kept == [-2, -2, 398 * 86_400, 397 * 86_400]
+        await redis.delete(*(keys.usage_sums(day.isoformat()) for day in days))
+        assert [row.requests for row in await store.by_day(days[3], today, ())] == [3 + 2]
