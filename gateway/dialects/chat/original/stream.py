@@ -2,7 +2,8 @@
 
 Chunks with usage, a finish reason, an error or tool calls are looked into; of the others only the model's name is
 replaced. No bytes are returned before the first content, so an upstream that fails until then can still be replaced by
-another. The end always has a finish reason and `[DONE]`, as clients need it.
+another. Parallel calls come one after the other (`call_order`). The end always has a finish reason and `[DONE]`, as
+clients need it.
 """
 
 import re
@@ -13,6 +14,7 @@ import orjson
 from gateway.dialects.base import Origin
 from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
 from gateway.dialects.chat.original.answer import stop_reason_of, to_finish_reason
+from gateway.dialects.chat.original.call_order import CallOrder
 from gateway.dialects.chat.original.calls import CallIndexes, continues_calls
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice, number_of
@@ -50,8 +52,8 @@ class OriginalStream:
 
     __slots__ = (
         "_after", "_before", "_calls", "_counts", "_end_of_plain", "_finish", "_frames", "_held", "_last", "_misses",
-        "_model", "_named", "_named_before", "_reply", "_shows_usage", "_size", "done",
-        "failure", "has_usage", "notes", "origin", "started", "stop_reason",
+        "_model", "_named", "_named_before", "_orders", "_plain_order", "_reply", "_rest", "_shows_usage", "_size",
+        "done", "failure", "has_usage", "notes", "origin", "started", "stop_reason",
     )  # fmt: skip
 
     ping = KEEP_ALIVE
@@ -64,6 +66,9 @@ class OriginalStream:
         self._held: list[bytes] = []  # events before the first content
         self._last: dict[str, Any] = {}  # chunk that was looked into
         self._calls: dict[int, CallIndexes] = {}  # by choice
+        self._orders: dict[int, CallOrder] = {}  # by choice
+        self._rest: list[tuple[int, dict[str, Any]]] = []  # calls that waited until the end, by choice
+        self._plain_order: CallOrder | None = None  # of the call whose arguments are the text of plain events
         self._counts: UpstreamCounts | None = None
         self._model, self._named = b"", b""  # as the upstream writes its name, and as the client reads it
         # What is around the text of a plain event.
@@ -124,6 +129,8 @@ class OriginalStream:
         if self._before and data.count(self._before) == data.count(self._after) == count:
             self._misses = 0
             self._size += len(data) - count * (len(self._before) + len(self._after))
+            if self._plain_order is not None:
+                self._plain_order.pass_raw(data.replace(self._before, b"").replace(self._after, b""))
             return data.replace(self._before, self._named_before) if self._model else data
         if self.started and FACTS.search(data) is None and data.count(CHOICES) == count:
             self._size += sum(map(len, TEXT.findall(data)))
@@ -160,7 +167,10 @@ class OriginalStream:
         try:
             for event in events:
                 if self._before and event.startswith(self._before) and event.endswith(self._end_of_plain):
-                    self._size += len(event) - len(self._before) - len(self._end_of_plain)
+                    text = event[len(self._before) : len(event) - len(self._end_of_plain)]
+                    self._size += len(text)
+                    if self._plain_order is not None:
+                        self._plain_order.pass_raw(text)
                     told.append(b"%b%b\n\n" % (self._named_before, event[len(self._before) :]))
                     continue
                 told.append(self._take_event(event))
@@ -199,13 +209,25 @@ class OriginalStream:
             return self._named_event(event, payload, chunk) if self._shows_usage or counts is None else b""
         if self._take_choices(chunk):
             event = b"data: " + orjson.dumps(chunk)
-            return self._named_event(event, payload, chunk)
+            return self._rest_of_calls(chunk) + self._named_event(event, payload, chunk)
         named = self._named_event(event, payload, chunk)
         self._size += sum(map(len, TEXT.findall(payload)))
         is_plain = self.started and counts is None and not self._finish.said and continues_calls(delta_of(choice))
-        if is_plain and self._misses < MAX_MISSES:
+        order = self._orders.get(number_of(choice))
+        if is_plain and self._misses < MAX_MISSES and (order is None or not order.is_waiting):
             self._learn_form(event)
+            self._plain_order = order if delta_of(choice).get("tool_calls") else None
         return named
+
+    def _rest_of_calls(self, chunk: dict[str, Any]) -> bytes:
+        """Return the calls that waited, at the end of their choice, each in a chunk of its own."""
+        rest, self._rest = self._rest, []
+        events = []
+        for number, call in rest:
+            choice = {"index": number, "delta": {"tool_calls": [call]}, "finish_reason": None}
+            sent = {**head_of(chunk), "model": chunk.get("model"), "choices": [choice]}
+            events.append(self._named_event(b"", orjson.dumps(sent), sent))
+        return b"".join(events)
 
     def _parsed(self, payload: bytes) -> dict[str, Any]:
         check_answer_values(payload)
@@ -237,6 +259,7 @@ class OriginalStream:
                 reason = to_finish_reason(self._finish, has_calls=bool(self._calls.get(number_of(choice))))
                 corrected = corrected or reason != choice["finish_reason"]
                 choice["finish_reason"] = self._finish.reason = reason
+                corrected = self._end_calls(choice, delta) or corrected
             self.started = (
                 self.started
                 or self._finish.said
@@ -251,8 +274,20 @@ class OriginalStream:
         known = self._calls.setdefault(number, CallIndexes(f"call_{self._reply.message_id[-8:]}_{number}_"))
         if not all(isinstance(call, dict) for call in calls):
             raise UpstreamError("The upstream sent tool calls of an unknown shape.")
-        delta["tool_calls"] = [known.corrected(call) for call in calls]
-        return any(one is not other for one, other in zip(delta["tool_calls"], calls, strict=True))
+        pieces = [known.corrected(call) for call in calls]
+        self._before = b""  # another call may be the open one now
+        sent = self._orders.setdefault(number, CallOrder()).ordered(pieces)
+        delta["tool_calls"] = sent
+        return sent is not pieces or any(one is not other for one, other in zip(sent, calls, strict=True))
+
+    def _end_calls(self, choice: dict[str, Any], delta: dict[str, Any]) -> bool:
+        """Take the calls that still wait in front of the chunk that ends their choice. Return True if any did."""
+        number = number_of(choice)
+        order = self._orders.get(number)
+        rest = order.rest() if order is not None else []
+        if rest:
+            self._rest += [(number, call) for call in (*delta.pop("tool_calls", ()), *rest)]
+        return bool(rest)
 
     def _named_event(self, event: bytes, payload: bytes, chunk: dict[str, Any]) -> bytes:
         """Return the event with the model's name as the client knows it."""
@@ -273,9 +308,11 @@ class OriginalStream:
             return DONE
         self._finish.note({"finish_reason": "tool_calls" if any(map(len, self._calls.values())) else "stop"})
         self.stop_reason = stop_reason_of(self._finish)
-        named = {name: self._last[name] for name in ("id", "object", "created") if name in self._last}
+        named = head_of(self._last)
         choice = {"index": 0, "delta": {}, "finish_reason": self._finish.reason}
-        return b"data: " + orjson.dumps({**named, "model": self._reply.model, "choices": [choice]}) + END + DONE
+        self._end_calls(choice, {})
+        rest = self._rest_of_calls({**self._last, "model": self._reply.model})
+        return rest + b"data: " + orjson.dumps({**named, "model": self._reply.model, "choices": [choice]}) + END + DONE
 
     def _take_completion(self, body: bytes) -> bytes:
         """Convert a complete JSON answer to a stream: some servers ignore `stream`."""
@@ -287,3 +324,8 @@ class OriginalStream:
         self.stop_reason = message["stop_reason"]
         self.has_usage = self.started = self.done = True
         return ChatStream(ToolRegistry(), 0, shows_usage=self._shows_usage).feed(to_events(message))
+
+
+def head_of(chunk: dict[str, Any]) -> dict[str, Any]:
+    """Return what every chunk of the stream repeats, without the model."""
+    return {name: chunk[name] for name in ("id", "object", "created") if name in chunk}

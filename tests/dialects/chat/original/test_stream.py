@@ -1,5 +1,7 @@
 """Chat streams that are passed on: bytes, what is corrected in them, and what is read from them."""
 
+from itertools import groupby
+from random import Random
 from typing import Any
 
 import orjson
@@ -40,6 +42,10 @@ def passed(*pieces: bytes, shows_usage: bool = True) -> tuple[bytes, OriginalStr
 
 def chunks_of(told: bytes) -> list[dict[str, Any]]:
     return [orjson.loads(event[6:]) for event in told.split(b"\n\n") if event.startswith(b"data: {")]
+
+
+def calls_of(told: bytes) -> list[dict[str, Any]]:
+    return [call for each in chunks_of(told) for call in each["choices"][0]["delta"].get("tool_calls") or ()]
 
 
 def test_bytes_pass_but_for_the_models_name() -> None:
@@ -190,8 +196,45 @@ def test_completion_within_an_object_of_a_proxy_is_passed_on_without_it() -> Non
 def test_two_calls_under_one_index_are_distinguished_by_their_ids() -> None:
     calls = [CALL, {**CALL, "id": "b"}, {"index": 0, "function": {"arguments": "{}"}}]
     told, _ = passed(START, chunk({"tool_calls": calls}), chunk({}, "tool_calls"), DONE)
-    sent = chunks_of(told)[1]["choices"][0]["delta"]["tool_calls"]
-    assert [(call["index"], call.get("id")) for call in sent] == [(0, "a"), (1, "b"), (1, None)]
+    assert [(call["index"], call.get("id")) for call in calls_of(told)] == [(0, "a"), (1, "b")]
+    assert calls_of(told)[1]["function"]["arguments"] == "{}"
+
+
+PARTS = (['{"a":', ' "\\u00e9 \\\\"', '"}'], ["", '{"b"', ": [1", "]}"], ["{}"])
+
+
+@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("ending", ["finish", "together", "done"])
+@pytest.mark.covers("Chat clients · parallel calls one after the other")
+def test_calls_whose_pieces_are_mixed_come_one_after_the_other(seed: int, ending: str) -> None:
+    drawn = Random(seed)
+    begun = [{**CALL, "index": index, "id": f"c{index}"} for index in range(len(PARTS))]
+    left = [[{"index": index, "function": {"arguments": part}} for part in parts] for index, parts in enumerate(PARTS)]
+    pieces = begun if drawn.random() < 0.5 else []
+    left = left if pieces else [[call, *rest] for call, rest in zip(begun, left, strict=True)]
+    pieces = [*pieces]
+    while any(left):
+        pieces.append(drawn.choice([rest for rest in left if rest]).pop(0))
+    size = drawn.choice([1, 1, 2])
+    chunks = [chunk({"tool_calls": pieces[at : at + size]}) for at in range(0, len(pieces), size)]
+    last = orjson.loads(chunks.pop()[6:])["choices"][0]["delta"]
+    chunks += [chunk(last, "tool_calls")] if ending == "together" else [chunk(last)]
+    chunks += [chunk({}, "tool_calls")] if ending == "finish" else []
+    told, _ = passed(*([START, *chunks, DONE] if drawn.random() < 0.5 else [b"".join([START, *chunks, DONE])]))
+    sent = calls_of(told)
+    indexes = [call["index"] for call in sent]
+    assert [place for place, _ in groupby(indexes)] == list(dict.fromkeys(indexes)), "a call is not in one run"
+    assert sorted(call["id"] for call in sent if "id" in call) == ["c0", "c1", "c2"]
+    for begun_call in begun:
+        own = [call for call in sent if call["index"] in index_of(sent, begun_call["id"])]
+        parts = PARTS[int(begun_call["id"][1:])]
+        assert "".join(call["function"]["arguments"] for call in own) == "".join(parts)
+    reasons = [each["choices"][0]["finish_reason"] for each in chunks_of(told)]
+    assert reasons == [*[None] * (len(reasons) - 1), "tool_calls"]
+
+
+def index_of(calls: list[dict[str, Any]], call_id: str) -> list[int]:
+    return [call["index"] for call in calls if call.get("id") == call_id]
 
 
 def test_call_without_an_id_gets_one() -> None:

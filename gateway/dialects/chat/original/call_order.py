@@ -1,0 +1,80 @@
+"""Pieces of parallel tool calls in order: each call is whole before the next one begins.
+
+Some servers mix the pieces of parallel calls. The stream helpers of OpenAI's SDKs take a call for whole once a piece of
+another one comes, and parse its arguments then (openai 3.57.0, npm 7.59.0).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from gateway.dialects.chat.response.near_json import NearJson
+
+
+class CallOrder:
+    """The calls of one choice. Their indexes are correct, and custom tools are never mixed."""
+
+    __slots__ = ("_open", "_raw", "_reader", "_waiting")
+
+    def __init__(self) -> None:
+        self._open: int | None = None  # index of the call that is being sent
+        self._reader: NearJson | None = None  # of its arguments; None for a call that has no JSON
+        self._raw: list[bytes] = []  # what the reader has not read, as it is written within strings
+        self._waiting: dict[int, dict[str, Any]] = {}  # calls by index: their pieces, joined
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def pass_raw(self, text: bytes) -> None:
+        """Note a part of the open call's arguments that was sent without a look at it."""
+        self._raw.append(text)
+
+    def ordered(self, pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the pieces that may be sent now: the same list if all of them may and nothing waited."""
+        sent = [one for piece in pieces for one in self._take(piece)]
+        return pieces if len(sent) == len(pieces) and all(map(_is_same, sent, pieces)) else sent
+
+    def rest(self) -> list[dict[str, Any]]:
+        """Return the calls that wait, for the end of the stream."""
+        rest = [self._waiting[index] for index in sorted(self._waiting)]
+        self._waiting = {}
+        return rest
+
+    def _take(self, piece: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        index = piece["index"]
+        if index != self._open and not self._is_over():
+            self._wait(index, piece)
+            return
+        yield self._begun(index, piece)
+        while self._waiting and self._is_over():
+            index = min(self._waiting)
+            yield self._begun(index, self._waiting.pop(index))
+
+    def _begun(self, index: int, piece: dict[str, Any]) -> dict[str, Any]:
+        function = piece.get("function")
+        if index != self._open:
+            self._open, self._raw = index, []
+            self._reader = NearJson() if isinstance(function, dict) else None
+        if self._reader is not None and isinstance(function, dict) and isinstance(function.get("arguments"), str):
+            self._raw.append(orjson.dumps(function["arguments"])[1:-1])
+        return piece
+
+    def _is_over(self) -> bool:
+        if self._open is None or self._reader is None:
+            return True
+        raw, self._raw = b"".join(self._raw), []
+        self._reader.feed(orjson.loads(b'"%b"' % raw))
+        return self._reader.is_over
+
+    def _wait(self, index: int, piece: dict[str, Any]) -> None:
+        known = self._waiting.setdefault(index, piece)
+        if known is not piece:
+            begun, more = known.get("function") or {}, piece.get("function") or {}
+            joined = (begun.get("arguments") or "") + (more.get("arguments") or "")
+            self._waiting[index] = {**known, "function": {**begun, "arguments": joined}}
+
+
+def _is_same(one: object, other: object) -> bool:
+    return one is other
