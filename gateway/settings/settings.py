@@ -120,9 +120,9 @@ class Settings(BaseSettings):
     The `gateway` is always exact, but you still pay for a whole JSON answer, and a stream cut at the match reports
     estimated usage and no cost. On other upstreams the gateway always matches: they do not name the sequence, cut tool
     calls at it, or lose letters."""
-    strict_fallback: Literal["off", "on"] = "off"
+    strict_fallback: Literal["off", "on"] = "on"
     """`on`: where the upstream refuses strict tools or a strict schema, try once more with schemas that are not strict,
-    noted as `dropped:tools.strict` and `changed:response_format.strict`."""
+    noted as `dropped:tools.strict` and `changed:response_format.strict`. `off`: pass the refusal on."""
     app_url: AppUrl | None = Field(default=None, examples=["https://app.example.com"])
     """Sent to OpenRouter as `HTTP-Referer`."""
     app_title: AppTitle = "Dragoman"

@@ -72,6 +72,14 @@ REFUSED_CONTENT: Final = re.compile(
     re.IGNORECASE,
 )
 RESTRICTED: Final = re.compile(r"region|country|territory|privacy|data policy|not available in", re.IGNORECASE)
+# Of a refusal of the operator's key that concerns one model (LiteLLM's virtual keys, and what stands behind proxies).
+NO_ACCESS_TO_MODEL: Final = re.compile(
+    r"model_access_denied|model_not_allowed|model access|access(?: to)?(?: the| this)? model"
+    r"|(?:allowed|authori[sz]ed|entitled|permitted|permission|subscribed) (?:to|for) (?:(?:access|use|call) )?"
+    r"(?:(?:the|this) )?model"
+    r"|model\b.{0,80}?not (?:allowed|authori[sz]ed|entitled|permitted|enabled|subscribed)",
+    re.IGNORECASE,
+)
 # Anthropic's words, into which those of all upstreams are converted.
 TOO_LONG: Final = ("prompt is too long", "input length and `max_tokens` exceed context limit")
 PROMPT_TOKENS: Final = re.compile(r"(?:too long: |context limit: )(\d+)")
@@ -90,6 +98,10 @@ def _is_account(error: GatewayError) -> bool:
     return isinstance(error, BillingProblem | CredentialsRefused | Misconfigured)
 
 
+def _is_key_of_other_models(error: GatewayError) -> bool:
+    return isinstance(error, CredentialsRefused) and NO_ACCESS_TO_MODEL.search(_words(error)) is not None
+
+
 def _is_model(error: GatewayError) -> bool:
     """Return True for a missing or restricted model, and for what OpenRouter calls not retryable."""
     if isinstance(error, PermissionDenied):
@@ -105,6 +117,7 @@ def _is_own_limit(error: GatewayError) -> bool:
 FAILURES: Final = (
     FailureRow("limit", lambda error: isinstance(error, UpstreamFull), False, Moves.YES, Effect.NONE, 2),
     FailureRow("content", is_refused_content, False, Moves.ON_REFUSAL, Effect.NONE, 0),
+    FailureRow("model", _is_key_of_other_models, False, Moves.YES, Effect.MODEL, 5),
     FailureRow("account", _is_account, False, Moves.YES, Effect.ACCOUNT, 5, whole_upstream=True),
     FailureRow("model", _is_model, False, Moves.YES, Effect.MODEL, 6),
     FailureRow("forbidden", lambda error: isinstance(error, PermissionDenied), False, Moves.YES, Effect.NONE, 5),

@@ -21,6 +21,7 @@ from gateway.errors import CircuitOpen, GatewayError, UpstreamFull
 from gateway.redis import scripts
 from gateway.redis.server import Command, RedisServer
 from gateway.telemetry import metrics
+from gateway.upstream.causes import cause_of
 from gateway.upstream.circuit import State
 from gateway.upstream.circuits import PEER_FIELDS, names_of, to_peer_state
 from gateway.upstream.failure import Effect, FailureRow, failure_of
@@ -250,7 +251,10 @@ class LiveCircuits:
         if call.alone and not self.tells_alone:
             return
         if opens:
-            self._note_opened(name, health, row.name, call.route.upstream.name)
+            told: dict[str, str | int] = {"cause": cause_of(error).name}
+            if error.said is not None:
+                told["upstream_status"] = error.said.status
+            self._note_opened(name, health, row.name, call.route.upstream.name, **told)
         elif row.effect in (Effect.PAUSE, Effect.BUSY) and error.retry_after and health.state is State.PAUSED:
             self._news[name] = "pause", min(error.retry_after, MAX_RETRY_AFTER)
 
@@ -346,13 +350,13 @@ class LiveCircuits:
                 health.is_unreported = False
                 self._note_opened(name, health, STALL, route.upstream.name)
 
-    def _note_opened(self, name: str, health: LiveHealth, cause: str, upstream: str) -> None:
+    def _note_opened(self, name: str, health: LiveHealth, trouble: str, upstream: str, **told: str | int) -> None:
         seconds = health.until - self.clock()
-        level = log.error if cause == "account" else log.warning
-        level("circuit_opened", circuit=name, trouble=cause, seconds=round(seconds, 1))
-        metrics.CIRCUIT_OPENINGS.labels(upstream, cause).inc()
+        level = log.error if trouble == "account" else log.warning
+        level("circuit_opened", circuit=name, trouble=trouble, **told, seconds=round(seconds, 1))
+        metrics.CIRCUIT_OPENINGS.labels(upstream, trouble).inc()
         # A server with its own queue is silent to the many calls of a batch, and not to a live one.
-        if cause != STALL or self.tells_alone:
+        if trouble != STALL or self.tells_alone:
             self._news[name] = "open", seconds
 
     def _get(self, name: str) -> LiveHealth:

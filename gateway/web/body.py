@@ -8,7 +8,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from gateway.errors import InvalidRequest, RequestTimedOut, RequestTooLarge
+from gateway.errors import InvalidRequest, RequestTimedOut, RequestTooLarge, UnsupportedMedia
 from gateway.process.aiohttp_internals import free_buffer
 from gateway.process.http_guard import GuardedConnection
 from gateway.web.arrivals import held_bytes
@@ -39,7 +39,7 @@ PACE = UploadPace()
 
 
 async def read_body(request: web.Request, limit: int, pace: UploadPace = PACE) -> bytes:
-    """Raises RequestTooLarge, RequestTimedOut, InvalidRequest for an encoding that is not plain or one gzip, and
+    """Raises RequestTooLarge, RequestTimedOut, UnsupportedMedia, InvalidRequest for broken gzip, and
     RateLimited or Overloaded while too many large bodies arrive."""
     encoding = content_encoding(request)
     body = await read_raw_body(request, limit, pace)
@@ -67,7 +67,7 @@ async def read_raw_body(request: web.Request, limit: int, pace: UploadPace = PAC
 async def body_pieces(request: web.Request, limit: int, size: int, pace: UploadPace = PACE) -> AsyncIterator[bytes]:
     """The body in pieces of at most `size` bytes while it arrives. Raises as `read_body` does; takes no gzip."""
     if content_encoding(request) != "identity":
-        raise InvalidRequest(
+        raise UnsupportedMedia(
             "content-encoding: message batches are taken uncompressed.", code="request_body_encoding_unsupported"
         )
     async for arrived in _arriving(request, limit, pace):
@@ -83,7 +83,7 @@ def content_encoding(request: web.Request) -> Literal["identity", "gzip"]:
     encoding = said.strip().lower()
     if encoding in ENCODINGS:
         return ENCODINGS[encoding]
-    raise InvalidRequest(
+    raise UnsupportedMedia(
         f"Unsupported content-encoding {encoding[:40]!r}; send gzip or no encoding.",
         code="request_body_encoding_unsupported",
     )

@@ -54,18 +54,19 @@ def strictness(simulator: Simulator) -> list[tuple[Any, Any]]:
 
 
 @STREAMED
-async def test_by_default_the_refusal_is_passed_on(live: Live, stream: bool) -> None:
-    live.simulator.script(REFUSED)
-    status, _, body = await ask(live, stream=stream)
+async def test_refusal_is_passed_on_where_the_operator_says_so(simulator: Simulator, stream: bool) -> None:
+    simulator.script(REFUSED)
+    async with serving(simulator, strict_fallback="off") as live:
+        status, _, body = await ask(live, stream=stream)
     assert (status, orjson.loads(body)["error"]["message"]) == (404, MESSAGE)
-    assert strictness(live.simulator) == [(True, True)]
+    assert strictness(simulator) == [(True, True)]
 
 
 @STREAMED
-async def test_allowed_schemas_without_strict_are_sent_and_noted(simulator: Simulator, stream: bool) -> None:
+async def test_by_default_schemas_without_strict_are_sent_and_noted(live: Live, stream: bool) -> None:
+    simulator = live.simulator
     simulator.script(REFUSED, answer(stream))
-    async with serving(simulator, strict_fallback="on") as live:
-        status, losses, body = await ask(live, stream=stream)
+    status, losses, body = await ask(live, stream=stream)
     assert (status, losses) == (200, LOSSES)
     assert "{}" in body
     assert strictness(simulator) == [(True, True), (None, False)]
@@ -79,7 +80,7 @@ async def test_allowed_schemas_without_strict_are_sent_and_noted(simulator: Simu
 @STREAMED
 async def test_a_second_refusal_is_passed_on(simulator: Simulator, stream: bool) -> None:
     simulator.script(REFUSED, REFUSED)
-    async with serving(simulator, strict_fallback="on") as live:
+    async with serving(simulator) as live:
         status, _, _ = await ask(live, stream=stream)
     assert status == 404
     assert strictness(simulator) == [(True, True), (None, False)]
@@ -88,7 +89,7 @@ async def test_a_second_refusal_is_passed_on(simulator: Simulator, stream: bool)
 async def test_what_was_shown_is_never_asked_for_again(simulator: Simulator) -> None:
     broken = {"error": {"message": MESSAGE, "code": 404}, **delta_chunk({}, finish_reason="error")}
     simulator.script(stream_script(delta_chunk({"content": "{"}), broken, b"data: [DONE]\n\n"))
-    async with serving(simulator, strict_fallback="on") as live:
+    async with serving(simulator) as live:
         with pytest.raises(anthropic.APIStatusError, match="No endpoints found"):
             async with live.client().messages.stream(**ASK) as events:
                 await events.get_final_message()
@@ -97,7 +98,6 @@ async def test_what_was_shown_is_never_asked_for_again(simulator: Simulator) -> 
 
 @STREAMED
 async def test_reasoning_that_cannot_be_verified_is_left_out_with_a_note(live: Live, stream: bool) -> None:
-    """This fallback needs no permission."""
     invalid = {"error": {"message": "messages.1: Invalid `signature` in `thinking` block", "code": 400}}
     live.simulator.script(json_script(invalid, status=400), answer(stream))
     thought = {"type": "thinking", "thinking": "Hmm.", "signature": "c2ln"}

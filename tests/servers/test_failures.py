@@ -42,9 +42,7 @@ async def test_thinking_left_in_the_text_by_the_server_is_separated(servers: Ser
 
 
 @on_servers("vllm")
-async def test_a_strict_tool_without_a_grammar_is_offered_without_strict_where_the_operator_allows_it(
-    servers: Servers, name: str
-) -> None:
+async def test_a_strict_tool_without_a_grammar_is_offered_without_strict(servers: Servers, name: str) -> None:
     schema = {
         "type": "object",
         "properties": {"city": {"$ref": "#/$defs/City"}},
@@ -52,7 +50,7 @@ async def test_a_strict_tool_without_a_grammar_is_offered_without_strict_where_t
         "additionalProperties": False,
     }
     tool = {**WEATHER, "strict": True, "input_schema": schema}
-    async with front_end(servers.get(name), strict_fallback="on") as client:
+    async with front_end(servers.get(name)) as client:
         async for answer in client.both(messages="#tool", tools=[tool]):
             assert (answer.calls, "strict" in answer.noted) == ([PARIS], True), answer.describe()
 

@@ -149,7 +149,7 @@ TOOLS = Section(
         row("`strict`", "`strict`", "", "O13"),
         row(
             "`strict` that the upstream refuses",
-            "one more try without, where the operator allows it",
+            "one more try without",
             "noted; else the refusal is passed on",
             "fallbacks.o35_refused_strict_schemas_are_sent_without_strict_the_second_time",
             "fallbacks.o35_everything_else_is_refused_once",
@@ -223,7 +223,7 @@ PARAMETERS = Section(
         row(
             "`output_config.format`, `output_format`",
             "`response_format` with a JSON schema",
-            "always strict; where the operator allows it, a refused strict schema is sent again without, with a note",
+            "strict; a refused strict schema is sent again without, with a note, unless the operator forbids it",
             "O34",
             "O35",
         ),

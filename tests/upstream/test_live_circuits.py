@@ -11,11 +11,19 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway.errors import CircuitOpen, GatewayError, RateLimited, StoreAway, UpstreamUnreachable
+from gateway.errors import (
+    CircuitOpen,
+    CredentialsRefused,
+    GatewayError,
+    RateLimited,
+    StoreAway,
+    UpstreamUnreachable,
+    UpstreamWords,
+)
 from gateway.redis.connections import queue_client
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
-from gateway.upstream.circuits import Circuits, Rejected
+from gateway.upstream.circuits import Circuits, Rejected, names_of
 from gateway.upstream.health import OPEN_AFTER, STALL_SECONDS, STALLED_CALLS
 from gateway.upstream.live_circuits import MAX_LIVE_CIRCUITS, LiveCircuits
 from gateway.upstream.routing import Route, Upstream
@@ -143,6 +151,33 @@ async def test_stall_is_logged_and_shared_with_the_other_processes(fleet: Fleet)
         assert second.wait(ROUTE) > 0
         second_alone = second.pair_of(ROUTE)[0].wait(fleet.clock.now, alone=True)
         assert second_alone == 0  # it has not stalled here
+
+
+@pytest.mark.parametrize(
+    ("words", "circuit"),
+    [
+        ("Incorrect API key provided", "up"),
+        ("User not found", "up"),
+        ("key not allowed to access model. This key can only access models=['a']. Tried to access m", "up/m"),
+        ("key_model_access_denied", "up/m"),
+        ("Your account is not subscribed to this model", "up/m"),
+        ("The model `m` is not enabled for this key", "up/m"),
+    ],
+)
+async def test_refused_key_opens_the_circuit_of_what_it_is_refused_for(fleet: Fleet, words: str, circuit: str) -> None:
+    process = fleet.front_end()
+    refused_key = CredentialsRefused("The upstream refused the gateway's own credentials.")
+    refused_key.said = UpstreamWords(401, words)
+    async with entered(process.call(ROUTE, alone=False)) as call:
+        with capture_logs() as lines:
+            process.failed(call, refused_key)
+    (line,) = [line for line in lines if line["event"] == "circuit_opened"]
+    assert (line["circuit"], line["cause"], line["upstream_status"]) == (
+        names_of(ROUTE, ())[circuit == "up/m"],
+        "credentials",
+        401,
+    )
+    assert words not in str(line)
 
 
 async def test_stall_of_a_batch_is_not_shared(fleet: Fleet) -> None:

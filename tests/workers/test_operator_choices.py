@@ -49,7 +49,7 @@ async def test_stop_sequences_are_matched_by_the_gateway(simulator: Simulator) -
 async def test_refused_strict_tools_are_tried_again_in_the_same_attempt_of_the_item(simulator: Simulator) -> None:
     refused = json_script({"error": {"message": "No endpoints found that can handle it", "code": 404}}, status=404)
     simulator.script(refused, stream_script(delta_chunk({"content": "whole"}), delta_chunk({}, finish_reason="stop")))
-    async with working(simulator, strict_fallback="on") as result_of:
+    async with working(simulator) as result_of:
         result = await result_of(tools=[{"name": "look", "input_schema": SCHEMA, "strict": True}])
     assert text_of(result) == "whole"
     assert ["strict" in one.json["tools"][0]["function"] for one in simulator.requests()] == [True, False]
