@@ -167,11 +167,7 @@ class OriginalStream:
         try:
             for event in events:
                 if self._before and event.startswith(self._before) and event.endswith(self._end_of_plain):
-                    text = event[len(self._before) : len(event) - len(self._end_of_plain)]
-                    self._size += len(text)
-                    if self._plain_order is not None:
-                        self._plain_order.pass_raw(text)
-                    told.append(b"%b%b\n\n" % (self._named_before, event[len(self._before) :]))
+                    told.append(self._take_plain(event))
                     continue
                 told.append(self._take_event(event))
                 if self.done:
@@ -183,6 +179,13 @@ class OriginalStream:
             return b""
         held, self._held = self._held, []
         return b"".join((*held, *told))
+
+    def _take_plain(self, event: bytes) -> bytes:
+        text = event[len(self._before) : len(event) - len(self._end_of_plain)]
+        self._size += len(text)
+        if self._plain_order is not None:
+            self._plain_order.pass_raw(text)
+        return b"%b%b\n\n" % (self._named_before, event[len(self._before) :])
 
     def _take_event(self, event: bytes) -> bytes:
         if not event.startswith(b"data:") or event.find(b"\n") >= 0:
