@@ -17,6 +17,7 @@ from gateway.access.networks import is_within
 
 Status = Literal["active", "inactive", "archived"]
 DataRule = Literal["", "deny", "zdr"]
+KeyPriority = Literal["low", "normal", "high"]
 Period = Literal["day", "week", "month", "total", "rolling"]
 
 NANO: Final = 1_000_000_000
@@ -28,6 +29,7 @@ MIN_WINDOW: Final = 60
 MAX_WINDOW: Final = 366 * 86_400
 DEPLOYMENT: Final = "*"
 ROLES: Final = ("viewer", "operator", "admin")  # of the admin API
+PRIORITIES: Final[tuple[KeyPriority, ...]] = ("low", "normal", "high")
 # Of tenants, users and keys' names: they appear in headers, logs and names of Redis keys.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
 
@@ -124,9 +126,10 @@ class KeyRecord:
 
     `models`: patterns of which a request's model has to match one, by its requested or its upstream name; empty for
     any. `addresses`: networks that it may be used from; empty for all. `params`: rules for parameters, as in
-    `[params]`; `data`: what upstreams may do with the requests. `batches` and `cache`: whether it may use them. `role`:
-    of the admin API, which makes it no key for models. `per_user`: a rule of identity with limits that apply to each
-    user separately. `version` grows with each change.
+    `[params]`; `data`: what upstreams may do with the requests. `batches` and `cache`: whether it may use them.
+    `priority`: of its live requests where an upstream is full. `role`: of the admin API, which makes it no key for
+    models. `per_user`: a rule of identity with limits that apply to each user separately. `version` grows with each
+    change.
     """
 
     id: str
@@ -144,6 +147,7 @@ class KeyRecord:
     max_tokens: int | None = None
     batches: bool = True
     cache: bool = True
+    priority: KeyPriority = "normal"
     params: Mapping[str, Any] = field(default_factory=dict, repr=False)
     data: DataRule = ""
     role: str = ""

@@ -8,7 +8,17 @@ import orjson
 import typer
 
 from gateway.access.networks import check_networks
-from gateway.access.records import DEPLOYMENT, ROLES, Allowance, Budget, DataRule, RateLimits, check_name, to_nano
+from gateway.access.records import (
+    DEPLOYMENT,
+    PRIORITIES,
+    ROLES,
+    Allowance,
+    Budget,
+    DataRule,
+    RateLimits,
+    check_name,
+    to_nano,
+)
 from gateway.cli.console import CommandError
 from gateway.upstream.policy import to_policy
 
@@ -30,6 +40,9 @@ Expires = Annotated[str | None, typer.Option(help="Days until it expires, or a d
 NotBefore = Annotated[str | None, typer.Option("--not-before", help="Days until it is valid, or a date.")]
 Batches = Annotated[bool | None, typer.Option("--batches/--no-batches", help="Whether it may create batches.")]
 Cache = Annotated[bool | None, typer.Option("--cache/--no-cache", help="Whether it may use the prompt cache.")]
+Priority = Annotated[
+    str | None, typer.Option("--priority", help="low, normal or high: the order in which a full upstream is used.")
+]
 Params = Annotated[
     str | None, typer.Option("--params", help='Rules for parameters as JSON, such as \'{"temperature": {"max": 1}}\'.')
 ]
@@ -47,6 +60,7 @@ def rights(
     params: str | None,
     data: str | None,
     address: list[str] | None,
+    priority: str | None,
 ) -> dict[str, Any]:
     """Return the fields of a KeyRecord that were given. Raises CommandError for a value that cannot be used."""
     given = {
@@ -57,6 +71,7 @@ def rights(
         "not_before": to_expiry(not_before),
         "batches": batches,
         "cache": cache,
+        "priority": to_priority(priority),
         "params": to_params(params),
         "data": to_data(data),
     }
@@ -83,6 +98,12 @@ def to_params(text: str | None) -> dict[str, Any] | None:
         hint = 'an object such as {"temperature": {"max": 1}}; docs/routing.md describes the rules'
         raise CommandError(f"--params: {error}", hint) from None
     return dict(params)
+
+
+def to_priority(text: str | None) -> str | None:
+    if text is not None and text not in PRIORITIES:
+        raise CommandError(f"--priority: {text!r} is no priority", f"give one of {', '.join(PRIORITIES)}")
+    return text
 
 
 def to_role(text: str | None) -> str:

@@ -31,6 +31,7 @@ from gateway.cli.key_options import (
     OutputTpm,
     Params,
     PeriodOption,
+    Priority,
     Role,
     Rpm,
     Window,
@@ -77,13 +78,14 @@ def create(
     params: Params = None,
     data: Data = None,
     address: Addresses = None,
+    priority: Priority = None,
     role: Role = None,
     json: Json = False,
 ) -> None:
     """Make a key. It is shown once; only its digest is stored."""
     console = Console(json)
     with console.failing_clearly():
-        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data, address)
+        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data, address, priority)
         allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
         who = named(name, "NAME"), named(tenant, "--tenant"), named(user, "--user") if user else ""
         record = KeyRecord("", *who, allowance=allowance, role=to_role(role), **fields)
@@ -104,12 +106,13 @@ def change(
     params: Params = None,
     data: Data = None,
     address: Addresses = None,
+    priority: Priority = None,
     json: Json = False,
 ) -> None:
     """Change what a key may do; what is not given stays. `--model '*'` allows all models again."""
     console = Console(json)
     with console.failing_clearly():
-        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data, address)
+        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data, address, priority)
         if not fields:
             raise CommandError("there is nothing to change", "`dragoman keys change --help` lists the options")
         changed = on_store(lambda store: store.update_key(name, actor(), **fields))
@@ -298,6 +301,7 @@ def summary(record: KeyRecord) -> str:
     if record.models:
         parts.append("models " + " ".join(record.models))
     parts += [f"no {right}" for right, granted in (("batches", record.batches), ("cache", record.cache)) if not granted]
+    parts += [f"priority {record.priority}"] if record.priority != "normal" else []
     parts += [f"params {' '.join(record.params)}"] if record.params else []
     parts += [f"data {record.data}"] if record.data else []
     return "  ".join([*parts, describe_allowance(record.allowance)])

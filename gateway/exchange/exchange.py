@@ -35,7 +35,7 @@ from gateway.exchange.face_sink import is_opened, sink_of
 from gateway.exchange.healing import healed
 from gateway.exchange.heartbeat import Heartbeat
 from gateway.exchange.hedge import Hedges
-from gateway.exchange.key_policy import for_key
+from gateway.exchange.key_policy import for_key, priority_of
 from gateway.exchange.missing import MissingDialects
 from gateway.exchange.plan import Plan, note_error, note_gone, note_losses
 from gateway.exchange.received import EMPTY_ANSWER, noted, relayed
@@ -56,6 +56,7 @@ from gateway.telemetry.tracing import Tracer
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
 from gateway.upstream.forwarding import with_forwarded
+from gateway.upstream.lanes import LaneDemand
 from gateway.upstream.learned import LearnedAdaptations
 from gateway.upstream.live_circuits import LiveCircuits
 from gateway.upstream.retry import RetryPolicy
@@ -103,7 +104,7 @@ class Exchange:
 
     def __post_init__(self) -> None:
         self.candidates = Candidates(self.routing, self.circuits)
-        self.hedges = Hedges(self.circuits, self._next_candidate, self.clock)
+        self.hedges = Hedges(self.circuits, self._next_candidate, self._demand_of, self.clock)
         self.counter = TokenCounter(self.client, self.dialects, self.clock)
         self._unbounded = replace(self.timeouts, total=None)
         self._unattended = replace(self.stream_timeouts, commit_after=inf, ping_after=inf)
@@ -217,7 +218,7 @@ class Exchange:
         while True:
             begun = plan.begun = self.clock()
             try:
-                demand, is_alone = plan.to_demand(), plan.is_alone
+                demand, is_alone = self._demand_of(plan), plan.is_alone
                 plan.call = self.circuits.call(plan.route, alone=is_alone, is_retry=walk.is_retry, demand=demand)
                 with plan.call as call:
                     await call.take_turn()
@@ -251,6 +252,10 @@ class Exchange:
             await asyncio.sleep(delay)
             remaining -= delay
             plan.record.waited_seconds += delay
+
+    def _demand_of(self, plan: Plan) -> LaneDemand | None:
+        """Return the needs of the plan's next call; None for an upstream without limits."""
+        return None if plan.route.upstream.limits is None else plan.to_demand(priority_of(self.admission, plan.context))
 
     def _heal(self, plan: Plan, error: GatewayError) -> bool:
         """Change the prepared request to avoid the refusal. Return True if it should be sent again."""

@@ -21,6 +21,7 @@ from gateway.exchange.plan import Plan
 from gateway.exchange.sink import Flow, Sink
 from gateway.process.tasks import end
 from gateway.telemetry.usage import Attempted, UsageRecord
+from gateway.upstream.lanes import LaneDemand
 from gateway.upstream.live_circuits import LiveCircuits
 from gateway.upstream.pins import name_of_candidate
 from gateway.upstream.routing import Route
@@ -77,10 +78,12 @@ class FirstContents:
 
 @dataclass(slots=True)
 class Hedges:
-    """Late calls and the second candidates for them. `next_candidate` prepares one for a plan, if there is one."""
+    """Late calls and the second candidates for them. `next_candidate` prepares one for a plan, if there is one;
+    `demand_of` tells what its call needs."""
 
     circuits: LiveCircuits
     next_candidate: Callable[[Plan], bool]
+    demand_of: Callable[[Plan], LaneDemand | None]
     clock: Callable[[], float] = time.monotonic
     _times: dict[str, FirstContents] = field(default_factory=dict)
     _left: dict[str, float] = field(default_factory=dict)  # by the route's pattern
@@ -248,7 +251,7 @@ class Race(Generic[Result]):
 
     async def _call(self, plan: Plan, remaining: float) -> Result:
         plan.begun = self.hedges.clock()
-        circuits, demand = self.hedges.circuits, plan.to_demand()
+        circuits, demand = self.hedges.circuits, self.hedges.demand_of(plan)
         with circuits.call(plan.route, alone=False, is_retry=True, demand=demand) as plan.call:
             await plan.call.take_turn()
             return await self.once(plan, remaining)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gateway.access.admission import Admission
-from gateway.access.records import KeyRecord
+from gateway.access.records import PRIORITIES, KeyRecord
 from gateway.context import Context
 from gateway.errors import PermissionDenied
 from gateway.upstream.policy import ParameterPolicy, RequestPolicy, combined, to_policy
@@ -26,6 +26,12 @@ KEPT_BY: Final = {"zdr": ("zdr",), "deny": ("deny", "zdr")}
 def may_cache(admission: Admission | None, context: Context) -> bool:
     record = None if admission is None else admission.directory.record_of(context)
     return record is None or record.cache
+
+
+def priority_of(admission: Admission | None, context: Context) -> int:
+    """Return the priority of the key's live calls where an upstream is full, as `LaneDemand` has it."""
+    record = None if admission is None else admission.directory.record_of(context)
+    return PRIORITIES.index("normal" if record is None else record.priority)
 
 
 def for_key(admission: Admission | None, context: Context, routes: tuple[Route, ...]) -> tuple[Route, ...]:

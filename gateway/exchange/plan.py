@@ -115,16 +115,14 @@ class Plan:
         route = self.route
         return Attempted(route.upstream.name, outcome, seconds, kind, self.begun, route.target.model, self.span_id)
 
-    def to_demand(self) -> LaneDemand | None:
-        """Return the needs of the next call; None for an upstream without limits."""
-        if self.route.upstream.limits is None:
-            return None
+    def to_demand(self, priority: int) -> LaneDemand:
+        """Return the needs of the next call. `priority`: see `LaneDemand`."""
         is_batch, record = self.context.priority == "batch", self.record
 
         def used() -> int:
             return record.input_tokens + record.cache_write_tokens + record.output_tokens
 
-        return LaneDemand(self.reply.input_estimate, is_batch, not (is_batch or self.fallbacks), used)
+        return LaneDemand(self.reply.input_estimate, is_batch, not (is_batch or self.fallbacks), used, priority)
 
     @property
     def is_released(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gateway.access.networks import check_networks
-from gateway.access.records import Allowance, Budget, DataRule, KeyRecord, RateLimits, check_name, to_nano
+from gateway.access.records import Allowance, Budget, DataRule, KeyPriority, KeyRecord, RateLimits, check_name, to_nano
 from gateway.settings.values import Credential
 from gateway.upstream.policy import to_policy
 
@@ -60,6 +60,7 @@ class RightsSection(AllowanceSection):
     max_tokens: Count | None = None
     batches: bool = True
     cache: bool = True
+    priority: KeyPriority = "normal"
     params: Params = Field(default_factory=dict, repr=False)
     data: DataRule = ""
 
@@ -73,6 +74,7 @@ class RightsSection(AllowanceSection):
             max_tokens=self.max_tokens,
             batches=self.batches,
             cache=self.cache,
+            priority=self.priority,
             params=self.params,
             data=self.data,
             allowance=self.allowance(),

@@ -27,15 +27,20 @@ class LaneLimits:
     rpm: int | None = None
     tpm: int | None = None
 
-    def of_call(self, *, is_batch: bool) -> "LaneLimits":
-        """Return the limits that apply to a call: for a batch's, what live requests leave, less a margin."""
-        if not is_batch:
+    def of_call(self, *, is_batch: bool, is_low: bool = False) -> "LaneLimits":
+        """Return the limits that apply to a call: for a batch's, what live requests leave, less a margin.
+
+        `is_low`: a live call that leaves the same margin to those of a higher priority.
+        """
+        if not is_batch and not is_low:
             return replace(self, batch=None)
-        most = part_of(self.concurrency, BATCH_SHARE)
-        if self.concurrency is not None and self.batch is None:
-            most = max(1, floor(less_margin(self.concurrency)))
-        batch = self.batch if self.batch is not None else most
-        return LaneLimits(most, batch, part_of(self.rpm, BATCH_SHARE), part_of(self.tpm, BATCH_SHARE))
+        most = None if self.concurrency is None else max(1, floor(less_margin(self.concurrency)))
+        rpm, tpm = part_of(self.rpm, BATCH_SHARE), part_of(self.tpm, BATCH_SHARE)
+        if not is_batch:
+            return LaneLimits(most, None, rpm, tpm)
+        if self.batch is not None:
+            return LaneLimits(part_of(self.concurrency, BATCH_SHARE), self.batch, rpm, tpm)
+        return LaneLimits(most, most, rpm, tpm)
 
     def shared(self, share: float) -> "LaneLimits":
         """Return this process's part, at least one of each."""

@@ -8,10 +8,11 @@ a lease, so that those of a process that died end too. An upstream without limit
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from math import ceil
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -46,14 +47,30 @@ LIMITS: Final = {
 }
 
 
+NORMAL: Final = 1
+
+
 @dataclass(frozen=True, slots=True)
 class LaneDemand:
-    """Needs of a call. `tokens`: the prompt's. `waits`: no candidate is left. `used`: counts tokens at its end."""
+    """Needs of a call. `tokens`: the prompt's. `waits`: no candidate is left. `used`: counts tokens at its end.
+
+    `priority` of a live call: 0 low, 1 normal, 2 high.
+    """
 
     tokens: int
     is_batch: bool
     waits: bool
     used: Callable[[], int] = field(repr=False)
+    priority: int = NORMAL
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A call that waits for a place. `is_refused`: one of a higher priority has taken its place in the queue."""
+
+    priority: int
+    wakes: asyncio.Event = field(default_factory=asyncio.Event)
+    is_refused: bool = False
 
 
 @dataclass(slots=True)
@@ -65,7 +82,7 @@ class Lanes:
     clock: Callable[[], float] = time.monotonic
     silence: SilenceLimit = field(default_factory=SilenceLimit)
     _uses: dict[str, LaneUse] = field(default_factory=dict)
-    _queues: dict[str, list[asyncio.Event]] = field(default_factory=dict)
+    _queues: dict[str, list[Waiter]] = field(default_factory=dict)
     _refused: dict[str, tuple[float, int]] = field(default_factory=dict)  # batches: when, and how many calls they had
     _ended: list[tuple[LaneCall, int]] = field(default_factory=list)
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,7 +96,7 @@ class Lanes:
 
     async def enter(self, upstream: Upstream, limits: LaneLimits, demand: LaneDemand) -> LaneCall:
         """Begin a call, to be ended by `leave`. Raises UpstreamFull."""
-        limits = limits.of_call(is_batch=demand.is_batch)
+        limits = limits.of_call(is_batch=demand.is_batch, is_low=demand.priority < NORMAL)
         if limits.tpm is not None and demand.tokens > limits.tpm:
             raise UpstreamFull(
                 f"The prompt has about {demand.tokens} tokens; {upstream.name} takes {limits.tpm} a minute at most.",
@@ -89,7 +106,7 @@ class Lanes:
         call = LaneCall(upstream.circuit, name, demand.tokens, demand.is_batch)
         wait, reached = await self._ask(call, limits)
         if demand.waits and 0 < wait <= QUEUE_SECONDS:
-            wait, reached = await self._queue(call, limits, wait, reached)
+            wait, reached = await self._queue(call, limits, demand.priority, wait, reached)
         if wait > 0:
             if demand.is_batch:
                 self._refused[call.lane] = self.clock(), self._uses[call.lane].batches
@@ -104,7 +121,7 @@ class Lanes:
         self._end(call, used)
         queue = self._queues.get(call.lane)
         if queue:
-            queue[-1].set()
+            next_of(queue).wakes.set()
 
     def is_full(self, upstream: Upstream) -> bool:
         """Return whether this process alone has reached a limit."""
@@ -146,21 +163,31 @@ class Lanes:
                 arguments: list[str | int] = ["renew", round(LEASE_SECONDS * 1000), *use.running]
                 await self.server.run(scripts.LANE, self.server.keys.lane(lane), arguments)
 
-    async def _queue(self, call: LaneCall, limits: LaneLimits, wait: float, reached: str) -> tuple[float, str]:
-        """Wait for a place, the newest first: the oldest is the likeliest to be given up by its client."""
+    async def _queue(
+        self, call: LaneCall, limits: LaneLimits, priority: int, wait: float, reached: str
+    ) -> tuple[float, str]:
+        """Wait for a place in a queue of limited length, which the calls of the lowest priority leave first."""
         queue, gives_up = self._queues.setdefault(call.lane, []), self.clock() + QUEUE_SECONDS
         if len(queue) >= max(1, round(QUEUE_SHARE * (limits.concurrency or 0))):
-            return wait, reached
-        wakes = asyncio.Event()
-        queue.append(wakes)
+            last = min(queue, key=attrgetter("priority"))
+            if last.priority >= priority:
+                return wait, reached
+            last.is_refused = True
+            last.wakes.set()
+            queue.remove(last)
+        waiter = Waiter(priority)
+        queue.append(waiter)
         try:
             while wait > 0 and (left := gives_up - self.clock()) > 0:
-                await _pause(wakes, min(left, POLL_SECONDS))
-                wakes.clear()
+                await _pause(waiter.wakes, min(left, POLL_SECONDS))
+                waiter.wakes.clear()
+                if waiter.is_refused:
+                    break
                 wait, reached = await self._ask(call, limits)
             return wait, reached
         finally:
-            queue.remove(wakes)
+            if not waiter.is_refused:
+                queue.remove(waiter)
 
     async def _ask(self, call: LaneCall, limits: LaneLimits) -> tuple[float, str]:
         """Return the seconds to wait and the limit that is reached; 0 once the call has begun."""
@@ -196,6 +223,11 @@ class Lanes:
         if self.server is not None and len(self._ended) < MAX_ENDED:
             self._ended.append((call, used))
             self._wakes.set()
+
+
+def next_of(queue: Sequence[Waiter]) -> Waiter:
+    """Return the call to wake: of the highest priority the newest, since clients give up the oldest first."""
+    return max(reversed(queue), key=attrgetter("priority"))
 
 
 async def _pause(wakes: asyncio.Event, seconds: float) -> None:

@@ -70,10 +70,10 @@ async def serve(
         yield serve
 
 
-async def served_by(live: Live, model: str = "sim/echo", **fields: Any) -> str:
+async def served_by(live: Live, model: str = "sim/echo", *, key: str = KEY, **fields: Any) -> str:
     """Return the upstreams that were called for one request, in their order, with the outcome of each."""
     body = {"model": model, "max_tokens": 10, "messages": MESSAGES, **fields}
-    answer = await live.client().messages.with_raw_response.create(**body)
+    answer = await live.client(api_key=key).messages.with_raw_response.create(**body)
     attempts = [each.split()[:2] for each in answer.headers["x-gateway-attempts"].split(", ")]
     return ", ".join(" ".join(each) for each in attempts)
 
@@ -261,3 +261,38 @@ async def test_overloaded_upstream_lets_a_tenth_wait_and_refuses_the_others_at_o
     assert {one.status_code for one in errors} == {529}
     assert all(1 <= int(one.response.headers["retry-after"]) <= 5 for one in errors)
     assert [one for one in refusals if isinstance(one, str)] == ["a 200"]
+
+
+PRIORITIES = """
+[[keys]]
+name = "first"
+key = "first-key"
+priority = "high"
+
+[[keys]]
+name = "last"
+key = "last-key"
+priority = "low"
+"""
+
+
+async def test_full_upstream_is_left_to_the_keys_of_a_higher_priority(serve: Serve, simulator: Simulator) -> None:
+    live, gate = await serve(", concurrency = 4", '"*" = "a"', more=PRIORITIES), asyncio.Event()
+    held = stream_script(Hold(gate), chunk("held", finish_reason="stop"), b"data: [DONE]\n\n")
+    simulator.script(*[held] * 4)
+
+    def ask(key: str) -> asyncio.Task[str]:
+        return asyncio.create_task(served_by(live, key=key))
+
+    served = [ask("last-key"), ask("last-key")]
+    await simulator.received(2)
+    with pytest.raises(anthropic.APIStatusError, match="the limit of 2 calls at once"):
+        await ask("last-key")
+    served += [ask(KEY), ask(KEY)]
+    await simulator.received(4)
+    waits = ask(KEY)
+    goes_first = ask("first-key")
+    with pytest.raises(anthropic.APIStatusError, match="the limit of 4 calls at once"):
+        await waits
+    gate.set()
+    assert await asyncio.gather(*served, goes_first) == ["a 200"] * 5

@@ -15,11 +15,12 @@ from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
 from gateway.redis.silence import SilenceLimit
 from gateway.upstream.lane import LaneCall, LaneLimits
-from gateway.upstream.lanes import LEASE_SECONDS, LaneDemand, Lanes
+from gateway.upstream.lanes import LEASE_SECONDS, NORMAL, LaneDemand, Lanes
 from gateway.upstream.routing import Upstream
 from tests.support.clock import Clock
 from tests.support.redis_server import redis_server
 
+LOW, HIGH = NORMAL - 1, NORMAL + 1
 UPSTREAM = Upstream("up", "http://upstream.example/v1")
 numbers = count()
 
@@ -38,15 +39,20 @@ class Fleet:
         silence = SilenceLimit(20)
         self.processes = [Lanes(server, clock=self.clock, silence=silence) for _ in range(1 if server is None else 3)]
 
-    async def begin(self, limits: LaneLimits, tokens: int = 10, *, is_batch: bool = False) -> LaneCall:
+    async def begin(
+        self, limits: LaneLimits, tokens: int = 10, *, is_batch: bool = False, priority: int = NORMAL
+    ) -> LaneCall:
         """Begin a call at the next process."""
         self.processes.append(self.processes.pop(0))
-        return await self.processes[0].enter(UPSTREAM, limits, LaneDemand(tokens, is_batch, False, lambda: tokens))
+        demand = LaneDemand(tokens, is_batch, False, lambda: tokens, priority)
+        return await self.processes[0].enter(UPSTREAM, limits, demand)
 
-    async def refused(self, limits: LaneLimits, tokens: int = 10, *, is_batch: bool = False) -> tuple[str, float]:
+    async def refused(
+        self, limits: LaneLimits, tokens: int = 10, *, is_batch: bool = False, priority: int = NORMAL
+    ) -> tuple[str, float]:
         """Return the limit that refuses a call, and the seconds to wait."""
         with pytest.raises(UpstreamFull) as caught:
-            await self.begin(limits, tokens, is_batch=is_batch)
+            await self.begin(limits, tokens, is_batch=is_batch, priority=priority)
         assert caught.value.retry_after is not None
         return caught.value.message.partition(" that this gateway")[0], round(caught.value.retry_after, 1)
 
@@ -249,3 +255,32 @@ async def test_batch_waits_while_redis_does_not_answer_about_limits() -> None:
         await lanes.enter(UPSTREAM, limits, LaneDemand(1, True, False, lambda: 1))
     assert refused.value.retry_after == 1
     await lanes.enter(UPSTREAM, limits, LaneDemand(1, False, False, lambda: 1))
+
+
+async def test_calls_of_a_higher_priority_go_first_and_take_the_place_of_others() -> None:
+    lanes, limits = Lanes(), LaneLimits(concurrency=20)
+
+    def enter(priority: int) -> asyncio.Task[LaneCall]:
+        return asyncio.create_task(lanes.enter(UPSTREAM, limits, LaneDemand(1, False, True, lambda: 1, priority)))
+
+    calls = [await enter(HIGH) for _ in range(20)]
+    normal, newer = enter(NORMAL), enter(NORMAL)
+    await asyncio.sleep(0)
+    high = enter(HIGH)
+    with pytest.raises(UpstreamFull):
+        await normal
+    with pytest.raises(UpstreamFull):
+        await enter(NORMAL)
+    for call, waiting in zip(calls, (high, newer), strict=False):
+        lanes.leave(call, 1)
+        await waiting
+    assert not any(lanes._queues.values())
+
+
+async def test_calls_of_a_low_priority_leave_a_part_of_each_limit(fleet: Fleet) -> None:
+    for limits, most in ((LaneLimits(concurrency=4), 2), (LaneLimits(rpm=20), 18), (LaneLimits(tpm=100), 9)):
+        low = Fleet(fleet.redis)
+        for _ in range(most):
+            await low.begin(limits, priority=LOW)
+        await low.refused(limits, priority=LOW)
+        await low.begin(limits)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.access.networks import check_networks
-from gateway.access.records import Allowance, Budget, KeyRecord, RateLimits, check_name, to_nano
+from gateway.access.records import PRIORITIES, Allowance, Budget, KeyRecord, RateLimits, check_name, to_nano
 from gateway.errors import InvalidRequest, shorten
 from gateway.upstream.policy import to_policy
 
@@ -41,6 +41,7 @@ def to_api_key(record: KeyRecord) -> dict[str, Any]:
             "not_before": None if record.not_before is None else to_time(record.not_before),
             "batches": record.batches,
             "cache": record.cache,
+            "priority": record.priority,
             "params": dict(record.params),
             "data": record.data or "any",
             **record.allowance.to_json(),
@@ -163,6 +164,12 @@ def _right(body: Mapping[str, Any], name: str) -> bool:
     return body[name] is True
 
 
+def _priority(body: Mapping[str, Any], name: str) -> str:
+    if body[name] not in PRIORITIES:
+        raise InvalidRequest(f"{name}: must be one of {', '.join(PRIORITIES)}")
+    return str(body[name])
+
+
 def _data(body: Mapping[str, Any], name: str) -> str:
     if body[name] not in DATA:
         raise InvalidRequest(f"{name}: must be deny, zdr or any")
@@ -178,6 +185,7 @@ READERS: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
     "not_before": _moment,
     "batches": _right,
     "cache": _right,
+    "priority": _priority,
     "params": _params,
     "data": _data,
 }
