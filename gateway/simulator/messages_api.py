@@ -15,6 +15,7 @@ from gateway.messages.replay import to_events
 from gateway.messages.validation import check_count_tokens_request, check_messages_request
 from gateway.messages.validation.unknown_keys import to_note
 from gateway.simulator.behaviours import THOUGHT, replay_fault
+from gateway.simulator.broken_streams import broken, error_status, sound_model
 from gateway.simulator.models import to_script
 from gateway.simulator.prompt import SimulatedPrompt, to_prompt
 from gateway.simulator.script import Script, converted, json_script
@@ -35,6 +36,11 @@ ERROR_TYPES = {
 STOP_REASONS = {"tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}
 THINKING = frozenset({"thinking", "redacted_thinking"})
 EVENT_END = b"\n\n"
+BROKEN = "Overloaded"
+ERROR_EVENT = (
+    b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},'
+    b'"request_id":"req_simulator"}\n\n'
+)
 
 
 def to_message_script(body: bytes, betas: frozenset[str], number: int, created: int) -> Script:
@@ -49,15 +55,19 @@ def to_message_script(body: bytes, betas: frozenset[str], number: int, created: 
         fault = replay_fault(prompt) or _thinking_fault(request)
         if fault is not None:
             return to_refusal(400, fault)
-        script = to_script(replace(prompt, streamed=False), generation)
+        status = error_status(prompt.model, streamed=prompt.streamed)
+        if status is not None:
+            return to_refusal(status, BROKEN)
+        script = to_script(replace(prompt, model=sound_model(prompt.model), streamed=False), generation)
     except orjson.JSONDecodeError:
         return to_refusal(400, "The request body is not valid JSON.")
     except InvalidRequest as error:
         return to_refusal(error.status, error.message)
     if script.status != 200:
-        told = orjson.loads(b"".join(step for step in script.steps if isinstance(step, bytes)))
-        return to_refusal(script.status, str(told["error"]["message"]))
-    return _told(script, prompt, generation, thinks=_is_thinking(request))
+        failure = orjson.loads(b"".join(step for step in script.steps if isinstance(step, bytes)))["error"]
+        return to_refusal(script.status, str(failure["message"]))
+    told = _told(script, prompt, generation, thinks=_is_thinking(request))
+    return broken(told, prompt.model, ERROR_EVENT, streamed=prompt.streamed)
 
 
 def to_count_script(body: bytes, betas: frozenset[str]) -> Script:

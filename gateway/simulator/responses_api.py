@@ -13,10 +13,11 @@ import orjson
 
 from gateway.errors import InvalidRequest
 from gateway.simulator.behaviours import THOUGHT
+from gateway.simulator.broken_streams import broken, error_status, sound_model
 from gateway.simulator.models import to_script
 from gateway.simulator.prompt import SimulatedPrompt, to_prompt
 from gateway.simulator.script import Script, converted, json_script
-from gateway.simulator.shapes import Generation, Json, to_fragments, to_signature
+from gateway.simulator.shapes import Generation, Json, to_fragments, to_signature, to_thinking
 
 FIELDS = frozenset(
     {
@@ -33,6 +34,11 @@ ROLES = frozenset({"user", "assistant", "system", "developer"})
 TEXT_PARTS = frozenset({"input_text", "output_text", "refusal", "text"})
 MEDIA_PARTS = frozenset({"input_image", "input_file", "input_audio"})
 CALL_TYPES = frozenset({"function_call", "custom_tool_call"})
+BROKEN = "The server had an error while processing your request."
+ERROR_EVENT = (
+    b'event: error\ndata: {"type":"error","code":"server_error","message":"The server had an error while processing '
+    b'your request.","param":null,"sequence_number":9}\n\n'
+)
 OUTPUT_TYPES = frozenset({"function_call_output", "custom_tool_call_output"})
 
 
@@ -43,7 +49,10 @@ def to_response_script(body: bytes, number: int, created: int) -> Script:
         _check(request)
         prompt = to_prompt(to_chat(request))
         generation = Generation(number, created, prompt.model)
-        script = to_script(replace(prompt, streamed=False), generation)
+        status = error_status(prompt.model, streamed=prompt.streamed)
+        if status is not None:
+            return to_refusal(status, BROKEN)
+        script = to_script(replace(prompt, model=sound_model(prompt.model), streamed=False), generation)
     except orjson.JSONDecodeError:
         return to_refusal(400, "We could not parse the JSON body of your request.")
     except (AttributeError, KeyError, TypeError) as error:
@@ -51,9 +60,10 @@ def to_response_script(body: bytes, number: int, created: int) -> Script:
     except InvalidRequest as error:
         return to_refusal(400, error.message)
     if script.status != 200:
-        told = orjson.loads(b"".join(step for step in script.steps if isinstance(step, bytes)))
-        return to_refusal(script.status, str(told["error"]["message"]))
-    return _told(script, request, prompt, generation)
+        failure = orjson.loads(b"".join(step for step in script.steps if isinstance(step, bytes)))["error"]
+        return to_refusal(script.status, str(failure["message"]))
+    told = _told(script, request, prompt, generation)
+    return broken(told, prompt.model, ERROR_EVENT, streamed=prompt.streamed)
 
 
 def to_refusal(status: int, message: str) -> Script:
@@ -91,7 +101,8 @@ def to_chat(request: Json) -> Json:
     for index, item in enumerate(items):
         _add_item(f"input[{index}]", item, items[index + 1 :], messages)
     wanted = (request.get("text") or {}).get("format")
-    schema = wanted.get("schema") if wanted and wanted.get("type") == "json_schema" else None
+    kind = (wanted or {}).get("type", "text")
+    response_format = None if kind == "text" else {"type": kind, "json_schema": wanted}
     choice = request.get("tool_choice") or "auto"
     named = {"type": "function", "function": {"name": choice.get("name")}} if isinstance(choice, dict) else choice
     return {
@@ -102,7 +113,7 @@ def to_chat(request: Json) -> Json:
         "tools": [_to_tool(tool) for tool in request.get("tools") or () if tool.get("type") in ("function", "custom")],
         "tool_choice": named,
         "parallel_tool_calls": request.get("parallel_tool_calls", True),
-        "response_format": {"type": "json_schema", "json_schema": {"schema": schema}} if schema else None,
+        "response_format": response_format,
     }
 
 
@@ -111,7 +122,11 @@ def _add_item(place: str, item: Json, following: list[Json], messages: list[Json
     if kind == "message":
         if item["role"] not in ROLES:
             raise InvalidRequest(f"Invalid value: '{item['role']}'. Supported values are: {', '.join(sorted(ROLES))}.")
-        messages.append({"role": item["role"], "content": _to_text(f"{place}.content", item["content"])})
+        text = _to_text(f"{place}.content", item["content"])
+        if item["role"] == "assistant" and messages and messages[-1].get("reasoning_details"):
+            messages[-1]["content"] = text
+        else:
+            messages.append({"role": item["role"], "content": text})
     elif kind in CALL_TYPES:
         if messages[-1:] == [] or messages[-1]["role"] != "assistant":
             messages.append({"role": "assistant", "content": None})
@@ -127,6 +142,8 @@ def _add_item(place: str, item: Json, following: list[Json], messages: list[Json
         messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": text})
     elif kind == "reasoning":
         _check_reasoning(item, following)
+        # What the simulated models look for, in the message of the calls that follow.
+        messages.append({"role": "assistant", "content": None, "reasoning_details": [to_thinking(THOUGHT)]})
     else:
         raise InvalidRequest(f"Invalid value: '{kind}'. Expected a type of item at '{place}'.")
 

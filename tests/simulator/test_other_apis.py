@@ -1,6 +1,6 @@
 """The simulator's Messages and Responses: what they refuse, and conversations through the gateway in both dialects."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -12,7 +12,7 @@ from gateway.messages.fold import fold_stream
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.messages_api import to_count_script, to_message_script
 from gateway.simulator.responses_api import to_response_script
-from gateway.simulator.script import Pause, Script
+from gateway.simulator.script import HangUp, Hold, Pause, Script
 from tests.e2e.conftest import KEY, serving
 
 TOOL = {"name": "get_time", "description": "The time.", "input_schema": {"type": "object", "properties": {}}}
@@ -166,6 +166,55 @@ def test_responses_refuse_what_openai_refuses(fields: dict[str, Any], words: str
 def test_responses_report_failures_in_openais_form() -> None:
     script = response(model="sim/error-500")
     assert (script.status, body_of(script)["error"]["type"]) == (500, "server_error")
+
+
+def sound_steps(ask: Callable[..., Script]) -> list[bytes]:
+    return [step for step in ask(model="sim/echo", stream=True).steps if isinstance(step, bytes)]
+
+
+BROKEN = ("error-first", "error-mid-stream", "cut-off", "hang-up", "hang-up-early", "silent", "silent-mid-stream")
+
+
+@pytest.mark.parametrize("ask", [message, response], ids=["Messages", "Responses"])
+@pytest.mark.parametrize("model", BROKEN)
+def test_broken_streams_break_in_their_own_api(ask: Callable[..., Script], model: str) -> None:
+    sound = [step.replace(b"sim/echo", f"sim/{model}".encode()) for step in sound_steps(ask)]
+    steps = ask(model=f"sim/{model}", stream=True).steps
+    told = [step for step in steps if isinstance(step, bytes)]
+    if model.startswith("error"):
+        assert b"event: error\n" in told.pop()
+    half = {"error-mid-stream", "cut-off", "hang-up", "silent-mid-stream"}
+    assert told == (sound[: len(sound) // 2] if model in half else [])
+    assert isinstance(steps[-1], {"hang": HangUp, "sile": Hold}.get(model[:4], bytes))
+
+
+@pytest.mark.parametrize("ask", [message, response], ids=["Messages", "Responses"])
+def test_broken_streams_are_errors_without_a_stream(ask: Callable[..., Script]) -> None:
+    assert [ask(model=f"sim/{model}").status for model in BROKEN[:4]] == [529, 502, 200, 200]
+    assert isinstance(ask(model="sim/hang-up").steps[-1], HangUp)
+
+
+@pytest.mark.parametrize("ask", [message, response], ids=["Messages", "Responses"])
+@pytest.mark.parametrize("model", ["crlf", "slow-bytes"])
+def test_the_same_bytes_in_another_pace_or_with_other_line_ends(ask: Callable[..., Script], model: str) -> None:
+    told = b"".join(step for step in ask(model=f"sim/{model}", stream=True).steps if isinstance(step, bytes))
+    named = f"sim/{model}".encode()
+    assert told.replace(b"\r\n", b"\n").replace(named, b"sim/echo") == b"".join(sound_steps(ask))
+
+
+def test_response_in_any_json_is_an_object() -> None:
+    (item,) = body_of(response(text={"format": {"type": "json_object"}}))["output"]
+    assert orjson.loads(item["content"][0]["text"]) == {}
+
+
+def test_reasoning_of_a_call_has_to_come_back() -> None:
+    first = body_of(response(model="sim/thinking-tool", tools=[FUNCTION]))["output"]
+    call = first[-1]
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "Noon."}
+    question = {"role": "user", "content": "Use get_time"}
+    whole = response(model="sim/thinking-tool", tools=[FUNCTION], input=[question, *first, result])
+    assert [item["type"] for item in body_of(whole)["output"]][-1] == "message"
+    assert response(model="sim/thinking-tool", tools=[FUNCTION], input=[question, call, result]).status == 400
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
