@@ -17,6 +17,8 @@ import structlog
 from aiohttp import web
 
 from gateway.access.configured import to_client_keys, to_identity
+from gateway.access.directory import Directory
+from gateway.access.keys import ClientKeys
 from gateway.batches.server import BatchServer
 from gateway.batches.store import BatchStore
 from gateway.cache.admin import CacheUpkeep
@@ -154,17 +156,7 @@ def _own_admin_app(gateway: Gateway) -> web.Application:
     status = StatusSources(routing, gateway.reload, gateway.exchange.circuits.states)
     directory = gateway.directory
     batches = None if directory.store is None else BatchServer(directory.store.server)
-    sources = AdminSources(
-        gateway.health,
-        render_metrics,
-        cache,
-        status,
-        directory.configured,
-        directory.store,
-        gateway.activity.store,
-        batches,
-        directory.identity,
-    )
+    sources = AdminSources(gateway.health, render_metrics, cache, status, directory, gateway.activity.store, batches)
     return admin_app(gateway.settings, sources)
 
 
@@ -220,20 +212,27 @@ async def running_admin(
             access = await stack.enter_async_context(open_access_store(settings))
         routing = Routing(to_table(settings))
         cache = AdminCache(upkeep, routing) if upkeep is not None else None
-        reload = ConfigReload(settings, lambda _, changed: routing.swap(to_table(changed)))
+        known = Directory(ClientKeys(None, b""), access)
+        _put_in_force(settings, routing, known)
+        reload = ConfigReload(settings, lambda _, changed: _put_in_force(changed, routing, known))
         status = StatusSources(routing, reload, lambda: read_states(directory))
         batches = None if access is None else BatchServer(access.server)
         activity = LocalActivity() if access is None else SharedActivity(access.server)
-        secret = b"" if access is None else access.secret
-        configured = to_client_keys(settings, secret)
-        identity = to_identity(settings, secret) if secret else None
         metrics = partial(merged_metrics, str(directory), pids)
-        sources = AdminSources(health, metrics, cache, status, configured, access, activity, batches, identity)
+        sources = AdminSources(health, metrics, cache, status, known, activity, batches)
         app = admin_app(settings, sources)
         await stack.enter_async_context(background(reload.run()))
         guard = to_guard(settings)
         async with _listening(app, ADMIN, settings.admin_host, settings.admin_port, guard=guard) as address:
             yield address
+
+
+def _put_in_force(settings: Settings, routing: Routing, directory: Directory) -> None:
+    """What a parent of front ends reads from the file: routes, and who its clients are."""
+    secret = b"" if directory.store is None else directory.store.secret
+    routing.swap(to_table(settings))
+    directory.configured = to_client_keys(settings, secret)
+    directory.identity = to_identity(settings, secret, directory.identity) if secret else None
 
 
 @asynccontextmanager

@@ -13,15 +13,22 @@ def to_client_keys(settings: Settings, secret: bytes) -> ClientKeys:
     return ClientKeys(given, secret, settings.config.access.file_access())
 
 
-def to_identity(settings: Settings, secret: bytes) -> Identity | None:
+def to_identity(settings: Settings, secret: bytes, before: Identity | None = None) -> Identity | None:
+    """`before`: the identity that this one replaces; keys of issuers that stay the same are kept."""
     section = settings.config.access.identity
-    audience = str(settings.public_url or "").rstrip("/")
-    return Identity(section, secret, audience) if section.issuers else None
+    if not section.issuers:
+        return None
+    identity = Identity(section, secret, str(settings.public_url or "").rstrip("/"))
+    for name, issuer in () if before is None else before.issuers.items():
+        if name in identity.issuers and identity.issuers[name].section == issuer.section:
+            identity.issuers[name] = issuer
+    return identity
 
 
-def build_sign_in(settings: Settings, directory: Directory) -> SignIn | None:
+def sign_in_of(directory: Directory) -> SignIn | None:
     """Sign-in of people; None where it is not configured, or there is no Redis."""
-    section, identity = settings.config.access.identity.sign_in, directory.identity
-    if section is None or identity is None or directory.store is None:
+    identity = directory.identity
+    section = None if identity is None else identity.section.sign_in
+    if identity is None or section is None or directory.store is None:
         return None
     return SignIn(identity, section, directory.store.server)

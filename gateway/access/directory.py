@@ -75,12 +75,14 @@ class Directory:
         if client is not None:
             return self._usable(client)
         if to_key_id(key) is not None:
-            record = await self._stored(configured.pepper.digest(key).hex())
+            digest = configured.pepper.digest(key).hex()
+            record = await self._stored(digest)
         else:  # a key that another gateway has made; no look at Redis, or any text would cost one
-            record = self._held(hashed_name(configured.pepper, sha256_of(key)))
+            digest = hashed_name(configured.pepper, sha256_of(key))
+            record = self._held(digest)
         if record is None:
             raise Unauthenticated(INVALID, should_retry=False)
-        return self._usable(Client(record.tenant, record.id, record.user))
+        return self._usable(Client(record.tenant, record.id, record.user, record.digests[digest]))
 
     def _usable(self, client: Client) -> Client:
         """Raises Unauthenticated for a key before or after its time, one of the admin API, and a blocked user's."""
@@ -184,8 +186,8 @@ class Directory:
             self._versions[name] = changes.versions[name]
             if name.startswith(KEY):
                 self._hold(KeyRecord.of_json(record))
-            else:
-                self._allowances[name.removeprefix(SCOPE)] = Allowance.of_json(record)
+            elif name.startswith(SCOPE):
+                self._set_allowance(name.removeprefix(SCOPE), Allowance.of_json(record))
         if changes.records:
             self._unknown.clear()
             held = (record.allowance for record in self._keys.values())
@@ -219,6 +221,13 @@ class Directory:
         if self.clock() - self._fresh_at > SNAPSHOT_SECONDS:
             raise Unavailable(STALE, retry_after=2)
         return record if record.is_valid(digest, self.wall_clock()) else None
+
+    def _set_allowance(self, scope: str, allowance: Allowance) -> None:
+        """Without stored limits, those of the configuration are in force."""
+        if allowance.is_empty:
+            self._allowances.pop(scope, None)
+        else:
+            self._allowances[scope] = allowance
 
     def _hold(self, record: KeyRecord) -> None:
         before = self._keys.get(record.id)

@@ -18,11 +18,15 @@ MISSING = "x-api-key header is required"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Sender of a request: `key_id` is safe to log, the key itself is not stored. `user`: its holder, if known."""
+    """Sender of a request: `key_id` is safe to log, the key itself is not stored. `user`: its holder, if known.
+
+    `valid_until`: Unix seconds at which the value that was sent ends, for the old value of a rotated key.
+    """
 
     tenant: str
     key_id: str
     user: str = ""
+    valid_until: int | None = None
 
 
 ANONYMOUS = Client("default", "")

@@ -126,7 +126,8 @@ class KeyRecord:
 
     `models`: patterns of which a request's model has to match one, by its requested or its upstream name; empty for
     any. `addresses`: networks that it may be used from; empty for all. `params`: rules for parameters, as in
-    `[params]`; `data`: what upstreams may do with the requests. `batches` and `cache`: whether it may use them.
+    `[params]`; `data`: what upstreams may do with the requests. `shrink_floor`: tokens to which a short budget may
+    lower an answer, 0 to refuse instead, None for the usual. `batches` and `cache`: whether it may use them.
     `priority`: of its live requests where an upstream is full. `role`: of the admin API, which makes it no key for
     models. `per_user`: a rule of identity with limits that apply to each user separately. `version` grows with each
     change.
@@ -150,6 +151,7 @@ class KeyRecord:
     priority: KeyPriority = "normal"
     params: Mapping[str, Any] = field(default_factory=dict, repr=False)
     data: DataRule = ""
+    shrink_floor: int | None = None
     role: str = ""
     per_user: bool = False
     allowance: Allowance = field(default_factory=Allowance)

@@ -184,7 +184,7 @@ class AccessStore:
             name, record = _text(raw_name), orjson.loads(raw)
             if name.startswith(KEY):
                 allowances[name] = KeyRecord.of_json(record).allowance
-            else:
+            elif name.startswith(SCOPE):
                 allowances[name.removeprefix(SCOPE)] = Allowance.of_json(record)
         return {name: one for name, one in allowances.items() if not one.is_empty}
 

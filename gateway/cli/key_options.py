@@ -49,6 +49,11 @@ Params = Annotated[
 Role = Annotated[str | None, typer.Option(help="A key of the admin API instead: viewer, operator or admin.")]
 Data = Annotated[str | None, typer.Option("--data", help="What upstreams may do with the data: deny, zdr or any.")]
 
+ShrinkFloor = Annotated[
+    str | None,
+    typer.Option("--shrink-floor", help="Tokens to which a short budget may lower an answer; off to refuse instead."),
+]
+
 
 def rights(
     model: list[str] | None,
@@ -61,6 +66,7 @@ def rights(
     data: str | None,
     address: list[str] | None,
     priority: str | None,
+    shrink_floor: str | None,
 ) -> dict[str, Any]:
     """Return the fields of a KeyRecord that were given. Raises CommandError for a value that cannot be used."""
     given = {
@@ -74,8 +80,17 @@ def rights(
         "priority": to_priority(priority),
         "params": to_params(params),
         "data": to_data(data),
+        "shrink_floor": to_floor(shrink_floor),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def to_floor(text: str | None) -> int | None:
+    if text is None or text == "off":
+        return None if text is None else 0
+    if not text.isdecimal() or int(text) < 1:
+        raise CommandError(f"--shrink-floor: {text!r} is no number of tokens", "give a number, or off")
+    return int(text)
 
 
 def to_networks(texts: list[str] | None) -> tuple[str, ...] | None:

@@ -34,6 +34,7 @@ from gateway.cli.key_options import (
     Priority,
     Role,
     Rpm,
+    ShrinkFloor,
     Window,
     Zone,
     named,
@@ -79,13 +80,16 @@ def create(
     data: Data = None,
     address: Addresses = None,
     priority: Priority = None,
+    shrink_floor: ShrinkFloor = None,
     role: Role = None,
     json: Json = False,
 ) -> None:
     """Make a key. It is shown once; only its digest is stored."""
     console = Console(json)
     with console.failing_clearly():
-        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data, address, priority)
+        fields = rights(
+            model, max_tokens, expires, not_before, batches, cache, params, data, address, priority, shrink_floor
+        )
         allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
         who = named(name, "NAME"), named(tenant, "--tenant"), named(user, "--user") if user else ""
         record = KeyRecord("", *who, allowance=allowance, role=to_role(role), **fields)
@@ -107,12 +111,15 @@ def change(
     data: Data = None,
     address: Addresses = None,
     priority: Priority = None,
+    shrink_floor: ShrinkFloor = None,
     json: Json = False,
 ) -> None:
     """Change what a key may do; what is not given stays. `--model '*'` allows all models again."""
     console = Console(json)
     with console.failing_clearly():
-        fields = rights(model, max_tokens, expires, not_before, batches, cache, params, data, address, priority)
+        fields = rights(
+            model, max_tokens, expires, not_before, batches, cache, params, data, address, priority, shrink_floor
+        )
         if not fields:
             raise CommandError("there is nothing to change", "`dragoman keys change --help` lists the options")
         changed = on_store(lambda store: store.update_key(name, actor(), **fields))

@@ -19,7 +19,7 @@ from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.prices import ASSUMED, Price
 from gateway.upstream.routing import Route, Upstream
 
-# Answers may be shortened down to this many tokens where money is short.
+# Answers may be shortened down to this many tokens where money is short, unless the key has a floor of its own.
 SHRINK_FLOOR = 1024
 # An estimate of the prompt is off by a third at most in nearly all cases; a reservation has to hold.
 INPUT_MARGIN = 1.5
@@ -48,9 +48,9 @@ async def _reserved(admission: Admission, plan: Plan, prepare: Callable[[Prompt]
     known = dearest((plan.route, *plan.fallbacks))
     plan.price = ASSUMED if known is None and admission.unknown_price == "assume" else known
     unpriced = target.model if known is None else ""
-    shrinks = plan.route.dialect != "messages"
+    floor = SHRINK_FLOOR if key is None or key.shrink_floor is None else key.shrink_floor
     prompts = 2 if plan.route.rule.hedge and context.priority == "live" else 1
-    need = to_need(plan.reply.input_estimate, most, plan.price, shrinks=shrinks, unpriced=unpriced, prompts=prompts)
+    need = to_need(plan.reply.input_estimate, most, plan.price, floor=floor, unpriced=unpriced, prompts=prompts)
     grant = await admission.admit(context, need)
     if grant is not None:
         context.reply_headers = grant.headers
@@ -115,17 +115,18 @@ def dearest(routes: Iterable[Route]) -> Price | None:
 
 
 def to_need(
-    input_tokens: int, most: int, price: Price | None, *, shrinks: bool, unpriced: str = "", prompts: int = 1
+    input_tokens: int, most: int, price: Price | None, *, floor: int, unpriced: str = "", prompts: int = 1
 ) -> Need:
     """The reservation for a prompt of this size and an answer of at most `most` tokens.
 
+    `floor`: tokens below which the answer is not shortened, 0 to shorten none.
     `unpriced`: the model, if its price is not known. `prompts`: how often the prompt may be paid for.
     """
     if price is None:
         return Need(input=input_tokens, unpriced=unpriced)
     fixed = prompts * price.cost(0, 0, cache_write=ceil(input_tokens * INPUT_MARGIN))
-    floor = min(most, SHRINK_FLOOR) if shrinks else most
-    want, least = fixed + most * price.output, fixed + floor * price.output
+    shortest = min(most, floor) if floor else most
+    want, least = fixed + most * price.output, fixed + shortest * price.output
     return Need(ceil(want * NANO), ceil(least * NANO), input_tokens, unpriced)
 
 

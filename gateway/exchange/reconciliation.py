@@ -87,7 +87,8 @@ class Reconciliation:
         cost = round(found["total_cost"] * NANO) - late["cost"]
         if not cost and not output:
             return
-        correction = {**entry, "id": f"{entry['id']}.late", "adjusts": entry["id"], "cost": cost, "output": output}
+        named = {**entry, "generation": late["generation"], "id": f"{entry['id']}.late", "adjusts": entry["id"]}
+        correction = {**named, "cost": cost, "output": output}
         grant = Grant(correction["id"], 0, ("late",), is_local=True, budgets=tuple(late["budgets"]))
         used = Used(cost, 0, output, {**correction, "source": "upstream"}, late["sums"], requests=0)
         assert self.exchange.admission is not None

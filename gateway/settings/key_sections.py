@@ -63,6 +63,7 @@ class RightsSection(AllowanceSection):
     priority: KeyPriority = "normal"
     params: Params = Field(default_factory=dict, repr=False)
     data: DataRule = ""
+    shrink_floor: Count | Literal["off"] | None = None
 
     def to_record(self, record_id: str, name: str, tenant: str, **fields: Any) -> KeyRecord:
         return KeyRecord(
@@ -77,6 +78,7 @@ class RightsSection(AllowanceSection):
             priority=self.priority,
             params=self.params,
             data=self.data,
+            shrink_floor=0 if self.shrink_floor == "off" else self.shrink_floor,
             allowance=self.allowance(),
             **fields,
         )

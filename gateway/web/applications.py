@@ -5,11 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.access.configured import build_sign_in
 from gateway.access.directory import Directory
-from gateway.access.identity.identity import Identity
-from gateway.access.keys import ClientKeys
-from gateway.access.store import AccessStore
 from gateway.batches.server import BatchServer
 from gateway.batches.store import BatchStore
 from gateway.exchange.cached import CachedExchange
@@ -35,7 +31,7 @@ from gateway.web.admin.authorization import (
 from gateway.web.admin.sessions import Sessions
 from gateway.web.admin.wrong_keys import WrongKeys
 from gateway.web.arrivals import ARRIVALS, Arrivals
-from gateway.web.auth import OPEN_PATHS, authenticate
+from gateway.web.auth import OPEN_PATHS, authenticate, show_key_expiry
 from gateway.web.browsers import refuse_foreign_pages
 from gateway.web.console.exchanges import FEED
 from gateway.web.console.feed import Feed
@@ -48,15 +44,12 @@ from gateway.web.keys import (
     BATCHES,
     CACHE,
     CATALOG,
-    CONFIGURED_KEYS,
     DIRECTORY,
     EXCHANGE,
     HEALTH,
-    IDENTITY,
     METRICS,
     OPEN,
     SETTINGS,
-    SIGN_IN,
     STATUS,
     THREADS,
     AdminCache,
@@ -89,6 +82,7 @@ class Gateway:
 
 def client_app(gateway: Gateway) -> web.Application:
     app = web.Application(middlewares=[envelope, authenticate])
+    app.on_response_prepare.append(show_key_expiry)
     if gateway.exchange.tracer is not None:
         trace_requests(app, gateway.exchange.tracer, gateway.settings.path_prefix)
     app[SETTINGS] = gateway.settings
@@ -97,8 +91,6 @@ def client_app(gateway: Gateway) -> web.Application:
     app[EXCHANGE] = gateway.exchange
     app[CATALOG] = gateway.catalog
     app[DIRECTORY] = gateway.directory
-    app[IDENTITY] = gateway.directory.identity
-    app[SIGN_IN] = build_sign_in(gateway.settings, gateway.directory)
     app[BATCHES] = gateway.batches
     app[THREADS] = gateway.threads
     app[CACHE] = gateway.cache
@@ -117,17 +109,15 @@ def client_app(gateway: Gateway) -> web.Application:
 
 @dataclass(frozen=True, slots=True)
 class AdminSources:
-    """Parts that the admin listener shows and changes. `access` and `batches` are None without Redis."""
+    """Parts that the admin listener shows and changes. `batches` is None without Redis."""
 
     health: Health
     metrics: Callable[[], bytes]
     cache: AdminCache | None
     status: StatusSources
-    configured: ClientKeys
-    access: AccessStore | None
+    directory: Directory
     activity: AnyActivity
     batches: BatchServer | None
-    identity: Identity | None = None
 
 
 def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
@@ -139,13 +129,13 @@ def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
     app[ADMIN_KEYS] = to_admin_keys(settings)
     app[TRUSTED_PROXIES] = settings.trusted_proxies
     app[ADMIN_CACHE] = sources.cache
-    app[CONFIGURED_KEYS] = sources.configured
-    app[ACCESS_STORE] = sources.access
+    app[DIRECTORY] = sources.directory
+    app[ACCESS_STORE] = sources.directory.store
     app[SESSIONS] = Sessions(None if sources.batches is None else sources.batches.server)
     app[WRONG_KEYS] = WrongKeys()
     app[CONSOLE] = ConsoleSources(settings, sources.activity, sources.batches)
     app[FEED] = Feed(sources.activity, lambda: overview_of(app))
     app[ROLES] = ADMIN_ROLES
-    app[OTHER_CALLERS] = OtherCallers(sources.access, sources.identity)
+    app[OTHER_CALLERS] = OtherCallers(sources.directory)
     app.add_routes(ADMIN_ROUTES)
     return app

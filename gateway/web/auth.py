@@ -5,6 +5,8 @@ A handler reads `request[CONTEXT]`. One that forgets is still closed: what is op
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -15,6 +17,7 @@ from gateway.errors import InvalidRequest
 from gateway.upstream.table import RoutingTable
 from gateway.web.addresses import address_of
 from gateway.web.keys import DIRECTORY, EXCHANGE, OPEN
+from gateway.web.reply import MORE_LINES, MessageReply
 
 DEFAULT_VERSION = "2023-06-01"
 VERSIONS = frozenset({DEFAULT_VERSION, "2026-10-21"})
@@ -46,6 +49,9 @@ SIGN_IN_PATHS = (
 )
 OPEN_PATHS = frozenset({*PROBES, *SIGN_IN_PATHS})
 
+KEY_EXPIRES_HEADER: Final = "x-gateway-key-expires"
+
+KEY_EXPIRES = web.RequestKey("key_expires", str)
 REQUEST_ID = web.RequestKey("request_id", str)
 CONTEXT = web.RequestKey("context", Context)
 
@@ -66,7 +72,26 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         if directory.restricts_addresses:
             directory.check_address(client.key_id, address_of(request))
         request[CONTEXT] = to_context(request, client, app[EXCHANGE].table)
+        if client.valid_until is not None:
+            return await answer_old_value(request, handler, client.valid_until)
     return await handler(request)
+
+
+async def answer_old_value(request: web.Request, handler: Handler, valid_until: int) -> web.StreamResponse:
+    """Name the end of a rotated key's old value on the reply."""
+    ends = datetime.fromtimestamp(valid_until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    request[KEY_EXPIRES] = ends
+    request[MORE_LINES] = f"{KEY_EXPIRES_HEADER}: {ends}\r\n{request.get(MORE_LINES, '')}"
+    response = await handler(request)
+    if isinstance(response, MessageReply):
+        response.add_lines(f"{KEY_EXPIRES_HEADER}: {ends}\r\n")
+    return response
+
+
+async def show_key_expiry(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal of replies that aiohttp prepares, errors among them."""
+    if KEY_EXPIRES in request:
+        response.headers[KEY_EXPIRES_HEADER] = request[KEY_EXPIRES]
 
 
 def to_context(request: web.Request, client: Client, table: RoutingTable) -> Context:

@@ -54,7 +54,7 @@ def allow_origins(app: web.Application, origins: Iterable[str]) -> None:
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             return _to_preflight_reply(request)
         lines = "".join(f"{name}: {value}\r\n" for name, value in marks.items())
-        request[MORE_LINES] = lines
+        request[MORE_LINES] = lines + request.get(MORE_LINES, "")
         response = await handler(request)
         if isinstance(response, MessageReply):
             response.add_lines(lines)

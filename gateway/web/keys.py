@@ -7,9 +7,6 @@ from typing import Any
 from aiohttp import web
 
 from gateway.access.directory import Directory
-from gateway.access.identity.identity import Identity
-from gateway.access.identity.sign_in import SignIn
-from gateway.access.keys import ClientKeys
 from gateway.access.store import AccessStore
 from gateway.batches.store import BatchStore
 from gateway.cache.admin import CacheUpkeep
@@ -42,11 +39,8 @@ class StatusSources:
 
 EXCHANGE = web.AppKey("exchange", Exchange)
 SETTINGS = web.AppKey("settings", Settings)
-CONFIGURED_KEYS = web.AppKey("configured_keys", ClientKeys)
 ACCESS_STORE: web.AppKey[AccessStore | None] = web.AppKey("access_store")
 DIRECTORY = web.AppKey("directory", Directory)
-IDENTITY: web.AppKey[Identity | None] = web.AppKey("identity")
-SIGN_IN: web.AppKey[SignIn | None] = web.AppKey("sign_in")
 CATALOG = web.AppKey("catalog", Catalog)
 OPEN = web.AppKey("open", frozenset[str])
 HEALTH = web.AppKey("health", Health)

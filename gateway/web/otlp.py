@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from gateway.access.configured import sign_in_of
 from gateway.errors import GatewayError, InvalidRequest, NotFound
 from gateway.settings import Settings
 from gateway.settings.values import parse_headers
@@ -20,7 +21,7 @@ from gateway.telemetry.metrics import OTLP_RELAYED, create_series
 from gateway.upstream.client import Call, Timeouts, UpstreamClient
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_raw_body
-from gateway.web.keys import SIGN_IN
+from gateway.web.keys import DIRECTORY
 
 log = structlog.get_logger()
 
@@ -108,7 +109,7 @@ async def relay_otlp(request: web.Request) -> web.Response:
     relay, context = request.app[OTLP], request[CONTEXT]
     kind = request.content_type
     if relay is None:
-        if request.app[SIGN_IN] is None:
+        if sign_in_of(request.app[DIRECTORY]) is None:
             raise NotFound("This gateway relays no telemetry: GATEWAY_OTLP_ENDPOINT is not set.")
         # Claude Code exports to the gateway that it has signed in to, whether that one wants it or not.
         await read_raw_body(request, MAX_BODY_BYTES)

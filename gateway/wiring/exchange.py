@@ -88,8 +88,9 @@ def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> Con
         table = to_table(changed)
         if exchange.admission is not None:
             directory = exchange.admission.directory
-            directory.configured = to_client_keys(changed, exchange.keyring.keys[0][1])
-            directory.identity = to_identity(changed, exchange.keyring.keys[0][1])
+            secret = exchange.keyring.keys[0][1]
+            directory.configured = to_client_keys(changed, secret)
+            directory.identity = to_identity(changed, secret, directory.identity)
         # Answers in flight may still show what was secret before.
         exchange.redactor = catalog.redactor = build_redactor(changed, before)
         exchange.routing.swap(table)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.access.directory import MAX_UNKNOWN, SNAPSHOT_SECONDS, UNKNOWN_SECONDS, Directory
 from gateway.access.key_text import new_key, to_key_id
-from gateway.access.keys import ClientKeys
+from gateway.access.keys import ClientKeys, FileAccess
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord, RateLimits
 from gateway.access.store import AccessStore, Changes
 from gateway.context import Context
@@ -125,6 +125,25 @@ async def test_request_has_no_scopes_while_no_scope_of_it_has_a_limit() -> None:
         ("tenant:blue", 60),
         ("key:k1", None),
     ]
+
+
+async def test_limits_of_the_file_are_in_force_again_once_the_stored_ones_are_removed() -> None:
+    file = FileAccess(allowances={"user:ann": Allowance(RateLimits(7))})
+    store = Store({"scope:user:ann": Allowance(RateLimits(9)).to_json()})
+    directory = Directory(ClientKeys([], b"s", file), cast(AccessStore, store), lambda: 0.0, lambda: 0.0)
+    for allowance, requests in ((Allowance(RateLimits(9)), 9), (Allowance(blocked=True), None), (Allowance(), 7)):
+        store.records = {"scope:user:ann": allowance.to_json()}
+        store.epoch += 1
+        await directory.refresh()
+        found = directory.allowance_of("user:ann")
+        assert (found.limits.requests, found.blocked) == (requests, allowance.blocked)
+
+
+async def test_records_of_later_versions_are_no_limits() -> None:
+    store = Store({"later:user:ann": Allowance(RateLimits(1)).to_json()})
+    directory = store.directory()
+    await directory.refresh()
+    assert directory.scopes_of(Context("r", "red", "k1", "ann")) == ()
 
 
 async def test_allowance_without_limits_makes_no_scope_limited() -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 
+from gateway.access.spend import SpendStore
 from gateway.redis.server import RedisServer
 from tests.chaos.processes import front_process
 from tests.chaos.world import World, http_item, require, until
@@ -29,7 +30,9 @@ async def spend_a_month(world: World, scale: int) -> str:
         first = today - timedelta(days=DAYS)
         sums = await reports_of(server, first, today)
         [late] = await server.pipeline([("ZCARD", server.keys.access.late)])
+        wrong = upstream.differences([one async for one in SpendStore(server).entries()])
     require(late == 0, f"{late} costs are not corrected")
+    require(not wrong, f"{len(wrong)} generations are not booked as they were billed: {', '.join(wrong[:10])}")
     require(set(sums.values()) == {upstream.total}, f"the bill is {upstream.total} nano-dollars, the reports: {sums}")
     return f"${upstream.total / 10**9:.9f} in every report, {upstream.calls} calls, {dict(seen)}"
 

@@ -5,6 +5,7 @@ import re
 import sys
 from asyncio import Event, create_subprocess_exec, sleep, subprocess, timeout
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import Hold, stream_script
 from tests.e2e.conftest import KEY, Live, front_end, serving
 from tests.e2e.test_streams import chunk
+from tests.support.messages_server import messages_server
 from tests.support.raw_http import converse, request
 
 HELLO: dict[str, Any] = {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
@@ -91,6 +93,38 @@ async def test_answer_is_shortened_to_what_the_budget_buys(front: Live) -> None:
     assert "changed:max_tokens" in raw.headers["x-gateway-ignored"]
 
 
+async def test_key_has_its_own_floor_for_a_shortened_answer(front: Live) -> None:
+    body: dict[str, Any] = {"model": "sim/text-3", **HELLO, "max_tokens": 100_000}
+    for floor, words in (("off", "this request may cost more"), (50_000, "this request may cost more"), (64, None)):
+        made = await new_key(front, name=f"floor-{floor}", budget={"amount_usd": "0.01"}, shrink_floor=floor)
+        assert made["gateway"]["shrink_floor"] == floor
+        client = front.client(api_key=made["key"], timeout=20)
+        if words is None:
+            raw = await client.messages.with_raw_response.create(**body)
+            assert 64 <= int(raw.headers["x-gateway-max-tokens"]) < 1024
+        else:
+            with pytest.raises(anthropic.APIStatusError, match=words):
+                await client.messages.create(**body)
+
+
+async def test_native_upstream_gets_a_shortened_answer_with_still_shorter_thinking(
+    simulator: Simulator, redis_url: str
+) -> None:
+    changes = {"redis_url": redis_url, "redis_prefix": "native-floor:", "keys": None, "admin_key": ADMIN["x-api-key"]}
+    async with (
+        messages_server() as upstream,
+        serving(simulator, upstream_url=upstream.url, upstream_flavor=None, dialect="messages", **changes) as front,
+    ):
+        made = await new_key(front, budget={"amount_usd": "0.1"})
+        raw = await front.client(api_key=made["key"], timeout=20).messages.with_raw_response.create(
+            model="claude-x", **{**HELLO, "max_tokens": 60_000}, thinking={"type": "enabled", "budget_tokens": 50_000}
+        )
+        sent = orjson.loads(upstream.requests[-1].body)
+    assert sent["max_tokens"] == int(raw.headers["x-gateway-max-tokens"]) < 6000
+    assert sent["thinking"] == {"type": "enabled", "budget_tokens": sent["max_tokens"] - 1}
+    assert raw.headers["x-gateway-dialect"] == "messages; edited"
+
+
 async def test_length_that_a_chat_client_leaves_out_is_sent_where_a_budget_was_reserved_for_it(front: Live) -> None:
     body = {"model": "sim/text-3", "messages": HELLO["messages"]}
     for fields, is_sent in (({}, False), ({"budget": {"amount_usd": "5"}}, True)):
@@ -156,6 +190,26 @@ async def test_rotated_key_has_two_values_until_the_grace_ends(front: Live, grac
     assert await is_accepted(front.client(api_key=made["key"])) is (grace > 0)
 
 
+async def test_replies_to_the_old_value_of_a_rotated_key_name_its_end(front: Live) -> None:
+    made = await new_key(front, models=["sim/*"])
+    _, rotated = await admin(front, "POST", f"/api_keys/{made['id']}/rotate", {"grace_seconds": 3600})
+    old, new = (front.client(api_key=key) for key in (made["key"], rotated["key"]))
+    await until_accepted(new, expected=True)
+    for model, stream in (("sim/text-3", False), ("sim/text-3", True), ("other", False)):
+        ends = []
+        for client in (old, new):
+            try:
+                raw = await client.messages.with_raw_response.create(model=model, stream=stream, **HELLO)
+                headers = raw.headers
+            except anthropic.PermissionDeniedError as error:
+                headers = error.response.headers
+            ends.append(headers.get_list("x-gateway-key-expires"))
+        in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+        assert len(ends[0]) == 1
+        assert abs(datetime.fromisoformat(ends[0][0]) - in_an_hour) < timedelta(minutes=2)
+        assert ends[1] == []
+
+
 async def until_accepted(client: anthropic.AsyncAnthropic, *, expected: bool) -> None:
     """Wait for a change of a key without limits; a second is enough on an idle machine."""
     async with timeout(5):
@@ -184,6 +238,7 @@ WRONG = {
     "an unknown field": ({"budgets": {"amount_usd": 1}}, "budgets: there is no such field; there are "),
     "an unknown field of a budget": ({"budget": {"amount_usd": 1, "zone": "UTC"}}, "budget.zone: there is no such"),
     "models that are no list": ({"models": "x"}, "models: must be a list"),
+    "a floor of nothing": ({"shrink_floor": 0}, "shrink_floor: must be a positive whole number"),
     "no time": ({"expires_at": "soon"}, "expires_at: must be a time"),
 }
 

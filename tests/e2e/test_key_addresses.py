@@ -6,7 +6,8 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from gateway.access.keys import Pepper
+from gateway.access.directory import Directory
+from gateway.access.keys import ClientKeys, Pepper
 from gateway.access.records import KeyRecord
 from gateway.access.store import AccessStore, Actor
 from gateway.errors import PermissionDenied
@@ -54,7 +55,7 @@ async def test_key_of_the_admin_api_is_bound_to_its_networks_too(redis_url: str)
         store = AccessStore(RedisServer(redis, Keys("admin-addr:")), Pepper(b"s"), b"s")
         record = KeyRecord("", "ops", role="viewer", addresses=(ELSEWHERE,))
         _, key = await store.create_key(record, Actor("cli", "tests"))
-        callers = OtherCallers(store)
+        callers = OtherCallers(Directory(ClientKeys([], b"s"), store))
         found = await callers.find(key, "203.0.113.9")
         assert found is not None
         assert found.role == "viewer"

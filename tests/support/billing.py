@@ -6,7 +6,7 @@ import asyncio
 import io
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -32,17 +32,24 @@ HELD_SECONDS = 0.05
 
 @dataclass(slots=True)
 class BilledUpstream:
-    """`bill`: nano-dollars by tenant and model. `generations`: those of streams whose client has left."""
+    """`bill`: nano-dollars by generation, a third of its price for a stream that ended early."""
 
     chance: random.Random
     url: str = ""
-    bill: Counter[tuple[str, str]] = field(default_factory=Counter)
-    generations: dict[str, int] = field(default_factory=dict)
+    bill: Counter[str] = field(default_factory=Counter)
     calls: int = 0
 
     @property
     def total(self) -> int:
         return self.bill.total()
+
+    def differences(self, entries: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Return what the entries have of each generation, where that is not the bill."""
+        booked: Counter[str] = Counter()
+        for entry in entries:
+            booked[entry.get("generation", "none")] += entry.get("cost", 0)
+        names = sorted(self.bill.keys() | booked.keys())
+        return [f"{one}: {booked[one]} of {self.bill[one]}" for one in names if booked[one] != self.bill[one]]
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
@@ -51,37 +58,29 @@ class BilledUpstream:
             return web.json_response({"error": {"message": "no"}}, status=self.chance.choice((429, 500, 503)))
         text = asked["messages"][-1]["content"]
         text = text if isinstance(text, str) else text[0]["text"]
-        whose, cost = (text.partition("/")[0], asked["model"]), self.chance.randint(1, 30_000_000)
-        generation = f"gen-{self.calls}"
+        generation, cost = f"gen-{self.calls}", self.chance.randint(1, 30_000_000)
         if not asked.get("stream"):
-            self.bill[whose] += cost
+            self.bill[generation] = cost
             message = {"role": "assistant", "content": "some"}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            return web.json_response({"id": generation, "model": whose[1], "choices": [choice], "usage": usage(cost)})
-        return await self._stream(request, generation, whose, cost)
+            body = {"id": generation, "model": asked["model"], "choices": [choice], "usage": usage(cost)}
+            return web.json_response(body)
+        return await self._stream(request, generation, cost)
 
-    async def _stream(
-        self, request: web.Request, generation: str, whose: tuple[str, str], cost: int
-    ) -> web.StreamResponse:
-        """Bill a third of a stream that ends early."""
-        is_whole = False
-        self.generations[generation] = cost // 3
+    async def _stream(self, request: web.Request, generation: str, cost: int) -> web.StreamResponse:
+        self.bill[generation] = cost // 3
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        try:
-            await response.prepare(request)
-            await response.write(chunk(generation, {"content": "some"}))
-            await asyncio.sleep(HELD_SECONDS)
-            await response.write(chunk(generation, {}, finish_reason="stop"))
-            is_whole = request.transport is not None and not request.transport.is_closing()
-            await response.write(chunk(generation, None, usage=usage(cost)) + b"data: [DONE]\n\n")
-        finally:
-            self.bill[whose] += cost if is_whole else cost // 3
-            if is_whole:
-                del self.generations[generation]
+        await response.prepare(request)
+        await response.write(chunk(generation, {"content": "some"}))
+        await asyncio.sleep(HELD_SECONDS)
+        await response.write(chunk(generation, {}, finish_reason="stop"))
+        if request.transport is not None and not request.transport.is_closing():
+            self.bill[generation] = cost
+        await response.write(chunk(generation, None, usage=usage(cost)) + b"data: [DONE]\n\n")
         return response
 
     async def show_generation(self, request: web.Request) -> web.Response:
-        cost = self.generations.get(request.query["id"])
+        cost = self.bill.get(request.query["id"])
         if cost is None:
             return web.json_response({"error": {"message": "not found"}}, status=404)
         data = {"id": request.query["id"], "total_cost": cost / NANO, "tokens_prompt": 9, "tokens_completion": 2}

@@ -14,10 +14,10 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway.access.identity.identity import Identity, looks_like_token
+from gateway.access.directory import Directory
+from gateway.access.identity.identity import looks_like_token
 from gateway.access.key_text import to_key_id
 from gateway.access.keys import bearer_token
-from gateway.access.store import AccessStore
 from gateway.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from gateway.settings import Settings
 from gateway.web.addresses import address_of
@@ -84,22 +84,24 @@ class Caller:
 class OtherCallers:
     """Callers beside the configured keys: keys made with a role, and tokens with a role by `[identity]`."""
 
-    store: AccessStore | None = None
-    identity: Identity | None = None
+    directory: Directory | None = None
 
     async def find(self, given: str, address: str) -> Caller | None:
         """Return the caller. Raises Unauthenticated or PermissionDenied for a key or token that is refused."""
-        if self.identity is not None and looks_like_token(given):
-            person = await self.identity.person_of(given)
+        if self.directory is None:
+            return None
+        store, identity = self.directory.store, self.directory.identity
+        if identity is not None and looks_like_token(given):
+            person = await identity.person_of(given)
             role = person.rule.role
-            if not role or (self.store is not None and (await self.store.allowance(f"user:{person.user}")).blocked):
+            if not role or (store is not None and (await store.allowance(f"user:{person.user}")).blocked):
                 raise PermissionDenied("This token has no role on the admin listener.", should_retry=False)
             return Caller(cast(Role, role), kind="user", name=person.user)
-        if self.store is None or to_key_id(given) is None:
+        if store is None or to_key_id(given) is None:
             return None
-        digest = self.store.pepper.digest(given).hex()
-        record = await self.store.find_digest(digest)
-        if record is None or record.role not in RANKS or not record.is_valid(digest, self.store.clock()):
+        digest = store.pepper.digest(given).hex()
+        record = await store.find_digest(digest)
+        if record is None or record.role not in RANKS or not record.is_valid(digest, store.clock()):
             return None
         if not record.allows_address(address):
             raise PermissionDenied(f"Key {record.name} may not be used from this address.", should_retry=False)

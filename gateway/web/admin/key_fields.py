@@ -44,6 +44,7 @@ def to_api_key(record: KeyRecord) -> dict[str, Any]:
             "priority": record.priority,
             "params": dict(record.params),
             "data": record.data or "any",
+            "shrink_floor": "off" if record.shrink_floor == 0 else record.shrink_floor,
             **record.allowance.to_json(),
         },
     }
@@ -170,6 +171,10 @@ def _priority(body: Mapping[str, Any], name: str) -> str:
     return str(body[name])
 
 
+def _shrink_floor(body: Mapping[str, Any], name: str) -> int | None:
+    return 0 if body[name] == "off" else _count(body, name)
+
+
 def _data(body: Mapping[str, Any], name: str) -> str:
     if body[name] not in DATA:
         raise InvalidRequest(f"{name}: must be deny, zdr or any")
@@ -188,4 +193,5 @@ READERS: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
     "priority": _priority,
     "params": _params,
     "data": _data,
+    "shrink_floor": _shrink_floor,
 }

@@ -13,13 +13,14 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 from aiohttp import web
 
+from gateway.access.configured import sign_in_of
 from gateway.access.identity.fetching import ProviderAway
 from gateway.access.identity.sign_in import DEVICE_GRANT, REFRESH_GRANT, Refused, SignIn
 from gateway.errors import NotFound, PermissionDenied, Unauthenticated
 from gateway.web.addresses import address_of
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
-from gateway.web.keys import IDENTITY, SETTINGS, SIGN_IN
+from gateway.web.keys import DIRECTORY, SETTINGS
 from gateway.web.reply import json_response
 
 JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -38,7 +39,7 @@ FORM: Final = """<p>Enter the code that your terminal shows. Continue only if yo
 
 async def exchange_token(request: web.Request) -> web.Response:
     """POST /v1/oauth/token: a workload's token for one of ours, under the rule `federation_rule_id`."""
-    identity = request.app[IDENTITY]
+    identity = request.app[DIRECTORY].identity
     if identity is None:
         raise NotFound("Workload identity is not configured here: gateway.toml has no [identity].")
     body = await _fields(request)
@@ -157,7 +158,7 @@ async def revoke_token(request: web.Request) -> web.Response:
 
 async def show_managed_settings(request: web.Request) -> web.Response:
     """GET /managed/settings: Claude Code's settings for the caller's rule; 404 where there is no policy."""
-    identity, context = request.app[IDENTITY], request[CONTEXT]
+    identity, context = request.app[DIRECTORY].identity, request[CONTEXT]
     rule = None if identity is None else identity.rule(context.key_id.removeprefix("rule_"))
     settings = rule.managed_settings if rule is not None and rule.managed_settings is not None else None
     if settings is None and identity is not None:
@@ -184,7 +185,7 @@ def base_url(request: web.Request) -> str:
 
 
 def _sign_in(request: web.Request) -> SignIn:
-    sign_in = request.app[SIGN_IN]
+    sign_in = sign_in_of(request.app[DIRECTORY])
     if sign_in is None:
         raise NotFound("Sign-in is not configured here: gateway.toml has no [identity.sign_in], or there is no Redis.")
     return sign_in

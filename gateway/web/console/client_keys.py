@@ -8,7 +8,7 @@ from aiohttp import web
 from gateway.errors import GatewayError
 from gateway.web.admin.key_fields import to_api_key
 from gateway.web.console.sources import CONSOLE, data_response, is_missing
-from gateway.web.keys import ACCESS_STORE, CONFIGURED_KEYS
+from gateway.web.keys import ACCESS_STORE, DIRECTORY
 
 
 async def list_client_keys(request: web.Request) -> web.Response:
@@ -16,7 +16,7 @@ async def list_client_keys(request: web.Request) -> web.Response:
     last = await last_used(request)
     configured: list[dict[str, Any]] = [
         {"id": client.key_id, "name": None, "tenant": client.tenant, "status": "active", "source": "configured"}
-        for client in request.app[CONFIGURED_KEYS].clients
+        for client in request.app[DIRECTORY].configured.clients
     ]
     store = request.app[ACCESS_STORE]
     made = [] if store is None else [to_api_key(record) for record in reversed(await store.keys())]
@@ -35,7 +35,7 @@ async def list_client_keys(request: web.Request) -> web.Response:
         for one in made
     ]
     data = [{**row, "last_used": last.get(row["id"])} for row in configured + rows]
-    lets_everybody_in = request.app[CONFIGURED_KEYS].lets_everybody_in
+    lets_everybody_in = request.app[DIRECTORY].configured.lets_everybody_in
     return data_response({"data": data, "auth": "off" if lets_everybody_in else "keys", "can_make": store is not None})
 
 

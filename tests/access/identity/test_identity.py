@@ -6,10 +6,14 @@ import orjson
 import pytest
 from joserfc.jwk import RSAKey
 
+from gateway.access.configured import to_identity
 from gateway.access.identity.identity import Identity, looks_like_token
 from gateway.access.identity.issuers import FRESH_SECONDS, KEPT_SECONDS, REFETCH_SECONDS
 from gateway.access.identity.own_tokens import EXCHANGED, open_token, sign
 from gateway.errors import GatewayError, PermissionDenied, Unauthenticated, Unavailable
+from gateway.settings import load_settings
+from gateway.settings.access_sections import AccessSections
+from gateway.settings.config import Config
 from gateway.settings.identity_sections import IdentitySection
 from tests.support.clock import Clock
 from tests.support.issuer import AUDIENCE, ISSUER, NOW, RSA, Provider, claims, token, unsigned
@@ -186,6 +190,18 @@ async def test_inline_keys_need_no_request() -> None:
     made = identity(provider, issuers=[{"issuer": ISSUER, "jwks": keys}])
     assert (await made.person_of(token())).user == "ann"
     assert provider.asked == []
+
+
+async def test_keys_of_an_issuer_that_stays_the_same_are_kept_when_the_file_changes() -> None:
+    provider = Provider()
+    before = identity(provider, audience=(AUDIENCE,))
+    await before.person_of(token())
+    provider.is_away = True
+    access = AccessSections(identity=before.section.model_copy(update={"managed_settings": {}}))
+    kept = to_identity(load_settings().with_config(Config(access=access)), b"secret", before)
+    assert kept is not None
+    kept.wall_clock = before.wall_clock
+    assert (await kept.person_of(token())).user == "ann"
 
 
 async def test_exchanged_token_has_the_rule_and_a_bounded_life() -> None:
