@@ -22,7 +22,7 @@ COMMANDS: Final = {
     "check": ("gateway.cli.check:check", "Show the configuration, what can be reached, and what is degraded."),
     "batch": ("gateway.cli.batch:batch", "Message batches from a file."),
     "keys": ("gateway.cli.keys:keys", "Client keys, with their limits and budgets."),
-    "limits": ("gateway.cli.keys:limits", "Limits and budgets of a tenant, a user, or the whole deployment."),
+    "limits": ("gateway.cli.increases:limits", "Limits and budgets of a tenant, a user, or the whole deployment."),
     "users": ("gateway.cli.keys:users", "Block people who sign in or are named by keys."),
     "spend": ("gateway.cli.spend:spend", "Show requests, tokens and US dollars."),
     "audit": ("gateway.cli.spend:audit", "The record of every change of keys, limits and budgets."),

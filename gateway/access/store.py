@@ -18,8 +18,9 @@ from gateway.access.audit import START, chain, verify
 from gateway.access.key_text import new_key, to_hint, to_key_id
 from gateway.access.keys import Pepper
 from gateway.access.records import Allowance, Budget, KeyRecord
+from gateway.access.roster import not_found
 from gateway.access.sealing import seal, unseal
-from gateway.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
+from gateway.errors import Conflict, InvalidRequest, PreconditionFailed
 from gateway.redis import scripts
 from gateway.redis.keys import IDEMPOTENCY_SECONDS
 from gateway.redis.server import RedisServer
@@ -140,9 +141,10 @@ class AccessStore:
         [raw] = await self.server.pipeline([("HGET", self.server.keys.access.records, KEY + key_id)])
         if raw is not None:
             return KeyRecord.of_json(orjson.loads(raw))
-        named = [record for record in await self.keys() if record.name == key_id]
+        known = await self.keys()
+        named = [record for record in known if record.name == key_id]
         if not named:
-            raise NotFound(f"There is no key {key_id!r}.")
+            raise not_found("key", key_id, [record.name for record in known])
         return min(named, key=lambda record: record.status == "archived")
 
     async def keys(self) -> list[KeyRecord]:
@@ -187,6 +189,23 @@ class AccessStore:
             elif name.startswith(SCOPE):
                 allowances[name.removeprefix(SCOPE)] = Allowance.of_json(record)
         return {name: one for name, one in allowances.items() if not one.is_empty}
+
+    async def others(self, prefix: str) -> list[dict[str, Any]]:
+        """Return the records of another kind than keys and limits, by what their names begin with."""
+        [found] = await self.server.pipeline([("HGETALL", self.server.keys.access.records)])
+        return [orjson.loads(raw) for name, raw in found.items() if name.startswith(prefix.encode())]
+
+    async def other(self, name: str) -> tuple[dict[str, Any] | None, int]:
+        """Return such a record with its version; None and 0 without one."""
+        names = self.server.keys.access
+        raw, version = await self.server.pipeline([("HGET", names.records, name), ("HGET", names.versions, name)])
+        return None if raw is None else orjson.loads(raw), int(version or 0)
+
+    async def put_other(
+        self, name: str, record: dict[str, Any], version: int, entry: tuple[str, Mapping[str, Any]], actor: Actor
+    ) -> None:
+        """Store such a record in place of its `version`. `entry`: action and details for the audit record."""
+        await self._write(Change(name, *entry, record, version), actor)
 
     async def spent(self, scope: str, budget: Budget, start: int) -> int:
         """Return the nano-dollars that a budget has spent in its period; those of a rolling one are all it has kept."""

@@ -11,8 +11,10 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from gateway.access.configured import to_client_keys
 from gateway.access.keys import Client, ClientKeys
 from gateway.access.records import Allowance, KeyRecord
+from gateway.access.roster import to_roster
 from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor, describe_key
 from gateway.cli.console import CommandError, Console, Exit, run_async
 from gateway.cli.key_options import (
@@ -247,14 +249,21 @@ def set_limits(
     period: PeriodOption = "month",
     time_zone: Zone = "UTC",
     window_seconds: Window = 0,
+    new: Annotated[bool, typer.Option("--new", help="For a name that no key has yet.")] = False,
     json: Json = False,
 ) -> None:
     """Replace the limits and budget of a scope; what is not given is unlimited."""
     console = Console(json)
+
+    async def change(store: AccessStore) -> None:
+        if not new:
+            await check_scope(store, name)
+        await store.set_allowance(name, allowance, actor())
+
     with console.failing_clearly():
         name = to_scope(scope)
         allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
-        on_store(lambda store: store.set_allowance(name, allowance, actor()))
+        on_store(change)
         console.answer({"scope": scope, **allowance.to_json()}, f"{scope}: {describe_allowance(allowance)}")
 
 
@@ -266,6 +275,14 @@ def show_limits(scope: str, json: Json = False) -> None:
         name = to_scope(scope)
         allowance = on_store(lambda store: store.allowance(name))
         console.answer({"scope": scope, **allowance.to_json()}, f"{scope}: {describe_allowance(allowance)}")
+
+
+async def check_scope(store: AccessStore, scope: str) -> None:
+    """Raises NotFound for a tenant or a user that does not exist, with those that come close."""
+    settings = load_settings()
+    configured, rules = to_client_keys(settings, store.secret), settings.config.access.identity.rules
+    roster = to_roster(await store.keys(), configured, await store.allowances(), rules)
+    roster.check_scope(scope, "For a name that no key has yet, add --new.")
 
 
 def on_store(work: Callable[[AccessStore], Awaitable[Result]]) -> Result:

@@ -25,7 +25,7 @@ from gateway.telemetry.counters import count_reply
 from gateway.telemetry.metrics import REFUSALS
 from gateway.upstream.causes import cause_of
 from gateway.web.auth import CONTEXT, REQUEST_ID
-from gateway.web.not_offered import not_found_message
+from gateway.web.not_offered import admin_resources, not_found_message
 from gateway.web.openai_errors import api_of, openai_error_response
 from gateway.web.reply import MessageReply, error_response, stamps
 
@@ -169,7 +169,8 @@ def to_gateway_error(error: web.HTTPException, request: web.Request) -> GatewayE
         allowed = ", ".join(sorted(error.allowed_methods))
         return MethodNotAllowed(f"Method {request.method} is not allowed here; use {allowed}.")
     if error.status == 404:
-        return NotFound(not_found_message(request.path))
+        paths = [resource.canonical for resource in request.app.router.resources()]
+        return NotFound(not_found_message(request.path, admin_resources(paths)))
     if error.status == 413:
         return RequestTooLarge("Request exceeds the maximum size.")
     if error.status < 500:

@@ -4,6 +4,7 @@ A client that calls `client.beta.files.list()` learns that the gateway lacks thi
 wrong. A test compares the table with every path in the official SDK.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 # First segment after /v1/ → name of the API, as Anthropic's documentation titles it. From the Python SDK 2.14 and the
@@ -32,13 +33,27 @@ NOT_OFFERED: Final = {
 INSTEAD: Final = {
     "complete": " Use POST /v1/messages.",
     "files": " Send files within messages, as base64 or text.",
+    "organizations": " Parts of it are on the admin listener.",
 }
 
 
-def not_found_message(path: str) -> str:
-    """Return the message of a 404 for a path of the client listener."""
-    _, version, name, *_ = (*path.split("/", 3), "", "")
+ADMIN: Final = "/v1/organizations/"
+
+
+def not_found_message(path: str, resources: Iterable[str] = ()) -> str:
+    """Return the message of a 404. `resources`: those of the Admin API that the listener has."""
+    _, version, name, rest, *_ = (*path.split("/", 3), "", "", "")
     api = NOT_OFFERED.get(name) if version == "v1" else None
     if api is None:
         return "Not found: there is no such path in this API."
+    offered, resource = sorted(resources), rest.partition("/")[0]
+    if name == "organizations" and offered:
+        if resource in offered:
+            return f"Not found: there is no such path below {resource} in the Admin API of this gateway."
+        return f"The Admin API of this gateway has no {resource[:80]!r}. It has {', '.join(offered)}."
     return f"The {api} is not offered by this gateway.{INSTEAD.get(name, '')}"
+
+
+def admin_resources(paths: Iterable[str]) -> set[str]:
+    """Return the resources of the Admin API among the paths of routes."""
+    return {path.removeprefix(ADMIN).partition("/")[0] for path in paths if path.startswith(ADMIN)}

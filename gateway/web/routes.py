@@ -6,7 +6,17 @@ from itertools import chain
 from aiohttp import web
 
 from gateway.web.admin import cache as admin_cache
-from gateway.web.admin import metrics, organization, reports, spend_limits, status
+from gateway.web.admin import (
+    federation,
+    increase_requests,
+    members,
+    metrics,
+    organization,
+    rate_limits,
+    reports,
+    spend_limits,
+    status,
+)
 from gateway.web.admin.authorization import Role
 from gateway.web.api import (
     batches,
@@ -20,6 +30,7 @@ from gateway.web.api import (
     own_usage,
     responses,
 )
+from gateway.web.api import increase_requests as own_increases
 from gateway.web.console import assets, client_keys, exchanges, fleet, overview, session, spend
 from gateway.web.console import batches as console_batches
 from gateway.web.otlp import SIGNALS, relay_otlp
@@ -59,6 +70,8 @@ CLIENT_ROUTES = (
     web.post("/oauth/revoke", oauth.revoke_token),
     web.get("/managed/settings", oauth.show_managed_settings),
     web.get("/api/oauth/usage", own_usage.show_own_usage),
+    web.get("/api/spend_limit_increase_requests", own_increases.list_own_increase_requests),
+    web.post("/api/spend_limit_increase_requests", own_increases.ask_for_increase),
     *(web.post(f"/v1/{signal}", relay_otlp) for signal in SIGNALS),
     web.get("/api/hello", health.hello),
     web.get("/", health.hello),
@@ -107,6 +120,29 @@ ADMIN_ROUTES_BY_ROLE: Mapping[Role, tuple[web.RouteDef, ...]] = {
         web.get("/v1/organizations/spend_limits", spend_limits.list_spend_limits),
         web.get("/v1/organizations/spend_limits/effective", spend_limits.list_effective_spend_limits),
         web.get("/v1/organizations/spend_limits/{limit_id}", spend_limits.show_spend_limit),
+        web.get("/v1/organizations/spend_limit_increase_requests", increase_requests.list_increase_requests),
+        web.get(
+            "/v1/organizations/spend_limit_increase_requests/{request_id}", increase_requests.show_increase_request
+        ),
+        web.get("/v1/organizations/workspaces", members.list_workspaces),
+        web.get("/v1/organizations/workspaces/{workspace_id}", members.show_workspace),
+        web.get("/v1/organizations/workspaces/{workspace_id}/members", members.list_members),
+        web.get("/v1/organizations/workspaces/{workspace_id}/members/{user_id}", members.show_member),
+        web.get("/v1/organizations/workspaces/{workspace_id}/rate_limits", rate_limits.list_workspace_rate_limits),
+        web.get("/v1/organizations/workspaces/{workspace_id}/service_accounts", federation.list_workspace_accounts),
+        web.get("/v1/organizations/users", members.list_users),
+        web.get("/v1/organizations/users/{user_id}", members.show_user),
+        web.get("/v1/organizations/rbac_roles", members.list_roles),
+        web.get("/v1/organizations/rbac_roles/{role_id}", members.show_role),
+        web.get("/v1/organizations/rate_limits", rate_limits.list_rate_limits),
+        web.get("/v1/organizations/service_accounts", federation.list_service_accounts),
+        web.get("/v1/organizations/service_accounts/{account_id}", federation.show_service_account),
+        web.get("/v1/organizations/service_accounts/{account_id}/workspaces", federation.list_account_workspaces),
+        web.get("/v1/organizations/federation_issuers", federation.list_issuers),
+        web.get("/v1/organizations/federation_issuers/{issuer_id}", federation.show_issuer),
+        web.get("/v1/organizations/federation_rules", federation.list_rules),
+        web.get("/v1/organizations/federation_rules/{rule_id}", federation.show_rule),
+        web.get("/v1/organizations/federation_rules/{rule_id}/workspaces", federation.list_rule_workspaces),
         web.get("/v1/organizations/audit", organization.show_audit),
         web.get("/cache/stats", admin_cache.show_any_cache_stats),
     ),
@@ -124,6 +160,18 @@ ADMIN_ROUTES_BY_ROLE: Mapping[Role, tuple[web.RouteDef, ...]] = {
         web.post("/v1/organizations/limits", organization.set_limits),
         web.post("/v1/organizations/spend_limits", spend_limits.set_spend_limit),
         web.delete("/v1/organizations/spend_limits/{limit_id}", spend_limits.delete_spend_limit),
+        web.post(
+            "/v1/organizations/spend_limit_increase_requests/{request_id}/approve",
+            increase_requests.approve_increase_request,
+        ),
+        web.post(
+            "/v1/organizations/spend_limit_increase_requests/{request_id}/deny",
+            increase_requests.deny_increase_request,
+        ),
+        web.post(
+            "/v1/organizations/workspaces/{workspace_id}/rate_limits/{rate_limit_id}",
+            rate_limits.set_workspace_rate_limits,
+        ),
     ),
 }
 ADMIN_ROUTES = tuple(chain.from_iterable(ADMIN_ROUTES_BY_ROLE.values()))

@@ -20,8 +20,8 @@ FILLED = {
     "batch_id": "msgbatch_none",
     "key_id": "key_none",
     "limit_id": "spl_none",
-    "hash": "none",
-    "name": "none",
+    **dict.fromkeys(("hash", "name", "rule_id", "issuer_id", "account_id", "workspace_id", "user_id"), "none"),
+    **dict.fromkeys(("role_id", "rate_limit_id"), "none"),
 }
 
 

@@ -11,7 +11,7 @@ from tests.e2e.test_access import ADMIN, admin, front
 
 __all__ = ["front"]
 
-LIMIT = {"scope": {"type": "workspace", "workspace_id": "red"}, "amount": "500"}
+LIMIT = {"scope": {"type": "workspace", "workspace_id": "red"}, "amount": "500", "gateway": {"new": True}}
 
 
 async def ask(live: Live, path: str, body: Any, **headers: str) -> tuple[int, Any, str]:
@@ -46,7 +46,7 @@ async def test_change_with_the_etag_of_an_older_version_is_refused(front: Live) 
 
 @pytest.mark.parametrize("headers", [{"if_match": "yes"}, {"idempotency_key": ""}, {"idempotency_key": "k" * 256}])
 async def test_conditions_that_cannot_be_read_are_refused(front: Live, headers: dict[str, str]) -> None:
-    status, answer, _ = await ask(front, "/limits", {"scope": "tenant:red"}, **headers)
+    status, answer, _ = await ask(front, "/limits", {"scope": "tenant:red", "new": True}, **headers)
     assert (status, next(iter(headers)).replace("_", "-") in answer["error"]["message"]) == (400, True)
 
 

@@ -40,7 +40,10 @@ def test_every_path_of_the_sdk_is_routed_or_named() -> None:
         ("/v1/files", "The Files API is not offered by this gateway. Send files within messages, as base64 or text."),
         ("/v1/files/file_1/content", not_found_message("/v1/files")),
         ("/v1/skills/", "The Skills API is not offered by this gateway."),
-        ("/v1/organizations/api_keys", "The Admin API is not offered by this gateway."),
+        (
+            "/v1/organizations/api_keys",
+            "The Admin API is not offered by this gateway. Parts of it are on the admin listener.",
+        ),
         ("/v1/filesystem", UNKNOWN),
         ("/v2/files", UNKNOWN),
         ("/files", UNKNOWN),

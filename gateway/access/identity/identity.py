@@ -146,7 +146,12 @@ def to_user(principal: Principal, claim: str, *, is_only_issuer: bool) -> str:
     if is_only_issuer and NAME.fullmatch(text):
         return text
     digest = hashlib.sha256(f"{principal.issuer}\0{text}".encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9_.@+-]+', '-', text).strip('-.@+_')[:54] or 'user'}-{digest}"
+    return f"{to_characters(text).strip('-.@+_')[:54] or 'user'}-{digest}"
+
+
+def to_characters(text: str) -> str:
+    """Replace what a name may not have, and what it may not begin with."""
+    return re.sub(r"[^A-Za-z0-9_.@+-]+", "-", text).lstrip("-.@+_")
 
 
 def _matches(rule: RuleSection, principal: Principal) -> bool:

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from gateway.errors import Unavailable
-from gateway.web.admin.organization import record_action
+from gateway.web.admin.requests import record_action
 from gateway.web.api.cache import OFF, cleared, now, stats_response, to_scope
 from gateway.web.keys import ADMIN_CACHE, AdminCache
 from gateway.web.reply import json_response

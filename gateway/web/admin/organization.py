@@ -3,31 +3,20 @@
 Creating and rotating keys are extensions: Anthropic's API has neither.
 """
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import orjson
 from aiohttp import web
 
 from gateway.access.records import DEPLOYMENT, KeyRecord
-from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor, Conditions
-from gateway.errors import InvalidRequest, Unavailable
-from gateway.web.addresses import address_of
-from gateway.web.admin.authorization import CALLER
+from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS
+from gateway.errors import InvalidRequest
+from gateway.web.admin.allowances import check_scope, rules_of
 from gateway.web.admin.key_fields import check_names, checked, status_of, to_allowance, to_api_key, to_fields, to_name
-from gateway.web.auth import REQUEST_ID
-from gateway.web.body import read_body
-from gateway.web.keys import ACCESS_STORE
+from gateway.web.admin.pages import MAX_PAGE, NO_STORE, page_by_id
+from gateway.web.admin.requests import actor_of, conditions_of, etag_of, read_object, store_of
 from gateway.web.reply import json_response
 
-# Bodies of the admin API are a few hundred bytes; Anthropic's pages have at most 1,000 entries.
-MAX_BODY_BYTES = 1024 * 1024
-MAX_PAGE = 1000
-NO_REDIS = "Keys are stored in Redis, and none is configured: set GATEWAY_REDIS_URL."
-NO_STORE = (("cache-control", "no-store"),)
-MAX_IDEMPOTENCY_KEY = 255
 STATUSES = ("active", "inactive", "archived")
 
 
@@ -44,29 +33,7 @@ async def list_keys(request: web.Request) -> web.Response:
         records = [record for record in records if status_of(record) == query["status"]]
     if "workspace_id" in query:
         records = [record for record in records if record.tenant == query["workspace_id"]]
-    text = query.get("limit", "20")
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_PAGE:
-        raise InvalidRequest(f"limit: must be 1 to {MAX_PAGE}")
-    limit = int(text)
-    ids = [record.id for record in records]
-    for name in ("after_id", "before_id"):
-        if name in query and query[name] not in ids:
-            raise InvalidRequest(f"{name}: there is no such key in this list")
-    if "after_id" in query:
-        records = records[ids.index(query["after_id"]) + 1 :]
-    elif "before_id" in query:
-        before = records[: ids.index(query["before_id"])]
-        records = before[-limit:]
-    page = [to_api_key(record) for record in records[:limit]]
-    return json_response(
-        {
-            "data": page,
-            "has_more": len(records) > limit,
-            "first_id": page[0]["id"] if page else None,
-            "last_id": page[-1]["id"] if page else None,
-        },
-        headers=NO_STORE,
-    )
+    return page_by_id(request, [to_api_key(record) for record in records])
 
 
 async def create_key(request: web.Request) -> web.Response:
@@ -111,16 +78,17 @@ async def rotate_key(request: web.Request) -> web.Response:
 
 async def show_limits(request: web.Request) -> web.Response:
     scope = to_scope(request.query.get("scope", "deployment"))
-    allowance, version = await store_of(request).versioned_allowance(scope)
+    allowance, version = await rules_of(request, scope)
     return json_response({"type": "limits", **allowance.to_json()}, headers=(*NO_STORE, etag_of(version)))
 
 
 async def set_limits(request: web.Request) -> web.Response:
-    """Replace limits and budget of `scope`: deployment, tenant:NAME or user:NAME."""
+    """Replace limits and budget of `scope`: deployment, tenant:NAME or user:NAME, which exists or is `new`."""
     store, body = store_of(request), await read_object(request)
-    check_names(body, ("scope", "limits", "budget"))
+    check_names(body, ("scope", "limits", "budget", "new"))
     allowance = to_allowance(body)
     scope, conditions = to_scope(str(body.get("scope", ""))), conditions_of(request, body)
+    await check_scope(request, scope, is_new=body.get("new"))
     version = await store.set_allowance(scope, allowance, actor_of(request), conditions)
     answer = {"type": "limits", "scope": body["scope"], **allowance.to_json()}
     return json_response(answer, headers=(*NO_STORE, etag_of(version)))
@@ -138,65 +106,3 @@ def to_scope(text: str) -> str:
     if kind not in ("tenant", "user"):
         raise InvalidRequest("scope: must be deployment, tenant:NAME or user:NAME")
     return f"{kind}:{checked(name, 'scope')}"
-
-
-def store_of(request: web.Request) -> AccessStore:
-    store = request.app[ACCESS_STORE]
-    if store is None:
-        raise Unavailable(NO_REDIS, should_retry=False)
-    return store
-
-
-async def read_object(request: web.Request) -> dict[str, Any]:
-    raw = await read_body(request, MAX_BODY_BYTES)
-    try:
-        body = orjson.loads(raw) if raw else {}
-    except orjson.JSONDecodeError:
-        raise InvalidRequest("The request body is not valid JSON.") from None
-    if not isinstance(body, dict):
-        raise InvalidRequest("The request body must be a JSON object.")
-    return body
-
-
-def actor_of(request: web.Request) -> Actor:
-    caller = request[CALLER]
-    return Actor(caller.kind, caller.name or address_of(request), request[REQUEST_ID])
-
-
-async def record_action(request: web.Request, action: str, details: dict[str, Any]) -> None:
-    """Add an audit entry of an action on something that has no record of its own, before it is done.
-
-    Raises StoreAway or Overloaded: what cannot be recorded is not done.
-    """
-    store = request.app[ACCESS_STORE]
-    if store is not None:
-        await store.note(actor_of(request), action, details)
-
-
-def conditions_of(request: web.Request, body: Mapping[str, Any]) -> Conditions:
-    """Read `if-match` and `idempotency-key`; the latter counts for one caller. Raises InvalidRequest."""
-    version, key = to_version(request.headers.get("if-match")), request.headers.get("idempotency-key")
-    if key is None:
-        return Conditions(version)
-    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
-        raise InvalidRequest(f"idempotency-key: must have 1 to {MAX_IDEMPOTENCY_KEY} characters")
-    caller = request[CALLER]
-    mark = store_of(request).server.keys.access_outcome(_digest([caller.kind, caller.name, key]))
-    return Conditions(version, mark, _digest([request.method, request.path, body]))
-
-
-def to_version(if_match: str | None) -> int | None:
-    if if_match is None or if_match.strip() == "*":
-        return None
-    tag = if_match.strip().removeprefix("W/").strip('"')
-    if not tag.isdecimal():
-        raise InvalidRequest("if-match: must be the ETag of an earlier reply")
-    return int(tag)
-
-
-def etag_of(version: int) -> tuple[str, str]:
-    return ("etag", f'"{version}"')
-
-
-def _digest(value: Any) -> str:
-    return hashlib.blake2b(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()

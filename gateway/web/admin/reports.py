@@ -7,7 +7,8 @@ from aiohttp import web
 from gateway.access.reports import ReportQuery, flat_report, report, to_cost, to_query, to_usage
 from gateway.access.spend import SpendStore
 from gateway.errors import InvalidRequest
-from gateway.web.admin.organization import NO_STORE, store_of
+from gateway.web.admin.pages import NO_STORE
+from gateway.web.admin.requests import store_of
 from gateway.web.reply import json_response
 
 

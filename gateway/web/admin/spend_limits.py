@@ -12,12 +12,14 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.access.periods import period_of
-from gateway.access.records import DEPLOYMENT, NANO, Allowance, Budget
+from gateway.access.records import DEPLOYMENT, MAX_NANO, NANO, Allowance, Budget
 from gateway.access.reports import cents
-from gateway.access.store import FASTER, KEY, AccessStore, Conditions
-from gateway.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
+from gateway.access.store import KEY, AccessStore, Conditions
+from gateway.errors import InvalidRequest, NotFound
+from gateway.web.admin.allowances import change_allowance, check_scope, rules_of
 from gateway.web.admin.key_fields import PERIODS, checked, to_time
-from gateway.web.admin.organization import NO_STORE, actor_of, conditions_of, etag_of, read_object, store_of
+from gateway.web.admin.pages import NO_STORE, page_by_cursor, values_of
+from gateway.web.admin.requests import conditions_of, etag_of, read_object, store_of
 from gateway.web.reply import json_response
 
 AMOUNT: Final = re.compile(r"[0-9]{1,18}")
@@ -26,108 +28,125 @@ CENT: Final = NANO // 100
 
 
 async def list_spend_limits(request: web.Request) -> web.Response:
-    store = store_of(request)
-    allowances = await store.allowances()
-    data = [_to_limit(scope, budget) for scope, budget in _budgets(allowances)]
-    return json_response({"data": data, "has_more": False, "next_page": None}, headers=NO_STORE)
+    """By pages; `scope_type` and `workspace_id` filter."""
+    types, workspace = values_of(request, "scope_type"), request.query.get("workspace_id")
+    limits = [to_limit(scope, budget) for scope, budget in budgets_of(await store_of(request).allowances())]
+    if types:
+        limits = [one for one in limits if one["scope"]["type"] in types]
+    if workspace is not None:
+        limits = [one for one in limits if one["scope"].get("workspace_id") == workspace]
+    return page_by_cursor(request, limits)
 
 
 async def set_spend_limit(request: web.Request) -> web.Response:
     """Set the budget of a scope and period, in place of the one it had; `amount` null removes it."""
     store, body = store_of(request), await read_object(request)
-    scope = await _scope_of(store, body.get("scope"))
+    scope = await scope_of(store, body.get("scope"))
     period = PERIODS.get(str(body.get("period", "monthly")))
     if period is None or period == "rolling":
         raise InvalidRequest("period: must be daily, weekly, monthly or total")
-    amount, gateway = body.get("amount"), body.get("gateway") or {}
-    if amount is not None and not (isinstance(amount, str) and AMOUNT.fullmatch(amount)):
-        raise InvalidRequest('amount: must be whole cents as text, such as "50000" for $500, or null')
+    amount, gateway = to_amount(body.get("amount")), body.get("gateway") or {}
     try:
         zone = str(gateway.get("time_zone", "UTC"))
-        budget = Budget.checked(int(amount or 0) * CENT, period, zone)
+        budget = Budget.checked(amount or 0, period, zone)
     except (ValueError, AttributeError) as error:
         raise InvalidRequest(f"gateway: {error}") from None
-    version = await _replace(request, scope, budget, conditions_of(request, body), removed=amount is None)
-    answer = {**_to_limit(scope, budget), "amount": amount}
+    if amount is not None:
+        await check_scope(request, scope, is_new=gateway.get("new"))
+    version = await replace_budget(request, scope, budget, conditions_of(request, body), removed=amount is None)
+    answer = to_limit(scope, budget) | ({"amount": None} if amount is None else {})
     return json_response(answer, headers=(*NO_STORE, etag_of(version)))
 
 
 async def show_spend_limit(request: web.Request) -> web.Response:
     scope, budget = await _found(request)
-    _, version = await _rules_of(store_of(request), scope)
-    return json_response(_to_limit(scope, budget), headers=(*NO_STORE, etag_of(version)))
+    _, version = await rules_of(request, scope)
+    return json_response(to_limit(scope, budget), headers=(*NO_STORE, etag_of(version)))
 
 
 async def delete_spend_limit(request: web.Request) -> web.Response:
     scope, budget = await _found(request)
-    await _replace(request, scope, budget, conditions_of(request, {}), removed=True)
+    await replace_budget(request, scope, budget, conditions_of(request, {}), removed=True)
     return json_response({"id": _id_of(scope, budget), "type": "spend_limit_deleted"}, headers=NO_STORE)
 
 
+def to_amount(cents_text: object) -> int | None:
+    """Return nano-dollars; None for null, which is no limit. Raises InvalidRequest."""
+    if cents_text is None:
+        return None
+    if not (isinstance(cents_text, str) and AMOUNT.fullmatch(cents_text)):
+        raise InvalidRequest('amount: must be whole cents as text, such as "50000" for $500, or null')
+    if int(cents_text) * CENT > MAX_NANO:
+        raise InvalidRequest(f"amount: must be at most {MAX_NANO // CENT}")
+    return int(cents_text) * CENT
+
+
 async def list_effective_spend_limits(request: web.Request) -> web.Response:
-    """Return the budgets of each user, key, workspace and the organization, with the amounts spent."""
-    store = store_of(request)
-    rows = []
-    for scope, budget in _budgets(await store.allowances()):
-        spent = await store.spent(scope, budget, period_of(budget.period, budget.time_zone, store.clock())[0])
-        limit = _to_limit(scope, budget)
-        kind, _, name = scope.partition(":")
-        actor: dict[str, Any] = {"type": "user_actor", "user_id": name, "deleted": False}
-        if kind == "key":
-            actor = {"type": "scoped_api_key_actor", "scoped_api_key_id": name}
-        rows.append(
-            {
-                "actor": actor if kind in ("user", "key") else None,
-                "scope": limit["scope"],
-                "source": limit["scope"],
-                "amount": limit["amount"],
-                "currency": "USD",
-                "period": limit["period"],
-                "period_to_date_spend": cents(spent),
-                "spend_limit_id": limit["id"],
-            }
-        )
-    return json_response({"data": rows, "has_more": False, "next_page": None}, headers=NO_STORE)
+    """Return the budgets of each user, key, workspace and the organization, with the amounts spent; by pages.
+
+    `period` and `user_ids` filter.
+    """
+    store, periods, users = store_of(request), values_of(request, "period"), values_of(request, "user_ids")
+    wanted = [
+        (scope, budget)
+        for scope, budget in budgets_of(await store.allowances())
+        if (not periods or PERIOD_WORDS[budget.period] in periods)
+        and (not users or scope.removeprefix("user:") in users)
+    ]
+    rows = [await to_summary(store, scope, budget) for scope, budget in wanted]
+    return page_by_cursor(request, rows, "spend_limit_id")
 
 
-def _budgets(allowances: Mapping[str, Allowance]) -> Iterator[tuple[str, Budget]]:
+async def to_summary(store: AccessStore, scope: str, budget: Budget) -> dict[str, Any]:
+    """Return a budget with the amount spent in its period."""
+    spent = await store.spent(scope, budget, period_of(budget.period, budget.time_zone, store.clock())[0])
+    limit = to_limit(scope, budget)
+    return {
+        "actor": to_actor(scope),
+        "scope": limit["scope"],
+        "source": limit["scope"],
+        "amount": limit["amount"],
+        "currency": "USD",
+        "period": limit["period"],
+        "period_to_date_spend": cents(spent),
+        "spend_limit_id": limit["id"],
+    }
+
+
+def to_actor(scope: str) -> dict[str, Any] | None:
+    """Return the user or the key that a scope is of; None for one that several share."""
+    kind, _, name = scope.partition(":")
+    if kind == "user":
+        email = name if "@" in name else None
+        return {"type": "user_actor", "user_id": name, "name": name, "email_address": email, "deleted": False}
+    return {"type": "scoped_api_key_actor", "scoped_api_key_id": name} if kind == "key" else None
+
+
+def budgets_of(allowances: Mapping[str, Allowance]) -> Iterator[tuple[str, Budget]]:
     return ((scope, budget) for scope, one in sorted(allowances.items()) for budget in one.budgets)
 
 
 async def _found(request: web.Request) -> tuple[str, Budget]:
     wanted = request.match_info["limit_id"]
-    for scope, budget in _budgets(await store_of(request).allowances()):
+    for scope, budget in budgets_of(await store_of(request).allowances()):
         if _id_of(scope, budget) == wanted:
             return scope, budget
     raise NotFound(f"There is no spend limit {wanted[:80]!r}.")
 
 
-async def _replace(request: web.Request, scope: str, budget: Budget, conditions: Conditions, *, removed: bool) -> int:
-    """Return the new version of the scope's limits. Another change since they were read is a conflict, never lost."""
-    store, actor = store_of(request), actor_of(request)
-    before, version = await _rules_of(store, scope)
-    others = tuple(one for one in before.budgets if one.period != budget.period)
-    allowance = replace(before, budgets=others if removed else (*others, budget))
-    expected = replace(conditions, version=version) if conditions.version is None else conditions
-    try:
-        if scope.startswith(KEY):
-            return (await store.update_key(scope.removeprefix(KEY), actor, expected, allowance=allowance)).version
-        return await store.set_allowance(scope, allowance, actor, expected)
-    except PreconditionFailed:
-        if conditions.version is None:
-            raise Conflict(FASTER) from None
-        raise
+async def replace_budget(
+    request: web.Request, scope: str, budget: Budget, conditions: Conditions, *, removed: bool = False
+) -> int:
+    """Return the new version of the scope's limits. The scope's budget of the same period is replaced or removed."""
+
+    def change(before: Allowance) -> Allowance:
+        others = tuple(one for one in before.budgets if one.period != budget.period)
+        return replace(before, budgets=others if removed else (*others, budget))
+
+    return (await change_allowance(request, scope, change, conditions))[1]
 
 
-async def _rules_of(store: AccessStore, scope: str) -> tuple[Allowance, int]:
-    """Return the limits of a scope and the version of their record."""
-    if scope.startswith(KEY):
-        record = await store.key(scope.removeprefix(KEY))
-        return record.allowance, record.version
-    return await store.versioned_allowance(scope)
-
-
-async def _scope_of(store: AccessStore, value: object) -> str:
+async def scope_of(store: AccessStore, value: object) -> str:
     """Raises InvalidRequest for a scope that is none, NotFound for a key that does not exist."""
     kind = value.get("type") if isinstance(value, dict) else None
     if not isinstance(value, dict) or kind not in ("organization", "workspace", "user", "api_key"):
@@ -140,7 +159,7 @@ async def _scope_of(store: AccessStore, value: object) -> str:
     return f"{'tenant' if kind == 'workspace' else 'user'}:{name}"
 
 
-def _to_limit(scope: str, budget: Budget) -> dict[str, Any]:
+def to_limit(scope: str, budget: Budget) -> dict[str, Any]:
     kind, _, name = scope.partition(":")
     shown: dict[str, Any] = {
         "tenant": {"type": "workspace", "workspace_id": name},

@@ -10,7 +10,7 @@ from gateway.batches.store import BatchStore
 from gateway.errors import NotFound
 from gateway.redis.codec import unpack
 from gateway.web.admin.authorization import CHANGE
-from gateway.web.admin.organization import record_action
+from gateway.web.admin.requests import record_action
 from gateway.web.console.sources import CONSOLE, ConsoleSources, data_response
 
 MAX_TENANTS: Final = 1000

@@ -1,0 +1,95 @@
+"""Requests for a higher budget: a client asks, an administrator sets another amount or denies it.
+
+They are records beside keys and limits, so that each step is in the audit record. A scope has one open request for each
+period; asking again returns it.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final, Literal, Self
+
+from gateway.access.records import Period
+from gateway.access.store import AccessStore, Actor
+from gateway.errors import InvalidRequest, NotFound, RateLimited
+
+REQUEST: Final = "increase:"
+# Open ones: each is a record, and people have to look at them.
+MAX_PENDING: Final = 1000
+MAX_REASON: Final = 500
+
+Status = Literal["pending", "approved", "denied"]
+
+
+@dataclass(frozen=True, slots=True)
+class IncreaseRequest:
+    """`scope`: whose budget of this `period`, in `time_zone`. `amount`: nano-dollars asked for, None if that is left to
+    the administrator. `resolved_by`: the kind and the name of the caller who did so."""
+
+    id: str
+    scope: str
+    period: Period
+    time_zone: str = "UTC"
+    amount: int | None = None
+    reason: str = field(default="", repr=False)
+    status: Status = "pending"
+    created_at: int = 0
+    resolved_at: int | None = None
+    resolved_by: tuple[str, str] | None = None
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Self:
+        """Fields of a newer version are ignored."""
+        names = {one.name for one in fields(cls)}
+        known = {name: one for name, one in value.items() if name in names}
+        by = known.get("resolved_by")
+        return cls(**known | {"resolved_by": None if by is None else tuple(by)})
+
+
+@dataclass(frozen=True, slots=True)
+class IncreaseRequests:
+    store: AccessStore
+
+    async def all(self) -> list[IncreaseRequest]:
+        """Return every request, oldest first."""
+        found = [IncreaseRequest.of_json(one) for one in await self.store.others(REQUEST)]
+        return sorted(found, key=lambda one: (one.created_at, one.id))
+
+    async def find(self, request_id: str) -> tuple[IncreaseRequest, int]:
+        """Return a request with the version of its record. Raises NotFound."""
+        record, version = await self.store.other(REQUEST + request_id)
+        if record is None:
+            raise NotFound(f"There is no spend limit increase request {request_id[:80]!r}.")
+        return IncreaseRequest.of_json(record), version
+
+    async def ask(self, wanted: IncreaseRequest, actor: Actor) -> IncreaseRequest:
+        """Store a request, unless one is open for this budget, which is returned. Raises RateLimited for too many."""
+        pending = [one for one in await self.all() if one.status == "pending"]
+        for one in pending:
+            if (one.scope, one.period) == (wanted.scope, wanted.period):
+                return one
+        if len(pending) >= MAX_PENDING:
+            raise RateLimited("Too many requests for higher budgets are open; ask an administrator.", retry_after=60)
+        made = replace(wanted, id=f"slir_{secrets.token_hex(12)}", created_at=int(self.store.clock()))
+        details = {"scope": made.scope, "period": made.period, "amount": made.amount}
+        entry = ("budget_increase_asked", details)
+        await self.store.put_other(REQUEST + made.id, asdict(made), 0, entry, actor)
+        return made
+
+    async def resolve(self, request_id: str, status: Status, actor: Actor) -> IncreaseRequest:
+        """Mark a request as approved or denied; again is no change. Raises InvalidRequest if it was resolved otherwise,
+        Conflict if another change was faster."""
+        known, version = await self.find(request_id)
+        if known.status == status:
+            return known
+        check_open(known)
+        done = replace(known, status=status, resolved_at=int(self.store.clock()), resolved_by=(actor.type, actor.id))
+        entry = (f"budget_increase_{status}", {"scope": done.scope, "period": done.period})
+        await self.store.put_other(REQUEST + done.id, asdict(done), version, entry, actor)
+        return done
+
+
+def check_open(request: IncreaseRequest) -> None:
+    """Raises InvalidRequest for a request that was resolved."""
+    if request.status != "pending":
+        raise InvalidRequest(f"This request was {request.status} before.")

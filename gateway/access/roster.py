@@ -1,0 +1,90 @@
+"""Names that this gateway knows: tenants, and the users of each, from keys, limits and rules of identity.
+
+A limit of a name that nothing has would hold for nothing, so it is refused with the names that come closest. Rules of
+identity may give names that have not been seen yet; those are accepted.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Final
+
+from gateway.access.identity.identity import to_characters
+from gateway.access.keys import ClientKeys
+from gateway.access.records import KeyRecord
+from gateway.errors import NotFound
+from gateway.settings.identity_sections import RuleSection
+
+DEFAULT_TENANT: Final = "default"
+# Names in an error message, and names that are compared for it: comparing one takes 10 µs.
+MAX_NAMED: Final = 10
+MAX_COMPARED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """`tenants`: name → Unix seconds of its first key, 0 if it is configured. `users`: likewise, by the tenants that
+    they have keys of. `admins`: users with a key that may change everything. `rules`: those of identity."""
+
+    tenants: Mapping[str, int]
+    users: Mapping[str, Mapping[str, int]]
+    admins: frozenset[str] = frozenset()
+    rules: tuple[RuleSection, ...] = field(default=(), repr=False)
+
+    def members_of(self, tenant: str) -> list[str]:
+        return sorted(user for user, tenants in self.users.items() if tenant in tenants)
+
+    def since(self, user: str) -> int:
+        return min(self.users[user].values(), default=0)
+
+    def check_scope(self, scope: str, hint: str = "") -> None:
+        """Raises NotFound for the scope of a tenant or a user that does not exist. `hint`: what to do instead."""
+        kind, _, name = scope.partition(":")
+        known: Mapping[str, object] = {"tenant": self.tenants, "user": self.users}.get(kind, {name: 0})
+        if name in known or (kind == "user" and any(may_name(rule, name) for rule in self.rules)):
+            return
+        raise not_found(kind, name, known, hint)
+
+
+def not_found(what: str, name: str, known: Iterable[str], hint: str = "") -> NotFound:
+    """Return the error for an unknown name, with the known ones that come closest."""
+    names = sorted(known)
+    close = get_close_matches(name[:80], names[:MAX_COMPARED], n=3)
+    text = f"There is no {what} {name[:80]!r}."
+    if close:
+        text += f" Did you mean {' or '.join(close)}?"
+    elif names:
+        text += f" There are {', '.join(names[:MAX_NAMED])}{' and more' if len(names) > MAX_NAMED else ''}."
+    return NotFound(f"{text} {hint}".rstrip())
+
+
+def to_roster(
+    made: Iterable[KeyRecord], configured: ClientKeys, scopes: Iterable[str], rules: Iterable[RuleSection]
+) -> Roster:
+    """`made`: the stored keys. `scopes`: those with stored limits."""
+    records = (*made, *configured.records.values())
+    tenants = dict.fromkeys((DEFAULT_TENANT, *configured.tenants), 0)
+    users: dict[str, dict[str, int]] = {}
+    for record in records:
+        since = record.created_at
+        tenants[record.tenant] = min(since, tenants.get(record.tenant, since))
+        if record.user:
+            known = users.setdefault(record.user, {})
+            known[record.tenant] = min(since, known.get(record.tenant, since))
+    for scope in (*scopes, *configured.allowances):
+        kind, _, name = scope.partition(":")
+        if kind == "tenant":
+            tenants.setdefault(name, 0)
+        elif kind == "user":
+            users.setdefault(name, {})
+    admins = frozenset(record.user for record in records if record.role == "admin" and record.user)
+    return Roster(tenants, users, admins, tuple(rules))
+
+
+def may_name(rule: RuleSection, user: str) -> bool:
+    """Return whether a token under this rule may belong to a user of this name (`identity.to_user` makes it)."""
+    if rule.user_claim == "email" and rule.email_domain:
+        return f"@{rule.email_domain.lower()}" in user.lower()
+    if rule.user_claim == "sub" and rule.subject:
+        return user.startswith(to_characters(rule.subject.removesuffix("*")).rstrip("-"))
+    return True

@@ -1,0 +1,99 @@
+"""`dragoman limits requests`, `approve` and `deny`: answers to clients that ask for a higher budget."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from gateway.access.configured import to_client_keys
+from gateway.access.increases import IncreaseRequest, IncreaseRequests, check_open
+from gateway.access.records import NANO, Allowance, Budget, to_dollars, to_nano
+from gateway.access.store import KEY, AccessStore, Conditions
+from gateway.cli.console import CommandError, Console, printable
+from gateway.cli.key_options import Json
+from gateway.cli.keys import actor, limits, on_store
+from gateway.settings import load_settings
+
+
+@limits.command("requests")
+def list_requests(
+    every: Annotated[bool, typer.Option("--all", help="Answered ones too.")] = False, json: Json = False
+) -> None:
+    """List requests for higher budgets, oldest first."""
+    console = Console(json)
+    with console.failing_clearly():
+        asked = on_store(lambda store: IncreaseRequests(store).all())
+        found = [one for one in asked if every or one.status == "pending"]
+        text = "\n".join(summary(one) for one in found) or "There are no open requests."
+        console.answer({"data": [to_plain(one) for one in found]}, text)
+
+
+@limits.command("approve")
+def approve(
+    request_id: Annotated[str, typer.Argument(help="The request's id.")],
+    budget_usd: Annotated[str, typer.Option("--budget-usd", help="The new budget, in US dollars per its period.")],
+    json: Json = False,
+) -> None:
+    """Set the budget that a request is about, and mark the request."""
+    console = Console(json)
+
+    async def change(store: AccessStore) -> IncreaseRequest:
+        requests = IncreaseRequests(store)
+        asked, _ = await requests.find(request_id)
+        check_open(asked)
+        await set_budget(store, asked.scope, Budget.checked(amount, asked.period, asked.time_zone))
+        return await requests.resolve(asked.id, "approved", actor())
+
+    with console.failing_clearly():
+        try:
+            amount = to_nano(budget_usd)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        done = on_store(change)
+        console.answer(to_plain(done), f"{summary(done)}, {to_dollars(amount)} per {done.period}")
+
+
+@limits.command("deny")
+def deny(request_id: Annotated[str, typer.Argument(help="The request's id.")], json: Json = False) -> None:
+    """Mark a request as denied."""
+    console = Console(json)
+    with console.failing_clearly():
+        done = on_store(lambda store: IncreaseRequests(store).resolve(request_id, "denied", actor()))
+        console.answer(to_plain(done), summary(done))
+
+
+async def set_budget(store: AccessStore, scope: str, budget: Budget) -> None:
+    """Replace the scope's budget of the same period."""
+
+    def changed(before: Allowance) -> Allowance:
+        return replace(before, budgets=(*(one for one in before.budgets if one.period != budget.period), budget))
+
+    if scope.startswith(KEY):
+        record = await store.key(scope.removeprefix(KEY))
+        expected = Conditions(record.version)
+        await store.update_key(record.id, actor(), expected, allowance=changed(record.allowance))
+        return
+    known, version = await store.versioned_allowance(scope)
+    if known.is_empty:
+        known = to_client_keys(load_settings(), store.secret).allowances.get(scope, known)
+    await store.set_allowance(scope, changed(known), actor(), Conditions(version))
+
+
+def to_plain(asked: IncreaseRequest) -> dict[str, Any]:
+    return {
+        "id": asked.id,
+        "scope": asked.scope,
+        "period": asked.period,
+        "amount_usd": None if asked.amount is None else asked.amount / NANO,
+        "reason": asked.reason or None,
+        "status": asked.status,
+        "created_at": asked.created_at,
+    }
+
+
+def summary(asked: IncreaseRequest) -> str:
+    at = datetime.fromtimestamp(asked.created_at, UTC)
+    parts = [f"{asked.id}  {asked.scope}", asked.status, f"{at:%Y-%m-%d %H:%M} UTC", f"per {asked.period}"]
+    parts += [f"asks for {to_dollars(asked.amount)}"] if asked.amount is not None else []
+    return "  ".join([*parts, *([printable(asked.reason)] if asked.reason else [])])

@@ -1,0 +1,85 @@
+"""`spend_limit_increase_requests` of Anthropic's Admin API: clients ask for a higher budget, administrators answer."""
+
+from typing import Any
+
+from aiohttp import web
+
+from gateway.access.increases import IncreaseRequest, IncreaseRequests, check_open
+from gateway.access.records import Allowance, Budget
+from gateway.access.store import AccessStore
+from gateway.errors import InvalidRequest
+from gateway.web.admin.allowances import rules_of
+from gateway.web.admin.key_fields import PERIODS, check_names, to_time
+from gateway.web.admin.pages import NO_STORE, page_by_cursor, values_of
+from gateway.web.admin.requests import actor_of, conditions_of, read_object, store_of
+from gateway.web.admin.spend_limits import CENT, PERIOD_WORDS, replace_budget, to_actor, to_amount, to_limit, to_summary
+from gateway.web.reply import json_response
+
+
+async def list_increase_requests(request: web.Request) -> web.Response:
+    """By pages; `status` and `actor_ids` filter."""
+    wanted, actors = values_of(request, "status"), values_of(request, "actor_ids")
+    asked = [
+        one
+        for one in await IncreaseRequests(store_of(request)).all()
+        if (not wanted or one.status in wanted) and (not actors or one.scope.partition(":")[2] in actors)
+    ]
+    return page_by_cursor(request, [await shown(request, one) for one in asked])
+
+
+async def show_increase_request(request: web.Request) -> web.Response:
+    asked, _ = await IncreaseRequests(store_of(request)).find(request.match_info["request_id"])
+    return json_response(await shown(request, asked), headers=NO_STORE)
+
+
+async def approve_increase_request(request: web.Request) -> web.Response:
+    """Set the budget that was asked for to `amount`, in cents as text; `period` overrides the request's."""
+    requests, body = IncreaseRequests(store_of(request)), await read_object(request)
+    check_names(body, ("amount", "period", "suppress_notification"))
+    asked, _ = await requests.find(request.match_info["request_id"])
+    amount, word = to_amount(body.get("amount")), str(body.get("period") or PERIOD_WORDS[asked.period])
+    if amount is None or word not in PERIODS or word == "rolling":
+        raise InvalidRequest("amount: must be whole cents as text; period: daily, weekly, monthly or total")
+    budget = Budget.checked(amount, PERIODS[word], asked.time_zone)
+    is_repeated = asked.status == "approved" and budget in (await rules_of(request, asked.scope))[0].budgets
+    if not is_repeated:
+        check_open(asked)
+        # The budget first: a request that failed in between is approved again, which sets the same amount.
+        await replace_budget(request, asked.scope, budget, conditions_of(request, body))
+        asked = await requests.resolve(asked.id, "approved", actor_of(request))
+    answer = {**await shown(request, asked), "spend_limit": to_limit(asked.scope, budget)}
+    return json_response(answer, headers=NO_STORE)
+
+
+async def deny_increase_request(request: web.Request) -> web.Response:
+    body = await read_object(request)
+    check_names(body, ("suppress_notification",))
+    requests = IncreaseRequests(store_of(request))
+    done = await requests.resolve(request.match_info["request_id"], "denied", actor_of(request))
+    return json_response(await shown(request, done), headers=NO_STORE)
+
+
+async def shown(request: web.Request, asked: IncreaseRequest) -> dict[str, Any]:
+    allowance, _ = await rules_of(request, asked.scope)
+    return await to_increase_request(store_of(request), asked, allowance)
+
+
+async def to_increase_request(store: AccessStore, asked: IncreaseRequest, allowance: Allowance) -> dict[str, Any]:
+    """Return Anthropic's object. `allowance`: of the request's scope, for the budget as it is now."""
+    budget = next((one for one in allowance.budgets if one.period == asked.period), None)
+    by = asked.resolved_by
+    return {
+        "type": "spend_limit_increase_request",
+        "id": asked.id,
+        "actor": to_actor(asked.scope),
+        "period": PERIOD_WORDS[asked.period],
+        "status": asked.status,
+        "spend_summary": None if budget is None else await to_summary(store, asked.scope, budget),
+        "created_at": to_time(asked.created_at),
+        "resolved_at": None if asked.resolved_at is None else to_time(asked.resolved_at),
+        "resolved_by": None if by is None else to_actor(f"{'user' if by[0] == 'user' else 'key'}:{by[1]}"),
+        "gateway": {
+            "amount": None if asked.amount is None else f"{asked.amount // CENT}",
+            "reason": asked.reason or None,
+        },
+    }

@@ -1,0 +1,103 @@
+"""Pages of lists in Anthropic's two forms: by the id of an object, and by a cursor."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.access.roster import not_found
+from gateway.errors import InvalidRequest
+from gateway.web.reply import json_response
+
+MAX_PAGE: Final = 1000
+DEFAULT_PAGE: Final = 20
+NO_STORE: Final = (("cache-control", "no-store"),)
+# Parameters that choose a page and do not change the list.
+OF_A_PAGE: Final = frozenset({"limit", "page", "beta"})
+
+Objects = Sequence[dict[str, Any]]
+
+
+def page_by_id(request: web.Request, objects: Objects) -> web.Response:
+    """Return the page after `after_id` or before `before_id`. Raises InvalidRequest for an id that is not listed."""
+    query, ids, limit = request.query, [one["id"] for one in objects], limit_of(request)
+    for name in ("after_id", "before_id"):
+        if name in query and query[name] not in ids:
+            raise InvalidRequest(f"{name}: there is no such object in this list")
+    has_more = False
+    if "before_id" in query:
+        end = ids.index(query["before_id"])
+        page, has_more = objects[max(0, end - limit) : end], end > limit
+    else:
+        start = ids.index(query["after_id"]) + 1 if "after_id" in query else 0
+        page, has_more = objects[start : start + limit], len(objects) > start + limit
+    body = {
+        "data": page,
+        "has_more": has_more,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+    }
+    return json_response(body, headers=NO_STORE)
+
+
+def page_by_cursor(
+    request: web.Request, objects: Objects, key: str = "id", limit: int | None = DEFAULT_PAGE
+) -> web.Response:
+    """Return the page after the cursor `page`, in the order of `key`. `limit`: objects unless asked for, None for all.
+
+    An object that is added meanwhile moves no other to another page. Raises InvalidRequest for the cursor of a list
+    with other parameters.
+    """
+    listed = sorted(objects, key=lambda one: str(one[key]))
+    digest = _digest_of(request)
+    if "page" in request.query:
+        last = _last_of(request.query["page"], digest)
+        listed = [one for one in listed if str(one[key]) > last]
+    most = limit_of(request) if limit is not None or "limit" in request.query else len(listed)
+    page = listed[:most]
+    has_more = len(listed) > len(page)
+    next_page = _cursor(str(page[-1][key]), digest) if has_more and page else None
+    return json_response({"data": page, "has_more": has_more, "next_page": next_page}, headers=NO_STORE)
+
+
+def found(objects: Objects, wanted: str, what: str) -> web.Response:
+    """Return the object of this id. Raises NotFound, with ids that come close."""
+    for one in objects:
+        if one["id"] == wanted:
+            return json_response(one, headers=NO_STORE)
+    raise not_found(what, wanted, [one["id"] for one in objects])
+
+
+def limit_of(request: web.Request) -> int:
+    text = request.query.get("limit", str(DEFAULT_PAGE))
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_PAGE:
+        raise InvalidRequest(f"limit: must be 1 to {MAX_PAGE}")
+    return int(text)
+
+
+def values_of(request: web.Request, name: str) -> frozenset[str]:
+    """Return the values of a list in the query, with or without brackets after its name."""
+    return frozenset((*request.query.getall(name, ()), *request.query.getall(f"{name}[]", ())))
+
+
+def _digest_of(request: web.Request) -> str:
+    wanted = sorted((name, value) for name, value in request.query.items() if name not in OF_A_PAGE)
+    return hashlib.sha256(repr((request.path, wanted)).encode()).hexdigest()[:12]
+
+
+def _cursor(last: str, digest: str) -> str:
+    return "page_" + base64.urlsafe_b64encode(f"{digest}{last}".encode()).decode().rstrip("=")
+
+
+def _last_of(cursor: str, digest: str) -> str:
+    text = cursor.removeprefix("page_")
+    try:
+        read = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except (binascii.Error, ValueError):
+        read = ""
+    if not read.startswith(digest):
+        raise InvalidRequest("page: this cursor is not of a list with these parameters")
+    return read.removeprefix(digest)

@@ -1,0 +1,112 @@
+"""`rate_limits` of Anthropic's Admin API: the limits of the deployment, and those of each tenant, which can be set.
+
+Limits here are for all models together, so there is one group of models.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.access.records import DEPLOYMENT, Allowance, RateLimits
+from gateway.access.roster import not_found
+from gateway.errors import InvalidRequest
+from gateway.web.admin.allowances import change_allowance, rules_of
+from gateway.web.admin.key_fields import check_names
+from gateway.web.admin.members import workspace_of
+from gateway.web.admin.pages import NO_STORE, page_by_cursor
+from gateway.web.admin.requests import conditions_of, etag_of, read_object
+from gateway.web.reply import json_response
+
+LIMIT_ID: Final = "all_models"
+GROUP: Final = {"type": "model_group", "id": LIMIT_ID, "display_name": "All models"}
+# Anthropic's names of limits, and ours. Input is counted without what a cache has read; `concurrency` is ours alone.
+TYPES: Final[Mapping[str, str]] = {
+    "requests_per_minute": "requests",
+    "input_tokens_per_minute_cache_aware": "input_tokens",
+    "output_tokens_per_minute": "output_tokens",
+    "concurrency": "concurrency",
+}
+
+
+async def list_rate_limits(request: web.Request) -> web.Response:
+    """`group_type` filters."""
+    allowance, _ = await rules_of(request, DEPLOYMENT)
+    limits = [{"type": one, "value": value} for one, value in _values(allowance).items()]
+    entry = {"type": "rate_limit", "id": LIMIT_ID, "group": GROUP, "models": None, "limits": limits}
+    return page_by_cursor(request, [entry] if _is_wanted(request) else [], limit=None)
+
+
+async def list_workspace_rate_limits(request: web.Request) -> web.Response:
+    """The tenant's own; with `include_inherited=true` also what the deployment limits."""
+    tenant = await workspace_of(request)
+    allowance, _ = await rules_of(request, f"tenant:{tenant}")
+    with_inherited = request.query.get("include_inherited") == "true"
+    entry = await _entry(request, tenant, allowance, with_inherited=with_inherited)
+    is_listed = _is_wanted(request) and (with_inherited or entry["limits"])
+    return page_by_cursor(request, [entry] if is_listed else [], "rate_limit_id", limit=None)
+
+
+async def set_workspace_rate_limits(request: web.Request) -> web.Response:
+    """Set, or with null remove, the limits that the body names; others stay."""
+    tenant, wanted = await workspace_of(request), request.match_info["rate_limit_id"]
+    if wanted != LIMIT_ID:
+        raise not_found("rate limit", wanted, [LIMIT_ID])
+    body = await read_object(request)
+    changes = to_changes(body)
+
+    def change(before: Allowance) -> Allowance:
+        return replace(before, limits=replace(before.limits, **changes))
+
+    allowance, version = await change_allowance(request, f"tenant:{tenant}", change, conditions_of(request, body))
+    entry = await _entry(request, tenant, allowance, with_inherited=False)
+    return json_response(entry, headers=(*NO_STORE, etag_of(version)))
+
+
+def to_changes(body: Mapping[str, Any]) -> dict[str, int | None]:
+    """Return fields of RateLimits from `limits` [{type, value}]. Raises InvalidRequest naming the wrong one."""
+    check_names(body, ("limits",))
+    limits = body.get("limits")
+    if not isinstance(limits, list) or not limits:
+        raise InvalidRequest("limits: must be a list of objects with type and value")
+    found: dict[str, int | None] = {}
+    for place, one in enumerate(limits):
+        if not isinstance(one, dict) or one.get("type") not in TYPES:
+            raise InvalidRequest(f"limits.{place}.type: must be one of {', '.join(TYPES)}")
+        value = one.get("value")
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise InvalidRequest(f"limits.{place}.value: must be a positive whole number, or null for none")
+        found[TYPES[one["type"]]] = value
+    return found
+
+
+async def _entry(request: web.Request, tenant: str, allowance: Allowance, *, with_inherited: bool) -> dict[str, Any]:
+    general, own = _values((await rules_of(request, DEPLOYMENT))[0]), _values(allowance)
+    limits = [
+        {"type": one, "value": value, "org_limit": general.get(one), "source": {"type": "workspace"}}
+        for one, value in own.items()
+    ]
+    limits += [
+        {"type": one, "value": value, "org_limit": value, "source": {"type": "organization"}}
+        for one, value in general.items()
+        if with_inherited and one not in own
+    ]
+    return {
+        "type": "workspace_rate_limit",
+        "rate_limit_id": LIMIT_ID,
+        "workspace_id": tenant,
+        "group": GROUP,
+        "models": None,
+        "limits": limits,
+    }
+
+
+def _values(allowance: Allowance) -> dict[str, int]:
+    limits: RateLimits = allowance.limits
+    found = {name: getattr(limits, ours) for name, ours in TYPES.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _is_wanted(request: web.Request) -> bool:
+    return request.query.get("group_type", GROUP["type"]) == GROUP["type"]
