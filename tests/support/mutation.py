@@ -39,7 +39,9 @@ class MutatedRoom:
 ROOMS = {
     "access": MutatedRoom(("gateway/access/*.py",), ("tests/access", "tests/e2e/test_auth.py")),
     "batches": MutatedRoom(("gateway/batches/*.py",), ("tests/batches", "tests/e2e/test_batches.py")),
-    "scripts": MutatedRoom(("gateway/redis/scripts/*.lua",), ("tests/batches", "tests/redis", "tests/upstream")),
+    "scripts": MutatedRoom(
+        ("gateway/redis/scripts/*.lua",), ("tests/batches", "tests/redis", "tests/upstream", "tests/access")
+    ),
     "web": MutatedRoom(("gateway/web/**/*.py",), ("tests/web", "tests/e2e")),
     "workers": MutatedRoom(("workers/*.py",), ("tests/workers",)),
 }
