@@ -5,10 +5,14 @@ it uses the embedded server of `dragoman dev` on this machine.
 """
 
 import getpass
-from collections.abc import Awaitable, Callable
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
+import structlog
 import typer
 
 from gateway.access.configured import to_client_keys
@@ -300,12 +304,26 @@ def on_store(work: Callable[[AccessStore], Awaitable[Result]]) -> Result:
             return await work(store)
 
     try:
-        return run_async(connected)
+        with warnings_on_stderr():
+            return run_async(connected)
     except EmbeddedServerError as error:
         raise CommandError(str(error), "set GATEWAY_REDIS_URL", status=Exit.UNAVAILABLE) from None
     except GatewayError as error:
-        status = Exit.UNAVAILABLE if error.status >= 500 else Exit.FAILED
-        raise CommandError(error.message, "is GATEWAY_REDIS_URL the gateway's?", status=status) from None
+        if error.status < 500:
+            raise CommandError(error.message, status=Exit.FAILED) from None
+        raise CommandError(error.message, "is GATEWAY_REDIS_URL the gateway's?", status=Exit.UNAVAILABLE) from None
+
+
+@contextmanager
+def warnings_on_stderr() -> Iterator[None]:
+    """Send warnings of the gateway's parts to standard error, and drop what they log below: stdout is for results."""
+    before = structlog.get_config()
+    level = structlog.make_filtering_bound_logger(logging.WARNING)
+    structlog.configure(wrapper_class=level, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def actor() -> Actor:

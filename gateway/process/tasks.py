@@ -53,8 +53,8 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
 class Repeated:
     """Runs `step` again and again, `every` seconds apart. A step that fails never ends the loop, only delays it.
 
-    A series of failures is logged when it begins and when it is over. `sleep` may return early: then it is time to look
-    at `until`.
+    A series of failures is logged when it begins and when it is over; at debug where Redis gives no answer, of which
+    `redis_away` is the one line. `sleep` may return early: then it is time to look at `until`.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Repeated:
     every: float = 0.0
     sleep: Sleep = asyncio.sleep
     failures: int = 0
+    _level: str = "warning"
 
     async def run(self) -> None:
         while True:
@@ -77,13 +78,16 @@ class Repeated:
             await self.step()
         except Exception as error:  # noqa: BLE001 - the boundary: a loop outlives whatever one of its steps raises
             if self.failures == 0:
-                log.warning("loop_failed", loop=self.name, **describe(error))
+                is_outage = isinstance(error, StoreAway) and error.refusal is None
+                self._level = "debug" if is_outage else "warning"
+                getattr(log, self._level)("loop_failed", loop=self.name, **describe(error))
             backoff = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(self.failures, 16))
             self.failures += 1
             await self.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries
             return
         if self.failures:
-            log.info("loop_recovered", loop=self.name, failures=self.failures)
+            level = log.debug if self._level == "debug" else log.info
+            level("loop_recovered", loop=self.name, failures=self.failures)
             self.failures = 0
         await self.sleep(self.every)
 

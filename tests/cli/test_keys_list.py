@@ -1,4 +1,9 @@
-"""`dragoman keys list` has the keys of GATEWAY_KEYS too, by the ids that log lines have."""
+"""`dragoman keys` lists the keys of GATEWAY_KEYS by the ids of the log, and prints results alone on standard output."""
+
+import asyncio
+import os
+import sys
+from tempfile import TemporaryDirectory
 
 import aiohttp
 from structlog.testing import capture_logs
@@ -23,3 +28,20 @@ async def test_configured_keys_are_listed_by_tenant_and_the_id_of_the_log(redis_
     [shown] = (await dragoman("keys", "list", "--json", **variables)).lines[0]["data"]
     assert (shown["id"], shown["tenant"]) == (line["key"], "tests")
     assert KEY not in ran.all
+
+
+async def test_with_the_embedded_server_standard_output_holds_the_result_alone() -> None:
+    with TemporaryDirectory() as state:  # pytest's own is too long for a socket's path
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", "keys", "list", "--json"),
+            env={**os.environ, "GATEWAY_REDIS_URL": "embedded", "XDG_STATE_HOME": state},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await process.communicate()
+    assert printed == b'{"data":[]}\n'
+
+
+async def test_a_name_that_is_taken_has_no_hint_about_redis(redis_url: str) -> None:
+    made = [await dragoman("keys", "create", "twice", GATEWAY_REDIS_URL=redis_url) for _ in range(2)]
+    assert [(ran.status, "GATEWAY_REDIS_URL" in ran.all) for ran in made] == [(0, False), (1, False)]
+    assert "There is a key named 'twice' already" in made[1].err

@@ -8,7 +8,7 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from gateway.errors import Unavailable
+from gateway.errors import StoreAway, Unavailable
 from gateway.process.tasks import MAX_BACKOFF, Repeated, background, log_loop_error
 
 
@@ -59,6 +59,15 @@ async def test_a_series_of_failures_is_logged_when_it_begins_and_when_it_is_over
         ("loop_failed", None),
         ("loop_recovered", 1),
     ]
+
+
+@pytest.mark.parametrize(("refusal", "levels"), [(None, ["debug", "debug"]), ("NOPERM", ["warning", "info"])])
+async def test_a_loop_that_fails_without_an_answer_of_redis_adds_no_line(
+    refusal: str | None, levels: list[str]
+) -> None:
+    with capture_logs() as lines:
+        await Steps([StoreAway("away", refusal=refusal), None]).run()
+    assert [line["log_level"] for line in lines] == levels
 
 
 async def test_an_unexpected_error_is_logged_by_type_and_place_since_its_words_may_quote_a_prompt() -> None:
