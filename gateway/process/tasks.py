@@ -62,7 +62,7 @@ class Repeated:
     every: float = 0.0
     sleep: Sleep = asyncio.sleep
     failures: int = 0
-    _level: str = "warning"
+    _is_outage: bool = False
 
     async def run(self) -> None:
         while True:
@@ -78,15 +78,15 @@ class Repeated:
             await self.step()
         except Exception as error:  # noqa: BLE001 - the boundary: a loop outlives whatever one of its steps raises
             if self.failures == 0:
-                is_outage = isinstance(error, StoreAway) and error.refusal is None
-                self._level = "debug" if is_outage else "warning"
-                getattr(log, self._level)("loop_failed", loop=self.name, **describe(error))
+                self._is_outage = isinstance(error, StoreAway) and error.refusal is None
+                level = log.debug if self._is_outage else log.warning
+                level("loop_failed", loop=self.name, **describe(error))
             backoff = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(self.failures, 16))
             self.failures += 1
             await self.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries
             return
         if self.failures:
-            level = log.debug if self._level == "debug" else log.info
+            level = log.debug if self._is_outage else log.info
             level("loop_recovered", loop=self.name, failures=self.failures)
             self.failures = 0
         await self.sleep(self.every)
