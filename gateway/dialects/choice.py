@@ -22,7 +22,7 @@ CHAT_ONLY = frozenset(
     )
 )
 # Features of Anthropic's own servers that cannot be converted.
-MESSAGES_ONLY = ("compaction", "container", "fallback_credit_token", "fallbacks", "mcp_servers")
+MESSAGES_ONLY = frozenset({"compaction", "container", "fallback_credit_token", "fallbacks", "mcp_servers"})
 
 DROPPED_THERE = "this upstream's Messages would leave it out, so the request was converted to chat"
 
@@ -33,9 +33,9 @@ def for_request(route: Route, request: Mapping[str, Any]) -> Route:
         return route
     if not speaks_chat(route):
         return route
-    asked = [name for name in request if name in CHAT_ONLY and request[name] not in (None, {}, [])]
-    if asked and route.upstream.dialect == "auto":
-        native = [name for name in MESSAGES_ONLY if request.get(name) not in (None, {}, [])]
+    asked = _given(request, CHAT_ONLY) if route.upstream.dialect == "auto" else []
+    if asked:
+        native = _given(request, MESSAGES_ONLY)
         if native:
             raise InvalidRequest(
                 f"{native[0]}: only upstreams that speak Anthropic's Messages take it, and they do not take "
@@ -83,6 +83,10 @@ def _kinds(content: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield f"{path}.{index}", block.get("type")
         if block.get("type") == "tool_result":
             yield from _kinds(block.get("content"), f"{path}.{index}.content")
+
+
+def _given(request: Mapping[str, Any], names: frozenset[str]) -> list[str]:
+    return [name for name in sorted(names & request.keys()) if request[name] not in (None, {}, [])]
 
 
 def _list(value: Any) -> list[dict[str, Any]]:

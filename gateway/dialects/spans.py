@@ -47,6 +47,18 @@ def find_model(body: bytes, model: str) -> tuple[int, int]:
 
     Raises InvalidRequest if the key is named twice or with escapes.
     """
+    key = MODEL_KEY.search(body) if body.count(b'"model"') == 1 else None
+    if key is None or body[key.start() - 1] == BACKSLASH or ESCAPED_LETTER.search(body):
+        token = _only_model(body)
+    else:
+        token = STRING_TOKEN.match(body, key.end())
+    if token is None or orjson.loads(token[0]) != model:
+        raise InvalidRequest(NAMED_TWICE)
+    return token.span()
+
+
+def _only_model(body: bytes) -> re.Match[bytes] | None:
+    """Return the value of the outermost key "model" where other text looks like one, None for several such keys."""
     keys = (hit for hit in MODEL_KEY.finditer(body) if body[hit.start() - 1] != BACKSLASH)
     hits = list(islice(keys, MAX_TRIALS + 1))
     if ESCAPED_LETTER.search(body) or not 1 <= len(hits) <= MAX_TRIALS:
@@ -58,10 +70,7 @@ def find_model(body: bytes, model: str) -> tuple[int, int]:
         places = [hits[0].end()]
     else:
         places = [hit.end() for hit in hits if _is_outermost(body, hit.start())]
-    token = STRING_TOKEN.match(body, places[0]) if len(places) == 1 else None
-    if token is None or orjson.loads(token[0]) != model:
-        raise InvalidRequest(NAMED_TWICE)
-    return token.span()
+    return STRING_TOKEN.match(body, places[0]) if len(places) == 1 else None
 
 
 def members(body: bytes) -> Iterator[Member]:

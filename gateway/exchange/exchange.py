@@ -340,8 +340,6 @@ class Exchange:
         if upstream.forward_headers and plan.context.forwarded:
             headers = with_forwarded(headers, plan.context.forwarded, upstream.forward_headers)
         headers = traced(self.tracer, plan, headers)
-        if not prepared.is_streamed:  # a JSON answer has no header before it is whole
-            timeouts = replace(timeouts, first_byte=timeouts.total)
         call = Call("POST", upstream.url + prepared.path, headers, prepared.body, timeouts)
         begun = self.clock()
         answer = await self.client.open(call)

@@ -82,13 +82,20 @@ def patience(plan: Plan, circuits: LiveCircuits, times: Timeouts) -> tuple[Timeo
     last = all(circuits.wait(route) > 0 for route in plan.fallbacks)
     own = plan.route.upstream.timeouts
     content_within = inf if last or own.first_content is None else own.first_content
+    if not plan.prepared.is_streamed:  # a JSON answer has no header before it is whole
+        total = total_within(times, own)
+        return Timeouts(own.connect, total, own.idle, total), content_within
     return call_timeouts(times, own, last=last), content_within
 
 
 def call_timeouts(times: Timeouts, own: UpstreamTimeouts, *, last: bool) -> Timeouts:
     """Return the timeouts of a call to an upstream with its own; `last`: no other candidate is left."""
-    total = None if times.total is None else min(times.total, own.total)
     header = times.first_byte
     if not last and own.header is not None:
         header = own.header if header is None else min(header, own.header)
-    return Timeouts(own.connect, header, own.idle, total)
+    return Timeouts(own.connect, header, own.idle, total_within(times, own))
+
+
+def total_within(times: Timeouts, own: UpstreamTimeouts) -> float | None:
+    """Return the seconds that a call may take; None for a stream, which has no limit."""
+    return None if times.total is None else min(times.total, own.total)

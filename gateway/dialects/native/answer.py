@@ -41,12 +41,12 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
             message["content"], written = content, None
     if not message.keys() >= FIELDS:
         written = None
-    for block in message["content"]:
-        if isinstance(block, dict) and block.get("type") == "tool_use" and "input" not in block:
-            block["input"], written = {}, None
-    has_calls = any(to_mapping(block).get("type") == "tool_use" for block in message["content"])
-    ended = {**message, "stop_reason": message.get("stop_reason") or "end_turn"}
-    reason = to_stop_reason(ended, reply, has_calls=has_calls)
+    calls = [block for block in message["content"] if isinstance(block, dict) and block.get("type") == "tool_use"]
+    for call in calls:
+        if "input" not in call:
+            call["input"], written = {}, None
+    ended = message if message.get("stop_reason") else {**message, "stop_reason": "end_turn"}
+    reason = to_stop_reason(ended, reply, has_calls=bool(calls))
     if reason != message.get("stop_reason"):
         message["stop_reason"], written = reason, None
     usage = to_usage(counts)

@@ -4,8 +4,6 @@ Never forwarded: a client's own credentials, cookies and proxy headers, and the 
 pays.
 """
 
-from collections.abc import Iterable
-
 from gateway import __version__
 from gateway.dialects.base import Asking
 from gateway.messages.prompt import Received
@@ -18,7 +16,7 @@ BETA = "anthropic-beta"
 # OpenRouter reads betas from this header (its documentation, 2026).
 OPENROUTER_BETA = "x-anthropic-beta"
 PREFIX = "anthropic-"
-CLIENT_PREFIXES = ("user-agent", "x-app", "x-stainless-", "x-claude-code-")
+ALL_PREFIXES = (PREFIX, "user-agent", "x-app", "x-stainless-", "x-claude-code-")
 # They choose the account, so they are the operator's to set.
 ACCOUNT_HEADERS = frozenset({"anthropic-organization-id", "anthropic-workspace-id", "anthropic-user-profile-id"})
 REPLACED = frozenset({"authorization", "api-key", "x-api-key", VERSION})
@@ -62,10 +60,19 @@ def to_query(upstream: Upstream, received: Received | None) -> str:
 
 
 def _of_client(received: Received | None, upstream: Upstream) -> tuple[list[str], list[tuple[str, str]]]:
-    """The betas, in the client's order and spelling, and the other headers to forward."""
+    """Return the betas, in the client's order and spelling, and the other headers to forward, never a credential.
+
+    Forwarded are Anthropic's headers, and those that the operator has chosen.
+    """
     betas: list[str] = []
     forwarded = []
-    for name, value in _named(received.headers if received is not None else (), upstream):
+    chosen = upstream.forward_headers
+    # With the caller's own key also those that name the client: what a key may do can depend on them.
+    prefixes = ALL_PREFIXES if upstream.takes_client_key else PREFIX
+    for original, value in received.headers if received is not None else ():
+        name = original.lower()
+        if not name.startswith(prefixes) and (name not in chosen or name in REPLACED):
+            continue
         if SENDABLE.fullmatch(value) is None:
             continue
         if name == BETA:
@@ -73,16 +80,3 @@ def _of_client(received: Received | None, upstream: Upstream) -> tuple[list[str]
         elif name != VERSION and (name not in ACCOUNT_HEADERS or upstream.takes_client_key):
             forwarded.append((name, value))
     return betas, forwarded
-
-
-def _named(headers: Iterable[tuple[str, str]], upstream: Upstream) -> Iterable[tuple[str, str]]:
-    """Yield Anthropic's headers, and those that the operator has chosen; never a credential.
-
-    With the caller's own key also those that name the client: what a key may do can depend on them.
-    """
-    chosen = frozenset(upstream.forward_headers)
-    prefixes = (PREFIX, *CLIENT_PREFIXES) if upstream.takes_client_key else PREFIX
-    for original, value in headers:
-        name = original.lower()
-        if name.startswith(prefixes) or (name in chosen and name not in REPLACED):
-            yield name, value
