@@ -62,7 +62,7 @@ wheel: $(VENV)/.development ## build the wheel into dist/, and try it in a clean
 servers: $(VENV)/.development ## put it before real llama.cpp, vLLM, SGLang, LiteLLM and others, installed on demand (4 GB)
 	$(BIN)/python -m tests.servers run
 
-clients: $(VENV)/.development ## put real coding agents and SDKs of OpenAI's APIs before it, installed on demand (3 GB; npm)
+clients: $(VENV)/.development ## put real coding agents and the official SDKs before it, installed on demand (3 GB; npm)
 	$(BIN)/python -m tests.clients
 
 collector: $(VENV)/.development ## see traces and relayed telemetry in MLflow, installed on demand (900 MB)

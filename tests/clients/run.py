@@ -41,9 +41,14 @@ NPM = {
     "cline": ["cline@3.0.65"],
     "cn": ["@continuedev/cli@1.5.47"],
     "node-sdk": ["openai@7.59.0", "ai@6.0.326", "@ai-sdk/openai-compatible@2.0.92", "@ai-sdk/openai@3.0.141"],
+    "anthropic-node": ["@anthropic-ai/sdk@1.14.0", "zod@4.1.12"],
     "node": ["node@22"],
 }
-PIP = {"aider": ["aider-chat==0.86.2"], "python-sdk": ["openai==3.57.0", "openai-agents==0.24.0"]}
+PIP = {
+    "aider": ["aider-chat==0.86.2"],
+    "python-sdk": ["openai==3.57.0", "openai-agents==0.24.0"],
+    "anthropic-python": ["anthropic==2.14.0"],
+}
 
 # ---------------------------------------------------------------- clients: name -> (package, what it shows, command builder)
 
@@ -309,6 +314,22 @@ CASES["python-models"] = (
     python_driver("sdk.py", "models"),
 )
 
+
+@case("anthropic-python", "anthropic-python", "Anthropic's Python SDK, each helper; needs --roles")
+def anthropic_python(place):
+    python = os.path.join(o.cache, "anthropic-python", "bin", "python")
+    return [python, os.path.join(DRIVERS, "anthropic_sdk.py"), o.base, o.key, o.roles], {}
+
+
+@case("anthropic-node", "anthropic-node", "Anthropic's npm SDK, each helper; needs --roles")
+def anthropic_node(place):
+    modules = os.path.join(o.cache, "anthropic-node", "node_modules")
+    return ["node", os.path.join(DRIVERS, "anthropic_sdk.mjs"), o.base, o.key, o.roles, modules], {}
+
+
+# Cases that run a whole program of checks, and print those that failed.
+PROGRAMS = ("anthropic-python", "anthropic-node")
+
 # ---------------------------------------------------------------- running one
 
 
@@ -385,6 +406,9 @@ def content(path):
 
 def judge(name, place, status, output):
     faults = []
+    if name in PROGRAMS:
+        found = re.findall(r"^FAIL (.{0,400})", output, re.MULTILINE)
+        return found or ([] if status == 0 else ["exit status %s" % status])
     if status != 0:
         faults.append("exit status %s" % status)
     if name.endswith("-models"):
@@ -493,6 +517,7 @@ def options():
     parser.add_argument("--key", default="sk-clients")
     parser.add_argument("--model", default="scripted-model")
     parser.add_argument("--upstream", default="", help="address of upstream.py, to check what reached the model")
+    parser.add_argument("--roles", default="", help="models and prompts for the programs of checks, as JSON")
     parser.add_argument("--only", default="")
     parser.add_argument("--skip", default="")
     parser.add_argument("--timeout", type=int, default=240)
@@ -512,7 +537,11 @@ def options():
 
 def main():
     names = [
-        name for name in CASES if (not o.only or re.search(o.only, name)) and not (o.skip and re.search(o.skip, name))
+        name
+        for name in CASES
+        if (not o.only or re.search(o.only, name))
+        and not (o.skip and re.search(o.skip, name))
+        and (name in PROGRAMS) == bool(o.roles)
     ]
     if o.list:
         for name in names:
