@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "audit": ("gateway.cli.spend:audit", "The record of every change of keys, limits and budgets."),
     "import": ("gateway.cli.importer:importer", "Write a gateway.toml from another gateway's configuration."),
     "claude": ("gateway.cli.claude:claude", "Print the environment in which Claude Code talks to a gateway."),
+    "login": ("gateway.cli.login:login", "Sign in to a gateway, and print a key for other programs."),
     "completion": ("gateway.cli.completion:completion", "Print a shell's completion script."),
     "version": ("gateway.cli.version:version", "Print the version."),
 }

@@ -21,6 +21,7 @@ from gateway.process.signals import StopRequest, new_event_loop, report_ready, s
 from gateway.process.tasks import log_loop_error
 from gateway.redis.embedded import EmbeddedServerError
 from gateway.settings import Settings, SettingsError, load_settings, needs_redis, needs_upstream, unknown_variables
+from gateway.settings.exposure import exposed_files
 from gateway.telemetry import metrics
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.logs import configure_logs
@@ -51,7 +52,7 @@ def main() -> None:
     output = configure_logs(settings.log_level, settings.log_format)
     for name in unknown_variables(os.environ, settings.config.file.variables):
         log.warning("unknown_variable", name=name, hint="no setting has this name")
-    for line in settings.config.warnings:
+    for line in (*settings.config.warnings, *map(": ".join, exposed_files(settings))):
         log.warning("config_doubtful", problem=line)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -25,6 +25,7 @@ from gateway.redis.embedded import default_directory, find_binaries
 from gateway.redis.keys import DATA_VERSION, Keys
 from gateway.redis.server import RedisServer, ServerFacts
 from gateway.settings import Settings, is_loopback
+from gateway.settings.exposure import exposed_files
 from gateway.upstream.catalog import MAX_LIST_BYTES, TIMEOUTS
 from gateway.upstream.client import Call, UpstreamClient
 from gateway.upstream.recognition import look_at
@@ -308,6 +309,8 @@ def look_at_settings(settings: Settings, misspelt: Mapping[str, str]) -> list[Fi
 def _file(settings: Settings) -> Iterator[Finding]:
     for line in settings.config.warnings:
         yield Finding("warning", "routes", line)
+    for text, remedy in exposed_files(settings):
+        yield Finding("warning", "secrets", text, remedy)
     if settings.config.file.path and not settings.config.warnings:
         yield Finding("ok", "configuration", f"{settings.config.file.path}, hash {settings.config.file.digest}")
 

@@ -31,6 +31,7 @@ from gateway.settings import (
     needs_upstream,
     unknown_variables,
 )
+from gateway.settings.exposure import exposed_files
 from gateway.telemetry.logs import configure_logs
 from gateway.wiring import to_start_problem
 
@@ -103,7 +104,7 @@ def report_doubts(settings: Settings) -> None:
     """Log what can be used, but was probably meant otherwise."""
     for name in unknown_variables(os.environ, settings.config.file.variables):
         log.warning("unknown_variable", name=name, hint="no setting has this name")
-    for line in settings.config.warnings:
+    for line in (*settings.config.warnings, *map(": ".join, exposed_files(settings))):
         log.warning("config_doubtful", problem=line)
 
 

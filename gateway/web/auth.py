@@ -39,6 +39,7 @@ PROBES = ("/", "/api/hello", "/livez", "/readyz")
 # Of a sign-in, which is how a client gets its credentials.
 SIGN_IN_PATHS = (
     "/.well-known/oauth-authorization-server",
+    "/.well-known/opencode",
     "/device",
     "/device/deny",
     "/oauth/callback",
