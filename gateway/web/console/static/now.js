@@ -8,6 +8,7 @@ import { count, dollars, percent, rate, seconds } from "./format.js";
 
 // Cards of a narrow screen take six times the height of a row.
 const SHOWN = matchMedia("(max-width: 700px)").matches ? 15 : 50;
+const ROWS_A_FRAME = 5;
 
 export async function nowPage({ main }) {
   const [overview, list] = await Promise.all([get("/api/overview"), get(withFilters("/api/exchanges", { limit: SHOWN }))]);
@@ -37,13 +38,17 @@ function noRows() {
     h("pre", null, "curl http://127.0.0.1:8080/v1/messages -H 'content-type: application/json' -H 'x-api-key: KEY' \\\n  -d '{\"model\": \"MODEL\", \"max_tokens\": 100, \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'")];
 }
 
-/** Live events while the page is seen. New rows are drawn once a frame at most. */
+/** Live events while the page is seen. Of many new rows some are drawn each frame; those that would not stay are left out. */
 function follow({ pause, state, onOverview, onRow }) {
   let source = null;
   let isPaused = false;
   let waiting = [];
   let skipped = 0;
-  const draw = () => { const rows = waiting; waiting = []; rows.slice(-SHOWN).forEach(onRow); };
+  const draw = () => {
+    waiting = waiting.slice(-SHOWN);
+    waiting.splice(0, ROWS_A_FRAME).forEach(onRow);
+    if (waiting.length) requestAnimationFrame(draw);
+  };
   const show = (text) => { if (state.textContent !== text) state.textContent = text; };
   const open = () => {
     if (source || isPaused || document.hidden) return;
