@@ -15,7 +15,7 @@ import time
 import structlog
 
 from tests.chaos.faults import FAULTS, Fault
-from tests.chaos.processes import Server, find_faketime, find_servers
+from tests.chaos.processes import Server, find_faketime, find_servers, takes_faketime
 from tests.chaos.upstream import Upstream
 from tests.chaos.world import Violation, World
 
@@ -50,6 +50,9 @@ async def run_all(arguments: argparse.Namespace) -> int:
             say(f"{fault.number:>7} {fault.says} is not tried: it needs libfaketime (Debian: apt install libfaketime)")
             continue
         for name in chosen[:1] if fault.once else chosen:
+            if fault.wrong_clock and not await takes_faketime(servers[name]):
+                say(f"{fault.number:>9} {fault.says} is not tried on {name}: libfaketime does not work with jemalloc")
+                continue
             for fsync in fault.fsync:
                 server = Server(servers[name], fsync, wrong_clock=fault.wrong_clock)
                 failed += not await run(fault, f"{name} {fsync}", server, seed, arguments.full)

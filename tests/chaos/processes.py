@@ -235,8 +235,17 @@ async def find_servers() -> dict[str, Path]:
     return found
 
 
+async def takes_faketime(binary: Path) -> bool:
+    """Return False for a server with jemalloc, such as Debian's, which hangs at its start below libfaketime 0.9.10."""
+    return "malloc=jemalloc" not in await _version_text(binary)
+
+
 async def _version(binary: Path) -> str:
+    version = re.search(r"(\w+) server v=([\d.]+)", await _version_text(binary), re.IGNORECASE)
+    return f"{version[1]} {version[2]}" if version else binary.name
+
+
+async def _version_text(binary: Path) -> str:
     process = await asyncio.create_subprocess_exec(str(binary), "--version", stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
-    version = re.search(r"(\w+) server v=([\d.]+)", output.decode(), re.IGNORECASE)
-    return f"{version[1]} {version[2]}" if version else binary.name
+    return output.decode()
