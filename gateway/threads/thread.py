@@ -182,7 +182,7 @@ def continue_in_flight() -> InvalidRequest:
 
 
 def unsupported(reason: str) -> InvalidRequest:
-    """The thread cannot be stored, now or any longer: clients that see this code continue without one."""
+    """Return the error of a thread that cannot be stored, or no longer. Clients that know its code go on without."""
     return InvalidRequest(
         f"thread: {reason}. Send the whole conversation in `messages`, without `thread`.",
         code="thread_unsupported_request",

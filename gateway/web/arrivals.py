@@ -49,7 +49,7 @@ ARRIVALS = web.AppKey("arrivals", Arrivals)
 
 @contextmanager
 def held_bytes(request: web.Request) -> Iterator[Callable[[int], None]]:
-    """Give a function that takes how many bytes of this request's body are held now; at the end none are."""
+    """Yield a function to report the number of body bytes of this request that are held now; none are at the end."""
     arrivals = request.app[ARRIVALS]
     context = request.get(CONTEXT)
     tenant = "" if context is None else context.tenant

@@ -114,7 +114,7 @@ class Sources:
         yield text[start:], []
 
     def rest(self) -> list[Citation]:
-        """Those without a place, and those with a place beyond the end of the text."""
+        """Return the citations without a place, and those with a place beyond the end of the text."""
         rest = [*self._unplaced, *(citation for _, citation in self._ahead)]
         self._ahead, self._unplaced = deque(), []
         return rest

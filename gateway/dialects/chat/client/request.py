@@ -75,7 +75,7 @@ PASSED_ON: Final = (frozenset(PassThrough.__annotations__) - READ) | {"top_k", "
 
 
 def to_messages_request(body: Mapping[str, Any], asking: ClientAsking, registry: ToolRegistry) -> ClientRequest:
-    """Convert a request, with its tools into `registry`, which is empty before.
+    """Convert a request, and add its tools to the empty `registry`.
 
     Raises InvalidRequest naming the first field that is wrong or cannot be carried over.
     """

@@ -130,7 +130,7 @@ def _name(tool: Any) -> str:
 
 
 def _checked(definition: Any, path: str) -> ToolParam:
-    """The least that a definition needs; `tools` entries have been validated, this one has not."""
+    """Check the least that a definition needs: `tools` entries have been validated, this one has not."""
     if isinstance(definition, dict) and isinstance(definition.get("name"), str):
         is_custom = definition.get("type") in (None, "custom")
         if isinstance(definition.get("input_schema" if is_custom else "type"), dict if is_custom else str):
