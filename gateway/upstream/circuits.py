@@ -211,7 +211,7 @@ class Circuits:
         return circuit
 
     def _forget(self, now: float) -> None:
-        """Forget circuits that no call uses, or has asked for lately: such a call may be waiting for the shared state."""
+        """Forget circuits that no call uses or has asked for lately; a call may wait for the shared state."""
         for name, circuit in list(self._circuits.items()):
             if circuit.is_idle(now) and name not in self._news and now - self._used_at[name] > KEEP_SECONDS:
                 for table in (self._circuits, self._used_at, self._read_at):
