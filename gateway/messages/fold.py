@@ -48,7 +48,10 @@ class BlockCollector:
         block = self._opened(index)
         for kind, fragments in self._fragments.items():
             text, name = "".join(fragments), FIELDS[kind]
-            block[name] = orjson.loads(text) if kind == TOOL_INPUT else block[name] + text
+            if kind != TOOL_INPUT:
+                block[name] += text
+            elif text:  # a call without arguments may have deltas without any text
+                block[name] = orjson.loads(text)
         self._fragments = {}
         self.is_open = False
 

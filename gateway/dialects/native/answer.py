@@ -6,6 +6,7 @@ import orjson
 
 from gateway.dialects import spans
 from gateway.dialects.base import Answered, Origin
+from gateway.dialects.chat.response.near_json import repaired
 from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.dialects.native.usage import to_stop_reason, to_text, to_usage
@@ -30,21 +31,21 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
     details = error_object(message) if len(body) <= MAX_RELAYED_BYTES else None
     if details is not None:
         raise to_relayed(None, details)
-    if not isinstance(message, dict) or not isinstance(message.get("content"), list):
+    if not isinstance(message, dict) or not isinstance(message.get("content"), list | str):
         raise UpstreamError(NOT_A_MESSAGE)
     counts = to_mapping(message.get("usage"))
     origin = to_origin(message, counts)
     written: bytes | None = with_model(body, message, reply.model)
+    content = to_blocks(message["content"])
+    if content is not message["content"]:
+        message["content"], written = content, None
     if not signs_thinking(reply.upstream_model):
-        content = with_sealed_thinking(message["content"], reply.upstream_model, reply.keyring)
+        content = with_sealed_thinking(content, reply.upstream_model, reply.keyring)
         if content != message["content"]:
             message["content"], written = content, None
     if not message.keys() >= FIELDS:
         written = None
-    calls = [block for block in message["content"] if isinstance(block, dict) and block.get("type") == "tool_use"]
-    for call in calls:
-        if "input" not in call:
-            call["input"], written = {}, None
+    calls = [block for block in content if isinstance(block, dict) and block.get("type") == "tool_use"]
     ended = message if message.get("stop_reason") else {**message, "stop_reason": "end_turn"}
     reason = to_stop_reason(ended, reply, has_calls=bool(calls))
     if reason != message.get("stop_reason"):
@@ -52,6 +53,33 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
     usage = to_usage(counts)
     message = empty_message(reply, usage) | message | {"model": reply.model, "usage": usage}
     return Answered(message, origin, written=written)
+
+
+def to_blocks(content: list[Any] | str) -> list[Any]:
+    """Return the content as blocks with the fields that clients read; the same list if they have them."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    blocks = [_completed(block) if isinstance(block, dict) else block for block in content]
+    return content if all(one is other for one, other in zip(blocks, content, strict=True)) else blocks
+
+
+def _completed(block: dict[str, Any]) -> dict[str, Any]:
+    match block.get("type"):
+        case "thinking" if "signature" not in block:
+            return {**block, "signature": ""}
+        case "tool_use" if not isinstance(block.get("input"), dict):
+            return {**block, "input": _to_input(block.get("input"))}
+    return block
+
+
+def _to_input(value: Any) -> dict[str, Any]:
+    """Return the arguments of a call, which some servers leave out or write as JSON within JSON, as chat does."""
+    if not isinstance(value, str) or not value.strip():
+        return {}
+    try:
+        return dict(to_mapping(orjson.loads(repaired(value))))
+    except orjson.JSONDecodeError:
+        raise UpstreamError("The upstream sent arguments of a tool that are not a JSON object.") from None
 
 
 def to_origin(message: dict[str, Any], counts: Any) -> Origin:

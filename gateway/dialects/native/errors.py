@@ -13,6 +13,7 @@ import orjson
 from gateway.dialects.chat.response.error_body import read_value
 from gateway.dialects.chat.response.errors import STATUS_ERRORS, account_error
 from gateway.dialects.chat.response.errors import to_error as to_chat_error
+from gateway.dialects.chat.response.failure_words import kind_by_words
 from gateway.dialects.chat.response.overflow import is_overflow
 from gateway.dialects.chat.response.retry_hints import retry_after_of
 from gateway.dialects.reply import Reply
@@ -87,6 +88,8 @@ def to_relayed(status: int | None, details: dict[str, Any], retry_after: float |
     kind = to_kind(status, details["type"])
     if NO_MONEY.search(message):
         kind = BillingProblem
+    elif details["type"] not in TYPE_ERRORS:
+        kind = kind_by_words(kind, read_value(details).words)
     if issubclass(kind, OWN_ACCOUNT):
         error = account_error(kind)
     else:

@@ -259,6 +259,8 @@ class NativeStream:
 
     def _take_delta(self, frame: bytes, event: dict[str, Any]) -> bytes:
         counts, delta = to_mapping(event.get("usage")), to_mapping(event.get("delta"))
+        if not counts and "usage" in delta:  # where some servers put it
+            counts, self._owes_usage = to_mapping(delta["usage"]), True
         reason = to_stop_reason(delta, self._reply, has_calls=self._blocks.has_calls)
         self.stop_reason = reason or self.stop_reason
         self.started = True

@@ -3,9 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.dialects.chat.response.stop_reason import REFUSALS, STOP_REASONS
 from gateway.dialects.reply import Reply
 from gateway.messages.usage import STANDARD
 from gateway.upstream.target import signs_thinking
+
+# Words of chat completions, which some servers use here too. Words that are in no table are the upstream's to explain.
+CHAT_WORDS = {
+    **{word: reason for word, reason in STOP_REASONS.items() if word is not None},
+    **dict.fromkeys(REFUSALS, "refusal"),
+    **dict.fromkeys(("completed", "end", "eos", "eos_token", "stop"), "end_turn"),
+    **dict.fromkeys(("function_call", "tool_call", "tool_calls"), "tool_use"),
+}
 
 
 def to_usage(counts: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +48,7 @@ def to_stop_reason(told: Mapping[str, Any], reply: Reply, *, has_calls: bool) ->
     build 11549).
     """
     reason = to_text(told.get("stop_reason"))
+    reason = CHAT_WORDS.get(reason, reason) if reason is not None else None
     if reason == "end_turn" and to_text(told.get("stop_sequence")) and not signs_thinking(reply.upstream_model):
         return "stop_sequence"
     return "tool_use" if has_calls and reason == "end_turn" else reason

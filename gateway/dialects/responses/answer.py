@@ -11,6 +11,7 @@ import orjson
 
 from gateway.dialects.responses.items import CUSTOM_INPUT, LEAST_OUTPUT
 from gateway.json_values import to_mapping
+from gateway.messages.notes import Note
 from gateway.upstream.target import encrypts_reasoning
 
 FORMAT = "openai-responses-v1"
@@ -24,7 +25,9 @@ WHOLES = {
     "response.output_text.done": "text",
     "response.refusal.done": "refusal",
 }
+HOSTED_CALL = "hosted_tool_call"
 CALL_CONTENT = frozenset({"arguments", "input"})
+HOSTED = Note("dropped", "content", "the call of a tool that the upstream itself has, and has run")
 FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
@@ -42,11 +45,13 @@ class OpenItem:
 class ChunkWriter:
     """Events in, chat chunks out. `upstream_model` decides which model's reasoning it is.
 
-    `max_tokens`: the limit that was asked for.
+    `max_tokens`: the limit that was asked for. `offered`: names of the tools. `notes`: on what was left out.
     """
 
     upstream_model: str
     max_tokens: int | None = None
+    offered: frozenset[str] = frozenset()
+    notes: list[Note] = field(default_factory=list)
     _items: dict[int | str, OpenItem] = field(default_factory=dict, repr=False)
     _calls: int = 0
     _has_indexes: bool = False
@@ -106,6 +111,9 @@ class ChunkWriter:
 
     def _begin(self, place: int | str, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         kind = _text(item.get("type"))
+        if kind == "custom_tool_call" and item.get("name") not in self.offered:  # a search of xAI's own
+            kind = HOSTED_CALL
+            self.notes = [HOSTED]
         if kind not in CALLS:
             self._items[place] = OpenItem(kind)
             return
@@ -144,7 +152,7 @@ class ChunkWriter:
 
     def _extend(self, place: int | str, fragment: str) -> Iterator[dict[str, Any]]:
         item = self._items.get(place)
-        if item is None or not fragment:
+        if item is None or item.kind == HOSTED_CALL or not fragment:
             return
         item.written += len(fragment)
         yield self._call(item.index, _escaped(fragment) if item.kind == "custom_tool_call" else fragment)
@@ -226,7 +234,7 @@ class ChunkWriter:
             if opened is None or not opened.written or opened.kind in CALLS:  # for the rest of others it is too late
                 yield from self._finish(place, item)
         reason = _text(to_mapping(response.get("incomplete_details")).get("reason"))
-        finish = FINISH_REASONS.get(reason, "stop")
+        finish = FINISH_REASONS.get(reason, "length" if response.get("status") == "incomplete" else "stop")
         usage = to_chat_usage(response.get("usage"))
         if finish == "stop" and self._is_at_limit(usage):
             finish = "length"
@@ -244,9 +252,8 @@ class ChunkWriter:
         return spent >= max(self.max_tokens, LEAST_OUTPUT)
 
 
-def to_completion_events(response: Mapping[str, Any], upstream_model: str, max_tokens: int | None = None) -> bytes:
+def to_completion_events(response: Mapping[str, Any], writer: ChunkWriter) -> bytes:
     """A whole response as a chat stream."""
-    writer = ChunkWriter(upstream_model, max_tokens)
     return written(writer.to_chunks({"type": "response.completed", "response": response})) + DONE
 
 

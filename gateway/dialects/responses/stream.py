@@ -22,16 +22,14 @@ END_MARK = b"[DONE]"
 class ResponsesStream:
     """`opened` and `collects` are those of the `MessageStream` behind it."""
 
-    __slots__ = ("_form", "_max_tokens", "_message", "_model", "_parser", "_writer")
+    __slots__ = ("_form", "_message", "_parser", "_writer")
 
     ping = PING
 
     def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
         self._message = MessageStream(reply, opened=opened, collects=collects)
         self._parser = EventParser()
-        self._model = reply.upstream_model
-        self._max_tokens = reply.max_tokens
-        self._writer = ChunkWriter(reply.upstream_model, reply.max_tokens)
+        self._writer = ChunkWriter(reply.upstream_model, reply.max_tokens, reply.offered)
         self._form = BodyForm()
 
     @property
@@ -76,7 +74,7 @@ class ResponsesStream:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        return self._message.notes
+        return (*self._message.notes, *self._writer.notes)
 
     def message(self) -> dict[str, Any]:
         return self._message.message()
@@ -95,7 +93,7 @@ class ResponsesStream:
 
     def end(self) -> bytes:
         if self._form.json is not None:
-            body = to_chat_stream(self._form.json.joined(), self._model, self._max_tokens)
+            body = to_chat_stream(self._form.json.joined(), self._writer)
             return self._message.feed(body) + self._message.end()
         rest = b"".join(map(self._to_chunks, self._parser.finish()))
         return (self._message.feed(rest) if rest else b"") + self._message.end()
@@ -119,7 +117,7 @@ class ResponsesStream:
         return chunks + DONE if str(event.get("type")) in LAST_EVENTS else chunks
 
 
-def to_chat_stream(body: bytes, upstream_model: str, max_tokens: int | None) -> bytes:
+def to_chat_stream(body: bytes, writer: ChunkWriter) -> bytes:
     """Return a JSON body as a chat stream; one that is no response is passed on, for the error that it may hold."""
     if has_too_many_values(body):
         return body
@@ -129,4 +127,4 @@ def to_chat_stream(body: bytes, upstream_model: str, max_tokens: int | None) -> 
         return body
     if not isinstance(response, dict) or not isinstance(response.get("output"), list):
         return body
-    return to_completion_events(response, upstream_model, max_tokens)
+    return to_completion_events(response, writer)

@@ -4,8 +4,10 @@ import orjson
 import pytest
 
 from gateway.access.keyring import Keyring
+from gateway.dialects.native.answer import to_answered
 from gateway.dialects.native.errors import to_error
 from gateway.dialects.reply import Reply
+from gateway.errors import BillingProblem
 
 REPLY = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()))
 
@@ -29,6 +31,12 @@ def test_overflow_reaches_the_client_in_anthropics_words(words: str, told: str) 
     error = to_error(400, {}, orjson.dumps(body), REPLY)
     assert (error.status, error.message) == (400, told)
     assert error.should_retry is False
+
+
+def test_lack_of_money_in_a_type_of_the_vendors_own_is_the_accounts() -> None:
+    details = {"type": "insufficient_balance_error", "message": "insufficient balance (1008)"}
+    with pytest.raises(BillingProblem):
+        to_answered(orjson.dumps({"type": "error", "error": details}), REPLY)
 
 
 def test_other_refusals_keep_their_words() -> None:

@@ -335,6 +335,11 @@ ENDED: list[tuple[str, dict[str, Any], str]] = [
     ("qwen3", {"stop_reason": "max_tokens", "stop_sequence": "STOP"}, "max_tokens"),
     ("qwen3", {"stop_reason": "end_turn", "stop_sequence": ""}, "end_turn"),
     ("claude-opus-5", {"stop_reason": "end_turn", "stop_sequence": "STOP"}, "end_turn"),
+    ("glm-5", {"stop_reason": "stop"}, "end_turn"),
+    ("glm-5", {"stop_reason": "length"}, "max_tokens"),
+    ("glm-5", {"stop_reason": "tool_calls"}, "tool_use"),
+    ("glm-5", {"stop_reason": "sensitive"}, "refusal"),
+    ("claude-opus-5", {"stop_reason": "a_word_of_tomorrow"}, "a_word_of_tomorrow"),
 ]
 
 
@@ -354,6 +359,36 @@ def test_input_that_a_call_begins_with_comes_as_a_delta_too() -> None:
     doubled = start(0, "tool_use", **CALL | {"input": {"a": 1}}) + delta(0, partial_json='{"a":1}') + stop(0)
     content = fold_stream(run(stream(), event("message_start", message=START), doubled, LAST))["content"]
     assert content[0]["input"] == {"a": 1}
+
+
+def test_call_without_arguments_may_have_empty_deltas() -> None:
+    frames = start(0, "tool_use", **CALL) + delta(0, partial_json="") + delta(0, partial_json="") + stop(0)
+    shown = run(stream(), event("message_start", message=START), frames, LAST)
+    assert fold_stream(shown)["content"][0]["input"] == {}
+
+
+def test_usage_within_the_last_delta_is_taken() -> None:
+    end = event("message_delta", delta={"stop_reason": "end_turn", "usage": {"output_tokens": 15}})
+    converter = stream()
+    message = fold_stream(run(converter, BEGINNING + text_delta("a") + stop(0) + end + STOP))
+    assert message["usage"]["output_tokens"] == converter.usage["output_tokens"] == 15
+    assert converter.has_usage
+
+
+@pytest.mark.parametrize(
+    ("content", "blocks"),
+    [
+        ("fine", [{"type": "text", "text": "fine"}]),
+        ([{**CALL, "type": "tool_use", "input": '{"a": 1}'}], [{**CALL, "type": "tool_use", "input": {"a": 1}}]),
+        ([{**CALL, "type": "tool_use", "input": ""}], [{**CALL, "type": "tool_use", "input": {}}]),
+        ([{"type": "thinking", "thinking": "Hm"}], [{"type": "thinking", "thinking": "Hm", "signature": ""}]),
+    ],
+    ids=["a text", "arguments as JSON", "no arguments", "thinking without a signature"],
+)
+def test_content_in_other_forms_becomes_blocks(content: Any, blocks: list[Any]) -> None:
+    reply = Reply("msg_1", "req_1", "asked", "glm-5", Keyring(()))
+    answered = to_answered(orjson.dumps({**MESSAGE, "content": content}), reply)
+    assert (answered.message["content"], answered.written) == (blocks, None)
 
 
 def test_error_event_with_words_alone_keeps_them() -> None:

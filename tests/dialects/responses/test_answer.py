@@ -19,7 +19,8 @@ ITEMS = [REASONING, MESSAGE, *CALLS, CUSTOM]
 
 
 def stream(*, collects: bool = False) -> ResponsesStream:
-    return ResponsesStream(Reply("msg_1", "req_1", "asked", "gpt-6", KEYRING), collects=collects)
+    reply = Reply("msg_1", "req_1", "asked", "gpt-6", KEYRING, offered=frozenset({"read", "list", "patch"}))
+    return ResponsesStream(reply, collects=collects)
 
 
 def told(converter: ResponsesStream, *pieces: bytes) -> bytes:
@@ -123,6 +124,23 @@ def test_content_that_comes_with_done_events_alone_is_read(case: str, last: str)
     told_events, expected = DONE_ALONE[case]
     (block,) = collected(sent(*told_events, {"type": last, "response": response([])}))["content"]
     assert {name: block[name] for name in expected} == expected
+
+
+def test_call_of_a_tool_that_only_the_upstream_has_is_left_out_with_a_note() -> None:
+    hosted = {"type": "custom_tool_call", "id": "ct", "call_id": "xs_1", "name": "x_keyword_search", "input": "{}"}
+    for pieces in ((to_stream([hosted, MESSAGE]),), (orjson.dumps(response([hosted, MESSAGE])),)):
+        converter = stream(collects=True)
+        told(converter, *pieces)
+        assert [block["type"] for block in converter.message()["content"]] == ["text"]
+        assert converter.stop_reason == "end_turn"
+        assert [note.field for note in converter.notes] == ["content"]
+
+
+@pytest.mark.parametrize("details", [None, {}, {"reason": None}])
+def test_incomplete_response_without_details_has_reached_its_limit(details: Any) -> None:
+    body = {**response([MESSAGE]), "status": "incomplete", "incomplete_details": details}
+    message = collected(sent({"type": "response.incomplete", "response": body}))
+    assert message["stop_reason"] == "max_tokens"
 
 
 def test_items_without_an_index_are_distinguished_by_their_ids() -> None:

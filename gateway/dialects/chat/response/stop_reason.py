@@ -43,7 +43,7 @@ class Finish:
     def note(self, choice: dict[str, Any]) -> None:
         """Take what one choice of a chunk (or of a whole answer) says."""
         self.has_choice = True
-        reason = choice.get("finish_reason")
+        reason = choice.get("finish_reason") or choice.get("finishReason")  # Gemini's compatible API, 2024-12
         if isinstance(reason, str) and reason:
             # Gemini's API of OpenAI's form: `content_filter: PROHIBITED_CONTENT`.
             general, _, exact = reason.partition(": ")

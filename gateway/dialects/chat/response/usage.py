@@ -30,16 +30,17 @@ def estimated_usage(input_tokens: int, output_size: int = 0) -> dict[str, Any]:
 
 
 def counts_of(answer: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the upstream's count, if an answer or a chunk has one: at the top, within its choice (Moonshot), or in the
-    last chunk of a choice within an extension (`x_groq`).
+    """Return the upstream's count, if an answer or a chunk has one: at the top, within its choice (Moonshot), or within
+    an extension (`x_groq`) in the last chunk of a choice or behind it.
 
     A count of zeros is none: some servers send it with each chunk and no other at the end (MiniMax).
     """
     counts = answer.get("usage")
-    if counts is None and answer.get("choices"):
-        choice = to_mapping(first_of(answer["choices"]))
+    if counts is None:
+        choices = answer.get("choices")
+        choice = to_mapping(first_of(choices))
         counts = choice.get("usage")
-        if counts is None and choice.get("finish_reason"):
+        if counts is None and (choices == [] or choice.get("finish_reason")):
             extensions = [to_mapping(answer[name]) for name in answer if name.startswith("x_")]
             counts = next((extension["usage"] for extension in extensions if extension.get("usage")), None)
     if not isinstance(counts, dict):

@@ -32,7 +32,7 @@ class ResponseFacts:
     @property
     def has_format(self) -> bool:
         """Whether the text is to be JSON."""
-        wanted = self.echoed["text"].get("format") or {}
+        wanted = (self.echoed.get("text") or {}).get("format") or {}
         return bool(wanted.get("type", "text") != "text")
 
 

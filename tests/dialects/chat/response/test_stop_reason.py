@@ -338,3 +338,8 @@ def test_a_finish_of_a_failure_is_an_error(reason: str) -> None:
 def test_a_finish_of_another_word_is_no_error() -> None:
     assert broken_finish(Finish(reason="stop", native="end_turn")) is None
     assert broken_finish(Finish()) is None
+
+
+def test_reason_under_geminis_own_name_is_read() -> None:
+    chunk = {"choices": [{"index": 0, "delta": {}, "finish_reason": None, "finishReason": "MAX_TOKENS"}]}
+    assert told(say("a"), chunk).events[-2]["delta"]["stop_reason"] == "max_tokens"

@@ -204,6 +204,8 @@ def test_a_count_within_groqs_own_object_is_taken() -> None:
     result = told(say("a"), end)
     assert (result.usage["input_tokens"], result.usage["output_tokens"]) == (40, 3)
     assert told({**say("a"), "x_groq": {"id": "req_1"}}, finish()).stream.origin.estimated
+    behind = {"choices": [], "x_groq": {"usage": {"prompt_tokens": 40, "completion_tokens": 3}}}
+    assert told(say("a"), finish(), behind).usage["input_tokens"] == 40
 
 
 def test_a_stream_without_a_count_says_an_estimate() -> None:
