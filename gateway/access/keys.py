@@ -78,14 +78,8 @@ class ClientKeys:
             self._hashed[hashed_name(self.pepper, digest or sha256_of(key))] = client
 
     @property
-    def configured(self) -> tuple[Client, ...]:
-        """The clients of the keys in GATEWAY_KEYS, in their order."""
-        return tuple((self._clients or {}).values())
-
-    @property
     def tenants(self) -> frozenset[str]:
-        clients = (*(self._clients or {}).values(), *self._hashed.values())
-        return frozenset(client.tenant for client in clients)
+        return frozenset(client.tenant for client in (*self.clients, *self._hashed.values()))
 
     @cached_property
     def has_limits(self) -> bool:
@@ -98,6 +92,7 @@ class ClientKeys:
 
     @property
     def clients(self) -> tuple[Client, ...]:
+        """The clients of the keys in GATEWAY_KEYS, in their order."""
         return tuple((self._clients or {}).values())
 
     @property

@@ -140,7 +140,7 @@ def list_keys(
     console = Console(json)
 
     async def both(store: AccessStore) -> tuple[list[KeyRecord], tuple[Client, ...]]:
-        return await store.keys(), ClientKeys(load_settings().keys, store.secret).configured
+        return await store.keys(), ClientKeys(load_settings().keys, store.secret).clients
 
     with console.failing_clearly():
         made, configured = on_store(both)
