@@ -15,7 +15,7 @@ from gateway.access.identity.identity import Identity, looks_like_token
 from gateway.access.key_text import to_key_id
 from gateway.access.keys import INVALID, Client, ClientKeys, hashed_name, sha256_of, to_key
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord
-from gateway.access.store import KEY, SCOPE, AccessStore
+from gateway.access.store import KEY, SCOPE, AccessStore, Changes
 from gateway.context import Context
 from gateway.errors import PermissionDenied, Unauthenticated, Unavailable
 from gateway.redis.silence import SilenceLimit
@@ -58,8 +58,8 @@ class Directory:
     _unknown: OrderedDict[str, float] = field(default_factory=OrderedDict)
     _epoch: int = 0
     _fresh_at: float = 0.0
-    _limited: bool = False  # whether any scope or key has a limit or a budget
-    _restricted: bool = False  # whether any key may be used from some addresses only
+    _limited: set[str] = field(default_factory=set)  # ids of keys with a limit or a budget of their own
+    _restricted: set[str] = field(default_factory=set)  # ids of keys that may be used from some addresses only
 
     async def authenticate(self, api_key: str | None, authorization: str | None) -> Client:
         """Return the client of these credentials. Raises Unauthenticated, and Unavailable in an outage of Redis."""
@@ -95,7 +95,7 @@ class Directory:
 
     def scopes_of(self, context: Context) -> tuple[ScopeRules, ...]:
         """Return every scope of a request, those without limits too; nothing where no limit exists at all."""
-        if not self._limited and not self.configured.has_limits:
+        if not self._limited and not self._allowances and not self.configured.has_limits:
             return ()
         record = self.record_of(context)
         names = [DEPLOYMENT, f"tenant:{context.tenant}"]
@@ -137,7 +137,7 @@ class Directory:
 
     @property
     def restricts_addresses(self) -> bool:
-        return self._restricted or self.configured.restricts_addresses
+        return bool(self._restricted) or self.configured.restricts_addresses
 
     def check_address(self, key_id: str, address: str) -> None:
         """Raises PermissionDenied for a key that may not be used from this address."""
@@ -176,24 +176,28 @@ class Directory:
             return
         changes = await self.store.changes(self._epoch)
         if changes.epoch < self._epoch:  # another server, or one that was emptied
-            self._keys.clear()
-            self._by_digest.clear()
-            self._allowances.clear()
-            self._versions.clear()
-            self._epoch, self._limited, self._restricted = 0, False, False
+            for held in (self._keys, self._by_digest, self._allowances, self._versions):
+                held.clear()
+            for ids in (self._limited, self._restricted):
+                ids.clear()
+            self._epoch = 0
             changes = await self.store.changes(0)
+        self._take(changes)
+        while changes.reached is not None:
+            self._epoch = changes.reached
+            changes = await self.store.changes(changes.reached)
+            self._take(changes)
+        self._epoch, self._fresh_at = changes.epoch, self.clock()
+
+    def _take(self, changes: Changes) -> None:
         for name, record in changes.records.items():
-            self._versions[name] = changes.versions[name]
             if name.startswith(KEY):
                 self._hold(KeyRecord.of_json(record))
             elif name.startswith(SCOPE):
+                self._versions[name] = changes.versions[name]
                 self._set_allowance(name.removeprefix(SCOPE), Allowance.of_json(record))
         if changes.records:
             self._unknown.clear()
-            held = (record.allowance for record in self._keys.values())
-            self._limited = any(not one.is_empty for one in (*self._allowances.values(), *held))
-            self._restricted = any(record.addresses for record in self._keys.values())
-        self._epoch, self._fresh_at = changes.epoch, self.clock()
 
     async def refresh_in_time(self) -> None:
         """Do so for a request that waits. Raises StoreAway in an outage of Redis."""
@@ -235,6 +239,8 @@ class Directory:
             self._by_digest.pop(digest, None)
         self._keys[record.id] = record
         self._by_digest.update(dict.fromkeys(record.digests, record.id))
+        for ids, is_one in ((self._limited, not record.allowance.is_empty), (self._restricted, bool(record.addresses))):
+            (ids.add if is_one else ids.discard)(record.id)
 
 
 NONE = Allowance()

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal, InvalidOperation
+from sys import intern
+from types import MappingProxyType
 from typing import Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -114,10 +116,19 @@ class Allowance:
         }
 
     @classmethod
-    def of_json(cls, value: Mapping[str, Any]) -> Self:
+    def of_json(cls, value: Mapping[str, Any]) -> "Allowance":
+        """Return the same object for all without limits: most keys have none."""
+        if not (value.get("budgets") or value.get("limits") or value.get("blocked")):
+            return NO_ALLOWANCE
         budgets = [Budget(**_known(Budget, budget)) for budget in value.get("budgets", ())]
         limits = RateLimits(**_known(RateLimits, value.get("limits", {})))
         return cls(limits, tuple(budgets), bool(value.get("blocked")))
+
+
+NO_ALLOWANCE: Final = Allowance()
+NO_PARAMS: Final[Mapping[str, Any]] = MappingProxyType({})
+# Texts that many keys have in common, held once.
+SHARED: Final = frozenset({"tenant", "user", "status", "role", "data", "priority"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +194,34 @@ class KeyRecord:
     def to_json(self) -> dict[str, Any]:
         value = {one.name: getattr(self, one.name) for one in fields(self)}
         lists = {"digests": dict(self.digests), "models": list(self.models), "addresses": list(self.addresses)}
-        return value | lists | {"allowance": self.allowance.to_json()}
+        return value | lists | {"params": dict(self.params), "allowance": self.allowance.to_json()}
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Self:
         """Fields of a newer version are ignored."""
         known = _known(cls, value)
-        known |= {name: tuple(known.get(name, ())) for name in ("models", "addresses")}
+        for name in ("models", "addresses"):
+            known[name] = tuple(known.get(name, ()))
+        for name in SHARED & known.keys():
+            known[name] = intern(known[name])
+        known["params"] = known.get("params") or NO_PARAMS
         known["allowance"] = Allowance.of_json(known.get("allowance", {}))
         return cls(**known)
 
 
 def _known(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
-    names = {one.name for one in fields(kind)}
+    names = _names_of(kind)
     return {name: one for name, one in value.items() if name in names}
+
+
+def _names_of(kind: type[Any]) -> frozenset[str]:
+    """Return the fields of a kind of record; looking at them takes longer than reading a record."""
+    if kind not in _NAMES:
+        _NAMES[kind] = frozenset(one.name for one in fields(kind))
+    return _NAMES[kind]
+
+
+_NAMES: Final[dict[type[Any], frozenset[str]]] = {}
 
 
 def to_nano(dollars: str | float | Decimal) -> int:

@@ -33,6 +33,8 @@ MAX_ATTEMPTS: Final = 50
 GRACE_SECONDS: Final = 86_400
 MAX_GRACE_SECONDS: Final = 30 * 86_400
 AUDIT_PAGE: Final = 1000
+# Records that are read at once: parsing these holds up the event loop for some milliseconds.
+CHANGES_PAGE: Final = 200
 # A client that repeats a request after a day means a new one.
 OUTCOME_MS: Final = IDEMPOTENCY_SECONDS * 1000
 OUTCOME: Final = b"outcome"
@@ -84,11 +86,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Records changed since an epoch: a name is `key:<id>` or `scope:<name>`; versions as in Redis."""
+    """Records changed since an epoch: a name is `key:<id>` or `scope:<name>`; versions as in Redis.
+
+    `reached`: the epoch up to which these are, None if there are no more.
+    """
 
     epoch: int
     records: Mapping[str, dict[str, Any]] = field(repr=False)
     versions: Mapping[str, int]
+    reached: int | None = None
 
 
 @dataclass(slots=True)
@@ -225,20 +231,25 @@ class AccessStore:
         return None if raw is None else KeyRecord.of_json(orjson.loads(raw))
 
     async def changes(self, since: int) -> Changes:
-        """Return what has changed after the epoch `since`."""
+        """Return what has changed after the epoch `since`, in that order, at most CHANGES_PAGE records."""
         names = self.server.keys.access
         epoch, changed = await self.server.pipeline(
-            [("GET", names.epoch), ("ZRANGEBYSCORE", names.changes, f"({since}", "+inf")]
+            [
+                ("GET", names.epoch),
+                ("ZRANGEBYSCORE", names.changes, f"({since}", "+inf", "WITHSCORES", "LIMIT", 0, CHANGES_PAGE),
+            ]
         )
-        fields = [_text(name) for name in changed]
-        if not fields:
+        scores = {_text(name): int(score) for name, score in zip(changed[::2], changed[1::2], strict=True)}
+        if not scores:
             return Changes(int(epoch or 0), {}, {})
         records, versions = await self.server.pipeline(
-            [("HMGET", names.records, *fields), ("HMGET", names.versions, *fields)]
+            [("HMGET", names.records, *scores), ("HMGET", names.versions, *scores)]
         )
-        found = {name: orjson.loads(raw) for name, raw in zip(fields, records, strict=True) if raw is not None}
         return Changes(
-            int(epoch or 0), found, {name: int(one or 0) for name, one in zip(fields, versions, strict=True)}
+            int(epoch or 0),
+            {name: orjson.loads(raw) for name, raw in zip(scores, records, strict=True) if raw is not None},
+            {name: int(one or 0) for name, one in zip(scores, versions, strict=True)},
+            max(scores.values()) if len(scores) == CHANGES_PAGE else None,
         )
 
     async def note(self, actor: Actor, action: str, details: dict[str, Any]) -> None:

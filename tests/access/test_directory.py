@@ -4,15 +4,20 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import orjson
 import pytest
+from redis.asyncio import Redis
 
 from gateway.access.directory import MAX_UNKNOWN, SNAPSHOT_SECONDS, UNKNOWN_SECONDS, Directory
 from gateway.access.key_text import new_key, to_key_id
 from gateway.access.keys import ClientKeys, FileAccess
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord, RateLimits
-from gateway.access.store import AccessStore, Changes
+from gateway.access.store import CHANGES_PAGE, AccessStore, Changes
 from gateway.context import Context
 from gateway.errors import Unauthenticated, Unavailable
+from gateway.redis.keys import Keys
+from gateway.redis.server import RedisServer
+from tests.support.redis_server import redis_server
 
 KEYS = ClientKeys([], b"s")
 KEY = new_key()
@@ -110,6 +115,39 @@ async def test_emptied_server_forgets_every_key_and_limit() -> None:
     }
     with pytest.raises(Unauthenticated):
         await directory.authenticate(KEY, None)
+
+
+async def test_many_keys_are_read_page_by_page_and_each_change_once() -> None:
+    async with redis_server() as url, Redis.from_url(url, protocol=2) as redis:
+        server = RedisServer(redis, Keys("pages:"))
+        names, count = server.keys.access, 2 * CHANGES_PAGE + 1
+        records = [KeyRecord(f"key_{number}", f"k{number}", digests={f"d{number}": None}) for number in range(count)]
+        for place, one in enumerate(records, start=1):
+            await redis.hset(names.records, f"key:{one.id}", orjson.dumps(one.to_json()))  # type: ignore[misc]
+            await redis.zadd(names.changes, {f"key:{one.id}": place})
+        await redis.set(names.epoch, count)
+        store = AccessStore(server, KEYS.pepper, b"s")
+        directory = Directory(KEYS, store)
+        await directory.refresh()
+        assert len(directory._keys) == len(directory._by_digest) == count
+        assert [len((await store.changes(since)).records) for since in (0, CHANGES_PAGE, count - 1, count)] == [
+            CHANGES_PAGE,
+            CHANGES_PAGE,
+            1,
+            0,
+        ]
+        assert (await store.changes(count - 1)).reached is None
+
+
+async def test_limits_and_networks_of_a_key_count_until_they_are_removed() -> None:
+    store = Store(record(allowance=Allowance(RateLimits(60)), addresses=("10.0.0.0/8",)))
+    directory = store.directory()
+    await directory.refresh()
+    context = Context("r", "red", to_key_id(KEY) or "")
+    assert (len(directory.scopes_of(context)), directory.restricts_addresses) == (3, True)
+    store.records, store.epoch = record(version=2), 2
+    await directory.refresh()
+    assert (directory.scopes_of(context), directory.restricts_addresses) == ((), False)
 
 
 async def test_request_has_no_scopes_while_no_scope_of_it_has_a_limit() -> None:
