@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
@@ -509,7 +510,11 @@ async def test_threshold_is_alerted_once_over_several_processes(server: RedisSer
     async def post(url: str, body: dict[str, Any]) -> None:
         sent.append((url, body))
 
-    several = [await admission_on(server) for _ in range(4)]
+    def counted() -> list[float]:
+        names = [{"percent": str(percent)} for percent in (50, 75, 90, 95, 100)]
+        return [REGISTRY.get_sample_value("gateway_budget_alerts_total", one) or 0.0 for one in names]
+
+    before, several = counted(), [await admission_on(server) for _ in range(4)]
     for admission in several:
         admission.alerts.webhook, admission.alerts.post = "http://hook", post
     for number in range(10):
@@ -518,6 +523,7 @@ async def test_threshold_is_alerted_once_over_several_processes(server: RedisSer
         if admission.alerts._waiting:
             await admission.alerts.deliver()
     assert sorted(body["percent"] for _, body in sent) == [50, 75, 90, 95, 100]
+    assert [after - one for after, one in zip(counted(), before, strict=True)] == [1.0] * 5
     assert all(body["scope"] == f"key:{context.key_id}" and url == "http://hook" for url, body in sent)
 
 

@@ -2,10 +2,11 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import orjson
 import pytest
 from redis.asyncio import Redis
 
-from gateway.access.spend import DailyTotals, SpendStore
+from gateway.access.spend import DailyTotals, SpendRow, SpendStore
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
 from tests.support.redis_server import redis_server
@@ -65,3 +66,19 @@ async def test_sums_of_closed_days_are_read_from_their_packed_form() -> None:
         assert kept == [-2, -2, 398 * 86_400, 397 * 86_400]
         await redis.delete(*(keys.usage_sums(day.isoformat()) for day in days))
         assert [row.requests for row in await store.by_day(days[3], today, ())] == [3 + 2]
+
+
+async def test_corrections_count_as_cost_of_a_request_and_not_as_another_one() -> None:
+    entries = [
+        {"id": "a", "session": "s", "input": 5, "cache_write": 2, "cache_read": 1, "output": 3, "cost": 70},
+        {"id": "a.late", "adjusts": "a", "session": "s", "output": 4, "cost": -20},
+        {"id": "b", "session": "t", "input": 1, "cost": 9},
+    ]
+    async with redis_server() as url, Redis.from_url(url, protocol=2) as redis:
+        store = SpendStore(RedisServer(redis, Keys()))
+        for entry in entries:
+            await redis.xadd(Keys().access.usage, {"e": orjson.dumps(entry)})
+        rows = await store.by_entries(("session",))
+    assert rows == [SpendRow(("s",), 1, 7, 7, 50, 1, 2), SpendRow(("t",), 1, 1, 0, 9, 0, 0)]
+    both = rows[0] + rows[1]
+    assert (both.requests, both.input, both.output, both.cost) == (2, 8, 7, 59)
