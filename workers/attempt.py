@@ -15,10 +15,9 @@ from gateway.batches.queue import BatchQueue, Claim, ItemResult, Release
 from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamTimedOut
 from gateway.exchange.exchange import Exchange
 from gateway.process.tasks import FIRST_BACKOFF, MAX_BACKOFF
-from gateway.upstream.causes import cause_of
 from gateway.upstream.circuits import Permit
 from gateway.upstream.routing import Route
-from gateway.upstream.trouble import Trouble, trouble_of
+from gateway.upstream.trouble import Trouble
 from workers import metrics
 from workers.execute import Failed, Succeeded, execute, to_failed
 from workers.in_flight import InFlightItem
@@ -85,9 +84,8 @@ class Attempts:
             others_served = item.permit.model_serves_others()
             again = next_try(outcome.error, history, self.chance(), others_served=others_served)
             if again is not None:
-                reason, tries = trouble_of(outcome.error).value, again.history.tries
-                cause, seconds = cause_of(outcome.error).name, round(again.delay, 1)
-                self._log(item, "item_postponed", reason=reason, cause=cause, seconds=seconds, tries=tries)
+                reason, tries, seconds = outcome.trouble.value, again.history.tries, round(again.delay, 1)
+                self._log(item, "item_postponed", reason=reason, cause=outcome.cause, seconds=seconds, tries=tries)
                 delay = round(again.delay * 1000)
                 release = Release(item.index, delay, tries, outcome.cost, again.history.refusals)
                 await self.release(item.claim, [release], reason)
@@ -102,8 +100,7 @@ class Attempts:
         metrics.RESULTS.labels(kind if kept == "recorded" else kept).inc()
         metrics.ITEM_SECONDS.labels(kind).observe(self.clock() - item.since)
         if isinstance(outcome, Failed) or kept != "recorded":
-            error = outcome.error.type if isinstance(outcome, Failed) else None
-            cause = cause_of(outcome.error).name if isinstance(outcome, Failed) else None
+            error, cause = (outcome.error.type, outcome.cause) if isinstance(outcome, Failed) else (None, None)
             self._log(item, "item_finished", result=kind, kept=kept, error=error, cause=cause)
 
     def _log(self, item: InFlightItem, event: str, **fields: object) -> None:
@@ -126,8 +123,7 @@ def report(permit: Permit, outcome: Succeeded | Failed | None) -> None:
     if isinstance(outcome, Succeeded):
         permit.succeeded()
     elif outcome.sent:
-        trouble = trouble_of(outcome.error)
-        if trouble is not Trouble.NONE:
-            permit.failed(trouble, outcome.error.retry_after)
+        if outcome.trouble is not Trouble.NONE:
+            permit.failed(outcome.trouble, outcome.error.retry_after)
         elif not isinstance(outcome.error, InternalError | Unavailable):
             permit.accepted()  # it refused this request, so it works

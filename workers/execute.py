@@ -23,8 +23,10 @@ from gateway.messages.prompt import Prompt, Received, parse_body
 from gateway.messages.validation.live_only import refuse_live_only
 from gateway.process.tasks import describe
 from gateway.telemetry.usage import UsageRecord
+from gateway.upstream.causes import cause_of
 from gateway.upstream.circuits import names_of
 from gateway.upstream.routing import Route
+from gateway.upstream.trouble import Trouble, trouble_of
 
 log = structlog.get_logger()
 
@@ -43,10 +45,12 @@ class Succeeded:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """`line` is the result if there is no retry. `sent`: the upstream was called. `cost` in micro-dollars. `route`: the
-    candidate that was called last, None if it is not known.
+    candidate that was called last, None if it is not known. `trouble` and `cause` classify the error.
     """
 
     error: GatewayError
+    trouble: Trouble
+    cause: str
     line: bytes = field(repr=False)
     sent: bool
     cost: int
@@ -130,7 +134,7 @@ async def ask(exchange: Exchange, plan: Plan, accepted: Callable[[Route], None])
 
 def to_failed(item: Item, request_id: str, error: GatewayError, *, sent: bool, cost: int = 0) -> Failed:
     result = {"type": "errored", "error": to_envelope(error, request_id)}
-    return Failed(error, to_line(item, result), sent, cost)
+    return Failed(error, trouble_of(error), cause_of(error).name, to_line(item, result), sent, cost)
 
 
 def to_line(item: Item, result: dict[str, Any]) -> bytes:
