@@ -185,6 +185,7 @@ def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyr
 
 
 def to_original_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Keyring) -> Reply:
+    request: Any = prompt.request  # in the client's form
     return Reply(
         asking.message_id,
         asking.request_id,
@@ -192,6 +193,10 @@ def to_original_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Key
         route.target.model,
         keyring,
         input_estimate=max(1, to_tokens(prompt.body_size)),
+        offered=to_offered(request.get("tools")),
+        tools=request.get("tools") or (),
+        forbids_calls=request.get("tool_choice") == "none",
+        think_tags=not route.target.openrouter,
         context_length=route.target.context_length,
         max_tokens=None if prompt.has_default_length else prompt.request["max_tokens"],
     )

@@ -5,11 +5,13 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects.base import Answered
+from gateway.dialects.chat.original.written import TextOfCalls
 from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin, unwrapped
 from gateway.dialects.chat.response.delta import delta_of
 from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish
 from gateway.dialects.chat.response.stop_reason import STOP_REASONS as ANTHROPICS_REASONS
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, read_counts, to_usage
+from gateway.dialects.chat.response.written_calls import may_hold_calls
 from gateway.dialects.native.answer import with_model
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
@@ -34,8 +36,9 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
         raise UpstreamError(NOT_A_COMPLETION) from None
     inner = unwrapped(completion)
     choice, finish = read_choice(inner, reply)
+    is_changed = inner is not completion or take_written_calls(delta_of(choice), reply)
     reason = to_finish_reason(finish, has_calls=bool(delta_of(choice).get("tool_calls")))
-    if reason != choice.get("finish_reason") or inner is not completion:
+    if reason != choice.get("finish_reason") or is_changed:
         completion = inner
         finish.note({"finish_reason": reason})
         choice["finish_reason"] = reason
@@ -47,6 +50,20 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
     return Answered(
         message, to_origin(completion, counts), written=with_model(body, completion, reply.model), is_original=True
     )
+
+
+def take_written_calls(message: dict[str, Any], reply: Reply) -> bool:
+    """Make calls of those that the server left in the text. Return True if there were any."""
+    content = message.get("content")
+    if not isinstance(content, str) or message.get("tool_calls") or not may_hold_calls(content, reply):
+        return False
+    text = TextOfCalls(reply, f"call_{reply.message_id[-8:]}_0_")
+    lead = text.take(content)
+    rest, calls = text.end()
+    if calls:
+        message["content"] = lead + rest or None
+        message["tool_calls"] = [{name: call[name] for name in ("id", "type", "function")} for call in calls]
+    return bool(calls)
 
 
 def to_finish_reason(finish: Finish, *, has_calls: bool) -> str:

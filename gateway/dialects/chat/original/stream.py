@@ -2,7 +2,8 @@
 
 Chunks with usage, a finish reason, an error or tool calls are looked into; of the others only the model's name is
 replaced. No bytes are returned before the first content, so an upstream that fails until then can still be replaced by
-another. Parallel calls come one after the other (`call_order`). The end always has a finish reason and `[DONE]`, as
+another. Parallel calls come one after the other (`call_order`), and calls that a server left in the text of its first
+choice as calls (`written`). The end always has a finish reason and `[DONE]`, as
 clients need it.
 """
 
@@ -16,11 +17,13 @@ from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
 from gateway.dialects.chat.original.answer import stop_reason_of, to_finish_reason
 from gateway.dialects.chat.original.call_order import CallOrder
 from gateway.dialects.chat.original.calls import CallIndexes, continues_calls
+from gateway.dialects.chat.original.written import TextOfCalls, has_signs
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
 from gateway.dialects.chat.response.usage import UpstreamCounts, counts_of, estimated_usage, read_counts, to_usage
+from gateway.dialects.chat.response.written_calls import reads_written_calls
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.reply import Reply
@@ -51,9 +54,9 @@ class OriginalStream:
     """`shows_usage`: the client asked for the usage at the end of the stream."""
 
     __slots__ = (
-        "_after", "_before", "_calls", "_counts", "_end_of_plain", "_finish", "_frames", "_held", "_last", "_misses",
-        "_model", "_named", "_named_before", "_orders", "_plain_order", "_reply", "_rest", "_shows_usage", "_size",
-        "done", "failure", "has_usage", "notes", "origin", "started", "stop_reason",
+        "_after", "_before", "_calls", "_counts", "_end_of_plain", "_finish", "_frames", "_has_written_calls", "_held",
+        "_last", "_misses", "_model", "_named", "_named_before", "_orders", "_plain_order", "_reply", "_rest",
+        "_shows_usage", "_size", "_text", "done", "failure", "has_usage", "notes", "origin", "started", "stop_reason",
     )  # fmt: skip
 
     ping = KEEP_ALIVE
@@ -67,7 +70,9 @@ class OriginalStream:
         self._last: dict[str, Any] = {}  # chunk that was looked into
         self._calls: dict[int, CallIndexes] = {}  # by choice
         self._orders: dict[int, CallOrder] = {}  # by choice
-        self._rest: list[tuple[int, dict[str, Any]]] = []  # calls that waited until the end, by choice
+        self._text = TextOfCalls(reply, f"call_{reply.message_id[-8:]}_0_") if reads_written_calls(reply) else None
+        self._has_written_calls = False
+        self._rest: list[tuple[int, dict[str, Any]]] = []  # deltas that waited until the end, by choice
         self._plain_order: CallOrder | None = None  # of the call whose arguments are the text of plain events
         self._counts: UpstreamCounts | None = None
         self._model, self._named = b"", b""  # as the upstream writes its name, and as the client reads it
@@ -125,6 +130,8 @@ class OriginalStream:
         data = self._frames.read(piece)
         if not data:
             return b""
+        if self._may_hold_calls(data):
+            return self._take_events(data.split(END)[:-1])
         count = data.count(END)
         if self._before and data.count(self._before) == data.count(self._after) == count:
             self._misses = 0
@@ -138,6 +145,10 @@ class OriginalStream:
                 self._learn_form(data.rpartition(END)[0].rpartition(END)[2])
             return data.replace(self._model, self._named) if self._model else data
         return self._take_events(data.split(END)[:-1])
+
+    def _may_hold_calls(self, data: bytes) -> bool:
+        """Whether events have to be looked into for calls in their text."""
+        return self._text is not None and (not self._text.is_idle or has_signs(data))
 
     def _learn_form(self, event: bytes) -> None:
         """Note how this event is written around its text: others that differ in the text alone are plain, too."""
@@ -166,7 +177,7 @@ class OriginalStream:
         told: list[bytes] = []
         try:
             for event in events:
-                if self._before and event.startswith(self._before) and event.endswith(self._end_of_plain):
+                if self._is_plain(event):
                     told.append(self._take_plain(event))
                     continue
                 told.append(self._take_event(event))
@@ -179,6 +190,11 @@ class OriginalStream:
             return b""
         held, self._held = self._held, []
         return b"".join((*held, *told))
+
+    def _is_plain(self, event: bytes) -> bool:
+        if not self._before or self._may_hold_calls(event):
+            return False
+        return event.startswith(self._before) and event.endswith(self._end_of_plain)
 
     def _take_plain(self, event: bytes) -> bytes:
         text = event[len(self._before) : len(event) - len(self._end_of_plain)]
@@ -223,11 +239,11 @@ class OriginalStream:
         return named
 
     def _rest_of_calls(self, chunk: dict[str, Any]) -> bytes:
-        """Return the calls that waited, at the end of their choice, each in a chunk of its own."""
+        """Return what waited, at the end of its choice, each delta in a chunk of its own."""
         rest, self._rest = self._rest, []
         events = []
-        for number, call in rest:
-            choice = {"index": number, "delta": {"tool_calls": [call]}, "finish_reason": None}
+        for number, delta in rest:
+            choice = {"index": number, "delta": delta, "finish_reason": None}
             sent = {**head_of(chunk), "model": chunk.get("model"), "choices": [choice]}
             events.append(self._named_event(b"", orjson.dumps(sent), sent))
         return b"".join(events)
@@ -251,6 +267,7 @@ class OriginalStream:
             if not isinstance(choice, dict):
                 raise UpstreamError("The upstream sent choices of an unknown shape.")
             delta = delta_of(choice)
+            corrected = self._take_text(choice, delta) or corrected
             calls = delta.get("tool_calls")
             if isinstance(calls, list) and calls:
                 corrected = self._correct_calls(choice, delta, calls) or corrected
@@ -259,10 +276,10 @@ class OriginalStream:
             if error is not None:
                 raise error
             if choice.get("finish_reason"):
-                reason = to_finish_reason(self._finish, has_calls=bool(self._calls.get(number_of(choice))))
+                corrected = self._end_calls(choice, delta) or corrected
+                reason = to_finish_reason(self._finish, has_calls=self._has_calls(number_of(choice)))
                 corrected = corrected or reason != choice["finish_reason"]
                 choice["finish_reason"] = self._finish.reason = reason
-                corrected = self._end_calls(choice, delta) or corrected
             self.started = (
                 self.started
                 or self._finish.said
@@ -283,14 +300,37 @@ class OriginalStream:
         delta["tool_calls"] = sent
         return sent is not pieces or any(one is not other for one, other in zip(sent, calls, strict=True))
 
+    def _take_text(self, choice: dict[str, Any], delta: dict[str, Any]) -> bool:
+        """Hold back text that may be calls. Return True if the delta was changed."""
+        content = delta.get("content") or ""
+        if self._text is None or number_of(choice) or not isinstance(content, str):
+            return False
+        if delta.get("tool_calls"):
+            sent, self._text = self._text.stop() + content, None
+        else:
+            sent = self._text.take(content) if content else ""
+        if sent != content:
+            delta["content"] = sent
+        return sent != content
+
     def _end_calls(self, choice: dict[str, Any], delta: dict[str, Any]) -> bool:
-        """Take the calls that still wait in front of the chunk that ends their choice. Return True if any did."""
+        """Take what still waits in front of the chunk that ends its choice. Return True if anything did."""
         number = number_of(choice)
         order = self._orders.get(number)
-        rest = order.rest() if order is not None else []
+        rest: list[dict[str, Any]] = [{"tool_calls": [call]} for call in (order.rest() if order is not None else ())]
+        if self._text is not None and not number:
+            text, calls = self._text.end()
+            self._text = None
+            rest += [{"content": text}] if text else []
+            rest += [{"tool_calls": [call]} for call in calls]
+            self._has_written_calls = bool(calls)
         if rest:
-            self._rest += [(number, call) for call in (*delta.pop("tool_calls", ()), *rest)]
+            ahead = {name: delta.pop(name) for name in ("content", "tool_calls") if delta.get(name)}
+            self._rest += [(number, each) for each in ([ahead] if ahead else []) + rest]
         return bool(rest)
+
+    def _has_calls(self, number: int) -> bool:
+        return bool(self._calls.get(number)) or (self._has_written_calls and not number)
 
     def _named_event(self, event: bytes, payload: bytes, chunk: dict[str, Any]) -> bytes:
         """Return the event with the model's name as the client knows it."""
@@ -309,11 +349,12 @@ class OriginalStream:
         self.done = self.started = True
         if self._finish.said:
             return DONE
-        self._finish.note({"finish_reason": "tool_calls" if any(map(len, self._calls.values())) else "stop"})
+        self._end_calls({"index": 0}, {})
+        has_calls = self._has_written_calls or any(map(len, self._calls.values()))
+        self._finish.note({"finish_reason": "tool_calls" if has_calls else "stop"})
         self.stop_reason = stop_reason_of(self._finish)
         named = head_of(self._last)
         choice = {"index": 0, "delta": {}, "finish_reason": self._finish.reason}
-        self._end_calls(choice, {})
         rest = self._rest_of_calls({**self._last, "model": self._reply.model})
         return rest + b"data: " + orjson.dumps({**named, "model": self._reply.model, "choices": [choice]}) + END + DONE
 

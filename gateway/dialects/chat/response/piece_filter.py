@@ -22,23 +22,23 @@ class PieceFilter:
         self.inner.add_thinking(text, entries)
 
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
-        self._release()
+        self.release()
         self.inner.add_tool(index, call_id, name, fragment)
 
     def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None:
         self.inner.add_annotations(annotations)
 
     def add_image(self, block: dict[str, Any]) -> None:
-        self._release()
+        self.release()
         self.inner.add_image(block)
 
     def lose(self, what: str) -> None:
         self.inner.lose(what)
 
     def close(self) -> None:
-        self._release()
+        self.release()
         self.inner.close()
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Pass on the text that is held back."""
         raise NotImplementedError

@@ -34,9 +34,9 @@ class PrefillCut(PieceFilter):
             return
         if begun.startswith(self._prefill):
             self._held = begun.removeprefix(self._prefill)
-        self._release()
+        self.release()
 
-    def _release(self) -> None:
+    def release(self) -> None:
         held, self._held, self.is_over = self._held, "", True
         if held:
             self.inner.add_text(held)

@@ -83,7 +83,7 @@ class ThinkTags(PieceFilter):
         if self._place is TagPosition.GAP:
             self._held = self._held.lstrip()
             if self._held:
-                self._release()
+                self.release()
 
     def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
         if text or entries:
@@ -128,7 +128,7 @@ class ThinkTags(PieceFilter):
             self._place = TagPosition.GAP
             self._blank, self._held = [], text[len(closing) :]
         elif not any(tag.startswith(text) for tag in (*openings, *CLOSINGS)):
-            self._release()
+            self.release()
 
     def _look_for_closing(self) -> None:
         thinking, closing, text = self._held.partition(self._closing)
@@ -142,7 +142,7 @@ class ThinkTags(PieceFilter):
         if passed:
             self.inner.add_thinking(passed, ())
 
-    def _release(self) -> None:
+    def release(self) -> None:
         self._release_lead()
         self._release_text()
 

@@ -72,7 +72,7 @@ class WrittenCalls(PieceFilter):
         if not self._is_begun:
             self._look("".join(self._held))
         elif self._size > MAX_HELD:
-            self._release()
+            self.release()
 
     def close(self) -> None:
         calls = read_calls("".join(self._held), to_schemas(self._tools)) if self._held else []
@@ -81,7 +81,7 @@ class WrittenCalls(PieceFilter):
             self._held = []
             for index, call in enumerate(calls):
                 self.inner.add_tool(index, call.id, call.name, call.arguments)
-        self._release()
+        self.release()
         self.inner.close()
 
     def _look(self, text: str) -> None:
@@ -108,7 +108,7 @@ class WrittenCalls(PieceFilter):
         self._size = len(text)
         self._is_begun = is_begun
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Pass on what is held; what follows is text."""
         held, self._held, self.is_over = "".join(self._held), [], True
         if held:

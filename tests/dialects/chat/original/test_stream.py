@@ -1,5 +1,6 @@
 """Chat streams that are passed on: bytes, what is corrected in them, and what is read from them."""
 
+from dataclasses import replace
 from itertools import groupby
 from random import Random
 from typing import Any
@@ -45,7 +46,8 @@ def chunks_of(told: bytes) -> list[dict[str, Any]]:
 
 
 def calls_of(told: bytes) -> list[dict[str, Any]]:
-    return [call for each in chunks_of(told) for call in each["choices"][0]["delta"].get("tool_calls") or ()]
+    choices = [choice for each in chunks_of(told) for choice in each["choices"]]
+    return [call for choice in choices for call in choice["delta"].get("tool_calls") or ()]
 
 
 def test_bytes_pass_but_for_the_models_name() -> None:
@@ -281,3 +283,61 @@ def test_stream_whose_chunks_all_differ_in_form_passes() -> None:
     chunks = [chunk({"content": "x"}, created=number, obfuscation="o" * number) for number in range(40)]
     told, _ = passed(START, *chunks, chunk({}, "stop"), DONE)
     assert told == b"".join((START, *chunks, chunk({}, "stop"), DONE)).replace(b"vendor/m", b"quick")
+
+
+LOOK = {"type": "function", "function": {"name": "look", "parameters": {"properties": {"days": {"type": "array"}}}}}
+WITH_TOOLS = replace(REPLY, offered=frozenset({"look"}), tools=[LOOK], think_tags=True)
+MARKUP = (
+    "<tool_call>\n<function=look>\n<parameter=days>\n[1, 2]\n</parameter>\n</function>\n</tool_call>\n"
+    "<tool_call>\n<function=look>\n</function>\n</tool_call>"
+)
+# A text, and what of it stays text.
+WRITTEN = {
+    "behind text": ("I look: `x < 3`.\n" + MARKUP, "I look: `x < 3`.\n", True),
+    "alone": (MARKUP, "", True),
+    "in code": (f"As in:\n```xml\n{MARKUP}\n```\n", f"As in:\n```xml\n{MARKUP}\n```\n", False),
+    "unfinished": ("So: " + MARKUP[:70], "So: " + MARKUP[:70], False),
+}
+
+
+def converted(text: str, size: int, ending: str) -> tuple[str, list[dict[str, Any]], list[Any]]:
+    """Return the text, the calls and the finish reasons of a stream of this text."""
+    stream = OriginalStream(WITH_TOOLS, shows_usage=True)
+    pieces = [chunk({"content": text[at : at + size]}) for at in range(0, len(text), size)]
+    if ending == "together":
+        last = orjson.loads(pieces.pop()[6:])["choices"][0]["delta"]
+        pieces.append(chunk(last, "stop"))
+    elif ending == "finish":
+        pieces.append(chunk({}, "stop"))
+    told = b"".join([stream.feed(piece) for piece in (START, *pieces, chunk(usage=USAGE), DONE)]) + stream.end()
+    assert stream.failure is None
+    choices = [choice for each in chunks_of(told) for choice in each["choices"]]
+    said = "".join([choice["delta"].get("content") or "" for choice in choices])
+    return said, calls_of(told), [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("ending", ["finish", "together", "done"])
+@pytest.mark.covers("Chat clients · calls that a server leaves in the text")
+def test_calls_written_as_text_are_calls_of_a_stream_that_is_passed_on(case: str, size: int, ending: str) -> None:
+    text, lead, is_call = WRITTEN[case]
+    said, calls, reasons = converted(text, size, ending)
+    assert (said, reasons) == (lead, ["tool_calls" if is_call else "stop"])
+    named = [(call["index"], call["function"]["name"], orjson.loads(call["function"]["arguments"])) for call in calls]
+    assert named == ([(0, "look", {"days": [1, 2]}), (1, "look", {})] if is_call else [])
+    assert len({call["id"] for call in calls}) == len(calls)
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    answered = to_passed_on(orjson.dumps({"choices": [choice], "model": "vendor/m"}), WITH_TOOLS)
+    whole = orjson.loads(answered.written or b"")["choices"][0]
+    assert (whole["message"]["content"] or "", whole["finish_reason"]) == (lead, reasons[0])
+    functions = [call["function"] for call in whole["message"].get("tool_calls", ())]
+    assert functions == [call["function"] for call in calls]
+
+
+def test_text_before_a_call_of_the_server_is_not_held_back_for_ever() -> None:
+    stream = OriginalStream(WITH_TOOLS, shows_usage=True)
+    pieces = (START, chunk({"content": "a <tool_call>{"}), chunk({"tool_calls": [CALL]}), chunk({}, "tool_calls"), DONE)
+    told = b"".join([stream.feed(piece) for piece in pieces])
+    assert "".join([each["choices"][0]["delta"].get("content") or "" for each in chunks_of(told)]) == "a <tool_call>{"
+    assert [call["id"] for call in calls_of(told)] == ["a"]

@@ -158,6 +158,7 @@ REFUSALS: dict[str, tuple[int, str, bool]] = {
     ),
     "a schema of the answer": (400, "Invalid schema for response_format 'output': 'required' is required", True),
     "a schema that is too large": (400, "The compiled grammar is too large. Simplify your tool schemas", True),
+    "a schema beyond xgrammar": (400, "The provided JSON schema contains features not supported by xgrammar.", True),
     "a model that is not there": (404, "No endpoints found for acme/writer.", False),
     "a word that only holds it": (400, "This region is restricted.", False),
     "a limit": (429, "strict", False),

@@ -582,6 +582,14 @@ ADAPTED: dict[str, tuple[int, Any, Adaptation]] = {
         {"code": "Client specified an invalid argument", "error": "Model grok-4 does not support reasoningEffort."},
         Adaptation("drop_fields", ("reasoning_effort",)),
     ),
+    "xAI, a place in Responses": (
+        400,
+        {
+            "code": "Client specified an invalid argument",
+            "error": "Argument not supported on this model: reasoning.effort",
+        },
+        Adaptation("drop_fields", ("reasoning_effort",)),
+    ),
     "Cloudflare, contents": (
         400,
         {

@@ -23,7 +23,11 @@ ESSENTIAL_NESTED = frozenset(
     }
 )
 # What servers call a field of ours.
-OTHER_NAMES = {"user": ("user_id", "end_user", "end_user_id"), "stop": ("stop_sequences",)}
+OTHER_NAMES = {
+    "reasoning_effort": ("reasoning.effort",),
+    "stop": ("stop_sequences",),
+    "user": ("user_id", "end_user", "end_user_id"),
+}
 PROSE = frozenset(
     {
         *(

@@ -69,7 +69,8 @@ WHOLE_SCHEMA_RULES = (
     # no `strict`, or the same for all tools only; then what compiles schemas at OpenAI, Anthropic, Azure and in vLLM.
     rule(
         r"no endpoints (?:found (?:that|matching)|available)|endpoints out of \d+ requested"
-        r"|\bstrict\b|invalid schema for|compiled grammar|grammar error|invalid grammar",
+        r"|\bstrict\b|invalid schema for|compiled grammar|grammar error|invalid grammar"
+        r"|schema contains .{0,40}?(?:unsupported|not supported)",
         Adaptation("not_strict"),
     ),
     # Refusals by a schema compiler that name no keyword.
