@@ -21,6 +21,8 @@ TAKEN = frozenset(
         *("stream_options", "tool_choice", "tools", "verbosity"),
     }
 )
+# OpenRouter's Responses take more of its own `reasoning` than OpenAI's (its SDK, 2026-11).
+OPENROUTER_REASONING = frozenset({"effort", "enabled", "max_tokens"})
 NO_PARAMETER = "OpenAI's Responses API has no such parameter"
 
 
@@ -46,7 +48,10 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, *, summarises:
             body["tool_choice"] = _to_choice(chat["tool_choice"])
     notes = _put_length(body, chat)
     effort = chat.get("reasoning_effort")
-    reasoning = {"effort": effort} if effort is not None else {}
+    given = chat.get("reasoning") if target.openrouter else None
+    reasoning = {name: value for name, value in (given or {}).items() if name in OPENROUTER_REASONING}
+    if effort is not None:
+        reasoning["effort"] = effort
     if summarises and effort != "none" and target.summarises_reasoning:
         reasoning["summary"] = "auto"
     if reasoning:
@@ -64,7 +69,8 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, *, summarises:
         body["stream"] = True
         if target.pads_streams:  # which costs bytes in each delta
             body["stream_options"] = {"include_obfuscation": False}
-    dropped = [name for name in chat if name not in same and name not in TAKEN]
+    taken = TAKEN | {"reasoning"} if target.openrouter else TAKEN
+    dropped = [name for name in chat if name not in same and name not in taken]
     notes += [Note("dropped", name, NO_PARAMETER) for name in dropped]
     return ResponsesBody(body, tuple(notes))
 

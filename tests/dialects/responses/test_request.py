@@ -198,3 +198,13 @@ def test_length_that_a_client_leaves_to_the_model_is_not_sent() -> None:
 def test_auto_takes_responses_for_models_that_refuse_tools_on_chat(vendor: str, model: str, expected: str) -> None:
     row = VENDORS[vendor]
     assert one_upstream_table(Upstream(vendor, row.base, "key", row)).resolve(model)[0].dialect == expected
+
+
+def test_reasoning_reaches_openrouters_responses() -> None:
+    route = route_to("anthropic/claude-opus-4.5", "openrouter")
+    budget = prepare(route, thinking={"type": "enabled", "budget_tokens": 1024}, max_tokens=3000)
+    assert sent(budget)["reasoning"]["max_tokens"] == 1024
+    route = route_to("x-ai/grok-4", "openrouter")
+    effort = prepare(route, thinking={"type": "adaptive"}, output_config={"effort": "high"}, max_tokens=3000)
+    assert sent(effort)["reasoning"]["effort"] == "high"
+    assert not [note for prepared in (budget, effort) for note in prepared.notes if note.field == "reasoning"]
