@@ -9,6 +9,7 @@ that, and for keys that are not held, the answer is 503: an outage never makes a
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gateway.access.identity.identity import Identity, looks_like_token
@@ -17,7 +18,7 @@ from gateway.access.keys import INVALID, Client, ClientKeys, hashed_name, sha256
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord
 from gateway.access.store import KEY, SCOPE, AccessStore, Changes
 from gateway.context import Context
-from gateway.errors import PermissionDenied, Unauthenticated, Unavailable
+from gateway.errors import Overloaded, PermissionDenied, StoreAway, Unauthenticated, Unavailable
 from gateway.redis.silence import SilenceLimit
 
 # A revoked key is refused everywhere after this time: one small read of Redis a second and process.
@@ -215,6 +216,9 @@ class Directory:
                 self._unknown[digest] = self.clock() + UNKNOWN_SECONDS
                 if len(self._unknown) > MAX_UNKNOWN:
                     self._unknown.popitem(last=False)
+        elif not record.is_valid(digest, self.wall_clock()):  # unless it has been enabled just now
+            with suppress(StoreAway, Overloaded):
+                await self.refresh_in_time()
         return self._held(digest)
 
     def _held(self, digest: str) -> KeyRecord | None:

@@ -14,9 +14,10 @@ from gateway.access.keys import ClientKeys, FileAccess
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord, RateLimits
 from gateway.access.store import CHANGES_PAGE, AccessStore, Changes
 from gateway.context import Context
-from gateway.errors import Unauthenticated, Unavailable
+from gateway.errors import StoreAway, Unauthenticated, Unavailable
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
+from gateway.redis.silence import SilenceLimit
 from tests.support.redis_server import redis_server
 
 KEYS = ClientKeys([], b"s")
@@ -37,7 +38,7 @@ class Store:
     async def changes(self, since: int) -> Changes:
         self.reads += 1
         if self.away:
-            raise Unavailable("away")
+            raise StoreAway("away")
         found = self.records if since < self.epoch else {}
         return Changes(self.epoch, found, dict.fromkeys(found, self.epoch))
 
@@ -63,6 +64,19 @@ async def test_held_key_is_valid_through_an_outage_until_the_snapshot_is_too_old
     with pytest.raises(Unavailable):
         await directory.authenticate(KEY, None)
     assert store.reads == 1
+
+
+async def test_enabled_key_is_accepted_at_once_and_a_disabled_one_stays_refused_in_an_outage() -> None:
+    store = Store(record(status="inactive"))
+    directory = store.directory()
+    with pytest.raises(Unauthenticated):
+        await directory.authenticate(KEY, None)
+    store.away = True
+    with pytest.raises(Unauthenticated):
+        await directory.authenticate(KEY, None)
+    store.away, store.records, store.epoch = False, record(version=2), 2
+    directory.silence = SilenceLimit()  # the outage is over
+    assert (await directory.authenticate(KEY, None)).tenant == "red"
 
 
 async def test_unknown_key_is_unavailable_in_an_outage_not_unauthenticated() -> None:
