@@ -1,6 +1,7 @@
 """Costs of an exchange before and after it, for admission: from tokens and prices to nano-dollars."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -50,12 +51,13 @@ async def _reserved(admission: Admission, plan: Plan, prepare: Callable[[Prompt]
     unpriced = target.model if known is None else ""
     floor = SHRINK_FLOOR if key is None or key.shrink_floor is None else key.shrink_floor
     prompts = 2 if plan.route.rule.hedge and context.priority == "live" else 1
-    need = to_need(plan.reply.input_estimate, most, plan.price, floor=floor, unpriced=unpriced, prompts=prompts)
+    price = times(plan.price, answers_of(prompt))
+    need = to_need(plan.reply.input_estimate, most, price, floor=floor, unpriced=unpriced, prompts=prompts)
     grant = await admission.admit(context, need)
     if grant is not None:
         context.reply_headers = grant.headers
     is_limited = grant is not None and bool(grant.scopes)
-    bought = most if grant is None or not is_limited else affordable(grant.money, need, plan.price, most)
+    bought = most if grant is None or not is_limited else affordable(grant.money, need, price, most)
     if asked > bought:
         note_losses(plan.record, (Note("changed", "max_tokens", f"lowered to {bought}, which the limits allow"),))
         context.reply_headers += (("x-gateway-max-tokens", str(bought)),)
@@ -97,6 +99,17 @@ def asked_tokens(request: Mapping[str, Any]) -> int:
     """The request's max_tokens; 0 without one, or with one that is no number: an upstream may have to refuse that."""
     asked = request.get("max_tokens")
     return asked if type(asked) is int else 0
+
+
+def answers_of(prompt: Prompt) -> int:
+    """How many answers are asked for: a request of chat completions that is passed on may want several."""
+    several = prompt.request.get("n") if prompt.original is not None else None
+    return several if type(several) is int and several > 1 else 1
+
+
+def times(price: Price | None, answers: int) -> Price | None:
+    """The price where each token of an answer's length is paid this many times."""
+    return price if price is None or answers == 1 else replace(price, output=price.output * answers)
 
 
 def dearest(routes: Iterable[Route]) -> Price | None:

@@ -137,6 +137,26 @@ async def test_length_that_a_chat_client_leaves_out_is_sent_where_a_budget_was_r
         assert ("max_tokens" in front.simulator.requests()[-1].json) is is_sent
 
 
+async def test_budget_is_reserved_for_every_answer_that_is_asked_for(front: Live) -> None:
+    made = await new_key(front, budget={"amount_usd": "0.1"})
+    body = {"model": "sim/text-3", "messages": HELLO["messages"], "max_tokens": 1000}
+    async with aiohttp.ClientSession(headers={"x-api-key": made["key"]}) as session:
+        for several, status in ((1, 200), (2, 200), (50, 402)):
+            async with session.post(front.url + "/v1/chat/completions", json={**body, "n": several}) as response:
+                assert response.status == status, await response.text()
+                if status == 200:
+                    assert front.simulator.requests()[-1].json["n"] == several
+    assert len(front.simulator.requests()) == 2
+
+
+async def test_key_counts_tokens_for_its_models_only(front: Live) -> None:
+    made = await new_key(front, models=["sim/text-*"])
+    client = front.client(api_key=made["key"])
+    assert (await client.messages.count_tokens(model="sim/text-3", messages=HELLO["messages"])).input_tokens > 0
+    with pytest.raises(anthropic.PermissionDeniedError, match="may not use the model sim/tool"):
+        await client.messages.count_tokens(model="sim/tool", messages=HELLO["messages"])
+
+
 @pytest.mark.covers("Access · models of a key")
 async def test_key_may_only_use_its_models(front: Live) -> None:
     made = await new_key(front, models=["sim/text-*"])

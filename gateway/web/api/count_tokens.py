@@ -42,6 +42,8 @@ async def count_tokens(request: web.Request) -> web.Response:
     prompt, _ = check_count_tokens_request(parsed, version=context.api_version, betas=context.betas)
     routes = exchange.table.resolve(prompt["model"])
     route = (with_client_keys(routes, context) if context.credentials else routes)[0]
+    if exchange.admission is not None:
+        exchange.admission.directory.check(context, route.requested, route.target.model)
     received = Received(body, request.headers.items(), request.query_string)
     counted = await _count_upstream(prompt, received, exchange, context, route)
     if counted is not None:
