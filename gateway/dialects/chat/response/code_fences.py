@@ -22,6 +22,10 @@ class CodeFences:
         return self._fence != "" or FENCE.fullmatch(self._line) is not None
 
     def add(self, text: str) -> None:
+        if "\n" not in text:
+            if len(self._line) < MAX_LINE:
+                self._line += text[:MAX_LINE]
+            return
         head, *lines = text.split("\n")
         self._line = (self._line + head)[:MAX_LINE]
         for line in lines:

@@ -67,6 +67,10 @@ class WrittenCalls(PieceFilter):
         if self.is_over:
             self.inner.add_text(text)
             return
+        if not self._held and "<" not in text and "[" not in text:  # as beginnings of markup do
+            self._fences.add(text)
+            self.inner.add_text(text)
+            return
         self._held.append(text)
         self._size += len(text)
         if not self._is_begun:
