@@ -74,7 +74,7 @@ async def slowed(client: Traffic, beginning: bytes, number: int, deadline: float
         await asyncio.sleep(0.1)
     begun = time.monotonic()
     try:
-        await until_reset(crowd, deadline + LATE_SECONDS, every=0.2)
+        await until_reset(crowd, deadline + LATE_SECONDS, every=0.2, or_closed=True)
         seconds = time.monotonic() - begun
     finally:
         stop.set()

@@ -40,16 +40,22 @@ class Unread:
         self.socket.close()
 
 
-async def until_reset(clients: Iterable[Unread], seconds: float, every: float = 0.02) -> None:
-    """Wait until all have been reset. Raises TimeoutError with the number of those that are left."""
+async def until_reset(
+    clients: Iterable[Unread], seconds: float, every: float = 0.02, *, or_closed: bool = False
+) -> None:
+    """Wait until all have been reset. Raises TimeoutError with the number of those that are left.
+
+    `or_closed`: the other side's end of the connection suffices. A client that sends is reset by its next byte only.
+    """
     poll, left = select.poll(), {client.socket.fileno() for client in clients}
+    watched = select.POLLRDHUP if or_closed else 0
     for descriptor in left:
-        poll.register(descriptor, 0)
+        poll.register(descriptor, watched)
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + seconds
     while left:
         for descriptor, event in poll.poll(0):
-            if event & (select.POLLERR | select.POLLHUP):  # the error is cleared once a send has met it
+            if event & (select.POLLERR | select.POLLHUP | watched):  # the error is cleared once a send has met it
                 poll.unregister(descriptor)
                 left.discard(descriptor)
         if loop.time() > ends_at:
