@@ -17,7 +17,8 @@ from gateway.dialects.chat.response.usage import counts_of
 from gateway.dialects.reply import Reply
 from gateway.sse import DATA, DATA_SIZE, END
 
-LAST = b"data: [DONE]" + END
+LAST = END + DATA + b"[DONE]" + END
+BETWEEN = END + DATA
 # Events that are parsed one by one, each with a search in the rest of the piece for others like it.
 MAX_PARSED = 8
 CHOICE_FIELDS = frozenset({"delta", "finish_reason", "native_finish_reason"})
@@ -79,22 +80,19 @@ def _read_whole(piece: bytes) -> WholeText | None:
 
 
 def _events_of(piece: bytes) -> list[bytes] | None:
-    """Return the events of a whole stream, without their ends, the mark at the end and comments in front."""
+    """Return the data of a whole stream's events, without the mark at the end; comments may stand in front."""
     if not piece.endswith(LAST) or piece.find(b"\r") >= 0:
         return None
-    events = piece[: -len(LAST + END)].split(END)
-    while events and events[0].startswith(b":") and events[0].find(b"\n") < 0:
-        del events[0]
-    return events or None
+    while piece.startswith(b":") and piece.find(b"\n") == piece.find(END):
+        piece = piece[piece.find(END) + len(END) :]
+    return piece[DATA_SIZE : -len(LAST)].split(BETWEEN) if piece.startswith(DATA) else None
 
 
 def _parsed(event: bytes) -> dict[str, Any] | None:
-    """Return the chunk of an event with one line of data that reports no failure."""
-    if not event.startswith(DATA):
-        return None
+    """Return the chunk of an event that reports no failure; None for one of other lines, too."""
     try:
-        chunk = orjson.loads(event[DATA_SIZE:])
-    except orjson.JSONDecodeError:  # also of data in several lines
+        chunk = orjson.loads(event)
+    except orjson.JSONDecodeError:
         return None
     is_plain = isinstance(chunk, dict) and not chunk.get("error") and "base_resp" not in chunk
     return chunk if is_plain else None
