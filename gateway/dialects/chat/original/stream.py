@@ -17,7 +17,7 @@ from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
 from gateway.dialects.chat.original.answer import stop_reason_of, to_finish_reason
 from gateway.dialects.chat.original.call_order import CallOrder
 from gateway.dialects.chat.original.calls import CallIndexes, continues_calls
-from gateway.dialects.chat.original.written import TextOfCalls, has_signs
+from gateway.dialects.chat.original.written import BRACKET, TextOfCalls, has_signs
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
@@ -54,9 +54,10 @@ class OriginalStream:
     """`shows_usage`: the client asked for the usage at the end of the stream."""
 
     __slots__ = (
-        "_after", "_before", "_calls", "_counts", "_end_of_plain", "_finish", "_frames", "_has_written_calls", "_held",
-        "_last", "_misses", "_model", "_named", "_named_before", "_orders", "_plain_order", "_reply", "_rest",
-        "_shows_usage", "_size", "_text", "done", "failure", "has_usage", "notes", "origin", "started", "stop_reason",
+        "_after", "_before", "_brackets", "_calls", "_counts", "_end_of_plain", "_finish", "_frames",
+        "_has_written_calls", "_held", "_last", "_misses", "_model", "_named", "_named_before", "_orders",
+        "_plain_order", "_reply", "_rest", "_shows_usage", "_size", "_text", "done", "failure", "has_usage", "notes",
+        "origin", "started", "stop_reason",
     )  # fmt: skip
 
     ping = KEEP_ALIVE
@@ -78,6 +79,7 @@ class OriginalStream:
         self._model, self._named = b"", b""  # as the upstream writes its name, and as the client reads it
         # What is around the text of a plain event.
         self._before, self._named_before, self._end_of_plain, self._after = b"", b"", b"", b""
+        self._brackets = 0  # in what is around it
         self._misses = 0  # in a row, of the events' form
         self._size = 0  # bytes that the model wrote, about
         self._finish = Finish()
@@ -148,7 +150,7 @@ class OriginalStream:
 
     def _may_hold_calls(self, data: bytes) -> bool:
         """Whether events have to be looked into for calls in their text."""
-        return self._text is not None and (not self._text.is_idle or has_signs(data))
+        return self._text is not None and (not self._text.is_idle or has_signs(data, self._brackets))
 
     def _learn_form(self, event: bytes) -> None:
         """Note how this event is written around its text: others that differ in the text alone are plain, too."""
@@ -157,6 +159,7 @@ class OriginalStream:
         if found is not None and event.startswith(b"data: "):
             self._before, self._end_of_plain = event[: found.start(1)], event[found.end(1) :]
             self._after = self._end_of_plain + END
+            self._brackets = (self._before + self._after).count(BRACKET)
             self._named_before = self._before.replace(self._model, self._named) if self._model else self._before
 
     def _read_end(self) -> bytes:

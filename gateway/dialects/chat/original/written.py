@@ -6,13 +6,18 @@ from typing import Any
 from gateway.dialects.chat.response.written_calls import WrittenCalls
 from gateway.dialects.reply import Reply
 from gateway.schemas.openai import ReasoningEntry
+from gateway.sse import END
 
 # What an event has to hold, as it is written, to begin markup or to open or close code; lines end with `\n`.
-SIGNS = (b"<", b"[TOOL", b"`", b"~", b"\\n", b"u003")
+SIGNS = (b"<", b"`", b"~", b"\\n", b"u003")
+BRACKET = b"["  # begins markup too, and lists around the text
 
 
-def has_signs(data: bytes) -> bool:
-    return any(sign in data for sign in SIGNS)
+def has_signs(data: bytes, brackets: int) -> bool:
+    """`brackets`: their number around the text of one event."""
+    if any(sign in data for sign in SIGNS):
+        return True
+    return data.count(BRACKET) > max(1, data.count(END)) * brackets
 
 
 class TextOfCalls:
