@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.maint_notifications import MaintNotificationsConfig
 
 from gateway.redis.cluster import cluster_client, is_cluster
@@ -56,7 +58,7 @@ def queue_client(url: str, *, connections: int = 32, timeout: float = _QUEUE_TIM
         socket_connect_timeout=_QUEUE_CONNECT_TIMEOUT,
         **_common(),
     )
-    return Redis.from_pool(pool)
+    return Redis.from_pool(packed_by_hiredis(pool))
 
 
 def cache_client(url: str, *, connections: int = CACHE_CONNECTIONS, budget: float = _CACHE_BUDGET) -> Redis:
@@ -74,7 +76,25 @@ def cache_client(url: str, *, connections: int = CACHE_CONNECTIONS, budget: floa
         socket_connect_timeout=timeout,
         **_common(),
     )
-    return Redis.from_pool(pool)
+    return Redis.from_pool(packed_by_hiredis(pool))
+
+
+def packed_by_hiredis(pool: ConnectionPool) -> ConnectionPool:
+    """Have commands packed by hiredis, as the library's other client does.
+
+    Its asyncio client packs them in Python (redis-py 8.1): four times as long, a quarter of the time of a call.
+    """
+    kind = pool.connection_class
+    pool.connection_class = type(f"Packed{kind.__name__}", (kind,), {"pack_command": _pack})
+    return pool
+
+
+def _pack(_: AbstractConnection, *arguments: Any) -> list[bytes]:
+    packed: list[bytes] = _PACKER.pack(*arguments)
+    return packed
+
+
+_PACKER: Final = HiredisRespSerializer()
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import aiohttp
 
@@ -10,7 +11,7 @@ from gateway.access.spend import SpendStore
 from gateway.redis.server import RedisServer
 from tests.chaos.processes import front_process
 from tests.chaos.world import World, http_item, require, until
-from tests.support.billing import KEYS, MODELS, BilledUpstream, billed_upstream, reports_of, spend
+from tests.support.billing import KEYS, MODELS, SECOND, BilledUpstream, billed_upstream, reports_of, spend
 
 DAYS = 30  # of which the small run tries six
 REQUESTS = 100  # a day
@@ -24,17 +25,28 @@ async def spend_a_month(world: World, scale: int) -> str:
     server, today = RedisServer(world.redis), datetime.now(UTC).date()
     async with billed_upstream(world.chance) as upstream:
         keys = ",".join(f"{tenant}:{key}" for tenant, key in KEYS.items())
-        own = {"GATEWAY_UPSTREAM_URL": upstream.url, "GATEWAY_KEYS": keys, "GATEWAY_AUTH": "keys"}
+        own = {**two_upstreams(world.server.folder, upstream.url), "GATEWAY_KEYS": keys, "GATEWAY_AUTH": "keys"}
         for day in range(1 - DAYS, 1) if scale > 1 else (1 - DAYS, -20, -10, -9, -1, 0):
             seen += await spend_a_day(world, upstream, {**world.variables, **own}, day)
         first = today - timedelta(days=DAYS)
         sums = await reports_of(server, first, today)
         [late] = await server.pipeline([("ZCARD", server.keys.access.late)])
         wrong = upstream.differences([one async for one in SpendStore(server).entries()])
+    require(any(name.endswith(SECOND) for name in seen), "no request was answered by the second upstream")
     require(late == 0, f"{late} costs are not corrected")
     require(not wrong, f"{len(wrong)} generations are not booked as they were billed: {', '.join(wrong[:10])}")
     require(set(sums.values()) == {upstream.total}, f"the bill is {upstream.total} nano-dollars, the reports: {sums}")
     return f"${upstream.total / 10**9:.9f} in every report, {upstream.calls} calls, {dict(seen)}"
+
+
+def two_upstreams(folder: Path, url: str) -> dict[str, str]:
+    """Return the variables of processes that ask a second upstream, with the same bill, when the first one fails."""
+    file = folder / "gateway.toml"
+    row = f'url = "{url}", key = "k", vendor = "openrouter"'
+    upstreams = f"[upstreams]\nfirst = {{ {row} }}\n{SECOND} = {{ {row} }}\n"
+    file.write_text(f'{upstreams}[routes]\n"*" = ["first", "{SECOND}"]\n')
+    unset = dict.fromkeys(("GATEWAY_UPSTREAM_URL", "GATEWAY_UPSTREAM_API_KEY", "GATEWAY_UPSTREAM_FLAVOR"), "")
+    return {**unset, "GATEWAY_CONFIG": str(file)}
 
 
 async def spend_a_day(world: World, upstream: BilledUpstream, variables: dict[str, str], day: int) -> Counter[str]:
@@ -44,7 +56,7 @@ async def spend_a_day(world: World, upstream: BilledUpstream, variables: dict[st
         front = await stack.enter_async_context(front_process(variables, hours=HOURS * day))
         seen = await spend(front.url, REQUESTS, world.chance)
         if day % 10 == 0:
-            await world.hire(1, hours=HOURS * day, GATEWAY_UPSTREAM_URL=upstream.url)
+            await world.hire(1, hours=HOURS * day, **two_upstreams(world.server.folder, upstream.url))
             await run_batch(front.url, world)
             for name in list(world.workers):
                 await world.dismiss(name)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -129,3 +129,21 @@ def test_other_urls_are_refused_without_repeating_what_may_be_a_password(url: st
     with pytest.raises(ValueError, match="a Redis URL starts with redis://") as refusal:
         queue_client(url)
     assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1/3", "rediss://127.0.0.1", "unix:///tmp/none?db=1"])
+@pytest.mark.parametrize("make", [queue_client, cache_client])
+def test_commands_are_packed_by_hiredis_to_the_bytes_of_the_library(make: Callable[[str], Redis], url: str) -> None:
+    pool = make(url).connection_pool
+    connection = pool.make_connection()
+    library = type(connection).__mro__[1]
+    for command in (
+        ("GET", "é"),
+        ("CONFIG GET", "x"),
+        ("SET", b"\x00\xff", -3, 10**18, 1.5, ""),
+        ("EVAL", b"x" * 10_000),
+    ):
+        packed = connection.pack_command(*command)
+        assert packed == [b"".join(library.pack_command(connection, *command))]
+    assert isinstance(connection, library)
+    assert (connection.db, connection.protocol) == (pool.connection_kwargs.get("db", 0), 2)

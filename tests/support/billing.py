@@ -28,6 +28,8 @@ CLIENTS = 8
 WRONG = 0.1  # of all calls: a failure that costs nothing
 LEAVES = 0.15  # of all streams
 HELD_SECONDS = 0.05
+# Name of an upstream that is asked when the first one fails.
+SECOND = "second"
 
 
 @dataclass(slots=True)
@@ -139,7 +141,8 @@ async def ask(session: aiohttp.ClientSession, url: str, chance: random.Random, l
             answer.close()
             return "left"
         await answer.read()
-        return answer.headers.get("x-gateway-cache", str(answer.status))
+        outcome = answer.headers.get("x-gateway-cache", str(answer.status))
+        return f"{outcome} by {SECOND}" if answer.headers.get("x-gateway-upstream") == SECOND else outcome
 
 
 async def reports_of(server: RedisServer, first: date, last: date) -> dict[str, int]:
