@@ -42,7 +42,7 @@ ROOMS = {
     "scripts": MutatedRoom(
         ("gateway/redis/scripts/*.lua",), ("tests/batches", "tests/redis", "tests/upstream", "tests/access")
     ),
-    "web": MutatedRoom(("gateway/web/**/*.py",), ("tests/web", "tests/e2e")),
+    "web": MutatedRoom(("gateway/web/**/*.py",), ("tests/web", "tests/console", "tests/e2e")),
     "workers": MutatedRoom(("workers/*.py",), ("tests/workers",)),
 }
 
