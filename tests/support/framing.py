@@ -161,7 +161,7 @@ ODD: Mapping[str, Framing] = {
     "an expectation that is not UTF-8": Framing((with_line(b"expect: \xff"),), (400,)),
     "a key that is not UTF-8": Framing((request("POST", PATH, BODY, [("x-api-key", b"\xff")]),), (400,)),
     "a coding that is not taken": Framing(
-        (request("POST", PATH, BODY, [*KEYED, ("content-encoding", b"br")]),), (400,)
+        (request("POST", PATH, BODY, [*KEYED, ("content-encoding", b"br")]),), (415,)
     ),
     "gzip that is none": Framing((request("POST", PATH, BODY, [*KEYED, ("content-encoding", b"gzip")]),), (400,)),
     "a body where none belongs": Framing((request("GET", "/livez", BODY) + LIVE,), (200, 200)),
