@@ -183,11 +183,7 @@ def _max_tokens_of(request: Json) -> int | None:
 
 
 def _schema_of(response_format: Any) -> Json | None:
-    if not isinstance(response_format, dict):
-        return None
-    if response_format.get("type") == "json_object":
-        return {"type": "object"}
-    if response_format.get("type") != "json_schema":
+    if not isinstance(response_format, dict) or response_format.get("type") != "json_schema":
         return None
     schema = (response_format.get("json_schema") or {}).get("schema")
     return schema if isinstance(schema, dict) else None
