@@ -24,7 +24,9 @@ def text_for(url: str, name: str) -> str:
 async def status_of(live: Live) -> dict[str, Any]:
     async with aiohttp.ClientSession() as session, session.get(f"{live.admin_url}/status") as answer:
         assert answer.status == 200
-        return dict(await answer.json())
+        shown = dict(await answer.json())
+        assert shown["status"] == "ready"
+        return shown
 
 
 @pytest.mark.covers("Routing · gateway.toml is reloaded without losing a stream")
