@@ -1,4 +1,5 @@
-"""python -m bench [compare|batches|cache|consoles|streams|sweep|instructions|plots|show] [options]; or else compare."""
+"""python -m bench [compare|batches|cache|consoles|limits|streams|sweep|instructions|plots|show] [options]; or else
+compare."""
 
 import argparse
 import sys
@@ -6,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import batches, cache, consoles, instructions, plots, report, results, streams, sweep
+from bench import batches, cache, consoles, instructions, limits, plots, report, results, streams, sweep
 from bench.cases import CASES
 from bench.compare import Options, compare
 from bench.peers import PEERS, peer_recipes
 from bench.programs import CompilerError
 from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, nginx_recipe, routed_recipe
 
-COMMANDS = ("compare", "batches", "cache", "consoles", "streams", "sweep", "instructions", "plots", "show")
+COMMANDS = ("compare", "batches", "cache", "consoles", "limits", "streams", "sweep", "instructions", "plots", "show")
 TARGETS = ("gateway", "native", "chat", "routed", "quiet", "bare", "nginx", "direct", *PEERS)
 DEFAULT_TARGETS = "gateway,native,chat,bare,nginx,direct,quiet"
 PLOTS = Path("docs/performance")
@@ -61,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     open_pages.add_argument("--rounds", type=int, default=3, help="3 by default")
     open_pages.add_argument("--secs", type=float, default=15.0, help="counted seconds of each (15)")
     open_pages.add_argument("--goals", action="store_true", help="exit with 1 where the goal is missed")
+
+    admission = commands.add_parser("limits", help="what limits and a budget of a key cost, beside a Redis")
+    admission.set_defaults(run=_limits)
+    admission.add_argument("--goals", action="store_true", help="exit with 1 where the goal is missed")
 
     many = commands.add_parser(
         "streams", help="thousands of streams at once: isolation, memory, and what is left after"
@@ -182,6 +187,14 @@ def _consoles(options: argparse.Namespace) -> int:
     print(consoles.render(costs))
     print(f"\nraw figures: {path}")
     return 1 if options.goals and costs.cost > consoles.GOAL else 0
+
+
+def _limits(options: argparse.Namespace) -> int:
+    costs = limits.measure(_say)
+    path = results.store_json("limits", costs.machine, asdict(costs))
+    print(limits.render(costs))
+    print(f"\nraw figures: {path}")
+    return 1 if options.goals and costs.cost > limits.GOAL else 0
 
 
 def _streams(options: argparse.Namespace) -> int:

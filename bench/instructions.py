@@ -45,13 +45,14 @@ def measure(recipes: Sequence[Recipe], cases: Sequence[str], say: Callable[[str]
     with TemporaryDirectory(prefix="bench-") as directory, running_stage() as stage:
         for recipe in recipes:
             for case in cases:
-                whole[case][recipe.name] = _count(recipe, case, stage, Path(directory))
+                whole[case][recipe.name] = count(recipe, case, stage, Path(directory))
                 say(f"  {case:<10}{recipe.name:<10}{whole[case][recipe.name]:>14,.0f}")
         steps = {body: steps_of(body, Path(directory)) for body in STEP_BODIES}
     return Instructions(machine(), whole, steps)
 
 
-def _count(recipe: Recipe, name: str, stage: Stage, directory: Path) -> float:
+def count(recipe: Recipe, name: str, stage: Stage, directory: Path) -> float:
+    """Return the instructions for an answer, or for a delta."""
     case, out = CASES[name], directory / f"{recipe.name}-{name}"
     shape = Shape(case.connections, PATIENCE, expect=case.expect, deltas_each=case.deltas_each, turns=case.turns)
     with running(replace(recipe, command=under_callgrind(recipe.command, out)), stage) as target:
