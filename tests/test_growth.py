@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from gateway.batches.splitter import Splitter
+from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.chat.request.convert import to_chat_request
 from gateway.dialects.chat.request.encode import to_json
 from gateway.dialects.chat.response.convert import to_message
@@ -208,6 +209,13 @@ STREAMS: dict[str, Callable[[int], Iterable[Any]]] = {
     "unknown annotations": lambda n: [chunk({"annotations": [{"type": f"t{number}"}]}) for number in range(n)],
     "chunks without choices": lambda n: [say("a"), *[{"choices": []}] * n],
     "chunks of another choice": lambda n: [say("a"), *[{"choices": [{"index": 1, "delta": {"content": "b"}}]}] * n],
+    "fragments of calls in turn": lambda n: [
+        *[call(number, '{"a":"', f"c{number}", "t") for number in range(2)],
+        *[call(1, "abc" * 100)] * n,
+    ],
+    "texts like markup": lambda n: [say("a <b> [c] `d` ")] * n,
+    "beginnings of markup": lambda n: [say("<tool_call>\n")] * n,
+    "fences of code": lambda n: [say("```\n<tool_call>\n")] * n,
     "comments": lambda n: [b"\n: hold on\n\n"] * n,
     "refusals": lambda n: [chunk({"refusal": "no "})] * n,
 }
@@ -230,14 +238,28 @@ def streamed(pieces: list[bytes], **fields: Any) -> Work:
     return work
 
 
+def passed_on(pieces: list[bytes]) -> Work:
+    def work() -> None:
+        stream = OriginalStream(reply(**MARKUP), shows_usage=True)
+        for piece in pieces:
+            stream.feed(piece)
+        stream.end()
+
+    return work
+
+
 def as_reads(payloads: Iterable[Any]) -> list[bytes]:
     return [sse(payload) for payload in [*payloads, finish()]]
 
 
-# All in one read, and each chunk its own read, behind the guards that look into the text.
+# Calls are looked for in the text.
+MARKUP: Json = {"think_tags": True, "offered": frozenset({"t"})}
+# All in one read, and each chunk its own read, behind the guards that look into the text; and without a conversion.
 WAYS: dict[str, Callable[[list[bytes]], Work]] = {
     "in one read": lambda pieces: streamed([b"".join(pieces)]),
     "guarded, in many reads": lambda pieces: streamed(pieces, think_tags=True, stop_sequences=("STOP", "abcabcabd")),
+    "searched for calls, in many reads": lambda pieces: streamed(pieces, **MARKUP),
+    "passed on": passed_on,
 }
 
 

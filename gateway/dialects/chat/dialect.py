@@ -168,7 +168,7 @@ def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyr
         tool_names=conversion.tool_names,
         toolsets=conversion.toolsets,
         offered=to_offered(conversion.body.get("tools")),
-        tools=conversion.body.get("tools") or (),
+        tools=to_typing_tools(conversion.body.get("tools"), route),
         forbids_calls=(request.get("tool_choice") or {}).get("type") == "none",
         show_thinking=thinking.get("display") != "omitted",
         shows_images=shows_images(conversion.body),
@@ -194,7 +194,7 @@ def to_original_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Key
         keyring,
         input_estimate=max(1, to_tokens(prompt.body_size)),
         offered=to_offered(request.get("tools")),
-        tools=request.get("tools") or (),
+        tools=to_typing_tools(request.get("tools"), route),
         forbids_calls=request.get("tool_choice") == "none",
         think_tags=not route.target.openrouter,
         context_length=route.target.context_length,
@@ -207,6 +207,11 @@ def to_offered(tools: Sequence[Any] | None) -> frozenset[str]:
     if not tools:
         return frozenset()
     return tools.names if isinstance(tools, ChatTools) else names_of(tools)
+
+
+def to_typing_tools(tools: Sequence[Any] | None, route: Route) -> Sequence[Any]:
+    """Return the tools whose schemas give calls in text their types; none for OpenRouter, which sends no such calls."""
+    return () if route.target.openrouter else tools or ()
 
 
 def to_prefill(messages: Sequence[Any]) -> str:

@@ -5,23 +5,43 @@ another one comes, and parse its arguments then (openai 3.57.0, npm 7.59.0).
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from gateway.dialects.chat.response.near_json import NearJson
+from gateway.errors import UpstreamError
+
+# Characters of the arguments that wait, in all: the longest answers have half a megabyte.
+MAX_WAITING = 16 * 1024 * 1024
+
+
+@dataclass(slots=True, repr=False)
+class WaitingCall:
+    """A call whose turn has not come: its first piece, and the arguments of all its pieces."""
+
+    first: dict[str, Any]
+    arguments: list[str] = field(default_factory=list)
+
+    def joined(self) -> dict[str, Any]:
+        if not self.arguments:
+            return self.first
+        function = self.first.get("function") or {}
+        return {**self.first, "function": {**function, "arguments": "".join(self.arguments)}}
 
 
 class CallOrder:
     """The calls of one choice. Their indexes are correct, and custom tools are never mixed."""
 
-    __slots__ = ("_open", "_raw", "_reader", "_waiting")
+    __slots__ = ("_open", "_raw", "_reader", "_size", "_waiting")
 
     def __init__(self) -> None:
         self._open: int | None = None  # index of the call that is being sent
         self._reader: NearJson | None = None  # of its arguments; None for a call that has no JSON
         self._raw: list[bytes] = []  # what the reader has not read, as it is written within strings
-        self._waiting: dict[int, dict[str, Any]] = {}  # calls by index: their pieces, joined
+        self._waiting: dict[int, WaitingCall] = {}  # by index
+        self._size = 0  # characters of arguments that have waited
 
     @property
     def is_waiting(self) -> bool:
@@ -32,13 +52,16 @@ class CallOrder:
         self._raw.append(text)
 
     def ordered(self, pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the pieces that may be sent now: the same list if all of them may and nothing waited."""
+        """Return the pieces that may be sent now: the same list if all of them may and nothing waited.
+
+        Raises UpstreamError when more than MAX_WAITING characters wait.
+        """
         sent = [one for piece in pieces for one in self._take(piece)]
         return pieces if len(sent) == len(pieces) and all(map(_is_same, sent, pieces)) else sent
 
     def rest(self) -> list[dict[str, Any]]:
         """Return the calls that wait, for the end of the stream."""
-        rest = [self._waiting[index] for index in sorted(self._waiting)]
+        rest = [self._waiting[index].joined() for index in sorted(self._waiting)]
         self._waiting = {}
         return rest
 
@@ -50,7 +73,7 @@ class CallOrder:
         yield self._begun(index, piece)
         while self._waiting and self._is_over():
             index = min(self._waiting)
-            yield self._begun(index, self._waiting.pop(index))
+            yield self._begun(index, self._waiting.pop(index).joined())
 
     def _begun(self, index: int, piece: dict[str, Any]) -> dict[str, Any]:
         function = piece.get("function")
@@ -69,11 +92,14 @@ class CallOrder:
         return self._reader.is_over
 
     def _wait(self, index: int, piece: dict[str, Any]) -> None:
-        known = self._waiting.setdefault(index, piece)
-        if known is not piece:
-            begun, more = known.get("function") or {}, piece.get("function") or {}
-            joined = (begun.get("arguments") or "") + (more.get("arguments") or "")
-            self._waiting[index] = {**known, "function": {**begun, "arguments": joined}}
+        waiting = self._waiting.setdefault(index, WaitingCall(piece))
+        function = piece.get("function")
+        arguments = function.get("arguments") if isinstance(function, dict) else None
+        if isinstance(arguments, str):
+            waiting.arguments.append(arguments)
+            self._size += len(arguments)
+            if self._size > MAX_WAITING:
+                raise UpstreamError("The upstream sent longer tool calls than the gateway accepts.")
 
 
 def _is_same(one: object, other: object) -> bool:

@@ -3,8 +3,7 @@
 Chunks with usage, a finish reason, an error or tool calls are looked into; of the others only the model's name is
 replaced. No bytes are returned before the first content, so an upstream that fails until then can still be replaced by
 another. Parallel calls come one after the other (`call_order`), and calls that a server left in the text of its first
-choice as calls (`written`). The end always has a finish reason and `[DONE]`, as
-clients need it.
+choice as calls (`written`). The end always has a finish reason and `[DONE]`, as clients need it.
 """
 
 import re

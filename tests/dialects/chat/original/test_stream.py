@@ -10,6 +10,7 @@ import pytest
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE
+from gateway.dialects.chat.original import call_order
 from gateway.dialects.chat.original.answer import to_passed_on
 from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.reply import Reply
@@ -341,3 +342,13 @@ def test_text_before_a_call_of_the_server_is_not_held_back_for_ever() -> None:
     told = b"".join([stream.feed(piece) for piece in pieces])
     assert "".join([each["choices"][0]["delta"].get("content") or "" for each in chunks_of(told)]) == "a <tool_call>{"
     assert [call["id"] for call in calls_of(told)] == ["a"]
+
+
+@pytest.mark.parametrize(("pieces", "is_refused"), [(4, False), (5, True)])
+def test_calls_that_wait_are_bounded(pieces: int, is_refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_order, "MAX_WAITING", 9)
+    first, second = [{"index": index, "function": {"arguments": "{ "}} for index in (0, 1)]
+    begun = [{**CALL, "index": index, "id": f"c{index}"} for index in (0, 1)]
+    calls = [*begun, first, *[second] * pieces]
+    _, stream = passed(START, *[chunk({"tool_calls": [call]}) for call in calls], DONE)
+    assert (stream.failure is not None and "longer tool calls" in stream.failure.message) == is_refused
