@@ -142,9 +142,9 @@ def size_of_part(text: str) -> int:
     return 0
 
 
-def may_be_calls(text: str, offered: Iterable[str]) -> bool:
-    """Whether a text that begins with markup may go on as a call of one of these tools, by its first characters."""
-    begun = BEGINNING.match(text)
+def may_be_calls(text: str, start: int, offered: Iterable[str]) -> bool:
+    """Whether the markup that begins at `start` may go on as a call of one of these tools, by its first characters."""
+    begun = BEGINNING.match(text, start)
     assert begun is not None
     mark, rest = begun[0], text[begun.end() : begun.end() + MAX_LOOKED_AT].lstrip()
     if mark == "<tool_call>" and rest.startswith(FUNCTION):
@@ -165,7 +165,7 @@ def begins_alike(text: str, beginning: str) -> bool:
 
 def read_calls(text: str, schemas: Schemas) -> list[WrittenCall]:
     """Return the calls that are all of a text; none for any other."""
-    text = _without_end_marks(text.strip())
+    text = _without_end_marks(text.lstrip())
     for read in READERS:
         calls = read(text, schemas)
         if calls:
@@ -174,8 +174,15 @@ def read_calls(text: str, schemas: Schemas) -> list[WrittenCall]:
 
 
 def _without_end_marks(text: str) -> str:
-    mark = next((mark for mark in END_MARKS if text.endswith(mark)), None)
-    return text if mark is None else _without_end_marks(text.removesuffix(mark).rstrip())
+    """Return the text without marks and white space at its end; some servers repeat a mark without end."""
+    end, is_marked = len(text), True
+    while is_marked:
+        while end and text[end - 1].isspace():
+            end -= 1
+        mark = next((mark for mark in END_MARKS if text.endswith(mark, 0, end)), "")
+        end -= len(mark)
+        is_marked = mark != ""
+    return text[:end]
 
 
 def _read_tagged(text: str, _: Schemas) -> list[WrittenCall]:

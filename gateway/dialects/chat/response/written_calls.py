@@ -96,9 +96,8 @@ class WrittenCalls(PieceFilter):
             if passed < start:
                 self.inner.add_text(text[passed:start])
             passed = start
-            markup = text[start:]
-            if not self._fences.is_inside and may_be_calls(markup, self._offered):
-                self._hold(markup, is_begun=len(markup) > MAX_LOOKED_AT)
+            if not self._fences.is_inside and may_be_calls(text, start, self._offered):
+                self._hold(text[start:], is_begun=len(text) - start > MAX_LOOKED_AT)
                 return
         kept = size_of_part(text[passed:])
         rest = text[passed : len(text) - kept]

@@ -31,6 +31,7 @@ WRITTEN: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         f'\n{TAGGED}<tool_call>{{"name": "hear", "arguments": {{}}}}</tool_call>\n',
         [("look", CITY), ("hear", {})],
     ),
+    "a mark of the end that is repeated without end": (TAGGED + "</s>" * 1100, [("look", CITY)]),
     "DeepSeek": (DSML, [("look", {"city": 'A "b"\n c', "days": [1, 2]})]),
     "DeepSeek, bars of another kind": (DSML.replace("｜", "||"), [("look", {"city": 'A "b"\n c', "days": [1, 2]})]),
     "DeepSeek without a section": (
