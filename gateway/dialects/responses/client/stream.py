@@ -51,6 +51,7 @@ class ClientResponseStream:
         self._item = ""  # id of its item
         self._held: tuple[dict[str, Any], str] | None = None  # a call that is whole, and its JSON; a text that waits
         self._waits = False  # whether the open text does
+        self._begun = ""  # its first piece with more than white space
         self._end_of: dict[str, Any] = {}  # stop reason and details
         self._summary: list[str] = []
 
@@ -79,7 +80,7 @@ class ClientResponseStream:
             return done
         self._block, self._pieces, self._signature = block, [], []
         self._item = item_id(block, self._message["id"], len(self._output), self._tools)
-        self._waits = block["type"] == "text" and self._facts.has_format
+        self._waits, self._begun = block["type"] == "text" and self._facts.has_format, ""
         return done if self._waits else done + self._open_item(block)
 
     def _open_item(self, block: dict[str, Any]) -> bytes:
@@ -123,9 +124,10 @@ class ClientResponseStream:
     def _add_text(self, block: dict[str, Any], text: str) -> bytes:
         output = b""
         if self._waits:
-            text = "".join(self._pieces)
-            if not text.lstrip().startswith(JSON_STARTS):
+            self._begun = self._begun or text.lstrip()
+            if not self._begun.startswith(JSON_STARTS):
                 return b""
+            text = "".join(self._pieces)
             self._waits, output = False, self._open_item(block)
         return output + self._part_event("response.output_text.delta", delta=text, logprobs=[])
 
