@@ -6,6 +6,7 @@ another one comes, and parse its arguments then (openai 3.57.0, npm 7.59.0).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Any
 
 import orjson
@@ -34,13 +35,14 @@ class WaitingCall:
 class CallOrder:
     """The calls of one choice. Their indexes are correct, and custom tools are never mixed."""
 
-    __slots__ = ("_open", "_raw", "_reader", "_size", "_waiting")
+    __slots__ = ("_indexes", "_open", "_raw", "_reader", "_size", "_waiting")
 
     def __init__(self) -> None:
         self._open: int | None = None  # index of the call that is being sent
         self._reader: NearJson | None = None  # of its arguments; None for a call that has no JSON
         self._raw: list[bytes] = []  # what the reader has not read, as it is written within strings
         self._waiting: dict[int, WaitingCall] = {}  # by index
+        self._indexes: list[int] = []  # theirs, as a heap
         self._size = 0  # characters of arguments that have waited
 
     @property
@@ -62,7 +64,7 @@ class CallOrder:
     def rest(self) -> list[dict[str, Any]]:
         """Return the calls that wait, for the end of the stream."""
         rest = [self._waiting[index].joined() for index in sorted(self._waiting)]
-        self._waiting = {}
+        self._waiting, self._indexes = {}, []
         return rest
 
     def _take(self, piece: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -72,7 +74,7 @@ class CallOrder:
             return
         yield self._begun(index, piece)
         while self._waiting and self._is_over():
-            index = min(self._waiting)
+            index = heappop(self._indexes)
             yield self._begun(index, self._waiting.pop(index).joined())
 
     def _begun(self, index: int, piece: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +94,10 @@ class CallOrder:
         return self._reader.is_over
 
     def _wait(self, index: int, piece: dict[str, Any]) -> None:
-        waiting = self._waiting.setdefault(index, WaitingCall(piece))
+        waiting = self._waiting.get(index)
+        if waiting is None:
+            waiting = self._waiting[index] = WaitingCall(piece)
+            heappush(self._indexes, index)
         function = piece.get("function")
         arguments = function.get("arguments") if isinstance(function, dict) else None
         if isinstance(arguments, str):
