@@ -80,9 +80,9 @@ def encoded(size: int) -> Iterator[Hostile]:
     yield Hostile("two bombs, one after the other", bomb + bomb, 413, "gzip")
     yield Hostile("a bomb within gzip", gzip.compress(bomb, 1), 400, "gzip")
     for stacked in ("gzip, gzip", "gzip,gzip", "identity, gzip"):
-        yield Hostile(f"stacked: {stacked}", gzip.compress(gzip.compress(SOUND)), 400, stacked)
+        yield Hostile(f"stacked: {stacked}", gzip.compress(gzip.compress(SOUND)), 415, stacked)
     for unknown in ("br", "zstd", "deflate", "compress", "x"):
-        yield Hostile(f"an encoding: {unknown}", SOUND, 400, unknown)
+        yield Hostile(f"an encoding: {unknown}", SOUND, 415, unknown)
     yield Hostile("gzip that is none", SOUND, 400, "gzip")
     yield Hostile("gzip without its end", gzip.compress(SOUND)[:-9], 400, "gzip")
     yield Hostile("gzip with a wrong sum", gzip.compress(SOUND)[:-8] + bytes(8), 400, "gzip")
