@@ -163,7 +163,8 @@ def _instructions(options: argparse.Namespace) -> int:
     for case in cases:
         if case not in instructions.REQUESTS:
             sys.exit(f"bench: no case {case!r}: {', '.join(instructions.REQUESTS)}")
-    counted = instructions.measure([gateway_recipe(), routed_recipe(), BARE], cases, _say)
+    native = gateway_recipe("native", GATEWAY_DIALECT="messages")
+    counted = instructions.measure([gateway_recipe(), routed_recipe(), native, BARE], cases, _say)
     path = results.store_json("instructions", counted.machine, asdict(counted))
     print(instructions.render(counted))
     print(f"\nraw figures: {path}")
