@@ -6,10 +6,10 @@ period; asking again returns it.
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
-from gateway.access.records import Period
+from gateway.access.records import Period, known_fields
 from gateway.access.store import AccessStore, Actor
 from gateway.errors import InvalidRequest, NotFound, RateLimited
 
@@ -40,8 +40,7 @@ class IncreaseRequest:
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Self:
         """Fields of a newer version are ignored."""
-        names = {one.name for one in fields(cls)}
-        known = {name: one for name, one in value.items() if name in names}
+        known = known_fields(cls, value)
         by = known.get("resolved_by")
         return cls(**known | {"resolved_by": None if by is None else tuple(by)})
 

@@ -8,7 +8,7 @@ request apply at once.
 import fnmatch
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from sys import intern
 from types import MappingProxyType
@@ -107,6 +107,15 @@ class Allowance:
     def is_empty(self) -> bool:
         return self.limits.is_empty and not self.budgets and not self.blocked
 
+    def without_budget(self, period: Period) -> Self:
+        """Return the allowance without its budgets of this period."""
+        return replace(self, budgets=tuple(one for one in self.budgets if one.period != period))
+
+    def with_budget(self, budget: Budget) -> Self:
+        """Return the allowance with this budget in place of those of the same period."""
+        others = self.without_budget(budget.period)
+        return replace(others, budgets=(*others.budgets, budget))
+
     def to_json(self) -> dict[str, Any]:
         limits = {name: value for name, value in asdict(self.limits).items() if value is not None}
         return {
@@ -120,8 +129,8 @@ class Allowance:
         """Return the same object for all without limits: most keys have none."""
         if not (value.get("budgets") or value.get("limits") or value.get("blocked")):
             return NO_ALLOWANCE
-        budgets = [Budget(**_known(Budget, budget)) for budget in value.get("budgets", ())]
-        limits = RateLimits(**_known(RateLimits, value.get("limits", {})))
+        budgets = [Budget(**known_fields(Budget, budget)) for budget in value.get("budgets", ())]
+        limits = RateLimits(**known_fields(RateLimits, value.get("limits", {})))
         return cls(limits, tuple(budgets), bool(value.get("blocked")))
 
 
@@ -199,7 +208,7 @@ class KeyRecord:
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Self:
         """Fields of a newer version are ignored."""
-        known = _known(cls, value)
+        known = known_fields(cls, value)
         for name in ("models", "addresses"):
             known[name] = tuple(known.get(name, ()))
         for name in SHARED & known.keys():
@@ -209,7 +218,8 @@ class KeyRecord:
         return cls(**known)
 
 
-def _known(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
+def known_fields(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a dataclass; those of a newer version are left out."""
     names = _names_of(kind)
     return {name: one for name, one in value.items() if name in names}
 

@@ -1,6 +1,5 @@
 """`dragoman limits requests`, `approve` and `deny`: answers to clients that ask for a higher budget."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 
 from gateway.access.configured import to_client_keys
 from gateway.access.increases import IncreaseRequest, IncreaseRequests, check_open
-from gateway.access.records import NANO, Allowance, Budget, to_dollars, to_nano
+from gateway.access.records import NANO, Budget, to_dollars, to_nano
 from gateway.access.store import KEY, AccessStore, Conditions
 from gateway.cli.console import CommandError, Console, printable
 from gateway.cli.key_options import Json
@@ -65,19 +64,15 @@ def deny(request_id: Annotated[str, typer.Argument(help="The request's id.")], j
 
 async def set_budget(store: AccessStore, scope: str, budget: Budget) -> None:
     """Replace the scope's budget of the same period."""
-
-    def changed(before: Allowance) -> Allowance:
-        return replace(before, budgets=(*(one for one in before.budgets if one.period != budget.period), budget))
-
     if scope.startswith(KEY):
         record = await store.key(scope.removeprefix(KEY))
         expected = Conditions(record.version)
-        await store.update_key(record.id, actor(), expected, allowance=changed(record.allowance))
+        await store.update_key(record.id, actor(), expected, allowance=record.allowance.with_budget(budget))
         return
     known, version = await store.versioned_allowance(scope)
     if known.is_empty:
         known = to_client_keys(load_settings(), store.secret).allowances.get(scope, known)
-    await store.set_allowance(scope, changed(known), actor(), Conditions(version))
+    await store.set_allowance(scope, known.with_budget(budget), actor(), Conditions(version))
 
 
 def to_plain(asked: IncreaseRequest) -> dict[str, Any]:

@@ -39,7 +39,6 @@ from gateway.web.console.overview import overview_of
 from gateway.web.console.sources import CONSOLE, ConsoleSources
 from gateway.web.cors import allow_origins
 from gateway.web.keys import (
-    ACCESS_STORE,
     ADMIN_CACHE,
     BATCHES,
     CACHE,
@@ -130,7 +129,6 @@ def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
     app[TRUSTED_PROXIES] = settings.trusted_proxies
     app[ADMIN_CACHE] = sources.cache
     app[DIRECTORY] = sources.directory
-    app[ACCESS_STORE] = sources.directory.store
     app[SESSIONS] = Sessions(None if sources.batches is None else sources.batches.server)
     app[WRONG_KEYS] = WrongKeys()
     app[CONSOLE] = ConsoleSources(settings, sources.activity, sources.batches)

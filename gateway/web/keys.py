@@ -7,7 +7,6 @@ from typing import Any
 from aiohttp import web
 
 from gateway.access.directory import Directory
-from gateway.access.store import AccessStore
 from gateway.batches.store import BatchStore
 from gateway.cache.admin import CacheUpkeep
 from gateway.exchange.cached import CachedExchange
@@ -39,7 +38,6 @@ class StatusSources:
 
 EXCHANGE = web.AppKey("exchange", Exchange)
 SETTINGS = web.AppKey("settings", Settings)
-ACCESS_STORE: web.AppKey[AccessStore | None] = web.AppKey("access_store")
 DIRECTORY = web.AppKey("directory", Directory)
 CATALOG = web.AppKey("catalog", Catalog)
 OPEN = web.AppKey("open", frozenset[str])

@@ -43,7 +43,7 @@ SCRIPTED: Final[dict[str, Any]] = {
     "stop": ["scripted", "#stop"],
     "stop_sequences": ["STOP"],
 }
-# What llama.cpp's Messages do not do, whoever asks: ids of Anthropic's form, signatures, and the check of a request.
+# What llama.cpp's Messages lack for every client: ids of Anthropic's form, signatures, and the check of a request.
 LLAMA_CPP_MESSAGES: Final = ["create", "thinking_and_its_return", "batches", "wrong_requests"]
 
 

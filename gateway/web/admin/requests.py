@@ -13,7 +13,7 @@ from gateway.web.addresses import address_of
 from gateway.web.admin.authorization import CALLER
 from gateway.web.auth import REQUEST_ID
 from gateway.web.body import read_body
-from gateway.web.keys import ACCESS_STORE
+from gateway.web.keys import DIRECTORY
 
 # Bodies of the admin API are a few hundred bytes.
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -22,7 +22,7 @@ NO_REDIS: Final = "Keys are stored in Redis, and none is configured: set GATEWAY
 
 
 def store_of(request: web.Request) -> AccessStore:
-    store = request.app[ACCESS_STORE]
+    store = request.app[DIRECTORY].store
     if store is None:
         raise Unavailable(NO_REDIS, should_retry=False)
     return store
@@ -49,7 +49,7 @@ async def record_action(request: web.Request, action: str, details: dict[str, An
 
     Raises StoreAway or Overloaded: what cannot be recorded is not done.
     """
-    store = request.app[ACCESS_STORE]
+    store = request.app[DIRECTORY].store
     if store is not None:
         await store.note(actor_of(request), action, details)
 

@@ -6,7 +6,6 @@ Beyond Anthropic's scopes there is `api_key`, and beyond its periods `total`.
 import base64
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -140,8 +139,7 @@ async def replace_budget(
     """Return the new version of the scope's limits. The scope's budget of the same period is replaced or removed."""
 
     def change(before: Allowance) -> Allowance:
-        others = tuple(one for one in before.budgets if one.period != budget.period)
-        return replace(before, budgets=others if removed else (*others, budget))
+        return before.without_budget(budget.period) if removed else before.with_budget(budget)
 
     return (await change_allowance(request, scope, change, conditions))[1]
 

@@ -4,12 +4,12 @@ from aiohttp import web
 
 from gateway.access.increases import MAX_REASON, IncreaseRequest, IncreaseRequests
 from gateway.access.records import Budget
-from gateway.access.store import KEY, AccessStore, Actor
-from gateway.errors import InvalidRequest, Unavailable
+from gateway.access.store import KEY, Actor
+from gateway.errors import InvalidRequest
 from gateway.web.admin.increase_requests import to_increase_request
 from gateway.web.admin.key_fields import PERIODS, check_names
 from gateway.web.admin.pages import NO_STORE
-from gateway.web.admin.requests import NO_REDIS, read_object
+from gateway.web.admin.requests import read_object, store_of
 from gateway.web.admin.spend_limits import to_amount
 from gateway.web.api.own_usage import own_budgets
 from gateway.web.auth import CONTEXT, REQUEST_ID
@@ -22,7 +22,7 @@ NO_BUDGET = "You have no budget of your own that can be raised here, only those 
 async def ask_for_increase(request: web.Request) -> web.Response:
     """All optional: `period` (else of the budget with the least left), `amount` in cents as text, and `reason`."""
     context, directory, body = request[CONTEXT], request.app[DIRECTORY], await read_object(request)
-    store = _store(request)
+    store = store_of(request)
     check_names(body, ("period", "amount", "reason"))
     reason, word = body.get("reason") or "", body.get("period")
     if not isinstance(reason, str) or len(reason) > MAX_REASON:
@@ -39,7 +39,7 @@ async def ask_for_increase(request: web.Request) -> web.Response:
 
 async def list_own_increase_requests(request: web.Request) -> web.Response:
     """The caller's own, newest first."""
-    context, directory, store = request[CONTEXT], request.app[DIRECTORY], _store(request)
+    context, directory, store = request[CONTEXT], request.app[DIRECTORY], store_of(request)
     own = {f"user:{context.user}", KEY + context.key_id}
     asked = [one for one in reversed(await IncreaseRequests(store).all()) if one.scope in own]
     data = [await to_increase_request(store, one, directory.allowance_of(one.scope)) for one in asked]
@@ -62,10 +62,3 @@ async def _own_budget(request: web.Request, period: str | None) -> tuple[str, Bu
         raise InvalidRequest(NO_BUDGET)
     _, scope, budget = min(found, key=lambda one: one[0])
     return scope, budget
-
-
-def _store(request: web.Request) -> AccessStore:
-    store = request.app[DIRECTORY].store
-    if store is None:
-        raise Unavailable(NO_REDIS, should_retry=False)
-    return store

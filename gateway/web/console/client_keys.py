@@ -8,7 +8,7 @@ from aiohttp import web
 from gateway.errors import GatewayError
 from gateway.web.admin.key_fields import to_api_key
 from gateway.web.console.sources import CONSOLE, data_response, is_missing
-from gateway.web.keys import ACCESS_STORE, DIRECTORY
+from gateway.web.keys import DIRECTORY
 
 
 async def list_client_keys(request: web.Request) -> web.Response:
@@ -18,7 +18,7 @@ async def list_client_keys(request: web.Request) -> web.Response:
         {"id": client.key_id, "name": None, "tenant": client.tenant, "status": "active", "source": "configured"}
         for client in request.app[DIRECTORY].configured.clients
     ]
-    store = request.app[ACCESS_STORE]
+    store = request.app[DIRECTORY].store
     made = [] if store is None else [to_api_key(record) for record in reversed(await store.keys())]
     rows = [
         {

@@ -7,6 +7,7 @@ another one comes, and parse its arguments then (openai 3.57.0, npm 7.59.0).
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from operator import is_
 from typing import Any
 
 import orjson
@@ -59,7 +60,7 @@ class CallOrder:
         Raises UpstreamError when more than MAX_WAITING characters wait.
         """
         sent = [one for piece in pieces for one in self._take(piece)]
-        return pieces if len(sent) == len(pieces) and all(map(_is_same, sent, pieces)) else sent
+        return pieces if len(sent) == len(pieces) and all(map(is_, sent, pieces)) else sent
 
     def rest(self) -> list[dict[str, Any]]:
         """Return the calls that wait, for the end of the stream."""
@@ -105,7 +106,3 @@ class CallOrder:
             self._size += len(arguments)
             if self._size > MAX_WAITING:
                 raise UpstreamError("The upstream sent longer tool calls than the gateway accepts.")
-
-
-def _is_same(one: object, other: object) -> bool:
-    return one is other
