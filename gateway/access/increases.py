@@ -69,7 +69,10 @@ class IncreaseRequests:
                 return one
         if len(pending) >= MAX_PENDING:
             raise RateLimited("Too many requests for higher budgets are open; ask an administrator.", retry_after=60)
-        made = replace(wanted, id=f"slir_{secrets.token_hex(12)}", created_at=int(self.store.clock()))
+        now = self.store.clock()
+        # Requests of one second are in the order of their ids.
+        request_id = f"slir_{int(now * 1e6):014x}{secrets.token_hex(5)}"
+        made = replace(wanted, id=request_id, created_at=int(now))
         details = {"scope": made.scope, "period": made.period, "amount": made.amount}
         entry = ("budget_increase_asked", details)
         await self.store.put_other(REQUEST + made.id, asdict(made), 0, entry, actor)
