@@ -22,7 +22,8 @@ GatewayError
 ├── UpstreamError         502  the upstream's: broken or unintelligible answer
 │   ├── UpstreamUnreachable    no connection could be made, or it broke before any answer
 │   ├── AnswerCut              the answer began and broke off
-│   └── EmptyAnswer            a stream that ended before its first chunk
+│   ├── EmptyAnswer            a stream that ended before its first chunk
+│   └── MalformedOutput        the server could not read the output of its own model
 ├── Unavailable           503  this process is draining, or a part it needs is off
 │   └── StoreAway              Redis cannot be reached now, or cannot serve: it may be back in a moment
 ├── UpstreamTimedOut      504  the upstream was silent for too long
@@ -34,6 +35,7 @@ Raise where the fact is known. Turned into HTTP in one place (web/middleware), i
 (workers/execute). Messages go to clients: never a secret, a prompt, an upstream URL or a stack in them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -62,6 +64,7 @@ class GatewayError(Exception):
     `answered`: the HTTP status of the upstream's answer, if there was one; `provider`: whom the upstream named in it.
     `was_retried`: a proxy has called the server behind it repeatedly, so that asking it again would multiply its calls.
     `is_estimate`: the tokens in the message are not the upstream's own count of the prompt.
+    `substitute`: the answer that the client gets in place of the error, in its dialect's form.
     """
 
     status: int = 500
@@ -90,6 +93,7 @@ class GatewayError(Exception):
         self.provider: str | None = None
         self.was_retried = False
         self.is_estimate = False
+        self.substitute: Any = None
 
 
 def drop_frames(error: BaseException) -> None:
@@ -110,9 +114,7 @@ class InvalidRequest(GatewayError):
 
 
 class OutputLimitReached(InvalidRequest):
-    """A refusal in place of an answer without content. `answered`: that answer, in its dialect's form."""
-
-    answered: Any = None
+    """A refusal in place of an answer without content."""
 
 
 class MethodNotAllowed(InvalidRequest):
@@ -210,6 +212,14 @@ class AnswerCut(UpstreamError):
 
 class EmptyAnswer(UpstreamError):
     pass
+
+
+class MalformedOutput(UpstreamError):
+    """A failure that is due to the model's output. `calls`: those in the output that the failure quotes."""
+
+    def __init__(self, message: str, *, calls: Sequence[Any] = (), **hints: Any) -> None:
+        super().__init__(message, **hints)
+        self.calls = calls
 
 
 class Unavailable(GatewayError):

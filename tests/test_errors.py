@@ -33,6 +33,7 @@ TABLE: dict[type[GatewayError], tuple[int, str, bool, type[anthropic.APIStatusEr
     errors.UpstreamUnreachable: (502, "api_error", True, anthropic.InternalServerError),
     errors.AnswerCut: (502, "api_error", True, anthropic.InternalServerError),
     errors.EmptyAnswer: (502, "api_error", True, anthropic.InternalServerError),
+    errors.MalformedOutput: (502, "api_error", True, anthropic.InternalServerError),
     errors.Unavailable: (503, "api_error", False, anthropic.InternalServerError),
     errors.StoreAway: (503, "api_error", False, anthropic.InternalServerError),
     errors.UpstreamTimedOut: (504, "timeout_error", True, anthropic.InternalServerError),

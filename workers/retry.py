@@ -8,7 +8,8 @@ either, unless the model serves other items meanwhile: then the account cannot p
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.errors import GatewayError, RateLimited, Unavailable, UpstreamFull
+from gateway.errors import GatewayError, MalformedOutput, RateLimited, Unavailable, UpstreamFull
+from gateway.upstream.retry import MAX_MALFORMED
 from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER, Trouble, trouble_of
 
 # With the delays below, eight attempts span up to three minutes; longer outages open the circuit and cost no attempts.
@@ -50,7 +51,7 @@ def next_try(error: GatewayError, history: History, chance: float, *, others_ser
         return None
     counts = others_served if trouble is Trouble.ACCOUNT else not is_refusal(error, trouble)
     tries, refusals = (history.tries + 1, 0) if counts else (history.tries, history.refusals + 1)
-    if tries >= MAX_ATTEMPTS:
+    if tries >= (MAX_MALFORMED if isinstance(error, MalformedOutput) else MAX_ATTEMPTS):
         return None
     again = History(tries, refusals)
     if trouble is Trouble.ACCOUNT:

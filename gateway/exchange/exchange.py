@@ -25,7 +25,7 @@ from gateway.context import Context
 from gateway.dialects.base import Answered, Asking, Dialect, Origin, Prepared
 from gateway.dialects.choice import note_of_choice
 from gateway.dialects.parameter_policy import governed_prompt, refuse_losses
-from gateway.errors import GatewayError, InvalidRequest, OutputLimitReached, drop_frames
+from gateway.errors import GatewayError, InvalidRequest, drop_frames
 from gateway.exchange.accounting import admitted, settle
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.candidates import Candidates
@@ -320,10 +320,10 @@ class Exchange:
             if not is_event_stream(answer):
                 return await self._read_whole(plan, answer)
             return await relayed(self.redactor, plan, relay, answer)
-        except OutputLimitReached as reached:
-            if reached.answered is None:
+        except GatewayError as error:
+            if error.substitute is None:
                 raise
-            return noted(self.redactor, plan, reached.answered)
+            return noted(self.redactor, plan, error.substitute)
         finally:
             self.heartbeat.unregister(relay)
             plan.record.waited_seconds += self.clock() - started_at

@@ -17,6 +17,7 @@ from gateway.errors import (
     CredentialsRefused,
     GatewayError,
     InvalidRequest,
+    MalformedOutput,
     Misconfigured,
     NotFound,
     Overloaded,
@@ -148,6 +149,7 @@ FAILURES: Final = (
         4,
         whole_upstream=True,
     ),
+    FailureRow("malformed", lambda error: isinstance(error, MalformedOutput), True, Moves.YES, Effect.NONE, 4),
     FailureRow("broken", lambda error: isinstance(error, UpstreamError), True, Moves.YES, Effect.FAILURE, 4),
 )
 OWN: Final = FailureRow("own", lambda _: True, False, Moves.NO, Effect.NONE, 0)

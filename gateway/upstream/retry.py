@@ -5,12 +5,14 @@ Pure: the caller brings clock and chance.
 
 from dataclasses import dataclass
 
-from gateway.errors import GatewayError, RateLimited
+from gateway.errors import GatewayError, MalformedOutput, RateLimited
 
 # A live client is waiting: it retries by itself too, so the gateway only bridges short gaps.
 MAX_ATTEMPTS = 3
 FIRST_DELAY = 0.25
 MAX_DELAY = 4.0
+# Calls that end in output which its server cannot read: each is paid for, and a third is no better than the second.
+MAX_MALFORMED = 2
 # For a longer `retry-after` the gateway passes the answer on, and the client decides.
 MAX_RETRY_AFTER = 10.0
 
@@ -31,6 +33,8 @@ class RetryPolicy:
         An upstream's `retry-after` is a floor, never shortened. A proxy that retries by itself (LiteLLM) is asked once.
         """
         if not error.retryable or error.should_retry is False or error.was_retried or attempt >= self.max_attempts:
+            return None
+        if isinstance(error, MalformedOutput) and attempt >= MAX_MALFORMED:
             return None
         delay = min(self.max_delay, self.first_delay * 2 ** (attempt - 1)) * (0.5 + chance / 2)
         if error.retry_after is not None:

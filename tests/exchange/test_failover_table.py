@@ -49,6 +49,7 @@ FAULTS: dict[str, tuple[str, Fault, str, int]] = {
     "only [DONE]": ("broken", ScriptedAnswer(200, b"data: [DONE]\n\n"), "broken", 502),
     "error in a 200": ("overloaded", embedded(code=503, message="busy"), "503", 529),
     "error in a 200 without a code": ("broken", embedded(message="oops"), "502", 502),
+    "malformed output": ("malformed", refused(400, code="tool_use_failed"), "400", 502),
     "429": ("limited", refused(429), "429", 429),
     "402": ("account", refused(402), "402", 402),
     "insufficient_quota": ("account", refused(429, code="insufficient_quota"), "429", 402),
@@ -103,8 +104,9 @@ async def test_failure_alone_is_repeated_where_the_table_allows_it(fault: str) -
         await exchange.answer(plan)
     again = next(one.again for one in FAILURES if one.name == row)
     assert raised.value.status == status
-    # An empty stream is asked for once more without streaming.
-    assert len(client.calls) == (1 if not again else 4 if fault == "only [DONE]" else 3)
+    # An empty stream is asked for once more without streaming, and output that its server cannot read only once more.
+    repeated = {"only [DONE]": 4, "malformed output": 2}.get(fault, 3)
+    assert len(client.calls) == (repeated if again else 1)
 
 
 async def test_no_request_makes_more_than_three_calls() -> None:

@@ -344,6 +344,13 @@ ANSWERS = Section(
             "written_calls.any_other_text_stays_text",
         ),
         row(
+            "a refusal that quotes the model's call (`failed_generation`)",
+            "the call",
+            "noted; where no call can be read the upstream is asked once more",
+            "refused_output.call_that_a_refusal_quotes_is_the_answer",
+            "refused_output.quotation_that_is_no_call_is_asked_for_once_more",
+        ),
+        row(
             "calls in any shape",
             "the same",
             "ids are unique",

@@ -16,13 +16,13 @@ from gateway.dialects.chat.request.counting import of_chat, of_messages
 from gateway.dialects.chat.request.encode import to_json
 from gateway.dialects.chat.request.fallbacks.apply import adapted
 from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
-from gateway.dialects.chat.response.convert import to_unfinished
+from gateway.dialects.chat.response.convert import to_called, to_unfinished
 from gateway.dialects.chat.response.errors import to_error
 from gateway.dialects.chat.response.images import shows_images
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.chat.response.usage import requested_ttl
 from gateway.dialects.reply import Reply
-from gateway.errors import GatewayError, InvalidRequest, OutputLimitReached
+from gateway.errors import GatewayError, InvalidRequest, MalformedOutput, OutputLimitReached
 from gateway.messages.prompt import Prompt
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.tools.tool_cache import ChatTools, names_of
@@ -103,7 +103,9 @@ class ChatDialect:
     def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:
         error = to_error(status, headers, body, prepared.reply)
         if isinstance(error, OutputLimitReached):
-            error.answered = to_unfinished(prepared.reply)
+            error.substitute = to_unfinished(prepared.reply)
+        elif isinstance(error, MalformedOutput) and error.calls:
+            error.substitute = to_called(error, prepared.reply)
         return error
 
     def heal(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:

@@ -106,5 +106,5 @@ def test_a_limit_reached_before_any_text_is_an_answer() -> None:
     body = orjson.dumps({"error": {"message": words, "type": "invalid_request_error"}})
     error = DIALECT.error(400, {}, body, prepared())
     assert isinstance(error, OutputLimitReached)
-    assert (error.answered.message["content"], error.answered.message["stop_reason"]) == ([], "max_tokens")
-    assert error.answered.origin.estimated
+    assert (error.substitute.message["content"], error.substitute.message["stop_reason"]) == ([], "max_tokens")
+    assert error.substitute.origin.estimated

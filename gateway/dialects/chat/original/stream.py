@@ -20,6 +20,7 @@ from gateway.dialects.chat.original.written import BRACKET, TextOfCalls, has_sig
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
+from gateway.dialects.chat.response.refused_output import quoted_choice
 from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
 from gateway.dialects.chat.response.usage import UpstreamCounts, counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.chat.response.written_calls import reads_written_calls
@@ -215,12 +216,15 @@ class OriginalStream:
         if payload == DONE_MARK:
             return self._end()
         if payload.startswith(ERROR_EVENT):
-            raise error_of_event(payload.removeprefix(ERROR_EVENT), self._reply)
-        chunk = self._parsed(payload)
-        choice = first_choice(chunk)
-        error = error_in(chunk, choice, self._reply)
+            error: GatewayError | None = error_of_event(payload, self._reply)
+        else:
+            chunk = self._parsed(payload)
+            choice = first_choice(chunk)
+            error = error_in(chunk, choice, self._reply)
         if error is not None:
-            raise error
+            choice = quoted_choice(error, [])
+            chunk = {**head_of(self._last), "choices": [choice]}
+            payload, event = orjson.dumps(chunk), b""
         self._last = chunk
         counts = counts_of(chunk)
         if counts is not None:

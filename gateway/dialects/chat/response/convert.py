@@ -8,6 +8,7 @@ from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.delta import TEXT_FIELDS, add_pieces, delta_of, first_choice
 from gateway.dialects.chat.response.embedded_errors import error_in
 from gateway.dialects.chat.response.filters import filtered, passes_unchanged
+from gateway.dialects.chat.response.refused_output import quoted_choice
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.usage import (
     UpstreamCounts,
@@ -18,7 +19,7 @@ from gateway.dialects.chat.response.usage import (
     to_usage,
 )
 from gateway.dialects.reply import Reply, empty_message
-from gateway.errors import UpstreamError
+from gateway.errors import GatewayError, UpstreamError
 from gateway.messages.fold import BlockCollector
 from gateway.messages.notes import Note
 
@@ -82,6 +83,15 @@ def to_unfinished(reply: Reply) -> Answered:
     message = empty_message(reply, estimated_usage(reply.input_estimate))
     message |= StopFields("max_tokens").fields
     return Answered(message, Origin(estimated=True))
+
+
+def to_called(error: GatewayError, reply: Reply) -> Answered:
+    """The answer that consists of the calls that a failure quotes."""
+    notes: list[Note] = []
+    choice = quoted_choice(error, notes)
+    answered = to_message({"choices": [choice]}, reply)
+    answered.notes = (*answered.notes, *notes)
+    return answered
 
 
 def unwrapped(completion: Any) -> Any:

@@ -13,6 +13,7 @@ import orjson
 from gateway.dialects.chat.response.errors import to_embedded_error
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError
+from gateway.sse import ERROR_EVENT
 
 # Fields that replace an answer and name a failure: FastAPI's `detail`, Cloudflare's `errors`, and what vendors of
 # business codes use (MiniMax, Zhipu, Baidu, DashScope, iFlytek).
@@ -80,6 +81,7 @@ def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, reply:
 
 def error_of_event(payload: bytes, reply: Reply) -> GatewayError:
     """Return the failure that an event named `error` reports, with data of any form."""
+    payload = payload.removeprefix(ERROR_EVENT)
     try:
         value = orjson.loads(payload)
     except orjson.JSONDecodeError:

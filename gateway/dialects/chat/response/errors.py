@@ -12,6 +12,7 @@ from typing import Any
 from gateway.dialects.chat.response.error_body import ReportedError, read_body, read_value
 from gateway.dialects.chat.response.failure_words import FULL_POOL, LOADING, UNFINISHED, kind_by_words
 from gateway.dialects.chat.response.overflow import counts_in_fields, is_counted, is_overflow, overflow_wording
+from gateway.dialects.chat.response.refused_output import malformed_output
 from gateway.dialects.chat.response.retry_hints import MAX_RETRY_AFTER, hint_in, retry_after_of
 from gateway.dialects.reply import Reply
 from gateway.errors import (
@@ -136,6 +137,9 @@ def _classified(status: int, body: ReportedError, retry_after: float | None, rep
         return Overloaded(message)
     if UNFINISHED.search(message):
         return OutputLimitReached(message)
+    malformed = malformed_output(fields, message, reply)
+    if malformed is not None:
+        return malformed
     if is_overflow(status, error_type, body.words):
         message = counts_in_fields(fields) or message
         overflow = InvalidRequest(overflow_wording(message, reply), should_retry=False)

@@ -12,6 +12,7 @@ from gateway.errors import (
     BillingProblem,
     GatewayError,
     InvalidRequest,
+    MalformedOutput,
     NotFound,
     Overloaded,
     PermissionDenied,
@@ -54,6 +55,13 @@ FULL_POOL = re.compile(r"context size has been exceeded\.?", re.IGNORECASE)
 UNFINISHED = re.compile(r"could not finish the message because max_tokens", re.IGNORECASE)
 
 WORDINGS = (
+    # The server could not read the output of its model: Ollama, llama.cpp, SGLang, Groq.
+    _wording(
+        MalformedOutput,
+        (InvalidRequest, UpstreamError),
+        r"error parsing tool call|failed to parse input at pos \d|failed to parse fc related info",
+        r"\btool_use_failed\b|\boutput_parse_failed\b|\bjson_validate_failed\b",
+    ),
     _wording(
         Unauthenticated,
         REFUSED,

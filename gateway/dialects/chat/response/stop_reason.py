@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.dialects.reply import Reply
-from gateway.errors import AnswerCut, GatewayError, UpstreamError
+from gateway.errors import AnswerCut, GatewayError, MalformedOutput
 
 # As many tokens as the longest answers have; each may bring twenty alternatives, all kept until the end of a stream.
 MAX_LOGPROBS = 131_072
@@ -227,7 +227,7 @@ def _only_sequence(reply: Reply) -> str | None:
 def broken_finish(finish: Finish) -> GatewayError | None:
     """Return the error for a finish reason: a broken answer is never an end of turn."""
     if not BROKEN_CALLS.isdisjoint((finish.native, finish.reason)):
-        return UpstreamError("The model produced a malformed tool call; trying again may help.")
+        return MalformedOutput("The model produced a malformed tool call; trying again may help.")
     if finish.reason in FAILURES:
         return AnswerCut("The upstream failed while it was answering.")
     return None

@@ -25,6 +25,7 @@ from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_cho
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.fast_path import PLAIN, UNMARKED, Frame, derive_splice
 from gateway.dialects.chat.response.filters import filtered, holds_nothing, without_idle
+from gateway.dialects.chat.response.refused_output import quoted_choice
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stream_facts import StreamFacts
 from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState
@@ -316,7 +317,7 @@ class MessageStream:
         Once the answer is whole, what is no JSON is not needed any more.
         """
         if payload.startswith(ERROR_EVENT):
-            raise error_of_event(payload.removeprefix(ERROR_EVENT), self._reply)
+            return {"choices": [quoted_choice(error_of_event(payload, self._reply), self._notes)]}
         try:
             return self._decoder.decode(payload)
         except BrokenChunk as error:
@@ -338,9 +339,8 @@ class MessageStream:
     def _take_chunk(self, chunk: dict[str, Any]) -> dict[str, Any]:
         """Take all that a chunk says; return its delta."""
         choice = first_choice(chunk, self._number)
-        error = error_in(chunk, choice, self._reply)
-        if error is not None:
-            raise error
+        if (error := error_in(chunk, choice, self._reply)) is not None:
+            choice = quoted_choice(error, self._notes)
         self._facts.note(chunk)
         if choice is None:
             return {}

@@ -421,7 +421,7 @@ EMBEDDED: dict[str, tuple[Any, type[GatewayError]]] = {
     "no code": ({"message": "m"}, UpstreamError),
     "a null code": ({"code": None, "http_status": 503, "message": "m"}, Overloaded),
     "a status instead of a code": ({"http_status": 404, "message": "m"}, NotFound),
-    "another name for the status": ({"code": "tool_use_failed", "status_code": 400, "message": "m"}, InvalidRequest),
+    "another name for the status": ({"code": "parameter_missing", "status_code": 400, "message": "m"}, InvalidRequest),
     "a word": ({"code": "server_error", "message": "m"}, UpstreamError),
     "a word that is known": ({"code": "rate_limit_exceeded", "message": "m"}, RateLimited),
     "a number that is no status": ({"code": 1234, "message": "m"}, UpstreamError),
