@@ -2,8 +2,9 @@
 
 An upstream may repeat what it was sent, its key included. Text is therefore compared with the configured secrets
 themselves, in each form in which servers repeat them: plain, escaped, percent-encoded, base64, hex; whole or a long
-part. Patterns remove what is not configured here: private addresses, file paths, credentials of third parties. Public
-links stay, since refusals refer to documentation. Only errors and names are redacted, never the answer of a model.
+part. Patterns remove what is not configured here: private addresses, file paths, credentials of third parties, and the
+operator's accounts at the upstream. Public links stay, since refusals refer to documentation. Only errors and names are
+redacted, never the answer of a model.
 """
 
 import html
@@ -43,11 +44,30 @@ PUBLIC_PORTS: Final = (None, 80, 443)
 PRIVATE_DOMAINS: Final = ("corp", "home", "internal", "intranet", "invalid", "lan", "local", "localdomain", "localhost")
 # Parameters of signed links and of APIs that take their key in the address.
 SECRET_PARAMETER: Final = re.compile(
-    r"[?&][^=&#]*(?:key|token|sig|secret|passw|auth|credential)[^=&#]*=", re.IGNORECASE
+    r"[?&](?:[^=&#]*(?:key|token|sig|secret|passw|auth|credential)[^=&#]*"
+    r"|(?:project|organi[sz]ation|org|account|tenant|subscription|workspace)(?:[_-]?id)?)=",
+    re.IGNORECASE,
 )
 
 # Known prefixes of credentials, with at least one digit: "sk-learn" is a library.
 CREDENTIAL: Final = r"\b(?:sk|pk|gsk|xai|hf)[-_](?=\S{0,64}\d)[\w.*-]{8,}|\b(?:AIza|AKIA|eyJ)[\w.-]{16,}"
+# Ids and names of the operator's account, as refusals of a limit or a key quote them: OpenAI's and Groq's organizations
+# and projects, Stripe's customers, AWS's accounts, Google's projects, Azure's subscriptions, addresses of e-mail.
+UUID: Final = r"[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}"
+ACCOUNT: Final = (
+    r"\b(?:org|organi[sz]ation|proj|project|acct|account|user|usr|team|ten|tenant|wrkspc|workspace|cus|ak)[-_]"
+    r"(?=[a-z]{0,64}\d)[a-z\d]{8,64}\b"
+    r"|\barn:[\w-]{1,16}:[\w-]{1,32}:[\w-]{0,32}:\d{0,12}:[\w:/.-]{1,256}"
+    r"|\b(?:projects|subscriptions|organizations|accounts|tenants|resourceGroups)/(?=[\w.:-]{0,64}[\d-])[\w.:/-]{4,256}"
+    r"|<ak-[^<>\s]{1,64}>"
+    r"|(?<![\w.+-])(?!(?:support|help|sales|contact|info)[\w-]{0,16}@)[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[a-z]{2,24}\b"
+)
+# Numbers and UUIDs are those of an account where a word before them says so; the word stays.
+ACCOUNT_NUMBER: Final = re.compile(
+    rf"(\b(?:account|organi[sz]ation|org|project|subscription|tenant|team|user|workspace)"
+    rf"(?: |_)?(?:id|number|no)?[\s:='\"`(\[]{{1,4}})(?:{UUID}|\d{{9,20}})\b",
+    re.IGNORECASE,
+)
 SOURCE_SUFFIXES: Final = "(?:py|pyc|pyx|so|c|cc|cpp|cu|h|hpp|rs|go|js|ts|rb|java|kt|cs|php|lua)"
 FILE_SUFFIXES: Final = (
     f"(?:{SOURCE_SUFFIXES}|log|cfg|conf|ini|toml|ya?ml|env|sock|pem|crt|gguf|safetensors|ptx?|bin|db)"
@@ -64,6 +84,7 @@ UNSAFE: Final = re.compile(
     "|".join(
         (
             CREDENTIAL,
+            ACCOUNT,
             r"\b(?:key|bearer|basic)[-_ ](?=\S{0,64}\d)[\w.*-]{8,}",
             # Host and port, IPv4, IPv6 in brackets, hosts of private domains. "tools.0.name:25" is a field's column.
             r"(?<![\w.-])(?:(?!\d+\.)[\w-]{1,63}\.){1,8}[a-z][\w-]{1,62}:\d{1,5}\b|\blocalhost:\d{1,5}\b",
@@ -81,7 +102,7 @@ UNSAFE: Final = re.compile(
     ),
     re.IGNORECASE,
 )
-CREDENTIALS: Final = re.compile(CREDENTIAL, re.IGNORECASE)
+IDS_IN_LINKS: Final = re.compile(f"{CREDENTIAL}|{ACCOUNT}", re.IGNORECASE)
 
 # Of a secret's form: where in it a piece is.
 Found = tuple[str, int]
@@ -150,6 +171,7 @@ class Redactor:
         }
 
     def _plain(self, text: str) -> str:
+        text = ACCOUNT_NUMBER.sub(rf"\1{REMOVED}", text)
         return UNSAFE.sub(REMOVED, text if self._hosts is None else self._hosts.sub(REMOVED, text))
 
     def _link(self, text: str) -> str:
@@ -160,7 +182,7 @@ class Redactor:
             public = is_public(urlsplit(link))
         except ValueError:  # a port or an IPv6 address that is none
             public = False
-        if not public or CREDENTIALS.search(link) or (self._hosts is not None and self._hosts.search(link)):
+        if not public or IDS_IN_LINKS.search(link) or (self._hosts is not None and self._hosts.search(link)):
             return REMOVED + end
         if SECRET_PARAMETER.search(link):
             return f"{link.partition('?')[0]}?{REMOVED}{end}"

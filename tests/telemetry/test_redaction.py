@@ -144,6 +144,16 @@ REMOVED_TEXTS = {
     "a file on Windows": "C:\\Users\\alice\\server\\main.txt",
     "a file on Windows, escaped": "C:\\\\Users\\\\alice\\\\main.txt",
     "a file in a folder with a space": "C:\\Program Files\\Python 3\\main.txt",
+    "an organization of OpenAI": "org-AbCdEfGh12345678",
+    "an organization of Groq": "org_01hxabcdefghjkmnpqrstvwxyz",
+    "a project of OpenAI": "proj_AbCdEfGh12345678",
+    "a user of OpenRouter": "user_2abcDEF3ghi",
+    "an account of Stripe": "acct_1AbCdEfGh23456",
+    "a key's name of Moonshot": "<ak-f4uabc>",
+    "a resource of AWS": "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-v1:0",
+    "a project of Google": "projects/my-project-42/locations/us-central1/publishers/google/models/gemini",
+    "a subscription of Azure": "subscriptions/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f/resourceGroups/prod/providers/x",
+    "an address of e-mail": "jane.doe+llm@example.org",
     "a share": "\\\\server\\share\\file",
 }
 
@@ -173,6 +183,10 @@ KEPT_TEXTS = [
     "version 1.2.3, 12:30:45, 2026-11-29T12:00:00Z",
     "messages[0:3] and values[1:2]",
     "and/or, input/output, n/a, km/h",
+    "project-wide and user-defined settings, team_members, an org-mode file",
+    "model accounts/fireworks/models/llama-v3p1-8b-instruct, claude-sonnet-4@20250514",
+    "write to support@openai.com or through our help center at help.openai.com",
+    "account 42 of 100, project: none, user 12, 131072 tokens",
     "C: is not a drive, a ~ b",
 ]
 
@@ -185,6 +199,27 @@ def test_what_is_not_private_stays(text: str) -> None:
 def test_of_a_link_that_carries_a_credential_the_query_is_removed() -> None:
     text = REDACTOR.text("cannot load https://bucket.example.org/cat.png?X-Amz-Signature=0123&x=1, sorry")
     assert text == f"cannot load https://bucket.example.org/cat.png?{REMOVED}, sorry"
+
+
+@pytest.mark.parametrize(
+    ("before", "number"),
+    [
+        ("account ", "123456789012"),
+        ("AWS account id: ", "123456789012"),
+        ("consumer 'project_number:", "987654321098"),
+        ("has not been used in project ", "987654321098"),
+        ("organization (", "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"),
+        ('"tenant_id":"', "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"),
+    ],
+)
+def test_the_number_of_an_account_is_removed(before: str, number: str) -> None:
+    assert REDACTOR.text(f"{before}{number}, sorry") == f"{before}{REMOVED}, sorry"
+
+
+def test_of_a_link_to_an_account_only_the_page_stays() -> None:
+    text = REDACTOR.text("enable it at https://console.cloud.example.com/apis/overview?project=123456789 now")
+    assert text == f"enable it at https://console.cloud.example.com/apis/overview?{REMOVED} now"
+    assert REDACTOR.text("see https://example.org/organizations/org-AbCdEfGh12345678/limits") == f"see {REMOVED}"
 
 
 def test_an_error_is_cleaned_with_its_details() -> None:
@@ -207,7 +242,29 @@ def test_messages_and_names_without_end_are_cut() -> None:
     assert REDACTOR.name("ä" * 1_000_000) == "ä" * MAX_NAME
 
 
-HOSTILE = ["key-", "a.b", "a/", "-", "/usr", "https://", "sk-upstr", "[1:", "1.1.1.", ":\\", "a", 'File "', "~/", "@"]
+HOSTILE = [
+    "key-",
+    "a@",
+    "a.b@c.",
+    "org-",
+    "org_a",
+    "arn:",
+    "projects/",
+    "account id: 1",
+    "a.b",
+    "a/",
+    "-",
+    "/usr",
+    "https://",
+    "sk-upstr",
+    "[1:",
+    "1.1.1.",
+    ":\\",
+    "a",
+    'File "',
+    "~/",
+    "@",
+]
 
 
 @pytest.mark.parametrize("unit", HOSTILE)
