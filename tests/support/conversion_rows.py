@@ -337,10 +337,11 @@ ANSWERS = Section(
         row("encrypted reasoning", "`redacted_thinking`, or an envelope", "", "golden/reasoning_encrypted"),
         row("tool calls", "`tool_use` blocks", "one after the other, whole", "golden/tools_interleaved"),
         row(
-            "calls that the server left in the text, in the model's markup, at the end of the answer",
+            "calls that the server left in text or reasoning, in the model's markup, at the end of the answer",
             "the same",
             "noted; in code, in front of other text, or of other tools, it stays text",
             "written_calls.calls_written_as_text_are_calls",
+            "written_calls.calls_at_the_end_of_the_reasoning_are_calls",
             "written_calls.any_other_text_stays_text",
         ),
         row(

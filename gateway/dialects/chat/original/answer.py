@@ -5,7 +5,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects.base import Answered
-from gateway.dialects.chat.original.written import TextOfCalls
+from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names
 from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin, unwrapped
 from gateway.dialects.chat.response.delta import delta_of
 from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish
@@ -53,15 +53,18 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
 
 
 def take_written_calls(message: dict[str, Any], reply: Reply) -> bool:
-    """Make calls of those that the server left in the text. Return True if there were any."""
-    content = message.get("content")
-    if not isinstance(content, str) or message.get("tool_calls") or not may_hold_calls(content, reply):
+    """Make calls of those that the server left in text or reasoning. Return True if there were any."""
+    content = message.get("content") or ""
+    names = reasoning_names(message)
+    thought = message[names[0]] if names else ""
+    if not isinstance(content, str) or message.get("tool_calls") or not may_hold_calls(content + thought, reply):
         return False
     text = TextOfCalls(reply, f"call_{reply.message_id[-8:]}_0_")
-    lead = text.take(content)
-    rest, calls = text.end()
+    sent = text.take(thought, content)
+    *rest, calls = text.end()
     if calls:
-        message["content"] = lead + rest or None
+        thought, content = (part + more for part, more in zip(sent, rest, strict=True))
+        message |= dict.fromkeys(names, thought) | {"content": content or None}
         message["tool_calls"] = [{name: call[name] for name in ("id", "type", "function")} for call in calls]
     return bool(calls)
 

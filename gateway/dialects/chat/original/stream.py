@@ -16,7 +16,7 @@ from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
 from gateway.dialects.chat.original.answer import stop_reason_of, to_finish_reason
 from gateway.dialects.chat.original.call_order import CallOrder
 from gateway.dialects.chat.original.calls import CallIndexes, continues_calls
-from gateway.dialects.chat.original.written import BRACKET, TextOfCalls, has_signs
+from gateway.dialects.chat.original.written import BRACKET, TextOfCalls, has_signs, reasoning_names
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
@@ -56,8 +56,8 @@ class OriginalStream:
     __slots__ = (
         "_after", "_before", "_brackets", "_calls", "_counts", "_end_of_plain", "_finish", "_frames",
         "_has_written_calls", "_held", "_last", "_misses", "_model", "_named", "_named_before", "_orders",
-        "_plain_order", "_reply", "_rest", "_shows_usage", "_size", "_text", "done", "failure", "has_usage", "notes",
-        "origin", "started", "stop_reason",
+        "_plain_order", "_reply", "_rest", "_shows_usage", "_size", "_text", "_thought_name", "done", "failure",
+        "has_usage", "notes", "origin", "started", "stop_reason",
     )  # fmt: skip
 
     ping = KEEP_ALIVE
@@ -71,6 +71,7 @@ class OriginalStream:
         self._last: dict[str, Any] = {}  # chunk that was looked into
         self._calls: dict[int, CallIndexes] = {}  # by choice
         self._orders: dict[int, CallOrder] = {}  # by choice
+        self._thought_name = "reasoning_content"
         self._text = TextOfCalls(reply, f"call_{reply.message_id[-8:]}_0_") if reads_written_calls(reply) else None
         self._has_written_calls = False
         self._rest: list[tuple[int, dict[str, Any]]] = []  # deltas that waited until the end, by choice
@@ -307,17 +308,23 @@ class OriginalStream:
         return sent is not pieces or any(one is not other for one, other in zip(sent, calls, strict=True))
 
     def _take_text(self, choice: dict[str, Any], delta: dict[str, Any]) -> bool:
-        """Hold back text that may be calls. Return True if the delta was changed."""
+        """Hold back text and reasoning that may be calls. Return True if the delta was changed."""
         content = delta.get("content") or ""
+        names = reasoning_names(delta)
         if self._text is None or number_of(choice) or not isinstance(content, str):
             return False
+        self._thought_name = names[0] if names else self._thought_name
+        thought = delta[names[0]] if names else ""
         if delta.get("tool_calls"):
-            sent, self._text = self._text.stop() + content, None
+            held, self._text = self._text.stop(), None
+            sent = held[0] + thought, held[1] + content
         else:
-            sent = self._text.take(content) if content else ""
-        if sent != content:
-            delta["content"] = sent
-        return sent != content
+            sent = self._text.take(thought, content)
+        if sent[0] != thought:
+            delta.update(dict.fromkeys(names or (self._thought_name,), sent[0]))
+        if sent[1] != content:
+            delta["content"] = sent[1]
+        return sent != (thought, content)
 
     def _end_calls(self, choice: dict[str, Any], delta: dict[str, Any]) -> bool:
         """Take what still waits in front of the chunk that ends its choice. Return True if anything did."""
@@ -325,13 +332,15 @@ class OriginalStream:
         order = self._orders.get(number)
         rest: list[dict[str, Any]] = [{"tool_calls": [call]} for call in (order.rest() if order is not None else ())]
         if self._text is not None and not number:
-            text, calls = self._text.end()
+            thought, text, calls = self._text.end()
             self._text = None
+            rest += [{self._thought_name: thought}] if thought else []
             rest += [{"content": text}] if text else []
             rest += [{"tool_calls": [call]} for call in calls]
             self._has_written_calls = bool(calls)
         if rest:
-            ahead = {name: delta.pop(name) for name in ("content", "tool_calls") if delta.get(name)}
+            shown = (*reasoning_names(delta), "content", "tool_calls")
+            ahead = {name: delta.pop(name) for name in shown if delta.get(name)}
             self._rest += [(number, each) for each in ([ahead] if ahead else []) + rest]
         return bool(rest)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.dialects.chat.response.delta import REASONING_FIELDS
 from gateway.dialects.chat.response.written_calls import WrittenCalls
 from gateway.dialects.reply import Reply
 from gateway.schemas.openai import ReasoningEntry
@@ -21,12 +22,13 @@ def has_signs(data: bytes, brackets: int) -> bool:
 
 
 class TextOfCalls:
-    """The text of one choice. `take` returns what may be sent of it now; `end`, the rest and the calls within."""
+    """Reasoning and text of one choice. `take` returns what may be sent of them now; `end`, the rest and the calls."""
 
-    __slots__ = ("_calls", "_filter", "_prefix", "_texts")
+    __slots__ = ("_calls", "_filter", "_prefix", "_texts", "_thoughts")
 
     def __init__(self, reply: Reply, prefix: str) -> None:
         self._prefix = prefix  # of the calls' ids
+        self._thoughts: list[str] = []
         self._texts: list[str] = []
         self._calls: list[dict[str, Any]] = []
         self._filter = WrittenCalls(self, reply, [])
@@ -36,26 +38,32 @@ class TextOfCalls:
         """Whether nothing is held back."""
         return self._filter.is_idle
 
-    def take(self, text: str) -> str:
-        self._filter.add_text(text)
+    def take(self, thought: str, text: str) -> tuple[str, str]:
+        if thought:
+            self._filter.add_thinking(thought, ())
+        if text:
+            self._filter.add_text(text)
         return self._sent()
 
-    def stop(self) -> str:
+    def stop(self) -> tuple[str, str]:
         """Return what is held back, since the server has found a call by itself."""
         self._filter.release()
         return self._sent()
 
-    def end(self) -> tuple[str, list[dict[str, Any]]]:
+    def end(self) -> tuple[str, str, list[dict[str, Any]]]:
         self._filter.close()
-        return self._sent(), self._calls
+        return *self._sent(), self._calls
 
-    def _sent(self) -> str:
-        sent = "".join(self._texts)
-        self._texts = []
+    def _sent(self) -> tuple[str, str]:
+        sent = "".join(self._thoughts), "".join(self._texts)
+        self._thoughts, self._texts = [], []
         return sent
 
     def add_text(self, text: str) -> None:
         self._texts.append(text)
+
+    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
+        self._thoughts.append(text)
 
     def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
         place = len(self._calls)
@@ -64,8 +72,6 @@ class TextOfCalls:
             {"index": place, "id": call_id or f"{self._prefix}{place}", "type": "function", "function": function}
         )
 
-    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None: ...
-
     def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None: ...
 
     def add_image(self, block: dict[str, Any]) -> None: ...
@@ -73,3 +79,8 @@ class TextOfCalls:
     def lose(self, what: str) -> None: ...
 
     def close(self) -> None: ...
+
+
+def reasoning_names(delta: Mapping[str, Any]) -> list[str]:
+    """Return the names under which a delta or a message has its reasoning as text; some servers use two."""
+    return [name for name in REASONING_FIELDS if isinstance(delta.get(name), str) and delta[name]]

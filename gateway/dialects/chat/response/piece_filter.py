@@ -42,3 +42,8 @@ class PieceFilter:
     def release(self) -> None:
         """Pass on the text that is held back."""
         raise NotImplementedError
+
+
+def is_plain(entry: Any) -> bool:
+    """Whether a reasoning detail is a text alone, as of an upstream that speaks Responses (vLLM 0.32)."""
+    return entry["type"] == "reasoning.text" and isinstance(entry.get("text"), str) and not entry.get("signature")

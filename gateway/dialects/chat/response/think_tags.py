@@ -7,10 +7,9 @@ reasoning too: vLLM 0.32 does where tag and next token come in one piece, under 
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Any
 
 from gateway.dialects.chat.response.delta import PieceTarget
-from gateway.dialects.chat.response.piece_filter import PieceFilter
+from gateway.dialects.chat.response.piece_filter import PieceFilter, is_plain
 from gateway.dialects.chat.response.stop_sequences import overlap
 from gateway.dialects.reply import Reply
 from gateway.schemas.openai import ReasoningEntry
@@ -94,7 +93,7 @@ class ThinkTags(PieceFilter):
             text = self._untagged(self._lead + text)
             if not text:
                 return
-        elif self._lead is not None and not text and len(entries) == 1 and _is_plain(entries[0]):
+        elif self._lead is not None and not text and len(entries) == 1 and is_plain(entries[0]):
             bare = self._untagged(self._lead + (entries[0]["text"] or ""))
             if not bare:
                 return
@@ -155,11 +154,6 @@ class ThinkTags(PieceFilter):
             self.inner.add_thinking(held, ())
         elif held:
             self.inner.add_text(held)
-
-
-def _is_plain(entry: Any) -> bool:
-    """Whether a reasoning detail is a text alone, as of an upstream that speaks Responses (vLLM 0.32)."""
-    return entry["type"] == "reasoning.text" and isinstance(entry.get("text"), str) and not entry.get("signature")
 
 
 def _first_of(tags: Sequence[str], text: str) -> str:

@@ -1,8 +1,9 @@
-"""Tool calls that a server left in the text, in the markup that its model writes them in.
+"""Tool calls that a server left in the text or the reasoning, in the markup that its model writes them in.
 
 Servers without the parser for a model, or with one that missed a call, send its markup as the answer's text, under the
-reason `stop`: the client shows it, and the agent's turn ends (sglang issue 40236, vllm 41182). Markup is taken for
-calls where it ends the answer and calls tools that were offered. Markup in code is text about markup.
+reason `stop`: the client shows it, and the agent's turn ends (sglang issue 40236, vllm 41182). If the model did not end
+its reasoning, the markup is part of that (vllm PR 35687, sglang PR 11764). Markup is taken for calls where it ends the
+answer and calls tools that were offered. Markup in code is text about markup.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,10 @@ from gateway.dialects.chat.response.call_markup import (
 )
 from gateway.dialects.chat.response.code_fences import CodeFences
 from gateway.dialects.chat.response.delta import PieceTarget
-from gateway.dialects.chat.response.piece_filter import PieceFilter
+from gateway.dialects.chat.response.piece_filter import PieceFilter, is_plain
 from gateway.dialects.reply import Reply
 from gateway.messages.notes import Note
+from gateway.schemas.openai import ReasoningEntry
 
 # Held back at most, in characters; no call is longer.
 MAX_HELD = 1_000_000
@@ -43,17 +45,13 @@ def may_hold_calls(text: str, reply: Reply) -> bool:
     return "<" in text or "[TOOL" in text if reads_written_calls(reply) else False
 
 
-class WrittenCalls(PieceFilter):
-    """Holds text back from where it may be calls. `is_over`: it passes all on. `is_idle`: it holds nothing back."""
+class MarkupWatch:
+    """One text in pieces, held back from where it may be calls."""
 
-    __slots__ = ("_fences", "_held", "_is_begun", "_notes", "_offered", "_size", "_tools", "is_over")
+    __slots__ = ("_fences", "_held", "_is_begun", "_offered", "_size")
 
-    def __init__(self, inner: PieceTarget, reply: Reply, notes: list[Note]) -> None:
-        super().__init__(inner)
-        self.is_over = False
-        self._offered = reply.offered
-        self._tools = reply.tools
-        self._notes = notes
+    def __init__(self, offered: frozenset[str]) -> None:
+        self._offered = offered
         self._fences = CodeFences()
         self._held: list[str] = []  # markup, or what may be the start of its beginning
         self._size = 0
@@ -61,61 +59,139 @@ class WrittenCalls(PieceFilter):
 
     @property
     def is_idle(self) -> bool:
+        """Whether nothing is held back."""
         return not self._held
 
-    def add_text(self, text: str) -> None:
-        if self.is_over:
-            self.inner.add_text(text)
-            return
+    @property
+    def is_full(self) -> bool:
+        return self._size > MAX_HELD
+
+    @property
+    def held(self) -> str:
+        return "".join(self._held)
+
+    def take(self, text: str) -> str:
+        """Take a piece; return what goes on now."""
         if not self._held and "<" not in text and "[" not in text:  # as beginnings of markup do
             self._fences.add(text)
-            self.inner.add_text(text)
-            return
+            return text
         self._held.append(text)
         self._size += len(text)
-        if not self._is_begun:
-            self._look("".join(self._held))
-        elif self._size > MAX_HELD:
-            self.release()
+        return "" if self._is_begun else self._look("".join(self._held))
 
-    def close(self) -> None:
-        calls = read_calls("".join(self._held), to_schemas(self._tools)) if self._held else []
-        if calls and all(call.name in self._offered for call in calls):
-            self._notes.append(Note("changed", "content", REASON))
-            self._held = []
-            for index, call in enumerate(calls):
-                self.inner.add_tool(index, call.id, call.name, call.arguments)
-        self.release()
-        self.inner.close()
+    def release(self) -> str:
+        """Return what is held. No markup is looked for in it again."""
+        held = self.held
+        self._fences.add(held)
+        self._hold("")
+        return held
 
-    def _look(self, text: str) -> None:
-        """Pass on all in front of markup."""
+    def _look(self, text: str) -> str:
+        """Return all in front of markup."""
         passed = 0
         for start in starts_of_calls(text):
             self._fences.add(text[passed:start])
-            if passed < start:
-                self.inner.add_text(text[passed:start])
             passed = start
             if not self._fences.is_inside and may_be_calls(text, start, self._offered):
                 self._hold(text[start:], is_begun=len(text) - start > MAX_LOOKED_AT)
-                return
-        kept = size_of_part(text[passed:])
-        rest = text[passed : len(text) - kept]
-        if rest:
-            self._fences.add(rest)
-            self.inner.add_text(rest)
-        self._hold(text[len(text) - kept :])
+                return text[:start]
+        end = len(text) - size_of_part(text[passed:])
+        self._fences.add(text[passed:end])
+        self._hold(text[end:])
+        return text[:end]
 
     def _hold(self, text: str, *, is_begun: bool = False) -> None:
         self._held = [text] if text else []
         self._size = len(text)
         self._is_begun = is_begun
 
+
+class WrittenCalls(PieceFilter):
+    """Holds text and reasoning back from where they may be calls. `is_over`: it passes all on.
+
+    `is_idle`: it holds nothing back.
+    """
+
+    __slots__ = ("_blank", "_entry", "_notes", "_offered", "_text", "_thought", "_tools", "is_over")
+
+    def __init__(self, inner: PieceTarget, reply: Reply, notes: list[Note]) -> None:
+        super().__init__(inner)
+        self.is_over = False
+        self._offered = reply.offered
+        self._tools = reply.tools
+        self._notes = notes
+        self._text = MarkupWatch(reply.offered)
+        self._thought = MarkupWatch(reply.offered)
+        self._entry: ReasoningEntry | None = None  # form of the reasoning that is held
+        self._blank: list[str] = []  # text behind it
+
+    @property
+    def is_idle(self) -> bool:
+        return self._text.is_idle and self._thought.is_idle
+
+    def add_text(self, text: str) -> None:
+        if self.is_over:
+            self.inner.add_text(text)
+            return
+        if not self._thought.is_idle:
+            if text.isspace():
+                self._blank.append(text)
+                return
+            self._release_thought()
+        passed = self._text.take(text)
+        if passed:
+            self.inner.add_text(passed)
+        if self._text.is_full:
+            self.release()
+
+    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
+        """Reasoning that the upstream sealed, or that has text behind it, cannot be calls."""
+        entry = entries[0] if len(entries) == 1 and not text and is_plain(entries[0]) else None
+        if self.is_over or not self._text.is_idle or (entries and entry is None) or not (text or entry):
+            self._release_thought()
+            self.inner.add_thinking(text, entries)
+            return
+        self._entry = entry
+        self._pass_thought(self._thought.take(text if entry is None else entry["text"] or ""))
+        if self._thought.is_full:
+            self._release_thought()
+
+    def close(self) -> None:
+        held = self._text.held or self._thought.held
+        calls = read_calls(held, to_schemas(self._tools)) if held else []
+        if calls and all(call.name in self._offered for call in calls):
+            self._notes.append(Note("changed", "content", REASON))
+            if self._text.held:
+                self._text.release()
+            else:
+                self._thought.release()
+                self._blank = []
+            for index, call in enumerate(calls):
+                self.inner.add_tool(index, call.id, call.name, call.arguments)
+        self.release()
+        self.inner.close()
+
     def release(self) -> None:
         """Pass on what is held; what follows is text."""
-        held, self._held, self.is_over = "".join(self._held), [], True
+        self._release_thought()
+        self.is_over = True
+        held = self._text.release()
         if held:
             self.inner.add_text(held)
+
+    def _release_thought(self) -> None:
+        self._pass_thought(self._thought.release())
+        blank, self._blank = "".join(self._blank), []
+        if blank:
+            self.add_text(blank)
+
+    def _pass_thought(self, text: str) -> None:
+        if not text:
+            return
+        if self._entry is None:
+            self.inner.add_thinking(text, ())
+        else:
+            self.inner.add_thinking("", [{**self._entry, "text": text}])
 
 
 def to_schemas(tools: Sequence[Any]) -> dict[str, Mapping[str, Any]]:

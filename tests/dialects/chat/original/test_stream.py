@@ -301,10 +301,10 @@ WRITTEN = {
 }
 
 
-def converted(text: str, size: int, ending: str) -> tuple[str, list[dict[str, Any]], list[Any]]:
-    """Return the text, the calls and the finish reasons of a stream of this text."""
+def converted(text: str, size: int, ending: str, field: str) -> tuple[str, list[dict[str, Any]], list[Any]]:
+    """Return the text, the calls and the finish reasons of a stream of this text in this field."""
     stream = OriginalStream(WITH_TOOLS, shows_usage=True)
-    pieces = [chunk({"content": text[at : at + size]}) for at in range(0, len(text), size)]
+    pieces = [chunk({field: text[at : at + size]}) for at in range(0, len(text), size)]
     if ending == "together":
         last = orjson.loads(pieces.pop()[6:])["choices"][0]["delta"]
         pieces.append(chunk(last, "stop"))
@@ -313,7 +313,7 @@ def converted(text: str, size: int, ending: str) -> tuple[str, list[dict[str, An
     told = b"".join([stream.feed(piece) for piece in (START, *pieces, chunk(usage=USAGE), DONE)]) + stream.end()
     assert stream.failure is None
     choices = [choice for each in chunks_of(told) for choice in each["choices"]]
-    said = "".join([choice["delta"].get("content") or "" for choice in choices])
+    said = "".join([choice["delta"].get(field) or "" for choice in choices])
     return said, calls_of(told), [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
 
 
@@ -321,17 +321,20 @@ def converted(text: str, size: int, ending: str) -> tuple[str, list[dict[str, An
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("ending", ["finish", "together", "done"])
 @pytest.mark.covers("Chat clients · calls that a server leaves in the text")
-def test_calls_written_as_text_are_calls_of_a_stream_that_is_passed_on(case: str, size: int, ending: str) -> None:
+@pytest.mark.parametrize("field", ["content", "reasoning"])
+def test_calls_written_as_text_are_calls_of_a_stream_that_is_passed_on(
+    case: str, size: int, ending: str, field: str
+) -> None:
     text, lead, is_call = WRITTEN[case]
-    said, calls, reasons = converted(text, size, ending)
+    said, calls, reasons = converted(text, size, ending, field)
     assert (said, reasons) == (lead, ["tool_calls" if is_call else "stop"])
     named = [(call["index"], call["function"]["name"], orjson.loads(call["function"]["arguments"])) for call in calls]
     assert named == ([(0, "look", {"days": [1, 2]}), (1, "look", {})] if is_call else [])
     assert len({call["id"] for call in calls}) == len(calls)
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    choice = {"index": 0, "message": {"role": "assistant", "content": None, field: text}, "finish_reason": "stop"}
     answered = to_passed_on(orjson.dumps({"choices": [choice], "model": "vendor/m"}), WITH_TOOLS)
     whole = orjson.loads(answered.written or b"")["choices"][0]
-    assert (whole["message"]["content"] or "", whole["finish_reason"]) == (lead, reasons[0])
+    assert (whole["message"][field] or "", whole["finish_reason"]) == (lead, reasons[0])
     functions = [call["function"] for call in whole["message"].get("tool_calls", ())]
     assert functions == [call["function"] for call in calls]
 

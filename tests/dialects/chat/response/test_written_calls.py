@@ -1,5 +1,6 @@
 """Calls that a server left in the text: taken for calls only where they end the answer, outside code."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.chat.response.typed_values import to_typed
 from gateway.messages.fold import fold_events
-from tests.support.streams import Json, call, completion, finish, reply, say, sse, think, told
+from tests.support.streams import Json, call, completion, detail, finish, reply, say, sse, think, told
 
 DSML = """<｜DSML｜tool_calls>
 <｜DSML｜invoke name="look">
@@ -176,6 +177,41 @@ def test_calls_behind_text_are_calls(case: str, lead: str, size: int) -> None:
     answered = to_message(completion({"content": text}), reply(**OFFERED)).message
     assert answered["content"][0]["text"] == LEADS[lead]
     assert (calls_of(answered["content"]), answered["stop_reason"]) == (calls, "tool_use")
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+@pytest.mark.parametrize("size", [3, 10_000])
+@pytest.mark.parametrize("behind", [[], [say(""), say("\n\n")]])
+@pytest.mark.parametrize("shape", [think, lambda text: detail(type="reasoning.text", text=text)])
+def test_calls_at_the_end_of_the_reasoning_are_calls(
+    case: str, size: int, behind: list[Json], shape: Callable[[str], Json]
+) -> None:
+    text, calls = "I look.\n\n" + WRITTEN[case][0].lstrip(), WRITTEN[case][1]
+    thoughts = [shape(text[place : place + size]) for place in range(0, len(text), size)]
+    result = told(*thoughts, *behind, finish("tool_calls"), **OFFERED)
+    message = fold_events(result.events)
+    assert [block["type"] for block in message["content"]] == ["thinking", *["tool_use"] * len(calls)]
+    assert message["content"][0]["thinking"] == "I look.\n\n"
+    assert (calls_of(message["content"]), message["stop_reason"]) == (calls, "tool_use")
+    answered = to_message(completion({"content": None, "reasoning_content": text}), reply(**OFFERED)).message
+    assert (calls_of(answered["content"]), answered["stop_reason"]) == (calls, "tool_use")
+
+
+@pytest.mark.parametrize("size", [3, 10_000])
+def test_markup_in_reasoning_is_reasoning_where_text_or_a_call_follows(size: int) -> None:
+    text = f"I could write\n{TAGGED}"
+    thoughts = [think(text[place : place + size]) for place in range(0, len(text), size)]
+    for behind, kinds in ((say("Done."), ["thinking", "text"]), (call(0, "{}", "a", "hear"), ["thinking", "tool_use"])):
+        message = fold_events(told(*thoughts, say("\n\n"), behind, finish(), **OFFERED).events)
+        assert ([block["type"] for block in message["content"]], message["content"][0]["thinking"]) == (kinds, text)
+
+
+@pytest.mark.parametrize("size", [3, 10_000])
+def test_calls_behind_text_are_calls_though_the_reasoning_had_markup(size: int) -> None:
+    thoughts = [think(TAGGED[place : place + size]) for place in range(0, len(TAGGED), size)]
+    message = fold_events(told(*thoughts, *pieces(f"I look. {TAGGED}", size), finish(), **OFFERED).events)
+    assert [block["type"] for block in message["content"]] == ["thinking", "text", "tool_use"]
+    assert message["content"][0]["thinking"] == TAGGED
 
 
 def test_text_is_held_back_only_where_markup_may_begin() -> None:
