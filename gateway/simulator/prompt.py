@@ -18,6 +18,9 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 PART_TYPES = ("text", "image_url", "input_audio", "file", "video_url")
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
+# Schema of the answer where JSON of any form is asked for.
+ANY_OBJECT: Json = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+
 # Agents put these among the user's text blocks; they are not what the user said.
 REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 
@@ -183,7 +186,11 @@ def _max_tokens_of(request: Json) -> int | None:
 
 
 def _schema_of(response_format: Any) -> Json | None:
-    if not isinstance(response_format, dict) or response_format.get("type") != "json_schema":
+    if not isinstance(response_format, dict):
+        return None
+    if response_format.get("type") == "json_object":
+        return ANY_OBJECT
+    if response_format.get("type") != "json_schema":
         return None
     schema = (response_format.get("json_schema") or {}).get("schema")
     return schema if isinstance(schema, dict) else None

@@ -101,9 +101,8 @@ def to_chat(request: Json) -> Json:
     for index, item in enumerate(items):
         _add_item(f"input[{index}]", item, items[index + 1 :], messages)
     wanted = (request.get("text") or {}).get("format")
-    schemas = {"json_schema": wanted, "json_object": {"schema": {"type": "object"}}}
-    schema = schemas.get((wanted or {}).get("type", "text"))
-    response_format = {"type": "json_schema", "json_schema": schema} if schema else None
+    kind = (wanted or {}).get("type")
+    response_format = {"type": kind, "json_schema": wanted} if kind else None
     choice = request.get("tool_choice") or "auto"
     named = {"type": "function", "function": {"name": choice.get("name")}} if isinstance(choice, dict) else choice
     return {

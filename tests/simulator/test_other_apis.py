@@ -204,7 +204,7 @@ def test_the_same_bytes_in_another_pace_or_with_other_line_ends(ask: Callable[..
 
 def test_response_in_any_json_is_an_object() -> None:
     (item,) = body_of(response(text={"format": {"type": "json_object"}}))["output"]
-    assert orjson.loads(item["content"][0]["text"]) == {}
+    assert orjson.loads(item["content"][0]["text"]) == {"answer": "simulated"}
 
 
 def test_reasoning_of_a_call_has_to_come_back() -> None:

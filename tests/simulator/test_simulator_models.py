@@ -257,6 +257,11 @@ async def test_a_structured_output_fits_its_schema(ask: Ask) -> None:
     assert json.loads(reply.json["choices"][0]["message"]["content"]) == {"sum": 1}
 
 
+async def test_an_answer_in_any_json_is_an_object(ask: Ask) -> None:
+    reply = await ask("openai/gpt-5.6", response_format={"type": "json_object"})
+    assert json.loads(reply.json["choices"][0]["message"]["content"]) == {"answer": "simulated"}
+
+
 @pytest.mark.parametrize(
     ("more", "content", "finish", "native"),
     [
