@@ -17,12 +17,13 @@ import orjson
 import structlog
 
 from gateway.access.alerts import Alerts
-from gateway.access.directory import Directory, ScopeRules
+from gateway.access.directory import MAX_CLIENTS, Directory, ScopeRules
 from gateway.access.ledger import Ledger
 from gateway.access.local_rates import LocalRates
 from gateway.access.outage import OutageMoney
 from gateway.access.periods import period_of
-from gateway.access.refusals import KINDS, left_of, to_headers, to_refusal
+from gateway.access.prepared import PreparedScopes, prepare
+from gateway.access.refusals import left_of, to_headers, to_refusal, to_state
 from gateway.access.reservation import GRANTED, NOTHING, Grant, Need, Used
 from gateway.context import Context
 from gateway.errors import (
@@ -34,14 +35,15 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.ids import request_id
-from gateway.redis import scripts
+from gateway.redis.cluster import has_nodes
+from gateway.redis.link import Link
 from gateway.redis.server import RedisServer
 
 log = structlog.get_logger()
 
 UnknownPrice = Literal["assume", "refuse", "free"]
 
-LEASE_SECONDS: Final = 60.0  # two renewals may fail before it ends
+LEASE_MS: Final = 60_000  # two renewals may fail before it ends
 RENEW_SECONDS: Final = 20.0
 SWEEP_SECONDS: Final = 15.0  # a process that died is settled within 75 s
 LOOK_SECONDS: Final = 5.0
@@ -50,6 +52,8 @@ PROCESS_SECONDS: Final = 30.0
 # Workers draw while this much of a limit is left for people.
 BATCH_SHARE: Final = 0.7
 SWEEP_MOST: Final = 100
+# The script's JSON: `share` is a number like 0.7, and the rules are JSON already.
+REQUEST: Final = b'{"want":%d,"least":%d,"input":%d,"share":%g,"scopes":%s}'
 
 
 @dataclass(slots=True)
@@ -65,12 +69,16 @@ class Admission:
     alerts: Alerts = field(default_factory=Alerts)
     unknown_price: UnknownPrice = "assume"
     ledger: Ledger = field(init=False)
+    _link: Link | None = field(init=False, default=None)
+    _prepared: dict[tuple[str, str, str], PreparedScopes] = field(default_factory=dict)  # by client
     name: str = field(default_factory=request_id)  # of this process among those that share limits
     _held: dict[str, Grant] = field(default_factory=dict)
     _uncertain: list[Grant] = field(default_factory=list)  # admissions without an answer
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(self.server, self.alerts, self.wall_clock)
+        if self.server is not None and not has_nodes(self.server.redis):
+            self._link = Link(self.server.redis, self.directory.silence)
+        self.ledger = Ledger(self.server, self.alerts, self.wall_clock, link=self._link)
         self.money.processes = max(self.money.processes, self.local.processes)
 
     def is_free(self, context: Context) -> bool:
@@ -90,11 +98,11 @@ class Admission:
         self._check_need(scopes, need)
         one = request_id()
         for _ in range(3):
-            rules = [self._to_rules(scope) for scope in scopes]
+            prepared = self._prepared_for(context, scopes)
             try:
-                outcome = await self._ask(one, context, rules, need)
+                outcome = await self._ask(one, context, prepared, need)
             except (StoreAway, Overloaded) as error:
-                return self._admit_locally(scopes, rules, need, error)
+                return self._admit_locally(prepared, need, error)
             kind = outcome[0]
             if kind == b"stale":
                 await self.directory.refresh_in_time()
@@ -103,7 +111,7 @@ class Admission:
             elif kind == b"period":
                 self.ledger.offset = float(outcome[1]) - self.wall_clock()
             else:
-                return self._to_grant(one, outcome, scopes, rules)
+                return self._to_grant(one, outcome, prepared)
         raise Unavailable("The limits of this key are changing; try again.", retry_after=1)
 
     def settle(self, grant: Grant, used: Used) -> None:
@@ -123,7 +131,7 @@ class Admission:
             self.settle(grant, NOTHING)
         if self.server is None or not self._held:
             return
-        deadline = await self.server.now() + int(LEASE_SECONDS * 1000)
+        deadline = await self.server.now() + LEASE_MS
         members = [value for one in list(self._held) for value in (deadline, one)]
         if members:  # the last of them may have been settled meanwhile
             await self.server.pipeline([("ZADD", self.server.keys.access.leases, "XX", *members)])
@@ -176,45 +184,33 @@ class Admission:
             await self.ledger.account(Grant(one.decode(), 0, scopes), GRANTED)
             log.warning("reservation_lost", id=one.decode())
 
-    async def _ask(self, one: str, context: Context, rules: list[dict[str, Any]], need: Need) -> Any:
-        if self.server is None or self.directory.silence.is_away:
+    def _prepared_for(self, context: Context, scopes: tuple[ScopeRules, ...]) -> PreparedScopes:
+        client = (context.tenant, context.user, context.key_id)
+        prepared, now = self._prepared.get(client), self.wall_clock() + self.ledger.offset
+        if prepared is None or prepared.scopes is not scopes or not prepared.begins <= now < prepared.ends:
+            if len(self._prepared) >= MAX_CLIENTS:
+                self._prepared.clear()
+            prepared = prepare(scopes, None if self.server is None else self.server.keys, now)
+            self._prepared[client] = prepared
+        return prepared
+
+    async def _ask(self, one: str, context: Context, prepared: PreparedScopes, need: Need) -> Any:
+        call = prepared.admit
+        if self.server is None or call is None or self.directory.silence.is_away:
             raise StoreAway("The store of limits is unavailable.")
-        names, keys = self.server.keys.access, [self.server.keys.scope(rule["name"]) for rule in rules]
-        body = {
-            "want": need.want,
-            "least": need.least,
-            "input": need.input,
-            "share": BATCH_SHARE if context.priority == "batch" else 1.0,
-            "scopes": rules,
-        }
+        share = BATCH_SHARE if context.priority == "batch" else 1
+        request = REQUEST % (need.want, need.least, need.input, share, prepared.rules)
+        values = (one, LEASE_MS, request)
         try:
+            if self._link is not None:
+                return await self._link.run(call, values)
             async with self.directory.silence.call():
-                return await self.server.run(
-                    scripts.ADMIT,
-                    (names.leases, names.reservations, names.versions, *keys),
-                    (one, int(LEASE_SECONDS * 1000), orjson.dumps(body)),
-                )
+                return await self.server.run(call.script, call.keys, values)
         except (StoreAway, asyncio.CancelledError):
-            grant = Grant(one, 0, tuple(rule["name"] for rule in rules))
+            grant = Grant(one, 0, prepared.names)
             self._uncertain.append(grant)  # it may be admitted all the same, now or later
             self.settle(grant, NOTHING)
             raise
-
-    def _to_rules(self, scope: ScopeRules) -> dict[str, Any]:
-        rules = scope.allowance
-        limits = {name: getattr(rules.limits, name) for name in KINDS if getattr(rules.limits, name) is not None}
-        budgets = []
-        for budget in rules.budgets:
-            start, ends = period_of(budget.period, budget.time_zone, self.wall_clock() + self.ledger.offset)
-            window, name = budget.window, budget.name
-            budgets.append({"name": name, "amount": budget.amount, "start": start, "ends": ends, "window": window})
-        return {
-            "name": scope.name,
-            "record": scope.record,
-            "version": scope.version,
-            "limits": limits,
-            "budgets": budgets,
-        }
 
     def _check_need(self, scopes: tuple[ScopeRules, ...], need: Need) -> None:
         """Raises InvalidRequest for a prompt above a whole minute's tokens, since waiting would never help.
@@ -235,31 +231,28 @@ class Admission:
                     should_retry=False,
                 )
 
-    def _to_grant(
-        self, one: str, outcome: list[Any], scopes: tuple[ScopeRules, ...], rules: list[dict[str, Any]]
-    ) -> Grant:
+    def _to_grant(self, one: str, outcome: list[Any], prepared: PreparedScopes) -> Grant:
         if outcome[0] == b"admitted":
-            names, budgets = tuple(scope.name for scope in scopes), _budgets_of(rules)
-            grant = Grant(one, int(outcome[1]), names, to_headers(outcome[2]), budgets=budgets)
+            money, current = int(outcome[1]), to_state(outcome[2])
+            grant = Grant(one, money, prepared.names, to_headers(current), budgets=prepared.budgets)
             self._held[one] = grant
-            if budgets:
-                left = left_of(outcome[2])
-                self.money.see({name: amount - grant.money for name, amount in left.items()})
+            if prepared.budgets:
+                self.money.see(left_of(current, money))
             return grant
         _, scope, kind, wait, state, spent = (one.decode() for one in outcome)
         now = self.wall_clock() + self.ledger.offset
-        error = to_refusal(scope, kind, int(wait) / 1000, scopes, spent=int(spent or 0), now=now)
-        limits = [one for one in to_headers(state) if error.type != "billing_error" or "unified" not in one[0]]
+        error = to_refusal(scope, kind, int(wait) / 1000, prepared.scopes, spent=int(spent or 0), now=now)
+        limits = [
+            one for one in to_headers(to_state(state)) if error.type != "billing_error" or "unified" not in one[0]
+        ]
         error.headers = (*limits, *error.headers, ("x-gateway-limit", f"{scope};{kind.partition(':')[0]}"))
         raise error
 
-    def _admit_locally(
-        self, scopes: tuple[ScopeRules, ...], rules: list[dict[str, Any]], need: Need, error: GatewayError
-    ) -> Grant:
+    def _admit_locally(self, prepared: PreparedScopes, need: Need, error: GatewayError) -> Grant:
         """Admit by the rates of this process, and by a bounded part of the rest of the budgets."""
-        budgets, money = _budgets_of(rules), need.want
-        if budgets:
-            granted = self.money.admit(_names(budgets), need.want, need.least)
+        scopes, money = prepared.scopes, need.want
+        if prepared.budgets:
+            granted = self.money.admit(prepared.budget_names, need.want, need.least)
             if granted is None:
                 label = next(scope.label for scope in scopes if scope.allowance.budgets)
                 raise Unavailable(
@@ -268,15 +261,10 @@ class Admission:
             money = granted
         refused = self.local.admit(tuple((scope.name, scope.allowance.limits) for scope in scopes), need.input)
         if refused is not None:
-            self.money.settle(_names(budgets), money, 0)
+            self.money.settle(prepared.budget_names, money, 0)
             scope, kind, wait = refused
             raise to_refusal(scope, kind, wait, scopes)
-        names = tuple(scope.name for scope in scopes)
-        return Grant(request_id(), money, names, is_local=True, budgets=budgets)
-
-
-def _budgets_of(rules: list[dict[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    return tuple({"name": rule["name"], "budgets": rule["budgets"]} for rule in rules if rule["budgets"])
+        return Grant(request_id(), money, prepared.names, is_local=True, budgets=prepared.budgets)
 
 
 def _names(budgets: tuple[Mapping[str, Any], ...]) -> list[tuple[str, str]]:

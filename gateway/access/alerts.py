@@ -49,10 +49,13 @@ class Alerts:
     def crossed(self, spent_by: Sequence[bytes]) -> None:
         """Take a settlement's sums: scope, budget, spent before, spent after and amount, for each budget."""
         for place in range(0, len(spent_by), 5):
-            scope, name, before, after, amount = (one.decode() for one in spent_by[place : place + 5])
+            before, after, amount = map(int, spent_by[place + 2 : place + 5])
+            if after < amount * THRESHOLDS[0]:
+                continue
             for threshold in THRESHOLDS:
-                if int(before) < int(amount) * threshold <= int(after):
-                    self._raise(scope, name, round(threshold * 100), int(after), int(amount))
+                if before < amount * threshold <= after:
+                    scope, name = spent_by[place].decode(), spent_by[place + 1].decode()
+                    self._raise(scope, name, round(threshold * 100), after, amount)
 
     def _raise(self, scope: str, name: str, percent: int, spent: int, amount: int) -> None:
         whole, part = to_dollars(amount), to_dollars(spent)

@@ -28,6 +28,8 @@ SNAPSHOT_SECONDS = 900.0
 # Digests that Redis does not know, so that a wrong key in a loop costs one look a few seconds.
 UNKNOWN_SECONDS = 5.0
 MAX_UNKNOWN = 10_000
+# Clients whose limits are kept at hand, 1 kB each.
+MAX_CLIENTS = 10_000
 STALE = "The gateway cannot check this key now: its store is unavailable."
 
 
@@ -57,6 +59,8 @@ class Directory:
     _allowances: dict[str, Allowance] = field(default_factory=dict)  # by scope
     _versions: dict[str, int] = field(default_factory=dict)
     _unknown: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    _scopes: dict[tuple[str, str, str], tuple[ScopeRules, ...]] = field(default_factory=dict)  # by client
+    _scopes_of: ClientKeys | None = None  # the configuration that they were found with
     _epoch: int = 0
     _fresh_at: float = 0.0
     _limited: set[str] = field(default_factory=set)  # ids of keys with a limit or a budget of their own
@@ -95,9 +99,22 @@ class Directory:
         return client
 
     def scopes_of(self, context: Context) -> tuple[ScopeRules, ...]:
-        """Return every scope of a request, those without limits too; nothing where no limit exists at all."""
+        """Return every scope of a request, those without limits too; nothing where no limit exists at all.
+
+        It is the same object for all requests of a client until something changes.
+        """
         if not self._limited and not self._allowances and not self.configured.has_limits:
             return ()
+        if self._scopes_of is not self.configured or len(self._scopes) >= MAX_CLIENTS:
+            self._scopes.clear()
+            self._scopes_of = self.configured
+        client = (context.tenant, context.user, context.key_id)
+        known = self._scopes.get(client)
+        if known is None:
+            known = self._scopes[client] = self._find_scopes(context)
+        return known
+
+    def _find_scopes(self, context: Context) -> tuple[ScopeRules, ...]:
         record = self.record_of(context)
         names = [DEPLOYMENT, f"tenant:{context.tenant}"]
         if context.user:
@@ -177,7 +194,7 @@ class Directory:
             return
         changes = await self.store.changes(self._epoch)
         if changes.epoch < self._epoch:  # another server, or one that was emptied
-            for held in (self._keys, self._by_digest, self._allowances, self._versions):
+            for held in (self._keys, self._by_digest, self._allowances, self._versions, self._scopes):
                 held.clear()
             for ids in (self._limited, self._restricted):
                 ids.clear()
@@ -199,6 +216,7 @@ class Directory:
                 self._set_allowance(name.removeprefix(SCOPE), Allowance.of_json(record))
         if changes.records:
             self._unknown.clear()
+            self._scopes.clear()
 
     async def refresh_in_time(self) -> None:
         """Do so for a request that waits. Raises StoreAway in an outage of Redis."""

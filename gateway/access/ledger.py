@@ -6,9 +6,10 @@ counting twice.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -23,6 +24,7 @@ from gateway.ids import request_id
 from gateway.redis import scripts
 from gateway.redis.cluster import has_nodes
 from gateway.redis.failures import reason_of
+from gateway.redis.link import Link, PackedCall
 from gateway.redis.scripts import Argument
 from gateway.redis.server import RedisServer
 
@@ -34,6 +36,8 @@ USAGE_ENTRIES: Final = 100_000
 # Settlements of this time are sent together.
 GATHER_SECONDS: Final = 0.02
 MAX_TOGETHER: Final = 200
+# Calls whose keys are kept packed, half a kilobyte each.
+MAX_CALLS: Final = 10_000
 # After the end of an exchange, until its upstream is asked for the cost that it did not report.
 LATE_SECONDS: Final = 5.0
 FLUSH_SECONDS: Final = 2.0
@@ -52,6 +56,7 @@ class Ledger:
     alerts: Alerts
     wall_clock: Callable[[], float] = time.time
     offset: float = 0.0
+    link: Link | None = None
     _waiting: list[tuple[Grant, Used]] = field(default_factory=list, repr=False)
     _late: list[bytes] = field(default_factory=list, repr=False)
     name: str = field(default_factory=request_id)
@@ -59,11 +64,25 @@ class Ledger:
     _together: int = 0  # the first of those that wait, while it is not known whether they were entered
     _models: set[str] = field(default_factory=set, repr=False)
     _models_of: str = ""  # the day
+    _calls: dict[tuple[str, tuple[str, ...]], PackedCall] = field(default_factory=dict, repr=False)  # by day and scopes
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def add(self, grant: Grant, used: Used) -> None:
-        """Count what was used. Never waits; never raises."""
+        """Count what was used: a reservation at once where there is a link, so that the next request finds it settled.
+
+        Never waits; never raises.
+        """
+        may_send = self.link is not None and grant.scopes and not grant.is_local
+        if not (may_send and self._sends(grant, used)):
+            self.add_later(grant, used)
+
+    def _sends(self, grant: Grant, used: Used) -> bool:
+        assert self.link is not None
+        return self.link.send(_Settling(self, grant, used), self._call(grant), self._values(grant, used))
+
+    def add_later(self, grant: Grant, used: Used) -> None:
+        """Count it with others, a moment later."""
         if self.server is not None and len(self._waiting) < MAX_WAITING:
             self._waiting.append((grant, used))
             self._wakes.set()
@@ -89,6 +108,8 @@ class Ledger:
         """Settle what waits, before a process ends; best effort."""
         try:
             async with asyncio.timeout(FLUSH_SECONDS):
+                if self.link is not None:
+                    await self.link.drain()  # what is lost waits to be sent again
                 await self._send()
         except (GatewayError, TimeoutError):
             log.warning("settlements_left", count=len(self._waiting))
@@ -115,7 +136,7 @@ class Ledger:
         """Settle in one round trip: a pipeline takes a third of the time of single calls here."""
         assert self.server is not None
         if len(several) > 1 and not has_nodes(self.server.redis):
-            calls = [self._call(*one) for one in several]
+            calls = [self._call(grant).split(self._values(grant, used)) for grant, used in several]
             sha = scripts.ACCOUNT.sha
             try:
                 replies = await self.server.pipeline(
@@ -136,25 +157,34 @@ class Ledger:
     async def account(self, grant: Grant, used: Used) -> None:
         """Settle one reservation. What was not reserved in Redis is recorded, once for its id."""
         assert self.server is not None
-        outcome: list[Any] = await self.server.run(scripts.ACCOUNT, *self._call(grant, used))
+        outcome: list[Any] = await self.server.run(scripts.ACCOUNT, *self._call(grant).split(self._values(grant, used)))
         self.alerts.crossed(outcome[1:])
 
-    def _call(self, grant: Grant, used: Used) -> tuple[Sequence[str], Sequence[Argument]]:
-        """Return the script's keys and arguments."""
+    def _call(self, grant: Grant) -> PackedCall:
+        """Return the script with its keys, but for the mark of the id."""
         assert self.server is not None
-        names, keys, day = self.server.keys.access, self.server.keys, self._day()
+        scopes = tuple(budgets["name"] for budgets in grant.budgets) if grant.is_local else grant.scopes
+        day = self._day()
+        call = self._calls.get((day, scopes))
+        if call is None:
+            if len(self._calls) >= MAX_CALLS:
+                self._calls.clear()
+            names, keys = self.server.keys.access, self.server.keys
+            scope_keys = [keys.scope(scope) for scope in scopes]
+            always = (names.leases, names.reservations, names.usage, keys.usage_sums(day))
+            call = PackedCall(scripts.ACCOUNT, (*always, *scope_keys), arguments=12, more_keys=1)
+            self._calls[day, scopes] = call
+        return call
+
+    def _values(self, grant: Grant, used: Used) -> tuple[Argument, ...]:
+        """Return the mark of the id, and the script's arguments."""
+        assert self.server is not None
         entry = orjson.dumps(used.entry) if used.entry else b""
         unreserved = orjson.dumps({"scopes": grant.budgets}) if grant.is_local else b""
-        scopes = [budgets["name"] for budgets in grant.budgets] if grant.is_local else grant.scopes
         return (
-            (
-                *(names.leases, names.reservations, names.usage, keys.usage_sums(day), keys.accounted(grant.id)),
-                *(keys.scope(scope) for scope in scopes),
-            ),
-            (
-                *(grant.id, used.cost, used.input, used.output, entry, self._sums(used, day)),
-                *(USAGE_ENTRIES, SUMS_SECONDS, used.requests, unreserved, *used.cached),
-            ),
+            self.server.keys.accounted(grant.id),
+            *(grant.id, used.cost, used.input, used.output, entry, self._sums(used, self._day())),
+            *(USAGE_ENTRIES, SUMS_SECONDS, used.requests, unreserved, *used.cached),
         )
 
     async def _enter(self, several: list[Used]) -> None:
@@ -195,4 +225,29 @@ class Ledger:
         return used.sums
 
     def _day(self) -> str:
-        return datetime.fromtimestamp(self.wall_clock() + self.offset, UTC).strftime("%Y-%m-%d")
+        return _day_of(int((self.wall_clock() + self.offset) // 86_400))
+
+
+@lru_cache(maxsize=4)
+def _day_of(number: int) -> str:
+    """Return the UTC day of this number since 1970."""
+    return datetime.fromtimestamp(number * 86_400, UTC).strftime("%Y-%m-%d")
+
+
+@dataclass(slots=True)
+class _Settling:
+    """A settlement that has been sent. Without a reply it is sent again: what was settled all the same counts once."""
+
+    ledger: Ledger
+    grant: Grant
+    used: Used
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, outcome: list[Any], /) -> None:
+        if len(outcome) > 1:
+            self.ledger.alerts.crossed(outcome[1:])
+
+    def set_exception(self, _: BaseException, /) -> None:
+        self.ledger.add_later(self.grant, self.used)

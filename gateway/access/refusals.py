@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import ceil
 from typing import Any, Final
 
@@ -20,41 +21,66 @@ KINDS: Final = {
     "concurrency": "concurrent requests",
 }
 UNIFIED: Final = "anthropic-ratelimit-unified"
+STATUS: Final = f"{UNIFIED}-status"
+RESET: Final = f"{UNIFIED}-reset"
+OVERAGE_RESET: Final = f"{UNIFIED}-overage-reset"
+UTILIZATION: Final = f"{UNIFIED}-overage-utilization"
+SURPASSED: Final = f"{UNIFIED}-overage-surpassed-threshold"
+CLAIM: Final = (f"{UNIFIED}-representative-claim", "overage")
+OVERAGE_STATUS: Final = f"{UNIFIED}-overage-status"
 # Shares of a budget at which Claude Code shows a notice.
 NOTICES: Final = (0.95, 0.75)
+LIMIT_HEADERS: Final = {
+    kind: tuple(f"anthropic-ratelimit-{kind.replace('_', '-')}-{what}" for what in ("limit", "remaining", "reset"))
+    for kind in KINDS
+}
 PERIOD_WORDS: Final = {"day": "daily", "week": "weekly", "month": "monthly"}
 
 
-def to_headers(state: bytes | str) -> Headers:
+def to_state(raw: bytes | str) -> Mapping[str, Any]:
+    """Read the script's state of the limits: by kind the tightest, and all budgets."""
+    state = orjson.loads(raw)
+    return state if isinstance(state, dict) else {}  # Lua writes an empty table as a list
+
+
+def to_headers(state: Mapping[str, Any]) -> Headers:
     """Return the headers for the tightest limit of each kind (limit, remaining, when it is full again) and budget."""
     headers: list[tuple[str, str]] = []
-    tightest = orjson.loads(state)  # an empty table of Lua is a list or an object
-    for kind in [kind for kind in KINDS if kind in tightest]:
-        limit, remaining, full_at = tightest[kind]
-        reset = datetime.fromtimestamp(ceil(int(full_at) / 1000), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        start = f"anthropic-ratelimit-{kind.replace('_', '-')}"
-        headers += [(f"{start}-limit", str(limit)), (f"{start}-remaining", str(remaining)), (f"{start}-reset", reset)]
-    return (*headers, *_money_headers(tightest["budgets"])) if "budgets" in tightest else tuple(headers)
+    for kind, (limit_header, remaining_header, reset_header) in LIMIT_HEADERS.items():
+        if kind in state:
+            limit, remaining, full_at = state[kind]
+            reset = _to_time(ceil(int(full_at) / 1000))
+            headers += ((limit_header, str(limit)), (remaining_header, str(remaining)), (reset_header, reset))
+    if "budgets" in state:
+        headers += _money_headers(state["budgets"])
+    return tuple(headers)
+
+
+@lru_cache(maxsize=256)  # limits are full again at the same few seconds: with little use, in this one
+def _to_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _money_headers(budgets: Sequence[Sequence[Any]]) -> Headers:
     """The headers with which Claude Code shows its user how much of a spending cap is used."""
-    share, ends = max((int(spent) / max(1, int(amount)), ends) for _, _, spent, _, amount, ends in budgets)
+    share, ends = -1.0, ""
+    for _, _, spent, _, amount, end in budgets:
+        one = int(spent) / max(1, int(amount))
+        if one > share:
+            share, ends = one, end
     if share >= 1:
         return ()
-    notice = next((one for one in NOTICES if share >= one), None)
+    notice = next((one for one in NOTICES if share >= one), None) if share >= NOTICES[-1] else None
     status = "allowed" if notice is None else "allowed_warning"
-    headers = [
-        (f"{UNIFIED}-status", status),
-        (f"{UNIFIED}-representative-claim", "overage"),
-        (f"{UNIFIED}-overage-status", status),
-        (f"{UNIFIED}-overage-utilization", f"{min(share, 0.99):.2f}"),
-        (f"{UNIFIED}-reset", str(ends)),
-        (f"{UNIFIED}-overage-reset", str(ends)),
-    ]
-    if notice is not None:
-        headers.append((f"{UNIFIED}-overage-surpassed-threshold", f"{notice:.2f}"))
-    return tuple(headers)
+    headers = (
+        (STATUS, status),
+        CLAIM,
+        (OVERAGE_STATUS, status),
+        (UTILIZATION, f"{min(share, 0.99):.2f}"),
+        (RESET, ends),
+        (OVERAGE_RESET, ends),
+    )
+    return headers if notice is None else (*headers, (SURPASSED, f"{notice:.2f}"))
 
 
 def _spent_headers(scope: str, period: str, ends: int) -> Headers:
@@ -62,11 +88,11 @@ def _spent_headers(scope: str, period: str, ends: int) -> Headers:
     pool = ((f"{UNIFIED}-overage-scope", "group_pool"),) if scope == DEPLOYMENT or scope.startswith("tenant:") else ()
     word = PERIOD_WORDS.get(period)
     return (
-        (f"{UNIFIED}-status", "rejected"),
-        (f"{UNIFIED}-reset", str(ends)),
-        (f"{UNIFIED}-overage-reset", str(ends)),
-        (f"{UNIFIED}-overage-utilization", "1"),
-        (f"{UNIFIED}-overage-surpassed-threshold", "1"),
+        (STATUS, "rejected"),
+        (RESET, str(ends)),
+        (OVERAGE_RESET, str(ends)),
+        (UTILIZATION, "1"),
+        (SURPASSED, "1"),
         *(((f"{UNIFIED}-overage-period", word),) if word is not None else ()),
         (f"{UNIFIED}-overage-disabled-reason", "org_spend_cap_reached"),
         *pool,
@@ -102,8 +128,9 @@ def to_refusal(
     return error
 
 
-def left_of(state: bytes | str) -> Mapping[tuple[str, str], int]:
-    """Return what is neither spent nor held of each budget, by scope and name."""
-    tightest = orjson.loads(state)
-    budgets = tightest.get("budgets", ()) if isinstance(tightest, dict) else ()
-    return {(scope, name): int(amount) - int(spent) - int(held) for scope, name, spent, held, amount, _ in budgets}
+def left_of(state: Mapping[str, Any], taken: int) -> Mapping[tuple[str, str], int]:
+    """Return what is neither spent nor held of each budget, by scope and name, once `taken` is held too."""
+    budgets = state.get("budgets", ())
+    return {
+        (scope, name): int(amount) - int(spent) - int(held) - taken for scope, name, spent, held, amount, _ in budgets
+    }

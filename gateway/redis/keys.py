@@ -101,6 +101,7 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       gw:secret              string  the secret made when none is configured (SET NX)  none
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -240,7 +241,7 @@ class Keys:
         return f"{self.prefix}t:{{{quote(tenant, safe='')}}}:idem:{digest}"
 
     def scope(self, name: str) -> str:
-        return f"{self.prefix}a:{{a}}:s:{quote(name, safe=':*')}"
+        return f"{self.prefix}a:{{a}}:s:{_quoted_scope(name)}"
 
     def accounted(self, request_id: str) -> str:
         return f"{self.prefix}a:{{a}}:once:{request_id}"
@@ -290,3 +291,8 @@ class Keys:
 
     def cache_counts(self, tenant: str) -> str:
         return f"{self.prefix}c:{{t:{quote(tenant, safe='')}}}:n"
+
+
+@lru_cache(maxsize=4096)  # a request under limits names its scopes twice
+def _quoted_scope(name: str) -> str:
+    return quote(name, safe=":*")

@@ -8,10 +8,10 @@ A script's shared beginning is named by its first line, `-- include: _batch`, an
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -27,6 +27,14 @@ _INCLUDE: Final = "-- include: "
 Argument = str | bytes | int
 
 
+class Evaluating(Protocol):
+    """The part of a client that runs scripts."""
+
+    def evalsha(self, sha: str, numkeys: int, /, *values: Any) -> Awaitable[Any]: ...
+
+    def eval(self, script: str, numkeys: int, /, *values: Any) -> Awaitable[Any]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class LuaScript:
     name: str
@@ -37,7 +45,7 @@ class LuaScript:
         """The script's reply. Raises Unavailable or Overloaded (`redis_failures`) when Redis cannot answer."""
         with redis_failures():
             try:
-                return await self._evaluate(client, keys, arguments)
+                return await self.evaluate(client, keys, arguments)
             except (RedisConnectionError, RedisTimeoutError):
                 # The script may have run: all are safe to repeat, so the call is simply made again below.
                 pass
@@ -45,9 +53,10 @@ class LuaScript:
                 if not await leave_demoted(client, error):
                     raise
             # A restarted or demoted server or a broken connection is met once; later attempts are the caller's.
-            return await self._evaluate(client, keys, arguments)
+            return await self.evaluate(client, keys, arguments)
 
-    async def _evaluate(self, client: Redis, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+    async def evaluate(self, client: Evaluating, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """Return the script's reply to one call. Raises RedisError."""
         try:
             return await client.evalsha(self.sha, len(keys), *keys, *arguments)
         except NoScriptError:

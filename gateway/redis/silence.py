@@ -54,12 +54,20 @@ class SilenceLimit:
                 finally:
                     watch.stop()
         except (StoreAway, Overloaded):
-            self._away_until = self.clock() + AWAY_SECONDS
+            self.note_silence()
             raise
         except TimeoutError:
-            self._away_until = self.clock() + AWAY_SECONDS
+            self.note_silence()
             raise StoreAway(CANNOT_BE_REACHED, reason=NO_ANSWER) from None
         self._answered_at = loop.time()
+
+    def note_answer(self, at: float) -> None:
+        """Note that the server has answered at this time of the event loop."""
+        self._answered_at = at
+
+    def note_silence(self) -> None:
+        """Make no call for AWAY_SECONDS."""
+        self._away_until = self.clock() + AWAY_SECONDS
 
     def ends_at(self, begun: float) -> float:
         """Return when a call that began then has waited for too long, unless another one is answered before."""

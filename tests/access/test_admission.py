@@ -29,6 +29,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.redis.keys import Keys
+from gateway.redis.link import Link
 from gateway.redis.server import RedisServer
 from gateway.redis.silence import SilenceLimit
 from tests.support.redis_server import redis_server
@@ -243,17 +244,38 @@ async def test_batch_items_leave_a_share_to_live_requests(server: RedisServer) -
     assert isinstance(await admitted(admission, context), Grant)
 
 
+def put_on(admission: Admission, server: RedisServer, link: Link | None = None) -> None:
+    """Have an admission use this server; without a link, as on a Cluster."""
+    admission.server = admission.ledger.server = server
+    admission._link = admission.ledger.link = link
+
+
+def put_away(admission: Admission, server: RedisServer) -> RedisServer:
+    away = RedisServer(Redis.from_url("redis://127.0.0.1:1"), server.keys)
+    put_on(admission, away, Link(away.redis, admission.directory.silence))
+    return away
+
+
+async def test_place_of_a_request_is_free_for_the_next_one_of_the_process(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(concurrency=1))
+    admission = await admission_on(server)
+    await settle(admission, await admitted(admission, context))  # also loads the script
+    for _ in range(20):
+        grant = await admitted(admission, context)
+        assert isinstance(grant, Grant)
+        admission.settle(grant, NOTHING)
+
+
 async def test_without_redis_rates_are_kept_in_the_process_and_money_is_refused(server: RedisServer) -> None:
     limited = await key_with(server, RateLimits(requests=2))
     admission = await admission_on(server)
-    away = Redis.from_url("redis://127.0.0.1:1")
-    admission.server = RedisServer(away, server.keys)
+    away = put_away(admission, server)
     outcomes = [await admitted(admission, limited) for _ in range(3)]
     assert [type(one) for one in outcomes] == [Grant, Grant, RateLimited]
     await store_on(server).update_key(limited.key_id, ACTOR, allowance=Allowance(budgets=(Budget(100),)))
     await admission.directory.refresh()
     assert isinstance(await admitted(admission, limited, Need(10, 10)), Unavailable)
-    await away.aclose()
+    await away.redis.aclose()
 
 
 class NeverAnswers(RedisServer):
@@ -320,7 +342,7 @@ async def test_use_without_limits_is_entered_once_when_another_one_cannot_be_set
 async def test_admission_whose_reply_is_lost_is_charged_nothing(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(concurrency=1), Budget(100, "month"))
     admission = await admission_on(server)
-    admission.server = LosesReplies(server.redis, server.keys)
+    put_on(admission, LosesReplies(server.redis, server.keys))
     assert isinstance(await admitted(admission, context, Need(40, 40)), Unavailable)
     admission.server = server
     await admission.ledger.flush()
@@ -391,7 +413,8 @@ async def test_models_of_a_day_are_counted_apart_up_to_a_number(server: RedisSer
 async def test_client_that_leaves_during_admission_is_charged_nothing(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(concurrency=1), Budget(100, "month"))
     admission = await admission_on(server)
-    admission.server = silent = NeverAnswers(server.redis, server.keys)
+    silent = NeverAnswers(server.redis, server.keys)
+    put_on(admission, silent)
     task = asyncio.create_task(admitted(admission, context, Need(40, 40)))
     await silent.ran.wait()
     task.cancel()
@@ -429,18 +452,12 @@ async def test_rolling_budget_has_room_again_when_its_parts_are_older_than_the_w
     assert grant.money == 100
 
 
-async def in_outage(admission: Admission, server: RedisServer) -> RedisServer:
-    away = RedisServer(Redis.from_url("redis://127.0.0.1:1"), server.keys)
-    admission.server = admission.ledger.server = away
-    return away
-
-
 async def test_outage_allows_a_part_of_what_was_left_and_records_it_afterwards(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(), Budget(1000 * NANO, "month"))
     admission = await admission_on(server)
     await settle(admission, await admitted(admission, context, Need(NANO, NANO)), Used(0, 0, 0, {}, ""))
     admission.money.most, admission.money.processes = 20 * NANO, 2
-    away = await in_outage(admission, server)
+    away = put_away(admission, server)
     grants = [await admitted(admission, context, Need(4 * NANO, NANO)) for _ in range(4)]
     # 5 % of $1,000 are $50, of which the setting allows $20, for two processes
     assert [one.money // NANO for one in grants if isinstance(one, Grant)] == [4, 4, 2]
@@ -465,7 +482,7 @@ async def test_request_that_a_rate_refuses_in_an_outage_gives_its_money_back(ser
     admission = await admission_on(server)
     await settle(admission, await admitted(admission, context, Need(0, 0)))
     await admission.look()
-    away = await in_outage(admission, server)
+    away = put_away(admission, server)
     assert isinstance(await admitted(admission, context, Need(10, 10)), Grant)
     assert isinstance(await admitted(admission, context, Need(10, 10)), RateLimited)
     name = (f"key:{context.key_id}", "month/UTC")

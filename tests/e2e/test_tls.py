@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,14 @@ from gateway.app import running
 from gateway.settings import SettingsError
 from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import KEY, settings_for
+from tests.support.certificates import make_certificate
 
 HELLO: dict[str, Any] = {"model": "sim/text-3", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    folder = tmp_path_factory.mktemp("tls")
-    chain, key = str(folder / "tls.crt"), str(folder / "tls.key")
-    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-    command = ("openssl", "req", "-x509", *curve, "-nodes", "-days", "2", "-keyout", key, "-out", chain, *subject)
-    subprocess.run(command, check=True, capture_output=True)
-    return chain, key
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 async def test_client_listener_speaks_tls_with_a_certificate(

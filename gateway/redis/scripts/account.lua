@@ -1,7 +1,7 @@
 -- include: _budget
 -- Settle a reservation with what the request really used; only the first call for an id counts. Also records what was
 -- never reserved here: requests of an outage, and corrections of a cost, which may be negative.
--- KEYS: leases, reservations, usage stream, sums of the day, mark of the id, then the hashes of the scopes.
+-- KEYS: leases, reservations, usage stream, sums of the day, the hashes of the scopes, then the mark of the id.
 -- ARGV: id, cost in nano-dollars (-1: what was granted, for a process that died), input tokens, output tokens, usage entry,
 -- field of the day's sums, longest usage stream, seconds that the sums are kept, requests to count in the sums, and for
 -- what was not reserved {scopes: [{name, budgets}]} as JSON, else '', then tokens read from and written to a cache.
@@ -11,7 +11,7 @@ local id, cost, input, output = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), t
 local stored = redis.call('HGET', DATA, id)
 local reserved = stored and true or false
 if not reserved then
-  if ARGV[10] == '' or not redis.call('SET', KEYS[5], 1, 'NX', 'EX', 86400) then return {0} end
+  if ARGV[10] == '' or not redis.call('SET', KEYS[#KEYS], 1, 'NX', 'EX', 86400) then return {0} end
   stored = ARGV[10]
 end
 redis.call('HDEL', DATA, id)
@@ -23,7 +23,7 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local change = reserved and {input_tokens = input - request.input, output_tokens = output} or {}
 local spent_by = {}
 for i, scope in ipairs(request.scopes) do
-  local key = KEYS[5 + i]
+  local key = KEYS[4 + i]
   if reserved then redis.call('HINCRBY', key, 'running', -1) end
   for kind, tokens in pairs(change) do
     local limit = scope.limits[kind]
