@@ -116,7 +116,7 @@ def _recipes(options: argparse.Namespace) -> list[Recipe]:
         "native": gateway_recipe("native", **settings, GATEWAY_DIALECT="messages"),
         "routed": routed_recipe(**settings),
         "chat": replace(gateway_recipe("chat", **settings), speaks_chat=True),
-        "quiet": gateway_recipe("quiet", **settings, GATEWAY_LOG_LEVEL="error"),
+        "quiet": gateway_recipe("quiet", "bench.quiet", **settings),
         "bare": BARE,
         "direct": DIRECT,
         **({"nginx": nginx} if nginx else {}),

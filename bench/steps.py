@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ def _steps(name: str) -> dict[str, Callable[[], Any]]:
         prompt = to_prompt(parse_body(raw, exchange.tools), len(raw), context)
         plan = exchange.plan(context, prompt, UsageRecord(context))
     answered = to_message(orjson.loads(answer), plan.reply)
+    finished = finished_record(plan.record)
     own = id_lines("req_0")
     activity = Activity(LocalActivity(), "front end")
     return {
@@ -105,10 +107,18 @@ def _steps(name: str) -> dict[str, Callable[[], Any]]:
         "convert it": lambda: to_message(COMPLETION, plan.reply),
         "write it": lambda: orjson.dumps(answered.message),
         "write the reply's header": lambda: to_head(MESSAGE_HEADERS, own),
-        "log line": lambda: log_exchange(plan.record),
-        "metrics": lambda: observe(plan.record),
-        "count for the console": lambda: activity.observe(plan.record),
+        "log line": lambda: log_exchange(finished),
+        "metrics": lambda: observe(finished),
+        "count for the console": lambda: activity.observe(finished),
     }
+
+
+def finished_record(record: UsageRecord) -> UsageRecord:
+    """Return the record with what the answer and the clock add to it."""
+    answer = {"served_model": "plain-1", "provider": "Stand-in", "generation_id": "gen-1", "stop_reason": "end_turn"}
+    counts = {"input_tokens": 12, "output_tokens": 300, "attempts": 1, "cost": 0.0001}
+    times = {"header_seconds": 0.0041, "first_content_seconds": 0.0054, "duration_seconds": 0.01234}
+    return replace(record, **answer, **counts, **times)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class StartError(Exception):
     """A target ended, or gave no sound answer in time."""
 
 
-def gateway_recipe(name: str = "gateway", **more: str) -> Recipe:
+def gateway_recipe(name: str = "gateway", module: str = "gateway", **more: str) -> Recipe:
     """The gateway as it is deployed: keys checked, one log line and all metrics per request, no Redis."""
     settings = {
         "PORT": "$port",
@@ -74,7 +74,7 @@ def gateway_recipe(name: str = "gateway", **more: str) -> Recipe:
         "KEYS": f"bench:{CLIENT_KEY}",
     }
     environment = OURS | {f"GATEWAY_{key}": value for key, value in settings.items()} | more
-    return Recipe(name, f"{PYTHON} -m gateway serve", environment)
+    return Recipe(name, f"{PYTHON} -m {module} serve", environment)
 
 
 THREE = """\

@@ -8,9 +8,9 @@ end's console shows all processes. Failures have a separate limit: a busy second
 import os
 import socket
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final
 
 import orjson
@@ -19,7 +19,7 @@ from gateway import __version__
 from gateway.process.tasks import Repeated
 from gateway.telemetry.activity_store import SLOT_SECONDS, AnyActivity, Counts, Row
 from gateway.telemetry.logs import exchange_fields
-from gateway.telemetry.metrics import SECONDS
+from gateway.telemetry.metrics import SECONDS, bucket_counts
 from gateway.telemetry.usage import CLIENT_GONE, UsageRecord
 
 # 40 rows of 400 bytes a second are 16 kB/s to Redis and below 1 % of a core; what is beyond them is counted only.
@@ -45,6 +45,8 @@ class Activity:
     _started: float = field(init=False)
     _due: float = field(init=False)
     _counts: Counts = field(default_factory=dict)
+    _cost: float = 0.0
+    _first_contents: list[float] = field(default_factory=list, repr=False)
     _rows: list[tuple[float, UsageRecord]] = field(default_factory=list, repr=False)
     _failures: list[tuple[float, UsageRecord]] = field(default_factory=list, repr=False)
 
@@ -57,11 +59,9 @@ class Activity:
         counts = self._counts
         kind = "live" if record.context.batch is None else "batch"
         counts[kind] = counts.get(kind, 0) + 1
-        if cost := record.cost_with_hedges:
-            counts["cost"] = counts.get("cost", 0) + round(cost * NANO)
+        self._cost += record.cost_with_hedges
         if record.first_content_seconds is not None:
-            bucket = f"f{bisect_left(SECONDS, record.first_content_seconds)}"
-            counts[bucket] = counts.get(bucket, 0) + 1
+            self._first_contents.append(record.first_content_seconds)
         kept, limit = self._rows, ROWS_A_PUSH
         if record.error_type is not None and record.status != CLIENT_GONE:
             kept, limit = self._failures, FAILURES_A_PUSH
@@ -81,7 +81,7 @@ class Activity:
         """
         now, tick = self.wall(), self.clock()
         self.lag, self._due = max(0.0, tick - self._due), tick + PUSH_SECONDS
-        counts, self._counts = self._counts, {}
+        counts = self._taken_counts()
         kept, failed = self._rows, {id(record) for _, record in self._failures}
         kept = sorted(kept + self._failures, key=lambda one: one[0])
         self._rows, self._failures = [], []
@@ -96,6 +96,18 @@ class Activity:
             if not pushed:
                 for name, count in counts.items():
                     self._counts[name] = self._counts.get(name, 0) + count
+
+    def _taken_counts(self) -> Counts:
+        """Return the counts since the last call; of the cost in billionths of a dollar, of first contents by bucket."""
+        counts, self._counts = self._counts, {}
+        cost, self._cost = self._cost, 0.0
+        first_contents, self._first_contents = self._first_contents, []
+        if cost:
+            counts["cost"] = counts.get("cost", 0) + round(cost * NANO)
+        for bucket, count in enumerate(bucket_counts(first_contents, (*SECONDS, inf))):
+            if count:
+                counts[f"f{bucket}"] = counts.get(f"f{bucket}", 0) + count
+        return counts
 
     def _report(self, now: float) -> dict[str, Any]:
         return {

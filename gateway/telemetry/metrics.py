@@ -4,6 +4,7 @@ What every request moves is fed by `gateway.telemetry.counters`.
 """
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -55,14 +56,21 @@ class BeforeScrape(Collector):
 
 
 class CountedHistogram(Histogram):
-    """A histogram that takes observations already sorted into its buckets."""
+    """A histogram that takes many observations at once."""
 
-    def add(self, counts: Sequence[int], total: float) -> None:
-        """`counts`: how many fell into each bucket, the one without a bound included; `total`: their sum."""
-        for bucket, count in zip(self._buckets, counts, strict=True):
+    def add(self, values: list[float]) -> None:
+        """Add values, which are sorted in place. Those below 0 count as 0."""
+        for bucket, count in zip(self._buckets, bucket_counts(values, self._upper_bounds), strict=True):
             if count:
                 bucket.inc(count)
-        self._sum.inc(total)
+        self._sum.inc(sum([value for value in values if value > 0]))
+
+
+def bucket_counts(values: list[float], bounds: Sequence[float]) -> list[int]:
+    """Return how many values are in each bucket. Sorts them in place; the last bound is infinite."""
+    values.sort()
+    ends = [bisect_right(values, bound) for bound in bounds]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 SLOT = os.environ.get("DRAGOMAN_METRICS_SLOT")

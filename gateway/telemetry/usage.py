@@ -1,8 +1,6 @@
 """The usage record: one value an exchange fills, read by logs, metrics and calibration."""
 
 from dataclasses import dataclass, field
-from typing import Any
-
 from gateway.context import Context
 from gateway.messages.tokens.estimate import TokenEstimate
 
@@ -23,7 +21,7 @@ class Attempted:
     span_id: str = ""  # of a traced call
 
 
-@dataclass(init=False)
+@dataclass(slots=True)
 class UsageRecord:
     """Record of one exchange. Filled while it runs; complete once the exchange has returned or raised.
 
@@ -70,14 +68,6 @@ class UsageRecord:
     duration_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     cache: str = ""
-
-    def __init__(self, context: Context, model: str = "", **fields: Any) -> None:
-        """Set what is given: the others have their defaults from the class, which takes 0.3 instead of 0.7 µs."""
-        self.context = context
-        self.model = model
-        self.attempted, self.notes = [], []
-        if fields:
-            self.__dict__.update(fields)
 
     @property
     def cost_with_hedges(self) -> float:

@@ -115,3 +115,22 @@ def test_a_process_that_has_ended_is_left_out(tmp_path: Path) -> None:
     registry = CollectorRegistry()
     registry.register(ProcessCollector(lambda: {"0": 1}, tmp_path))
     assert b'child="0"' not in generate_latest(registry)
+
+
+def test_times_fall_into_the_buckets_whose_bounds_they_do_not_exceed() -> None:
+    values = [0.5, 0.1, -0.2, 0.11, 7.0, 0.5]
+    assert metrics.bucket_counts(values, (0.1, 0.5, 1, float("inf"))) == [2, 3, 0, 1]
+    assert metrics.bucket_counts([], (0.1, float("inf"))) == [0, 0]
+
+
+def test_times_are_kept_one_by_one_for_a_bounded_number_of_exchanges() -> None:
+    counters.settle()
+    record, bound = finished("tenant-t", "model-of-times"), counters.MAX_UNSETTLED
+    for _ in range(bound - 1):
+        counters.observe(record)
+    tally = next(iter(counters._exchanges.values()))
+    assert len(tally.durations) == bound - 1
+    counters.observe(record)
+    assert not counters._exchanges
+    series = 'gateway_exchange_duration_seconds_count{model="model-of-times",stream="false"}'
+    assert samples_of(generate_latest().decode())[series] == bound
