@@ -1,6 +1,7 @@
 """The usage record: one value an exchange fills, read by logs, metrics and calibration."""
 
 from dataclasses import dataclass, field
+
 from gateway.context import Context
 from gateway.messages.tokens.estimate import TokenEstimate
 

@@ -125,7 +125,7 @@ def test_times_fall_into_the_buckets_whose_bounds_they_do_not_exceed() -> None:
 
 def test_times_are_kept_one_by_one_for_a_bounded_number_of_exchanges() -> None:
     counters.settle()
-    record, bound = finished("tenant-t", "model-of-times"), counters.MAX_UNSETTLED
+    record, bound = finished("tenant-t", "model-of-times", stream=False), counters.MAX_UNSETTLED
     for _ in range(bound - 1):
         counters.observe(record)
     tally = next(iter(counters._exchanges.values()))
