@@ -65,6 +65,8 @@ def refuse_losses(notes: Iterable[Note]) -> None:
 
 def governed(request: Mapping[str, Any], policy: RequestPolicy, route: Route) -> tuple[Request, list[Note]]:
     """Return the request as the policy allows it, the same object if nothing changed. Raises InvalidRequest."""
+    if not policy.concerns_all and _keys_of(policy.names).isdisjoint(request):
+        return request, []  # type: ignore[return-value] # unchanged
     notes: list[Note] = []
     found: Request = request  # type: ignore[assignment] # copied before it is changed
     for name, rule in policy.parameters.items():  # before anything that a feature leaves out
@@ -210,6 +212,12 @@ def _places(request: Mapping[str, Any], name: str) -> list[Path]:
             places.append(path)
         places += [(namespace, *path) for namespace in namespaces if _value(request, (namespace, *path)) is not None]
     return places
+
+
+@lru_cache(maxsize=256)
+def _keys_of(names: frozenset[str]) -> frozenset[str]:
+    """Return the keys of a request under which one of the parameters can stand."""
+    return frozenset().union(*map(_first_keys, names))
 
 
 @lru_cache(maxsize=1024)

@@ -53,12 +53,19 @@ class ParameterPolicy:
 class RequestPolicy:
     """Everything that governs the requests of one candidate. `off`: features that are switched off.
 
-    `refuses_losses`: a parameter that could not be carried over is answered with 400.
+    `refuses_losses`: a parameter that could not be carried over is answered with 400. `names`: of the parameters.
+    `concerns_all`: requests without any of the parameters are governed too.
     """
 
     parameters: Mapping[str, ParameterPolicy] = field(default_factory=dict, repr=False)
     off: frozenset[str] = frozenset()
     refuses_losses: bool = False
+    names: frozenset[str] = field(init=False, repr=False)
+    concerns_all: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", frozenset(self.parameters))
+        object.__setattr__(self, "concerns_all", bool(self.off) or any(map(_fills_in, self.parameters.values())))
 
     @property
     def described(self) -> str:
@@ -163,6 +170,11 @@ def _rank(value: Any) -> float | WordRank | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value)
+
+
+def _fills_in(rule: ParameterPolicy) -> bool:
+    """Whether the rule sets the parameter where a request lacks it."""
+    return rule.default is not None or rule.lock is not None or rule.ceilings is not None
 
 
 def _plain(rule: ParameterPolicy) -> tuple[Any, ...]:
