@@ -33,10 +33,13 @@ MIN_SECONDS: Final = 0.02
 
 @dataclass(slots=True)
 class Load:
-    """One server's. `processes`: those that run batches there."""
+    """One server's. `live`: calls of live requests; `others`: of batches in other processes; `processes`: those that
+    run batches there.
+    """
 
     knee: Knee = field(default_factory=Knee)
     live: int = 0
+    others: int = 0
     processes: int = 1
     live_at: float = -inf
     stepped_at: float = -inf
@@ -73,8 +76,8 @@ class Loads:
         upstream = next((one for one in upstreams if one.name == record.upstream and is_measured(one)), None)
         if upstream is not None and seconds >= MIN_SECONDS:
             load = self._loads.setdefault(upstream.circuit, Load())
-            in_flight, now = load.live + self.circuits.in_flight(upstream), self.clock()
-            stream = Stream(now, in_flight, record.output_tokens / seconds)
+            in_flight, now = load.live + load.others + self.circuits.in_flight(upstream), self.clock()
+            stream = Stream(now, in_flight, record.output_tokens / seconds, seconds)
             load.knee.note(record.upstream_model, stream, is_bounded=load.keeps_room(now))
 
     async def share(self, upstreams: Iterable[Upstream]) -> None:
@@ -85,19 +88,21 @@ class Loads:
                 continue
             own = (0, in_flight) if self.runs_batches else (in_flight, 0)
             arguments = (self._name, *own, round(REPORT_SECONDS * 1000))
-            live, processes = await self.server.run(scripts.LOAD, (self.server.keys.load(name),), arguments)
+            counts = await self.server.run(scripts.LOAD, (self.server.keys.load(name),), arguments)
             (self._reported.add if in_flight else self._reported.discard)(name)
             if self.runs_batches:
-                self._step(name, int(live), int(processes), in_flight)
+                live, batched, processes = map(int, counts)
+                load = self._loads.setdefault(name, Load())
+                load.live, load.others, load.processes = live, batched - in_flight, processes
+                self._step(name, load)
 
-    def _step(self, name: str, live: int, processes: int, in_flight: int) -> None:
-        load = self._loads.setdefault(name, Load())
-        load.live, load.processes, now = live, processes, self.clock()
-        if live:
+    def _step(self, name: str, load: Load) -> None:
+        now = self.clock()
+        if load.live:
             load.live_at = now
         if now - load.stepped_at >= STEP_SECONDS:
             load.stepped_at = now
-            load.knee.step(live + in_flight * max(1, processes), live, now)
+            load.knee.step(now)
             metrics.FULL_SPEED_CALLS.labels(name).set(load.knee.bound)
 
 

@@ -11,8 +11,8 @@ from gateway.redis.connections import queue_client
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.knee import FIRST_BOUND
-from gateway.upstream.lane import LaneLimits, less_margin
+from gateway.upstream.knee import FIRST_BOUND, Knee
+from gateway.upstream.lane import LaneLimits
 from gateway.upstream.live_circuits import LiveCircuits
 from gateway.upstream.loads import LIVE_SECONDS, REPORT_SECONDS, Loads, is_measured
 from gateway.upstream.routing import Route, Upstream
@@ -71,11 +71,11 @@ async def test_batches_take_what_live_requests_leave_below_the_bound_divided_bet
     assert alone.room_for_batch(UPSTREAM) is None  # without live requests there is nothing to leave room for
     await fleet.process(2, runs_batches=False)
     await alone.share([UPSTREAM])
-    assert alone.room_for_batch(UPSTREAM) == int(less_margin(FIRST_BOUND) - 2) - 1
+    assert alone.room_for_batch(UPSTREAM) == int(Knee().allowed - 2) - 1
     second = await fleet.process(1, runs_batches=True)
     for worker in (alone, second):
         await worker.share([UPSTREAM])
-        assert worker.room_for_batch(UPSTREAM) == int((less_margin(FIRST_BOUND) - 2) / 2) - 1
+        assert worker.room_for_batch(UPSTREAM) == int((Knee().allowed - 2) / 2) - 1
     await fleet.process(20, runs_batches=False)
     await alone.share([UPSTREAM])
     assert alone.room_for_batch(UPSTREAM) == 0

@@ -19,8 +19,8 @@ from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import DONE, HangUp, Hold, Script, stream_script
 from gateway.upstream.circuit import OPEN_AFTER
 from gateway.upstream.http_client import Transport
-from gateway.upstream.knee import FIRST_BOUND
-from gateway.upstream.lane import LaneLimits, less_margin
+from gateway.upstream.knee import Knee
+from gateway.upstream.lane import LaneLimits
 from gateway.upstream.live_circuits import LiveCircuits
 from gateway.upstream.loads import Loads
 from gateway.upstream.routing import Candidate, Route, RouteRule, Upstream
@@ -533,7 +533,7 @@ async def test_batch_keeps_below_the_learned_bound_beside_live_requests_of_a_fro
             await until_known(worker, upstream)
             batch = await bench.create([item(number) for number in range(20)])
             await asyncio.sleep(0.5)  # more would have been sent meanwhile
-            assert len(bench.simulator.requests()) <= int(less_margin(FIRST_BOUND)) - 3
+            assert len(bench.simulator.requests()) <= int(Knee().allowed) - 3
             gate.set()
             for each in (first, batch):
                 assert (await bench.ended(each)).errored == 0

@@ -1,14 +1,14 @@
 -- include: _time
 -- Calls in flight at one upstream, as the processes report them (gateway/upstream/loads.py). KEYS: the reports.
 -- ARGV: this process, its live calls, its calls of batches, ms for which a report counts.
--- Replies {live calls, processes with calls of batches}, this one included.
+-- Replies {live calls, calls of batches, processes with calls of batches}, this one's included.
 local reports, process = KEYS[1], ARGV[1]
 local lives = tonumber(ARGV[4])
 local now = now_ms()
 
 redis.call('HSET', reports, process, whole(now) .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
 redis.call('PEXPIRE', reports, lives)
-local live, batching = 0, 0
+local live, batched, batching = 0, 0, 0
 local all = redis.call('HGETALL', reports)
 for index = 1, #all, 2 do
   local at, calls, batches = string.match(all[index + 1], '(%d+) (%d+) (%d+)')
@@ -16,7 +16,8 @@ for index = 1, #all, 2 do
     redis.call('HDEL', reports, all[index])
   else
     live = live + tonumber(calls)
+    batched = batched + tonumber(batches)
     if tonumber(batches) > 0 then batching = batching + 1 end
   end
 end
-return {live, batching}
+return {live, batched, batching}
