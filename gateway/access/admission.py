@@ -81,6 +81,11 @@ class Admission:
         self.ledger = Ledger(self.server, self.alerts, self.wall_clock, link=self._link)
         self.money.processes = max(self.money.processes, self.local.processes)
 
+    async def connect(self) -> None:
+        """Connect before the first request, whose time to wait is short. Raises StoreAway."""
+        if self._link is not None:
+            await self._link.open()
+
     def is_free(self, context: Context) -> bool:
         """Return True for a request without limits and without usage reports, for which there is nothing to reserve."""
         return self.server is None and not self.directory.scopes_of(context)

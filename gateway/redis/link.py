@@ -23,11 +23,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.redis.failures import NO_ANSWER, WRONG_SERVER, code_of, redis_failures
 from gateway.redis.scripts import Argument, LuaScript
-from gateway.redis.silence import SilenceLimit
+from gateway.redis.silence import LOOKS, SilenceLimit
 
-# Silence is looked at this often during the time that is allowed. A look counts once however late it is, so time in
-# which the event loop was too busy to read does not count.
-LOOKS: Final = 8
 # Calls that wait for a server which answers slowly; each holds about 2 kB.
 MAX_WAITING: Final = 50_000
 
@@ -107,6 +104,12 @@ class Link:
             return False
         self._wire.send(receiver, call.pack(values))
         return True
+
+    async def open(self) -> None:
+        """Connect before the first call. Raises StoreAway."""
+        async with self.silence.call():
+            with redis_failures():
+                await self._open()
 
     async def drain(self) -> None:
         """Wait for the replies to everything that has been sent, or for the end of the connection."""
@@ -214,6 +217,7 @@ class _Wire(asyncio.Protocol):
         self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def _look(self) -> None:
+        """Count a look once, however late it is: time in which the loop was too busy to read does not count."""
         self._look_later = None
         if not self.waiting:
             return

@@ -22,6 +22,8 @@ AWAY_SECONDS: Final = 1.0
 # Turns of the event loop after the time is over, in which replies that have arrived are read. A reply takes several of
 # them. With an idle loop they take a fraction of a millisecond.
 GRACE_TURNS: Final = 30
+# A call looks this often how late the loop is.
+LOOKS: Final = 8
 
 
 @dataclass(slots=True)
@@ -84,10 +86,16 @@ class _Watch:
     task: asyncio.Task[object] = field(repr=False)
     again: int = 0
     _handle: asyncio.Handle | None = None
+    _due: float = 0.0
+    _busy: float = 0.0  # seconds in which the loop could not read
 
     def wait(self) -> None:
-        ends_at = self.limit.ends_at(self.begun)
-        self._handle = asyncio.get_running_loop().call_at(ends_at, self._look, GRACE_TURNS)
+        loop = asyncio.get_running_loop()
+        self._due = min(self._ends_at(), loop.time() + self.limit.seconds / LOOKS)
+        self._handle = loop.call_at(self._due, self._look, GRACE_TURNS)
+
+    def _ends_at(self) -> float:
+        return self.limit.ends_at(self.begun) + self._busy
 
     def stop(self) -> None:
         if self._handle is not None:
@@ -97,7 +105,9 @@ class _Watch:
 
     def _look(self, turns: int) -> None:
         loop = asyncio.get_running_loop()
-        if loop.time() < self.limit.ends_at(self.begun):
+        if turns == GRACE_TURNS:
+            self._busy += loop.time() - self._due
+        if loop.time() < self._ends_at():
             self.wait()
         elif turns:
             self._handle = loop.call_soon(self._look, turns - 1)

@@ -66,9 +66,10 @@ async def open_access_store(settings: Settings) -> AsyncIterator[AccessStore | N
 
 
 async def fill_directory(admission: Admission) -> None:
-    """Read keys and limits before the first request, if Redis is there."""
+    """Read keys and limits, and connect, before the first request, if Redis is there."""
     try:
         await admission.directory.refresh()
+        await admission.connect()
     except (StoreAway, Overloaded) as error:
         log.warning("keys_not_read", **describe(error))
 

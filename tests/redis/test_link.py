@@ -285,6 +285,15 @@ async def test_what_is_sent_without_waiting_is_answered_when_it_is_drained() -> 
         assert [one.reply for one in kept] == [b"0", b"1", b"2"]
 
 
+async def test_link_that_was_opened_before_takes_the_first_call_at_once() -> None:
+    async with linked(echo) as (_, link):
+        await link.open()
+        one = Kept()
+        assert link.send(one, ECHO, (b"0",))
+        await link.drain()
+        assert one.reply == b"0"
+
+
 async def test_what_is_sent_without_waiting_learns_of_the_end_of_the_connection() -> None:
     async with linked(echo) as (server, link):
         await link.run(ECHO, (b"first",))

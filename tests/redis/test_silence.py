@@ -64,6 +64,14 @@ async def test_an_answer_that_came_while_the_process_was_busy_counts() -> None:
         assert await answering == "answered"
 
 
+async def test_time_in_which_the_process_was_busy_does_not_count() -> None:
+    limit = SilenceLimit(0.05)
+    async with limit.call():
+        for _ in range(5):  # requests that take their turns, before the answer can be read
+            time.sleep(0.06)  # noqa: ASYNC251 - a busy process
+            await asyncio.sleep(0.001)
+
+
 async def test_a_caller_that_leaves_is_cancelled() -> None:
     task = asyncio.create_task(unanswered(SilenceLimit(10)))
     await asyncio.sleep(0)
