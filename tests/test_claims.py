@@ -39,6 +39,11 @@ CLAIMS = rows()
 del CLAIMS["claim"]
 
 
+@pytest.fixture(scope="module")
+def features() -> set[str]:
+    return {f"{feature.section}{SEPARATOR}{feature.name}" for feature in read_features()}
+
+
 def test_every_statement_of_the_readme_has_a_row() -> None:
     assert len(statements(README)) > 20
     assert [one for one in statements(README) if not any(claim in one for claim in CLAIMS)] == []
@@ -56,10 +61,9 @@ def test_every_row_has_words_of_the_readme() -> None:
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
-def test_row_names_features_tests_and_commands_that_exist(claim: str) -> None:
+def test_row_names_features_tests_and_commands_that_exist(claim: str, features: set[str]) -> None:
     named = re.findall(r"\"([^\"]+)\"|`([^`]+)`", CLAIMS[claim])
     assert named
-    features = {f"{feature.section}{SEPARATOR}{feature.name}" for feature in read_features()}
     for feature, code in named:
         match code.split():
             case []:

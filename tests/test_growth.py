@@ -266,7 +266,7 @@ WAYS: dict[str, Callable[[list[bytes]], Work]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("shape", STREAMS)
 def test_stream_of_many_chunks_takes_work_in_proportion(shape: str, way: str) -> None:
-    assert_linear(lambda n: WAYS[way](as_reads(STREAMS[shape](n))), 15)
+    assert_linear(lambda n: WAYS[way](as_reads(STREAMS[shape](n))), 10)
 
 
 OTHERS: dict[str, Prepare] = {

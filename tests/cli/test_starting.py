@@ -6,9 +6,10 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import orjson
@@ -17,8 +18,10 @@ import pytest
 from gateway import __version__
 from gateway.cli.dev import own_command, with_free_ports
 from gateway.redis.embedded import EmbeddedServer
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
+from gateway.simulator.loopback import Simulator
 from tests.cli.conftest import dragoman
+from tests.e2e.conftest import serving
 from tests.redis.servers import open_server
 from tests.support.ports import free_port
 
@@ -116,12 +119,34 @@ async def test_a_server_named_for_the_simulator_is_the_upstream_of_dev_beside_an
         await process.communicate()
 
 
+@contextmanager
+def taken_port() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield str(other.getsockname()[1])
+
+
+UNLISTENABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "no host": ({"host": "no-such-host.invalid"}, "GATEWAY_HOST: cannot listen on no-such-host.invalid:0"),
+    "another host's address": ({"admin_host": "192.0.2.1"}, "GATEWAY_ADMIN_HOST: cannot listen on 192.0.2.1:0"),
+    "a port in use": ({"admin_port": "taken"}, "GATEWAY_ADMIN_PORT: cannot listen on 127.0.0.1:"),
+}
+
+
+@pytest.mark.parametrize("address", UNLISTENABLE)
+async def test_an_address_that_a_front_end_cannot_listen_on_is_an_error_that_names_its_variable(address: str) -> None:
+    changes, line = UNLISTENABLE[address]
+    async with Simulator() as simulator:
+        with taken_port() as taken:
+            ports = {name: taken if value == "taken" else value for name, value in changes.items()}
+            with pytest.raises(SettingsError) as raised:
+                await AsyncExitStack().enter_async_context(serving(simulator, auth="off", **ports))
+    [told] = str(raised.value).splitlines()
+    assert told.startswith(line)
+
+
 @pytest.mark.parametrize(
     ("command", "variables", "line"),
     [
-        (("serve",), {"GATEWAY_HOST": "no-such-host.invalid"}, "GATEWAY_HOST: cannot listen on no-such-host.invalid:0"),
-        (("serve",), {"GATEWAY_ADMIN_HOST": "192.0.2.1"}, "GATEWAY_ADMIN_HOST: cannot listen on 192.0.2.1:0"),
-        (("serve",), {"GATEWAY_ADMIN_PORT": "taken"}, "GATEWAY_ADMIN_PORT: cannot listen on 127.0.0.1:"),
         (("serve", "--processes", "2"), {"GATEWAY_PORT": "taken"}, "GATEWAY_PORT: cannot listen on 127.0.0.1:"),
         (("worker",), {"GATEWAY_WORKER_ADMIN_PORT": "taken"}, "GATEWAY_WORKER_ADMIN_PORT: cannot listen on 127.0.0.1:"),
         (("worker",), {"GATEWAY_ADMIN_HOST": "192.0.2.1"}, "GATEWAY_ADMIN_HOST: cannot listen on 192.0.2.1:0"),
@@ -131,8 +156,7 @@ async def test_a_server_named_for_the_simulator_is_the_upstream_of_dev_beside_an
 async def test_an_address_that_cannot_be_listened_on_ends_the_start_in_one_line_with_its_variable(
     command: tuple[str, ...], variables: dict[str, str], line: str
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = str(other.getsockname()[1])
+    with taken_port() as taken:
         ports = {name: taken if value == "taken" else value for name, value in variables.items()}
         fit = {"GATEWAY_AUTH": "off", "OPENROUTER_API_KEY": "k", "GATEWAY_REDIS_URL": "redis://127.0.0.1:1"}
         if command[0] == "serve":

@@ -48,10 +48,7 @@ async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[aioh
         serving(simulator, redis_url=redis.url, max_attempts=2) as live,
         aiohttp.ClientSession(live.url, headers={"x-api-key": KEY}) as session,
     ):
-        gc.collect()
-        gc.freeze()  # so that collections are quick
         yield session
-        gc.unfreeze()
 
 
 async def send(client: aiohttp.ClientSession, method: str, path: str, options: dict[str, Any]) -> None:

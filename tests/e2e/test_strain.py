@@ -17,6 +17,7 @@ import pytest
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import COMMENT, Hold, stream_script
 from gateway.telemetry.counters import SETTLE_SECONDS
+from tests.cli.conftest import dragoman
 from tests.e2e.conftest import KEY, Live, front_end, serving
 from tests.e2e.raw import open_raw, read_until
 from tests.e2e.test_streams import ASK, chunk
@@ -299,25 +300,10 @@ async def ready(session: aiohttp.ClientSession, url: str) -> None:
 async def test_a_start_that_cannot_work_says_why(
     arguments: tuple[str, ...], variables: dict[str, str], message: str
 ) -> None:
-    environment = {
-        **os.environ,
-        "GATEWAY_UPSTREAM_URL": "http://127.0.0.1:1/v1",
-        "GATEWAY_KEYS": "a:b",
-        "GATEWAY_PORT": "0",
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "gateway",
-        "serve",
-        *arguments,
-        env={**environment, **variables},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await process.communicate()
-    assert process.returncode == 1
-    assert message in errors.decode()
-    assert "Traceback" not in errors.decode()
+    fit = {"GATEWAY_UPSTREAM_URL": "http://127.0.0.1:1/v1", "GATEWAY_KEYS": "a:b", "GATEWAY_PORT": "0"}
+    ended = await dragoman("serve", *arguments, **{**fit, **variables})
+    assert ended.status == 1
+    assert message in ended.err
 
 
 @pytest.mark.parametrize("model", ["sim/echo", "sim/hang-up", "sim/stream-200-d5"])

@@ -22,29 +22,31 @@ class Spent:
 
 def spent_on(work: Work) -> Spent:
     """Count what `work` takes. Memory that one line allocates and frees again counts by its peak."""
-    spent = Spent()
-    before = 0
+    lines = allocated = before = 0
+    traced, reset = tracemalloc.get_traced_memory, tracemalloc.reset_peak
 
     def line(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal before
-        current, peak = tracemalloc.get_traced_memory()
-        spent.lines += 1
-        spent.allocated += max(peak - before, 0)
-        tracemalloc.reset_peak()
+        nonlocal lines, allocated, before
+        current, peak = traced()
+        lines += 1
+        if peak > before:
+            allocated += peak - before
+        if peak > current:
+            reset()
         before = current
         return line
 
     earlier = sys.gettrace()
     tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    tracemalloc.reset_peak()
+    before = traced()[0]
+    reset()
     sys.settrace(line)
     try:
         work()
     finally:
         sys.settrace(earlier)
         tracemalloc.stop()
-    return spent
+    return Spent(lines, allocated)
 
 
 def growth_of(prepare: Callable[[int], Work], n: int) -> tuple[float, float]:
