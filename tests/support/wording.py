@@ -75,7 +75,8 @@ WORDING = {
 }
 # An opening of a docstring that is neither a verb nor a noun.
 OPENING = re.compile(r"(?:what|who|whose|whoever|whatever|why|how|as|for|of|where|when|unlike|only)\b", re.IGNORECASE)
-PATTERN = re.compile(r"\b(?:" + "|".join(f"(?:{word})" for word in WORDING) + r")\b", re.IGNORECASE)
+# In lower case: without regard to case, every alternative would be tried at every word.
+PATTERN = re.compile(r"\b(?:" + "|".join(WORDING) + r")\b")
 
 
 def python_texts(source: str, with_messages: bool = False) -> Iterator[tuple[int, str, bool]]:
@@ -83,13 +84,14 @@ def python_texts(source: str, with_messages: bool = False) -> Iterator[tuple[int
 
     A docstring is a string that is a statement, also below a field. A message is another string of four words or more.
     """
+    docstrings = set()
     for node in ast.walk(ast.parse(source)):
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.Constant) and isinstance(child.value, str):
-                if isinstance(node, ast.Expr):
-                    yield child.lineno, inspect.cleandoc(child.value), True
-                elif with_messages and child.value.count(" ") >= 3:
-                    yield child.lineno, child.value, False
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text)) as constant):
+                docstrings.add(constant)
+                yield constant.lineno, inspect.cleandoc(text), True
+            case ast.Constant(value=str(text)) if with_messages and text.count(" ") >= 3 and node not in docstrings:
+                yield node.lineno, text, False
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT and not token.string.startswith("# noqa"):
             yield token.start[0], token.string.lstrip("# "), False
@@ -118,7 +120,7 @@ def markdown_texts(source: str) -> Iterator[tuple[int, str, bool]]:
 def findings(text: str, is_docstring: bool = False) -> tuple[int, list[str]]:
     """Return the number of words of a text, and its archaic wording."""
     prose = re.sub(r"`[^`]*`", "`", text)
-    found = [match.group().lower() for match in PATTERN.finditer(" ".join(prose.split()))]
+    found = [match.group() for match in PATTERN.finditer(" ".join(prose.lower().split()))]
     opening = OPENING.match(prose) if is_docstring else None
     if opening:
         found.append(f"{opening.group().lower()} …")
@@ -146,10 +148,11 @@ def measure(paths: list[Path]) -> tuple[Counter[str], Counter[str], list[str]]:
     counts: Counter[str] = Counter()
     lines: list[str] = []
     for path in files_of(paths):
+        room = room_of(path)
         for number, text, is_docstring in texts_of(path):
             count, found = findings(text, is_docstring)
-            words[room_of(path)] += count
-            counts[room_of(path)] += len(found)
+            words[room] += count
+            counts[room] += len(found)
             lines += [f"{path}:{number}: {word}" for word in found]
     return words, counts, lines
 
