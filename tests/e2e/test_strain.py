@@ -18,7 +18,7 @@ from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import COMMENT, Hold, stream_script
 from gateway.telemetry.counters import SETTLE_SECONDS
 from tests.cli.conftest import dragoman
-from tests.e2e.conftest import KEY, Live, front_end, serving
+from tests.e2e.conftest import KEY, START_SECONDS, Live, front_end, serving
 from tests.e2e.raw import open_raw, read_until
 from tests.e2e.test_streams import ASK, chunk
 from tests.support.ports import free_port
@@ -260,7 +260,7 @@ async def test_a_parent_is_ready_while_any_of_its_processes_listens(simulator: S
     async with (
         front_end(simulator, "--processes", "2", GATEWAY_PORT=str(port)) as (live, started),
         aiohttp.ClientSession() as session,
-        asyncio.timeout(30),
+        asyncio.timeout(START_SECONDS),
     ):
 
         async def status() -> tuple[int, str]:
@@ -268,7 +268,8 @@ async def test_a_parent_is_ready_while_any_of_its_processes_listens(simulator: S
                 return answer.status, (await answer.json())["status"]
 
         assert await status() == (200, "ready")
-        children = [line["pid"] for line in started.lines if line["event"] == "front_end_started"]
+        while len(children := [line["pid"] for line in started.lines if line["event"] == "front_end_started"]) < 2:
+            await asyncio.sleep(0.01)  # the parent's line can overtake those of its children
         os.kill(children[0], signal.SIGKILL)
         assert await status() == (200, "ready")
         os.kill(children[1], signal.SIGKILL)
