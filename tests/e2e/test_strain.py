@@ -18,7 +18,7 @@ from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import COMMENT, Hold, stream_script
 from gateway.telemetry.counters import SETTLE_SECONDS
 from tests.cli.conftest import dragoman
-from tests.e2e.conftest import KEY, START_SECONDS, Live, front_end, serving
+from tests.e2e.conftest import KEY, START_SECONDS, Live, Process, front_end, serving
 from tests.e2e.raw import open_raw, read_until
 from tests.e2e.test_streams import ASK, chunk
 from tests.support.ports import free_port
@@ -268,8 +268,7 @@ async def test_a_parent_is_ready_while_any_of_its_processes_listens(simulator: S
                 return answer.status, (await answer.json())["status"]
 
         assert await status() == (200, "ready")
-        while len(children := [line["pid"] for line in started.lines if line["event"] == "front_end_started"]) < 2:
-            await asyncio.sleep(0.01)  # the parent's line can overtake those of its children
+        children = await pids_of(started, 2)
         os.kill(children[0], signal.SIGKILL)
         assert await status() == (200, "ready")
         os.kill(children[1], signal.SIGKILL)
@@ -278,6 +277,15 @@ async def test_a_parent_is_ready_while_any_of_its_processes_listens(simulator: S
                 if await status() == wanted:
                     break
                 await asyncio.sleep(0.01)
+
+
+async def pids_of(started: Process, count: int) -> list[int]:
+    """Return the front ends of a parent. Its own line can be read before theirs."""
+    while True:
+        pids = [line["pid"] for line in started.lines if line["event"] == "front_end_started"]
+        if len(pids) == count:
+            return pids
+        await asyncio.sleep(0.01)
 
 
 async def ready(session: aiohttp.ClientSession, url: str) -> None:
