@@ -33,6 +33,8 @@ Kind = Literal[
     "lone_tool",
     "max_tokens",
     "media_as_text",
+    "name_results",
+    "narrow_schemas",
     "no_system",
     "not_strict",
     "omit_content",

@@ -18,8 +18,11 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}
 FILE = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}}
 SCHEMA = {
     "type": "object",
+    "required": ["n", "absent"],
     "properties": {
-        "n": {"type": "integer", "exclusiveMinimum": 0},
+        "n": {"type": "integer", "exclusiveMinimum": 0, "enum": [1, 2]},
+        "word": {"type": "string", "enum": ["a", ""]},
+        "open": {"type": "object", "properties": {}},
         "url": {"type": "string", "format": "uri", "pattern": "^h"},
         "tags": {"type": "array", "uniqueItems": True, "minItems": 1},
         "any": True,
@@ -625,6 +628,41 @@ ADAPTED: dict[str, tuple[int, Any, Adaptation]] = {
         [openai("Proto field is not repeating, cannot start list at 'tools[0].function_declarations[0].parameters'")],
         Adaptation("single_types"),
     ),
+    "Gemini, an enumeration": (
+        400,
+        [
+            openai(
+                "* GenerateContentRequest.tools[0].function_declarations[0].parameters.properties[a].enum[2]: "
+                "cannot be empty"
+            )
+        ],
+        Adaptation("narrow_schemas"),
+    ),
+    "Gemini, an enumeration of numbers": (
+        400,
+        [
+            openai(
+                "Invalid value at 'tools[0].function_declarations[0].parameters.properties[0].enum[0]' (TYPE_STRING), 2"
+            )
+        ],
+        Adaptation("narrow_schemas"),
+    ),
+    "Gemini, any schema": (
+        400,
+        [{"error": {"code": 400, "message": "Request contains an invalid argument.", "status": "INVALID_ARGUMENT"}}],
+        Adaptation("bare_schemas"),
+    ),
+    "Gemini, a result's name": (
+        400,
+        [openai("* GenerateContentRequest.contents[2].parts[0].function_response.name: Name cannot be empty.")],
+        Adaptation("name_results"),
+    ),
+    "Gemini, a level of thinking": (
+        400,
+        [openai("Thinking level MAX is not supported for this model. Please retry with other thinking level.")],
+        Adaptation("efforts", ("minimal", "low", "medium", "high", "xhigh")),
+    ),
+    "vLLM, a file": (400, openai("Unknown part type: file"), Adaptation("media_as_text", ("file",))),
     "llama.cpp, a boolean": (
         400,
         openai(
@@ -961,3 +999,16 @@ def test_a_refused_choice_that_is_the_default_is_left_out_without_a_note() -> No
     conversion = adapted(Conversion({**BODY, "tool_choice": "auto"}), [Adaptation("auto_choice")])  # type: ignore[typeddict-item]
     assert "tool_choice" not in conversion.body
     assert conversion.notes == ()
+
+
+def test_narrow_schemas_keep_what_the_compiler_takes() -> None:
+    empty = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+    body: Any = {"tools": [TOOL, empty], "messages": []}
+    changed = adapted(Conversion(body), [Adaptation("narrow_schemas")])
+    look, now = [tool["function"] for tool in changed.body["tools"]]
+    properties = look["parameters"]["properties"]
+    assert properties["n"] == {"type": "integer", "exclusiveMinimum": 0}
+    assert properties["word"] == {"type": "string", "enum": ["a"]}
+    assert properties["open"] == {"type": "object", "properties": {"value": {"type": "string"}}}
+    assert (look["parameters"]["required"], "parameters" in now) == (["n"], False)
+    assert [note.field for note in changed.notes] == ["tools.input_schema"]

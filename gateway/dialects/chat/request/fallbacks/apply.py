@@ -40,6 +40,8 @@ REWRITES: dict[Kind, Callable[[Adaptation, Body], Rewritten]] = {
     "lone_tool": tools.lone_tool,
     "max_tokens": fields.max_tokens,
     "media_as_text": media.media_as_text,
+    "name_results": messages.name_results,
+    "narrow_schemas": schemas.narrow_schemas,
     "no_system": messages.no_system,
     "not_strict": schemas.not_strict,
     "omit_content": messages.omit_content,

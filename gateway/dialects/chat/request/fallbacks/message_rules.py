@@ -17,7 +17,7 @@ BROKEN_MEDIA = re.compile(
 )
 # OpenAI names the type of a part as a value, pydantic as a tag.
 INVALID_KIND = re.compile(
-    r"(?:invalid (?:value|type|tag)|input tag|unknown (?:value|type))\W{1,4}"
+    r"(?:invalid (?:value|type|tag)|input tag|unknown (?:value|(?:(?:content )?part )?type))\W{1,4}"
     r"(?P<kind>file|image_url|input_audio|video_url)\b",
     re.IGNORECASE,
 )
@@ -107,6 +107,11 @@ ROLE_RULES = (
 )
 
 CONTENT_RULES = (
+    # Gemini: "function_response.name: Name cannot be empty".
+    rule(
+        r"function_response\.name|tool message.{0,40}?\bname\b.{0,40}?(?:empty|missing|required)",
+        Adaptation("name_results"),
+    ),
     # OpenAI: "Invalid 'messages[3].tool_calls[0].id': string too long"; Bedrock: "toolUseId' failed to satisfy …
     # regular expression pattern"; Anthropic: "tool_use.id: String should match pattern".
     rule(

@@ -173,6 +173,18 @@ def short_ids(_: Adaptation, body: Body) -> Rewritten:
     return mapped(body, change)
 
 
+def name_results(_: Adaptation, body: Body) -> Rewritten:
+    """Send the name of the tool with each result, as older versions of the chat API had it."""
+    calls = [call for message in body["messages"] for call in message.get("tool_calls") or ()]
+    names = {call["id"]: call["function"]["name"] for call in calls if "function" in call}
+
+    def change(message: Message) -> Message:
+        name = names.get(message.get("tool_call_id"))
+        return {**message, "name": name} if name and message["role"] == "tool" and not message.get("name") else message
+
+    return mapped(body, change)
+
+
 def prefill_flag(adaptation: Adaptation, body: Body) -> Rewritten:
     """Mark a trailing assistant message as one to be continued: `prefix` at Mistral, `partial` at Kimi."""
     last = body["messages"][-1]

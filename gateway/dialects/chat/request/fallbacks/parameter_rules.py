@@ -29,6 +29,13 @@ def _efforts(match: re.Match[str], said: UpstreamWords, _: Body) -> Adaptation |
     return Adaptation("efforts", known) if known and is_meant else None
 
 
+def _other_efforts(match: re.Match[str], _: UpstreamWords, __: Body) -> Adaptation:
+    """All efforts but the one that a refusal names."""
+    return Adaptation(
+        "efforts", tuple(effort for effort in EFFORTS if effort not in (match["refused"].lower(), "none"))
+    )
+
+
 def _token_limit(match: re.Match[str], _: UpstreamWords, body: Body) -> Adaptation | None:
     """The tokens that the refusal allows. A number above what was asked for is about something else."""
     asked = next((body[name] for name in LENGTH_FIELDS if name in body), 0)
@@ -105,6 +112,12 @@ def _without_thinking(_: re.Match[str], __: UpstreamWords, body: Body) -> Adapta
 
 
 REASONING_RULES = (
+    # Gemini: "Thinking level MINIMAL is not supported for this model."
+    rule(
+        rf"(?:thinking|reasoning)[ _](?:level|effort)\W{{1,4}}(?P<refused>{'|'.join(EFFORTS[1:])})\b\W{{0,2}}"
+        r" (?:is not|isn't|not) (?:supported|available)",
+        _other_efforts,
+    ),
     # OpenAI's chat API since GPT-5.4, and Azure's.
     rule(r"tools with reasoning_effort|set reasoning_effort to 'none'", Adaptation("effort_none_with_tools")),
     # OpenRouter; Gemini: "Budget 0 is invalid. This model only works in thinking mode."; Zhipu; Kimi.

@@ -42,4 +42,4 @@ class Rule:
 
 
 def rule(words: str, answer: Adaptation | Reader) -> Rule:
-    return Rule(re.compile(words, re.IGNORECASE | re.DOTALL), answer)
+    return Rule(re.compile(words, re.IGNORECASE | re.DOTALL | re.MULTILINE), answer)

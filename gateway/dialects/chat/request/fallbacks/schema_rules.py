@@ -33,6 +33,12 @@ def _format(match: re.Match[str], _: UpstreamWords, __: Body) -> Adaptation:
 
 
 SCHEMA_RULES = (
+    # Gemini: "parameters.properties[action].enum[2]: cannot be empty", "Invalid value at '….enum[0]' (TYPE_STRING), 2".
+    rule(
+        r"enum\[\d+\]\W{0,2} ?(?:cannot be empty|\(TYPE_STRING\))|enum: only allowed for string"
+        r"|non-empty for object type|required\[\d+\]: property is not defined",
+        Adaptation("narrow_schemas"),
+    ),
     # OpenAI: "array schema missing items"; Gemini: "items: missing field".
     rule(
         r"schema missing (?:items|properties)|items: missing field|missing properties",
@@ -73,6 +79,8 @@ WHOLE_SCHEMA_RULES = (
         r"|schema contains .{0,40}?(?:unsupported|not supported)",
         Adaptation("not_strict"),
     ),
+    # Gemini's whole answer to a schema with a choice of types (googleapis/google-api-python-client issue 2570).
+    rule(r"^request contains an invalid argument\.?$", Adaptation("bare_schemas")),
     # Refusals by a schema compiler that name no keyword.
     rule(
         r"invalid (?:json )?schema|json schema (?:error|is|not)|schema.{0,40}?(?:invalid|unsupported|not supported)"

@@ -78,6 +78,37 @@ def single_types(_: Adaptation, body: Body) -> Rewritten:
     return _rewritten(body, change, "this upstream takes one type for each place of a schema")
 
 
+def narrow_schemas(_: Adaptation, body: Body) -> Rewritten:
+    """Leave out of schemas what only Gemini's compiler refuses: values of `enum` that are no texts or empty, and names
+    in `required` without a property. An object without properties gets one that is optional; a tool's, no schema.
+    """
+    tools = [_without_empty_parameters(tool) for tool in body.get("tools") or ()]
+    opened = {**body, "tools": tools} if differs(tools, body.get("tools") or ()) else body
+    return _rewritten(opened, _narrowed, "this upstream takes texts in enumerations and no objects without properties")
+
+
+def _narrowed(schema: dict[str, Any]) -> dict[str, Any]:
+    values, required, properties = schema.get("enum"), schema.get("required"), schema.get("properties")
+    narrow: dict[str, Any] = {}
+    if isinstance(values, list) and not all(isinstance(value, str) and value for value in values):
+        narrow["enum"] = [value for value in values if isinstance(value, str) and value]
+    if schema.get("type") == "object" and not properties:
+        narrow["properties"] = {"value": {"type": "string"}}
+    known = properties if isinstance(properties, dict) else {}
+    if isinstance(required, list) and not all(name in known for name in required):
+        narrow["required"] = [name for name in required if name in known]
+    empty = frozenset(name for name in ("enum", "required") if narrow.get(name) == [])
+    return without({**schema, **narrow}, empty) if narrow else schema
+
+
+def _without_empty_parameters(tool: Any) -> Any:
+    function = tool.get("function") or {}
+    schema = function.get("parameters")
+    if not isinstance(schema, dict) or schema.get("properties") or schema.keys() & {"$ref", *SCHEMA_LISTS}:
+        return tool
+    return {**tool, "function": without(function, frozenset({"parameters"}))}
+
+
 def typed_schemas(_: Adaptation, body: Body) -> Rewritten:
     """Spell out what a schema may leave out: `properties` of objects, `items` of arrays, which OpenAI insists on."""
     return _rewritten(body, completed, "")
