@@ -137,3 +137,4 @@ READERS: Final[dict[str, Callable[[dict[str, Any], str], list[dict[str, Any]]]]]
     "file": _read_file,
     "input_file": _read_file,
 }
+KNOWN_PARTS: Final = frozenset((*READERS, *PASSED_ON))

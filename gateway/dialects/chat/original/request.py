@@ -6,8 +6,11 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects import spans
+from gateway.dialects.chat.client.request import PASSED_ON, READ
+from gateway.dialects.clients.content import KNOWN_PARTS
 from gateway.errors import InvalidRequest
 from gateway.messages.tools.tool_cache import CachedTools
+from gateway.upstream.adaptation import Adaptation
 from gateway.upstream.routing import Route
 
 # `input` is Responses', which some clients send here; the objects hold parameters for the gateway to place; `store`
@@ -19,6 +22,9 @@ CHAT_PARTS: Final = frozenset({"input_audio"})
 # Begins the signatures that this gateway seals.
 SEALED: Final = "gw"
 OTHER_LENGTH: Final = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+# Adaptations that change only requests with a choice of tools, or with an answer to continue.
+OF_CHOICES: Final = frozenset({"auto_choice", "forced_without_thinking", "hide_tools", "lone_tool", "strict_calls"})
+OF_PREFILLS: Final = frozenset({"prefill_fields", "prefill_flag"})
 REPLAYED: Final = ("reasoning_content", "reasoning", "reasoning_details")
 
 
@@ -50,7 +56,9 @@ def replays_reasoning(body: Mapping[str, Any]) -> bool:
 def suits(body: Mapping[str, Any], route: Route, *, replays: bool) -> bool:
     """Whether the model takes the request as it is, by what is known of it and of its server."""
     target, vendor = route.target, route.upstream.vendor
-    if target.adaptations or target.constants:
+    if target.constants or (target.adaptations and not only_chat_has(body)):
+        return False
+    if any(concerns(adaptation, body) for adaptation in target.adaptations):
         return False
     if not target.unsupported.isdisjoint(body) or any(name in body for name, _ in target.renamed):
         return False
@@ -63,6 +71,23 @@ def suits(body: Mapping[str, Any], route: Route, *, replays: bool) -> bool:
     if effort is not None and (not target.reasoning.takes_effort or (efforts and effort not in efforts)):
         return False
     return not replays or target.openrouter or target.reasoning_field == "reasoning_content"
+
+
+def only_chat_has(body: Mapping[str, Any]) -> bool:
+    """Whether the conversion would lose a part of the request: a field or a kind of content that Messages lack."""
+    if body.get("n") not in (None, 1):
+        return True
+    if any(value is not None and name not in READ and name not in PASSED_ON for name, value in body.items()):
+        return True
+    contents = [content for message in body["messages"] if isinstance(content := message.get("content"), list)]
+    return any(part["type"] not in KNOWN_PARTS for content in contents for part in content)
+
+
+def concerns(adaptation: Adaptation, body: Mapping[str, Any]) -> bool:
+    """Whether this server needs the adaptation for this request."""
+    if adaptation.kind in OF_CHOICES:
+        return body.get("tool_choice") not in (None, "auto")
+    return adaptation.kind not in OF_PREFILLS or body["messages"][-1].get("role") == "assistant"
 
 
 def to_body(original: bytes, request: Mapping[str, Any], model: str) -> bytes:

@@ -131,6 +131,15 @@ def test_requests_that_are_converted(sentence: str, change: dict[str, Any]) -> N
         ("openrouter", "m", {"reasoning_effort": "high", "provider": {}}, True),
         ("groq", "m", {"reasoning_effort": "xhigh"}, False),
         ("openai", "gpt-4o", {"reasoning_effort": "low"}, False),
+        ("vllm", "m", {}, False),
+        ("vllm", "m", {"chat_template_kwargs": {"enable_thinking": False}}, True),
+        ("vllm", "m", {"chat_template_kwargs": {}, "tool_choice": "required", "tools": [TOOL]}, False),
+        ("vllm", "m", {"min_tokens": 5, "tool_choice": "auto", "tools": [TOOL]}, True),
+        ("vllm", "m", {"n": 2}, True),
+        ("vllm", "m", {"n": 1, "seed": 5, "user": "u"}, False),
+        ("vllm", "m", {"messages": [{"role": "user", "content": [{"type": "audio_url", "audio_url": {}}]}]}, True),
+        ("vllm", "m", {"messages": [{"role": "assistant", "content": "It is"}], "min_tokens": 5}, False),
+        ("mistral", "m", {"safe_prompt": True}, False),
     ],
 )
 def test_request_suits_a_model_unless_its_row_says_otherwise(
