@@ -58,7 +58,7 @@ class EventParser:
 
     def _feed_lines(self, piece: bytes) -> list[bytes]:
         if self._after_cr or piece.find(b"\r") >= 0:
-            piece = self._unify_line_ends(piece)
+            piece, self._after_cr = unify_line_ends(piece, after_cr=self._after_cr)
         lines = piece.split(b"\n")
         payloads: list[bytes] = []
         if len(lines) > 1 and self._tail:
@@ -101,13 +101,15 @@ class EventParser:
         elif payload and name not in SIGNS_OF_LIFE:
             payloads.append(payload)
 
-    def _unify_line_ends(self, piece: bytes) -> bytes:
-        if self._after_cr and piece.startswith(b"\n"):
-            piece = piece[1:]
-            self._after_cr = False
-        if piece:
-            self._after_cr = piece.endswith(b"\r")
-        return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+def unify_line_ends(piece: bytes, *, after_cr: bool) -> tuple[bytes, bool]:
+    r"""Return the piece with `\n` as line ends, and whether it ended in a CR, to which a LF in the next one belongs."""
+    if after_cr and piece.startswith(b"\n"):
+        piece = piece[1:]
+        after_cr = False
+    if piece:
+        after_cr = piece.endswith(b"\r")
+    return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), after_cr
 
 
 def _payloads_of(events: list[bytes]) -> list[bytes] | None:

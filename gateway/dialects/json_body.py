@@ -40,6 +40,10 @@ class BodyForm:
         self.is_stream = False
         self.json: JsonBody | None = None
 
+    @property
+    def has_begun(self) -> bool:
+        return self.is_stream or self.json is not None
+
     def is_event_piece(self, piece: bytes) -> bool:
         """Return True for a piece of an event stream, and keep one of JSON. Raises UpstreamError as `JsonBody.add`."""
         if self.is_stream:

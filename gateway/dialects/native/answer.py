@@ -6,13 +6,15 @@ import orjson
 
 from gateway.dialects import spans
 from gateway.dialects.base import Answered, Origin
+from gateway.dialects.chat.call_ids import to_client_id
 from gateway.dialects.chat.response.near_json import repaired
 from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
-from gateway.dialects.native.usage import to_stop_reason, to_text, to_usage
+from gateway.dialects.native.usage import counted, to_stop_reason, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import InvalidRequest, UpstreamError
 from gateway.json_values import check_answer_values, to_mapping
+from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.usage import to_cost
 from gateway.upstream.target import signs_thinking
 
@@ -33,10 +35,10 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
         raise to_relayed(None, details)
     if not isinstance(message, dict) or not isinstance(message.get("content"), list | str):
         raise UpstreamError(NOT_A_MESSAGE)
-    counts = to_mapping(message.get("usage"))
+    counts = counted(message.get("usage"))
     origin = to_origin(message, counts)
     written: bytes | None = with_model(body, message, reply.model)
-    content = to_blocks(message["content"])
+    content = to_blocks(message["content"], reply)
     if content is not message["content"]:
         message["content"], written = content, None
     if not signs_thinking(reply.upstream_model):
@@ -51,24 +53,38 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
     if reason != message.get("stop_reason"):
         message["stop_reason"], written = reason, None
     usage = to_usage(counts)
+    if not counts:
+        usage |= {"input_tokens": reply.input_estimate, "output_tokens": max(1, to_tokens(len(body)))}
+        written = None
     message = empty_message(reply, usage) | message | {"model": reply.model, "usage": usage}
     return Answered(message, origin, written=written)
 
 
-def to_blocks(content: list[Any] | str) -> list[Any]:
+def to_blocks(content: list[Any] | str, reply: Reply) -> list[Any]:
     """Return the content as blocks with the fields that clients read; the same list if they have them."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
-    blocks = [_completed(block) if isinstance(block, dict) else block for block in content]
+    ids: set[str] = set()
+    blocks = [_completed(block, ids, reply) if isinstance(block, dict) else block for block in content]
     return content if all(one is other for one, other in zip(blocks, content, strict=True)) else blocks
 
 
-def _completed(block: dict[str, Any]) -> dict[str, Any]:
+def to_own_id(upstream_id: Any, ids: set[str], reply: Reply) -> str:
+    """Return the id of a call, or one of ours if the upstream gives none, or gives it to two; add it to `ids`."""
+    is_own = isinstance(upstream_id, str) and upstream_id and upstream_id not in ids
+    call_id: str = upstream_id if is_own else to_client_id("", reply.message_id, len(ids))
+    ids.add(call_id)
+    return call_id
+
+
+def _completed(block: dict[str, Any], ids: set[str], reply: Reply) -> dict[str, Any]:
     match block.get("type"):
         case "thinking" if "signature" not in block:
             return {**block, "signature": ""}
-        case "tool_use" if not isinstance(block.get("input"), dict):
-            return {**block, "input": _to_input(block.get("input"))}
+        case "tool_use":
+            call_id, given = to_own_id(block.get("id"), ids, reply), block.get("input")
+            if not isinstance(given, dict) or call_id != block.get("id"):
+                return {**block, "id": call_id, "input": given if isinstance(given, dict) else _to_input(given)}
     return block
 
 

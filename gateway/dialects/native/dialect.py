@@ -23,9 +23,10 @@ from gateway.upstream.routing import CONTEXT_SUFFIX, Route
 
 PATH = "/messages"
 # "messages.1.content.0: Invalid `signature` in `thinking` block" (Anthropic); "thinking.signature: Field required"
-# (Bedrock); and thinking that was changed or is missing (hermes-agent issue 24401, 2026).
+# (Bedrock); thinking that was changed or is missing (hermes-agent issue 24401, 2026), or is empty (sub2api issue 996).
 REFUSES_THINKING = re.compile(
-    r"signature|(?:thinking|redacted_thinking)\W{1,3}(?:or|blocks?|content)[^.]{0,80}(?:cannot be modified|must match)",
+    r"signature|thinking block must contain"
+    r"|(?:thinking|redacted_thinking)\W{1,3}(?:or|blocks?|content)[^.]{0,80}(?:cannot be modified|must match)",
     re.IGNORECASE,
 )
 # Concerns one conversation, so it is not learned for the model.

@@ -13,11 +13,11 @@ import orjson
 from gateway.dialects.base import Origin
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.json_body import JsonBody
-from gateway.dialects.native.answer import to_answered, to_origin
+from gateway.dialects.native.answer import to_answered, to_origin, to_own_id
 from gateway.dialects.native.blocks import BlockOrder
 from gateway.dialects.native.errors import to_relayed
 from gateway.dialects.native.thinking import sealed
-from gateway.dialects.native.usage import to_stop_reason, to_text, to_usage
+from gateway.dialects.native.usage import counted, to_stop_reason, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.json_values import check_answer_values, to_mapping
@@ -34,8 +34,8 @@ FRAME = re.compile(rb"event: (\S+)\ndata: ([^\n]*)")
 MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 # Blocks that deltas fill: the start of one is no content yet.
 GROWING = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
+TOOL_USE = b'"tool_use"'
 # Without these, clients cannot read a message_start.
-TOOL_USE, INPUT = b'"tool_use"', b'"input"'
 NEEDED = frozenset({"id", "type", "role", "content", "model"})
 SIGNATURE = b'"signature_delta"'
 REDACTED = b'"redacted_thinking"'
@@ -48,7 +48,7 @@ class NativeStream:
     """`opened`: an earlier attempt sent message_start. `collects`: frames are not returned, but kept for `message`."""
 
     __slots__ = (
-        "_blocks", "_collected", "_counts", "_frames", "_held", "_opened", "_origin", "_owes_usage", "_reply",
+        "_blocks", "_collected", "_counts", "_frames", "_held", "_ids", "_opened", "_origin", "_owes_usage", "_reply",
         "_seals", "_size", "_start", "abandoned", "done", "failure", "has_usage", "notes",
         "started", "stop_reason",
     )  # fmt: skip
@@ -68,6 +68,7 @@ class NativeStream:
         self._size = 0  # bytes that the model wrote, about
         self._frames = FrameReader()
         self._blocks = BlockOrder()
+        self._ids: set[str] = set()  # of the calls so far
         self.failure: GatewayError | None = None
         self.has_usage = False
         self.stop_reason: str | None = None
@@ -200,7 +201,7 @@ class NativeStream:
                 return (self._take_content(name, frame, payload),)
             case b"message_start":
                 message = dict(to_mapping(_parsed(payload).get("message")))
-                self._counts = dict(to_mapping(message.get("usage")))
+                self._counts = counted(message.get("usage"))
                 self._origin = to_origin(message, {})
                 if not self._counts or not NEEDED.issubset(message):
                     whole = self._empty_message() | {
@@ -238,9 +239,21 @@ class NativeStream:
         if name == b"content_block_stop":
             return self._blocks.stop(event, frame + END)
         self.started = self.started or not _grows(event)
-        frame = _with_input(frame, event) if TOOL_USE in frame and INPUT not in frame else frame
+        if TOOL_USE in frame:
+            frame = self._with_call_fields(frame, event)
         frame = self._sealed(frame, payload, "content_block") if self._seals and REDACTED in frame else frame
         return self._blocks.start(event, frame + END)
+
+    def _with_call_fields(self, frame: bytes, event: dict[str, Any]) -> bytes:
+        """Return the start of a call with its empty input, which llama.cpp and vLLM leave out, and an id of its own."""
+        block = to_mapping(event.get("content_block"))
+        if block.get("type") != "tool_use":
+            return frame
+        call_id = to_own_id(block.get("id"), self._ids, self._reply)
+        if "input" in block and call_id == block.get("id"):
+            return frame
+        event["content_block"] = {"input": {}, **block, "id": call_id}
+        return to_event(b"content_block_start", orjson.dumps(event)).removesuffix(END)
 
     def _sealed(self, frame: bytes, payload: bytes, part: str) -> bytes:
         """Return a frame with the signature within sealed."""
@@ -258,14 +271,14 @@ class NativeStream:
         return self._take_delta(to_event(b"message_delta", orjson.dumps(event)), event) + END
 
     def _take_delta(self, frame: bytes, event: dict[str, Any]) -> bytes:
-        counts, delta = to_mapping(event.get("usage")), to_mapping(event.get("delta"))
+        counts, delta = counted(event.get("usage")), to_mapping(event.get("delta"))
         if not counts and "usage" in delta:  # where some servers put it
-            counts, self._owes_usage = to_mapping(delta["usage"]), True
+            counts, self._owes_usage = counted(delta["usage"]), True
         reason = to_stop_reason(delta, self._reply, has_calls=self._blocks.has_calls)
         self.stop_reason = reason or self.stop_reason
         self.started = True
         if counts:
-            self._counts.update({name: value for name, value in counts.items() if value is not None})
+            self._counts.update(counts)
             self.has_usage, self._origin.estimated = True, False
             self._origin.cost = to_cost(counts)
         if delta and (reason != delta.get("stop_reason") or "stop_sequence" not in delta):  # vLLM 0.32 leaves it out
@@ -275,7 +288,7 @@ class NativeStream:
             return frame
         known = {name: value for name, value in self._counts.items() if name != "service_tier"}
         if not counts:
-            known["output_tokens"] = self.usage["output_tokens"]
+            known |= {name: self.usage[name] for name in ("input_tokens", "output_tokens")}
         return to_event(b"message_delta", orjson.dumps({**event, "usage": known})).removesuffix(END)
 
     def _message_start(self) -> bytes:
@@ -313,16 +326,6 @@ def _name_and_data(frame: bytes) -> tuple[bytes, bytes]:
     if not isinstance(kind, str):
         raise UpstreamError("The upstream's stream is not one of Messages.")
     return kind.encode(), payload
-
-
-def _with_input(frame: bytes, event: dict[str, Any]) -> bytes:
-    """Return the start of a call with its empty input, which llama.cpp and vLLM leave out."""
-    block = to_mapping(event.get("content_block"))
-    if block.get("type") != "tool_use" or "input" in block:
-        return frame
-    return to_event(b"content_block_start", orjson.dumps({**event, "content_block": {**block, "input": {}}}))[
-        : -len(END)
-    ]
 
 
 def _grows(event: dict[str, Any]) -> bool:

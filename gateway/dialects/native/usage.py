@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.dialects.chat.response.stop_reason import REFUSALS, STOP_REASONS
 from gateway.dialects.reply import Reply
+from gateway.json_values import to_mapping
 from gateway.messages.usage import STANDARD
 from gateway.upstream.target import signs_thinking
 
@@ -15,6 +16,11 @@ CHAT_WORDS = {
     **dict.fromkeys(("completed", "end", "eos", "eos_token", "stop"), "end_turn"),
     **dict.fromkeys(("function_call", "tool_call", "tool_calls"), "tool_use"),
 }
+
+
+def counted(usage: object) -> dict[str, Any]:
+    """Return the counts of a usage without those that are null, as some servers send all of them."""
+    return {name: value for name, value in to_mapping(usage).items() if value is not None}
 
 
 def to_usage(counts: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,12 +33,16 @@ FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filt
 
 @dataclass(slots=True)
 class OpenItem:
-    """An item that has begun. `index`: of a call, among the calls. `written`: letters of its content so far."""
+    """An item that has begun. `index`: of a call, among the calls. `written`: letters of its content so far.
+
+    `id`: the first that the upstream has given it; some give it another one with each event (litellm issue 30071).
+    """
 
     kind: str
     index: int = 0
     written: int = 0
     closed: bool = False
+    id: str = ""
 
 
 @dataclass(slots=True)
@@ -115,7 +119,7 @@ class ChunkWriter:
             kind = HOSTED_CALL
             self.notes = [HOSTED]
         if kind not in CALLS:
-            self._items[place] = OpenItem(kind)
+            self._items[place] = OpenItem(kind, id=_text(item.get("id")))
             return
         opened = self._items[place] = OpenItem(kind, self._calls)
         self._calls += 1
@@ -140,13 +144,14 @@ class ChunkWriter:
     def _think(self, place: int | str, event: Mapping[str, Any], name: str, part: Any) -> Iterator[dict[str, Any]]:
         text = _text(event.get("delta"))
         item = self._items.setdefault(place, OpenItem("reasoning"))
+        item.id = item.id or _text(event.get("item_id"))
         item.written += len(text)
         if text:
-            yield self._chunk(reasoning_details=[self._entry(event.get("item_id"), name, part, text)])
+            yield self._chunk(reasoning_details=[self._entry(item.id, name, part, text)])
 
-    def _entry(self, item_id: Any, name: str, part: Any, text: str) -> dict[str, Any]:
+    def _entry(self, item_id: str, name: str, part: Any, text: str) -> dict[str, Any]:
         """A part of reasoning. Its number separates parts of one item, which would otherwise be joined."""
-        number = self._parts.setdefault((str(item_id), str(part), name), len(self._parts))
+        number = self._parts.setdefault((item_id, str(part), name), len(self._parts))
         entry = {"type": f"reasoning.{name}", name: text, "id": item_id, "index": number}
         return entry | ({"format": FORMAT} if encrypts_reasoning(self.upstream_model) else {})
 
@@ -209,13 +214,14 @@ class ChunkWriter:
 
     def _whole_reasoning(self, item: Mapping[str, Any], opened: OpenItem) -> Iterator[dict[str, Any]]:
         entries = []
+        item_id = opened.id or _text(item.get("id"))
         for name, parts in (("summary", item.get("summary")), ("text", item.get("content"))):
             for part, value in enumerate(_list(parts) if not opened.written else ()):
-                entries.append(self._entry(item.get("id"), name, part, _text(value.get("text"))))
+                entries.append(self._entry(item_id, name, part, _text(value.get("text"))))
         # Comes with the last event only, and has to be sent back as it is.
         encrypted = item.get("encrypted_content")
         if encrypted and isinstance(encrypted, str):
-            sealed = {"type": "reasoning.encrypted", "data": encrypted, "id": item.get("id"), "format": FORMAT}
+            sealed = {"type": "reasoning.encrypted", "data": encrypted, "id": item_id, "format": FORMAT}
             entries.append({**sealed, "index": len(self._parts)})
         if entries:
             yield self._chunk(reasoning_details=entries)
@@ -224,8 +230,9 @@ class ChunkWriter:
         self._note(response)
         error = response.get("error")
         # A response may fail after text has been sent: that is an error event, and no end of turn.
-        if response.get("status") == "failed" or error:
-            yield {"error": error if isinstance(error, dict) and error else {"message": "The response failed."}}
+        status = response.get("status")
+        if status in ("failed", "cancelled") or error:
+            yield {"error": error if isinstance(error, dict) and error else {"message": f"The response was {status}."}}
             return
         for index, item in enumerate(_list(response.get("output"))):
             # The list of the last event has its items in the order of their indexes.

@@ -1,5 +1,6 @@
 """A Responses stream on its way to the client: its events become chat chunks, and those a Messages stream."""
 
+from codecs import BOM_UTF8
 from typing import Any
 
 import orjson
@@ -83,6 +84,8 @@ class ResponsesStream:
         return self._message.open()
 
     def feed(self, piece: bytes) -> bytes:
+        if not self._form.has_begun:
+            piece = piece.removeprefix(BOM_UTF8)
         try:
             if not self._form.is_event_piece(piece):
                 return b""

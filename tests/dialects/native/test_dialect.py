@@ -116,6 +116,7 @@ def test_thinking_setting_goes_where_a_tool_loop_lost_its_thinking() -> None:
     [
         "messages.1.content.0: Invalid `signature` in `thinking` block",
         "messages.1.content.0.thinking.signature: Field required",
+        "messages.1.content.0.thinking: each thinking block must contain thinking",
         "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.",
     ],
 )

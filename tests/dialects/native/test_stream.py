@@ -461,3 +461,29 @@ def test_collected_stream_with_an_odd_event_is_an_upstream_error(odd: bytes) -> 
     stream.end()
     with pytest.raises(UpstreamError, match="cannot be read"):
         stream.message()
+
+
+def test_calls_have_an_id_each() -> None:
+    """Some servers leave ids out, and some give one to all calls of an answer."""
+    calls = [{"type": "tool_use", "name": "look", "input": {}, **given} for given in ({}, {"id": "a"}, {"id": "a"})]
+    reply = Reply("msg_1", "req_1", "asked", "m", Keyring(()))
+    answered = to_answered(orjson.dumps({**MESSAGE, "content": calls}), reply).message["content"]
+    starts = [
+        event("content_block_start", index=place, content_block=call) + stop(place) for place, call in enumerate(calls)
+    ]
+    streamed = fold_stream(run(stream(), event("message_start", message=START), *starts, ENDING))["content"]
+    for blocks in (answered, streamed):
+        assert [block["id"] for block in blocks] == ["toolu_msg_1_0", "a", "toolu_msg_1_2"]
+
+
+def test_usage_of_nulls_is_estimated() -> None:
+    nulls = {"input_tokens": None, "output_tokens": None}
+    ending = event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage=nulls)
+    start = event("message_start", message={**START, "usage": nulls})
+    usage = fold_stream(run(stream(), start, BLOCK_START, text_delta("Hello"), stop(0), ending, STOP))["usage"]
+    reply = Reply("msg_1", "req_1", "asked", "m", Keyring(()), input_estimate=7)
+    answered = to_answered(orjson.dumps({**MESSAGE, "usage": nulls}), reply)
+    for counts in (usage, answered.message["usage"]):
+        assert counts["input_tokens"] == 7
+        assert counts["output_tokens"] > 0
+    assert answered.origin.estimated

@@ -239,3 +239,22 @@ def test_answer_that_its_limit_cut_has_that_reason_where_the_server_says_complet
         converter = ResponsesStream(reply, collects=True)
         told(converter, body)
         assert converter.message()["stop_reason"] == stop
+
+
+def test_item_whose_id_changes_with_each_event_stays_one() -> None:
+    chosen = [{**event, "item_id": f"odd_{place}"} for place, event in enumerate(events(ITEMS))]
+    for place, each in enumerate(chosen):
+        if "item" in each:
+            each["item"] = {**each["item"], "id": f"item_{place}"}
+    message = collected(sent(*chosen))
+    assert [block["type"] for block in message["content"]] == [block["type"] for block in WHOLE["content"]]
+    envelope = open_envelope(message["content"][0]["signature"], KEYRING)
+    assert isinstance(envelope, Envelope)
+    assert len({entry.get("id") for entry in envelope.entries}) == 1
+    assert [entry["type"] for entry in envelope.entries] == [*["reasoning.summary"] * 2, "reasoning.encrypted"]
+
+
+def test_cancelled_response_is_a_failure() -> None:
+    converter = stream()
+    told(converter, to_stream([MESSAGE], "cancelled", status="cancelled"))
+    assert isinstance(converter.failure, UpstreamError)

@@ -8,8 +8,7 @@ from gateway.dialects.base import Answered
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names
 from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin, unwrapped
 from gateway.dialects.chat.response.delta import delta_of
-from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish
-from gateway.dialects.chat.response.stop_reason import STOP_REASONS as ANTHROPICS_REASONS
+from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish, meaning_of
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.chat.response.written_calls import may_hold_calls
 from gateway.dialects.native.answer import with_model
@@ -74,7 +73,7 @@ def to_finish_reason(finish: Finish, *, has_calls: bool) -> str:
     word = finish.reason
     if word in FINISH_REASONS and not (has_calls and word == "stop"):
         return word
-    if ANTHROPICS_REASONS.get(word) == "max_tokens":
+    if meaning_of(word) == "max_tokens":
         return "length"
     if word in REFUSALS:
         return "content_filter"

@@ -40,9 +40,10 @@ class CallIndexes:
 
     def _find(self, call_id: str, index: int | None, *, starts: bool) -> int | None:
         """Return the place of the call that this is a piece of; None for a new one."""
-        if call_id in self._by_id:
+        is_new_index = index is not None and index not in self._by_index
+        if call_id in self._by_id and not (starts and is_new_index):  # two calls may have one id
             return self._by_id[call_id]
-        if index is None:
+        if index is None or (is_new_index and not (call_id or starts)):  # the index alone begins no call
             return len(self._ids) - 1 if self._ids and not (call_id or starts) else None
         place = self._by_index.get(index)
         # Another id under the same index is another call, if it has a name (Gemini numbers each of them 0).
@@ -50,12 +51,12 @@ class CallIndexes:
 
     def _begin(self, call: dict[str, Any], call_id: str, index: int | None) -> dict[str, Any]:
         place = len(self._ids)
-        known = call_id or f"{self.prefix}{place}"
+        known = call_id if call_id and call_id not in self._by_id else f"{self.prefix}{place}"
         self._ids.append(known)
         self._by_id[known] = place
         if index is not None:
             self._by_index[index] = place
-        if index == place and call_id and call.get("type"):
+        if index == place and known == call_id and call.get("type"):
             return call
         return {**call, "index": place, "id": known, "type": call.get("type") or "function"}
 

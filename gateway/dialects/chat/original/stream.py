@@ -231,6 +231,9 @@ class OriginalStream:
         if counts is not None:
             self._counts, self.has_usage = read_counts(counts), True
         self.origin = to_origin(chunk, self._counts)
+        if choice is None and not isinstance(chunk.get("choices"), list):  # which clients read of each chunk
+            chunk["choices"] = []
+            event = b"data: " + orjson.dumps(chunk)
         if choice is None:
             return self._named_event(event, payload, chunk) if self._shows_usage or counts is None else b""
         if self._take_choices(chunk):
@@ -349,7 +352,7 @@ class OriginalStream:
 
     def _named_event(self, event: bytes, payload: bytes, chunk: dict[str, Any]) -> bytes:
         """Return the event with the model's name as the client knows it."""
-        event = event or b"data: " + payload
+        event = event or (b"data: " + payload if b"\n" not in payload else b"data: " + orjson.dumps(chunk))
         told = chunk.get("model")
         if isinstance(told, str) and told != self._reply.model and (not self._model or self._model not in event):
             found = MODEL.search(event)

@@ -362,7 +362,7 @@ class Assembly:
             self.has_cut_call = self.has_cut_call or ending.is_cut
             if ending.reason:
                 self.notes.append(Note("changed", f"content.{self.index}.input", ending.reason))
-            if ending.text != "{}":
+            if ending.text != "{}" or block.is_blank:
                 self._show_arguments(ending.text)
         self._writer.stop(self.index)
         self._open = None

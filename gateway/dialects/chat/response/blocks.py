@@ -40,6 +40,7 @@ class OpenToolCall:
     """`id` and `name` are the upstream's. `fragments`: the arguments so far, repaired once they begin like an object.
 
     `is_named`: whether the name is that of a tool that was offered. `ready`: whether its start has all it needs.
+    `is_blank`: whether the arguments are an empty object so far, which is not shown, since others may replace it.
     `begun`: whether the arguments begin like an object, so that they can be shown while they come. `is_over`: whether
     their last bracket has come. `is_valid`: whether they are known to be an object.
     """
@@ -49,6 +50,7 @@ class OpenToolCall:
     fragments: list[str] = field(default_factory=list)
     is_named: bool = False
     ready: bool = False
+    is_blank: bool = False
     begun: bool = False
     is_over: bool = False
     is_valid: bool = False
@@ -73,7 +75,8 @@ class OpenToolCall:
         A name that no tool has may go on.
         """
         was_ready = self.ready
-        self.ready = was_ready or (self.name != "" and ((self.id != "" and self.is_named) or bool(self.fragments)))
+        has_arguments = self.is_blank or bool(self.fragments)
+        self.ready = was_ready or (self.name != "" and ((self.id != "" and self.is_named) or has_arguments))
         return self.ready and not was_ready
 
     def add(self, fragment: str) -> str:
@@ -85,6 +88,9 @@ class OpenToolCall:
             if self.begun:
                 fragment, self.fragments = self.arguments, []
         if not self.begun:
+            return ""
+        if not self.fragments and fragment.strip() == "{}":  # LiteLLM sends it in front of the arguments of Claude
+            self.is_blank = self.is_over = self.is_valid = self.reader.is_over = True
             return ""
         if not self.fragments and fragment.endswith("}") and is_object(fragment):
             # Most that come whole are valid, which orjson finds in a tenth of the time.
@@ -104,6 +110,8 @@ class OpenToolCall:
         arguments = self.arguments
         if not self.reader.is_rest_meaningless and repaired(self.reader.rest).strip() != arguments.strip():
             raise self._went_on()
+        if self.is_blank:
+            return Ending("{}")
         if self.is_valid or (self.begun and is_object(arguments)):
             return Ending("", REPAIRED if self.reader.is_changed else "")
         ending = to_ending(arguments, is_shown=self.begun, may_be_cut=may_be_cut)
@@ -124,7 +132,7 @@ class OpenToolCall:
 
     def is_followed_by(self, fragment: str) -> bool:
         """Whether a fragment behind the end of this call is the beginning of another's arguments, and no repetition."""
-        return fragment.lstrip().startswith("{") and not self._repeats(fragment)
+        return not self.is_blank and fragment.lstrip().startswith("{") and not self._repeats(fragment)
 
     def add_rest(self, fragment: str) -> str:
         """Add text behind the end of the arguments: all of them again, or noise; return the part to show.
@@ -133,6 +141,9 @@ class OpenToolCall:
         """
         if not fragment or self._repeats(fragment):
             return ""
+        if self.is_blank and not self.closed and fragment.lstrip().startswith("{"):
+            self.is_blank = self.begun = self.is_over = self.is_valid = self.reader.is_over = False
+            return self.add(fragment)
         shown = self.reader.feed(fragment)
         self.fragments.append(shown)
         if self.closed and not self.reader.is_rest_meaningless:

@@ -5,6 +5,7 @@ for any word of the upstream, since clients act on the stop reason, not on the c
 or a stop sequence may have cut never does: clients would run half of it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -121,6 +122,8 @@ STOP_REASONS: dict[str | None, str] = {
     "pause_turn": "pause_turn",
     "compaction": "compaction",
 }
+# Words for the limit of the answer that are not in the table: `max_tokens_reached`, `token_limit_exceeded`.
+LIMIT_WORDS = re.compile(r"max_?(?:output_|completion_|new_)?(?:tokens|length)|token_limit|length_limit|context_length")
 # Where the reason and the native reason mean two things, the first of these; anything else is `end_turn`.
 NO_REASON: frozenset[str | None] = frozenset({None})
 PRECEDENCE = ("max_tokens", "stop_sequence", "pause_turn", "compaction")
@@ -198,7 +201,13 @@ def may_cut_calls(finish: Finish, reply: Reply) -> bool:
 
 
 def _meant(finish: Finish) -> frozenset[str | None]:
-    return frozenset((STOP_REASONS.get(finish.native), STOP_REASONS.get(finish.reason)))
+    return frozenset((meaning_of(finish.native), meaning_of(finish.reason)))
+
+
+def meaning_of(word: str | None) -> str | None:
+    """Return Anthropic's stop reason for an upstream's word; None for a word that means the end of a turn, or none."""
+    meaning = STOP_REASONS.get(word)
+    return "max_tokens" if meaning is None and word is not None and LIMIT_WORDS.search(word) else meaning
 
 
 def _is_at_limit(finish: Finish, reply: Reply) -> bool:

@@ -34,7 +34,7 @@ class CallBook:
             call = self._find_without_index(call_id, name)
             index = self._next
         else:
-            call = self._calls.get(index)
+            call = self._calls.get(index) or self._continued(call_id, name, fragment)
         is_new = call is None or (call.is_over_at(call_id, name) and not self._names_on(call, name))
         if call is not None and call.is_over and not is_new and call.is_followed_by(fragment):
             is_new, name = True, name or call.name  # without a word that another begins: of the same tool
@@ -47,6 +47,10 @@ class CallBook:
         self._by_id[call.id] = call
         self._last = call
         return call, is_new
+
+    def _continued(self, call_id: str, name: str, fragment: str) -> OpenToolCall | None:
+        """The open call if a piece under a new index has no word that another begins: some servers count pieces."""
+        return None if call_id or name or not fragment or self._last is None or self._last.is_over else self._last
 
     def _names_on(self, call: OpenToolCall, name: str) -> bool:
         """Whether the name continues that of a call of which only the name is known."""

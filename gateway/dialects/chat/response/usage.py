@@ -5,6 +5,7 @@ live by aplisay/llm-agent #345); Anthropic's `input_tokens` excludes both, so th
 Passing them through instead doubles Claude Code's context meter.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,6 +22,7 @@ CACHE_WRITES = ("cache_write_tokens", "created_cache_tokens", "cache_creation_to
 
 # No count of tokens; floats beyond it are no exact numbers.
 MAX_COUNT = 2.0**53
+COUNT = re.compile(r"[0-9]{1,15}")
 TIERS = {"default": STANDARD, "auto": STANDARD}
 
 
@@ -111,8 +113,8 @@ def read_counts(counts: Mapping[str, Any]) -> UpstreamCounts:
 
 
 def to_usage(counts: UpstreamCounts, reply: Reply) -> dict[str, Any]:
-    """Convert to Anthropic's `usage`."""
-    uncached = counts.prompt - counts.cached - counts.written
+    """Convert to Anthropic's `usage`. A prompt that was not counted is estimated: no prompt is empty."""
+    uncached = (counts.prompt or reply.input_estimate) - counts.cached - counts.written
     usage = _usage(uncached if uncached > 0 else 0, counts.written, counts.cached, counts.output, reply.cache_ttl)
     if counts.thinking:
         usage["output_tokens_details"] = {"thinking_tokens": counts.thinking}
@@ -168,9 +170,11 @@ def _usage(uncached: int, written: int, cached: int, output: int, ttl: str) -> d
 
 
 def _count(value: object) -> int:
-    """Some servers write counts as floats (9.0)."""
+    """Some servers write counts as floats (9.0), or as texts."""
     if type(value) is int:
         return value if value > 0 else 0
+    if type(value) is str and COUNT.fullmatch(value):
+        return int(value)
     return int(value) if type(value) is float and value.is_integer() and 0 < value < MAX_COUNT else 0
 
 

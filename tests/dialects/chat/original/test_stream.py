@@ -355,3 +355,38 @@ def test_calls_that_wait_are_bounded(pieces: int, is_refused: bool, monkeypatch:
     calls = [*begun, first, *[second] * pieces]
     _, stream = passed(START, *[chunk({"tool_calls": [call]}) for call in calls], DONE)
     assert (stream.failure is not None and "longer tool calls" in stream.failure.message) == is_refused
+
+
+@pytest.mark.parametrize("ending", [b"\r\n", b"\r"])
+def test_mark_at_the_start_and_other_line_ends_lose_nothing(ending: bytes) -> None:
+    data, whole = b"\xef\xbb\xbf" + b"".join(WHOLE).replace(b"\n", ending), passed(*WHOLE)[0]
+    for cut in range(3, len(data), 7):
+        assert passed(data[:cut], data[cut:])[0] == whole
+
+
+def test_data_over_several_lines_become_one() -> None:
+    told, _ = passed(START, chunk({"content": "a"}).replace(b'"choices"', b'\ndata: "choices"'), *WHOLE[3:])
+    assert [each["choices"][0]["delta"].get("content") for each in chunks_of(told)[:2]] == ["", "a"]
+
+
+def test_chunk_without_choices_has_an_empty_list() -> None:
+    told, _ = passed(chunk(choices=None), *WHOLE)
+    assert chunks_of(told)[0]["choices"] == []
+
+
+def called(call_id: str | None, index: int, arguments: str, name: str | None = "look") -> bytes:
+    function = {"arguments": arguments} | ({"name": name} if name else {})
+    part = {"index": index, "function": function} | ({"id": call_id, "type": "function"} if call_id else {})
+    return chunk({"tool_calls": [part]})
+
+
+def test_two_calls_of_one_id_stay_two() -> None:
+    told, _ = passed(START, called("a", 0, "{}"), called("a", 1, "{}"), chunk({}, "tool_calls"), DONE)
+    calls = calls_of(told)
+    assert [(call["index"], call["function"]["arguments"]) for call in calls] == [(0, "{}"), (1, "{}")]
+    assert len({call["id"] for call in calls}) == 2
+
+
+def test_piece_under_another_index_continues_its_call() -> None:
+    told, _ = passed(START, called("a", 0, '{"b"'), called(None, 1, ":1}", None), chunk({}, "tool_calls"), DONE)
+    assert [(call["index"], call["function"]["arguments"]) for call in calls_of(told)] == [(0, '{"b"'), (0, ":1}")]

@@ -94,6 +94,14 @@ QUIRKS: dict[str, tuple[list[Json], list[tuple[str, str, Any]]]] = {
         [("toolu_msg_1_0_gwe_ZnVuY3Rpb25zLmY6MA", "f", {}), ("toolu_msg_1_1_gwe_ZnVuY3Rpb25zL2YgMA", "f", {})],
     ),
     "an empty id": ([call(0, "{}", "", "f")], [("toolu_msg_1_0", "f", {})]),
+    "another index for each piece": (
+        [call(0, '{"a"', "c", "f"), call(1, ":1"), call(2, "}"), call(3, "{}", "d", "g")],
+        [("c", "f", {"a": 1}), ("d", "g", {})],
+    ),
+    "an empty object before the arguments": (
+        [call(0, "{}", "c", "f"), call(0, '{"a"'), call(0, ":1}"), call(1, "{}", "d", "g")],
+        [("c", "f", {"a": 1}), ("d", "g", {})],
+    ),
     "an id that is no string": (
         [chunk({"tool_calls": [{"index": 0, "id": 5, "function": {"name": "f", "arguments": "{}"}}]})],
         [("toolu_msg_1_0", "f", {})],

@@ -49,6 +49,8 @@ ROWS: dict[str, tuple[str | None, str | None, list[Json], str]] = {
     "max_tokens": ("max_tokens", None, [say("a")], "max_tokens"),
     "a reason in capitals": ("LENGTH", None, [say("a")], "max_tokens"),
     "max_output_tokens": ("max_output_tokens", None, [say("a")], "max_tokens"),
+    "a limit in other words": ("max_tokens_reached", None, [say("a")], "max_tokens"),
+    "a limit of tokens in other words": ("token_limit_exceeded", None, [say("a")], "max_tokens"),
     "incomplete": ("incomplete", None, [say("a")], "max_tokens"),
     "Zhipu's sensitive": ("sensitive", None, [say("a")], "refusal"),
     "a filter with a hyphen": ("content-filter", None, [say("a")], "refusal"),
