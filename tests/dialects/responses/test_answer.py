@@ -256,5 +256,5 @@ def test_item_whose_id_changes_with_each_event_stays_one() -> None:
 
 def test_cancelled_response_is_a_failure() -> None:
     converter = stream()
-    told(converter, to_stream([MESSAGE], "cancelled", status="cancelled"))
+    told(converter, to_stream([MESSAGE], "cancelled"))
     assert isinstance(converter.failure, UpstreamError)
