@@ -34,6 +34,14 @@ COMMANDS: Final = {
 }
 
 
+class Group(TyperGroup):
+    """Subcommands, listed with the whole first sentence of each."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in self.commands.items()])
+
+
 class LazyCommands(TyperGroup):
     """Commands that are imported when they are asked for."""
 
@@ -49,10 +57,12 @@ class LazyCommands(TyperGroup):
             return None
         found = load(COMMANDS[cmd_name][0])
         if isinstance(found, typer.Typer):
+            found.rich_markup_mode = None
+            found.info.cls = Group
             group = typer.main.get_group(found)
             group.name = cmd_name
             return group
-        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         single.command(cmd_name, context_settings=HELP)(found)
         return typer.main.get_command(single)
 

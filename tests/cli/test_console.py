@@ -6,6 +6,7 @@ import sys
 import pytest
 import typer
 
+from gateway.__main__ import COMMANDS
 from gateway.cli.console import CommandError, Console, printable
 from tests.cli.conftest import dragoman
 
@@ -49,6 +50,18 @@ async def test_help_and_version_answer_without_loading_the_gateway(option: str) 
     out, err = await process.communicate()
     assert (process.returncode, err.strip()) == (0, b"0")
     assert b"dragoman" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_help_of_every_command_has_the_plain_form_of_the_whole(command: str) -> None:
+    ran = await dragoman(command, "--help")
+    assert (ran.status, ran.out.startswith(f"Usage: dragoman {command} [OPTIONS]")) == (0, True)
+    assert not set(ran.out) & set("╭│…")
+
+
+async def test_wrong_subcommand_is_an_error_in_plain_lines() -> None:
+    ran = await dragoman("batch", "rum")
+    assert (ran.status, ran.err.splitlines()[-1]) == (2, "Error: No such command 'rum'. Did you mean 'run'?")
 
 
 async def test_serve_is_imported_without_the_garbage_collector_and_without_jose() -> None:
