@@ -62,6 +62,15 @@ class CallOrder:
         sent = [one for piece in pieces for one in self._take(piece)]
         return pieces if len(sent) == len(pieces) and all(map(is_, sent, pieces)) else sent
 
+    def has_cut_call(self) -> bool:
+        """Whether the arguments of a call have begun and not ended. Call it before `rest`."""
+        readers = [NearJson() for _ in self._waiting]
+        for reader, waiting in zip(readers, self._waiting.values(), strict=True):
+            reader.feed("".join(waiting.arguments))
+        if not self._is_over() and self._reader is not None:
+            readers.append(self._reader)
+        return any(reader.is_inside for reader in readers)
+
     def rest(self) -> list[dict[str, Any]]:
         """Return the calls that wait, for the end of the stream."""
         rest = [self._waiting[index].joined() for index in sorted(self._waiting)]

@@ -8,7 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
+from gateway.errors import UpstreamError
+
 ONCE = ("id", "type")
+UNKNOWN_SHAPE = "The upstream sent tool calls of an unknown shape."
 
 
 @dataclass(slots=True, repr=False)
@@ -61,8 +66,37 @@ class CallIndexes:
         return {**call, "index": place, "id": known, "type": call.get("type") or "function"}
 
 
+def to_calls(value: Any) -> list[dict[str, Any]]:
+    """Return calls, or pieces of them, as a list in which ids and arguments are texts; the same list if they are.
+
+    Ollama sends arguments as an object, others one call without a list. Raises UpstreamError for any other shape.
+    """
+    calls = [value] if isinstance(value, dict) else value
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise UpstreamError(UNKNOWN_SHAPE)
+    texts = [_with_texts(call) for call in calls]
+    return texts if any(one is not other for one, other in zip(texts, calls, strict=True)) else calls
+
+
+def _with_texts(call: dict[str, Any]) -> dict[str, Any]:
+    call_id, function = call.get("id"), call.get("function")
+    changed: dict[str, Any] = {}
+    if call_id is not None and not isinstance(call_id, str):
+        changed["id"] = str(call_id) if isinstance(call_id, int) else None
+    if function is not None and not isinstance(function, dict):
+        raise UpstreamError(UNKNOWN_SHAPE)
+    arguments = (function or {}).get("arguments")
+    if arguments is not None and not isinstance(arguments, str):
+        try:
+            changed["function"] = {**(function or {}), "arguments": orjson.dumps(arguments).decode()}
+        except orjson.JSONEncodeError:
+            raise UpstreamError("The upstream sent tool arguments that nest too deeply.") from None
+    return {**call, **changed} if changed else call
+
+
 def continues_calls(delta: Mapping[str, Any]) -> bool:
     """Whether a delta begins no call, so that others may be written like it."""
     return all(
-        "id" not in call and "name" not in (call.get("function") or {}) for call in delta.get("tool_calls") or ()
+        "id" not in call and "name" not in (call.get("function") or {})
+        for call in to_calls(delta.get("tool_calls") or [])
     )

@@ -15,7 +15,7 @@ from gateway.dialects.base import Origin
 from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
 from gateway.dialects.chat.original.answer import stop_reason_of, to_finish_reason
 from gateway.dialects.chat.original.call_order import CallOrder
-from gateway.dialects.chat.original.calls import CallIndexes, continues_calls
+from gateway.dialects.chat.original.calls import CallIndexes, continues_calls, to_calls
 from gateway.dialects.chat.original.written import BRACKET, TextOfCalls, has_signs, reasoning_names
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice, number_of
@@ -41,7 +41,7 @@ TEXT: Final = re.compile(
 MAX_MISSES: Final = 8
 # What a chunk has to be looked into for. Inside a text the quotation marks would follow backslashes.
 FACTS: Final = re.compile(
-    rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[^n\s]|"tool_calls"\s*:\s*\[|\[DONE\]'
+    rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[^n\s]|"tool_calls"\s*:\s*[\[{]|\[DONE\]'
 )
 MODEL: Final = re.compile(rb'"model"\s*:\s*"[^"\\]*(?:\\.[^"\\]*)*"')
 DONE_MARK: Final = b"[DONE]"
@@ -278,16 +278,17 @@ class OriginalStream:
                 raise UpstreamError("The upstream sent choices of an unknown shape.")
             delta = delta_of(choice)
             corrected = self._take_text(choice, delta) or corrected
-            calls = delta.get("tool_calls")
-            if isinstance(calls, list) and calls:
-                corrected = self._correct_calls(choice, delta, calls) or corrected
+            if delta.get("tool_calls"):
+                corrected = self._correct_calls(choice, delta) or corrected
             self._finish.note(choice)
             error = broken_finish(self._finish)
             if error is not None:
                 raise error
             if choice.get("finish_reason"):
+                is_cut = self._has_cut_call(number_of(choice))
                 corrected = self._end_calls(choice, delta) or corrected
                 reason = to_finish_reason(self._finish, has_calls=self._has_calls(number_of(choice)))
+                reason = "length" if is_cut and reason == "tool_calls" else reason
                 corrected = corrected or reason != choice["finish_reason"]
                 choice["finish_reason"] = self._finish.reason = reason
             self.started = (
@@ -299,16 +300,16 @@ class OriginalStream:
             self.stop_reason = stop_reason_of(self._finish)
         return corrected
 
-    def _correct_calls(self, choice: dict[str, Any], delta: dict[str, Any], calls: list[Any]) -> bool:
-        number = number_of(choice)
+    def _correct_calls(self, choice: dict[str, Any], delta: dict[str, Any]) -> bool:
+        number, told = number_of(choice), delta["tool_calls"]
         known = self._calls.setdefault(number, CallIndexes(f"call_{self._reply.message_id[-8:]}_{number}_"))
-        if not all(isinstance(call, dict) for call in calls):
-            raise UpstreamError("The upstream sent tool calls of an unknown shape.")
+        calls = to_calls(told)
         pieces = [known.corrected(call) for call in calls]
         self._before = b""  # another call may be the open one now
         sent = self._orders.setdefault(number, CallOrder()).ordered(pieces)
         delta["tool_calls"] = sent
-        return sent is not pieces or any(one is not other for one, other in zip(sent, calls, strict=True))
+        is_changed = calls is not told or sent is not pieces
+        return is_changed or any(one is not other for one, other in zip(sent, calls, strict=True))
 
     def _take_text(self, choice: dict[str, Any], delta: dict[str, Any]) -> bool:
         """Hold back text and reasoning that may be calls. Return True if the delta was changed."""
@@ -347,6 +348,11 @@ class OriginalStream:
             self._rest += [(number, each) for each in ([ahead] if ahead else []) + rest]
         return bool(rest)
 
+    def _has_cut_call(self, number: int) -> bool:
+        """Whether a call of the choice lacks its end, so that its client must not run it."""
+        order = self._orders.get(number)
+        return order is not None and order.has_cut_call()
+
     def _has_calls(self, number: int) -> bool:
         return bool(self._calls.get(number)) or (self._has_written_calls and not number)
 
@@ -367,9 +373,10 @@ class OriginalStream:
         self.done = self.started = True
         if self._finish.said:
             return DONE
+        is_cut = any(map(self._has_cut_call, self._orders))
         self._end_calls({"index": 0}, {})
         has_calls = self._has_written_calls or any(map(len, self._calls.values()))
-        self._finish.note({"finish_reason": "tool_calls" if has_calls else "stop"})
+        self._finish.note({"finish_reason": "length" if is_cut else "tool_calls" if has_calls else "stop"})
         self.stop_reason = stop_reason_of(self._finish)
         named = head_of(self._last)
         choice = {"index": 0, "delta": {}, "finish_reason": self._finish.reason}

@@ -35,7 +35,7 @@ class FailureWording:
 
 
 def _wording(kind: Kind, instead_of: tuple[Kind, ...], *patterns: str) -> FailureWording:
-    return FailureWording(kind, instead_of, re.compile("|".join(patterns), re.IGNORECASE))
+    return FailureWording(kind, instead_of, re.compile("|".join(patterns), re.IGNORECASE | re.MULTILINE))
 
 
 REFUSED = (InvalidRequest, PermissionDenied, NotFound, UpstreamError)
@@ -101,6 +101,14 @@ WORDINGS = (
         r"\bmodel:? [`'\"][\w./:@-]{1,128}[`'\"] is not (?:available|served|deployed|supported)\b",
         r"not found the model|unable to access model|server is pinned to",  # Moonshot, Together, transformers serve
         r"模型不存在",  # Zhipu
+    ),
+    # A state of the server that it reports as a fault of the request (Bedrock, and proxies of Anthropic and OpenAI).
+    _wording(RateLimited, (InvalidRequest,), r"\bthrottlingexception\b|^too many requests\b"),
+    _wording(
+        Overloaded,
+        (InvalidRequest,),
+        r"\boverloaded_error\b|\bserviceunavailableexception\b",
+        r"\b(?:model|server|engine|service) is (?:currently |temporarily )?(?:overloaded|at capacity|too busy)\b",
     ),
     _wording(
         NotFound, (InvalidRequest, UpstreamError, Overloaded), r"no available channel for model"

@@ -71,6 +71,11 @@ class NearJson:
         self._rest: list[str] = []  # behind the object
         self._rest_size = 0
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether the object has begun and not ended."""
+        return self._depth > 0 and not self.is_over
+
     def feed(self, text: str) -> str:
         if self._held:
             text, self._held = self._held + text, ""

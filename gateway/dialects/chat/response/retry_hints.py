@@ -14,6 +14,8 @@ from email.utils import parsedate_to_datetime
 # The longest hint that is passed on; clients would fail rather than wait longer.
 MAX_RETRY_AFTER = 60.0
 
+# More seconds than any hint that is passed on.
+LONG = re.compile(r"\d{10,40}", re.ASCII)
 # A day in seconds has five digits; what is longer is no time to wait.
 SECONDS = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
 # OpenAI and Azure.
@@ -61,7 +63,8 @@ def retry_after_of(headers: Mapping[str, str], words: str = "", *, limited: bool
     """Return seconds, at most MAX_RETRY_AFTER. `limited`: a rate limit is the cause, so its reset is a hint as well."""
     value = headers.get("retry-after", "").strip()
     now = headers.get("date", "")
-    found = float(value) if SECONDS.fullmatch(value) else _until_date(value, now)
+    found = MAX_RETRY_AFTER if LONG.fullmatch(value) else float(value) if SECONDS.fullmatch(value) else None
+    found = _until_date(value, now) if found is None else found
     if found is None and value:
         found = _duration(value)
     if found is None:

@@ -203,7 +203,7 @@ def test_two_calls_under_one_index_are_distinguished_by_their_ids() -> None:
     assert calls_of(told)[1]["function"]["arguments"] == "{}"
 
 
-PARTS = (['{"a":', ' "\\u00e9 \\\\"', '"}'], ["", '{"b"', ": [1", "]}"], ["{}"])
+PARTS = (['{"a":', ' "\\u00e9 \\\\', '"}'], ["", '{"b"', ": [1", "]}"], ["{}"])
 
 
 @pytest.mark.parametrize("seed", range(15))
@@ -390,3 +390,45 @@ def test_two_calls_of_one_id_stay_two() -> None:
 def test_piece_under_another_index_continues_its_call() -> None:
     told, _ = passed(START, called("a", 0, '{"b"'), called(None, 1, ":1}", None), chunk({}, "tool_calls"), DONE)
     assert [(call["index"], call["function"]["arguments"]) for call in calls_of(told)] == [(0, '{"b"'), (0, ":1}")]
+
+
+LOOSE = {"index": 0, "id": 17, "function": {"name": "look", "arguments": {"a": 1}}}
+
+
+@pytest.mark.parametrize("told", [LOOSE, [LOOSE]])
+def test_calls_of_a_loose_shape_are_a_list_of_texts(told: Any) -> None:
+    streamed, _ = passed(START, chunk({"tool_calls": told}), chunk({}, "tool_calls"), DONE)
+    answer = {"choices": [{"index": 0, "message": {"tool_calls": told}, "finish_reason": "tool_calls"}]}
+    whole = orjson.loads(to_passed_on(orjson.dumps(answer), REPLY).written or b"")["choices"][0]["message"][
+        "tool_calls"
+    ]
+    for (call,) in (calls_of(streamed), whole):
+        assert (call["id"], call["type"], call["function"]["arguments"]) == ("17", "function", '{"a":1}')
+
+
+@pytest.mark.parametrize("told", ["look", [None], [{"index": 0, "function": "look"}]])
+def test_calls_of_no_shape_are_an_error(told: Any) -> None:
+    stream = passed(START, chunk({"tool_calls": told}), chunk({}, "tool_calls"))[1]
+    assert isinstance(stream.failure, UpstreamError)
+
+
+@pytest.mark.parametrize("ending", [[chunk({}, "tool_calls")], [chunk({}, "stop")], []])
+@pytest.mark.parametrize("pieces", [['{"a": "b'], ['{"a', '": 1']])
+def test_call_without_its_end_is_not_to_be_run(ending: list[bytes], pieces: list[str]) -> None:
+    first, *more = pieces
+    calls = [called("a", 0, first), *[called(None, 0, piece, None) for piece in more]]
+    told, stream = passed(START, *calls, *ending, DONE)
+    assert [each["choices"][0]["finish_reason"] for each in chunks_of(told)][-1] == "length"
+    assert stream.stop_reason == "max_tokens"
+
+
+@pytest.mark.parametrize("arguments", ["", "{}", '{"a": "}"}'])
+def test_whole_call_is_to_be_run(arguments: str) -> None:
+    told, _ = passed(START, called("a", 0, arguments), chunk({}, "tool_calls"), DONE)
+    assert chunks_of(told)[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_choice_without_a_message_gets_one() -> None:
+    answer = {"choices": [{"index": 0, "text": "a", "finish_reason": "stop"}]}
+    whole = orjson.loads(to_passed_on(orjson.dumps(answer), REPLY).written or b"")["choices"][0]
+    assert whole["message"] == {"role": "assistant", "content": "a"}

@@ -398,3 +398,16 @@ def test_the_words_count_inside_a_success_too(case: str) -> None:
 
 def test_a_body_that_is_too_large_stays_one() -> None:
     assert type(failed(413, b"<html><title>413 Request Entity Too Large</title></html>")) is RequestTooLarge
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("ThrottlingException: Too many requests, please wait before trying again.", RateLimited),
+        ("Too many requests", RateLimited),
+        ("The model is overloaded, please try again later", Overloaded),
+        ("max_tokens: too many requests of tools are not allowed", InvalidRequest),
+    ],
+)
+def test_a_state_of_the_server_under_400_is_no_fault_of_the_request(message: str, kind: type[GatewayError]) -> None:
+    assert type(failed(400, error_body(message))) is kind

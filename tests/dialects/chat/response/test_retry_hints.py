@@ -12,6 +12,7 @@ HEADERS = {
     "a date that has passed": ({"retry-after": "Sun, 29 Nov 2026 11:00:00 GMT", **DATE}, 0.0),
     "a date far ahead": ({"retry-after": "Fri, 31 Dec 2100 23:59:59 GMT", **DATE}, MAX_RETRY_AFTER),
     "a date without the reply's own": ({"retry-after": "Sun, 29 Nov 2026 12:00:20 GMT"}, None),
+    "more seconds than a number may have": ({"retry-after": "9" * 20}, MAX_RETRY_AFTER),
     "nonsense": ({"retry-after": "soon", **DATE}, None),
     "milliseconds": ({"retry-after-ms": "25000"}, 25.0),
     "Azure's milliseconds": ({"x-ms-retry-after-ms": "1500"}, 1.5),
