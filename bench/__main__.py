@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import batches, cache, consoles, instructions, limits, plots, report, results, streams, sweep
+from bench import batches, cache, consoles, instructions, limits, plots, report, results, servers, streams, sweep
 from bench.cases import CASES
 from bench.compare import Options, compare
 from bench.peers import PEERS, peer_recipes
 from bench.programs import CompilerError
 from bench.targets import BARE, DIRECT, Recipe, StartError, gateway_recipe, nginx_recipe, routed_recipe
 
-COMMANDS = ("compare", "batches", "cache", "consoles", "limits", "streams", "sweep", "instructions", "plots", "show")
+COMMANDS = (
+    *("compare", "batches", "cache", "consoles", "limits", "servers", "streams", "sweep"),
+    *("instructions", "plots", "show"),
+)
 TARGETS = ("gateway", "native", "chat", "routed", "quiet", "bare", "nginx", "direct", *PEERS)
 DEFAULT_TARGETS = "gateway,native,chat,bare,nginx,direct,quiet"
 PLOTS = Path("docs/performance")
@@ -66,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     admission = commands.add_parser("limits", help="what limits and a budget of a key cost, beside a Redis")
     admission.set_defaults(run=_limits)
     admission.add_argument("--goals", action="store_true", help="exit with 1 where the goal is missed")
+
+    bare_servers = commands.add_parser(
+        "servers", help="instructions of aiohttp's server, and of the least possible one"
+    )
+    bare_servers.set_defaults(run=_servers)
 
     many = commands.add_parser(
         "streams", help="thousands of streams at once: isolation, memory, and what is left after"
@@ -188,6 +196,14 @@ def _consoles(options: argparse.Namespace) -> int:
     print(consoles.render(costs))
     print(f"\nraw figures: {path}")
     return 1 if options.goals and costs.cost > consoles.GOAL else 0
+
+
+def _servers(_: argparse.Namespace) -> int:
+    costs = servers.measure(_say)
+    path = results.store_json("servers", costs.machine, asdict(costs))
+    print(servers.render(costs))
+    print(f"\nraw figures: {path}")
+    return 0
 
 
 def _limits(options: argparse.Namespace) -> int:
