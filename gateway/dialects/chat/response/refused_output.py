@@ -7,6 +7,7 @@ well, it is read more liberally than the text of an answer (`written_calls`).
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -27,7 +28,10 @@ TAG_WITH_JSON = re.compile(
     r"<function[=/(]([\w.-]{1,128})[>)(\s,]{0,4}(\{.*?\})[)\s>]{0,4}(?:</?function>|$)\s*", re.IGNORECASE | re.DOTALL
 )
 TAG_START = re.compile(r"<function[=/(]", re.IGNORECASE)
-FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
+FENCE = "```"
+# Places of the text from which calls are read. Each takes time in proportion to the text, which a model may have filled
+# with beginnings.
+MAX_STARTS = 4
 ARGUMENTS = ("arguments", "parameters", "args", "input")
 
 
@@ -59,11 +63,11 @@ def quoted_calls(text: str, reply: Reply) -> list[WrittenCall]:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """The whole text, what a code fence holds, and what begins like markup."""
+    """The whole text, what code fences hold, and what begins like markup; of each the first few."""
     yield text.strip()
-    yield from (found[1] for found in FENCE.finditer(text))
-    yield from (text[start.start() :] for start in TAG_START.finditer(text))
-    yield from (text[start:] for start in starts_of_calls(text))
+    yield from [fenced.removeprefix("json").strip() for fenced in text.split(FENCE, 2 * MAX_STARTS)[1:-1:2]]
+    yield from [text[start.start() :] for start in islice(TAG_START.finditer(text), MAX_STARTS)]
+    yield from [text[start:] for start in islice(starts_of_calls(text), MAX_STARTS)]
 
 
 def _read_json(text: str) -> list[WrittenCall]:
@@ -90,9 +94,12 @@ def _of_value(value: Any) -> WrittenCall | None:
     call = function if isinstance(function, dict) else value
     name = call.get("name") or (function if isinstance(function, str) else None)
     arguments: Any = next((call[key] for key in ARGUMENTS if key in call), {})
-    if isinstance(arguments, str):
-        return _checked(name, arguments)
-    return _checked(name, orjson.dumps(arguments).decode())
+    if not isinstance(arguments, str):
+        try:
+            arguments = orjson.dumps(arguments).decode()
+        except orjson.JSONEncodeError:  # it nests deeper than orjson writes
+            return None
+    return _checked(name, arguments)
 
 
 def _read_tagged(text: str) -> list[WrittenCall]:

@@ -9,6 +9,7 @@ from gateway.dialects.base import Prepared
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.chat.response.errors import to_error
+from gateway.dialects.chat.response.refused_output import MAX_STARTS, _parts
 from gateway.errors import MalformedOutput
 from gateway.messages.fold import fold_events
 from gateway.upstream.retry import RetryPolicy
@@ -35,6 +36,7 @@ UNREADABLE = {
     "another tool": '{"name": "smell", "arguments": {}}',
     "arguments of another shape": '{"name": "look", "arguments": [1]}',
     "no name": '[{"arguments": {}}]',
+    "arguments that nest too deeply to be written": f'{{"name": "look", "arguments": {"[" * 400}{"]" * 400}}}',
 }
 
 
@@ -99,3 +101,8 @@ def test_call_quoted_within_a_stream_that_is_passed_on_is_a_chunk() -> None:
     called = [call["function"] for choice in chunks for call in choice["delta"].get("tool_calls") or ()]
     assert called == [{"name": "look", "arguments": '{"city":"A"}'}]
     assert (chunks[-1]["finish_reason"], stream.done, stream.failure) == ("tool_calls", True, None)
+
+
+def test_calls_are_looked_for_at_few_places_of_a_text_full_of_beginnings() -> None:
+    beginnings = "<function=look{}</function><tool_call>```" * 500
+    assert len(list(_parts(beginnings))) <= 1 + 3 * MAX_STARTS
