@@ -115,7 +115,7 @@ class ChunkWriter:
 
     def _begin(self, place: int | str, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         kind = _text(item.get("type"))
-        if kind == "custom_tool_call" and item.get("name") not in self.offered:  # a search of xAI's own
+        if kind == "custom_tool_call" and _text(item.get("name")) not in self.offered:  # a search of xAI's own
             kind = HOSTED_CALL
             self.notes = [HOSTED]
         if kind not in CALLS:
@@ -176,8 +176,8 @@ class ChunkWriter:
         cited = [
             {"type": "url_citation", "url_citation": {key: value for key, value in one.items() if key != "type"}}
             # Files and their paths have no counterpart in Messages.
-            for one in annotations or ()
-            if isinstance(one, dict) and one.get("type") == "url_citation"
+            for one in _list(annotations)
+            if one.get("type") == "url_citation"
         ]
         if cited:
             yield self._chunk(annotations=cited)
