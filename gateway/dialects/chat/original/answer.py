@@ -6,7 +6,7 @@ import orjson
 
 from gateway.dialects.base import Answered
 from gateway.dialects.chat.original.calls import CallIndexes, to_calls
-from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names
+from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
 from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin, unwrapped
 from gateway.dialects.chat.response.delta import delta_of
 from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish, meaning_of
@@ -36,7 +36,7 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
         raise UpstreamError(NOT_A_COMPLETION) from None
     inner = unwrapped(completion)
     choice, finish = read_choice(inner, reply)
-    is_changed = complete_message(choice, reply) or inner is not completion
+    is_changed = complete_message(choice, finish, reply) or inner is not completion
     is_changed = take_written_calls(delta_of(choice), reply) or is_changed
     reason = to_finish_reason(finish, has_calls=bool(delta_of(choice).get("tool_calls")))
     if reason != choice.get("finish_reason") or is_changed:
@@ -53,19 +53,19 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
     )
 
 
-def complete_message(choice: dict[str, Any], reply: Reply) -> bool:
+def complete_message(choice: dict[str, Any], finish: Finish, reply: Reply) -> bool:
     """Give the choice a message, and its calls the shape that clients know. Return True if it was changed."""
     if not isinstance(choice.get("message"), dict):
         choice["message"] = {"role": "assistant", "content": None, **delta_of(choice)}
         return True
-    message = choice["message"]
+    message = choice["message"] = to_plain_delta(told_message := choice["message"], finish)
     if not message.get("tool_calls"):
-        return False
+        return message is not told_message
     told, known = message["tool_calls"], CallIndexes(f"call_{reply.message_id[-8:]}_0_")
     calls = to_calls(told)
     named = [call if call.get("id") and call.get("type") else known.corrected(call) for call in calls]
     if calls is told and all(one is other for one, other in zip(named, calls, strict=True)):
-        return False
+        return message is not told_message
     message["tool_calls"] = [{name: value for name, value in call.items() if name != "index"} for call in named]
     return True
 

@@ -83,7 +83,7 @@ def _with_texts(call: dict[str, Any]) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     if call_id is not None and not isinstance(call_id, str):
         changed["id"] = str(call_id) if isinstance(call_id, int) else None
-    if function is not None and not isinstance(function, dict):
+    if not isinstance(function, dict | None) or not isinstance((function or {}).get("name"), str | None):
         raise UpstreamError(UNKNOWN_SHAPE)
     arguments = (function or {}).get("arguments")
     if arguments is not None and not isinstance(arguments, str):

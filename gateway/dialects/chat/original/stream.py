@@ -6,7 +6,6 @@ another. Parallel calls come one after the other (`call_order`), and calls that 
 choice as calls (`written`). The end always has a finish reason and `[DONE]`, as clients need it.
 """
 
-import re
 from typing import Any, Final
 
 import orjson
@@ -16,7 +15,8 @@ from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
 from gateway.dialects.chat.original.answer import stop_reason_of, to_finish_reason
 from gateway.dialects.chat.original.call_order import CallOrder
 from gateway.dialects.chat.original.calls import CallIndexes, continues_calls, to_calls
-from gateway.dialects.chat.original.written import BRACKET, TextOfCalls, has_signs, reasoning_names
+from gateway.dialects.chat.original.forms import CHOICES, FACTS, MODEL, TEXT
+from gateway.dialects.chat.original.written import BRACKET, TextOfCalls, has_signs, reasoning_names, to_plain_delta
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice, number_of
 from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
@@ -32,18 +32,8 @@ from gateway.json_values import check_answer_values
 from gateway.messages.replay import to_events
 from gateway.sse import END, ERROR_EVENT, EventParser
 
-CHOICES: Final = b'"choices"'
-# Where the text of a delta begins, and the text itself.
-TEXT: Final = re.compile(
-    rb'"(?:content|reasoning_content|reasoning|arguments)"\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)', re.DOTALL
-)
 # Servers that change more than the text with each chunk are not asked again how they write it.
 MAX_MISSES: Final = 8
-# What a chunk has to be looked into for. Inside a text the quotation marks would follow backslashes.
-FACTS: Final = re.compile(
-    rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[^n\s]|"tool_calls"\s*:\s*[\[{]|\[DONE\]'
-)
-MODEL: Final = re.compile(rb'"model"\s*:\s*"[^"\\]*(?:\\.[^"\\]*)*"')
 DONE_MARK: Final = b"[DONE]"
 # Fields of a delta that bring no content.
 EMPTY_FIELDS: Final = frozenset({"role"})
@@ -276,7 +266,11 @@ class OriginalStream:
         for choice in chunk["choices"]:
             if not isinstance(choice, dict):
                 raise UpstreamError("The upstream sent choices of an unknown shape.")
-            delta = delta_of(choice)
+            delta = to_plain_delta(delta_of(choice), self._finish)
+            if delta is not choice.get("delta"):
+                choice["delta"], corrected = delta, True
+            if not isinstance(choice.get("finish_reason"), str | None):
+                choice["finish_reason"], corrected = None, True
             corrected = self._take_text(choice, delta) or corrected
             if delta.get("tool_calls"):
                 corrected = self._correct_calls(choice, delta) or corrected

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.dialects.chat.response.delta import REASONING_FIELDS
+from gateway.dialects.chat.response.delta import REASONING_FIELDS, add_pieces
+from gateway.dialects.chat.response.stop_reason import Finish
 from gateway.dialects.chat.response.written_calls import WrittenCalls
 from gateway.dialects.reply import Reply
 from gateway.schemas.openai import ReasoningEntry
@@ -21,17 +22,53 @@ def has_signs(data: bytes, brackets: int) -> bool:
     return data.count(BRACKET) > max(1, data.count(END)) * brackets
 
 
+class PieceCollector:
+    """Keeps the pieces of a choice: reasoning, text and calls. `prefix`: of the calls' ids."""
+
+    __slots__ = ("_prefix", "_texts", "_thoughts", "calls")
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._thoughts: list[str] = []
+        self._texts: list[str] = []
+        self.calls: list[dict[str, Any]] = []
+
+    def take(self) -> tuple[str, str]:
+        """Return the reasoning and the text since the last time."""
+        taken = "".join(self._thoughts), "".join(self._texts)
+        self._thoughts, self._texts = [], []
+        return taken
+
+    def add_text(self, text: str) -> None:
+        self._texts.append(text)
+
+    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
+        self._thoughts.append(text)
+
+    def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
+        place = len(self.calls)
+        function = {"name": name, "arguments": fragment}
+        self.calls.append(
+            {"index": place, "id": call_id or f"{self._prefix}{place}", "type": "function", "function": function}
+        )
+
+    def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def add_image(self, block: dict[str, Any]) -> None: ...
+
+    def lose(self, what: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class TextOfCalls:
     """Reasoning and text of one choice. `take` returns what may be sent of them now; `end`, the rest and the calls."""
 
-    __slots__ = ("_calls", "_filter", "_prefix", "_texts", "_thoughts")
+    __slots__ = ("_filter", "_pieces")
 
     def __init__(self, reply: Reply, prefix: str) -> None:
-        self._prefix = prefix  # of the calls' ids
-        self._thoughts: list[str] = []
-        self._texts: list[str] = []
-        self._calls: list[dict[str, Any]] = []
-        self._filter = WrittenCalls(self, reply, [])
+        self._pieces = PieceCollector(prefix)
+        self._filter = WrittenCalls(self._pieces, reply, [])
 
     @property
     def is_idle(self) -> bool:
@@ -43,42 +80,30 @@ class TextOfCalls:
             self._filter.add_thinking(thought, ())
         if text:
             self._filter.add_text(text)
-        return self._sent()
+        return self._pieces.take()
 
     def stop(self) -> tuple[str, str]:
         """Return what is held back, since the server has found a call by itself."""
         self._filter.release()
-        return self._sent()
+        return self._pieces.take()
 
     def end(self) -> tuple[str, str, list[dict[str, Any]]]:
         self._filter.close()
-        return *self._sent(), self._calls
+        return *self._pieces.take(), self._pieces.calls
 
-    def _sent(self) -> tuple[str, str]:
-        sent = "".join(self._thoughts), "".join(self._texts)
-        self._thoughts, self._texts = [], []
-        return sent
 
-    def add_text(self, text: str) -> None:
-        self._texts.append(text)
+def to_plain_delta(delta: dict[str, Any], finish: Finish) -> dict[str, Any]:
+    """Return a delta, or a message, whose content is a text, as clients read it; the same one if it is.
 
-    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
-        self._thoughts.append(text)
-
-    def add_tool(self, index: int | None, call_id: str, name: str, fragment: str) -> None:
-        place = len(self._calls)
-        function = {"name": name, "arguments": fragment}
-        self._calls.append(
-            {"index": place, "id": call_id or f"{self._prefix}{place}", "type": "function", "function": function}
-        )
-
-    def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None: ...
-
-    def add_image(self, block: dict[str, Any]) -> None: ...
-
-    def lose(self, what: str) -> None: ...
-
-    def close(self) -> None: ...
+    Mistral and others send lists of parts, in which thinking may be a part too.
+    """
+    content = delta.get("content")
+    if content is None or isinstance(content, str):
+        return delta
+    pieces = PieceCollector("")
+    add_pieces({"content": content}, pieces, finish)
+    thought, text = pieces.take()
+    return {**delta, "content": text} | ({"reasoning_content": thought} if thought else {})
 
 
 def reasoning_names(delta: Mapping[str, Any]) -> list[str]:

@@ -432,3 +432,33 @@ def test_choice_without_a_message_gets_one() -> None:
     answer = {"choices": [{"index": 0, "text": "a", "finish_reason": "stop"}]}
     whole = orjson.loads(to_passed_on(orjson.dumps(answer), REPLY).written or b"")["choices"][0]
     assert whole["message"] == {"role": "assistant", "content": "a"}
+
+
+PARTS_OF_CONTENT = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "a"}]
+
+
+def test_content_in_parts_is_a_text_beside_its_reasoning() -> None:
+    told, _ = passed(START, chunk({"content": "b"}), chunk({"content": PARTS_OF_CONTENT}), chunk({}, "stop"), DONE)
+    delta = chunks_of(told)[2]["choices"][0]["delta"]
+    assert (delta["content"], delta["reasoning_content"]) == ("a", "Hm")
+    answer = {"choices": [{"index": 0, "message": {"content": PARTS_OF_CONTENT}, "finish_reason": "stop"}]}
+    message = orjson.loads(to_passed_on(orjson.dumps(answer), REPLY).written or b"")["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == ("a", "Hm")
+
+
+@pytest.mark.parametrize(
+    ("odd", "usual"),
+    [
+        ({"delta": None, "finish_reason": None}, {"delta": {}, "finish_reason": None}),
+        ({"message": {"content": "a"}}, {"delta": {"content": "a"}}),
+        (
+            {"delta": {"content": "a"}, "finish_reason": {"type": "stop"}},
+            {"delta": {"content": "a"}, "finish_reason": None},
+        ),
+    ],
+)
+def test_choice_of_an_odd_shape_is_a_usual_one(odd: dict[str, Any], usual: dict[str, Any]) -> None:
+    odd_chunk = b"data: " + orjson.dumps({"id": "gen-1", "choices": [{"index": 0, **odd}]}) + b"\n\n"
+    told, _ = passed(START, chunk({"content": "b"}), odd_chunk, chunk({}, "stop"), DONE)
+    shown = chunks_of(told)[2]["choices"][0]
+    assert {name: shown[name] for name in usual} == usual

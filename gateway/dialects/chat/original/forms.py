@@ -1,0 +1,16 @@
+"""What is looked for in the bytes of a chat stream, so that most of its chunks need not be parsed."""
+
+import re
+from typing import Final
+
+CHOICES: Final = b'"choices"'
+# Where the text of a delta begins, and the text itself.
+TEXT: Final = re.compile(
+    rb'"(?:content|reasoning_content|reasoning|arguments)"\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)', re.DOTALL
+)
+# What a chunk has to be looked into for, odd shapes included. Inside a text, quotation marks follow backslashes.
+FACTS: Final = re.compile(
+    rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*[^n\s]|"error"\s*:\s*[^n\s]|"tool_calls"\s*:\s*[\[{]|\[DONE\]'
+    rb'|"message"\s*:\s*\{|"choices"\s*:\s*(?:[^\[\s]|\[\s*[^{\s])|"delta"\s*:\s*(?:[^{\s]|\{(?:"role"\s*:\s*"\w*"\s*,\s*)?"content"\s*:\s*[^"n\s])'
+)
+MODEL: Final = re.compile(rb'"model"\s*:\s*"[^"\\]*(?:\\.[^"\\]*)*"')
