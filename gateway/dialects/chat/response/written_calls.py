@@ -70,6 +70,10 @@ class MarkupWatch:
     def held(self) -> str:
         return "".join(self._held)
 
+    def pass_on(self, text: str) -> None:
+        """Note a piece that goes on, since nothing is held and no markup begins in it."""
+        self._fences.add(text)
+
     def take(self, text: str) -> str:
         """Take a piece; return what goes on now."""
         if not self._held and "<" not in text and "[" not in text:  # as beginnings of markup do
@@ -127,7 +131,7 @@ class WrittenCalls(PieceFilter):
 
     @property
     def is_idle(self) -> bool:
-        return self._text.is_idle and self._thought.is_idle
+        return not (self._text._held or self._thought._held)
 
     def add_text(self, text: str) -> None:
         if self.is_over:
@@ -146,6 +150,11 @@ class WrittenCalls(PieceFilter):
 
     def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
         """Reasoning that the upstream sealed, or that has text behind it, cannot be calls."""
+        if not entries and self.is_idle and "<" not in text and "[" not in text and not self.is_over:  # as most pieces
+            self._entry = None
+            self._thought.pass_on(text)
+            self.inner.add_thinking(text, entries)
+            return
         entry = entries[0] if len(entries) == 1 and not text and is_plain(entries[0]) else None
         if self.is_over or not self._text.is_idle or (entries and entry is None) or not (text or entry):
             self._release_thought()
