@@ -71,6 +71,8 @@ async def execute(
     item, context = work.item, to_context(batch, work)
     record, plan = UsageRecord(context), None
     try:
+        if exchange.admission is not None:
+            await exchange.admission.directory.hold(context.key_id)
         prompt = read_item(item, context, exchange)
         plan = exchange.plan(context, prompt, record, _beginning_with(first, exchange, context, prompt))
         message = await ask(exchange, plan, accepted)

@@ -96,6 +96,8 @@ class Admission:
         Raises RateLimited, BudgetSpent, InvalidRequest for a request that no limit could ever let through, and
         Unavailable where money cannot be counted.
         """
+        if not self.directory.is_at_hand(context.key_id):
+            await self.directory.hold(context.key_id)
         scopes = self.directory.scopes_of(context)
         if not scopes:
             # No limit applies, so there is no reservation; usage reports get the request when it ends.

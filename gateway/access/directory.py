@@ -1,11 +1,13 @@
 """The directory of clients: configured and stored keys, and the limits of every scope, as this process knows them.
 
-Stored keys are held here and brought up to date every second by the epoch of the last change; a key that is not known
-yet is looked up once. A key with a limit or a budget is checked against Redis with each request (`admission`), so a
-change of it counts from the next request on. In an outage of Redis the held keys are valid for SNAPSHOT_SECONDS; after
-that, and for keys that are not held, the answer is 503: an outage never makes a valid key a 401.
+A stored key is read at its first use and held, as long as others do not displace it; limits of tenants, users and the
+deployment are all held. What is held is brought up to date every second by the epoch of the last change. A key with a
+limit or a budget is checked against Redis with each request (`admission`), so a change of it counts from the next
+request on. In an outage of Redis the held keys are valid for SNAPSHOT_SECONDS; after that, and for keys that are not
+held, the answer is 503: an outage never makes a valid key a 401.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gateway.access.identity.identity import Identity, looks_like_token
-from gateway.access.key_text import to_key_id
-from gateway.access.keys import INVALID, Client, ClientKeys, hashed_name, sha256_of, to_key
+from gateway.access.key_text import is_key_id, to_key_id
+from gateway.access.keys import INVALID, Client, ClientKeys, to_key
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord
 from gateway.access.store import KEY, SCOPE, AccessStore, Changes
 from gateway.context import Context
@@ -25,9 +27,14 @@ from gateway.redis.silence import SilenceLimit
 REFRESH_SECONDS = 1.0
 # Long enough for a failover or an upgrade of Redis; a key revoked meanwhile stops working after this.
 SNAPSHOT_SECONDS = 900.0
+# Keys at hand, about 1 kB each; the one used longest ago gives way.
+MAX_KEYS = 50_000
+# Keys that are looked up at once. Many are used for the first time together when a front end starts.
+LOOK_UPS = 8
 # Digests that Redis does not know, so that a wrong key in a loop costs one look a few seconds.
 UNKNOWN_SECONDS = 5.0
 MAX_UNKNOWN = 10_000
+NEVER_READ = float("inf")
 # Clients whose limits are kept at hand, 1 kB each.
 MAX_CLIENTS = 10_000
 STALE = "The gateway cannot check this key now: its store is unavailable."
@@ -54,15 +61,21 @@ class Directory:
     clock: Callable[[], float] = time.monotonic
     identity: Identity | None = None
     silence: SilenceLimit = field(default_factory=SilenceLimit)
-    _keys: dict[str, KeyRecord] = field(default_factory=dict, repr=False)  # by id
+    _keys: OrderedDict[str, KeyRecord] = field(default_factory=OrderedDict, repr=False)  # by id
     _by_digest: dict[str, str] = field(default_factory=dict)  # digest -> id
     _allowances: dict[str, Allowance] = field(default_factory=dict)  # by scope
     _versions: dict[str, int] = field(default_factory=dict)
     _unknown: OrderedDict[str, float] = field(default_factory=OrderedDict)
     _scopes: dict[tuple[str, str, str], tuple[ScopeRules, ...]] = field(default_factory=dict)  # by client
     _scopes_of: ClientKeys | None = None  # the configuration that they were found with
+    _tenants: set[str] = field(default_factory=set)  # of keys that were read
+    _knows_tenants: bool = False  # of all keys, unless there are several
     _epoch: int = 0
+    _is_filled: bool = False
+    # The earliest epoch at which a key was read since the last refresh, which may have passed over a change of it.
+    _read_at: float = NEVER_READ
     _fresh_at: float = 0.0
+    _looking_up: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOK_UPS), repr=False)
     _limited: set[str] = field(default_factory=set)  # ids of keys with a limit or a budget of their own
     _restricted: set[str] = field(default_factory=set)  # ids of keys that may be used from some addresses only
 
@@ -79,12 +92,8 @@ class Directory:
         client = configured.find(key)
         if client is not None:
             return self._usable(client)
-        if to_key_id(key) is not None:
-            digest = configured.pepper.digest(key).hex()
-            record = await self._stored(digest)
-        else:  # a key that another gateway has made; no look at Redis, or any text would cost one
-            digest = hashed_name(configured.pepper, sha256_of(key))
-            record = self._held(digest)
+        digest = configured.pepper.digest(key).hex()
+        record = None if to_key_id(key) is None else await self._stored(digest)
         if record is None:
             raise Unauthenticated(INVALID, should_retry=False)
         return self._usable(Client(record.tenant, record.id, record.user, record.digests[digest]))
@@ -178,34 +187,62 @@ class Directory:
         return self._allowances.get(scope) or self.configured.allowances.get(scope, NONE)
 
     def record_of(self, context: Context) -> KeyRecord | None:
-        """Return the record of the request's key; None for one of GATEWAY_KEYS, which has none."""
-        return self._keys.get(context.key_id) or self.configured.records.get(context.key_id)
+        """Return the record of the request's key; None for one of GATEWAY_KEYS, which has none.
 
-    def has_several_tenants(self) -> bool:
-        """Return whether a tenant has to leave room for others. Without keys all clients are one tenant."""
+        Raises Unavailable for a stored key that is not at hand: its restrictions are not known (`hold`).
+        """
+        record = self._keys.get(context.key_id) or self.configured.records.get(context.key_id)
+        if record is None and not self.is_at_hand(context.key_id):
+            raise Unavailable(STALE, retry_after=2)
+        return record
+
+    async def hold(self, key_id: str) -> None:
+        """Read the record of a stored key, unless it is at hand. Raises StoreAway, and Unauthenticated without one."""
+        if not self.is_at_hand(key_id) and await self._look_up(key_id) is None:
+            raise Unauthenticated(INVALID, should_retry=False)
+
+    def is_at_hand(self, key_id: str) -> bool:
+        """Return whether the restrictions of a key are known, also that there are none."""
+        return key_id in self._keys or self.store is None or not is_key_id(key_id)
+
+    async def has_several_tenants(self) -> bool:
+        """Return whether a tenant has to leave room for others. Without keys all clients are one tenant.
+
+        All stored keys are looked at only while they are of one tenant, and one of them has changed. Raises StoreAway.
+        """
         if self.configured.lets_everybody_in:
             return False
-        made = {record.tenant for record in self._keys.values() if record.status == "active"}
-        return len(made | self.configured.tenants) > 1
+        tenants = self._tenants | self.configured.tenants
+        if len(tenants) < 2 and self.store is not None and not self._knows_tenants:
+            self._knows_tenants = True
+            while len(tenants) < 2 and (other := await self.store.other_tenant(tenants)) is not None:
+                self._tenants.add(other)
+                tenants |= {other}
+        return len(tenants) > 1
 
     async def refresh(self) -> None:
         """Take over what has changed in Redis."""
         if self.store is None:
             return
-        changes = await self.store.changes(self._epoch)
+        since, self._read_at = int(min(self._epoch, self._read_at)), NEVER_READ
+        changes = await self.store.changes(since, self._is_held)
         if changes.epoch < self._epoch:  # another server, or one that was emptied
             for held in (self._keys, self._by_digest, self._allowances, self._versions, self._scopes):
                 held.clear()
-            for ids in (self._limited, self._restricted):
-                ids.clear()
+            self._knows_tenants = False
+            for names in (self._limited, self._restricted, self._tenants):
+                names.clear()
             self._epoch = 0
-            changes = await self.store.changes(0)
+            changes = await self.store.changes(0, self._is_held)
         self._take(changes)
         while changes.reached is not None:
             self._epoch = changes.reached
-            changes = await self.store.changes(changes.reached)
+            changes = await self.store.changes(changes.reached, self._is_held)
             self._take(changes)
-        self._epoch, self._fresh_at = changes.epoch, self.clock()
+        self._epoch, self._fresh_at, self._is_filled = changes.epoch, self.clock(), True
+
+    def _is_held(self, name: str) -> bool:
+        return not name.startswith(KEY) or name.removeprefix(KEY) in self._keys
 
     def _take(self, changes: Changes) -> None:
         for name, record in changes.records.items():
@@ -214,8 +251,10 @@ class Directory:
             elif name.startswith(SCOPE):
                 self._versions[name] = changes.versions[name]
                 self._set_allowance(name.removeprefix(SCOPE), Allowance.of_json(record))
-        if changes.records:
+        if changes.records or changes.others:
             self._unknown.clear()
+            self._knows_tenants = False
+        if changes.records:
             self._scopes.clear()
 
     async def refresh_in_time(self) -> None:
@@ -226,18 +265,39 @@ class Directory:
     async def _stored(self, digest: str) -> KeyRecord | None:
         record = self._keys.get(self._by_digest.get(digest, ""))
         if record is None:
-            if self._unknown.get(digest, 0.0) > self.clock():
+            if self._is_unknown(digest) or await self._look_up(digest=digest) is None:
                 return None
-            await self.refresh_in_time()
-            record = self._keys.get(self._by_digest.get(digest, ""))
-            if record is None:
-                self._unknown[digest] = self.clock() + UNKNOWN_SECONDS
-                if len(self._unknown) > MAX_UNKNOWN:
-                    self._unknown.popitem(last=False)
         elif not record.is_valid(digest, self.wall_clock()):  # unless it has been enabled just now
             with suppress(StoreAway, Overloaded):
                 await self.refresh_in_time()
         return self._held(digest)
+
+    async def _look_up(self, key_id: str = "", digest: str = "") -> KeyRecord | None:
+        """Read a key's record and hold it, unless another request has done so. Raises StoreAway in an outage."""
+        assert self.store is not None
+        async with self._looking_up:
+            record = self._keys.get(key_id or self._by_digest.get(digest, ""))
+            if record is not None or self._is_unknown(digest):
+                return record
+            async with self.silence.call():
+                if not self._is_filled:
+                    await self.refresh()
+                record, epoch = await self.store.find(key_id, digest)
+        if record is None or (digest and digest not in record.digests):  # perhaps an old value, whose time is over
+            if digest:
+                self._note_unknown(digest)
+            return None
+        self._hold(record)
+        self._read_at = min(self._read_at, epoch)
+        return record
+
+    def _is_unknown(self, digest: str) -> bool:
+        return self._unknown.get(digest, 0.0) > self.clock()
+
+    def _note_unknown(self, digest: str) -> None:
+        self._unknown[digest] = self.clock() + UNKNOWN_SECONDS
+        if len(self._unknown) > MAX_UNKNOWN:
+            self._unknown.popitem(last=False)
 
     def _held(self, digest: str) -> KeyRecord | None:
         """Return the record of a key that this process knows. Raises Unavailable in a long outage of Redis."""
@@ -246,6 +306,7 @@ class Directory:
             return None
         if self.clock() - self._fresh_at > SNAPSHOT_SECONDS:
             raise Unavailable(STALE, retry_after=2)
+        self._keys.move_to_end(record.id)
         return record if record.is_valid(digest, self.wall_clock()) else None
 
     def _set_allowance(self, scope: str, allowance: Allowance) -> None:
@@ -256,13 +317,25 @@ class Directory:
             self._allowances[scope] = allowance
 
     def _hold(self, record: KeyRecord) -> None:
-        before = self._keys.get(record.id)
-        for digest in before.digests if before is not None else ():
-            self._by_digest.pop(digest, None)
+        self._drop(record.id)
+        if len(self._keys) >= MAX_KEYS:
+            self._drop(next(iter(self._keys)))
         self._keys[record.id] = record
         self._by_digest.update(dict.fromkeys(record.digests, record.id))
+        if record.status == "active":
+            self._tenants.add(record.tenant)
         for ids, is_one in ((self._limited, not record.allowance.is_empty), (self._restricted, bool(record.addresses))):
             (ids.add if is_one else ids.discard)(record.id)
+
+    def _drop(self, key_id: str) -> None:
+        record = self._keys.pop(key_id, None)
+        if record is None:
+            return
+        self._scopes.clear()
+        self._limited.discard(key_id)
+        self._restricted.discard(key_id)
+        for digest in record.digests:
+            self._by_digest.pop(digest, None)
 
 
 NONE = Allowance()

@@ -16,6 +16,7 @@ ID_LENGTH: Final = 10
 SECRET_LENGTH: Final = 43  # 256 bits
 # 32 bits of CRC in base62, as in GitHub's tokens: secret scanners check it to leave out false finds.
 CHECKSUM_LENGTH: Final = 6
+KEY_ID: Final = re.compile(r"key_[0-9A-Za-z]{10}")
 FORM: Final = re.compile(r"sk-dg-([0-9A-Za-z]{10})-[0-9A-Za-z]{43}([0-9A-Za-z]{6})")
 
 
@@ -38,6 +39,11 @@ def to_key_id(key: str) -> str | None:
     if form is None or with_checksum(key[:-CHECKSUM_LENGTH]) != key:
         return None
     return f"key_{form[1]}"
+
+
+def is_key_id(text: str) -> bool:
+    """Return whether a text is the id of a key that was made here."""
+    return KEY_ID.fullmatch(text) is not None
 
 
 def to_hint(key: str) -> str:

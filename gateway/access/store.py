@@ -6,7 +6,7 @@ another one has overtaken.
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -88,13 +88,14 @@ class Change:
 class Changes:
     """Records changed since an epoch: a name is `key:<id>` or `scope:<name>`; versions as in Redis.
 
-    `reached`: the epoch up to which these are, None if there are no more.
+    `reached`: the epoch up to which these are, None if there are no more. `others`: how many were not asked for.
     """
 
     epoch: int
     records: Mapping[str, dict[str, Any]] = field(repr=False)
     versions: Mapping[str, int]
     reached: int | None = None
+    others: int = 0
 
 
 @dataclass(slots=True)
@@ -230,8 +231,30 @@ class AccessStore:
         [raw] = await self.server.pipeline([("HGET", self.server.keys.access.records, name)])
         return None if raw is None else KeyRecord.of_json(orjson.loads(raw))
 
-    async def changes(self, since: int) -> Changes:
-        """Return what has changed after the epoch `since`, in that order, at most CHANGES_PAGE records."""
+    async def find(self, key_id: str, digest: str = "") -> tuple[KeyRecord | None, int]:
+        """Return a key's record by its id, or else by a digest, and an epoch from which on to look at its changes."""
+        names = self.server.keys.access
+        epoch, name = await self.server.pipeline([("GET", names.epoch), ("HGET", names.digests, digest)])
+        name = KEY + key_id if key_id else name
+        [raw] = [None] if name is None else await self.server.pipeline([("HGET", names.records, name)])
+        return None if raw is None else KeyRecord.of_json(orjson.loads(raw)), int(epoch or 0)
+
+    async def other_tenant(self, known: Set[str]) -> str | None:
+        """Return a tenant with an active key that is not among those known; None if there is none."""
+        cursor = "0"
+        while True:
+            [(cursor, found)] = await self.server.pipeline(
+                [("HSCAN", self.server.keys.access.records, cursor, "MATCH", f"{KEY}*", "COUNT", CHANGES_PAGE)]
+            )
+            for raw in found.values():
+                record = orjson.loads(raw)
+                if record.get("tenant", "default") not in known and record.get("status", "active") == "active":
+                    return str(record["tenant"])
+            if int(cursor) == 0:
+                return None
+
+    async def changes(self, since: int, wanted: Callable[[str], bool] = bool) -> Changes:
+        """Return what has changed after the epoch `since`, in that order, of CHANGES_PAGE records those wanted."""
         names = self.server.keys.access
         epoch, changed = await self.server.pipeline(
             [
@@ -240,16 +263,19 @@ class AccessStore:
             ]
         )
         scores = {_text(name): int(score) for name, score in zip(changed[::2], changed[1::2], strict=True)}
-        if not scores:
-            return Changes(int(epoch or 0), {}, {})
-        records, versions = await self.server.pipeline(
-            [("HMGET", names.records, *scores), ("HMGET", names.versions, *scores)]
-        )
+        reached = max(scores.values()) if len(scores) == CHANGES_PAGE else None
+        asked = [name for name in scores if wanted(name)]
+        records, versions = [], []
+        if asked:
+            records, versions = await self.server.pipeline(
+                [("HMGET", names.records, *asked), ("HMGET", names.versions, *asked)]
+            )
         return Changes(
             int(epoch or 0),
-            {name: orjson.loads(raw) for name, raw in zip(scores, records, strict=True) if raw is not None},
-            {name: int(one or 0) for name, one in zip(scores, versions, strict=True)},
-            max(scores.values()) if len(scores) == CHANGES_PAGE else None,
+            {name: orjson.loads(raw) for name, raw in zip(asked, records, strict=True) if raw is not None},
+            {name: int(one or 0) for name, one in zip(asked, versions, strict=True)},
+            reached,
+            len(scores) - len(asked),
         )
 
     async def note(self, actor: Actor, action: str, details: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Checks of the Redis server that stores batches: suitability, free memory, record versions, durability."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -38,7 +38,7 @@ class BatchServer:
         self.redis, self.keys = server.redis, server.keys
         self.run, self.pipeline, self.now = server.run, server.pipeline, server.now
         self.policy = policy or StoragePolicy()
-        self.has_several_tenants: Callable[[], bool] = lambda: True
+        self.has_several_tenants: Callable[[], Awaitable[bool]] = _always
         self._has_waitaof: bool | None = None
         self._is_checked = False
 
@@ -86,7 +86,7 @@ class BatchServer:
                 "The gateway's store has no room for more batches now. Please try again later", retry_after=60
             )
         allowed = self.policy.tenant_share * self.policy.memory_share * facts.memory_limit
-        is_shared = self.policy.tenant_share < 1 and bool(facts.memory_limit) and self.has_several_tenants()
+        is_shared = self.policy.tenant_share < 1 and bool(facts.memory_limit) and await self.has_several_tenants()
         if is_shared and await self.held_by(tenant) + uploading > allowed:
             raise RateLimited(
                 f"Batches of this workspace that have not ended may take {allowed / 1e6:.1f} MB of the store, "
@@ -140,6 +140,10 @@ class BatchServer:
         if self._has_waitaof is None:
             self._has_waitaof = await self.server.has(("WAITAOF", 0, 0, 1))
         return self._has_waitaof
+
+
+async def _always() -> bool:
+    return True
 
 
 def to_record(batch_id: str, fields: dict[bytes, bytes], now: int) -> BatchRecord | None:

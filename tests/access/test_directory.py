@@ -1,6 +1,7 @@
 """Directory of keys and limits in one process, with the store and both clocks injected."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -8,18 +9,20 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from gateway.access import directory as directory_module
 from gateway.access.directory import MAX_UNKNOWN, SNAPSHOT_SECONDS, UNKNOWN_SECONDS, Directory
-from gateway.access.key_text import new_key, to_key_id
+from gateway.access.key_text import new_key, to_key_id, with_checksum
 from gateway.access.keys import ClientKeys, FileAccess
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord, RateLimits
-from gateway.access.store import CHANGES_PAGE, AccessStore, Changes
+from gateway.access.store import CHANGES_PAGE, AccessStore, Actor, Changes
 from gateway.context import Context
-from gateway.errors import StoreAway, Unauthenticated, Unavailable
+from gateway.errors import PermissionDenied, StoreAway, Unauthenticated, Unavailable
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
 from gateway.redis.silence import SilenceLimit
 from tests.support.redis_server import redis_server
 
+ACTOR = Actor("cli", "tests")
 KEYS = ClientKeys([], b"s")
 KEY = new_key()
 SCOPE_RED = "scope:tenant:red"
@@ -35,12 +38,22 @@ class Store:
     reads: int = 0
     now: float = 0.0
 
-    async def changes(self, since: int) -> Changes:
+    async def changes(self, since: int, wanted: Callable[[str], bool]) -> Changes:
+        self.read()
+        changed = self.records if since < self.epoch else {}
+        found = {name: one for name, one in changed.items() if wanted(name)}
+        return Changes(self.epoch, found, dict.fromkeys(found, self.epoch), others=len(changed) - len(found))
+
+    async def find(self, key_id: str, digest: str = "") -> tuple[KeyRecord | None, int]:
+        self.read()
+        keys = [KeyRecord.of_json(one) for name, one in self.records.items() if name.startswith("key:")]
+        found = [one for one in keys if one.id == key_id or (not key_id and digest in one.digests)]
+        return (found[0] if found else None), self.epoch
+
+    def read(self) -> None:
         self.reads += 1
         if self.away:
             raise StoreAway("away")
-        found = self.records if since < self.epoch else {}
-        return Changes(self.epoch, found, dict.fromkeys(found, self.epoch))
 
     def directory(self) -> Directory:
         return Directory(KEYS, cast(AccessStore, self), lambda: self.now, lambda: self.now)
@@ -63,7 +76,7 @@ async def test_held_key_is_valid_through_an_outage_until_the_snapshot_is_too_old
     store.now += 1
     with pytest.raises(Unavailable):
         await directory.authenticate(KEY, None)
-    assert store.reads == 1
+    assert store.reads == 2  # the limits, and the key
 
 
 async def test_enabled_key_is_accepted_at_once_and_a_disabled_one_stays_refused_in_an_outage() -> None:
@@ -88,7 +101,7 @@ async def test_unknown_key_is_unavailable_in_an_outage_not_unauthenticated() -> 
 async def test_unknown_key_is_looked_up_once_in_a_while() -> None:
     store = Store(record())
     directory, stranger = store.directory(), new_key()
-    for now, reads in ((0.0, 1), (UNKNOWN_SECONDS - 1, 1), (UNKNOWN_SECONDS + 1, 2)):
+    for now, reads in ((0.0, 2), (UNKNOWN_SECONDS - 1, 2), (UNKNOWN_SECONDS + 1, 3)):
         store.now = now
         with pytest.raises(Unauthenticated):
             await directory.authenticate(stranger, None)
@@ -121,12 +134,14 @@ async def test_emptied_server_forgets_every_key_and_limit() -> None:
     assert versions["tenant:red"] == "2"
     store.records, store.epoch = {f"scope:{DEPLOYMENT}": Allowance(RateLimits(5)).to_json()}, 1
     await directory.refresh()
-    scopes = directory.scopes_of(Context("r", "red", client.key_id))
+    scopes = directory.scopes_of(Context("r", "red", "configured"))
     assert {scope.name: (scope.version, scope.allowance.limits.requests) for scope in scopes} == {
         DEPLOYMENT: ("1", 5),
         "tenant:red": ("0", None),
-        f"key:{client.key_id}": ("0", None),
+        "key:configured": ("0", None),
     }
+    with pytest.raises(Unavailable):  # for a request that is running
+        directory.check(Context("r", "red", client.key_id))
     with pytest.raises(Unauthenticated):
         await directory.authenticate(KEY, None)
 
@@ -143,7 +158,7 @@ async def test_many_keys_are_read_page_by_page_and_each_change_once() -> None:
         store = AccessStore(server, KEYS.pepper, b"s")
         directory = Directory(KEYS, store)
         await directory.refresh()
-        assert len(directory._keys) == len(directory._by_digest) == count
+        assert not directory._keys  # which are read when they are used
         assert [len((await store.changes(since)).records) for since in (0, CHANGES_PAGE, count - 1, count)] == [
             CHANGES_PAGE,
             CHANGES_PAGE,
@@ -156,7 +171,7 @@ async def test_many_keys_are_read_page_by_page_and_each_change_once() -> None:
 async def test_limits_and_networks_of_a_key_count_until_they_are_removed() -> None:
     store = Store(record(allowance=Allowance(RateLimits(60)), addresses=("10.0.0.0/8",)))
     directory = store.directory()
-    await directory.refresh()
+    await directory.authenticate(KEY, None)
     context = Context("r", "red", to_key_id(KEY) or "")
     assert (len(directory.scopes_of(context)), directory.restricts_addresses) == (3, True)
     store.records, store.epoch = record(version=2), 2
@@ -167,9 +182,7 @@ async def test_limits_and_networks_of_a_key_count_until_they_are_removed() -> No
 async def test_request_has_no_scopes_while_no_scope_of_it_has_a_limit() -> None:
     store = Store(record() | {"scope:tenant:blue": Allowance(RateLimits(60)).to_json()})
     directory = store.directory()
-    await directory.refresh()
-    key_id = to_key_id(KEY)
-    assert key_id is not None
+    key_id = (await directory.authenticate(KEY, None)).key_id
     assert directory.scopes_of(Context("r", "red", key_id)) == ()
     scopes = directory.scopes_of(Context("r", "blue", "k1"))
     assert [(scope.name, scope.allowance.limits.requests) for scope in scopes] == [
@@ -203,3 +216,80 @@ async def test_allowance_without_limits_makes_no_scope_limited() -> None:
     directory = store.directory()
     await directory.refresh()
     assert directory.scopes_of(Context("r", "red", "k1")) == ()
+
+
+async def test_key_is_held_before_its_restrictions_are_asked_for() -> None:
+    """A worker has the ids of keys only, in the items of batches."""
+    store = Store(record(batches=False))
+    directory, context = store.directory(), Context("r", "red", to_key_id(KEY) or "", priority="batch")
+    with pytest.raises(Unavailable):
+        directory.check(context)
+    await directory.hold(context.key_id)
+    with pytest.raises(PermissionDenied):
+        directory.check(context)
+    with pytest.raises(Unauthenticated):
+        await directory.hold(to_key_id(new_key()) or "")
+    store.records |= record(other := new_key())
+    await directory.hold(to_key_id(other) or "")
+    await directory.hold("configured")
+
+
+async def test_keys_used_longest_ago_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory_module, "MAX_KEYS", 3)
+    several = [new_key() for _ in range(5)]
+    store = Store({name: one for key in several for name, one in record(key, addresses=("10.0.0.0/8",)).items()})
+    directory = store.directory()
+    for key in (*several[:3], several[0], *several[3:]):
+        await directory.authenticate(key, None)
+    assert list(directory._keys) == [to_key_id(key) for key in (several[0], *several[3:])]
+    assert directory._restricted == set(directory._keys)
+
+
+async def test_key_that_is_disabled_while_it_is_read_is_refused_after_the_next_refresh() -> None:
+    store = Store(record(), epoch=1)
+    directory = store.directory()
+    await directory.refresh()
+    read = store.find
+
+    async def find(key_id: str, digest: str = "") -> tuple[KeyRecord | None, int]:
+        found = await read(key_id, digest)
+        store.records, store.epoch = record(status="inactive", version=2), 2
+        await directory.refresh()  # which passes over a key that nobody holds
+        return found
+
+    store.find = find  # type: ignore[method-assign]
+    await directory.authenticate(KEY, None)
+    await directory.refresh()
+    with pytest.raises(Unauthenticated):
+        await directory.authenticate(KEY, None)
+
+
+async def test_wrong_secret_of_a_known_key_is_looked_up_once_in_a_while() -> None:
+    store = Store(record())
+    directory = store.directory()
+    await directory.authenticate(KEY, None)
+    wrong = with_checksum(f"{KEY[:17]}{'0' * 43}")
+    assert to_key_id(wrong) == to_key_id(KEY)
+    reads = store.reads
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            await directory.authenticate(wrong, None)
+    assert store.reads == reads + 1
+
+
+async def test_tenants_of_stored_keys_are_looked_for_until_there_are_two() -> None:
+    async with redis_server() as url, Redis.from_url(url, protocol=2) as redis:
+        store = AccessStore(RedisServer(redis, Keys("tenants:")), KEYS.pepper, b"s")
+        directory = Directory(KEYS, store)
+        await directory.refresh()
+        for number in range(3):
+            await store.create_key(KeyRecord("", f"k{number}", "red"), ACTOR)
+        await directory.refresh()
+        assert not await directory.has_several_tenants()
+        made, _ = await store.create_key(KeyRecord("", "other", "blue"), ACTOR)
+        await store.update_key(made.id, ACTOR, status="archived")
+        await directory.refresh()
+        assert not await directory.has_several_tenants()
+        await store.update_key(made.id, ACTOR, status="active")
+        await directory.refresh()
+        assert await directory.has_several_tenants()

@@ -28,16 +28,16 @@ def directory(*records: KeyRecord, keys: tuple[tuple[str, str], ...] | None = ()
         pytest.param(True, directory(KeyRecord("x", "x", "b"), keys=(("a", "k1"),)), id="one in the file"),
     ],
 )
-def test_share_of_the_store_is_for_several_tenants(several: bool, made: Directory) -> None:
-    assert made.has_several_tenants() is several
+async def test_share_of_the_store_is_for_several_tenants(several: bool, made: Directory) -> None:
+    assert await made.has_several_tenants() is several
 
 
-def test_stored_key_of_another_tenant_makes_several_tenants() -> None:
+async def test_stored_key_of_another_tenant_makes_several_tenants() -> None:
     made = directory(keys=(("a", "k1"),))
     made._hold(KeyRecord("key_1", "ci", "b", status="archived"))
-    assert not made.has_several_tenants()
+    assert not await made.has_several_tenants()
     made._hold(KeyRecord("key_1", "ci", "b"))
-    assert made.has_several_tenants()
+    assert await made.has_several_tenants()
 
 
 async def test_key_of_the_file_is_known_by_itself_or_by_its_sha256() -> None:

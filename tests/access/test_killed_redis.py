@@ -14,6 +14,7 @@ from gateway.redis.connections import queue_client
 from gateway.redis.embedded import wheel_binary
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
+from gateway.redis.silence import SilenceLimit
 from tests.access.test_admission import ACTOR, admission_on, admitted, key_with, store_on
 from tests.chaos.processes import Server
 from tests.redis.nodes import running_cluster
@@ -39,6 +40,7 @@ async def test_limit_is_exact_after_redis_was_killed(killable: Server, server: R
     context = await key_with(server, RateLimits(concurrency=5))
     several = [await admission_on(server) for _ in range(2)]
     for admission in several:
+        await admission.directory.hold(context.key_id)
         await admission.look()
         await admission.look()
     held = [await admitted(several[0], context) for _ in range(3)]
@@ -84,6 +86,7 @@ async def test_known_keys_are_accepted_while_redis_is_killed_and_others_get_503(
     made, key = await store.create_key(KeyRecord("", "known", "red"), ACTOR)
     admission = await admission_on(server)
     _, other = await store.create_key(KeyRecord("", "other", "blue"), ACTOR)
+    await admission.directory.authenticate(key, None)
     await killable.kill()
     assert (await admission.directory.authenticate(key, None)).tenant == "red"
     with pytest.raises(Unavailable):
@@ -91,7 +94,7 @@ async def test_known_keys_are_accepted_while_redis_is_killed_and_others_get_503(
     with pytest.raises(StoreAway):
         await store.update_key(made.id, ACTOR, status="inactive")
     await killable.start()
-    admission.directory.silence.seconds = 20
+    admission.directory.silence = SilenceLimit(20)  # the outage is over
     await store.update_key(made.id, ACTOR, status="inactive")
     await admission.directory.refresh()
     with pytest.raises(Unauthenticated):
@@ -131,6 +134,8 @@ async def test_limits_budgets_keys_and_spending_on_a_cluster_of_three() -> None:
         server = RedisServer(redis, Keys("cluster:"))
         context = await key_with(server, RateLimits(requests=30), Budget(100))
         several = [await admission_on(server) for _ in range(4)]
+        for admission in several:
+            await admission.directory.hold(context.key_id)
 
         async def work(number: int) -> int:
             admission = several[number % 4]
