@@ -42,6 +42,9 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 LINES = ("haiku", "sonnet", "opus", "fable", "mythos")
 # An id of this length still fits into a request line of 8 kB when every character of it is escaped.
 MAX_ID_LENGTH = 512
+# Where servers have their list, and the ids within.
+LISTS = ("data", "models", "result")
+IDS = ("id", "model", "name")
 # Seconds since 1970 do not reach this before the year 5138; a few servers list milliseconds.
 FIRST_MILLISECONDS = 100_000_000_000
 LAST_SECOND = 253_402_300_799  # of the year 9999, the last that datetime knows
@@ -179,8 +182,9 @@ async def read_models(client: UpstreamClient, upstream: Upstream) -> tuple[list[
 def to_entries(body: bytes) -> list[dict[str, Any]]:
     """Return the entries that have an id, each id once. Raises UpstreamError if the body holds no list.
 
-    The list is under `data` (OpenAI), under `models` (Ollama, llama.cpp) or at the top (Together, GitHub Models). An
-    entry may be a bare name; one of any other form is left out, so that it cannot hide the others.
+    The list is under `data` (OpenAI), `models` (Cohere, llama.cpp) or `result` (Cloudflare), or at the top (Together,
+    GitHub Models). An entry may be a bare name, or have its id under `model` or `name`; one of any other form is left
+    out, so that it cannot hide the others.
     """
     check_answer_values(body)
     try:
@@ -188,15 +192,18 @@ def to_entries(body: bytes) -> list[dict[str, Any]]:
     except orjson.JSONDecodeError:
         raise UpstreamError("The upstream's list of models cannot be read.") from None
     if isinstance(value, dict):
-        value = value["data"] if "data" in value else value.get("models", "")
+        value = next((value[name] for name in LISTS if name in value), "")
         value = [] if value is None else value  # an empty list as Go writes it
     if not isinstance(value, list):
         raise UpstreamError("The upstream's list of models cannot be read.")
     entries: dict[str, dict[str, Any]] = {}
     for item in value:
         entry = {"id": item} if isinstance(item, str) else item
-        if isinstance(entry, dict) and _is_id(entry.get("id")):
-            entries.setdefault(entry["id"], entry)
+        if not isinstance(entry, dict):
+            continue
+        identifier: Any = next((entry[name] for name in IDS if name in entry), None)
+        if _is_id(identifier):
+            entries.setdefault(identifier, entry if "id" in entry else {**entry, "id": identifier})
     return list(entries.values())
 
 

@@ -93,7 +93,20 @@ async def test_an_odd_field_spoils_neither_its_entry_nor_the_others(odd: dict[st
 
 @pytest.mark.parametrize(
     "entry",
-    [None, 5, [], "", {}, {"id": None}, {"id": 7}, {"id": ""}, {"id": ["x"]}, {"id": "x" * 513}, {"name": "x"}],
+    [
+        None,
+        5,
+        [],
+        "",
+        {},
+        {"id": None},
+        {"id": 7},
+        {"id": ""},
+        {"id": ["x"]},
+        {"id": "x" * 513},
+        {"name": 5},
+        {"id": None, "name": "x"},
+    ],
     ids=str,
 )
 def test_an_entry_without_a_usable_id_is_left_out(entry: object) -> None:
@@ -106,6 +119,8 @@ def test_an_entry_without_a_usable_id_is_left_out(entry: object) -> None:
         ({"data": [GOOD]}, ["good/model"]),
         ({"object": "list", "models": [{"name": "llama"}], "data": [GOOD]}, ["good/model"]),
         ({"models": [{"id": "a"}]}, ["a"]),
+        ({"models": [{"name": "a"}, {"name": "b:latest", "model": "b"}]}, ["a", "b"]),
+        ({"success": True, "result": [{"id": "a"}]}, ["a"]),
         ([GOOD], ["good/model"]),
         (["a", "b"], ["a", "b"]),
         ({"data": []}, []),
