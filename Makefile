@@ -88,13 +88,13 @@ clean: ## remove .venv, caches and build results
 
 # A stamp is older than its lock or pyproject.toml exactly when something has to be installed again.
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
-	$(PIP) install --require-hashes --requirement requirements.lock
+	$(PIP) install --no-deps --require-hashes --requirement requirements.lock
 	$(INSTALL_PROJECT)
 	@touch $@
 
 # The development lock holds all of the runtime lock, so it satisfies `make run` as well.
 $(VENV)/.development: requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
-	$(PIP) install --require-hashes --requirement requirements-dev.lock
+	$(PIP) install --no-deps --require-hashes --requirement requirements-dev.lock
 	$(INSTALL_PROJECT)
 	@touch $(VENV)/.runtime $@
 

@@ -165,7 +165,8 @@ async def test_many_keys_are_read_page_by_page_and_each_change_once() -> None:
             1,
             0,
         ]
-        assert (await store.changes(count - 1)).reached is None
+        newest = await store.changes(count - 1)
+        assert (newest.reached, newest.epoch) == (None, count)
 
 
 async def test_limits_and_networks_of_a_key_count_until_they_are_removed() -> None:
