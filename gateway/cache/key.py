@@ -64,16 +64,14 @@ def canonical(request: Mapping[str, Any]) -> bytes:
     asked = {name: value for name, value in request.items() if value is not None and name not in VOLATILE}
     del asked["model"]
     system = asked.get("system")
-    if isinstance(system, list) and system and _is_billing(system[0]):
+    blocks = system if isinstance(system, list) else []
+    first = blocks[0] if blocks else None
+    if isinstance(first, dict) and str(first.get("text")).startswith(BILLING_HEADER):
         # Claude Code's first block holds a hash that differs from conversation to conversation; it is not sent on.
-        asked["system"] = system[1:]
+        asked["system"] = blocks[1:]
     if not asked.get("system"):
         asked.pop("system", None)
     return orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
-
-
-def _is_billing(block: object) -> bool:
-    return isinstance(block, dict) and str(block.get("text")).startswith(BILLING_HEADER)
 
 
 @lru_cache(maxsize=1024)

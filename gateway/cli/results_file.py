@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import orjson
 
@@ -195,16 +195,12 @@ class _Readers:
         return file.read(place.length).rstrip(b"\n") + b"\n"
 
 
-def _tokens_of(message: dict[str, Any]) -> tuple[int, int]:
-    usage = message.get("usage") or {}
-    inputs = [usage.get(name) or 0 for name in INPUT_FIELDS]
-    return sum(inputs), usage.get("output_tokens") or 0
-
-
 def _to_outcome(result: dict[str, object]) -> Outcome:
     if result["type"] != "errored":
         message = result.get("message")
-        return Outcome(str(result["type"]), tokens=_tokens_of(message) if isinstance(message, dict) else (0, 0))
+        usage = (message.get("usage") or {}) if isinstance(message, dict) else {}
+        inputs = sum(usage.get(name) or 0 for name in INPUT_FIELDS)
+        return Outcome(str(result["type"]), tokens=(inputs, usage.get("output_tokens") or 0))
     envelope = result["error"]
     assert isinstance(envelope, dict)
     error = envelope.get("error", envelope)

@@ -64,7 +64,9 @@ def read_config_file(environment: Mapping[str, str]) -> ConfigFile:
     except OSError as error:
         raise SettingsError(f"GATEWAY_CONFIG: cannot read {path}: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(_to_syntax_problem(str(path), text, error)) from None
+        found = re.search(r"\(at line (\d+), column \d+\)$", str(error))
+        line = found[1] if found is not None else len(text.splitlines())
+        raise SettingsError(f"{path}:{line}: is not valid TOML: {error}") from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"GATEWAY_CONFIG: {path} is not valid TOML: {error}") from None
     lines = lines_of(text)
@@ -82,13 +84,6 @@ def read_config_file(environment: Mapping[str, str]) -> ConfigFile:
 def to_dotted(location: Location) -> str:
     """Return the key as it is written in TOML; positions in a list are left out."""
     return ".".join(key if BARE_KEY.fullmatch(key) else f'"{key}"' for key in location if not key.isdigit())
-
-
-def _to_syntax_problem(path: str, text: str, error: tomllib.TOMLDecodeError) -> str:
-    """Return the message with its line in front, as for every other problem of the file."""
-    found = re.search(r"\(at line (\d+), column \d+\)$", str(error))
-    line = found[1] if found is not None else len(text.splitlines())
-    return f"{path}:{line}: is not valid TOML: {error}"
 
 
 def _expand(

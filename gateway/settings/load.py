@@ -221,7 +221,10 @@ def _to_problem(detail: ErrorDetails, file: ConfigFile, beyond: Container[str]) 
     names = names_of(field)
     what = _in_words(detail, field)
     if field not in beyond and field in file.values:
-        return Problem(file.problem((field,), f"{what} (such as {field} = {_in_toml(field)})"), names)
+        example = example_of(field)
+        if not isinstance(Settings.model_fields[field].default, int | float):
+            example = f'"{example}"'
+        return Problem(file.problem((field,), f"{what} (such as {field} = {example})"), names)
     variable = next((name for name in names if name in os.environ), names[0])
     return Problem(f"{variable}: {what} (such as {variable}={example_of(field)})", names)
 
@@ -236,11 +239,6 @@ def _in_words(detail: ErrorDetails, field: str) -> str:
         " or a time such as 2m" if to_seconds in readers else " or a size such as 32MB" if to_bytes in readers else ""
     )
     return what.partition(",")[0] + unit
-
-
-def _in_toml(field: str) -> str:
-    example = example_of(field)
-    return example if isinstance(Settings.model_fields[field].default, int | float) else f'"{example}"'
 
 
 def example_of(field: str) -> str:

@@ -191,14 +191,11 @@ def replay_fault(prompt: SimulatedPrompt) -> str | None:
         match detail.get("type"):
             case "reasoning.text" if detail.get("signature") != to_signature(detail.get("text") or THOUGHT):
                 return "messages.1.content.0: Invalid `signature` in `thinking` block"
-            case "reasoning.encrypted" if not _is_ours(detail, prompt.called):
-                return "Corrupted thought signature."
+            case "reasoning.encrypted":
+                identifier = detail.get("id")
+                if identifier not in prompt.called or detail.get("data") != to_encrypted(identifier)["data"]:
+                    return "Corrupted thought signature."
     return None
-
-
-def _is_ours(detail: Json, called: tuple[str, ...]) -> bool:
-    identifier = detail.get("id")
-    return identifier in called and detail.get("data") == to_encrypted(identifier)["data"]
 
 
 def _signed_call(prompt: SimulatedPrompt, generation: Generation, detail: Json) -> Script:

@@ -66,7 +66,9 @@ def to_message_script(body: bytes, betas: frozenset[str], number: int, created: 
     if script.status != 200:
         failure = orjson.loads(b"".join(step for step in script.steps if isinstance(step, bytes)))["error"]
         return to_refusal(script.status, str(failure["message"]))
-    told = _told(script, prompt, generation, thinks=_is_thinking(request))
+    thinking = request.get("thinking")
+    thinks = thinking is not None and thinking["type"] in ("adaptive", "enabled")
+    told = _told(script, prompt, generation, thinks=thinks)
     return broken(told, prompt.model, ERROR_EVENT, streamed=prompt.streamed)
 
 
@@ -166,10 +168,6 @@ def _thinking_fault(request: Mapping[str, Any]) -> str | None:
         return None
     place = f"messages.{len(messages) - 2}.content.0.type"
     return f"{place}: Expected `thinking` or `redacted_thinking`, but found `{turn[0]['type']}`."
-
-
-def _is_thinking(request: Mapping[str, Any]) -> bool:
-    return (request.get("thinking") or {}).get("type") in ("adaptive", "enabled")
 
 
 def _told(script: Script, prompt: SimulatedPrompt, generation: Generation, *, thinks: bool) -> Script:

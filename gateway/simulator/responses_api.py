@@ -141,19 +141,15 @@ def _add_item(place: str, item: Json, following: list[Json], messages: list[Json
         text = _to_text(f"{place}.output", item["output"])
         messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": text})
     elif kind == "reasoning":
-        _check_reasoning(item, following)
+        name = item.get("id")
+        if not following or (following[0].get("type") == "message" and following[0].get("role") != "assistant"):
+            raise InvalidRequest(f"Item '{name}' of type 'reasoning' was provided without its required following item.")
+        if item.get("encrypted_content") != to_signature(THOUGHT):
+            raise InvalidRequest(f"The encrypted content for item {name} could not be verified.")
         # What the simulated models look for, in the message of the calls that follow.
         messages.append({"role": "assistant", "content": None, "reasoning_details": [to_thinking(THOUGHT)]})
     else:
         raise InvalidRequest(f"Invalid value: '{kind}'. Expected a type of item at '{place}'.")
-
-
-def _check_reasoning(item: Json, following: list[Json]) -> None:
-    name = item.get("id")
-    if not following or (following[0].get("type") == "message" and following[0].get("role") != "assistant"):
-        raise InvalidRequest(f"Item '{name}' of type 'reasoning' was provided without its required following item.")
-    if item.get("encrypted_content") != to_signature(THOUGHT):
-        raise InvalidRequest(f"The encrypted content for item {name} could not be verified.")
 
 
 def _to_text(place: str, content: Any) -> str:

@@ -89,7 +89,16 @@ class Activity:
         slot = int(now) // SLOT_SECONDS * SLOT_SECONDS
         pushed = False
         try:
-            await self.store.push(slot, counts, rows, f"{self.kind} {self.name}", orjson.dumps(self._report(now)))
+            report = {
+                "name": self.name,
+                "kind": self.kind,
+                "version": __version__,
+                "started": self._started,
+                "seen": now,
+                "lag_ms": round(self.lag * 1000, 1),
+                **self.facts(),
+            }
+            await self.store.push(slot, counts, rows, f"{self.kind} {self.name}", orjson.dumps(report))
             pushed = True
         finally:
             self._due = self.clock() + PUSH_SECONDS
@@ -108,17 +117,6 @@ class Activity:
             if count:
                 counts[f"f{bucket}"] = counts.get(f"f{bucket}", 0) + count
         return counts
-
-    def _report(self, now: float) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "version": __version__,
-            "started": self._started,
-            "seen": now,
-            "lag_ms": round(self.lag * 1000, 1),
-            **self.facts(),
-        }
 
 
 def to_row(at: float, record: UsageRecord, process: str) -> Row:

@@ -147,7 +147,12 @@ def exchange_fields(record: UsageRecord) -> dict[str, Any]:
             fields["upstream_status"] = record.upstream_status
     if record.notes:
         fields["notes"] = record.notes
-    _add_origin(fields, context)
+    if context.key_id:
+        fields["key"] = context.key_id
+    if context.session_id is not None:
+        fields["session"] = context.session_id
+    if context.batch is not None:
+        fields |= {"batch": context.batch, "item": context.item, "custom_id": context.custom_id}
     if context.trace is not None:
         fields |= {"trace": context.trace.trace_id, "span": context.trace.span_id}
     return fields
@@ -186,16 +191,6 @@ def log_note(context: Context, note: Note) -> None:
     """Log the reasons of losses and changes, at the level `debug`."""
     fields = {"request_id": context.request_id, "kind": note.kind, "field": note.field, "reason": note.reason}
     LOG.debug("conversion_noted", **fields)
-
-
-def _add_origin(fields: dict[str, Any], context: Context) -> None:
-    """Return the exchange's identity fields, beyond the tenant."""
-    if context.key_id:
-        fields["key"] = context.key_id
-    if context.session_id is not None:
-        fields["session"] = context.session_id
-    if context.batch is not None:
-        fields |= {"batch": context.batch, "item": context.item, "custom_id": context.custom_id}
 
 
 LOG = structlog.get_logger()

@@ -160,13 +160,10 @@ def _parts_of(tool: Mapping[str, Any]) -> Iterator[Any]:
     if kind in TOOLSETS:
         yield from (list(member) for member in members(tool))
         return
-    known = to_client_function(tool) if _is_known(kind, tool) else None
+    # A tool is known by its type alone; a screen has a size as well.
+    is_known = kind != "custom" and (not kind.startswith("computer_") or tool.keys() >= SCREEN_SIZE)
+    known = to_client_function(tool) if is_known else None
     if known is not None:
         yield [tool.get("name"), *known]
     else:
         yield {name: value for name, value in tool.items() if name not in NOT_COUNTED}
-
-
-def _is_known(kind: str, tool: Mapping[str, Any]) -> bool:
-    """By its type alone; a screen has a size as well."""
-    return kind != "custom" and (not kind.startswith("computer_") or tool.keys() >= SCREEN_SIZE)

@@ -131,12 +131,6 @@ def members(tool: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, An
     configs = tool.get("configs") or {}
     for name, (text, parameters) in table.items():
         if (configs.get(name) or {}).get("enabled") is not False:
-            yield name, text, _to_schema(parameters)
-
-
-def _to_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {name.rstrip("?"): schema for name, schema in parameters.items()},
-        "required": [name for name in parameters if not name.endswith("?")],
-    }
+            properties = {parameter.rstrip("?"): schema for parameter, schema in parameters.items()}
+            required = [parameter for parameter in parameters if not parameter.endswith("?")]
+            yield name, text, {"type": "object", "properties": properties, "required": required}

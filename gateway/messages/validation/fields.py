@@ -94,7 +94,9 @@ def check_fields(request: MessagesRequest | CountTokensRequest, betas: frozenset
     for name in NAMESPACES:
         overrides: Any = request.get(name)
         if overrides:
-            _check_reserved(overrides, name)
+            for reserved in RESERVED_FIELDS:
+                if reserved in overrides:
+                    raise InvalidRequest(f"{name}.{reserved}: {EXTRA_INPUT}")
             _check_chat_parameters(overrides, f"{name}.")
 
 
@@ -117,9 +119,10 @@ def _check_empty_reply(request: MessagesRequest | CountTokensRequest) -> None:
     """A limit of no tokens only fills the upstream's cache, so nothing may be asked of the reply."""
     if request.get("max_tokens") != 0:
         return
+    thinking = request.get("thinking")
     asked = {
         "`stream` is true": request.get("stream"),
-        "`thinking` is enabled": _is_enabled(request),
+        "`thinking` is enabled": thinking is not None and thinking["type"] == "enabled",
         "`output_config.format` is set": (request.get("output_config") or {}).get("format"),
         "`output_format` is set": request.get("output_format"),
         "`tool_choice` forces tool use": _forces_tool(request),
@@ -127,11 +130,6 @@ def _check_empty_reply(request: MessagesRequest | CountTokensRequest) -> None:
     for condition, holds in asked.items():
         if holds:
             raise InvalidRequest(f"max_tokens: Input should be greater than or equal to 1 when {condition}")
-
-
-def _is_enabled(request: MessagesRequest | CountTokensRequest) -> bool:
-    thinking = request.get("thinking")
-    return thinking is not None and thinking["type"] == "enabled"
 
 
 def _forces_tool(request: MessagesRequest | CountTokensRequest) -> bool:
@@ -174,9 +172,3 @@ def _check_bias(bias: object, path: str) -> None:
             raise InvalidRequest(f"{path}: keys should be token ids, not '{shorten(token)}'")
         if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > MAX_BIAS:
             raise InvalidRequest(f"{path}.{shorten(token)}: Input should be a number from -{MAX_BIAS} to {MAX_BIAS}")
-
-
-def _check_reserved(overrides: dict[str, Any], namespace: str) -> None:
-    for name in RESERVED_FIELDS:
-        if name in overrides:
-            raise InvalidRequest(f"{namespace}.{name}: {EXTRA_INPUT}")

@@ -61,7 +61,8 @@ def _names(tools: Sequence[Any]) -> tuple[str, ...]:
             name = tool["name"]
         else:
             _check_tool(tool, f"tools.{index}")
-            name = _name(tool)
+            is_grammar = tool.get("type") == "custom" and tool_kind(tool) == IS_GRAMMAR
+            name = tool["custom"]["name"] if is_grammar else tool.get("name")
         if name is not None:
             names.append(name)
         if not tool.get("defer_loading"):
@@ -83,12 +84,6 @@ def _check_tool(tool: dict[str, Any], path: str) -> None:
     if expected is not None and tool.get("name") != expected:
         problem = f"Input should be '{expected}'" if "name" in tool else "Field required"
         raise InvalidRequest(f"{path}.name: {problem}")
-
-
-def _name(tool: dict[str, Any]) -> str | None:
-    is_grammar = tool.get("type") == "custom" and tool_kind(tool) == IS_GRAMMAR
-    name: str | None = tool["custom"]["name"] if is_grammar else tool.get("name")
-    return name
 
 
 def _check_choice(request: PromptFields, names: Sequence[str]) -> None:

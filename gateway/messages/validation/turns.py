@@ -211,13 +211,10 @@ def _check_sources(blocks: list[dict[str, Any]], role: str, path: str) -> None:
 def _check_system(messages: Sequence[MessageParam], index: int) -> None:
     message, before = messages[index], messages[index - 1]
     after = messages[index + 1] if index + 1 < len(messages) else None
-    follows_assistant = before["role"] == "assistant" and not _ends_in_server_result(before)
+    said: Any = before.get("content")
+    ends_in_server_result = isinstance(said, list) and said and said[-1]["type"].endswith("_tool_result")
+    follows_assistant = before["role"] == "assistant" and not ends_in_server_result
     if follows_assistant or (after is not None and after["role"] == "user"):
         raise InvalidRequest(f"messages.{index}: {MISPLACED_SYSTEM}")
     if "content" not in message and not message.get("output_config"):
         raise InvalidRequest(f"messages.{index}.content: Field required")
-
-
-def _ends_in_server_result(message: MessageParam) -> bool:
-    content: Any = message.get("content")
-    return isinstance(content, list) and bool(content) and content[-1]["type"].endswith("_tool_result")

@@ -116,7 +116,9 @@ def note_unknown(request: PromptFields, found: Unknown) -> list[Note]:
             found.look("system", f"system.{index}", block, BLOCK_KEYS["text"])
     if not SETTING_KEYS.keys().isdisjoint(request):
         _look_at_settings(request, found)
-    return [*found.notes(), *_note_tools(request.get("tools") or ())]
+    tools: Any = request.get("tools") or ()
+    in_tools = tools.derive(_unknown_in_tools) if isinstance(tools, CachedTools) else _unknown_in_tools(tools)
+    return [*found.notes(), *in_tools]
 
 
 def _look_at_settings(request: PromptFields, found: Unknown) -> None:
@@ -129,10 +131,6 @@ def _look_at_settings(request: PromptFields, found: Unknown) -> None:
         found.look("schema", "output_config.format", schema, SETTING_KEYS["output_format"])
     for index, edit in enumerate((request.get("context_management") or {}).get("edits") or ()):
         found.look("edit", f"context_management.edits.{index}", edit, EDIT_KEYS)
-
-
-def _note_tools(tools: Sequence[Any]) -> Sequence[Note]:
-    return tools.derive(_unknown_in_tools) if isinstance(tools, CachedTools) else _unknown_in_tools(tools)
 
 
 def _unknown_in_tools(tools: Sequence[Any]) -> tuple[Note, ...]:

@@ -88,7 +88,7 @@ async def show_device_page(request: web.Request) -> web.Response:
     """GET /device: the page on which a person confirms a code. It sends no form without a click."""
     _sign_in(request)
     code = html.escape(request.query.get("user_code", "")[:20], quote=True)
-    return await _page(request, FORM.format(path=_own_path(request, "/device"), code=code))
+    return await _page(request, FORM.format(path=request.app[SETTINGS].path_prefix + "/device", code=code))
 
 
 async def confirm_device(request: web.Request) -> web.Response:
@@ -230,10 +230,6 @@ async def _page(request: web.Request, content: str, status: int = 200) -> web.Re
     headers = {"content-security-policy": policy, "x-frame-options": "DENY", "referrer-policy": "no-referrer"}
     text = PAGE.format(content=content)
     return web.Response(text=text, status=status, content_type="text/html", headers={**headers, **dict(NO_STORE)})
-
-
-def _own_path(request: web.Request, path: str) -> str:
-    return request.app[SETTINGS].path_prefix + path
 
 
 def _refusal(error: Refused) -> web.Response:
