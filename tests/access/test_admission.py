@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -579,6 +580,36 @@ async def test_spent_budget_is_rejected_in_unified_headers(server: RedisServer) 
     assert (headers["status"], headers["overage-period"]) == ("rejected", "daily")
     assert headers["overage-scope"] == "group_pool"
     assert "representative-claim" not in headers
+
+
+async def test_request_above_a_rate_is_refused_with_the_state_of_its_budget_too(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(requests=1), Budget(100, "month"))
+    admission = await admission_on(server)
+    await settle(admission, await admitted(admission, context, Need(80, 1)), Used(80, 0, 0, {}, ""))
+    error = await admitted(admission, context, Need(1, 1))
+    assert isinstance(error, RateLimited)
+    headers = dict(error.headers)
+    assert headers["anthropic-ratelimit-requests-limit"] == "1"
+    assert headers["anthropic-ratelimit-unified-overage-utilization"] == "0.80"
+
+
+async def test_refusal_of_a_spent_budget_has_the_state_of_rates(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(requests=5), Budget(10, "day"))
+    error = await admitted(await admission_on(server), context, Need(11, 11))
+    assert isinstance(error, BudgetSpent)
+    assert dict(error.headers)["anthropic-ratelimit-requests-limit"] == "5"
+
+
+async def test_scopes_are_prepared_for_a_bounded_number_of_clients(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.access.admission.MAX_CLIENTS", 2)
+    context = await key_with(server, RateLimits(requests=50))
+    admission = await admission_on(server)
+    for number in range(5):
+        granted = await admitted(admission, replace(context, user=f"u{number}"))
+        assert isinstance(granted, Grant)
+        assert len(admission._prepared) <= 2
 
 
 @pytest.mark.parametrize("is_known", [pytest.param(True, id="with the script"), pytest.param(False, id="without it")])

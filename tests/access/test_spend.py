@@ -6,6 +6,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from gateway.access.reports import ReportQuery, flat_report, to_usage
 from gateway.access.spend import DailyTotals, SpendRow, SpendStore
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
@@ -82,3 +83,20 @@ async def test_corrections_count_as_cost_of_a_request_and_not_as_another_one() -
     assert rows == [SpendRow(("s",), 1, 7, 7, 50, 1, 2), SpendRow(("t",), 1, 1, 0, 9, 0, 0)]
     both = rows[0] + rows[1]
     assert (both.requests, both.input, both.output, both.cost) == (2, 8, 7, 59)
+
+
+@pytest.mark.parametrize("daily", [False, True])
+async def test_flat_report_ends_with_the_day_before_its_end(daily: bool) -> None:
+    first, last, keys = date(2027, 1, 4), date(2027, 1, 5), Keys()
+    query = ReportQuery(first, last + timedelta(days=1), ("workspace_id",), {}, 7)
+    async with redis_server() as url, Redis.from_url(url, protocol=2) as redis:
+        store = SpendStore(RedisServer(redis, keys), lambda: datetime(2027, 1, 9, tzinfo=UTC).timestamp())
+        for ago in range(-1, 3):
+            day = (last - timedelta(days=ago)).isoformat()
+            await redis.hset(
+                keys.usage_sums(day), "acme|ann|k1|big|openrouter|requests", str(10**ago) if ago > 0 else "1"
+            )
+        rows = (await flat_report(store, query, "usage", to_usage, daily=daily))["data"]
+    found = [(row["starting_at"][:10], row["ending_at"][:10], row["usage"]["requests"]) for row in rows]
+    days = [("2027-01-04", "2027-01-05", 10), ("2027-01-05", "2027-01-06", 1)]
+    assert found == (days if daily else [("2027-01-04", "2027-01-06", 11)])

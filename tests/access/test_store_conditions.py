@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.access.keys import ClientKeys
-from gateway.access.records import Allowance, KeyRecord, RateLimits
+from gateway.access.records import Allowance, Budget, KeyRecord, RateLimits
 from gateway.access.store import AccessStore, Actor, Conditions
 from gateway.errors import Conflict, InvalidRequest, PreconditionFailed, StoreAway
 from gateway.redis.keys import Keys
@@ -161,3 +161,12 @@ async def test_change_of_an_older_version_is_refused(server: RedisServer) -> Non
         await store.rotate_key(made.id, 60, ACTOR, Conditions(1))
     with pytest.raises(PreconditionFailed):
         await store.set_allowance("tenant:red", Allowance(), ACTOR, Conditions(1))
+
+
+async def test_budget_has_spent_what_was_counted_since_its_start_only(server: RedisServer) -> None:
+    budget = Budget(1000, "day")
+    await server.pipeline(
+        [("HSET", server.keys.scope("key:k"), f"{budget.name}:start", "86400", f"{budget.name}:spent", "7")]
+    )
+    store = store_on(server)
+    assert [await store.spent("key:k", budget, start) for start in (86_400, 172_800)] == [7, 0]

@@ -94,9 +94,9 @@ def check_fields(request: MessagesRequest | CountTokensRequest, betas: frozenset
     for name in NAMESPACES:
         overrides: Any = request.get(name)
         if overrides:
-            for reserved in RESERVED_FIELDS:
-                if reserved in overrides:
-                    raise InvalidRequest(f"{name}.{reserved}: {EXTRA_INPUT}")
+            reserved = [field for field in RESERVED_FIELDS if field in overrides]
+            if reserved:
+                raise InvalidRequest(f"{name}.{reserved[0]}: {EXTRA_INPUT}")
             _check_chat_parameters(overrides, f"{name}.")
 
 
