@@ -79,8 +79,11 @@ class Directory:
     _limited: set[str] = field(default_factory=set)  # ids of keys with a limit or a budget of their own
     _restricted: set[str] = field(default_factory=set)  # ids of keys that may be used from some addresses only
 
-    async def authenticate(self, api_key: str | None, authorization: str | None) -> Client:
-        """Return the client of these credentials. Raises Unauthenticated, and Unavailable in an outage of Redis."""
+    async def authenticate(self, api_key: str | None, authorization: str | None, *, may_look_up: bool = True) -> Client:
+        """Return the client of these credentials. Raises Unauthenticated, and Unavailable in an outage of Redis.
+
+        Unless it `may_look_up`, a stored key is accepted only if it is at hand.
+        """
         configured = self.configured
         if self.identity is not None and not configured.lets_everybody_in:
             token = to_key(api_key, authorization)
@@ -93,7 +96,7 @@ class Directory:
         if client is not None:
             return self._usable(client)
         digest = configured.pepper.digest(key).hex()
-        record = None if to_key_id(key) is None else await self._stored(digest)
+        record = None if to_key_id(key) is None else await self._stored(digest, may_look_up=may_look_up)
         if record is None:
             raise Unauthenticated(INVALID, should_retry=False)
         return self._usable(Client(record.tenant, record.id, record.user, record.digests[digest]))
@@ -262,10 +265,10 @@ class Directory:
         async with self.silence.call():
             await self.refresh()
 
-    async def _stored(self, digest: str) -> KeyRecord | None:
+    async def _stored(self, digest: str, *, may_look_up: bool) -> KeyRecord | None:
         record = self._keys.get(self._by_digest.get(digest, ""))
         if record is None:
-            if self._is_unknown(digest) or await self._look_up(digest=digest) is None:
+            if not may_look_up or self._is_unknown(digest) or await self._look_up(digest=digest) is None:
                 return None
         elif not record.is_valid(digest, self.wall_clock()):  # unless it has been enabled just now
             with suppress(StoreAway, Overloaded):

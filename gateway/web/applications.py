@@ -38,6 +38,7 @@ from gateway.web.console.feed import Feed
 from gateway.web.console.overview import overview_of
 from gateway.web.console.sources import CONSOLE, ConsoleSources
 from gateway.web.cors import allow_origins
+from gateway.web.failed_keys import FAILED_KEYS, FailedKeys
 from gateway.web.keys import (
     ADMIN_CACHE,
     BATCHES,
@@ -87,6 +88,7 @@ def client_app(gateway: Gateway) -> web.Application:
     app[SETTINGS] = gateway.settings
     app[TRUSTED_PROXIES] = gateway.settings.trusted_proxies
     app[ARRIVALS] = Arrivals(gateway.settings.max_body_bytes)
+    app[FAILED_KEYS] = FailedKeys()
     app[EXCHANGE] = gateway.exchange
     app[CATALOG] = gateway.catalog
     app[DIRECTORY] = gateway.directory

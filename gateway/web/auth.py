@@ -11,11 +11,12 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway.access.keys import Client
+from gateway.access.keys import INVALID, Client
 from gateway.context import Context
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, Unauthenticated
 from gateway.upstream.table import RoutingTable
 from gateway.web.addresses import address_of
+from gateway.web.failed_keys import FAILED_KEYS
 from gateway.web.keys import DIRECTORY, EXCHANGE, OPEN
 from gateway.web.reply import MORE_LINES, MessageReply
 
@@ -69,7 +70,16 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         own = headers.get(GATEWAY_KEY)
         key = own or headers.get("x-api-key") or headers.get("api-key")
         directory = app[DIRECTORY]
-        client = await directory.authenticate(key, None if own else headers.get("authorization"))
+        failed = app[FAILED_KEYS]
+        may_look_up = not failed or not failed.is_over(address_of(request))
+        try:
+            client = await directory.authenticate(
+                key, None if own else headers.get("authorization"), may_look_up=may_look_up
+            )
+        except Unauthenticated as error:
+            if error.message == INVALID:  # a missing key is no guess
+                failed.note(address_of(request))
+            raise
         if directory.restricts_addresses:
             directory.check_address(client.key_id, address_of(request))
         request[CONTEXT] = to_context(request, client, app[EXCHANGE].table)

@@ -255,7 +255,7 @@ async def test_key_that_is_disabled_while_it_is_read_is_refused_after_the_next_r
     async def find(key_id: str, digest: str = "") -> tuple[KeyRecord | None, int]:
         found = await read(key_id, digest)
         store.records, store.epoch = record(status="inactive", version=2), 2
-        await directory.refresh()  # which passes over a key that nobody holds
+        await directory.refresh()  # which passes over a key that is not held
         return found
 
     store.find = find  # type: ignore[method-assign]
@@ -294,3 +294,13 @@ async def test_tenants_of_stored_keys_are_looked_for_until_there_are_two() -> No
         await store.update_key(made.id, ACTOR, status="active")
         await directory.refresh()
         assert await directory.has_several_tenants()
+
+
+async def test_key_that_was_used_before_is_accepted_without_a_look_up() -> None:
+    store = Store(record())
+    directory = store.directory()
+    with pytest.raises(Unauthenticated):
+        await directory.authenticate(KEY, None, may_look_up=False)
+    assert store.reads == 0
+    await directory.authenticate(KEY, None)
+    assert (await directory.authenticate(KEY, None, may_look_up=False)).tenant == "red"

@@ -6,9 +6,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.simulator.loopback import Simulator
 from gateway.web.auth import OPEN_PATHS, PROBES
+from gateway.web.failed_keys import AT_ONCE, EMISSION
 from gateway.web.routes import CLIENT_ROUTES
-from tests.e2e.conftest import Live
+from tests.e2e.conftest import KEY, Live, serving
 
 
 async def status_of(live: Live, method: str, path: str) -> int:
@@ -28,3 +30,22 @@ async def test_route_without_a_key(live: Live, route: Any) -> None:
 async def test_unknown_path_without_a_key_is_404_and_wrong_method_405(live: Live) -> None:
     assert await status_of(live, "POST", "/v1/nothing") == 404
     assert await status_of(live, "DELETE", "/v1/messages") == 405
+
+
+async def test_address_with_many_wrong_keys_is_limited_and_its_correct_key_accepted(
+    simulator: Simulator,
+) -> None:
+    async with serving(simulator) as live, aiohttp.ClientSession() as session:
+
+        async def ask(headers: dict[str, str]) -> tuple[int, str | None]:
+            async with session.get(live.url + "/v1/models", headers=headers) as reply:
+                return reply.status, reply.headers.get("retry-after")
+
+        wrong = [await ask({"x-api-key": f"wrong-{number}"}) for number in range(AT_ONCE)]
+        assert wrong == [(401, None)] * AT_ONCE
+        while (last := await ask({"x-api-key": "wrong"}))[0] == 401:
+            pass
+        assert last[0] == 429
+        assert 1 <= int(last[1] or 0) <= EMISSION
+        assert await ask({"x-api-key": KEY}) == (200, None)
+        assert await ask({}) == (401, None)

@@ -71,7 +71,7 @@ async def test_replies_that_arrive_byte_by_byte_are_read() -> None:
         ]
 
 
-async def test_call_that_is_cancelled_leaves_its_reply_to_nobody_else() -> None:
+async def test_reply_to_a_cancelled_call_goes_to_no_other_call() -> None:
     async with linked(echo) as (_, link):
         await link.run(ECHO, (b"first",))
         tasks = [asyncio.create_task(link.run(ECHO, (b"%d" % number,))) for number in range(100)]

@@ -8,19 +8,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, ip_address, ip_network
 from math import ceil
 from typing import Final
 
 from gateway.errors import RateLimited
+from gateway.web.addresses import network_of
 
 SECONDS: Final = 60.0
 MOST_OF_ADDRESS: Final = 20
 # Of all addresses. Beyond it each address has one wrong key a minute.
 MOST_IN_ALL: Final = 200
 MAX_ADDRESSES: Final = 10_000
-# A provider gives each customer at least this much of IPv6.
-IPV6_NETWORK: Final = 64
 
 
 @dataclass(slots=True)
@@ -48,14 +46,3 @@ class WrongKeys:
         while len(self._by_address) > MAX_ADDRESSES or self._by_address[oldest][-1] <= now - SECONDS:
             del self._by_address[oldest]
             oldest = next(iter(self._by_address))
-
-
-def network_of(address: str | None) -> str:
-    """Return the address, of IPv6 its network, as text; empty for none, as on a Unix socket."""
-    try:
-        known = ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return ""
-    if isinstance(known, IPv4Address):
-        return str(known)
-    return str(known.ipv4_mapped or ip_network((known, IPV6_NETWORK), strict=False))
