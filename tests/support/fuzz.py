@@ -38,7 +38,7 @@ from gateway.messages.validation.depth import check_depth
 from tests.messages.validation.test_validation_fuzz import RICH
 from tests.support import conversions as ways
 from tests.support.damage import Mutator, damaged, pieces_of
-from tests.support.fuzz_answers import fuzz_faces, fuzz_models
+from tests.support.fuzz_answers import fuzz_faces, fuzz_models, fuzz_passed_on
 from tests.support.fuzz_dialects import fuzz_dialects
 from tests.support.fuzz_framing import fuzz_framing, fuzz_headers
 from tests.support.fuzz_growth import fuzz_runs
@@ -54,7 +54,16 @@ TARGETS = (ways.CLAUDE, ways.GEMINI, ways.GPT, ways.DEEPSEEK, ways.STRICT, ways.
 # Of each kind: up to eleven minutes on one core (the dialects). A full run is `--count 1000000`.
 DEFAULT_COUNT = 100_000
 # The number of usual cases that take as long as one of these kinds, of which there are fewer.
-SLOWNESS = {"history": 5, "faces": 5, "models": 5, "turns": 8, "runs": 300, "headers": 20, "framing": 20}
+SLOWNESS = {
+    "history": 5,
+    "faces": 5,
+    "passed on": 5,
+    "models": 5,
+    "turns": 8,
+    "runs": 300,
+    "headers": 20,
+    "framing": 20,
+}
 
 # Of processor time for one case of the other kinds.
 MAX_STALL_SECONDS = 0.1
@@ -329,6 +338,7 @@ FUZZERS: dict[str, Fuzzer] = {
     "dialects": fuzz_dialects,
     "history": fuzz_history,
     "faces": fuzz_faces,
+    "passed on": fuzz_passed_on,
     "models": fuzz_models,
     "turns": fuzz_turns,
     "vendors": fuzz_vendors,

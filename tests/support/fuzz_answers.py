@@ -10,6 +10,8 @@ import orjson
 from gateway.dialects.base import StreamConverter
 from gateway.dialects.chat.client.answer import to_completion
 from gateway.dialects.chat.client.stream import ChatStream
+from gateway.dialects.chat.original.answer import to_passed_on
+from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.native.stream import NativeStream
 from gateway.dialects.responses.client.output import ResponseFacts, to_response
@@ -24,17 +26,38 @@ from gateway.upstream.table import Routing, one_upstream_table
 from gateway.upstream.vendors import VENDORS
 from tests.support.damage import ODD_VALUES, Mutator, damaged, pieces_of
 from tests.support.exchanges import ListSink
-from tests.support.fuzz_dialects import to_answer, to_native, to_responses
+from tests.support.fuzz_dialects import to_answer, to_chat, to_native, to_responses
 from tests.support.streams import reply
 
 DATA = b"data: "
+WHOLE: dict[str, Any] = {
+    "id": "gen-1",
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "a",
+                "reasoning_content": "b",
+                "tool_calls": [{"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}],
+            },
+            "finish_reason": "tool_calls",
+        }
+    ],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 4},
+}
 TOOLS, FACTS = ToolRegistry(), ResponseFacts(5, {})
 CONVERTERS: dict[str, Callable[..., StreamConverter]] = {"messages": NativeStream, "responses": ResponsesStream}
-WRITERS: dict[str, Callable[[dict[str, Any]], bytes]] = {"messages": to_native, "responses": to_responses}
+WRITERS: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    "messages": to_native,
+    "responses": to_responses,
+    "chat": to_chat,
+}
 
 
 def payloads_of(stream: bytes) -> list[Any]:
-    return [orjson.loads(line.removeprefix(DATA)) for line in stream.split(b"\n") if line.startswith(DATA)]
+    return [orjson.loads(line.removeprefix(DATA)) for line in stream.split(b"\n") if line.startswith(DATA + b"{")]
 
 
 MUTATORS = {
@@ -45,7 +68,7 @@ MUTATORS = {
 
 def fuzz_faces(random: Random) -> str:
     """A damaged stream is read, refused by its converter, or refused by the converter to the client's API."""
-    name = random.choice(list(WRITERS))
+    name = random.choice(list(CONVERTERS))
     stream = WRITERS[name](to_answer(random))
     changed = random.random() < 0.7
     stream = with_changed_events(stream, name, random) if changed else damaged(stream, random, random.randrange(1, 4))
@@ -62,6 +85,25 @@ def fuzz_faces(random: Random) -> str:
     return "unreadable" if "unreadable" in outcomes else "whole"
 
 
+def fuzz_passed_on(random: Random) -> str:
+    """A damaged chat stream reaches its client in a shape that clients read, or fails."""
+    stream = with_changed_events(WRITERS["chat"](to_answer(random)), "chat", random)
+    converter = OriginalStream(reply(offered=frozenset({"look"}), think_tags=True), shows_usage=True)
+    told = b"".join([converter.feed(piece) for piece in pieces_of(stream, random)]) + converter.end()
+    assert converter.done == (converter.failure is None), "a stream has to end or to fail"
+    chunks = [orjson.loads(event.removeprefix(DATA)) for event in told.split(b"\n\n") if event.startswith(DATA + b"{")]
+    for choice in [choice for chunk in chunks for choice in chunk["choices"]]:
+        for call in choice.get("delta", {}).get("tool_calls") or ():
+            assert type(call["index"]) is int
+            assert isinstance(call.get("function", {}).get("arguments"), str | None)
+    events = payloads_of(stream)
+    with suppress(GatewayError):
+        to_passed_on(orjson.dumps(MUTATORS["chat"].mutate(WHOLE, random, random.randrange(1, 4))), reply())
+    with suppress(GatewayError):
+        to_passed_on(orjson.dumps(random.choice(events) if events else None), reply())
+    return "failed" if converter.failure is not None else "whole"
+
+
 def with_changed_events(stream: bytes, name: str, random: Random) -> bytes:
     """Some of its events damaged inside, said twice or left out."""
     frames = stream.split(b"\n\n")
@@ -69,7 +111,7 @@ def with_changed_events(stream: bytes, name: str, random: Random) -> bytes:
         place = random.randrange(len(frames))
         lines = frames[place].split(b"\n")
         for index, line in enumerate(lines):
-            if line.startswith(DATA):
+            if line.startswith(DATA + b"{"):
                 event = orjson.loads(line.removeprefix(DATA))
                 lines[index] = DATA + orjson.dumps(MUTATORS[name].mutate(event, random, random.randrange(1, 3)))
         frames[place] = b"\n".join(lines)
