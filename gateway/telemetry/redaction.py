@@ -55,8 +55,9 @@ CREDENTIAL: Final = r"\b(?:sk|pk|gsk|xai|hf)[-_](?=\S{0,64}\d)[\w.*-]{8,}|\b(?:A
 # and projects, Stripe's customers, AWS's accounts, Google's projects, Azure's subscriptions, addresses of e-mail.
 UUID: Final = r"[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}"
 ACCOUNT: Final = (
-    r"\b(?:org|organi[sz]ation|proj|project|acct|account|user|usr|team|ten|tenant|wrkspc|workspace|cus|ak)[-_]"
-    r"(?=[a-z]{0,64}\d)[a-z\d]{8,64}\b"
+    r"\b(?:org|proj|acct|wrkspc|cus|ak)[-_](?=[a-z]{0,64}\d)[a-z\d]{8,64}\b"
+    # Words that names of tools and fields begin with too, which are shorter.
+    r"|\b(?:organi[sz]ation|project|account|user|team|tenant|workspace)[-_](?=[a-z]{0,64}\d)[a-z\d]{16,64}\b"
     r"|\barn:[\w-]{1,16}:[\w-]{1,32}:[\w-]{0,32}:\d{0,12}:[\w:/.-]{1,256}"
     r"|\b(?:projects|subscriptions|organizations|accounts|tenants|resourceGroups)/(?=[\w.:-]{0,64}[\d-])[\w.:/-]{4,256}"
     r"|<ak-[^<>\s]{1,64}>"
