@@ -7,10 +7,13 @@ period; asking again returns it.
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Final, Literal, Self
 
-from gateway.access.records import Period, known_fields
-from gateway.access.store import AccessStore, Actor
+from gateway.access.allowances import allowance_of, change_allowance
+from gateway.access.keys import ClientKeys
+from gateway.access.records import Allowance, Budget, Period, known_fields
+from gateway.access.store import UNCONDITIONAL, AccessStore, Actor, Conditions
 from gateway.errors import InvalidRequest, NotFound, RateLimited
 
 REQUEST: Final = "increase:"
@@ -77,6 +80,31 @@ class IncreaseRequests:
         entry = ("budget_increase_asked", details)
         await self.store.put_other(REQUEST + made.id, asdict(made), 0, entry, actor)
         return made
+
+    async def approve(
+        self,
+        configured: ClientKeys,
+        request_id: str,
+        amount: int,
+        actor: Actor,
+        *,
+        period: Period | None = None,
+        conditions: Conditions = UNCONDITIONAL,
+    ) -> tuple[IncreaseRequest, Budget]:
+        """Set the budget that a request is about, and mark the request; again with the same amount is no change.
+
+        `period` overrides the request's. Raises InvalidRequest if it was resolved otherwise.
+        """
+        asked, _ = await self.find(request_id)
+        budget = Budget.checked(amount, period or asked.period, asked.time_zone)
+        in_force, _ = await allowance_of(self.store, configured, asked.scope)
+        if asked.status == "approved" and budget in in_force.budgets:
+            return asked, budget
+        check_open(asked)
+        # The budget first: a request that failed in between is approved again, which sets the same amount.
+        change = partial(Allowance.with_budget, budget=budget)
+        await change_allowance(self.store, configured, asked.scope, change, actor, conditions)
+        return await self.resolve(asked.id, "approved", actor), budget
 
     async def resolve(self, request_id: str, status: Status, actor: Actor) -> IncreaseRequest:
         """Mark a request as approved or denied; again is no change. Raises InvalidRequest if it was resolved otherwise,

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from gateway.access.configured import to_client_keys
-from gateway.access.increases import IncreaseRequest, IncreaseRequests, check_open
-from gateway.access.records import NANO, Budget, to_dollars, to_nano
-from gateway.access.store import KEY, AccessStore, Conditions
+from gateway.access.increases import IncreaseRequest, IncreaseRequests
+from gateway.access.records import NANO, to_dollars, to_nano
+from gateway.access.store import AccessStore
 from gateway.cli.console import CommandError, Console, printable
 from gateway.cli.key_options import Json
 from gateway.cli.keys import actor, limits, on_store
@@ -34,15 +34,12 @@ def approve(
     budget_usd: Annotated[str, typer.Option("--budget-usd", help="The new budget, in US dollars per its period.")],
     json: Json = False,
 ) -> None:
-    """Set the budget that a request is about, and mark the request."""
+    """Set the budget that a request is about, and mark the request; again with the same amount changes nothing."""
     console = Console(json)
 
     async def change(store: AccessStore) -> IncreaseRequest:
-        requests = IncreaseRequests(store)
-        asked, _ = await requests.find(request_id)
-        check_open(asked)
-        await set_budget(store, asked.scope, Budget.checked(amount, asked.period, asked.time_zone))
-        return await requests.resolve(asked.id, "approved", actor())
+        configured = to_client_keys(load_settings(), store.secret)
+        return (await IncreaseRequests(store).approve(configured, request_id, amount, actor()))[0]
 
     with console.failing_clearly():
         try:
@@ -60,19 +57,6 @@ def deny(request_id: Annotated[str, typer.Argument(help="The request's id.")], j
     with console.failing_clearly():
         done = on_store(lambda store: IncreaseRequests(store).resolve(request_id, "denied", actor()))
         console.answer(to_plain(done), summary(done))
-
-
-async def set_budget(store: AccessStore, scope: str, budget: Budget) -> None:
-    """Replace the scope's budget of the same period."""
-    if scope.startswith(KEY):
-        record = await store.key(scope.removeprefix(KEY))
-        expected = Conditions(record.version)
-        await store.update_key(record.id, actor(), expected, allowance=record.allowance.with_budget(budget))
-        return
-    known, version = await store.versioned_allowance(scope)
-    if known.is_empty:
-        known = to_client_keys(load_settings(), store.secret).allowances.get(scope, known)
-    await store.set_allowance(scope, known.with_budget(budget), actor(), Conditions(version))
 
 
 def to_plain(asked: IncreaseRequest) -> dict[str, Any]:

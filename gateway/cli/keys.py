@@ -15,11 +15,12 @@ from typing import Annotated, TypeVar
 import structlog
 import typer
 
+from gateway.access.allowances import allowance_of, reset_budget
 from gateway.access.configured import to_client_keys
 from gateway.access.keys import Client, ClientKeys
-from gateway.access.records import Allowance, KeyRecord
+from gateway.access.records import NANO, Allowance, KeyRecord, to_dollars
 from gateway.access.roster import to_roster
-from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS, AccessStore, Actor, describe_key
+from gateway.access.store import GRACE_SECONDS, KEY, MAX_GRACE_SECONDS, AccessStore, Actor, describe_key
 from gateway.cli.console import CommandError, Console, Exit, run_async
 from gateway.cli.key_options import (
     Addresses,
@@ -279,6 +280,28 @@ def show_limits(scope: str, json: Json = False) -> None:
         name = to_scope(scope)
         allowance = on_store(lambda store: store.allowance(name))
         console.answer({"scope": scope, **allowance.to_json()}, f"{scope}: {describe_allowance(allowance)}")
+
+
+@limits.command("reset")
+def reset_limits(
+    scope: Annotated[str, typer.Argument(help="deployment, tenant:NAME, user:NAME or key:NAME.")], json: Json = False
+) -> None:
+    """Set what the budgets of a scope have spent in their periods to nothing."""
+    console = Console(json)
+
+    async def reset(store: AccessStore) -> dict[str, int]:
+        name = KEY + (await store.key(scope.removeprefix(KEY))).id if scope.startswith(KEY) else to_scope(scope)
+        configured = to_client_keys(load_settings(), store.secret)
+        allowance, _ = await allowance_of(store, configured, name)
+        return {one.name: await reset_budget(store, name, one, actor()) for one in allowance.budgets}
+
+    with console.failing_clearly():
+        spent = on_store(reset)
+        if not spent:
+            raise CommandError(f"{scope} has no budget")
+        text = ", ".join(f"{to_dollars(nano)} of {name}" for name, nano in spent.items())
+        in_dollars = {name: nano / NANO for name, nano in spent.items()}
+        console.answer({"scope": scope, "spent_usd": in_dollars}, f"{scope}: {text} set back to $0")
 
 
 async def check_scope(store: AccessStore, scope: str) -> None:

@@ -161,6 +161,7 @@ ADMIN_ROUTES_BY_ROLE: Mapping[Role, tuple[web.RouteDef, ...]] = {
         web.post("/v1/organizations/api_keys/{key_id}/rotate", organization.rotate_key),
         web.post("/v1/organizations/limits", organization.set_limits),
         web.post("/v1/organizations/spend_limits", spend_limits.set_spend_limit),
+        web.post("/v1/organizations/spend_limits/{limit_id}/reset", spend_limits.reset_spend_limit),
         web.delete("/v1/organizations/spend_limits/{limit_id}", spend_limits.delete_spend_limit),
         web.post(
             "/v1/organizations/spend_limit_increase_requests/{request_id}/approve",

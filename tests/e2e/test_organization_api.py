@@ -37,10 +37,16 @@ class Organization:
         self.sdk = live.client(base_url=live.admin_url, api_key=ADMIN).beta.organization
 
     async def get(self, path: str, **query: str) -> tuple[int, Any]:
+        return await self._ask("GET", path, query)
+
+    async def post(self, path: str) -> tuple[int, Any]:
+        return await self._ask("POST", path, {})
+
+    async def _ask(self, method: str, path: str, query: dict[str, str]) -> tuple[int, Any]:
         url = f"{self.live.admin_url}/v1/organizations{path}"
         async with (
             aiohttp.ClientSession(headers={"x-api-key": ADMIN}) as session,
-            session.get(url, params=query) as response,
+            session.request(method, url, params=query) as response,
         ):
             return response.status, await response.json()
 
@@ -150,6 +156,8 @@ async def test_sdk_sets_lists_shows_and_deletes_spend_limits(organization: Organ
     assert (await limits.retrieve(made.id)).scope.type == "user"
     _, effective = await organization.get("/spend_limits/effective")
     assert {row["spend_limit_id"] for row in effective["data"]} == {made.id, monthly.id}
+    status, row = await organization.post(f"/spend_limits/{made.id}/reset")
+    assert (status, row["spend_limit_id"], row["period_to_date_spend"]) == (200, made.id, "0")
     assert (await limits.delete(made.id)).id == made.id
     with pytest.raises(anthropic.NotFoundError):
         await limits.retrieve(made.id)

@@ -4,15 +4,16 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.access.increases import IncreaseRequest, IncreaseRequests, check_open
-from gateway.access.records import Allowance, Budget
+from gateway.access.increases import IncreaseRequest, IncreaseRequests
+from gateway.access.records import Allowance
 from gateway.access.store import AccessStore
 from gateway.errors import InvalidRequest
 from gateway.web.admin.allowances import rules_of
 from gateway.web.admin.key_fields import PERIODS, check_names, to_time
 from gateway.web.admin.pages import NO_STORE, page_by_cursor, values_of
 from gateway.web.admin.requests import actor_of, conditions_of, read_object, store_of
-from gateway.web.admin.spend_limits import CENT, PERIOD_WORDS, replace_budget, to_actor, to_amount, to_limit, to_summary
+from gateway.web.admin.spend_limits import CENT, PERIOD_WORDS, to_actor, to_amount, to_limit, to_summary
+from gateway.web.keys import DIRECTORY
 from gateway.web.reply import json_response
 
 
@@ -40,13 +41,10 @@ async def approve_increase_request(request: web.Request) -> web.Response:
     amount, word = to_amount(body.get("amount")), str(body.get("period") or PERIOD_WORDS[asked.period])
     if amount is None or word not in PERIODS or word == "rolling":
         raise InvalidRequest("amount: must be whole cents as text; period: daily, weekly, monthly or total")
-    budget = Budget.checked(amount, PERIODS[word], asked.time_zone)
-    is_repeated = asked.status == "approved" and budget in (await rules_of(request, asked.scope))[0].budgets
-    if not is_repeated:
-        check_open(asked)
-        # The budget first: a request that failed in between is approved again, which sets the same amount.
-        await replace_budget(request, asked.scope, budget, conditions_of(request, body))
-        asked = await requests.resolve(asked.id, "approved", actor_of(request))
+    configured, conditions = request.app[DIRECTORY].configured, conditions_of(request, body)
+    asked, budget = await requests.approve(
+        configured, asked.id, amount, actor_of(request), period=PERIODS[word], conditions=conditions
+    )
     answer = {**await shown(request, asked), "spend_limit": to_limit(asked.scope, budget)}
     return json_response(answer, headers=NO_STORE)
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from gateway.access.networks import check_networks
-from gateway.access.records import PRIORITIES, Allowance, Budget, KeyRecord, RateLimits, check_name, to_nano
+from gateway.access.records import PRIORITIES, Allowance, Budget, KeyRecord, Period, RateLimits, check_name, to_nano
 from gateway.errors import InvalidRequest, shorten
 from gateway.upstream.policy import to_policy
 
@@ -16,7 +16,13 @@ RATES = {
     "concurrency": "concurrency",
 }
 BUDGET_FIELDS = ("amount_usd", "period", "time_zone", "window_seconds")
-PERIODS = {"daily": "day", "weekly": "week", "monthly": "month", "total": "total", "rolling": "rolling"}
+PERIODS: Final[Mapping[str, Period]] = {
+    "daily": "day",
+    "weekly": "week",
+    "monthly": "month",
+    "total": "total",
+    "rolling": "rolling",
+}
 DATA = {"any": "", "deny": "deny", "zdr": "zdr"}
 
 

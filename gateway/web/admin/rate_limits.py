@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.access.records import DEPLOYMENT, Allowance, RateLimits
 from gateway.access.roster import not_found
 from gateway.errors import InvalidRequest
-from gateway.web.admin.allowances import change_allowance, rules_of
+from gateway.web.admin.allowances import change_rules, rules_of
 from gateway.web.admin.key_fields import check_names
 from gateway.web.admin.members import workspace_of
 from gateway.web.admin.pages import NO_STORE, page_by_cursor
@@ -59,7 +59,7 @@ async def set_workspace_rate_limits(request: web.Request) -> web.Response:
     def change(before: Allowance) -> Allowance:
         return replace(before, limits=replace(before.limits, **changes))
 
-    allowance, version = await change_allowance(request, f"tenant:{tenant}", change, conditions_of(request, body))
+    allowance, version = await change_rules(request, f"tenant:{tenant}", change, conditions_of(request, body))
     entry = await _entry(request, tenant, allowance, with_inherited=False)
     return json_response(entry, headers=(*NO_STORE, etag_of(version)))
 

@@ -10,15 +10,16 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.access.allowances import reset_budget
 from gateway.access.periods import period_of
 from gateway.access.records import DEPLOYMENT, MAX_NANO, NANO, Allowance, Budget
 from gateway.access.reports import cents
 from gateway.access.store import KEY, AccessStore, Conditions
 from gateway.errors import InvalidRequest, NotFound
-from gateway.web.admin.allowances import change_allowance, check_scope, rules_of
+from gateway.web.admin.allowances import change_rules, check_scope, rules_of
 from gateway.web.admin.key_fields import PERIODS, checked, to_time
 from gateway.web.admin.pages import NO_STORE, page_by_cursor, values_of
-from gateway.web.admin.requests import conditions_of, etag_of, read_object, store_of
+from gateway.web.admin.requests import actor_of, conditions_of, etag_of, read_object, store_of
 from gateway.web.reply import json_response
 
 AMOUNT: Final = re.compile(r"[0-9]{1,18}")
@@ -61,6 +62,13 @@ async def show_spend_limit(request: web.Request) -> web.Response:
     scope, budget = await _found(request)
     _, version = await rules_of(request, scope)
     return json_response(to_limit(scope, budget), headers=(*NO_STORE, etag_of(version)))
+
+
+async def reset_spend_limit(request: web.Request) -> web.Response:
+    """Set what has been spent of the budget in its period to nothing."""
+    scope, budget = await _found(request)
+    await reset_budget(store_of(request), scope, budget, actor_of(request))
+    return json_response(await to_summary(store_of(request), scope, budget), headers=NO_STORE)
 
 
 async def delete_spend_limit(request: web.Request) -> web.Response:
@@ -141,7 +149,7 @@ async def replace_budget(
     def change(before: Allowance) -> Allowance:
         return before.without_budget(budget.period) if removed else before.with_budget(budget)
 
-    return (await change_allowance(request, scope, change, conditions))[1]
+    return (await change_rules(request, scope, change, conditions))[1]
 
 
 async def scope_of(store: AccessStore, value: object) -> str:
