@@ -85,6 +85,23 @@ async def made_key(live: Live, name: str, user: str = "") -> dict[str, Any]:
         return dict(await response.json())
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ({}, {"ann", "bob"}),
+        ({"workspace_id": "red"}, {"ann", "bob"}),
+        ({"workspace_id": "blue"}, set()),
+        ({"status": "active"}, {"ann", "bob"}),
+        ({"status": "archived"}, set()),
+    ],
+)
+async def test_keys_are_listed_by_workspace_and_status(
+    organization: Organization, query: dict[str, str], names: set[str]
+) -> None:
+    status, listed = await organization.get("/api_keys", **query)
+    assert (status, {key["name"] for key in listed["data"]} & {"ann", "bob"}) == (200, names)
+
+
 def begin() -> str:
     """The begin of the day, and of the day before for a run over midnight."""
     return (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT00:00:00Z")
