@@ -155,7 +155,9 @@ async def test_rate_limits_of_a_workspace_are_set_beside_those_of_the_organizati
         "requests_per_minute": (60, 5000),
         "output_tokens_per_minute": (9000, None),
     }
-    await limits.update(entry.id, workspace_id="blue", limits=[{"type": "requests_per_minute", "value": None}])
+    removed: list[Any] = [{"type": "requests_per_minute", "value": None}]
+    left = await limits.update(entry.id, workspace_id="blue", limits=removed)
+    assert [one.type for one in left.limits] == ["output_tokens_per_minute"]
     [shown] = [one async for one in limits.list("blue", include_inherited=True)]
     assert [(one.type, one.value, one.source.type) for one in shown.limits] == [
         ("output_tokens_per_minute", 9000, "workspace"),
