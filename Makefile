@@ -22,9 +22,9 @@ help: ## list these targets
 run: $(VENV)/.runtime ## install and start everything on this machine: http://127.0.0.1:8080
 	$(BIN)/dragoman dev
 
-# Files are dealt out to four processes, on two cores as well: half of the time of the suite is spent waiting.
+# Files are dealt out to three processes, on two cores as well: much of a test's time is spent waiting.
 test: $(VENV)/.development ## install and run the whole suite
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 check: $(VENV)/.development ## lint, format, types, documentation and architecture, in less than a minute
 	$(BIN)/ruff check
