@@ -108,7 +108,8 @@ WORDINGS = (
         Overloaded,
         (InvalidRequest,),
         r"\boverloaded_error\b|\bserviceunavailableexception\b",
-        r"\b(?:model|server|engine|service) is (?:currently |temporarily )?(?:overloaded|at capacity|too busy)\b",
+        r"\b(?:model|server|engine|service) is (?:currently |temporarily )?"
+        r"(?:overloaded\b(?! with)|at capacity|too busy)",
     ),
     _wording(
         NotFound, (InvalidRequest, UpstreamError, Overloaded), r"no available channel for model"
