@@ -68,8 +68,9 @@ servers: $(VENV)/.development ## put it before real llama.cpp, vLLM, SGLang, Lit
 clients: $(VENV)/.development ## put real coding agents and the official SDKs before it, installed on demand (3 GB; npm)
 	$(BIN)/python -m tests.clients
 
-collector: $(VENV)/.development ## see traces and relayed telemetry in MLflow, installed on demand (900 MB)
-	$(BIN)/python -m tests.collector
+collector: $(VENV)/.development ## see traces and relayed telemetry in MLflow, and in Phoenix, installed on demand (1.5 GB)
+	$(BIN)/python -m tests.collector mlflow
+	$(BIN)/python -m tests.collector phoenix
 
 # uv resolves for every platform and Python at once and keeps the markers; the versions of both locks agree.
 COMPILE := --universal --python-version 3.11 --group build --generate-hashes --no-header --no-annotate --upgrade --quiet

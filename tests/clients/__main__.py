@@ -93,20 +93,22 @@ def gateway(command: str, dialect: str, settings: dict[str, str]) -> Iterator[st
 
 
 @contextmanager
-def running(command: list[str], probe: str, settings: dict[str, str] | None = None) -> Iterator[None]:
+def running(
+    command: list[str], probe: str, settings: dict[str, str] | None = None, seconds: float = START_SECONDS
+) -> Iterator[None]:
     """Run a server while the block runs, which begins when the probe is answered. Raises RuntimeError if it is not."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     silent = subprocess.DEVNULL
     with subprocess.Popen(command, env=environment | (settings or {}), stdout=silent, stderr=silent) as process:
         try:
-            wait_for(probe, process)
+            wait_for(probe, process, seconds)
             yield
         finally:
             process.terminate()
 
 
-def wait_for(probe: str, process: "subprocess.Popen[bytes]") -> None:
-    ends_at = time.monotonic() + START_SECONDS
+def wait_for(probe: str, process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    ends_at = time.monotonic() + seconds
     while time.monotonic() < ends_at and process.poll() is None:
         with suppress(OSError), urllib.request.urlopen(probe, timeout=2):
             return

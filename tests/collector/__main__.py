@@ -1,10 +1,10 @@
-"""`make collector`: see traces and relayed telemetry in MLflow, a real collector, installed on demand (900 MB).
+"""`make collector`: see traces and relayed telemetry in a real collector, installed on demand: MLflow, Phoenix.
 
-    python -m tests.collector [--keep]
+    python -m tests.collector [mlflow | phoenix] [--keep]
 
 `dragoman dev` exports its own spans; the official SDK exports its spans through the gateway's relay. The traces are
-then read back from MLflow's API: client, gateway and upstream call in one trace, a failure, and the items of a batch.
-`--keep` leaves everything running until Ctrl-C, to look at the traces in MLflow's page.
+then read back from the collector's API: client, gateway and upstream call in one trace, a failure, and the items of a
+batch. `--keep` leaves everything running until Ctrl-C, to look at the traces in the collector's page.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import json
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,8 @@ from tests.clients.__main__ import running
 from tests.servers.environment import Environment
 from tests.support.ports import free_port
 
-MLFLOW = Environment("mlflow", ("mlflow==3.17.2",))
-# Every export names the experiment that takes it. 0 is the one that exists from the start.
+# Every export to MLflow names the experiment that takes it. 0 is the one that exists from the start.
 EXPERIMENT = "0"
-HEADERS = f"x-mlflow-experiment-id={EXPERIMENT}"
 KEY = "key-of-acme-0123456789"
 MESSAGE: dict[str, Any] = {
     "model": "sim/text-3",
@@ -41,6 +39,8 @@ MESSAGE: dict[str, Any] = {
 }
 ITEMS = 3
 WAIT_SECONDS = 60.0
+# Collectors import for half a minute at their first start, and longer on a busy machine.
+START_SECONDS = 300.0
 PAGE = 100
 
 
@@ -55,20 +55,34 @@ class Seen:
     attributes: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """A collector's server: how it is installed and started, and how its spans are read."""
+
+    environment: Environment
+    command: Callable[[int, Path], list[str]]
+    variables: Callable[[int, Path], dict[str, str]]
+    probe: str
+    headers: str
+    spans: Callable[[str], list[Seen]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.collector", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("name", nargs="?", choices=COLLECTORS, default="mlflow", help="mlflow by default")
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C")
     options = parser.parse_args()
-    MLFLOW.install()
+    collector = COLLECTORS[options.name]
+    collector.environment.install()
     with (
         TemporaryDirectory(prefix="collector-") as folder,
-        collecting(Path(folder)) as collector,
-        serving(Path(folder), collector) as gateway,
+        collecting(collector, Path(folder)) as address,
+        serving(collector, address, Path(folder)) as gateway,
     ):
         drive(gateway)
-        problems = judge(collector)
+        problems = judge(collector, address)
         if options.keep:
-            print(f"MLflow: {collector}  gateway: {gateway}", flush=True)  # noqa: T201
+            print(f"{options.name}: {address}  gateway: {gateway}", flush=True)  # noqa: T201
             with suppress(KeyboardInterrupt):
                 time.sleep(86_400)
     for problem in problems:
@@ -77,18 +91,16 @@ def main() -> None:
 
 
 @contextmanager
-def collecting(folder: Path) -> Iterator[str]:
+def collecting(collector: Collector, folder: Path) -> Iterator[str]:
     address = f"http://127.0.0.1:{(port := free_port())}"
-    command = [str(MLFLOW.python), "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    command += ["--default-artifact-root", str(folder / "artifacts")]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    with running(command, f"{address}/health", quiet):
+    command = [str(collector.environment.python), *collector.command(port, folder)]
+    variables = collector.variables(port, folder) | {"DO_NOT_TRACK": "true"}
+    with running(command, address + collector.probe, variables, START_SECONDS):
         yield address
 
 
 @contextmanager
-def serving(folder: Path, collector: str) -> Iterator[str]:
+def serving(collector: Collector, endpoint: str, folder: Path) -> Iterator[str]:
     address = f"http://127.0.0.1:{(port := free_port())}"
     settings = {
         "GATEWAY_ADMIN_PORT": "0",
@@ -97,10 +109,10 @@ def serving(folder: Path, collector: str) -> Iterator[str]:
         "GATEWAY_AUTH": "keys",
         "GATEWAY_TRACE_RATIO": "1",
         "GATEWAY_MAX_ATTEMPTS": "1",
-        "GATEWAY_OTLP_ENDPOINT": collector,
-        "GATEWAY_OTLP_HEADERS": HEADERS,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
-        "OTEL_EXPORTER_OTLP_HEADERS": HEADERS,
+        "GATEWAY_OTLP_ENDPOINT": endpoint,
+        "GATEWAY_OTLP_HEADERS": collector.headers,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_HEADERS": collector.headers,
         "XDG_STATE_HOME": str(folder),
     }
     command = [sys.executable, "-m", "gateway", "dev", "--port", str(port)]
@@ -129,10 +141,10 @@ def drive(gateway: str) -> None:
     provider.shutdown()
 
 
-def judge(collector: str) -> list[str]:
+def judge(collector: Collector, address: str) -> list[str]:
     """Wait until the collector shows everything that was sent; return what is missing."""
     ends_at = time.monotonic() + WAIT_SECONDS
-    while missing := problems_of(spans := spans_in(collector)):
+    while missing := problems_of(spans := collector.spans(address)):
         if time.monotonic() > ends_at:
             break
         time.sleep(1.0)
@@ -172,14 +184,22 @@ def lineage(span: Seen, by_id: dict[str, Seen]) -> list[Seen]:
     return found
 
 
-def spans_in(collector: str) -> list[Seen]:
+def spans_in_mlflow(address: str) -> list[Seen]:
     place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": EXPERIMENT}}
-    listed = ask(f"{collector}/api/3.0/mlflow/traces/search", {"locations": [place], "max_results": PAGE})
+    listed = ask(f"{address}/api/3.0/mlflow/traces/search", {"locations": [place], "max_results": PAGE})
     found = []
     for one in listed.get("traces", []):
-        whole = ask(f"{collector}/api/3.0/mlflow/traces/get?trace_id={one['trace_id']}")["trace"]
+        whole = ask(f"{address}/api/3.0/mlflow/traces/get?trace_id={one['trace_id']}")["trace"]
         found += [to_seen(span) for span in whole.get("spans", [])]
     return found
+
+
+def spans_in_phoenix(address: str) -> list[Seen]:
+    listed = ask(f"{address}/v1/projects/default/spans?limit={PAGE}")["data"]
+    return [
+        Seen(one["name"], one["context"]["trace_id"], one["context"]["span_id"], one["parent_id"], one["attributes"])
+        for one in listed
+    ]
 
 
 def to_seen(span: dict[str, Any]) -> Seen:
@@ -193,6 +213,36 @@ def ask(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     with urllib.request.urlopen(request, timeout=30) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
+
+
+COLLECTORS = {
+    "mlflow": Collector(
+        Environment("mlflow", ("mlflow==3.17.2",)),
+        command=lambda port, folder: [
+            *("-m", "mlflow", "server", "--workers", "1", "--port", str(port)),
+            *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--default-artifact-root", f"{folder}/artifacts"),
+        ],
+        variables=lambda _port, _folder: {"MLFLOW_DISABLE_TELEMETRY": "true"},
+        probe="/health",
+        headers=f"x-mlflow-experiment-id={EXPERIMENT}",
+        spans=spans_in_mlflow,
+    ),
+    "phoenix": Collector(
+        Environment("phoenix", ("arize-phoenix==20.26.1",)),
+        command=lambda _port, _folder: ["-m", "phoenix.server.main", "serve"],
+        variables=lambda port, folder: {
+            "PHOENIX_HOST": "127.0.0.1",
+            "PHOENIX_PORT": str(port),
+            "PHOENIX_GRPC_PORT": str(free_port()),
+            "PHOENIX_WORKING_DIR": str(folder),
+            "PHOENIX_TELEMETRY_ENABLED": "false",
+            "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
+        },
+        probe="/healthz",
+        headers="",
+        spans=spans_in_phoenix,
+    ),
+}
 
 
 if __name__ == "__main__":
