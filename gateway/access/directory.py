@@ -270,7 +270,7 @@ class Directory:
         if record is None:
             if not may_look_up or self._is_unknown(digest) or await self._look_up(digest=digest) is None:
                 return None
-        elif not record.is_valid(digest, self.wall_clock()):  # unless it has been enabled just now
+        elif may_look_up and not record.is_valid(digest, self.wall_clock()):  # unless it has been enabled just now
             with suppress(StoreAway, Overloaded):
                 await self.refresh_in_time()
         return self._held(digest)

@@ -304,3 +304,9 @@ async def test_key_that_was_used_before_is_accepted_without_a_look_up() -> None:
     assert store.reads == 0
     await directory.authenticate(KEY, None)
     assert (await directory.authenticate(KEY, None, may_look_up=False)).tenant == "red"
+    store.records, store.epoch = record(status="inactive", version=2), 2
+    await directory.refresh()
+    reads = store.reads
+    with pytest.raises(Unauthenticated):
+        await directory.authenticate(KEY, None, may_look_up=False)
+    assert store.reads == reads
