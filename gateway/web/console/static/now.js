@@ -13,7 +13,7 @@ const ROWS_A_FRAME = 5;
 export async function nowPage({ main }) {
   const [overview, list] = await Promise.all([get("/api/overview"), get(withFilters("/api/exchanges", { limit: SHOWN }))]);
   const top = h("div");
-  const rows = h("div");
+  const rows = h("div", { class: "live" });
   const state = h("span", { class: "quiet", role: "status" });
   const pause = h("button", { type: "button", "aria-pressed": "false" }, "Pause");
   replace(main, h("h1", { class: "hidden" }, "Now"), top,
