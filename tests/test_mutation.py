@@ -65,7 +65,7 @@ def test_a_fault_is_noticed_by_a_test_that_fails_and_else_survives(tmp_path: Pat
     )
     (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
     room = MutatedRoom(("*.py",), ("tests",))
-    noticed = {mutant.new: is_noticed(mutant, room, tmp_path, 30) for mutant in mutants_of(room, tmp_path)}
+    noticed = {mutant.new: is_noticed(mutant, room, tmp_path, 100) for mutant in mutants_of(room, tmp_path)}
     assert noticed == {"(size) >= (10)": False, "return None": True, "11": False}
     assert "size > 10" in (tmp_path / "limits.py").read_text()
 
