@@ -200,6 +200,7 @@ def test_what_is_not_private_stays(text: str) -> None:
 def test_of_a_link_that_carries_a_credential_the_query_is_removed() -> None:
     text = REDACTOR.text("cannot load https://bucket.example.org/cat.png?X-Amz-Signature=0123&x=1, sorry")
     assert text == f"cannot load https://bucket.example.org/cat.png?{REMOVED}, sorry"
+    assert REDACTOR.text("https://example.org/cat.png&key=0123") == f"https://example.org/cat.png?{REMOVED}"
 
 
 @pytest.mark.parametrize(
@@ -273,6 +274,11 @@ def test_no_message_takes_long(unit: str) -> None:
     """Every repetition in the patterns has a bound: a message of the longest kind ends within the test's time limit."""
     for _ in range(20):
         REDACTOR.text((unit * 4096)[:4096])
+
+
+@pytest.mark.parametrize("unit", ["?key", "&key", "key", "?", "&org", "org-", "a=&", "#"])
+def test_no_link_takes_long(unit: str) -> None:
+    REDACTOR.text(f"cannot load https://example.org/?{unit * 16_384}")
 
 
 def test_every_secret_of_the_settings_is_found() -> None:
