@@ -69,7 +69,7 @@ class Directory:
     _scopes: dict[tuple[str, str, str], tuple[ScopeRules, ...]] = field(default_factory=dict)  # by client
     _scopes_of: ClientKeys | None = None  # the configuration that they were found with
     _tenants: set[str] = field(default_factory=set)  # of keys that were read
-    _knows_tenants: bool = False  # of all keys, unless there are several
+    _tenants_epoch: int = -1  # at which all keys were looked at
     _epoch: int = 0
     _is_filled: bool = False
     # The earliest epoch at which a key was read since the last refresh, which may have passed over a change of it.
@@ -216,23 +216,29 @@ class Directory:
         if self.configured.lets_everybody_in:
             return False
         tenants = self._tenants | self.configured.tenants
-        if len(tenants) < 2 and self.store is not None and not self._knows_tenants:
-            self._knows_tenants = True
+        if len(tenants) < 2 and self.store is not None and self._tenants_epoch != self._epoch:
+            epoch = self._epoch
             while len(tenants) < 2 and (other := await self.store.other_tenant(tenants)) is not None:
                 self._tenants.add(other)
                 tenants |= {other}
+            self._tenants_epoch = epoch
         return len(tenants) > 1
 
     async def refresh(self) -> None:
         """Take over what has changed in Redis."""
         if self.store is None:
             return
-        since, self._read_at = int(min(self._epoch, self._read_at)), NEVER_READ
-        changes = await self.store.changes(since, self._is_held)
+        read_at, self._read_at = self._read_at, NEVER_READ
+        changes = None
+        try:
+            changes = await self.store.changes(int(min(self._epoch, read_at)), self._is_held)
+        finally:
+            if changes is None:
+                self._read_at = min(self._read_at, read_at)
         if changes.epoch < self._epoch:  # another server, or one that was emptied
             for held in (self._keys, self._by_digest, self._allowances, self._versions, self._scopes):
                 held.clear()
-            self._knows_tenants = False
+            self._tenants_epoch = -1
             for names in (self._limited, self._restricted, self._tenants):
                 names.clear()
             self._epoch = 0
@@ -256,7 +262,6 @@ class Directory:
                 self._set_allowance(name.removeprefix(SCOPE), Allowance.of_json(record))
         if changes.records or changes.others:
             self._unknown.clear()
-            self._knows_tenants = False
         if changes.records:
             self._scopes.clear()
 

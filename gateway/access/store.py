@@ -247,9 +247,9 @@ class AccessStore:
                 [("HSCAN", self.server.keys.access.records, cursor, "MATCH", f"{KEY}*", "COUNT", CHANGES_PAGE)]
             )
             for raw in found.values():
-                record = orjson.loads(raw)
-                if record.get("tenant", "default") not in known and record.get("status", "active") == "active":
-                    return str(record["tenant"])
+                record = KeyRecord.of_json(orjson.loads(raw))
+                if record.tenant not in known and record.status == "active":
+                    return record.tenant
             if int(cursor) == 0:
                 return None
 

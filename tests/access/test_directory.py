@@ -1,7 +1,7 @@
 """Directory of keys and limits in one process, with the store and both clocks injected."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -50,6 +50,10 @@ class Store:
         found = [one for one in keys if one.id == key_id or (not key_id and digest in one.digests)]
         return (found[0] if found else None), self.epoch
 
+    async def other_tenant(self, known: Set[str]) -> str | None:
+        self.read()
+        return next((one["tenant"] for one in self.records.values() if one["tenant"] not in known), None)
+
     def read(self) -> None:
         self.reads += 1
         if self.away:
@@ -62,7 +66,8 @@ class Store:
 def record(key: str = KEY, **fields: Any) -> dict[str, dict[str, Any]]:
     key_id = to_key_id(key)
     assert key_id is not None
-    made = KeyRecord(key_id, "ci", "red", digests={KEYS.pepper.digest(key).hex(): None}, **fields)
+    digests = {KEYS.pepper.digest(key).hex(): None}
+    made = KeyRecord(**{"id": key_id, "name": "ci", "tenant": "red", "digests": digests, **fields})
     return {f"key:{key_id}": made.to_json()}
 
 
@@ -260,6 +265,10 @@ async def test_key_that_is_disabled_while_it_is_read_is_refused_after_the_next_r
 
     store.find = find  # type: ignore[method-assign]
     await directory.authenticate(KEY, None)
+    store.away = True
+    with pytest.raises(StoreAway):
+        await directory.refresh()
+    store.away = False
     await directory.refresh()
     with pytest.raises(Unauthenticated):
         await directory.authenticate(KEY, None)
@@ -294,6 +303,16 @@ async def test_tenants_of_stored_keys_are_looked_for_until_there_are_two() -> No
         await store.update_key(made.id, ACTOR, status="active")
         await directory.refresh()
         assert await directory.has_several_tenants()
+
+
+async def test_tenants_are_looked_for_again_after_an_outage() -> None:
+    store = Store(record() | record(new_key(), tenant="blue"))
+    directory = store.directory()
+    store.away = True
+    with pytest.raises(StoreAway):
+        await directory.has_several_tenants()
+    store.away = False
+    assert await directory.has_several_tenants()
 
 
 async def test_key_that_was_used_before_is_accepted_without_a_look_up() -> None:
