@@ -12,7 +12,7 @@ import structlog
 
 from gateway import ids
 from gateway.batches.queue import BatchQueue, Claim, ItemResult, Release
-from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamTimedOut
+from gateway.errors import GatewayError, InternalError, MalformedOutput, Unavailable, UpstreamTimedOut
 from gateway.exchange.exchange import Exchange
 from gateway.process.tasks import FIRST_BACKOFF, MAX_BACKOFF
 from gateway.upstream.circuits import Permit
@@ -123,7 +123,7 @@ def report(permit: Permit, outcome: Succeeded | Failed | None) -> None:
     if isinstance(outcome, Succeeded):
         permit.succeeded()
     elif outcome.sent:
-        if outcome.trouble is not Trouble.NONE:
+        if outcome.trouble is not Trouble.NONE and not isinstance(outcome.error, MalformedOutput):
             permit.failed(outcome.trouble, outcome.error.retry_after)
         elif not isinstance(outcome.error, InternalError | Unavailable):
-            permit.accepted()  # it refused this request, so it works
+            permit.accepted()  # it refused this request, or could not read its model's output: it works

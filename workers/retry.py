@@ -2,7 +2,8 @@
 
 An item waits in the queue, not in a slot. Attempts that the upstream accepted and then failed count against it. A 429
 and a failed connection do not, so a batch survives them until it expires. An account without credit does not count
-either, unless the model serves other items meanwhile: then the account cannot pay for this item.
+either, unless the model serves other items meanwhile: then the account cannot pay for this item. Output that a server
+cannot read counts as several attempts, since each is paid for.
 """
 
 from dataclasses import dataclass
@@ -50,8 +51,9 @@ def next_try(error: GatewayError, history: History, chance: float, *, others_ser
     if trouble is Trouble.NONE:
         return None
     counts = others_served if trouble is Trouble.ACCOUNT else not is_refusal(error, trouble)
-    tries, refusals = (history.tries + 1, 0) if counts else (history.tries, history.refusals + 1)
-    if tries >= (MAX_MALFORMED if isinstance(error, MalformedOutput) else MAX_ATTEMPTS):
+    weight = MAX_ATTEMPTS // MAX_MALFORMED if isinstance(error, MalformedOutput) else 1
+    tries, refusals = (history.tries + weight, 0) if counts else (history.tries, history.refusals + 1)
+    if tries >= MAX_ATTEMPTS:
         return None
     again = History(tries, refusals)
     if trouble is Trouble.ACCOUNT:

@@ -1,10 +1,18 @@
 """Which failures end an item, which postpone it and how long, and what each says of the upstream."""
 
+from dataclasses import dataclass, field
+from typing import Any, cast
+
 import pytest
 
 from gateway import errors
+from gateway.batches.splitter import Item
 from gateway.errors import GatewayError
+from gateway.upstream.circuit import FailedCall
+from gateway.upstream.circuits import Permit
 from gateway.upstream.trouble import Trouble, trouble_of
+from workers.attempt import report
+from workers.execute import to_failed
 from workers.retry import MAX_ATTEMPTS, Again, History, next_try
 
 FINAL = {
@@ -111,6 +119,43 @@ def test_a_failure_that_may_pass_is_tried_again(
 def test_the_last_attempt_that_counts_is_the_result() -> None:
     assert next_try(errors.UpstreamError("x"), History(MAX_ATTEMPTS - 2), 0.5) is not None
     assert next_try(errors.UpstreamError("x"), History(MAX_ATTEMPTS - 1), 0.5) is None
+
+
+def test_output_that_cannot_be_read_twice_is_the_result_also_after_other_failures() -> None:
+    malformed = errors.MalformedOutput("x")
+    for earlier in (0, 1):
+        again = next_try(malformed, History(earlier), 0.5)
+        assert again is not None
+        assert next_try(malformed, again.history, 0.5) is None
+
+
+@dataclass
+class Reports:
+    """Takes down the reports of a permit."""
+
+    reports: list[str] = field(default_factory=list)
+
+    def accepted(self, permit: Permit) -> None:
+        self.reports.append("accepted")
+
+    def failed(self, permit: Permit, call: FailedCall) -> None:
+        self.reports.append("failed")
+
+
+@pytest.mark.parametrize(
+    ("error", "reported"),
+    [
+        (errors.UpstreamError("x"), ["failed"]),
+        (errors.MalformedOutput("x"), ["accepted"]),
+        (errors.InvalidRequest("x"), ["accepted"]),
+        (errors.InternalError("x"), []),
+    ],
+    ids=["a failure", "output that cannot be read", "a refusal", "a fault of the gateway"],
+)
+def test_circuit_learns_of_failures_of_the_upstream_only(error: GatewayError, reported: list[str]) -> None:
+    circuits = Reports()
+    report(Permit(cast(Any, circuits)), to_failed(Item("a", b"{}", "m", ""), "req_1", error, sent=True))
+    assert circuits.reports == reported
 
 
 def test_no_credit_counts_against_the_item_while_the_model_serves_others() -> None:
