@@ -235,7 +235,7 @@ check(['refusal', 'overflow', 'length'], 'batches_with_odd_answers', async () =>
 
 check(['slow'], 'batches_are_canceled', async () => {
   const { batches } = client.messages;
-  const requests = Array.from({ length: 20 }, (_, number) => ({ custom_id: String(number), params: asked('slow') }));
+  const requests = Array.from({ length: 300 }, (_, number) => ({ custom_id: String(number), params: asked('slow') }));
   const { id } = await batches.create({ requests });
   assert(['canceling', 'ended'].includes((await batches.cancel(id)).processing_status));
   await ended(id, batches);

@@ -304,7 +304,7 @@ async def batches_with_odd_answers() -> None:
 
 @check("slow")
 async def batches_are_canceled() -> None:
-    requests = [{"custom_id": str(number), "params": asked("slow")} for number in range(20)]
+    requests = [{"custom_id": str(number), "params": asked("slow")} for number in range(300)]
     batch = await client.messages.batches.create(requests=requests)
     assert (await client.messages.batches.cancel(batch.id)).processing_status in ("canceling", "ended")
     batch = await ended(batch.id, client.messages.batches)
