@@ -291,6 +291,8 @@ class Directory:
                 if not self._is_filled:
                     await self.refresh()
                 record, epoch = await self.store.find(key_id, digest)
+                if record is not None and epoch > self._epoch:  # limits that were set before the key was made
+                    await self.refresh()
         if record is None or (digest and digest not in record.digests):  # perhaps an old value, whose time is over
             if digest:
                 self._note_unknown(digest)
