@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Annotated, Any, Final
 
 import typer
+from typer.completion import completion_init  # type: ignore[attr-defined]
 from typer.core import TyperGroup
 
 from gateway.process.build import describe_version
@@ -91,10 +92,12 @@ app = typer.Typer(
     cls=LazyCommands,
     help="An LLM gateway that speaks Anthropic's API in front of any chat upstream.",
     no_args_is_help=True,
+    add_completion=False,  # the command `completion` prints the script
     context_settings=HELP,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+completion_init()  # which typer does only for an app with its options; the printed scripts call back
 
 
 def show_version(wanted: bool) -> None:
