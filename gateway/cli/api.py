@@ -47,13 +47,16 @@ Value = TypeVar("Value")
 HINTS: Final = {
     401: f"put a client key of the gateway (from its GATEWAY_KEYS, without `tenant:`) into {KEY_VARIABLE}",
     403: "this key may not do that; ask for one that may",
-    404: "is this the gateway's client address, and the right key? `dragoman batch status` lists the key's batches",
+    404: f"is this the gateway's client address? give it with --url or {URL_VARIABLE}, without a path",
     413: "send fewer or smaller requests; a proxy in front may have its own limit (nginx: client_max_body_size)",
     429: "the limit of this key is reached; wait a little, then run the same command again",
     500: "look for the request id in the gateway's log",
     503: "batches need Redis and a worker where the gateway runs; `dragoman check` there says what is missing",
     529: "the gateway has no room now; wait a minute, then run the same command again",
 }
+NO_BATCH: Final = (
+    "is this the gateway's client address, and the right key? `dragoman batch status` lists the key's batches"
+)
 
 
 class ApiError(CommandError):
@@ -118,7 +121,7 @@ class Api:
         passes = response.status in TRANSIENT or (response.status == 409 and wait is not None)
         return ApiError(
             message + (f" [{request_id}]" if request_id else ""),
-            HINTS.get(response.status, ""),
+            NO_BATCH if response.status == 404 and "/batch" in response.url.path else HINTS.get(response.status, ""),
             code=response.status,
             transient=passes and response.headers.get("x-should-retry") != "false",
             wait=wait,

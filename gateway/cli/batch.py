@@ -4,7 +4,6 @@ The options are here, the work is in `batch_run`, `estimate` and `batch_calls`.
 """
 
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -33,13 +32,13 @@ from gateway.cli.progress import metering
 from gateway.cli.requests_file import RequestsFile, check_file, is_stream, readable
 from gateway.cli.results_file import OutcomeCounts, write_pieces
 from gateway.cli.run_state import RunState, state_path
-from gateway.cli.sent_files import batches_of, files_of_batches, remember_file
+from gateway.cli.sent_files import batch_of, batches_of, files_of_batches, remember_file
 
 batch = typer.Typer(help="Message batches: send, watch, collect.", no_args_is_help=True)
 
 LINES = 'Lines of {"custom_id": …, "params": {…}}; - for standard input.'
 File = Annotated[Path, typer.Argument(metavar="FILE.jsonl", help=LINES)]
-BatchId = Annotated[str, typer.Argument(metavar="BATCH_ID", help="msgbatch_…")]
+BatchId = Annotated[str, typer.Argument(metavar="BATCH_ID|FILE", help="msgbatch_…, or the file it was sent from.")]
 Url = Annotated[str | None, typer.Option(help="The gateway's address (ANTHROPIC_BASE_URL).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 Model = Annotated[str | None, typer.Option(help="Ask this model instead of the requests' own.")]
@@ -96,7 +95,7 @@ def status(
 
 @batch.command()
 def results(
-    batch_id: BatchId,
+    given: BatchId,
     output: Annotated[Path | None, typer.Option(help="Write there, all or nothing; else to standard output.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the batch has ended.")] = False,
     url: Url = None,
@@ -106,6 +105,7 @@ def results(
     console = Console(json)
 
     async def main() -> None:
+        batch_id = batch_of(given, files_of_batches())
         async with connected(url) as api:
             shown = await retrieve(api, batch_id)
             if wait:
@@ -123,11 +123,12 @@ def results(
 
 
 @batch.command()
-def cancel(batch_id: BatchId, url: Url = None, json: Json = False) -> None:
+def cancel(given: BatchId, url: Url = None, json: Json = False) -> None:
     """Cancel a batch; requests in flight may still finish."""
     console = Console(json)
 
     async def main() -> None:
+        batch_id = batch_of(given, files_of_batches())
         async with connected(url) as api:
             shown, _ = await api.call("POST", f"{PATH}/{batch_id}/cancel")
             console.answer(shown, to_line(shown))
@@ -203,7 +204,7 @@ async def _show_estimate(api: Api, requests: RequestsFile, console: Console) -> 
 
 def _conclude(console: Console, tally: OutcomeCounts, state: RunState, output: Path) -> None:
     """Print the outcome of the requests; raises typer.Exit when not all of them succeeded."""
-    took = time.time() - state.begun if state.begun else None
+    took = state.ended - state.begun if state.begun and state.ended else None
     failed = [
         {"line": one.line, "custom_id": one.custom_id, "kind": one.kind, "error": one.error or None}
         for one in tally.failed

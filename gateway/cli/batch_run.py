@@ -122,6 +122,7 @@ class Run:
                     downloaded.unlink(missing_ok=True)
                 batch.cost = costs[batch.id]
                 batch.collected = True
+                self.state.ended = time.time()
                 self.state.save()
         except ApiError as error:
             raise self._explained(error) from None

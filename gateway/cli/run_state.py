@@ -46,8 +46,8 @@ class SentBatch:
 @dataclass(slots=True)
 class RunState:
     """`digest` is that of the requests together, `requests` of each, by custom_id; `rounds` are the attempts so far,
-    each some batches. `begun` is in seconds since 1970, `spent` in dollars for the rounds before an edit. `url` holds
-    no password; `mode` are the permissions of the file.
+    each some batches. `begun` and `ended`, when results were last stored, are in seconds since 1970, `spent` in dollars
+    for the rounds before an edit. `url` holds no password; `mode` are the permissions of the file.
     """
 
     path: Path
@@ -58,6 +58,7 @@ class RunState:
     requests: dict[str, str] = field(default_factory=dict, repr=False)
     begun: float = 0.0
     spent: float = 0.0
+    ended: float = 0.0
 
     def begin_round(self, parts: Iterable[list[int]]) -> None:
         self.rounds.append([SentBatch(f"dragoman-run-{secrets.token_hex(12)}", to_ranges(part)) for part in parts])
@@ -90,7 +91,7 @@ class RunState:
     def save(self) -> None:
         rounds = [[asdict(batch) for batch in batches] for batches in self.rounds]
         value = {"version": STATE_VERSION, "url": self.url, "digest": self.digest, "begun": self.begun}
-        value |= {"spent": self.spent, "rounds": rounds, "requests": self.requests}
+        value |= {"ended": self.ended, "spent": self.spent, "rounds": rounds, "requests": self.requests}
         with atomically(self.path, self.mode) as file:
             file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
 
@@ -105,6 +106,7 @@ class RunState:
             state = cls(path, without_userinfo(value["url"]), value["digest"], rounds, mode)
             state.requests = dict(value.get("requests", {}))
             state.begun, state.spent = float(value.get("begun", 0.0)), float(value.get("spent", 0.0))
+            state.ended = float(value.get("ended", 0.0))
             return state
         except FileNotFoundError:
             return None

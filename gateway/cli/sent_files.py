@@ -11,6 +11,8 @@ from typing import Final
 
 import orjson
 
+from gateway.cli.console import CommandError
+
 # Lines; beyond twice as many the older half is dropped.
 KEPT: Final = 1000
 
@@ -36,8 +38,22 @@ def files_of_batches() -> dict[str, str]:
 
 
 def batches_of(given: str, files: Mapping[str, str]) -> list[str]:
-    """Return the batches that were sent from a file; anything else is taken as the id of a batch."""
-    return [batch for batch, file in files.items() if file == str(Path(given).resolve())] or [given]
+    """Return the batches that were sent from a file; anything else is taken as the id of a batch.
+
+    Raises CommandError for a file that no batch was sent from.
+    """
+    found = [batch for batch, file in files.items() if file == str(Path(given).resolve())]
+    if not found and Path(given).is_file():
+        raise CommandError(f"no batch was sent from {given} here", "`dragoman batch status` lists the key's batches")
+    return found or [given]
+
+
+def batch_of(given: str, files: Mapping[str, str]) -> str:
+    """Return the only batch that was sent from a file, or the id that was given."""
+    found = batches_of(given, files)
+    if len(found) > 1:
+        raise CommandError(f"{len(found)} batches were sent from {given}", f"choose one: {', '.join(found)}")
+    return found[0]
 
 
 def index_path() -> Path:

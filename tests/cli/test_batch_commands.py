@@ -127,6 +127,16 @@ async def test_a_token_is_sent_as_one(whole: Live) -> None:
 async def test_an_unknown_batch_is_reported(whole: Live) -> None:
     ran = await at(whole, "status", "msgbatch_x")
     assert ran.err.startswith("dragoman: There is no message batch with this id in this workspace (404")
+    assert "`dragoman batch status` lists" in ran.err
+
+
+async def test_results_are_found_by_the_file_unless_it_was_sent_twice(whole: Live, requests_path: Path) -> None:
+    early = await at(whole, "results", requests_path)
+    assert (early.status, "no batch was sent from" in early.err) == (Exit.USAGE, True)
+    batch_id = (await at(whole, "submit", requests_path)).out.strip()
+    assert len((await at(whole, "results", requests_path, "--wait")).out.splitlines()) == 5
+    other = (await at(whole, "submit", requests_path)).out.strip()
+    assert f"choose one: {batch_id}, {other}" in (await at(whole, "results", requests_path)).err
 
 
 async def test_the_admin_listener_is_no_gateway(whole: Live) -> None:

@@ -202,3 +202,13 @@ async def test_a_dry_run_names_an_unknown_model_once_and_all_other_problems(whol
 async def test_a_dry_run_of_sound_requests_succeeds(whole: Live, tmp_path: Path) -> None:
     path = write(tmp_path / "f.jsonl", request_line("good"))
     assert (await dragoman("batch", "run", path, "--dry-run", "--url", whole.url, ANTHROPIC_API_KEY=KEY)).status == 0
+
+
+async def test_a_report_after_the_end_keeps_the_time_that_the_run_took(fake: FakeBatches, tmp_path: Path) -> None:
+    path = write(tmp_path / "f.jsonl", request_line("a"))
+    await run(fake, path)
+    state = tmp_path / "f.results.jsonl.run.json"
+    value = json.loads(state.read_text())
+    state.write_text(json.dumps(value | {"begun": value["begun"] - 7200, "ended": value["ended"] - 7190}))
+    end = (await run(fake, path, "--json")).lines[-1]
+    assert 10 <= end["seconds"] < 100
