@@ -24,7 +24,7 @@ from gateway.cli.serve import report_doubts, run_until_stopped
 from gateway.process.ports import next_free
 from gateway.process.supervisor import Supervisor
 from gateway.redis.embedded import EmbeddedServer, EmbeddedServerError
-from gateway.settings import Problem, Settings, SettingsError, is_loopback, load_settings, needs_client_keys
+from gateway.settings import Problem, Settings, SettingsError, is_loopback, load_settings
 from gateway.simulator.server import application
 from gateway.simulator.vendors.rows import ALL
 from gateway.telemetry.logs import configure_logs
@@ -62,9 +62,8 @@ def dev(
 
 
 def needs_access(settings: Settings) -> Iterator[Problem]:
-    if "auth" in settings.model_fields_set:
-        yield from needs_client_keys(settings)
-    elif not settings.has_keys and not is_loopback(settings.host):
+    # With GATEWAY_AUTH=keys and no configured key, those of `dragoman keys create` count: the embedded Redis has them.
+    if "auth" not in settings.model_fields_set and not settings.has_keys and not is_loopback(settings.host):
         yield Problem(
             f"GATEWAY_AUTH: {settings.host} can be reached from other machines;"
             " set GATEWAY_KEYS=tenant:key, or GATEWAY_AUTH=off to let everyone in",

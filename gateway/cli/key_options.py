@@ -144,13 +144,14 @@ def named(text: str, what: str) -> str:
         raise CommandError(str(error)) from None
 
 
-def to_scope(text: str) -> str:
-    """From `deployment`, `tenant:NAME` or `user:NAME`. Raises CommandError."""
+def to_scope(text: str, allowed: str = "deployment, tenant:NAME or user:NAME") -> str:
+    """From `deployment`, `tenant:NAME` or `user:NAME`. Raises CommandError, which names what is `allowed`."""
     if text == "deployment":
         return DEPLOYMENT
     kind, _, name = text.partition(":")
     if kind not in ("tenant", "user"):
-        raise CommandError(f"{text!r} is no scope", "give deployment, tenant:NAME or user:NAME")
+        hint = f"`dragoman keys limit {name}` sets those of a key" if kind == "key" else f"give {allowed}"
+        raise CommandError(f"{text!r} is no scope", hint)
     return f"{kind}:{named(name, kind)}"
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import structlog
 import typer
@@ -58,6 +58,10 @@ from gateway.settings import SettingsError, load_settings
 from gateway.wiring import open_access_store
 
 Result = TypeVar("Result")
+DEV_ADMITS: Final = (
+    "`dragoman dev` admits everyone on this machine and applies no key's limits, unless started with GATEWAY_AUTH=keys"
+)
+AnyScope = Annotated[str, typer.Argument(help="deployment, tenant:NAME, user:NAME or key:NAME.")]
 
 keys = typer.Typer(help="Client keys, with their limits and budgets.", no_args_is_help=True)
 users = typer.Typer(help="People who sign in or are named by keys.", no_args_is_help=True)
@@ -103,6 +107,8 @@ def create(
         made, key = on_store(lambda store: store.create_key(record, actor()))
         shown = {"key": key, **describe_key(made)}
         console.answer(shown, f"{key}\n\n{summary(made)}\nThis is the only time that the key is shown.")
+        if load_settings().redis_url is None:
+            console.note(DEV_ADMITS)
 
 
 @keys.command("change")
@@ -273,26 +279,21 @@ def set_limits(
 
 
 @limits.command("show")
-def show_limits(scope: str, json: Json = False) -> None:
+def show_limits(scope: AnyScope, json: Json = False) -> None:
     """Show the limits and budget of a scope."""
     console = Console(json)
     with console.failing_clearly():
-        name = to_scope(scope)
-        allowance = on_store(lambda store: store.allowance(name))
+        _, allowance = on_store(lambda store: limits_of(store, scope))
         console.answer({"scope": scope, **allowance.to_json()}, f"{scope}: {describe_allowance(allowance)}")
 
 
 @limits.command("reset")
-def reset_limits(
-    scope: Annotated[str, typer.Argument(help="deployment, tenant:NAME, user:NAME or key:NAME.")], json: Json = False
-) -> None:
+def reset_limits(scope: AnyScope, json: Json = False) -> None:
     """Set what the budgets of a scope have spent in their periods to nothing."""
     console = Console(json)
 
     async def reset(store: AccessStore) -> dict[str, int]:
-        name = KEY + (await store.key(scope.removeprefix(KEY))).id if scope.startswith(KEY) else to_scope(scope)
-        configured = to_client_keys(load_settings(), store.secret)
-        allowance, _ = await allowance_of(store, configured, name)
+        name, allowance = await limits_of(store, scope)
         return {one.name: await reset_budget(store, name, one, actor()) for one in allowance.budgets}
 
     with console.failing_clearly():
@@ -302,6 +303,16 @@ def reset_limits(
         text = ", ".join(f"{to_dollars(nano)} of {name}" for name, nano in spent.items())
         in_dollars = {name: nano / NANO for name, nano in spent.items()}
         console.answer({"scope": scope, "spent_usd": in_dollars}, f"{scope}: {text} set back to $0")
+
+
+async def limits_of(store: AccessStore, scope: str) -> tuple[str, Allowance]:
+    """Return the stored name of a scope, and its limits: in Redis, or in gateway.toml."""
+    if scope.startswith(KEY):
+        name = KEY + (await store.key(scope.removeprefix(KEY))).id
+    else:
+        name = to_scope(scope, "deployment, tenant:NAME, user:NAME or key:NAME")
+    configured = to_client_keys(load_settings(), store.secret)
+    return name, (await allowance_of(store, configured, name))[0]
 
 
 async def check_scope(store: AccessStore, scope: str) -> None:

@@ -45,3 +45,13 @@ async def test_a_name_that_is_taken_has_no_hint_about_redis(redis_url: str) -> N
     made = [await dragoman("keys", "create", "twice", GATEWAY_REDIS_URL=redis_url) for _ in range(2)]
     assert [(ran.status, "GATEWAY_REDIS_URL" in ran.all) for ran in made] == [(0, False), (1, False)]
     assert "There is a key named 'twice' already" in made[1].err
+
+
+async def test_limits_are_shown_by_scope_and_by_key(redis_url: str) -> None:
+    variables = {"GATEWAY_REDIS_URL": redis_url}
+    await dragoman("keys", "create", "ci", "--tenant", "red", "--rpm", "7", **variables)
+    await dragoman("limits", "set", "tenant:red", "--rpm", "9", **variables)
+    shown = [(await dragoman("limits", "show", scope, **variables)).out for scope in ("key:ci", "tenant:red")]
+    assert shown == ["key:ci: 7 requests/min\n", "tenant:red: 9 requests/min\n"]
+    assert "or key:NAME" in (await dragoman("limits", "show", "ci", **variables)).err
+    assert "`dragoman keys limit ci`" in (await dragoman("limits", "set", "key:ci", "--rpm", "8", **variables)).err

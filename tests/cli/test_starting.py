@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from gateway import __version__
-from gateway.cli.dev import own_command, with_free_ports
+from gateway.cli.dev import needs_access, own_command, with_free_ports
 from gateway.redis.embedded import EmbeddedServer
 from gateway.settings import Settings, SettingsError
 from gateway.simulator.loopback import Simulator
@@ -28,6 +28,11 @@ from tests.support.ports import free_port
 PORTS = {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": "0", "GATEWAY_WORKER_ADMIN_PORT": "0"}
 # A process takes a second to start, and half a minute on a machine that is busy with other tests.
 SECONDS = 120.0
+
+
+def test_dev_with_authentication_takes_the_keys_of_its_embedded_redis() -> None:
+    assert list(needs_access(Settings(auth="keys"))) == []
+    assert len(list(needs_access(Settings(host="0.0.0.0")))) == 1
 
 
 @asynccontextmanager
