@@ -79,10 +79,12 @@ class Directory:
     _limited: set[str] = field(default_factory=set)  # ids of keys with a limit or a budget of their own
     _restricted: set[str] = field(default_factory=set)  # ids of keys that may be used from some addresses only
 
-    async def authenticate(self, api_key: str | None, authorization: str | None, *, may_look_up: bool = True) -> Client:
+    async def authenticate(
+        self, api_key: str | None, authorization: str | None, *, may_look_up: Callable[[], bool] = lambda: True
+    ) -> Client:
         """Return the client of these credentials. Raises Unauthenticated, and Unavailable in an outage of Redis.
 
-        Unless it `may_look_up`, a stored key is accepted only if it is at hand.
+        Unless it `may_look_up`, which is asked just before, a stored key is accepted only if it is at hand.
         """
         configured = self.configured
         if self.identity is not None and not configured.lets_everybody_in:
@@ -96,7 +98,7 @@ class Directory:
         if client is not None:
             return self._usable(client)
         digest = configured.pepper.digest(key).hex()
-        record = None if to_key_id(key) is None else await self._stored(digest, may_look_up=may_look_up)
+        record = None if to_key_id(key) is None else await self._stored(digest, may_look_up)
         if record is None:
             raise Unauthenticated(INVALID, should_retry=False)
         return self._usable(Client(record.tenant, record.id, record.user, record.digests[digest]))
@@ -265,27 +267,30 @@ class Directory:
         if changes.records:
             self._scopes.clear()
 
-    async def refresh_in_time(self) -> None:
+    async def refresh_in_time(self, may: Callable[[], bool] = lambda: True) -> None:
         """Do so for a request that waits. Raises StoreAway in an outage of Redis."""
-        async with self.silence.call():
-            await self.refresh()
+        async with self._looking_up, self.silence.call():
+            if may():
+                await self.refresh()
 
-    async def _stored(self, digest: str, *, may_look_up: bool) -> KeyRecord | None:
+    async def _stored(self, digest: str, may_look_up: Callable[[], bool]) -> KeyRecord | None:
         record = self._keys.get(self._by_digest.get(digest, ""))
         if record is None:
-            if not may_look_up or self._is_unknown(digest) or await self._look_up(digest=digest) is None:
+            if self._is_unknown(digest) or await self._look_up(digest=digest, may=may_look_up) is None:
                 return None
-        elif may_look_up and not record.is_valid(digest, self.wall_clock()):  # unless it has been enabled just now
+        elif not record.is_valid(digest, self.wall_clock()):  # unless it has been enabled just now
             with suppress(StoreAway, Overloaded):
-                await self.refresh_in_time()
+                await self.refresh_in_time(may_look_up)
         return self._held(digest)
 
-    async def _look_up(self, key_id: str = "", digest: str = "") -> KeyRecord | None:
+    async def _look_up(
+        self, key_id: str = "", digest: str = "", may: Callable[[], bool] = lambda: True
+    ) -> KeyRecord | None:
         """Read a key's record and hold it, unless another request has done so. Raises StoreAway in an outage."""
         assert self.store is not None
         async with self._looking_up:
             record = self._keys.get(key_id or self._by_digest.get(digest, ""))
-            if record is not None or self._is_unknown(digest):
+            if record is not None or self._is_unknown(digest) or not may():
                 return record
             async with self.silence.call():
                 if not self._is_filled:

@@ -1,7 +1,7 @@
 """The number of calls that a server takes before each of its streams becomes slower, learned from their speed. Pure.
 
-An engine with fair sharing serves calls at full speed up to a number of them, and divides its speed beyond it: streams
-at 80 % of full speed with 50 calls tell that it takes 40. Batches keep below this number by a margin beside live
+An engine with fair sharing serves calls at full speed up to a number of them, and divides its speed beyond it: one
+whose streams have 80 % of full speed with 50 calls takes 40. Batches keep below this number by a margin beside live
 requests, and go beyond it from time to time for as long as one measurement takes, to see whether it has grown.
 """
 
@@ -28,7 +28,7 @@ MAX_RECENT: Final = 500
 # Parts of full speed: below the first the server has too many calls, above the second it could have more.
 SLOW: Final = 0.95
 FULL: Final = 0.965
-# So many streams whose speed is still uncertain are not at full speed.
+# From this number on, streams whose speed is still uncertain are not at full speed.
 ENOUGH: Final = 200
 # Calls of a trial, as a multiple of the bound: until a trial has shown a slower speed, and afterwards.
 FIRST_TRIAL: Final = 1.25

@@ -71,10 +71,11 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         key = own or headers.get("x-api-key") or headers.get("api-key")
         directory = app[DIRECTORY]
         failed = app[FAILED_KEYS]
-        may_look_up = not failed or not failed.is_over(address_of(request))
         try:
             client = await directory.authenticate(
-                key, None if own else headers.get("authorization"), may_look_up=may_look_up
+                key,
+                None if own else headers.get("authorization"),
+                may_look_up=lambda: not failed or not failed.is_over(address_of(request)),
             )
         except Unauthenticated as error:
             if error.message == INVALID:  # a missing key is no guess

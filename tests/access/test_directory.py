@@ -1,5 +1,6 @@
 """Directory of keys and limits in one process, with the store and both clocks injected."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.access import directory as directory_module
-from gateway.access.directory import MAX_UNKNOWN, SNAPSHOT_SECONDS, UNKNOWN_SECONDS, Directory
+from gateway.access.directory import LOOK_UPS, MAX_UNKNOWN, SNAPSHOT_SECONDS, UNKNOWN_SECONDS, Directory
 from gateway.access.key_text import new_key, to_key_id, with_checksum
 from gateway.access.keys import ClientKeys, FileAccess
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord, RateLimits
@@ -40,12 +41,14 @@ class Store:
 
     async def changes(self, since: int, wanted: Callable[[str], bool]) -> Changes:
         self.read()
+        await asyncio.sleep(0)
         changed = self.records if since < self.epoch else {}
         found = {name: one for name, one in changed.items() if wanted(name)}
         return Changes(self.epoch, found, dict.fromkeys(found, self.epoch), others=len(changed) - len(found))
 
     async def find(self, key_id: str, digest: str = "") -> tuple[KeyRecord | None, int]:
         self.read()
+        await asyncio.sleep(0)
         keys = [KeyRecord.of_json(one) for name, one in self.records.items() if name.startswith("key:")]
         found = [one for one in keys if one.id == key_id or (not key_id and digest in one.digests)]
         return (found[0] if found else None), self.epoch
@@ -315,17 +318,38 @@ async def test_tenants_are_looked_for_again_after_an_outage() -> None:
     assert await directory.has_several_tenants()
 
 
+async def test_wrong_keys_that_arrive_together_are_not_looked_up_beyond_their_limit() -> None:
+    store = Store(record(status="inactive"))
+    directory = store.directory()
+    await directory.refresh()
+    failures = store.reads = 0
+
+    async def ask(key: str) -> None:
+        nonlocal failures
+        with pytest.raises(Unauthenticated):
+            await directory.authenticate(key, None, may_look_up=lambda: failures < 10)
+        failures += 1
+
+    await asyncio.gather(*(ask(new_key()) for _ in range(100)))
+    assert 10 <= store.reads <= 10 + LOOK_UPS
+    with pytest.raises(Unauthenticated):
+        await directory.authenticate(KEY, None)
+    failures, reads = 0, store.reads
+    await asyncio.gather(*(ask(KEY) for _ in range(100)))
+    assert store.reads - reads <= 10 + LOOK_UPS
+
+
 async def test_key_that_was_used_before_is_accepted_without_a_look_up() -> None:
     store = Store(record())
     directory = store.directory()
     with pytest.raises(Unauthenticated):
-        await directory.authenticate(KEY, None, may_look_up=False)
+        await directory.authenticate(KEY, None, may_look_up=lambda: False)
     assert store.reads == 0
     await directory.authenticate(KEY, None)
-    assert (await directory.authenticate(KEY, None, may_look_up=False)).tenant == "red"
+    assert (await directory.authenticate(KEY, None, may_look_up=lambda: False)).tenant == "red"
     store.records, store.epoch = record(status="inactive", version=2), 2
     await directory.refresh()
     reads = store.reads
     with pytest.raises(Unauthenticated):
-        await directory.authenticate(KEY, None, may_look_up=False)
+        await directory.authenticate(KEY, None, may_look_up=lambda: False)
     assert store.reads == reads

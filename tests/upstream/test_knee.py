@@ -83,7 +83,7 @@ def test_bound_does_not_grow_while_it_is_not_in_use() -> None:
     assert knee.bound == FIRST_BOUND
 
 
-def test_slow_streams_tell_what_a_server_takes_and_are_not_taken_for_full_speed() -> None:
+def test_bound_follows_from_slow_streams_which_are_not_taken_for_full_speed() -> None:
     knee = Knee()
     for second in range(20):
         knee.note("m", Stream(second, 4, 60.0))
