@@ -521,6 +521,21 @@ async def test_look_counts_processes_and_what_is_left_of_budgets(server: RedisSe
     assert several[0]._left({name: [None, None, None]}, now) == {name: 1000}
 
 
+async def test_clock_of_another_period_is_set_to_the_exact_time_of_the_server(
+    server: RedisServer,
+) -> None:
+    context = await key_with(server, RateLimits(), Budget(1000, "day"))
+    admission = await admission_on(server)
+    admission.wall_clock = lambda: 0.0
+    begun, _ = await server.redis.time(), await admitted(admission, context, Need(1, 1))
+    ended = await server.redis.time()
+    assert to_seconds(begun) <= admission.ledger.offset <= to_seconds(ended)
+
+
+def to_seconds(time: tuple[int, int]) -> float:
+    return time[0] + time[1] / 1e6
+
+
 async def test_threshold_is_alerted_once_over_several_processes(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(), Budget(100, "month"))
     sent: list[tuple[str, Any]] = []

@@ -7,7 +7,7 @@
 -- A rate is a virtual clock (GCRA) in microseconds, a minute of which may be used at once.
 -- `state` is JSON: by kind of rate the tightest {limit, remaining, full at}, and `budgets`: {scope, name, spent, held,
 -- amount, ends} of each budget, before this request.
--- Replies {'admitted', granted, state} | {'refused', scope, kind, wait in ms, state} | {'stale', scope} | {'period', now}.
+-- Replies {'admitted', granted, state} | {'refused', scope, kind, wait in ms, state} | {'stale', scope} | {'period', now in s}.
 local LEASES, DATA, VERSIONS = KEYS[1], KEYS[2], KEYS[3]
 local id, lease, request = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
 local time = redis.call('TIME')
@@ -23,7 +23,7 @@ for i, scope in ipairs(request.scopes) do
   if (redis.call('HGET', VERSIONS, scope.record) or '0') ~= scope.version then return {'stale', scope.name} end
   for _, budget in ipairs(scope.budgets) do
     if now < budget.start * 1000000 or now >= budget.ends * 1000000 then
-      return {'period', string.format('%.0f', now / 1000000)}
+      return {'period', string.format('%.6f', now / 1000000)}  -- a rounded time might be in the next period
     end
   end
 end
