@@ -238,13 +238,12 @@ class Directory:
             if changes is None:
                 self._read_at = min(self._read_at, read_at)
         if changes.epoch < self._epoch:  # another server, or one that was emptied
+            changes = await self.store.changes(0, self._is_held)  # first: what is held is in force if this fails
             for held in (self._keys, self._by_digest, self._allowances, self._versions, self._scopes):
                 held.clear()
             self._tenants_epoch = -1
             for names in (self._limited, self._restricted, self._tenants):
                 names.clear()
-            self._epoch = 0
-            changes = await self.store.changes(0, self._is_held)
         self._take(changes)
         while changes.reached is not None:
             self._epoch = changes.reached

@@ -154,6 +154,27 @@ async def test_emptied_server_forgets_every_key_and_limit() -> None:
         await directory.authenticate(KEY, None)
 
 
+async def test_limits_stay_in_force_until_those_of_another_server_are_read() -> None:
+    store = Store({SCOPE_RED: Allowance(RateLimits(5)).to_json()}, epoch=2)
+    directory, context = store.directory(), Context("r", "red", "configured")
+    await directory.refresh()
+    store.epoch, read = 1, store.changes
+
+    async def changes(since: int, wanted: Callable[[str], bool]) -> Changes:
+        found = await read(since, wanted)
+        store.away = True
+        return found
+
+    store.changes = changes  # type: ignore[method-assign]
+    with pytest.raises(StoreAway):
+        await directory.refresh()
+    assert directory.scopes_of(context)
+    store.away, store.changes = False, read  # type: ignore[method-assign]
+    store.records = {}
+    await directory.refresh()
+    assert not directory.scopes_of(context)
+
+
 async def test_many_keys_are_read_page_by_page_and_each_change_once() -> None:
     async with redis_server() as url, Redis.from_url(url, protocol=2) as redis:
         server = RedisServer(redis, Keys("pages:"))
