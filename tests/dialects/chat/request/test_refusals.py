@@ -1012,3 +1012,10 @@ def test_narrow_schemas_keep_what_the_compiler_takes() -> None:
     assert properties["open"] == {"type": "object", "properties": {"value": {"type": "string"}}}
     assert (look["parameters"]["required"], "parameters" in now) == (["n"], False)
     assert [note.field for note in changed.notes] == ["tools.input_schema"]
+
+
+def test_narrow_schemas_keep_names_alone() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": [["n"], {}, "n"]}
+    tool = {"type": "function", "function": {"name": "look", "parameters": schema}}
+    changed = adapted(Conversion({"tools": [tool], "messages": []}), [Adaptation("narrow_schemas")])
+    assert changed.body["tools"][0]["function"]["parameters"]["required"] == ["n"]

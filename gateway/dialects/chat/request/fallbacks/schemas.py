@@ -95,8 +95,8 @@ def _narrowed(schema: dict[str, Any]) -> dict[str, Any]:
     if schema.get("type") == "object" and not properties:
         narrow["properties"] = {"value": {"type": "string"}}
     known = properties if isinstance(properties, dict) else {}
-    if isinstance(required, list) and not all(name in known for name in required):
-        narrow["required"] = [name for name in required if name in known]
+    if isinstance(required, list) and not all(isinstance(name, str) and name in known for name in required):
+        narrow["required"] = [name for name in required if isinstance(name, str) and name in known]
     empty = frozenset(name for name in ("enum", "required") if narrow.get(name) == [])
     return without({**schema, **narrow}, empty) if narrow else schema
 
