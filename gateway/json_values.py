@@ -13,6 +13,8 @@ from gateway.errors import RequestTooLarge, UpstreamError
 # million empty lists 900 MB (2026-11).
 MAX_VALUES: Final = 1_000_000
 
+TOO_DEEP: Final = "The upstream sent an answer that nests too deeply."
+
 _MARKS: Final = b',[{"'
 # `bytes.translate` deletes these at C speed, which leaves only the marks to count.
 _OTHERS: Final = bytes(set(range(256)) - set(_MARKS))

@@ -20,7 +20,7 @@ from gateway.dialects.native.thinking import sealed
 from gateway.dialects.native.usage import counted, to_stop_reason, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
-from gateway.json_values import check_answer_values, to_mapping
+from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping
 from gateway.messages import events
 from gateway.messages.fold import fold_stream
 from gateway.messages.replay import to_events
@@ -178,6 +178,8 @@ class NativeStream:
                     break
         except GatewayError as error:
             self.failure = error  # content before it is still returned
+        except orjson.JSONEncodeError:
+            self.failure = UpstreamError(TOO_DEEP)
         if not self.started:
             if self._opened:
                 # A ping is no content: it keeps the client waiting while another attempt is still possible.

@@ -487,3 +487,12 @@ def test_usage_of_nulls_is_estimated() -> None:
         assert counts["input_tokens"] == 7
         assert counts["output_tokens"] > 0
     assert answered.origin.estimated
+
+
+def test_corrected_event_that_nests_too_deeply_is_a_failure_of_the_upstream() -> None:
+    deep = b"[" * 400 + b"]" * 400
+    call = {"type": "tool_use", "name": "look", "input": {}, "more": "DEEP"}
+    start = event("content_block_start", index=0, content_block=call).replace(b'"DEEP"', deep)
+    passing = stream()
+    run(passing, event("message_start", message=START), start)
+    assert isinstance(passing.failure, UpstreamError)

@@ -15,7 +15,7 @@ from gateway.dialects.chat.response.written_calls import may_hold_calls
 from gateway.dialects.native.answer import with_model
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
-from gateway.json_values import check_answer_values
+from gateway.json_values import TOO_DEEP, check_answer_values
 
 FINISH_REASONS: Final = frozenset({"content_filter", "function_call", "length", "stop", "tool_calls"})
 STOP_REASONS: Final = {
@@ -43,7 +43,10 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
         completion = inner
         finish.note({"finish_reason": reason})
         choice["finish_reason"] = reason
-        body = orjson.dumps(completion)
+        try:
+            body = orjson.dumps(completion)
+        except orjson.JSONEncodeError:
+            raise UpstreamError(TOO_DEEP) from None
     found = counts_of(completion)
     counts = read_counts(found) if found else None
     usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, len(body))
@@ -63,7 +66,7 @@ def complete_message(choice: dict[str, Any], finish: Finish, reply: Reply) -> bo
         return message is not told_message
     told, known = message["tool_calls"], CallIndexes(f"call_{reply.message_id[-8:]}_0_")
     calls = to_calls(told)
-    named = [call if call.get("id") and call.get("type") else known.corrected(call) for call in calls]
+    named = [known.begun(call) for call in calls]
     if calls is told and all(one is other for one, other in zip(named, calls, strict=True)):
         return message is not told_message
     message["tool_calls"] = [{name: value for name, value in call.items() if name != "index"} for call in named]

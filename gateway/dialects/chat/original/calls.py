@@ -43,6 +43,10 @@ class CallIndexes:
             rest["function"] = {name: value for name, value in function.items() if name != "name"}
         return rest
 
+    def begun(self, call: dict[str, Any]) -> dict[str, Any]:
+        """Return a whole call with a type and an id of its own: the same object if it has them."""
+        return self._begin(call, call.get("id") or "", len(self))
+
     def _find(self, call_id: str, index: int | None, *, starts: bool) -> int | None:
         """Return the place of the call that this is a piece of; None for a new one."""
         is_new_index = index is not None and index not in self._by_index

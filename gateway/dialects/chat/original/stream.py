@@ -28,7 +28,7 @@ from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.reply import Reply
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
-from gateway.json_values import check_answer_values
+from gateway.json_values import TOO_DEEP, check_answer_values
 from gateway.messages.replay import to_events
 from gateway.sse import END, ERROR_EVENT, EventParser
 
@@ -179,6 +179,8 @@ class OriginalStream:
                     break
         except GatewayError as error:
             self.failure = error  # content before it is still returned
+        except orjson.JSONEncodeError:
+            self.failure = UpstreamError(TOO_DEEP)
         if not self.started:
             self._held += told
             return b""
@@ -368,7 +370,8 @@ class OriginalStream:
         if self._finish.said:
             return DONE
         is_cut = any(map(self._has_cut_call, self._orders))
-        self._end_calls({"index": 0}, {})
+        for number in sorted({0, *self._orders}):
+            self._end_calls({"index": number}, {})
         has_calls = self._has_written_calls or any(map(len, self._calls.values()))
         self._finish.note({"finish_reason": "length" if is_cut else "tool_calls" if has_calls else "stop"})
         self.stop_reason = stop_reason_of(self._finish)

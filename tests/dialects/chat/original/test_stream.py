@@ -462,3 +462,35 @@ def test_choice_of_an_odd_shape_is_a_usual_one(odd: dict[str, Any], usual: dict[
     told, _ = passed(START, chunk({"content": "b"}), odd_chunk, chunk({}, "stop"), DONE)
     shown = chunks_of(told)[2]["choices"][0]
     assert {name: shown[name] for name in usual} == usual
+
+
+@pytest.mark.parametrize("call_type", [{}, {"type": "function"}])
+def test_whole_calls_with_one_id_have_an_id_each(call_type: dict[str, str]) -> None:
+    calls = [{"id": "a", **call_type, "function": {"name": name, "arguments": "{}"}} for name in ("look", "find")]
+    answer = {"choices": [{"index": 0, "message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}
+    message = orjson.loads(to_passed_on(orjson.dumps(answer), REPLY).written or b"")["choices"][0]["message"]
+    shown = [(call["id"], call["type"], call["function"]["name"]) for call in message["tool_calls"]]
+    assert shown == [("a", "function", "look"), ("call_12345678_0_1", "function", "find")]
+
+
+DEEP = b'"more":' + b"[" * 400 + b"]" * 400
+
+
+def test_corrected_chunk_that_nests_too_deeply_is_a_failure_of_the_upstream() -> None:
+    deep = b'{"choices":[{"delta":null}],%b}' % DEEP
+    told, stream = passed(START, chunk({"content": "a"}), b"data: " + deep + b"\n\n", DONE)
+    assert len(chunks_of(told)) == 2
+    assert isinstance(stream.failure, UpstreamError)
+    with pytest.raises(UpstreamError, match="too deeply"):
+        to_passed_on(deep, REPLY)
+
+
+def test_calls_that_wait_in_another_choice_are_sent_at_the_end() -> None:
+    pieces = [(0, "look", '{"a"'), (1, "find", "{}")]
+    calls = [
+        {"index": at, "id": f"c{at}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for at, name, arguments in pieces
+    ]
+    chunks = [chunk(choices=[{"index": 1, "delta": {"tool_calls": [call]}, "finish_reason": None}]) for call in calls]
+    told, _ = passed(START, *chunks, DONE)
+    assert [call["function"]["name"] for call in calls_of(told)] == ["look", "find"]
