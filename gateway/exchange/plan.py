@@ -8,7 +8,7 @@ from gateway.cache.key import VOLATILE
 from gateway.context import Context
 from gateway.dialects.base import Prepared
 from gateway.dialects.reply import Reply
-from gateway.errors import CircuitOpen, GatewayError
+from gateway.errors import CircuitOpen, GatewayError, NotFound
 from gateway.exchange.sink import Sink
 from gateway.messages.notes import Note, field_of
 from gateway.messages.prompt import Prompt
@@ -103,7 +103,7 @@ class Plan:
         if self.is_noted:
             self.record.attempted.pop()
             self.is_noted = False
-        if isinstance(error, CircuitOpen):  # there was no call
+        if isinstance(error, CircuitOpen) or (isinstance(error, NotFound) and error.said is None):  # there was no call
             return
         if error.said is not None and error.retry_after is not None:
             RETRY_AFTER.observe(error.retry_after)

@@ -75,6 +75,7 @@ class LiveHealth:
     until: float = -inf
     opened: float = -inf  # when the last incident began
     stalled: bool = False  # the circuit is open because of a stall
+    missing: str = ""  # the circuit is open because the upstream does not have the model: its words
     is_unreported: bool = False  # the stall has not been reported
     openings: int = 0  # in a row
     failures: int = 0  # in a row
@@ -171,7 +172,7 @@ class LiveHealth:
         """Open the circuit, for twice the last duration unless `seconds` are given."""
         self.calm.holds = False
         self.openings += 1
-        self.state, self.stalled, self.opened = State.OPEN, stalled, now
+        self.state, self.stalled, self.opened, self.missing = State.OPEN, stalled, now, ""
         self.until = now + (min(MAX_OPEN, FIRST_OPEN * 2 ** min(self.openings - 1, 8)) if seconds is None else seconds)
         self._probe_until = -inf
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.errors import CircuitOpen, GatewayError, UpstreamFull
+from gateway.errors import CircuitOpen, GatewayError, NotFound, UpstreamFull
 from gateway.redis import scripts
 from gateway.redis.server import Command, RedisServer
 from gateway.telemetry import metrics
@@ -190,12 +190,14 @@ class LiveCircuits:
         return pair
 
     def begin(self, call: LiveCall) -> None:
-        """Raises CircuitOpen."""
+        """Raises CircuitOpen, or NotFound where the upstream did not have the model a moment ago."""
         now, pair = self.clock(), self.pair_of(call.route)
         upstream, model = pair
         wait = max(upstream.wait(now, alone=call.alone), model.wait(now, alone=call.alone))
         if wait > 0:
             self._report_stalls(call.route, pair)
+            if model.missing and upstream.wait(now, alone=call.alone) <= 0:
+                raise NotFound(model.missing)
             raise CircuitOpen("The upstream fails at present and is not called.", retry_after=wait)
         first, second = upstream.enter(now, retry=call.is_retry), model.enter(now, retry=call.is_retry)
         call.entered = (upstream, first), (model, second)
@@ -254,6 +256,8 @@ class LiveCircuits:
             told: dict[str, str | int] = {"cause": cause_of(error).name}
             if error.said is not None:
                 told["upstream_status"] = error.said.status
+            if isinstance(error, NotFound):
+                health.missing = error.message
             self._note_opened(name, health, row.name, call.route.upstream.name, **told)
         elif row.effect in (Effect.PAUSE, Effect.BUSY) and error.retry_after and health.state is State.PAUSED:
             self._news[name] = "pause", min(error.retry_after, MAX_RETRY_AFTER)
@@ -356,7 +360,8 @@ class LiveCircuits:
         level("circuit_opened", circuit=name, trouble=trouble, **told, seconds=round(seconds, 1))
         metrics.CIRCUIT_OPENINGS.labels(upstream, trouble).inc()
         # A server with its own queue is silent to the many calls of a batch, and not to a live one.
-        if trouble != STALL or self.tells_alone:
+        # Another process would not know that the model is missing, and answer 529: its own first call finds out.
+        if not health.missing and (trouble != STALL or self.tells_alone):
             self._news[name] = "open", seconds
 
     def _get(self, name: str) -> LiveHealth:

@@ -94,6 +94,15 @@ async def test_failure_goes_to_the_next_candidate_unless_it_is_the_requests_own(
     assert not stream or b"event: error" not in b"".join(sink.pieces)
 
 
+async def test_a_name_that_no_candidate_has_stays_unknown_without_further_calls() -> None:
+    client = ScriptedClient([refused(404, "no such model"), refused(404, "no such model")])
+    exchange = exchange_of(client)
+    for calls in (2, 2):
+        with pytest.raises(GatewayError, match="no such model") as raised:
+            await exchange.answer(plan_of(exchange))
+        assert (raised.value.status, len(client.calls)) == (404, calls)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_failure_alone_is_repeated_where_the_table_allows_it(fault: str) -> None:
     row, answer, _, status = FAULTS[fault]
