@@ -21,6 +21,8 @@ FULL_SECONDS: Final = 600.0
 FEWEST: Final = 1 / 3
 MIN_FOR_FULL: Final = 5
 MAX_STREAMS: Final = 1000
+# Models whose speeds are kept, up to 0.1 MB each: some servers take any name, which clients choose.
+MAX_MODELS: Final = 50
 # Speed now is the mean of the last streams that began after the last change, of these seconds or of the fewest that do.
 RECENT_SECONDS: Final = 20.0
 MIN_RECENT: Final = 10
@@ -106,7 +108,7 @@ class Knee:
     _pause: float = FIRST_PAUSE
     _next_trial: float = 0.0
     _changed_at: float = -inf
-    _speeds: dict[str, Speeds] = field(default_factory=dict)  # by model
+    _speeds: dict[str, Speeds] = field(default_factory=dict)  # by model, the latest last
     # With the speed as a part of full speed.
     _recent: deque[tuple[Stream, float]] = field(default_factory=lambda: deque(maxlen=MAX_RECENT))
 
@@ -119,7 +121,10 @@ class Knee:
 
     def note(self, model: str, stream: Stream, *, is_bounded: bool = True) -> None:
         """Note a finished stream. `is_bounded`: batches keep to what is allowed at present."""
-        speeds = self._speeds.setdefault(model, Speeds())
+        speeds = self._speeds.pop(model, None) or Speeds()
+        if len(self._speeds) >= MAX_MODELS:
+            del self._speeds[next(iter(self._speeds))]
+        self._speeds[model] = speeds
         if is_bounded or stream.in_flight <= self.bound:
             speeds.add(stream)
         full = speeds.full_speed(stream.at)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.upstream.knee import FIRST_BOUND, Knee, Stream
+from gateway.upstream.knee import FIRST_BOUND, MAX_MODELS, Knee, Stream
 
 STEP = 0.1
 NOISE = 0.15  # of the speed of a stream, without load
@@ -112,6 +112,15 @@ def test_models_of_different_speeds_are_compared_with_themselves() -> None:
         knee.note("slow", Stream(second, 8, 10.0))
         knee.step(second)
     assert knee.bound > FIRST_BOUND
+
+
+def test_speeds_are_kept_for_a_bounded_number_of_models() -> None:
+    knee = Knee()
+    for number in range(2 * MAX_MODELS):
+        knee.note("often", Stream(number, 1, 60.0))
+        knee.note(f"m{number}", Stream(number, 1, 60.0))
+    assert len(knee._speeds) == MAX_MODELS
+    assert len(knee._speeds["often"]._streams) == 2 * MAX_MODELS
 
 
 def test_what_is_left_is_divided_between_the_processes_and_one_call_remains() -> None:
