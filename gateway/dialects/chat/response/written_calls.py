@@ -116,7 +116,7 @@ class WrittenCalls(PieceFilter):
     `is_idle`: it holds nothing back.
     """
 
-    __slots__ = ("_blank", "_entry", "_notes", "_offered", "_text", "_thought", "_tools", "is_over")
+    __slots__ = ("_blank", "_blank_size", "_entry", "_notes", "_offered", "_text", "_thought", "_tools", "is_over")
 
     def __init__(self, inner: PieceTarget, reply: Reply, notes: list[Note]) -> None:
         super().__init__(inner)
@@ -128,6 +128,7 @@ class WrittenCalls(PieceFilter):
         self._thought = MarkupWatch(reply.offered)
         self._entry: ReasoningEntry | None = None  # form of the reasoning that is held
         self._blank: list[str] = []  # text behind it
+        self._blank_size = 0
 
     @property
     def is_idle(self) -> bool:
@@ -138,8 +139,9 @@ class WrittenCalls(PieceFilter):
             self.inner.add_text(text)
             return
         if not self._thought.is_idle:
-            if text.isspace():
+            if text.isspace() and self._blank_size < MAX_HELD:
                 self._blank.append(text)
+                self._blank_size += len(text)
                 return
             self._release_thought()
         passed = self._text.take(text)
@@ -160,6 +162,8 @@ class WrittenCalls(PieceFilter):
             self._release_thought()
             self.inner.add_thinking(text, entries)
             return
+        if not self._thought.is_idle and _form_of(entry) != _form_of(self._entry):
+            self._release_thought()
         self._entry = entry
         self._pass_thought(self._thought.take(text if entry is None else entry["text"] or ""))
         if self._thought.is_full:
@@ -174,7 +178,7 @@ class WrittenCalls(PieceFilter):
                 self._text.release()
             else:
                 self._thought.release()
-                self._blank = []
+                self._blank, self._blank_size = [], 0
             for index, call in enumerate(calls):
                 self.inner.add_tool(index, call.id, call.name, call.arguments)
         self.release()
@@ -190,7 +194,7 @@ class WrittenCalls(PieceFilter):
 
     def _release_thought(self) -> None:
         self._pass_thought(self._thought.release())
-        blank, self._blank = "".join(self._blank), []
+        blank, self._blank, self._blank_size = "".join(self._blank), [], 0
         if blank:
             self.add_text(blank)
 
@@ -201,6 +205,10 @@ class WrittenCalls(PieceFilter):
             self.inner.add_thinking(text, ())
         else:
             self.inner.add_thinking("", [{**self._entry, "text": text}])
+
+
+def _form_of(entry: ReasoningEntry | None) -> dict[str, Any]:
+    return {name: value for name, value in (entry or {}).items() if name != "text"}
 
 
 def to_schemas(tools: Sequence[Any]) -> dict[str, Mapping[str, Any]]:

@@ -1,15 +1,18 @@
 """Calls that a server left in the text: taken for calls only where they end the answer, outside code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 import pytest
 
+from gateway.dialects.chat.original.written import PieceCollector
 from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.chat.response.typed_values import to_typed
+from gateway.dialects.chat.response.written_calls import MAX_HELD, WrittenCalls
 from gateway.messages.fold import fold_events
+from gateway.schemas.openai import ReasoningEntry
 from tests.support.streams import Json, call, completion, detail, finish, reply, say, sse, think, told
 
 DSML = """<｜DSML｜tool_calls>
@@ -274,3 +277,34 @@ def test_markup_beside_a_call_of_the_server_is_text() -> None:
     result = told(say(text), call(0, orjson.dumps(CITY).decode(), "c1", "look"), finish("tool_calls"), **OFFERED)
     assert [block["type"] for block in result.blocks] == ["text", "tool_use"]
     assert result.blocks[0]["text"] == text
+
+
+class Pieces(PieceCollector):
+    def __init__(self) -> None:
+        super().__init__("")
+        self.entries: list[ReasoningEntry] = []
+
+    def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
+        self.entries += entries
+
+
+def test_held_reasoning_stays_in_its_part() -> None:
+    pieces = Pieces()
+    calls = WrittenCalls(pieces, reply(**OFFERED), [])
+    parts: list[ReasoningEntry] = [
+        {"type": "reasoning.text", "index": index, "text": text} for index, text in enumerate(("a <", "b"))
+    ]
+    for part in parts:
+        calls.add_thinking("", [part])
+    calls.close()
+    joined = ["".join([entry["text"] or "" for entry in pieces.entries if entry["index"] == at]) for at in (0, 1)]
+    assert joined == ["a <", "b"]
+
+
+def test_whitespace_behind_held_reasoning_is_bounded() -> None:
+    pieces = PieceCollector("")
+    calls = WrittenCalls(pieces, reply(**OFFERED), [])
+    calls.add_thinking("<tool_call>", ())
+    for _ in range(3):
+        calls.add_text(" " * MAX_HELD)
+    assert pieces.take() == ("<tool_call>", " " * 3 * MAX_HELD)
