@@ -54,7 +54,8 @@ def not_found(what: str, name: str, known: Iterable[str], hint: str = "") -> Not
     if close:
         text += f" Did you mean {' or '.join(close)}?"
     elif names:
-        text += f" There are {', '.join(names[:MAX_NAMED])}{' and more' if len(names) > MAX_NAMED else ''}."
+        verb = "are" if len(names) > 1 else "is only"
+        text += f" There {verb} {', '.join(names[:MAX_NAMED])}{' and more' if len(names) > MAX_NAMED else ''}."
     return NotFound(f"{text} {hint}".rstrip())
 
 

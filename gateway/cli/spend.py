@@ -4,7 +4,7 @@ import csv
 import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Final
 
 import orjson
 import typer
@@ -17,13 +17,12 @@ from gateway.cli.spend_export import FORMS, write_entries
 
 audit = typer.Typer(help="The record of every change of keys, limits and budgets.", no_args_is_help=True)
 
+GROUPS: Final = (*DIMENSIONS, "day", *OF_ENTRIES)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def spend(
-    by: Annotated[
-        str, typer.Option(help="tenant, user, key, model, provider, day, session, agent, batch; or a,b.")
-    ] = "tenant,model",
+    by: Annotated[str, typer.Option(help=f"{', '.join(GROUPS)}; or a,b.")] = "tenant,model",
     since: Annotated[str | None, typer.Option("--from", help="First UTC day, such as 2026-11-01.")] = None,
     until: Annotated[str | None, typer.Option("--to", help="Last UTC day; today by default.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
@@ -40,9 +39,11 @@ def spend(
             export(entries, first, last)
             return
         names = [one.strip() for one in by.split(",") if one.strip()]
-        unknown = [one for one in names if one not in (*DIMENSIONS, *OF_ENTRIES, "day")]
+        unknown = [one for one in names if one not in GROUPS]
         if unknown or not names:
-            raise CommandError(f"--by: {', '.join(unknown) or 'nothing'} is no group", "docs/access.md lists them")
+            raise CommandError(
+                f"--by: {', '.join(unknown) or 'nothing'} is no group", f"choose from {', '.join(GROUPS)}"
+            )
         single = any(one in OF_ENTRIES for one in names)
         if single and "day" in names:
             raise CommandError("--by: day does not go with session, agent, batch or upstream")

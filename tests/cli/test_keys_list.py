@@ -54,4 +54,13 @@ async def test_limits_are_shown_by_scope_and_by_key(redis_url: str) -> None:
     shown = [(await dragoman("limits", "show", scope, **variables)).out for scope in ("key:ci", "tenant:red")]
     assert shown == ["key:ci: 7 requests/min\n", "tenant:red: 9 requests/min\n"]
     assert "or key:NAME" in (await dragoman("limits", "show", "ci", **variables)).err
+    assert "There is only ci." in (await dragoman("limits", "show", "key:nope", **variables)).err
     assert "`dragoman keys limit ci`" in (await dragoman("limits", "set", "key:ci", "--rpm", "8", **variables)).err
+
+
+async def test_an_unknown_group_of_spend_is_refused_with_all_that_there_are() -> None:
+    refused, shown = await dragoman("spend", "--by", "team"), await dragoman("spend", "--help")
+    assert refused.err.endswith(
+        "→ choose from tenant, user, key, model, provider, day, session, agent, batch, upstream\n"
+    )
+    assert "upstream" in shown.out
