@@ -100,7 +100,10 @@ class CallOrder:
         if self._open is None or self._reader is None:
             return True
         raw, self._raw = b"".join(self._raw), []
-        self._reader.feed(orjson.loads(b'"%b"' % raw))
+        try:
+            self._reader.feed(orjson.loads(b'"%b"' % raw))
+        except orjson.JSONDecodeError:  # in an event that was passed on without a look at it
+            raise UpstreamError("The upstream sent an event that is not JSON.") from None
         return self._reader.is_over
 
     def _wait(self, index: int, piece: dict[str, Any]) -> None:

@@ -494,3 +494,13 @@ def test_calls_that_wait_in_another_choice_are_sent_at_the_end() -> None:
     chunks = [chunk(choices=[{"index": 1, "delta": {"tool_calls": [call]}, "finish_reason": None}]) for call in calls]
     told, _ = passed(START, *chunks, DONE)
     assert [call["function"]["name"] for call in calls_of(told)] == ["look", "find"]
+
+
+@pytest.mark.parametrize("broken", [b"\\x", b"\xff", b"\x01"])
+def test_broken_arguments_that_were_passed_on_are_a_failure_of_the_upstream(broken: bytes) -> None:
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "look", "arguments": ""}}
+    pieces = [chunk({"tool_calls": [{"index": 0, "function": {"arguments": text}}]}) for text in ('{"a":"', "b", "ODD")]
+    _, stream = passed(
+        START, chunk({"tool_calls": [call]}), *[piece.replace(b"ODD", broken) for piece in pieces], chunk({}, "stop")
+    )
+    assert isinstance(stream.failure, UpstreamError)
