@@ -66,7 +66,7 @@ def to_reasoning_items(entries: Sequence[Mapping[str, Any]]) -> Iterator[Reasoni
     # OpenAI refuses two items with one id.
     grouped: dict[Any, list[Mapping[str, Any]]] = {}
     for entry in entries:
-        grouped.setdefault(entry.get("id"), []).append(entry)
+        grouped.setdefault(entry.get("id") or None, []).append(entry)
     for item_id, parts in grouped.items():
         item: Any = {"type": "reasoning", "id": item_id, "summary": []}
         for part in parts:
@@ -78,7 +78,7 @@ def to_reasoning_items(entries: Sequence[Mapping[str, Any]]) -> Iterator[Reasoni
                     item.setdefault("content", []).append(text)
                 case "reasoning.encrypted":
                     item["encrypted_content"] = part.get("data")
-        # The id is optional, and null is no id.
+        # The id is optional, and neither null nor an empty text is one.
         if item_id is None:
             del item["id"]
         yield item

@@ -8,6 +8,8 @@ import pytest
 from gateway.access.keyring import Keyring
 from gateway.dialects import json_body
 from gateway.dialects.reply import Reply
+from gateway.dialects.responses.answer import ChunkWriter
+from gateway.dialects.responses.items import to_reasoning_items
 from gateway.dialects.responses.stream import ResponsesStream
 from gateway.errors import BillingProblem, GatewayError, InvalidRequest, Overloaded, RateLimited, UpstreamError
 from gateway.messages.envelope import Envelope, open_envelope
@@ -258,3 +260,14 @@ def test_cancelled_response_is_a_failure() -> None:
     converter = stream()
     told(converter, to_stream([MESSAGE], "cancelled"))
     assert isinstance(converter.failure, UpstreamError)
+
+
+def test_reasoning_item_without_an_id_is_sent_back_without_one() -> None:
+    item = {name: value for name, value in REASONING.items() if name != "id"}
+    delta = {"type": "response.reasoning_text.delta", "output_index": 0, "content_index": 0, "delta": "Hm"}
+    writer = ChunkWriter("gpt-6")
+    done = {"type": "response.output_item.done", "output_index": 0, "item": item}
+    chunks = [chunk for event in (delta, done) for chunk in writer.to_chunks(event)]
+    entries = [entry for chunk in chunks for entry in chunk["choices"][0]["delta"].get("reasoning_details", ())]
+    assert entries
+    assert ["id" in sent for sent in to_reasoning_items(entries)] == [False]
