@@ -39,7 +39,7 @@ HEADERS = {"x-api-key": CLIENT_KEY, "anthropic-version": "2023-06-01"}
 
 @dataclass(slots=True)
 class Counts:
-    """Requests sent by the load, and its wrong answers."""
+    """Requests that the load has had answered well, and its wrong answers."""
 
     requests: int = 0
     streams: int = 0
@@ -103,7 +103,7 @@ async def ask(session: aiohttp.ClientSession, counts: Counts, amount: int, *, st
         good = status == 200 and (b"message_stop" in body if stream else b'"stop_reason"' in body)
         if not good:
             counts.note(f"status {status}: {body[:200]!r}")
-        if stream:
+        elif stream:
             counts.streams += 1
         else:
             counts.requests += 1
