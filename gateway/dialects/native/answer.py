@@ -13,7 +13,7 @@ from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.dialects.native.usage import counted, to_stop_reason, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import InvalidRequest, UpstreamError
-from gateway.json_values import check_answer_values, to_mapping
+from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.usage import to_cost
 from gateway.upstream.target import signs_thinking
@@ -57,7 +57,17 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
         usage |= {"input_tokens": reply.input_estimate, "output_tokens": max(1, to_tokens(len(body)))}
         written = None
     message = empty_message(reply, usage) | message | {"model": reply.model, "usage": usage}
+    if written is None:
+        check_depth(message)
     return Answered(message, origin, written=written)
+
+
+def check_depth(message: dict[str, Any]) -> None:
+    """Raises UpstreamError for a message that orjson reads and does not write."""
+    try:
+        orjson.dumps(message)
+    except orjson.JSONEncodeError:
+        raise UpstreamError(TOO_DEEP) from None
 
 
 def to_blocks(content: list[Any] | str, reply: Reply) -> list[Any]:

@@ -210,6 +210,13 @@ def test_stop_sequence_that_the_upstream_left_out_is_null() -> None:
     assert b'"delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":5}' in shown
 
 
+def test_changed_message_that_nests_too_deeply_is_a_failure_of_the_upstream() -> None:
+    deep = b'{"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"a": %b%b}}' % (b"[" * 300, b"]" * 300)
+    body = orjson.dumps({name: value for name, value in MESSAGE.items() if name not in ("stop_sequence", "content")})
+    with pytest.raises(UpstreamError, match="nests too deeply"):
+        to_answered(body[:-1] + b', "content": [%b]}' % deep, Reply("msg_1", "req_1", "asked", "m", Keyring(())))
+
+
 def test_call_without_input_has_an_empty_one() -> None:
     """vLLM 0.32 writes a call without arguments so, and llama.cpp the start of each."""
     call = {"type": "tool_use", "id": "toolu_1", "name": "look"}
