@@ -16,6 +16,7 @@ from gateway.errors import InvalidRequest, UpstreamError
 from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.usage import to_cost
+from gateway.messages.validation.depth import WRITABLE_DEPTH
 from gateway.upstream.target import signs_thinking
 
 # Fields that clients' types demand. vLLM 0.32 leaves out those that are null.
@@ -58,12 +59,14 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
         written = None
     message = empty_message(reply, usage) | message | {"model": reply.model, "usage": usage}
     if written is None:
-        check_depth(message)
+        check_writable(message, body)
     return Answered(message, origin, written=written)
 
 
-def check_depth(message: dict[str, Any]) -> None:
-    """Raises UpstreamError for a message that orjson reads and does not write."""
+def check_writable(message: dict[str, Any], body: bytes) -> None:
+    """Raises UpstreamError for a message that orjson has read from the body and does not write."""
+    if body.count(b"[") + body.count(b"{") <= WRITABLE_DEPTH:
+        return
     try:
         orjson.dumps(message)
     except orjson.JSONEncodeError:
