@@ -13,12 +13,11 @@ from typing import Final
 from aiohttp import web
 
 from gateway.errors import RateLimited
-from gateway.web.addresses import network_of
+from gateway.web.addresses import keep, network_of
 
 PER_MINUTE: Final = 30
 # A client whose key has expired tries a few times, and several clients may share an address.
 AT_ONCE: Final = 60
-MAX_ADDRESSES: Final = 10_000
 EMISSION: Final = 60.0 / PER_MINUTE
 
 
@@ -45,11 +44,8 @@ class FailedKeys:
             seconds = ceil(wait)
             raise RateLimited(f"Too many wrong keys from this address. Try again in {seconds} s.", retry_after=seconds)
         now = self.clock()
-        self._clocks[network] = max(now, self._clocks.pop(network, 0.0)) + EMISSION
-        oldest = next(iter(self._clocks))
-        while len(self._clocks) > MAX_ADDRESSES or self._clocks[oldest] <= now:
-            del self._clocks[oldest]
-            oldest = next(iter(self._clocks))
+        until = max(now, self._clocks.get(network, 0.0)) + EMISSION
+        keep(self._clocks, network, until, lambda clock: clock <= now)
 
     def _wait(self, network: str) -> float:
         return self._clocks.get(network, 0.0) + EMISSION - self.clock() - AT_ONCE * EMISSION

@@ -3,7 +3,8 @@
 import pytest
 
 from gateway.errors import RateLimited
-from gateway.web.failed_keys import AT_ONCE, EMISSION, MAX_ADDRESSES, FailedKeys
+from gateway.web.addresses import MAX_ADDRESSES
+from gateway.web.failed_keys import AT_ONCE, EMISSION, FailedKeys
 from tests.support.clock import Clock
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from gateway.errors import RateLimited
-from gateway.web.addresses import network_of
-from gateway.web.admin.wrong_keys import MAX_ADDRESSES, MOST_IN_ALL, MOST_OF_ADDRESS, WrongKeys
+from gateway.web.addresses import MAX_ADDRESSES, network_of
+from gateway.web.admin.wrong_keys import MOST_IN_ALL, MOST_OF_ADDRESS, WrongKeys
 from tests.support.clock import Clock
 
 

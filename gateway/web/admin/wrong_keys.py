@@ -12,13 +12,12 @@ from math import ceil
 from typing import Final
 
 from gateway.errors import RateLimited
-from gateway.web.addresses import network_of
+from gateway.web.addresses import keep, network_of
 
 SECONDS: Final = 60.0
 MOST_OF_ADDRESS: Final = 20
 # Of all addresses. Beyond it each address has one wrong key a minute.
 MOST_IN_ALL: Final = 200
-MAX_ADDRESSES: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -39,10 +38,6 @@ class WrongKeys:
     def add(self, address: str | None) -> None:
         now, network = self.clock(), network_of(address)
         self._all.append(now)
-        times = self._by_address.pop(network, None) or deque(maxlen=MOST_OF_ADDRESS)
+        times = self._by_address.get(network) or deque(maxlen=MOST_OF_ADDRESS)
         times.append(now)
-        self._by_address[network] = times
-        oldest = next(iter(self._by_address))
-        while len(self._by_address) > MAX_ADDRESSES or self._by_address[oldest][-1] <= now - SECONDS:
-            del self._by_address[oldest]
-            oldest = next(iter(self._by_address))
+        keep(self._by_address, network, times, lambda those: those[-1] <= now - SECONDS)
