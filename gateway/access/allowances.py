@@ -6,11 +6,8 @@ from dataclasses import replace
 from gateway.access.keys import ClientKeys
 from gateway.access.periods import period_of
 from gateway.access.records import Allowance, Budget
-from gateway.access.store import FASTER, KEY, UNCONDITIONAL, AccessStore, Actor, Conditions
+from gateway.access.store import FASTER, KEY, UNCONDITIONAL, AccessStore, Actor, Conditions, is_part
 from gateway.errors import Conflict, PreconditionFailed
-
-# A rolling budget has a sum for each of this many parts of its window (`_budget.lua`).
-PARTS = 61
 
 
 async def allowance_of(store: AccessStore, configured: ClientKeys, scope: str) -> tuple[Allowance, int]:
@@ -53,6 +50,11 @@ async def reset_budget(store: AccessStore, scope: str, budget: Budget, actor: Ac
     start, _ = period_of(budget.period, budget.time_zone, store.clock())
     spent = await store.spent(scope, budget, start)
     await store.note(actor, "budget_reset", {"scope": scope, "budget": budget.name, "spent": spent})
-    fields = [f"{budget.name}:{part}" for part in range(PARTS)] if budget.window else [f"{budget.name}:spent"]
-    await store.server.pipeline([("HDEL", store.server.keys.scope(scope), *fields)])
+    key = store.server.keys.scope(scope)
+    names: list[bytes | str] = [f"{budget.name}:spent"]
+    if budget.window:
+        [known] = await store.server.pipeline([("HKEYS", key)])
+        names = [name for name in known if is_part(name, budget)]
+    if names:
+        await store.server.pipeline([("HDEL", key, *names)])
     return spent

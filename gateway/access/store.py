@@ -219,17 +219,10 @@ class AccessStore:
         [fields] = await self.server.pipeline([("HGETALL", self.server.keys.scope(scope))])
         known = {_text(name): _text(value) for name, value in fields.items()}
         if budget.window:
-            parts = [value for name, value in known.items() if re.fullmatch(re.escape(budget.name) + r":\d+", name)]
+            parts = [value for name, value in known.items() if is_part(name, budget)]
             oldest = int(self.clock() * 60 / budget.window) - 60
             return sum(int(part.split()[1]) for part in parts if int(part.split()[0]) >= oldest)
         return int(known.get(f"{budget.name}:spent", 0)) if known.get(f"{budget.name}:start") == str(start) else 0
-
-    async def find_digest(self, digest: str) -> KeyRecord | None:
-        [name] = await self.server.pipeline([("HGET", self.server.keys.access.digests, digest)])
-        if name is None:
-            return None
-        [raw] = await self.server.pipeline([("HGET", self.server.keys.access.records, name)])
-        return None if raw is None else KeyRecord.of_json(orjson.loads(raw))
 
     async def find(self, key_id: str, digest: str = "") -> tuple[KeyRecord | None, int]:
         """Return a key's record by its id, or else by a digest, and an epoch from which on to look at its changes."""
@@ -387,6 +380,11 @@ class AccessStore:
             "details": change.details,
             "request_id": actor.request_id,
         }
+
+
+def is_part(name: bytes | str, budget: Budget) -> bool:
+    """Whether a field of a scope has what a rolling budget has spent in a part of its window (`_budget.lua`)."""
+    return re.fullmatch(re.escape(budget.name) + r":\d+", _text(name)) is not None
 
 
 def describe_key(record: KeyRecord) -> dict[str, Any]:

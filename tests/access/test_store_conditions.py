@@ -103,7 +103,7 @@ async def test_creation_whose_reply_was_lost_is_returned_by_its_repetition(serve
         await store_on(LosesReplies(server.redis, server.keys)).create_key(NEW, ACTOR, once(server))
     made, key = await store_on(server).create_key(NEW, ACTOR, once(server))
     assert [record.id for record in await store_on(server).keys()] == [made.id]
-    found = await store_on(server).find_digest(store_on(server).pepper.digest(key).hex())
+    found, _ = await store_on(server).find("", store_on(server).pepper.digest(key).hex())
     assert found == made
 
 

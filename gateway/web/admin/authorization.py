@@ -100,7 +100,7 @@ class OtherCallers:
         if store is None or to_key_id(given) is None:
             return None
         digest = store.pepper.digest(given).hex()
-        record = await store.find_digest(digest)
+        record, _ = await store.find("", digest)
         if record is None or record.role not in RANKS or not record.is_valid(digest, store.clock()):
             return None
         if not record.allows_address(address):
