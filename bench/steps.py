@@ -31,9 +31,9 @@ from gateway.telemetry.counters import observe
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.logs import configure_logs, log_exchange
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.http_client import Transport
-from gateway.upstream.routing import Upstream
-from gateway.upstream.table import Routing, one_upstream_table
+from gateway.upstream.http.http_client import Transport
+from gateway.upstream.routes.route import Upstream
+from gateway.upstream.routes.table import Routing, one_upstream_table
 from gateway.web.reply import MESSAGE_HEADERS, id_lines, to_head
 
 STEP_BODIES = ("small", "code")

@@ -21,7 +21,7 @@ COMMANDS: Final = {
     "worker": ("gateway.cli.worker:worker", "Run a worker, which drains message batches."),
     "dev": ("gateway.cli.dev:dev", "Run everything on this machine."),
     "check": ("gateway.cli.check:check", "Show the configuration, what can be reached, and what is degraded."),
-    "batch": ("gateway.cli.batch:batch", "Message batches from a file."),
+    "batch": ("gateway.cli.batch.command:batch", "Message batches from a file."),
     "keys": ("gateway.cli.keys:keys", "Client keys, with their limits and budgets."),
     "limits": ("gateway.cli.increases:limits", "Limits and budgets of a tenant, a user, or the whole deployment."),
     "users": ("gateway.cli.keys:users", "Block people who sign in or are named by keys."),

@@ -37,12 +37,12 @@ from gateway.telemetry.activity_store import LocalActivity, SharedActivity
 from gateway.telemetry.counters import settle_regularly
 from gateway.telemetry.metrics import CONNECTIONS_OPEN, before_scrape, merged_metrics, render_metrics
 from gateway.telemetry.monitors import RedisMonitor, watch_loop
-from gateway.upstream.catalog import WATCH_SECONDS, Catalog
-from gateway.upstream.config import to_table
-from gateway.upstream.reload import ConfigReload
-from gateway.upstream.routing import Upstream
-from gateway.upstream.shown_circuits import WRITE_SECONDS, read_states, write_states
-from gateway.upstream.table import Routing
+from gateway.upstream.health.shown_circuits import WRITE_SECONDS, read_states, write_states
+from gateway.upstream.models.catalog import WATCH_SECONDS, Catalog
+from gateway.upstream.routes.config import to_table
+from gateway.upstream.routes.reload import ConfigReload
+from gateway.upstream.routes.route import Upstream
+from gateway.upstream.routes.table import Routing
 from gateway.web.applications import AdminSources, Gateway, admin_app, client_app
 from gateway.web.connection import Runner
 from gateway.web.keys import AdminCache, StatusSources

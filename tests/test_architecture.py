@@ -10,8 +10,8 @@ from typing import get_args
 
 import pytest
 
-from gateway.upstream.target import Family
-from gateway.upstream.vendors import VENDORS
+from gateway.upstream.models.target import Family
+from gateway.upstream.vendors.registry import VENDORS
 from tests.support.architecture import (
     CATCH_ALL_BOUNDARIES,
     LAYERS,
@@ -63,15 +63,15 @@ def test_conversions_compare_nothing_with_the_name_of_a_vendor_or_family() -> No
 NAMING_ROOMS = (
     *("gateway.cli", "gateway.settings", "gateway.simulator", "gateway.telemetry.redaction"),
     *(
-        "gateway.upstream.target",
-        "gateway.upstream.vendors",
-        "gateway.upstream.hosted_vendors",
-        "gateway.upstream.server_vendors",
+        "gateway.upstream.models.target",
+        "gateway.upstream.vendors.registry",
+        "gateway.upstream.vendors.hosted",
+        "gateway.upstream.vendors.servers",
         "gateway.messages.tokens.profiles",
     ),
-    *("gateway.dialects.chat.vocabulary", "gateway.dialects.chat.response.error_body"),
-    "gateway.dialects.chat.response.call_markup",
-    *("gateway.dialects.chat.response.errors", "gateway.dialects.chat.response.failure_words"),
+    *("gateway.dialects.chat.vocabulary", "gateway.dialects.chat.response.errors.error_body"),
+    "gateway.dialects.chat.response.calls.call_markup",
+    *("gateway.dialects.chat.response.errors.client_error", "gateway.dialects.chat.response.errors.failure_words"),
     "gateway.web.api.client_setup",
 )
 # Paths that a client asks for by its name.
@@ -119,7 +119,7 @@ def test_names_in_code_are_found_and_those_in_docstrings_are_not() -> None:
 
 
 def test_the_source_was_found() -> None:
-    assert {"gateway", "gateway.errors", "gateway.upstream.client"} <= MODULES.keys()
+    assert {"gateway", "gateway.errors", "gateway.upstream.http.client"} <= MODULES.keys()
 
 
 def test_every_room_lies_in_one_layer_only() -> None:
@@ -134,8 +134,9 @@ WORLD = words("""
     gateway.messages.fold gateway.errors gateway.exchange gateway.exchange.exchange gateway.ids gateway.redis
     gateway.process gateway.telemetry gateway.telemetry.metrics gateway.schemas gateway.web.api
     gateway.schemas.anthropic gateway.simulator gateway.simulator.server gateway.simulator.shapes gateway.process.tasks
-    gateway.upstream gateway.upstream.retry gateway.upstream.http_client gateway.web gateway.web.middleware
-    gateway.web.api.messages workers workers.execute workers.worker
+    gateway.upstream gateway.upstream.health gateway.upstream.health.retry gateway.upstream.http
+    gateway.upstream.http.http_client gateway.web gateway.web.middleware gateway.web.api.messages
+    workers workers.execute workers.worker
 """)
 
 HEADER = '"""A module."""\n'
@@ -178,7 +179,7 @@ REJECTED_IMPORTS = {
     "a folder has no __init__": ("gateway.access.policy", "", "without __init__.py"),
     "pure code imports asyncio": ("gateway.messages.fold", "import asyncio", "asyncio in pure code"),
     "pure code imports a part of os": ("gateway.errors", "from os.path import join", "os in pure code"),
-    "pure code imports chance": ("gateway.upstream.retry", "from random import random", "random in pure code"),
+    "pure code imports chance": ("gateway.upstream.health.retry", "from random import random", "random in pure code"),
     "pure code imports a logger": ("gateway.simulator.shapes", "import structlog as s", "structlog in pure code"),
     "an import inside a function": ("gateway.ids", "async def run():\n    import json", "inside a function"),
     "an import inside a method": (
@@ -446,7 +447,7 @@ def test_the_checker_rejects(name: str, source: str, complaint: str) -> None:
 
 
 def test_the_checker_rejects_an_init_that_would_load_io_with_a_pure_half() -> None:
-    (finding,) = findings_of("gateway.upstream", "import gateway.upstream.http_client", is_package=True)
+    (finding,) = findings_of("gateway.upstream", "import gateway.upstream.http.http_client", is_package=True)
     assert "above a pure module" in finding
 
 

@@ -12,7 +12,7 @@ from gateway.messages.prompt import to_prompt
 from gateway.settings import Settings, SettingsError, load_settings, names_of
 from gateway.settings.effective import DEFAULT, effective, misspelt
 from gateway.settings.lines import lines_of
-from gateway.upstream.config import to_table
+from gateway.upstream.routes.config import to_table
 
 EXAMPLES = Path(__file__).parents[1] / "deploy/examples"
 VARIABLES = {

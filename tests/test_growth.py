@@ -15,8 +15,8 @@ from gateway.batches.splitter import Splitter
 from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.chat.request.convert import to_chat_request
 from gateway.dialects.chat.request.encode import to_json
+from gateway.dialects.chat.response.calls.near_json import repaired
 from gateway.dialects.chat.response.convert import to_message
-from gateway.dialects.chat.response.near_json import repaired
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.errors import GatewayError
 from gateway.json_values import count_values
@@ -28,7 +28,7 @@ from gateway.messages.validation import check_messages_request
 from gateway.sse import EventParser
 from gateway.telemetry.redaction import Redactor
 from gateway.threads.thread import Held, merged
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
 from tests.support import conversions as ways
 from tests.support.bodies import assistant, user
 from tests.support.growth import Work, growth_of

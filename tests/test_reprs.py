@@ -25,7 +25,7 @@ from gateway.exchange.cached import CachedExchange
 from gateway.redis.connections import queue_client
 from gateway.redis.server import RedisServer
 from gateway.settings import load_settings
-from gateway.upstream.client import Call
+from gateway.upstream.http.client import Call
 from gateway.wiring import build_cache_store, build_client, build_exchange, load_keyring
 from tests.support.architecture import words
 from workers.wiring import assemble
@@ -51,12 +51,12 @@ HARMLESS = frozenset(
         ("gateway.simulator.failures.Failure", "message"),
         ("gateway.simulator.models.Model", "example"),
         ("gateway.simulator.models.Model", "says"),
-        ("gateway.upstream.target.Target", "parameters"),  # names only, as in the table of vendors
-        ("gateway.upstream.target.Target", "renamed"),
-        ("gateway.upstream.vendor.Vendor", "marks"),
-        ("gateway.upstream.vendor.Vendor", "parameters"),
-        ("gateway.upstream.vendor.Vendor", "renamed"),
-        ("gateway.upstream.vendor.Vendor", "title"),
+        ("gateway.upstream.models.target.Target", "parameters"),  # names only, as in the table of vendors
+        ("gateway.upstream.models.target.Target", "renamed"),
+        ("gateway.upstream.vendors.vendor.Vendor", "marks"),
+        ("gateway.upstream.vendors.vendor.Vendor", "parameters"),
+        ("gateway.upstream.vendors.vendor.Vendor", "renamed"),
+        ("gateway.upstream.vendors.vendor.Vendor", "title"),
     }
 )
 

@@ -1,6 +1,6 @@
 """docs/upstreams.md is what the table of vendors and the tests of real servers make it."""
 
-from gateway.upstream.vendors import VENDORS
+from gateway.upstream.vendors.registry import VENDORS
 from tests.support.upstreams_page import PAGE, main, to_page
 
 

@@ -15,9 +15,9 @@ from gateway.batches.queue import BatchQueue, Claim, ItemResult, Release
 from gateway.errors import GatewayError, InternalError, MalformedOutput, Unavailable, UpstreamTimedOut
 from gateway.exchange.exchange import Exchange
 from gateway.process.tasks import FIRST_BACKOFF, MAX_BACKOFF
-from gateway.upstream.circuits import Permit
-from gateway.upstream.routing import Route
-from gateway.upstream.trouble import Trouble
+from gateway.upstream.health.circuits import Permit
+from gateway.upstream.health.trouble import Trouble
+from gateway.upstream.routes.route import Route
 from workers import metrics
 from workers.execute import Failed, Succeeded, execute, to_failed
 from workers.in_flight import InFlightItem

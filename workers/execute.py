@@ -23,10 +23,10 @@ from gateway.messages.prompt import Prompt, Received, parse_body
 from gateway.messages.validation.live_only import refuse_live_only
 from gateway.process.tasks import describe
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.causes import cause_of
-from gateway.upstream.circuits import names_of
-from gateway.upstream.routing import Route
-from gateway.upstream.trouble import Trouble, trouble_of
+from gateway.upstream.health.causes import cause_of
+from gateway.upstream.health.circuits import names_of
+from gateway.upstream.health.trouble import Trouble, trouble_of
+from gateway.upstream.routes.route import Route
 
 log = structlog.get_logger()
 

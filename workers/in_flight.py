@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from gateway.batches.queue import Claim, WorkItem
-from gateway.upstream.circuits import Permit
+from gateway.upstream.health.circuits import Permit
 
 
 @dataclass(slots=True, eq=False)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import GatewayError, MalformedOutput, RateLimited, Unavailable, UpstreamFull
-from gateway.upstream.retry import MAX_MALFORMED
-from gateway.upstream.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER, Trouble, trouble_of
+from gateway.upstream.health.retry import MAX_MALFORMED
+from gateway.upstream.health.trouble import ACCOUNT_DELAY, MAX_RETRY_AFTER, Trouble, trouble_of
 
 # With the delays below, eight attempts span up to three minutes; longer outages open the circuit and cost no attempts.
 MAX_ATTEMPTS: Final = 8

@@ -17,10 +17,10 @@ from gateway.settings import Settings
 from gateway.telemetry.activity import Activity
 from gateway.telemetry.activity_store import SharedActivity
 from gateway.telemetry.monitors import RedisMonitor, watch_loop
-from gateway.upstream.catalog import WATCH_SECONDS, Catalog
-from gateway.upstream.circuits import SHARE_SECONDS, Circuits
-from gateway.upstream.loads import Loads
-from gateway.upstream.retry import RetryPolicy
+from gateway.upstream.capacity.loads import Loads
+from gateway.upstream.health.circuits import SHARE_SECONDS, Circuits
+from gateway.upstream.health.retry import RetryPolicy
+from gateway.upstream.models.catalog import WATCH_SECONDS, Catalog
 from gateway.wiring import (
     build_admission,
     build_client,

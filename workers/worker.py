@@ -23,11 +23,11 @@ from gateway.errors import GatewayError, InvalidRequest, NotFound
 from gateway.process.tasks import Repeated, describe, end
 from gateway.redis.codec import BrokenBlob
 from gateway.telemetry.monitors import RedisMonitor
-from gateway.upstream.circuit import CROWDED
-from gateway.upstream.circuits import Circuits, Permit, Rejected
-from gateway.upstream.loads import Loads
-from gateway.upstream.routing import Route
-from gateway.upstream.table import Routing
+from gateway.upstream.capacity.loads import Loads
+from gateway.upstream.health.circuit import CROWDED
+from gateway.upstream.health.circuits import Circuits, Permit, Rejected
+from gateway.upstream.routes.route import Route
+from gateway.upstream.routes.table import Routing
 from workers import metrics
 from workers.attempt import Attempts
 from workers.in_flight import InFlightItem, InFlightItems

@@ -17,8 +17,8 @@ from gateway import __version__
 from gateway.access.keyring import Keyring
 from gateway.context import Context
 from gateway.messages.claude_code import BILLING_HEADER
-from gateway.upstream.routing import Route
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
+from gateway.upstream.routes.route import Route
 
 # Version of the fingerprint and of its entries. The gateway's version counts as well: another one may convert an
 # answer differently.

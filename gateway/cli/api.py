@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 
 from gateway.cli.console import CommandError, Exit
-from gateway.dialects.chat.response.retry_hints import retry_after_of
+from gateway.dialects.chat.response.errors.retry_hints import retry_after_of
 
 # The gateway's defaults; the variables are those of Anthropic's SDKs.
 DEFAULT_URL: Final = "http://127.0.0.1:8080"

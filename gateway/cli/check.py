@@ -32,9 +32,9 @@ from gateway.errors import GatewayError
 from gateway.process.build import describe_version
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.settings.effective import DEFAULT, Setting, config_file, effective, misspelt
-from gateway.upstream.config import to_table
-from gateway.upstream.explain import explain as explain_route
-from gateway.upstream.table import Routing
+from gateway.upstream.routes.config import to_table
+from gateway.upstream.routes.explain import explain as explain_route
+from gateway.upstream.routes.table import Routing
 
 MARKS: Final[dict[Level, tuple[str, str | None]]] = {
     "ok": ("ok", typer.colors.GREEN),

@@ -28,9 +28,9 @@ from gateway.settings import Problem, Settings, SettingsError, is_loopback, load
 from gateway.simulator.server import application
 from gateway.simulator.vendors.rows import ALL
 from gateway.telemetry.logs import configure_logs
-from gateway.upstream.config import SIMULATOR, SIMULATOR_BASE
-from gateway.upstream.routing import Upstream
-from gateway.upstream.vendors import OPENROUTER, VENDORS
+from gateway.upstream.routes.config import SIMULATOR, SIMULATOR_BASE
+from gateway.upstream.routes.route import Upstream
+from gateway.upstream.vendors.registry import OPENROUTER, VENDORS
 
 # Of the admin key of one run, which its banner shows.
 ADMIN_KEY_BYTES = 12

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gateway.cli.api import Api, ApiError
-from gateway.cli.requests_file import Line, RequestsFile
+from gateway.cli.batch.requests_file import Line, RequestsFile
 from gateway.context import Context
 from gateway.errors import InvalidRequest
 from gateway.messages.prompt import to_prompt

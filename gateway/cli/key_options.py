@@ -20,7 +20,7 @@ from gateway.access.records import (
     to_nano,
 )
 from gateway.cli.console import CommandError
-from gateway.upstream.policy import to_policy
+from gateway.upstream.routes.policy import to_policy
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Rpm = Annotated[int | None, typer.Option(min=1, help="Requests per minute.")]

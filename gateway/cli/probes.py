@@ -26,12 +26,12 @@ from gateway.redis.keys import DATA_VERSION, Keys
 from gateway.redis.server import RedisServer, ServerFacts
 from gateway.settings import Settings, is_loopback
 from gateway.settings.exposure import exposed_files
-from gateway.upstream.catalog import MAX_LIST_BYTES, TIMEOUTS
-from gateway.upstream.client import Call, UpstreamClient
-from gateway.upstream.recognition import look_at
-from gateway.upstream.routing import Upstream
-from gateway.upstream.table import Routing
-from gateway.upstream.vendors import COMPATIBLE
+from gateway.upstream.http.client import Call, UpstreamClient
+from gateway.upstream.models.catalog import MAX_LIST_BYTES, TIMEOUTS
+from gateway.upstream.routes.route import Upstream
+from gateway.upstream.routes.table import Routing
+from gateway.upstream.vendors.recognition import look_at
+from gateway.upstream.vendors.registry import COMPATIBLE
 from gateway.wiring import build_client
 
 Level = Literal["ok", "off", "warning", "error"]

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.settings import Settings
-from gateway.upstream.explain import Explanation
-from gateway.upstream.routing import Candidate, RouteRule, to_dialect
-from gateway.upstream.table import RoutingTable, to_model
-from gateway.upstream.target import to_target
-from gateway.upstream.vendors import COMPATIBLE
+from gateway.upstream.models.target import to_target
+from gateway.upstream.routes.explain import Explanation
+from gateway.upstream.routes.route import Candidate, RouteRule, to_dialect
+from gateway.upstream.routes.table import RoutingTable, to_model
+from gateway.upstream.vendors.registry import COMPATIBLE
 
 
 def to_plain_upstreams(settings: Settings, table: RoutingTable) -> list[dict[str, Any]]:

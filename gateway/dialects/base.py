@@ -12,8 +12,8 @@ from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
-from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
+from gateway.upstream.vendors.adaptation import Adaptation
 
 
 @dataclass(slots=True)

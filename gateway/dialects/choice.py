@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
 
 # Parameters of chat completions that Messages does not have, and the objects that hold more of them.
 CHAT_ONLY = frozenset(

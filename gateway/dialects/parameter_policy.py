@@ -18,8 +18,8 @@ from gateway.messages.prompt import Prompt
 from gateway.messages.validation.fields import NAMESPACES, RESERVED_FIELDS
 from gateway.schemas.anthropic import MessagesRequest
 from gateway.schemas.openai import PassThrough
-from gateway.upstream.policy import ParameterPolicy, RequestPolicy, lowest, merged
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.policy import ParameterPolicy, RequestPolicy, lowest, merged
+from gateway.upstream.routes.route import Route
 
 HEADER: Final = "x-gateway-params"
 # Enough for every parameter once. The value is JSON, parsed on the request path.

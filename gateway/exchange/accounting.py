@@ -17,8 +17,8 @@ from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
 from gateway.messages.usage import MAX_DOLLARS, MAX_TOKENS
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.prices import ASSUMED, Price
-from gateway.upstream.routing import Route, Upstream
+from gateway.upstream.models.prices import ASSUMED, Price
+from gateway.upstream.routes.route import Route, Upstream
 
 # Answers may be shortened down to this many tokens where money is short, unless the key has a floor of its own.
 SHRINK_FLOOR = 1024

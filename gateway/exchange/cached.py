@@ -41,7 +41,7 @@ from gateway.messages.validation.depth import check_depth
 from gateway.process.tasks import background, describe, end
 from gateway.telemetry.metrics import count_saved
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
 
 log = structlog.get_logger()
 

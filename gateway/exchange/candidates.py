@@ -14,12 +14,12 @@ from gateway.exchange.plan import Plan
 from gateway.exchange.sessions import caches_long, conversation_of, session_key, session_of
 from gateway.exchange.walk import callable_first
 from gateway.messages.prompt import Prompt
-from gateway.upstream.affinity import in_order, needs_order
-from gateway.upstream.failure import Moves, counted_tokens, failure_of
-from gateway.upstream.live_circuits import LiveCircuits
-from gateway.upstream.pins import CACHE_SECONDS, LONG_CACHE_SECONDS, Pins, first_pinned, name_of_candidate
-from gateway.upstream.routing import Route
-from gateway.upstream.table import Routing
+from gateway.upstream.health.failure import Moves, counted_tokens, failure_of
+from gateway.upstream.health.live_circuits import LiveCircuits
+from gateway.upstream.routes.affinity import in_order, needs_order
+from gateway.upstream.routes.pins import CACHE_SECONDS, LONG_CACHE_SECONDS, Pins, first_pinned, name_of_candidate
+from gateway.upstream.routes.route import Route
+from gateway.upstream.routes.table import Routing
 
 
 @dataclass(slots=True)

@@ -10,8 +10,8 @@ from hashlib import blake2b
 
 from gateway.context import Context
 from gateway.errors import BillingProblem, CredentialsRefused, GatewayError, Unauthenticated, UpstreamWords
-from gateway.upstream.client import Answer
-from gateway.upstream.routing import Route
+from gateway.upstream.http.client import Answer
+from gateway.upstream.routes.route import Route
 
 NEEDED = (
     "this model is asked with your own key: send it in `x-api-key` or `authorization`, and the key of this gateway in "

@@ -54,14 +54,14 @@ from gateway.telemetry.counters import closed, opened
 from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.tracing import Tracer
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
-from gateway.upstream.forwarding import with_forwarded
-from gateway.upstream.lanes import LaneDemand
-from gateway.upstream.learned import LearnedAdaptations
-from gateway.upstream.live_circuits import LiveCircuits
-from gateway.upstream.retry import RetryPolicy
-from gateway.upstream.routing import Route
-from gateway.upstream.table import Routing, RoutingTable
+from gateway.upstream.capacity.lanes import LaneDemand
+from gateway.upstream.health.live_circuits import LiveCircuits
+from gateway.upstream.health.retry import RetryPolicy
+from gateway.upstream.http.client import Answer, Call, Timeouts, UpstreamClient
+from gateway.upstream.http.forwarding import with_forwarded
+from gateway.upstream.routes.route import Route
+from gateway.upstream.routes.table import Routing, RoutingTable
+from gateway.upstream.vendors.learned import LearnedAdaptations
 
 # Maximum JSON answer: 128k tokens of text are half a megabyte, generated images some tens.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024

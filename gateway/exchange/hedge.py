@@ -21,10 +21,10 @@ from gateway.exchange.plan import Plan
 from gateway.exchange.sink import Flow, Sink
 from gateway.process.tasks import end
 from gateway.telemetry.usage import Attempted, UsageRecord
-from gateway.upstream.lanes import LaneDemand
-from gateway.upstream.live_circuits import LiveCircuits
-from gateway.upstream.pins import name_of_candidate
-from gateway.upstream.routing import Route
+from gateway.upstream.capacity.lanes import LaneDemand
+from gateway.upstream.health.live_circuits import LiveCircuits
+from gateway.upstream.routes.pins import name_of_candidate
+from gateway.upstream.routes.route import Route
 
 # First content is late beyond this quantile of the candidate's own times in these seconds. With fewer of them it is
 # not known.

@@ -6,7 +6,7 @@ from typing import Any
 from gateway.cache.entry import CacheEntry
 from gateway.exchange.sink import Sink
 from gateway.messages import events
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
 
 
 @dataclass(frozen=True, slots=True)

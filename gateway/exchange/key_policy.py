@@ -11,8 +11,8 @@ from gateway.access.admission import Admission
 from gateway.access.records import PRIORITIES, KeyRecord
 from gateway.context import Context
 from gateway.errors import PermissionDenied
-from gateway.upstream.policy import ParameterPolicy, RequestPolicy, combined, to_policy
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.policy import ParameterPolicy, RequestPolicy, combined, to_policy
+from gateway.upstream.routes.route import Route
 
 # OpenRouter keeps such a rule for each request; another upstream keeps it if the operator has labelled it so.
 DATA_LOCKS: Final[Mapping[str, Mapping[str, Any]]] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.dialects.choice import for_request
 from gateway.errors import GatewayError
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
 
 # Servers are updated.
 SECONDS = 3600.0

@@ -15,12 +15,12 @@ from gateway.messages.prompt import Prompt
 from gateway.telemetry.logs import log_note
 from gateway.telemetry.metrics import RETRY_AFTER
 from gateway.telemetry.usage import CLIENT_GONE, Attempted, UsageRecord
-from gateway.upstream.causes import CLIENT_LEFT, cause_of
-from gateway.upstream.failure import failure_of
-from gateway.upstream.lanes import LaneDemand
-from gateway.upstream.live_circuits import LiveCall
-from gateway.upstream.prices import Price
-from gateway.upstream.routing import Route
+from gateway.upstream.capacity.lanes import LaneDemand
+from gateway.upstream.health.causes import CLIENT_LEFT, cause_of
+from gateway.upstream.health.failure import failure_of
+from gateway.upstream.health.live_circuits import LiveCall
+from gateway.upstream.models.prices import Price
+from gateway.upstream.routes.route import Route
 
 # Of an answer that failed after its header.
 HEADER_STATUS = 200

@@ -7,7 +7,7 @@ from gateway.exchange.plan import Plan, note_losses
 from gateway.exchange.relay import Relay
 from gateway.telemetry.redaction import Redactor
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.client import Answer
+from gateway.upstream.http.client import Answer
 
 # Content of the answer to a pre-warming request; a chat upstream has generated one token, which is discarded.
 EMPTY_ANSWER: dict[str, Any] = {"content": [], "stop_reason": "max_tokens", "stop_sequence": None, "stop_details": None}

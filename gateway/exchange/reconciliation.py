@@ -21,8 +21,8 @@ from gateway.errors import GatewayError
 from gateway.exchange.exchange import Exchange
 from gateway.messages.usage import MAX_TOKENS, to_dollars
 from gateway.redis.server import RedisServer
-from gateway.upstream.client import Call, Timeouts
-from gateway.upstream.routing import Upstream
+from gateway.upstream.http.client import Call, Timeouts
+from gateway.upstream.routes.route import Upstream
 
 log = structlog.get_logger()
 

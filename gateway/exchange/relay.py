@@ -16,7 +16,7 @@ from typing import Self
 from gateway.dialects.base import StreamConverter
 from gateway.errors import GatewayError, RequestTimedOut, UpstreamError, UpstreamTimedOut
 from gateway.exchange.sink import Sink
-from gateway.upstream.client import Answer
+from gateway.upstream.http.client import Answer
 
 # Seconds that a body may stay open after `[DONE]`: its end usually follows in the next packet, which makes the
 # connection reusable.

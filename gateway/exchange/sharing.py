@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from gateway.exchange.exchange import Exchange
 from gateway.process.tasks import Repeated
 from gateway.redis.server import RedisServer
-from gateway.upstream.lanes import RENEW_SECONDS
-from gateway.upstream.learned_store import SHARE_SECONDS, LearnedStore
-from gateway.upstream.live_circuits import SHARE_SECONDS as CIRCUIT_SECONDS
-from gateway.upstream.loads import SHARE_SECONDS as LOAD_SECONDS
-from gateway.upstream.loads import Loads
-from gateway.upstream.pins import SHARE_SECONDS as PIN_SECONDS
+from gateway.upstream.capacity.lanes import RENEW_SECONDS
+from gateway.upstream.capacity.loads import SHARE_SECONDS as LOAD_SECONDS
+from gateway.upstream.capacity.loads import Loads
+from gateway.upstream.health.live_circuits import SHARE_SECONDS as CIRCUIT_SECONDS
+from gateway.upstream.routes.pins import SHARE_SECONDS as PIN_SECONDS
+from gateway.upstream.vendors.learned_store import SHARE_SECONDS, LearnedStore
 
 
 def share_learned(exchange: Exchange, server: RedisServer) -> Repeated:

@@ -13,8 +13,8 @@ import orjson
 from gateway.dialects.base import Asking, Dialect
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.messages.prompt import Prompt
-from gateway.upstream.client import Call, Timeouts, UpstreamClient
-from gateway.upstream.routing import Route
+from gateway.upstream.http.client import Call, Timeouts, UpstreamClient
+from gateway.upstream.routes.route import Route
 
 # vLLM counts 240,000 tokens in 0.2 s on two cores.
 TIMEOUTS = Timeouts(connect=1.0, first_byte=3.0, idle=1.0, total=3.0)

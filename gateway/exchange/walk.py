@@ -11,11 +11,11 @@ from math import inf
 
 from gateway.errors import GatewayError, drop_frames
 from gateway.exchange.plan import Plan
-from gateway.upstream.client import Timeouts
-from gateway.upstream.failure import Moves, error_to_return, failure_of
-from gateway.upstream.live_circuits import LiveCircuits
-from gateway.upstream.retry import MAX_ATTEMPTS, RetryPolicy
-from gateway.upstream.routing import Route, UpstreamTimeouts
+from gateway.upstream.health.failure import Moves, error_to_return, failure_of
+from gateway.upstream.health.live_circuits import LiveCircuits
+from gateway.upstream.health.retry import MAX_ATTEMPTS, RetryPolicy
+from gateway.upstream.http.client import Timeouts
+from gateway.upstream.routes.route import Route, UpstreamTimeouts
 
 
 @dataclass(slots=True)

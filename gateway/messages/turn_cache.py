@@ -17,7 +17,7 @@ import orjson
 from gateway.access.keyring import Keyring
 from gateway.messages.tools.tool_cache import FrozenList, places_of
 from gateway.schemas.anthropic import MessageParam
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
 
 KEY: Final = b'"messages":['
 # Of requests. What is in smaller ones is not worth looking for; larger ones hold media or are rare.

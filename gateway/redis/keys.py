@@ -91,7 +91,7 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       gw:up:{<circuit>}:l    hash    process -> "<Redis' ms> <live calls in flight> <those of batches>"   5 s
 
     others
-      gw:cb:{<circuit>}      hash    a circuit that is paused or open, named as in gateway/upstream/circuits: until,
+      gw:cb:{<circuit>}      hash    a circuit that is paused or open, named as in upstream/health/circuits: until,
                                      length, stamp, open, probe, probe_until   10 min after `until`
       gw:learned             hash    [server, model, adaptation] as JSON -> wall time in seconds until which it counts:
                                      what requests to an upstream model need   24 h, sliding

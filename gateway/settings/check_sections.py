@@ -22,10 +22,10 @@ from gateway.settings.sections import (
     UpstreamSection,
     has_placeholder,
 )
-from gateway.upstream.forwarding import NEVER_FORWARDED, OWN_HEADERS
-from gateway.upstream.policy import to_policy
-from gateway.upstream.routing import Candidate, RouteRule
-from gateway.upstream.vendors import COMPATIBLE, HOSTED
+from gateway.upstream.http.forwarding import NEVER_FORWARDED, OWN_HEADERS
+from gateway.upstream.routes.policy import to_policy
+from gateway.upstream.routes.route import Candidate, RouteRule
+from gateway.upstream.vendors.registry import COMPATIBLE, HOSTED
 
 NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # The one-upstream form, with the key of an upstream's table, or the section, that takes its place.

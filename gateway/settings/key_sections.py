@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from gateway.access.networks import check_networks
 from gateway.access.records import Allowance, Budget, DataRule, KeyPriority, KeyRecord, RateLimits, check_name, to_nano
 from gateway.settings.values import Credential
-from gateway.upstream.policy import to_policy
+from gateway.upstream.routes.policy import to_policy
 
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, AfterValidator(lambda text: check_name(text, "name"))]

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from gateway.settings.values import BaseUrl, Credential, Flavor, Seconds
-from gateway.upstream.vendor import Vendor
-from gateway.upstream.vendors import COMPATIBLE, VENDORS, vendor_of
+from gateway.upstream.vendors.registry import COMPATIBLE, VENDORS, vendor_of
+from gateway.upstream.vendors.vendor import Vendor
 
 # Beyond this many a client waits for minutes before it hears that all have failed.
 MAX_CANDIDATES: Final = 32

@@ -39,8 +39,8 @@ from gateway.settings.values import (
     UpstreamName,
     check_text,
 )
-from gateway.upstream.vendor import Vendor
-from gateway.upstream.vendors import vendor_of
+from gateway.upstream.vendors.registry import vendor_of
+from gateway.upstream.vendors.vendor import Vendor
 
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
 # May span lines, with or without commas at their ends.

@@ -18,7 +18,7 @@ from gateway.access.keyring import Keyring
 from gateway.access.networks import check_networks
 from gateway.redis.url import check_url
 from gateway.simulator.vendors.rows import ALL, SIMULATED_NAMES
-from gateway.upstream.vendors import VENDORS
+from gateway.upstream.vendors.registry import VENDORS
 
 # A line end in a value would split a header or a log line.
 CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")

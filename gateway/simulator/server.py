@@ -31,7 +31,7 @@ from gateway.simulator.script import HangUp, Hold, Pause, Script, Step, json_scr
 from gateway.simulator.shapes import Generation
 from gateway.simulator.vendors.play import to_vendor_list, to_vendor_script
 from gateway.simulator.vendors.rows import SIMULATED_NAMES
-from gateway.upstream.config import SIMULATOR_BASE
+from gateway.upstream.routes.config import SIMULATOR_BASE
 
 BASE = SIMULATOR_BASE
 MAX_BODY_BYTES = 64 * 1024 * 1024  # twice what Anthropic's API accepts

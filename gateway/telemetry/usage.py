@@ -45,7 +45,7 @@ class UsageRecord:
     stream: bool = False
     status: int = 200
     error_type: str | None = None
-    origin: str = ""  # party at fault and cause of a failure: `gateway.upstream.causes`
+    origin: str = ""  # party at fault and cause of a failure: `gateway.upstream.health.causes`
     cause: str = ""
     upstream_status: int | None = None  # of the answer that failed
     upstream_words: str = field(default="", repr=False)  # as they came, possibly with secrets

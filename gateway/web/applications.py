@@ -15,8 +15,8 @@ from gateway.settings import Settings, is_loopback
 from gateway.telemetry.activity import Activity
 from gateway.telemetry.activity_store import AnyActivity
 from gateway.threads.turns import Threads
-from gateway.upstream.catalog import Catalog
-from gateway.upstream.reload import ConfigReload
+from gateway.upstream.models.catalog import Catalog
+from gateway.upstream.routes.reload import ConfigReload
 from gateway.web.addresses import TRUSTED_PROXIES
 from gateway.web.admin.authorization import (
     ADMIN_KEYS,

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 from gateway.access.keys import INVALID, Client
 from gateway.context import Context
 from gateway.errors import InvalidRequest, Unauthenticated
-from gateway.upstream.table import RoutingTable
+from gateway.upstream.routes.table import RoutingTable
 from gateway.web.addresses import address_of
 from gateway.web.failed_keys import FAILED_KEYS
 from gateway.web.keys import DIRECTORY, EXCHANGE, OPEN

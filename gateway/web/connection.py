@@ -14,7 +14,7 @@ from gateway import ids
 from gateway.errors import GatewayError
 from gateway.process.aiohttp_internals import ServerRunner
 from gateway.process.http_guard import Guard, GuardedConnection, GuardedServer
-from gateway.upstream.causes import cause_of
+from gateway.upstream.health.causes import cause_of
 from gateway.web.dispatch import Dispatch
 from gateway.web.reply import WriteFlow, error_response
 

@@ -14,9 +14,9 @@ from gateway.exchange.exchange import Exchange
 from gateway.process.health import Health
 from gateway.settings import Settings
 from gateway.threads.turns import Threads
-from gateway.upstream.catalog import Catalog
-from gateway.upstream.reload import ConfigReload
-from gateway.upstream.table import Routing
+from gateway.upstream.models.catalog import Catalog
+from gateway.upstream.routes.reload import ConfigReload
+from gateway.upstream.routes.table import Routing
 
 
 @dataclass(frozen=True, slots=True)

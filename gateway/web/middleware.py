@@ -23,7 +23,7 @@ from gateway.errors import (
 from gateway.process.http_guard import MAX_HEADER_BYTES, GuardedConnection, header_too_large
 from gateway.telemetry.counters import count_reply
 from gateway.telemetry.metrics import REFUSALS
-from gateway.upstream.causes import cause_of
+from gateway.upstream.health.causes import cause_of
 from gateway.web.auth import CONTEXT, REQUEST_ID
 from gateway.web.not_offered import admin_resources, not_found_message
 from gateway.web.openai_errors import api_of, openai_error_response

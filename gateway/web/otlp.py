@@ -18,7 +18,7 @@ from gateway.errors import GatewayError, InvalidRequest, NotFound
 from gateway.settings import Settings
 from gateway.settings.values import parse_headers
 from gateway.telemetry.metrics import OTLP_RELAYED, create_series
-from gateway.upstream.client import Call, Timeouts, UpstreamClient
+from gateway.upstream.http.client import Call, Timeouts, UpstreamClient
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_raw_body
 from gateway.web.keys import DIRECTORY

@@ -20,15 +20,15 @@ from gateway.telemetry.counters import observe
 from gateway.telemetry.logs import log_exchange
 from gateway.telemetry.metrics import UPSTREAM_CONNECTIONS
 from gateway.telemetry.redaction import Redactor
-from gateway.upstream.catalog import Catalog
-from gateway.upstream.client import Timeouts, UpstreamClient
-from gateway.upstream.config import to_table
-from gateway.upstream.http_client import Transport
-from gateway.upstream.reload import ConfigReload
-from gateway.upstream.retry import RetryPolicy
-from gateway.upstream.routing import Upstream
-from gateway.upstream.series import create_upstream_series, show_gates
-from gateway.upstream.table import Routing
+from gateway.upstream.health.retry import RetryPolicy
+from gateway.upstream.health.series import create_upstream_series, show_gates
+from gateway.upstream.http.client import Timeouts, UpstreamClient
+from gateway.upstream.http.http_client import Transport
+from gateway.upstream.models.catalog import Catalog
+from gateway.upstream.routes.config import to_table
+from gateway.upstream.routes.reload import ConfigReload
+from gateway.upstream.routes.route import Upstream
+from gateway.upstream.routes.table import Routing
 
 
 def build_exchange(

@@ -6,9 +6,9 @@ from urllib.request import getproxies, proxy_bypass
 from gateway.process.descriptors import descriptor_limit
 from gateway.process.http_guard import Guard
 from gateway.settings import Settings
-from gateway.upstream.client import UpstreamClient
-from gateway.upstream.http_client import Transport
-from gateway.upstream.proxy_client import AiohttpClient
+from gateway.upstream.http.client import UpstreamClient
+from gateway.upstream.http.http_client import Transport
+from gateway.upstream.http.proxy_client import AiohttpClient
 
 
 def build_client(settings: Settings, connections: int) -> UpstreamClient:

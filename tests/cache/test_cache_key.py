@@ -17,9 +17,9 @@ from gateway.cache.key import VOLATILE, canonical, fingerprint, to_secret
 from gateway.context import Context
 from gateway.messages.claude_code import BILLING_HEADER
 from gateway.schemas.anthropic import MessagesRequest
-from gateway.upstream.routing import Upstream
-from gateway.upstream.table import one_upstream_table
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
+from gateway.upstream.routes.route import Upstream
+from gateway.upstream.routes.table import one_upstream_table
 
 SECRET = b"secret"
 CONTEXT = Context("req_1", tenant="acme", key_id="k1", betas=frozenset({"b", "a"}))
@@ -168,7 +168,7 @@ def test_without_the_secret_it_cannot_be_made_and_a_new_secret_makes_others() ->
 def test_every_process_makes_the_same(tmp_path: Any) -> None:
     """A set in the facts about a model has another order in every process."""
     code = (
-        "from gateway.cache.key import _described; from gateway.upstream.target import Target;"
+        "from gateway.cache.key import _described; from gateway.upstream.models.target import Target;"
         "print(_described(Target('m', unsupported=frozenset({'a', 'b', 'c', 'd', 'e'}))))"
     )
     told = {

@@ -16,9 +16,9 @@ from gateway.exchange.cached import CachedExchange, Shared
 from gateway.exchange.hit import Hit
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation import check_messages_request
-from gateway.upstream.client import Call
-from gateway.upstream.routing import Upstream
-from gateway.upstream.table import one_upstream_table
+from gateway.upstream.http.client import Call
+from gateway.upstream.routes.route import Upstream
+from gateway.upstream.routes.table import one_upstream_table
 from tests.cache.conftest import Bench
 from tests.support.exchanges import chat_exchange
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from gateway.batches.lifecycle import BatchRecord
-from gateway.upstream.circuit import OPEN_AFTER
+from gateway.upstream.health.circuit import OPEN_AFTER
 from tests.chaos.upstream import Mode
 from tests.chaos.world import ALL, World, mark_of, require, until
 

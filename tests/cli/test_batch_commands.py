@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.api import connected, to_base
-from gateway.cli.batch_calls import create
+from gateway.cli.batch.calls import create
+from gateway.cli.batch.requests_file import check_file
 from gateway.cli.console import CommandError, Exit
-from gateway.cli.requests_file import check_file
 from tests.cli.conftest import Ran, dragoman, request_line
 from tests.cli.fake_batches import FakeBatches, errored
 from tests.e2e.conftest import KEY, Live

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from gateway.__main__ import app
 from gateway.settings import load_settings
-from gateway.upstream.config import to_table
+from gateway.upstream.routes.config import to_table
 
 LITELLM = """
 model_list:

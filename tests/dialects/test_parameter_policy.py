@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from gateway.dialects.parameter_policy import filled_from_header, governed
 from gateway.errors import InvalidRequest
-from gateway.upstream.policy import ParameterPolicy, RequestPolicy, combined, narrowed, to_policy
-from gateway.upstream.routing import Route, Upstream
-from gateway.upstream.target import to_target
-from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
+from gateway.upstream.models.target import to_target
+from gateway.upstream.routes.policy import ParameterPolicy, RequestPolicy, combined, narrowed, to_policy
+from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.vendors.registry import COMPATIBLE, OPENROUTER
 
 ASK = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}
 CHAT = Route("m", Upstream("u", "http://u/v1", vendor=COMPATIBLE), "chat", to_target("m", COMPATIBLE))

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import EVENT_STREAM, HangUp, Hold, Script, json_script, stream_script
-from gateway.upstream.causes import CAUSES, CLIENT_LEFT
+from gateway.upstream.health.causes import CAUSES, CLIENT_LEFT
 from tests.e2e.conftest import KEY, Live, serving
 
 CANARY = "a word of the upstream \u202e\n canary-7"

@@ -7,7 +7,7 @@ from gateway.context import Context
 from gateway.exchange.accounting import to_used
 from gateway.messages.usage import MAX_DOLLARS, MAX_TOKENS
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.prices import Price
+from gateway.upstream.models.prices import Price
 
 
 @pytest.mark.parametrize("tokens", [MAX_TOKENS + 1, 2**63, 2**64])

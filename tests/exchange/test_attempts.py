@@ -10,11 +10,11 @@ from gateway.exchange.exchange import Exchange
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation import check_messages_request
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.client import Answer, Call, Timeouts
-from gateway.upstream.retry import RetryPolicy
-from gateway.upstream.routing import Upstream
-from gateway.upstream.table import one_upstream_table
-from gateway.upstream.vendors import COMPATIBLE
+from gateway.upstream.health.retry import RetryPolicy
+from gateway.upstream.http.client import Answer, Call, Timeouts
+from gateway.upstream.routes.route import Upstream
+from gateway.upstream.routes.table import one_upstream_table
+from gateway.upstream.vendors.registry import COMPATIBLE
 from tests.support.exchanges import chat_exchange
 
 CONTEXT = Context("req_1", tenant="acme")

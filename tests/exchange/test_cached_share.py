@@ -9,11 +9,11 @@ from gateway.context import Context
 from gateway.errors import UpstreamUnreachable
 from gateway.messages.prompt import to_prompt
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.client import Call
-from gateway.upstream.pins import CACHE_SECONDS
-from gateway.upstream.routing import Candidate, RouteRule, Upstream
-from gateway.upstream.table import RoutingTable
-from gateway.upstream.vendors import COMPATIBLE
+from gateway.upstream.http.client import Call
+from gateway.upstream.routes.pins import CACHE_SECONDS
+from gateway.upstream.routes.route import Candidate, RouteRule, Upstream
+from gateway.upstream.routes.table import RoutingTable
+from gateway.upstream.vendors.registry import COMPATIBLE
 from tests.support.exchanges import ScriptedAnswer, chat_exchange
 
 SESSIONS = 6

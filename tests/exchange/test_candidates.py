@@ -15,13 +15,13 @@ from gateway.exchange.exchange import Exchange
 from gateway.exchange.plan import Plan
 from gateway.messages.prompt import Prompt, to_prompt
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.lane import LaneLimits
-from gateway.upstream.lanes import LaneDemand
-from gateway.upstream.retry import RetryPolicy
-from gateway.upstream.routing import Route, Upstream
-from gateway.upstream.table import Routing, one_upstream_table
-from gateway.upstream.target import to_target
-from gateway.upstream.vendors import COMPATIBLE
+from gateway.upstream.capacity.lane import LaneLimits
+from gateway.upstream.capacity.lanes import LaneDemand
+from gateway.upstream.health.retry import RetryPolicy
+from gateway.upstream.models.target import to_target
+from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.routes.table import Routing, one_upstream_table
+from gateway.upstream.vendors.registry import COMPATIBLE
 from tests.support.exchanges import KEYRING, ListSink, ScriptedAnswer, ScriptedClient
 from tests.support.live_calls import entered
 

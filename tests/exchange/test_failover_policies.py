@@ -14,10 +14,10 @@ import pytest
 
 from gateway.errors import CircuitOpen, GatewayError, Overloaded, RateLimited, UpstreamTimedOut, UpstreamUnreachable
 from gateway.exchange.walk import callable_first
-from gateway.upstream.live_circuits import LiveCall, LiveCircuits
-from gateway.upstream.routing import Route, Upstream
-from gateway.upstream.target import to_target
-from gateway.upstream.vendors import COMPATIBLE
+from gateway.upstream.health.live_circuits import LiveCall, LiveCircuits
+from gateway.upstream.models.target import to_target
+from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.vendors.registry import COMPATIBLE
 from tests.chaos.policies import RATE, TIMES, WAYS, First, Way, latency_of
 from tests.support.clock import Clock
 

@@ -13,8 +13,8 @@ from gateway.errors import (
     UpstreamTimedOut,
     UpstreamUnreachable,
 )
-from gateway.upstream.failure import FAILURES, failure_of
-from gateway.upstream.routing import Route, RouteRule
+from gateway.upstream.health.failure import FAILURES, failure_of
+from gateway.upstream.routes.route import Route, RouteRule
 from tests.exchange.test_candidates import ANSWER, FIRST, SECOND, exchange_of, plan_of
 from tests.support.exchanges import ListSink, ScriptedAnswer, ScriptedClient
 

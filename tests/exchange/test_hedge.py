@@ -16,11 +16,11 @@ from gateway.exchange.hedge import MAX_TOKENS, MIN_TIMES, SHARE, Contender, Firs
 from gateway.exchange.plan import Plan
 from gateway.messages.prompt import to_prompt
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.client import Call
-from gateway.upstream.lane import LaneLimits
-from gateway.upstream.lanes import LaneDemand
-from gateway.upstream.prices import Price
-from gateway.upstream.routing import Route, RouteRule
+from gateway.upstream.capacity.lane import LaneLimits
+from gateway.upstream.capacity.lanes import LaneDemand
+from gateway.upstream.http.client import Call
+from gateway.upstream.models.prices import Price
+from gateway.upstream.routes.route import Route, RouteRule
 from tests.exchange.test_candidates import ANSWER, CONTEXT, FIRST, HELLO, SECOND
 from tests.support.exchanges import ListSink, ScriptedAnswer, ScriptedClient, chat_exchange
 from tests.support.live_calls import entered

@@ -4,9 +4,9 @@ import pytest
 
 from gateway.errors import GatewayError, NotFound, UpstreamWords
 from gateway.exchange.missing import SECONDS, MissingDialects
-from gateway.upstream.routing import Route, Upstream
-from gateway.upstream.table import one_upstream_table
-from gateway.upstream.vendors import OPENROUTER
+from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.routes.table import one_upstream_table
+from gateway.upstream.vendors.registry import OPENROUTER
 
 
 def route(dialect: str = "auto") -> Route:

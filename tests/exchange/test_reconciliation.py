@@ -22,8 +22,8 @@ from gateway.exchange.reconciliation import DELAYS, Reconciliation
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
 from gateway.redis.silence import SilenceLimit
-from gateway.upstream.routing import RouteRule, Upstream
-from gateway.upstream.table import RoutingTable
+from gateway.upstream.routes.route import RouteRule, Upstream
+from gateway.upstream.routes.table import RoutingTable
 from tests.support.exchanges import ScriptedAnswer, ScriptedClient, chat_exchange
 from tests.support.redis_server import redis_server
 

@@ -20,8 +20,8 @@ from gateway.messages.turn_cache import (
     TurnCache,
 )
 from gateway.messages.validation import check_messages_request
-from gateway.upstream.target import Target, to_target
-from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
+from gateway.upstream.models.target import Target, to_target
+from gateway.upstream.vendors.registry import COMPATIBLE, OPENROUTER
 
 Json = dict[str, Any]
 KEYRING = Keyring.parse("k:s").of_tenant("red")

@@ -16,7 +16,7 @@ from gateway.simulator.vendors.play import to_vendor_list, to_vendor_script
 from gateway.simulator.vendors.row import SimulatedVendor
 from gateway.simulator.vendors.rows import ROWS, SIMULATED_NAMES, VENDOR_ROWS
 from gateway.simulator.vendors.words import SENTENCES, RefusedRequest
-from gateway.upstream.vendors import VENDORS
+from gateway.upstream.vendors.registry import VENDORS
 
 RECORDINGS = Path(__file__).parent / "vendors"
 CREATED = 1_790_000_000

@@ -53,7 +53,13 @@ LAYERS = (
     ),
     Layer("dialects", words("gateway.dialects"), pure=True),
     Layer("messages", words("gateway.messages"), pure=True),
-    Layer("upstream", words("gateway.upstream")),
+    Layer(
+        "upstream",
+        words("""
+            gateway.upstream gateway.upstream.models.catalog gateway.upstream.vendors.learned
+            gateway.upstream.vendors.learned_store gateway.upstream.vendors.recognition
+        """),
+    ),
     Layer(
         "IO",
         words("""
@@ -69,14 +75,13 @@ LAYERS = (
             gateway.messages.tokens.profiles gateway.messages.tokens.text gateway.simulator.shapes
             gateway.simulator.vendors.hosts gateway.simulator.vendors.makers gateway.simulator.vendors.open_models
             gateway.simulator.vendors.row gateway.simulator.vendors.rows
-            gateway.telemetry.redaction gateway.telemetry.usage gateway.upstream.adaptation gateway.upstream.circuit
-            gateway.upstream.lane gateway.upstream.affinity gateway.upstream.causes gateway.upstream.client
-            gateway.upstream.explain gateway.upstream.failure gateway.upstream.forwarding gateway.upstream.health
-            gateway.upstream.model_facts gateway.upstream.policy
-            gateway.upstream.prices
-            gateway.upstream.retry gateway.upstream.routing gateway.upstream.table
-            gateway.upstream.target gateway.upstream.trouble gateway.upstream.vendor gateway.upstream.vendors
-            gateway.upstream.hosted_vendors gateway.upstream.server_vendors
+            gateway.telemetry.redaction gateway.telemetry.usage gateway.upstream.capacity.knee
+            gateway.upstream.capacity.lane gateway.upstream.health.causes gateway.upstream.health.circuit
+            gateway.upstream.health.failure gateway.upstream.health.live_health gateway.upstream.health.retry
+            gateway.upstream.health.trouble gateway.upstream.http.client gateway.upstream.http.forwarding
+            gateway.upstream.models gateway.upstream.routes.affinity gateway.upstream.routes.explain
+            gateway.upstream.routes.policy gateway.upstream.routes.route gateway.upstream.routes.table
+            gateway.upstream.vendors
         """),
         pure=True,
     ),

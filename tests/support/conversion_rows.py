@@ -513,7 +513,7 @@ ERRORS = Section(
     "Errors",
     "",
     (
-        row("an error status", "Anthropic's error of that kind", "", "errors.each_status_has_its_error"),
+        row("an error status", "Anthropic's error of that kind", "", "client_error.each_status_has_its_error"),
         row(
             "an error inside a 200",
             "an error",
@@ -525,9 +525,9 @@ ERRORS = Section(
             "a context overflow",
             "`prompt is too long: …`",
             "clients compact on these words",
-            "errors.an_overflow_is_worded_so_that_clients_compact",
+            "client_error.an_overflow_is_worded_so_that_clients_compact",
         ),
-        row("`retry-after`", "`retry-after`", "", "errors.retry_after"),
+        row("`retry-after`", "`retry-after`", "", "client_error.retry_after"),
         row("secrets, private addresses, file paths", "`[removed]`", "", "redaction.what_is_private_is_removed"),
     ),
     is_answer=True,

@@ -5,8 +5,8 @@ from typing import Any, cast
 from gateway.access.keyring import Keyring
 from gateway.dialects.chat.request.convert import Conversion, to_chat_request
 from gateway.messages.validation import check_messages_request
-from gateway.upstream.target import Target, to_target
-from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
+from gateway.upstream.models.target import Target, to_target
+from gateway.upstream.vendors.registry import COMPATIBLE, OPENROUTER
 
 KEYRING = Keyring.parse("k1:a-key-for-tests")
 

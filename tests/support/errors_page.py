@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway import errors
 from gateway.errors import GatewayError, InvalidRequest
-from gateway.upstream.causes import CAUSES, CLIENT_LEFT, cause_of
+from gateway.upstream.health.causes import CAUSES, CLIENT_LEFT, cause_of
 from tests.support.architecture import Module, read_modules
 
 ROOT = Path(__file__).parents[2]

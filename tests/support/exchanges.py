@@ -8,8 +8,8 @@ from gateway.dialects.chat.dialect import ChatDialect
 from gateway.errors import GatewayError
 from gateway.exchange.exchange import Exchange, Observer
 from gateway.exchange.sink import Flow
-from gateway.upstream.client import Call, UpstreamClient
-from gateway.upstream.table import Routing, RoutingTable
+from gateway.upstream.http.client import Call, UpstreamClient
+from gateway.upstream.routes.table import Routing, RoutingTable
 
 KEYRING = Keyring((("t", b"secret"),))
 

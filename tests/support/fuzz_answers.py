@@ -20,10 +20,10 @@ from gateway.dialects.responses.stream import ResponsesStream
 from gateway.errors import GatewayError, UpstreamError
 from gateway.exchange.face_sink import UNREADABLE, FaceSink, StreamFace
 from gateway.messages.events import error_event
-from gateway.upstream.catalog import to_entries, to_models
-from gateway.upstream.routing import Upstream
-from gateway.upstream.table import Routing, one_upstream_table
-from gateway.upstream.vendors import VENDORS
+from gateway.upstream.models.catalog import to_entries, to_models
+from gateway.upstream.routes.route import Upstream
+from gateway.upstream.routes.table import Routing, one_upstream_table
+from gateway.upstream.vendors.registry import VENDORS
 from tests.support.damage import ODD_VALUES, Mutator, damaged, pieces_of
 from tests.support.exchanges import ListSink
 from tests.support.fuzz_dialects import to_answer, to_chat, to_native, to_responses

@@ -23,9 +23,9 @@ from gateway.dialects.reply import Reply
 from gateway.dialects.responses.dialect import ResponsesDialect
 from gateway.messages.fold import fold_stream
 from gateway.messages.prompt import Received, to_prompt
-from gateway.upstream.routing import Route, Upstream
-from gateway.upstream.target import to_target
-from gateway.upstream.vendors import COMPATIBLE
+from gateway.upstream.models.target import to_target
+from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.vendors.registry import COMPATIBLE
 from tests.support.messages_server import event
 from tests.support.responses_events import to_stream
 

@@ -10,8 +10,8 @@ from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.responses.client.output import ResponseFacts, to_response
 from gateway.dialects.responses.client.request import to_messages_request as from_responses
 from gateway.messages.fold import fold_stream
-from gateway.upstream.target import to_target
-from gateway.upstream.vendors import COMPATIBLE
+from gateway.upstream.models.target import to_target
+from gateway.upstream.vendors.registry import COMPATIBLE
 from tests.support.fuzz_dialects import DIALECTS, KEYRING, MODEL, prepare, streamed_by, to_answer, to_request
 
 CLIENT_ASKING = ClientAsking(to_target(MODEL, COMPATIBLE), KEYRING)

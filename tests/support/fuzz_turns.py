@@ -21,10 +21,10 @@ from gateway.messages.tokens.estimate import estimate_by_size
 from gateway.messages.tokens.profiles import to_profile
 from gateway.messages.tools.tool_cache import ToolCache
 from gateway.messages.turn_cache import LEAST_BYTES, TurnCache, known_messages
-from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.routing import Route, Upstream
-from gateway.upstream.target import Target, to_target
-from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
+from gateway.upstream.models.target import Target, to_target
+from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.vendors.adaptation import Adaptation
+from gateway.upstream.vendors.registry import COMPATIBLE, OPENROUTER
 from tests.support.fuzz_dialects import DIALECTS, KEYRING, route_to
 
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ import orjson
 from gateway.dialects.chat.request.convert import Conversion
 from gateway.dialects.chat.request.fallbacks.apply import adapted
 from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
-from gateway.dialects.chat.response.errors import to_error
+from gateway.dialects.chat.response.errors.client_error import to_error
 from gateway.errors import GatewayError
 from gateway.simulator.vendors.rows import ROWS
 from gateway.simulator.vendors.words import SENTENCES, refusal_of, to_refusal

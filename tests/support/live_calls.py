@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.upstream.live_circuits import LiveCall
+from gateway.upstream.health.live_circuits import LiveCall
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.chat.response.errors import to_error
+from gateway.dialects.chat.response.errors.client_error import to_error
 from gateway.errors import GatewayError
 from tests.support.streams import reply
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from gateway.dialects.chat.request.fallbacks.apply import REWRITES
 from gateway.simulator.vendors.row import SimulatedVendor
 from gateway.simulator.vendors.rows import VENDOR_ROWS
-from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.vendor import ReasoningSupport, Setting, Vendor
-from gateway.upstream.vendors import COMPATIBLE, HOSTED, OPENROUTER, SERVERS
+from gateway.upstream.vendors.adaptation import Adaptation
+from gateway.upstream.vendors.registry import COMPATIBLE, HOSTED, OPENROUTER, SERVERS
+from gateway.upstream.vendors.vendor import ReasoningSupport, Setting, Vendor
 from tests.servers.cases import CASES, CONVERSATIONS
 from tests.servers.expected_failures import DIALECT_FAILURES, EXPECTED_FAILURES
 

@@ -17,8 +17,8 @@ SCRAPES = """
 import sys
 from gateway.telemetry import counters, metrics
 import workers.metrics
-from gateway.upstream.series import create_upstream_series
-from gateway.upstream.routing import Upstream
+from gateway.upstream.health.series import create_upstream_series
+from gateway.upstream.routes.route import Upstream
 from tests.support.series import finished
 create_upstream_series([Upstream("openrouter", "http://127.0.0.1:1/v1")])
 sys.stdout.buffer.write(metrics.render_metrics() + b"=====")

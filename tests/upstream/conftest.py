@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from gateway.upstream.client import UpstreamClient
-from gateway.upstream.http_client import Transport
-from gateway.upstream.proxy_client import AiohttpClient
+from gateway.upstream.http.client import UpstreamClient
+from gateway.upstream.http.http_client import Transport
+from gateway.upstream.http.proxy_client import AiohttpClient
 from tests.upstream.raw_upstream import RawUpstream, Script
 
 ON_BOTH_LOOPS = {"test_client_contract.py", "test_client_endings.py", "test_http_client.py"}

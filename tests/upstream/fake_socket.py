@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
-from gateway.upstream.answer import SocketAnswer
-from gateway.upstream.client import Timeouts
-from gateway.upstream.connection import UpstreamConnection
-from gateway.upstream.http1 import AnswerParser
+from gateway.upstream.http.answer import SocketAnswer
+from gateway.upstream.http.client import Timeouts
+from gateway.upstream.http.connection import UpstreamConnection
+from gateway.upstream.http.http1 import AnswerParser
 
 
 class ManualTimer:

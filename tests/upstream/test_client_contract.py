@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from gateway.errors import InternalError, Misconfigured, Overloaded, Unavailable, UpstreamError, UpstreamUnreachable
-from gateway.upstream.client import Call, UpstreamClient
+from gateway.upstream.http.client import Call, UpstreamClient
 from tests.support.descriptors import no_descriptors_left
 from tests.upstream.conftest import MakeClient, Play
 from tests.upstream.raw_upstream import SOON, Peer, answering, trusting

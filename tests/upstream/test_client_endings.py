@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from gateway.errors import AnswerCut, GatewayError, UpstreamTimedOut, UpstreamUnreachable
-from gateway.upstream.client import Answer, Call, Timeouts, UpstreamClient
+from gateway.upstream.http.client import Answer, Call, Timeouts, UpstreamClient
 from tests.upstream.conftest import MakeClient, Play
 from tests.upstream.raw_upstream import SOON, Peer, Script, answering, trusting
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError, UpstreamError
-from gateway.upstream.http1 import AnswerParser, Part
+from gateway.upstream.http.http1 import AnswerParser, Part
 from tests.upstream.fake_socket import Line
 
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=10).map(lambda name: f"x-{name}")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import UpstreamUnreachable
-from gateway.upstream.client import Call
-from gateway.upstream.proxy_client import AiohttpClient
+from gateway.upstream.http.client import Call
+from gateway.upstream.http.proxy_client import AiohttpClient
 from tests.upstream.conftest import Play
 from tests.upstream.raw_upstream import Peer, answering, trusting
 

@@ -13,9 +13,9 @@ from gateway.dialects.native.dialect import NativeDialect
 from gateway.dialects.native.refused import RefusedThinking
 from gateway.dialects.responses.dialect import ResponsesDialect
 from gateway.exchange.exchange import Exchange
-from gateway.upstream.routing import Dialect, Upstream
-from gateway.upstream.table import Routing, one_upstream_table
-from gateway.upstream.trouble import Trouble
+from gateway.upstream.health.trouble import Trouble
+from gateway.upstream.routes.route import Dialect, Upstream
+from gateway.upstream.routes.table import Routing, one_upstream_table
 from tests.support.exchanges import KEYRING, ScriptedAnswer, ScriptedClient
 from tests.support.messages_server import START, event
 from tests.support.responses_events import CALLS, MESSAGE, REASONING, to_stream

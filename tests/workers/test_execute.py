@@ -16,9 +16,9 @@ from gateway.exchange.exchange import Exchange
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import HangUp, json_script, stream_script
 from gateway.telemetry.usage import UsageRecord
-from gateway.upstream.http_client import Transport
-from gateway.upstream.routing import Route, Upstream
-from gateway.upstream.table import one_upstream_table
+from gateway.upstream.http.http_client import Transport
+from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.routes.table import one_upstream_table
 from tests.support.exchanges import chat_exchange
 from tests.workers.conftest import item, said, text_of
 from workers.execute import Failed, Succeeded, execute, to_context

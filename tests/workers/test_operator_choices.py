@@ -10,7 +10,7 @@ from gateway.access.keyring import Keyring
 from gateway.settings import load_settings
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import Hold, json_script, stream_script
-from gateway.upstream.http_client import Transport
+from gateway.upstream.http.http_client import Transport
 from gateway.wiring import build_exchange
 from tests.support.streams import delta_chunk
 from tests.workers.conftest import item, text_of

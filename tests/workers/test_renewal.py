@@ -12,7 +12,7 @@ from gateway.batches.chunks import ChunkIndex
 from gateway.batches.queue import Claim, Lease, Renewal, WorkItem
 from gateway.errors import Unavailable
 from gateway.redis.server import RedisServer
-from gateway.upstream.circuits import Circuits, Permit
+from gateway.upstream.health.circuits import Circuits, Permit
 from tests.workers.conftest import item
 from tests.workers.test_execute import BATCH
 from workers.in_flight import InFlightItem, InFlightItems

@@ -17,16 +17,16 @@ from gateway.redis.connections import queue_client
 from gateway.simulator.failures import error_script
 from gateway.simulator.loopback import Simulator
 from gateway.simulator.script import DONE, HangUp, Hold, Script, stream_script
-from gateway.upstream.circuit import OPEN_AFTER
-from gateway.upstream.http_client import Transport
-from gateway.upstream.knee import Knee
-from gateway.upstream.lane import LaneLimits
-from gateway.upstream.live_circuits import LiveCircuits
-from gateway.upstream.loads import Loads
-from gateway.upstream.routing import Candidate, Route, RouteRule, Upstream
-from gateway.upstream.table import Routing, RoutingTable, one_upstream_table
-from gateway.upstream.vendor import Vendor
-from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
+from gateway.upstream.capacity.knee import Knee
+from gateway.upstream.capacity.lane import LaneLimits
+from gateway.upstream.capacity.loads import Loads
+from gateway.upstream.health.circuit import OPEN_AFTER
+from gateway.upstream.health.live_circuits import LiveCircuits
+from gateway.upstream.http.http_client import Transport
+from gateway.upstream.routes.route import Candidate, Route, RouteRule, Upstream
+from gateway.upstream.routes.table import Routing, RoutingTable, one_upstream_table
+from gateway.upstream.vendors.registry import COMPATIBLE, OPENROUTER
+from gateway.upstream.vendors.vendor import Vendor
 from tests.support.exchanges import chat_exchange
 from tests.support.live_calls import entered
 from tests.workers.conftest import Bench, item, said, text_of

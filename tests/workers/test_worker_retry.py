@@ -8,9 +8,9 @@ import pytest
 from gateway import errors
 from gateway.batches.splitter import Item
 from gateway.errors import GatewayError
-from gateway.upstream.circuit import FailedCall
-from gateway.upstream.circuits import Permit
-from gateway.upstream.trouble import Trouble, trouble_of
+from gateway.upstream.health.circuit import FailedCall
+from gateway.upstream.health.circuits import Permit
+from gateway.upstream.health.trouble import Trouble, trouble_of
 from workers.attempt import report
 from workers.execute import to_failed
 from workers.retry import MAX_ATTEMPTS, Again, History, next_try

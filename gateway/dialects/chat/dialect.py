@@ -17,7 +17,7 @@ from gateway.dialects.chat.request.encode import to_json
 from gateway.dialects.chat.request.fallbacks.apply import adapted
 from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
 from gateway.dialects.chat.response.convert import to_called, to_unfinished
-from gateway.dialects.chat.response.errors import to_error
+from gateway.dialects.chat.response.errors.client_error import to_error
 from gateway.dialects.chat.response.images import shows_images
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.chat.response.usage import requested_ttl
@@ -28,7 +28,7 @@ from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.tools.tool_cache import ChatTools, names_of
 from gateway.messages.validation.depth import too_deep
 from gateway.schemas.anthropic import MessagesRequest
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
 
 PATH = "/chat/completions"
 

@@ -17,7 +17,7 @@ from gateway.errors import UpstreamError
 from gateway.messages.envelope import NATIVE_THINKING, Envelope, RejectedEnvelope, open_envelope, seal
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ReasoningEntry
-from gateway.upstream.target import Target, same_model, signs_thinking
+from gateway.upstream.models.target import Target, same_model, signs_thinking
 
 # Of an entry that is no reasoning, and travels with it.
 CALL_EXTRA = "call.extra_content"

@@ -3,7 +3,7 @@
 What a table does not name cannot be said upstream; the modules that read it decide between a note and a refusal.
 """
 
-from gateway.upstream.target import Family
+from gateway.upstream.models.target import Family
 
 # Ways to think, from none to most. Snapping walks this order.
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")

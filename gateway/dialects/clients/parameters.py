@@ -13,8 +13,8 @@ from gateway.dialects.clients.fields import to_flag, to_object
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
-from gateway.upstream.routing import Route
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
+from gateway.upstream.routes.route import Route
 
 # Most tokens of an answer where neither the client nor the model's entry in the list sets a limit. Every Claude since
 # 3.7 takes it; upstreams with a default are not sent it.

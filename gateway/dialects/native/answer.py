@@ -7,7 +7,7 @@ import orjson
 from gateway.dialects import spans
 from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.call_ids import to_client_id
-from gateway.dialects.chat.response.near_json import repaired
+from gateway.dialects.chat.response.calls.near_json import repaired
 from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.dialects.native.usage import counted, to_stop_reason, to_text, to_usage
@@ -17,7 +17,7 @@ from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.usage import to_cost
 from gateway.messages.validation.depth import WRITABLE_DEPTH
-from gateway.upstream.target import signs_thinking
+from gateway.upstream.models.target import signs_thinking
 
 # Fields that clients' types demand. vLLM 0.32 leaves out those that are null.
 FIELDS = frozenset({"content", "id", "model", "role", "stop_reason", "stop_sequence", "type", "usage"})

@@ -18,8 +18,8 @@ from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.messages.prompt import Prompt
 from gateway.messages.tokens.estimate import to_tokens
-from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.routing import CONTEXT_SUFFIX, Route
+from gateway.upstream.routes.route import CONTEXT_SUFFIX, Route
+from gateway.upstream.vendors.adaptation import Adaptation
 
 PATH = "/messages"
 # "messages.1.content.0: Invalid `signature` in `thinking` block" (Anthropic); "thinking.signature: Field required"

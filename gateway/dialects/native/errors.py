@@ -10,12 +10,12 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.chat.response.error_body import read_value
-from gateway.dialects.chat.response.errors import STATUS_ERRORS, account_error
-from gateway.dialects.chat.response.errors import to_error as to_chat_error
-from gateway.dialects.chat.response.failure_words import kind_by_words
-from gateway.dialects.chat.response.overflow import is_overflow
-from gateway.dialects.chat.response.retry_hints import retry_after_of
+from gateway.dialects.chat.response.errors.client_error import STATUS_ERRORS, account_error
+from gateway.dialects.chat.response.errors.client_error import to_error as to_chat_error
+from gateway.dialects.chat.response.errors.error_body import read_value
+from gateway.dialects.chat.response.errors.failure_words import kind_by_words
+from gateway.dialects.chat.response.errors.overflow import is_overflow
+from gateway.dialects.chat.response.errors.retry_hints import retry_after_of
 from gateway.dialects.reply import Reply
 from gateway.errors import (
     BillingProblem,

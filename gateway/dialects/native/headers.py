@@ -7,8 +7,8 @@ pays.
 from gateway import __version__
 from gateway.dialects.base import Asking
 from gateway.messages.prompt import Received
-from gateway.upstream.forwarding import SENDABLE
-from gateway.upstream.routing import Upstream
+from gateway.upstream.http.forwarding import SENDABLE
+from gateway.upstream.routes.route import Upstream
 
 # Set from the context: a header of the client may have another spelling, or be absent.
 VERSION = "anthropic-version"

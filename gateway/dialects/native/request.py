@@ -18,7 +18,7 @@ from gateway.errors import InvalidRequest
 from gateway.messages.claude_code import BILLING_HEADER
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
 
 # Objects of extensions in a request, for gateways and their upstreams; Messages has no such fields.
 EXTENSIONS = frozenset({"openrouter", "openai", "upstream"})

@@ -27,7 +27,7 @@ from gateway.messages.replay import to_events
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.usage import to_cost
 from gateway.sse import END, to_event
-from gateway.upstream.target import signs_thinking
+from gateway.upstream.models.target import signs_thinking
 
 # A frame in the form that goes to clients. Any other is written again.
 FRAME = re.compile(rb"event: (\S+)\ndata: ([^\n]*)")

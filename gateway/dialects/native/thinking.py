@@ -11,7 +11,7 @@ from typing import Any, cast
 from gateway.access.keyring import Keyring
 from gateway.messages.envelope import NATIVE_THINKING, Envelope, RejectedEnvelope, open_envelope, seal
 from gateway.messages.notes import Note
-from gateway.upstream.target import Target, same_model
+from gateway.upstream.models.target import Target, same_model
 
 # A string that only its author reads.
 OPAQUE_FIELDS = ("signature", "data")

@@ -7,7 +7,7 @@ from gateway.dialects.chat.response.stop_reason import REFUSALS, STOP_REASONS
 from gateway.dialects.reply import Reply
 from gateway.json_values import to_mapping
 from gateway.messages.usage import STANDARD
-from gateway.upstream.target import signs_thinking
+from gateway.upstream.models.target import signs_thinking
 
 # Words of chat completions, which some servers use here too. Words that are in no table are the upstream's to explain.
 CHAT_WORDS = {

@@ -12,7 +12,7 @@ import orjson
 from gateway.dialects.responses.items import CUSTOM_INPUT, LEAST_OUTPUT
 from gateway.json_values import to_mapping
 from gateway.messages.notes import Note
-from gateway.upstream.target import encrypts_reasoning
+from gateway.upstream.models.target import encrypts_reasoning
 
 FORMAT = "openai-responses-v1"
 CALLS = frozenset({"function_call", "custom_tool_call"})

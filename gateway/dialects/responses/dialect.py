@@ -20,9 +20,9 @@ from gateway.errors import GatewayError, InvalidRequest
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation.depth import too_deep
-from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.routing import Route
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
+from gateway.upstream.routes.route import Route
+from gateway.upstream.vendors.adaptation import Adaptation
 
 PATH = "/responses"
 # What chat completions alone wants.

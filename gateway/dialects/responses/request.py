@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.dialects.responses.items import LEAST_OUTPUT, to_items
 from gateway.messages.notes import Note
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
 
 SAME = frozenset(
     {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gateway.messages.tokens.text import Reading, to_reading
-from gateway.upstream.target import bare_name, claude_version, to_family
+from gateway.upstream.models.target import bare_name, claude_version, to_family
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar, cast
 
 import orjson
 
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
 
 # As the SDKs write it: a list that is written with spaces goes the full way.
 KEY: Final = b'"tools":['

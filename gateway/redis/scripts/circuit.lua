@@ -1,5 +1,5 @@
 -- include: _time
--- The shared state of a circuit (gateway/upstream/circuits.py). Without the key the circuit is closed. KEYS: the circuit.
+-- The shared state of a circuit (gateway/upstream/health/circuits.py). Without the key the circuit is closed. KEYS: the circuit.
 -- ARGV: pause|open, ms, which replies the incident's stamp: no call starts for so long; an open circuit then admits one
 --       probe at a time;
 --    or probe, nonce (repeating one gets the same answer), ms for the probe, which replies {ms to wait, 1 as the probe};

@@ -1,5 +1,5 @@
 -- include: _time
--- Calls to one upstream with one key, against the limits that the operator has set (gateway/upstream/lanes.py).
+-- Calls to one upstream with one key, against the limits that the operator has set (gateway/upstream/capacity/lanes.py).
 -- KEYS: calls begun in the last minute, tokens counted in it, their amounts ('*': the sum), calls in flight, of these the
 --       batches'. ARGV:
 --    take, id, ms of the lease, most calls at once, most of batches, calls a minute, tokens a minute, tokens of this call;

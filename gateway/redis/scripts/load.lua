@@ -1,5 +1,5 @@
 -- include: _time
--- Calls in flight at one upstream, as the processes report them (gateway/upstream/loads.py). KEYS: the reports.
+-- Calls in flight at one upstream, as the processes report them (gateway/upstream/capacity/loads.py). KEYS: the reports.
 -- ARGV: this process, its live calls, its calls of batches, ms for which a report counts.
 -- Replies {live calls, calls of batches, processes with calls of batches}, this one's included.
 local reports, process = KEYS[1], ARGV[1]

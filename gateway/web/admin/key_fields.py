@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.access.networks import check_networks
 from gateway.access.records import PRIORITIES, Allowance, Budget, KeyRecord, Period, RateLimits, check_name, to_nano
 from gateway.errors import InvalidRequest, shorten
-from gateway.upstream.policy import to_policy
+from gateway.upstream.routes.policy import to_policy
 
 RATES = {
     "requests_per_minute": "requests",

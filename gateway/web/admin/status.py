@@ -12,8 +12,8 @@ import orjson
 from aiohttp import web
 
 from gateway import __version__
-from gateway.upstream.routing import RouteRule
-from gateway.upstream.table import RoutingTable
+from gateway.upstream.routes.route import RouteRule
+from gateway.upstream.routes.table import RoutingTable
 from gateway.web.keys import HEALTH, STATUS
 from gateway.web.reply import json_response
 

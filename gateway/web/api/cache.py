@@ -10,7 +10,7 @@ from gateway.cache.admin import CacheUpkeep, EntryFilter, Stats
 from gateway.cache.store import to_tag
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.exchange.cached import CachedExchange
-from gateway.upstream.table import RoutingTable
+from gateway.upstream.routes.table import RoutingTable
 from gateway.web.auth import CONTEXT
 from gateway.web.keys import CACHE
 from gateway.web.reply import json_response

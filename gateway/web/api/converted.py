@@ -13,7 +13,7 @@ from gateway.dialects.parameter_policy import HEADER as PARAMS_HEADER
 from gateway.dialects.parameter_policy import filled_from_header
 from gateway.errors import InvalidRequest
 from gateway.messages.prompt import Prompt, parse_body, to_prompt
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
 from gateway.web.auth import CONTEXT, FOREIGN_ID
 from gateway.web.body import read_body
 from gateway.web.keys import EXCHANGE, SETTINGS

@@ -22,7 +22,7 @@ from gateway.messages.tokens.profiles import Profile, to_profile
 from gateway.messages.tokens.prompt import PromptTally
 from gateway.messages.validation import check_count_tokens_request
 from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
 from gateway.web.keys import EXCHANGE, SETTINGS

@@ -25,7 +25,7 @@ from gateway.telemetry.metrics import STREAMS
 from gateway.telemetry.usage import UsageRecord
 from gateway.threads.thread import has_thread
 from gateway.threads.turns import Turn
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
 from gateway.web.client_face import FACE, ClientFace, to_reply_body

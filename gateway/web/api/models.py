@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.dialects.responses.client.catalog import to_catalog_entry, to_openai_model
 from gateway.errors import InvalidRequest, NotFound
-from gateway.upstream.catalog import Catalog
+from gateway.upstream.models.catalog import Catalog
 from gateway.web.keys import CATALOG, EXCHANGE
 from gateway.web.reply import json_response
 

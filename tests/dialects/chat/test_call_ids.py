@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.call_ids import to_client_id, to_upstream_id
+from gateway.dialects.chat.response.calls.tool_names import to_legal_name
 from gateway.dialects.chat.response.convert import to_message
-from gateway.dialects.chat.response.tool_names import to_legal_name
 from gateway.messages.fold import fold_events
 from tests.support.bodies import assistant, user
 from tests.support.conversions import CLAUDE, DEEPSEEK, HELLO, STRICT, convert, tool_result, tool_use

@@ -12,9 +12,9 @@ from gateway.dialects.chat.response.convert import to_message
 from gateway.errors import UpstreamError
 from gateway.messages.envelope import seal
 from gateway.messages.validation import check_messages_request
-from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.target import Target, to_target
-from gateway.upstream.vendors import COMPATIBLE
+from gateway.upstream.models.target import Target, to_target
+from gateway.upstream.vendors.adaptation import Adaptation
+from gateway.upstream.vendors.registry import COMPATIBLE
 from tests.support.bodies import assistant
 from tests.support.conversions import CACHED, CLAUDE, DEEPSEEK, GEMINI, HELLO, OPENAI, text
 from tests.support.golden_cases import CASES

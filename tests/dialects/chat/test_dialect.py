@@ -11,9 +11,9 @@ from gateway.dialects.chat.dialect import ChatDialect
 from gateway.errors import OutputLimitReached
 from gateway.messages.prompt import to_prompt
 from gateway.messages.replay import to_events
-from gateway.upstream.routing import Route, Upstream
-from gateway.upstream.target import to_target
-from gateway.upstream.vendors import COMPATIBLE
+from gateway.upstream.models.target import to_target
+from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.vendors.registry import COMPATIBLE
 from tests.support.exchanges import KEYRING
 
 DIALECT = ChatDialect(KEYRING)

@@ -22,9 +22,9 @@ from gateway.dialects.chat.request.fallbacks.apply import apply
 from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.reply import Reply
 from gateway.messages.envelope import Envelope, open_envelope, seal
-from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.target import Target, to_target
-from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
+from gateway.upstream.models.target import Target, to_target
+from gateway.upstream.vendors.adaptation import Adaptation
+from gateway.upstream.vendors.registry import COMPATIBLE, OPENROUTER
 from tests.support.bodies import assistant, user
 from tests.support.conversions import (
     CLAUDE,

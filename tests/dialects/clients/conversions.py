@@ -8,8 +8,8 @@ from gateway.dialects.chat.client.request import to_messages_request
 from gateway.dialects.clients.parameters import ClientAsking, ClientRequest
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.messages.prompt import to_prompt
-from gateway.upstream.target import to_target
-from gateway.upstream.vendors import COMPATIBLE
+from gateway.upstream.models.target import to_target
+from gateway.upstream.vendors.registry import COMPATIBLE
 
 KEYRING = Keyring((("t", b"secret"),))
 ASKING = ClientAsking(to_target("test-model", COMPATIBLE), KEYRING)

@@ -15,9 +15,9 @@ from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.errors import InvalidRequest
 from gateway.messages.envelope import seal
 from gateway.messages.prompt import Prompt, Received, to_unchecked
-from gateway.upstream.routing import Route, Upstream
-from gateway.upstream.table import one_upstream_table
-from gateway.upstream.vendors import VENDORS
+from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.routes.table import one_upstream_table
+from gateway.upstream.vendors.registry import VENDORS
 from tests.support.clock import Clock
 
 KEYRING = Keyring((("t", b"secret"),))

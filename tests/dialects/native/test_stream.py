@@ -16,7 +16,7 @@ from gateway.dialects.reply import Reply
 from gateway.errors import Overloaded, UpstreamError
 from gateway.messages import events
 from gateway.messages.fold import fold_stream
-from gateway.upstream.target import to_target
+from gateway.upstream.models.target import to_target
 from tests.support.messages_server import BEGINNING, BLOCK_START, ENDING, MESSAGE, START, STREAM, event, text_delta
 
 PING = event("ping")

@@ -11,10 +11,10 @@ from gateway.dialects.base import Asking, Prepared
 from gateway.dialects.responses.dialect import ResponsesDialect
 from gateway.errors import InvalidRequest, UpstreamWords
 from gateway.messages.prompt import to_prompt
-from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.routing import Route, Upstream
-from gateway.upstream.table import one_upstream_table
-from gateway.upstream.vendors import VENDORS
+from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.routes.table import one_upstream_table
+from gateway.upstream.vendors.adaptation import Adaptation
+from gateway.upstream.vendors.registry import VENDORS
 from tests.support.responses_events import CALLS, CUSTOM, MESSAGE, REASONING, response
 
 DIALECT = ResponsesDialect(Keyring((("t", b"secret"),)))

@@ -24,8 +24,8 @@ from gateway.messages.tools.tool_cache import (
 )
 from gateway.messages.validation import check_messages_request
 from gateway.messages.validation.tools import is_checked
-from gateway.upstream.target import Target, to_target
-from gateway.upstream.vendors import COMPATIBLE, OPENROUTER
+from gateway.upstream.models.target import Target, to_target
+from gateway.upstream.vendors.registry import COMPATIBLE, OPENROUTER
 
 STAND_IN = "0123456789abcdef" * 2
 TARGET = to_target("acme/writer", OPENROUTER)

@@ -12,7 +12,7 @@ from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
 from gateway.messages.tools.tool_cache import ToolCache
 from gateway.messages.validation.unknown_keys import MAX_NOTED
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
 from tests.messages.validation.test_validation_fuzz import RICH, places, replaced
 from tests.support.bodies import (
     assistant,

@@ -24,7 +24,7 @@ from gateway.dialects.responses.client.input import add_items, declare_tools, to
 from gateway.errors import InvalidRequest, shorten
 from gateway.messages.notes import Note
 from gateway.schemas.openai import PassThrough
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
 
 # Refused unless they ask for nothing (None, false, 1 …): an answer without them is not what the client wants.
 REFUSED: Final[dict[str, tuple[tuple[object, ...], str]]] = {

@@ -7,11 +7,11 @@ import orjson
 from gateway.dialects.base import Answered
 from gateway.dialects.chat.original.calls import CallIndexes, to_calls
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
+from gateway.dialects.chat.response.calls.written_calls import may_hold_calls
 from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin, unwrapped
 from gateway.dialects.chat.response.delta import delta_of
 from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish, meaning_of
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, read_counts, to_usage
-from gateway.dialects.chat.response.written_calls import may_hold_calls
 from gateway.dialects.native.answer import with_model
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError

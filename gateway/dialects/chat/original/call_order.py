@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.chat.response.near_json import NearJson
+from gateway.dialects.chat.response.calls.near_json import NearJson
 from gateway.errors import UpstreamError
 
 # Characters of the arguments that wait, in all: the longest answers have half a megabyte.

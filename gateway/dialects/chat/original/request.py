@@ -10,8 +10,8 @@ from gateway.dialects.chat.client.request import PASSED_ON, READ
 from gateway.dialects.clients.content import KNOWN_PARTS
 from gateway.errors import InvalidRequest
 from gateway.messages.tools.tool_cache import CachedTools
-from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
+from gateway.upstream.vendors.adaptation import Adaptation
 
 # `input` is Responses', which some clients send here; the objects hold parameters for the gateway to place; `store`
 # would keep prompts in the operator's account.

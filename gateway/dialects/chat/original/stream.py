@@ -17,13 +17,13 @@ from gateway.dialects.chat.original.call_order import CallOrder
 from gateway.dialects.chat.original.calls import CallIndexes, continues_calls, to_calls
 from gateway.dialects.chat.original.forms import CHOICES, FACTS, MODEL, TEXT
 from gateway.dialects.chat.original.written import BRACKET, TextOfCalls, has_signs, reasoning_names, to_plain_delta
+from gateway.dialects.chat.response.calls.written_calls import reads_written_calls
 from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice, number_of
-from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
-from gateway.dialects.chat.response.refused_output import quoted_choice
+from gateway.dialects.chat.response.errors.embedded_errors import error_in, error_of_broken, error_of_event
+from gateway.dialects.chat.response.errors.refused_output import quoted_choice
 from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
 from gateway.dialects.chat.response.usage import UpstreamCounts, counts_of, estimated_usage, read_counts, to_usage
-from gateway.dialects.chat.response.written_calls import reads_written_calls
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.reply import Reply

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.dialects.chat.response.calls.written_calls import WrittenCalls
 from gateway.dialects.chat.response.delta import REASONING_FIELDS, add_pieces
 from gateway.dialects.chat.response.stop_reason import Finish
-from gateway.dialects.chat.response.written_calls import WrittenCalls
 from gateway.dialects.reply import Reply
 from gateway.schemas.openai import ReasoningEntry
 from gateway.sse import END

@@ -19,7 +19,7 @@ from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
 from gateway.schemas.anthropic import MessagesRequest
 from gateway.schemas.openai import ChatRequest
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
 
 # A conversation repeats itself; a longer list of losses adds no information.
 MAX_NOTES = 50

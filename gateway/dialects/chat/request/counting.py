@@ -12,7 +12,7 @@ import orjson
 
 from gateway.dialects.base import CountCall
 from gateway.schemas.openai import ChatRequest
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
 
 # Fields of Messages that make up a prompt.
 MESSAGES_FIELDS = ("messages", "system", "tools", "tool_choice", "thinking")

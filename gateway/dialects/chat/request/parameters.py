@@ -23,7 +23,7 @@ from gateway.dialects.chat.vocabulary import (
 )
 from gateway.errors import InvalidRequest
 from gateway.schemas.openai import PassThrough
-from gateway.upstream.target import to_slug
+from gateway.upstream.models.target import to_slug
 
 CHAT_FIELDS = frozenset(PassThrough.__annotations__) | {"temperature", "top_p"}
 REASONING_FIELDS = frozenset({"thinking", "output_config", "reasoning", "reasoning_effort"})

@@ -8,7 +8,7 @@ from gateway.access.keyring import Keyring
 from gateway.dialects.chat.call_ids import to_upstream_id
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ContentPart, FunctionTool
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
 
 # Hexadecimal digits: among the tools of one request, two names clash once in 4 billion.
 HASH_LENGTH = 8

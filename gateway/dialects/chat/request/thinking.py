@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.dialects.chat.request.scope import Scope
 from gateway.dialects.chat.vocabulary import EFFORT_BEYOND, EFFORT_SHARES, EFFORTS
-from gateway.upstream.vendor import Setting
+from gateway.upstream.vendors.vendor import Setting
 
 # Anthropic's rule, which OpenRouter's own clamp follows.
 LEAST_BUDGET = 1024

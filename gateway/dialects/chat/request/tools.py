@@ -20,7 +20,7 @@ from gateway.messages.tools.tool_cache import CachedTools, ChatTools
 from gateway.messages.tools.toolsets import TOOLSETS, members
 from gateway.schemas.anthropic import IS_GRAMMAR, CustomTool, ToolChoice, ToolParam, tool_kind
 from gateway.schemas.openai import ChatTool, FunctionDefinition, FunctionTool, OtherTool
-from gateway.upstream.target import Target, to_slug
+from gateway.upstream.models.target import Target, to_slug
 
 # Fields of a tool that are no parameters upstream.
 SERVER_TOOL_LABELS = frozenset({"type", "name"})

@@ -26,15 +26,15 @@ from gateway.dialects.chat.response.blocks import (
     WholeBlock,
     is_bare_signature,
 )
+from gateway.dialects.chat.response.calls.tool_calls import CallBook
 from gateway.dialects.chat.response.images import LEFT_OUT
 from gateway.dialects.chat.response.stop_reason import Finish, may_cut_calls
-from gateway.dialects.chat.response.tool_calls import CallBook
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
 from gateway.messages.events import SIGNATURE, TEXT, THINKING, TOOL_INPUT
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ReasoningEntry
-from gateway.upstream.target import wants_empty_reasoning
+from gateway.upstream.models.target import wants_empty_reasoning
 
 # More blocks than any model makes; an upstream that loops is stopped before it fills memory.
 MAX_BLOCKS = 2000

@@ -6,8 +6,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.dialects.chat.response.near_json import NearJson, repaired
-from gateway.dialects.chat.response.tool_arguments import REPAIRED, Ending, is_object, to_ending
+from gateway.dialects.chat.response.calls.near_json import NearJson, repaired
+from gateway.dialects.chat.response.calls.tool_arguments import REPAIRED, Ending, is_object, to_ending
 from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
 

@@ -6,9 +6,9 @@ from typing import Any
 from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.delta import TEXT_FIELDS, add_pieces, delta_of, first_choice
-from gateway.dialects.chat.response.embedded_errors import error_in
-from gateway.dialects.chat.response.filters import filtered, passes_unchanged
-from gateway.dialects.chat.response.refused_output import quoted_choice
+from gateway.dialects.chat.response.errors.embedded_errors import error_in
+from gateway.dialects.chat.response.errors.refused_output import quoted_choice
+from gateway.dialects.chat.response.filters.chain import filtered, passes_unchanged
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.usage import (
     UpstreamCounts,

@@ -22,10 +22,10 @@ from gateway.dialects.chat.response.blocks import TextRun
 from gateway.dialects.chat.response.chunks import BrokenChunk, ChunkDecoder
 from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_choice, number_of
-from gateway.dialects.chat.response.embedded_errors import error_in, error_of_broken, error_of_event
+from gateway.dialects.chat.response.errors.embedded_errors import error_in, error_of_broken, error_of_event
+from gateway.dialects.chat.response.errors.refused_output import quoted_choice
 from gateway.dialects.chat.response.fast_path import PLAIN, UNMARKED, Frame, derive_splice
-from gateway.dialects.chat.response.filters import filtered, holds_nothing, without_idle
-from gateway.dialects.chat.response.refused_output import quoted_choice
+from gateway.dialects.chat.response.filters.chain import filtered, holds_nothing, without_idle
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stream_facts import StreamFacts
 from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState

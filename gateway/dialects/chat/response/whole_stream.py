@@ -12,7 +12,7 @@ import orjson
 
 from gateway.dialects.chat.response.delta import TEXT_FIELDS
 from gateway.dialects.chat.response.fast_path import TEXT_KEY, frame_of
-from gateway.dialects.chat.response.filters import passes_unchanged
+from gateway.dialects.chat.response.filters.chain import passes_unchanged
 from gateway.dialects.chat.response.usage import counts_of
 from gateway.dialects.reply import Reply
 from gateway.sse import DATA, DATA_SIZE, END

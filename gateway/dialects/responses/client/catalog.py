@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway.dialects.clients.parameters import takes_grammars
-from gateway.upstream.routing import Route
+from gateway.upstream.routes.route import Route
 
 # Needed in every entry: Codex refuses the whole list for one that lacks a field.
 CONSTANTS: Final[dict[str, Any]] = {

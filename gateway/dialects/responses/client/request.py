@@ -23,7 +23,7 @@ from gateway.dialects.responses.client.input import TRIGGER, add_items, declare_
 from gateway.errors import InvalidRequest, shorten
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ReasoningEffort
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
 
 REFUSED: Final = {
     "previous_response_id": "responses are not stored here; send the whole conversation as input",

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.dialects.chat.original.request import is_plain, suits, to_body
 from gateway.errors import InvalidRequest
-from gateway.upstream.routing import Route, Upstream
-from gateway.upstream.target import to_target
-from gateway.upstream.vendors import COMPATIBLE, VENDORS
+from gateway.upstream.models.target import to_target
+from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.vendors.registry import COMPATIBLE, VENDORS
 
 ASK: dict[str, Any] = {"model": "quick", "messages": [{"role": "user", "content": "Hello"}]}
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}}

@@ -10,8 +10,8 @@ from gateway.errors import InvalidRequest
 from gateway.messages.tokens.estimate import estimate_by_size
 from gateway.messages.tokens.profiles import Profile, to_profile
 from gateway.messages.tokens.prompt import prompt_estimate
-from gateway.upstream.target import Target, to_target
-from gateway.upstream.vendors import OPENROUTER
+from gateway.upstream.models.target import Target, to_target
+from gateway.upstream.vendors.registry import OPENROUTER
 from tests.messages.tokens.table import PROFILES, SAMPLES
 from tests.support.bodies import assistant, user
 from tests.support.conversions import CLAUDE, GPT, HELLO, convert, losses, text, tool, tool_result, tool_use

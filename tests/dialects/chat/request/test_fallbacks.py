@@ -10,10 +10,10 @@ import pytest
 from gateway.dialects.chat.request.convert import Conversion
 from gateway.dialects.chat.request.fallbacks.apply import adapted, apply
 from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
-from gateway.dialects.chat.response.errors import to_embedded_error, to_error
+from gateway.dialects.chat.response.errors.client_error import to_embedded_error, to_error
 from gateway.errors import GatewayError, InvalidRequest
-from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
+from gateway.upstream.vendors.adaptation import Adaptation
 from tests.support.bodies import assistant, system, user
 from tests.support.conversions import CLAUDE, DEEPSEEK, HELLO, STRICT, convert, losses, text, tool
 from tests.support.streams import reply

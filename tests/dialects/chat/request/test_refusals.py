@@ -8,8 +8,8 @@ import pytest
 from gateway.dialects.chat.request.convert import Conversion
 from gateway.dialects.chat.request.fallbacks.apply import REWRITES, adapted
 from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
-from gateway.dialects.chat.response.errors import to_error
-from gateway.upstream.adaptation import KINDS, Adaptation
+from gateway.dialects.chat.response.errors.client_error import to_error
+from gateway.upstream.vendors.adaptation import KINDS, Adaptation
 from tests.support.conversions import STRICT
 from tests.support.streams import reply
 

@@ -10,8 +10,8 @@ import pytest
 
 from gateway.dialects.chat.request.content import to_plain_result
 from gateway.errors import InvalidRequest
-from gateway.upstream.target import Target, to_target
-from gateway.upstream.vendors import OPENROUTER
+from gateway.upstream.models.target import Target, to_target
+from gateway.upstream.vendors.registry import OPENROUTER
 from tests.support.bodies import assistant, system, user
 from tests.support.conversions import (
     CACHED,

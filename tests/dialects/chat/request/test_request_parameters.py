@@ -11,8 +11,8 @@ from gateway.dialects.chat.request.parameter_set import IDENTIFIERS, MAX_IDENTIF
 from gateway.dialects.chat.request.parameters import MAX_STOP_CHARACTERS
 from gateway.dialects.chat.vocabulary import OPENAI_ONLY, OPENROUTER_ONLY
 from gateway.errors import InvalidRequest
-from gateway.upstream.target import ReasoningSupport, Target, to_target
-from gateway.upstream.vendors import COMPATIBLE, OPENROUTER, VENDORS
+from gateway.upstream.models.target import ReasoningSupport, Target, to_target
+from gateway.upstream.vendors.registry import COMPATIBLE, OPENROUTER, VENDORS
 from tests.messages.validation.test_validation_chat_parameters import PASSED_THROUGH
 from tests.support.conversions import (
     CACHED,

@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import InvalidRequest
 from gateway.messages.tools.client import to_client_function
 from gateway.messages.tools.toolsets import BROWSER, COMPUTER, TOOLSETS
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
 from tests.support.bodies import assistant, system, user
 from tests.support.conversions import (
     CACHED,

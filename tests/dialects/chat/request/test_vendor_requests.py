@@ -8,8 +8,8 @@ from gateway.dialects.chat.reasoning import to_call_entry
 from gateway.dialects.chat.request.convert import Conversion
 from gateway.dialects.chat.request.fallbacks.apply import adapted
 from gateway.messages.envelope import seal
-from gateway.upstream.target import Target, to_target
-from gateway.upstream.vendors import VENDORS
+from gateway.upstream.models.target import Target, to_target
+from gateway.upstream.vendors.registry import VENDORS
 from tests.support.bodies import assistant, user
 from tests.support.conversions import HELLO, KEYRING, convert, losses, text, tool, tool_result, tool_use
 

@@ -7,8 +7,8 @@ import pytest
 from gateway.dialects.chat.reasoning import to_reasoning_details
 from gateway.dialects.chat.response.assembly import MAX_BLOCKS
 from gateway.messages.notes import Note
-from gateway.upstream.target import to_target
-from gateway.upstream.vendors import OPENROUTER
+from gateway.upstream.models.target import to_target
+from gateway.upstream.vendors.registry import OPENROUTER
 from tests.support.streams import KEYRING, Json, call, call_part, chunk, detail, finish, say, told
 
 CLAUDE = "anthropic/claude-sonnet-4.5"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dialects.chat.response.calls.tool_arguments import CUT, REPAIRED
 from gateway.dialects.chat.response.convert import to_message
-from gateway.dialects.chat.response.tool_arguments import CUT, REPAIRED
 from gateway.messages.fold import fold_events
-from tests.dialects.chat.response.test_tool_arguments import OBJECTS
+from tests.dialects.chat.response.calls.test_tool_arguments import OBJECTS
 from tests.support.streams import call, completion, finish, reply, say, told
 
 # Arguments as far as they came, and the input that the client reads.

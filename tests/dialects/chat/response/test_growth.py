@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from gateway.dialects.chat.reasoning import MAX_ENTRIES
-from gateway.dialects.chat.response.stop_sequences import StopScan
+from gateway.dialects.chat.response.filters.stop_sequences import StopScan
 from gateway.errors import UpstreamError
 from tests.support.streams import Json, call, call_part, chunk, convert, detail, finish, say, sse, think
 

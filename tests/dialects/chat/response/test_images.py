@@ -13,8 +13,8 @@ from gateway.messages.fold import fold_events
 from gateway.messages.notes import Note
 from gateway.messages.replay import to_events
 from gateway.messages.validation import check_messages_request
-from gateway.upstream.target import to_target
-from gateway.upstream.vendors import OPENROUTER
+from gateway.upstream.models.target import to_target
+from gateway.upstream.vendors.registry import OPENROUTER
 from tests.support.streams import Json, call, chunk, completion, finish, read_events, reply, say, told
 
 PNG = b64encode(b"\x89PNG\r\n\x1a\n and then the image").decode()

@@ -8,10 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.response.convert import to_message
-from gateway.upstream.routing import Upstream
-from gateway.upstream.table import one_upstream_table
-from gateway.upstream.target import Target, to_target
-from gateway.upstream.vendors import OPENROUTER
+from gateway.upstream.models.target import Target, to_target
+from gateway.upstream.routes.route import Upstream
+from gateway.upstream.routes.table import one_upstream_table
+from gateway.upstream.vendors.registry import OPENROUTER
 from tests.support.conversions import DEEPSEEK
 from tests.support.conversions import convert as ask
 from tests.support.streams import DONE, blocks_of, chunk, completion, convert, finish, reply, say, sse, told

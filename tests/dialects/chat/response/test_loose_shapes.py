@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.dialects.chat.response.calls.tool_names import joined_name, to_offered_name
 from gateway.dialects.chat.response.convert import to_message
-from gateway.dialects.chat.response.tool_names import joined_name, to_offered_name
 from gateway.errors import UpstreamError
 from gateway.messages.fold import fold_events
 from tests.support.streams import Json, call, call_part, chunk, completion, convert, finish, reply, say, sse, told

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.dialects import json_body
 from gateway.dialects.chat.response.convert import to_message
-from gateway.dialects.chat.response.errors import to_error
+from gateway.dialects.chat.response.errors.client_error import to_error
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.errors import EmptyAnswer, GatewayError, NotFound, Overloaded, UpstreamError
 from gateway.messages.envelope import Envelope, open_envelope

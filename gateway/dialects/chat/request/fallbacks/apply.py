@@ -12,7 +12,7 @@ from gateway.dialects.chat.request.convert import Conversion
 from gateway.dialects.chat.request.fallbacks import fields, media, messages, schemas, tools
 from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten
 from gateway.schemas.openai import ChatRequest
-from gateway.upstream.adaptation import Adaptation, Kind
+from gateway.upstream.vendors.adaptation import Adaptation, Kind
 
 REWRITES: dict[Kind, Callable[[Adaptation, Body], Rewritten]] = {
     "alternate_turns": messages.alternate_turns,

@@ -10,7 +10,7 @@ import orjson
 from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten, with_instruction, without
 from gateway.dialects.chat.request.thinking import nearest_effort
 from gateway.messages.notes import Note
-from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendors.adaptation import Adaptation
 
 # What a client calls the fields that it can only set by another name.
 CLIENT_NAMES = {

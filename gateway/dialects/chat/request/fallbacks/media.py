@@ -8,7 +8,7 @@ from typing import Any
 from gateway.dialects.chat.request.fallbacks.messages import Body, Message, Rewritten, mapped, replaced
 from gateway.dialects.chat.vocabulary import MEDIA_ORIGIN, MEDIA_POINTER
 from gateway.messages.notes import Note
-from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendors.adaptation import Adaptation
 
 # Content parts that are not text, and what a placeholder calls them.
 MEDIA_NAMES = {"file": "document", "image_url": "image", "input_audio": "audio", "video_url": "video"}

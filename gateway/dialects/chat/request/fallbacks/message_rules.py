@@ -6,7 +6,7 @@ from gateway.dialects.chat.request.fallbacks.media import media_kinds
 from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.rule import UNSUPPORTED, rule
 from gateway.errors import UpstreamWords
-from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendors.adaptation import Adaptation
 
 # A picture or document that is broken or of an unknown kind, which only the client can correct.
 BROKEN_MEDIA = re.compile(

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from gateway.dialects.chat.vocabulary import INSTRUCTION_ROLES, SYSTEM_MARK, UNSIGNED_CALL
 from gateway.messages.notes import Note
-from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendors.adaptation import Adaptation
 
 Body: TypeAlias = dict[str, Any]
 Message: TypeAlias = dict[str, Any]

@@ -11,7 +11,7 @@ from gateway.dialects.chat.request.fallbacks.fields import LENGTH_FIELDS
 from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.rule import UNSUPPORTED
 from gateway.errors import UpstreamWords
-from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendors.adaptation import Adaptation
 
 # Without these a request would be another, or none. Other rules answer a refusal of most of them.
 ESSENTIAL = frozenset({"messages", "model", "response_format", "stream", "tool_choice", "tools", *LENGTH_FIELDS})

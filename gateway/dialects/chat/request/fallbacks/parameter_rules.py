@@ -5,10 +5,10 @@ import re
 from gateway.dialects.chat.request.fallbacks.fields import BUDGET_FIELDS, LENGTH_FIELDS, OFF_VALUES
 from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.rule import UNSUPPORTED, rule
-from gateway.dialects.chat.response.overflow import room_for_answer
+from gateway.dialects.chat.response.errors.overflow import room_for_answer
 from gateway.dialects.chat.vocabulary import EFFORTS
 from gateway.errors import UpstreamWords
-from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendors.adaptation import Adaptation
 
 NUMBER = r"`?(?P<limit>\d{1,3}(?:,\d{3})+|\d{1,8})\b"
 # A number that stands alone, and is no part of a model's name.

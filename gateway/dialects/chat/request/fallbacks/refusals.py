@@ -32,8 +32,8 @@ from gateway.errors import (
     UpstreamError,
     UpstreamWords,
 )
-from gateway.upstream.adaptation import Adaptation
-from gateway.upstream.target import Target
+from gateway.upstream.models.target import Target
+from gateway.upstream.vendors.adaptation import Adaptation
 
 # Errors that may be about the request. OpenRouter's router says 404 and 503 too.
 REFUSALS = (InvalidRequest, NotFound, Overloaded, RequestTooLarge)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.errors import UpstreamWords
-from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendors.adaptation import Adaptation
 
 # May find that the refusal is about something else, which is None.
 Reader: TypeAlias = Callable[[re.Match[str], UpstreamWords, Body], Adaptation | None]

@@ -6,7 +6,7 @@ from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.rule import rule
 from gateway.dialects.chat.request.fallbacks.schemas import BARE_KEYWORDS, schema_keywords
 from gateway.errors import UpstreamWords
-from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendors.adaptation import Adaptation
 
 # Keywords that are words of the language too: they count only in quotation marks.
 PROSE = frozenset(

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten, differs, without
 from gateway.messages.notes import Note
-from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendors.adaptation import Adaptation
 
 # Keywords that hold schemas by name, in a list, or one alone (JSON Schema 2020-12, and `definitions` of older drafts).
 SCHEMA_MAPS = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})

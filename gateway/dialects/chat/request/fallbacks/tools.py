@@ -8,7 +8,7 @@ from typing import Any
 from gateway.dialects.chat.request.fallbacks.fields import OFF_VALUES
 from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten, differs, without
 from gateway.messages.notes import Note
-from gateway.upstream.adaptation import Adaptation
+from gateway.upstream.vendors.adaptation import Adaptation
 
 EFFORT_FIELD = frozenset({"reasoning_effort"})
 CHOICE_FIELDS = frozenset({"parallel_tool_calls", "tool_choice", "tools"})

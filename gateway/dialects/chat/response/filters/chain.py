@@ -1,0 +1,39 @@
+"""The filters between the pieces of an answer and its assembly, each of which looks for one thing."""
+
+from gateway.dialects.chat.response.assembly import Assembly
+from gateway.dialects.chat.response.calls.written_calls import WrittenCalls, may_hold_calls, with_written_calls
+from gateway.dialects.chat.response.delta import PieceTarget
+from gateway.dialects.chat.response.filters.prefill import PrefillCut, without_prefill
+from gateway.dialects.chat.response.filters.stop_sequences import guarded
+from gateway.dialects.chat.response.filters.think_tags import TAG_STARTS, ThinkTags, untagged
+from gateway.dialects.chat.response.stop_reason import Finish
+from gateway.dialects.reply import Reply
+
+IDLE_LATER = (ThinkTags, WrittenCalls, PrefillCut)
+
+
+def filtered(assembly: Assembly, reply: Reply, finish: Finish, *, streamed: bool) -> PieceTarget:
+    """Return the assembly behind the filters that this answer needs. JSON answers lose their prefill elsewhere."""
+    target = guarded(assembly, reply, finish)
+    if streamed:
+        target = without_prefill(target, reply)
+    return untagged(with_written_calls(target, reply, assembly.notes), reply)
+
+
+def passes_unchanged(text: str, reply: Reply) -> bool:
+    """Whether neither thinking nor calls can be in a whole text."""
+    return not reply.think_tags or not (text.lstrip().startswith(TAG_STARTS) or may_hold_calls(text, reply))
+
+
+def holds_nothing(target: PieceTarget, assembly: Assembly) -> bool:
+    """Whether text for the target may go to the assembly directly, if it has no signs of markup."""
+    return target is assembly or (isinstance(target, WrittenCalls) and target.is_idle and target.inner is assembly)
+
+
+def without_idle(target: PieceTarget) -> PieceTarget:
+    """Return the target behind the outermost filters that pass everything on by now."""
+    while isinstance(target, IDLE_LATER) and target.is_over:
+        target = target.inner
+    if isinstance(target, WrittenCalls):
+        target.inner = without_idle(target.inner)
+    return target
