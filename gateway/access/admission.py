@@ -17,12 +17,13 @@ import orjson
 import structlog
 
 from gateway.access.alerts import Alerts
-from gateway.access.directory import MAX_CLIENTS, Directory, ScopeRules
+from gateway.access.directory import Directory, ScopeRules
+from gateway.access.keys import ClientKeys
 from gateway.access.ledger import Ledger
 from gateway.access.local_rates import LocalRates
 from gateway.access.outage import OutageMoney
 from gateway.access.periods import period_of
-from gateway.access.prepared import PreparedScopes, prepare
+from gateway.access.prepared import NO_GROUPS, PreparedScopes, prepare
 from gateway.access.refusals import left_of, to_headers, to_refusal, to_state
 from gateway.access.reservation import GRANTED, NOTHING, Grant, Need, Used
 from gateway.context import Context
@@ -52,6 +53,8 @@ PROCESS_SECONDS: Final = 30.0
 # Workers draw while this much of a limit is left for people.
 BATCH_SHARE: Final = 0.7
 SWEEP_MOST: Final = 100
+# Clients whose limits are kept prepared, 1 kB each.
+MAX_CLIENTS: Final = 10_000
 # The script's JSON: `share` is a number like 0.7, and the rules are JSON already.
 REQUEST: Final = b'{"want":%d,"least":%d,"input":%d,"share":%g,"scopes":%s}'
 
@@ -70,7 +73,9 @@ class Admission:
     unknown_price: UnknownPrice = "assume"
     ledger: Ledger = field(init=False)
     _link: Link | None = field(init=False, default=None)
-    _prepared: dict[tuple[str, str, str], PreparedScopes] = field(default_factory=dict)  # by client
+    # By client, and the model groups of a request that it has limits for.
+    _prepared: dict[tuple[str, str, str, frozenset[str]], PreparedScopes] = field(default_factory=dict)
+    _prepared_of: tuple[ClientKeys | None, int] = (None, 0)  # configuration and changes that they were prepared with
     name: str = field(default_factory=request_id)  # of this process among those that share limits
     _held: dict[str, Grant] = field(default_factory=dict)
     _uncertain: list[Grant] = field(default_factory=list)  # admissions without an answer
@@ -88,24 +93,24 @@ class Admission:
 
     def is_free(self, context: Context) -> bool:
         """Return True for a request without limits and without usage reports, for which there is nothing to reserve."""
-        return self.server is None and not self.directory.scopes_of(context)
+        return self.server is None and not self._prepared_for(context).scopes
 
-    async def admit(self, context: Context, need: Need) -> Grant | None:
+    async def admit(self, context: Context, need: Need, *models: str) -> Grant | None:
         """Reserve what a request needs; None for a request without limits and without usage reports.
 
-        Raises RateLimited, BudgetSpent, InvalidRequest for a request that no limit could ever let through, and
-        Unavailable where money cannot be counted.
+        `models`: names of the models that it may reach, by which it counts in model groups. Raises RateLimited,
+        BudgetSpent, InvalidRequest for a request that no limit could ever let through, and Unavailable where money
+        cannot be counted.
         """
         if not self.directory.is_at_hand(context.key_id):
             await self.directory.hold(context.key_id)
-        scopes = self.directory.scopes_of(context)
-        if not scopes:
+        prepared = self._prepared_for(context, models)
+        if not prepared.scopes:
             # No limit applies, so there is no reservation; usage reports get the request when it ends.
             return Grant(context.request_id, 0, ()) if self.server is not None else None
-        self._check_need(scopes, need)
         one = request_id()
         for _ in range(3):
-            prepared = self._prepared_for(context, scopes)
+            self._check_need(prepared.scopes, need)
             try:
                 outcome = await self._ask(one, context, prepared, need)
             except (StoreAway, Overloaded) as error:
@@ -114,11 +119,11 @@ class Admission:
             if kind == b"stale":
                 await self.directory.refresh_in_time()
                 self.directory.check(context)
-                scopes = self.directory.scopes_of(context)
             elif kind == b"period":
                 self.ledger.offset = float(outcome[1]) - self.wall_clock()
             else:
                 return self._to_grant(one, outcome, prepared)
+            prepared = self._prepared_for(context, models)
         raise Unavailable("The limits of this key are changing; try again.", retry_after=1)
 
     def settle(self, grant: Grant, used: Used) -> None:
@@ -191,14 +196,25 @@ class Admission:
             await self.ledger.account(Grant(one.decode(), 0, scopes), GRANTED)
             log.warning("reservation_lost", id=one.decode())
 
-    def _prepared_for(self, context: Context, scopes: tuple[ScopeRules, ...]) -> PreparedScopes:
-        client = (context.tenant, context.user, context.key_id)
-        prepared, now = self._prepared.get(client), self.wall_clock() + self.ledger.offset
-        if prepared is None or prepared.scopes is not scopes or not prepared.begins <= now < prepared.ends:
+    def _prepared_for(self, context: Context, models: tuple[str, ...] = ()) -> PreparedScopes:
+        configured, changes = self._prepared_of
+        if configured is not self.directory.configured or changes != self.directory.changes:
+            self._prepared.clear()
+            self._prepared_of = self.directory.configured, self.directory.changes
+        prepared = self._in_force(context, NO_GROUPS)
+        if prepared.groups:
+            groups = prepared.groups & self.directory.configured.model_groups.of(models)
+            prepared = self._in_force(context, groups)
+        return prepared
+
+    def _in_force(self, context: Context, groups: frozenset[str]) -> PreparedScopes:
+        name = (context.tenant, context.user, context.key_id, groups)
+        prepared, now = self._prepared.get(name), self.wall_clock() + self.ledger.offset
+        if prepared is None or not prepared.begins <= now < prepared.ends:
             if len(self._prepared) >= MAX_CLIENTS:
                 self._prepared.clear()
-            prepared = prepare(scopes, None if self.server is None else self.server.keys, now)
-            self._prepared[client] = prepared
+            keys = None if self.server is None else self.server.keys
+            prepared = self._prepared[name] = prepare(self.directory.scopes_of(context), keys, now, groups)
         return prepared
 
     async def _ask(self, one: str, context: Context, prepared: PreparedScopes, need: Need) -> Any:

@@ -1,19 +1,22 @@
-"""Limits and budgets in force, and their changes by the admin API and the command line."""
+"""Limits and budgets in force, and their changes by the admin API and the command line.
+
+Those of gateway.toml count for a scope that has none in Redis. Keys of the file have theirs there alone.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from gateway.access.keys import ClientKeys
 from gateway.access.periods import period_of
-from gateway.access.records import Allowance, Budget
+from gateway.access.records import Allowance, Budget, KeyRecord
 from gateway.access.store import FASTER, KEY, UNCONDITIONAL, AccessStore, Actor, Conditions, is_part
-from gateway.errors import Conflict, PreconditionFailed
+from gateway.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
 
 
 async def allowance_of(store: AccessStore, configured: ClientKeys, scope: str) -> tuple[Allowance, int]:
     """Return the limits of a scope, and the version of their record: 0 for those of gateway.toml, or none."""
     if scope.startswith(KEY):
-        record = await store.key(scope.removeprefix(KEY))
+        record = _in_file(configured, scope) or await store.key(scope.removeprefix(KEY))
         return record.allowance, record.version
     stored, version = await store.versioned_allowance(scope)
     return (configured.allowances.get(scope, stored) if stored.is_empty else stored), version
@@ -27,7 +30,11 @@ async def change_allowance(
     actor: Actor,
     conditions: Conditions = UNCONDITIONAL,
 ) -> tuple[Allowance, int]:
-    """Return the changed limits and their version. Raises Conflict if another change was faster."""
+    """Return the changed limits and their version. Raises Conflict if another change was faster, InvalidRequest for a
+    key of gateway.toml."""
+    in_file = _in_file(configured, scope)
+    if in_file is not None:
+        raise InvalidRequest(f"The limits of {in_file.name} are in gateway.toml; change them there.")
     before, version = await allowance_of(store, configured, scope)
     allowance, is_given = change(before), conditions.version is not None
     expected = conditions if is_given else replace(conditions, version=version)
@@ -42,19 +49,48 @@ async def change_allowance(
         raise
 
 
-async def reset_budget(store: AccessStore, scope: str, budget: Budget, actor: Actor) -> int:
-    """Set what a budget has spent in its period to nothing. Return the nano-dollars it had spent.
+async def allowances_in_force(store: AccessStore, configured: ClientKeys) -> dict[str, Allowance]:
+    """Return the limits of every scope that has some, in Redis or in gateway.toml. Those of rules of identity, which
+    each of their users has, are left out."""
+    of_keys = {KEY + one.id: one.allowance for one in configured.records.values() if not one.per_user}
+    in_file = {scope: one for scope, one in (*configured.allowances.items(), *of_keys.items()) if not one.is_empty}
+    return in_file | await store.allowances()
 
-    Reservations of requests in flight stay; what they cost counts when they end. The audit entry is written before.
+
+async def key_scope(store: AccessStore, configured: ClientKeys, name: str) -> str:
+    """Return the scope of a key by its name or id, in Redis or in gateway.toml.
+
+    `rule_NAME:USER` is that of a user under a rule of identity. Raises NotFound.
+    """
+    try:
+        return KEY + (await store.key(name)).id
+    except NotFound:
+        record_id, _, user = name.partition(":")
+        for one in configured.records.values():
+            if record_id in (one.id, "" if one.per_user else one.name) and one.per_user == bool(user):
+                return KEY + name if user else KEY + one.id
+        raise
+
+
+def _in_file(configured: ClientKeys, scope: str) -> KeyRecord | None:
+    return configured.records.get(scope.removeprefix(KEY).partition(":")[0]) if scope.startswith(KEY) else None
+
+
+async def reset_budget(
+    store: AccessStore, scope: str, budget: Budget, actor: Actor, conditions: Conditions = UNCONDITIONAL
+) -> int:
+    """Set what a budget has spent in its period to nothing, in one step with the audit entry, and once for conditions
+    with a mark. Return the nano-dollars it had spent.
+
+    Reservations of requests in flight stay; what they cost counts when they end.
     """
     start, _ = period_of(budget.period, budget.time_zone, store.clock())
     spent = await store.spent(scope, budget, start)
-    await store.note(actor, "budget_reset", {"scope": scope, "budget": budget.name, "spent": spent})
     key = store.server.keys.scope(scope)
-    names: list[bytes | str] = [f"{budget.name}:spent"]
+    fields = [f"{budget.name}:spent"]
     if budget.window:
         [known] = await store.server.pipeline([("HKEYS", key)])
-        names = [name for name in known if is_part(name, budget)]
-    if names:
-        await store.server.pipeline([("HDEL", key, *names)])
+        fields = [name.decode() for name in known if is_part(name, budget)]
+    details = {"scope": scope, "budget": budget.name, "spent": spent}
+    await store.note(actor, "budget_reset", details, conditions, (key, *fields))
     return spent

@@ -10,15 +10,17 @@ held, the answer is 503: an outage never makes a valid key a 401.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from gateway.access.changes import Changes
 from gateway.access.identity.identity import Identity, looks_like_token
 from gateway.access.key_text import is_key_id, to_key_id
 from gateway.access.keys import INVALID, Client, ClientKeys, to_key
+from gateway.access.model_groups import group_scope, split_scope
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord
-from gateway.access.store import KEY, SCOPE, AccessStore, Changes
+from gateway.access.store import KEY, SCOPE, AccessStore
 from gateway.context import Context
 from gateway.errors import Overloaded, PermissionDenied, StoreAway, Unauthenticated, Unavailable
 from gateway.redis.silence import SilenceLimit
@@ -35,20 +37,22 @@ LOOK_UPS = 8
 UNKNOWN_SECONDS = 5.0
 MAX_UNKNOWN = 10_000
 NEVER_READ = float("inf")
-# Clients whose limits are kept at hand, 1 kB each.
-MAX_CLIENTS = 10_000
 STALE = "The gateway cannot check this key now: its store is unavailable."
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeRules:
-    """Limits and budgets of one scope. `record` and `version`: where they come from. `label`: for people."""
+    """Limits and budgets of one scope. `record` and `version`: where they come from. `label`: for people.
+
+    `group`: the model group that they count, empty for all models.
+    """
 
     name: str
     record: str
     version: str
     allowance: Allowance
     label: str
+    group: str = ""
 
 
 @dataclass(slots=True)
@@ -66,8 +70,7 @@ class Directory:
     _allowances: dict[str, Allowance] = field(default_factory=dict)  # by scope
     _versions: dict[str, int] = field(default_factory=dict)
     _unknown: OrderedDict[str, float] = field(default_factory=OrderedDict)
-    _scopes: dict[tuple[str, str, str], tuple[ScopeRules, ...]] = field(default_factory=dict)  # by client
-    _scopes_of: ClientKeys | None = None  # the configuration that they were found with
+    changes: int = 0  # grows when limits or keys at hand may have changed
     _tenants: set[str] = field(default_factory=set)  # of keys that were read
     _tenants_epoch: int = -1  # at which all keys were looked at
     _epoch: int = 0
@@ -113,22 +116,12 @@ class Directory:
         return client
 
     def scopes_of(self, context: Context) -> tuple[ScopeRules, ...]:
-        """Return every scope of a request, those without limits too; nothing where no limit exists at all.
+        """Return every scope of a client, those without limits too; nothing where no limit applies.
 
-        It is the same object for all requests of a client until something changes.
+        After these are the scopes of model groups with limits.
         """
         if not self._limited and not self._allowances and not self.configured.has_limits:
             return ()
-        if self._scopes_of is not self.configured or len(self._scopes) >= MAX_CLIENTS:
-            self._scopes.clear()
-            self._scopes_of = self.configured
-        client = (context.tenant, context.user, context.key_id)
-        known = self._scopes.get(client)
-        if known is None:
-            known = self._scopes[client] = self._find_scopes(context)
-        return known
-
-    def _find_scopes(self, context: Context) -> tuple[ScopeRules, ...]:
         record = self.record_of(context)
         names = [DEPLOYMENT, f"tenant:{context.tenant}"]
         if context.user:
@@ -151,7 +144,9 @@ class Directory:
                 name, label = f"{name}:{context.user}", f"user {context.user} (tenant {record.tenant})"
             version = str(record.version) if record.id in self._keys else "0"
             rules.append(ScopeRules(name, name, version, record.allowance, label))
-        return tuple(rules) if any(not rule.allowance.is_empty for rule in rules) else ()
+        if all(rule.allowance.is_empty for rule in rules):
+            return ()
+        return (*rules, *(one for rule in rules for one in _of_groups(rule)))
 
     def check(self, context: Context, *models: str) -> KeyRecord | None:
         """Return the key's record. Raises PermissionDenied for what it may not do, Unauthenticated once it is void."""
@@ -184,7 +179,11 @@ class Directory:
             raise PermissionDenied(f"Key {record.name} may not create batches.", should_retry=False)
 
     def allowance_of(self, scope: str) -> Allowance:
-        """Return the limits of a scope by its name."""
+        """Return the limits of a scope, or of one with a model group, by its name."""
+        scope, group = split_scope(scope)
+        return self._allowance_of(scope).of_group(group)
+
+    def _allowance_of(self, scope: str) -> Allowance:
         if scope.startswith(KEY):
             name = scope.removeprefix(KEY).partition(":")[0]
             record = self._keys.get(name) or self.configured.records.get(name)
@@ -239,8 +238,9 @@ class Directory:
                 self._read_at = min(self._read_at, read_at)
         if changes.epoch < self._epoch:  # another server, or one that was emptied
             changes = await self.store.changes(0, self._is_held)  # first: what is held is in force if this fails
-            for held in (self._keys, self._by_digest, self._allowances, self._versions, self._scopes):
+            for held in (self._keys, self._by_digest, self._allowances, self._versions):
                 held.clear()
+            self.changes += 1
             self._tenants_epoch = -1
             for names in (self._limited, self._restricted, self._tenants):
                 names.clear()
@@ -264,7 +264,7 @@ class Directory:
         if changes.records or changes.others:
             self._unknown.clear()
         if changes.records:
-            self._scopes.clear()
+            self.changes += 1
 
     async def refresh_in_time(self, may: Callable[[], bool] = lambda: True) -> None:
         """Do so for a request that waits. Raises StoreAway in an outage of Redis."""
@@ -345,11 +345,17 @@ class Directory:
         record = self._keys.pop(key_id, None)
         if record is None:
             return
-        self._scopes.clear()
+        self.changes += 1
         self._limited.discard(key_id)
         self._restricted.discard(key_id)
         for digest in record.digests:
             self._by_digest.pop(digest, None)
+
+
+def _of_groups(rules: ScopeRules) -> Iterator[ScopeRules]:
+    for group, allowance in rules.allowance.model_groups.items():
+        label = f"{rules.label} for the model group {group}"
+        yield replace(rules, name=group_scope(rules.name, group), allowance=allowance, label=label, group=group)
 
 
 NONE = Allowance()

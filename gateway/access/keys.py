@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from gateway.access.model_groups import ModelGroups
 from gateway.access.records import Allowance, KeyRecord
 from gateway.errors import Unauthenticated
 
@@ -36,12 +37,14 @@ ANONYMOUS = Client("default", "")
 class FileAccess:
     """Keys and limits of the configuration file. `keys`: each record with its key, or the key's SHA-256 as hex.
 
-    `records` are looked up by id, `allowances` by scope. `rules`: the records of rules of identity.
+    `records` are looked up by id, `allowances` by scope. `rules`: the records of rules of identity. `model_groups`:
+    patterns of models by the name of a group.
     """
 
     keys: tuple[tuple[KeyRecord, str, str], ...] = field(default=(), repr=False)
     allowances: Mapping[str, Allowance] = field(default_factory=dict)
     rules: tuple[KeyRecord, ...] = ()
+    model_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 NO_FILE = FileAccess()
@@ -66,6 +69,7 @@ class ClientKeys:
     def __init__(self, keys: Iterable[tuple[str, str]] | None, secret: bytes, file: FileAccess = NO_FILE) -> None:
         self.pepper = Pepper(secret)
         self.allowances = file.allowances
+        self.model_groups = ModelGroups(file.model_groups)
         self.records: dict[str, KeyRecord] = {record.id: record for record in file.rules}
         self._clients: dict[bytes, Client] | None = None
         self._hashed: dict[str, Client] = {}  # apart, or the SHA-256 of a key would be a key too

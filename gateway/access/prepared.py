@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -13,13 +13,16 @@ from gateway.redis import scripts
 from gateway.redis.keys import Keys
 from gateway.redis.link import PackedCall
 
+NO_GROUPS: Final = frozenset[str]()
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedScopes:
     """Scopes as the script takes them: `rules` is their JSON, `admit` the call without its values; None without Redis.
 
     It is right from `begins` to `ends`, in Unix seconds, while all periods of its budgets are current ones. `budgets`:
-    those of each scope that has some. `budget_names`: scope and name of each.
+    those of each scope that has some. `budget_names`: scope and name of each. `groups`: all model groups that the
+    client has limits for; `scopes` has the limits of those that it was prepared for.
     """
 
     scopes: tuple[ScopeRules, ...]
@@ -30,10 +33,14 @@ class PreparedScopes:
     budget_names: tuple[tuple[str, str], ...] = field(repr=False)
     begins: int
     ends: int
+    groups: frozenset[str] = NO_GROUPS
 
 
-def prepare(scopes: tuple[ScopeRules, ...], keys: Keys | None, now: float) -> PreparedScopes:
-    """Prepare for requests of these scopes."""
+def prepare(
+    of_client: tuple[ScopeRules, ...], keys: Keys | None, now: float, groups: frozenset[str] = NO_GROUPS
+) -> PreparedScopes:
+    """Prepare for a client's requests for models of these groups."""
+    scopes = tuple(scope for scope in of_client if not scope.group or scope.group in groups)
     rules = [_to_rules(scope, now) for scope in scopes]
     budgets = tuple({"name": one["name"], "budgets": one["budgets"]} for one in rules if one["budgets"])
     several = [(scope["name"], budget) for scope in budgets for budget in scope["budgets"]]
@@ -46,6 +53,7 @@ def prepare(scopes: tuple[ScopeRules, ...], keys: Keys | None, now: float) -> Pr
         tuple((scope, budget["name"]) for scope, budget in several),
         max((budget["start"] for _, budget in several), default=0),
         min((budget["ends"] for _, budget in several), default=NEVER),
+        frozenset(scope.group for scope in of_client if scope.group),
     )
 
 

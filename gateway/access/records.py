@@ -1,8 +1,8 @@
 """Records of keys, limits and budgets: plain values and their JSON.
 
 Money is a whole number of nano-dollars (10⁻⁹ US dollars), times are Unix seconds. A limit or a budget belongs to one
-scope: the deployment (`*`), a tenant (`tenant:NAME`), a user (`user:NAME`), or a key (`key:ID`). All that apply to a
-request apply at once.
+scope: the deployment (`*`), a tenant (`tenant:NAME`), a user (`user:NAME`), or a key (`key:ID`), each also with a model
+group (`key:ID/opus`). All that apply to a request apply at once.
 """
 
 import fnmatch
@@ -97,15 +97,30 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Limits and budgets of one scope. `blocked`: a user with no accepted credential."""
+    """Limits and budgets of one scope. `blocked`: a user with no accepted credential.
+
+    `model_groups`: limits and budgets that count requests for the models of a group alone, by its name.
+    """
 
     limits: RateLimits = NO_LIMITS
     budgets: tuple[Budget, ...] = ()
     blocked: bool = False
+    model_groups: Mapping[str, "Allowance"] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
-        return self.limits.is_empty and not self.budgets and not self.blocked
+        return self.limits.is_empty and not self.budgets and not self.blocked and not self.model_groups
+
+    def of_group(self, group: str) -> "Allowance":
+        """Return the limits for a model group; those for all models if `group` is empty."""
+        return self.model_groups.get(group, NO_ALLOWANCE) if group else self
+
+    def with_group(self, group: str, allowance: "Allowance") -> "Allowance":
+        """Return these limits with others for one model group, or for all models together if `group` is empty."""
+        if not group:
+            return replace(self, limits=allowance.limits, budgets=allowance.budgets)
+        others = {name: one for name, one in self.model_groups.items() if name != group}
+        return replace(self, model_groups=others if allowance.is_empty else {**others, group: allowance})
 
     def without_budget(self, period: Period) -> Self:
         """Return the allowance without its budgets of this period."""
@@ -118,20 +133,24 @@ class Allowance:
 
     def to_json(self) -> dict[str, Any]:
         limits = {name: value for name, value in asdict(self.limits).items() if value is not None}
+        groups = {name: one.to_json() for name, one in self.model_groups.items()}
         return {
             "limits": limits,
             "budgets": [asdict(budget) for budget in self.budgets],
             **({"blocked": True} if self.blocked else {}),
+            **({"model_groups": groups} if groups else {}),
         }
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> "Allowance":
         """Return the same object for all without limits: most keys have none."""
-        if not (value.get("budgets") or value.get("limits") or value.get("blocked")):
+        groups = value.get("model_groups", {})
+        if not (value.get("budgets") or value.get("limits") or value.get("blocked") or groups):
             return NO_ALLOWANCE
         budgets = [Budget(**known_fields(Budget, budget)) for budget in value.get("budgets", ())]
         limits = RateLimits(**known_fields(RateLimits, value.get("limits", {})))
-        return cls(limits, tuple(budgets), bool(value.get("blocked")))
+        of_groups = {name: cls.of_json(one) for name, one in groups.items()}
+        return cls(limits, tuple(budgets), bool(value.get("blocked")), of_groups)
 
 
 NO_ALLOWANCE: Final = Allowance()

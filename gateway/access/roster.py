@@ -46,6 +46,13 @@ class Roster:
         raise not_found(kind, name, known, hint)
 
 
+def check_group(configured: ClientKeys, group: str) -> None:
+    """Raises NotFound for a model group that does not exist; an empty one stands for all models."""
+    if group and group not in configured.model_groups.patterns:
+        hint = "[model_groups] in gateway.toml names them."
+        raise not_found("model group", group, configured.model_groups.patterns, hint)
+
+
 def not_found(what: str, name: str, known: Iterable[str], hint: str = "") -> NotFound:
     """Return the error for an unknown name, with the known ones that come closest."""
     names = sorted(known)

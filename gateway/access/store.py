@@ -15,6 +15,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 
 from gateway.access.audit import START, chain, verify
+from gateway.access.changes import Change, Changes
 from gateway.access.key_text import new_key, to_hint, to_key_id
 from gateway.access.keys import Pepper
 from gateway.access.records import Allowance, Budget, KeyRecord
@@ -65,37 +66,6 @@ class Conditions:
 
 
 UNCONDITIONAL: Final = Conditions()
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A change of the record `name`, or without a `record` only an audit entry.
-
-    `version`: of the record that is replaced, 0 for a new one. `digests` name the record from now on. `key`: the value
-    that the caller gets, which is not stored.
-    """
-
-    name: str
-    action: str
-    details: Mapping[str, Any] = field(repr=False)
-    record: dict[str, Any] | None = field(default=None, repr=False)
-    version: int | None = None
-    digests: Sequence[str] = ()
-    key: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Records changed since an epoch: a name is `key:<id>` or `scope:<name>`; versions as in Redis.
-
-    `reached`: the epoch up to which these are, None if there are no more. `others`: how many were not asked for.
-    """
-
-    epoch: int
-    records: Mapping[str, dict[str, Any]] = field(repr=False)
-    versions: Mapping[str, int]
-    reached: int | None = None
-    others: int = 0
 
 
 @dataclass(slots=True)
@@ -271,9 +241,16 @@ class AccessStore:
             len(scores) - len(asked),
         )
 
-    async def note(self, actor: Actor, action: str, details: dict[str, Any]) -> None:
-        """Add an audit entry that changes nothing."""
-        await self._write(Change("", action, details), actor)
+    async def note(
+        self,
+        actor: Actor,
+        action: str,
+        details: dict[str, Any],
+        conditions: Conditions = UNCONDITIONAL,
+        removed: Sequence[str] = (),
+    ) -> None:
+        """Add an audit entry, and with it remove fields of a hash: `removed` has its name before theirs."""
+        await self._write(Change("", action, details, removed=removed), actor, conditions)
 
     async def audit(self) -> list[bytes]:
         """Return every audit entry, oldest first."""
@@ -334,7 +311,7 @@ class AccessStore:
         names, mark = self.server.keys.access, conditions.mark
         version = (change.version or 0) + 1
         outcome = {"asked": conditions.asked, "record": change.record, "key": change.key, "version": version}
-        keys = (*names[:7], mark) if mark else names[:7]
+        keys = (*names[:7], *([mark] if mark else []), *change.removed[:1])
         kept = seal(self.secret, orjson.dumps(outcome), OUTCOME) if mark else b""
         raw = b"" if change.record is None else orjson.dumps(change.record)
         wanted = "" if change.version is None else str(change.version)
@@ -343,7 +320,7 @@ class AccessStore:
                 await check()
             chained = chain(head or START, self._to_entry(change, actor), self.secret)
             entry = (head, chained.head, chained.entry, change.name, raw, wanted)
-            arguments: list[str | bytes | int] = [*entry, kept, OUTCOME_MS, *change.digests]
+            arguments: list[str | bytes | int] = [*entry, kept, OUTCOME_MS, *change.digests, *change.removed[1:]]
             reply, value = await self.server.run(scripts.ACCESS_WRITE, keys, arguments)
             if reply == b"stored":
                 return outcome

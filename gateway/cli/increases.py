@@ -11,7 +11,8 @@ from gateway.access.records import NANO, to_dollars, to_nano
 from gateway.access.store import AccessStore
 from gateway.cli.console import CommandError, Console, printable
 from gateway.cli.key_options import Json
-from gateway.cli.keys import actor, limits, on_store
+from gateway.cli.limits import limits
+from gateway.cli.store import actor, on_store
 from gateway.settings import load_settings
 
 

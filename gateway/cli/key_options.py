@@ -31,6 +31,9 @@ BudgetUsd = Annotated[str | None, typer.Option("--budget-usd", help="US dollars 
 PeriodOption = Annotated[str, typer.Option("--period", help="day, week, month, total or rolling.")]
 Zone = Annotated[str, typer.Option("--time-zone", help="IANA name of the zone that days and months are counted in.")]
 Window = Annotated[int, typer.Option("--window-seconds", min=0, help="Length of the window of a rolling budget.")]
+ModelGroup = Annotated[
+    str, typer.Option("--model-group", help="Limit the models of this group alone; limits of other models stay.")
+]
 Models = Annotated[list[str] | None, typer.Option("--model", help="Pattern of models it may use; may be repeated.")]
 Addresses = Annotated[
     list[str] | None, typer.Option("--address", help="Address or network it may be used from; may be repeated.")

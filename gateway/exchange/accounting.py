@@ -42,6 +42,9 @@ async def _reserved(admission: Admission, plan: Plan, prepare: Callable[[Prompt]
     prompt, context, target = plan.prompt, plan.context, plan.route.target
     assert prompt is not None
     key = admission.directory.check(context, plan.route.requested, target.model)
+    fallbacks = fallbacks_of(prompt.request)
+    for model in fallbacks:
+        admission.directory.check(context, model)
     asked = asked_tokens(prompt.request)
     most = asked if key is None or key.max_tokens is None else min(asked, key.max_tokens)
     if most == asked and admission.is_free(context):
@@ -53,7 +56,7 @@ async def _reserved(admission: Admission, plan: Plan, prepare: Callable[[Prompt]
     prompts = 2 if plan.route.rule.hedge and context.priority == "live" else 1
     price = times(plan.price, answers_of(prompt))
     need = to_need(plan.reply.input_estimate, most, price, floor=floor, unpriced=unpriced, prompts=prompts)
-    grant = await admission.admit(context, need)
+    grant = await admission.admit(context, need, plan.route.requested, target.model, *fallbacks)
     if grant is not None:
         context.reply_headers = grant.headers
     is_limited = grant is not None and bool(grant.scopes)
@@ -80,7 +83,7 @@ async def admit_free(admission: Admission | None, context: Context, route: Route
     if admission is None:
         return
     admission.directory.check(context, route.requested, route.target.model)
-    grant = await admission.admit(context, Need())
+    grant = await admission.admit(context, Need(), route.requested, route.target.model)
     if grant is not None:
         context.reply_headers = grant.headers
         admission.settle(grant, NOTHING)
@@ -105,6 +108,15 @@ def answers_of(prompt: Prompt) -> int:
     """How many answers are asked for: a request of chat completions that is passed on may want several."""
     several = prompt.request.get("n") if prompt.original is not None else None
     return several if type(several) is int and several > 1 else 1
+
+
+def fallbacks_of(request: Mapping[str, Any]) -> list[str]:
+    """Return the models that a request names for its upstream to fall back to, as Anthropic or OpenRouter call them."""
+    fallbacks, of_openrouter = request.get("fallbacks"), request.get("openrouter")
+    named = [one.get("model") for one in fallbacks if isinstance(one, dict)] if isinstance(fallbacks, list) else []
+    for models in (request.get("models"), of_openrouter.get("models") if isinstance(of_openrouter, dict) else None):
+        named += models if isinstance(models, list) else ()
+    return [model for model in named if isinstance(model, str)]
 
 
 def times(price: Price | None, answers: int) -> Price | None:

@@ -1,21 +1,22 @@
 """The sections of gateway.toml for clients: `[[keys]]`, `[limits]` and `[identity]`, as typed values."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from gateway.access.keys import FileAccess
 from gateway.access.records import DEPLOYMENT, check_name
 from gateway.settings.config_file import ConfigFile
 from gateway.settings.identity_sections import IdentitySection, IssuerSection, RuleSection, SignInSection
-from gateway.settings.key_sections import AllowanceSection, KeySection
+from gateway.settings.key_sections import AllowanceSection, KeySection, LimitsSection, Name
 
 # The model with the fields of a section.
 FORMS: Final[Mapping[str, type[BaseModel]]] = {
     "keys": KeySection,
-    "limits": AllowanceSection,
+    "limits": LimitsSection,
+    "model_groups": AllowanceSection,
     "issuers": IssuerSection,
     "rules": RuleSection,
 }
@@ -31,14 +32,29 @@ def _check_scope(scope: str) -> str:
 Scope = Annotated[str, AfterValidator(_check_scope)]
 
 
+Patterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=512)], ...], Field(min_length=1)]
+
+
 class AccessSections(BaseModel):
     """Sections of gateway.toml about clients. Without Redis, limits are shared out among the processes of one host."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     keys: tuple[KeySection, ...] = ()
-    limits: dict[Scope, AllowanceSection] = Field(default_factory=dict)
+    limits: dict[Scope, LimitsSection] = Field(default_factory=dict)
+    model_groups: dict[Name, Patterns] = Field(default_factory=dict)
     identity: IdentitySection = Field(default_factory=IdentitySection)
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> Self:
+        keys = ((f"key {one.name}", one.model_groups) for one in self.keys)
+        rules = ((f"rule {one.name}", one.model_groups) for one in self.identity.rules)
+        scopes = (("deployment" if one == DEPLOYMENT else one, of.model_groups) for one, of in self.limits.items())
+        for what, groups in (*keys, *rules, *scopes):
+            for group in groups.keys() - self.model_groups.keys():
+                known = ", ".join(sorted(self.model_groups)) or "none"
+                raise ValueError(f"{what} has limits for the model group {group}; [model_groups] has {known}")
+        return self
 
     def file_access(self) -> FileAccess:
         keys = [
@@ -46,13 +62,14 @@ class AccessSections(BaseModel):
             for one in self.keys
         ]
         rules = [one.record() for one in self.identity.rules]
-        return FileAccess(tuple(keys), {scope: one.allowance() for scope, one in self.limits.items()}, tuple(rules))
+        allowances = {scope: one.allowance() for scope, one in self.limits.items()}
+        return FileAccess(tuple(keys), allowances, tuple(rules), self.model_groups)
 
     def budgeted(self) -> Iterator[str]:
         """Return the names of everything that has a budget."""
-        yield from (f"key {one.name}" for one in self.keys if one.budget_usd is not None)
-        yield from (f"rule {one.name}" for one in self.identity.rules if one.budget_usd is not None)
-        yield from (scope for scope, one in self.limits.items() if one.budget_usd is not None)
+        yield from (f"key {one.name}" for one in self.keys if one.has_budget)
+        yield from (f"rule {one.name}" for one in self.identity.rules if one.has_budget)
+        yield from (scope for scope, one in self.limits.items() if one.has_budget)
 
 
 def is_access_section(name: str, value: object) -> bool:

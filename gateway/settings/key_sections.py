@@ -43,6 +43,22 @@ class AllowanceSection(BaseModel):
         return Allowance(limits, (Budget.checked(amount, self.period, self.time_zone, self.window_seconds),))
 
 
+class LimitsSection(AllowanceSection):
+    """Limits for all models together, and more for model groups."""
+
+    model_groups: dict[Name, AllowanceSection] = Field(default_factory=dict)
+
+    def allowance(self) -> Allowance:
+        allowance = super().allowance()
+        for group, one in self.model_groups.items():
+            allowance = allowance.with_group(group, one.allowance())
+        return allowance
+
+    @property
+    def has_budget(self) -> bool:
+        return any(one.budget_usd is not None for one in (self, *self.model_groups.values()))
+
+
 def _check_params(params: dict[str, Any]) -> dict[str, Any]:
     for name, value in params.items():
         to_policy(name, value)
@@ -52,7 +68,7 @@ def _check_params(params: dict[str, Any]) -> dict[str, Any]:
 Params = Annotated[dict[str, Any], AfterValidator(_check_params)]
 
 
-class RightsSection(AllowanceSection):
+class RightsSection(LimitsSection):
     """Permissions of a client beside its limits, with the names that the options of `dragoman keys` have."""
 
     models: tuple[Annotated[str, Field(min_length=1, max_length=512)], ...] = ()

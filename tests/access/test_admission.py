@@ -1,12 +1,11 @@
 """Limits and budgets on a real server: exact over several admissions, all or nothing, settled once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
@@ -33,23 +32,9 @@ from gateway.redis.keys import Keys
 from gateway.redis.link import Link
 from gateway.redis.server import RedisServer
 from gateway.redis.silence import SilenceLimit
-from tests.support.redis_server import redis_server
 
 ACTOR = Actor("cli", "tests")
 NOTHING = Used(0, 0, 0, {}, "")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def redis_url() -> AsyncIterator[str]:
-    async with redis_server() as url:
-        yield url
-
-
-@pytest.fixture
-async def server(redis_url: str, request: pytest.FixtureRequest) -> AsyncIterator[RedisServer]:
-    redis = Redis.from_url(redis_url, protocol=2)
-    yield RedisServer(redis, Keys(f"{request.node.name}:"))
-    await redis.aclose()
 
 
 def store_on(server: RedisServer) -> AccessStore:

@@ -11,11 +11,12 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.access import directory as directory_module
+from gateway.access.changes import Changes
 from gateway.access.directory import LOOK_UPS, MAX_UNKNOWN, SNAPSHOT_SECONDS, UNKNOWN_SECONDS, Directory
 from gateway.access.key_text import new_key, to_key_id, with_checksum
 from gateway.access.keys import ClientKeys, FileAccess
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord, RateLimits
-from gateway.access.store import CHANGES_PAGE, AccessStore, Actor, Changes
+from gateway.access.store import CHANGES_PAGE, AccessStore, Actor
 from gateway.context import Context
 from gateway.errors import PermissionDenied, StoreAway, Unauthenticated, Unavailable
 from gateway.redis.keys import Keys

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import aiohttp
@@ -56,6 +57,23 @@ async def test_limits_are_shown_by_scope_and_by_key(redis_url: str) -> None:
     assert "or key:NAME" in (await dragoman("limits", "show", "ci", **variables)).err
     assert "There is only ci." in (await dragoman("limits", "show", "key:nope", **variables)).err
     assert "`dragoman keys limit ci`" in (await dragoman("limits", "set", "key:ci", "--rpm", "8", **variables)).err
+
+
+async def test_limits_of_a_model_group_are_set_and_removed_alone(redis_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('[model_groups]\nopus = ["*opus*"]\n')
+    variables = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_CONFIG": str(file)}
+    await dragoman("keys", "create", "ci", "--rpm", "60", **variables)
+    of_opus = ("--model-group", "opus")
+    limited = await dragoman("keys", "limit", "ci", *of_opus, "--rpm", "5", "--budget-usd", "2", **variables)
+    assert "60 requests/min, opus: 5 requests/min, $2.00 per month (UTC)" in limited.out
+    general = await dragoman("keys", "limit", "ci", "--concurrency", "3", **variables)
+    assert "3 at a time, opus: 5 requests/min, $2.00 per month (UTC)" in general.out
+    assert (await dragoman("keys", "limit", "ci", *of_opus, **variables)).out.endswith("  3 at a time\n")
+    scoped = await dragoman("limits", "set", "deployment", *of_opus, "--rpm", "9", "--json", **variables)
+    assert scoped.lines[0]["model_groups"]["opus"]["limits"] == {"requests": 9}
+    unknown = await dragoman("limits", "set", "deployment", "--model-group", "opsu", "--rpm", "9", **variables)
+    assert "There is no model group 'opsu'. Did you mean opus?" in unknown.err
 
 
 async def test_an_unknown_group_of_spend_is_refused_with_all_that_there_are() -> None:

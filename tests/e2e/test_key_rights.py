@@ -83,6 +83,23 @@ async def test_key_of_the_file_has_its_rights_and_no_more(live: Live) -> None:
     ).type == "message"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"fallbacks": [{"model": "sim/tool"}]}, {"models": ["sim/tool"]}, {"openrouter": {"models": ["sim/tool"]}}],
+)
+async def test_key_reaches_no_other_model_by_a_fallback_that_the_request_names(
+    live: Live, fields: dict[str, Any]
+) -> None:
+    body = HELLO | fields
+    headers = {"anthropic-beta": "server-side-fallback-2026-06-01"} if "fallbacks" in fields else {}
+    path = "/v1/messages" if "fallbacks" in fields else "/v1/chat/completions"
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for key, status in (("bound-key", 403), ("plain-key", 200)):
+            async with session.post(live.url + path, json=body, headers={"x-api-key": key}) as response:
+                assert response.status == status, await response.text()
+    assert live.simulator.requests()[-1].json["models"] == ["sim/tool"]
+
+
 async def test_upstream_that_does_not_keep_the_rule_about_data_is_not_called(
     file: Path, simulator: Simulator, redis_url: str
 ) -> None:
@@ -120,6 +137,15 @@ BROKEN = {
     "a key without a value": ('[[keys]]\nname = "a"', "expected a key, such as"),
     "an unknown name": ('[[keys]]\nname = "a"\nkey = "k"\nrmp = 1', "keys.rmp: unknown key"),
     "two keys of one name": ('[[keys]]\nname = "a"\nkey = "k"\n[[keys]]\nname = "a"\nkey = "l"', "two keys named"),
+    "a model group that does not exist": (
+        '[model_groups]\nopus = ["*opus*"]\n[limits.deployment.model_groups.haiku]\nrpm = 1',
+        "deployment has limits for the model group haiku; [model_groups] has opus",
+    ),
+    "a model group without patterns": ("[model_groups]\nopus = []", "model_groups.opus: "),
+    "a limit of a model group that is none": (
+        '[model_groups]\na = ["b"]\n[limits.deployment.model_groups.a]\nmodels = ["x"]',
+        "unknown key; known are budget_usd, concurrency,",
+    ),
     "a scope that is none": ("[limits.everything]\nrpm = 1", "expected deployment, tenant:NAME or user:NAME"),
     "a rule that is none": ('[[keys]]\nname = "a"\nkey = "k"\nparams = { top_p = { most = 1 } }', 'unknown key "most"'),
     "a window without a rolling budget": (

@@ -33,6 +33,10 @@ rpm = 77
 [limits.deployment]
 rpm = 5000
 
+[model_groups]
+texts = ["sim/text-*"]
+others = ["other*"]
+
 [[identity.issuers]]
 issuer = "{ISSUER}"
 jwks_url = "{ISSUER}/keys"
@@ -177,6 +181,41 @@ async def test_rate_limits_of_a_workspace_are_set_beside_those_of_the_organizati
             await limits.update(rate_limit, workspace_id=workspace, limits=wrong)  # type: ignore[arg-type]
 
 
+async def test_limits_of_a_model_group_are_set_for_a_workspace_and_a_key(company: Company) -> None:
+    limits = company.sdk.workspaces.rate_limits
+    one: list[Any] = [{"type": "requests_per_minute", "value": 1}]
+    key = await company.key("texts-only", workspace_id="violet", model_groups={"others": {"budget": {"amount_usd": 3}}})
+    made = await limits.update("texts", workspace_id="violet", limits=one)
+    assert (made.rate_limit_id, made.models, made.group.id) == ("texts", ["sim/text-*"], "texts")
+    listed = [(entry.rate_limit_id, len(entry.limits)) async for entry in limits.list("violet")]
+    assert listed == [("texts", 1)]
+    client = company.live.client(api_key=key["key"], max_retries=0)
+    await client.messages.create(**HELLO)
+    with pytest.raises(anthropic.RateLimitError, match="Limit of tenant violet for the model group texts: 1 requests"):
+        await client.messages.create(**HELLO)
+    await client.messages.create(**HELLO | {"model": "sim/echo"})
+    budgets = company.sdk.spend_limits
+    [shown] = [one async for one in budgets.list() if one.scope.type == "api_key" and one.amount == "300"]
+    status, again = await company.call("POST", f"/spend_limits/{shown.id}/reset")
+    assert (status, again["period_to_date_spend"]) == (200, "0")
+    group = {"model_group": "others"}
+    scope = {"type": "api_key", "api_key_id": key["id"]}
+    status, changed = await company.call("POST", "/spend_limits", {"scope": scope, "amount": "400", "gateway": group})
+    assert (status, changed["id"], changed["gateway"]["model_group"]) == (200, shown.id, "others")
+    _, stored = await company.call("GET", f"/api_keys/{key['id']}")
+    assert stored["gateway"]["model_groups"]["others"]["budgets"][0]["amount"] == 4_000_000_000
+    assert stored["gateway"]["budgets"] == []
+    for path, body, status, words in (
+        ("/api_keys", {"name": "x", "model_groups": {"none": {}}}, 400, "model_groups.none: there is no such group"),
+        ("/api_keys", {"name": "x", "model_groups": {"texts": 5}}, 400, "model_groups: must be an object of objects"),
+        ("/api_keys", {"name": "x", "model_groups": {"texts": {"rpm": 5}}}, 400, "model_groups.texts.rpm: there is no"),
+        ("/spend_limits", {"scope": scope, "amount": "1", "gateway": {"model_group": "txts"}}, 404, "mean texts"),
+        ("/workspaces/violet/rate_limits/txts", {"limits": one}, 404, "Did you mean texts"),
+    ):
+        found, error = await company.call("POST", path, body)
+        assert (found, words in error["error"]["message"]) == (status, True), error
+
+
 async def test_limit_of_a_name_that_does_not_exist_is_refused_with_the_closest_ones(company: Company) -> None:
     limits = company.sdk.spend_limits
     await company.key("asks-for-nothing")
@@ -267,7 +306,15 @@ async def test_request_for_a_higher_budget_is_answered_on_the_command_line(compa
     assert [one["amount"] for one in shown["gateway"]["budgets"]] == [3_000_000_000]
     assert (await dragoman(company.redis_url, "limits", "deny", asked["id"]))[0] != 0
     status, done = await dragoman(company.redis_url, "limits", "reset", "key:cli")
-    assert (status, done) == (0, {"scope": "key:cli", "spent_usd": {"month/UTC": 0.0}})
+    [reset] = done["reset"]
+    assert (status, reset) == (0, {"model_group": None, "period": "month", "time_zone": "UTC", "spent_usd": 0.0})
+    status, done = await dragoman(company.redis_url, "limits", "reset", "key:file")
+    assert (status, [one["spent_usd"] for one in done["reset"]]) == (0, [0.0])
+    listed = {one.scope.api_key_id: one async for one in company.sdk.spend_limits.list() if one.scope.type == "api_key"}
+    in_file = listed["key_file_file"]
+    assert (in_file.amount, (await company.call("POST", f"/spend_limits/{in_file.id}/reset"))[0]) == ("500", 200)
+    status, error = await company.call("DELETE", f"/spend_limits/{in_file.id}")
+    assert (status, error["error"]["message"]) == (400, "The limits of file are in gateway.toml; change them there.")
     assert (await dragoman(company.redis_url, "limits", "reset", "tenant:none"))[0] != 0
     status, error = await dragoman(company.redis_url, "limits", "set", "user:bobb", "--rpm", "1")
     assert (status != 0, "Did you mean bob" in str(error)) == (True, True)

@@ -1,10 +1,10 @@
 """Changes of the limits and budgets of a scope by the admin API: read, change, store, without losing another change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from gateway.access.allowances import allowance_of, change_allowance
+from gateway.access.allowances import allowance_of, allowances_in_force, change_allowance
 from gateway.access.records import Allowance
 from gateway.access.roster import Roster, to_roster
 from gateway.access.store import Conditions
@@ -19,6 +19,16 @@ async def roster_of(request: web.Request) -> Roster:
     store, directory = store_of(request), request.app[DIRECTORY]
     rules = () if directory.identity is None else directory.identity.section.rules
     return to_roster(await store.keys(), directory.configured, await store.allowances(), rules)
+
+
+def model_groups_of(request: web.Request) -> Mapping[str, tuple[str, ...]]:
+    """Return the patterns of each model group of gateway.toml."""
+    return request.app[DIRECTORY].configured.model_groups.patterns
+
+
+async def in_force(request: web.Request) -> dict[str, Allowance]:
+    """Return the limits of every scope that has some."""
+    return await allowances_in_force(store_of(request), request.app[DIRECTORY].configured)
 
 
 async def check_scope(request: web.Request, scope: str, *, is_new: object = False) -> None:

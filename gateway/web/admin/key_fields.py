@@ -1,6 +1,6 @@
 """Keys in the admin API: Anthropic's `api_key` object, and a record's fields from the body of a request."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ RATES = {
     "output_tokens_per_minute": "output_tokens",
     "concurrency": "concurrency",
 }
+LIMIT_FIELDS = ("limits", "budget", "model_groups")
 BUDGET_FIELDS = ("amount_usd", "period", "time_zone", "window_seconds")
 PERIODS: Final[Mapping[str, Period]] = {
     "daily": "day",
@@ -65,13 +66,15 @@ def to_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def to_fields(body: Mapping[str, Any], *others: str) -> dict[str, Any]:
-    """Fields of a KeyRecord from a body that may also have `others`. Raises InvalidRequest naming the wrong one: a key
-    with ignored `budgets` would have no limits."""
-    check_names(body, (*others, *READERS, "limits", "budget"))
+def to_fields(body: Mapping[str, Any], groups: Container[str], *others: str) -> dict[str, Any]:
+    """Fields of a KeyRecord from a body that may also have `others`. `groups`: the model groups that exist.
+
+    Raises InvalidRequest naming the wrong one: a key with ignored `budgets` would have no limits.
+    """
+    check_names(body, (*others, *READERS, *LIMIT_FIELDS))
     fields = {name: read(body, name) for name, read in READERS.items() if name in body}
-    if "limits" in body or "budget" in body:
-        fields["allowance"] = to_allowance(body)
+    if not body.keys().isdisjoint(LIMIT_FIELDS):
+        fields["allowance"] = to_allowance(body, groups)
     return fields
 
 
@@ -81,8 +84,22 @@ def check_names(body: Mapping[str, Any], known: Iterable[str], path: str = "") -
         raise InvalidRequest(f"{path}{shorten(name)}: there is no such field; there are {', '.join(sorted(known))}")
 
 
-def to_allowance(body: Mapping[str, Any]) -> Allowance:
-    """From `limits` {requests_per_minute, …} and `budget` {amount_usd, period, time_zone}. Raises InvalidRequest."""
+def to_allowance(body: Mapping[str, Any], groups: Container[str]) -> Allowance:
+    """From `limits` {requests_per_minute, …}, `budget` {amount_usd, period, …}, and `model_groups`: an object of
+    the same for each group. `groups`: those that exist. Raises InvalidRequest."""
+    allowance, wanted = _of_models(body), body.get("model_groups") or {}
+    if not isinstance(wanted, dict) or not all(isinstance(one, dict) for one in wanted.values()):
+        raise InvalidRequest("model_groups: must be an object of objects with limits and budget, by group")
+    for group, one in wanted.items():
+        path = f"model_groups.{shorten(group)}"
+        if group not in groups:
+            raise InvalidRequest(f"{path}: there is no such group in [model_groups] of gateway.toml")
+        check_names(one, LIMIT_FIELDS[:2], f"{path}.")
+        allowance = allowance.with_group(group, _of_models(one))
+    return allowance
+
+
+def _of_models(body: Mapping[str, Any]) -> Allowance:
     limits = body.get("limits") or {}
     if not isinstance(limits, dict) or not limits.keys() <= RATES.keys():
         raise InvalidRequest(f"limits: must be an object with some of {', '.join(RATES)}")

@@ -11,8 +11,17 @@ from aiohttp import web
 from gateway.access.records import DEPLOYMENT, KeyRecord
 from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS
 from gateway.errors import InvalidRequest
-from gateway.web.admin.allowances import check_scope, rules_of
-from gateway.web.admin.key_fields import check_names, checked, status_of, to_allowance, to_api_key, to_fields, to_name
+from gateway.web.admin.allowances import check_scope, model_groups_of, rules_of
+from gateway.web.admin.key_fields import (
+    LIMIT_FIELDS,
+    check_names,
+    checked,
+    status_of,
+    to_allowance,
+    to_api_key,
+    to_fields,
+    to_name,
+)
 from gateway.web.admin.pages import MAX_PAGE, NO_STORE, page_by_id
 from gateway.web.admin.requests import actor_of, conditions_of, etag_of, read_object, store_of
 from gateway.web.reply import json_response
@@ -39,7 +48,7 @@ async def list_keys(request: web.Request) -> web.Response:
 async def create_key(request: web.Request) -> web.Response:
     """`name`, and optionally `workspace_id`, `user`, `limits`, `budget`, `models`, `max_tokens`, `expires_at`."""
     store, body = store_of(request), await read_object(request)
-    fields = to_fields(body, "name", "workspace_id")
+    fields = to_fields(body, model_groups_of(request), "name", "workspace_id")
     record = replace(KeyRecord("", to_name(body, "name"), to_name(body, "workspace_id", "default")), **fields)
     made, key = await store.create_key(record, actor_of(request), conditions_of(request, body))
     return json_response({**to_api_key(made), "key": key}, headers=(*NO_STORE, etag_of(made.version)))
@@ -52,7 +61,7 @@ async def show_key(request: web.Request) -> web.Response:
 
 async def update_key(request: web.Request) -> web.Response:
     store, body = store_of(request), await read_object(request)
-    fields = to_fields(body, "name", "status")
+    fields = to_fields(body, model_groups_of(request), "name", "status")
     if "name" in body:
         fields["name"] = to_name(body, "name")
     if "status" in body:
@@ -85,8 +94,8 @@ async def show_limits(request: web.Request) -> web.Response:
 async def set_limits(request: web.Request) -> web.Response:
     """Replace limits and budget of `scope`: deployment, tenant:NAME or user:NAME, which exists or is `new`."""
     store, body = store_of(request), await read_object(request)
-    check_names(body, ("scope", "limits", "budget", "new"))
-    allowance = to_allowance(body)
+    check_names(body, ("scope", *LIMIT_FIELDS, "new"))
+    allowance = to_allowance(body, model_groups_of(request))
     scope, conditions = to_scope(str(body.get("scope", ""))), conditions_of(request, body)
     await check_scope(request, scope, is_new=body.get("new"))
     version = await store.set_allowance(scope, allowance, actor_of(request), conditions)

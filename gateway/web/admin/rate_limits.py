@@ -1,6 +1,6 @@
 """`rate_limits` of Anthropic's Admin API: the limits of the deployment, and those of each tenant, which can be set.
 
-Limits here are for all models together, so there is one group of models.
+There is an entry for all models together, and one for each model group of gateway.toml.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.access.records import DEPLOYMENT, Allowance, RateLimits
 from gateway.access.roster import not_found
 from gateway.errors import InvalidRequest
-from gateway.web.admin.allowances import change_rules, rules_of
+from gateway.web.admin.allowances import change_rules, model_groups_of, rules_of
 from gateway.web.admin.key_fields import check_names
 from gateway.web.admin.members import workspace_of
 from gateway.web.admin.pages import NO_STORE, page_by_cursor
@@ -20,7 +20,7 @@ from gateway.web.admin.requests import conditions_of, etag_of, read_object
 from gateway.web.reply import json_response
 
 LIMIT_ID: Final = "all_models"
-GROUP: Final = {"type": "model_group", "id": LIMIT_ID, "display_name": "All models"}
+GROUP_TYPE: Final = "model_group"
 # Anthropic's names of limits, and ours. Input is counted without what a cache has read; `concurrency` is ours alone.
 TYPES: Final[Mapping[str, str]] = {
     "requests_per_minute": "requests",
@@ -33,9 +33,13 @@ TYPES: Final[Mapping[str, str]] = {
 async def list_rate_limits(request: web.Request) -> web.Response:
     """`group_type` filters."""
     allowance, _ = await rules_of(request, DEPLOYMENT)
-    limits = [{"type": one, "value": value} for one, value in _values(allowance).items()]
-    entry = {"type": "rate_limit", "id": LIMIT_ID, "group": GROUP, "models": None, "limits": limits}
-    return page_by_cursor(request, [entry] if _is_wanted(request) else [], limit=None)
+    entries = []
+    for group in _groups(request, allowance):
+        limits = [{"type": one, "value": value} for one, value in _values(allowance.of_group(group)).items()]
+        if limits or not group:
+            named = {"type": "rate_limit", "id": group or LIMIT_ID, **_shown_group(request, group)}
+            entries.append({**named, "limits": limits})
+    return page_by_cursor(request, entries if _is_wanted(request) else [], limit=None)
 
 
 async def list_workspace_rate_limits(request: web.Request) -> web.Response:
@@ -43,24 +47,31 @@ async def list_workspace_rate_limits(request: web.Request) -> web.Response:
     tenant = await workspace_of(request)
     allowance, _ = await rules_of(request, f"tenant:{tenant}")
     with_inherited = request.query.get("include_inherited") == "true"
-    entry = await _entry(request, tenant, allowance, with_inherited=with_inherited)
-    is_listed = _is_wanted(request) and (with_inherited or entry["limits"])
-    return page_by_cursor(request, [entry] if is_listed else [], "rate_limit_id", limit=None)
+    general, _ = await rules_of(request, DEPLOYMENT)
+    several = [
+        _entry(request, tenant, (general.of_group(group), allowance.of_group(group)), group, with_inherited)
+        for group in _groups(request, general, allowance)
+    ]
+    listed = [one for one in several if one["limits"] or (with_inherited and one["rate_limit_id"] == LIMIT_ID)]
+    return page_by_cursor(request, listed if _is_wanted(request) else [], "rate_limit_id", limit=None)
 
 
 async def set_workspace_rate_limits(request: web.Request) -> web.Response:
     """Set, or with null remove, the limits that the body names; others stay."""
     tenant, wanted = await workspace_of(request), request.match_info["rate_limit_id"]
-    if wanted != LIMIT_ID:
-        raise not_found("rate limit", wanted, [LIMIT_ID])
+    group = "" if wanted == LIMIT_ID else wanted
+    if group and group not in model_groups_of(request):
+        raise not_found("rate limit", wanted, [LIMIT_ID, *model_groups_of(request)])
     body = await read_object(request)
     changes = to_changes(body)
 
     def change(before: Allowance) -> Allowance:
-        return replace(before, limits=replace(before.limits, **changes))
+        known = before.of_group(group)
+        return before.with_group(group, replace(known, limits=replace(known.limits, **changes)))
 
     allowance, version = await change_rules(request, f"tenant:{tenant}", change, conditions_of(request, body))
-    entry = await _entry(request, tenant, allowance, with_inherited=False)
+    general, _ = await rules_of(request, DEPLOYMENT)
+    entry = _entry(request, tenant, (general.of_group(group), allowance.of_group(group)), group, with_inherited=False)
     return json_response(entry, headers=(*NO_STORE, etag_of(version)))
 
 
@@ -81,8 +92,11 @@ def to_changes(body: Mapping[str, Any]) -> dict[str, int | None]:
     return found
 
 
-async def _entry(request: web.Request, tenant: str, allowance: Allowance, *, with_inherited: bool) -> dict[str, Any]:
-    general, own = _values((await rules_of(request, DEPLOYMENT))[0]), _values(allowance)
+def _entry(
+    request: web.Request, tenant: str, allowances: tuple[Allowance, Allowance], group: str, with_inherited: bool
+) -> dict[str, Any]:
+    """`allowances`: of the deployment and the tenant, for the model group."""
+    general, own = map(_values, allowances)
     limits = [
         {"type": one, "value": value, "org_limit": general.get(one), "source": {"type": "workspace"}}
         for one, value in own.items()
@@ -94,12 +108,21 @@ async def _entry(request: web.Request, tenant: str, allowance: Allowance, *, wit
     ]
     return {
         "type": "workspace_rate_limit",
-        "rate_limit_id": LIMIT_ID,
+        "rate_limit_id": group or LIMIT_ID,
         "workspace_id": tenant,
-        "group": GROUP,
-        "models": None,
+        **_shown_group(request, group),
         "limits": limits,
     }
+
+
+def _groups(request: web.Request, *allowances: Allowance) -> list[str]:
+    """Return the names of model groups with limits, after an empty one for all models together."""
+    return ["", *(one for one in model_groups_of(request) if any(one in given.model_groups for given in allowances))]
+
+
+def _shown_group(request: web.Request, group: str) -> dict[str, Any]:
+    shown = {"type": GROUP_TYPE, "id": group or LIMIT_ID, "display_name": group or "All models"}
+    return {"group": shown, "models": list(model_groups_of(request)[group]) if group else None}
 
 
 def _values(allowance: Allowance) -> dict[str, int]:
@@ -109,4 +132,4 @@ def _values(allowance: Allowance) -> dict[str, int]:
 
 
 def _is_wanted(request: web.Request) -> bool:
-    return request.query.get("group_type", GROUP["type"]) == GROUP["type"]
+    return request.query.get("group_type", GROUP_TYPE) == GROUP_TYPE

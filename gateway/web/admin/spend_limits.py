@@ -6,20 +6,24 @@ Beyond Anthropic's scopes there is `api_key`, and beyond its periods `total`.
 import base64
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
 
 from gateway.access.allowances import reset_budget
+from gateway.access.model_groups import group_scope, split_scope
 from gateway.access.periods import period_of
 from gateway.access.records import DEPLOYMENT, MAX_NANO, NANO, Allowance, Budget
 from gateway.access.reports import cents
+from gateway.access.roster import check_group
 from gateway.access.store import KEY, AccessStore, Conditions
 from gateway.errors import InvalidRequest, NotFound
-from gateway.web.admin.allowances import change_rules, check_scope, rules_of
+from gateway.web.admin.allowances import change_rules, check_scope, in_force, rules_of
 from gateway.web.admin.key_fields import PERIODS, checked, to_time
 from gateway.web.admin.pages import NO_STORE, page_by_cursor, values_of
 from gateway.web.admin.requests import actor_of, conditions_of, etag_of, read_object, store_of
+from gateway.web.keys import DIRECTORY
 from gateway.web.reply import json_response
 
 AMOUNT: Final = re.compile(r"[0-9]{1,18}")
@@ -30,7 +34,7 @@ CENT: Final = NANO // 100
 async def list_spend_limits(request: web.Request) -> web.Response:
     """By pages; `scope_type` and `workspace_id` filter."""
     types, workspace = values_of(request, "scope_type"), request.query.get("workspace_id")
-    limits = [to_limit(scope, budget) for scope, budget in budgets_of(await store_of(request).allowances())]
+    limits = [to_limit(scope, budget) for scope, budget in budgets_of(await in_force(request))]
     if types:
         limits = [one for one in limits if one["scope"]["type"] in types]
     if workspace is not None:
@@ -47,12 +51,14 @@ async def set_spend_limit(request: web.Request) -> web.Response:
         raise InvalidRequest("period: must be daily, weekly, monthly or total")
     amount, gateway = to_amount(body.get("amount")), body.get("gateway") or {}
     try:
-        zone = str(gateway.get("time_zone", "UTC"))
+        zone, group = str(gateway.get("time_zone", "UTC")), str(gateway.get("model_group") or "")
         budget = Budget.checked(amount or 0, period, zone)
     except (ValueError, AttributeError) as error:
         raise InvalidRequest(f"gateway: {error}") from None
     if amount is not None:
         await check_scope(request, scope, is_new=gateway.get("new"))
+        check_group(request.app[DIRECTORY].configured, group)
+    scope = group_scope(scope, group)
     version = await replace_budget(request, scope, budget, conditions_of(request, body), removed=amount is None)
     answer = to_limit(scope, budget) | ({"amount": None} if amount is None else {})
     return json_response(answer, headers=(*NO_STORE, etag_of(version)))
@@ -60,14 +66,15 @@ async def set_spend_limit(request: web.Request) -> web.Response:
 
 async def show_spend_limit(request: web.Request) -> web.Response:
     scope, budget = await _found(request)
-    _, version = await rules_of(request, scope)
+    _, version = await rules_of(request, split_scope(scope)[0])
     return json_response(to_limit(scope, budget), headers=(*NO_STORE, etag_of(version)))
 
 
 async def reset_spend_limit(request: web.Request) -> web.Response:
-    """Set what has been spent of the budget in its period to nothing."""
+    """Set what has been spent of the budget in its period to nothing; once for an idempotency key."""
     scope, budget = await _found(request)
-    await reset_budget(store_of(request), scope, budget, actor_of(request))
+    conditions = replace(conditions_of(request, {}), version=None)  # the record of the budget stays as it is
+    await reset_budget(store_of(request), scope, budget, actor_of(request), conditions)
     return json_response(await to_summary(store_of(request), scope, budget), headers=NO_STORE)
 
 
@@ -96,9 +103,9 @@ async def list_effective_spend_limits(request: web.Request) -> web.Response:
     store, periods, users = store_of(request), values_of(request, "period"), values_of(request, "user_ids")
     wanted = [
         (scope, budget)
-        for scope, budget in budgets_of(await store.allowances())
+        for scope, budget in budgets_of(await in_force(request))
         if (not periods or PERIOD_WORDS[budget.period] in periods)
-        and (not users or scope.removeprefix("user:") in users)
+        and (not users or split_scope(scope)[0].removeprefix("user:") in users)
     ]
     rows = [await to_summary(store, scope, budget) for scope, budget in wanted]
     return page_by_cursor(request, rows, "spend_limit_id")
@@ -122,7 +129,7 @@ async def to_summary(store: AccessStore, scope: str, budget: Budget) -> dict[str
 
 def to_actor(scope: str) -> dict[str, Any] | None:
     """Return the user or the key that a scope is of; None for one that several share."""
-    kind, _, name = scope.partition(":")
+    kind, _, name = split_scope(scope)[0].partition(":")
     if kind == "user":
         email = name if "@" in name else None
         return {"type": "user_actor", "user_id": name, "name": name, "email_address": email, "deleted": False}
@@ -130,12 +137,15 @@ def to_actor(scope: str) -> dict[str, Any] | None:
 
 
 def budgets_of(allowances: Mapping[str, Allowance]) -> Iterator[tuple[str, Budget]]:
-    return ((scope, budget) for scope, one in sorted(allowances.items()) for budget in one.budgets)
+    for scope, one in sorted(allowances.items()):
+        yield from ((scope, budget) for budget in one.budgets)
+        for group, of_group in sorted(one.model_groups.items()):
+            yield from ((group_scope(scope, group), budget) for budget in of_group.budgets)
 
 
 async def _found(request: web.Request) -> tuple[str, Budget]:
     wanted = request.match_info["limit_id"]
-    for scope, budget in budgets_of(await store_of(request).allowances()):
+    for scope, budget in budgets_of(await in_force(request)):
         if _id_of(scope, budget) == wanted:
             return scope, budget
     raise NotFound(f"There is no spend limit {wanted[:80]!r}.")
@@ -146,8 +156,11 @@ async def replace_budget(
 ) -> int:
     """Return the new version of the scope's limits. The scope's budget of the same period is replaced or removed."""
 
+    scope, group = split_scope(scope)
+
     def change(before: Allowance) -> Allowance:
-        return before.without_budget(budget.period) if removed else before.with_budget(budget)
+        known = before.of_group(group)
+        return before.with_group(group, known.without_budget(budget.period) if removed else known.with_budget(budget))
 
     return (await change_rules(request, scope, change, conditions))[1]
 
@@ -166,7 +179,8 @@ async def scope_of(store: AccessStore, value: object) -> str:
 
 
 def to_limit(scope: str, budget: Budget) -> dict[str, Any]:
-    kind, _, name = scope.partition(":")
+    of_all, group = split_scope(scope)
+    kind, _, name = of_all.partition(":")
     shown: dict[str, Any] = {
         "tenant": {"type": "workspace", "workspace_id": name},
         "user": {"type": "user", "user_id": name},
@@ -182,7 +196,11 @@ def to_limit(scope: str, budget: Budget) -> dict[str, Any]:
         "is_enabled": True,
         "created_at": to_time(0),
         "updated_at": to_time(0),
-        "gateway": {"time_zone": budget.time_zone, "window_seconds": budget.window},
+        "gateway": {
+            "time_zone": budget.time_zone,
+            "window_seconds": budget.window,
+            **({"model_group": group} if group else {}),
+        },
     }
 
 

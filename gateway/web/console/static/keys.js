@@ -66,10 +66,14 @@ export async function keysPage({ main, role }) {
   await show();
 }
 
+function limitsOf({ limits = {}, budgets = [] }) {
+  return [...Object.entries(limits).map(([name, value]) => name === "concurrency" ? `${value} at a time` : `${value} ${name.replace("_", " ")}/min`),
+    ...budgets.map((one) => `${dollars(one.amount / 1e9)} a ${one.period}`)];
+}
+
 function rights(row) {
   if (row.source === "configured") return h("span", { class: "quiet" }, "everything; it is configured (GATEWAY_KEYS)");
-  const limits = Object.entries(row.limits ?? {}).map(([name, value]) => `${value} ${name.replace("_", " ")}/min`);
-  const budgets = (row.budgets ?? []).map((one) => `${dollars(one.amount / 1e9)} a ${one.period}`);
-  const all = [row.models?.length && `models ${row.models.join(", ")}`, row.max_tokens && `${row.max_tokens} tokens an answer`, ...limits, ...budgets].filter(Boolean);
+  const groups = Object.entries(row.model_groups ?? {}).flatMap(([group, one]) => limitsOf(one).map((text) => `${group}: ${text}`));
+  const all = [row.models?.length && `models ${row.models.join(", ")}`, row.max_tokens && `${row.max_tokens} tokens an answer`, ...limitsOf(row), ...groups].filter(Boolean);
   return all.length ? h("span", { class: "stack" }, all.map((text) => h("span", null, text))) : "everything";
 }

@@ -1,0 +1,138 @@
+"""`dragoman limits`: limits and budgets of a tenant, a user or the deployment, in the Redis that the gateway uses."""
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from gateway.access.allowances import allowance_of, change_allowance, key_scope, reset_budget
+from gateway.access.configured import to_client_keys
+from gateway.access.model_groups import group_scope
+from gateway.access.records import NANO, Allowance, Budget, to_dollars
+from gateway.access.roster import check_group, to_roster
+from gateway.access.store import KEY, AccessStore
+from gateway.cli.console import CommandError, Console
+from gateway.cli.key_options import (
+    BudgetUsd,
+    Concurrency,
+    InputTpm,
+    Json,
+    ModelGroup,
+    OutputTpm,
+    PeriodOption,
+    Rpm,
+    Window,
+    Zone,
+    to_allowance,
+    to_scope,
+)
+from gateway.cli.store import actor, on_store
+from gateway.settings import load_settings
+
+AnyScope = Annotated[str, typer.Argument(help="deployment, tenant:NAME, user:NAME or key:NAME.")]
+
+limits = typer.Typer(help="Limits and budgets of a tenant, a user, or the whole deployment.", no_args_is_help=True)
+
+
+@limits.command("set")
+def set_limits(
+    scope: Annotated[str, typer.Argument(help="deployment, tenant:NAME or user:NAME.")],
+    rpm: Rpm = None,
+    input_tpm: InputTpm = None,
+    output_tpm: OutputTpm = None,
+    concurrency: Concurrency = None,
+    budget_usd: BudgetUsd = None,
+    period: PeriodOption = "month",
+    time_zone: Zone = "UTC",
+    window_seconds: Window = 0,
+    model_group: ModelGroup = "",
+    new: Annotated[bool, typer.Option("--new", help="For a name that no key has yet.")] = False,
+    json: Json = False,
+) -> None:
+    """Replace the limits and budget of a scope; what is not given is unlimited."""
+    console = Console(json)
+
+    async def change(store: AccessStore) -> Allowance:
+        if not new:
+            await check_scope(store, name)
+        return await change_limits(store, name, model_group, allowance)
+
+    with console.failing_clearly():
+        name = to_scope(scope)
+        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
+        changed = on_store(change)
+        console.answer({"scope": scope, **changed.to_json()}, f"{scope}: {describe_allowance(changed)}")
+
+
+@limits.command("show")
+def show_limits(scope: AnyScope, json: Json = False) -> None:
+    """Show the limits and budget of a scope."""
+    console = Console(json)
+    with console.failing_clearly():
+        _, allowance = on_store(lambda store: limits_of(store, scope))
+        console.answer({"scope": scope, **allowance.to_json()}, f"{scope}: {describe_allowance(allowance)}")
+
+
+@limits.command("reset")
+def reset_limits(scope: AnyScope, json: Json = False) -> None:
+    """Set what the budgets of a scope have spent in their periods to nothing."""
+    console = Console(json)
+
+    async def reset(store: AccessStore) -> list[tuple[str, Budget, int]]:
+        name, allowance = await limits_of(store, scope)
+        several = [(group, one) for group in ("", *allowance.model_groups) for one in allowance.of_group(group).budgets]
+        return [
+            (group, one, await reset_budget(store, group_scope(name, group), one, actor())) for group, one in several
+        ]
+
+    with console.failing_clearly():
+        done = on_store(reset)
+        if not done:
+            raise CommandError(f"{scope} has no budget")
+        lines = [
+            f"{scope}{f', model group {group}' if group else ''}: {to_dollars(spent)} of {one.described} set back to $0"
+            for group, one, spent in done
+        ]
+        data = [
+            {"model_group": group or None, "period": one.period, "time_zone": one.time_zone, "spent_usd": spent / NANO}
+            for group, one, spent in done
+        ]
+        console.answer({"scope": scope, "reset": data}, "\n".join(lines))
+
+
+async def limits_of(store: AccessStore, scope: str) -> tuple[str, Allowance]:
+    """Return the stored name of a scope, and its limits: in Redis, or in gateway.toml."""
+    configured = to_client_keys(load_settings(), store.secret)
+    if scope.startswith(KEY):
+        name = await key_scope(store, configured, scope.removeprefix(KEY))
+    else:
+        name = to_scope(scope, "deployment, tenant:NAME, user:NAME or key:NAME")
+    return name, (await allowance_of(store, configured, name))[0]
+
+
+async def change_limits(store: AccessStore, scope: str, group: str, wanted: Allowance) -> Allowance:
+    """Replace the limits of a scope for a model group, or for all models together, and return all that it has."""
+    configured = to_client_keys(load_settings(), store.secret)
+    check_group(configured, group)
+    change = partial(Allowance.with_group, group=group, allowance=wanted)
+    return (await change_allowance(store, configured, scope, change, actor()))[0]
+
+
+async def check_scope(store: AccessStore, scope: str) -> None:
+    """Raises NotFound for a tenant or a user that does not exist, with those that come close."""
+    settings = load_settings()
+    configured, rules = to_client_keys(settings, store.secret), settings.config.access.identity.rules
+    roster = to_roster(await store.keys(), configured, await store.allowances(), rules)
+    roster.check_scope(scope, "For a name that no key has yet, add --new.")
+
+
+def describe_allowance(allowance: Allowance) -> str:
+    units = {"requests": "requests/min", "input_tokens": "input tokens/min", "output_tokens": "output tokens/min"}
+    said = [
+        f"{value} {units.get(name, 'at a time')}"
+        for name in ("requests", "input_tokens", "output_tokens", "concurrency")
+        if (value := getattr(allowance.limits, name)) is not None
+    ]
+    said += [f"{one.described} ({one.time_zone})" for one in allowance.budgets]
+    said += [f"{group}: {describe_allowance(one)}" for group, one in allowance.model_groups.items()]
+    return ", ".join(said) or "no limits"
