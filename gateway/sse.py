@@ -9,6 +9,8 @@ read may cut anywhere, a character or a CRLF included. It is written around `byt
 streamed delta.
 """
 
+from codecs import BOM_UTF8
+
 from gateway.errors import UpstreamError
 
 # An event larger than this is no delta: generated images arrive as data URIs of a few megabytes.
@@ -100,6 +102,17 @@ class EventParser:
             payloads.append(ERROR_EVENT + payload)
         elif payload and name not in SIGNS_OF_LIFE:
             payloads.append(payload)
+
+
+def without_mark(held: bytes, piece: bytes) -> tuple[bytes, bytes]:
+    """Return the start of a byte order mark that may go on in the next read, and the piece without the mark.
+
+    `held`: the first value of the call before, at the start of a stream.
+    """
+    piece = held + piece
+    if len(piece) < len(BOM_UTF8) and BOM_UTF8.startswith(piece):
+        return piece, b""
+    return b"", piece.removeprefix(BOM_UTF8)
 
 
 def unify_line_ends(piece: bytes, *, after_cr: bool) -> tuple[bytes, bool]:

@@ -1,19 +1,18 @@
 """The events of an answer that arrives in pieces, unparsed: a dialect that passes them on looks into few of them."""
 
-from codecs import BOM_UTF8
-
 from gateway.dialects.json_body import BodyForm, JsonBody
 from gateway.errors import UpstreamError
-from gateway.sse import END, MAX_EVENT_BYTES, unify_line_ends
+from gateway.sse import END, MAX_EVENT_BYTES, unify_line_ends, without_mark
 
 
 class FrameReader:
     r"""Joins pieces to whole events, with `\n` as line ends. `json`: the body, if it is JSON instead."""
 
-    __slots__ = ("_after_cr", "_form", "_tail", "_tail_size")
+    __slots__ = ("_after_cr", "_form", "_mark", "_tail", "_tail_size")
 
     def __init__(self) -> None:
         self._form = BodyForm()
+        self._mark = b""  # the start of a byte order mark
         self._after_cr = False  # whether the last piece ended in a CR
         self._tail: list[bytes] = []  # an unfinished event
         self._tail_size = 0
@@ -25,7 +24,7 @@ class FrameReader:
     def read(self, piece: bytes) -> bytes:
         """Return the events that are whole with this piece. Raises UpstreamError for one that is too large."""
         if not self._form.has_begun:
-            piece = piece.removeprefix(BOM_UTF8)
+            self._mark, piece = without_mark(self._mark, piece)
         if not self._form.is_event_piece(piece):
             return b""
         if self._after_cr or piece.find(b"\r") >= 0:

@@ -10,6 +10,7 @@ import asyncio
 import random
 import secrets
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -330,7 +331,7 @@ class Exchange:
 
     async def _read_whole(self, plan: Plan, answer: Answer) -> Answered:
         """Read a JSON answer: some upstreams send one to a stream request, or an error inside a 200."""
-        body = await answer.read(MAX_ANSWER_BYTES)
+        body = (await answer.read(MAX_ANSWER_BYTES)).removeprefix(BOM_UTF8)
         return noted(self.redactor, plan, self.dialects[plan.route.dialect].answer(body, plan.prepared))
 
     async def _open(self, plan: Plan, timeouts: Timeouts) -> Answer:
@@ -345,7 +346,7 @@ class Exchange:
         answer = await self.client.open(call)
         plan.call.note_header()
         if not 200 <= answer.status < 300:
-            body = await answer.read(MAX_ERROR_BYTES)
+            body = (await answer.read(MAX_ERROR_BYTES)).removeprefix(BOM_UTF8)
             error = self.dialects[plan.route.dialect].error(answer.status, answer.headers, body, prepared)
             raise told_to_owner(error, plan.context) if upstream.takes_client_key else error
         if upstream.takes_client_key:

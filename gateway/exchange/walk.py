@@ -9,22 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from gateway.errors import GatewayError, drop_frames
+from gateway.errors import GatewayError, MalformedOutput, drop_frames
 from gateway.exchange.plan import Plan
 from gateway.upstream.health.failure import Moves, error_to_return, failure_of
 from gateway.upstream.health.live_circuits import LiveCircuits
-from gateway.upstream.health.retry import MAX_ATTEMPTS, RetryPolicy
+from gateway.upstream.health.retry import MAX_ATTEMPTS, MAX_MALFORMED, RetryPolicy
 from gateway.upstream.http.client import Timeouts
 from gateway.upstream.routes.route import Route, UpstreamTimeouts
 
 
 @dataclass(slots=True)
 class Walk:
-    """Calls of one request so far, without heals. `here`: those to the current candidate since it was taken."""
+    """Calls of one request so far, without heals. `here`: those to the current candidate since it was taken.
+
+    `malformed`: those of them whose output the server could not read. Other failures cost nothing, and do not count.
+    """
 
     policy: RetryPolicy
     calls: int = 0
     here: int = 0
+    malformed: int = 0
     hedges: int = 0
     errors: list[GatewayError] = field(default_factory=list)
 
@@ -37,7 +41,7 @@ class Walk:
         self.here += 1
 
     def move(self) -> None:
-        self.here = 0
+        self.here = self.malformed = 0
 
     def heal(self, error: GatewayError) -> None:
         """A changed request is no repetition; heals have a separate limit."""
@@ -49,6 +53,7 @@ class Walk:
         """Keep the error until the walk is over, without the frames of its call."""
         drop_frames(error)
         self.errors.append(error)
+        self.malformed += isinstance(error, MalformedOutput)
 
     def may_move(self, plan: Plan, error: GatewayError) -> bool:
         """Return True if the next candidate may be asked after this failure."""
@@ -60,6 +65,8 @@ class Walk:
     def delay(self, error: GatewayError, chance: float, remaining: float) -> float | None:
         """Return the seconds until the call is repeated in place, None if it is not."""
         if not failure_of(error).again or self.calls + self.hedges >= self.policy.max_attempts:
+            return None
+        if isinstance(error, MalformedOutput) and self.malformed >= MAX_MALFORMED:
             return None
         return self.policy.delay(error, self.here, chance, remaining)
 

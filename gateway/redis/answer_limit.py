@@ -1,5 +1,6 @@
 """Limits how long a request waits for Redis: each call for a bounded time, and no call for a while after one without an
-answer, so that only the requests of the first moment wait for a server that is frozen or cut off.
+answer, so that only the requests of the first moment wait for a server that is frozen or cut off. Time in which this
+process could not read replies does not count.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import Final
 from gateway.errors import GatewayError, StoreAway
 from gateway.redis.breaker import Breaker, Tolerance
 from gateway.redis.failures import CANNOT_BE_REACHED, NO_ANSWER
+from gateway.redis.patience import waiting
 
 # A batch call is refused within 2 s.
 ANSWER_SECONDS: Final = 1.5
@@ -35,9 +37,10 @@ class AnswerLimit:
         """Raises StoreAway if there is no answer in time, or was none a moment ago."""
         if not self.breaker.admits():
             raise StoreAway(CANNOT_BE_REACHED, reason=NO_ANSWER)
-        sent_at = self.clock()
+        sent_at, seconds = self.clock(), self.seconds + extra_seconds
+        ends_at = asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout(self.seconds + extra_seconds):
+            async with waiting(lambda: ends_at, seconds):
                 yield
         except TimeoutError as error:
             self.breaker.was_late(NO_ANSWER, sent_at)

@@ -22,8 +22,9 @@ from redis.exceptions import InvalidResponse, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.redis.failures import NO_ANSWER, WRONG_SERVER, code_of, redis_failures
+from gateway.redis.patience import LOOKS
 from gateway.redis.scripts import Argument, LuaScript
-from gateway.redis.silence import LOOKS, SilenceLimit
+from gateway.redis.silence import SilenceLimit
 
 # Calls that wait for a server which answers slowly; each holds about 2 kB.
 MAX_WAITING: Final = 50_000

@@ -19,7 +19,10 @@ MAX_COMPLETION_TOKENS = 128_000
 CATALOGUE_CREATED = 1_767_225_600  # 2026-01-01: entries do not change with the clock
 
 # Names that clients bring along; offered so that model lists hold what Claude Code and the SDKs ask for.
-GUESTS = ("anthropic/claude-opus-5", "anthropic/claude-sonnet-5", "anthropic/claude-haiku-4.5")
+GUESTS = (
+    *("anthropic/claude-opus-5", "anthropic/claude-sonnet-5", "anthropic/claude-haiku-4.5"),
+    *(f"~anthropic/claude-{line}-latest" for line in ("opus", "sonnet", "haiku")),  # OpenRouter's, and the aliases'
+)
 
 SUPPORTED_PARAMETERS = (
     "include_reasoning",

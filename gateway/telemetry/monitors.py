@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from gateway.errors import GatewayError
 from gateway.redis.failures import problem_of
+from gateway.redis.patience import waiting
 from gateway.redis.server import RedisServer
 from gateway.telemetry import metrics
 
@@ -55,7 +56,7 @@ class RedisMonitor:
         clock = asyncio.get_running_loop().time
         begun = clock()
         try:
-            async with asyncio.timeout(self.timeout):
+            async with waiting(lambda: begun + self.timeout, self.timeout):
                 await self.server.probe()
                 metrics.REDIS_SECONDS.observe(clock() - begun)
                 [batches] = await self.server.pipeline([("HLEN", self.server.keys.scheduler.records)])

@@ -54,6 +54,10 @@ SECRET_PARAMETER: Final = re.compile(
 CREDENTIAL: Final = r"\b(?:sk|pk|gsk|xai|hf)[-_](?=\S{0,64}\d)[\w.*-]{8,}|\b(?:AIza|AKIA|eyJ)[\w.-]{16,}"
 # Ids and names of the operator's account, as refusals of a limit or a key quote them: OpenAI's and Groq's organizations
 # and projects, Stripe's customers, AWS's accounts, Google's projects, Azure's subscriptions, addresses of e-mail.
+# A word with the form of an address is removed though it may be something else (`tool@server.com`): who reads the error
+# knows the names in its own request, and an address that was shown cannot be taken back. Names of files stay: no
+# top-level domain ends like these.
+FILE_ENDS: Final = "(?:gif|jpe?g|json|js|pdf|png|svg|toml|ts|webp|ya?ml)"
 UUID: Final = r"[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}"
 ACCOUNT: Final = (
     r"\b(?:org|proj|acct|wrkspc|cus|ak)[-_](?=[a-z]{0,64}\d)[a-z\d]{8,64}\b"
@@ -62,7 +66,8 @@ ACCOUNT: Final = (
     r"|\barn:[\w-]{1,16}:[\w-]{1,32}:[\w-]{0,32}:\d{0,12}:[\w:/.-]{1,256}"
     r"|\b(?:projects|subscriptions|organizations|accounts|tenants|resourceGroups)/(?=[\w.:-]{0,64}[\d-])[\w.:/-]{4,256}"
     r"|<ak-[^<>\s]{1,64}>"
-    r"|(?<![\w.+-])(?!(?:support|help|sales|contact|info)[\w-]{0,16}@)[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[a-z]{2,24}\b"
+    r"|(?<![\w.+-])(?!(?:support|help|sales|contact|info)[\w-]{0,16}@)[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}"
+    rf"(?!{FILE_ENDS}\b)[a-z]{{2,24}}\b(?!\.\w)"
 )
 # Numbers and UUIDs are those of an account where a word before them says so; the word stays.
 ACCOUNT_NUMBER: Final = re.compile(

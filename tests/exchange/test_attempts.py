@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from gateway.context import Context
-from gateway.errors import GatewayError, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
+from gateway.errors import GatewayError, MalformedOutput, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gateway.exchange.exchange import Exchange
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation import check_messages_request
@@ -98,3 +98,26 @@ async def test_a_silent_upstream_is_called_once() -> None:
     record = await failed(exchange_on(upstream))
     assert len(upstream.calls) == record.attempts == 1
     assert record.attempts_line() == "up silent 1.00s"
+
+
+@pytest.mark.parametrize(
+    ("errors", "calls"),
+    [
+        ([MalformedOutput, MalformedOutput], 2),
+        ([UpstreamError, MalformedOutput, MalformedOutput], 3),
+        ([MalformedOutput, UpstreamError, MalformedOutput], 3),
+    ],
+)
+async def test_only_output_that_cannot_be_read_counts_against_its_limit(
+    errors: list[type[GatewayError]], calls: int
+) -> None:
+    upstream = Failing(seconds=0.1)
+    left = iter(errors)
+
+    class Next(Failing):
+        async def open(self, call: Call) -> Answer:
+            upstream.error = next(left)
+            return await upstream.open(call)
+
+    await failed(exchange_on(Next(seconds=0.1)))
+    assert len(upstream.calls) == calls

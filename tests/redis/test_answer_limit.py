@@ -63,6 +63,16 @@ async def test_a_call_that_waited_for_a_busy_process_is_no_silence() -> None:
     assert not await skipped(limit)
 
 
+async def test_time_in_which_the_process_could_not_read_the_answer_does_not_count() -> None:
+    """Without this a process that was paused for 2 s refuses the calls of the next 2 s too."""
+    limit = AnswerLimit(0.05)
+    async with limit.call():
+        for _ in range(3):
+            time.sleep(0.06)  # noqa: ASYNC251 - a busy process
+            await asyncio.sleep(0.001)
+    assert not await skipped(limit)
+
+
 async def test_a_trial_whose_caller_leaves_is_followed_by_another_one() -> None:
     clock = Clock()
     limit = AnswerLimit(0.01, clock)

@@ -64,6 +64,14 @@ async def test_a_frozen_redis_is_down() -> None:
     assert value("gateway_redis_up") == 0
 
 
+async def test_redis_is_up_for_a_process_that_was_paused_while_it_waited() -> None:
+    async with open_server() as running, running.client() as client:
+        monitor = RedisMonitor(RedisServer(client), timeout=0.05)
+        asyncio.get_running_loop().call_soon(time.sleep, 0.1)
+        await monitor.look()
+    assert monitor.problem is None
+
+
 async def test_a_full_redis_is_down() -> None:
     async with open_server(maxmemory="1mb") as running, running.client() as client:
         monitor = RedisMonitor(RedisServer(client))

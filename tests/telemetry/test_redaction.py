@@ -189,6 +189,7 @@ KEPT_TEXTS = [
     "write to support@openai.com or through our help center at help.openai.com",
     "account 42 of 100, project: none, user 12, 131072 tokens",
     "C: is not a drive, a ~ b",
+    "icon@2x.png and page@next.config.json are no images, and neither is a@b.c",
 ]
 
 

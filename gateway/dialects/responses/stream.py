@@ -1,6 +1,5 @@
 """A Responses stream on its way to the client: its events become chat chunks, and those a Messages stream."""
 
-from codecs import BOM_UTF8
 from typing import Any
 
 import orjson
@@ -14,7 +13,7 @@ from gateway.errors import GatewayError
 from gateway.json_values import has_too_many_values
 from gateway.messages.events import PING
 from gateway.messages.notes import Note
-from gateway.sse import ERROR_EVENT, EventParser
+from gateway.sse import ERROR_EVENT, EventParser, without_mark
 
 LAST_EVENTS = frozenset({"response.completed", "response.done", "response.incomplete", "response.cancelled"})
 END_MARK = b"[DONE]"
@@ -23,7 +22,7 @@ END_MARK = b"[DONE]"
 class ResponsesStream:
     """`opened` and `collects` are those of the `MessageStream` behind it."""
 
-    __slots__ = ("_form", "_message", "_parser", "_writer")
+    __slots__ = ("_form", "_mark", "_message", "_parser", "_writer")
 
     ping = PING
 
@@ -32,6 +31,7 @@ class ResponsesStream:
         self._parser = EventParser()
         self._writer = ChunkWriter(reply.upstream_model, reply.max_tokens, reply.offered)
         self._form = BodyForm()
+        self._mark = b""  # the start of a byte order mark
 
     @property
     def failure(self) -> GatewayError | None:
@@ -85,7 +85,7 @@ class ResponsesStream:
 
     def feed(self, piece: bytes) -> bytes:
         if not self._form.has_begun:
-            piece = piece.removeprefix(BOM_UTF8)
+            self._mark, piece = without_mark(self._mark, piece)
         try:
             if not self._form.is_event_piece(piece):
                 return b""

@@ -5,7 +5,7 @@ Pure: the caller brings clock and chance.
 
 from dataclasses import dataclass
 
-from gateway.errors import GatewayError, MalformedOutput, RateLimited
+from gateway.errors import GatewayError, RateLimited
 
 # A live client is waiting: it retries by itself too, so the gateway only bridges short gaps.
 MAX_ATTEMPTS = 3
@@ -33,8 +33,6 @@ class RetryPolicy:
         An upstream's `retry-after` is a floor, never shortened. A proxy that retries by itself (LiteLLM) is asked once.
         """
         if not error.retryable or error.should_retry is False or error.was_retried or attempt >= self.max_attempts:
-            return None
-        if isinstance(error, MalformedOutput) and attempt >= MAX_MALFORMED:
             return None
         delay = min(self.max_delay, self.first_delay * 2 ** (attempt - 1)) * (0.5 + chance / 2)
         if error.retry_after is not None:

@@ -7,6 +7,7 @@ wait for it: routing passes unknown names through. What a list says of a model c
 import asyncio
 import re
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -173,7 +174,7 @@ class Catalog:
 async def read_models(client: UpstreamClient, upstream: Upstream) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
     """The upstream's own list, as it is, and the header it came with. Raises GatewayError when it cannot be had."""
     answer = await client.open(Call("GET", upstream.url + "/models", upstream.headers, timeouts=TIMEOUTS))
-    body = await answer.read(MAX_LIST_BYTES)
+    body = (await answer.read(MAX_LIST_BYTES)).removeprefix(BOM_UTF8)
     if answer.status != 200:
         raise UpstreamError("The upstream does not list its models.")
     return to_entries(body), answer.headers

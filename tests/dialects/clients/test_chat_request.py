@@ -288,3 +288,10 @@ def test_what_cannot_be_carried_over_is_refused_by_name(body: dict[str, Any], fi
     with pytest.raises(InvalidRequest) as refused:
         converted({"messages": [USER], **body})
     assert refused.value.message.startswith(f"{field}: ")
+
+
+def test_images_of_an_earlier_answer_come_back() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    earlier = {"role": "assistant", "content": "Look:", "images": [image]}
+    _, answer, _ = messages_of({"role": "user", "content": "draw"}, earlier, {"role": "user", "content": "again"})
+    assert [block["type"] for block in answer["content"]] == ["text", "image"]

@@ -209,3 +209,17 @@ def test_citations_of_pages_become_annotations_of_their_place_in_the_text() -> N
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks_of(told)]
     assert [entry for delta in deltas for entry in delta.get("annotations", ())] == expected
     assert "annotations" not in to_completion(MESSAGE, registry(), 5)["choices"][0]["message"]
+
+
+IMAGE_BLOCK = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+LINKED_BLOCK = {"type": "image", "source": {"type": "url", "url": "https://images.example.com/1.png"}}
+
+
+def test_images_of_an_answer_reach_clients_where_openrouter_has_them() -> None:
+    message = {**MESSAGE, "content": [IMAGE_BLOCK, LINKED_BLOCK], "stop_reason": "end_turn"}
+    stream = ChatStream(ToolRegistry(), 5, shows_usage=False)
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks_of(stream.feed(to_events(message)))]
+    streamed = [image for delta in deltas for image in delta.get("images", ())]
+    whole = to_completion(message, ToolRegistry(), 5)["choices"][0]["message"]["images"]
+    urls = ["data:image/png;base64,iVBORw0KGgo=", "https://images.example.com/1.png"]
+    assert [image["image_url"]["url"] for image in streamed] == [image["image_url"]["url"] for image in whole] == urls

@@ -5,7 +5,10 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.access.keyring import Keyring
 from gateway.dialects.clients.tools import ToolRegistry
+from gateway.dialects.clients.turns import Turns
+from gateway.dialects.responses.client.input import add_items
 from gateway.dialects.responses.client.output import ResponseFacts, to_echoed, to_response
 from gateway.dialects.responses.client.sealed import open_summary
 from gateway.dialects.responses.client.stream import ClientResponseStream
@@ -306,3 +309,17 @@ def test_citations_of_pages_become_annotations_of_their_text() -> None:
     added = [event for event in told if event["type"] == "response.output_text.annotation.added"]
     assert [(event["annotation_index"], event["annotation"]) for event in added] == [(0, annotation)]
     assert told[-1]["response"]["output"] == whole["output"]
+
+
+def test_image_of_an_answer_is_an_item_that_can_come_back() -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+    message = {**MESSAGE, "stop_reason": "end_turn", "content": [{"type": "image", "source": source}]}
+    [item] = to_response(message, ToolRegistry(), FACTS, compacts=False)["output"]
+    assert (item["type"], item["status"], item["result"]) == ("image_generation_call", "completed", "iVBORw0KGgo=")
+    told = ClientResponseStream(ToolRegistry(), FACTS).feed(to_events(message))
+    done = [orjson.loads(frame.partition(b"data: ")[2]) for frame in told.split(b"\n\n")[:-1]]
+    assert [event["item"] for event in done if event["type"] == "response.output_item.done"] == [item]
+    turns = Turns("m", Keyring((("t", b"secret"),)))
+    turns.add_user([{"type": "text", "text": "draw"}], "input.0")
+    add_items([item], turns, ToolRegistry())
+    assert turns.messages[1]["content"] == [{"type": "image", "source": source}]

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.dialects.chat.response.images import to_image_part
 from gateway.dialects.clients.citations import to_annotations, to_entries
 from gateway.dialects.clients.tools import ToolRegistry, to_custom_input
 from gateway.dialects.clients.turns import to_arguments
@@ -29,6 +30,7 @@ def to_completion(message: Mapping[str, Any], tools: ToolRegistry, created: int)
     thoughts: list[str] = []
     details: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
+    images = [to_image_part(block) for block in message["content"] if block["type"] == "image"]
     for block in message["content"]:
         match block["type"]:
             case "text":
@@ -46,7 +48,7 @@ def to_completion(message: Mapping[str, Any], tools: ToolRegistry, created: int)
     answer["refusal"] = (message.get("stop_details") or {}).get("explanation")
     if thoughts:
         answer["reasoning_content"] = "\n\n".join(thoughts)
-    lists = {"reasoning_details": details, "annotations": annotations, "tool_calls": calls}
+    lists = {"reasoning_details": details, "annotations": annotations, "images": images, "tool_calls": calls}
     answer |= {name: entries for name, entries in lists.items() if entries}
     choice = {"index": 0, "message": answer, "logprobs": message.get("logprobs")}
     choice["finish_reason"] = to_finish_reason(message.get("stop_reason"))

@@ -177,6 +177,8 @@ def _add_assistant(message: Mapping[str, Any], path: str, turns: Turns, registry
     turns.add_assistant(to_blocks(message.get("content"), f"{path}.content"))
     if isinstance(message.get("refusal"), str):
         turns.add_assistant(to_blocks(message["refusal"], f"{path}.refusal"))
+    if message.get("images"):  # of an answer, as OpenRouter and this gateway give them
+        turns.add_assistant(to_blocks(message["images"], f"{path}.images"))
     for index, call in enumerate(to_list(message.get("tool_calls"), f"{path}.tool_calls")):
         _add_call(to_object(call, f"{path}.tool_calls.{index}"), f"{path}.tool_calls.{index}", turns, registry)
 

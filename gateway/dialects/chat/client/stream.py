@@ -17,6 +17,7 @@ from gateway.dialects.chat.client.answer import (
     to_finish_reason,
     to_text_entry,
 )
+from gateway.dialects.chat.response.images import to_image_part
 from gateway.dialects.clients.citations import to_annotations, to_entries
 from gateway.dialects.clients.errors import to_openai_error
 from gateway.dialects.clients.events import MessageEvents
@@ -90,6 +91,8 @@ class ChatStream:
                 self._thought, self._signature = [], []
             case "redacted_thinking":
                 return self._detail(to_encrypted_entry(block["data"], self._details))
+            case "image":
+                return self._delta({"images": [to_image_part(block)]})
         return b""
 
     def _add(self, event: dict[str, Any]) -> bytes:

@@ -7,15 +7,17 @@ import orjson
 from gateway.dialects.base import Answered
 from gateway.dialects.chat.original.calls import CallIndexes, to_calls
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
+from gateway.dialects.chat.response.calls.near_json import NearJson
 from gateway.dialects.chat.response.calls.written_calls import may_hold_calls
 from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin, unwrapped
-from gateway.dialects.chat.response.delta import delta_of
-from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish, meaning_of
+from gateway.dialects.chat.response.delta import delta_of, number_of
+from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish, broken_finish, meaning_of
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.native.answer import with_model
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
 from gateway.json_values import TOO_DEEP, check_answer_values
+from gateway.messages.notes import Note
 
 FINISH_REASONS: Final = frozenset({"content_filter", "function_call", "length", "stop", "tool_calls"})
 STOP_REASONS: Final = {
@@ -35,14 +37,13 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
     except orjson.JSONDecodeError:
         raise UpstreamError(NOT_A_COMPLETION) from None
     inner = unwrapped(completion)
-    choice, finish = read_choice(inner, reply)
-    is_changed = complete_message(choice, finish, reply) or inner is not completion
-    is_changed = take_written_calls(delta_of(choice), reply) or is_changed
-    reason = to_finish_reason(finish, has_calls=bool(delta_of(choice).get("tool_calls")))
-    if reason != choice.get("finish_reason") or is_changed:
-        completion = inner
-        finish.note({"finish_reason": reason})
-        choice["finish_reason"] = reason
+    first, finish = read_choice(inner, reply)
+    notes: list[Note] = []
+    is_changed = complete_choice(first, finish, reply, notes) or inner is not completion
+    for choice in inner["choices"][1:]:
+        is_changed = complete_choice(choice, finish_of(choice), reply, notes) or is_changed
+    completion = inner
+    if is_changed:
         try:
             body = orjson.dumps(completion)
         except orjson.JSONEncodeError:
@@ -51,20 +52,53 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
     counts = read_counts(found) if found else None
     usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, len(body))
     message: dict[str, Any] = {"usage": usage, "stop_reason": stop_reason_of(finish)}
-    return Answered(
-        message, to_origin(completion, counts), written=with_model(body, completion, reply.model), is_original=True
+    written = with_model(body, completion, reply.model)
+    return Answered(message, to_origin(completion, counts), tuple(notes), written=written, is_original=True)
+
+
+def finish_of(choice: Any) -> Finish:
+    """Return how a choice beyond the first one ended. Raises as `read_choice`."""
+    if not isinstance(choice, dict):
+        raise UpstreamError("The upstream sent choices of an unknown shape.")
+    finish = Finish()
+    finish.note(choice)
+    error = broken_finish(finish)
+    if error is not None:
+        raise error
+    return finish
+
+
+def complete_choice(choice: dict[str, Any], finish: Finish, reply: Reply, notes: list[Note]) -> bool:
+    """Give a choice the shape that clients know. Return True if it was changed."""
+    prefix = f"call_{reply.message_id[-8:]}_{number_of(choice)}_"
+    is_changed = complete_message(choice, finish, prefix, notes)
+    message = choice["message"]
+    is_changed = take_written_calls(message, reply, prefix) or is_changed
+    calls = message.get("tool_calls")
+    reason = to_finish_reason(finish, has_calls=bool(calls))
+    if reason == "tool_calls" and any(map(is_cut, calls or ())):
+        reason = "length"
+    if reason == choice.get("finish_reason"):
+        return is_changed
+    finish.note({"finish_reason": reason})
+    choice["finish_reason"] = reason
+    return True
+
+
+def complete_message(choice: dict[str, Any], finish: Finish, prefix: str, notes: list[Note]) -> bool:
+    """Give the choice a message, and its calls the shape that clients know. Return True if it was changed.
+
+    `prefix`: of the ids that the upstream leaves out.
+    """
+    told_message = choice.get("message")
+    whole = (
+        told_message if isinstance(told_message, dict) else {"role": "assistant", "content": None, **delta_of(choice)}
     )
-
-
-def complete_message(choice: dict[str, Any], finish: Finish, reply: Reply) -> bool:
-    """Give the choice a message, and its calls the shape that clients know. Return True if it was changed."""
-    if not isinstance(choice.get("message"), dict):
-        choice["message"] = {"role": "assistant", "content": None, **delta_of(choice)}
-        return True
-    message = choice["message"] = to_plain_delta(told_message := choice["message"], finish)
+    message = choice["message"] = to_plain_delta(whole, finish, notes)
+    choice.pop("delta", None)
     if not message.get("tool_calls"):
         return message is not told_message
-    told, known = message["tool_calls"], CallIndexes(f"call_{reply.message_id[-8:]}_0_")
+    told, known = message["tool_calls"], CallIndexes(prefix)
     calls = to_calls(told)
     named = [known.begun(call) for call in calls]
     if calls is told and all(one is other for one, other in zip(named, calls, strict=True)):
@@ -73,14 +107,14 @@ def complete_message(choice: dict[str, Any], finish: Finish, reply: Reply) -> bo
     return True
 
 
-def take_written_calls(message: dict[str, Any], reply: Reply) -> bool:
+def take_written_calls(message: dict[str, Any], reply: Reply, prefix: str) -> bool:
     """Make calls of those that the server left in text or reasoning. Return True if there were any."""
     content = message.get("content") or ""
     names = reasoning_names(message)
     thought = message[names[0]] if names else ""
     if not isinstance(content, str) or message.get("tool_calls") or not may_hold_calls(content + thought, reply):
         return False
-    text = TextOfCalls(reply, f"call_{reply.message_id[-8:]}_0_")
+    text = TextOfCalls(reply, prefix)
     sent = text.take(thought, content)
     *rest, calls = text.end()
     if calls:
@@ -88,6 +122,18 @@ def take_written_calls(message: dict[str, Any], reply: Reply) -> bool:
         message |= dict.fromkeys(names, thought) | {"content": content or None}
         message["tool_calls"] = [{name: call[name] for name in ("id", "type", "function")} for call in calls]
     return bool(calls)
+
+
+def is_cut(call: dict[str, Any]) -> bool:
+    """Whether the arguments of a call have begun and not ended, so that its client must not run it."""
+    arguments = (call.get("function") or {}).get("arguments") or ""
+    try:
+        orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        reader = NearJson()
+        reader.feed(arguments)
+        return reader.is_inside
+    return False
 
 
 def to_finish_reason(finish: Finish, *, has_calls: bool) -> str:

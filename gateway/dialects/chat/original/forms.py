@@ -1,7 +1,8 @@
 """What is looked for in the bytes of a chat stream, so that most of its chunks need not be parsed."""
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 CHOICES: Final = b'"choices"'
 # Where the text of a delta begins, and the text itself.
@@ -14,3 +15,8 @@ FACTS: Final = re.compile(
     rb'|"message"\s*:\s*\{|"choices"\s*:\s*(?:[^\[\s]|\[\s*[^{\s])|"delta"\s*:\s*(?:[^{\s]|\{(?:"role"\s*:\s*"\w*"\s*,\s*)?"content"\s*:\s*[^"n\s])'
 )
 MODEL: Final = re.compile(rb'"model"\s*:\s*"[^"\\]*(?:\\.[^"\\]*)*"')
+
+
+def head_of(chunk: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that every chunk of a stream repeats, without the model."""
+    return {name: chunk[name] for name in ("id", "object", "created") if name in chunk}

@@ -15,7 +15,7 @@ from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
 from gateway.dialects.chat.original.answer import stop_reason_of, to_finish_reason
 from gateway.dialects.chat.original.call_order import CallOrder
 from gateway.dialects.chat.original.calls import CallIndexes, continues_calls, to_calls
-from gateway.dialects.chat.original.forms import CHOICES, FACTS, MODEL, TEXT
+from gateway.dialects.chat.original.forms import CHOICES, FACTS, MODEL, TEXT, head_of
 from gateway.dialects.chat.original.written import BRACKET, TextOfCalls, has_signs, reasoning_names, to_plain_delta
 from gateway.dialects.chat.response.calls.written_calls import reads_written_calls
 from gateway.dialects.chat.response.convert import to_message, to_origin
@@ -29,6 +29,7 @@ from gateway.dialects.frames import FrameReader
 from gateway.dialects.reply import Reply
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.json_values import TOO_DEEP, check_answer_values
+from gateway.messages.notes import Note
 from gateway.messages.replay import to_events
 from gateway.sse import END, ERROR_EVENT, EventParser
 
@@ -45,9 +46,9 @@ class OriginalStream:
 
     __slots__ = (
         "_after", "_before", "_brackets", "_calls", "_counts", "_end_of_plain", "_finish", "_frames",
-        "_has_written_calls", "_held", "_last", "_misses", "_model", "_named", "_named_before", "_orders",
+        "_has_written_calls", "_held", "_last", "_misses", "_model", "_named", "_named_before", "_notes", "_orders",
         "_plain_order", "_reply", "_rest", "_shows_usage", "_size", "_text", "_thought_name", "done", "failure",
-        "has_usage", "notes", "origin", "started", "stop_reason",
+        "has_usage", "origin", "started", "stop_reason",
     )  # fmt: skip
 
     ping = KEEP_ALIVE
@@ -80,7 +81,11 @@ class OriginalStream:
         self.started = False
         self.done = False
         self.origin = Origin(estimated=True)
-        self.notes = ()
+        self._notes: list[Note] = []
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        return tuple(self._notes)
 
     @property
     def is_finished(self) -> bool:
@@ -268,7 +273,7 @@ class OriginalStream:
         for choice in chunk["choices"]:
             if not isinstance(choice, dict):
                 raise UpstreamError("The upstream sent choices of an unknown shape.")
-            delta = to_plain_delta(delta_of(choice), self._finish)
+            delta = to_plain_delta(delta_of(choice), self._finish, self._notes)
             if delta is not choice.get("delta"):
                 choice["delta"], corrected = delta, True
             if not isinstance(choice.get("finish_reason"), str | None):
@@ -390,8 +395,3 @@ class OriginalStream:
         self.stop_reason = message["stop_reason"]
         self.has_usage = self.started = self.done = True
         return ChatStream(ToolRegistry(), 0, shows_usage=self._shows_usage).feed(to_events(message))
-
-
-def head_of(chunk: dict[str, Any]) -> dict[str, Any]:
-    """Return what every chunk of the stream repeats, without the model."""
-    return {name: chunk[name] for name in ("id", "object", "created") if name in chunk}

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.dialects.chat.original.calls import to_calls
 from gateway.dialects.chat.response.calls.written_calls import WrittenCalls
 from gateway.dialects.chat.response.delta import REASONING_FIELDS, add_pieces
+from gateway.dialects.chat.response.images import to_image_part
 from gateway.dialects.chat.response.stop_reason import Finish
 from gateway.dialects.reply import Reply
+from gateway.messages.notes import Note
 from gateway.schemas.openai import ReasoningEntry
 from gateway.sse import END
 
@@ -23,15 +26,17 @@ def has_signs(data: bytes, brackets: int) -> bool:
 
 
 class PieceCollector:
-    """Keeps the pieces of a choice: reasoning, text and calls. `prefix`: of the calls' ids."""
+    """Keeps the pieces of a choice: reasoning, text, calls and images. `prefix`: of the calls' ids."""
 
-    __slots__ = ("_prefix", "_texts", "_thoughts", "calls")
+    __slots__ = ("_prefix", "_texts", "_thoughts", "calls", "images", "lost")
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self._thoughts: list[str] = []
         self._texts: list[str] = []
         self.calls: list[dict[str, Any]] = []
+        self.images: list[dict[str, Any]] = []
+        self.lost: list[str] = []
 
     def take(self) -> tuple[str, str]:
         """Return the reasoning and the text since the last time."""
@@ -54,9 +59,11 @@ class PieceCollector:
 
     def add_annotations(self, annotations: Sequence[Mapping[str, Any]]) -> None: ...
 
-    def add_image(self, block: dict[str, Any]) -> None: ...
+    def add_image(self, block: dict[str, Any]) -> None:
+        self.images.append(to_image_part(block))
 
-    def lose(self, what: str) -> None: ...
+    def lose(self, what: str) -> None:
+        self.lost.append(what)
 
     def close(self) -> None: ...
 
@@ -92,10 +99,11 @@ class TextOfCalls:
         return *self._pieces.take(), self._pieces.calls
 
 
-def to_plain_delta(delta: dict[str, Any], finish: Finish) -> dict[str, Any]:
+def to_plain_delta(delta: dict[str, Any], finish: Finish, notes: list[Note]) -> dict[str, Any]:
     """Return a delta, or a message, whose content is a text, as clients read it; the same one if it is.
 
-    Mistral and others send lists of parts, in which thinking may be a part too.
+    Mistral and others send lists of parts, in which thinking and calls may be parts too. Images go into `images`, where
+    OpenRouter has them.
     """
     content = delta.get("content")
     if content is None or isinstance(content, str):
@@ -103,7 +111,15 @@ def to_plain_delta(delta: dict[str, Any], finish: Finish) -> dict[str, Any]:
     pieces = PieceCollector("")
     add_pieces({"content": content}, pieces, finish)
     thought, text = pieces.take()
-    return {**delta, "content": text} | ({"reasoning_content": thought} if thought else {})
+    plain = {**delta, "content": text} | ({"reasoning_content": thought} if thought else {})
+    if pieces.images:
+        plain["images"] = [*(delta.get("images") or ()), *pieces.images]
+    if pieces.calls:  # numbered by who corrects calls
+        calls = [{name: call[name] for name in ("id", "type", "function")} for call in pieces.calls]
+        plain["tool_calls"] = [*to_calls(delta.get("tool_calls") or []), *calls]
+    lost = [Note("dropped", "content", f"the answer's {what} could not be carried over") for what in pieces.lost]
+    notes += [note for note in dict.fromkeys(lost) if note not in notes]
+    return plain
 
 
 def reasoning_names(delta: Mapping[str, Any]) -> list[str]:

@@ -35,6 +35,13 @@ def to_image_block(part: Any) -> dict[str, Any] | None:
     return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
 
 
+def to_image_part(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the chat part of a block that `to_image_block` has made."""
+    source = block["source"]
+    url = source["url"] if source["type"] == "url" else f"data:{source['media_type']};base64,{source['data']}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
 def _by_address(url: str) -> dict[str, Any] | None:
     try:
         check_url(url, "image")

@@ -12,7 +12,6 @@ would go on to its own end, at the operator's cost and with the client waiting. 
 """
 
 import re
-from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,7 +36,7 @@ from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
-from gateway.sse import END, ERROR_EVENT, EventParser
+from gateway.sse import END, ERROR_EVENT, EventParser, without_mark
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
@@ -54,9 +53,9 @@ class MessageStream:
     """
 
     __slots__ = (
-        "_assembly", "_at_event", "_body", "_decoder", "_facts", "_finish", "_may_come_whole", "_misses", "_notes",
-        "_number", "_opened", "_parser", "_reply", "_splice", "_state", "_target", "_writer", "abandoned", "answered",
-        "done", "failure", "stop",
+        "_assembly", "_at_event", "_body", "_decoder", "_facts", "_finish", "_mark", "_may_come_whole", "_misses",
+        "_notes", "_number", "_opened", "_parser", "_reply", "_splice", "_state", "_target", "_writer", "abandoned",
+        "answered", "done", "failure", "stop",
     )  # fmt: skip
 
     ping = events.PING
@@ -70,6 +69,7 @@ class MessageStream:
         self._facts = StreamFacts()
         self._notes: list[Note] = []
         self._state = UNKNOWN
+        self._mark = b""  # the start of a byte order mark
         self.answered: Answered | None = None  # the whole message, if it came or is collected as one
         self.done = self.abandoned = False
         self.failure: GatewayError | None = None  # of the state FAILED, until the relay takes it
@@ -149,7 +149,7 @@ class MessageStream:
             if state is EVENTS:
                 self._read(piece)
             elif state is UNKNOWN:
-                self._recognise(piece.removeprefix(BOM_UTF8))
+                self._recognise(piece)
             elif state is BODY:
                 self._body.add(piece)
             else:
@@ -197,11 +197,12 @@ class MessageStream:
         return events.message_start(empty_message(self._reply, self._facts.first_usage(self._reply)))
 
     def _recognise(self, piece: bytes) -> None:
-        """Recognise the answer by its first piece; white space before it is left out."""
+        """Recognise the answer by its first piece; white space and a byte order mark before it are left out."""
+        self._mark, piece = without_mark(self._mark, piece)
         if WholeBody.begins(piece):
             self._state, self._body = BODY, WholeBody()
             self._body.add(piece)
-        elif not piece.isspace() and not (self._may_come_whole and self._takes_whole(piece)):
+        elif piece.strip() and not (self._may_come_whole and self._takes_whole(piece)):
             self._begin_events()
             self._read(piece)
 
@@ -293,8 +294,7 @@ class MessageStream:
             return
         try:
             chunk = self._to_chunk(payload)
-        except BrokenChunk:
-            # Cut in the middle: as if it had not been sent.
+        except BrokenChunk:  # cut in the middle: as if it had not been sent
             return
         self._take_chunk(chunk)
 

@@ -1,5 +1,6 @@
 """Items of a client's `input` as turns of a Messages request."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ SUMMARIZE: Final = (
 SUMMARY_FOLLOWS: Final = "The conversation so far was replaced by this summary of it:\n\n"
 FOREIGN: Final = "sealed reasoning of another provider cannot be used here"
 UNKNOWN: Final = "the gateway knows no such item"
+# Of an image that the gateway passes on by its address.
+LINK: Final = re.compile("https?://")
 NOT_STORED: Final = "items are not stored here; send the whole conversation"
 
 
@@ -153,6 +156,14 @@ def _add_trigger(item: Mapping[str, Any], path: str, turns: Turns, registry: Too
     turns.add_user([{"type": "text", "text": SUMMARIZE}], path)
 
 
+def _add_image(item: Mapping[str, Any], path: str, turns: Turns, registry: ToolRegistry) -> None:
+    del registry
+    result = to_text(item.get("result") or "", f"{path}.result")
+    if result:
+        url = result if LINK.match(result) else f"data:image/png;base64,{result}"
+        turns.add_assistant(to_blocks([{"type": "input_image", "image_url": url}], f"{path}.result"))
+
+
 READERS: Final[dict[str, Callable[[Mapping[str, Any], str, Turns, ToolRegistry], None]]] = {
     "message": _add_message,
     "reasoning": _add_reasoning,
@@ -163,5 +174,6 @@ READERS: Final[dict[str, Callable[[Mapping[str, Any], str, Turns, ToolRegistry],
     "custom_tool_call_output": _add_output,
     "tool_search_output": _add_found_tools,
     "compaction": _add_summary,
+    "image_generation_call": _add_image,
     TRIGGER: _add_trigger,
 }

@@ -98,7 +98,7 @@ def to_echoed(body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-ITEM_PREFIXES: Final = {"thinking": "rs", "redacted_thinking": "rs", "text": "msg", "tool_use": "fc"}
+ITEM_PREFIXES: Final = {"thinking": "rs", "redacted_thinking": "rs", "text": "msg", "tool_use": "fc", "image": "ig"}
 CALL_PREFIXES: Final = {"function": "fc", "custom": "ctc", "tool_search": "tsc"}
 
 
@@ -118,6 +118,10 @@ def to_item(block: Mapping[str, Any], identifier: str, tools: ToolRegistry, stat
             return {"id": identifier, "type": "message", "status": status, "role": "assistant", "content": content}
         case "tool_use":
             return _to_call(block, identifier, tools, status)
+        case "image":
+            source = block["source"]
+            result = (source.get("data") or source.get("url")) if status != "in_progress" else None
+            return {"id": identifier, "type": "image_generation_call", "status": status, "result": result}
         case _:
             summary = [{"type": "summary_text", "text": block["thinking"]}] if block.get("thinking") else []
             return {

@@ -360,8 +360,9 @@ def test_calls_that_wait_are_bounded(pieces: int, is_refused: bool, monkeypatch:
 @pytest.mark.parametrize("ending", [b"\r\n", b"\r"])
 def test_mark_at_the_start_and_other_line_ends_lose_nothing(ending: bytes) -> None:
     data, whole = b"\xef\xbb\xbf" + b"".join(WHOLE).replace(b"\n", ending), passed(*WHOLE)[0]
-    for cut in range(3, len(data), 7):
+    for cut in (1, 2, *range(3, len(data), 7)):
         assert passed(data[:cut], data[cut:])[0] == whole
+    assert passed(data[:1], data[1:2], data[2:])[0] == whole
 
 
 def test_data_over_several_lines_become_one() -> None:
@@ -504,3 +505,60 @@ def test_broken_arguments_that_were_passed_on_are_a_failure_of_the_upstream(brok
         START, chunk({"tool_calls": [call]}), *[piece.replace(b"ODD", broken) for piece in pieces], chunk({}, "stop")
     )
     assert isinstance(stream.failure, UpstreamError)
+
+
+IMAGE_URL = "data:image/png;base64,iVBORw0KGgo="
+IMAGE = {"type": "image_url", "image_url": {"url": IMAGE_URL}}
+CALL_PART = {"type": "tool_use", "id": "t1", "name": "look", "input": {"a": 1}}
+PARTS_BESIDE_TEXT = [{"type": "text", "text": "a"}, IMAGE, CALL_PART, {"type": "sound"}, {"type": "sound"}]
+
+
+def test_parts_that_are_no_text_become_fields_or_are_noted() -> None:
+    told, stream = passed(START, chunk({"content": PARTS_BESIDE_TEXT}), chunk({}, "stop"), DONE)
+    answer = {"choices": [{"index": 0, "message": {"content": PARTS_BESIDE_TEXT}, "finish_reason": "stop"}]}
+    answered = to_passed_on(orjson.dumps(answer), REPLY)
+    [choice] = orjson.loads(answered.written or b"")["choices"]
+    assert choice["finish_reason"] == chunks_of(told)[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    for message in (chunks_of(told)[1]["choices"][0]["delta"], choice["message"]):
+        assert (message["content"], message["images"]) == ("a", [IMAGE])
+        [call] = message["tool_calls"]
+        assert (call["id"], call["function"]) == ("t1", {"name": "look", "arguments": '{"a":1}'})
+    assert [note.text for note in stream.notes] == [note.text for note in answered.notes] == ["dropped:content"]
+
+
+def whole_choices(*choices: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the choices of a JSON answer as the client gets them."""
+    numbered = [{"index": number, **choice} for number, choice in enumerate(choices)]
+    told: list[dict[str, Any]] = orjson.loads(to_passed_on(orjson.dumps({"choices": numbered}), REPLY).written or b"")[
+        "choices"
+    ]
+    return told
+
+
+def test_each_choice_of_an_answer_is_corrected() -> None:
+    loose = {"message": {"tool_calls": LOOSE}, "finish_reason": "stop"}
+    first, second, third = whole_choices({"message": {"content": "a"}, "finish_reason": "EOS"}, loose, loose)
+    assert [choice["finish_reason"] for choice in (first, second, third)] == ["stop", "tool_calls", "tool_calls"]
+    assert [choice["message"]["tool_calls"][0]["function"]["arguments"] for choice in (second, third)] == [
+        '{"a":1}'
+    ] * 2
+
+
+def test_each_choice_that_broke_is_an_error() -> None:
+    good = {"message": {"content": "a"}, "finish_reason": "stop"}
+    with pytest.raises(AnswerCut):
+        whole_choices(good, {"message": {"content": "b"}, "finish_reason": "error"})
+    with pytest.raises(UpstreamError):
+        to_passed_on(orjson.dumps({"choices": [good, "b"]}), REPLY)
+
+
+@pytest.mark.parametrize(("arguments", "reason"), [('{"a": "b', "length"), ('{"a": 1}', "tool_calls")])
+def test_call_without_its_end_is_not_to_be_run_in_json(arguments: str, reason: str) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "look", "arguments": arguments}}
+    [choice] = whole_choices({"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"})
+    assert choice["finish_reason"] == reason
+
+
+def test_calls_of_a_choice_without_a_message_have_their_shape() -> None:
+    [choice] = whole_choices({"delta": {"tool_calls": LOOSE}, "finish_reason": "tool_calls"})
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"a":1}'

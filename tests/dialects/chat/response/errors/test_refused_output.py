@@ -12,7 +12,6 @@ from gateway.dialects.chat.response.errors.client_error import to_error
 from gateway.dialects.chat.response.errors.refused_output import MAX_STARTS, _parts
 from gateway.errors import MalformedOutput
 from gateway.messages.fold import fold_events
-from gateway.upstream.health.retry import RetryPolicy
 from tests.dialects.chat.response.calls.test_written_calls import OFFERED, TAGGED, calls_of
 from tests.support.streams import KEYRING, Json, convert, reply, say, sse
 
@@ -61,8 +60,6 @@ def test_quotation_that_is_no_call_is_asked_for_once_more(case: str) -> None:
     error = to_error(400, {}, orjson.dumps(body_of(UNREADABLE[case])), reply(**OFFERED))
     assert isinstance(error, MalformedOutput)
     assert (error.calls, error.substitute) == ([], None)
-    policy = RetryPolicy()
-    assert [policy.delay(error, attempt, 0.5, None) is None for attempt in (1, 2)] == [False, True]
     assert UNREADABLE[case] not in error.message
 
 
