@@ -128,6 +128,7 @@ class Exchange:
         if unchecked is not None:
             route = self.missing.choose(self.table.resolve(unchecked.request["model"])[0], unchecked.request)
             if route.dialect == "messages":
+                unchecked.remember()
                 return unchecked
         return to_prompt(parsed, size, context, received)
 

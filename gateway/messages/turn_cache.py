@@ -3,8 +3,9 @@
 After a request has been validated, its messages up to the last answer are cached with their bytes, as far as no rule
 looks at them again: media, cache breakpoints, unknown keys and system messages end what is cached. A request of the
 same tenant that begins with the same bytes shares these messages: they are neither parsed nor checked again, and the
-chat dialect converts and writes them once for each model. Bytes are compared, never a hash of them. Requests with JSON
-that has spaces between its parts are not recognised.
+chat dialect converts and writes them once for each model. Messages of a request that its upstream validates are cached
+too, and only not parsed again. Bytes are compared, never a hash of them. Requests with JSON that has spaces between its
+parts are not recognised.
 """
 
 from collections import OrderedDict
@@ -16,6 +17,7 @@ import orjson
 
 from gateway.access.keyring import Keyring
 from gateway.messages.tools.tool_cache import FrozenList, places_of
+from gateway.messages.written import Written
 from gateway.schemas.anthropic import MessageParam
 from gateway.upstream.models.target import Target
 
@@ -35,6 +37,9 @@ MOST_PREFIXES: Final = 4096
 MOST_SHARE: Final = 4
 # Upstream models for which the converted messages of one conversation are kept.
 MOST_TARGETS: Final = 2
+# Of messages that were not validated: these end what is cached, since the next request has them elsewhere, or they are
+# large.
+UNREPEATED: Final = (b'"cache_control"', b'"base64"')
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -42,12 +47,14 @@ class Prefix:
     """The first messages of a conversation, which end with an answer. They are shared by requests, and never changed.
 
     `written`: their JSON as it stands in requests, without brackets. `last_turn`: the message that starts the last
-    turn. A dialect's conversions of them are kept for a few targets, the latest first.
+    turn. A dialect's conversions of them are kept for a few targets, the latest first. Those that are not `is_checked`
+    have neither.
     """
 
     messages: list[MessageParam]
-    written: bytes
-    last_turn: int
+    written: Written
+    is_checked: bool
+    last_turn: int = 0
     converted: list[tuple[Target, Keyring, Any]] = field(default_factory=list)
 
     def converted_for(self, target: Target, keyring: Keyring) -> Any:
@@ -73,13 +80,14 @@ class Source:
 
 
 class CachedMessages(FrozenList):
-    """A request's messages, of which those of `prefix` were validated before."""
+    """A request's messages. Those of `repeated` were read before, and those of `prefix` validated."""
 
-    __slots__ = ("_source", "prefix")
+    __slots__ = ("_source", "prefix", "repeated")
 
-    def __init__(self, messages: Sequence[Any], prefix: Prefix | None, source: Source) -> None:
+    def __init__(self, messages: Sequence[Any], repeated: Prefix | None, source: Source) -> None:
         super().__init__(messages)
-        self.prefix = prefix
+        self.repeated = repeated
+        self.prefix = repeated if repeated is not None and repeated.is_checked else None
         self._source: Source | None = source
 
     @property
@@ -92,6 +100,12 @@ class CachedMessages(FrozenList):
         source, self._source = self._source, None
         if source is not None:
             self.prefix = source.cache.learn(self, source, plain)
+
+    def learn_unchecked(self) -> None:
+        """Cache the beginning of a conversation that the upstream is to validate."""
+        source, self._source = self._source, None
+        if source is not None:
+            source.cache.learn_unchecked(self, source)
 
 
 def known_messages(messages: Sequence[Any]) -> int:
@@ -133,22 +147,37 @@ class TurnCache:
 
     def learn(self, messages: CachedMessages, source: Source, plain: int) -> Prefix | None:
         """Return the longest prefix that is now cached; None if there is none."""
-        known, old, body, start = messages.known, messages.prefix, source.body, source.start
-        begins_at = start if old is None else start + len(old.written) + 1
-        most, end, ends_at = start + self._most_json // MOST_SHARE, known, 0
-        for index in range(known, min(plain, len(messages) - 1)):
+        return self._learn(messages, source, messages.prefix, plain, ())
+
+    def learn_unchecked(self, messages: CachedMessages, source: Source) -> None:
+        objects = next((index for index, one in enumerate(messages) if not isinstance(one, dict)), len(messages))
+        self._learn(messages, source, messages.repeated, objects - 1, UNREPEATED)
+
+    def _learn(
+        self, messages: CachedMessages, source: Source, old: Prefix | None, most: int, ends: tuple[bytes, ...]
+    ) -> Prefix | None:
+        """Cache up to `most` messages, before the first that holds one of `ends`."""
+        body, start = source.body, source.start
+        known = 0 if old is None else len(old.messages)
+        begins_at = start if old is None else start + len(old.written.json) + 1
+        last_byte, end, ends_at = start + self._most_json // MOST_SHARE, known, 0
+        for index in range(known, min(most, len(messages) - 1)):
             written = _written(messages[index])
             behind = begins_at + len(written)
-            if not written or behind > most or not body.startswith(written, begins_at):
+            if not written or behind > last_byte or not body.startswith(written, begins_at):
                 break
-            if messages[index]["role"] == "assistant" and messages[index + 1]["role"] == "user":
+            if any(text in written for text in ends):
+                break
+            if messages[index].get("role") == "assistant" and messages[index + 1].get("role") == "user":
                 end, ends_at = index + 1, behind
             begins_at = behind + 1
         if end == known or ends_at - start < ALIKE_BYTES:
             return old
         first = cast(list[MessageParam], messages[:end])
-        prefix = Prefix(first, body[start:ends_at], _last_turn(first), [] if old is None else old.converted)
-        self._replace(source, old, prefix)
+        prefix = Prefix(first, Written(body[start:ends_at]), is_checked=not ends)
+        if prefix.is_checked:
+            prefix.last_turn, prefix.converted = _last_turn(first), [] if old is None else old.converted
+        self._replace(source, old if old is not None and old.is_checked == prefix.is_checked else None, prefix)
         return prefix
 
     def _find(self, body: bytes, start: int, tenant: str) -> Prefix | None:
@@ -157,7 +186,7 @@ class TurnCache:
         if alike is None:
             return None
         for prefix in alike:
-            if body.startswith(prefix.written, start):
+            if body.startswith(prefix.written.json, start):
                 self._alike.move_to_end(key)
                 if prefix is not alike[0]:
                     alike.remove(prefix)
@@ -167,7 +196,7 @@ class TurnCache:
 
     def _recall(self, body: bytes, start: int, tenant: str, prefix: Prefix) -> dict[str, Any] | None:
         """Return the request if the prefix is the beginning of the request's own messages."""
-        rest = body[start + len(prefix.written) :]
+        rest = body[start + len(prefix.written.json) :]
         try:
             parsed = orjson.loads(b"".join((body[:start], self._written_stand_in, rest)))
         except orjson.JSONDecodeError:
@@ -181,14 +210,14 @@ class TurnCache:
 
     def _replace(self, source: Source, old: Prefix | None, new: Prefix) -> None:
         """Put a longer prefix in the place of the one that it starts with."""
-        key = source.tenant, new.written[:ALIKE_BYTES]
+        key = source.tenant, new.written.json[:ALIKE_BYTES]
         alike = self._alike.setdefault(key, [])
         self._alike.move_to_end(key)
         if old is not None and old in alike:
             alike.remove(old)
             self._forgot(old)
         alike.insert(0, new)
-        self._json += len(new.written)
+        self._json += len(new.written.json)
         self._count += 1
         if len(alike) > MOST_ALIKE:
             self._forgot(alike.pop())
@@ -199,7 +228,7 @@ class TurnCache:
                 del self._alike[oldest]
 
     def _forgot(self, prefix: Prefix) -> None:
-        self._json -= len(prefix.written)
+        self._json -= len(prefix.written.json)
         self._count -= 1
 
 

@@ -11,6 +11,7 @@ from gateway.dialects.chat.request.convert import to_chat_request
 from gateway.dialects.chat.request.encode import ChatMessages, to_json
 from gateway.errors import InvalidRequest
 from gateway.messages.envelope import seal
+from gateway.messages.prompt import Received, to_unchecked
 from gateway.messages.turn_cache import (
     MEMORY_PER_BYTE,
     MOST_ALIKE,
@@ -169,7 +170,7 @@ def test_oldest_conversations_make_room() -> None:
         known(turns, [opening, *turn(0)])
     found = [known(turns, [opening, *turn(0), *turn(1)]) for opening in reversed(openings)]
     assert found == [2] * 9 + [0] * 3
-    assert turns._json == sum(len(entry.written) for alike in turns._alike.values() for entry in alike) <= 200_000
+    assert turns._json == sum(len(entry.written.json) for alike in turns._alike.values() for entry in alike) <= 200_000
 
 
 def test_of_long_conversation_the_beginning_is_cached() -> None:
@@ -180,7 +181,7 @@ def test_of_long_conversation_the_beginning_is_cached() -> None:
     assert 20 < longest < 160
     assert found[-1] == longest
     (alike,) = turns._alike.values()
-    assert 24_000 < len(alike[0].written) <= 25_000
+    assert 24_000 < len(alike[0].written.json) <= 25_000
 
 
 def test_conversations_that_begin_alike_are_limited() -> None:
@@ -263,3 +264,35 @@ def test_notes_and_names_belong_to_each_request() -> None:
             seen, plain = converted(turns, messages), converted(cache(0), messages)
             assert seen == plain
             assert bytes(to_json(seen.body, 9999)) == bytes(to_json(plain.body, 9999))
+
+
+def unchecked(cache: TurnCache, messages: list[Json], **fields: Any) -> Any:
+    raw = body(messages, **fields)
+    prompt = to_unchecked(parse(cache, raw), len(raw), Received(raw))
+    assert prompt is not None
+    prompt.remember()
+    return prompt.request["messages"]
+
+
+def test_conversation_that_its_upstream_validates_is_only_not_parsed_again() -> None:
+    turns = cache()
+    unchecked(turns, conversation(1))
+    repeated = unchecked(turns, conversation(2)).repeated
+    assert repeated.messages == conversation(2)[:2]
+    assert known(turns, conversation(2)) == 0  # nothing was validated
+
+
+@pytest.mark.parametrize("end", [{"cache_control": {"type": "ephemeral"}}, {"source": {"type": "base64"}}])
+def test_unchecked_messages_are_cached_up_to_what_moves_or_is_large(end: Json) -> None:
+    turns = cache()
+    first, *rest = conversation(2)
+    marked = [first, rest[0], {**rest[1], "content": [{**rest[1]["content"][0], **end}]}, *rest[2:]]
+    unchecked(turns, marked)
+    assert unchecked(turns, marked).repeated.messages == marked[:2]
+
+
+@pytest.mark.parametrize("odd", ["text", None, {"role": 5}, {}])
+def test_unchecked_messages_of_any_kind_are_taken(odd: Any) -> None:
+    turns, messages = cache(), [*conversation(1), odd, *turn(7)]
+    unchecked(turns, messages)
+    assert list(unchecked(turns, messages)) == messages

@@ -16,11 +16,11 @@ from gateway.context import Context
 from gateway.dialects.base import Asking
 from gateway.errors import InvalidRequest
 from gateway.messages.envelope import seal
-from gateway.messages.prompt import Prompt, parse_body, to_prompt
+from gateway.messages.prompt import Prompt, Received, parse_body, to_prompt, to_unchecked
 from gateway.messages.tokens.estimate import estimate_by_size
 from gateway.messages.tokens.profiles import to_profile
 from gateway.messages.tools.tool_cache import ToolCache
-from gateway.messages.turn_cache import LEAST_BYTES, TurnCache, known_messages
+from gateway.messages.turn_cache import LEAST_BYTES, CachedMessages, TurnCache, known_messages
 from gateway.upstream.models.target import Target, to_target
 from gateway.upstream.routes.route import Route, Upstream
 from gateway.upstream.vendors.adaptation import Adaptation
@@ -44,6 +44,9 @@ PIXEL = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
 MARK = {"cache_control": {"type": "ephemeral"}}
 WORDS = ("one", "two → 2", 'a "quoted" word', "line\nbreak", "\\", "{}", "é", "]},{", '"messages":[')
 
+SCHEMA: Final = {"type": "object", "properties": {"model": {"type": "string"}, "path": {"type": "string"}}}
+TOOLS: Final = [{"name": "look", "description": "Look at a file.", "input_schema": SCHEMA}]
+
 ADAPTATIONS = (Adaptation("short_ids"), Adaptation("alternate_turns"), Adaptation("omit_content"))
 
 
@@ -51,12 +54,15 @@ def chat_route(target: Target, vendor: Any) -> Route:
     return Route("asked", Upstream("u", "http://u/v1", "key", vendor), "chat", target)
 
 
+WRITER: Final = to_target("acme/writer", COMPATIBLE)
 ROUTES: Final = (
     chat_route(to_target("anthropic/claude-sonnet-4.5", OPENROUTER), OPENROUTER),
     chat_route(to_target("openai/gpt-5", OPENROUTER), OPENROUTER),
-    chat_route(to_target("acme/writer", COMPATIBLE), COMPATIBLE),
+    chat_route(WRITER, COMPATIBLE),
     chat_route(to_target("deepseek/deepseek-chat", OPENROUTER), OPENROUTER),
     route_to("responses"),
+    route_to("messages"),
+    Route("renamed", Upstream("u", "http://u/v1", "key", COMPATIBLE, dialect="messages"), "messages", WRITER),
 )
 LATER: Final = {"adaptations": ADAPTATIONS}
 
@@ -76,8 +82,8 @@ def fuzz_turns(random: Random) -> str:
             route = random.choice(ROUTES)
         body, context = to_body(sent, random, marks=marks), to_context(tenant, random)
         loads = partial(turns.parse, tenant=tenant)
-        known = outcome(partial(parse_body, body, tools, loads), len(body), context, route)
-        plain = outcome(partial(orjson.loads, body), len(body), context, route)
+        known = outcome(partial(parse_body, body, tools, loads), body, context, route)
+        plain = outcome(partial(orjson.loads, body), body, context, route)
         assert known[0] == plain[0], f"{known[0]} is not {plain[0]}"
         knows = knows or known[1] > 0
     return "known" if knows else "new"
@@ -88,17 +94,32 @@ def to_context(tenant: str, random: Random) -> Context:
     return Context("req_1", tenant, "key", api_version=version)
 
 
-def outcome(parse: Callable[[], object], size: int, context: Context, route: Route) -> tuple[Any, int]:
+def outcome(parse: Callable[[], object], body: bytes, context: Context, route: Route) -> tuple[Any, int]:
     """Return everything that the request leads to, and how many of its messages were known."""
-    known, asking = 0, Asking("msg_1", "req_1", context.tenant, None, LATER["adaptations"] if size % 7 == 0 else ())
+    size, repeated = len(body), 0
+    asking = Asking("msg_1", "req_1", context.tenant, None, LATER["adaptations"] if size % 7 == 0 else ())
     try:
         parsed: Any = parse()
-        messages = parsed["messages"]
-        known = known_messages(messages)
-        prompt = to_prompt(parsed, size, context)
-        return (said(prompt, route, asking), known)
+        repeated = repeated_messages(parsed["messages"])
+        if route.dialect != "messages":
+            return said(to_prompt(parsed, size, context), route, asking), repeated
+        prompt = to_unchecked(parsed, size, Received(body))
+        assert prompt is not None
+        prompt.remember()
+        prepared = DIALECTS["messages"].prepare(prompt, route, asking)
+        passed_on = bytes(prepared.body), prepared.notes, prepared.reply
+        if size % 5:
+            return passed_on, repeated
+        # The upstream has failed, and one of another dialect is asked.
+        notes = prompt.check(context)
+        return (passed_on, notes, said(prompt, ROUTES[0], asking)), repeated
     except InvalidRequest as error:
-        return ("refused", error.message), known
+        return ("refused", error.message), repeated
+
+
+def repeated_messages(messages: Any) -> int:
+    repeated = messages.repeated if isinstance(messages, CachedMessages) else None
+    return 0 if repeated is None else len(repeated.messages)
 
 
 def said(prompt: Prompt, route: Route, asking: Asking) -> tuple[Any, ...]:
@@ -115,6 +136,10 @@ def to_body(messages: list[Json], random: Random, *, marks: bool) -> bytes:
     request: Json = {"model": "asked", "max_tokens": 99, "system": SYSTEM, "messages": messages}
     if random.random() < 0.2:
         request["context_management"] = {"edits": [random.choice(EDITS)]}
+    if random.random() < 0.3:
+        request["tools"] = TOOLS
+    if random.random() < 0.3:  # the name of the model at the end
+        request["model"] = request.pop("model")
     if random.random() < 0.2:
         request = {"metadata": {"messages": [{"role": "user"}]}, **request}
     if random.random() < 0.1:
@@ -134,7 +159,7 @@ def answer(random: Random, number: int) -> Json:
         blocks.insert(0, {"type": "thinking", "thinking": text_of(random), "signature": signature_of(random)})
     for call in range(random.randrange(3)):
         name = "n" * 70 if random.random() < 0.03 else "look"
-        used = {"path": text_of(random), "deep": {"list": [1, 2.5, None]}}
+        used = {"path": text_of(random), "deep": {"list": [1, 2.5, None]}, **random.choice(INPUTS)}
         call_id = f"toolu_{0 if random.random() < 0.1 else number}_{call}"
         blocks.append({"type": "tool_use", "id": call_id, "name": name, "input": used})
     if random.random() < 0.1:
@@ -149,6 +174,7 @@ def signature_of(random: Random) -> str:
     return random.choice(("", "EqQB", seal([entry], model, keyring), seal([], model, keyring)))
 
 
+INPUTS: Final[tuple[Json, ...]] = ({}, {"model": "asked"}, {"file_id": "file_1"}, {"text": "\x1b[0m"})
 NOTHING: Final = {"type": "thinking", "thinking": "", "signature": ""}
 ODD_BLOCKS: Final[tuple[Json, ...]] = (
     {"type": "text", "text": " "},

@@ -9,7 +9,7 @@ from gateway.access.keyring import Keyring
 from gateway.dialects.base import Answered, Asking, CountCall, Prepared
 from gateway.dialects.native.answer import to_answered
 from gateway.dialects.native.errors import to_error
-from gateway.dialects.native.files import FILE_ID, refuse_files
+from gateway.dialects.native.files import may_name_files, refuse_files
 from gateway.dialects.native.headers import to_headers, to_query
 from gateway.dialects.native.refused import RefusedThinking, to_conversation
 from gateway.dialects.native.request import to_body
@@ -17,6 +17,7 @@ from gateway.dialects.native.stream import NativeStream
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.messages.prompt import Prompt
+from gateway.messages.repeated_text import RepeatedText
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.upstream.routes.route import CONTEXT_SUFFIX, Route
 from gateway.upstream.vendors.adaptation import Adaptation
@@ -57,11 +58,12 @@ class NativeDialect:
         return prompt.original is None
 
     def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
+        text = None if prompt.received is None else RepeatedText.of(prompt.received.body, prompt.request)
         is_own = self.shares_files or route.upstream.takes_client_key
-        if not is_own and (prompt.received is None or FILE_ID in prompt.received.body):
+        if not is_own and (text is None or may_name_files(text)):
             refuse_files(prompt.request)
         keyring = self.keyring.of_tenant(asking.tenant)
-        native = to_body(prompt, route, keyring, drops_thinking=self.refused.has(asking, prompt.request))
+        native = to_body(prompt, text, route, keyring, drops_thinking=self.refused.has(asking, prompt.request))
         long_context = CONTEXT_SUFFIX.search(route.requested) is not None
         return Prepared(
             PATH + to_query(route.upstream, prompt.received),
@@ -91,7 +93,7 @@ class NativeDialect:
         state: NativeState = prepared.state
         if not isinstance(error, InvalidRequest) or not REFUSES_THINKING.search(error.message):
             return None
-        native = to_body(state.prompt, route, state.keyring, drops_thinking=True)
+        native = to_body(state.prompt, None, route, state.keyring, drops_thinking=True)
         if native.body == prepared.body:
             return None
         self.refused.add(to_conversation(state.asking, state.prompt.request))

@@ -7,12 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.errors import InvalidRequest
+from gateway.messages.repeated_text import RepeatedText
 
 FILE_ID = b'"file_id"'
+ESCAPE = b"\\u00"
+# Of a letter or an underscore, as a key may be written to look like another one.
+ESCAPED_LETTERS = (b"\\u005", b"\\u006", b"\\u007")
 REFUSED = (
     "files belong to the gateway's account at the upstream, where every client could read them; send the content "
     "itself (the operator may allow ids with GATEWAY_FILES=shared)"
 )
+
+
+def may_name_files(text: RepeatedText) -> bool:
+    """Return whether the request has to be looked through."""
+    if text.count(FILE_ID):
+        return True
+    return text.count(ESCAPE) > 0 and any(text.count(escape) for escape in ESCAPED_LETTERS)
 
 
 def refuse_files(request: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from gateway.errors import InvalidRequest
 from gateway.messages.claude_code import BILLING_HEADER
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
+from gateway.messages.repeated_text import RepeatedText
 from gateway.upstream.routes.route import Route
 
 # Objects of extensions in a request, for gateways and their upstreams; Messages has no such fields.
@@ -38,8 +39,13 @@ class NativeBody:
     notes: tuple[Note, ...] = ()
 
 
-def to_body(prompt: Prompt, route: Route, keyring: Keyring, *, drops_thinking: bool = False) -> NativeBody:
-    """Raises InvalidRequest for a model that is named twice."""
+def to_body(
+    prompt: Prompt, text: RepeatedText | None, route: Route, keyring: Keyring, *, drops_thinking: bool = False
+) -> NativeBody:
+    """Return the body for the upstream. `text`: that of the client, if there is one and it can be searched.
+
+    Raises InvalidRequest for a model that is named twice.
+    """
     request: dict[str, Any] = dict(prompt.request)
     notes = [Note("dropped", name, NO_EXTENSIONS) for name in request if name in EXTENSIONS]
     removes_billing = not route.upstream.vendor.messages.keeps_billing and has_billing(request)
@@ -49,14 +55,14 @@ def to_body(prompt: Prompt, route: Route, keyring: Keyring, *, drops_thinking: b
     if received is None:
         request, chat_notes = to_messages_fields(request)
         notes += chat_notes
-    if received is None or drops_thinking or SEALED in received.body:
+    if text is None or received is None or drops_thinking or text.count(SEALED):
         edited, thinking_notes = without_foreign_thinking(request, route.target, keyring, drops_all=drops_thinking)
         if received is None or edited is not request:
             return NativeBody(_written(edited, route.target.model, removes_billing), True, (*notes, *thinking_notes))
-    body = received.body
+    body, parts = received.body, [] if text is None else text.new_parts()
     if notes:
-        body = without_members(body, without_billing=removes_billing)
-    start, end = spans.find_model(body, request["model"])
+        body, parts = without_members(body, without_billing=removes_billing), []
+    start, end = spans.find_model(body, request["model"], parts)
     if request["model"] != route.target.model:
         body = spans.spliced(body, start, end, orjson.dumps(route.target.model))
     return NativeBody(body, False, tuple(notes))

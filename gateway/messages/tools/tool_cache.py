@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar, cast
 
 import orjson
 
+from gateway.messages.written import Written
 from gateway.upstream.models.target import Target
 
 # As the SDKs write it: a list that is written with spaces goes the full way.
@@ -71,12 +72,16 @@ class ChatTools(FrozenList):
 
 
 class CachedTools(FrozenList):
-    """A request's tools. Results of pure functions of them are computed once; they must be immutable too."""
+    """A request's tools, and their JSON as it stands there.
 
-    __slots__ = ("_results", "_results_by_target")
+    Results of pure functions of them are computed once; they must be immutable too.
+    """
 
-    def __init__(self, tools: Sequence[Any]) -> None:
+    __slots__ = ("_results", "_results_by_target", "written")
+
+    def __init__(self, tools: Sequence[Any], written: bytes = b"") -> None:
         super().__init__(tools)
+        self.written = Written(written)
         self._results: dict[Callable[[Sequence[Any]], Any], Any] = {}
         self._results_by_target: list[tuple[Target, Any]] = []  # the latest first
 
@@ -102,9 +107,6 @@ class CachedTools(FrozenList):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CachedToolList:
-    """`written`: the list as written in requests."""
-
-    written: bytes
     tools: CachedTools
     sort: int
 
@@ -139,10 +141,10 @@ class ToolCache:
 
     def _recall(self, body: bytes, start: int, loads: Callable[[bytes], object]) -> dict[str, Any] | None:
         """The request, if a known list stands at `start`, and is the request's own."""
-        entry = next((entry for entry in self._known if body.startswith(entry.written, start)), None)
+        entry = next((entry for entry in self._known if body.startswith(entry.tools.written.json, start)), None)
         if entry is None:
             return None
-        rest = body[start + len(entry.written) :]
+        rest = body[start + len(entry.tools.written.json) :]
         try:
             parsed = loads(b"".join((body[:start], orjson.dumps(self._stand_in), rest)))
         except orjson.JSONDecodeError:
@@ -168,15 +170,17 @@ class ToolCache:
         written = _written(tools)
         if written is None or KEY[:-1] + written not in body:
             return
-        parsed["tools"] = known = CachedTools(tools)
-        self._known.insert(0, CachedToolList(written, known, sort))
-        while len(self._known) > MOST_LISTS or sum(len(entry.written) for entry in self._known) > self._most_bytes:
+        parsed["tools"] = known = CachedTools(tools, written)
+        self._known.insert(0, CachedToolList(known, sort))
+        while len(self._known) > MOST_LISTS or self._size() > self._most_bytes:
             self._known.pop()
 
+    def _size(self) -> int:
+        return sum(len(entry.tools.written.json) for entry in self._known)
 
-def places_of(key: bytes, body: bytes) -> Iterator[int]:
-    """Yield places behind a key that may be the request's own."""
-    place = 0
+
+def places_of(key: bytes, body: bytes, place: int = 0) -> Iterator[int]:
+    """Yield places behind a key that may be the request's own, those behind `place`."""
     for _ in range(MOST_PLACES):
         place = body.find(key, place + 1)
         if place < 0:

@@ -161,6 +161,15 @@ def test_file_ids_of_the_operators_account_are_refused_unless_shared(content: di
     assert prepare(prompt, dialect(shares_files=True)).body == prompt.received.body  # type: ignore[union-attr]
 
 
+def test_file_id_whose_key_is_written_with_escapes_is_refused_too() -> None:
+    body = orjson.dumps(prompt_of({"type": "container_upload", "file_id": "file_1"}).request)
+    escaped = body.replace(b'"file_id"', b'"file\\u005fid"')
+    prompt = to_unchecked(orjson.loads(escaped), len(escaped), Received(escaped))
+    assert prompt is not None
+    with pytest.raises(InvalidRequest, match="file_id"):
+        prepare(prompt)
+
+
 def test_file_id_in_the_input_of_a_call_is_no_file() -> None:
     prompt = prompt_of({"type": "tool_use", "id": "t", "name": "f", "input": {"file_id": "x"}})
     assert prompt.received is not None
