@@ -80,7 +80,7 @@ class Source:
 
 
 class CachedMessages(FrozenList):
-    """A request's messages. Those of `repeated` were read before, and those of `prefix` validated."""
+    """A request's messages. Those of `repeated` are cached, those of `prefix` were validated before."""
 
     __slots__ = ("_source", "prefix", "repeated")
 
@@ -105,7 +105,7 @@ class CachedMessages(FrozenList):
         """Cache the beginning of a conversation that the upstream is to validate."""
         source, self._source = self._source, None
         if source is not None:
-            source.cache.learn_unchecked(self, source)
+            self.repeated = source.cache.learn_unchecked(self, source)
 
 
 def known_messages(messages: Sequence[Any]) -> int:
@@ -149,9 +149,9 @@ class TurnCache:
         """Return the longest prefix that is now cached; None if there is none."""
         return self._learn(messages, source, messages.prefix, plain, ())
 
-    def learn_unchecked(self, messages: CachedMessages, source: Source) -> None:
+    def learn_unchecked(self, messages: CachedMessages, source: Source) -> Prefix | None:
         objects = next((index for index, one in enumerate(messages) if not isinstance(one, dict)), len(messages))
-        self._learn(messages, source, messages.repeated, objects - 1, UNREPEATED)
+        return self._learn(messages, source, messages.repeated, objects - 1, UNREPEATED)
 
     def _learn(
         self, messages: CachedMessages, source: Source, old: Prefix | None, most: int, ends: tuple[bytes, ...]
@@ -174,7 +174,8 @@ class TurnCache:
         if end == known or ends_at - start < ALIKE_BYTES:
             return old
         first = cast(list[MessageParam], messages[:end])
-        prefix = Prefix(first, Written(body[start:ends_at]), is_checked=not ends)
+        text = Written(body[start:ends_at], None if old is None else old.written)
+        prefix = Prefix(first, text, is_checked=not ends)
         if prefix.is_checked:
             prefix.last_turn, prefix.converted = _last_turn(first), [] if old is None else old.converted
         self._replace(source, old if old is not None and old.is_checked == prefix.is_checked else None, prefix)

@@ -277,8 +277,8 @@ def unchecked(cache: TurnCache, messages: list[Json], **fields: Any) -> Any:
 def test_conversation_that_its_upstream_validates_is_only_not_parsed_again() -> None:
     turns = cache()
     unchecked(turns, conversation(1))
-    repeated = unchecked(turns, conversation(2)).repeated
-    assert repeated.messages == conversation(2)[:2]
+    again = parse(turns, body(conversation(2)))["messages"]
+    assert again.repeated.messages == conversation(2)[:2]
     assert known(turns, conversation(2)) == 0  # nothing was validated
 
 
