@@ -61,7 +61,7 @@ class IncreaseRequests:
         """Return a request with the version of its record. Raises NotFound."""
         record, version = await self.store.other(REQUEST + request_id)
         if record is None:
-            raise NotFound(f"There is no spend limit increase request {request_id[:80]!r}.")
+            raise no_such_request(request_id)
         return IncreaseRequest.of_json(record), version
 
     async def ask(self, wanted: IncreaseRequest, actor: Actor) -> IncreaseRequest:
@@ -117,6 +117,10 @@ class IncreaseRequests:
         entry = (f"budget_increase_{status}", {"scope": done.scope, "period": done.period})
         await self.store.put_other(REQUEST + done.id, asdict(done), version, entry, actor)
         return done
+
+
+def no_such_request(request_id: str) -> NotFound:
+    return NotFound(f"There is no spend limit increase request {request_id[:80]!r}.")
 
 
 def check_open(request: IncreaseRequest) -> None:

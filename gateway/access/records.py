@@ -30,7 +30,8 @@ PERIODS: Final[tuple[Period, ...]] = ("day", "week", "month", "total", "rolling"
 MIN_WINDOW: Final = 60
 MAX_WINDOW: Final = 366 * 86_400
 DEPLOYMENT: Final = "*"
-ROLES: Final = ("viewer", "operator", "admin")  # of the admin API
+# Of the admin API. A lead has those routes of it that are about the keys of its own tenant.
+ROLES: Final = ("viewer", "operator", "lead", "admin")
 PRIORITIES: Final[tuple[KeyPriority, ...]] = ("low", "normal", "high")
 # Of tenants, users and keys' names: they appear in headers, logs and names of Redis keys.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")

@@ -49,7 +49,9 @@ Priority = Annotated[
 Params = Annotated[
     str | None, typer.Option("--params", help='Rules for parameters as JSON, such as \'{"temperature": {"max": 1}}\'.')
 ]
-Role = Annotated[str | None, typer.Option(help="A key of the admin API instead: viewer, operator or admin.")]
+Role = Annotated[
+    str | None, typer.Option(help="A key of the admin API instead: viewer, operator, admin, or lead of its tenant.")
+]
 Data = Annotated[str | None, typer.Option("--data", help="What upstreams may do with the data: deny, zdr or any.")]
 
 ShrinkFloor = Annotated[

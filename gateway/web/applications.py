@@ -20,6 +20,7 @@ from gateway.upstream.routes.reload import ConfigReload
 from gateway.web.addresses import TRUSTED_PROXIES
 from gateway.web.admin.authorization import (
     ADMIN_KEYS,
+    LEAD_ROUTES,
     OTHER_CALLERS,
     ROLES,
     SESSIONS,
@@ -58,7 +59,7 @@ from gateway.web.keys import (
 from gateway.web.middleware import envelope
 from gateway.web.otlp import OTLP, OtlpRelay
 from gateway.web.prefixes import paths_with, with_prefixes
-from gateway.web.routes import ADMIN_ROLES, ADMIN_ROUTES, CLIENT_ROUTES
+from gateway.web.routes import ADMIN_LEAD_ROUTES, ADMIN_ROLES, ADMIN_ROUTES, CLIENT_ROUTES
 from gateway.web.switched_off import without_features
 from gateway.web.tracing import trace_requests
 
@@ -135,7 +136,7 @@ def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
     app[WRONG_KEYS] = WrongKeys()
     app[CONSOLE] = ConsoleSources(settings, sources.activity, sources.batches)
     app[FEED] = Feed(sources.activity, lambda: overview_of(app))
-    app[ROLES] = ADMIN_ROLES
+    app[ROLES], app[LEAD_ROUTES] = ADMIN_ROLES, ADMIN_LEAD_ROUTES
     app[OTHER_CALLERS] = OtherCallers(sources.directory)
     app.add_routes(ADMIN_ROUTES)
     return app

@@ -177,5 +177,19 @@ ADMIN_ROUTES_BY_ROLE: Mapping[Role, tuple[web.RouteDef, ...]] = {
         ),
     ),
 }
+# Those that a lead has too, for the client keys of its own tenant.
+OF_A_LEAD = (
+    ("GET", ("me", "usage_report/messages", "cost_report", "analytics/usage_report", "analytics/cost_report")),
+    ("GET", ("analytics/usage", "analytics/cost", "api_keys", "api_keys/{key_id}")),
+    ("POST", ("api_keys", "api_keys/{key_id}", "api_keys/{key_id}/rotate")),
+    ("GET", ("spend_limits", "spend_limits/effective", "spend_limits/{limit_id}")),
+    ("POST", ("spend_limits", "spend_limits/{limit_id}/reset")),
+    ("DELETE", ("spend_limits/{limit_id}",)),
+    ("GET", ("spend_limit_increase_requests", "spend_limit_increase_requests/{request_id}")),
+    ("POST", tuple(f"spend_limit_increase_requests/{{request_id}}/{answer}" for answer in ("approve", "deny"))),
+    ("GET", ("workspaces", "workspaces/{workspace_id}", "workspaces/{workspace_id}/rate_limits")),
+    ("GET", ("workspaces/{workspace_id}/members", "workspaces/{workspace_id}/members/{user_id}")),
+)
+ADMIN_LEAD_ROUTES = frozenset((method, f"/v1/organizations/{path}") for method, paths in OF_A_LEAD for path in paths)
 ADMIN_ROUTES = tuple(chain.from_iterable(ADMIN_ROUTES_BY_ROLE.values()))
 ADMIN_ROLES = {(route.method, route.path): role for role, routes in ADMIN_ROUTES_BY_ROLE.items() for route in routes}

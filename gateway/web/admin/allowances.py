@@ -8,6 +8,7 @@ from gateway.access.allowances import allowance_of, allowances_in_force, change_
 from gateway.access.records import Allowance
 from gateway.access.roster import Roster, to_roster
 from gateway.access.store import Conditions
+from gateway.web.admin.leads import visible_scopes
 from gateway.web.admin.requests import actor_of, store_of
 from gateway.web.keys import DIRECTORY
 
@@ -26,9 +27,10 @@ def model_groups_of(request: web.Request) -> Mapping[str, tuple[str, ...]]:
     return request.app[DIRECTORY].configured.model_groups.patterns
 
 
-async def in_force(request: web.Request) -> dict[str, Allowance]:
-    """Return the limits of every scope that has some."""
-    return await allowances_in_force(store_of(request), request.app[DIRECTORY].configured)
+async def in_force(request: web.Request) -> Mapping[str, Allowance]:
+    """Return the limits of every scope that has some and that the caller may see."""
+    store = store_of(request)
+    return await visible_scopes(request, store, await allowances_in_force(store, request.app[DIRECTORY].configured))
 
 
 async def check_scope(request: web.Request, scope: str, *, is_new: object = False) -> None:

@@ -18,6 +18,7 @@ from gateway.access.directory import Directory
 from gateway.access.identity.identity import looks_like_token
 from gateway.access.key_text import to_key_id
 from gateway.access.keys import bearer_token
+from gateway.access.records import ROLES as ROLE_NAMES
 from gateway.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from gateway.settings import Settings
 from gateway.web.addresses import address_of
@@ -28,7 +29,8 @@ from gateway.web.browsers import host_of, is_local
 
 log = structlog.get_logger()
 
-Role = Literal["open", "viewer", "operator", "admin"]
+Role = Literal["open", "viewer", "operator", "lead", "admin"]
+# A lead has routes of its own, for one tenant.
 RANKS: Final[Mapping[Role, int]] = {"open": 0, "viewer": 1, "operator": 2, "admin": 3}
 READING: Final = frozenset({"GET", "HEAD"})
 
@@ -72,12 +74,13 @@ def to_admin_keys(settings: Settings) -> AdminKeys:
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Sender of an admin request. `session`: the cookie's value, empty for a key in a header. `kind` and `name`: of a
-    made key or a person, for the audit record."""
+    made key or a person, for the audit record. `tenant`: of a lead, empty for other roles."""
 
     role: Role
     session: str = field(default="", repr=False)
     kind: str = "admin_key"
     name: str = ""
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +99,26 @@ class OtherCallers:
             role = person.rule.role
             if not role or (store is not None and (await store.allowance(f"user:{person.user}")).blocked):
                 raise PermissionDenied("This token has no role on the admin listener.", should_retry=False)
-            return Caller(cast(Role, role), kind="user", name=person.user)
+            return _caller(role, "user", person.user, person.rule.tenant)
         if store is None or to_key_id(given) is None:
             return None
         digest = store.pepper.digest(given).hex()
         record, _ = await store.find("", digest)
-        if record is None or record.role not in RANKS or not record.is_valid(digest, store.clock()):
+        if record is None or record.role not in ROLE_NAMES or not record.is_valid(digest, store.clock()):
             return None
         if not record.allows_address(address):
             raise PermissionDenied(f"Key {record.name} may not be used from this address.", should_retry=False)
-        return Caller(cast(Role, record.role), kind="key", name=record.id)
+        return _caller(record.role, "key", record.id, record.tenant)
+
+
+def _caller(role: str, kind: str, name: str, tenant: str) -> Caller:
+    return Caller(cast(Role, role), kind=kind, name=name, tenant=tenant if role == "lead" else "")
 
 
 OTHER_CALLERS = web.AppKey("other_callers", OtherCallers)
 ADMIN_KEYS = web.AppKey("admin_keys", AdminKeys)
 ROLES: web.AppKey[Mapping[tuple[str, str], Role]] = web.AppKey("roles")
+LEAD_ROUTES: web.AppKey[frozenset[tuple[str, str]]] = web.AppKey("lead_routes")
 SESSIONS = web.AppKey("sessions", Sessions)
 WRONG_KEYS = web.AppKey("wrong_keys", WrongKeys)
 CALLER = web.RequestKey("caller", Caller)
@@ -128,13 +136,17 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     resource = request.match_info.route.resource
     method = "GET" if request.method == "HEAD" else request.method
-    needed = request.app[ROLES].get((method, "" if resource is None else resource.canonical))
+    route = method, "" if resource is None else resource.canonical
+    needed = request.app[ROLES].get(route)
     if needed is None:
         raise PermissionDenied("No role is declared for this route.")
     if needed == "open":
         return await handler(request)
     caller = request[CALLER] = await identify(request)
-    if RANKS[caller.role] < RANKS[needed]:
+    if caller.role == "lead":
+        if route not in request.app[LEAD_ROUTES]:
+            raise PermissionDenied("A lead manages the keys of its tenant; this needs another role.")
+    elif RANKS[caller.role] < RANKS[needed]:
         missing = "" if request.app[ADMIN_KEYS].admin else f" {NO_KEY}"
         raise PermissionDenied(f"This needs the role {needed}; this key has the role {caller.role}.{missing}")
     response = await handler(request)

@@ -4,12 +4,13 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.access.increases import IncreaseRequest, IncreaseRequests
+from gateway.access.increases import IncreaseRequest, IncreaseRequests, no_such_request
 from gateway.access.records import Allowance
 from gateway.access.store import AccessStore
 from gateway.errors import InvalidRequest
 from gateway.web.admin.allowances import rules_of
 from gateway.web.admin.key_fields import PERIODS, check_names, to_time
+from gateway.web.admin.leads import answerable
 from gateway.web.admin.pages import NO_STORE, page_by_cursor, values_of
 from gateway.web.admin.requests import actor_of, conditions_of, read_object, store_of
 from gateway.web.admin.spend_limits import CENT, PERIOD_WORDS, to_actor, to_amount, to_limit, to_summary
@@ -19,17 +20,19 @@ from gateway.web.reply import json_response
 
 async def list_increase_requests(request: web.Request) -> web.Response:
     """By pages; `status` and `actor_ids` filter."""
-    wanted, actors = values_of(request, "status"), values_of(request, "actor_ids")
+    wanted, actors, store = values_of(request, "status"), values_of(request, "actor_ids"), store_of(request)
     asked = [
         one
-        for one in await IncreaseRequests(store_of(request)).all()
+        for one in await IncreaseRequests(store).all()
         if (not wanted or one.status in wanted) and (not actors or one.scope.partition(":")[2] in actors)
     ]
+    may = await answerable(request, store)
+    asked = [one for one in asked if may(one.scope)]
     return page_by_cursor(request, [await shown(request, one) for one in asked])
 
 
 async def show_increase_request(request: web.Request) -> web.Response:
-    asked, _ = await IncreaseRequests(store_of(request)).find(request.match_info["request_id"])
+    asked = await _found(request)
     return json_response(await shown(request, asked), headers=NO_STORE)
 
 
@@ -37,7 +40,7 @@ async def approve_increase_request(request: web.Request) -> web.Response:
     """Set the budget that was asked for to `amount`, in cents as text; `period` overrides the request's."""
     requests, body = IncreaseRequests(store_of(request)), await read_object(request)
     check_names(body, ("amount", "period", "suppress_notification"))
-    asked, _ = await requests.find(request.match_info["request_id"])
+    asked = await _found(request)
     amount, word = to_amount(body.get("amount")), str(body.get("period") or PERIOD_WORDS[asked.period])
     if amount is None or word not in PERIODS or word == "rolling":
         raise InvalidRequest("amount: must be whole cents as text; period: daily, weekly, monthly or total")
@@ -52,9 +55,18 @@ async def approve_increase_request(request: web.Request) -> web.Response:
 async def deny_increase_request(request: web.Request) -> web.Response:
     body = await read_object(request)
     check_names(body, ("suppress_notification",))
-    requests = IncreaseRequests(store_of(request))
-    done = await requests.resolve(request.match_info["request_id"], "denied", actor_of(request))
+    asked = await _found(request)
+    done = await IncreaseRequests(store_of(request)).resolve(asked.id, "denied", actor_of(request))
     return json_response(await shown(request, done), headers=NO_STORE)
+
+
+async def _found(request: web.Request) -> IncreaseRequest:
+    """Raises NotFound, also for one that the caller may not see."""
+    store, wanted = store_of(request), request.match_info["request_id"]
+    asked, _ = await IncreaseRequests(store).find(wanted)
+    if not (await answerable(request, store))(asked.scope):
+        raise no_such_request(wanted)
+    return asked
 
 
 async def shown(request: web.Request, asked: IncreaseRequest) -> dict[str, Any]:

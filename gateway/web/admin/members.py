@@ -11,6 +11,7 @@ from gateway.access.records import ROLES
 from gateway.access.roster import DEFAULT_TENANT, Roster, not_found
 from gateway.web.admin.allowances import roster_of
 from gateway.web.admin.key_fields import to_time
+from gateway.web.admin.leads import visible_tenants
 from gateway.web.admin.pages import found, page_by_cursor, page_by_id, values_of
 
 # Of every workspace: tenants have none.
@@ -22,13 +23,13 @@ async def list_workspaces(request: web.Request) -> web.Response:
     """By name; the default tenant with `include_default=true`. `ids` filters."""
     ids, with_default = values_of(request, "ids"), request.query.get("include_default") == "true"
     roster = await roster_of(request)
-    names = [one for one in roster.tenants if with_default or one != DEFAULT_TENANT]
+    names = [one for one in visible_tenants(request, roster.tenants) if with_default or one != DEFAULT_TENANT]
     return page_by_id(request, [to_workspace(one, roster) for one in sorted(names) if not ids or one in ids])
 
 
 async def show_workspace(request: web.Request) -> web.Response:
-    roster = await roster_of(request)
-    return found([to_workspace(one, roster) for one in roster.tenants], request.match_info["workspace_id"], "workspace")
+    roster, wanted = await roster_of(request), request.match_info["workspace_id"]
+    return found([to_workspace(one, roster) for one in visible_tenants(request, roster.tenants)], wanted, "workspace")
 
 
 async def list_members(request: web.Request) -> web.Response:
@@ -69,8 +70,9 @@ async def show_role(request: web.Request) -> web.Response:
 async def workspace_of(request: web.Request) -> str:
     """Return the tenant in the path. Raises NotFound."""
     name, roster = request.match_info["workspace_id"], await roster_of(request)
-    if name not in roster.tenants:
-        raise not_found("workspace", name, roster.tenants)
+    tenants = visible_tenants(request, roster.tenants)
+    if name not in tenants:
+        raise not_found("workspace", name, tenants)
     return name
 
 

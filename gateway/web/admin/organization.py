@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.records import DEPLOYMENT, KeyRecord
+from gateway.access.roster import DEFAULT_TENANT
 from gateway.access.store import GRACE_SECONDS, MAX_GRACE_SECONDS
 from gateway.errors import InvalidRequest
 from gateway.web.admin.allowances import check_scope, model_groups_of, rules_of
@@ -22,6 +23,7 @@ from gateway.web.admin.key_fields import (
     to_fields,
     to_name,
 )
+from gateway.web.admin.leads import check_fields, key_of, lead_of, visible_keys, workspace_for
 from gateway.web.admin.pages import MAX_PAGE, NO_STORE, page_by_id
 from gateway.web.admin.requests import actor_of, conditions_of, etag_of, read_object, store_of
 from gateway.web.reply import json_response
@@ -37,7 +39,7 @@ async def show_organization(request: web.Request) -> web.Response:
 async def list_keys(request: web.Request) -> web.Response:
     """Newest first, by pages of `limit` with `after_id` or `before_id`; `status` and `workspace_id` filter."""
     store, query = store_of(request), request.query
-    records = list(reversed(await store.keys()))
+    records = visible_keys(request, reversed(await store.keys()))
     if "status" in query:
         records = [record for record in records if status_of(record) == query["status"]]
     if "workspace_id" in query:
@@ -49,13 +51,15 @@ async def create_key(request: web.Request) -> web.Response:
     """`name`, and optionally `workspace_id`, `user`, `limits`, `budget`, `models`, `max_tokens`, `expires_at`."""
     store, body = store_of(request), await read_object(request)
     fields = to_fields(body, model_groups_of(request), "name", "workspace_id")
-    record = replace(KeyRecord("", to_name(body, "name"), to_name(body, "workspace_id", "default")), **fields)
+    await check_fields(request, store, fields)
+    tenant = workspace_for(request, to_name(body, "workspace_id", lead_of(request) or DEFAULT_TENANT))
+    record = replace(KeyRecord("", to_name(body, "name"), tenant), **fields)
     made, key = await store.create_key(record, actor_of(request), conditions_of(request, body))
     return json_response({**to_api_key(made), "key": key}, headers=(*NO_STORE, etag_of(made.version)))
 
 
 async def show_key(request: web.Request) -> web.Response:
-    record = await store_of(request).key(request.match_info["key_id"])
+    record = await key_of(request, store_of(request), request.match_info["key_id"])
     return json_response(to_api_key(record), headers=(*NO_STORE, etag_of(record.version)))
 
 
@@ -70,8 +74,9 @@ async def update_key(request: web.Request) -> web.Response:
         fields["status"] = body["status"]
     if not fields:
         raise InvalidRequest("there is nothing to change: give name, status, limits, budget, models or expires_at")
-    conditions = conditions_of(request, body)
-    changed = await store.update_key(request.match_info["key_id"], actor_of(request), conditions, **fields)
+    await check_fields(request, store, fields)
+    record, conditions = await key_of(request, store, request.match_info["key_id"]), conditions_of(request, body)
+    changed = await store.update_key(record.id, actor_of(request), conditions, **fields)
     return json_response(to_api_key(changed), headers=(*NO_STORE, etag_of(changed.version)))
 
 
@@ -80,8 +85,8 @@ async def rotate_key(request: web.Request) -> web.Response:
     grace = body.get("grace_seconds", GRACE_SECONDS)
     if not isinstance(grace, int) or isinstance(grace, bool) or not 0 <= grace <= MAX_GRACE_SECONDS:
         raise InvalidRequest(f"grace_seconds: must be 0 to {MAX_GRACE_SECONDS}")
-    conditions = conditions_of(request, body)
-    made, key = await store.rotate_key(request.match_info["key_id"], grace, actor_of(request), conditions)
+    record, conditions = await key_of(request, store, request.match_info["key_id"]), conditions_of(request, body)
+    made, key = await store.rotate_key(record.id, grace, actor_of(request), conditions)
     return json_response({**to_api_key(made), "key": key}, headers=(*NO_STORE, etag_of(made.version)))
 
 

@@ -7,6 +7,7 @@ from aiohttp import web
 from gateway.access.reports import ReportQuery, flat_report, report, to_cost, to_query, to_usage
 from gateway.access.spend import SpendStore
 from gateway.errors import InvalidRequest
+from gateway.web.admin.leads import lead_of
 from gateway.web.admin.pages import NO_STORE
 from gateway.web.admin.requests import store_of
 from gateway.web.reply import json_response
@@ -44,6 +45,8 @@ def _query(request: web.Request) -> tuple[ReportQuery, str | None]:
     values: dict[str, list[str]] = {}
     for name, value in request.query.items():
         values.setdefault(name, []).append(value)
+    if lead_of(request):
+        values["workspace_ids[]"] = [lead_of(request)]
     return to_query(values, datetime.now(UTC).date(), to_date=_to_date), request.query.get("page")
 
 

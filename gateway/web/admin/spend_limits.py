@@ -21,6 +21,7 @@ from gateway.access.store import KEY, AccessStore, Conditions
 from gateway.errors import InvalidRequest, NotFound
 from gateway.web.admin.allowances import change_rules, check_scope, in_force, rules_of
 from gateway.web.admin.key_fields import PERIODS, checked, to_time
+from gateway.web.admin.leads import check_scope_of_lead, key_of
 from gateway.web.admin.pages import NO_STORE, page_by_cursor, values_of
 from gateway.web.admin.requests import actor_of, conditions_of, etag_of, read_object, store_of
 from gateway.web.keys import DIRECTORY
@@ -45,7 +46,8 @@ async def list_spend_limits(request: web.Request) -> web.Response:
 async def set_spend_limit(request: web.Request) -> web.Response:
     """Set the budget of a scope and period, in place of the one it had; `amount` null removes it."""
     store, body = store_of(request), await read_object(request)
-    scope = await scope_of(store, body.get("scope"))
+    scope = await scope_of(request, store, body.get("scope"))
+    check_scope_of_lead(request, scope)
     period = PERIODS.get(str(body.get("period", "monthly")))
     if period is None or period == "rolling":
         raise InvalidRequest("period: must be daily, weekly, monthly or total")
@@ -73,6 +75,7 @@ async def show_spend_limit(request: web.Request) -> web.Response:
 async def reset_spend_limit(request: web.Request) -> web.Response:
     """Set what has been spent of the budget in its period to nothing; once for an idempotency key."""
     scope, budget = await _found(request)
+    check_scope_of_lead(request, scope)
     conditions = replace(conditions_of(request, {}), version=None)  # the record of the budget stays as it is
     await reset_budget(store_of(request), scope, budget, actor_of(request), conditions)
     return json_response(await to_summary(store_of(request), scope, budget), headers=NO_STORE)
@@ -80,6 +83,7 @@ async def reset_spend_limit(request: web.Request) -> web.Response:
 
 async def delete_spend_limit(request: web.Request) -> web.Response:
     scope, budget = await _found(request)
+    check_scope_of_lead(request, scope)
     await replace_budget(request, scope, budget, conditions_of(request, {}), removed=True)
     return json_response({"id": _id_of(scope, budget), "type": "spend_limit_deleted"}, headers=NO_STORE)
 
@@ -165,7 +169,7 @@ async def replace_budget(
     return (await change_rules(request, scope, change, conditions))[1]
 
 
-async def scope_of(store: AccessStore, value: object) -> str:
+async def scope_of(request: web.Request, store: AccessStore, value: object) -> str:
     """Raises InvalidRequest for a scope that is none, NotFound for a key that does not exist."""
     kind = value.get("type") if isinstance(value, dict) else None
     if not isinstance(value, dict) or kind not in ("organization", "workspace", "user", "api_key"):
@@ -174,7 +178,7 @@ async def scope_of(store: AccessStore, value: object) -> str:
         return DEPLOYMENT
     name = checked(str(value.get(f"{kind}_id", "")), f"scope.{kind}_id")
     if kind == "api_key":
-        return KEY + (await store.key(name)).id
+        return KEY + (await key_of(request, store, name)).id
     return f"{'tenant' if kind == 'workspace' else 'user'}:{name}"
 
 
