@@ -32,8 +32,8 @@ MAX_UNSETTLED = 512
 TOKEN_KINDS = ("input", "output", "cache_read", "cache_write")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-# Model, upstream, status, whether it was streamed, tenant, provider.
-Labels = tuple[str, str, int, bool, str, str | None]
+# Model, upstream, dialect, status, whether it was streamed, tenant, provider.
+Labels = tuple[str, str, str, int, bool, str, str | None]
 
 
 class ExchangeCounter:
@@ -77,7 +77,6 @@ _usages: set[tuple[str, str]] = set()
 _providers: set[str] = set()
 _open = [0, 0]  # exchanges under way: not streamed, streamed
 _exchanges: dict[Labels, ExchangeCounter] = {}
-_dialects: Counter[str] = Counter()
 _attempts: Counter[tuple[str, str]] = Counter()
 _replies: Counter[tuple[str, str, int]] = Counter()
 
@@ -87,6 +86,7 @@ def observe(record: UsageRecord) -> None:
     labels = (
         _model_label(record.model),
         record.upstream,
+        record.dialect,
         record.status,
         record.stream,
         record.context.tenant,
@@ -98,7 +98,6 @@ def observe(record: UsageRecord) -> None:
     tally.add(record)
     if tally.count >= MAX_UNSETTLED:
         settle()
-    _dialects[record.dialect] += 1
     if record.error_type is not None:
         metrics.EXCHANGE_ERRORS.labels(record.upstream, record.origin, record.cause).inc()
         metrics.UPSTREAM_ERRORS.labels(record.upstream, record.error_type).inc()
@@ -128,17 +127,15 @@ def count_reply(route: str, method: str, status: int) -> None:
 
 def settle() -> None:
     """Hand everything on to the collectors."""
-    for (model, upstream, status, is_stream, tenant, provider), tally in _exchanges.items():
+    for (model, upstream, dialect, status, is_stream, tenant, provider), tally in _exchanges.items():
         if provider is not None:
             _settle_provider(tally, upstream, _provider_label(provider), "ok" if status < FAILED else "failed")
         _settle(tally, model, upstream, str(status), "true" if is_stream else "false")
         _settle_usage(tally, *_usage_labels(tenant, model))
+        metrics.DIALECTS.labels(dialect).inc(tally.count)
     _exchanges.clear()
     for stream, count in zip(("false", "true"), _open, strict=True):
         metrics.EXCHANGES_OPEN.labels(stream).set(count)
-    for dialect, count in _dialects.items():
-        metrics.DIALECTS.labels(dialect).inc(count)
-    _dialects.clear()
     for (route, method, status), count in _replies.items():
         metrics.REPLIES.labels(route, method, str(status)).inc(count)
     _replies.clear()
