@@ -112,6 +112,23 @@ async def test_keyboard_walks_through_a_list_and_shows_the_keys(visit: Visit) ->
     assert await page.get_by_role("dialog").count() == 0
 
 
+async def test_long_list_is_shown_in_parts_and_searched(visit: Visit) -> None:
+    keys = [{"id": f"key_{place}", "tenant": "acme", "status": "active", "source": "made"} for place in range(3000)]
+    page, reply = visit.page, {"data": keys, "auth": "keys", "can_make": True}
+    await page.route("**/api/keys", lambda route: route.fulfill(json=reply))
+    try:
+        await visit.show("/keys")
+        await page.get_by_text("50 of 3,000", exact=True).wait_for()
+        await page.get_by_role("button", name="Show more").click()
+        await page.get_by_text("100 of 3,000", exact=True).wait_for()
+        assert await page.locator("tbody tr").count() == 100
+        await page.get_by_label("Find").fill("KEY_2999")
+        await page.get_by_text("1 of 1", exact=True).wait_for()
+        assert await page.locator("tbody tr td:nth-child(2)").all_text_contents() == ["key_2999"]
+    finally:
+        await page.unroute("**/api/keys")
+
+
 async def test_viewer_sees_no_button_that_changes_anything(stage: Stage) -> None:
     batch = await stage.create_batch("research", 2)
     async with visiting(stage.admin_url, VIEW_KEY) as viewer:

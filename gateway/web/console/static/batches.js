@@ -75,5 +75,5 @@ function progress(row) {
 
 /** Show again while the page is visible and no dialog is open. */
 function repeat(show, main) {
-  setInterval(() => { if (!document.hidden && !main.querySelector("dialog[open]") && !main.contains(document.activeElement?.closest("a, button"))) show().catch(() => {}); }, POLL);
+  setInterval(() => { if (!document.hidden && !main.querySelector("dialog[open]") && !main.contains(document.activeElement?.closest("a, button, input"))) show().catch(() => {}); }, POLL);
 }

@@ -33,15 +33,47 @@ export function replace(element, ...children) {
   add(element, children);
 }
 
-/** A table that becomes a list of cards on a narrow screen. `columns`: [heading, row -> content, "number"?]. */
+// Fifty rows with buttons take 20 ms to make and 25 ms to lay out.
+const ROWS_AT_ONCE = 50;
+// Of long tables, by caption: what is sought and how many rows are shown, kept when the page is drawn again.
+const views = new Map();
+
+/** A table that becomes a list of cards on a narrow screen. `columns`: [heading, row -> content, "number"?]. A long one is
+ * shown in parts, with a field to find rows by their text. */
 export function table(caption, columns, rows, empty) {
   if (!rows.length) return h("div", { class: "empty" }, empty);
-  const head = h("tr", null, columns.map(([heading, , kind]) => h("th", { scope: "col", class: kind }, heading)));
-  return h("div", { class: "scroll" },
+  const body = h("tbody");
+  const whole = h("div", { class: "scroll" },
     h("table", null,
       h("caption", { class: "hidden" }, caption),
-      h("thead", null, head),
-      h("tbody", null, rows.map((row) => tableRow(columns, row)))));
+      h("thead", null, h("tr", null, columns.map(([heading, , kind]) => h("th", { scope: "col", class: kind }, heading)))),
+      body));
+  if (rows.length > 2 * ROWS_AT_ONCE) return inParts(caption, whole, body, columns, rows);
+  add(body, rows.map((row) => tableRow(columns, row)));
+  return whole;
+}
+
+function inParts(caption, whole, body, columns, rows) {
+  const view = views.get(caption) ?? { sought: "", shown: ROWS_AT_ONCE };
+  views.set(caption, view);
+  let found = rows;
+  const state = h("span", { class: "quiet", role: "status" });
+  const more = h("button", { type: "button", click: () => { show(view.shown, view.shown + ROWS_AT_ONCE); } }, "Show more");
+  const find = h("input", { type: "search", value: view.sought, autocomplete: "off", spellcheck: "false", input: () => { view.sought = find.value; seek(ROWS_AT_ONCE); } });
+  const show = (from, to) => {
+    view.shown = to;
+    add(body, found.slice(from, to).map((row) => tableRow(columns, row)));
+    more.hidden = found.length <= to;
+    state.textContent = `${Math.min(to, found.length).toLocaleString("en")} of ${found.length.toLocaleString("en")}`;
+  };
+  const seek = (shown) => {
+    const sought = view.sought.toLowerCase();
+    found = sought ? rows.filter((row) => Object.values(row).join(" ").toLowerCase().includes(sought)) : rows;
+    body.replaceChildren();
+    show(0, shown);
+  };
+  seek(view.shown);
+  return h("div", null, h("label", { class: "find" }, "Find", find), whole, h("div", { class: "actions" }, more, state));
 }
 
 export function tableRow(columns, row) {
