@@ -83,7 +83,7 @@ async def test_lead_makes_limits_and_disables_keys_of_its_tenant(tenants: Tenant
     await client.messages.create(**HELLO)
     with pytest.raises(anthropic.RateLimitError, match="Limit of key new"):
         await client.messages.create(**HELLO)
-    limits = {"limits": {"requests_per_minute": 100}}
+    limits = {"limits": {"concurrency": 5}}
     assert (await tenants.call("POST", "/api_keys/new", limits))[0] == 200, "a name is as good as an id"
     await client.messages.create(**HELLO)
     status, rotated = await tenants.call("POST", f"/api_keys/{made['id']}/rotate", {"grace_seconds": 0})

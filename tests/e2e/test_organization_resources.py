@@ -117,7 +117,7 @@ async def test_users_and_roles_are_listed(company: Company) -> None:
     assert [(one.id, one.role) for one in users] == [("ann", "developer"), ("bob", "developer"), ("gil", "developer")]
     assert (await company.sdk.users.retrieve("ann")).name == "ann"
     assert [one async for one in company.sdk.users.list(roles=["admin"])] == []
-    assert [one.id async for one in company.sdk.rbac_roles.list(limit=2)] == ["admin", "operator", "viewer"]
+    assert [one.id async for one in company.sdk.rbac_roles.list(limit=2)] == ["admin", "lead", "operator", "viewer"]
     assert (await company.sdk.rbac_roles.retrieve("viewer")).source.type == "built_in"
 
 
