@@ -51,7 +51,7 @@ class CacheControl(TypedDict):
 
 
 class TextBlockParam(TypedDict):
-    """`prompt_cache_breakpoint` is not Anthropic's but OpenAI's form of `cache_control`; passed on as it is."""
+    """`prompt_cache_breakpoint` is not Anthropic's but OpenAI's form of `cache_control`, on media too."""
 
     type: Literal["text"]
     text: str
@@ -91,6 +91,7 @@ class ImageBlockParam(TypedDict):
     cache_control: NotRequired[CacheControl | None]
     transformations: NotRequired[ImageTransformations | None]
     detail: NotRequired[Literal["auto", "low", "high", "original"]]
+    prompt_cache_breakpoint: NotRequired[JsonObject | None]
 
 
 class Base64PdfSource(TypedDict):
@@ -132,6 +133,7 @@ class DocumentBlockParam(TypedDict):
     context: NotRequired[Annotated[str, Field(min_length=1)] | None]
     citations: NotRequired[CitationsConfig | None]
     cache_control: NotRequired[CacheControl | None]
+    prompt_cache_breakpoint: NotRequired[JsonObject | None]
 
 
 class SearchResultBlockParam(TypedDict):

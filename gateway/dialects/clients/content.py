@@ -6,11 +6,12 @@ reads both.
 
 import re
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.dialects.clients.fields import to_object, to_text
 from gateway.errors import InvalidRequest, shorten
+from gateway.messages.cache_marks import OPENAIS
 from gateway.messages.validation.media import image_type
 
 # RFC 2397, with parameters such as a charset before `base64`.
@@ -45,16 +46,27 @@ def to_blocks(content: object, path: str) -> list[dict[str, Any]]:
         if read is None:
             allowed = ", ".join(sorted((*READERS, *PASSED_ON)))
             raise InvalidRequest(f"{place}.type: {shorten(str(kind))!r} is not a content part; use one of {allowed}")
-        blocks += read(part, place)
+        blocks += marked(read(part, place), part)
     return blocks
 
 
-def to_plain_text(content: object, path: str) -> str:
-    """Return the text of content that must not hold anything else."""
+def to_texts(content: object, path: str) -> list[dict[str, Any]]:
+    """Return the blocks of content that must hold text alone."""
     blocks = to_blocks(content, path)
     if any(block["type"] != "text" for block in blocks):
         raise InvalidRequest(f"{path}: only text is possible here")
-    return "\n\n".join([block["text"] for block in blocks])
+    return blocks
+
+
+def marked(blocks: list[dict[str, Any]], holder: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the blocks of a part, or of a message, with its cache breakpoint on the last one.
+
+    Clients of LiteLLM and OpenRouter have `cache_control` here.
+    """
+    for name in ("cache_control", OPENAIS):
+        if blocks and holder.get(name):
+            blocks[-1][name] = holder[name]
+    return blocks
 
 
 def to_text_blocks(text: str) -> list[dict[str, Any]]:
@@ -62,11 +74,7 @@ def to_text_blocks(text: str) -> list[dict[str, Any]]:
 
 
 def _read_text(part: dict[str, Any], path: str) -> list[dict[str, Any]]:
-    blocks = to_text_blocks(to_text(part.get("text"), f"{path}.text"))
-    for name in ("cache_control", "prompt_cache_breakpoint"):
-        if blocks and part.get(name):
-            blocks[0][name] = part[name]
-    return blocks
+    return to_text_blocks(to_text(part.get("text"), f"{path}.text"))
 
 
 def _read_refusal(part: dict[str, Any], path: str) -> list[dict[str, Any]]:

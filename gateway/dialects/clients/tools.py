@@ -30,6 +30,13 @@ HASH_LENGTH: Final = 8
 DEFAULT_NAMESPACE: Final = "functions"
 HOSTED = "the tool runs at OpenAI and is not available here"
 
+# Fields of tools that reach no upstream.
+UNREAD: Final = {
+    "allowed_callers": "programs that run at OpenAI are not available here",
+    "async": "each result is waited for",
+    "defer_loading": "the tool is offered from the start",
+    "output_schema": "no upstream takes it",
+}
 INPUT_DESCRIPTION: Final = "The whole input of the tool as plain text: no JSON, no quotes or code fence around it."
 
 
@@ -100,12 +107,17 @@ class ToolRegistry:
             raise InvalidRequest(f"{path}.name: String should have at least 1 character")
         flat = self.flat_name(kind, name, namespace)
         self._by_flat[flat] = DeclaredTool(kind, name, self._by_flat[flat].namespace)
+        unread = [field for field in UNREAD if definition.get(field)]
+        self.notes += [Note("dropped", f"{path}.{field}", UNREAD[field]) for field in unread]
         if kind != "custom":
             offered = to_function(definition, flat, path)
         elif self.takes_grammars:
             offered = {"type": "custom", "custom": {**to_grammar_fields(definition), "name": flat}}
         else:
             offered = to_custom(definition, flat)
+        control = tool.get("cache_control") or definition.get("cache_control")
+        if control and "custom" not in offered:
+            offered["cache_control"] = control
         self._offered.pop(flat, None)
         self._offered[flat] = offered
 

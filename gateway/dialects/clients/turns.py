@@ -17,6 +17,7 @@ from gateway.dialects.clients.fields import to_text
 from gateway.messages.envelope import seal
 from gateway.messages.notes import Note
 
+PLAIN_TEXT: Final = ("type", "text")
 LEGAL_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 
 
@@ -28,15 +29,14 @@ class Turns:
     keyring: Keyring
     messages: list[dict[str, Any]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
-    _system: list[str] = field(default_factory=list)
-    _instructions: list[str] = field(default_factory=list)  # not yet placed
+    _system: list[dict[str, Any]] = field(default_factory=list)
+    _instructions: list[dict[str, Any]] = field(default_factory=list)  # not yet placed
     _seal: str = ""
     _results_at: int = 0  # behind the last turn of the assistant, where results of its calls are
 
-    def add_instructions(self, text: str) -> None:
-        """Add a system or developer message."""
-        if text and not text.isspace():
-            (self._instructions if self.messages else self._system).append(text)
+    def add_instructions(self, blocks: list[dict[str, Any]]) -> None:
+        """Add the text of a system or developer message."""
+        (self._instructions if self.messages else self._system).extend(blocks)
 
     def add_user(self, blocks: list[dict[str, Any]], path: str) -> None:
         if blocks:
@@ -82,21 +82,21 @@ class Turns:
         """Return `messages` and, where there is one, `system`. A conversation of instructions alone is the user's."""
         self._place_instructions()
         if not self.messages and self._system:
-            self.messages.append({"role": "user", "content": self._system.pop()})
+            self.messages.append({"role": "user", "content": to_content([self._system.pop()])})
             self.notes.append(Note("changed", "messages", "the last instructions are sent as the user's message"))
         fields: dict[str, Any] = {"messages": self.messages}
         if self._system:
-            fields["system"] = "\n\n".join(self._system)
+            fields["system"] = to_instructions(self._system)
         return fields
 
     def _place_instructions(self) -> None:
         if not self._instructions:
             return
-        text, self._instructions = "\n\n".join(self._instructions), []
+        content, self._instructions = to_instructions(self._instructions), []
         role = "system" if self.messages[-1]["role"] == "user" else "user"
         if role == "user":
             self.notes.append(Note("changed", "messages", "instructions behind an answer are sent as the user's"))
-        self.messages.append({"role": role, "content": text})
+        self.messages.append({"role": role, "content": content})
 
 
 def to_content(blocks: list[dict[str, Any]]) -> Any:
@@ -104,6 +104,13 @@ def to_content(blocks: list[dict[str, Any]]) -> Any:
     if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
         return blocks[0]["text"]
     return blocks or ""
+
+
+def to_instructions(blocks: list[dict[str, Any]]) -> Any:
+    """Return one text, unless one of the blocks ends a cached prefix."""
+    if any(len(block) > len(PLAIN_TEXT) for block in blocks):
+        return blocks
+    return "\n\n".join([block["text"] for block in blocks])
 
 
 def is_result(message: dict[str, Any]) -> bool:

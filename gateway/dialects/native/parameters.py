@@ -38,21 +38,27 @@ def to_messages_fields(request: Mapping[str, Any]) -> tuple[dict[str, Any], list
     if overrides.get("temperature") is not None:
         fields["temperature"] = min(overrides["temperature"], 1)
         notes.append(Note("changed", "temperature", "Messages takes 1 at most"))
-    _put_effort(fields, request.get("reasoning_effort") or (request.get("reasoning") or {}).get("effort"))
+    reasoning = request.get("reasoning") or {}
+    _put_effort(
+        fields, request.get("reasoning_effort") or reasoning.get("effort"), shows=bool(reasoning.get("summary"))
+    )
     _put_format(fields, request.get("response_format") or {}, notes)
     if request.get("user") and not fields.get("metadata"):
         fields["metadata"] = {"user_id": request["user"]}
     return fields, notes
 
 
-def _put_effort(fields: dict[str, Any], effort: str | None) -> None:
-    """Adaptive thinking, since a turn that comes back without its thinking is then no error."""
+def _put_effort(fields: dict[str, Any], effort: str | None, *, shows: bool) -> None:
+    """Ask for adaptive thinking, since a turn that comes back without its thinking is then no error.
+
+    `shows`: the client wants to see it, which newer models do only if they are asked.
+    """
     if effort is None or fields.get("thinking"):
         return
     if effort == "none":
         fields["thinking"] = {"type": "disabled"}
         return
-    fields["thinking"] = {"type": "adaptive"}
+    fields["thinking"] = {"type": "adaptive", "display": "summarized"} if shows else {"type": "adaptive"}
     fields["output_config"] = {"effort": EFFORTS.get(effort, effort), **(fields.get("output_config") or {})}
 
 

@@ -15,6 +15,7 @@ from gateway.dialects import spans
 from gateway.dialects.native.parameters import to_messages_fields
 from gateway.dialects.native.thinking import without_foreign_thinking
 from gateway.errors import InvalidRequest
+from gateway.messages.cache_marks import with_cache_control
 from gateway.messages.claude_code import BILLING_HEADER
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
@@ -53,7 +54,7 @@ def to_body(
         notes.append(Note("dropped", "system.0", NO_BILLING))
     received = prompt.received
     if received is None:
-        request, chat_notes = to_messages_fields(request)
+        request, chat_notes = to_messages_fields(with_cache_control(request))
         notes += chat_notes
     if text is None or received is None or drops_thinking or text.count(SEALED):
         edited, thinking_notes = without_foreign_thinking(request, route.target, keyring, drops_all=drops_thinking)

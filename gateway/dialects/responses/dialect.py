@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -29,6 +29,8 @@ PATH = "/responses"
 CHAT_KINDS = frozenset({"effort_none_with_tools", "prefill_fields", "prefill_flag"})
 # Parts of a Responses request that a server may not take: OpenAI shows summaries to verified organisations only, vLLM
 # 0.32 answers 400 "Encrypted content is not supported." (2026-11).
+# Of `reasoning`, beside the effort.
+SETTINGS: Final = ("summary", "context", "mode")
 OPTIONAL = (
     (re.compile(r"reasoning\.?_?summar|summaries", re.IGNORECASE), "reasoning.summary"),
     (re.compile(r"encrypted|\binclude\b", re.IGNORECASE), "include"),
@@ -37,10 +39,13 @@ OPTIONAL = (
 
 @dataclass(frozen=True, slots=True)
 class ResponsesState:
-    """The chat request that a Responses request was made of. `left_out`: names of OPTIONAL."""
+    """The chat request that a Responses request was made of. `left_out`: names of OPTIONAL.
+
+    `settings`: those of reasoning that chat lacks.
+    """
 
     conversion: Conversion = field(repr=False)
-    wants_summary: bool
+    settings: Mapping[str, str]
     left_out: frozenset[str] = frozenset()
 
 
@@ -59,13 +64,14 @@ class ResponsesDialect:
         kept = [adaptation for adaptation in adaptations if adaptation.kind not in CHAT_KINDS]
         request = prompt.request.copy()
         request["messages"] = list(request["messages"])  # chat's JSON of known messages is useless here
+        settings, request["reasoning"] = to_settings(request, target)
         try:
             conversion = to_chat_request(request, target, keyring, asking.session_id)
             if prompt.has_default_length:
                 del conversion.body[target.max_tokens_field]
             conversion = adapted(conversion, kept)
             conversion.body = to_streamed(conversion.body, target)
-            state = ResponsesState(conversion, wants_summary(prompt.request), left_out_by(kept))
+            state = ResponsesState(conversion, settings, left_out_by(kept))
             written = to_body(state, target)
             body = orjson.dumps(written.body)
         except orjson.JSONEncodeError:
@@ -129,9 +135,19 @@ def to_responses_target(target: Target) -> Target:
     )
 
 
-def wants_summary(request: Mapping[str, Any]) -> bool:
+def to_settings(request: Mapping[str, Any], target: Target) -> tuple[dict[str, str], Any]:
+    """Return the settings of reasoning that only OpenAI's Responses have, and the request's `reasoning` without them.
+
+    Thinking that is to be shown asks for a summary, the only form in which OpenAI shows reasoning.
+    """
     thinking = request.get("thinking") or {}
-    return thinking.get("type") in ("enabled", "adaptive") and thinking.get("display") != "omitted"
+    is_shown = thinking.get("type") in ("enabled", "adaptive") and thinking.get("display") != "omitted"
+    settings = {"summary": "auto"} if is_shown else {}
+    reasoning = request.get("reasoning")
+    if not reasoning or not target.summarises_reasoning:
+        return settings, reasoning
+    settings |= {name: reasoning[name] for name in SETTINGS if reasoning.get(name)}
+    return settings, {name: value for name, value in reasoning.items() if name not in SETTINGS}
 
 
 def left_out_by(adaptations: Iterable[Adaptation]) -> frozenset[str]:
@@ -147,8 +163,10 @@ def refused_part(error: GatewayError, state: ResponsesState) -> str | None:
 
 
 def to_body(state: ResponsesState, target: Target) -> ResponsesBody:
-    summarises = state.wants_summary and "reasoning.summary" not in state.left_out
-    written = to_responses_request(state.conversion.body, target, summarises=summarises)
+    settings = dict(state.settings)
+    if "reasoning.summary" in state.left_out:
+        settings.pop("summary", None)
+    written = to_responses_request(state.conversion.body, target, settings)
     if "include" in state.left_out:
         del written.body["include"]
         for item in written.body["input"]:

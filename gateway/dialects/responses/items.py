@@ -6,6 +6,7 @@ from typing import Any, cast
 import orjson
 
 from gateway.errors import InvalidRequest
+from gateway.messages.cache_marks import OPENAIS
 from gateway.schemas.openai import ContentPart
 from gateway.schemas.responses import InputPart, ReasoningItem, ResponseItem
 
@@ -15,14 +16,18 @@ LEAST_OUTPUT = 16
 CUSTOM_INPUT = "input"
 
 
-def to_items(messages: Sequence[Any], custom_tools: frozenset[str]) -> list[ResponseItem]:
-    """Raises InvalidRequest for media that Responses has no part for. `custom_tools`: names of tools without schema."""
+def to_items(messages: Sequence[Any], custom_tools: frozenset[str], *, has_phases: bool = False) -> list[ResponseItem]:
+    """Raises InvalidRequest for media that Responses has no part for. `custom_tools`: names of tools without schema.
+
+    `has_phases`: the model is told which of its messages were comments on the way to its final answer. OpenAI's guide
+    asks for it from gpt-5.3-codex on; Messages has no such field, but a text in front of calls is a comment.
+    """
     items: list[ResponseItem] = []
     custom_calls: set[str] = set()
     for message in messages:
         match message["role"]:
             case "assistant":
-                items += _to_turn(message, custom_tools, custom_calls)
+                items += _to_turn(message, custom_tools, custom_calls, has_phases=has_phases)
             case "tool":
                 call_id = message["tool_call_id"]
                 output = _to_content(message["content"])
@@ -36,12 +41,15 @@ def to_items(messages: Sequence[Any], custom_tools: frozenset[str]) -> list[Resp
     return items
 
 
-def _to_turn(message: Mapping[str, Any], custom_tools: frozenset[str], custom_calls: set[str]) -> list[ResponseItem]:
+def _to_turn(
+    message: Mapping[str, Any], custom_tools: frozenset[str], custom_calls: set[str], *, has_phases: bool
+) -> list[ResponseItem]:
     """One assistant message: its reasoning, its text, its calls. Reasoning that nothing follows would be refused."""
     said: list[Any] = []
     text = _to_output(message.get("content") or "")
     if text:
-        said.append({"type": "message", "role": "assistant", "content": text, "status": "completed"})
+        phase = {"phase": "commentary" if message.get("tool_calls") else "final_answer"} if has_phases else {}
+        said.append({"type": "message", "role": "assistant", "content": text, "status": "completed", **phase})
     for call in message.get("tool_calls") or ():
         function = call["function"]
         item = {"type": "function_call", "call_id": call["id"], "name": function["name"]}
@@ -104,6 +112,11 @@ def _to_output(content: Any) -> list[dict[str, Any]]:
 
 def _to_part(part: ContentPart) -> InputPart:
     fields: Any = part
+    marked = {OPENAIS: fields[OPENAIS]} if OPENAIS in fields else {}
+    return cast(InputPart, {**_to_unmarked(part, fields), **marked})
+
+
+def _to_unmarked(part: ContentPart, fields: Any) -> InputPart:
     match part["type"]:
         case "text":
             return {"type": "input_text", "text": fields["text"]}

@@ -10,7 +10,8 @@ from gateway.upstream.models.target import Target
 
 SAME = frozenset(
     {
-        *("metadata", "model", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "service_tier"),
+        *("metadata", "model", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_options", "service_tier"),
+        *("prompt_cache_retention",),
         *("safety_identifier", "temperature", "top_logprobs", "top_p", "user", "truncation", "max_tool_calls"),
     }
 )
@@ -22,7 +23,7 @@ TAKEN = frozenset(
     }
 )
 # OpenRouter's Responses take more of its own `reasoning` than OpenAI's (its SDK, 2026-11).
-OPENROUTER_REASONING = frozenset({"effort", "enabled", "max_tokens"})
+OPENROUTER_REASONING = frozenset({"effort", "enabled", "max_tokens", "summary"})
 NO_PARAMETER = "OpenAI's Responses API has no such parameter"
 
 
@@ -32,15 +33,15 @@ class ResponsesBody:
     notes: tuple[Note, ...] = ()
 
 
-def to_responses_request(chat: Mapping[str, Any], target: Target, *, summarises: bool) -> ResponsesBody:
-    """`summarises`: the client wants to see the model's reasoning. Raises InvalidRequest as `to_items` does."""
+def to_responses_request(chat: Mapping[str, Any], target: Target, settings: Mapping[str, str]) -> ResponsesBody:
+    """`settings`: those of reasoning that chat lacks. Raises InvalidRequest as `to_items` does."""
     tools = [_to_tool(tool) for tool in chat.get("tools") or ()]
     custom_tools = frozenset(tool["name"] for tool in tools if tool["type"] == "custom")
     # What a server takes beyond OpenAI's chat it takes here as well: it makes a chat request of this one.
     beyond = {target.reasoning.budget_field, *(path for path, _ in (*target.constants, *target.renamed))}
     same = SAME | target.parameters | beyond | {other for _, other in target.renamed}
     body: dict[str, Any] = {name: value for name, value in chat.items() if name in same}
-    body["input"] = to_items(chat["messages"], custom_tools)
+    body["input"] = to_items(chat["messages"], custom_tools, has_phases=target.has_phases)
     body |= {"store": False, "include": ["reasoning.encrypted_content"]}
     if tools:
         body["tools"] = tools
@@ -52,8 +53,8 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, *, summarises:
     reasoning = {name: value for name, value in (given or {}).items() if name in OPENROUTER_REASONING}
     if effort is not None:
         reasoning["effort"] = effort
-    if summarises and effort != "none" and target.summarises_reasoning:
-        reasoning["summary"] = "auto"
+    if effort != "none" and target.summarises_reasoning:
+        reasoning |= settings
     if reasoning:
         body["reasoning"] = reasoning
     text: dict[str, Any] = {}

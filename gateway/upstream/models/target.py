@@ -106,6 +106,16 @@ class Target:
         return self.family == "openai"
 
     @property
+    def has_phases(self) -> bool:
+        """Knows comments from final answers in its own messages, on Responses (OpenAI's reference, 2026-11)."""
+        return self.family == "openai" and PHASED.match(bare_name(self.model)) is not None
+
+    @property
+    def takes_breakpoints(self) -> bool:
+        """Takes `prompt_cache_breakpoint`, OpenAI's form of `cache_control`; OpenRouter has it for all but Claude."""
+        return self.family == "openai" or (self.openrouter and not self.claude)
+
+    @property
     def summarises_reasoning(self) -> bool:
         return self.family == "openai" and self.reasoning.style != "none"
 
@@ -137,6 +147,8 @@ NAME_FAMILIES: tuple[tuple[str, Family], ...] = (
 MANDATORY = re.compile(r"o\d|gpt-5(?![.\d]|-chat)|gemini-2\.5-pro|gemini-3.*-pro|claude-(fable|mythos)|deepseek-r1")
 
 # Models that take an effort, and no temperature: o1 and later, GPT-5 without its chat variants.
+# gpt-5.3-codex, gpt-5.4 and later.
+PHASED = re.compile(r"gpt-(?:5\.(?:3-codex|[4-9]|\d\d)|[6-9]|\d\d)")
 OPENAI_REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)(?!.*-chat)")
 
 # The end of an id that names one snapshot of a model, or the latest; OpenRouter's slugs name the model.

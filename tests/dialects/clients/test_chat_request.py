@@ -295,3 +295,52 @@ def test_images_of_an_earlier_answer_come_back() -> None:
     earlier = {"role": "assistant", "content": "Look:", "images": [image]}
     _, answer, _ = messages_of({"role": "user", "content": "draw"}, earlier, {"role": "user", "content": "again"})
     assert [block["type"] for block in answer["content"]] == ["text", "image"]
+
+
+CONTROL = {"type": "ephemeral"}
+BREAKPOINT = {"mode": "explicit", "ttl": "12h"}
+
+
+def part(text: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "text", "text": text, **fields}
+
+
+def test_cache_breakpoints_of_every_place_are_kept() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    asked = converted(
+        {
+            "messages": [
+                {"role": "system", "content": [part("a", cache_control=CONTROL), part("b")]},
+                {"role": "developer", "content": "c"},
+                {"role": "user", "content": [part("d"), {**image, "prompt_cache_breakpoint": BREAKPOINT}]},
+                {"role": "assistant", "content": "e", "cache_control": CONTROL, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c", "content": "f", "cache_control": CONTROL},
+                {"role": "system", "content": [part("g", prompt_cache_breakpoint=BREAKPOINT)]},
+            ],
+            "tools": [{"type": "function", "function": {"name": "look"}, "cache_control": CONTROL}],
+        }
+    ).request
+    assert asked["system"] == [part("a", cache_control=CONTROL), part("b"), part("c")]
+    user, assistant, result, system = asked["messages"]
+    assert user["content"][1]["prompt_cache_breakpoint"] == BREAKPOINT
+    assert assistant["content"][0]["cache_control"] == CONTROL
+    assert result["content"][0]["content"] == [part("f", cache_control=CONTROL)]
+    assert system["content"] == [part("g", prompt_cache_breakpoint=BREAKPOINT)]
+    assert asked["tools"][0]["cache_control"] == CONTROL
+
+
+def test_calls_of_the_form_before_tools_are_calls() -> None:
+    function = {"name": "look", "arguments": '{"a":1}'}
+    earlier = {"role": "assistant", "content": None, "function_call": function}
+    result = {"role": "function", "name": "look", "content": "seen"}
+    _, answer, seen = messages_of({"role": "user", "content": "hi"}, earlier, result)
+    [call], [output] = answer["content"], seen["content"]
+    assert (call["name"], call["input"], output["tool_use_id"]) == ("look", {"a": 1}, call["id"])
+
+
+def test_parts_of_messages_that_nothing_takes_are_noted() -> None:
+    named = {"role": "user", "content": "hi", "name": "bob"}
+    spoken = {"role": "assistant", "content": "a", "audio": {"id": "audio_1"}}
+    asked = converted({"messages": [named, spoken, {"role": "user", "content": "go"}]})
+    assert [note.text for note in asked.notes] == ["dropped:messages.0.name", "dropped:messages.1.audio"]

@@ -170,8 +170,8 @@ def test_parameters_reach_messages_by_their_names() -> None:
     assert (request["max_tokens"], request["reasoning_effort"], request["verbosity"]) == (9, "low", "low")
     assert request["response_format"]["json_schema"] == {"name": "out", "schema": {"type": "object"}, "strict": True}
     assert (request["prompt_cache_key"], asked.session, request["stream"]) == ("session", "session", True)
+    assert request["reasoning"] == {"summary": "auto", "context": "all_turns"}
     assert [note.text for note in asked.notes] == [
-        "dropped:reasoning.context",
         "dropped:client_metadata",
         "dropped:store",
     ]
@@ -214,3 +214,25 @@ def test_custom_tools_pass_where_the_upstream_holds_them_to_their_grammar() -> N
     to_prompt(asked.request, 100, Context("req_1"))
     assert asked.request["tools"][0] == {"type": "custom", "custom": {"format": CUSTOM["format"], "name": "patch"}}
     assert asked.request["tool_choice"] == {"type": "tool", "name": "patch"}
+
+
+def test_fields_that_reach_no_upstream_are_noted() -> None:
+    tool = {
+        **FUNCTION,
+        "defer_loading": True,
+        "async": True,
+        "allowed_callers": ["programmatic"],
+        "output_schema": {"a": 1},
+    }
+    asked = converted(USER, tools=[tool], include=["message.output_text.logprobs"], top_logprobs=2)
+    fields = ["tools.0.allowed_callers", "tools.0.async", "tools.0.defer_loading", "tools.0.output_schema"]
+    assert [note.field for note in asked.notes] == [*fields, "include", "top_logprobs"]
+    assert "top_logprobs" not in asked.request
+
+
+def test_cache_breakpoints_of_instructions_and_results_are_kept() -> None:
+    text = {"type": "input_text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    result = output("c", value=[text])
+    request = converted({"role": "system", "content": [text]}, USER, function_call("c"), result).request
+    marked = {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    assert request["system"] == request["messages"][2]["content"][0]["content"] == [marked]

@@ -265,3 +265,48 @@ def test_context_carries_version_and_betas_of_a_batch() -> None:
 def test_blocks_whose_type_is_no_text_are_left_as_they_are() -> None:
     content = [{"type": []}, {"type": {"thinking": "x"}}, "text"]
     assert with_sealed_thinking(content, "claude", Keyring(())) == content
+
+
+LONG = {"mode": "explicit", "ttl": "12h"}
+
+
+def test_cache_breakpoints_of_openai_become_anthropics() -> None:
+    mark = {"mode": "explicit"}
+    text = {"type": "text", "text": "a", "prompt_cache_breakpoint": mark}
+    result = {
+        "type": "tool_result",
+        "tool_use_id": "c",
+        "content": [{**text, "prompt_cache_breakpoint": {**mark, "ttl": "12h"}}],
+    }
+    request = {
+        "model": "claude-opus-4-5",
+        "max_tokens": 9,
+        "system": [text],
+        "messages": [{"role": "user", "content": [result, {**text, "prompt_cache_breakpoint": None}]}],
+    }
+    body = sent(prepare(Prompt(request, 100)))  # type: ignore[arg-type]
+    assert body["system"] == [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]
+    seen, plain = body["messages"][0]["content"]
+    assert seen["content"][0]["cache_control"] == {"type": "ephemeral"}
+    assert plain == {"type": "text", "text": "a"}
+
+
+def test_latest_four_cache_breakpoints_remain() -> None:
+    texts = [{"type": "text", "text": str(number), "prompt_cache_breakpoint": LONG} for number in range(6)]
+    texts[1] = {"type": "text", "text": "1", "cache_control": {"type": "ephemeral"}}
+    request = {"model": "m", "max_tokens": 9, "system": [texts[0]], "messages": [{"role": "user", "content": texts}]}
+    body = sent(prepare(Prompt(request, 100)))  # type: ignore[arg-type]
+    marked = [block["text"] for block in body["messages"][0]["content"] if block.get("cache_control")]
+    assert (marked, body["system"]) == (["1", "3", "4", "5"], [{"type": "text", "text": "0"}])
+
+
+@pytest.mark.parametrize(("summary", "display"), [("auto", "summarized"), (None, None)])
+def test_summary_that_a_client_of_responses_asks_for_is_shown(summary: str | None, display: str | None) -> None:
+    request = {
+        "model": "claude-opus-4-5",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "hi"}],
+        "reasoning_effort": "low",
+        "reasoning": {"summary": summary},
+    }
+    assert sent(prepare(Prompt(request, 100)))["thinking"].get("display") == display  # type: ignore[arg-type]

@@ -208,3 +208,49 @@ def test_reasoning_reaches_openrouters_responses() -> None:
     effort = prepare(route, thinking={"type": "adaptive"}, output_config={"effort": "high"}, max_tokens=3000)
     assert sent(effort)["reasoning"]["effort"] == "high"
     assert not [note for prepared in (budget, effort) for note in prepared.notes if note.field == "reasoning"]
+
+
+COMMENTED = [
+    {"role": "user", "content": "hi"},
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "text", "text": "Let me look."},
+            {"type": "tool_use", "id": "c", "name": "read", "input": {}},
+        ],
+    },
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "r"}]},
+    {"role": "assistant", "content": "Done."},
+    {"role": "user", "content": "again"},
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "phases"),
+    [
+        ("gpt-6", ["commentary", "final_answer"]),
+        ("gpt-5.3-codex", ["commentary", "final_answer"]),
+        ("gpt-5.3", [None, None]),
+        ("gpt-4.1", [None, None]),
+        ("grok-5", [None, None]),
+    ],
+)
+def test_messages_of_the_model_have_their_phase(model: str, phases: list[str | None]) -> None:
+    items = sent(prepare(route_to(model), model=model, messages=COMMENTED, tools=[TOOL]))["input"]
+    assert [item.get("phase") for item in items if item.get("role") == "assistant"] == phases
+
+
+def test_settings_of_reasoning_and_cache_reach_openai() -> None:
+    settings = {"summary": "detailed", "context": "all_turns", "mode": "pro"}
+    body = sent(prepare(reasoning={**settings, "effort": "low"}, prompt_cache_options={"mode": "explicit"}))
+    assert body["reasoning"] == {**settings, "effort": "low"}
+    assert body["prompt_cache_options"] == {"mode": "explicit"}
+    other = prepare(route_to("grok-5"), model="grok-5", reasoning=settings)
+    assert {note.text for note in other.notes} == {f"dropped:reasoning.{name}" for name in settings}
+
+
+def test_cache_breakpoint_of_openai_stays_on_its_text() -> None:
+    mark = {"mode": "explicit", "ttl": "30m"}
+    block = {"type": "text", "text": "hi", "prompt_cache_breakpoint": mark}
+    [item] = sent(prepare(messages=[{"role": "user", "content": [block, {"type": "text", "text": "go"}]}]))["input"]
+    assert item["content"][0] == {"type": "input_text", "text": "hi", "prompt_cache_breakpoint": mark}

@@ -7,7 +7,7 @@ sends here; fields of other gateways. Fields that change the answer and cannot b
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.dialects.clients.content import to_blocks, to_plain_text
+from gateway.dialects.clients.content import marked, to_blocks, to_text_blocks, to_texts
 from gateway.dialects.clients.fields import to_count, to_list, to_object, to_text
 from gateway.dialects.clients.parameters import (
     DEFAULT_MAX_TOKENS,
@@ -147,38 +147,48 @@ def add_conversation(body: Mapping[str, Any], turns: Turns, registry: ToolRegist
         items = to_items(body["input"])
         declare_tools(items, registry)
         if body.get("instructions"):
-            turns.add_instructions(to_text(body["instructions"], "instructions"))
+            turns.add_instructions(to_text_blocks(to_text(body["instructions"], "instructions")))
         add_items(items, turns, registry)
     else:
         raise InvalidRequest("messages: Field required")
 
 
 def add_messages(messages: object, turns: Turns, registry: ToolRegistry) -> None:
+    called = ""  # id of the latest call in the form before tools
     for index, message in enumerate(to_list(messages, "messages")):
         path = f"messages.{index}"
         content, place = to_object(message, path).get("content"), f"{path}.content"
+        if message.get("name") and message.get("role") not in ("function", "tool"):
+            turns.notes.append(Note("dropped", f"{path}.name", "the participants of a conversation have no names"))
         match message.get("role"):
             case "system" | "developer":
-                turns.add_instructions(to_plain_text(content, place))
+                turns.add_instructions(marked(to_texts(content, place), message))
             case "user":
-                turns.add_user(to_blocks(content, place), path)
+                turns.add_user(marked(to_blocks(content, place), message), path)
             case "assistant":
                 _add_assistant(message, path, turns, registry)
+                called = f"call_{index}"
             case "tool":
-                turns.add_result(
-                    to_text(message.get("tool_call_id"), f"{path}.tool_call_id"), to_blocks(content, place)
-                )
+                call_id = to_text(message.get("tool_call_id"), f"{path}.tool_call_id")
+                turns.add_result(call_id, marked(to_blocks(content, place), message))
+            case "function":
+                turns.add_result(called, to_blocks(content, place))
             case role:
                 raise InvalidRequest(f"{path}.role: {shorten(str(role))!r} is not a role; use one of {ROLES}")
 
 
 def _add_assistant(message: Mapping[str, Any], path: str, turns: Turns, registry: ToolRegistry) -> None:
     _add_reasoning(message, path, turns)
-    turns.add_assistant(to_blocks(message.get("content"), f"{path}.content"))
+    turns.add_assistant(marked(to_blocks(message.get("content"), f"{path}.content"), message))
     if isinstance(message.get("refusal"), str):
         turns.add_assistant(to_blocks(message["refusal"], f"{path}.refusal"))
     if message.get("images"):  # of an answer, as OpenRouter and this gateway give them
         turns.add_assistant(to_blocks(message["images"], f"{path}.images"))
+    if message.get("audio"):
+        turns.notes.append(Note("dropped", f"{path}.audio", "sound of an earlier answer is stored at OpenAI"))
+    if isinstance(message.get("function_call"), dict):
+        call = {"id": path.replace("messages.", "call_"), "function": message["function_call"]}
+        _add_call(call, path, turns, registry)
     for index, call in enumerate(to_list(message.get("tool_calls"), f"{path}.tool_calls")):
         _add_call(to_object(call, f"{path}.tool_calls.{index}"), f"{path}.tool_calls.{index}", turns, registry)
 

@@ -34,9 +34,6 @@ def to_text_part(block: TextBlockParam, path: str, scope: Scope) -> TextPart:
         scope.mark_cached(part, block, path)
         if block.get("citations"):
             scope.note("dropped", f"{path}.citations", "chat completions do not carry citations of earlier text")
-        breakpoint_mark = block.get("prompt_cache_breakpoint")
-        if breakpoint_mark:
-            part["prompt_cache_breakpoint"] = breakpoint_mark
     return part
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.chat.call_ids import to_upstream_id
+from gateway.messages.cache_marks import OPENAIS
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ContentPart, FunctionTool
 from gateway.upstream.models.target import Target
@@ -61,10 +62,9 @@ class Scope:
 
     def mark_cached(self, part: ContentPart | FunctionTool, block: Any, path: str) -> None:
         """Put the block's cache breakpoint on the part that ends it, where the upstream knows breakpoints."""
-        control = block.get("cache_control")
-        if not control:
-            return
-        if self.target.cache_control:
-            cast(dict[str, Any], part)["cache_control"] = control
-        else:
-            self.note("dropped", f"{path}.cache_control", "this upstream has no cache breakpoints")
+        takes = {"cache_control": self.target.cache_control, OPENAIS: self.target.takes_breakpoints}
+        for name in takes.keys() & block.keys():
+            if block[name] and takes[name]:
+                cast(dict[str, Any], part)[name] = block[name]
+            elif block[name]:
+                self.note("dropped", f"{path}.{name}", "this upstream has no cache breakpoints of this form")

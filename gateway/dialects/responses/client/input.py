@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.dialects.clients.content import to_blocks, to_plain_text
+from gateway.dialects.clients.content import to_blocks, to_texts
 from gateway.dialects.clients.fields import to_list, to_object, to_text
 from gateway.dialects.clients.tools import ToolKind, ToolRegistry, name_of
 from gateway.dialects.clients.turns import Turns, read_arguments
@@ -67,7 +67,7 @@ def _add_message(item: Mapping[str, Any], path: str, turns: Turns, registry: Too
     content, place = item.get("content"), f"{path}.content"
     match item.get("role"):
         case "system" | "developer":
-            turns.add_instructions(to_plain_text(content, place))
+            turns.add_instructions(to_texts(content, place))
         case "user":
             turns.add_user(to_blocks(content, place), path)
         case "assistant":

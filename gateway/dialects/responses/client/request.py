@@ -7,7 +7,8 @@ the client means is worse than an error. `store` itself is accepted, since true 
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
-from gateway.dialects.clients.fields import to_count, to_object, to_text
+from gateway.dialects.clients.content import to_text_blocks
+from gateway.dialects.clients.fields import to_count, to_list, to_object, to_text
 from gateway.dialects.clients.parameters import (
     DEFAULT_MAX_TOKENS,
     ClientAsking,
@@ -35,9 +36,13 @@ IGNORED: Final = {
     "client_metadata": "no upstream takes it",
     "max_tool_calls": "it limits hosted tools, which are not available here",
     "metadata": "the gateway stores no responses",
+    "top_logprobs": "log probabilities are given to clients of chat completions only",
     "store": "the gateway stores no responses",
 }
-PASSED_ON: Final = ("prompt_cache_key", "prompt_cache_retention", "safety_identifier", "top_logprobs", "user")
+PASSED_ON: Final = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "user")
+# Settings of reasoning beside its effort.
+SETTINGS: Final = ("summary", "context", "mode")
+LOGPROBS: Final = "message.output_text.logprobs"
 # Of no consequence, or read by name.
 READ: Final = frozenset({
     *REFUSED, *IGNORED, *PASSED_ON, "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls",
@@ -62,7 +67,7 @@ def to_messages_request(body: Mapping[str, Any], asking: ClientAsking) -> tuple[
     registry.declare_all(body.get("tools"), "tools")
     declare_tools(items, registry)
     if body.get("instructions"):
-        turns.add_instructions(to_text(body["instructions"], "instructions"))
+        turns.add_instructions(to_text_blocks(to_text(body["instructions"], "instructions")))
     add_items(items, turns, registry)
     request: dict[str, Any] = {"model": body["model"], **turns.finish()}
     compacts = bool(items) and items[-1].get("type") == TRIGGER
@@ -92,8 +97,12 @@ def _add_parameters(body: Mapping[str, Any], target: Target, asked: ClientReques
         asked.request["reasoning_effort"] = effort
     elif effort is not None:
         asked.notes.append(Note("dropped", "reasoning.effort", "the gateway knows no such effort"))
-    if reasoning.get("context") not in (None, "auto"):
-        asked.notes.append(Note("dropped", "reasoning.context", "the reasoning in the input is sent as it is"))
+    settings = {name: reasoning[name] for name in SETTINGS if reasoning.get(name) not in (None, "auto")}
+    summary = reasoning.get("summary") or reasoning.get("generate_summary")
+    if settings or summary:
+        request["reasoning"] = settings | ({"summary": summary} if summary else {})
+    if LOGPROBS in to_list(body.get("include"), "include"):
+        notes.append(Note("dropped", "include", IGNORED["top_logprobs"]))
     _add_text(to_object(body.get("text") or {}, "text"), asked)
     asked.session = body.get("prompt_cache_key") if isinstance(body.get("prompt_cache_key"), str) else None
     if body.get("truncation") == "auto":
