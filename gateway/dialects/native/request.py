@@ -62,7 +62,7 @@ def to_body(
             return NativeBody(_written(edited, route.target.model, removes_billing), True, (*notes, *thinking_notes))
     body, parts = received.body, [] if text is None else text.new_parts()
     if notes:
-        body, parts = without_members(body, without_billing=removes_billing), []
+        body, parts = without_members(body, request, without_billing=removes_billing), []
     start, end = spans.find_model(body, request["model"], parts)
     if request["model"] != route.target.model:
         body = spans.spliced(body, start, end, orjson.dumps(route.target.model))
@@ -75,10 +75,10 @@ def has_billing(request: Mapping[str, Any]) -> bool:
     return isinstance(first, dict) and str(first.get("text")).startswith(BILLING_HEADER)
 
 
-def without_members(body: bytes, *, without_billing: bool) -> bytes:
+def without_members(body: bytes, request: Mapping[str, Any], *, without_billing: bool) -> bytes:
     """Leave out the extension objects and the billing block; the other members keep their bytes."""
     kept = []
-    for member in spans.members(body):
+    for member in spans.members(body, request):
         key = orjson.loads(member.key)
         if key in EXTENSIONS:
             continue

@@ -111,7 +111,7 @@ def with_usage(body: bytes, request: Mapping[str, Any]) -> bytes:
     if "stream_options" not in request:
         brace = body.index(b"{") + 1
         return b"".join((body[:brace], b'"stream_options":', wanted, b",", body[brace:]))
-    found = [member for member in spans.members(body) if orjson.loads(member.key) == "stream_options"]
+    found = [member for member in spans.members(body, request) if orjson.loads(member.key) == "stream_options"]
     if len(found) != 1:
         raise InvalidRequest("stream_options is named twice")
     return spans.spliced(body, found[0].value, found[0].end, wanted)
