@@ -19,7 +19,7 @@ from gateway.sse import to_event
 # Where the text of a delta begins.
 TEXT = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"')
 INDEX = b'"index"'
-START, STOP = b"content_block_start", b"content_block_stop"
+START, DELTA, STOP = b"content_block_start", b"content_block_delta", b"content_block_stop"
 # Types of deltas that only blocks of one type may hold. Calls are of several types.
 HOLDERS = {
     "text_delta": "text",
@@ -31,6 +31,13 @@ HOLDERS = {
 NEW_BLOCKS: dict[str, dict[str, Any]] = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},
+}
+# The part of a delta that is its content.
+PARTS = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": "partial_json",
 }
 DISORDER = "The upstream's stream mixes the parts of several content blocks."
 
@@ -63,10 +70,19 @@ class BlockOrder:
             frame = _written(START, {**event, "content_block": {**block, "signature": ""}})
         self.has_calls = self.has_calls or block.get("type") == "tool_use"
         self._input = dict(to_mapping(block.get("input")))
-        return closing + self._begin(str(block.get("type")), event.get("index"), frame)
+        kind, index = str(block.get("type")), event.get("index")
+        given = [delta for delta in to_deltas(block) if kind in NEW_BLOCKS]
+        if given or (kind in NEW_BLOCKS and block.get(kind) is None):
+            frame = _written(START, {**event, "content_block": {**block, **NEW_BLOCKS[kind]}})
+        output = closing + self._begin(kind, index, frame)
+        return output + b"".join([self._add(index, delta) for delta in given])
 
     def delta(self, event: Mapping[str, Any], frame: bytes) -> bytes:
-        kind = HOLDERS.get(str(to_mapping(event.get("delta")).get("type")))
+        told = to_mapping(event.get("delta"))
+        usual = to_usual_deltas(told)
+        if usual != [told]:
+            return b"".join([self._add(event.get("index"), delta) for delta in usual])
+        kind = HOLDERS.get(str(told.get("type")))
         index = event.get("index")
         if kind == "thinking" and index != self._index and type(index) is int and index in self._closed:
             return b""  # a signature that comes after the end of its block
@@ -98,6 +114,10 @@ class BlockOrder:
             self._closed.add(self._index)
         self._is_disordered = True
         return self._release() + self._whole_input() + _written(STOP, {"type": STOP.decode(), "index": self._number})
+
+    def _add(self, index: object, delta: Mapping[str, Any]) -> bytes:
+        event = {"type": DELTA.decode(), "index": index, "delta": delta}
+        return self.delta(event, _written(DELTA, event))
 
     def _change_to(self, kind: str | None, index: object) -> bytes:
         """Begin the block that a delta needs, in place of an empty one of another type."""
@@ -135,6 +155,36 @@ class BlockOrder:
             return frame
         name, _, payload = frame.removeprefix(b"event: ").partition(b"\ndata: ")
         return _written(name, {**orjson.loads(payload), "index": self._number})
+
+
+def to_deltas(block: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the text that a block began with as deltas: clients that join deltas leave it out."""
+    return [
+        {"type": kind, part: block[part]}
+        for kind, part in PARTS.items()
+        if isinstance(block.get(part), str) and block[part]
+    ]
+
+
+def to_usual_deltas(delta: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return a delta in the form that clients read, as one or more; the same one if it is usual.
+
+    Some servers leave out its type, have null for its text or an object for arguments, and put the signature beside the
+    thinking (bifrost issue 5638).
+    """
+    kind = delta.get("type")
+    if kind is None:
+        return list(to_deltas(delta)) or [delta]
+    part = PARTS.get(str(kind))
+    if part is None or not {part, "input"} & delta.keys():
+        return [delta]
+    value = delta.get(part, delta.get("input"))
+    if not isinstance(value, str):
+        value = orjson.dumps(value).decode() if value is not None else ""
+    usual: list[Mapping[str, Any]] = [delta if value == delta.get(part) else {"type": kind, part: value}]
+    if part == "thinking" and isinstance(delta.get("signature"), str) and delta["signature"]:
+        return [{"type": kind, part: value}, {"type": "signature_delta", "signature": delta["signature"]}]
+    return usual
 
 
 def _holds(block: str, kind: str) -> bool:

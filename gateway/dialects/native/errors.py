@@ -13,7 +13,7 @@ import orjson
 from gateway.dialects.chat.response.errors.client_error import STATUS_ERRORS, account_error
 from gateway.dialects.chat.response.errors.client_error import to_error as to_chat_error
 from gateway.dialects.chat.response.errors.error_body import read_value
-from gateway.dialects.chat.response.errors.failure_words import kind_by_words
+from gateway.dialects.chat.response.errors.failure_words import UNREADABLE_OUTPUT, kind_by_words
 from gateway.dialects.chat.response.errors.overflow import is_overflow
 from gateway.dialects.chat.response.errors.retry_hints import retry_after_of
 from gateway.dialects.reply import Reply
@@ -90,6 +90,8 @@ def to_relayed(status: int | None, details: dict[str, Any], retry_after: float |
         kind = BillingProblem
     elif details["type"] not in TYPE_ERRORS:
         kind = kind_by_words(kind, read_value(details).words)
+    elif kind in UNREADABLE_OUTPUT.instead_of and UNREADABLE_OUTPUT.pattern.search(message):
+        kind = UNREADABLE_OUTPUT.kind
     if issubclass(kind, OWN_ACCOUNT):
         error = account_error(kind)
     else:

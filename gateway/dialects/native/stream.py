@@ -14,10 +14,10 @@ from gateway.dialects.base import Origin
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.json_body import JsonBody
 from gateway.dialects.native.answer import to_answered, to_origin, to_own_id
-from gateway.dialects.native.blocks import BlockOrder
+from gateway.dialects.native.blocks import BlockOrder, to_deltas
 from gateway.dialects.native.errors import to_relayed
 from gateway.dialects.native.thinking import sealed
-from gateway.dialects.native.usage import counted, to_stop_reason, to_text, to_usage
+from gateway.dialects.native.usage import counted, to_stop_reason, to_text, to_usage, without_lost_input
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
 from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping
@@ -38,6 +38,8 @@ TOOL_USE = b'"tool_use"'
 # Without these, clients cannot read a message_start.
 NEEDED = frozenset({"id", "type", "role", "content", "model"})
 SIGNATURE = b'"signature_delta"'
+# A field of a delta, which within a text has a backslash before its last quotation mark.
+SIGNED = b'"signature":'
 REDACTED = b'"redacted_thinking"'
 # Of a delta's frame, around its text.
 DELTA_OVERHEAD = len(events.delta(0, events.TEXT, ""))
@@ -92,7 +94,7 @@ class NativeStream:
         usage = to_usage(self._counts)
         if not self.has_usage:
             usage["output_tokens"] = max(usage["output_tokens"], to_tokens(self._size))
-        if not self._counts:
+        if "input_tokens" not in self._counts:
             usage["input_tokens"] = self._reply.input_estimate
         return usage
 
@@ -140,7 +142,7 @@ class NativeStream:
         if not data:
             return b""
         head = self._blocks.head
-        if head and data.startswith(head):
+        if head and data.startswith(head) and SIGNED not in data:
             frames = data.count(END)
             # The common case, a read of deltas of the open block only, is passed on without being parsed.
             if frames == 1 or data.count(END + head) == frames - 1:
@@ -232,7 +234,7 @@ class NativeStream:
             frame = self._sealed(frame, payload, "delta") if self._seals and SIGNATURE in frame else frame
             self._size += max(0, len(frame) + len(END) - DELTA_OVERHEAD)
             head = self._blocks.head
-            if head and frame.startswith(head):
+            if head and frame.startswith(head) and SIGNED not in frame:
                 return frame + END
             output = self._blocks.delta(_parsed(payload), frame + END)
             self.started = True
@@ -276,6 +278,8 @@ class NativeStream:
         counts, delta = counted(event.get("usage")), to_mapping(event.get("delta"))
         if not counts and "usage" in delta:  # where some servers put it
             counts, self._owes_usage = counted(delta["usage"]), True
+        counts, is_changed = without_lost_input(counts, self._counts)
+        self._owes_usage = self._owes_usage or is_changed or counts != to_mapping(event.get("usage"))
         reason = to_stop_reason(delta, self._reply, has_calls=self._blocks.has_calls)
         self.stop_reason = reason or self.stop_reason
         self.started = True
@@ -331,7 +335,9 @@ def _name_and_data(frame: bytes) -> tuple[bytes, bytes]:
 
 
 def _grows(event: dict[str, Any]) -> bool:
-    return to_text(to_mapping(event.get("content_block")).get("type")) in GROWING
+    """Whether a block begins empty, and its deltas follow."""
+    block = to_mapping(event.get("content_block"))
+    return to_text(block.get("type")) in GROWING and not to_deltas(block)
 
 
 def _parsed(payload: bytes) -> dict[str, Any]:

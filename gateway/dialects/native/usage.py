@@ -1,5 +1,6 @@
 """Token usage as an upstream that speaks Messages reports it, with every field that a usage record reads."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from gateway.json_values import to_mapping
 from gateway.messages.usage import STANDARD
 from gateway.upstream.models.target import signs_thinking
 
+NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 # Words of chat completions, which some servers use here too. Words that are in no table are the upstream's to explain.
 CHAT_WORDS = {
     **{word: reason for word, reason in STOP_REASONS.items() if word is not None},
@@ -19,8 +21,21 @@ CHAT_WORDS = {
 
 
 def counted(usage: object) -> dict[str, Any]:
-    """Return the counts of a usage without those that are null, as some servers send all of them."""
-    return {name: value for name, value in to_mapping(usage).items() if value is not None}
+    """Return the counts of a usage, as numbers, without those that are null: some servers send all of them."""
+    found = to_mapping(usage).items()
+    return {name: _as_number(value) for name, value in found if value is not None}
+
+
+def without_lost_input(counts: dict[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return the counts of a message_delta without a zero for input that message_start has counted, and if it had one.
+
+    Counts are cumulative, so that clients take the last ones.
+    """
+    if counts.get("input_tokens") != 0 or not to_count(known.get("input_tokens")):
+        return counts, False
+    if to_count(counts.get("cache_read_input_tokens")) or to_count(counts.get("cache_creation_input_tokens")):
+        return counts, False
+    return {name: value for name, value in counts.items() if name != "input_tokens"}, True
 
 
 def to_usage(counts: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,6 +52,10 @@ def to_usage(counts: Mapping[str, Any]) -> dict[str, Any]:
         "output_tokens": to_count(counts.get("output_tokens")),
         "service_tier": tier if isinstance(tier, str) else STANDARD,
     }
+
+
+def _as_number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and NUMBER.fullmatch(value) else value
 
 
 def to_count(value: object) -> int:
@@ -57,4 +76,6 @@ def to_stop_reason(told: Mapping[str, Any], reply: Reply, *, has_calls: bool) ->
     reason = CHAT_WORDS.get(reason, reason) if reason is not None else None
     if reason == "end_turn" and to_text(told.get("stop_sequence")) and not signs_thinking(reply.upstream_model):
         return "stop_sequence"
+    if reason == "tool_use" and not has_calls and not signs_thinking(reply.upstream_model):
+        return "end_turn"
     return "tool_use" if has_calls and reason == "end_turn" else reason

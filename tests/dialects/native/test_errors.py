@@ -7,7 +7,7 @@ from gateway.access.keyring import Keyring
 from gateway.dialects.native.answer import to_answered
 from gateway.dialects.native.errors import to_error
 from gateway.dialects.reply import Reply
-from gateway.errors import BillingProblem
+from gateway.errors import BillingProblem, MalformedOutput
 
 REPLY = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()))
 
@@ -42,3 +42,11 @@ def test_lack_of_money_in_a_type_of_the_vendors_own_is_the_accounts() -> None:
 def test_other_refusals_keep_their_words() -> None:
     details = {"type": "invalid_request_error", "message": "messages.1: thinking blocks cannot be modified", "x": 1}
     assert to_error(400, {}, orjson.dumps({"type": "error", "error": details}), REPLY).relayed == details
+
+
+def test_output_that_a_server_cannot_read_is_asked_for_again() -> None:
+    words = "1 validation error for AnthropicContentBlock\ninput\n  Input should be a valid dictionary"
+    details = {"type": "invalid_request_error", "message": words}
+    error = to_error(400, {}, orjson.dumps({"type": "error", "error": details}), REPLY)
+    assert isinstance(error, MalformedOutput)
+    assert (error.status, error.relayed) == (400, details)

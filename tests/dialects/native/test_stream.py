@@ -344,7 +344,8 @@ ENDED: list[tuple[str, dict[str, Any], str]] = [
     ("claude-opus-5", {"stop_reason": "end_turn", "stop_sequence": "STOP"}, "end_turn"),
     ("glm-5", {"stop_reason": "stop"}, "end_turn"),
     ("glm-5", {"stop_reason": "length"}, "max_tokens"),
-    ("glm-5", {"stop_reason": "tool_calls"}, "tool_use"),
+    ("glm-5", {"stop_reason": "tool_calls"}, "end_turn"),  # without a call
+    ("claude-opus-5", {"stop_reason": "tool_use"}, "tool_use"),
     ("glm-5", {"stop_reason": "sensitive"}, "refusal"),
     ("claude-opus-5", {"stop_reason": "a_word_of_tomorrow"}, "a_word_of_tomorrow"),
 ]
@@ -503,3 +504,94 @@ def test_corrected_event_that_nests_too_deeply_is_a_failure_of_the_upstream() ->
     passing = stream()
     run(passing, event("message_start", message=START), start)
     assert isinstance(passing.failure, UpstreamError)
+
+
+SIGNED = {"thinking": "hm", "signature": "SIG"}
+ODD_DELTAS: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "the signature beside the thinking": (
+        start(0, "thinking", thinking="")
+        + event("content_block_delta", index=0, delta={"type": "thinking_delta", **SIGNED}),
+        {"type": "thinking", **SIGNED},
+    ),
+    "a text in the start": (start(0, "text", text="Hi"), {"type": "text", "text": "Hi"}),
+    "a text in the start and behind it": (
+        start(0, "text", text="H") + delta(0, text="i"),
+        {"type": "text", "text": "Hi"},
+    ),
+    "thinking in the start": (start(0, "thinking", **SIGNED), {"type": "thinking", **SIGNED}),
+    "no text in the start": (start(0, "text", text=None) + delta(0, text="Hi"), {"type": "text", "text": "Hi"}),
+    "null before a text": (
+        start(0, "text", text="") + delta(0, text=None) + delta(0, text="Hi"),
+        {"type": "text", "text": "Hi"},
+    ),
+    "no type": (
+        start(0, "text", text="") + event("content_block_delta", index=0, delta={"text": "Hi"}),
+        {"type": "text", "text": "Hi"},
+    ),
+    "arguments as an object": (
+        start(0, "tool_use", **CALL) + delta(0, partial_json={"a": 1}),
+        {"type": "tool_use", **CALL, "input": {"a": 1}},
+    ),
+    "arguments under another name": (
+        start(0, "tool_use", **CALL)
+        + event("content_block_delta", index=0, delta={"type": "input_json_delta", "input": {}}),
+        {"type": "tool_use", **CALL, "input": {}},
+    ),
+}
+
+
+def joined(shown: bytes) -> dict[str, Any]:
+    """The first block as Claude Code folds it: what a block began with is left out."""
+    block: dict[str, Any] = {}
+    arguments = ""
+    for frame in shown.split(b"\n\n"):
+        told = orjson.loads(frame.partition(b"data: ")[2] or b"{}")
+        if told.get("type") == "content_block_start":
+            empty = {"text": {"text": ""}, "thinking": {"thinking": "", "signature": ""}}
+            block = told["content_block"] | empty.get(told["content_block"]["type"], {})
+        elif told.get("type") == "content_block_delta":
+            change = told["delta"]
+            arguments += change.get("partial_json", "")
+            for part in ("text", "thinking", "signature"):
+                if part in change:
+                    block[part] += change[part]
+    return block | ({"input": orjson.loads(arguments or "{}")} if block["type"] == "tool_use" else {})
+
+
+@pytest.mark.parametrize("case", ODD_DELTAS)
+def test_content_in_an_unusual_delta_reaches_clients_that_join_deltas(case: str) -> None:
+    frames, block = ODD_DELTAS[case]
+    reason = "tool_use" if block["type"] == "tool_use" else "end_turn"
+    end = event("message_delta", delta={"stop_reason": reason, "stop_sequence": None}, usage={"output_tokens": 5})
+    told = event("message_start", message=START) + frames + stop(0) + end + STOP
+    whole = joined(run(stream(), told))
+    assert whole == block
+    for cut in range(0, len(told), 11):
+        converter = stream()
+        assert joined(converter.feed(told[:cut]) + converter.feed(told[cut:]) + converter.end()) == block
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"input_tokens": 0, "output_tokens": 5}, (12, 0)),
+        ({"input_tokens": "14", "output_tokens": "5"}, (14, 0)),
+        ({"input_tokens": 0, "cache_read_input_tokens": 12, "output_tokens": 5}, (0, 12)),
+    ],
+)
+def test_input_of_the_last_delta_is_never_less_than_counted(usage: dict[str, Any], tokens: tuple[int, int]) -> None:
+    begun = event("message_start", message={**START, "usage": {"input_tokens": 12, "output_tokens": 1}})
+    end = event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage=usage)
+    converter = stream()
+    shown = run(converter, begun + start(0, "text", text="") + delta(0, text="a") + stop(0) + end + STOP)
+    told = fold_stream(shown)["usage"]
+    for counts in (told, converter.usage):
+        assert (counts["input_tokens"], counts.get("cache_read_input_tokens") or 0) == tokens
+        assert counts["output_tokens"] == 5
+
+
+def test_input_that_is_not_counted_is_estimated() -> None:
+    converter = NativeStream(Reply("msg_1", "req_1", "asked", "qwen3", Keyring(()), input_estimate=7))
+    begun = event("message_start", message={name: value for name, value in START.items() if name != "usage"})
+    run(converter, begun + start(0, "text", text="") + delta(0, text="a") + stop(0) + LAST)
+    assert converter.usage["input_tokens"] == 7

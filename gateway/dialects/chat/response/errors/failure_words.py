@@ -54,14 +54,17 @@ FULL_POOL = re.compile(r"context size has been exceeded\.?", re.IGNORECASE)
 # OpenAI's word for an answer that reached max_tokens within its reasoning (litellm issue 35061).
 UNFINISHED = re.compile(r"could not finish the message because max_tokens", re.IGNORECASE)
 
+# The server could not read the output of its model: Ollama, llama.cpp, SGLang, Groq; vLLM 0.32 on Messages, where a
+# forced call has arguments that are no object.
+UNREADABLE_OUTPUT = _wording(
+    MalformedOutput,
+    (InvalidRequest, UpstreamError),
+    r"error parsing tool call|failed to parse input at pos \d|failed to parse fc related info",
+    r"\btool_use_failed\b|\boutput_parse_failed\b|\bjson_validate_failed\b",
+    r"validation errors? for (?:AnthropicContentBlock|\w*FunctionCall|\w*ToolCall)\b",
+)
 WORDINGS = (
-    # The server could not read the output of its model: Ollama, llama.cpp, SGLang, Groq.
-    _wording(
-        MalformedOutput,
-        (InvalidRequest, UpstreamError),
-        r"error parsing tool call|failed to parse input at pos \d|failed to parse fc related info",
-        r"\btool_use_failed\b|\boutput_parse_failed\b|\bjson_validate_failed\b",
-    ),
+    UNREADABLE_OUTPUT,
     _wording(
         Unauthenticated,
         REFUSED,
