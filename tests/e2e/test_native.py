@@ -313,12 +313,14 @@ async def test_answer_that_cannot_be_read_is_a_502_for_an_openai_client(upstream
             assert (status, orjson.loads(told)["error"]["code"]) == (502, "server_error"), name
 
 
-async def test_counts_that_are_no_numbers_are_zero_for_an_openai_client(upstream: MessagesServer, url: str) -> None:
+async def test_counts_that_are_texts_or_floats_are_numbers_for_an_openai_client(
+    upstream: MessagesServer, url: str
+) -> None:
     usage = {"input_tokens": "12", "output_tokens": 5.0, "output_tokens_details": "none"}
     upstream.script.append(Scripted.json({**MESSAGE, "usage": usage}))
     status, _, told = await post(f"{url}/v1/chat/completions", orjson.dumps(OPENAI_BODIES["chat/completions"]))
     counts = orjson.loads(told)["usage"]
-    assert (status, counts["prompt_tokens"], counts["completion_tokens"]) == (200, 0, 5)
+    assert (status, counts["prompt_tokens"], counts["completion_tokens"]) == (200, 12, 5)
 
 
 @pytest.mark.parametrize("field", ["logprobs", "logit_bias", "audio"])

@@ -1,5 +1,6 @@
 """A whole Message from an upstream, passed on with the model's name as the client knows it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ from gateway.dialects.chat.call_ids import to_client_id
 from gateway.dialects.chat.response.calls.near_json import repaired
 from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
-from gateway.dialects.native.usage import counted, to_stop_reason, to_text, to_usage
+from gateway.dialects.native.usage import counted, is_as_told, to_stop_reason, to_text, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import InvalidRequest, UpstreamError
 from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping
@@ -53,14 +54,23 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
     reason = to_stop_reason(ended, reply, has_calls=bool(calls))
     if reason != message.get("stop_reason"):
         message["stop_reason"], written = reason, None
-    usage = to_usage(counts)
-    if not counts:
-        usage |= {"input_tokens": reply.input_estimate, "output_tokens": max(1, to_tokens(len(body)))}
+    usage = to_estimated(counts, reply, len(body))
+    if "input_tokens" not in counts or not is_as_told(counts, message.get("usage")):
         written = None
     message = empty_message(reply, usage) | message | {"model": reply.model, "usage": usage}
     if written is None:
         check_writable(message, body)
     return Answered(message, origin, written=written)
+
+
+def to_estimated(counts: Mapping[str, Any], reply: Reply, size: int) -> dict[str, Any]:
+    """Return the counts as a usage, with estimates in place of those that the upstream lacks."""
+    usage = to_usage(counts)
+    if "input_tokens" not in counts:
+        usage["input_tokens"] = reply.input_estimate
+    if not counts:
+        usage["output_tokens"] = max(1, to_tokens(size))
+    return usage
 
 
 def check_writable(message: dict[str, Any], body: bytes) -> None:
@@ -74,12 +84,24 @@ def check_writable(message: dict[str, Any], body: bytes) -> None:
 
 
 def to_blocks(content: list[Any] | str, reply: Reply) -> list[Any]:
-    """Return the content as blocks with the fields that clients read; the same list if they have them."""
+    """Return the content as blocks with the fields that clients read; the same list if they have them.
+
+    Some servers have null for an empty text.
+    """
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     ids: set[str] = set()
-    blocks = [_completed(block, ids, reply) if isinstance(block, dict) else block for block in content]
-    return content if all(one is other for one, other in zip(blocks, content, strict=True)) else blocks
+    told = content if all(isinstance(block, dict) for block in content) else _objects(content)
+    completed = [_completed(block, ids, reply) if isinstance(block, dict) else block for block in told]
+    blocks = [block for block in completed if block != {}]
+    is_same = told is content and len(blocks) == len(content)
+    return content if is_same and all(one is other for one, other in zip(blocks, content, strict=True)) else blocks
+
+
+def _objects(content: list[Any]) -> list[Any]:
+    """Return the blocks of a list in which some are mere texts, or null."""
+    texts = [{"type": "text", "text": block} if isinstance(block, str) else block for block in content]
+    return [block for block in texts if block is not None]
 
 
 def to_own_id(upstream_id: Any, ids: set[str], reply: Reply) -> str:
@@ -92,10 +114,14 @@ def to_own_id(upstream_id: Any, ids: set[str], reply: Reply) -> str:
 
 def _completed(block: dict[str, Any], ids: set[str], reply: Reply) -> dict[str, Any]:
     match block.get("type"):
-        case "thinking" if "signature" not in block:
-            return {**block, "signature": ""}
+        case "thinking" if block.get("signature") is None or block.get("thinking") is None:
+            return {**block, "thinking": block.get("thinking") or "", "signature": block.get("signature") or ""}
+        case "text" if block.get("text", "") is None:
+            return {}  # no block
+        case None if isinstance(block.get("text"), str):
+            return {"type": "text", **block}
         case "tool_use":
-            call_id, given = to_own_id(block.get("id"), ids, reply), block.get("input")
+            call_id, given = to_own_id(block.get("id"), ids, reply), block.get("input", block.get("arguments"))
             if not isinstance(given, dict) or call_id != block.get("id"):
                 return {**block, "id": call_id, "input": given if isinstance(given, dict) else _to_input(given)}
     return block

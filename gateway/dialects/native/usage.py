@@ -10,6 +10,8 @@ from gateway.json_values import to_mapping
 from gateway.messages.usage import STANDARD
 from gateway.upstream.models.target import signs_thinking
 
+# Names of chat completions, which some servers use here too.
+CHAT_COUNTS = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
 NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 # Words of chat completions, which some servers use here too. Words that are in no table are the upstream's to explain.
 CHAT_WORDS = {
@@ -23,7 +25,13 @@ CHAT_WORDS = {
 def counted(usage: object) -> dict[str, Any]:
     """Return the counts of a usage, as numbers, without those that are null: some servers send all of them."""
     found = to_mapping(usage).items()
-    return {name: _as_number(value) for name, value in found if value is not None}
+    return {CHAT_COUNTS.get(name, name): _as_number(value) for name, value in found if value is not None}
+
+
+def is_as_told(counts: Mapping[str, Any], usage: object) -> bool:
+    """Whether clients read these counts in the usage as the upstream has written it."""
+    told = {name: value for name, value in to_mapping(usage).items() if value is not None}
+    return told == counts and not any(isinstance(value, float) for value in told.values())
 
 
 def without_lost_input(counts: dict[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -55,7 +63,9 @@ def to_usage(counts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_number(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and NUMBER.fullmatch(value) else value
+    if isinstance(value, str):
+        return int(value) if NUMBER.fullmatch(value) else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def to_count(value: object) -> int:

@@ -595,3 +595,39 @@ def test_input_that_is_not_counted_is_estimated() -> None:
     begun = event("message_start", message={name: value for name, value in START.items() if name != "usage"})
     run(converter, begun + start(0, "text", text="") + delta(0, text="a") + stop(0) + LAST)
     assert converter.usage["input_tokens"] == 7
+
+
+TEXT_BLOCK = {"type": "text", "text": "Hi"}
+ODD_BLOCKS: dict[str, tuple[list[Any], list[Any]]] = {
+    "no text": ([{"type": "text", "text": None}, TEXT_BLOCK], [TEXT_BLOCK]),
+    "a mere text, and null": (["Hi", None], [TEXT_BLOCK]),
+    "a text without a type": ([{"text": "Hi"}], [TEXT_BLOCK]),
+    "thinking that is null": (
+        [{"type": "thinking", "thinking": None, "signature": None}],
+        [{"type": "thinking", "thinking": "", "signature": ""}],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD_BLOCKS)
+def test_unusual_blocks_of_an_answer_are_usual_ones(case: str) -> None:
+    told, blocks = ODD_BLOCKS[case]
+    reply = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()))
+    answered = to_answered(orjson.dumps({**MESSAGE, "content": told}), reply)
+    assert (answered.message["content"], answered.written) == (blocks, None)
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"input_tokens": "9", "output_tokens": "5"}, (9, 5)),
+        ({"input_tokens": 9.0, "output_tokens": 5.0}, (9, 5)),
+        ({"prompt_tokens": 9, "completion_tokens": 5}, (9, 5)),
+        ({"output_tokens": 5}, (7, 5)),
+    ],
+)
+def test_unusual_counts_of_an_answer_are_numbers(usage: dict[str, Any], counts: tuple[int, int]) -> None:
+    reply = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()), input_estimate=7)
+    answered = to_answered(orjson.dumps({**MESSAGE, "usage": usage}), reply)
+    shown = answered.message["usage"]
+    assert (shown["input_tokens"], shown["output_tokens"], answered.written) == (*counts, None)
