@@ -13,7 +13,7 @@ still share their call.
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Final, Self
@@ -260,7 +260,7 @@ class CachedExchange:
                 flight.land(found)
                 return
             begun = self.clock()
-            async with self._holding(lock):
+            async with nullcontext() if lock is None else background(self._renew(lock)):
                 # The lock is renewed during the call, which may last minutes.
                 entry, storable = await flight.choose_speaker().call()
                 storable = storable and not flight.isolated.done()
@@ -356,9 +356,6 @@ class CachedExchange:
             message, origin = folded, Origin(record.served_model, record.provider)
         entry = CacheEntry.of(message, origin, self.store.now(), shared_notes(plan))
         return entry, is_storable(message, tools=demand.tools)
-
-    def _holding(self, lock: Lock | None) -> AbstractAsyncContextManager[None]:
-        return nullcontext() if lock is None else background(self._renew(lock))
 
     async def _renew(self, lock: Lock) -> None:
         while True:

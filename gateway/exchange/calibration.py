@@ -105,9 +105,14 @@ class TokenCalibration:
         by_size = record.size_estimate = estimate_by_size(
             body_size, request, profile, known_messages(request["messages"])
         )
-        is_telling = by_size.text >= LEAST_TOKENS and body_size <= SAMPLED_BYTES and not by_size.media
-        if is_telling and self._wants_sample(record.upstream_model):
-            record.text_estimate = prompt_estimate(request, profile)
+        if by_size.text >= LEAST_TOKENS and body_size <= SAMPLED_BYTES and not by_size.media:
+            # By the number of requests, so that a model without usable counts is not sampled every time.
+            seen = self._prompts[record.upstream_model]
+            if len(self._prompts) >= MAX_MODELS:
+                self._prompts.clear()
+            self._prompts[record.upstream_model] = seen + 1
+            if seen < SETTLED or seen % SAMPLED_EVERY == 0:
+                record.text_estimate = prompt_estimate(request, profile)
         return by_size.tokens(self.by_size.of(record.upstream_model).value)
 
     def learn(self, record: UsageRecord) -> None:
@@ -118,11 +123,3 @@ class TokenCalibration:
         for ratios, estimate in ((self.by_size, record.size_estimate), (self.by_text, record.text_estimate)):
             if estimate is not None:
                 ratios.learn(record.upstream_model, estimate, observed)
-
-    def _wants_sample(self, model: str) -> bool:
-        """Decide by the number of requests, so that a model without usable counts is not sampled every time."""
-        seen = self._prompts[model]
-        if len(self._prompts) >= MAX_MODELS:
-            self._prompts.clear()
-        self._prompts[model] = seen + 1
-        return seen < SETTLED or seen % SAMPLED_EVERY == 0

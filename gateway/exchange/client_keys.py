@@ -4,7 +4,6 @@ The key goes to one upstream of a request and to no other, is part of its route 
 from the upstream's texts. Each key has its own circuits: the limits and the credit that it meets are its owner's.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import blake2b
 
@@ -39,7 +38,10 @@ def with_client_keys(routes: tuple[Route, ...], context: Context) -> tuple[Route
         owner = owner or route.upstream.url
         if context.credentials and route.upstream.url == owner:
             headers = (*route.upstream.headers, *context.credentials)
-            kept.append(replace(route, upstream=replace(route.upstream, headers=headers, lane=_lane(context))))
+            # The number of the lane stands for the key, so that each key has circuits of its own.
+            written = "\0".join([value for _, value in context.credentials]).encode("utf-8", "surrogateescape")
+            lane = int.from_bytes(blake2b(written, digest_size=6).digest(), "big")
+            kept.append(replace(route, upstream=replace(route.upstream, headers=headers, lane=lane)))
     if not kept:
         raise Unauthenticated(NEEDED, should_retry=False)
     return tuple(kept)
@@ -48,7 +50,9 @@ def with_client_keys(routes: tuple[Route, ...], context: Context) -> tuple[Route
 def told_to_owner(error: GatewayError, context: Context) -> GatewayError:
     """Return the error as the owner of the key may read it: a refusal of the key is about theirs, not the gateway's."""
     words = error.said.text if error.said is not None else ""
-    for secret in _secrets(context.credentials):
+    values = [value for _, value in context.credentials]
+    tokens = [value.partition(" ")[2].strip() for value in values]
+    for secret in filter(None, (*values, *tokens)):
         error.message, words = error.message.replace(secret, REMOVED), words.replace(secret, REMOVED)
     if error.said is not None:
         error.said = UpstreamWords(error.said.status, words)
@@ -69,15 +73,3 @@ def account_headers(answer: Answer) -> tuple[tuple[str, str], ...]:
         for name, value in answer.headers.items()
         if name.startswith(ACCOUNT_PREFIXES) or name in ACCOUNT_HEADERS
     )
-
-
-def _lane(context: Context) -> int:
-    """Return a number for the key, which separates its circuits from those of other keys."""
-    written = "\0".join([value for _, value in context.credentials]).encode("utf-8", "surrogateescape")
-    return int.from_bytes(blake2b(written, digest_size=6).digest(), "big")
-
-
-def _secrets(credentials: Iterable[tuple[str, str]]) -> list[str]:
-    values = [value for _, value in credentials]
-    tokens = [value.partition(" ")[2].strip() for value in values]
-    return [secret for secret in (*values, *tokens) if secret]

@@ -320,7 +320,9 @@ class Exchange:
         try:
             answer = await self._open(plan, timeouts)
             if not is_event_stream(answer):
-                return await self._read_whole(plan, answer)
+                # Some upstreams send JSON to a stream request, or an error inside a 200.
+                body = (await answer.read(MAX_ANSWER_BYTES)).removeprefix(BOM_UTF8)
+                return noted(self.redactor, plan, self.dialects[plan.route.dialect].answer(body, plan.prepared))
             return await relayed(self.redactor, plan, relay, answer)
         except GatewayError as error:
             if error.substitute is None:
@@ -329,11 +331,6 @@ class Exchange:
         finally:
             self.heartbeat.unregister(relay)
             plan.record.waited_seconds += self.clock() - started_at
-
-    async def _read_whole(self, plan: Plan, answer: Answer) -> Answered:
-        """Read a JSON answer: some upstreams send one to a stream request, or an error inside a 200."""
-        body = (await answer.read(MAX_ANSWER_BYTES)).removeprefix(BOM_UTF8)
-        return noted(self.redactor, plan, self.dialects[plan.route.dialect].answer(body, plan.prepared))
 
     async def _open(self, plan: Plan, timeouts: Timeouts) -> Answer:
         """Send, and return the answer once its header has come with a 2xx. Raises the error of any other status."""

@@ -208,7 +208,11 @@ class Race(Generic[Result]):
             return await self._result()
         finally:
             await end([one.task for one in self.contenders if one.task is not None])  # type: ignore[misc]
-            self._forget()
+            # Break the cycles between race, contenders and plans: a long prompt would wait in them for the collector.
+            for one in self.contenders:
+                one.plan.contest = one.task = None
+            self.contenders.clear()
+            self.winner = None
 
     def claim(self, contender: Contender[Result]) -> bool:
         if self.winner is None:
@@ -219,13 +223,6 @@ class Race(Generic[Result]):
             self._adopt(contender)
             self._decided.set()
         return self.winner is contender
-
-    def _forget(self) -> None:
-        """Break the cycles between race, contenders and plans: a long prompt would wait in them for the collector."""
-        for one in self.contenders:
-            one.plan.contest = one.task = None
-        self.contenders.clear()
-        self.winner = None
 
     def _add(self, plan: Plan) -> Contender[Result]:
         contender = Contender(self, plan)
@@ -282,16 +279,13 @@ class Race(Generic[Result]):
                 if error is None:
                     self.claim(contender)
                 elif running and self.winner is None and isinstance(error, GatewayError):
-                    self._note_failed(contender, error)
+                    plan = contender.plan
+                    plan.note_failure(error, self.hedges.clock() - plan.begun)
+                    self.hedges.circuits.failed(plan.call, error)
+                    self._show(contender, plan.record.attempted[-1])
                     continue
                 self._adopt(contender)
                 return task.result()
-
-    def _note_failed(self, contender: Contender[Result], error: GatewayError) -> None:
-        plan = contender.plan
-        plan.note_failure(error, self.hedges.clock() - plan.begun)
-        self.hedges.circuits.failed(plan.call, error)
-        self._show(contender, plan.record.attempted[-1])
 
     def _give_up(self, loser: Contender[Result], winner: Contender[Result]) -> None:
         if loser.task is not None and loser.task.done():

@@ -22,7 +22,6 @@ from gateway.exchange.exchange import Exchange
 from gateway.messages.usage import MAX_TOKENS, to_dollars
 from gateway.redis.server import RedisServer
 from gateway.upstream.http.client import Call, Timeouts
-from gateway.upstream.routes.route import Upstream
 
 log = structlog.get_logger()
 
@@ -66,9 +65,10 @@ class Reconciliation:
 
     async def _ask(self, late: dict[str, Any]) -> dict[str, Any] | None:
         """Return what the upstream says of the generation; None while it does not know it."""
-        upstream = self._upstream(late["upstream"], late["lane"])
-        if upstream is None:
+        lanes = [one for one in self.exchange.table.upstreams if one.name == late["upstream"]]
+        if not lanes:
             return None
+        upstream = next((one for one in lanes if one.lane == late["lane"]), lanes[0])
         url = f"{upstream.url}/generation?id={quote(late['generation'], safe='')}"
         try:
             answer = await self.exchange.client.open(Call("GET", url, upstream.headers, b"", TIMEOUTS))
@@ -93,7 +93,3 @@ class Reconciliation:
         used = Used(cost, 0, output, {**correction, "source": "upstream"}, late["sums"], requests=0)
         assert self.exchange.admission is not None
         await self.exchange.admission.ledger.account(grant, used)
-
-    def _upstream(self, name: str, lane: int) -> Upstream | None:
-        lanes = [one for one in self.exchange.table.upstreams if one.name == name]
-        return next((one for one in lanes if one.lane == lane), lanes[0] if lanes else None)

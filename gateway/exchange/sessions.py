@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from gateway.context import Context
+from gateway.json_values import to_mapping
 from gateway.messages.claude_code import BILLING_HEADER
 
 
@@ -24,7 +25,7 @@ def session_of(context: Context, request: Mapping[str, Any]) -> bytes | None:
 def conversation_of(context: Context, request: Mapping[str, Any]) -> bytes:
     """Return what the turns of one conversation have in common: tools, system and the first message."""
     system = request.get("system")
-    if isinstance(system, list) and system and str(_text(system[0])).startswith(BILLING_HEADER):
+    if isinstance(system, list) and system and str(to_mapping(system[0]).get("text")).startswith(BILLING_HEADER):
         system = system[1:]
     first = (request.get("messages") or (None,))[0]
     try:
@@ -53,7 +54,3 @@ def caches_long(request: Mapping[str, Any]) -> bool:
 
 def _blocks(value: object) -> list[Any]:
     return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
-
-
-def _text(block: object) -> object:
-    return block.get("text") if isinstance(block, dict) else None

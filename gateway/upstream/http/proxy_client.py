@@ -117,7 +117,15 @@ class AiohttpClient:
         finally:
             if response is None:
                 slot.release()
-        return self._track(AiohttpAnswer(response, call, ends_at), slot)
+        answer = AiohttpAnswer(response, call, ends_at)
+
+        def leave() -> None:
+            self._answers.discard(answer)
+            slot.release()
+
+        self._answers.add(answer)
+        answer.leave = leave
+        return answer
 
     async def close(self) -> None:
         self._closed = True
@@ -127,15 +135,6 @@ class AiohttpClient:
             answer.abort()
         for session in self._sessions.values():
             await session.close()
-
-    def _track(self, answer: "AiohttpAnswer", slot: asyncio.Semaphore) -> "AiohttpAnswer":
-        def leave() -> None:
-            self._answers.discard(answer)
-            slot.release()
-
-        self._answers.add(answer)
-        answer.leave = leave
-        return answer
 
     async def _ask(self, call: Call, ends_at: float | None) -> aiohttp.ClientResponse:
         patience = asyncio.timeout(None)

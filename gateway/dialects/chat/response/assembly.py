@@ -274,12 +274,11 @@ class Assembly:
 
     def _advance(self) -> None:
         """Open the next block in line, if the open one may close and the next can start."""
-        while self._waiting and self._may_open(self._waiting[0]) and self._may_close():
+        while self._waiting and self._may_open(self._waiting[0]):
+            if isinstance(self._open, OpenToolCall) and not self._open.is_over:
+                return
             self._close_open()
             self._begin(self._waiting.pop(0))
-
-    def _may_close(self) -> bool:
-        return not isinstance(self._open, OpenToolCall) or self._open.is_over
 
     def _may_open(self, block: Block) -> bool:
         if isinstance(block, OpenToolCall):
@@ -306,21 +305,18 @@ class Assembly:
                         self.index, {"type": "redacted_thinking", "data": self._seal(block, to_redacted_data)}
                     )
             case OpenToolCall():
-                self._begin_call(block)
+                assert self._calls is not None
+                self.has_tools = True
+                content = self._calls.to_block(block, self.index)
+                if content["name"] != block.name and block.name not in self._reply.tool_names:
+                    self.notes.append(Note("changed", f"content.{self.index}.name", ILLEGAL_NAME))
+                self._writer.start(self.index, content)
+                if block.begun:
+                    self._show_arguments(block.arguments)
             case WholeBlock():
                 self._writer.start(self.index, block.content)
             case _:
                 assert_never(block)
-
-    def _begin_call(self, call: OpenToolCall) -> None:
-        assert self._calls is not None
-        self.has_tools = True
-        block = self._calls.to_block(call, self.index)
-        if block["name"] != call.name and call.name not in self._reply.tool_names:
-            self.notes.append(Note("changed", f"content.{self.index}.name", ILLEGAL_NAME))
-        self._writer.start(self.index, block)
-        if call.begun:
-            self._show_arguments(call.arguments)
 
     def _begin_entries(self, run: ThinkingRun, entry: ReasoningEntry) -> str:
         """Put its first entry into a new run; return the text that this shows.

@@ -27,7 +27,12 @@ def to_image_block(part: Any) -> dict[str, Any] | None:
     if not isinstance(url, str):
         return None
     if not url.startswith("data:"):
-        return _by_address(url)
+        try:
+            check_url(url, "image")
+        except InvalidRequest:
+            # An address that no request could hold: the next turn would be refused with it.
+            return None
+        return {"type": "image", "source": {"type": "url", "url": url}}
     data = url.partition(";base64,")[2]
     media_type = image_type(data) if is_base64(data) else None
     if media_type is None:
@@ -40,12 +45,3 @@ def to_image_part(block: Mapping[str, Any]) -> dict[str, Any]:
     source = block["source"]
     url = source["url"] if source["type"] == "url" else f"data:{source['media_type']};base64,{source['data']}"
     return {"type": "image_url", "image_url": {"url": url}}
-
-
-def _by_address(url: str) -> dict[str, Any] | None:
-    try:
-        check_url(url, "image")
-    except InvalidRequest:
-        # An address that no request could hold: the next turn would be refused with it.
-        return None
-    return {"type": "image", "source": {"type": "url", "url": url}}

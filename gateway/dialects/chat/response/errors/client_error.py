@@ -155,8 +155,11 @@ def _classified(status: int, body: ReportedError, retry_after: float | None, rep
     wait, retryable = availability.get("retry_after"), availability.get("retryable")
     if retry_after is None and isinstance(wait, int | float) and wait >= 0:
         retry_after = min(float(wait), MAX_RETRY_AFTER)
+    if not message:
+        what = "refused the request" if 400 <= status < 500 else "failed"
+        message = f"The upstream {what} with status {status} and did not say why."
     return kind(
-        (message or _unsaid(status)) + _alternatives(availability.get("fallback_models")),
+        message + _alternatives(availability.get("fallback_models")),
         retry_after=retry_after,
         should_retry=retryable if isinstance(retryable, bool) else None,
         details={"upstream_error_type": error_type} if error_type else None,
@@ -177,11 +180,6 @@ def _estimated(fields: Mapping[str, Any]) -> float | None:
     """Seconds until the model has been loaded (Hugging Face)."""
     seconds = fields.get("estimated_time")
     return min(float(seconds), MAX_RETRY_AFTER) if isinstance(seconds, int | float) and seconds > 0 else None
-
-
-def _unsaid(status: int) -> str:
-    what = "refused the request" if 400 <= status < 500 else "failed"
-    return f"The upstream {what} with status {status} and did not say why."
 
 
 def _alternatives(models: Any) -> str:

@@ -13,6 +13,7 @@ import orjson
 from gateway.dialects.chat.response.errors.client_error import to_embedded_error
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError
+from gateway.json_values import to_mapping
 from gateway.sse import ERROR_EVENT
 
 # Fields that replace an answer and name a failure: FastAPI's `detail`, Cloudflare's `errors`, and what vendors of
@@ -71,7 +72,8 @@ WORDS = tuple(
 
 def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, reply: Reply) -> GatewayError | None:
     """Return the failure that the JSON of a 200, or a chunk, reports."""
-    details = answer.get("error") or (choice or {}).get("error") or _of_delta(choice)
+    choice_fields = choice or {}
+    details = answer.get("error") or choice_fields.get("error") or to_mapping(choice_fields.get("delta")).get("error")
     if details is True:  # a flag; the words stand beside it
         details = {name: value for name, value in answer.items() if name != "error"}
     if not details and (choice is None or "base_resp" in answer):
@@ -135,11 +137,6 @@ def _named_failure(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
             inner = value["error"]
             return inner if isinstance(inner, Mapping) else {"message": inner}
     return None
-
-
-def _of_delta(choice: Mapping[str, Any] | None) -> Any:
-    delta = choice.get("delta") if choice else None
-    return delta.get("error") if isinstance(delta, Mapping) else None
 
 
 def _is_good(value: object) -> bool:
