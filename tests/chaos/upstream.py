@@ -24,6 +24,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n"
 NO_CREDIT = (
     b'HTTP/1.1 402 No\r\ncontent-type: application/json\r\ncontent-length: 34\r\n\r\n{"error":{"message":"no credit."}}'
 )
+NOT_FOUND = b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n"
 REFUSAL = b"HTTP/1.1 %d No\r\ncontent-type: application/json\r\nretry-after: %d\r\ncontent-length: 2\r\n\r\n{}"
 
 
@@ -59,6 +60,7 @@ class Upstream:
     calls: list[Call] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)  # when a 429 was sent
     turned_away: int = 0  # calls answered with a 503
+    connections: set[asyncio.Transport] = field(default_factory=set)
     _port: int = 0
     _server: asyncio.Server | None = None
 
@@ -70,6 +72,9 @@ class Upstream:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
+        for transport in self.connections:
+            transport.abort()
+        await asyncio.sleep(0)  # until they are closed
 
     def url(self, caller: str) -> str:
         return f"http://127.0.0.1:{self._port}/{caller}/v1"
@@ -97,15 +102,22 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._upstream.connections.add(self._transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._upstream.connections.discard(self._transport)
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
+        if found and head.startswith(b"GET "):  # the list of models, without which a front end waits for a second
+            self._buffer = rest
+            assert self._transport is not None
+            self._transport.write(NOT_FOUND)
+            return
         length = LENGTH.search(head)
         if not found or length is None or len(rest) < int(length[1]):
             return
