@@ -3,7 +3,6 @@ answer, so that only the requests of the first moment wait for a server that is 
 process could not read replies does not count.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ from typing import Final
 from gateway.errors import GatewayError, StoreAway
 from gateway.redis.breaker import Breaker, Tolerance
 from gateway.redis.failures import CANNOT_BE_REACHED, NO_ANSWER
-from gateway.redis.patience import waiting
+from gateway.redis.patience import within
 
 # A batch call is refused within 2 s.
 ANSWER_SECONDS: Final = 1.5
@@ -37,10 +36,9 @@ class AnswerLimit:
         """Raises StoreAway if there is no answer in time, or was none a moment ago."""
         if not self.breaker.admits():
             raise StoreAway(CANNOT_BE_REACHED, reason=NO_ANSWER)
-        sent_at, seconds = self.clock(), self.seconds + extra_seconds
-        ends_at = asyncio.get_running_loop().time() + seconds
+        sent_at = self.clock()
         try:
-            async with waiting(lambda: ends_at, seconds):
+            async with within(self.seconds + extra_seconds):
                 yield
         except TimeoutError as error:
             self.breaker.was_late(NO_ANSWER, sent_at)

@@ -6,7 +6,7 @@ timeout, it would take that for an outage of the server.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +17,12 @@ from gateway.process.tasks import CANCEL_AGAIN_SECONDS
 GRACE_TURNS: Final = 30
 # A call looks this often how late the loop is.
 LOOKS: Final = 8
+
+
+def within(seconds: float) -> AbstractAsyncContextManager[None]:
+    """Raise TimeoutError after this time, not counting the time lost to other work."""
+    ends_at = asyncio.get_running_loop().time() + seconds
+    return waiting(lambda: ends_at, seconds)
 
 
 @asynccontextmanager

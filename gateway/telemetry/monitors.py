@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from gateway.errors import GatewayError
 from gateway.redis.failures import problem_of
-from gateway.redis.patience import waiting
+from gateway.redis.patience import within
 from gateway.redis.server import RedisServer
 from gateway.telemetry import metrics
 
@@ -56,7 +56,7 @@ class RedisMonitor:
         clock = asyncio.get_running_loop().time
         begun = clock()
         try:
-            async with waiting(lambda: begun + self.timeout, self.timeout):
+            async with within(self.timeout):
                 await self.server.probe()
                 metrics.REDIS_SECONDS.observe(clock() - begun)
                 [batches] = await self.server.pipeline([("HLEN", self.server.keys.scheduler.records)])

@@ -1,4 +1,4 @@
-"""Live requests, streams and batches while Redis is killed and frozen, and a worker loses replies and is cut off from it.
+"""Live requests, streams and batches while Redis is killed and frozen and a worker loses replies and is cut off.
 `python -m tests.chaos --fault 30` is the long form.
 """
 

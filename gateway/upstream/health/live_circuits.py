@@ -19,6 +19,7 @@ import structlog
 
 from gateway.errors import CircuitOpen, GatewayError, NotFound, UpstreamFull
 from gateway.redis import scripts
+from gateway.redis.patience import within
 from gateway.redis.server import Command, RedisServer
 from gateway.telemetry import metrics
 from gateway.upstream.capacity.lane import LaneCall
@@ -322,7 +323,7 @@ class LiveCircuits:
         assert self.server is not None
         arguments = ("probe", secrets.token_hex(8), round(PROBE_SECONDS * 1000))
         try:
-            async with asyncio.timeout(PROBE_BUDGET):
+            async with within(PROBE_BUDGET):
                 wait, granted = await self.server.run(scripts.CIRCUIT, (self.server.keys.circuit(name),), arguments)
         except (TimeoutError, GatewayError):
             # Without Redis each process probes by itself: one call each, instead of one for all.

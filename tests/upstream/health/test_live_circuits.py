@@ -1,6 +1,7 @@
 """Circuits of live calls over several processes, and over live calls and batches, on a real server."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from gateway.redis.connections import queue_client
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
 from gateway.upstream.health.circuits import Circuits, Rejected, names_of
-from gateway.upstream.health.live_circuits import MAX_LIVE_CIRCUITS, LiveCircuits
+from gateway.upstream.health.live_circuits import MAX_LIVE_CIRCUITS, PROBE_BUDGET, LiveCircuits
 from gateway.upstream.health.live_health import OPEN_AFTER, STALL_SECONDS, STALLED_CALLS
 from gateway.upstream.health.trouble import Trouble
 from gateway.upstream.models.target import to_target
@@ -124,6 +125,18 @@ async def test_one_of_all_processes_probes_and_a_failed_probe_keeps_the_circuit_
     await exchange_news(*processes, *processes)
     for process in processes:
         assert process.wait(ROUTE) > 0
+
+
+async def test_busy_process_does_not_probe_beside_another_one(fleet: Fleet) -> None:
+    """It could not read in time what Redis had answered."""
+    first, second = fleet.front_end(), fleet.front_end()
+    second.wait(ROUTE)
+    await fail(first)
+    await exchange_news(first, second)
+    await fleet.open_time_passes()
+    async with entered(first.call(ROUTE, alone=False)):
+        asyncio.get_running_loop().call_soon(time.sleep, 2 * PROBE_BUDGET)
+        assert await refused(second) > 0
 
 
 async def test_answer_of_a_call_from_before_the_incident_does_not_close_the_circuit(fleet: Fleet) -> None:
