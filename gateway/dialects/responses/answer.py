@@ -26,8 +26,10 @@ WHOLES = {
     "response.refusal.done": "refusal",
 }
 HOSTED_CALL = "hosted_tool_call"
+IMAGE = "image_generation_call"
 CALL_CONTENT = frozenset({"arguments", "input"})
 HOSTED = Note("dropped", "content", "the call of a tool that the upstream itself has, and has run")
+FILES = Note("dropped", "content", "citations of files, which Messages have no form for")
 FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
@@ -73,10 +75,10 @@ class ChunkWriter:
             case "response.output_text.delta" | "response.refusal.delta":
                 name = "content" if kind == "response.output_text.delta" else "refusal"
                 yield from self._grow(place, name, event)
-            case "response.reasoning_summary_text.delta":
+            case "response.reasoning_summary_text.delta" | "response.reasoning_summary.delta":
                 yield from self._think(place, event, "summary", event.get("summary_index"))
             # Open models show their reasoning itself; OpenAI shows a summary only.
-            case "response.reasoning_text.delta":
+            case "response.reasoning_text.delta" | "response.reasoning.delta":
                 yield from self._think(place, event, "text", event.get("content_index"))
             case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
                 yield from self._extend(place, _text(event.get("delta")))
@@ -117,7 +119,9 @@ class ChunkWriter:
         kind = _text(item.get("type"))
         if kind == "custom_tool_call" and _text(item.get("name")) not in self.offered:  # a search of xAI's own
             kind = HOSTED_CALL
-            self.notes = [HOSTED]
+            self._lose(HOSTED)
+        elif kind.endswith("_call") and kind not in CALLS and kind != IMAGE:
+            self._lose(HOSTED)
         if kind not in CALLS:
             self._items[place] = OpenItem(kind, id=_text(item.get("id")))
             return
@@ -134,15 +138,26 @@ class ChunkWriter:
         return self._chunk(tool_calls=[{"index": index, "type": "function", **fields, "function": function}])
 
     def _grow(self, place: int | str, field_name: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        text = _text(event.get("delta"))
+        text = _delta(event)
         # Some servers send deltas without the event that begins their item.
         item = self._items.setdefault(place, OpenItem("message"))
+        if text and not item.written:
+            text = self._apart(item) + text
         item.written += len(text)
         if text:
             yield self._chunk(**{field_name: text})
 
+    def _apart(self, item: OpenItem) -> str:
+        """Return what separates the text of a message from that of the one before: OpenAI's models comment first."""
+        before = next((other for other in reversed(self._items.values()) if other is not item), None)
+        return "\n\n" if before is not None and before.kind == "message" and before.written else ""
+
+    def _lose(self, note: Note) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
     def _think(self, place: int | str, event: Mapping[str, Any], name: str, part: Any) -> Iterator[dict[str, Any]]:
-        text = _text(event.get("delta"))
+        text = _delta(event)
         item = self._items.setdefault(place, OpenItem("reasoning"))
         item.id = item.id or _text(event.get("item_id"))
         item.written += len(text)
@@ -175,10 +190,11 @@ class ChunkWriter:
     def _annotate(self, annotations: Any) -> Iterator[dict[str, Any]]:
         cited = [
             {"type": "url_citation", "url_citation": {key: value for key, value in one.items() if key != "type"}}
-            # Files and their paths have no counterpart in Messages.
             for one in _list(annotations)
             if one.get("type") == "url_citation"
         ]
+        if len(cited) < len(_list(annotations)):  # files and their paths have no counterpart in Messages
+            self._lose(FILES)
         if cited:
             yield self._chunk(annotations=cited)
 
@@ -193,24 +209,30 @@ class ChunkWriter:
         opened.closed = True
         match item.get("type"):
             case "function_call":
-                yield from self._extend(place, _text(item.get("arguments"))[opened.written :])
+                yield from self._extend(place, _arguments(item.get("arguments"))[opened.written :])
             case "custom_tool_call":
                 yield from self._extend(place, _text(item.get("input"))[opened.written :])
                 yield self._call(opened.index, CUSTOM_END)
             # What was streamed is complete; the item would repeat it.
             case "message" if not opened.written:
-                yield from self._whole_message(item)
+                yield from self._whole_message(item, opened)
+            case "image_generation_call" if isinstance(item.get("result"), str):
+                url = f"data:image/png;base64,{item['result']}"  # whose type is read from the bytes
+                yield self._chunk(images=[{"type": "image_url", "image_url": {"url": url}}])
             case "reasoning":
                 yield from self._whole_reasoning(item, opened)
 
-    def _whole_message(self, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        for part in _list(item.get("content")):
+    def _whole_message(self, item: Mapping[str, Any], opened: OpenItem) -> Iterator[dict[str, Any]]:
+        content = item.get("content")
+        for part in [{"text": content}] if isinstance(content, str) else _list(content):
             yield from self._annotate(part.get("annotations"))
-            refusal = part.get("refusal")
-            if refusal:
-                yield self._chunk(refusal=_text(refusal))
-            elif part.get("text"):
-                yield self._chunk(content=_text(part["text"]))
+            name = "refusal" if part.get("refusal") else "content"
+            text = _text(part.get("refusal") or part.get("text"))
+            if text and not opened.written:
+                text = self._apart(opened) + text
+            opened.written += len(text)
+            if text:
+                yield self._chunk(**{name: text})
 
     def _whole_reasoning(self, item: Mapping[str, Any], opened: OpenItem) -> Iterator[dict[str, Any]]:
         entries = []
@@ -234,7 +256,13 @@ class ChunkWriter:
         if status in ("failed", "cancelled") or error:
             yield {"error": error if isinstance(error, dict) and error else {"message": f"The response was {status}."}}
             return
+        if status in ("queued", "in_progress") and not (self._items or response.get("output")):
+            yield {"error": {"message": "The upstream has not finished its response."}}
+            return
+        is_said = any(item.kind == "message" and item.written for item in self._items.values())
         for index, item in enumerate(_list(response.get("output"))):
+            if is_said and item.get("type") == "message":  # perhaps under another index than in its deltas
+                continue
             # The list of the last event has its items in the order of their indexes.
             place = index if self._has_indexes else _text(item.get("id")) or index
             opened = self._items.get(place)
@@ -273,8 +301,8 @@ DONE = b"data: [DONE]\n\n"
 
 def to_chat_usage(value: Any) -> dict[str, Any]:
     usage = to_mapping(value)
-    if not usage:
-        return {}
+    if not usage or "prompt_tokens" in usage:  # some servers have chat's own names
+        return dict(usage)
     read, written_tokens = usage.get("input_tokens"), usage.get("output_tokens")
     return {
         **{name: count for name, count in usage.items() if name in ("cost", "total_tokens", "is_byok", "cost_details")},
@@ -292,6 +320,16 @@ def _escaped(text: str) -> str:
 
 def _list(value: Any) -> list[Any]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _delta(event: Mapping[str, Any]) -> str:
+    """Return the text of a delta, which is an object in older forms of some events."""
+    delta = event.get("delta")
+    return _text(delta.get("text") if isinstance(delta, dict) else delta)
+
+
+def _arguments(value: Any) -> str:
+    return orjson.dumps(value).decode() if isinstance(value, dict) else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -116,6 +116,8 @@ class ResponsesStream:
             return b"" if payload.strip() == END_MARK else b"data: %b\n\n" % payload
         if not isinstance(event, dict):
             return b""
+        if isinstance(event.get("choices"), list):  # of a server that speaks chat here
+            return b"data: %b\n\n" % payload
         chunks = written(self._writer.to_chunks(event))
         return chunks + DONE if str(event.get("type")) in LAST_EVENTS else chunks
 

@@ -271,3 +271,89 @@ def test_reasoning_item_without_an_id_is_sent_back_without_one() -> None:
     entries = [entry for chunk in chunks for entry in chunk["choices"][0]["delta"].get("reasoning_details", ())]
     assert entries
     assert ["id" in sent for sent in to_reasoning_items(entries)] == [False]
+
+
+SAID = {"type": "text", "text": "Hello wörld", "citations": None}
+SECOND = {**MESSAGE, "id": "msg_2", "content": [{"type": "output_text", "text": "Bye"}]}
+OBJECT = {**CALLS[0], "arguments": {"path": "a"}}
+DRAWN = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBORw0KGgo="}
+SEARCHED = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+PLAIN_CONTENT = {**MESSAGE, "content": "Hello wörld"}
+READ_CALL = {"path": "a"}
+
+
+@pytest.mark.parametrize(
+    ("items", "content"),
+    [
+        ([MESSAGE, SECOND], ["Hello wörld\n\nBye"]),
+        ([OBJECT], [READ_CALL]),
+        ([PLAIN_CONTENT], ["Hello wörld"]),
+        ([{**MESSAGE, "content": None}, CALLS[1]], [{}]),
+    ],
+)
+def test_unusual_items_keep_their_content(items: list[Any], content: list[Any]) -> None:
+    message = collected(orjson.dumps(response(items)))
+    assert [block.get("text", block.get("input")) for block in message["content"]] == content
+    added = [{"type": "response.output_item.done", "output_index": at, "item": item} for at, item in enumerate(items)]
+    end = {"type": "response.completed", "response": response(items)}
+    streamed = collected(*[b"data: %b\n\n" % orjson.dumps(event) for event in (*added, end)])
+    assert streamed["content"] == message["content"]
+
+
+def test_two_messages_stay_apart_in_a_stream() -> None:
+    assert [block["text"] for block in collected(to_stream([MESSAGE, SECOND]))["content"]] == ["Hello wörld\n\nBye"]
+
+
+@pytest.mark.parametrize("name", ["response.reasoning.delta", "response.reasoning_summary.delta"])
+@pytest.mark.parametrize("delta", ["Hm", {"text": "Hm"}])
+def test_reasoning_of_older_events_is_thinking_and_repeats_no_text(name: str, delta: Any) -> None:
+    text = {"type": "response.output_text.delta", "output_index": 1, "item_id": "m", "delta": "Hello wörld"}
+    shown = [{"type": name, "output_index": 0, "item_id": "r", "delta": delta}, text]
+    end = {"type": "response.completed", "response": response([MESSAGE])}  # without the reasoning
+    thinking, said = collected(*[b"data: %b\n\n" % orjson.dumps(event) for event in (*shown, end)])["content"]
+    assert (thinking["thinking"], said) == ("Hm", SAID)
+
+
+def test_image_of_an_answer_is_a_block() -> None:
+    reply = Reply("msg_1", "req_1", "asked", "gpt-6", KEYRING, shows_images=True)
+    converter = ResponsesStream(reply, collects=True)
+    told(converter, orjson.dumps(response([DRAWN])))
+    [block] = converter.message()["content"]
+    assert block["source"] == {"type": "base64", "media_type": "image/png", "data": DRAWN["result"]}
+
+
+@pytest.mark.parametrize("kind", ["web_search_call", "mcp_call", "local_shell_call"])
+def test_calls_of_the_upstreams_own_tools_are_noted_once(kind: str) -> None:
+    converter = stream(collects=True)
+    searched = [{**SEARCHED, "type": kind}, {**SEARCHED, "type": kind, "id": "ws_2"}, MESSAGE]
+    told(converter, orjson.dumps(response(searched)))
+    assert (converter.message()["content"], len(converter.notes)) == ([SAID], 1)
+
+
+def test_citations_of_files_are_noted() -> None:
+    cited = {**MESSAGE["content"][0], "annotations": [{"type": "file_citation", "file_id": "f"}]}
+    converter = stream(collects=True)
+    told(converter, orjson.dumps(response([{**MESSAGE, "content": [cited]}])))
+    assert [note.text for note in converter.notes] == ["dropped:content"]
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress"])
+def test_response_that_is_not_finished_is_a_failure(status: str) -> None:
+    converter = stream()
+    told(converter, orjson.dumps(response([], status=status)))
+    assert isinstance(converter.failure, UpstreamError)
+
+
+def test_counts_by_the_names_of_chat_are_read() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 5}
+    counts = collected(orjson.dumps(response([MESSAGE], usage=usage)))["usage"]
+    assert (counts["input_tokens"], counts["output_tokens"]) == (9, 5)
+
+
+def test_chunks_of_chat_are_read() -> None:
+    choices: list[Any] = [
+        {"index": 0, "delta": {"content": "Hello wörld"}},
+        {"index": 0, "delta": {}, "finish_reason": "stop"},
+    ]
+    chunks = [b"data: %b\n\n" % orjson.dumps({"choices": [choice]}) for choice in choices]
+    assert collected(*chunks, b"data: [DONE]\n\n")["content"] == [SAID]
