@@ -5,7 +5,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects.base import Answered
-from gateway.dialects.chat.original.calls import CallIndexes, to_calls
+from gateway.dialects.chat.original.calls import CallIndexes, fill_arguments, to_calls
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
 from gateway.dialects.chat.response.calls.near_json import NearJson
 from gateway.dialects.chat.response.calls.written_calls import may_hold_calls
@@ -71,13 +71,15 @@ def finish_of(choice: Any) -> Finish:
 def complete_choice(choice: dict[str, Any], finish: Finish, reply: Reply, notes: list[Note]) -> bool:
     """Give a choice the shape that clients know. Return True if it was changed."""
     prefix = f"call_{reply.message_id[-8:]}_{number_of(choice)}_"
-    is_changed = complete_message(choice, finish, prefix, notes)
+    is_changed = complete_message(choice, finish, CallIndexes(prefix, reply.offered), notes)
     message = choice["message"]
     is_changed = take_written_calls(message, reply, prefix) or is_changed
     calls = message.get("tool_calls")
     reason = to_finish_reason(finish, has_calls=bool(calls))
     if reason == "tool_calls" and any(map(is_cut, calls or ())):
         reason = "length"
+    if reason == "tool_calls":
+        is_changed = fill_arguments(calls or []) or is_changed
     if reason == choice.get("finish_reason"):
         return is_changed
     finish.note({"finish_reason": reason})
@@ -85,11 +87,8 @@ def complete_choice(choice: dict[str, Any], finish: Finish, reply: Reply, notes:
     return True
 
 
-def complete_message(choice: dict[str, Any], finish: Finish, prefix: str, notes: list[Note]) -> bool:
-    """Give the choice a message, and its calls the shape that clients know. Return True if it was changed.
-
-    `prefix`: of the ids that the upstream leaves out.
-    """
+def complete_message(choice: dict[str, Any], finish: Finish, known: CallIndexes, notes: list[Note]) -> bool:
+    """Give the choice a message, and its calls the shape that clients know. Return True if it was changed."""
     told_message = choice.get("message")
     whole = (
         told_message if isinstance(told_message, dict) else {"role": "assistant", "content": None, **delta_of(choice)}
@@ -98,7 +97,7 @@ def complete_message(choice: dict[str, Any], finish: Finish, prefix: str, notes:
     choice.pop("delta", None)
     if not message.get("tool_calls"):
         return message is not told_message
-    told, known = message["tool_calls"], CallIndexes(prefix)
+    told = message["tool_calls"]
     calls = to_calls(told)
     named = [known.begun(call) for call in calls]
     if calls is told and all(one is other for one, other in zip(named, calls, strict=True)):

@@ -26,21 +26,24 @@ class WaitingCall:
     first: dict[str, Any]
     arguments: list[str] = field(default_factory=list)
 
-    def joined(self) -> dict[str, Any]:
-        if not self.arguments:
+    def joined(self, *, is_whole: bool = False) -> dict[str, Any]:
+        """Return the call with its arguments so far; `is_whole`: no more will come, and none at all are `{}`."""
+        function = self.first.get("function")
+        text = "".join(self.arguments) or ("{}" if is_whole else "")
+        if not isinstance(function, dict) or not text:
             return self.first
-        function = self.first.get("function") or {}
-        return {**self.first, "function": {**function, "arguments": "".join(self.arguments)}}
+        return {**self.first, "function": {**function, "arguments": text}}
 
 
 class CallOrder:
     """The calls of one choice. Their indexes are correct, and custom tools are never mixed."""
 
-    __slots__ = ("_indexes", "_open", "_raw", "_reader", "_size", "_waiting")
+    __slots__ = ("_indexes", "_is_bare", "_open", "_raw", "_reader", "_size", "_waiting")
 
     def __init__(self) -> None:
         self._open: int | None = None  # index of the call that is being sent
         self._reader: NearJson | None = None  # of its arguments; None for a call that has no JSON
+        self._is_bare = False  # whether the open call has had no arguments yet
         self._raw: list[bytes] = []  # what the reader has not read, as it is written within strings
         self._waiting: dict[int, WaitingCall] = {}  # by index
         self._indexes: list[int] = []  # theirs, as a heap
@@ -53,6 +56,7 @@ class CallOrder:
     def pass_raw(self, text: bytes) -> None:
         """Note a part of the open call's arguments that was sent without a look at it."""
         self._raw.append(text)
+        self._is_bare = self._is_bare and not text
 
     def ordered(self, pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the pieces that may be sent now: the same list if all of them may and nothing waited.
@@ -71,11 +75,17 @@ class CallOrder:
             readers.append(self._reader)
         return any(reader.is_inside for reader in readers)
 
-    def rest(self) -> list[dict[str, Any]]:
-        """Return the calls that wait, for the end of the stream."""
-        rest = [self._waiting[index].joined() for index in sorted(self._waiting)]
-        self._waiting, self._indexes = {}, []
-        return rest
+    def rest(self, *, are_whole: bool) -> list[dict[str, Any]]:
+        """Return the calls that wait, for the end of the stream, and the arguments of a call that has none.
+
+        Clients parse the arguments, and an empty text is no JSON. `are_whole`: the answer was not cut.
+        """
+        bare: list[dict[str, Any]] = (
+            [{"index": self._open, "function": {"arguments": "{}"}}] if self._is_bare and are_whole else []
+        )
+        rest = [self._waiting[index].joined(is_whole=are_whole) for index in sorted(self._waiting)]
+        self._waiting, self._indexes, self._is_bare = {}, [], False
+        return bare + rest
 
     def _take(self, piece: dict[str, Any]) -> Iterator[dict[str, Any]]:
         index = piece["index"]
@@ -92,8 +102,9 @@ class CallOrder:
         if index != self._open:
             self._open, self._raw = index, []
             self._reader = NearJson() if isinstance(function, dict) else None
+            self._is_bare = self._reader is not None
         if self._reader is not None and isinstance(function, dict) and isinstance(function.get("arguments"), str):
-            self._raw.append(orjson.dumps(function["arguments"])[1:-1])
+            self.pass_raw(orjson.dumps(function["arguments"])[1:-1])
         return piece
 
     def _is_over(self) -> bool:

@@ -4,12 +4,13 @@ Clients join pieces with equal indices by appending each field, so a repeated na
 and calls without an index become one. Some servers send such chunks; they are corrected here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from gateway.dialects.chat.response.calls.tool_names import to_offered_name
 from gateway.errors import UpstreamError
 
 ONCE = ("id", "type")
@@ -18,12 +19,14 @@ UNKNOWN_SHAPE = "The upstream sent tool calls of an unknown shape."
 
 @dataclass(slots=True, repr=False)
 class CallIndexes:
-    """Calls of one choice so far. `prefix`: of the ids that the upstream leaves out."""
+    """Calls of one choice so far. `prefix`: of the ids that the upstream leaves out. `offered`: names of the tools."""
 
     prefix: str
+    offered: Collection[str] = ()
     _by_id: dict[str, int] = field(default_factory=dict)
     _by_index: dict[int, int] = field(default_factory=dict)
     _ids: list[str] = field(default_factory=list)
+    _named: set[int] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -39,9 +42,9 @@ class CallIndexes:
         if place == index and not call_id and not (function or {}).get("name") and "type" not in call:
             return call
         rest = {name: value for name, value in call.items() if name not in ONCE} | {"index": place}
-        if isinstance(function, dict):
+        if isinstance(function, dict) and place in self._named:
             rest["function"] = {name: value for name, value in function.items() if name != "name"}
-        return rest
+        return self._with_name(rest, place)
 
     def begun(self, call: dict[str, Any]) -> dict[str, Any]:
         """Return a whole call with a type and an id of its own: the same object if it has them."""
@@ -65,9 +68,20 @@ class CallIndexes:
         self._by_id[known] = place
         if index is not None:
             self._by_index[index] = place
+        call = self._with_name(call, place)
         if index == place and known == call_id and call.get("type"):
             return call
         return {**call, "index": place, "id": known, "type": call.get("type") or "function"}
+
+    def _with_name(self, call: dict[str, Any], place: int) -> dict[str, Any]:
+        """Return the call with the name of the offered tool that is meant: the same object if it has it, or none."""
+        function = call.get("function")
+        name = function.get("name") if isinstance(function, dict) else None
+        if not name or place in self._named:
+            return call
+        self._named.add(place)
+        meant = to_offered_name(name, self.offered) if self.offered else name
+        return call if meant == name else {**call, "function": {**(function or {}), "name": meant}}
 
 
 def to_calls(value: Any) -> list[dict[str, Any]]:
@@ -98,9 +112,19 @@ def _with_texts(call: dict[str, Any]) -> dict[str, Any]:
     return {**call, **changed} if changed else call
 
 
+def fill_arguments(calls: list[dict[str, Any]]) -> bool:
+    """Give whole calls without arguments empty ones: clients parse them. Return True if there were any."""
+    bare = [call for call in calls if isinstance(call.get("function"), dict) and not call["function"].get("arguments")]
+    for call in bare:
+        call["function"] = {**call["function"], "arguments": "{}"}
+    return bool(bare)
+
+
 def continues_calls(delta: Mapping[str, Any]) -> bool:
-    """Whether a delta begins no call, so that others may be written like it."""
+    """Whether a delta begins no call, and lengthens those it has, so that others may be written like it."""
     return all(
-        "id" not in call and "name" not in (call.get("function") or {})
+        "id" not in call
+        and "name" not in (call.get("function") or {})
+        and (call.get("function") or {}).get("arguments")
         for call in to_calls(delta.get("tool_calls") or [])
     )

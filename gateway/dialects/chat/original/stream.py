@@ -22,7 +22,7 @@ from gateway.dialects.chat.response.convert import to_message, to_origin
 from gateway.dialects.chat.response.delta import delta_of, first_choice, number_of
 from gateway.dialects.chat.response.errors.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.errors.refused_output import quoted_choice
-from gateway.dialects.chat.response.stop_reason import Finish, broken_finish
+from gateway.dialects.chat.response.stop_reason import Finish, broken_finish, meaning_of
 from gateway.dialects.chat.response.usage import UpstreamCounts, counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.frames import FrameReader
@@ -276,7 +276,7 @@ class OriginalStream:
             delta = to_plain_delta(delta_of(choice), self._finish, self._notes)
             if delta is not choice.get("delta"):
                 choice["delta"], corrected = delta, True
-            if not isinstance(choice.get("finish_reason"), str | None):
+            if not isinstance(choice.get("finish_reason"), str | None) or choice.get("finish_reason") == "":
                 choice["finish_reason"], corrected = None, True
             corrected = self._take_text(choice, delta) or corrected
             if delta.get("tool_calls"):
@@ -303,7 +303,8 @@ class OriginalStream:
 
     def _correct_calls(self, choice: dict[str, Any], delta: dict[str, Any]) -> bool:
         number, told = number_of(choice), delta["tool_calls"]
-        known = self._calls.setdefault(number, CallIndexes(f"call_{self._reply.message_id[-8:]}_{number}_"))
+        prefix = f"call_{self._reply.message_id[-8:]}_{number}_"
+        known = self._calls.setdefault(number, CallIndexes(prefix, self._reply.offered))
         calls = to_calls(told)
         pieces = [known.corrected(call) for call in calls]
         self._before = b""  # another call may be the open one now
@@ -335,7 +336,9 @@ class OriginalStream:
         """Take what still waits in front of the chunk that ends its choice. Return True if anything did."""
         number = number_of(choice)
         order = self._orders.get(number)
-        rest: list[dict[str, Any]] = [{"tool_calls": [call]} for call in (order.rest() if order is not None else ())]
+        whole = meaning_of(self._finish.reason) != "max_tokens"
+        waiting = order.rest(are_whole=whole) if order is not None else []
+        rest: list[dict[str, Any]] = [{"tool_calls": [call]} for call in waiting]
         if self._text is not None and not number:
             thought, text, calls = self._text.end()
             self._text = None

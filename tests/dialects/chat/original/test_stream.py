@@ -199,8 +199,8 @@ def test_completion_within_an_object_of_a_proxy_is_passed_on_without_it() -> Non
 def test_two_calls_under_one_index_are_distinguished_by_their_ids() -> None:
     calls = [CALL, {**CALL, "id": "b"}, {"index": 0, "function": {"arguments": "{}"}}]
     told, _ = passed(START, chunk({"tool_calls": calls}), chunk({}, "tool_calls"), DONE)
-    assert [(call["index"], call.get("id")) for call in calls_of(told)] == [(0, "a"), (1, "b")]
-    assert calls_of(told)[1]["function"]["arguments"] == "{}"
+    assert [(call["index"], call.get("id")) for call in calls_of(told)] == [(0, "a"), (0, None), (1, "b")]
+    assert [call["function"]["arguments"] for call in calls_of(told)] == ["", "{}", "{}"]
 
 
 PARTS = (['{"a":', ' "\\u00e9 \\\\', '"}'], ["", '{"b"', ": [1", "]}"], ["{}"])
@@ -344,7 +344,7 @@ def test_text_before_a_call_of_the_server_is_not_held_back_for_ever() -> None:
     pieces = (START, chunk({"content": "a <tool_call>{"}), chunk({"tool_calls": [CALL]}), chunk({}, "tool_calls"), DONE)
     told = b"".join([stream.feed(piece) for piece in pieces])
     assert "".join([each["choices"][0]["delta"].get("content") or "" for each in chunks_of(told)]) == "a <tool_call>{"
-    assert [call["id"] for call in calls_of(told)] == ["a"]
+    assert [call["id"] for call in calls_of(told) if "id" in call] == ["a"]
 
 
 @pytest.mark.parametrize(("pieces", "is_refused"), [(4, False), (5, True)])
@@ -562,3 +562,46 @@ def test_call_without_its_end_is_not_to_be_run_in_json(arguments: str, reason: s
 def test_calls_of_a_choice_without_a_message_have_their_shape() -> None:
     [choice] = whole_choices({"delta": {"tool_calls": LOOSE}, "finish_reason": "tool_calls"})
     assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"a":1}'
+
+
+NAMELESS = {"index": 0, "id": "a", "type": "function", "function": {"arguments": ""}}
+NAMED_LATER = {"index": 0, "function": {"name": "look", "arguments": "{}"}}
+ODD_CALLS: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "a name in the second piece": ([NAMELESS, NAMED_LATER], "{}"),
+    "a name with the marks of its template": (
+        [{**CALL, "function": {"name": "look<|channel|>x", "arguments": "{}"}}],
+        "{}",
+    ),
+    "a name in a namespace": ([{**CALL, "function": {"name": "functions.look", "arguments": "{}"}}], "{}"),
+    "a name in another case": ([{**CALL, "function": {"name": "Look", "arguments": "{}"}}], "{}"),
+    "no arguments": ([CALL], "{}"),
+    "arguments that are null": ([{**CALL, "function": {"name": "look", "arguments": None}}], "{}"),
+    "no arguments before a piece": ([CALL, {"index": 0, "function": {"arguments": '{"a":1}'}}], '{"a":1}'),
+}
+
+
+@pytest.mark.parametrize("case", ODD_CALLS)
+def test_calls_have_the_name_of_an_offered_tool_and_arguments(case: str) -> None:
+    pieces, arguments = ODD_CALLS[case]
+    stream = OriginalStream(WITH_TOOLS, shows_usage=True)
+    told = [stream.feed(chunk({"tool_calls": [piece]})) for piece in pieces]
+    calls = calls_of(b"".join([*told, stream.feed(chunk({}, "tool_calls") + DONE)]))
+    assert "".join([call["function"].get("name") or "" for call in calls]) == "look"
+    assert "".join([call["function"].get("arguments") or "" for call in calls]) == arguments
+    if len(pieces) == 1:
+        choice = {"index": 0, "message": {"tool_calls": pieces}, "finish_reason": "tool_calls"}
+        body = to_passed_on(orjson.dumps({"choices": [choice]}), WITH_TOOLS).written or b""
+        [call] = orjson.loads(body)["choices"][0]["message"]["tool_calls"]
+        assert call["function"] == {"name": "look", "arguments": arguments}
+
+
+def test_finish_reason_that_is_an_empty_text_is_null() -> None:
+    told, _ = passed(START, chunk({"content": "a"}, ""), chunk({"content": "b"}, ""), chunk({}, "stop"), DONE)
+    assert [each["choices"][0]["finish_reason"] for each in chunks_of(told)] == [None, None, None, "stop"]
+
+
+def test_call_that_the_limit_cut_before_its_arguments_gets_none() -> None:
+    told, _ = passed(START, chunk({"tool_calls": [CALL]}), chunk({}, "length"), DONE)
+    assert [call["function"]["arguments"] for call in calls_of(told)] == [""]
+    [choice] = whole_choices({"message": {"tool_calls": [CALL]}, "finish_reason": "length"})
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == ""
