@@ -70,8 +70,14 @@ def governed(request: Mapping[str, Any], policy: RequestPolicy, route: Route) ->
     notes: list[Note] = []
     found: Request = request  # type: ignore[assignment] # copied before it is changed
     for name, rule in policy.parameters.items():  # before anything that a feature leaves out
-        if rule.deny is not None:
-            found = _denied(found, name, rule, notes)
+        if rule.deny is None:
+            continue
+        places = _places(found, name)
+        if places and rule.deny == "refuse":
+            raise InvalidRequest(f"{'.'.join(places[0])}: {name} is not allowed here")
+        for path in places:
+            notes.append(Note("dropped", ".".join(path), "the gateway does not allow this parameter"))
+            found = _with(found, path, None)
     if policy.off:
         _refuse_content(request, policy.off)
         found = _without_extensions(found, policy.off, notes)
@@ -118,21 +124,13 @@ def _governed_by(request: Request, name: str, rule: ParameterPolicy, route: Rout
         return request
     if rule.lock is not None or rule.ceilings is not None:
         return _locked(request, name, rule, places, notes)
-    if places or rule.default is None or (name == "reasoning_effort" and _decides_reasoning(request)):
+    if places or rule.default is None:
         return request
+    if name == "reasoning_effort" and any(_value(request, tuple(path.split("."))) is not None for path in REASONING):
+        return request  # which decides it by another name
     filled = dict(request)
     _put(filled, name, rule.clamped(rule.default))
     return filled
-
-
-def _denied(request: Request, name: str, rule: ParameterPolicy, notes: list[Note]) -> Request:
-    places = _places(request, name)
-    if places and rule.deny == "refuse":
-        raise InvalidRequest(f"{'.'.join(places[0])}: {name} is not allowed here")
-    for path in places:
-        notes.append(Note("dropped", ".".join(path), "the gateway does not allow this parameter"))
-        request = _with(request, path, None)
-    return request
 
 
 def _locked(request: Request, name: str, rule: ParameterPolicy, places: list[Path], notes: list[Note]) -> Request:
@@ -161,10 +159,6 @@ def _takes(name: str, route: Route) -> bool:
     if name in route.target.unsupported:
         return False
     return name not in OPENROUTER_ONLY or route.target.openrouter or name in route.target.parameters
-
-
-def _decides_reasoning(request: Request) -> bool:
-    return any(_value(request, tuple(path.split("."))) is not None for path in REASONING)
 
 
 def _refuse_content(request: Mapping[str, Any], off: frozenset[str]) -> None:

@@ -75,12 +75,8 @@ def open_envelope(text: str, keyring: Keyring) -> Envelope | RejectedEnvelope | 
         signed = f"{signed}.{keyring.tenant}"
     if not hmac.compare_digest(_mac(key, signed).encode(), mac.encode("utf-8", "surrogatepass")):
         return RejectedEnvelope("forged")
-    return _unpack(parts[2])
-
-
-def _unpack(content: str) -> Envelope | RejectedEnvelope:
     try:
-        deflated = urlsafe_b64decode(content + "=" * (-len(content) % 4))
+        deflated = urlsafe_b64decode(parts[2] + "=" * (-len(parts[2]) % 4))
         inflater = zlib.decompressobj()
         value = orjson.loads(inflater.decompress(deflated, MAX_INFLATED))
         return Envelope(model=value["model"], entries=value["entries"])

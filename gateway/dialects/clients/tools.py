@@ -99,7 +99,7 @@ class ToolRegistry:
         if kind == "tool_search" and tool.get("execution") == "client":
             tool = {"name": "tool_search", **tool}
         elif kind not in ("function", "custom"):
-            self.notes.append(Note("dropped", f"{path}.{_plain(kind)}", HOSTED))
+            self.notes.append(Note("dropped", f"{path}.{ILLEGAL.sub('_', str(kind))[:MAX_NAME]}", HOSTED))
             return
         definition = to_object(tool.get(kind, tool), f"{path}.{kind}")  # chat nests it, Responses does not
         name = to_text(definition.get("name"), f"{path}.name")
@@ -186,7 +186,3 @@ def to_custom_input(arguments: Mapping[str, Any]) -> str:
         return value
     texts = [text for text in arguments.values() if isinstance(text, str)]
     return texts[0] if len(texts) == len(arguments) == 1 else orjson.dumps(arguments).decode()
-
-
-def _plain(kind: object) -> str:
-    return ILLEGAL.sub("_", str(kind))[:MAX_NAME]

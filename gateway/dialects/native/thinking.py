@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from gateway.access.keyring import Keyring
+from gateway.json_values import to_mapping
 from gateway.messages.envelope import NATIVE_THINKING, Envelope, RejectedEnvelope, open_envelope, seal
 from gateway.messages.notes import Note
 from gateway.upstream.models.target import Target, same_model
@@ -38,14 +39,11 @@ def without_foreign_thinking(
     notes = [Note("dropped", "messages.thinking", reason) for reason in reasons]
     kept = [message for message in edited if not isinstance(message, dict) or message.get("content") != []]
     fields = {**request, "messages": kept}
-    if reasons and _is_enabled(request.get("thinking")) and _is_tool_loop(kept):
+    is_enabled = to_mapping(request.get("thinking")).get("type") == "enabled"
+    if reasons and is_enabled and _is_tool_loop(kept):
         del fields["thinking"]
         notes.append(Note("dropped", "thinking", UNSIGNED_LOOP))
     return fields, tuple(notes)
-
-
-def _is_enabled(thinking: Any) -> bool:
-    return isinstance(thinking, dict) and thinking.get("type") == "enabled"
 
 
 def _is_tool_loop(messages: list[Any]) -> bool:

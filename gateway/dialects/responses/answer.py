@@ -175,7 +175,9 @@ class ChunkWriter:
         if item is None or item.kind == HOSTED_CALL or not fragment:
             return
         item.written += len(fragment)
-        yield self._call(item.index, _escaped(fragment) if item.kind == "custom_tool_call" else fragment)
+        if item.kind == "custom_tool_call":
+            fragment = orjson.dumps(fragment)[1:-1].decode()  # it is put within a JSON string
+        yield self._call(item.index, fragment)
 
     def _take_whole(self, place: int | str, kind: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Take the content of an item, or of a part of it, unless deltas brought it."""
@@ -311,11 +313,6 @@ def to_chat_usage(value: Any) -> dict[str, Any]:
         "prompt_tokens_details": to_mapping(usage.get("input_tokens_details")),
         "completion_tokens_details": to_mapping(usage.get("output_tokens_details")),
     }
-
-
-def _escaped(text: str) -> str:
-    """Text as it stands within a JSON string."""
-    return orjson.dumps(text)[1:-1].decode()
 
 
 def _list(value: Any) -> list[Any]:

@@ -46,10 +46,14 @@ def _to_turn(
 ) -> list[ResponseItem]:
     """One assistant message: its reasoning, its text, its calls. Reasoning that nothing follows would be refused."""
     said: list[Any] = []
-    text = _to_output(message.get("content") or "")
-    if text:
+    parts = message.get("content") or ""
+    parts = [{"type": "text", "text": parts}] if isinstance(parts, str) else parts
+    # Media that the assistant made cannot be given back, and chat upstreams get none either.
+    texts = [part["text"] for part in parts if part.get("type") == "text" and part["text"]]
+    if texts:
+        output = [{"type": "output_text", "text": text, "annotations": []} for text in texts]
         phase = {"phase": "commentary" if message.get("tool_calls") else "final_answer"} if has_phases else {}
-        said.append({"type": "message", "role": "assistant", "content": text, "status": "completed", **phase})
+        said.append({"type": "message", "role": "assistant", "content": output, "status": "completed", **phase})
     for call in message.get("tool_calls") or ():
         function = call["function"]
         item = {"type": "function_call", "call_id": call["id"], "name": function["name"]}
@@ -101,13 +105,6 @@ def _to_custom_input(arguments: str) -> str:
 
 def _to_content(content: Any) -> str | list[InputPart]:
     return content if isinstance(content, str) else [_to_part(part) for part in content or ()]
-
-
-def _to_output(content: Any) -> list[dict[str, Any]]:
-    """Text of the assistant. Media that it made cannot be given back, and chat upstreams get none either."""
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    texts = [part["text"] for part in parts if part.get("type") == "text" and part["text"]]
-    return [{"type": "output_text", "text": text, "annotations": []} for text in texts]
 
 
 def _to_part(part: ContentPart) -> InputPart:

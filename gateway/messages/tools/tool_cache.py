@@ -172,11 +172,10 @@ class ToolCache:
             return
         parsed["tools"] = known = CachedTools(tools, written)
         self._known.insert(0, CachedToolList(known, sort))
-        while len(self._known) > MOST_LISTS or self._size() > self._most_bytes:
+        while (
+            len(self._known) > MOST_LISTS or sum(len(one.tools.written.json) for one in self._known) > self._most_bytes
+        ):
             self._known.pop()
-
-    def _size(self) -> int:
-        return sum(len(entry.tools.written.json) for entry in self._known)
 
 
 def places_of(key: bytes, body: bytes, place: int = 0) -> Iterator[int]:

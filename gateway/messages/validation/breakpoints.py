@@ -38,10 +38,6 @@ def check_breakpoints(request: PromptFields, inventory: Inventory) -> None:
     if len(marks) > MAX_BREAKPOINTS:
         found = f"A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {len(marks)}."
         raise InvalidRequest(found)
-    _check_order(marks)
-
-
-def _check_order(marks: Iterable[tuple[str, str]]) -> None:
     has_short = False
     for path, ttl in marks:
         if ttl == "1h" and has_short:

@@ -1,6 +1,5 @@
 """The way in: a parsed body becomes a request, or an InvalidRequest that names what is wrong with it."""
 
-from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -9,7 +8,7 @@ from gateway.errors import InvalidRequest
 from gateway.messages.notes import Note
 from gateway.messages.turn_cache import CachedMessages
 from gateway.messages.validation.blank_text import without_blank_text
-from gateway.messages.validation.block_index import Inventory, take_inventory
+from gateway.messages.validation.block_index import take_inventory
 from gateway.messages.validation.breakpoints import check_breakpoints
 from gateway.messages.validation.depth import check_depth
 from gateway.messages.validation.error_messages import to_invalid_request
@@ -22,9 +21,9 @@ from gateway.messages.validation.fields import (
 )
 from gateway.messages.validation.media import check_media
 from gateway.messages.validation.tools import check_tools, is_checked
-from gateway.messages.validation.turns import NEW_VERSION, CheckedTurns, check_turns
+from gateway.messages.validation.turns import NEW_VERSION, check_turns
 from gateway.messages.validation.unknown_keys import LOOKED_INTO, MAX_NOTED, PLAIN_NAME, note_unknown, to_note
-from gateway.schemas.anthropic import MAX_MESSAGES, CountTokensRequest, MessageParam, MessagesRequest
+from gateway.schemas.anthropic import MAX_MESSAGES, CountTokensRequest, MessagesRequest
 
 MESSAGES: TypeAdapter[MessagesRequest] = TypeAdapter(MessagesRequest)
 
@@ -137,11 +136,7 @@ def _check_rules(
         kept, dropped = without_blank_text(messages, turns.blank)
         return cast(AnyRequest, {**request, "messages": kept}), notes + dropped
     if isinstance(messages, CachedMessages):
-        messages.learn(_plain_length(messages, turns, inventory))
+        # Those before the first that a rule other than that of turns has to look at.
+        first = len(messages) if inventory.first is None else inventory.first
+        messages.learn(min(first, turns.wide[0][0]) if turns.wide else first)
     return request, notes
-
-
-def _plain_length(messages: Sequence[MessageParam], turns: CheckedTurns, inventory: Inventory) -> int:
-    """Return the number of messages before the first that a rule other than that of turns has to look at."""
-    first = len(messages) if inventory.first is None else inventory.first
-    return min(first, turns.wide[0][0]) if turns.wide else first

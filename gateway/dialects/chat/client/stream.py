@@ -109,15 +109,12 @@ class ChatStream:
             case "signature_delta":
                 self._signature.append(delta["signature"])
             case "input_json_delta" if self._call is not None and delta["partial_json"]:
-                return self._add_arguments(self._call, delta["partial_json"])
+                call, text = self._call, delta["partial_json"]
+                if call.is_custom or not call.pieces:
+                    call.pieces.append(text)
+                if not call.is_custom:
+                    return self._call_delta({"index": call.index, "function": {"arguments": text}})
         return b""
-
-    def _add_arguments(self, call: OpenCall, text: str) -> bytes:
-        if call.is_custom or not call.pieces:
-            call.pieces.append(text)
-        if call.is_custom:
-            return b""
-        return self._call_delta({"index": call.index, "function": {"arguments": text}})
 
     def _stop_block(self, event: dict[str, Any]) -> bytes:
         call, self._call = self._call, None

@@ -286,9 +286,11 @@ class OriginalStream:
             if error is not None:
                 raise error
             if choice.get("finish_reason"):
-                is_cut = self._has_cut_call(number_of(choice))
+                number = number_of(choice)
+                is_cut = self._has_cut_call(number)
                 corrected = self._end_calls(choice, delta) or corrected
-                reason = to_finish_reason(self._finish, has_calls=self._has_calls(number_of(choice)))
+                has_calls = bool(self._calls.get(number)) or (self._has_written_calls and not number)
+                reason = to_finish_reason(self._finish, has_calls=has_calls)
                 reason = "length" if is_cut and reason == "tool_calls" else reason
                 corrected = corrected or reason != choice["finish_reason"]
                 choice["finish_reason"] = self._finish.reason = reason
@@ -356,9 +358,6 @@ class OriginalStream:
         """Whether a call of the choice lacks its end, so that its client must not run it."""
         order = self._orders.get(number)
         return order is not None and order.has_cut_call()
-
-    def _has_calls(self, number: int) -> bool:
-        return bool(self._calls.get(number)) or (self._has_written_calls and not number)
 
     def _named_event(self, event: bytes, payload: bytes, chunk: dict[str, Any]) -> bytes:
         """Return the event with the model's name as the client knows it."""

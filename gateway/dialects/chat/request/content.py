@@ -185,19 +185,16 @@ def _to_result(block: ToolResultBlockParam, path: str, attachments: list[Content
         return content
     parts = [part for index, inner in enumerate(content) for part in to_parts(inner, f"{path}.content.{index}", scope)]
     if not scope.target.media_in_tool_results:
-        parts = _detach_media(parts, scope.to_call_id(block["tool_use_id"]), attachments)
+        kept: list[ContentPart] = []
+        call_id = scope.to_call_id(block["tool_use_id"])
+        for part in parts:
+            if part["type"] == "text":
+                kept.append(part)
+                continue
+            attachments += [_text(MEDIA_ORIGIN.format(call_id)), part]
+            kept.append(_text(MEDIA_POINTER))
+        parts = kept
     return to_content(parts) if parts else ""
-
-
-def _detach_media(parts: list[ContentPart], call_id: str, attachments: list[ContentPart]) -> list[ContentPart]:
-    kept: list[ContentPart] = []
-    for part in parts:
-        if part["type"] == "text":
-            kept.append(part)
-            continue
-        attachments += [_text(MEDIA_ORIGIN.format(call_id)), part]
-        kept.append(_text(MEDIA_POINTER))
-    return kept
 
 
 def _mark_error(content: Content) -> Content:

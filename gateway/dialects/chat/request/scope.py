@@ -29,15 +29,14 @@ class ToolNames:
         if toolset is None and len(name) <= self._limit:
             return name
         full = name if toolset is None else f"{toolset}_{name}"
-        chat_name = full if len(full) <= self._limit else self._shorten(full)
+        chat_name = full
+        if len(full) > self._limit:
+            digest = hashlib.sha256(full.encode()).hexdigest()[:HASH_LENGTH]
+            chat_name = f"{full[: self._limit - HASH_LENGTH - 1]}_{digest}"
         self.originals[chat_name] = name
         if toolset is not None:
             self.toolsets[chat_name] = toolset
         return chat_name
-
-    def _shorten(self, name: str) -> str:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:HASH_LENGTH]
-        return f"{name[: self._limit - HASH_LENGTH - 1]}_{digest}"
 
 
 @dataclass(slots=True)

@@ -144,9 +144,12 @@ def _checked(definition: Any, path: str) -> ToolParam:
 
 def _add_tool(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope) -> None:
     kind: str = tool.get("type") or "custom"
-    if kind == "custom":
-        is_grammar = tool_kind(tool) == IS_GRAMMAR
-        chat_tools.append(_to_grammar_tool(tool, path, scope) if is_grammar else _to_function(tool, path, scope))
+    if kind == "custom" and tool_kind(tool) == IS_GRAMMAR:
+        if scope.target.openrouter:
+            raise InvalidRequest(f"{path}.type: tools with a grammar exist on OpenAI's API only")
+        chat_tools.append(tool)
+    elif kind == "custom":
+        chat_tools.append(_to_function(tool, path, scope))
     elif kind in TOOLSETS:
         _add_members(chat_tools, tool, path, scope)
     elif kind.startswith("tool_search_tool"):
@@ -233,12 +236,6 @@ def _add_members(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope)
     if member_tools:
         scope.mark_cached(member_tools[-1], tool, path)
     chat_tools += member_tools
-
-
-def _to_grammar_tool(tool: OtherTool, path: str, scope: Scope) -> OtherTool:
-    if scope.target.openrouter:
-        raise InvalidRequest(f"{path}.type: tools with a grammar exist on OpenAI's API only")
-    return tool
 
 
 def _to_server_tool(tool: Mapping[str, Any], path: str, scope: Scope) -> OtherTool:

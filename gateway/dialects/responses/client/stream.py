@@ -176,7 +176,11 @@ class ClientResponseStream:
             return b""
         (block, arguments), self._held = self._held, None
         if block["type"] == "text":
-            return self._release_text(block, arguments)
+            if is_refused(self._end_of) and arguments == words_of(self._end_of):
+                return b""
+            output = self._open_item(block)
+            output += self._part_event("response.output_text.delta", delta=arguments, logprobs=[])
+            return output + self._finish_text(block, arguments)
         item = to_item({**block, "input": arguments}, self._item, self._tools, status)
         output = b""
         if status == "completed":
@@ -190,12 +194,6 @@ class ClientResponseStream:
             output += self._item_event("response.output_item.done", item=item)
         self._output.append(item)
         return output
-
-    def _release_text(self, block: dict[str, Any], text: str) -> bytes:
-        if is_refused(self._end_of) and text == words_of(self._end_of):
-            return b""
-        output = self._open_item(block) + self._part_event("response.output_text.delta", delta=text, logprobs=[])
-        return output + self._finish_text(block, text)
 
     def _finish(self, event: dict[str, Any]) -> bytes:
         self._usage |= event["usage"]

@@ -210,7 +210,8 @@ def rewrite_schema(schema: Any, change: Change) -> Any:
     inner: dict[str, Any] = {}
     for key, value in schema.items():
         if key in SCHEMA_MAPS and isinstance(value, dict):
-            new: Any = _each(value, change)
+            changed = {name: rewrite_schema(part, change) for name, part in value.items()}
+            new: Any = changed if any(changed[name] is not value[name] for name in value) else value
         elif isinstance(value, list) and (key in SCHEMA_LISTS or key == "items"):
             new = [rewrite_schema(part, change) for part in value]
             new = new if differs(new, value) else value
@@ -234,11 +235,6 @@ def schema_keywords(body: Body) -> set[str]:
     for schema in _schemas(body):
         rewrite_schema(schema, collect)
     return used
-
-
-def _each(schemas: dict[str, Any], change: Change) -> dict[str, Any]:
-    changed = {name: rewrite_schema(schema, change) for name, schema in schemas.items()}
-    return changed if any(changed[name] is not schemas[name] for name in schemas) else schemas
 
 
 def _plain(schema: dict[str, Any], root: Any) -> dict[str, Any]:
