@@ -1,17 +1,22 @@
-"""Bytes of a request that earlier requests had: its tools and the beginning of its conversation.
+"""Bytes of a request that earlier requests had: tools, blocks of the system prompt, the beginning of a conversation.
 
 What a text search finds in them is kept, so that an agent's next request is searched in its new parts only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
+from gateway.messages.system_cache import CachedBlock
 from gateway.messages.tools.tool_cache import KEY as TOOLS
 from gateway.messages.tools.tool_cache import CachedTools, places_of
 from gateway.messages.turn_cache import KEY as MESSAGES
 from gateway.messages.turn_cache import CachedMessages
 from gateway.messages.written import Written
+
+# Bytes of a block that are looked for; the rest is compared.
+BEGINNING: Final = 64
 
 
 @dataclass(slots=True)
@@ -28,11 +33,16 @@ class RepeatedText:
     @classmethod
     def of(cls, body: bytes, request: Mapping[str, Any]) -> "RepeatedText":
         found = cls(body)
-        messages, tools = request.get("messages"), request.get("tools")
+        messages, tools, system = request.get("messages"), request.get("tools"), request.get("system")
         if isinstance(messages, CachedMessages) and messages.repeated is not None:
-            found._add(messages.repeated.written, MESSAGES)
+            found._add(messages.repeated.written, places_of(MESSAGES, body))
         if isinstance(tools, CachedTools) and tools.written.json:
-            found._add(tools.written, TOOLS)
+            # Behind the messages first, where clients write them.
+            places = chain(places_of(TOOLS, body, found._end()), places_of(TOOLS, body))
+            found._add(tools.written, (place - 1 for place in places))
+        for block in system if isinstance(system, list) else ():
+            if isinstance(block, CachedBlock):
+                found._add(block.written, (body.find(block.written.json[:BEGINNING]),))
         found._parts.sort(key=lambda part: part[0])
         return found
 
@@ -49,12 +59,11 @@ class RepeatedText:
             place = start + len(written.json)
         return [*found, (place, len(self.body))]
 
-    def _add(self, written: Written, key: bytes) -> None:
-        """Note the place of a part, which is the value of `key` or begins within it."""
-        opening = len(key) - key.index(b"[") if written.json.startswith(b"[") else 0
-        behind = self._parts[0][0] + len(self._parts[0][1].json) if self._parts else 0
-        for start in (behind, 0) if behind else (0,):
-            for place in places_of(key, self.body, start):
-                if self.body.startswith(written.json, place - opening):
-                    self._parts.append((place - opening, written))
-                    return
+    def _end(self) -> int:
+        return self._parts[0][0] + len(self._parts[0][1].json) if self._parts else 0
+
+    def _add(self, written: Written, places: Iterable[int]) -> None:
+        """Note the first of the places at which the part is."""
+        place = next((place for place in places if place >= 0 and self.body.startswith(written.json, place)), None)
+        if place is not None:
+            self._parts.append((place, written))

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import orjson
 
 from gateway.access.keyring import Keyring
+from gateway.messages.system_cache import SystemCache
 from gateway.messages.tools.tool_cache import FrozenList, places_of
 from gateway.messages.written import Written
 from gateway.schemas.anthropic import MessageParam
@@ -35,6 +36,8 @@ MOST_ALIKE: Final = 32
 MOST_PREFIXES: Final = 4096
 # One conversation takes at most this part of the memory; of a longer one the beginning is cached.
 MOST_SHARE: Final = 4
+# Blocks of system prompts take as much again, divided by this.
+SYSTEM_SHARE: Final = 8
 # Upstream models for which the converted messages of one conversation are kept.
 MOST_TARGETS: Final = 2
 # Of messages that were not validated: these end what is cached, since the next request has them elsewhere, or they are
@@ -125,6 +128,7 @@ class TurnCache:
         self._written_stand_in = orjson.dumps(stand_in)
         self._most_json = most_bytes // MEMORY_PER_BYTE
         self._json = self._count = 0
+        self._systems = SystemCache(stand_in, self._most_json // SYSTEM_SHARE)
         # By tenant and first bytes, the latest last; the prefixes of each with the latest first.
         self._alike: OrderedDict[tuple[str, bytes], list[Prefix]] = OrderedDict()
 
@@ -140,7 +144,7 @@ class TurnCache:
                 if recalled is not None:
                     return recalled
             place = start if place < 0 else place
-        parsed = orjson.loads(body)
+        parsed = self._systems.parse(body, tenant)
         if place >= 0 and isinstance(parsed, dict) and isinstance(parsed.get("messages"), list):
             parsed["messages"] = CachedMessages(parsed["messages"], None, Source(self, tenant, body, place))
         return parsed
@@ -199,7 +203,7 @@ class TurnCache:
         """Return the request if the prefix is the beginning of the request's own messages."""
         rest = body[start + len(prefix.written.json) :]
         try:
-            parsed = orjson.loads(b"".join((body[:start], self._written_stand_in, rest)))
+            parsed = self._systems.parse(b"".join((body[:start], self._written_stand_in, rest)), tenant)
         except orjson.JSONDecodeError:
             return None  # the full parse finds the position of the error
         messages = parsed.get("messages") if isinstance(parsed, dict) else None

@@ -30,9 +30,14 @@ def repeated(request: dict[str, Any]) -> RepeatedText:
 
 @pytest.mark.parametrize("first", ["model", "tools", "messages"])
 def test_texts_are_counted_in_new_and_repeated_parts(first: str) -> None:
-    request = {"model": "m", "tools": TOOLS, "messages": TURN, "system": "\x1b[0m"}
+    request = {
+        "model": "m",
+        "tools": TOOLS,
+        "messages": TURN,
+        "system": [{"type": "text", "text": "\x1b[0m" * 1000}, {"text": "x"}],
+    }
     text = repeated({first: request[first], **request})
-    assert len(text.new_parts()) == 3
+    assert len(text.new_parts()) == 4
     assert [text.count(one) for one in TEXTS] == [text.body.count(one) for one in TEXTS]
 
 

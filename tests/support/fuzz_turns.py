@@ -42,6 +42,15 @@ OPENING = "Look at these files: " + "a.py, " * 200
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
 PIXEL = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgoAAAANSUhEUgAA"}}
 MARK = {"cache_control": {"type": "ephemeral"}}
+LONG = {"type": "text", "text": SYSTEM}
+SYSTEMS: Final[tuple[Callable[[Random], Any], ...]] = (
+    lambda _: SYSTEM,
+    lambda _: [{**LONG, **MARK}],
+    lambda random: [{"type": "text", "text": text_of(random)}, {**LONG, **MARK}, LONG],
+    lambda random: [{"type": "text", "text": f"x-anthropic-billing-header: cch={random.random()};"}, LONG],
+    lambda random: [{**LONG, "text": SYSTEM + "},{" + text_of(random)}, {**LONG, "unknown": 1}, LONG],
+    lambda _: [LONG, "text", LONG],
+)
 WORDS = ("one", "two → 2", 'a "quoted" word', "line\nbreak", "\\", "{}", "é", "]},{", '"messages":[')
 
 SCHEMA: Final = {"type": "object", "properties": {"model": {"type": "string"}, "path": {"type": "string"}}}
@@ -133,7 +142,7 @@ def to_body(messages: list[Json], random: Random, *, marks: bool) -> bytes:
     if marks and isinstance(messages[-1]["content"], list) and messages[-1]["content"]:
         *before, last = messages[-1]["content"]
         messages = [*messages[:-1], {**messages[-1], "content": [*before, {**last, **MARK}]}]
-    request: Json = {"model": "asked", "max_tokens": 99, "system": SYSTEM, "messages": messages}
+    request: Json = {"model": "asked", "max_tokens": 99, "system": random.choice(SYSTEMS)(random), "messages": messages}
     if random.random() < 0.2:
         request["context_management"] = {"edits": [random.choice(EDITS)]}
     if random.random() < 0.3:
