@@ -12,7 +12,7 @@ from typing import Any, Final
 from gateway.dialects.clients.fields import to_object, to_text
 from gateway.errors import InvalidRequest, shorten
 from gateway.messages.cache_marks import OPENAIS
-from gateway.messages.validation.media import image_type
+from gateway.messages.validation.media import image_type, is_base64
 
 # RFC 2397, with parameters such as a charset before `base64`.
 DATA_URI: Final = re.compile(r"data:(?P<type>[^;,]+)(?:;[^;,]+=[^;,]*)*;base64,(?P<data>.*)", re.DOTALL)
@@ -92,7 +92,8 @@ def _read_image(part: dict[str, Any], path: str) -> list[dict[str, Any]]:
     found = DATA_URI.fullmatch(url)
     source = {"type": "url", "url": url}
     if found is not None:
-        kind = image_type(found["data"]) or found["type"]  # labels are often wrong, and OpenAI does not look at them
+        # Labels are often wrong, and OpenAI does not look at them.
+        kind = (image_type(found["data"]) if is_base64(found["data"]) else None) or found["type"]
         source = {"type": "base64", "media_type": kind, "data": found["data"]}
     elif url.startswith("data:"):
         raise InvalidRequest(f"{path}.image_url: a data URL has the form data:image/png;base64,…")

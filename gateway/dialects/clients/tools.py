@@ -3,7 +3,7 @@
 A Messages tool is a function with a flat name. A tool in a namespace gets the name `namespace__name`, a custom tool a
 schema with one string `input`, since few upstreams know either. Names that are too long, hold other characters or
 clash get a hash. `ToolRegistry` maps each name to its tool, so that calls are restored as the client declared them.
-Hosted tools, which run at OpenAI, are left out with a note: Codex sends one with every request.
+Tools that are built into OpenAI's models are left out with a note: Codex sends one with every request.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ MAX_NAME: Final = 64
 HASH_LENGTH: Final = 8
 # Codex' own namespace; its calls may leave it out (0.171.0).
 DEFAULT_NAMESPACE: Final = "functions"
-HOSTED = "the tool runs at OpenAI and is not available here"
+HOSTED = "the tool is built into models of OpenAI and is not available here"
 
 # Fields of tools that reach no upstream.
 UNREAD: Final = {

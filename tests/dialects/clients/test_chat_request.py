@@ -344,3 +344,10 @@ def test_parts_of_messages_that_nothing_takes_are_noted() -> None:
     spoken = {"role": "assistant", "content": "a", "audio": {"id": "audio_1"}}
     asked = converted({"messages": [named, spoken, {"role": "user", "content": "go"}]})
     assert [note.text for note in asked.notes] == ["dropped:messages.0.name", "dropped:messages.1.audio"]
+
+
+@pytest.mark.parametrize("data", ["x", "iVBORw0KGgo", "é=="])
+def test_image_that_is_not_base64_is_refused_by_its_place(data: str) -> None:
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    with pytest.raises(InvalidRequest, match=r"messages\.0\.content\.0"):
+        converted({"messages": [{"role": "user", "content": [image]}]})
