@@ -131,7 +131,8 @@ class Admission:
         self._held.pop(grant.id, None)
         if grant.is_local:
             self.local.settle(grant.scopes, used.input, used.output)
-            self.money.settle(_names(grant.budgets), grant.money, used.cost)
+            names = [(scope["name"], budget["name"]) for scope in grant.budgets for budget in scope["budgets"]]
+            self.money.settle(names, grant.money, used.cost)
             if not used.entry:
                 return
         self.ledger.add(grant, used)
@@ -288,7 +289,3 @@ class Admission:
             scope, kind, wait = refused
             raise to_refusal(scope, kind, wait, scopes)
         return Grant(request_id(), money, prepared.names, is_local=True, budgets=prepared.budgets)
-
-
-def _names(budgets: tuple[Mapping[str, Any], ...]) -> list[tuple[str, str]]:
-    return [(scope["name"], budget["name"]) for scope in budgets for budget in scope["budgets"]]

@@ -260,7 +260,11 @@ class Directory:
                 self._hold(KeyRecord.of_json(record))
             elif name.startswith(SCOPE):
                 self._versions[name] = changes.versions[name]
-                self._set_allowance(name.removeprefix(SCOPE), Allowance.of_json(record))
+                scope, allowance = name.removeprefix(SCOPE), Allowance.of_json(record)
+                if allowance.is_empty:  # then those of the configuration are in force
+                    self._allowances.pop(scope, None)
+                else:
+                    self._allowances[scope] = allowance
         if changes.records or changes.others:
             self._unknown.clear()
         if changes.records:
@@ -299,7 +303,9 @@ class Directory:
                     await self.refresh()
         if record is None or (digest and digest not in record.digests):  # perhaps an old value, whose time is over
             if digest:
-                self._note_unknown(digest)
+                self._unknown[digest] = self.clock() + UNKNOWN_SECONDS
+                if len(self._unknown) > MAX_UNKNOWN:
+                    self._unknown.popitem(last=False)
             return None
         self._hold(record)
         self._read_at = min(self._read_at, epoch)
@@ -307,11 +313,6 @@ class Directory:
 
     def _is_unknown(self, digest: str) -> bool:
         return self._unknown.get(digest, 0.0) > self.clock()
-
-    def _note_unknown(self, digest: str) -> None:
-        self._unknown[digest] = self.clock() + UNKNOWN_SECONDS
-        if len(self._unknown) > MAX_UNKNOWN:
-            self._unknown.popitem(last=False)
 
     def _held(self, digest: str) -> KeyRecord | None:
         """Return the record of a key that this process knows. Raises Unavailable in a long outage of Redis."""
@@ -322,13 +323,6 @@ class Directory:
             raise Unavailable(STALE, retry_after=2)
         self._keys.move_to_end(record.id)
         return record if record.is_valid(digest, self.wall_clock()) else None
-
-    def _set_allowance(self, scope: str, allowance: Allowance) -> None:
-        """Without stored limits, those of the configuration are in force."""
-        if allowance.is_empty:
-            self._allowances.pop(scope, None)
-        else:
-            self._allowances[scope] = allowance
 
     def _hold(self, record: KeyRecord) -> None:
         self._drop(record.id)

@@ -73,13 +73,9 @@ class Ledger:
 
         Never waits; never raises.
         """
-        may_send = self.link is not None and grant.scopes and not grant.is_local
-        if not (may_send and self._sends(grant, used)):
+        link = self.link if grant.scopes and not grant.is_local else None
+        if link is None or not link.send(_Settling(self, grant, used), self._call(grant), self._values(grant, used)):
             self.add_later(grant, used)
-
-    def _sends(self, grant: Grant, used: Used) -> bool:
-        assert self.link is not None
-        return self.link.send(_Settling(self, grant, used), self._call(grant), self._values(grant, used))
 
     def add_later(self, grant: Grant, used: Used) -> None:
         """Count it with others, a moment later."""

@@ -44,10 +44,14 @@ def prepare(
     rules = [_to_rules(scope, now) for scope in scopes]
     budgets = tuple({"name": one["name"], "budgets": one["budgets"]} for one in rules if one["budgets"])
     several = [(scope["name"], budget) for scope in budgets for budget in scope["budgets"]]
+    admit = None
+    if keys is not None:
+        of_all = (keys.access.leases, keys.access.reservations, keys.access.versions)
+        admit = PackedCall(scripts.ADMIT, (*of_all, *(keys.scope(scope.name) for scope in scopes)), arguments=3)
     return PreparedScopes(
         scopes,
         tuple(scope.name for scope in scopes),
-        None if keys is None else _to_call(scopes, keys),
+        admit,
         orjson.dumps(rules),
         budgets,
         tuple((scope, budget["name"]) for scope, budget in several),
@@ -55,12 +59,6 @@ def prepare(
         min((budget["ends"] for _, budget in several), default=NEVER),
         frozenset(scope.group for scope in of_client if scope.group),
     )
-
-
-def _to_call(scopes: tuple[ScopeRules, ...], keys: Keys) -> PackedCall:
-    names = keys.access
-    scope_keys = [keys.scope(scope.name) for scope in scopes]
-    return PackedCall(scripts.ADMIT, (names.leases, names.reservations, names.versions, *scope_keys), arguments=3)
 
 
 def _to_rules(scope: ScopeRules, now: float) -> dict[str, Any]:

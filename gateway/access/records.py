@@ -240,15 +240,10 @@ class KeyRecord:
 
 def known_fields(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a dataclass; those of a newer version are left out."""
-    names = _names_of(kind)
-    return {name: one for name, one in value.items() if name in names}
-
-
-def _names_of(kind: type[Any]) -> frozenset[str]:
-    """Return the fields of a kind of record; looking at them takes longer than reading a record."""
-    if kind not in _NAMES:
+    if kind not in _NAMES:  # looking at them takes longer than reading a record
         _NAMES[kind] = frozenset(one.name for one in fields(kind))
-    return _NAMES[kind]
+    names = _NAMES[kind]
+    return {name: one for name, one in value.items() if name in names}
 
 
 _NAMES: Final[dict[type[Any], frozenset[str]]] = {}

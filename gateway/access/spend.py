@@ -71,7 +71,10 @@ class DailyTotals:
         is_daily = "day" in self.by
         totals = {} if is_daily else self.found
         for name, counts in sums.items():
-            group = self._groups[name] if name in self._groups else self._read(name)
+            if name not in self._groups:
+                known = dict(zip(DIMENSIONS, name.split("|"), strict=True)) | {"day": ""}
+                self._groups[name] = tuple(known[one] for one in self.by)
+            group = self._groups[name]
             before = totals.get(group)
             totals[group] = counts if before is None else list(map(add, before, counts))
         if is_daily:
@@ -91,12 +94,6 @@ class DailyTotals:
             if all(name.rpartition(b"|")[2].decode() in COUNTS for name in fields):
                 packed[day] = pack(orjson.dumps(sums))
         return packed
-
-    def _read(self, name: str) -> tuple[str, ...]:
-        """Return the group, with an empty day."""
-        known = dict(zip(DIMENSIONS, name.split("|"), strict=True)) | {"day": ""}
-        found = self._groups[name] = tuple(known[one] for one in self.by)
-        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,24 +266,18 @@ class Splitter:
             if byte == _QUOTE:
                 self._in_string = True
             elif byte in _OPENING:
-                self._open(position)
-            elif self._close(position + 1):
-                return True
-
-    def _open(self, position: int) -> None:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise InvalidRequest(f"{self._where()}: JSON nested deeper than {MAX_DEPTH} levels")
-        if self._depth == self._base + 2:
-            self._inner_count += 1
-            self._inner_start = position
-
-    def _close(self, end: int) -> bool:
-        """Return True when this bracket ends the value."""
-        self._depth -= 1
-        if self._depth == self._base + 1:
-            self._inner_end = end
-        return self._depth == self._base
+                self._depth += 1
+                if self._depth > MAX_DEPTH:
+                    raise InvalidRequest(f"{self._where()}: JSON nested deeper than {MAX_DEPTH} levels")
+                if self._depth == self._base + 2:
+                    self._inner_count += 1
+                    self._inner_start = position
+            else:
+                self._depth -= 1
+                if self._depth == self._base + 1:
+                    self._inner_end = position + 1
+                if self._depth == self._base:
+                    return True
 
     def _finish_value(self, items: list[Item]) -> None:
         with memoryview(self._buffer) as view, view[self._start : self._position] as text:

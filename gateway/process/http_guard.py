@@ -138,7 +138,14 @@ class GuardedConnection(QueuedRequestHandler):
                     message, _ = self._waiting.pop()
                     self.fail_body(body, InvalidRequest(_to_reason(message.exc)))
         elif self._body is not None:
-            self._count_body_bytes(self._body, len(data))
+            body = self._body
+            self._body_bytes += len(data)
+            if body.is_eof():
+                self._end_body()
+                self._body = None
+            elif self._body_bytes - body.total_bytes > MAX_OTHER_BYTES + OTHER_BYTES_PER_BYTE * body.total_bytes:
+                reason = "The request body has too much beside its data: chunk extensions or trailers."
+                self.fail_body(body, InvalidRequest(reason))
         elif data and not self._is_last:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
@@ -285,16 +292,7 @@ class GuardedConnection(QueuedRequestHandler):
         CONNECTIONS_CUT.labels("header").inc()
         self.force_close()
 
-    # What arrives beside whole headers and the data of bodies.
-
-    def _count_body_bytes(self, body: StreamReader, size: int) -> None:
-        self._body_bytes += size
-        if body.is_eof():
-            self._end_body()
-            self._body = None
-        elif self._body_bytes - body.total_bytes > MAX_OTHER_BYTES + OTHER_BYTES_PER_BYTE * body.total_bytes:
-            reason = "The request body has too much beside its data: chunk extensions or trailers."
-            self.fail_body(body, InvalidRequest(reason))
+    # Ends of bodies, and refusals of headers.
 
     def _end_body(self) -> None:
         if self._body_ended is not None:

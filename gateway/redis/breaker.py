@@ -66,11 +66,9 @@ class Breaker:
     def failed(self, reason: str) -> None:
         now = self.clock()
         self._failed_at.append(now)
+        is_full = len(self._failed_at) == self.tolerance.failures
         if self.state == "trying":
             self.state, self._opened_at = "open", now
-        elif self.state == "closed" and self._is_too_much(now):
+        elif self.state == "closed" and is_full and now - self._failed_at[0] <= self.tolerance.within:
             self.state, self._opened_at = "open", now
             self.changed(reason)
-
-    def _is_too_much(self, now: float) -> bool:
-        return len(self._failed_at) == self.tolerance.failures and now - self._failed_at[0] <= self.tolerance.within

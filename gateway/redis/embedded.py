@@ -191,7 +191,10 @@ class EmbeddedServer:
             await self._wait_until_it_answers()
         except EmbeddedServerError as error:
             await self._stop_server()
-            return f"{error}; its log ends: {self._log_since(begin)}"
+            with path.open("rb") as written:
+                written.seek(begin)
+                lines = written.read()[-2000:].decode("utf-8", "replace").splitlines()
+            return f"{error}; its log ends: {' | '.join(line.strip() for line in lines[-3:])}"
         _log.debug("embedded_server_started", binary=str(binary), directory=str(self.directory), pid=self._process.pid)
         return None
 
@@ -279,12 +282,6 @@ class EmbeddedServer:
             return False
         os.close(descriptor)
         return True
-
-    def _log_since(self, begin: int) -> str:
-        with (self.directory / "server.log").open("rb") as log:
-            log.seek(begin)
-            lines = log.read()[-2000:].decode("utf-8", "replace").splitlines()
-        return " | ".join(line.strip() for line in lines[-3:])
 
 
 def default_directory() -> Path:

@@ -72,7 +72,10 @@ def to_problem(detail: ErrorDetails, file: ConfigFile) -> str:
     if location[0] == "routes" and location[2:3] == ("to",):  # the short forms have no `to`
         shown = (*location[:2], *location[3:])
     if detail["type"] == "extra_forbidden":
-        return file.problem(shown, f"unknown key{_hint(location[-1], _keys_at(location[:-1]))}")
+        known = sorted(_keys_at(location[:-1]))
+        close = suggestion(location[-1], known)
+        hint = f'did you mean "{close}"?' if close else f"known are {', '.join(known)}"
+        return file.problem(shown, f"unknown key; {hint}")
     if detail["type"] == "too_short":
         return file.problem(shown, "is empty; name at least one")
     text = detail["msg"].removeprefix("Value error, ")
@@ -101,12 +104,6 @@ def without_wrong(given: Mapping[str, Any], details: Iterable[ErrorDetails]) -> 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(name, list(known), 1, 0.6)), "")
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = suggestion(name, known)
-    return f'; did you mean "{close}"?' if close else f"; known are {', '.join(sorted(known))}"
 
 
 def _keys_at(location: Location) -> Iterable[str]:

@@ -106,7 +106,10 @@ class ThreadStore:
             refusal = REFUSALS[status]
             raise refusal()
         try:
-            return claim, await _to_held(stored)
+            stop_reason, size, *blobs = stored
+            is_small = int(size) <= INLINE_BYTES
+            fields, *turns = _unpacked(blobs) if is_small else await asyncio.to_thread(_unpacked, blobs)
+            return claim, Held(fields, turns, stop_reason.decode(), int(size))
         except BrokenBlob:
             raise not_found() from None
         except RequestTooLarge:
@@ -153,13 +156,6 @@ REFUSALS: Final = {b"missing": not_found, b"continued": already_continued, b"in_
 
 async def _packed(raw: bytes) -> bytes:
     return pack(raw) if len(raw) <= INLINE_BYTES else await asyncio.to_thread(pack, raw)
-
-
-async def _to_held(stored: Sequence[bytes]) -> Held:
-    """Unpack a value. Raises BrokenBlob, RequestTooLarge for too many JSON values."""
-    stop_reason, size, *blobs = stored
-    fields, *turns = _unpacked(blobs) if int(size) <= INLINE_BYTES else await asyncio.to_thread(_unpacked, blobs)
-    return Held(fields, turns, stop_reason.decode(), int(size))
 
 
 def _unpacked(blobs: Sequence[bytes]) -> list[Any]:

@@ -161,7 +161,9 @@ class EventReply(web.StreamResponse):
         if not self.committed:
             self.committed = True
             transport.set_write_buffer_limits(high=HIGH_WATER)
-            framed = self._head() + framed
+            framing = CHUNKED if self._is_chunked else ()
+            framing += () if self._reuse else CLOSES
+            framed = to_head((*EVENT_HEADERS, *self._fields, *framing), self._own + self._late()) + framed
         transport.write(framed)
 
     def attach(self, source: Flow | None) -> None:
@@ -193,12 +195,6 @@ class EventReply(web.StreamResponse):
         transport = self._client.transport
         if self._is_chunked and transport is not None and not transport.is_closing():
             transport.write(b"0\r\n\r\n")
-
-    def _head(self) -> bytes:
-        framing = CHUNKED if self._is_chunked else ()
-        if not self._reuse:
-            framing += CLOSES
-        return to_head((*EVENT_HEADERS, *self._fields, *framing), self._own + self._late())
 
 
 def stamps(request_id: str, seconds: float) -> Headers:

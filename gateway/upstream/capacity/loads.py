@@ -94,16 +94,13 @@ class Loads:
                 live, batched, processes = map(int, counts)
                 load = self._loads.setdefault(name, Load())
                 load.live, load.others, load.processes = live, batched - in_flight, processes
-                self._step(name, load)
-
-    def _step(self, name: str, load: Load) -> None:
-        now = self.clock()
-        if load.live:
-            load.live_at = now
-        if now - load.stepped_at >= STEP_SECONDS:
-            load.stepped_at = now
-            load.knee.step(now)
-            metrics.FULL_SPEED_CALLS.labels(name).set(load.knee.bound)
+                now = self.clock()
+                if live:
+                    load.live_at = now
+                if now - load.stepped_at >= STEP_SECONDS:
+                    load.stepped_at = now
+                    load.knee.step(now)
+                    metrics.FULL_SPEED_CALLS.labels(name).set(load.knee.bound)
 
 
 def is_measured(upstream: Upstream) -> bool:

@@ -137,7 +137,11 @@ class Circuits:
                     await self._probe(entry)
             yield permit
         finally:
-            self._leave(permit)
+            for entry in permit.entries:
+                entry.circuit.leave(entry.ticket, succeeded=permit.has_succeeded)
+                # A probe without a result makes room for the next one.
+                if entry.ticket.probe and entry.circuit.state is State.OPEN and entry.name not in self._news:
+                    self._news[entry.name] = Opened(0.0, State.OPEN)
 
     def room(self, routes: Iterable[Route], *sources: str) -> tuple[int, float]:
         """Return the number of calls that may start now on these routes; if none, the seconds until one may."""
@@ -193,13 +197,6 @@ class Circuits:
                 del self._news[name]
         now = self.clock()
         await self._read([name for name, circuit in self._circuits.items() if not circuit.is_idle(now)])
-
-    def _leave(self, permit: Permit) -> None:
-        """End the call. A probe without a result makes room for the next one."""
-        for entry in permit.entries:
-            entry.circuit.leave(entry.ticket, succeeded=permit.has_succeeded)
-            if entry.ticket.probe and entry.circuit.state is State.OPEN and entry.name not in self._news:
-                self._news[entry.name] = Opened(0.0, State.OPEN)
 
     def _get(self, name: str, *, shared: bool) -> Circuit:
         now, circuit = self.clock(), self._circuits.get(name)

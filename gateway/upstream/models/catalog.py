@@ -203,7 +203,7 @@ def to_entries(body: bytes) -> list[dict[str, Any]]:
         if not isinstance(entry, dict):
             continue
         identifier: Any = next((entry[name] for name in IDS if name in entry), None)
-        if _is_id(identifier):
+        if isinstance(identifier, str) and 0 < len(identifier) <= MAX_ID_LENGTH:
             entries.setdefault(identifier, entry if "id" in entry else {**entry, "id": identifier})
     return list(entries.values())
 
@@ -212,10 +212,6 @@ def only(models: Iterable[str], listed: Iterable[Mapping[str, Any]]) -> list[dic
     """Return the entry of each of these models; one with the id alone where the list has none."""
     by_id = {entry["id"]: entry for entry in listed}
     return [dict(by_id.get(model, {"id": model})) for model in models]
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH
 
 
 def to_models(lists: Mapping[str, Iterable[Mapping[str, Any]]], table: RoutingTable) -> tuple[dict[str, Any], ...]:

@@ -164,15 +164,16 @@ def to_target(model: str, vendor: Vendor = COMPATIBLE) -> Target:
     family, name = to_family(model), bare_name(model)
     is_reasoner = _is_openai_reasoner(family, name)
     if vendor.flavor == "openrouter":
+        # Claude up to 4.6 takes a thinking budget, later ones are adaptive only; Gemini takes one throughout.
+        takes_budget = family == "gemini" or (family == "claude" and claude_version(name) < (4, 7))
         return Target(
             model=model,
             family=family,
-            reasoning=ReasoningSupport(
-                supports_max_tokens=_takes_budget(family, name), mandatory=MANDATORY.match(name) is not None
-            ),
+            reasoning=ReasoningSupport(supports_max_tokens=takes_budget, mandatory=MANDATORY.match(name) is not None),
             stop_limit=0 if is_reasoner else 4,
             prefill=_continues_prefill(family, name),
         )
+    special = by_model(vendor.reasoning_by_model, name)
     return Target(
         model=model,
         flavor="openai",
@@ -180,7 +181,7 @@ def to_target(model: str, vendor: Vendor = COMPATIBLE) -> Target:
         max_tokens_field=vendor.length_field or ("max_completion_tokens" if is_reasoner else "max_tokens"),
         cache_control=False,
         media_in_tool_results=False,
-        reasoning=_reasoning_support(vendor, family, name),
+        reasoning=special[0] if special else vendor.reasoning or _effort_support(family, name),
         reasoning_field=_reasoning_field(vendor, family),
         stop_limit=0,
         prefill=_continues_prefill(family, name),
@@ -259,19 +260,9 @@ def _is_openai_reasoner(family: Family, name: str) -> bool:
     return family == "openai" and OPENAI_REASONING.match(name) is not None
 
 
-def _takes_budget(family: Family, name: str) -> bool:
-    """Claude up to 4.6 takes a thinking budget, later ones are adaptive only; Gemini takes one throughout."""
-    return family == "gemini" or (family == "claude" and claude_version(name) < (4, 7))
-
-
 def _continues_prefill(family: Family, name: str) -> bool:
     """Claude 4.6 and later answer 400 to a trailing assistant message (Anthropic docs, 2026-08)."""
     return family != "claude" or claude_version(name) < (4, 6)
-
-
-def _reasoning_support(vendor: Vendor, family: Family, name: str) -> ReasoningSupport:
-    special = by_model(vendor.reasoning_by_model, name)
-    return special[0] if special else vendor.reasoning or _effort_support(family, name)
 
 
 def _effort_support(family: Family, name: str) -> ReasoningSupport:

@@ -90,6 +90,7 @@ def to_lanes(settings: Settings, name: str) -> Iterator[Upstream]:
         idle=section.idle_timeout or settings.idle_timeout,
         total=section.total_timeout or settings.total_timeout,
     )
+    limits = LaneLimits(section.concurrency, section.batch, section.rpm, section.tpm)
     for lane, secret in enumerate(section.key or (None,)):
         key = secret.get_secret_value() if secret is not None else ""
         headers = dict(to_headers(settings, vendor, auth, key)) | section.headers
@@ -102,7 +103,7 @@ def to_lanes(settings: Settings, name: str) -> Iterator[Upstream]:
             section.dialect or settings.dialect,
             lane,
             timeouts,
-            limits=_to_limits(section),
+            limits=None if limits == LaneLimits() else limits,
             has_own_auth=section.auth is not None,
             takes_client_key=section.auth == "client",
             forward_headers=section.forward_headers,
@@ -146,25 +147,22 @@ def to_policies(
     vendor = settings.vendor if section is None else section.row(upstream)
     if vendor.keeps_stored and all("store" not in layer for layer in layers):
         layers.insert(0, {"store": ParameterPolicy(deny="drop")})
-    if route is not None and vendor.flavor == "openrouter" and (provider := _to_provider(route)) != ParameterPolicy():
-        layers.insert(2, {"provider": provider})
+    if route is not None and vendor.flavor == "openrouter":  # what the route asks of OpenRouter's routing
+        data = DATA_RULES.get(route.require.get("data", ""))
+        prices = {} if route.max_price is None else route.max_price.model_dump(exclude_none=True)
+        provider = ParameterPolicy(
+            default=None if route.sort is None else {"sort": route.sort},
+            lock=dict(data) if data is not None else None,
+            ceilings=prices or None,
+        )
+        if provider != ParameterPolicy():
+            layers.insert(2, {"provider": provider})
     policy = RequestPolicy(
         combined(layers),
         frozenset(name for name, is_on in sections.features.items() if not is_on),
         section is not None and section.unsupported == "refuse",
     )
     return None if policy == RequestPolicy() else policy
-
-
-def _to_provider(route: RouteSection) -> ParameterPolicy:
-    """Return what a route asks of OpenRouter's routing."""
-    data = DATA_RULES.get(route.require.get("data", ""))
-    prices = {} if route.max_price is None else route.max_price.model_dump(exclude_none=True)
-    return ParameterPolicy(
-        default=None if route.sort is None else {"sort": route.sort},
-        lock=dict(data) if data is not None else None,
-        ceilings=prices or None,
-    )
 
 
 def _table_of_one(settings: Settings, upstream: Upstream, aliases: Mapping[str, str]) -> RoutingTable:
@@ -212,11 +210,6 @@ def _families(settings: Settings, upstreams: tuple[Upstream, ...]) -> Iterator[R
 
 def _meets(candidate: CandidateSection, route: RouteSection, upstreams: Mapping[str, UpstreamSection]) -> bool:
     return upstreams[candidate.upstream].has_labels(candidate.upstream, route.labels)
-
-
-def _to_limits(section: UpstreamSection) -> LaneLimits | None:
-    limits = LaneLimits(section.concurrency, section.batch, section.rpm, section.tpm)
-    return None if limits == LaneLimits() else limits
 
 
 def _to_prices(prices: Prices | None) -> tuple[float | None, float | None] | None:

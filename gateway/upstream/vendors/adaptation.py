@@ -78,11 +78,11 @@ class Adaptation:
 def to_adaptation_value(plain: Any) -> Adaptation | None:
     """The adaptation of a JSON form; None for what is malformed, or of a kind that this version does not know."""
     match plain:
-        case [str(kind), list(names), int(limit)] if kind in KINDS and _are_names(names):
+        case [str(kind), list(names), int(limit)] if (
+            kind in KINDS
+            and len(names) <= MAX_NAMES
+            and all(isinstance(name, str) and len(name) <= MAX_NAME_LENGTH for name in names)
+        ):
             return Adaptation(kind, tuple(names), limit)  # type: ignore[arg-type]
         case _:
             return None
-
-
-def _are_names(names: list[Any]) -> bool:
-    return len(names) <= MAX_NAMES and all(isinstance(name, str) and len(name) <= MAX_NAME_LENGTH for name in names)

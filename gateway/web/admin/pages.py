@@ -52,7 +52,8 @@ def page_by_cursor(
     with other parameters.
     """
     listed = sorted(objects, key=lambda one: str(one[key]))
-    digest = _digest_of(request)
+    wanted = sorted((name, value) for name, value in request.query.items() if name not in OF_A_PAGE)
+    digest = hashlib.sha256(repr((request.path, wanted)).encode()).hexdigest()[:12]
     if "page" in request.query:
         last = _last_of(request.query["page"], digest)
         listed = [one for one in listed if str(one[key]) > last]
@@ -81,11 +82,6 @@ def limit_of(request: web.Request) -> int:
 def values_of(request: web.Request, name: str) -> frozenset[str]:
     """Return the values of a list in the query, with or without brackets after its name."""
     return frozenset((*request.query.getall(name, ()), *request.query.getall(f"{name}[]", ())))
-
-
-def _digest_of(request: web.Request) -> str:
-    wanted = sorted((name, value) for name, value in request.query.items() if name not in OF_A_PAGE)
-    return hashlib.sha256(repr((request.path, wanted)).encode()).hexdigest()[:12]
 
 
 def _cursor(last: str, digest: str) -> str:

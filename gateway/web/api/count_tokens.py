@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from gateway.access.keyring import Keyring
 from gateway.context import Context
 from gateway.dialects.chat.request.context_editing import edit_messages
 from gateway.dialects.chat.request.scope import Scope, ToolNames
@@ -78,9 +77,15 @@ async def _estimate(prompt: CountTokensRequest, exchange: Exchange, context: Con
     ratio = exchange.calibration.by_text.of(model)
     tally = await read_in_steps(prompt, to_profile(model))
     counted: dict[str, Any] = {}
-    if prompt.get("context_management") is not None:
+    management = prompt.get("context_management")
+    if management is not None:
         counted["context_management"] = {"original_input_tokens": tally.estimate.tokens(ratio.value)}
-        tally = await _read_edited(prompt, exchange, exchange.keyring.of_tenant(context.tenant), tally)
+        target = exchange.table.resolve(prompt["model"])[0].target
+        scope = Scope(target, exchange.keyring.of_tenant(context.tenant), ToolNames(target.tool_name_limit))
+        edits = cast(Any, management.get("edits") or ())
+        messages, applied = edit_messages(prompt, edits, scope)
+        if applied:
+            tally = await read_in_steps({**prompt, "messages": messages}, tally.profile)
     counted["input_tokens"] = tally.estimate.tokens(ratio.value)
     return json_response(counted, headers=[(METHOD_HEADER, to_header(tally, ratio))])
 
@@ -108,14 +113,3 @@ def to_header(tally: PromptTally, ratio: Ratio) -> str:
         "assumed": round(tally.assumed),
     }
     return "; ".join(f"{name}={value}" for name, value in parts.items())
-
-
-async def _read_edited(
-    prompt: CountTokensRequest, exchange: Exchange, keyring: Keyring, whole: PromptTally
-) -> PromptTally:
-    """The prompt as `context_management` leaves it; the same tally where it changes nothing."""
-    target = exchange.table.resolve(prompt["model"])[0].target
-    scope = Scope(target, keyring, ToolNames(target.tool_name_limit))
-    edits = cast(Any, (prompt.get("context_management") or {}).get("edits") or ())
-    messages, applied = edit_messages(prompt, edits, scope)
-    return await read_in_steps({**prompt, "messages": messages}, whole.profile) if applied else whole

@@ -70,19 +70,16 @@ class Feed:
                 self._ticks.clear()
                 self._position = ""
             if age >= EARLIEST_SECONDS:
-                await self._read()
+                position, raw = await self.activity.since(self._position)
+                overview = None
+                if not self._ticks or self._number % OVERVIEW_EVERY == 0:
+                    overview = self._overview = orjson.dumps(await self.overview())
+                self._number += 1
+                self._position, self._read_at = position, self.clock()
+                self._ticks.append(Tick(self._number, [(orjson.loads(row), row) for row in raw], overview))
         if number is None:
             return [Tick(self._number, (), self._overview)]
         return [tick for tick in self._ticks if tick.number > number]
-
-    async def _read(self) -> None:
-        position, raw = await self.activity.since(self._position)
-        overview = None
-        if not self._ticks or self._number % OVERVIEW_EVERY == 0:
-            overview = self._overview = orjson.dumps(await self.overview())
-        self._number += 1
-        self._position, self._read_at = position, self.clock()
-        self._ticks.append(Tick(self._number, [(orjson.loads(row), row) for row in raw], overview))
 
 
 def to_event(name: str, value: bytes) -> bytes:
