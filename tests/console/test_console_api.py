@@ -73,9 +73,11 @@ async def test_failures_are_grouped_by_cause_with_examples(stage: Stage) -> None
     groups = (await get(stage, "/api/errors"))["data"]
     assert sum(group["count"] for group in groups) == 5
     assert max(groups, key=lambda group: group["count"])["status"] == 529
+    assert {group["cause"]: group["meaning"] for group in groups}["overloaded"] == "the upstream has no room now"
     for group in groups:
         for example in group["examples"]:
-            assert (await get(stage, f"/api/exchanges/{example}"))["status"] == group["status"]
+            row = await get(stage, f"/api/exchanges/{example}")
+            assert (row["status"], row["meaning"]) == (group["status"], group["meaning"])
 
 
 async def test_overview_counts_the_exchanges_of_a_quarter_of_an_hour(stage: Stage) -> None:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.errors import InvalidRequest, NotFound, Overloaded
 from gateway.telemetry.activity_store import Row, matches
+from gateway.upstream.health.causes import CAUSES, CLIENT_LEFT
 from gateway.web.console.feed import TICK_SECONDS, Feed
 from gateway.web.console.sources import CONSOLE, data_response, filters_of, now, seconds_of
 
@@ -23,6 +24,7 @@ UPSTREAM_SECONDS: Final = 900
 MAX_EVENTS: Final = 300
 MAX_VIEWERS: Final = 20
 FEED = web.AppKey("feed", Feed)
+MEANINGS: Final = {cause.name: cause.meaning for cause in (*CAUSES, CLIENT_LEFT)}
 
 
 async def list_exchanges(request: web.Request) -> web.Response:
@@ -50,7 +52,7 @@ async def show_exchange(request: web.Request) -> web.Response:
             if sought in raw and (row := orjson.loads(raw))["request_id"] == request_id:
                 template = request.app[CONSOLE].settings.trace_url
                 link = {"trace_url": template.replace("{trace}", row["trace"])} if template and "trace" in row else {}
-                return data_response({**row, **link})
+                return data_response({**row, **meaning_of(row), **link})
     raise NotFound("This request is not among the recent ones. The log has one line of every exchange with its id.")
 
 
@@ -67,7 +69,7 @@ async def list_failures(request: web.Request) -> web.Response:
         if row["model"] not in group["models"] and len(group["models"]) < EXAMPLES:
             group["models"].append(row["model"])
     data = [
-        {"cause": cause, "status": int(status), "upstream": upstream, **group}
+        {"cause": cause, "status": int(status), "upstream": upstream, **group, **meaning_of({"cause": cause})}
         for (cause, status, upstream), group in groups.items()
     ]
     counts = (await request.app[CONSOLE].activity.slots(now())).values()
@@ -78,6 +80,12 @@ async def list_failures(request: web.Request) -> web.Response:
             "failed_15m": sum(one.get("failed", 0) for one in counts),
         }
     )
+
+
+def meaning_of(row: Row) -> dict[str, str]:
+    """Return what the cause of a failure means, in words; nothing for a cause of a newer version."""
+    meaning = MEANINGS.get(row.get("cause", ""))
+    return {} if meaning is None else {"meaning": meaning}
 
 
 async def list_upstreams(request: web.Request) -> web.Response:

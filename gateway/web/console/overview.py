@@ -128,7 +128,10 @@ def config_problems(status: StatusSources) -> Iterable[dict[str, str]]:
         yield to_problem("warning", f"The setting {name} has changed and needs a restart", "restart the processes")
     for circuit in status.circuits():
         name, seconds = circuit["circuit"], circuit["seconds"]
-        yield to_problem("error", f"The circuit of {name} is open for {seconds} s more", "dragoman check")
+        if seconds > 0:
+            yield to_problem("error", f"The circuit of {name} is open for {seconds} s more", "dragoman check")
+        else:
+            yield to_problem("warning", f"The circuit of {name} is open until the next request", "dragoman check")
 
 
 def fleet_problems(fleet: Sequence[Mapping[str, Any]], at: float, waiting: int) -> Iterable[dict[str, str]]:

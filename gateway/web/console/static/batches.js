@@ -6,6 +6,7 @@ import { shareBar } from "./chart.js";
 import { ago, count, dollars, rate, seconds } from "./format.js";
 
 const POLL = 5000;
+const UNANSWERED = ["errored", "canceled", "expired"];
 const STATES = ["succeeded", "errored", "canceled", "expired", "processing"];
 
 export async function batchesPage({ main, role }) {
@@ -62,9 +63,9 @@ export async function batchPage({ main, role, id }) {
 }
 
 function state(row) {
-  const kind = { in_progress: "busy", canceling: "warn", ended: row.counts.errored ? "warn" : "good" }[row.status];
-  const failed = row.status === "ended" && row.counts.errored ? `, ${count(row.counts.errored)} errored` : "";
-  return badge(kind, row.status.replace("_", " ") + failed);
+  const kind = { in_progress: "busy", canceling: "warn", ended: UNANSWERED.some((name) => row.counts[name]) ? "warn" : "good" }[row.status];
+  const failed = row.status === "ended" ? UNANSWERED.filter((name) => row.counts[name]).map((name) => `, ${count(row.counts[name])} ${name}`) : [];
+  return badge(kind, row.status.replace("_", " ") + failed.join(""));
 }
 
 function progress(row) {

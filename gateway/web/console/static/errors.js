@@ -15,7 +15,7 @@ export async function errorsPage({ main }) {
     get(withFilters("/api/exchanges", { status: query.get("status") ?? "failed", since, limit: 50 }))]);
   const request = (id) => h("a", { class: "name", href: `/r/${encodeURIComponent(id)}` }, id);
   const columns = [
-    ["Cause", (row) => h("a", { class: "row", href: `?${new URLSearchParams({ span, error: row.cause })}` }, badge("bad", row.cause))],
+    ["Cause", (row) => h("span", { class: "stack" }, h("a", { class: "row", href: `?${new URLSearchParams({ span, error: row.cause })}` }, badge("bad", row.cause)), h("span", { class: "quiet" }, row.meaning))],
     ["Status", (row) => row.status, "number"],
     ["Upstream", (row) => row.upstream || "–"],
     ["Count", (row) => count(row.count), "number"],

@@ -23,14 +23,25 @@ export async function fleetPage({ main }) {
           ["Memory", `${bytes(redis.used_memory)}${redis.memory_limit ? ` of ${bytes(redis.memory_limit)}` : ""}`],
           ["Survives a restart", redis.persistent ? "yes" : "no"], ["When full", redis.eviction_policy]])),
     card("Upstreams", table("Upstreams", [["Upstream", (row) => row.name], ["Vendor", (row) => row.vendor], ["Dialect", (row) => row.dialect], ["Keys", (row) => row.keys, "number"],
-      ["State", (row) => { const open = status.circuits.find((one) => one.circuit === row.name || one.circuit.startsWith(`${row.name}/`)); return open ? badge("bad", `circuit open, ${seconds(open.seconds)}`) : badge("good", "called"); }]], status.upstreams, "None."),
+      ["State", (row) => circuits(row.name, status.circuits)]], status.upstreams, "None."),
       h("h3", null, "Models, last 15 minutes"),
       table("Models", [["Upstream", (row) => row.upstream || "–"], ["Model", (row) => h("a", { class: "name", href: `/?${new URLSearchParams({ model: row.model })}` }, row.model)],
         ["Exchanges", (row) => count(row.exchanges), "number"], ["Failed", (row) => percent(row.failed / row.exchanges), "number"], ["Took (median)", (row) => seconds(row.seconds_p50), "number"],
         ["Cost", (row) => dollars(row.cost), "number"], ["Last", (row) => ago(row.last)]], upstreams.data, "No exchange in the last 15 minutes.")),
     card("Routes", table("Routes", [["Pattern", (row) => h("code", null, row.pattern)], ["Goes to", (row) => h("span", { class: "stack" }, row.candidates.map((one) => h("span", null, `${one.upstream} / ${one.model || "the same name"}${one.share ? ` · share ${one.share}` : ""}`)))], ["Line", (row) => row.line ?? "–", "number"]],
-      [...status.routes, ...status.families], "No routes: every model goes to the one upstream."),
+      [...status.routes, ...status.families.filter((one) => !status.routes.some((route) => route.pattern === one.pattern))], "No routes: every model goes to the one upstream."),
       Object.keys(fleet.aliases).length > 0 && facts(Object.entries(fleet.aliases))),
     card("Settings", facts([["Configuration file", status.config.file ?? "none"], ["In force", status.config.valid ? badge("good", "yes") : badge("bad", "no, the one before is")]]),
       h("details", null, h("summary", null, `All ${fleet.settings.length} settings`), table("Settings", [["Setting", (row) => h("code", null, row.name)], ["Value", (row) => h("span", { class: "name" }, row.value || "not set")], ["From", (row) => row.source]], fleet.settings, ""))));
 }
+
+/** Whether an upstream is called: all of it, or all but some models. */
+function circuits(upstream, open) {
+  const own = open.find((one) => one.circuit === upstream);
+  if (own) return badge("bad", `circuit open, ${left(own)}`);
+  const models = open.filter((one) => one.circuit.startsWith(`${upstream}/`));
+  if (!models.length) return badge("good", "called");
+  return h("span", { class: "stack" }, models.map((one) => h("span", { class: "name" }, badge("warn", "circuit open"), ` ${one.circuit.slice(upstream.length + 1)}, ${left(one)}`)));
+}
+
+const left = (circuit) => (circuit.seconds > 0 ? seconds(circuit.seconds) : "until the next request");

@@ -16,7 +16,7 @@ export function dollars(value) {
   if (value === null || value === undefined) return "–";
   if (value === 0) return "$0";
   return "$" + (value >= 1 ? value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })
-    : value.toPrecision(2).includes("e") ? value.toFixed(9).replace(/0+$/, "") : String(Number(value.toPrecision(3))));
+    : value.toPrecision(2).includes("e") ? value.toFixed(9).replace(/0+$/, "") : String(Number(value.toPrecision(3))).padEnd(4, "0"));
 }
 
 export function seconds(value) {

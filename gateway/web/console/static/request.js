@@ -16,6 +16,7 @@ export async function requestPage({ main, id }) {
   replace(main,
     h("div", { class: "headline" }, h("h1", null, "Request ", h("code", null, row.request_id)), h("div", { class: "actions" }, copied, copy)),
     h("p", null, outcome(row), " ", ago(row.at), h("span", { class: "quiet" }, ` · ${clock(row.at)}`)),
+    row.meaning && h("p", null, `${row.meaning[0].toUpperCase()}${row.meaning.slice(1)}.`),
     card("Asked and answered", facts([
       ["Asked for", link("model", row.model)], ["Sent to the upstream as", row.upstream_model], ["Answered by", row.served_model],
       ["Upstream", row.upstream], ["Provider", row.provider], ["Dialect", row.dialect ?? "chat"], ["Stream", row.stream ? "yes" : "no"],

@@ -17,7 +17,9 @@ export async function spendPage({ main }) {
   const from = filter ?? day(Number(days) - 1);
   const to = filter ?? day(0);
   const link = (changes) => `?${new URLSearchParams({ by, days, ...(filter ? { day: filter } : {}), ...changes })}`;
-  const report = await get(`/api/spend?${new URLSearchParams({ from, to, by: `day,${by}` })}`);
+  const [report, keys] = await Promise.all([get(`/api/spend?${new URLSearchParams({ from, to, by: `day,${by}` })}`), by === "key" ? get("/api/keys") : { data: [] }]);
+  const keyNames = new Map(keys.data.map((row) => [row.id, row.name]));
+  const label = (name) => keyNames.get(name) || name || "none";
   const totals = sum(report.data, (row) => row[by]);
   const byDay = sum(report.data, (row) => row.day);
   const names = totals.slice(0, SERIES - (totals.length > SERIES ? 1 : 0)).map((one) => one.name);
@@ -39,13 +41,12 @@ export async function spendPage({ main }) {
       h("p", { class: "sum" }, h("strong", null, dollars(all)), h("span", { class: "quiet" }, ` from ${from} to ${to}, UTC days`)),
       totals.length ? barChart(`Cost by day and ${groupName.toLowerCase()}`, bars, shown.map(label), dollars)
         : h("div", { class: "empty" }, "Nothing was spent in these days. Costs come from the upstream, or from the price table.")),
-    card(`By ${groupName.toLowerCase()}`, table(`Spend by ${by}`, [[groupName, (row) => listed && row.name
-      ? h("a", { class: "row name", href: `/?${new URLSearchParams({ [by]: row.name })}` }, row.name) : h("span", { class: "name" }, label(row.name))], ...figures], totals, "Nothing was spent.")),
+    card(`By ${groupName.toLowerCase()}`, table(`Spend by ${by}`, [[groupName, (row) => (listed && row.name
+      ? [h("a", { class: "row name", href: `/?${new URLSearchParams({ [by]: row.name })}` }, label(row.name)), keyNames.get(row.name) && h("span", { class: "quiet" }, ` ${row.name}`)]
+      : h("span", { class: "name" }, label(row.name)))], ...figures], totals, "Nothing was spent.")),
     card("By day", table("Spend by day", [["Day", (row) => h("a", { class: "row", href: link({ day: row.name }) }, row.name)], ...figures],
       byDay.sort((a, b) => (a.name < b.name ? 1 : -1)), "Nothing was spent.")));
 }
-
-const label = (name) => name || "none";
 
 function sum(rows, nameOf) {
   const totals = new Map();
