@@ -174,3 +174,9 @@ POSSIBLE_CHOICES = {
 @pytest.mark.parametrize("changes", POSSIBLE_CHOICES.values(), ids=POSSIBLE_CHOICES.keys())
 def test_a_choice_that_can_be_made_is_accepted(changes: dict[str, Any]) -> None:
     check_unchanged(body(**changes))
+
+
+@pytest.mark.parametrize("config", ["off", ["off"], 5, True])
+def test_settings_of_a_toolsets_member_are_an_object(config: Any) -> None:
+    offered = {"type": "computer_toolset_20260801", "configs": {"zoom": config}}
+    assert refusal(body(tools=[offered])) == "tools.0.configs.zoom: Input should be a valid dictionary"

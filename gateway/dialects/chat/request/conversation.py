@@ -90,6 +90,8 @@ class Conversation:
                     self._add_assistant(message["content"], index)
                 case _ if not (message.get("clear_at") == "next_user_message" and index < last_user):
                     self._add_system(message, f"messages.{index}")
+        if len(self.messages) == self._prompt_length:  # all that was there is an answer's reasoning of another model
+            raise InvalidRequest("messages: none of them has content that this upstream takes")
         self._check_prefill(messages[-1])
         if self.has_reasoning:
             join_reasoning(self.messages)

@@ -739,3 +739,9 @@ def test_more_edits_than_can_be_meant_are_refused() -> None:
     edits = [{"type": "clear_tool_uses_20250919"}] * 9
     with pytest.raises(InvalidRequest, match="at most 8 edits"):
         convert(messages=[user(text("hi"))], context_management={"edits": edits})
+
+
+def test_conversation_of_reasoning_that_is_dropped_is_refused() -> None:
+    thought = {"type": "thinking", "thinking": "hm", "signature": "EqRaw=="}
+    with pytest.raises(InvalidRequest, match="none of them has content"):
+        convert(OPENAI, messages=[{"role": "assistant", "content": [thought]}], system="Be brief.", is_checked=False)
