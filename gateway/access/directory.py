@@ -11,18 +11,17 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from gateway.access.changes import Changes
 from gateway.access.identity.identity import Identity, looks_like_token
 from gateway.access.key_text import is_key_id, to_key_id
-from gateway.access.keys import INVALID, Client, ClientKeys, to_key
+from gateway.access.keys import ANONYMOUS, INVALID, Client, ClientKeys, to_key
 from gateway.access.model_groups import group_scope, split_scope
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord
 from gateway.access.store import KEY, SCOPE, AccessStore
 from gateway.context import Context
-from gateway.errors import Overloaded, PermissionDenied, StoreAway, Unauthenticated, Unavailable
+from gateway.errors import PermissionDenied, Unauthenticated, Unavailable
 from gateway.redis.silence import SilenceLimit
 
 # A revoked key is refused everywhere after this time: one small read of Redis a second and process.
@@ -82,38 +81,48 @@ class Directory:
     _limited: set[str] = field(default_factory=set)  # ids of keys with a limit or a budget of their own
     _restricted: set[str] = field(default_factory=set)  # ids of keys that may be used from some addresses only
 
+    def at_hand(self, api_key: str | None, authorization: str | None) -> Client | None:
+        """Return the client of a key that this process knows to be valid; None for all others.
+
+        Raises Unauthenticated without a key, and Unavailable in a long outage of Redis.
+        """
+        configured = self.configured
+        if configured.lets_everybody_in:
+            return ANONYMOUS
+        key = to_key(api_key, authorization)
+        client = configured.find(key)
+        if client is None and self._keys:
+            digest = configured.pepper.digest(key).hex()
+            record = self._held(digest)
+            client = None if record is None else Client(record.tenant, record.id, record.user, record.digests[digest])
+        return client if client is not None and self._is_usable(client) else None
+
     async def authenticate(
         self, api_key: str | None, authorization: str | None, *, may_look_up: Callable[[], bool] = lambda: True
     ) -> Client:
         """Return the client of these credentials. Raises Unauthenticated, and Unavailable in an outage of Redis.
 
-        Unless it `may_look_up`, which is asked just before, a stored key is accepted only if it is at hand.
+        Unless it `may_look_up`, which is asked just before, a stored key is accepted only if it is at hand. Every kind
+        of wrong key in the form of a stored one takes as many round trips, so that time does not show which exist.
         """
-        configured = self.configured
-        if self.identity is not None and not configured.lets_everybody_in:
-            token = to_key(api_key, authorization)
-            if looks_like_token(token):
-                return self._usable((await self.identity.person_of(token)).client)
-        if configured.lets_everybody_in or self.store is None:
-            return self._usable(configured.authenticate(api_key, authorization))
-        key = to_key(api_key, authorization)
-        client = configured.find(key)
-        if client is not None:
-            return self._usable(client)
-        digest = configured.pepper.digest(key).hex()
-        record = None if to_key_id(key) is None else await self._stored(digest, may_look_up)
-        if record is None:
+        client = self.at_hand(api_key, authorization)
+        if client is None:
+            key = to_key(api_key, authorization)
+            if self.identity is not None and looks_like_token(key):
+                client = (await self.identity.person_of(key)).client
+            elif self.store is not None and to_key_id(key) is not None:
+                await self._look_up(digest=self.configured.pepper.digest(key).hex(), may=may_look_up)
+                client = self.at_hand(api_key, authorization)
+        if client is None or not self._is_usable(client):
             raise Unauthenticated(INVALID, should_retry=False)
-        return self._usable(Client(record.tenant, record.id, record.user, record.digests[digest]))
+        return client
 
-    def _usable(self, client: Client) -> Client:
-        """Raises Unauthenticated for a key before or after its time, one of the admin API, and a blocked user's."""
+    def _is_usable(self, client: Client) -> bool:
+        """Return False for a key before or after its time, one of the admin API, and a blocked user's."""
         record = self._keys.get(client.key_id) or self.configured.records.get(client.key_id)
         is_over = record is not None and not record.is_usable(self.wall_clock())
         is_for_models = record is None or record.per_user or not record.role
-        if is_over or not is_for_models or (client.user and self.allowance_of(f"user:{client.user}").blocked):
-            raise Unauthenticated(INVALID, should_retry=False)
-        return client
+        return is_for_models and not is_over and not (client.user and self.allowance_of(f"user:{client.user}").blocked)
 
     def scopes_of(self, context: Context) -> tuple[ScopeRules, ...]:
         """Return every scope of a client, those without limits too; nothing where no limit applies.
@@ -270,21 +279,10 @@ class Directory:
         if changes.records:
             self.changes += 1
 
-    async def refresh_in_time(self, may: Callable[[], bool] = lambda: True) -> None:
+    async def refresh_in_time(self) -> None:
         """Do so for a request that waits. Raises StoreAway in an outage of Redis."""
         async with self._looking_up, self.silence.call():
-            if may():
-                await self.refresh()
-
-    async def _stored(self, digest: str, may_look_up: Callable[[], bool]) -> KeyRecord | None:
-        record = self._keys.get(self._by_digest.get(digest, ""))
-        if record is None:
-            if self._is_unknown(digest) or await self._look_up(digest=digest, may=may_look_up) is None:
-                return None
-        elif not record.is_valid(digest, self.wall_clock()):  # unless it has been enabled just now
-            with suppress(StoreAway, Overloaded):
-                await self.refresh_in_time(may_look_up)
-        return self._held(digest)
+            await self.refresh()
 
     async def _look_up(
         self, key_id: str = "", digest: str = "", may: Callable[[], bool] = lambda: True
@@ -292,24 +290,30 @@ class Directory:
         """Read a key's record and hold it, unless another request has done so. Raises StoreAway in an outage."""
         assert self.store is not None
         async with self._looking_up:
-            record = self._keys.get(key_id or self._by_digest.get(digest, ""))
+            record = self._keys.get(key_id) or self._accepted(digest)
             if record is not None or self._is_unknown(digest) or not may():
                 return record
             async with self.silence.call():
                 if not self._is_filled:
                     await self.refresh()
                 record, epoch = await self.store.find(key_id, digest)
-                if record is not None and epoch > self._epoch:  # limits that were set before the key was made
+                if epoch > self._epoch:  # limits that were set before the key was made
                     await self.refresh()
-        if record is None or (digest and digest not in record.digests):  # perhaps an old value, whose time is over
-            if digest:
-                self._unknown[digest] = self.clock() + UNKNOWN_SECONDS
-                if len(self._unknown) > MAX_UNKNOWN:
-                    self._unknown.popitem(last=False)
-            return None
-        self._hold(record)
-        self._read_at = min(self._read_at, epoch)
+        if record is not None and (not digest or digest in record.digests):  # else an old value, whose time is over
+            self._hold(record)
+            self._read_at = min(self._read_at, epoch)
+        if digest and self._accepted(digest) is None:
+            self._unknown[digest] = self.clock() + UNKNOWN_SECONDS
+            if len(self._unknown) > MAX_UNKNOWN:
+                self._unknown.popitem(last=False)
         return record
+
+    def _accepted(self, digest: str) -> KeyRecord | None:
+        """Return the record of a key at hand by which it is accepted."""
+        record = self._keys.get(self._by_digest.get(digest, ""))
+        if record is None or not record.is_valid(digest, self.wall_clock()):
+            return None
+        return record if self._is_usable(Client(record.tenant, record.id, record.user)) else None
 
     def _is_unknown(self, digest: str) -> bool:
         return self._unknown.get(digest, 0.0) > self.clock()

@@ -107,8 +107,9 @@ def to_refusal(
     who = rules.label
     if kind in KINDS:
         limit = getattr(rules.allowance.limits, kind)
-        seconds = min(60, max(1, ceil(wait)))
-        return RateLimited(f"Limit of {who}: {limit} {KINDS[kind]}. Try again in {seconds} s.", retry_after=seconds)
+        seconds = max(1, ceil(wait))
+        text = f"Limit of {who}: {limit} {KINDS[kind]}. Try again in {_to_span(seconds)}."
+        return RateLimited(text, retry_after=min(60, seconds))
     name = kind.removeprefix("held:")
     budget = next(one for one in rules.allowance.budgets if one.name == name)
     if kind.startswith("held:"):
@@ -126,6 +127,10 @@ def to_refusal(
     error = BudgetSpent(text, code="enforced_spend_limit_reached", retry_after=wait, should_retry=False)
     error.headers = _spent_headers(scope, budget.period, round(now + wait))
     return error
+
+
+def _to_span(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{ceil(seconds / 60)} minutes"
 
 
 def left_of(state: Mapping[str, Any], taken: int) -> Mapping[tuple[str, str], int]:

@@ -20,7 +20,8 @@ DIMENSIONS: Final = ("tenant", "user", "key", "model", "provider")
 # Only single entries have these.
 OF_ENTRIES: Final = ("session", "agent", "batch", "upstream")
 COUNTS: Final = ("requests", "input", "output", "cost", "cache_read", "cache_write")
-PAGE: Final = 1000
+# Entries that are read at once: adding these up takes some milliseconds of the event loop.
+PAGE: Final = 300
 # Days that are read in one round trip.
 DAYS_AT_ONCE: Final = 10
 PACKED_DAYS_AT_ONCE: Final = 50
@@ -147,7 +148,7 @@ class SpendStore:
             counted, one = entry.get("input", 0) + write, 0 if "adjusts" in entry else 1
             for place, value in enumerate((one, counted, entry.get("output", 0), entry.get("cost", 0), read, write)):
                 found[place] += value
-        return _sorted(totals)
+        return await asyncio.to_thread(_sorted, totals)
 
     async def entries(self, first: date | None = None, last: date | None = None) -> AsyncIterator[dict[str, Any]]:
         """Yield the single entries that are kept, oldest first, each with `at`, the time when it was entered."""

@@ -198,8 +198,8 @@ class AccessStore:
         """Return a key's record by its id, or else by a digest, and an epoch from which on to look at its changes."""
         names = self.server.keys.access
         epoch, name = await self.server.pipeline([("GET", names.epoch), ("HGET", names.digests, digest)])
-        name = KEY + key_id if key_id else name
-        [raw] = [None] if name is None else await self.server.pipeline([("HGET", names.records, name)])
+        name = KEY + key_id if key_id else name or ""  # also for an unknown digest, which takes as long
+        [raw] = await self.server.pipeline([("HGET", names.records, name)])
         return None if raw is None else KeyRecord.of_json(orjson.loads(raw)), int(epoch or 0)
 
     async def other_tenant(self, known: Set[str]) -> str | None:

@@ -20,40 +20,39 @@ COLUMNS: Final[Mapping[str, str]] = {
 }
 NUMBERS: Final = frozenset({"status", "input", "cache_read", "cache_write", "output", "cost", "seconds"})
 TABLE: Final = "dragoman_usage"
+NAMES: Final = ", ".join(f'"{name}"' for name in COLUMNS)
+TYPED: Final = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
+# Rows of one statement: PostgreSQL takes a hundred times as long for as many single ones, which it writes to disk each.
+ROWS: Final = 500
 
 
 async def write_entries(entries: AsyncIterator[dict[str, Any]], form: str, out: TextIO) -> int:
     """Write every entry in a form of FORMS. Return how many there were."""
-    write = FORMS[form](out)
-    count = 0
+    out.write(FIRST_LINES.get(form, ""))
+    count, page = 0, list[dict[str, Any]]()
     async for entry in entries:
-        write(entry)
-        count += 1
-    return count
+        page.append(entry)
+        if len(page) == ROWS:
+            count += FORMS[form](page, out)
+            page.clear()
+    return count + (FORMS[form](page, out) if page else 0)
 
 
-def _json_lines(out: TextIO) -> Callable[[dict[str, Any]], None]:
-    return lambda entry: _print(out, orjson.dumps(entry).decode())
+def _json_lines(page: list[dict[str, Any]], out: TextIO) -> int:
+    out.writelines(orjson.dumps(entry).decode() + "\n" for entry in page)
+    return len(page)
 
 
-def _csv(out: TextIO) -> Callable[[dict[str, Any]], None]:
-    writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    return lambda entry: _ignore(writer.writerow([entry.get(name, "") for name in COLUMNS]))
+def _csv(page: list[dict[str, Any]], out: TextIO) -> int:
+    csv.writer(out).writerows([entry.get(name, "") for name in COLUMNS] for entry in page)
+    return len(page)
 
 
-def _sql(out: TextIO) -> Callable[[dict[str, Any]], None]:
-    """Statements for PostgreSQL: `dragoman spend --entries --sql | psql`."""
-    columns = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
-    _print(out, f"create table if not exists {TABLE} ({columns});")
-    names = ", ".join(f'"{name}"' for name in COLUMNS)
-
-    def write(entry: dict[str, Any]) -> None:
-        values = ", ".join(to_sql(name, entry.get(name)) for name in COLUMNS)
-        row = f"({names}) values ({values})"
-        _print(out, f"insert into {TABLE} {row} on conflict (id) do nothing;")
-
-    return write
+def _sql(page: list[dict[str, Any]], out: TextIO) -> int:
+    """Write one statement, which adds all of its rows or none where an export ends within it."""
+    rows = ",\n".join(f"({', '.join(to_sql(name, entry.get(name)) for name in COLUMNS)})" for entry in page)
+    out.write(f"insert into {TABLE} ({NAMES}) values\n{rows}\non conflict (id) do nothing;\n")
+    return len(page)
 
 
 def to_sql(name: str, value: Any) -> str:
@@ -65,16 +64,12 @@ def to_sql(name: str, value: Any) -> str:
     return "'" + str(value).replace("\0", "").replace("'", "''") + "'"
 
 
-def _print(out: TextIO, line: str) -> None:
-    out.write(line + "\n")
-
-
-def _ignore(_: object) -> None:
-    return None
-
-
-FORMS: Final[Mapping[str, Callable[[TextIO], Callable[[dict[str, Any]], None]]]] = {
+FORMS: Final[Mapping[str, Callable[[list[dict[str, Any]], TextIO], int]]] = {
     "jsonl": _json_lines,
     "csv": _csv,
     "sql": _sql,
+}
+FIRST_LINES: Final[Mapping[str, str]] = {
+    "csv": ",".join(COLUMNS) + "\r\n",
+    "sql": f"create table if not exists {TABLE} ({TYPED});\n",
 }

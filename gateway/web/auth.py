@@ -70,23 +70,29 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         own = headers.get(GATEWAY_KEY)
         key = own or headers.get("x-api-key") or headers.get("api-key")
         directory = app[DIRECTORY]
-        failed = app[FAILED_KEYS]
-        try:
-            client = await directory.authenticate(
-                key,
-                None if own else headers.get("authorization"),
-                may_look_up=lambda: not failed or not failed.is_over(address_of(request)),
-            )
-        except Unauthenticated as error:
-            if error.message == INVALID:  # a missing key is no guess
-                failed.note(address_of(request))
-            raise
+        authorization = None if own else headers.get("authorization")
+        client = directory.at_hand(key, authorization) or await look_up(request, key, authorization)
         if directory.restricts_addresses:
             directory.check_address(client.key_id, address_of(request))
         request[CONTEXT] = to_context(request, client, app[EXCHANGE].table)
         if client.valid_until is not None:
             return await answer_old_value(request, handler, client.valid_until)
     return await handler(request)
+
+
+async def look_up(request: web.Request, key: str | None, authorization: str | None) -> Client:
+    """Return the client of a key that is not at hand. After too many wrong ones, its address has none looked up."""
+    failed = request.app[FAILED_KEYS]
+
+    def may_look_up() -> bool:
+        return not failed or not failed.is_over(address_of(request))
+
+    try:
+        return await request.app[DIRECTORY].authenticate(key, authorization, may_look_up=may_look_up)
+    except Unauthenticated as error:
+        if error.message == INVALID:  # a missing key is no guess
+            failed.note(address_of(request))
+        raise
 
 
 async def answer_old_value(request: web.Request, handler: Handler, valid_until: int) -> web.StreamResponse:

@@ -1,13 +1,15 @@
 """Sums of days become groups."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import orjson
 import pytest
 from redis.asyncio import Redis
 
-from gateway.access.reports import ReportQuery, flat_report, to_usage
+from gateway.access.reports import MAX_ROWS, ReportQuery, flat_report, report, to_usage
 from gateway.access.spend import DailyTotals, SpendRow, SpendStore
+from gateway.errors import InvalidRequest
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
 from tests.support.redis_server import redis_server
@@ -100,3 +102,32 @@ async def test_flat_report_ends_with_the_day_before_its_end(daily: bool) -> None
     found = [(row["starting_at"][:10], row["ending_at"][:10], row["usage"]["requests"]) for row in rows]
     days = [("2027-01-04", "2027-01-05", 10), ("2027-01-05", "2027-01-06", 1)]
     assert found == (days if daily else [("2027-01-04", "2027-01-06", 11)])
+
+
+async def test_reports_of_many_groups_come_in_pages_without_a_gap() -> None:
+    first, keys, count = date(2027, 1, 4), Keys(), MAX_ROWS // 2 + 10
+    query = ReportQuery(first, first + timedelta(days=3), ("actor",), {}, 7)
+    async with redis_server() as url, Redis.from_url(url, protocol=2) as redis:
+        store = SpendStore(RedisServer(redis, keys), lambda: datetime(2027, 1, 9, tzinfo=UTC).timestamp())
+        for day in range(3):
+            name = keys.usage_sums((first + timedelta(days=day)).isoformat())
+            await redis.hset(name, mapping={f"t|u{number}|k|m|p|requests": 1 for number in range(count)})
+        lengths, page, seen = [], None, set()
+        while True:
+            found = await flat_report(store, query, "usage", to_usage, daily=True, page=page)
+            lengths.append(len(found["data"]))
+            seen |= {(row["starting_at"], row["group"]["actor"]["user_id"]) for row in found["data"]}
+            page = found["next_page"]
+            if page is None:
+                break
+            with pytest.raises(InvalidRequest, match="this cursor is not of a report with these parameters"):
+                await flat_report(store, replace(query, by=("model",)), "usage", to_usage, daily=True, page=page)
+        assert (lengths, len(seen)) == ([MAX_ROWS, 3 * count - MAX_ROWS], 3 * count)
+        whole = await flat_report(store, query, "usage", to_usage, daily=False)
+        assert (len(whole["data"]), whole["has_more"]) == (count, False)
+        buckets = await report(store, query, None, to_usage)
+        assert [len(one["results"]) for one in buckets["data"]] == [count]
+        assert (buckets["has_more"], buckets["next_page"][:13]) == (True, "page_20270105")
+        for wrong in ("page_x", f"{page}x", f"page_{query.digest}_WzFd", f"page_{query.digest}_!"):
+            with pytest.raises(InvalidRequest):
+                await flat_report(store, query, "usage", to_usage, daily=True, page=wrong)

@@ -15,7 +15,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from gateway.access.spend import SpendStore
-from gateway.cli.spend_export import write_entries
+from gateway.cli.spend_export import ROWS, write_entries
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
 from gateway.simulator.loopback import Simulator
@@ -193,7 +193,8 @@ async def test_exports_have_every_entry_once_and_quote_what_a_client_sent(organi
     assert [orjson.loads(line) for line in written["jsonl"].splitlines()] == entries
     rows = list(csv.DictReader(io.StringIO(written["csv"])))
     assert [(row["id"], int(row["cost"])) for row in rows] == [(entry["id"], entry["cost"]) for entry in entries]
-    assert written["sql"].count("insert into dragoman_usage") == len(entries)
+    assert written["sql"].count("insert into dragoman_usage") == 1, "one statement for many rows"
+    assert all(f"'{entry['id']}'" in written["sql"] for entry in entries)
 
 
 async def hostile() -> AsyncIterator[dict[str, Any]]:
@@ -205,6 +206,19 @@ async def test_text_in_sql_cannot_end_its_literal() -> None:
     await write_entries(hostile(), "sql", out)
     assert "'x''); drop table t; --'" in out.getvalue()
     assert "\0" not in out.getvalue()
+
+
+@pytest.mark.parametrize("count", [0, ROWS, ROWS + 1])
+async def test_export_in_statements_of_many_rows_leaves_none_out(count: int) -> None:
+    async def several() -> AsyncIterator[dict[str, Any]]:
+        for number in range(count):
+            yield {"at": "2026-11-01T00:00:00.000+00:00", "id": f"req_{number}", "cost": number}
+
+    out = io.StringIO()
+    assert await write_entries(several(), "sql", out) == count
+    statements = [one for one in out.getvalue().split(";\n") if one.startswith("insert into dragoman_usage (")]
+    assert [one.count("'req_") for one in statements] == [ROWS, 1][: -(-count // ROWS)]
+    assert all(one.endswith(")\non conflict (id) do nothing") for one in statements)
 
 
 async def test_client_sees_what_it_has_spent_of_its_own_budgets(organization: Organization) -> None:

@@ -26,15 +26,17 @@ async def show_cost_report(request: web.Request) -> web.Response:
 
 
 async def list_usage(request: web.Request) -> web.Response:
-    query, _ = _query(request)
+    query, page = _query(request)
     daily = "time_bucket_width" in request.query
-    return json_response(await flat_report(_spend(request), query, "usage", to_usage, daily=daily), headers=NO_STORE)
+    found = await flat_report(_spend(request), query, "usage", to_usage, daily=daily, page=page)
+    return json_response(found, headers=NO_STORE)
 
 
 async def list_cost(request: web.Request) -> web.Response:
-    query, _ = _query(request)
+    query, page = _query(request)
     daily = "time_bucket_width" in request.query
-    return json_response(await flat_report(_spend(request), query, "cost", to_cost, daily=daily), headers=NO_STORE)
+    found = await flat_report(_spend(request), query, "cost", to_cost, daily=daily, page=page)
+    return json_response(found, headers=NO_STORE)
 
 
 def _spend(request: web.Request) -> SpendStore:
