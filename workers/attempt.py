@@ -90,9 +90,6 @@ class Attempts:
                 release = Release(item.index, delay, tries, outcome.cost, again.history.refusals)
                 await self.release(item.claim, [release], reason)
                 return
-        await self._record(item, outcome)
-
-    async def _record(self, item: InFlightItem, outcome: Succeeded | Failed) -> None:
         succeeded = isinstance(outcome, Succeeded)
         result = ItemResult(item.index, succeeded, outcome.line, outcome.cost)
         kept = await self.recorder.record(item.claim.batch.id, result)

@@ -194,7 +194,14 @@ class BatchQueue:
     async def items(self, claim: Claim) -> list[WorkItem]:
         """Read the claim's items, without those of ended batches. Raises BrokenBlob for damaged data."""
         places = [(lease, *claim.index.find(lease.index)) for lease in claim.leases]
-        chunks = await self._read_chunks(claim.batch.id, {chunk for _, chunk, _ in places})
+        wanted, batch_id = {chunk for _, chunk, _ in places}, claim.batch.id
+        chunks = {chunk: items for chunk in wanted if (items := self._chunks.get(batch_id, chunk)) is not None}
+        missing = sorted(wanted - chunks.keys())
+        if missing:
+            [blobs] = await self._server.pipeline([("HMGET", self._server.keys.batch(batch_id).input, *missing)])
+            for chunk, blob in zip(missing, blobs, strict=True):
+                if blob is not None:
+                    chunks[chunk] = self._chunks.put(batch_id, chunk, await _unpack(blob))
         return [WorkItem(lease, chunks[chunk][place]) for lease, chunk, place in places if chunk in chunks]
 
     async def renew(self, claim: Claim, indices: Iterable[int]) -> Renewal:
@@ -315,19 +322,6 @@ class BatchQueue:
             del self._batches[next(iter(self._batches))]
         known = self._batches[batch_id] = (record, ChunkIndex.unpack(index))
         return known
-
-    # -- reading items
-
-    async def _read_chunks(self, batch_id: str, chunks: set[int]) -> dict[int, list[Item]]:
-        found = {chunk: items for chunk in chunks if (items := self._chunks.get(batch_id, chunk)) is not None}
-        missing = sorted(chunks - found.keys())
-        if missing:
-            key = self._server.keys.batch(batch_id).input
-            [blobs] = await self._server.pipeline([("HMGET", key, *missing)])
-            for chunk, blob in zip(missing, blobs, strict=True):
-                if blob is not None:
-                    found[chunk] = self._chunks.put(batch_id, chunk, await _unpack(blob))
-        return found
 
 
 class _ChunkCache:

@@ -104,9 +104,18 @@ class BatchStore:
         """
         if after_id is not None and before_id is not None:
             raise InvalidRequest("after_id: Cannot be given together with before_id")
-        if before_id is not None:
-            return await self._page_before(tenant, limit, before_id)
-        return await self._page_after(tenant, limit, after_id)
+        found: list[BatchRecord] = []
+        cursor = after_id if before_id is None else before_id
+        while len(found) <= limit:
+            wanted = limit + 1 - len(found)
+            ids = await self._ids(tenant, wanted, "after" if before_id is None else "before", cursor)
+            read = [record for record in await self._server.read(ids) if record is not None]
+            found = found + read if before_id is None else read + found
+            if len(ids) < wanted:
+                break
+            cursor = ids[-1 if before_id is None else 0]
+        shown = found[:limit] if before_id is None else found[-limit:]
+        return Page(tuple(shown), has_more=len(found) > limit)
 
     async def cancel(self, tenant: str, batch_id: str) -> BatchRecord:
         """Cancel the batch; it ends at once if no item is in flight. An ended batch is returned unchanged."""
@@ -167,42 +176,14 @@ class BatchStore:
         # The counts are read one after the other while items move: never below 0.
         return Progress(max(0, int(total) - sum(counts)), *counts)
 
-    # -- pages
-
-    async def _page_after(self, tenant: str, limit: int, after_id: str | None) -> Page:
-        found: list[BatchRecord] = []
-        cursor = after_id
-        while len(found) <= limit:
-            wanted = limit + 1 - len(found)
-            ids = await self._ids(tenant, wanted, "after", "after_id", cursor)
-            found += [record for record in await self._server.read(ids) if record is not None]
-            if len(ids) < wanted:
-                break
-            cursor = ids[-1]
-        return Page(tuple(found[:limit]), has_more=len(found) > limit)
-
-    async def _page_before(self, tenant: str, limit: int, before_id: str) -> Page:
-        found: list[BatchRecord] = []
-        cursor = before_id
-        while len(found) <= limit:
-            wanted = limit + 1 - len(found)
-            ids = await self._ids(tenant, wanted, "before", "before_id", cursor)
-            found = [record for record in await self._server.read(ids) if record is not None] + found
-            if len(ids) < wanted:
-                break
-            cursor = ids[0]
-        return Page(tuple(found[-limit:]), has_more=len(found) > limit)
-
-    async def _ids(
-        self, tenant: str, limit: int, side: Literal["after", "before"], parameter: str, cursor: str | None
-    ) -> list[str]:
+    async def _ids(self, tenant: str, limit: int, side: Literal["after", "before"], cursor: str | None) -> list[str]:
         """Read ids from the list only, which includes uncommitted and deleted batches."""
         keys = (self._server.keys.tenant_batches(tenant),)
         arguments: tuple[str | int, ...] = (limit, "start", "", 0)
         if cursor is not None:
             created = created_of(cursor)
             if created is None:
-                raise InvalidRequest(f"{parameter}: Not the id of a message batch")
+                raise InvalidRequest(f"{side}_id: Not the id of a message batch")
             arguments = (limit, side, cursor, created)
         return [batch_id.decode() for batch_id in await self._server.run(scripts.LIST, keys, arguments)]
 

@@ -77,21 +77,19 @@ class OtlpRelay:
             while self._waiting:
                 export = self._waiting.popleft()
                 self._bytes -= len(export.body)
-                await self._send(export)
+                url = f"{self.endpoint}/v1/{export.signal}"
+                call = Call("POST", url, (*self.headers, *export.headers), export.body, TIMEOUTS)
+                try:
+                    answer = await self.client.open(call)
+                    await answer.read(MAX_REPLY_BYTES)
+                    problem = None if answer.status < 300 else f"it answered {answer.status}"
+                except GatewayError as error:
+                    problem = error.message
+                OTLP_RELAYED.labels(export.signal, "sent" if problem is None else "failed").inc()
+                if problem is not None and not self._fails:
+                    log.warning("otlp_not_relayed", problem=problem)
+                self._fails = problem is not None
             self._arrived.clear()
-
-    async def _send(self, export: Export) -> None:
-        url = f"{self.endpoint}/v1/{export.signal}"
-        try:
-            answer = await self.client.open(Call("POST", url, (*self.headers, *export.headers), export.body, TIMEOUTS))
-            await answer.read(MAX_REPLY_BYTES)
-            problem = None if answer.status < 300 else f"it answered {answer.status}"
-        except GatewayError as error:
-            problem = error.message
-        OTLP_RELAYED.labels(export.signal, "sent" if problem is None else "failed").inc()
-        if problem is not None and not self._fails:
-            log.warning("otlp_not_relayed", problem=problem)
-        self._fails = problem is not None
 
 
 def to_otlp_relay(settings: Settings, client: UpstreamClient) -> OtlpRelay | None:

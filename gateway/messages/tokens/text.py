@@ -130,20 +130,17 @@ def text_tokens(text: str, reading: Reading) -> float:
 def text_steps(text: str, reading: Reading) -> Iterator[float]:
     """The same piece by piece, for callers with other things to do in between."""
     for start in range(0, len(text), PIECE):
-        yield _piece_tokens(text[start : start + PIECE], reading)
-
-
-def _piece_tokens(piece: str, reading: Reading) -> float:
-    data = piece.encode("utf-8", "surrogatepass")
-    classes = data.translate(CLASSES)
-    words = b"." + data.translate(WORDS)
-    marks = data.translate(MARKS).split()
-    tokens = words.count(WORD) * reading.word + words.count(LONG_WORD) * reading.long_word
-    tokens += len(data.translate(NUMBERS).split()) * reading.number
-    tokens += len(marks) * reading.mark + (len(marks) - marks.count(SHORT_MARK)) * reading.long_mark
-    for code, weight in reading.ascii:
-        tokens += classes.count(code) * weight
-    if len(data) != len(piece):
-        for code, weight in reading.wide:
+        piece = text[start : start + PIECE]
+        data = piece.encode("utf-8", "surrogatepass")
+        classes = data.translate(CLASSES)
+        words = b"." + data.translate(WORDS)
+        marks = data.translate(MARKS).split()
+        tokens = words.count(WORD) * reading.word + words.count(LONG_WORD) * reading.long_word
+        tokens += len(data.translate(NUMBERS).split()) * reading.number
+        tokens += len(marks) * reading.mark + (len(marks) - marks.count(SHORT_MARK)) * reading.long_mark
+        for code, weight in reading.ascii:
             tokens += classes.count(code) * weight
-    return tokens
+        if len(data) != len(piece):
+            for code, weight in reading.wide:
+                tokens += classes.count(code) * weight
+        yield tokens

@@ -51,7 +51,7 @@ def take_inventory(messages: Sequence[MessageParam], indexes: Sequence[int]) -> 
         message = messages[index]
         if len(message) > LEAST_MESSAGE_KEYS:
             inventory.unknown.look("message", f"messages.{index}", message, MESSAGE_KEYS)
-        _take_inner(message.get("content"), f"messages.{index}.content", inventory)
+        _take(message.get("content"), f"messages.{index}.content", inventory)
         is_found = inventory.media or inventory.cached or inventory.unknown or message["role"] == "system"
         if inventory.first is None and is_found:
             inventory.first = index
@@ -68,23 +68,19 @@ def is_plain_result(block: Mapping[str, Any]) -> bool:
     return all(len(inner) == PLAIN_LENGTHS["text"] and inner["type"] == "text" for inner in content)
 
 
-def _take(blocks: list[dict[str, Any]], path: str, inventory: Inventory) -> None:
-    for index, block in enumerate(blocks):
+def _take(content: Any, path: str, inventory: Inventory) -> None:
+    """Take the blocks of a message, or those within a block. Text in place of a list has none."""
+    for index, block in enumerate(content if isinstance(content, list) else ()):
         kind = block["type"]
         if kind in BLOCK_KEYS:
             inventory.unknown.look(kind, f"{path}.{index}", block, BLOCK_KEYS[kind])
         if kind in HOLDERS:
-            _take_inner(block.get("content"), f"{path}.{index}.content", inventory)
+            _take(block.get("content"), f"{path}.{index}.content", inventory)
         elif kind in MEDIA_TYPES:
             inventory.media.append((f"{path}.{index}", block))
             if kind in SOURCED_TYPES:
                 inventory.unknown.look("source", f"{path}.{index}.source", block["source"], SOURCE_KEYS)
             if kind == "document" and block["source"]["type"] == "content":
-                _take_inner(block["source"]["content"], f"{path}.{index}.source.content", inventory)
+                _take(block["source"]["content"], f"{path}.{index}.source.content", inventory)
         if "cache_control" in block and block["cache_control"] is not None:
             inventory.cached.append((f"{path}.{index}", block))
-
-
-def _take_inner(content: Any, path: str, inventory: Inventory) -> None:
-    if isinstance(content, list):
-        _take(content, path, inventory)

@@ -47,8 +47,17 @@ def check_depth(body: Mapping[str, object]) -> None:
 
 
 def too_deep(body: Mapping[str, object]) -> InvalidRequest:
-    """Names the place."""
-    return InvalidRequest(f"{_find_depth(body)}: nested more than {MAX_DEPTH} levels deep")
+    """Return the error, with the start of the path to the place."""
+    level: list[tuple[str, Any]] = [("", body)]
+    for depth in range(MAX_DEPTH):
+        level = [
+            (f"{path}.{key}" if depth < QUOTED_LEVELS else path, child)
+            for path, node in level
+            for key, child in (node.items() if isinstance(node, dict) else enumerate(node))
+            if isinstance(child, (dict, list))
+        ]
+    place = shorten(level[0][0].removeprefix(".")) if level else "body"
+    return InvalidRequest(f"{place}: nested more than {MAX_DEPTH} levels deep")
 
 
 def has_wide_number(value: dict[str, Any]) -> bool:
@@ -64,16 +73,3 @@ def has_wide_number(value: dict[str, Any]) -> bool:
             if isinstance(child, (dict, list)):
                 nodes.append(child)
     return False
-
-
-def _find_depth(body: Mapping[str, object]) -> str:
-    """The start of the path to what nests too deeply."""
-    level: list[tuple[str, Any]] = [("", body)]
-    for depth in range(MAX_DEPTH):
-        level = [
-            (f"{path}.{key}" if depth < QUOTED_LEVELS else path, child)
-            for path, node in level
-            for key, child in (node.items() if isinstance(node, dict) else enumerate(node))
-            if isinstance(child, (dict, list))
-        ]
-    return shorten(level[0][0].removeprefix(".")) if level else "body"

@@ -60,16 +60,12 @@ class Finish:
         if isinstance(details, dict):
             self.stop_details = details
         logprobs = choice.get("logprobs")
-        if logprobs:
-            self._add_logprobs(logprobs)
-
-    def _add_logprobs(self, logprobs: Any) -> None:
-        """Lists of tokens, `content` and `refusal`, which a stream brings in pieces."""
-        kept = self.logprobs = self.logprobs or {}
-        for name, tokens in logprobs.items() if isinstance(logprobs, dict) else ():
-            if isinstance(tokens, list):
-                known = kept.setdefault(name, [])
-                known += tokens[: MAX_LOGPROBS - len(known)]
+        if logprobs:  # lists of tokens, `content` and `refusal`, which a stream brings in pieces
+            kept = self.logprobs = self.logprobs or {}
+            for name, tokens in logprobs.items() if isinstance(logprobs, dict) else ():
+                if isinstance(tokens, list):
+                    known = kept.setdefault(name, [])
+                    known += tokens[: MAX_LOGPROBS - len(known)]
 
 
 def to_extension(finish: Finish, chunk: Mapping[str, Any], reply: Reply) -> dict[str, Any]:

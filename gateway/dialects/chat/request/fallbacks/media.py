@@ -29,7 +29,14 @@ def media_as_text(adaptation: Adaptation, body: Body) -> Rewritten:
         if kinds.isdisjoint(part["type"] for part in parts):
             messages.append(message)
             continue
-        kept = _replaced_parts(parts, kinds, messages)
+        kept: list[Any] = []
+        for part in parts:
+            if part["type"] not in kinds:
+                kept.append(part)
+            elif kept and _put_into_result(kept[-1], _placeholder(part), messages):
+                kept.pop()
+            else:
+                kept.append({"type": "text", "text": _placeholder(part)})
         if kept:
             messages.append({**message, "content": kept})
     names = " or ".join(MEDIA_NAMES[kind] for kind in sorted(kinds))
@@ -56,19 +63,6 @@ def flat_content(_: Adaptation, body: Body) -> Rewritten:
 def media_kinds(body: Body) -> set[str]:
     """The types of parts that are not text."""
     return {part["type"] for message in body["messages"] for part in _parts(message)} & MEDIA_NAMES.keys()
-
-
-def _replaced_parts(parts: list[Any], kinds: frozenset[str], earlier: list[Message]) -> list[Any]:
-    """The parts of a message with a line for each medium of these kinds; some lines go into results in `earlier`."""
-    kept: list[Any] = []
-    for part in parts:
-        if part["type"] not in kinds:
-            kept.append(part)
-        elif kept and _put_into_result(kept[-1], _placeholder(part), earlier):
-            kept.pop()
-        else:
-            kept.append({"type": "text", "text": _placeholder(part)})
-    return kept
 
 
 def _put_into_result(origin: Any, line: str, earlier: list[Message]) -> bool:
