@@ -5,7 +5,7 @@ import { clock } from "./format.js";
 
 const WIDTH = 600;
 const HEIGHT = 150;
-const LEFT = 44;
+const LEFT = 60; // "$1,000.00" and "500 ms"
 const BOTTOM = 18;
 const TOP = 8;
 

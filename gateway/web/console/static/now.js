@@ -88,7 +88,7 @@ function showOverview(top, overview) {
     h("div", { class: "tiles" },
       tile("Requests", `${rate(tiles.requests_per_second)} /s`, "the last minute", "/"),
       tile("Failed", percent(tiles.failed_share), "of the last minute", "/errors", tiles.failed_share > 0.05 && "bad"),
-      tile("First content, 95 %", seconds(tiles.first_content_p95), "of streams, the last minute", "/"),
+      tile("First content, p95", seconds(tiles.first_content_p95), "of streams, the last minute", "/"),
       tile("Cost", dollars(tiles.cost), tiles.cost_of, "/spend")),
     h("div", { class: "charts" },
       lineChart("Exchanges a second", overview.series, [
