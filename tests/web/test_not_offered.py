@@ -1,4 +1,4 @@
-"""404s of Anthropic's other APIs."""
+"""404s of other APIs of Anthropic and OpenAI."""
 
 import re
 from collections.abc import AsyncIterator
@@ -6,15 +6,18 @@ from pathlib import Path
 
 import aiohttp
 import anthropic
+import openai
 import pytest
 import pytest_asyncio
 
 from gateway.simulator.loopback import Simulator
-from gateway.web.not_offered import NOT_OFFERED, not_found_message
+from gateway.web.not_offered import NOT_OFFERED, OPENAIS_NOT_OFFERED, not_found_message
 from gateway.web.routes import CLIENT_ROUTES
 from tests.e2e.conftest import Live, serving
 
 SDK = Path(anthropic.__file__).parent
+# First arguments of calls, and of the templates that fill in an id.
+OPENAI_PATH = re.compile(r"""\(\s*f?"/([a-z_]{3,})[/"]""")
 SDK_PATH = re.compile(r"""["'`]/v1/([a-z_]+)""")
 UNKNOWN = "Not found: there is no such path in this API."
 
@@ -34,11 +37,29 @@ def test_every_path_of_the_sdk_is_routed_or_named() -> None:
     assert routed & NOT_OFFERED.keys() == set()
 
 
+def test_every_path_of_openais_sdk_is_routed_or_named() -> None:
+    """Its paths have no version, which is in the base URL."""
+    files = (Path(openai.__file__).parent / "resources").rglob("*.py")
+    called = {name for file in files for name in OPENAI_PATH.findall(file.read_text(encoding="utf-8"))}
+    routed = {route.path.split("/")[2] for route in CLIENT_ROUTES if route.path.startswith("/v1/")}
+    assert called > {"batches", "chat", "responses"}
+    assert called - routed - NOT_OFFERED.keys() - OPENAIS_NOT_OFFERED.keys() == set()
+    assert not (routed | NOT_OFFERED.keys()) & OPENAIS_NOT_OFFERED.keys()
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
         ("/v1/files", "The Files API is not offered by this gateway. Send files within messages, as base64 or text."),
         ("/v1/files/file_1/content", not_found_message("/v1/files")),
+        (
+            "/v1/batches",
+            (
+                "The Batch API of OpenAI is not offered by this gateway. "
+                "Use POST /v1/messages/batches, which takes requests in Anthropic's form."
+            ),
+        ),
+        ("/v1/embeddings", "The Embeddings API is not offered by this gateway."),
         ("/v1/skills/", "The Skills API is not offered by this gateway."),
         (
             "/v1/organizations/api_keys",
