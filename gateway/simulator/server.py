@@ -27,7 +27,7 @@ from gateway.simulator.messages_api import to_count_script, to_message_script
 from gateway.simulator.models import to_catalogue, to_endpoints, to_key_info, to_script
 from gateway.simulator.prompt import to_prompt
 from gateway.simulator.responses_api import to_response_script
-from gateway.simulator.script import HangUp, Hold, Pause, Script, Step, json_script
+from gateway.simulator.script import HangUp, Hold, Pause, Script, json_script
 from gateway.simulator.shapes import Generation
 from gateway.simulator.vendors.play import to_vendor_list, to_vendor_script
 from gateway.simulator.vendors.rows import SIMULATED_NAMES
@@ -190,24 +190,20 @@ async def play(request: web.Request, script: Script) -> web.StreamResponse:
     response = web.StreamResponse(status=script.status, headers=script.headers)
     with contextlib.suppress(ConnectionError):
         for step in script.steps:
-            await _play_step(request, response, step)
+            match step:
+                case bytes():
+                    await response.prepare(request)
+                    await response.write(step)
+                case Pause(seconds):
+                    await request.app[STAGE].sleep(seconds)
+                case Hold(gate):
+                    await (gate or asyncio.Event()).wait()
+                case HangUp(reset):
+                    _hang_up(request.transport, reset=reset)
+                    raise ConnectionResetError
+                case _:
+                    assert_never(step)
     return response
-
-
-async def _play_step(request: web.Request, response: web.StreamResponse, step: Step) -> None:
-    match step:
-        case bytes():
-            await response.prepare(request)
-            await response.write(step)
-        case Pause(seconds):
-            await request.app[STAGE].sleep(seconds)
-        case Hold(gate):
-            await (gate or asyncio.Event()).wait()
-        case HangUp(reset):
-            _hang_up(request.transport, reset=reset)
-            raise ConnectionResetError
-        case _:
-            assert_never(step)
 
 
 def _hang_up(transport: asyncio.Transport | None, *, reset: bool) -> None:

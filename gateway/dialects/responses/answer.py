@@ -211,7 +211,9 @@ class ChunkWriter:
         opened.closed = True
         match item.get("type"):
             case "function_call":
-                yield from self._extend(place, _arguments(item.get("arguments"))[opened.written :])
+                arguments = item.get("arguments")
+                whole = orjson.dumps(arguments).decode() if isinstance(arguments, dict) else _text(arguments)
+                yield from self._extend(place, whole[opened.written :])
             case "custom_tool_call":
                 yield from self._extend(place, _text(item.get("input"))[opened.written :])
                 yield self._call(opened.index, CUSTOM_END)
@@ -323,10 +325,6 @@ def _delta(event: Mapping[str, Any]) -> str:
     """Return the text of a delta, which is an object in older forms of some events."""
     delta = event.get("delta")
     return _text(delta.get("text") if isinstance(delta, dict) else delta)
-
-
-def _arguments(value: Any) -> str:
-    return orjson.dumps(value).decode() if isinstance(value, dict) else _text(value)
 
 
 def _text(value: Any) -> str:

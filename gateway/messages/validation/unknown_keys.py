@@ -115,22 +115,18 @@ def note_unknown(request: PromptFields, found: Unknown) -> list[Note]:
         for index, block in enumerate(system):
             found.look("system", f"system.{index}", block, BLOCK_KEYS["text"])
     if not SETTING_KEYS.keys().isdisjoint(request):
-        _look_at_settings(request, found)
+        for field, known in SETTING_KEYS.items():
+            value: Any = request.get(field)
+            if value:
+                found.look(field, field, value, known)
+        schema = (request.get("output_config") or {}).get("format")
+        if schema:
+            found.look("schema", "output_config.format", schema, SETTING_KEYS["output_format"])
+        for index, edit in enumerate((request.get("context_management") or {}).get("edits") or ()):
+            found.look("edit", f"context_management.edits.{index}", edit, EDIT_KEYS)
     tools: Any = request.get("tools") or ()
     in_tools = tools.derive(_unknown_in_tools) if isinstance(tools, CachedTools) else _unknown_in_tools(tools)
     return [*found.notes(), *in_tools]
-
-
-def _look_at_settings(request: PromptFields, found: Unknown) -> None:
-    for field, known in SETTING_KEYS.items():
-        value: Any = request.get(field)
-        if value:
-            found.look(field, field, value, known)
-    schema = (request.get("output_config") or {}).get("format")
-    if schema:
-        found.look("schema", "output_config.format", schema, SETTING_KEYS["output_format"])
-    for index, edit in enumerate((request.get("context_management") or {}).get("edits") or ()):
-        found.look("edit", f"context_management.edits.{index}", edit, EDIT_KEYS)
 
 
 def _unknown_in_tools(tools: Sequence[Any]) -> tuple[Note, ...]:

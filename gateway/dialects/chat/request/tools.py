@@ -74,7 +74,15 @@ def _to_chat_tools(tools: Sequence[ToolParam], changes: Sequence[ToolChange], sc
             else:
                 _add_tool(chat_tools, tool, f"tools.{index}", scope)
     if scope.names.originals or changes:
-        _check_unique(chat_tools)
+        # A toolset's member may come out like a tool of the client's own; the model could not distinguish them.
+        names: set[str] = set()
+        for one in chat_tools:
+            function = cast(Any, one).get("function")
+            if function is None:
+                continue
+            if function["name"] in names:
+                raise InvalidRequest(f"tools: Tool names must be unique; two would be called {function['name']!r}")
+            names.add(function["name"])
     return chat_tools
 
 
@@ -269,15 +277,3 @@ def _to_named_choice(name: str, chat_tools: Sequence[ChatTool], scope: Scope) ->
     if chat_name is None:
         raise InvalidRequest(f"tool_choice: Tool '{shorten(name)}' not found in the tools that can be offered")
     return {"type": "function", "function": {"name": chat_name}}
-
-
-def _check_unique(chat_tools: Sequence[ChatTool]) -> None:
-    """A toolset's member may come out like a tool of the client's own; the model could not distinguish them."""
-    names: set[str] = set()
-    for tool in chat_tools:
-        function = cast(Any, tool).get("function")
-        if function is None:
-            continue
-        if function["name"] in names:
-            raise InvalidRequest(f"tools: Tool names must be unique; two would be called {function['name']!r}")
-        names.add(function["name"])
