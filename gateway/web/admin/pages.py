@@ -27,7 +27,6 @@ def page_by_id(request: web.Request, objects: Objects) -> web.Response:
     for name in ("after_id", "before_id"):
         if name in query and query[name] not in ids:
             raise InvalidRequest(f"{name}: there is no such object in this list")
-    has_more = False
     if "before_id" in query:
         end = ids.index(query["before_id"])
         page, has_more = objects[max(0, end - limit) : end], end > limit
@@ -60,7 +59,7 @@ def page_by_cursor(
     most = limit_of(request) if limit is not None or "limit" in request.query else len(listed)
     page = listed[:most]
     has_more = len(listed) > len(page)
-    next_page = _cursor(str(page[-1][key]), digest) if has_more and page else None
+    next_page = _cursor(str(page[-1][key]), digest) if has_more else None
     return json_response({"data": page, "has_more": has_more, "next_page": next_page}, headers=NO_STORE)
 
 
