@@ -93,7 +93,7 @@ class Admission:
 
     def is_free(self, context: Context) -> bool:
         """Return True for a request without limits and without usage reports, for which there is nothing to reserve."""
-        return self.server is None and not self._prepared_for(context).scopes
+        return self.server is None and (not self.directory.has_limits or not self._prepared_for(context).scopes)
 
     async def admit(self, context: Context, need: Need, *models: str) -> Grant | None:
         """Reserve what a request needs; None for a request without limits and without usage reports.

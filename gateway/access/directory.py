@@ -124,12 +124,17 @@ class Directory:
         is_for_models = record is None or record.per_user or not record.role
         return is_for_models and not is_over and not (client.user and self.allowance_of(f"user:{client.user}").blocked)
 
+    @property
+    def has_limits(self) -> bool:
+        """Return True if there is a limit for any client."""
+        return bool(self._limited or self._allowances) or self.configured.has_limits
+
     def scopes_of(self, context: Context) -> tuple[ScopeRules, ...]:
         """Return every scope of a client, those without limits too; nothing where no limit applies.
 
         After these are the scopes of model groups with limits.
         """
-        if not self._limited and not self._allowances and not self.configured.has_limits:
+        if not self.has_limits:
             return ()
         record = self.record_of(context)
         names = [DEPLOYMENT, f"tenant:{context.tenant}"]

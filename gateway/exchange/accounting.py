@@ -24,6 +24,8 @@ from gateway.upstream.routes.route import Route, Upstream
 SHRINK_FLOOR = 1024
 # An estimate of the prompt is off by a third at most in nearly all cases; a reservation has to hold.
 INPUT_MARGIN = 1.5
+# Fields that name models to fall back to.
+NAMING_FALLBACKS = frozenset({"fallbacks", "models", "openrouter"})
 
 
 async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt], None]) -> Grant | None:
@@ -112,6 +114,8 @@ def answers_of(prompt: Prompt) -> int:
 
 def fallbacks_of(request: Mapping[str, Any]) -> list[str]:
     """Return the models that a request names for its upstream to fall back to, as Anthropic or OpenRouter call them."""
+    if NAMING_FALLBACKS.isdisjoint(request):
+        return []
     fallbacks, of_openrouter = request.get("fallbacks"), request.get("openrouter")
     named = [one.get("model") for one in fallbacks if isinstance(one, dict)] if isinstance(fallbacks, list) else []
     for models in (request.get("models"), of_openrouter.get("models") if isinstance(of_openrouter, dict) else None):
