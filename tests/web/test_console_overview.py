@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.telemetry.activity import NANO
 from gateway.upstream.routes.reload import ConfigReload
 from gateway.upstream.routes.table import Routing
 from gateway.web.console.overview import (
@@ -31,6 +32,25 @@ def test_tiles_leave_out_the_slot_that_is_not_complete() -> None:
     tiles = to_tiles(counts, None)
     assert (tiles["requests_per_second"], tiles["failed_share"]) == (6.0, 0.1)
     assert to_series({0: {"live": 20}, 10: {"live": 5}})["live"] == [2.0]
+
+
+def test_tiles_show_the_latest_minute_and_the_cost_of_a_quarter_hour_without_redis() -> None:
+    minute = [{"batch": 59, "f4": 95, "f6": 5}, {"live": 1, "failed": 1}, *[{}] * 4]
+    tiles = to_tiles([{"live": 9000, "failed": 9000, "cost": NANO // 4}, *minute, {}], None)
+    assert (tiles["requests_per_second"], tiles["failed_share"]) == (1.0, 0.0167)
+    assert tiles["first_content_p95"] == pytest.approx(0.1)
+    assert (tiles["cost"], tiles["cost_of"]) == (0.25, "15 minutes")
+    today = to_tiles([], NANO // 2)
+    assert (today["cost"], today["cost_of"], today["failed_share"]) == (0.5, "today", None)
+
+
+def test_series_has_a_value_of_each_kind_for_each_complete_slot() -> None:
+    whole: dict[str, int] = {"live": 20, "batch": 10, "failed": 5, "cost": NANO, "f4": 95, "f6": 5}
+    series = to_series({50: whole, 60: {}, 70: {"live": 1}})
+    kinds = ("start", "step", "live", "batch", "failed", "cost")
+    assert [series[kind] for kind in kinds] == [50, 10, [2.0, 0.0], [1.0, 0.0], [0.5, 0.0], [1.0, 0.0]]
+    assert series["p50"] == [pytest.approx(0.0763, abs=1e-4), None]
+    assert series["p95"] == [pytest.approx(0.1), None]
 
 
 def texts_of(problems: Any) -> list[tuple[str, str]]:
@@ -84,6 +104,9 @@ def test_processes_that_are_missing_silent_late_or_of_two_versions_are_problems(
         ([{"live": 10, "batch": 10, "failed": 1}], False),
         ([{"live": 9, "batch": 10, "failed": 19}], False),
         ([{"live": 10, "failed": 1}, {"batch": 10, "failed": 1}], True),
+        ([{"live": 19, "failed": 19}], False),
+        ([{"batch": 19, "failed": 19}], False),
+        ([{"live": 19}, {"live": 1, "failed": 1}], False),
     ],
 )
 def test_many_failures_among_enough_exchanges_are_a_problem(counts: list[dict[str, int]], is_problem: bool) -> None:
