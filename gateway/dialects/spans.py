@@ -53,8 +53,11 @@ def find_model(body: bytes, model: str, parts: Sequence[Span] = ()) -> Span:
     `parts`: the only places where outermost members begin, if they are known. Raises InvalidRequest if the key is named
     twice or with escapes.
     """
-    parts = parts or ((0, len(body)),)
-    token = _only_model(body, parts)
+    key = MODEL_KEY.search(body) if not parts and body.count(KEY) == 1 else None
+    if key is None or body[key.start() - 1] == BACKSLASH or START_OF_ESCAPED in body:
+        token = _only_model(body, parts or ((0, len(body)),))
+    else:
+        token = STRING_TOKEN.match(body, key.end())
     if token is None or orjson.loads(token[0]) != model:
         raise InvalidRequest(NAMED_TWICE)
     return token.span()

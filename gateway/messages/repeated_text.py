@@ -48,11 +48,18 @@ class RepeatedText:
 
     def count(self, text: bytes) -> int:
         """Return how often the body holds `text`."""
+        if not self._parts:
+            return self.body.count(text)
         new = sum(self.body.count(text, start, end) for start, end in self.new_parts())
         return new + sum(written.count(text) for _, written in self._parts)
 
     def new_parts(self) -> list[tuple[int, int]]:
-        """Return start and end of what lies between the repeated parts. The outermost members begin only there."""
+        """Return start and end of what lies between the repeated parts; nothing without any.
+
+        The outermost members begin only there.
+        """
+        if not self._parts:
+            return []
         place, found = 0, []
         for start, written in self._parts:
             found.append((place, start))

@@ -30,8 +30,10 @@ def counted(usage: object) -> dict[str, Any]:
 
 def is_as_told(counts: Mapping[str, Any], usage: object) -> bool:
     """Whether clients read these counts in the usage as the upstream has written it."""
-    told = {name: value for name, value in to_mapping(usage).items() if value is not None}
-    return told == counts and not any(isinstance(value, float) for value in told.values())
+    told = to_mapping(usage)
+    if None in told.values():
+        told = {name: value for name, value in told.items() if value is not None}
+    return told == counts and float not in map(type, told.values())
 
 
 def without_lost_input(counts: dict[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
