@@ -110,7 +110,8 @@ class Admission:
             return Grant(context.request_id, 0, ()) if self.server is not None else None
         one = request_id()
         for _ in range(3):
-            self._check_need(prepared.scopes, need)
+            if need.unpriced or need.input > prepared.most_input:
+                self._check_need(prepared.scopes, need)
             try:
                 outcome = await self._ask(one, context, prepared, need)
             except (StoreAway, Overloaded) as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final
 
 import orjson
@@ -22,7 +23,8 @@ class PreparedScopes:
 
     It is right from `begins` to `ends`, in Unix seconds, while all periods of its budgets are current ones. `budgets`:
     those of each scope that has some. `budget_names`: scope and name of each. `groups`: all model groups that the
-    client has limits for; `scopes` has the limits of those that it was prepared for.
+    client has limits for; `scopes` has the limits of those that it was prepared for. `most_input`: the least limit of
+    input tokens.
     """
 
     scopes: tuple[ScopeRules, ...]
@@ -34,6 +36,7 @@ class PreparedScopes:
     begins: int
     ends: int
     groups: frozenset[str] = NO_GROUPS
+    most_input: float = inf
 
 
 def prepare(
@@ -58,6 +61,7 @@ def prepare(
         max((budget["start"] for _, budget in several), default=0),
         min((budget["ends"] for _, budget in several), default=NEVER),
         frozenset(scope.group for scope in of_client if scope.group),
+        min((limit for scope in scopes if (limit := scope.allowance.limits.input_tokens) is not None), default=inf),
     )
 
 

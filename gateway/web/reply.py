@@ -210,7 +210,7 @@ def context_lines(context: Context) -> str:
 
     Anthropic's SDKs put the workspace into their spans.
     """
-    limits = "".join([f"{name}: {value}\r\n" for name, value in context.reply_headers])
+    limits = "".join(map("%s: %s\r\n".__mod__, context.reply_headers))
     return f"{WORKSPACE_ID}: {context.tenant}\r\n{limits}"
 
 
