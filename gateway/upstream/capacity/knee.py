@@ -35,11 +35,9 @@ ENOUGH: Final = 200
 # Calls of a trial, as a multiple of the bound: until a trial has shown a slower speed, and afterwards.
 FIRST_TRIAL: Final = 1.25
 TRIAL: Final = 1.06
-# Seconds between trials; longer after each that has shown a slower speed. A trial takes about 20 s, and live requests
-# are slower meanwhile: they are in less than a hundredth of the time, so that their p99 does not show it.
+# Seconds between trials; twice as long after each that has shown a slower speed.
 FIRST_PAUSE: Final = 10.0
-LONGEST_PAUSE: Final = 3600.0
-PAUSE_GROWTH: Final = 8
+LONGEST_PAUSE: Final = 300.0
 # There are no trials while less than this part of what is allowed is in use.
 IN_USE: Final = 0.8
 # Batches keep a call where live requests take all others: its speed shows when there is room again.
@@ -169,7 +167,7 @@ class Knee:
             if self._found and found.calls < IN_USE * self.bound:
                 self._change(self.bound, now)
         elif not found.is_uncertain:
-            self._pause = min(LONGEST_PAUSE, PAUSE_GROWTH * self._pause) if self._found else FIRST_PAUSE
+            self._pause = min(LONGEST_PAUSE, 2 * self._pause) if self._found else FIRST_PAUSE
             self._next_trial, self._found = now + self._pause, True
             self._change(found.calls * found.part if found.is_slow else self.bound, now)
 
