@@ -122,7 +122,7 @@ class Directory:
         record = self._keys.get(client.key_id) or self.configured.records.get(client.key_id)
         is_over = record is not None and not record.is_usable(self.wall_clock())
         is_for_models = record is None or record.per_user or not record.role
-        return is_for_models and not is_over and not (client.user and self.allowance_of(f"user:{client.user}").blocked)
+        return is_for_models and not is_over and not (client.user and self._allowance_of(f"user:{client.user}").blocked)
 
     @property
     def has_limits(self) -> bool:
@@ -147,7 +147,7 @@ class Directory:
                 name,
                 SCOPE + name,
                 str(self._versions.get(SCOPE + name, 0)),
-                self.allowance_of(name),
+                self._allowance_of(name),
                 "this gateway" if name == DEPLOYMENT else name.replace(":", " ", 1),
             )
             for name in names
@@ -167,7 +167,7 @@ class Directory:
         record = self.record_of(context)
         if record is None:
             return None
-        is_blocked = bool(context.user) and self.allowance_of(f"user:{context.user}").blocked
+        is_blocked = bool(context.user) and self._allowance_of(f"user:{context.user}").blocked
         if is_blocked or not record.is_usable(self.wall_clock()):
             raise Unauthenticated(INVALID, should_retry=False)
         if context.priority == "batch":
@@ -198,6 +198,7 @@ class Directory:
         return self._allowance_of(scope).of_group(group)
 
     def _allowance_of(self, scope: str) -> Allowance:
+        """Return those of a scope without a model group: tenants of GATEWAY_KEYS may have a slash in their names."""
         if scope.startswith(KEY):
             name = scope.removeprefix(KEY).partition(":")[0]
             record = self._keys.get(name) or self.configured.records.get(name)

@@ -43,6 +43,15 @@ def test_name_of_a_group_is_apart_from_its_scope() -> None:
     ]
 
 
+def test_tenant_with_a_slash_in_its_name_has_no_limits_of_another_tenants_group() -> None:
+    limits = {"tenant:team": Allowance().with_group("opus", Allowance(RateLimits(requests=1)))}
+    file = FileAccess(model_groups=FILE.model_groups, allowances=limits)
+    directory = Directory(ClientKeys([("team/opus", "k" * 32), ("team", "t" * 32)], b"s", file), None)
+    context = Context("req_1", "team/opus", "key_1")
+    assert [scope for scope in directory.scopes_of(context) if not scope.allowance.is_empty] == []
+    assert directory.scopes_of(Context("req_2", "team", "key_2"))
+
+
 def test_unknown_group_is_refused_with_the_closest_one() -> None:
     configured = ClientKeys([], b"s", FILE)
     check_group(configured, "")
