@@ -100,7 +100,7 @@ def members(body: bytes, parsed: Mapping[str, Any] = MappingProxyType({})) -> It
     """Yield the members of a valid JSON object, in one pass over its strings and brackets.
 
     A value of `parsed`, the object itself, is passed over as a whole where it is written as orjson writes it: 67 kB
-    take 40 µs instead of 1,200.
+    take 0.1 ms instead of 1.2.
     """
     key: tuple[bytes, int, int] | None = None
     depth, place = 1, body.index(b"{") + 1

@@ -70,7 +70,7 @@ class RepeatedText:
         return self._parts[0][0] + len(self._parts[0][1].json) if self._parts else 0
 
     def _add(self, written: Written, places: Iterable[int]) -> None:
-        """Note the first of the places at which the part is."""
+        """Note the first of the places at which the part is, unless it lies within another one."""
         place = next((place for place in places if place >= 0 and self.body.startswith(written.json, place)), None)
-        if place is not None:
+        if place is not None and not any(start <= place < start + len(one.json) for start, one in self._parts):
             self._parts.append((place, written))

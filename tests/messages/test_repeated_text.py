@@ -41,6 +41,13 @@ def test_texts_are_counted_in_new_and_repeated_parts(first: str) -> None:
     assert [text.count(one) for one in TEXTS] == [text.body.count(one) for one in TEXTS]
 
 
+def test_block_that_stands_in_several_parts_counts_where_it_stands() -> None:
+    block = {"type": "text", "text": "\x1b[0m" * 1000}
+    asked = {"role": "user", "content": [block, {"type": "text", "text": ASKED["content"]}]}
+    text = repeated({"model": "m", "messages": [asked, *TURN[1:]], "system": [block, block]})
+    assert text.count(b"\\u00") == text.body.count(b"\\u00")
+
+
 @pytest.mark.parametrize("after", [{}, {"metadata": {"model": "x"}}])
 def test_model_is_found_among_new_parts(after: dict[str, Any]) -> None:
     text = repeated({"messages": TURN, "tools": TOOLS, "model": "m", **after})
