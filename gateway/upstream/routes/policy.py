@@ -19,9 +19,6 @@ OBJECTS: Final = frozenset(
         *("prompt_cache_options", "provider", "reasoning", "response_format", "thinking", "web_search_options"),
     }
 )
-FEATURES: Final = (
-    *("multimodal", "openai_params", "openrouter_params", "web_tools", "batch", "cache", "threads", "responses"),
-)
 
 
 @dataclass(frozen=True, slots=True)
