@@ -19,6 +19,7 @@ from gateway.upstream.http.http1 import (
     END,
     HEAD,
     AnswerParser,
+    BoundedBody,
     broken,
     declared_length,
     decoded,
@@ -93,21 +94,12 @@ class SocketAnswer:
         return self._parser.headers
 
     async def read(self, limit: int) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
-
-        def collect(piece: bytes) -> None:
-            nonlocal size
-            size += len(piece)
-            if size > limit:
-                raise too_large(limit)
-            pieces.append(piece)
-
         if self._connection is not None and declared_length(self._parser.headers) > limit:
             self.abort()
             raise too_large(limit)
-        await self._deliver(collect)
-        return decoded(b"".join(pieces), self._coding(), limit)
+        body = BoundedBody(limit)
+        await self._deliver(body.add)
+        return decoded(b"".join(body.pieces), self._coding(), limit)
 
     def pump(self, receive: Callable[[bytes], None]) -> Coroutine[Any, Any, None]:
         try:

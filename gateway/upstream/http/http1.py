@@ -336,6 +336,23 @@ def broken(fault: str) -> UpstreamError:
     return AnswerCut(fault) if fault == CLOSED_EARLY else UpstreamError(fault)
 
 
+class BoundedBody:
+    """Pieces of a body of at most `limit` bytes."""
+
+    __slots__ = ("_limit", "_size", "pieces")
+
+    def __init__(self, limit: int) -> None:
+        self.pieces: list[bytes] = []
+        self._limit, self._size = limit, 0
+
+    def add(self, piece: bytes) -> None:
+        """Raises UpstreamError for more bytes than the limit."""
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise too_large(self._limit)
+        self.pieces.append(piece)
+
+
 def too_large(limit: int) -> UpstreamError:
     return UpstreamError(f"the upstream's answer is larger than {limit} bytes")
 

@@ -33,6 +33,7 @@ from gateway.upstream.http.http1 import (
     CLOSED_EARLY,
     MAX_HEADER_BYTES,
     NOT_HTTP,
+    BoundedBody,
     HttpOrigin,
     check_headers,
     check_kind,
@@ -247,21 +248,12 @@ class AiohttpAnswer:
         return self._headers
 
     async def read(self, limit: int) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
-
-        def collect(piece: bytes) -> None:
-            nonlocal size
-            size += len(piece)
-            if size > limit:
-                raise too_large(limit)
-            pieces.append(piece)
-
         if not self._response.content.at_eof() and declared_length(self._headers) > limit:
             self.abort()
             raise too_large(limit)
-        await self._deliver(collect)
-        return decoded(b"".join(pieces), self._coding(), limit)
+        body = BoundedBody(limit)
+        await self._deliver(body.add)
+        return decoded(b"".join(body.pieces), self._coding(), limit)
 
     async def pump(self, receive: Callable[[bytes], None]) -> None:
         try:
