@@ -35,9 +35,14 @@ ENOUGH: Final = 200
 # Calls of a trial, as a multiple of the bound: until a trial has shown a slower speed, and afterwards.
 FIRST_TRIAL: Final = 1.25
 TRIAL: Final = 1.06
-# Seconds between trials; twice as long after each that has shown a slower speed.
+# Seconds between trials. A trial confirms the bound when it ends with one that differs by at most CONFIRMED; each that
+# does makes the pause longer, and any other result makes it the first one again.
 FIRST_PAUSE: Final = 10.0
-LONGEST_PAUSE: Final = 300.0
+LONGEST_PAUSE: Final = 3600.0
+PAUSE_GROWTH: Final = 4
+CONFIRMED: Final = 0.1
+# Live requests are slower during a trial. Of the time, trials take no more than this part, so that no p99 shows them.
+TRIAL_SHARE: Final = 1 / 200
 # There are no trials while less than this part of what is allowed is in use.
 IN_USE: Final = 0.8
 # Batches keep a call where live requests take all others: its speed shows when there is room again.
@@ -104,7 +109,7 @@ class Knee:
 
     bound: float = FIRST_BOUND
     _tries: bool = True  # whether a trial is under way
-    _found: bool = False  # whether a trial has shown a slower speed
+    _judged: float = 0.0  # the bound at the end of the last trial; 0 before one has shown a slower speed
     _pause: float = FIRST_PAUSE
     _next_trial: float = 0.0
     _changed_at: float = -inf
@@ -116,7 +121,7 @@ class Knee:
     def allowed(self) -> float:
         """Return the number of calls, with live ones, up to which batches may begin theirs."""
         if self._tries:
-            return max(self.bound + 1, self.bound * (TRIAL if self._found else FIRST_TRIAL))
+            return max(self.bound + 1, self.bound * (TRIAL if self._judged else FIRST_TRIAL))
         return less_margin(self.bound)
 
     def note(self, model: str, stream: Stream, *, is_bounded: bool = True) -> None:
@@ -138,6 +143,7 @@ class Knee:
         if self._tries:
             self._judge_trial(found, now)
         elif found.is_slow:
+            self._pause_trials(FIRST_PAUSE, now)
             self._change(found.calls * found.part, now)
         elif found.is_full and found.calls > self.bound:  # more live requests than the bound
             self._change(found.calls, now)
@@ -161,15 +167,20 @@ class Knee:
 
     def _judge_trial(self, found: Measurement, now: float) -> None:
         if found.is_full and found.calls > self.bound:
-            self._pause = FIRST_PAUSE
             self._change(found.calls, now, tries=True)
         elif found.is_full:
-            if self._found and found.calls < IN_USE * self.bound:
+            if self._judged and found.calls < IN_USE * self.bound:
                 self._change(self.bound, now)
         elif not found.is_uncertain:
-            self._pause = min(LONGEST_PAUSE, 2 * self._pause) if self._found else FIRST_PAUSE
-            self._next_trial, self._found = now + self._pause, True
-            self._change(found.calls * found.part if found.is_slow else self.bound, now)
+            bound = found.calls * found.part if found.is_slow else self.bound
+            is_confirmed = abs(bound - self._judged) <= CONFIRMED * self._judged
+            longest = min(LONGEST_PAUSE, (now - self._changed_at) / TRIAL_SHARE)
+            self._pause_trials(min(longest, PAUSE_GROWTH * self._pause) if is_confirmed else FIRST_PAUSE, now)
+            self._judged = bound
+            self._change(bound, now)
+
+    def _pause_trials(self, seconds: float, now: float) -> None:
+        self._pause, self._next_trial = seconds, now + seconds
 
     def _change(self, bound: float, now: float, *, tries: bool = False) -> None:
         """Measure anew, with this bound."""

@@ -21,6 +21,7 @@ class Engine:
     live: list[float] = field(default_factory=list)  # tokens that are left of each stream
     batch: list[tuple[float, float]] = field(default_factory=list)  # likewise, and when it began
     slowest: list[float] = field(default_factory=list)  # speed as live requests see it
+    trials: list[bool] = field(default_factory=list)  # whether a trial is under way, at each step
 
     @property
     def in_flight(self) -> int:
@@ -54,6 +55,7 @@ def run_beside(engine: Engine, live_load: float, seconds: float, seed: int = 1) 
             knee.step(now)
         if now > seconds / 2:
             held.append(len(engine.batch))
+            engine.trials.append(knee.allowed > knee.bound)
         else:
             engine.slowest.clear()
     return knee, sum(held) / len(held)
@@ -73,6 +75,24 @@ def test_batch_beside_live_requests_takes_most_of_what_they_leave_and_slows_them
     assert 0.75 * true <= knee.bound <= 1.15 * true
     assert sum(engine.slowest) / len(engine.slowest) > 0.98
     assert batch >= least * (1 - live) * true
+
+
+def test_trials_take_little_of_the_time_once_they_confirm_the_bound() -> None:
+    engine = Engine(64)
+    knee, _ = run_beside(engine, 0.5, 1200)
+    assert sum(engine.trials) < 0.02 * len(engine.trials)
+    assert 0.9 * 64 <= knee.bound <= 1.1 * 64
+
+
+def test_a_server_that_has_become_slower_is_tried_again_soon() -> None:
+    knee = Knee(bound=40.0, _tries=False, _judged=40.0, _pause=3000.0, _next_trial=3000.0)
+    for second in range(20):
+        knee.note("m", Stream(second, 20, 60.0))
+    for second in range(20, 60):
+        knee.note("m", Stream(second, 36, 30.0))
+        knee.step(second)
+    assert knee.bound == pytest.approx(18)
+    assert knee._next_trial < 100
 
 
 def test_bound_does_not_grow_while_it_is_not_in_use() -> None:
