@@ -198,6 +198,7 @@ def to_original_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Key
         offered=to_offered(request.get("tools")),
         tools=to_typing_tools(request.get("tools"), route),
         forbids_calls=request.get("tool_choice") == "none",
+        sent_stop_sequences=sent_stops(request),
         think_tags=not route.target.openrouter,
         context_length=route.target.context_length,
         max_tokens=None if prompt.has_default_length else prompt.request["max_tokens"],
@@ -227,6 +228,10 @@ def to_prefill(messages: Sequence[Any]) -> str:
 
 def to_stops(conversion: Conversion) -> dict[str, Any]:
     """Fields of a reply: the stop sequences to match here, and those that went upstream."""
-    stop = conversion.body.get("stop") or ()
-    sent = (stop,) if isinstance(stop, str) else tuple(stop)
-    return {"stop_sequences": conversion.stop_sequences, "sent_stop_sequences": sent}
+    return {"stop_sequences": conversion.stop_sequences, "sent_stop_sequences": sent_stops(conversion.body)}
+
+
+def sent_stops(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the stop sequences of a chat request; a client's own may have any shape."""
+    stop = body.get("stop") or ()
+    return tuple(word for word in (stop if isinstance(stop, list) else [stop]) if isinstance(word, str))

@@ -5,13 +5,13 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects.base import Answered
-from gateway.dialects.chat.original.calls import CallIndexes, fill_arguments, to_calls
+from gateway.dialects.chat.original.arguments import CallArguments, text_of, to_repaired_note
+from gateway.dialects.chat.original.calls import CallIndexes, to_calls, without_forbidden
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
-from gateway.dialects.chat.response.calls.near_json import NearJson
 from gateway.dialects.chat.response.calls.written_calls import may_hold_calls
 from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin, unwrapped
 from gateway.dialects.chat.response.delta import delta_of, number_of
-from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish, broken_finish, meaning_of
+from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish, broken_finish, may_cut_calls, meaning_of
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.native.answer import with_model
 from gateway.dialects.reply import Reply
@@ -38,6 +38,10 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
         raise UpstreamError(NOT_A_COMPLETION) from None
     inner = unwrapped(completion)
     first, finish = read_choice(inner, reply)
+    found = counts_of(inner)
+    counts = read_counts(found) if found else None
+    if counts is not None:
+        finish.read, finish.spent = counts.prompt, counts.output
     notes: list[Note] = []
     is_changed = complete_choice(first, finish, reply, notes) or inner is not completion
     for choice in inner["choices"][1:]:
@@ -48,8 +52,6 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
             body = orjson.dumps(completion)
         except orjson.JSONEncodeError:
             raise UpstreamError(TOO_DEEP) from None
-    found = counts_of(completion)
-    counts = read_counts(found) if found else None
     usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, len(body))
     message: dict[str, Any] = {"usage": usage, "stop_reason": stop_reason_of(finish)}
     written = with_model(body, completion, reply.model)
@@ -73,18 +75,37 @@ def complete_choice(choice: dict[str, Any], finish: Finish, reply: Reply, notes:
     prefix = f"call_{reply.message_id[-8:]}_{number_of(choice)}_"
     is_changed = complete_message(choice, finish, CallIndexes(prefix, reply.offered), notes)
     message = choice["message"]
+    if message.get("tool_calls") and reply.forbids_calls:
+        is_changed = without_forbidden(message, notes)
     is_changed = take_written_calls(message, reply, prefix) or is_changed
-    calls = message.get("tool_calls")
-    reason = to_finish_reason(finish, has_calls=bool(calls))
-    if reason == "tool_calls" and any(map(is_cut, calls or ())):
-        reason = "length"
-    if reason == "tool_calls":
-        is_changed = fill_arguments(calls or []) or is_changed
+    is_repaired, is_cut = complete_arguments(message, finish, reply, notes)
+    reason = to_finish_reason(finish, has_calls=bool(message.get("tool_calls")))
+    reason = "length" if reason == "tool_calls" and is_cut else reason
     if reason == choice.get("finish_reason"):
-        return is_changed
+        return is_changed or is_repaired
     finish.note({"finish_reason": reason})
     choice["finish_reason"] = reason
     return True
+
+
+def complete_arguments(message: dict[str, Any], finish: Finish, reply: Reply, notes: list[Note]) -> tuple[bool, bool]:
+    """Repair the arguments of all calls. Return whether any were changed, and whether any lack their end."""
+    is_changed = is_cut = False
+    for place, call in enumerate(message.get("tool_calls") or ()):
+        told = text_of(call.get("function"))
+        if told is None:
+            continue
+        arguments = CallArguments()
+        shown = arguments.add(told)
+        at_limit = meaning_of(finish.reason) == "max_tokens"
+        shown += arguments.end(may_be_cut=not finish.said or may_cut_calls(finish, reply), at_limit=at_limit)
+        is_cut = is_cut or arguments.is_cut
+        if shown != told:
+            is_changed = True
+            call["function"] = {**call["function"], "arguments": shown}
+        if arguments.is_repaired:
+            notes.append(to_repaired_note(place))
+    return is_changed, is_cut
 
 
 def complete_message(choice: dict[str, Any], finish: Finish, known: CallIndexes, notes: list[Note]) -> bool:
@@ -123,21 +144,11 @@ def take_written_calls(message: dict[str, Any], reply: Reply, prefix: str) -> bo
     return bool(calls)
 
 
-def is_cut(call: dict[str, Any]) -> bool:
-    """Whether the arguments of a call have begun and not ended, so that its client must not run it."""
-    arguments = (call.get("function") or {}).get("arguments") or ""
-    try:
-        orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        reader = NearJson()
-        reader.feed(arguments)
-        return reader.is_inside
-    return False
-
-
 def to_finish_reason(finish: Finish, *, has_calls: bool) -> str:
     """Return the reason in OpenAI's words: clients wait for one, run no calls under `stop`, and know no other words."""
     word = finish.reason
+    if word == "tool_calls" and not has_calls:  # for which clients would wait
+        return "stop"
     if word in FINISH_REASONS and not (has_calls and word == "stop"):
         return word
     if meaning_of(word) == "max_tokens":

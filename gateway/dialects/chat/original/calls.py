@@ -12,6 +12,7 @@ import orjson
 
 from gateway.dialects.chat.response.calls.tool_names import to_offered_name
 from gateway.errors import UpstreamError
+from gateway.messages.notes import Note
 
 ONCE = ("id", "type")
 UNKNOWN_SHAPE = "The upstream sent tool calls of an unknown shape."
@@ -112,12 +113,13 @@ def _with_texts(call: dict[str, Any]) -> dict[str, Any]:
     return {**call, **changed} if changed else call
 
 
-def fill_arguments(calls: list[dict[str, Any]]) -> bool:
-    """Give whole calls without arguments empty ones: clients parse them. Return True if there were any."""
-    bare = [call for call in calls if isinstance(call.get("function"), dict) and not call["function"].get("arguments")]
-    for call in bare:
-        call["function"] = {**call["function"], "arguments": "{}"}
-    return bool(bare)
+def without_forbidden(message: dict[str, Any], notes: list[Note]) -> bool:
+    """Leave calls out of a message or a delta, with a note, where the client allowed none: it would run them."""
+    note = Note("dropped", "content", "the answer's calls, which tool_choice forbids, could not be carried over")
+    if note not in notes:
+        notes.append(note)
+    del message["tool_calls"]
+    return True
 
 
 def continues_calls(delta: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ CHOICES: Final = b'"choices"'
 TEXT: Final = re.compile(
     rb'"(?:content|reasoning_content|reasoning|arguments)"\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)', re.DOTALL
 )
+ARGUMENTS: Final = b'"arguments"'
 # What a chunk has to be looked into for, odd shapes included. Inside a text, quotation marks follow backslashes.
 FACTS: Final = re.compile(
     rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*[^n\s]|"error"\s*:\s*[^n\s]|"tool_calls"\s*:\s*[^n\s]|\[DONE\]'

@@ -12,9 +12,12 @@ from gateway.access.keyring import Keyring
 from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE
 from gateway.dialects.chat.original import call_order
 from gateway.dialects.chat.original.answer import to_passed_on
+from gateway.dialects.chat.original.arguments import to_repaired_note
 from gateway.dialects.chat.original.stream import OriginalStream
+from gateway.dialects.chat.response.calls.near_json import MAX_REST
 from gateway.dialects.reply import Reply
 from gateway.errors import AnswerCut, EmptyAnswer, RateLimited, UpstreamError
+from tests.dialects.chat.response.calls.test_near_json import NEARLY, UNCLEAR
 
 REPLY = Reply("msg_12345678", "req_1", "quick", "vendor/m", Keyring((("t", b"secret"),)), input_estimate=7)
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
@@ -414,7 +417,7 @@ def test_calls_of_no_shape_are_an_error(told: Any) -> None:
 
 
 @pytest.mark.parametrize("ending", [[chunk({}, "tool_calls")], [chunk({}, "stop")], []])
-@pytest.mark.parametrize("pieces", [['{"a": "b'], ['{"a', '": 1']])
+@pytest.mark.parametrize("pieces", [['{"a": "b'], ['{"a', '": '], ['{"a', '": 1, "b']])
 def test_call_without_its_end_is_not_to_be_run(ending: list[bytes], pieces: list[str]) -> None:
     first, *more = pieces
     calls = [called("a", 0, first), *[called(None, 0, piece, None) for piece in more]]
@@ -605,3 +608,160 @@ def test_call_that_the_limit_cut_before_its_arguments_gets_none() -> None:
     assert [call["function"]["arguments"] for call in calls_of(told)] == [""]
     [choice] = whole_choices({"message": {"tool_calls": [CALL]}, "finish_reason": "length"})
     assert choice["message"]["tool_calls"][0]["function"]["arguments"] == ""
+
+
+def test_reason_in_every_chunk_is_said_at_the_end_only() -> None:
+    told, stream = passed(
+        chunk({"role": "assistant", "content": ""}, "stop"),
+        *[chunk({"content": word}, "stop") for word in ("a", "b", "c")],
+        chunk({"tool_calls": [{"index": 0, **WHOLE_CALL}]}, "stop"),
+        chunk(usage=USAGE),
+        DONE,
+    )
+    reasons = [each["choices"][0]["finish_reason"] for each in chunks_of(told) if each["choices"]]
+    assert (set(reasons[:-1]), reasons[-1]) == ({None}, "tool_calls")
+    assert "".join([each["choices"][0]["delta"].get("content") or "" for each in chunks_of(told)[:4]]) == "abc"
+    assert chunks_of(told)[-1]["usage"] == USAGE
+    assert stream.stop_reason == "tool_use"
+
+
+def test_reason_that_content_follows_is_no_end_of_its_choice() -> None:
+    both = [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}, {"index": 1, "delta": {"content": "b"}}]
+    more = {"index": 1, "delta": {"content": "c"}, "finish_reason": None}
+    ends = [{"index": 1, "delta": {}, "finish_reason": "length"}]
+    stream = OriginalStream(REPLY, shows_usage=True)
+    stream.feed(chunk(choices=both) + chunk(choices=[more]))
+    assert not stream.is_finished, "the second choice goes on"
+    told = stream.feed(chunk(choices=ends) + DONE)
+    told = stream.feed(b"") + told
+    assert stream.is_finished is False
+    assert stream.done
+    whole = passed(chunk(choices=both), chunk(choices=[more]), chunk(choices=ends), DONE)[0]
+    choices = [choice for each in chunks_of(whole) for choice in each["choices"]]
+    assert [(choice["index"], choice.get("finish_reason")) for choice in choices] == [
+        (0, "stop"), (1, None), (1, None), (1, "length")
+    ]  # fmt: skip
+
+
+def test_each_choice_without_a_reason_gets_one() -> None:
+    both = [{"index": index, "delta": {"content": "a"}, "finish_reason": None} for index in (0, 1)]
+    told, _ = passed(chunk(choices=both), DONE)
+    ends = [choice for each in chunks_of(told)[1:] for choice in each["choices"]]
+    assert [(end["index"], end["finish_reason"]) for end in ends] == [(0, "stop"), (1, "stop")]
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_content_beside_the_reason_is_not_lost_where_the_stream_fails(is_late: bool) -> None:
+    error = b'data: {"error":{"message":"slow down","code":429}}\n\n'
+    pieces = [START, chunk({"content": "a"}), chunk({"content": "b"}, "stop")]
+    stream = OriginalStream(REPLY, shows_usage=True)
+    told = b"".join(map(stream.feed, pieces))
+    told += stream.fail(UpstreamError("The connection broke.")) if is_late else stream.feed(error)
+    sent = [each["choices"][0] for each in chunks_of(told)]
+    assert "".join([choice["delta"]["content"] for choice in sent]) == "ab"
+    assert sent[-1]["finish_reason"] == ("stop" if is_late else None)
+    assert (stream.failure is None, stream.done) == (is_late, is_late)
+
+
+def streamed_arguments(arguments: str, size: int, *, together: bool) -> tuple[str, str, OriginalStream]:
+    """Return the arguments that the client joins, the finish reason, and the stream."""
+    pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
+    calls = [called("c", 0, ""), *[called(None, 0, piece, None) for piece in pieces]]
+    events = [START, *calls, chunk({}, "tool_calls"), DONE]
+    told, stream = passed(*([b"".join(events)] if together else events))
+    assert stream.failure is None
+    joined = "".join([call["function"].get("arguments") or "" for call in calls_of(told)])
+    return joined, chunks_of(told)[-1]["choices"][0]["finish_reason"], stream
+
+
+def whole_arguments(arguments: str) -> tuple[str, str, list[str]]:
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": arguments}}
+    choice = {"index": 0, "message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}
+    answered = to_passed_on(orjson.dumps({"choices": [choice]}), REPLY)
+    told = orjson.loads(answered.written or b"")["choices"][0]
+    notes = [note.text for note in answered.notes]
+    return told["message"]["tool_calls"][0]["function"]["arguments"], told["finish_reason"], notes
+
+
+REPAIRS = NEARLY | {
+    "a closing bracket that is missing": ('{"a": {"b": 1}', {"a": {"b": 1}}),
+    "the arguments twice": ('{"a": 1}{"a": 1}', {"a": 1}),
+}
+
+
+@pytest.mark.parametrize("case", REPAIRS)
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+@pytest.mark.covers("Chat clients · arguments that are nearly JSON")
+def test_arguments_that_are_nearly_json_are_repaired(case: str, size: int) -> None:
+    arguments, meant = REPAIRS[case]
+    for together in (True, False):
+        joined, reason, stream = streamed_arguments(arguments, size, together=together)
+        assert (orjson.loads(joined), reason) == (meant, "tool_calls")
+        assert set(stream.notes) <= {to_repaired_note(0)}
+    told, reason, notes = whole_arguments(arguments)
+    assert (orjson.loads(told), reason) == (meant, "tool_calls")
+    assert set(notes) <= {to_repaired_note(0).text}
+    assert "a bracket" not in case or notes
+
+
+@pytest.mark.parametrize("first", [called("a", 0, "{}"), called("a", 0, "") + called(None, 0, "{}", None)])
+@pytest.mark.parametrize("pieces", [['{"a": 1}'], ['{"a"', ": 1}"], []])
+def test_empty_object_in_front_of_the_arguments_is_left_out(first: bytes, pieces: list[str]) -> None:
+    told, _ = passed(START, first, *[called(None, 0, piece, None) for piece in pieces], chunk({}, "tool_calls"), DONE)
+    assert "".join([call["function"]["arguments"] for call in calls_of(told)]) == ("".join(pieces) or "{}")
+    assert [call["id"] for call in calls_of(told) if "id" in call] == ["a"]
+
+
+@pytest.mark.parametrize("case", [case for case in UNCLEAR if "'it's'" not in UNCLEAR[case]])
+def test_arguments_that_cannot_be_repaired_stay_as_they_were_written(case: str) -> None:
+    arguments = UNCLEAR[case]
+    if len(arguments) < MAX_REST:
+        assert streamed_arguments(arguments, 3, together=True)[0] == arguments
+        assert streamed_arguments(arguments, 1000, together=False)[0] == arguments
+        assert whole_arguments(arguments)[0] == arguments
+
+
+def test_pair_of_surrogates_that_two_events_share_is_one_character() -> None:
+    events = [called(None, 0, text, None) for text in ('{"a": "', "HIGH", "LOW", '"}')]
+    halves = [event.replace(b"HIGH", b"\\ud83d").replace(b"LOW", b"\\ude00") for event in events]
+    told, stream = passed(START, called("c", 0, ""), halves[0], *halves[1:], chunk({}, "tool_calls"), DONE)
+    assert stream.failure is None
+    assert b"\\ud83d\\ude00" in told or "😀".encode() in told
+
+
+def test_piece_behind_the_end_of_its_call_does_not_begin_another() -> None:
+    pieces = [called("a", 0, "{}"), called("b", 1, '{"x": 1'), called(None, 0, "\n", None), called(None, 1, "}", None)]
+    told, _ = passed(START, *pieces, chunk({}, "tool_calls"), DONE)
+    joined: dict[int, str] = {}
+    for call in calls_of(told):
+        joined[call["index"]] = joined.get(call["index"], "") + call["function"]["arguments"]
+    assert {index: orjson.loads(text) for index, text in joined.items()} == {0: {}, 1: {"x": 1}}
+
+
+def test_calls_that_the_client_forbids_are_left_out() -> None:
+    reply = replace(REPLY, forbids_calls=True)
+    stream = OriginalStream(reply, shows_usage=True)
+    told = b"".join([stream.feed(piece) for piece in (START, called("a", 0, "{}"), chunk({}, "tool_calls"), DONE)])
+    answer = {"choices": [{"index": 0, "message": {"content": "a", "tool_calls": [WHOLE_CALL]}}]}
+    answered = to_passed_on(orjson.dumps(answer), reply)
+    whole = orjson.loads(answered.written or b"")["choices"][0]
+    assert calls_of(told) == []
+    assert whole["message"] == {"content": "a"}
+    assert chunks_of(told)[-1]["choices"][0]["finish_reason"] == whole["finish_reason"] == "stop"
+    assert [note.text for note in stream.notes] == [note.text for note in answered.notes] == ["dropped:content"]
+
+
+def test_call_is_not_whole_where_a_stop_sequence_may_have_cut_it() -> None:
+    stream = OriginalStream(replace(REPLY, sent_stop_sequences=("x",)), shows_usage=True)
+    pieces = (START, called("a", 0, '{"a": 1'), chunk({}, "tool_calls"), DONE)
+    told = b"".join([stream.feed(piece) for piece in pieces])
+    assert chunks_of(told)[-1]["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("field", ["content", "reasoning"])
+def test_text_behind_calls_is_none_of_their_arguments(field: str) -> None:
+    pieces = [called(None, 0, piece, None) for piece in ('{"a": "', "b", "c", "d", '"}')]
+    texts = [chunk({field: text}) for text in ("one", "two\\", "{three")]
+    told, stream = passed(START, called("a", 0, ""), *pieces, *texts, chunk({}, "tool_calls"), DONE)
+    assert "".join([call["function"]["arguments"] for call in calls_of(told)]) == '{"a": "bcd"}'
+    assert stream.notes == ()

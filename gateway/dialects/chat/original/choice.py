@@ -1,0 +1,141 @@
+"""One choice of a chat stream that is passed on: what is corrected in its deltas, and how it ends.
+
+Parallel calls come one after the other (`call_order`), and calls that a server left in the text of its first choice as
+calls (`written`).
+"""
+
+from typing import Any
+
+from gateway.dialects.chat.original.answer import to_finish_reason
+from gateway.dialects.chat.original.call_order import CallOrder
+from gateway.dialects.chat.original.calls import CallIndexes, to_calls, without_forbidden
+from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
+from gateway.dialects.chat.response.calls.written_calls import reads_written_calls
+from gateway.dialects.chat.response.delta import delta_of
+from gateway.dialects.chat.response.stop_reason import Finish, broken_finish, may_cut_calls, meaning_of
+from gateway.dialects.reply import Reply
+from gateway.messages.notes import Note
+
+# Fields of a delta that bring no content.
+EMPTY_FIELDS = frozenset({"role"})
+
+
+class ChoiceStream:
+    """`text`: the text and reasoning that may be calls; None where there are none to find, and after its end.
+
+    `is_ended`: whether the client has its finish reason.
+    """
+
+    __slots__ = (
+        "_has_written_calls", "_indexes", "_notes", "_reply", "_thought_name", "finish", "is_ended", "number", "order",
+        "text",
+    )  # fmt: skip
+
+    def __init__(self, number: int, reply: Reply, notes: list[Note]) -> None:
+        prefix = f"call_{reply.message_id[-8:]}_{number}_"
+        self.number = number
+        self._reply = reply
+        self._notes = notes
+        self._indexes = CallIndexes(prefix, reply.offered)
+        self._thought_name = "reasoning_content"
+        self._has_written_calls = False
+        self.order = CallOrder(notes)
+        self.text = TextOfCalls(reply, prefix) if not number and reads_written_calls(reply) else None
+        self.finish = Finish()
+        self.is_ended = False
+
+    def take(self, choice: dict[str, Any]) -> bool:
+        """Take what a chunk brings. Return True if it was corrected. Raises the error that its finish reason means."""
+        told = choice.get("delta")
+        delta = to_plain_delta(delta_of(choice), self.finish, self._notes)
+        corrected = delta is not told and delta != told
+        choice["delta"] = delta
+        if not isinstance(choice.get("finish_reason"), str | None) or choice.get("finish_reason") == "":
+            choice["finish_reason"], corrected = None, True
+        corrected = self._take_text(delta) or corrected
+        if delta.get("tool_calls"):
+            corrected = self._take_calls(delta) or corrected
+        self.finish.note(choice)
+        error = broken_finish(self.finish)
+        if error is not None:
+            raise error
+        return corrected
+
+    def go_on(self) -> None:
+        """Forget a finish reason, since content follows it: some servers have one in each chunk."""
+        self.finish.said, self.finish.reason = False, None
+
+    def end(self, choice: dict[str, Any]) -> list[dict[str, Any]]:
+        """Give the last chunk its finish reason in OpenAI's words.
+
+        Return the deltas that come before it: those that waited, and in front of them its own.
+        """
+        finish = self.finish
+        at_limit = meaning_of(finish.reason) == "max_tokens"
+        may_be_cut = not finish.said or may_cut_calls(finish, self._reply)
+        rest = [{"tool_calls": [call]} for call in self.order.rest(may_be_cut=may_be_cut, at_limit=at_limit)]
+        rest += self._rest_of_text()
+        if rest:
+            delta = choice["delta"]
+            shown = (*reasoning_names(delta), "content", "tool_calls")
+            ahead = {name: delta.pop(name) for name in shown if delta.get(name)}
+            rest = [ahead, *rest] if ahead else rest
+        reason = to_finish_reason(finish, has_calls=self._has_written_calls or len(self._indexes) > 0)
+        if reason == "tool_calls" and self.order.has_cut_call:
+            reason = "length"
+        choice["finish_reason"] = finish.reason = reason
+        finish.said = self.is_ended = True
+        return rest
+
+    def _take_calls(self, delta: dict[str, Any]) -> bool:
+        if self._reply.forbids_calls:
+            return without_forbidden(delta, self._notes)
+        told = delta["tool_calls"]
+        calls = to_calls(told)
+        pieces = [self._indexes.corrected(call) for call in calls]
+        sent = self.order.ordered(pieces)
+        if sent:
+            delta["tool_calls"] = sent
+        else:
+            del delta["tool_calls"]
+        is_changed = calls is not told or sent is not pieces
+        return is_changed or any(one is not other for one, other in zip(sent, calls, strict=True))
+
+    def _take_text(self, delta: dict[str, Any]) -> bool:
+        """Hold back text and reasoning that may be calls. Return True if the delta was changed."""
+        content = delta.get("content") or ""
+        names = reasoning_names(delta)
+        if self.text is None or not isinstance(content, str):
+            return False
+        self._thought_name = names[0] if names else self._thought_name
+        thought = delta[names[0]] if names else ""
+        if delta.get("tool_calls"):
+            held, self.text = self.text.stop(), None
+            sent = held[0] + thought, held[1] + content
+        else:
+            sent = self.text.take(thought, content)
+        if sent[0] != thought:
+            delta.update(dict.fromkeys(names or (self._thought_name,), sent[0]))
+        if sent[1] != content:
+            delta["content"] = sent[1]
+        return sent != (thought, content)
+
+    def _rest_of_text(self) -> list[dict[str, Any]]:
+        if self.text is None:
+            return []
+        thought, text, calls = self.text.end()
+        self.text = None
+        self._has_written_calls = bool(calls)
+        rest: list[dict[str, Any]] = [{self._thought_name: thought}] if thought else []
+        rest += [{"content": text}] if text else []
+        return rest + [{"tool_calls": [call]} for call in calls]
+
+
+def brings_content(choice: dict[str, Any]) -> bool:
+    """Whether a choice of a chunk has more than a role."""
+    return any(value for name, value in delta_of(choice).items() if name not in EMPTY_FIELDS)
+
+
+def is_empty(choice: dict[str, Any]) -> bool:
+    """Whether a choice of a chunk has nothing left of what it brought."""
+    return not choice.get("finish_reason") and not any(choice["delta"].values())
