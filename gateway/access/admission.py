@@ -110,7 +110,7 @@ class Admission:
             return Grant(context.request_id, 0, ()) if self.server is not None else None
         one = request_id()
         for _ in range(3):
-            if need.unpriced or need.input > prepared.most_input:
+            if need.input > prepared.most_input or (need.unpriced and self.unknown_price == "refuse"):
                 self._check_need(prepared.scopes, need)
             try:
                 outcome = await self._ask(one, context, prepared, need)

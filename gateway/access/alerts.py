@@ -18,6 +18,7 @@ from gateway.telemetry.metrics import BUDGET_ALERTS
 
 log = structlog.get_logger()
 
+# `account.lua` tells the sums of budgets from the first one on.
 THRESHOLDS: Final = (0.5, 0.75, 0.9, 0.95, 1.0)
 # Alerts that wait for a webhook which does not answer; the oldest are dropped, and all are in the log.
 MAX_WAITING: Final = 100
@@ -47,11 +48,9 @@ class Alerts:
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
 
     def crossed(self, spent_by: Sequence[bytes]) -> None:
-        """Take a settlement's sums: scope, budget, spent before, spent after and amount, for each budget."""
+        """Take sums of budgets that are half spent: scope, budget, spent before and after a settlement, and amount."""
         for place in range(0, len(spent_by), 5):
             before, after, amount = map(int, spent_by[place + 2 : place + 5])
-            if after < amount * THRESHOLDS[0]:
-                continue
             for threshold in THRESHOLDS:
                 if before < amount * threshold <= after:
                     scope, name = spent_by[place].decode(), spent_by[place + 1].decode()

@@ -74,7 +74,7 @@ class Ledger:
         Never waits; never raises.
         """
         link = self.link if grant.scopes and not grant.is_local else None
-        if link is None or not link.send(_Settling(self, grant, used), self._call(grant), self._values(grant, used)):
+        if link is None or not link.send(_Settling(self, grant, used), *self._call(grant, used)):
             self.add_later(grant, used)
 
     def add_later(self, grant: Grant, used: Used) -> None:
@@ -132,7 +132,8 @@ class Ledger:
         """Settle in one round trip: a pipeline takes a third of the time of single calls here."""
         assert self.server is not None
         if len(several) > 1 and not has_nodes(self.server.redis):
-            calls = [self._call(grant).split(self._values(grant, used)) for grant, used in several]
+            prepared = [self._call(grant, used) for grant, used in several]
+            calls = [call.split(values) for call, values in prepared]
             sha = scripts.ACCOUNT.sha
             try:
                 replies = await self.server.pipeline(
@@ -153,14 +154,25 @@ class Ledger:
     async def account(self, grant: Grant, used: Used) -> None:
         """Settle one reservation. What was not reserved in Redis is recorded, once for its id."""
         assert self.server is not None
-        outcome: list[Any] = await self.server.run(scripts.ACCOUNT, *self._call(grant).split(self._values(grant, used)))
+        call, values = self._call(grant, used)
+        outcome: list[Any] = await self.server.run(scripts.ACCOUNT, *call.split(values))
         self.alerts.crossed(outcome[1:])
 
-    def _call(self, grant: Grant) -> PackedCall:
-        """Return the script with its keys, but for the mark of the id."""
+    def _call(self, grant: Grant, used: Used) -> tuple[PackedCall, tuple[Argument, ...]]:
+        """Return the script with its keys, and its values: the mark of the id, and the arguments."""
+        assert self.server is not None
+        day = self._day()
+        entry = orjson.dumps(used.entry) if used.entry else b""
+        unreserved = orjson.dumps({"scopes": grant.budgets}) if grant.is_local else b""
+        return self._script(grant, day), (
+            self.server.keys.accounted(grant.id),
+            *(grant.id, used.cost, used.input, used.output, entry, self._sums(used, day)),
+            *(USAGE_ENTRIES, SUMS_SECONDS, used.requests, unreserved, *used.cached),
+        )
+
+    def _script(self, grant: Grant, day: str) -> PackedCall:
         assert self.server is not None
         scopes = tuple(budgets["name"] for budgets in grant.budgets) if grant.is_local else grant.scopes
-        day = self._day()
         call = self._calls.get((day, scopes))
         if call is None:
             if len(self._calls) >= MAX_CALLS:
@@ -171,17 +183,6 @@ class Ledger:
             call = PackedCall(scripts.ACCOUNT, (*always, *scope_keys), arguments=12, more_keys=1)
             self._calls[day, scopes] = call
         return call
-
-    def _values(self, grant: Grant, used: Used) -> tuple[Argument, ...]:
-        """Return the mark of the id, and the script's arguments."""
-        assert self.server is not None
-        entry = orjson.dumps(used.entry) if used.entry else b""
-        unreserved = orjson.dumps({"scopes": grant.budgets}) if grant.is_local else b""
-        return (
-            self.server.keys.accounted(grant.id),
-            *(grant.id, used.cost, used.input, used.output, entry, self._sums(used, self._day())),
-            *(USAGE_ENTRIES, SUMS_SECONDS, used.requests, unreserved, *used.cached),
-        )
 
     async def _enter(self, several: list[Used]) -> None:
         """Enter requests that nothing limits in the usage reports, in one round trip; those without a call are none."""

@@ -1,6 +1,6 @@
 """Replies of limits and budgets: headers with their state, in Anthropic's names, and the errors for refusals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import ceil
@@ -49,34 +49,33 @@ def to_headers(state: Mapping[str, Any]) -> Headers:
     for kind, (limit_header, remaining_header, reset_header) in LIMIT_HEADERS.items():
         if kind in state:
             limit, remaining, full_at = state[kind]
-            reset = _to_time(ceil(int(full_at) / 1000))
-            headers += ((limit_header, str(limit)), (remaining_header, str(remaining)), (reset_header, reset))
+            headers += (
+                (limit_header, str(limit)),
+                (remaining_header, str(remaining)),
+                (reset_header, _to_time(full_at)),
+            )
     if "budgets" in state:
-        headers += _money_headers(state["budgets"])
+        share, ends = max([(int(spent) / max(1, int(amount)), end) for _, _, spent, _, amount, end in state["budgets"]])
+        if share < 1:
+            headers += _money_headers(int(share * 100) / 100, ends)
     return tuple(headers)
 
 
 @lru_cache(maxsize=256)  # limits are full again at the same few seconds: with little use, in this one
-def _to_time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _to_time(seconds: str) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _money_headers(budgets: Sequence[Sequence[Any]]) -> Headers:
-    """The headers with which Claude Code shows its user how much of a spending cap is used."""
-    share, ends = -1.0, ""
-    for _, _, spent, _, amount, end in budgets:
-        one = int(spent) / max(1, int(amount))
-        if one > share:
-            share, ends = one, end
-    if share >= 1:
-        return ()
-    notice = next((one for one in NOTICES if share >= one), None) if share >= NOTICES[-1] else None
+@lru_cache(maxsize=256)
+def _money_headers(share: float, ends: str) -> Headers:
+    """The headers with which Claude Code shows its user how much of a spending cap is used, in hundredths."""
+    notice = next((one for one in NOTICES if share >= one), None)
     status = "allowed" if notice is None else "allowed_warning"
     headers = (
         (STATUS, status),
         CLAIM,
         (OVERAGE_STATUS, status),
-        (UTILIZATION, f"{min(share, 0.99):.2f}"),
+        (UTILIZATION, f"{share:.2f}"),
         (RESET, ends),
         (OVERAGE_RESET, ends),
     )

@@ -5,7 +5,8 @@
 -- ARGV: id, cost in nano-dollars (-1: what was granted, for a process that died), input tokens, output tokens, usage entry,
 -- field of the day's sums, longest usage stream, seconds that the sums are kept, requests to count in the sums, and for
 -- what was not reserved {scopes: [{name, budgets}]} as JSON, else '', then tokens read from and written to a cache.
--- Replies {1, [scope, budget, spent before, spent after, amount, …]}, or {0} for an id that has no reservation.
+-- Replies {1, [scope, budget, spent before, spent after, amount, …]} for budgets of which half is spent, where alerts begin,
+-- or {0} for an id that has no reservation.
 local LEASES, DATA, USAGE, SUMS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, cost, input, output = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local stored = redis.call('HGET', DATA, id)
@@ -37,7 +38,7 @@ for i, scope in ipairs(request.scopes) do
       redis.call('HINCRBY', key, budget.name .. ':held', string.format('%.0f', -request.granted))
     end
     local after = spend(key, budget, now, cost)
-    if after then
+    if after and after * 2 >= budget.amount then
       for _, value in ipairs({scope.name, budget.name, string.format('%.0f', after - cost),
                               string.format('%.0f', after), string.format('%.0f', budget.amount)}) do
         table.insert(spent_by, value)

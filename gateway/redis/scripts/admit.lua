@@ -5,8 +5,8 @@
 --                                  budgets: [{name, amount, start, ends, window}]}]}
 -- Money is in nano-dollars, bounds of periods in seconds. `share` is the part of each capacity that may be used.
 -- A rate is a virtual clock (GCRA) in microseconds, a minute of which may be used at once.
--- `state` is JSON: by kind of rate the tightest {limit, remaining, full at}, and `budgets`: {scope, name, spent, held,
--- amount, ends} of each budget, before this request.
+-- `state` is JSON: by kind of rate the tightest {limit, remaining, full at}, in Unix seconds, and `budgets`: {scope, name, spent,
+-- held, amount, ends} of each budget, before this request.
 -- Replies {'admitted', granted, state} | {'refused', scope, kind, wait in ms, state} | {'stale', scope} | {'period', now in s}.
 local LEASES, DATA, VERSIONS = KEYS[1], KEYS[2], KEYS[3]
 local id, lease, request = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
@@ -50,7 +50,7 @@ for i, scope in ipairs(request.scopes) do
       table.insert(write, string.format('%.0f', clock))
       local seen = tightest[kind]
       if not seen or remaining < seen[2] then
-        tightest[kind] = {limit, math.max(0, remaining - cost[kind]), string.format('%.0f', clock / 1000)}
+        tightest[kind] = {limit, math.max(0, remaining - cost[kind]), string.format('%.0f', math.ceil(clock / 1000000))}
       end
     end
   end
