@@ -75,9 +75,3 @@ class Scheduler:
     async def active(self) -> list[str]:
         """Return all batches that have not ended."""
         return [batch_id.decode() for batch_id in (await self._server.pipeline([("HKEYS", self._keys.records)]))[0]]
-
-    async def set_weight(self, tenant: str, weight: float) -> None:
-        """Set a tenant's weight. Weight 2 gets twice the share of weight 1, the default."""
-        if weight < 0.01:
-            raise ValueError("a tenant's weight is at least 0.01")
-        await self._server.pipeline([("HSET", self._keys.weights, quote(tenant, safe=""), repr(weight))])

@@ -23,7 +23,6 @@ percent-encoded. Times are milliseconds of the Redis server's clock.
       b        hash    batch -> "<level> <tenant> <virtual time>"; level 1 unless its priority counts across tenants
       wake     zset    batch with nothing to claim now -> when it may have again
       due      zset    batch not ended -> when the sweeper inspects it next
-      weight   hash    tenant -> weight (1 when absent)
       t:<0-2>  zset    tenant with claimable batches -> virtual time, per level
       r:<0-2>  zset    "<tenant> <virtual time> <batch>", all scores 0: claimable batches in the order within a tenant
       p:<w>    string  worker -> "<nonce> <batch>", so that a repeated pick gets the same batch          60 s
@@ -146,7 +145,6 @@ class SchedulerKeys(NamedTuple):
     records: str
     wake: str
     due: str
-    weights: str
     tenants_low: str
     tenants_normal: str
     tenants_high: str
@@ -201,7 +199,6 @@ class Keys:
             f"{queue}b",
             f"{queue}wake",
             f"{queue}due",
-            f"{queue}weight",
             *(f"{queue}t:{level}" for level in range(PRIORITY_LEVELS)),
             *(f"{queue}r:{level}" for level in range(PRIORITY_LEVELS)),
         )

@@ -48,19 +48,6 @@ async def test_tenants_share_evenly_however_many_batches_they_send(bench: Bench)
     assert abs(counts["many"] - counts["one"]) <= 20
 
 
-async def test_a_tenant_of_weight_three_gets_three_shares(bench: Bench) -> None:
-    await Scheduler(bench.server).set_weight("heavy", 3.0)
-    await bench.create(500, "heavy")
-    await bench.create(500, "light")
-    counts = await served(bench, claims=40)
-    assert counts["heavy"] == pytest.approx(300, abs=20)
-
-
-async def test_a_weight_of_nothing_is_refused(bench: Bench) -> None:
-    with pytest.raises(ValueError, match="weight"):
-        await Scheduler(bench.server).set_weight("acme", 0.0)
-
-
 async def test_a_newcomer_takes_turns_and_does_not_catch_up_on_the_past(bench: Bench) -> None:
     await bench.create(2000, "early")
     await served(bench, claims=50)

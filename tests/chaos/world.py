@@ -39,7 +39,6 @@ LASTING = (
     "gw:secret",
     "gw:tenants",
     "gw:q:{s}:p:",
-    "gw:q:{s}:weight",
     "gw:cb:",
     "gw:c:",
     "gw:a:{a}:u",  # usage, and its sums of a day; reservations are not among these

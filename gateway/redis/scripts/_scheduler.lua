@@ -1,13 +1,13 @@
 -- include: _time
 -- Shared by the scheduler's scripts. KEYS start with SchedulerKeys, in that order (gateway/redis/keys.py).
--- Virtual time: each claimed item moves its tenant on by 1/weight and its batch on by 1; the one furthest behind is next.
+-- Virtual time: each claimed item moves its tenant and its batch on by 1; the one furthest behind is next.
 -- The time of a batch begins at its order (0: high priority, 1: normal, 2: low) times PRIORITY, so that a tenant's batches
 -- go by priority first. Levels come before tenants: of the batches that may go before, or after, those of all tenants.
 -- All of this is a hint. A batch's own keys decide what may be claimed, and the sweeper restores what is lost here.
 -- Times to wait are given as ms from now: the clock of the server that holds the batch may differ from this one's.
-local RECORDS, WAKE, DUE, WEIGHTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local TENANTS = {[0] = KEYS[5], [1] = KEYS[6], [2] = KEYS[7]}
-local READY = {[0] = KEYS[8], [1] = KEYS[9], [2] = KEYS[10]}
+local RECORDS, WAKE, DUE = KEYS[1], KEYS[2], KEYS[3]
+local TENANTS = {[0] = KEYS[4], [1] = KEYS[5], [2] = KEYS[6]}
+local READY = {[0] = KEYS[7], [1] = KEYS[8], [2] = KEYS[9]}
 local PRIORITY = 1000000000000
 
 -- Fixed width, so that the order of the text is the order of the numbers.
@@ -51,8 +51,3 @@ local function unready(record)
   end
   return removed
 end
-
-local function weight_of(tenant)
-  return tonumber(redis.call('HGET', WEIGHTS, tenant) or 1)
-end
-

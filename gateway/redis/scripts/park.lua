@@ -6,6 +6,6 @@ local record = find(batch)
 if not record then return 0 end
 redis.call('ZADD', WAKE, 'LT', whole(now_ms() + tonumber(ARGV[3])), batch)
 if unready(record) and items > 0 and redis.call('ZSCORE', TENANTS[record.level], record.tenant) then
-  redis.call('ZINCRBY', TENANTS[record.level], -items / weight_of(record.tenant), record.tenant)
+  redis.call('ZINCRBY', TENANTS[record.level], -items, record.tenant)
 end
 return 1

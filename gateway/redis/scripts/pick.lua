@@ -1,9 +1,9 @@
 -- include: _scheduler
 -- The batch to claim from next: at the highest level that has one, of the tenant furthest behind, its batch furthest
--- behind. Charges the items asked for. KEYS[11]: this worker's last pick. ARGV: nonce (repeating one gets the same batch),
+-- behind. Charges the items asked for. KEYS[10]: this worker's last pick. ARGV: nonce (repeating one gets the same batch),
 -- items. Replies the batch's id, or nothing.
 local nonce, items = ARGV[1], tonumber(ARGV[2])
-local last = redis.call('GET', KEYS[11])
+local last = redis.call('GET', KEYS[10])
 if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then return string.sub(last, #nonce + 2) end
 
 for _, batch in ipairs(redis.call('ZRANGEBYSCORE', WAKE, '-inf', now_ms(), 'LIMIT', 0, 64)) do
@@ -17,7 +17,7 @@ local function charge(level, tenant, entry, batch, time)
   redis.call('ZADD', READY[level], 0, tenant .. ' ' .. later .. ' ' .. batch)
   redis.call('HSET', RECORDS, batch, level .. ' ' .. tenant .. ' ' .. later)
   redis.call('ZREM', READY[level], entry)
-  redis.call('ZINCRBY', TENANTS[level], items / weight_of(tenant), tenant)
+  redis.call('ZINCRBY', TENANTS[level], items, tenant)
 end
 
 local function next_of(level)
@@ -40,7 +40,7 @@ end
 for level = 2, 0, -1 do
   local batch = next_of(level)
   if batch then
-    redis.call('SET', KEYS[11], nonce .. ' ' .. batch, 'EX', 60)
+    redis.call('SET', KEYS[10], nonce .. ' ' .. batch, 'EX', 60)
     return batch
   end
 end
