@@ -20,6 +20,8 @@ from gateway.redis.codec import BrokenBlob, pack, unpack
 # items share less, so the bytes end a chunk first: 8 to 16 items of 50 kB still reach 5.
 CHUNK_ITEMS: Final = 64
 CHUNK_BYTES: Final = 128 * 1024
+# More than this is packed and unpacked in a thread: zstd takes 1 to 3 ms for it, and the event loop has live streams.
+THREAD_BYTES: Final = 1024 * 1024
 # Placeholder for the result of an item that lost its worker too often; the line is built on read.
 WORKER_LOST: Final = b"L"
 

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from redis.exceptions import RedisError
 
-from gateway.batches.chunks import ChunkIndex, unpack_items
+from gateway.batches.chunks import THREAD_BYTES, ChunkIndex, unpack_items
 from gateway.batches.ending import conclude
 from gateway.batches.lifecycle import BatchRecord
 from gateway.batches.scheduler import INSPECT_MS, Scheduler
@@ -41,8 +41,6 @@ _WAIT_SECONDS: Final = 2.0
 # Of one call that records results: Redis serves no other client while it runs.
 _DONE_ITEMS: Final = 64
 _DONE_BYTES: Final = 4 * 1024 * 1024
-# zstd takes over a millisecond for more than this; the event loop has live streams to serve.
-_THREAD_BYTES: Final = 1024 * 1024
 # Records and chunks that the next claims are likely to need. Items of a chunk are claimed in a row.
 _KNOWN_BATCHES: Final = 256
 _CACHED_CHUNKS: Final = 64
@@ -350,13 +348,13 @@ async def _pack_all(lines: list[bytes]) -> list[bytes]:
     def pack_lines() -> list[bytes]:
         return [pack(line) for line in lines]
 
-    if sum(map(len, lines)) > _THREAD_BYTES:
+    if sum(map(len, lines)) > THREAD_BYTES:
         return await asyncio.to_thread(pack_lines)
     return pack_lines()
 
 
 async def _unpack(blob: bytes) -> list[Item]:
-    if len(blob) > _THREAD_BYTES:
+    if len(blob) > THREAD_BYTES:
         return await asyncio.to_thread(unpack_items, blob)
     return unpack_items(blob)
 

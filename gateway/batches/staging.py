@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 import structlog
 
-from gateway.batches.chunks import CHUNK_BYTES, CHUNK_ITEMS, ChunkIndex, pack_ids, pack_items
+from gateway.batches.chunks import CHUNK_BYTES, CHUNK_ITEMS, THREAD_BYTES, ChunkIndex, pack_ids, pack_items
 from gateway.batches.ending import to_log_fields
 from gateway.batches.lifecycle import MAX_MODELS, BatchOptions, BatchRecord, to_fields
 from gateway.batches.scheduler import INSPECT_MS, Scheduler
@@ -27,8 +27,6 @@ log = structlog.get_logger()
 # Bytes per round trip: at 2 KB an item, some 500 items.
 _WRITE_BYTES: Final = 256 * 1024
 _WRITE_CHUNKS: Final = 8
-# Compressing more than this takes over 3 ms, and is left to a thread.
-_THREAD_BYTES: Final = 1024 * 1024
 # Bytes between memory checks: uploads admitted at the same time must not fill the server.
 _ADMIT_BYTES: Final = 16 * 1024 * 1024
 
@@ -136,7 +134,7 @@ class Staging:
 
     async def _close_chunk(self) -> None:
         number, items = len(self._starts) - 1, self._items
-        if self._item_bytes > _THREAD_BYTES:
+        if self._item_bytes > THREAD_BYTES:
             blob = await asyncio.to_thread(pack_items, items)
         else:
             blob = pack_items(items)

@@ -23,17 +23,15 @@ from gateway.errors import GatewayError
 from gateway.redis.breaker import Breaker, Tolerance
 from gateway.redis.connections import CACHE_CONNECTIONS
 from gateway.redis.failures import NO_ANSWER, problem_of, redis_failures
+from gateway.redis.patience import GRACE_TURNS
 from gateway.telemetry.metrics import CACHE_ERRORS, CACHE_UP
 
 log = structlog.get_logger()
 
 # The budget is the configured time less this, in which replies that arrived while the loop was busy are read.
 GRACE: Final = 0.01
-# Also in turns of the event loop. A reply takes several of them, and some more if a connection must be opened first;
-# with hundreds of requests in each turn, they take longer than the budget even if Redis does not. With an idle loop
-# they take a fraction of a millisecond.
-GRACE_TURNS: Final = 30
-# These turns take longer than this only if the loop is busy.
+# GRACE_TURNS turns of the loop follow. With hundreds of requests in each turn, they take longer than the budget even if
+# Redis does not; they take longer than this only if the loop is busy.
 BUSY_SECONDS: Final = 0.02
 
 # A failure is a call that Redis refused or did not answer in time, never one that had to wait for a connection.

@@ -20,10 +20,11 @@ from redis.exceptions import RedisError
 from gateway.batches.server import BatchServer, StoragePolicy
 from gateway.cli.api import SERVER
 from gateway.errors import GatewayError, StoreAway, UpstreamTimedOut
-from gateway.redis.connections import EMBEDDED, queue_client
+from gateway.redis.connections import queue_client
 from gateway.redis.embedded import default_directory, find_binaries
 from gateway.redis.keys import DATA_VERSION, Keys
 from gateway.redis.server import RedisServer, ServerFacts
+from gateway.redis.url import EMBEDDED
 from gateway.settings import Settings, is_loopback
 from gateway.settings.exposure import exposed_files
 from gateway.upstream.http.client import Call, UpstreamClient

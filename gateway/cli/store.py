@@ -12,8 +12,8 @@ import structlog
 from gateway.access.store import AccessStore, Actor
 from gateway.cli.console import CommandError, Exit, run_async
 from gateway.errors import GatewayError
-from gateway.redis.connections import EMBEDDED
 from gateway.redis.embedded import EmbeddedServerError
+from gateway.redis.url import EMBEDDED
 from gateway.settings import SettingsError, load_settings
 from gateway.wiring import open_access_store
 

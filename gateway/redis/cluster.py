@@ -4,22 +4,21 @@ All keys of one script share a hash tag (gateway/redis/keys), and a pipeline is 
 else is the same. Times are those of the node that a script runs on: the nodes' clocks must agree.
 """
 
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-# `redis+cluster://host:port` names any node; the others are found through it.
-SUFFIX: Final = "+cluster"
+from gateway.redis.url import CLUSTER_SUFFIX
 
 
 def is_cluster(url: str) -> bool:
-    return url.partition("://")[0].endswith(SUFFIX)
+    return url.partition("://")[0].endswith(CLUSTER_SUFFIX)
 
 
 def cluster_client(url: str, **options: Any) -> Redis:
     """A client for all nodes. Its commands are those of Redis, with which it shares no type."""
-    return cast(Redis, RedisCluster.from_url(url.replace(SUFFIX, "", 1), **options))
+    return cast(Redis, RedisCluster.from_url(url.replace(CLUSTER_SUFFIX, "", 1), **options))
 
 
 def has_nodes(redis: Redis | RedisCluster) -> bool:

@@ -24,10 +24,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from gateway.redis.cluster import cluster_client, is_cluster
 from gateway.redis.embedded import EmbeddedServer
 from gateway.redis.failures import WRONG_SERVER, code_of
-
-EMBEDDED: Final = "embedded"
-# `+cluster` is ours: redis-py has a class for Cluster and no scheme.
-_SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
+from gateway.redis.url import EMBEDDED
 
 # A commit may wait 2 s for the disk or a replica, on the server's side of the socket.
 _QUEUE_TIMEOUT: Final = 5.0
@@ -47,8 +44,8 @@ class RedisConnections:
 
 
 def queue_client(url: str, *, connections: int = 32, timeout: float = _QUEUE_TIMEOUT) -> Redis:
-    """Raises ValueError for a URL of another kind. On a Cluster `connections` are for each node."""
-    if is_cluster(checked_url(url)):
+    """Make a client of a URL that `url.check_url` has accepted. On a Cluster `connections` are for each node."""
+    if is_cluster(url):
         return _cluster_client(url, connections, timeout, _QUEUE_CONNECT_TIMEOUT)
     pool = BlockingConnectionPool.from_url(
         url,
@@ -67,7 +64,7 @@ def cache_client(url: str, *, connections: int = CACHE_CONNECTIONS, budget: floa
     `budget`: seconds that a request waits.
     """
     timeout = budget + _CACHE_TIMEOUT
-    if is_cluster(checked_url(url)):
+    if is_cluster(url):
         return _cluster_client(url, connections, timeout, timeout)
     pool = ConnectionPool.from_url(
         url,
@@ -131,17 +128,6 @@ async def leave_demoted(redis: Redis, error: Exception) -> bool:
     await pool.update_active_connections_for_reconnect()
     await pool.disconnect(inuse_connections=False)
     return True
-
-
-def checked_url(url: str) -> str:
-    """The URL, or a ValueError that does not repeat it, since it may hold a password."""
-    if not url.startswith(_SCHEMES):
-        scheme = url.partition("://")[0][:16] if "://" in url else "no scheme"
-        raise ValueError(
-            "a Redis URL starts with redis://, rediss://, redis+cluster://, rediss+cluster:// or unix://, "
-            f"or is 'embedded'; this one has {scheme}"
-        )
-    return url
 
 
 def _cluster_client(url: str, connections: int, timeout: float, connect_timeout: float) -> Redis:

@@ -23,10 +23,10 @@ from typing import Final, Self
 
 import structlog
 
+from gateway.redis.keys import OLDEST_SERVER
+
 _log = structlog.get_logger(__name__)
 
-# As `redis.server.OLDEST`: an older server on PATH is passed over.
-_OLDEST: Final = (6, 2)
 # A developer's machine has other work; `embedded` is not meant for production loads.
 _MAX_MEMORY: Final = 2 * 1024**3
 # sun_path holds 108 bytes on Linux, 104 on macOS.
@@ -319,8 +319,9 @@ async def _version_problem(binary: Path) -> str | None:
     version = re.search(rb"v=(\d+)\.(\d+)", output)
     if version is None:
         return "does not report its version"
-    if (int(version[1]), int(version[2])) < _OLDEST:
-        return f"version {version[1].decode()}.{version[2].decode()} is older than {_OLDEST[0]}.{_OLDEST[1]}"
+    if (int(version[1]), int(version[2])) < OLDEST_SERVER:
+        oldest = ".".join(map(str, OLDEST_SERVER))
+        return f"version {version[1].decode()}.{version[2].decode()} is older than {oldest}"
     return None
 
 

@@ -106,6 +106,8 @@ from urllib.parse import quote
 
 # Version of all stored forms above. A newer process reads older data; an older one refuses newer data and says so.
 DATA_VERSION = 1
+# The oldest release of the server that has the commands of the scripts.
+OLDEST_SERVER = (6, 2)
 
 DEFAULT_PREFIX = "gw:"
 # An upload of 256 MB over a slow line takes minutes; what an aborted one has stored is freed after this.

@@ -13,7 +13,7 @@ from typing import Final
 from gateway.process.tasks import CANCEL_AGAIN_SECONDS
 
 # Turns of the event loop after the time is over, in which replies that have arrived are read. A reply takes several of
-# them. With an idle loop they take a fraction of a millisecond.
+# them, and some more if a connection must be opened first. With an idle loop they take a fraction of a millisecond.
 GRACE_TURNS: Final = 30
 # A call looks this often how late the loop is.
 LOOKS: Final = 8

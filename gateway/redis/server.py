@@ -22,15 +22,13 @@ from gateway.redis.answer_limit import AnswerLimit
 from gateway.redis.cluster import beside, every_info
 from gateway.redis.connections import leave_demoted
 from gateway.redis.failures import KEYS_NOT_ALLOWED, MISSING_COMMAND, redis_failures, replies_of
-from gateway.redis.keys import Keys
+from gateway.redis.keys import OLDEST_SERVER, Keys
 from gateway.redis.scripts import Argument, LuaScript
 
 log = structlog.get_logger()
 
 Command = Sequence[str | bytes | int]
 
-# The oldest release with the commands that the scripts use.
-OLDEST: Final = (6, 2)
 # Written every few seconds by each process (gateway.telemetry.monitors).
 PROBE_MS: Final = 60_000
 # Bytes per second: what a call sends adds to its limit, or a long item would never arrive.
@@ -110,8 +108,8 @@ class RedisServer:
     async def check(self) -> ServerFacts | None:
         """Raises Unavailable for a server that is too old."""
         facts = await self.facts()
-        if facts is not None and facts.version < OLDEST:
-            needed = ".".join(map(str, OLDEST))
+        if facts is not None and facts.version < OLDEST_SERVER:
+            needed = ".".join(map(str, OLDEST_SERVER))
             raise Unavailable(f"Batches need Redis {needed} or newer; this server is {facts.product}")
         return facts
 
@@ -180,7 +178,7 @@ def _to_facts(info: dict[str, Any]) -> ServerFacts:
     maxmemory = int(info.get("maxmemory", 0))
     return ServerFacts(
         product=product,
-        version=tuple(int(part) for part in re.findall(r"\d+", version)[:2]) or OLDEST,
+        version=tuple(int(part) for part in re.findall(r"\d+", version)[:2]) or OLDEST_SERVER,
         persistent=bool(info.get("aof_enabled", 0)),
         eviction_policy=str(info.get("maxmemory_policy", "")),
         used_memory=int(info.get("used_memory", 0)),

@@ -12,6 +12,8 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 EMBEDDED: Final = "embedded"
+# Ours: redis-py has a class for Cluster and no scheme. `redis+cluster://host:port` names any node; the others are found
+# through it.
 CLUSTER_SUFFIX: Final = "+cluster"
 SCHEMES: Final = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 
