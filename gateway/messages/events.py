@@ -1,7 +1,7 @@
 """The events of a Messages stream as bytes, ready for the client's socket.
 
 One function an event. Deltas are built around a template so that a streamed delta costs one dump of its string; the
-templates are also what `splice` fills with an upstream's raw JSON text.
+templates are also what `dialects/chat/response/fast_path` fills with an upstream's raw JSON text.
 """
 
 from typing import Any

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gateway.dialects.clients.fields import to_object, to_text
 from gateway.errors import InvalidRequest, shorten
-from gateway.messages.cache_marks import OPENAIS
+from gateway.messages.openai_breakpoints import OPENAI_BREAKPOINT
 from gateway.messages.validation.media import image_type, is_base64
 
 # RFC 2397, with parameters such as a charset before `base64`.
@@ -63,7 +63,7 @@ def marked(blocks: list[dict[str, Any]], holder: Mapping[str, Any]) -> list[dict
 
     Clients of LiteLLM and OpenRouter have `cache_control` here.
     """
-    for name in ("cache_control", OPENAIS):
+    for name in ("cache_control", OPENAI_BREAKPOINT):
         if blocks and holder.get(name):
             blocks[-1][name] = holder[name]
     return blocks

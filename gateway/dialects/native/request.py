@@ -15,9 +15,9 @@ from gateway.dialects import spans
 from gateway.dialects.native.parameters import to_messages_fields
 from gateway.dialects.native.thinking import without_foreign_thinking
 from gateway.errors import InvalidRequest
-from gateway.messages.cache_marks import with_cache_control
 from gateway.messages.claude_code import BILLING_HEADER
 from gateway.messages.notes import Note
+from gateway.messages.openai_breakpoints import with_cache_control
 from gateway.messages.prompt import Prompt
 from gateway.messages.repeated_text import RepeatedText
 from gateway.upstream.routes.route import Route

@@ -6,8 +6,8 @@ from typing import Any, Literal, cast
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.chat.call_ids import to_upstream_id
-from gateway.messages.cache_marks import OPENAIS
 from gateway.messages.notes import Note
+from gateway.messages.openai_breakpoints import OPENAI_BREAKPOINT
 from gateway.schemas.openai import ContentPart, FunctionTool
 from gateway.upstream.models.target import Target
 
@@ -61,7 +61,7 @@ class Scope:
 
     def mark_cached(self, part: ContentPart | FunctionTool, block: Any, path: str) -> None:
         """Put the block's cache breakpoint on the part that ends it, where the upstream knows breakpoints."""
-        takes = {"cache_control": self.target.cache_control, OPENAIS: self.target.takes_breakpoints}
+        takes = {"cache_control": self.target.cache_control, OPENAI_BREAKPOINT: self.target.takes_breakpoints}
         for name in takes.keys() & block.keys():
             if block[name] and takes[name]:
                 cast(dict[str, Any], part)[name] = block[name]

@@ -1,11 +1,15 @@
-"""Cache breakpoints in OpenAI's form, and the same in Anthropic's, which is `cache_control`."""
+"""Cache breakpoints in OpenAI's form, and their conversion to Anthropic's, which is `cache_control`.
+
+OpenAI takes any number of them, and reads the latest 80.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-OPENAIS: Final = "prompt_cache_breakpoint"
-# Of a request to Anthropic; OpenAI takes any number, and reads the latest 80.
-MAX_BREAKPOINTS: Final = 4
+from gateway.messages.validation.breakpoints import MAX_BREAKPOINTS
+
+# The field of a block.
+OPENAI_BREAKPOINT: Final = "prompt_cache_breakpoint"
 
 
 def with_cache_control(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,9 +41,9 @@ def _converted(holder: Any, name: str, room: int) -> tuple[Any, int]:
     converted = []
     for block in reversed(blocks):
         changed, room = _converted(block, "content", room)
-        if OPENAIS in changed:
-            mark = changed[OPENAIS]
-            changed = {name: value for name, value in changed.items() if name != OPENAIS}
+        if OPENAI_BREAKPOINT in changed:
+            mark = changed[OPENAI_BREAKPOINT]
+            changed = {name: value for name, value in changed.items() if name != OPENAI_BREAKPOINT}
             if mark and room > 0 and not changed.get("cache_control"):
                 changed["cache_control"] = {"type": "ephemeral"}
                 room -= 1
