@@ -1,10 +1,11 @@
-"""Reading other programs' JSON: a limit of values, counted before a body or an answer is parsed, and lenient access.
+"""JSON values: a limit of them, counted before a body or an answer is parsed, lenient access, and the form of times.
 
 A body of 30 MB may hold ten million empty lists, which take gigabytes once parsed. Commas and opening brackets outside
 strings are counted instead of values: each takes a byte, so that a small body needs no look.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway.errors import RequestTooLarge, UpstreamError
@@ -71,3 +72,18 @@ def count_values(body: bytes) -> int:
 def to_mapping(value: object) -> Mapping[str, Any]:
     """Return a JSON object; an empty one for any other value."""
     return value if isinstance(value, dict) else {}
+
+
+def to_mappings(value: object) -> list[dict[str, Any]]:
+    """Return the objects of a JSON list; none for any other value."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def to_string(value: object) -> str:
+    """Return a JSON string; an empty one for any other value."""
+    return value if isinstance(value, str) else ""
+
+
+def to_time(seconds: float) -> str:
+    """Return seconds since 1970 in the form of JSON, RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

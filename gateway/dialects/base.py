@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.dialects.reply import Reply
-from gateway.errors import GatewayError
+from gateway.errors import AnswerCut, EmptyAnswer, GatewayError
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
 from gateway.upstream.routes.route import Route
@@ -160,6 +160,15 @@ def to_collected(converter: MessageConverter, body: bytes) -> Answered:
     if converter.failure is not None:
         raise converter.failure
     return Answered(converter.message(), converter.origin, converter.notes)
+
+
+NO_ANSWER = "The upstream ended its stream without an answer."
+
+
+def to_cut_error(*, has_begun: bool) -> GatewayError:
+    """Return the failure of a stream without an end. `has_begun`: the upstream had sent some of its answer."""
+    text = "The upstream closed the connection before the end of its answer."
+    return AnswerCut(text) if has_begun else EmptyAnswer(text)
 
 
 class Dialect(Protocol):

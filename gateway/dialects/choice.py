@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.errors import InvalidRequest
+from gateway.json_values import to_mappings
 from gateway.messages.notes import Note
 from gateway.upstream.routes.route import Route
 
@@ -66,11 +67,11 @@ def unsupported(route: Route, request: Mapping[str, Any]) -> str | None:
     support = route.upstream.vendor.messages
     if support.blocks is None:
         return None
-    for index, tool in enumerate(_list(request.get("tools"))):
+    for index, tool in enumerate(to_mappings(request.get("tools"))):
         kind = tool.get("type") or "custom"
         if kind != "custom":
             return f"tools.{index}"
-    for index, message in enumerate(_list(request.get("messages"))):
+    for index, message in enumerate(to_mappings(request.get("messages"))):
         for path, kind in _kinds(message.get("content"), f"messages.{index}.content"):
             if kind not in support.blocks:
                 return path
@@ -79,7 +80,7 @@ def unsupported(route: Route, request: Mapping[str, Any]) -> str | None:
 
 def _kinds(content: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Yield path and type of each block, those within tool results included."""
-    for index, block in enumerate(_list(content)):
+    for index, block in enumerate(to_mappings(content)):
         yield f"{path}.{index}", block.get("type")
         if block.get("type") == "tool_result":
             yield from _kinds(block.get("content"), f"{path}.{index}.content")
@@ -87,7 +88,3 @@ def _kinds(content: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def _given(request: Mapping[str, Any], names: frozenset[str]) -> list[str]:
     return [name for name in sorted(names & request.keys()) if request[name] not in (None, {}, [])]
-
-
-def _list(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

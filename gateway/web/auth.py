@@ -5,7 +5,6 @@ A handler reads `request[CONTEXT]`. One that forgets is still closed: what is op
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
@@ -14,6 +13,7 @@ from aiohttp.typedefs import Handler
 from gateway.access.keys import INVALID, Client
 from gateway.context import Context
 from gateway.errors import InvalidRequest, Unauthenticated
+from gateway.json_values import to_time
 from gateway.upstream.routes.table import RoutingTable
 from gateway.web.addresses import address_of
 from gateway.web.failed_keys import FAILED_KEYS
@@ -97,7 +97,7 @@ async def look_up(request: web.Request, key: str | None, authorization: str | No
 
 async def answer_old_value(request: web.Request, handler: Handler, valid_until: int) -> web.StreamResponse:
     """Name the end of a rotated key's old value on the reply."""
-    ends = datetime.fromtimestamp(valid_until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ends = to_time(valid_until)
     request[KEY_EXPIRES] = ends
     request[MORE_LINES] = f"{KEY_EXPIRES_HEADER}: {ends}\r\n{request.get(MORE_LINES, '')}"
     response = await handler(request)

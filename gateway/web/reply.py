@@ -33,6 +33,7 @@ WORKSPACE_ID = "anthropic-workspace-id"
 PROCESSING_TIME = "x-processing-time"
 IGNORED = "x-gateway-ignored"
 JSON_TYPE = "application/json"
+NO_STORE: Headers = (("cache-control", "no-store"),)
 MESSAGE_HEADERS: Headers = (("content-type", JSON_TYPE),)
 EVENT_HEADERS: Headers = (
     ("content-type", "text/event-stream; charset=utf-8"),

@@ -22,6 +22,7 @@ import orjson
 from gateway.access.keyring import Keyring
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
+from gateway.json_values import to_string
 from gateway.messages.envelope import Envelope, open_envelope, seal
 from gateway.schemas.openai import ContentPart
 
@@ -184,7 +185,7 @@ def excerpt_of(result: Mapping[str, Any], keyring: Keyring) -> str:
     envelope = open_envelope(sealed, keyring) if isinstance(sealed, str) else None
     if not isinstance(envelope, Envelope) or not envelope.entries:
         return ""
-    return " ".join(_string(envelope.entries[0].get("text")).split())[:EXCERPT_LENGTH]
+    return " ".join(to_string(envelope.entries[0].get("text")).split())[:EXCERPT_LENGTH]
 
 
 def rejoin(parts: list[ContentPart], content: Sequence[Mapping[str, Any]], cited: Sequence[tuple[int, int]]) -> None:
@@ -223,18 +224,14 @@ def _written(annotation: Mapping[str, Any]) -> bytes:
 def _read(annotation: Mapping[str, Any]) -> Citation | None:
     """OpenAI's and OpenRouter's `url_citation`, or OpenRouter's copy of Anthropic's own."""
     details = annotation.get("url_citation", annotation)
-    if annotation.get("type") not in KINDS or not isinstance(details, Mapping) or not _string(details.get("url")):
+    if annotation.get("type") not in KINDS or not isinstance(details, Mapping) or not to_string(details.get("url")):
         return None
     # Upstreams that know no positions leave them out, or set both to zero.
     start, end = details.get("start_index"), details.get("end_index")
     return Citation(
         url=details["url"],
-        title=_string(details.get("title")) or None,
-        text=_string(details.get("content")) or _string(details.get("cited_text")),
+        title=to_string(details.get("title")) or None,
+        text=to_string(details.get("content")) or to_string(details.get("cited_text")),
         end=end if isinstance(end, int) and end > (start if isinstance(start, int) else 0) else None,
-        encrypted_index=_string(details.get("encrypted_index")) or None,
+        encrypted_index=to_string(details.get("encrypted_index")) or None,
     )
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""

@@ -13,6 +13,10 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 EFFORT_SHARES = ((0.1, "minimal"), (0.2, "low"), (0.5, "medium"), (0.8, "high"))
 EFFORT_BEYOND = "xhigh"
 
+# The end of a chat stream: the data of its last event, and that event.
+DONE_MARK = b"[DONE]"
+DONE_EVENT = b"data: [DONE]\n\n"
+
 TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 INSTRUCTION_ROLES = frozenset({"developer", "system"})

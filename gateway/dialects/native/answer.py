@@ -11,10 +11,10 @@ from gateway.dialects.chat.call_ids import to_client_id
 from gateway.dialects.chat.response.calls.near_json import repaired
 from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
-from gateway.dialects.native.usage import counted, is_as_told, to_stop_reason, to_text, to_usage
+from gateway.dialects.native.usage import counted, is_as_told, to_stop_reason, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import InvalidRequest, UpstreamError
-from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping
+from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping, to_string
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.usage import to_cost
 from gateway.messages.validation.depth import WRITABLE_DEPTH
@@ -139,9 +139,9 @@ def _to_input(value: Any) -> dict[str, Any]:
 
 def to_origin(message: dict[str, Any], counts: Any) -> Origin:
     return Origin(
-        to_text(message.get("model")),
-        to_text(message.get("provider")),
-        to_text(message.get("id")),
+        to_string(message.get("model")) or None,
+        to_string(message.get("provider")) or None,
+        to_string(message.get("id")) or None,
         to_cost(counts),
         estimated=not counts,
     )

@@ -10,17 +10,18 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.base import Origin
+from gateway.dialects.base import Origin, to_cut_error
+from gateway.dialects.chat.vocabulary import DONE_MARK
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.json_body import JsonBody
 from gateway.dialects.native.answer import to_answered, to_origin, to_own_id
 from gateway.dialects.native.blocks import BlockOrder, to_deltas
 from gateway.dialects.native.errors import to_relayed
 from gateway.dialects.native.thinking import sealed
-from gateway.dialects.native.usage import counted, to_stop_reason, to_text, to_usage, without_lost_input
+from gateway.dialects.native.usage import counted, to_stop_reason, to_usage, without_lost_input
 from gateway.dialects.reply import Reply, empty_message
-from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
-from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping
+from gateway.errors import GatewayError, UpstreamError
+from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping, to_string
 from gateway.messages import events
 from gateway.messages.fold import fold_stream
 from gateway.messages.replay import to_events
@@ -43,7 +44,6 @@ SIGNED = b'"signature":'
 REDACTED = b'"redacted_thinking"'
 # Of a delta's frame, around its text.
 DELTA_OVERHEAD = len(events.delta(0, events.TEXT, ""))
-CUT = "The upstream closed the connection before the end of its answer."
 
 
 class NativeStream:
@@ -166,8 +166,7 @@ class NativeStream:
             self.done = True
             return output + events.MESSAGE_STOP
         if not self.done:
-            has_begun = self._start or self.started
-            self.failure = AnswerCut(CUT) if has_begun else EmptyAnswer(CUT)
+            self.failure = to_cut_error(has_begun=bool(self._start) or self.started)
         return output
 
     def _take_frames(self, frames: list[bytes]) -> bytes:
@@ -323,7 +322,7 @@ def _name_and_data(frame: bytes) -> tuple[bytes, bytes]:
     """Return them of a frame in any form; none for a comment and for `[DONE]`. Data may name their type alone."""
     fields = [line.partition(b":")[::2] for line in frame.split(b"\n")]
     payload = b" ".join(value.strip() for name, value in fields if name == b"data")
-    if not payload or payload == b"[DONE]":
+    if not payload or payload == DONE_MARK:
         return b"", b""
     named = next((value.strip() for name, value in fields if name == b"event"), b"")
     if named:
@@ -337,7 +336,7 @@ def _name_and_data(frame: bytes) -> tuple[bytes, bytes]:
 def _grows(event: dict[str, Any]) -> bool:
     """Whether a block begins empty, and its deltas follow."""
     block = to_mapping(event.get("content_block"))
-    return to_text(block.get("type")) in GROWING and not to_deltas(block)
+    return to_string(block.get("type")) in GROWING and not to_deltas(block)
 
 
 def _parsed(payload: bytes) -> dict[str, Any]:

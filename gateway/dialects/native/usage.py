@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.dialects.chat.response.stop_reason import REFUSALS, STOP_REASONS
 from gateway.dialects.reply import Reply
-from gateway.json_values import to_mapping
+from gateway.json_values import to_mapping, to_string
 from gateway.messages.usage import STANDARD
 from gateway.upstream.models.target import signs_thinking
 
@@ -74,19 +74,15 @@ def to_count(value: object) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
-def to_text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
 def to_stop_reason(told: Mapping[str, Any], reply: Reply, *, has_calls: bool) -> str | None:
     """Return the stop reason of a message, or of its last delta; None if the upstream has none.
 
     Servers report an end of turn beside a call, which clients would not run, and beside a stop sequence (llama.cpp,
     build 11549).
     """
-    reason = to_text(told.get("stop_reason"))
+    reason: str | None = to_string(told.get("stop_reason")) or None
     reason = CHAT_WORDS.get(reason, reason) if reason is not None else None
-    if reason == "end_turn" and to_text(told.get("stop_sequence")) and not signs_thinking(reply.upstream_model):
+    if reason == "end_turn" and to_string(told.get("stop_sequence")) and not signs_thinking(reply.upstream_model):
         return "stop_sequence"
     if reason == "tool_use" and not has_calls and not signs_thinking(reply.upstream_model):
         return "end_turn"

@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.chat.vocabulary import DONE_EVENT
 from gateway.dialects.responses.items import CUSTOM_INPUT, LEAST_OUTPUT
-from gateway.json_values import to_mapping
+from gateway.json_values import to_mapping, to_mappings, to_string
 from gateway.messages.notes import Note
 from gateway.upstream.models.target import encrypts_reasoning
 
@@ -81,7 +82,7 @@ class ChunkWriter:
             case "response.reasoning_text.delta" | "response.reasoning.delta":
                 yield from self._think(place, event, "text", event.get("content_index"))
             case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
-                yield from self._extend(place, _text(event.get("delta")))
+                yield from self._extend(place, to_string(event.get("delta")))
             case str() if kind in WHOLES:
                 yield from self._take_whole(place, kind, event)
             case "response.output_text.annotation.added":
@@ -107,7 +108,7 @@ class ChunkWriter:
         if isinstance(index, int):
             self._has_indexes = True
             return index
-        return _text(event.get("item_id")) or _text(to_mapping(event.get("item")).get("id"))
+        return to_string(event.get("item_id")) or to_string(to_mapping(event.get("item")).get("id"))
 
     def _note(self, response: Mapping[str, Any]) -> None:
         self._lasting |= {name: response[name] for name in ("id", "model", "service_tier") if response.get(name)}
@@ -116,22 +117,22 @@ class ChunkWriter:
         return {**self._lasting, "choices": [{"index": 0, "delta": delta}]}
 
     def _begin(self, place: int | str, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        kind = _text(item.get("type"))
-        if kind == "custom_tool_call" and _text(item.get("name")) not in self.offered:  # a search of xAI's own
+        kind = to_string(item.get("type"))
+        if kind == "custom_tool_call" and to_string(item.get("name")) not in self.offered:  # a search of xAI's own
             kind = HOSTED_CALL
             self._lose(HOSTED)
         elif kind.endswith("_call") and kind not in CALLS and kind != IMAGE:
             self._lose(HOSTED)
         if kind not in CALLS:
-            self._items[place] = OpenItem(kind, id=_text(item.get("id")))
+            self._items[place] = OpenItem(kind, id=to_string(item.get("id")))
             return
         opened = self._items[place] = OpenItem(kind, self._calls)
         self._calls += 1
         # Servers without `call_id` have the item's id alone.
-        call_id = _text(item.get("call_id")) or _text(item.get("id"))
+        call_id = to_string(item.get("call_id")) or to_string(item.get("id"))
         # A custom tool takes text; a `tool_use` block holds an object, so the text becomes its one field.
         arguments = CUSTOM_START if kind == "custom_tool_call" else ""
-        yield self._call(opened.index, arguments, id=call_id, name=_text(item.get("name")))
+        yield self._call(opened.index, arguments, id=call_id, name=to_string(item.get("name")))
 
     def _call(self, index: int, arguments: str, *, name: str | None = None, **fields: str) -> dict[str, Any]:
         function = {"arguments": arguments} if name is None else {"name": name, "arguments": arguments}
@@ -159,7 +160,7 @@ class ChunkWriter:
     def _think(self, place: int | str, event: Mapping[str, Any], name: str, part: Any) -> Iterator[dict[str, Any]]:
         text = _delta(event)
         item = self._items.setdefault(place, OpenItem("reasoning"))
-        item.id = item.id or _text(event.get("item_id"))
+        item.id = item.id or to_string(event.get("item_id"))
         item.written += len(text)
         if text:
             yield self._chunk(reasoning_details=[self._entry(item.id, name, part, text)])
@@ -182,7 +183,7 @@ class ChunkWriter:
     def _take_whole(self, place: int | str, kind: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Take the content of an item, or of a part of it, unless deltas brought it."""
         name = WHOLES[kind]
-        text = _text(event.get(name))
+        text = to_string(event.get(name))
         item = self._items.get(place)
         if name in CALL_CONTENT:
             yield from self._extend(place, text[item.written if item is not None else 0 :])
@@ -192,10 +193,10 @@ class ChunkWriter:
     def _annotate(self, annotations: Any) -> Iterator[dict[str, Any]]:
         cited = [
             {"type": "url_citation", "url_citation": {key: value for key, value in one.items() if key != "type"}}
-            for one in _list(annotations)
+            for one in to_mappings(annotations)
             if one.get("type") == "url_citation"
         ]
-        if len(cited) < len(_list(annotations)):  # files and their paths have no counterpart in Messages
+        if len(cited) < len(to_mappings(annotations)):  # files and their paths have no counterpart in Messages
             self._lose(FILES)
         if cited:
             yield self._chunk(annotations=cited)
@@ -212,10 +213,10 @@ class ChunkWriter:
         match item.get("type"):
             case "function_call":
                 arguments = item.get("arguments")
-                whole = orjson.dumps(arguments).decode() if isinstance(arguments, dict) else _text(arguments)
+                whole = orjson.dumps(arguments).decode() if isinstance(arguments, dict) else to_string(arguments)
                 yield from self._extend(place, whole[opened.written :])
             case "custom_tool_call":
-                yield from self._extend(place, _text(item.get("input"))[opened.written :])
+                yield from self._extend(place, to_string(item.get("input"))[opened.written :])
                 yield self._call(opened.index, CUSTOM_END)
             # What was streamed is complete; the item would repeat it.
             case "message" if not opened.written:
@@ -228,10 +229,10 @@ class ChunkWriter:
 
     def _whole_message(self, item: Mapping[str, Any], opened: OpenItem) -> Iterator[dict[str, Any]]:
         content = item.get("content")
-        for part in [{"text": content}] if isinstance(content, str) else _list(content):
+        for part in [{"text": content}] if isinstance(content, str) else to_mappings(content):
             yield from self._annotate(part.get("annotations"))
             name = "refusal" if part.get("refusal") else "content"
-            text = _text(part.get("refusal") or part.get("text"))
+            text = to_string(part.get("refusal") or part.get("text"))
             if text and not opened.written:
                 text = self._apart(opened) + text
             opened.written += len(text)
@@ -240,10 +241,10 @@ class ChunkWriter:
 
     def _whole_reasoning(self, item: Mapping[str, Any], opened: OpenItem) -> Iterator[dict[str, Any]]:
         entries = []
-        item_id = opened.id or _text(item.get("id"))
+        item_id = opened.id or to_string(item.get("id"))
         for name, parts in (("summary", item.get("summary")), ("text", item.get("content"))):
-            for part, value in enumerate(_list(parts) if not opened.written else ()):
-                entries.append(self._entry(item_id, name, part, _text(value.get("text"))))
+            for part, value in enumerate(to_mappings(parts) if not opened.written else ()):
+                entries.append(self._entry(item_id, name, part, to_string(value.get("text"))))
         # Comes with the last event only, and has to be sent back as it is.
         encrypted = item.get("encrypted_content")
         if encrypted and isinstance(encrypted, str):
@@ -264,15 +265,15 @@ class ChunkWriter:
             yield {"error": {"message": "The upstream has not finished its response."}}
             return
         is_said = any(item.kind == "message" and item.written for item in self._items.values())
-        for index, item in enumerate(_list(response.get("output"))):
+        for index, item in enumerate(to_mappings(response.get("output"))):
             if is_said and item.get("type") == "message":  # perhaps under another index than in its deltas
                 continue
             # The list of the last event has its items in the order of their indexes.
-            place = index if self._has_indexes else _text(item.get("id")) or index
+            place = index if self._has_indexes else to_string(item.get("id")) or index
             opened = self._items.get(place)
             if opened is None or not opened.written or opened.kind in CALLS:  # for the rest of others it is too late
                 yield from self._finish(place, item)
-        reason = _text(to_mapping(response.get("incomplete_details")).get("reason"))
+        reason = to_string(to_mapping(response.get("incomplete_details")).get("reason"))
         finish = FINISH_REASONS.get(reason, "length" if response.get("status") == "incomplete" else "stop")
         usage = to_chat_usage(response.get("usage"))
         if finish == "stop" and self._is_at_limit(usage):
@@ -293,14 +294,11 @@ class ChunkWriter:
 
 def to_completion_events(response: Mapping[str, Any], writer: ChunkWriter) -> bytes:
     """A whole response as a chat stream."""
-    return written(writer.to_chunks({"type": "response.completed", "response": response})) + DONE
+    return written(writer.to_chunks({"type": "response.completed", "response": response})) + DONE_EVENT
 
 
 def written(chunks: Iterator[dict[str, Any]]) -> bytes:
     return b"".join([b"data: %b\n\n" % orjson.dumps(chunk) for chunk in chunks])
-
-
-DONE = b"data: [DONE]\n\n"
 
 
 def to_chat_usage(value: Any) -> dict[str, Any]:
@@ -317,15 +315,7 @@ def to_chat_usage(value: Any) -> dict[str, Any]:
     }
 
 
-def _list(value: Any) -> list[Any]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _delta(event: Mapping[str, Any]) -> str:
     """Return the text of a delta, which is an object in older forms of some events."""
     delta = event.get("delta")
-    return _text(delta.get("text") if isinstance(delta, dict) else delta)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return to_string(delta.get("text") if isinstance(delta, dict) else delta)

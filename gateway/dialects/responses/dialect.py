@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -14,6 +14,7 @@ from gateway.dialects.chat.dialect import ChatDialect, to_reply, to_stops
 from gateway.dialects.chat.request.convert import Conversion, to_chat_request, to_streamed, to_unstreamed
 from gateway.dialects.chat.request.fallbacks.apply import adapted
 from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
+from gateway.dialects.responses.items import REASONING_SETTINGS
 from gateway.dialects.responses.request import ResponsesBody, to_responses_request
 from gateway.dialects.responses.stream import ResponsesStream
 from gateway.errors import GatewayError, InvalidRequest
@@ -29,8 +30,6 @@ PATH = "/responses"
 CHAT_KINDS = frozenset({"effort_none_with_tools", "prefill_fields", "prefill_flag"})
 # Parts of a Responses request that a server may not take: OpenAI shows summaries to verified organisations only, vLLM
 # 0.32 answers 400 "Encrypted content is not supported." (2026-11).
-# Of `reasoning`, beside the effort.
-SETTINGS: Final = ("summary", "context", "mode")
 OPTIONAL = (
     (re.compile(r"reasoning\.?_?summar|summaries", re.IGNORECASE), "reasoning.summary"),
     (re.compile(r"encrypted|\binclude\b", re.IGNORECASE), "include"),
@@ -146,8 +145,8 @@ def to_settings(request: Mapping[str, Any], target: Target) -> tuple[dict[str, s
     reasoning = request.get("reasoning")
     if not reasoning or not target.summarises_reasoning:
         return settings, reasoning
-    settings |= {name: reasoning[name] for name in SETTINGS if reasoning.get(name)}
-    return settings, {name: value for name, value in reasoning.items() if name not in SETTINGS}
+    settings |= {name: reasoning[name] for name in REASONING_SETTINGS if reasoning.get(name)}
+    return settings, {name: value for name, value in reasoning.items() if name not in REASONING_SETTINGS}
 
 
 def left_out_by(adaptations: Iterable[Adaptation]) -> frozenset[str]:

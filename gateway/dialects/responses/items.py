@@ -6,12 +6,14 @@ from typing import Any, cast
 import orjson
 
 from gateway.errors import InvalidRequest
-from gateway.messages.cache_marks import OPENAIS
+from gateway.messages.openai_breakpoints import OPENAI_BREAKPOINT
 from gateway.schemas.openai import ContentPart
 from gateway.schemas.responses import InputPart, ReasoningItem, ResponseItem
 
 # Of tokens; OpenAI refuses less (its API's errors, 2026).
 LEAST_OUTPUT = 16
+# Settings of reasoning beside its effort, which only OpenAI's Responses have.
+REASONING_SETTINGS = ("summary", "context", "mode")
 # The name of the text in the input of a custom tool's call: `tool_use` blocks have an object there.
 CUSTOM_INPUT = "input"
 
@@ -109,7 +111,7 @@ def _to_content(content: Any) -> str | list[InputPart]:
 
 def _to_part(part: ContentPart) -> InputPart:
     fields: Any = part
-    marked = {OPENAIS: fields[OPENAIS]} if OPENAIS in fields else {}
+    marked = {OPENAI_BREAKPOINT: fields[OPENAI_BREAKPOINT]} if OPENAI_BREAKPOINT in fields else {}
     return cast(InputPart, {**_to_unmarked(part, fields), **marked})
 
 

@@ -6,9 +6,10 @@ import orjson
 
 from gateway.dialects.base import Origin
 from gateway.dialects.chat.response.stream import MessageStream
+from gateway.dialects.chat.vocabulary import DONE_EVENT, DONE_MARK
 from gateway.dialects.json_body import BodyForm
 from gateway.dialects.reply import Reply
-from gateway.dialects.responses.answer import DONE, ChunkWriter, to_completion_events, written
+from gateway.dialects.responses.answer import ChunkWriter, to_completion_events, written
 from gateway.errors import GatewayError
 from gateway.json_values import has_too_many_values
 from gateway.messages.events import PING
@@ -16,7 +17,6 @@ from gateway.messages.notes import Note
 from gateway.sse import ERROR_EVENT, EventParser, without_mark
 
 LAST_EVENTS = frozenset({"response.completed", "response.done", "response.incomplete", "response.cancelled"})
-END_MARK = b"[DONE]"
 
 
 class ResponsesStream:
@@ -113,13 +113,13 @@ class ResponsesStream:
         except orjson.JSONDecodeError:
             # Passed on as it is: the chat stream reports broken JSON in its words.
             # Data that is no event is judged by the chat stream, which knows the forms of servers' failures.
-            return b"" if payload.strip() == END_MARK else b"data: %b\n\n" % payload
+            return b"" if payload.strip() == DONE_MARK else b"data: %b\n\n" % payload
         if not isinstance(event, dict):
             return b""
         if isinstance(event.get("choices"), list):  # of a server that speaks chat here
             return b"data: %b\n\n" % payload
         chunks = written(self._writer.to_chunks(event))
-        return chunks + DONE if str(event.get("type")) in LAST_EVENTS else chunks
+        return chunks + DONE_EVENT if str(event.get("type")) in LAST_EVENTS else chunks
 
 
 def to_chat_stream(body: bytes, writer: ChunkWriter) -> bytes:

@@ -11,14 +11,13 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import structlog
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamUnreachable
-from gateway.json_values import check_answer_values, to_mapping
+from gateway.json_values import check_answer_values, to_mapping, to_time
 from gateway.telemetry.redaction import Redactor
 from gateway.upstream.http.client import Call, Timeouts, UpstreamClient
 from gateway.upstream.models.model_facts import lengths_of, sees_images, to_words
@@ -247,7 +246,7 @@ def to_model(model: Mapping[str, Any]) -> dict[str, Any]:
         "type": "model",
         "id": identifier,
         "display_name": name if name and isinstance(name, str) else identifier,
-        "created_at": _to_time(model.get("created")),
+        "created_at": _created_at(model.get("created")),
         "lifecycle": "active",
         "line": next((line for line in LINES if "claude" in identifier and line in identifier), None),
         "deprecated_at": None,
@@ -266,13 +265,13 @@ def _is_price(value: object) -> bool:
     return isinstance(value, int | float) or (isinstance(value, str) and PRICE.fullmatch(value) is not None)
 
 
-def _to_time(created: object) -> str:
+def _created_at(created: object) -> str:
     """RFC 3339, from seconds or milliseconds since 1970; 1970 itself where the entry has no usable time."""
     seconds = created if isinstance(created, int | float) else 0
     if seconds >= FIRST_MILLISECONDS:
         seconds /= 1000
     seconds = seconds if 0 <= seconds <= LAST_SECOND else 0
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return to_time(seconds)
 
 
 def _capabilities(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.json_values import to_time
 from gateway.process.signals import on_hangup
 from gateway.settings import Settings, SettingsError, load_settings, needs_upstream
 from gateway.settings.access_sections import AccessSections
@@ -118,7 +119,7 @@ class ConfigReload:
             "file": self.settings.config.file.path or None,
             "valid": not self.problems,
             "hash": self.digest,
-            "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.changed_at)),
+            "since": to_time(self.changed_at),
             "problems": list(self.problems),
             "warnings": list(self.settings.config.warnings),
             "needs_restart": list(self.needs_restart),

@@ -1,10 +1,13 @@
 """Prompt cache of any tenant, for operators with GATEWAY_ADMIN_KEY."""
 
+import time
+
 from aiohttp import web
 
 from gateway.errors import Unavailable
+from gateway.json_values import to_time
 from gateway.web.admin.requests import record_action
-from gateway.web.api.cache import OFF, cleared, now, stats_response, to_scope
+from gateway.web.api.cache import OFF, cleared, stats_response, to_scope
 from gateway.web.keys import ADMIN_CACHE, AdminCache
 from gateway.web.reply import json_response
 
@@ -15,7 +18,7 @@ async def show_any_cache_stats(request: web.Request) -> web.Response:
     tenant = request.query.get("tenant")
     if tenant is None:
         entries, size = await cache.upkeep.totals()
-        return json_response({"total_entries": entries, "memory_usage_bytes": size, "timestamp": now()})
+        return json_response({"total_entries": entries, "memory_usage_bytes": size, "timestamp": to_time(time.time())})
     return stats_response(await cache.upkeep.stats(tenant), cache.upkeep)
 
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import web
 
+from gateway.json_values import to_time
 from gateway.settings.identity_sections import RULE_ID, IdentitySection, IssuerSection, RuleSection
-from gateway.web.admin.key_fields import to_time
 from gateway.web.admin.members import MEMBER_ROLE, workspace_of
 from gateway.web.admin.pages import found, page_by_cursor
 from gateway.web.keys import DIRECTORY

@@ -8,14 +8,15 @@ from gateway.access.increases import IncreaseRequest, IncreaseRequests, no_such_
 from gateway.access.records import Allowance
 from gateway.access.store import AccessStore
 from gateway.errors import InvalidRequest
+from gateway.json_values import to_time
 from gateway.web.admin.allowances import rules_of
-from gateway.web.admin.key_fields import PERIODS, check_names, to_time
+from gateway.web.admin.key_fields import PERIODS, check_names
 from gateway.web.admin.leads import answerable
-from gateway.web.admin.pages import NO_STORE, page_by_cursor, values_of
+from gateway.web.admin.pages import page_by_cursor, values_of
 from gateway.web.admin.requests import actor_of, conditions_of, read_object, store_of
 from gateway.web.admin.spend_limits import CENT, PERIOD_WORDS, to_actor, to_amount, to_limit, to_summary
 from gateway.web.keys import DIRECTORY
-from gateway.web.reply import json_response
+from gateway.web.reply import NO_STORE, json_response
 
 
 async def list_increase_requests(request: web.Request) -> web.Response:

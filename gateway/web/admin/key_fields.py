@@ -7,6 +7,7 @@ from typing import Any, Final
 from gateway.access.networks import check_networks
 from gateway.access.records import PRIORITIES, Allowance, Budget, KeyRecord, Period, RateLimits, check_name, to_nano
 from gateway.errors import InvalidRequest, shorten
+from gateway.json_values import to_time
 from gateway.upstream.routes.policy import to_policy
 
 RATES = {
@@ -60,10 +61,6 @@ def to_api_key(record: KeyRecord) -> dict[str, Any]:
 def status_of(record: KeyRecord) -> str:
     expired = record.status == "active" and record.is_expired(datetime.now(UTC).timestamp())
     return "expired" if expired else record.status
-
-
-def to_time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def to_fields(body: Mapping[str, Any], groups: Container[str], *others: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from gateway.access.records import ROLES
 from gateway.access.roster import DEFAULT_TENANT, Roster, not_found
+from gateway.json_values import to_time
 from gateway.web.admin.allowances import roster_of
-from gateway.web.admin.key_fields import to_time
 from gateway.web.admin.leads import visible_tenants
 from gateway.web.admin.pages import found, page_by_cursor, page_by_id, values_of
 

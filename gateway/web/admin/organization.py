@@ -24,9 +24,9 @@ from gateway.web.admin.key_fields import (
     to_name,
 )
 from gateway.web.admin.leads import check_fields, key_of, lead_of, visible_keys, workspace_for
-from gateway.web.admin.pages import MAX_PAGE, NO_STORE, page_by_id
+from gateway.web.admin.pages import MAX_PAGE, page_by_id
 from gateway.web.admin.requests import actor_of, conditions_of, etag_of, read_object, store_of
-from gateway.web.reply import json_response
+from gateway.web.reply import NO_STORE, json_response
 
 STATUSES = ("active", "inactive", "archived")
 

@@ -10,11 +10,10 @@ from aiohttp import web
 
 from gateway.access.roster import not_found
 from gateway.errors import InvalidRequest
-from gateway.web.reply import json_response
+from gateway.web.reply import NO_STORE, json_response
 
 MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 20
-NO_STORE: Final = (("cache-control", "no-store"),)
 # Parameters that choose a page and do not change the list.
 OF_A_PAGE: Final = frozenset({"limit", "page", "beta"})
 

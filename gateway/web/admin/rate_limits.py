@@ -15,9 +15,9 @@ from gateway.errors import InvalidRequest
 from gateway.web.admin.allowances import change_rules, model_groups_of, rules_of
 from gateway.web.admin.key_fields import check_names
 from gateway.web.admin.members import workspace_of
-from gateway.web.admin.pages import NO_STORE, page_by_cursor
+from gateway.web.admin.pages import page_by_cursor
 from gateway.web.admin.requests import conditions_of, etag_of, read_object
-from gateway.web.reply import json_response
+from gateway.web.reply import NO_STORE, json_response
 
 LIMIT_ID: Final = "all_models"
 GROUP_TYPE: Final = "model_group"

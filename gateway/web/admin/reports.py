@@ -8,9 +8,8 @@ from gateway.access.reports import ReportQuery, flat_report, report, to_cost, to
 from gateway.access.spend import SpendStore
 from gateway.errors import InvalidRequest
 from gateway.web.admin.leads import lead_of
-from gateway.web.admin.pages import NO_STORE
 from gateway.web.admin.requests import store_of
-from gateway.web.reply import json_response
+from gateway.web.reply import NO_STORE, json_response
 
 
 async def show_usage_report(request: web.Request) -> web.Response:

@@ -19,13 +19,14 @@ from gateway.access.reports import cents
 from gateway.access.roster import check_group
 from gateway.access.store import KEY, AccessStore, Conditions
 from gateway.errors import InvalidRequest, NotFound
+from gateway.json_values import to_time
 from gateway.web.admin.allowances import change_rules, check_scope, in_force, rules_of
-from gateway.web.admin.key_fields import PERIODS, checked, to_time
+from gateway.web.admin.key_fields import PERIODS, checked
 from gateway.web.admin.leads import check_scope_of_lead, key_of
-from gateway.web.admin.pages import NO_STORE, page_by_cursor, values_of
+from gateway.web.admin.pages import page_by_cursor, values_of
 from gateway.web.admin.requests import actor_of, conditions_of, etag_of, read_object, store_of
 from gateway.web.keys import DIRECTORY
-from gateway.web.reply import json_response
+from gateway.web.reply import NO_STORE, json_response
 
 AMOUNT: Final = re.compile(r"[0-9]{1,18}")
 PERIOD_WORDS: Final = {period: word for word, period in PERIODS.items()}

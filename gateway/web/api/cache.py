@@ -1,7 +1,7 @@
 """Statistics and clearing of the prompt cache, for clients: their own tenant's entries only."""
 
 import re
-from datetime import UTC, datetime
+import time
 from typing import Any
 
 from aiohttp import web
@@ -10,6 +10,7 @@ from gateway.cache.admin import CacheUpkeep, EntryFilter, Stats
 from gateway.cache.store import to_tag
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.exchange.cached import CachedExchange
+from gateway.json_values import to_time
 from gateway.upstream.routes.table import RoutingTable
 from gateway.web.auth import CONTEXT
 from gateway.web.keys import CACHE
@@ -35,7 +36,7 @@ async def clear_cache(request: web.Request) -> web.Response:
 async def cleanup_cache(request: web.Request) -> web.Response:
     tenant = request[CONTEXT].tenant
     removed = await _upkeep(request).cleanup(tenant)
-    return json_response({"success": True, "expired_entries_removed": removed, "cleaned_at": now()})
+    return json_response({"success": True, "expired_entries_removed": removed, "cleaned_at": to_time(time.time())})
 
 
 def to_scope(request: web.Request, table: RoutingTable, tenant: str | None) -> EntryFilter:
@@ -76,16 +77,12 @@ def stats_response(stats: Stats, upkeep: CacheUpkeep) -> web.Response:
         "hit_rate_percent": _percent(stats.hits, stats.lookups),
         "miss_rate_percent": _percent(stats.misses, stats.lookups),
     }
-    return json_response({"cache_stats": figures, "timestamp": now()})
+    return json_response({"cache_stats": figures, "timestamp": to_time(time.time())})
 
 
 def cleared(entries: int) -> web.Response:
-    return json_response({"success": True, "entries_cleared": entries, "cleared_at": now()})
+    return json_response({"success": True, "entries_cleared": entries, "cleared_at": to_time(time.time())})
 
 
 def _percent(part: int, whole: int) -> float:
     return round(100 * part / whole, 2) if whole else 0.0
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.web.api.oauth import NO_STORE, base_url
+from gateway.web.api.oauth import NEVER_CACHED, base_url
 from gateway.web.keys import EXCHANGE
 from gateway.web.reply import json_response
 
@@ -29,4 +29,4 @@ async def show_client_setup(request: web.Request) -> web.Response:
     if names:
         config["model"] = f"{PROVIDER}/{names[0]}"
     auth = {"command": ["dragoman", "login", base], "env": KEY_VARIABLE}
-    return json_response({"auth": auth, "config": config}, headers=NO_STORE)
+    return json_response({"auth": auth, "config": config}, headers=NEVER_CACHED)

@@ -8,13 +8,12 @@ from gateway.access.store import KEY, Actor
 from gateway.errors import InvalidRequest
 from gateway.web.admin.increase_requests import to_increase_request
 from gateway.web.admin.key_fields import PERIODS, check_names
-from gateway.web.admin.pages import NO_STORE
 from gateway.web.admin.requests import read_object, store_of
 from gateway.web.admin.spend_limits import to_amount
 from gateway.web.api.own_usage import own_budgets
 from gateway.web.auth import CONTEXT, REQUEST_ID
 from gateway.web.keys import DIRECTORY
-from gateway.web.reply import json_response
+from gateway.web.reply import NO_STORE, json_response
 
 NO_BUDGET = "You have no budget of your own that can be raised here, only those of gateway.toml or shared ones."
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import chain
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import orjson
 from aiohttp import web
@@ -31,11 +31,8 @@ from gateway.web.body import read_body
 from gateway.web.client_face import FACE, ClientFace, to_reply_body
 from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
 from gateway.web.middleware import ERROR_HEADERS
-from gateway.web.reply import IGNORED, EventReply, MessageReply, context_lines, id_lines
+from gateway.web.reply import IGNORED, NO_STORE, EventReply, Headers, MessageReply, context_lines, id_lines
 
-Headers: TypeAlias = tuple[tuple[str, str], ...]
-
-NO_STORE = ("cache-control", "no-store")
 BYPASS: Headers = ((CACHE_HEADER, "bypass"),)
 CACHE_REASON = "x-gateway-cache-reason"
 NO_CACHE: Headers = (*BYPASS, (CACHE_REASON, "off"))
@@ -206,7 +203,7 @@ async def _cached_reply(
             return await _stream(request, context, headers, own, found.stream, turn)
         if turn is not None:
             await turn.keep(found.to_message())
-        headers += [*origin_headers(facts.served_model, facts.provider), NO_STORE]
+        headers += [*origin_headers(facts.served_model, facts.provider), *NO_STORE]
         return MessageReply(request, to_reply_body(request, found.to_json()), headers, own + context_lines(context))
     with found:
         if streams:
@@ -225,7 +222,7 @@ async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None
         *route_headers(shared.plan.route, (*shared.plan.record.notes[: shared.plan.own_notes], *facts.notes)),
         *origin_headers(facts.served_model, facts.provider),
         *cache_headers(shared.plan.record.cache),
-        NO_STORE,
+        *NO_STORE,
     )
     message = to_reply_body(request, entry.to_json(reply.message_id, reply.model))
     own = key_line(shared.fingerprint) + cost_line(cost) + context_lines(shared.plan.context)

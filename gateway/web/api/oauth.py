@@ -21,11 +21,11 @@ from gateway.web.addresses import address_of
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
 from gateway.web.keys import DIRECTORY, SETTINGS
-from gateway.web.reply import json_response
+from gateway.web.reply import NO_STORE, json_response
 
 JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 MAX_BODY_BYTES: Final = 64 * 1024
-NO_STORE: Final = (("cache-control", "no-store"), ("pragma", "no-cache"))
+NEVER_CACHED: Final = (*NO_STORE, ("pragma", "no-cache"))  # as RFC 6749 asks of replies with tokens
 BINDING: Final = "dragoman-sign-in"
 CALLBACK: Final = "/oauth/callback"
 PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title>
@@ -54,7 +54,7 @@ async def exchange_token(request: web.Request) -> web.Response:
         return _oauth_error("invalid_grant", 401, error.message)
     token, seconds = identity.exchange(person)
     reply = {"access_token": token, "token_type": "Bearer", "expires_in": seconds}
-    return json_response(reply, headers=NO_STORE)
+    return json_response(reply, headers=NEVER_CACHED)
 
 
 async def show_server(request: web.Request) -> web.Response:
@@ -69,7 +69,7 @@ async def show_server(request: web.Request) -> web.Response:
             "revocation_endpoint": f"{base}/oauth/revoke",
             "grant_types_supported": [DEVICE_GRANT, REFRESH_GRANT],
         },
-        headers=NO_STORE,
+        headers=NEVER_CACHED,
     )
 
 
@@ -81,7 +81,7 @@ async def start_sign_in(request: web.Request) -> web.Response:
         return _refusal(error)
     page = f"{base_url(request)}/device"
     uris = {"verification_uri": page, "verification_uri_complete": f"{page}?user_code={started['user_code']}"}
-    return json_response({**started, **uris}, headers=NO_STORE)
+    return json_response({**started, **uris}, headers=NEVER_CACHED)
 
 
 async def show_device_page(request: web.Request) -> web.Response:
@@ -102,7 +102,7 @@ async def confirm_device(request: web.Request) -> web.Response:
         return await _page(request, f"<p>{html.escape(error.description)}</p>", error.status)
     except ProviderAway:
         return await _page(request, "<p>The identity provider does not answer now. Try again soon.</p>", 503)
-    reply = web.Response(status=303, headers={"location": url, **dict(NO_STORE)})
+    reply = web.Response(status=303, headers={"location": url, **dict(NEVER_CACHED)})
     is_secure = callback.startswith("https:")
     reply.set_cookie(BINDING, binding, max_age=600, httponly=True, secure=is_secure, samesite="Lax", path="/")
     return reply
@@ -146,14 +146,14 @@ async def issue_token(request: web.Request) -> web.Response:
                 return _oauth_error("unsupported_grant_type", 400, f"use {DEVICE_GRANT} or {REFRESH_GRANT}")
     except Refused as error:
         return _refusal(error)
-    return json_response(tokens, headers=NO_STORE)
+    return json_response(tokens, headers=NEVER_CACHED)
 
 
 async def revoke_token(request: web.Request) -> web.Response:
     """POST /oauth/revoke. Always 200 (RFC 7009): an unknown token is as good as a revoked one."""
     sign_in, fields = _sign_in(request), await _fields(request)
     await sign_in.revoke(str(fields.get("token", "")))
-    return json_response({}, headers=NO_STORE)
+    return json_response({}, headers=NEVER_CACHED)
 
 
 async def show_managed_settings(request: web.Request) -> web.Response:
@@ -170,7 +170,7 @@ async def show_managed_settings(request: web.Request) -> web.Response:
     if request.headers.get("if-none-match") == etag:
         return web.Response(status=304, headers={"etag": etag})
     body = {"uuid": context.key_id or "default", "checksum": checksum, "settings": settings}
-    return json_response(body, headers=(("etag", etag), *NO_STORE))
+    return json_response(body, headers=(("etag", etag), *NEVER_CACHED))
 
 
 def base_url(request: web.Request) -> str:
@@ -229,7 +229,7 @@ async def _page(request: web.Request, content: str, status: int = 200) -> web.Re
     )
     headers = {"content-security-policy": policy, "x-frame-options": "DENY", "referrer-policy": "no-referrer"}
     text = PAGE.format(content=content)
-    return web.Response(text=text, status=status, content_type="text/html", headers={**headers, **dict(NO_STORE)})
+    return web.Response(text=text, status=status, content_type="text/html", headers={**headers, **dict(NEVER_CACHED)})
 
 
 def _refusal(error: Refused) -> web.Response:
@@ -238,4 +238,4 @@ def _refusal(error: Refused) -> web.Response:
 
 def _oauth_error(error: str, status: int, description: str = "") -> web.Response:
     body = {"error": error, **({"error_description": description} if description else {})}
-    return json_response(body, status=status, headers=(*NO_STORE, ("x-should-retry", "false")))
+    return json_response(body, status=status, headers=(*NEVER_CACHED, ("x-should-retry", "false")))

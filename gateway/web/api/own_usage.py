@@ -1,21 +1,20 @@
 """GET /api/oauth/usage: the spent share of the caller's budgets, for Claude Code's `/usage`."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
 from gateway.access.directory import Directory
 from gateway.access.periods import period_of
-from gateway.access.records import DEPLOYMENT, NANO, Budget
+from gateway.access.records import DEPLOYMENT, Budget
 from gateway.context import Context
+from gateway.json_values import to_time
+from gateway.web.admin.spend_limits import CENT
 from gateway.web.auth import CONTEXT
 from gateway.web.keys import DIRECTORY
-from gateway.web.reply import json_response
+from gateway.web.reply import NO_STORE, json_response
 
-NO_STORE = (("cache-control", "no-store"),)
 PERIODS = {"day": "daily", "week": "weekly", "month": "monthly", "total": "total", "rolling": "rolling"}
-CENT = NANO // 100
 # Shares from which Claude Code colours a limit.
 SEVERITIES = ((95, "critical"), (75, "warning"))
 
@@ -57,7 +56,7 @@ def to_limit(scope: str, budget: Budget, spent: int, now: float) -> dict[str, An
         "kind": "spend",
         "group": f"{PERIODS[budget.period]}{'_pool' if is_shared else ''}",
         "percent": percent,
-        "resets_at": datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "resets_at": to_time(ends),
         "severity": next((word for share, word in SEVERITIES if percent >= share), "normal"),
         "is_active": percent >= 100,
     }

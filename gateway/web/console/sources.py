@@ -12,10 +12,10 @@ from gateway.batches.store import BatchStore
 from gateway.errors import GatewayError, InvalidRequest, Unavailable
 from gateway.settings import Settings
 from gateway.telemetry.activity_store import AnyActivity
-from gateway.web.reply import json_response
+from gateway.web.reply import NO_STORE, json_response
 
 # Data of one moment, for one person.
-NO_STORE: Final = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
+DATA_HEADERS: Final = (*NO_STORE, ("x-content-type-options", "nosniff"))
 NO_REDIS: Final = "This gateway runs without Redis, which holds batches, keys and spend: set GATEWAY_REDIS_URL."
 FILTERS: Final = ("tenant", "key", "model", "status", "session", "upstream", "user", "batch", "error")
 LONGEST_FILTER: Final = 256
@@ -49,7 +49,7 @@ CONSOLE = web.AppKey("console", ConsoleSources)
 
 
 def data_response(value: Any) -> web.Response:
-    return json_response(value, headers=NO_STORE)
+    return json_response(value, headers=DATA_HEADERS)
 
 
 def filters_of(request: web.Request) -> dict[str, str]:

@@ -13,7 +13,7 @@ from aiohttp import web
 from gateway.access.records import NANO
 from gateway.access.spend import DIMENSIONS, SpendRow
 from gateway.errors import InvalidRequest
-from gateway.web.console.sources import CONSOLE, NO_STORE
+from gateway.web.console.sources import CONSOLE, DATA_HEADERS
 from gateway.web.reply import JSON_TYPE
 
 MAX_DAYS: Final = 400
@@ -39,7 +39,7 @@ async def show_spend(request: web.Request) -> web.Response:
 
     # In a thread, as the CSV: a report may have 100,000 rows, and live requests share this loop.
     body = await asyncio.to_thread(to_body)
-    return web.Response(body=body, content_type=JSON_TYPE, headers=dict(NO_STORE))
+    return web.Response(body=body, content_type=JSON_TYPE, headers=dict(DATA_HEADERS))
 
 
 async def show_usage_csv(request: web.Request) -> web.Response:
@@ -48,7 +48,7 @@ async def show_usage_csv(request: web.Request) -> web.Response:
     rows = await request.app[CONSOLE].spend.by_day(first, last, CSV_GROUP)
     body = await asyncio.to_thread(to_csv, rows)
     name = f"usage-{first.isoformat()}-{last.isoformat()}.csv"
-    headers = [*NO_STORE, ("content-disposition", f'attachment; filename="{name}"')]
+    headers = [*DATA_HEADERS, ("content-disposition", f'attachment; filename="{name}"')]
     return web.Response(body=body, content_type="text/csv", charset="utf-8", headers=dict(headers))
 
 

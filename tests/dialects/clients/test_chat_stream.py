@@ -6,11 +6,12 @@ import orjson
 import pytest
 
 from gateway.dialects.chat.client.answer import to_completion
-from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
+from gateway.dialects.chat.client.stream import KEEP_ALIVE, ChatStream
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.errors import InvalidRequest, Overloaded, RateLimited, UpstreamError
 from gateway.messages.events import PING, error_event
 from gateway.messages.replay import to_events
+from tests.support.streams import DONE
 
 USAGE = {
     "input_tokens": 10,

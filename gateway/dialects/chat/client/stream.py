@@ -18,6 +18,7 @@ from gateway.dialects.chat.client.answer import (
     to_text_entry,
 )
 from gateway.dialects.chat.response.images import to_image_part
+from gateway.dialects.chat.vocabulary import DONE_EVENT
 from gateway.dialects.clients.citations import to_annotations, to_entries
 from gateway.dialects.clients.errors import to_openai_error
 from gateway.dialects.clients.events import MessageEvents
@@ -26,7 +27,6 @@ from gateway.dialects.clients.usage import to_chat_usage
 
 # A comment, which every reader of event streams skips; OpenAI's chunks have no ping.
 KEEP_ALIVE: Final = b": keep-alive\n\n"
-DONE: Final = b"data: [DONE]\n\n"
 
 
 @dataclass(slots=True, repr=False)
@@ -149,9 +149,9 @@ class ChatStream:
 
     def _end(self, event: dict[str, Any]) -> bytes:
         if not self._shows_usage:
-            return DONE
+            return DONE_EVENT
         usage = orjson.dumps(to_chat_usage(self._usage))
-        return self._prefix + b'[],"usage":' + usage + b"}\n\n" + DONE
+        return self._prefix + b'[],"usage":' + usage + b"}\n\n" + DONE_EVENT
 
     def _ping(self, event: dict[str, Any]) -> bytes:
         return KEEP_ALIVE

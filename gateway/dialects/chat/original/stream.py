@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.dialects.base import Origin
-from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE, ChatStream
+from gateway.dialects.base import NO_ANSWER, Origin, to_cut_error
+from gateway.dialects.chat.client.stream import KEEP_ALIVE, ChatStream
 from gateway.dialects.chat.original.answer import stop_reason_of
 from gateway.dialects.chat.original.call_order import CallOrder
 from gateway.dialects.chat.original.calls import continues_calls
@@ -24,10 +24,11 @@ from gateway.dialects.chat.response.delta import first_choice, number_of
 from gateway.dialects.chat.response.errors.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.errors.refused_output import quoted_choice
 from gateway.dialects.chat.response.usage import UpstreamCounts, counts_of, estimated_usage, read_counts, to_usage
+from gateway.dialects.chat.vocabulary import DONE_EVENT, DONE_MARK
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.reply import Reply
-from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
+from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
 from gateway.json_values import TOO_DEEP, check_answer_values
 from gateway.messages.notes import Note
 from gateway.messages.replay import to_events
@@ -35,8 +36,6 @@ from gateway.sse import END, ERROR_EVENT, EventParser
 
 # Servers that change more than the text with each chunk are not asked again how they write it.
 MAX_MISSES: Final = 8
-DONE_MARK: Final = b"[DONE]"
-CUT: Final = "The upstream closed the connection before the end of its answer."
 
 
 class OriginalStream:
@@ -177,8 +176,8 @@ class OriginalStream:
         if self.is_finished:
             told += self._take_ending(None)
             self.done = True
-            return told + DONE
-        self.failure = AnswerCut(CUT) if self.started or self._last else EmptyAnswer(CUT)
+            return told + DONE_EVENT
+        self.failure = to_cut_error(has_begun=self.started or bool(self._last))
         return told + self._without_end()
 
     def _take_events(self, events: list[bytes]) -> bytes:
@@ -353,7 +352,7 @@ class OriginalStream:
     def _finished(self) -> bytes:
         """Return the end of the stream, with the finish reasons that clients wait for (opencode asks without end)."""
         if not (self.started or self._last):
-            raise EmptyAnswer("The upstream ended its stream without an answer.")
+            raise EmptyAnswer(NO_ANSWER)
         told = [self._take_ending(None)]
         self.done = self.started = True
         begun = [state for state in self._choices.values() if state.finish.has_choice]
@@ -364,7 +363,7 @@ class OriginalStream:
             chunk = {**head_of(self._last), "model": self._reply.model, "choices": [choice]}
             told += [self._event_of(state, delta, chunk) for delta in self._end(state, choice)]
             told.append(b"data: " + orjson.dumps(chunk) + END)
-        return b"".join((*told, DONE))
+        return b"".join((*told, DONE_EVENT))
 
     def _take_completion(self, body: bytes) -> bytes:
         """Convert a complete JSON answer to a stream: some servers ignore `stream`."""

@@ -20,6 +20,7 @@ from gateway.dialects.chat.response.usage import (
 )
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import GatewayError, UpstreamError
+from gateway.json_values import to_string
 from gateway.messages.fold import BlockCollector
 from gateway.messages.notes import Note
 
@@ -139,11 +140,9 @@ def _plain_content(delta: dict[str, Any], reply: Reply) -> Content | None:
 
 def to_origin(chunk: dict[str, Any], counts: UpstreamCounts | None) -> Origin:
     """Return the origin of an answer, or of a stream from one of its chunks and the count."""
-    model, provider, generation_id = _text(chunk.get("model")), _text(chunk.get("provider")), _text(chunk.get("id"))
+    model = to_string(chunk.get("model")) or None
+    provider = to_string(chunk.get("provider")) or None
+    generation_id = to_string(chunk.get("id")) or None
     if counts is None:
         return Origin(model, provider, generation_id, None, estimated=True)
     return Origin(model, provider, generation_id, counts.cost, mismatched=not counts.adds_up)
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None

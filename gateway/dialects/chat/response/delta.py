@@ -17,6 +17,7 @@ from gateway.dialects.chat.response.images import to_image_block
 from gateway.dialects.chat.response.stop_reason import Finish
 from gateway.dialects.chat.vocabulary import CLAUDE_FORMAT
 from gateway.errors import UpstreamError
+from gateway.json_values import to_string
 from gateway.schemas.openai import ReasoningEntry
 
 # Fields of deltas that bring only text, as most do.
@@ -149,7 +150,7 @@ def _add_content(content: Any, target: PieceTarget) -> None:
 
 
 def _add_part(part: dict[str, Any], target: PieceTarget) -> None:
-    kind, text = _string(part.get("type")), part.get("text")
+    kind, text = to_string(part.get("type")), part.get("text")
     if kind in THINKING_PARTS:
         thought = _thought(part.get("thinking") or part.get("reasoning") or text)
         if thought:
@@ -159,7 +160,7 @@ def _add_part(part: dict[str, Any], target: PieceTarget) -> None:
     elif kind == "image_url":
         _add_image(part, target)
     elif kind == "tool_use":
-        target.add_tool(None, _string(part.get("id")), _string(part.get("name")), _arguments(part.get("input")))
+        target.add_tool(None, to_string(part.get("id")), to_string(part.get("name")), _arguments(part.get("input")))
     else:
         target.lose("content that is not text")
 
@@ -168,7 +169,7 @@ def _thought(value: Any) -> str:
     """The thinking of a content part: a text, or parts with texts (Mistral's reasoning models)."""
     if isinstance(value, str):
         return value
-    return "".join([_string(part.get("text")) for part in _list(value, "thinking") if isinstance(part, dict)])
+    return "".join([to_string(part.get("text")) for part in _list(value, "thinking") if isinstance(part, dict)])
 
 
 def _add_image(image: Any, target: PieceTarget) -> None:
@@ -208,10 +209,10 @@ def _add_reasoning(delta: dict[str, Any], target: PieceTarget) -> None:
 def _reasoning_text(value: Any, target: PieceTarget) -> str:
     """Reasoning that is no text: an object with one (Envoy's gateway), or the request's own settings echoed."""
     if isinstance(value, list):
-        return "".join([_reasoning_text(part, target) if isinstance(part, dict) else _string(part) for part in value])
+        return "".join([_reasoning_text(part, target) if isinstance(part, dict) else to_string(part) for part in value])
     if not isinstance(value, dict):
         raise UpstreamError("The upstream sent reasoning of an unknown shape.")
-    text = next((text for name in REASONING_TEXTS if (text := _string(value.get(name)))), "")
+    text = next((text for name in REASONING_TEXTS if (text := to_string(value.get(name)))), "")
     if not text and not value.keys() <= REASONING_SETTINGS:
         target.lose("reasoning of an unknown shape")
     return text
@@ -221,7 +222,7 @@ def _to_entry(block: Any) -> Any:
     """A thinking block of Anthropic's, which LiteLLM puts beside the reasoning, as a reasoning detail."""
     match block:
         case {"type": "thinking", "thinking": str(text)}:
-            signature = _string(block.get("signature")) or None
+            signature = to_string(block.get("signature")) or None
             return {"type": "reasoning.text", "text": text, "signature": signature, "format": CLAUDE_FORMAT}
         case {"type": "redacted_thinking", "data": str(data)}:
             return {"type": "reasoning.encrypted", "data": data, "format": CLAUDE_FORMAT}
@@ -248,15 +249,15 @@ def _add_call(call: Any, target: PieceTarget) -> None:
         raise UpstreamError("The upstream sent a tool call of an unknown shape.")
     index, extra_content = call.get("index"), call.get("extra_content")
     if extra_content and isinstance(extra_content, dict):
-        call_id = _string(call.get("id"))
+        call_id = to_string(call.get("id"))
         if call_id or not function.get("name"):  # without either it belongs to the call before
             target.add_thinking("", [to_call_entry(call_id, extra_content)])
         else:
             target.lose("signature of a call without an id")
     target.add_tool(
         _to_index(index),
-        _string(call.get("id")),
-        _string(function.get("name")),
+        to_string(call.get("id")),
+        to_string(function.get("name")),
         _arguments(next((function[name] for name in ARGUMENTS if function.get(name) is not None), None)),
     )
 
@@ -290,7 +291,3 @@ def _list(value: Any, what: str) -> list[Any]:
     if value is None or isinstance(value, list):
         return value or []
     raise UpstreamError(f"The upstream sent {what} of an unknown shape.")
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""

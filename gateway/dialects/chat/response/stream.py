@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gateway.dialects.base import Answered, Origin
+from gateway.dialects.base import NO_ANSWER, Answered, Origin, to_cut_error
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.blocks import TextRun
 from gateway.dialects.chat.response.chunks import BrokenChunk, ChunkDecoder
@@ -33,17 +33,15 @@ from gateway.dialects.chat.response.whole_body import WholeBody
 from gateway.dialects.chat.response.whole_stream import to_whole_text
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.dialects.reply import Reply, empty_message
-from gateway.errors import AnswerCut, EmptyAnswer, GatewayError, UpstreamError
+from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
 from gateway.sse import END, ERROR_EVENT, EventParser, without_mark
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
-DONE_MARK = re.compile(rb'\s*"?(?:\[DONE\]|DONE"?\s*\Z)', re.IGNORECASE)
+DONE_FORMS = re.compile(rb'\s*"?(?:\[DONE\]|DONE"?\s*\Z)', re.IGNORECASE)
 EMPTY_CHUNKS = frozenset({b"null", b"[]"})  # sent in place of a chunk; ignored
-NO_ANSWER = "The upstream ended its stream without an answer."
-CUT = "The upstream closed the connection before the end of its answer."
 
 
 class MessageStream:
@@ -285,7 +283,7 @@ class MessageStream:
                 self._take_rest(payload)
         if not self.done:
             if not self._finish.is_over:
-                raise AnswerCut(CUT) if self._finish.has_choice else EmptyAnswer(CUT)
+                raise to_cut_error(has_begun=self._finish.has_choice)
             self._complete()
 
     def _take_rest(self, payload: bytes) -> None:
@@ -362,7 +360,7 @@ class MessageStream:
 
         The end without a choice before it is no answer: vLLM's streams end so where it fails before the first token.
         """
-        if DONE_MARK.match(payload) is None:
+        if DONE_FORMS.match(payload) is None:
             return payload in EMPTY_CHUNKS
         if not self._finish.has_choice:
             raise EmptyAnswer(NO_ANSWER)

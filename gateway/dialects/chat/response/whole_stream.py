@@ -14,10 +14,11 @@ from gateway.dialects.chat.response.delta import TEXT_FIELDS
 from gateway.dialects.chat.response.fast_path import TEXT_KEY, frame_of
 from gateway.dialects.chat.response.filters.chain import passes_unchanged
 from gateway.dialects.chat.response.usage import counts_of
+from gateway.dialects.chat.vocabulary import DONE_EVENT
 from gateway.dialects.reply import Reply
 from gateway.sse import DATA, DATA_SIZE, END
 
-LAST = END + DATA + b"[DONE]" + END
+LAST = END + DONE_EVENT
 BETWEEN = END + DATA
 # Events that are parsed one by one, each with a search in the rest of the piece for others like it.
 MAX_PARSED = 8

@@ -21,6 +21,7 @@ from gateway.dialects.clients.parameters import (
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.clients.turns import Turns
 from gateway.dialects.responses.client.input import TRIGGER, add_items, declare_tools, to_items
+from gateway.dialects.responses.items import REASONING_SETTINGS
 from gateway.errors import InvalidRequest, shorten
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ReasoningEffort
@@ -40,8 +41,6 @@ IGNORED: Final = {
     "store": "the gateway stores no responses",
 }
 PASSED_ON: Final = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "user")
-# Settings of reasoning beside its effort.
-SETTINGS: Final = ("summary", "context", "mode")
 LOGPROBS: Final = "message.output_text.logprobs"
 # Of no consequence, or read by name.
 READ: Final = frozenset({
@@ -97,7 +96,7 @@ def _add_parameters(body: Mapping[str, Any], target: Target, asked: ClientReques
         asked.request["reasoning_effort"] = effort
     elif effort is not None:
         asked.notes.append(Note("dropped", "reasoning.effort", "the gateway knows no such effort"))
-    settings = {name: reasoning[name] for name in SETTINGS if reasoning.get(name) not in (None, "auto")}
+    settings = {name: reasoning[name] for name in REASONING_SETTINGS if reasoning.get(name) not in (None, "auto")}
     summary = reasoning.get("summary") or reasoning.get("generate_summary")
     if settings or summary:
         request["reasoning"] = settings | ({"summary": summary} if summary else {})

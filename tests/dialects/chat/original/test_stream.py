@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from gateway.access.keyring import Keyring
-from gateway.dialects.chat.client.stream import DONE, KEEP_ALIVE
+from gateway.dialects.chat.client.stream import KEEP_ALIVE
 from gateway.dialects.chat.original import call_order
 from gateway.dialects.chat.original.answer import to_passed_on
 from gateway.dialects.chat.original.arguments import to_repaired_note
@@ -18,6 +18,7 @@ from gateway.dialects.chat.response.calls.near_json import MAX_REST
 from gateway.dialects.reply import Reply
 from gateway.errors import AnswerCut, EmptyAnswer, RateLimited, UpstreamError
 from tests.dialects.chat.response.calls.test_near_json import NEARLY, UNCLEAR
+from tests.support.streams import DONE
 
 REPLY = Reply("msg_12345678", "req_1", "quick", "vendor/m", Keyring((("t", b"secret"),)), input_estimate=7)
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects.base import Origin
-from gateway.dialects.chat.response.stream import CUT, MessageStream
+from gateway.dialects.base import Origin, to_cut_error
+from gateway.dialects.chat.response.stream import MessageStream
 from gateway.errors import UpstreamError, UpstreamTimedOut
 from gateway.messages.events import PING
 from gateway.messages.fold import fold_events
@@ -116,7 +116,7 @@ def test_a_stream_that_ends_without_a_reason_has_failed() -> None:
     for pieces in ([], [sse(say("a"))]):
         result = convert(pieces)
         assert isinstance(result.failure, UpstreamError)
-        assert result.failure.message == CUT
+        assert result.failure.message == to_cut_error(has_begun=True).message
 
 
 def test_a_lost_upstream_is_a_failure() -> None:
