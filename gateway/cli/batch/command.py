@@ -1,6 +1,6 @@
 """`dragoman batch …`: message batches from a file, at this gateway or at any server of Anthropic's API.
 
-The options are here, the work is in `batch_run`, `estimate` and `batch_calls`.
+The options are here, the work is in `run`, `calls` and `cli/estimate`.
 """
 
 import sys

@@ -234,7 +234,7 @@ class LiveCircuits:
     def succeeded(self, call: LiveCall) -> None:
         now = self.clock()
         for index, (health, ticket) in enumerate(call.entered):
-            if health.has_succeeded(ticket, now):
+            if health.note_success(ticket, now):
                 name = names_of(call.route, ())[index]
                 log.info("circuit_closed", circuit=name)
                 self._news[name] = "close", 0.0
@@ -343,7 +343,7 @@ class LiveCircuits:
                 health.pause(now, wait)
                 return False
             case _:
-                opens = health.has_failed(ticket, now)
+                opens = health.note_failure(ticket, now)
                 if row.effect is Effect.BUSY:
                     health.pause(now, wait)
                 return opens

@@ -135,7 +135,7 @@ class LiveHealth:
         if ticket.probe:
             self._probe_until = -inf
 
-    def has_succeeded(self, ticket: HealthTicket, now: float) -> bool:
+    def note_success(self, ticket: HealthTicket, now: float) -> bool:
         """Note that an answer has begun. Return True if that closes the circuit."""
         self._waiting.pop(ticket, None)
         if ticket.started <= self.opened:
@@ -153,7 +153,7 @@ class LiveHealth:
         self._probe_until = -inf
         self._seconds.clear()
 
-    def has_failed(self, ticket: HealthTicket, now: float) -> bool:
+    def note_failure(self, ticket: HealthTicket, now: float) -> bool:
         """Note a failure. Return True if it opens the circuit, or keeps it open for longer."""
         self._waiting.pop(ticket, None)
         if ticket.started <= self.opened:

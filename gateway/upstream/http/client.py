@@ -1,6 +1,6 @@
 """Interface of an HTTP client for upstreams, without an implementation.
 
-Two implementations pass the same tests: `transport` (the fast one) and `aiohttp_client` (the oracle, and for HTTP
+Two implementations pass the same tests: `http_client` (the fast one) and `proxy_client` (the oracle, and for HTTP
 proxies). An answer is read either whole (`read`) or pushed to a callback as it arrives (`pump`): in the fast transport
 that callback runs inside the socket's read callback, so that a streamed delta costs no task switch.
 """

@@ -3,7 +3,7 @@
 `Transport` finds a connection for each call, sends header and body, and waits for the answer's header; the rest happens
 between `connection` (one socket), `answer` and the reader. It costs about a third of the CPU of aiohttp's client per
 small request, and no task switch per streamed chunk. It follows no redirects, keeps no cookies, speaks no HTTP/2, and
-knows no HTTP proxies (`aiohttp_client` does).
+knows no HTTP proxies (`proxy_client` does).
 """
 
 import asyncio

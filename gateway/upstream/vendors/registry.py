@@ -1,6 +1,6 @@
 """The table of vendors, and how one is recognised: by the setting, by the host, by what a server shows.
 
-The rows are in `hosted_vendors` and `server_vendors`. An unknown server is strict, and the fallbacks find out the rest.
+The rows are in `hosted` and `servers`. An unknown server is strict, and the fallbacks find out the rest.
 """
 
 import re

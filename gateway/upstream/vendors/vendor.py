@@ -1,6 +1,6 @@
 """Differences of one kind of server from OpenAI's chat completions, in requests and answers: one frozen value.
 
-The rows are in `hosted_vendors` and `server_vendors`. A row is data: a conversion reads the facts that routing copies
+The rows are in `hosted` and `servers`. A row is data: a conversion reads the facts that routing copies
 into a target, and never asks for the vendor.
 """
 

@@ -9,14 +9,14 @@ from gateway.upstream.health.live_health import LiveHealth
 def fails(health: LiveHealth, now: float, times: int = 1) -> None:
     for _ in range(times):
         ticket = health.enter(now)
-        health.has_failed(ticket, now)
+        health.note_failure(ticket, now)
         health.leave(ticket)
 
 
 def succeeds(health: LiveHealth, now: float, times: int = 1) -> None:
     for _ in range(times):
         ticket = health.enter(now)
-        health.has_succeeded(ticket, now)
+        health.note_success(ticket, now)
         health.leave(ticket)
 
 
@@ -54,12 +54,12 @@ def test_one_call_probes_and_its_failure_doubles_the_time() -> None:
         probe = health.enter(now)
         assert probe.probe
         assert health.wait(now) > 0
-        assert health.has_failed(probe, now)
+        assert health.note_failure(probe, now)
         health.leave(probe)
     assert waits == [2, 4, 8, 16, 30, 30, 30]
     now += health.wait(now)
     probe = health.enter(now)
-    assert health.has_succeeded(probe, now)
+    assert health.note_success(probe, now)
     assert health.wait(now) == 0
 
 
@@ -74,8 +74,8 @@ def test_results_of_calls_from_before_the_incident_are_ignored() -> None:
     health = LiveHealth()
     old = [health.enter(0.0) for _ in range(3)]
     fails(health, 0.5, 5)
-    assert not health.has_succeeded(old[0], 1.0)
-    assert not health.has_failed(old[1], 1.0)
+    assert not health.note_success(old[0], 1.0)
+    assert not health.note_failure(old[1], 1.0)
     assert health.state is State.OPEN
 
 
