@@ -162,13 +162,18 @@ def to_collected(converter: MessageConverter, body: bytes) -> Answered:
     return Answered(converter.message(), converter.origin, converter.notes)
 
 
+CUT = "The upstream closed the connection before the end of its answer."
 NO_ANSWER = "The upstream ended its stream without an answer."
 
 
-def to_cut_error(*, has_begun: bool) -> GatewayError:
-    """Return the failure of a stream without an end. `has_begun`: the upstream had sent some of its answer."""
-    text = "The upstream closed the connection before the end of its answer."
-    return AnswerCut(text) if has_begun else EmptyAnswer(text)
+def cut_off(*, has_begun: bool) -> GatewayError:
+    """Return the failure of a stream that lacks its end. `has_begun`: some of the answer had come."""
+    return AnswerCut(CUT) if has_begun else EmptyAnswer(CUT)
+
+
+def no_answer() -> GatewayError:
+    """Return the failure of a stream that ended in good order and has no answer."""
+    return EmptyAnswer(NO_ANSWER)
 
 
 class Dialect(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.base import Origin, to_cut_error
+from gateway.dialects.base import Origin, cut_off
 from gateway.dialects.chat.vocabulary import DONE_MARK
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.json_body import JsonBody
@@ -166,7 +166,7 @@ class NativeStream:
             self.done = True
             return output + events.MESSAGE_STOP
         if not self.done:
-            self.failure = to_cut_error(has_begun=bool(self._start) or self.started)
+            self.failure = cut_off(has_begun=bool(self._start) or self.started)
         return output
 
     def _take_frames(self, frames: list[bytes]) -> bytes:

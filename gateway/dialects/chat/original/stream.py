@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.dialects.base import NO_ANSWER, Origin, to_cut_error
+from gateway.dialects.base import Origin, cut_off, no_answer
 from gateway.dialects.chat.client.stream import KEEP_ALIVE, ChatStream
 from gateway.dialects.chat.original.answer import stop_reason_of
 from gateway.dialects.chat.original.call_order import CallOrder
@@ -28,7 +28,7 @@ from gateway.dialects.chat.vocabulary import DONE_EVENT, DONE_MARK
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.reply import Reply
-from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
+from gateway.errors import GatewayError, UpstreamError
 from gateway.json_values import TOO_DEEP, check_answer_values
 from gateway.messages.notes import Note
 from gateway.messages.replay import to_events
@@ -177,7 +177,7 @@ class OriginalStream:
             told += self._take_ending(None)
             self.done = True
             return told + DONE_EVENT
-        self.failure = to_cut_error(has_begun=self.started or bool(self._last))
+        self.failure = cut_off(has_begun=self.started or bool(self._last))
         return told + self._without_end()
 
     def _take_events(self, events: list[bytes]) -> bytes:
@@ -352,7 +352,7 @@ class OriginalStream:
     def _finished(self) -> bytes:
         """Return the end of the stream, with the finish reasons that clients wait for (opencode asks without end)."""
         if not (self.started or self._last):
-            raise EmptyAnswer(NO_ANSWER)
+            raise no_answer()
         told = [self._take_ending(None)]
         self.done = self.started = True
         begun = [state for state in self._choices.values() if state.finish.has_choice]

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gateway.dialects.base import NO_ANSWER, Answered, Origin, to_cut_error
+from gateway.dialects.base import Answered, Origin, cut_off, no_answer
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.blocks import TextRun
 from gateway.dialects.chat.response.chunks import BrokenChunk, ChunkDecoder
@@ -33,7 +33,7 @@ from gateway.dialects.chat.response.whole_body import WholeBody
 from gateway.dialects.chat.response.whole_stream import to_whole_text
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.dialects.reply import Reply, empty_message
-from gateway.errors import EmptyAnswer, GatewayError, UpstreamError
+from gateway.errors import GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
 from gateway.sse import END, ERROR_EVENT, EventParser, without_mark
@@ -283,7 +283,7 @@ class MessageStream:
                 self._take_rest(payload)
         if not self.done:
             if not self._finish.is_over:
-                raise to_cut_error(has_begun=self._finish.has_choice)
+                raise cut_off(has_begun=self._finish.has_choice)
             self._complete()
 
     def _take_rest(self, payload: bytes) -> None:
@@ -363,7 +363,7 @@ class MessageStream:
         if DONE_FORMS.match(payload) is None:
             return payload in EMPTY_CHUNKS
         if not self._finish.has_choice:
-            raise EmptyAnswer(NO_ANSWER)
+            raise no_answer()
         self._complete()
         return True
 
@@ -372,7 +372,7 @@ class MessageStream:
         counts, assembly = self._noted_counts(), self._assembly
         self._target.close()
         if not self._finish.is_over and assembly.index < 0:  # a role and `[DONE]` are no answer either
-            raise EmptyAnswer(NO_ANSWER)
+            raise no_answer()
         has_tools, has_cut_call = assembly.has_tools, assembly.has_cut_call
         stop = to_stop(self._finish, has_tools=has_tools, has_cut_call=has_cut_call, reply=self._reply)
         self._end_message(counts, stop, state)

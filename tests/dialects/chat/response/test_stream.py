@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects.base import Origin, to_cut_error
+from gateway.dialects.base import Origin, cut_off
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.errors import UpstreamError, UpstreamTimedOut
 from gateway.messages.events import PING
@@ -116,7 +116,7 @@ def test_a_stream_that_ends_without_a_reason_has_failed() -> None:
     for pieces in ([], [sse(say("a"))]):
         result = convert(pieces)
         assert isinstance(result.failure, UpstreamError)
-        assert result.failure.message == to_cut_error(has_begun=True).message
+        assert result.failure.message == cut_off(has_begun=True).message
 
 
 def test_a_lost_upstream_is_a_failure() -> None:
