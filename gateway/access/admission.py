@@ -95,16 +95,20 @@ class Admission:
         """Return True for a request without limits and without usage reports, for which there is nothing to reserve."""
         return self.server is None and (not self.directory.has_limits or not self._prepared_for(context).scopes)
 
-    async def admit(self, context: Context, need: Need, *models: str) -> Grant | None:
+    def is_limited(self, context: Context) -> bool:
+        """Return True for a request to which a limit or a budget applies, or may apply by its models."""
+        return self.directory.has_limits and bool(self._prepared_for(context).names)
+
+    async def admit(self, context: Context, need: Need, *models: str, any_model: bool = False) -> Grant | None:
         """Reserve what a request needs; None for a request without limits and without usage reports.
 
-        `models`: names of the models that it may reach, by which it counts in model groups. Raises RateLimited,
-        BudgetSpent, InvalidRequest for a request that no limit could ever let through, and Unavailable where money
-        cannot be counted.
+        `models`: names of the models that it may reach, by which it counts in model groups; with `any_model` it counts
+        in all groups. Raises RateLimited, BudgetSpent, InvalidRequest for a request that no limit could ever let
+        through, and Unavailable where money cannot be counted.
         """
         if not self.directory.is_at_hand(context.key_id):
             await self.directory.hold(context.key_id)
-        prepared = self._prepared_for(context, models)
+        prepared = self._prepared_for(context, models, any_model=any_model)
         if not prepared.scopes:
             # No limit applies, so there is no reservation; usage reports get the request when it ends.
             return Grant(context.request_id, 0, ()) if self.server is not None else None
@@ -124,7 +128,7 @@ class Admission:
                 self.ledger.offset = float(outcome[1]) - self.wall_clock()
             else:
                 return self._to_grant(one, outcome, prepared)
-            prepared = self._prepared_for(context, models)
+            prepared = self._prepared_for(context, models, any_model=any_model)
         raise Unavailable("The limits of this key are changing; try again.", retry_after=1)
 
     def settle(self, grant: Grant, used: Used) -> None:
@@ -198,14 +202,17 @@ class Admission:
             await self.ledger.account(Grant(one.decode(), 0, scopes), GRANTED)
             log.warning("reservation_lost", id=one.decode())
 
-    def _prepared_for(self, context: Context, models: tuple[str, ...] = ()) -> PreparedScopes:
+    def _prepared_for(
+        self, context: Context, models: tuple[str, ...] = (), *, any_model: bool = False
+    ) -> PreparedScopes:
         configured, changes = self._prepared_of
         if configured is not self.directory.configured or changes != self.directory.changes:
             self._prepared.clear()
             self._prepared_of = self.directory.configured, self.directory.changes
         prepared = self._in_force(context, NO_GROUPS)
         if prepared.groups:
-            groups = prepared.groups & self.directory.configured.model_groups.of(models)
+            known = self.directory.configured.model_groups
+            groups = prepared.groups & (frozenset(known.patterns) if any_model else known.of(models))
             prepared = self._in_force(context, groups)
         return prepared
 

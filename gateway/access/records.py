@@ -7,7 +7,7 @@ group (`key:ID/opus`). All that apply to a request apply at once.
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from sys import intern
@@ -33,6 +33,8 @@ DEPLOYMENT: Final = "*"
 # Of the admin API. A lead has those routes of it that are about the keys of its own tenant.
 ROLES: Final = ("viewer", "operator", "lead", "admin")
 PRIORITIES: Final[tuple[KeyPriority, ...]] = ("low", "normal", "high")
+# Separates a model from one of OpenRouter's presets, and begins the name of a preset alone.
+PRESET: Final = "@preset/"
 # Of tenants, users and keys' names: they appear in headers, logs and names of Redis keys.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
 
@@ -212,10 +214,12 @@ class KeyRecord:
         return self.expires_at is not None and now >= self.expires_at
 
     def allows_model(self, *names: str) -> bool:
-        """Case does not count: upstreams take names in any."""
-        return not self.models or any(
-            fnmatch.fnmatchcase(name.lower(), pattern.lower()) for name in names for pattern in self.models
-        )
+        """Case does not count: upstreams take names in any.
+
+        A preset may ask any model, so it has to be allowed beside the model that it is used with.
+        """
+        patterns = [pattern.lower() for pattern in self.models]
+        return not patterns or any(_allow(patterns, name.lower()) for name in names)
 
     def allows_address(self, address: str) -> bool:
         return not self.addresses or is_within(address, self.addresses)
@@ -236,6 +240,18 @@ class KeyRecord:
         known["params"] = known.get("params") or NO_PARAMS
         known["allowance"] = Allowance.of_json(known.get("allowance", {}))
         return cls(**known)
+
+
+def _allow(patterns: Sequence[str], name: str) -> bool:
+    def matches(text: str) -> bool:
+        return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
+
+    model, mark, preset = name.partition(PRESET)
+    if not mark:
+        return matches(name)
+    if any(PRESET in pattern and fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+        return True
+    return matches(mark + preset) and (not model or matches(model))
 
 
 def known_fields(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:

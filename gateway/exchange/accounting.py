@@ -1,68 +1,69 @@
 """Costs of an exchange before and after it, for admission: from tokens and prices to nano-dollars."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from math import ceil
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
 from gateway.access.admission import Admission
-from gateway.access.records import NANO
+from gateway.access.records import NANO, PRESET
 from gateway.access.reservation import NOTHING, Grant, Need, Used
 from gateway.context import Context
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, PermissionDenied
 from gateway.exchange.plan import Plan, note_losses
+from gateway.exchange.reach import NOTHING_ELSE, Reach, reach_of
+from gateway.exchange.worst_case import UNCOUNTED, worst_case
 from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
 from gateway.messages.usage import MAX_DOLLARS, MAX_TOKENS
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.models.prices import ASSUMED, Price
+from gateway.upstream.models.target import to_slug
 from gateway.upstream.routes.route import Route, Upstream
+from gateway.upstream.routes.table import RoutingTable
 
 # Answers may be shortened down to this many tokens where money is short, unless the key has a floor of its own.
 SHRINK_FLOOR = 1024
-# An estimate of the prompt is off by a third at most in nearly all cases; a reservation has to hold.
-INPUT_MARGIN = 1.5
-# Fields that name models to fall back to.
-NAMING_FALLBACKS = frozenset({"fallbacks", "models", "openrouter"})
 
 
-async def admitted(admission: Admission, plan: Plan, prepare: Callable[[Prompt], None]) -> Grant | None:
+async def admitted(
+    admission: Admission, plan: Plan, table: RoutingTable, prepare: Callable[[Prompt], None]
+) -> Grant | None:
     """Reserve what the plan may use at most. Where the budget is short, max_tokens is lowered to what it pays for.
 
     `prepare` converts a changed prompt for the plan's route, into the plan. Raises as `Admission.admit` does.
     """
     try:
-        return await _reserved(admission, plan, prepare)
+        return await _reserved(admission, plan, table, prepare)
     except GatewayError:
         plan.isolate()
         raise
 
 
-async def _reserved(admission: Admission, plan: Plan, prepare: Callable[[Prompt], None]) -> Grant | None:
-    prompt, context, target = plan.prompt, plan.context, plan.route.target
+async def _reserved(
+    admission: Admission, plan: Plan, table: RoutingTable, prepare: Callable[[Prompt], None]
+) -> Grant | None:
+    prompt, context, routes = plan.prompt, plan.context, (plan.route, *plan.fallbacks)
     assert prompt is not None
-    key = admission.directory.check(context, plan.route.requested, target.model)
-    fallbacks = fallbacks_of(prompt.request)
-    for model in fallbacks:
-        admission.directory.check(context, model)
+    reach = check_models(admission, context, plan.route, prompt.request)
+    key = admission.directory.record_of(context)
     asked = asked_tokens(prompt.request)
     most = asked if key is None or key.max_tokens is None else min(asked, key.max_tokens)
     if most == asked and admission.is_free(context):
         return None
-    known = dearest((plan.route, *plan.fallbacks))
-    plan.price = ASSUMED if known is None and admission.unknown_price == "assume" else known
-    unpriced = target.model if known is None else ""
-    floor = SHRINK_FLOOR if key is None or key.shrink_floor is None else key.shrink_floor
-    prompts = 2 if plan.route.rule.hedge and context.priority == "live" else 1
-    price = times(plan.price, answers_of(prompt))
-    need = to_need(plan.reply.input_estimate, most, price, floor=floor, unpriced=unpriced, prompts=prompts)
-    grant = await admission.admit(context, need, plan.route.requested, target.model, *fallbacks)
+    plan.unknown_price = ASSUMED if admission.unknown_price == "assume" else None
+    worst, need = UNCOUNTED, Need()
+    if admission.is_limited(context):
+        prompts = 2 if plan.route.rule.hedge and context.priority == "live" else 1
+        worst = worst_case(prompt, routes, reach, table, unknown=admission.unknown_price, prompts=prompts)
+        most = max(most, worst.shortest)
+        floor = SHRINK_FLOOR if key is None or key.shrink_floor is None else key.shrink_floor
+        need = worst.to_need(plan.reply.input_estimate, most, floor)
+    grant = await _granted(admission, context, need, plan.route, reach)
     if grant is not None:
         context.reply_headers = grant.headers
     is_limited = grant is not None and bool(grant.scopes)
-    bought = most if grant is None or not is_limited else affordable(grant.money, need, price, most)
+    bought = most if grant is None or not is_limited else worst.affordable(grant.money, need, most)
     if asked > bought:
         note_losses(plan.record, (Note("changed", "max_tokens", f"lowered to {bought}, which the limits allow"),))
         context.reply_headers += (("x-gateway-max-tokens", str(bought)),)
@@ -80,21 +81,47 @@ async def _reserved(admission: Admission, plan: Plan, prepare: Callable[[Prompt]
     return grant
 
 
-async def admit_free(admission: Admission | None, context: Context, route: Route) -> None:
+async def admit_free(admission: Admission | None, context: Context, route: Route, request: Mapping[str, Any]) -> None:
     """Admit a request that the cache answers: it counts as one, without tokens or cost. Raises as `admitted` does."""
     if admission is None:
         return
-    admission.directory.check(context, route.requested, route.target.model)
-    grant = await admission.admit(context, Need(), route.requested, route.target.model)
+    reach = check_models(admission, context, route, request)
+    grant = await _granted(admission, context, Need(), route, reach)
     if grant is not None:
         context.reply_headers = grant.headers
         admission.settle(grant, NOTHING)
 
 
+async def _granted(admission: Admission, context: Context, need: Need, route: Route, reach: Reach) -> Grant | None:
+    names = (route.requested, route.target.model, *reach.models)
+    any_model = reach.is_unknown or PRESET in route.target.model
+    return await admission.admit(context, need, *names, any_model=any_model)
+
+
+def check_models(admission: Admission, context: Context, route: Route, request: Mapping[str, Any]) -> Reach:
+    """Return what the request reaches. Raises PermissionDenied for models that its key may not use."""
+    key = admission.directory.check(context, route.requested, route.target.model)
+    restricts = key is not None and bool(key.models)
+    if not (restricts or admission.is_limited(context)):
+        return NOTHING_ELSE  # nothing depends on it
+    reach = reach_of(request)
+    if key is not None and restricts:
+        for model in reach.models:
+            admission.directory.check(context, model, to_slug(model))
+        for preset in reach.presets:
+            admission.directory.check(context, preset)
+        if reach.open_choices:
+            raise PermissionDenied(
+                f"{reach.open_choices[0]}: key {key.name} may use certain models only, so name the model here.",
+                should_retry=False,
+            )
+    return reach
+
+
 def settle(admission: Admission, grant: Grant, plan: Plan) -> None:
     """Settle a finished exchange; where OpenRouter will know its cost later only, have that asked for."""
     record, upstream = plan.record, plan.route.upstream
-    used = to_used(record, plan.route.target.price or plan.price)
+    used = to_used(record, plan.route.target.price or plan.unknown_price)
     admission.settle(grant, used)
     if record.estimated and record.cost is None and record.generation_id and upstream.flavor == "openrouter":
         admission.ledger.correct_later(to_late(grant, used, upstream))
@@ -104,66 +131,6 @@ def asked_tokens(request: Mapping[str, Any]) -> int:
     """The request's max_tokens; 0 without one, or with one that is no number: an upstream may have to refuse that."""
     asked = request.get("max_tokens")
     return asked if type(asked) is int else 0
-
-
-def answers_of(prompt: Prompt) -> int:
-    """How many answers are asked for: a request of chat completions that is passed on may want several."""
-    several = prompt.request.get("n") if prompt.original is not None else None
-    return several if type(several) is int and several > 1 else 1
-
-
-def fallbacks_of(request: Mapping[str, Any]) -> list[str]:
-    """Return the models that a request names for its upstream to fall back to, as Anthropic or OpenRouter call them."""
-    if NAMING_FALLBACKS.isdisjoint(request):
-        return []
-    fallbacks, of_openrouter = request.get("fallbacks"), request.get("openrouter")
-    named = [one.get("model") for one in fallbacks if isinstance(one, dict)] if isinstance(fallbacks, list) else []
-    for models in (request.get("models"), of_openrouter.get("models") if isinstance(of_openrouter, dict) else None):
-        named += models if isinstance(models, list) else ()
-    return [model for model in named if isinstance(model, str)]
-
-
-def times(price: Price | None, answers: int) -> Price | None:
-    """The price where each token of an answer's length is paid this many times."""
-    return price if price is None or answers == 1 else replace(price, output=price.output * answers)
-
-
-def dearest(routes: Iterable[Route]) -> Price | None:
-    """The price of the dearest target that a request may reach, part by part; None where one is not known."""
-    prices = [route.target.price for route in routes]
-    known = [price for price in prices if price is not None]
-    if not known or len(known) < len(prices):
-        return None
-    return Price(
-        max(price.input for price in known),
-        max(price.output for price in known),
-        max(price.cache_read for price in known),
-        max(price.cache_write for price in known),
-        max(price.request for price in known),
-    )
-
-
-def to_need(
-    input_tokens: int, most: int, price: Price | None, *, floor: int, unpriced: str = "", prompts: int = 1
-) -> Need:
-    """The reservation for a prompt of this size and an answer of at most `most` tokens.
-
-    `floor`: tokens below which the answer is not shortened, 0 to shorten none.
-    `unpriced`: the model, if its price is not known. `prompts`: how often the prompt may be paid for.
-    """
-    if price is None:
-        return Need(input=input_tokens, unpriced=unpriced)
-    fixed = prompts * price.cost(0, 0, cache_write=ceil(input_tokens * INPUT_MARGIN))
-    shortest = min(most, floor) if floor else most
-    want, least = fixed + most * price.output, fixed + shortest * price.output
-    return Need(ceil(want * NANO), ceil(least * NANO), input_tokens, unpriced)
-
-
-def affordable(money: int, need: Need, price: Price | None, most: int) -> int:
-    """The longest answer that the granted money buys."""
-    if price is None or price.output == 0 or money >= need.want:
-        return most
-    return max(1, min(most, most - ceil((need.want - money) / (price.output * NANO))))
 
 
 def to_used(record: UsageRecord, price: Price | None) -> Used:

@@ -159,7 +159,7 @@ class CachedExchange:
             if entry is not None and self._is_recent(entry, demand):
                 notes = (*[note.text for note in prompt.notes], *entry.facts.notes)
                 hit = Hit(entry, self._age(entry), name, route, message_id(), notes)
-                await admit_free(self.exchange.admission, context, route)
+                await admit_free(self.exchange.admission, context, route, prompt.request)
                 return self._hit(context, prompt, hit, begun)
         plan = self.exchange.plan(context, prompt, UsageRecord(context), routes)
         flight = None if fresh else self._flights.get(name)
@@ -175,7 +175,7 @@ class CachedExchange:
         shared = await self._boarded(Shared(self, plan, flight, follower, name, begun), context.tenant)
         if plan.record.cache == "wait":
             try:
-                await admit_free(self.exchange.admission, context, route)
+                await admit_free(self.exchange.admission, context, route, prompt.request)
             except (GatewayError, asyncio.CancelledError):
                 self.leave(flight, follower)
                 raise

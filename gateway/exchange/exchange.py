@@ -363,7 +363,8 @@ class Exchange:
         begin_trace(self.tracer, plan)
         try:
             if self.admission is not None:
-                grant = await admitted(self.admission, plan, partial(self._take, plan, plan.route))
+                prepare = partial(self._take, plan, plan.route)
+                grant = await admitted(self.admission, plan, self.table, prepare)
             return await work
         except GatewayError as error:
             note_error(record, error)

@@ -66,7 +66,7 @@ class Plan:
     is_noted: bool = False  # the record has the current call
     begun: float = 0.0  # when the current call was made, and its span where it is traced
     span_id: str = ""
-    price: Price | None = None  # the dearest of the candidates'
+    unknown_price: Price | None = None  # what a model without a price counts as
     contest: Contest | None = None  # with a second call to another candidate
     hedges: int = 0  # calls that were made beside another one
     isolate: Callable[[], None] = do_nothing  # called if limits of the client's key shorten or refuse the answer

@@ -173,3 +173,14 @@ async def test_key_without_limits_of_groups_is_prepared_once_for_all_models(serv
             await admitted(admission, context, model)
     assert len([client for client in admission._prepared if client[2] == plain.key_id]) == 1
     assert len([client for client in admission._prepared if client[2] == grouped.key_id]) == 2
+
+
+async def test_request_that_may_ask_any_model_counts_in_every_group(server: RedisServer) -> None:
+    one, admission = Allowance(RateLimits(requests=1)), await admission_on(server)
+    context = await key_with(server, opus=one, gone=one)
+    assert admission.is_limited(context) is False, "the key is not known yet"
+    assert await admission.admit(context, NOTHING_NEEDED, "gpt-5", any_model=True) is not None
+    assert admission.is_limited(context)
+    assert await admission.admit(context, NOTHING_NEEDED, "gpt-5") is not None
+    with pytest.raises(RateLimited, match="for the model group opus: 1 requests per minute"):
+        await admission.admit(context, NOTHING_NEEDED, "gpt-5", any_model=True)

@@ -67,6 +67,27 @@ def test_models_are_matched_by_any_of_their_names_in_any_case(names: tuple[str, 
     assert KeyRecord("k", "n", models=("claude-*",)).allows_model(*names) is allowed
 
 
+@pytest.mark.parametrize(
+    ("patterns", "name", "allowed"),
+    [
+        (("m/*",), "m/a@preset/x", False),
+        (("m/*",), "@preset/x", False),
+        (("*",), "m/a@preset/x", True),
+        (("@preset/*",), "@Preset/X", True),
+        (("@preset/*",), "m/a@preset/x", False),
+        (("m/*", "@preset/x"), "m/A@preset/x", True),
+        (("m/*", "@preset/x"), "m/a@preset/y", False),
+        (("m/a@preset/x",), "m/a@preset/x", True),
+        (("m/a@preset/x",), "m/b@preset/x", False),
+        (("m/a@preset/x",), "@preset/x", False),
+    ],
+)
+def test_preset_is_allowed_beside_the_model_that_it_is_used_with(
+    patterns: tuple[str, ...], name: str, allowed: bool
+) -> None:
+    assert KeyRecord("k", "n", models=patterns).allows_model(name) is allowed
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a\r\nb", "-a", "x" * 65, "a/b", "a|b"])
 def test_names_that_could_break_out_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"^name: "):

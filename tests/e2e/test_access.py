@@ -149,6 +149,18 @@ async def test_budget_is_reserved_for_every_answer_that_is_asked_for(front: Live
     assert len(front.simulator.requests()) == 2
 
 
+async def test_budget_is_reserved_for_a_dearer_model_that_the_request_names(front: Live) -> None:
+    made = await new_key(front, budget={"amount_usd": "0.02"}, shrink_floor="off")
+    body: dict[str, Any] = {"model": "sim/echo", **HELLO, "max_tokens": 1000}  # $5 per million tokens
+    dearer = "sim/unlisted"  # without a price: counted as $25
+    advisor = {"type": "openrouter:advisor", "parameters": {"model": dearer, "max_uses": 1}}
+    async with aiohttp.ClientSession(headers={"x-api-key": made["key"]}) as session:
+        for fields, status in (({}, 200), ({"models": [dearer]}, 429), ({"tools": [advisor]}, 429)):
+            async with session.post(front.url + "/v1/messages", json=body | fields) as response:
+                assert response.status == status, await response.text()
+    assert len(front.simulator.requests()) == 1
+
+
 async def test_key_counts_tokens_for_its_models_only(front: Live) -> None:
     made = await new_key(front, models=["sim/text-*"])
     client = front.client(api_key=made["key"])

@@ -34,6 +34,11 @@ data = "zdr"
 rpm = 100
 
 [[keys]]
+name = "free"
+tenant = "red"
+key = "free-key"
+
+[[keys]]
 name = "slow"
 sha256 = "6fa0d18ad9d40c2e55ddba9c9110a429590843f1c7096d894e1f3aa68c420cee"
 rpm = 4
@@ -98,6 +103,49 @@ async def test_key_reaches_no_other_model_by_a_fallback_that_the_request_names(
             async with session.post(live.url + path, json=body, headers={"x-api-key": key}) as response:
                 assert response.status == status, await response.text()
     assert live.simulator.requests()[-1].json["models"] == ["sim/tool"]
+
+
+ADVISOR = {"type": "advisor_20260301", "name": "advisor", "model": "sim/tool"}
+ADDITION = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": ADVISOR}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"openai": {"models": ["sim/tool"]}}, "may not use the model sim/tool"),
+        ({"upstream": {"models": ["sim/tool"]}}, "may not use the model sim/tool"),
+        ({"plugins": [{"id": "auto-router", "allowed_models": ["sim/*"]}]}, "may not use the model sim/*"),
+        ({"preset": "mine"}, "may not use the model @preset/mine"),
+        ({"model": "sim/text-3@preset/mine"}, "may not use the model sim/text-3@preset/mine"),
+        ({"tools": [ADVISOR]}, "may not use the model sim/tool"),
+        ({"tools": [{"type": "openrouter:advisor"}]}, "tools.0: key bound may use certain models only"),
+        (
+            {"messages": [*HELLO["messages"], {"role": "system", "content": [ADDITION]}]},
+            "may not use the model sim/tool",
+        ),
+    ],
+)
+async def test_key_reaches_no_other_model_by_anything_that_the_upstream_would_ask(
+    live: Live, fields: dict[str, Any], words: str
+) -> None:
+    headers = {"anthropic-beta": "advisor-tool-2026-03-01,mid-conversation-tool-changes-2026-07-01"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for key, status in (("bound-key", 403), ("plain-key", 200)):
+            sent = session.post(live.url + "/v1/messages", json=HELLO | fields, headers={"x-api-key": key})
+            async with sent as response:
+                assert response.status in (status, 404), await response.text()  # the simulator has no presets
+                assert status == 200 or words in (await response.json())["error"]["message"]
+    assert len(live.simulator.requests()) == 1
+
+
+async def test_key_does_not_get_the_stored_answer_of_another_models_fallback(live: Live) -> None:
+    body = HELLO | {"models": ["sim/tool"]}
+    for key, status in (("free-key", 200), ("bound-key", 403)):
+        async with (
+            aiohttp.ClientSession(headers={"x-api-key": key}) as session,
+            session.post(live.url + "/v1/messages", json=body) as response,
+        ):
+            assert response.status == status, await response.text()
 
 
 async def test_upstream_that_does_not_keep_the_rule_about_data_is_not_called(

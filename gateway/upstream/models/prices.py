@@ -23,23 +23,33 @@ CACHE_WRITE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per token, `request` per request."""
+    """US dollars per token, `request` per request. `bands`: the prices from a length of the prompt on, in order."""
 
     input: float = 0.0
     output: float = 0.0
     cache_read: float = 0.0
     cache_write: float = 0.0
     request: float = 0.0
+    bands: tuple[tuple[int, "Price"], ...] = ()
 
     def cost(self, input_tokens: int, output_tokens: int, cache_read: int = 0, cache_write: int = 0) -> float:
         """US dollars of one request; `input_tokens` without those read from or written to a cache."""
+        price = self.for_prompt(input_tokens + cache_read + cache_write)
         return (
-            self.request
-            + input_tokens * self.input
-            + output_tokens * self.output
-            + cache_read * self.cache_read
-            + cache_write * self.cache_write
+            price.request
+            + input_tokens * price.input
+            + output_tokens * price.output
+            + cache_read * price.cache_read
+            + cache_write * price.cache_write
         )
+
+    def for_prompt(self, tokens: int) -> "Price":
+        """Return the price of requests with so long a prompt."""
+        found = self
+        for least, price in self.bands:
+            if tokens >= least:
+                found = price
+        return found
 
 
 # Of a model with an unknown price: as Anthropic's own gateway counts it ($5 and $25 per million tokens).
@@ -77,7 +87,19 @@ def to_price(pricing: object) -> Price | None:
         per_input * CACHE_READ if read is None else read,
         per_input * CACHE_WRITE if write is None else write,
         found["request"] or 0.0,
+        _bands(pricing),
     )
+
+
+def _bands(pricing: Mapping[str, Any]) -> tuple[tuple[int, Price], ...]:
+    """Return the prices of long prompts. OpenRouter lists what differs from the others, by `min_prompt_tokens`."""
+    overrides, bands = pricing.get("overrides"), []
+    for one in overrides if isinstance(overrides, list) else ():
+        least = one.get("min_prompt_tokens") if isinstance(one, Mapping) else None
+        price = to_price({**pricing, **one, "overrides": None}) if type(least) is int else None
+        if least is not None and price is not None:
+            bands.append((least, price))
+    return tuple(sorted(bands, key=lambda band: band[0]))
 
 
 def _number(pricing: Mapping[str, Any], name: str) -> float | None:

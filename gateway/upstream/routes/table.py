@@ -17,7 +17,7 @@ from typing import Any
 
 from gateway.errors import InvalidRequest, NotFound
 from gateway.upstream.models.model_facts import essentials, refined
-from gateway.upstream.models.prices import is_above, price_per_million
+from gateway.upstream.models.prices import Price, is_above, price_per_million
 from gateway.upstream.models.target import Target, to_slug, to_target
 from gateway.upstream.routes.policy import RequestPolicy
 from gateway.upstream.routes.route import CONTEXT_SUFFIX, Candidate, Route, RouteRule, Upstream, to_dialect
@@ -84,7 +84,7 @@ class RoutingTable:
     def overflow_of(self, route: Route) -> list[Route]:
         """Return the candidates for a prompt that is too long for this route: one for each key of the upstream."""
         overflow = route.rule.overflow
-        if overflow is None:
+        if overflow is None or overflow.upstream not in self.lanes:  # a newer table may lack the upstream
             return []
         return list(self._routes_of(overflow, len(route.rule.candidates), route.requested, route.rule))
 
@@ -103,6 +103,10 @@ class RoutingTable:
             return model
         candidate = rule.candidates[0]
         return to_model(candidate, self.lanes[candidate.upstream][0], CONTEXT_SUFFIX.sub("", model))
+
+    def price_of(self, model: str, upstream: Upstream) -> Price | None:
+        """Return the price of a model that a request names to the upstream itself; None if it is not known."""
+        return self._target(to_slug(model) if upstream.flavor == "openrouter" else model, upstream).price
 
     @property
     def aliases(self) -> dict[str, str]:
