@@ -39,7 +39,7 @@ class LocalRates:
         now = self.clock()
         clocks: dict[tuple[str, str], float] = {}
         for name, limits in scopes:
-            self._limits[name] = limits
+            self._take_over(name, limits, now)
             for kind, cost in zip(RATES, (1, input_tokens, 0), strict=True):
                 limit = getattr(limits, kind)
                 if limit is None:
@@ -56,6 +56,17 @@ class LocalRates:
         for name, _ in scopes:
             self._running[name] += 1
         return None
+
+    def _take_over(self, name: str, limits: RateLimits, now: float) -> None:
+        """Apply the limits of a scope. Under one that was raised, what was used is free again sooner."""
+        before = self._limits.get(name)
+        self._limits[name] = limits
+        if before is None or before is limits:
+            return
+        for kind in RATES:
+            old, new, clock = getattr(before, kind), getattr(limits, kind), self._clocks.get((name, kind), now)
+            if old is not None and new is not None and old < new and clock > now:
+                self._clocks[name, kind] = now + (clock - now) * old / new
 
     def settle(self, scopes: tuple[str, ...], input_tokens: int, output_tokens: int) -> None:
         """Count the answer's tokens, and the end of the request."""

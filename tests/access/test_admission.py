@@ -214,6 +214,44 @@ async def test_changed_limit_and_disabled_key_count_from_the_next_request(server
     assert isinstance(await admitted(admission, context), Unauthenticated)
 
 
+async def remaining(admission: Admission, context: Context, kind: str, need: Need = Need()) -> int:  # noqa: B008
+    """Return what a reply's header says is left of a limit after one more request."""
+    grant = await admitted(admission, context, need)
+    assert isinstance(grant, Grant)
+    await settle(admission, grant, Used(0, need.input, 0, {}, ""))
+    return int(dict(grant.headers)[f"anthropic-ratelimit-{kind}-remaining"])
+
+
+async def test_raised_limit_lets_in_the_difference_at_once(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(requests=2, input_tokens=1000))
+    admission, need = await admission_on(server), Need(input=500)
+    assert [await remaining(admission, context, "requests", need) for _ in range(2)] == [1, 0]
+    assert isinstance(await admitted(admission, context), RateLimited)
+    for limit, left in ((10, 7), (100, 96)):
+        raised = Allowance(RateLimits(requests=limit, input_tokens=limit * 1000))
+        await store_on(server).update_key(context.key_id, ACTOR, allowance=raised)
+        assert await remaining(admission, context, "requests", Need(input=0)) == left
+    assert 98_900 <= await remaining(admission, context, "input-tokens", Need(input=100)) <= 99_000
+    lowered = Allowance(RateLimits(requests=8))
+    await store_on(server).update_key(context.key_id, ACTOR, allowance=lowered)
+    assert await remaining(admission, context, "requests") == 6, "what is owed does not grow with a lower limit"
+
+
+async def test_tokens_of_a_request_in_flight_count_by_the_limit_that_was_raised_meanwhile(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(input_tokens=1000, output_tokens=1000))
+    admission, other = await admission_on(server), await admission_on(server)
+    grant = await admitted(admission, context, Need(input=1000))
+    raised = Allowance(RateLimits(input_tokens=10_000, output_tokens=10_000))
+    await store_on(server).update_key(context.key_id, ACTOR, allowance=raised)
+    assert 8900 <= await remaining(other, context, "input-tokens", Need(input=100)) <= 8920
+    await settle(admission, grant, Used(0, 2000, 900, {}, ""))
+    grant = await admitted(other, context, Need(input=100))
+    assert isinstance(grant, Grant)
+    left = dict(grant.headers)
+    assert 7800 <= int(left["anthropic-ratelimit-input-tokens-remaining"]) <= 8400
+    assert 9100 <= int(left["anthropic-ratelimit-output-tokens-remaining"]) <= 9600
+
+
 async def test_prompt_of_exactly_a_minutes_tokens_is_admitted(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(input_tokens=100))
     admission = await admission_on(server)

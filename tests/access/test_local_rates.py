@@ -62,3 +62,22 @@ def test_processes_divide_a_limit_and_each_keeps_one() -> None:
         assert local.admit(limits, 0) is None
         local.settle((SCOPE,), 0, 0)
     assert local.admit(limits, 0) == (SCOPE, "requests", 20.0)
+
+
+def test_raised_limit_lets_in_the_difference_at_once_and_a_lowered_one_adds_no_debt() -> None:
+    local, clock = rates()
+
+    def left(requests: int | None) -> int:
+        for number in range(200):
+            if local.admit(((SCOPE, RateLimits(requests=requests, input_tokens=9)),), 0) is not None:
+                return number
+        return 200
+
+    assert left(2) == 2
+    assert left(10) == 8
+    assert left(None) == 200
+    assert left(10) == 0, "what was used while there was no limit does not count"
+    clock.now += 30
+    assert (left(5), left(5)) == (2, 0)
+    clock.now += 60
+    assert left(5) == 5

@@ -29,7 +29,8 @@ for i, scope in ipairs(request.scopes) do
   for kind, tokens in pairs(change) do
     local limit = scope.limits[kind]
     if limit and tokens ~= 0 then
-      local clock = math.max(now, tonumber(redis.call('HGET', key, kind) or '0')) + tokens * 60000000 / limit
+      local held, counted_by = unpack(redis.call('HMGET', key, kind, kind .. ':limit'))
+      local clock = math.max(now, tonumber(held or '0')) + tokens * 60000000 / (counted_by or limit)
       redis.call('HSET', key, kind, string.format('%.0f', math.max(now, clock)))
     end
   end

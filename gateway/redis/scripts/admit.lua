@@ -4,7 +4,8 @@
 --   {want, least, input, share, scopes: [{name, record, version, limits: {requests, input_tokens, output_tokens, concurrency},
 --                                  budgets: [{name, amount, start, ends, window}]}]}
 -- Money is in nano-dollars, bounds of periods in seconds. `share` is the part of each capacity that may be used.
--- A rate is a virtual clock (GCRA) in microseconds, a minute of which may be used at once.
+-- A rate is a virtual clock (GCRA) in microseconds, a minute of which may be used at once; `<rate>:limit` beside it is the
+-- limit that it was counted by.
 -- `state` is JSON: by kind of rate the tightest {limit, remaining, full at}, in Unix seconds, and `budgets`: {scope, name, spent,
 -- held, amount, ends} of each budget, before this request.
 -- Replies {'admitted', granted, state} | {'refused', scope, kind, wait in ms, state} | {'stale', scope} | {'period', now in s}.
@@ -38,7 +39,10 @@ for i, scope in ipairs(request.scopes) do
   for _, kind in ipairs(RATES) do
     local limit = scope.limits[kind]
     if limit then
-      local clock = math.max(now, tonumber(redis.call('HGET', key, kind) or '0'))
+      local held, counted_by = unpack(redis.call('HMGET', key, kind, kind .. ':limit'))
+      local clock = math.max(now, tonumber(held or '0'))
+      -- Under a limit that was raised since, what was used is free again sooner.
+      if counted_by and tonumber(counted_by) < limit then clock = now + (clock - now) * counted_by / limit end
       local emission = MINUTE / limit
       local room = MINUTE * request.share - (clock - now)
       local remaining = math.floor(room / emission)
@@ -48,6 +52,10 @@ for i, scope in ipairs(request.scopes) do
       clock = clock + cost[kind] * emission
       table.insert(write, kind)
       table.insert(write, string.format('%.0f', clock))
+      if tonumber(counted_by or '0') ~= limit then
+        table.insert(write, kind .. ':limit')
+        table.insert(write, string.format('%.0f', limit))
+      end
       local seen = tightest[kind]
       if not seen or remaining < seen[2] then
         tightest[kind] = {limit, math.max(0, remaining - cost[kind]), string.format('%.0f', math.ceil(clock / 1000000))}
