@@ -3,12 +3,11 @@
 Those of gateway.toml count for a scope that has none in Redis. Keys of the file have theirs there alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from gateway.access.keys import ClientKeys
-from gateway.access.periods import period_of
-from gateway.access.records import Allowance, Budget, KeyRecord
+from gateway.access.records import NO_ALLOWANCE, Allowance, Budget, KeyRecord
 from gateway.access.store import FASTER, KEY, UNCONDITIONAL, AccessStore, Actor, Conditions, is_part
 from gateway.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
 
@@ -57,6 +56,13 @@ async def allowances_in_force(store: AccessStore, configured: ClientKeys) -> dic
     return in_file | await store.allowances()
 
 
+async def allowances_of(store: AccessStore, configured: ClientKeys, scopes: Iterable[str]) -> list[Allowance]:
+    """Return the limits of each scope; those of a user under a rule of identity are the rule's."""
+    known = await allowances_in_force(store, configured)
+    records = [(scope, _in_file(configured, scope)) for scope in scopes]
+    return [known.get(scope, NO_ALLOWANCE) if record is None else record.allowance for scope, record in records]
+
+
 async def key_scope(store: AccessStore, configured: ClientKeys, name: str) -> str:
     """Return the scope of a key by its name or id, in Redis or in gateway.toml.
 
@@ -84,8 +90,7 @@ async def reset_budget(
 
     Reservations of requests in flight stay; what they cost counts when they end.
     """
-    start, _ = period_of(budget.period, budget.time_zone, store.clock())
-    spent = await store.spent(scope, budget, start)
+    [spent] = await store.spent([(scope, budget)])
     key = store.server.keys.scope(scope)
     fields = [f"{budget.name}:spent"]
     if budget.window:

@@ -18,6 +18,7 @@ from gateway.access.audit import START, chain, verify
 from gateway.access.changes import Change, Changes
 from gateway.access.key_text import new_key, to_hint, to_key_id
 from gateway.access.keys import Pepper
+from gateway.access.periods import period_of
 from gateway.access.records import Allowance, Budget, KeyRecord
 from gateway.access.roster import not_found
 from gateway.access.sealing import seal, unseal
@@ -184,15 +185,17 @@ class AccessStore:
         """Store such a record in place of its `version`. `entry`: action and details for the audit record."""
         await self._write(Change(name, *entry, record, version), actor)
 
-    async def spent(self, scope: str, budget: Budget, start: int) -> int:
-        """Return the nano-dollars that a budget has spent in its period; those of a rolling one are all it has kept."""
-        [fields] = await self.server.pipeline([("HGETALL", self.server.keys.scope(scope))])
-        known = {_text(name): _text(value) for name, value in fields.items()}
-        if budget.window:
-            parts = [value for name, value in known.items() if is_part(name, budget)]
-            oldest = int(self.clock() * 60 / budget.window) - 60
-            return sum(int(part.split()[1]) for part in parts if int(part.split()[0]) >= oldest)
-        return int(known.get(f"{budget.name}:spent", 0)) if known.get(f"{budget.name}:start") == str(start) else 0
+    async def spent(self, budgets: Sequence[tuple[str, Budget]], now: float | None = None) -> list[int]:
+        """Return the nano-dollars that each budget of a scope has spent in its period at this time, now if it is None.
+
+        Of a rolling one those that it has kept. All are read in one round trip.
+        """
+        now, scopes = self.clock() if now is None else now, list(dict.fromkeys(scope for scope, _ in budgets))
+        if not scopes:
+            return []
+        found = await self.server.pipeline([("HGETALL", self.server.keys.scope(scope)) for scope in scopes])
+        fields = dict(zip(scopes, found, strict=True))
+        return [spent_in(fields[scope], budget, now) for scope, budget in budgets]
 
     async def find(self, key_id: str, digest: str = "") -> tuple[KeyRecord | None, int]:
         """Return a key's record by its id, or else by a digest, and an epoch from which on to look at its changes."""
@@ -357,6 +360,17 @@ class AccessStore:
             "details": change.details,
             "request_id": actor.request_id,
         }
+
+
+def spent_in(fields: Mapping[bytes, bytes], budget: Budget, now: float) -> int:
+    """Return what a budget has spent in its period, from the fields of its scope."""
+    if budget.window:
+        parts = [value.split() for name, value in fields.items() if is_part(name, budget)]
+        oldest = int(now * 60 / budget.window) - 60
+        return sum(int(spent) for part, spent in parts if int(part) >= oldest)
+    start, _ = period_of(budget.period, budget.time_zone, now)
+    known = {_text(name): _text(value) for name, value in fields.items()}
+    return int(known.get(f"{budget.name}:spent", 0)) if known.get(f"{budget.name}:start") == str(start) else 0
 
 
 def is_part(name: bytes | str, budget: Budget) -> bool:

@@ -467,10 +467,10 @@ async def test_rolling_budget_has_room_again_when_its_parts_are_older_than_the_w
     store, budget = store_on(server), Budget(100, "rolling", window=3600)
     store.clock = lambda: newest * 60.0 + 1
     await server.pipeline([("HSET", name, part, f"{newest - 60} 90")])
-    assert await store.spent(f"key:{context.key_id}", budget, 0) == 90
+    assert await store.spent([(f"key:{context.key_id}", budget)]) == [90]
     assert isinstance(await admitted(admission, context, Need(100, 60)), BudgetSpent)
     await server.pipeline([("HSET", name, part, f"{newest - 61} 90")])
-    assert await store.spent(f"key:{context.key_id}", budget, 0) == 0
+    assert await store.spent([(f"key:{context.key_id}", budget)]) == [0]
     grant = await admitted(admission, context, Need(100, 60))
     assert isinstance(grant, Grant)
     assert grant.money == 100

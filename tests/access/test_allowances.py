@@ -65,7 +65,7 @@ async def test_reset_that_is_sent_again_under_its_idempotency_key_is_made_once(
     for spent in (60, 70):
         await settle(admission, await admitted(admission, context, Need(spent, spent)), Used(spent, 0, 0, {}, ""))
         await reset_budget(store, scope, budget, ACTOR, conditions)
-    assert await store.spent(scope, budget, 0) == 70
+    assert await store.spent([(scope, budget)]) == [70]
     assert [orjson.loads(one)["action"] for one in await store.audit()] == ["key_created", "budget_reset"]
     with pytest.raises(InvalidRequest, match="used before, for another request"):
         await reset_budget(store, scope, budget, ACTOR, replace(conditions, asked="another"))

@@ -34,6 +34,14 @@ class LosesReplies(RedisServer):
         raise StoreAway("lost")
 
 
+class CountsRoundTrips(RedisServer):
+    round_trips = 0
+
+    async def pipeline(self, commands: Iterable[Command], **options: Any) -> list[Any]:
+        self.round_trips += 1
+        return await super().pipeline(commands, **options)
+
+
 class IsOvertaken(RedisServer):
     """Carries out `other` before the first look at all keys."""
 
@@ -169,4 +177,30 @@ async def test_budget_has_spent_what_was_counted_since_its_start_only(server: Re
         [("HSET", server.keys.scope("key:k"), f"{budget.name}:start", "86400", f"{budget.name}:spent", "7")]
     )
     store = store_on(server)
-    assert [await store.spent("key:k", budget, start) for start in (86_400, 172_800)] == [7, 0]
+    assert [await store.spent([("key:k", budget)], now) for now in (86_400, 172_799, 172_800)] == [[7], [7], [0]]
+
+
+async def test_spend_of_many_budgets_is_read_in_one_round_trip(server: RedisServer) -> None:
+    keys, day, rolling = server.keys, Budget(1000, "day"), Budget(1000, "rolling", window=3600)
+    await server.pipeline(
+        [
+            (
+                "HSET",
+                keys.scope("key:a"),
+                f"{day.name}:start",
+                "0",
+                f"{day.name}:spent",
+                "7",
+                f"{rolling.name}:0",
+                "0 5",
+            ),
+            ("HSET", keys.scope("key:b"), f"{rolling.name}:1", "1 3", f"{rolling.name}:2", "2 4", "running", "9"),
+        ]
+    )
+    counting = CountsRoundTrips(server.redis, keys)
+    store = store_on(counting)
+    budgets = [("key:a", day), ("key:b", rolling), ("key:a", rolling), ("key:none", day)]
+    assert await store.spent(budgets, 60.0) == [7, 7, 5, 0]
+    assert counting.round_trips == 1
+    assert await store.spent([]) == []
+    assert await store.spent(budgets, 61 * 60.0) == [7, 7, 0, 0], "a part counts for the length of the window"

@@ -173,6 +173,10 @@ async def test_sdk_sets_lists_shows_and_deletes_spend_limits(organization: Organ
     assert (await limits.retrieve(made.id)).scope.type == "user"
     _, effective = await organization.get("/spend_limits/effective")
     assert {row["spend_limit_id"] for row in effective["data"]} == {made.id, monthly.id}
+    _, first = await organization.get("/spend_limits/effective", limit="1")
+    _, second = await organization.get("/spend_limits/effective", limit="1", page=first["next_page"])
+    assert [*first["data"], *second["data"]] == effective["data"]
+    assert (first["has_more"], second["has_more"], second["next_page"]) == (True, False, None)
     status, row = await organization.post(f"/spend_limits/{made.id}/reset")
     assert (status, row["spend_limit_id"], row["period_to_date_spend"]) == (200, made.id, "0")
     assert (await limits.delete(made.id)).id == made.id

@@ -1,9 +1,11 @@
 """`spend_limit_increase_requests` of Anthropic's Admin API: clients ask for a higher budget, administrators answer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
+from gateway.access.allowances import allowances_of
 from gateway.access.increases import IncreaseRequest, IncreaseRequests, no_such_request
 from gateway.access.records import Allowance
 from gateway.access.store import AccessStore
@@ -12,9 +14,9 @@ from gateway.json_values import to_time
 from gateway.web.admin.allowances import rules_of
 from gateway.web.admin.key_fields import PERIODS, check_names
 from gateway.web.admin.leads import answerable
-from gateway.web.admin.pages import page_by_cursor, values_of
+from gateway.web.admin.pages import cut_by_cursor, values_of
 from gateway.web.admin.requests import actor_of, conditions_of, read_object, store_of
-from gateway.web.admin.spend_limits import CENT, PERIOD_WORDS, to_actor, to_amount, to_limit, to_summary
+from gateway.web.admin.spend_limits import CENT, PERIOD_WORDS, to_actor, to_amount, to_limit, to_summaries
 from gateway.web.keys import DIRECTORY
 from gateway.web.reply import NO_STORE, json_response
 
@@ -29,7 +31,10 @@ async def list_increase_requests(request: web.Request) -> web.Response:
     ]
     may = await answerable(request, store)
     asked = [one for one in asked if may(one.scope)]
-    return page_by_cursor(request, [await shown(request, one) for one in asked])
+    page = cut_by_cursor(request, [{"id": one.id, "of": one} for one in asked])
+    listed: list[IncreaseRequest] = [row["of"] for row in page.data]
+    allowances = await allowances_of(store, request.app[DIRECTORY].configured, [one.scope for one in listed])
+    return page.response(await to_increase_requests(store, list(zip(listed, allowances, strict=True))))
 
 
 async def show_increase_request(request: web.Request) -> web.Response:
@@ -72,12 +77,21 @@ async def _found(request: web.Request) -> IncreaseRequest:
 
 async def shown(request: web.Request, asked: IncreaseRequest) -> dict[str, Any]:
     allowance, _ = await rules_of(request, asked.scope)
-    return await to_increase_request(store_of(request), asked, allowance)
+    [found] = await to_increase_requests(store_of(request), [(asked, allowance)])
+    return found
 
 
-async def to_increase_request(store: AccessStore, asked: IncreaseRequest, allowance: Allowance) -> dict[str, Any]:
-    """Return Anthropic's object. `allowance`: of the request's scope, for the budget as it is now."""
-    budget = next((one for one in allowance.budgets if one.period == asked.period), None)
+async def to_increase_requests(
+    store: AccessStore, several: Sequence[tuple[IncreaseRequest, Allowance]]
+) -> list[dict[str, Any]]:
+    """Return Anthropic's objects. Each request has the limits of its scope, for the budget as it is now."""
+    budgets = [next((b for b in allowance.budgets if b.period == asked.period), None) for asked, allowance in several]
+    rows = [(asked, budget) for (asked, _), budget in zip(several, budgets, strict=True)]
+    summaries = iter(await to_summaries(store, [(asked.scope, budget) for asked, budget in rows if budget is not None]))
+    return [to_increase_request(asked, None if budget is None else next(summaries)) for asked, budget in rows]
+
+
+def to_increase_request(asked: IncreaseRequest, summary: dict[str, Any] | None) -> dict[str, Any]:
     by = asked.resolved_by
     return {
         "type": "spend_limit_increase_request",
@@ -85,7 +99,7 @@ async def to_increase_request(store: AccessStore, asked: IncreaseRequest, allowa
         "actor": to_actor(asked.scope),
         "period": PERIOD_WORDS[asked.period],
         "status": asked.status,
-        "spend_summary": None if budget is None else await to_summary(store, asked.scope, budget),
+        "spend_summary": summary,
         "created_at": to_time(asked.created_at),
         "resolved_at": None if asked.resolved_at is None else to_time(asked.resolved_at),
         "resolved_by": None if by is None else to_actor(f"{'user' if by[0] == 'user' else 'key'}:{by[1]}"),

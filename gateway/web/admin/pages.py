@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiohttp import web
@@ -41,9 +42,30 @@ def page_by_id(request: web.Request, objects: Objects) -> web.Response:
     return json_response(body, headers=NO_STORE)
 
 
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """`data`: the objects of one page, in their order. `next_page`: the cursor of the next one, if there is one."""
+
+    data: Objects = field(repr=False)
+    next_page: str | None
+
+    def response(self, shown: Objects) -> web.Response:
+        """Return the page with these objects in place of its own."""
+        body = {"data": shown, "has_more": self.next_page is not None, "next_page": self.next_page}
+        return json_response(body, headers=NO_STORE)
+
+
 def page_by_cursor(
     request: web.Request, objects: Objects, key: str = "id", limit: int | None = DEFAULT_PAGE
 ) -> web.Response:
+    """Return the page after the cursor `page` as a response; see `cut_by_cursor`."""
+    page = cut_by_cursor(request, objects, key, limit)
+    return page.response(page.data)
+
+
+def cut_by_cursor(
+    request: web.Request, objects: Objects, key: str = "id", limit: int | None = DEFAULT_PAGE
+) -> ListPage:
     """Return the page after the cursor `page`, in the order of `key`. `limit`: objects unless asked for, None for all.
 
     An object that is added meanwhile moves no other to another page. Raises InvalidRequest for the cursor of a list
@@ -57,9 +79,7 @@ def page_by_cursor(
         listed = [one for one in listed if str(one[key]) > last]
     most = limit_of(request) if limit is not None or "limit" in request.query else len(listed)
     page = listed[:most]
-    has_more = len(listed) > len(page)
-    next_page = _cursor(str(page[-1][key]), digest) if has_more else None
-    return json_response({"data": page, "has_more": has_more, "next_page": next_page}, headers=NO_STORE)
+    return ListPage(page, _cursor(str(page[-1][key]), digest) if len(listed) > len(page) else None)
 
 
 def found(objects: Objects, wanted: str, what: str) -> web.Response:

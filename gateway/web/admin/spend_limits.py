@@ -5,7 +5,7 @@ Beyond Anthropic's scopes there is `api_key`, and beyond its periods `total`.
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,7 +13,6 @@ from aiohttp import web
 
 from gateway.access.allowances import reset_budget
 from gateway.access.model_groups import group_scope, split_scope
-from gateway.access.periods import period_of
 from gateway.access.records import DEPLOYMENT, MAX_NANO, NANO, Allowance, Budget
 from gateway.access.reports import cents
 from gateway.access.roster import check_group
@@ -23,7 +22,7 @@ from gateway.json_values import to_time
 from gateway.web.admin.allowances import change_rules, check_scope, in_force, rules_of
 from gateway.web.admin.key_fields import PERIODS, checked
 from gateway.web.admin.leads import check_scope_of_lead, key_of
-from gateway.web.admin.pages import page_by_cursor, values_of
+from gateway.web.admin.pages import cut_by_cursor, page_by_cursor, values_of
 from gateway.web.admin.requests import actor_of, conditions_of, etag_of, read_object, store_of
 from gateway.web.keys import DIRECTORY
 from gateway.web.reply import NO_STORE, json_response
@@ -79,7 +78,8 @@ async def reset_spend_limit(request: web.Request) -> web.Response:
     check_scope_of_lead(request, scope)
     conditions = replace(conditions_of(request, {}), version=None)  # the record of the budget stays as it is
     await reset_budget(store_of(request), scope, budget, actor_of(request), conditions)
-    return json_response(await to_summary(store_of(request), scope, budget), headers=NO_STORE)
+    [summary] = await to_summaries(store_of(request), [(scope, budget)])
+    return json_response(summary, headers=NO_STORE)
 
 
 async def delete_spend_limit(request: web.Request) -> web.Response:
@@ -112,13 +112,19 @@ async def list_effective_spend_limits(request: web.Request) -> web.Response:
         if (not periods or PERIOD_WORDS[budget.period] in periods)
         and (not users or split_scope(scope)[0].removeprefix("user:") in users)
     ]
-    rows = [await to_summary(store, scope, budget) for scope, budget in wanted]
-    return page_by_cursor(request, rows, "spend_limit_id")
+    rows = [{"id": _id_of(scope, budget), "of": (scope, budget)} for scope, budget in wanted]
+    page = cut_by_cursor(request, rows)
+    summaries = await to_summaries(store, [row["of"] for row in page.data])
+    return page.response(summaries)
 
 
-async def to_summary(store: AccessStore, scope: str, budget: Budget) -> dict[str, Any]:
-    """Return a budget with the amount spent in its period."""
-    spent = await store.spent(scope, budget, period_of(budget.period, budget.time_zone, store.clock())[0])
+async def to_summaries(store: AccessStore, budgets: Sequence[tuple[str, Budget]]) -> list[dict[str, Any]]:
+    """Return the budgets, each with the amount spent in its period."""
+    spent = await store.spent(budgets)
+    return [_to_summary(scope, budget, one) for (scope, budget), one in zip(budgets, spent, strict=True)]
+
+
+def _to_summary(scope: str, budget: Budget, spent: int) -> dict[str, Any]:
     limit = to_limit(scope, budget)
     return {
         "actor": to_actor(scope),

@@ -6,7 +6,7 @@ from gateway.access.increases import MAX_REASON, IncreaseRequest, IncreaseReques
 from gateway.access.records import Budget
 from gateway.access.store import KEY, Actor
 from gateway.errors import InvalidRequest
-from gateway.web.admin.increase_requests import to_increase_request
+from gateway.web.admin.increase_requests import to_increase_requests
 from gateway.web.admin.key_fields import PERIODS, check_names
 from gateway.web.admin.requests import read_object, store_of
 from gateway.web.admin.spend_limits import to_amount
@@ -33,7 +33,8 @@ async def ask_for_increase(request: web.Request) -> web.Response:
     wanted = IncreaseRequest("", scope, budget.period, budget.time_zone, amount, reason)
     kind = ("user", context.user) if context.user else ("key", context.key_id)
     asked = await IncreaseRequests(store).ask(wanted, Actor(*kind, request[REQUEST_ID]))
-    return json_response(await to_increase_request(store, asked, directory.allowance_of(scope)), headers=NO_STORE)
+    [made] = await to_increase_requests(store, [(asked, directory.allowance_of(scope))])
+    return json_response(made, headers=NO_STORE)
 
 
 async def list_own_increase_requests(request: web.Request) -> web.Response:
@@ -41,7 +42,7 @@ async def list_own_increase_requests(request: web.Request) -> web.Response:
     context, directory, store = request[CONTEXT], request.app[DIRECTORY], store_of(request)
     own = {f"user:{context.user}", KEY + context.key_id}
     asked = [one for one in reversed(await IncreaseRequests(store).all()) if one.scope in own]
-    data = [await to_increase_request(store, one, directory.allowance_of(one.scope)) for one in asked]
+    data = await to_increase_requests(store, [(one, directory.allowance_of(one.scope)) for one in asked])
     return json_response({"data": data}, headers=NO_STORE)
 
 

@@ -40,12 +40,9 @@ async def own_budgets(directory: Directory, context: Context) -> list[tuple[str,
     """Return the budgets that apply to the caller, with the nano-dollars that are spent of each."""
     if directory.store is None:
         return []
-    found = []
-    for scope in directory.scopes_of(context):
-        for budget in scope.allowance.budgets:
-            start, _ = period_of(budget.period, budget.time_zone, directory.wall_clock())
-            found.append((scope.name, budget, await directory.store.spent(scope.name, budget, start)))
-    return found
+    budgets = [(scope.name, budget) for scope in directory.scopes_of(context) for budget in scope.allowance.budgets]
+    spent = await directory.store.spent(budgets, directory.wall_clock())
+    return [(scope, budget, one) for (scope, budget), one in zip(budgets, spent, strict=True)]
 
 
 def to_limit(scope: str, budget: Budget, spent: int, now: float) -> dict[str, Any]:
