@@ -231,8 +231,8 @@ def _put_in_force(settings: Settings, routing: Routing, directory: Directory) ->
     """What a parent of front ends reads from the file: routes, and who its clients are."""
     secret = b"" if directory.store is None else directory.store.secret
     routing.swap(to_table(settings))
-    directory.configured = to_client_keys(settings, secret)
-    directory.identity = to_identity(settings, secret, directory.identity) if secret else None
+    identity = to_identity(settings, secret, directory.identity) if secret else None
+    directory.configure(to_client_keys(settings, secret), identity)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from gateway.access.changes import Changes
 from gateway.access.identity.identity import Identity, looks_like_token
 from gateway.access.key_text import is_key_id, to_key_id
 from gateway.access.keys import ANONYMOUS, INVALID, Client, ClientKeys, to_key
-from gateway.access.model_groups import group_scope, split_scope
+from gateway.access.model_groups import GroupWarnings, group_scope, split_scope
 from gateway.access.records import DEPLOYMENT, Allowance, KeyRecord
 from gateway.access.store import KEY, SCOPE, AccessStore
 from gateway.context import Context
@@ -80,6 +80,15 @@ class Directory:
     _looking_up: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOK_UPS), repr=False)
     _limited: set[str] = field(default_factory=set)  # ids of keys with a limit or a budget of their own
     _restricted: set[str] = field(default_factory=set)  # ids of keys that may be used from some addresses only
+    _warnings: GroupWarnings = field(default_factory=GroupWarnings, repr=False)
+
+    def configure(self, configured: ClientKeys, identity: Identity | None) -> None:
+        """Put another configuration in force."""
+        self.configured, self.identity = configured, identity
+        self._warnings = GroupWarnings()
+        of_keys = {KEY + one.id: one.allowance for one in self._keys.values()}
+        for scope, allowance in (*self._allowances.items(), *of_keys.items()):
+            self._warnings.warn(scope, allowance, configured.model_groups)
 
     def at_hand(self, api_key: str | None, authorization: str | None) -> Client | None:
         """Return the client of a key that this process knows to be valid; None for all others.
@@ -280,6 +289,7 @@ class Directory:
                     self._allowances.pop(scope, None)
                 else:
                     self._allowances[scope] = allowance
+                    self._warnings.warn(scope, allowance, self.configured.model_groups)
         if changes.records or changes.others:
             self._unknown.clear()
         if changes.records:
@@ -344,6 +354,7 @@ class Directory:
             self._tenants.add(record.tenant)
         for ids, is_one in ((self._limited, not record.allowance.is_empty), (self._restricted, bool(record.addresses))):
             (ids.add if is_one else ids.discard)(record.id)
+        self._warnings.warn(KEY + record.id, record.allowance, self.configured.model_groups)
 
     def _drop(self, key_id: str) -> None:
         record = self._keys.pop(key_id, None)

@@ -100,6 +100,11 @@ class ClientKeys:
         return tuple((self._clients or {}).values())
 
     @property
+    def of_file(self) -> tuple[KeyRecord, ...]:
+        """The keys of gateway.toml, in their order; rules of identity are none."""
+        return tuple(record for record in self.records.values() if not record.per_user)
+
+    @property
     def lets_everybody_in(self) -> bool:
         return self._clients is None
 

@@ -3,10 +3,19 @@
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
+
+import structlog
+
+from gateway.access.records import Allowance
+
+log = structlog.get_logger()
 
 # Between a scope and a model group, in the names of limits.
 SEPARATOR: Final = "/"
+# Warnings of one kind: a log with one for each of 100,000 keys helps nobody.
+MAX_TOLD: Final = 100
 
 
 class ModelGroups:
@@ -19,10 +28,29 @@ class ModelGroups:
             for name, several in patterns.items()
         }
 
+    def unknown_in(self, allowance: Allowance) -> list[str]:
+        """Return the groups that limits are for, and that do not exist: these limits apply to nothing."""
+        return [group for group in allowance.model_groups if group not in self.patterns]
+
     def of(self, models: Iterable[str]) -> frozenset[str]:
         """Return the groups that have one of these models."""
         names = [model.lower() for model in models]
         return frozenset(group for group, one in self._matchers.items() if any(one.match(name) for name in names))
+
+
+@dataclass(slots=True)
+class GroupWarnings:
+    """Warn once of each stored limit for a model group that does not exist. `told`: scopes and groups."""
+
+    told: set[tuple[str, str]] = field(default_factory=set)
+
+    def warn(self, scope: str, allowance: Allowance, known: ModelGroups) -> None:
+        if not allowance.model_groups:
+            return
+        for group in known.unknown_in(allowance):
+            if (scope, group) not in self.told and len(self.told) < MAX_TOLD:
+                self.told.add((scope, group))
+                log.warning("limits_of_unknown_model_group", scope=scope, group=group)
 
 
 def group_scope(scope: str, group: str) -> str:

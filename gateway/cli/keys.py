@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.access.keys import Client, ClientKeys
+from gateway.access.keys import ClientKeys
 from gateway.access.records import KeyRecord
 from gateway.access.store import GRACE_SECONDS, KEY, MAX_GRACE_SECONDS, AccessStore, describe_key
 from gateway.cli.console import CommandError, Console
@@ -45,11 +45,16 @@ from gateway.cli.key_options import (
 )
 from gateway.cli.limits import change_limits, describe_allowance
 from gateway.cli.store import actor, on_store
+from gateway.errors import NotFound
 from gateway.settings import load_settings
 
 DEV_ADMITS: Final = (
     "`dragoman dev` admits everyone on this machine and applies no key's limits, unless started with GATEWAY_AUTH=keys"
 )
+
+# Where configured keys are from.
+FILE: Final = "gateway.toml"
+VARIABLE: Final = "GATEWAY_KEYS"
 
 keys = typer.Typer(help="Client keys, with their limits and budgets.", no_args_is_help=True)
 users = typer.Typer(help="People who sign in or are named by keys.", no_args_is_help=True)
@@ -130,19 +135,23 @@ def change(
 def list_keys(
     every: Annotated[bool, typer.Option("--all", help="Archived ones too.")] = False, json: Json = False
 ) -> None:
-    """List keys by their ids, as in the log, without the keys themselves: made ones, and those of GATEWAY_KEYS."""
+    """List keys by their ids, as in the log, without the keys themselves: made ones, and configured ones."""
     console = Console(json)
 
-    async def both(store: AccessStore) -> tuple[list[KeyRecord], tuple[Client, ...]]:
-        return await store.keys(), ClientKeys(load_settings().keys, store.secret).clients
+    async def both(store: AccessStore) -> tuple[list[KeyRecord], ClientKeys]:
+        return await store.keys(), configured_keys(store)
 
     with console.failing_clearly():
         made, configured = on_store(both)
         found = [one for one in made if every or one.status != "archived"]
         lines = [summary(one) for one in found]
-        lines += [f"{one.key_id}  tenant {one.tenant}  GATEWAY_KEYS" for one in configured]
+        lines += [f"{summary(one)}  {FILE}" for one in configured.of_file]
+        lines += [f"{one.key_id}  tenant {one.tenant}  {VARIABLE}" for one in configured.clients]
         data = [describe_key(one) for one in found]
-        data += [{"id": one.key_id, "tenant": one.tenant, "name": None, "source": "GATEWAY_KEYS"} for one in configured]
+        data += [describe_key(one) | {"source": FILE} for one in configured.of_file]
+        data += [
+            {"id": one.key_id, "tenant": one.tenant, "name": None, "source": VARIABLE} for one in configured.clients
+        ]
         text = "\n".join(lines) or "There are no keys. `dragoman keys create NAME` makes one."
         console.answer({"data": data}, text)
 
@@ -151,9 +160,20 @@ def list_keys(
 def show(name: str, json: Json = False) -> None:
     """Show one key by its name or id."""
     console = Console(json)
+
+    async def find(store: AccessStore) -> tuple[KeyRecord, str]:
+        try:
+            return await store.key(name), ""
+        except NotFound:
+            for one in configured_keys(store).of_file:
+                if name in (one.id, one.name):
+                    return one, FILE
+            raise
+
     with console.failing_clearly():
-        found = on_store(lambda store: store.key(name))
-        console.answer(describe_key(found), summary(found))
+        found, source = on_store(find)
+        shown = describe_key(found) | ({"source": source} if source else {})
+        console.answer(shown, f"{summary(found)}  {source}".rstrip())
 
 
 @keys.command("rotate")
@@ -243,8 +263,15 @@ users.command("block")(block_command(blocked=True, says="Refuse everything of a 
 users.command("unblock")(block_command(blocked=False, says="Accept a blocked person again."))
 
 
+def configured_keys(store: AccessStore) -> ClientKeys:
+    """Return the keys of this environment; with GATEWAY_AUTH=off those too, which no one needs then."""
+    settings = load_settings()
+    return ClientKeys(settings.keys, store.secret, settings.config.access.file_access())
+
+
 def summary(record: KeyRecord) -> str:
-    parts = [f"{record.id}  {record.name}", f"tenant {record.tenant}", record.status, record.hint]
+    parts = [f"{record.id}  {record.name}", f"tenant {record.tenant}", record.status]
+    parts += [record.hint] if record.hint else []
     if record.role:
         parts.insert(1, f"role {record.role}")
     if record.user:

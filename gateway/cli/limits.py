@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from gateway.access.allowances import allowance_of, change_allowance, key_scope, reset_budget
+from gateway.access.allowances import allowance_of, allowances_in_force, change_allowance, key_scope, reset_budget
 from gateway.access.configured import to_client_keys
+from gateway.access.keys import ClientKeys
 from gateway.access.model_groups import group_scope
-from gateway.access.records import NANO, Allowance, Budget, to_dollars
+from gateway.access.records import DEPLOYMENT, NANO, Allowance, Budget, KeyRecord, to_dollars
 from gateway.access.roster import check_group, to_roster
 from gateway.access.store import KEY, AccessStore
 from gateway.cli.console import CommandError, Console
@@ -64,6 +65,34 @@ def set_limits(
         console.answer({"scope": scope, **changed.to_json()}, f"{scope}: {describe_allowance(changed)}")
 
 
+@limits.command("list")
+def list_limits(json: Json = False) -> None:
+    """List the limits and budgets of every scope that has some: in Redis, and in gateway.toml."""
+    console = Console(json)
+
+    async def read(store: AccessStore) -> tuple[dict[str, Allowance], list[KeyRecord], ClientKeys]:
+        configured = to_client_keys(load_settings(), store.secret)
+        return await allowances_in_force(store, configured), await store.keys(), configured
+
+    with console.failing_clearly():
+        found, made, configured = on_store(read)
+        names = {KEY + one.id: one.name for one in (*made, *configured.records.values())}
+        gone = {KEY + one.id for one in made if one.status == "archived"}
+        shown = [(scope_text(scope), one) for scope, one in sorted(found.items()) if scope not in gone]
+        of_keys = {scope_text(scope): f" ({name})" for scope, name in names.items()}
+        lines = [f"{scope}{of_keys.get(scope, '')}: {describe_allowance(one)}" for scope, one in shown]
+        data = [
+            {"scope": scope, **one.to_json(), "unknown_model_groups": configured.model_groups.unknown_in(one)}
+            for scope, one in shown
+        ]
+        console.answer({"data": data}, "\n".join(lines) or "There are no limits. `dragoman limits set` makes some.")
+        for scope, one in shown:
+            for group in configured.model_groups.unknown_in(one):
+                console.note(
+                    f"warning: gateway.toml has no model group {group}; its limits of {scope} apply to nothing"
+                )
+
+
 @limits.command("show")
 def show_limits(scope: AnyScope, json: Json = False) -> None:
     """Show the limits and budget of a scope."""
@@ -100,6 +129,11 @@ def reset_limits(scope: AnyScope, json: Json = False) -> None:
         console.answer({"scope": scope, "reset": data}, "\n".join(lines))
 
 
+def scope_text(scope: str) -> str:
+    """Return the name of a scope as commands take it."""
+    return "deployment" if scope == DEPLOYMENT else scope
+
+
 async def limits_of(store: AccessStore, scope: str) -> tuple[str, Allowance]:
     """Return the stored name of a scope, and its limits: in Redis, or in gateway.toml."""
     configured = to_client_keys(load_settings(), store.secret)
@@ -134,5 +168,6 @@ def describe_allowance(allowance: Allowance) -> str:
         if (value := getattr(allowance.limits, name)) is not None
     ]
     said += [f"{one.described} ({one.time_zone})" for one in allowance.budgets]
+    said += ["blocked"] if allowance.blocked else []
     said += [f"{group}: {describe_allowance(one)}" for group, one in allowance.model_groups.items()]
     return ", ".join(said) or "no limits"

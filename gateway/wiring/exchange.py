@@ -89,8 +89,7 @@ def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> Con
         if exchange.admission is not None:
             directory = exchange.admission.directory
             secret = exchange.keyring.keys[0][1]
-            directory.configured = to_client_keys(changed, secret)
-            directory.identity = to_identity(changed, secret, directory.identity)
+            directory.configure(to_client_keys(changed, secret), to_identity(changed, secret, directory.identity))
         # Answers in flight may still show what was secret before.
         exchange.redactor = catalog.redactor = build_redactor(changed, before)
         exchange.routing.swap(table)

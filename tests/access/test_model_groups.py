@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.access.admission import Admission
 from gateway.access.directory import Directory
 from gateway.access.keys import ClientKeys, FileAccess
-from gateway.access.model_groups import ModelGroups, group_scope, split_scope
+from gateway.access.model_groups import MAX_TOLD, GroupWarnings, ModelGroups, group_scope, split_scope
 from gateway.access.records import NANO, Allowance, Budget, KeyRecord, RateLimits
 from gateway.access.reservation import Grant, Need, Used
 from gateway.access.roster import check_group
@@ -184,3 +185,31 @@ async def test_request_that_may_ask_any_model_counts_in_every_group(server: Redi
     assert await admission.admit(context, NOTHING_NEEDED, "gpt-5") is not None
     with pytest.raises(RateLimited, match="for the model group opus: 1 requests per minute"):
         await admission.admit(context, NOTHING_NEEDED, "gpt-5", any_model=True)
+
+
+async def test_stored_limits_of_a_group_that_is_gone_are_warned_of_once(server: RedisServer) -> None:
+    one = Allowance(RateLimits(requests=1))
+    context, store = await key_with(server, opus=one, gone=one), store_on(server)
+    await store.set_allowance("tenant:red", Allowance().with_group("gone", one), ACTOR)
+    event = "limits_of_unknown_model_group"
+    with capture_logs() as logs:
+        directory = (await admission_on(server)).directory
+        assert [(line["scope"], line["group"]) for line in logs] == [("tenant:red", "gone")]
+        for _ in range(2):
+            await directory.hold(context.key_id)
+            await directory.refresh()
+        assert [(line["event"], line["scope"]) for line in logs[1:]] == [(event, f"key:{context.key_id}")]
+        await store.set_allowance("tenant:red", Allowance(RateLimits(requests=2)).with_group("gone", one), ACTOR)
+        await directory.refresh()
+        assert len(logs) == 2
+    with capture_logs() as logs:
+        directory.configure(ClientKeys([], b"s", FileAccess(model_groups={"gone": ("*",)})), None)
+    assert [(line["scope"], line["group"]) for line in logs] == [(f"key:{context.key_id}", "opus")]
+
+
+def test_warnings_of_groups_are_bounded() -> None:
+    allowance, warnings = Allowance().with_group("gone", Allowance(RateLimits(1))), GroupWarnings()
+    with capture_logs() as logs:
+        for number in range(MAX_TOLD + 5):
+            warnings.warn(f"key:{number}", allowance, ModelGroups({}))
+    assert len(logs) == MAX_TOLD

@@ -76,6 +76,56 @@ async def test_limits_of_a_model_group_are_set_and_removed_alone(redis_url: str,
     assert "There is no model group 'opsu'. Did you mean opus?" in unknown.err
 
 
+async def test_keys_of_the_file_are_listed_and_shown_as_configured(redis_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'[[keys]]\nname = "filed"\nkey = "{KEY}"\ntenant = "red"\nrpm = 7\nmodels = ["claude-*"]\n')
+    variables = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_CONFIG": str(file), "GATEWAY_KEYS": "blue:other-key"}
+    ran = await dragoman("keys", "list", **variables)
+    line = "key_file_filed  filed  tenant red  active  models claude-*  7 requests/min  gateway.toml\n"
+    assert line in ran.out
+    assert ran.out.endswith("  tenant blue  GATEWAY_KEYS\n")
+    listed = (await dragoman("keys", "list", "--json", **variables)).lines[0]["data"]
+    [shown] = [one for one in listed if one["name"] == "filed"]
+    assert (shown["source"], shown["allowance"]["limits"], "digests" in shown) == (
+        "gateway.toml",
+        {"requests": 7},
+        False,
+    )
+    for name in ("filed", "key_file_filed"):
+        assert (await dragoman("keys", "show", name, **variables)).out == line
+    assert "There is no key 'files'" in (await dragoman("keys", "show", "files", **variables)).err
+    assert KEY not in ran.all + str(listed)
+
+
+async def test_limits_of_every_scope_are_listed_with_a_warning_of_groups_that_are_gone(
+    redis_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('[model_groups]\nopus = ["*opus*"]\nsonnet = ["*sonnet*"]\n\n[limits."user:ann"]\nrpm = 3\n')
+    variables = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_CONFIG": str(file)}
+    await dragoman("keys", "create", "listed", "--tenant", "red", "--rpm", "7", **variables)
+    await dragoman("keys", "create", "gone", "--rpm", "7", **variables)
+    await dragoman("keys", "archive", "gone", **variables)
+    for group in ("opus", "sonnet"):
+        await dragoman("limits", "set", "tenant:red", "--model-group", group, "--rpm", "9", **variables)
+    ran = await dragoman("limits", "list", **variables)
+    assert "(listed): 7 requests/min\n" in ran.out
+    assert "(gone)" not in ran.out
+    assert "user:ann: 3 requests/min\n" in ran.out
+    assert "sonnet: 9 requests/min" in ran.out
+    assert "warning" not in ran.all
+    file.write_text(file.read_text().replace("sonnet =", "haiku ="))
+    ran = await dragoman("limits", "list", **variables)
+    assert "warning: gateway.toml has no model group sonnet; its limits of tenant:red apply to nothing" in ran.err
+    assert "opus" not in ran.err
+    listed = {one["scope"]: one for one in (await dragoman("limits", "list", "--json", **variables)).lines[0]["data"]}
+    assert (listed["tenant:red"]["unknown_model_groups"], listed["user:ann"]["unknown_model_groups"]) == (
+        ["sonnet"],
+        [],
+    )
+    assert "deployment" not in listed
+
+
 async def test_an_unknown_group_of_spend_is_refused_with_all_that_there_are() -> None:
     refused, shown = await dragoman("spend", "--by", "team"), await dragoman("spend", "--help")
     assert refused.err.endswith(

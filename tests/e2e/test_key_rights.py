@@ -148,6 +148,21 @@ async def test_key_does_not_get_the_stored_answer_of_another_models_fallback(liv
             assert response.status == status, await response.text()
 
 
+async def test_console_lists_keys_of_the_file_as_configured(file: Path, simulator: Simulator, redis_url: str) -> None:
+    admin = "admin-key-0123456789"
+    async with (
+        serving(simulator, redis_url=redis_url, keys=None, admin_key=admin) as live,
+        aiohttp.ClientSession(headers={"x-api-key": admin}) as session,
+        session.get(live.admin_url + "/api/keys") as response,
+    ):
+        listed = await response.text()
+        rows = {row["name"]: row for row in (await response.json())["data"]}
+    bound = rows["bound"]
+    assert (bound["source"], bound["tenant"], bound["models"]) == ("file", "red", ["sim/text-*"])
+    assert (bound["limits"], bound["created_at"], bound["hint"]) == ({"requests": 100}, None, "")
+    assert "bound-key" not in listed
+
+
 async def test_upstream_that_does_not_keep_the_rule_about_data_is_not_called(
     file: Path, simulator: Simulator, redis_url: str
 ) -> None:

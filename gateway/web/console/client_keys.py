@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway.access.records import KeyRecord
 from gateway.errors import GatewayError
 from gateway.web.admin.key_fields import to_api_key
 from gateway.web.console.sources import CONSOLE, data_response, is_missing
@@ -14,29 +15,31 @@ from gateway.web.keys import DIRECTORY
 async def list_client_keys(request: web.Request) -> web.Response:
     """`last_used` is known for keys of the recent exchanges only."""
     last = await last_used(request)
+    keys, store = request.app[DIRECTORY].configured, request.app[DIRECTORY].store
     configured: list[dict[str, Any]] = [
         {"id": client.key_id, "name": None, "tenant": client.tenant, "status": "active", "source": "configured"}
-        for client in request.app[DIRECTORY].configured.clients
+        for client in keys.clients
     ]
-    store = request.app[DIRECTORY].store
-    made = [] if store is None else [to_api_key(record) for record in reversed(await store.keys())]
-    rows = [
-        {
-            "id": one["id"],
-            "name": one["name"],
-            "tenant": one["workspace_id"],
-            "status": one["status"],
-            "source": "made",
-            "hint": one["partial_key_hint"],
-            "created_at": one["created_at"],
-            "expires_at": one["expires_at"],
-            **one["gateway"],
-        }
-        for one in made
-    ]
-    data = [{**row, "last_used": last.get(row["id"])} for row in configured + rows]
-    lets_everybody_in = request.app[DIRECTORY].configured.lets_everybody_in
-    return data_response({"data": data, "auth": "off" if lets_everybody_in else "keys", "can_make": store is not None})
+    of_file = [to_row(record, "file") for record in keys.of_file]
+    made = [] if store is None else [to_row(record, "made") for record in reversed(await store.keys())]
+    data = [{**row, "last_used": last.get(row["id"])} for row in configured + of_file + made]
+    auth = "off" if keys.lets_everybody_in else "keys"
+    return data_response({"data": data, "auth": auth, "can_make": store is not None})
+
+
+def to_row(record: KeyRecord, source: str) -> dict[str, Any]:
+    one = to_api_key(record)
+    return {
+        "id": one["id"],
+        "name": one["name"],
+        "tenant": one["workspace_id"],
+        "status": one["status"],
+        "source": source,
+        "hint": one["partial_key_hint"],
+        "created_at": one["created_at"] if record.created_at else None,
+        "expires_at": one["expires_at"],
+        **one["gateway"],
+    }
 
 
 async def last_used(request: web.Request) -> dict[str, float]:

@@ -75,5 +75,6 @@ function rights(row) {
   if (row.source === "configured") return h("span", { class: "quiet" }, "everything; it is configured (GATEWAY_KEYS)");
   const groups = Object.entries(row.model_groups ?? {}).flatMap(([group, one]) => limitsOf(one).map((text) => `${group}: ${text}`));
   const all = [row.models?.length && `models ${row.models.join(", ")}`, row.max_tokens && `${row.max_tokens} tokens an answer`, ...limitsOf(row), ...groups].filter(Boolean);
+  if (row.source === "file") all.push(h("span", { class: "quiet" }, "configured in gateway.toml"));
   return all.length ? h("span", { class: "stack" }, all.map((text) => h("span", null, text))) : "everything";
 }
