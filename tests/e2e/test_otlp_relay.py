@@ -109,7 +109,7 @@ async def test_frozen_collector_delays_no_client_and_exports_beyond_the_queue_ar
 ) -> None:
     sink.open.clear()
     async with aiohttp.ClientSession() as session:
-        for _ in range(MAX_WAITING + 5):
+        for _ in range(MAX_WAITING + 20):
             async with session.post(f"{live.url}/v1/logs", data=b"{}", headers=JSON) as response:
                 assert response.status == 200
         async with session.get(f"{live.admin_url}/metrics") as response:
@@ -120,7 +120,7 @@ async def test_frozen_collector_delays_no_client_and_exports_beyond_the_queue_ar
         for line in metrics.splitlines()
         if line.startswith('gateway_otlp_relayed_total{outcome="dropped",signal="logs"}')
     ]
-    assert float(line.rpartition(" ")[2]) >= 4
+    assert float(line.rpartition(" ")[2]) > 0
 
 
 async def test_without_an_endpoint_the_paths_are_404() -> None:
