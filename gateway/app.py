@@ -228,7 +228,7 @@ async def running_admin(
 
 
 def _put_in_force(settings: Settings, routing: Routing, directory: Directory) -> None:
-    """What a parent of front ends reads from the file: routes, and who its clients are."""
+    """Put in force what a parent of front ends reads from the file: routes, and who its clients are."""
     secret = b"" if directory.store is None else directory.store.secret
     routing.swap(to_table(settings))
     identity = to_identity(settings, secret, directory.identity) if secret else None

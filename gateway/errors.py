@@ -1,4 +1,4 @@
-"""Every failure a client can see, in the terms of Anthropic's API.
+"""Failures that a client can see, in the terms of Anthropic's API.
 
 GatewayError
 ├── InvalidRequest        400  the client's: the request can never work as it is

@@ -139,7 +139,7 @@ def _payloads_of(events: list[bytes]) -> list[bytes] | None:
 
 
 def _begins_another(data: bytes, following: bytes) -> bool:
-    """Whether the second of two lines belongs to another event: both are whole, and no blank line stands between."""
+    """Return whether the second of two lines belongs to another event: both are whole, without a blank line between."""
     return data.startswith(b'{"') and data.endswith(b"}") and following.startswith((b'{"', b"[DONE]"))
 
 

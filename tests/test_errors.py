@@ -44,7 +44,7 @@ TABLE: dict[type[GatewayError], tuple[int, str, bool, type[anthropic.APIStatusEr
 
 
 def all_kinds(kind: type[GatewayError] = GatewayError) -> set[type[GatewayError]]:
-    """Those of `gateway.errors`; a module's own kinds, raised and caught within it, are not part of the tree."""
+    """Return the kinds of `gateway.errors`; those that another module raises and catches are not in the tree."""
     own = [one for one in kind.__subclasses__() if one.__module__ == errors.__name__]
     return {kind}.union(*(all_kinds(one) for one in own))
 

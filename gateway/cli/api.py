@@ -192,7 +192,7 @@ def basic_auth(url: str) -> dict[str, str]:
 
 
 def credentials() -> dict[str, str]:
-    """From the environment alone: a key on the command line can be read by every process of the machine."""
+    """Return the header of the key in the environment: every process of the machine can read a command line."""
     if key := os.environ.get(KEY_VARIABLE):
         return {"x-api-key": key}
     token = os.environ.get(TOKEN_VARIABLE)

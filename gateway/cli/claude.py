@@ -87,7 +87,7 @@ def claude(
 
 
 async def find(api: Api, name: str) -> Chosen:
-    """By any name that the gateway takes. Raises CommandError that names the closest ones."""
+    """Find a model by any name that the gateway takes. Raises CommandError that names the closest ones."""
     try:
         entry: dict[str, Any] = await api.get(f"/v1/models/{quote(name, safe='')}")
     except ApiError as error:
@@ -132,7 +132,7 @@ def to_telemetry(url: str, token: str) -> dict[str, str]:
 
 
 def to_script(variables: dict[str, str], unset: list[str], shell: Shell) -> str:
-    """Each line ends in `;`, so that it works without the quotes around `$(…)` too."""
+    """Return commands that set the variables. Each line ends in `;`, so that it works without quotes around `$(…)`."""
     match shell:
         case Shell.SH:
             lines = [f"export {name}={shlex.quote(value)};" for name, value in variables.items()]

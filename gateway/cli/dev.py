@@ -72,7 +72,7 @@ def needs_access(settings: Settings) -> Iterator[Problem]:
 
 
 def to_dev_settings(settings: Settings) -> Settings:
-    """Let everyone on this machine in, unless keys or GATEWAY_AUTH are set. Make an admin key where there is none."""
+    """Admit everyone on this machine, unless keys or GATEWAY_AUTH are set. Make an admin key where there is none."""
     changes: dict[str, object] = {}
     if "auth" not in settings.model_fields_set and not settings.has_keys:
         changes["auth"] = "off"
@@ -95,7 +95,7 @@ def with_free_ports(settings: Settings, notes: list[str]) -> Settings:
 
 
 def is_simulated(settings: Settings) -> bool:
-    """Whether the simulator answers: where there is no upstream, and where a simulated one is named."""
+    """Return whether the simulator answers: where there is no upstream, and where a simulated one is named."""
     return bool(settings.simulator) or not settings.has_upstream
 
 
@@ -127,7 +127,7 @@ async def _running(settings: Settings, notes: list[str]) -> AsyncIterator[Addres
 
 
 async def _with_redis(settings: Settings, stack: AsyncExitStack, notes: list[str]) -> Settings:
-    """With the address of an embedded server; without one, live traffic goes on alone, and `notes` says why."""
+    """Return the settings with the address of an embedded server. Without one only live traffic works; see `notes`."""
     try:
         server = await stack.enter_async_context(EmbeddedServer())
     except EmbeddedServerError as error:

@@ -139,7 +139,7 @@ def group(requests: RequestsFile) -> dict[str, ModelEstimate]:
 
 
 def choose(models: Iterable[ModelEstimate], total: int) -> list[int]:
-    """All, if they are few; else of each model its share of SAMPLE, one at least, at even distances."""
+    """Choose all requests, if they are few; else of each model its share of SAMPLE, at least one, at even distances."""
     chosen: list[int] = []
     for model in models:
         count = len(model.places)

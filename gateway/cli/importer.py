@@ -89,7 +89,7 @@ class Imported:
 def import_litellm(
     config: Annotated[Path, typer.Argument(help="LiteLLM's config.yaml.")], output: Output = None, json: Json = False
 ) -> None:
-    """From LiteLLM's proxy: models, fallbacks and aliases become upstreams and routes."""
+    """Import from LiteLLM's proxy: models, fallbacks and aliases become upstreams and routes."""
     console = Console(json)
     with console.failing_clearly():
         finish(console, of_litellm(read_yaml(config)), output)
@@ -101,7 +101,7 @@ def import_router(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """From claude-code-router: providers become upstreams, and its roles routes of Claude's families."""
+    """Import from claude-code-router: providers become upstreams, and its roles routes of Claude's families."""
     console = Console(json)
     with console.failing_clearly():
         try:

@@ -150,7 +150,7 @@ def named(text: str, what: str) -> str:
 
 
 def to_scope(text: str, allowed: str = "deployment, tenant:NAME or user:NAME") -> str:
-    """From `deployment`, `tenant:NAME` or `user:NAME`. Raises CommandError, which names what is `allowed`."""
+    """Read `deployment`, `tenant:NAME` or `user:NAME`. Raises CommandError, which names what is `allowed`."""
     if text == "deployment":
         return DEPLOYMENT
     kind, _, name = text.partition(":")

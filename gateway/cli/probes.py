@@ -61,9 +61,9 @@ class Finding:
 
 
 async def look_at_upstreams(settings: Settings, routing: Routing | None) -> list[Finding]:
-    """Each one's list of models, and at OpenRouter the key, which that list does not need. No model is asked.
+    """Read each upstream's list of models, and check the key of OpenRouter, which that list does not need.
 
-    What they show is learned by `routing`, which is None where no upstream is configured.
+    No model is asked. What the lists show is learned by `routing`, which is None where no upstream is configured.
     """
     if routing is None:
         return [
@@ -239,7 +239,7 @@ def _judge(facts: ServerFacts) -> Iterator[Finding]:
 
 
 async def look_at_worker(settings: Settings) -> list[Finding]:
-    """On this machine only: workers elsewhere cannot be seen from here."""
+    """Look for a worker on this machine; workers elsewhere cannot be seen from here."""
     if settings.redis_url is None:
         return []
     address = _address(settings.admin_host, settings.worker_admin_port)
@@ -294,7 +294,7 @@ def _address(host: str, port: int) -> str:
 
 
 async def _answers(url: str, server: str = "") -> bool:
-    """Whether there is an answer, and by this server when one is named. The gateway's own ports know no proxy."""
+    """Return whether there is an answer, of this server when one is named. The gateway's own ports know no proxy."""
     timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:

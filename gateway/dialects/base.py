@@ -180,7 +180,7 @@ class Dialect(Protocol):
     """One wire format of upstreams. Stateless, so one instance serves all exchanges."""
 
     def takes_unchecked(self, prompt: Prompt, route: Route, asking: Asking) -> bool:
-        """Whether the upstream gets the client's own request, and validates it itself."""
+        """Return whether the upstream gets the client's own request, and validates it itself."""
 
     def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
         """Convert a request. Raises InvalidRequest if this upstream cannot be asked it."""

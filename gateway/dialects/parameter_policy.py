@@ -153,7 +153,7 @@ def _locked(request: Request, name: str, rule: ParameterPolicy, places: list[Pat
 
 
 def _takes(name: str, route: Route) -> bool:
-    """Whether the candidate has such a parameter: what is filled in for another kind of upstream would be dropped."""
+    """Return whether the candidate has such a parameter: one filled in for another upstream would be dropped."""
     if route.dialect == "messages":
         return name in ANTHROPIC_NAMES
     if name in route.target.unsupported:

@@ -32,7 +32,7 @@ def block_start(index: int, block: dict[str, Any]) -> bytes:
 
 
 def delta_prefix(index: int, kind: bytes) -> bytes:
-    """All of a delta's event up to its string; `DELTA_END` closes it. `kind` is one of the constants above."""
+    """Return a delta's event up to its string; `DELTA_END` closes it. `kind` is one of the constants above."""
     return b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":%b' % (
         index,
         kind,

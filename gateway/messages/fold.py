@@ -1,4 +1,4 @@
-"""From pieces, or from a finished event stream, to whole blocks and a whole message.
+"""Fold pieces, or a finished event stream, into whole blocks and a whole message.
 
 `BlockCollector` is the assembly's writer for JSON answers. `fold_stream` folds one of our streams into its message,
 for workers, caches and threads. The tests compare it with the JSON answer.

@@ -1,4 +1,4 @@
-"""From the bytes of a body to a validated prompt: the one way in for live requests, counting and batch items."""
+"""Parse and validate the bytes of a body to a prompt: the one way in for live requests, counting and batch items."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace

@@ -23,7 +23,7 @@ EMPTY_FORMS: dict[str, dict[str, Any]] = {
 
 
 def to_events(message: Mapping[str, Any], cost: float | None = None) -> bytes:
-    """All events, message_start to message_stop."""
+    """Return all events, message_start to message_stop."""
     fields = {name: value for name, value in message.items() if name not in EXTENSIONS}
     started = {**fields, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
     usage = message["usage"]

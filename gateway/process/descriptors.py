@@ -32,7 +32,7 @@ def descriptor_limit() -> int:
 
 
 def out_of_descriptors(error: BaseException | None, purpose: Purpose) -> bool:
-    """Whether `error`, or what it came from, is a want of descriptors or memory for sockets; counts it if so."""
+    """Return whether `error`, or what it came from, is a want of descriptors or memory for sockets; counts it if so."""
     while error is not None:
         if _is_exhaustion(error):
             DESCRIPTORS_EXHAUSTED.labels(purpose).inc()

@@ -1,4 +1,4 @@
-"""Whether a process is alive and ready for work, as a balancer asks. No probe ever calls the upstream."""
+"""Liveness and readiness of a process, for balancers. No probe ever calls the upstream."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -234,7 +234,7 @@ class GuardedConnection(QueuedRequestHandler):
         self._await_last_bytes()
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: a parser's traceback quotes what the client sent."""
+        """Log nothing: a parser's traceback quotes what the client sent."""
 
     def fail_body(self, body: StreamReader, error: GatewayError) -> None:
         """Raise `error` in the reader of the body; the connection ends with the reply."""

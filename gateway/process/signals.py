@@ -24,7 +24,7 @@ READY: Final = b"+"
 
 @dataclass(slots=True)
 class StopRequest:
-    """Whether to stop, and since when. A signal that comes a second after the first ends the process at once."""
+    """Request to stop, and the time of it. A signal that comes a second after the first ends the process at once."""
 
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     since: float = 0.0

@@ -98,7 +98,7 @@ _PACKER: Final = HiredisRespSerializer()
 async def open_connections(
     url: str, cache_url: str | None = None, *, cache_budget: float = _CACHE_BUDGET, directory: Path | None = None
 ) -> AsyncIterator[RedisConnections]:
-    """Both clients, and for `embedded` the server, which is stopped after everything else.
+    """Open both clients, and for `embedded` the server, which is stopped after everything else.
 
     `cache_budget` is `cache_client`'s, `directory` the embedded server's. Raises EmbeddedServerError when that
     cannot be started.

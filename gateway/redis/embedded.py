@@ -45,7 +45,7 @@ _ACL: Final = "on nopass ~* &* +@all -@admin -@dangerous +info"
 
 
 class EmbeddedServerError(Exception):
-    """No server could be started or joined; says why, and what to do."""
+    """Error of a server that could not be started or joined, with the reason and what to do."""
 
 
 class EmbeddedServer:
@@ -94,7 +94,7 @@ class EmbeddedServer:
         self._watch = asyncio.get_running_loop().create_task(self._supervise(), name="embedded-server")
 
     async def stop(self) -> None:
-        """Let the server write its file and end, if we own it; leave it alone otherwise. Safe to call twice."""
+        """Stop the server after it has written its file, if this process owns it. Safe to call twice."""
         if self._watch is not None:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
@@ -126,7 +126,7 @@ class EmbeddedServer:
             os.close(server_lock)  # the server has its own copy
 
     async def _supervise(self) -> None:
-        """Until cancelled: wait for the server's end, or for the owner's, and run it again."""
+        """Run the server again after each end of it, or of its owner, until cancelled."""
         failures = 0
         while True:
             await self._until_gone(self._watch_seconds)
@@ -169,7 +169,7 @@ class EmbeddedServer:
         )
 
     async def _launch(self, binary: Path, server_lock: int) -> str | None:
-        """None once the server answers, else what is wrong."""
+        """Start the server. Return None once it answers, else what is wrong."""
         self._socket.unlink(missing_ok=True)
         configuration = self.directory / "server.conf"
         configuration.write_text(_configuration(self.directory, self._socket), "utf-8")

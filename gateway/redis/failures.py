@@ -193,7 +193,7 @@ def _reason_without_code(error: Exception) -> str:
 
 
 def _cause_of(error: RedisConnectionError) -> str:
-    """Without the address that redis-py puts into its message."""
+    """Return the cause without the address that redis-py puts into its message."""
     cause = error.__cause__ or error.__context__
     if isinstance(error, MaxConnectionsError) or isinstance(cause, TimeoutError):
         return "all of them are in use"

@@ -1,4 +1,4 @@
-"""Every Redis key on one page: its name, type, content and lifetime, and the version of the stored data.
+"""All Redis keys on one page, each with its name, type, content and lifetime, and the version of the stored data.
 
 A `{…}` part is a Cluster hash tag: all keys of one batch share a slot, all keys of the scheduler share another, so that
 each script touches one slot only. Nothing in a name comes from a prompt or a client's key; tenant names are

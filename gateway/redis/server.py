@@ -90,7 +90,7 @@ class RedisServer:
         return milliseconds(time)
 
     async def facts(self) -> ServerFacts | None:
-        """Those of a Cluster's fullest node. None where this user may not ask for them: they are advice only."""
+        """Return facts, of a Cluster those of its fullest node; None where this user may not ask for them."""
         if not self._may_ask_info:
             return None
         try:
@@ -123,7 +123,7 @@ class RedisServer:
             raise
 
     async def has(self, command: Command) -> bool:
-        """Whether the server has a command, and lets this user run it."""
+        """Return whether the server has a command, and lets this user run it."""
         try:
             await self.pipeline([command], near=self.keys.probe)
         except StoreAway as error:
@@ -167,7 +167,7 @@ class RedisServer:
 
 
 def milliseconds(time: Sequence[Any]) -> int:
-    """From a reply to TIME: seconds and microseconds."""
+    """Convert a reply to TIME, which has seconds and microseconds."""
     return int(time[0]) * 1000 + int(time[1]) // 1000
 
 

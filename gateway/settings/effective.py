@@ -40,7 +40,7 @@ class Setting:
 
 
 def effective(settings: Settings) -> list[Setting]:
-    """Every setting, redacted. Raises SettingsError as the settings themselves do."""
+    """Return all settings, redacted. Raises SettingsError as the settings themselves do."""
     variables = {name.upper(): name for name, value in os.environ.items() if value.strip()}
     in_file = read_config_file(os.environ)
     found = []

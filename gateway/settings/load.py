@@ -196,7 +196,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _set_values(source: Mapping[str, Any]) -> dict[str, Any]:
-    """By field. What is blank counts as not set, such as an empty variable that compose or a chart passes on."""
+    """Return the values by field. A blank one counts as not set, such as an empty variable that compose passes on."""
     fields = {variable: field for field in Settings.model_fields for variable in names_of(field)}
     return {
         fields.get(name, name): value

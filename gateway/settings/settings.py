@@ -1,4 +1,4 @@
-"""Every setting, in one frozen value: from GATEWAY_* variables and an optional gateway.toml, checked at start.
+"""All settings in one frozen value: from GATEWAY_* variables and an optional gateway.toml, checked at start.
 
 A variable beats the file; in the file `${NAME}` is replaced by a variable. A wrong value stops the start and is
 named. The text below a field is its row in docs/configuration.md, which `make docs` writes; a last paragraph

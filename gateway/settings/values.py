@@ -93,7 +93,7 @@ def _check_base_url(url: AnyHttpUrl) -> AnyHttpUrl:
 
 
 def _check_credential(secret: SecretStr) -> SecretStr:
-    """It is sent in a header, which a line end would break, and every other character would change."""
+    """Refuse what a header cannot carry: a line end would break it, and any other character would be changed."""
     if not re.fullmatch(r"[\x21-\x7e]{1,4096}", secret.get_secret_value()):
         raise ValueError("expected the key alone: visible ASCII characters, without spaces or line ends")
     return secret
@@ -199,7 +199,7 @@ def _to_names(value: object) -> object:
 
 
 def _entries(value: object) -> tuple[str, ...] | None:
-    """None for what is neither a text nor a list of texts."""
+    """Return the entries of a text or a list of texts; None for any other value."""
     if isinstance(value, str):
         value = re.split(r"[,\r\n]", value)
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):

@@ -158,7 +158,7 @@ def _to_choice(choice: Mapping[str, Any]) -> Any:
 
 
 def _thinking_fault(request: Mapping[str, Any]) -> str | None:
-    """With thinking, a turn that called tools has to come back with the thinking before its calls."""
+    """Return the refusal of a turn that called tools and comes back without the thinking before its calls."""
     kind = (request.get("thinking") or {}).get("type")
     messages = request["messages"]
     if kind != "enabled" or len(messages) < 2:

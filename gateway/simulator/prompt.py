@@ -94,7 +94,7 @@ def text_of(message: Json) -> str:
 
 
 def is_asked_for(tool: Tool, text: str) -> bool:
-    """Whether the text asks to use the tool by name.
+    """Return whether the text asks to use the tool by name.
 
     An unmistakable name need only occur. A plain word (Read, Write, Bash) has to be asked for as a tool, since "write a
     poem" must not write a file: "use the Write tool", "call `Bash`", "the Read tool".

@@ -253,7 +253,7 @@ def common_run(text: str, at: int, form: str, offset: int) -> tuple[int, int] | 
 
 
 def is_public(target: SplitResult) -> bool:
-    """Whether an address is of the public web: a domain, no user, no explicit port. Raises ValueError."""
+    """Return whether an address is of the public web: a domain, no user, no explicit port. Raises ValueError."""
     host = target.hostname or ""
     domain = host.rpartition(".")[2]
     return (
@@ -273,5 +273,5 @@ def _offsets(form: str) -> Iterator[int]:
 
 @lru_cache(maxsize=MAX_NAME)
 def _windows(length: int) -> tuple[slice, ...]:
-    """Each place where a piece may be in text of this length."""
+    """Return each place where a piece may be in text of this length."""
     return tuple(slice(at, at + PIECE) for at in range(length - PIECE + 1))

@@ -71,7 +71,7 @@ def allow_origins(app: web.Application, origins: Iterable[str]) -> None:
 
 
 def _to_preflight_reply(request: web.Request) -> web.Response:
-    """Every header may be sent: SDKs send new ones all the time, and a key is checked with the request itself."""
+    """Allow any header: SDKs send new ones all the time, and a key is checked with the request itself."""
     response = no_content(204)
     response.headers["access-control-allow-methods"] = METHODS
     response.headers["access-control-max-age"] = MAX_AGE_SECONDS

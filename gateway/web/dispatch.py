@@ -1,4 +1,4 @@
-"""From a request to its handler: literal paths by one look into a table, all others by aiohttp's router.
+"""Dispatch of requests to handlers: literal paths by one look into a table, all others by aiohttp's router.
 
 aiohttp resolves each request again, builds its match, and enters the middlewares through two more coroutines; for the
 one path that nearly all requests have, that is a twentieth of their CPU. What a handler sees is the same.

@@ -1,4 +1,4 @@
-"""Around every handler: a request id, timing, and the one place where errors become replies."""
+"""Middleware of every handler: a request id, timing, and the one place where errors become replies."""
 
 import logging
 import time

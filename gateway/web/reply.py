@@ -107,7 +107,7 @@ class MessageReply(web.StreamResponse):
         self._reuse = request.keep_alive
 
     def stamp(self, request_id: str, seconds: float) -> None:
-        """With what every reply says; `seconds` were spent on it."""
+        """Add the headers that every reply has; `seconds` were spent on it."""
         self._own += f"{id_lines(request_id)}{PROCESSING_TIME}: {seconds:.6f}\r\n"
 
     def add_lines(self, lines: str) -> None:
@@ -118,7 +118,7 @@ class MessageReply(web.StreamResponse):
         return self._reuse
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Nothing: the header goes with the body."""
+        """Do nothing: the header goes with the body."""
 
     async def write_eof(self, data: bytes = b"") -> None:
         if self._client.others_wait:

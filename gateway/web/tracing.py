@@ -25,7 +25,7 @@ FAILED = 500
 
 
 def trace_requests(app: web.Application, tracer: Tracer, prefix: str) -> None:
-    """To be added after authentication, which makes the context."""
+    """Add the middleware, after that of authentication, which makes the context."""
     names = {path + route: name for route, name in NAMES.items() for path in ("", prefix)}
 
     @web.middleware

@@ -27,7 +27,7 @@ from gateway.threads.turns import Threads
 async def open_cache(
     settings: Settings, exchange: Exchange, redis: Redis | None, keyring: Keyring
 ) -> AsyncIterator[CachedExchange | None]:
-    """None where answers are not cached, or cannot be."""
+    """Yield the exchange with its cache; None where answers are not cached, or cannot be."""
     if redis is None:
         yield None
         return

@@ -52,7 +52,7 @@ def answering(microseconds: float, **changes: Any) -> Report:
 
 
 def comparison(runs: dict[tuple[str, str], list[Report]], startups: dict[str, Startup] | None = None) -> Comparison:
-    """From the reports of each case and target, one per round."""
+    """Make a comparison of the reports of each case and target, one per round."""
     cases = list(dict.fromkeys(case for case, _ in runs))
     made = Comparison(MACHINE, {"cases": cases, "rounds": 1, "seconds": 1.0}, startups or {})
     for (case, target), reports in runs.items():

@@ -155,7 +155,7 @@ async def is_settled(admission: Admission) -> bool:
 
 
 async def admission_on(server: RedisServer) -> Admission:
-    """As another front end would have it, without an allowance for outages."""
+    """Return the admission of another front end, without an allowance for outages."""
     directory = Directory(ClientKeys([], b"s"), store_on(server), silence=SilenceLimit(0.3))
     await directory.refresh()
     admission = Admission(directory, server)

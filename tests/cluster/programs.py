@@ -162,7 +162,7 @@ def children_of(pid: int) -> set[str]:
 
 
 class Prometheus:
-    """With the project's rules; `impatient` shortens what an alert waits for, so that it can be seen to fire."""
+    """Prometheus with the project's rules; `impatient` shortens the wait of alerts, so that one can be seen to fire."""
 
     def __init__(self, folder: Path, targets: Mapping[str, Sequence[int]], *, impatient: bool = False) -> None:
         self.port = free_port()

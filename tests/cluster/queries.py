@@ -25,7 +25,7 @@ def documented_queries() -> list[tuple[str, str]]:
 
 
 def board_queries() -> list[tuple[str, str]]:
-    """Those of the boards, with all their variables chosen."""
+    """Return the queries of the boards, with all their variables chosen."""
     return [(words, chosen(query)) for words, query in queries()]
 
 

@@ -215,6 +215,6 @@ def check_image(work: Path) -> str:
 
 
 def size_of(folder: Path) -> int:
-    """In megabytes."""
+    """Return megabytes."""
     done = subprocess.run(["du", "-sxm", str(folder)], capture_output=True, text=True, check=True)
     return int(done.stdout.split()[0])

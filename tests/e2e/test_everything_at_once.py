@@ -33,7 +33,7 @@ LOST_REPLIES = 0.25
 
 @dataclass(frozen=True)
 class Upstreamed:
-    """In the place of a simulator: an upstream's address."""
+    """Address of an upstream, in place of a simulator."""
 
     url: str
 

@@ -41,7 +41,7 @@ async def redis_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[s
 
 @asynccontextmanager
 async def two_front_ends(simulator: Simulator, redis_url: str) -> AsyncIterator[tuple[Live, Live]]:
-    """They share nothing but Redis and the upstream."""
+    """Start two front ends that share Redis and the upstream alone."""
     shared = {"redis_url": redis_url, "keys": f"tests:{KEY},others:{OTHER_KEY}", "max_attempts": 1}
     async with serving(simulator, **shared) as one, serving(simulator, **shared) as two:
         yield one, two

@@ -64,7 +64,7 @@ async def test_a_call_that_waited_for_a_busy_process_is_no_silence() -> None:
 
 
 async def test_time_in_which_the_process_could_not_read_the_answer_does_not_count() -> None:
-    """Without this a process that was paused for 2 s refuses the calls of the next 2 s too."""
+    """Else a process that was paused for 2 s would refuse the calls of the next 2 s too."""
     limit = AnswerLimit(0.05)
     async with limit.call():
         for _ in range(3):

@@ -57,7 +57,7 @@ async def test_a_strict_tool_without_a_grammar_is_offered_without_strict(servers
 
 @on_servers("vllm")
 async def test_thinking_has_no_tag_under_load(servers: Servers, name: str) -> None:
-    """Under load the tag and the next token may reach vLLM's parser together, and it leaves the tag in."""
+    """The tag and the next token may then reach vLLM's parser together, and it leaves the tag in."""
     limit = asyncio.Semaphore(24)
     async with front_end(servers.get(name)) as client:
 

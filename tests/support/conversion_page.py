@@ -59,7 +59,7 @@ class Case:
 
 @dataclass(slots=True)
 class Suite:
-    """By test, `usage.the_parts_add_up`, and by rule."""
+    """Cases by test, `usage.the_parts_add_up`, and by rule."""
 
     names: dict[str, Case] = field(default_factory=dict)
     rules: dict[str, list[Case]] = field(default_factory=dict)

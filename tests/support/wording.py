@@ -74,7 +74,11 @@ WORDING = {
     r"till": "'until'",
 }
 # An opening of a docstring that is neither a verb nor a noun.
-OPENING = re.compile(r"(?:what|who|whose|whoever|whatever|why|how|as|for|of|where|when|unlike|only)\b", re.IGNORECASE)
+OPENING = re.compile(
+    r"(?:what|who|whose|whoever|whatever|why|how|as|for|of|where|when|unlike|only|and|by|from|in|none|nothing|once|they|"
+    r"these|those|under|with|without)\b",
+    re.IGNORECASE,
+)
 # In lower case: without regard to case, every alternative would be tried at every word.
 PATTERN = re.compile(r"\b(?:" + "|".join(WORDING) + r")\b")
 

@@ -112,7 +112,7 @@ class Bench:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def results(self, batch: BatchRecord) -> dict[str, dict[str, Any]]:
-        """By custom_id; every line's must be its own."""
+        """Return results by custom_id; every line's must be its own."""
         pieces = [piece async for piece in await self.store.results(batch.tenant, batch.id)]
         lines = [orjson.loads(line) for line in b"".join(pieces).splitlines()]
         results = {line["custom_id"]: line["result"] for line in lines}

@@ -1,4 +1,4 @@
-"""What an open worker runs beside its batches."""
+"""The loops that an open worker runs beside its batches."""
 
 from gateway.settings import load_settings
 from tests.workers.conftest import Bench

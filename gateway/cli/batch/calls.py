@@ -82,7 +82,7 @@ def times_text(batch: dict[str, Any]) -> list[str]:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds as people write them: 0.8 s, 42 s, 3 min 5 s, 2 h 10 min."""
+    """Return seconds as people write them: 0.8 s, 42 s, 3 min 5 s, 2 h 10 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -88,7 +88,7 @@ class RequestsFile:
         yield bytes(piece + AFTER)
 
     def read(self, part: Iterable[int]) -> Iterator[Line]:
-        """These requests, in ascending places."""
+        """Yield the requests at these places, which ascend. Raises CommandError if the file has changed."""
         lines = enumerate(read_lines(self.path, self.model, _raise))
         for wanted in part:
             found = next((line for place, line in lines if place == wanted), None)

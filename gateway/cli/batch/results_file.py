@@ -104,7 +104,7 @@ class OutcomeCounts:
 
 
 def find_results(path: Path) -> dict[str, ResultPosition]:
-    """By custom_id; nothing when the file is not there. Raises CommandError for a file that holds anything else."""
+    """Return the positions of results by custom_id, none without the file. Raises CommandError for another file."""
     found: dict[str, ResultPosition] = {}
     start = 0
     try:
@@ -139,7 +139,7 @@ def write_merged(
 
 
 async def write_pieces(path: Path, pieces: AsyncIterator[bytes], mode: int = OWNER_ONLY) -> None:
-    """All pieces, or the file as it was before."""
+    """Write all pieces; after a failure the file is as it was before."""
     with atomically(path, mode) as output:
         async for piece in pieces:
             output.write(piece)

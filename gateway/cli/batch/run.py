@@ -179,7 +179,7 @@ def refuse_changed_successes(state: RunState, requests: RequestsFile, output: Pa
 
 
 def open_state(api: Api, plan: RunPlan) -> RunState:
-    """That of an earlier run, or a new one. Raises CommandError when what is there belongs to something else."""
+    """Return the state of an earlier run, or a new one. Raises CommandError for a state or results of another."""
     path = state_path(plan.output)
     new = RunState(path, api.url, plan.requests.digest, [], plan.mode, plan.requests.digests, time.time())
     if plan.fresh:

@@ -97,7 +97,7 @@ class RunState:
 
     @classmethod
     def load(cls, path: Path, mode: int = OWNER_ONLY) -> Self | None:
-        """None when there is none. Raises CommandError when it cannot be read."""
+        """Return the stored state, None without one. Raises CommandError when it cannot be read."""
         try:
             value: dict[str, Any] = orjson.loads(path.read_bytes())
             if not OLDEST_VERSION <= value["version"] <= STATE_VERSION:

@@ -97,7 +97,7 @@ class Sources:
         return new
 
     def expect(self, citations: Sequence[Citation]) -> None:
-        """They came before the text: it is to be cut where each of them ends."""
+        """Take citations that came before their text, which is to be cut where each of them ends."""
         placed = [*self._ahead, *((citation.end, citation) for citation in citations if citation.end is not None)]
         self._ahead = deque(sorted(placed, key=itemgetter(0)))
         self._unplaced += [citation for citation in citations if citation.end is None]
@@ -175,7 +175,7 @@ class Sources:
 
 
 def is_known(annotation: Mapping[str, Any]) -> bool:
-    """Whether it is one of those that an answer can carry: what was read in a file, or what cites an address."""
+    """Return whether it is one of those that an answer can carry: what was read in a file, or what cites an address."""
     return annotation.get("type") == "file" or _read(annotation) is not None
 
 
@@ -189,7 +189,7 @@ def excerpt_of(result: Mapping[str, Any], keyring: Keyring) -> str:
 
 
 def rejoin(parts: list[ContentPart], content: Sequence[Mapping[str, Any]], cited: Sequence[tuple[int, int]]) -> None:
-    """Let text that was cut by its citations flow together again: each cited block with its neighbours of text.
+    """Join text that was cut by its citations: each cited block with its neighbours of text.
 
     `cited`: the index of each cited block in `content`, and of its part.
     """

@@ -58,7 +58,7 @@ def merge_entry(entries: list[ReasoningEntry], entry: ReasoningEntry) -> str:
 
 
 def continues(entries: Sequence[ReasoningEntry], entry: ReasoningEntry, model: str) -> bool:
-    """Whether `entry` belongs in the thinking block that already holds `entries`.
+    """Return whether `entry` belongs in the thinking block that already holds `entries`.
 
     Each part of Claude's reasoning needs a separate block, since its signature covers that part alone.
     """
@@ -250,7 +250,7 @@ def _claude_entry(block: dict[str, Any], index: int) -> ReasoningEntry:
 
 
 def _is_welcome(entry: ReasoningEntry, target: Target) -> bool:
-    """Whether the target takes the entry back: made by its own family, and signed where that family checks."""
+    """Return whether the target takes the entry back: made by its own family, and signed where that family checks."""
     if entry.get("type") in (CALL_EXTRA, NATIVE_THINKING):
         return False
     family = FORMAT_FAMILIES.get(to_string(entry.get("format")), target.family)

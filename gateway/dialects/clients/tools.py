@@ -64,7 +64,7 @@ class ToolRegistry:
 
     @property
     def tools(self) -> list[dict[str, Any]]:
-        """Those to offer, in the order in which they were declared last, each name once."""
+        """Return the tools to offer, in the order in which they were declared last, each name once."""
         return list(self._offered.values())
 
     def declare_all(self, tools: object, path: str, namespace: str | None = None) -> None:

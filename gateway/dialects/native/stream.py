@@ -334,7 +334,7 @@ def _name_and_data(frame: bytes) -> tuple[bytes, bytes]:
 
 
 def _grows(event: dict[str, Any]) -> bool:
-    """Whether a block begins empty, and its deltas follow."""
+    """Return whether a block begins empty, and its deltas follow."""
     block = to_mapping(event.get("content_block"))
     return to_string(block.get("type")) in GROWING and not to_deltas(block)
 

@@ -29,7 +29,7 @@ def counted(usage: object) -> dict[str, Any]:
 
 
 def is_as_told(counts: Mapping[str, Any], usage: object) -> bool:
-    """Whether clients read these counts in the usage as the upstream has written it."""
+    """Return whether clients read these counts in the usage as the upstream has written it."""
     told = to_mapping(usage)
     if None in told.values():
         told = {name: value for name, value in told.items() if value is not None}

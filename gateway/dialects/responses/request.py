@@ -77,7 +77,7 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, settings: Mapp
 
 
 def _to_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Without a word on `strict`, Responses would hold the model to a schema that was not written for it."""
+    """Convert a tool. `strict` is always set: without it Responses holds the model to a schema not written for that."""
     if tool["type"] == "function":
         function = tool["function"]
         described = {name: function[name] for name in ("description",) if name in function}

@@ -28,7 +28,7 @@ class TokenEstimate:
     media: float = 0.0
 
     def tokens(self, ratio: float = 1.0) -> int:
-        """At least 1, since clients treat 0 as missing."""
+        """Return the tokens, at least 1, since clients treat 0 as missing."""
         return max(1, ceil(self.text * ratio + self.media))
 
 

@@ -84,7 +84,7 @@ def _pages_in(piece: bytes) -> int:
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int] | None:
-    """From the frame header, past the segments before it; each says its own length."""
+    """Read the size in the frame header, behind segments that each have their length."""
     position = 2
     while position + 9 <= len(head):
         if head[position] != 0xFF:

@@ -1,4 +1,4 @@
-"""Everything in a request that costs input tokens, read in full: texts by their characters, media by their size.
+"""Estimate of a request's input tokens, read in full: texts by their characters, media by their size.
 
 Counted are the system prompt, every block of every message, tools with their schemas, the schema of an output format,
 and what the API adds around them. What no rule here knows counts as the JSON it is, so that nothing counts as zero.
@@ -31,7 +31,7 @@ SCREEN_SIZE = frozenset({"display_width_px", "display_height_px"})
 
 
 def prompt_estimate(request: Mapping[str, Any], profile: Profile) -> TokenEstimate:
-    """All at once: for requests that are known to be small."""
+    """Estimate a request in one step; for requests that are known to be small."""
     tally = PromptTally(profile)
     for _ in tally.read(request):
         pass

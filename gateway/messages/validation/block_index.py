@@ -59,7 +59,7 @@ def take_inventory(messages: Sequence[MessageParam], indexes: Sequence[int]) -> 
 
 
 def is_plain_result(block: Mapping[str, Any]) -> bool:
-    """Whether a tool's result holds nothing but text, without marks and unknown keys."""
+    """Return whether a tool's result holds nothing but text, without marks and unknown keys."""
     if not block.keys() <= RESULT_KEYS:
         return False
     content = block.get("content")

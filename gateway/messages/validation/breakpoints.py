@@ -54,7 +54,7 @@ def _marks(name: str, blocks: Iterable[Any]) -> Iterator[tuple[str, str]]:
 
 
 def _is_set_already(request: PromptFields, ttl: str) -> bool:
-    """Whether the last block has the breakpoint that the top-level field would set; raises when it has another."""
+    """Return whether the last block has the breakpoint of the top-level field; raises when it has another."""
     content: Any = request["messages"][-1].get("content")
     control = content[-1].get("cache_control") if isinstance(content, list) and content else None
     if control is None:

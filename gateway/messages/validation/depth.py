@@ -61,7 +61,7 @@ def too_deep(body: Mapping[str, object]) -> InvalidRequest:
 
 
 def has_wide_number(value: dict[str, Any]) -> bool:
-    """Whether an integer has become floating point, since it did not fit 64 bits."""
+    """Return whether an integer has become floating point, since it did not fit 64 bits."""
     nodes: list[Any] = [value]
     while nodes:
         node = nodes.pop()

@@ -65,7 +65,7 @@ COMPACT_EDIT = "compact_20260112"
 
 
 def refuse_unsupported(body: dict[str, Any]) -> None:
-    """Before anything else, so that a client which relies on one of these learns of that and not of a consequence."""
+    """Refuse fields that are not supported, before any rule that would name a consequence of them."""
     for name, reason in UNSUPPORTED_FIELDS.items():
         if body.get(name) not in (None, [], {}):
             raise InvalidRequest(f"{name}: {EXTRA_INPUT}. {reason}", code=ERROR_CODES.get(name))

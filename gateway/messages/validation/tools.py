@@ -48,7 +48,7 @@ def check_tools(request: PromptFields) -> None:
 
 
 def is_checked(tools: object) -> bool:
-    """Whether a list comes from the cache and was checked by an earlier request."""
+    """Return whether a list comes from the cache and was checked by an earlier request."""
     return isinstance(tools, CachedTools) and tools.has_derived(_names)
 
 

@@ -89,7 +89,7 @@ class Unknown(dict[tuple[str, str], str]):
     __slots__ = ()
 
     def look(self, sort: str, path: str, value: Mapping[str, Any], known: frozenset[str]) -> None:
-        """At one object. `known` are the keys that it may have; `sort` is what objects of its kind have in common."""
+        """Look at one object. `known`: the keys that it may have; `sort`: what objects of its kind have in common."""
         if value.keys() <= known:
             return
         for name in value:

@@ -29,7 +29,7 @@ def check_request(request: Json, row: SimulatedVendor) -> None:
 
 
 def is_thinking(request: Mapping[str, Any], thinking: ThinkingRules) -> bool:
-    """Whether the model thinks about this request."""
+    """Return whether the model thinks about this request."""
     if thinking.always:
         return True
     effort = request.get("reasoning_effort") or (request.get("reasoning") or {}).get("effort")

@@ -1,4 +1,4 @@
-"""From a request to a simulated server's answer: checked, read, and answered in that server's form.
+"""Play a simulated server: check and read a request, and answer in that server's form.
 
 `sim/…` names ask for one behaviour, as on the OpenRouter look-alike; any other name is a model that repeats the
 user's text, thinks where it is asked to, and calls the tools that the user names.

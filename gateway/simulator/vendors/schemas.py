@@ -35,7 +35,7 @@ def check_answer_schema(wanted: dict[str, Any], row: SimulatedVendor) -> None:
 
 
 def places(schema: Any, path: tuple[str, ...] = ()) -> Iterator[Place]:
-    """Each schema within the schema, itself first."""
+    """Yield each schema within the schema, itself first."""
     if not isinstance(schema, dict):
         return
     yield path, schema
@@ -50,7 +50,7 @@ def places(schema: Any, path: tuple[str, ...] = ()) -> Iterator[Place]:
 
 
 def _check_words(schema: Any, name: str, row: SimulatedVendor) -> None:
-    """All that is wrong at once, as Google's and OpenAI's parsers list it."""
+    """Refuse all that is wrong at once, as Google's and OpenAI's parsers do."""
     wrong: list[str] = []
     for path, place in places(schema):
         where = ".".join(path) or "parameters"

@@ -18,9 +18,7 @@ FULL_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class LaneLimits:
-    """None is no limit. `concurrency`: calls at once; `batch`: those of batches; `rpm`, `tpm`: calls and tokens a
-    minute.
-    """
+    """Calls at once (`concurrency`; `batch`: those of batches), calls and tokens a minute; None is no limit."""
 
     concurrency: int | None = None
     batch: int | None = None

@@ -109,7 +109,7 @@ class Circuit:
     _pressed: dict[str, float] = field(default_factory=dict)  # until when the pressure that a source met counts
 
     def wait(self, now: float) -> float:
-        """Seconds until a call may start; as a probe if the circuit is open."""
+        """Return the seconds until a call may start; as a probe if the circuit is open."""
         if now < self.until:
             return self.until - now
         if self.state is State.PAUSED:

@@ -166,7 +166,7 @@ class Circuits:
         return sorted(routes, key=is_stopped)
 
     def upstream_wait(self, upstream: str) -> float:
-        """Seconds for which no call at all may go to this upstream."""
+        """Return the seconds for which no call at all may go to this upstream."""
         circuit = self._circuits.get(upstream)
         return 0.0 if circuit is None else circuit.wait(self.clock())
 

@@ -27,7 +27,7 @@ class RetryPolicy:
     max_retry_after: float = MAX_RETRY_AFTER
 
     def delay(self, error: GatewayError, attempt: int, chance: float, remaining: float | None) -> float | None:
-        """Seconds to wait after failed attempt number `attempt` (from 1), or None to give up.
+        """Return the seconds to wait after failed attempt number `attempt` (from 1), or None to give up.
 
         `chance` (0..1) spreads the clients; `remaining` is what is left until the exchange's deadline.
         An upstream's `retry-after` is a floor, never shortened. A proxy that retries by itself (LiteLLM) is asked once.

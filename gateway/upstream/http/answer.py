@@ -32,7 +32,7 @@ HELD_LIMIT: Final = 256 * 1024
 
 
 def read_already(_: bytes) -> None:
-    """In the reader's place once the answer has been read."""
+    """Take the reader's place once the answer has been read."""
 
 
 class SocketAnswer:

@@ -98,7 +98,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def upload_progressed(self) -> bool:
-        """Whether the upstream has taken more of the request since the last look."""
+        """Return whether the upstream has taken more of the request since the last look."""
         before, self._unsent = self._unsent, self._unsent_now()
         return self._unsent < before
 

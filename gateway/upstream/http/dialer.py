@@ -67,7 +67,7 @@ class Dialer:
         return made
 
     async def _current_addresses(self, loop: asyncio.AbstractEventLoop) -> Sequence[Address]:
-        """Those of the last lookup while they hold; only one lookup runs at a time, the others wait for its result."""
+        """Return the addresses of the last lookup while they hold. One lookup runs at a time; others wait for it."""
         async with self._one_lookup:
             if loop.time() >= self._addresses_until:
                 self._addresses = await self._look_up(self._origin.host, self._origin.port)

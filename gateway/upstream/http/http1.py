@@ -107,7 +107,7 @@ def encode_head(call: Call) -> bytes:
 
 @lru_cache(maxsize=128)
 def _steady_head(method: str, url: str, headers: tuple[tuple[str, str], ...]) -> bytes:
-    """All but the length and the empty line: what calls to one upstream for one client have in common."""
+    """Return the head without length and empty line, which calls to one upstream for one client share."""
     if not _TOKEN.fullmatch(method):
         raise InternalError("a request method is not a token")
     check_headers(headers)
@@ -213,7 +213,7 @@ class AnswerParser:
             self._break(CLOSED_EARLY)
 
     def close(self) -> None:
-        """Let go of the parser behind, which refers back to this object. Nothing may be fed afterwards."""
+        """Release the parser behind, which refers back to this object. Nothing may be fed afterwards."""
         del self._parser
 
     def _parse(self, data: bytes) -> None:

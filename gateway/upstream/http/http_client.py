@@ -76,7 +76,7 @@ class Transport:
         return sum(busy for busy, _ in found), sum(idle for _, idle in found)
 
     def retain(self, urls: Iterable[str]) -> None:
-        """Let go of the connections to other origins: the idle ones now, the others when their answers have ended."""
+        """Close the connections to other origins: idle ones now, the others when their answers have ended."""
         kept = {to_target(url).origin for url in urls}
         self._retired = [pool for pool in self._retired if pool.is_open]
         for origin in self._pools.keys() - kept:
@@ -98,5 +98,5 @@ class Transport:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        """Made with the first https origin: loading the certificates takes 20 ms and more."""
+        """Return the context for TLS, made for the first https origin: loading the certificates takes 20 ms."""
         return self._ssl_context or ssl.create_default_context()

@@ -104,7 +104,7 @@ class Catalog:
                 await self._first.wait()
 
     async def find(self, model_id: str) -> dict[str, Any] | None:
-        """By the id of the list, or by any name that routing maps onto a model of an upstream."""
+        """Find a model by its id in the list, or by any name that routing maps onto a model of an upstream."""
         models = await self.models()
         by_id = {model["id"]: model for model in models}
         if model_id in by_id:
@@ -160,7 +160,7 @@ class Catalog:
     async def _recognise(
         self, upstream: Upstream, known: UpstreamList, headers: Mapping[str, str], listed: Iterable[Mapping[str, Any]]
     ) -> None:
-        """Once, and only what neither the settings nor the host have named."""
+        """Find out the vendor of a server, once, if neither the settings nor the host have named it."""
         if known.is_recognised or upstream.vendor is not COMPATIBLE:
             return
         vendor = await look_at(self.client, upstream, headers, listed)

@@ -57,7 +57,7 @@ ASSUMED = Price(5e-6, 25e-6, 5e-7, 1e-5)
 
 
 def price_per_million(prompt: float | None, completion: float | None) -> Price:
-    """From an operator's dollars for a million tokens; what is not set costs nothing."""
+    """Convert an operator's dollars for a million tokens; what is not set costs nothing."""
     per_input = (prompt or 0.0) / MILLION
     return Price(per_input, (completion or 0.0) / MILLION, per_input * CACHE_READ, per_input * CACHE_WRITE)
 
@@ -73,7 +73,7 @@ def is_above(price: Price | None, ceiling: tuple[float | None, float | None]) ->
 
 
 def to_price(pricing: object) -> Price | None:
-    """From the `pricing` of a list's entry; None where it gives no price of input and output."""
+    """Read the `pricing` of a list's entry; None where it gives no price of input and output."""
     if not isinstance(pricing, Mapping):
         return None
     found = {name: _number(pricing, field) for name, field in FIELDS.items()}

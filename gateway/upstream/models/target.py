@@ -215,24 +215,24 @@ def to_family(model: str) -> Family:
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether reasoning that `one` made may go back to `other`: the same model in any variant, or both Claude."""
+    """Return whether reasoning of `one` may go back to `other`: the same model in any variant, or both Claude."""
     if to_family(one) == to_family(other) == "claude":
         return True
     return _without_variant(one) == _without_variant(other)
 
 
 def signs_thinking(model: str) -> bool:
-    """Whether thinking carries the model's own signature, over each of its parts alone."""
+    """Return whether thinking carries the model's own signature, over each of its parts alone."""
     return to_family(model) == "claude"
 
 
 def encrypts_reasoning(model: str) -> bool:
-    """Whether reasoning is encrypted in the form of OpenAI's Responses."""
+    """Return whether reasoning is encrypted in the form of OpenAI's Responses."""
     return to_family(model) == "openai"
 
 
 def wants_empty_reasoning(model: str) -> bool:
-    """Whether the model wants an empty list of reasoning back (OpenRouter's AI SDK, 2026-06)."""
+    """Return whether the model wants an empty list of reasoning back (OpenRouter's AI SDK, 2026-06)."""
     return to_family(model) == "deepseek"
 
 

@@ -37,7 +37,7 @@ def needs_order(routes: Sequence[Route]) -> bool:
 
 
 def _score(route: Route, session: bytes, turn: int | None) -> float:
-    """Without a session the keys of one upstream score alike, and stay beside one another."""
+    """Return the score. Without a session the keys of one upstream score alike, and stay beside one another."""
     lane = route.upstream.lane if turn is None else 0
     name = f"{route.upstream.name}\0{route.target.model}\0{lane}".encode()
     hashed = int.from_bytes(blake2b(session + b"\0" + name, digest_size=8).digest())
@@ -45,7 +45,7 @@ def _score(route: Route, session: bytes, turn: int | None) -> float:
 
 
 def _rotated(members: list[Route], turn: int) -> list[Route]:
-    """Let the keys of each upstream take turns."""
+    """Rotate the keys of each upstream, which take turns to be first."""
     result: list[Route] = []
     for _, lanes in groupby(members, lambda route: (route.upstream.name, route.target.model)):
         group = sorted(lanes, key=lambda route: route.upstream.lane)

@@ -59,7 +59,7 @@ class Pins:
         return pin.candidate
 
     def keep(self, session: bytes, route: Route, seconds: float) -> None:
-        """Let the session stay at this candidate for so long after its last use."""
+        """Pin the session to this candidate until this many seconds after its last use."""
         name, candidate, now = name_of_session(session), name_of_candidate(route), self.clock()
         pin = self._pins.get(name)
         if pin is not None and pin.candidate == candidate and now < pin.begun + RENEW_AFTER * seconds:

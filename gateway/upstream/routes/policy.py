@@ -48,7 +48,7 @@ class ParameterPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RequestPolicy:
-    """Everything that governs the requests of one candidate. `off`: features that are switched off.
+    """Rules that govern the requests of one candidate. `off`: features that are switched off.
 
     `refuses_losses`: a parameter that could not be carried over is answered with 400. `names`: of the parameters.
     `concerns_all`: requests without any of the parameters are governed too.
@@ -170,7 +170,7 @@ def _rank(value: Any) -> float | WordRank | None:
 
 
 def _fills_in(rule: ParameterPolicy) -> bool:
-    """Whether the rule sets the parameter where a request lacks it."""
+    """Return whether the rule sets the parameter where a request lacks it."""
     return rule.default is not None or rule.lock is not None or rule.ceilings is not None
 
 

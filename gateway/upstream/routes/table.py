@@ -1,4 +1,4 @@
-"""From the model a client names to the upstreams that may answer: one immutable table, replaced whole when it changes.
+"""Table from models' names to the upstreams that may answer: immutable, and replaced whole when it changes.
 
 Precedence: an exact name, the pattern with the most literal characters, the earlier line, the built-in family names. A
 name that nothing matches is refused, never replaced by another model.

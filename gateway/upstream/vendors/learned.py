@@ -40,7 +40,7 @@ class LearnedAdaptations:
     _new: list[Learned] = field(default_factory=list)
 
     def known(self, route: Route) -> tuple[Adaptation, ...]:
-        """In the order in which they were learned, since later ones may follow from earlier ones."""
+        """Return adaptations in the order in which they were learned, since later ones may follow from earlier ones."""
         if not self._until:
             return ()
         learned = self._until.get((_digest(route.upstream.url), route.target.model))
@@ -75,7 +75,7 @@ class LearnedAdaptations:
                 self._add(learned)
 
     def _add(self, learned: Learned) -> bool:
-        """Whether it was not known before."""
+        """Add one. Return True if it was not known before."""
         key, now = (learned.server, learned.model), self.clock()
         known = {adaptation: until for adaptation, until in self._until.pop(key, {}).items() if until > now}
         is_new = learned.until > now and learned.adaptation not in known

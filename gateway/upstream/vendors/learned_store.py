@@ -62,7 +62,7 @@ def _to_field(learned: Learned) -> bytes:
 
 
 def _from_field(name: bytes, until: float) -> Learned | None:
-    """None for what another version of the gateway has written, and this one does not know."""
+    """Read a field; None for one of another version of the gateway that this one does not know."""
     match orjson.loads(name):
         case [str(server), str(model), adaptation] if (value := to_adaptation_value(adaptation)) is not None:
             return Learned(server, model, value, until)

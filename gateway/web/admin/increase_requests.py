@@ -22,7 +22,7 @@ from gateway.web.reply import NO_STORE, json_response
 
 
 async def list_increase_requests(request: web.Request) -> web.Response:
-    """By pages; `status` and `actor_ids` filter."""
+    """List requests by pages; `status` and `actor_ids` filter."""
     wanted, actors, store = values_of(request, "status"), values_of(request, "actor_ids"), store_of(request)
     asked = [
         one

@@ -82,8 +82,10 @@ def check_names(body: Mapping[str, Any], known: Iterable[str], path: str = "") -
 
 
 def to_allowance(body: Mapping[str, Any], groups: Container[str]) -> Allowance:
-    """From `limits` {requests_per_minute, …}, `budget` {amount_usd, period, …}, and `model_groups`: an object of
-    the same for each group. `groups`: those that exist. Raises InvalidRequest."""
+    """Read `limits` {requests_per_minute, …}, `budget` {amount_usd, …}, and the same by group in `model_groups`.
+
+    `groups`: those that exist. Raises InvalidRequest.
+    """
     allowance, wanted = _of_models(body), body.get("model_groups") or {}
     if not isinstance(wanted, dict) or not all(isinstance(one, dict) for one in wanted.values()):
         raise InvalidRequest("model_groups: must be an object of objects with limits and budget, by group")

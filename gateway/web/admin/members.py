@@ -20,7 +20,7 @@ MEMBER_ROLE: Final = "workspace_developer"
 
 
 async def list_workspaces(request: web.Request) -> web.Response:
-    """By name; the default tenant with `include_default=true`. `ids` filters."""
+    """List tenants by name; the default one with `include_default=true`. `ids` filters."""
     ids, with_default = values_of(request, "ids"), request.query.get("include_default") == "true"
     roster = await roster_of(request)
     names = [one for one in visible_tenants(request, roster.tenants) if with_default or one != DEFAULT_TENANT]
@@ -46,7 +46,7 @@ async def show_member(request: web.Request) -> web.Response:
 
 
 async def list_users(request: web.Request) -> web.Response:
-    """By name; `email` and `roles` filter."""
+    """List users by name; `email` and `roles` filter."""
     roster, email, roles = await roster_of(request), request.query.get("email"), values_of(request, "roles")
     users = [to_user(one, roster) for one in sorted(roster.users)]
     users = [one for one in users if email in (None, one["email"]) and (not roles or one["role"] in roles)]

@@ -1,4 +1,4 @@
-"""What handlers of the admin API read from a request: its object, its caller, its conditions, and the store of keys."""
+"""Parts of a request that handlers of the admin API read: its object, its caller, its conditions, the store of keys."""
 
 import hashlib
 from collections.abc import Mapping

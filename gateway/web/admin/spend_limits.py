@@ -33,7 +33,7 @@ CENT: Final = NANO // 100
 
 
 async def list_spend_limits(request: web.Request) -> web.Response:
-    """By pages; `scope_type` and `workspace_id` filter."""
+    """List budgets by pages; `scope_type` and `workspace_id` filter."""
     types, workspace = values_of(request, "scope_type"), request.query.get("workspace_id")
     limits = [to_limit(scope, budget) for scope, budget in budgets_of(await in_force(request))]
     if types:

@@ -27,7 +27,7 @@ async def show_cache_stats(request: web.Request) -> web.Response:
 
 
 async def clear_cache(request: web.Request) -> web.Response:
-    """All that the tenant has stored, or what its requests for a `model` have, or the entry that a `key` names."""
+    """Delete all entries of the tenant, those of a `model`, or the one with a `key`."""
     tenant = request[CONTEXT].tenant
     upkeep, table = _upkeep(request), _cache(request).exchange.table
     return cleared(await upkeep.purge(to_scope(request, table, tenant)))

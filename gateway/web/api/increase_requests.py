@@ -19,7 +19,9 @@ NO_BUDGET = "You have no budget of your own that can be raised here, only those 
 
 
 async def ask_for_increase(request: web.Request) -> web.Response:
-    """All optional: `period` (else of the budget with the least left), `amount` in cents as text, and `reason`."""
+    """Store a request. All fields are optional: `period` (else that of the budget with the least left), `amount` in
+    cents as text, and `reason`.
+    """
     context, directory, body = request[CONTEXT], request.app[DIRECTORY], await read_object(request)
     store = store_of(request)
     check_names(body, ("period", "amount", "reason"))

@@ -238,7 +238,7 @@ def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def attempts_headers(record: UsageRecord) -> Iterator[tuple[str, str]]:
-    """Which upstreams were called, what they answered, and after how many seconds."""
+    """Yield the header of the calls: upstream, answer and seconds of each."""
     if record.attempted:
         yield ATTEMPTS, record.attempts_line()
 
@@ -276,7 +276,7 @@ def cost_line(cost: float | None) -> str:
 
 
 def cache_headers(outcome: str) -> list[tuple[str, str]]:
-    """And, as for a cache on the way that keeps what it should not: an answer was made for one tenant."""
+    """Return the cache's outcome, and `vary`, which keeps caches on the way from giving an answer to another tenant."""
     return [(CACHE_HEADER, outcome), ("vary", "x-api-key, authorization")]
 
 

@@ -35,7 +35,7 @@ async def show_fleet(request: web.Request) -> web.Response:
 
 
 async def redis_facts(sources: ConsoleSources) -> dict[str, Any] | None:
-    """None without Redis."""
+    """Return facts about the Redis server, or the problem with it; None without Redis."""
     if sources.batches is None:
         return None
     try:

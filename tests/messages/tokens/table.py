@@ -17,7 +17,7 @@ PROFILES = (CLAUDE, OLDER_CLAUDE, OPENAI, GENERAL, SINGLE_DIGITS)
 
 
 def true_counts() -> dict[str, dict[str, int]]:
-    """By kind of text, then by profile."""
+    """Return counts by kind of text, then by profile."""
     counts: dict[str, dict[str, int]] = json.loads((SAMPLES / "counts.json").read_text())
     return counts
 

@@ -61,7 +61,7 @@ class CallOrder:
         self.has_cut_call = False
 
     def takes_more(self, pieces: list[dict[str, Any]]) -> bool:
-        """Whether what follows these pieces in their form belongs to the open call, and no call waits for its end."""
+        """Return whether what follows these in their form belongs to the open call, and no call waits for its end."""
         is_open = len(pieces) == 1 and pieces[0]["index"] == self._open
         return is_open and not self._waiting and self._blank is None
 

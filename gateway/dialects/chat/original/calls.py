@@ -123,7 +123,7 @@ def without_forbidden(message: dict[str, Any], notes: list[Note]) -> bool:
 
 
 def continues_calls(delta: Mapping[str, Any]) -> bool:
-    """Whether a delta begins no call, and lengthens those it has, so that others may be written like it."""
+    """Return whether a delta begins no call, and lengthens those it has, so that others may be written like it."""
     return all(
         "id" not in call
         and "name" not in (call.get("function") or {})

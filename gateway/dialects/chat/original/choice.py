@@ -132,10 +132,10 @@ class ChoiceStream:
 
 
 def brings_content(choice: dict[str, Any]) -> bool:
-    """Whether a choice of a chunk has more than a role."""
+    """Return whether a choice of a chunk has more than a role."""
     return any(value for name, value in delta_of(choice).items() if name not in EMPTY_FIELDS)
 
 
 def is_empty(choice: dict[str, Any]) -> bool:
-    """Whether a choice of a chunk has nothing left of what it brought."""
+    """Return whether a choice of a chunk has nothing left of what it brought."""
     return not choice.get("finish_reason") and not any(choice["delta"].values())

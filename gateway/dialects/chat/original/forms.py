@@ -1,4 +1,4 @@
-"""What is looked for in the bytes of a chat stream, so that most of its chunks need not be parsed."""
+"""Patterns in the bytes of a chat stream, by which most of its chunks pass without being parsed."""
 
 import re
 from collections.abc import Mapping

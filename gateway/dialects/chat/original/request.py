@@ -1,4 +1,4 @@
-"""Which chat requests their upstream gets as they are, and the bytes that it gets."""
+"""Chat requests that their upstream gets as they are, and the bytes that it gets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -29,7 +29,7 @@ REPLAYED: Final = ("reasoning_content", "reasoning", "reasoning_details")
 
 
 def is_plain(body: Mapping[str, Any]) -> bool:
-    """Whether a chat upstream can be sent this request as it is: nothing in it is for the gateway or of another API."""
+    """Return whether a chat upstream can get this request as it is, with nothing for the gateway or of another API."""
     messages, tools = body.get("messages"), body.get("tools")
     if not isinstance(messages, list) or not messages or not isinstance(tools, list | None):
         return False
@@ -41,7 +41,7 @@ def is_plain(body: Mapping[str, Any]) -> bool:
 
 
 def are_plain(tools: Sequence[Any]) -> bool:
-    """Whether all tools are functions in the form of chat completions."""
+    """Return whether all tools are functions in the form of chat completions."""
     return all(
         isinstance(tool, dict) and tool.get("type") == "function" and isinstance(tool.get("function"), dict)
         for tool in tools
@@ -49,12 +49,12 @@ def are_plain(tools: Sequence[Any]) -> bool:
 
 
 def replays_reasoning(body: Mapping[str, Any]) -> bool:
-    """Whether the conversation has reasoning of earlier answers."""
+    """Return whether the conversation has reasoning of earlier answers."""
     return any(not message.keys().isdisjoint(REPLAYED) for message in body["messages"])
 
 
 def suits(body: Mapping[str, Any], route: Route, *, replays: bool) -> bool:
-    """Whether the model takes the request as it is, by what is known of it and of its server."""
+    """Return whether the model takes the request as it is, by what is known of it and of its server."""
     target, vendor = route.target, route.upstream.vendor
     if target.constants or (target.adaptations and not only_chat_has(body)):
         return False
@@ -74,7 +74,7 @@ def suits(body: Mapping[str, Any], route: Route, *, replays: bool) -> bool:
 
 
 def only_chat_has(body: Mapping[str, Any]) -> bool:
-    """Whether the conversion would lose a part of the request: a field or a kind of content that Messages lack."""
+    """Return whether the conversion would lose something: a field or a kind of content that Messages lack."""
     if body.get("n") not in (None, 1):
         return True
     if any(value is not None and name not in READ and name not in PASSED_ON for name, value in body.items()):
@@ -84,7 +84,7 @@ def only_chat_has(body: Mapping[str, Any]) -> bool:
 
 
 def concerns(adaptation: Adaptation, body: Mapping[str, Any]) -> bool:
-    """Whether this server needs the adaptation for this request."""
+    """Return whether this server needs the adaptation for this request."""
     if adaptation.kind in OF_CHOICES:
         return body.get("tool_choice") not in (None, "auto")
     return adaptation.kind not in OF_PREFILLS or body["messages"][-1].get("role") == "assistant"

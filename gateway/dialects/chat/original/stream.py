@@ -140,7 +140,7 @@ class OriginalStream:
         return self._take_events(data.split(END)[:-1])
 
     def _may_hold_calls(self, data: bytes) -> bool:
-        """Whether events have to be looked into for calls in their text."""
+        """Return whether events have to be looked into for calls in their text."""
         text = self._first.text
         return text is not None and (not text.is_idle or has_signs(data, self._brackets))
 

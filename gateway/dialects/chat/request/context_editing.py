@@ -182,14 +182,14 @@ def _is_thinking(block: Mapping[str, Any]) -> bool:
 
 
 def _kept_turns(keep: Any, path: str) -> int | None:
-    """None keeps all."""
+    """Return how many turns keep their thinking; None for all."""
     if keep == "all" or (isinstance(keep, Mapping) and keep.get("type") == "all"):
         return None
     return _value(keep, "thinking_turns", path, DEFAULT_KEPT_TURNS)
 
 
 def _reaches(request: Mapping[str, Any], tokens: int, profile: Profile) -> bool:
-    """Whether the whole prompt has that many tokens: messages, system prompt and tools."""
+    """Return whether the whole prompt has that many tokens: messages, system prompt and tools."""
     by_size = estimate_by_size(len(orjson.dumps(request)), request, profile).tokens()
     if not tokens / SIZE_ERROR < by_size < tokens * SIZE_ERROR:
         return by_size >= tokens

@@ -1,4 +1,4 @@
-"""Everything of a request but its prompt and tools: Anthropic's fields by their chat names, and chat's own passed on.
+"""Parameters of a request, all but its prompt and tools: Anthropic's fields by chat's names, and chat's own passed on.
 
 Chat parameters come as top-level keys, or in an `openai` or `openrouter` object for upstreams of that kind. What two
 places say differently is refused, since either choice could be wrong; what is derived from other fields

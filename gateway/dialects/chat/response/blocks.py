@@ -70,7 +70,7 @@ class OpenToolCall:
         return not (self.id or self.name or self.fragments)
 
     def becomes_ready(self) -> bool:
-        """Whether all that the block's start needs has come with the last piece: an id may still follow the name.
+        """Return whether the last piece completes what the block's start needs: an id may still follow the name.
 
         A name that no tool has may go on.
         """
@@ -122,7 +122,7 @@ class OpenToolCall:
         return Ending(held + ending.text, ending.reason, ending.is_cut)
 
     def is_over_at(self, call_id: str, name: str) -> bool:
-        """Whether a piece at this call's index begins another one.
+        """Return whether a piece at this call's index begins another one.
 
         A new id alone does not: some upstreams make one up for every fragment.
         """
@@ -131,7 +131,7 @@ class OpenToolCall:
         return name != self.name or bool(call_id and self.id and call_id != self.id)
 
     def is_followed_by(self, fragment: str) -> bool:
-        """Whether a fragment behind the end of this call is the beginning of another's arguments, and no repetition."""
+        """Return whether a fragment behind the end of this call begins the arguments of another one."""
         return not self.is_blank and fragment.lstrip().startswith("{") and not self._repeats(fragment)
 
     def add_rest(self, fragment: str) -> str:

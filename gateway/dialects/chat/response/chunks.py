@@ -86,7 +86,7 @@ def _paired(text: str) -> str:
 
 
 def _strings(chunk: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Every streamed string of a chunk: the place it belongs to over the whole stream, and where to put it back."""
+    """Yield each streamed string of a chunk: its place in the whole stream, and where to put it back."""
     for choice in _dicts(chunk.get("choices")):
         delta = choice.get("delta")
         if not isinstance(delta, dict):

@@ -112,7 +112,7 @@ def unwrapped(completion: Any) -> Any:
 
 
 def _without_prefill(delta: dict[str, Any], reply: Reply) -> dict[str, Any]:
-    """Without what the client sent as the answer's beginning: llama.cpp repeats it in JSON, and not in streams."""
+    """Remove what the client sent as the answer's beginning: llama.cpp repeats it in JSON, and not in streams."""
     content = delta.get("content")
     if reply.prefill and isinstance(content, str) and content.startswith(reply.prefill):
         return {**delta, "content": content[len(reply.prefill) :]}

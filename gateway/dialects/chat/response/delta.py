@@ -125,7 +125,7 @@ def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> No
 
 
 def _add_annotations(annotations: Any, target: PieceTarget) -> None:
-    """Before the text that they belong to, so that it can be cut where they end."""
+    """Add annotations, to be called before the text that they belong to, which is cut where they end."""
     known = []
     for annotation in _list(annotations, "annotations"):
         if isinstance(annotation, dict) and is_known(annotation):

@@ -126,7 +126,7 @@ class Frame:
         raise NotImplementedError
 
     def fits(self, payload: bytes) -> bool:
-        """Whether this payload, which went the full way, differs in its string alone: then the next may be spliced."""
+        """Return whether a payload that went the full way differs in its string alone: the next one may be spliced."""
         before, after = self.before, self.after
         end = len(payload) - len(after)
         framed = end >= len(before) and payload.startswith(before) and payload.endswith(after)
@@ -194,7 +194,7 @@ def derive_splice(
     *,
     plain: re.Pattern[bytes] = PLAIN,
 ) -> Frame | None:
-    """From a delta that went the full way and only lengthened the open block; None where it did anything else."""
+    """Derive the frame from a delta that only lengthened the open block; None if it did anything else."""
     call: OpenToolCall | None = None
     match assembly.open:
         case OpenToolCall() as call:

@@ -13,12 +13,12 @@ LEFT_OUT = '[An image was left out of this answer. To get it, ask with "modaliti
 
 
 def shows_images(chat_body: Mapping[str, Any]) -> bool:
-    """Whether this request asks for images, by itself or by a setting of the operator's."""
+    """Return whether this request asks for images, by itself or by a setting of the operator's."""
     return "image" in (chat_body.get("modalities") or ())
 
 
 def to_image_block(part: Any) -> dict[str, Any] | None:
-    """From a chat part `image_url`, by data URI or by web address. None where a request could not hold it.
+    """Convert a chat part `image_url`, by data URI or by web address. None where a request could not hold it.
 
     The media type is what the bytes say: upstreams' own words are not always true, and a request's are checked.
     """

@@ -86,7 +86,7 @@ class StopFields:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Under the names they have in a message."""
+        """Return them under the names they have in a message."""
         return {"stop_reason": self.reason, "stop_sequence": self.sequence, "stop_details": self.details}
 
 
@@ -186,7 +186,7 @@ def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply
 
 
 def may_cut_calls(finish: Finish, reply: Reply) -> bool:
-    """Whether a call without its end may have been cut: by the token limit, the context's end, or a stop sequence.
+    """Return whether a call without its end may have been cut by the token limit, the context or a stop sequence.
 
     A server that finds a sequence within a call often does not say so (llama.cpp, LiteLLM; vLLM's reason is
     `tool_calls`), and some have that reason for a call at the limit too.
@@ -211,7 +211,7 @@ def _is_at_limit(finish: Finish, reply: Reply) -> bool:
 
 
 def _fills_context(finish: Finish, reply: Reply) -> bool:
-    """Whether an answer ended at the end of the context, which servers report like the answer's limit.
+    """Return whether an answer ended at the end of the context, which servers report like the answer's limit.
 
     Where the context is unknown, a sum that is a multiple of 256 is the end of one (llama.cpp, vLLM, 2026-11).
     """

@@ -356,7 +356,7 @@ class MessageStream:
         return delta
 
     def _take_mark(self, payload: bytes) -> bool:
-        """Whether it is no chunk but the end, or nothing.
+        """Return whether it is no chunk but the end, or nothing.
 
         The end without a choice before it is no answer: vLLM's streams end so where it fails before the first token.
         """

@@ -100,7 +100,7 @@ def test_o35_only_strictness_is_given_up(case: str) -> None:
 
 
 def loosened(body: Any) -> Any:
-    """Without the word, wherever it stands; schemas, names and the demand for a provider that knows them remain."""
+    """Return it without the word, wherever that stands; schemas, names and the demand for a provider remain."""
     if isinstance(body, dict):
         return {name: loosened(value) for name, value in body.items() if name != "strict"}
     return [loosened(value) for value in body] if isinstance(body, list) else body

@@ -264,7 +264,7 @@ PLAIN = sorted(PASSED_THROUGH.keys() - JOINED)
 @pytest.mark.parametrize(("target", "foreign"), [(DEEPSEEK, OPENAI_ONLY), (OPENAI, OPENROUTER_ONLY)])
 @pytest.mark.covers("Chat parameters · seed, penalties, logit_bias, logprobs and others")
 def test_a_chat_parameter_reaches_the_upstream_that_has_it(target: Target, foreign: frozenset[str], name: str) -> None:
-    """And is noted where it is another's."""
+    """Elsewhere it is noted."""
     for value in PASSED_THROUGH[name]:
         fields = {"logprobs": True, name: value} if name == "top_logprobs" else {name: value}
         conversion = convert(target, **fields)

@@ -116,7 +116,7 @@ def test_splices_do_not_depend_on_how_the_network_cuts(payloads: list[bytes], da
 
 
 def derived(write: Write, *payloads: Json) -> Frame | None:
-    """From the last of these, after all of them went the full way."""
+    """Derive the frame from the last of these, after all of them went the full way."""
     writer = EventWriter()
     assembly = Assembly(reply(), writer, Finish())
     for payload in payloads:

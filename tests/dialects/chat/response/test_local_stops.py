@@ -109,7 +109,7 @@ AFTER_IT: dict[str, tuple[dict[str, Any], str | None, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", AFTER_IT)
 def test_the_end_of_the_upstreams_answer_after_the_sequence_is_ignored(case: str) -> None:
-    """Only a JSON answer shows it: a stream has been left by then."""
+    """A JSON answer alone shows it: a stream has been left by then."""
     more, reason, native = AFTER_IT[case]
     answer = completion({"content": "one END two", **more}, reason, **native)
     message = to_message(answer, reply(stop_sequences=("END",))).message

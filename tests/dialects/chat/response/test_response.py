@@ -216,7 +216,7 @@ def riffled(draw: st.DrawFn, lines: list[list[Json]]) -> list[Json]:
 
 
 def opened(message: Json) -> Json:
-    """With its envelopes open, since the order of keys in them is free."""
+    """Return it with its envelopes open, since the order of keys in them is free."""
     return {
         **message,
         "content": [{name: contents(value) for name, value in block.items()} for block in message["content"]],

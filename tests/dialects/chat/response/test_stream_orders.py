@@ -1,4 +1,4 @@
-"""In any order of an upstream's pieces, each lands whole in its own block, and blocks keep their order.
+"""Pieces of an upstream in any order: each lands whole in its own block, and blocks keep their order.
 
 The expected blocks are worked out here by a separate rule: a block stands where its first piece came, and a piece of
 text or reasoning joins the block before it if that is of its kind.

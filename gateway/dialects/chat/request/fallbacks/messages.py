@@ -42,7 +42,7 @@ def system_as_user(_: Adaptation, body: Body) -> Rewritten:
 
 
 def no_system(_: Adaptation, body: Body) -> Rewritten:
-    """All system messages become marked user text."""
+    """Turn all system messages into marked user text."""
     note = Note("changed", "system", "this upstream takes no system messages; they are user text")
     return replaced(body, _instructions_as_user(body["messages"], keeps_first=False), note)
 
@@ -225,7 +225,7 @@ def without(mapping: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
 
 
 def differs(new: Sequence[Any], old: Sequence[Any]) -> bool:
-    """Whether any entry is another object."""
+    """Return whether any entry is another object."""
     return len(new) != len(old) or any(one is not other for one, other in zip(new, old, strict=True))
 
 

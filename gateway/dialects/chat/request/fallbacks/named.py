@@ -108,7 +108,7 @@ def _aliases(name: str) -> tuple[str, ...]:
 
 
 def _is_named(name: str, said: UpstreamWords) -> bool:
-    """In the sentence, up to where it begins to say what else there is."""
+    """Return whether the sentence names it, in front of its list of what else there is."""
     sentence = SUGGESTION.split(said.text, maxsplit=1)[0]
     text = "\n".join((sentence, *said.pointers))
     return any(re.search(_wording(alias), text, re.MULTILINE) is not None for alias in _aliases(name))

@@ -30,7 +30,7 @@ def _efforts(match: re.Match[str], said: UpstreamWords, _: Body) -> Adaptation |
 
 
 def _other_efforts(match: re.Match[str], _: UpstreamWords, __: Body) -> Adaptation:
-    """All efforts but the one that a refusal names."""
+    """Allow all efforts but the one that a refusal names."""
     return Adaptation(
         "efforts", tuple(effort for effort in EFFORTS if effort not in (match["refused"].lower(), "none"))
     )

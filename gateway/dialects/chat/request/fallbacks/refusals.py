@@ -64,7 +64,7 @@ def to_adaptation(error: GatewayError, conversion: Conversion, target: Target) -
 
 
 def _asked_for(error: GatewayError, body: Body) -> Iterator[Adaptation]:
-    """In order of likelihood. Not all of them concern the request."""
+    """Yield adaptations in order of likelihood. Not all of them concern the request."""
     said = error.said
     if said is None:
         return

@@ -255,7 +255,7 @@ def _plain(schema: dict[str, Any], root: Any) -> dict[str, Any]:
 
 
 def _resolves(reference: Any, root: Any) -> bool:
-    """Whether a reference leads to a part of the same schema. One to the whole is refused where this is asked."""
+    """Return whether a reference leads to a part of the same schema: servers refuse one to the whole."""
     if not isinstance(reference, str) or not reference.startswith("#/"):
         return False
     place = root

@@ -143,7 +143,7 @@ def size_of_part(text: str) -> int:
 
 
 def may_be_calls(text: str, start: int, offered: Iterable[str]) -> bool:
-    """Whether the markup that begins at `start` may go on as a call of one of these tools, by its first characters."""
+    """Return whether the markup at `start` may go on as a call of one of these tools, by its first characters."""
     begun = BEGINNING.match(text, start)
     assert begun is not None
     mark, rest = begun[0], text[begun.end() : begun.end() + MAX_LOOKED_AT].lstrip()

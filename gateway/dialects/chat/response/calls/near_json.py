@@ -103,7 +103,7 @@ class NearJson:
             self._rest.append(text if self._rest_size <= MAX_REST else "")
 
     def end(self) -> str:
-        """No more will come: write what was held, in JSON's words as far as it goes."""
+        """Write what was held at the end of the text, in JSON's words as far as it goes."""
         held, self._held = self._held, ""
         if self._quote or not WORD.fullmatch(held):
             return held

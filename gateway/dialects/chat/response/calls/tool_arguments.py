@@ -64,7 +64,7 @@ def to_ending(arguments: str, *, is_shown: bool, may_be_cut: bool) -> Ending | N
 
 
 def is_object(text: str) -> bool:
-    """Whether `text` is one complete JSON object, of a depth that a client can give back."""
+    """Return whether `text` is one complete JSON object, of a depth that a client can give back."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -53,7 +53,7 @@ class CallBook:
         return None if call_id or name or not fragment or self._last is None or self._last.is_over else self._last
 
     def _names_on(self, call: OpenToolCall, name: str) -> bool:
-        """Whether the name continues that of a call of which only the name is known."""
+        """Return whether the name continues that of a call of which only the name is known."""
         joined = "" if call.ready or call.fragments else joined_name(call.name, name, self._offered)
         call.name = joined or call.name
         return joined != ""

@@ -41,7 +41,7 @@ def with_written_calls(target: PieceTarget, reply: Reply, notes: list[Note]) -> 
 
 
 def may_hold_calls(text: str, reply: Reply) -> bool:
-    """Whether a whole text has to go through the filter."""
+    """Return whether a whole text has to go through the filter."""
     return "<" in text or "[TOOL" in text if reads_written_calls(reply) else False
 
 

@@ -177,7 +177,7 @@ def account_error(kind: type[GatewayError]) -> GatewayError:
 
 
 def _estimated(fields: Mapping[str, Any]) -> float | None:
-    """Seconds until the model has been loaded (Hugging Face)."""
+    """Return the seconds until the model has been loaded (Hugging Face)."""
     seconds = fields.get("estimated_time")
     return min(float(seconds), MAX_RETRY_AFTER) if isinstance(seconds, int | float) and seconds > 0 else None
 

@@ -140,7 +140,7 @@ def _named_failure(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _is_good(value: object) -> bool:
-    """Whether one of the fields above reports no failure. A message that is an object is an answer."""
+    """Return whether one of the fields above reports no failure. A message that is an object is an answer."""
     return not value or isinstance(value, dict) or str(value).lower() in GOOD_VALUES
 
 

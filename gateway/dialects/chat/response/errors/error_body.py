@@ -93,7 +93,7 @@ def read_value(value: Any) -> ReportedError:
 
 
 def _error_object(value: Any) -> Mapping[str, Any]:
-    """From `{"error": {…}}`, `{"error": "…"}`, the bare fields, or a list of these (Gemini)."""
+    """Return the error in `{"error": {…}}`, `{"error": "…"}`, bare fields, or a list of these (Gemini)."""
     if isinstance(value, list) and value:
         value = value[0]
     if not isinstance(value, dict):
@@ -103,7 +103,7 @@ def _error_object(value: Any) -> Mapping[str, Any]:
 
 
 def _leaves(value: Any, depth: int) -> Iterator[tuple[bool, str]]:
-    """Each text, and whether it is a path into the request."""
+    """Yield for each text whether it is a path into the request, and the text."""
     if depth > MAX_DEPTH:
         return
     match value:
@@ -146,7 +146,7 @@ def _sentence(value: Any, depth: int) -> str:
 
 
 def _with_provider(sentence: str, value: Mapping[str, Any], depth: int) -> str:
-    """With what the provider behind OpenRouter has said, and with FastAPI's list of faults beside a title."""
+    """Add the words of the provider behind OpenRouter, and FastAPI's list of faults beside a title."""
     metadata = value.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     more = _sentence(metadata.get("raw"), depth + 1)

@@ -49,7 +49,7 @@ IN_FIELD = re.compile(
 
 
 def hint_in(body: bytes, now: str = "") -> float | None:
-    """Seconds that a field of an error's body names, at most MAX_RETRY_AFTER. `now`: the reply's own date."""
+    """Return the seconds that a field of an error names, at most MAX_RETRY_AFTER. `now`: the reply's own date."""
     found = IN_FIELD.search(body)
     if found is None:
         reset = RESET_IN_BODY.search(body)
@@ -94,7 +94,7 @@ def _until_date(value: str, now: str) -> float | None:
 
 
 def _until(value: str, now: str) -> float | None:
-    """Seconds until a reset: a duration, a number of seconds, a time since 1970, or a date."""
+    """Return the seconds until a reset: a duration, a number of seconds, a time since 1970, or a date."""
     if TIME.fullmatch(value) is None:
         seconds = _duration(value)
         return _until_date(value, now) if seconds is None else seconds

@@ -21,12 +21,12 @@ def filtered(assembly: Assembly, reply: Reply, finish: Finish, *, streamed: bool
 
 
 def passes_unchanged(text: str, reply: Reply) -> bool:
-    """Whether neither thinking nor calls can be in a whole text."""
+    """Return whether neither thinking nor calls can be in a whole text."""
     return not reply.think_tags or not (text.lstrip().startswith(TAG_STARTS) or may_hold_calls(text, reply))
 
 
 def holds_nothing(target: PieceTarget, assembly: Assembly) -> bool:
-    """Whether text for the target may go to the assembly directly, if it has no signs of markup."""
+    """Return whether text for the target may go to the assembly directly, if it has no signs of markup."""
     return target is assembly or (isinstance(target, WrittenCalls) and target.is_idle and target.inner is assembly)
 
 

@@ -1,4 +1,4 @@
-"""Whether a text that arrives in pieces is within a fenced code block of Markdown at its end."""
+"""Tracking of fenced code blocks of Markdown in a text that arrives in pieces."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the filters between the pieces of an answer and its assembly have in common."""
+"""Base of the filters between the pieces of an answer and its assembly."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,5 +45,5 @@ class PieceFilter:
 
 
 def is_plain(entry: Any) -> bool:
-    """Whether a reasoning detail is a text alone, as of an upstream that speaks Responses (vLLM 0.32)."""
+    """Return whether a reasoning detail is a text alone, as of an upstream that speaks Responses (vLLM 0.32)."""
     return entry["type"] == "reasoning.text" and isinstance(entry.get("text"), str) and not entry.get("signature")
