@@ -4,7 +4,7 @@ A limit of a name that nothing has would hold for nothing, so it is refused with
 identity may give names that have not been seen yet; those are accepted.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final
@@ -12,7 +12,7 @@ from typing import Final
 from gateway.access.identity.identity import to_characters
 from gateway.access.keys import ClientKeys
 from gateway.access.records import KeyRecord
-from gateway.errors import NotFound
+from gateway.errors import InvalidRequest, NotFound
 from gateway.settings.identity_sections import RuleSection
 
 DEFAULT_TENANT: Final = "default"
@@ -51,6 +51,23 @@ def check_group(configured: ClientKeys, group: str) -> None:
     if group and group not in configured.model_groups.patterns:
         hint = "[model_groups] in gateway.toml names them."
         raise not_found("model group", group, configured.model_groups.patterns, hint)
+
+
+def named_key(records: Sequence[KeyRecord], name: str) -> KeyRecord:
+    """Return the key with a name, `TENANT/NAME` where several tenants have it; an archived one if there is no other.
+
+    Raises NotFound, InvalidRequest for a name that several tenants have.
+    """
+    tenant, mark, bare = name.rpartition("/")
+    named = [record for record in records if record.name == bare and (not mark or record.tenant == tenant)]
+    found = [record for record in named if record.status != "archived"] or named
+    if not found:
+        raise not_found("key", name, [record.name for record in records])
+    tenants = sorted({record.tenant for record in found})
+    if len(tenants) > 1:
+        several = ", ".join(f"{one}/{bare}" for one in tenants[:MAX_NAMED])
+        raise InvalidRequest(f"Several tenants have a key named {bare!r}: use {several}, or its id.")
+    return found[0]
 
 
 def not_found(what: str, name: str, known: Iterable[str], hint: str = "") -> NotFound:

@@ -20,7 +20,7 @@ from gateway.access.key_text import new_key, to_hint, to_key_id
 from gateway.access.keys import Pepper
 from gateway.access.periods import period_of
 from gateway.access.records import Allowance, Budget, KeyRecord
-from gateway.access.roster import not_found
+from gateway.access.roster import named_key
 from gateway.access.sealing import seal, unseal
 from gateway.errors import Conflict, InvalidRequest, PreconditionFailed
 from gateway.redis import scripts
@@ -115,15 +115,9 @@ class AccessStore:
         return KeyRecord.of_json(outcome["record"])
 
     async def key(self, key_id: str) -> KeyRecord:
-        """Return a key by its id or by its name. Raises NotFound."""
+        """Return a key by its id, by its name, or by `TENANT/NAME`. Raises NotFound, InvalidRequest for several."""
         [raw] = await self.server.pipeline([("HGET", self.server.keys.access.records, KEY + key_id)])
-        if raw is not None:
-            return KeyRecord.of_json(orjson.loads(raw))
-        known = await self.keys()
-        named = [record for record in known if record.name == key_id]
-        if not named:
-            raise not_found("key", key_id, [record.name for record in known])
-        return min(named, key=lambda record: record.status == "archived")
+        return KeyRecord.of_json(orjson.loads(raw)) if raw is not None else named_key(await self.keys(), key_id)
 
     async def keys(self) -> list[KeyRecord]:
         """Return every key, in the order of their creation."""
@@ -275,10 +269,11 @@ class AccessStore:
         return verify(await self.audit(), text, self.secret, anchor), text
 
     async def _check_name(self, record: KeyRecord) -> None:
-        """Raises Conflict if another key has the name."""
+        """Raises Conflict if another key of the tenant has the name."""
         for known in await self.keys():
-            if known.name == record.name and known.id != record.id and "archived" not in (known.status, record.status):
-                raise Conflict(f"There is a key named {record.name!r} already.")
+            is_same = (known.tenant, known.name) == (record.tenant, record.name) and known.id != record.id
+            if is_same and "archived" not in (known.status, record.status):
+                raise Conflict(f"There is a key named {record.name!r} already in the tenant {record.tenant!r}.")
 
     async def _write(
         self,

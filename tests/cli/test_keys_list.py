@@ -48,6 +48,22 @@ async def test_a_name_that_is_taken_has_no_hint_about_redis(redis_url: str) -> N
     assert "There is a key named 'twice' already" in made[1].err
 
 
+async def test_keys_of_two_tenants_with_one_name_are_told_apart(redis_url: str) -> None:
+    variables = {"GATEWAY_REDIS_URL": redis_url}
+    for tenant in ("red", "blue"):
+        assert (await dragoman("keys", "create", "same", "--tenant", tenant, **variables)).status == 0
+    refused = await dragoman("keys", "rotate", "same", **variables)
+    assert refused.status == 1
+    assert "Several tenants have a key named 'same': use blue/same, red/same, or its id." in refused.err
+    assert "  same  tenant red" in (await dragoman("keys", "rotate", "red/same", **variables)).out
+    limited = await dragoman("keys", "limit", "blue/same", "--rpm", "7", **variables)
+    assert limited.out.endswith("  7 requests/min\n")
+    assert (await dragoman("limits", "show", "key:blue/same", **variables)).out == "key:blue/same: 7 requests/min\n"
+    await dragoman("keys", "archive", "red/same", **variables)
+    assert "tenant blue" in (await dragoman("keys", "show", "same", **variables)).out
+    assert "There is no key 'red/other'" in (await dragoman("keys", "show", "red/other", **variables)).err
+
+
 async def test_limits_are_shown_by_scope_and_by_key(redis_url: str) -> None:
     variables = {"GATEWAY_REDIS_URL": redis_url}
     await dragoman("keys", "create", "ci", "--tenant", "red", "--rpm", "7", **variables)

@@ -335,9 +335,8 @@ async def test_cli_and_front_end_share_keys_and_spend(simulator: Simulator, redi
     [row] = orjson.loads(out)["data"]
     assert (row["tenant"], row["key"], row["requests"]) == ("red", made["id"], 1)
     assert float(row["cost_usd"]) > 0
-    assert (await run_cli(variables, "keys", "create", "ci"))[1].startswith(
-        "dragoman: There is a key named 'ci' already."
-    )
+    again = await run_cli(variables, "keys", "create", "ci", "--tenant", "red")
+    assert again[1].startswith("dragoman: There is a key named 'ci' already in the tenant 'red'.")
     assert (await run_cli(variables, "audit", "verify"))[0] == 0
 
 
