@@ -424,6 +424,26 @@ async def test_number_of_settlements_that_wait_is_bounded(server: RedisServer) -
     assert len(admission.ledger._waiting) == MAX_WAITING
 
 
+async def test_late_costs_wait_in_redis_until_they_are_due(server: RedisServer) -> None:
+    admission = await admission_on(server)
+    admission.wall_clock = admission.ledger.wall_clock = lambda: 1000.0
+    for one in (b"a", b"b"):
+        admission.ledger.correct_later(one)
+    await admission.ledger.flush()
+    await admission.ledger.flush()
+    [due] = await server.pipeline([("ZRANGE", server.keys.access.late, 0, -1, "WITHSCORES")])
+    assert due == [b"a", b"1005", b"b", b"1005"]
+
+
+async def test_connection_is_open_before_the_first_request(server: RedisServer) -> None:
+    admission = await admission_on(server)
+    await admission.connect()
+    away = Admission(Directory(ClientKeys([], b"s")), RedisServer(Redis(port=1), server.keys))
+    with pytest.raises(StoreAway):
+        await away.connect()
+    await Admission(Directory(ClientKeys([], b"s")), None).connect()
+
+
 async def test_models_of_a_day_are_counted_apart_up_to_a_number(server: RedisServer) -> None:
     admission = await admission_on(server)
     for number in range(MAX_MODELS + 20):

@@ -45,6 +45,7 @@ def test_two_keys_of_a_tenant_are_distinguished_without_being_shown() -> None:
     first, second = KEYS.authenticate("key-one", None), KEYS.authenticate("key-two", None)
     assert first.key_id != second.key_id
     assert "key" not in first.key_id
+    assert (len(first.key_id), KEYS.clients[:2]) == (8, (first, second))
 
 
 def test_without_a_list_everyone_is_let_in() -> None:

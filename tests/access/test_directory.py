@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import orjson
@@ -376,3 +376,36 @@ async def test_key_that_was_used_before_is_accepted_without_a_look_up() -> None:
     with pytest.raises(Unauthenticated):
         await directory.authenticate(KEY, None, may_look_up=lambda: False)
     assert store.reads == reads
+
+
+async def test_key_is_checked_for_what_it_may_do_and_its_user_for_a_block() -> None:
+    blocked = {"scope:user:bob": Allowance(blocked=True).to_json(), "scope:user:ann": Allowance().to_json()}
+    store = Store(record(user="ann", models=["m/*"], batches=False) | blocked)
+    directory = store.directory()
+    client = await directory.authenticate(KEY, None)
+    context = Context("req", client.tenant, client.key_id, user="ann")
+    checked = directory.check(context, "m/a", "x")
+    assert checked is not None
+    assert (checked.name, directory.check(context)) == ("ci", checked)
+    with pytest.raises(PermissionDenied, match="Key ci may not use the model x"):
+        directory.check(context, "x", "y")
+    with pytest.raises(PermissionDenied, match="may not create batches"):
+        directory.check(replace(context, priority="batch"))
+    with pytest.raises(Unauthenticated):
+        directory.check(replace(context, user="bob"))
+    store.now = 50.0
+    store.records |= record(user="ann", expires_at=50)
+    store.epoch += 1
+    await directory.refresh()
+    with pytest.raises(Unauthenticated):
+        directory.check(context)
+
+
+async def test_token_without_identity_and_wrong_key_without_a_store_are_refused() -> None:
+    token = "e30.e30.e30"
+    for directory in (Directory(KEYS), Store().directory()):
+        for key in (token, KEY, "wrong"):
+            with pytest.raises(Unauthenticated):
+                await directory.authenticate(key, None)
+            with pytest.raises(Unauthenticated):
+                await directory.authenticate(None, f"Bearer {key}")

@@ -1,6 +1,6 @@
 """Money that may be spent while Redis is unavailable."""
 
-from gateway.access.outage import OUTAGE_SECONDS, SEEN_SECONDS, OutageMoney
+from gateway.access.outage import MAX_SEEN, OUTAGE_SECONDS, SEEN_SECONDS, OutageMoney
 from tests.support.clock import Clock
 
 NAME = ("key:a", "month/UTC")
@@ -64,3 +64,38 @@ def test_open_allows_all_and_closed_nothing() -> None:
     closed, _ = money(rule="closed")
     closed.see({NAME: 1000})
     assert closed.admit([NAME], 10, 1) is None
+
+
+def test_budgets_seen_last_are_kept_up_to_a_number() -> None:
+    pot, _ = money()
+    names = [(f"key:{number}", "day/UTC") for number in range(MAX_SEEN + 2)]
+    for name in names[:MAX_SEEN]:
+        pot.see({name: 1000})
+    assert len(pot.seen()) == MAX_SEEN
+    pot.see({names[0]: 1000, **dict.fromkeys(names[MAX_SEEN:], 1000)})
+    assert pot.seen() == [*names[3:MAX_SEEN], names[0], *names[MAX_SEEN:]]
+
+
+def test_open_rule_allows_all_and_closed_nothing() -> None:
+    for rule, granted in (("open", 10**15), ("closed", None)):
+        pot, _ = money(rule=rule)
+        pot.see({NAME: 1000})
+        assert pot.admit([NAME], 10**15, 1) == granted
+        pot.settle([NAME], 10, 5)
+
+
+def test_outage_of_exactly_ten_minutes_still_allows_a_part() -> None:
+    pot, clock = money()
+    pot.see({NAME: 1000})
+    assert pot.admit([NAME], 5, 1) == 5
+    clock.now = OUTAGE_SECONDS
+    assert pot.admit([NAME], 5, 5) == 5
+
+
+def test_part_is_bounded_and_shared_by_processes() -> None:
+    pot, _ = money(processes=4)
+    pot.see({NAME: 10**9})
+    assert pot.admit([NAME], 10**9, 1) == 250
+    overdrawn, _ = money()
+    overdrawn.see({NAME: -100})
+    assert overdrawn.admit([NAME], 10, 0) is None

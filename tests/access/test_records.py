@@ -1,8 +1,20 @@
 """Records of access: money, patterns of models, validity, and their JSON."""
 
+import orjson
 import pytest
 
-from gateway.access.records import Allowance, Budget, KeyRecord, RateLimits, check_name, to_dollars, to_nano
+from gateway.access.records import (
+    MAX_WINDOW,
+    MIN_WINDOW,
+    NANO,
+    Allowance,
+    Budget,
+    KeyRecord,
+    RateLimits,
+    check_name,
+    to_dollars,
+    to_nano,
+)
 
 
 @pytest.mark.parametrize(
@@ -103,3 +115,46 @@ def test_budget_of_an_unknown_period_or_zone_is_refused() -> None:
         Budget.checked(1, "year", "UTC")
     with pytest.raises(ValueError, match="is no time zone"):
         Budget.checked(1, "day", "Mars/Base")
+
+
+@pytest.mark.parametrize(
+    ("period", "zone", "window", "words"),
+    [
+        ("year", "UTC", 0, "'year' is no period; use one of day, week, month, total, rolling"),
+        ("day", "Mars/Base", 0, "'Mars/Base' is no time zone"),
+        ("day", "../UTC", 0, "is no time zone"),
+        ("rolling", "UTC", 0, "a rolling budget, and no other, has a window"),
+        ("day", "UTC", 3600, "a rolling budget, and no other, has a window"),
+        ("rolling", "UTC", MIN_WINDOW - 1, "must be 60 to 31622400 seconds"),
+        ("rolling", "UTC", MAX_WINDOW + 1, "must be 60 to 31622400 seconds"),
+    ],
+)
+def test_budget_that_cannot_be_counted_is_refused(period: str, zone: str, window: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Budget.checked(5, period, zone, window)
+
+
+@pytest.mark.parametrize("window", [MIN_WINDOW, MAX_WINDOW])
+def test_rolling_budget_has_a_window_within_its_bounds(window: int) -> None:
+    budget = Budget.checked(NANO, "rolling", "UTC", window)
+    assert (budget.name, budget.described) == (f"rolling/{window}", f"$1.00 in {window} seconds")
+    calendar = Budget.checked(NANO, "week", "Europe/Berlin")
+    assert (calendar.name, calendar.described) == ("week/Europe/Berlin", "$1.00 per week")
+
+
+def test_rights_of_a_key_survive_its_json() -> None:
+    record = KeyRecord("key_a", "ci", params={"temperature": {"max": 1}}, addresses=("10.0.0.0/8",), models=("m",))
+    read = KeyRecord.of_json(orjson.loads(orjson.dumps(record.to_json())))
+    assert (read.params, read.addresses, read.models) == (record.params, record.addresses, record.models)
+    assert KeyRecord.of_json({"id": "key_a", "name": "ci"}) == KeyRecord("key_a", "ci")
+
+
+def test_limits_of_one_period_replace_each_other() -> None:
+    day, other, month = Budget(1, "day"), Budget(2, "day", "Europe/Berlin"), Budget(3)
+    assert Allowance(budgets=(day, month)).with_budget(other).budgets == (month, other)
+    assert Allowance(budgets=(day, month)).without_budget("month").budgets == (day,)
+    for empty in ({}, {"limits": {}, "budgets": []}):
+        assert Allowance.of_json(empty).is_empty
+    for one in (Allowance(blocked=True), Allowance(RateLimits(concurrency=1)), Allowance(budgets=(day,))):
+        assert not one.is_empty
+        assert Allowance.of_json(one.to_json()) == one
