@@ -6,8 +6,8 @@ itself ends the walk, because every other candidate would refuse it as well.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import KW_ONLY, dataclass
+from enum import Enum, IntEnum
 from math import inf
 from typing import Final
 
@@ -51,20 +51,33 @@ class Moves(Enum):
     LONGER = "longer"  # only one that the prompt fits into
 
 
+class Rank(IntEnum):
+    """Order of errors: once every candidate has failed, the client gets the one with the lowest rank."""
+
+    REQUEST = 0  # the request's own fault
+    RATE_LIMIT = 1
+    FULL = 2
+    TIMEOUT = 3
+    BROKEN = 4
+    ACCOUNT = 5
+    MODEL = 6
+
+
 @dataclass(frozen=True, slots=True)
 class FailureRow:
-    """A row of the table. `again`: repeat the call where no other candidate is left.
+    """A row of the table, for errors of a kind that it applies to. `again`: repeat the call at the last candidate.
 
-    `whole_upstream`: the failure concerns all models of the upstream. `rank`: the error with the lowest rank is
-    returned once no candidate is left.
+    `whole_upstream`: the failure concerns all models of the upstream.
     """
 
     name: str
-    applies: Callable[[GatewayError], bool]
-    again: bool
-    moves: Moves
-    effect: Effect
-    rank: int
+    kind: type[GatewayError] | tuple[type[GatewayError], ...]
+    rank: Rank
+    _: KW_ONLY
+    applies: Callable[[GatewayError], bool] = lambda _: True
+    again: bool = False
+    moves: Moves = Moves.YES
+    effect: Effect = Effect.NONE
     whole_upstream: bool = False
 
 
@@ -95,12 +108,9 @@ def is_refused_content(error: GatewayError) -> bool:
     return isinstance(error, InvalidRequest | PermissionDenied) and REFUSED_CONTENT.search(_words(error)) is not None
 
 
-def _is_account(error: GatewayError) -> bool:
-    return isinstance(error, BillingProblem | CredentialsRefused | Misconfigured)
-
-
-def _is_key_of_other_models(error: GatewayError) -> bool:
-    return isinstance(error, CredentialsRefused) and NO_ACCESS_TO_MODEL.search(_words(error)) is not None
+def _is_of_one_model(error: GatewayError) -> bool:
+    """Return True where the operator's key is refused for this model alone."""
+    return NO_ACCESS_TO_MODEL.search(_words(error)) is not None
 
 
 def _is_model(error: GatewayError) -> bool:
@@ -110,54 +120,48 @@ def _is_model(error: GatewayError) -> bool:
     return isinstance(error, NotFound) or (error.retryable and error.should_retry is False)
 
 
-def _is_own_limit(error: GatewayError) -> bool:
-    return isinstance(error, Overloaded) and error.said is None
+def _is_too_long(error: GatewayError) -> bool:
+    return error.message.startswith(TOO_LONG)
+
+
+def _is_own(error: GatewayError) -> bool:
+    """Return True for an error of the gateway's own, False for the upstream's words."""
+    return error.said is None
 
 
 # The first row that applies decides.
 FAILURES: Final = (
-    FailureRow("limit", lambda error: isinstance(error, UpstreamFull), False, Moves.YES, Effect.NONE, 2),
-    FailureRow("content", is_refused_content, False, Moves.ON_REFUSAL, Effect.NONE, 0),
-    FailureRow("model", _is_key_of_other_models, False, Moves.YES, Effect.MODEL, 5),
-    FailureRow("account", _is_account, False, Moves.YES, Effect.ACCOUNT, 5, whole_upstream=True),
-    FailureRow("model", _is_model, False, Moves.YES, Effect.MODEL, 6),
-    FailureRow("forbidden", lambda error: isinstance(error, PermissionDenied), False, Moves.YES, Effect.NONE, 5),
-    FailureRow("overflow", lambda error: error.message.startswith(TOO_LONG), False, Moves.LONGER, Effect.NONE, 0),
+    FailureRow("limit", UpstreamFull, Rank.FULL),
+    FailureRow("content", GatewayError, Rank.REQUEST, applies=is_refused_content, moves=Moves.ON_REFUSAL),
+    FailureRow("model", CredentialsRefused, Rank.ACCOUNT, applies=_is_of_one_model, effect=Effect.MODEL),
     FailureRow(
-        "request", lambda error: isinstance(error, InvalidRequest | RequestTooLarge), False, Moves.NO, Effect.NONE, 0
-    ),
-    FailureRow("limited", lambda error: isinstance(error, RateLimited), True, Moves.YES, Effect.PAUSE, 1),
-    FailureRow("open", lambda error: isinstance(error, CircuitOpen), False, Moves.YES, Effect.NONE, 2),
-    FailureRow("full", _is_own_limit, True, Moves.YES, Effect.NONE, 2),
-    FailureRow("overloaded", lambda error: isinstance(error, Overloaded), True, Moves.YES, Effect.BUSY, 2),
-    # Nothing was received: a call that takes as long again would exceed the client's patience.
-    FailureRow(
-        "silent",
-        lambda error: isinstance(error, UpstreamTimedOut) and error.said is None,
-        False,
-        Moves.YES,
-        Effect.FAILURE,
-        3,
-    ),
-    FailureRow("timeout", lambda error: isinstance(error, UpstreamTimedOut), True, Moves.YES, Effect.FAILURE, 3),
-    FailureRow(
-        "unreachable",
-        lambda error: isinstance(error, UpstreamUnreachable),
-        True,
-        Moves.YES,
-        Effect.FAILURE,
-        4,
+        "account",
+        (BillingProblem, CredentialsRefused, Misconfigured),
+        Rank.ACCOUNT,
+        effect=Effect.ACCOUNT,
         whole_upstream=True,
     ),
-    FailureRow("malformed", lambda error: isinstance(error, MalformedOutput), True, Moves.YES, Effect.NONE, 4),
-    FailureRow("broken", lambda error: isinstance(error, UpstreamError), True, Moves.YES, Effect.FAILURE, 4),
+    FailureRow("model", GatewayError, Rank.MODEL, applies=_is_model, effect=Effect.MODEL),
+    FailureRow("forbidden", PermissionDenied, Rank.ACCOUNT),
+    FailureRow("overflow", GatewayError, Rank.REQUEST, applies=_is_too_long, moves=Moves.LONGER),
+    FailureRow("request", (InvalidRequest, RequestTooLarge), Rank.REQUEST, moves=Moves.NO),
+    FailureRow("limited", RateLimited, Rank.RATE_LIMIT, again=True, effect=Effect.PAUSE),
+    FailureRow("open", CircuitOpen, Rank.FULL),
+    FailureRow("full", Overloaded, Rank.FULL, applies=_is_own, again=True),
+    FailureRow("overloaded", Overloaded, Rank.FULL, again=True, effect=Effect.BUSY),
+    # Not again: nothing was received, and a call that takes as long would exceed the client's patience.
+    FailureRow("silent", UpstreamTimedOut, Rank.TIMEOUT, applies=_is_own, effect=Effect.FAILURE),
+    FailureRow("timeout", UpstreamTimedOut, Rank.TIMEOUT, again=True, effect=Effect.FAILURE),
+    FailureRow("unreachable", UpstreamUnreachable, Rank.BROKEN, again=True, effect=Effect.FAILURE, whole_upstream=True),
+    FailureRow("malformed", MalformedOutput, Rank.BROKEN, again=True),
+    FailureRow("broken", UpstreamError, Rank.BROKEN, again=True, effect=Effect.FAILURE),
 )
-OWN: Final = FailureRow("own", lambda _: True, False, Moves.NO, Effect.NONE, 0)
+OWN: Final = FailureRow("own", GatewayError, Rank.REQUEST, moves=Moves.NO)
 
 
 def failure_of(error: GatewayError) -> FailureRow:
     """Return the row that applies; the gateway's own failures have none in the table."""
-    return next((row for row in FAILURES if row.applies(error)), OWN)
+    return next((row for row in FAILURES if isinstance(error, row.kind) and row.applies(error)), OWN)
 
 
 def counted_tokens(error: GatewayError) -> int:
