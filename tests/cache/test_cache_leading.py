@@ -7,7 +7,8 @@ from gateway.exchange.cached import Shared
 from gateway.exchange.hit import Hit
 from gateway.messages.prompt import Prompt
 from tests.cache.conftest import Bench
-from tests.cache.test_cached_exchange import WHO, Silent, answered, ask, front_end, until
+from tests.cache.test_cached_exchange import WHO, Silent, answered, ask, front_end
+from tests.support.waiting import until
 
 PROMPT = Prompt({"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}, 100)
 
@@ -15,7 +16,7 @@ PROMPT = Prompt({"model": "m", "max_tokens": 10, "messages": [{"role": "user", "
 async def test_an_answer_is_a_hit_until_it_is_older_than_was_asked_for(bench: Bench) -> None:
     cache = front_end(bench, Silent(silent=0))
     await answered(cache)
-    await until(lambda: not cache._flights)
+    await until(lambda: not cache._flights, every=0)
     bench.clock.now += 60
     found = [await cache.ask(WHO, PROMPT, demand) for demand in (USE, Demand(max_age=60), Demand(max_age=59))]
     assert [type(one) for one in found] == [Hit, Hit, Shared]
@@ -34,7 +35,7 @@ async def test_the_lock_is_renewed_while_the_upstream_takes_its_time(bench: Benc
     shared = await ask(cache)
     assert isinstance(shared, Shared)
     with shared:
-        await until(lambda: upstream.calls == 1)
+        await until(lambda: upstream.calls == 1, every=0)
         lock = bench.keys.cache_lock(shared.fingerprint)
         async with asyncio.timeout(5):
             left = await bench.redis.pttl(lock)

@@ -21,6 +21,7 @@ from gateway.upstream.routes.route import Upstream
 from gateway.upstream.routes.table import one_upstream_table
 from tests.cache.conftest import Bench
 from tests.support.exchanges import chat_exchange
+from tests.support.waiting import until
 
 SAID = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}]}
 WHO = Context("req_1", tenant="acme")
@@ -92,15 +93,9 @@ async def hung_up(cache: CachedExchange, upstream: Silent) -> None:
     """Send a request with a client that leaves once the upstream has been called."""
     shared = await ask(cache)
     assert isinstance(shared, Shared)
-    await until(lambda: upstream.calls > 0)
+    await until(lambda: upstream.calls > 0, every=0)
     with shared:
         pass
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what it looks at are counters
-            await asyncio.sleep(0)
 
 
 def is_waiting(cache: CachedExchange) -> bool:
@@ -124,7 +119,7 @@ async def test_a_waiter_on_another_front_end_takes_over_an_aborted_call(bench: B
     leader = await ask(first)
     assert isinstance(leader, Shared)
     waiting = [asyncio.create_task(answered(cache)) for cache in others for _ in range(2)]
-    await until(lambda: all(is_waiting(cache) for cache in others))
+    await until(lambda: all(is_waiting(cache) for cache in others), every=0)
     with leader:
         pass
     async with asyncio.timeout(5):
@@ -139,7 +134,7 @@ async def test_an_answer_that_was_cleared_while_it_came_is_no_hit_before_the_sto
 ) -> None:
     cache = front_end(bench, upstream)
     first = asyncio.create_task(answered(cache))
-    await until(lambda: upstream.calls == 1)
+    await until(lambda: upstream.calls == 1, every=0)
     await asyncio.sleep(0.005)  # the store compares whole milliseconds
     await CacheUpkeep(cache.store).purge(EntryFilter())
     upstream.gate.set()
@@ -171,7 +166,7 @@ class Overtaken(CacheStore):
         if (other := self.other) is not None:
             self.other = None
             await answered(other)
-            await until(lambda: not other._flights)
+            await until(lambda: not other._flights, every=0)
         return found
 
 
@@ -186,7 +181,7 @@ async def test_an_answer_that_is_stored_between_the_look_and_the_lock_is_taken(b
         assert b"ok" in (await shared.answer()).rest
     assert upstream.calls == 1
     assert shared.plan.record.cache == "wait"
-    await until(lambda: not late._flights)
+    await until(lambda: not late._flights, every=0)
     assert not await bench.redis.exists(bench.keys.cache_lock(shared.fingerprint)), "the lock was freed"
     for cache in (first, late):
         await cache.close()

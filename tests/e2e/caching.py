@@ -1,7 +1,7 @@
 """Shared parts of the prompt cache's tests: front ends with a cache, requests that ask for it, held answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -120,12 +120,6 @@ def held_json(gate: asyncio.Event, answer: Any, status: int = 200) -> Script:
 
 def counted(outcome: str) -> float:
     return CACHE_REQUESTS.labels(outcome)._value.get()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what it looks at are counters
-            await asyncio.sleep(0.005)
 
 
 async def info(url: str) -> dict[str, Any]:

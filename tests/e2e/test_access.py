@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from asyncio import Event, create_subprocess_exec, sleep, subprocess, timeout
+from asyncio import Event, create_subprocess_exec, sleep, subprocess
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from tests.e2e.conftest import KEY, Live, front_end, serving
 from tests.e2e.test_streams import chunk
 from tests.support.messages_server import messages_server
 from tests.support.raw_http import converse, request
+from tests.support.waiting import until
 
 HELLO: dict[str, Any] = {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
 ADMIN = {"x-api-key": "admin-key-0123456789"}
@@ -244,11 +245,11 @@ async def test_replies_to_the_old_value_of_a_rotated_key_name_its_end(front: Liv
 
 async def until_accepted(client: anthropic.AsyncAnthropic, *, expected: bool) -> None:
     """Wait for a change of a key without limits; a second is enough on an idle machine."""
-    async with timeout(5):
-        while True:
-            if await is_accepted(client) is expected:
-                return
-            await sleep(0.1)
+
+    async def is_in_force() -> bool:
+        return await is_accepted(client) is expected
+
+    await until(is_in_force)
 
 
 async def is_accepted(client: anthropic.AsyncAnthropic) -> bool:

@@ -30,9 +30,9 @@ from tests.e2e.caching import (
     manage,
     post,
     stats,
-    until,
 )
 from tests.e2e.conftest import KEY, Live, serving
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

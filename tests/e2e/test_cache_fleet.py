@@ -29,10 +29,10 @@ from tests.e2e.caching import (
     manage,
     post,
     stats,
-    until,
 )
 from tests.e2e.conftest import front_end
 from tests.e2e.raw import open_raw, read_until
+from tests.support.waiting import until
 from tests.workers.proxy import RedisProxy
 
 numbers = count()

@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from gateway.simulator.script import json_script
-from tests.e2e.caching import until
 from tests.e2e.conftest import KEY, Live, front_end, serving
+from tests.support.waiting import until
 
 HELLO: dict[str, Any] = {"model": "sim/echo", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
 PNG = base64.b64decode(

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from asyncio import sleep
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +20,7 @@ from gateway.redis.server import RedisServer
 from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import Live, serving
 from tests.support.redis_server import redis_server
+from tests.support.waiting import until
 
 ADMIN = "admin-key-0123456789"
 HELLO: dict[str, Any] = {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
@@ -67,10 +67,11 @@ async def organization() -> AsyncIterator[Organization]:
                 await client.messages.create(model=model, **HELLO)
         redis = Redis.from_url(url, protocol=2)
         server = RedisServer(redis, Keys())
-        for _ in range(400):  # settlements are sent beside requests
-            if len([entry async for entry in SpendStore(server).entries()]) == len(REQUESTS):
-                break
-            await sleep(0.05)
+
+        async def is_settled() -> bool:  # settlements are sent beside requests
+            return len([entry async for entry in SpendStore(server).entries()]) == len(REQUESTS)
+
+        await until(is_settled, seconds=20)
         yield Organization(live, server, keys)
         await redis.aclose()
 

@@ -1,6 +1,5 @@
 """Traces from a client through front end, queue and worker to the upstream, as a collector receives them."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from gateway.simulator.failures import error_script
 from gateway.simulator.loopback import Simulator
 from tests.console.stage import Stage, staged, working
 from tests.e2e.conftest import Live, serving
+from tests.support.waiting import until
 
 PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 UNSAMPLED = f"00-{'c' * 32}-{'d' * 16}-00"
@@ -141,6 +141,7 @@ async def test_item_links_to_the_creation_of_its_batch(collector: Collector) -> 
 
 
 async def ended(stage: Stage, batch: str) -> None:
-    async with asyncio.timeout(30):
-        while (await stage.api("GET", f"/api/batches/{batch}"))[1]["status"] != "ended":  # noqa: ASYNC110 - a state in Redis
-            await asyncio.sleep(0.05)
+    async def has_ended() -> bool:
+        return bool((await stage.api("GET", f"/api/batches/{batch}"))[1]["status"] == "ended")
+
+    await until(has_ended, seconds=30)

@@ -25,6 +25,7 @@ from tests.e2e.test_batches import item
 from tests.e2e.test_strain import resident_bytes
 from tests.support.raw_http import converse, request, take_apart
 from tests.support.unread import Unread
+from tests.support.waiting import until
 
 ITEMS = 40
 # Together more than all buffers on the way take, and nothing that packing makes smaller.
@@ -37,9 +38,7 @@ def cut(reason: str) -> float:
 
 
 async def until_cut(reason: str, before: float) -> None:
-    async with asyncio.timeout(10):
-        while cut(reason) == before:  # noqa: ASYNC110 - a counter
-            await asyncio.sleep(0.02)
+    await until(lambda: cut(reason) > before)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from gateway.upstream.routes.route import Route, RouteRule
 from tests.exchange.test_candidates import ANSWER, CONTEXT, FIRST, HELLO, SECOND
 from tests.support.exchanges import ListSink, ScriptedAnswer, ScriptedClient, chat_exchange
 from tests.support.live_calls import entered
+from tests.support.waiting import until
 
 RULE = RouteRule("*", (), hedge=True)
 PRICE = Price(input=0.01, output=0.02, cache_read=0.0, cache_write=0.01, request=0.0)
@@ -107,12 +108,6 @@ def plan_of(
     return exchange.plan(context, prompt, UsageRecord(context), routes)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - set by code that has no event for it
-            await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("winner", ["first", "second"])
 @pytest.mark.covers("Routing · hedging late requests")
@@ -158,7 +153,7 @@ async def test_failure_of_one_call_leaves_the_request_to_the_other() -> None:
     asking = asyncio.ensure_future(exchange.answer(plan))
     async with asyncio.timeout(5):
         await first.asked.wait()
-        await until(lambda: exchange.circuits.pair_of(ROUTES[1])[0].failures > 0)
+        await until(lambda: exchange.circuits.pair_of(ROUTES[1])[0].failures > 0, every=0)
         first.gate.set()
         await asking
     assert [(one.upstream, one.outcome) for one in plan.record.attempted] == [
@@ -176,7 +171,7 @@ async def test_failure_of_both_calls_counts_as_two_calls_of_the_walk() -> None:
     asking = asyncio.ensure_future(exchange.answer(plan))
     async with asyncio.timeout(5):
         await first.asked.wait()
-        await until(lambda: len(client.calls) == 2)
+        await until(lambda: len(client.calls) == 2, every=0)
         first.gate.set()
         with pytest.raises(GatewayError):
             await asking

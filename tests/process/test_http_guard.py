@@ -21,6 +21,7 @@ from gateway.process.sockets import limit_unsent, to_network
 from gateway.telemetry.metrics import CONNECTIONS_CUT
 from tests.support.raw_http import Conversation, converse, request
 from tests.support.unread import Unread
+from tests.support.waiting import until
 
 LARGE = b"x" * 8_000_000  # more than the kernel takes for a connection without a reader
 QUICK = Guard(header_seconds=0.3, stalled_seconds=0.3)
@@ -92,9 +93,7 @@ async def test_a_client_that_reads_nothing_is_cut_after_the_stalled_time(handler
     async with serving(handler) as url:
         client = Unread(url)
         await client.send(asked)
-        async with asyncio.timeout(5):
-            while counted("unread") == before:  # noqa: ASYNC110 - a counter
-                await asyncio.sleep(0.02)
+        await until(lambda: counted("unread") > before)
         _, end = await client.read_all()
         assert end == "reset"
         client.close()
@@ -106,13 +105,10 @@ async def test_a_connection_that_is_closed_with_unread_bytes_is_cut_too() -> Non
     async with serving(small, Guard(header_seconds=9, stalled_seconds=0.3)) as url:
         client = Unread(url)
         asked = request("GET", "/")
-        ends = asyncio.get_running_loop().time() + 5
         sending = asyncio.create_task(client.send(asked * 20_000))
-        while counted("unread") == before and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110 - a counter
-            await asyncio.sleep(0.02)
+        await until(lambda: counted("unread") > before)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        assert counted("unread") > before
         client.close()
 
 
@@ -288,8 +284,11 @@ async def test_connections_beyond_the_limit_of_an_address_are_reset_until_others
         assert (await converse(url, [request("GET", "/")])).end == "reset"
         assert counted("address") == before + 1
         kept[0][1].close()
-        await asyncio.sleep(0.05)
-        assert (await converse(url, [request("GET", "/")], replies=1)).statuses == [200]
+
+        async def is_served() -> bool:
+            return (await converse(url, [request("GET", "/")], replies=1)).statuses == [200]
+
+        await until(is_served)
         for _, writer in kept:
             writer.close()
 

@@ -1,13 +1,16 @@
 """A parent and its children: small programs that are ready, fail, or die."""
 
-import asyncio
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.process.supervisor import StartFailed, Supervisor
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    import asyncio
 
 READY = "import os, sys; os.write(0, b'+'); sys.stdin.read()"
 FAILS = "raise SystemExit(3)"
@@ -17,14 +20,6 @@ ONCE = "import os, sys; os.mkdir(sys.argv[1]); os.write(0, b'+'); sys.stdin.read
 
 def supervise(program: str, size: int = 2, *arguments: str) -> Supervisor:
     return Supervisor((sys.executable, "-c", program, *arguments), size, 5.0, {}, restart_seconds=0.01)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.01)
 
 
 async def test_children_are_ready_when_they_say_so_and_stop_with_their_parent() -> None:

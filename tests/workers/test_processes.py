@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from gateway.simulator.script import Hold, Script, json_script
+from tests.support.waiting import until
 from tests.workers.conftest import Bench, WorkerProcess, item, said, text_of
 from workers.__main__ import main
 
@@ -68,11 +69,7 @@ async def test_a_stopped_worker_leaves_no_lease_and_another_one_goes_on_at_once(
 
 
 async def until_draining(worker: WorkerProcess) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            if worker.events("worker_stopping"):
-                return
-            await asyncio.sleep(0.01)
+    await until(lambda: bool(worker.events("worker_stopping")))
 
 
 async def test_while_it_drains_a_worker_is_alive_and_not_ready(bench: Bench) -> None:

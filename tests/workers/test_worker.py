@@ -1,7 +1,7 @@
 """A worker in this process: what it claims, gives back and leaves behind. The upstream is the simulator."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -29,6 +29,7 @@ from gateway.upstream.vendors.registry import COMPATIBLE, OPENROUTER
 from gateway.upstream.vendors.vendor import Vendor
 from tests.support.exchanges import chat_exchange
 from tests.support.live_calls import entered
+from tests.support.waiting import until
 from tests.workers.conftest import Bench, item, said, text_of
 from tests.workers.proxy import RedisProxy
 from workers.retry import MAX_ATTEMPTS
@@ -87,19 +88,10 @@ async def in_flight(bench: Bench, batch: Any) -> tuple[int, int]:
 
 
 async def given_back(bench: Bench, batch: Any, number: int) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            if await in_flight(bench, batch) == (0, number):
-                return
-            await asyncio.sleep(0.01)
+    async def is_given_back() -> bool:
+        return await in_flight(bench, batch) == (0, number)
 
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("still waiting")
+    await until(is_given_back)
 
 
 async def test_each_item_gets_its_own_answer(bench: Bench) -> None:
@@ -541,6 +533,4 @@ async def test_batch_keeps_below_the_learned_bound_beside_live_requests_of_a_fro
 
 async def until_known(worker: Worker, upstream: Upstream) -> None:
     """Wait until the worker has read the reports of front ends."""
-    async with asyncio.timeout(10):
-        while worker.loads.room_for_batch(upstream) is None:  # noqa: ASYNC110 - read in a loop of the worker's
-            await asyncio.sleep(0.02)
+    await until(lambda: worker.loads.room_for_batch(upstream) is not None)

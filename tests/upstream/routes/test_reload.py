@@ -15,6 +15,7 @@ from gateway.upstream.routes.config import to_table
 from gateway.upstream.routes.reload import ConfigReload
 from gateway.upstream.routes.table import Routing
 from gateway.upstream.vendors.registry import VENDORS
+from tests.support.waiting import until
 
 FIRST = '[upstreams]\na = { url = "http://a/v1" }\nb = { url = "http://b/v1" }\n[routes]\n"*" = "a"\n'
 SECOND = FIRST.replace('"*" = "a"', '"*" = "b"')
@@ -135,11 +136,6 @@ async def test_hangup_reloads_at_once(file: Path) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
 
     await reloads(file, hang_up, looks_every=60.0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - nothing tells it
-        await asyncio.sleep(0.005)
 
 
 async def reloads(file: Path, change: Callable[[], None], looks_every: float = 0.01) -> None:
