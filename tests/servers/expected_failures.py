@@ -8,7 +8,6 @@ from typing import Final
 
 IMAGES = "an image for a text model is neither replaced by text nor distinguished from a failure"
 NOT_OFFERED = "the parameter is not sent to servers that are not OpenRouter"
-SCHEMAS = "a refused tool schema is not loosened"
 
 EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
     "a named tool is called though the model prefers another": ("litellm", "the server ignores named choices"),

@@ -123,12 +123,8 @@ def to_reading(column: int) -> Reading:
     )
 
 
-def text_tokens(text: str, reading: Reading) -> float:
-    return sum(text_steps(text, reading))
-
-
 def text_steps(text: str, reading: Reading) -> Iterator[float]:
-    """The same piece by piece, for callers with other things to do in between."""
+    """Yield the tokens of a text piece by piece, for callers with other things to do in between."""
     for start in range(0, len(text), PIECE):
         piece = text[start : start + PIECE]
         data = piece.encode("utf-8", "surrogatepass")

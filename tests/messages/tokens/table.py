@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.messages.tokens.profiles import CLAUDE, GENERAL, OLDER_CLAUDE, OPENAI, SINGLE_DIGITS, Profile
-from gateway.messages.tokens.text import text_tokens
+from gateway.messages.tokens.text import Reading, text_steps
 
 SAMPLES = Path(__file__).parent / "samples"
 PROFILES = (CLAUDE, OLDER_CLAUDE, OPENAI, GENERAL, SINGLE_DIGITS)
@@ -45,6 +45,10 @@ def table() -> Iterator[str]:
     yield "| --- |" + " ---: |" * len(PROFILES)
     for kind, row in {**errors(), "all of these together": total_errors()}.items():
         yield f"| {kind.replace('_', ' ')} | " + " | ".join(f"{error:+.0%}" for error in row) + " |"
+
+
+def text_tokens(text: str, reading: Reading) -> float:
+    return sum(text_steps(text, reading))
 
 
 def _estimate(kind: str, profile: Profile) -> float:

@@ -22,8 +22,8 @@ from gateway.messages.tokens.profiles import (
     to_profile,
 )
 from gateway.messages.tokens.prompt import PromptTally, prompt_estimate
-from gateway.messages.tokens.text import PIECE, Reading, text_steps, text_tokens
-from tests.messages.tokens.table import PROFILES, errors, table, total_errors
+from gateway.messages.tokens.text import PIECE, Reading, text_steps
+from tests.messages.tokens.table import PROFILES, errors, table, text_tokens, total_errors
 from tests.support.bodies import assistant, body, call, document, image, image_at, result, system, text, tool, user
 
 WORDS = "Seventeen lanterns were hung along the quay before the ferry came in."
@@ -32,10 +32,6 @@ MORE = " Nobody had counted them."
 
 def count(request: dict[str, Any], profile: Profile = CLAUDE) -> int:
     return prompt_estimate(request, profile).tokens()
-
-
-def count_of(*blocks: Any, profile: Profile = CLAUDE) -> int:
-    return count(body(messages=[user(*blocks)]), profile)
 
 
 # How far it errs
