@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from gateway.settings import SettingsError
 
-MOST_LOOKED_AT: Final = 50
+MOST_LOOKED_AT: Final = 50  # ports that `dragoman dev` tries, in a row
 MAX_PORT: Final = 65_535
 # The port is at fault; any other error is the host's.
 PORT_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})

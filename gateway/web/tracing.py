@@ -21,7 +21,7 @@ NAMES = {
     "/v1/messages/batches": CREATE_BATCH,
     "/v1/messages/batch": CREATE_BATCH,
 }
-FAILED = 500
+FAILED = 500  # status of a request that a fault of the gateway ended
 
 
 def trace_requests(app: web.Application, tracer: Tracer, prefix: str) -> None:

@@ -26,6 +26,7 @@ from gateway.upstream.routes.route import Upstream
 
 log = structlog.get_logger()
 
+# The calls of a dead process end with their lease; a living one misses two renewals before it loses a lease.
 LEASE_SECONDS: Final = 60.0
 RENEW_SECONDS: Final = 20.0
 # The last candidate is waited for: a client that waits longer is better off with a 529 and `retry-after`.

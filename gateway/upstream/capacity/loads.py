@@ -20,8 +20,8 @@ from gateway.upstream.capacity.knee import Knee, Stream
 from gateway.upstream.health.live_circuits import LiveCircuits
 from gateway.upstream.routes.route import Upstream
 
-SHARE_SECONDS: Final = 0.25
-STEP_SECONDS: Final = 1.0
+SHARE_SECONDS: Final = 0.25  # between two exchanges with the other processes
+STEP_SECONDS: Final = 1.0  # between two steps of a server's knee
 # A process that has not reported for so long has ended, or is cut off.
 REPORT_SECONDS: Final = 5.0
 # Batches keep below the bound for so long after the last live call.

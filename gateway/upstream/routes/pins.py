@@ -14,7 +14,7 @@ from typing import Any, Final
 from gateway.redis.server import RedisServer, milliseconds
 from gateway.upstream.routes.route import Route
 
-SHARE_SECONDS: Final = 1.0
+SHARE_SECONDS: Final = 1.0  # between two exchanges with the other processes
 # For how long an upstream keeps a cached prompt after its last use (Anthropic's two durations, 2026).
 CACHE_SECONDS: Final = 300.0
 LONG_CACHE_SECONDS: Final = 3600.0

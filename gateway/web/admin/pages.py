@@ -13,6 +13,7 @@ from gateway.access.roster import not_found
 from gateway.errors import InvalidRequest
 from gateway.web.reply import NO_STORE, json_response
 
+# As of Anthropic's lists.
 MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 20
 # Parameters that choose a page and do not change the list.

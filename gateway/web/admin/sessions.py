@@ -18,8 +18,8 @@ from typing import Final
 from gateway.errors import Overloaded, StoreAway
 from gateway.redis.server import RedisServer
 
-SESSION_SECONDS: Final = 12 * 3600
-TOKEN_BYTES: Final = 32
+SESSION_SECONDS: Final = 12 * 3600  # a working day
+TOKEN_BYTES: Final = 32  # 256 bits: no token can be guessed
 # Of one process. The oldest session goes first.
 MAX_SESSIONS: Final = 1000
 

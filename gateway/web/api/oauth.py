@@ -24,7 +24,7 @@ from gateway.web.keys import DIRECTORY, SETTINGS
 from gateway.web.reply import NO_STORE, json_response
 
 JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-MAX_BODY_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 64 * 1024  # of which a token has at most 16 KiB
 NEVER_CACHED: Final = (*NO_STORE, ("pragma", "no-cache"))  # as RFC 6749 asks of replies with tokens
 BINDING: Final = "dragoman-sign-in"
 CALLBACK: Final = "/oauth/callback"

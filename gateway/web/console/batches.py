@@ -13,12 +13,13 @@ from gateway.web.admin.authorization import CHANGE
 from gateway.web.admin.requests import record_action
 from gateway.web.console.sources import CONSOLE, ConsoleSources, data_response
 
+# Of the list: tenants that are looked at, the latest batches of each, and rows beside those that have not ended.
 MAX_TENANTS: Final = 1000
-OF_A_TENANT: Final = 20
-SHOWN: Final = 200
+OF_ONE_TENANT: Final = 20
+MAX_ROWS: Final = 200
 # Failed items that are looked at for their types, of a batch with any number of them.
 SAMPLE: Final = 500
-EXAMPLES: Final = 3
+EXAMPLES: Final = 3  # custom_ids for a type of error
 MICRO: Final = 1_000_000
 
 
@@ -96,11 +97,11 @@ async def _records(sources: ConsoleSources, tenant: str | None) -> list[BatchRec
     keys = server.keys
     [known, unfinished] = await server.pipeline([("SMEMBERS", keys.tenants), ("HKEYS", keys.scheduler.records)])
     tenants = sorted(one.decode() for one in known)[:MAX_TENANTS] if not tenant else [tenant]
-    latest = await server.pipeline([("ZREVRANGE", keys.tenant_batches(one), 0, OF_A_TENANT - 1) for one in tenants])
+    latest = await server.pipeline([("ZREVRANGE", keys.tenant_batches(one), 0, OF_ONE_TENANT - 1) for one in tenants])
     ids = {one.decode() for one in unfinished} | {one.decode() for found in latest for one in found}
     newest = sorted(ids, key=lambda one: created_of(one) or 0, reverse=True)
     # Those that have not ended are never left out: they are what the page is for.
-    shown = [one for number, one in enumerate(newest) if number < SHOWN or one.encode() in unfinished]
+    shown = [one for number, one in enumerate(newest) if number < MAX_ROWS or one.encode() in unfinished]
     records = [record for record in await server.read(shown) if record is not None]
     return [record for record in records if not tenant or record.tenant == tenant]
 

@@ -8,15 +8,16 @@ import orjson
 from aiohttp import web
 
 from gateway.errors import InvalidRequest, NotFound, Overloaded
+from gateway.redis.keys import RECENT_EXCHANGES
 from gateway.telemetry.activity_store import Row, matches
 from gateway.upstream.health.causes import CAUSES, CLIENT_LEFT
 from gateway.web.console.feed import TICK_SECONDS, Feed
 from gateway.web.console.sources import CONSOLE, data_response, filters_of, now, seconds_of
 
+# Rows of a list.
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 1000
-EXAMPLES: Final = 3
-GROUPED_ROWS: Final = 10_000
+EXAMPLES: Final = 3  # request ids, and models, for a cause
 # A quarter of an hour, as the overview's charts.
 UPSTREAM_SECONDS: Final = 900
 
@@ -138,7 +139,7 @@ async def rows_of(request: web.Request, since: float, *, failed: bool = False) -
         row: Row = orjson.loads(raw)
         number += 1
         # Processes push once a second each, so rows are in the order of their ends, give or take a few seconds.
-        if row["at"] < since - 5 or number > GROUPED_ROWS:
+        if row["at"] < since - 5 or number > RECENT_EXCHANGES:
             return
         if row["at"] >= since:
             yield row

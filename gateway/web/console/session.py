@@ -25,7 +25,7 @@ from gateway.web.console.sources import data_response
 
 log = structlog.get_logger()
 
-MAX_BODY_BYTES: Final = 4096
+MAX_BODY_BYTES: Final = 4096  # a key as JSON
 
 
 async def show_session(request: web.Request) -> web.Response:

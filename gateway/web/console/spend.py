@@ -16,7 +16,7 @@ from gateway.errors import InvalidRequest
 from gateway.web.console.sources import CONSOLE, DATA_HEADERS
 from gateway.web.reply import JSON_TYPE
 
-MAX_DAYS: Final = 400
+MAX_DAYS: Final = 400  # for which sums are kept
 DEFAULT_DAYS: Final = 30
 CSV_GROUP: Final = ("day", "tenant", "key", "model")
 # A spreadsheet reads a cell that starts with one of these as a formula; names are client input.

@@ -37,6 +37,7 @@ BEHIND_NAME = {
     "<tool_call>": ("<arg_key>", "</tool_call>"),
     "[TOOL_CALLS]": ("[ARGS]", "[CALL_ID]", "{"),
 }
+# Characters behind a beginning that are looked at, to find whether a call follows.
 MAX_LOOKED_AT = 400
 DSML = rf"<{BAR}DSML{BAR}"
 BEGINNING = re.compile("|".join([*map(re.escape, BEGINNINGS), DSML]))
